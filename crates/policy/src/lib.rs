@@ -1,0 +1,28 @@
+//! What is allowed. Everything else in Cofferdam either produces a [`PolicySet`] or asks it.
+//!
+//! Enters: who exists ([`World`]) and what was written ([`Policy`]). Leaves: a [`Decision`] for an [`Access`],
+//! its explanation, and the compiled [`table::Table`] form that enforcement points look up.
+//! Guarantees: pure (no clock, sockets, randomness, environment) and deterministic.
+//! Does not: read manifests (`crds`), build tables (`compiler`) or touch packets (`datapath`).
+
+pub mod access;
+pub mod decide;
+pub mod domain;
+pub mod labels;
+pub mod reason;
+pub mod rule;
+pub mod set;
+pub mod table;
+pub mod world;
+
+pub use access::{Access, Direction, Endpoint, Party, Protocol};
+pub use decide::{Decision, Judgement, Step, Verdict, decide};
+pub use domain::{DnsName, DomainPattern};
+pub use labels::{Labels, Requirement, Selector};
+pub use reason::Reason;
+pub use rule::{
+    Action, ClosedScope, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Rule, RuleEntry,
+    RuleId, Section, SourceRef, Subject, Tier,
+};
+pub use set::{Generation, PolicySet};
+pub use world::{NamedPort, Namespace, Node, Pod, PodId, WorkloadRef, World};

@@ -1,0 +1,291 @@
+//! One rule model for every policy kind: NetworkPolicy, ClusterNetworkPolicy and its v1alpha1 dialect.
+
+use crate::access::{Direction, Protocol};
+use crate::domain::DomainPattern;
+use crate::labels::Selector;
+use crate::reason::Reason;
+use ipnet::IpNet;
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+
+/// The object a user wrote.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ObjectRef {
+    /// For example `NetworkPolicy`.
+    pub kind: Arc<str>,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return write!(f, "{} {}", self.kind, self.name);
+        }
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// Where in a file something was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct SourceRef {
+    /// Path as it was given.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
+}
+
+impl fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Order of judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Tier {
+    /// Judged first; what it accepts or denies is final.
+    Admin,
+    /// `networking.k8s.io/v1` NetworkPolicy: isolates what it selects, allows what its rules say.
+    NetworkPolicy,
+    /// Judged when nothing before decided.
+    Baseline,
+}
+
+/// What a rule does with an access it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Action {
+    /// Allow this direction; stop.
+    Accept,
+    /// Drop; stop.
+    Deny,
+    /// Leave the tier.
+    Pass,
+}
+
+/// Which pods a policy applies to. Host-network pods never are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    /// Which namespaces.
+    pub namespaces: NamespaceScope,
+    /// Which of their pods.
+    pub pods: Selector,
+}
+
+/// Which namespaces a selector reaches into.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NamespaceScope {
+    /// One namespace by name: that of a namespaced policy.
+    Own(Arc<str>),
+    /// Every namespace whose labels match.
+    Matching(Selector),
+}
+
+/// What one direction of a policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// The policy does not speak about this direction.
+    Untouched,
+    /// Judged top to bottom. In the NetworkPolicy tier this isolates, even when empty.
+    Rules(Vec<Rule>),
+}
+
+impl Section {
+    /// The rules; none where the direction is untouched.
+    pub fn rules(&self) -> &[Rule] {
+        match self {
+            Self::Untouched => &[],
+            Self::Rules(rules) => rules,
+        }
+    }
+}
+
+/// One policy object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// What the user wrote.
+    pub object: ObjectRef,
+    /// Where, if it came from a file.
+    pub source: Option<SourceRef>,
+    /// Tier.
+    pub tier: Tier,
+    /// Lower wins; 0 to 1000; always 0 in the NetworkPolicy tier, where order never matters.
+    pub priority: u16,
+    /// Which pods.
+    pub subject: Subject,
+    /// For connections to the subject.
+    pub ingress: Section,
+    /// For connections from the subject.
+    pub egress: Section,
+    /// Rule id of the isolation this policy brings, by direction (egress, ingress). Only in the NetworkPolicy tier.
+    pub isolation: [RuleId; 2],
+}
+
+impl Policy {
+    /// The section for a direction.
+    pub fn section(&self, direction: Direction) -> &Section {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        }
+    }
+
+    /// The id of the default deny this policy brings for a direction.
+    pub fn isolation(&self, direction: Direction) -> RuleId {
+        let [egress, ingress] = self.isolation;
+        match direction {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
+        }
+    }
+}
+
+/// One rule. It matches when a peer matches and a port matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Dense within the policy set.
+    pub id: RuleId,
+    /// What it does.
+    pub action: Action,
+    /// Who is at the other end.
+    pub peers: Peers,
+    /// Protocols and ports at the destination.
+    pub ports: Ports,
+}
+
+/// The other end of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Everyone: pods, nodes, the outside.
+    Everyone,
+    /// Whoever matches one of these. An empty list matches nobody.
+    AnyOf(Vec<Peer>),
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Peer {
+    /// Pods, never host-network pods.
+    Pods {
+        /// Which namespaces.
+        namespaces: NamespaceScope,
+        /// Which of their pods.
+        pods: Selector,
+    },
+    /// Any address in `cidr` and in none of `except`, pods' addresses included.
+    Network {
+        /// The block.
+        cidr: IpNet,
+        /// Carved out of this peer only.
+        except: Vec<IpNet>,
+    },
+    /// Nodes by label, with every address of theirs.
+    Nodes(Selector),
+    /// Addresses that DNS gave for a matching name.
+    Names(Vec<DomainPattern>),
+}
+
+/// Protocols and ports of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// All protocols and ports.
+    All,
+    /// Whatever matches one of these. An empty list matches nothing.
+    AnyOf(Vec<PortMatch>),
+}
+
+/// One entry of a port list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortMatch {
+    /// Ports `first` to `last`, both included.
+    Numbers {
+        /// Protocol.
+        protocol: Protocol,
+        /// First port.
+        first: u16,
+        /// Last port.
+        last: u16,
+    },
+    /// The destination pod's container port of that name; matches nothing but pods.
+    Named {
+        /// Port name.
+        name: Arc<str>,
+        /// `None`: whatever protocol the container port has.
+        protocol: Option<Protocol>,
+    },
+}
+
+/// Dense number of a rule within one policy set. Fits the 21 bits a connection mark has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RuleId(pub u32);
+
+impl RuleId {
+    /// Largest id a connection mark can carry.
+    pub const MAX: Self = Self((1 << 21) - 1);
+    /// No policy decides: the API's default allow.
+    pub const NO_POLICY: Self = Self(0);
+    /// This end cannot be selected by a policy.
+    pub const NOT_SUBJECT: Self = Self(1);
+    /// A pod reaching itself.
+    pub const SAME_ENDPOINT: Self = Self(2);
+    /// A pod and its own node.
+    pub const OWN_NODE: Self = Self(3);
+    /// Pods nobody manages yet.
+    pub const UNMANAGED: Self = Self(4);
+    /// Packets of no tracked connection.
+    pub const UNTRACKED: Self = Self(5);
+    /// First id of a rule that a user wrote.
+    pub const FIRST_WRITTEN: Self = Self(16);
+}
+
+/// What a rule id stands for: all that a record or an explanation needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RuleEntry {
+    /// Why a verdict of this rule was given.
+    pub reason: Reason,
+    /// The object; `None` for the built-in ids below [`RuleId::FIRST_WRITTEN`].
+    pub object: Option<ObjectRef>,
+    /// Which section.
+    pub direction: Option<Direction>,
+    /// Index in the section; `None` for the isolation that a NetworkPolicy brings.
+    pub index: Option<u32>,
+    /// The rule's own name, where its kind has one.
+    pub name: Option<Arc<str>>,
+    /// Field path, for example `spec.ingress[2]`.
+    pub field: Arc<str>,
+    /// File and line.
+    pub source: Option<SourceRef>,
+}
+
+impl fmt::Display for RuleEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.object {
+            Some(object) => write!(f, "{object} {}", self.field)?,
+            None => write!(f, "{}", self.reason)?,
+        }
+        if let Some(name) = &self.name {
+            write!(f, " {name:?}")?;
+        }
+        if let Some(source) = &self.source {
+            write!(f, " ({source})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Pods that are closed because a policy which may select them could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedScope {
+    /// The rule id that denials carry; its entry names the object and line.
+    pub rule: RuleId,
+    /// Which pods.
+    pub subject: Subject,
+    /// Which directions.
+    pub directions: Vec<Direction>,
+}

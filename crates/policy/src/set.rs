@@ -1,0 +1,76 @@
+//! Everything an evaluator needs: who exists and what was written, at one generation.
+
+use crate::access::Direction;
+use crate::reason::Reason;
+use crate::rule::{ClosedScope, Policy, RuleEntry, RuleId};
+use crate::world::World;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+/// Counts policy states; never moves backwards. 0 means nothing was compiled yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One complete state of policy.
+#[derive(Clone, Debug)]
+pub struct PolicySet {
+    /// Which state.
+    pub generation: Generation,
+    /// Who exists.
+    pub world: World,
+    /// In order of judgement: tier, priority, namespace, name.
+    pub policies: Vec<Policy>,
+    /// What is closed because it could not be read. Judged before everything else.
+    pub closed: Vec<ClosedScope>,
+    /// By [`RuleId`].
+    pub rules: Arc<Vec<RuleEntry>>,
+}
+
+impl PolicySet {
+    /// The set without a policy: everything is allowed.
+    pub fn empty(generation: Generation, world: World) -> Self {
+        Self {
+            generation,
+            world,
+            policies: Vec::new(),
+            closed: Vec::new(),
+            rules: Arc::new(built_in_rules()),
+        }
+    }
+
+    /// What the id stands for.
+    pub fn rule(&self, id: RuleId) -> Option<&RuleEntry> {
+        self.rules.get(id.0 as usize)
+    }
+}
+
+/// Entries of the ids below [`RuleId::FIRST_WRITTEN`]; the unused ones repeat the default.
+pub fn built_in_rules() -> Vec<RuleEntry> {
+    let entry = |reason: Reason, direction: Option<Direction>| RuleEntry {
+        reason,
+        object: None,
+        direction,
+        index: None,
+        name: None,
+        field: "".into(),
+        source: None,
+    };
+    (0..RuleId::FIRST_WRITTEN.0)
+        .map(|id| match RuleId(id) {
+            RuleId::NOT_SUBJECT => entry(Reason::NotSubject, None),
+            RuleId::SAME_ENDPOINT => entry(Reason::SameEndpoint, None),
+            RuleId::OWN_NODE => entry(Reason::OwnNode, None),
+            RuleId::UNMANAGED => entry(Reason::Unmanaged, None),
+            RuleId::UNTRACKED => entry(Reason::Untracked, None),
+            _ => entry(Reason::NoPolicy, None),
+        })
+        .collect()
+}

@@ -1,0 +1,195 @@
+//! The compiled form of policy for one node: lookups only, no precedence left to resolve.
+//!
+//! An enforcement point maps an address to a class, a pod's address to a slot, (slot, class) to a row, and
+//! (protocol, port) within the row to a ruling. Rows are complete and their cells disjoint, so any lookup
+//! order gives the same answer. The kernel backends load exactly this; [`Table::judge`] is the same lookup in
+//! user space.
+
+use crate::access::{Direction, Protocol};
+use crate::decide::Verdict;
+use crate::rule::{RuleEntry, RuleId};
+use crate::set::Generation;
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// All addresses that no rule of this node tells apart. Addresses found nowhere are [`ClassId::OTHER`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClassId(pub u32);
+
+impl ClassId {
+    /// Addresses in neither `hosts` nor `networks`.
+    pub const OTHER: Self = Self(0);
+}
+
+/// All local pods that the same policies select: index into [`Table::slots`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(pub u32);
+
+/// Index into [`Table::rows`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId(pub u32);
+
+/// A verdict and the rule that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[must_use]
+pub struct Ruling {
+    /// Allow or deny.
+    pub verdict: Verdict,
+    /// Why.
+    pub rule: RuleId,
+}
+
+/// Ports `first` to `last` of a protocol, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell {
+    /// One of [`Protocol::WITH_PORTS`].
+    pub protocol: Protocol,
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+    /// What holds for them.
+    pub ruling: Ruling,
+}
+
+/// What one slot says to one class in one direction.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row {
+    /// For every protocol and port that no cell covers.
+    pub otherwise: Ruling,
+    /// Disjoint, sorted.
+    pub cells: Vec<Cell>,
+}
+
+impl Row {
+    /// The ruling for a protocol and port.
+    pub fn ruling(&self, protocol: Protocol, port: u16) -> Ruling {
+        let past = self.cells.partition_point(|cell| (cell.protocol, cell.first) <= (protocol, port));
+        match past.checked_sub(1).and_then(|i| self.cells.get(i)) {
+            Some(cell) if cell.protocol == protocol && port <= cell.last => cell.ruling,
+            Some(_) | None => self.otherwise,
+        }
+    }
+}
+
+/// One direction of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// For the classes its rules speak of.
+    pub rows: BTreeMap<ClassId, RowId>,
+    /// For every other class.
+    pub otherwise: RowId,
+}
+
+/// What holds for a group of local pods.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// Connections from the pod.
+    pub egress: Lane,
+    /// Connections to the pod.
+    pub ingress: Lane,
+}
+
+impl Slot {
+    /// The lane of a direction.
+    pub fn lane(&self, direction: Direction) -> &Lane {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        }
+    }
+}
+
+/// Everything one node enforces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// State of policy it was compiled from.
+    pub generation: Generation,
+    /// The node.
+    pub node: Arc<str>,
+    /// The node's own addresses. Connections from them to local pods are always allowed; connections from local
+    /// pods to them are judged by their class, whose rows already leave the NetworkPolicy tier out.
+    pub own: BTreeSet<IpAddr>,
+    /// Addresses of the pods on this node.
+    pub endpoints: BTreeMap<IpAddr, SlotId>,
+    /// Exact addresses: pods and nodes anywhere, and learned names.
+    pub hosts: BTreeMap<IpAddr, ClassId>,
+    /// The longest prefix holds.
+    pub networks: BTreeMap<IpNet, ClassId>,
+    /// By [`SlotId`].
+    pub slots: Vec<Slot>,
+    /// By [`RowId`]; shared between lanes.
+    pub rows: Vec<Row>,
+    /// By [`RuleId`].
+    pub rules: Arc<Vec<RuleEntry>>,
+}
+
+/// Both directions of an access as one node sees them. A direction is `None` when its pod is not on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct TableVerdict {
+    /// Judged when the source is a pod of this node.
+    pub egress: Option<Ruling>,
+    /// Judged when the destination is a pod of this node.
+    pub ingress: Option<Ruling>,
+}
+
+impl TableVerdict {
+    /// Deny if either direction denies.
+    pub fn verdict(self) -> Verdict {
+        let denies = |ruling: Option<Ruling>| ruling.is_some_and(|r| r.verdict == Verdict::Deny);
+        if denies(self.egress) || denies(self.ingress) { Verdict::Deny } else { Verdict::Allow }
+    }
+}
+
+impl Table {
+    /// The class of an address: exact, else longest prefix, else [`ClassId::OTHER`].
+    pub fn class(&self, address: IpAddr) -> ClassId {
+        if let Some(class) = self.hosts.get(&address) {
+            return *class;
+        }
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        (0..=longest)
+            .rev()
+            .filter_map(|length| IpNet::new(address, length).ok())
+            .find_map(|net| self.networks.get(&net.trunc()).copied())
+            .unwrap_or(ClassId::OTHER)
+    }
+
+    /// The ruling of one slot. `None` only if the table is broken (an id without its row).
+    pub fn ruling(
+        &self,
+        slot: SlotId,
+        direction: Direction,
+        class: ClassId,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Ruling> {
+        let lane = self.slots.get(slot.0 as usize)?.lane(direction);
+        let row = lane.rows.get(&class).copied().unwrap_or(lane.otherwise);
+        Some(self.rows.get(row.0 as usize)?.ruling(protocol, port))
+    }
+
+    /// Judges a new connection. A broken table denies.
+    pub fn judge(&self, from: IpAddr, to: IpAddr, protocol: Protocol, port: u16) -> TableVerdict {
+        if from == to {
+            let same = Ruling { verdict: Verdict::Allow, rule: RuleId::SAME_ENDPOINT };
+            let local = self.endpoints.contains_key(&from).then_some(same);
+            return TableVerdict { egress: local, ingress: local };
+        }
+        let broken = Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED };
+        let side = |end: IpAddr, peer: IpAddr, direction: Direction| {
+            let slot = *self.endpoints.get(&end)?;
+            if direction == Direction::Ingress && self.own.contains(&peer) {
+                return Some(Ruling { verdict: Verdict::Allow, rule: RuleId::OWN_NODE });
+            }
+            Some(self.ruling(slot, direction, self.class(peer), protocol, port).unwrap_or(broken))
+        };
+        TableVerdict {
+            egress: side(from, to, Direction::Egress),
+            ingress: side(to, from, Direction::Ingress),
+        }
+    }
+}

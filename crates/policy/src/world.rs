@@ -1,0 +1,120 @@
+//! Who exists: namespaces, pods and nodes, and what names are known for outside addresses.
+
+use crate::access::Protocol;
+use crate::domain::DnsName;
+use crate::labels::Labels;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A namespace and its labels. `kubernetes.io/metadata.name` is always among them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Namespace {
+    /// Name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// A named container port of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct NamedPort {
+    /// The name, unique within the pod for a protocol.
+    pub name: Arc<str>,
+    /// The protocol of the container port.
+    pub protocol: Protocol,
+    /// The number.
+    pub port: u16,
+}
+
+/// The workload a pod belongs to; a bare pod is its own workload of kind `Pod`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct WorkloadRef {
+    /// For example `Deployment`.
+    pub kind: Arc<str>,
+    /// Name within the pod's namespace.
+    pub name: Arc<str>,
+}
+
+/// A pod that may run: pending, running or terminating. Completed pods are no parties, their address may
+/// already be someone else's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+    /// Service account name.
+    pub service_account: Arc<str>,
+    /// Name of the node it is bound to.
+    pub node: Option<Arc<str>>,
+    /// Every address of `status.podIPs`. Empty when none is known: then no network peer matches it.
+    pub addresses: Vec<IpAddr>,
+    /// Named container ports.
+    pub ports: Vec<NamedPort>,
+    /// A host-network pod's traffic is its node's traffic.
+    pub host_network: bool,
+    /// What the pod is part of.
+    pub workload: WorkloadRef,
+}
+
+impl fmt::Display for Pod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A node. Its addresses are `status.addresses`, and those of host-network pods on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// Name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+    /// Addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Index of a pod in [`World::pods`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct PodId(pub u32);
+
+/// Everything a policy can speak of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// By name.
+    pub namespaces: BTreeMap<Arc<str>, Namespace>,
+    /// Sorted by namespace and name.
+    pub pods: Vec<Pod>,
+    /// By name.
+    pub nodes: BTreeMap<Arc<str>, Node>,
+    /// DNS names whose live answers gave the address.
+    pub names: BTreeMap<IpAddr, BTreeSet<DnsName>>,
+}
+
+impl World {
+    /// The pod, if there is one of that index.
+    pub fn pod(&self, id: PodId) -> Option<&Pod> {
+        self.pods.get(id.0 as usize)
+    }
+
+    /// The pod called `namespace/name`.
+    pub fn find_pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        let found =
+            self.pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&(namespace, name))).ok()?;
+        self.pods.get(found)
+    }
+
+    /// Labels of the namespace; none for one nobody declared.
+    pub fn namespace_labels(&self, namespace: &str) -> Labels {
+        match self.namespaces.get(namespace) {
+            Some(found) => found.labels.clone(),
+            None => Labels::from_iter([("kubernetes.io/metadata.name", namespace)]),
+        }
+    }
+}
