@@ -8,7 +8,8 @@ use crate::access::{Access, Direction, Endpoint, Party};
 use crate::labels::Selector;
 use crate::reason::Reason;
 use crate::rule::{
-    Action, NamespaceScope, Peer, Peers, Policy, PortMatch, Ports, Rule, RuleId, Section, Subject, Tier,
+    Action, ClosedScope, NamespaceScope, Peer, Peers, Policy, PortMatch, Ports, Rule, RuleId, Section,
+    Subject, Tier,
 };
 use crate::set::PolicySet;
 use crate::world::{Pod, World};
@@ -110,6 +111,18 @@ pub fn judge(set: &PolicySet, access: &Access<'_>, direction: Direction) -> Judg
     Judgement { verdict: reason.verdict(), reason, rule, steps }
 }
 
+/// One direction of an access, once its subject is known to be a pod.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    set: &'a PolicySet,
+    access: &'a Access<'a>,
+    direction: Direction,
+    pod: &'a Pod,
+    peer: Endpoint<'a>,
+    /// The peer is the node the pod runs on.
+    own_node: bool,
+}
+
 fn deciding_rule(
     set: &PolicySet,
     access: &Access<'_>,
@@ -134,42 +147,27 @@ fn deciding_rule(
         return RuleId::OWN_NODE;
     }
     // A policy that is known but cannot be applied never means allow.
-    let closed = set
-        .closed
-        .iter()
-        .find(|scope| scope.directions.contains(&direction) && selects(&set.world, &scope.subject, pod));
+    let selects_pod = |scope: &&ClosedScope| selects(&set.world, &scope.subject, pod);
+    let closed = set.closed.iter().filter(|scope| scope.directions.contains(&direction)).find(selects_pod);
     if let Some(scope) = closed {
         steps.push(Step::Closed(scope.rule));
         return scope.rule;
     }
+    let question = Question { set, access, direction, pod, peer, own_node };
     // C "Admin tier policies are evaluated before NetworkPolicies ... Lower priority value is more important."
-    if let Some(rule) = first_match(set, access, direction, pod, peer, Tier::Admin, steps) {
-        return rule;
-    }
-    // K "Network policies do not conflict; they are additive." Read per direction.
-    if let Some(rule) = network_policies(set, access, direction, pod, peer, own_node, steps) {
-        return rule;
-    }
-    // C "Baseline tier policies apply when no NetworkPolicy selects the pod."
-    if let Some(rule) = first_match(set, access, direction, pod, peer, Tier::Baseline, steps) {
-        return rule;
-    }
-    // K "By default, a pod is non-isolated; all connections are allowed."
-    RuleId::NO_POLICY
+    first_match(question, Tier::Admin, steps)
+        // K "Network policies do not conflict; they are additive." Read per direction.
+        .or_else(|| network_policies(question, steps))
+        // C "Baseline tier policies apply when no NetworkPolicy selects the pod."
+        .or_else(|| first_match(question, Tier::Baseline, steps))
+        // K "By default, a pod is non-isolated; all connections are allowed."
+        .unwrap_or(RuleId::NO_POLICY)
 }
 
 /// Ordered tiers: the first matching rule decides, Pass leaves the tier.
-fn first_match(
-    set: &PolicySet,
-    access: &Access<'_>,
-    direction: Direction,
-    pod: &Pod,
-    peer: Endpoint<'_>,
-    tier: Tier,
-    steps: &mut Vec<Step>,
-) -> Option<RuleId> {
-    for (index, policy) in selecting(set, pod, tier) {
-        let Some(rule) = matching_rule(set, policy, access, direction, peer) else {
+fn first_match(question: Question<'_>, tier: Tier, steps: &mut Vec<Step>) -> Option<RuleId> {
+    for (index, policy) in question.selecting(tier) {
+        let Some(rule) = question.matching_rule(policy) else {
             steps.push(Step::Selected(index));
             continue;
         };
@@ -185,33 +183,25 @@ fn first_match(
     None
 }
 
-fn network_policies(
-    set: &PolicySet,
-    access: &Access<'_>,
-    direction: Direction,
-    pod: &Pod,
-    peer: Endpoint<'_>,
-    own_node: bool,
-    steps: &mut Vec<Step>,
-) -> Option<RuleId> {
+fn network_policies(question: Question<'_>, steps: &mut Vec<Step>) -> Option<RuleId> {
     let mut isolation = None;
-    for (index, policy) in selecting(set, pod, Tier::NetworkPolicy) {
+    for (index, policy) in question.selecting(Tier::NetworkPolicy) {
         // K "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has Egress in
         // its policyTypes"; the same for ingress.
-        if matches!(policy.section(direction), Section::Untouched) {
+        if matches!(policy.section(question.direction), Section::Untouched) {
             continue;
         }
         // K "Traffic to and from the node where a Pod is running is always allowed."
-        if own_node {
+        if question.own_node {
             return Some(RuleId::OWN_NODE);
         }
         // K "the connections allowed are the union of what the applicable policies allow".
-        if let Some(rule) = matching_rule(set, policy, access, direction, peer) {
+        if let Some(rule) = question.matching_rule(policy) {
             steps.push(Step::Matched(rule.id, rule.action));
             return Some(rule.id);
         }
         steps.push(Step::Selected(index));
-        isolation.get_or_insert(policy.isolation(direction));
+        isolation.get_or_insert(policy.isolation(question.direction));
     }
     if isolation.is_none() {
         steps.push(Step::FellThrough(Tier::NetworkPolicy));
@@ -219,23 +209,21 @@ fn network_policies(
     isolation
 }
 
-fn selecting<'a>(set: &'a PolicySet, pod: &'a Pod, tier: Tier) -> impl Iterator<Item = (usize, &'a Policy)> {
-    let of_tier = move |(_, policy): &(usize, &Policy)| {
-        policy.tier == tier && selects(&set.world, &policy.subject, pod)
-    };
-    set.policies.iter().enumerate().filter(of_tier)
-}
+impl<'a> Question<'a> {
+    fn selecting(self, tier: Tier) -> impl Iterator<Item = (usize, &'a Policy)> {
+        let Self { set, pod, .. } = self;
+        let of_tier = move |(_, policy): &(usize, &Policy)| {
+            policy.tier == tier && selects(&set.world, &policy.subject, pod)
+        };
+        set.policies.iter().enumerate().filter(of_tier)
+    }
 
-fn matching_rule<'a>(
-    set: &PolicySet,
-    policy: &'a Policy,
-    access: &Access<'_>,
-    direction: Direction,
-    peer: Endpoint<'_>,
-) -> Option<&'a Rule> {
-    let matches =
-        |rule: &&Rule| peers_match(&set.world, &rule.peers, peer) && ports_match(&rule.ports, access);
-    policy.section(direction).rules().iter().find(matches)
+    fn matching_rule(self, policy: &'a Policy) -> Option<&'a Rule> {
+        let matches = |rule: &&Rule| {
+            peers_match(&self.set.world, &rule.peers, self.peer) && ports_match(&rule.ports, self.access)
+        };
+        policy.section(self.direction).rules().iter().find(matches)
+    }
 }
 
 /// Whether the subject of a policy includes the pod.
