@@ -1,0 +1,26 @@
+# The two that matter: `make run` shows the product at work, `make test` proves it.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin:/sbin:$(PATH)
+
+.PHONY: help run test bench check fix setup
+help:            ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+setup:           ## install what a fresh Debian 12 lacks
+	@scripts/setup
+
+run: setup       ## build, bring the GenAI example up in the lab, drive it, show what was allowed and denied and why
+	@scripts/run $(ARGS)
+
+test: setup      ## rustfmt, clippy, every test, the conformance cases
+	@scripts/test
+
+bench: setup     ## measurements, raw runs under bench/runs/
+	@scripts/bench $(ARGS)
+
+check: setup     ## the quick half of `test`: rustfmt and clippy
+	@cargo fmt --all --check
+	@cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+
+fix: setup       ## what check can mend by itself
+	@cargo fmt --all
+	@cargo clippy --quiet --workspace --all-targets --fix --allow-dirty --allow-staged
