@@ -1,7 +1,7 @@
 //! The question: may this party open this connection to that one?
 
 use crate::world::{Node, Pod, World};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -49,6 +49,13 @@ impl Serialize for Protocol {
     }
 }
 
+impl<'de> Deserialize<'de> for Protocol {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl FromStr for Protocol {
     type Err = UnknownProtocol;
 
@@ -70,7 +77,7 @@ impl FromStr for Protocol {
 pub struct UnknownProtocol(String);
 
 /// Which side of a connection a rule speaks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Judged at the source.

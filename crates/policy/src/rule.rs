@@ -5,12 +5,12 @@ use crate::domain::DomainPattern;
 use crate::labels::Selector;
 use crate::reason::Reason;
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
 /// The object a user wrote.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectRef {
     /// For example `NetworkPolicy`.
     pub kind: Arc<str>,
@@ -30,7 +30,7 @@ impl fmt::Display for ObjectRef {
 }
 
 /// Where in a file something was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SourceRef {
     /// Path as it was given.
     pub file: Arc<str>,
@@ -221,7 +221,7 @@ pub enum PortMatch {
 }
 
 /// Dense number of a rule within one policy set. Fits the 21 bits a connection mark has for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RuleId(pub u32);
 

@@ -3,7 +3,7 @@
 use crate::access::Protocol;
 use crate::domain::DnsName;
 use crate::labels::Labels;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -30,7 +30,7 @@ pub struct NamedPort {
 }
 
 /// The workload a pod belongs to; a bare pod is its own workload of kind `Pod`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkloadRef {
     /// For example `Deployment`.
     pub kind: Arc<str>,
