@@ -1,0 +1,29 @@
+//! What users write: Kubernetes objects, read from YAML or JSON and validated as the API server would.
+//!
+//! Bytes enter ([`read_objects`]); objects and diagnostics leave, each with file, line and column. Types follow the
+//! shapes of the API, not what they mean: meaning is the compiler's. Nothing is skipped silently, one broken
+//! document never hides the others, and no input makes it panic or grow without bound.
+
+mod cluster_network_policy;
+mod diagnostic;
+mod meta;
+mod network_policy;
+mod object;
+mod pod;
+mod selector;
+mod service;
+mod workload;
+
+pub use cluster_network_policy::{
+    ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, RuleAction, Subject, Tier,
+};
+pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
+pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
+pub use network_policy::{
+    NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,
+};
+pub use object::{Object, Read, read_objects};
+pub use pod::{Container, ContainerPort, Phase, Pod, PodSpec, PortRef, Protocol};
+pub use selector::{LabelSelector, Operator, SelectorExpression};
+pub use service::{Ingress, IngressBackend, Service, ServicePort};
+pub use workload::{PodTemplate, Workload, WorkloadKind};
