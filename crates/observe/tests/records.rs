@@ -1,0 +1,318 @@
+//! One record per access, one close per open, bounded memory, and JSON that stays as documented.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+
+use observe::{
+    Book, Event, Kind, Limits, Observation, Pattern, Query, Record, Resolver, Store, Time, Traffic,
+};
+use policy::set::built_in_rules;
+use policy::table::{Cell, Lane, Row, RowId, Ruling, Slot, SlotId, Table};
+use policy::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+const RULE: RuleId = RuleId(17);
+const ISOLATION: RuleId = RuleId(16);
+
+fn pod(namespace: &str, name: &str, node: &str, address: &str) -> Pod {
+    Pod {
+        namespace: namespace.into(),
+        name: name.into(),
+        labels: Labels::from_iter([("app", name)]),
+        service_account: "default".into(),
+        node: Some(node.into()),
+        addresses: vec![address.parse().unwrap()],
+        ports: vec![],
+        host_network: false,
+        workload: WorkloadRef { kind: "Deployment".into(), name: name.into() },
+    }
+}
+
+/// `prod/web` on n1 may reach `prod/db` on n2 at TCP 5432 and nothing else there.
+fn book(generation: u64) -> Arc<Book> {
+    let node = |name: &str, address: &str| {
+        let node =
+            Node { name: name.into(), labels: Labels::default(), addresses: vec![address.parse().unwrap()] };
+        (node.name.clone(), node)
+    };
+    let world = World {
+        nodes: BTreeMap::from([node("n1", "192.0.2.1"), node("n2", "192.0.2.2")]),
+        pods: vec![pod("prod", "db", "n2", "10.0.2.1"), pod("prod", "web", "n1", "10.0.1.1")],
+        ..World::default()
+    };
+    let mut rules = built_in_rules();
+    let object = ObjectRef { kind: "NetworkPolicy".into(), namespace: "prod".into(), name: "db".into() };
+    let written = |reason, index, field: &str, line| RuleEntry {
+        reason,
+        object: Some(object.clone()),
+        direction: Some(Direction::Ingress),
+        index,
+        name: None,
+        field: field.into(),
+        source: Some(SourceRef { file: "db.yaml".into(), line, column: 3 }),
+    };
+    rules.push(written(Reason::Isolated, None, "spec.podSelector", 6));
+    rules.push(written(Reason::NetworkPolicyAllow, Some(0), "spec.ingress[0]", 9));
+    let rules = Arc::new(rules);
+    let open = Ruling { verdict: Verdict::Allow, rule: RuleId::NO_POLICY };
+    let isolated = Ruling { verdict: Verdict::Deny, rule: ISOLATION };
+    let allowed = Ruling { verdict: Verdict::Allow, rule: RULE };
+    let cell = Cell { protocol: Protocol::TCP, first: 5432, last: 5432, ruling: allowed };
+    let rows = vec![Row { otherwise: open, cells: vec![] }, Row { otherwise: isolated, cells: vec![cell] }];
+    let lane = |row| Lane { rows: BTreeMap::new(), otherwise: RowId(row) };
+    let table = |node: &str, endpoint: &str, ingress: u32| {
+        Arc::new(Table {
+            generation: Generation(generation),
+            node: node.into(),
+            own: BTreeSet::new(),
+            endpoints: BTreeMap::from([(endpoint.parse().unwrap(), SlotId(0))]),
+            hosts: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            slots: vec![Slot { egress: lane(0), ingress: lane(ingress) }],
+            rows: rows.clone(),
+            rules: rules.clone(),
+        })
+    };
+    let tables = [table("n1", "10.0.1.1", 0), table("n2", "10.0.2.1", 1)];
+    Arc::new(Book::new(Generation(generation), rules.clone(), &world, tables))
+}
+
+fn seen(node: &str, to: &str, rule: Option<RuleId>, event: Event) -> Observation {
+    let from: IpAddr = "10.0.1.1".parse().unwrap();
+    Observation {
+        time: Time(1_795_468_027_000_042),
+        node: node.into(),
+        from: SocketAddr::new(from, 40000),
+        to: to.parse().unwrap(),
+        protocol: Protocol::TCP,
+        generation: Some(Generation(1)),
+        rule,
+        direction: None,
+        event,
+    }
+}
+
+fn resolver() -> Resolver {
+    let mut resolver = Resolver::default();
+    resolver.add_book(book(1));
+    resolver
+}
+
+#[test]
+fn an_open_names_both_ends_and_both_rules_and_its_close_repeats_them() {
+    let mut resolver = resolver();
+    let open = resolver.resolve(&seen("n2", "10.0.2.1:5432", Some(RULE), Event::Opened)).unwrap();
+    assert_eq!((open.from.to_string(), open.to.to_string()), ("prod/web".into(), "prod/db".into()));
+    assert_eq!(open.deciding, Direction::Ingress);
+    assert_eq!(open.rule().unwrap().to_string(), "NetworkPolicy prod/db spec.ingress[0] (db.yaml:9)");
+    assert_eq!(open.egress.as_ref().unwrap().reason, Reason::NoPolicy);
+
+    let traffic = Traffic {
+        packets_sent: 3,
+        bytes_sent: 180,
+        packets_received: 2,
+        bytes_received: 120,
+        duration_micros: None,
+    };
+    let end = Observation {
+        time: Time(open.time.0 + 5),
+        generation: None,
+        ..seen("n2", "10.0.2.1:5432", None, Event::Closed(traffic))
+    };
+    let close = resolver.resolve(&end).unwrap();
+    assert_eq!(close.kind, Kind::Close);
+    assert_eq!((close.connection, &close.ingress), (open.connection, &open.ingress));
+    assert_eq!(close.traffic.unwrap().duration_micros, Some(5));
+    let counts = resolver.counts();
+    assert_eq!((counts.open, counts.rule_disagreements, counts.verdict_disagreements), (0, 0, 0));
+}
+
+#[test]
+fn a_denial_names_the_policy_that_isolates() {
+    let denied = seen("n2", "10.0.2.1:22", Some(ISOLATION), Event::Denied { suppressed: 4 });
+    let record = resolver().resolve(&denied).unwrap();
+    assert_eq!((record.kind, record.verdict, record.reason), (Kind::Deny, Verdict::Deny, Reason::Isolated));
+    assert_eq!(record.rule().unwrap().source.as_ref().unwrap().line, 6);
+    assert_eq!(record.suppressed, 4);
+}
+
+#[test]
+fn an_access_between_two_nodes_of_one_process_is_recorded_once() {
+    let mut resolver = resolver();
+    let source = seen("n1", "10.0.2.1:5432", Some(RuleId::NO_POLICY), Event::Opened);
+    assert_eq!(resolver.resolve(&source), None);
+    assert!(resolver.resolve(&seen("n2", "10.0.2.1:5432", Some(RULE), Event::Opened)).is_some());
+    assert_eq!(resolver.resolve(&seen("n1", "10.0.2.1:5432", None, Event::Closed(Traffic::default()))), None);
+    assert!(
+        resolver.resolve(&seen("n2", "10.0.2.1:5432", None, Event::Closed(Traffic::default()))).is_some()
+    );
+    let outside = seen("n1", "198.51.100.7:443", Some(RuleId::NO_POLICY), Event::Opened);
+    assert_eq!(resolver.resolve(&outside).unwrap().to.to_string(), "198.51.100.7");
+    assert_eq!((resolver.counts().merged, resolver.counts().closes_without_open), (1, 0));
+}
+
+#[test]
+fn a_repeated_open_is_counted_and_not_recorded_until_the_first_is_closed() {
+    let mut resolver = resolver();
+    let open = seen("n2", "10.0.2.1:5432", Some(RULE), Event::Opened);
+    assert!(resolver.resolve(&open).is_some());
+    assert_eq!(resolver.resolve(&open), None);
+    assert_eq!(resolver.counts().repeated_opens, 1);
+    assert!(
+        resolver.resolve(&seen("n2", "10.0.2.1:5432", None, Event::Closed(Traffic::default()))).is_some()
+    );
+    assert!(resolver.resolve(&open).is_some());
+}
+
+#[test]
+fn a_kernel_that_decides_otherwise_is_believed_and_counted() {
+    let mut resolver = resolver();
+    let wrong = seen("n2", "10.0.2.1:22", Some(RULE), Event::Opened);
+    let record = resolver.resolve(&wrong).unwrap();
+    assert_eq!(record.ingress.as_ref().unwrap().rule, RULE);
+    let wrong = seen("n2", "10.0.2.1:5432", Some(ISOLATION), Event::Denied { suppressed: 0 });
+    assert_eq!(resolver.resolve(&wrong).unwrap().reason, Reason::Isolated);
+    let counts = resolver.counts();
+    assert_eq!((counts.verdict_disagreements, counts.samples.len()), (2, 2));
+    assert!(counts.samples[0].contains("kernel allow by rule 17"), "{}", counts.samples[0]);
+}
+
+#[test]
+fn too_many_open_connections_forget_the_oldest_and_say_so() {
+    let mut resolver = Resolver::new(1, 2);
+    resolver.add_book(book(1));
+    for port in [1, 2, 3] {
+        let open = seen("n1", &format!("198.51.100.7:{port}"), Some(RuleId::NO_POLICY), Event::Opened);
+        assert!(resolver.resolve(&open).is_some());
+    }
+    assert_eq!((resolver.counts().open, resolver.counts().forgotten), (2, 1));
+    let close = seen("n1", "198.51.100.7:1", None, Event::Closed(Traffic::default()));
+    assert_eq!(resolver.resolve(&close).unwrap().connection, None);
+    assert_eq!(resolver.counts().closes_without_open, 1);
+}
+
+#[test]
+fn events_of_a_generation_whose_book_is_gone_are_read_with_the_newest_and_counted() {
+    let mut resolver = Resolver::new(2, 8);
+    let early = seen("n2", "10.0.2.1:5432", Some(RULE), Event::Opened);
+    assert_eq!(resolver.resolve(&early), None);
+    for generation in 1..=3 {
+        resolver.add_book(book(generation));
+    }
+    assert_eq!(resolver.resolve(&early).unwrap().generation, Generation(3));
+    let counts = resolver.counts();
+    assert_eq!((counts.unresolved, counts.unknown_generation), (1, 1));
+    assert_eq!(resolver.generation_of_tag(2, 0xff), Some(Generation(2)));
+    assert_eq!(resolver.generation_of_tag(1, 0xff), None);
+}
+
+fn denial(time: u64, to: &str) -> Record {
+    let seen = seen("n2", to, Some(ISOLATION), Event::Denied { suppressed: 0 });
+    resolver().resolve(&Observation { time: Time(time), ..seen }).unwrap()
+}
+
+#[test]
+fn a_full_store_evicts_the_oldest_counts_it_and_tells_a_slow_reader() {
+    let mut store = Store::new(Limits { records: 3, bytes: 1 << 20, answer: 100 });
+    for n in 1..=5 {
+        assert_eq!(store.add(denial(n, "10.0.2.1:22")).sequence, n);
+    }
+    assert_eq!((store.counts().kept, store.counts().evicted, store.counts().denied), (3, 2, 5));
+    let page = store.after(1, &Query::default());
+    assert_eq!(page.records.iter().map(|r| r.sequence).collect::<Vec<_>>(), [3, 4, 5]);
+    assert_eq!((page.cursor, page.missed), (5, 1));
+    assert_eq!(store.after(5, &Query::default()).records.len(), 0);
+    assert_eq!(store.after(u64::MAX, &Query::default()).cursor, 5);
+    let bytes = denial(1, "10.0.2.1:22").weight();
+    let mut small = Store::new(Limits { records: 100, bytes: bytes * 2, answer: 100 });
+    for n in 1..=5 {
+        small.add(denial(n, "10.0.2.1:22"));
+    }
+    assert_eq!((small.counts().kept, small.counts().evicted), (2, 3));
+    assert!(small.counts().bytes <= (bytes * 2) as u64);
+}
+
+#[test]
+fn following_in_small_pages_sees_every_matching_record_once() {
+    let mut store = Store::new(Limits::default());
+    for n in 1..=20 {
+        store.add(denial(n, if n % 2 == 0 { "10.0.2.1:22" } else { "10.0.2.1:23" }));
+    }
+    let query = Query { port: Some(22), limit: Some(3), ..Query::default() };
+    let (mut cursor, mut found) = (0, Vec::new());
+    for _ in 0..20 {
+        let page = store.after(cursor, &query);
+        cursor = page.cursor;
+        found.extend(page.records.iter().map(|r| r.sequence));
+    }
+    assert_eq!(found, (1..=10).map(|n| n * 2).collect::<Vec<_>>());
+    let newest: Vec<_> = store.newest(&query).records.iter().map(|r| r.sequence).collect();
+    assert_eq!(newest, [16, 18, 20]);
+}
+
+#[test]
+fn queries_find_by_name_glob_workload_address_time_and_verdict() {
+    let record = denial(1000, "10.0.2.1:22");
+    let pattern = |text: &str| Some(Pattern(text.into()));
+    let matching = [
+        Query::default(),
+        Query { verdict: Some(Verdict::Deny), kind: Some(Kind::Deny), ..Query::default() },
+        Query { from: pattern("web"), to: pattern("prod/*"), ..Query::default() },
+        Query { from: pattern("Deployment/web"), ..Query::default() },
+        Query { to: pattern("10.0.2."), protocol: Some(Protocol::TCP), port: Some(22), ..Query::default() },
+        Query { since: Some(Time(1000)), until: Some(Time(1000)), ..Query::default() },
+    ];
+    for query in matching {
+        assert!(query.matches(&record), "{query:?}");
+    }
+    let others = [
+        Query { verdict: Some(Verdict::Allow), ..Query::default() },
+        Query { from: pattern("db"), ..Query::default() },
+        Query { to: pattern("*/web"), ..Query::default() },
+        Query { since: Some(Time(1001)), ..Query::default() },
+        Query { until: Some(Time(999)), ..Query::default() },
+        Query { port: Some(23), ..Query::default() },
+        Query { protocol: Some(Protocol::UDP), ..Query::default() },
+    ];
+    for query in others {
+        assert!(!query.matches(&record), "{query:?}");
+    }
+}
+
+#[test]
+fn the_json_of_a_record_is_the_documented_one_and_reads_back() {
+    let mut store = Store::new(Limits::default());
+    let record = store.add(denial(1_795_468_027_000_042, "10.0.2.1:22"));
+    let json = serde_json::to_value(&*record).unwrap();
+    let expected = serde_json::json!({
+        "sequence": 1,
+        "time": "2026-11-23T21:07:07.000042Z",
+        "kind": "deny",
+        "verdict": "deny",
+        "node": "n2",
+        "generation": 1,
+        "from": {
+            "kind": "pod", "namespace": "prod", "name": "web", "address": "10.0.1.1", "port": 40000,
+            "workload": { "kind": "Deployment", "name": "web" }, "labels": { "app": "web" }
+        },
+        "to": {
+            "kind": "pod", "namespace": "prod", "name": "db", "address": "10.0.2.1", "port": 22,
+            "workload": { "kind": "Deployment", "name": "db" }, "labels": { "app": "db" }
+        },
+        "protocol": "TCP",
+        "port": 22,
+        "reason": "isolated",
+        "deciding": "ingress",
+        "egress": { "verdict": "allow", "reason": "no-policy", "rule": 0 },
+        "ingress": {
+            "verdict": "deny", "reason": "isolated", "rule": 16,
+            "object": { "kind": "NetworkPolicy", "namespace": "prod", "name": "db" },
+            "field": "spec.podSelector",
+            "source": { "file": "db.yaml", "line": 6, "column": 3 }
+        }
+    });
+    assert_eq!(json, expected);
+    let back: Record = serde_json::from_value(json).unwrap();
+    assert_eq!(back, *record);
+}
