@@ -5,3 +5,59 @@
 //! Guarantees: pure and deterministic; nothing that is known but could not be applied ever means allow.
 //! Does not: read files, decide accesses (`policy`) or touch packets (`datapath`).
 
+mod convert;
+mod intern;
+pub mod lint;
+mod rules;
+mod world;
+
+pub use world::CLOSED_LABEL;
+
+use crds::{Diagnostic, Object};
+use policy::{Generation, PolicySet, RuleId};
+use std::sync::Arc;
+
+/// What objects mean, and what is to be said about them.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What every enforcement point judges against.
+    pub set: PolicySet,
+    /// By file and line.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Compiles objects and looks for what is legal but probably not meant.
+#[must_use]
+pub fn compile(objects: Vec<Object>, generation: Generation) -> Compiled {
+    let mut compiled = compile_unlinted(objects, generation);
+    compiled.diagnostics.extend(lint::lint(&compiled.set));
+    sort(&mut compiled.diagnostics);
+    compiled
+}
+
+/// Compiles objects; the diagnostics are only those about what was ignored, repaired or closed.
+#[must_use]
+pub fn compile_unlinted(objects: Vec<Object>, generation: Generation) -> Compiled {
+    compile_within(objects, generation, RuleId::MAX)
+}
+
+fn compile_within(objects: Vec<Object>, generation: Generation, last: RuleId) -> Compiled {
+    let mut context = convert::Context::default();
+    let sorted = world::Sorted::new(objects);
+    let (world, closures) = world::world(&mut context, &sorted);
+    let book = rules::rulebook(&mut context, &sorted.network, &sorted.cluster, closures, last);
+    let set = PolicySet {
+        generation,
+        world,
+        policies: book.policies,
+        closed: book.closed,
+        rules: Arc::new(book.entries),
+    };
+    let mut diagnostics = context.diagnostics;
+    sort(&mut diagnostics);
+    Compiled { set, diagnostics }
+}
+
+fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by(|a, b| (&a.position, &a.field, a.code).cmp(&(&b.position, &b.field, b.code)));
+}

@@ -1,0 +1,276 @@
+//! Pods grouped by namespace and label set, with posting lists, so that a selector finds its pods without
+//! looking at all of them.
+//!
+//! Enters: a [`World`]. Leaves: [`Crowd`], which answers "does anything match, and what" for a namespace scope
+//! and a selector. Guarantees: equal to testing every pod; a test holds it. Group ids are sorted by namespace.
+//! Does not: include host-network pods among the groups; no selector reaches them. They are counted apart.
+
+use policy::{Labels, NamedPort, NamespaceScope, Pod, Requirement, Selector, World};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Pods of one namespace that carry the same labels.
+pub(crate) struct Group<'w> {
+    pub(crate) namespace: &'w Arc<str>,
+    pub(crate) labels: &'w Labels,
+    /// Each distinct list of named ports among its pods.
+    pub(crate) ports: Vec<&'w [NamedPort]>,
+    /// How many pods.
+    pub(crate) count: usize,
+}
+
+/// Index of a group.
+pub(crate) type GroupId = u32;
+
+/// The pods of a world, grouped and indexed.
+pub(crate) struct Crowd<'w> {
+    pub(crate) groups: Vec<Group<'w>>,
+    ranges: BTreeMap<&'w str, Range<GroupId>>,
+    namespaces: Vec<(&'w str, Labels)>,
+    pod_postings: Postings<'w>,
+    namespace_postings: Postings<'w>,
+    /// By port name: groups in which some pod has it.
+    port_holders: HashMap<&'w str, Vec<GroupId>>,
+    namespace_cache: RefCell<HashMap<Selector, Rc<Matching>>>,
+}
+
+/// Namespaces that a selector matches.
+struct Matching {
+    list: Vec<u32>,
+    set: HashSet<u32>,
+}
+
+/// Sorted ids by label pair and by label key.
+#[derive(Default)]
+struct Postings<'w> {
+    by_pair: HashMap<(&'w str, &'w str), Vec<u32>>,
+    by_key: HashMap<&'w str, Vec<u32>>,
+}
+
+impl<'w> Postings<'w> {
+    fn add(&mut self, labels: &'w Labels, id: u32) {
+        for (key, value) in labels.iter() {
+            self.by_pair.entry((key, value)).or_default().push(id);
+            self.by_key.entry(key).or_default().push(id);
+        }
+    }
+
+    /// Some requirement's candidates, the fewest found; `None` when no requirement names candidates.
+    fn candidates<'a>(&'a self, selector: &'a Selector) -> Option<Vec<&'a [u32]>> {
+        let named = selector.0.iter().filter_map(|requirement| self.named_by(requirement));
+        named.min_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>())
+    }
+
+    fn named_by<'a>(&'a self, requirement: &'a Requirement) -> Option<Vec<&'a [u32]>> {
+        match requirement {
+            Requirement::In(key, values) => {
+                let list = |value: &'a Arc<str>| {
+                    self.by_pair.get(&(key.as_ref(), value.as_ref())).map(Vec::as_slice)
+                };
+                Some(values.iter().filter_map(list).collect())
+            }
+            Requirement::Exists(key) => {
+                Some(self.by_key.get(key.as_ref()).map(Vec::as_slice).into_iter().collect())
+            }
+            Requirement::NotIn(..) | Requirement::DoesNotExist(_) => None,
+        }
+    }
+}
+
+impl<'w> Crowd<'w> {
+    /// Groups the pods of a world. `namespaces` of the world must outlive the crowd.
+    pub(crate) fn new(world: &'w World) -> Self {
+        let mut keyed: BTreeMap<(&'w Arc<str>, &'w Labels), Group<'w>> = BTreeMap::new();
+        for pod in world.pods.iter().filter(|pod| !pod.host_network) {
+            let group = keyed.entry((&pod.namespace, &pod.labels)).or_insert_with(|| Group {
+                namespace: &pod.namespace,
+                labels: &pod.labels,
+                ports: Vec::new(),
+                count: 0,
+            });
+            group.count += 1;
+            if !pod.ports.is_empty() && !group.ports.contains(&pod.ports.as_slice()) && group.ports.len() < 64 {
+                group.ports.push(&pod.ports);
+            }
+        }
+        let groups: Vec<Group<'w>> = keyed.into_values().collect();
+        let mut crowd = Self {
+            ranges: BTreeMap::new(),
+            namespaces: Vec::new(),
+            pod_postings: Postings::default(),
+            namespace_postings: Postings::default(),
+            port_holders: HashMap::new(),
+            namespace_cache: RefCell::default(),
+            groups: Vec::new(),
+        };
+        for (id, group) in (0u32..).zip(&groups) {
+            crowd.ranges.entry(group.namespace.as_ref()).or_insert(id..id).end = id + 1;
+            crowd.pod_postings.add(group.labels, id);
+            let names: HashSet<&'w str> =
+                group.ports.iter().flat_map(|ports| ports.iter().map(|port| port.name.as_ref())).collect();
+            for name in names {
+                crowd.port_holders.entry(name).or_default().push(id);
+            }
+        }
+        for (id, namespace) in (0u32..).zip(world.namespaces.values()) {
+            crowd.namespaces.push((namespace.name.as_ref(), namespace.labels.clone()));
+            crowd.namespace_postings.add(&namespace.labels, id);
+        }
+        crowd.groups = groups;
+        crowd
+    }
+
+    /// Groups whose pods match, in order; lazily, so that asking for the first one is cheap.
+    pub(crate) fn matching<'a>(
+        &'a self,
+        scope: &'a NamespaceScope,
+        pods: &'a Selector,
+    ) -> Box<dyn Iterator<Item = GroupId> + 'a> {
+        let matches = move |id: &GroupId| self.group(*id).is_some_and(|group| pods.matches(group.labels));
+        let candidates = self.pod_postings.candidates(pods);
+        let found: usize = candidates.as_ref().map_or(usize::MAX, |lists| lists.iter().map(|l| l.len()).sum());
+        let all = self.groups.len();
+        match scope {
+            NamespaceScope::Own(name) => {
+                let range = self.range(name);
+                match candidates {
+                    Some(lists) if found < range.len() || range.len() > 64 => {
+                        Box::new(lists.into_iter().flat_map(move |list| within(list, range.clone())).filter(matches))
+                    }
+                    Some(_) | None => Box::new(range.filter(matches)),
+                }
+            }
+            NamespaceScope::Matching(selector) if selector.is_everything() => match candidates {
+                Some(lists) => Box::new(lists.into_iter().flatten().copied().filter(matches)),
+                None => Box::new((0..u32::try_from(all).unwrap_or(u32::MAX)).filter(matches)),
+            },
+            NamespaceScope::Matching(selector) => {
+                let namespaces = self.namespaces_matching(selector);
+                match candidates {
+                    Some(lists) if found < namespaces.list.len() => Box::new(
+                        lists.into_iter().flatten().copied().filter(matches).filter(move |id| {
+                            self.group(*id)
+                                .and_then(|group| self.namespace_id(group.namespace))
+                                .is_some_and(|namespace| namespaces.set.contains(&namespace))
+                        }),
+                    ),
+                    Some(_) | None => {
+                        let count = namespaces.list.len();
+                        let ranges = (0..count).filter_map(move |i| {
+                            let (name, _) = self.namespaces.get(*namespaces.list.get(i)? as usize)?;
+                            self.ranges.get(name).cloned()
+                        });
+                        Box::new(ranges.flatten().filter(matches))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether any pod matches.
+    pub(crate) fn any(&self, scope: &NamespaceScope, pods: &Selector) -> bool {
+        self.matching(scope, pods).next().is_some()
+    }
+
+    /// Whether some matching pod has a container port of that name (and protocol, if one is wanted).
+    pub(crate) fn any_with_port(
+        &self,
+        scope: &NamespaceScope,
+        pods: &Selector,
+        has: impl Fn(&NamedPort) -> bool,
+        name: &str,
+    ) -> bool {
+        let Some(holders) = self.port_holders.get(name) else { return false };
+        let holds = |group: &Group<'_>| group.ports.iter().any(|ports| ports.iter().any(&has));
+        match scope {
+            NamespaceScope::Own(namespace) => {
+                let range = self.range(namespace);
+                within(holders, range)
+                    .filter_map(|id| self.group(id))
+                    .any(|group| pods.matches(group.labels) && holds(group))
+            }
+            NamespaceScope::Matching(_) => {
+                self.matching(scope, pods).filter_map(|id| self.group(id)).any(holds)
+            }
+        }
+    }
+
+    /// Whether any namespace matches.
+    pub(crate) fn any_namespace(&self, selector: &Selector) -> bool {
+        !self.namespaces_matching(selector).list.is_empty()
+    }
+
+    /// Whether the scope includes this group's namespace and the selector its labels.
+    pub(crate) fn includes(&self, scope: &NamespaceScope, pods: &Selector, group: &Group<'_>) -> bool {
+        let in_scope = match scope {
+            NamespaceScope::Own(name) => name == group.namespace,
+            NamespaceScope::Matching(selector) => selector.is_everything() || {
+                let namespaces = self.namespaces_matching(selector);
+                self.namespace_id(group.namespace).is_some_and(|id| namespaces.set.contains(&id))
+            },
+        };
+        in_scope && pods.matches(group.labels)
+    }
+
+    /// Groups of one namespace.
+    pub(crate) fn range(&self, namespace: &str) -> Range<GroupId> {
+        self.ranges.get(namespace).cloned().unwrap_or(0..0)
+    }
+
+    /// The group.
+    pub(crate) fn group(&self, id: GroupId) -> Option<&Group<'w>> {
+        self.groups.get(id as usize)
+    }
+
+    /// Labels of every namespace, in name order.
+    pub(crate) fn namespace_labels(&self) -> impl Iterator<Item = &Labels> {
+        self.namespaces.iter().map(|(_, labels)| labels)
+    }
+
+    fn namespace_id(&self, name: &str) -> Option<u32> {
+        self.namespaces.binary_search_by(|(known, _)| (*known).cmp(name)).ok().and_then(|i| u32::try_from(i).ok())
+    }
+
+    fn namespaces_matching(&self, selector: &Selector) -> Rc<Matching> {
+        if let Some(known) = self.namespace_cache.borrow().get(selector) {
+            return known.clone();
+        }
+        let matches = |id: &u32| {
+            self.namespaces.get(*id as usize).is_some_and(|(_, labels)| selector.matches(labels))
+        };
+        let mut list: Vec<u32> = match self.namespace_postings.candidates(selector) {
+            Some(lists) => lists.into_iter().flatten().copied().filter(matches).collect(),
+            None => (0..u32::try_from(self.namespaces.len()).unwrap_or(u32::MAX)).filter(matches).collect(),
+        };
+        list.sort_unstable();
+        let found = Rc::new(Matching { set: list.iter().copied().collect(), list });
+        let mut cache = self.namespace_cache.borrow_mut();
+        // Bounded: broad selectors have long lists, and there may be as many selectors as policies.
+        if cache.len() >= CACHED_SELECTORS {
+            cache.clear();
+        }
+        cache.insert(selector.clone(), found.clone());
+        found
+    }
+}
+
+/// How many namespace selectors keep their result.
+const CACHED_SELECTORS: usize = 1024;
+
+fn within(list: &[u32], range: Range<u32>) -> impl Iterator<Item = u32> {
+    let from = list.partition_point(|id| *id < range.start);
+    let to = list.partition_point(|id| *id < range.end);
+    list.get(from..to).unwrap_or_default().iter().copied()
+}
+
+/// Host-network pods by namespace.
+pub(crate) fn host_network_pods(world: &World) -> BTreeMap<&str, Vec<&Pod>> {
+    let mut found: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
+    for pod in world.pods.iter().filter(|pod| pod.host_network) {
+        found.entry(pod.namespace.as_ref()).or_default().push(pod);
+    }
+    found
+}
