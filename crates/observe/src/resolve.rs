@@ -132,12 +132,6 @@ impl Resolver {
         self.books.back()
     }
 
-    /// The newest known generation whose low bits are `tag`, for events that carry only those.
-    pub fn generation_of_tag(&self, tag: u64, mask: u64) -> Option<Generation> {
-        let fits = |book: &&Arc<Book>| book.generation().0 & mask == tag & mask;
-        self.books.iter().rev().find(fits).map(|book| book.generation())
-    }
-
     /// The counters.
     pub fn counts(&self) -> ResolverCounts {
         ResolverCounts { open: self.open.len() as u64, ..self.counts.clone() }

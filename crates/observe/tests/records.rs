@@ -203,8 +203,6 @@ fn events_of_a_generation_whose_book_is_gone_are_read_with_the_newest_and_counte
     assert_eq!(resolver.resolve(&early).unwrap().generation, Generation(3));
     let counts = resolver.counts();
     assert_eq!((counts.unresolved, counts.unknown_generation), (1, 1));
-    assert_eq!(resolver.generation_of_tag(2, 0xff), Some(Generation(2)));
-    assert_eq!(resolver.generation_of_tag(1, 0xff), None);
 }
 
 fn denial(time: u64, to: &str) -> Record {
