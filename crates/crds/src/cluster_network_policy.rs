@@ -1,10 +1,17 @@
 //! `policy.networking.k8s.io`: ClusterNetworkPolicy v1alpha2, and the shape its v1alpha1 dialect
 //! (AdminNetworkPolicy, BaselineAdminNetworkPolicy) is read into as well.
 
+use crate::decode::{Decoder, Map};
 use crate::diagnostic::Position;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::document::{Node, Value};
 use crate::meta::{Located, ObjectMeta};
+use crate::meta::{Scope, short};
+use crate::name;
 use crate::network_policy::Section;
+use crate::network_policy::cidr;
 use crate::pod::Protocol;
+use crate::pod::port_number;
 use crate::selector::LabelSelector;
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -145,4 +152,315 @@ pub enum ClusterPort {
     },
     /// A container port by name, with whatever protocol it has.
     Named(Arc<str>),
+}
+
+/// What differs between the kinds and versions.
+#[derive(Clone, Copy)]
+pub(crate) struct Dialect {
+    pub(crate) kind: ClusterPolicyKind,
+    pub(crate) spec: &'static [&'static str],
+    pub(crate) actions: &'static [(&'static str, RuleAction)],
+    /// Peers of ingress and of egress rules.
+    pub(crate) ingress_peers: &'static [&'static str],
+    pub(crate) egress_peers: &'static [&'static str],
+    /// Name of the list of ports.
+    pub(crate) ports: &'static str,
+    /// Most rules, peers, ports.
+    pub(crate) most: usize,
+    /// Reads one entry of the list of ports.
+    pub(crate) port: for<'n> fn(&mut Decoder<'n>, &'n Node<'n>) -> Option<ClusterPort>,
+}
+
+/// ClusterNetworkPolicy v1alpha2, experimental channel.
+pub(crate) const V1ALPHA2: Dialect = Dialect {
+    kind: ClusterPolicyKind::ClusterNetworkPolicy,
+    spec: &["tier", "priority", "subject", "ingress", "egress"],
+    actions: &[("Accept", RuleAction::Accept), ("Deny", RuleAction::Deny), ("Pass", RuleAction::Pass)],
+    ingress_peers: &["namespaces", "pods"],
+    egress_peers: &["namespaces", "pods", "networks", "nodes", "domainNames"],
+    ports: "protocols",
+    most: 25,
+    port: protocol,
+};
+
+/// Longest list of `networks` or `domainNames`.
+const MOST_IN_PEER: usize = 25;
+const MOST_PRIORITY: i64 = 1000;
+const MOST_NAME: usize = 100;
+
+impl ClusterPolicy {
+    pub(crate) fn decode<'n>(d: &mut Decoder<'n>, object: Map<'n>, dialect: Dialect) -> Self {
+        let meta = ObjectMeta::decode(d, object, Scope::Cluster, true);
+        let mut policy = Self::unreadable(dialect.kind, meta, d.position(object.place));
+        d.required(object, "spec", |d, node| {
+            let map = d.strict(node, dialect.spec)?;
+            policy.spec(d, map, dialect);
+            Some(())
+        });
+        policy.broken = d.is_broken();
+        policy
+    }
+
+    /// A policy of which no more than the metadata is known.
+    pub(crate) fn unreadable(kind: ClusterPolicyKind, meta: ObjectMeta, position: Position) -> Self {
+        Self {
+            kind,
+            meta,
+            position,
+            broken: true,
+            tier: None,
+            priority: None,
+            subject: None,
+            ingress: Section::unreadable(),
+            egress: Section::unreadable(),
+        }
+    }
+
+    fn spec<'n>(&mut self, d: &mut Decoder<'n>, map: Map<'n>, dialect: Dialect) {
+        (self.tier, self.priority) = match dialect.kind {
+            ClusterPolicyKind::ClusterNetworkPolicy => {
+                let tiers = [("Admin", Tier::Admin), ("Baseline", Tier::Baseline)];
+                let tier = d.required(map, "tier", |d, node| d.one_of(node, &tiers));
+                (tier, d.required(map, "priority", priority))
+            }
+            ClusterPolicyKind::AdminNetworkPolicy => {
+                (Some(Tier::Admin), d.required(map, "priority", priority))
+            }
+            ClusterPolicyKind::BaselineAdminNetworkPolicy => (Some(Tier::Baseline), Some(0)),
+        };
+        self.subject = d.required(map, "subject", subject);
+        self.ingress = Section::decode(d, map, "ingress", dialect.most, |d, node| {
+            rule(d, node, dialect, "from", dialect.ingress_peers)
+        });
+        self.egress = Section::decode(d, map, "egress", dialect.most, |d, node| {
+            rule(d, node, dialect, "to", dialect.egress_peers)
+        });
+        if map.keys().any(|key| !dialect.spec.contains(&key)) {
+            // A section under a misspelt name may be either.
+            self.ingress.written = true;
+            self.egress.written = true;
+        }
+    }
+}
+
+fn priority<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u16> {
+    let written = d.integer(node)?;
+    if !(0..=MOST_PRIORITY).contains(&written) {
+        d.error(
+            node.place,
+            Code::InvalidValue,
+            format!("{written} is no priority: priorities are 0 to 1000"),
+        );
+    }
+    u16::try_from(written).ok().filter(|priority| i64::from(*priority) <= MOST_PRIORITY)
+}
+
+fn subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Subject> {
+    d.sound(|d| {
+        let map = d.strict(node, &["namespaces", "pods"])?;
+        let namespaces = d.field(map, "namespaces", namespaces);
+        let pods = d.field(map, "pods", pods);
+        match (namespaces, pods) {
+            (Some(selector), None) => selector.map(Subject::Namespaces),
+            (None, Some(pods)) => pods.map(|(namespaces, pods)| Subject::Pods { namespaces, pods }),
+            (Some(_), Some(_)) | (None, None) => {
+                d.error(node.place, Code::ExactlyOne, "exactly one of namespaces and pods is needed");
+                None
+            }
+        }
+    })
+}
+
+/// A selector; v0.1.1 of the API wrapped it in one more mapping.
+fn namespaces<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelector> {
+    if let Value::Mapping(entries) = &node.value
+        && let [entry] = entries.as_slice()
+        && matches!(entry.key.as_ref(), "namespaceSelector" | "sameLabels" | "notSameLabels")
+    {
+        let message = format!("{:?} was removed from the API with v0.1.2", entry.key);
+        d.report(
+            entry.place,
+            Diagnostic::error(Code::UnknownField, message)
+                .suggest("write matchLabels or matchExpressions here directly"),
+        );
+        return None;
+    }
+    LabelSelector::decode(d, node)
+}
+
+fn pods<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<(LabelSelector, LabelSelector)> {
+    let map = d.strict(node, &["namespaceSelector", "podSelector"])?;
+    let namespaces = d.field(map, "namespaceSelector", LabelSelector::decode);
+    let pods = d.field(map, "podSelector", LabelSelector::decode);
+    Some((namespaces.unwrap_or_else(everything)?, pods.unwrap_or_else(everything)?))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "stands in for a selector that was not written")]
+fn everything() -> Option<LabelSelector> {
+    Some(LabelSelector::default())
+}
+
+fn rule<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    dialect: Dialect,
+    side: &'static str,
+    known: &'static [&'static str],
+) -> Option<ClusterRule> {
+    let map = d.strict(node, &["name", "action", side, dialect.ports])?;
+    let name = d.field(map, "name", |d, node| {
+        let name = d.string(node)?;
+        if name.chars().count() > MOST_NAME {
+            d.error(
+                node.place,
+                Code::InvalidName,
+                format!("a rule's name has at most {MOST_NAME} characters"),
+            );
+        }
+        Some(name)
+    });
+    let action = d.required(map, "action", |d, node| d.one_of(node, dialect.actions));
+    let peers = d.required(map, side, |d, node| {
+        d.check_length(node, 1, dialect.most);
+        d.located(node, |d, node| peer(d, node, known))
+    });
+    let ports = d.field(map, dialect.ports, |d, node| {
+        // An empty list is invalid where the API speaks of protocols; in v1alpha1 it is the same as none.
+        let least = usize::from(dialect.kind == ClusterPolicyKind::ClusterNetworkPolicy);
+        d.check_length(node, least, dialect.most);
+        d.located(node, dialect.port)
+    });
+    let rule = ClusterRule {
+        position: d.position(node.place),
+        name: name.flatten(),
+        action: action?,
+        peers: peers?,
+        ports: ports.flatten().unwrap_or_default(),
+    };
+    check_rule(d, node, &rule);
+    Some(rule)
+}
+
+/// What the CRD's CEL rules say about fields of one rule together.
+fn check_rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, rule: &ClusterRule) {
+    let peers = || rule.peers.iter().map(|peer| &peer.value);
+    let unnamed = |peer: &ClusterPeer| match peer {
+        ClusterPeer::Networks(_) | ClusterPeer::Nodes(_) | ClusterPeer::DomainNames(_) => true,
+        ClusterPeer::Namespaces(_) | ClusterPeer::Pods { .. } | ClusterPeer::Unknown { .. } => false,
+    };
+    if rule.ports.iter().any(|port| matches!(port.value, ClusterPort::Named(_))) && peers().any(unnamed) {
+        let message = "a named port is a pod's; it cannot stand beside networks, nodes or domainNames";
+        d.error(node.place, Code::InvalidPort, message);
+    }
+    let by_name = peers().any(|peer| matches!(peer, ClusterPeer::DomainNames(_)));
+    if by_name && rule.action != RuleAction::Accept {
+        d.error(node.place, Code::InvalidValue, "domainNames are for rules that accept only");
+    }
+}
+
+fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, known: &'static [&'static str]) -> Option<ClusterPeer> {
+    let map = d.map(node)?;
+    if !map.keys().any(|key| known.contains(&key)) {
+        let fields = d.unknown_peer(map, known);
+        return Some(ClusterPeer::Unknown { fields });
+    }
+    let map = d.strict(node, known)?;
+    if map.keys().filter(|key| known.contains(key)).count() > 1 {
+        d.report(
+            node.place,
+            Diagnostic::error(Code::ExactlyOne, format!("exactly one of {} is needed", known.join(", ")))
+                .suggest("make it several entries, which means any of them"),
+        );
+        return None;
+    }
+    let field = *known.iter().find(|name| map.get(name).is_some())?;
+    let peer = d.field(map, field, |d, node| match field {
+        "namespaces" => namespaces(d, node).map(ClusterPeer::Namespaces),
+        "pods" => pods(d, node).map(|(namespaces, pods)| ClusterPeer::Pods { namespaces, pods }),
+        "nodes" => LabelSelector::decode(d, node).map(ClusterPeer::Nodes),
+        "networks" => {
+            d.check_length(node, 1, MOST_IN_PEER);
+            d.list(node, cidr).map(ClusterPeer::Networks)
+        }
+        _ => {
+            d.check_length(node, 1, MOST_IN_PEER);
+            d.list(node, domain_name).map(ClusterPeer::DomainNames)
+        }
+    });
+    peer.flatten()
+}
+
+fn domain_name<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let text = d.str(node)?;
+    if let Some(wrong) = name::domain_pattern(text) {
+        d.error(node.place, Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));
+        return None;
+    }
+    Some(d.intern(&text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))
+}
+
+/// `{tcp|udp|sctp: {destinationPort: ...}}` or `{destinationNamedPort: ...}`.
+fn protocol<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ClusterPort> {
+    const KNOWN: [&str; 4] = ["tcp", "udp", "sctp", "destinationNamedPort"];
+    let map = d.strict(node, &KNOWN)?;
+    if map.keys().count() != 1 {
+        d.error(node.place, Code::ExactlyOne, format!("exactly one of {} is needed", KNOWN.join(", ")));
+        return None;
+    }
+    if let Some(name) = d.field(map, "destinationNamedPort", port_name) {
+        return name.map(ClusterPort::Named);
+    }
+    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
+    let (field, protocol) = protocols.into_iter().find(|(name, _)| map.get(name).is_some())?;
+    let ports = d.field(map, field, |d, node| {
+        let map = d.strict(node, &["destinationPort"])?;
+        if map.get("destinationPort").is_none() {
+            let message = format!("{field} needs destinationPort");
+            d.report(
+                node.place,
+                Diagnostic::error(Code::MissingField, message)
+                    .suggest("for every port: destinationPort: {range: {start: 1, end: 65535}}"),
+            );
+            return None;
+        }
+        d.field(map, "destinationPort", destination_port).flatten()
+    });
+    let (first, last) = ports.flatten()?;
+    Some(ClusterPort::Numbers { protocol, first, last })
+}
+
+/// A container port's name.
+pub(crate) fn port_name<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let name = d.string(node)?;
+    if let Some(wrong) = name::port_name(&name) {
+        d.error(node.place, Code::InvalidPort, format!("{:?} is no port name: {wrong}", short(&name)));
+        return None;
+    }
+    Some(name)
+}
+
+fn destination_port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<(u16, u16)> {
+    let map = d.strict(node, &["number", "range"])?;
+    let number = d.field(map, "number", port_number);
+    let range = d.field(map, "range", |d, node| {
+        let map = d.strict(node, &["start", "end"])?;
+        let (start, end) = (d.required(map, "start", port_number), d.required(map, "end", port_number));
+        let (start, end) = (start?, end?);
+        if start >= end {
+            let message = format!("the range's start {start} is not below its end {end}");
+            d.report(
+                node.place,
+                Diagnostic::error(Code::InvalidPort, message).suggest("for one port, write number"),
+            );
+        }
+        Some((start, end))
+    });
+    match (number, range) {
+        (Some(number), None) => number.map(|port| (port, port)),
+        (None, Some(range)) => range,
+        (Some(_), Some(_)) | (None, None) => {
+            d.error(node.place, Code::ExactlyOne, "exactly one of number and range is needed");
+            None
+        }
+    }
 }

@@ -4,9 +4,13 @@
 //! shapes of the API, not what they mean: meaning is the compiler's. Nothing is skipped silently, one broken
 //! document never hides the others, and no input makes it panic or grow without bound.
 
+mod admin_network_policy;
 mod cluster_network_policy;
+mod decode;
 mod diagnostic;
+mod document;
 mod meta;
+mod name;
 mod network_policy;
 mod object;
 mod pod;
@@ -18,6 +22,7 @@ pub use cluster_network_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, RuleAction, Subject, Tier,
 };
 pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
+pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,

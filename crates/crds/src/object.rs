@@ -1,12 +1,16 @@
 //! From bytes to objects: every document of a file, by kind.
 
-use crate::cluster_network_policy::ClusterPolicy;
-use crate::diagnostic::{Diagnostic, ObjectName, Position};
-use crate::meta::{Namespace, Node, ObjectMeta};
+use crate::admin_network_policy;
+use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
+use crate::decode::{Decoder, is_null, nearest};
+use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
+use crate::document::{self, Document, Node as YamlNode, Place, Value};
+use crate::meta::{Namespace, Node, ObjectMeta, short};
 use crate::network_policy::NetworkPolicy;
 use crate::pod::Pod;
 use crate::service::{Ingress, Service};
-use crate::workload::Workload;
+use crate::workload::{Workload, WorkloadKind};
+use std::sync::Arc;
 
 /// What a file held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,6 +97,274 @@ impl Object {
 /// Whatever cannot be read is a diagnostic; a policy that cannot be applied as written is returned nonetheless, as
 /// `broken`, so that its scope can be closed.
 pub fn read_objects(file: &str, bytes: &[u8]) -> Read {
-    let _ = (file, bytes);
-    Read::default()
+    let file: Arc<str> = file.into();
+    let documents = match document::read(&file, bytes) {
+        Ok(documents) => documents,
+        Err(diagnostic) => return Read { objects: Vec::new(), diagnostics: vec![diagnostic] },
+    };
+    let mut decoder = Decoder::new(file);
+    let mut objects = Vec::new();
+    for document in &documents {
+        match document {
+            Document::Broken { text, place, diagnostic } => {
+                objects.extend(salvage(&mut decoder, text, *place, diagnostic));
+            }
+            Document::Read { root, flaws } => {
+                let mut items = Vec::new();
+                expand(&mut decoder, root, None, &mut items);
+                let mut flaws = flaws.iter().peekable();
+                for (i, item) in items.iter().enumerate() {
+                    // Flaws are in the order of the file; those before the next object are this one's.
+                    let end = items.get(i + 1).map(|next| next.node.place);
+                    let own = std::iter::from_fn(|| flaws.next_if(|f| end.is_none_or(|end| f.place < end)));
+                    objects.extend(decode(&mut decoder, item, own.map(|flaw| flaw.diagnostic.clone())));
+                }
+                decoder.begin(None);
+                flaws.for_each(|flaw| decoder.add(flaw.diagnostic.clone()));
+            }
+        }
+    }
+    Read { objects, diagnostics: decoder.diagnostics }
+}
+
+/// One object before it is decoded.
+struct Item<'n> {
+    node: &'n YamlNode<'n>,
+    kind: &'n str,
+    api_version: &'n str,
+}
+
+/// A text field of a mapping, read without any complaint.
+fn peek<'n>(node: &'n YamlNode<'n>, name: &str) -> Option<&'n YamlNode<'n>> {
+    let Value::Mapping(entries) = &node.value else { return None };
+    entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node)
+}
+
+fn peek_text<'n>(node: &'n YamlNode<'n>, name: &str) -> Option<&'n str> {
+    match &peek(node, name)?.value {
+        Value::Scalar { text, .. } => Some(text.as_ref()).filter(|text| !text.is_empty()),
+        Value::Sequence(_) | Value::Mapping(_) => None,
+    }
+}
+
+/// Finds the objects of a document: itself, or the items of a list. `list` is the kind and version that items of a
+/// typed list inherit.
+fn expand<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n YamlNode<'n>,
+    list: Option<(&'n str, &'n str)>,
+    items: &mut Vec<Item<'n>>,
+) {
+    d.begin(None);
+    if is_null(node) {
+        return;
+    }
+    if !matches!(node.value, Value::Mapping(_)) {
+        d.error(
+            node.place,
+            Code::NotAnObject,
+            "no Kubernetes object: a mapping with apiVersion and kind is needed",
+        );
+        return;
+    }
+    let Some(kind) = peek_text(node, "kind").or(list.map(|(kind, _)| kind)) else {
+        d.error(node.place, Code::NotAnObject, "no Kubernetes object: kind is missing");
+        return;
+    };
+    let api_version = peek_text(node, "apiVersion").or(list.map(|(_, version)| version)).unwrap_or_default();
+    let Some(item_kind) = kind.strip_suffix("List") else {
+        items.push(Item { node, kind, api_version });
+        return;
+    };
+    let inherited = (!item_kind.is_empty()).then_some((item_kind, api_version));
+    match peek(node, "items").map(|node| &node.value) {
+        Some(Value::Sequence(nodes)) => nodes.iter().for_each(|node| expand(d, node, inherited, items)),
+        Some(Value::Scalar { .. }) | None => {}
+        Some(Value::Mapping(_)) => d.error(node.place, Code::WrongType, "the items of a list are no list"),
+    }
+}
+
+fn decode<'n>(
+    d: &mut Decoder<'n>,
+    item: &Item<'n>,
+    flaws: impl Iterator<Item = Diagnostic>,
+) -> Option<Object> {
+    let object = object_name(d, item);
+    d.begin(Some(object));
+    flaws.for_each(|flaw| d.add(flaw));
+    let map = d.map(item.node)?;
+    if item.api_version.is_empty() {
+        d.error(item.node.place, Code::NotAnObject, "apiVersion is missing");
+    }
+    let (group, version) = item.api_version.rsplit_once('/').unwrap_or(("", item.api_version));
+    if let Some(policy) = PolicyKind::of(group, item.kind) {
+        return Some(policy.decode(d, map, item));
+    }
+    if let Some(kind) = WorkloadKind::of(group, item.kind) {
+        return Some(Object::Workload(Workload::decode(d, map, kind)));
+    }
+    match (group, item.kind) {
+        ("", "Namespace") => Some(Object::Namespace(Namespace::decode(d, map))),
+        ("", "Node") => Some(Object::Node(Node::decode(d, map))),
+        ("", "Pod") => Some(Object::Pod(Pod::decode(d, map))),
+        ("", "Service") => Some(Object::Service(Service::decode(d, map))),
+        ("networking.k8s.io" | "extensions", "Ingress") => Some(Object::Ingress(Ingress::decode(d, map))),
+        ("route.openshift.io" | "", "Route") => Some(Object::Ingress(Ingress::decode_route(d, map))),
+        (group, kind) => {
+            unknown_kind(d, item.node.place, group, version, kind);
+            None
+        }
+    }
+}
+
+fn object_name<'n>(d: &mut Decoder<'n>, item: &Item<'n>) -> ObjectName {
+    let metadata = peek(item.node, "metadata");
+    let text = |name| metadata.and_then(|node| peek_text(node, name));
+    let cluster = matches!(item.kind, "Namespace" | "Node")
+        || matches!(PolicyKind::named(item.kind), Some(PolicyKind::Cluster(_)));
+    let namespace = if cluster { "" } else { text("namespace").unwrap_or("default") };
+    let name = text("name").or(text("generateName")).unwrap_or_default();
+    ObjectName { kind: d.intern(&short(item.kind)), namespace: d.intern(namespace), name: d.intern(name) }
+}
+
+/// A kind that says what is allowed, and so must never be skipped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PolicyKind {
+    Namespaced,
+    Cluster(ClusterPolicyKind),
+}
+
+const POLICY_KINDS: [(PolicyKind, &str, &str); 4] = [
+    (PolicyKind::Namespaced, "NetworkPolicy", "networking.k8s.io/v1"),
+    (
+        PolicyKind::Cluster(ClusterPolicyKind::ClusterNetworkPolicy),
+        "ClusterNetworkPolicy",
+        "policy.networking.k8s.io/v1alpha2",
+    ),
+    (
+        PolicyKind::Cluster(ClusterPolicyKind::AdminNetworkPolicy),
+        "AdminNetworkPolicy",
+        "policy.networking.k8s.io/v1alpha1",
+    ),
+    (
+        PolicyKind::Cluster(ClusterPolicyKind::BaselineAdminNetworkPolicy),
+        "BaselineAdminNetworkPolicy",
+        "policy.networking.k8s.io/v1alpha1",
+    ),
+];
+
+impl PolicyKind {
+    /// By kind alone.
+    fn named(kind: &str) -> Option<Self> {
+        POLICY_KINDS.iter().find(|(_, name, _)| *name == kind).map(|(policy, _, _)| *policy)
+    }
+
+    /// Kinds of the same name in other products' groups are not meant.
+    fn of(group: &str, kind: &str) -> Option<Self> {
+        let ours = matches!(group, "" | "extensions" | "networking.k8s.io" | "policy.networking.k8s.io");
+        Self::named(kind).filter(|_| ours)
+    }
+
+    fn decode<'n>(self, d: &mut Decoder<'n>, map: crate::decode::Map<'n>, item: &Item<'n>) -> Object {
+        let wanted =
+            POLICY_KINDS.iter().find(|(policy, _, _)| *policy == self).map(|(_, _, version)| *version);
+        if let Some(wanted) =
+            wanted.filter(|wanted| *wanted != item.api_version && !item.api_version.is_empty())
+        {
+            let message = format!("{:?} has no {} that can be read", short(item.api_version), item.kind);
+            let diagnostic = Diagnostic::error(Code::UnknownPolicyKind, message);
+            d.report(item.node.place, diagnostic.suggest(format!("apiVersion: {wanted}")));
+        }
+        d.strict(item.node, &["apiVersion", "kind", "metadata", "spec", "status"]);
+        match self {
+            Self::Namespaced => Object::NetworkPolicy(NetworkPolicy::decode(d, map)),
+            Self::Cluster(ClusterPolicyKind::ClusterNetworkPolicy) => {
+                Object::ClusterPolicy(ClusterPolicy::decode(d, map, V1ALPHA2))
+            }
+            Self::Cluster(ClusterPolicyKind::AdminNetworkPolicy) => {
+                Object::ClusterPolicy(admin_network_policy::decode_admin(d, map))
+            }
+            Self::Cluster(ClusterPolicyKind::BaselineAdminNetworkPolicy) => {
+                Object::ClusterPolicy(admin_network_policy::decode_baseline(d, map))
+            }
+        }
+    }
+}
+
+/// A policy in a group that Cofferdam answers for is an error, another product's policy a warning, the rest a note.
+fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, kind: &str) {
+    let policy_like = kind.to_ascii_lowercase().contains("policy");
+    let ours = matches!(group, "policy.networking.k8s.io" | "cofferdam.dev")
+        || policy_like && matches!(group, "" | "extensions" | "networking.k8s.io");
+    let written = short(&if group.is_empty() {
+        format!("{kind} {version}")
+    } else {
+        format!("{kind} {group}/{version}")
+    });
+    if ours {
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownPolicyKind,
+            format!("{written} is no policy kind Cofferdam knows; it is not enforced"),
+        );
+        let close = nearest(kind, POLICY_KINDS.iter().map(|(_, name, _)| *name));
+        let close = POLICY_KINDS.iter().find(|(_, name, _)| Some(*name) == close);
+        diagnostic.suggestion =
+            close.map(|(_, name, version)| format!("did you mean kind {name} of {version}?"));
+        d.report(place, diagnostic);
+    } else if policy_like && kind.to_ascii_lowercase().contains("network") {
+        let message = format!("{written} is another product's policy; it is not enforced");
+        d.report(place, Diagnostic::warning(Code::UnknownKind, message));
+    } else {
+        d.report(
+            place,
+            Diagnostic::note(Code::UnknownKind, format!("{written} is not a kind Cofferdam reads")),
+        );
+    }
+}
+
+/// What a document that is not well-formed was going to be. A policy comes back as unreadable, so that its scope is
+/// closed: its namespace, or for a cluster-wide one everything.
+fn salvage<'n>(d: &mut Decoder<'n>, text: &'n str, place: Place, diagnostic: &Diagnostic) -> Option<Object> {
+    let mut kind = None;
+    let mut meta = ObjectMeta::default();
+    let mut in_metadata = false;
+    let mut indent = None;
+    let depth = |row: &str| row.len() - row.trim_start().len();
+    for row in text.lines() {
+        let value = |name: &str| {
+            let rest = row.trim_start().strip_prefix(name)?.trim_start().strip_prefix(':')?;
+            let rest = rest.split(" #").next().unwrap_or_default();
+            Some(short(rest.trim().trim_matches(['"', '\''])))
+        };
+        let indented = row.starts_with([' ', '\t']);
+        if !indented && !row.trim().is_empty() && !row.starts_with('#') {
+            in_metadata = row.starts_with("metadata:");
+            kind = kind.or_else(|| value("kind"));
+        } else if in_metadata && *indent.get_or_insert(depth(row)) == depth(row) {
+            // Only direct fields of metadata; a label may be called "name" as well.
+            if let Some(name) = value("name") {
+                meta.name = name.into();
+            } else if let Some(namespace) = value("namespace") {
+                meta.namespace = namespace.into();
+            }
+        }
+    }
+    let policy = PolicyKind::named(kind.as_deref().unwrap_or_default());
+    match policy {
+        Some(PolicyKind::Cluster(_)) => meta.namespace = "".into(),
+        Some(PolicyKind::Namespaced) | None if meta.namespace.is_empty() => meta.namespace = "default".into(),
+        Some(PolicyKind::Namespaced) | None => {}
+    }
+    let object = kind.map(|kind| ObjectName {
+        kind: kind.into(),
+        namespace: meta.namespace.clone(),
+        name: meta.name.clone(),
+    });
+    d.begin(object);
+    d.add(diagnostic.clone());
+    let position = d.position(place);
+    Some(match policy? {
+        PolicyKind::Namespaced => Object::NetworkPolicy(NetworkPolicy::unreadable(meta, position)),
+        PolicyKind::Cluster(kind) => Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position)),
+    })
 }

@@ -1,7 +1,12 @@
 //! `v1` Pod, and the pod spec that workloads share.
 
+use crate::decode::{Decoder, Map};
 use crate::diagnostic::Position;
+use crate::diagnostic::{Code, Diagnostic};
+use crate::document::Node;
 use crate::meta::ObjectMeta;
+use crate::meta::{Scope, address, short};
+use crate::name;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -112,4 +117,139 @@ pub struct ContainerPort {
     pub protocol: Protocol,
     /// Port of the node that leads here, if any.
     pub host_port: Option<u16>,
+}
+
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("TCP", Protocol::Tcp), ("UDP", Protocol::Udp), ("SCTP", Protocol::Sctp)];
+
+impl Protocol {
+    pub(crate) fn decode<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Self> {
+        d.one_of(node, &PROTOCOLS)
+    }
+}
+
+/// A port number from 1 to 65535.
+pub(crate) fn port_number<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u16> {
+    let number = d.integer(node)?;
+    let port = u16::try_from(number).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        d.error(node.place, Code::InvalidPort, format!("{number} is no port: ports are 1 to 65535"));
+    }
+    port
+}
+
+impl PortRef {
+    pub(crate) fn decode<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Self> {
+        if Decoder::as_integer(node).is_some() {
+            return port_number(d, node).map(Self::Number);
+        }
+        let text = d.string(node)?;
+        let Some(wrong) = name::port_name(&text) else { return Some(Self::Name(text)) };
+        let mut diagnostic =
+            Diagnostic::error(Code::InvalidPort, format!("{:?} is no port name: {wrong}", short(&text)));
+        if text.parse::<u16>().is_ok() {
+            diagnostic = diagnostic.suggest(format!("for a number, leave out the quotes: {text}"));
+        }
+        d.report(node.place, diagnostic);
+        None
+    }
+}
+
+const PHASES: [(&str, Phase); 5] = [
+    ("Pending", Phase::Pending),
+    ("Running", Phase::Running),
+    ("Succeeded", Phase::Succeeded),
+    ("Failed", Phase::Failed),
+    ("Unknown", Phase::Unknown),
+];
+
+impl Pod {
+    pub(crate) fn decode<'n>(d: &mut Decoder<'n>, object: Map<'n>) -> Self {
+        let meta = ObjectMeta::decode(d, object, Scope::Namespaced, false);
+        let spec = d.required(object, "spec", PodSpec::decode).unwrap_or_default();
+        let mut pod = Self {
+            meta,
+            position: d.position(object.place),
+            spec,
+            phase: Phase::Unknown,
+            addresses: Vec::new(),
+            host_addresses: Vec::new(),
+        };
+        d.field(object, "status", |d, node| {
+            let Some(map) = d.map(node) else { return };
+            pod.phase =
+                d.field(map, "phase", |d, node| d.one_of(node, &PHASES)).flatten().unwrap_or_default();
+            pod.addresses = addresses(d, map, "podIP", "podIPs");
+            pod.host_addresses = addresses(d, map, "hostIP", "hostIPs");
+        });
+        pod
+    }
+}
+
+/// A single address and a list of `{ip: ...}`, together, each once.
+fn addresses<'n>(d: &mut Decoder<'n>, map: Map<'n>, one: &'n str, many: &'n str) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = d.field(map, one, address).flatten().into_iter().collect();
+    let listed = d.field(map, many, |d, node| {
+        d.list(node, |d, node| {
+            let map = d.map(node)?;
+            d.field(map, "ip", address).flatten()
+        })
+    });
+    for address in listed.flatten().unwrap_or_default() {
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+impl PodSpec {
+    pub(crate) fn decode<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Self> {
+        let map = d.map(node)?;
+        let account = d.field(map, "serviceAccountName", Decoder::string).flatten();
+        let account = account.or_else(|| d.field(map, "serviceAccount", Decoder::string).flatten());
+        Some(Self {
+            node_name: d.field(map, "nodeName", Decoder::string).flatten().filter(|name| !name.is_empty()),
+            host_network: d.field(map, "hostNetwork", Decoder::boolean).flatten().unwrap_or(false),
+            service_account: match account.filter(|name| !name.is_empty()) {
+                Some(name) => name,
+                None => d.intern("default"),
+            },
+            containers: d.field(map, "containers", containers).unwrap_or_default(),
+            init_containers: d.field(map, "initContainers", containers).unwrap_or_default(),
+        })
+    }
+}
+
+fn containers<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Vec<Container> {
+    let containers = d.list(node, |d, node| {
+        let map = d.map(node)?;
+        Some(Container {
+            name: d.field(map, "name", Decoder::string).flatten().unwrap_or_default(),
+            command: d.field(map, "command", Decoder::strings).unwrap_or_default(),
+            args: d.field(map, "args", Decoder::strings).unwrap_or_default(),
+            ports: d
+                .field(map, "ports", |d, node| d.list(node, container_port))
+                .flatten()
+                .unwrap_or_default(),
+        })
+    });
+    containers.unwrap_or_default()
+}
+
+fn container_port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ContainerPort> {
+    let map = d.map(node)?;
+    if map.get("containerPort").is_none() {
+        let message = "a port without containerPort; it is left out";
+        d.report(node.place, Diagnostic::warning(Code::MissingField, message));
+    }
+    Some(ContainerPort {
+        port: d.field(map, "containerPort", port_number).flatten()?,
+        name: d.field(map, "name", Decoder::string).flatten().filter(|name| !name.is_empty()),
+        protocol: d.field(map, "protocol", Protocol::decode).flatten().unwrap_or_default(),
+        host_port: match map.get("hostPort").and_then(Decoder::as_integer) {
+            Some(0) => None,
+            Some(_) | None => d.field(map, "hostPort", port_number).flatten(),
+        },
+    })
 }

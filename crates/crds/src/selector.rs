@@ -1,5 +1,10 @@
 //! `metav1.LabelSelector`, with the API server's rules for label keys and values.
 
+use crate::decode::Decoder;
+use crate::diagnostic::Code;
+use crate::document::Node;
+use crate::meta::{labels, short};
+use crate::name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,4 +46,53 @@ pub enum Operator {
     Exists,
     /// The label is absent.
     DoesNotExist,
+}
+
+impl LabelSelector {
+    /// `None` if anything in it is wrong: half a selector selects something else.
+    pub(crate) fn decode<'n>(decoder: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Self> {
+        decoder.sound(|d| {
+            let map = d.strict(node, &["matchLabels", "matchExpressions"])?;
+            let match_labels = d.field(map, "matchLabels", labels).unwrap_or_default();
+            let expressions = d.field(map, "matchExpressions", |d, node| d.list(node, expression));
+            Some(Self { match_labels, match_expressions: expressions.flatten().unwrap_or_default() })
+        })
+    }
+}
+
+const OPERATORS: [(&str, Operator); 4] = [
+    ("In", Operator::In),
+    ("NotIn", Operator::NotIn),
+    ("Exists", Operator::Exists),
+    ("DoesNotExist", Operator::DoesNotExist),
+];
+
+fn expression<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<SelectorExpression> {
+    let map = d.strict(node, &["key", "operator", "values"])?;
+    let key = d.required(map, "key", |d, node| {
+        let key = d.string(node)?;
+        if let Some(wrong) = name::label_key(&key) {
+            d.error(node.place, Code::InvalidSelector, format!("{:?} is no label key: {wrong}", short(&key)));
+        }
+        Some(key)
+    })?;
+    let operator = d.required(map, "operator", |d, node| d.one_of(node, &OPERATORS))?;
+    let values =
+        d.field(map, "values", |d, node| d.list(node, expression_value)).flatten().unwrap_or_default();
+    let needs_values = matches!(operator, Operator::In | Operator::NotIn);
+    if needs_values && values.is_empty() {
+        d.error(node.place, Code::InvalidSelector, "In and NotIn need at least one value");
+    }
+    if !needs_values && !values.is_empty() {
+        d.error(node.place, Code::InvalidSelector, "Exists and DoesNotExist take no values");
+    }
+    Some(SelectorExpression { key, operator, values })
+}
+
+fn expression_value<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let value = d.string(node)?;
+    if let Some(wrong) = name::label_value(&value) {
+        d.error(node.place, Code::InvalidSelector, format!("{:?} is no label value: {wrong}", short(&value)));
+    }
+    Some(value)
 }

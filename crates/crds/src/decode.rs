@@ -1,0 +1,503 @@
+//! A small decoder: from nodes to values, with the path and place of everything that does not fit.
+//!
+//! Scalars mean what they mean to Kubernetes, whose YAML becomes JSON first: an unquoted `yes`, `1` or `null` is no
+//! string. Null counts as not written.
+
+use crate::diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
+use crate::document::{Entry, Node, Place, Value, position};
+use crate::meta::Located;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// Most diagnostics kept for one object; the rest is counted in a last one.
+const MAX_DIAGNOSTICS: usize = 100;
+
+/// A step into an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'a> {
+    Field(&'a str),
+    Index(usize),
+}
+
+/// A mapping's entries.
+#[derive(Clone, Copy)]
+pub(crate) struct Map<'n> {
+    entries: &'n [Entry<'n>],
+    pub(crate) place: Place,
+}
+
+impl<'n> Map<'n> {
+    /// The value of a key. Null counts as not written.
+    pub(crate) fn get(&self, name: &str) -> Option<&'n Node<'n>> {
+        let entry = self.entries.iter().find(|entry| entry.key == name)?;
+        (!is_null(&entry.node)).then_some(&entry.node)
+    }
+
+    /// The keys, null ones left out.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'n str> {
+        self.entries.iter().filter(|entry| !is_null(&entry.node)).map(|entry| entry.key.as_ref())
+    }
+
+    pub(crate) fn entries(&self) -> &'n [Entry<'n>] {
+        self.entries
+    }
+}
+
+/// What a scalar is after Kubernetes' conversion to JSON.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meaning {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    Float,
+    Text,
+}
+
+/// State of decoding one file.
+pub(crate) struct Decoder<'n> {
+    pub(crate) file: Arc<str>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    object: Option<ObjectName>,
+    path: Vec<Step<'n>>,
+    errors: usize,
+    excused: usize,
+    reported: usize,
+    interned: HashSet<Arc<str>>,
+}
+
+impl<'n> Decoder<'n> {
+    pub(crate) fn new(file: Arc<str>) -> Self {
+        Self {
+            file,
+            diagnostics: Vec::new(),
+            object: None,
+            path: Vec::new(),
+            errors: 0,
+            excused: 0,
+            reported: 0,
+            interned: HashSet::new(),
+        }
+    }
+
+    /// Begins an object: diagnostics from here on are about it.
+    pub(crate) fn begin(&mut self, object: Option<ObjectName>) {
+        self.object = object;
+        self.path.clear();
+        self.errors = 0;
+        self.excused = 0;
+        self.reported = 0;
+    }
+
+    /// Whether the current object has an error that keeps it from being applied.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.errors > self.excused
+    }
+
+    /// Does something, and gives its result up if that brought an error.
+    pub(crate) fn sound<T>(&mut self, f: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let before = self.errors - self.excused;
+        let result = f(self);
+        if self.errors - self.excused > before { None } else { result }
+    }
+
+    /// The place as a position in this file.
+    pub(crate) fn position(&self, place: Place) -> Position {
+        position(&self.file, place)
+    }
+
+    /// Reports a peer without any known field, and gives back the fields it has. The error does not make the object
+    /// broken: for such a peer the API itself says how the rule fails closed.
+    pub(crate) fn unknown_peer(&mut self, map: Map<'n>, known: &[&str]) -> Vec<String> {
+        let fields: Vec<String> = map.keys().take(10).map(|key| key.chars().take(80).collect()).collect();
+        let mut diagnostic = Diagnostic::error(
+            Code::UnknownPeer,
+            match fields.is_empty() {
+                true => "the peer is empty; the rule fails closed".into(),
+                false => format!("no known field in the peer ({}); the rule fails closed", fields.join(", ")),
+            },
+        );
+        let meant = fields.iter().find_map(|field| nearest(field, known.iter().copied()));
+        diagnostic.suggestion = Some(match meant {
+            Some(name) => format!("did you mean {name:?}?"),
+            None => format!("known fields: {}", known.join(", ")),
+        });
+        self.report(map.place, diagnostic);
+        self.excused += 1;
+        fields
+    }
+
+    /// Counts an error that was found elsewhere.
+    pub(crate) fn add(&mut self, mut diagnostic: Diagnostic) {
+        diagnostic.object.clone_from(&self.object);
+        self.push(diagnostic);
+    }
+
+    fn push(&mut self, diagnostic: Diagnostic) {
+        self.errors += usize::from(diagnostic.severity == Severity::Error);
+        self.reported += 1;
+        match self.reported.cmp(&MAX_DIAGNOSTICS) {
+            std::cmp::Ordering::Less => self.diagnostics.push(diagnostic),
+            std::cmp::Ordering::Equal => {
+                self.diagnostics.push(diagnostic);
+                let mut last = Diagnostic::note(Code::LimitExceeded, "there is more; the rest is not listed");
+                last.object.clone_from(&self.object);
+                self.diagnostics.push(last);
+            }
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+
+    /// Reports an error at a place, about the current path.
+    pub(crate) fn error(&mut self, place: Place, code: Code, message: impl Into<String>) {
+        self.report(place, Diagnostic::error(code, message));
+    }
+
+    /// Reports a diagnostic at a place, about the current path.
+    pub(crate) fn report(&mut self, place: Place, mut diagnostic: Diagnostic) {
+        diagnostic.field = self.path_text();
+        diagnostic.position = Some(position(&self.file, place));
+        self.add(diagnostic);
+    }
+
+    fn path_text(&self) -> String {
+        let mut text = String::new();
+        for step in &self.path {
+            let _ = match step {
+                Step::Field(name) if name.contains(['.', '/']) => {
+                    write!(text, "[{:?}]", name.chars().take(80).collect::<String>())
+                }
+                Step::Field(name) if text.is_empty() => write!(text, "{name}"),
+                Step::Field(name) => write!(text, ".{name}"),
+                Step::Index(index) => write!(text, "[{index}]"),
+            };
+        }
+        text
+    }
+
+    /// One shared copy of a text within the file.
+    pub(crate) fn intern(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.interned.get(text) {
+            return shared.clone();
+        }
+        let shared: Arc<str> = text.into();
+        self.interned.insert(shared.clone());
+        shared
+    }
+
+    /// Does something one step further in.
+    pub(crate) fn within<T>(&mut self, step: Step<'n>, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(step);
+        let result = f(self);
+        self.path.pop();
+        result
+    }
+
+    /// Decodes a field if it is written.
+    pub(crate) fn field<T>(
+        &mut self,
+        map: Map<'n>,
+        name: &'n str,
+        f: impl FnOnce(&mut Self, &'n Node<'n>) -> T,
+    ) -> Option<T> {
+        let node = map.get(name)?;
+        Some(self.within(Step::Field(name), |decoder| f(decoder, node)))
+    }
+
+    /// Decodes a field that must be written.
+    pub(crate) fn required<T>(
+        &mut self,
+        map: Map<'n>,
+        name: &'n str,
+        f: impl FnOnce(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<T> {
+        let Some(node) = map.get(name) else {
+            self.within(Step::Field(name), |d| {
+                d.error(map.place, Code::MissingField, "required, and not there")
+            });
+            return None;
+        };
+        self.within(Step::Field(name), |decoder| f(decoder, node))
+    }
+
+    /// The node as a mapping.
+    pub(crate) fn map(&mut self, node: &'n Node<'n>) -> Option<Map<'n>> {
+        match &node.value {
+            Value::Mapping(entries) => Some(Map { entries, place: node.place }),
+            Value::Scalar { .. } | Value::Sequence(_) => {
+                self.wrong_type(node, "a mapping");
+                None
+            }
+        }
+    }
+
+    /// The node as a mapping that has no other fields than these.
+    pub(crate) fn strict(&mut self, node: &'n Node<'n>, known: &[&str]) -> Option<Map<'n>> {
+        let map = self.map(node)?;
+        for entry in map.entries.iter().filter(|entry| !known.contains(&entry.key.as_ref())) {
+            let key: String = entry.key.chars().take(80).collect();
+            let mut diagnostic = Diagnostic::error(Code::UnknownField, format!("unknown field {key:?}"));
+            diagnostic.suggestion = Some(nearest(&key, known.iter().copied()).map_or_else(
+                || format!("known fields: {}", known.join(", ")),
+                |name| format!("did you mean {name:?}?"),
+            ));
+            self.report(entry.place, diagnostic);
+        }
+        Some(map)
+    }
+
+    /// Decodes every item of a list. Items that cannot be decoded are left out; whoever decodes them reports why.
+    pub(crate) fn list<T>(
+        &mut self,
+        node: &'n Node<'n>,
+        mut f: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Value::Sequence(items) = &node.value else {
+            self.wrong_type(node, "a list");
+            return None;
+        };
+        let decoded = items.iter().enumerate();
+        Some(decoded.filter_map(|(i, item)| self.within(Step::Index(i), |d| f(d, item))).collect())
+    }
+
+    /// As [`Self::list`], each item with its position.
+    pub(crate) fn located<T>(
+        &mut self,
+        node: &'n Node<'n>,
+        mut f: impl FnMut(&mut Self, &'n Node<'n>) -> Option<T>,
+    ) -> Option<Vec<Located<T>>> {
+        self.list(node, |decoder, item| {
+            let value = f(decoder, item)?;
+            Some(Located { position: position(&decoder.file, item.place), value })
+        })
+    }
+
+    /// Checks the length of a list, if it is one.
+    pub(crate) fn check_length(&mut self, node: &'n Node<'n>, least: usize, most: usize) {
+        let Value::Sequence(items) = &node.value else { return };
+        if items.len() < least || items.len() > most {
+            let message = format!("{} entries; the API allows {least} to {most}", items.len());
+            self.error(node.place, Code::ListLength, message);
+        }
+    }
+
+    /// The node as a string.
+    pub(crate) fn string(&mut self, node: &'n Node<'n>) -> Option<Arc<str>> {
+        self.str(node).map(|text| self.intern(text))
+    }
+
+    /// The node as borrowed text.
+    pub(crate) fn str(&mut self, node: &'n Node<'n>) -> Option<&'n str> {
+        let found = match &node.value {
+            Value::Scalar { text, plain } => match meaning(text, *plain) {
+                Meaning::Text => return Some(text),
+                Meaning::Null => "null",
+                Meaning::Bool(_) => "a boolean",
+                Meaning::Integer(_) | Meaning::Float => "a number",
+            },
+            Value::Sequence(_) | Value::Mapping(_) => {
+                self.wrong_type(node, "a string");
+                return None;
+            }
+        };
+        let text = scalar_text(node);
+        let diagnostic =
+            Diagnostic::error(Code::WrongType, format!("{text} is {found}, and a string is needed"))
+                .suggest(format!("put it in quotes: \"{text}\""));
+        self.report(node.place, diagnostic);
+        None
+    }
+
+    /// The node as an integer.
+    pub(crate) fn integer(&mut self, node: &'n Node<'n>) -> Option<i64> {
+        match &node.value {
+            Value::Scalar { text, plain } => match meaning(text, *plain) {
+                Meaning::Integer(n) => Some(n),
+                Meaning::Null | Meaning::Bool(_) | Meaning::Float | Meaning::Text => {
+                    self.wrong_type(node, "a whole number");
+                    None
+                }
+            },
+            Value::Sequence(_) | Value::Mapping(_) => {
+                self.wrong_type(node, "a whole number");
+                None
+            }
+        }
+    }
+
+    /// The node as an integer if it is one; nothing is reported otherwise.
+    pub(crate) fn as_integer(node: &Node<'_>) -> Option<i64> {
+        match &node.value {
+            Value::Scalar { text, plain } => match meaning(text, *plain) {
+                Meaning::Integer(n) => Some(n),
+                Meaning::Null | Meaning::Bool(_) | Meaning::Float | Meaning::Text => None,
+            },
+            Value::Sequence(_) | Value::Mapping(_) => None,
+        }
+    }
+
+    /// The node as a boolean.
+    pub(crate) fn boolean(&mut self, node: &'n Node<'n>) -> Option<bool> {
+        if let Value::Scalar { text, plain } = &node.value
+            && let Meaning::Bool(value) = meaning(text, *plain)
+        {
+            return Some(value);
+        }
+        self.wrong_type(node, "true or false");
+        None
+    }
+
+    /// A count from 0 to what an `int32` holds.
+    pub(crate) fn count(&mut self, node: &'n Node<'n>) -> Option<u32> {
+        let n = self.integer(node)?;
+        match u32::try_from(n).ok().filter(|n| i32::try_from(*n).is_ok()) {
+            Some(count) => Some(count),
+            None => {
+                self.error(
+                    node.place,
+                    Code::InvalidValue,
+                    format!("{n} is not a count from 0 to 2147483647"),
+                );
+                None
+            }
+        }
+    }
+
+    /// A mapping from text to text.
+    pub(crate) fn text_map(&mut self, node: &'n Node<'n>) -> BTreeMap<Arc<str>, Arc<str>> {
+        let Some(map) = self.map(node) else { return BTreeMap::new() };
+        let mut texts = BTreeMap::new();
+        for entry in map.entries {
+            let value = if is_null(&entry.node) {
+                Some("".into())
+            } else {
+                self.within(Step::Field(&entry.key), |d| d.string(&entry.node))
+            };
+            if let Some(value) = value {
+                let key = self.intern(&entry.key);
+                texts.insert(key, value);
+            }
+        }
+        texts
+    }
+
+    /// A list of strings.
+    pub(crate) fn strings(&mut self, node: &'n Node<'n>) -> Vec<Arc<str>> {
+        self.list(node, Self::string).unwrap_or_default()
+    }
+
+    /// One of a few words.
+    pub(crate) fn one_of<T: Copy>(&mut self, node: &'n Node<'n>, words: &[(&str, T)]) -> Option<T> {
+        let text = self.str(node)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(*value);
+        }
+        let shown: String = text.chars().take(80).collect();
+        let allowed = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        let mut diagnostic =
+            Diagnostic::error(Code::InvalidValue, format!("{shown:?} is not one of {allowed}"));
+        diagnostic.suggestion =
+            nearest(text, words.iter().map(|(word, _)| *word)).map(|w| format!("did you mean {w:?}?"));
+        self.report(node.place, diagnostic);
+        None
+    }
+
+    fn wrong_type(&mut self, node: &'n Node<'n>, wanted: &str) {
+        let found = match &node.value {
+            Value::Scalar { text, plain } => match meaning(text, *plain) {
+                Meaning::Null => "null".into(),
+                Meaning::Bool(_) => "a boolean".into(),
+                Meaning::Integer(_) => "a number".into(),
+                Meaning::Float => "a number with a fraction or out of range".into(),
+                Meaning::Text => format!("the string {:?}", scalar_text(node)),
+            },
+            Value::Sequence(_) => "a list".into(),
+            Value::Mapping(_) => String::from("a mapping"),
+        };
+        self.error(node.place, Code::WrongType, format!("{found} stands where {wanted} is needed"));
+    }
+}
+
+fn scalar_text(node: &Node<'_>) -> String {
+    match &node.value {
+        Value::Scalar { text, .. } => text.chars().take(80).collect(),
+        Value::Sequence(_) | Value::Mapping(_) => String::new(),
+    }
+}
+
+/// Whether a node is null.
+pub(crate) fn is_null(node: &Node<'_>) -> bool {
+    matches!(&node.value, Value::Scalar { text, plain: true } if meaning(text, true) == Meaning::Null)
+}
+
+/// What an unquoted scalar means. `y` and `n` stay text, as in YAML 1.2 and in what everybody expects.
+fn meaning(text: &str, plain: bool) -> Meaning {
+    if !plain {
+        return Meaning::Text;
+    }
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Meaning::Null,
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Meaning::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => {
+            return Meaning::Bool(false);
+        }
+        _ => {}
+    }
+    let body = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if !body.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Meaning::Text;
+    }
+    if let Some(n) = integer(body) {
+        return if text.starts_with('-') { Meaning::Integer(-n) } else { Meaning::Integer(n) };
+    }
+    let special = matches!(body, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN");
+    // Dots alone, versions and addresses do not parse as a float.
+    if special || body.parse::<f64>().is_ok() { Meaning::Float } else { Meaning::Text }
+}
+
+fn integer(body: &str) -> Option<i64> {
+    let digits = body.replace('_', "");
+    let (digits, radix) = match digits.get(..2) {
+        Some("0x") => (digits.get(2..)?, 16),
+        Some("0b") => (digits.get(2..)?, 2),
+        Some("0o") => (digits.get(2..)?, 8),
+        Some(_) if digits.starts_with('0') && !digits.contains(['8', '9']) => (digits.get(1..)?, 8),
+        Some(_) | None => (digits.as_str(), 10),
+    };
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    i64::from_str_radix(digits, radix).ok()
+}
+
+/// The word closest to what was written, if it is close: at most a third of it is wrong.
+pub(crate) fn nearest<'w>(written: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    if written.len() > 64 {
+        return None;
+    }
+    let lower = written.to_ascii_lowercase();
+    let (distance, word) =
+        words.map(|word| (edits(&lower, &word.to_ascii_lowercase()), word)).min_by_key(|(d, _)| *d)?;
+    (distance <= word.len().max(written.len()) / 3).then_some(word)
+}
+
+/// Levenshtein distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut left = i + 1;
+        let mut diagonal = i;
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let above = *cell;
+            let cost = if x == *y { diagonal } else { 1 + diagonal.min(above).min(left) };
+            diagonal = above;
+            *cell = cost;
+            left = cost;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
