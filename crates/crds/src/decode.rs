@@ -481,23 +481,77 @@ pub(crate) fn nearest<'w>(written: &str, words: impl Iterator<Item = &'w str>) -
     (distance <= word.len().max(written.len()) / 3).then_some(word)
 }
 
-/// Levenshtein distance.
+/// Edits between two words: insert, delete, replace, or swap two neighbours (optimal string alignment).
 fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut left = i + 1;
-        let mut diagonal = i;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let above = *cell;
-            let cost = if x == *y { diagonal } else { 1 + diagonal.min(above).min(left) };
-            diagonal = above;
-            *cell = cost;
-            left = cost;
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let cell = |row: &[usize], i: usize| row.get(i).copied().unwrap_or(usize::MAX / 2);
+    let mut above_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let replace = cell(&last, j) + usize::from(x != y);
+            let mut least = replace.min(cell(&last, j + 1) + 1).min(cell(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                least = least.min(cell(&above_last, j - 1) + 1);
+            }
+            row.push(least);
         }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
+        above_last = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_if_it_is_near() {
+        let words = ["podSelector", "namespaceSelector", "ipBlock", "from", "to", "ports"];
+        for (written, expected) in [
+            ("podSelecter", Some("podSelector")),
+            ("PodSelector", Some("podSelector")),
+            ("form", Some("from")),
+            ("port", Some("ports")),
+            ("ipblocks", Some("ipBlock")),
+            ("xyz", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(written, words.into_iter()), expected, "{written}");
         }
     }
-    row.last().copied().unwrap_or_default()
+
+    #[test]
+    fn unquoted_scalars_mean_what_kubernetes_makes_of_them() {
+        for (text, expected) in [
+            ("", Meaning::Null),
+            ("~", Meaning::Null),
+            ("null", Meaning::Null),
+            ("yes", Meaning::Bool(true)),
+            ("Off", Meaning::Bool(false)),
+            ("y", Meaning::Text),
+            ("80", Meaning::Integer(80)),
+            ("-1", Meaning::Integer(-1)),
+            ("0x50", Meaning::Integer(80)),
+            ("0120", Meaning::Integer(80)),
+            ("1_000", Meaning::Integer(1000)),
+            ("99999999999999999999", Meaning::Float),
+            ("1.5", Meaning::Float),
+            ("1e3", Meaning::Float),
+            (".inf", Meaning::Float),
+            ("1.2.3", Meaning::Text),
+            ("10.0.0.0/8", Meaning::Text),
+            ("-", Meaning::Text),
+            ("0x", Meaning::Text),
+            ("1a", Meaning::Text),
+            ("inf", Meaning::Text),
+            ("é", Meaning::Text),
+            ("0é", Meaning::Text),
+        ] {
+            assert_eq!(meaning(text, true), expected, "{text}");
+            assert_eq!(meaning(text, false), Meaning::Text, "{text} in quotes");
+        }
+    }
 }

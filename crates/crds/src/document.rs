@@ -74,14 +74,16 @@ pub(crate) enum Document<'a> {
 ///
 /// # Errors
 /// The file as a whole cannot be read: too large, or not UTF-8.
-pub(crate) fn read<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<Vec<Document<'a>>, Diagnostic> {
+pub(crate) fn read<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<Vec<Document<'a>>, Box<Diagnostic>> {
     if bytes.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", bytes.len());
-        return Err(Diagnostic::error(Code::FileTooLarge, message)
+        let diagnostic = Diagnostic::error(Code::FileTooLarge, message)
             .at(position(file, Place { line: 1, column: 1 }))
-            .suggest("split it into several files"));
+            .suggest("split it into several files");
+        return Err(Box::new(diagnostic));
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(file, bytes, error.valid_up_to()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| Box::new(not_utf8(file, bytes, error.valid_up_to())))?;
     let mut budget = MAX_NODES;
     Ok(cut(text.strip_prefix('\u{feff}').unwrap_or(text))
         .filter_map(|(line, chunk)| parse(file, chunk, line, &mut budget))
@@ -233,7 +235,8 @@ impl<'a> Builder<'a, '_> {
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| Failure {
                 place: self.place(*error.marker()),
-                code: Code::Syntax,
+                // The parser has a limit of its own, and looks ahead of the events it gives.
+                code: if error.info().contains("recursion") { Code::TooDeep } else { Code::Syntax },
                 message: format!("not well-formed YAML: {}", error.info()),
             })?;
             let place = self.place(span.start);

@@ -100,7 +100,7 @@ pub fn read_objects(file: &str, bytes: &[u8]) -> Read {
     let file: Arc<str> = file.into();
     let documents = match document::read(&file, bytes) {
         Ok(documents) => documents,
-        Err(diagnostic) => return Read { objects: Vec::new(), diagnostics: vec![diagnostic] },
+        Err(diagnostic) => return Read { objects: Vec::new(), diagnostics: vec![*diagnostic] },
     };
     let mut decoder = Decoder::new(file);
     let mut objects = Vec::new();
