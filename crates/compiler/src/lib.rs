@@ -8,7 +8,10 @@
 mod convert;
 mod intern;
 pub mod lint;
+pub mod lower;
 mod rules;
+#[cfg(feature = "sample")]
+pub mod sample;
 mod world;
 
 pub use world::CLOSED_LABEL;

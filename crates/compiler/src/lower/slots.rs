@@ -1,0 +1,149 @@
+//! Local pods that the same policies select, and what those policies say, in order of judgement.
+//!
+//! Enters: the pods of a table. Leaves: for each slot and direction a lane program: its rules in order, filed by
+//! peer. Guarantees: two pods share a slot only if no access can tell them apart as subjects.
+
+use super::index::{CompiledPolicy, Id, Index, PodEntry};
+use super::row::{Defaults, SweepRule, mentions_named, ruling};
+use super::{Fixed, dense};
+use policy::table::Ruling;
+use policy::{NamedPort, PortMatch, RuleId, Tier};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// What tells subjects apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SlotKey {
+    /// In order of judgement.
+    pub(super) policies: Arc<[Id]>,
+    /// First closed scope, by direction.
+    pub(super) closed: [Option<RuleId>; 2],
+    /// Container ports that ingress rules of these policies name.
+    pub(super) named: Vec<NamedPort>,
+    /// The pod's node, where a table serves several.
+    pub(super) node: Option<Arc<str>>,
+}
+
+/// What the selectors alone say about the pods of a group.
+#[derive(Clone, Debug)]
+pub(super) struct GroupProfile {
+    policies: Arc<[Id]>,
+    closed: [Option<RuleId>; 2],
+    /// Port names that ingress rules mention.
+    names: BTreeSet<Arc<str>>,
+}
+
+impl GroupProfile {
+    pub(super) fn new(index: &Index, group: Id) -> Self {
+        let sets = index.groups.get(group as usize).map_or(&[][..], |group| &group.sets);
+        let sets = || sets.iter().filter_map(|set| index.sets.get(*set as usize));
+        let mut policies: Vec<Id> = sets().flat_map(|set| set.policies.iter().copied()).collect();
+        policies.sort_unstable();
+        let mut closed_ids: Vec<Id> = sets().flat_map(|set| set.closed.iter().copied()).collect();
+        closed_ids.sort_unstable();
+        let closed = |direction: usize| {
+            let scopes = closed_ids.iter().filter_map(|id| index.closed.get(*id as usize));
+            let mut of_direction = scopes.filter(|c| c.directions.get(direction) == Some(&true));
+            of_direction.next().map(|scope| scope.rule)
+        };
+        let closed = [closed(0), closed(1)];
+        let names = ingress_names(index, &policies);
+        Self { policies: policies.into(), closed, names }
+    }
+
+    pub(super) fn key(&self, pod: &PodEntry, node: Option<Arc<str>>) -> SlotKey {
+        let mut named: Vec<NamedPort> =
+            pod.ports.iter().filter(|port| self.names.contains(&port.name)).cloned().collect();
+        named.sort_unstable();
+        named.dedup();
+        SlotKey { policies: self.policies.clone(), closed: self.closed, named, node }
+    }
+}
+
+fn ingress_names(index: &Index, policies: &[Id]) -> BTreeSet<Arc<str>> {
+    let policies = policies.iter().filter_map(|id| index.policies.get(*id as usize));
+    let rules = policies.filter_map(|policy| policy.sections.get(1)?.as_deref()).flatten();
+    rules.filter_map(|rule| rule.ports.as_deref()).flat_map(port_names).collect()
+}
+
+/// Names in a port list.
+pub(super) fn port_names(ports: &[PortMatch]) -> impl Iterator<Item = Arc<str>> + '_ {
+    ports.iter().filter_map(|entry| match entry {
+        PortMatch::Named { name, .. } => Some(name.clone()),
+        PortMatch::Numbers { .. } => None,
+    })
+}
+
+/// One direction of a slot, before classes.
+pub(super) enum Program<'a> {
+    /// A closed scope: one answer for everyone.
+    Closed(Ruling),
+    /// Rules to match.
+    Rules(Rules<'a>),
+}
+
+/// Rules of a lane, in order of judgement.
+pub(super) struct Rules<'a> {
+    pub(super) rules: Vec<SweepRule<'a>>,
+    pub(super) defaults: Defaults,
+    /// Rules for everyone, ascending.
+    pub(super) everyone: Vec<u32>,
+    /// Rules by peer, ascending.
+    pub(super) by_peer: HashMap<Id, Vec<u32>, Fixed>,
+    /// A rule for everyone names a port.
+    pub(super) everyone_named: bool,
+    /// Any rule names a port.
+    pub(super) names_ports: bool,
+}
+
+/// The program of a slot for a direction (0 egress, 1 ingress).
+pub(super) fn program<'a>(index: &'a Index, key: &SlotKey, direction: usize) -> Program<'a> {
+    if let Some(Some(rule)) = key.closed.get(direction) {
+        return Program::Closed(ruling(&index.rules, *rule));
+    }
+    let policies: Vec<&CompiledPolicy> =
+        key.policies.iter().filter_map(|id| index.policies.get(*id as usize)).collect();
+    let mut out = Rules {
+        rules: Vec::new(),
+        defaults: Defaults { isolation: None, no_policy: ruling(&index.rules, RuleId::NO_POLICY) },
+        everyone: Vec::new(),
+        by_peer: HashMap::default(),
+        everyone_named: false,
+        names_ports: false,
+    };
+    for tier in [Tier::Admin, Tier::NetworkPolicy, Tier::Baseline] {
+        for policy in policies.iter().filter(|policy| policy.tier == tier) {
+            add_policy(index, &mut out, policy, direction);
+        }
+    }
+    Program::Rules(out)
+}
+
+fn add_policy<'a>(index: &'a Index, out: &mut Rules<'a>, policy: &'a CompiledPolicy, direction: usize) {
+    let Some(Some(section)) = policy.sections.get(direction) else { return };
+    if policy.tier == Tier::NetworkPolicy && out.defaults.isolation.is_none() {
+        // The first isolating policy names the denial.
+        let id = policy.isolation.get(direction).copied().unwrap_or(RuleId::UNMANAGED);
+        out.defaults.isolation = Some(ruling(&index.rules, id));
+    }
+    for rule in section {
+        let at = dense(out.rules.len());
+        let ports = rule.ports.as_deref();
+        let named = ports.is_some_and(mentions_named);
+        out.names_ports |= named;
+        match &rule.peers {
+            None => {
+                out.everyone.push(at);
+                out.everyone_named |= named;
+            }
+            Some(peers) => peers.iter().for_each(|peer| {
+                let filed = out.by_peer.entry(*peer).or_default();
+                if filed.last() != Some(&at) {
+                    filed.push(at);
+                }
+            }),
+        }
+        let ruling = ruling(&index.rules, rule.id);
+        out.rules.push(SweepRule { tier: policy.tier, action: rule.action, ruling, ports });
+    }
+}
