@@ -23,7 +23,8 @@ impl Context {
     /// A selector; `matchLabels` entries are `In` with one value.
     pub(crate) fn selector(&mut self, written: &LabelSelector) -> Selector {
         let interner = &mut self.interner;
-        let mut requirements = Vec::with_capacity(written.match_labels.len() + written.match_expressions.len());
+        let mut requirements =
+            Vec::with_capacity(written.match_labels.len() + written.match_expressions.len());
         for (key, value) in &written.match_labels {
             requirements.push(Requirement::In(interner.text(key), vec![interner.text(value)]));
         }

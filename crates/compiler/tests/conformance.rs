@@ -3,6 +3,8 @@
 //! Data: `$COFFERDAM_SHARED/conformance`, by default `../shared` beside the project. Without it the test says so and
 //! passes; with it every fact must hold.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
 use policy::{Access, DnsName, Endpoint, Generation, PolicySet, Protocol, Verdict, decide};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -44,7 +46,12 @@ fn cases_every_listed_pair_gets_its_verdict() {
         eprintln!("{family:<6} {facts:>7} facts, {failed} failed");
     }
     assert!(families.len() >= 6, "families found: {:?}", families.keys());
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures[..failures.len().min(20)].join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failed:\n{}",
+        failures.len(),
+        failures[..failures.len().min(20)].join("\n")
+    );
 }
 
 fn conformance() -> Option<PathBuf> {
@@ -62,8 +69,13 @@ fn compile(case: &Path) -> PolicySet {
     let file = case.join("manifests.yaml");
     let read = crds::read_objects(&file.display().to_string(), &fs::read(&file).unwrap());
     let compiled = compiler::compile(read.objects, Generation(1));
-    let errors: Vec<_> =
-        read.diagnostics.iter().chain(&compiled.diagnostics).filter(|d| d.is_error()).map(ToString::to_string).collect();
+    let errors: Vec<_> = read
+        .diagnostics
+        .iter()
+        .chain(&compiled.diagnostics)
+        .filter(|d| d.is_error())
+        .map(ToString::to_string)
+        .collect();
     assert!(errors.is_empty(), "{errors:#?}");
     compiled.set
 }

@@ -92,7 +92,8 @@ impl<'w> Crowd<'w> {
                 count: 0,
             });
             group.count += 1;
-            if !pod.ports.is_empty() && !group.ports.contains(&pod.ports.as_slice()) && group.ports.len() < 64 {
+            if !pod.ports.is_empty() && !group.ports.contains(&pod.ports.as_slice()) && group.ports.len() < 64
+            {
                 group.ports.push(&pod.ports);
             }
         }
@@ -131,15 +132,16 @@ impl<'w> Crowd<'w> {
     ) -> Box<dyn Iterator<Item = GroupId> + 'a> {
         let matches = move |id: &GroupId| self.group(*id).is_some_and(|group| pods.matches(group.labels));
         let candidates = self.pod_postings.candidates(pods);
-        let found: usize = candidates.as_ref().map_or(usize::MAX, |lists| lists.iter().map(|l| l.len()).sum());
+        let found: usize =
+            candidates.as_ref().map_or(usize::MAX, |lists| lists.iter().map(|l| l.len()).sum());
         let all = self.groups.len();
         match scope {
             NamespaceScope::Own(name) => {
                 let range = self.range(name);
                 match candidates {
-                    Some(lists) if found < range.len() || range.len() > 64 => {
-                        Box::new(lists.into_iter().flat_map(move |list| within(list, range.clone())).filter(matches))
-                    }
+                    Some(lists) if found < range.len() || range.len() > 64 => Box::new(
+                        lists.into_iter().flat_map(move |list| within(list, range.clone())).filter(matches),
+                    ),
                     Some(_) | None => Box::new(range.filter(matches)),
                 }
             }
@@ -150,13 +152,13 @@ impl<'w> Crowd<'w> {
             NamespaceScope::Matching(selector) => {
                 let namespaces = self.namespaces_matching(selector);
                 match candidates {
-                    Some(lists) if found < namespaces.list.len() => Box::new(
-                        lists.into_iter().flatten().copied().filter(matches).filter(move |id| {
+                    Some(lists) if found < namespaces.list.len() => {
+                        Box::new(lists.into_iter().flatten().copied().filter(matches).filter(move |id| {
                             self.group(*id)
                                 .and_then(|group| self.namespace_id(group.namespace))
                                 .is_some_and(|namespace| namespaces.set.contains(&namespace))
-                        }),
-                    ),
+                        }))
+                    }
                     Some(_) | None => {
                         let count = namespaces.list.len();
                         let ranges = (0..count).filter_map(move |i| {
@@ -184,18 +186,13 @@ impl<'w> Crowd<'w> {
         name: &str,
     ) -> bool {
         let Some(holders) = self.port_holders.get(name) else { return false };
-        let holds = |group: &Group<'_>| group.ports.iter().any(|ports| ports.iter().any(&has));
-        match scope {
-            NamespaceScope::Own(namespace) => {
-                let range = self.range(namespace);
-                within(holders, range)
-                    .filter_map(|id| self.group(id))
-                    .any(|group| pods.matches(group.labels) && holds(group))
-            }
-            NamespaceScope::Matching(_) => {
-                self.matching(scope, pods).filter_map(|id| self.group(id)).any(holds)
-            }
-        }
+        let range = match scope {
+            NamespaceScope::Own(namespace) => self.range(namespace),
+            NamespaceScope::Matching(_) => 0..u32::MAX,
+        };
+        within(holders, range).filter_map(|id| self.group(id)).any(|group| {
+            group.ports.iter().any(|ports| ports.iter().any(&has)) && self.includes(scope, pods, group)
+        })
     }
 
     /// Whether any namespace matches.
@@ -207,10 +204,12 @@ impl<'w> Crowd<'w> {
     pub(crate) fn includes(&self, scope: &NamespaceScope, pods: &Selector, group: &Group<'_>) -> bool {
         let in_scope = match scope {
             NamespaceScope::Own(name) => name == group.namespace,
-            NamespaceScope::Matching(selector) => selector.is_everything() || {
-                let namespaces = self.namespaces_matching(selector);
-                self.namespace_id(group.namespace).is_some_and(|id| namespaces.set.contains(&id))
-            },
+            NamespaceScope::Matching(selector) => {
+                selector.is_everything() || {
+                    let namespaces = self.namespaces_matching(selector);
+                    self.namespace_id(group.namespace).is_some_and(|id| namespaces.set.contains(&id))
+                }
+            }
         };
         in_scope && pods.matches(group.labels)
     }
@@ -231,16 +230,18 @@ impl<'w> Crowd<'w> {
     }
 
     fn namespace_id(&self, name: &str) -> Option<u32> {
-        self.namespaces.binary_search_by(|(known, _)| (*known).cmp(name)).ok().and_then(|i| u32::try_from(i).ok())
+        self.namespaces
+            .binary_search_by(|(known, _)| (*known).cmp(name))
+            .ok()
+            .and_then(|i| u32::try_from(i).ok())
     }
 
     fn namespaces_matching(&self, selector: &Selector) -> Rc<Matching> {
         if let Some(known) = self.namespace_cache.borrow().get(selector) {
             return known.clone();
         }
-        let matches = |id: &u32| {
-            self.namespaces.get(*id as usize).is_some_and(|(_, labels)| selector.matches(labels))
-        };
+        let matches =
+            |id: &u32| self.namespaces.get(*id as usize).is_some_and(|(_, labels)| selector.matches(labels));
         let mut list: Vec<u32> = match self.namespace_postings.candidates(selector) {
             Some(lists) => lists.into_iter().flatten().copied().filter(matches).collect(),
             None => (0..u32::try_from(self.namespaces.len()).unwrap_or(u32::MAX)).filter(matches).collect(),

@@ -11,7 +11,8 @@ use crate::convert::{Context, object_name, position};
 use crds::{ClusterPolicy, Code, Diagnostic, NetworkPolicy};
 use policy::set::built_in_rules;
 use policy::{
-    Action, ClosedScope, Direction, ObjectRef, Policy, Reason, RuleEntry, RuleId, Section, SourceRef, Subject, Tier,
+    Action, ClosedScope, Direction, ObjectRef, Policy, Reason, RuleEntry, RuleId, Section, SourceRef,
+    Subject, Tier,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -113,8 +114,13 @@ pub(crate) fn rulebook(
         }
     }
     judged.sort_by(|(a, _), (b, _)| {
-        (a.tier, a.priority, &a.object.namespace, &a.object.name, &a.object.kind)
-            .cmp(&(b.tier, b.priority, &b.object.namespace, &b.object.name, &b.object.kind))
+        (a.tier, a.priority, &a.object.namespace, &a.object.name, &a.object.kind).cmp(&(
+            b.tier,
+            b.priority,
+            &b.object.namespace,
+            &b.object.name,
+            &b.object.kind,
+        ))
     });
     closed.sort_by(|a, b| (&a.object, &a.source).cmp(&(&b.object, &b.source)));
     number(context, judged, closed, last)
@@ -134,7 +140,8 @@ fn one_per_name(context: &mut Context, drafts: Vec<Draft>) -> Vec<Draft> {
             (Some(a), Some(b)) => a.says_the_same(b),
             _ => false,
         };
-        let (all, rest) = if others.iter().all(same) { (Fate::Keep, Fate::Drop) } else { (Fate::Close, Fate::Close) };
+        let (all, rest) =
+            if others.iter().all(same) { (Fate::Keep, Fate::Drop) } else { (Fate::Close, Fate::Close) };
         for i in indices {
             if let Some(slot) = fate.get_mut(*i) {
                 *slot = if i == first { all } else { rest };
@@ -216,7 +223,9 @@ fn number(
         context.report(
             Diagnostic::error(
                 Code::LimitExceeded,
-                format!("{wanted} rules; at most {room} fit, so the pods of the policies that do not are closed"),
+                format!(
+                    "{wanted} rules; at most {room} fit, so the pods of the policies that do not are closed"
+                ),
             )
             .suggest("merge rules, or split the cluster"),
         );

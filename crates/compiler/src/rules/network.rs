@@ -6,8 +6,8 @@ use super::{Closure, Draft, reason, rule_field};
 use crate::convert::{Context, protocol, source};
 use crds::{Located, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, PortRef};
 use policy::{
-    Action, Direction, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Reason, Rule, RuleEntry,
-    RuleId, Section, Selector, SourceRef, Subject, Tier,
+    Action, Direction, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Reason, Rule,
+    RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier,
 };
 use std::sync::Arc;
 
@@ -35,8 +35,15 @@ pub(super) fn draft(context: &mut Context, written: &crds::NetworkPolicy) -> Dra
     };
     let mut isolation = [RuleId::NO_POLICY; 2];
     let [isolation_egress, isolation_ingress] = &mut isolation;
-    let ingress = drafting.section(ingress, Direction::Ingress, &written.ingress.rules, isolating_field, isolation_ingress);
-    let egress = drafting.section(egress, Direction::Egress, &written.egress.rules, isolating_field, isolation_egress);
+    let ingress = drafting.section(
+        ingress,
+        Direction::Ingress,
+        &written.ingress.rules,
+        isolating_field,
+        isolation_ingress,
+    );
+    let egress =
+        drafting.section(egress, Direction::Egress, &written.egress.rules, isolating_field, isolation_egress);
     let entries = drafting.entries;
     let policy = Policy {
         object,
@@ -141,7 +148,8 @@ impl Drafting<'_> {
     /// `None` for a peer that says nothing this version knows: it matches nobody.
     fn peer(&mut self, written: &NetworkPolicyPeer) -> Option<Peer> {
         match written {
-            NetworkPolicyPeer::Selectors { pods: None, namespaces: None } | NetworkPolicyPeer::Unknown { .. } => None,
+            NetworkPolicyPeer::Selectors { pods: None, namespaces: None }
+            | NetworkPolicyPeer::Unknown { .. } => None,
             NetworkPolicyPeer::Selectors { pods, namespaces } => {
                 // "Otherwise it selects the Pods matching podSelector in the policy's own Namespace."
                 let namespaces = match namespaces {

@@ -101,8 +101,11 @@ pub(crate) fn report_duplicate(
     consequence: &str,
 ) {
     let diagnostic = if same {
-        Diagnostic::warning(Code::DuplicateObject, format!("written twice with the same content, also at {first}"))
-            .suggest("remove one of the two")
+        Diagnostic::warning(
+            Code::DuplicateObject,
+            format!("written twice with the same content, also at {first}"),
+        )
+        .suggest("remove one of the two")
     } else {
         let message = format!("written twice with different content, also at {first}; {consequence}");
         Diagnostic::error(Code::DuplicateObject, message)
@@ -208,7 +211,8 @@ fn close_shared_addresses(context: &mut Context, world: &World, placed: &mut [Pl
                 }
                 Some(first) if *first == i => {}
                 Some(first) => {
-                    let other = placed.get(*first).map(|other| (other.pod.to_string(), other.position.to_string()));
+                    let other =
+                        placed.get(*first).map(|other| (other.pod.to_string(), other.position.to_string()));
                     let (name, at) = other.unwrap_or_default();
                     contested.push((*address, i, Some(*first), format!("pod {name} ({at})")));
                 }
@@ -222,7 +226,8 @@ fn close_shared_addresses(context: &mut Context, world: &World, placed: &mut [Pl
             }
         }
         let Some(it) = placed.get(second) else { continue };
-        let message = format!("address {address} is also that of {other}; neither is certain, so the pods are closed");
+        let message =
+            format!("address {address} is also that of {other}; neither is certain, so the pods are closed");
         let suggestion = "give each pod its own address; set spec.hostNetwork where the pod uses its node's";
         let diagnostic = Diagnostic::error(Code::OverlappingAddress, message)
             .of(it.name())

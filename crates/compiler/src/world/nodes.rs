@@ -40,14 +40,20 @@ pub(super) fn declared(context: &mut Context, written: &[crds::Node]) -> BTreeMa
 }
 
 /// An address identifies the first of the nodes that claim it; which one is meant cannot be known.
-fn report_shared(context: &mut Context, nodes: &BTreeMap<Arc<str>, Node>, first_at: &HashMap<Arc<str>, Position>) {
+fn report_shared(
+    context: &mut Context,
+    nodes: &BTreeMap<Arc<str>, Node>,
+    first_at: &HashMap<Arc<str>, Position>,
+) {
     let mut holders: HashMap<IpAddr, &Arc<str>> = HashMap::new();
     for node in nodes.values() {
         for address in &node.addresses {
             match holders.get(address) {
                 Some(first) if *first != &node.name => {
-                    let message = format!("address {address} is also that of node {first}, which it is taken for");
-                    let object = ObjectName { kind: "Node".into(), namespace: "".into(), name: node.name.clone() };
+                    let message =
+                        format!("address {address} is also that of node {first}, which it is taken for");
+                    let object =
+                        ObjectName { kind: "Node".into(), namespace: "".into(), name: node.name.clone() };
                     let diagnostic = Diagnostic::warning(Code::OverlappingAddress, message).of(object);
                     let diagnostic = match first_at.get(&node.name) {
                         Some(at) => diagnostic.at(at.clone()),

@@ -21,7 +21,9 @@ pub(super) fn written(context: &mut Context, pods: &[crds::Pod]) -> Vec<Placed> 
         }
         let mut placed = place(context, written);
         // Pods with only a generateName are different pods: the API server would give each its own name.
-        if !written.meta.generate_name.is_empty() && written.meta.generate_name.starts_with(&*written.meta.name) {
+        if !written.meta.generate_name.is_empty()
+            && written.meta.generate_name.starts_with(&*written.meta.name)
+        {
             let count = generated.entry((placed.pod.namespace.clone(), placed.pod.name.clone())).or_default();
             placed.pod.name = context.interner.text(&format!("{}{count}", written.meta.generate_name));
             *count += 1;
@@ -52,7 +54,12 @@ fn place(context: &mut Context, written: &crds::Pod) -> Placed {
     let workload = workload(context, &written.meta);
     let mut pod = from_spec(context, &written.spec, namespace, name, labels, workload);
     pod.addresses.clone_from(&written.addresses);
-    Placed { pod, position: written.position.clone(), host_addresses: written.host_addresses.clone(), closed: None }
+    Placed {
+        pod,
+        position: written.position.clone(),
+        host_addresses: written.host_addresses.clone(),
+        closed: None,
+    }
 }
 
 /// A pod goes by its first owner; a static pod's owner is its Node, which says nothing.

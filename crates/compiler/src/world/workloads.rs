@@ -35,7 +35,13 @@ pub(super) fn expand(
         };
         let same = first.templates == workload.templates;
         let positions = (&first.position, &workload.position);
-        report_duplicate(context, workload_name(workload), positions, same, "the first one's pods are closed");
+        report_duplicate(
+            context,
+            workload_name(workload),
+            positions,
+            same,
+            "the first one's pods are closed",
+        );
         if !same {
             contradicted.insert(key);
         }
@@ -200,14 +206,17 @@ fn labels(context: &mut Context, template: &PodTemplate, index: usize, name: &Ar
 
 fn replicas(context: &mut Context, workload: &Workload, template: &PodTemplate) -> u32 {
     let report = |context: &mut Context, diagnostic: Diagnostic| {
-        context.report(diagnostic.of(workload_name(workload)).at(workload.position.clone()).field("spec.replicas"));
+        context.report(
+            diagnostic.of(workload_name(workload)).at(workload.position.clone()).field("spec.replicas"),
+        );
     };
     if template.replicas == 0 {
         let message = "scaled to 0, so it has no pods and policies that mean it select nothing";
         report(context, Diagnostic::note(Code::SelectsNothing, message));
     }
     if template.replicas > MOST_REPLICAS {
-        let message = format!("{} replicas; only the first {MOST_REPLICAS} are expanded to pods", template.replicas);
+        let message =
+            format!("{} replicas; only the first {MOST_REPLICAS} are expanded to pods", template.replicas);
         let suggestion = "give the pods themselves, as `kubectl get pods -o yaml` prints them";
         report(context, Diagnostic::warning(Code::LimitExceeded, message).suggest(suggestion));
     }

@@ -1,0 +1,74 @@
+//! Checks on the order of the Admin and Baseline tiers: equal priorities, and rules that never decide.
+
+use super::{DIRECTIONS, Findings, cover};
+use crds::{Code, Diagnostic};
+use policy::{Policy, Rule, Subject, Tier};
+use std::collections::HashMap;
+
+/// How many earlier policies of one subject, and how many with all pods of some namespaces, a rule is compared with.
+const EARLIER_POLICIES: usize = 16;
+
+/// The API leaves the order of equal priorities undefined; ours is by name.
+pub(super) fn equal_priority(findings: &mut Findings<'_>) {
+    let set = findings.set;
+    let same = |a: &Policy, b: &Policy| (a.tier, a.priority) == (b.tier, b.priority);
+    for group in set.policies.chunk_by(same) {
+        let Some((first, others)) = group.split_first() else { continue };
+        if first.tier == Tier::NetworkPolicy {
+            continue;
+        }
+        for policy in others {
+            findings.about_policy(policy, "spec.priority", Code::EqualPriority, || {
+                let at = first.source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
+                let message = format!(
+                    "priority {} is also that of {}{at}; the API leaves their order undefined, here it is by name",
+                    policy.priority, first.object
+                );
+                Diagnostic::warning(Code::EqualPriority, message)
+                    .suggest("give each policy of a tier its own priority; lower is judged first")
+            });
+        }
+    }
+}
+
+/// A rule that an earlier one of its tier covers can never decide. Compared are the rules of one policy, and those of
+/// earlier policies with the same subject or one that covers it.
+pub(super) fn shadowed(findings: &mut Findings<'_>) {
+    let set = findings.set;
+    let mut alike: HashMap<&Subject, Vec<&Policy>> = HashMap::new();
+    let mut broad: Vec<&Policy> = Vec::new();
+    let mut tier = None;
+    for policy in set.policies.iter().filter(|policy| policy.tier != Tier::NetworkPolicy) {
+        if tier.replace(policy.tier) != Some(policy.tier) {
+            alike.clear();
+            broad.clear();
+        }
+        let same = alike.entry(&policy.subject).or_default();
+        let covers = |other: &&&Policy| cover::subject(&set.world, &other.subject, &policy.subject);
+        let earlier: Vec<&Policy> = broad.iter().filter(covers).chain(same.iter()).copied().collect();
+        for direction in DIRECTIONS {
+            let rules = policy.section(direction).rules();
+            for (index, rule) in rules.iter().enumerate() {
+                let others = earlier.iter().flat_map(|other| other.section(direction).rules());
+                let mut before = others.chain(rules.iter().take(index));
+                if let Some(wide) = before.find(|wide| cover::rule(&set.world, wide, rule)) {
+                    report(findings, rule, wide);
+                }
+            }
+        }
+        let list = if policy.subject.pods.is_everything() { &mut broad } else { same };
+        if list.len() < EARLIER_POLICIES {
+            list.push(policy);
+        }
+    }
+}
+
+fn report(findings: &mut Findings<'_>, rule: &Rule, wide: &Rule) {
+    let set = findings.set;
+    findings.about_rule(rule, "", Code::ShadowedRule, || {
+        let earlier = set.rule(wide.id).map(ToString::to_string).unwrap_or_default();
+        let message = format!("never decides: {earlier} is judged before it and matches all that it does");
+        Diagnostic::warning(Code::ShadowedRule, message)
+            .suggest("move the narrower rule before the wider one, or remove it")
+    });
+}
