@@ -1,0 +1,78 @@
+//! Enforcement in the kernel: a compiled [`Table`] becomes kernel state, kernel events become [`Event`]s.
+//!
+//! Enters: tables, learned addresses. Leaves: verdicts on packets, and the kernel's account of connections.
+//! Guarantees: a table is in force as a whole or not at all; what is in force stays so when the process ends, until
+//! [`Datapath::uninstall`]; what the kernel cannot judge it drops.
+//! Does not: resolve precedence (`compiler`), know names or objects behind rule ids, or steer packets.
+
+mod error;
+pub mod events;
+mod mark;
+mod netlink;
+mod nft;
+
+pub use error::ApplyError;
+pub use events::{Ended, Event, EventSource, Flow, Tally};
+pub use mark::{Judged, Tag};
+pub use nft::sets::BrokenTable;
+pub use nft::{Config, NftDatapath, Suppressed};
+
+use policy::RuleId;
+use policy::table::{ClassId, Table};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A kernel mechanism that enforces a compiled table.
+pub trait Datapath {
+    /// Makes the table the state in force, in one step. A table that is in force already changes nothing.
+    ///
+    /// It replaces what [`Self::bind`] added: a table compiled later must name those addresses itself.
+    ///
+    /// # Errors
+    /// What was in force before stays in force.
+    fn apply(&mut self, table: &Table) -> Result<Applied, ApplyError>;
+
+    /// Gives an address a class, in force when this returns. Connections judged before keep their verdict, unless the
+    /// address had another class: then all are judged again.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    fn bind(&mut self, address: IpAddr, class: ClassId) -> Result<(), ApplyError>;
+
+    /// Takes an address its class away. Connections judged before keep their verdict until the next change of state.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    fn unbind(&mut self, address: IpAddr) -> Result<(), ApplyError>;
+
+    /// How many new connections each rule judged since the rules of the table in force were first loaded.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    fn counters(&mut self) -> Result<BTreeMap<RuleId, u64>, ApplyError>;
+
+    /// Removes everything: from now on all traffic passes.
+    ///
+    /// # Errors
+    /// What was in force stays in force.
+    fn uninstall(&mut self) -> Result<(), ApplyError>;
+}
+
+/// What an apply did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Applied {
+    /// Carried by everything that this state judges.
+    pub tag: Tag,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// Elements put into sets.
+    pub added: usize,
+    /// Elements taken out of sets.
+    pub removed: usize,
+    /// From the call to the kernel's acknowledgement.
+    pub took: Duration,
+    /// The part of it that the kernel needed.
+    pub kernel: Duration,
+}

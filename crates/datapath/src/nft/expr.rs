@@ -1,0 +1,238 @@
+//! Rules of nf_tables as bytecode: each method appends one expression.
+//!
+//! A rule is evaluated left to right; a comparison that fails or a lookup that misses ends the rule and the next one
+//! runs. Registers hold 4 bytes each and do not survive from one rule to the next.
+//! Source: `linux/netfilter/nf_tables.h`.
+
+use crate::netlink::{Attributes, Messages};
+
+/// A register of 4 bytes; longer values take several in a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Register(u32);
+
+impl Register {
+    /// The register with this number, 0 to 15.
+    pub(crate) const fn new(number: u32) -> Self {
+        Self(8 + number)
+    }
+}
+
+/// Which tuple of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tuple {
+    /// As its first packet had it.
+    Original = 0,
+    /// As answers have it: its source is the destination after translation.
+    Reply = 1,
+}
+
+/// What of the connection to load. Numbers of `enum nft_ct_keys`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ct {
+    State = 0,
+    Direction = 1,
+    Mark = 3,
+    Protocol = 10,
+    ProtoSrc = 11,
+    SrcIp = 19,
+    SrcIp6 = 21,
+}
+
+/// What of the packet's metadata to load. Numbers of `enum nft_meta_keys`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Meta {
+    Mark = 3,
+    InputName = 6,
+    OutputName = 7,
+    Family = 15,
+    Protocol = 16,
+}
+
+/// From where a payload offset counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Base {
+    Network = 1,
+    Transport = 2,
+}
+
+/// How to compare.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Compare {
+    Equal = 0,
+    NotEqual = 1,
+    AtMost = 3,
+    AtLeast = 5,
+}
+
+/// How a rule ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End<'a> {
+    Accept,
+    Drop,
+    Return,
+    Jump(&'a str),
+    Goto(&'a str),
+}
+
+/// Bits of `ct state`.
+pub(crate) mod state {
+    /// Belongs to no connection.
+    pub(crate) const INVALID: u32 = 1;
+    /// An ICMP error or an expected connection.
+    pub(crate) const RELATED: u32 = 1 << 2;
+    /// Opens a connection.
+    pub(crate) const NEW: u32 = 1 << 3;
+    /// Exempt from tracking.
+    pub(crate) const UNTRACKED: u32 = 1 << 6;
+}
+
+/// Expressions of one rule.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rule {
+    expressions: Messages,
+}
+
+impl Rule {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// The encoded list of expressions.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.expressions.bytes()
+    }
+
+    fn expression(mut self, name: &str, fill: impl FnOnce(&mut Attributes<'_>)) -> Self {
+        self.expressions.attributes().nest(1, |element| write_expression(element, name, fill));
+        self
+    }
+
+    pub(crate) fn ct(self, key: Ct, to: Register) -> Self {
+        self.expression("ct", |a| {
+            a.u32(1, to.0).u32(2, key as u32);
+        })
+    }
+
+    pub(crate) fn ct_tuple(self, key: Ct, tuple: Tuple, to: Register) -> Self {
+        self.expression("ct", |a| {
+            a.u32(1, to.0).u32(2, key as u32).u8(3, tuple as u8);
+        })
+    }
+
+    pub(crate) fn set_ct_mark(self, from: Register) -> Self {
+        self.expression("ct", |a| {
+            a.u32(2, Ct::Mark as u32).u32(4, from.0);
+        })
+    }
+
+    pub(crate) fn meta(self, key: Meta, to: Register) -> Self {
+        self.expression("meta", |a| {
+            a.u32(1, to.0).u32(2, key as u32);
+        })
+    }
+
+    pub(crate) fn set_packet_mark(self, from: Register) -> Self {
+        self.expression("meta", |a| {
+            a.u32(2, Meta::Mark as u32).u32(3, from.0);
+        })
+    }
+
+    pub(crate) fn payload(self, base: Base, offset: u32, length: u32, to: Register) -> Self {
+        self.expression("payload", |a| {
+            a.u32(1, to.0).u32(2, base as u32).u32(3, offset).u32(4, length);
+        })
+    }
+
+    pub(crate) fn load(self, value: &[u8], to: Register) -> Self {
+        self.expression("immediate", |a| {
+            a.u32(1, to.0).nest(2, |data| {
+                data.bytes(1, value);
+            });
+        })
+    }
+
+    /// `register = (register & mask) ^ xor`, in the byte order of this machine.
+    pub(crate) fn bits(self, register: Register, mask: u32, xor: u32) -> Self {
+        self.expression("bitwise", |a| {
+            a.u32(1, register.0).u32(2, register.0).u32(3, 4);
+            a.nest(4, |data| {
+                data.bytes(1, &mask.to_ne_bytes());
+            });
+            a.nest(5, |data| {
+                data.bytes(1, &xor.to_ne_bytes());
+            });
+        })
+    }
+
+    pub(crate) fn compare(self, register: Register, how: Compare, value: &[u8]) -> Self {
+        self.expression("cmp", |a| {
+            a.u32(1, register.0).u32(2, how as u32).nest(3, |data| {
+                data.bytes(1, value);
+            });
+        })
+    }
+
+    /// Goes on if the set has the key.
+    pub(crate) fn found(self, set: &str, key: Register) -> Self {
+        self.expression("lookup", |a| {
+            a.text(1, set).u32(2, key.0);
+        })
+    }
+
+    /// Goes on if the set has not the key.
+    pub(crate) fn absent(self, set: &str, key: Register) -> Self {
+        self.expression("lookup", |a| {
+            a.text(1, set).u32(2, key.0).u32(5, 1);
+        })
+    }
+
+    /// Loads the value of the key and goes on; ends the rule if the map has none.
+    pub(crate) fn lookup(self, map: &str, key: Register, value: Register) -> Self {
+        self.expression("lookup", |a| {
+            a.text(1, map).u32(2, key.0).u32(3, value.0);
+        })
+    }
+
+    /// Adds the key with a counter, or counts on the one that is there. Ends the rule if the set is full.
+    pub(crate) fn count_in(self, set: &str, key: Register) -> Self {
+        self.expression("dynset", |a| {
+            a.text(1, set).u32(3, 0).u32(4, key.0);
+            a.nest(7, |expression| write_expression(expression, "counter", |_| {}));
+        })
+    }
+
+    pub(crate) fn counter(self) -> Self {
+        self.expression("counter", |_| {})
+    }
+
+    pub(crate) fn log(self, group: u16, prefix: &str) -> Self {
+        self.expression("log", |a| {
+            a.u16(1, group).text(2, prefix);
+        })
+    }
+
+    pub(crate) fn end(self, end: End<'_>) -> Self {
+        let (code, chain) = match end {
+            End::Drop => (0, None),
+            End::Accept => (1, None),
+            End::Jump(chain) => (-3, Some(chain)),
+            End::Goto(chain) => (-4, Some(chain)),
+            End::Return => (-5, None),
+        };
+        let code: i32 = code;
+        self.expression("immediate", |a| {
+            a.u32(1, 0).nest(2, |data| {
+                data.nest(2, |verdict| {
+                    verdict.bytes(1, &code.to_be_bytes());
+                    if let Some(chain) = chain {
+                        verdict.text(2, chain);
+                    }
+                });
+            });
+        })
+    }
+}
+
+fn write_expression(a: &mut Attributes<'_>, name: &str, fill: impl FnOnce(&mut Attributes<'_>)) {
+    a.text(1, name).nest(2, fill);
+}

@@ -1,0 +1,492 @@
+//! The chains that judge a packet: fixed shape, all policy is in the sets.
+//!
+//! Enters: the tag in force and the names of the interval sets. Leaves: chains of rules.
+//!
+//! The way of a packet (forward, input and output hook, after destination translation):
+//! 1. Its connection's mark carries the tag in force: accept, or drop if the deny bit is set. Nothing else is looked
+//!    at, in either direction.
+//! 2. It belongs to no connection: neighbour discovery passes, anything else of an endpoint is dropped.
+//! 3. `judge` looks up the connection's original source and its real destination (the source of its replies) and
+//!    stamps the mark. A rule computes a ruling and stamps it in one go: the mark never holds half a judgement that
+//!    another processor could take for a whole one.
+//! 4. If the tag is no longer in force, a new state was committed meanwhile and the lookups may have seen both; it
+//!    is judged again, now wholly in the new state.
+//! 5. Step 1 again. What has no judgement by then is dropped.
+//!
+//! A rule cannot remember anything for the next one, so each step of the lookup has a rule that repeats the ones
+//! before it. Lookups that decide which rule set applies (`goto`) are separate from those that yield a ruling, so that
+//! a miss never falls through to a wider answer.
+
+use super::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Tuple, state};
+use super::sets::HashSet;
+use crate::mark::{DENY, RULE_MASK, RULING_MASK, TAG_MASK, Tag, ruling_bits};
+use policy::table::Ruling;
+use policy::{Protocol, RuleId, Verdict};
+
+/// One chain. `hook` is the netfilter hook number of a base chain.
+pub(crate) struct Chain {
+    pub(crate) name: String,
+    pub(crate) hook: Option<u32>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// What the rules depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameters<'a> {
+    pub(crate) tag: Tag,
+    pub(crate) rejudge: bool,
+    pub(crate) log_group: u16,
+    pub(crate) networks4: &'a str,
+    pub(crate) networks6: &'a str,
+    pub(crate) spans: &'a str,
+}
+
+pub(crate) const HOOK_INPUT: u32 = 1;
+pub(crate) const HOOK_FORWARD: u32 = 2;
+pub(crate) const HOOK_OUTPUT: u32 = 3;
+
+/// Set of the tag in force.
+pub(crate) const CURRENT: &str = "current";
+/// New connections judged, by ruling.
+pub(crate) const JUDGED: &str = "judged";
+/// Denied tuples that were logged lately.
+pub(crate) const RECENT4: &str = "recent4";
+/// The same for IPv6.
+pub(crate) const RECENT6: &str = "recent6";
+
+/// Log prefixes: which way the logged packet went.
+pub(crate) const LOG_ORIGINAL: &str = "original";
+/// See [`LOG_ORIGINAL`].
+pub(crate) const LOG_REPLY: &str = "reply";
+
+// Addresses take registers 0 to 7, lookups the rest.
+const A: Register = Register::new(0);
+const B4: Register = Register::new(1);
+const B6: Register = Register::new(4);
+const SLOT: Register = Register::new(8);
+const CLASS: Register = Register::new(9);
+const ROW: Register = Register::new(10);
+const PROTOCOL: Register = Register::new(11);
+const PORT: Register = Register::new(12);
+const RULING: Register = Register::new(13);
+
+const IPV4: u8 = 2;
+const IPV6: u8 = 10;
+
+/// All chains, callees after callers.
+pub(crate) fn chains(p: Parameters<'_>) -> Vec<Chain> {
+    let hooks = [("forward", HOOK_FORWARD), ("input", HOOK_INPUT), ("output", HOOK_OUTPUT)];
+    let mut chains: Vec<Chain> = hooks
+        .into_iter()
+        .map(|(name, hook)| Chain {
+            name: name.to_owned(),
+            hook: Some(hook),
+            rules: vec![accept_judged(p.tag), Rule::new().end(End::Goto("gate"))],
+        })
+        .collect();
+    chains.push(plain("gate", gate(p)));
+    chains.push(plain(
+        "judge",
+        vec![of_family(IPV4).end(End::Goto("judge4")), of_family(IPV6).end(End::Goto("judge6"))],
+    ));
+    for family in [Family::V4, Family::V6] {
+        chains.extend(Judge { p, family }.chains());
+    }
+    chains.push(plain("loose", loose(p.tag)));
+    chains.extend(refusal(p.log_group));
+    chains
+}
+
+fn plain(name: impl Into<String>, rules: Vec<Rule>) -> Chain {
+    Chain { name: name.into(), hook: None, rules }
+}
+
+fn accept_judged(tag: Tag) -> Rule {
+    mark_is(TAG_MASK | DENY, tag.bits()).end(End::Accept)
+}
+
+fn refuse_judged(tag: Tag) -> Rule {
+    mark_is(TAG_MASK | DENY, tag.bits() | DENY).end(End::Goto("denied"))
+}
+
+fn mark_is(mask: u32, value: u32) -> Rule {
+    Rule::new().ct(Ct::Mark, A).bits(A, mask, 0).compare(A, Compare::Equal, &value.to_ne_bytes())
+}
+
+fn of_family(family: u8) -> Rule {
+    Rule::new().meta(Meta::Family, A).compare(A, Compare::Equal, &[family])
+}
+
+fn in_state(bits: u32) -> Rule {
+    let none = 0_u32.to_ne_bytes();
+    Rule::new().ct(Ct::State, A).bits(A, bits, 0).compare(A, Compare::NotEqual, &none)
+}
+
+fn gate(p: Parameters<'_>) -> Vec<Rule> {
+    let mut rules = vec![refuse_judged(p.tag)];
+    if !p.rejudge {
+        // Judged by any earlier state and allowed: it stays.
+        let allowed = mark_is(DENY, 0).ct(Ct::Mark, B4).bits(B4, TAG_MASK, 0);
+        rules.push(allowed.compare(B4, Compare::NotEqual, &0_u32.to_ne_bytes()).end(End::Accept));
+    }
+    rules.push(in_state(state::INVALID | state::UNTRACKED).end(End::Goto("loose")));
+    rules.push(Rule::new().end(End::Jump("judge")));
+    let outdated = Rule::new().load(&p.tag.bits().to_be_bytes(), A).absent(CURRENT, A);
+    rules.push(outdated.end(End::Jump("judge")));
+    let new = in_state(state::NEW | state::RELATED).ct(Ct::Mark, A).bits(A, RULING_MASK, 0);
+    rules.push(new.count_in(JUDGED, A));
+    rules.push(accept_judged(p.tag));
+    rules.push(refuse_judged(p.tag));
+    // Another processor stamped the tag before ours between our stamp and our test.
+    rules.push(Rule::new().end(End::Jump("judge")));
+    rules.push(accept_judged(p.tag));
+    rules.push(refuse_judged(p.tag));
+    let broken = Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED };
+    rules.push(stray(p.tag, broken));
+    rules
+}
+
+/// Marks the packet itself, for the log, and drops it.
+fn stray(tag: Tag, ruling: Ruling) -> Rule {
+    let mark = tag.bits() | ruling_bits(ruling);
+    Rule::new().load(&mark.to_ne_bytes(), A).set_packet_mark(A).end(End::Goto("stray"))
+}
+
+/// IPv4 and IPv6 differ in the length of addresses and the names of the sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn digit(self) -> char {
+        match self {
+            Self::V4 => '4',
+            Self::V6 => '6',
+        }
+    }
+
+    fn second(self) -> Register {
+        match self {
+            Self::V4 => B4,
+            Self::V6 => B6,
+        }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::V4 => IPV4,
+            Self::V6 => IPV6,
+        }
+    }
+
+    fn recent(self) -> &'static str {
+        match self {
+            Self::V4 => RECENT4,
+            Self::V6 => RECENT6,
+        }
+    }
+
+    fn address(self, rule: Rule, tuple: Tuple, to: Register) -> Rule {
+        match self {
+            Self::V4 => rule.ct_tuple(Ct::SrcIp, tuple, to),
+            Self::V6 => rule.ct_tuple(Ct::SrcIp6, tuple, to),
+        }
+    }
+
+    /// The addresses in the packet's own header.
+    pub(crate) fn header_source(self, rule: Rule, to: Register) -> Rule {
+        match self {
+            Self::V4 => rule.payload(Base::Network, 12, 4, to),
+            Self::V6 => rule.payload(Base::Network, 8, 16, to),
+        }
+    }
+
+    pub(crate) fn header_destination(self, rule: Rule, to: Register) -> Rule {
+        match self {
+            Self::V4 => rule.payload(Base::Network, 16, 4, to),
+            Self::V6 => rule.payload(Base::Network, 24, 16, to),
+        }
+    }
+
+    pub(crate) fn only(self) -> Rule {
+        of_family(self.number())
+    }
+
+    fn set(self, of4: HashSet, of6: HashSet) -> &'static str {
+        match self {
+            Self::V4 => of4.name(),
+            Self::V6 => of6.name(),
+        }
+    }
+}
+
+/// One direction of judgement, and what a ruling leads to.
+#[derive(Clone, Copy, Debug)]
+enum Lane {
+    /// The destination is no endpoint of this node: the egress ruling is the verdict.
+    Egress,
+    /// It is: an egress denial is the verdict, otherwise ingress decides.
+    Pair,
+    /// The ingress ruling is the verdict.
+    Ingress,
+}
+
+impl Lane {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Pair => "pair",
+            Self::Ingress => "ingress",
+        }
+    }
+}
+
+struct Judge<'a> {
+    p: Parameters<'a>,
+    family: Family,
+}
+
+impl Judge<'_> {
+    fn chains(&self) -> Vec<Chain> {
+        let judge = vec![
+            self.source(Rule::new(), A)
+                .lookup(self.endpoints(), A, SLOT)
+                .end(End::Goto(&self.chain("egress"))),
+            self.destination(Rule::new(), A)
+                .lookup(self.endpoints(), A, SLOT)
+                .end(End::Goto(&self.chain("ingress"))),
+            Rule::new().end(End::Accept),
+        ];
+        let mut chains = vec![plain(self.chain("judge"), judge)];
+        for lane in [Lane::Egress, Lane::Pair, Lane::Ingress] {
+            chains.extend(self.lane(lane));
+        }
+        chains
+    }
+
+    fn lane(&self, lane: Lane) -> Vec<Chain> {
+        let sub = |part: &str| format!("{}{}_{part}", lane.name(), self.family.digit());
+        let (known, unknown, exact_host, exact_net, rest) =
+            (sub("known"), sub("unknown"), sub("host"), sub("net"), sub("rest"));
+        let mut entry = self.before(lane);
+        entry.push(self.host_class(Rule::new(), lane).end(End::Goto(&known)));
+        entry.push(self.net_class(Rule::new(), lane).end(End::Goto(&unknown)));
+        let known_rules = vec![
+            self.exact(self.host_class(self.slot(lane), lane), lane).end(End::Goto(&exact_host)),
+            Rule::new().end(End::Goto(&rest)),
+        ];
+        let unknown_rules = vec![
+            self.exact(self.net_class(self.slot(lane), lane), lane).end(End::Goto(&exact_net)),
+            Rule::new().end(End::Goto(&rest)),
+        ];
+        let by_host = self.exact(self.host_class(self.slot(lane), lane), lane);
+        let by_net = self.exact(self.net_class(self.slot(lane), lane), lane);
+        let by_rest = self.slot(lane).lookup(rest_map(lane), SLOT, ROW);
+        vec![
+            plain(self.chain(lane.name()), entry),
+            plain(known, known_rules),
+            plain(unknown, unknown_rules),
+            plain(exact_host, self.rulings(&by_host, lane)),
+            plain(exact_net, self.rulings(&by_net, lane)),
+            plain(rest, self.rulings(&by_rest, lane)),
+        ]
+    }
+
+    /// What is decided before any row: a pod reaching itself, the own node, both ends local.
+    fn before(&self, lane: Lane) -> Vec<Rule> {
+        let second = self.family.second();
+        match lane {
+            Lane::Egress => vec![
+                self.stamp_constant(
+                    self.destination(self.source(Rule::new(), A), second)
+                        .found(self.family.set(HashSet::Self4, HashSet::Self6), A),
+                    RuleId::SAME_ENDPOINT,
+                ),
+                self.destination(Rule::new(), A)
+                    .lookup(self.endpoints(), A, SLOT)
+                    .end(End::Goto(&self.chain("pair"))),
+            ],
+            Lane::Pair => vec![],
+            Lane::Ingress => vec![self.stamp_constant(
+                self.source(Rule::new(), A).found(self.family.set(HashSet::Own4, HashSet::Own6), A),
+                RuleId::OWN_NODE,
+            )],
+        }
+    }
+
+    /// From a rule that has loaded the row: one rule per place where its ruling may be.
+    fn rulings(&self, row: &Rule, lane: Lane) -> Vec<Rule> {
+        let keyed = row.clone().ct(Ct::Protocol, PROTOCOL).ct_tuple(Ct::ProtoSrc, Tuple::Reply, PORT);
+        let places = [
+            keyed.clone().lookup(HashSet::Cells.name(), ROW, RULING),
+            row.clone().lookup(HashSet::RowRest.name(), ROW, RULING),
+            keyed.lookup(self.p.spans, ROW, RULING),
+        ];
+        places.into_iter().flat_map(|place| self.conclude(place, lane)).collect()
+    }
+
+    fn conclude(&self, ruling: Rule, lane: Lane) -> Vec<Rule> {
+        let stamp =
+            ruling.clone().bits(RULING, RULING_MASK, self.p.tag.bits()).set_ct_mark(RULING).end(End::Return);
+        match lane {
+            Lane::Egress | Lane::Ingress => vec![stamp],
+            Lane::Pair => {
+                let none = 0_u32.to_ne_bytes();
+                let allowed = ruling.bits(RULING, DENY, 0).compare(RULING, Compare::Equal, &none);
+                vec![allowed.end(End::Goto(&self.chain("ingress"))), stamp]
+            }
+        }
+    }
+
+    fn stamp_constant(&self, rule: Rule, id: RuleId) -> Rule {
+        let mark = self.p.tag.bits() | (id.0 & RULE_MASK);
+        rule.load(&mark.to_ne_bytes(), RULING).set_ct_mark(RULING).end(End::Return)
+    }
+
+    fn slot(&self, lane: Lane) -> Rule {
+        let own = match lane {
+            Lane::Egress | Lane::Pair => self.source(Rule::new(), A),
+            Lane::Ingress => self.destination(Rule::new(), A),
+        };
+        own.lookup(self.endpoints(), A, SLOT)
+    }
+
+    fn peer(&self, rule: Rule, lane: Lane) -> Rule {
+        match lane {
+            Lane::Egress | Lane::Pair => self.destination(rule, A),
+            Lane::Ingress => self.source(rule, A),
+        }
+    }
+
+    fn host_class(&self, rule: Rule, lane: Lane) -> Rule {
+        self.peer(rule, lane).lookup(self.family.set(HashSet::Hosts4, HashSet::Hosts6), A, CLASS)
+    }
+
+    fn net_class(&self, rule: Rule, lane: Lane) -> Rule {
+        let networks = match self.family {
+            Family::V4 => self.p.networks4,
+            Family::V6 => self.p.networks6,
+        };
+        self.peer(rule, lane).lookup(networks, A, CLASS)
+    }
+
+    fn exact(&self, rule: Rule, lane: Lane) -> Rule {
+        let lanes = match lane {
+            Lane::Egress | Lane::Pair => HashSet::EgressLanes,
+            Lane::Ingress => HashSet::IngressLanes,
+        };
+        rule.lookup(lanes.name(), SLOT, ROW)
+    }
+
+    fn source(&self, rule: Rule, to: Register) -> Rule {
+        self.family.address(rule, Tuple::Original, to)
+    }
+
+    fn destination(&self, rule: Rule, to: Register) -> Rule {
+        self.family.address(rule, Tuple::Reply, to)
+    }
+
+    fn endpoints(&self) -> &'static str {
+        self.family.set(HashSet::Endpoints4, HashSet::Endpoints6)
+    }
+
+    fn chain(&self, stem: &str) -> String {
+        format!("{stem}{}", self.family.digit())
+    }
+}
+
+fn rest_map(lane: Lane) -> &'static str {
+    match lane {
+        Lane::Egress | Lane::Pair => HashSet::EgressRest.name(),
+        Lane::Ingress => HashSet::IngressRest.name(),
+    }
+}
+
+/// Packets of no connection.
+fn loose(tag: Tag) -> Vec<Rule> {
+    let mut rules = neighbour_discovery();
+    let untracked = Ruling { verdict: Verdict::Deny, rule: RuleId::UNTRACKED };
+    for family in [Family::V4, Family::V6] {
+        let endpoints = family.set(HashSet::Endpoints4, HashSet::Endpoints6);
+        for header in [Family::header_source, Family::header_destination] {
+            let mark = tag.bits() | ruling_bits(untracked);
+            rules.push(
+                header(family, family.only(), A)
+                    .lookup(endpoints, A, SLOT)
+                    .load(&mark.to_ne_bytes(), A)
+                    .set_packet_mark(A)
+                    .end(End::Goto("stray")),
+            );
+        }
+    }
+    rules.push(Rule::new().end(End::Accept));
+    rules
+}
+
+/// RFC 4861 asks for hop limit 255, which no forwarded packet can have; RFC 2710 and 3810 for hop limit 1.
+pub(crate) fn neighbour_discovery() -> Vec<Rule> {
+    let icmpv6 = |hops: u8| {
+        Family::V6
+            .only()
+            .meta(Meta::Protocol, A)
+            .compare(A, Compare::Equal, &[Protocol::ICMPV6.0])
+            .payload(Base::Network, 7, 1, A)
+            .compare(A, Compare::Equal, &[hops])
+            .payload(Base::Transport, 0, 1, A)
+    };
+    let between = |rule: Rule, first: u8, last: u8| {
+        rule.compare(A, Compare::AtLeast, &[first]).compare(A, Compare::AtMost, &[last]).end(End::Accept)
+    };
+    vec![between(icmpv6(255), 133, 137), between(icmpv6(1), 130, 132), between(icmpv6(1), 143, 143)]
+}
+
+/// Logs a refused packet once per tuple and drops it.
+fn refusal(group: u16) -> Vec<Chain> {
+    let reason = Rule::new().ct(Ct::Mark, A).set_packet_mark(A);
+    let log = |prefix| Rule::new().log(group, prefix).end(End::Drop);
+    let forwards = Rule::new().ct(Ct::Direction, A).compare(A, Compare::Equal, &[0]);
+    let drop = || Rule::new().counter().end(End::Drop);
+    let mut denied = vec![reason];
+    let mut stray = vec![];
+    for family in [Family::V4, Family::V6] {
+        let tuple = || {
+            let ends = family.address(family.only(), Tuple::Original, A);
+            family.address(ends, Tuple::Reply, family.second()).ct(Ct::Protocol, after(family, 0)).ct_tuple(
+                Ct::ProtoSrc,
+                Tuple::Reply,
+                after(family, 1),
+            )
+        };
+        denied.push(tuple().found(family.recent(), A).end(End::Drop));
+        denied.push(tuple().count_in(family.recent(), A).end(End::Goto("log")));
+        let header = || header_tuple(family);
+        stray.push(header().found(family.recent(), A).end(End::Drop));
+        stray.push(header().count_in(family.recent(), A).end(End::Goto("log_stray")));
+    }
+    denied.push(drop());
+    stray.push(drop());
+    vec![
+        plain("denied", denied),
+        plain("stray", stray),
+        plain("log", vec![forwards.log(group, LOG_ORIGINAL).end(End::Drop), log(LOG_REPLY)]),
+        plain("log_stray", vec![log(LOG_ORIGINAL)]),
+    ]
+}
+
+/// Addresses and protocol of the packet, as a key of the recently logged.
+pub(crate) fn header_tuple(family: Family) -> Rule {
+    let source = family.header_source(family.only(), A);
+    family
+        .header_destination(source, family.second())
+        .meta(Meta::Protocol, after(family, 0))
+        .load(&[0; 4], after(family, 1))
+}
+
+fn after(family: Family, offset: u32) -> Register {
+    match family {
+        Family::V4 => Register::new(2 + offset),
+        Family::V6 => Register::new(8 + offset),
+    }
+}
