@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// Most diagnostics kept for one object; the rest is counted in a last one.
 const MAX_DIAGNOSTICS: usize = 100;
 
+/// Most diagnostics kept for one file.
+pub const MAX_DIAGNOSTICS_PER_FILE: usize = 10_000;
+
 /// A step into an object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step<'a> {
@@ -54,30 +57,32 @@ enum Meaning {
     Text,
 }
 
-/// State of decoding one file.
-pub(crate) struct Decoder<'n> {
-    pub(crate) file: Arc<str>,
+/// What outlives a document while a file is decoded.
+#[derive(Default)]
+pub(crate) struct Kept {
     pub(crate) diagnostics: Vec<Diagnostic>,
+    interned: HashSet<Arc<str>>,
+}
+
+/// State of decoding one document.
+pub(crate) struct Decoder<'n> {
+    file: Arc<str>,
+    kept: Kept,
     object: Option<ObjectName>,
     path: Vec<Step<'n>>,
     errors: usize,
     excused: usize,
     reported: usize,
-    interned: HashSet<Arc<str>>,
 }
 
 impl<'n> Decoder<'n> {
-    pub(crate) fn new(file: Arc<str>) -> Self {
-        Self {
-            file,
-            diagnostics: Vec::new(),
-            object: None,
-            path: Vec::new(),
-            errors: 0,
-            excused: 0,
-            reported: 0,
-            interned: HashSet::new(),
-        }
+    pub(crate) fn new(file: Arc<str>, kept: Kept) -> Self {
+        Self { file, kept, object: None, path: Vec::new(), errors: 0, excused: 0, reported: 0 }
+    }
+
+    /// Ends the document.
+    pub(crate) fn finish(self) -> Kept {
+        self.kept
     }
 
     /// Begins an object: diagnostics from here on are about it.
@@ -136,15 +141,16 @@ impl<'n> Decoder<'n> {
     fn push(&mut self, diagnostic: Diagnostic) {
         self.errors += usize::from(diagnostic.severity == Severity::Error);
         self.reported += 1;
-        match self.reported.cmp(&MAX_DIAGNOSTICS) {
-            std::cmp::Ordering::Less => self.diagnostics.push(diagnostic),
-            std::cmp::Ordering::Equal => {
-                self.diagnostics.push(diagnostic);
-                let mut last = Diagnostic::note(Code::LimitExceeded, "there is more; the rest is not listed");
-                last.object.clone_from(&self.object);
-                self.diagnostics.push(last);
-            }
-            std::cmp::Ordering::Greater => {}
+        let in_file = self.kept.diagnostics.len();
+        if self.reported > MAX_DIAGNOSTICS || in_file > MAX_DIAGNOSTICS_PER_FILE {
+            return;
+        }
+        self.kept.diagnostics.push(diagnostic);
+        if self.reported == MAX_DIAGNOSTICS || in_file == MAX_DIAGNOSTICS_PER_FILE - 1 {
+            let mut last = Diagnostic::note(Code::LimitExceeded, "there is more; the rest is not listed");
+            last.position = Some(position(&self.file, Place { line: 1, column: 1 }));
+            last.object.clone_from(&self.object);
+            self.kept.diagnostics.push(last);
         }
     }
 
@@ -177,11 +183,11 @@ impl<'n> Decoder<'n> {
 
     /// One shared copy of a text within the file.
     pub(crate) fn intern(&mut self, text: &str) -> Arc<str> {
-        if let Some(shared) = self.interned.get(text) {
+        if let Some(shared) = self.kept.interned.get(text) {
             return shared.clone();
         }
         let shared: Arc<str> = text.into();
-        self.interned.insert(shared.clone());
+        self.kept.interned.insert(shared.clone());
         shared
     }
 

@@ -70,11 +70,14 @@ pub(crate) enum Document<'a> {
     Broken { text: &'a str, place: Place, diagnostic: Diagnostic },
 }
 
-/// Reads every document of a file.
+/// Reads the documents of a file, one by one as they are asked for.
 ///
 /// # Errors
 /// The file as a whole cannot be read: too large, or not UTF-8.
-pub(crate) fn read<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<Vec<Document<'a>>, Box<Diagnostic>> {
+pub(crate) fn read<'a>(
+    file: &Arc<str>,
+    bytes: &'a [u8],
+) -> Result<impl Iterator<Item = Document<'a>>, Box<Diagnostic>> {
     if bytes.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", bytes.len());
         let diagnostic = Diagnostic::error(Code::FileTooLarge, message)
@@ -86,8 +89,7 @@ pub(crate) fn read<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<Vec<Document<
         std::str::from_utf8(bytes).map_err(|error| Box::new(not_utf8(file, bytes, error.valid_up_to())))?;
     let mut budget = MAX_NODES;
     Ok(cut(text.strip_prefix('\u{feff}').unwrap_or(text))
-        .filter_map(|(line, chunk)| parse(file, chunk, line, &mut budget))
-        .collect())
+        .filter_map(move |(line, chunk)| parse(file, chunk, line, &mut budget)))
 }
 
 pub(crate) fn position(file: &Arc<str>, place: Place) -> Position {

@@ -21,6 +21,7 @@ mod workload;
 pub use cluster_network_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, RuleAction, Subject, Tier,
 };
+pub use decode::MAX_DIAGNOSTICS_PER_FILE;
 pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};

@@ -2,7 +2,7 @@
 
 use crate::admin_network_policy;
 use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
-use crate::decode::{Decoder, is_null, nearest};
+use crate::decode::{Decoder, Kept, Map, is_null, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
 use crate::meta::{Namespace, Node, ObjectMeta, short};
@@ -102,29 +102,38 @@ pub fn read_objects(file: &str, bytes: &[u8]) -> Read {
         Ok(documents) => documents,
         Err(diagnostic) => return Read { objects: Vec::new(), diagnostics: vec![*diagnostic] },
     };
-    let mut decoder = Decoder::new(file);
     let mut objects = Vec::new();
-    for document in &documents {
-        match document {
+    let mut kept = Kept::default();
+    for document in documents {
+        let mut decoder = Decoder::new(file.clone(), kept);
+        match &document {
             Document::Broken { text, place, diagnostic } => {
                 objects.extend(salvage(&mut decoder, text, *place, diagnostic));
             }
-            Document::Read { root, flaws } => {
-                let mut items = Vec::new();
-                expand(&mut decoder, root, None, &mut items);
-                let mut flaws = flaws.iter().peekable();
-                for (i, item) in items.iter().enumerate() {
-                    // Flaws are in the order of the file; those before the next object are this one's.
-                    let end = items.get(i + 1).map(|next| next.node.place);
-                    let own = std::iter::from_fn(|| flaws.next_if(|f| end.is_none_or(|end| f.place < end)));
-                    objects.extend(decode(&mut decoder, item, own.map(|flaw| flaw.diagnostic.clone())));
-                }
-                decoder.begin(None);
-                flaws.for_each(|flaw| decoder.add(flaw.diagnostic.clone()));
-            }
+            Document::Read { root, flaws } => read_document(&mut decoder, root, flaws, &mut objects),
         }
+        kept = decoder.finish();
     }
-    Read { objects, diagnostics: decoder.diagnostics }
+    Read { objects, diagnostics: kept.diagnostics }
+}
+
+fn read_document<'n>(
+    decoder: &mut Decoder<'n>,
+    root: &'n YamlNode<'n>,
+    flaws: &[document::Flaw],
+    objects: &mut Vec<Object>,
+) {
+    let mut items = Vec::new();
+    expand(decoder, root, None, &mut items);
+    let mut flaws = flaws.iter().peekable();
+    for (i, item) in items.iter().enumerate() {
+        // Flaws are in the order of the file; those before the next object are this one's.
+        let end = items.get(i + 1).map(|next| next.node.place);
+        let own = std::iter::from_fn(|| flaws.next_if(|flaw| end.is_none_or(|end| flaw.place < end)));
+        objects.extend(decode(decoder, item, own.map(|flaw| flaw.diagnostic.clone())));
+    }
+    decoder.begin(None);
+    flaws.for_each(|flaw| decoder.add(flaw.diagnostic.clone()));
 }
 
 /// One object before it is decoded.
@@ -265,7 +274,7 @@ impl PolicyKind {
         Self::named(kind).filter(|_| ours)
     }
 
-    fn decode<'n>(self, d: &mut Decoder<'n>, map: crate::decode::Map<'n>, item: &Item<'n>) -> Object {
+    fn decode<'n>(self, d: &mut Decoder<'n>, map: Map<'n>, item: &Item<'n>) -> Object {
         let wanted =
             POLICY_KINDS.iter().find(|(policy, _, _)| *policy == self).map(|(_, _, version)| *version);
         if let Some(wanted) =

@@ -80,6 +80,13 @@ fn deep_aliases() -> String {
 }
 
 #[test]
+fn diagnostics_of_one_file_are_bounded() {
+    let read = read_objects("x.yaml", "---\n*a\n".repeat(100_000).as_bytes());
+    assert_eq!(read.diagnostics.len(), crds::MAX_DIAGNOSTICS_PER_FILE + 1);
+    assert_eq!(read.diagnostics.last().unwrap().code, Code::LimitExceeded);
+}
+
+#[test]
 fn nothing_in_a_file_is_no_error() {
     for text in
         ["", "\n\n", "# only a comment", "---\n---\n...\n", "---\nnull\n", "\u{feff}", "%YAML 1.2\n---\n"]
