@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
+pub mod packet;
+
 use datapath::{Config, NftDatapath};
 use nix::sched::{CloneFlags, setns};
 use policy::table::{Cell, ClassId, Lane, Row, RowId, Ruling, Slot, SlotId, Table};
