@@ -4,7 +4,7 @@
 use crate::decode::{Decoder, Map};
 use crate::diagnostic::Position;
 use crate::diagnostic::{Code, Diagnostic};
-use crate::document::{Node, Value};
+use crate::document::{Node, Place, Value};
 use crate::meta::{Located, ObjectMeta};
 use crate::meta::{Scope, short};
 use crate::name;
@@ -235,10 +235,24 @@ impl ClusterPolicy {
         self.egress = Section::decode(d, map, "egress", dialect.most, |d, node| {
             rule(d, node, dialect, "to", dialect.egress_peers)
         });
+        self.warn_of_names_in_baseline(d);
         if map.keys().any(|key| !dialect.spec.contains(&key)) {
             // A section under a misspelt name may be either.
             self.ingress.written = true;
             self.egress.written = true;
+        }
+    }
+}
+
+impl ClusterPolicy {
+    /// NPEP-133 wants names in the Admin tier only, the API's own announcement allows them in Baseline as well.
+    fn warn_of_names_in_baseline(&self, d: &mut Decoder<'_>) {
+        let by_name = |peer: &&Located<ClusterPeer>| matches!(peer.value, ClusterPeer::DomainNames(_));
+        let first = self.egress.rules.iter().flat_map(|rule| &rule.peers).find(by_name);
+        if let (Some(Tier::Baseline), Some(peer)) = (self.tier, first) {
+            let place = Place { line: peer.position.line, column: peer.position.column };
+            let message = "other implementations may take domainNames in the Admin tier only";
+            d.report(place, Diagnostic::warning(Code::Unsupported, message));
         }
     }
 }

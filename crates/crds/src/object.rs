@@ -335,6 +335,7 @@ fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, k
 /// closed: its namespace, or for a cluster-wide one everything.
 fn salvage<'n>(d: &mut Decoder<'n>, text: &'n str, place: Place, diagnostic: &Diagnostic) -> Option<Object> {
     let mut kind = None;
+    let mut api_version = None;
     let mut meta = ObjectMeta::default();
     let mut in_metadata = false;
     let mut indent = None;
@@ -349,6 +350,7 @@ fn salvage<'n>(d: &mut Decoder<'n>, text: &'n str, place: Place, diagnostic: &Di
         if !indented && !row.trim().is_empty() && !row.starts_with('#') {
             in_metadata = row.starts_with("metadata:");
             kind = kind.or_else(|| value("kind"));
+            api_version = api_version.or_else(|| value("apiVersion"));
         } else if in_metadata && *indent.get_or_insert(depth(row)) == depth(row) {
             // Only direct fields of metadata; a label may be called "name" as well.
             if let Some(name) = value("name") {
@@ -358,7 +360,10 @@ fn salvage<'n>(d: &mut Decoder<'n>, text: &'n str, place: Place, diagnostic: &Di
             }
         }
     }
-    let policy = PolicyKind::named(kind.as_deref().unwrap_or_default());
+    // Without a readable apiVersion it may be ours, and is taken to be.
+    let group =
+        api_version.as_deref().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
+    let policy = PolicyKind::of(group, kind.as_deref().unwrap_or_default());
     match policy {
         Some(PolicyKind::Cluster(_)) => meta.namespace = "".into(),
         Some(PolicyKind::Namespaced) | None if meta.namespace.is_empty() => meta.namespace = "default".into(),

@@ -125,6 +125,12 @@ fn a_policy_that_is_not_well_formed_comes_back_as_unreadable() {
     assert_eq!(read.diagnostics[0].object.as_ref().unwrap().to_string(), "NetworkPolicy shop/web");
 }
 
+#[test]
+fn another_products_policy_that_is_not_well_formed_closes_nothing() {
+    let text = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata:\n  name: web\nspec: {\n";
+    assert!(check("policy", text.as_bytes(), Code::Syntax).objects.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 

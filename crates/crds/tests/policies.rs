@@ -204,6 +204,19 @@ fn cluster_policies_are_rejected_with_field_and_code() {
 }
 
 #[test]
+fn domain_names_in_the_baseline_tier_are_taken_with_a_warning() {
+    let text = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: c}\n\
+        spec: {tier: Baseline, priority: 1, subject: {namespaces: {}}, egress: [{action: Accept, to: [{domainNames: ['*.A.b.']}]}]}";
+    let read = read_objects("x.yaml", text.as_bytes());
+    assert_eq!(
+        read.diagnostics.iter().map(|d| (d.code, d.is_error())).collect::<Vec<_>>(),
+        [(Code::Unsupported, false)]
+    );
+    let [Object::ClusterPolicy(policy)] = read.objects.as_slice() else { panic!("{read:?}") };
+    assert_eq!(policy.egress.rules[0].peers[0].value, ClusterPeer::DomainNames(vec!["*.a.b".into()]));
+}
+
+#[test]
 fn policy_kinds_nobody_knows_are_errors_and_other_kinds_are_notes() {
     for (version, kind, code, error) in [
         ("policy.networking.k8s.io/v1", "FleetPolicy", Code::UnknownPolicyKind, true),
