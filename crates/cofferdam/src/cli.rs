@@ -1,0 +1,35 @@
+//! The command line: which commands there are, and where each is done.
+
+use crate::flows::FlowsArgs;
+use crate::status::StatusArgs;
+use crate::up::UpArgs;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::io::Write;
+
+/// Policies that real packets obey.
+#[derive(Parser, Debug)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Up(UpArgs),
+    Flows(FlowsArgs),
+    Status(StatusArgs),
+    /// Remove every rule that `up` put in force on this machine: all traffic passes from then on
+    Uninstall,
+}
+
+/// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
+pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
+    match Cli::parse().command {
+        Command::Up(args) => crate::up::run(&args, out),
+        Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
+        Command::Status(args) => crate::status::run(&args, out),
+        Command::Uninstall => crate::up::uninstall(out).map(|()| true),
+    }
+}

@@ -1,0 +1,279 @@
+//! `cofferdam flows`: the records of a running `up`, as a table or as JSON lines.
+//!
+//! Enters: filters. Leaves: one line per record, oldest first; with `--follow` as they come.
+//! Guarantees: text from records cannot steer the terminal; records that were missed are mentioned where they
+//! belong.
+//! Does not: judge anything, or need privilege beyond being the user who runs `up`.
+
+use crate::up::client::ask;
+use crate::up::protocol::{Answer, Request};
+use anyhow::{Result, bail};
+use clap::Args;
+use observe::{Kind, Pattern, Query, Record, Time, Traffic, parse_duration};
+use policy::{Protocol, Verdict};
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// Show what was allowed and denied, and why.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam flows --follow
+  cofferdam flows --verdict deny --since 5m
+  cofferdam flows --from 'tenant-a/*' --to vector-db --port 6333
+  cofferdam flows --json | jq -r 'select(.kind == \"deny\") | .ingress.source.file'
+
+Times are UTC. A name without * or ? matches anywhere in namespace/name, the workload or the address.")]
+pub(crate) struct FlowsArgs {
+    /// Go on with records as they come
+    #[arg(long, short = 'F')]
+    follow: bool,
+    /// Only this verdict: allow or deny
+    #[arg(long, value_parser = verdict)]
+    verdict: Option<Verdict>,
+    /// Only this kind: open, close or deny
+    #[arg(long, value_parser = kind)]
+    kind: Option<Kind>,
+    /// Who opened: part of a name or address, or a glob such as 'prod/*'
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// Who received: part of a name or address, or a glob
+    #[arg(long, value_name = "NAME")]
+    to: Option<String>,
+    /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+    /// Not younger: written like --since
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Time>,
+    /// Destination port
+    #[arg(long)]
+    port: Option<u16>,
+    /// TCP, UDP, SCTP, ICMP, ICMPv6 or a number
+    #[arg(long)]
+    protocol: Option<Protocol>,
+    /// At most so many, the newest ones
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// Local socket of the running `up`
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    match text {
+        "allow" => Ok(Verdict::Allow),
+        "deny" => Ok(Verdict::Deny),
+        _ => Err("use allow or deny".into()),
+    }
+}
+
+fn kind(text: &str) -> Result<Kind, String> {
+    match text {
+        "open" => Ok(Kind::Open),
+        "close" => Ok(Kind::Close),
+        "deny" => Ok(Kind::Deny),
+        _ => Err("use open, close or deny".into()),
+    }
+}
+
+fn moment(text: &str) -> Result<Time, String> {
+    if let Ok(time) = text.parse() {
+        return Ok(time);
+    }
+    let ago = parse_duration(text).map_err(|_| {
+        format!("{text:?} is neither a duration like 5m nor a time like 2026-11-23T21:06:27Z")
+    })?;
+    Ok(Time::from(SystemTime::now()).before(ago))
+}
+
+/// Runs the command.
+pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
+    let query = Query {
+        verdict: args.verdict,
+        kind: args.kind,
+        from: args.from.map(|text| Pattern(text.into())),
+        to: args.to.map(|text| Pattern(text.into())),
+        since: args.since,
+        until: args.until,
+        port: args.port,
+        protocol: args.protocol,
+        limit: args.limit,
+    };
+    let request = Request::Flows { query, after: None, follow: args.follow };
+    let answers = ask(args.socket.as_deref(), &request)?;
+    let mut table = FlowTable::default();
+    for answer in answers {
+        match answer? {
+            Answer::Record(record) if args.json => writeln!(out, "{}", serde_json::to_string(&*record)?)?,
+            Answer::Record(record) => write!(out, "{}", table.line(&record))?,
+            Answer::Missed(count) if args.json => writeln!(out, "{{\"missed\":{count}}}")?,
+            Answer::Missed(count) => {
+                writeln!(out, "... {count} records were evicted before they could be read")?;
+            }
+            Answer::End { .. } => break,
+            Answer::Status(_) | Answer::Error(_) => bail!("the answer is not about flows"),
+        }
+        if args.follow {
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// A table that is printed as it grows: columns widen when they must, and never shrink.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    widths: [usize; 5],
+    headed: bool,
+}
+
+const HEADERS: [&str; 6] = ["TIME", "VERDICT", "FROM", "TO", "PORT", "DECIDED BY"];
+
+impl Default for FlowTable {
+    fn default() -> Self {
+        Self { widths: [12, 7, 24, 24, 9], headed: false }
+    }
+}
+
+impl FlowTable {
+    /// The line (with its end) of a record; the first comes with the headers.
+    pub(crate) fn line(&mut self, record: &Record) -> String {
+        let mut text = String::new();
+        if !self.headed {
+            self.headed = true;
+            self.row(&mut text, HEADERS.map(str::to_owned));
+        }
+        self.row(&mut text, cells(record).map(|cell| printable(&cell)));
+        text
+    }
+
+    fn row(&mut self, text: &mut String, cells: [String; 6]) {
+        let [first @ .., last] = cells;
+        for (cell, width) in first.iter().zip(&mut self.widths) {
+            *width = (*width).max(cell.chars().count());
+            let _ = write!(text, "{cell:<w$}  ", w = *width);
+        }
+        text.push_str(&last);
+        text.push('\n');
+    }
+}
+
+fn cells(record: &Record) -> [String; 6] {
+    let verdict = match record.kind {
+        Kind::Open => "allow",
+        Kind::Close => "closed",
+        Kind::Deny => "DENY",
+    };
+    let port = if record.protocol.has_ports() {
+        format!("{}/{}", record.port, record.protocol)
+    } else {
+        record.protocol.to_string()
+    };
+    let why = match &record.traffic {
+        Some(traffic) => passed(traffic),
+        None => because(record),
+    };
+    [record.time.clock(), verdict.into(), record.from.to_string(), record.to.to_string(), port, why]
+}
+
+fn because(record: &Record) -> String {
+    let mut text = match record.rule() {
+        Some(rule) if rule.object.is_some() => format!("{rule}: {}", record.reason),
+        Some(_) | None => record.reason.describe().to_owned(),
+    };
+    if record.suppressed > 0 {
+        let _ = write!(text, ", and {} equal before", record.suppressed);
+    }
+    text
+}
+
+fn passed(traffic: &Traffic) -> String {
+    let mut text = format!(
+        "sent {} in {}, received {} in {}",
+        bytes(traffic.bytes_sent),
+        packets(traffic.packets_sent),
+        bytes(traffic.bytes_received),
+        packets(traffic.packets_received)
+    );
+    if let Some(micros) = traffic.duration_micros {
+        let _ = write!(text, ", {:.1?}", Duration::from_micros(micros));
+    }
+    text
+}
+
+fn packets(count: u64) -> String {
+    if count == 1 { "1 packet".into() } else { format!("{count} packets") }
+}
+
+/// Bytes for people, in powers of 1000.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+    for (unit, size) in units {
+        if count >= size {
+            return format!("{}.{} {unit}", count / size, count % size * 10 / size);
+        }
+    }
+    format!("{count} B")
+}
+
+/// Text that cannot steer a terminal: control and direction-changing characters are written out.
+pub(crate) fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return text.to_owned();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if steers(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_like_a_person_would_say_them() {
+        let cases =
+            [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_550_000, "1.5 MB"), (2_000_000_000, "2.0 GB")];
+        for (count, text) in cases {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        assert_eq!(printable("web"), "web");
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}");
+    }
+
+    #[test]
+    fn moments_are_durations_ago_or_times() {
+        assert_eq!(moment("2026-11-23T21:07:07.000042Z"), Ok(Time(1_795_468_027_000_042)));
+        let hour_ago = moment("1h").unwrap();
+        assert!(Time::from(SystemTime::now()).since(hour_ago) >= Duration::from_secs(3600));
+        assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn columns_stay_aligned_while_the_table_grows() {
+        let mut table = FlowTable::default();
+        let mut text = String::new();
+        table.row(&mut text, HEADERS.map(str::to_owned));
+        let long = "a-namespace/with-a-pod-of-a-long-name".to_owned();
+        let row = |from: &str| ["t", "DENY", from, "b", "1/TCP", "why"].map(str::to_owned);
+        table.row(&mut text, row(&long));
+        table.row(&mut text, row("short"));
+        let columns: Vec<_> = text.lines().skip(1).map(|line| line.find(" b ").unwrap()).collect();
+        assert_eq!(columns[0], columns[1]);
+    }
+}

@@ -1,0 +1,23 @@
+//! The program: reads arguments, runs one command, says how it went by its exit code.
+//!
+//! Exit codes: 0 as asked; 1 the answer is no, or not everything is in force; 2 it could not be done.
+
+mod cli;
+mod flows;
+mod status;
+mod translate;
+mod up;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run(&mut std::io::stdout()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "cofferdam: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! `cofferdam status`: what is enforced, what is not and why, and what was lost.
+//!
+//! Enters: nothing. Leaves: the status of a running `up`, for people or as JSON.
+//! Guarantees: a problem is never below the fold: what is not enforced comes first. Exit code 1 when anything
+//! that was written is not in force.
+//! Does not: fix anything.
+
+use crate::flows::{bytes, printable};
+use crate::up::client::ask;
+use crate::up::protocol::{Answer, Mode, NodeStatus, Outcome, Request, Status};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use observe::Time;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// Show what is enforced, and what is not and why.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam status
+  cofferdam status --json | jq .nodes
+
+Exits with 1 when something that was written is not in force.")]
+pub(crate) struct StatusArgs {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Local socket of the running `up`
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Runs the command; whether everything that was written is in force.
+pub(crate) fn run(args: &StatusArgs, out: &mut impl Write) -> Result<bool> {
+    let answer = ask(args.socket.as_deref(), &Request::Status {})?.next().context("no answer")??;
+    let Answer::Status(status) = answer else { bail!("the answer is not a status") };
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&status)?)?;
+    } else {
+        print(&status, out)?;
+    }
+    Ok(is_whole(&status))
+}
+
+fn is_whole(status: &Status) -> bool {
+    status.degraded.is_empty() && status.nodes.iter().all(|node| node.problem.is_none())
+}
+
+fn print(status: &Status, out: &mut impl Write) -> Result<()> {
+    let mode = match status.mode {
+        Mode::Machine => "enforcing on this machine",
+        Mode::Lab => "enforcing in the lab",
+        Mode::JudgeOnly => "judging only: NOTHING IS ENFORCED",
+    };
+    let health = if is_whole(status) { "ok" } else { "DEGRADED" };
+    writeln!(out, "{health}: {mode}, generation {}", status.generation)?;
+    for reason in &status.degraded {
+        writeln!(out, "  {}", printable(reason))?;
+    }
+    for node in &status.nodes {
+        print_node(node, out)?;
+    }
+    let up = Time::from(SystemTime::now()).since(status.started).as_secs();
+    writeln!(out, "process   {} (version {}), up {up} s", status.pid, status.version)?;
+    writeln!(out, "sources   {} ({})", printable(&status.sources.join(" ")), status.watched_by)?;
+    print_load(status, out)?;
+    print_records(status, out)?;
+    if !status.top_rules.is_empty() {
+        writeln!(out, "rules by new connections judged:")?;
+    }
+    for rule in &status.top_rules {
+        writeln!(out, "  {:>10}  {}", rule.connections, printable(&rule.text))?;
+    }
+    Ok(())
+}
+
+fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
+    let state = match (&node.enforced, &node.problem) {
+        (Some(generation), None) => format!("enforces generation {generation}"),
+        (Some(generation), Some(problem)) => format!("STILL ENFORCES GENERATION {generation}: {problem}"),
+        (None, Some(problem)) => format!("ENFORCES NOTHING: {problem}"),
+        (None, None) => "has nothing to enforce yet".to_owned(),
+    };
+    writeln!(out, "node      {} {}: {}", printable(&node.node), node.backend, printable(&state))?;
+    writeln!(
+        out,
+        "          {} endpoints in {} groups, {} rows, {} events lost",
+        node.endpoints, node.slots, node.rows, node.lost_events
+    )?;
+    Ok(())
+}
+
+fn print_load(status: &Status, out: &mut impl Write) -> Result<()> {
+    let load = &status.load;
+    let outcome = match load.outcome {
+        Outcome::Applied => "in force",
+        Outcome::AppliedWithClosedScopes => "in force; what could not be read is closed",
+        Outcome::KeptLastGood => "NOT in force; the last good one is",
+        Outcome::Refused => "REFUSED by the kernel; the last good one is in force",
+    };
+    writeln!(
+        out,
+        "policy    {} policies, {} rules, {} closed scopes",
+        status.policies, status.rules, status.closed_scopes
+    )?;
+    writeln!(
+        out,
+        "last load {} {outcome}: {} objects, {} errors, {} warnings, {} ms",
+        load.time,
+        load.objects,
+        load.errors,
+        load.warnings,
+        load.took_micros / 1000
+    )?;
+    for diagnostic in &load.diagnostics {
+        writeln!(out, "  {}", printable(diagnostic))?;
+    }
+    Ok(())
+}
+
+fn print_records(status: &Status, out: &mut impl Write) -> Result<()> {
+    let (records, resolver) = (&status.records, &status.resolver);
+    writeln!(
+        out,
+        "records   {} kept ({}), {} opened, {} closed, {} denied, {} equal denials counted",
+        records.kept,
+        bytes(records.bytes),
+        records.opened,
+        records.closed,
+        records.denied,
+        records.suppressed
+    )?;
+    writeln!(
+        out,
+        "lost      {} evicted, {} unresolved, {} of an unknown generation, {} open forgotten",
+        records.evicted, resolver.unresolved, resolver.unknown_generation, resolver.forgotten
+    )?;
+    writeln!(
+        out,
+        "checked   kernel and tables disagree on {} verdicts and {} rules; {} connections open now",
+        resolver.verdict_disagreements, resolver.rule_disagreements, resolver.open
+    )?;
+    for sample in &resolver.samples {
+        writeln!(out, "  {}", printable(sample))?;
+    }
+    Ok(())
+}

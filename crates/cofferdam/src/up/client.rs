@@ -1,0 +1,43 @@
+//! The other end of the local socket: what `flows` and `status` ask.
+//!
+//! Guarantees: says where it looked when nobody answers.
+//! Does not: retry; a daemon that is gone is an error the user should see.
+
+use super::protocol::{Answer, Request};
+use super::socket::candidates;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// Asks once, and gives the answers as they come.
+pub(crate) fn ask(socket: Option<&Path>, request: &Request) -> Result<impl Iterator<Item = Result<Answer>>> {
+    let mut stream = connect(socket)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line).context("sending the request")?;
+    let parse = |line: std::io::Result<String>| -> Result<Answer> {
+        let line = line.context("reading the answer")?;
+        match serde_json::from_str(&line)
+            .context("the answer is not what this version of the program expects")?
+        {
+            Answer::Error(error) => bail!("{error}"),
+            answer => Ok(answer),
+        }
+    };
+    Ok(BufReader::new(stream).lines().map(parse))
+}
+
+fn connect(socket: Option<&Path>) -> Result<UnixStream> {
+    let places = socket.map_or_else(candidates, |path| vec![path.to_path_buf()]);
+    for place in &places {
+        if let Ok(stream) = UnixStream::connect(place) {
+            return Ok(stream);
+        }
+    }
+    let places: Vec<_> = places.iter().map(|place: &PathBuf| place.display().to_string()).collect();
+    bail!(
+        "no cofferdam answers at {}; start one with `cofferdam up -f DIR`, or say where with --socket",
+        places.join(" or ")
+    )
+}

@@ -1,0 +1,283 @@
+//! The heart of `up`: sources in, tables in the kernel out, and the last good policy kept when an edit is broken.
+//!
+//! Enters: files and folders, and the enforcement points to serve. Leaves: tables applied to them, rule books in the
+//! journal, and the standing that `status` shows.
+//! Guarantees: a load with errors about policy never replaces a good one; where there is no good one yet, what
+//! could not be read is closed and everything else is enforced; generations only grow, over restarts too.
+//! Does not: wait for changes, read events, or print.
+
+use super::enforce::Enforcer;
+use super::ground::Ground;
+use super::journal::Journal;
+use super::memory::Memory;
+use super::protocol::{Load, Mode, Outcome, RuleCount, Status};
+use crate::translate::Places;
+use anyhow::{Context, Result};
+use compiler::lower::{Cluster, Placement, Scope};
+use crds::{Diagnostic, Severity};
+use observe::{Book, Time};
+use policy::table::Table;
+use policy::{Generation, PolicySet, RuleId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+/// Diagnostics that the status carries; the rest is counted.
+const SHOWN: usize = 200;
+/// Rules that the status lists by packets.
+const TOP: usize = 20;
+
+/// Everything that is in force, or should be.
+pub(crate) struct Engine {
+    mode: Mode,
+    sources: Vec<PathBuf>,
+    journal: Arc<Journal>,
+    enforcers: Vec<Enforcer>,
+    places: Places,
+    memory: Memory,
+    generation: Generation,
+    /// The last good policy.
+    in_force: Option<PolicySet>,
+    started: Time,
+    last: Load,
+    watched_by: String,
+    notes: Vec<String>,
+}
+
+/// What a load of the sources gave.
+pub(crate) struct Loaded {
+    /// How many objects were read.
+    pub(crate) objects: usize,
+    /// Everything that policy needs.
+    pub(crate) set: PolicySet,
+    /// Of the reader and of the compiler.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+}
+
+impl Engine {
+    /// An engine that has loaded nothing yet. Generations go on after the last that was remembered.
+    pub(crate) fn new(ground: Ground, sources: Vec<PathBuf>, journal: Arc<Journal>, memory: Memory) -> Self {
+        let Ground { mode, enforcers } = ground;
+        let generation = memory.recall();
+        let started = Time::from(SystemTime::now());
+        let last = Load {
+            time: started,
+            took_micros: 0,
+            outcome: Outcome::Applied,
+            objects: 0,
+            diagnostics: Vec::new(),
+            errors: 0,
+            warnings: 0,
+        };
+        Self {
+            mode,
+            sources,
+            journal,
+            enforcers,
+            places: Places::default(),
+            memory,
+            generation,
+            in_force: None,
+            started,
+            last,
+            watched_by: String::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// What is to be done now and then.
+    pub(crate) fn tick(&mut self) {
+        for enforcer in &mut self.enforcers {
+            enforcer.note_unlogged();
+        }
+    }
+
+    /// Says how changes are noticed.
+    pub(crate) fn watched_by(&mut self, method: &str) {
+        method.clone_into(&mut self.watched_by);
+    }
+
+    /// Reads, compiles and enforces. Returns the load; its outcome says what is in force now.
+    pub(crate) fn load(&mut self, read: impl FnOnce(&[PathBuf], Generation) -> Loaded) -> &Load {
+        let (begin, time) = (Instant::now(), Time::from(SystemTime::now()));
+        let loaded = read(&self.sources, Generation(self.generation.0 + 1));
+        let of = |severity: Severity| loaded.diagnostics.iter().filter(|d| d.severity == severity).count();
+        let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
+        let broken = loaded.diagnostics.iter().any(is_broken_policy);
+        let diagnostics = shown(&loaded.diagnostics);
+        let objects = loaded.objects;
+        let outcome = if broken && self.in_force.is_some() {
+            Outcome::KeptLastGood
+        } else {
+            match self.enforce(loaded.set) {
+                Ok(()) if broken => Outcome::AppliedWithClosedScopes,
+                Ok(()) => Outcome::Applied,
+                Err(error) => {
+                    self.notes.push(format!("{error:#}"));
+                    Outcome::Refused
+                }
+            }
+        };
+        let took_micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.last = Load { time, took_micros, outcome, objects, diagnostics, errors, warnings };
+        &self.last
+    }
+
+    /// Puts a policy set in force at every enforcement point.
+    fn enforce(&mut self, mut set: PolicySet) -> Result<()> {
+        self.notes.clear();
+        self.place(&mut set)?;
+        let generation = set.generation;
+        let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
+        let cluster = Cluster::load(&set);
+        for enforcer in &self.enforcers {
+            let node = enforcer.node();
+            let table = cluster.lower(Scope::Node(node), &Placement::new());
+            tables
+                .insert(node.clone(), Arc::new(table.with_context(|| format!("compiling for node {node}"))?));
+        }
+        let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned());
+        self.journal.add_book(book);
+        // From here on the number is used: whatever happens, the next state has a higher one.
+        self.generation = generation;
+        self.memory.keep(generation).context("remembering the generation")?;
+        let mut refused = Ok(());
+        for enforcer in &mut self.enforcers {
+            let Some(table) = tables.get(enforcer.node()) else { continue };
+            if let Err(error) = enforcer.apply(table) {
+                refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
+            }
+        }
+        refused?;
+        self.in_force = Some(set);
+        Ok(())
+    }
+
+    /// Gives pods the node and addresses that a cluster would have given them.
+    fn place(&mut self, set: &mut PolicySet) -> Result<()> {
+        match self.mode {
+            Mode::Lab => self.places.complete(&mut set.world).context("placing pods in the lab"),
+            Mode::Machine | Mode::JudgeOnly => {
+                let Some(here) = self.enforcers.first().map(|enforcer| enforcer.node().clone()) else {
+                    return Ok(());
+                };
+                // Nobody else enforces for a pod that is bound nowhere.
+                for pod in set.world.pods.iter_mut().filter(|pod| pod.node.is_none()) {
+                    pod.node = Some(here.clone());
+                }
+                let lost: Vec<String> = set
+                    .world
+                    .pods
+                    .iter()
+                    .filter(|pod| {
+                        pod.node.as_ref() == Some(&here) && !pod.host_network && pod.addresses.is_empty()
+                    })
+                    .map(ToString::to_string)
+                    .collect();
+                if let Some(first) = lost.first() {
+                    self.notes.push(format!(
+                        "{} pods have no address (status.podIPs), so nothing is enforced for them: {first}{}",
+                        lost.len(),
+                        if lost.len() > 1 { ", ..." } else { "" }
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// How things stand.
+    pub(crate) fn status(&mut self) -> Status {
+        let (records, resolver) = self.journal.counts();
+        let top_rules = self.top_rules();
+        let set = self.in_force.as_ref();
+        let (policies, rules, closed_scopes) = set.map_or((0, 0, 0), |set| {
+            let written = set.rules.len().saturating_sub(RuleId::FIRST_WRITTEN.0 as usize);
+            (set.policies.len(), written, set.closed.len())
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            mode: self.mode,
+            sources: self.sources.iter().map(|path| path.display().to_string()).collect(),
+            watched_by: self.watched_by.clone(),
+            generation: set.map_or(Generation(0), |set| set.generation),
+            degraded: self.degraded(),
+            nodes: self.enforcers.iter().map(Enforcer::status).collect(),
+            policies,
+            rules,
+            closed_scopes,
+            load: self.last.clone(),
+            records,
+            resolver,
+            top_rules,
+        }
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.mode == Mode::JudgeOnly {
+            reasons.push("nothing is enforced: judging only".to_owned());
+        }
+        let errors = self.last.errors;
+        match self.last.outcome {
+            Outcome::Applied => {}
+            Outcome::AppliedWithClosedScopes => {
+                reasons
+                    .push(format!("{errors} errors: what could not be read is closed, the rest is in force"));
+            }
+            Outcome::KeptLastGood => {
+                reasons.push(format!(
+                    "the last edit has {errors} errors: generation {} stays in force",
+                    self.generation
+                ));
+            }
+            Outcome::Refused => reasons.push("the last edit could not be put in force".to_owned()),
+        }
+        reasons.extend(self.notes.iter().cloned());
+        reasons
+    }
+
+    /// The rules that judged the most connections, over all enforcement points.
+    fn top_rules(&mut self) -> Vec<RuleCount> {
+        let mut sums: BTreeMap<RuleId, u64> = BTreeMap::new();
+        for enforcer in &mut self.enforcers {
+            for (rule, connections) in enforcer.rule_counts() {
+                *sums.entry(rule).or_default() += connections;
+            }
+        }
+        let mut counts: Vec<_> = sums.into_iter().filter(|(_, connections)| *connections > 0).collect();
+        counts.sort_by_key(|(rule, connections)| (std::cmp::Reverse(*connections), *rule));
+        counts.truncate(TOP);
+        let text = |rule: RuleId| {
+            let entry = self.in_force.as_ref().and_then(|set| set.rule(rule));
+            entry.map_or_else(|| format!("rule {}", rule.0), ToString::to_string)
+        };
+        counts
+            .into_iter()
+            .map(|(rule, connections)| RuleCount { rule: rule.0, text: text(rule), connections })
+            .collect()
+    }
+}
+
+/// An error about a policy, or about a file that may hold one.
+fn is_broken_policy(diagnostic: &Diagnostic) -> bool {
+    let may_be_policy = |kind: &str| kind.ends_with("NetworkPolicy");
+    diagnostic.is_error() && diagnostic.object.as_ref().is_none_or(|object| may_be_policy(&object.kind))
+}
+
+/// Errors first; at most a few hundred.
+fn shown(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let mut sorted: Vec<_> = diagnostics.iter().filter(|d| d.severity != Severity::Note).collect();
+    sorted.sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.severity));
+    let left_out = sorted.len().saturating_sub(SHOWN);
+    let mut texts: Vec<_> = sorted.into_iter().take(SHOWN).map(ToString::to_string).collect();
+    if left_out > 0 {
+        texts.push(format!("... and {left_out} more; see `cofferdam policy check`"));
+    }
+    texts
+}

@@ -1,0 +1,49 @@
+//! What `up` stands on: the enforcement points it found or made, or why there are none.
+//!
+//! Enters: the arguments. Leaves: one enforcer for each node. Guarantees: never pretends; where the kernel cannot be
+//! told what to do, the reason is the enforcer's problem, and without `--judge-only` an error.
+//! Does not: load policy.
+
+use super::UpArgs;
+use super::enforce::Enforcer;
+use super::journal::Journal;
+use super::protocol::Mode;
+use anyhow::{Context, Result};
+use datapath::{Config, Datapath, NftDatapath};
+use std::io::Write;
+use std::sync::Arc;
+
+/// Enforcement points, and what holds them.
+pub(crate) struct Ground {
+    /// What kind.
+    pub(crate) mode: Mode,
+    /// One for each node.
+    pub(crate) enforcers: Vec<Enforcer>,
+}
+
+/// This machine, enforcing for one node.
+pub(crate) fn machine(args: &UpArgs, journal: &Arc<Journal>) -> Result<Ground> {
+    let node: Arc<str> = match &args.node {
+        Some(name) => name.as_str().into(),
+        None => nix::unistd::gethostname().context("asking for the host name")?.to_string_lossy().into(),
+    };
+    let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
+    match Enforcer::open(node.clone(), config, journal) {
+        Ok(enforcer) => Ok(Ground { mode: Mode::Machine, enforcers: vec![enforcer] }),
+        Err(error) if args.judge_only => {
+            let enforcer = Enforcer::without_kernel(node, format!("{error:#}"));
+            Ok(Ground { mode: Mode::JudgeOnly, enforcers: vec![enforcer] })
+        }
+        Err(error) => Err(error.context(format!(
+            "nothing is enforced on node {node}: run it as root, or see what it would do with --lab or --judge-only"
+        ))),
+    }
+}
+
+/// Removes everything that `up` put in force on this machine.
+pub(crate) fn uninstall(out: &mut impl Write) -> Result<()> {
+    let mut datapath = NftDatapath::open(Config::default()).context("opening the kernel's rules")?;
+    datapath.uninstall().context("removing the rules")?;
+    writeln!(out, "removed: all traffic passes from now on")?;
+    Ok(())
+}

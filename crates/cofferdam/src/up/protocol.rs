@@ -1,0 +1,172 @@
+//! What is said over the local socket: newline-delimited JSON, one request per connection.
+//!
+//! | request | answer, line by line |
+//! |---|---|
+//! | `{"status":{}}` | `{"status":{…}}` |
+//! | `{"flows":{"query":{…},"follow":false}}` | `{"record":{…}}` for each, oldest first, then `{"end":{"cursor":N}}` |
+//! | `{"flows":{"query":{…},"follow":true}}` | the same, then `{"record":{…}}` as they come; `{"missed":N}` when the reader was too slow |
+//! | `{"flows":{"query":{…},"after":N}}` | records after a cursor, at most `query.limit`, then `{"end":{"cursor":M}}` |
+//!
+//! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
+//! those of [`observe::Query`], of a record those of [`observe::Record`].
+
+use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
+use policy::Generation;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Longest request.
+pub(crate) const REQUEST_BYTES: u64 = 64 << 10;
+
+/// What a client asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// How things stand.
+    Status {},
+    /// Records.
+    Flows {
+        /// Which.
+        #[serde(default)]
+        query: Query,
+        /// Only what came after this cursor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+        /// Go on with what comes.
+        #[serde(default)]
+        follow: bool,
+    },
+}
+
+/// One line of an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Answer {
+    /// One record.
+    Record(Arc<Record>),
+    /// Records that were evicted before this reader could have them.
+    Missed(u64),
+    /// No more.
+    End {
+        /// Ask for what comes after it.
+        cursor: u64,
+    },
+    /// How things stand.
+    Status(Box<Status>),
+    /// The request was not understood.
+    Error(String),
+}
+
+/// How things stand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Version of the running program.
+    pub(crate) version: String,
+    /// Process.
+    pub(crate) pid: u32,
+    /// Since when.
+    pub(crate) started: Time,
+    /// `machine`, `lab` or `judge-only`.
+    pub(crate) mode: Mode,
+    /// Files and folders that policy comes from.
+    pub(crate) sources: Vec<String>,
+    /// How their changes are noticed.
+    pub(crate) watched_by: String,
+    /// State of policy in force.
+    pub(crate) generation: Generation,
+    /// Why not everything that was written is in force; empty when it is.
+    pub(crate) degraded: Vec<String>,
+    /// Every enforcement point.
+    pub(crate) nodes: Vec<NodeStatus>,
+    /// Policies in force.
+    pub(crate) policies: usize,
+    /// Rules in force.
+    pub(crate) rules: usize,
+    /// Scopes closed because their policy could not be read.
+    pub(crate) closed_scopes: usize,
+    /// The last load of the sources.
+    pub(crate) load: Load,
+    /// Records.
+    pub(crate) records: StoreCounts,
+    /// How events became records.
+    pub(crate) resolver: ResolverCounts,
+    /// Rules by new connections judged, most first.
+    pub(crate) top_rules: Vec<RuleCount>,
+}
+
+/// What this process does with its policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// Enforces on this machine.
+    Machine,
+    /// Enforces on lab nodes.
+    Lab,
+    /// Judges when asked, enforces nothing.
+    JudgeOnly,
+}
+
+/// One enforcement point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeStatus {
+    /// Name.
+    pub(crate) node: Arc<str>,
+    /// For example `nftables`.
+    pub(crate) backend: String,
+    /// Generation that the kernel has, if it has one.
+    pub(crate) enforced: Option<Generation>,
+    /// Why nothing, or not the newest generation, is enforced.
+    pub(crate) problem: Option<String>,
+    /// Pod addresses it judges for.
+    pub(crate) endpoints: usize,
+    /// Groups of pods that the same rules hold for.
+    pub(crate) slots: usize,
+    /// Distinct rows.
+    pub(crate) rows: usize,
+    /// Events that the kernel could not hand over.
+    pub(crate) lost_events: u64,
+}
+
+/// One load of the sources.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// When.
+    pub(crate) time: Time,
+    /// From reading to enforcing, in microseconds.
+    pub(crate) took_micros: u64,
+    /// Whether it is in force.
+    pub(crate) outcome: Outcome,
+    /// Objects read.
+    pub(crate) objects: usize,
+    /// What was found, as text; at most a few hundred.
+    pub(crate) diagnostics: Vec<String>,
+    /// How many errors.
+    pub(crate) errors: usize,
+    /// How many warnings.
+    pub(crate) warnings: usize,
+}
+
+/// What became of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Outcome {
+    /// It is in force.
+    Applied,
+    /// It is in force, except for what could not be read: those scopes are closed.
+    AppliedWithClosedScopes,
+    /// It has errors: the last good one is still in force.
+    KeptLastGood,
+    /// The kernel refused it: the last good one is still in force.
+    Refused,
+}
+
+/// What a rule did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuleCount {
+    /// Number of the rule in the generation in force.
+    pub(crate) rule: u32,
+    /// Object, field, file and line.
+    pub(crate) text: String,
+    /// New connections that it judged.
+    pub(crate) connections: u64,
+}

@@ -1,0 +1,232 @@
+//! The local socket: asked over [`super::protocol`], answered from the journal and the status.
+//!
+//! Guarantees: only the user who runs `up` (mode 0600 in a folder of mode 0700 where this makes it); bounded clients,
+//! requests and waits; a client that went away or does not read costs nothing but its own thread for a while.
+//! Does not: change anything. There is no request that writes.
+
+use super::journal::Journal;
+use super::protocol::{Answer, REQUEST_BYTES, Request, Status};
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use observe::Query;
+use std::fs::{self, DirBuilder, File};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Clients at a time.
+const CLIENTS: usize = 32;
+/// How long a client may take to send its request or to take an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a follower that gets nothing is checked to be there still.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// Answers for one `up`.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// How things stand.
+    fn status(&self) -> Status;
+    /// The records.
+    fn journal(&self) -> &Journal;
+}
+
+/// Where the socket is when nobody says: the first of these that can be used.
+pub(crate) fn candidates() -> Vec<PathBuf> {
+    let system = PathBuf::from("/run/cofferdam/cofferdam.sock");
+    let uid = nix::unistd::getuid();
+    let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("cofferdam/cofferdam.sock"));
+    let shared = PathBuf::from(format!("/tmp/cofferdam-{uid}/cofferdam.sock"));
+    if uid.is_root() { [Some(system), own, Some(shared)] } else { [own, Some(shared), Some(system)] }
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A bound socket; its file goes when this does.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The folder, kept open: in a user namespace its path may lead elsewhere by the time the file is removed.
+    folder: File,
+}
+
+impl Socket {
+    /// Binds `path`, or the first default that works. Refuses where another process answers.
+    pub(crate) fn bind(path: Option<&Path>) -> Result<Self> {
+        if let Some(path) = path {
+            return Self::bind_at(path);
+        }
+        let mut refused = Vec::new();
+        for path in candidates() {
+            match Self::bind_at(&path) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => refused.push(format!("{error:#}")),
+            }
+        }
+        bail!("no place for the local socket: {}", refused.join("; "))
+    }
+
+    fn bind_at(path: &Path) -> Result<Self> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+            made.with_context(|| format!("creating {}", parent.display()))?;
+        }
+        if fs::symlink_metadata(path).is_ok() {
+            if UnixStream::connect(path).is_ok() {
+                bail!("another cofferdam answers at {}", path.display());
+            }
+            fs::remove_file(path).with_context(|| format!("removing the stale {}", path.display()))?;
+        }
+        // The file must never be anyone else's to open, not even for a moment.
+        let before = umask(Mode::from_bits_truncate(0o177));
+        let bound = UnixListener::bind(path);
+        umask(before);
+        let listener = bound.with_context(|| format!("binding {}", path.display()))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = File::open(parent).with_context(|| format!("opening {}", parent.display()))?;
+        Ok(Self { listener, path: path.to_path_buf(), folder })
+    }
+
+    /// Where clients find it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Serves in the background until the process ends.
+    pub(crate) fn serve(&self, source: Arc<impl Source>) -> Result<()> {
+        let listener = self.listener.try_clone().context("sharing the local socket")?;
+        let serve = move || {
+            let clients = Arc::new(AtomicUsize::new(0));
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else {
+                    // Out of descriptors, most likely; do not spin.
+                    std::thread::sleep(Duration::from_millis(50));
+                    continue;
+                };
+                admit(stream, &clients, &source);
+            }
+        };
+        std::thread::Builder::new()
+            .name("socket".into())
+            .spawn(serve)
+            .context("starting the socket's thread")?;
+        Ok(())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let Some(name) = self.path.file_name() else { return };
+        // Nobody can do anything about a failure here; the next process finds that nobody answers.
+        let _ = unlinkat(&self.folder, name, UnlinkatFlags::NoRemoveDir);
+    }
+}
+
+fn admit(stream: UnixStream, clients: &Arc<AtomicUsize>, source: &Arc<impl Source>) {
+    if clients.fetch_add(1, Ordering::AcqRel) >= CLIENTS {
+        clients.fetch_sub(1, Ordering::AcqRel);
+        let mut stream = stream;
+        let _ = say(&mut stream, &Answer::Error("too many clients".into()));
+        return;
+    }
+    let (count, source) = (Arc::clone(clients), Arc::clone(source));
+    let serve = move || {
+        // A client that fails has no one to hear about it.
+        let _ = talk(&stream, &*source);
+        count.fetch_sub(1, Ordering::AcqRel);
+    };
+    if std::thread::Builder::new().name("client".into()).spawn(serve).is_err() {
+        clients.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut line = String::new();
+    BufReader::new(stream.take(REQUEST_BYTES)).read_line(&mut line)?;
+    let mut out = BufWriter::new(stream);
+    match serde_json::from_str(&line) {
+        Ok(Request::Status {}) => say(&mut out, &Answer::Status(Box::new(source.status())))?,
+        Ok(Request::Flows { query, after: Some(cursor), follow: false }) => {
+            let cursor = pages(&mut out, source.journal(), &query, cursor, Duration::ZERO)?;
+            say(&mut out, &Answer::End { cursor })?;
+        }
+        Ok(Request::Flows { query, after, follow }) => flows(stream, &mut out, source, query, after, follow)?,
+        Err(error) => say(&mut out, &Answer::Error(format!("not a request: {error}")))?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn flows(
+    stream: &UnixStream,
+    out: &mut impl Write,
+    source: &impl Source,
+    query: Query,
+    after: Option<u64>,
+    follow: bool,
+) -> Result<()> {
+    let journal = source.journal();
+    let mut cursor = match after {
+        Some(cursor) => cursor,
+        None => {
+            let page = journal.newest(&query);
+            for record in page.records {
+                say(out, &Answer::Record(record))?;
+            }
+            page.cursor
+        }
+    };
+    if !follow {
+        return say(out, &Answer::End { cursor });
+    }
+    // The limit was for what is there already.
+    let query = Query { limit: None, ..query };
+    out.flush()?;
+    while !is_gone(stream) {
+        cursor = pages(out, journal, &query, cursor, CHECK)?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn pages(
+    out: &mut impl Write,
+    journal: &Journal,
+    query: &Query,
+    cursor: u64,
+    patience: Duration,
+) -> Result<u64> {
+    let page = journal.after(cursor, query, patience);
+    if page.missed > 0 {
+        say(out, &Answer::Missed(page.missed))?;
+    }
+    for record in page.records {
+        say(out, &Answer::Record(record))?;
+    }
+    Ok(page.cursor)
+}
+
+fn say(out: &mut impl Write, answer: &Answer) -> Result<()> {
+    serde_json::to_writer(&mut *out, answer)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}
+
+/// Whether the client closed its side.
+fn is_gone(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    match poll(&mut fds, PollTimeout::ZERO) {
+        Ok(_) => fds.iter().filter_map(PollFd::revents).any(|events| events.intersects(hung_up)),
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,125 @@
+//! `cofferdam up` on a machine of its own: a network namespace with two pods behind it, and real packets.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+
+mod machine;
+
+use machine::{Machine, Up, eventually};
+use serde_json::Value;
+use std::fs;
+
+const POLICY: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: db, namespace: prod }
+spec:
+  podSelector: { matchLabels: { app: db } }
+  policyTypes: [Ingress]
+  ingress:
+    - from: [{ podSelector: { matchLabels: { app: web } } }]
+      ports: [{ protocol: TCP, port: 8080 }]
+";
+
+const DENIED_PORT: u16 = 9090;
+const ALLOWED_PORT: u16 = 8080;
+
+#[test]
+fn netns_records_name_the_object_file_and_line_of_allowed_and_denied_access() {
+    let machine = Machine::new("r");
+    machine.write("policy.yaml", POLICY);
+    let _server = machine.listen("b", ALLOWED_PORT);
+    let up = Up::start(&machine);
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+
+    let allowed = eventually("an open record", || up.flow(&["--kind", "open", "--to", "prod/db"]));
+    assert_eq!(allowed["from"]["name"], "web");
+    assert_eq!(allowed["port"], ALLOWED_PORT);
+    assert_eq!(allowed["ingress"]["reason"], "network-policy-allow");
+    assert_eq!(allowed["ingress"]["object"]["name"], "db");
+    assert_eq!(allowed["ingress"]["source"]["line"], 8);
+
+    let denied = eventually("a deny record", || up.flow(&["--verdict", "deny", "--port", "9090"]));
+    assert_eq!(denied["reason"], "isolated");
+    assert_eq!(denied["ingress"]["object"]["kind"], "NetworkPolicy");
+    let file = denied["ingress"]["source"]["file"].as_str().unwrap();
+    assert!(file.ends_with("policy.yaml"), "{file}");
+
+    let table = up.text(&["flows"]);
+    assert!(table.contains("NetworkPolicy prod/db"), "{table}");
+    let status = up.status();
+    assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
+    assert_eq!(status["resolver"]["rule_disagreements"], 0, "{status:#}");
+    assert_eq!(status["degraded"], Value::Array(vec![]));
+}
+
+#[test]
+fn netns_an_edit_takes_effect_and_a_broken_edit_keeps_the_last_good_policy() {
+    let machine = Machine::new("e");
+    machine.write("policy.yaml", POLICY);
+    let _server = machine.listen("b", DENIED_PORT);
+    let up = Up::start(&machine);
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+
+    machine.write("policy.yaml", &POLICY.replace("8080", "9090"));
+    eventually("the edit in force", || machine.connects("a", "b", DENIED_PORT).then_some(()));
+    let generation = up.status()["generation"].as_u64().unwrap();
+
+    machine.write("policy.yaml", "kind: NetworkPolicy\nspec: [");
+    let status = eventually("the broken edit noticed", || {
+        let status = up.status();
+        (status["load"]["outcome"] == "kept-last-good").then_some(status)
+    });
+    assert_eq!(status["generation"].as_u64(), Some(generation));
+    assert!(!status["degraded"].as_array().unwrap().is_empty());
+    assert!(status["load"]["diagnostics"][0].as_str().unwrap().contains("policy.yaml"), "{status:#}");
+    assert!(machine.connects("a", "b", DENIED_PORT));
+    assert!(!machine.connects("a", "b", ALLOWED_PORT));
+
+    fs::remove_file(machine.folder().join("policy.yaml")).unwrap();
+    eventually("the mended folder in force", || (up.status()["load"]["outcome"] == "applied").then_some(()));
+}
+
+#[test]
+fn netns_a_folder_that_is_broken_at_the_start_closes_what_it_may_have_selected() {
+    let machine = Machine::new("b");
+    machine
+        .write("policy.yaml", &POLICY.replace("podSelector: { matchLabels: { app: db } }", "podSelector: 7"));
+    let _server = machine.listen("b", ALLOWED_PORT);
+    let up = Up::start(&machine);
+    assert!(!machine.connects("a", "b", ALLOWED_PORT));
+    let status = up.status();
+    assert_eq!(status["load"]["outcome"], "applied-with-closed-scopes", "{status:#}");
+    assert!(status["closed_scopes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn netns_sigkill_under_load_leaks_no_denied_packet_and_a_restart_adopts() {
+    let machine = Machine::new("k");
+    let _server = machine.listen("b", ALLOWED_PORT);
+    let denied = machine.datagrams("a", "b", DENIED_PORT);
+    eventually("datagrams pass while nothing is enforced", || (denied.received() > 0).then_some(()));
+
+    machine.write("policy.yaml", POLICY);
+    let up = Up::start(&machine);
+    let first = up.status()["generation"].as_u64().unwrap();
+    denied.settle();
+    let (sent, received) = (denied.sent(), denied.received());
+
+    up.kill();
+    assert!(machine.connects("a", "b", ALLOWED_PORT), "allowed traffic goes on without the process");
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+    eventually("more load", || (denied.sent() > sent + 2000).then_some(()));
+    assert_eq!(denied.received(), received, "leaked after SIGKILL");
+
+    let up = Up::start(&machine);
+    assert!(up.status()["generation"].as_u64().unwrap() > first, "generations never move backwards");
+    eventually("more load", || (denied.sent() > sent + 4000).then_some(()));
+    assert_eq!(denied.received(), received, "leaked over the restart");
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+
+    up.terminate();
+    assert!(!machine.connects("a", "b", DENIED_PORT), "SIGTERM leaves the rules in force");
+    machine.uninstall();
+    eventually("datagrams pass after uninstall", || (denied.received() > received).then_some(()));
+}
