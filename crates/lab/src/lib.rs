@@ -1,0 +1,142 @@
+//! A cluster made of network namespaces: one per node, one per pod, one for the wire between the nodes and one for
+//! everything outside.
+//!
+//! Enters: a [`Plan`] of nodes, pods and outside addresses. Leaves: a running [`Lab`] in which closures and
+//! commands run inside a pod, and [`probe::probe_all`], which opens connections with real packets.
+//! Guarantees: everything made is removed on drop; what a crashed lab left is removed by the next one.
+//! Does not: know Kubernetes objects, enforce anything, or separate anything but networks (pods share the host's
+//! file system and processes).
+
+pub mod echo;
+mod fabric;
+pub mod plan;
+pub mod privilege;
+pub mod probe;
+pub mod program;
+mod resident;
+
+use fabric::Fabric;
+pub use plan::{NodePlan, Place, Plan, PodPlan};
+pub use probe::{Evidence, Outcome, Probe, ProbeTuple, probe_all};
+pub use program::PodOutput;
+use resident::Resident;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Why a lab could not be made or used.
+#[derive(Debug, Error)]
+pub enum LabError {
+    /// The plan contradicts itself.
+    #[error("lab plan: {0}")]
+    Plan(String),
+    /// A tool failed.
+    #[error("{action}: {output}")]
+    Tool {
+        /// What was being done.
+        action: String,
+        /// What the tool said.
+        output: String,
+    },
+    /// A system call or file operation failed.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was being done.
+        action: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A place that is not in the lab.
+    #[error("there is no {0} in this lab")]
+    NoSuchPlace(String),
+    /// The thread that lives in a namespace is gone.
+    #[error("the thread of namespace {0} has ended")]
+    ResidentGone(String),
+}
+
+impl LabError {
+    pub(crate) fn io(action: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Io { action: action.into(), source: source.into() }
+    }
+}
+
+/// A running lab. Dropping it stops every program and removes every namespace.
+#[derive(Debug)]
+pub struct Lab {
+    plan: Plan,
+    residents: BTreeMap<Place, Arc<Resident>>,
+    servers: Vec<echo::EchoServer>,
+    programs: Vec<program::Program>,
+    // Last: namespaces go when nothing lives in them any more.
+    fabric: Fabric,
+}
+
+impl Lab {
+    /// Makes the namespaces and their network. Starts no program: see [`Lab::start_programs`].
+    ///
+    /// # Errors
+    /// The plan is contradictory, or the kernel or `ip` refuses; what was made until then is removed.
+    pub fn up(plan: Plan) -> Result<Self, LabError> {
+        plan.check()?;
+        fabric::reap_leftovers();
+        let fabric = Fabric::up(&plan)?;
+        let mut residents = BTreeMap::new();
+        for (place, namespace) in fabric.places() {
+            residents.insert(place.clone(), Arc::new(Resident::enter(namespace)?));
+        }
+        let lab = Self { plan, residents, servers: Vec::new(), programs: Vec::new(), fabric };
+        lab.fabric.configure(&lab.plan, |place, f| lab.run(place, f))?;
+        Ok(lab)
+    }
+
+    /// Starts what each pod runs: its command, else an echo server on its declared ports. `output` receives the
+    /// lines that commands print.
+    ///
+    /// # Errors
+    /// A program cannot be started or a port cannot be bound.
+    pub fn start_programs(&mut self, output: std::sync::mpsc::SyncSender<PodOutput>) -> Result<(), LabError> {
+        for pod in &self.plan.pods {
+            let resident = self.resident(&Place::of(pod))?;
+            match &pod.command {
+                Some(command) => {
+                    self.programs.push(program::Program::start(resident, pod, command, output.clone())?)
+                }
+                None if pod.host_network => {}
+                None => self.servers.push(echo::EchoServer::start(&resident, pod)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the lab was made from.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Name of the network namespace of a place, as `ip netns exec` takes it.
+    pub fn namespace(&self, place: &Place) -> Option<&str> {
+        self.fabric.namespace(place)
+    }
+
+    /// Runs `f` on a fresh thread inside the namespace of `place` and waits for it. Processes and threads that `f`
+    /// starts live there too.
+    ///
+    /// # Errors
+    /// There is no such place, or its thread is gone.
+    pub fn run<T, F>(&self, place: &Place, f: F) -> Result<T, LabError>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        self.resident(place)?.run(f)
+    }
+
+    pub(crate) fn resident(&self, place: &Place) -> Result<Arc<Resident>, LabError> {
+        self.residents.get(place).cloned().ok_or_else(|| LabError::NoSuchPlace(place.to_string()))
+    }
+
+    /// Whether every pod command has ended.
+    pub fn programs_ended(&mut self) -> bool {
+        self.programs.iter_mut().all(program::Program::ended)
+    }
+}
