@@ -1,0 +1,207 @@
+//! Live connections, their records, and what survives the process.
+
+mod support;
+
+use datapath::{Config, Datapath, Event, EventSource};
+use policy::table::Table;
+use policy::{Protocol, RuleId};
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use support::*;
+
+/// Pod 1 accepts TCP 80 from pod 0 by rule `rule`, TCP 81 too if `both`.
+fn table(rule: u32, both: bool) -> Table {
+    let mut tables = Tables::new(2);
+    let mut cells = vec![cell(Protocol::TCP, 80, 80, allow(rule))];
+    if both {
+        cells.push(cell(Protocol::TCP, 81, 81, allow(22)));
+    }
+    let row = tables.row(deny(20), cells);
+    tables.ingress(1).otherwise = row;
+    tables.table
+}
+
+fn connect(from: &Namespace, to: IpAddr, port: u16) -> TcpStream {
+    from.inside(move || TcpStream::connect_timeout(&SocketAddr::new(to, port), SILENCE).unwrap())
+}
+
+/// Reads events until one matches.
+fn find(source: &mut EventSource, seen: &mut Vec<Event>, wanted: impl Fn(&Event) -> bool) -> Event {
+    assert!(
+        eventually(|| {
+            source.read(seen).unwrap();
+            seen.iter().any(&wanted)
+        }),
+        "{seen:#?}"
+    );
+    *seen.iter().find(|event| wanted(event)).unwrap()
+}
+
+#[test]
+fn kernel_cuts_live_connections_that_a_new_table_denies_and_keeps_the_others() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 80);
+    lab.serve(1, 81);
+    let mut datapath = lab.datapath(Config::default());
+    let group = Config::default().log_group;
+    let mut source = lab.node.inside(move || EventSource::open(group).unwrap());
+    for to in [v4(1), v6(1)] {
+        let _ = datapath.apply(&table(21, true)).unwrap();
+        let mut kept = connect(&lab.pods[0], to, 80);
+        let mut cut = connect(&lab.pods[0], to, 81);
+        assert!(echoes(&mut kept) && echoes(&mut cut));
+        let applied = datapath.apply(&table(23, false)).unwrap();
+        assert!(echoes(&mut kept));
+        assert!(!echoes(&mut cut));
+        let mut seen = vec![];
+        let denied = find(
+            &mut source,
+            &mut seen,
+            |event| matches!(event, Event::Denied { flow, judged } if flow.to == to && judged.tag == applied.tag),
+        );
+        let Event::Denied { flow, judged } = denied else { unreachable!() };
+        assert_eq!((flow.to_port, judged.ruling), (81, deny(20)));
+        let back = datapath.apply(&table(21, true)).unwrap();
+        assert!(back.changed);
+        assert!(eventually(|| echoes(&mut cut)), "allowed again, the connection goes on");
+    }
+}
+
+#[test]
+fn kernel_leaves_live_connections_alone_when_rejudging_is_off() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 81);
+    let mut datapath = lab.datapath(Config { rejudge: false, ..Config::default() });
+    let _ = datapath.apply(&table(21, true)).unwrap();
+    let mut open = connect(&lab.pods[0], v4(1), 81);
+    assert!(echoes(&mut open));
+    let _ = datapath.apply(&table(21, false)).unwrap();
+    assert!(echoes(&mut open));
+    assert!(!tcp(&lab.pods[0], v4(1), 81), "new ones are judged by the new table");
+}
+
+#[test]
+fn kernel_reports_opening_and_end_with_rule_and_bytes_and_every_denial() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 80);
+    let mut datapath = lab.datapath(Config::default());
+    let group = Config::default().log_group;
+    let mut source = lab.node.inside(move || EventSource::open(group).unwrap());
+    let applied = datapath.apply(&table(21, false)).unwrap();
+    for (from, to) in [(v4(0), v4(1)), (v6(0), v6(1))] {
+        let mut stream = connect(&lab.pods[0], to, 80);
+        assert!(echoes(&mut stream));
+        let mut back = vec![0; 10_000];
+        stream.write_all(&back).unwrap();
+        stream.read_exact(&mut back).unwrap();
+        drop(stream);
+        assert!(!tcp(&lab.pods[0], to, 82));
+        assert!(!udp(&lab.pods[0], to, 80, 10));
+        let mut seen = vec![];
+        let opened = find(
+            &mut source,
+            &mut seen,
+            |event| matches!(event, Event::Opened { flow, .. } if flow.to == to),
+        );
+        let Event::Opened { flow, id, judged } = opened else { unreachable!() };
+        assert_eq!((flow.from, flow.to_port, flow.protocol), (from, 80, Protocol::TCP));
+        assert_eq!((judged.tag, judged.ruling), (applied.tag, allow(21)));
+        for (port, protocol) in [(82, Protocol::TCP), (80, Protocol::UDP)] {
+            let denied = find(&mut source, &mut seen, |event| {
+                matches!(event, Event::Denied { flow, .. }
+                    if flow.to == to && flow.to_port == port && flow.protocol == protocol)
+            });
+            let Event::Denied { flow, judged } = denied else { unreachable!() };
+            assert_eq!((flow.from, judged.tag, judged.ruling), (from, applied.tag, deny(20)));
+        }
+        // The kernel forgets a closed connection minutes later; this is the same, now.
+        lab.node.must("conntrack -F");
+        let closed =
+            find(&mut source, &mut seen, |event| matches!(event, Event::Closed(ended) if ended.id == id));
+        let Event::Closed(ended) = closed else { unreachable!() };
+        assert_eq!((ended.flow, ended.judged.ruling), (flow, allow(21)));
+        assert!(ended.sent.bytes > 10_000 && ended.sent.packets > 3, "{ended:?}");
+        assert!(ended.received.bytes > 10_000, "{ended:?}");
+        assert!(!seen.iter().any(|event| matches!(event, Event::Lost(_))));
+    }
+}
+
+#[test]
+fn kernel_logs_a_flood_of_one_denied_tuple_once_and_counts_the_rest() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::new(2);
+    let mut datapath = lab.datapath(Config { quiet_ms: 60_000, ..Config::default() });
+    let group = Config::default().log_group;
+    let mut source = lab.node.inside(move || EventSource::open(group).unwrap());
+    let _ = datapath.apply(&table(21, false)).unwrap();
+    lab.pods[0].inside(|| {
+        for to in [v4(1), v6(1)] {
+            let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = std::net::UdpSocket::bind(any).unwrap();
+            for _ in 0..500 {
+                socket.send_to(&[1; 10], (to, 9)).unwrap();
+            }
+        }
+    });
+    let mut seen = vec![];
+    for to in [v4(1), v6(1)] {
+        find(&mut source, &mut seen, |event| matches!(event, Event::Denied { flow, .. } if flow.to == to));
+    }
+    assert_eq!(seen.iter().filter(|event| matches!(event, Event::Denied { .. })).count(), 2, "{seen:?}");
+    let suppressed = datapath.suppressed().unwrap();
+    for (from, to) in [(v4(0), v4(1)), (v6(0), v6(1))] {
+        let tuple = suppressed.iter().find(|tuple| tuple.from == from && tuple.to == to).unwrap();
+        assert_eq!((tuple.protocol, tuple.port, tuple.packets), (17, 9, 499));
+    }
+    assert_eq!(datapath.counters().unwrap().get(&RuleId(20)), Some(&1000));
+}
+
+#[test]
+fn kernel_keeps_enforcing_after_the_process_and_a_new_one_takes_over_what_is_there() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 80);
+    lab.serve(1, 81);
+    let mut datapath = lab.datapath(Config::default());
+    let mut first = table(21, true);
+    for net in ["10.0.0.0/8", "10.77.0.0/16", "fd00::/8"] {
+        first.networks.insert(net.parse().unwrap(), policy::table::ClassId(7));
+    }
+    let mut wide = first.rows[1].clone();
+    wide.cells.push(cell(Protocol::UDP, 1000, 2000, deny(40)));
+    first.rows[1] = wide;
+    let applied = datapath.apply(&first).unwrap();
+    let mut open = connect(&lab.pods[0], v4(1), 81);
+    assert!(echoes(&mut open));
+    let judged = datapath.counters().unwrap();
+    drop(datapath);
+    assert!(!tcp(&lab.pods[0], v4(1), 82));
+    assert!(echoes(&mut open));
+    let mut datapath = lab.datapath(Config::default());
+    assert_eq!(datapath.tag(), Some(applied.tag));
+    let again = datapath.apply(&first).unwrap();
+    assert!(!again.changed, "what is in force already is left alone");
+    let counters = datapath.counters().unwrap();
+    assert_eq!(counters.get(&RuleId(22)), judged.get(&RuleId(22)));
+    let _ = datapath.apply(&table(21, false)).unwrap();
+    assert!(!echoes(&mut open));
+    drop(datapath);
+    // Other settings are another program: replaced whole, in one step.
+    let mut datapath = lab.datapath(Config { log_group: 3326, ..Config::default() });
+    assert_eq!(datapath.tag(), None);
+    let _ = datapath.apply(&table(21, true)).unwrap();
+    assert!(tcp(&lab.pods[0], v4(1), 81) && !tcp(&lab.pods[0], v4(1), 82));
+}
