@@ -15,6 +15,9 @@ const SYSTEM: &str = "kube-system";
 /// How many Admin tier rules that accept DNS are taken into account.
 const MOST_ADMIN_RULES: usize = 64;
 
+/// How many pairs of pod group and selector are looked at in one namespace.
+const MOST_PAIRS: usize = 2_000_000;
+
 const ALLOW_DNS: &str = "allow it:
   egress:
   - to:
@@ -63,14 +66,18 @@ pub(super) fn not_allowed(findings: &mut Findings<'_>, crowd: &Crowd<'_>) {
             continue;
         }
         let scope = NamespaceScope::Own(namespace.into());
-        let mut pods: HashMap<GroupId, Egress<'_>> = HashMap::new();
-        for (selector, said) in &selectors {
-            for id in crowd.matching(&scope, selector) {
-                let whole = pods.entry(id).or_default();
-                whole.dns |= said.dns;
-                whole.speaks = earlier(whole.speaks, said.speaks);
-            }
-        }
+        let Some(pods) = by_pod(crowd, &scope, &selectors) else {
+            let Some(policy) = selectors.values().filter_map(|said| said.speaks).min_by_key(|p| &p.object)
+            else {
+                continue;
+            };
+            findings.about_policy(policy, "spec.egress", Code::LimitExceeded, || {
+                let message =
+                    format!("namespace {namespace} has too many pods and selectors to check access to DNS");
+                Diagnostic::note(Code::LimitExceeded, message)
+            });
+            continue;
+        };
         let mut named: BTreeSet<&policy::ObjectRef> = BTreeSet::new();
         let mut ids: Vec<_> = pods.into_iter().collect();
         ids.sort_unstable_by_key(|(id, _)| *id);
@@ -91,6 +98,28 @@ pub(super) fn not_allowed(findings: &mut Findings<'_>, crowd: &Crowd<'_>) {
             });
         }
     }
+}
+
+/// What all policies of a namespace say together, by pods; `None` if that is too much to work out here.
+fn by_pod<'s>(
+    crowd: &Crowd<'_>,
+    scope: &NamespaceScope,
+    selectors: &HashMap<&Selector, Egress<'s>>,
+) -> Option<HashMap<GroupId, Egress<'s>>> {
+    let mut pods: HashMap<GroupId, Egress<'s>> = HashMap::new();
+    let mut pairs = 0;
+    for (selector, said) in selectors {
+        for id in crowd.matching(scope, selector) {
+            pairs += 1;
+            if pairs > MOST_PAIRS {
+                return None;
+            }
+            let whole = pods.entry(id).or_default();
+            whole.dns |= said.dns;
+            whole.speaks = earlier(whole.speaks, said.speaks);
+        }
+    }
+    Some(pods)
 }
 
 /// The policy to name is the first one, whatever order selectors are visited in.

@@ -129,6 +129,7 @@ fn meant(scope: &NamespaceScope, pods: &Selector) -> String {
     match scope {
         NamespaceScope::Own(name) if pods.is_everything() => format!("namespace {name} has no pods"),
         NamespaceScope::Own(name) => format!("{pods} in namespace {name}"),
+        NamespaceScope::Matching(selector) if pods.is_everything() => format!("namespaces with {selector}"),
         NamespaceScope::Matching(selector) => format!("{pods} in namespaces with {selector}"),
     }
 }

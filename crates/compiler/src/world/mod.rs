@@ -151,6 +151,9 @@ fn namespaces(
     found.into_iter().map(|(name, (namespace, _))| (name, namespace)).collect()
 }
 
+/// Namespaces that every cluster has, declared or not.
+const ALWAYS_THERE: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
+
 /// A namespace that pods or policies are in, but that nobody declared, exists with no label but its name.
 fn implicit_namespaces(context: &mut Context, sorted: &Sorted, world: &mut World) {
     let mut missing: BTreeMap<Arc<str>, (ObjectName, Position)> = BTreeMap::new();
@@ -182,11 +185,14 @@ fn implicit_namespaces(context: &mut Context, sorted: &Sorted, world: &mut World
         } else {
             Diagnostic::note(Code::MissingReference, message)
         };
-        let yaml = format!("declare it: `apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}`");
-        context.report(diagnostic.of(object).at(position).field("metadata.namespace").suggest(yaml));
         let name = context.interner.text(&name);
         let labels = context.interner.labels([(NAME_LABEL, &*name)]);
-        world.namespaces.insert(name.clone(), Namespace { name, labels });
+        world.namespaces.insert(name.clone(), Namespace { name: name.clone(), labels });
+        if ALWAYS_THERE.contains(&&*name) {
+            continue;
+        }
+        let yaml = format!("declare it: `apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}`");
+        context.report(diagnostic.of(object).at(position).field("metadata.namespace").suggest(yaml));
     }
 }
 

@@ -1,0 +1,217 @@
+//! Every warning: a manifest that deserves it, and one that does not.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+mod support;
+
+use crds::{Code, Severity};
+use support::{cluster_policy, compile, network_policy, pod, pod_with, world};
+
+/// Findings of one code about [`world`] with these policies, as text.
+fn found(code: Code, policies: &[String]) -> Vec<String> {
+    let compiled = compile(&(world() + &policies.concat()));
+    let of_code = compiled.diagnostics.iter().filter(|d| d.code == code);
+    let texts: Vec<String> = of_code.clone().map(ToString::to_string).collect();
+    assert!(of_code.clone().all(|d| d.severity != Severity::Error), "{texts:?}");
+    assert!(of_code.clone().all(|d| d.position.is_some() && d.object.is_some()), "{texts:?}");
+    texts
+}
+
+#[track_caller]
+fn warns(code: Code, policies: &[String], parts: &[&str]) {
+    let texts = found(code, policies);
+    let all_in = |text: &String| parts.iter().all(|part| text.contains(part));
+    assert!(texts.iter().any(all_in), "wanted {parts:?} in {texts:#?}");
+}
+
+#[track_caller]
+fn silent(code: Code, policies: &[String]) {
+    let texts = found(code, policies);
+    assert!(texts.is_empty(), "{texts:#?}");
+}
+
+fn admin(name: &str, priority: u32, rest: &str) -> String {
+    cluster_policy(name, &format!("{{tier: Admin, priority: {priority}, {rest}}}"))
+}
+
+const X: &str = "subject: {namespaces: {matchLabels: {ns: x}}}";
+const ACCEPT_Y: &str = "ingress: [{action: Accept, from: [{namespaces: {matchLabels: {ns: y}}}]}]";
+
+#[test]
+fn equal_priority_names_both_policies() {
+    let policies =
+        [admin("one", 5, &format!("{X}, {ACCEPT_Y}")), admin("two", 5, &format!("{X}, {ACCEPT_Y}"))];
+    warns(
+        Code::EqualPriority,
+        &policies,
+        &["ClusterNetworkPolicy two", "ClusterNetworkPolicy one", "test.yaml:43"],
+    );
+    let policies =
+        [admin("one", 5, &format!("{X}, {ACCEPT_Y}")), admin("two", 6, &format!("{X}, {ACCEPT_Y}"))];
+    silent(Code::EqualPriority, &policies);
+}
+
+#[test]
+fn a_named_port_no_destination_has_is_reported_with_the_nearest_name() {
+    let policy = |port: &str| {
+        network_policy("x", "p", &format!("{{podSelector: {{}}, ingress: [{{ports: [{{port: {port}}}]}}]}}"))
+    };
+    warns(Code::UnresolvedPort, &[policy("wep")], &["\"wep\"", "did you mean \"web\""]);
+    silent(Code::UnresolvedPort, &[policy("web")]);
+    let udp = network_policy("x", "p", "{podSelector: {}, ingress: [{ports: [{port: web, protocol: UDP}]}]}");
+    warns(Code::UnresolvedPort, &[udp], &["set protocol: TCP"]);
+}
+
+#[test]
+fn a_subject_without_pods_is_reported_with_the_nearest_label() {
+    let policy =
+        |labels: &str| network_policy("x", "p", &format!("{{podSelector: {{matchLabels: {labels}}}}}"));
+    warns(Code::SelectsNothing, &[policy("{pods: a}")], &["pods=a in namespace x", "did you mean pod=a?"]);
+    warns(Code::SelectsNothing, &[policy("{ns: x}")], &["use namespaceSelector"]);
+    silent(Code::SelectsNothing, &[policy("{pod: a}")]);
+}
+
+#[test]
+fn a_peer_without_pods_is_reported() {
+    let policy = |peer: &str| {
+        network_policy("x", "p", &format!("{{podSelector: {{}}, ingress: [{{from: [{peer}]}}]}}"))
+    };
+    let pods_label = policy("{namespaceSelector: {matchLabels: {pod: a}}}");
+    warns(Code::SelectsNothing, &[pods_label], &["spec.ingress[0].from", "use podSelector"]);
+    let by_name = policy("{namespaceSelector: {matchLabels: {name: y}}}");
+    warns(Code::SelectsNothing, &[by_name], &["kubernetes.io/metadata.name=y"]);
+    silent(Code::SelectsNothing, &[policy("{namespaceSelector: {matchLabels: {ns: y}}}")]);
+}
+
+#[test]
+fn either_where_both_was_meant_is_reported() {
+    let client = pod("y", "c", "10.0.2.9", "{app: client}");
+    let policy = |peers: &str| {
+        network_policy("x", "p", &format!("{{podSelector: {{}}, ingress: [{{from: {peers}}}]}}"))
+    };
+    let two =
+        policy("[{namespaceSelector: {matchLabels: {ns: y}}}, {podSelector: {matchLabels: {app: client}}}]");
+    warns(Code::SelectsNothing, &[two, client.clone()], &["two entries", "one entry"]);
+    let one =
+        policy("[{namespaceSelector: {matchLabels: {ns: y}}, podSelector: {matchLabels: {app: client}}}]");
+    silent(Code::SelectsNothing, &[one, client]);
+}
+
+#[test]
+fn isolated_egress_without_dns_is_reported_unless_any_policy_allows_it() {
+    let to_y = "egress: [{to: [{namespaceSelector: {matchLabels: {ns: y}}}]}]";
+    let narrow = network_policy("x", "p", &format!("{{podSelector: {{}}, policyTypes: [Egress], {to_y}}}"));
+    warns(Code::DnsNotAllowed, std::slice::from_ref(&narrow), &["x/p", "k8s-app: kube-dns"]);
+    let dns = network_policy(
+        "x",
+        "dns",
+        "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 53, protocol: UDP}]}]}",
+    );
+    silent(Code::DnsNotAllowed, &[narrow, dns]);
+    silent(Code::DnsNotAllowed, &[network_policy("x", "p", "{podSelector: {}, policyTypes: [Egress]}")]);
+}
+
+#[test]
+fn a_shadowed_rule_names_the_one_before_it() {
+    let rules = "ingress: [{action: Deny, from: [{namespaces: {}}]}, {action: Accept, from: [{namespaces: {matchLabels: {ns: y}}}], protocols: [{tcp: {destinationPort: {number: 80}}}]}]";
+    warns(
+        Code::ShadowedRule,
+        &[admin("p", 1, &format!("{X}, {rules}"))],
+        &["spec.ingress[1]", "spec.ingress[0]"],
+    );
+    let everyone =
+        admin("first", 1, "subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]");
+    warns(
+        Code::ShadowedRule,
+        &[everyone, admin("later", 2, &format!("{X}, {ACCEPT_Y}"))],
+        &["later", "first"],
+    );
+    silent(
+        Code::ShadowedRule,
+        &[
+            admin("first", 1, &format!("{X}, {ACCEPT_Y}")),
+            admin(
+                "wider",
+                2,
+                "subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn locking_out_kube_system_is_reported() {
+    let deny = "ingress: [{action: Deny, from: [{namespaces: {}}]}]";
+    warns(
+        Code::SystemLockedOut,
+        &[admin("p", 1, &format!("subject: {{namespaces: {{}}}}, {deny}"))],
+        &["kube-system", "NotIn"],
+    );
+    silent(Code::SystemLockedOut, &[admin("p", 1, &format!("{X}, {deny}"))]);
+}
+
+#[test]
+fn a_block_with_pod_addresses_is_reported() {
+    let policy = |cidr: &str| {
+        network_policy(
+            "x",
+            "p",
+            &format!("{{podSelector: {{}}, ingress: [{{from: [{{ipBlock: {{cidr: {cidr}}}}}]}}]}}"),
+        )
+    };
+    warns(Code::OverlappingAddress, &[policy("10.0.2.0/24")], &["y/a (10.0.2.1)"]);
+    silent(Code::OverlappingAddress, &[policy("192.0.2.0/24")]);
+    silent(Code::OverlappingAddress, &[policy("0.0.0.0/0")]);
+}
+
+#[test]
+fn a_policy_on_host_network_pods_is_reported() {
+    let host = pod_with("x", "h", "172.18.0.2", "{app: h}", "  hostNetwork: true\n  nodeName: n1\n", "");
+    let policy = network_policy("x", "p", "{podSelector: {matchLabels: {app: h}}}");
+    warns(Code::Unsupported, &[host, policy], &["selects only pods of the host network", "x/h"]);
+}
+
+#[test]
+fn domain_names_need_dns_and_the_admin_tier() {
+    let names = "{action: Accept, to: [{domainNames: [example.com]}]}";
+    let deny = "{action: Deny, to: [{networks: [0.0.0.0/0]}]}";
+    let dns = "{action: Accept, to: [{namespaces: {}}], protocols: [{udp: {destinationPort: {number: 53}}}]}";
+    warns(
+        Code::DnsNotAllowed,
+        &[admin("p", 1, &format!("{X}, egress: [{names}, {deny}]"))],
+        &["domainNames"],
+    );
+    silent(Code::DnsNotAllowed, &[admin("p", 1, &format!("{X}, egress: [{dns}, {names}, {deny}]"))]);
+    let baseline = cluster_policy("p", &format!("{{tier: Baseline, priority: 1, {X}, egress: [{names}]}}"));
+    warns(Code::Unsupported, &[baseline], &["Baseline tier", "spec.egress[0].to"]);
+}
+
+#[test]
+fn pods_without_addresses_are_noted_where_a_block_is_used() {
+    let policy =
+        network_policy("x", "p", "{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 192.0.2.0/24}}]}]}");
+    let bare = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: z, namespace: x}\nspec: {containers: [{name: c, image: i}]}\n";
+    warns(Code::MissingReference, &[policy.clone(), bare.to_owned()], &["1 pods have no known address"]);
+    silent(Code::MissingReference, &[policy]);
+}
+
+#[test]
+fn an_undeclared_namespace_is_reported_unless_every_cluster_has_it() {
+    warns(
+        Code::MissingReference,
+        &[network_policy("z", "p", "{podSelector: {}}")],
+        &["namespace z is not declared"],
+    );
+    silent(Code::MissingReference, &[network_policy("default", "p", "{podSelector: {}}")]);
+}
+
+#[test]
+fn findings_of_one_kind_are_listed_up_to_a_limit_and_counted_beyond() {
+    let many: String = (0..1005)
+        .map(|i| network_policy("x", &format!("p{i}"), "{podSelector: {matchLabels: {none: x}}}"))
+        .collect();
+    let compiled = compile(&(world() + &many));
+    let count = compiled.diagnostics.iter().filter(|d| d.code == Code::SelectsNothing).count();
+    assert_eq!(count, compiler::lint::MOST_OF_A_KIND + 1);
+    assert!(compiled.diagnostics.iter().any(|d| d.message.starts_with("5 more findings")));
+}
