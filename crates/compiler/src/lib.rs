@@ -5,6 +5,7 @@
 //! Guarantees: pure and deterministic; nothing that is known but could not be applied ever means allow.
 //! Does not: read files, decide accesses (`policy`) or touch packets (`datapath`).
 
+pub mod connectivity;
 mod convert;
 mod intern;
 pub mod lint;

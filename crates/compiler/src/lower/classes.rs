@@ -16,37 +16,37 @@ use std::sync::Arc;
 
 /// What the rules of a table can see of an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Signature {
+pub(crate) struct Signature {
     /// Ascending.
-    pub(super) peers: Vec<Id>,
+    pub(crate) peers: Vec<Id>,
     /// The node whose address it is, where that matters.
-    pub(super) own: Option<Arc<str>>,
+    pub(crate) own: Option<Arc<str>>,
     /// Named ports that egress rules mention.
-    pub(super) named: Vec<NamedPort>,
+    pub(crate) named: Vec<NamedPort>,
 }
 
 /// What matters to a table.
 #[derive(Default)]
-pub(super) struct Relevant {
-    pub(super) peers: BTreeSet<Id>,
+pub(crate) struct Relevant {
+    pub(crate) peers: BTreeSet<Id>,
     /// Port names in egress rules.
-    pub(super) names: BTreeSet<Arc<str>>,
+    pub(crate) names: BTreeSet<Arc<str>>,
     /// Nodes that are some local pod's own.
-    pub(super) own: BTreeSet<Arc<str>>,
+    pub(crate) own: BTreeSet<Arc<str>>,
 }
 
 /// Every class of a table.
-pub(super) struct Classes {
+pub(crate) struct Classes {
     /// By [`ClassId`]; the first is [`ClassId::OTHER`].
-    pub(super) signatures: Vec<Signature>,
+    pub(crate) signatures: Vec<Signature>,
     ids: HashMap<Signature, ClassId, Fixed>,
-    pub(super) hosts: BTreeMap<IpAddr, ClassId>,
-    pub(super) networks: BTreeMap<IpNet, ClassId>,
+    pub(crate) hosts: BTreeMap<IpAddr, ClassId>,
+    pub(crate) networks: BTreeMap<IpNet, ClassId>,
 }
 
 impl Classes {
     /// The classes of all addresses; `placed` are addresses that the world does not know, with their pods.
-    pub(super) fn new(index: &Index, relevant: &Relevant, placed: &BTreeMap<IpAddr, Id>) -> Self {
+    pub(crate) fn new(index: &Index, relevant: &Relevant, placed: &BTreeMap<IpAddr, Id>) -> Self {
         let mut classes = Self {
             signatures: Vec::new(),
             ids: HashMap::default(),
@@ -81,6 +81,18 @@ impl Classes {
         classes
     }
 
+    /// Only the class of an address nobody speaks of.
+    pub(crate) fn empty() -> Self {
+        let mut classes = Self {
+            signatures: Vec::new(),
+            ids: HashMap::default(),
+            hosts: BTreeMap::new(),
+            networks: BTreeMap::new(),
+        };
+        classes.id(Signature::default());
+        classes
+    }
+
     fn add_networks(&mut self, forest: &Forest) -> Vec<ClassId> {
         let mut by_prefix: Vec<ClassId> = Vec::with_capacity(forest.prefixes.len());
         for prefix in &forest.prefixes {
@@ -94,7 +106,8 @@ impl Classes {
         by_prefix
     }
 
-    fn id(&mut self, signature: Signature) -> ClassId {
+    /// The class of a signature.
+    pub(crate) fn id(&mut self, signature: Signature) -> ClassId {
         if let Some(known) = self.ids.get(&signature) {
             return *known;
         }
@@ -103,6 +116,14 @@ impl Classes {
         self.signatures.push(signature);
         id
     }
+}
+
+/// The network peers that matter.
+pub(crate) fn forest(index: &Index, relevant: &Relevant) -> Forest {
+    Forest::new(relevant.peers.iter().filter_map(|id| match index.peers.get(*id as usize) {
+        Some(PeerEntry::Network(cidr, except)) => Some((*id, *cidr, except.as_slice())),
+        Some(PeerEntry::Pods(_) | PeerEntry::Nodes(_) | PeerEntry::Names(_)) | None => None,
+    }))
 }
 
 /// Addresses of pods that a pod peer matches or that have a mentioned named port; and all placed addresses.
@@ -134,7 +155,7 @@ fn pods(index: &Index, relevant: &Relevant, placed: &BTreeMap<IpAddr, Id>) -> BT
     seen
 }
 
-fn named_ports(pod: &PodEntry, names: &BTreeSet<Arc<str>>) -> Vec<NamedPort> {
+pub(crate) fn named_ports(pod: &PodEntry, names: &BTreeSet<Arc<str>>) -> Vec<NamedPort> {
     let mut named: Vec<NamedPort> =
         pod.ports.iter().filter(|port| names.contains(&port.name)).cloned().collect();
     named.sort_unstable();
@@ -172,11 +193,12 @@ fn nodes(index: &Index, relevant: &Relevant, seen: &mut BTreeMap<IpAddr, Signatu
 }
 
 /// Whether an address means the node: no pod has it, and no node before this one.
-pub(super) fn belongs_to_node(index: &Index, address: IpAddr, node: &str) -> bool {
+pub(crate) fn belongs_to_node(index: &Index, address: IpAddr, node: &str) -> bool {
     !index.pod_at.contains_key(&address) && index.node_at.get(&address).is_some_and(|owner| **owner == *node)
 }
 
-fn names(index: &Index, relevant: &Relevant, seen: &mut BTreeMap<IpAddr, Signature>) {
+/// Adds the name peers of every learned address.
+pub(crate) fn names(index: &Index, relevant: &Relevant, seen: &mut BTreeMap<IpAddr, Signature>) {
     let mut exact: HashMap<&str, Vec<Id>, Fixed> = HashMap::default();
     let mut below: HashMap<&str, Vec<Id>, Fixed> = HashMap::default();
     for &peer in &relevant.peers {

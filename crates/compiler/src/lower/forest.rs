@@ -9,17 +9,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// A mentioned prefix.
-pub(super) struct Prefix {
-    pub(super) net: IpNet,
+pub(crate) struct Prefix {
+    pub(crate) net: IpNet,
     /// Index of the next longer-reaching prefix around this one.
-    pub(super) parent: Option<usize>,
+    pub(crate) parent: Option<usize>,
     /// Peers that match the addresses of this prefix which no longer prefix contains; sorted.
-    pub(super) peers: Vec<u32>,
+    pub(crate) peers: Vec<u32>,
 }
 
 /// All mentioned prefixes, sorted by first address, the shorter first.
-pub(super) struct Forest {
-    pub(super) prefixes: Vec<Prefix>,
+pub(crate) struct Forest {
+    pub(crate) prefixes: Vec<Prefix>,
 }
 
 #[derive(Default)]
@@ -30,7 +30,7 @@ struct Change {
 
 impl Forest {
     /// From `(peer, cidr, except)`.
-    pub(super) fn new<'a>(peers: impl Iterator<Item = (u32, IpNet, &'a [IpNet])>) -> Self {
+    pub(crate) fn new<'a>(peers: impl Iterator<Item = (u32, IpNet, &'a [IpNet])>) -> Self {
         let mut changes: BTreeMap<IpNet, Change> = BTreeMap::new();
         for (peer, cidr, except) in peers {
             let cidr = cidr.trunc();
@@ -47,7 +47,7 @@ impl Forest {
     }
 
     /// The longest prefix around an address.
-    pub(super) fn find(&self, address: IpAddr) -> Option<usize> {
+    pub(crate) fn find(&self, address: IpAddr) -> Option<usize> {
         let past = self.prefixes.partition_point(|prefix| prefix.net.network() <= address);
         let mut at = past.checked_sub(1);
         while let Some(index) = at {
@@ -61,7 +61,7 @@ impl Forest {
     }
 
     /// The peers that match an address.
-    pub(super) fn peers(&self, address: IpAddr) -> &[u32] {
+    pub(crate) fn peers(&self, address: IpAddr) -> &[u32] {
         self.find(address).and_then(|index| self.prefixes.get(index)).map_or(&[], |prefix| &prefix.peers)
     }
 }

@@ -203,6 +203,15 @@ impl Index {
         }
     }
 
+    /// The pod sets that would include a pod of a namespace nobody declared, ascending.
+    pub(crate) fn sets_of_stranger(&self, namespace: &Labels, pod: &Labels) -> Vec<Id> {
+        let scopes = self.namespace_selectors.matching(namespace);
+        let scopes = scopes.iter().filter_map(|scope| self.scopes.get(*scope as usize));
+        let mut sets: Vec<Id> = scopes.flat_map(|scope| scope.sets.matching(pod)).collect();
+        sets.sort_unstable();
+        sets
+    }
+
     fn namespace(&mut self, name: &Arc<str>) -> Id {
         if let Some(known) = self.namespace_ids.get(name) {
             return *known;

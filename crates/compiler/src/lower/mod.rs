@@ -6,13 +6,13 @@
 //! Cost follows distinct label sets, peers and port ranges, never pod times pod.
 //! Does not: decide what a manifest means (the rest of this crate) or load tables anywhere (`datapath`).
 
-mod classes;
-mod forest;
-mod index;
-mod node;
-mod row;
-mod selectors;
-mod slots;
+pub(crate) mod classes;
+pub(crate) mod forest;
+pub(crate) mod index;
+pub(crate) mod node;
+pub(crate) mod row;
+pub(crate) mod selectors;
+pub(crate) mod slots;
 
 use index::Index;
 use policy::table::Table;

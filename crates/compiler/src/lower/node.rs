@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The table for a scope.
-pub(super) fn table(index: &Index, scope: Scope<'_>, placement: &Placement) -> Result<Table, LowerError> {
+pub(crate) fn table(index: &Index, scope: Scope<'_>, placement: &Placement) -> Result<Table, LowerError> {
     let placed = placed(index, placement)?;
     let (keys, endpoints) = slots(index, scope, &placed);
     let relevant = relevant(index, scope, &keys);
@@ -112,7 +112,8 @@ fn slots(
     (keys, endpoints)
 }
 
-fn relevant(index: &Index, scope: Scope<'_>, keys: &[SlotKey]) -> Relevant {
+/// What the rules of these slots speak of.
+pub(crate) fn relevant(index: &Index, scope: Scope<'_>, keys: &[SlotKey]) -> Relevant {
     let mut relevant = Relevant::default();
     let mut done: BTreeSet<(Id, usize)> = BTreeSet::new();
     for key in keys {
@@ -144,7 +145,7 @@ fn add_relevant(index: &Index, relevant: &mut Relevant, policy: Id, direction: u
 }
 
 /// Classes, found the way lanes need them.
-struct Lanes<'a> {
+pub(crate) struct Lanes<'a> {
     index: &'a Index,
     classes: &'a Classes,
     by_peer: HashMap<Id, Vec<ClassId>, Fixed>,
@@ -155,7 +156,7 @@ struct Lanes<'a> {
 }
 
 impl<'a> Lanes<'a> {
-    fn new(index: &'a Index, classes: &'a Classes, scope: Scope<'_>) -> Self {
+    pub(crate) fn new(index: &'a Index, classes: &'a Classes, scope: Scope<'_>) -> Self {
         let (mut own, mut named) = (Vec::new(), Vec::new());
         let mut by_peer: HashMap<Id, Vec<ClassId>, Fixed> = HashMap::default();
         for (id, signature) in classes.signatures.iter().enumerate() {
@@ -171,7 +172,7 @@ impl<'a> Lanes<'a> {
         Self { index, classes, by_peer, own, named, single: matches!(scope, Scope::Node(_)) }
     }
 
-    fn lane(&self, key: &SlotKey, direction: usize, rows: &mut Rows) -> Lane {
+    pub(crate) fn lane(&self, key: &SlotKey, direction: usize, rows: &mut Rows) -> Lane {
         let own_node = ruling(&self.index.rules, RuleId::OWN_NODE);
         let (mut lane, program) = match program(self.index, key, direction) {
             Program::Closed(ruling) => {

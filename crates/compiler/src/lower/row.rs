@@ -10,30 +10,30 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One rule of a lane, as the sweep needs it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SweepRule<'a> {
-    pub(super) tier: Tier,
-    pub(super) action: Action,
-    pub(super) ruling: Ruling,
+pub(crate) struct SweepRule<'a> {
+    pub(crate) tier: Tier,
+    pub(crate) action: Action,
+    pub(crate) ruling: Ruling,
     /// `None`: every protocol and port.
-    pub(super) ports: Option<&'a [PortMatch]>,
+    pub(crate) ports: Option<&'a [PortMatch]>,
 }
 
 /// What holds where no rule of a tier matches.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Defaults {
+pub(crate) struct Defaults {
     /// What the NetworkPolicy tier says where none of its rules matches; `None` if it does not isolate.
-    pub(super) isolation: Option<Ruling>,
+    pub(crate) isolation: Option<Ruling>,
     /// The default after all tiers.
-    pub(super) no_policy: Ruling,
+    pub(crate) no_policy: Ruling,
 }
 
 /// A row with one answer.
-pub(super) fn constant(ruling: Ruling) -> Row {
+pub(crate) fn constant(ruling: Ruling) -> Row {
     Row { otherwise: ruling, cells: Vec::new() }
 }
 
 /// The row of `matching`, ascending indexes into `rules`. Named ports are those of the destination pod.
-pub(super) fn sweep(
+pub(crate) fn sweep(
     rules: &[SweepRule<'_>],
     matching: &[u32],
     named: &[NamedPort],
@@ -195,19 +195,19 @@ impl State<'_> {
 }
 
 /// Whether a list of ports names one.
-pub(super) fn mentions_named(ports: &[PortMatch]) -> bool {
+pub(crate) fn mentions_named(ports: &[PortMatch]) -> bool {
     ports.iter().any(|entry| matches!(entry, PortMatch::Named { .. }))
 }
 
 /// Rows by content; every row once.
 #[derive(Default)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     ids: std::collections::HashMap<Row, policy::table::RowId>,
-    pub(super) rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl Rows {
-    pub(super) fn id(&mut self, row: Row) -> policy::table::RowId {
+    pub(crate) fn id(&mut self, row: Row) -> policy::table::RowId {
         if let Some(known) = self.ids.get(&row) {
             return *known;
         }
@@ -219,7 +219,7 @@ impl Rows {
 }
 
 /// The rule id `rule` with the verdict its entry gives. An id without an entry denies: nobody vouches for it.
-pub(super) fn ruling(rules: &[policy::RuleEntry], rule: RuleId) -> Ruling {
+pub(crate) fn ruling(rules: &[policy::RuleEntry], rule: RuleId) -> Ruling {
     let reason = rules.get(rule.0 as usize).map_or(policy::Reason::PolicyUnreadable, |entry| entry.reason);
     Ruling { verdict: reason.verdict(), rule }
 }

@@ -13,20 +13,20 @@ use std::sync::Arc;
 
 /// What tells subjects apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct SlotKey {
+pub(crate) struct SlotKey {
     /// In order of judgement.
-    pub(super) policies: Arc<[Id]>,
+    pub(crate) policies: Arc<[Id]>,
     /// First closed scope, by direction.
-    pub(super) closed: [Option<RuleId>; 2],
+    pub(crate) closed: [Option<RuleId>; 2],
     /// Container ports that ingress rules of these policies name.
-    pub(super) named: Vec<NamedPort>,
+    pub(crate) named: Vec<NamedPort>,
     /// The pod's node, where a table serves several.
-    pub(super) node: Option<Arc<str>>,
+    pub(crate) node: Option<Arc<str>>,
 }
 
 /// What the selectors alone say about the pods of a group.
 #[derive(Clone, Debug)]
-pub(super) struct GroupProfile {
+pub(crate) struct GroupProfile {
     policies: Arc<[Id]>,
     closed: [Option<RuleId>; 2],
     /// Port names that ingress rules mention.
@@ -34,7 +34,7 @@ pub(super) struct GroupProfile {
 }
 
 impl GroupProfile {
-    pub(super) fn new(index: &Index, group: Id) -> Self {
+    pub(crate) fn new(index: &Index, group: Id) -> Self {
         let sets = index.groups.get(group as usize).map_or(&[][..], |group| &group.sets);
         let sets = || sets.iter().filter_map(|set| index.sets.get(*set as usize));
         let mut policies: Vec<Id> = sets().flat_map(|set| set.policies.iter().copied()).collect();
@@ -51,7 +51,7 @@ impl GroupProfile {
         Self { policies: policies.into(), closed, names }
     }
 
-    pub(super) fn key(&self, pod: &PodEntry, node: Option<Arc<str>>) -> SlotKey {
+    pub(crate) fn key(&self, pod: &PodEntry, node: Option<Arc<str>>) -> SlotKey {
         let mut named: Vec<NamedPort> =
             pod.ports.iter().filter(|port| self.names.contains(&port.name)).cloned().collect();
         named.sort_unstable();
@@ -67,7 +67,7 @@ fn ingress_names(index: &Index, policies: &[Id]) -> BTreeSet<Arc<str>> {
 }
 
 /// Names in a port list.
-pub(super) fn port_names(ports: &[PortMatch]) -> impl Iterator<Item = Arc<str>> + '_ {
+pub(crate) fn port_names(ports: &[PortMatch]) -> impl Iterator<Item = Arc<str>> + '_ {
     ports.iter().filter_map(|entry| match entry {
         PortMatch::Named { name, .. } => Some(name.clone()),
         PortMatch::Numbers { .. } => None,
@@ -75,7 +75,7 @@ pub(super) fn port_names(ports: &[PortMatch]) -> impl Iterator<Item = Arc<str>> 
 }
 
 /// One direction of a slot, before classes.
-pub(super) enum Program<'a> {
+pub(crate) enum Program<'a> {
     /// A closed scope: one answer for everyone.
     Closed(Ruling),
     /// Rules to match.
@@ -83,21 +83,21 @@ pub(super) enum Program<'a> {
 }
 
 /// Rules of a lane, in order of judgement.
-pub(super) struct Rules<'a> {
-    pub(super) rules: Vec<SweepRule<'a>>,
-    pub(super) defaults: Defaults,
+pub(crate) struct Rules<'a> {
+    pub(crate) rules: Vec<SweepRule<'a>>,
+    pub(crate) defaults: Defaults,
     /// Rules for everyone, ascending.
-    pub(super) everyone: Vec<u32>,
+    pub(crate) everyone: Vec<u32>,
     /// Rules by peer, ascending.
-    pub(super) by_peer: HashMap<Id, Vec<u32>, Fixed>,
+    pub(crate) by_peer: HashMap<Id, Vec<u32>, Fixed>,
     /// A rule for everyone names a port.
-    pub(super) everyone_named: bool,
+    pub(crate) everyone_named: bool,
     /// Any rule names a port.
-    pub(super) names_ports: bool,
+    pub(crate) names_ports: bool,
 }
 
 /// The program of a slot for a direction (0 egress, 1 ingress).
-pub(super) fn program<'a>(index: &'a Index, key: &SlotKey, direction: usize) -> Program<'a> {
+pub(crate) fn program<'a>(index: &'a Index, key: &SlotKey, direction: usize) -> Program<'a> {
     if let Some(Some(rule)) = key.closed.get(direction) {
         return Program::Closed(ruling(&index.rules, *rule));
     }
