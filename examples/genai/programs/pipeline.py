@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-POD = os.environ.get("COFFERDAM_POD", "pod")
+POD = os.environ.get("COFFERDAM_POD") or os.environ.get("POD_NAME", "pod")
 TIMEOUT = 1.0
 PATIENCE = 20  # tries, half a second apart, for a server that has not started yet
 
