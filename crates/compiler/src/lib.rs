@@ -65,3 +65,39 @@ fn compile_within(objects: Vec<Object>, generation: Generation, last: RuleId) ->
 fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by(|a, b| (&a.position, &a.field, a.code).cmp(&(&b.position, &b.field, b.code)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::{Access, Endpoint, Protocol, Reason, Verdict, decide};
+
+    #[test]
+    fn policies_beyond_the_last_rule_id_are_closed() {
+        let mut yaml = String::new();
+        for i in 0..6 {
+            yaml += &format!(
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{i}, namespace: x, labels: {{app: a{i}}}}}\nspec: {{containers: \
+                 [{{name: c, image: i}}]}}\nstatus: {{podIP: 10.0.0.{i}}}\n---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+                 metadata: {{name: n{i}, namespace: x}}\nspec: {{podSelector: {{matchLabels: {{app: a{i}}}}}, ingress: [{{}}]}}\n"
+            );
+        }
+        let objects = crds::read_objects("t.yaml", yaml.as_bytes()).objects;
+        let last = RuleId(RuleId::FIRST_WRITTEN.0 + 6);
+        let compiled = compile_within(objects, Generation(1), last);
+        let set = compiled.set;
+        assert!(compiled.diagnostics.iter().any(|d| d.code == crds::Code::LimitExceeded && d.is_error()));
+        assert!(set.rules.len() <= last.0 as usize + 1, "{}", set.rules.len());
+        assert_eq!((set.policies.len(), set.closed.len()), (3, 3));
+        let from = Endpoint::at(&set.world, "192.0.2.1".parse().unwrap());
+        for (i, pod) in set.world.pods.iter().enumerate() {
+            let to = Endpoint::pod(&set.world, pod);
+            let decision = decide(&set, &Access { from, to, protocol: Protocol::TCP, port: 80 });
+            let (verdict, reason) = if i < 3 {
+                (Verdict::Allow, Reason::NetworkPolicyAllow)
+            } else {
+                (Verdict::Deny, Reason::PolicyUnreadable)
+            };
+            assert_eq!((decision.verdict, decision.ingress.reason), (verdict, reason), "{pod}");
+        }
+    }
+}

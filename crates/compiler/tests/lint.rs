@@ -172,7 +172,7 @@ fn a_policy_on_host_network_pods_is_reported() {
 }
 
 #[test]
-fn domain_names_need_dns_and_the_admin_tier() {
+fn domain_names_need_dns() {
     let names = "{action: Accept, to: [{domainNames: [example.com]}]}";
     let deny = "{action: Deny, to: [{networks: [0.0.0.0/0]}]}";
     let dns = "{action: Accept, to: [{namespaces: {}}], protocols: [{udp: {destinationPort: {number: 53}}}]}";
@@ -182,8 +182,6 @@ fn domain_names_need_dns_and_the_admin_tier() {
         &["domainNames"],
     );
     silent(Code::DnsNotAllowed, &[admin("p", 1, &format!("{X}, egress: [{dns}, {names}, {deny}]"))]);
-    let baseline = cluster_policy("p", &format!("{{tier: Baseline, priority: 1, {X}, egress: [{names}]}}"));
-    warns(Code::Unsupported, &[baseline], &["Baseline tier", "spec.egress[0].to"]);
 }
 
 #[test]

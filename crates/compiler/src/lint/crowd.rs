@@ -275,3 +275,89 @@ pub(crate) fn host_network_pods(world: &World) -> BTreeMap<&str, Vec<&Pod>> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::{Namespace, WorkloadRef};
+
+    /// 4 namespaces of 30 pods; labels `a: 0..3`, `b: 0..5`, and `c` on every seventh.
+    fn world() -> World {
+        let mut world = World::default();
+        for n in 0..4 {
+            let name: Arc<str> = format!("ns{n}").into();
+            let odd = if n % 2 == 1 { "odd" } else { "even" };
+            let labels = Labels::from_iter([("kubernetes.io/metadata.name", name.as_ref()), ("kind", odd)]);
+            world.namespaces.insert(name.clone(), Namespace { name: name.clone(), labels });
+            for p in 0..30 {
+                let mut pairs = vec![("a", (p % 3).to_string()), ("b", (p % 5).to_string())];
+                if p % 7 == 0 {
+                    pairs.push(("c", "yes".to_owned()));
+                }
+                world.pods.push(Pod {
+                    namespace: name.clone(),
+                    name: format!("p{p:02}").into(),
+                    labels: pairs.into_iter().collect(),
+                    service_account: "default".into(),
+                    node: None,
+                    addresses: Vec::new(),
+                    ports: Vec::new(),
+                    host_network: p % 11 == 0,
+                    workload: WorkloadRef { kind: "Pod".into(), name: format!("p{p:02}").into() },
+                });
+            }
+        }
+        world
+    }
+
+    fn selectors() -> Vec<Selector> {
+        let values = |list: &[&str]| list.iter().map(|value| Arc::from(*value)).collect::<Vec<Arc<str>>>();
+        let one = [
+            Requirement::In("a".into(), values(&["1"])),
+            Requirement::In("b".into(), values(&["0", "4", "9"])),
+            Requirement::In("kind".into(), values(&["odd"])),
+            Requirement::NotIn("b".into(), values(&["2"])),
+            Requirement::Exists("c".into()),
+            Requirement::DoesNotExist("c".into()),
+            Requirement::Exists("nowhere".into()),
+        ];
+        let mut all = vec![Selector::everything()];
+        for (i, first) in one.iter().enumerate() {
+            all.push([first.clone()].into_iter().collect());
+            all.extend(
+                one.iter().skip(i + 1).map(|second| [first.clone(), second.clone()].into_iter().collect()),
+            );
+        }
+        all
+    }
+
+    #[test]
+    fn the_index_finds_what_testing_every_pod_finds() {
+        let world = world();
+        let crowd = Crowd::new(&world);
+        let own = ["ns1", "ns3", "none"].map(|name| NamespaceScope::Own(name.into()));
+        let scopes = selectors().into_iter().map(NamespaceScope::Matching).chain(own);
+        let mut found = 0;
+        for scope in scopes {
+            for pods in selectors() {
+                let in_scope = |pod: &Pod| match &scope {
+                    NamespaceScope::Own(name) => *name == pod.namespace,
+                    NamespaceScope::Matching(s) => s.matches(&world.namespace_labels(&pod.namespace)),
+                };
+                let expected =
+                    world.pods.iter().filter(|p| !p.host_network && in_scope(p) && pods.matches(&p.labels));
+                let ids: Vec<GroupId> = crowd.matching(&scope, &pods).collect();
+                let distinct: HashSet<&GroupId> = ids.iter().collect();
+                assert_eq!(distinct.len(), ids.len(), "{scope:?} {pods}");
+                let count: usize = ids.iter().map(|id| crowd.group(*id).unwrap().count).sum();
+                assert_eq!(count, expected.count(), "{scope:?} {pods}");
+                for id in 0..u32::try_from(crowd.groups.len()).unwrap() {
+                    let group = crowd.group(id).unwrap();
+                    assert_eq!(crowd.includes(&scope, &pods, group), ids.contains(&id), "{scope:?} {pods}");
+                }
+                found += count;
+            }
+        }
+        assert!(found > 1000);
+    }
+}

@@ -130,21 +130,12 @@ fn earlier<'s>(a: Option<&'s Policy>, b: Option<&'s Policy>) -> Option<&'s Polic
     }
 }
 
-/// Rules with `domainNames`: in the Baseline tier, and without access to a DNS server.
+/// Rules with `domainNames` in a policy that denies DNS itself. (That they are in the wrong tier is validation's to say.)
 pub(super) fn domain_names(findings: &mut Findings<'_>) {
     let set = findings.set;
     for policy in &set.policies {
         let rules = policy.egress.rules();
         let named: Vec<&Rule> = rules.iter().filter(|rule| has_names(rule)).collect();
-        for rule in &named {
-            if policy.tier == Tier::Baseline {
-                findings.about_rule(rule, peers_field(Direction::Egress), Code::Unsupported, || {
-                    let message = "domainNames in the Baseline tier: enforced here, but NPEP-133 defines them for the Admin \
-                                   tier only, so other implementations may not";
-                    Diagnostic::warning(Code::Unsupported, message).suggest("move the rule to the Admin tier")
-                });
-            }
-        }
         let Some(first) = named.first() else { continue };
         let decides = rules.iter().find(|rule| means_dns(rule));
         if decides.is_some_and(|rule| rule.action == Action::Deny) {
