@@ -150,12 +150,22 @@ impl Table {
         if let Some(class) = self.hosts.get(&address) {
             return *class;
         }
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        (0..=longest)
-            .rev()
-            .filter_map(|length| IpNet::new(address, length).ok())
-            .find_map(|net| self.networks.get(&net.trunc()).copied())
-            .unwrap_or(ClassId::OTHER)
+        self.network(address).unwrap_or(ClassId::OTHER)
+    }
+
+    /// The class of the longest prefix around an address. Prefixes sort before what they contain, so the last one
+    /// not after the address either contains it, or any that does also contains that one: then only lengths up to
+    /// what the two have in common are left. A few steps, however many prefixes there are.
+    fn network(&self, address: IpAddr) -> Option<ClassId> {
+        let mut up_to = IpNet::from(address);
+        loop {
+            let (net, class) = self.networks.range(..=up_to).next_back()?;
+            if net.contains(&address) {
+                return Some(*class);
+            }
+            let length = common_length(net.network(), address)?;
+            up_to = IpNet::new(address, length).ok()?.trunc();
+        }
     }
 
     /// The ruling of one slot. `None` only if the table is broken (an id without its row).
@@ -192,4 +202,14 @@ impl Table {
             ingress: side(to, from, Direction::Ingress),
         }
     }
+}
+
+/// How many leading bits two addresses of one family share; `None` across families.
+fn common_length(a: IpAddr, b: IpAddr) -> Option<u8> {
+    let bits = match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b)).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a) ^ u128::from(b)).leading_zeros(),
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    };
+    u8::try_from(bits).ok()
 }

@@ -1,0 +1,125 @@
+//! Prints, as JSON, what one shape of cluster costs: `bench-compile namespaces` or `bench-compile policies`.
+//!
+//! Measured: `Cluster::load` (a policy set in memory to resolved subjects and peers), the tables of all nodes, one
+//! node's table, one verdict by `Table::judge`, one explanation by the reference evaluator, and the peak resident
+//! size of this process, the policy set itself included. Not measured: reading YAML and `compiler::compile`.
+//! One shape a process, because a peak never falls.
+
+mod shape;
+
+use anyhow::{Context, Result, bail};
+use compiler::lower::{Cluster, Placement, Scope};
+use policy::table::Table;
+use policy::{Access, Endpoint, PolicySet, Protocol};
+use serde_json::{Value, json};
+use std::hint::black_box;
+use std::net::IpAddr;
+use std::time::Instant;
+
+fn main() -> Result<()> {
+    let name = std::env::args().nth(1).context("which shape: namespaces or policies")?;
+    let set = match name.as_str() {
+        "namespaces" => shape::namespaces(),
+        "policies" => shape::policies(),
+        other => bail!("no shape {other}: namespaces or policies"),
+    };
+    let before_mib = peak_mib()?;
+    let start = Instant::now();
+    let cluster = Cluster::load(&set);
+    let load_ms = millis(start);
+    let nodes: Vec<String> = set.world.nodes.keys().map(ToString::to_string).collect();
+    let start = Instant::now();
+    let mut each = Vec::new();
+    let mut last = None;
+    for node in &nodes {
+        let one = Instant::now();
+        last = Some(cluster.lower(Scope::Node(node), &Placement::new())?);
+        each.push(millis(one));
+    }
+    let all_nodes_ms = millis(start);
+    let table = last.context("a shape has nodes")?;
+    each.sort_by(f64::total_cmp);
+    let report = json!({
+        "shape": name,
+        "namespaces": set.world.namespaces.len(),
+        "pods": set.world.pods.len(),
+        "policies": set.policies.len(),
+        "nodes": nodes.len(),
+        "load_ms": load_ms,
+        "all_nodes_ms": all_nodes_ms,
+        "one_node_ms": {"p50": at(&each, 50), "p99": at(&each, 99), "max": at(&each, 100)},
+        "policy_set_peak_mib": before_mib,
+        "peak_mib": peak_mib()?,
+        "last_table": {"slots": table.slots.len(), "rows": table.rows.len(), "hosts": table.hosts.len(),
+            "cells": table.rows.iter().map(|row| row.cells.len()).sum::<usize>()},
+        "verdict_ns": verdict_ns(&set, &table),
+        "reference_explanation_us": reference_us(&set),
+        "machine": machine(),
+    });
+    #[expect(clippy::print_stdout, reason = "the report is the output of this program")]
+    {
+        println!("{report:#}");
+    }
+    Ok(())
+}
+
+/// Pairs of addresses: local pods of the table's node, and pods anywhere.
+fn pairs(set: &PolicySet, table: &Table) -> Vec<(IpAddr, IpAddr)> {
+    let local: Vec<IpAddr> = table.endpoints.keys().copied().collect();
+    let all = set.world.pods.iter().step_by(97).filter_map(|pod| pod.addresses.first().copied());
+    local.iter().cycle().copied().zip(all).take(1000).collect()
+}
+
+fn verdict_ns(set: &PolicySet, table: &Table) -> f64 {
+    let pairs = pairs(set, table);
+    let start = Instant::now();
+    let mut judged = 0_u32;
+    for round in 0..200_u16 {
+        for (from, to) in &pairs {
+            let _ = black_box(table.judge(*from, *to, Protocol::TCP, 1000 + round));
+            judged += 1;
+        }
+    }
+    start.elapsed().as_secs_f64() * 1e9 / f64::from(judged.max(1))
+}
+
+fn reference_us(set: &PolicySet) -> f64 {
+    let pods = || set.world.pods.iter().map(|pod| Endpoint::pod(&set.world, pod));
+    let accesses = pods().zip(pods().skip(1)).step_by(1009).take(50);
+    let start = Instant::now();
+    let mut judged = 0_u32;
+    for (from, to) in accesses {
+        let _ = black_box(policy::decide(set, &Access { from, to, protocol: Protocol::TCP, port: 80 }));
+        judged += 1;
+    }
+    start.elapsed().as_secs_f64() * 1e6 / f64::from(judged.max(1))
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+fn at(sorted: &[f64], percent: usize) -> Option<f64> {
+    sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied()
+}
+
+fn peak_mib() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
+}
+
+fn machine() -> Value {
+    let first = |path: &str, prefix: &str| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        text.lines().find(|line| line.starts_with(prefix)).unwrap_or_default().to_owned()
+    };
+    json!({
+        "kernel": first("/proc/sys/kernel/osrelease", ""),
+        "cpu": first("/proc/cpuinfo", "model name"),
+        "cpus": std::thread::available_parallelism().map_or(0, usize::from),
+        "memory": first("/proc/meminfo", "MemTotal"),
+        "load": first("/proc/loadavg", ""),
+        "optimized": !cfg!(debug_assertions),
+    })
+}
