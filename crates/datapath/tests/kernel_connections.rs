@@ -199,8 +199,8 @@ fn kernel_keeps_enforcing_after_the_process_and_a_new_one_takes_over_what_is_the
     let _ = datapath.apply(&table(21, false)).unwrap();
     assert!(!echoes(&mut open));
     drop(datapath);
-    // Other settings are another program: replaced whole, in one step.
-    let mut datapath = lab.datapath(Config { log_group: 3326, ..Config::default() });
+    // Another hook priority is another table: replaced whole, in one step.
+    let mut datapath = lab.datapath(Config { priority: -6, ..Config::default() });
     assert_eq!(datapath.tag(), None);
     let _ = datapath.apply(&table(21, true)).unwrap();
     assert!(tcp(&lab.pods[0], v4(1), 81) && !tcp(&lab.pods[0], v4(1), 82));

@@ -6,9 +6,9 @@
 use super::batch::{INET, comment_bytes, kind};
 use super::program::CURRENT;
 use super::sets::{HashSet, Image, Interval, IntervalSet, Key};
-use super::{Config, GUARD, Installed, State, Suppressed, TABLE, comment};
+use super::{Config, GUARD, Installed, SETTINGS_SHIFT, State, Suppressed, TABLE, comment, guard_comment};
 use crate::error::ApplyError;
-use crate::mark::Tag;
+use crate::mark::{Judged, Tag};
 use crate::netlink::{DUMP, Message, Parsed, Socket, TransactError};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -17,13 +17,18 @@ use std::net::IpAddr;
 /// What is in force.
 pub(super) fn read(socket: &mut Socket, config: &Config) -> Result<Installed, ApplyError> {
     let wanted = comment_bytes(&comment(config));
+    let wanted_guard = comment_bytes(&guard_comment(config));
     let table = table_comment(socket, TABLE)?;
     let guard = table_comment(socket, GUARD)?;
-    let state = if table.as_ref() == Some(&wanted) { state(socket)? } else { None };
+    let (state, leftover) = match table.as_ref() == Some(&wanted) {
+        true => state(socket)?,
+        false => (None, Vec::new()),
+    };
     Ok(Installed {
         foreign_table: table.is_some() && state.is_none(),
-        foreign_guard: guard.as_ref().is_some_and(|comment| *comment != wanted),
-        guard: guard.as_ref() == Some(&wanted),
+        foreign_guard: guard.as_ref().is_some_and(|comment| *comment != wanted_guard),
+        guard: guard.as_ref() == Some(&wanted_guard),
+        leftover,
         state,
     })
 }
@@ -52,13 +57,17 @@ fn reading(table: &str) -> String {
     format!("reading table {table}")
 }
 
-/// The state in a table of our making; `None` if anything is missing.
-fn state(socket: &mut Socket) -> Result<Option<State>, ApplyError> {
-    let mut tag = None;
+/// The state in a table of our making (`None` if anything is missing), and the interval sets that are not in use.
+fn state(socket: &mut Socket) -> Result<(Option<State>, Vec<String>), ApplyError> {
+    let (mut tag, mut letters) = (Tag::NONE, None);
     elements(socket, TABLE, CURRENT, |key, _| {
-        tag = key.try_into().ok().map(u32::from_be_bytes).and_then(|bits| u16::try_from(bits >> 22).ok());
+        let bits = key.try_into().map_or(0, u32::from_be_bytes);
+        match Judged::from_mark(bits).tag {
+            Tag::NONE => letters = Some(bits),
+            found => tag = found,
+        }
     })?;
-    let Some(tag) = tag.map(Tag) else { return Ok(None) };
+    let Some(letters) = letters.filter(|_| tag != Tag::NONE) else { return Ok((None, Vec::new())) };
     let mut image = Image::default();
     for set in HashSet::ALL {
         let held = image.hashes.entry(set).or_default();
@@ -66,26 +75,32 @@ fn state(socket: &mut Socket) -> Result<Option<State>, ApplyError> {
             held.insert(Key::of(&[key]), value(element, set.is_ruling()).unwrap_or(0));
         })?;
     }
-    let names = interval_names(socket)?;
-    for set in IntervalSet::ALL {
-        let Some(name) = names.get(&set) else { return Ok(None) };
-        image.intervals.insert(set, intervals(socket, set, name)?);
+    let mut leftover = interval_names(socket)?;
+    let mut names = BTreeMap::new();
+    for (index, set) in IntervalSet::ALL.into_iter().enumerate() {
+        let letter = if letters >> index & 1 == 1 { 'b' } else { 'a' };
+        let name = format!("{}{letter}", set.stem());
+        if !leftover.contains(&name) {
+            return Ok((None, Vec::new()));
+        }
+        leftover.retain(|other| *other != name);
+        image.intervals.insert(set, intervals(socket, set, &name)?);
+        names.insert(set, name);
     }
-    Ok(Some(State { tag, image, names }))
+    let settings = letters >> SETTINGS_SHIFT;
+    Ok((Some(State { tag, settings, image, names }), leftover))
 }
 
-fn interval_names(socket: &mut Socket) -> Result<BTreeMap<IntervalSet, String>, ApplyError> {
-    let mut names = BTreeMap::new();
+fn interval_names(socket: &mut Socket) -> Result<Vec<String>, ApplyError> {
+    let mut names = Vec::new();
     let mut messages = socket.messages();
     messages.push(kind::GET_SET, DUMP, INET, 0, |a| {
         a.text(1, TABLE);
     });
     query(socket, &messages, &reading(TABLE), |message| {
         let Some(name) = message.attributes().text(2) else { return };
-        for set in IntervalSet::ALL {
-            if name.strip_prefix(set.stem()).is_some_and(|letter| letter == "a" || letter == "b") {
-                names.insert(set, name.to_owned());
-            }
+        if IntervalSet::ALL.iter().any(|set| name.starts_with(set.stem())) {
+            names.push(name.to_owned());
         }
     })?;
     Ok(names)

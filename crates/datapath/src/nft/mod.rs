@@ -5,23 +5,26 @@
 
 mod adopt;
 mod batch;
+mod count;
 mod expr;
 mod guard;
 mod program;
 pub(crate) mod sets;
+mod sweep;
 
 use crate::error::ApplyError;
 use crate::mark::{RULE_MASK, Tag};
 use crate::netlink::Socket;
 use crate::{Applied, Datapath};
 use batch::{Batch, Element, SetSpec, Shape};
-use policy::RuleId;
 use policy::table::{ClassId, Table};
+use policy::{RuleEntry, RuleId};
 use program::{CURRENT, JUDGED, Parameters, RECENT4, RECENT6};
 use sets::{HashSet, Image, Interval, IntervalSet, Key};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use program::LOG_REPLY;
@@ -82,6 +85,12 @@ pub struct NftDatapath {
     socket: Socket,
     config: Config,
     installed: Installed,
+    /// What the ids in the kernel's counters stand for; unknown if an earlier process loaded them.
+    rules: Option<Arc<Vec<RuleEntry>>>,
+    /// Counts that were in the kernel before the rules were renumbered.
+    carried: BTreeMap<RuleId, u64>,
+    /// Connections may carry tags that will come again.
+    sweep_due: bool,
 }
 
 /// What is known of the kernel's tables.
@@ -91,6 +100,8 @@ struct Installed {
     foreign_table: bool,
     foreign_guard: bool,
     guard: bool,
+    /// Interval sets that are not in use: made for a change that did not happen.
+    leftover: Vec<String>,
     state: Option<State>,
 }
 
@@ -98,6 +109,8 @@ struct Installed {
 #[derive(Debug)]
 struct State {
     tag: Tag,
+    /// Of the process that put it in force.
+    settings: u32,
     image: Image,
     /// Names of the interval sets in use.
     names: BTreeMap<IntervalSet, String>,
@@ -113,7 +126,7 @@ impl NftDatapath {
         let mut socket =
             Socket::open().map_err(|errno| ApplyError::from_errno("opening nf_tables", errno))?;
         let installed = adopt::read(&mut socket, &config)?;
-        Ok(Self { socket, config, installed })
+        Ok(Self { socket, config, installed, rules: None, carried: BTreeMap::new(), sweep_due: false })
     }
 
     /// The tag in force.
@@ -140,12 +153,24 @@ impl NftDatapath {
         Ok(found)
     }
 
-    fn comment(&self) -> String {
-        comment(&self.config)
+    fn counts(&mut self) -> Result<BTreeMap<RuleId, u64>, ApplyError> {
+        let mut counts = self.carried.clone();
+        if self.installed.state.is_none() {
+            return Ok(counts);
+        }
+        adopt::elements(&mut self.socket, TABLE, JUDGED, |key, element| {
+            let Ok(mark) = key.try_into().map(u32::from_ne_bytes) else { return };
+            *counts.entry(RuleId(mark & RULE_MASK)).or_insert(0) += adopt::counted(element).unwrap_or(0);
+        })?;
+        Ok(counts)
     }
 
-    fn guard_comment(&self) -> String {
-        comment(&self.config)
+    /// A sweep that fails is tried again with the next change; there is time for hundreds of them.
+    fn sweep(&mut self, tag: Tag) {
+        self.sweep_due |= self.config.rejudge && sweep::is_due(tag);
+        if self.sweep_due && sweep::forget_old_tags(&mut self.socket, tag).is_ok() {
+            self.sweep_due = false;
+        }
     }
 
     /// Sends a transaction. Returns how long the kernel took.
@@ -163,22 +188,16 @@ impl NftDatapath {
     }
 
     /// One transaction from what is in force to the image.
-    fn replace(&mut self, image: Image) -> Result<(Tag, Duration, Changes), ApplyError> {
-        let mut batch = self.batch();
+    fn replace(&mut self, image: Image, keep_counts: bool) -> Result<(Tag, Duration, Changes), ApplyError> {
         let old = self.installed.state.as_ref();
         let tag = old.map_or(Tag::NONE, |state| state.tag).next();
         let fresh = old.is_none();
-        if fresh {
-            if self.installed.foreign_table {
-                batch.delete_table(TABLE);
-            }
-            make_table(&mut batch, &self.config, &self.comment());
-        }
         let empty = Image::default();
         let before = old.map_or(&empty, |state| &state.image);
         let mut changes = Changes::default();
         let mut names = BTreeMap::new();
         let mut retired = Vec::new();
+        let mut made = Vec::new();
         for set in IntervalSet::ALL {
             let previous = old.and_then(|state| state.names.get(&set));
             let wanted = image.intervals.get(&set).map(Vec::as_slice).unwrap_or_default();
@@ -188,15 +207,32 @@ impl NftDatapath {
                 continue;
             }
             let name = next_name(set, previous);
-            make_interval_set(&mut batch, set, &name, wanted);
             changes.added += wanted.len();
             changes.removed += before.intervals.get(&set).map_or(0, Vec::len);
             retired.extend(previous.cloned());
+            made.push((set, name.clone(), wanted));
             names.insert(set, name);
+        }
+        let mut prepared = Duration::ZERO;
+        if !fresh && (!made.is_empty() || !self.installed.leftover.is_empty()) {
+            prepared = self.prepare(&made)?;
+        }
+        let old = self.installed.state.as_ref();
+        let before = old.map_or(&empty, |state| &state.image);
+        let mut batch = self.batch();
+        if fresh {
+            if self.installed.foreign_table {
+                batch.delete_table(TABLE);
+            }
+            make_table(&mut batch, &self.config, &comment(&self.config));
+            for (set, name, intervals) in &made {
+                make_interval_set(&mut batch, *set, name, intervals);
+            }
         }
         for set in HashSet::ALL {
             changes.count(change_hash_set(&mut batch, set, before, &image));
         }
+        let settings = settings(&self.config);
         let parameters = Parameters {
             tag,
             rejudge: self.config.rejudge,
@@ -210,20 +246,41 @@ impl NftDatapath {
             batch.delete_set(TABLE, name);
         }
         if let Some(state) = old {
-            let key = state.tag.bits().to_be_bytes();
-            batch.remove(TABLE, CURRENT, std::iter::once(Element { key: &key, value: None, end: false }));
+            batch.remove(
+                TABLE,
+                CURRENT,
+                current(state.tag, state.settings, &state.names).iter().map(Key::element),
+            );
         }
-        let key = tag.bits().to_be_bytes();
-        batch.add(TABLE, CURRENT, std::iter::once(Element { key: &key, value: None, end: false }));
+        batch.add(TABLE, CURRENT, current(tag, settings, &names).iter().map(Key::element));
+        if !fresh && !keep_counts {
+            batch.flush_set(TABLE, JUDGED);
+        }
         self.write_guard(&mut batch, before, &image);
         let took = self.commit(batch, TABLE)?;
         self.installed = Installed {
             foreign_table: false,
             foreign_guard: false,
             guard: !self.config.guard.is_empty(),
-            state: Some(State { tag, image, names }),
+            leftover: Vec::new(),
+            state: Some(State { tag, settings, image, names }),
         };
-        Ok((tag, took, changes))
+        Ok((tag, prepared + took, changes))
+    }
+
+    /// Makes interval sets that no rule uses yet. On some kernels a tree shows new elements only some time after the
+    /// commit, so it is filled before the commit that puts it to use.
+    fn prepare(&mut self, made: &[(IntervalSet, String, &[Interval])]) -> Result<Duration, ApplyError> {
+        let mut batch = self.batch();
+        for name in &self.installed.leftover {
+            batch.delete_set(TABLE, name);
+        }
+        for (set, name, intervals) in made {
+            make_interval_set(&mut batch, *set, name, intervals);
+        }
+        let took = self.commit(batch, TABLE)?;
+        self.installed.leftover = made.iter().map(|(_, name, _)| name.clone()).collect();
+        Ok(took)
     }
 
     fn write_guard(&self, batch: &mut Batch, before: &Image, image: &Image) {
@@ -236,16 +293,16 @@ impl NftDatapath {
             return;
         }
         if fresh {
-            make_guard(batch, &self.config, &self.guard_comment());
+            make_guard(batch, &self.config, &guard_comment(&self.config));
         }
         let nothing = HashMap::new();
         for (set, name) in [(HashSet::Endpoints4, guard::MANAGED4), (HashSet::Endpoints6, guard::MANAGED6)] {
             let held = before.hashes.get(&set).filter(|_| !fresh).unwrap_or(&nothing);
             let wanted = image.hashes.get(&set).unwrap_or(&nothing);
             let gone = held.keys().filter(|key| !wanted.contains_key(key));
-            batch.remove(GUARD, name, gone.map(|key| Element { key: key.bytes(), value: None, end: false }));
+            batch.remove(GUARD, name, gone.map(Key::element));
             let new = wanted.keys().filter(|key| !held.contains_key(key));
-            batch.add(GUARD, name, new.map(|key| Element { key: key.bytes(), value: None, end: false }));
+            batch.add(GUARD, name, new.map(Key::element));
         }
     }
 }
@@ -258,7 +315,9 @@ impl Datapath for NftDatapath {
         if let Some(state) = &self.installed.state
             && state.image == image
             && guarded
+            && state.settings == settings(&self.config)
         {
+            self.rules = Some(table.rules.clone());
             return Ok(Applied {
                 tag: state.tag,
                 changed: false,
@@ -268,7 +327,16 @@ impl Datapath for NftDatapath {
                 kernel: Duration::ZERO,
             });
         }
-        let (tag, kernel, changes) = self.replace(image)?;
+        let renumbered = self.rules.as_ref() != Some(&table.rules);
+        let carried = match self.rules.clone() {
+            Some(old) if renumbered => count::renumber(&self.counts()?, &old, &table.rules),
+            Some(_) => self.carried.clone(),
+            None => BTreeMap::new(),
+        };
+        let (tag, kernel, changes) = self.replace(image, !renumbered)?;
+        self.carried = carried;
+        self.rules = Some(table.rules.clone());
+        self.sweep(tag);
         let Changes { added, removed } = changes;
         Ok(Applied { tag, changed: true, added, removed, took: start.elapsed(), kernel })
     }
@@ -281,7 +349,7 @@ impl Datapath for NftDatapath {
             Some(_) => {
                 let mut image = state.image.clone();
                 image.put(set, key, class.0);
-                return self.replace(image).map(|_| ());
+                return self.replace(image, true).map(|_| ());
             }
             None => {}
         }
@@ -317,16 +385,7 @@ impl Datapath for NftDatapath {
     }
 
     fn counters(&mut self) -> Result<BTreeMap<RuleId, u64>, ApplyError> {
-        let mut counters = BTreeMap::new();
-        if self.installed.state.is_none() {
-            return Ok(counters);
-        }
-        adopt::elements(&mut self.socket, TABLE, JUDGED, |key, element| {
-            let Ok(mark) = key.try_into().map(u32::from_ne_bytes) else { return };
-            let packets = adopt::counted(element).unwrap_or(0);
-            *counters.entry(RuleId(mark & RULE_MASK)).or_insert(0) += packets;
-        })?;
-        Ok(counters)
+        self.counts()
     }
 
     fn uninstall(&mut self) -> Result<(), ApplyError> {
@@ -343,6 +402,8 @@ impl Datapath for NftDatapath {
                 .map_err(|error| ApplyError::from_transact(error, &doing))?;
         }
         self.installed = Installed::default();
+        self.rules = None;
+        self.carried.clear();
         Ok(())
     }
 }
@@ -361,15 +422,42 @@ impl Changes {
     }
 }
 
+/// Tells tables of this shape from others. Settings that only change rules are not in it: rules are written anew with
+/// every change of state.
 fn comment(config: &Config) -> String {
+    format!("schema {SCHEMA} priority {} quiet {} {}", config.priority, config.quiet_ms, config.quiet_tuples)
+}
+
+fn guard_comment(config: &Config) -> String {
     let mut hasher = DefaultHasher::new();
-    config.hash(&mut hasher);
-    format!("schema {SCHEMA} settings {:016x}", hasher.finish())
+    (&config.guard, config.log_group).hash(&mut hasher);
+    format!("{} guard {:016x}", comment(config), hasher.finish())
+}
+
+/// Twelve bits that tell the settings that rules depend on.
+fn settings(config: &Config) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    (config.rejudge, config.log_group).hash(&mut hasher);
+    u32::try_from(hasher.finish() >> 52).unwrap_or_default()
 }
 
 fn name_of(names: &BTreeMap<IntervalSet, String>, set: IntervalSet) -> &str {
     names.get(&set).map_or("", String::as_str)
 }
+
+/// Elements of the set of the tag: the tag; a bit per interval set whose name ends in `b`, and the settings.
+fn current(tag: Tag, settings: u32, names: &BTreeMap<IntervalSet, String>) -> [Key; 2] {
+    let letters = IntervalSet::ALL
+        .iter()
+        .enumerate()
+        .filter(|(_, set)| name_of(names, **set).ends_with('b'))
+        .fold(LETTERS | settings << SETTINGS_SHIFT, |bits, (index, _)| bits | 1 << index);
+    [Key::number(tag.bits()), Key::number(letters)]
+}
+
+/// Marks the element that is no tag.
+const LETTERS: u32 = 0x100;
+const SETTINGS_SHIFT: u32 = 9;
 
 fn next_name(set: IntervalSet, previous: Option<&String>) -> String {
     let letter = if previous.is_some_and(|name| name.ends_with('a')) { 'b' } else { 'a' };

@@ -45,7 +45,7 @@ pub(crate) const HOOK_INPUT: u32 = 1;
 pub(crate) const HOOK_FORWARD: u32 = 2;
 pub(crate) const HOOK_OUTPUT: u32 = 3;
 
-/// Set of the tag in force.
+/// Set of the tag in force, and of an element that says which interval sets are in use.
 pub(crate) const CURRENT: &str = "current";
 /// New connections judged, by ruling.
 pub(crate) const JUDGED: &str = "judged";
@@ -89,6 +89,9 @@ pub(crate) fn chains(p: Parameters<'_>) -> Vec<Chain> {
         "judge",
         vec![of_family(IPV4).end(End::Goto("judge4")), of_family(IPV6).end(End::Goto("judge6"))],
     ));
+    // A stamp that is in doubt goes first, or it would stand if the second judgement finds nothing.
+    let forget = Rule::new().load(&[0; 4], A).set_ct_mark(A);
+    chains.push(plain("again", vec![forget, Rule::new().end(End::Goto("judge"))]));
     for family in [Family::V4, Family::V6] {
         chains.extend(Judge { p, family }.chains());
     }
@@ -132,13 +135,13 @@ fn gate(p: Parameters<'_>) -> Vec<Rule> {
     rules.push(in_state(state::INVALID | state::UNTRACKED).end(End::Goto("loose")));
     rules.push(Rule::new().end(End::Jump("judge")));
     let outdated = Rule::new().load(&p.tag.bits().to_be_bytes(), A).absent(CURRENT, A);
-    rules.push(outdated.end(End::Jump("judge")));
+    rules.push(outdated.end(End::Jump("again")));
     let new = in_state(state::NEW | state::RELATED).ct(Ct::Mark, A).bits(A, RULING_MASK, 0);
     rules.push(new.count_in(JUDGED, A));
     rules.push(accept_judged(p.tag));
     rules.push(refuse_judged(p.tag));
     // Another processor stamped the tag before ours between our stamp and our test.
-    rules.push(Rule::new().end(End::Jump("judge")));
+    rules.push(Rule::new().end(End::Jump("again")));
     rules.push(accept_judged(p.tag));
     rules.push(refuse_judged(p.tag));
     let broken = Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED };

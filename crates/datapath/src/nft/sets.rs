@@ -4,6 +4,7 @@
 //! its name from one table to the next; intervals are disjoint and cover their whole space, so that a miss can only
 //! mean that the kernel does not show the set yet, and the packet is then dropped. Does not talk to the kernel.
 
+use super::batch::Element;
 use crate::mark::ruling_bits;
 use ipnet::IpNet;
 use policy::table::{Cell, ClassId, Lane, Row, RowId, SlotId, Table};
@@ -44,6 +45,11 @@ impl Key {
             IpAddr::V4(v4) => Self::of(&[&v4.octets()]),
             IpAddr::V6(v6) => Self::of(&[&v6.octets()]),
         }
+    }
+
+    /// An element without a value.
+    pub(crate) fn element(&self) -> Element<'_> {
+        Element { key: self.bytes(), value: None, end: false }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -66,7 +66,7 @@ pub fn opening(from: IpAddr, to: IpAddr, protocol: Protocol, from_port: u16, to_
             body.extend(from_port.to_be_bytes());
             body.extend([0, 1]);
             let sum = if protocol == Protocol::ICMP {
-                fold(sum_of(&body))
+                plain_checksum(&body)
             } else {
                 checksum(from, to, protocol, &body)
             };
@@ -115,6 +115,11 @@ pub fn checksum(from: IpAddr, to: IpAddr, protocol: Protocol, body: &[u8]) -> u1
     pseudo.extend([0, protocol.0]);
     pseudo.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
     fold(sum_of(&pseudo) + sum_of(body))
+}
+
+/// The Internet checksum without a pseudo header.
+pub fn plain_checksum(body: &[u8]) -> u16 {
+    fold(sum_of(body))
 }
 
 fn sum_of(bytes: &[u8]) -> u32 {
