@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and where each is done.
 
 use crate::flows::FlowsArgs;
+use crate::lab_cmd::LabArgs;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use anyhow::Result;
@@ -20,6 +21,7 @@ enum Command {
     Up(UpArgs),
     Flows(FlowsArgs),
     Status(StatusArgs),
+    Lab(LabArgs),
     /// Remove every rule that `up` put in force on this machine: all traffic passes from then on
     Uninstall,
 }
@@ -27,9 +29,10 @@ enum Command {
 /// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
 pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
     match Cli::parse().command {
-        Command::Up(args) => crate::up::run(&args, out),
+        Command::Up(args) => crate::up::run(&args),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
+        Command::Lab(args) => crate::lab_cmd::run(args, out),
         Command::Uninstall => crate::up::uninstall(out).map(|()| true),
     }
 }

@@ -116,7 +116,9 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
                 writeln!(out, "... {count} records were evicted before they could be read")?;
             }
             Answer::End { .. } => break,
-            Answer::Status(_) | Answer::Error(_) => bail!("the answer is not about flows"),
+            Answer::Status(_) | Answer::Lab { .. } | Answer::Probe(_) | Answer::Error(_) => {
+                bail!("the answer is not about flows")
+            }
         }
         if args.follow {
             out.flush()?;

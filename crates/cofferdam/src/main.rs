@@ -4,6 +4,7 @@
 
 mod cli;
 mod flows;
+mod lab_cmd;
 mod status;
 mod translate;
 mod up;

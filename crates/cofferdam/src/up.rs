@@ -11,28 +11,32 @@ mod enforce;
 mod engine;
 mod events;
 mod ground;
+mod hosted;
 mod journal;
+mod lab_plan;
 mod memory;
 pub(crate) mod protocol;
-pub(crate) use ground::uninstall;
+mod say;
 mod socket;
 mod source;
 mod watch;
 
-use crate::flows::{FlowTable, printable};
-use anyhow::{Context, Result};
+pub(crate) use ground::uninstall;
+
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::Engine;
+use hosted::Hosted;
 use journal::Journal;
 use memory::Memory;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use observe::{Limits, Query};
-use protocol::{Answer, Load, Outcome, Status};
+use observe::Limits;
+use protocol::{Outcome, Status};
+use say::Say;
 use socket::{Socket, Source};
-use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use watch::Watch;
@@ -56,9 +60,15 @@ pub(crate) struct UpArgs {
     /// Make nodes and pods as network namespaces and enforce there
     #[arg(long)]
     lab: bool,
-    /// Leave the lab running when this ends
+    /// End when the commands of all pods have ended
+    #[arg(long, requires = "lab", overrides_with = "keep")]
+    until_done: bool,
+    /// Run on when the commands of all pods have ended (the default)
     #[arg(long, requires = "lab")]
     keep: bool,
+    /// Only make the lab: for `lab up`
+    #[arg(skip)]
+    pub(crate) unenforced: bool,
     /// Put the rules in force and end
     #[arg(long, conflicts_with = "lab")]
     once: bool,
@@ -85,6 +95,28 @@ pub(crate) struct UpArgs {
     socket: Option<PathBuf>,
 }
 
+impl UpArgs {
+    /// A lab without enforcement.
+    pub(crate) fn lab_only(files: Vec<PathBuf>, json: bool, socket: Option<PathBuf>) -> Self {
+        Self {
+            files,
+            node: None,
+            lab: true,
+            until_done: false,
+            keep: true,
+            unenforced: true,
+            once: false,
+            guard: Vec::new(),
+            keep_connections: false,
+            judge_only: false,
+            flows: false,
+            json,
+            records: Limits::default().records,
+            socket,
+        }
+    }
+}
+
 /// How long the main loop sleeps when nothing happens.
 const TICK: Duration = Duration::from_secs(2);
 
@@ -92,6 +124,7 @@ const TICK: Duration = Duration::from_secs(2);
 struct Running {
     engine: Mutex<Engine>,
     journal: Arc<Journal>,
+    lab: Option<Hosted>,
 }
 
 impl Running {
@@ -109,37 +142,63 @@ impl Source for Running {
     fn journal(&self) -> &Journal {
         &self.journal
     }
+
+    fn lab(&self) -> Option<&Hosted> {
+        self.lab.as_ref()
+    }
 }
 
 /// Runs the command until a signal. Whether what was loaded first is in force.
-pub(crate) fn run(args: &UpArgs, out: &mut impl Write) -> Result<bool> {
+pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
+    // Before a lab may enter a user namespace, where the usual places are others.
     let socket = Socket::bind(args.socket.as_deref())?;
+    let say = Arc::new(Say::new(args.json));
     let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
-    let ground = ground::machine(args, &journal)?;
+    let (mut engine, lab) = engine(args, &socket, &journal)?;
     let mut watch = Watch::new(&args.files);
-    let memory = Memory::beside(socket.path());
-    let mut engine = Engine::new(ground, args.files.clone(), Arc::clone(&journal), memory);
     engine.watched_by(watch.method());
-    let mut voice = Voice { out, json: args.json };
     let load = engine.load(source::read).clone();
-    voice.load(&load)?;
+    say.load(&load);
     let in_force = matches!(load.outcome, Outcome::Applied | Outcome::AppliedWithClosedScopes);
-    let running = Arc::new(Running { engine: Mutex::new(engine), journal });
     if args.once {
         return Ok(in_force);
     }
-    socket.serve(Arc::clone(&running))?;
-    voice.ready(&running.status(), socket.path())?;
-    if args.flows {
-        follow(&running.journal, args.json)?;
+    if let Some(lab) = &lab {
+        if !in_force {
+            bail!("the pods' programs are not started: {}", engine.status().degraded.join("; "));
+        }
+        lab.start(Arc::clone(&say))?;
     }
-    watch_until_signal(&mut watch, &signals, &running, &mut voice);
+    let running = Arc::new(Running { engine: Mutex::new(engine), journal, lab });
+    socket.serve(&running)?;
+    say.ready(&running.status(), socket.path());
+    if args.flows {
+        say.follow(&running.journal)?;
+    }
+    watch_until_signal(args, &mut watch, &signals, &running, &say);
+    // Clients may still hold what is running; the lab goes now.
+    if let Some(lab) = &running.lab {
+        lab.down();
+    }
     Ok(in_force)
 }
 
-/// SIGINT and SIGTERM as something to wait for. SIGPIPE stays ignored: a reader that left is no reason to end.
+fn engine(args: &UpArgs, socket: &Socket, journal: &Arc<Journal>) -> Result<(Engine, Option<Hosted>)> {
+    let sources = args.files.clone();
+    if !args.lab {
+        let ground = ground::machine(args, journal)?;
+        let memory = Some(Memory::beside(socket.path()));
+        return Ok((Engine::new(ground, sources, Arc::clone(journal), memory), None));
+    }
+    let (ground, places, lab) = hosted::make(args, journal)?;
+    let mut engine = Engine::new(ground, sources, Arc::clone(journal), None);
+    engine.in_lab(places, lab.as_ref().map(Hosted::pods).unwrap_or_default());
+    Ok((engine, lab))
+}
+
+/// SIGINT and SIGTERM as something to wait for. Programs that this starts get them unblocked again.
 fn block_signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGINT);
@@ -148,120 +207,22 @@ fn block_signals() -> Result<SignalFd> {
     SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("waiting for signals")
 }
 
-fn watch_until_signal(
-    watch: &mut Watch,
-    signals: &SignalFd,
-    running: &Running,
-    voice: &mut Voice<'_, impl Write>,
-) {
+fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, running: &Running, say: &Say) {
     loop {
         let changed = watch.wait(signals.as_fd(), TICK);
         if matches!(signals.read_signal(), Ok(Some(_))) {
             return;
         }
-        if !changed {
-            running.engine().tick();
+        if changed {
+            // First look where to watch, then read: a change in between is noticed again.
+            watch.arm();
+            let load = running.engine().load(source::read).clone();
+            say.load(&load);
             continue;
         }
-        // First look where to watch, then read: a change in between is noticed again.
-        watch.arm();
-        let load = running.engine().load(source::read).clone();
-        // Whoever read what this says may have left. That is no reason to stop enforcing edits.
-        let _ = voice.load(&load);
+        running.engine().tick();
+        if args.until_done && running.lab.as_ref().is_none_or(Hosted::has_ended) {
+            return;
+        }
     }
-}
-
-/// Prints records as they come, until the process ends.
-fn follow(journal: &Arc<Journal>, json: bool) -> Result<()> {
-    let journal = Arc::clone(journal);
-    let print = move || {
-        let mut table = FlowTable::default();
-        let mut cursor = 0;
-        loop {
-            let page = journal.after(cursor, &Query::default(), TICK);
-            cursor = page.cursor;
-            let mut out = std::io::stdout().lock();
-            for record in page.records {
-                let printed = if json {
-                    serde_json::to_writer(&mut out, &Answer::Record(record))
-                        .map_err(Into::into)
-                        .and(writeln!(out))
-                } else {
-                    write!(out, "{}", table.line(&record))
-                };
-                if printed.is_err() {
-                    return;
-                }
-            }
-            let _ = out.flush();
-        }
-    };
-    std::thread::Builder::new().name("flows".into()).spawn(print).context("starting the printer's thread")?;
-    Ok(())
-}
-
-/// What `up` itself says.
-struct Voice<'a, W: Write> {
-    out: &'a mut W,
-    json: bool,
-}
-
-impl<W: Write> Voice<'_, W> {
-    fn load(&mut self, load: &Load) -> Result<()> {
-        if self.json {
-            return self.line(&serde_json::json!({ "load": load }));
-        }
-        for diagnostic in &load.diagnostics {
-            writeln!(self.out, "{}", printable_lines(diagnostic))?;
-        }
-        let outcome = match load.outcome {
-            Outcome::Applied => "in force",
-            Outcome::AppliedWithClosedScopes => "in force; what could not be read is closed until it can",
-            Outcome::KeptLastGood => "NOT in force: the last good policy stays",
-            Outcome::Refused => "NOT in force: the kernel refused it, see `cofferdam status`",
-        };
-        let took = Duration::from_micros(load.took_micros);
-        writeln!(
-            self.out,
-            "{} objects, {} errors, {} warnings: {outcome} ({took:.1?})",
-            load.objects, load.errors, load.warnings
-        )?;
-        self.out.flush()?;
-        Ok(())
-    }
-
-    fn ready(&mut self, status: &Status, socket: &Path) -> Result<()> {
-        if self.json {
-            return self.line(&serde_json::json!({ "ready": { "status": status, "socket": socket } }));
-        }
-        for reason in &status.degraded {
-            writeln!(self.out, "degraded: {}", printable(reason))?;
-        }
-        for node in &status.nodes {
-            match &node.problem {
-                Some(problem) => {
-                    writeln!(self.out, "node {}: NOT ENFORCED: {}", node.node, printable(problem))?
-                }
-                None => writeln!(
-                    self.out,
-                    "node {}: {} pod addresses by {}",
-                    node.node, node.endpoints, node.backend
-                )?,
-            }
-        }
-        writeln!(self.out, "ready: generation {}, answering at {}", status.generation, socket.display())?;
-        self.out.flush()?;
-        Ok(())
-    }
-
-    fn line(&mut self, value: &serde_json::Value) -> Result<()> {
-        writeln!(self.out, "{value}")?;
-        self.out.flush()?;
-        Ok(())
-    }
-}
-
-/// As [`printable`], but a diagnostic may have several lines.
-fn printable_lines(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }

@@ -9,6 +9,7 @@
 use super::enforce::Enforcer;
 use super::ground::Ground;
 use super::journal::Journal;
+use super::lab_plan::Runs;
 use super::memory::Memory;
 use super::protocol::{Load, Mode, Outcome, RuleCount, Status};
 use crate::translate::Places;
@@ -17,7 +18,7 @@ use compiler::lower::{Cluster, Placement, Scope};
 use crds::{Diagnostic, Severity};
 use observe::{Book, Time};
 use policy::table::Table;
-use policy::{Generation, PolicySet, RuleId};
+use policy::{Generation, Pod, PolicySet, RuleId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +36,10 @@ pub(crate) struct Engine {
     journal: Arc<Journal>,
     enforcers: Vec<Enforcer>,
     places: Places,
-    memory: Memory,
+    /// None for a lab: its rules end with it.
+    memory: Option<Memory>,
+    /// Pods that the lab runs.
+    running: Option<Placement>,
     generation: Generation,
     /// The last good policy.
     in_force: Option<PolicySet>,
@@ -49,6 +53,8 @@ pub(crate) struct Engine {
 pub(crate) struct Loaded {
     /// How many objects were read.
     pub(crate) objects: usize,
+    /// What a lab needs to run the pods.
+    pub(crate) runs: Runs,
     /// Everything that policy needs.
     pub(crate) set: PolicySet,
     /// Of the reader and of the compiler.
@@ -57,9 +63,14 @@ pub(crate) struct Loaded {
 
 impl Engine {
     /// An engine that has loaded nothing yet. Generations go on after the last that was remembered.
-    pub(crate) fn new(ground: Ground, sources: Vec<PathBuf>, journal: Arc<Journal>, memory: Memory) -> Self {
+    pub(crate) fn new(
+        ground: Ground,
+        sources: Vec<PathBuf>,
+        journal: Arc<Journal>,
+        memory: Option<Memory>,
+    ) -> Self {
         let Ground { mode, enforcers } = ground;
-        let generation = memory.recall();
+        let generation = memory.as_ref().map(Memory::recall).unwrap_or_default();
         let started = Time::from(SystemTime::now());
         let last = Load {
             time: started,
@@ -77,6 +88,7 @@ impl Engine {
             enforcers,
             places: Places::default(),
             memory,
+            running: None,
             generation,
             in_force: None,
             started,
@@ -84,6 +96,12 @@ impl Engine {
             watched_by: String::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// Says which pods run in the lab and where they were placed; an edit cannot change them.
+    pub(crate) fn in_lab(&mut self, places: Places, running: Placement) {
+        self.places = places;
+        self.running = Some(running);
     }
 
     /// What is to be done now and then.
@@ -141,7 +159,9 @@ impl Engine {
         self.journal.add_book(book);
         // From here on the number is used: whatever happens, the next state has a higher one.
         self.generation = generation;
-        self.memory.keep(generation).context("remembering the generation")?;
+        if let Some(memory) = &self.memory {
+            memory.keep(generation).context("remembering the generation")?;
+        }
         let mut refused = Ok(());
         for enforcer in &mut self.enforcers {
             let Some(table) = tables.get(enforcer.node()) else { continue };
@@ -156,35 +176,45 @@ impl Engine {
 
     /// Gives pods the node and addresses that a cluster would have given them.
     fn place(&mut self, set: &mut PolicySet) -> Result<()> {
-        match self.mode {
-            Mode::Lab => self.places.complete(&mut set.world).context("placing pods in the lab"),
-            Mode::Machine | Mode::JudgeOnly => {
-                let Some(here) = self.enforcers.first().map(|enforcer| enforcer.node().clone()) else {
-                    return Ok(());
-                };
-                // Nobody else enforces for a pod that is bound nowhere.
-                for pod in set.world.pods.iter_mut().filter(|pod| pod.node.is_none()) {
-                    pod.node = Some(here.clone());
-                }
-                let lost: Vec<String> = set
-                    .world
-                    .pods
-                    .iter()
-                    .filter(|pod| {
-                        pod.node.as_ref() == Some(&here) && !pod.host_network && pod.addresses.is_empty()
-                    })
-                    .map(ToString::to_string)
-                    .collect();
-                if let Some(first) = lost.first() {
-                    self.notes.push(format!(
-                        "{} pods have no address (status.podIPs), so nothing is enforced for them: {first}{}",
-                        lost.len(),
-                        if lost.len() > 1 { ", ..." } else { "" }
-                    ));
-                }
-                Ok(())
-            }
+        if self.mode == Mode::Lab || self.running.is_some() {
+            self.places.complete(&mut set.world).context("placing pods in the lab")?;
+            self.note_not_running(set);
+            return Ok(());
         }
+        let Some(here) = self.enforcers.first().map(|enforcer| enforcer.node().clone()) else {
+            return Ok(());
+        };
+        // Nobody else enforces for a pod that is bound nowhere.
+        for pod in set.world.pods.iter_mut().filter(|pod| pod.node.is_none()) {
+            pod.node = Some(here.clone());
+        }
+        let on_this_node = |pod: &&Pod| pod.node.as_ref() == Some(&here) && !pod.host_network;
+        let without = set.world.pods.iter().filter(on_this_node).filter(|pod| pod.addresses.is_empty());
+        self.note_pods("have no address (status.podIPs), so nothing is enforced for them", without);
+        Ok(())
+    }
+
+    /// Pods of the lab are made when it starts.
+    fn note_not_running(&mut self, set: &PolicySet) {
+        let Some(running) = self.running.take() else { return };
+        let key = |pod: &Pod| (pod.namespace.clone(), pod.name.clone());
+        let pods = || set.world.pods.iter().filter(|pod| !pod.host_network);
+        let new = pods().filter(|pod| !running.contains_key(&key(pod)));
+        self.note_pods("came after the lab started and do not run: start it again to run them", new);
+        let moved = |pod: &&Pod| {
+            running
+                .get(&key(pod))
+                .is_some_and(|held| held.iter().any(|address| !pod.addresses.contains(address)))
+        };
+        self.note_pods("changed their address, which needs a new start of the lab", pods().filter(moved));
+        self.running = Some(running);
+    }
+
+    fn note_pods<'a>(&mut self, what: &str, pods: impl Iterator<Item = &'a Pod>) {
+        let names: Vec<String> = pods.map(ToString::to_string).collect();
+        let Some(first) = names.first() else { return };
+        let more = if names.len() > 1 { ", ..." } else { "" };
+        self.notes.push(format!("{} pods {what}: {first}{more}", names.len()));
     }
 }
 

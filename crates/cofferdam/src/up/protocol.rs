@@ -6,13 +6,16 @@
 //! | `{"flows":{"query":{…},"follow":false}}` | `{"record":{…}}` for each, oldest first, then `{"end":{"cursor":N}}` |
 //! | `{"flows":{"query":{…},"follow":true}}` | the same, then `{"record":{…}}` as they come; `{"missed":N}` when the reader was too slow |
 //! | `{"flows":{"query":{…},"after":N}}` | records after a cursor, at most `query.limit`, then `{"end":{"cursor":M}}` |
+//! | `{"lab":{}}` | `{"lab":{"pid":N,"places":[…]}}`: the namespaces of a lab |
+//! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
 //!
 //! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
 
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
-use policy::Generation;
+use policy::{Generation, Protocol};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Longest request.
@@ -36,6 +39,19 @@ pub(crate) enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// What is in the lab.
+    Lab {},
+    /// Open a connection in the lab.
+    Probe {
+        /// `namespace/name` of a pod, `node/NAME` or `outside`.
+        from: String,
+        /// The same, or an address.
+        to: String,
+        /// Transport protocol.
+        protocol: Protocol,
+        /// Destination port.
+        port: u16,
+    },
 }
 
 /// One line of an answer.
@@ -53,8 +69,43 @@ pub(crate) enum Answer {
     },
     /// How things stand.
     Status(Box<Status>),
-    /// The request was not understood.
+    /// What is in the lab.
+    Lab {
+        /// The process that owns it.
+        pid: u32,
+        /// Its parts.
+        places: Vec<LabPlace>,
+    },
+    /// What became of a probe.
+    Probe(ProbeResult),
+    /// The request was not understood, or could not be done.
     Error(String),
+}
+
+/// A pod, node or the outside of a lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LabPlace {
+    /// `namespace/name` of a pod, `node/NAME` or `outside`.
+    pub(crate) name: String,
+    /// Its node.
+    pub(crate) node: String,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Declared ports, as `80/TCP`.
+    pub(crate) ports: Vec<String>,
+    /// What it runs; an echo server on its ports where nothing is given.
+    pub(crate) command: Option<String>,
+    /// Name of its network namespace.
+    pub(crate) network_namespace: String,
+}
+
+/// What became of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProbeResult {
+    /// `answered`, `silent`, or `failed: …`.
+    pub(crate) outcome: String,
+    /// The address that was tried.
+    pub(crate) address: IpAddr,
 }
 
 /// How things stand.

@@ -2,8 +2,9 @@
 //!
 //! Guarantees: only the user who runs `up` (mode 0600 in a folder of mode 0700 where this makes it); bounded clients,
 //! requests and waits; a client that went away or does not read costs nothing but its own thread for a while.
-//! Does not: change anything. There is no request that writes.
+//! Does not: change policy. No request does more than open a connection in the lab.
 
+use super::hosted::Hosted;
 use super::journal::Journal;
 use super::protocol::{Answer, REQUEST_BYTES, Request, Status};
 use anyhow::{Context, Result, bail};
@@ -34,11 +35,14 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// The records.
     fn journal(&self) -> &Journal;
+    /// The lab, if there is one.
+    fn lab(&self) -> Option<&Hosted>;
 }
 
 /// Where the socket is when nobody says: the first of these that can be used.
 pub(crate) fn candidates() -> Vec<PathBuf> {
     let system = PathBuf::from("/run/cofferdam/cofferdam.sock");
+    // Asked before a lab may enter a user namespace: there everybody is 0.
     let uid = nix::unistd::getuid();
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("cofferdam/cofferdam.sock"));
     let shared = PathBuf::from(format!("/tmp/cofferdam-{uid}/cofferdam.sock"));
@@ -100,7 +104,8 @@ impl Socket {
     }
 
     /// Serves in the background until the process ends.
-    pub(crate) fn serve(&self, source: Arc<impl Source>) -> Result<()> {
+    pub(crate) fn serve(&self, source: &Arc<impl Source>) -> Result<()> {
+        let source = Arc::clone(source);
         let listener = self.listener.try_clone().context("sharing the local socket")?;
         let serve = move || {
             let clients = Arc::new(AtomicUsize::new(0));
@@ -160,10 +165,24 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
             say(&mut out, &Answer::End { cursor })?;
         }
         Ok(Request::Flows { query, after, follow }) => flows(stream, &mut out, source, query, after, follow)?,
+        Ok(Request::Lab {}) => say(&mut out, &in_lab(source, list))?,
+        Ok(Request::Probe { from, to, protocol, port }) => {
+            let probe = |lab: &Hosted| lab.probe(&from, &to, protocol, port).map(Answer::Probe);
+            say(&mut out, &in_lab(source, probe))?;
+        }
         Err(error) => say(&mut out, &Answer::Error(format!("not a request: {error}")))?,
     }
     out.flush()?;
     Ok(())
+}
+
+fn in_lab(source: &impl Source, act: impl FnOnce(&Hosted) -> Result<Answer>) -> Answer {
+    let Some(lab) = source.lab() else { return Answer::Error("this process runs no lab".into()) };
+    act(lab).unwrap_or_else(|error| Answer::Error(format!("{error:#}")))
+}
+
+fn list(lab: &Hosted) -> Result<Answer> {
+    Ok(Answer::Lab { pid: std::process::id(), places: lab.list()? })
 }
 
 fn flows(

@@ -5,6 +5,7 @@
 //! Does not: decide whether a load is good enough to enforce.
 
 use super::engine::Loaded;
+use super::lab_plan::Runs;
 use compiler::compile;
 use crds::{Code, Diagnostic, Position};
 use policy::Generation;
@@ -29,9 +30,10 @@ pub(crate) fn read(paths: &[PathBuf], generation: Generation) -> Loaded {
         }
     }
     let count = objects.len();
+    let runs = Runs::of(&objects);
     let compiled = compile(objects, generation);
     diagnostics.extend(compiled.diagnostics);
-    Loaded { objects: count, set: compiled.set, diagnostics }
+    Loaded { objects: count, runs, set: compiled.set, diagnostics }
 }
 
 fn collect(path: &Path, depth: usize, files: &mut Vec<PathBuf>, diagnostics: &mut Vec<Diagnostic>) {

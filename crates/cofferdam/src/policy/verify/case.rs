@@ -1,0 +1,306 @@
+//! Reads a conformance case: manifests, and the facts expected of them.
+//!
+//! Enters: a case folder as `FORMAT.md` of the shared cases describes it. Leaves: a [`Case`] with accesses to judge
+//! (in rounds, one per state of the world) and facts that need no packet, already answered.
+//! Guarantees: every entry of the file becomes at least one check; an entry that cannot be read is an error, not a skip.
+
+use super::connlist;
+use anyhow::{Context, Result, anyhow, bail};
+use compiler::compile_unlinted;
+use crds::Severity;
+use policy::domain::{self, Answer};
+use policy::{DnsName, DomainPattern, Generation, Labels, Pod, PolicySet, Protocol, Verdict, WorkloadRef};
+use serde::Deserialize;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Stands for an ingress controller: a pod without labels in a namespace nobody declared.
+pub(super) const INGRESS_CONTROLLER: (&str, &str) = ("cofferdam-verify", "ingress-controller");
+
+/// One case.
+#[derive(Debug)]
+pub(super) struct Case {
+    pub id: String,
+    pub family: String,
+    pub rounds: Vec<Round>,
+    pub facts: Vec<Fact>,
+}
+
+/// Accesses to judge in one state of the world.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub set: PolicySet,
+    pub checks: Vec<Check>,
+}
+
+/// One access and the expected verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Check {
+    pub from: End,
+    pub to: End,
+    pub protocol: Protocol,
+    pub port: u16,
+    pub expected: Verdict,
+}
+
+/// An end of an access as cases write it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum End {
+    Pod(String, String),
+    Address(IpAddr),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pod(namespace, name) => write!(f, "pod:{namespace}/{name}"),
+            Self::Address(address) => write!(f, "ip:{address}"),
+        }
+    }
+}
+
+/// Something that needs no access to be judged.
+#[derive(Debug)]
+pub(super) struct Fact {
+    pub what: String,
+    pub expected: String,
+    pub got: String,
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    id: String,
+    family: String,
+    mode: String,
+    expect: Vec<serde_json::Value>,
+}
+
+/// An entry of the modes `pairs`, `pairs-dns` and `connlist`.
+#[derive(Deserialize)]
+pub(super) struct Entry {
+    pub from: String,
+    pub to: String,
+    pub port: serde_json::Value,
+    pub protocol: String,
+    pub verdict: String,
+    #[serde(default)]
+    dns: Vec<Observed>,
+}
+
+#[derive(Deserialize)]
+struct Observed {
+    name: String,
+    ips: Vec<IpAddr>,
+    ttl: Option<u64>,
+}
+
+/// Ports as an entry writes them: inclusive ranges, and protocols.
+pub(super) struct Ports {
+    pub protocols: Vec<Protocol>,
+    pub first: u16,
+    pub last: u16,
+}
+
+impl Entry {
+    pub fn ports(&self) -> Result<Ports> {
+        let protocols = match self.protocol.as_str() {
+            "*" => Protocol::WITH_PORTS.to_vec(),
+            name => vec![name.parse()?],
+        };
+        let (first, last) = match &self.port {
+            serde_json::Value::Number(number) => {
+                let port = number.as_u64().and_then(|n| u16::try_from(n).ok()).context("port out of range")?;
+                (port, port)
+            }
+            serde_json::Value::String(text) if text == "*" => (1, u16::MAX),
+            serde_json::Value::String(text) => {
+                let (first, last) = text.split_once('-').unwrap_or((text, text));
+                (first.parse()?, last.parse()?)
+            }
+            other => bail!("port {other} is neither a number nor a range"),
+        };
+        Ok(Ports { protocols, first, last })
+    }
+
+    pub fn verdict(&self) -> Result<Verdict> {
+        match self.verdict.as_str() {
+            "allow" => Ok(Verdict::Allow),
+            "deny" => Ok(Verdict::Deny),
+            other => bail!("verdict {other:?} is neither allow nor deny"),
+        }
+    }
+}
+
+/// Reads one case folder.
+pub(super) fn read(folder: &Path) -> Result<Case> {
+    read_inner(folder).with_context(|| format!("case {}", folder.display()))
+}
+
+fn read_inner(folder: &Path) -> Result<Case> {
+    let expected: Expected = serde_json::from_slice(&std::fs::read(folder.join("expected.json"))?)?;
+    let file = folder.join("manifests.yaml");
+    let read = crds::read_objects(&file.to_string_lossy(), &std::fs::read(&file)?);
+    let mut case = Case { id: expected.id, family: expected.family, rounds: Vec::new(), facts: Vec::new() };
+    if expected.mode == "validate" {
+        let error = read.diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
+        case.facts = expected.expect.iter().map(|entry| validated(entry, error)).collect::<Result<_>>()?;
+        return Ok(case);
+    }
+    let compiled = compile_unlinted(read.objects, Generation(1));
+    let errors = read.diagnostics.iter().chain(&compiled.diagnostics).find(|d| d.severity == Severity::Error);
+    if let Some(error) = errors.filter(|_| case.family != "cof") {
+        bail!("the manifests of a public case must be valid: {error}");
+    }
+    let set = compiled.set;
+    match expected.mode.as_str() {
+        "pairs" | "pairs-dns" => case.rounds = pairs(set, &expected.expect)?,
+        "connlist" => {
+            let entries: Vec<Entry> = entries(&expected.expect)?;
+            case.rounds = vec![connlist::round(with_ingress_controller(set), &entries)?];
+        }
+        "domain-pattern" | "domain-lookup" | "domain-cname" => {
+            case.facts = expected.expect.iter().map(|entry| domain_fact(entry)).collect::<Result<_>>()?;
+        }
+        other => bail!("mode {other:?} is unknown"),
+    }
+    Ok(case)
+}
+
+fn entries<T: for<'de> Deserialize<'de>>(values: &[serde_json::Value]) -> Result<Vec<T>> {
+    values.iter().map(|value| Ok(T::deserialize(value)?)).collect()
+}
+
+fn validated(entry: &serde_json::Value, error: Option<&crds::Diagnostic>) -> Result<Fact> {
+    let expected = entry.get("verdict").and_then(|v| v.as_str()).context("no verdict")?;
+    let got = if error.is_some() { "invalid" } else { "valid" };
+    let what = error.map_or_else(|| "no error found".to_owned(), |error| error.message.clone());
+    Ok(Fact { what, expected: expected.to_owned(), got: got.to_owned() })
+}
+
+/// Entries that saw the same DNS answers share a round.
+fn pairs(set: PolicySet, values: &[serde_json::Value]) -> Result<Vec<Round>> {
+    let mut rounds: Vec<(String, Round)> = Vec::new();
+    for value in values {
+        let entry = Entry::deserialize(value)?;
+        let key = value.get("dns").map(ToString::to_string).unwrap_or_default();
+        let position = match rounds.iter().position(|(known, _)| *known == key) {
+            Some(position) => position,
+            None => {
+                let mut set = set.clone();
+                for observed in &entry.dns {
+                    let name = DnsName::parse(&observed.name)?;
+                    for address in &observed.ips {
+                        set.world.names.entry(*address).or_default().insert(name.clone());
+                    }
+                }
+                rounds.push((key, Round { set, checks: Vec::new() }));
+                rounds.len() - 1
+            }
+        };
+        let round = &mut rounds.get_mut(position).context("the round just found")?.1;
+        let ports = entry.ports()?;
+        let (from, to, expected) = (end(&entry.from)?, end(&entry.to)?, entry.verdict()?);
+        for port in representatives(ports.first, ports.last) {
+            for protocol in &ports.protocols {
+                let (from, to) = (from.clone(), to.clone());
+                round.checks.push(Check { from, to, protocol: *protocol, port, expected });
+            }
+        }
+    }
+    Ok(rounds.into_iter().map(|(_, round)| round).collect())
+}
+
+/// Ports that stand for a range: its ends and its middle.
+fn representatives(first: u16, last: u16) -> Vec<u16> {
+    let mut ports = vec![first, first + (last - first) / 2, last];
+    ports.dedup();
+    ports
+}
+
+pub(super) fn end(text: &str) -> Result<End> {
+    let (kind, rest) = text.split_once(':').ok_or_else(|| anyhow!("endpoint {text:?} has no kind"))?;
+    match kind {
+        "ip" => Ok(End::Address(rest.parse()?)),
+        "pod" => {
+            let (namespace, name) = rest.split_once('/').context("a pod is namespace/name")?;
+            Ok(End::Pod(namespace.to_owned(), name.to_owned()))
+        }
+        other => bail!("endpoint kind {other:?} is unknown"),
+    }
+}
+
+fn with_ingress_controller(mut set: PolicySet) -> PolicySet {
+    let (namespace, name) = INGRESS_CONTROLLER;
+    let pod = Pod {
+        namespace: namespace.into(),
+        name: name.into(),
+        labels: Labels::default(),
+        service_account: "default".into(),
+        node: None,
+        addresses: Vec::new(),
+        ports: Vec::new(),
+        host_network: false,
+        workload: WorkloadRef { kind: "Pod".into(), name: name.into() },
+    };
+    let at = set.world.pods.partition_point(|known| (&*known.namespace, &*known.name) < (namespace, name));
+    set.world.pods.insert(at, pod);
+    set
+}
+
+#[derive(Deserialize)]
+struct DomainEntry {
+    pattern: String,
+    name: Option<String>,
+    #[serde(default)]
+    dns: Vec<Observed>,
+    #[serde(default)]
+    dns_responses: Vec<Vec<ResourceRecord>>,
+    #[serde(default)]
+    age_s: u64,
+    ip: Option<IpAddr>,
+    verdict: String,
+}
+
+#[derive(Deserialize)]
+struct ResourceRecord {
+    name: String,
+    r#type: String,
+    value: String,
+}
+
+fn domain_fact(value: &serde_json::Value) -> Result<Fact> {
+    let entry = DomainEntry::deserialize(value)?;
+    let pattern = DomainPattern::parse(&entry.pattern)?;
+    let (words, yes) = if let Some(name) = &entry.name {
+        (("match", "no-match"), pattern.matches(&DnsName::parse(name)?))
+    } else if entry.dns_responses.is_empty() {
+        let ip = entry.ip.context("no ip")?;
+        let mut yes = false;
+        for observed in &entry.dns {
+            let name = DnsName::parse(&observed.name)?;
+            // An answer without a time to live is one that has not expired.
+            let fresh = observed.ttl.is_none_or(|ttl| entry.age_s <= ttl);
+            yes |= fresh && pattern.matches(&name) && observed.ips.contains(&ip);
+        }
+        (("match", "no-match"), yes)
+    } else {
+        let ip = entry.ip.context("no ip")?;
+        let mut yes = false;
+        for response in &entry.dns_responses {
+            let answers = response.iter().map(answer).collect::<Result<Vec<_>>>()?;
+            yes |= domain::response_allows(&pattern, &answers, ip);
+        }
+        (("may-allow", "may-deny"), yes)
+    };
+    let got = if yes { words.0 } else { words.1 };
+    Ok(Fact { what: value.to_string(), expected: entry.verdict, got: got.to_owned() })
+}
+
+fn answer(record: &ResourceRecord) -> Result<(DnsName, Answer)> {
+    let answer = match record.r#type.as_str() {
+        "CNAME" => Answer::Alias(DnsName::parse(&record.value)?),
+        "A" | "AAAA" => Answer::Address(record.value.parse()?),
+        other => bail!("record type {other:?} is unknown"),
+    };
+    Ok((DnsName::parse(&record.name)?, answer))
+}

@@ -1,0 +1,200 @@
+//! From objects and a placed world to the plan of a lab.
+//!
+//! Enters: the objects as written (what pods run and listen on) and the world with every pod placed. Leaves: the
+//! plan, and a hosts file that names pods and services for the programs in it.
+//! Guarantees: every pod of the world is in the plan; single addresses that policy names and nobody has are outside.
+//! Does not: make anything.
+
+use crds::{Container, Object, PodSpec, Service};
+use lab::{NodePlan, Plan, PodPlan};
+use policy::{Peer, Peers, Pod, PolicySet, Protocol, Section, World};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Annotation of a pod or pod template: a command for `sh -c` that the lab runs as the pod.
+pub(crate) const COMMAND: &str = "cofferdam.dev/lab-command";
+
+type Texts = BTreeMap<Arc<str>, Arc<str>>;
+
+/// Kind, namespace and name of a pod or of what makes pods.
+type Owner = (Arc<str>, Arc<str>, Arc<str>);
+
+/// What pods of one template run.
+#[derive(Clone, Debug)]
+struct Run {
+    name_suffix: Arc<str>,
+    labels: Texts,
+    ports: Vec<(Protocol, u16)>,
+    command: Option<Arc<str>>,
+}
+
+/// What the objects say about programs, which policy has no use for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Runs {
+    by_owner: BTreeMap<Owner, Vec<Run>>,
+    services: Vec<Service>,
+}
+
+impl Runs {
+    /// Collects them.
+    pub(crate) fn of(objects: &[Object]) -> Self {
+        let mut runs = Self::default();
+        for object in objects {
+            let name = object.object_name();
+            let owner = (name.kind, name.namespace, name.name);
+            let run = |spec: &PodSpec, labels: &Texts, annotations: &Texts, name_suffix: &Arc<str>| Run {
+                name_suffix: name_suffix.clone(),
+                labels: labels.clone(),
+                ports: ports(spec),
+                command: annotations.get(COMMAND).cloned(),
+            };
+            let found = match object {
+                Object::Pod(pod) => vec![run(&pod.spec, &pod.meta.labels, &pod.meta.annotations, &"".into())],
+                Object::Workload(workload) => workload
+                    .templates
+                    .iter()
+                    .map(|it| run(&it.spec, &it.labels, &it.annotations, &it.name_suffix))
+                    .collect(),
+                Object::Service(service) => {
+                    runs.services.push(service.clone());
+                    continue;
+                }
+                Object::Namespace(_)
+                | Object::Node(_)
+                | Object::Ingress(_)
+                | Object::NetworkPolicy(_)
+                | Object::ClusterPolicy(_) => continue,
+            };
+            runs.by_owner.entry(owner).or_insert(found);
+        }
+        runs
+    }
+
+    /// What a pod runs: what was written for the pod itself, else the template of its role.
+    fn of_pod(&self, pod: &Pod) -> Option<&Run> {
+        let itself = ("Pod".into(), pod.namespace.clone(), pod.name.clone());
+        let owner = (pod.workload.kind.clone(), pod.namespace.clone(), pod.workload.name.clone());
+        let fits = |run: &&Run| {
+            run.labels.iter().all(|(key, value)| pod.labels.get(key) == Some(&**value))
+                && pod.name.contains(&*run.name_suffix)
+        };
+        let of = |key| self.by_owner.get(key).and_then(|runs| runs.iter().find(fits).or(runs.first()));
+        of(&itself).or_else(|| of(&owner))
+    }
+
+    /// The plan. Programs start in `directory`, with `hosts` and their own names in the environment.
+    pub(crate) fn plan(&self, set: &PolicySet, directory: &Path, hosts: &Path) -> Plan {
+        let nodes = set.world.nodes.values();
+        let nodes =
+            nodes.map(|node| NodePlan { name: node.name.to_string(), addresses: node.addresses.clone() });
+        let pods = set.world.pods.iter().filter_map(|pod| {
+            let run = self.of_pod(pod);
+            let node = pod.node.as_ref()?.to_string();
+            Some(PodPlan {
+                namespace: pod.namespace.to_string(),
+                name: pod.name.to_string(),
+                env: environment(pod, &node, hosts),
+                node,
+                addresses: one_per_family(&pod.addresses),
+                ports: run.map(|run| run.ports.clone()).unwrap_or_default(),
+                host_network: pod.host_network,
+                command: run.and_then(|run| run.command.as_ref()).map(|command| shell(command)),
+                directory: Some(directory.to_path_buf()),
+            })
+        });
+        Plan { nodes: nodes.collect(), pods: pods.collect(), outside: outside(set) }
+    }
+
+    /// Lines of a hosts file: pods as `name.namespace.pod`, services as clusters name them, every pod behind one.
+    pub(crate) fn hosts(&self, world: &World) -> String {
+        let mut text = String::new();
+        let mut line = |address: &IpAddr, name: &str, namespace: &str, kind: &str| {
+            let _ = writeln!(
+                text,
+                "{address} {name}.{namespace}.{kind} {name}.{namespace}.{kind}.cluster.local{}",
+                if kind == "svc" { format!(" {name}.{namespace}") } else { String::new() }
+            );
+        };
+        for pod in &world.pods {
+            for address in &pod.addresses {
+                line(address, &pod.name, &pod.namespace, "pod");
+            }
+        }
+        for service in self.services.iter().filter(|service| !service.selector.is_empty()) {
+            let (name, namespace) = (&service.meta.name, &service.meta.namespace);
+            let behind = |pod: &&Pod| {
+                pod.namespace == *namespace
+                    && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(&**value))
+            };
+            for pod in world.pods.iter().filter(behind) {
+                for address in &pod.addresses {
+                    line(address, name, namespace, "svc");
+                }
+            }
+        }
+        text
+    }
+}
+
+fn ports(spec: &PodSpec) -> Vec<(Protocol, u16)> {
+    let containers: &[Container] = &spec.containers;
+    let declared = containers.iter().chain(&spec.init_containers).flat_map(|container| &container.ports);
+    let number = |protocol| match protocol {
+        crds::Protocol::Tcp => Protocol::TCP,
+        crds::Protocol::Udp => Protocol::UDP,
+        crds::Protocol::Sctp => Protocol::SCTP,
+    };
+    let all: BTreeSet<_> = declared.map(|port| (number(port.protocol), port.port)).collect();
+    all.into_iter().collect()
+}
+
+fn shell(command: &str) -> Vec<String> {
+    vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()]
+}
+
+fn environment(pod: &Pod, node: &str, hosts: &Path) -> Vec<(String, String)> {
+    let address = pod.addresses.first().map(ToString::to_string).unwrap_or_default();
+    let program = std::env::current_exe().unwrap_or_default();
+    [
+        ("POD_NAMESPACE", pod.namespace.to_string()),
+        ("POD_NAME", pod.name.to_string()),
+        ("POD_IP", address),
+        ("NODE_NAME", node.to_owned()),
+        ("COFFERDAM", program.display().to_string()),
+        ("COFFERDAM_HOSTS", hosts.display().to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .to_vec()
+}
+
+fn one_per_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let first = |is_v4: bool| addresses.iter().find(|address| address.is_ipv4() == is_v4).copied();
+    [first(true), first(false)].into_iter().flatten().collect()
+}
+
+/// Blocks of a single address are the hosts outside that policy speaks of.
+fn outside(set: &PolicySet) -> Vec<IpAddr> {
+    let world = &set.world;
+    let pods = world.pods.iter().flat_map(|pod| &pod.addresses);
+    let known: BTreeSet<&IpAddr> =
+        pods.chain(world.nodes.values().flat_map(|node| &node.addresses)).collect();
+    let sections = set.policies.iter().flat_map(|policy| [&policy.ingress, &policy.egress]);
+    let peers = sections.flat_map(Section::rules).filter_map(|rule| match &rule.peers {
+        Peers::AnyOf(peers) => Some(peers),
+        Peers::Everyone => None,
+    });
+    let single = peers.flatten().filter_map(|peer| match peer {
+        Peer::Network { cidr, .. } if cidr.prefix_len() == cidr.max_prefix_len() => Some(cidr.addr()),
+        Peer::Network { .. } | Peer::Pods { .. } | Peer::Nodes(_) | Peer::Names(_) => None,
+    });
+    let usable = |address: &IpAddr| {
+        !address.is_loopback()
+            && !address.is_unspecified()
+            && !address.is_multicast()
+            && !known.contains(address)
+    };
+    single.filter(usable).collect::<BTreeSet<_>>().into_iter().collect()
+}
