@@ -1,5 +1,14 @@
 //! The kernel against [`Table::judge`]: random small tables, random packets, the same verdict and the same rule.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the failure report"
+)]
+
 mod support;
 
 use datapath::{Config, Datapath, Event, EventSource, Flow};

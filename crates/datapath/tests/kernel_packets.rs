@@ -1,5 +1,14 @@
 //! Packets that are not plain TCP or UDP: ICMP, fragments, SCTP, translated destinations, strays.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the failure report"
+)]
+
 mod support;
 
 use datapath::{Config, Datapath, Event, EventSource, Flow};

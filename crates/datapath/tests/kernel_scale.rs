@@ -1,5 +1,14 @@
 //! Sizes: large tables load in one transaction, and single addresses bind fast. Times are printed, not asserted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the failure report"
+)]
+
 mod support;
 
 use datapath::{Config, Datapath};

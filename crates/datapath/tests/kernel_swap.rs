@@ -1,5 +1,14 @@
 //! No gap: under load, while tables are swapped and processes die, no denied packet passes and no allowed one is lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the failure report"
+)]
+
 mod support;
 
 use datapath::{Config, Datapath, NftDatapath};

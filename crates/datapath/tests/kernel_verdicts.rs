@@ -1,5 +1,14 @@
 //! Real packets between namespaces: what the table allows passes, what it denies does not.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the failure report"
+)]
+
 mod support;
 
 use datapath::{Config, Datapath};

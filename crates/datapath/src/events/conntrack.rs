@@ -41,7 +41,7 @@ const ACCOUNTING: &str = "/proc/sys/net/netfilter/nf_conntrack_acct";
 const EVENTS: &str = "/proc/sys/net/netfilter/nf_conntrack_events";
 
 /// The settings that events need, and whether they are on in the calling thread's network namespace.
-pub(crate) fn accounting() -> [(&'static str, bool); 2] {
+pub(super) fn accounting() -> [(&'static str, bool); 2] {
     [ACCOUNTING, EVENTS]
         .map(|path| (path, std::fs::read_to_string(path).is_ok_and(|value| value.trim() != "0")))
 }

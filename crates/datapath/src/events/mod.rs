@@ -111,6 +111,13 @@ impl EventSource {
         Ok(Self { connections, denials, ready })
     }
 
+    /// What the kernel does not report in the calling thread's network namespace, as sentences for a person.
+    #[must_use]
+    pub fn lacks() -> Vec<String> {
+        let off = conntrack::accounting().into_iter().filter(|(_, on)| !on);
+        off.map(|(setting, _)| format!("{setting} is off: records of connections are incomplete")).collect()
+    }
+
     /// Waits until there may be events, or the time is over.
     ///
     /// # Errors

@@ -215,7 +215,7 @@ impl NftDatapath {
         }
         let mut prepared = Duration::ZERO;
         if !fresh && (!made.is_empty() || !self.installed.leftover.is_empty()) {
-            prepared = self.prepare(&made)?;
+            prepared = self.prepare(&made, &names)?;
         }
         let old = self.installed.state.as_ref();
         let before = old.map_or(&empty, |state| &state.image);
@@ -233,14 +233,7 @@ impl NftDatapath {
             changes.count(change_hash_set(&mut batch, set, before, &image));
         }
         let settings = settings(&self.config);
-        let parameters = Parameters {
-            tag,
-            rejudge: self.config.rejudge,
-            log_group: self.config.log_group,
-            networks4: name_of(&names, IntervalSet::Networks4),
-            networks6: name_of(&names, IntervalSet::Networks6),
-            spans: name_of(&names, IntervalSet::Spans),
-        };
+        let parameters = parameters(&self.config, tag, &names);
         write_program(&mut batch, &parameters, fresh, self.config.priority);
         for name in &retired {
             batch.delete_set(TABLE, name);
@@ -268,16 +261,28 @@ impl NftDatapath {
         Ok((tag, prepared + took, changes))
     }
 
-    /// Makes interval sets that no rule uses yet. On some kernels a tree shows new elements only some time after the
-    /// commit, so it is filled before the commit that puts it to use.
-    fn prepare(&mut self, made: &[(IntervalSet, String, &[Interval])]) -> Result<Duration, ApplyError> {
+    /// Makes the interval sets of the state to come. On some kernels a tree shows new elements only some time after
+    /// the commit, so it is filled before the commit that puts it to use. Until then only a packet which that commit
+    /// overtakes looks into it.
+    fn prepare(
+        &mut self,
+        made: &[(IntervalSet, String, &[Interval])],
+        names: &BTreeMap<IntervalSet, String>,
+    ) -> Result<Duration, ApplyError> {
         let mut batch = self.batch();
+        // The stamp is that of the state still in force, which the next packet of the connection does not accept.
+        let tag = self.installed.state.as_ref().map_or(Tag::NONE, |state| state.tag);
+        let again = program::again(parameters(&self.config, tag, names));
+        for chain in &again {
+            batch.flush_chain(TABLE, &chain.name);
+        }
         for name in &self.installed.leftover {
             batch.delete_set(TABLE, name);
         }
         for (set, name, intervals) in made {
             make_interval_set(&mut batch, *set, name, intervals);
         }
+        append_rules(&mut batch, &again);
         let took = self.commit(batch, TABLE)?;
         self.installed.leftover = made.iter().map(|(_, name, _)| name.clone()).collect();
         Ok(took)
@@ -511,10 +516,25 @@ fn write_program(batch: &mut Batch, parameters: &Parameters<'_>, fresh: bool, pr
             batch.flush_chain(TABLE, &chain.name);
         }
     }
-    for chain in &chains {
+    append_rules(batch, &chains);
+}
+
+fn append_rules(batch: &mut Batch, chains: &[program::Chain]) {
+    for chain in chains {
         for (index, rule) in chain.rules.iter().enumerate() {
             batch.append_rule(TABLE, &chain.name, index, rule);
         }
+    }
+}
+
+fn parameters<'a>(config: &Config, tag: Tag, names: &'a BTreeMap<IntervalSet, String>) -> Parameters<'a> {
+    Parameters {
+        tag,
+        rejudge: config.rejudge,
+        log_group: config.log_group,
+        networks4: name_of(names, IntervalSet::Networks4),
+        networks6: name_of(names, IntervalSet::Networks6),
+        spans: name_of(names, IntervalSet::Spans),
     }
 }
 

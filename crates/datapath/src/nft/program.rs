@@ -10,7 +10,7 @@
 //!    stamps the mark. A rule computes a ruling and stamps it in one go: the mark never holds half a judgement that
 //!    another processor could take for a whole one.
 //! 4. If the tag is no longer in force, a new state was committed meanwhile and the lookups may have seen both; it
-//!    is judged again, now wholly in the new state.
+//!    is judged again, now wholly in the new state, by a second copy of the chains.
 //! 5. Step 1 again. What has no judgement by then is dropped.
 //!
 //! A rule cannot remember anything for the next one, so each step of the lookup has a rule that repeats the ones
@@ -85,19 +85,32 @@ pub(crate) fn chains(p: Parameters<'_>) -> Vec<Chain> {
         })
         .collect();
     chains.push(plain("gate", gate(p)));
-    chains.push(plain(
-        "judge",
-        vec![of_family(IPV4).end(End::Goto("judge4")), of_family(IPV6).end(End::Goto("judge6"))],
-    ));
     // A stamp that is in doubt goes first, or it would stand if the second judgement finds nothing.
     let forget = Rule::new().load(&[0; 4], A).set_ct_mark(A);
-    chains.push(plain("again", vec![forget, Rule::new().end(End::Goto("judge"))]));
-    for family in [Family::V4, Family::V6] {
-        chains.extend(Judge { p, family }.chains());
-    }
+    let by_family = |prefix: &str| {
+        [Family::V4, Family::V6]
+            .map(|family| family.only().end(End::Goto(&format!("{prefix}judge{}", family.digit()))))
+    };
+    chains.push(plain("judge", by_family(FIRST).into()));
+    chains.push(plain("again", std::iter::once(forget).chain(by_family(AGAIN)).collect()));
+    chains.extend(judgement(p, FIRST));
+    chains.extend(judgement(p, AGAIN));
     chains.push(plain("loose", loose(p.tag)));
     chains.extend(refusal(p.log_group));
     chains
+}
+
+const FIRST: &str = "";
+const AGAIN: &str = "again_";
+
+/// The chains for packets that a commit overtakes. They look into the interval sets of the state to come, so they are
+/// rewritten when those are made, before the commit that puts them to use.
+pub(crate) fn again(p: Parameters<'_>) -> Vec<Chain> {
+    judgement(p, AGAIN)
+}
+
+fn judgement(p: Parameters<'_>, prefix: &'static str) -> Vec<Chain> {
+    [Family::V4, Family::V6].into_iter().flat_map(|family| Judge { p, family, prefix }.chains()).collect()
 }
 
 fn plain(name: impl Into<String>, rules: Vec<Rule>) -> Chain {
@@ -249,6 +262,7 @@ impl Lane {
 struct Judge<'a> {
     p: Parameters<'a>,
     family: Family,
+    prefix: &'static str,
 }
 
 impl Judge<'_> {
@@ -270,7 +284,7 @@ impl Judge<'_> {
     }
 
     fn lane(&self, lane: Lane) -> Vec<Chain> {
-        let sub = |part: &str| format!("{}{}_{part}", lane.name(), self.family.digit());
+        let sub = |part: &str| format!("{}_{part}", self.chain(lane.name()));
         let (known, unknown, exact_host, exact_net, rest) =
             (sub("known"), sub("unknown"), sub("host"), sub("net"), sub("rest"));
         let mut entry = self.before(lane);
@@ -396,7 +410,7 @@ impl Judge<'_> {
     }
 
     fn chain(&self, stem: &str) -> String {
-        format!("{stem}{}", self.family.digit())
+        format!("{}{stem}{}", self.prefix, self.family.digit())
     }
 }
 
