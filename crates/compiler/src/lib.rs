@@ -7,6 +7,7 @@
 
 pub mod connectivity;
 mod convert;
+pub mod engine;
 mod intern;
 pub mod lint;
 pub mod lower;

@@ -9,8 +9,9 @@ use super::selectors::SelectorIndex;
 use super::{Fixed, dense};
 use ipnet::IpNet;
 use policy::{
-    Action, ClosedScope, DnsName, DomainPattern, Generation, Labels, NamedPort, NamespaceScope, Node, Peer,
-    Peers, Pod, Policy, PolicySet, PortMatch, Ports, RuleEntry, RuleId, Section, Selector, Subject, Tier,
+    Action, ClosedScope, DnsName, DomainPattern, Generation, Labels, NamedPort, NamespaceScope, Node,
+    ObjectRef, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, RuleEntry, RuleId, Section, Selector,
+    Subject, Tier,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -18,7 +19,10 @@ use std::sync::Arc;
 
 /// Position in one of the index' lists.
 pub(crate) type Id = u32;
-type Map<K, V> = HashMap<K, V, Fixed>;
+pub(crate) type Map<K, V> = HashMap<K, V, Fixed>;
+
+/// Distance of neighbours in the order of judgement.
+pub(crate) const RANK_GAP: u64 = 1 << 24;
 
 /// A namespace that exists or that a policy speaks of.
 #[derive(Debug, Default)]
@@ -26,17 +30,17 @@ pub(crate) struct NamespaceEntry {
     pub(crate) labels: Labels,
     pub(crate) groups: Vec<Id>,
     /// Pod sets of this namespace alone.
-    own: SelectorIndex<Id>,
+    pub(crate) own: SelectorIndex<Id>,
     /// Scopes whose selector matches the labels.
-    scopes: Vec<Id>,
+    pub(crate) scopes: Vec<Id>,
 }
 
 /// A namespace selector.
 #[derive(Debug)]
-struct ScopeEntry {
+pub(crate) struct ScopeEntry {
     /// Pod sets of this scope by their pod selector.
-    sets: SelectorIndex<Id>,
-    namespaces: Vec<Id>,
+    pub(crate) sets: SelectorIndex<Id>,
+    pub(crate) namespaces: Vec<Id>,
 }
 
 /// All pods of one namespace with equal labels. No selector tells them apart.
@@ -50,7 +54,7 @@ pub(crate) struct GroupEntry {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Scope {
+pub(crate) enum Scope {
     Namespace(Id),
     Matching(Id),
 }
@@ -63,6 +67,8 @@ pub(crate) struct PodSetEntry {
     pub(crate) policies: Vec<Id>,
     /// Closed scopes whose subject this is.
     pub(crate) closed: Vec<Id>,
+    /// Policies with a rule whose peer this is.
+    pub(crate) used_by: Vec<Id>,
 }
 
 /// A distinct peer.
@@ -85,9 +91,14 @@ pub(crate) struct CompiledRule {
     pub(crate) ports: Option<Arc<[PortMatch]>>,
 }
 
-/// A policy with its parts interned. Its id is its place in the order of judgement.
+/// A policy with its parts interned.
 #[derive(Debug)]
 pub(crate) struct CompiledPolicy {
+    pub(crate) object: ObjectRef,
+    pub(crate) priority: u16,
+    pub(crate) subject: Id,
+    /// Place in the order of judgement, with gaps for later ones.
+    pub(crate) rank: u64,
     pub(crate) tier: Tier,
     /// Egress, ingress. `None` where the policy does not speak of the direction.
     pub(crate) sections: [Option<Box<[CompiledRule]>>; 2],
@@ -118,16 +129,16 @@ pub(crate) struct Index {
     pub(crate) generation: Generation,
     pub(crate) rules: Arc<Vec<RuleEntry>>,
     pub(crate) namespaces: Vec<NamespaceEntry>,
-    namespace_ids: Map<Arc<str>, Id>,
-    namespace_selectors: SelectorIndex<Id>,
-    scopes: Vec<ScopeEntry>,
-    scope_ids: Map<Selector, Id>,
+    pub(crate) namespace_ids: Map<Arc<str>, Id>,
+    pub(crate) namespace_selectors: SelectorIndex<Id>,
+    pub(crate) scopes: Vec<ScopeEntry>,
+    pub(crate) scope_ids: Map<Selector, Id>,
     pub(crate) groups: Vec<GroupEntry>,
-    group_ids: Map<(Id, Labels), Id>,
+    pub(crate) group_ids: Map<(Id, Labels), Id>,
     pub(crate) sets: Vec<PodSetEntry>,
-    set_ids: Map<(Scope, Selector), Id>,
+    pub(crate) set_ids: Map<(Scope, Selector), Id>,
     pub(crate) peers: Vec<PeerEntry>,
-    peer_ids: Map<PeerEntry, Id>,
+    pub(crate) peer_ids: Map<PeerEntry, Id>,
     port_lists: HashSet<Arc<[PortMatch]>, Fixed>,
     pod_ports: HashSet<Arc<[NamedPort]>, Fixed>,
     pub(crate) pods: Vec<PodEntry>,
@@ -140,6 +151,14 @@ pub(crate) struct Index {
     pub(crate) node_at: Map<IpAddr, Arc<str>>,
     pub(crate) names: BTreeMap<IpAddr, BTreeSet<DnsName>>,
     pub(crate) policies: Vec<CompiledPolicy>,
+    /// Live policies in order of judgement.
+    pub(crate) order: Vec<Id>,
+    /// Policies with an egress rule that names the port.
+    pub(crate) policies_naming: Map<Arc<str>, Vec<Id>>,
+    /// Everyone who claims an address that more than one pod has.
+    pub(crate) contested: Map<IpAddr, Vec<Id>>,
+    /// Members of groups and sets are known; what comes later has to be matched when it comes.
+    resolved: bool,
     pub(crate) closed: Vec<Closed>,
 }
 
@@ -174,6 +193,7 @@ impl Index {
             index.add_closed(scope);
         }
         index.resolve();
+        index.resolved = true;
         index
     }
 
@@ -212,7 +232,7 @@ impl Index {
         sets
     }
 
-    fn namespace(&mut self, name: &Arc<str>) -> Id {
+    pub(crate) fn namespace(&mut self, name: &Arc<str>) -> Id {
         if let Some(known) = self.namespace_ids.get(name) {
             return *known;
         }
@@ -221,16 +241,19 @@ impl Index {
         let labels = Labels::from_iter([("kubernetes.io/metadata.name", name.as_ref())]);
         self.namespaces.push(NamespaceEntry { labels, ..NamespaceEntry::default() });
         self.namespace_ids.insert(name.clone(), id);
+        if self.resolved {
+            self.rescope(id);
+        }
         id
     }
 
-    fn add_pod(&mut self, pod: &Pod) {
+    pub(crate) fn add_pod(&mut self, pod: &Pod) {
         let namespace = self.namespace(&pod.namespace);
         let group = self.group(namespace, &pod.labels);
         let id = dense(self.pods.len());
         let ports = self.shared_ports(&pod.ports);
         for address in &pod.addresses {
-            self.pod_at.entry(*address).or_insert(id);
+            self.claim(*address, id, (&pod.namespace, &pod.name));
         }
         if let Some(node) = &pod.node {
             self.pods_on.entry(node.clone()).or_default().push(id);
@@ -254,7 +277,7 @@ impl Index {
         });
     }
 
-    fn group(&mut self, namespace: Id, labels: &Labels) -> Id {
+    pub(crate) fn group(&mut self, namespace: Id, labels: &Labels) -> Id {
         let key = (namespace, labels.clone());
         if let Some(known) = self.group_ids.get(&key) {
             return *known;
@@ -270,6 +293,9 @@ impl Index {
         if let Some(entry) = self.namespaces.get_mut(namespace as usize) {
             entry.groups.push(id);
         }
+        if self.resolved {
+            self.regroup(id);
+        }
         id
     }
 
@@ -282,14 +308,46 @@ impl Index {
         new
     }
 
-    fn add_policy(&mut self, policy: &Policy) {
+    pub(crate) fn add_policy(&mut self, policy: &Policy) {
         let id = dense(self.policies.len());
         let subject = self.subject(&policy.subject);
         if let Some(set) = self.sets.get_mut(subject as usize) {
             set.policies.push(id);
         }
         let sections = [self.section(&policy.egress), self.section(&policy.ingress)];
-        self.policies.push(CompiledPolicy { tier: policy.tier, sections, isolation: policy.isolation });
+        self.refer(id, &sections);
+        self.policies.push(CompiledPolicy {
+            object: policy.object.clone(),
+            priority: policy.priority,
+            subject,
+            rank: u64::from(id + 1) * RANK_GAP,
+            tier: policy.tier,
+            sections,
+            isolation: policy.isolation,
+        });
+        self.order.push(id);
+    }
+
+    /// Notes which pod sets and port names a policy's rules use.
+    pub(crate) fn refer(&mut self, id: Id, sections: &[Option<Box<[CompiledRule]>>; 2]) {
+        for rule in sections.iter().flatten().flatten() {
+            for peer in rule.peers.iter().flatten() {
+                if let Some(PeerEntry::Pods(set)) = self.peers.get(*peer as usize)
+                    && let Some(set) = self.sets.get_mut(*set as usize)
+                    && set.used_by.last() != Some(&id)
+                {
+                    set.used_by.push(id);
+                }
+            }
+        }
+        let [egress, _] = sections;
+        let ports = egress.iter().flatten().filter_map(|rule| rule.ports.as_deref());
+        for name in ports.flat_map(super::slots::port_names) {
+            let naming = self.policies_naming.entry(name).or_default();
+            if naming.last() != Some(&id) {
+                naming.push(id);
+            }
+        }
     }
 
     fn add_closed(&mut self, scope: &ClosedScope) {
@@ -302,7 +360,7 @@ impl Index {
         self.closed.push(Closed { rule: scope.rule, directions });
     }
 
-    fn section(&mut self, section: &Section) -> Option<Box<[CompiledRule]>> {
+    pub(crate) fn section(&mut self, section: &Section) -> Option<Box<[CompiledRule]>> {
         let Section::Rules(rules) = section else { return None };
         let compiled = rules.iter().map(|rule| {
             let peers = match &rule.peers {
@@ -343,7 +401,7 @@ impl Index {
         id
     }
 
-    fn subject(&mut self, subject: &Subject) -> Id {
+    pub(crate) fn subject(&mut self, subject: &Subject) -> Id {
         self.pod_set(&subject.namespaces, &subject.pods)
     }
 
@@ -366,6 +424,9 @@ impl Index {
             filed.insert(selector, id);
         }
         self.sets.push(PodSetEntry::default());
+        if self.resolved {
+            self.fill_set(id, scope, selector);
+        }
         id
     }
 
@@ -377,6 +438,9 @@ impl Index {
         self.scope_ids.insert(selector.clone(), id);
         self.namespace_selectors.insert(selector, id);
         self.scopes.push(ScopeEntry { sets: SelectorIndex::default(), namespaces: Vec::new() });
+        if self.resolved {
+            self.fill_scope(id, selector);
+        }
         id
     }
 }

@@ -6,6 +6,7 @@
 //! Cost follows distinct label sets, peers and port ranges, never pod times pod.
 //! Does not: decide what a manifest means (the rest of this crate) or load tables anywhere (`datapath`).
 
+mod change;
 pub(crate) mod classes;
 pub(crate) mod forest;
 pub(crate) mod index;
@@ -77,7 +78,7 @@ pub fn lower(set: &PolicySet, node: &str, placement: &Placement) -> Result<Table
 /// A whole cluster, ready to give the table of any node.
 #[derive(Debug)]
 pub struct Cluster {
-    index: Index,
+    pub(crate) index: Index,
 }
 
 impl Cluster {

@@ -38,7 +38,7 @@ impl GroupProfile {
         let sets = index.groups.get(group as usize).map_or(&[][..], |group| &group.sets);
         let sets = || sets.iter().filter_map(|set| index.sets.get(*set as usize));
         let mut policies: Vec<Id> = sets().flat_map(|set| set.policies.iter().copied()).collect();
-        policies.sort_unstable();
+        policies.sort_unstable_by_key(|id| index.policies.get(*id as usize).map(|policy| policy.rank));
         let mut closed_ids: Vec<Id> = sets().flat_map(|set| set.closed.iter().copied()).collect();
         closed_ids.sort_unstable();
         let closed = |direction: usize| {

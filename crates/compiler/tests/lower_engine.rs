@@ -1,0 +1,105 @@
+//! A changed engine against the reference evaluator: only the nodes it names are lowered again.
+
+use compiler::engine::{Engine, Event};
+use compiler::lower::{Placement, Scope};
+use compiler::sample::{self, Dice};
+use policy::table::{Ruling, Table};
+use policy::{Generation, Labels, Namespace, Party, PolicySet, decide};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const NODES: [&str; 4] = ["node0", "node1", "node2", "node3"];
+
+/// Changes `now` at random towards or away from `all`, and says which event that is.
+fn change(dice: &mut Dice, all: &PolicySet, now: &mut PolicySet) -> Option<Event> {
+    match dice.below(5) {
+        0 | 1 => {
+            let mut pod = dice.pick(&all.world.pods)?.clone();
+            let same = |other: &policy::Pod| (&other.namespace, &other.name) == (&pod.namespace, &pod.name);
+            now.world.pods.retain(|other| !same(other));
+            if dice.chance(40) {
+                return Some(Event::PodRemoved { namespace: pod.namespace, name: pod.name });
+            }
+            if dice.chance(50) {
+                let other = dice.pick(&all.world.pods)?;
+                (pod.labels, pod.ports, pod.node) =
+                    (other.labels.clone(), other.ports.clone(), other.node.clone());
+            }
+            now.world.pods.push(pod.clone());
+            now.world.pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+            Some(Event::Pod(pod))
+        }
+        2 | 3 => {
+            let policy = dice.pick(&all.policies)?.clone();
+            now.policies.retain(|other| other.object != policy.object);
+            if dice.chance(40) {
+                return Some(Event::PolicyRemoved(policy.object));
+            }
+            now.policies.push(policy.clone());
+            now.policies.sort_by_key(|policy| {
+                let object = &policy.object;
+                (policy.tier, policy.priority, object.namespace.clone(), object.name.clone())
+            });
+            Some(Event::Policy { policy: Box::new(policy), rules: all.rules.clone() })
+        }
+        _ => {
+            let name: Arc<str> = (*dice.pick(&["red", "green", "blue", "ghost"])?).into();
+            let team = *dice.pick(&["a", "b"])?;
+            let labels = Labels::from_iter([("kubernetes.io/metadata.name", name.as_ref()), ("team", team)]);
+            let entry = Namespace { name: name.clone(), labels: labels.clone() };
+            now.world.namespaces.insert(name.clone(), entry);
+            Some(Event::Namespace { name, labels })
+        }
+    }
+}
+
+fn check(seed: u64, step: usize, set: &PolicySet, tables: &BTreeMap<&str, Table>, dice: &mut Dice) {
+    let ends: Vec<_> = sample::ends(set).into_iter().filter(|end| end.endpoint.address.is_some()).collect();
+    for _ in 0..40 {
+        let Some((from, to, access)) = sample::access(dice, &ends) else { continue };
+        let decision = decide(set, &access);
+        for (node, table) in tables {
+            let local =
+                |party: Party<'_>| matches!(party, Party::Pod(pod) if pod.node.as_deref() == Some(node));
+            let ruling =
+                |judgement: &policy::Judgement| Ruling { verdict: judgement.verdict, rule: judgement.rule };
+            let expected = (
+                local(from.endpoint.party).then(|| ruling(&decision.egress)),
+                local(to.endpoint.party).then(|| ruling(&decision.ingress)),
+            );
+            let got = table.judge(from.address, to.address, access.protocol, access.port);
+            assert_eq!(
+                (got.egress, got.ingress),
+                expected,
+                "seed {seed} step {step} {node}: {} -> {} {} {}",
+                access.from,
+                access.to,
+                access.protocol,
+                access.port
+            );
+        }
+    }
+}
+
+#[test]
+fn a_changed_engine_judges_like_the_changed_set() {
+    for seed in 0..200 {
+        let all = sample::policy_set(seed);
+        let mut dice = Dice::new(seed);
+        let mut now = all.clone();
+        now.world.pods.retain(|_| dice.chance(60));
+        now.policies.retain(|_| dice.chance(60));
+        let mut engine = Engine::load(&now);
+        let lower = |engine: &Engine, node| engine.lower(Scope::Node(node), &Placement::new()).unwrap();
+        let mut tables: BTreeMap<&str, Table> =
+            NODES.iter().map(|node| (*node, lower(&engine, node))).collect();
+        for step in 0..25 {
+            let Some(event) = change(&mut dice, &all, &mut now) else { continue };
+            let concerned = engine.apply(event, Generation(2));
+            for node in NODES.iter().filter(|node| concerned.contains(**node)) {
+                tables.insert(node, lower(&engine, node));
+            }
+            check(seed, step, &now, &tables, &mut dice);
+        }
+    }
+}
