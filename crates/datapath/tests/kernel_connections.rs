@@ -13,7 +13,7 @@ mod support;
 
 use datapath::{Config, Datapath, Event, EventSource};
 use policy::table::Table;
-use policy::{Protocol, RuleId};
+use policy::{ObjectRef, Protocol, Reason, RuleEntry, RuleId};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use support::*;
@@ -213,4 +213,64 @@ fn kernel_keeps_enforcing_after_the_process_and_a_new_one_takes_over_what_is_the
     assert_eq!(datapath.tag(), None);
     let _ = datapath.apply(&table(21, true)).unwrap();
     assert!(tcp(&lab.pods[0], v4(1), 81) && !tcp(&lab.pods[0], v4(1), 82));
+}
+
+#[test]
+fn kernel_forgets_old_tags_of_idle_connections_before_they_come_again() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 80);
+    let mut datapath = lab.datapath(Config::default());
+    let _ = datapath.apply(&table(21, true)).unwrap();
+    let mut idle = [connect(&lab.pods[0], v4(1), 80), connect(&lab.pods[0], v6(1), 80)];
+    assert!(idle.iter_mut().all(echoes));
+    let marks =
+        |lab: &Lab| lab.node.must("conntrack -L -f ipv4 2>/dev/null; conntrack -L -f ipv6 2>/dev/null");
+    assert_eq!(marks(&lab).matches("mark=4194325 ").count(), 2, "tag 1, rule 21");
+    let mut applied = None;
+    for turn in 0..255 {
+        applied = Some(datapath.apply(&table(22 + turn % 2, true)).unwrap());
+    }
+    assert_eq!(applied.map(|applied| applied.tag.number()), Some(256));
+    assert_eq!(marks(&lab).matches("mark=0 ").count(), 2, "{}", marks(&lab));
+    assert!(idle.iter_mut().all(echoes), "judged again, they go on");
+}
+
+#[test]
+fn kernel_counters_follow_rules_to_their_new_numbers() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 80);
+    let mut datapath = lab.datapath(Config::default());
+    let rules = |names: &[&str]| {
+        let entry = |name: &&str| RuleEntry {
+            reason: Reason::NetworkPolicyAllow,
+            object: Some(ObjectRef {
+                kind: "NetworkPolicy".into(),
+                namespace: "a".into(),
+                name: (*name).into(),
+            }),
+            direction: None,
+            index: None,
+            name: None,
+            field: "".into(),
+            source: None,
+        };
+        let built_in = policy::set::built_in_rules();
+        std::sync::Arc::new(built_in.into_iter().chain(names.iter().map(entry)).collect::<Vec<_>>())
+    };
+    let mut first = table(16, false);
+    first.rules = rules(&["web"]);
+    let _ = datapath.apply(&first).unwrap();
+    assert!(tcp(&lab.pods[0], v4(1), 80));
+    let mut second = table(17, false);
+    second.rules = rules(&["other", "web"]);
+    let _ = datapath.apply(&second).unwrap();
+    assert!(tcp(&lab.pods[0], v4(1), 80));
+    assert_eq!(datapath.counters().unwrap().get(&RuleId(17)), Some(&2));
+    assert_eq!(datapath.counters().unwrap().get(&RuleId(16)), None);
 }
