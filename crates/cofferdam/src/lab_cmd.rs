@@ -136,7 +136,8 @@ fn down(socket: Option<&Path>, out: &mut impl Write) -> Result<()> {
     let process = Pid::from_raw(i32::try_from(pid)?);
     kill(process, Signal::SIGTERM).with_context(|| format!("ending process {pid}"))?;
     let deadline = Instant::now() + PATIENCE;
-    while kill(process, None).is_ok() {
+    // It answers until everything is removed.
+    while places(socket).is_ok() {
         if Instant::now() > deadline {
             bail!("process {pid} did not end within {PATIENCE:?}");
         }
