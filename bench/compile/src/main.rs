@@ -1,13 +1,14 @@
 //! Prints, as JSON, what one shape of cluster costs: `bench-compile namespaces` or `bench-compile policies`.
 //!
 //! Measured: `Cluster::load` (a policy set in memory to resolved subjects and peers), the tables of all nodes, one
-//! node's table, one verdict by `Table::judge`, one explanation by the reference evaluator, and the peak resident
+//! node's table, events, one verdict by `Table::judge`, one explanation by the reference evaluator, and the peak resident
 //! size of this process, the policy set itself included. Not measured: reading YAML and `compiler::compile`.
 //! One shape a process, because a peak never falls.
 
 mod shape;
 
 use anyhow::{Context, Result, bail};
+use compiler::engine::{Engine, Event};
 use compiler::lower::{Cluster, Placement, Scope};
 use policy::table::Table;
 use policy::{Access, Endpoint, PolicySet, Protocol};
@@ -53,6 +54,7 @@ fn main() -> Result<()> {
         "last_table": {"slots": table.slots.len(), "rows": table.rows.len(), "hosts": table.hosts.len(),
             "cells": table.rows.iter().map(|row| row.cells.len()).sum::<usize>()},
         "verdict_ns": verdict_ns(&set, &table),
+        "event_ms": events(&set)?,
         "reference_explanation_us": reference_us(&set),
         "machine": machine(),
     });
@@ -61,6 +63,34 @@ fn main() -> Result<()> {
         println!("{report:#}");
     }
     Ok(())
+}
+
+/// From an event to the new tables of every node it concerns: pods that change their label, and policies that go and
+/// come back.
+fn events(set: &PolicySet) -> Result<Value> {
+    let mut engine = Engine::load(set);
+    let mut times = Vec::new();
+    let mut tables = 0;
+    for number in 0..500_usize {
+        let pod = set.world.pods.get(number * 7919 % set.world.pods.len()).context("a shape has pods")?;
+        let policy = set.policies.get(number * 7919 % set.policies.len()).context("a shape has policies")?;
+        let mut moved = pod.clone();
+        moved.labels = policy::Labels::from_iter([("app", format!("app-{}", number % 4))]);
+        let back = Event::Policy { policy: Box::new(policy.clone()), rules: set.rules.clone() };
+        for event in [Event::Pod(moved), Event::PolicyRemoved(policy.object.clone()), back] {
+            let start = Instant::now();
+            for node in engine.apply(event, set.generation) {
+                let _ = black_box(engine.lower(Scope::Node(&node), &Placement::new())?);
+                tables += 1;
+            }
+            times.push(millis(start));
+        }
+        if times.iter().sum::<f64>() > 20_000.0 {
+            break;
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(json!({"events": times.len(), "tables": tables, "p50": at(&times, 50), "p99": at(&times, 99)}))
 }
 
 /// Pairs of addresses: local pods of the table's node, and pods anywhere.
