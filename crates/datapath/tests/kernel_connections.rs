@@ -5,6 +5,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::cast_possible_truncation,
     reason = "in a test a panic is the failure report"
 )]
@@ -16,6 +17,8 @@ use policy::table::Table;
 use policy::{ObjectRef, Protocol, Reason, RuleEntry, RuleId};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use support::*;
 
 /// Pod 1 accepts TCP 80 from pod 0 by rule `rule`, TCP 81 too if `both`.
@@ -273,4 +276,42 @@ fn kernel_counters_follow_rules_to_their_new_numbers() {
     assert!(tcp(&lab.pods[0], v4(1), 80));
     assert_eq!(datapath.counters().unwrap().get(&RuleId(17)), Some(&2));
     assert_eq!(datapath.counters().unwrap().get(&RuleId(16)), None);
+}
+
+#[test]
+fn kernel_probe_passes_here_and_changes_nothing() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::new(0);
+    let mut datapath = lab.datapath(Config::default());
+    datapath.probe().unwrap();
+    assert_eq!(lab.node.must("nft list ruleset"), "");
+    let _ = datapath.apply(&table(21, true)).unwrap();
+    let before = lab.node.must("nft list chains");
+    datapath.probe().unwrap();
+    assert_eq!(lab.node.must("nft list chains"), before);
+}
+
+#[test]
+fn kernel_refusal_names_the_privilege_that_is_missing() {
+    if std::env::var("COFFERDAM_UNPRIVILEGED").is_ok() {
+        let error = datapath::NftDatapath::open(Config::default()).unwrap_err();
+        println!("{error}");
+        return;
+    }
+    if !privileged() {
+        return;
+    }
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kernel_refusal_names_the_privilege_that_is_missing", "--nocapture"])
+        .env("COFFERDAM_UNPRIVILEGED", "1")
+        .uid(65534)
+        .output();
+    let Ok(output) = child else {
+        eprintln!("SKIPPED: another user may not run this test");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("needs CAP_NET_ADMIN"), "{text}");
 }

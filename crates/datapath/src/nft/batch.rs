@@ -80,6 +80,20 @@ const EVAL: u32 = 0x20;
 /// `nft` prints values of this type as numbers.
 const TYPE_MARK: u32 = 19;
 
+/// The key's type as `nft` needs it to print elements; the kernel only looks at the length.
+fn key_type(length: u32) -> u32 {
+    const IPV6: u32 = 8;
+    let concatenated = |parts: &[u32]| parts.iter().fold(0, |all, part| all << 6 | part);
+    match length {
+        8 => concatenated(&[TYPE_MARK; 2]),
+        12 => concatenated(&[TYPE_MARK; 3]),
+        16 => IPV6,
+        32 => concatenated(&[IPV6; 2]),
+        40 => concatenated(&[IPV6, IPV6, TYPE_MARK, TYPE_MARK]),
+        _ => TYPE_MARK,
+    }
+}
+
 impl Batch {
     pub(crate) fn new(mut messages: Messages) -> Self {
         messages.begin_batch(SUBSYSTEM);
@@ -148,7 +162,11 @@ impl Batch {
         self.set_id += 1;
         let id = self.set_id;
         self.push(kind::NEW_SET, CREATE, format!("making set {table} {}", set.name), |a| {
-            a.text(1, table).text(2, set.name).u32(3, flags).u32(4, TYPE_MARK).u32(5, set.key_length);
+            a.text(1, table)
+                .text(2, set.name)
+                .u32(3, flags)
+                .u32(4, key_type(set.key_length))
+                .u32(5, set.key_length);
             if set.map {
                 a.u32(6, TYPE_MARK).u32(7, 4);
             }

@@ -14,7 +14,7 @@ mod sweep;
 
 use crate::error::ApplyError;
 use crate::mark::{RULE_MASK, Tag};
-use crate::netlink::Socket;
+use crate::netlink::{Socket, TransactError};
 use crate::{Applied, Datapath};
 use batch::{Batch, Element, SetSpec, Shape};
 use policy::table::{ClassId, Table};
@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 pub(crate) use program::LOG_REPLY;
 
 const TABLE: &str = "cofferdam";
+/// A table that does not exist.
+const ABSENT: &str = "cofferdam_absent";
 const GUARD: &str = "cofferdam_guard";
 /// Changes whenever the shape of chains or sets does; a table with another schema is replaced whole.
 const SCHEMA: u32 = 1;
@@ -127,6 +129,31 @@ impl NftDatapath {
             Socket::open().map_err(|errno| ApplyError::from_errno("opening nf_tables", errno))?;
         let installed = adopt::read(&mut socket, &config)?;
         Ok(Self { socket, config, installed, rules: None, carried: BTreeMap::new(), sweep_due: false })
+    }
+
+    /// Whether this kernel can carry out everything that [`Datapath::apply`] asks for. Changes nothing: the tables are
+    /// made in a transaction that is then refused.
+    ///
+    /// # Errors
+    /// What is missing, as the part that the kernel refused.
+    pub fn probe(&mut self) -> Result<(), ApplyError> {
+        let mut batch = self.batch();
+        let names = BTreeMap::from(IntervalSet::ALL.map(|set| (set, next_name(set, None))));
+        make_table(&mut batch, &self.config, &comment(&self.config));
+        for (set, name) in &names {
+            make_interval_set(&mut batch, *set, name, &[]);
+        }
+        write_program(&mut batch, &parameters(&self.config, Tag(1), &names), true, self.config.priority);
+        batch.delete_table(ABSENT);
+        let (messages, acknowledged, doing) = batch.finish(TABLE);
+        let refused = self.socket.transact(&messages, acknowledged);
+        let last = doing.iter().find(|(_, words)| words.ends_with(ABSENT)).map(|(number, _)| *number);
+        match refused {
+            Err(TransactError::Refused(part)) if Some(part.sequence) == last => Ok(()),
+            Err(error) => Err(ApplyError::from_transact(error, &doing)),
+            // It cannot succeed.
+            Ok(()) => Err(ApplyError::NoAnswer),
+        }
     }
 
     /// The tag in force.
