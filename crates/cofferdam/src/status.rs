@@ -94,6 +94,7 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
 fn print_load(status: &Status, out: &mut impl Write) -> Result<()> {
     let load = &status.load;
     let outcome = match load.outcome {
+        Outcome::JudgedOnly => "loaded, not enforced",
         Outcome::Applied => "in force",
         Outcome::AppliedWithClosedScopes => "in force; what could not be read is closed",
         Outcome::KeptLastGood => "NOT in force; the last good one is",

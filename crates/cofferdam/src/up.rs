@@ -148,7 +148,7 @@ impl Source for Running {
     }
 }
 
-/// Runs the command until a signal. Whether what was loaded first is in force.
+/// Runs the command until a signal. Whether what was loaded first is in force, or judged by if that was asked for.
 pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // Before any thread exists, so that all of them inherit it.
     let signals = block_signals()?;
@@ -161,7 +161,12 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     engine.watched_by(watch.method());
     let load = engine.load(source::read).clone();
     say.load(&load);
-    let in_force = matches!(load.outcome, Outcome::Applied | Outcome::AppliedWithClosedScopes);
+    let in_force = match load.outcome {
+        Outcome::Applied | Outcome::AppliedWithClosedScopes => true,
+        // As was asked for.
+        Outcome::JudgedOnly => true,
+        Outcome::KeptLastGood | Outcome::Refused => false,
+    };
     if args.once {
         return Ok(in_force);
     }
@@ -213,7 +218,7 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
         if matches!(signals.read_signal(), Ok(Some(_))) {
             return;
         }
-        if changed {
+        if changed || running.engine().wants_retry() {
             // First look where to watch, then read: a change in between is noticed again.
             watch.arm();
             let load = running.engine().load(source::read).clone();

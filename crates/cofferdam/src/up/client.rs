@@ -11,7 +11,10 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// Asks once, and gives the answers as they come.
-pub(crate) fn ask(socket: Option<&Path>, request: &Request) -> Result<impl Iterator<Item = Result<Answer>>> {
+pub(crate) fn ask(
+    socket: Option<&Path>,
+    request: &Request,
+) -> Result<impl Iterator<Item = Result<Answer>> + use<>> {
     let mut stream = connect(socket)?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');

@@ -104,6 +104,11 @@ impl Engine {
         self.running = Some(running);
     }
 
+    /// Whether the kernel refused the last load: it may be willing later.
+    pub(crate) fn wants_retry(&self) -> bool {
+        self.last.outcome == Outcome::Refused
+    }
+
     /// What is to be done now and then.
     pub(crate) fn tick(&mut self) {
         for enforcer in &mut self.enforcers {
@@ -129,7 +134,9 @@ impl Engine {
             Outcome::KeptLastGood
         } else {
             match self.enforce(loaded.set) {
-                Ok(()) if broken => Outcome::AppliedWithClosedScopes,
+                Ok(()) if self.mode == Mode::JudgeOnly => Outcome::JudgedOnly,
+                // The compiler closes what an error could have selected.
+                Ok(()) if errors > 0 => Outcome::AppliedWithClosedScopes,
                 Ok(()) => Outcome::Applied,
                 Err(error) => {
                     self.notes.push(format!("{error:#}"));
@@ -255,15 +262,15 @@ impl Engine {
         }
         let errors = self.last.errors;
         match self.last.outcome {
-            Outcome::Applied => {}
+            Outcome::Applied | Outcome::JudgedOnly => {}
             Outcome::AppliedWithClosedScopes => {
                 reasons
                     .push(format!("{errors} errors: what could not be read is closed, the rest is in force"));
             }
             Outcome::KeptLastGood => {
+                let generation = self.in_force.as_ref().map_or(Generation(0), |set| set.generation);
                 reasons.push(format!(
-                    "the last edit has {errors} errors: generation {} stays in force",
-                    self.generation
+                    "the last edit has {errors} errors: generation {generation} stays in force"
                 ));
             }
             Outcome::Refused => reasons.push("the last edit could not be put in force".to_owned()),

@@ -201,6 +201,8 @@ pub(crate) struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
+    /// It is what questions are answered by; nothing is enforced.
+    JudgedOnly,
     /// It is in force.
     Applied,
     /// It is in force, except for what could not be read: those scopes are closed.

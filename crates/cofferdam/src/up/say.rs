@@ -50,6 +50,7 @@ impl Say {
             text.push('\n');
         }
         let outcome = match load.outcome {
+            Outcome::JudgedOnly => "loaded, NOTHING IS ENFORCED",
             Outcome::Applied => "in force",
             Outcome::AppliedWithClosedScopes => "in force; what could not be read is closed until it can",
             Outcome::KeptLastGood => "NOT in force: the last good policy stays",

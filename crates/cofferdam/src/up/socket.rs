@@ -249,3 +249,123 @@ fn is_gone(stream: &UnixStream) -> bool {
         Err(_) => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::ask;
+    use super::*;
+    use crate::up::engine::Engine;
+    use crate::up::ground::Ground;
+    use crate::up::protocol::Mode as UpMode;
+    use observe::{Event, Limits, Observation, Time};
+    use policy::{Generation, PolicySet, Protocol, RuleId, World};
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Mutex;
+
+    struct Stub {
+        engine: Mutex<Engine>,
+        journal: Arc<Journal>,
+    }
+
+    impl Source for Stub {
+        fn status(&self) -> Status {
+            self.engine.lock().unwrap().status()
+        }
+
+        fn journal(&self) -> &Journal {
+            &self.journal
+        }
+
+        fn lab(&self) -> Option<&Hosted> {
+            None
+        }
+    }
+
+    fn serve(path: &Path) -> (Socket, Arc<Journal>) {
+        let journal = Arc::new(Journal::new(Limits::default()));
+        let set = PolicySet::empty(Generation(1), World::default());
+        journal.add_book(observe::Book::new(Generation(1), set.rules, &set.world, []));
+        let ground = Ground { mode: UpMode::JudgeOnly, enforcers: Vec::new() };
+        let engine = Mutex::new(Engine::new(ground, Vec::new(), Arc::clone(&journal), None));
+        let socket = Socket::bind(Some(path)).unwrap();
+        socket.serve(&Arc::new(Stub { engine, journal: Arc::clone(&journal) })).unwrap();
+        (socket, journal)
+    }
+
+    fn deny(journal: &Journal, port: u16) {
+        journal.observe(&Observation {
+            time: Time(u64::from(port)),
+            node: "n".into(),
+            from: ([10, 0, 0, 1], 40000).into(),
+            to: ([10, 0, 0, 2], port).into(),
+            protocol: Protocol::TCP,
+            generation: None,
+            rule: Some(RuleId::UNMANAGED),
+            direction: None,
+            event: Event::Denied { suppressed: 0 },
+        });
+    }
+
+    fn port(answer: Result<Answer>) -> u16 {
+        let Answer::Record(record) = answer.unwrap() else { panic!("not a record") };
+        record.port
+    }
+
+    #[test]
+    fn records_are_answered_paged_and_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/socket");
+        let (_socket, journal) = serve(&path);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        deny(&journal, 1);
+        deny(&journal, 2);
+        let flows = |after, follow, limit| {
+            let query = Query { limit, ..Query::default() };
+            ask(Some(&path), &Request::Flows { query, after, follow }).unwrap()
+        };
+        let mut all = flows(None, false, None);
+        assert_eq!((port(all.next().unwrap()), port(all.next().unwrap())), (1, 2));
+        assert!(matches!(all.next(), Some(Ok(Answer::End { cursor: 2 }))));
+        let mut page = flows(Some(0), false, Some(1));
+        assert_eq!(port(page.next().unwrap()), 1);
+        assert!(matches!(page.next(), Some(Ok(Answer::End { cursor: 1 }))));
+        let mut followed = flows(None, true, Some(1));
+        assert_eq!(port(followed.next().unwrap()), 2);
+        deny(&journal, 3);
+        assert_eq!(port(followed.next().unwrap()), 3);
+    }
+
+    #[test]
+    fn what_is_no_request_is_answered_with_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (_socket, _journal) = serve(&path);
+        for text in
+            ["hello\n".to_owned(), "{\"flows\":{\"query\":{\"colour\":1}}}\n".to_owned(), "x".repeat(100_000)]
+        {
+            let mut stream = UnixStream::connect(&path).unwrap();
+            // The server may have heard enough before everything is said.
+            let _ = stream.write_all(text.as_bytes());
+            let mut answer = String::new();
+            BufReader::new(stream).read_line(&mut answer).unwrap_or_default();
+            assert!(answer.is_empty() || answer.starts_with("{\"error\":\"not a request"), "{answer}");
+        }
+        assert!(ask(Some(&path), &Request::Lab {}).unwrap().next().unwrap().is_err());
+        let status = ask(Some(&path), &Request::Status {}).unwrap().next().unwrap().unwrap();
+        let Answer::Status(status) = status else { panic!("not a status") };
+        assert_eq!(status.degraded, ["nothing is enforced: judging only"]);
+    }
+
+    #[test]
+    fn a_second_process_is_refused_and_a_stale_file_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let (socket, _journal) = serve(&path);
+        assert!(Socket::bind(Some(&path)).unwrap_err().to_string().contains("another cofferdam"));
+        drop(socket);
+        assert!(!path.exists());
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        Socket::bind(Some(&path)).unwrap();
+    }
+}
