@@ -9,7 +9,7 @@ use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Result, bail};
 use clap::Args;
-use observe::{Kind, Pattern, Query, Record, Time, Traffic, parse_duration};
+use observe::{Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
 use policy::{Protocol, Verdict};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -184,14 +184,28 @@ fn cells(record: &Record) -> [String; 6] {
 }
 
 fn because(record: &Record) -> String {
-    let mut text = match record.rule() {
-        Some(rule) if rule.object.is_some() => format!("{rule}: {}", record.reason),
-        Some(_) | None => record.reason.describe().to_owned(),
+    let mut text = match telling(record) {
+        Some(rule) => format!("{rule}: {}", rule.reason),
+        None => record.reason.describe().to_owned(),
     };
     if record.suppressed > 0 {
         let _ = write!(text, ", and {} equal before", record.suppressed);
     }
     text
+}
+
+/// The rule worth showing: the deciding one, or that of the other direction where only that one was written.
+fn telling(record: &Record) -> Option<&RuleVerdict> {
+    let written = |rule: &&RuleVerdict| rule.object.is_some();
+    let deciding = record.rule().filter(written);
+    match record.verdict {
+        Verdict::Deny => deciding,
+        Verdict::Allow => {
+            let either =
+                || record.ingress.as_ref().filter(written).or(record.egress.as_ref().filter(written));
+            deciding.or_else(either)
+        }
+    }
 }
 
 fn passed(traffic: &Traffic) -> String {
@@ -203,7 +217,11 @@ fn passed(traffic: &Traffic) -> String {
         packets(traffic.packets_received)
     );
     if let Some(micros) = traffic.duration_micros {
-        let _ = write!(text, ", {:.1?}", Duration::from_micros(micros));
+        let _ = match Duration::from_micros(micros) {
+            // Events are dated when they are read, so less than that says nothing.
+            short if short < Duration::from_millis(1) => write!(text, ", under 1 ms"),
+            lasted => write!(text, ", {lasted:.1?}"),
+        };
     }
     text
 }

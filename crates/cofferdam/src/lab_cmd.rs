@@ -31,7 +31,8 @@ use std::time::{Duration, Instant};
   cofferdam lab down
 
 A pod runs the command of its annotation cofferdam.dev/lab-command, else an echo server on its declared ports.
-Pods without a node or an address get them, as in a cluster. Works without root where user namespaces are allowed.")]
+A node or namespace may list addresses outside the
+cluster in cofferdam.dev/lab-outside. Pods without a node or an address get them, as in a cluster. Works without root where user namespaces are allowed.")]
 pub(crate) struct LabArgs {
     #[command(subcommand)]
     verb: Verb,

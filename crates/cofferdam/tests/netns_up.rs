@@ -39,6 +39,12 @@ fn netns_records_name_the_object_file_and_line_of_allowed_and_denied_access() {
     assert_eq!(allowed["ingress"]["object"]["name"], "db");
     assert_eq!(allowed["ingress"]["source"]["line"], 8);
 
+    machine.forget_connections();
+    let closed = eventually("a close record", || up.flow(&["--kind", "close", "--to", "prod/db"]));
+    assert_eq!((&closed["connection"], &closed["ingress"]), (&allowed["connection"], &allowed["ingress"]));
+    assert!(closed["traffic"]["bytes_sent"].as_u64() > Some(0), "{closed:#}");
+    assert!(closed["traffic"]["packets_received"].as_u64() > Some(0), "{closed:#}");
+
     let denied = eventually("a deny record", || up.flow(&["--verdict", "deny", "--port", "9090"]));
     assert_eq!(denied["reason"], "isolated");
     assert_eq!(denied["ingress"]["object"]["kind"], "NetworkPolicy");

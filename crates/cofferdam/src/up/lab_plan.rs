@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// Annotation of a pod or pod template: a command for `sh -c` that the lab runs as the pod.
 pub(crate) const COMMAND: &str = "cofferdam.dev/lab-command";
 
+/// Annotation of a node or namespace: addresses, separated by commas, that the lab has outside.
+pub(crate) const OUTSIDE: &str = "cofferdam.dev/lab-outside";
+
 type Texts = BTreeMap<Arc<str>, Arc<str>>;
 
 /// Kind, namespace and name of a pod or of what makes pods.
@@ -36,6 +39,7 @@ struct Run {
 pub(crate) struct Runs {
     by_owner: BTreeMap<Owner, Vec<Run>>,
     services: Vec<Service>,
+    outside: Vec<IpAddr>,
 }
 
 impl Runs {
@@ -62,11 +66,14 @@ impl Runs {
                     runs.services.push(service.clone());
                     continue;
                 }
-                Object::Namespace(_)
-                | Object::Node(_)
-                | Object::Ingress(_)
-                | Object::NetworkPolicy(_)
-                | Object::ClusterPolicy(_) => continue,
+                Object::Namespace(_) | Object::Node(_) => {
+                    let listed = object.meta().annotations.get(OUTSIDE).map_or("", |text| text);
+                    // What is no address cannot be anywhere.
+                    runs.outside
+                        .extend(listed.split(',').filter_map(|text| text.trim().parse::<IpAddr>().ok()));
+                    continue;
+                }
+                Object::Ingress(_) | Object::NetworkPolicy(_) | Object::ClusterPolicy(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);
         }
@@ -105,7 +112,7 @@ impl Runs {
                 directory: Some(directory.to_path_buf()),
             })
         });
-        Plan { nodes: nodes.collect(), pods: pods.collect(), outside: outside(set) }
+        Plan { nodes: nodes.collect(), pods: pods.collect(), outside: outside(set, &self.outside) }
     }
 
     /// Lines of a hosts file: pods as `name.namespace.pod`, services as clusters name them, every pod behind one.
@@ -175,8 +182,8 @@ fn one_per_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
     [first(true), first(false)].into_iter().flatten().collect()
 }
 
-/// Blocks of a single address are the hosts outside that policy speaks of.
-fn outside(set: &PolicySet) -> Vec<IpAddr> {
+/// Those listed, and blocks of a single address: the hosts outside that policy speaks of.
+fn outside(set: &PolicySet, listed: &[IpAddr]) -> Vec<IpAddr> {
     let world = &set.world;
     let pods = world.pods.iter().flat_map(|pod| &pod.addresses);
     let known: BTreeSet<&IpAddr> =
@@ -196,5 +203,5 @@ fn outside(set: &PolicySet) -> Vec<IpAddr> {
             && !address.is_multicast()
             && !known.contains(address)
     };
-    single.filter(usable).collect::<BTreeSet<_>>().into_iter().collect()
+    single.chain(listed.iter().copied()).filter(usable).collect::<BTreeSet<_>>().into_iter().collect()
 }

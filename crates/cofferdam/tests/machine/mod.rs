@@ -126,6 +126,13 @@ impl Machine {
         Datagrams::start(sender, receiver, address(to, port))
     }
 
+    /// Ends every connection as if its time had run out.
+    pub(crate) fn forget_connections(&self) {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace("n"), "conntrack", "-F"]);
+        assert!(command.output().unwrap().status.success());
+    }
+
     /// Removes the rules.
     pub(crate) fn uninstall(&self) {
         assert!(self.program(&["uninstall"]).status().unwrap().success());
