@@ -2,6 +2,7 @@
 
 use crate::flows::FlowsArgs;
 use crate::lab_cmd::LabArgs;
+use crate::policy::PolicyCommand;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use anyhow::Result;
@@ -18,6 +19,9 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Check, explain and verify policies without enforcing them
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     Up(UpArgs),
     Flows(FlowsArgs),
     Status(StatusArgs),
@@ -29,6 +33,7 @@ enum Command {
 /// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
 pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
     match Cli::parse().command {
+        Command::Policy(command) => crate::policy::run(&command, out),
         Command::Up(args) => crate::up::run(&args),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),

@@ -9,8 +9,10 @@ use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Result, bail};
 use clap::Args;
-use observe::{Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
+use observe::{End, Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
 use policy::{Protocol, Verdict};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use std::time::{Duration, SystemTime};
 #[command(after_help = "Examples:
   cofferdam flows --follow
   cofferdam flows --verdict deny --since 5m
+  cofferdam flows --summary --since 1h
   cofferdam flows --from 'tenant-a/*' --to vector-db --port 6333
   cofferdam flows --json | jq -r 'select(.kind == \"deny\") | .ingress.source.file'
 
@@ -56,6 +59,9 @@ pub(crate) struct FlowsArgs {
     /// At most so many, the newest ones
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
+    /// Count by workloads, port and rule instead of listing; denials first
+    #[arg(long, conflicts_with_all = ["follow", "json"])]
+    summary: bool,
     /// One JSON object per line
     #[arg(long)]
     json: bool,
@@ -107,8 +113,10 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
     let request = Request::Flows { query, after: None, follow: args.follow };
     let answers = ask(args.socket.as_deref(), &request)?;
     let mut table = FlowTable::default();
+    let mut summary = Summary::default();
     for answer in answers {
         match answer? {
+            Answer::Record(record) if args.summary => summary.add(&record),
             Answer::Record(record) if args.json => writeln!(out, "{}", serde_json::to_string(&*record)?)?,
             Answer::Record(record) => write!(out, "{}", table.line(&record))?,
             Answer::Missed(count) if args.json => writeln!(out, "{{\"missed\":{count}}}")?,
@@ -124,13 +132,91 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
             out.flush()?;
         }
     }
+    if args.summary {
+        write!(out, "{}", summary.text())?;
+    }
     Ok(())
 }
 
-/// A table that is printed as it grows: columns widen when they must, and never shrink.
+/// Accesses by who, to whom, where and why: (denials before allows, from, to, port, rule) to how many.
+#[derive(Debug, Default)]
+struct Summary(BTreeMap<(Reverse<Verdict>, [String; 4]), u64>);
+
+impl Summary {
+    /// Ends of connections are no accesses of their own.
+    fn add(&mut self, record: &Record) {
+        if record.kind == Kind::Close {
+            return;
+        }
+        let key = [workload(&record.from), workload(&record.to), port(record), why(record)];
+        *self.0.entry((Reverse(record.verdict), key)).or_default() += 1 + record.suppressed;
+    }
+
+    fn text(&self) -> String {
+        let mut table = Table::<6>::new([7, 7, 24, 24, 9]);
+        let mut text = table.row(["VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"].map(str::to_owned));
+        let mut totals = [0, 0];
+        for ((Reverse(verdict), [from, to, port, why]), count) in &self.0 {
+            let [allowed, denied] = &mut totals;
+            let (word, total) = match verdict {
+                Verdict::Allow => ("allow", allowed),
+                Verdict::Deny => ("DENY", denied),
+            };
+            *total += count;
+            let cells = [word, &count.to_string(), from, to, port, why].map(printable);
+            text.push_str(&table.row(cells));
+        }
+        let [allowed, denied] = totals;
+        let _ = writeln!(text, "{allowed} allowed, {denied} denied");
+        text
+    }
+}
+
+/// `namespace/Kind/name` of the workload, or what the end is.
+fn workload(end: &End) -> String {
+    match (&end.namespace, &end.workload) {
+        (Some(namespace), Some(workload)) if &*workload.kind != "Pod" => {
+            format!("{namespace}/{}/{}", workload.kind, workload.name)
+        }
+        (_, _) => end.to_string(),
+    }
+}
+
+/// A table that is printed as it grows: columns widen when they must, and never shrink. The last is never padded.
+#[derive(Debug)]
+struct Table<const COLUMNS: usize> {
+    widths: [usize; COLUMNS],
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    fn new<const PADDED: usize>(least: [usize; PADDED]) -> Self {
+        let mut widths = [0; COLUMNS];
+        for (width, least) in widths.iter_mut().zip(least) {
+            *width = least;
+        }
+        Self { widths }
+    }
+
+    /// A line with its end.
+    fn row(&mut self, cells: [String; COLUMNS]) -> String {
+        let mut text = String::new();
+        for (column, (cell, width)) in cells.iter().zip(&mut self.widths).enumerate() {
+            if column + 1 == COLUMNS {
+                text.push_str(cell);
+                break;
+            }
+            *width = (*width).max(cell.chars().count());
+            let _ = write!(text, "{cell:<w$}  ", w = *width);
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// Records as lines under headers.
 #[derive(Debug)]
 pub(crate) struct FlowTable {
-    widths: [usize; 5],
+    table: Table<6>,
     headed: bool,
 }
 
@@ -138,7 +224,7 @@ const HEADERS: [&str; 6] = ["TIME", "VERDICT", "FROM", "TO", "PORT", "DECIDED BY
 
 impl Default for FlowTable {
     fn default() -> Self {
-        Self { widths: [12, 7, 24, 24, 9], headed: false }
+        Self { table: Table::new([12, 7, 24, 24, 9]), headed: false }
     }
 }
 
@@ -148,20 +234,10 @@ impl FlowTable {
         let mut text = String::new();
         if !self.headed {
             self.headed = true;
-            self.row(&mut text, HEADERS.map(str::to_owned));
+            text = self.table.row(HEADERS.map(str::to_owned));
         }
-        self.row(&mut text, cells(record).map(|cell| printable(&cell)));
+        text.push_str(&self.table.row(cells(record).map(|cell| printable(&cell))));
         text
-    }
-
-    fn row(&mut self, text: &mut String, cells: [String; 6]) {
-        let [first @ .., last] = cells;
-        for (cell, width) in first.iter().zip(&mut self.widths) {
-            *width = (*width).max(cell.chars().count());
-            let _ = write!(text, "{cell:<w$}  ", w = *width);
-        }
-        text.push_str(&last);
-        text.push('\n');
     }
 }
 
@@ -171,23 +247,30 @@ fn cells(record: &Record) -> [String; 6] {
         Kind::Close => "closed",
         Kind::Deny => "DENY",
     };
-    let port = if record.protocol.has_ports() {
-        format!("{}/{}", record.port, record.protocol)
-    } else {
-        record.protocol.to_string()
-    };
     let why = match &record.traffic {
         Some(traffic) => passed(traffic),
         None => because(record),
     };
-    [record.time.clock(), verdict.into(), record.from.to_string(), record.to.to_string(), port, why]
+    [record.time.clock(), verdict.into(), record.from.to_string(), record.to.to_string(), port(record), why]
+}
+
+fn port(record: &Record) -> String {
+    if record.protocol.has_ports() {
+        format!("{}/{}", record.port, record.protocol)
+    } else {
+        record.protocol.to_string()
+    }
+}
+
+fn why(record: &Record) -> String {
+    match telling(record) {
+        Some(rule) => format!("{rule}: {}", rule.reason),
+        None => record.reason.describe().to_owned(),
+    }
 }
 
 fn because(record: &Record) -> String {
-    let mut text = match telling(record) {
-        Some(rule) => format!("{rule}: {}", rule.reason),
-        None => record.reason.describe().to_owned(),
-    };
+    let mut text = why(record);
     if record.suppressed > 0 {
         let _ = write!(text, ", and {} equal before", record.suppressed);
     }
@@ -286,14 +369,11 @@ mod tests {
 
     #[test]
     fn columns_stay_aligned_while_the_table_grows() {
-        let mut table = FlowTable::default();
-        let mut text = String::new();
-        table.row(&mut text, HEADERS.map(str::to_owned));
-        let long = "a-namespace/with-a-pod-of-a-long-name".to_owned();
+        let mut table = FlowTable::default().table;
         let row = |from: &str| ["t", "DENY", from, "b", "1/TCP", "why"].map(str::to_owned);
-        table.row(&mut text, row(&long));
-        table.row(&mut text, row("short"));
-        let columns: Vec<_> = text.lines().skip(1).map(|line| line.find(" b ").unwrap()).collect();
+        let long = table.row(row("a-namespace/with-a-pod-of-a-long-name"));
+        let text = long + &table.row(row("short"));
+        let columns: Vec<_> = text.lines().map(|line| line.find(" b ").unwrap()).collect();
         assert_eq!(columns[0], columns[1]);
     }
 }

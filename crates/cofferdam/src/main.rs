@@ -5,6 +5,7 @@
 mod cli;
 mod flows;
 mod lab_cmd;
+mod policy;
 mod status;
 mod translate;
 mod up;

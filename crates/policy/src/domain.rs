@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -98,6 +99,35 @@ impl fmt::Display for DomainPattern {
     }
 }
 
+/// What one record of a DNS response gives for its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// CNAME.
+    Alias(DnsName),
+    /// A or AAAA.
+    Address(IpAddr),
+}
+
+/// Whether one response makes `address` reachable through `pattern`: a matching name leads to it, directly or over a
+/// chain of aliases that is complete within this response (NPEP-133).
+pub fn response_allows(pattern: &DomainPattern, response: &[(DnsName, Answer)], address: IpAddr) -> bool {
+    let mut names: Vec<&DnsName> =
+        response.iter().map(|(name, _)| name).filter(|n| pattern.matches(n)).collect();
+    let mut next = 0;
+    // Each name is followed once, so a loop of aliases ends.
+    while let Some(name) = names.get(next).copied() {
+        next += 1;
+        for (_, answer) in response.iter().filter(|(owner, _)| owner == name) {
+            match answer {
+                Answer::Address(found) if *found == address => return true,
+                Answer::Alias(target) if !names.contains(&target) => names.push(target),
+                Answer::Address(_) | Answer::Alias(_) => {}
+            }
+        }
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +144,21 @@ mod tests {
         check("*.kubernetes.io", "a.b.kubernetes.io", true);
         check("*.kubernetes.io", "my-kubernetes.io", false);
         check("kubernetes.io", "www.kubernetes.io", false);
+    }
+
+    #[test]
+    fn aliases_count_only_when_the_response_completes_them() {
+        let name = |text| DnsName::parse(text).unwrap();
+        let address = |text: &str| Answer::Address(text.parse().unwrap());
+        let pattern = DomainPattern::parse("www.a.io").unwrap();
+        let alias = (name("www.a.io"), Answer::Alias(name("cdn.io")));
+        let looped = (name("cdn.io"), Answer::Alias(name("www.a.io")));
+        let target = (name("cdn.io"), address("192.0.2.1"));
+        let allows = |response: &[_]| response_allows(&pattern, response, "192.0.2.1".parse().unwrap());
+        assert!(allows(&[alias.clone(), target.clone()]));
+        assert!(!allows(std::slice::from_ref(&alias)));
+        assert!(!allows(&[target]));
+        assert!(!allows(&[alias, looped]));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crds::Severity;
 use policy::domain::{self, Answer};
 use policy::{DnsName, DomainPattern, Generation, Labels, Pod, PolicySet, Protocol, Verdict, WorkloadRef};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -102,14 +103,15 @@ pub(super) struct Ports {
 }
 
 impl Entry {
-    pub fn ports(&self) -> Result<Ports> {
+    pub(super) fn ports(&self) -> Result<Ports> {
         let protocols = match self.protocol.as_str() {
             "*" => Protocol::WITH_PORTS.to_vec(),
             name => vec![name.parse()?],
         };
         let (first, last) = match &self.port {
             serde_json::Value::Number(number) => {
-                let port = number.as_u64().and_then(|n| u16::try_from(n).ok()).context("port out of range")?;
+                let port =
+                    number.as_u64().and_then(|n| u16::try_from(n).ok()).context("port out of range")?;
                 (port, port)
             }
             serde_json::Value::String(text) if text == "*" => (1, u16::MAX),
@@ -122,7 +124,7 @@ impl Entry {
         Ok(Ports { protocols, first, last })
     }
 
-    pub fn verdict(&self) -> Result<Verdict> {
+    pub(super) fn verdict(&self) -> Result<Verdict> {
         match self.verdict.as_str() {
             "allow" => Ok(Verdict::Allow),
             "deny" => Ok(Verdict::Deny),
@@ -138,15 +140,18 @@ pub(super) fn read(folder: &Path) -> Result<Case> {
 
 fn read_inner(folder: &Path) -> Result<Case> {
     let expected: Expected = serde_json::from_slice(&std::fs::read(folder.join("expected.json"))?)?;
-    let file = folder.join("manifests.yaml");
-    let read = crds::read_objects(&file.to_string_lossy(), &std::fs::read(&file)?);
+    let read = manifests(folder)?;
     let mut case = Case { id: expected.id, family: expected.family, rounds: Vec::new(), facts: Vec::new() };
     if expected.mode == "validate" {
         let error = read.diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
         case.facts = expected.expect.iter().map(|entry| validated(entry, error)).collect::<Result<_>>()?;
         return Ok(case);
     }
-    let compiled = compile_unlinted(read.objects, Generation(1));
+    let mut objects = read.objects;
+    if expected.mode == "connlist" {
+        objects.iter_mut().for_each(running);
+    }
+    let compiled = compile_unlinted(objects, Generation(1));
     let errors = read.diagnostics.iter().chain(&compiled.diagnostics).find(|d| d.severity == Severity::Error);
     if let Some(error) = errors.filter(|_| case.family != "cof") {
         bail!("the manifests of a public case must be valid: {error}");
@@ -156,14 +161,58 @@ fn read_inner(folder: &Path) -> Result<Case> {
         "pairs" | "pairs-dns" => case.rounds = pairs(set, &expected.expect)?,
         "connlist" => {
             let entries: Vec<Entry> = entries(&expected.expect)?;
-            case.rounds = vec![connlist::round(with_ingress_controller(set), &entries)?];
+            case.rounds = vec![connlist::round(as_ordinary_pods(with_ingress_controller(set)), &entries)?];
         }
         "domain-pattern" | "domain-lookup" | "domain-cname" => {
-            case.facts = expected.expect.iter().map(|entry| domain_fact(entry)).collect::<Result<_>>()?;
+            case.facts = expected.expect.iter().map(domain_fact).collect::<Result<_>>()?;
         }
         other => bail!("mode {other:?} is unknown"),
     }
     Ok(case)
+}
+
+/// `manifests.yaml`, or in a folder that is an example as well as a case, every YAML file.
+fn manifests(folder: &Path) -> Result<crds::Read> {
+    let single = folder.join("manifests.yaml");
+    let mut files = vec![single.clone()];
+    if !single.is_file() {
+        files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+        files.sort();
+    }
+    let mut all = crds::Read { objects: Vec::new(), diagnostics: Vec::new() };
+    for file in files {
+        let read = crds::read_objects(&file.to_string_lossy(), &std::fs::read(&file)?);
+        all.objects.extend(read.objects);
+        all.diagnostics.extend(read.diagnostics);
+    }
+    Ok(all)
+}
+
+/// The tool behind the connection lists takes completed pods for running ones.
+fn running(object: &mut crds::Object) {
+    if let crds::Object::Pod(pod) = object
+        && pod.phase.is_completed()
+    {
+        pod.phase = crds::Phase::Running;
+    }
+}
+
+/// It also takes host-network pods for ordinary ones. Those share their node's address, and packets tell pods apart by
+/// address alone, so an address of several is taken away from all of them.
+fn as_ordinary_pods(mut set: PolicySet) -> PolicySet {
+    let mut owners: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    for address in set.world.pods.iter().flat_map(|pod| &pod.addresses) {
+        *owners.entry(*address).or_default() += 1;
+    }
+    for address in set.world.nodes.values().flat_map(|node| &node.addresses) {
+        *owners.entry(*address).or_default() += 1;
+    }
+    for pod in &mut set.world.pods {
+        pod.host_network = false;
+        pod.addresses.retain(|address| owners.get(address) == Some(&1));
+    }
+    set
 }
 
 fn entries<T: for<'de> Deserialize<'de>>(values: &[serde_json::Value]) -> Result<Vec<T>> {

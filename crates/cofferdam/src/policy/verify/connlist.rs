@@ -15,6 +15,10 @@ const MOST_PORTS: usize = 40;
 /// Most outside addresses that stand for a case.
 const MOST_ADDRESSES: usize = 60;
 
+/// Addresses that hosts can have; the ends of wide ranges are often some that none can.
+const ORDINARY: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(8, 8, 4, 4), Ipv4Addr::new(172, 31, 7, 7), Ipv4Addr::new(203, 0, 113, 77)];
+
 /// An end of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
@@ -67,8 +71,12 @@ pub(super) fn round(set: PolicySet, entries: &[Entry]) -> Result<Round> {
     let controller = End::Pod(INGRESS_CONTROLLER.0.to_owned(), INGRESS_CONTROLLER.1.to_owned());
     for entry in allowed.iter().filter(|entry| entry.from == Side::IngressController) {
         let Side::Workload(to) = &entry.to else { bail!("an ingress controller leads to workloads only") };
-        let ends: BTreeSet<(Protocol, u16)> =
-            entry.ports.protocols.iter().flat_map(|p| [(*p, entry.ports.first), (*p, entry.ports.last)]).collect();
+        let ends: BTreeSet<(Protocol, u16)> = entry
+            .ports
+            .protocols
+            .iter()
+            .flat_map(|p| [(*p, entry.ports.first), (*p, entry.ports.last)])
+            .collect();
         let targets = members.get(to).context("checked above")?;
         for (protocol, port) in ends {
             for target in targets {
@@ -118,8 +126,14 @@ fn expand(checks: &mut Vec<Check>, from: &[End], to: &[End], ports: &[u16], allo
                 let holds = |entry: &&Ports| {
                     entry.protocols.contains(&protocol) && (entry.first..=entry.last).contains(port)
                 };
-                let expected = if allowed.iter().any(|entry| holds(entry)) { Verdict::Allow } else { Verdict::Deny };
-                checks.push(Check { from: source.clone(), to: target.clone(), protocol, port: *port, expected });
+                let expected = if allowed.iter().any(holds) { Verdict::Allow } else { Verdict::Deny };
+                checks.push(Check {
+                    from: source.clone(),
+                    to: target.clone(),
+                    protocol,
+                    port: *port,
+                    expected,
+                });
             }
         }
     }
@@ -152,7 +166,9 @@ fn outside_addresses(set: &PolicySet, allowed: &[Allowed]) -> Vec<Ipv4Addr> {
     let mut found = BTreeSet::new();
     for side in allowed.iter().flat_map(|entry| [&entry.from, &entry.to]) {
         if let Side::Range(first, last) = side {
-            found.extend([*first, first + (last - first) / 2, *last]);
+            let ordinary = ORDINARY.map(Ipv4Addr::to_bits);
+            found.extend(ordinary.iter().filter(|address| (*first..=*last).contains(*address)));
+            found.extend([*first, first.saturating_add(1).min(*last), first + (last - first) / 2, *last]);
         }
     }
     let blocks = rules(set).filter_map(|rule| match &rule.peers {
@@ -176,7 +192,8 @@ fn outside_addresses(set: &PolicySet, allowed: &[Allowed]) -> Vec<Ipv4Addr> {
         .chain(set.world.nodes.values().flat_map(|node| &node.addresses))
         .copied()
         .collect();
-    let free = found.into_iter().map(Ipv4Addr::from_bits).filter(|address| !taken.contains(&IpAddr::V4(*address)));
+    let free =
+        found.into_iter().map(Ipv4Addr::from_bits).filter(|address| !taken.contains(&IpAddr::V4(*address)));
     let all: Vec<Ipv4Addr> = free.collect();
     let step = all.len().div_ceil(MOST_ADDRESSES).max(1);
     all.into_iter().step_by(step).collect()

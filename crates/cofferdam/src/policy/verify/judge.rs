@@ -80,7 +80,8 @@ impl Addresses {
     fn next(&mut self) -> [IpAddr; 2] {
         self.next += 1;
         let v4 = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + self.next);
-        let v6 = Ipv6Addr::from_bits(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0).to_bits() + u128::from(self.next));
+        let v6 =
+            Ipv6Addr::from_bits(Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0).to_bits() + u128::from(self.next));
         [v4.into(), v6.into()]
     }
 }
@@ -117,22 +118,24 @@ pub(super) struct Compiled {
 }
 
 impl Compiled {
-    pub fn load(round: &Round) -> Result<Self> {
+    pub(super) fn load(round: &Round) -> Result<Self> {
         let mut set = round.set.clone();
         let placement = place(&mut set.world).placement;
         let table = Cluster::load(&set).lower(Scope::Everything, &placement)?;
         Ok(Self { set, placement, table })
     }
 
-    pub fn judge(&self, check: &Check) -> Result<Given> {
+    pub(super) fn judge(&self, check: &Check) -> Result<Given> {
         let ends = |end| addresses_of(&self.set.world, &self.placement, end);
         let (froms, tos) = (ends(&check.from)?, ends(&check.to)?);
         let mut given: Option<Given> = None;
         for (from, to) in pairs(&froms, &tos, |address| Some(*address)) {
             let found = self.table.judge(*from, *to, check.protocol, check.port);
-            let denied = [found.egress, found.ingress].into_iter().flatten().find(|r| r.verdict == Verdict::Deny);
+            let denied =
+                [found.egress, found.ingress].into_iter().flatten().find(|r| r.verdict == Verdict::Deny);
             let deciding = denied.or(found.ingress).or(found.egress);
-            let because = deciding.map_or_else(|| "neither end is a pod".to_owned(), |r| explain(&self.set, r.rule));
+            let because =
+                deciding.map_or_else(|| "neither end is a pod".to_owned(), |r| explain(&self.set, r.rule));
             if given.as_ref().is_some_and(|before| before.verdict != found.verdict()) {
                 bail!("the address families disagree");
             }

@@ -63,7 +63,7 @@ struct Dropped {
 
 impl Kernel {
     /// Judges the checks of a round, in order.
-    pub fn judge(&mut self, round: &Round, checks: &[Check]) -> Result<Vec<Given>> {
+    pub(super) fn judge(&mut self, round: &Round, checks: &[Check]) -> Result<Vec<Given>> {
         let mut set = round.set.clone();
         schedule(&mut set);
         let placement = place(&mut set.world).placement;
@@ -89,7 +89,12 @@ impl Kernel {
         Ok(given)
     }
 
-    fn judge_batch(&mut self, set: &PolicySet, placement: &Placement, checks: &[Check]) -> Result<Vec<Given>> {
+    fn judge_batch(
+        &mut self,
+        set: &PolicySet,
+        placement: &Placement,
+        checks: &[Check],
+    ) -> Result<Vec<Given>> {
         let ground = self.ground.as_ref().context("a lab")?;
         let mut probes = Vec::new();
         let mut owners = Vec::new();
@@ -100,9 +105,12 @@ impl Kernel {
             }
         }
         self.packets += probes.len();
+        // Source ports come round again: what was dropped before is no evidence now.
+        ground.dropped.tuples.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let dropped = ground.dropped.clone();
-        let evidence: Evidence =
-            Arc::new(move |tuple| dropped.tuples.lock().unwrap_or_else(PoisonError::into_inner).contains(tuple));
+        let evidence: Evidence = Arc::new(move |tuple| {
+            dropped.tuples.lock().unwrap_or_else(PoisonError::into_inner).contains(tuple)
+        });
         let outcomes = probe_all(&ground.lab, &probes, DEADLINE, &evidence)?;
         let mut given: Vec<Given> = checks.iter().map(|_| Given::NotSendable).collect();
         for ((owner, outcome), probe) in owners.into_iter().zip(outcomes).zip(&probes) {
@@ -110,14 +118,18 @@ impl Kernel {
                 Outcome::Answered => Given::Verdict(Verdict::Allow),
                 Outcome::Denied => Given::Verdict(Verdict::Deny),
                 Outcome::Silent => Given::Failed(format!("no answer and no report of a drop ({probe:?})")),
-                Outcome::Contradiction => Given::Failed(format!("answered and reported as dropped ({probe:?})")),
+                Outcome::Contradiction => {
+                    Given::Failed(format!("answered and reported as dropped ({probe:?})"))
+                }
                 Outcome::Failed(why) => Given::Failed(format!("{why} ({probe:?})")),
             };
             let slot = given.get_mut(owner).context("an owner is a check")?;
             *slot = match (std::mem::replace(slot, Given::NotSendable), found) {
                 (Given::NotSendable, found) => found,
                 (Given::Verdict(a), Given::Verdict(b)) if a == b => Given::Verdict(a),
-                (Given::Verdict(_), Given::Verdict(_)) => Given::Failed("the address families disagree".into()),
+                (Given::Verdict(_), Given::Verdict(_)) => {
+                    Given::Failed("the address families disagree".into())
+                }
                 (Given::Failed(why), _) | (_, Given::Failed(why)) => Given::Failed(why),
                 (before, Given::NotSendable) => before,
             };
@@ -126,7 +138,7 @@ impl Kernel {
     }
 
     /// Reports of drops that the kernel could not deliver.
-    pub fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         self.ground.as_ref().map_or(0, |ground| ground.dropped.lost.load(Ordering::Relaxed))
     }
 }
@@ -147,7 +159,10 @@ impl Ground {
         for node in &ground.plan.nodes {
             let (config, place) = (config.clone(), Place::Node(node.name.clone()));
             let opened = ground.lab.run(&place, move || {
-                Ok::<_, datapath::ApplyError>((EventSource::open(config.log_group)?, NftDatapath::open(config)?))
+                Ok::<_, datapath::ApplyError>((
+                    EventSource::open(config.log_group)?,
+                    NftDatapath::open(config)?,
+                ))
             })?;
             let (events, datapath) = opened.with_context(|| format!("node {}", node.name))?;
             let (dropped, stop) = (ground.dropped.clone(), ground.stop.clone());
@@ -244,6 +259,14 @@ fn plan(set: &PolicySet, placement: &Placement, checks: &[Check]) -> Result<Plan
     Ok(plan)
 }
 
+/// Whether packets can be sent between the ends, as far as the case writes their addresses.
+pub(super) fn is_sendable(check: &Check) -> bool {
+    [&check.from, &check.to].into_iter().all(|end| match end {
+        End::Address(address) => is_usable(*address),
+        End::Pod(..) => true,
+    })
+}
+
 /// Whether a host can have the address: the kernel refuses to send to or from the others.
 fn is_usable(address: IpAddr) -> bool {
     match address {
@@ -251,7 +274,9 @@ fn is_usable(address: IpAddr) -> bool {
             let [first, ..] = v4.octets();
             (1..224).contains(&first) && first != 127 && !v4.is_link_local()
         }
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_loopback() && !v6.is_multicast() && !v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => {
+            !v6.is_unspecified() && !v6.is_loopback() && !v6.is_multicast() && !v6.is_unicast_link_local()
+        }
     }
 }
 
@@ -277,7 +302,9 @@ fn place_of(set: &PolicySet, end: &End, address: IpAddr) -> Result<Place> {
     let pod = match end {
         End::Pod(namespace, name) => set.world.find_pod(namespace, name).context("a pod of the case")?,
         End::Address(_) => {
-            if let Some(pod) = set.world.pods.iter().find(|p| !p.host_network && p.addresses.contains(&address)) {
+            if let Some(pod) =
+                set.world.pods.iter().find(|p| !p.host_network && p.addresses.contains(&address))
+            {
                 return Ok(Place::Pod(pod.namespace.to_string(), pod.name.to_string()));
             }
             let node = set.world.nodes.values().find(|node| node.addresses.contains(&address));
