@@ -153,8 +153,7 @@ impl Summary {
     }
 
     fn text(&self) -> String {
-        let mut table = Table::<6>::new([7, 7, 24, 24, 9]);
-        let mut text = table.row(["VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"].map(str::to_owned));
+        let mut rows = vec![["VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"].map(str::to_owned)];
         let mut totals = [0, 0];
         for ((Reverse(verdict), [from, to, port, why]), count) in &self.0 {
             let [allowed, denied] = &mut totals;
@@ -163,9 +162,14 @@ impl Summary {
                 Verdict::Deny => ("DENY", denied),
             };
             *total += count;
-            let cells = [word, &count.to_string(), from, to, port, why].map(printable);
-            text.push_str(&table.row(cells));
+            rows.push([word, &count.to_string(), from, to, port, why].map(printable));
         }
+        // The first time only widens the columns.
+        let mut table = Table::<6>::new([0; 5]);
+        for row in &rows {
+            table.row(row.clone());
+        }
+        let mut text: String = rows.into_iter().map(|row| table.row(row)).collect();
         let [allowed, denied] = totals;
         let _ = writeln!(text, "{allowed} allowed, {denied} denied");
         text
