@@ -130,7 +130,11 @@ impl Hosted {
                 node: pod.node.clone(),
                 addresses: pod.addresses.clone(),
                 ports: pod.ports.iter().map(|(protocol, port)| format!("{port}/{protocol}")).collect(),
-                command: pod.command.as_ref().and_then(|words| words.last().cloned()),
+                command: pod
+                    .command
+                    .as_ref()
+                    .and_then(|words| words.last())
+                    .map(|it| it.trim_start_matches("exec ").to_owned()),
                 network_namespace: namespace(&Place::of(pod)),
             });
             let outside = (!plan.outside.is_empty()).then(|| LabPlace {

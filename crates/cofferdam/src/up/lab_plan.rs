@@ -158,8 +158,14 @@ fn ports(spec: &PodSpec) -> Vec<(Protocol, u16)> {
     all.into_iter().collect()
 }
 
+/// A simple command takes the shell's place: the lab's end ends what it started, and that should be the program.
 fn shell(command: &str) -> Vec<String> {
-    vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()]
+    let first = command.split_whitespace().next().unwrap_or_default();
+    let is_simple = !command.contains([';', '&', '|', '(', ')', '{', '}', '<', '>', '\n'])
+        && !first.contains('=')
+        && !["exec", "cd", "trap", "export", "eval", "wait", ":", "."].contains(&first);
+    let command = if is_simple { format!("exec {command}") } else { command.to_owned() };
+    vec!["sh".to_owned(), "-c".to_owned(), command]
 }
 
 fn environment(pod: &Pod, node: &str, hosts: &Path) -> Vec<(String, String)> {
@@ -204,4 +210,30 @@ fn outside(set: &PolicySet, listed: &[IpAddr]) -> Vec<IpAddr> {
             && !known.contains(address)
     };
     single.chain(listed.iter().copied()).filter(usable).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_simple_commands_take_the_shells_place() {
+        let cases = [
+            ("python3 programs/store.py --port 7000", true),
+            ("echo $POD_NAME", true),
+            ("while :; do sleep 1; done", false),
+            ("LEVEL=1 serve", false),
+            ("serve > log", false),
+            ("a && b", false),
+            ("exec serve", false),
+        ];
+        for (command, simple) in cases {
+            let words = shell(command);
+            assert_eq!(
+                words.last().unwrap().starts_with("exec ") && !command.starts_with("exec"),
+                simple,
+                "{command}"
+            );
+        }
+    }
 }
