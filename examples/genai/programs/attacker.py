@@ -1,6 +1,6 @@
 """What a compromised training worker tries, in the order of the incident this example retells.
 
-One JSON line per attempt. `open`: something answered. `refused`: the packet arrived and was turned away. `blocked`: silence,
+One line per attempt. `open`: something answered. `refused`: the packet arrived and was turned away. `blocked`: silence,
 or the network said no. Nothing is stolen or broken: a connection is opened and closed, a datagram sent.
 
 The steps cover what version by version should become impossible. The last one succeeds today: names may be resolved, and
@@ -60,14 +60,15 @@ def attempt(step, target, port, protocol="TCP"):
     # A name that could not be resolved was never tried; saying "blocked" would be a lie.
     if address == target and not target[0].isdigit():
         outcome = "unresolved"
-    say(step=step, target=target, address=address, port=port, protocol=protocol, outcome=outcome)
+    say(f"ATTACK {step}: {target} {port}/{protocol}: {outcome}")
     return outcome
 
 
 def run():
-    say(step="begin", known_names=len(hosts()))
-    for step in STEPS:
-        attempt(*step)
+    say(f"ATTACK begins: {len(hosts())} names known")
+    outcomes = [attempt(*step) for step in STEPS]
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
+    say(f"ATTACK ends after {len(outcomes)} steps: {counts}")
 
 
 if __name__ == "__main__":

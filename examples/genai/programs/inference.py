@@ -60,7 +60,7 @@ if __name__ == "__main__":
     admin = ThreadingHTTPServer(("", 8001), Admin)
     threading.Thread(target=admin.serve_forever, daemon=True).start()
     server = ThreadingHTTPServer(("", 8000), Chat)
-    say(op="listen", to="0.0.0.0:8000", ok=True)
+    say("listens on port 8000")
     # No checkpoint yet (404) is fine: it answers with what it has.
     threading.Thread(target=ask, args=("load-weights", "GET", weights, "/llm/step-3"), daemon=True).start()
     server.serve_forever()

@@ -32,7 +32,7 @@ def main():
     names = {name: address for name, address in hosts().items() if ":" not in address}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.bind(("", 53))
-        say(op="listen", to="0.0.0.0:53", ok=True)
+        say("listens on port 53")
         while True:
             packet, client = udp.recvfrom(512)
             reply = answer(packet, names)

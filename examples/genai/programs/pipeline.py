@@ -1,16 +1,15 @@
-"""What the programs share: names, one JSON line per operation, and patience at the start.
+"""What the programs share: names, one line per operation, and patience at the start.
 
 Names come from the file COFFERDAM_HOSTS ("address name" lines), which the lab writes once all pods have addresses.
 Everything here is finite: every connection has a timeout, every retry a count.
 """
 
-import json
 import os
 import socket
 import sys
 import time
 
-POD = os.environ.get("COFFERDAM_POD") or os.environ.get("POD_NAME", "pod")
+POD = os.environ.get("POD_NAME", "pod")
 TIMEOUT = 1.0
 PATIENCE = 20  # tries, half a second apart, for a server that has not started yet
 
@@ -37,12 +36,14 @@ def split(target, default_port):
     return name, int(port or default_port)
 
 
-def say(**fields):
-    print(json.dumps({"pod": POD, **fields}), flush=True)
+def say(line):
+    """The lab puts the pod's name before it."""
+    print(line, flush=True)
 
 
 def report(op, to, ok, **more):
-    say(op=op, to=to, ok=ok, **more)
+    details = "".join(f", {name} {value}" for name, value in more.items())
+    say(f"{op} {to}: {'ok' if ok else 'FAILED'}{details}")
     return ok
 
 

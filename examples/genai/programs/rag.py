@@ -29,5 +29,5 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("", 8080), Handler)
-    say(op="listen", to="0.0.0.0:8080", ok=True)
+    say("listens on port 8080")
     server.serve_forever()

@@ -40,5 +40,5 @@ if __name__ == "__main__":
     arguments.add_argument("--port", type=int, required=True)
     port = arguments.parse_args().port
     server = ThreadingHTTPServer(("", port), Handler)
-    say(op="listen", to=f"0.0.0.0:{port}", ok=True)
+    say(f"listens on port {port}")
     server.serve_forever()

@@ -115,7 +115,7 @@ def main():
         ok &= ask("read-features", "GET", "feature-store.ingest.svc:7000", f"/batch/{number}") is not None
         average = exchange(members, own)
         ok &= average is not None
-        say(op="step", round=number, loss=round(1.0 / (number + 1), 3), ok=average is not None)
+        say(f"round {number}: loss {1.0 / (number + 1):.3f}{'' if average is not None else ', gradients FAILED'}")
     if master:
         weights = json.dumps({"average": average}).encode()
         ok &= ask("write-checkpoint", "PUT", "checkpoint-store.train.svc:9000", "/llm/step-3", weights) is not None
