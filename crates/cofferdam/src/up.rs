@@ -18,7 +18,7 @@ mod memory;
 pub(crate) mod protocol;
 mod say;
 mod socket;
-mod source;
+pub(crate) mod source;
 mod watch;
 
 pub(crate) use ground::uninstall;
