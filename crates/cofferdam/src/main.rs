@@ -4,6 +4,7 @@
 
 mod cli;
 mod flows;
+mod folder;
 mod lab_cmd;
 mod policy;
 mod status;

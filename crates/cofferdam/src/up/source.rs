@@ -21,3 +21,54 @@ pub(crate) fn read(paths: &[PathBuf], generation: Generation) -> Loaded {
     diagnostics.extend(compiled.diagnostics);
     Loaded { objects: count, runs, set: compiled.set, diagnostics }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: { name: a }\n";
+
+    fn load(folder: &tempfile::TempDir) -> Loaded {
+        read(&[folder.path().to_path_buf()], Generation(1))
+    }
+
+    #[test]
+    fn links_that_lead_back_pipes_and_missing_files_end_and_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("deep")).unwrap();
+        fs::write(path("deep/a.yaml"), NAMESPACE).unwrap();
+        for link in ["one", "two", "deep/three", "deep/four"] {
+            symlink(folder.path(), path(link)).unwrap();
+        }
+        symlink(path("nowhere"), path("gone.yaml")).unwrap();
+        nix::unistd::mkfifo(&path("pipe.yaml"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        let loaded = load(&folder);
+        assert_eq!(loaded.objects, 1);
+        let errors: Vec<_> =
+            loaded.diagnostics.iter().filter(|it| it.is_error()).map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 2, "{errors:#?}");
+    }
+
+    #[test]
+    fn a_mounted_volume_is_read_once_and_other_files_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("..2026")).unwrap();
+        fs::write(path("..2026/a.yaml"), NAMESPACE).unwrap();
+        fs::write(path("README.md"), "kind: [").unwrap();
+        symlink("..2026", path("..data")).unwrap();
+        symlink("..data/a.yaml", path("a.yaml")).unwrap();
+        let loaded = load(&folder);
+        assert_eq!(loaded.objects, 1);
+        assert!(!loaded.diagnostics.iter().any(crds::Diagnostic::is_error), "{:#?}", loaded.diagnostics);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let loaded = read(&[PathBuf::from("/nowhere/at/all")], Generation(1));
+        assert!(loaded.objects == 0 && loaded.diagnostics.iter().any(crds::Diagnostic::is_error));
+    }
+}
