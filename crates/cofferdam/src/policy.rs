@@ -1,20 +1,81 @@
 //! `cofferdam policy`: what manifests mean, without enforcing them.
 
+mod check;
+mod connectivity;
+mod explain;
 mod verify;
 
-use anyhow::Result;
-use clap::Subcommand;
+use crate::folder;
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use crds::{Diagnostic, Severity};
+use policy::{Generation, PolicySet};
 use std::io::Write;
+use std::path::PathBuf;
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
 pub(crate) enum PolicyCommand {
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+    Connectivity(connectivity::ConnectivityArgs),
     Verify(verify::VerifyArgs),
+}
+
+/// Where manifests come from.
+#[derive(Args, Debug)]
+struct Sources {
+    /// Manifest, folder of manifests, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// What manifests mean.
+struct Loaded {
+    files: usize,
+    objects: usize,
+    set: PolicySet,
+    /// Of the reader and of the compiler, by file and line.
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Sources {
+    fn load(&self) -> Result<Loaded> {
+        let read = folder::read(&self.files, Some(&mut std::io::stdin()));
+        if read.files == 0 && read.diagnostics.is_empty() {
+            let names: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+            bail!("{} holds no manifest: nothing ends in .yaml, .yml or .json", names.join(", "));
+        }
+        let (files, objects) = (read.files, read.objects.len());
+        let compiled = compiler::compile(read.objects, Generation(1));
+        let mut diagnostics = read.diagnostics;
+        diagnostics.extend(compiled.diagnostics);
+        diagnostics.sort_by(|a, b| (&a.position, &a.field, a.code).cmp(&(&b.position, &b.field, b.code)));
+        Ok(Loaded { files, objects, set: compiled.set, diagnostics })
+    }
 }
 
 /// Runs a verb. False: the answer is no.
 pub(crate) fn run(command: &PolicyCommand, out: &mut impl Write) -> Result<bool> {
     match command {
+        PolicyCommand::Check(args) => check::run(args, out),
+        PolicyCommand::Explain(args) => explain::run(args, out),
+        PolicyCommand::Connectivity(args) => connectivity::run(args, out),
         PolicyCommand::Verify(args) => verify::run(args, out),
     }
+}
+
+/// Errors of the manifests on standard error, so that an answer about half-read manifests never looks whole.
+fn report_errors(loaded: &Loaded) -> Result<bool> {
+    let mut err = std::io::stderr();
+    let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let mut clean = true;
+    for error in errors {
+        clean = false;
+        writeln!(err, "{error}")?;
+    }
+    if !clean {
+        writeln!(err, "the answer treats what could not be read as closed")?;
+    }
+    Ok(clean)
 }

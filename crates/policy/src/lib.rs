@@ -8,6 +8,7 @@
 pub mod access;
 pub mod decide;
 pub mod domain;
+pub mod explain;
 pub mod labels;
 pub mod reason;
 pub mod rule;

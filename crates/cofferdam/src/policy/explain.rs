@@ -1,0 +1,262 @@
+//! `cofferdam policy explain`: may this connection be opened, and which line says so?
+
+use super::Sources;
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use policy::explain::{Nearest, nearest};
+use policy::{
+    Access, Decision, Direction, Endpoint, Judgement, Party, PolicySet, Protocol, RuleId, Step, Tier,
+    Verdict, World,
+};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+use std::net::IpAddr;
+
+/// Say whether a connection is allowed, by which line, and on a denial what came closest to allowing it
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam policy explain -f examples/genai --from train/llm-trainer-worker-1 --to serve/vector-db-0 --port 6333
+  cofferdam policy explain -f manifests/ --from web/frontend-0 --to ip:203.0.113.7 --port 443
+  cofferdam policy explain -f manifests/ --from node:node-a --to web/frontend-0 --port http --protocol TCP --json
+
+An end is namespace/pod (or pod:namespace/pod), workload:namespace/name, node:name, or an address.
+Exit code: 0 if allowed, 1 if denied, 2 if it could not be judged.")]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    sources: Sources,
+    /// Who opens the connection
+    #[arg(long, value_name = "END")]
+    from: String,
+    /// Who receives it
+    #[arg(long, value_name = "END")]
+    to: String,
+    /// Destination port: a number, or the name of a container port of the receiving pod
+    #[arg(long, default_value = "0", hide_default_value = true)]
+    port: String,
+    /// TCP, UDP, SCTP, ICMP, ICMPv6 or a number
+    #[arg(long, default_value = "TCP")]
+    protocol: Protocol,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb; false if the access is denied.
+pub(super) fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<bool> {
+    let loaded = args.sources.load()?;
+    super::report_errors(&loaded)?;
+    let set = &loaded.set;
+    let from = end(&set.world, &args.from).context("--from")?;
+    let to = end(&set.world, &args.to).context("--to")?;
+    let (from, to) = same_family(from, to)?;
+    let port = port(args, to)?;
+    let access = Access { from, to, protocol: args.protocol, port };
+    let decision = policy::decide(set, &access);
+    let (direction, deciding) = decision.deciding();
+    let denied = decision.verdict == Verdict::Deny;
+    let near = denied.then(|| nearest(set, &access, direction, deciding)).flatten();
+    let explanation = Explanation { set, access, decision: &decision, near: near.as_ref() };
+    if args.json {
+        writeln!(out, "{:#}", explanation.json())?;
+    } else {
+        explanation.write(out, std::io::stdout().is_terminal())?;
+    }
+    Ok(decision.verdict == Verdict::Allow)
+}
+
+fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
+    if let Some(name) = text.strip_prefix("node:") {
+        let node = world.nodes.get(name).ok_or_else(|| {
+            anyhow!(
+                "there is no node {name:?}{}",
+                suggestion(name, world.nodes.keys().map(ToString::to_string))
+            )
+        })?;
+        return Ok(Endpoint { party: Party::Node(node), address: node.addresses.first().copied() });
+    }
+    let address = text.strip_prefix("ip:").unwrap_or(text);
+    if let Ok(address) = address.parse::<IpAddr>() {
+        return Ok(Endpoint::at(world, address));
+    }
+    if let Some(workload) = text.strip_prefix("workload:") {
+        let (namespace, name) = workload.split_once('/').context("a workload is workload:namespace/name")?;
+        let member = |pod: &&policy::Pod| *pod.namespace == *namespace && *pod.workload.name == *name;
+        let pod = world.pods.iter().find(member).ok_or_else(|| {
+            let all = world.pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.workload.name));
+            anyhow!("no pod belongs to workload {workload:?}{}", suggestion(workload, all))
+        })?;
+        return Ok(Endpoint::pod(world, pod));
+    }
+    let name = text.strip_prefix("pod:").unwrap_or(text);
+    let Some((namespace, pod)) = name.split_once('/') else {
+        bail!("{text:?} is no end: write namespace/pod, workload:namespace/name, node:name or an address");
+    };
+    let pod = world.find_pod(namespace, pod).ok_or_else(|| {
+        anyhow!("there is no pod {name:?}{}", suggestion(name, world.pods.iter().map(ToString::to_string)))
+    })?;
+    Ok(Endpoint::pod(world, pod))
+}
+
+/// The names most like the one that was not found.
+fn suggestion(wanted: &str, all: impl Iterator<Item = String>) -> String {
+    let tail = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let wanted_tail = tail(wanted);
+    let alike = |name: &String| {
+        let common = wanted_tail.bytes().zip(tail(name).bytes()).take_while(|(a, b)| a == b).count();
+        common * 2 >= wanted_tail.len().max(1)
+    };
+    let mut near: Vec<String> = all.filter(alike).collect();
+    near.dedup();
+    near.truncate(4);
+    if near.is_empty() { String::new() } else { format!("; there is {}", near.join(", ")) }
+}
+
+/// Ends of two families never meet; a dual-stack pod has an address for each.
+fn same_family<'a>(from: Endpoint<'a>, to: Endpoint<'a>) -> Result<(Endpoint<'a>, Endpoint<'a>)> {
+    let addresses = |end: Endpoint<'a>| match end.party {
+        Party::Pod(pod) => pod.addresses.clone(),
+        Party::Node(node) => node.addresses.clone(),
+        Party::Outside => end.address.into_iter().collect(),
+    };
+    let (froms, tos) = (addresses(from), addresses(to));
+    if froms.is_empty() || tos.is_empty() {
+        return Ok((from, to));
+    }
+    let pairs = froms.iter().flat_map(|a| tos.iter().map(move |b| (*a, *b)));
+    let mut shared = pairs.filter(|(a, b)| a.is_ipv4() == b.is_ipv4());
+    let (a, b) = shared.next().ok_or_else(|| anyhow!("{from} and {to} share no address family"))?;
+    Ok((Endpoint { address: Some(a), ..from }, Endpoint { address: Some(b), ..to }))
+}
+
+fn port(args: &ExplainArgs, to: Endpoint<'_>) -> Result<u16> {
+    if let Ok(number) = args.port.parse() {
+        if number == 0 && args.protocol.has_ports() {
+            bail!("--port is missing: {} needs a destination port from 1 to 65535", args.protocol);
+        }
+        return Ok(number);
+    }
+    let Party::Pod(pod) = to.party else { bail!("--port {:?}: only pods have named ports", args.port) };
+    let named = pod.ports.iter().find(|port| *port.name == *args.port && port.protocol == args.protocol);
+    named.map(|port| port.port).ok_or_else(|| {
+        let known: Vec<String> =
+            pod.ports.iter().map(|port| format!("{}/{}", port.name, port.protocol)).collect();
+        anyhow!("--port {:?}: pod {pod} has no such {} port; it names {:?}", args.port, args.protocol, known)
+    })
+}
+
+struct Explanation<'a> {
+    set: &'a PolicySet,
+    access: Access<'a>,
+    decision: &'a Decision,
+    near: Option<&'a Nearest>,
+}
+
+impl Explanation<'_> {
+    fn rule(&self, id: RuleId) -> String {
+        self.set.rule(id).map_or_else(|| format!("unknown rule {}", id.0), ToString::to_string)
+    }
+
+    fn write(&self, out: &mut impl Write, colours: bool) -> Result<()> {
+        let (on, off) = match (colours, self.decision.verdict) {
+            (false, _) => ("", ""),
+            (true, Verdict::Allow) => ("\x1b[32m", "\x1b[0m"),
+            (true, Verdict::Deny) => ("\x1b[31m", "\x1b[0m"),
+        };
+        let Access { from, to, protocol, port } = self.access;
+        let port = if protocol.has_ports() { format!(" {port}") } else { String::new() };
+        writeln!(out, "{on}{}{off}  {from} -> {to} {protocol}{port}", self.decision.verdict)?;
+        let (direction, deciding) = self.decision.deciding();
+        writeln!(out, "  decided at {direction} by {}", self.rule(deciding.rule))?;
+        writeln!(out, "  {}", deciding.reason.describe())?;
+        for direction in [Direction::Egress, Direction::Ingress] {
+            self.write_direction(out, direction)?;
+        }
+        if let Some(near) = self.near {
+            writeln!(out, "nearest rule that would allow it: {}", self.rule(near.rule))?;
+            for difference in differences(near) {
+                writeln!(out, "  but {difference}")?;
+            }
+        } else if self.decision.verdict == Verdict::Deny {
+            writeln!(out, "no rule speaks of allowing anything to this pod in this direction")?;
+        }
+        Ok(())
+    }
+
+    fn judgement(&self, direction: Direction) -> &Judgement {
+        match direction {
+            Direction::Egress => &self.decision.egress,
+            Direction::Ingress => &self.decision.ingress,
+        }
+    }
+
+    fn write_direction(&self, out: &mut impl Write, direction: Direction) -> Result<()> {
+        let judgement = self.judgement(direction);
+        let subject = match direction {
+            Direction::Egress => self.access.from,
+            Direction::Ingress => self.access.to,
+        };
+        writeln!(out, "{direction} at {subject}: {} ({})", judgement.verdict, judgement.reason)?;
+        for step in &judgement.steps {
+            let line = match step {
+                Step::Closed(rule) => format!("closed: {}", self.rule(*rule)),
+                Step::Selected(index) => self.selected(*index, direction),
+                Step::Matched(rule, action) => {
+                    format!("{action:?}: {}", self.rule(*rule))
+                }
+                Step::FellThrough(tier) => format!("{tier:?}: decides nothing"),
+            };
+            writeln!(out, "  {line}")?;
+        }
+        Ok(())
+    }
+
+    fn selected(&self, index: usize, direction: Direction) -> String {
+        let Some(policy) = self.set.policies.get(index) else { return format!("policy {index}") };
+        let source = policy.source.as_ref().map(|source| format!(" ({source})")).unwrap_or_default();
+        let does = match policy.tier {
+            Tier::NetworkPolicy => "isolates it",
+            Tier::Admin | Tier::Baseline => "selects it",
+        };
+        let rules = policy.section(direction).rules().len();
+        let rules = match rules {
+            0 => "no rule".to_owned(),
+            1 => "its rule does not match".to_owned(),
+            n => format!("none of its {n} rules matches"),
+        };
+        format!("{:?}: {}{source} {does}; {rules}", policy.tier, policy.object)
+    }
+
+    fn json(&self) -> Value {
+        let Access { from, to, protocol, port } = self.access;
+        let rule = |id: RuleId| json!({"id": id, "text": self.rule(id), "entry": self.set.rule(id)});
+        let step = |step: &Step| match step {
+            Step::Closed(id) => json!({"closed": rule(*id)}),
+            Step::Selected(index) => {
+                let policy = self.set.policies.get(*index);
+                json!({"selected": policy.map(|p| json!({"object": p.object, "source": p.source, "tier": p.tier}))})
+            }
+            Step::Matched(id, action) => json!({"matched": rule(*id), "action": action}),
+            Step::FellThrough(tier) => json!({"fellThrough": tier}),
+        };
+        let side = |direction| {
+            let judgement: &Judgement = self.judgement(direction);
+            json!({
+                "verdict": judgement.verdict, "reason": judgement.reason, "rule": rule(judgement.rule),
+                "steps": judgement.steps.iter().map(step).collect::<Vec<_>>(),
+            })
+        };
+        let (direction, deciding) = self.decision.deciding();
+        json!({
+            "from": from.to_string(), "to": to.to_string(), "protocol": protocol, "port": port,
+            "verdict": self.decision.verdict, "decidedAt": direction, "reason": deciding.reason,
+            "rule": rule(deciding.rule), "egress": side(Direction::Egress), "ingress": side(Direction::Ingress),
+            "nearest": self.near.map(|near| json!({"rule": rule(near.rule), "differs": differences(near)})),
+        })
+    }
+}
+
+/// What would have to be different, each a clause.
+fn differences(near: &Nearest) -> Vec<String> {
+    let late = near.too_late.then(|| "it stands behind the rule that denied".to_owned());
+    [&near.peer, &near.protocol, &near.port, &late].into_iter().flatten().cloned().collect()
+}
