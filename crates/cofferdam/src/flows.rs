@@ -140,11 +140,11 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
 
 /// Accesses by who, to whom, where and why: (denials before allows, from, to, port, rule) to how many.
 #[derive(Debug, Default)]
-struct Summary(BTreeMap<(Reverse<Verdict>, [String; 4]), u64>);
+pub(crate) struct Summary(BTreeMap<(Reverse<Verdict>, [String; 4]), u64>);
 
 impl Summary {
     /// Ends of connections are no accesses of their own.
-    fn add(&mut self, record: &Record) {
+    pub(crate) fn add(&mut self, record: &Record) {
         if record.kind == Kind::Close {
             return;
         }
@@ -152,7 +152,7 @@ impl Summary {
         *self.0.entry((Reverse(record.verdict), key)).or_default() += 1 + record.suppressed;
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut rows = vec![["VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"].map(str::to_owned)];
         let mut totals = [0, 0];
         for ((Reverse(verdict), [from, to, port, why]), count) in &self.0 {

@@ -60,10 +60,11 @@ pub(crate) struct UpArgs {
     /// Make nodes and pods as network namespaces and enforce there
     #[arg(long)]
     lab: bool,
-    /// End when the commands of all pods have ended
+    /// End when the commands of all jobs (or, where there is none, of all pods) have ended; with --flows, count
+    /// what was allowed and denied at the end
     #[arg(long, requires = "lab", overrides_with = "keep")]
     until_done: bool,
-    /// Run on when the commands of all pods have ended (the default)
+    /// Run on when the commands of all jobs have ended (the default)
     #[arg(long, requires = "lab")]
     keep: bool,
     /// Only make the lab: for `lab up`
@@ -183,6 +184,9 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
         say.follow(&running.journal)?;
     }
     watch_until_signal(args, &mut watch, &signals, &running, &say);
+    if args.until_done && args.flows {
+        say.summary(&running.journal, &running.status());
+    }
     // Clients may still hold what is running; the lab goes now.
     if let Some(lab) = &running.lab {
         lab.down();

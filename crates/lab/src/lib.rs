@@ -135,8 +135,9 @@ impl Lab {
         self.residents.get(place).cloned().ok_or_else(|| LabError::NoSuchPlace(place.to_string()))
     }
 
-    /// Whether every pod command has ended.
-    pub fn programs_ended(&mut self) -> bool {
-        self.programs.iter_mut().all(program::Program::ended)
+    /// Whether the commands of all pods that `which` names (by namespace and name) have ended.
+    pub fn programs_ended(&mut self, which: impl Fn(&str, &str) -> bool) -> bool {
+        let mut asked = self.programs.iter_mut().filter(|program| which(&program.pod.0, &program.pod.1));
+        asked.all(program::Program::ended)
     }
 }

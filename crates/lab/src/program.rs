@@ -29,6 +29,8 @@ pub struct PodOutput {
 /// A running command; killed with its process group on drop.
 #[derive(Debug)]
 pub(crate) struct Program {
+    /// Namespace and name of the pod.
+    pub(crate) pod: (String, String),
     child: Child,
     // The command dies with the thread that started it; the thread must outlive this.
     _resident: Arc<Resident>,
@@ -59,7 +61,7 @@ impl Program {
             let (name, output) = (name.clone(), output.clone());
             std::thread::spawn(move || pass_lines(pipe, &name, &output));
         }
-        Ok(Self { child, _resident: resident })
+        Ok(Self { pod: (pod.namespace.clone(), pod.name.clone()), child, _resident: resident })
     }
 
     /// Whether the command has ended by itself.

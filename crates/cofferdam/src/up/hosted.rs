@@ -17,6 +17,7 @@ use datapath::Config;
 use lab::privilege::{Privilege, enter};
 use lab::{Lab, Outcome, Place, PodOutput, Probe, probe_all};
 use policy::{Generation, Protocol};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -34,7 +35,12 @@ pub(crate) struct Hosted {
     /// None once it is down.
     lab: Mutex<Option<Lab>>,
     hosts: PathBuf,
+    /// Pods that are meant to end, by namespace and name; all pods where none is.
+    finite: BTreeSet<(String, String)>,
 }
+
+/// Kinds whose pods end when their work is done.
+const FINITE: [&str; 4] = ["CronJob", "Job", "JobSet", "PyTorchJob"];
 
 /// Makes the lab and takes over its nodes. Starts no program yet.
 pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Places, Option<Hosted>)> {
@@ -58,7 +64,9 @@ pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Pla
     let hosts = std::env::temp_dir().join(format!("cofferdam-lab-{}.hosts", std::process::id()));
     fs::write(&hosts, runs.hosts(&set.world)).with_context(|| format!("writing {}", hosts.display()))?;
     let lab = Lab::up(runs.plan(&set, &directory, &hosts)).context("making the lab")?;
-    let hosted = Hosted { lab: Mutex::new(Some(lab)), hosts };
+    let finite = set.world.pods.iter().filter(|pod| FINITE.contains(&&*pod.workload.kind));
+    let finite = finite.map(|pod| (pod.namespace.to_string(), pod.name.to_string())).collect();
+    let hosted = Hosted { lab: Mutex::new(Some(lab)), hosts, finite };
     let enforcers =
         nodes.into_iter().map(|node| hosted.enforcer(node, args, journal)).collect::<Result<_>>()?;
     let mode = if args.unenforced { Mode::JudgeOnly } else { Mode::Lab };
@@ -100,9 +108,12 @@ impl Hosted {
         Ok(())
     }
 
-    /// Whether every command of a pod has ended.
+    /// Whether the commands of all jobs have ended; where there is no job, those of all pods.
     pub(crate) fn has_ended(&self) -> bool {
-        self.with(Lab::programs_ended).unwrap_or(true)
+        let is_meant = |namespace: &str, name: &str| {
+            self.finite.is_empty() || self.finite.contains(&(namespace.to_owned(), name.to_owned()))
+        };
+        self.with(|lab| lab.programs_ended(is_meant)).unwrap_or(true)
     }
 
     /// Namespace, name and addresses of every pod.

@@ -5,7 +5,7 @@
 
 use super::journal::Journal;
 use super::protocol::{Answer, Load, Outcome, Status};
-use crate::flows::{FlowTable, printable};
+use crate::flows::{FlowTable, Summary, printable};
 use anyhow::{Context, Result};
 use observe::{Query, Record};
 use serde_json::{Value, json};
@@ -88,6 +88,23 @@ impl Say {
             return self.line(&json!({ "output": { "pod": pod, "line": line } }));
         }
         self.text(&format!("[{pod}] {}\n", printable(line)));
+    }
+
+    /// Counts of everything that was recorded, and whether kernel and tables ever disagreed.
+    pub(crate) fn summary(&self, journal: &Journal, status: &Status) {
+        let mut summary = Summary::default();
+        for record in &journal.newest(&Query { limit: Some(usize::MAX), ..Query::default() }).records {
+            summary.add(record);
+        }
+        if self.json {
+            return self.line(&json!({ "summary": { "status": status } }));
+        }
+        self.text(&format!(
+            "\nSUMMARY\n{}{} verdicts of the kernel differ from the compiled tables, {} events lost\n",
+            summary.text(),
+            status.resolver.verdict_disagreements,
+            status.nodes.iter().map(|node| node.lost_events).sum::<u64>(),
+        ));
     }
 
     /// Prints records as they come, until the process ends.

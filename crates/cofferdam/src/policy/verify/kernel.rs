@@ -272,7 +272,7 @@ fn is_usable(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [first, ..] = v4.octets();
-            (1..224).contains(&first) && first != 127 && !v4.is_link_local()
+            (1..224).contains(&first) && first != 127
         }
         IpAddr::V6(v6) => {
             !v6.is_unspecified() && !v6.is_loopback() && !v6.is_multicast() && !v6.is_unicast_link_local()
