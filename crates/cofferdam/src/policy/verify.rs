@@ -4,6 +4,7 @@ mod case;
 mod connlist;
 mod judge;
 mod kernel;
+mod random;
 
 use anyhow::{Context, Result, bail};
 use case::{Case, Check, Round};
@@ -24,13 +25,14 @@ const MOST_PACKETS: usize = 1500;
   cofferdam policy verify ../shared/conformance --enforcer compiled
   sudo cofferdam policy verify ../shared/conformance --enforcer kernel --sample 40 --seed 7
   cofferdam policy verify tests/cases --case own-node --json
+  cofferdam policy verify --random 4000 --enforcer compiled
 
 A folder is a case (it has an expected.json) or holds cases. The kernel enforcer makes network namespaces and needs
 root, or a kernel that allows user namespaces; cases without packets are judged by the reference and said so.
 Exit code: 0 if every check agrees, 1 if one does not, 2 if the cases cannot be run.")]
 pub(crate) struct VerifyArgs {
     /// Folders with cases
-    #[arg(required = true)]
+    #[arg(required_unless_present = "random")]
     folders: Vec<PathBuf>,
     /// Who judges
     #[arg(long, value_enum, default_value_t = Enforcer::Reference)]
@@ -44,7 +46,10 @@ pub(crate) struct VerifyArgs {
     /// Only so many cases, drawn by --seed
     #[arg(long)]
     sample: Option<usize>,
-    /// Which sample
+    /// Besides, so many random worlds with 250 accesses each, judged by the reference first
+    #[arg(long, value_name = "N")]
+    random: Option<usize>,
+    /// Which sample, and which random worlds
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Print one JSON object instead of a table
@@ -100,7 +105,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
             lab::privilege::Privilege::Root | lab::privilege::Privilege::UserNamespace => {}
         }
     }
-    let folders = chosen(args)?;
+    let folders = if args.folders.is_empty() { Vec::new() } else { chosen(args)? };
     let started = Instant::now();
     let mut report = Report::default();
     let mut kernel = kernel::Kernel::default();
@@ -108,6 +113,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     for folder in &folders {
         cases.push(case::read(folder)?);
     }
+    cases.extend(random::cases(args.random.unwrap_or_default(), args.seed)?);
     if args.enforcer == Enforcer::Kernel {
         // Cases of one topology share a lab when they come one after the other.
         cases.sort_by_cached_key(|case| (topology(case), case.id.clone()));

@@ -109,7 +109,10 @@ impl Kernel {
         ground.dropped.tuples.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let dropped = ground.dropped.clone();
         let evidence: Evidence = Arc::new(move |tuple| {
-            dropped.tuples.lock().unwrap_or_else(PoisonError::into_inner).contains(tuple)
+            // The kernel's report of an echo request carries no identifier.
+            let source_port = if tuple.protocol.has_ports() { tuple.source_port } else { 0 };
+            let tuple = ProbeTuple { source_port, ..*tuple };
+            dropped.tuples.lock().unwrap_or_else(PoisonError::into_inner).contains(&tuple)
         });
         let outcomes = probe_all(&ground.lab, &probes, DEADLINE, &evidence)?;
         let mut given: Vec<Given> = checks.iter().map(|_| Given::NotSendable).collect();
