@@ -19,7 +19,8 @@ fn names(set: &policy::PolicySet) -> Vec<String> {
 
 #[test]
 fn a_broken_network_policy_closes_what_it_could_select() {
-    let selected = "{podSelector: {matchLabels: {pod: a}}, policyTypes: [Ingress], ingress: [{ports: [{port: 99999}]}]}";
+    let selected =
+        "{podSelector: {matchLabels: {pod: a}}, policyTypes: [Ingress], ingress: [{ports: [{port: 99999}]}]}";
     let closed = compile(&(world() + &network_policy("x", "p", selected))).set;
     check(&closed, "y/a", "x/a", 80, Deny);
     assert_eq!(judge(&closed, "y/a", "x/a", "TCP", 80).ingress.reason, Reason::PolicyUnreadable);

@@ -1,0 +1,75 @@
+//! The crate rows of ARCHITECTURE.md, held over `cargo metadata`.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Row of each crate: it may use only rows below its own.
+const ROWS: [(&str, u8); 7] = [
+    ("policy", 0),
+    ("crds", 0),
+    ("compiler", 1),
+    ("observe", 1),
+    ("datapath", 2),
+    ("lab", 2),
+    ("cofferdam", 3),
+];
+
+/// Crates without sockets, clock, randomness or an async runtime.
+const PURE: [&str; 3] = ["policy", "crds", "compiler"];
+
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo metadata runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+    let text = |value: &serde_json::Value| value.as_str().expect("a name").to_owned();
+    metadata["packages"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .map(|package| {
+            let normal = |dependency: &&serde_json::Value| dependency["kind"].is_null();
+            let used = package["dependencies"].as_array().expect("dependencies").iter().filter(normal);
+            (text(&package["name"]), used.map(|dependency| text(&dependency["name"])).collect())
+        })
+        .collect()
+}
+
+fn row(name: &str) -> Option<u8> {
+    ROWS.iter().find(|(known, _)| *known == name).map(|(_, row)| *row)
+}
+
+#[test]
+fn every_crate_uses_only_rows_below_its_own() {
+    let found = dependencies();
+    for (name, mine) in ROWS {
+        let used = found.get(name).unwrap_or_else(|| panic!("{name} is in no manifest"));
+        for theirs in used.iter().filter_map(|used| row(used).map(|row| (used, row))) {
+            assert!(theirs.1 < mine, "{name} (row {mine}) uses {} (row {})", theirs.0, theirs.1);
+        }
+    }
+}
+
+#[test]
+fn every_product_crate_has_a_row() {
+    let crates = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).expect("crates/ is there");
+    for entry in crates {
+        let name = entry.expect("readable").file_name().into_string().expect("UTF-8");
+        assert!(row(&name).is_some(), "crates/{name} has no row here and in ARCHITECTURE.md");
+    }
+}
+
+#[test]
+fn pure_crates_stay_pure() {
+    let found = dependencies();
+    for name in PURE {
+        for forbidden in ["tokio", "nix", "rustix", "rand", "hyper"] {
+            assert!(!found[name].iter().any(|used| used == forbidden), "{name} uses {forbidden}");
+        }
+    }
+}
