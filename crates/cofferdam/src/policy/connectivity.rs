@@ -12,7 +12,7 @@ use std::io::Write;
   cofferdam policy connectivity -f examples/genai
   cofferdam policy connectivity -f examples/genai --output svg > allowed.svg
   cofferdam policy connectivity -f examples/genai --output dot | dot -Tpng > allowed.png
-  cofferdam policy connectivity -f examples/genai --output json | jq '.[] | select(.to | test(\"vector-db\"))'
+  cofferdam policy connectivity -f examples/genai --json | jq '.[] | select(.to | test(\"vector-db\"))'
 
 What is not listed is denied. A workload towards itself is not listed. Pods of one workload are united.")]
 pub(crate) struct ConnectivityArgs {
@@ -21,6 +21,9 @@ pub(crate) struct ConnectivityArgs {
     /// Form of the answer
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// The same as --output json
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
 }
 
 /// Forms of the answer.
@@ -45,7 +48,7 @@ pub(super) fn run(args: &ConnectivityArgs, out: &mut impl Write) -> Result<bool>
     let loaded = args.sources.load()?;
     let complete = super::report_errors(&loaded)?;
     let entries = connectivity(&loaded.set);
-    let text = match args.output {
+    let text = match if args.json { Output::Json } else { args.output } {
         Output::Text => render::text(&entries),
         Output::Json => render::json(&entries),
         Output::Csv => render::csv(&entries),
