@@ -8,7 +8,8 @@ use policy::table::Ruling;
 use policy::{RuleId, Verdict};
 use std::fmt;
 
-const TAG_SHIFT: u32 = 22;
+/// How far the tag is shifted up.
+pub(crate) const TAG_SHIFT: u32 = 22;
 
 /// The tag's bits.
 pub(crate) const TAG_MASK: u32 = 0xffc0_0000;
@@ -75,6 +76,14 @@ pub(crate) fn ruling_bits(ruling: Ruling) -> u32 {
     };
     (ruling.rule.0 & RULE_MASK) | deny
 }
+
+/// A ruling as the sets hold it: at the upper end of its 32 bits, where a shift by [`TAG_SHIFT`] puts it behind a tag.
+pub(crate) fn held(ruling: Ruling) -> u32 {
+    ruling_bits(ruling) << (u32::BITS - TAG_SHIFT)
+}
+
+/// The deny bit of a ruling as the sets hold it.
+pub(crate) const HELD_DENY: u32 = DENY << (u32::BITS - TAG_SHIFT);
 
 /// The ruling in mark bits.
 pub(crate) fn ruling_of(mark: u32) -> Ruling {

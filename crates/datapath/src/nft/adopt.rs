@@ -4,11 +4,11 @@
 //! then replaced whole in one transaction.
 
 use super::batch::{INET, comment_bytes, kind};
-use super::program::CURRENT;
-use super::sets::{HashSet, Image, Interval, IntervalSet, Key};
-use super::{Config, GUARD, Installed, SETTINGS_SHIFT, State, Suppressed, TABLE, comment, guard_comment};
+use super::program::{Phase, SETTINGS, TAGS};
+use super::sets::{HashSet, Image, Interval, IntervalSet, Intervals, Key, Listed, cell_of};
+use super::{Config, GUARD, Installed, State, Suppressed, TABLE, comment, guard_comment};
 use crate::error::ApplyError;
-use crate::mark::{Judged, Tag};
+use crate::mark::Tag;
 use crate::netlink::{DUMP, Message, Parsed, Socket, TransactError};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -20,15 +20,11 @@ pub(super) fn read(socket: &mut Socket, config: &Config) -> Result<Installed, Ap
     let wanted_guard = comment_bytes(&guard_comment(config));
     let table = table_comment(socket, TABLE)?;
     let guard = table_comment(socket, GUARD)?;
-    let (state, leftover) = match table.as_ref() == Some(&wanted) {
-        true => state(socket)?,
-        false => (None, Vec::new()),
-    };
+    let state = if table.as_ref() == Some(&wanted) { state(socket)? } else { None };
     Ok(Installed {
         foreign_table: table.is_some() && state.is_none(),
         foreign_guard: guard.as_ref().is_some_and(|comment| *comment != wanted_guard),
         guard: guard.as_ref() == Some(&wanted_guard),
-        leftover,
         state,
     })
 }
@@ -57,60 +53,68 @@ fn reading(table: &str) -> String {
     format!("reading table {table}")
 }
 
-/// The state in a table of our making (`None` if anything is missing), and the interval sets that are not in use.
-fn state(socket: &mut Socket) -> Result<(Option<State>, Vec<String>), ApplyError> {
-    let (mut tag, mut letters) = (Tag::NONE, None);
-    elements(socket, TABLE, CURRENT, |key, _| {
-        let bits = key.try_into().map_or(0, u32::from_be_bytes);
-        match Judged::from_mark(bits).tag {
-            Tag::NONE => letters = Some(bits),
-            found => tag = found,
+/// The state in a table of our making; `None` if it is not clear which.
+fn state(socket: &mut Socket) -> Result<Option<State>, ApplyError> {
+    let mut tags = BTreeMap::new();
+    elements(socket, TABLE, TAGS, |key, element| {
+        if let Ok(key) = key.try_into() {
+            tags.insert(u32::from_be_bytes(key), value(element, true).unwrap_or(0));
         }
     })?;
-    let Some(letters) = letters.filter(|_| tag != Tag::NONE) else { return Ok((None, Vec::new())) };
-    let mut image = Image::default();
-    for set in HashSet::ALL {
+    let tag = |phase: Phase| {
+        let tag = Tag(u16::try_from(*tags.get(&phase.number())?).ok()?);
+        (tag != Tag::NONE).then_some(tag)
+    };
+    let (tag, phase) = match (tag(Phase::A), tag(Phase::B)) {
+        (Some(tag), None) => (tag, Phase::A),
+        (None, Some(tag)) => (tag, Phase::B),
+        (_, _) => return Ok(None),
+    };
+    let Some(settings) = tags.get(&SETTINGS).copied() else { return Ok(None) };
+    let mut image = Image { intervals: all_intervals(socket, phase)?, ..Image::default() };
+    for set in HashSet::ALL.into_iter().filter(|set| !set.is_ruling()) {
         let held = image.hashes.entry(set).or_default();
         elements(socket, TABLE, set.name(), |key, element| {
-            held.insert(Key::of(&[key]), value(element, set.is_ruling()).unwrap_or(0));
+            held.insert(Key::of(&[key]), value(element, false).unwrap_or(0));
         })?;
     }
-    let mut leftover = interval_names(socket)?;
-    let mut names = BTreeMap::new();
-    for (index, set) in IntervalSet::ALL.into_iter().enumerate() {
-        let letter = if letters >> index & 1 == 1 { 'b' } else { 'a' };
-        let name = format!("{}{letter}", set.stem());
-        if !leftover.contains(&name) {
-            return Ok((None, Vec::new()));
-        }
-        leftover.retain(|other| *other != name);
-        image.intervals.insert(set, intervals(socket, set, &name)?);
-        names.insert(set, name);
-    }
-    let settings = letters >> SETTINGS_SHIFT;
-    Ok((Some(State { tag, settings, image, names }), leftover))
+    image.rows = rows(socket)?;
+    let idle = all_intervals(socket, phase.other())?;
+    Ok(Some(State { tag, phase, settings, image, idle }))
 }
 
-fn interval_names(socket: &mut Socket) -> Result<Vec<String>, ApplyError> {
-    let mut names = Vec::new();
-    let mut messages = socket.messages();
-    messages.push(kind::GET_SET, DUMP, INET, 0, |a| {
-        a.text(1, TABLE);
-    });
-    query(socket, &messages, &reading(TABLE), |message| {
-        let Some(name) = message.attributes().text(2) else { return };
-        if IntervalSet::ALL.iter().any(|set| name.starts_with(set.stem())) {
-            names.push(name.to_owned());
+fn rows(socket: &mut Socket) -> Result<BTreeMap<u32, Listed>, ApplyError> {
+    let mut rows: BTreeMap<u32, Listed> = BTreeMap::new();
+    elements(socket, TABLE, HashSet::Cells.name(), |key, element| {
+        if let Some((row, protocol, port)) = cell_of(key) {
+            let ruling = value(element, true).unwrap_or(0);
+            rows.entry(row).or_default().cells.push((protocol, port, ruling));
         }
     })?;
-    Ok(names)
+    elements(socket, TABLE, HashSet::RowRest.name(), |key, element| {
+        if let Ok(row) = key.try_into() {
+            rows.entry(u32::from_be_bytes(row)).or_default().otherwise = value(element, true);
+        }
+    })?;
+    for row in rows.values_mut() {
+        row.cells.sort_unstable();
+    }
+    Ok(rows)
+}
+
+fn all_intervals(socket: &mut Socket, phase: Phase) -> Result<Intervals, ApplyError> {
+    let mut all = Intervals::new();
+    for set in IntervalSet::ALL {
+        all.insert(set, intervals(socket, set, &set.name(phase))?.into());
+    }
+    Ok(all)
 }
 
 fn intervals(socket: &mut Socket, set: IntervalSet, name: &str) -> Result<Vec<Interval>, ApplyError> {
     let mut points = Vec::new();
     elements(socket, TABLE, name, |key, element| {
         let end = element.u32(3).unwrap_or(0) & 1 == 1;
-        let value = value(element, set == IntervalSet::Spans);
+        let value = value(element, set.is_ruling());
         // At the same key an end comes before the beginning of the next interval.
         points.push((Key::of(&[key]), !end, value.unwrap_or(0)));
     })?;

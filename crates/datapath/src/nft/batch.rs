@@ -21,8 +21,6 @@ pub(crate) mod kind {
     pub(crate) const NEW_RULE: u16 = of(6);
     pub(crate) const DELETE_RULE: u16 = of(8);
     pub(crate) const NEW_SET: u16 = of(9);
-    pub(crate) const GET_SET: u16 = of(10);
-    pub(crate) const DELETE_SET: u16 = of(11);
     pub(crate) const NEW_ELEMENT: u16 = of(12);
     pub(crate) const GET_ELEMENT: u16 = of(13);
     pub(crate) const DELETE_ELEMENT: u16 = of(14);
@@ -179,12 +177,6 @@ impl Batch {
                     a.u64(11, timeout_ms);
                 }
             }
-        });
-    }
-
-    pub(crate) fn delete_set(&mut self, table: &str, set: &str) {
-        self.push(kind::DELETE_SET, 0, format!("deleting set {table} {set}"), |a| {
-            a.text(1, table).text(2, set);
         });
     }
 

@@ -164,6 +164,16 @@ impl Rule {
         })
     }
 
+    /// Takes two registers as one number, the first one being its upper half, and shifts it up by so many bits.
+    pub(crate) fn shift_pair_up(self, first: Register, bits: u32) -> Self {
+        self.expression("bitwise", |a| {
+            a.u32(1, first.0).u32(2, first.0).u32(3, 8).u32(6, 1);
+            a.nest(7, |data| {
+                data.bytes(1, &bits.to_ne_bytes());
+            });
+        })
+    }
+
     pub(crate) fn compare(self, register: Register, how: Compare, value: &[u8]) -> Self {
         self.expression("cmp", |a| {
             a.u32(1, register.0).u32(2, how as u32).nest(3, |data| {
@@ -176,13 +186,6 @@ impl Rule {
     pub(crate) fn found(self, set: &str, key: Register) -> Self {
         self.expression("lookup", |a| {
             a.text(1, set).u32(2, key.0);
-        })
-    }
-
-    /// Goes on if the set has not the key.
-    pub(crate) fn absent(self, set: &str, key: Register) -> Self {
-        self.expression("lookup", |a| {
-            a.text(1, set).u32(2, key.0).u32(5, 1);
         })
     }
 

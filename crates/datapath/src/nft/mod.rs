@@ -2,6 +2,8 @@
 //!
 //! Enters: tables and bindings. Leaves: transactions. Guarantees: a failed transaction leaves the memory of what is in
 //! force as it was; state left by an earlier process is read back and changed, never removed first.
+//!
+//! A change costs what changes: elements, and the few rules that carry the tag. Rules with lookups stay.
 
 mod adopt;
 mod batch;
@@ -16,12 +18,12 @@ use crate::error::ApplyError;
 use crate::mark::{RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
 use crate::{Applied, Datapath};
-use batch::{Batch, Element, SetSpec, Shape};
+use batch::{Batch, SetSpec, Shape};
 use policy::table::{ClassId, Table};
 use policy::{RuleEntry, RuleId};
-use program::{CURRENT, JUDGED, Parameters, RECENT4, RECENT6};
-use sets::{HashSet, Image, Interval, IntervalSet, Key};
-use std::collections::{BTreeMap, HashMap};
+use program::{Chain, JUDGED, Parameters, Phase, RECENT4, RECENT6, SETTINGS, TAGS};
+use sets::{Change, HashSet, Image, Interval, IntervalSet, Intervals, Key};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ const TABLE: &str = "cofferdam";
 const ABSENT: &str = "cofferdam_absent";
 const GUARD: &str = "cofferdam_guard";
 /// Changes whenever the shape of chains or sets does; a table with another schema is replaced whole.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// How to enforce.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,8 +104,6 @@ struct Installed {
     foreign_table: bool,
     foreign_guard: bool,
     guard: bool,
-    /// Interval sets that are not in use: made for a change that did not happen.
-    leftover: Vec<String>,
     state: Option<State>,
 }
 
@@ -111,11 +111,12 @@ struct Installed {
 #[derive(Debug)]
 struct State {
     tag: Tag,
+    phase: Phase,
     /// Of the process that put it in force.
     settings: u32,
     image: Image,
-    /// Names of the interval sets in use.
-    names: BTreeMap<IntervalSet, String>,
+    /// What the interval sets of the other phase hold.
+    idle: Intervals,
 }
 
 impl NftDatapath {
@@ -138,12 +139,7 @@ impl NftDatapath {
     /// What is missing, as the part that the kernel refused.
     pub fn probe(&mut self) -> Result<(), ApplyError> {
         let mut batch = self.batch();
-        let names = BTreeMap::from(IntervalSet::ALL.map(|set| (set, next_name(set, None))));
-        make_table(&mut batch, &self.config, &comment(&self.config));
-        for (set, name) in &names {
-            make_interval_set(&mut batch, *set, name, &[]);
-        }
-        write_program(&mut batch, &parameters(&self.config, Tag(1), &names), true, self.config.priority);
+        make_table(&mut batch, &self.config, Tag(1));
         batch.delete_table(ABSENT);
         let (messages, acknowledged, doing) = batch.finish(TABLE);
         let refused = self.socket.transact(&messages, acknowledged);
@@ -214,108 +210,154 @@ impl NftDatapath {
         Batch::new(self.socket.messages())
     }
 
-    /// One transaction from what is in force to the image.
-    fn replace(&mut self, image: Image, keep_counts: bool) -> Result<(Tag, Duration, Changes), ApplyError> {
-        let old = self.installed.state.as_ref();
-        let tag = old.map_or(Tag::NONE, |state| state.tag).next();
-        let fresh = old.is_none();
-        let empty = Image::default();
-        let before = old.map_or(&empty, |state| &state.image);
-        let mut changes = Changes::default();
-        let mut names = BTreeMap::new();
-        let mut retired = Vec::new();
-        let mut made = Vec::new();
-        for set in IntervalSet::ALL {
-            let previous = old.and_then(|state| state.names.get(&set));
-            let wanted = image.intervals.get(&set).map(Vec::as_slice).unwrap_or_default();
-            let unchanged = before.intervals.get(&set).is_some_and(|held| held.as_slice() == wanted);
-            if let (Some(previous), true) = (previous, unchanged) {
-                names.insert(set, previous.clone());
-                continue;
-            }
-            let name = next_name(set, previous);
-            changes.added += wanted.len();
-            changes.removed += before.intervals.get(&set).map_or(0, Vec::len);
-            retired.extend(previous.cloned());
-            made.push((set, name.clone(), wanted));
-            names.insert(set, name);
-        }
-        let mut prepared = Duration::ZERO;
-        if !fresh && (!made.is_empty() || !self.installed.leftover.is_empty()) {
-            prepared = self.prepare(&made, &names)?;
-        }
-        let old = self.installed.state.as_ref();
-        let before = old.map_or(&empty, |state| &state.image);
+    /// The first state of this table, in one transaction.
+    fn load(&mut self, image: Image) -> Result<(Tag, Duration, usize), ApplyError> {
+        let (tag, phase) = (Tag::NONE.next(), Phase::A);
         let mut batch = self.batch();
-        if fresh {
-            if self.installed.foreign_table {
-                batch.delete_table(TABLE);
-            }
-            make_table(&mut batch, &self.config, &comment(&self.config));
-            for (set, name, intervals) in &made {
-                make_interval_set(&mut batch, *set, name, intervals);
+        if self.installed.foreign_table {
+            batch.delete_table(TABLE);
+        }
+        // Rules before elements: the kernel walks a map for every rule that it meets in one.
+        make_table(&mut batch, &self.config, tag);
+        let changes = Image::default().changes_to(&image);
+        change_hash_sets(&mut batch, &changes);
+        let mut added = changes.iter().map(|change| change.new.len()).sum();
+        for (set, intervals) in &image.intervals {
+            added += intervals.len();
+            for phase in Phase::BOTH {
+                add_intervals(&mut batch, *set, phase, intervals.iter());
             }
         }
-        for set in HashSet::ALL {
-            changes.count(change_hash_set(&mut batch, set, before, &image));
+        put_in_force(&mut batch, None, (tag, phase, settings(&self.config)));
+        self.write_guard(&mut batch, &changes, None);
+        let took = self.commit(batch, TABLE)?;
+        let idle = image.intervals.clone();
+        let state = State { tag, phase, settings: settings(&self.config), image, idle };
+        self.settled(state);
+        Ok((tag, took, added))
+    }
+
+    fn replace(
+        &mut self,
+        state: State,
+        image: Image,
+        changes: &[Change],
+        keep_counts: bool,
+    ) -> Result<(Tag, Duration, usize, usize), ApplyError> {
+        let mut added = changes.iter().map(|change| change.new.len()).sum();
+        let mut removed = changes.iter().map(|change| change.gone.len()).sum();
+        for (set, wanted) in &image.intervals {
+            let held = state.image.intervals.get(set).cloned().unwrap_or_default();
+            if held != *wanted {
+                let (gone, new) = sets::difference(held.iter(), wanted.iter(), |interval| interval.first);
+                added += new.len();
+                removed += gone.len();
+            }
         }
+        let (mut state, took) = self.swap(state, changes, &image.intervals, keep_counts)?;
+        state.image = image;
+        let tag = state.tag;
+        self.settled(state);
+        Ok((tag, took, added, removed))
+    }
+
+    /// A state in which one address has another class.
+    fn rebind(&mut self, change: Change) -> Result<(), ApplyError> {
+        let Some(state) = self.installed.state.take() else { return Err(ApplyError::NotInstalled) };
+        let intervals = state.image.intervals.clone();
+        let (mut state, _) = self.swap(state, std::slice::from_ref(&change), &intervals, true)?;
+        for (key, value) in change.new {
+            state.image.put(change.set, key, value);
+        }
+        self.settled(state);
+        Ok(())
+    }
+
+    /// From the state in force to one that differs by the changes and has these intervals, in one transaction.
+    /// The image it returns is the old one with the new intervals. What fails leaves the state known as in force.
+    fn swap(
+        &mut self,
+        mut state: State,
+        changes: &[Change],
+        intervals: &Intervals,
+        keep_counts: bool,
+    ) -> Result<(State, Duration), ApplyError> {
+        let prepared = match self.prepare(&mut state, intervals) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.installed.state = Some(state);
+                return Err(error);
+            }
+        };
+        let (tag, phase) = (state.tag.next(), state.phase.other());
         let settings = settings(&self.config);
-        let parameters = parameters(&self.config, tag, &names);
-        write_program(&mut batch, &parameters, fresh, self.config.priority);
-        for name in &retired {
-            batch.delete_set(TABLE, name);
+        let mut batch = self.batch();
+        change_hash_sets(&mut batch, changes);
+        let mut chains = program::moving(parameters(&self.config, tag, phase));
+        if state.settings != settings {
+            chains.extend(program::refusal(self.config.log_group));
         }
-        if let Some(state) = old {
-            batch.remove(
-                TABLE,
-                CURRENT,
-                current(state.tag, state.settings, &state.names).iter().map(Key::element),
-            );
+        for chain in &chains {
+            batch.flush_chain(TABLE, &chain.name);
         }
-        batch.add(TABLE, CURRENT, current(tag, settings, &names).iter().map(Key::element));
-        if !fresh && !keep_counts {
+        append_rules(&mut batch, &chains);
+        put_in_force(&mut batch, Some(&state), (tag, phase, settings));
+        if !keep_counts {
             batch.flush_set(TABLE, JUDGED);
         }
-        self.write_guard(&mut batch, before, &image);
-        let took = self.commit(batch, TABLE)?;
+        self.write_guard(&mut batch, changes, Some(&state.image));
+        match self.commit(batch, TABLE) {
+            Ok(took) => {
+                let idle = std::mem::replace(&mut state.image.intervals, intervals.clone());
+                Ok((State { tag, phase, settings, image: state.image, idle }, prepared + took))
+            }
+            Err(error) => {
+                self.installed.state = Some(state);
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings the interval sets of the other phase up to the state to come. No packet looks into them before the commit
+    /// that puts them to use; on some kernels a tree shows new elements only some time after the commit that adds them.
+    /// What goes and what comes may overlap, so it goes first.
+    fn prepare(&mut self, state: &mut State, wanted: &Intervals) -> Result<Duration, ApplyError> {
+        let mut took = Duration::ZERO;
+        let phase = state.phase.other();
+        for (set, wanted) in wanted {
+            let held = state.idle.get(set).cloned().unwrap_or_default();
+            if held == *wanted {
+                continue;
+            }
+            let (gone, new) = sets::difference(held.iter(), wanted.iter(), |interval| interval.first);
+            if !gone.is_empty() {
+                let mut batch = self.batch();
+                let elements = gone.iter().flat_map(|interval| interval.elements(None));
+                batch.remove(TABLE, &set.name(phase), elements);
+                took += self.commit(batch, TABLE)?;
+                let (_, kept) = sets::difference(gone.into_iter(), held.iter(), |interval| interval.first);
+                state.idle.insert(*set, kept.into_iter().copied().collect::<Vec<_>>().into());
+            }
+            let mut batch = self.batch();
+            add_intervals(&mut batch, *set, phase, new.iter().copied());
+            took += self.commit(batch, TABLE)?;
+            state.idle.insert(*set, wanted.clone());
+        }
+        Ok(took)
+    }
+
+    /// What is known after a transaction that put a state in force.
+    fn settled(&mut self, state: State) {
         self.installed = Installed {
             foreign_table: false,
             foreign_guard: false,
             guard: !self.config.guard.is_empty(),
-            leftover: Vec::new(),
-            state: Some(State { tag, settings, image, names }),
+            state: Some(state),
         };
-        Ok((tag, prepared + took, changes))
     }
 
-    /// Makes the interval sets of the state to come. On some kernels a tree shows new elements only some time after
-    /// the commit, so it is filled before the commit that puts it to use. Until then only a packet which that commit
-    /// overtakes looks into it.
-    fn prepare(
-        &mut self,
-        made: &[(IntervalSet, String, &[Interval])],
-        names: &BTreeMap<IntervalSet, String>,
-    ) -> Result<Duration, ApplyError> {
-        let mut batch = self.batch();
-        // The stamp is that of the state still in force, which the next packet of the connection does not accept.
-        let tag = self.installed.state.as_ref().map_or(Tag::NONE, |state| state.tag);
-        let again = program::again(parameters(&self.config, tag, names));
-        for chain in &again {
-            batch.flush_chain(TABLE, &chain.name);
-        }
-        for name in &self.installed.leftover {
-            batch.delete_set(TABLE, name);
-        }
-        for (set, name, intervals) in made {
-            make_interval_set(&mut batch, *set, name, intervals);
-        }
-        append_rules(&mut batch, &again);
-        let took = self.commit(batch, TABLE)?;
-        self.installed.leftover = made.iter().map(|(_, name, _)| name.clone()).collect();
-        Ok(took)
-    }
-
-    fn write_guard(&self, batch: &mut Batch, before: &Image, image: &Image) {
+    /// `before` is what was in force, if that is known.
+    fn write_guard(&self, batch: &mut Batch, changes: &[Change], before: Option<&Image>) {
         let wanted = !self.config.guard.is_empty();
         let fresh = !self.installed.guard;
         if self.installed.foreign_guard || (self.installed.guard && !wanted) {
@@ -327,14 +369,24 @@ impl NftDatapath {
         if fresh {
             make_guard(batch, &self.config, &guard_comment(&self.config));
         }
-        let nothing = HashMap::new();
         for (set, name) in [(HashSet::Endpoints4, guard::MANAGED4), (HashSet::Endpoints6, guard::MANAGED6)] {
-            let held = before.hashes.get(&set).filter(|_| !fresh).unwrap_or(&nothing);
-            let wanted = image.hashes.get(&set).unwrap_or(&nothing);
-            let gone = held.keys().filter(|key| !wanted.contains_key(key));
-            batch.remove(GUARD, name, gone.map(Key::element));
-            let new = wanted.keys().filter(|key| !held.contains_key(key));
-            batch.add(GUARD, name, new.map(Key::element));
+            let change = changes.iter().find(|change| change.set == set);
+            let (gone, new) = change.map_or((&[][..], &[][..]), |change| (&change.gone, &change.new));
+            if before.is_none() && !fresh {
+                batch.flush_set(GUARD, name);
+            }
+            if fresh {
+                let held = before.and_then(|image| image.hashes.get(&set));
+                let held = held.into_iter().flatten().map(|(key, _)| key);
+                let stays = held.filter(|key| gone.binary_search(key).is_err());
+                batch.add(GUARD, name, stays.chain(new.iter().map(|(key, _)| key)).map(Key::element));
+                continue;
+            }
+            // An endpoint that only changes its slot is in both.
+            let leaves = gone.iter().filter(|key| new.binary_search_by_key(key, |(key, _)| key).is_err());
+            batch.remove(GUARD, name, leaves.map(Key::element));
+            let comes = new.iter().filter(|(key, _)| gone.binary_search(key).is_err());
+            batch.add(GUARD, name, comes.map(|(key, _)| key.element()));
         }
     }
 }
@@ -343,59 +395,59 @@ impl Datapath for NftDatapath {
     fn apply(&mut self, table: &Table) -> Result<Applied, ApplyError> {
         let start = Instant::now();
         let image = Image::of(table)?;
-        let guarded = self.installed.guard != self.config.guard.is_empty();
-        if let Some(state) = &self.installed.state
-            && state.image == image
-            && guarded
+        let renumbered = self.rules.as_ref() != Some(&table.rules);
+        let changes = self.installed.state.as_ref().map(|state| state.image.changes_to(&image));
+        if let (Some(state), Some(changes)) = (&self.installed.state, &changes)
+            && changes.is_empty()
+            && state.image.intervals == image.intervals
+            && self.installed.guard != self.config.guard.is_empty()
             && state.settings == settings(&self.config)
         {
             self.rules = Some(table.rules.clone());
-            return Ok(Applied {
-                tag: state.tag,
-                changed: false,
-                added: 0,
-                removed: 0,
-                took: start.elapsed(),
-                kernel: Duration::ZERO,
-            });
+            let (took, kernel) = (start.elapsed(), Duration::ZERO);
+            return Ok(Applied { tag: state.tag, changed: false, added: 0, removed: 0, took, kernel });
         }
-        let renumbered = self.rules.as_ref() != Some(&table.rules);
         let carried = match self.rules.clone() {
             Some(old) if renumbered => count::renumber(&self.counts()?, &old, &table.rules),
             Some(_) => self.carried.clone(),
             None => BTreeMap::new(),
         };
-        let (tag, kernel, changes) = self.replace(image, !renumbered)?;
+        let (tag, kernel, added, removed) = match (self.installed.state.take(), changes) {
+            (Some(state), Some(changes)) => self.replace(state, image, &changes, !renumbered)?,
+            (_, _) => {
+                let (tag, kernel, added) = self.load(image)?;
+                (tag, kernel, added, 0)
+            }
+        };
         self.carried = carried;
         self.rules = Some(table.rules.clone());
         self.sweep(tag);
-        let Changes { added, removed } = changes;
         Ok(Applied { tag, changed: true, added, removed, took: start.elapsed(), kernel })
     }
 
     fn bind(&mut self, address: IpAddr, class: ClassId) -> Result<(), ApplyError> {
         let Some(state) = &self.installed.state else { return Err(ApplyError::NotInstalled) };
+        let value = sets::check_number(class.0)?;
         let (set, key) = (HashSet::hosts(address), Key::address(address));
-        match state.image.hashes.get(&set).and_then(|hosts| hosts.get(&key)) {
-            Some(held) if *held == class.0 => return Ok(()),
+        let hosts = state.image.hashes.get(&set);
+        match hosts.and_then(|hosts| hosts.get(&key)) {
+            Some(held) if *held == value => return Ok(()),
             Some(_) => {
-                let mut image = state.image.clone();
-                image.put(set, key, class.0);
-                return self.replace(image, true).map(|_| ());
+                let change = Change { set, gone: vec![key], new: vec![(key, value)] };
+                return self.rebind(change);
             }
             None => {}
         }
-        let held = state.image.hashes.get(&set).map_or(0, HashMap::len);
+        let held = hosts.map_or(0, BTreeMap::len);
         if held >= set.bound() {
             let full = sets::BrokenTable::TooMany { set: set.name(), elements: held + 1, bound: set.bound() };
             return Err(full.into());
         }
         let mut batch = self.batch();
-        let element = Element { key: key.bytes(), value: Some(encode(set, class.0)), end: false };
-        batch.add(TABLE, set.name(), std::iter::once(element));
+        batch.add(TABLE, set.name(), std::iter::once(set.element(&key, value)));
         self.commit(batch, TABLE)?;
         if let Some(state) = &mut self.installed.state {
-            state.image.put(set, key, class.0);
+            state.image.put(set, key, value);
         }
         Ok(())
     }
@@ -407,8 +459,7 @@ impl Datapath for NftDatapath {
             return Ok(());
         }
         let mut batch = self.batch();
-        let element = Element { key: key.bytes(), value: None, end: false };
-        batch.remove(TABLE, set.name(), std::iter::once(element));
+        batch.remove(TABLE, set.name(), std::iter::once(key.element()));
         self.commit(batch, TABLE)?;
         if let Some(state) = &mut self.installed.state {
             state.image.hashes.entry(set).or_default().remove(&key);
@@ -440,20 +491,6 @@ impl Datapath for NftDatapath {
     }
 }
 
-/// Elements put in and taken out.
-#[derive(Clone, Copy, Debug, Default)]
-struct Changes {
-    added: usize,
-    removed: usize,
-}
-
-impl Changes {
-    fn count(&mut self, other: Self) {
-        self.added += other.added;
-        self.removed += other.removed;
-    }
-}
-
 /// Tells tables of this shape from others. Settings that only change rules are not in it: rules are written anew with
 /// every change of state.
 fn comment(config: &Config) -> String {
@@ -466,47 +503,42 @@ fn guard_comment(config: &Config) -> String {
     format!("{} guard {:016x}", comment(config), hasher.finish())
 }
 
-/// Twelve bits that tell the settings that rules depend on.
+/// Tells the settings that rules depend on.
 fn settings(config: &Config) -> u32 {
     let mut hasher = DefaultHasher::new();
     (config.rejudge, config.log_group).hash(&mut hasher);
-    u32::try_from(hasher.finish() >> 52).unwrap_or_default()
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
-fn name_of(names: &BTreeMap<IntervalSet, String>, set: IntervalSet) -> &str {
-    names.get(&set).map_or("", String::as_str)
+fn parameters(config: &Config, tag: Tag, phase: Phase) -> Parameters {
+    Parameters { tag, phase, rejudge: config.rejudge }
 }
 
-/// Elements of the set of the tag: the tag; a bit per interval set whose name ends in `b`, and the settings.
-fn current(tag: Tag, settings: u32, names: &BTreeMap<IntervalSet, String>) -> [Key; 2] {
-    let letters = IntervalSet::ALL
-        .iter()
-        .enumerate()
-        .filter(|(_, set)| name_of(names, **set).ends_with('b'))
-        .fold(LETTERS | settings << SETTINGS_SHIFT, |bits, (index, _)| bits | 1 << index);
-    [Key::number(tag.bits()), Key::number(letters)]
-}
-
-/// Marks the element that is no tag.
-const LETTERS: u32 = 0x100;
-const SETTINGS_SHIFT: u32 = 9;
-
-fn next_name(set: IntervalSet, previous: Option<&String>) -> String {
-    let letter = if previous.is_some_and(|name| name.ends_with('a')) { 'b' } else { 'a' };
-    format!("{}{letter}", set.stem())
-}
-
-fn make_table(batch: &mut Batch, config: &Config, comment: &str) {
-    batch.new_table(TABLE, comment);
+/// The table with its whole program and empty sets.
+fn make_table(batch: &mut Batch, config: &Config, tag: Tag) {
+    batch.new_table(TABLE, &comment(config));
+    let plain = |name, key_length, map| SetSpec { name, key_length, map, shape: Shape::Hash };
     for set in HashSet::ALL {
-        let spec =
-            SetSpec { name: set.name(), key_length: set.key_length(), map: set.is_map(), shape: Shape::Hash };
-        batch.new_set(TABLE, spec);
+        batch.new_set(TABLE, plain(set.name(), set.key_length(), set.is_map()));
     }
-    batch.new_set(TABLE, SetSpec { name: CURRENT, key_length: 4, map: false, shape: Shape::Hash });
+    for set in IntervalSet::ALL {
+        for phase in Phase::BOTH {
+            let name = set.name(phase);
+            let key_length = set.key_length();
+            batch.new_set(TABLE, SetSpec { name: &name, key_length, map: true, shape: Shape::Interval });
+        }
+    }
+    batch.new_set(TABLE, plain(TAGS, 4, true));
     let judged = Shape::Dynamic { size: 1 << 22, timeout_ms: 0 };
     batch.new_set(TABLE, SetSpec { name: JUDGED, key_length: 4, map: false, shape: judged });
     make_recent(batch, TABLE, config);
+    let mut chains = program::fixed();
+    chains.extend(program::refusal(config.log_group));
+    chains.extend(program::moving(parameters(config, tag, Phase::A)));
+    for chain in &chains {
+        batch.new_chain(TABLE, &chain.name, chain.hook.map(|hook| (hook, config.priority)));
+    }
+    append_rules(batch, &chains);
 }
 
 fn make_recent(batch: &mut Batch, table: &str, config: &Config) {
@@ -534,19 +566,7 @@ fn make_guard(batch: &mut Batch, config: &Config, comment: &str) {
     }
 }
 
-fn write_program(batch: &mut Batch, parameters: &Parameters<'_>, fresh: bool, priority: i32) {
-    let chains = program::chains(*parameters);
-    for chain in &chains {
-        if fresh {
-            batch.new_chain(TABLE, &chain.name, chain.hook.map(|hook| (hook, priority)));
-        } else {
-            batch.flush_chain(TABLE, &chain.name);
-        }
-    }
-    append_rules(batch, &chains);
-}
-
-fn append_rules(batch: &mut Batch, chains: &[program::Chain]) {
+fn append_rules(batch: &mut Batch, chains: &[Chain]) {
     for chain in chains {
         for (index, rule) in chain.rules.iter().enumerate() {
             batch.append_rule(TABLE, &chain.name, index, rule);
@@ -554,56 +574,39 @@ fn append_rules(batch: &mut Batch, chains: &[program::Chain]) {
     }
 }
 
-fn parameters<'a>(config: &Config, tag: Tag, names: &'a BTreeMap<IntervalSet, String>) -> Parameters<'a> {
-    Parameters {
-        tag,
-        rejudge: config.rejudge,
-        log_group: config.log_group,
-        networks4: name_of(names, IntervalSet::Networks4),
-        networks6: name_of(names, IntervalSet::Networks6),
-        spans: name_of(names, IntervalSet::Spans),
+/// Writes which tag is in force in which phase, and under which settings.
+fn put_in_force(batch: &mut Batch, before: Option<&State>, (tag, phase, settings): (Tag, Phase, u32)) {
+    let element = |key: u32, value: u32| (Key::number(key), value.to_ne_bytes());
+    let mut new = vec![element(phase.number(), tag.number().into())];
+    if before.is_none_or(|state| state.settings != settings) {
+        new.push(element(SETTINGS, settings));
     }
-}
-
-fn make_interval_set(batch: &mut Batch, set: IntervalSet, name: &str, intervals: &[Interval]) {
-    batch.new_set(TABLE, SetSpec { name, key_length: set.key_length(), map: true, shape: Shape::Interval });
-    let value = |interval: &Interval| match set {
-        IntervalSet::Networks4 | IntervalSet::Networks6 => interval.value.to_be_bytes(),
-        IntervalSet::Spans => interval.value.to_ne_bytes(),
-    };
-    let elements = intervals.iter().flat_map(|interval| {
-        let first = Element { key: interval.first.bytes(), value: Some(value(interval)), end: false };
-        let end = interval.end.as_ref().map(|end| Element { key: end.bytes(), value: None, end: true });
-        std::iter::once(first).chain(end)
-    });
-    batch.add(TABLE, name, elements);
-}
-
-fn change_hash_set(batch: &mut Batch, set: HashSet, before: &Image, image: &Image) -> Changes {
-    let nothing = HashMap::new();
-    let held = before.hashes.get(&set).unwrap_or(&nothing);
-    let wanted = image.hashes.get(&set).unwrap_or(&nothing);
-    let gone: Vec<_> = held.iter().filter(|(key, value)| wanted.get(key) != Some(value)).collect();
-    let new: Vec<_> = wanted.iter().filter(|(key, value)| held.get(key) != Some(value)).collect();
-    batch.remove(
-        TABLE,
-        set.name(),
-        gone.iter().map(|(key, _)| Element { key: key.bytes(), value: None, end: false }),
-    );
+    if let Some(state) = before {
+        let mut gone = vec![Key::number(state.phase.number())];
+        if state.settings != settings {
+            gone.push(Key::number(SETTINGS));
+        }
+        batch.remove(TABLE, TAGS, gone.iter().map(Key::element));
+    }
     batch.add(
         TABLE,
-        set.name(),
-        new.iter().map(|(key, value)| Element {
-            key: key.bytes(),
-            value: set.is_map().then(|| encode(set, **value)),
-            end: false,
-        }),
+        TAGS,
+        new.iter().map(|(key, value)| batch::Element { key: key.bytes(), value: Some(*value), end: false }),
     );
-    Changes { added: new.len(), removed: gone.len() }
 }
 
-/// Rulings become connection marks, which the kernel keeps in the byte order of the machine; names are compared as
-/// bytes.
-fn encode(set: HashSet, value: u32) -> [u8; 4] {
-    if set.is_ruling() { value.to_ne_bytes() } else { value.to_be_bytes() }
+fn add_intervals<'a>(
+    batch: &mut Batch,
+    set: IntervalSet,
+    phase: Phase,
+    intervals: impl Iterator<Item = &'a Interval>,
+) {
+    batch.add(TABLE, &set.name(phase), intervals.flat_map(|interval| interval.elements(Some(set))));
+}
+
+fn change_hash_sets(batch: &mut Batch, changes: &[Change]) {
+    for Change { set, gone, new } in changes {
+        batch.remove(TABLE, set.name(), gone.iter().map(Key::element));
+        batch.add(TABLE, set.name(), new.iter().map(|(key, value)| set.element(key, *value)));
+    }
 }

@@ -1,25 +1,30 @@
 //! The chains that judge a packet: fixed shape, all policy is in the sets.
 //!
-//! Enters: the tag in force and the names of the interval sets. Leaves: chains of rules.
+//! Enters: the tag and the phase in force. Leaves: chains of rules, in three groups: [`fixed`] ones are written once per
+//! table, [`refusal`] again when settings change, [`moving`] ones with every state. The kernel walks a whole map for
+//! every rule that is written with a lookup in it, so only fixed rules look into maps.
 //!
 //! The way of a packet (forward, input and output hook, after destination translation):
 //! 1. Its connection's mark carries the tag in force: accept, or drop if the deny bit is set. Nothing else is looked
 //!    at, in either direction.
 //! 2. It belongs to no connection: neighbour discovery passes, anything else of an endpoint is dropped.
 //! 3. `judge` looks up the connection's original source and its real destination (the source of its replies) and
-//!    stamps the mark. A rule computes a ruling and stamps it in one go: the mark never holds half a judgement that
-//!    another processor could take for a whole one.
-//! 4. If the tag is no longer in force, a new state was committed meanwhile and the lookups may have seen both; it
-//!    is judged again, now wholly in the new state, by a second copy of the chains.
-//! 5. Step 1 again. What has no judgement by then is dropped.
+//!    stamps the mark. The rule that finds a ruling looks up the tag last and stamps both in one go: the mark never
+//!    holds half a judgement that another processor could take for a whole one.
+//! 4. Step 1 again. What has no judgement by now was overtaken by a commit and is judged again, by the state after it.
+//!    What has none even then is dropped.
+//!
+//! States take turns in two phases, each with its own copy of the fixed chains. A copy finds a tag only while a state of
+//! its phase is in force. So a judgement that a commit overtakes, whose lookups may have seen both states, leaves no
+//! stamp, whatever it found.
 //!
 //! A rule cannot remember anything for the next one, so each step of the lookup has a rule that repeats the ones
 //! before it. Lookups that decide which rule set applies (`goto`) are separate from those that yield a ruling, so that
 //! a miss never falls through to a wider answer.
 
 use super::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Tuple, state};
-use super::sets::HashSet;
-use crate::mark::{DENY, RULE_MASK, RULING_MASK, TAG_MASK, Tag, ruling_bits};
+use super::sets::{HashSet, IntervalSet};
+use crate::mark::{DENY, HELD_DENY, RULING_MASK, TAG_MASK, TAG_SHIFT, Tag, held, ruling_bits};
 use policy::table::Ruling;
 use policy::{Protocol, RuleId, Verdict};
 
@@ -30,23 +35,55 @@ pub(crate) struct Chain {
     pub(crate) rules: Vec<Rule>,
 }
 
-/// What the rules depend on.
+/// States take turns in these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    A,
+    B,
+}
+
+impl Phase {
+    pub(crate) const BOTH: [Self; 2] = [Self::A, Self::B];
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    pub(crate) fn letter(self) -> char {
+        match self {
+            Self::A => 'a',
+            Self::B => 'b',
+        }
+    }
+
+    /// The phase as key of [`TAGS`].
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+}
+
+/// What the moving rules depend on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Parameters<'a> {
+pub(crate) struct Parameters {
     pub(crate) tag: Tag,
+    pub(crate) phase: Phase,
     pub(crate) rejudge: bool,
-    pub(crate) log_group: u16,
-    pub(crate) networks4: &'a str,
-    pub(crate) networks6: &'a str,
-    pub(crate) spans: &'a str,
 }
 
 pub(crate) const HOOK_INPUT: u32 = 1;
 pub(crate) const HOOK_FORWARD: u32 = 2;
 pub(crate) const HOOK_OUTPUT: u32 = 3;
 
-/// Set of the tag in force, and of an element that says which interval sets are in use.
-pub(crate) const CURRENT: &str = "current";
+/// Map from the phase in force, and from it alone, to the tag; and from [`SETTINGS`] to the settings.
+pub(crate) const TAGS: &str = "tags";
+/// The key in [`TAGS`] that is no phase.
+pub(crate) const SETTINGS: u32 = 2;
 /// New connections judged, by ruling.
 pub(crate) const JUDGED: &str = "judged";
 /// Denied tuples that were logged lately.
@@ -59,6 +96,9 @@ pub(crate) const LOG_ORIGINAL: &str = "original";
 /// See [`LOG_ORIGINAL`].
 pub(crate) const LOG_REPLY: &str = "reply";
 
+/// Slots, classes and rows are at most this.
+pub(crate) const MAX_NAME: u32 = u32::MAX >> 1;
+
 // Addresses take registers 0 to 7, lookups the rest.
 const A: Register = Register::new(0);
 const B4: Register = Register::new(1);
@@ -68,49 +108,47 @@ const CLASS: Register = Register::new(9);
 const ROW: Register = Register::new(10);
 const PROTOCOL: Register = Register::new(11);
 const PORT: Register = Register::new(12);
-const RULING: Register = Register::new(13);
+/// With the ruling behind it, a number of 64 bits.
+const TAG: Register = Register::new(13);
+const RULING: Register = Register::new(14);
 
 const IPV4: u8 = 2;
 const IPV6: u8 = 10;
 
-/// All chains, callees after callers.
-pub(crate) fn chains(p: Parameters<'_>) -> Vec<Chain> {
-    let hooks = [("forward", HOOK_FORWARD), ("input", HOOK_INPUT), ("output", HOOK_OUTPUT)];
-    let mut chains: Vec<Chain> = hooks
-        .into_iter()
-        .map(|(name, hook)| Chain {
-            name: name.to_owned(),
-            hook: Some(hook),
-            rules: vec![accept_judged(p.tag), Rule::new().end(End::Goto("gate"))],
-        })
-        .collect();
-    chains.push(plain("gate", gate(p)));
-    // A stamp that is in doubt goes first, or it would stand if the second judgement finds nothing.
-    let forget = Rule::new().load(&[0; 4], A).set_ct_mark(A);
-    let by_family = |prefix: &str| {
-        [Family::V4, Family::V6]
-            .map(|family| family.only().end(End::Goto(&format!("{prefix}judge{}", family.digit()))))
-    };
-    chains.push(plain("judge", by_family(FIRST).into()));
-    chains.push(plain("again", std::iter::once(forget).chain(by_family(AGAIN)).collect()));
-    chains.extend(judgement(p, FIRST));
-    chains.extend(judgement(p, AGAIN));
-    chains.push(plain("loose", loose(p.tag)));
-    chains.extend(refusal(p.log_group));
+/// The chains that look addresses and ports up, once for each phase.
+pub(crate) fn fixed() -> Vec<Chain> {
+    let mut chains = vec![];
+    for phase in Phase::BOTH {
+        let by_family = [Family::V4, Family::V6]
+            .map(|family| family.only().end(End::Goto(&of_phase(phase, &format!("judge{}", family.digit())))));
+        chains.push(plain(of_phase(phase, "judge"), by_family.into()));
+        for family in [Family::V4, Family::V6] {
+            chains.extend(Judge { phase, family }.chains());
+        }
+        chains.push(plain(of_phase(phase, "loose"), loose_of(phase)));
+    }
     chains
 }
 
-const FIRST: &str = "";
-const AGAIN: &str = "again_";
-
-/// The chains for packets that a commit overtakes. They look into the interval sets of the state to come, so they are
-/// rewritten when those are made, before the commit that puts them to use.
-pub(crate) fn again(p: Parameters<'_>) -> Vec<Chain> {
-    judgement(p, AGAIN)
+/// The chains that depend on the tag in force. They look into no map.
+pub(crate) fn moving(p: Parameters) -> Vec<Chain> {
+    let hooks = [("forward", HOOK_FORWARD), ("input", HOOK_INPUT), ("output", HOOK_OUTPUT)];
+    let hook = |(name, hook): (&str, u32)| Chain {
+        name: name.to_owned(),
+        hook: Some(hook),
+        rules: vec![accept_judged(p.tag), Rule::new().end(End::Goto("gate"))],
+    };
+    let mut chains: Vec<Chain> = hooks.into_iter().map(hook).collect();
+    chains.push(plain("gate", gate(p)));
+    chains.push(plain("overtaken", overtaken(p)));
+    chains.push(plain("loose", loose(p)));
+    let untracked = Ruling { verdict: Verdict::Deny, rule: RuleId::UNTRACKED };
+    chains.push(plain("untracked", vec![stray(p.tag, untracked)]));
+    chains
 }
 
-fn judgement(p: Parameters<'_>, prefix: &'static str) -> Vec<Chain> {
-    [Family::V4, Family::V6].into_iter().flat_map(|family| Judge { p, family, prefix }.chains()).collect()
+fn of_phase(phase: Phase, stem: &str) -> String {
+    format!("{}_{stem}", phase.letter())
 }
 
 fn plain(name: impl Into<String>, rules: Vec<Rule>) -> Chain {
@@ -123,6 +161,13 @@ fn accept_judged(tag: Tag) -> Rule {
 
 fn refuse_judged(tag: Tag) -> Rule {
     mark_is(TAG_MASK | DENY, tag.bits() | DENY).end(End::Goto("denied"))
+}
+
+/// Counts a new connection that was judged under the tag.
+fn count_judged(tag: Tag) -> Rule {
+    let opens = in_state(state::NEW | state::RELATED);
+    let judged = opens.ct(Ct::Mark, A).bits(A, TAG_MASK, 0).compare(A, Compare::Equal, &tag.bits().to_ne_bytes());
+    judged.ct(Ct::Mark, A).bits(A, RULING_MASK, 0).count_in(JUDGED, A)
 }
 
 fn mark_is(mask: u32, value: u32) -> Rule {
@@ -138,7 +183,7 @@ fn in_state(bits: u32) -> Rule {
     Rule::new().ct(Ct::State, A).bits(A, bits, 0).compare(A, Compare::NotEqual, &none)
 }
 
-fn gate(p: Parameters<'_>) -> Vec<Rule> {
+fn gate(p: Parameters) -> Vec<Rule> {
     let mut rules = vec![refuse_judged(p.tag)];
     if !p.rejudge {
         // Judged by any earlier state and allowed: it stays.
@@ -146,20 +191,66 @@ fn gate(p: Parameters<'_>) -> Vec<Rule> {
         rules.push(allowed.compare(B4, Compare::NotEqual, &0_u32.to_ne_bytes()).end(End::Accept));
     }
     rules.push(in_state(state::INVALID | state::UNTRACKED).end(End::Goto("loose")));
-    rules.push(Rule::new().end(End::Jump("judge")));
-    let outdated = Rule::new().load(&p.tag.bits().to_be_bytes(), A).absent(CURRENT, A);
-    rules.push(outdated.end(End::Jump("again")));
-    let new = in_state(state::NEW | state::RELATED).ct(Ct::Mark, A).bits(A, RULING_MASK, 0);
-    rules.push(new.count_in(JUDGED, A));
-    rules.push(accept_judged(p.tag));
-    rules.push(refuse_judged(p.tag));
-    // Another processor stamped the tag before ours between our stamp and our test.
-    rules.push(Rule::new().end(End::Jump("again")));
-    rules.push(accept_judged(p.tag));
-    rules.push(refuse_judged(p.tag));
-    let broken = Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED };
-    rules.push(stray(p.tag, broken));
+    rules.push(judge(p.phase));
+    rules.extend(settle(p.tag));
+    rules.push(Rule::new().end(End::Goto("overtaken")));
     rules
+}
+
+fn judge(phase: Phase) -> Rule {
+    Rule::new().end(End::Jump(&of_phase(phase, "judge")))
+}
+
+fn settle(tag: Tag) -> [Rule; 3] {
+    [count_judged(tag), accept_judged(tag), refuse_judged(tag)]
+}
+
+/// A commit came between: the state after it judges, or the one after that. Or another processor stamped the tag
+/// before ours between our stamp and our test.
+fn overtaken(p: Parameters) -> Vec<Rule> {
+    let next = p.tag.next();
+    let mut rules = vec![judge(p.phase.other())];
+    rules.extend(settle(next));
+    rules.push(judge(p.phase));
+    rules.extend(settle(p.tag));
+    rules.extend(settle(next.next()));
+    rules.push(stray(p.tag, Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED }));
+    rules
+}
+
+/// Packets of no connection.
+fn loose(p: Parameters) -> Vec<Rule> {
+    let mut rules = neighbour_discovery();
+    for phase in [p.phase, p.phase.other(), p.phase] {
+        rules.push(Rule::new().end(End::Jump(&of_phase(phase, "loose"))));
+    }
+    rules.push(Rule::new().end(End::Goto("untracked")));
+    rules
+}
+
+/// Accepts what concerns no endpoint; comes back if the phase is not in force.
+fn loose_of(phase: Phase) -> Vec<Rule> {
+    let mut rules = vec![];
+    for family in [Family::V4, Family::V6] {
+        let endpoints = family.set(HashSet::Endpoints4, HashSet::Endpoints6);
+        for header in [Family::header_source, Family::header_destination] {
+            let concerned = header(family, family.only(), A).lookup(endpoints, A, SLOT);
+            rules.push(concerned.end(End::Goto("untracked")));
+        }
+    }
+    rules.push(in_force(Rule::new(), phase).end(End::Accept));
+    rules
+}
+
+/// Loads the tag, and ends the rule if no state of the phase is in force. What a rule looked up before, it then looked
+/// up in the state of this tag.
+fn in_force(rule: Rule, phase: Phase) -> Rule {
+    rule.load(&phase.number().to_be_bytes(), A).lookup(TAGS, A, TAG)
+}
+
+/// Stamps the ruling in its register with the tag in force.
+fn stamp(rule: Rule, phase: Phase) -> Rule {
+    in_force(rule, phase).shift_pair_up(TAG, TAG_SHIFT).set_ct_mark(TAG).end(End::Return)
 }
 
 /// Marks the packet itself, for the log, and drops it.
@@ -259,13 +350,12 @@ impl Lane {
     }
 }
 
-struct Judge<'a> {
-    p: Parameters<'a>,
+struct Judge {
+    phase: Phase,
     family: Family,
-    prefix: &'static str,
 }
 
-impl Judge<'_> {
+impl Judge {
     fn chains(&self) -> Vec<Chain> {
         let judge = vec![
             self.source(Rule::new(), A)
@@ -274,7 +364,7 @@ impl Judge<'_> {
             self.destination(Rule::new(), A)
                 .lookup(self.endpoints(), A, SLOT)
                 .end(End::Goto(&self.chain("ingress"))),
-            Rule::new().end(End::Accept),
+            in_force(Rule::new(), self.phase).end(End::Accept),
         ];
         let mut chains = vec![plain(self.chain("judge"), judge)];
         for lane in [Lane::Egress, Lane::Pair, Lane::Ingress] {
@@ -300,7 +390,7 @@ impl Judge<'_> {
         ];
         let by_host = self.exact(self.host_class(self.slot(lane), lane), lane);
         let by_net = self.exact(self.net_class(self.slot(lane), lane), lane);
-        let by_rest = self.slot(lane).lookup(rest_map(lane), SLOT, ROW);
+        let by_rest = named(self.slot(lane), rest_map(lane), SLOT, ROW);
         vec![
             plain(self.chain(lane.name()), entry),
             plain(known, known_rules),
@@ -339,27 +429,26 @@ impl Judge<'_> {
         let places = [
             keyed.clone().lookup(HashSet::Cells.name(), ROW, RULING),
             row.clone().lookup(HashSet::RowRest.name(), ROW, RULING),
-            keyed.lookup(self.p.spans, ROW, RULING),
+            keyed.lookup(&IntervalSet::Spans.name(self.phase), ROW, RULING),
         ];
         places.into_iter().flat_map(|place| self.conclude(place, lane)).collect()
     }
 
     fn conclude(&self, ruling: Rule, lane: Lane) -> Vec<Rule> {
-        let stamp =
-            ruling.clone().bits(RULING, RULING_MASK, self.p.tag.bits()).set_ct_mark(RULING).end(End::Return);
+        let stamped = stamp(ruling.clone(), self.phase);
         match lane {
-            Lane::Egress | Lane::Ingress => vec![stamp],
+            Lane::Egress | Lane::Ingress => vec![stamped],
             Lane::Pair => {
                 let none = 0_u32.to_ne_bytes();
-                let allowed = ruling.bits(RULING, DENY, 0).compare(RULING, Compare::Equal, &none);
-                vec![allowed.end(End::Goto(&self.chain("ingress"))), stamp]
+                let allowed = ruling.bits(RULING, HELD_DENY, 0).compare(RULING, Compare::Equal, &none);
+                vec![allowed.end(End::Goto(&self.chain("ingress"))), stamped]
             }
         }
     }
 
-    fn stamp_constant(&self, rule: Rule, id: RuleId) -> Rule {
-        let mark = self.p.tag.bits() | (id.0 & RULE_MASK);
-        rule.load(&mark.to_ne_bytes(), RULING).set_ct_mark(RULING).end(End::Return)
+    fn stamp_constant(&self, rule: Rule, rule_id: RuleId) -> Rule {
+        let ruling = held(Ruling { verdict: Verdict::Allow, rule: rule_id });
+        stamp(rule.load(&ruling.to_ne_bytes(), RULING), self.phase)
     }
 
     fn slot(&self, lane: Lane) -> Rule {
@@ -367,7 +456,7 @@ impl Judge<'_> {
             Lane::Egress | Lane::Pair => self.source(Rule::new(), A),
             Lane::Ingress => self.destination(Rule::new(), A),
         };
-        own.lookup(self.endpoints(), A, SLOT)
+        named(own, self.endpoints(), A, SLOT)
     }
 
     fn peer(&self, rule: Rule, lane: Lane) -> Rule {
@@ -378,15 +467,15 @@ impl Judge<'_> {
     }
 
     fn host_class(&self, rule: Rule, lane: Lane) -> Rule {
-        self.peer(rule, lane).lookup(self.family.set(HashSet::Hosts4, HashSet::Hosts6), A, CLASS)
+        named(self.peer(rule, lane), self.family.set(HashSet::Hosts4, HashSet::Hosts6), A, CLASS)
     }
 
     fn net_class(&self, rule: Rule, lane: Lane) -> Rule {
         let networks = match self.family {
-            Family::V4 => self.p.networks4,
-            Family::V6 => self.p.networks6,
+            Family::V4 => IntervalSet::Networks4,
+            Family::V6 => IntervalSet::Networks6,
         };
-        self.peer(rule, lane).lookup(networks, A, CLASS)
+        named(self.peer(rule, lane), &networks.name(self.phase), A, CLASS)
     }
 
     fn exact(&self, rule: Rule, lane: Lane) -> Rule {
@@ -394,7 +483,7 @@ impl Judge<'_> {
             Lane::Egress | Lane::Pair => HashSet::EgressLanes,
             Lane::Ingress => HashSet::IngressLanes,
         };
-        rule.lookup(lanes.name(), SLOT, ROW)
+        named(rule, lanes.name(), SLOT, ROW)
     }
 
     fn source(&self, rule: Rule, to: Register) -> Rule {
@@ -410,8 +499,14 @@ impl Judge<'_> {
     }
 
     fn chain(&self, stem: &str) -> String {
-        format!("{}{stem}{}", self.prefix, self.family.digit())
+        of_phase(self.phase, &format!("{stem}{}", self.family.digit()))
     }
+}
+
+/// Looks up a slot, a class or a row, which will be a key. The mask changes no name: `nft` takes the result of a lookup
+/// for a value without length, and breaks off where it finds one as a key. The result of a mask has a length.
+fn named(rule: Rule, map: &str, key: Register, name: Register) -> Rule {
+    rule.lookup(map, key, name).bits(name, u32::from_ne_bytes(MAX_NAME.to_be_bytes()), 0)
 }
 
 fn rest_map(lane: Lane) -> &'static str {
@@ -419,27 +514,6 @@ fn rest_map(lane: Lane) -> &'static str {
         Lane::Egress | Lane::Pair => HashSet::EgressRest.name(),
         Lane::Ingress => HashSet::IngressRest.name(),
     }
-}
-
-/// Packets of no connection.
-fn loose(tag: Tag) -> Vec<Rule> {
-    let mut rules = neighbour_discovery();
-    let untracked = Ruling { verdict: Verdict::Deny, rule: RuleId::UNTRACKED };
-    for family in [Family::V4, Family::V6] {
-        let endpoints = family.set(HashSet::Endpoints4, HashSet::Endpoints6);
-        for header in [Family::header_source, Family::header_destination] {
-            let mark = tag.bits() | ruling_bits(untracked);
-            rules.push(
-                header(family, family.only(), A)
-                    .lookup(endpoints, A, SLOT)
-                    .load(&mark.to_ne_bytes(), A)
-                    .set_packet_mark(A)
-                    .end(End::Goto("stray")),
-            );
-        }
-    }
-    rules.push(Rule::new().end(End::Accept));
-    rules
 }
 
 /// RFC 4861 asks for hop limit 255, which no forwarded packet can have; RFC 2710 and 3810 for hop limit 1.
@@ -459,8 +533,8 @@ pub(crate) fn neighbour_discovery() -> Vec<Rule> {
     vec![between(icmpv6(255), 133, 137), between(icmpv6(1), 130, 132), between(icmpv6(1), 143, 143)]
 }
 
-/// Logs a refused packet once per tuple and drops it.
-fn refusal(group: u16) -> Vec<Chain> {
+/// The chains that log a refused packet once per tuple and drop it.
+pub(crate) fn refusal(group: u16) -> Vec<Chain> {
     let reason = Rule::new().ct(Ct::Mark, A).set_packet_mark(A);
     let log = |prefix| Rule::new().log(group, prefix).end(End::Drop);
     let forwards = Rule::new().ct(Ct::Direction, A).compare(A, Compare::Equal, &[0]);

@@ -5,14 +5,17 @@
 //! mean that the kernel does not show the set yet, and the packet is then dropped. Does not talk to the kernel.
 
 use super::batch::Element;
-use crate::mark::ruling_bits;
+use super::program::{MAX_NAME, Phase};
+use crate::mark::held;
 use ipnet::IpNet;
-use policy::table::{Cell, ClassId, Lane, Row, RowId, SlotId, Table};
+use policy::table::{Cell, ClassId, Lane, Row, RowId, Slot, SlotId, Table};
 use policy::{Protocol, RuleId};
+use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Cells of at most this many ports become one hash element per port; wider ones become intervals.
 const LISTED_PORTS: u16 = 16;
@@ -150,12 +153,17 @@ impl HashSet {
         }
     }
 
+    /// An element of this set.
+    pub(crate) fn element(self, key: &Key, value: u32) -> Element<'_> {
+        Element { key: key.bytes(), value: self.is_map().then(|| encode(self.is_ruling(), value)), end: false }
+    }
+
     pub(crate) fn hosts(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::Hosts4 } else { Self::Hosts6 }
     }
 }
 
-/// The sets that are replaced whole when anything in them changes.
+/// The sets that exist once for each phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum IntervalSet {
     Networks4,
@@ -166,13 +174,21 @@ pub(crate) enum IntervalSet {
 impl IntervalSet {
     pub(crate) const ALL: [Self; 3] = [Self::Networks4, Self::Networks6, Self::Spans];
 
-    /// Name without the letter that tells the replacement from the replaced.
-    pub(crate) fn stem(self) -> &'static str {
+    pub(crate) fn name(self, phase: Phase) -> String {
+        format!("{}_{}", self.stem(), phase.letter())
+    }
+
+    fn stem(self) -> &'static str {
         match self {
-            Self::Networks4 => "networks4_",
-            Self::Networks6 => "networks6_",
-            Self::Spans => "spans_",
+            Self::Networks4 => "networks4",
+            Self::Networks6 => "networks6",
+            Self::Spans => "spans",
         }
+    }
+
+    /// Whether values are rulings, which become connection marks.
+    pub(crate) fn is_ruling(self) -> bool {
+        self == Self::Spans
     }
 
     pub(crate) fn key_length(self) -> u32 {
@@ -197,11 +213,60 @@ pub(crate) struct Interval {
     pub(crate) value: u32,
 }
 
+impl Interval {
+    /// The elements that make it: to be added with the value they have in the set, to be removed without.
+    pub(crate) fn elements(&self, added_to: Option<IntervalSet>) -> impl Iterator<Item = Element<'_>> {
+        let value = added_to.map(|set| encode(set.is_ruling(), self.value));
+        let first = Element { key: self.first.bytes(), value, end: false };
+        let end = self.end.as_ref().map(|end| Element { key: end.bytes(), value: None, end: true });
+        std::iter::once(first).chain(end)
+    }
+}
+
+/// Rulings become connection marks, which the kernel keeps in the byte order of the machine; names are compared as
+/// bytes.
+fn encode(ruling: bool, value: u32) -> [u8; 4] {
+    if ruling { value.to_ne_bytes() } else { value.to_be_bytes() }
+}
+
+/// Content of the interval sets of one phase, in rising order.
+pub(crate) type Intervals = BTreeMap<IntervalSet, Arc<Vec<Interval>>>;
+
 /// Content of every set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Image {
-    pub(crate) hashes: BTreeMap<HashSet, HashMap<Key, u32>>,
-    pub(crate) intervals: BTreeMap<IntervalSet, Vec<Interval>>,
+    /// Of all hash sets but those of rows.
+    pub(crate) hashes: BTreeMap<HashSet, BTreeMap<Key, u32>>,
+    /// Content of [`HashSet::Cells`] and [`HashSet::RowRest`], by the row's name.
+    pub(crate) rows: BTreeMap<u32, Listed>,
+    pub(crate) intervals: Intervals,
+}
+
+/// A row without wide ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// What holds for every other port.
+    pub(crate) otherwise: Option<u32>,
+    /// Protocol, port, ruling; in rising order.
+    pub(crate) cells: Vec<(u8, u16, u32)>,
+}
+
+impl Listed {
+    fn of(row: &Row) -> Self {
+        let ports = |cell: &Cell| {
+            let (protocol, ruling) = (cell.protocol.0, held(cell.ruling));
+            (cell.first..=cell.last).map(move |port| (protocol, port, ruling))
+        };
+        Self { otherwise: Some(held(row.otherwise)), cells: row.cells.iter().flat_map(ports).collect() }
+    }
+}
+
+/// What must happen to one hash set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) set: HashSet,
+    pub(crate) gone: Vec<Key>,
+    pub(crate) new: Vec<(Key, u32)>,
 }
 
 /// A table that cannot be loaded.
@@ -216,6 +281,9 @@ pub enum BrokenTable {
     /// A rule id does not fit the connection mark.
     #[error("rule id {} is larger than a connection mark can carry ({})", .0.0, RuleId::MAX.0)]
     RuleTooLarge(RuleId),
+    /// A slot or a class has a number that no set can hold.
+    #[error("number {0} of a slot or a class is larger than {MAX_NAME}")]
+    NumberTooLarge(u32),
     /// More elements than a set may have.
     #[error("{set} needs {elements} elements and may have {bound}")]
     TooMany {
@@ -231,16 +299,17 @@ pub enum BrokenTable {
 impl Image {
     /// What the kernel must hold for the table.
     pub(crate) fn of(table: &Table) -> Result<Self, BrokenTable> {
-        let mut image = Self::default();
-        for set in HashSet::ALL {
-            image.hashes.insert(set, HashMap::new());
-        }
-        image.addresses(table)?;
         let names = RowNames::of(&table.rows)?;
-        image.slots(table, &names)?;
+        let mut image = Self { hashes: addresses(table)?, ..Self::default() };
+        let (egress, egress_rest) = lanes(table, &names, |slot| &slot.egress)?;
+        let (ingress, ingress_rest) = lanes(table, &names, |slot| &slot.ingress)?;
+        image.hashes.insert(HashSet::EgressLanes, egress);
+        image.hashes.insert(HashSet::EgressRest, egress_rest);
+        image.hashes.insert(HashSet::IngressLanes, ingress);
+        image.hashes.insert(HashSet::IngressRest, ingress_rest);
         image.rows(&table.rows, &names);
-        image.intervals.insert(IntervalSet::Networks4, networks(table, true));
-        image.intervals.insert(IntervalSet::Networks6, networks(table, false));
+        image.intervals.insert(IntervalSet::Networks4, networks(table, true).into());
+        image.intervals.insert(IntervalSet::Networks6, networks(table, false).into());
         image.check_bounds()?;
         Ok(image)
     }
@@ -249,83 +318,159 @@ impl Image {
         self.hashes.entry(set).or_default().insert(key, value);
     }
 
-    fn addresses(&mut self, table: &Table) -> Result<(), BrokenTable> {
-        for (address, slot) in &table.endpoints {
-            if table.slots.get(slot.0 as usize).is_none() {
-                return Err(BrokenTable::NoSlot(*slot));
-            }
-            let key = Key::address(*address);
-            let (endpoints, same) = if address.is_ipv4() {
-                (HashSet::Endpoints4, HashSet::Self4)
-            } else {
-                (HashSet::Endpoints6, HashSet::Self6)
-            };
-            self.put(endpoints, key, slot.0);
-            self.put(same, Key::of(&[key.bytes(), key.bytes()]), 0);
-        }
-        for address in &table.own {
-            let set = if address.is_ipv4() { HashSet::Own4 } else { HashSet::Own6 };
-            self.put(set, Key::address(*address), 0);
-        }
-        for (address, class) in &table.hosts {
-            self.put(HashSet::hosts(*address), Key::address(*address), class.0);
-        }
-        Ok(())
+    /// From this image to the wanted one.
+    pub(crate) fn changes_to(&self, wanted: &Self) -> Vec<Change> {
+        let mut changes: Vec<Change> = HashSet::ALL
+            .into_iter()
+            .filter(|set| !set.is_ruling())
+            .map(|set| {
+                let (gone, new) = difference(self.elements(set), wanted.elements(set), |entry| entry.0);
+                Change { set, gone: gone.into_iter().map(|(key, _)| key).collect(), new }
+            })
+            .collect();
+        changes.extend(self.row_changes_to(wanted));
+        changes.retain(|change| !change.gone.is_empty() || !change.new.is_empty());
+        changes
     }
 
-    fn slots(&mut self, table: &Table, names: &RowNames) -> Result<(), BrokenTable> {
-        for (index, slot) in table.slots.iter().enumerate() {
-            let slot_id = u32::try_from(index).unwrap_or(u32::MAX);
-            self.lane(slot_id, &slot.egress, HashSet::EgressLanes, HashSet::EgressRest, names)?;
-            self.lane(slot_id, &slot.ingress, HashSet::IngressLanes, HashSet::IngressRest, names)?;
-        }
-        Ok(())
+    fn elements(&self, set: HashSet) -> impl Iterator<Item = (Key, u32)> {
+        self.hashes.get(&set).into_iter().flatten().map(|(key, value)| (*key, *value))
     }
 
-    fn lane(
-        &mut self,
-        slot: u32,
-        lane: &Lane,
-        lanes: HashSet,
-        rest: HashSet,
-        names: &RowNames,
-    ) -> Result<(), BrokenTable> {
-        for (class, row) in &lane.rows {
-            let key = Key::of(&[&slot.to_be_bytes(), &class.0.to_be_bytes()]);
-            self.put(lanes, key, names.get(*row)?);
-        }
-        self.put(rest, Key::number(slot), names.get(lane.otherwise)?);
-        Ok(())
+    fn row_changes_to(&self, wanted: &Self) -> [Change; 2] {
+        let (gone, new) = difference(self.rows.iter(), wanted.rows.iter(), |row| *row.0);
+        let cells = |(name, row): &(&u32, &Listed)| cell_elements(**name, row).collect::<Vec<_>>();
+        let rest = |(name, row): &(&u32, &Listed)| row.otherwise.map(|ruling| (Key::number(**name), ruling));
+        let change = |set, gone: Vec<(Key, u32)>, new| {
+            Change { set, gone: gone.into_iter().map(|(key, _)| key).collect(), new }
+        };
+        [
+            change(HashSet::Cells, gone.iter().flat_map(cells).collect(), new.iter().flat_map(cells).collect()),
+            change(
+                HashSet::RowRest,
+                gone.iter().filter_map(rest).collect(),
+                new.iter().filter_map(rest).collect(),
+            ),
+        ]
     }
 
     fn rows(&mut self, rows: &[Row], names: &RowNames) {
         let mut spanned = BTreeMap::new();
+        let mut listed = Vec::with_capacity(rows.len());
         for (row, name) in rows.iter().zip(&names.0) {
             if row.cells.iter().any(|cell| cell.last - cell.first >= LISTED_PORTS) {
                 spanned.insert(*name, row);
-                continue;
-            }
-            self.put(HashSet::RowRest, Key::number(*name), ruling_bits(row.otherwise));
-            for cell in &row.cells {
-                for port in cell.first..=cell.last {
-                    let key = cell_key(*name, cell.protocol, port);
-                    self.put(HashSet::Cells, key, ruling_bits(cell.ruling));
-                }
+            } else {
+                listed.push((*name, row));
             }
         }
-        let spans = spanned.into_iter().flat_map(|(name, row)| spans(name, row)).collect();
-        self.intervals.insert(IntervalSet::Spans, spans);
+        // Equal rows have one name.
+        listed.sort_unstable_by_key(|(name, _)| *name);
+        listed.dedup_by_key(|(name, _)| *name);
+        self.rows = listed.into_iter().map(|(name, row)| (name, Listed::of(row))).collect();
+        let spans: Vec<_> = spanned.into_iter().flat_map(|(name, row)| spans(name, row)).collect();
+        self.intervals.insert(IntervalSet::Spans, spans.into());
     }
 
     fn check_bounds(&self) -> Result<(), BrokenTable> {
         for (set, elements) in &self.hashes {
             check_bound(set.name(), elements.len(), set.bound())?;
         }
+        let cells = self.rows.values().map(|row| row.cells.len()).sum();
+        check_bound(HashSet::Cells.name(), cells, HashSet::Cells.bound())?;
+        check_bound(HashSet::RowRest.name(), self.rows.len(), HashSet::RowRest.bound())?;
         for (set, intervals) in &self.intervals {
             check_bound(set.stem(), intervals.len(), set.bound())?;
         }
         Ok(())
     }
+}
+
+/// What only the first has and what only the second has. Both are in rising order of their keys, each key once.
+pub(crate) fn difference<T: PartialEq, K: Ord>(
+    held: impl Iterator<Item = T>,
+    wanted: impl Iterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> (Vec<T>, Vec<T>) {
+    let (mut held, mut wanted) = (held.peekable(), wanted.peekable());
+    let (mut gone, mut new) = (vec![], vec![]);
+    loop {
+        let order = match (held.peek(), wanted.peek()) {
+            (None, None) => return (gone, new),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(held), Some(wanted)) => key(held).cmp(&key(wanted)),
+        };
+        match order {
+            Ordering::Less => gone.extend(held.next()),
+            Ordering::Greater => new.extend(wanted.next()),
+            Ordering::Equal => {
+                let (before, after) = (held.next(), wanted.next());
+                if before != after {
+                    gone.extend(before);
+                    new.extend(after);
+                }
+            }
+        }
+    }
+}
+
+fn addresses(table: &Table) -> Result<BTreeMap<HashSet, BTreeMap<Key, u32>>, BrokenTable> {
+    let mut sets: BTreeMap<HashSet, Vec<(Key, u32)>> = BTreeMap::new();
+    let mut put = |set, key, value| sets.entry(set).or_default().push((key, value));
+    for (address, slot) in &table.endpoints {
+        if table.slots.get(slot.0 as usize).is_none() {
+            return Err(BrokenTable::NoSlot(*slot));
+        }
+        let key = Key::address(*address);
+        let (endpoints, same) = if address.is_ipv4() {
+            (HashSet::Endpoints4, HashSet::Self4)
+        } else {
+            (HashSet::Endpoints6, HashSet::Self6)
+        };
+        put(endpoints, key, check_number(slot.0)?);
+        put(same, Key::of(&[key.bytes(), key.bytes()]), 0);
+    }
+    for address in &table.own {
+        let set = if address.is_ipv4() { HashSet::Own4 } else { HashSet::Own6 };
+        put(set, Key::address(*address), 0);
+    }
+    for (address, class) in &table.hosts {
+        put(HashSet::hosts(*address), Key::address(*address), check_number(class.0)?);
+    }
+    for class in table.networks.values() {
+        check_number(class.0)?;
+    }
+    Ok(sets.into_iter().map(|(set, elements)| (set, elements.into_iter().collect())).collect())
+}
+
+type Names = BTreeMap<Key, u32>;
+
+/// One direction of every slot: rows by slot and class, and the slots' rows for all other classes.
+fn lanes(
+    table: &Table,
+    names: &RowNames,
+    direction: impl Fn(&Slot) -> &Lane,
+) -> Result<(Names, Names), BrokenTable> {
+    let (mut exact, mut rest) = (vec![], vec![]);
+    for (slot, number) in table.slots.iter().zip(0_u32..) {
+        let lane = direction(slot);
+        for (class, row) in &lane.rows {
+            let class = check_number(class.0)?;
+            exact.push((Key::of(&[&number.to_be_bytes(), &class.to_be_bytes()]), names.get(*row)?));
+        }
+        rest.push((Key::number(number), names.get(lane.otherwise)?));
+    }
+    Ok((exact.into_iter().collect(), rest.into_iter().collect()))
+}
+
+/// Refuses what the program's mask would change.
+pub(crate) fn check_number(number: u32) -> Result<u32, BrokenTable> {
+    if number > MAX_NAME { Err(BrokenTable::NumberTooLarge(number)) } else { Ok(number) }
+}
+
+fn cell_elements(name: u32, row: &Listed) -> impl Iterator<Item = (Key, u32)> {
+    row.cells.iter().map(move |(protocol, port, ruling)| (cell_key(name, Protocol(*protocol), *port), *ruling))
 }
 
 fn check_bound(set: &'static str, elements: usize, bound: usize) -> Result<(), BrokenTable> {
@@ -355,7 +500,7 @@ impl RowNames {
                         break;
                     }
                     Entry::Occupied(same) if *same.get() == row => break,
-                    Entry::Occupied(_) => name = (name + 1) & (u32::MAX >> 1),
+                    Entry::Occupied(_) => name = (name + 1) & MAX_NAME,
                 }
             }
             names.push(name);
@@ -366,6 +511,12 @@ impl RowNames {
     fn get(&self, row: RowId) -> Result<u32, BrokenTable> {
         self.0.get(row.0 as usize).copied().ok_or(BrokenTable::NoRow(row))
     }
+}
+
+/// The row, protocol and port of a key of [`HashSet::Cells`].
+pub(crate) fn cell_of(key: &[u8]) -> Option<(u32, u8, u16)> {
+    let [a, b, c, d, protocol, _, _, _, high, low, _, _] = *key else { return None };
+    Some((u32::from_be_bytes([a, b, c, d]), protocol, u16::from_be_bytes([high, low])))
 }
 
 fn cell_key(row: u32, protocol: Protocol, port: u16) -> Key {
@@ -389,13 +540,13 @@ fn spans(name: u32, row: &Row) -> Vec<Interval> {
         let base = u32::from(protocol.0) << 16;
         let (start, past) = (base + u32::from(*first), base + u32::from(*last) + 1);
         if start > next {
-            tiles.put(next.into(), ruling_bits(row.otherwise));
+            tiles.put(next.into(), held(row.otherwise));
         }
-        tiles.put(start.into(), ruling_bits(*ruling));
+        tiles.put(start.into(), held(*ruling));
         next = past;
     }
     if next < SPACE {
-        tiles.put(next.into(), ruling_bits(row.otherwise));
+        tiles.put(next.into(), held(row.otherwise));
     }
     let point = |at: u128| key_at(u32::try_from(at).unwrap_or(SPACE));
     tiles.intervals(point, Some(key_at(SPACE)))
@@ -569,7 +720,7 @@ mod tests {
                 let value = value_at(&intervals, cell_key(7, Protocol(protocol), port));
                 assert_eq!(
                     value,
-                    Some(ruling_bits(row.ruling(Protocol(protocol), port))),
+                    Some(held(row.ruling(Protocol(protocol), port))),
                     "{protocol} {port}"
                 );
             }
