@@ -1,8 +1,9 @@
 //! Prints, as JSON, what one shape of cluster costs: `bench-compile namespaces` or `bench-compile policies`.
 //!
 //! Measured: `Cluster::load` (a policy set in memory to resolved subjects and peers), the tables of all nodes, one
-//! node's table, events, one verdict by `Table::judge`, one explanation by the reference evaluator, and the peak resident
-//! size of this process, the policy set itself included. Not measured: reading YAML and `compiler::compile`.
+//! node's table, events, one verdict by `Table::judge`, the same with its rule written out, the walk through all tiers by
+//! the reference evaluator, and the peak resident size of this process, the policy set itself included. Not measured:
+//! reading YAML and `compiler::compile`.
 //! One shape a process, because a peak never falls.
 
 mod shape;
@@ -65,12 +66,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// From an event to the new tables of every node it concerns: pods that change their label, and policies that go and
-/// come back.
+/// Pods that change their label, and policies that go and come back: from the event to the new table of one node it
+/// concerns, and to those of all of them.
 fn events(set: &PolicySet) -> Result<Value> {
     let mut engine = Engine::load(set);
-    let mut times = Vec::new();
-    let mut tables = 0;
+    let (mut one_node, mut all_nodes) = (Vec::new(), Vec::new());
     for number in 0..500_usize {
         let pod = set.world.pods.get(number * 7919 % set.world.pods.len()).context("a shape has pods")?;
         let policy = set.policies.get(number * 7919 % set.policies.len()).context("a shape has policies")?;
@@ -79,18 +79,26 @@ fn events(set: &PolicySet) -> Result<Value> {
         let back = Event::Policy { policy: Box::new(policy.clone()), rules: set.rules.clone() };
         for event in [Event::Pod(moved), Event::PolicyRemoved(policy.object.clone()), back] {
             let start = Instant::now();
-            for node in engine.apply(event, set.generation) {
+            let nodes = engine.apply(event, set.generation);
+            let applied = millis(start);
+            for node in nodes {
+                let one = Instant::now();
                 let _ = black_box(engine.lower(Scope::Node(&node), &Placement::new())?);
-                tables += 1;
+                one_node.push(applied + millis(one));
             }
-            times.push(millis(start));
+            all_nodes.push(millis(start));
         }
-        if times.iter().sum::<f64>() > 20_000.0 {
+        if all_nodes.iter().sum::<f64>() > 20_000.0 {
             break;
         }
     }
-    times.sort_by(f64::total_cmp);
-    Ok(json!({"events": times.len(), "tables": tables, "p50": at(&times, 50), "p99": at(&times, 99)}))
+    let tables = one_node.len();
+    let spread = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        json!({"p50": at(&times, 50), "p99": at(&times, 99), "max": at(&times, 100)})
+    };
+    let events = all_nodes.len();
+    Ok(json!({"events": events, "tables": tables, "one_node": spread(one_node), "all_nodes": spread(all_nodes)}))
 }
 
 /// Pairs of addresses: local pods of the table's node, and pods anywhere.
@@ -100,17 +108,30 @@ fn pairs(set: &PolicySet, table: &Table) -> Vec<(IpAddr, IpAddr)> {
     local.iter().cycle().copied().zip(all).take(1000).collect()
 }
 
-fn verdict_ns(set: &PolicySet, table: &Table) -> f64 {
+/// Time of a verdict alone, and of a verdict with both deciding rules written out as a record shows them.
+fn verdict_ns(set: &PolicySet, table: &Table) -> Value {
     let pairs = pairs(set, table);
-    let start = Instant::now();
-    let mut judged = 0_u32;
-    for round in 0..200_u16 {
-        for (from, to) in &pairs {
-            let _ = black_box(table.judge(*from, *to, Protocol::TCP, 1000 + round));
-            judged += 1;
+    let timed = |judge: &dyn Fn(IpAddr, IpAddr, u16)| {
+        let start = Instant::now();
+        let mut judged = 0_u32;
+        for round in 0..200_u16 {
+            for (from, to) in &pairs {
+                judge(*from, *to, 1000 + round);
+                judged += 1;
+            }
         }
-    }
-    start.elapsed().as_secs_f64() * 1e9 / f64::from(judged.max(1))
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(judged.max(1))
+    };
+    let alone = timed(&|from, to, port| {
+        let _ = black_box(table.judge(from, to, Protocol::TCP, port));
+    });
+    let explained = timed(&|from, to, port| {
+        let found = table.judge(from, to, Protocol::TCP, port);
+        for ruling in [found.egress, found.ingress].into_iter().flatten() {
+            black_box(table.rules.get(ruling.rule.0 as usize).map(ToString::to_string));
+        }
+    });
+    json!({"alone": alone, "explained": explained})
 }
 
 fn reference_us(set: &PolicySet) -> f64 {

@@ -15,7 +15,7 @@ use crate::lower::forest::Forest;
 use crate::lower::index::{Id, Index, PeerEntry, PodEntry};
 use crate::lower::node::{Lanes, relevant};
 use crate::lower::row::Rows;
-use crate::lower::slots::{GroupProfile, SlotKey};
+use crate::lower::slots::{Profiles, SlotKey};
 use crate::lower::{Fixed, Scope, dense};
 use allowed::Allowed;
 use policy::table::{ClassId, Row, Slot};
@@ -166,12 +166,12 @@ struct Survey {
 impl Survey {
     fn new(set: &PolicySet) -> Self {
         let index = Index::new(set);
-        let mut profiles: HashMap<Id, GroupProfile, Fixed> = HashMap::default();
+        let mut profiles = Profiles::default();
         let mut slot_ids: HashMap<SlotKey, u32, Fixed> = HashMap::default();
         let mut keys = Vec::new();
         let mut pod_slots = Vec::with_capacity(index.pods.len());
         for pod in &index.pods {
-            let profile = profiles.entry(pod.group).or_insert_with(|| GroupProfile::new(&index, pod.group));
+            let profile = profiles.of(&index, pod.group);
             let key = profile.key(pod, pod.node.clone());
             pod_slots.push(*slot_ids.entry(key.clone()).or_insert_with(|| {
                 keys.push(key);

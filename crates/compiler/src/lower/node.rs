@@ -6,9 +6,9 @@
 use super::classes::{Classes, Relevant, Signature, belongs_to_node};
 use super::index::{Id, Index};
 use super::row::{Rows, constant, ruling, sweep};
-use super::slots::{GroupProfile, Program, Rules, SlotKey, port_names, program};
+use super::slots::{Profiles, Program, Rules, SlotKey, port_names, program};
 use super::{Fixed, LowerError, Placement, Scope, dense};
-use policy::RuleId;
+use policy::{NamedPort, RuleId};
 use policy::table::{ClassId, Lane, Row, RowId, Slot, SlotId, Table};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -87,8 +87,10 @@ fn slots(
             &everyone
         }
     };
-    let mut profiles: HashMap<Id, GroupProfile, Fixed> = HashMap::default();
+    let mut profiles = Profiles::default();
     let mut ids: HashMap<SlotKey, SlotId, Fixed> = HashMap::default();
+    // A whole key names every policy of a pod, and is looked at once per group rather than once per pod.
+    let mut known: HashMap<(Id, Vec<NamedPort>, Option<Arc<str>>), SlotId, Fixed> = HashMap::default();
     let mut keys = Vec::new();
     let mut endpoints = BTreeMap::new();
     for (id, pod) in local.iter().filter_map(|id| Some((id, index.pods.get(*id as usize)?))) {
@@ -97,15 +99,17 @@ fn slots(
         if addresses.is_empty() {
             continue;
         }
-        let profile = profiles.entry(pod.group).or_insert_with(|| GroupProfile::new(index, pod.group));
         let node = match scope {
             Scope::Node(_) => None,
             Scope::Everything => pod.node.clone(),
         };
-        let key = profile.key(pod, node);
-        let slot = *ids.entry(key.clone()).or_insert_with(|| {
-            keys.push(key);
-            SlotId(dense(keys.len() - 1))
+        let key = profiles.of(index, pod.group).key(pod, node);
+        let short = (pod.group, key.named.clone(), key.node.clone());
+        let slot = *known.entry(short).or_insert_with(|| {
+            *ids.entry(key).or_insert_with_key(|key| {
+                keys.push(key.clone());
+                SlotId(dense(keys.len() - 1))
+            })
         });
         endpoints.extend(addresses.into_iter().map(|address| (address, slot)));
     }
@@ -115,29 +119,41 @@ fn slots(
 /// What the rules of these slots speak of.
 pub(crate) fn relevant(index: &Index, scope: Scope<'_>, keys: &[SlotKey]) -> Relevant {
     let mut relevant = Relevant::default();
-    let mut done: BTreeSet<(Id, usize)> = BTreeSet::new();
+    let mut sections: Vec<(Id, usize)> = Vec::new();
     for key in keys {
         relevant.own.extend(key.node.clone());
         for direction in [0, 1] {
-            if key.closed.get(direction).is_some_and(Option::is_some) {
-                continue;
-            }
-            for policy in key.policies.iter().filter(|policy| done.insert((**policy, direction))) {
-                add_relevant(index, &mut relevant, *policy, direction);
+            if key.closed.get(direction).is_none_or(Option::is_none) {
+                sections.extend(key.policies.iter().map(|policy| (*policy, direction)));
             }
         }
     }
+    sections.sort_unstable();
+    sections.dedup();
+    let mut peers = Vec::new();
+    for (policy, direction) in sections {
+        add_relevant(index, &mut relevant, &mut peers, policy, direction);
+    }
+    peers.sort_unstable();
+    peers.dedup();
+    relevant.peers = peers.into_iter().collect();
     if let Scope::Node(node) = scope {
         relevant.own.insert(node.into());
     }
     relevant
 }
 
-fn add_relevant(index: &Index, relevant: &mut Relevant, policy: Id, direction: usize) {
+fn add_relevant(
+    index: &Index,
+    relevant: &mut Relevant,
+    peers: &mut Vec<Id>,
+    policy: Id,
+    direction: usize,
+) {
     let policy = index.policies.get(policy as usize);
     let Some(section) = policy.and_then(|policy| policy.sections.get(direction)?.as_deref()) else { return };
     for rule in section {
-        relevant.peers.extend(rule.peers.iter().flatten());
+        peers.extend(rule.peers.iter().flatten());
         if direction == 0 {
             relevant.names.extend(rule.ports.as_deref().into_iter().flat_map(port_names));
         }
@@ -207,7 +223,7 @@ impl<'a> Lanes<'a> {
     ) -> BTreeMap<ClassId, RowId> {
         let own_node = ruling(&self.index.rules, RuleId::OWN_NODE);
         let mut by_class = BTreeMap::new();
-        let mut known: HashMap<(Vec<u32>, bool, &[policy::NamedPort]), Row, Fixed> = HashMap::default();
+        let mut known: HashMap<(Vec<u32>, bool, &[NamedPort]), Row, Fixed> = HashMap::default();
         for (class, mut matching) in self.matching(program, key, direction) {
             let Some(signature) = self.classes.signatures.get(class.0 as usize) else { continue };
             matching.extend_from_slice(&program.everyone);
@@ -261,7 +277,7 @@ impl<'a> Lanes<'a> {
         key: &'b SlotKey,
         direction: usize,
         program: &Rules<'_>,
-    ) -> &'b [policy::NamedPort] {
+    ) -> &'b [NamedPort] {
         match (program.names_ports, direction) {
             (false, _) => &[],
             (true, 0) => &signature.named,

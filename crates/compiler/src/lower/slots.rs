@@ -33,9 +33,31 @@ pub(crate) struct GroupProfile {
     names: BTreeSet<Arc<str>>,
 }
 
+/// Profiles, each made once for all the groups that the same subjects select.
+#[derive(Debug, Default)]
+pub(crate) struct Profiles {
+    of_group: HashMap<Id, Arc<GroupProfile>, Fixed>,
+    of_sets: HashMap<Vec<Id>, Arc<GroupProfile>, Fixed>,
+}
+
+impl Profiles {
+    pub(crate) fn of(&mut self, index: &Index, group: Id) -> &GroupProfile {
+        self.of_group.entry(group).or_insert_with(|| {
+            let sets = index.groups.get(group as usize).map_or(&[][..], |group| &group.sets);
+            // Most sets of a busy group are peers of somebody's rules and select nothing.
+            let selects = |id: &&Id| {
+                let set = index.sets.get(**id as usize);
+                set.is_some_and(|set| !set.policies.is_empty() || !set.closed.is_empty())
+            };
+            let sets: Vec<Id> = sets.iter().filter(selects).copied().collect();
+            let made = self.of_sets.entry(sets);
+            made.or_insert_with_key(|sets| Arc::new(GroupProfile::new(index, sets))).clone()
+        })
+    }
+}
+
 impl GroupProfile {
-    pub(crate) fn new(index: &Index, group: Id) -> Self {
-        let sets = index.groups.get(group as usize).map_or(&[][..], |group| &group.sets);
+    fn new(index: &Index, sets: &[Id]) -> Self {
         let sets = || sets.iter().filter_map(|set| index.sets.get(*set as usize));
         let mut policies: Vec<Id> = sets().flat_map(|set| set.policies.iter().copied()).collect();
         policies.sort_unstable_by_key(|id| index.policies.get(*id as usize).map(|policy| policy.rank));
