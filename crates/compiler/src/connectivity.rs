@@ -13,10 +13,11 @@ pub mod render;
 use crate::lower::classes::{self, Classes, Relevant, Signature};
 use crate::lower::forest::Forest;
 use crate::lower::index::{Id, Index, PeerEntry, PodEntry};
-use crate::lower::node::{Lanes, relevant};
+use crate::lower::lanes::Lanes;
+use crate::lower::node::relevant;
 use crate::lower::row::Rows;
-use crate::lower::slots::{Profiles, SlotKey};
-use crate::lower::{Fixed, Scope, dense};
+use crate::lower::slots::{Profiles, SlotKey, program};
+use crate::lower::{Fixed, dense};
 use allowed::Allowed;
 use policy::table::{ClassId, Row, Slot};
 use policy::{Labels, Pod, PolicySet, Protocol, WorkloadRef};
@@ -178,7 +179,7 @@ impl Survey {
                 dense(keys.len() - 1)
             }));
         }
-        let relevant = relevant(&index, Scope::Everything, &keys);
+        let relevant = relevant(&index, &keys);
         let view = View::new(&index, &relevant);
         let mut classes = Classes::empty();
         let mut workloads: BTreeMap<Peer, BTreeSet<Unit>> = BTreeMap::new();
@@ -196,12 +197,12 @@ impl Survey {
         }
         let controller = classes.id(view.unlabelled());
         let ranges = ranges::outside(&view.forest, &view.names, |signature| classes.id(signature));
-        let lanes = Lanes::new(&index, &classes, Scope::Everything);
+        let lanes = Lanes::new(&index, &classes);
         let mut rows = Rows::default();
-        let slot = |key: &SlotKey| Slot {
-            egress: lanes.lane(key, 0, &mut rows),
-            ingress: lanes.lane(key, 1, &mut rows),
+        let mut lane = |key: &SlotKey, direction| {
+            lanes.lane(key, direction, &program(&index, key, direction), &mut rows)
         };
+        let slot = |key: &SlotKey| Slot { egress: lane(key, 0), ingress: lane(key, 1) };
         let slots = keys.iter().map(slot).collect();
         Self { slots, rows: rows.rows, workloads, ranges, controller }
     }

@@ -73,6 +73,19 @@ impl Engine {
         self.cluster.lower(scope, placement)
     }
 
+    /// As [`Cluster::lower_each`].
+    ///
+    /// # Errors
+    /// As [`crate::lower::lower`].
+    pub fn lower_each<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n str>,
+        placement: &Placement,
+        give: impl FnMut(Table),
+    ) -> Result<(), LowerError> {
+        self.cluster.lower_each(nodes, placement, give)
+    }
+
     /// Takes in a change, and names the nodes whose tables may differ from before.
     pub fn apply(&mut self, event: Event, generation: Generation) -> BTreeSet<Arc<str>> {
         self.cluster.index.generation = generation;

@@ -1,10 +1,14 @@
 //! A changed engine against the reference evaluator: only the nodes it names are lowered again.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
+
+mod support;
+
 use compiler::engine::{Engine, Event};
-use compiler::lower::{Placement, Scope};
+use compiler::lower::{Cluster, Placement, Scope};
 use compiler::sample::{self, Dice};
 use policy::table::{Ruling, Table};
-use policy::{Generation, Labels, Namespace, Party, PolicySet, decide};
+use policy::{Generation, Labels, Namespace, Party, PolicySet, Protocol, Verdict, decide};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,4 +106,50 @@ fn a_changed_engine_judges_like_the_changed_set() {
             check(seed, step, &now, &tables, &mut dice);
         }
     }
+}
+
+/// Work shared between nodes must not share what is a node's own.
+#[test]
+fn nodes_with_the_same_slots_still_have_their_own_addresses() {
+    let node = |name: &str, address: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{node: {name}}}}}\nstatus: {{addresses: \
+             [{{type: InternalIP, address: {address}}}]}}\n"
+        )
+    };
+    let on = |node: &str, name: &str, address: &str| {
+        support::pod_with("x", name, address, "{app: a}", &format!("  nodeName: {node}\n"), "")
+    };
+    let yaml = support::world()
+        + &node("n1", "10.8.0.1")
+        + &node("n2", "10.8.0.2")
+        + &on("n1", "one", "10.0.7.1")
+        + &on("n2", "two", "10.0.7.2")
+        + &support::network_policy(
+            "x",
+            "p",
+            "{podSelector: {matchLabels: {app: a}}, policyTypes: [Ingress, Egress], ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/16}}]}]}",
+        )
+        + &support::cluster_policy(
+            "q",
+            "{tier: Admin, priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{nodes: {matchLabels: {node: n2}}}]}]}",
+        );
+    let set = support::set(&yaml);
+    let mut tables = BTreeMap::new();
+    let keep = |table: Table| drop(tables.insert(table.node.to_string(), table));
+    Cluster::load(&set).lower_each(["n1", "n2"], &Placement::new(), keep).unwrap();
+    for (node, pod) in [("n1", "10.0.7.1"), ("n2", "10.0.7.2")] {
+        for peer in ["10.8.0.1", "10.8.0.2", "10.0.1.1", "192.0.2.1"] {
+            for (from, to) in [(pod, peer), (peer, pod)] {
+                let expected = support::judge(&set, from, to, "TCP", 80).verdict;
+                let table: &Table = &tables[node];
+                let got = table.judge(from.parse().unwrap(), to.parse().unwrap(), Protocol::TCP, 80);
+                assert_eq!(got.verdict(), expected, "{node}: {from} -> {to}");
+            }
+        }
+    }
+    let nodes_from =
+        |pod| ["10.8.0.1", "10.8.0.2"].map(|node| support::judge(&set, pod, node, "TCP", 80).verdict);
+    assert_eq!(nodes_from("10.0.7.1"), [Verdict::Allow, Verdict::Deny], "the case tells own nodes apart");
+    assert_eq!(nodes_from("10.0.7.2"), [Verdict::Deny, Verdict::Deny]);
 }

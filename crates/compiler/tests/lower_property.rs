@@ -59,7 +59,13 @@ fn tables_judge_every_access_as_the_reference_does() {
         let placement = sample::placement(&set);
         let nodes = ["node0", "node1", "node2", "node3"];
         let tables = nodes.map(|node| (node, lower(&set, node, &placement).unwrap()));
-        let everything = Cluster::load(&set).lower(Scope::Everything, &placement).unwrap();
+        let cluster = Cluster::load(&set);
+        let everything = cluster.lower(Scope::Everything, &placement).unwrap();
+        let mut each = BTreeMap::new();
+        cluster.lower_each(nodes, &placement, |table| drop(each.insert(table.node.clone(), table))).unwrap();
+        for (node, alone) in &tables {
+            assert_eq!(each.get(*node), Some(alone), "seed {seed}: node {node} alone and among others");
+        }
         let ends = sample::ends(&set);
         let mut dice = Dice::new(seed);
         for _ in 0..PER_SET {

@@ -14,7 +14,7 @@ use super::memory::Memory;
 use super::protocol::{Load, Mode, Outcome, RuleCount, Status};
 use crate::translate::Places;
 use anyhow::{Context, Result};
-use compiler::lower::{Cluster, Placement, Scope};
+use compiler::lower::{Cluster, Placement};
 use crds::{Diagnostic, Severity};
 use observe::{Book, Time};
 use policy::table::Table;
@@ -155,13 +155,9 @@ impl Engine {
         self.place(&mut set)?;
         let generation = set.generation;
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
-        let cluster = Cluster::load(&set);
-        for enforcer in &self.enforcers {
-            let node = enforcer.node();
-            let table = cluster.lower(Scope::Node(node), &Placement::new());
-            tables
-                .insert(node.clone(), Arc::new(table.with_context(|| format!("compiling for node {node}"))?));
-        }
+        let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
+        let keep = |table: Table| drop(tables.insert(table.node.clone(), Arc::new(table)));
+        Cluster::load(&set).lower_each(nodes, &Placement::new(), keep).context("compiling the tables")?;
         let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned());
         self.journal.add_book(book);
         // From here on the number is used: whatever happens, the next state has a higher one.

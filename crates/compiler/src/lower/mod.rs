@@ -10,6 +10,7 @@ mod change;
 pub(crate) mod classes;
 pub(crate) mod forest;
 pub(crate) mod index;
+pub(crate) mod lanes;
 pub(crate) mod node;
 pub(crate) mod row;
 pub(crate) mod selectors;
@@ -92,11 +93,29 @@ impl Cluster {
     /// # Errors
     /// As [`lower`].
     pub fn lower(&self, scope: Scope<'_>, placement: &Placement) -> Result<Table, LowerError> {
-        let count = self.index.rules.len();
-        if count > RuleId::MAX.0 as usize + 1 {
-            return Err(LowerError::TooManyRules { count });
-        }
+        self.check_rules()?;
         node::table(&self.index, scope, placement)
+    }
+
+    /// Gives the table of each node. Nodes whose pods the same policies select cost little more than one of them.
+    ///
+    /// # Errors
+    /// As [`lower`].
+    pub fn lower_each<'n>(
+        &self,
+        nodes: impl IntoIterator<Item = &'n str>,
+        placement: &Placement,
+        give: impl FnMut(Table),
+    ) -> Result<(), LowerError> {
+        self.check_rules()?;
+        node::each(&self.index, nodes, placement, give)
+    }
+
+    fn check_rules(&self) -> Result<(), LowerError> {
+        match self.index.rules.len() {
+            count if count > RuleId::MAX.0 as usize + 1 => Err(LowerError::TooManyRules { count }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The table of one scope: slots, classes, rows.
 //!
-//! Enters: the index of a cluster. Leaves: a [`Table`]. Guarantees: a lane lists a class only if its row differs
-//! from the lane's own. Does not: touch pods or policies that no local pod has to do with.
+//! Enters: the index of a cluster. Leaves: a [`Table`]. Guarantees: nodes with the same slots share all work but their
+//! own addresses. Does not: touch pods or policies that no local pod has to do with.
 
-use super::classes::{Classes, Relevant, Signature, belongs_to_node};
+use super::classes::{Classes, Relevant, belongs_to_node};
 use super::index::{Id, Index};
-use super::row::{Rows, constant, ruling, sweep};
-use super::slots::{Profiles, Program, Rules, SlotKey, port_names, program};
+use super::lanes::{Lanes, own_row};
+use super::row::{Rows, constant, ruling};
+use super::slots::{Profiles, Program, SlotKey, port_names, program};
 use super::{Fixed, LowerError, Placement, Scope, dense};
+use policy::table::{ClassId, Row, RowId, Slot, SlotId, Table};
 use policy::{NamedPort, RuleId};
-use policy::table::{ClassId, Lane, Row, RowId, Slot, SlotId, Table};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,30 +18,132 @@ use std::sync::Arc;
 /// The table for a scope.
 pub(crate) fn table(index: &Index, scope: Scope<'_>, placement: &Placement) -> Result<Table, LowerError> {
     let placed = placed(index, placement)?;
-    let (keys, endpoints) = slots(index, scope, &placed);
-    let relevant = relevant(index, scope, &keys);
-    let classes = Classes::new(index, &relevant, &placed);
-    let lanes = Lanes::new(index, &classes, scope);
-    let mut rows = Rows::default();
-    let slots = keys
-        .iter()
-        .map(|key| Slot { egress: lanes.lane(key, 0, &mut rows), ingress: lanes.lane(key, 1, &mut rows) })
-        .collect();
+    let (keys, endpoints) = Locals::new(&placed).slots(index, scope);
     let (node, own) = match scope {
         Scope::Node(node) => (Arc::from(node), own_addresses(index, node)),
         Scope::Everything => (Arc::from("*"), BTreeSet::new()),
     };
-    Ok(Table {
-        generation: index.generation,
-        node,
-        own,
-        endpoints,
-        hosts: classes.hosts,
-        networks: classes.networks,
-        slots,
-        rows: rows.rows,
-        rules: index.rules.clone(),
-    })
+    Ok(Shared::new(index, &keys, &placed).table(index, node, own, endpoints))
+}
+
+/// The table of each node. Nodes whose pods the same policies select share the work.
+pub(crate) fn each<'n>(
+    index: &Index,
+    nodes: impl IntoIterator<Item = &'n str>,
+    placement: &Placement,
+    mut give: impl FnMut(Table),
+) -> Result<(), LowerError> {
+    let placed = placed(index, placement)?;
+    let mut locals = Locals::new(&placed);
+    let mut known: HashMap<Vec<SlotKey>, usize, Fixed> = HashMap::default();
+    let mut alike: Vec<Vec<(&str, BTreeMap<IpAddr, SlotId>)>> = Vec::new();
+    for node in nodes {
+        let (keys, endpoints) = locals.slots(index, Scope::Node(node));
+        let at = *known.entry(keys).or_insert(alike.len());
+        match alike.get_mut(at) {
+            Some(nodes) => nodes.push((node, endpoints)),
+            None => alike.push(vec![(node, endpoints)]),
+        }
+    }
+    let mut keys: Vec<(Vec<SlotKey>, usize)> = known.into_iter().collect();
+    keys.sort_unstable_by_key(|(_, at)| *at);
+    for ((keys, _), nodes) in keys.into_iter().zip(alike) {
+        let shared = Shared::new(index, &keys, &placed);
+        for (node, endpoints) in nodes {
+            give(shared.table(index, node.into(), own_addresses(index, node), endpoints));
+        }
+    }
+    Ok(())
+}
+
+/// What the tables of all nodes with the same slots have in common: everything but who is local.
+struct Shared<'a> {
+    classes: Classes,
+    /// Per slot, towards the peer.
+    egress: Vec<Program<'a>>,
+    slots: Vec<Slot>,
+    rows: Rows,
+}
+
+impl<'a> Shared<'a> {
+    fn new(index: &'a Index, keys: &[SlotKey], placed: &BTreeMap<IpAddr, Id>) -> Self {
+        let classes = Classes::new(index, &relevant(index, keys), placed);
+        let lanes = Lanes::new(index, &classes);
+        let (mut rows, mut egress, mut slots) = (Rows::default(), Vec::new(), Vec::new());
+        for key in keys {
+            let out = program(index, key, 0);
+            let ingress = lanes.lane(key, 1, &program(index, key, 1), &mut rows);
+            slots.push(Slot { egress: lanes.lane(key, 0, &out, &mut rows), ingress });
+            egress.push(out);
+        }
+        Self { classes, egress, slots, rows }
+    }
+
+    fn table(
+        &self,
+        index: &Index,
+        node: Arc<str>,
+        own: BTreeSet<IpAddr>,
+        endpoints: BTreeMap<IpAddr, SlotId>,
+    ) -> Table {
+        let mut table = Table {
+            generation: index.generation,
+            node,
+            own: BTreeSet::new(),
+            endpoints,
+            hosts: self.classes.hosts.clone(),
+            networks: self.classes.networks.clone(),
+            slots: self.slots.clone(),
+            rows: self.rows.rows.clone(),
+            rules: index.rules.clone(),
+        };
+        let mut classes: BTreeMap<ClassId, ClassId> = BTreeMap::new();
+        for address in &own {
+            let like = table.class(*address);
+            let next = ClassId(dense(self.classes.signatures.len() + classes.len()));
+            let class = *classes.entry(like).or_insert(next);
+            table.hosts.insert(*address, class);
+        }
+        table.own = own;
+        for (like, class) in classes {
+            self.add_own(index, &mut table, like, class);
+        }
+        table
+    }
+
+    /// Fills in what the slots say to a class of the node's own addresses that are otherwise like another class.
+    fn add_own(&self, index: &Index, table: &mut Table, like: ClassId, class: ClassId) {
+        let own_node = ruling(&index.rules, RuleId::OWN_NODE);
+        let Table { slots, rows, .. } = table;
+        let mut id = |row: Row| self.rows.find(&row).unwrap_or_else(|| added(rows, row));
+        let ingress = id(constant(own_node));
+        let peers = self.classes.signatures.get(like.0 as usize).map_or(&[][..], |like| &like.peers);
+        for (slot, program) in slots.iter_mut().zip(&self.egress) {
+            if let Program::Rules(program) = program {
+                let matching = peers.iter().filter_map(|peer| program.by_peer.get(peer)).flatten();
+                let mut matching: Vec<u32> = matching.chain(&program.everyone).copied().collect();
+                matching.sort_unstable();
+                matching.dedup();
+                let row = id(own_row(program, &matching, own_node));
+                if row != slot.egress.otherwise {
+                    slot.egress.rows.insert(class, row);
+                }
+            }
+            // Nothing closes a pod to its own node, not even a closed scope.
+            if ingress != slot.ingress.otherwise {
+                slot.ingress.rows.insert(class, ingress);
+            }
+        }
+    }
+}
+
+/// The place of a row that the shared ones do not have.
+fn added(rows: &mut Vec<Row>, row: Row) -> RowId {
+    let at = rows.iter().rposition(|known| *known == row);
+    RowId(dense(at.unwrap_or_else(|| {
+        rows.push(row);
+        rows.len() - 1
+    })))
 }
 
 fn own_addresses(index: &Index, node: &str) -> BTreeSet<IpAddr> {
@@ -72,52 +175,63 @@ fn placed(index: &Index, placement: &Placement) -> Result<BTreeMap<IpAddr, Id>, 
     Ok(placed)
 }
 
-fn slots(
-    index: &Index,
-    scope: Scope<'_>,
-    placed: &BTreeMap<IpAddr, Id>,
-) -> (Vec<SlotKey>, BTreeMap<IpAddr, SlotId>) {
-    let mut extra: HashMap<Id, Vec<IpAddr>, Fixed> = HashMap::default();
-    placed.iter().for_each(|(address, pod)| extra.entry(*pod).or_default().push(*address));
-    let everyone: Vec<Id>;
-    let local = match scope {
-        Scope::Node(node) => index.pods_on.get(node).map_or(&[][..], Vec::as_slice),
-        Scope::Everything => {
-            everyone = (0..dense(index.pods.len())).collect();
-            &everyone
-        }
-    };
-    let mut profiles = Profiles::default();
-    let mut ids: HashMap<SlotKey, SlotId, Fixed> = HashMap::default();
-    // A whole key names every policy of a pod, and is looked at once per group rather than once per pod.
-    let mut known: HashMap<(Id, Vec<NamedPort>, Option<Arc<str>>), SlotId, Fixed> = HashMap::default();
-    let mut keys = Vec::new();
-    let mut endpoints = BTreeMap::new();
-    for (id, pod) in local.iter().filter_map(|id| Some((id, index.pods.get(*id as usize)?))) {
-        let own = pod.addresses.iter().filter(|address| index.pod_at.get(address) == Some(id));
-        let addresses: Vec<IpAddr> = own.chain(extra.get(id).into_iter().flatten()).copied().collect();
-        if addresses.is_empty() {
-            continue;
-        }
-        let node = match scope {
-            Scope::Node(_) => None,
-            Scope::Everything => pod.node.clone(),
-        };
-        let key = profiles.of(index, pod.group).key(pod, node);
-        let short = (pod.group, key.named.clone(), key.node.clone());
-        let slot = *known.entry(short).or_insert_with(|| {
-            *ids.entry(key).or_insert_with_key(|key| {
-                keys.push(key.clone());
-                SlotId(dense(keys.len() - 1))
-            })
-        });
-        endpoints.extend(addresses.into_iter().map(|address| (address, slot)));
+/// The pod's group, and what else of a [`SlotKey`] is the pod's own.
+type ShortKey = (Id, Vec<NamedPort>, Option<Arc<str>>);
+
+/// Who is local, and what tells them apart.
+struct Locals {
+    extra: HashMap<Id, Vec<IpAddr>, Fixed>,
+    profiles: Profiles,
+}
+
+impl Locals {
+    fn new(placed: &BTreeMap<IpAddr, Id>) -> Self {
+        let mut extra: HashMap<Id, Vec<IpAddr>, Fixed> = HashMap::default();
+        placed.iter().for_each(|(address, pod)| extra.entry(*pod).or_default().push(*address));
+        Self { extra, profiles: Profiles::default() }
     }
-    (keys, endpoints)
+
+    fn slots(&mut self, index: &Index, scope: Scope<'_>) -> (Vec<SlotKey>, BTreeMap<IpAddr, SlotId>) {
+        let everyone: Vec<Id>;
+        let local = match scope {
+            Scope::Node(node) => index.pods_on.get(node).map_or(&[][..], Vec::as_slice),
+            Scope::Everything => {
+                everyone = (0..dense(index.pods.len())).collect();
+                &everyone
+            }
+        };
+        let mut ids: HashMap<SlotKey, SlotId, Fixed> = HashMap::default();
+        // A whole key names every policy of a pod, and is looked at once per group rather than once per pod.
+        let mut known: HashMap<ShortKey, SlotId, Fixed> = HashMap::default();
+        let mut keys = Vec::new();
+        let mut endpoints = BTreeMap::new();
+        for (id, pod) in local.iter().filter_map(|id| Some((id, index.pods.get(*id as usize)?))) {
+            let own = pod.addresses.iter().filter(|address| index.pod_at.get(address) == Some(id));
+            let addresses: Vec<IpAddr> =
+                own.chain(self.extra.get(id).into_iter().flatten()).copied().collect();
+            if addresses.is_empty() {
+                continue;
+            }
+            let node = match scope {
+                Scope::Node(_) => None,
+                Scope::Everything => pod.node.clone(),
+            };
+            let key = self.profiles.of(index, pod.group).key(pod, node);
+            let short = (pod.group, key.named.clone(), key.node.clone());
+            let slot = *known.entry(short).or_insert_with(|| {
+                *ids.entry(key).or_insert_with_key(|key| {
+                    keys.push(key.clone());
+                    SlotId(dense(keys.len() - 1))
+                })
+            });
+            endpoints.extend(addresses.into_iter().map(|address| (address, slot)));
+        }
+        (keys, endpoints)
+    }
 }
 
 /// What the rules of these slots speak of.
-pub(crate) fn relevant(index: &Index, scope: Scope<'_>, keys: &[SlotKey]) -> Relevant {
+pub(crate) fn relevant(index: &Index, keys: &[SlotKey]) -> Relevant {
     let mut relevant = Relevant::default();
     let mut sections: Vec<(Id, usize)> = Vec::new();
     for key in keys {
@@ -137,161 +251,16 @@ pub(crate) fn relevant(index: &Index, scope: Scope<'_>, keys: &[SlotKey]) -> Rel
     peers.sort_unstable();
     peers.dedup();
     relevant.peers = peers.into_iter().collect();
-    if let Scope::Node(node) = scope {
-        relevant.own.insert(node.into());
-    }
     relevant
 }
 
-fn add_relevant(
-    index: &Index,
-    relevant: &mut Relevant,
-    peers: &mut Vec<Id>,
-    policy: Id,
-    direction: usize,
-) {
+fn add_relevant(index: &Index, relevant: &mut Relevant, peers: &mut Vec<Id>, policy: Id, direction: usize) {
     let policy = index.policies.get(policy as usize);
     let Some(section) = policy.and_then(|policy| policy.sections.get(direction)?.as_deref()) else { return };
     for rule in section {
         peers.extend(rule.peers.iter().flatten());
         if direction == 0 {
             relevant.names.extend(rule.ports.as_deref().into_iter().flat_map(port_names));
-        }
-    }
-}
-
-/// Classes, found the way lanes need them.
-pub(crate) struct Lanes<'a> {
-    index: &'a Index,
-    classes: &'a Classes,
-    by_peer: HashMap<Id, Vec<ClassId>, Fixed>,
-    own: Vec<ClassId>,
-    named: Vec<ClassId>,
-    /// The table serves one node.
-    single: bool,
-}
-
-impl<'a> Lanes<'a> {
-    pub(crate) fn new(index: &'a Index, classes: &'a Classes, scope: Scope<'_>) -> Self {
-        let (mut own, mut named) = (Vec::new(), Vec::new());
-        let mut by_peer: HashMap<Id, Vec<ClassId>, Fixed> = HashMap::default();
-        for (id, signature) in classes.signatures.iter().enumerate() {
-            let id = ClassId(dense(id));
-            signature.peers.iter().for_each(|peer| by_peer.entry(*peer).or_default().push(id));
-            if signature.own.is_some() {
-                own.push(id);
-            }
-            if !signature.named.is_empty() {
-                named.push(id);
-            }
-        }
-        Self { index, classes, by_peer, own, named, single: matches!(scope, Scope::Node(_)) }
-    }
-
-    pub(crate) fn lane(&self, key: &SlotKey, direction: usize, rows: &mut Rows) -> Lane {
-        let own_node = ruling(&self.index.rules, RuleId::OWN_NODE);
-        let (mut lane, program) = match program(self.index, key, direction) {
-            Program::Closed(ruling) => {
-                (Lane { rows: BTreeMap::new(), otherwise: rows.id(constant(ruling)) }, None)
-            }
-            Program::Rules(program) => {
-                let named = if direction == 1 { key.named.as_slice() } else { &[] };
-                let row = sweep(&program.rules, &program.everyone, named, program.defaults);
-                (Lane { rows: BTreeMap::new(), otherwise: rows.id(row) }, Some(program))
-            }
-        };
-        if let Some(program) = program {
-            lane.rows = self.class_rows(key, direction, &program, rows);
-        }
-        if direction == 1 {
-            // Nothing closes a pod to its own node, not even a closed scope.
-            let row = rows.id(constant(own_node));
-            for class in self.own.iter().filter(|class| self.is_own(**class, key)) {
-                lane.rows.insert(*class, row);
-            }
-        }
-        lane.rows.retain(|_, row| *row != lane.otherwise);
-        lane
-    }
-
-    fn class_rows(
-        &self,
-        key: &SlotKey,
-        direction: usize,
-        program: &Rules<'_>,
-        rows: &mut Rows,
-    ) -> BTreeMap<ClassId, RowId> {
-        let own_node = ruling(&self.index.rules, RuleId::OWN_NODE);
-        let mut by_class = BTreeMap::new();
-        let mut known: HashMap<(Vec<u32>, bool, &[NamedPort]), Row, Fixed> = HashMap::default();
-        for (class, mut matching) in self.matching(program, key, direction) {
-            let Some(signature) = self.classes.signatures.get(class.0 as usize) else { continue };
-            matching.extend_from_slice(&program.everyone);
-            matching.sort_unstable();
-            matching.dedup();
-            let own = direction == 0 && self.is_own(class, key);
-            let named = self.named_ports(signature, key, direction, program);
-            let row = known.entry((matching, own, named)).or_insert_with_key(|(matching, own, named)| {
-                let mut defaults = program.defaults;
-                if !own {
-                    return sweep(&program.rules, matching, named, defaults);
-                }
-                let Some(isolation) = &mut defaults.isolation else {
-                    return sweep(&program.rules, matching, named, defaults);
-                };
-                // Where the tier would isolate, it leaves the pod's own node alone, whatever its rules say.
-                *isolation = own_node;
-                let tier = |rule: &u32| program.rules.get(*rule as usize).map(|rule| rule.tier);
-                let others = |rule: &u32| tier(rule) != Some(policy::Tier::NetworkPolicy);
-                let matching: Vec<u32> = matching.iter().copied().filter(others).collect();
-                sweep(&program.rules, &matching, named, defaults)
-            });
-            by_class.insert(class, rows.id(row.clone()));
-        }
-        by_class
-    }
-
-    /// Classes that may differ from the lane's own row, with the rules for their peers.
-    fn matching(&self, program: &Rules<'_>, key: &SlotKey, direction: usize) -> BTreeMap<ClassId, Vec<u32>> {
-        let mut matching: BTreeMap<ClassId, Vec<u32>> = BTreeMap::new();
-        for (peer, rules) in &program.by_peer {
-            for class in self.by_peer.get(peer).into_iter().flatten() {
-                matching.entry(*class).or_default().extend_from_slice(rules);
-            }
-        }
-        if direction == 0 {
-            for class in self.own.iter().filter(|class| self.is_own(**class, key)) {
-                matching.entry(*class).or_default();
-            }
-            let named = if program.everyone_named { self.named.as_slice() } else { &[] };
-            for class in named {
-                matching.entry(*class).or_default();
-            }
-        }
-        matching
-    }
-
-    fn named_ports<'b>(
-        &self,
-        signature: &'b Signature,
-        key: &'b SlotKey,
-        direction: usize,
-        program: &Rules<'_>,
-    ) -> &'b [NamedPort] {
-        match (program.names_ports, direction) {
-            (false, _) => &[],
-            (true, 0) => &signature.named,
-            (true, _) => &key.named,
-        }
-    }
-
-    /// Whether the class is addresses of the node that the slot's pods run on.
-    fn is_own(&self, class: ClassId, key: &SlotKey) -> bool {
-        let own = self.classes.signatures.get(class.0 as usize).and_then(|signature| signature.own.as_ref());
-        match &key.node {
-            Some(node) => own == Some(node),
-            // A table for one node knows no other node's addresses as own.
-            None => own.is_some() && self.single,
         }
     }
 }

@@ -207,6 +207,10 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    pub(crate) fn find(&self, row: &Row) -> Option<policy::table::RowId> {
+        self.ids.get(row).copied()
+    }
+
     pub(crate) fn id(&mut self, row: Row) -> policy::table::RowId {
         if let Some(known) = self.ids.get(&row) {
             return *known;
