@@ -13,9 +13,9 @@ mod support;
 
 use datapath::{Config, Datapath};
 use policy::Protocol;
-use policy::table::ClassId;
+use policy::table::{ClassId, RowId};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::*;
 
 fn large(rows: u32, base: u32) -> Tables {
@@ -34,6 +34,12 @@ fn large(rows: u32, base: u32) -> Tables {
     tables
 }
 
+/// The least, the median and the most of some times.
+fn summary(mut times: Vec<Duration>) -> String {
+    times.sort();
+    format!("least {:?}, median {:?}, most {:?}", times[0], times[times.len() / 2], times[times.len() - 1])
+}
+
 #[test]
 fn kernel_loads_ten_thousand_rows_in_one_transaction() {
     if !privileged() {
@@ -42,33 +48,52 @@ fn kernel_loads_ten_thousand_rows_in_one_transaction() {
     let mut lab = Lab::new(2);
     lab.serve(1, 80);
     let mut datapath = lab.datapath(Config::default());
-    for (rows, base) in [(10, 0), (1000, 0), (10_000, 0), (10_000, 50_000)] {
-        let tables = large(rows, base);
+    let one = large(10_000, 0);
+    let other = large(10_000, 50_000);
+    for (what, tables) in [
+        ("first load of 10 000 rows", &one),
+        ("every row changed", &other),
+        ("every row changed back", &one),
+        ("every row changed again", &other),
+    ] {
         let applied = datapath.apply(&tables.table).unwrap();
-        eprintln!("{rows} rows: {applied:?}");
+        eprintln!("{what}: {:?}, kernel {:?}", applied.took, applied.kernel);
+        assert_eq!(applied.added > 49_000, applied.changed);
         assert!(tcp(&lab.pods[0], v4(1), 80));
     }
     let start = Instant::now();
     let mut reopened = lab.datapath(Config::default());
     eprintln!("reopened in {:?}", start.elapsed());
-    assert!(!reopened.apply(&large(10_000, 50_000).table).unwrap().changed);
-    let mut one_more = large(10_000, 50_000);
-    one_more.table.rows[5].otherwise = allow(9);
-    for turn in 0..4 {
-        one_more.table.rows[5].otherwise = allow(9 + turn);
-        eprintln!("one row changed: {:?}", reopened.apply(&one_more.table).unwrap());
+    assert!(!reopened.apply(&other.table).unwrap().changed);
+    let mut table = other.table;
+    for what in ["one row", "one network", "one slot"] {
+        let (mut took, mut kernel) = (vec![], vec![]);
+        for turn in 0..9 {
+            match what {
+                "one row" => table.rows[5].otherwise = allow(9 + turn),
+                "one network" => {
+                    let _ = table.networks.insert("10.99.0.0/16".parse().unwrap(), ClassId(2000 + turn));
+                }
+                _ => table.slots[0].egress.otherwise = RowId(1 + turn),
+            }
+            let applied = reopened.apply(&table).unwrap();
+            assert!(applied.changed && applied.added <= 8, "{what}: {applied:?}");
+            took.push(applied.took);
+            kernel.push(applied.kernel);
+        }
+        eprintln!("{what} changed: {}; kernel {}", summary(took), summary(kernel));
     }
-    let mut times: Vec<_> = (0..1000)
-        .map(|i| {
-            let address = IpAddr::from(Ipv4Addr::from(0x0c00_0000 + i));
-            let start = Instant::now();
-            reopened.bind(address, ClassId(1000 + i)).unwrap();
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    eprintln!(
-        "bind beside 10 000 rows: median {:?}, 99th {:?}, worst {:?}",
-        times[500], times[990], times[999]
-    );
+    let times = (0..1000).map(|i| {
+        let address = IpAddr::from(Ipv4Addr::from(0x0c00_0000 + i));
+        let start = Instant::now();
+        reopened.bind(address, ClassId(1000 + i)).unwrap();
+        start.elapsed()
+    });
+    eprintln!("bound: {}", summary(times.collect()));
+    let times = (0..9).map(|turn| {
+        let start = Instant::now();
+        reopened.bind(IpAddr::from(Ipv4Addr::from(0x0c00_0005)), ClassId(3000 + turn)).unwrap();
+        start.elapsed()
+    });
+    eprintln!("bound to another class: {}", summary(times.collect()));
 }

@@ -72,7 +72,7 @@ fn state(socket: &mut Socket) -> Result<Option<State>, ApplyError> {
     };
     let Some(settings) = tags.get(&SETTINGS).copied() else { return Ok(None) };
     let mut image = Image { intervals: all_intervals(socket, phase)?, ..Image::default() };
-    for set in HashSet::ALL.into_iter().filter(|set| !set.is_ruling()) {
+    for set in HashSet::ALL.into_iter().filter(|set| !set.is_of_rows()) {
         let held = image.hashes.entry(set).or_default();
         elements(socket, TABLE, set.name(), |key, element| {
             held.insert(Key::of(&[key]), value(element, false).unwrap_or(0));
@@ -92,8 +92,8 @@ fn rows(socket: &mut Socket) -> Result<BTreeMap<u32, Listed>, ApplyError> {
         }
     })?;
     elements(socket, TABLE, HashSet::RowRest.name(), |key, element| {
-        if let Ok(row) = key.try_into() {
-            rows.entry(u32::from_be_bytes(row)).or_default().otherwise = value(element, true);
+        if let Some(row) = Key::name(key) {
+            rows.entry(row).or_default().otherwise = value(element, true);
         }
     })?;
     for row in rows.values_mut() {
@@ -114,7 +114,7 @@ fn intervals(socket: &mut Socket, set: IntervalSet, name: &str) -> Result<Vec<In
     let mut points = Vec::new();
     elements(socket, TABLE, name, |key, element| {
         let end = element.u32(3).unwrap_or(0) & 1 == 1;
-        let value = value(element, set.is_ruling());
+        let value = value(element, set.is_of_rows());
         // At the same key an end comes before the beginning of the next interval.
         points.push((Key::of(&[key]), !end, value.unwrap_or(0)));
     })?;
@@ -130,9 +130,10 @@ fn intervals(socket: &mut Socket, set: IntervalSet, name: &str) -> Result<Vec<In
     Ok(intervals)
 }
 
-fn value(element: Parsed<'_>, ruling: bool) -> Option<u32> {
+/// The value in the byte order of the machine, or in that of networks.
+fn value(element: Parsed<'_>, machine: bool) -> Option<u32> {
     let bytes: [u8; 4] = element.nest(2)?.get(1)?.try_into().ok()?;
-    Some(if ruling { u32::from_ne_bytes(bytes) } else { u32::from_be_bytes(bytes) })
+    Some(if machine { u32::from_ne_bytes(bytes) } else { u32::from_be_bytes(bytes) })
 }
 
 /// Hands key and attributes of every element to `each`.

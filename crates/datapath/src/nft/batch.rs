@@ -49,7 +49,7 @@ pub(crate) enum Shape {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SetSpec<'a> {
     pub(crate) name: &'a str,
-    pub(crate) key_length: u32,
+    pub(crate) key: &'static [Part],
     pub(crate) map: bool,
     pub(crate) shape: Shape,
 }
@@ -75,20 +75,35 @@ const INTERVAL: u32 = 0x4;
 const MAP: u32 = 0x8;
 const TIMEOUT: u32 = 0x10;
 const EVAL: u32 = 0x20;
-/// `nft` prints values of this type as numbers.
-const TYPE_MARK: u32 = 19;
 
-/// The key's type as `nft` needs it to print elements; the kernel only looks at the length.
-fn key_type(length: u32) -> u32 {
-    const IPV6: u32 = 8;
-    let concatenated = |parts: &[u32]| parts.iter().fold(0, |all, part| all << 6 | part);
-    match length {
-        8 => concatenated(&[TYPE_MARK; 2]),
-        12 => concatenated(&[TYPE_MARK; 3]),
-        16 => IPV6,
-        32 => concatenated(&[IPV6; 2]),
-        40 => concatenated(&[IPV6, IPV6, TYPE_MARK, TYPE_MARK]),
-        _ => TYPE_MARK,
+/// What a part of a key is. The kernel only looks at lengths; `nft` needs it to print elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Four bytes without a meaning of their own.
+    Number,
+    Ipv4,
+    Ipv6,
+    /// The key of a cell as one part. `nft` prints no intervals of a key with several parts unless the kernel knows the
+    /// parts too.
+    Cell,
+}
+
+impl Part {
+    /// Number of the type, as in `nft`.
+    fn kind(self) -> u32 {
+        match self {
+            Self::Number => 19,
+            Self::Ipv4 => 7,
+            Self::Ipv6 => 8,
+            Self::Cell => 6,
+        }
+    }
+
+    fn length(self) -> u32 {
+        match self {
+            Self::Number | Self::Ipv4 => 4,
+            Self::Ipv6 | Self::Cell => 16,
+        }
     }
 }
 
@@ -163,10 +178,10 @@ impl Batch {
             a.text(1, table)
                 .text(2, set.name)
                 .u32(3, flags)
-                .u32(4, key_type(set.key_length))
-                .u32(5, set.key_length);
+                .u32(4, set.key.iter().fold(0, |all, part| all << 6 | part.kind()))
+                .u32(5, set.key.iter().map(|part| part.length()).sum());
             if set.map {
-                a.u32(6, TYPE_MARK).u32(7, 4);
+                a.u32(6, Part::Number.kind()).u32(7, Part::Number.length());
             }
             a.u32(10, id);
             if let Shape::Dynamic { size, timeout_ms } = set.shape {

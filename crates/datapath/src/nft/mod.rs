@@ -18,7 +18,7 @@ use crate::error::ApplyError;
 use crate::mark::{RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
 use crate::{Applied, Datapath};
-use batch::{Batch, SetSpec, Shape};
+use batch::{Batch, Part, SetSpec, Shape};
 use policy::table::{ClassId, Table};
 use policy::{RuleEntry, RuleId};
 use program::{Chain, JUDGED, Parameters, Phase, RECENT4, RECENT6, SETTINGS, TAGS};
@@ -427,7 +427,7 @@ impl Datapath for NftDatapath {
 
     fn bind(&mut self, address: IpAddr, class: ClassId) -> Result<(), ApplyError> {
         let Some(state) = &self.installed.state else { return Err(ApplyError::NotInstalled) };
-        let value = sets::check_number(class.0)?;
+        let value = class.0;
         let (set, key) = (HashSet::hosts(address), Key::address(address));
         let hosts = state.image.hashes.get(&set);
         match hosts.and_then(|hosts| hosts.get(&key)) {
@@ -517,20 +517,19 @@ fn parameters(config: &Config, tag: Tag, phase: Phase) -> Parameters {
 /// The table with its whole program and empty sets.
 fn make_table(batch: &mut Batch, config: &Config, tag: Tag) {
     batch.new_table(TABLE, &comment(config));
-    let plain = |name, key_length, map| SetSpec { name, key_length, map, shape: Shape::Hash };
+    let plain = |name, key, map| SetSpec { name, key, map, shape: Shape::Hash };
     for set in HashSet::ALL {
-        batch.new_set(TABLE, plain(set.name(), set.key_length(), set.is_map()));
+        batch.new_set(TABLE, plain(set.name(), set.key(), set.is_map()));
     }
     for set in IntervalSet::ALL {
         for phase in Phase::BOTH {
             let name = set.name(phase);
-            let key_length = set.key_length();
-            batch.new_set(TABLE, SetSpec { name: &name, key_length, map: true, shape: Shape::Interval });
+            batch.new_set(TABLE, SetSpec { name: &name, key: set.key(), map: true, shape: Shape::Interval });
         }
     }
-    batch.new_set(TABLE, plain(TAGS, 4, true));
+    batch.new_set(TABLE, plain(TAGS, &[Part::Number], true));
     let judged = Shape::Dynamic { size: 1 << 22, timeout_ms: 0 };
-    batch.new_set(TABLE, SetSpec { name: JUDGED, key_length: 4, map: false, shape: judged });
+    batch.new_set(TABLE, SetSpec { name: JUDGED, key: &[Part::Number], map: false, shape: judged });
     make_recent(batch, TABLE, config);
     let mut chains = program::fixed();
     chains.extend(program::refusal(config.log_group));
@@ -543,15 +542,19 @@ fn make_table(batch: &mut Batch, config: &Config, tag: Tag) {
 
 fn make_recent(batch: &mut Batch, table: &str, config: &Config) {
     let shape = Shape::Dynamic { size: config.quiet_tuples, timeout_ms: config.quiet_ms.max(1) };
-    for (name, key_length) in [(RECENT4, 16), (RECENT6, 40)] {
-        batch.new_set(table, SetSpec { name, key_length, map: false, shape });
+    let keys: [(&str, &[Part]); 2] = [
+        (RECENT4, &[Part::Ipv4, Part::Ipv4, Part::Number, Part::Number]),
+        (RECENT6, &[Part::Ipv6, Part::Ipv6, Part::Number, Part::Number]),
+    ];
+    for (name, key) in keys {
+        batch.new_set(table, SetSpec { name, key, map: false, shape });
     }
 }
 
 fn make_guard(batch: &mut Batch, config: &Config, comment: &str) {
     batch.new_table(GUARD, comment);
-    for (name, key_length) in [(guard::MANAGED4, 4), (guard::MANAGED6, 16)] {
-        batch.new_set(GUARD, SetSpec { name, key_length, map: false, shape: Shape::Hash });
+    for (name, set) in [(guard::MANAGED4, HashSet::Endpoints4), (guard::MANAGED6, HashSet::Endpoints6)] {
+        batch.new_set(GUARD, SetSpec { name, key: set.key(), map: false, shape: Shape::Hash });
     }
     make_recent(batch, GUARD, config);
     let chains = guard::chains(&config.guard, config.log_group);

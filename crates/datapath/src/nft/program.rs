@@ -96,18 +96,20 @@ pub(crate) const LOG_ORIGINAL: &str = "original";
 /// See [`LOG_ORIGINAL`].
 pub(crate) const LOG_REPLY: &str = "reply";
 
-/// Slots, classes and rows are at most this.
-pub(crate) const MAX_NAME: u32 = u32::MAX >> 1;
-
 // Addresses take registers 0 to 7, lookups the rest.
 const A: Register = Register::new(0);
 const B4: Register = Register::new(1);
 const B6: Register = Register::new(4);
-const SLOT: Register = Register::new(8);
-const CLASS: Register = Register::new(9);
-const ROW: Register = Register::new(10);
-const PROTOCOL: Register = Register::new(11);
-const PORT: Register = Register::new(12);
+/// What is looked up by a name begins with a zero here. `nft` takes the result of a lookup for a value without length and
+/// breaks off where it finds one at the beginning of a key; it knows the length of a constant.
+const KEY: Register = Register::new(8);
+const SLOT: Register = Register::new(9);
+const CLASS: Register = Register::new(10);
+const ROW: Register = SLOT;
+const PROTOCOL: Register = Register::new(10);
+const PORT: Register = Register::new(11);
+/// As long as the longest key, in bytes.
+const KEY_ZERO: [u8; 16] = [0; 16];
 /// With the ruling behind it, a number of 64 bits.
 const TAG: Register = Register::new(13);
 const RULING: Register = Register::new(14);
@@ -119,8 +121,9 @@ const IPV6: u8 = 10;
 pub(crate) fn fixed() -> Vec<Chain> {
     let mut chains = vec![];
     for phase in Phase::BOTH {
-        let by_family = [Family::V4, Family::V6]
-            .map(|family| family.only().end(End::Goto(&of_phase(phase, &format!("judge{}", family.digit())))));
+        let by_family = [Family::V4, Family::V6].map(|family| {
+            family.only().end(End::Goto(&of_phase(phase, &format!("judge{}", family.digit()))))
+        });
         chains.push(plain(of_phase(phase, "judge"), by_family.into()));
         for family in [Family::V4, Family::V6] {
             chains.extend(Judge { phase, family }.chains());
@@ -166,7 +169,8 @@ fn refuse_judged(tag: Tag) -> Rule {
 /// Counts a new connection that was judged under the tag.
 fn count_judged(tag: Tag) -> Rule {
     let opens = in_state(state::NEW | state::RELATED);
-    let judged = opens.ct(Ct::Mark, A).bits(A, TAG_MASK, 0).compare(A, Compare::Equal, &tag.bits().to_ne_bytes());
+    let judged =
+        opens.ct(Ct::Mark, A).bits(A, TAG_MASK, 0).compare(A, Compare::Equal, &tag.bits().to_ne_bytes());
     judged.ct(Ct::Mark, A).bits(A, RULING_MASK, 0).count_in(JUDGED, A)
 }
 
@@ -390,7 +394,7 @@ impl Judge {
         ];
         let by_host = self.exact(self.host_class(self.slot(lane), lane), lane);
         let by_net = self.exact(self.net_class(self.slot(lane), lane), lane);
-        let by_rest = named(self.slot(lane), rest_map(lane), SLOT, ROW);
+        let by_rest = self.slot(lane).lookup(rest_map(lane), KEY, ROW);
         vec![
             plain(self.chain(lane.name()), entry),
             plain(known, known_rules),
@@ -427,9 +431,9 @@ impl Judge {
     fn rulings(&self, row: &Rule, lane: Lane) -> Vec<Rule> {
         let keyed = row.clone().ct(Ct::Protocol, PROTOCOL).ct_tuple(Ct::ProtoSrc, Tuple::Reply, PORT);
         let places = [
-            keyed.clone().lookup(HashSet::Cells.name(), ROW, RULING),
-            row.clone().lookup(HashSet::RowRest.name(), ROW, RULING),
-            keyed.lookup(&IntervalSet::Spans.name(self.phase), ROW, RULING),
+            keyed.clone().lookup(HashSet::Cells.name(), KEY, RULING),
+            row.clone().lookup(HashSet::RowRest.name(), KEY, RULING),
+            keyed.lookup(&IntervalSet::Spans.name(self.phase), KEY, RULING),
         ];
         places.into_iter().flat_map(|place| self.conclude(place, lane)).collect()
     }
@@ -452,11 +456,12 @@ impl Judge {
     }
 
     fn slot(&self, lane: Lane) -> Rule {
+        let rule = Rule::new().load(&KEY_ZERO, KEY);
         let own = match lane {
-            Lane::Egress | Lane::Pair => self.source(Rule::new(), A),
-            Lane::Ingress => self.destination(Rule::new(), A),
+            Lane::Egress | Lane::Pair => self.source(rule, A),
+            Lane::Ingress => self.destination(rule, A),
         };
-        named(own, self.endpoints(), A, SLOT)
+        own.lookup(self.endpoints(), A, SLOT)
     }
 
     fn peer(&self, rule: Rule, lane: Lane) -> Rule {
@@ -467,7 +472,7 @@ impl Judge {
     }
 
     fn host_class(&self, rule: Rule, lane: Lane) -> Rule {
-        named(self.peer(rule, lane), self.family.set(HashSet::Hosts4, HashSet::Hosts6), A, CLASS)
+        self.peer(rule, lane).lookup(self.family.set(HashSet::Hosts4, HashSet::Hosts6), A, CLASS)
     }
 
     fn net_class(&self, rule: Rule, lane: Lane) -> Rule {
@@ -475,7 +480,7 @@ impl Judge {
             Family::V4 => IntervalSet::Networks4,
             Family::V6 => IntervalSet::Networks6,
         };
-        named(self.peer(rule, lane), &networks.name(self.phase), A, CLASS)
+        self.peer(rule, lane).lookup(&networks.name(self.phase), A, CLASS)
     }
 
     fn exact(&self, rule: Rule, lane: Lane) -> Rule {
@@ -483,7 +488,7 @@ impl Judge {
             Lane::Egress | Lane::Pair => HashSet::EgressLanes,
             Lane::Ingress => HashSet::IngressLanes,
         };
-        named(rule, lanes.name(), SLOT, ROW)
+        rule.lookup(lanes.name(), KEY, ROW)
     }
 
     fn source(&self, rule: Rule, to: Register) -> Rule {
@@ -501,12 +506,6 @@ impl Judge {
     fn chain(&self, stem: &str) -> String {
         of_phase(self.phase, &format!("{stem}{}", self.family.digit()))
     }
-}
-
-/// Looks up a slot, a class or a row, which will be a key. The mask changes no name: `nft` takes the result of a lookup
-/// for a value without length, and breaks off where it finds one as a key. The result of a mask has a length.
-fn named(rule: Rule, map: &str, key: Register, name: Register) -> Rule {
-    rule.lookup(map, key, name).bits(name, u32::from_ne_bytes(MAX_NAME.to_be_bytes()), 0)
 }
 
 fn rest_map(lane: Lane) -> &'static str {

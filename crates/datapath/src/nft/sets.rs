@@ -4,8 +4,8 @@
 //! its name from one table to the next; intervals are disjoint and cover their whole space, so that a miss can only
 //! mean that the kernel does not show the set yet, and the packet is then dropped. Does not talk to the kernel.
 
-use super::batch::Element;
-use super::program::{MAX_NAME, Phase};
+use super::batch::{Element, Part};
+use super::program::Phase;
 use crate::mark::held;
 use ipnet::IpNet;
 use policy::table::{Cell, ClassId, Lane, Row, RowId, Slot, SlotId, Table};
@@ -31,16 +31,35 @@ impl Key {
     pub(crate) fn of(parts: &[&[u8]]) -> Self {
         let mut key = Self { bytes: [0; 32], length: 0 };
         for byte in parts.iter().copied().flatten() {
-            if let Some(slot) = key.bytes.get_mut(usize::from(key.length)) {
-                *slot = *byte;
-                key.length += 1;
-            }
+            key.push(*byte);
         }
         key
     }
 
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(usize::from(self.length)) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
     pub(crate) fn number(value: u32) -> Self {
         Self::of(&[&value.to_be_bytes()])
+    }
+
+    /// The key of what is found by names: they follow a zero.
+    fn named(names: &[u32]) -> Self {
+        let mut key = Self::of(&[&[0; 4]]);
+        for byte in names.iter().flat_map(|name| name.to_be_bytes()) {
+            key.push(byte);
+        }
+        key
+    }
+
+    /// The only name of such a key.
+    pub(crate) fn name(bytes: &[u8]) -> Option<u32> {
+        let [0, 0, 0, 0, a, b, c, d] = *bytes else { return None };
+        Some(u32::from_be_bytes([a, b, c, d]))
     }
 
     pub(crate) fn address(address: IpAddr) -> Self {
@@ -116,19 +135,15 @@ impl HashSet {
         }
     }
 
-    /// Key length in bytes.
-    pub(crate) fn key_length(self) -> u32 {
+    pub(crate) fn key(self) -> &'static [Part] {
         match self {
-            Self::Endpoints4
-            | Self::Own4
-            | Self::Hosts4
-            | Self::EgressRest
-            | Self::IngressRest
-            | Self::RowRest => 4,
-            Self::Self4 | Self::EgressLanes | Self::IngressLanes => 8,
-            Self::Cells => 12,
-            Self::Endpoints6 | Self::Own6 | Self::Hosts6 => 16,
-            Self::Self6 => 32,
+            Self::Endpoints4 | Self::Own4 | Self::Hosts4 => &[Part::Ipv4],
+            Self::Endpoints6 | Self::Own6 | Self::Hosts6 => &[Part::Ipv6],
+            Self::Self4 => &[Part::Ipv4, Part::Ipv4],
+            Self::Self6 => &[Part::Ipv6, Part::Ipv6],
+            Self::EgressRest | Self::IngressRest | Self::RowRest => &[Part::Number; 2],
+            Self::EgressLanes | Self::IngressLanes => &[Part::Number; 3],
+            Self::Cells => &[Part::Number; 4],
         }
     }
 
@@ -137,8 +152,8 @@ impl HashSet {
         !matches!(self, Self::Self4 | Self::Self6 | Self::Own4 | Self::Own6)
     }
 
-    /// Whether values are rulings, which become connection marks.
-    pub(crate) fn is_ruling(self) -> bool {
+    /// Whether its elements belong to rows.
+    pub(crate) fn is_of_rows(self) -> bool {
         matches!(self, Self::Cells | Self::RowRest)
     }
 
@@ -155,7 +170,11 @@ impl HashSet {
 
     /// An element of this set.
     pub(crate) fn element(self, key: &Key, value: u32) -> Element<'_> {
-        Element { key: key.bytes(), value: self.is_map().then(|| encode(self.is_ruling(), value)), end: false }
+        Element {
+            key: key.bytes(),
+            value: self.is_map().then(|| encode(self.is_of_rows(), value)),
+            end: false,
+        }
     }
 
     pub(crate) fn hosts(address: IpAddr) -> Self {
@@ -178,6 +197,10 @@ impl IntervalSet {
         format!("{}_{}", self.stem(), phase.letter())
     }
 
+    pub(crate) fn is_of_rows(self) -> bool {
+        self == Self::Spans
+    }
+
     fn stem(self) -> &'static str {
         match self {
             Self::Networks4 => "networks4",
@@ -186,16 +209,11 @@ impl IntervalSet {
         }
     }
 
-    /// Whether values are rulings, which become connection marks.
-    pub(crate) fn is_ruling(self) -> bool {
-        self == Self::Spans
-    }
-
-    pub(crate) fn key_length(self) -> u32 {
+    pub(crate) fn key(self) -> &'static [Part] {
         match self {
-            Self::Networks4 => 4,
-            Self::Spans => 12,
-            Self::Networks6 => 16,
+            Self::Networks4 => &[Part::Ipv4],
+            Self::Networks6 => &[Part::Ipv6],
+            Self::Spans => &[Part::Cell],
         }
     }
 
@@ -216,17 +234,17 @@ pub(crate) struct Interval {
 impl Interval {
     /// The elements that make it: to be added with the value they have in the set, to be removed without.
     pub(crate) fn elements(&self, added_to: Option<IntervalSet>) -> impl Iterator<Item = Element<'_>> {
-        let value = added_to.map(|set| encode(set.is_ruling(), self.value));
+        let value = added_to.map(|set| encode(set.is_of_rows(), self.value));
         let first = Element { key: self.first.bytes(), value, end: false };
         let end = self.end.as_ref().map(|end| Element { key: end.bytes(), value: None, end: true });
         std::iter::once(first).chain(end)
     }
 }
 
-/// Rulings become connection marks, which the kernel keeps in the byte order of the machine; names are compared as
-/// bytes.
-fn encode(ruling: bool, value: u32) -> [u8; 4] {
-    if ruling { value.to_ne_bytes() } else { value.to_be_bytes() }
+/// Values of rows are rulings, which become connection marks, which the kernel keeps in the byte order of the machine.
+/// Other values are names, which become parts of keys, which are compared as bytes.
+fn encode(of_rows: bool, value: u32) -> [u8; 4] {
+    if of_rows { value.to_ne_bytes() } else { value.to_be_bytes() }
 }
 
 /// Content of the interval sets of one phase, in rising order.
@@ -281,9 +299,6 @@ pub enum BrokenTable {
     /// A rule id does not fit the connection mark.
     #[error("rule id {} is larger than a connection mark can carry ({})", .0.0, RuleId::MAX.0)]
     RuleTooLarge(RuleId),
-    /// A slot or a class has a number that no set can hold.
-    #[error("number {0} of a slot or a class is larger than {MAX_NAME}")]
-    NumberTooLarge(u32),
     /// More elements than a set may have.
     #[error("{set} needs {elements} elements and may have {bound}")]
     TooMany {
@@ -322,7 +337,7 @@ impl Image {
     pub(crate) fn changes_to(&self, wanted: &Self) -> Vec<Change> {
         let mut changes: Vec<Change> = HashSet::ALL
             .into_iter()
-            .filter(|set| !set.is_ruling())
+            .filter(|set| !set.is_of_rows())
             .map(|set| {
                 let (gone, new) = difference(self.elements(set), wanted.elements(set), |entry| entry.0);
                 Change { set, gone: gone.into_iter().map(|(key, _)| key).collect(), new }
@@ -340,12 +355,19 @@ impl Image {
     fn row_changes_to(&self, wanted: &Self) -> [Change; 2] {
         let (gone, new) = difference(self.rows.iter(), wanted.rows.iter(), |row| *row.0);
         let cells = |(name, row): &(&u32, &Listed)| cell_elements(**name, row).collect::<Vec<_>>();
-        let rest = |(name, row): &(&u32, &Listed)| row.otherwise.map(|ruling| (Key::number(**name), ruling));
-        let change = |set, gone: Vec<(Key, u32)>, new| {
-            Change { set, gone: gone.into_iter().map(|(key, _)| key).collect(), new }
+        let rest =
+            |(name, row): &(&u32, &Listed)| row.otherwise.map(|ruling| (Key::named(&[**name]), ruling));
+        let change = |set, gone: Vec<(Key, u32)>, new| Change {
+            set,
+            gone: gone.into_iter().map(|(key, _)| key).collect(),
+            new,
         };
         [
-            change(HashSet::Cells, gone.iter().flat_map(cells).collect(), new.iter().flat_map(cells).collect()),
+            change(
+                HashSet::Cells,
+                gone.iter().flat_map(cells).collect(),
+                new.iter().flat_map(cells).collect(),
+            ),
             change(
                 HashSet::RowRest,
                 gone.iter().filter_map(rest).collect(),
@@ -428,7 +450,7 @@ fn addresses(table: &Table) -> Result<BTreeMap<HashSet, BTreeMap<Key, u32>>, Bro
         } else {
             (HashSet::Endpoints6, HashSet::Self6)
         };
-        put(endpoints, key, check_number(slot.0)?);
+        put(endpoints, key, slot.0);
         put(same, Key::of(&[key.bytes(), key.bytes()]), 0);
     }
     for address in &table.own {
@@ -436,10 +458,7 @@ fn addresses(table: &Table) -> Result<BTreeMap<HashSet, BTreeMap<Key, u32>>, Bro
         put(set, Key::address(*address), 0);
     }
     for (address, class) in &table.hosts {
-        put(HashSet::hosts(*address), Key::address(*address), check_number(class.0)?);
-    }
-    for class in table.networks.values() {
-        check_number(class.0)?;
+        put(HashSet::hosts(*address), Key::address(*address), class.0);
     }
     Ok(sets.into_iter().map(|(set, elements)| (set, elements.into_iter().collect())).collect())
 }
@@ -456,21 +475,17 @@ fn lanes(
     for (slot, number) in table.slots.iter().zip(0_u32..) {
         let lane = direction(slot);
         for (class, row) in &lane.rows {
-            let class = check_number(class.0)?;
-            exact.push((Key::of(&[&number.to_be_bytes(), &class.to_be_bytes()]), names.get(*row)?));
+            exact.push((Key::named(&[number, class.0]), names.get(*row)?));
         }
-        rest.push((Key::number(number), names.get(lane.otherwise)?));
+        rest.push((Key::named(&[number]), names.get(lane.otherwise)?));
     }
     Ok((exact.into_iter().collect(), rest.into_iter().collect()))
 }
 
-/// Refuses what the program's mask would change.
-pub(crate) fn check_number(number: u32) -> Result<u32, BrokenTable> {
-    if number > MAX_NAME { Err(BrokenTable::NumberTooLarge(number)) } else { Ok(number) }
-}
-
 fn cell_elements(name: u32, row: &Listed) -> impl Iterator<Item = (Key, u32)> {
-    row.cells.iter().map(move |(protocol, port, ruling)| (cell_key(name, Protocol(*protocol), *port), *ruling))
+    row.cells
+        .iter()
+        .map(move |(protocol, port, ruling)| (cell_key(name, Protocol(*protocol), *port), *ruling))
 }
 
 fn check_bound(set: &'static str, elements: usize, bound: usize) -> Result<(), BrokenTable> {
@@ -500,7 +515,7 @@ impl RowNames {
                         break;
                     }
                     Entry::Occupied(same) if *same.get() == row => break,
-                    Entry::Occupied(_) => name = (name + 1) & MAX_NAME,
+                    Entry::Occupied(_) => name = (name + 1) & (u32::MAX >> 1),
                 }
             }
             names.push(name);
@@ -515,13 +530,13 @@ impl RowNames {
 
 /// The row, protocol and port of a key of [`HashSet::Cells`].
 pub(crate) fn cell_of(key: &[u8]) -> Option<(u32, u8, u16)> {
-    let [a, b, c, d, protocol, _, _, _, high, low, _, _] = *key else { return None };
+    let [0, 0, 0, 0, a, b, c, d, protocol, _, _, _, high, low, _, _] = *key else { return None };
     Some((u32::from_be_bytes([a, b, c, d]), protocol, u16::from_be_bytes([high, low])))
 }
 
 fn cell_key(row: u32, protocol: Protocol, port: u16) -> Key {
     let [high, low] = port.to_be_bytes();
-    Key::of(&[&row.to_be_bytes(), &[protocol.0, 0, 0, 0, high, low, 0, 0]])
+    Key::named(&[row, u32::from_be_bytes([protocol.0, 0, 0, 0]), u32::from_be_bytes([high, low, 0, 0])])
 }
 
 /// The whole protocol and port space of one row, as intervals.
@@ -718,11 +733,7 @@ mod tests {
         for protocol in [0, 1, 5, 6, 7, 16, 17, 18, 58, 131, 132, 133, 255] {
             for port in [0, 1, 79, 80, 81, 999, 1000, 1001, 65534, 65535] {
                 let value = value_at(&intervals, cell_key(7, Protocol(protocol), port));
-                assert_eq!(
-                    value,
-                    Some(held(row.ruling(Protocol(protocol), port))),
-                    "{protocol} {port}"
-                );
+                assert_eq!(value, Some(held(row.ruling(Protocol(protocol), port))), "{protocol} {port}");
             }
         }
         assert_eq!(value_at(&intervals, cell_key(8, Protocol(0), 0)), None);
