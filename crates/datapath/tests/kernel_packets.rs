@@ -11,50 +11,12 @@
 
 mod support;
 
-use datapath::{Config, Datapath, Event, EventSource, Flow};
-use policy::table::Ruling;
+use datapath::Datapath;
 use policy::{Protocol, RuleId};
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use support::packet::{Sender, checksum, network, opening, plain_checksum};
+use std::net::{SocketAddr, TcpStream};
+use support::packet::{checksum, network, opening, plain_checksum};
 use support::*;
-
-struct World {
-    lab: Lab,
-    datapath: datapath::NftDatapath,
-    source: EventSource,
-}
-
-impl World {
-    fn new(tables: &Tables) -> Self {
-        let lab = Lab::new(3);
-        let mut datapath = lab.datapath(Config::default());
-        let group = Config::default().log_group;
-        let source = lab.node.inside(move || EventSource::open(group).unwrap());
-        let _ = datapath.apply(&tables.table).unwrap();
-        Self { lab, datapath, source }
-    }
-
-    fn send(&self, pod: usize, to: IpAddr, packet: Vec<u8>) {
-        self.lab.pods[pod].inside(move || Sender::new().send(to, &packet));
-    }
-
-    /// The ruling of the next event that matches.
-    fn ruling(&mut self, wanted: impl Fn(&Flow) -> bool) -> Option<Ruling> {
-        let (mut events, mut found) = (vec![], None);
-        eventually(|| {
-            self.source.read(&mut events).unwrap();
-            found = events.drain(..).find_map(|event| match event {
-                Event::Opened { flow, judged, .. } | Event::Denied { flow, judged } => {
-                    wanted(&flow).then_some(judged.ruling)
-                }
-                Event::Closed(_) | Event::Lost(_) => None,
-            });
-            found.is_some()
-        });
-        found
-    }
-}
 
 /// Pod 1 takes UDP 80 and SCTP 80, and ICMP from pod 0 only.
 fn tables() -> Tables {
@@ -76,7 +38,7 @@ fn kernel_judges_ping_and_sctp_by_protocol_and_port() {
     if !privileged() {
         return;
     }
-    let mut world = World::new(&tables());
+    let mut world = World::new(3, &tables());
     for (from, to, echo) in [(v4(0), v4(1), Protocol::ICMP), (v6(0), v6(1), Protocol::ICMPV6)] {
         let stranger = if from.is_ipv4() { v4(2) } else { v6(2) };
         for (pod, from, protocol, port, expected) in [
@@ -98,7 +60,7 @@ fn kernel_judges_fragmented_datagrams_as_a_whole() {
     if !privileged() {
         return;
     }
-    let mut world = World::new(&tables());
+    let mut world = World::new(3, &tables());
     world.lab.serve(1, 80);
     world.lab.serve(1, 81);
     for to in [v4(1), v6(1)] {
@@ -117,7 +79,7 @@ fn kernel_judges_the_backend_behind_a_translated_address() {
     let backend = tables.row(deny(30), vec![cell(Protocol::TCP, 8080, 8080, allow(31))]);
     tables.egress(0).otherwise = none;
     tables.egress(0).rows.insert(class(1), backend);
-    let mut world = World::new(&tables);
+    let mut world = World::new(3, &tables);
     world.lab.serve(1, 8080);
     world.lab.serve(2, 8080);
     world.lab.node.must(
@@ -146,7 +108,7 @@ fn kernel_passes_errors_about_allowed_connections_and_drops_strays() {
     if !privileged() {
         return;
     }
-    let mut world = World::new(&tables());
+    let mut world = World::new(3, &tables());
     world.lab.serve(1, 8080);
     // Nobody listens on UDP 80: the refusal is an ICMP error of pod 1, whose egress would be judged by pod 0's class.
     for to in [v4(1), v6(1)] {

@@ -4,7 +4,7 @@
 
 pub mod packet;
 
-use datapath::{Config, NftDatapath};
+use datapath::{Config, Datapath, Event, EventSource, Flow, NftDatapath};
 use nix::sched::{CloneFlags, setns};
 use policy::table::{Cell, ClassId, Lane, Row, RowId, Ruling, Slot, SlotId, Table};
 use policy::{Generation, Protocol, RuleId, Verdict};
@@ -126,9 +126,18 @@ impl Lab {
 
     /// Answers TCP and UDP on the port of a pod, both families, until the lab ends.
     pub fn serve(&mut self, pod: usize, port: u16) {
+        self.serve_in(self.pods[pod].clone(), port);
+    }
+
+    /// The same on the node.
+    pub fn serve_on_node(&mut self, port: u16) {
+        self.serve_in(self.node.clone(), port);
+    }
+
+    fn serve_in(&mut self, namespace: Namespace, port: u16) {
         let stop = self.stop.clone();
         let (ready, started) = std::sync::mpsc::channel();
-        self.servers.push(self.pods[pod].spawn(move || serve(port, &stop, &ready)));
+        self.servers.push(namespace.spawn(move || serve(port, &stop, &ready)));
         started.recv().unwrap();
     }
 }
@@ -142,6 +151,44 @@ impl Drop for Lab {
         for namespace in self.pods.iter().chain([&self.node]) {
             run("ip", &["netns", "del", &namespace.name]);
         }
+    }
+}
+
+/// A lab under a table, and what the kernel says of connections.
+pub struct World {
+    pub lab: Lab,
+    pub datapath: NftDatapath,
+    pub source: EventSource,
+}
+
+impl World {
+    pub fn new(pods: usize, tables: &Tables) -> Self {
+        let lab = Lab::new(pods);
+        let mut datapath = lab.datapath(Config::default());
+        let group = Config::default().log_group;
+        let source = lab.node.inside(move || EventSource::open(group).unwrap());
+        let _ = datapath.apply(&tables.table).unwrap();
+        Self { lab, datapath, source }
+    }
+
+    pub fn send(&self, pod: usize, to: IpAddr, packet: Vec<u8>) {
+        self.lab.pods[pod].inside(move || packet::Sender::new().send(to, &packet));
+    }
+
+    /// The ruling of the next event that matches.
+    pub fn ruling(&mut self, wanted: impl Fn(&Flow) -> bool) -> Option<Ruling> {
+        let (mut events, mut found) = (vec![], None);
+        eventually(|| {
+            self.source.read(&mut events).unwrap();
+            found = events.drain(..).find_map(|event| match event {
+                Event::Opened { flow, judged, .. } | Event::Denied { flow, judged } => {
+                    wanted(&flow).then_some(judged.ruling)
+                }
+                Event::Closed(_) | Event::Lost(_) => None,
+            });
+            found.is_some()
+        });
+        found
     }
 }
 
