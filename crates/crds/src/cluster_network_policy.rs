@@ -228,7 +228,7 @@ impl ClusterPolicy {
             }
             ClusterPolicyKind::BaselineAdminNetworkPolicy => (Some(Tier::Baseline), Some(0)),
         };
-        self.subject = d.required(map, "subject", subject);
+        self.subject = d.required(map, "subject", |d, node| subject(d, node, dialect));
         self.ingress = Section::decode(d, map, "ingress", dialect.most, |d, node| {
             rule(d, node, dialect, "from", dialect.ingress_peers)
         });
@@ -269,11 +269,11 @@ fn priority<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u16> {
     u16::try_from(written).ok().filter(|priority| i64::from(*priority) <= MOST_PRIORITY)
 }
 
-fn subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Subject> {
+fn subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, dialect: Dialect) -> Option<Subject> {
     d.sound(|d| {
         let map = d.strict(node, &["namespaces", "pods"])?;
         let namespaces = d.field(map, "namespaces", namespaces);
-        let pods = d.field(map, "pods", pods);
+        let pods = d.field(map, "pods", |d, node| pods(d, node, dialect));
         match (namespaces, pods) {
             (Some(selector), None) => selector.map(Subject::Namespaces),
             (None, Some(pods)) => pods.map(|(namespaces, pods)| Subject::Pods { namespaces, pods }),
@@ -302,10 +302,19 @@ fn namespaces<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelect
     LabelSelector::decode(d, node)
 }
 
-fn pods<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<(LabelSelector, LabelSelector)> {
+fn pods<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    dialect: Dialect,
+) -> Option<(LabelSelector, LabelSelector)> {
     let map = d.strict(node, &["namespaceSelector", "podSelector"])?;
     let namespaces = d.field(map, "namespaceSelector", LabelSelector::decode);
     let pods = d.field(map, "podSelector", LabelSelector::decode);
+    // Written without a value it is there, and means all pods. The older kinds are read as their engines did.
+    let may_lack = dialect.kind != ClusterPolicyKind::ClusterNetworkPolicy;
+    if !may_lack && !map.keys().any(|key| key == "podSelector") {
+        return d.required(map, "podSelector", |_, _| None);
+    }
     Some((namespaces.unwrap_or_else(everything)?, pods.unwrap_or_else(everything)?))
 }
 
@@ -336,7 +345,7 @@ fn rule<'n>(
     let action = d.required(map, "action", |d, node| d.one_of(node, dialect.actions));
     let peers = d.required(map, side, |d, node| {
         d.check_length(node, 1, dialect.most);
-        d.located(node, |d, node| peer(d, node, known))
+        d.located(node, |d, node| peer(d, node, dialect, known))
     });
     let ports = d.field(map, dialect.ports, |d, node| {
         // An empty list is invalid where the API speaks of protocols; in v1alpha1 it is the same as none.
@@ -372,7 +381,12 @@ fn check_rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, rule: &ClusterRule) {
     }
 }
 
-fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, known: &'static [&'static str]) -> Option<ClusterPeer> {
+fn peer<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    dialect: Dialect,
+    known: &'static [&'static str],
+) -> Option<ClusterPeer> {
     let map = d.map(node)?;
     if !map.keys().any(|key| known.contains(&key)) {
         let fields = d.unknown_peer(map, known);
@@ -390,7 +404,7 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, known: &'static [&'static s
     let field = *known.iter().find(|name| map.get(name).is_some())?;
     let peer = d.field(map, field, |d, node| match field {
         "namespaces" => namespaces(d, node).map(ClusterPeer::Namespaces),
-        "pods" => pods(d, node).map(|(namespaces, pods)| ClusterPeer::Pods { namespaces, pods }),
+        "pods" => pods(d, node, dialect).map(|(namespaces, pods)| ClusterPeer::Pods { namespaces, pods }),
         "nodes" => LabelSelector::decode(d, node).map(ClusterPeer::Nodes),
         "networks" => {
             d.check_length(node, 1, MOST_IN_PEER);

@@ -193,7 +193,10 @@ impl<R> Section<R> {
 
 fn policy_types<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<PolicyTypes> {
     let words = [("Ingress", true), ("Egress", false)];
-    let listed = d.sound(|d| d.list(node, |d, node| d.one_of(node, &words)))?;
+    let listed = d.sound(|d| {
+        d.check_length(node, 0, words.len());
+        d.list(node, |d, node| d.one_of(node, &words))
+    })?;
     if listed.is_empty() {
         return Some(PolicyTypes::Defaulted);
     }

@@ -106,6 +106,7 @@ fn network_policies_are_rejected_with_field_and_code() {
             Code::ExactlyOne,
             "spec.ingress[0].from[0]",
         ),
+        ("{policyTypes: [Ingress, Egress, Ingress]}", Code::ListLength, "spec.policyTypes"),
         (
             "{ingress: [{from: [{podSelector: {}, namespaceSelecter: {}}]}]}",
             Code::UnknownField,
@@ -162,6 +163,11 @@ fn cluster_policies_are_rejected_with_field_and_code() {
             Code::ExactlyOne,
             "spec.ingress[0].from[0]",
         ),
+        (
+            "ingress: [{action: Deny, from: [{pods: {namespaceSelector: {}}}]}]",
+            Code::MissingField,
+            "spec.ingress[0].from[0].pods.podSelector",
+        ),
         ("egress: [{action: Deny, to: [{networks: []}]}]", Code::ListLength, "spec.egress[0].to[0].networks"),
         ("egress: [{action: Deny, to: [{domainNames: [a.b]}]}]", Code::InvalidValue, "spec.egress[0]"),
         (
@@ -175,22 +181,22 @@ fn cluster_policies_are_rejected_with_field_and_code() {
             "spec.egress[0]",
         ),
         (
-            "egress: [{action: Accept, to: [{pods: {}}], protocols: []}]",
+            "egress: [{action: Accept, to: [{pods: {podSelector: {}}}], protocols: []}]",
             Code::ListLength,
             "spec.egress[0].protocols",
         ),
         (
-            "egress: [{action: Accept, to: [{pods: {}}], protocols: [{tcp: {}}]}]",
+            "egress: [{action: Accept, to: [{pods: {podSelector: {}}}], protocols: [{tcp: {}}]}]",
             Code::MissingField,
             "spec.egress[0].protocols[0].tcp",
         ),
         (
-            "egress: [{action: Accept, to: [{pods: {}}], protocols: [{tcp: {destinationPort: {range: {start: 5, end: 5}}}}]}]",
+            "egress: [{action: Accept, to: [{pods: {podSelector: {}}}], protocols: [{tcp: {destinationPort: {range: {start: 5, end: 5}}}}]}]",
             Code::InvalidPort,
             "spec.egress[0].protocols[0].tcp.destinationPort.range",
         ),
         (
-            "egress: [{action: Accept, to: [{pods: {}}], protocols: [{tcp: {destinationPort: {number: 5}}, destinationNamedPort: a}]}]",
+            "egress: [{action: Accept, to: [{pods: {podSelector: {}}}], protocols: [{tcp: {destinationPort: {number: 5}}, destinationNamedPort: a}]}]",
             Code::ExactlyOne,
             "spec.egress[0].protocols[0]",
         ),
@@ -199,7 +205,7 @@ fn cluster_policies_are_rejected_with_field_and_code() {
         check(&read, &[(code, field)]);
         assert!(policy.broken && policy.subject.is_some(), "{rest}");
     }
-    let rules = vec!["{action: Deny, from: [{pods: {}}]}"; 26].join(", ");
+    let rules = vec!["{action: Deny, from: [{pods: {podSelector: null}}]}"; 26].join(", ");
     check(&cluster_policy(&format!("ingress: [{rules}]")).1, &[(Code::ListLength, "spec.ingress")]);
 }
 
