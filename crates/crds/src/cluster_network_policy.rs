@@ -312,7 +312,7 @@ fn pods<'n>(
     let pods = d.field(map, "podSelector", LabelSelector::decode);
     // Written without a value it is there, and means all pods. The older kinds are read as their engines did.
     let may_lack = dialect.kind != ClusterPolicyKind::ClusterNetworkPolicy;
-    if !may_lack && !map.keys().any(|key| key == "podSelector") {
+    if !may_lack && !map.entries().iter().any(|entry| entry.key == "podSelector") {
         return d.required(map, "podSelector", |_, _| None);
     }
     Some((namespaces.unwrap_or_else(everything)?, pods.unwrap_or_else(everything)?))
