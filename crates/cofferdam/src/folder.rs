@@ -46,7 +46,10 @@ pub(crate) fn read(paths: &[PathBuf], mut stdin: Option<&mut dyn Read>) -> Manif
 #[derive(Default)]
 struct Walk {
     found: Manifests,
+    /// Real paths of files.
     seen: BTreeSet<PathBuf>,
+    /// Real paths of folders that were read to the end: a few links to each other would multiply otherwise.
+    folders: BTreeSet<PathBuf>,
 }
 
 impl Walk {
@@ -60,6 +63,9 @@ impl Walk {
             let message = format!("{} leads back to a folder it lies in; it is not followed", path.display());
             return self.found.diagnostics.push(at(path, Diagnostic::warning(Code::Unreadable, message)));
         }
+        if self.folders.contains(&real) {
+            return;
+        }
         if above.len() >= MAX_FOLDERS {
             let message = format!("{} is nested in more than {MAX_FOLDERS} folders", path.display());
             return self.found.diagnostics.push(at(path, Diagnostic::error(Code::Unreadable, message)));
@@ -72,7 +78,7 @@ impl Walk {
             }
         }
         paths.sort();
-        above.push(real);
+        above.push(real.clone());
         for path in paths.iter().filter(|path| !is_hidden(path)) {
             if path.is_dir() {
                 self.folder(path, above);
@@ -81,6 +87,7 @@ impl Walk {
             }
         }
         above.pop();
+        self.folders.insert(real);
     }
 
     /// A pipe or a device in a folder may never end; one that is named may be meant.

@@ -53,6 +53,21 @@ mod tests {
     }
 
     #[test]
+    fn links_that_multiply_cost_each_folder_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: u32| folder.path().join(number.to_string());
+        // Two ways from each folder to the next: 2^40 paths to the last.
+        (0..=40).for_each(|number| fs::create_dir(path(number)).unwrap());
+        for number in 0..40 {
+            symlink(path(number + 1), path(number).join("one")).unwrap();
+            symlink(path(number + 1), path(number).join("two")).unwrap();
+        }
+        fs::write(path(40).join("a.yaml"), NAMESPACE).unwrap();
+        let found = crate::folder::read(&[path(0)], None);
+        assert_eq!((found.objects.len(), found.diagnostics.len()), (1, 0), "{:#?}", found.diagnostics);
+    }
+
+    #[test]
     fn a_mounted_volume_is_read_once_and_other_files_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
