@@ -219,6 +219,30 @@ fn kernel_keeps_enforcing_after_the_process_and_a_new_one_takes_over_what_is_the
 }
 
 #[test]
+fn kernel_tables_that_somebody_removed_come_back_with_the_next_apply() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 80);
+    lab.serve(1, 81);
+    let config = Config { guard: vec!["cfv".to_owned()], ..Config::default() };
+    let mut datapath = lab.datapath(config);
+    for turn in 0..2 {
+        let _ = datapath.apply(&table(21, false)).unwrap();
+        assert!(tcp(&lab.pods[0], v4(1), 80) && !tcp(&lab.pods[0], v4(1), 81));
+        lab.node.must("nft flush ruleset");
+        assert!(tcp(&lab.pods[0], v4(1), 81));
+        // Whether it is the same table or another one.
+        let again = datapath.apply(&table(21 + turn, false)).unwrap();
+        assert!(again.changed);
+        assert!(tcp(&lab.pods[0], v4(1), 80) && !tcp(&lab.pods[0], v4(1), 81));
+        assert!(!datapath.apply(&table(21 + turn, false)).unwrap().changed);
+        assert!(lab.node.must("nft list tables").contains("cofferdam_guard"));
+    }
+}
+
+#[test]
 fn kernel_forgets_old_tags_of_idle_connections_before_they_come_again() {
     if !privileged() {
         return;

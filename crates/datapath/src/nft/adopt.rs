@@ -53,14 +53,18 @@ fn reading(table: &str) -> String {
     format!("reading table {table}")
 }
 
-/// The state in a table of our making; `None` if it is not clear which.
-fn state(socket: &mut Socket) -> Result<Option<State>, ApplyError> {
+/// Which state is in force, and under which settings; `None` if there is none or it is not clear which.
+pub(super) fn in_force(socket: &mut Socket) -> Result<Option<(Tag, Phase, u32)>, ApplyError> {
     let mut tags = BTreeMap::new();
-    elements(socket, TABLE, TAGS, |key, element| {
+    let read = elements(socket, TABLE, TAGS, |key, element| {
         if let Ok(key) = key.try_into() {
             tags.insert(u32::from_be_bytes(key), value(element, true).unwrap_or(0));
         }
-    })?;
+    });
+    match read {
+        Err(ApplyError::Kernel { errno: Errno::ENOENT, .. }) => return Ok(None),
+        read => read?,
+    }
     let tag = |phase: Phase| {
         let tag = Tag(u16::try_from(*tags.get(&phase.number())?).ok()?);
         (tag != Tag::NONE).then_some(tag)
@@ -70,7 +74,12 @@ fn state(socket: &mut Socket) -> Result<Option<State>, ApplyError> {
         (None, Some(tag)) => (tag, Phase::B),
         (_, _) => return Ok(None),
     };
-    let Some(settings) = tags.get(&SETTINGS).copied() else { return Ok(None) };
+    Ok(tags.get(&SETTINGS).map(|settings| (tag, phase, *settings)))
+}
+
+/// The state in a table of our making.
+fn state(socket: &mut Socket) -> Result<Option<State>, ApplyError> {
+    let Some((tag, phase, settings)) = in_force(socket)? else { return Ok(None) };
     let mut image = Image { intervals: all_intervals(socket, phase)?, ..Image::default() };
     for set in HashSet::ALL.into_iter().filter(|set| !set.is_of_rows()) {
         let held = image.hashes.entry(set).or_default();

@@ -188,6 +188,15 @@ impl NftDatapath {
         Ok(counts)
     }
 
+    /// Reads the kernel's tables anew if somebody else removed or changed them.
+    fn recognize(&mut self) -> Result<(), ApplyError> {
+        let Some(state) = &self.installed.state else { return Ok(()) };
+        if adopt::in_force(&mut self.socket)? != Some((state.tag, state.phase, state.settings)) {
+            self.installed = adopt::read(&mut self.socket, &self.config)?;
+        }
+        Ok(())
+    }
+
     /// A sweep that fails is tried again with the next change; there is time for hundreds of them.
     fn sweep(&mut self, tag: Tag) {
         self.sweep_due |= self.config.rejudge && sweep::is_due(tag);
@@ -395,6 +404,7 @@ impl Datapath for NftDatapath {
     fn apply(&mut self, table: &Table) -> Result<Applied, ApplyError> {
         let start = Instant::now();
         let image = Image::of(table)?;
+        self.recognize()?;
         let renumbered = self.rules.as_ref() != Some(&table.rules);
         let changes = self.installed.state.as_ref().map(|state| state.image.changes_to(&image));
         if let (Some(state), Some(changes)) = (&self.installed.state, &changes)
@@ -491,8 +501,8 @@ impl Datapath for NftDatapath {
     }
 }
 
-/// Tells tables of this shape from others. Settings that only change rules are not in it: rules are written anew with
-/// every change of state.
+/// Tells tables of this shape from others. Settings that only change rules are not in it: those rules can be written
+/// anew.
 fn comment(config: &Config) -> String {
     format!("schema {SCHEMA} priority {} quiet {} {}", config.priority, config.quiet_ms, config.quiet_tuples)
 }
