@@ -66,6 +66,10 @@ impl Judged {
         let tag = u16::try_from(mark >> TAG_SHIFT).unwrap_or_default();
         Self { tag: Tag(tag), ruling: ruling_of(mark) }
     }
+
+    pub(crate) fn is_denied(self) -> bool {
+        self.ruling.verdict == Verdict::Deny
+    }
 }
 
 /// A ruling as mark bits, without a tag.

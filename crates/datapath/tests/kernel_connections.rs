@@ -243,6 +243,35 @@ fn kernel_tables_that_somebody_removed_come_back_with_the_next_apply() {
 }
 
 #[test]
+fn kernel_new_tables_judge_connections_that_carry_their_tag_from_earlier_tables() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 81);
+    for (to, flushed) in [(v4(1), true), (v6(1), true), (v4(1), false), (v6(1), false)] {
+        let mut datapath = lab.datapath(Config::default());
+        let tags = |datapath: &mut datapath::NftDatapath, last: Table| {
+            let tables = [table(21, true), table(22, true), last];
+            tables.map(|table| datapath.apply(&table).unwrap().tag)
+        };
+        let first = tags(&mut datapath, table(23, true));
+        let mut open = connect(&lab.pods[0], to, 81);
+        assert!(echoes(&mut open));
+        drop(datapath);
+        if flushed {
+            lab.node.must("nft flush ruleset");
+        }
+        // Another priority makes the table of before a foreign one.
+        let mut datapath = lab.datapath(Config { priority: -6, ..Config::default() });
+        let second = tags(&mut datapath, table(23, false));
+        assert_eq!(first == second, flushed, "after a flush the tag says nothing");
+        assert!(!echoes(&mut open));
+        datapath.uninstall().unwrap();
+    }
+}
+
+#[test]
 fn kernel_forgets_old_tags_of_idle_connections_before_they_come_again() {
     if !privileged() {
         return;

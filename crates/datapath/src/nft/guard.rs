@@ -1,6 +1,6 @@
 //! The guard: a table of its own that drops traffic of pod interfaces whose pod nobody manages.
 //!
-//! It holds before the first policy arrives and after the last process is gone. A packet from a pod interface must
+//! It comes with the first table and stays when the last process is gone. A packet from a pod interface must
 //! have a managed source address, so an address nobody manages cannot be assumed either; a packet to a pod interface
 //! must have a managed destination. Neighbour discovery passes. Traffic of the node itself to a pod is not its subject.
 

@@ -15,7 +15,7 @@ pub(crate) mod sets;
 mod sweep;
 
 use crate::error::ApplyError;
-use crate::mark::{RULE_MASK, Tag};
+use crate::mark::{Judged, RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
 use crate::{Applied, Datapath};
 use batch::{Batch, Part, SetSpec, Shape};
@@ -199,8 +199,10 @@ impl NftDatapath {
 
     /// A sweep that fails is tried again with the next change; there is time for hundreds of them.
     fn sweep(&mut self, tag: Tag) {
-        self.sweep_due |= self.config.rejudge && sweep::is_due(tag);
-        if self.sweep_due && sweep::forget_old_tags(&mut self.socket, tag).is_ok() {
+        self.sweep_due |= sweep::is_due(tag);
+        let rejudge = self.config.rejudge;
+        let old = |judged: Judged| judged.tag != tag && (rejudge || judged.is_denied());
+        if self.sweep_due && sweep::forget(&mut self.socket, old).is_ok() {
             self.sweep_due = false;
         }
     }
@@ -221,7 +223,11 @@ impl NftDatapath {
 
     /// The first state of this table, in one transaction.
     fn load(&mut self, image: Image) -> Result<(Tag, Duration, usize), ApplyError> {
-        let (tag, phase) = (Tag::NONE.next(), Phase::A);
+        // A table that this one replaces goes on stamping its tag until then.
+        let earlier = adopt::in_force(&mut self.socket)?.map_or(Tag::NONE, |(tag, ..)| tag);
+        let (tag, phase) = (earlier.next(), Phase::A);
+        let rejudge = self.config.rejudge;
+        sweep::forget(&mut self.socket, |judged| rejudge || judged.is_denied())?;
         let mut batch = self.batch();
         if self.installed.foreign_table {
             batch.delete_table(TABLE);

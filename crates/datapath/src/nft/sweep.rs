@@ -1,5 +1,6 @@
-//! Tags come round again after 1023 changes of state. Before that, connections that were idle all the while must lose
-//! their old tag, or they would look judged. Source: `linux/netfilter/nfnetlink_conntrack.h`.
+//! Tags come round again after 1023 changes of state, and begin again with a new table. Before that, connections that
+//! were idle all the while must lose their old tag, or they would look judged.
+//! Source: `linux/netfilter/nfnetlink_conntrack.h`.
 
 use crate::error::ApplyError;
 use crate::mark::{Judged, Tag};
@@ -26,16 +27,16 @@ struct Stale {
     zone: Option<u16>,
 }
 
-/// Takes the mark of every connection that carries another tag than the one in force; its next packet is judged.
-pub(super) fn forget_old_tags(socket: &mut Socket, current: Tag) -> Result<usize, ApplyError> {
+/// Takes the mark of every judged connection that is to be forgotten; its next packet is judged.
+pub(super) fn forget(socket: &mut Socket, which: impl Fn(Judged) -> bool) -> Result<usize, ApplyError> {
     let mut messages = socket.messages();
     let first = messages.push(GET, DUMP, 0, 0, |_| {});
     let mut stale = Vec::new();
     socket
         .query(&messages, |message| {
             let attributes = message.attributes();
-            let tag = Judged::from_mark(attributes.u32(MARK).unwrap_or(0)).tag;
-            if tag == Tag::NONE || tag == current {
+            let judged = Judged::from_mark(attributes.u32(MARK).unwrap_or(0));
+            if judged.tag == Tag::NONE || !which(judged) {
                 return;
             }
             let Some(tuple) = attributes.get(TUPLE_ORIGINAL) else { return };
@@ -45,7 +46,7 @@ pub(super) fn forget_old_tags(socket: &mut Socket, current: Tag) -> Result<usize
         .map_err(|error| ApplyError::from_transact(error, &[(first, "listing connections".to_owned())]))?;
     for chunk in stale.chunks(CHUNK) {
         let mut messages = socket.messages();
-        let last = chunk.iter().fold(0, |_, connection| forget(&mut messages, connection));
+        let last = chunk.iter().fold(0, |_, connection| take_mark(&mut messages, connection));
         match socket.transact(&messages, last) {
             // Refused: it has ended meanwhile.
             Ok(()) | Err(TransactError::Refused(_) | TransactError::NoAnswer) => {}
@@ -57,7 +58,7 @@ pub(super) fn forget_old_tags(socket: &mut Socket, current: Tag) -> Result<usize
     Ok(stale.len())
 }
 
-fn forget(messages: &mut Messages, connection: &Stale) -> u32 {
+fn take_mark(messages: &mut Messages, connection: &Stale) -> u32 {
     messages.push(NEW, ACK, connection.family, 0, |a| {
         a.bytes(TUPLE_ORIGINAL | NESTED, &connection.tuple).u32(MARK, 0);
         if let Some(zone) = connection.zone {
