@@ -9,6 +9,7 @@ mod cluster_network_policy;
 mod decode;
 mod diagnostic;
 mod document;
+mod glimpse;
 mod meta;
 mod name;
 mod network_policy;

@@ -5,11 +5,13 @@ use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
 use crate::decode::{Decoder, Kept, Map, is_null, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
+use crate::glimpse::{Glimpse, fields};
 use crate::meta::{Namespace, Node, ObjectMeta, short};
 use crate::network_policy::NetworkPolicy;
 use crate::pod::Pod;
 use crate::service::{Ingress, Service};
 use crate::workload::{Workload, WorkloadKind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a file held.
@@ -302,7 +304,8 @@ impl PolicyKind {
 
 /// A policy in a group that Cofferdam answers for is an error, another product's policy a warning, the rest a note.
 fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, kind: &str) {
-    let policy_like = kind.to_ascii_lowercase().contains("policy");
+    let close = nearest(kind, POLICY_KINDS.iter().map(|(_, name, _)| *name));
+    let policy_like = close.is_some() || kind.to_ascii_lowercase().contains("policy");
     let ours = matches!(group, "policy.networking.k8s.io" | "cofferdam.dev")
         || policy_like && matches!(group, "" | "extensions" | "networking.k8s.io");
     let written = short(&if group.is_empty() {
@@ -315,7 +318,6 @@ fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, k
             Code::UnknownPolicyKind,
             format!("{written} is no policy kind Cofferdam knows; it is not enforced"),
         );
-        let close = nearest(kind, POLICY_KINDS.iter().map(|(_, name, _)| *name));
         let close = POLICY_KINDS.iter().find(|(_, name, _)| Some(*name) == close);
         diagnostic.suggestion =
             close.map(|(_, name, version)| format!("did you mean kind {name} of {version}?"));
@@ -332,53 +334,55 @@ fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, k
 }
 
 /// What a document that is not well-formed was going to be. A policy comes back as unreadable, so that its scope is
-/// closed: its namespace, or for a cluster-wide one everything.
-fn salvage<'n>(d: &mut Decoder<'n>, text: &'n str, place: Place, diagnostic: &Diagnostic) -> Option<Object> {
-    let mut kind = None;
-    let mut api_version = None;
-    let mut meta = ObjectMeta::default();
-    let mut in_metadata = false;
-    let mut indent = None;
-    let depth = |row: &str| row.len() - row.trim_start().len();
-    for row in text.lines() {
-        let value = |name: &str| {
-            let rest = row.trim_start().strip_prefix(name)?.trim_start().strip_prefix(':')?;
-            let rest = rest.split(" #").next().unwrap_or_default();
-            Some(short(rest.trim().trim_matches(['"', '\''])))
-        };
-        let indented = row.starts_with([' ', '\t']);
-        if !indented && !row.trim().is_empty() && !row.starts_with('#') {
-            in_metadata = row.starts_with("metadata:");
-            kind = kind.or_else(|| value("kind"));
-            api_version = api_version.or_else(|| value("apiVersion"));
-        } else if in_metadata && *indent.get_or_insert(depth(row)) == depth(row) {
-            // Only direct fields of metadata; a label may be called "name" as well.
-            if let Some(name) = value("name") {
-                meta.name = name.into();
-            } else if let Some(namespace) = value("namespace") {
-                meta.namespace = namespace.into();
-            }
-        }
-    }
+/// closed: its namespace, or for a cluster-wide one everything. A list comes back as all the policies it mentions.
+fn salvage(d: &mut Decoder<'_>, text: &str, place: Place, diagnostic: &Diagnostic) -> Vec<Object> {
+    let glimpse = Glimpse::new(text);
+    let kind = glimpse.kind.clone().unwrap_or_default();
+    let namespace: Arc<str> = glimpse.namespace.as_deref().unwrap_or("default").into();
+    let name: Arc<str> = glimpse.name.as_deref().unwrap_or_default().into();
     // Without a readable apiVersion it may be ours, and is taken to be.
-    let group =
-        api_version.as_deref().and_then(|version| version.split_once('/')).map_or("", |(group, _)| group);
-    let policy = PolicyKind::of(group, kind.as_deref().unwrap_or_default());
-    match policy {
-        Some(PolicyKind::Cluster(_)) => meta.namespace = "".into(),
-        Some(PolicyKind::Namespaced) | None if meta.namespace.is_empty() => meta.namespace = "default".into(),
-        Some(PolicyKind::Namespaced) | None => {}
-    }
-    let object = kind.map(|kind| ObjectName {
-        kind: kind.into(),
-        namespace: meta.namespace.clone(),
-        name: meta.name.clone(),
+    let group = glimpse.api_version.as_deref().and_then(|version| version.split_once('/'));
+    let policy = PolicyKind::of(group.map_or("", |(group, _)| group), &kind);
+    let of_cluster = matches!(policy, Some(PolicyKind::Cluster(_)));
+    let namespace = if of_cluster { "".into() } else { namespace };
+    let object = glimpse.kind.as_ref().map(|kind| ObjectName {
+        kind: kind.as_str().into(),
+        namespace: namespace.clone(),
+        name: name.clone(),
     });
     d.begin(object);
     d.add(diagnostic.clone());
     let position = d.position(place);
-    Some(match policy? {
-        PolicyKind::Namespaced => Object::NetworkPolicy(NetworkPolicy::unreadable(meta, position)),
-        PolicyKind::Cluster(kind) => Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position)),
-    })
+    let meta = |name: &Arc<str>, namespace: &Arc<str>| ObjectMeta {
+        name: name.clone(),
+        namespace: namespace.clone(),
+        ..ObjectMeta::default()
+    };
+    let unreadable = |policy, meta| match policy {
+        PolicyKind::Namespaced => Object::NetworkPolicy(NetworkPolicy::unreadable(meta, position.clone())),
+        PolicyKind::Cluster(kind) => {
+            Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position.clone()))
+        }
+    };
+    if let Some(policy) = policy {
+        return vec![unreadable(policy, meta(&name, &namespace))];
+    }
+    if !kind.ends_with("List") {
+        return Vec::new();
+    }
+    let mut objects = Vec::new();
+    let kinds: BTreeSet<String> = fields(text, "kind").collect();
+    for policy in kinds.iter().filter_map(|kind| PolicyKind::of("", kind)) {
+        let mut namespaces: BTreeSet<String> = match policy {
+            PolicyKind::Namespaced => fields(text, "namespace").collect(),
+            PolicyKind::Cluster(_) => BTreeSet::from([String::new()]),
+        };
+        if namespaces.is_empty() {
+            namespaces.insert("default".to_owned());
+        }
+        for namespace in namespaces {
+            objects.push(unreadable(policy, meta(&name, &namespace.into())));
+        }
+    }
+    objects
 }

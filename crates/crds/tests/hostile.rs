@@ -126,6 +126,20 @@ fn a_policy_that_is_not_well_formed_comes_back_as_unreadable() {
 }
 
 #[test]
+fn a_list_that_is_not_well_formed_closes_every_policy_it_mentions() {
+    let item = |kind: &str, namespace: &str| {
+        format!("- apiVersion: v1\n  kind: {kind}\n  metadata:\n    name: p\n    namespace: {namespace}\n")
+    };
+    let items = [item("NetworkPolicy", "a"), item("NetworkPolicy", "b"), item("Pod", "c")].concat();
+    let text = format!("apiVersion: v1\nkind: List\nitems:\n{items}- {{\n");
+    let objects = check("list", text.as_bytes(), Code::Syntax).objects;
+    let namespaces: Vec<&str> = objects.iter().map(|object| &*object.meta().namespace).collect();
+    assert_eq!(namespaces, ["a", "b", "c"], "a text says what it mentions, not what belongs together");
+    let pods = format!("apiVersion: v1\nkind: List\nitems:\n{}- {{\n", item("Pod", "c"));
+    assert!(check("list", pods.as_bytes(), Code::Syntax).objects.is_empty());
+}
+
+#[test]
 fn another_products_policy_that_is_not_well_formed_closes_nothing() {
     let text = "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata:\n  name: web\nspec: {\n";
     assert!(check("policy", text.as_bytes(), Code::Syntax).objects.is_empty());

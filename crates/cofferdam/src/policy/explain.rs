@@ -97,18 +97,34 @@ fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
     Ok(Endpoint::pod(world, pod))
 }
 
-/// The names most like the one that was not found.
+/// The names most like the one that was not found: those that begin alike, else those of the namespace, else any.
 fn suggestion(wanted: &str, all: impl Iterator<Item = String>) -> String {
-    let tail = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
-    let wanted_tail = tail(wanted);
-    let alike = |name: &String| {
-        let common = wanted_tail.bytes().zip(tail(name).bytes()).take_while(|(a, b)| a == b).count();
-        common * 2 >= wanted_tail.len().max(1)
+    let mut all: Vec<String> = all.collect();
+    all.dedup();
+    let parts = |name: &str| {
+        let (namespace, tail) = name.rsplit_once('/').unwrap_or(("", name));
+        (namespace.to_owned(), tail.to_owned())
     };
-    let mut near: Vec<String> = all.filter(alike).collect();
-    near.dedup();
+    let (namespace, tail) = parts(wanted);
+    let alike = |name: &&String| {
+        let common = tail.bytes().zip(parts(name).1.bytes()).take_while(|(a, b)| a == b).count();
+        common * 2 >= tail.len().max(1)
+    };
+    let mut near: Vec<&String> = all.iter().filter(alike).collect();
+    if near.is_empty() {
+        near = all.iter().filter(|name| parts(name).0 == namespace).collect();
+    }
+    if near.is_empty() {
+        near = all.iter().collect();
+    }
+    let more = if near.len() > 4 { " and more" } else { "" };
     near.truncate(4);
-    if near.is_empty() { String::new() } else { format!("; there is {}", near.join(", ")) }
+    let near: Vec<&str> = near.into_iter().map(String::as_str).collect();
+    if near.is_empty() {
+        "; there is none".to_owned()
+    } else {
+        format!("; there is {}{more}", near.join(", "))
+    }
 }
 
 /// Ends of two families never meet; a dual-stack pod has an address for each.
