@@ -1,7 +1,7 @@
 //! Why the kernel's state could not be changed or read.
 
 use crate::netlink::{Refused, TransactError};
-use crate::nft::sets::BrokenTable;
+use crate::nft::image::BrokenTable;
 use nix::errno::Errno;
 
 /// Why an operation on the kernel's state failed. What was in force before stays in force.

@@ -14,7 +14,7 @@ mod nft;
 pub use error::ApplyError;
 pub use events::{Ended, Event, EventSource, Flow, Tally};
 pub use mark::{Judged, Tag};
-pub use nft::sets::BrokenTable;
+pub use nft::image::BrokenTable;
 pub use nft::{Config, NftDatapath, Suppressed};
 
 use policy::RuleId;

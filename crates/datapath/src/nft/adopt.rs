@@ -4,8 +4,9 @@
 //! then replaced whole in one transaction.
 
 use super::batch::{INET, comment_bytes, kind};
+use super::image::{Image, Listed};
 use super::program::{Phase, SETTINGS, TAGS};
-use super::sets::{HashSet, Image, Interval, IntervalSet, Intervals, Key, Listed, cell_of};
+use super::sets::{HashSet, Interval, IntervalSet, Intervals, Key, cell_of};
 use super::{Config, GUARD, Installed, State, Suppressed, TABLE, comment, guard_comment};
 use crate::error::ApplyError;
 use crate::mark::Tag;

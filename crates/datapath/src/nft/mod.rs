@@ -10,19 +10,22 @@ mod batch;
 mod count;
 mod expr;
 mod guard;
+pub(crate) mod image;
 mod program;
-pub(crate) mod sets;
+mod sets;
 mod sweep;
+mod tiles;
 
 use crate::error::ApplyError;
 use crate::mark::{Judged, RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
 use crate::{Applied, Datapath};
 use batch::{Batch, Part, SetSpec, Shape};
+use image::{BrokenTable, Change, Image, difference};
 use policy::table::{ClassId, Table};
 use policy::{RuleEntry, RuleId};
 use program::{Chain, JUDGED, Parameters, Phase, RECENT4, RECENT6, SETTINGS, TAGS};
-use sets::{Change, HashSet, Image, Interval, IntervalSet, Intervals, Key};
+use sets::{HashSet, Interval, IntervalSet, Intervals, Key};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -264,7 +267,7 @@ impl NftDatapath {
         for (set, wanted) in &image.intervals {
             let held = state.image.intervals.get(set).cloned().unwrap_or_default();
             if held != *wanted {
-                let (gone, new) = sets::difference(held.iter(), wanted.iter(), |interval| interval.first);
+                let (gone, new) = difference(held.iter(), wanted.iter(), |interval| interval.first);
                 added += new.len();
                 removed += gone.len();
             }
@@ -344,13 +347,13 @@ impl NftDatapath {
             if held == *wanted {
                 continue;
             }
-            let (gone, new) = sets::difference(held.iter(), wanted.iter(), |interval| interval.first);
+            let (gone, new) = difference(held.iter(), wanted.iter(), |interval| interval.first);
             if !gone.is_empty() {
                 let mut batch = self.batch();
                 let elements = gone.iter().flat_map(|interval| interval.elements(None));
                 batch.remove(TABLE, &set.name(phase), elements);
                 took += self.commit(batch, TABLE)?;
-                let (_, kept) = sets::difference(gone.into_iter(), held.iter(), |interval| interval.first);
+                let (_, kept) = difference(gone.into_iter(), held.iter(), |interval| interval.first);
                 state.idle.insert(*set, kept.into_iter().copied().collect::<Vec<_>>().into());
             }
             let mut batch = self.batch();
@@ -456,7 +459,7 @@ impl Datapath for NftDatapath {
         }
         let held = hosts.map_or(0, BTreeMap::len);
         if held >= set.bound() {
-            let full = sets::BrokenTable::TooMany { set: set.name(), elements: held + 1, bound: set.bound() };
+            let full = BrokenTable::TooMany { set: set.name(), elements: held + 1, bound: set.bound() };
             return Err(full.into());
         }
         let mut batch = self.batch();
