@@ -27,6 +27,9 @@ enum Command {
     Status(StatusArgs),
     Lab(LabArgs),
     /// Remove every rule that `up` put in force on this machine: all traffic passes from then on
+    #[command(
+        after_help = "Example:\n  sudo cofferdam uninstall\n\nNothing else removes them: they outlive `up` on purpose."
+    )]
     Uninstall,
 }
 

@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
   cofferdam flows --follow
   cofferdam flows --verdict deny --since 5m
   cofferdam flows --summary --since 1h
-  cofferdam flows --from 'tenant-a/*' --to vector-db --port 6333
+  cofferdam flows --from 'train/*' --to vector-db --port 6333
   cofferdam flows --json | jq -r 'select(.kind == \"deny\") | .ingress.source.file'
 
 Times are UTC. A name without * or ? matches anywhere in namespace/name, the workload or the address.")]

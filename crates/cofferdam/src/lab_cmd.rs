@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
   cofferdam lab up -f examples/genai            pods and nodes, nothing enforced
   cofferdam up -f examples/genai --lab          the same, enforced
   cofferdam lab list
-  cofferdam lab probe --from tenant-a/rag-app-0 --to tenant-a/vector-db-0 --port 6333
-  cofferdam lab exec tenant-a/rag-app-0 -- ip route
+  cofferdam lab probe --from train/llm-trainer-worker-1 --to serve/vector-db-0 --port 6333
+  cofferdam lab exec serve/vector-db-0 -- ip route
   cofferdam lab down
 
 A pod runs the command of its annotation cofferdam.dev/lab-command, else an echo server on its declared ports.
@@ -43,6 +43,7 @@ enum Verb {
     /// Make the lab, without enforcement, and run it until a signal
     Up(MakeArgs),
     /// End the running lab and remove what it made
+    #[command(after_help = "Example:\n  cofferdam lab down")]
     Down(SocketArgs),
     /// Show pods, nodes, addresses and namespaces
     List(ListArgs),
@@ -53,6 +54,10 @@ enum Verb {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Example:
+  cofferdam lab up -f examples/genai
+
+Ctrl-C, or `cofferdam lab down` from elsewhere, removes all of it.")]
 struct MakeArgs {
     /// Manifest, or folder of manifests; may be repeated
     #[arg(short, long = "file", value_name = "PATH", required = true)]
@@ -72,6 +77,9 @@ struct SocketArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam lab list
+  cofferdam lab list --json | jq -r .name")]
 struct ListArgs {
     /// One JSON object per line
     #[arg(long)]
@@ -81,6 +89,11 @@ struct ListArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam lab exec serve/vector-db-0 -- ip route
+  cofferdam lab exec node/n1 -- nft list ruleset
+
+The exit code is the command's.")]
 struct ExecArgs {
     /// namespace/name of a pod, node/NAME, or outside
     place: String,
@@ -92,6 +105,11 @@ struct ExecArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam lab probe --from train/llm-trainer-worker-1 --to serve/vector-db-0 --port 6333
+  cofferdam lab probe --from outside --to serve/rag-0 --port 8080 --json
+
+Exit code: 0 if it was answered, 1 if not, 2 if it could not be tried.")]
 struct ProbeArgs {
     /// Where it starts: namespace/name of a pod, node/NAME, or outside
     #[arg(long, value_name = "PLACE")]

@@ -151,12 +151,16 @@ fn port(args: &ExplainArgs, to: Endpoint<'_>) -> Result<u16> {
         }
         return Ok(number);
     }
+    if args.port.bytes().all(|byte| byte.is_ascii_digit()) {
+        bail!("--port {:?} is no port: ports are 1 to 65535", args.port);
+    }
     let Party::Pod(pod) = to.party else { bail!("--port {:?}: only pods have named ports", args.port) };
     let named = pod.ports.iter().find(|port| *port.name == *args.port && port.protocol == args.protocol);
     named.map(|port| port.port).ok_or_else(|| {
         let known: Vec<String> =
             pod.ports.iter().map(|port| format!("{}/{}", port.name, port.protocol)).collect();
-        anyhow!("--port {:?}: pod {pod} has no such {} port; it names {:?}", args.port, args.protocol, known)
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        anyhow!("--port {:?}: pod {pod} has no such {} port; it names {known}", args.port, args.protocol)
     })
 }
 

@@ -70,13 +70,6 @@ impl Folder {
         run(["policy", verb, "-f", &folder].into_iter().chain(arguments.split_whitespace()))
     }
 
-    /// Every diagnostic of `policy check`.
-    pub(crate) fn diagnostics(&self) -> Vec<Value> {
-        let said = self.policy("check", "--json");
-        let report: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
-        report["diagnostics"].as_array().expect("a list").clone()
-    }
-
     /// `allow` or `deny`, over TCP.
     pub(crate) fn verdict(&self, from: &str, to: &str, port: u16) -> String {
         let said = self.policy("explain", &format!("--from {from} --to {to} --port {port} --json"));

@@ -1,0 +1,215 @@
+//! `cofferdam policy` on the command line: answers, forms, exit codes, help.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
+
+mod program;
+
+use program::{Folder, Said, run};
+use serde_json::Value;
+use std::process::{Command, Stdio};
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}{}", said.out, said.err))
+}
+
+#[test]
+fn check_says_where_and_what_and_its_exit_code_says_whether() {
+    let folder = Folder::new();
+    assert_eq!(folder.policy("check", "").code, Some(0));
+    folder.write(
+        "warn.yaml",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: w, namespace: y}\nspec:\n  podSelector: {matchLabels: {pod: cc}}\n",
+    );
+    let said = folder.policy("check", "");
+    assert_eq!(said.code, Some(0), "a warning is no error");
+    assert!(said.out.contains("warn.yaml:1:1: NetworkPolicy y/w: spec.podSelector"), "{}", said.out);
+    assert!(said.out.contains("[selects-nothing]") && said.out.contains("help: "), "{}", said.out);
+    assert!(said.out.ends_with("0 errors, 1 warnings in 7 objects from 2 files\n"), "{}", said.out);
+    assert_eq!(folder.policy("check", "--strict").code, Some(1));
+    let report = json(&folder.policy("check", "--json"));
+    let found = &report["diagnostics"][0];
+    for (pointer, expected) in [
+        ("/severity", "warning"),
+        ("/code", "selects-nothing"),
+        ("/object/kind", "NetworkPolicy"),
+        ("/object/namespace", "y"),
+        ("/object/name", "w"),
+        ("/field", "spec.podSelector"),
+    ] {
+        assert_eq!(found.pointer(pointer), Some(&expected.into()), "{pointer} of {found:#}");
+    }
+    assert_eq!((&found["position"]["line"], &found["position"]["column"]), (&1.into(), &1.into()));
+    assert!(found["message"].is_string() && found["suggestion"].is_string(), "{found:#}");
+    assert_eq!(report["summary"]["warnings"], 1);
+}
+
+#[test]
+fn check_reads_standard_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["policy", "check", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut input = child.stdin.take().expect("piped");
+    std::io::Write::write_all(&mut input, program::WORLD.as_bytes()).expect("written");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "0 errors, 0 warnings in 6 objects from 1 files\n");
+}
+
+#[test]
+fn explain_names_the_rule_the_tiers_and_what_was_nearest() {
+    let folder = Folder::new();
+    let said = folder.policy("explain", "--from x/b --to x/a --port 80");
+    assert_eq!(said.code, Some(0));
+    assert!(said.out.starts_with("allow  pod x/b -> pod x/a TCP 80\n"), "{}", said.out);
+    assert!(
+        said.out.contains("NetworkPolicy x/only-b spec.ingress[0]") && said.out.contains("world.yaml:22"),
+        "{}",
+        said.out
+    );
+    let said = folder.policy("explain", "--from x/b --to x/a --port 81 --protocol UDP");
+    assert_eq!(said.code, Some(1), "no is an exit code of 1");
+    for part in [
+        "deny  pod x/b -> pod x/a UDP 81",
+        "egress at pod x/b: allow",
+        "ingress at pod x/a: deny",
+        "Admin: decides nothing",
+        "nearest rule that would allow it: NetworkPolicy x/only-b spec.ingress[0]",
+    ] {
+        assert!(said.out.contains(part), "no {part:?} in {}", said.out);
+    }
+    let report = json(&folder.policy("explain", "--from y/c --to x/a --port 80 --json"));
+    assert_eq!(
+        (&report["verdict"], &report["decidedAt"], &report["reason"]),
+        (&"deny".into(), &"ingress".into(), &"isolated".into())
+    );
+    assert_eq!(report["nearest"]["rule"]["entry"]["object"]["name"], "only-b");
+    assert!(
+        report["nearest"]["differs"][0].as_str().is_some_and(|text| text.contains("namespace")),
+        "{report:#}"
+    );
+    assert_eq!(folder.verdict("203.0.113.7", "x/b", 80), "allow", "an address is an end too");
+}
+
+#[test]
+fn explain_says_which_ends_there_are() {
+    let folder = Folder::new();
+    for (ends, parts) in [
+        ("--from x/bb --to x/a", ["there is no pod \"x/bb\"", "x/b"]),
+        ("--from x/zzz --to x/a", ["there is no pod \"x/zzz\"", "x/a, x/b"]),
+        ("--from node:n --to x/a", ["there is no node \"n\"", "there is none"]),
+        ("--from workload:x/q --to x/a", ["no pod belongs to workload", "x/a"]),
+        ("--from nonsense --to x/a", ["nonsense", "write namespace/pod"]),
+    ] {
+        let said = folder.policy("explain", &format!("{ends} --port 80"));
+        assert_eq!(said.code, Some(2), "{}", said.err);
+        assert!(parts.iter().all(|part| said.err.contains(part)), "{parts:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn connectivity_has_the_same_edges_in_every_form() {
+    let folder = Folder::new();
+    let text = folder.policy("connectivity", "").out;
+    assert!(text.contains("x/b[Pod] -> x/a[Pod] : TCP 80\n"), "{text}");
+    assert!(!text.contains("y/c[Pod] -> x/a[Pod]"), "{text}");
+    let entries = json(&folder.policy("connectivity", "--json"));
+    let entries = entries.as_array().expect("a list");
+    assert_eq!(entries.len(), text.lines().count());
+    let csv = folder.policy("connectivity", "-o csv").out;
+    assert_eq!(csv.lines().count(), text.lines().count() + 1, "a header, and a line each");
+    for (form, begins, part) in
+        [("dot", "digraph", "->"), ("mermaid", "flowchart", "-->"), ("svg", "<svg", "</svg>")]
+    {
+        let said = folder.policy("connectivity", &format!("-o {form}"));
+        assert_eq!(said.code, Some(0));
+        assert!(
+            said.out.starts_with(begins) && said.out.contains(part) && said.out.contains("TCP 80"),
+            "{}",
+            said.out
+        );
+    }
+}
+
+#[test]
+fn an_error_makes_every_answer_say_so() {
+    let folder = Folder::with(
+        "bad.yaml",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: bad, namespace: y}\nspec: {podSelector: 7}\n",
+    );
+    let ends = "--from y/c --to x/b --port 80";
+    for (verb, arguments, code) in [("check", "", 1), ("connectivity", "", 1), ("explain", ends, 0)] {
+        let said = folder.policy(verb, arguments);
+        assert_eq!(said.code, Some(code), "{verb}");
+        assert!((said.out + &said.err).contains("bad.yaml:4"), "{verb}");
+    }
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    let verbs = [
+        "policy check",
+        "policy verify",
+        "policy explain",
+        "policy connectivity",
+        "up",
+        "flows",
+        "status",
+        "lab up",
+        "lab list",
+        "lab exec",
+        "lab probe",
+        "lab down",
+        "uninstall",
+    ];
+    for verb in verbs {
+        let said = run(verb.split(' ').chain(["--help"]));
+        assert_eq!(said.code, Some(0), "{verb}");
+        let example = said.out.lines().any(|line| {
+            line.trim_start().trim_start_matches("sudo ").starts_with(&format!("cofferdam {verb}"))
+        });
+        assert!(said.out.contains("Example") && example, "{verb}: {}", said.out);
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_told_with_the_way_out() {
+    for (arguments, part) in [
+        ("polcy", "'policy'"),
+        ("policy chek", "'check'"),
+        ("policy check", "--file"),
+        ("policy check -f . --jsn", "'--json'"),
+        ("lab probe --from a/b --to c/d --port eighty", "eighty"),
+        ("policy connectivity -f . -o png", "svg"),
+    ] {
+        let said = run(arguments.split(' '));
+        assert_eq!(said.code, Some(2), "{arguments}");
+        assert!(said.err.contains(part), "{arguments}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let folder = Folder::new();
+    let script = format!(
+        "{} policy connectivity -f {} | true; echo ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_cofferdam"),
+        folder.path("").display()
+    );
+    for _ in 0..5 {
+        let output = Command::new("bash").args(["-c", &script]).output().expect("bash");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "0\n",
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
