@@ -65,6 +65,9 @@ fn kernel_loads_ten_thousand_rows_in_one_transaction() {
     let mut reopened = lab.datapath(Config::default());
     eprintln!("reopened in {:?}", start.elapsed());
     assert!(!reopened.apply(&other.table).unwrap().changed);
+    let start = Instant::now();
+    reopened.probe().unwrap();
+    eprintln!("probed in {:?}", start.elapsed());
     let mut table = other.table;
     for what in ["one row", "one network", "one slot"] {
         let (mut took, mut kernel) = (vec![], vec![]);
