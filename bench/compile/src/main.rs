@@ -58,7 +58,7 @@ fn main() -> Result<()> {
         "verdict_ns": verdict_ns(&set, &table),
         "event_ms": events(&set)?,
         "reference_explanation_us": reference_us(&set),
-        "machine": machine(),
+        "machine": bench_machine::describe(),
     });
     #[expect(clippy::print_stdout, reason = "the report is the output of this program")]
     {
@@ -165,19 +165,4 @@ fn peak_mib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
-}
-
-fn machine() -> Value {
-    let first = |path: &str, prefix: &str| {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        text.lines().find(|line| line.starts_with(prefix)).unwrap_or_default().to_owned()
-    };
-    json!({
-        "kernel": first("/proc/sys/kernel/osrelease", ""),
-        "cpu": first("/proc/cpuinfo", "model name"),
-        "cpus": std::thread::available_parallelism().map_or(0, usize::from),
-        "memory": first("/proc/meminfo", "MemTotal"),
-        "load": first("/proc/loadavg", ""),
-        "optimized": !cfg!(debug_assertions),
-    })
 }
