@@ -1,4 +1,4 @@
-//! Measures two pods on one node under each row of [`rows`], interleaved: `bench-kernel [--quick] [--svg FILE]`.
+//! Measures two pods on one node under each row of [`rows`], interleaved: `bench-packets [--quick] [--svg FILE]`.
 //!
 //! Enters: nothing but the machine, as root. Leaves: raw samples as JSON on standard output, a table and progress on
 //! standard error. Every row is measured once per round, in an order that turns with the round; samples are compared
