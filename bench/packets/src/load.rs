@@ -1,230 +1,200 @@
-//! Load between two pods: a client thread and a server thread, each on a processor of its own.
+//! Traffic between the two pods, and what it cost.
 //!
-//! Leaves: for every burst its length, the processor time of the two threads, and what the whole machine did meanwhile.
-//! Between namespaces on one machine packets are carried by whoever sends them, so the time of the threads contains
-//! the network path of both pods and of the node between them. What the kernel puts off to threads of its own is only
-//! in the numbers of the whole machine.
+//! Processor time is that of the whole machine (`/proc/stat`: everything but idle and waiting), because the kernel's part
+//! of the work is billed to whoever happens to run. The machine should do nothing else meanwhile.
 
-use anyhow::{Context, Result};
-use lab::{Lab, Place};
-use nix::sched::{CpuSet, sched_setaffinity};
+use crate::{CLIENT, SERVER};
+use anyhow::{Context, Result, bail};
 use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::{TimeVal, TimeValLike};
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid;
-use std::io::{Read, Result as IoResult, Write};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
-/// No single read, write or accept waits longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The ports that rules allow: for connections, for questions and answers, for a stream.
+pub(crate) const PORTS: (u16, u16) = (5001, 5003);
+/// Open at the server, and allowed by no rule.
+const CLOSED: u16 = 5009;
+const CHUNK: usize = 1 << 17;
 
-/// One burst of one kind of load.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Burst {
-    /// Seconds from the client's start to the last of both.
-    pub(crate) wall: f64,
-    /// Seconds of processor time of both threads.
-    pub(crate) cpu: f64,
-    /// Meanwhile, everywhere.
-    pub(crate) machine: Ticks,
-    /// Nanoseconds of each exchange, where there are any.
-    pub(crate) latencies: Vec<u32>,
+/// How much of each.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    connections: u32,
+    questions: u32,
+    bytes: u64,
 }
 
-/// Processor time of the whole machine, in hundredths of a second, from `/proc/stat`.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ticks {
-    /// Everything but idle.
-    pub(crate) busy: u64,
-    /// The part of it that the kernel calls softirq.
-    pub(crate) softirq: u64,
-}
+impl Size {
+    pub(crate) const FULL: Self = Self { connections: 10_000, questions: 40_000, bytes: 6 << 30 };
+    pub(crate) const QUICK: Self = Self { connections: 1500, questions: 5000, bytes: 512 << 20 };
 
-impl Ticks {
-    fn now() -> Self {
-        let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-        let line = text.lines().next().unwrap_or_default();
-        let numbers: Vec<u64> = line.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
-        let at = |index: usize| numbers.get(index).copied().unwrap_or(0);
-        // user, nice, system, idle, iowait, irq, softirq
-        Self { busy: at(0) + at(1) + at(2) + at(5) + at(6), softirq: at(6) }
+    pub(crate) fn to_json(self) -> Value {
+        json!({"connections": self.connections, "questions": self.questions, "bytes": self.bytes})
     }
+}
 
-    fn since(self, before: Self) -> Self {
-        Self {
-            busy: self.busy.saturating_sub(before.busy),
-            softirq: self.softirq.saturating_sub(before.softirq),
+/// What one row cost in one round.
+#[derive(Clone, Copy)]
+pub(crate) struct Sample {
+    /// Connections per second.
+    pub(crate) connections: f64,
+    /// Processor seconds per connection.
+    pub(crate) per_connection: f64,
+    /// Median and 99th percentile of a question and its answer on an open connection, in seconds.
+    pub(crate) answer: (f64, f64),
+    /// Processor seconds per question.
+    pub(crate) per_question: f64,
+    /// Bytes per second of one stream.
+    pub(crate) stream: f64,
+    /// Processor seconds per byte.
+    pub(crate) per_byte: f64,
+}
+
+impl Sample {
+    pub(crate) fn to_json(self, round: usize, row: &str) -> Value {
+        json!({
+            "round": round, "row": row,
+            "connections_per_s": self.connections, "cpu_us_per_connection": self.per_connection * 1e6,
+            "answer_p50_us": self.answer.0 * 1e6, "answer_p99_us": self.answer.1 * 1e6,
+            "cpu_us_per_question": self.per_question * 1e6,
+            "gbit_per_s": self.stream * 8e-9, "cpu_s_per_gb": self.per_byte * 1e9,
+        })
+    }
+}
+
+/// Starts the server's threads; they live as long as the process.
+pub(crate) fn serve() -> Result<()> {
+    for port in [PORTS.0, PORTS.0 + 1, PORTS.1, CLOSED] {
+        let listener = TcpListener::bind((SERVER, port))?;
+        spawn(move || {
+            for stream in listener.incoming().flatten() {
+                if port == PORTS.0 {
+                    let _ = answer(stream, 1);
+                } else if port == PORTS.1 {
+                    spawn(move || swallow(stream));
+                } else {
+                    spawn(move || answer(stream, usize::MAX));
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn answer(mut stream: TcpStream, times: usize) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut byte = [0];
+    for _ in 0..times {
+        stream.read_exact(&mut byte)?;
+        stream.write_all(&byte)?;
+    }
+    Ok(())
+}
+
+/// Takes a stream, and says at its end how much came.
+fn swallow(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    let mut total = 0_u64;
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return stream.write_all(&total.to_be_bytes()),
+            read => total += read as u64,
         }
     }
 }
 
-/// A pair of pods with what they need to load the path between them.
-#[derive(Debug)]
-pub(crate) struct Link {
-    client: Place,
-    to: SocketAddr,
-    listener: TcpListener,
-    stream: (TcpStream, TcpStream),
-    exchange: (TcpStream, TcpStream),
+/// Whether the port that no rule allows stays silent.
+pub(crate) fn is_closed() -> bool {
+    let address = SocketAddr::from((SERVER, CLOSED));
+    TcpStream::connect_timeout(&address, Duration::from_millis(300)).is_err()
 }
 
-impl Link {
-    /// Listens in one pod and connects from the other, twice.
-    pub(crate) fn open(lab: &Lab, client: Place, server: &Place, to: SocketAddr) -> Result<Self> {
-        let listener = lab.run(server, move || TcpListener::bind(to))??;
-        setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::seconds(5))?;
-        let connect = || -> Result<(TcpStream, TcpStream)> {
-            let near = lab.run(&client, move || TcpStream::connect_timeout(&to, PATIENCE))?;
-            let near = near.with_context(|| format!("connecting from {client} to {to}"))?;
-            let (far, _) = listener.accept()?;
-            for end in [&near, &far] {
-                end.set_read_timeout(Some(PATIENCE))?;
-                end.set_write_timeout(Some(PATIENCE))?;
-                end.set_nodelay(true)?;
-            }
-            Ok((near, far))
-        };
-        let (stream, exchange) = (connect()?, connect()?);
-        Ok(Self { client, to, listener, stream, exchange })
-    }
-
-    /// Moves so many bytes over one standing connection.
-    pub(crate) fn stream(&self, lab: &Lab, bytes: usize) -> Result<Burst> {
-        let (mut near, mut far) = (self.stream.0.try_clone()?, self.stream.1.try_clone()?);
-        let send = move || {
-            let block = vec![0x5a_u8; 128 << 10];
-            let mut left = bytes;
-            while left > 0 {
-                let part = block.get(..left.min(block.len())).unwrap_or_default();
-                near.write_all(part)?;
-                left -= part.len();
-            }
-            Ok(Vec::new())
-        };
-        let receive = move || {
-            let mut block = vec![0_u8; 128 << 10];
-            let mut left = bytes;
-            while left > 0 {
-                let upto = left.min(block.len());
-                let count = far.read(block.get_mut(..upto).unwrap_or_default())?;
-                if count == 0 {
-                    return Err(std::io::ErrorKind::UnexpectedEof.into());
-                }
-                left -= count;
-            }
-            Ok(())
-        };
-        self.both(lab, send, receive)
-    }
-
-    /// So many connections one after the other: opened, one byte there, one byte back, reset. A reset leaves neither end
-    /// waiting, so that any number of them fits the ports of one address.
-    pub(crate) fn connections(&self, lab: &Lab, count: u32) -> Result<Burst> {
-        let (to, listener) = (self.to, self.listener.try_clone()?);
-        let open = move || {
-            let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-            let mut byte = [1];
-            for _ in 0..count {
-                let mut connection = TcpStream::connect(to)?;
-                connection.set_read_timeout(Some(PATIENCE))?;
-                setsockopt(&connection, sockopt::Linger, &reset)?;
-                connection.write_all(&byte)?;
-                connection.read_exact(&mut byte)?;
-            }
-            Ok(Vec::new())
-        };
-        let accept = move || {
-            let mut byte = [0];
-            let mut before = None;
-            for _ in 0..count {
-                let (mut connection, _) = listener.accept()?;
-                connection.read_exact(&mut byte)?;
-                connection.write_all(&byte)?;
-                // Closed only when the client has reset it.
-                drop(before.replace(connection));
-            }
-            Ok(())
-        };
-        self.both(lab, open, accept)
-    }
-
-    /// So many times one byte there and one byte back over one standing connection.
-    pub(crate) fn exchanges(&self, lab: &Lab, count: u32) -> Result<Burst> {
-        let (mut near, mut far) = (self.exchange.0.try_clone()?, self.exchange.1.try_clone()?);
-        let ask = move || {
-            let (mut byte, mut latencies) = ([1], Vec::new());
-            for _ in 0..count {
-                let start = Instant::now();
-                near.write_all(&byte)?;
-                near.read_exact(&mut byte)?;
-                latencies.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
-            }
-            Ok(latencies)
-        };
-        let answer = move || {
-            let mut byte = [0];
-            for _ in 0..count {
-                far.read_exact(&mut byte)?;
-                far.write_all(&byte)?;
-            }
-            Ok(())
-        };
-        self.both(lab, ask, answer)
-    }
-
-    fn both(
-        &self,
-        lab: &Lab,
-        client: impl FnOnce() -> IoResult<Vec<u32>> + Send + 'static,
-        server: impl FnOnce() -> IoResult<()> + Send + 'static,
-    ) -> Result<Burst> {
-        let (ready, go) = channel();
-        let before = Ticks::now();
-        let server = std::thread::spawn(move || {
-            side(1, server, || {
-                // A client that is gone has an error of its own.
-                let _gone = ready.send(());
-            })
-        });
-        let near = lab.run(&self.client, move || side(0, client, || await_start(&go)))?;
-        let far = server.join().map_err(|_| anyhow::anyhow!("the server's thread ended early"))?;
-        let machine = Ticks::now().since(before);
-        let near = near.with_context(|| format!("{}: the client", self.client))?;
-        let far = far.with_context(|| format!("{}: the server", self.client))?;
-        let wall = near.end.max(far.end).duration_since(near.start).as_secs_f64();
-        Ok(Burst { wall, cpu: near.cpu + far.cpu, machine, latencies: near.value })
-    }
+/// Runs all three loads, as the client.
+pub(crate) fn measure(size: Size) -> Result<Sample> {
+    connect(size.connections / 10)?;
+    let (took, processor) = timed(|| connect(size.connections))?;
+    let count = f64::from(size.connections);
+    let (connections, per_connection) = (count / took, processor / count);
+    let mut times = Vec::new();
+    let (_, processor) = timed(|| {
+        times = ask(size.questions)?;
+        Ok(())
+    })?;
+    times.sort_by(f64::total_cmp);
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().context("questions");
+    let answer = (at(50)?, at(99)?);
+    let per_question = processor / f64::from(size.questions);
+    let (took, processor) = timed(|| send(size.bytes))?;
+    #[expect(clippy::cast_precision_loss, reason = "a few gigabytes")]
+    let bytes = size.bytes as f64;
+    Ok(Sample {
+        connections,
+        per_connection,
+        answer,
+        per_question,
+        stream: bytes / took,
+        per_byte: processor / bytes,
+    })
 }
 
-fn await_start(go: &Receiver<()>) {
-    // Without a server the client fails by itself.
-    let _late = go.recv_timeout(PATIENCE);
+/// Seconds on the clock, and of all processors.
+fn timed(load: impl FnOnce() -> Result<()>) -> Result<(f64, f64)> {
+    let (busy, start) = (busy()?, Instant::now());
+    load()?;
+    let took = start.elapsed().as_secs_f64();
+    Ok((took, self::busy()? - busy))
 }
 
-struct Side<T> {
-    value: T,
-    start: Instant,
-    end: Instant,
-    cpu: f64,
+/// Seconds that all processors together were busy since the machine started.
+fn busy() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().context("no line in /proc/stat")?;
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guests are counted in user and nice. Stolen time is not ours.
+    let idle_or_stolen = |field: usize| matches!(field, 3 | 4 | 7);
+    let ours = ticks.iter().take(8).enumerate().filter(|(field, _)| !idle_or_stolen(*field));
+    Ok(ours.map(|(_, ticks)| ticks).sum::<f64>() / 100.0)
 }
 
-fn side<T>(cpu: usize, work: impl FnOnce() -> IoResult<T>, begin: impl FnOnce()) -> IoResult<Side<T>> {
-    let mut set = CpuSet::new();
-    if set.set(cpu).is_ok() {
-        // A machine with one processor runs both there.
-        let _alone = sched_setaffinity(Pid::from_raw(0), &set);
+/// Opens connections one after the other, a byte there and back on each.
+fn connect(count: u32) -> Result<()> {
+    for _ in 0..count {
+        let mut stream = TcpStream::connect((SERVER, PORTS.0))?;
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        // Reset at the end: no state waits for late packets, so that ports do not run out.
+        setsockopt(&stream, sockopt::Linger, &linger)?;
+        stream.write_all(b"?")?;
+        stream.read_exact(&mut [0])?;
     }
-    let cpu = thread_seconds();
-    begin();
-    let start = Instant::now();
-    let value = work()?;
-    Ok(Side { value, start, end: Instant::now(), cpu: thread_seconds() - cpu })
+    Ok(())
 }
 
-/// Processor time of the calling thread.
-pub(crate) fn thread_seconds() -> f64 {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .map_or(0.0, |time| Duration::from(time).as_secs_f64())
+fn ask(count: u32) -> Result<Vec<f64>> {
+    let mut stream = TcpStream::connect((SERVER, PORTS.0 + 1))?;
+    stream.set_nodelay(true)?;
+    let mut times = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        let start = Instant::now();
+        stream.write_all(b"?")?;
+        stream.read_exact(&mut [0])?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    Ok(times)
+}
+
+fn send(bytes: u64) -> Result<()> {
+    let mut stream = TcpStream::connect((SERVER, PORTS.1))?;
+    let chunk = vec![7; CHUNK];
+    for _ in 0..bytes / CHUNK as u64 {
+        stream.write_all(&chunk)?;
+    }
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut total = [0; 8];
+    stream.read_exact(&mut total)?;
+    if u64::from_be_bytes(total) != bytes {
+        bail!("{CLIENT} sent {bytes} bytes, and {} came", u64::from_be_bytes(total));
+    }
+    Ok(())
 }
