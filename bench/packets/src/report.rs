@@ -30,14 +30,23 @@ fn ratios(samples: &Samples, row: &str, of: fn(&Sample) -> f64) -> Option<(f64, 
     Some((*found.first()?, *found.get(found.len() / 2)?, *found.last()?))
 }
 
+/// Whether many linear rules cost clearly more than few.
+pub(crate) fn chains_were_walked(samples: &Samples) -> bool {
+    let median =
+        |row: &str| ratios(samples, row, |sample| sample.per_connection).map(|(_, median, _)| median);
+    matches!((median("linear 10"), median("linear 10000")), (Some(few), Some(many)) if many > 1.5 * few)
+}
+
 /// Markdown.
 pub(crate) fn table(samples: &Samples, changes: &Value) -> String {
-    let mut rows: Vec<&str> = Vec::new();
-    samples.iter().for_each(|(_, name, _)| {
-        if !rows.contains(&name.as_str()) {
-            rows.push(name);
-        }
-    });
+    // From nothing to most, however the rounds were shuffled.
+    let rank = |name: &str| {
+        let kinds = ["none", "conntrack", "cofferdam", "linear"];
+        (kinds.iter().position(|kind| name.starts_with(kind)), name.len(), name.to_owned())
+    };
+    let mut rows: Vec<&str> = samples.iter().map(|(_, name, _)| name.as_str()).collect();
+    rows.sort_unstable_by_key(|name| rank(name));
+    rows.dedup();
     let mut text = "| row |".to_owned();
     for (name, _) in COLUMNS {
         let _ = write!(text, " {name} |");

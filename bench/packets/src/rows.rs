@@ -7,7 +7,7 @@ use crate::{CLIENT, NODE, SERVER, load};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Placement, lower};
 use datapath::{Config, Datapath, EventSource, NftDatapath};
-use lab::{Lab, Place};
+use lab::Lab;
 use policy::Generation;
 use policy::table::Table;
 use std::fmt::Write as _;
@@ -61,6 +61,8 @@ impl Row {
 
     pub(crate) fn put_in_force<'a>(&self, lab: &'a Lab) -> Result<InForce<'a>> {
         let (mut script, mut enforced) = (false, None);
+        // Whoever reads records switches the counting of bytes on; the others do not pay for it.
+        lab.run(&crate::node(), || std::fs::write("/proc/sys/net/netfilter/nf_conntrack_acct", "0"))??;
         match &self.kind {
             Kind::Nothing => {}
             Kind::Script(text) => {
@@ -68,10 +70,10 @@ impl Row {
                 script = true;
             }
             Kind::Cofferdam(table, records) => {
-                let (mut datapath, events) = open(lab)?;
-                let _applied = datapath.apply(table)?;
                 // The kernel makes no events of connections that nobody listens to.
-                enforced = Some((datapath, records.then(|| Reader::start(events))));
+                let (mut datapath, events) = open(lab, *records)?;
+                let _applied = datapath.apply(table)?;
+                enforced = Some((datapath, events.map(Reader::start)));
             }
         }
         Ok(InForce { lab, script, enforced })
@@ -100,11 +102,11 @@ impl InForce<'_> {
     }
 }
 
-/// Enforcement on the node, with its events read as `cofferdam up` reads them.
-pub(crate) fn open(lab: &Lab) -> Result<(NftDatapath, EventSource)> {
-    let opened = lab.run(&Place::Node("node".into()), || {
+/// Enforcement on the node, and if wanted its events, read as `cofferdam up` reads them.
+pub(crate) fn open(lab: &Lab, records: bool) -> Result<(NftDatapath, Option<EventSource>)> {
+    let opened = lab.run(&crate::node(), move || {
         let config = Config::default();
-        let events = EventSource::open(config.log_group)?;
+        let events = records.then(|| EventSource::open(config.log_group)).transpose()?;
         Ok::<_, datapath::ApplyError>((NftDatapath::open(config)?, events))
     })?;
     Ok(opened?)
@@ -207,7 +209,7 @@ fn linear(rules: u32) -> String {
 }
 
 fn nft(lab: &Lab, script: &str) -> Result<()> {
-    let node = lab.namespace(&Place::Node("node".into())).context("the node")?;
+    let node = lab.namespace(&crate::node()).context("the node")?;
     let mut child = Command::new("ip")
         .args(["netns", "exec", node, "nft", "-f", "-"])
         .stdin(Stdio::piped())

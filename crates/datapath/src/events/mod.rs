@@ -90,6 +90,8 @@ pub struct EventSource {
     ready: Epoll,
 }
 
+/// Events are gathered for so long and read together: to wake up for each costs more than the event does.
+const GATHER: Duration = Duration::from_millis(10);
 /// Datagrams taken from one socket before the other has its turn.
 const TURN: usize = 64;
 
@@ -118,14 +120,18 @@ impl EventSource {
         off.map(|(setting, _)| format!("{setting} is off: records of connections are incomplete")).collect()
     }
 
-    /// Waits until there may be events, or the time is over.
+    /// Waits until there may be events, and a moment more for others to come, or until the time is over.
     ///
     /// # Errors
     /// Polling failed.
     pub fn wait(&self, timeout: Duration) -> Result<bool, Errno> {
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match self.ready.wait(&mut [EpollEvent::empty(); 2], timeout) {
-            Ok(count) => Ok(count > 0),
+            Ok(0) => Ok(false),
+            Ok(_) => {
+                std::thread::sleep(GATHER);
+                Ok(true)
+            }
             Err(Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno),
         }
