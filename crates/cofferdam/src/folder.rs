@@ -116,7 +116,9 @@ impl Walk {
         self.found.files += 1;
         match bytes {
             Ok(bytes) if bytes.len() > MAX_BYTES => {
-                let message = format!("the file has more than {MAX_BYTES} bytes, the most that is read");
+                let message = format!(
+                    "the file has more than {MAX_BYTES} bytes, the most that is read; nothing in it is enforced"
+                );
                 let diagnostic = Diagnostic::error(Code::FileTooLarge, message);
                 self.found
                     .diagnostics
@@ -132,7 +134,7 @@ impl Walk {
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        let message = format!("{} cannot be read: {error}", path.display());
+        let message = format!("{} cannot be read, and nothing in it is enforced: {error}", path.display());
         self.found.diagnostics.push(at(path, Diagnostic::error(Code::Unreadable, message)));
     }
 }

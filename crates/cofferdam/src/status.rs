@@ -96,7 +96,7 @@ fn print_load(status: &Status, out: &mut impl Write) -> Result<()> {
     let outcome = match load.outcome {
         Outcome::JudgedOnly => "loaded, not enforced",
         Outcome::Applied => "in force",
-        Outcome::AppliedWithClosedScopes => "in force; what could not be read is closed",
+        Outcome::AppliedWithClosedScopes => "in force; policies with errors close what they may select",
         Outcome::KeptLastGood => "NOT in force; the last good one is",
         Outcome::Refused => "REFUSED by the kernel; the last good one is in force",
     };

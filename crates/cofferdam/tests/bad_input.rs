@@ -134,6 +134,27 @@ fn ten_megabytes_are_read_and_twenty_refused() {
 fn what_is_not_utf8_is_told_with_its_line() {
     let folder = Folder::with("latin1.yaml", b"apiVersion: v1\nkind: Namespace\nmetadata: {name: caf\xe9}\n");
     is_error(&folder, "not-utf8", "latin1.yaml", 3);
+    let comment = b"# caf\xe9\n".as_slice();
+    folder.write("latin1.yaml", [policy("p", "{podSelector: {}}").as_bytes(), comment].concat());
+    is_error(&folder, "not-utf8", "latin1.yaml", 5);
+    assert_eq!(folder.verdict("x/b", "y/c", 80), "deny", "it was going to be a policy of namespace y");
+    let own = policy("p", "{podSelector: {}, ingress: [{}]}");
+    folder.write("latin1.yaml", [b"# caf\xe9\n---\n", own.as_bytes()].concat());
+    is_error(&folder, "not-utf8", "latin1.yaml", 1);
+    assert_eq!(folder.verdict("x/b", "y/c", 80), "allow", "a document of its own, and well-formed");
+}
+
+#[test]
+fn what_is_utf16_is_read_as_any_other() {
+    let text = policy("p", "{podSelector: {}}");
+    for bytes in [
+        text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>(),
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect(),
+    ] {
+        let folder = Folder::with("utf16.yaml", bytes);
+        assert_eq!(folder.policy("check", "").code, Some(0));
+        assert_eq!(folder.verdict("x/b", "y/c", 80), "deny");
+    }
 }
 
 #[test]

@@ -67,55 +67,81 @@ pub(crate) enum Document<'a> {
     /// Read; its flaws are errors of the objects they lie in.
     Read { root: Node<'a>, flaws: Vec<Flaw> },
     /// Not read. The text is there to find out which object it was going to be.
-    Broken { text: &'a str, place: Place, diagnostic: Diagnostic },
+    Broken { text: Cow<'a, str>, place: Place, diagnostic: Diagnostic },
 }
 
 /// Reads the documents of a file, one by one as they are asked for.
 ///
 /// # Errors
-/// The file as a whole cannot be read: too large, or not UTF-8.
+/// The file as a whole is not read: it is too large.
 pub(crate) fn read<'a>(
     file: &Arc<str>,
     bytes: &'a [u8],
 ) -> Result<impl Iterator<Item = Document<'a>>, Box<Diagnostic>> {
     if bytes.len() > MAX_BYTES {
-        let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", bytes.len());
+        let message = format!(
+            "the file has {} bytes; at most {MAX_BYTES} are read, and nothing in it is enforced",
+            bytes.len()
+        );
         let diagnostic = Diagnostic::error(Code::FileTooLarge, message)
             .at(position(file, Place { line: 1, column: 1 }))
             .suggest("split it into several files");
         return Err(Box::new(diagnostic));
     }
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| Box::new(not_utf8(file, bytes, error.valid_up_to())))?;
     let mut budget = MAX_NODES;
-    Ok(cut(text.strip_prefix('\u{feff}').unwrap_or(text))
-        .filter_map(move |(line, chunk)| parse(file, chunk, line, &mut budget)))
+    Ok(cut(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)).filter_map(move |(line, chunk)| {
+        match std::str::from_utf8(chunk) {
+            Ok(text) => parse(file, text, line, &mut budget),
+            Err(error) => Some(not_utf8(file, chunk, line, error.valid_up_to())),
+        }
+    }))
+}
+
+/// A file in UTF-16, which YAML allows and some editors write, in UTF-8; any other as it is. A first character of ASCII
+/// tells (YAML 1.2, section 5.2).
+pub(crate) fn in_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] | [1..=0x7f, 0, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] | [0, 1..=0x7f, ..] => u16::from_be_bytes,
+        _ => return Cow::Borrowed(bytes),
+    };
+    let (pairs, rest) = bytes.as_chunks();
+    let text = String::from_utf16_lossy(&pairs.iter().map(|pair| unit(*pair)).collect::<Vec<_>>());
+    let mut utf8 = text.into_bytes();
+    // Half a character stays an error.
+    utf8.extend(rest.iter().map(|_| 0xff));
+    Cow::Owned(utf8)
 }
 
 pub(crate) fn position(file: &Arc<str>, place: Place) -> Position {
     Position { file: file.clone(), line: place.line, column: place.column }
 }
 
-fn not_utf8(file: &Arc<str>, bytes: &[u8], offset: usize) -> Diagnostic {
-    let before = bytes.get(..offset).unwrap_or_default();
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-    let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-    let column = String::from_utf8_lossy(before.get(line_start..).unwrap_or_default()).chars().count() + 1;
-    Diagnostic::error(Code::NotUtf8, format!("the file is not UTF-8: invalid byte at offset {offset}"))
-        .at(position(file, Place { line: narrow(line), column: narrow(column) }))
-        .suggest("save the file as UTF-8")
+fn not_utf8<'a>(file: &Arc<str>, chunk: &'a [u8], lines_before: u32, offset: usize) -> Document<'a> {
+    let text = String::from_utf8_lossy(chunk);
+    let valid = chunk.get(..offset).and_then(|valid| std::str::from_utf8(valid).ok()).unwrap_or_default();
+    let byte = chunk.get(offset).copied().unwrap_or_default();
+    let diagnostic =
+        Diagnostic::error(Code::NotUtf8, format!("not UTF-8: the byte {byte:#04x} begins no character"))
+            .at(position(file, place_at(valid, offset, lines_before)))
+            .suggest("save the file as UTF-8");
+    Document::Broken { text, place: beginning(lines_before), diagnostic }
+}
+
+fn beginning(lines_before: u32) -> Place {
+    Place { line: lines_before.saturating_add(1), column: 1 }
 }
 
 /// Cuts a file into documents: (lines before it, text from its marker on). YAML forbids a marker at the start of a
 /// line anywhere inside a document, quoted and block scalars included, so this needs no parser.
-fn cut(text: &str) -> impl Iterator<Item = (u32, &str)> {
-    let mut rest = Some(text);
+fn cut(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    let mut rest = Some(bytes);
     let mut line = 0;
     std::iter::from_fn(move || {
-        let text = rest?;
+        let bytes = rest?;
         let first_line = line;
         let mut end = 0;
-        for (i, row) in text.split_inclusive('\n').enumerate() {
+        for (i, row) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let opens = is_marker(row, "---");
             if i > 0 && opens {
                 break;
@@ -126,21 +152,25 @@ fn cut(text: &str) -> impl Iterator<Item = (u32, &str)> {
                 break;
             }
         }
-        let (chunk, after) = text.split_at_checked(end)?;
+        let (chunk, after) = bytes.split_at_checked(end)?;
         rest = (!after.is_empty()).then_some(after);
         Some((first_line, chunk))
     })
 }
 
-fn is_marker(row: &str, marker: &str) -> bool {
-    row.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+fn is_marker(row: &[u8], marker: &str) -> bool {
+    let rest = row.strip_prefix(marker.as_bytes());
+    rest.is_some_and(|rest| matches!(rest, [] | [b' ' | b'\t' | b'\r' | b'\n', ..]))
 }
 
 /// Whether a chunk has no content: blank lines, comments, directives and markers only.
 fn is_empty(chunk: &str) -> bool {
     chunk.lines().all(|row| {
-        let row =
-            if is_marker(row, "---") || is_marker(row, "...") { row.get(3..).unwrap_or("") } else { row };
+        let row = if is_marker(row.as_bytes(), "---") || is_marker(row.as_bytes(), "...") {
+            row.get(3..).unwrap_or("")
+        } else {
+            row
+        };
         let row = row.trim();
         row.is_empty() || row.starts_with('#') || row.starts_with('%')
     })
@@ -176,8 +206,8 @@ fn parse<'a>(file: &Arc<str>, chunk: &'a str, lines_before: u32, budget: &mut us
         (Ok(()), Some(root)) => Some(Document::Read { root, flaws: flaws.collect() }),
         (Ok(()), None) => None,
         (Err(failure), _) => Some(Document::Broken {
-            text: chunk,
-            place: Place { line: lines_before.saturating_add(1), column: 1 },
+            text: chunk.into(),
+            place: beginning(lines_before),
             diagnostic: Diagnostic::error(failure.code, failure.message).at(position(file, failure.place)),
         }),
     }

@@ -94,13 +94,14 @@ impl Object {
     }
 }
 
-/// Reads every object of a YAML or JSON file.
+/// Reads every object of a YAML or JSON file, in UTF-8 or UTF-16.
 ///
 /// Whatever cannot be read is a diagnostic; a policy that cannot be applied as written is returned nonetheless, as
 /// `broken`, so that its scope can be closed.
 pub fn read_objects(file: &str, bytes: &[u8]) -> Read {
     let file: Arc<str> = file.into();
-    let documents = match document::read(&file, bytes) {
+    let bytes = document::in_utf8(bytes);
+    let documents = match document::read(&file, &bytes) {
         Ok(documents) => documents,
         Err(diagnostic) => return Read { objects: Vec::new(), diagnostics: vec![*diagnostic] },
     };

@@ -179,6 +179,46 @@ fn kernel_logs_a_flood_of_one_denied_tuple_once_and_counts_the_rest() {
     assert_eq!(datapath.counters().unwrap().get(&RuleId(20)), Some(&1000));
 }
 
+/// Somebody who fills the kernel's memory of denied tuples could go on unseen otherwise.
+#[test]
+fn kernel_logs_denials_of_more_tuples_than_it_remembers_and_counts_what_it_does_not_log() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::new(2);
+    let mut datapath = lab.datapath(Config { quiet_tuples: 16, ..Config::default() });
+    let group = Config::default().log_group;
+    let mut source = lab.node.inside(move || EventSource::open(group).unwrap());
+    let _ = datapath.apply(&table(21, false)).unwrap();
+    let mut sent = 0;
+    for (to, ports) in [(v4(1), 1000..1300), (v4(1), 2000..8000), (v6(1), 2000..8000)] {
+        let few = ports.len() < 1000;
+        sent += ports.len();
+        lab.pods[0].inside(move || {
+            let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = std::net::UdpSocket::bind(any).unwrap();
+            for port in ports {
+                socket.send_to(&[1; 10], (to, port)).unwrap();
+            }
+        });
+        let mut seen = vec![];
+        let mut accounted = 0;
+        assert!(
+            eventually(|| {
+                source.read(&mut seen).unwrap();
+                let logged = seen.iter().filter(|event| matches!(event, Event::Denied { .. })).count();
+                accounted += logged;
+                seen.clear();
+                accounted + usize::try_from(datapath.unrecorded().unwrap()).unwrap() == sent
+            }),
+            "{accounted} logged, {} only counted, {sent} sent",
+            datapath.unrecorded().unwrap()
+        );
+        assert_eq!(datapath.unrecorded().unwrap() == 0, few, "a few more than it remembers are all logged");
+        sent -= accounted;
+    }
+}
+
 #[test]
 fn kernel_keeps_enforcing_after_the_process_and_a_new_one_takes_over_what_is_there() {
     if !privileged() {

@@ -149,7 +149,7 @@ fn kernel_gives_the_verdict_and_the_rule_of_the_table_for_random_tables_and_pack
     .map(|text| text.parse().unwrap())
     .to_vec();
     // Remembering nothing: every denial is logged.
-    let config = Config { quiet_ms: 1, ..Config::default() };
+    let config = Config { quiet_ms: 0, ..Config::default() };
     let group = config.log_group;
     let mut source = lab.node.inside(move || EventSource::open(group).unwrap());
     let mut datapath = lab.datapath(config.clone());

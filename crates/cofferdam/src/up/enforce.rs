@@ -28,6 +28,21 @@ struct Kernel {
     tap: Tap,
     tags: Arc<Tags>,
     unlogged: Arc<Unlogged>,
+    unrecorded: Growth,
+}
+
+/// The sum of a counter that begins anew from time to time.
+#[derive(Debug, Default)]
+struct Growth {
+    last: u64,
+    sum: u64,
+}
+
+impl Growth {
+    fn note(&mut self, now: u64) {
+        self.sum += now.checked_sub(self.last).unwrap_or(now);
+        self.last = now;
+    }
 }
 
 impl Enforcer {
@@ -41,7 +56,7 @@ impl Enforcer {
         let tap =
             Tap::start(node.clone(), source, Arc::clone(journal), Arc::clone(&tags), Arc::clone(&unlogged))
                 .context("starting the thread that reads events")?;
-        let kernel = Kernel { datapath, tap, tags, unlogged };
+        let kernel = Kernel { datapath, tap, tags, unlogged, unrecorded: Growth::default() };
         Ok(Self { node, kernel: Some(kernel), problem: None, in_force: None, table: None })
     }
 
@@ -83,13 +98,18 @@ impl Enforcer {
         self.kernel.as_mut().and_then(|kernel| kernel.datapath.counters().ok()).unwrap_or_default()
     }
 
-    /// Notes how many denied packets the kernel did not log, for the next record of the same tuple.
+    /// Notes how many denied packets the kernel did not log: those that the next record of the same tuple tells, and
+    /// those that no record will.
     pub(crate) fn note_unlogged(&mut self) {
         let Some(kernel) = &mut self.kernel else { return };
-        if kernel.unlogged.is_wanted()
-            && let Ok(suppressed) = kernel.datapath.suppressed()
-        {
+        if !kernel.unlogged.is_wanted() {
+            return;
+        }
+        if let Ok(suppressed) = kernel.datapath.suppressed() {
             kernel.unlogged.note(&suppressed);
+        }
+        if let Ok(unrecorded) = kernel.datapath.unrecorded() {
+            kernel.unrecorded.note(unrecorded);
         }
     }
 
@@ -104,7 +124,19 @@ impl Enforcer {
             endpoints: of_table(|table| table.endpoints.len()),
             slots: of_table(|table| table.slots.len()),
             rows: of_table(|table| table.rows.len()),
-            lost_events: self.kernel.as_ref().map_or(0, |kernel| kernel.tap.lost()),
+            lost_events: self.kernel.as_ref().map_or(0, |kernel| kernel.tap.lost() + kernel.unrecorded.sum),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Growth;
+
+    #[test]
+    fn a_counter_that_begins_anew_still_adds_up() {
+        let mut growth = Growth::default();
+        [5, 7, 2, 2].into_iter().for_each(|now| growth.note(now));
+        assert_eq!(growth.sum, 9);
     }
 }

@@ -260,8 +260,9 @@ impl Engine {
         match self.last.outcome {
             Outcome::Applied | Outcome::JudgedOnly => {}
             Outcome::AppliedWithClosedScopes => {
-                reasons
-                    .push(format!("{errors} errors: what could not be read is closed, the rest is in force"));
+                reasons.push(format!(
+                    "{errors} errors: policies with errors close what they may select, the rest is in force"
+                ));
             }
             Outcome::KeptLastGood => {
                 let generation = self.in_force.as_ref().map_or(Generation(0), |set| set.generation);

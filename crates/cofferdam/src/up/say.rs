@@ -52,7 +52,7 @@ impl Say {
         let outcome = match load.outcome {
             Outcome::JudgedOnly => "loaded, NOTHING IS ENFORCED",
             Outcome::Applied => "in force",
-            Outcome::AppliedWithClosedScopes => "in force; what could not be read is closed until it can",
+            Outcome::AppliedWithClosedScopes => "in force; policies with errors close what they may select",
             Outcome::KeptLastGood => "NOT in force: the last good policy stays",
             Outcome::Refused => "NOT in force: see `cofferdam status`",
         };

@@ -185,7 +185,29 @@ fn query(
 pub(super) fn counted(element: Parsed<'_>) -> Option<u64> {
     let single = element.nest(7);
     let listed = || element.nest(11)?.nest(1);
-    single.or_else(listed)?.nest(2)?.u64(2)
+    counter(single.or_else(listed)?)
+}
+
+fn counter(expression: Parsed<'_>) -> Option<u64> {
+    expression.nest(2)?.u64(2)
+}
+
+/// Packets in the counters of a chain's rules.
+pub(super) fn counted_by_rules(socket: &mut Socket, table: &str, chain: &str) -> Result<u64, ApplyError> {
+    let mut messages = socket.messages();
+    messages.push(kind::GET_RULE, DUMP, INET, 0, |a| {
+        a.text(1, table).text(2, chain);
+    });
+    let mut packets = 0;
+    query(socket, &messages, &format!("reading chain {table} {chain}"), |message| {
+        let Some(expressions) = message.attributes().nest(4) else { return };
+        for expression in expressions.iter().map(|(_, expression)| Parsed::from(expression)) {
+            if expression.text(1) == Some("counter") {
+                packets += counter(expression).unwrap_or(0);
+            }
+        }
+    })?;
+    Ok(packets)
 }
 
 /// A key of the recently logged.

@@ -19,6 +19,7 @@ pub(crate) mod kind {
     pub(crate) const DELETE_TABLE: u16 = of(2);
     pub(crate) const NEW_CHAIN: u16 = of(3);
     pub(crate) const NEW_RULE: u16 = of(6);
+    pub(crate) const GET_RULE: u16 = of(7);
     pub(crate) const DELETE_RULE: u16 = of(8);
     pub(crate) const NEW_SET: u16 = of(9);
     pub(crate) const NEW_ELEMENT: u16 = of(12);

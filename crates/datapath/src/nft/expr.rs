@@ -196,7 +196,8 @@ impl Rule {
         })
     }
 
-    /// Adds the key with a counter, or counts on the one that is there. Ends the rule if the set is full.
+    /// Adds the key with a counter, or counts on the one that is there. Ends the rule if the set is full, or if the
+    /// kernel has no memory at hand: while it handles packets it cannot wait for some, and bursts of new keys get there.
     pub(crate) fn count_in(self, set: &str, key: Register) -> Self {
         self.expression("dynset", |a| {
             a.text(1, set).u32(3, 0).u32(4, key.0);
@@ -206,6 +207,13 @@ impl Rule {
 
     pub(crate) fn counter(self) -> Self {
         self.expression("counter", |_| {})
+    }
+
+    /// Ends the rule for packets above so many a second.
+    pub(crate) fn at_most(self, per_second: u32) -> Self {
+        self.expression("limit", |a| {
+            a.u64(1, per_second.into()).u64(2, 1).u32(3, per_second).u32(4, 0);
+        })
     }
 
     pub(crate) fn log(self, group: u16, prefix: &str) -> Self {

@@ -4,10 +4,10 @@
 //! have a managed source address, so an address nobody manages cannot be assumed either; a packet to a pod interface
 //! must have a managed destination. Neighbour discovery passes. Traffic of the node itself to a pod is not its subject.
 
+use super::Config;
 use super::expr::{Compare, End, Meta, Register, Rule};
 use super::program::{
-    Chain, Family, HOOK_FORWARD, HOOK_INPUT, LOG_ORIGINAL, RECENT4, RECENT6, header_tuple,
-    neighbour_discovery,
+    Chain, Family, HOOK_FORWARD, HOOK_INPUT, LOG_ORIGINAL, header_tuple, log_and_drop, neighbour_discovery,
 };
 use crate::mark::ruling_bits;
 use policy::table::Ruling;
@@ -15,15 +15,18 @@ use policy::{RuleId, Verdict};
 
 const A: Register = Register::new(0);
 
+/// Where traffic of nobody ends; its last rule counts what was not logged.
+pub(crate) const UNMANAGED: &str = "unmanaged";
+
 /// Addresses of managed pods.
 pub(crate) const MANAGED4: &str = "managed4";
 /// The same for IPv6.
 pub(crate) const MANAGED6: &str = "managed6";
 
-/// The guard's chains for interfaces whose names begin with one of the prefixes.
-pub(crate) fn chains(prefixes: &[String], log_group: u16) -> Vec<Chain> {
+/// The guard's chains for interfaces whose names begin with one of the configured prefixes.
+pub(crate) fn chains(config: &Config) -> Vec<Chain> {
     let each = |key: Meta, to: &'static str| {
-        prefixes.iter().filter(|prefix| !prefix.is_empty()).map(move |prefix| {
+        config.guard.iter().filter(|prefix| !prefix.is_empty()).map(move |prefix| {
             Rule::new().meta(key, A).compare(A, Compare::Equal, prefix.as_bytes()).end(End::Jump(to))
         })
     };
@@ -37,22 +40,19 @@ pub(crate) fn chains(prefixes: &[String], log_group: u16) -> Vec<Chain> {
         Chain { name: "input".to_owned(), hook: Some(HOOK_INPUT), rules: from },
         Chain { name: "from_pod".to_owned(), hook: None, rules: from_pod },
         Chain { name: "to_pod".to_owned(), hook: None, rules: managed(Family::header_destination) },
-        Chain { name: "unmanaged".to_owned(), hook: None, rules: unmanaged(log_group) },
+        Chain { name: UNMANAGED.to_owned(), hook: None, rules: unmanaged(config) },
     ]
 }
 
 fn managed(end: fn(Family, Rule, Register) -> Rule) -> Vec<Rule> {
     let known = |family: Family, set| end(family, family.only(), A).found(set, A).end(End::Return);
-    vec![known(Family::V4, MANAGED4), known(Family::V6, MANAGED6), Rule::new().end(End::Goto("unmanaged"))]
+    vec![known(Family::V4, MANAGED4), known(Family::V6, MANAGED6), Rule::new().end(End::Goto(UNMANAGED))]
 }
 
-fn unmanaged(log_group: u16) -> Vec<Rule> {
+fn unmanaged(config: &Config) -> Vec<Rule> {
     let mark = ruling_bits(Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED });
     let mut rules = vec![Rule::new().load(&mark.to_ne_bytes(), A).set_packet_mark(A)];
-    for (family, recent) in [(Family::V4, RECENT4), (Family::V6, RECENT6)] {
-        rules.push(header_tuple(family).found(recent, A).end(End::Drop));
-        rules.push(header_tuple(family).count_in(recent, A).log(log_group, LOG_ORIGINAL).end(End::Drop));
-    }
-    rules.push(Rule::new().counter().end(End::Drop));
+    let log = |rule: Rule| rule.log(config.log_group, LOG_ORIGINAL).end(End::Drop);
+    rules.extend(log_and_drop(config, header_tuple, log));
     rules
 }

@@ -39,7 +39,7 @@ const TABLE: &str = "cofferdam";
 const ABSENT: &str = "cofferdam_absent";
 const GUARD: &str = "cofferdam_guard";
 /// Changes whenever the shape of chains or sets does; a table with another schema is replaced whole.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 
 /// How to enforce.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,9 +52,10 @@ pub struct Config {
     pub priority: i32,
     /// Prefixes of the names of pod interfaces; empty: no guard.
     pub guard: Vec<String>,
-    /// A denied tuple is logged once in so many milliseconds.
+    /// A denied tuple is logged once in so many milliseconds; 0: every denied packet is.
     pub quiet_ms: u64,
-    /// Most denied tuples remembered at a time. Beyond it, denials are dropped without a log entry.
+    /// Most denied tuples remembered at a time. Beyond it, a thousand denied packets a second are logged, the others only
+    /// counted.
     pub quiet_tuples: u32,
 }
 
@@ -177,6 +178,24 @@ impl NftDatapath {
             })?;
         }
         Ok(found)
+    }
+
+    /// Denied packets that were neither logged nor are among those [`suppressed`](Self::suppressed), since the table
+    /// or the settings that made its rules: more tuples at a time than the kernel remembers.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn unrecorded(&mut self) -> Result<u64, ApplyError> {
+        let mut packets = 0;
+        if self.installed.state.is_some() {
+            for chain in program::REFUSALS {
+                packets += adopt::counted_by_rules(&mut self.socket, TABLE, chain)?;
+            }
+        }
+        if self.installed.guard {
+            packets += adopt::counted_by_rules(&mut self.socket, GUARD, guard::UNMANAGED)?;
+        }
+        Ok(packets)
     }
 
     fn counts(&mut self) -> Result<BTreeMap<RuleId, u64>, ApplyError> {
@@ -313,7 +332,7 @@ impl NftDatapath {
         change_hash_sets(&mut batch, changes);
         let mut chains = program::moving(parameters(&self.config, tag, phase));
         if state.settings != settings {
-            chains.extend(program::refusal(self.config.log_group));
+            chains.extend(program::refusal(&self.config));
         }
         for chain in &chains {
             batch.flush_chain(TABLE, &chain.name);
@@ -551,7 +570,7 @@ fn make_table(batch: &mut Batch, config: &Config, tag: Tag) {
     batch.new_set(TABLE, SetSpec { name: JUDGED, key: &[Part::Number], map: false, shape: judged });
     make_recent(batch, TABLE, config);
     let mut chains = program::fixed();
-    chains.extend(program::refusal(config.log_group));
+    chains.extend(program::refusal(config));
     chains.extend(program::moving(parameters(config, tag, Phase::A)));
     for chain in &chains {
         batch.new_chain(TABLE, &chain.name, chain.hook.map(|hook| (hook, config.priority)));
@@ -576,7 +595,7 @@ fn make_guard(batch: &mut Batch, config: &Config, comment: &str) {
         batch.new_set(GUARD, SetSpec { name, key: set.key(), map: false, shape: Shape::Hash });
     }
     make_recent(batch, GUARD, config);
-    let chains = guard::chains(&config.guard, config.log_group);
+    let chains = guard::chains(config);
     for chain in &chains {
         // Before the policy chains: what is unmanaged needs no judgement.
         batch.new_chain(GUARD, &chain.name, chain.hook.map(|hook| (hook, config.priority - 1)));

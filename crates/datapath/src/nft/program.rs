@@ -22,6 +22,7 @@
 //! before it. Lookups that decide which rule set applies (`goto`) are separate from those that yield a ruling, so that
 //! a miss never falls through to a wider answer.
 
+use super::Config;
 use super::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Tuple, state};
 use super::sets::{HashSet, IntervalSet};
 use crate::mark::{DENY, HELD_DENY, RULING_MASK, TAG_MASK, TAG_SHIFT, Tag, held, ruling_bits};
@@ -90,6 +91,11 @@ pub(crate) const JUDGED: &str = "judged";
 pub(crate) const RECENT4: &str = "recent4";
 /// The same for IPv6.
 pub(crate) const RECENT6: &str = "recent6";
+
+/// Denied packets a second that are logged although their tuple could not be added to those.
+pub(crate) const UNREMEMBERED_RATE: u32 = 1000;
+/// Chains that end with the counter of denied packets that were not logged at all.
+pub(crate) const REFUSALS: [&str; 2] = ["denied", "stray"];
 
 /// Log prefixes: which way the logged packet went.
 pub(crate) const LOG_ORIGINAL: &str = "original";
@@ -532,37 +538,47 @@ pub(crate) fn neighbour_discovery() -> Vec<Rule> {
     vec![between(icmpv6(255), 133, 137), between(icmpv6(1), 130, 132), between(icmpv6(1), 143, 143)]
 }
 
-/// The chains that log a refused packet once per tuple and drop it.
-pub(crate) fn refusal(group: u16) -> Vec<Chain> {
-    let reason = Rule::new().ct(Ct::Mark, A).set_packet_mark(A);
-    let log = |prefix| Rule::new().log(group, prefix).end(End::Drop);
+/// The chains that log a refused packet and drop it.
+pub(crate) fn refusal(config: &Config) -> Vec<Chain> {
+    let log = |prefix| Rule::new().log(config.log_group, prefix).end(End::Drop);
     let forwards = Rule::new().ct(Ct::Direction, A).compare(A, Compare::Equal, &[0]);
-    let drop = || Rule::new().counter().end(End::Drop);
-    let mut denied = vec![reason];
-    let mut stray = vec![];
-    for family in [Family::V4, Family::V6] {
-        let tuple = || {
-            let ends = family.address(family.only(), Tuple::Original, A);
-            family.address(ends, Tuple::Reply, family.second()).ct(Ct::Protocol, after(family, 0)).ct_tuple(
-                Ct::ProtoSrc,
-                Tuple::Reply,
-                after(family, 1),
-            )
-        };
-        denied.push(tuple().found(family.recent(), A).end(End::Drop));
-        denied.push(tuple().count_in(family.recent(), A).end(End::Goto("log")));
-        let header = || header_tuple(family);
-        stray.push(header().found(family.recent(), A).end(End::Drop));
-        stray.push(header().count_in(family.recent(), A).end(End::Goto("log_stray")));
-    }
-    denied.push(drop());
-    stray.push(drop());
+    let tuple = |family: Family| {
+        let ends = family.address(family.only(), Tuple::Original, A);
+        family.address(ends, Tuple::Reply, family.second()).ct(Ct::Protocol, after(family, 0)).ct_tuple(
+            Ct::ProtoSrc,
+            Tuple::Reply,
+            after(family, 1),
+        )
+    };
+    let mut denied = vec![Rule::new().ct(Ct::Mark, A).set_packet_mark(A)];
+    denied.extend(log_and_drop(config, tuple, |rule| rule.end(End::Goto("log"))));
     vec![
         plain("denied", denied),
-        plain("stray", stray),
-        plain("log", vec![forwards.log(group, LOG_ORIGINAL).end(End::Drop), log(LOG_REPLY)]),
+        plain("stray", log_and_drop(config, header_tuple, |rule| rule.end(End::Goto("log_stray")))),
+        plain("log", vec![forwards.log(config.log_group, LOG_ORIGINAL).end(End::Drop), log(LOG_REPLY)]),
         plain("log_stray", vec![log(LOG_ORIGINAL)]),
     ]
+}
+
+/// Logs a packet if none of the same key was logged lately, and drops it. Keys beyond what the kernel remembers are
+/// logged nonetheless, or somebody who fills its memory could go on unseen; but not all of a flood, and the last rule
+/// counts the rest.
+pub(crate) fn log_and_drop(
+    config: &Config,
+    key: impl Fn(Family) -> Rule,
+    log: impl Fn(Rule) -> Rule,
+) -> Vec<Rule> {
+    if config.quiet_ms == 0 {
+        return vec![log(Rule::new())];
+    }
+    let mut rules = vec![];
+    for family in [Family::V4, Family::V6] {
+        rules.push(key(family).found(family.recent(), A).end(End::Drop));
+        rules.push(log(key(family).count_in(family.recent(), A)));
+    }
+    rules.push(log(Rule::new().at_most(UNREMEMBERED_RATE)));
+    rules.push(Rule::new().counter().end(End::Drop));
+    rules
 }
 
 /// Addresses and protocol of the packet, as a key of the recently logged.

@@ -12,11 +12,13 @@ use nix::sys::socket::{
 use policy::Protocol;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Source port of the next SCTP probe and identifier of the next echo request.
-static NEXT: AtomicU16 = AtomicU16::new(20_000);
+/// SCTP and echo probes sent so far.
+static SENT: AtomicU32 = AtomicU32::new(0);
+/// Source port of the first SCTP probe, identifier of the first echo request; they come round after 45,056.
+const FIRST: u32 = 20_480;
 
 struct Family {
     /// Sends whole packets (header included) and receives nothing, so that it never keeps the kernel from answering
@@ -88,7 +90,8 @@ fn start(family: &Family, probe: &Probe) -> nix::Result<ProbeTuple> {
         Some(source) => source,
         None => source_towards(probe.to)?,
     };
-    let source_port = NEXT.fetch_add(1, Ordering::Relaxed).max(1024);
+    let source_port = FIRST + SENT.fetch_add(1, Ordering::Relaxed) % (0x1_0000 - FIRST);
+    let source_port = u16::try_from(source_port).map_err(|_| Errno::ERANGE)?;
     let port = if probe.protocol.has_ports() { probe.port } else { 0 };
     let tuple = ProbeTuple { source, source_port, destination: probe.to, protocol: probe.protocol, port };
     let payload = match probe.protocol {
@@ -186,7 +189,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }
 
-/// Identifiers are unique within this process, so an answer whose source is not known is still about one probe.
+/// Identifiers come round late, so an answer whose source is not known is still about one probe.
 fn is_about(answer: &ProbeTuple, probe: &ProbeTuple) -> bool {
     let source = if answer.source.is_unspecified() { probe.source } else { answer.source };
     ProbeTuple { source, ..*answer } == *probe

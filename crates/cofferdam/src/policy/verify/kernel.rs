@@ -158,7 +158,7 @@ impl Ground {
             lab,
         };
         // Every drop is a report of its own here: a tuple tried again is another check.
-        let config = Config { guard: vec!["cfd".into()], quiet_ms: 1, ..Config::default() };
+        let config = Config { guard: vec!["cfd".into()], quiet_ms: 0, ..Config::default() };
         for node in &ground.plan.nodes {
             let (config, place) = (config.clone(), Place::Node(node.name.clone()));
             let opened = ground.lab.run(&place, move || {
