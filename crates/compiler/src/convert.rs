@@ -67,9 +67,10 @@ pub(crate) fn protocol(written: crds::Protocol) -> Protocol {
     }
 }
 
-/// Where a rule was written.
-pub(crate) fn source(position: &Position) -> SourceRef {
-    SourceRef { file: position.file.clone(), line: position.line, column: position.column }
+/// Where a rule was written, if that was in a file.
+pub(crate) fn source(position: &Position) -> Option<SourceRef> {
+    let in_file = || SourceRef { file: position.file.clone(), line: position.line, column: position.column };
+    position.is_in_a_file().then(in_file)
 }
 
 /// The position behind a source reference.

@@ -89,6 +89,51 @@ fn tables_judge_every_access_as_the_reference_does() {
 }
 
 #[test]
+fn what_a_node_is_shown_judges_as_the_whole_does() {
+    let (mut judged, mut left_out) = (0, 0);
+    for seed in 1..400 {
+        let set = sample::policy_set(seed);
+        let (cluster, placement, ends) = (Cluster::load(&set), sample::placement(&set), sample::ends(&set));
+        for node in ["node0", "node1", "node2", "node3"] {
+            let part = cluster.view(node).of(&set);
+            left_out +=
+                set.world.pods.len() + set.policies.len() - part.world.pods.len() - part.policies.len();
+            let mut known = placement.clone();
+            known.retain(|(namespace, name), _| part.world.find_pod(namespace, name).is_some());
+            let (whole, shown) =
+                (lower(&set, node, &placement).unwrap(), lower(&part, node, &known).unwrap());
+            let mut dice = Dice::new(seed);
+            for _ in 0..PER_SET {
+                let Some((from, to, access)) = sample::access(&mut dice, &ends) else { continue };
+                // A node that knows nothing of a pod cannot know the address it was given for the test.
+                let unplaced = |end: &End<'_>| {
+                    end.endpoint.address.is_none() && !known.values().flatten().any(|it| *it == end.address)
+                };
+                if unplaced(&from) || unplaced(&to) {
+                    continue;
+                }
+                let judge =
+                    |table: &Table| table.judge(from.address, to.address, access.protocol, access.port);
+                assert_eq!(
+                    judge(&shown),
+                    judge(&whole),
+                    "seed {seed}, node {node}: {} at {} to {} at {}, {} {}",
+                    access.from,
+                    from.address,
+                    access.to,
+                    to.address,
+                    access.protocol,
+                    access.port
+                );
+                judged += 1;
+            }
+        }
+    }
+    println!("{judged} accesses; {left_out} pods and policies left out");
+    assert!(judged > 100_000 && left_out > 1000);
+}
+
+#[test]
 fn rows_are_disjoint_sorted_and_minimal() {
     for seed in 0..300 {
         let set = sample::policy_set(seed);

@@ -147,8 +147,8 @@ impl<'n> Decoder<'n> {
         }
         self.kept.diagnostics.push(diagnostic);
         if self.reported == MAX_DIAGNOSTICS || in_file == MAX_DIAGNOSTICS_PER_FILE - 1 {
-            let mut last = Diagnostic::note(Code::LimitExceeded, "there is more; the rest is not listed");
-            last.position = Some(position(&self.file, Place { line: 1, column: 1 }));
+            let last = Diagnostic::note(Code::LimitExceeded, "there is more; the rest is not listed");
+            let mut last = last.at(position(&self.file, Place { line: 1, column: 1 }));
             last.object.clone_from(&self.object);
             self.kept.diagnostics.push(last);
         }
@@ -162,8 +162,7 @@ impl<'n> Decoder<'n> {
     /// Reports a diagnostic at a place, about the current path.
     pub(crate) fn report(&mut self, place: Place, mut diagnostic: Diagnostic) {
         diagnostic.field = self.path_text();
-        diagnostic.position = Some(position(&self.file, place));
-        self.add(diagnostic);
+        self.add(diagnostic.at(position(&self.file, place)));
     }
 
     fn path_text(&self) -> String {

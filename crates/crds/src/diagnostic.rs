@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// Where in a file something was written.
+/// Where in a file something was written. What an API server holds was written in no file; see [`Position::NOWHERE`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Position {
     /// Path as it was given.
@@ -17,8 +17,21 @@ pub struct Position {
     pub column: u32,
 }
 
+impl Position {
+    /// The line of what came from no file.
+    pub const NOWHERE: u32 = 0;
+
+    /// Whether there is a file to look into.
+    pub fn is_in_a_file(&self) -> bool {
+        self.line != Self::NOWHERE
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_in_a_file() {
+            return f.write_str(&self.file);
+        }
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }
@@ -250,7 +263,7 @@ impl Diagnostic {
     /// Says where.
     #[must_use]
     pub fn at(mut self, position: Position) -> Self {
-        self.position = Some(position);
+        self.position = position.is_in_a_file().then_some(position);
         self
     }
 

@@ -113,6 +113,26 @@ pub(crate) fn in_utf8(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(utf8)
 }
 
+/// The tree of what an API server holds. Nothing of it has a place.
+pub(crate) fn tree(value: &serde_json::Value) -> Node<'_> {
+    let scalar = |text: Cow<'static, str>| Value::Scalar { text, plain: true };
+    let value = match value {
+        serde_json::Value::Null => scalar("null".into()),
+        serde_json::Value::Bool(true) => scalar("true".into()),
+        serde_json::Value::Bool(false) => scalar("false".into()),
+        serde_json::Value::Number(number) => scalar(number.to_string().into()),
+        serde_json::Value::String(text) => Value::Scalar { text: text.into(), plain: false },
+        serde_json::Value::Array(items) => Value::Sequence(items.iter().map(tree).collect()),
+        serde_json::Value::Object(fields) => Value::Mapping(
+            fields
+                .iter()
+                .map(|(key, value)| Entry { key: key.into(), place: Place::default(), node: tree(value) })
+                .collect(),
+        ),
+    };
+    Node { place: Place::default(), value }
+}
+
 pub(crate) fn position(file: &Arc<str>, place: Place) -> Position {
     Position { file: file.clone(), line: place.line, column: place.column }
 }

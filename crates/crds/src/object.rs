@@ -120,6 +120,17 @@ pub fn read_objects(file: &str, bytes: &[u8]) -> Read {
     Read { objects, diagnostics: kept.diagnostics }
 }
 
+/// Reads one object of an API server, or every item of a list. `origin` stands where a file's name would.
+///
+/// As [`read_objects`], except that nothing has a line.
+pub fn read_value(origin: &str, value: &serde_json::Value) -> Read {
+    let root = document::tree(value);
+    let mut decoder = Decoder::new(origin.into(), Kept::default());
+    let mut objects = Vec::new();
+    read_document(&mut decoder, &root, &[], &mut objects);
+    Read { objects, diagnostics: decoder.finish().diagnostics }
+}
+
 fn read_document<'n>(
     decoder: &mut Decoder<'n>,
     root: &'n YamlNode<'n>,

@@ -15,6 +15,7 @@ pub(crate) mod node;
 pub(crate) mod row;
 pub(crate) mod selectors;
 pub(crate) mod slots;
+mod view;
 
 use index::Index;
 use policy::table::Table;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 pub(crate) use selectors::Fixed;
+pub use view::View;
 
 /// In the order of [`policy::Policy::isolation`].
 pub(crate) const DIRECTIONS: [Direction; 2] = [Direction::Egress, Direction::Ingress];

@@ -254,7 +254,14 @@ pub(crate) fn relevant(index: &Index, keys: &[SlotKey]) -> Relevant {
     relevant
 }
 
-fn add_relevant(index: &Index, relevant: &mut Relevant, peers: &mut Vec<Id>, policy: Id, direction: usize) {
+/// Adds the peers, and in egress rules the port names, of one direction of a policy.
+pub(crate) fn add_relevant(
+    index: &Index,
+    relevant: &mut Relevant,
+    peers: &mut Vec<Id>,
+    policy: Id,
+    direction: usize,
+) {
     let policy = index.policies.get(policy as usize);
     let Some(section) = policy.and_then(|policy| policy.sections.get(direction)?.as_deref()) else { return };
     for rule in section {

@@ -35,7 +35,7 @@ pub(super) fn draft(context: &mut Context, written: &crds::ClusterPolicy) -> Dra
             (true, true) | (false, false) => vec![Direction::Egress, Direction::Ingress],
         };
         let field = context.interner.text("");
-        return Draft::Closed(Closure { object, source: Some(at), field, subject, directions });
+        return Draft::Closed(Closure { object, source: at, field, subject, directions });
     };
     let tier = match tier {
         crds::Tier::Admin => Tier::Admin,
@@ -46,7 +46,7 @@ pub(super) fn draft(context: &mut Context, written: &crds::ClusterPolicy) -> Dra
     let egress = drafting.section(Direction::Egress, &written.egress.rules);
     let entries = drafting.entries;
     let isolation = [RuleId::NO_POLICY; 2];
-    let policy = Policy { object, source: Some(at), tier, priority, subject, ingress, egress, isolation };
+    let policy = Policy { object, source: at, tier, priority, subject, ingress, egress, isolation };
     Draft::Judged { policy: Box::new(policy), entries }
 }
 
@@ -85,7 +85,7 @@ impl Drafting<'_> {
             index: u32::try_from(index).ok(),
             name: written.name.as_ref().map(|name| self.context.interner.text(name)),
             field,
-            source: Some(source(&written.position)),
+            source: source(&written.position),
         });
         Rule { id, action, peers, ports }
     }

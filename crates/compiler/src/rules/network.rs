@@ -25,7 +25,7 @@ pub(super) fn draft(context: &mut Context, written: &crds::NetworkPolicy) -> Dra
     if written.broken {
         let field = context.interner.text("");
         let directions = could_speak_about(written);
-        return Draft::Closed(Closure { object, source: Some(at), field, subject, directions });
+        return Draft::Closed(Closure { object, source: at, field, subject, directions });
     }
     let mut drafting = Drafting { context, own, object: object.clone(), at: at.clone(), entries: Vec::new() };
     let (ingress, egress) = directions(written);
@@ -47,7 +47,7 @@ pub(super) fn draft(context: &mut Context, written: &crds::NetworkPolicy) -> Dra
     let entries = drafting.entries;
     let policy = Policy {
         object,
-        source: Some(at),
+        source: at,
         tier: Tier::NetworkPolicy,
         priority: 0,
         subject,
@@ -86,7 +86,7 @@ struct Drafting<'a> {
     context: &'a mut Context,
     own: Arc<str>,
     object: ObjectRef,
-    at: SourceRef,
+    at: Option<SourceRef>,
     entries: Vec<RuleEntry>,
 }
 
@@ -122,7 +122,7 @@ impl Drafting<'_> {
         direction: Direction,
         index: Option<u32>,
         field: Arc<str>,
-        at: SourceRef,
+        at: Option<SourceRef>,
     ) -> RuleId {
         let id = RuleId(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         self.entries.push(RuleEntry {
@@ -132,7 +132,7 @@ impl Drafting<'_> {
             index,
             name: None,
             field,
-            source: Some(at),
+            source: at,
         });
         id
     }

@@ -141,7 +141,7 @@ fn namespaces(
         if !same && closed.insert(name.clone()) {
             closures.push(Closure {
                 object: ObjectRef { kind: "Namespace".into(), namespace: "".into(), name: name.clone() },
-                source: Some(source(&written.position)),
+                source: source(&written.position),
                 field: "metadata.labels".into(),
                 subject: Subject { namespaces: NamespaceScope::Own(name), pods: Selector::everything() },
                 directions: vec![Direction::Egress, Direction::Ingress],
@@ -260,7 +260,7 @@ fn close_marked(context: &mut Context, placed: &mut [Placed]) -> Vec<Closure> {
                 namespace: it.pod.namespace.clone(),
                 name: it.pod.name.clone(),
             },
-            source: Some(source(&it.position)),
+            source: source(&it.position),
             field: field.into(),
             subject: Subject {
                 namespaces: NamespaceScope::Own(it.pod.namespace.clone()),

@@ -1,0 +1,115 @@
+//! What one node must know of a cluster to judge for its own pods.
+//!
+//! Enters: the index of a cluster and a node. Leaves: a [`View`]: pods, nodes, policies and closed scopes.
+//! Guarantees: a table of the node lowered from the view alone judges every connection as one lowered from the whole
+//! set. Does not: include who is spoken of by no rule of a local pod; to the node that is an address like any other.
+
+use super::Cluster;
+use super::index::{Id, Index, PeerEntry};
+use super::node::add_relevant;
+use crate::lower::classes::Relevant;
+use policy::{PolicySet, World};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The part of a policy set that one node needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Pods by namespace and name, ascending; all pods of the node are among them, except those that use its network.
+    pub pods: Vec<(Arc<str>, Arc<str>)>,
+    /// Nodes by name, ascending.
+    pub nodes: Vec<Arc<str>>,
+    /// Positions in [`PolicySet::policies`], ascending.
+    pub policies: Vec<usize>,
+    /// Positions in [`PolicySet::closed`], ascending.
+    pub closed: Vec<usize>,
+}
+
+impl View {
+    /// The set without what is not in the view. Rule ids stay.
+    pub fn of(&self, set: &PolicySet) -> PolicySet {
+        let mut world = World { names: set.world.names.clone(), ..World::default() };
+        for (namespace, name) in &self.pods {
+            world.pods.extend(set.world.find_pod(namespace, name).cloned());
+            if let Some(found) = set.world.namespaces.get(namespace) {
+                world.namespaces.insert(namespace.clone(), found.clone());
+            }
+        }
+        let nodes = self.nodes.iter().filter_map(|name| set.world.nodes.get_key_value(name));
+        world.nodes = nodes.map(|(name, node)| (name.clone(), node.clone())).collect();
+        PolicySet {
+            generation: set.generation,
+            world,
+            policies: self.policies.iter().filter_map(|at| set.policies.get(*at)).cloned().collect(),
+            closed: self.closed.iter().filter_map(|at| set.closed.get(*at)).cloned().collect(),
+            rules: set.rules.clone(),
+        }
+    }
+}
+
+impl Cluster {
+    /// What a node must know.
+    pub fn view(&self, node: &str) -> View {
+        let index = &self.index;
+        let local = index.pods_on.get(node).map_or(&[][..], Vec::as_slice);
+        let groups: BTreeSet<Id> =
+            local.iter().filter_map(|pod| Some(index.pods.get(*pod as usize)?.group)).collect();
+        let groups = groups.iter().filter_map(|group| index.groups.get(*group as usize));
+        let sets: BTreeSet<Id> = groups.flat_map(|group| group.sets.iter().copied()).collect();
+        let (mut policies, mut closed) = (BTreeSet::new(), BTreeSet::new());
+        for set in sets.iter().filter_map(|set| index.sets.get(*set as usize)) {
+            policies.extend(set.policies.iter().copied());
+            closed.extend(set.closed.iter().copied());
+        }
+        let (mut relevant, mut peers) = (Relevant::default(), Vec::new());
+        for policy in &policies {
+            for direction in [0, 1] {
+                add_relevant(index, &mut relevant, &mut peers, *policy, direction);
+            }
+        }
+        relevant.peers = peers.into_iter().collect();
+        let mut pods: BTreeSet<Id> = local.iter().copied().collect();
+        add_peers(index, &relevant, &mut pods);
+        add_rivals(index, &mut pods);
+        let name =
+            |id: &Id| index.pods.get(*id as usize).map(|pod| (pod.namespace.clone(), pod.name.clone()));
+        let mut pods: Vec<_> = pods.iter().filter_map(name).collect();
+        pods.sort_unstable();
+        let positions = |ids: BTreeSet<Id>| ids.into_iter().map(|id| id as usize).collect();
+        let nodes = nodes(index, &relevant, node);
+        View { pods, nodes, policies: positions(policies), closed: positions(closed) }
+    }
+}
+
+/// Pods that the rules speak of, by a selector or by the name of a port.
+fn add_peers(index: &Index, relevant: &Relevant, pods: &mut BTreeSet<Id>) {
+    for peer in &relevant.peers {
+        let Some(PeerEntry::Pods(set)) = index.peers.get(*peer as usize) else { continue };
+        let groups = index.sets.get(*set as usize).map_or(&[][..], |set| &set.groups);
+        for group in groups.iter().filter_map(|group| index.groups.get(*group as usize)) {
+            pods.extend(group.pods.iter().copied());
+        }
+    }
+    pods.extend(relevant.names.iter().filter_map(|name| index.pods_naming.get(name)).flatten());
+}
+
+/// Pods whose address others claim too: who has it can only be said by who knows all of them.
+fn add_rivals(index: &Index, pods: &mut BTreeSet<Id>) {
+    pods.extend(index.contested.values().flatten());
+    let shared = index.node_at.keys().filter_map(|address| index.pod_at.get(address));
+    pods.extend(shared);
+}
+
+/// The node itself and who shares an address with it; all nodes where a rule speaks of nodes.
+fn nodes(index: &Index, relevant: &Relevant, node: &str) -> Vec<Arc<str>> {
+    let speaks_of_nodes = |peer: &Id| matches!(index.peers.get(*peer as usize), Some(PeerEntry::Nodes(_)));
+    if relevant.peers.iter().any(speaks_of_nodes) {
+        return index.nodes.keys().cloned().collect();
+    }
+    let own: &[IpAddr] = index.nodes.get(node).map_or(&[], |own| &own.addresses);
+    let first = own.iter().filter_map(|address| index.node_at.get(address));
+    let itself = index.nodes.get_key_value(node).map(|(name, _)| name);
+    let found: BTreeSet<Arc<str>> = first.chain(itself).cloned().collect();
+    found.into_iter().collect()
+}
