@@ -3,8 +3,8 @@
 //! Enters: parts of objects as `crds` read them. Leaves: the same, interned, in `policy`'s types.
 //! Does not: give them meaning; that is `world` and `rules`.
 
-use crate::intern::Interner;
 use crds::{Diagnostic, LabelSelector, ObjectMeta, ObjectName, Operator, Position};
+use policy::intern::Interner;
 use policy::{NamespaceScope, ObjectRef, Protocol, Requirement, Selector, SourceRef};
 
 /// What one compilation carries along.

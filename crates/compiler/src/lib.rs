@@ -8,7 +8,6 @@
 pub mod connectivity;
 mod convert;
 pub mod engine;
-mod intern;
 pub mod lint;
 pub mod lower;
 mod rules;

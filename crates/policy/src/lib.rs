@@ -9,6 +9,7 @@ pub mod access;
 pub mod decide;
 pub mod domain;
 pub mod explain;
+pub mod intern;
 pub mod labels;
 pub mod reason;
 pub mod rule;

@@ -2,15 +2,15 @@
 //!
 //! Enters: what objects carry. Leaves: the same values, equal ones behind one allocation. A cluster has many
 //! pods and policies but few distinct label sets; sharing them is most of the memory saved.
-//! Does not: outlive one compilation, so it needs no eviction.
+//! Does not: forget. Whoever uses it makes a new one now and then: a compilation, or a snapshot from the controller.
 
-use policy::{Labels, Requirement, Selector};
+use crate::labels::{Labels, Requirement, Selector};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-/// Everything seen so far in one compilation.
-#[derive(Default)]
-pub(crate) struct Interner {
+/// Everything seen so far.
+#[derive(Debug, Default)]
+pub struct Interner {
     strings: HashSet<Arc<str>>,
     labels: HashSet<Labels>,
     selectors: HashSet<Selector>,
@@ -18,7 +18,7 @@ pub(crate) struct Interner {
 
 impl Interner {
     /// The shared copy of a text.
-    pub(crate) fn text(&mut self, text: &str) -> Arc<str> {
+    pub fn text(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.strings.get(text) {
             return known.clone();
         }
@@ -28,7 +28,7 @@ impl Interner {
     }
 
     /// The shared copy of a label set.
-    pub(crate) fn labels<K: AsRef<str>, V: AsRef<str>>(
+    pub fn labels<K: AsRef<str>, V: AsRef<str>>(
         &mut self,
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Labels {
@@ -45,7 +45,7 @@ impl Interner {
     }
 
     /// The shared copy of a selector.
-    pub(crate) fn selector(&mut self, requirements: impl IntoIterator<Item = Requirement>) -> Selector {
+    pub fn selector(&mut self, requirements: impl IntoIterator<Item = Requirement>) -> Selector {
         let selector: Selector = requirements.into_iter().collect();
         match self.selectors.get(&selector) {
             Some(known) => known.clone(),

@@ -1,0 +1,188 @@
+//! The node's end: follows a controller, and never stops trying.
+//!
+//! Enters: where the controller is, who the node is, what it has. Leaves: its copy, each time it changed, and answers to
+//! the controller. Guarantees: what the node has is kept through every failure; a connection goes on where the last one
+//! ended; after a failure it waits ever longer, up to [`SLOWEST`]. Does not: enforce.
+
+use crate::replica::Replica;
+use crate::server::{ALIVE, MESSAGE_LIMIT, PATH};
+use crate::tls::{CONTROLLER, Identity};
+use crate::wire::{Held, Hello, Report, Said, Standing, Update};
+use crate::{encode, server};
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use policy::Generation;
+use rustls::pki_types::ServerName;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// First and longest wait after a failure.
+const SOONEST: Duration = Duration::from_millis(100);
+/// See [`SOONEST`].
+pub const SLOWEST: Duration = Duration::from_secs(5);
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// What became of what was received.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Enforced {
+    /// In the kernel; `None`: nothing yet.
+    pub generation: Option<Generation>,
+    /// Why that is not what was received, or what else is wrong.
+    pub problem: Option<String>,
+    /// Pod addresses judged for.
+    pub endpoints: u64,
+    /// Whether pods are held until their policy is in force.
+    pub holds_pods: bool,
+}
+
+/// Whoever uses what is received.
+pub trait Node: Send {
+    /// Who the node is to the controller; asked for before each connection, so that it can be renewed.
+    ///
+    /// # Errors
+    /// There is none: tried again later.
+    fn identity(&mut self) -> io::Result<Identity>;
+    /// The copy changed.
+    fn received(&mut self, replica: &Replica) -> impl Future<Output = Enforced> + Send;
+    /// Whether there is a connection, and if not why.
+    fn connected(&mut self, problem: Option<String>);
+    /// Waits until something about [`Enforced`] changed by itself. Must be safe to drop and call again.
+    fn changed(&mut self) -> impl Future<Output = Enforced> + Send;
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("the certificate of this node: {0}")]
+    Identity(#[from] io::Error),
+    #[error("the certificate of this node: {0}")]
+    Tls(#[from] crate::tls::TlsError),
+    #[error("connecting to the controller at {0}: {1}")]
+    Connect(String, String),
+    #[error("the controller said: {0}")]
+    Status(String),
+    #[error("the controller sent what cannot be taken: {0}")]
+    Replica(#[from] crate::ReplicaError),
+    #[error("the controller closed the connection")]
+    Closed,
+}
+
+/// Follows the controller at `address` (host and port) until the future is dropped.
+pub async fn follow(address: &str, name: &str, version: &str, mut replica: Replica, node: &mut impl Node) {
+    let mut wait = SOONEST;
+    loop {
+        let before = replica.generation();
+        let Err(ended) = connection(address, name, version, &mut replica, node).await;
+        node.connected(Some(ended.to_string()));
+        if replica.generation() > before {
+            wait = SOONEST;
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(SLOWEST);
+    }
+}
+
+async fn connection(
+    address: &str,
+    name: &str,
+    version: &str,
+    replica: &mut Replica,
+    node: &mut impl Node,
+) -> Result<std::convert::Infallible, Ended> {
+    let channel = connect(address, node.identity()?).await?;
+    let mut grpc = tonic::client::Grpc::new(channel)
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let status = |status: tonic::Status| Ended::Status(status.message().to_owned());
+    grpc.ready().await.map_err(|error| Ended::Connect(address.to_owned(), chain(&error)))?;
+    let (reports, outgoing) = mpsc::channel(4);
+    let say = async |said| reports.send(Report { said: Some(said) }).await.map_err(|_| Ended::Closed);
+    say(Said::Hello(hello(name, version, replica))).await?;
+    let codec = tonic_prost::ProstCodec::<Report, Update>::default();
+    let request = tonic::Request::new(ReceiverStream::new(outgoing));
+    let answer = grpc.streaming(request, PathAndQuery::from_static(PATH), codec).await.map_err(status)?;
+    let mut updates = answer.into_inner();
+    node.connected(None);
+    let mut messages = Vec::new();
+    loop {
+        let enforced = tokio::select! {
+            update = updates.message() => {
+                let update = update.map_err(status)?.ok_or(Ended::Closed)?;
+                let more = update.more;
+                messages.push(update);
+                if more {
+                    continue;
+                }
+                replica.take(&std::mem::take(&mut messages))?;
+                node.received(replica).await
+            }
+            enforced = node.changed() => enforced,
+        };
+        say(Said::Standing(standing(replica, enforced))).await?;
+    }
+}
+
+async fn connect(address: &str, identity: Identity) -> Result<Channel, Ended> {
+    let tls = TlsConnector::from(Arc::new(identity.client()?));
+    let to = address.to_owned();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let (tls, to) = (tls.clone(), to.clone());
+        async move {
+            let stream = TcpStream::connect(to).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from(CONTROLLER).map_err(io::Error::other)?;
+            Ok::<_, io::Error>(TokioIo::new(tls.connect(name, stream).await?))
+        }
+    });
+    let [interval, patience] = ALIVE;
+    Endpoint::from_static(server::ORIGIN)
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(interval)
+        .keep_alive_timeout(patience)
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| Ended::Connect(address.to_owned(), chain(&error)))
+}
+
+/// An error with its causes: the outermost alone says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn hello(name: &str, version: &str, replica: &Replica) -> Hello {
+    let held = |(key, digest): (&crate::Key, &crate::Digest)| Held {
+        key: Some(encode::key(key)),
+        digest: digest.to_vec(),
+    };
+    Hello {
+        node: name.to_owned(),
+        version: version.to_owned(),
+        generation: replica.generation().0,
+        has: replica.digests().map(held).collect(),
+        revisions: replica.revisions().clone(),
+    }
+}
+
+fn standing(replica: &Replica, enforced: Enforced) -> Standing {
+    Standing {
+        received: replica.generation().0,
+        enforced: enforced.generation.unwrap_or_default().0,
+        problem: enforced.problem.unwrap_or_default(),
+        endpoints: enforced.endpoints,
+        holds_pods: enforced.holds_pods,
+    }
+}

@@ -1,0 +1,318 @@
+//! From the messages of the feed to the policy model.
+//!
+//! Enters: bytes of a resource. Leaves: the resource, equal texts and label sets shared. Guarantees: whatever is missing,
+//! unknown or out of range is an error that names it; nothing is guessed, so that a node which is older than its
+//! controller refuses what it does not understand. Does not: check that the parts fit each other ([`crate::replica`]).
+
+use crate::resource::{Key, Kind, Resource};
+use crate::wire;
+use ipnet::IpNet;
+use policy::intern::Interner;
+use policy::{
+    Action, ClosedScope, Direction, DomainPattern, Labels, NamedPort, Namespace, NamespaceScope, Node,
+    ObjectRef, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Reason, Requirement, Rule, RuleEntry,
+    RuleId, Section, Selector, SourceRef, Subject, Tier, WorkloadRef,
+};
+use prost::Message as _;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Why a message was not understood.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// It is no such message at all.
+    #[error("not a message of the feed: {0}")]
+    Malformed(#[from] prost::DecodeError),
+    /// A part is not there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A part has a value that this version does not know.
+    #[error("{what} is {value:?}, which this version does not know; update the agent before the controller")]
+    Unknown {
+        /// Which part.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+}
+
+fn unknown<T>(what: &'static str, value: impl ToString) -> Result<T, DecodeError> {
+    Err(DecodeError::Unknown { what, value: value.to_string() })
+}
+
+/// Decodes resources; one for a replica's life, or less.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    interner: Interner,
+}
+
+impl Decoder {
+    pub(crate) fn resource(&mut self, bytes: &[u8]) -> Result<(Key, Resource), DecodeError> {
+        let wire::Resource { key, body } = wire::Resource::decode(bytes)?;
+        let key = self.key(&key.ok_or(DecodeError::Missing("a key"))?)?;
+        let resource = match (key.kind, body.ok_or(DecodeError::Missing("the body of a resource"))?) {
+            (Kind::Namespace, wire::Body::Namespace(it)) => {
+                Resource::Namespace(Namespace { name: key.name.clone(), labels: self.labels(&it.labels) })
+            }
+            (Kind::Node, wire::Body::Node(it)) => Resource::Node(Node {
+                name: key.name.clone(),
+                labels: self.labels(&it.labels),
+                addresses: addresses(&it.addresses)?,
+            }),
+            (Kind::Pod, wire::Body::Pod(it)) => Resource::Pod(self.pod(&key, &it)?),
+            (Kind::Policy, wire::Body::Policy(it)) => self.policy(&key, &it)?,
+            (Kind::Closed, wire::Body::Closed(it)) => self.closed(&it)?,
+            (Kind::Namespace | Kind::Node | Kind::Pod | Kind::Policy | Kind::Closed, _) => {
+                return unknown("the body of a resource", &key);
+            }
+        };
+        Ok((key, resource))
+    }
+
+    pub(crate) fn key(&mut self, key: &wire::Key) -> Result<Key, DecodeError> {
+        let kind = match key.kind {
+            1 => Kind::Namespace,
+            2 => Kind::Node,
+            3 => Kind::Pod,
+            4 => Kind::Policy,
+            5 => Kind::Closed,
+            other => return unknown("a kind of resource", other),
+        };
+        Ok(Key {
+            kind,
+            object_kind: self.interner.text(&key.object_kind),
+            namespace: self.interner.text(&key.namespace),
+            name: self.interner.text(&key.name),
+            number: key.number,
+        })
+    }
+
+    fn labels(&mut self, labels: &BTreeMap<String, String>) -> Labels {
+        self.interner.labels(labels)
+    }
+
+    fn pod(&mut self, key: &Key, pod: &wire::Pod) -> Result<Pod, DecodeError> {
+        let mut ports = Vec::with_capacity(pod.ports.len());
+        for port in &pod.ports {
+            let name = self.interner.text(&port.name);
+            ports.push(NamedPort { name, protocol: protocol(port.protocol)?, port: port_number(port.port)? });
+        }
+        Ok(Pod {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            labels: self.labels(&pod.labels),
+            service_account: self.interner.text(&pod.service_account),
+            node: pod.node.as_ref().map(|node| self.interner.text(node)),
+            addresses: addresses(&pod.addresses)?,
+            ports,
+            host_network: pod.host_network,
+            workload: WorkloadRef {
+                kind: self.interner.text(&pod.workload_kind),
+                name: self.interner.text(&pod.workload_name),
+            },
+        })
+    }
+
+    fn policy(&mut self, key: &Key, policy: &wire::Policy) -> Result<Resource, DecodeError> {
+        let tier = match policy.tier {
+            1 => Tier::Admin,
+            2 => Tier::NetworkPolicy,
+            3 => Tier::Baseline,
+            other => return unknown("a tier", other),
+        };
+        let count = policy.entries.len();
+        let (ingress, egress) =
+            (self.section(policy.ingress.as_ref(), count)?, self.section(policy.egress.as_ref(), count)?);
+        let isolation = |section: &Section, id: Option<u32>| match (section, id) {
+            (Section::Rules(_), Some(id)) if tier == Tier::NetworkPolicy => rule_id(id, count),
+            (Section::Rules(_), None) if tier == Tier::NetworkPolicy => {
+                Err(DecodeError::Missing("the rule of an isolation"))
+            }
+            (Section::Rules(_) | Section::Untouched, Some(id)) => unknown("the rule of an isolation", id),
+            (Section::Rules(_) | Section::Untouched, None) => Ok(RuleId::NO_POLICY),
+        };
+        let isolation =
+            [isolation(&egress, policy.isolation_egress)?, isolation(&ingress, policy.isolation_ingress)?];
+        let policy_of = Policy {
+            object: ObjectRef {
+                kind: key.object_kind.clone(),
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+            },
+            source: policy.source.as_ref().map(|source| self.source(source)),
+            tier,
+            priority: u16::try_from(policy.priority).or_else(|_| unknown("a priority", policy.priority))?,
+            subject: self.subject(policy.subject.as_ref())?,
+            ingress,
+            egress,
+            isolation,
+        };
+        let entries = policy.entries.iter().map(|entry| self.entry(entry)).collect::<Result<_, _>>()?;
+        Ok(Resource::Policy(Box::new(policy_of), entries))
+    }
+
+    fn closed(&mut self, closed: &wire::Closed) -> Result<Resource, DecodeError> {
+        let entry = closed.entry.as_ref().ok_or(DecodeError::Missing("the rule of a closed scope"))?;
+        let entry = self.entry(entry)?;
+        let directions = closed.directions.iter().map(|it| direction(*it)).collect::<Result<_, _>>()?;
+        let scope = ClosedScope {
+            rule: RuleId::NO_POLICY,
+            subject: self.subject(closed.subject.as_ref())?,
+            directions,
+        };
+        Ok(Resource::Closed(scope, Box::new(entry)))
+    }
+
+    fn section(&mut self, section: Option<&wire::Section>, entries: usize) -> Result<Section, DecodeError> {
+        let Some(section) = section else { return Ok(Section::Untouched) };
+        let rules = section.rules.iter().map(|rule| self.rule(rule, entries)).collect::<Result<_, _>>()?;
+        Ok(Section::Rules(rules))
+    }
+
+    fn rule(&mut self, rule: &wire::Rule, entries: usize) -> Result<Rule, DecodeError> {
+        let action = match rule.action {
+            1 => Action::Accept,
+            2 => Action::Deny,
+            3 => Action::Pass,
+            other => return unknown("an action", other),
+        };
+        let peers = match &rule.peers {
+            None => Peers::Everyone,
+            Some(peers) => {
+                Peers::AnyOf(peers.any_of.iter().map(|peer| self.peer(peer)).collect::<Result<_, _>>()?)
+            }
+        };
+        let ports = match &rule.ports {
+            None => Ports::All,
+            Some(ports) => {
+                Ports::AnyOf(ports.any_of.iter().map(|port| self.port(port)).collect::<Result<_, _>>()?)
+            }
+        };
+        Ok(Rule { id: rule_id(rule.entry, entries)?, action, peers, ports })
+    }
+
+    fn peer(&mut self, peer: &wire::Peer) -> Result<Peer, DecodeError> {
+        match peer.who.as_ref().ok_or(DecodeError::Missing("who a peer is"))? {
+            wire::Who::Pods(set) => {
+                let Subject { namespaces, pods } = self.subject(Some(set))?;
+                Ok(Peer::Pods { namespaces, pods })
+            }
+            wire::Who::Network(network) => Ok(Peer::Network {
+                cidr: prefix(network.cidr.as_ref().ok_or(DecodeError::Missing("a network"))?)?,
+                except: network.except.iter().map(prefix).collect::<Result<_, _>>()?,
+            }),
+            wire::Who::Nodes(nodes) => Ok(Peer::Nodes(self.selector(nodes)?)),
+            wire::Who::Names(names) => {
+                let pattern = |text: &String| {
+                    DomainPattern::parse(text).or_else(|_| unknown("a pattern of domain names", text))
+                };
+                Ok(Peer::Names(names.patterns.iter().map(pattern).collect::<Result<_, _>>()?))
+            }
+        }
+    }
+
+    fn port(&mut self, port: &wire::Port) -> Result<PortMatch, DecodeError> {
+        let written = port.protocol.map(protocol).transpose()?;
+        match (&port.name, written) {
+            (Some(name), protocol) => Ok(PortMatch::Named { name: self.interner.text(name), protocol }),
+            (None, Some(protocol)) => Ok(PortMatch::Numbers {
+                protocol,
+                first: port_number(port.first)?,
+                last: port_number(port.last)?,
+            }),
+            (None, None) => Err(DecodeError::Missing("the protocol of a port")),
+        }
+    }
+
+    fn subject(&mut self, set: Option<&wire::PodSet>) -> Result<Subject, DecodeError> {
+        let set = set.ok_or(DecodeError::Missing("a set of pods"))?;
+        let namespaces =
+            match set.namespaces.as_ref().ok_or(DecodeError::Missing("the namespaces of pods"))? {
+                wire::Namespaces::Own(name) => NamespaceScope::Own(self.interner.text(name)),
+                wire::Namespaces::Matching(selector) => NamespaceScope::Matching(self.selector(selector)?),
+            };
+        let pods = set.pods.as_ref().ok_or(DecodeError::Missing("a selector of pods"))?;
+        Ok(Subject { namespaces, pods: self.selector(pods)? })
+    }
+
+    fn selector(&mut self, selector: &wire::Selector) -> Result<Selector, DecodeError> {
+        let mut requirements = Vec::with_capacity(selector.requirements.len());
+        for it in &selector.requirements {
+            let key = self.interner.text(&it.key);
+            let values = it.values.iter().map(|value| self.interner.text(value)).collect();
+            requirements.push(match it.operator {
+                1 => Requirement::In(key, values),
+                2 => Requirement::NotIn(key, values),
+                3 => Requirement::Exists(key),
+                4 => Requirement::DoesNotExist(key),
+                other => return unknown("an operator of a selector", other),
+            });
+        }
+        Ok(self.interner.selector(requirements))
+    }
+
+    fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
+        let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == entry.reason);
+        let Some(reason) = reason else { return unknown("a reason", &entry.reason) };
+        Ok(RuleEntry {
+            reason,
+            object: entry.object.as_ref().map(|object| ObjectRef {
+                kind: self.interner.text(&object.kind),
+                namespace: self.interner.text(&object.namespace),
+                name: self.interner.text(&object.name),
+            }),
+            direction: entry.direction.map(direction).transpose()?,
+            index: entry.index,
+            name: entry.name.as_ref().map(|name| self.interner.text(name)),
+            field: self.interner.text(&entry.field),
+            source: entry.source.as_ref().map(|source| self.source(source)),
+        })
+    }
+
+    fn source(&mut self, source: &wire::Source) -> SourceRef {
+        SourceRef { file: self.interner.text(&source.file), line: source.line, column: source.column }
+    }
+}
+
+fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {
+    if (entry as usize) < entries { Ok(RuleId(entry)) } else { unknown("the number of a rule", entry) }
+}
+
+fn direction(direction: u32) -> Result<Direction, DecodeError> {
+    match direction {
+        1 => Ok(Direction::Egress),
+        2 => Ok(Direction::Ingress),
+        other => unknown("a direction", other),
+    }
+}
+
+fn protocol(number: u32) -> Result<Protocol, DecodeError> {
+    u8::try_from(number).map(Protocol).or_else(|_| unknown("a protocol", number))
+}
+
+fn port_number(number: u32) -> Result<u16, DecodeError> {
+    u16::try_from(number).or_else(|_| unknown("a port", number))
+}
+
+fn addresses(addresses: &[Vec<u8>]) -> Result<Vec<IpAddr>, DecodeError> {
+    addresses.iter().map(|bytes| address(bytes)).collect()
+}
+
+fn address(bytes: &[u8]) -> Result<IpAddr, DecodeError> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Ok(v4.into());
+    }
+    match <[u8; 16]>::try_from(bytes) {
+        Ok(v6) => Ok(v6.into()),
+        Err(_) => unknown("the length of an address", bytes.len()),
+    }
+}
+
+fn prefix(prefix: &wire::Prefix) -> Result<IpNet, DecodeError> {
+    let address = address(&prefix.address)?;
+    let length = u8::try_from(prefix.length).ok().and_then(|length| IpNet::new(address, length).ok());
+    match length {
+        Some(net) => Ok(net),
+        None => unknown("the length of a prefix", prefix.length),
+    }
+}

@@ -1,0 +1,222 @@
+//! From the policy model to the messages of the feed.
+//!
+//! Guarantees: equal resources give equal bytes. Does not: decide anything; [`crate::decode`] is its inverse.
+
+use crate::resource::{Key, Kind, Resource};
+use crate::wire;
+use ipnet::IpNet;
+use policy::{
+    Action, Direction, Labels, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Requirement,
+    Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier,
+};
+use prost::Message as _;
+use prost::bytes::Bytes;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+pub(crate) fn resource(of: &Key, resource: &Resource) -> Bytes {
+    let body = match resource {
+        Resource::Namespace(namespace) => {
+            wire::Body::Namespace(wire::Namespace { labels: labels(&namespace.labels) })
+        }
+        Resource::Node(node) => wire::Body::Node(wire::Node {
+            labels: labels(&node.labels),
+            addresses: node.addresses.iter().map(address).collect(),
+        }),
+        Resource::Pod(pod) => wire::Body::Pod(wire::Pod {
+            labels: labels(&pod.labels),
+            service_account: pod.service_account.to_string(),
+            node: pod.node.as_ref().map(ToString::to_string),
+            addresses: pod.addresses.iter().map(address).collect(),
+            ports: pod
+                .ports
+                .iter()
+                .map(|port| wire::NamedPort {
+                    name: port.name.to_string(),
+                    protocol: port.protocol.0.into(),
+                    port: port.port.into(),
+                })
+                .collect(),
+            host_network: pod.host_network,
+            workload_kind: pod.workload.kind.to_string(),
+            workload_name: pod.workload.name.to_string(),
+        }),
+        Resource::Policy(policy, entries) => wire::Body::Policy(self::policy(policy, entries)),
+        Resource::Closed(scope, entry) => wire::Body::Closed(wire::Closed {
+            entry: Some(self::entry(entry)),
+            subject: Some(subject(&scope.subject)),
+            directions: scope.directions.iter().map(|it| direction(*it)).collect(),
+        }),
+    };
+    wire::Resource { key: Some(key(of)), body: Some(body) }.encode_to_vec().into()
+}
+
+pub(crate) fn key(key: &Key) -> wire::Key {
+    wire::Key {
+        kind: match key.kind {
+            Kind::Namespace => 1,
+            Kind::Node => 2,
+            Kind::Pod => 3,
+            Kind::Policy => 4,
+            Kind::Closed => 5,
+        },
+        object_kind: key.object_kind.to_string(),
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        number: key.number,
+    }
+}
+
+fn labels(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn address(address: &IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn prefix(net: &IpNet) -> wire::Prefix {
+    wire::Prefix { address: address(&net.addr()), length: net.prefix_len().into() }
+}
+
+fn direction(direction: Direction) -> u32 {
+    match direction {
+        Direction::Egress => 1,
+        Direction::Ingress => 2,
+    }
+}
+
+fn policy(policy: &Policy, entries: &[RuleEntry]) -> wire::Policy {
+    let isolates = |section: &Section, id: RuleId| match section {
+        Section::Rules(_) if policy.tier == Tier::NetworkPolicy => Some(id.0),
+        Section::Rules(_) | Section::Untouched => None,
+    };
+    let [isolation_egress, isolation_ingress] = policy.isolation;
+    wire::Policy {
+        source: policy.source.as_ref().map(source),
+        tier: match policy.tier {
+            Tier::Admin => 1,
+            Tier::NetworkPolicy => 2,
+            Tier::Baseline => 3,
+        },
+        priority: policy.priority.into(),
+        subject: Some(subject(&policy.subject)),
+        ingress: section(&policy.ingress),
+        egress: section(&policy.egress),
+        isolation_egress: isolates(&policy.egress, isolation_egress),
+        isolation_ingress: isolates(&policy.ingress, isolation_ingress),
+        entries: entries.iter().map(entry).collect(),
+    }
+}
+
+fn section(section: &Section) -> Option<wire::Section> {
+    match section {
+        Section::Untouched => None,
+        Section::Rules(rules) => Some(wire::Section { rules: rules.iter().map(rule).collect() }),
+    }
+}
+
+fn rule(rule: &Rule) -> wire::Rule {
+    wire::Rule {
+        entry: rule.id.0,
+        action: match rule.action {
+            Action::Accept => 1,
+            Action::Deny => 2,
+            Action::Pass => 3,
+        },
+        peers: match &rule.peers {
+            Peers::Everyone => None,
+            Peers::AnyOf(list) => Some(wire::Peers { any_of: list.iter().map(peer).collect() }),
+        },
+        ports: match &rule.ports {
+            Ports::All => None,
+            Ports::AnyOf(list) => Some(wire::Ports { any_of: list.iter().map(port).collect() }),
+        },
+    }
+}
+
+fn peer(peer: &Peer) -> wire::Peer {
+    let who = match peer {
+        Peer::Pods { namespaces, pods } => wire::Who::Pods(pod_set(namespaces, pods)),
+        Peer::Network { cidr, except } => wire::Who::Network(wire::Network {
+            cidr: Some(prefix(cidr)),
+            except: except.iter().map(prefix).collect(),
+        }),
+        Peer::Nodes(nodes) => wire::Who::Nodes(selector(nodes)),
+        Peer::Names(patterns) => {
+            wire::Who::Names(wire::Names { patterns: patterns.iter().map(ToString::to_string).collect() })
+        }
+    };
+    wire::Peer { who: Some(who) }
+}
+
+fn port(port: &PortMatch) -> wire::Port {
+    match port {
+        PortMatch::Numbers { protocol, first, last } => wire::Port {
+            protocol: Some(protocol.0.into()),
+            name: None,
+            first: (*first).into(),
+            last: (*last).into(),
+        },
+        PortMatch::Named { name, protocol } => wire::Port {
+            protocol: protocol.map(|protocol| protocol.0.into()),
+            name: Some(name.to_string()),
+            first: 0,
+            last: 0,
+        },
+    }
+}
+
+fn subject(subject: &Subject) -> wire::PodSet {
+    pod_set(&subject.namespaces, &subject.pods)
+}
+
+fn pod_set(namespaces: &NamespaceScope, pods: &Selector) -> wire::PodSet {
+    let namespaces = match namespaces {
+        NamespaceScope::Own(name) => wire::Namespaces::Own(name.to_string()),
+        NamespaceScope::Matching(matching) => wire::Namespaces::Matching(selector(matching)),
+    };
+    wire::PodSet { namespaces: Some(namespaces), pods: Some(selector(pods)) }
+}
+
+fn selector(selector: &Selector) -> wire::Selector {
+    wire::Selector { requirements: selector.0.iter().map(requirement).collect() }
+}
+
+fn requirement(requirement: &Requirement) -> wire::Requirement {
+    let texts = |values: &[std::sync::Arc<str>]| values.iter().map(ToString::to_string).collect();
+    let (operator, key, values) = match requirement {
+        Requirement::In(key, values) => (1, key, texts(values)),
+        Requirement::NotIn(key, values) => (2, key, texts(values)),
+        Requirement::Exists(key) => (3, key, Vec::new()),
+        Requirement::DoesNotExist(key) => (4, key, Vec::new()),
+    };
+    wire::Requirement { operator, key: key.to_string(), values }
+}
+
+fn entry(entry: &RuleEntry) -> wire::Entry {
+    wire::Entry {
+        reason: entry.reason.as_str().to_owned(),
+        direction: entry.direction.map(direction),
+        index: entry.index,
+        name: entry.name.as_ref().map(ToString::to_string),
+        field: entry.field.to_string(),
+        source: entry.source.as_ref().map(source),
+        object: entry.object.as_ref().map(object),
+    }
+}
+
+fn object(object: &ObjectRef) -> wire::Object {
+    wire::Object {
+        kind: object.kind.to_string(),
+        namespace: object.namespace.to_string(),
+        name: object.name.to_string(),
+    }
+}
+
+fn source(source: &SourceRef) -> wire::Source {
+    wire::Source { file: source.file.to_string(), line: source.line, column: source.column }
+}

@@ -1,0 +1,352 @@
+//! The controller's end: many nodes, each sent what it needs and lacks.
+//!
+//! Enters: publications, connections. Leaves: updates to nodes, and how each node stands.
+//! Guarantees: one update is under way to a node at a time, so a slow node gets fewer, never a queue; a node gets nothing
+//! older than what it has; it is who its certificate says. Does not: accept connections before it has published.
+
+use crate::replica::Revisions;
+use crate::resource::{Key, Parts};
+use crate::tls::is_of_node;
+use crate::update::{Has, between};
+use crate::wire::{Hello, Report, Said, Update};
+use crate::{decode::Decoder, tls::Identity};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use policy::Generation;
+use rustls::pki_types::CertificateDer;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Where the one method is.
+pub(crate) const PATH: &str = "/cofferdam.feed.v1.Feed/Follow";
+/// What requests name as their destination; the connection itself decides where they go.
+pub(crate) const ORIGIN: &str = "https://feed.cofferdam.internal";
+/// Largest message either side takes.
+pub(crate) const MESSAGE_LIMIT: usize = 64 << 20;
+/// How often either side makes sure that the other is there, and how long it waits for the answer.
+pub(crate) const ALIVE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(20)];
+/// How long a connection may take until it says who it is.
+const GREETING: Duration = Duration::from_secs(10);
+/// Connections at a time.
+const CONNECTIONS: usize = 8192;
+
+/// Says what a node needs of a publication.
+pub type Needs = Box<dyn Fn(&str) -> BTreeSet<Key> + Send + Sync>;
+
+/// One state of policy, for all nodes.
+pub struct Publication {
+    /// Which state.
+    pub generation: Generation,
+    /// How far the API had been read.
+    pub revisions: Revisions,
+    /// All parts.
+    pub parts: Parts,
+    /// Which of them a node needs.
+    pub needs: Needs,
+}
+
+impl fmt::Debug for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {}, {} parts", self.generation, self.parts.resources.len())
+    }
+}
+
+/// How a node stands, as it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Version of its agent.
+    pub version: String,
+    /// The newest state that holds everything the node needs and that it enforces; `None`: nothing yet.
+    pub enforced: Option<Generation>,
+    /// What is wrong.
+    pub problem: String,
+    /// Pod addresses it judges for.
+    pub endpoints: u64,
+    /// Whether pods are held until their policy is in force.
+    pub holds_pods: bool,
+    /// Connections that it has here; more than one while an old one has not been given up.
+    pub connections: u32,
+}
+
+/// What the controller publishes, and who listens.
+#[derive(Clone)]
+pub struct Feed {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    current: watch::Sender<Option<Arc<Publication>>>,
+    standings: watch::Sender<BTreeMap<Arc<str>, Standing>>,
+    /// The highest generation any node said it has.
+    highest: Mutex<Generation>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        let inner = Inner {
+            current: watch::Sender::new(None),
+            standings: watch::Sender::new(BTreeMap::new()),
+            highest: Mutex::new(Generation(0)),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a feed at {:?}", self.inner.current.borrow())
+    }
+}
+
+impl Feed {
+    /// Makes a state the current one. Generations must grow.
+    pub fn publish(&self, publication: Publication) {
+        self.inner.current.send_replace(Some(Arc::new(publication)));
+    }
+
+    /// What is current.
+    pub fn current(&self) -> Option<Arc<Publication>> {
+        self.inner.current.borrow().clone()
+    }
+
+    /// The highest generation that a node said it has: the next publication must have a higher one.
+    pub fn highest(&self) -> Generation {
+        *self.inner.highest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the nodes stand, and whenever that changes.
+    pub fn standings(&self) -> watch::Receiver<BTreeMap<Arc<str>, Standing>> {
+        self.inner.standings.subscribe()
+    }
+
+    /// Serves nodes until the future is dropped.
+    ///
+    /// `identity` is looked at for each connection, so that a renewed certificate is used at once.
+    pub async fn serve(&self, listener: TcpListener, identity: watch::Receiver<Arc<Identity>>) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok((stream, from)) = listener.accept().await else {
+                // Out of descriptors, most likely; do not spin.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let config = identity.borrow().server();
+            let feed = self.clone();
+            tokio::spawn(async move {
+                if let Ok(config) = config {
+                    feed.connection(stream, from, TlsAcceptor::from(Arc::new(config))).await;
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    async fn connection(&self, stream: tokio::net::TcpStream, _from: SocketAddr, tls: TlsAcceptor) {
+        // An answer that cannot be sent tells nobody anything.
+        let _ = stream.set_nodelay(true);
+        let Ok(Ok(stream)) = tokio::time::timeout(GREETING, tls.accept(stream)).await else { return };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
+        let Some(shown) = shown else { return };
+        let feed = self.clone();
+        let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let (feed, shown) = (feed.clone(), shown.clone());
+            async move { Ok::<_, Infallible>(feed.answer(request, shown).await) }
+        });
+        let [interval, patience] = ALIVE;
+        let _ended = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(interval)
+            .keep_alive_timeout(patience)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .await;
+    }
+
+    async fn answer(
+        &self,
+        request: http::Request<hyper::body::Incoming>,
+        shown: CertificateDer<'static>,
+    ) -> http::Response<tonic::body::Body> {
+        if request.uri().path() != PATH {
+            return Status::unimplemented("no such method").into_http();
+        }
+        let feed = self.clone();
+        let follow = tower::service_fn(move |request: Request<Streaming<Report>>| {
+            let (feed, shown) = (feed.clone(), shown.clone());
+            async move { feed.follow(request.into_inner(), &shown).await }
+        });
+        tonic::server::Grpc::new(tonic_prost::ProstCodec::<Update, Report>::default())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+            .streaming(follow, request)
+            .await
+    }
+
+    async fn follow(
+        &self,
+        mut reports: Streaming<Report>,
+        shown: &CertificateDer<'static>,
+    ) -> Result<Response<ReceiverStream<Result<Update, Status>>>, Status> {
+        let first = tokio::time::timeout(GREETING, reports.message()).await;
+        let Ok(Ok(Some(Report { said: Some(Said::Hello(hello)) }))) = first else {
+            return Err(Status::invalid_argument("a node must first say who it is"));
+        };
+        if !is_of_node(shown, &hello.node) {
+            return Err(Status::permission_denied(format!(
+                "the certificate is not that of node {}",
+                hello.node
+            )));
+        }
+        let mut session = Session::new(self.clone(), &hello)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let (sender, receiver) = mpsc::channel(4);
+        tokio::spawn(async move { session.run(reports, sender).await });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    fn stand(&self, node: &Arc<str>, change: impl FnOnce(&mut Standing)) {
+        self.inner.standings.send_if_modified(|all| {
+            let standing = all.entry(node.clone()).or_default();
+            let before = standing.clone();
+            change(standing);
+            *standing != before
+        });
+    }
+}
+
+/// One connected node.
+struct Session {
+    feed: Feed,
+    node: Arc<str>,
+    has: Has,
+    revisions: Revisions,
+    /// The last update sent, while the node has not said that it understood it.
+    pending: Option<Generation>,
+    /// The state the node was last brought to, and the last that changed anything for it.
+    shown: Generation,
+    changed: Generation,
+}
+
+impl Session {
+    fn new(feed: Feed, hello: &Hello) -> Result<Self, crate::DecodeError> {
+        let (mut decoder, mut has) = (Decoder::default(), Has::new());
+        for held in &hello.has {
+            let (Some(key), Ok(digest)) = (&held.key, held.digest.as_slice().try_into()) else { continue };
+            has.insert(decoder.key(key)?, digest);
+        }
+        let node: Arc<str> = hello.node.as_str().into();
+        let mut highest = feed.inner.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        *highest = (*highest).max(Generation(hello.generation));
+        drop(highest);
+        let version = hello.version.clone();
+        feed.stand(&node, |standing| {
+            let connections = standing.connections.saturating_add(1);
+            *standing = Standing { version, connections, ..Standing::default() };
+        });
+        let zero = Generation(0);
+        let revisions = hello.revisions.clone();
+        Ok(Self { feed, node, has, revisions, pending: None, shown: zero, changed: zero })
+    }
+
+    async fn run(&mut self, mut reports: Streaming<Report>, out: mpsc::Sender<Result<Update, Status>>) {
+        let mut current = self.feed.inner.current.subscribe();
+        loop {
+            if self.pending.is_none() {
+                let publication = current.borrow_and_update().clone();
+                if let Some(publication) = publication.filter(|it| self.may_have(it))
+                    && self.send(&publication, &out).await.is_err()
+                {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = current.changed() => if changed.is_err() { return },
+                report = reports.next() => match report {
+                    Some(Ok(Report { said: Some(Said::Standing(standing)) })) => self.hear(&standing),
+                    Some(Ok(Report { said: Some(Said::Hello(_)) | None })) => {}
+                    Some(Err(_)) | None => return,
+                },
+            }
+        }
+    }
+
+    /// Whether it is newer than what the node has, in every kind of object.
+    fn may_have(&self, publication: &Publication) -> bool {
+        let seen = |kind: &String| publication.revisions.get(kind).copied().unwrap_or_default();
+        publication.generation > self.shown
+            && publication.generation >= self.feed.highest()
+            && self.revisions.iter().all(|(kind, had)| seen(kind) >= *had)
+    }
+
+    async fn send(
+        &mut self,
+        publication: &Publication,
+        out: &mpsc::Sender<Result<Update, Status>>,
+    ) -> Result<(), ()> {
+        let needs = (publication.needs)(&self.node);
+        let first = self.shown == Generation(0);
+        let messages = between(
+            &publication.parts,
+            &needs,
+            &mut self.has,
+            publication.generation,
+            &publication.revisions,
+        );
+        self.shown = publication.generation;
+        let is_empty = |update: &Update| update.resources.is_empty() && update.gone.is_empty();
+        if !first && messages.iter().all(is_empty) {
+            // The node need not hear of what is no change to it: what it enforces is this state too.
+            self.note_current();
+            return Ok(());
+        }
+        self.changed = publication.generation;
+        self.pending = Some(publication.generation);
+        self.revisions.clone_from(&publication.revisions);
+        for message in messages {
+            out.send(Ok(message)).await.map_err(|_| ())?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, said: &crate::wire::Standing) {
+        if self.pending.is_some_and(|pending| pending.0 <= said.received) {
+            self.pending = None;
+        }
+        let enforced = (said.enforced > 0).then_some(Generation(said.enforced));
+        let (changed, shown) = (self.changed, self.shown);
+        self.feed.stand(&self.node, |standing| {
+            let is_current = enforced.is_some_and(|enforced| enforced >= changed);
+            standing.enforced = if is_current { Some(shown) } else { enforced };
+            standing.problem.clone_from(&said.problem);
+            standing.endpoints = said.endpoints;
+            standing.holds_pods = said.holds_pods;
+        });
+    }
+
+    fn note_current(&self) {
+        let (changed, shown) = (self.changed, self.shown);
+        self.feed.stand(&self.node, |standing| {
+            if standing.enforced.is_some_and(|enforced| enforced >= changed) {
+                standing.enforced = Some(shown);
+            }
+        });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let gone = |standing: &mut Standing| standing.connections = standing.connections.saturating_sub(1);
+        self.feed.stand(&self.node, gone);
+    }
+}

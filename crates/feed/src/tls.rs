@@ -1,0 +1,104 @@
+//! Who is at the other end: both sides show a certificate of one authority.
+//!
+//! Enters: PEM files' contents. Leaves: configurations for TLS 1.3. Guarantees: a node is who its certificate says, by a
+//! DNS name made of the node's name ([`node_name`]). Does not: issue certificates or read files.
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::sync::Arc;
+
+/// The controller's own name in its certificate.
+pub const CONTROLLER: &str = "feed.cofferdam.internal";
+
+/// A certificate with its key, and the authority of the other side.
+#[derive(Clone)]
+pub struct Identity {
+    /// PEM, the own certificate first.
+    pub chain: Vec<u8>,
+    /// PEM.
+    pub key: Vec<u8>,
+    /// PEM: who is believed.
+    pub authority: Vec<u8>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// No PEM, or none of the right kind.
+    #[error("{0}: {1}")]
+    Pem(&'static str, #[source] rustls::pki_types::pem::Error),
+    /// They do not fit each other, or are no certificates.
+    #[error("the certificate, its key or its authority cannot be used: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// No certificate of an authority.
+    #[error("the authority cannot be used: {0}")]
+    Authority(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// The name in the certificate of a node.
+pub fn node_name(node: &str) -> String {
+    format!("{node}.node.cofferdam.internal")
+}
+
+/// Whether a certificate is that of a node.
+pub(crate) fn is_of_node(certificate: &CertificateDer<'_>, node: &str) -> bool {
+    let (Ok(name), Ok(end)) =
+        (ServerName::try_from(node_name(node)), webpki::EndEntityCert::try_from(certificate))
+    else {
+        return false;
+    };
+    end.verify_is_valid_for_subject_name(&name).is_ok()
+}
+
+impl Identity {
+    fn parts(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, RootCertStore), TlsError> {
+        let certificates = |pem: &[u8], what| {
+            CertificateDer::pem_slice_iter(pem)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| TlsError::Pem(what, error))
+        };
+        let chain = certificates(&self.chain, "the certificate")?;
+        let key =
+            PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| TlsError::Pem("the key", error))?;
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.authority, "the authority")? {
+            roots.add(certificate)?;
+        }
+        Ok((chain, key, roots))
+    }
+
+    /// For the controller: nodes must show a certificate.
+    ///
+    /// # Errors
+    /// The parts cannot be used.
+    pub fn server(&self) -> Result<ServerConfig, TlsError> {
+        let (chain, key, roots) = self.parts()?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(clients.build()?)
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+
+    /// For a node.
+    ///
+    /// # Errors
+    /// The parts cannot be used.
+    pub fn client(&self) -> Result<ClientConfig, TlsError> {
+        let (chain, key, roots) = self.parts()?;
+        let mut config =
+            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13])?
+                .with_root_certificates(roots)
+                .with_client_auth_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+}

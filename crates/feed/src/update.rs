@@ -1,0 +1,180 @@
+//! From what a node has to what it should have.
+//!
+//! Enters: the parts of a policy set, the keys a node needs, and the digests of what it has. Leaves: the messages of one
+//! update. Guarantees: only differences are sent; no message is much larger than [`MESSAGE`].
+
+use crate::encode;
+use crate::replica::Revisions;
+use crate::resource::{Digest, Key, Parts};
+use crate::wire::Update;
+use policy::Generation;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A message is closed when it has so many bytes.
+const MESSAGE: usize = 1 << 20;
+
+/// What a node has.
+pub(crate) type Has = BTreeMap<Key, Digest>;
+
+/// The messages that lead from `has` to `needs`, at least one. Afterwards `has` is what the node will have.
+pub(crate) fn between(
+    parts: &Parts,
+    needs: &BTreeSet<Key>,
+    has: &mut Has,
+    generation: Generation,
+    revisions: &Revisions,
+) -> Vec<Update> {
+    let empty =
+        |more| Update { generation: generation.0, more, revisions: revisions.clone(), ..Update::default() };
+    let mut messages = Vec::new();
+    let mut message = Update { snapshot: has.is_empty(), ..empty(false) };
+    let gone: Vec<Key> = has.keys().filter(|key| !needs.contains(key)).cloned().collect();
+    for key in gone {
+        message.gone.push(encode::key(&key));
+        has.remove(&key);
+    }
+    let mut size = 0;
+    for encoded in needs.iter().filter_map(|key| parts.resources.get(key)) {
+        if has.get(&encoded.key) == Some(&encoded.digest) {
+            continue;
+        }
+        has.insert(encoded.key.clone(), encoded.digest);
+        if size > 0 && size + encoded.bytes.len() > MESSAGE {
+            messages.push(Update { more: true, ..std::mem::replace(&mut message, empty(false)) });
+            size = 0;
+        }
+        size += encoded.bytes.len();
+        message.resources.push(encoded.bytes.clone());
+    }
+    messages.push(message);
+    messages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Replica, ReplicaError, decode};
+    use compiler::lower::{Cluster, View, lower};
+    use compiler::sample::{self, Dice};
+    use policy::PolicySet;
+    use prost::Message as _;
+
+    fn needs(parts: &Parts, set: &PolicySet, view: &View) -> BTreeSet<Key> {
+        parts.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &set.world)
+    }
+
+    /// Twenty states of a cluster after another, as one node hears of them.
+    fn follow(start: u64, node: &str) -> (usize, usize) {
+        let (mut replica, mut has, mut before) = (Replica::default(), Has::new(), None);
+        let (mut sent, mut whole) = (0, 0);
+        for (step, seed) in (start..start + 20).enumerate() {
+            // Every other state is the one before with little changed.
+            let mut set = sample::policy_set(seed - (step as u64 % 2));
+            if step % 2 == 1 {
+                set.policies.pop();
+                set.world.pods.pop();
+            }
+            set.world.names.clear();
+            set.generation = Generation(step as u64 + 1);
+            let parts = Parts::new(&set, before.as_ref());
+            let view = Cluster::load(&set).view(node);
+            let wanted = needs(&parts, &set, &view);
+            let messages = between(&parts, &wanted, &mut has, set.generation, &Revisions::new());
+            sent += messages.iter().map(|message| message.resources.len()).sum::<usize>();
+            whole += wanted.len();
+            replica.take(&messages).unwrap();
+            assert!(replica.digests().eq(has.iter()), "seed {seed}");
+            let kept = Replica::from_bytes(&replica.to_bytes()).unwrap();
+            for copy in [&replica, &kept] {
+                alike(&set, &copy.policy_set(), node, seed);
+            }
+            before = Some(parts);
+        }
+        (sent, whole)
+    }
+
+    /// Both judge the same, by a rule that says the same.
+    fn alike(set: &PolicySet, copy: &PolicySet, node: &str, seed: u64) {
+        let placement = sample::placement(set);
+        let mut known = placement.clone();
+        known.retain(|(namespace, name), _| copy.world.find_pod(namespace, name).is_some());
+        let (whole, shown) = (lower(set, node, &placement).unwrap(), lower(copy, node, &known).unwrap());
+        let ends = sample::ends(set);
+        let mut dice = Dice::new(seed);
+        for _ in 0..60 {
+            let Some((from, to, access)) = sample::access(&mut dice, &ends) else { continue };
+            if [&from, &to].iter().any(|end| end.endpoint.address.is_none()) {
+                continue;
+            }
+            let a = whole.judge(from.address, to.address, access.protocol, access.port);
+            let b = shown.judge(from.address, to.address, access.protocol, access.port);
+            for (a, b) in [(a.egress, b.egress), (a.ingress, b.ingress)] {
+                let of_a = a.map(|ruling| (ruling.verdict, set.rule(ruling.rule).cloned()));
+                let of_b = b.map(|ruling| (ruling.verdict, copy.rule(ruling.rule).cloned()));
+                assert_eq!(of_a, of_b, "seed {seed}, node {node}: {} to {}", access.from, access.to);
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_hears_of_changes_judges_as_one_that_knows_all() {
+        let (mut sent, mut whole) = (0, 0);
+        for start in (2..400).step_by(20) {
+            for node in ["node0", "node1", "node2"] {
+                let (s, w) = follow(start, node);
+                (sent, whole) = (sent + s, whole + w);
+            }
+        }
+        assert!(sent * 10 < whole * 9, "{sent} resources sent of {whole}: changes should cost less");
+    }
+
+    #[test]
+    fn an_older_generation_and_what_is_not_understood_change_nothing() {
+        let mut set = sample::policy_set(7);
+        set.generation = Generation(5);
+        let parts = Parts::new(&set, None);
+        let all: BTreeSet<Key> = parts.resources.keys().cloned().collect();
+        let update =
+            |generation| between(&parts, &all, &mut Has::new(), Generation(generation), &Revisions::new());
+        let mut replica = Replica::default();
+        replica.take(&update(5)).unwrap();
+        let before = replica.to_bytes();
+        let backwards = ReplicaError::Backwards { offered: Generation(4), held: Generation(5) };
+        assert_eq!(replica.take(&update(4)), Err(backwards));
+        for change in [
+            |it: &mut crate::wire::Resource| it.body = None,
+            |it: &mut crate::wire::Resource| it.key = None,
+            |it: &mut crate::wire::Resource| {
+                if let Some(key) = &mut it.key {
+                    key.kind = 99;
+                }
+            },
+        ] {
+            let mut messages = update(6);
+            let last = messages.last_mut().unwrap();
+            let mut resource = crate::wire::Resource::decode(&*last.resources[0]).unwrap();
+            change(&mut resource);
+            last.resources.push(resource.encode_to_vec().into());
+            assert!(matches!(replica.take(&messages), Err(ReplicaError::Decode(_))));
+            assert_eq!(replica.to_bytes(), before);
+        }
+        assert!(decode::Decoder::default().resource(b"\xff\xff\xff").is_err());
+    }
+
+    #[test]
+    fn a_large_update_comes_in_several_messages_and_holds_as_a_whole() {
+        let mut set = sample::policy_set(7);
+        let pod = set.world.pods[0].clone();
+        set.world.pods = (0..20_000)
+            .map(|number| policy::Pod { name: format!("pod-{number:05}").into(), ..pod.clone() })
+            .collect();
+        let parts = Parts::new(&set, None);
+        let all: BTreeSet<Key> = parts.resources.keys().cloned().collect();
+        let messages = between(&parts, &all, &mut Has::new(), Generation(1), &Revisions::new());
+        assert!(messages.len() > 1 && messages.iter().rev().skip(1).all(|message| message.more));
+        assert!(messages.iter().all(|message| message.encoded_len() < MESSAGE + (1 << 18)));
+        let mut replica = Replica::default();
+        replica.take(&messages).unwrap();
+        assert_eq!(replica.policy_set().world, policy::World { names: Default::default(), ..set.world });
+    }
+}

@@ -1,0 +1,364 @@
+//! The messages of the feed, in Protocol Buffers (<https://protobuf.dev/programming-guides/encoding/>).
+//!
+//! Numbers of fields are never used again for something else. An enum value or a kind that a reader does not know is
+//! an error to it ([`crate::decode`]), never a default: a newer controller must not be half understood.
+
+use prost::bytes::Bytes;
+use prost::{Message, Oneof};
+use std::collections::BTreeMap;
+
+/// From the controller: what changes.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Update {
+    /// State of policy that this leads to.
+    #[prost(uint64, tag = "1")]
+    pub(crate) generation: u64,
+    /// Whatever is not in this update is gone.
+    #[prost(bool, tag = "2")]
+    pub(crate) snapshot: bool,
+    /// The update goes on in the next message; nothing of it holds before the last.
+    #[prost(bool, tag = "3")]
+    pub(crate) more: bool,
+    /// Each a [`Resource`].
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub(crate) resources: Vec<Bytes>,
+    /// What is gone.
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) gone: Vec<Key>,
+    /// How far the controller had read the API, by kind.
+    #[prost(btree_map = "string, uint64", tag = "6")]
+    pub(crate) revisions: BTreeMap<String, u64>,
+}
+
+/// From the node.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Report {
+    #[prost(oneof = "Said", tags = "1, 2")]
+    pub(crate) said: Option<Said>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Said {
+    #[prost(message, tag = "1")]
+    Hello(Hello),
+    #[prost(message, tag = "2")]
+    Standing(Standing),
+}
+
+/// Who asks, and what it has already.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Hello {
+    #[prost(string, tag = "1")]
+    pub(crate) node: String,
+    #[prost(string, tag = "2")]
+    pub(crate) version: String,
+    #[prost(uint64, tag = "3")]
+    pub(crate) generation: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) has: Vec<Held>,
+    #[prost(btree_map = "string, uint64", tag = "5")]
+    pub(crate) revisions: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Held {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) key: Option<Key>,
+    /// Of the encoded resource.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) digest: Vec<u8>,
+}
+
+/// How the node stands.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Standing {
+    /// The last update that was understood.
+    #[prost(uint64, tag = "1")]
+    pub(crate) received: u64,
+    /// What the kernel enforces; 0: nothing yet.
+    #[prost(uint64, tag = "2")]
+    pub(crate) enforced: u64,
+    /// Why `enforced` is not `received`, or what else is wrong.
+    #[prost(string, tag = "3")]
+    pub(crate) problem: String,
+    /// Pod addresses it judges for.
+    #[prost(uint64, tag = "4")]
+    pub(crate) endpoints: u64,
+    /// Whether pods are held until their policy is in force.
+    #[prost(bool, tag = "5")]
+    pub(crate) holds_pods: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Key {
+    #[prost(uint32, tag = "1")]
+    pub(crate) kind: u32,
+    #[prost(string, tag = "2")]
+    pub(crate) object_kind: String,
+    #[prost(string, tag = "3")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "4")]
+    pub(crate) name: String,
+    #[prost(uint32, tag = "5")]
+    pub(crate) number: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Resource {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) key: Option<Key>,
+    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6")]
+    pub(crate) body: Option<Body>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Body {
+    #[prost(message, tag = "2")]
+    Namespace(Namespace),
+    #[prost(message, tag = "3")]
+    Node(Node),
+    #[prost(message, tag = "4")]
+    Pod(Pod),
+    #[prost(message, tag = "5")]
+    Policy(Policy),
+    #[prost(message, tag = "6")]
+    Closed(Closed),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Namespace {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Node {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// 4 or 16 bytes each.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub(crate) addresses: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Pod {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[prost(string, tag = "2")]
+    pub(crate) service_account: String,
+    #[prost(string, optional, tag = "3")]
+    pub(crate) node: Option<String>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub(crate) addresses: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) ports: Vec<NamedPort>,
+    #[prost(bool, tag = "6")]
+    pub(crate) host_network: bool,
+    #[prost(string, tag = "7")]
+    pub(crate) workload_kind: String,
+    #[prost(string, tag = "8")]
+    pub(crate) workload_name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct NamedPort {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(uint32, tag = "2")]
+    pub(crate) protocol: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) port: u32,
+}
+
+/// A policy. Rules name their entries by position.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Policy {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) source: Option<Source>,
+    #[prost(uint32, tag = "2")]
+    pub(crate) tier: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) priority: u32,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) subject: Option<PodSet>,
+    /// Absent: the policy does not speak of the direction.
+    #[prost(message, optional, tag = "5")]
+    pub(crate) ingress: Option<Section>,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) egress: Option<Section>,
+    #[prost(uint32, optional, tag = "7")]
+    pub(crate) isolation_egress: Option<u32>,
+    #[prost(uint32, optional, tag = "8")]
+    pub(crate) isolation_ingress: Option<u32>,
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) entries: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Closed {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) entry: Option<Entry>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) subject: Option<PodSet>,
+    #[prost(uint32, repeated, tag = "3")]
+    pub(crate) directions: Vec<u32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Section {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Rule {
+    #[prost(uint32, tag = "1")]
+    pub(crate) entry: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) action: u32,
+    /// Absent: everyone.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) peers: Option<Peers>,
+    /// Absent: all protocols and ports.
+    #[prost(message, optional, tag = "4")]
+    pub(crate) ports: Option<Ports>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Peers {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) any_of: Vec<Peer>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Peer {
+    #[prost(oneof = "Who", tags = "1, 2, 3, 4")]
+    pub(crate) who: Option<Who>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Who {
+    #[prost(message, tag = "1")]
+    Pods(PodSet),
+    #[prost(message, tag = "2")]
+    Network(Network),
+    #[prost(message, tag = "3")]
+    Nodes(Selector),
+    #[prost(message, tag = "4")]
+    Names(Names),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PodSet {
+    #[prost(oneof = "Namespaces", tags = "1, 2")]
+    pub(crate) namespaces: Option<Namespaces>,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) pods: Option<Selector>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(crate) enum Namespaces {
+    #[prost(string, tag = "1")]
+    Own(String),
+    #[prost(message, tag = "2")]
+    Matching(Selector),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Network {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) cidr: Option<Prefix>,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) except: Vec<Prefix>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Prefix {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) address: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    pub(crate) length: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Names {
+    /// As users write them: `name` or `*.name`.
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) patterns: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Selector {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) requirements: Vec<Requirement>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Requirement {
+    #[prost(uint32, tag = "1")]
+    pub(crate) operator: u32,
+    #[prost(string, tag = "2")]
+    pub(crate) key: String,
+    #[prost(string, repeated, tag = "3")]
+    pub(crate) values: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Ports {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) any_of: Vec<Port>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Port {
+    #[prost(uint32, optional, tag = "1")]
+    pub(crate) protocol: Option<u32>,
+    /// Set: a named port. Else `first` to `last` of `protocol`.
+    #[prost(string, optional, tag = "2")]
+    pub(crate) name: Option<String>,
+    #[prost(uint32, tag = "3")]
+    pub(crate) first: u32,
+    #[prost(uint32, tag = "4")]
+    pub(crate) last: u32,
+}
+
+/// What a rule id stands for.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Entry {
+    /// As [`policy::Reason::as_str`].
+    #[prost(string, tag = "1")]
+    pub(crate) reason: String,
+    #[prost(uint32, optional, tag = "2")]
+    pub(crate) direction: Option<u32>,
+    #[prost(uint32, optional, tag = "3")]
+    pub(crate) index: Option<u32>,
+    #[prost(string, optional, tag = "4")]
+    pub(crate) name: Option<String>,
+    #[prost(string, tag = "5")]
+    pub(crate) field: String,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) source: Option<Source>,
+    /// Absent only for what no object is to blame for.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) object: Option<Object>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Object {
+    #[prost(string, tag = "1")]
+    pub(crate) kind: String,
+    #[prost(string, tag = "2")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Source {
+    #[prost(string, tag = "1")]
+    pub(crate) file: String,
+    #[prost(uint32, tag = "2")]
+    pub(crate) line: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) column: u32,
+}

@@ -1,0 +1,200 @@
+//! A node follows a controller over real connections: changes come, a wrong certificate does not get in, a controller
+//! that is behind or gone changes nothing, and a node that comes back is sent only what it lacks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    missing_docs,
+    reason = "in a test a panic is the failure report"
+)]
+
+use compiler::lower::Cluster;
+use compiler::sample;
+use feed::client::{Enforced, Node, follow};
+use feed::server::{Feed, Publication, Standing};
+use feed::tls::{CONTROLLER, Identity, node_name};
+use feed::{Parts, Replica, Revisions};
+use policy::{Generation, PolicySet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn identity(&self, name: &str) -> Arc<Identity> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let own = params.signed_by(&key, &self.0).unwrap();
+        Arc::new(Identity {
+            chain: own.pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+            authority: self.0.pem().into_bytes(),
+        })
+    }
+}
+
+/// A node that enforces whatever it receives at once.
+struct TestNode {
+    identity: Arc<Identity>,
+    received: mpsc::UnboundedSender<Replica>,
+    problems: watch::Sender<Option<String>>,
+}
+
+impl Node for TestNode {
+    fn identity(&mut self) -> std::io::Result<Identity> {
+        Ok((*self.identity).clone())
+    }
+
+    async fn received(&mut self, replica: &Replica) -> Enforced {
+        self.received.send(replica.clone()).unwrap();
+        Enforced { generation: Some(replica.generation()), endpoints: 3, ..Enforced::default() }
+    }
+
+    fn connected(&mut self, problem: Option<String>) {
+        self.problems.send_replace(problem);
+    }
+
+    async fn changed(&mut self) -> Enforced {
+        std::future::pending().await
+    }
+}
+
+struct Connected {
+    task: JoinHandle<()>,
+    received: mpsc::UnboundedReceiver<Replica>,
+    problems: watch::Receiver<Option<String>>,
+}
+
+impl Connected {
+    fn start(address: &str, identity: Arc<Identity>, replica: Replica) -> Self {
+        let (sender, received) = mpsc::unbounded_channel();
+        let problems = watch::Sender::new(None);
+        let told = problems.subscribe();
+        let address = address.to_owned();
+        let task = tokio::spawn(async move {
+            let mut node = TestNode { identity, received: sender, problems };
+            follow(&address, "node0", "test", replica, &mut node).await;
+        });
+        Self { task, received, problems: told }
+    }
+
+    async fn next(&mut self) -> Replica {
+        tokio::time::timeout(PATIENCE, self.received.recv()).await.unwrap().unwrap()
+    }
+
+    async fn problem(&mut self, wanted: &str) {
+        let is_wanted = |problem: &Option<String>| problem.as_ref().is_some_and(|it| it.contains(wanted));
+        let told = tokio::time::timeout(PATIENCE, self.problems.wait_for(is_wanted)).await.is_ok();
+        assert!(told, "no {wanted:?}, but {:?}", *self.problems.borrow());
+    }
+}
+
+async fn serve(feed: &Feed, identity: Arc<Identity>) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (feed, identity) = (feed.clone(), watch::Sender::new(identity));
+    let task = tokio::spawn(async move { feed.serve(listener, identity.subscribe()).await });
+    (address, task)
+}
+
+fn set(seed: u64, generation: u64) -> PolicySet {
+    let mut set = sample::policy_set(seed);
+    set.world.names.clear();
+    set.generation = Generation(generation);
+    set
+}
+
+fn publish(feed: &Feed, set: &PolicySet, revision: u64) {
+    let before = feed.current();
+    let parts = Parts::new(set, before.as_ref().map(|it| &it.parts));
+    let (cluster, world, keys) = (Cluster::load(set), set.world.clone(), parts.clone());
+    let needs = move |node: &str| {
+        let view = cluster.view(node);
+        keys.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &world)
+    };
+    let revisions = Revisions::from([("pods".to_owned(), revision)]);
+    feed.publish(Publication { generation: set.generation, revisions, parts, needs: Box::new(needs) });
+}
+
+async fn standing(feed: &Feed, wanted: impl Fn(&Standing) -> bool) {
+    let mut standings = feed.standings();
+    let all = standings.wait_for(|all| all.get("node0").is_some_and(&wanted));
+    let came = tokio::time::timeout(PATIENCE, all).await.is_ok();
+    assert!(came, "{:?}", feed.standings().borrow());
+}
+
+fn shown(set: &PolicySet) -> PolicySet {
+    Cluster::load(set).view("node0").of(set)
+}
+
+#[tokio::test]
+async fn a_node_follows_through_changes_and_a_restart_of_the_controller() {
+    let authority = Authority::new();
+    let (controller, node) = (authority.identity(CONTROLLER), authority.identity(&node_name("node0")));
+    let feed = Feed::default();
+    let (address, server) = serve(&feed, controller.clone()).await;
+    let mut connected = Connected::start(&address, node.clone(), Replica::default());
+    let (one, two) = (set(3, 10), set(5, 11));
+    publish(&feed, &one, 1);
+    assert_eq!(connected.next().await.policy_set().world.pods, shown(&one).world.pods);
+    standing(&feed, |it| it.enforced == Some(Generation(10)) && it.endpoints == 3 && it.connections == 1)
+        .await;
+    publish(&feed, &two, 2);
+    let replica = connected.next().await;
+    assert_eq!(replica.policy_set().world.pods, shown(&two).world.pods);
+    // Nothing that this node must know changed: it is not told, and stands at the new state.
+    publish(&feed, &PolicySet { generation: Generation(12), ..two.clone() }, 3);
+    standing(&feed, |it| it.enforced == Some(Generation(12))).await;
+
+    server.abort();
+    connected.task.abort();
+    standing(&feed, |it| it.connections == 0).await;
+
+    // Another replica of the controller, which has read less: the node keeps what it has.
+    let feed = Feed::default();
+    let (address, _server) = serve(&feed, controller).await;
+    let mut connected = Connected::start(&address, node, replica);
+    publish(&feed, &set(9, 30), 1);
+    standing(&feed, |it| it.connections == 1).await;
+    assert!(connected.received.try_recv().is_err());
+    publish(&feed, &PolicySet { generation: Generation(31), ..two.clone() }, 2);
+    let replica = connected.next().await;
+    assert_eq!(replica.generation(), Generation(31));
+    assert_eq!(replica.policy_set().world.pods, shown(&two).world.pods);
+}
+
+#[tokio::test]
+async fn who_shows_another_nodes_certificate_or_none_of_the_authority_gets_nothing() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let feed = Feed::default();
+    publish(&feed, &set(3, 10), 1);
+    let (address, _server) = serve(&feed, authority.identity(CONTROLLER)).await;
+    let another = authority.identity(&node_name("node1"));
+    let mut connected = Connected::start(&address, another, Replica::default());
+    connected.problem("the certificate is not that of node node0").await;
+    let stranger = Arc::new(Identity {
+        authority: authority.identity("x").authority.clone(),
+        ..(*other.identity(&node_name("node0"))).clone()
+    });
+    let mut refused = Connected::start(&address, stranger, Replica::default());
+    refused.problem("").await;
+    let (address, _server) = serve(&feed, authority.identity("elsewhere.internal")).await;
+    let own = authority.identity(&node_name("node0"));
+    let mut deceived = Connected::start(&address, own, Replica::default());
+    deceived.problem("not valid for").await;
+    for connected in [&mut connected, &mut refused, &mut deceived] {
+        assert!(connected.received.try_recv().is_err());
+    }
+    assert!(feed.standings().borrow().is_empty());
+}
