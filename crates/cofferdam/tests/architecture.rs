@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 8] = [
+const ROWS: [(&str, u8); 9] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
     ("feed", 1),
     ("observe", 1),
+    ("controller", 2),
     ("datapath", 2),
     ("lab", 2),
     ("cofferdam", 3),

@@ -1,0 +1,82 @@
+//! Which objects of an API server policy is made of.
+
+use kube::core::{ApiResource, GroupVersionKind};
+
+/// A kind of object that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1`
+    Namespace,
+    /// `v1`
+    Node,
+    /// `v1`
+    Pod,
+    /// `networking.k8s.io/v1`
+    NetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha2`
+    ClusterNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`
+    AdminNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`
+    BaselineAdminNetworkPolicy,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Namespace,
+        Self::Node,
+        Self::Pod,
+        Self::NetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::AdminNetworkPolicy,
+        Self::BaselineAdminNetworkPolicy,
+    ];
+
+    fn names(self) -> [&'static str; 4] {
+        let policy = "policy.networking.k8s.io";
+        match self {
+            Self::Namespace => ["", "v1", "Namespace", "namespaces"],
+            Self::Node => ["", "v1", "Node", "nodes"],
+            Self::Pod => ["", "v1", "Pod", "pods"],
+            Self::NetworkPolicy => ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"],
+            Self::ClusterNetworkPolicy => {
+                [policy, "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies"]
+            }
+            Self::AdminNetworkPolicy => [policy, "v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"],
+            Self::BaselineAdminNetworkPolicy => {
+                [policy, "v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"]
+            }
+        }
+    }
+
+    /// As in its URL, for example `networkpolicies`.
+    pub fn plural(self) -> &'static str {
+        let [_, _, _, plural] = self.names();
+        plural
+    }
+
+    /// Whether a cluster may not have it: its definition is an add-on.
+    pub(crate) fn is_optional(self) -> bool {
+        match self {
+            Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy => false,
+            Self::ClusterNetworkPolicy | Self::AdminNetworkPolicy | Self::BaselineAdminNetworkPolicy => true,
+        }
+    }
+
+    /// Whether its objects say what is allowed.
+    pub(crate) fn is_policy(self) -> bool {
+        match self {
+            Self::Namespace | Self::Node | Self::Pod => false,
+            Self::NetworkPolicy
+            | Self::ClusterNetworkPolicy
+            | Self::AdminNetworkPolicy
+            | Self::BaselineAdminNetworkPolicy => true,
+        }
+    }
+
+    pub(crate) fn resource(self) -> ApiResource {
+        let [group, version, kind, plural] = self.names();
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    }
+}

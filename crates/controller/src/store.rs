@@ -1,0 +1,220 @@
+//! What an API server holds, as far as policy is made of it.
+//!
+//! Enters: changes, as the watches report them. Leaves: objects to compile. Guarantees: what is half listed is not
+//! seen; an object that says the same as before is no change; what was known stays known while a watch fails.
+//! Does not: talk to anything.
+
+use crate::kinds::Kind;
+use crds::{Diagnostic, Object};
+use feed::Revisions;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// One object as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) revision: u64,
+    /// All of it, with its kind and version.
+    pub(crate) value: Value,
+}
+
+/// What a watch reports.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change {
+    /// A whole list follows.
+    ListBegins,
+    /// Part of the list.
+    Listed(Found),
+    /// What was not in the list is gone.
+    ListEnds,
+    /// An object came or changed.
+    Applied(Found),
+    /// An object is gone.
+    Deleted(Found),
+    /// The cluster does not know the kind.
+    NoSuchKind,
+    /// The watch failed; it goes on by itself.
+    Failed(String),
+    /// It goes on.
+    Recovered,
+}
+
+/// An object of the store.
+#[derive(Clone, Debug, PartialEq)]
+struct Kept {
+    objects: Vec<Object>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+type Objects = HashMap<(Arc<str>, Arc<str>), Kept>;
+
+#[derive(Debug, Default)]
+struct OfKind {
+    objects: Objects,
+    /// What was listed while the list has not ended.
+    listing: Option<Objects>,
+    /// Listed once, or known to be absent.
+    is_known: bool,
+    revision: u64,
+    problem: Option<String>,
+}
+
+/// All kinds.
+#[derive(Debug)]
+pub(crate) struct Store {
+    kinds: BTreeMap<Kind, OfKind>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { kinds: Kind::ALL.into_iter().map(|kind| (kind, OfKind::default())).collect() }
+    }
+}
+
+impl Store {
+    /// Takes in a change. Whether policy may differ from before.
+    pub(crate) fn take(&mut self, kind: Kind, change: Change) -> bool {
+        let of = self.kinds.entry(kind).or_default();
+        match change {
+            Change::ListBegins => {
+                of.listing = Some(Objects::new());
+                false
+            }
+            Change::Listed(found) => {
+                of.revision = of.revision.max(found.revision);
+                let (key, kept) = read(kind, found);
+                of.listing.get_or_insert_default().insert(key, kept);
+                false
+            }
+            Change::ListEnds => {
+                of.problem = None;
+                let listed = of.listing.take().unwrap_or_default();
+                let differs = !of.is_known || listed != of.objects;
+                (of.objects, of.is_known) = (listed, true);
+                differs
+            }
+            Change::Applied(found) => {
+                of.problem = None;
+                of.revision = of.revision.max(found.revision);
+                let (key, kept) = read(kind, found);
+                let before = of.objects.get(&key);
+                let differs = before != Some(&kept);
+                of.objects.insert(key, kept);
+                differs
+            }
+            Change::Deleted(found) => {
+                of.problem = None;
+                of.revision = of.revision.max(found.revision);
+                of.objects.remove(&(found.namespace, found.name)).is_some()
+            }
+            // An API server that is starting may not know it yet: what was there before stays.
+            Change::NoSuchKind => {
+                of.problem = None;
+                !std::mem::replace(&mut of.is_known, true)
+            }
+            Change::Recovered => {
+                of.problem = None;
+                false
+            }
+            Change::Failed(why) => {
+                of.problem = Some(why);
+                false
+            }
+        }
+    }
+
+    /// Whether everything was listed once. Before, what is not there may only not have been read.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.kinds.values().all(|of| of.is_known)
+    }
+
+    /// Everything there is, and what is wrong with it.
+    pub(crate) fn objects(&self) -> (Vec<Object>, Vec<Diagnostic>) {
+        let kept = || self.kinds.values().flat_map(|of| of.objects.values());
+        let objects = kept().flat_map(|kept| kept.objects.iter().cloned()).collect();
+        (objects, kept().flat_map(|kept| kept.diagnostics.iter().cloned()).collect())
+    }
+
+    /// How far each kind was read.
+    pub(crate) fn revisions(&self) -> Revisions {
+        self.kinds.iter().map(|(kind, of)| (kind.plural().to_owned(), of.revision)).collect()
+    }
+
+    /// Watches that fail now, and why.
+    pub(crate) fn problems(&self) -> BTreeMap<Kind, String> {
+        self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.problem.clone()?))).collect()
+    }
+}
+
+fn read(kind: Kind, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
+    let Found { namespace, name, mut value, .. } = found;
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        // Large, changing often, and nothing that policy is made of.
+        metadata.remove("managedFields");
+        if !kind.is_policy() {
+            metadata.remove("annotations");
+        }
+    }
+    let read = crds::read_value("the API server", &value);
+    ((namespace, name), Kept { objects: read.objects, diagnostics: read.diagnostics })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, app: &str, revision: u64) -> Found {
+        let value = serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "a", "labels": {"app": app}, "resourceVersion": revision.to_string()},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        Found { namespace: "a".into(), name: name.into(), revision, value }
+    }
+
+    fn names(store: &Store) -> Vec<String> {
+        let mut names: Vec<_> =
+            store.objects().0.iter().map(|object| object.meta().name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_list_replaces_what_was_there_when_it_ends_and_not_before() {
+        let mut store = Store::default();
+        assert!(!store.take(Kind::Pod, Change::ListBegins));
+        assert!(!store.take(Kind::Pod, Change::Listed(pod("one", "x", 4))));
+        assert!(names(&store).is_empty());
+        assert!(store.take(Kind::Pod, Change::ListEnds));
+        assert!(store.take(Kind::Pod, Change::Applied(pod("two", "x", 5))));
+        assert!(!store.take(Kind::Pod, Change::Applied(pod("two", "x", 6))), "it says the same");
+        // The watch broke, and the list is asked for again.
+        assert!(!store.take(Kind::Pod, Change::Failed("gone".into())));
+        assert_eq!(store.problems().len(), 1);
+        store.take(Kind::Pod, Change::Recovered);
+        assert!(store.problems().is_empty());
+        store.take(Kind::Pod, Change::ListBegins);
+        assert_eq!(names(&store), ["one", "two"]);
+        store.take(Kind::Pod, Change::Listed(pod("two", "x", 7)));
+        assert!(store.take(Kind::Pod, Change::ListEnds));
+        assert_eq!((names(&store), store.revisions()["pods"]), (vec!["two".to_owned()], 7));
+        assert!(store.problems().is_empty());
+        assert!(store.take(Kind::Pod, Change::Deleted(pod("two", "x", 8))));
+        assert!(!store.take(Kind::Pod, Change::Deleted(pod("two", "x", 8))));
+    }
+
+    #[test]
+    fn nothing_is_complete_before_every_kind_is_known() {
+        let mut store = Store::default();
+        for kind in Kind::ALL {
+            assert!(!store.is_complete());
+            let change = if kind.is_optional() { Change::NoSuchKind } else { Change::ListEnds };
+            assert!(store.take(kind, change));
+        }
+        assert!(store.is_complete());
+        assert!(!store.take(Kind::AdminNetworkPolicy, Change::NoSuchKind));
+    }
+}

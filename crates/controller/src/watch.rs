@@ -1,0 +1,91 @@
+//! One watch for each kind: from the API server's events to the store's changes.
+//!
+//! Enters: a client. Leaves: changes, in the order of each kind. Guarantees: never ends; after a failure it resumes where
+//! it was, or lists anew where the server has forgotten that (410 Gone), waiting longer each time, up to a bound.
+//! Does not: remember objects.
+
+use crate::kinds::Kind;
+use crate::store::{Change, Found};
+use futures_util::StreamExt;
+use kube::api::{DynamicObject, ListParams};
+use kube::runtime::watcher::{Config, Error, Event, watcher};
+use kube::{Api, Client};
+use serde_json::Value;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+/// Objects asked for at a time: bounds the memory that a list takes.
+const PAGE: u32 = 500;
+/// First and longest wait after a failure.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
+/// A watch that resumes says nothing until an object changes. After a failure the server is asked at this interval, longer
+/// than the longest wait, whether it answers again; and has so long to answer.
+const CHECK: Duration = Duration::from_secs(6);
+
+/// Watches a kind until nobody listens.
+pub(crate) async fn watch(client: Client, kind: Kind, to: mpsc::Sender<(Kind, Change)>) {
+    let resource = kind.resource();
+    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let config = Config::default().page_size(PAGE);
+    let [soonest, slowest] = BACKOFF;
+    let mut events = pin!(watcher(api.clone(), config));
+    let (mut failed, mut wait) = (false, soonest);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            () = sleep(CHECK), if failed => {
+                let one = ListParams::default().limit(1);
+                failed = !matches!(timeout(CHECK, api.list_metadata(&one)).await, Ok(Ok(_)));
+                if !failed && to.send((kind, Change::Recovered)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
+        let is_error = event.is_err();
+        let found = |object| found(&resource.api_version, &resource.kind, object);
+        let change = match event {
+            Ok(Event::Init) => Change::ListBegins,
+            Ok(Event::InitApply(object)) => Change::Listed(found(object)),
+            Ok(Event::InitDone) => Change::ListEnds,
+            Ok(Event::Apply(object)) => Change::Applied(found(object)),
+            Ok(Event::Delete(object)) => Change::Deleted(found(object)),
+            Err(error) if kind.is_optional() && is_unknown_kind(&error) => Change::NoSuchKind,
+            Err(error) => Change::Failed(error.to_string()),
+        };
+        failed = matches!(change, Change::Failed(_));
+        if to.send((kind, change)).await.is_err() {
+            return;
+        }
+        wait = if is_error {
+            // Polled again, the watch tries again at once.
+            sleep(wait).await;
+            (wait * 2).min(slowest)
+        } else {
+            soonest
+        };
+    }
+}
+
+fn is_unknown_kind(error: &Error) -> bool {
+    let (Error::InitialListFailed(cause) | Error::WatchStartFailed(cause)) = error else { return false };
+    matches!(cause, kube::Error::Api(status) if status.code == 404)
+}
+
+fn found(api_version: &str, kind: &str, object: DynamicObject) -> Found {
+    let metadata = &object.metadata;
+    let revision = metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
+    let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
+    let name = metadata.name.as_deref().unwrap_or_default().into();
+    let mut value = object.data;
+    if let Some(fields) = value.as_object_mut() {
+        // Items of a list have neither.
+        fields.insert("apiVersion".into(), api_version.into());
+        fields.insert("kind".into(), kind.into());
+        fields.insert("metadata".into(), serde_json::to_value(object.metadata).unwrap_or(Value::Null));
+    }
+    Found { namespace, name, revision: revision.unwrap_or_default(), value }
+}

@@ -1,0 +1,221 @@
+//! A controller beside a real API server: what it publishes is what the server holds, through its and its store's death.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "in a test a panic is the failure report"
+)]
+
+use apiserver::{Cluster, Error, Part};
+use controller::Status;
+use feed::server::Feed;
+use feed::{Key, Parts};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use policy::Generation;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Definitions of the add-on kinds, as loose as can be: what this repository holds of them is its own reader.
+const DEFINITIONS: [[&str; 3]; 3] = [
+    ["ClusterNetworkPolicy", "clusternetworkpolicies", "v1alpha2"],
+    ["AdminNetworkPolicy", "adminnetworkpolicies", "v1alpha1"],
+    ["BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", "v1alpha1"],
+];
+
+const OBJECTS: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: a}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-a}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}}
+spec: {nodeName: node-a, containers: [{name: c, image: i, ports: [{name: http, containerPort: 80}]}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: shop, labels: {app: db}}
+spec: {nodeName: node-a, containers: [{name: c, image: i}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 5432}]}]
+";
+
+struct World {
+    cluster: Cluster,
+    feed: Feed,
+    status: watch::Receiver<Status>,
+    task: JoinHandle<()>,
+}
+
+impl World {
+    async fn start() -> Option<Self> {
+        let cluster = match Cluster::start() {
+            Ok(cluster) => cluster,
+            Err(error @ Error::NotBuilt(_)) => {
+                eprintln!("SKIPPED: {error}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let (feed, sender) = (Feed::default(), watch::Sender::default());
+        let status = sender.subscribe();
+        let task = tokio::spawn(controller::run(client(&cluster).await, feed.clone(), sender));
+        Some(Self { cluster, feed, status, task })
+    }
+
+    fn kubectl(&self, arguments: &str, input: &str) -> String {
+        let output = self.cluster.kubectl(arguments.split(' '), input).unwrap();
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What the server holds now, asked for by kubectl and compiled.
+    fn held(&self, kinds: &str) -> BTreeMap<Key, feed::Digest> {
+        let text = self.kubectl(&format!("get {kinds} -A -o json"), "");
+        let read = crds::read_value("x", &serde_json::from_str(&text).unwrap());
+        let set = compiler::compile(read.objects, Generation(1)).set;
+        digests(&Parts::new(&set, None))
+    }
+
+    /// Waits until what is published is what the server holds.
+    async fn agrees(&self, kinds: &str) -> Generation {
+        let (end, held) = (Instant::now() + PATIENCE, self.held(kinds));
+        loop {
+            let current = self.feed.current();
+            if let Some(current) = current.filter(|current| digests(&current.parts) == held) {
+                return current.generation;
+            }
+            assert!(Instant::now() < end, "{held:#?} is not {:#?}", *self.status.borrow());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn status(&mut self, wanted: impl FnMut(&Status) -> bool) {
+        let came = tokio::time::timeout(PATIENCE, self.status.wait_for(wanted)).await.is_ok();
+        assert!(came, "{:#?}", *self.status.borrow());
+    }
+}
+
+async fn client(cluster: &Cluster) -> kube::Client {
+    let file = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+    kube::Client::try_from(config).unwrap()
+}
+
+fn digests(parts: &Parts) -> BTreeMap<Key, feed::Digest> {
+    parts.resources.values().map(|encoded| (encoded.key.clone(), encoded.digest)).collect()
+}
+
+const KINDS: &str = "namespaces,nodes,pods,networkpolicies.networking.k8s.io";
+
+#[tokio::test]
+async fn cluster_what_is_published_is_what_the_api_server_holds() {
+    let Some(mut world) = World::start().await else { return };
+    let mut generation = world.agrees(KINDS).await;
+    let mut step = async |world: &World, arguments: &str, input: &str, kinds: &str| {
+        world.kubectl(arguments, input);
+        let next = world.agrees(kinds).await;
+        assert!(next > generation, "{arguments}: {next} after {generation}");
+        generation = next;
+    };
+    step(&world, "apply -f -", OBJECTS, KINDS).await;
+    step(&world, "label namespace shop team=b --overwrite", "", KINDS).await;
+    let address =
+        "patch pod db -n shop --subresource=status -p {\"status\":{\"podIPs\":[{\"ip\":\"10.1.2.3\"}]}}";
+    step(&world, address, "", KINDS).await;
+    step(&world, "delete networkpolicy db -n shop", "", KINDS).await;
+    step(&world, "delete pod web -n shop --force --grace-period=0", "", KINDS).await;
+    step(&world, "apply -f -", OBJECTS, KINDS).await;
+
+    // Add-on kinds that come while the controller runs are found.
+    for [kind, plural, version] in DEFINITIONS {
+        world.kubectl("apply -f -", &definition(kind, plural, version));
+        world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
+    }
+    let admin = "
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: no-egress}
+spec: {tier: Admin, priority: 5, subject: {namespaces: {}}, egress: [{action: Deny, to: [{networks: [0.0.0.0/0]}]}]}
+";
+    let all = format!("{KINDS},clusternetworkpolicies.policy.networking.k8s.io");
+    step(&world, "apply -f -", admin, &all).await;
+
+    // What cannot be read closes what it may select, and the status says which object and field.
+    step(&world, "apply -f -", &admin.replace("Deny", "Denied"), &all).await;
+    world.status(|status| status.closed_scopes == 1).await;
+    let told: Vec<_> = world.status.borrow().diagnostics.iter().map(ToString::to_string).collect();
+    assert!(
+        told.iter().any(|it| it.contains("ClusterNetworkPolicy no-egress: spec.egress[0].action")),
+        "{told:#?}"
+    );
+    world.task.abort();
+}
+
+#[tokio::test]
+async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
+    let Some(mut world) = World::start().await else { return };
+    world.kubectl("apply -f -", OBJECTS);
+    let before = world.agrees(KINDS).await;
+    let parts = digests(&world.feed.current().unwrap().parts);
+    for part in [Part::Api, Part::Etcd] {
+        world.cluster.kill_part(part).unwrap();
+    }
+    world.status(|status| status.problems.len() >= 4).await;
+    let current = world.feed.current().unwrap();
+    assert_eq!((current.generation, digests(&current.parts)), (before, parts));
+
+    world.cluster.start_part(Part::Etcd).unwrap();
+    world.cluster.start_part(Part::Api).unwrap();
+    world.kubectl("delete networkpolicy db -n shop", "");
+    let after = world.agrees(KINDS).await;
+    assert!(after > before, "{after} after {before}");
+    world.status(|status| status.problems.is_empty() && status.policies == 0).await;
+
+    // A controller that starts anew goes on beyond what its nodes have.
+    world.task.abort();
+    let (feed, sender) = (Feed::default(), watch::Sender::default());
+    world.status = sender.subscribe();
+    world.task = tokio::spawn(controller::run(client(&world.cluster).await, feed.clone(), sender));
+    world.feed = feed;
+    assert!(world.agrees(KINDS).await > Generation(0));
+    world.task.abort();
+}
+
+fn definition(kind: &str, plural: &str, version: &str) -> String {
+    let singular = kind.to_lowercase();
+    format!(
+        "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: {plural}.policy.networking.k8s.io
+  annotations: {{api-approved.kubernetes.io: 'unapproved, for tests'}}
+spec:
+  group: policy.networking.k8s.io
+  scope: Cluster
+  names: {{kind: {kind}, plural: {plural}, singular: {singular}}}
+  versions:
+  - name: {version}
+    served: true
+    storage: true
+    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"
+    )
+}
