@@ -154,7 +154,11 @@ impl Decoder {
     fn closed(&mut self, closed: &wire::Closed) -> Result<Resource, DecodeError> {
         let entry = closed.entry.as_ref().ok_or(DecodeError::Missing("the rule of a closed scope"))?;
         let entry = self.entry(entry)?;
-        let directions = closed.directions.iter().map(|it| direction(*it)).collect::<Result<_, _>>()?;
+        let directions: Vec<_> =
+            closed.directions.iter().map(|it| direction(*it)).collect::<Result<_, _>>()?;
+        if directions.is_empty() {
+            return Err(DecodeError::Missing("a direction of a closed scope"));
+        }
         let scope = ClosedScope {
             rule: RuleId::NO_POLICY,
             subject: self.subject(closed.subject.as_ref())?,
@@ -215,6 +219,7 @@ impl Decoder {
         let written = port.protocol.map(protocol).transpose()?;
         match (&port.name, written) {
             (Some(name), protocol) => Ok(PortMatch::Named { name: self.interner.text(name), protocol }),
+            // A range that ends before it begins can be written, and matches nothing.
             (None, Some(protocol)) => Ok(PortMatch::Numbers {
                 protocol,
                 first: port_number(port.first)?,

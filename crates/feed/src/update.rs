@@ -162,6 +162,44 @@ mod tests {
     }
 
     #[test]
+    fn values_that_no_controller_sends_are_named() {
+        use crate::wire::{Body, Closed, PodSet, Port, Ports, Resource, Rule, Section};
+        let key = |kind| Some(crate::wire::Key { kind, name: "x".into(), ..Default::default() });
+        let refused = |kind, body| {
+            let resource = Resource { key: key(kind), body: Some(body) };
+            decode::Decoder::default().resource(&resource.encode_to_vec()).unwrap_err().to_string()
+        };
+        let entry = || crate::wire::Entry { reason: "isolated".into(), ..Default::default() };
+        let subject = || PodSet {
+            namespaces: Some(crate::wire::Namespaces::Own("a".into())),
+            pods: Some(Default::default()),
+        };
+        let policy = |rule: Rule| {
+            Body::Policy(crate::wire::Policy {
+                tier: 1,
+                subject: Some(subject()),
+                ingress: Some(Section { rules: vec![rule] }),
+                entries: vec![entry()],
+                ..Default::default()
+            })
+        };
+        let port = |first, last| {
+            let any_of = vec![Port { protocol: Some(6), name: None, first, last }];
+            Rule { action: 1, ports: Some(Ports { any_of }), ..Default::default() }
+        };
+        for (body, told) in [
+            (policy(port(1, 70_000)), "a port"),
+            (policy(Rule { entry: 1, action: 1, ..Default::default() }), "the number of a rule"),
+            (policy(Rule { action: 7, ..Default::default() }), "an action"),
+        ] {
+            let error = refused(4, body);
+            assert!(error.starts_with(told), "{error}");
+        }
+        let closed = Closed { entry: Some(entry()), subject: Some(subject()), directions: vec![] };
+        assert_eq!(refused(5, Body::Closed(closed)), "a direction of a closed scope is missing");
+    }
+
+    #[test]
     fn a_large_update_comes_in_several_messages_and_holds_as_a_whole() {
         let mut set = sample::policy_set(7);
         let pod = set.world.pods[0].clone();
