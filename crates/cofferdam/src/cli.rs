@@ -1,5 +1,7 @@
 //! The command line: which commands there are, and where each is done.
 
+use crate::agent::AgentArgs;
+use crate::control::ControllerArgs;
 use crate::flows::FlowsArgs;
 use crate::lab_cmd::LabArgs;
 use crate::policy::PolicyCommand;
@@ -23,6 +25,8 @@ enum Command {
     #[command(subcommand)]
     Policy(PolicyCommand),
     Up(UpArgs),
+    Controller(ControllerArgs),
+    Agent(AgentArgs),
     Flows(FlowsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
@@ -38,6 +42,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
     match Cli::parse().command {
         Command::Policy(command) => crate::policy::run(&command, out),
         Command::Up(args) => crate::up::run(&args),
+        Command::Controller(args) => crate::control::run(&args).map(|()| true),
+        Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),

@@ -2,9 +2,12 @@
 //!
 //! Exit codes: 0 as asked; 1 the answer is no, or not everything is in force; 2 it could not be done.
 
+mod agent;
 mod cli;
+mod control;
 mod flows;
 mod folder;
+mod health;
 mod lab_cmd;
 mod policy;
 mod status;

@@ -51,6 +51,7 @@ fn print(status: &Status, out: &mut impl Write) -> Result<()> {
     let mode = match status.mode {
         Mode::Machine => "enforcing on this machine",
         Mode::Lab => "enforcing in the lab",
+        Mode::Node => "enforcing on this node of a cluster",
         Mode::JudgeOnly => "judging only: NOTHING IS ENFORCED",
     };
     let health = if is_whole(status) { "ok" } else { "DEGRADED" };

@@ -7,17 +7,17 @@
 //! Does not: talk to an API server.
 
 pub(crate) mod client;
-mod enforce;
-mod engine;
+pub(crate) mod enforce;
+pub(crate) mod engine;
 mod events;
-mod ground;
+pub(crate) mod ground;
 mod hosted;
-mod journal;
-mod lab_plan;
+pub(crate) mod journal;
+pub(crate) mod lab_plan;
 mod memory;
 pub(crate) mod protocol;
-mod say;
-mod socket;
+pub(crate) mod say;
+pub(crate) mod socket;
 pub(crate) mod source;
 mod watch;
 
@@ -26,7 +26,7 @@ pub(crate) use ground::uninstall;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::Engine;
-use hosted::Hosted;
+pub(crate) use hosted::Hosted;
 use journal::Journal;
 use memory::Memory;
 use nix::sys::signal::{SigSet, Signal};
@@ -160,7 +160,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     let (mut engine, lab) = engine(args, &socket, &journal)?;
     let mut watch = Watch::new(&args.files);
     engine.watched_by(watch.method());
-    let load = engine.load(source::read).clone();
+    let load = engine.load(|next| source::read(&args.files, next)).clone();
     say.load(&load);
     let in_force = match load.outcome {
         Outcome::Applied | Outcome::AppliedWithClosedScopes => true,
@@ -195,7 +195,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
 }
 
 fn engine(args: &UpArgs, socket: &Socket, journal: &Arc<Journal>) -> Result<(Engine, Option<Hosted>)> {
-    let sources = args.files.clone();
+    let sources = args.files.iter().map(|path| path.display().to_string()).collect();
     if !args.lab {
         let ground = ground::machine(args, journal)?;
         let memory = Some(Memory::beside(socket.path()));
@@ -208,7 +208,7 @@ fn engine(args: &UpArgs, socket: &Socket, journal: &Arc<Journal>) -> Result<(Eng
 }
 
 /// SIGINT and SIGTERM as something to wait for. Programs that this starts get them unblocked again.
-fn block_signals() -> Result<SignalFd> {
+pub(crate) fn block_signals() -> Result<SignalFd> {
     let mut set = SigSet::empty();
     set.add(Signal::SIGINT);
     set.add(Signal::SIGTERM);
@@ -225,7 +225,7 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
         if changed || running.engine().wants_retry() {
             // First look where to watch, then read: a change in between is noticed again.
             watch.arm();
-            let load = running.engine().load(source::read).clone();
+            let load = running.engine().load(|next| source::read(&args.files, next)).clone();
             say.load(&load);
             continue;
         }

@@ -54,7 +54,7 @@ pub(crate) async fn watch(client: Client, kind: Kind, to: mpsc::Sender<(Kind, Ch
             Ok(Event::Apply(object)) => Change::Applied(found(object)),
             Ok(Event::Delete(object)) => Change::Deleted(found(object)),
             Err(error) if kind.is_optional() && is_unknown_kind(&error) => Change::NoSuchKind,
-            Err(error) => Change::Failed(error.to_string()),
+            Err(error) => Change::Failed(feed::client::chain(&error)),
         };
         failed = matches!(change, Change::Failed(_));
         if to.send((kind, change)).await.is_err() {

@@ -153,7 +153,7 @@ async fn connect(address: &str, identity: Identity) -> Result<Channel, Ended> {
 }
 
 /// An error with its causes: the outermost alone says little.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

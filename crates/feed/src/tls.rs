@@ -1,19 +1,21 @@
 //! Who is at the other end: both sides show a certificate of one authority.
 //!
 //! Enters: PEM files' contents. Leaves: configurations for TLS 1.3. Guarantees: a node is who its certificate says, by a
-//! DNS name made of the node's name ([`node_name`]). Does not: issue certificates or read files.
+//! DNS name made of the node's name ([`node_name`]). Does not: issue certificates.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The controller's own name in its certificate.
 pub const CONTROLLER: &str = "feed.cofferdam.internal";
 
 /// A certificate with its key, and the authority of the other side.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// PEM, the own certificate first.
     pub chain: Vec<u8>,
@@ -53,6 +55,19 @@ pub(crate) fn is_of_node(certificate: &CertificateDer<'_>, node: &str) -> bool {
 }
 
 impl Identity {
+    /// From `tls.crt`, `tls.key` and `ca.crt` of a folder, named as a Secret of type `kubernetes.io/tls` names them.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let file = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        Ok(Self { chain: file("tls.crt")?, key: file("tls.key")?, authority: file("ca.crt")? })
+    }
+
     fn parts(
         &self,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, RootCertStore), TlsError> {

@@ -113,6 +113,11 @@ impl Enforcer {
         }
     }
 
+    /// Whether the kernel has rules, of this process or an earlier one.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.datapath.tag().is_some())
+    }
+
     /// How it stands.
     pub(crate) fn status(&self) -> NodeStatus {
         let of_table = |count: fn(&Table) -> usize| self.table.as_deref().map_or(0, count);

@@ -11,7 +11,7 @@ use super::ground::Ground;
 use super::journal::Journal;
 use super::lab_plan::Runs;
 use super::memory::Memory;
-use super::protocol::{Load, Mode, Outcome, RuleCount, Status};
+use super::protocol::{Load, Mode, NodeStatus, Outcome, RuleCount, Status};
 use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Cluster, Placement};
@@ -20,7 +20,6 @@ use observe::{Book, Time};
 use policy::table::Table;
 use policy::{Generation, Pod, PolicySet, RuleId};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -32,7 +31,7 @@ const TOP: usize = 20;
 /// Everything that is in force, or should be.
 pub(crate) struct Engine {
     mode: Mode,
-    sources: Vec<PathBuf>,
+    sources: Vec<String>,
     journal: Arc<Journal>,
     enforcers: Vec<Enforcer>,
     places: Places,
@@ -43,6 +42,10 @@ pub(crate) struct Engine {
     generation: Generation,
     /// The last good policy.
     in_force: Option<PolicySet>,
+    /// What the kernel refused.
+    refused: Option<Loaded>,
+    /// Why nothing new comes from the sources.
+    cut_off: Option<String>,
     started: Time,
     last: Load,
     watched_by: String,
@@ -65,7 +68,7 @@ impl Engine {
     /// An engine that has loaded nothing yet. Generations go on after the last that was remembered.
     pub(crate) fn new(
         ground: Ground,
-        sources: Vec<PathBuf>,
+        sources: Vec<String>,
         journal: Arc<Journal>,
         memory: Option<Memory>,
     ) -> Self {
@@ -91,6 +94,8 @@ impl Engine {
             running: None,
             generation,
             in_force: None,
+            refused: None,
+            cut_off: None,
             started,
             last,
             watched_by: String::new(),
@@ -116,15 +121,40 @@ impl Engine {
         }
     }
 
+    /// Says why nothing new comes, or that it does. Whether that is news.
+    pub(crate) fn cut_off(&mut self, reason: Option<String>) -> bool {
+        let is_news = self.cut_off != reason;
+        self.cut_off = reason;
+        is_news
+    }
+
+    /// State of policy in force; 0: none yet.
+    pub(crate) fn in_force(&self) -> Generation {
+        self.in_force.as_ref().map_or(Generation(0), |set| set.generation)
+    }
+
+    /// The one node that this serves.
+    pub(crate) fn here(&self) -> Option<NodeStatus> {
+        self.enforcers.first().map(Enforcer::status)
+    }
+
+    /// Whether the kernel has rules, of this process or an earlier one.
+    pub(crate) fn has_rules(&self) -> bool {
+        self.enforcers.iter().any(Enforcer::has_rules)
+    }
+
     /// Says how changes are noticed.
     pub(crate) fn watched_by(&mut self, method: &str) {
         method.clone_into(&mut self.watched_by);
     }
 
     /// Reads, compiles and enforces. Returns the load; its outcome says what is in force now.
-    pub(crate) fn load(&mut self, read: impl FnOnce(&[PathBuf], Generation) -> Loaded) -> &Load {
+    ///
+    /// `read` is told the next generation; a source that has generations of its own gives those.
+    pub(crate) fn load(&mut self, read: impl FnOnce(Generation) -> Loaded) -> &Load {
         let (begin, time) = (Instant::now(), Time::from(SystemTime::now()));
-        let loaded = read(&self.sources, Generation(self.generation.0 + 1));
+        let mut loaded = read(Generation(self.generation.0 + 1));
+        self.refused = None;
         let of = |severity: Severity| loaded.diagnostics.iter().filter(|d| d.severity == severity).count();
         let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
         let broken = loaded.diagnostics.iter().any(is_broken_policy);
@@ -133,13 +163,21 @@ impl Engine {
         let outcome = if broken && self.in_force.is_some() {
             Outcome::KeptLastGood
         } else {
-            match self.enforce(loaded.set) {
-                Ok(()) if self.mode == Mode::JudgeOnly => Outcome::JudgedOnly,
-                // The compiler closes what an error could have selected.
-                Ok(()) if errors > 0 => Outcome::AppliedWithClosedScopes,
-                Ok(()) => Outcome::Applied,
+            match self.enforce(&mut loaded.set) {
+                Ok(()) => {
+                    self.in_force = Some(loaded.set);
+                    match self.mode {
+                        Mode::JudgeOnly => Outcome::JudgedOnly,
+                        // The compiler closes what an error could have selected.
+                        Mode::Machine | Mode::Lab | Mode::Node if errors > 0 => {
+                            Outcome::AppliedWithClosedScopes
+                        }
+                        Mode::Machine | Mode::Lab | Mode::Node => Outcome::Applied,
+                    }
+                }
                 Err(error) => {
                     self.notes.push(format!("{error:#}"));
+                    self.refused = Some(loaded);
                     Outcome::Refused
                 }
             }
@@ -149,15 +187,21 @@ impl Engine {
         &self.last
     }
 
+    /// Tries what the kernel refused once more.
+    pub(crate) fn retry(&mut self) -> Option<&Load> {
+        let refused = self.refused.take()?;
+        Some(self.load(|_| refused))
+    }
+
     /// Puts a policy set in force at every enforcement point.
-    fn enforce(&mut self, mut set: PolicySet) -> Result<()> {
+    fn enforce(&mut self, set: &mut PolicySet) -> Result<()> {
         self.notes.clear();
-        self.place(&mut set)?;
+        self.place(set)?;
         let generation = set.generation;
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
         let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
         let keep = |table: Table| drop(tables.insert(table.node.clone(), Arc::new(table)));
-        Cluster::load(&set).lower_each(nodes, &Placement::new(), keep).context("compiling the tables")?;
+        Cluster::load(set).lower_each(nodes, &Placement::new(), keep).context("compiling the tables")?;
         let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned());
         self.journal.add_book(book);
         // From here on the number is used: whatever happens, the next state has a higher one.
@@ -172,9 +216,7 @@ impl Engine {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }
         }
-        refused?;
-        self.in_force = Some(set);
-        Ok(())
+        refused
     }
 
     /// Gives pods the node and addresses that a cluster would have given them.
@@ -182,6 +224,10 @@ impl Engine {
         if self.mode == Mode::Lab || self.running.is_some() {
             self.places.complete(&mut set.world).context("placing pods in the lab")?;
             self.note_not_running(set);
+            return Ok(());
+        }
+        if self.mode == Mode::Node {
+            // Others enforce for the pods of other nodes, and a pod without an address has not begun.
             return Ok(());
         }
         let Some(here) = self.enforcers.first().map(|enforcer| enforcer.node().clone()) else {
@@ -236,9 +282,9 @@ impl Engine {
             pid: std::process::id(),
             started: self.started,
             mode: self.mode,
-            sources: self.sources.iter().map(|path| path.display().to_string()).collect(),
+            sources: self.sources.clone(),
             watched_by: self.watched_by.clone(),
-            generation: set.map_or(Generation(0), |set| set.generation),
+            generation: self.in_force(),
             degraded: self.degraded(),
             nodes: self.enforcers.iter().map(Enforcer::status).collect(),
             policies,
@@ -265,14 +311,14 @@ impl Engine {
                 ));
             }
             Outcome::KeptLastGood => {
-                let generation = self.in_force.as_ref().map_or(Generation(0), |set| set.generation);
+                let generation = self.in_force();
                 reasons.push(format!(
                     "the last edit has {errors} errors: generation {generation} stays in force"
                 ));
             }
             Outcome::Refused => reasons.push("the last edit could not be put in force".to_owned()),
         }
-        reasons.extend(self.notes.iter().cloned());
+        reasons.extend(self.cut_off.iter().chain(&self.notes).cloned());
         reasons
     }
 

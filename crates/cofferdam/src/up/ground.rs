@@ -21,12 +21,14 @@ pub(crate) struct Ground {
     pub(crate) enforcers: Vec<Enforcer>,
 }
 
+/// What a node is called when nobody says.
+pub(crate) fn host_name() -> Result<String> {
+    Ok(nix::unistd::gethostname().context("asking for the host name")?.to_string_lossy().into_owned())
+}
+
 /// This machine, enforcing for one node.
 pub(crate) fn machine(args: &UpArgs, journal: &Arc<Journal>) -> Result<Ground> {
-    let node: Arc<str> = match &args.node {
-        Some(name) => name.as_str().into(),
-        None => nix::unistd::gethostname().context("asking for the host name")?.to_string_lossy().into(),
-    };
+    let node: Arc<str> = args.node.clone().map_or_else(host_name, Ok)?.into();
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
     match Enforcer::open(node.clone(), config, journal) {
         Ok(enforcer) => Ok(Ground { mode: Mode::Machine, enforcers: vec![enforcer] }),

@@ -117,7 +117,7 @@ pub(crate) struct Status {
     pub(crate) pid: u32,
     /// Since when.
     pub(crate) started: Time,
-    /// `machine`, `lab` or `judge-only`.
+    /// `machine`, `lab`, `node` or `judge-only`.
     pub(crate) mode: Mode,
     /// Files and folders that policy comes from.
     pub(crate) sources: Vec<String>,
@@ -153,6 +153,8 @@ pub(crate) enum Mode {
     Machine,
     /// Enforces on lab nodes.
     Lab,
+    /// Enforces on a cluster's node what the controller publishes.
+    Node,
     /// Judges when asked, enforces nothing.
     JudgeOnly,
 }

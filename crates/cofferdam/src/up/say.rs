@@ -63,6 +63,14 @@ impl Say {
         ));
     }
 
+    /// Something worth knowing.
+    pub(crate) fn note(&self, text: &str) {
+        if self.json {
+            return self.line(&json!({ "note": text }));
+        }
+        self.text(&format!("{}\n", printable(text)));
+    }
+
     /// Everything is up.
     pub(crate) fn ready(&self, status: &Status, socket: &Path) {
         if self.json {

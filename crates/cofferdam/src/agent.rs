@@ -1,0 +1,213 @@
+//! `cofferdam agent`: enforces on one node of a cluster what the controller publishes.
+//!
+//! Enters: the feed. Leaves: rules in the kernel, records, a local socket that answers `flows` and `status`, and how the
+//! node stands to the controller.
+//! Guarantees: what is in force stays so without the controller, and over restarts of this process; where nothing was ever
+//! received, what the guard covers is closed. Does not: read manifests or talk to the API server.
+
+mod kept;
+mod link;
+
+use crate::health::{self, Health};
+use crate::up::enforce::Enforcer;
+use crate::up::engine::{Engine, Loaded};
+use crate::up::ground::{Ground, host_name};
+use crate::up::journal::Journal;
+use crate::up::lab_plan::Runs;
+use crate::up::protocol::{Mode, Status};
+use crate::up::say::Say;
+use crate::up::socket::{Socket, Source};
+use crate::up::{Hosted, block_signals};
+use anyhow::{Context, Result};
+use clap::Args;
+use datapath::Config;
+use feed::Replica;
+use kept::Kept;
+use link::Link;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::signalfd::SignalFd;
+use observe::Limits;
+use policy::{Generation, PolicySet, World};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Enforce on this node of a cluster what the controller publishes.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam agent --controller 10.0.0.2:9443 --certificates /etc/cofferdam --guard veth
+  cofferdam status
+
+The rules stay in force when the process ends; `cofferdam uninstall` removes them.")]
+pub(crate) struct AgentArgs {
+    /// Where the controller is, as HOST:PORT
+    #[arg(long, value_name = "ADDRESS")]
+    controller: String,
+    /// Name of this node in the cluster [default: $NODE_NAME, else this machine's host name]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Folder with ca.crt, tls.crt and tls.key, read anew for each connection
+    #[arg(long, value_name = "DIR")]
+    certificates: PathBuf,
+    /// Folder for the last state and the local socket; a reboot should empty it
+    #[arg(long, value_name = "DIR", default_value = "/run/cofferdam")]
+    state: PathBuf,
+    /// Drop traffic of interfaces whose names begin so until their pod is managed; may be repeated
+    #[arg(long, value_name = "PREFIX")]
+    guard: Vec<String>,
+    /// Let open connections live on as they were judged when policy changes
+    #[arg(long)]
+    keep_connections: bool,
+    /// Answer /healthz and /readyz here
+    #[arg(long, value_name = "ADDRESS")]
+    health: Option<SocketAddr>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// How many records to keep
+    #[arg(long, value_name = "N", default_value_t = Limits::default().records)]
+    records: usize,
+}
+
+/// How long the main loop sleeps when nothing happens.
+const TICK: Duration = Duration::from_secs(2);
+
+/// What the threads share.
+struct Agent {
+    engine: Mutex<Engine>,
+    journal: Arc<Journal>,
+    say: Say,
+    /// Counts what the main loop changed, for the one who tells the controller.
+    changes: watch::Sender<u64>,
+}
+
+impl Agent {
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        // After a panic in a load the last good tables are still the kernel's; go on showing them.
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts in force what was received.
+    fn load(&self, set: PolicySet) {
+        let objects = set.world.pods.len() + set.policies.len() + set.world.namespaces.len();
+        let loaded = Loaded { objects, runs: Runs::default(), set, diagnostics: Vec::new() };
+        self.say.load(self.engine().load(|_| loaded));
+    }
+}
+
+impl Source for Agent {
+    fn status(&self) -> Status {
+        self.engine().status()
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    fn lab(&self) -> Option<&Hosted> {
+        None
+    }
+}
+
+impl Health for Agent {
+    fn ready(&self) -> Result<(), String> {
+        let here = self.engine().here();
+        let received = here.as_ref().and_then(|node| node.enforced).is_some_and(|it| it > Generation(0));
+        if received { Ok(()) } else { Err("nothing is enforced yet".to_owned()) }
+    }
+}
+
+/// Runs until a signal.
+pub(crate) fn run(args: &AgentArgs) -> Result<()> {
+    // Before any thread exists, so that all of them inherit it.
+    let signals = block_signals()?;
+    let socket = Socket::bind(Some(&args.state.join("cofferdam.sock")))?;
+    let kept = Kept::in_folder(&args.state);
+    let node = match &args.node {
+        Some(name) => name.clone(),
+        None => std::env::var("NODE_NAME").or_else(|_| host_name())?,
+    };
+    let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
+    let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
+    let enforcer = Enforcer::open(node.as_str().into(), config, &journal)
+        .with_context(|| format!("nothing is enforced on node {node}: the agent needs CAP_NET_ADMIN"))?;
+    let ground = Ground { mode: Mode::Node, enforcers: vec![enforcer] };
+    let mut engine = Engine::new(ground, vec![args.controller.clone()], Arc::clone(&journal), None);
+    engine.watched_by("feed");
+    engine.cut_off(Some(format!("not connected to the controller at {} yet", args.controller)));
+    let agent = Arc::new(Agent {
+        engine: Mutex::new(engine),
+        journal,
+        say: Say::new(args.json),
+        changes: watch::Sender::new(0),
+    });
+    let replica = begin(&agent, &kept);
+    socket.serve(&agent)?;
+    agent.say.ready(&agent.status(), socket.path());
+    let link = Link::new(Arc::clone(&agent), kept, args.certificates.clone(), &args.controller);
+    follow(args, node, replica, link)?;
+    until_signal(&signals, &agent);
+    Ok(())
+}
+
+/// Puts in force what an earlier process received last.
+fn begin(agent: &Agent, kept: &Kept) -> Replica {
+    match kept.recall() {
+        Ok(Some(replica)) => {
+            agent.load(replica.policy_set());
+            return replica;
+        }
+        Ok(None) => {}
+        Err(error) => agent.say.note(&format!("{error:#}; the controller sends all of it anew")),
+    }
+    // Rules of an earlier process are better than none; without any, the guard closes what it covers.
+    let has_rules = agent.engine().has_rules();
+    if !has_rules {
+        agent.load(PolicySet::empty(Generation(0), World::default()));
+    }
+    Replica::default()
+}
+
+/// Follows the controller on a thread of its own, until the process ends.
+fn follow(args: &AgentArgs, node: String, replica: Replica, mut link: Link) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the network's thread")?;
+    let (controller, agent) = (args.controller.clone(), Arc::clone(link.agent()));
+    let health = args.health.map(|address| runtime.block_on(health::bind(address))).transpose()?;
+    let task = async move {
+        if let Some(listener) = health {
+            tokio::spawn(health::serve(listener, agent));
+        }
+        feed::client::follow(&controller, &node, env!("CARGO_PKG_VERSION"), replica, &mut link).await;
+    };
+    std::thread::Builder::new()
+        .name("feed".into())
+        .spawn(move || runtime.block_on(task))
+        .context("starting the feed's thread")?;
+    Ok(())
+}
+
+fn until_signal(signals: &SignalFd, agent: &Agent) {
+    loop {
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        let millis = u16::try_from(TICK.as_millis()).unwrap_or(u16::MAX);
+        // An error is an interruption; the signal is looked for anyway.
+        let _ = poll(&mut fds, millis);
+        if matches!(signals.read_signal(), Ok(Some(_))) {
+            return;
+        }
+        let mut engine = agent.engine();
+        let retried = engine.retry().cloned();
+        engine.tick();
+        drop(engine);
+        if let Some(load) = retried {
+            agent.say.load(&load);
+            agent.changes.send_modify(|count| *count += 1);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The agent as the feed sees it: takes what is received, says how the node stands.
+//!
+//! Guarantees: what is received is kept before it is put in force; a copy that cannot be kept is no reason not to enforce.
+//! Does not: connect, or decide what to do about a refusal of the kernel.
+
+use super::Agent;
+use super::kept::Kept;
+use feed::Replica;
+use feed::client::{Enforced, Node};
+use feed::tls::Identity;
+use policy::Generation;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// The agent's end of the feed.
+pub(crate) struct Link {
+    agent: Arc<Agent>,
+    kept: Kept,
+    certificates: PathBuf,
+    controller: String,
+    changes: watch::Receiver<u64>,
+    /// Why the copy is not kept.
+    unkept: Option<String>,
+}
+
+impl Link {
+    pub(crate) fn new(agent: Arc<Agent>, kept: Kept, certificates: PathBuf, controller: &str) -> Self {
+        let changes = agent.changes.subscribe();
+        Self { agent, kept, certificates, controller: controller.to_owned(), changes, unkept: None }
+    }
+
+    /// Whom it speaks for.
+    pub(crate) fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    fn enforced(&self) -> Enforced {
+        let Some(here) = self.agent.engine().here() else { return Enforced::default() };
+        Enforced {
+            generation: here.enforced.filter(|generation| *generation > Generation(0)),
+            problem: here.problem.or_else(|| self.unkept.clone()),
+            endpoints: here.endpoints as u64,
+            holds_pods: false,
+        }
+    }
+}
+
+impl Node for Link {
+    fn identity(&mut self) -> io::Result<Identity> {
+        Identity::read(&self.certificates)
+    }
+
+    async fn received(&mut self, replica: &Replica) -> Enforced {
+        self.unkept = self.kept.keep(replica).err().map(|error| format!("{error:#}"));
+        // Blocks this thread, which has nothing else to do than to wait for it.
+        self.agent.load(replica.policy_set());
+        self.enforced()
+    }
+
+    fn connected(&mut self, problem: Option<String>) {
+        let reason = problem.map(|problem| {
+            let generation = self.agent.engine().in_force();
+            format!(
+                "cut off from the controller at {}: {problem}; generation {generation} stays in force",
+                self.controller
+            )
+        });
+        let changed = self.agent.engine().cut_off(reason.clone());
+        if changed {
+            self.agent.say.note(
+                &reason.unwrap_or_else(|| format!("connected to the controller at {}", self.controller)),
+            );
+        }
+    }
+
+    async fn changed(&mut self) -> Enforced {
+        if self.changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.enforced()
+    }
+}
