@@ -75,7 +75,8 @@ impl Kind {
         }
     }
 
-    pub(crate) fn resource(self) -> ApiResource {
+    /// How a client asks for it.
+    pub fn resource(self) -> ApiResource {
         let [group, version, kind, plural] = self.names();
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }
