@@ -92,7 +92,8 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     Ok(())
 }
 
-async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
+/// A client of the API server that a kubeconfig names, or that is at hand.
+pub(crate) async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
     let config = match kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;

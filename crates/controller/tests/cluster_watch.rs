@@ -8,7 +8,7 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use apiserver::{Cluster, Error, Part};
+use apiserver::{Cluster, Error, POLICY_KINDS, Part, definition};
 use controller::Status;
 use feed::server::Feed;
 use feed::{Key, Parts};
@@ -21,13 +21,6 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Definitions of the add-on kinds, as loose as can be: what this repository holds of them is its own reader.
-const DEFINITIONS: [[&str; 3]; 3] = [
-    ["ClusterNetworkPolicy", "clusternetworkpolicies", "v1alpha2"],
-    ["AdminNetworkPolicy", "adminnetworkpolicies", "v1alpha1"],
-    ["BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", "v1alpha1"],
-];
 
 const OBJECTS: &str = "
 apiVersion: v1
@@ -144,7 +137,7 @@ async fn cluster_what_is_published_is_what_the_api_server_holds() {
     step(&world, "apply -f -", OBJECTS, KINDS).await;
 
     // Add-on kinds that come while the controller runs are found.
-    for [kind, plural, version] in DEFINITIONS {
+    for [kind, plural, version] in POLICY_KINDS {
         world.kubectl("apply -f -", &definition(kind, plural, version));
         world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
     }
@@ -196,26 +189,4 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
     world.feed = feed;
     assert!(world.agrees(KINDS).await > Generation(0));
     world.task.abort();
-}
-
-fn definition(kind: &str, plural: &str, version: &str) -> String {
-    let singular = kind.to_lowercase();
-    format!(
-        "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: {plural}.policy.networking.k8s.io
-  annotations: {{api-approved.kubernetes.io: 'unapproved, for tests'}}
-spec:
-  group: policy.networking.k8s.io
-  scope: Cluster
-  names: {{kind: {kind}, plural: {plural}, singular: {singular}}}
-  versions:
-  - name: {version}
-    served: true
-    storage: true
-    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
-"
-    )
 }

@@ -435,6 +435,23 @@ pub(crate) fn is_null(node: &Node<'_>) -> bool {
     matches!(&node.value, Value::Scalar { text, plain: true } if meaning(text, true) == Meaning::Null)
 }
 
+/// The node as JSON, as a client would send it to an API server. Numbers with a fraction stay text: no kind that is read
+/// here has any.
+pub(crate) fn json(node: &Node<'_>) -> serde_json::Value {
+    match &node.value {
+        Value::Scalar { text, plain } => match meaning(text, *plain) {
+            Meaning::Null => serde_json::Value::Null,
+            Meaning::Bool(value) => value.into(),
+            Meaning::Integer(number) => number.into(),
+            Meaning::Float | Meaning::Text => text.as_ref().into(),
+        },
+        Value::Sequence(items) => items.iter().map(json).collect(),
+        Value::Mapping(entries) => {
+            entries.iter().map(|entry| (entry.key.to_string(), json(&entry.node))).collect()
+        }
+    }
+}
+
 /// What an unquoted scalar means. `y` and `n` stay text, as in YAML 1.2 and in what everybody expects.
 fn meaning(text: &str, plain: bool) -> Meaning {
     if !plain {

@@ -29,7 +29,7 @@ pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,
 };
-pub use object::{Object, Read, read_objects, read_value};
+pub use object::{Object, Read, as_json, read_objects, read_value};
 pub use pod::{Container, ContainerPort, Phase, Pod, PodSpec, PortRef, Protocol};
 pub use selector::{LabelSelector, Operator, SelectorExpression};
 pub use service::{Ingress, IngressBackend, Service, ServicePort};

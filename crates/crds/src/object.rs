@@ -2,7 +2,7 @@
 
 use crate::admin_network_policy;
 use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
-use crate::decode::{Decoder, Kept, Map, is_null, nearest};
+use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
 use crate::glimpse::{Glimpse, fields};
@@ -129,6 +129,29 @@ pub fn read_value(origin: &str, value: &serde_json::Value) -> Read {
     let mut objects = Vec::new();
     read_document(&mut decoder, &root, &[], &mut objects);
     Read { objects, diagnostics: decoder.finish().diagnostics }
+}
+
+/// Every object of a YAML or JSON file as JSON, unread: for whoever hands it on to an API server. What is no object is
+/// left out; [`read_objects`] says what is wrong with it.
+pub fn as_json(file: &str, bytes: &[u8]) -> Vec<serde_json::Value> {
+    let file: Arc<str> = file.into();
+    let bytes = document::in_utf8(bytes);
+    let mut objects = Vec::new();
+    for document in document::read(&file, &bytes).into_iter().flatten() {
+        let Document::Read { root, .. } = &document else { continue };
+        let (mut decoder, mut items) = (Decoder::new(file.clone(), Kept::default()), Vec::new());
+        expand(&mut decoder, root, None, &mut items);
+        for Item { node, kind, api_version } in items {
+            let mut object = json(node);
+            if let Some(fields) = object.as_object_mut() {
+                // Items of a typed list inherit them.
+                fields.insert("kind".into(), kind.into());
+                fields.insert("apiVersion".into(), api_version.into());
+            }
+            objects.push(object);
+        }
+    }
+    objects
 }
 
 fn read_document<'n>(

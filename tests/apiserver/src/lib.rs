@@ -348,3 +348,35 @@ fn io_error(doing: &str) -> impl FnOnce(io::Error) -> Error {
     let doing = doing.to_owned();
     move |error| Error::Io(doing, error)
 }
+
+/// Definitions of the add-on kinds, as loose as can be: what this repository holds of them is its own
+/// reader. Kind, plural and version.
+pub const POLICY_KINDS: [[&str; 3]; 3] = [
+    ["ClusterNetworkPolicy", "clusternetworkpolicies", "v1alpha2"],
+    ["AdminNetworkPolicy", "adminnetworkpolicies", "v1alpha1"],
+    ["BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", "v1alpha1"],
+];
+
+/// The definition of an add-on kind.
+pub fn definition(kind: &str, plural: &str, version: &str) -> String {
+    let singular = kind.to_lowercase();
+    format!(
+        "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: {plural}.policy.networking.k8s.io
+  annotations: {{api-approved.kubernetes.io: 'unapproved, for tests'}}
+spec:
+  group: policy.networking.k8s.io
+  scope: Cluster
+  names: {{kind: {kind}, plural: {plural}, singular: {singular}}}
+  versions:
+  - name: {version}
+    served: true
+    storage: true
+    subresources: {{status: {{}}}}
+    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+"
+    )
+}

@@ -1,6 +1,7 @@
 //! `cofferdam policy verify`: holds an enforcer against cases whose verdicts someone else wrote down.
 
 mod case;
+mod cluster;
 mod connlist;
 mod judge;
 mod kernel;
@@ -37,6 +38,9 @@ pub(crate) struct VerifyArgs {
     /// Who judges
     #[arg(long, value_enum, default_value_t = Enforcer::Reference)]
     enforcer: Enforcer,
+    /// With the cluster enforcer: an API server whose pods and policies may all be removed
+    #[arg(long, value_name = "FILE", required_if_eq("enforcer", "cluster"))]
+    kubeconfig: Option<PathBuf>,
     /// Only cases of this family
     #[arg(long)]
     family: Option<String>,
@@ -66,6 +70,17 @@ enum Enforcer {
     Compiled,
     /// The kernel, with real packets
     Kernel,
+    /// The whole way: objects in an API server, a controller, an agent on each node, real packets
+    Cluster,
+}
+
+impl Enforcer {
+    fn sends_packets(self) -> bool {
+        match self {
+            Self::Kernel | Self::Cluster => true,
+            Self::Reference | Self::Compiled => false,
+        }
+    }
 }
 
 /// One family's line in the table.
@@ -97,10 +112,10 @@ struct Report {
 
 /// Runs the cases; false if a check failed.
 pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
-    if args.enforcer == Enforcer::Kernel {
+    if args.enforcer.sends_packets() {
         match lab::privilege::enter() {
             lab::privilege::Privilege::None { why } => bail!(
-                "the kernel enforcer needs network namespaces, and {why}; run it as root, or use --enforcer compiled"
+                "this enforcer needs network namespaces, and {why}; run it as root, or use --enforcer compiled"
             ),
             lab::privilege::Privilege::Root | lab::privilege::Privilege::UserNamespace => {}
         }
@@ -108,13 +123,16 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     let folders = if args.folders.is_empty() { Vec::new() } else { chosen(args)? };
     let started = Instant::now();
     let mut report = Report::default();
-    let mut kernel = kernel::Kernel::default();
+    let mut kernel = match &args.kubeconfig {
+        Some(file) if args.enforcer == Enforcer::Cluster => kernel::Kernel::of(cluster::Cluster::open(file)?),
+        Some(_) | None => kernel::Kernel::default(),
+    };
     let mut cases = Vec::new();
     for folder in &folders {
         cases.push(case::read(folder)?);
     }
     cases.extend(random::cases(args.random.unwrap_or_default(), args.seed)?);
-    if args.enforcer == Enforcer::Kernel {
+    if args.enforcer.sends_packets() {
         // Cases of one topology share a lab when they come one after the other.
         cases.sort_by_cached_key(|case| (topology(case), case.id.clone()));
     }
@@ -222,7 +240,9 @@ impl Report {
                     let compiled = judge::Compiled::load(round).with_context(|| case.id.clone())?;
                     compare(&round.checks, |check| compiled.judge(check))
                 }
-                Enforcer::Kernel => packets(kernel, round, tally).with_context(|| case.id.clone())?,
+                Enforcer::Kernel | Enforcer::Cluster => {
+                    packets(kernel, round, tally).with_context(|| case.id.clone())?
+                }
             };
             tally.checks += found.judged;
             tally.failed += found.failures.len();
@@ -256,12 +276,12 @@ impl Report {
         for (family, tally) in &self.families {
             writeln!(out, "{family:<8} {:>7} {:>9} {:>8}", tally.cases, tally.checks, tally.failed)?;
         }
-        if args.enforcer == Enforcer::Kernel {
+        if args.enforcer.sends_packets() {
             let sum = |f: fn(&FamilyTally) -> usize| self.families.values().map(f).sum::<usize>();
             writeln!(
                 out,
                 "{} real connections tried in {} labs; {} checks of large cases left out (at most {MOST_PACKETS} a \
-                 case), {} between addresses no packet can have; cases without packets judged by the reference; {} \
+                 case), {} that no packet can settle; cases without packets judged by the reference; {} \
                  reports lost",
                 kernel.packets,
                 kernel.labs,

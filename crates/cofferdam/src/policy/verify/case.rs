@@ -14,6 +14,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Stands for an ingress controller: a pod without labels in a namespace nobody declared.
 pub(super) const INGRESS_CONTROLLER: (&str, &str) = ("cofferdam-verify", "ingress-controller");
@@ -31,6 +32,8 @@ pub(super) struct Case {
 #[derive(Debug)]
 pub(super) struct Round {
     pub set: PolicySet,
+    /// The manifests, for whoever hands them on.
+    pub manifests: Arc<Vec<serde_json::Value>>,
     pub checks: Vec<Check>,
 }
 
@@ -140,7 +143,7 @@ pub(super) fn read(folder: &Path) -> Result<Case> {
 
 fn read_inner(folder: &Path) -> Result<Case> {
     let expected: Expected = serde_json::from_slice(&std::fs::read(folder.join("expected.json"))?)?;
-    let read = manifests(folder)?;
+    let (read, raw) = manifests(folder)?;
     let mut case = Case { id: expected.id, family: expected.family, rounds: Vec::new(), facts: Vec::new() };
     if expected.mode == "validate" {
         let error = read.diagnostics.iter().find(|diagnostic| diagnostic.severity == Severity::Error);
@@ -168,11 +171,13 @@ fn read_inner(folder: &Path) -> Result<Case> {
         }
         other => bail!("mode {other:?} is unknown"),
     }
+    let raw = Arc::new(raw);
+    case.rounds.iter_mut().for_each(|round| round.manifests = Arc::clone(&raw));
     Ok(case)
 }
 
 /// `manifests.yaml`, or in a folder that is an example as well as a case, every YAML file.
-fn manifests(folder: &Path) -> Result<crds::Read> {
+fn manifests(folder: &Path) -> Result<(crds::Read, Vec<serde_json::Value>)> {
     let single = folder.join("manifests.yaml");
     let mut files = vec![single.clone()];
     if !single.is_file() {
@@ -181,12 +186,15 @@ fn manifests(folder: &Path) -> Result<crds::Read> {
         files.sort();
     }
     let mut all = crds::Read { objects: Vec::new(), diagnostics: Vec::new() };
+    let mut raw = Vec::new();
     for file in files {
-        let read = crds::read_objects(&file.to_string_lossy(), &std::fs::read(&file)?);
+        let (name, bytes) = (file.to_string_lossy(), std::fs::read(&file)?);
+        let read = crds::read_objects(&name, &bytes);
+        raw.extend(crds::as_json(&name, &bytes));
         all.objects.extend(read.objects);
         all.diagnostics.extend(read.diagnostics);
     }
-    Ok(all)
+    Ok((all, raw))
 }
 
 /// The tool behind the connection lists takes completed pods for running ones.
@@ -242,7 +250,7 @@ fn pairs(set: PolicySet, values: &[serde_json::Value]) -> Result<Vec<Round>> {
                         set.world.names.entry(*address).or_default().insert(name.clone());
                     }
                 }
-                rounds.push((key, Round { set, checks: Vec::new() }));
+                rounds.push((key, Round { set, manifests: Arc::default(), checks: Vec::new() }));
                 rounds.len() - 1
             }
         };

@@ -1,10 +1,12 @@
 //! The kernel as enforcer: every check is a real connection attempt between namespaces.
 //!
 //! The evidence is two-sided. A check is allowed when something came back from its destination, denied when the kernel
-//! reported the drop of exactly this connection and nothing came back. Silence alone, or both, is a failure.
+//! reported the drop of exactly this connection and nothing came back. Silence alone, or both, is a failure. Where agents
+//! enforce, the reports are theirs, and silence is a denial.
 
 use super::case::{Check, End, Round};
-use super::judge::{addresses_of, nodes_with_pods, place};
+use super::cluster::{self, Cluster as Whole};
+use super::judge::{self, addresses_of, nodes_with_pods, place};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Cluster, Placement, Scope};
 use datapath::{Config, Datapath, Event, EventSource, NftDatapath};
@@ -19,22 +21,26 @@ use std::time::Duration;
 
 /// A packet that was neither answered nor reported as dropped by then is lost.
 const DEADLINE: Duration = Duration::from_secs(3);
+/// Where silence is a denial, it is waited for so long.
+const SILENCE: Duration = Duration::from_millis(1500);
 /// Connections tried at the same time; keeps within the usual limit of open files.
 const BATCH: usize = 400;
-/// Node for pods that manifests bind to none.
-const LAB_NODE: &str = "cofferdam-verify";
+/// Nodes for pods that manifests bind to none.
+const LAB_NODES: [&str; 2] = ["cofferdam-verify", "cofferdam-verify-too"];
 
 /// What one check gave.
 pub(super) enum Given {
     Verdict(Verdict),
     Failed(String),
-    /// No packet can be sent between these ends.
+    /// Packets cannot settle it: none can be sent between these ends, or it is about pods without addresses.
     NotSendable,
 }
 
 /// Judges rounds with real packets; keeps its lab while rounds have the same pods, nodes and addresses.
 #[derive(Default)]
 pub(super) struct Kernel {
+    /// Who puts policy in force; nobody: this process does.
+    whole: Option<Whole>,
     ground: Option<Ground>,
     generation: u64,
     /// Labs made so far.
@@ -62,20 +68,40 @@ struct Dropped {
 }
 
 impl Kernel {
+    /// With agents that put policy in force.
+    pub(super) fn of(whole: Whole) -> Self {
+        Self { whole: Some(whole), ..Self::default() }
+    }
+
     /// Judges the checks of a round, in order.
     pub(super) fn judge(&mut self, round: &Round, checks: &[Check]) -> Result<Vec<Given>> {
         let mut set = round.set.clone();
-        schedule(&mut set);
-        let placement = place(&mut set.world).placement;
-        let plan = plan(&set, &placement, checks)?;
+        schedule(&mut set, if self.whole.is_some() { &LAB_NODES } else { &LAB_NODES[..1] });
+        let mut placement = place(&mut set.world).placement;
+        let mut plan = plan(&set, &placement, checks)?;
+        if self.whole.is_some() {
+            // A pod that an API server knows has the address that its packets have.
+            for pod in &mut set.world.pods {
+                let placed = placement.remove(&(pod.namespace.clone(), pod.name.clone()));
+                pod.addresses.extend(placed.unwrap_or_default());
+            }
+            plan.outside.push(cluster::ADDRESS);
+        }
         if self.ground.as_ref().is_none_or(|ground| ground.plan != plan) {
             // One lab at a time: the addresses of the next may be those of the last.
             self.ground = None;
-            self.ground = Some(Ground::up(plan)?);
+            let ground = Ground::up(plan, self.whole.is_none())?;
+            if let Some(whole) = &mut self.whole {
+                whole.enter(&ground.lab, &ground.plan.nodes)?;
+            }
+            self.ground = Some(ground);
             self.labs += 1;
         }
         let ground = self.ground.as_mut().context("the lab just made")?;
         self.generation += 1;
+        if let Some(whole) = &mut self.whole {
+            whole.enforce(&set, &round.manifests)?;
+        }
         let cluster = Cluster::load(&set);
         for (node, datapath) in &mut ground.datapaths {
             let mut table = cluster.lower(Scope::Node(node), &placement)?;
@@ -99,6 +125,10 @@ impl Kernel {
         let mut probes = Vec::new();
         let mut owners = Vec::new();
         for (i, check) in checks.iter().enumerate() {
+            if self.whole.is_some() && judge::reference(set, check)?.verdict != check.expected {
+                // It would hold of pods without addresses, and these have some.
+                continue;
+            }
             for probe in probes_of(set, placement, check)? {
                 probes.push(probe);
                 owners.push(i);
@@ -114,12 +144,14 @@ impl Kernel {
             let tuple = ProbeTuple { source_port, ..*tuple };
             dropped.tuples.lock().unwrap_or_else(PoisonError::into_inner).contains(&tuple)
         });
-        let outcomes = probe_all(&ground.lab, &probes, DEADLINE, &evidence)?;
+        let deadline = if self.whole.is_some() { SILENCE } else { DEADLINE };
+        let outcomes = probe_all(&ground.lab, &probes, deadline, &evidence)?;
         let mut given: Vec<Given> = checks.iter().map(|_| Given::NotSendable).collect();
         for ((owner, outcome), probe) in owners.into_iter().zip(outcomes).zip(&probes) {
             let found = match outcome {
                 Outcome::Answered => Given::Verdict(Verdict::Allow),
                 Outcome::Denied => Given::Verdict(Verdict::Deny),
+                Outcome::Silent if self.whole.is_some() => Given::Verdict(Verdict::Deny),
                 Outcome::Silent => Given::Failed(format!("no answer and no report of a drop ({probe:?})")),
                 Outcome::Contradiction => {
                     Given::Failed(format!("answered and reported as dropped ({probe:?})"))
@@ -147,7 +179,8 @@ impl Kernel {
 }
 
 impl Ground {
-    fn up(plan: Plan) -> Result<Self> {
+    /// `enforces`: whether this process is to enforce.
+    fn up(plan: Plan, enforces: bool) -> Result<Self> {
         let lab = Lab::up(plan.clone())?;
         let mut ground = Self {
             plan,
@@ -159,7 +192,7 @@ impl Ground {
         };
         // Every drop is a report of its own here: a tuple tried again is another check.
         let config = Config { guard: vec!["cfd".into()], quiet_ms: 0, ..Config::default() };
-        for node in &ground.plan.nodes {
+        for node in ground.plan.nodes.iter().filter(|_| enforces) {
             let (config, place) = (config.clone(), Place::Node(node.name.clone()));
             let opened = ground.lab.run(&place, move || {
                 Ok::<_, datapath::ApplyError>((
@@ -215,9 +248,9 @@ fn collect(mut source: EventSource, dropped: &Dropped, stop: &AtomicBool) {
 
 /// Binds every pod to a node that exists. A pod of no node, and a node nobody declared, come without labels: no peer
 /// speaks of them.
-fn schedule(set: &mut PolicySet) {
-    for pod in &mut set.world.pods {
-        let node = pod.node.get_or_insert_with(|| LAB_NODE.into()).clone();
+fn schedule(set: &mut PolicySet, nodes: &[&str]) {
+    for (pod, next) in set.world.pods.iter_mut().zip(nodes.iter().cycle()) {
+        let node = pod.node.get_or_insert_with(|| (*next).into()).clone();
         let declare = || Node { name: node.clone(), labels: Labels::default(), addresses: Vec::new() };
         set.world.nodes.entry(node.clone()).or_insert_with(declare);
     }
@@ -234,7 +267,7 @@ fn plan(set: &PolicySet, placement: &Placement, checks: &[Check]) -> Result<Plan
         plan.pods.push(PodPlan {
             namespace: pod.namespace.to_string(),
             name: pod.name.to_string(),
-            node: pod.node.as_deref().unwrap_or(LAB_NODE).to_owned(),
+            node: pod.node.as_deref().unwrap_or_default().to_owned(),
             addresses: addresses_of(world, placement, &end)?,
             ports: Vec::new(),
             host_network: false,
@@ -315,7 +348,7 @@ fn place_of(set: &PolicySet, end: &End, address: IpAddr) -> Result<Place> {
         }
     };
     if pod.host_network {
-        return Ok(Place::Node(pod.node.as_deref().unwrap_or(LAB_NODE).to_owned()));
+        return Ok(Place::Node(pod.node.as_deref().unwrap_or_default().to_owned()));
     }
     Ok(Place::Pod(pod.namespace.to_string(), pod.name.to_string()))
 }

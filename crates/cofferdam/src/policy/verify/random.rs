@@ -42,7 +42,12 @@ fn case(seed: u64) -> Result<Case> {
         checks.push(check);
     }
     let id = format!("random__{seed}");
-    Ok(Case { id, family: "random".to_owned(), rounds: vec![Round { set, checks }], facts: Vec::new() })
+    Ok(Case {
+        id,
+        family: "random".to_owned(),
+        rounds: vec![Round { set, manifests: Default::default(), checks }],
+        facts: Vec::new(),
+    })
 }
 
 /// Whether there are such packets, of a kind that both a table and a prober can make: one family, and its own ICMP.
