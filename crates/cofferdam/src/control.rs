@@ -5,9 +5,10 @@
 
 use crate::flows::printable;
 use crate::health::{self, Health};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::Status;
+use controller::lease::{self, Role};
 use feed::server::Feed;
 use feed::tls::Identity;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -37,6 +38,9 @@ pub(crate) struct ControllerArgs {
     /// Folder with ca.crt, tls.crt and tls.key, read anew when they change
     #[arg(long, value_name = "DIR")]
     certificates: PathBuf,
+    /// Namespace of the controller's own objects [default: $POD_NAMESPACE, else cofferdam-system]
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
     /// Answer /healthz and /readyz here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
@@ -74,20 +78,42 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     let (identity, renewed) = watch::channel(Arc::new(identity(&args.certificates)?));
     let feed = Feed::default();
     let status = watch::Sender::default();
-    let listener =
-        TcpListener::bind(args.listen).await.with_context(|| format!("serving agents at {}", args.listen))?;
+    let namespace = args.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
+    let namespace = namespace.unwrap_or_else(|| "cofferdam-system".to_owned());
+    let holder = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
+    let (elected, role) = watch::channel(Role::default());
     if let Some(address) = args.health {
         let ready = Arc::new(Ready { status: status.subscribe() });
         tokio::spawn(health::serve(health::bind(address).await?, ready));
     }
-    let seen = status.subscribe();
+    let (seen, written) = (status.subscribe(), status.subscribe());
     tokio::select! {
-        () = controller::run(client, feed.clone(), status) => {}
-        () = feed.serve(listener, renewed) => {}
-        () = tell(seen, args.json) => {}
+        () = controller::run(client.clone(), feed.clone(), status) => {}
+        other = lease::run(client.clone(), &namespace, &holder, &elected) => {
+            // A process that is no longer asked must not go on answering: its successor is another process.
+            bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::NAME);
+        }
+        served = serve_agents(args.listen, &feed, renewed, role.clone()) => served?,
+        () = controller::write::run(client, feed.clone(), written, role.clone()) => {}
+        () = tell(seen, role, args.json) => {}
         () = renew(&args.certificates, identity) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Serves agents once this one leads. Before, they are refused and try another.
+async fn serve_agents(
+    address: SocketAddr,
+    feed: &Feed,
+    identity: watch::Receiver<Arc<Identity>>,
+    mut role: watch::Receiver<Role>,
+) -> Result<()> {
+    if role.wait_for(|role| *role == Role::Leads).await.is_ok() {
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("serving agents at {address}"))?;
+        feed.serve(listener, identity).await;
     }
     Ok(())
 }
@@ -127,11 +153,15 @@ async fn renew(folder: &Path, to: watch::Sender<Arc<Identity>>) {
 }
 
 /// One line whenever something changes. Whoever read them may have left; that is no reason to stop.
-async fn tell(mut status: watch::Receiver<Status>, as_json: bool) {
+async fn tell(mut status: watch::Receiver<Status>, mut role: watch::Receiver<Role>, as_json: bool) {
     let mut out = std::io::stdout();
     let mut said = String::new();
-    while status.changed().await.is_ok() {
-        let line = line(&status.borrow_and_update(), as_json);
+    loop {
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() { return },
+            changed = role.changed() => if changed.is_err() { return },
+        }
+        let line = line(&status.borrow_and_update(), &role.borrow_and_update(), as_json);
         if line != said {
             let _ = writeln!(out, "{line}").and_then(|()| out.flush());
         }
@@ -139,14 +169,14 @@ async fn tell(mut status: watch::Receiver<Status>, as_json: bool) {
     }
 }
 
-fn line(status: &Status, as_json: bool) -> String {
+fn line(status: &Status, role: &Role, as_json: bool) -> String {
     let errors = status.diagnostics.iter().filter(|it| it.is_error()).count();
     let problems: Vec<String> =
         status.problems.iter().map(|(kind, why)| format!("{}: {why}", kind.plural())).collect();
     if as_json {
         let generation = status.generation.map(|it| it.0);
         return json!({ "controller": {
-            "generation": generation, "policies": status.policies, "closedScopes": status.closed_scopes,
+            "leads": *role == Role::Leads, "generation": generation, "policies": status.policies, "closedScopes": status.closed_scopes,
             "errors": errors, "problems": problems,
         } })
         .to_string();
@@ -159,5 +189,10 @@ fn line(status: &Status, as_json: bool) -> String {
         None => "nothing published yet".to_owned(),
     };
     let problems: Vec<_> = problems.iter().map(|problem| format!("; {}", printable(problem))).collect();
-    format!("{published}{}", problems.concat())
+    let role = match role {
+        Role::Unknown => "waits to be elected".to_owned(),
+        Role::Stands(other) => format!("stands by ({} leads)", printable(other)),
+        Role::Leads => "leads".to_owned(),
+    };
+    format!("{role}; {published}{}", problems.concat())
 }

@@ -6,11 +6,16 @@
 //! Does not: write to the API server, enforce, or keep anything over a restart.
 
 pub mod authority;
+pub mod definition;
 mod kinds;
+pub mod lease;
+mod report;
 mod store;
 mod watch;
+pub mod write;
 
 pub use kinds::Kind;
+pub use report::Written;
 
 use compiler::Compiled;
 use compiler::lower::Cluster;
@@ -41,6 +46,8 @@ pub struct Status {
     pub problems: BTreeMap<Kind, String>,
     /// What the reader and the compiler say of the objects.
     pub diagnostics: Vec<Diagnostic>,
+    /// Every policy that was written.
+    pub written: Vec<Written>,
     /// Policies in force.
     pub policies: usize,
     /// Scopes closed because something could not be read.
@@ -119,6 +126,7 @@ async fn publish(store: Store, feed: &Feed, status: &latest::Sender<Status>) -> 
         revisions: revisions.clone(),
         problems: store.problems(),
         diagnostics,
+        written: store.written(),
         policies: set.policies.len(),
         closed_scopes: set.closed.len(),
     };

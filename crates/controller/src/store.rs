@@ -5,6 +5,7 @@
 //! Does not: talk to anything.
 
 use crate::kinds::Kind;
+use crate::report::Written;
 use crds::{Diagnostic, Object};
 use feed::Revisions;
 use serde_json::Value;
@@ -58,6 +59,8 @@ struct OfKind {
     listing: Option<Objects>,
     /// Listed once, or known to be absent.
     is_known: bool,
+    /// Identity of policies, of which policy is not made.
+    written: HashMap<(Arc<str>, Arc<str>), Written>,
     revision: u64,
     problem: Option<String>,
 }
@@ -85,6 +88,7 @@ impl Store {
             }
             Change::Listed(found) => {
                 of.revision = of.revision.max(found.revision);
+                of.identify(kind, &found);
                 let (key, kept) = read(kind, found);
                 of.listing.get_or_insert_default().insert(key, kept);
                 false
@@ -94,11 +98,13 @@ impl Store {
                 let listed = of.listing.take().unwrap_or_default();
                 let differs = !of.is_known || listed != of.objects;
                 (of.objects, of.is_known) = (listed, true);
+                of.written.retain(|key, _| of.objects.contains_key(key));
                 differs
             }
             Change::Applied(found) => {
                 of.problem = None;
                 of.revision = of.revision.max(found.revision);
+                of.identify(kind, &found);
                 let (key, kept) = read(kind, found);
                 let before = of.objects.get(&key);
                 let differs = before != Some(&kept);
@@ -108,7 +114,9 @@ impl Store {
             Change::Deleted(found) => {
                 of.problem = None;
                 of.revision = of.revision.max(found.revision);
-                of.objects.remove(&(found.namespace, found.name)).is_some()
+                let key = (found.namespace, found.name);
+                of.written.remove(&key);
+                of.objects.remove(&key).is_some()
             }
             // An API server that is starting may not know it yet: what was there before stays.
             Change::NoSuchKind => {
@@ -138,6 +146,11 @@ impl Store {
         (objects, kept().flat_map(|kept| kept.diagnostics.iter().cloned()).collect())
     }
 
+    /// Every policy.
+    pub(crate) fn written(&self) -> Vec<Written> {
+        self.kinds.values().flat_map(|of| of.written.values().cloned()).collect()
+    }
+
     /// How far each kind was read.
     pub(crate) fn revisions(&self) -> Revisions {
         self.kinds.iter().map(|(kind, of)| (kind.plural().to_owned(), of.revision)).collect()
@@ -146,6 +159,20 @@ impl Store {
     /// Watches that fail now, and why.
     pub(crate) fn problems(&self) -> BTreeMap<Kind, String> {
         self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.problem.clone()?))).collect()
+    }
+}
+
+impl OfKind {
+    fn identify(&mut self, kind: Kind, found: &Found) {
+        if !kind.is_policy() {
+            return;
+        }
+        let (namespace, name) = (found.namespace.clone(), found.name.clone());
+        let uid = found.value.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().into();
+        let generation =
+            found.value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+        let key = (namespace.clone(), name.clone());
+        self.written.insert(key, Written { kind, namespace, name, uid, generation });
     }
 }
 

@@ -1,0 +1,236 @@
+//! How each policy stands, in the words of its status.
+//!
+//! Enters: what is published, what the compiler said, how the nodes stand. Leaves: a [`Report`] for each policy.
+//! Guarantees: `Programmed` is true only when every node that needs the policy said that its kernel has it; a node that
+//! is not there or has a problem is named. Does not: write anything anywhere.
+
+use crate::kinds::Kind;
+use crds::{Code, Diagnostic};
+use feed::server::{Publication, Standing};
+use feed::{Digest, Key};
+use policy::Generation;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// A policy of an API server.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Written {
+    /// What it is.
+    pub kind: Kind,
+    /// Empty where it has none.
+    pub namespace: Arc<str>,
+    /// Name.
+    pub name: Arc<str>,
+    /// Of this object and no later one of the same name.
+    pub uid: Arc<str>,
+    /// How often its specification changed.
+    pub generation: i64,
+}
+
+/// One thing to know about a policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// `Accepted`, `Programmed`, `Shadowed`, `Conflicted` or `Degraded`.
+    pub(crate) kind: &'static str,
+    pub(crate) holds: bool,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+impl Condition {
+    /// Whether somebody should look at it.
+    pub(crate) fn is_bad(&self) -> bool {
+        match self.kind {
+            "Accepted" => !self.holds,
+            // It takes its time.
+            "Programmed" => false,
+            _ => self.holds,
+        }
+    }
+
+    /// As Kubernetes writes conditions.
+    pub(crate) fn json(&self, observed: i64, since: &str) -> Value {
+        json!({
+            "type": self.kind, "status": if self.holds { "True" } else { "False" }, "reason": self.reason,
+            "message": self.message, "observedGeneration": observed, "lastTransitionTime": since,
+        })
+    }
+}
+
+/// How a policy stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) needed: usize,
+    pub(crate) enforced: usize,
+    /// State of policy that first held it as it is.
+    pub(crate) since: Generation,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// Kind, namespace and name.
+type Name = (Arc<str>, Arc<str>, Arc<str>);
+
+/// Remembers since when each policy is as it is.
+#[derive(Debug, Default)]
+pub(crate) struct Reporter {
+    since: HashMap<Name, (Vec<Digest>, Generation)>,
+}
+
+/// Nodes that need a policy.
+#[derive(Default)]
+struct Spread<'a> {
+    needed: usize,
+    enforced: usize,
+    /// A node that does not enforce it, and why.
+    waits_for: Option<(&'a str, &'a str)>,
+    /// A node that enforces it and is not well.
+    unwell: Option<(&'a str, &'a str)>,
+}
+
+impl Reporter {
+    /// Reports on every policy.
+    pub(crate) fn reports(
+        &mut self,
+        current: &Publication,
+        written: &[Written],
+        diagnostics: &[Diagnostic],
+        standings: &BTreeMap<Arc<str>, Standing>,
+    ) -> BTreeMap<Written, Report> {
+        self.note(current);
+        let spreads = self.spreads(current, standings);
+        let mut said: HashMap<Name, Vec<&Diagnostic>> = HashMap::new();
+        for diagnostic in diagnostics {
+            let Some(object) = &diagnostic.object else { continue };
+            let name = (object.kind.clone(), object.namespace.clone(), object.name.clone());
+            said.entry(name).or_default().push(diagnostic);
+        }
+        let nowhere = Spread::default();
+        let report = |policy: &Written| {
+            let kind: Arc<str> = policy.kind.resource().kind.into();
+            let name = (kind, policy.namespace.clone(), policy.name.clone());
+            let spread = spreads.get(&name).unwrap_or(&nowhere);
+            let since = self.since.get(&name).map_or(current.generation, |(_, since)| *since);
+            let said = said.get(&name).map(Vec::as_slice).unwrap_or_default();
+            let conditions = conditions(spread, since, said);
+            Report { needed: spread.needed, enforced: spread.enforced, since, conditions }
+        };
+        written.iter().map(|policy| (policy.clone(), report(policy))).collect()
+    }
+
+    fn note(&mut self, current: &Publication) {
+        let mut now: HashMap<Name, Vec<Digest>> = HashMap::new();
+        for encoded in current.parts.resources.values() {
+            if let Some(name) = policy_of(&encoded.key) {
+                now.entry(name).or_default().push(encoded.digest);
+            }
+        }
+        let before = std::mem::take(&mut self.since);
+        self.since = now
+            .into_iter()
+            .map(|(name, mut digests)| {
+                digests.sort_unstable();
+                let same = before.get(&name).filter(|(held, _)| *held == digests);
+                let since = same.map_or(current.generation, |(_, since)| *since);
+                (name, (digests, since))
+            })
+            .collect();
+    }
+
+    fn spreads<'a>(
+        &self,
+        current: &'a Publication,
+        standings: &'a BTreeMap<Arc<str>, Standing>,
+    ) -> HashMap<Name, Spread<'a>> {
+        let mut spreads: HashMap<Name, Spread<'a>> = HashMap::new();
+        let nodes = current.parts.resources.values().filter(|it| it.key.kind == feed::Kind::Node);
+        for node in nodes.map(|encoded| &encoded.key.name) {
+            let standing = standings.get(node);
+            let mut needed: Vec<Name> = (current.needs)(node).iter().filter_map(policy_of).collect();
+            // A policy that could not be read may be several closed scopes.
+            needed.dedup();
+            for name in needed {
+                let since = self.since.get(&name).map(|(_, since)| *since);
+                let spread = spreads.entry(name).or_default();
+                spread.add(node, standing, since.unwrap_or(current.generation));
+            }
+        }
+        spreads
+    }
+}
+
+fn policy_of(key: &Key) -> Option<Name> {
+    match key.kind {
+        feed::Kind::Policy | feed::Kind::Closed => {
+            Some((key.object_kind.clone(), key.namespace.clone(), key.name.clone()))
+        }
+        feed::Kind::Namespace | feed::Kind::Node | feed::Kind::Pod => None,
+    }
+}
+
+impl<'a> Spread<'a> {
+    fn add(&mut self, node: &'a str, standing: Option<&'a Standing>, since: Generation) {
+        self.needed += 1;
+        let is_enforced = standing.is_some_and(|it| it.enforced.is_some_and(|enforced| enforced >= since));
+        let why = match standing {
+            None => "no agent has connected from it",
+            Some(standing) if !standing.problem.is_empty() => &standing.problem,
+            Some(standing) if standing.connections == 0 => "its agent is cut off; what it had stays in force",
+            Some(_) => "",
+        };
+        if !is_enforced {
+            self.waits_for.get_or_insert((node, why));
+            return;
+        }
+        self.enforced += 1;
+        if !why.is_empty() {
+            self.unwell.get_or_insert((node, why));
+        }
+    }
+}
+
+fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> Vec<Condition> {
+    let condition = |kind, holds, reason, message| Condition { kind, holds, reason, message };
+    let errors: Vec<_> = said.iter().filter(|it| it.is_error()).collect();
+    let mut conditions = vec![match errors.first() {
+        None => condition("Accepted", true, "Valid", "enforced as written".to_owned()),
+        Some(first) => condition(
+            "Accepted",
+            false,
+            "Invalid",
+            format!("what it may select is closed: {}{}", first.message, more(errors.len())),
+        ),
+    }];
+    let (enforced, needed) = (spread.enforced, spread.needed);
+    conditions.push(match &spread.waits_for {
+        None if needed == 0 => {
+            condition("Programmed", true, "NoNodes", "no node has pods that it is about".to_owned())
+        }
+        None => {
+            let message = format!("on all {needed} nodes that need it, since generation {since}");
+            condition("Programmed", true, "Programmed", message)
+        }
+        Some((node, why)) => {
+            let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+            let message = format!("on {enforced} of {needed} nodes; waits for {node}{why}");
+            condition("Programmed", false, "Pending", message)
+        }
+    });
+    for (kind, code) in [("Shadowed", Code::ShadowedRule), ("Conflicted", Code::EqualPriority)] {
+        let found: Vec<_> = said.iter().filter(|it| it.code == code).collect();
+        if let Some(first) = found.first() {
+            let field = if first.field.is_empty() { String::new() } else { format!("{}: ", first.field) };
+            let message = format!("{field}{}{}", first.message, more(found.len()));
+            let reason = if code == Code::ShadowedRule { "ShadowedRule" } else { "EqualPriority" };
+            conditions.push(condition(kind, true, reason, message));
+        }
+    }
+    if let Some((node, why)) = spread.unwell.or(spread.waits_for.filter(|(_, why)| !why.is_empty())) {
+        conditions.push(condition("Degraded", true, "NodeProblem", format!("node {node}: {why}")));
+    }
+    conditions
+}
+
+fn more(count: usize) -> String {
+    if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
+}
