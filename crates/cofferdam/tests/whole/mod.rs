@@ -1,0 +1,297 @@
+//! A whole system for tests: a lab with two nodes and a pod on each, and outside it a real API server and controllers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    dead_code,
+    unreachable_pub,
+    reason = "in a test a panic is the failure report; each test uses its part"
+)]
+
+use apiserver::{Cluster, Error, POLICY_KINDS, definition};
+use controller::authority::Authority;
+use feed::tls::{CONTROLLER, Identity, node_name};
+use lab::privilege::{Privilege, enter};
+use lab::{Lab, NodePlan, Place, Plan, PodPlan};
+use policy::Protocol;
+use serde_json::Value;
+use std::fs::{self, File};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
+use tempfile::TempDir;
+
+pub const NODES: [&str; 2] = ["node-a", "node-b"];
+pub const NODE_ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
+/// Namespace `shop`: `web` on the first node, `db` on the second.
+const PODS: [(&str, &str); 2] = [("web", "10.77.1.2"), ("db", "10.77.2.2")];
+pub const DB: &str = "10.77.2.2";
+const OUTSIDE: &str = "198.19.255.254";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process of the program under test, with what it said.
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}:\n{}", self.log.display(), fs::read_to_string(&self.log).unwrap_or_default());
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Cluster) + Send>;
+
+pub struct World {
+    /// To the thread in whose namespace the API server is; its processes end with the thread that started them.
+    api: Sender<Job>,
+    kubeconfig: PathBuf,
+    pub authority: Authority,
+    pub folder: TempDir,
+    pub lab: Lab,
+}
+
+impl World {
+    /// Nothing of Cofferdam runs yet.
+    pub fn start() -> Option<Self> {
+        if let Privilege::UserNamespace | Privilege::None { .. } = enter() {
+            eprintln!("SKIPPED: network namespaces and a server of etcd in one of them need root");
+            return None;
+        }
+        let address = |text: &str| -> Vec<IpAddr> { vec![text.parse().unwrap()] };
+        let node = |(name, at): (&&str, &str)| NodePlan { name: (*name).to_owned(), addresses: address(at) };
+        let pod = |((name, at), node): ((&str, &str), &&str)| PodPlan {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            node: (*node).to_owned(),
+            addresses: address(at),
+            ports: vec![(Protocol::TCP, 80), (Protocol::TCP, 5432)],
+            host_network: false,
+            command: None,
+            env: Vec::new(),
+            directory: None,
+        };
+        let plan = Plan {
+            nodes: NODES.iter().zip(NODE_ADDRESSES).map(node).collect(),
+            pods: PODS.into_iter().zip(&NODES).map(pod).collect(),
+            outside: address(OUTSIDE),
+        };
+        let mut lab = Lab::up(plan).unwrap();
+        let (api, jobs) = channel::<Job>();
+        let (started, first) = channel();
+        let serve = move || {
+            let mut cluster = match Cluster::start() {
+                Ok(cluster) => cluster,
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            started.send(Ok(cluster.kubeconfig())).unwrap();
+            jobs.into_iter().for_each(|job| job(&mut cluster));
+        };
+        lab.run(&Place::Outside, move || drop(std::thread::spawn(serve))).unwrap();
+        let kubeconfig = match first.recv().unwrap() {
+            Ok(path) => path,
+            Err(error @ Error::NotBuilt(_)) => {
+                eprintln!("SKIPPED: {error}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let (output, _lines) = std::sync::mpsc::sync_channel(16);
+        lab.start_programs(output).unwrap();
+        let authority = Authority::new(SystemTime::now()).unwrap();
+        let world = Self { api, kubeconfig, authority, folder: tempfile::tempdir().unwrap(), lab };
+        for [kind, plural, version] in POLICY_KINDS {
+            world.kubectl("apply -f -", &definition(kind, plural, version));
+        }
+        world.kubectl("apply -f -", &controller::definition::definition().to_string());
+        world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
+        world.kubectl("create namespace cofferdam-system", "");
+        world.kubectl("create namespace shop", "");
+        for (node, at) in NODES.iter().zip(NODE_ADDRESSES) {
+            let object = format!("{{apiVersion: v1, kind: Node, metadata: {{name: {node}}}}}");
+            world.kubectl("apply -f -", &object);
+            let status = format!(
+                "{{\"status\":{{\"addresses\":[{{\"type\":\"InternalIP\",\"address\":\"{at}\"}}]}}}}"
+            );
+            world.kubectl(&format!("patch node {node} --subresource=status -p {status}"), "");
+        }
+        for ((name, at), node) in PODS.into_iter().zip(NODES) {
+            let object = format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: shop, labels: {{app: {name}}}}}, \
+                 spec: {{nodeName: {node}, containers: [{{name: c, image: i}}]}}}}"
+            );
+            world.kubectl("apply -f -", &object);
+            let status = format!("{{\"status\":{{\"phase\":\"Running\",\"podIPs\":[{{\"ip\":\"{at}\"}}]}}}}");
+            world.kubectl(&format!("patch pod {name} -n shop --subresource=status -p {status}"), "");
+        }
+        Some(world)
+    }
+
+    /// Runs it where the API server is.
+    pub fn at_api<T: Send + 'static>(&self, act: impl FnOnce(&mut Cluster) -> T + Send + 'static) -> T {
+        let (done, result) = channel();
+        let job = move |cluster: &mut Cluster| drop(done.send(act(cluster)));
+        self.api.send(Box::new(job)).unwrap();
+        result.recv().unwrap()
+    }
+
+    pub fn kubectl(&self, arguments: &str, input: &str) -> String {
+        let words: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        let (text, input) = (arguments.to_owned(), input.to_owned());
+        let output = self.at_api(move |cluster| cluster.kubectl(&words, &input)).unwrap();
+        assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub fn get(&self, what: &str) -> Value {
+        serde_json::from_str(&self.kubectl(&format!("get {what} -o json"), "")).unwrap()
+    }
+
+    /// Writes a certificate for these names as of `now` into the folder of a process.
+    pub fn certify(&self, folder: &str, name: &str, now: SystemTime) -> PathBuf {
+        let folder = self.folder.path().join(folder);
+        fs::create_dir_all(&folder).unwrap();
+        let Identity { chain, key, authority } = self.authority.issue(&[name.to_owned()], now).unwrap();
+        for (file, text) in [("tls.crt", chain), ("tls.key", key), ("ca.crt", authority)] {
+            fs::write(folder.join(file), text).unwrap();
+        }
+        folder
+    }
+
+    fn spawn(&self, place: &Place, name: &str, folder: &Path, arguments: &[&str]) -> Process {
+        let log = folder.join("log");
+        let out = File::options().create(true).append(true).open(&log).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
+        command
+            .args(arguments)
+            .env("POD_NAME", name)
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .stdin(Stdio::null());
+        let child = self.lab.run(place, move || command.spawn()).unwrap().unwrap();
+        Process { child, log }
+    }
+
+    pub fn controller(&self, name: &str) -> Process {
+        let folder = self.certify(name, CONTROLLER, SystemTime::now());
+        let (listen, folder_text) = (format!("{OUTSIDE}:9443"), folder.to_str().unwrap());
+        let arguments = ["controller", "--listen", &listen, "--certificates", folder_text, "--kubeconfig"];
+        let arguments: Vec<&str> = arguments.into_iter().chain([self.kubeconfig.to_str().unwrap()]).collect();
+        self.spawn(&Place::Outside, name, &folder, &arguments)
+    }
+
+    pub fn agent(&self, node: &str) -> Process {
+        let folder = self.certify(node, &node_name(node), SystemTime::now());
+        self.agent_as_it_is(node, &folder)
+    }
+
+    /// With the certificate that is there.
+    pub fn agent_as_it_is(&self, node: &str, folder: &Path) -> Process {
+        let (controller, text) = (format!("{OUTSIDE}:9443"), folder.to_str().unwrap());
+        let arguments = [
+            "agent",
+            "--controller",
+            &controller,
+            "--node",
+            node,
+            "--guard",
+            "cfd",
+            "--certificates",
+            text,
+            "--state",
+            text,
+        ];
+        self.spawn(&Place::Node(node.to_owned()), node, folder, &arguments)
+    }
+
+    /// What `cofferdam status --json` of a node's agent says.
+    pub fn status(&self, node: &str) -> Value {
+        let socket = self.folder.path().join(node).join("cofferdam.sock");
+        let output = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+            .args(["status", "--json", "--socket"])
+            .arg(socket)
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// Whether `web` reaches `db` at a port.
+    pub fn web_reaches_db(&self, port: u16) -> bool {
+        let to = SocketAddr::new(DB.parse().unwrap(), port);
+        let connect = move || TcpStream::connect_timeout(&to, Duration::from_millis(800)).is_ok();
+        self.lab.run(&Place::Pod("shop".to_owned(), "web".to_owned()), connect).unwrap()
+    }
+
+    /// Waits until exactly these ports of `db` answer `web`, of 80 and 5432.
+    pub fn reachable(&self, what: &str, ports: &[u16]) {
+        eventually(what, || {
+            [80, 5432].iter().all(|port| self.web_reaches_db(*port) == ports.contains(port)).then_some(())
+        });
+    }
+
+    /// A condition of an object: status, reason and message.
+    pub fn condition(&self, object: &str, kind: &str) -> Option<[String; 3]> {
+        let words: Vec<String> = format!("get {object} -o json").split(' ').map(str::to_owned).collect();
+        let output = self.at_api(move |cluster| cluster.kubectl(&words, "")).unwrap();
+        let value: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let conditions = value.pointer("/status/conditions")?.as_array()?.clone();
+        let found = conditions.into_iter().find(|it| it["type"] == kind)?;
+        Some(
+            ["status", "reason", "message"].map(|field| found[field].as_str().unwrap_or_default().to_owned()),
+        )
+    }
+}
+
+/// Waits for what comes sooner or later.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Only `web` reaches `db`, at this port.
+pub fn only(port: u16) -> String {
+    format!(
+        "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: db, namespace: shop}}
+spec:
+  podSelector: {{matchLabels: {{app: db}}}}
+  ingress: [{{from: [{{podSelector: {{matchLabels: {{app: web}}}}}}], ports: [{{port: {port}}}]}}]
+"
+    )
+}
