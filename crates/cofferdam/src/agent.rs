@@ -43,9 +43,9 @@ use tokio::sync::watch;
 
 The rules stay in force when the process ends; `cofferdam uninstall` removes them.")]
 pub(crate) struct AgentArgs {
-    /// Where the controller is, as HOST:PORT
-    #[arg(long, value_name = "ADDRESS")]
-    controller: String,
+    /// Where a controller is, as HOST:PORT; may be repeated, then the next is tried when one does not answer
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    controller: Vec<String>,
     /// Name of this node in the cluster [default: $NODE_NAME, else this machine's host name]
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -135,9 +135,9 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     let enforcer = Enforcer::open(node.as_str().into(), config, &journal)
         .with_context(|| format!("nothing is enforced on node {node}: the agent needs CAP_NET_ADMIN"))?;
     let ground = Ground { mode: Mode::Node, enforcers: vec![enforcer] };
-    let mut engine = Engine::new(ground, vec![args.controller.clone()], Arc::clone(&journal), None);
+    let mut engine = Engine::new(ground, args.controller.clone(), Arc::clone(&journal), None);
     engine.watched_by("feed");
-    engine.cut_off(Some(format!("not connected to the controller at {} yet", args.controller)));
+    engine.cut_off(Some(format!("not connected to the controller at {} yet", args.controller.join(" or "))));
     let agent = Arc::new(Agent {
         engine: Mutex::new(engine),
         journal,
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     let replica = begin(&agent, &kept);
     socket.serve(&agent)?;
     agent.say.ready(&agent.status(), socket.path());
-    let link = Link::new(Arc::clone(&agent), kept, args.certificates.clone(), &args.controller);
+    let link = Link::new(Arc::clone(&agent), kept, args.certificates.clone());
     follow(args, node, replica, link)?;
     until_signal(&signals, &agent);
     Ok(())

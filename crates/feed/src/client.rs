@@ -16,7 +16,7 @@ use rustls::pki_types::ServerName;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
@@ -75,13 +75,24 @@ enum Ended {
     Closed,
 }
 
-/// Follows the controller at `address` (host and port) until the future is dropped.
-pub async fn follow(address: &str, name: &str, version: &str, mut replica: Replica, node: &mut impl Node) {
+/// Follows whichever controller answers at one of the `addresses` (host and port) until the future is dropped.
+pub async fn follow(
+    addresses: &[String],
+    name: &str,
+    version: &str,
+    mut replica: Replica,
+    node: &mut impl Node,
+) {
     let mut wait = SOONEST;
-    loop {
+    for address in addresses.iter().cycle() {
         let before = replica.generation();
         let Err(ended) = connection(address, name, version, &mut replica, node).await;
-        node.connected(Some(ended.to_string()));
+        // A refused certificate looks like a connection that broke.
+        let own = node.identity().ok().and_then(|identity| identity.problem(SystemTime::now()));
+        node.connected(Some(match own {
+            Some(why) => format!("the certificate of this node: {why} ({ended})"),
+            None => ended.to_string(),
+        }));
         if replica.generation() > before {
             wait = SOONEST;
         }

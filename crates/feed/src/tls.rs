@@ -3,13 +3,16 @@
 //! Enters: PEM files' contents. Leaves: configurations for TLS 1.3. Guarantees: a node is who its certificate says, by a
 //! DNS name made of the node's name ([`node_name`]). Does not: issue certificates.
 
+use crate::client::chain;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The controller's own name in its certificate.
 pub const CONTROLLER: &str = "feed.cofferdam.internal";
@@ -66,6 +69,38 @@ impl Identity {
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
         };
         Ok(Self { chain: file("tls.crt")?, key: file("tls.key")?, authority: file("ca.crt")? })
+    }
+
+    /// Why the other side would not believe it at this time; `None`: it would.
+    pub fn problem(&self, now: SystemTime) -> Option<String> {
+        let error = self.verify(now).err()?;
+        let seconds = |from: &UnixTime, to: &UnixTime| to.as_secs().saturating_sub(from.as_secs());
+        Some(match error.downcast_ref() {
+            Some(webpki::Error::CertExpired { time, not_after }) => {
+                format!("it expired {} s ago", seconds(not_after, time))
+            }
+            Some(webpki::Error::CertNotValidYet { time, not_before }) => {
+                let left = seconds(time, not_before);
+                format!(
+                    "it is not valid yet, for another {left} s; is the clock of this node or its issuer wrong?"
+                )
+            }
+            Some(_) | None => chain(&*error),
+        })
+    }
+
+    fn verify(&self, now: SystemTime) -> Result<(), Box<dyn Error>> {
+        let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH)?);
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&self.chain).collect::<Result<_, _>>()?;
+        let authority: Vec<_> = CertificateDer::pem_slice_iter(&self.authority).collect::<Result<_, _>>()?;
+        let anchors: Vec<_> =
+            authority.iter().map(webpki::anchor_from_trusted_cert).collect::<Result<_, _>>()?;
+        let Some((own, between)) = certificates.split_first() else { return Err("there is none".into()) };
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
+        let usage = webpki::KeyUsage::client_auth();
+        let end = webpki::EndEntityCert::try_from(own)?;
+        end.verify_for_usage(algorithms, &anchors, between, now, usage, None, None)?;
+        Ok(())
     }
 
     fn parts(

@@ -84,7 +84,7 @@ impl Connected {
         let address = address.to_owned();
         let task = tokio::spawn(async move {
             let mut node = TestNode { identity, received: sender, problems };
-            follow(&address, "node0", "test", replica, &mut node).await;
+            follow(&[address], "node0", "test", replica, &mut node).await;
         });
         Self { task, received, problems: told }
     }

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::fmt::{self, Display};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -290,6 +290,37 @@ users: [{{name: administrator, user: {{token: {TOKEN}}}}}]
             self.api_port,
             self.folder.path().join("certificates/apiserver.crt").display(),
         )
+    }
+
+    /// Makes etcd forget all history up to now.
+    ///
+    /// # Errors
+    /// etcd does not answer.
+    pub fn compact(&self) -> Result<(), Error> {
+        let head = self.etcd("/v3/kv/range", r#"{"key":"AA=="}"#)?;
+        let revision = head.split(r#""revision":""#).nth(1).and_then(|rest| rest.split('"').next());
+        let revision =
+            revision.ok_or_else(|| Error::Io("asking etcd".into(), io::Error::other(head.clone())))?;
+        let answer =
+            self.etcd("/v3/kv/compaction", &format!(r#"{{"revision":"{revision}","physical":true}}"#))?;
+        let done = answer.starts_with("HTTP/1.1 200");
+        if done { Ok(()) } else { Err(Error::Io("compacting etcd".into(), io::Error::other(answer))) }
+    }
+
+    /// One request to etcd's JSON gateway; the whole answer.
+    fn etcd(&self, path: &str, body: &str) -> Result<String, Error> {
+        let ask = || {
+            let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.etcd_port))?;
+            let length = body.len();
+            write!(
+                stream,
+                "POST {path} HTTP/1.1\r\nHost: etcd\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().map_err(io_error("asking etcd"))
     }
 
     fn run(

@@ -19,16 +19,15 @@ pub(crate) struct Link {
     agent: Arc<Agent>,
     kept: Kept,
     certificates: PathBuf,
-    controller: String,
     changes: watch::Receiver<u64>,
     /// Why the copy is not kept.
     unkept: Option<String>,
 }
 
 impl Link {
-    pub(crate) fn new(agent: Arc<Agent>, kept: Kept, certificates: PathBuf, controller: &str) -> Self {
+    pub(crate) fn new(agent: Arc<Agent>, kept: Kept, certificates: PathBuf) -> Self {
         let changes = agent.changes.subscribe();
-        Self { agent, kept, certificates, controller: controller.to_owned(), changes, unkept: None }
+        Self { agent, kept, certificates, changes, unkept: None }
     }
 
     /// Whom it speaks for.
@@ -62,16 +61,11 @@ impl Node for Link {
     fn connected(&mut self, problem: Option<String>) {
         let reason = problem.map(|problem| {
             let generation = self.agent.engine().in_force();
-            format!(
-                "cut off from the controller at {}: {problem}; generation {generation} stays in force",
-                self.controller
-            )
+            format!("cut off from the controller: {problem}; generation {generation} stays in force")
         });
         let changed = self.agent.engine().cut_off(reason.clone());
         if changed {
-            self.agent.say.note(
-                &reason.unwrap_or_else(|| format!("connected to the controller at {}", self.controller)),
-            );
+            self.agent.say.note(&reason.unwrap_or_else(|| "connected to the controller".to_owned()));
         }
     }
 

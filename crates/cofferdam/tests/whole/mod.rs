@@ -1,6 +1,7 @@
 //! A whole system for tests: a lab with two nodes and a pod on each, and outside it a real API server and controllers.
 
 #![allow(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
@@ -29,7 +30,8 @@ pub const NODE_ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 /// Namespace `shop`: `web` on the first node, `db` on the second.
 const PODS: [(&str, &str); 2] = [("web", "10.77.1.2"), ("db", "10.77.2.2")];
 pub const DB: &str = "10.77.2.2";
-const OUTSIDE: &str = "198.19.255.254";
+/// Of the first controller and of any other.
+const OUTSIDE: [&str; 2] = ["198.19.255.253", "198.19.255.254"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process of the program under test, with what it said.
@@ -102,7 +104,7 @@ impl World {
         let plan = Plan {
             nodes: NODES.iter().zip(NODE_ADDRESSES).map(node).collect(),
             pods: PODS.into_iter().zip(&NODES).map(pod).collect(),
-            outside: address(OUTSIDE),
+            outside: OUTSIDE.into_iter().flat_map(address).collect(),
         };
         let mut lab = Lab::up(plan).unwrap();
         let (api, jobs) = channel::<Job>();
@@ -202,7 +204,8 @@ impl World {
 
     pub fn controller(&self, name: &str) -> Process {
         let folder = self.certify(name, CONTROLLER, SystemTime::now());
-        let (listen, folder_text) = (format!("{OUTSIDE}:9443"), folder.to_str().unwrap());
+        let at = if name == "first" { OUTSIDE[0] } else { OUTSIDE[1] };
+        let (listen, folder_text) = (format!("{at}:9443"), folder.to_str().unwrap());
         let arguments = ["controller", "--listen", &listen, "--certificates", folder_text, "--kubeconfig"];
         let arguments: Vec<&str> = arguments.into_iter().chain([self.kubeconfig.to_str().unwrap()]).collect();
         self.spawn(&Place::Outside, name, &folder, &arguments)
@@ -215,11 +218,13 @@ impl World {
 
     /// With the certificate that is there.
     pub fn agent_as_it_is(&self, node: &str, folder: &Path) -> Process {
-        let (controller, text) = (format!("{OUTSIDE}:9443"), folder.to_str().unwrap());
+        let ([first, other], text) = (OUTSIDE.map(|at| format!("{at}:9443")), folder.to_str().unwrap());
         let arguments = [
             "agent",
             "--controller",
-            &controller,
+            &first,
+            "--controller",
+            &other,
             "--node",
             node,
             "--guard",
