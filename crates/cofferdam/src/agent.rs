@@ -5,6 +5,7 @@
 //! Guarantees: what is in force stays so without the controller, and over restarts of this process; where nothing was ever
 //! received, what the guard covers is closed. Does not: read manifests or talk to the API server.
 
+mod credentials;
 mod kept;
 mod link;
 
@@ -20,6 +21,7 @@ use crate::up::socket::{Socket, Source};
 use crate::up::{Hosted, block_signals};
 use anyhow::{Context, Result};
 use clap::Args;
+use credentials::Credentials;
 use datapath::Config;
 use feed::Replica;
 use kept::Kept;
@@ -50,8 +52,14 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
     /// Folder with ca.crt, tls.crt and tls.key, read anew for each connection
-    #[arg(long, value_name = "DIR")]
-    certificates: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "token")]
+    certificates: Option<PathBuf>,
+    /// Instead: service account token to ask the controller for a certificate with
+    #[arg(long, value_name = "FILE", requires = "authority", conflicts_with = "certificates")]
+    token: Option<PathBuf>,
+    /// Certificate of the authority to believe, with --token
+    #[arg(long, value_name = "FILE", requires = "token")]
+    authority: Option<PathBuf>,
     /// Folder for the last state and the local socket; a reboot should empty it
     #[arg(long, value_name = "DIR", default_value = "/run/cofferdam")]
     state: PathBuf,
@@ -147,10 +155,19 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     let replica = begin(&agent, &kept);
     socket.serve(&agent)?;
     agent.say.ready(&agent.status(), socket.path());
-    let link = Link::new(Arc::clone(&agent), kept, args.certificates.clone());
+    let link = Link::new(Arc::clone(&agent), kept, credentials(args, &node)?);
     follow(args, node, replica, link)?;
     until_signal(&signals, &agent);
     Ok(())
+}
+
+fn credentials(args: &AgentArgs, node: &str) -> Result<Credentials> {
+    if let Some(folder) = &args.certificates {
+        return Ok(Credentials::Folder(folder.clone()));
+    }
+    let token = args.token.clone().context("neither --certificates nor --token")?;
+    let authority = args.authority.clone().context("--token without --authority")?;
+    Ok(Credentials::Token { node: node.to_owned(), token, authority, held: None })
 }
 
 /// Puts in force what an earlier process received last.

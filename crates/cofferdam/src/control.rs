@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::Status;
 use controller::lease::{self, Role};
+use controller::registrar;
 use feed::server::Feed;
-use feed::tls::Identity;
+use feed::tls::{CONTROLLER, Identity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
@@ -18,7 +19,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -26,7 +27,7 @@ use tokio::sync::watch;
 /// Watch a cluster and publish its policy to the agents.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  cofferdam controller --certificates /etc/cofferdam                 in a pod, with its service account
+  cofferdam controller                                               in a pod, with its service account
   cofferdam controller --kubeconfig ~/.kube/config --certificates .  from outside")]
 pub(crate) struct ControllerArgs {
     /// How to reach the API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
@@ -35,9 +36,10 @@ pub(crate) struct ControllerArgs {
     /// Serve agents here
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
     listen: SocketAddr,
-    /// Folder with ca.crt, tls.crt and tls.key, read anew when they change
+    /// Folder with ca.crt, tls.crt and tls.key, read anew when they change. Without, the controller has an authority of
+    /// its own, in a Secret, with which agents enrol
     #[arg(long, value_name = "DIR")]
-    certificates: PathBuf,
+    certificates: Option<PathBuf>,
     /// Namespace of the controller's own objects [default: $POD_NAMESPACE, else cofferdam-system]
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
@@ -75,7 +77,10 @@ pub(crate) fn run(args: &ControllerArgs) -> Result<()> {
 async fn serve(args: &ControllerArgs) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let client = client(args.kubeconfig.as_deref()).await?;
-    let (identity, renewed) = watch::channel(Arc::new(identity(&args.certificates)?));
+    if let Some(folder) = &args.certificates {
+        // Better now than when agents come.
+        identity(folder)?;
+    }
     let feed = Feed::default();
     let status = watch::Sender::default();
     let namespace = args.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
@@ -93,10 +98,9 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
             // A process that is no longer asked must not go on answering: its successor is another process.
             bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::NAME);
         }
-        served = serve_agents(args.listen, &feed, renewed, role.clone()) => served?,
-        () = controller::write::run(client, feed.clone(), written, role.clone()) => {}
+        served = serve_agents(args, &feed, &client, &namespace, role.clone()) => served?,
+        () = controller::write::run(client.clone(), feed.clone(), written, role.clone()) => {}
         () = tell(seen, role, args.json) => {}
-        () = renew(&args.certificates, identity) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
@@ -105,16 +109,32 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
 
 /// Serves agents once this one leads. Before, they are refused and try another.
 async fn serve_agents(
-    address: SocketAddr,
+    args: &ControllerArgs,
     feed: &Feed,
-    identity: watch::Receiver<Arc<Identity>>,
+    client: &Client,
+    namespace: &str,
     mut role: watch::Receiver<Role>,
 ) -> Result<()> {
-    if role.wait_for(|role| *role == Role::Leads).await.is_ok() {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("serving agents at {address}"))?;
-        feed.serve(listener, identity).await;
+    if role.wait_for(|role| *role == Role::Leads).await.is_err() {
+        return Ok(());
     }
+    let bind = || async {
+        let listener = TcpListener::bind(args.listen).await;
+        listener.with_context(|| format!("serving agents at {}", args.listen))
+    };
+    if let Some(folder) = &args.certificates {
+        let (sender, latest) = watch::channel(Arc::new(identity(folder)?));
+        let listener = bind().await?;
+        tokio::join!(feed.serve(listener, latest, None), renew(folder, sender));
+        return Ok(());
+    }
+    let say = |problem: String| drop(writeln!(std::io::stderr(), "cofferdam: {}", printable(&problem)));
+    let authority = registrar::authority_at_last(client, namespace, say).await;
+    let own = authority.issue(&[CONTROLLER.to_owned()], SystemTime::now())?;
+    let (sender, latest) = watch::channel(Arc::new(own));
+    let answers = registrar::registrar(client.clone(), namespace, Arc::clone(&authority));
+    let listener = bind().await?;
+    tokio::join!(feed.serve(listener, latest, Some(answers)), registrar::renew(authority, sender));
     Ok(())
 }
 

@@ -46,3 +46,41 @@ fn cluster_a_policy_becomes_packets_and_its_status_says_where() {
         world.get("policystatuses -A")["items"].as_array().unwrap().is_empty().then_some(())
     });
 }
+
+#[test]
+fn cluster_agents_enrol_with_the_token_of_their_pod_and_as_nobody_else() {
+    let Some(world) = World::start() else { return };
+    for account in ["cofferdam-agent", "visitor"] {
+        world.kubectl(&format!("create serviceaccount {account} -n cofferdam-system"), "");
+    }
+    let controller = world.controller_with_authority("first");
+    eventually("the authority", || {
+        let maps = world.kubectl("get configmaps -n cofferdam-system", "");
+        maps.contains("cofferdam-authority").then_some(())
+    });
+    let token = world.token("node-b", "cofferdam-agent");
+    let _b = world.agent_with_token("node-b", &token);
+    world.kubectl("apply -f -", &only(5432));
+    world.reachable("one port is allowed", &[5432]);
+
+    // The token is for its pod's node, whatever the agent calls itself; and for the agent's account only.
+    let says = |text: &str| {
+        eventually(text, || world.status("node-a")["degraded"].to_string().contains(text).then_some(()));
+    };
+    let a = world.agent_with_token("node-a", &token);
+    says("not that of node node-a");
+    a.kill();
+    let a = world.agent_with_token("node-a", &world.token("node-a", "visitor"));
+    says("system:serviceaccount:cofferdam-system:visitor");
+    a.kill();
+
+    // The next controller has the same authority.
+    let before = world.get("secret cofferdam-authority -n cofferdam-system")["data"].clone();
+    controller.kill();
+    let _controller = world.controller_with_authority("second");
+    let _a = world.agent_with_token("node-a", &world.token("node-a", "cofferdam-agent"));
+    eventually("connected to the second", || {
+        world.status("node-a")["degraded"].as_array()?.is_empty().then_some(())
+    });
+    assert_eq!(world.get("secret cofferdam-authority -n cofferdam-system")["data"], before);
+}

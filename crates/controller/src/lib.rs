@@ -9,6 +9,7 @@ pub mod authority;
 pub mod definition;
 mod kinds;
 pub mod lease;
+pub mod registrar;
 mod report;
 mod store;
 mod watch;

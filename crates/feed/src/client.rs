@@ -45,11 +45,11 @@ pub struct Enforced {
 
 /// Whoever uses what is received.
 pub trait Node: Send {
-    /// Who the node is to the controller; asked for before each connection, so that it can be renewed.
+    /// Who the node is to the controller at an address; asked for before each connection, so that it can be renewed.
     ///
     /// # Errors
     /// There is none: tried again later.
-    fn identity(&mut self) -> io::Result<Identity>;
+    fn identity(&mut self, address: &str) -> impl Future<Output = io::Result<Identity>> + Send;
     /// The copy changed.
     fn received(&mut self, replica: &Replica) -> impl Future<Output = Enforced> + Send;
     /// Whether there is a connection, and if not why.
@@ -60,9 +60,7 @@ pub trait Node: Send {
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("the certificate of this node: {0}")]
-    Identity(#[from] io::Error),
+pub(crate) enum Ended {
     #[error("the certificate of this node: {0}")]
     Tls(#[from] crate::tls::TlsError),
     #[error("connecting to the controller at {0}: {1}")]
@@ -86,13 +84,18 @@ pub async fn follow(
     let mut wait = SOONEST;
     for address in addresses.iter().cycle() {
         let before = replica.generation();
-        let Err(ended) = connection(address, name, version, &mut replica, node).await;
-        // A refused certificate looks like a connection that broke.
-        let own = node.identity().ok().and_then(|identity| identity.problem(SystemTime::now()));
-        node.connected(Some(match own {
-            Some(why) => format!("the certificate of this node: {why} ({ended})"),
-            None => ended.to_string(),
-        }));
+        let problem = match node.identity(address).await {
+            Ok(identity) => {
+                let Err(ended) = connection(address, &identity, name, version, &mut replica, node).await;
+                // A refused certificate looks like a connection that broke.
+                match identity.problem(SystemTime::now()) {
+                    Some(why) => format!("the certificate of this node: {why} ({ended})"),
+                    None => ended.to_string(),
+                }
+            }
+            Err(error) => format!("the certificate of this node: {error}"),
+        };
+        node.connected(Some(problem));
         if replica.generation() > before {
             wait = SOONEST;
         }
@@ -103,12 +106,13 @@ pub async fn follow(
 
 async fn connection(
     address: &str,
+    identity: &Identity,
     name: &str,
     version: &str,
     replica: &mut Replica,
     node: &mut impl Node,
 ) -> Result<std::convert::Infallible, Ended> {
-    let channel = connect(address, node.identity()?).await?;
+    let channel = connect_with(address, identity.client()?).await?;
     let mut grpc = tonic::client::Grpc::new(channel)
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
@@ -141,8 +145,8 @@ async fn connection(
     }
 }
 
-async fn connect(address: &str, identity: Identity) -> Result<Channel, Ended> {
-    let tls = TlsConnector::from(Arc::new(identity.client()?));
+pub(crate) async fn connect_with(address: &str, config: rustls::ClientConfig) -> Result<Channel, Ended> {
+    let tls = TlsConnector::from(Arc::new(config));
     let to = address.to_owned();
     let connector = tower::service_fn(move |_: http::Uri| {
         let (tls, to) = (tls.clone(), to.clone());

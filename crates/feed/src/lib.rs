@@ -8,6 +8,7 @@
 pub mod client;
 mod decode;
 mod encode;
+pub mod enrol;
 mod replica;
 mod resource;
 pub mod server;

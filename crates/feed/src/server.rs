@@ -4,11 +4,12 @@
 //! Guarantees: one update is under way to a node at a time, so a slow node gets fewer, never a queue; a node gets nothing
 //! older than what it has; it is who its certificate says. Does not: accept connections before it has published.
 
+use crate::enrol::{self, Registrar};
 use crate::replica::Revisions;
 use crate::resource::{Key, Parts};
 use crate::tls::is_of_node;
 use crate::update::{Has, between};
-use crate::wire::{Hello, Report, Said, Update};
+use crate::wire::{Enrolled, Enrolment, Hello, Report, Said, Update};
 use crate::{decode::Decoder, tls::Identity};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,7 +19,6 @@ use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -132,37 +132,47 @@ impl Feed {
 
     /// Serves nodes until the future is dropped.
     ///
-    /// `identity` is looked at for each connection, so that a renewed certificate is used at once.
-    pub async fn serve(&self, listener: TcpListener, identity: watch::Receiver<Arc<Identity>>) {
+    /// `identity` is looked at for each connection, so that a renewed certificate is used at once. `registrar` answers
+    /// nodes that have no certificate yet.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        identity: watch::Receiver<Arc<Identity>>,
+        registrar: Option<Registrar>,
+    ) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let Ok((stream, from)) = listener.accept().await else {
+            let Ok((stream, _from)) = listener.accept().await else {
                 // Out of descriptors, most likely; do not spin.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let config = identity.borrow().server();
-            let feed = self.clone();
+            let (feed, registrar) = (self.clone(), registrar.clone());
             tokio::spawn(async move {
                 if let Ok(config) = config {
-                    feed.connection(stream, from, TlsAcceptor::from(Arc::new(config))).await;
+                    feed.connection(stream, TlsAcceptor::from(Arc::new(config)), registrar).await;
                 }
                 drop(permit);
             });
         }
     }
 
-    async fn connection(&self, stream: tokio::net::TcpStream, _from: SocketAddr, tls: TlsAcceptor) {
+    async fn connection(
+        &self,
+        stream: tokio::net::TcpStream,
+        tls: TlsAcceptor,
+        registrar: Option<Registrar>,
+    ) {
         // An answer that cannot be sent tells nobody anything.
         let _ = stream.set_nodelay(true);
         let Ok(Ok(stream)) = tokio::time::timeout(GREETING, tls.accept(stream)).await else { return };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
-        let Some(shown) = shown else { return };
         let feed = self.clone();
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            let (feed, shown) = (feed.clone(), shown.clone());
-            async move { Ok::<_, Infallible>(feed.answer(request, shown).await) }
+            let (feed, shown, registrar) = (feed.clone(), shown.clone(), registrar.clone());
+            async move { Ok::<_, Infallible>(feed.answer(request, shown, registrar).await) }
         });
         let [interval, patience] = ALIVE;
         let _ended = http2::Builder::new(TokioExecutor::new())
@@ -176,11 +186,17 @@ impl Feed {
     async fn answer(
         &self,
         request: http::Request<hyper::body::Incoming>,
-        shown: CertificateDer<'static>,
+        shown: Option<CertificateDer<'static>>,
+        registrar: Option<Registrar>,
     ) -> http::Response<tonic::body::Body> {
-        if request.uri().path() != PATH {
-            return Status::unimplemented("no such method").into_http();
+        match (request.uri().path(), registrar) {
+            (enrol::PATH, Some(registrar)) => return enrolment(request, registrar).await,
+            (PATH, _) => {}
+            _ => return Status::unimplemented("no such method").into_http(),
         }
+        let Some(shown) = shown else {
+            return Status::unauthenticated("a node must show a certificate").into_http();
+        };
         let feed = self.clone();
         let follow = tower::service_fn(move |request: Request<Streaming<Report>>| {
             let (feed, shown) = (feed.clone(), shown.clone());
@@ -223,6 +239,24 @@ impl Feed {
             *standing != before
         });
     }
+}
+
+async fn enrolment(
+    request: http::Request<hyper::body::Incoming>,
+    registrar: Registrar,
+) -> http::Response<tonic::body::Body> {
+    let answer = tower::service_fn(move |request: Request<Enrolment>| {
+        let Enrolment { token, signing_request } = request.into_inner();
+        let answer = registrar(enrol::Request { token, signing_request });
+        async move {
+            let certificate = answer.await.map_err(Status::permission_denied)?;
+            Ok::<_, Status>(Response::new(Enrolled { certificate }))
+        }
+    });
+    tonic::server::Grpc::new(tonic_prost::ProstCodec::<Enrolled, Enrolment>::default())
+        .max_decoding_message_size(enrol::LIMIT)
+        .unary(answer, request)
+        .await
 }
 
 /// One connected node.

@@ -47,6 +47,30 @@ pub fn node_name(node: &str) -> String {
     format!("{node}.node.cofferdam.internal")
 }
 
+/// For a node that has no certificate yet. `authority` is PEM.
+pub(crate) fn anonymous(authority: &[u8]) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots(authority)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    read.map_err(|error| TlsError::Pem(what, error))
+}
+
+fn roots(authority: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(authority, "the authority")? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
 /// Whether a certificate is that of a node.
 pub(crate) fn is_of_node(certificate: &CertificateDer<'_>, node: &str) -> bool {
     let (Ok(name), Ok(end)) =
@@ -106,22 +130,15 @@ impl Identity {
     fn parts(
         &self,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, RootCertStore), TlsError> {
-        let certificates = |pem: &[u8], what| {
-            CertificateDer::pem_slice_iter(pem)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| TlsError::Pem(what, error))
-        };
         let chain = certificates(&self.chain, "the certificate")?;
         let key =
             PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| TlsError::Pem("the key", error))?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(&self.authority, "the authority")? {
-            roots.add(certificate)?;
-        }
+        let roots = roots(&self.authority)?;
         Ok((chain, key, roots))
     }
 
-    /// For the controller: nodes must show a certificate.
+    /// For the controller: a certificate that is shown must be one of the authority. Without one only enrolment is
+    /// answered.
     ///
     /// # Errors
     /// The parts cannot be used.
@@ -131,7 +148,7 @@ impl Identity {
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_client_cert_verifier(clients.build()?)
+            .with_client_cert_verifier(clients.allow_unauthenticated().build()?)
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)

@@ -362,3 +362,19 @@ pub(crate) struct Source {
     #[prost(uint32, tag = "3")]
     pub(crate) column: u32,
 }
+
+/// A node asks for a certificate.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Enrolment {
+    #[prost(string, tag = "1")]
+    pub(crate) token: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) signing_request: Vec<u8>,
+}
+
+/// The certificate, PEM.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Enrolled {
+    #[prost(string, tag = "1")]
+    pub(crate) certificate: String,
+}

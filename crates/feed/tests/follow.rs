@@ -11,6 +11,7 @@
 use compiler::lower::Cluster;
 use compiler::sample;
 use feed::client::{Enforced, Node, follow};
+use feed::enrol::{Registrar, enrol};
 use feed::server::{Feed, Publication, Standing};
 use feed::tls::{CONTROLLER, Identity, node_name};
 use feed::{Parts, Replica, Revisions};
@@ -52,7 +53,7 @@ struct TestNode {
 }
 
 impl Node for TestNode {
-    fn identity(&mut self) -> std::io::Result<Identity> {
+    async fn identity(&mut self, _address: &str) -> std::io::Result<Identity> {
         Ok((*self.identity).clone())
     }
 
@@ -104,7 +105,7 @@ async fn serve(feed: &Feed, identity: Arc<Identity>) -> (String, JoinHandle<()>)
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (feed, identity) = (feed.clone(), watch::Sender::new(identity));
-    let task = tokio::spawn(async move { feed.serve(listener, identity.subscribe()).await });
+    let task = tokio::spawn(async move { feed.serve(listener, identity.subscribe(), None).await });
     (address, task)
 }
 
@@ -197,4 +198,48 @@ async fn who_shows_another_nodes_certificate_or_none_of_the_authority_gets_nothi
         assert!(connected.received.try_recv().is_err());
     }
     assert!(feed.standings().borrow().is_empty());
+}
+
+#[tokio::test]
+async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
+    let authority = Arc::new(Authority::new());
+    let issuer = Arc::clone(&authority);
+    let registrar: Registrar = Arc::new(move |request| {
+        let issuer = Arc::clone(&issuer);
+        Box::pin(async move {
+            if request.token != "node0's token" {
+                return Err("who is this?".to_owned());
+            }
+            let mut asked =
+                rcgen::CertificateSigningRequestParams::from_der(&request.signing_request.into()).unwrap();
+            asked.params.subject_alt_names =
+                rcgen::CertificateParams::new(vec![node_name("node0")]).unwrap().subject_alt_names;
+            Ok(asked.signed_by(&issuer.0).unwrap().pem())
+        })
+    });
+    let feed = Feed::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (identity, latest) = watch::channel(authority.identity(CONTROLLER));
+    let serving = feed.clone();
+    tokio::spawn(async move { serving.serve(listener, latest, Some(registrar)).await });
+    let own = authority.0.pem();
+
+    let refused = enrol(&address, own.as_bytes(), "another token", "node0").await;
+    assert!(refused.err().unwrap().to_string().contains("who is this?"));
+    let other = Authority::new().0.pem();
+    assert!(
+        enrol(&address, other.as_bytes(), "node0's token", "node0").await.is_err(),
+        "whom it does not trust"
+    );
+    let enrolled = enrol(&address, own.as_bytes(), "node0's token", "node0").await.unwrap();
+    let mut node = Connected::start(&address, Arc::new(enrolled), Replica::default());
+    node.problems.wait_for(Option::is_none).await.unwrap();
+
+    // Nobody is believed whose certificate another authority issued, and nobody without one is served.
+    let stranger =
+        Identity { authority: own.into_bytes(), ..(*Authority::new().identity(&node_name("node0"))).clone() };
+    let mut stranger = Connected::start(&address, Arc::new(stranger), Replica::default());
+    stranger.problems.wait_for(Option::is_some).await.unwrap();
+    drop(identity);
 }

@@ -4,13 +4,13 @@
 //! Does not: connect, or decide what to do about a refusal of the kernel.
 
 use super::Agent;
+use super::credentials::Credentials;
 use super::kept::Kept;
 use feed::Replica;
 use feed::client::{Enforced, Node};
 use feed::tls::Identity;
 use policy::Generation;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -18,16 +18,16 @@ use tokio::sync::watch;
 pub(crate) struct Link {
     agent: Arc<Agent>,
     kept: Kept,
-    certificates: PathBuf,
+    credentials: Credentials,
     changes: watch::Receiver<u64>,
     /// Why the copy is not kept.
     unkept: Option<String>,
 }
 
 impl Link {
-    pub(crate) fn new(agent: Arc<Agent>, kept: Kept, certificates: PathBuf) -> Self {
+    pub(crate) fn new(agent: Arc<Agent>, kept: Kept, credentials: Credentials) -> Self {
         let changes = agent.changes.subscribe();
-        Self { agent, kept, certificates, changes, unkept: None }
+        Self { agent, kept, credentials, changes, unkept: None }
     }
 
     /// Whom it speaks for.
@@ -47,8 +47,8 @@ impl Link {
 }
 
 impl Node for Link {
-    fn identity(&mut self) -> io::Result<Identity> {
-        Identity::read(&self.certificates)
+    async fn identity(&mut self, address: &str) -> io::Result<Identity> {
+        self.credentials.identity(address).await
     }
 
     async fn received(&mut self, replica: &Replica) -> Enforced {

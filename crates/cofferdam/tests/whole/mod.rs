@@ -202,6 +202,66 @@ impl World {
         Process { child, log }
     }
 
+    /// With an authority of its own.
+    pub fn controller_with_authority(&self, name: &str) -> Process {
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let at = if name == "first" { OUTSIDE[0] } else { OUTSIDE[1] };
+        let (listen, config) = (format!("{at}:9443"), self.kubeconfig.to_str().unwrap());
+        self.spawn(
+            &Place::Outside,
+            name,
+            &folder,
+            &["controller", "--listen", &listen, "--kubeconfig", config],
+        )
+    }
+
+    /// The token that a pod of the agent's service account has on a node.
+    pub fn token(&self, node: &str, account: &str) -> String {
+        let pod = format!("{account}-{node}");
+        let object = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {pod}, namespace: cofferdam-system}}, spec: \
+             {{nodeName: {node}, serviceAccountName: {account}, hostNetwork: true, containers: [{{name: c, image: i}}]}}}}"
+        );
+        self.kubectl("apply -f -", &object);
+        let uid = self.get(&format!("pod {pod} -n cofferdam-system"))["metadata"]["uid"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let bound = format!("--bound-object-kind Pod --bound-object-name {pod} --bound-object-uid {uid}");
+        self.kubectl(&format!("create token {account} -n cofferdam-system --audience cofferdam {bound}"), "")
+    }
+
+    /// An agent that enrols with a token.
+    pub fn agent_with_token(&self, node: &str, token: &str) -> Process {
+        let folder = self.folder.path().join(node);
+        fs::create_dir_all(&folder).unwrap();
+        let map = self.get("configmap cofferdam-authority -n cofferdam-system");
+        fs::write(folder.join("ca.crt"), map["data"]["ca.crt"].as_str().unwrap()).unwrap();
+        fs::write(folder.join("token"), token).unwrap();
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let [first, other] = OUTSIDE.map(|at| format!("{at}:9443"));
+        let (token, authority, state) = (path("token"), path("ca.crt"), path(""));
+        let arguments = [
+            "agent",
+            "--controller",
+            &first,
+            "--controller",
+            &other,
+            "--node",
+            node,
+            "--guard",
+            "cfd",
+            "--token",
+            &token,
+            "--authority",
+            &authority,
+            "--state",
+            &state,
+        ];
+        self.spawn(&Place::Node(node.to_owned()), node, &folder, &arguments)
+    }
+
     pub fn controller(&self, name: &str) -> Process {
         let folder = self.certify(name, CONTROLLER, SystemTime::now());
         let at = if name == "first" { OUTSIDE[0] } else { OUTSIDE[1] };

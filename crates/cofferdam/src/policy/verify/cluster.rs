@@ -96,7 +96,7 @@ impl Cluster {
         let serving = self.feed.clone();
         let serve = async move {
             let (_identity, latest) = watch::channel(Arc::new(identity));
-            serving.serve(listener, latest).await;
+            serving.serve(listener, latest, None).await;
         };
         self.tasks.push(tokio::spawn(serve));
         self.tasks.push(tokio::spawn(controller::run(client, feed, watch::Sender::default())));

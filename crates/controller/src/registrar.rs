@@ -1,0 +1,164 @@
+//! The authority of a cluster, and whom it vouches for.
+//!
+//! Enters: tokens of agents. Leaves: certificates for exactly the node that the API server says the token's pod runs on.
+//! Guarantees: all replicas share one authority, which lives in a Secret; its certificate is published in a ConfigMap of
+//! the same name; a token for anyone but the agent, or for no node, is refused.
+//! Does not: keep tokens.
+
+use crate::authority::{Authority, AuthorityError, VALIDITY};
+use feed::client::chain;
+use feed::enrol::{Answer, Registrar, Request};
+use feed::tls::{CONTROLLER, Identity, node_name};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+
+/// Name of the Secret and of the ConfigMap.
+pub const NAME: &str = "cofferdam-authority";
+/// For whom tokens must be made.
+pub const AUDIENCE: &str = "cofferdam";
+/// Service account of agents, in the controller's namespace.
+const AGENT: &str = "cofferdam-agent";
+/// Where the API server says on which node a token's pod runs (Kubernetes 1.32 and later).
+const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+/// First and longest wait after a failure.
+const WAIT: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
+
+/// Why there is no authority.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrarError {
+    /// The API server did not answer as it should.
+    #[error("{0}: {cause}", cause = chain(.1))]
+    Api(&'static str, #[source] kube::Error),
+    /// The Secret holds something else.
+    #[error("Secret {NAME}: {0}; remove it to have a new one made, which every agent then asks anew")]
+    Authority(#[from] AuthorityError),
+    /// The Secret lacks a key.
+    #[error("Secret {NAME} has no {0}; remove it to have a new one made")]
+    Missing(&'static str),
+}
+
+/// The authority in the namespace's Secret; makes it where there is none. Publishes its certificate.
+///
+/// # Errors
+/// The API server refuses, or the Secret holds something else.
+pub async fn authority(client: &Client, namespace: &str) -> Result<Arc<Authority>, RegistrarError> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let held =
+        || async { secrets.get_opt(NAME).await.map_err(|e| RegistrarError::Api("reading the Secret", e)) };
+    let secret = match held().await? {
+        Some(secret) => secret,
+        None => match secrets.create(&PostParams::default(), &fresh()?).await {
+            Ok(secret) => secret,
+            // Another replica was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                held().await?.ok_or(RegistrarError::Missing("tls.crt"))?
+            }
+            Err(error) => return Err(RegistrarError::Api("writing the Secret", error)),
+        },
+    };
+    let text = |key: &'static str| {
+        let bytes =
+            secret.data.as_ref().and_then(|data| data.get(key)).ok_or(RegistrarError::Missing(key))?;
+        Ok::<_, RegistrarError>(String::from_utf8_lossy(&bytes.0).into_owned())
+    };
+    let authority = Authority::from_pem(&text("tls.crt")?, &text("tls.key")?)?;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": NAME },
+        "data": { "ca.crt": authority.certificate() },
+    });
+    maps.patch(NAME, &PatchParams::apply("cofferdam-controller").force(), &Patch::Apply(&map))
+        .await
+        .map_err(|error| RegistrarError::Api("publishing the authority's certificate", error))?;
+    Ok(Arc::new(authority))
+}
+
+/// As [`authority`], tried until it works; what fails is said.
+pub async fn authority_at_last(client: &Client, namespace: &str, say: impl Fn(String)) -> Arc<Authority> {
+    let [mut wait, slowest] = WAIT;
+    loop {
+        match authority(client, namespace).await {
+            Ok(authority) => return authority,
+            Err(error) => say(error.to_string()),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(slowest);
+    }
+}
+
+fn fresh() -> Result<Secret, RegistrarError> {
+    let (certificate, key) = Authority::new(SystemTime::now())?.to_pem();
+    let bytes = |text: String| ByteString(text.into_bytes());
+    Ok(Secret {
+        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(BTreeMap::from([
+            ("tls.crt".to_owned(), bytes(certificate)),
+            ("tls.key".to_owned(), bytes(key)),
+        ])),
+        ..Secret::default()
+    })
+}
+
+/// The controller's own certificate, renewed while the future runs.
+pub async fn renew(authority: Arc<Authority>, to: watch::Sender<Arc<Identity>>) {
+    loop {
+        tokio::time::sleep(VALIDITY / 4).await;
+        if let Ok(identity) = authority.issue(&[CONTROLLER.to_owned()], SystemTime::now()) {
+            to.send_replace(Arc::new(identity));
+        }
+    }
+}
+
+/// Answers agents that ask for a certificate.
+pub fn registrar(client: Client, namespace: &str, authority: Arc<Authority>) -> Registrar {
+    let account = format!("system:serviceaccount:{namespace}:{AGENT}");
+    Arc::new(move |request| {
+        Box::pin(answer(client.clone(), account.clone(), Arc::clone(&authority), request))
+    })
+}
+
+async fn answer(client: Client, account: String, authority: Arc<Authority>, request: Request) -> Answer {
+    let api: Api<TokenReview> = Api::all(client);
+    let review = TokenReview {
+        spec: TokenReviewSpec { audiences: Some(vec![AUDIENCE.to_owned()]), token: request.token },
+        ..TokenReview::default()
+    };
+    let reviewed = api.create(&PostParams::default(), &review).await;
+    let reviewed = reviewed.map_err(|error| format!("the token cannot be reviewed: {}", chain(&error)))?;
+    let status = reviewed.status.unwrap_or_default();
+    if !status.authenticated.unwrap_or_default() {
+        let why = status.error.unwrap_or_else(|| "it is no token of this cluster".to_owned());
+        return Err(format!("the token is not valid: {why}"));
+    }
+    // A server that ignores audiences answers without any.
+    if !status.audiences.unwrap_or_default().iter().any(|it| it == AUDIENCE) {
+        return Err(format!("the token is not for {AUDIENCE}"));
+    }
+    let node = node_of(&status.user.unwrap_or_default(), &account)?;
+    authority
+        .sign(&request.signing_request, &[node_name(&node)], SystemTime::now())
+        .map_err(|error| error.to_string())
+}
+
+fn node_of(user: &UserInfo, account: &str) -> Result<String, String> {
+    let name = user.username.as_deref().unwrap_or_default();
+    if name != account {
+        return Err(format!("the token is of {name}, not of {account}"));
+    }
+    let nodes = user.extra.as_ref().and_then(|extra| extra.get(NODE_NAME)).map(Vec::as_slice);
+    match nodes {
+        Some([node]) => Ok(node.clone()),
+        Some(_) | None => {
+            Err("the token is not bound to a pod on a node (Kubernetes 1.32 or later is needed)".to_owned())
+        }
+    }
+}
