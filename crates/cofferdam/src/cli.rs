@@ -3,6 +3,7 @@
 use crate::agent::AgentArgs;
 use crate::control::ControllerArgs;
 use crate::flows::FlowsArgs;
+use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
 use crate::policy::PolicyCommand;
 use crate::status::StatusArgs;
@@ -27,6 +28,8 @@ enum Command {
     Up(UpArgs),
     Controller(ControllerArgs),
     Agent(AgentArgs),
+    #[command(subcommand)]
+    Install(InstallCommand),
     Flows(FlowsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
@@ -43,6 +46,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Policy(command) => crate::policy::run(&command, out),
         Command::Up(args) => crate::up::run(&args),
         Command::Controller(args) => crate::control::run(&args).map(|()| true),
+        Command::Install(command) => crate::install::run(&command, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),

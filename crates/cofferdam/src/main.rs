@@ -8,6 +8,7 @@ mod control;
 mod flows;
 mod folder;
 mod health;
+mod install;
 mod lab_cmd;
 mod policy;
 mod status;

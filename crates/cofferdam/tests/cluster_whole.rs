@@ -1,8 +1,13 @@
 //! The program as a cluster runs it: controllers and agents as processes, beside a real API server, with real packets.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
+
 mod whole;
 
-use whole::{NODES, World, eventually, only};
+use lab::Place;
+use std::fs;
+use std::process::Command;
+use whole::{NODES, OUTSIDE, World, eventually, only};
 
 /// What a schema of today would refuse, as an API server may hold it from before.
 const BROKEN: &str = "
@@ -83,4 +88,70 @@ fn cluster_agents_enrol_with_the_token_of_their_pod_and_as_nobody_else() {
         world.status("node-a")["degraded"].as_array()?.is_empty().then_some(())
     });
     assert_eq!(world.get("secret cofferdam-authority -n cofferdam-system")["data"], before);
+}
+
+/// A kubeconfig like that of a pod: the service account's token and nothing else.
+fn kubeconfig_of_pod(world: &World, account: &str) -> String {
+    let admin = world.kubectl("config view --raw -o json", "");
+    let admin: serde_json::Value = serde_json::from_str(&admin).unwrap();
+    let token = world.kubectl(&format!("create token {account} -n cofferdam-system"), "");
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "clusters": admin["clusters"], "current-context": "pod",
+        "users": [{ "name": "pod", "user": { "token": token.trim() } }],
+        "contexts": [{ "name": "pod", "context": { "cluster": admin["clusters"][0]["name"], "user": "pod" } }],
+    });
+    let path = world.folder.path().join("pod.kubeconfig");
+    fs::write(&path, config.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn cluster_what_is_installed_runs_with_its_own_arguments_and_rights() {
+    let Some(world) = World::start() else { return };
+    let output = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["install", "manifests", "--image", "registry.example/cofferdam:1", "--guard", "cfd"])
+        .output()
+        .unwrap();
+    world.kubectl("apply --server-side --force-conflicts -f -", &String::from_utf8(output.stdout).unwrap());
+    let config = kubeconfig_of_pod(&world, "cofferdam-controller");
+    let deployed = [
+        ("--json", &*format!("--kubeconfig={config}")),
+        ("--listen=0.0.0.0", &*format!("--listen={}", OUTSIDE[0])),
+    ];
+    let controller =
+        world.as_deployed(&Place::Outside, "deployment cofferdam-controller", "first", &deployed);
+    let health = "127.0.0.1:9440";
+    eventually("the controller is ready", || {
+        world.probe(&Place::Outside, health, "/readyz").starts_with("HTTP/1.1 200").then_some(())
+    });
+    eventually("the authority", || {
+        world.kubectl("get configmaps -n cofferdam-system", "").contains("cofferdam-authority").then_some(())
+    });
+
+    let node = Place::Node("node-b".to_owned());
+    let folder = world.folder.path().join("node-b");
+    fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let map = world.get("configmap cofferdam-authority -n cofferdam-system");
+    fs::write(path("ca.crt"), map["data"]["ca.crt"].as_str().unwrap()).unwrap();
+    fs::write(path("token"), world.token("node-b", "cofferdam-agent")).unwrap();
+    let given = [
+        ("$(COFFERDAM_CONTROLLER_SERVICE_HOST)", OUTSIDE[0]),
+        ("$(COFFERDAM_CONTROLLER_SERVICE_PORT)", "9443"),
+        ("/run/secrets/cofferdam/token/token", &*path("token")),
+        ("/run/secrets/cofferdam/authority/ca.crt", &*path("ca.crt")),
+        ("/run/cofferdam", &*path("")),
+        ("--json", "--node=node-b"),
+    ];
+    let _agent = world.as_deployed(&node, "daemonset cofferdam-agent", "node-b", &given);
+    world.kubectl("apply -f -", &only(5432));
+    world.reachable("one port is allowed", &[5432]);
+    assert!(world.probe(&node, "127.0.0.1:9441", "/readyz").starts_with("HTTP/1.1 200"));
+    assert!(world.probe(&node, "127.0.0.1:9441", "/healthz").starts_with("HTTP/1.1 200"));
+    eventually("the status is written with the controller's own rights", || {
+        world.condition("policystatus db -n shop", "Programmed").filter(|it| it[0] == "True")
+    });
+    let holder = world.get("lease cofferdam-controller -n cofferdam-system");
+    assert_eq!(holder["spec"]["holderIdentity"], "first");
+    assert!(!controller.said().contains("forbidden"), "{}", controller.said());
 }

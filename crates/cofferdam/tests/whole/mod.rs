@@ -18,6 +18,7 @@ use lab::{Lab, NodePlan, Place, Plan, PodPlan};
 use policy::Protocol;
 use serde_json::Value;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,7 +32,7 @@ pub const NODE_ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 const PODS: [(&str, &str); 2] = [("web", "10.77.1.2"), ("db", "10.77.2.2")];
 pub const DB: &str = "10.77.2.2";
 /// Of the first controller and of any other.
-const OUTSIDE: [&str; 2] = ["198.19.255.253", "198.19.255.254"];
+pub const OUTSIDE: [&str; 2] = ["198.19.255.253", "198.19.255.254"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process of the program under test, with what it said.
@@ -214,6 +215,40 @@ impl World {
             &folder,
             &["controller", "--listen", &listen, "--kubeconfig", config],
         )
+    }
+
+    /// Runs what the cluster's own workload says, where its pod would run; paths and addresses that only a kubelet and a
+    /// Service give are put in by `replace`.
+    pub fn as_deployed(
+        &self,
+        place: &Place,
+        workload: &str,
+        name: &str,
+        replace: &[(&str, &str)],
+    ) -> Process {
+        let folder = self.folder.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let spec = self.get(&format!("{workload} -n cofferdam-system"));
+        let arguments = &spec["spec"]["template"]["spec"]["containers"][0]["args"];
+        let put_in = |argument: &Value| {
+            let text = argument.as_str().unwrap().to_owned();
+            replace.iter().fold(text, |text, (from, to)| text.replace(from, to))
+        };
+        let arguments: Vec<String> = arguments.as_array().unwrap().iter().map(put_in).collect();
+        self.spawn(place, name, &folder, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// What a probe of the kubelet gets.
+    pub fn probe(&self, place: &Place, address: &str, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let address: SocketAddr = address.parse().unwrap();
+        let ask = move || {
+            let mut stream = TcpStream::connect(address)?;
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        self.lab.run(place, ask).unwrap().unwrap_or_else(|error: std::io::Error| error.to_string())
     }
 
     /// The token that a pod of the agent's service account has on a node.

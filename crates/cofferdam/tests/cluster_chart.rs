@@ -1,0 +1,143 @@
+//! The chart, rendered by a real helm and taken by a real API server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "in a test a panic is the failure report"
+)]
+
+use apiserver::{Cluster, Error};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// What differs from the defaults in everything that can.
+const EVERYTHING: &str = "
+image: {repository: registry.example/cofferdam, tag: v1, pullPolicy: Always, pullSecrets: [{name: key}]}
+controller: {replicas: 3, ports: {feed: 19443, health: 19440}, tolerations: [], nodeSelector: {a: b}}
+agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
+";
+
+fn helm() -> Option<PathBuf> {
+    let output = Command::new(Path::new(ROOT).join("tests/helm/build")).arg("--path").output().unwrap();
+    let path = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+    if path.is_file() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: helm is not built (tests/helm/build)");
+    None
+}
+
+fn cluster() -> Option<Cluster> {
+    match Cluster::start() {
+        Ok(cluster) => Some(cluster),
+        Err(error @ Error::NotBuilt(_)) => {
+            eprintln!("SKIPPED: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn run(program: &Path, arguments: &[&str]) -> Output {
+    Command::new(program).args(arguments).current_dir(Path::new(ROOT).join("deploy")).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn kubectl(cluster: &Cluster, arguments: &str, input: &str) -> Output {
+    cluster.kubectl(arguments.split(' '), input).unwrap()
+}
+
+fn must(cluster: &Cluster, arguments: &str, input: &str) -> String {
+    let output = kubectl(cluster, arguments, input);
+    assert!(output.status.success(), "{arguments}: {}", text(&output));
+    text(&output)
+}
+
+#[test]
+fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
+    let Some(helm) = helm() else { return };
+    let fresh = run(&Path::new(ROOT).join("deploy/render"), &[]);
+    assert!(fresh.status.success(), "{}", text(&fresh));
+    let held = std::fs::read_to_string(Path::new(ROOT).join("deploy/cofferdam.yaml")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&fresh.stdout), held, "deploy/render > deploy/cofferdam.yaml");
+
+    let lint = run(&helm, &["lint", "--strict", "chart"]);
+    assert!(lint.status.success(), "{}", text(&lint));
+    for wrong in
+        ["agent.gaurd={veth}", "controller.replicas=none", "agent.guard={a b}", "controller.ports.feed=70000"]
+    {
+        let output = run(&helm, &["template", "chart", "--set", wrong]);
+        assert!(!output.status.success(), "{wrong} is taken");
+    }
+}
+
+#[test]
+fn chart_is_taken_by_an_api_server_that_checks_every_field() {
+    let (Some(helm), Some(cluster)) = (helm(), cluster()) else { return };
+    must(&cluster, "create namespace cofferdam-system", "");
+    let folder = tempfile::tempdir().unwrap();
+    let values = folder.path().join("values.yaml");
+    std::fs::write(&values, EVERYTHING).unwrap();
+    let values = values.to_str().unwrap();
+    for more in [[].as_slice(), &["--values", values]] {
+        let arguments =
+            ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--include-crds"];
+        let rendered = run(&helm, &[&arguments, more].concat());
+        assert!(rendered.status.success(), "{}", text(&rendered));
+        let rendered = String::from_utf8(rendered.stdout).unwrap();
+        let taken = must(&cluster, "apply --dry-run=server --validate=strict -f -", &rendered);
+        let objects = rendered.matches("\nkind: ").count() + rendered.matches("\n  \"kind\": ").count();
+        assert_eq!(taken.lines().filter(|line| line.contains("server dry run")).count(), objects, "{taken}");
+    }
+}
+
+#[test]
+fn chart_gives_each_role_what_it_needs_and_no_more() {
+    let Some(cluster) = cluster() else { return };
+    let output = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["install", "manifests", "--image", "registry.example/cofferdam:1", "--guard", "veth"])
+        .output()
+        .unwrap();
+    let manifests = String::from_utf8(output.stdout).unwrap();
+    must(&cluster, "apply --server-side -f -", &manifests);
+    let may = |account: &str, what: &str| {
+        let question = format!("auth can-i {what} --as system:serviceaccount:cofferdam-system:{account}");
+        text(&kubectl(&cluster, &question, "")).lines().any(|line| line == "yes")
+    };
+    let own = "-n cofferdam-system";
+    for what in ["list pods", "watch nodes", "watch networkpolicies.networking.k8s.io", "create tokenreviews"]
+    {
+        assert!(may("cofferdam-controller", &format!("{what} -A")), "{what}");
+    }
+    for what in ["get secrets/cofferdam-authority", "update leases/cofferdam-controller", "create secrets"] {
+        assert!(may("cofferdam-controller", &format!("{what} {own}")), "{what}");
+    }
+    for what in [
+        "get secrets",
+        "list secrets",
+        "get secrets/other",
+        "delete pods",
+        "patch networkpolicies",
+        "get nodes --subresource=proxy",
+    ] {
+        assert!(!may("cofferdam-controller", &format!("{what} {own}")), "{what}");
+        assert!(!may("cofferdam-controller", &format!("{what} -n default")), "{what}");
+    }
+    assert!(!may("cofferdam-controller", "get secrets/cofferdam-authority -n default"));
+    for what in [
+        "list pods",
+        "get nodes",
+        "get secrets",
+        "create tokenreviews",
+        "get configmaps",
+        "list policystatuses",
+    ] {
+        assert!(!may("cofferdam-agent", &format!("{what} {own}")), "{what}");
+    }
+}
