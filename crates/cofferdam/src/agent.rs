@@ -10,6 +10,7 @@ mod kept;
 mod link;
 
 use crate::health::{self, Health};
+use crate::http;
 use crate::up::enforce::Enforcer;
 use crate::up::engine::{Engine, Loaded};
 use crate::up::ground::{Ground, host_name};
@@ -195,7 +196,7 @@ fn follow(args: &AgentArgs, node: String, replica: Replica, mut link: Link) -> R
         .build()
         .context("starting the network's thread")?;
     let (controller, agent) = (args.controller.clone(), Arc::clone(link.agent()));
-    let health = args.health.map(|address| runtime.block_on(health::bind(address))).transpose()?;
+    let health = args.health.map(|address| runtime.block_on(http::bind(address))).transpose()?;
     let task = async move {
         if let Some(listener) = health {
             tokio::spawn(health::serve(listener, agent));

@@ -5,6 +5,7 @@
 
 use crate::flows::printable;
 use crate::health::{self, Health};
+use crate::{http, webhook};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::Status;
@@ -20,7 +21,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -43,6 +43,9 @@ pub(crate) struct ControllerArgs {
     /// Namespace of the controller's own objects [default: $POD_NAMESPACE, else cofferdam-system]
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Answer the API server's questions about policies here: the admission webhook
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "certificates")]
+    webhook: Option<SocketAddr>,
     /// Answer /healthz and /readyz here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
@@ -89,7 +92,7 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     let (elected, role) = watch::channel(Role::default());
     if let Some(address) = args.health {
         let ready = Arc::new(Ready { status: status.subscribe() });
-        tokio::spawn(health::serve(health::bind(address).await?, ready));
+        tokio::spawn(health::serve(http::bind(address).await?, ready));
     }
     let (seen, written) = (status.subscribe(), status.subscribe());
     tokio::select! {
@@ -99,6 +102,7 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
             bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::NAME);
         }
         served = serve_agents(args, &feed, &client, &namespace, role.clone()) => served?,
+        answered = serve_webhook(args, &client, &namespace) => answered?,
         () = controller::write::run(client.clone(), feed.clone(), written, role.clone()) => {}
         () = tell(seen, role, args.json) => {}
         _ = interrupt.recv() => {}
@@ -118,24 +122,48 @@ async fn serve_agents(
     if role.wait_for(|role| *role == Role::Leads).await.is_err() {
         return Ok(());
     }
-    let bind = || async {
-        let listener = TcpListener::bind(args.listen).await;
-        listener.with_context(|| format!("serving agents at {}", args.listen))
-    };
+    let bind = || async { http::bind(args.listen).await.context("serving agents") };
     if let Some(folder) = &args.certificates {
         let (sender, latest) = watch::channel(Arc::new(identity(folder)?));
         let listener = bind().await?;
         tokio::join!(feed.serve(listener, latest, None), renew(folder, sender));
         return Ok(());
     }
-    let say = |problem: String| drop(writeln!(std::io::stderr(), "cofferdam: {}", printable(&problem)));
-    let authority = registrar::authority_at_last(client, namespace, say).await;
-    let own = authority.issue(&[CONTROLLER.to_owned()], SystemTime::now())?;
+    let authority = registrar::authority_at_last(client, namespace, complain).await;
+    let names = vec![CONTROLLER.to_owned()];
+    let own = authority.issue(&names, SystemTime::now())?;
     let (sender, latest) = watch::channel(Arc::new(own));
     let answers = registrar::registrar(client.clone(), namespace, Arc::clone(&authority));
     let listener = bind().await?;
-    tokio::join!(feed.serve(listener, latest, Some(answers)), registrar::renew(authority, sender));
+    tokio::join!(feed.serve(listener, latest, Some(answers)), registrar::renew(authority, names, sender));
     Ok(())
+}
+
+/// Answers reviews, of whichever replica is asked.
+async fn serve_webhook(args: &ControllerArgs, client: &Client, namespace: &str) -> Result<()> {
+    let Some(address) = args.webhook else { return std::future::pending().await };
+    let authority = registrar::authority_at_last(client, namespace, complain).await;
+    let names = registrar::webhook_names(namespace);
+    let (sender, latest) = watch::channel(Arc::new(authority.issue(&names, SystemTime::now())?));
+    let vouch = async {
+        loop {
+            if let Err(error) = registrar::vouch_for_webhook(client, &authority).await {
+                complain(error.to_string());
+            }
+            tokio::time::sleep(RENEW).await;
+        }
+    };
+    let listener = http::bind(address).await.context("the webhook")?;
+    tokio::select! {
+        () = webhook::serve(listener, latest) => {}
+        () = vouch => {}
+        () = registrar::renew(Arc::clone(&authority), names, sender) => {}
+    }
+    Ok(())
+}
+
+fn complain(problem: String) {
+    let _ = writeln!(std::io::stderr(), "cofferdam: {}", printable(&problem));
 }
 
 /// A client of the API server that a kubeconfig names, or that is at hand.

@@ -8,12 +8,14 @@ mod control;
 mod flows;
 mod folder;
 mod health;
+mod http;
 mod install;
 mod lab_cmd;
 mod policy;
 mod status;
 mod translate;
 mod up;
+mod webhook;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -153,5 +153,31 @@ fn cluster_what_is_installed_runs_with_its_own_arguments_and_rights() {
     });
     let holder = world.get("lease cofferdam-controller -n cofferdam-system");
     assert_eq!(holder["spec"]["holderIdentity"], "first");
+    the_webhook_refuses(&world);
     assert!(!controller.said().contains("forbidden"), "{}", controller.said());
+}
+
+/// No proxy carries a Service's traffic here, so the webhook is asked where it is; whose certificate it shows, the
+/// controller has said.
+fn the_webhook_refuses(world: &World) {
+    let hook = || world.get("validatingwebhookconfiguration cofferdam")["webhooks"][0].clone();
+    eventually("the webhook's authority", || hook()["clientConfig"]["caBundle"].as_str().map(str::len));
+    let url = "[{\"op\":\"remove\",\"path\":\"/webhooks/0/clientConfig/service\"},\
+                {\"op\":\"add\",\"path\":\"/webhooks/0/clientConfig/url\",\"value\":\"https://localhost:9444/validate\"},\
+                {\"op\":\"replace\",\"path\":\"/webhooks/0/failurePolicy\",\"value\":\"Fail\"}]"
+        .replace(' ', "");
+    world.kubectl(&format!("patch validatingwebhookconfiguration cofferdam --type=json -p {url}"), "");
+    let odd = BROKEN.replace("priority: high", "priority: 5");
+    let refused = eventually("the webhook is asked", || {
+        world.refused("apply -f -", BROKEN).filter(|said| said.contains("spec.priority"))
+    });
+    assert!(
+        refused.contains("denied the request") && refused.contains("close what it may select"),
+        "{refused}"
+    );
+    world.kubectl("apply -f -", &odd);
+    world.kubectl("delete clusternetworkpolicy broken", "");
+    // What was stored before can be removed and repaired whatever the webhook thinks of it.
+    world.kubectl("apply -f -", &only(80));
+    world.reachable("stored and enforced", &[80]);
 }

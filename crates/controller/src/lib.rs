@@ -5,6 +5,7 @@
 //! last state stays published; generations only grow; a burst of changes is one state.
 //! Does not: write to the API server, enforce, or keep anything over a restart.
 
+pub mod admission;
 pub mod authority;
 pub mod definition;
 mod kinds;

@@ -8,8 +8,9 @@
 use crate::authority::{Authority, AuthorityError, VALIDITY};
 use feed::client::chain;
 use feed::enrol::{Answer, Registrar, Request};
-use feed::tls::{CONTROLLER, Identity, node_name};
+use feed::tls::{Identity, node_name};
 use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -22,6 +23,8 @@ use tokio::sync::watch;
 
 /// Name of the Secret and of the ConfigMap.
 pub const NAME: &str = "cofferdam-authority";
+/// Name of the webhook's configuration.
+const WEBHOOK: &str = "cofferdam";
 /// For whom tokens must be made.
 pub const AUDIENCE: &str = "cofferdam";
 /// Service account of agents, in the controller's namespace.
@@ -108,14 +111,43 @@ fn fresh() -> Result<Secret, RegistrarError> {
     })
 }
 
-/// The controller's own certificate, renewed while the future runs.
-pub async fn renew(authority: Arc<Authority>, to: watch::Sender<Arc<Identity>>) {
+/// A certificate of these names, renewed while the future runs.
+pub async fn renew(authority: Arc<Authority>, names: Vec<String>, to: watch::Sender<Arc<Identity>>) {
     loop {
         tokio::time::sleep(VALIDITY / 4).await;
-        if let Ok(identity) = authority.issue(&[CONTROLLER.to_owned()], SystemTime::now()) {
+        if let Ok(identity) = authority.issue(&names, SystemTime::now()) {
             to.send_replace(Arc::new(identity));
         }
     }
+}
+
+/// Names that the API server knows the webhook by: the Service's, and this machine's for where there is none.
+pub fn webhook_names(namespace: &str) -> Vec<String> {
+    vec![format!("cofferdam-controller.{namespace}.svc"), "localhost".to_owned()]
+}
+
+/// Puts the authority's certificate into the webhook's configuration, if there is one.
+///
+/// # Errors
+/// The API server refuses.
+pub async fn vouch_for_webhook(client: &Client, authority: &Authority) -> Result<(), RegistrarError> {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let found = api.get_opt(WEBHOOK).await;
+    let Some(found) = found.map_err(|e| RegistrarError::Api("reading the webhook's configuration", e))?
+    else {
+        return Ok(());
+    };
+    let bundle = ByteString(authority.certificate().as_bytes().to_vec());
+    let mut hooks = found.webhooks.unwrap_or_default();
+    if hooks.iter().all(|hook| hook.client_config.ca_bundle.as_ref() == Some(&bundle)) {
+        return Ok(());
+    }
+    hooks.iter_mut().for_each(|hook| hook.client_config.ca_bundle = Some(bundle.clone()));
+    // Refused when somebody changed it meanwhile; looked at again later.
+    let patch =
+        json!({ "metadata": { "resourceVersion": found.metadata.resource_version }, "webhooks": hooks });
+    let patched = api.patch(WEBHOOK, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    patched.map(drop).map_err(|error| RegistrarError::Api("writing the webhook's configuration", error))
 }
 
 /// Answers agents that ask for a certificate.

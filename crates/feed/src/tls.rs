@@ -154,6 +154,20 @@ impl Identity {
         Ok(config)
     }
 
+    /// For those who show nothing, as an API server that asks a webhook.
+    ///
+    /// # Errors
+    /// The parts cannot be used.
+    pub fn server_of_anyone(&self) -> Result<ServerConfig, TlsError> {
+        let (chain, key, _) = self.parts()?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        Ok(config)
+    }
+
     /// For a node.
     ///
     /// # Errors

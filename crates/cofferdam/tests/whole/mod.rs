@@ -174,6 +174,14 @@ impl World {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What kubectl says where it is refused; `None` where it is not.
+    pub fn refused(&self, arguments: &str, input: &str) -> Option<String> {
+        let words: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        let input = input.to_owned();
+        let output = self.at_api(move |cluster| cluster.kubectl(&words, &input)).unwrap();
+        (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     pub fn get(&self, what: &str) -> Value {
         serde_json::from_str(&self.kubectl(&format!("get {what} -o json"), "")).unwrap()
     }

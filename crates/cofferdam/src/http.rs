@@ -1,0 +1,96 @@
+//! A small server of HTTP/1.1, for probes and for the webhook.
+//!
+//! Enters: a listener and whoever answers. Guarantees: bounded connections, each with an end; with an identity, TLS, a
+//! renewed certificate from the next connection on. Does not: limit bodies; whoever answers does.
+
+use anyhow::{Context, Result};
+use feed::tls::Identity;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+/// Connections at a time.
+const CONNECTIONS: usize = 64;
+/// How long a request may take to arrive, and a connection in all.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(120)];
+
+/// What is answered.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// An answer with a body.
+pub(crate) fn answer(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response
+}
+
+/// Takes an address.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listening at {address}"))
+}
+
+/// Serves until the future is dropped.
+pub(crate) async fn serve<F>(
+    listener: TcpListener,
+    identity: Option<watch::Receiver<Arc<Identity>>>,
+    handle: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+) where
+    F: Future<Output = Answer> + Send,
+{
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok((stream, _from)) = listener.accept().await else {
+            // Out of descriptors, most likely; do not spin.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let config = identity.as_ref().map(|identity| identity.borrow().server_of_anyone());
+        let handle = handle.clone();
+        tokio::spawn(async move {
+            let [_, whole] = PATIENCE;
+            let talk = async {
+                match config {
+                    None => connection(stream, handle).await,
+                    Some(Ok(config)) => {
+                        if let Ok(stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await {
+                            connection(stream, handle).await;
+                        }
+                    }
+                    // An identity that was renewed is one that could be used.
+                    Some(Err(_)) => {}
+                }
+            };
+            // Whoever asked is gone or will ask again.
+            let _ = tokio::time::timeout(whole, talk).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn connection<F: Future<Output = Answer>>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    handle: impl Fn(Request<Incoming>) -> F,
+) {
+    let [patience, _] = PATIENCE;
+    let service = service_fn(|request| {
+        let answer = handle(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let _ended = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}

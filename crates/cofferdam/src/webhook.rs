@@ -1,0 +1,41 @@
+//! The validating admission webhook: policies are judged before they are stored.
+//!
+//! Enters: reviews from the API server. Leaves: answers; and the authority's certificate in the webhook's configuration, so
+//! that the API server believes this end. Guarantees: what is no review, or too large, is an error of the request.
+//! Does not: decide what happens when it cannot be asked; the configuration does.
+
+use crate::http::{self, Answer, answer};
+use feed::tls::Identity;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::{Request, StatusCode};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Largest review, in bytes: two objects of the size that etcd takes.
+const LIMIT: usize = 4 << 20;
+
+/// Answers until the future is dropped.
+pub(crate) async fn serve(listener: TcpListener, identity: watch::Receiver<Arc<Identity>>) {
+    http::serve(listener, Some(identity), handle).await;
+}
+
+async fn handle(request: Request<Incoming>) -> Answer {
+    if request.uri().path() != "/validate" {
+        return answer(StatusCode::NOT_FOUND, "there is /validate\n");
+    }
+    let Ok(body) = Limited::new(request.into_body(), LIMIT).collect().await else {
+        return answer(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {LIMIT} bytes\n"));
+    };
+    let review = serde_json::from_slice(&body.to_bytes()).ok();
+    match review.and_then(|review| controller::admission::review(&review)) {
+        Some(reviewed) => {
+            let mut response = answer(StatusCode::OK, reviewed.to_string());
+            let json = hyper::header::HeaderValue::from_static("application/json");
+            response.headers_mut().insert(hyper::header::CONTENT_TYPE, json);
+            response
+        }
+        None => answer(StatusCode::BAD_REQUEST, "this is no AdmissionReview\n"),
+    }
+}
