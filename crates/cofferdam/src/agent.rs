@@ -20,7 +20,7 @@ use crate::up::protocol::{Mode, Status};
 use crate::up::say::Say;
 use crate::up::socket::{Socket, Source};
 use crate::up::{Hosted, block_signals};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use credentials::Credentials;
 use datapath::Config;
@@ -31,11 +31,12 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signalfd::SignalFd;
 use observe::Limits;
 use policy::{Generation, PolicySet, World};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Enforce on this node of a cluster what the controller publishes.
@@ -84,11 +85,17 @@ pub(crate) struct AgentArgs {
 /// How long the main loop sleeps when nothing happens.
 const TICK: Duration = Duration::from_secs(2);
 
+/// How long a pod may take to be settled, and how often it is looked for.
+const SETTLE: Duration = Duration::from_secs(8);
+const LOOK: Duration = Duration::from_millis(20);
+
 /// What the threads share.
 struct Agent {
     engine: Mutex<Engine>,
     journal: Arc<Journal>,
     say: Say,
+    /// Whether somebody holds pods until they are settled.
+    holds_pods: AtomicBool,
     /// Counts what the main loop changed, for the one who tells the controller.
     changes: watch::Sender<u64>,
 }
@@ -118,6 +125,31 @@ impl Source for Agent {
 
     fn lab(&self) -> Option<&Hosted> {
         None
+    }
+
+    fn settle(&self, namespace: &str, name: &str, addresses: &[IpAddr]) -> Result<Generation> {
+        self.holds_pods.store(true, Ordering::Relaxed);
+        let end = Instant::now() + SETTLE;
+        loop {
+            let mut engine = self.engine();
+            if engine.settle(namespace, name, addresses)? {
+                return Ok(engine.in_force());
+            }
+            drop(engine);
+            if Instant::now() >= end {
+                bail!(
+                    "pod {namespace}/{name} is not known on this node after {SETTLE:?}, or somebody else has its \
+                     address; `cofferdam status` says whether the agent is cut off from the controller"
+                );
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn forget(&self, namespace: &str, name: &str) -> Generation {
+        let mut engine = self.engine();
+        engine.forget(namespace, name);
+        engine.in_force()
     }
 }
 
@@ -151,6 +183,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         engine: Mutex::new(engine),
         journal,
         say: Say::new(args.json),
+        holds_pods: AtomicBool::new(false),
         changes: watch::Sender::new(0),
     });
     let replica = begin(&agent, &kept);

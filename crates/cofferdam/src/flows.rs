@@ -124,7 +124,11 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
                 writeln!(out, "... {count} records were evicted before they could be read")?;
             }
             Answer::End { .. } => break,
-            Answer::Status(_) | Answer::Lab { .. } | Answer::Probe(_) | Answer::Error(_) => {
+            Answer::Settled { .. }
+            | Answer::Status(_)
+            | Answer::Lab { .. }
+            | Answer::Probe(_)
+            | Answer::Error(_) => {
                 bail!("the answer is not about flows")
             }
         }

@@ -6,8 +6,10 @@ mod whole;
 
 use lab::Place;
 use std::fs;
-use std::process::Command;
-use whole::{NODES, OUTSIDE, World, eventually, only};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use whole::{LATE, NODES, OUTSIDE, World, eventually, only};
 
 /// What a schema of today would refuse, as an API server may hold it from before.
 const BROKEN: &str = "
@@ -180,4 +182,57 @@ fn the_webhook_refuses(world: &World) {
     // What was stored before can be removed and repaired whatever the webhook thinks of it.
     world.kubectl("apply -f -", &only(80));
     world.reachable("stored and enforced", &[80]);
+}
+
+/// What a container runtime does: it calls the plugin behind the one that gave the pod its address.
+fn add_pod(world: &World, name: &str, address: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_cofferdam")).with_file_name("cofferdam-cni");
+    let built =
+        Command::new(env!("CARGO")).args(["build", "--quiet", "--locked", "-p", "cni"]).status().unwrap();
+    assert!(built.success());
+    let config = serde_json::json!({
+        "cniVersion": "1.0.0", "name": "lab", "type": "cofferdam-cni",
+        "socket": world.folder.path().join("node-b/cofferdam.sock"),
+        "prevResult": { "cniVersion": "1.0.0", "ips": [{ "address": format!("{address}/24") }] },
+    });
+    let mut child = Command::new(program)
+        .env("CNI_COMMAND", "ADD")
+        .env("CNI_ARGS", format!("K8S_POD_NAMESPACE=shop;K8S_POD_NAME={name}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(config.to_string().as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn cluster_a_pod_starts_when_its_policy_is_in_force_before_the_api_knows_its_address() {
+    let Some(world) = World::start() else { return };
+    let _controller = world.controller("first");
+    let _agents = NODES.map(|node| world.agent(node));
+    world.kubectl("apply -f -", &only(5432));
+    world.reachable("one port is allowed", &[5432]);
+    let (name, address) = LATE;
+    assert!(!world.web_reaches(address, 5432), "the guard closes what nobody knows");
+    let held = add_pod(&world, name, address);
+    let said = String::from_utf8(held.stdout).unwrap();
+    assert!(!held.status.success() && said.contains("\"code\":11") && said.contains("is held"), "{said}");
+
+    // Bound to the node, and without an address until its runtime has said that it runs.
+    let object = "{apiVersion: v1, kind: Pod, metadata: {name: late, namespace: shop, labels: {app: db}}, \
+                  spec: {nodeName: node-b, containers: [{name: c, image: i}]}}";
+    world.kubectl("apply -f -", object);
+    let added = add_pod(&world, name, address);
+    let said = String::from_utf8(added.stdout).unwrap();
+    assert!(added.status.success() && said.contains(address), "{said}");
+    assert!(world.web_reaches(address, 5432) && !world.web_reaches(address, 80), "from the first packet");
+    world.kubectl("apply -f -", &only(80));
+    world.reachable("another policy", &[80]);
+    assert!(world.web_reaches(address, 80) && !world.web_reaches(address, 5432), "it stays settled");
+    let status = format!("{{\"status\":{{\"phase\":\"Running\",\"podIPs\":[{{\"ip\":\"{address}\"}}]}}}}");
+    world.kubectl(&format!("patch pod late -n shop --subresource=status -p {status}"), "");
+    world.kubectl("apply -f -", &only(5432));
+    world.reachable("the first policy again", &[5432]);
+    assert!(world.web_reaches(address, 5432) && !world.web_reaches(address, 80), "now the API says it too");
 }

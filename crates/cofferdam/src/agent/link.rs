@@ -12,6 +12,7 @@ use feed::tls::Identity;
 use policy::Generation;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 /// The agent's end of the feed.
@@ -41,7 +42,7 @@ impl Link {
             generation: here.enforced.filter(|generation| *generation > Generation(0)),
             problem: here.problem.or_else(|| self.unkept.clone()),
             endpoints: here.endpoints as u64,
-            holds_pods: false,
+            holds_pods: self.agent.holds_pods.load(Ordering::Relaxed),
         }
     }
 }

@@ -18,13 +18,16 @@ use compiler::lower::{Cluster, Placement};
 use crds::{Diagnostic, Severity};
 use observe::{Book, Time};
 use policy::table::Table;
-use policy::{Generation, Pod, PolicySet, RuleId};
-use std::collections::BTreeMap;
+use policy::{Generation, Pod, PolicySet, RuleId, World};
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// Diagnostics that the status carries; the rest is counted.
 const SHOWN: usize = 200;
+/// Pods settled before their sources know their addresses.
+const PLACED: usize = 4096;
 /// Rules that the status lists by packets.
 const TOP: usize = 20;
 
@@ -44,6 +47,8 @@ pub(crate) struct Engine {
     in_force: Option<PolicySet>,
     /// What the kernel refused.
     refused: Option<Loaded>,
+    /// Addresses of pods whose sources do not say them yet.
+    placed: Placement,
     /// Why nothing new comes from the sources.
     cut_off: Option<String>,
     started: Time,
@@ -95,6 +100,7 @@ impl Engine {
             generation,
             in_force: None,
             refused: None,
+            placed: Placement::new(),
             cut_off: None,
             started,
             last,
@@ -198,10 +204,11 @@ impl Engine {
         self.notes.clear();
         self.place(set)?;
         let generation = set.generation;
+        let placement = self.usable(&set.world);
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
         let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
         let keep = |table: Table| drop(tables.insert(table.node.clone(), Arc::new(table)));
-        Cluster::load(set).lower_each(nodes, &Placement::new(), keep).context("compiling the tables")?;
+        Cluster::load(set).lower_each(nodes, &placement, keep).context("compiling the tables")?;
         let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned());
         self.journal.add_book(book);
         // From here on the number is used: whatever happens, the next state has a higher one.
@@ -217,6 +224,57 @@ impl Engine {
             }
         }
         refused
+    }
+
+    /// Enforces for a pod at these addresses before its sources know them. Whether it is in force; if not, the pod is not
+    /// known yet, or somebody else still has an address of it.
+    pub(crate) fn settle(&mut self, namespace: &str, name: &str, addresses: &[IpAddr]) -> Result<bool> {
+        let key: (Arc<str>, Arc<str>) = (namespace.into(), name.into());
+        let Some(mut set) = self.in_force.take() else { return Ok(false) };
+        let known = set.world.find_pod(namespace, name).map(|pod| pod.addresses.clone());
+        let mut settled = Ok(());
+        let is_settled = match known {
+            None => false,
+            Some(known) if addresses.iter().all(|address| known.contains(address)) => true,
+            Some(_) => {
+                if self.placed.len() < PLACED || self.placed.contains_key(&key) {
+                    self.placed.insert(key.clone(), addresses.to_vec());
+                }
+                let is_usable = self.usable(&set.world).contains_key(&key);
+                if is_usable {
+                    settled = self.enforce(&mut set);
+                }
+                is_usable
+            }
+        };
+        self.in_force = Some(set);
+        settled.map(|()| is_settled)
+    }
+
+    /// Forgets what was settled for a pod that is gone.
+    pub(crate) fn forget(&mut self, namespace: &str, name: &str) {
+        self.placed.remove(&(namespace.into(), name.into()));
+    }
+
+    /// The addresses that hold in this world: of pods that have none in it, and nobody else's.
+    fn usable(&mut self, world: &World) -> Placement {
+        if self.placed.is_empty() {
+            return Placement::new();
+        }
+        let node_addresses = world.nodes.values().flat_map(|node| &node.addresses);
+        let taken: HashSet<IpAddr> =
+            world.pods.iter().flat_map(|pod| &pod.addresses).chain(node_addresses).copied().collect();
+        let has_none = |key: &(Arc<str>, Arc<str>)| {
+            let pod = world.find_pod(&key.0, &key.1);
+            pod.is_some_and(|pod| !pod.host_network && pod.addresses.is_empty())
+        };
+        // What the sources say in the meantime is better.
+        self.placed
+            .retain(|key, _| world.find_pod(&key.0, &key.1).is_none_or(|pod| pod.addresses.is_empty()));
+        let usable = |(key, addresses): &(&(Arc<str>, Arc<str>), &Vec<IpAddr>)| {
+            has_none(key) && !addresses.iter().any(|address| taken.contains(address))
+        };
+        self.placed.iter().filter(usable).map(|(key, at)| (key.clone(), at.clone())).collect()
     }
 
     /// Gives pods the node and addresses that a cluster would have given them.

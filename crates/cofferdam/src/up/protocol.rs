@@ -8,6 +8,8 @@
 //! | `{"flows":{"query":{…},"after":N}}` | records after a cursor, at most `query.limit`, then `{"end":{"cursor":M}}` |
 //! | `{"lab":{}}` | `{"lab":{"pid":N,"places":[…]}}`: the namespaces of a lab |
 //! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
+//! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"]}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
+//! | `{"forget":{"namespace":"a","name":"b"}}` | `{"settled":{"generation":N}}`: the pod is gone |
 //!
 //! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
@@ -39,6 +41,22 @@ pub(crate) enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// Put policy in force for a pod before it starts, and wait until it is.
+    Settle {
+        /// Of the pod.
+        namespace: String,
+        /// Of the pod.
+        name: String,
+        /// Those it is about to get.
+        addresses: Vec<IpAddr>,
+    },
+    /// A pod is gone.
+    Forget {
+        /// Of the pod.
+        namespace: String,
+        /// Of the pod.
+        name: String,
+    },
     /// What is in the lab.
     Lab {},
     /// Open a connection in the lab.
@@ -58,6 +76,11 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Answer {
+    /// It is so, at this state of policy.
+    Settled {
+        /// In force.
+        generation: Generation,
+    },
     /// One record.
     Record(Arc<Record>),
     /// Records that were evicted before this reader could have them.

@@ -12,8 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use observe::Query;
+use policy::Generation;
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -37,6 +39,17 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn journal(&self) -> &Journal;
     /// The lab, if there is one.
     fn lab(&self) -> Option<&Hosted>;
+    /// Puts policy in force for a pod that is about to get these addresses; waits for it, with an end.
+    ///
+    /// # Errors
+    /// It is not in force.
+    fn settle(&self, _namespace: &str, _name: &str, _addresses: &[IpAddr]) -> Result<Generation> {
+        bail!("only the agent of a cluster settles pods")
+    }
+    /// A pod is gone.
+    fn forget(&self, _namespace: &str, _name: &str) -> Generation {
+        Generation(0)
+    }
 }
 
 /// Where the socket is when nobody says: the first of these that can be used.
@@ -165,6 +178,14 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
             say(&mut out, &Answer::End { cursor })?;
         }
         Ok(Request::Flows { query, after, follow }) => flows(stream, &mut out, source, query, after, follow)?,
+        Ok(Request::Settle { namespace, name, addresses }) => {
+            let settled = source.settle(&namespace, &name, &addresses);
+            let answer = settled.map(|generation| Answer::Settled { generation });
+            say(&mut out, &answer.unwrap_or_else(|error| Answer::Error(format!("{error:#}"))))?;
+        }
+        Ok(Request::Forget { namespace, name }) => {
+            say(&mut out, &Answer::Settled { generation: source.forget(&namespace, &name) })?;
+        }
         Ok(Request::Lab {}) => say(&mut out, &in_lab(source, list))?,
         Ok(Request::Probe { from, to, protocol, port }) => {
             let probe = |lab: &Hosted| lab.probe(&from, &to, protocol, port).map(Answer::Probe);

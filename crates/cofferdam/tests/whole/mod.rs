@@ -30,6 +30,8 @@ pub const NODES: [&str; 2] = ["node-a", "node-b"];
 pub const NODE_ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 /// Namespace `shop`: `web` on the first node, `db` on the second.
 const PODS: [(&str, &str); 2] = [("web", "10.77.1.2"), ("db", "10.77.2.2")];
+/// A pod on the second node that the API server does not know.
+pub const LATE: (&str, &str) = ("late", "10.77.2.3");
 pub const DB: &str = "10.77.2.2";
 /// Of the first controller and of any other.
 pub const OUTSIDE: [&str; 2] = ["198.19.255.253", "198.19.255.254"];
@@ -104,7 +106,7 @@ impl World {
         };
         let plan = Plan {
             nodes: NODES.iter().zip(NODE_ADDRESSES).map(node).collect(),
-            pods: PODS.into_iter().zip(&NODES).map(pod).collect(),
+            pods: PODS.into_iter().zip(&NODES).chain([(LATE, &NODES[1])]).map(pod).collect(),
             outside: OUTSIDE.into_iter().flat_map(address).collect(),
         };
         let mut lab = Lab::up(plan).unwrap();
@@ -353,7 +355,12 @@ impl World {
 
     /// Whether `web` reaches `db` at a port.
     pub fn web_reaches_db(&self, port: u16) -> bool {
-        let to = SocketAddr::new(DB.parse().unwrap(), port);
+        self.web_reaches(DB, port)
+    }
+
+    /// Whether `web` reaches an address at a port.
+    pub fn web_reaches(&self, address: &str, port: u16) -> bool {
+        let to = SocketAddr::new(address.parse().unwrap(), port);
         let connect = move || TcpStream::connect_timeout(&to, Duration::from_millis(800)).is_ok();
         self.lab.run(&Place::Pod("shop".to_owned(), "web".to_owned()), connect).unwrap()
     }
