@@ -10,6 +10,7 @@ mod folder;
 mod health;
 mod http;
 mod install;
+mod kubectl;
 mod lab_cmd;
 mod policy;
 mod status;
@@ -18,10 +19,14 @@ mod up;
 mod webhook;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::run(&mut std::io::stdout()) {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let is_plugin = called.is_some_and(|path| path.file_name().is_some_and(|name| name == kubectl::NAME));
+    let outcome = if is_plugin { kubectl::run() } else { cli::run(&mut std::io::stdout()) };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         // Whoever read the answer has seen enough, as `head` does.

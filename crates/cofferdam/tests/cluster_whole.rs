@@ -156,6 +156,7 @@ fn cluster_what_is_installed_runs_with_its_own_arguments_and_rights() {
     let holder = world.get("lease cofferdam-controller -n cofferdam-system");
     assert_eq!(holder["spec"]["holderIdentity"], "first");
     the_webhook_refuses(&world);
+    kubectl_finds_its_plugin(&world);
     assert!(!controller.said().contains("forbidden"), "{}", controller.said());
 }
 
@@ -235,4 +236,28 @@ fn cluster_a_pod_starts_when_its_policy_is_in_force_before_the_api_knows_its_add
     world.kubectl("apply -f -", &only(5432));
     world.reachable("the first policy again", &[5432]);
     assert!(world.web_reaches(address, 5432) && !world.web_reaches(address, 80), "now the API says it too");
+}
+
+fn kubectl_finds_its_plugin(world: &World) {
+    let folder = world.folder.path().join("bin");
+    fs::create_dir_all(&folder).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cofferdam"), folder.join("kubectl-cofferdam")).unwrap();
+    world.kubectl_in(&folder);
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let run = |arguments: &[&str]| {
+        let (path, words) = (path.clone(), arguments.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        let run = move || Command::new("kubectl").arg("cofferdam").args(words).env("PATH", path).output().unwrap();
+        let output = world.lab.run(&Place::Outside, run).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let ends = ["--from", "pod:shop/web", "--to", "pod:shop/db", "--port"];
+    let (allowed, said) = run(&[&["explain"], ends.as_slice(), &["80"]].concat());
+    assert!(allowed == Some(0) && said.contains("NetworkPolicy shop/db"), "{said}");
+    let (denied, said) = run(&[&["explain"], ends.as_slice(), &["5432"]].concat());
+    assert!(denied == Some(1) && said.contains("NetworkPolicy shop/db"), "{said}");
+    let (code, said) = run(&["status"]);
+    assert!(code == Some(0) && said.contains("PROGRAMMED") && said.contains("db"), "{said}");
+    let (code, said) = run(&["flows", "--node", "node-a"]);
+    assert!(code == Some(2) && said.contains("no agent runs on node node-a"), "{said}");
 }

@@ -151,7 +151,11 @@ pub(crate) async fn connect_with(address: &str, config: rustls::ClientConfig) ->
     let connector = tower::service_fn(move |_: http::Uri| {
         let (tls, to) = (tls.clone(), to.clone());
         async move {
-            let stream = TcpStream::connect(to).await?;
+            // The address of a Service comes without brackets, of whichever family it is.
+            let (host, port) = to.rsplit_once(':').ok_or_else(|| io::Error::other("it is no HOST:PORT"))?;
+            let port = port.parse().map_err(|_| io::Error::other("its port is no number"))?;
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let stream = TcpStream::connect((host, port)).await?;
             stream.set_nodelay(true)?;
             let name = ServerName::try_from(CONTROLLER).map_err(io::Error::other)?;
             Ok::<_, io::Error>(TokioIo::new(tls.connect(name, stream).await?))

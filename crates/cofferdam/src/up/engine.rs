@@ -84,6 +84,7 @@ impl Engine {
             time: started,
             took_micros: 0,
             outcome: Outcome::Applied,
+            generation: Generation(0),
             objects: 0,
             diagnostics: Vec::new(),
             errors: 0,
@@ -189,7 +190,8 @@ impl Engine {
             }
         };
         let took_micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.last = Load { time, took_micros, outcome, objects, diagnostics, errors, warnings };
+        let generation = self.in_force();
+        self.last = Load { time, took_micros, outcome, generation, objects, diagnostics, errors, warnings };
         &self.last
     }
 

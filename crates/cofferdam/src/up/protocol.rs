@@ -212,6 +212,8 @@ pub(crate) struct Load {
     pub(crate) took_micros: u64,
     /// Whether it is in force.
     pub(crate) outcome: Outcome,
+    /// State of policy in force since; of this load, if it is in force.
+    pub(crate) generation: Generation,
     /// Objects read.
     pub(crate) objects: usize,
     /// What was found, as text; at most a few hundred.

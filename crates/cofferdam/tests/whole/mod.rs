@@ -19,6 +19,7 @@ use policy::Protocol;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -174,6 +175,17 @@ impl World {
         let output = self.at_api(move |cluster| cluster.kubectl(&words, &input)).unwrap();
         assert!(output.status.success(), "{text}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Puts a `kubectl` for this cluster's administrator into a folder.
+    pub fn kubectl_in(&self, folder: &Path) {
+        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/apiserver/build");
+        let program = Command::new(build).arg("--path").output().unwrap().stdout;
+        let (program, config) = (String::from_utf8(program).unwrap(), self.kubeconfig.display());
+        let script = format!("#!/bin/sh\nKUBECONFIG={config} exec {} kubectl \"$@\"\n", program.trim());
+        let path = folder.join("kubectl");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// What kubectl says where it is refused; `None` where it is not.
