@@ -92,15 +92,17 @@ async fn run(
     report.insert("written_s".into(), json!(begin.elapsed().as_secs()));
 
     say("one policy after the other, from the request to the kernel");
-    let mut millis = Vec::new();
+    let (mut millis, mut of_agent) = (Vec::new(), Vec::new());
     for number in 0..size.applies {
         let begin = Instant::now();
         let revision = writer.probe_policy(number).await?;
-        let loaded = system.wait_for_revision(revision, Duration::from_secs(20))?;
+        let (loaded, agent) = system.wait_for_revision(revision, Duration::from_secs(20))?;
         millis.push(loaded.duration_since(begin).as_secs_f64() * 1000.0);
+        of_agent.push(agent);
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
     report.insert("apply_to_kernel_ms".into(), quantiles(&mut millis));
+    report.insert("of_which_the_agent_ms".into(), quantiles(&mut of_agent));
     report.insert("agent_mib".into(), json!(system.agent_mib()?));
     report.insert("controller_mib".into(), json!(system.controller_mib()?));
 
@@ -136,7 +138,7 @@ async fn churn(size: Size, system: &mut System, writer: &Writer) -> Result<Value
         let number = PROBES + early.len() + late.len();
         let asked = Instant::now();
         let marker = writer.probe_policy(number).await?;
-        let seen = system.wait_for_revision(marker, Duration::from_secs(30))?;
+        let (seen, _) = system.wait_for_revision(marker, Duration::from_secs(30))?;
         let millis = seen.duration_since(asked).as_secs_f64() * 1000.0;
         if begin.elapsed() * 3 < Duration::from_secs(size.churn) { &mut early } else { &mut late }
             .push(millis);

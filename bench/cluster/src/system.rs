@@ -21,8 +21,8 @@ pub(crate) const CONTROLLER: &str = "198.19.255.254";
 /// Its port.
 const PORT: u16 = 9443;
 
-/// What enforcement said: state of policy, and when it was read.
-type Load = (u64, Instant);
+/// What enforcement said: state of policy, when that was read, and how long the agent compiled and applied, in microseconds.
+type Load = (u64, Instant, u64);
 
 pub(crate) struct System {
     cluster: Cluster,
@@ -82,14 +82,15 @@ impl System {
         Ok(Client::try_from(config)?)
     }
 
-    /// Waits until the agent enforces a state that holds a revision; when it said so.
-    pub(crate) fn wait_for_revision(&mut self, revision: u64, patience: Duration) -> Result<Instant> {
+    /// Waits until the agent enforces a state that holds a revision; when it said so, and how many milliseconds it had
+    /// compiled and applied.
+    pub(crate) fn wait_for_revision(&mut self, revision: u64, patience: Duration) -> Result<(Instant, f64)> {
         let end = Instant::now() + patience;
-        while let Ok((generation, at)) =
+        while let Ok((generation, at, micros)) =
             self.loads.recv_timeout(end.saturating_duration_since(Instant::now()))
         {
             if generation >= revision {
-                return Ok(at);
+                return Ok((at, micros as f64 / 1000.0));
             }
         }
         bail!("revision {revision} is not enforced after {patience:?}")
@@ -142,7 +143,8 @@ fn listen(lines: impl BufRead, to: &Sender<Load>) {
         let at = Instant::now();
         let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
         let generation = value.pointer("/load/generation").and_then(Value::as_u64);
-        if generation.is_some_and(|generation| to.send((generation, at)).is_err()) {
+        let micros = value.pointer("/load/took_micros").and_then(Value::as_u64).unwrap_or_default();
+        if generation.is_some_and(|generation| to.send((generation, at, micros)).is_err()) {
             return;
         }
     }

@@ -16,14 +16,19 @@ const KINDS: &str = "namespaces,nodes,pods,networkpolicies.networking.k8s.io";
 
 /// Why is it allowed or denied, and what happened?
 #[derive(Parser, Debug)]
-#[command(name = "kubectl cofferdam", bin_name = "kubectl cofferdam", version, after_help = "Examples:
+#[command(
+    name = "kubectl cofferdam",
+    bin_name = "kubectl cofferdam",
+    version,
+    after_help = "Examples:
   kubectl cofferdam status                                  how each policy stands
   kubectl cofferdam status --node worker-1                  what the agent of a node says
   kubectl cofferdam flows --node worker-1 --verdict deny    what was denied there, and by which rule
   kubectl cofferdam explain --from pod:shop/web --to pod:shop/db --port 5432
 
 What follows is handed on to `cofferdam flows`, `cofferdam status` and `cofferdam policy explain`; kubectl's own context and
-namespace of Cofferdam are taken from KUBECONFIG and COFFERDAM_NAMESPACE [default: cofferdam-system].")]
+namespace of Cofferdam are taken from KUBECONFIG and COFFERDAM_NAMESPACE [default: cofferdam-system]."
+)]
 enum Plugin {
     /// How each policy stands; with --node, what that node's agent says
     Status(OnNode),
@@ -50,12 +55,16 @@ struct OnNode {
 /// Runs the plugin. Whether the answer is yes.
 pub(crate) fn run() -> Result<bool> {
     match Plugin::parse() {
-        Plugin::Status(OnNode { node: None, .. }) => {
-            succeeded(Command::new("kubectl").args(["get", "policystatuses.cofferdam.dev", "--all-namespaces"]))
-        }
+        Plugin::Status(OnNode { node: None, .. }) => succeeded(Command::new("kubectl").args([
+            "get",
+            "policystatuses.cofferdam.dev",
+            "--all-namespaces",
+        ])),
         Plugin::Status(OnNode { node: Some(node), arguments }) => on_node(&node, "status", &arguments),
         Plugin::Flows(OnNode { node: Some(node), arguments }) => on_node(&node, "flows", &arguments),
-        Plugin::Flows(OnNode { node: None, .. }) => bail!("flows are kept on the nodes: say which with --node"),
+        Plugin::Flows(OnNode { node: None, .. }) => {
+            bail!("flows are kept on the nodes: say which with --node")
+        }
         Plugin::Explain { arguments } => explain(&arguments),
     }
 }
@@ -63,8 +72,16 @@ pub(crate) fn run() -> Result<bool> {
 fn on_node(node: &str, command: &str, arguments: &[String]) -> Result<bool> {
     let namespace = std::env::var("COFFERDAM_NAMESPACE").unwrap_or_else(|_| "cofferdam-system".to_owned());
     let found = asked(&[
-        "get", "pods", "--namespace", &namespace, "--output", "json", "--selector", "app.kubernetes.io/component=agent",
-        "--field-selector", &format!("spec.nodeName={node}"),
+        "get",
+        "pods",
+        "--namespace",
+        &namespace,
+        "--output",
+        "json",
+        "--selector",
+        "app.kubernetes.io/component=agent",
+        "--field-selector",
+        &format!("spec.nodeName={node}"),
     ])?;
     let found: Value = serde_json::from_slice(&found).context("kubectl's answer")?;
     let name = found.pointer("/items/0/metadata/name").and_then(Value::as_str);
@@ -95,8 +112,11 @@ fn explain(arguments: &[String]) -> Result<bool> {
 }
 
 fn asked(arguments: &[&str]) -> Result<Vec<u8>> {
-    let output =
-        Command::new("kubectl").args(arguments).stderr(Stdio::inherit()).output().context("running kubectl")?;
+    let output = Command::new("kubectl")
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("running kubectl")?;
     if !output.status.success() {
         bail!("kubectl {} failed", arguments.first().copied().unwrap_or_default());
     }

@@ -7,7 +7,7 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use apiserver::{Cluster, Error, POLICY_KINDS, definition};
+use apiserver::{Cluster, POLICY_KINDS, definition};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,14 +15,7 @@ use std::process::Command;
 const SAMPLE: [(&str, &str); 5] = [("cyc", "14"), ("e2e", "10"), ("npa", "14"), ("knp", "4"), ("pa", "3")];
 
 fn start() -> Option<Cluster> {
-    let cluster = match Cluster::start() {
-        Ok(cluster) => cluster,
-        Err(error @ Error::NotBuilt(_)) => {
-            eprintln!("SKIPPED: {error}");
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let cluster = Cluster::start_or_skip()?;
     for [kind, plural, version] in POLICY_KINDS {
         let output = cluster.kubectl(["apply", "-f", "-"], &definition(kind, plural, version)).unwrap();
         assert!(output.status.success(), "{output:?}");

@@ -8,7 +8,7 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use apiserver::{Cluster, Error};
+use apiserver::Cluster;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -30,17 +30,6 @@ fn helm() -> Option<PathBuf> {
     }
     eprintln!("SKIPPED: helm is not built (tests/helm/build)");
     None
-}
-
-fn cluster() -> Option<Cluster> {
-    match Cluster::start() {
-        Ok(cluster) => Some(cluster),
-        Err(error @ Error::NotBuilt(_)) => {
-            eprintln!("SKIPPED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
 }
 
 fn run(program: &Path, arguments: &[&str]) -> Output {
@@ -81,7 +70,7 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
 
 #[test]
 fn chart_is_taken_by_an_api_server_that_checks_every_field() {
-    let (Some(helm), Some(cluster)) = (helm(), cluster()) else { return };
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
     must(&cluster, "create namespace cofferdam-system", "");
     let folder = tempfile::tempdir().unwrap();
     let values = folder.path().join("values.yaml");
@@ -101,7 +90,7 @@ fn chart_is_taken_by_an_api_server_that_checks_every_field() {
 
 #[test]
 fn chart_gives_each_role_what_it_needs_and_no_more() {
-    let Some(cluster) = cluster() else { return };
+    let Some(cluster) = Cluster::start_or_skip() else { return };
     let output = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
         .args(["install", "manifests", "--image", "registry.example/cofferdam:1", "--guard", "veth"])
         .output()

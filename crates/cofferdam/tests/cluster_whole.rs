@@ -246,7 +246,8 @@ fn kubectl_finds_its_plugin(world: &World) {
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
     let run = |arguments: &[&str]| {
         let (path, words) = (path.clone(), arguments.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
-        let run = move || Command::new("kubectl").arg("cofferdam").args(words).env("PATH", path).output().unwrap();
+        let run =
+            move || Command::new("kubectl").arg("cofferdam").args(words).env("PATH", path).output().unwrap();
         let output = world.lab.run(&Place::Outside, run).unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout) + &text(&output.stderr))

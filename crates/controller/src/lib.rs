@@ -25,8 +25,9 @@ use crds::Diagnostic;
 use feed::server::{Feed, Publication};
 use feed::{Parts, Revisions};
 use kube::Client;
-use policy::Generation;
+use policy::{Generation, PolicySet};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use store::{Change, Store};
 use tokio::sync::{mpsc, watch as latest};
@@ -48,6 +49,8 @@ pub struct Status {
     pub problems: BTreeMap<Kind, String>,
     /// What the reader and the compiler say of the objects.
     pub diagnostics: Vec<Diagnostic>,
+    /// What is odd about the policies in force: of a moment ago, for it takes its time.
+    pub findings: Vec<Diagnostic>,
     /// Every policy that was written.
     pub written: Vec<Written>,
     /// Policies in force.
@@ -58,6 +61,39 @@ pub struct Status {
 
 /// Runs until the future is dropped.
 pub async fn run(client: Client, feed: Feed, status: latest::Sender<Status>) {
+    let (to_lint, sets) = latest::channel(None);
+    tokio::select! {
+        () = publish_changes(client, feed, &status, to_lint) => {}
+        () = find(sets, &status) => {}
+    }
+}
+
+/// Looks for what is odd in the newest state, again and again, with a pause in between.
+async fn find(mut sets: latest::Receiver<Option<Arc<PolicySet>>>, status: &latest::Sender<Status>) {
+    while sets.changed().await.is_ok() {
+        let Some(set) = sets.borrow_and_update().clone() else { continue };
+        let begin = Instant::now();
+        // A panic here is a bug that must be seen.
+        let findings = match tokio::task::spawn_blocking(move || compiler::lint::lint(&set)).await {
+            Ok(findings) => findings,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        status.send_if_modified(|status| {
+            let differs = status.findings != findings;
+            status.findings = findings;
+            differs
+        });
+        // A tenth of one processor at most.
+        tokio::time::sleep(Duration::from_millis(200).max(begin.elapsed() * 9)).await;
+    }
+}
+
+async fn publish_changes(
+    client: Client,
+    feed: Feed,
+    status: &latest::Sender<Status>,
+    to_lint: latest::Sender<Option<Arc<PolicySet>>>,
+) {
     let (sender, mut changes) = mpsc::channel(QUEUE);
     for kind in Kind::ALL {
         // Ends when the receiver goes with this future.
@@ -82,7 +118,7 @@ pub async fn run(client: Client, feed: Feed, status: latest::Sender<Status>) {
             differs
         });
         if differs && store.is_complete() {
-            store = publish(store, &feed, &status).await;
+            store = publish(store, &feed, status, &to_lint).await;
         }
     }
 }
@@ -105,7 +141,12 @@ async fn rest_of_burst(changes: &mut mpsc::Receiver<(Kind, Change)>, store: &mut
 }
 
 /// Compiles what there is and makes it the current state. Gives the store back.
-async fn publish(store: Store, feed: &Feed, status: &latest::Sender<Status>) -> Store {
+async fn publish(
+    store: Store,
+    feed: &Feed,
+    status: &latest::Sender<Status>,
+    to_lint: &latest::Sender<Option<Arc<PolicySet>>>,
+) -> Store {
     let before = feed.current();
     let last = before.as_ref().map_or(Generation(0), |it| it.generation).max(feed.highest());
     let work = move || {
@@ -113,7 +154,9 @@ async fn publish(store: Store, feed: &Feed, status: &latest::Sender<Status>) -> 
         let newest = revisions.values().max().copied().unwrap_or_default();
         let generation = Generation(newest.max(last.0 + 1));
         let (objects, mut diagnostics) = store.objects();
-        let Compiled { set, diagnostics: compiled } = compiler::compile(objects, generation);
+        // What is odd but legal is found later: enforcement does not wait for it.
+        let Compiled { set, diagnostics: compiled } = compiler::compile_unlinted(objects, generation);
+        let set = Arc::new(set);
         diagnostics.extend(compiled);
         let parts = Parts::new(&set, before.as_ref().map(|it| &it.parts));
         (store, revisions, set, parts, diagnostics)
@@ -123,21 +166,26 @@ async fn publish(store: Store, feed: &Feed, status: &latest::Sender<Status>) -> 
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
-    let new = Status {
-        generation: Some(set.generation),
-        revisions: revisions.clone(),
-        problems: store.problems(),
-        diagnostics,
-        written: store.written(),
-        policies: set.policies.len(),
-        closed_scopes: set.closed.len(),
-    };
+    let (written, problems, read) = (store.written(), store.problems(), revisions.clone());
+    let of_status = Arc::clone(&set);
     let (cluster, generation, keys) = (Cluster::load(&set), set.generation, parts.clone());
     let needs = move |node: &str| {
         let view = cluster.view(node);
         keys.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &set.world)
     };
     feed.publish(Publication { generation, revisions, parts, needs: Box::new(needs) });
-    status.send_replace(new);
+    status.send_modify(|status| {
+        *status = Status {
+            generation: Some(generation),
+            revisions: read,
+            problems,
+            diagnostics,
+            findings: std::mem::take(&mut status.findings),
+            written,
+            policies: of_status.policies.len(),
+            closed_scopes: of_status.closed.len(),
+        };
+    });
+    to_lint.send_replace(Some(of_status));
     store
 }

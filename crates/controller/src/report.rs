@@ -234,3 +234,109 @@ fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> V
 fn more(count: usize) -> String {
     if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
+    use super::*;
+    use compiler::lower::Cluster;
+    use crds::Severity;
+    use feed::Parts;
+
+    const OBJECTS: &str = "
+{apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node-a}}
+---
+{apiVersion: v1, kind: Node, metadata: {name: node-b}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: db, namespace: shop}, spec: {nodeName: node-a}, status: {podIP: 10.0.0.1}}
+---
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: db, namespace: shop}, spec: {podSelector: {}}}
+";
+
+    fn publication(generation: u64) -> Publication {
+        let set = compiler::compile_unlinted(
+            crds::read_objects("x", OBJECTS.as_bytes()).objects,
+            Generation(generation),
+        );
+        let (set, parts) = (set.set.clone(), Parts::new(&set.set, None));
+        let (cluster, keys) = (Cluster::load(&set), parts.clone());
+        let needs = move |node: &str| {
+            let view = cluster.view(node);
+            keys.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &set.world)
+        };
+        let revisions = BTreeMap::new();
+        Publication { generation: Generation(generation), revisions, parts, needs: Box::new(needs) }
+    }
+
+    fn policy() -> Written {
+        let (namespace, name) = ("shop".into(), "db".into());
+        Written { kind: Kind::NetworkPolicy, namespace, name, uid: "1".into(), generation: 3 }
+    }
+
+    /// Conditions as text, of the policy after these standings of its node.
+    fn said(
+        reporter: &mut Reporter,
+        at: u64,
+        standing: Option<Standing>,
+        findings: &[Diagnostic],
+    ) -> Vec<String> {
+        let standings = standing.into_iter().map(|it| ("node-a".into(), it)).collect();
+        let reports = reporter.reports(&publication(at), &[policy()], findings, &standings);
+        let text = |it: &Condition| format!("{} {} {}", it.kind, it.holds, it.message);
+        reports.get(&policy()).unwrap().conditions.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_policy_is_programmed_when_the_nodes_that_need_it_say_so() {
+        let mut reporter = Reporter::default();
+        let enforces = |generation: u64| Standing {
+            enforced: Some(Generation(generation)),
+            connections: 1,
+            ..Standing::default()
+        };
+        let nobody = said(&mut reporter, 5, None, &[]);
+        assert!(
+            nobody.contains(
+                &"Programmed false on 0 of 1 nodes; waits for node-a (no agent has connected from it)"
+                    .to_owned()
+            ),
+            "{nobody:?}"
+        );
+        let older = said(&mut reporter, 5, Some(enforces(4)), &[]);
+        assert!(
+            older.contains(&"Programmed false on 0 of 1 nodes; waits for node-a".to_owned()),
+            "{older:?}"
+        );
+        // What changed since is not this policy.
+        let there = said(&mut reporter, 9, Some(enforces(5)), &[]);
+        let programmed = "Programmed true on all 1 nodes that need it, since generation 5";
+        assert_eq!(there, ["Accepted true enforced as written", programmed]);
+        let cut_off = said(&mut reporter, 9, Some(Standing { connections: 0, ..enforces(5) }), &[]);
+        assert!(
+            cut_off.iter().any(|it| it.starts_with("Degraded true node node-a: its agent is cut off")),
+            "{cut_off:?}"
+        );
+    }
+
+    #[test]
+    fn what_the_compiler_says_of_a_policy_is_in_its_conditions() {
+        let object =
+            crds::ObjectName { kind: "NetworkPolicy".into(), namespace: "shop".into(), name: "db".into() };
+        let about = |severity, code| Diagnostic {
+            severity,
+            code,
+            object: Some(object.clone()),
+            field: "spec".to_owned(),
+            position: None,
+            message: "is odd".to_owned(),
+            suggestion: None,
+        };
+        let found = [about(Severity::Warning, Code::ShadowedRule), about(Severity::Error, Code::InvalidCidr)];
+        let said = said(&mut Reporter::default(), 5, None, &found);
+        assert!(said.contains(&"Shadowed true spec: is odd".to_owned()), "{said:?}");
+        assert!(said.contains(&"Accepted false what it may select is closed: is odd".to_owned()), "{said:?}");
+    }
+}

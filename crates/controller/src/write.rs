@@ -56,7 +56,8 @@ pub async fn run(client: Client, feed: Feed, status: watch::Receiver<Status>, ro
         let seen = status.borrow_and_update().clone();
         let standings = standings.borrow_and_update().clone();
         let work = move || {
-            let reports = reporter.reports(&current, &seen.written, &seen.diagnostics, &standings);
+            let said = [seen.diagnostics, seen.findings].concat();
+            let reports = reporter.reports(&current, &seen.written, &said, &standings);
             (reporter, reports)
         };
         let reports;

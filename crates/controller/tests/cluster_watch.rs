@@ -8,7 +8,7 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use apiserver::{Cluster, Error, POLICY_KINDS, Part, definition};
+use apiserver::{Cluster, POLICY_KINDS, Part, definition};
 use controller::Status;
 use feed::server::Feed;
 use feed::{Key, Parts};
@@ -58,14 +58,7 @@ struct World {
 
 impl World {
     async fn start() -> Option<Self> {
-        let cluster = match Cluster::start() {
-            Ok(cluster) => cluster,
-            Err(error @ Error::NotBuilt(_)) => {
-                eprintln!("SKIPPED: {error}");
-                return None;
-            }
-            Err(error) => panic!("{error}"),
-        };
+        let cluster = Cluster::start_or_skip()?;
         let (feed, sender) = (Feed::default(), watch::Sender::default());
         let status = sender.subscribe();
         let task = tokio::spawn(controller::run(client(&cluster).await, feed.clone(), sender));

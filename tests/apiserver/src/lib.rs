@@ -116,6 +116,22 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// As [`Self::start`], for tests: says why, and gives nothing, where the servers are not built.
+    ///
+    /// # Panics
+    /// They are built and do not start.
+    #[allow(clippy::panic, clippy::print_stderr, reason = "in a test a panic is the failure report")]
+    pub fn start_or_skip() -> Option<Self> {
+        match Self::start() {
+            Ok(cluster) => Some(cluster),
+            Err(error @ Error::NotBuilt(_)) => {
+                eprintln!("SKIPPED: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// A kubeconfig file of an administrator.
     pub fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")

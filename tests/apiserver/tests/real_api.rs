@@ -1,24 +1,8 @@
 //! The API for tests is the real one: it validates, stores, survives its store's death and forgets nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "in a test a panic is the failure report"
-)]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
-use apiserver::{Cluster, Error, Part};
-
-fn cluster() -> Option<Cluster> {
-    match Cluster::start() {
-        Ok(cluster) => Some(cluster),
-        Err(error @ Error::NotBuilt(_)) => {
-            eprintln!("SKIPPED: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
+use apiserver::{Cluster, Part};
 
 fn kubectl(cluster: &Cluster, arguments: &str, input: &str) -> Result<String, String> {
     let output = cluster.kubectl(arguments.split(' '), input).unwrap();
@@ -34,7 +18,7 @@ spec: {podSelector: {}, policyTypes: [Ingress]}
 
 #[test]
 fn it_validates_and_stores_and_comes_back_with_what_it_stored() {
-    let Some(mut cluster) = cluster() else { return };
+    let Some(mut cluster) = Cluster::start_or_skip() else { return };
     let version = kubectl(&cluster, "version", "").unwrap();
     assert!(version.contains("Server Version: v1."), "{version}");
     kubectl(&cluster, "apply -f -", POLICY).unwrap();
@@ -51,7 +35,7 @@ fn it_validates_and_stores_and_comes_back_with_what_it_stored() {
 
 #[test]
 fn several_run_at_once_and_know_nothing_of_each_other() {
-    let (Some(one), Some(other)) = (cluster(), cluster()) else { return };
+    let (Some(one), Some(other)) = (Cluster::start_or_skip(), Cluster::start_or_skip()) else { return };
     kubectl(&one, "apply -f -", POLICY).unwrap();
     assert!(kubectl(&one, "get networkpolicies", "").unwrap().contains("closed"));
     assert!(!kubectl(&other, "get networkpolicies", "").unwrap().contains("closed"));
@@ -59,7 +43,7 @@ fn several_run_at_once_and_know_nothing_of_each_other() {
 
 #[test]
 fn a_paused_api_answers_again_when_it_goes_on() {
-    let Some(mut cluster) = cluster() else { return };
+    let Some(mut cluster) = Cluster::start_or_skip() else { return };
     cluster.pause_part(Part::Api).unwrap();
     let late = kubectl(&cluster, "get namespaces --request-timeout=1s", "");
     assert!(late.is_err(), "{late:?}");
