@@ -7,8 +7,9 @@
 
 use anyhow::{Context, Result};
 use feed::Replica;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The file.
@@ -36,7 +37,10 @@ impl Kept {
     /// Keeps it.
     pub(crate) fn keep(&self, replica: &Replica) -> Result<()> {
         let new = self.path.with_extension("new");
-        fs::write(&new, replica.to_bytes())
+        // Who is in the cluster, and where, is not for everybody on the node.
+        let only_own = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
+        only_own
+            .and_then(|mut file| file.write_all(&replica.to_bytes()))
             .and_then(|()| fs::rename(&new, &self.path))
             .with_context(|| format!("keeping {}", self.path.display()))
     }
@@ -45,6 +49,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn what_is_damaged_is_told_and_what_is_not_there_is_nothing() {
@@ -53,6 +58,7 @@ mod tests {
         assert!(kept.recall().unwrap().is_none());
         kept.keep(&Replica::default()).unwrap();
         assert!(kept.recall().unwrap().is_some());
+        assert_eq!(fs::metadata(&kept.path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::write(&kept.path, "\u{0}garbage").unwrap();
         let error = format!("{:#}", kept.recall().unwrap_err());
         assert!(error.contains("is damaged"), "{error}");

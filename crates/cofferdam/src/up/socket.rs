@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Clients at a time.
-const CLIENTS: usize = 32;
+/// Clients at a time. A CNI plugin that waits for a pod's policy is one, and many pods may start at once.
+const CLIENTS: usize = 256;
 /// How long a client may take to send its request or to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a follower that gets nothing is checked to be there still.
