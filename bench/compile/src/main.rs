@@ -76,10 +76,10 @@ fn events(set: &PolicySet) -> Result<Value> {
     for number in 0..500_usize {
         let pod = set.world.pods.get(number * 7919 % set.world.pods.len()).context("a shape has pods")?;
         let policy = set.policies.get(number * 7919 % set.policies.len()).context("a shape has policies")?;
-        let mut moved = pod.clone();
+        let mut moved = policy::Pod::clone(pod);
         moved.labels = policy::Labels::from_iter([("app", format!("app-{}", number % 4))]);
         let back = Event::Policy { policy: Box::new(policy.clone()), rules: set.rules.clone() };
-        for event in [Event::Pod(moved), Event::PolicyRemoved(policy.object.clone()), back] {
+        for event in [Event::Pod(moved.into()), Event::PolicyRemoved(policy.object.clone()), back] {
             let start = Instant::now();
             let nodes = engine.apply(event, set.generation);
             tables += nodes.len();

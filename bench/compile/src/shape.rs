@@ -81,7 +81,7 @@ impl Build {
 
     fn pod(&mut self, namespace: &Arc<str>, number: u32, app: &str) {
         let name: Arc<str> = format!("pod-{number:06}").into();
-        self.world.pods.push(Pod {
+        self.world.pods.push(Arc::new(Pod {
             namespace: namespace.clone(),
             name: name.clone(),
             labels: Labels::from_iter([("app", app)]),
@@ -92,7 +92,7 @@ impl Build {
             ports: Vec::new(),
             host_network: false,
             workload: WorkloadRef { kind: "Pod".into(), name },
-        });
+        }));
     }
 
     fn policy(&mut self, namespace: &Arc<str>, number: u32, pods: Selector, peers: (Peer, Peer), port: u16) {

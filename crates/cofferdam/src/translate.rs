@@ -55,7 +55,7 @@ impl Places {
         for pod in world.pods.iter().filter_map(|pod| pod.node.as_ref()) {
             *load.entry(pod.clone()).or_default() += 1;
         }
-        for pod in &mut world.pods {
+        for pod in world.pods.iter_mut().map(Arc::make_mut) {
             let key = (pod.namespace.clone(), pod.name.clone());
             let known = self.pods.get(&key).filter(|place| world.nodes.contains_key(&place.node)).cloned();
             if pod.node.is_none() {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn world(pods: Vec<Pod>) -> World {
-        World { pods, ..World::default() }
+        World { pods: pods.into_iter().map(Arc::new).collect(), ..World::default() }
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         written.addresses = vec!["10.244.0.2".parse().unwrap()];
         let mut world = world(vec![pod("free", None), written.clone()]);
         Places::default().complete(&mut world).unwrap();
-        assert_eq!(world.pods[1], written);
+        assert_eq!(*world.pods[1], written);
         assert_eq!(world.nodes.keys().map(AsRef::as_ref).collect::<Vec<_>>(), ["big"]);
         assert_ne!(world.pods[0].addresses[0], written.addresses[0]);
     }

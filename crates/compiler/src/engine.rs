@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A pod was added or changed.
-    Pod(Pod),
+    Pod(Arc<Pod>),
     /// A pod is gone, or completed.
     PodRemoved {
         /// Namespace.
@@ -96,7 +96,7 @@ impl Engine {
                 if !pod.host_network {
                     let id = crate::lower::dense(self.cluster.index.pods.len());
                     self.cluster.index.add_pod(&pod);
-                    self.pods.insert((pod.namespace, pod.name), id);
+                    self.pods.insert((pod.namespace.clone(), pod.name.clone()), id);
                     self.concerned_by_pod(id, &mut nodes);
                 }
             }

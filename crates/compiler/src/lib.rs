@@ -10,11 +10,13 @@ mod convert;
 pub mod engine;
 pub mod lint;
 pub mod lower;
+mod prepare;
 mod rules;
 #[cfg(feature = "sample")]
 pub mod sample;
 mod world;
 
+pub use prepare::{Prepared, Preparer};
 pub use world::CLOSED_LABEL;
 
 use crds::{Diagnostic, Object};
@@ -45,8 +47,28 @@ pub fn compile_unlinted(objects: Vec<Object>, generation: Generation) -> Compile
     compile_within(objects, generation, RuleId::MAX)
 }
 
+/// As [`compile_unlinted`], of objects made ready before.
+#[must_use]
+pub fn compile_prepared<'o>(
+    objects: impl IntoIterator<Item = &'o Prepared>,
+    generation: Generation,
+) -> Compiled {
+    build(convert::Context::default(), objects, generation, RuleId::MAX)
+}
+
 fn compile_within(objects: Vec<Object>, generation: Generation, last: RuleId) -> Compiled {
-    let mut context = convert::Context::default();
+    let mut preparer = Preparer::default();
+    let prepared: Vec<Prepared> = objects.into_iter().map(|object| preparer.prepare(object)).collect();
+    let context = convert::Context { interner: preparer.interner, ..convert::Context::default() };
+    build(context, &prepared, generation, last)
+}
+
+fn build<'o>(
+    mut context: convert::Context,
+    objects: impl IntoIterator<Item = &'o Prepared>,
+    generation: Generation,
+    last: RuleId,
+) -> Compiled {
     let sorted = world::Sorted::new(objects);
     let (world, closures) = world::world(&mut context, &sorted);
     let book = rules::rulebook(&mut context, &sorted.network, &sorted.cluster, closures, last);

@@ -114,7 +114,7 @@ fn world(dice: &mut Dice) -> World {
     }
     let mut pods: Vec<Pod> = (0..3 + dice.below(10)).map(|number| pod(dice, number)).collect();
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    world.pods = pods;
+    world.pods = pods.into_iter().map(Arc::new).collect();
     for _ in 0..dice.below(6) {
         let address = match dice.below(3) {
             0 => v4(10, dice.byte(3), dice.byte(12)),

@@ -55,7 +55,7 @@ fn compile(case: &Path) -> PolicySet {
     let text = text.replace("phase: Succeeded", "phase: Running");
     let read = crds::read_objects(&file.display().to_string(), text.as_bytes());
     let mut set = compiler::compile(read.objects, Generation(1)).set;
-    set.world.pods.iter_mut().for_each(|pod| pod.host_network = false);
+    set.world.pods.iter_mut().for_each(|pod| std::sync::Arc::make_mut(pod).host_network = false);
     set
 }
 

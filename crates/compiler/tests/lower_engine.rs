@@ -18,7 +18,7 @@ const NODES: [&str; 4] = ["node0", "node1", "node2", "node3"];
 fn change(dice: &mut Dice, all: &PolicySet, now: &mut PolicySet) -> Option<Event> {
     match dice.below(5) {
         0 | 1 => {
-            let mut pod = dice.pick(&all.world.pods)?.clone();
+            let mut pod = policy::Pod::clone(dice.pick(&all.world.pods)?);
             let same = |other: &policy::Pod| (&other.namespace, &other.name) == (&pod.namespace, &pod.name);
             now.world.pods.retain(|other| !same(other));
             if dice.chance(40) {
@@ -29,6 +29,7 @@ fn change(dice: &mut Dice, all: &PolicySet, now: &mut PolicySet) -> Option<Event
                 (pod.labels, pod.ports, pod.node) =
                     (other.labels.clone(), other.ports.clone(), other.node.clone());
             }
+            let pod = std::sync::Arc::new(pod);
             now.world.pods.push(pod.clone());
             now.world.pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
             Some(Event::Pod(pod))

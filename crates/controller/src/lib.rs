@@ -12,6 +12,7 @@ mod kinds;
 pub mod lease;
 pub mod registrar;
 mod report;
+mod share;
 mod store;
 mod watch;
 pub mod write;
@@ -20,12 +21,12 @@ pub use kinds::Kind;
 pub use report::Written;
 
 use compiler::Compiled;
-use compiler::lower::Cluster;
 use crds::Diagnostic;
 use feed::server::{Feed, Publication};
 use feed::{Parts, Revisions};
 use kube::Client;
 use policy::{Generation, PolicySet};
+use share::Shares;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -153,39 +154,34 @@ async fn publish(
         let revisions = store.revisions();
         let newest = revisions.values().max().copied().unwrap_or_default();
         let generation = Generation(newest.max(last.0 + 1));
-        let (objects, mut diagnostics) = store.objects();
         // What is odd but legal is found later: enforcement does not wait for it.
-        let Compiled { set, diagnostics: compiled } = compiler::compile_unlinted(objects, generation);
+        let Compiled { set, diagnostics: compiled } = compiler::compile_prepared(store.objects(), generation);
+        let diagnostics = [store.diagnostics(), compiled].concat();
         let set = Arc::new(set);
-        diagnostics.extend(compiled);
-        let parts = Parts::new(&set, before.as_ref().map(|it| &it.parts));
-        (store, revisions, set, parts, diagnostics)
+        let parts = Arc::new(Parts::new(&set, before.as_ref().map(|it| &*it.parts)));
+        let needs = Box::new(Shares::new(Arc::clone(&set), Arc::clone(&parts)));
+        (store, set, diagnostics, Publication { generation, revisions, parts, needs })
     };
     // A panic while compiling is a bug that must be seen, not a state to go on from.
-    let (store, revisions, set, parts, diagnostics) = match tokio::task::spawn_blocking(work).await {
+    let (store, set, diagnostics, publication) = match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
-    let (written, problems, read) = (store.written(), store.problems(), revisions.clone());
-    let of_status = Arc::clone(&set);
-    let (cluster, generation, keys) = (Cluster::load(&set), set.generation, parts.clone());
-    let needs = move |node: &str| {
-        let view = cluster.view(node);
-        keys.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &set.world)
-    };
-    feed.publish(Publication { generation, revisions, parts, needs: Box::new(needs) });
+    let read = publication.revisions.clone();
+    feed.publish(publication);
+    let (written, problems) = (store.written(), store.problems());
     status.send_modify(|status| {
         *status = Status {
-            generation: Some(generation),
+            generation: Some(set.generation),
             revisions: read,
             problems,
             diagnostics,
             findings: std::mem::take(&mut status.findings),
             written,
-            policies: of_status.policies.len(),
-            closed_scopes: of_status.closed.len(),
+            policies: set.policies.len(),
+            closed_scopes: set.closed.len(),
         };
     });
-    to_lint.send_replace(Some(of_status));
+    to_lint.send_replace(Some(set));
     store
 }

@@ -146,7 +146,8 @@ impl Reporter {
         let nodes = current.parts.resources.values().filter(|it| it.key.kind == feed::Kind::Node);
         for node in nodes.map(|encoded| &encoded.key.name) {
             let standing = standings.get(node);
-            let mut needed: Vec<Name> = (current.needs)(node).iter().filter_map(policy_of).collect();
+            let mut needed: Vec<Name> =
+                current.needs.policies_of(node).into_iter().filter_map(policy_of).collect();
             // A policy that could not be read may be several closed scopes.
             needed.dedup();
             for name in needed {
@@ -240,7 +241,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
     use super::*;
-    use compiler::lower::Cluster;
+    use crate::share::Shares;
     use crds::Severity;
     use feed::Parts;
 
@@ -261,14 +262,11 @@ mod tests {
             crds::read_objects("x", OBJECTS.as_bytes()).objects,
             Generation(generation),
         );
-        let (set, parts) = (set.set.clone(), Parts::new(&set.set, None));
-        let (cluster, keys) = (Cluster::load(&set), parts.clone());
-        let needs = move |node: &str| {
-            let view = cluster.view(node);
-            keys.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &set.world)
-        };
+        let set = Arc::new(set.set);
+        let parts = Arc::new(Parts::new(&set, None));
+        let needs = Box::new(Shares::new(set, Arc::clone(&parts)));
         let revisions = BTreeMap::new();
-        Publication { generation: Generation(generation), revisions, parts, needs: Box::new(needs) }
+        Publication { generation: Generation(generation), revisions, parts, needs }
     }
 
     fn policy() -> Written {

@@ -6,7 +6,8 @@
 
 use crate::kinds::Kind;
 use crate::report::Written;
-use crds::{Diagnostic, Object};
+use compiler::{Prepared, Preparer};
+use crds::Diagnostic;
 use feed::Revisions;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -46,11 +47,12 @@ pub(crate) enum Change {
 /// An object of the store.
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
-    objects: Vec<Object>,
-    diagnostics: Vec<Diagnostic>,
+    objects: Box<[Prepared]>,
+    diagnostics: Box<[Diagnostic]>,
 }
 
-type Objects = HashMap<(Arc<str>, Arc<str>), Kept>;
+/// Sorted, for that is how the compiler wants them.
+type Objects = BTreeMap<(Arc<str>, Arc<str>), Kept>;
 
 #[derive(Debug, Default)]
 struct OfKind {
@@ -69,11 +71,13 @@ struct OfKind {
 #[derive(Debug)]
 pub(crate) struct Store {
     kinds: BTreeMap<Kind, OfKind>,
+    preparer: Preparer,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { kinds: Kind::ALL.into_iter().map(|kind| (kind, OfKind::default())).collect() }
+        let kinds = Kind::ALL.into_iter().map(|kind| (kind, OfKind::default())).collect();
+        Self { kinds, preparer: Preparer::default() }
     }
 }
 
@@ -89,7 +93,7 @@ impl Store {
             Change::Listed(found) => {
                 of.revision = of.revision.max(found.revision);
                 of.identify(kind, &found);
-                let (key, kept) = read(kind, found);
+                let (key, kept) = read(&mut self.preparer, kind, found);
                 of.listing.get_or_insert_default().insert(key, kept);
                 false
             }
@@ -105,7 +109,7 @@ impl Store {
                 of.problem = None;
                 of.revision = of.revision.max(found.revision);
                 of.identify(kind, &found);
-                let (key, kept) = read(kind, found);
+                let (key, kept) = read(&mut self.preparer, kind, found);
                 let before = of.objects.get(&key);
                 let differs = before != Some(&kept);
                 of.objects.insert(key, kept);
@@ -139,11 +143,18 @@ impl Store {
         self.kinds.values().all(|of| of.is_known)
     }
 
-    /// Everything there is, and what is wrong with it.
-    pub(crate) fn objects(&self) -> (Vec<Object>, Vec<Diagnostic>) {
-        let kept = || self.kinds.values().flat_map(|of| of.objects.values());
-        let objects = kept().flat_map(|kept| kept.objects.iter().cloned()).collect();
-        (objects, kept().flat_map(|kept| kept.diagnostics.iter().cloned()).collect())
+    /// Everything there is.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Prepared> {
+        self.kept().flat_map(|kept| &kept.objects)
+    }
+
+    /// What is wrong with it.
+    pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
+        self.kept().flat_map(|kept| kept.diagnostics.iter().cloned()).collect()
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &Kept> {
+        self.kinds.values().flat_map(|of| of.objects.values())
     }
 
     /// Every policy.
@@ -176,7 +187,7 @@ impl OfKind {
     }
 }
 
-fn read(kind: Kind, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
+fn read(preparer: &mut Preparer, kind: Kind, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
     let Found { namespace, name, mut value, .. } = found;
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         // Large, changing often, and nothing that policy is made of.
@@ -186,7 +197,8 @@ fn read(kind: Kind, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
         }
     }
     let read = crds::read_value("the API server", &value);
-    ((namespace, name), Kept { objects: read.objects, diagnostics: read.diagnostics })
+    let objects = read.objects.into_iter().map(|object| preparer.prepare(object)).collect();
+    ((namespace, name), Kept { objects, diagnostics: read.diagnostics.into() })
 }
 
 #[cfg(test)]
@@ -204,7 +216,7 @@ mod tests {
 
     fn names(store: &Store) -> Vec<String> {
         let mut names: Vec<_> =
-            store.objects().0.iter().map(|object| object.meta().name.to_string()).collect();
+            store.kinds.values().flat_map(|of| of.objects.keys().map(|(_, name)| name.to_string())).collect();
         names.sort();
         names
     }

@@ -16,6 +16,7 @@ use policy::{
 use prost::Message as _;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Why a message was not understood.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Decoder {
                 labels: self.labels(&it.labels),
                 addresses: addresses(&it.addresses)?,
             }),
-            (Kind::Pod, wire::Body::Pod(it)) => Resource::Pod(self.pod(&key, &it)?),
+            (Kind::Pod, wire::Body::Pod(it)) => Resource::Pod(Arc::new(self.pod(&key, &it)?)),
             (Kind::Policy, wire::Body::Policy(it)) => self.policy(&key, &it)?,
             (Kind::Closed, wire::Body::Closed(it)) => self.closed(&it)?,
             (Kind::Namespace | Kind::Node | Kind::Pod | Kind::Policy | Kind::Closed, _) => {

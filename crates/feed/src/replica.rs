@@ -140,7 +140,7 @@ impl Replica {
                 Resource::Namespace(it) => drop(set.world.namespaces.insert(it.name.clone(), it.clone())),
                 Resource::Node(it) => drop(set.world.nodes.insert(it.name.clone(), it.clone())),
                 // Keys are in the order of the world: namespace, then name.
-                Resource::Pod(it) => set.world.pods.push(it.clone()),
+                Resource::Pod(it) => set.world.pods.push(Arc::clone(it)),
                 Resource::Policy(policy, _) => {
                     let mut policy = (**policy).clone();
                     renumber(&mut policy, |id| RuleId(held.first.saturating_add(id.0)));

@@ -9,7 +9,7 @@ use policy::{ClosedScope, Namespace, Node, Pod, Policy, PolicySet, RuleEntry, Ru
 use prost::bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Of an encoded resource: the first half of its SHA-256.
 pub type Digest = [u8; 16];
@@ -28,6 +28,9 @@ pub enum Kind {
     /// A scope closed because of an object.
     Closed,
 }
+
+/// An empty text, once for the thousands of keys that have one.
+static NOTHING: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
 
 /// Which resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,17 +56,17 @@ impl fmt::Display for Key {
 impl Key {
     fn plain(kind: Kind, namespace: &Arc<str>, name: &Arc<str>) -> Self {
         let (namespace, name) = (namespace.clone(), name.clone());
-        Self { kind, object_kind: "".into(), namespace, name, number: 0 }
+        Self { kind, object_kind: NOTHING.clone(), namespace, name, number: 0 }
     }
 
     /// Of a namespace.
     pub fn namespace(name: &Arc<str>) -> Self {
-        Self::plain(Kind::Namespace, &"".into(), name)
+        Self::plain(Kind::Namespace, &NOTHING, name)
     }
 
     /// Of a node.
     pub fn node(name: &Arc<str>) -> Self {
-        Self::plain(Kind::Node, &"".into(), name)
+        Self::plain(Kind::Node, &NOTHING, name)
     }
 
     /// Of a pod.
@@ -89,7 +92,7 @@ pub(crate) enum Resource {
     /// A node.
     Node(Node),
     /// A pod.
-    Pod(Pod),
+    Pod(Arc<Pod>),
     /// A policy; ids of its rules are positions in the list.
     Policy(Box<Policy>, Vec<RuleEntry>),
     /// A closed scope; its rule id means nothing here.
@@ -105,6 +108,8 @@ pub struct Encoded {
     pub bytes: Bytes,
     /// Of `bytes`.
     pub digest: Digest,
+    /// The pod it says, by which the next state finds that it says the same.
+    pod: Option<Arc<Pod>>,
 }
 
 /// The first half of the SHA-256.
@@ -137,7 +142,7 @@ impl Parts {
             parts.add(Key::node(&node.name), &Resource::Node(node.clone()), before);
         }
         for pod in &set.world.pods {
-            parts.add(Key::pod(&pod.namespace, &pod.name), &Resource::Pod(pod.clone()), before);
+            parts.add_pod(pod, before);
         }
         for policy in &set.policies {
             let key = Key::policy(policy);
@@ -182,6 +187,16 @@ impl Parts {
         keys
     }
 
+    fn add_pod(&mut self, pod: &Arc<Pod>, before: Option<&Self>) {
+        let key = Key::pod(&pod.namespace, &pod.name);
+        let known = before.and_then(|before| before.resources.get(&key));
+        let is_it = |known: &&Arc<Encoded>| known.pod.as_ref().is_some_and(|it| Arc::ptr_eq(it, pod));
+        match known.filter(is_it) {
+            Some(known) => drop(self.resources.insert(key, Arc::clone(known))),
+            None => self.add(key, &Resource::Pod(Arc::clone(pod)), before),
+        }
+    }
+
     fn add(&mut self, key: Key, resource: &Resource, before: Option<&Self>) {
         let known = before.and_then(|before| before.resources.get(&key));
         let bytes = encode::resource(&key, resource);
@@ -189,7 +204,14 @@ impl Parts {
             Some(known) => Arc::clone(known),
             None => {
                 let digest = digest(&bytes);
-                Arc::new(Encoded { key: key.clone(), bytes, digest })
+                let pod = match resource {
+                    Resource::Pod(pod) => Some(Arc::clone(pod)),
+                    Resource::Namespace(_)
+                    | Resource::Node(_)
+                    | Resource::Policy(..)
+                    | Resource::Closed(..) => None,
+                };
+                Arc::new(Encoded { key: key.clone(), bytes, digest, pod })
             }
         };
         self.resources.insert(key, encoded);

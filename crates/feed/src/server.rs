@@ -42,7 +42,13 @@ const GREETING: Duration = Duration::from_secs(10);
 const CONNECTIONS: usize = 8192;
 
 /// Says what a node needs of a publication.
-pub type Needs = Box<dyn Fn(&str) -> BTreeSet<Key> + Send + Sync>;
+pub trait Needs: Send + Sync {
+    /// Everything.
+    fn of(&self, node: &str) -> BTreeSet<Key>;
+
+    /// The policies and closed scopes among that.
+    fn policies_of(&self, node: &str) -> Vec<&Key>;
+}
 
 /// One state of policy, for all nodes.
 pub struct Publication {
@@ -51,9 +57,9 @@ pub struct Publication {
     /// How far the API had been read.
     pub revisions: Revisions,
     /// All parts.
-    pub parts: Parts,
+    pub parts: Arc<Parts>,
     /// Which of them a node needs.
-    pub needs: Needs,
+    pub needs: Box<dyn Needs>,
 }
 
 impl fmt::Debug for Publication {
@@ -328,7 +334,7 @@ impl Session {
         publication: &Publication,
         out: &mpsc::Sender<Result<Update, Status>>,
     ) -> Result<(), ()> {
-        let needs = (publication.needs)(&self.node);
+        let needs = publication.needs.of(&self.node);
         let first = self.shown == Generation(0);
         let messages = between(
             &publication.parts,

@@ -204,7 +204,8 @@ mod tests {
         let mut set = sample::policy_set(7);
         let pod = set.world.pods[0].clone();
         set.world.pods = (0..20_000)
-            .map(|number| policy::Pod { name: format!("pod-{number:05}").into(), ..pod.clone() })
+            .map(|number| policy::Pod { name: format!("pod-{number:05}").into(), ..(*pod).clone() })
+            .map(std::sync::Arc::new)
             .collect();
         let parts = Parts::new(&set, None);
         let all: BTreeSet<Key> = parts.resources.keys().cloned().collect();

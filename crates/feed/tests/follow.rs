@@ -12,10 +12,11 @@ use compiler::lower::Cluster;
 use compiler::sample;
 use feed::client::{Enforced, Node, follow};
 use feed::enrol::{Registrar, enrol};
-use feed::server::{Feed, Publication, Standing};
+use feed::server::{Feed, Needs, Publication, Standing};
 use feed::tls::{CONTROLLER, Identity, node_name};
-use feed::{Parts, Replica, Revisions};
-use policy::{Generation, PolicySet};
+use feed::{Key, Parts, Replica, Revisions};
+use policy::{Generation, PolicySet, World};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -116,16 +117,30 @@ fn set(seed: u64, generation: u64) -> PolicySet {
     set
 }
 
+struct All {
+    cluster: Cluster,
+    world: World,
+    parts: Arc<Parts>,
+}
+
+impl Needs for All {
+    fn of(&self, node: &str) -> BTreeSet<Key> {
+        let view = self.cluster.view(node);
+        self.parts.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &self.world)
+    }
+
+    fn policies_of(&self, _node: &str) -> Vec<&Key> {
+        Vec::new()
+    }
+}
+
 fn publish(feed: &Feed, set: &PolicySet, revision: u64) {
     let before = feed.current();
-    let parts = Parts::new(set, before.as_ref().map(|it| &it.parts));
-    let (cluster, world, keys) = (Cluster::load(set), set.world.clone(), parts.clone());
-    let needs = move |node: &str| {
-        let view = cluster.view(node);
-        keys.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &world)
-    };
+    let parts = Arc::new(Parts::new(set, before.as_ref().map(|it| &*it.parts)));
+    let (cluster, world) = (Cluster::load(set), set.world.clone());
+    let needs = Box::new(All { cluster, world, parts: Arc::clone(&parts) });
     let revisions = Revisions::from([("pods".to_owned(), revision)]);
-    feed.publish(Publication { generation: set.generation, revisions, parts, needs: Box::new(needs) });
+    feed.publish(Publication { generation: set.generation, revisions, parts, needs });
 }
 
 async fn standing(feed: &Feed, wanted: impl Fn(&Standing) -> bool) {

@@ -38,7 +38,7 @@ fn book(generation: u64) -> Arc<Book> {
     };
     let world = World {
         nodes: BTreeMap::from([node("n1", "192.0.2.1"), node("n2", "192.0.2.2")]),
-        pods: vec![pod("prod", "db", "n2", "10.0.2.1"), pod("prod", "web", "n1", "10.0.1.1")],
+        pods: vec![pod("prod", "db", "n2", "10.0.2.1").into(), pod("prod", "web", "n1", "10.0.1.1").into()],
         ..World::default()
     };
     let mut rules = built_in_rules();

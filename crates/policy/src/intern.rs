@@ -2,7 +2,7 @@
 //!
 //! Enters: what objects carry. Leaves: the same values, equal ones behind one allocation. A cluster has many
 //! pods and policies but few distinct label sets; sharing them is most of the memory saved.
-//! Does not: forget. Whoever uses it makes a new one now and then: a compilation, or a snapshot from the controller.
+//! Does not: forget by itself. Whoever keeps one asks it to, now and then.
 
 use crate::labels::{Labels, Requirement, Selector};
 use std::collections::{BTreeMap, HashSet};
@@ -25,6 +25,24 @@ impl Interner {
         let new: Arc<str> = text.into();
         self.strings.insert(new.clone());
         new
+    }
+
+    /// Forgets what nobody else has any more.
+    pub fn forget_unused(&mut self) {
+        self.selectors.retain(|it| Arc::strong_count(&it.0) > 1);
+        self.labels.retain(|it| Arc::strong_count(&it.0) > 1);
+        // Last, for the others hold strings.
+        self.strings.retain(|it| Arc::strong_count(it) > 1);
+    }
+
+    /// How many strings, label sets and selectors it holds.
+    pub fn len(&self) -> usize {
+        self.strings.len() + self.labels.len() + self.selectors.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The shared copy of a label set.
@@ -71,5 +89,26 @@ mod tests {
         let wanted = || [Requirement::Exists("app".into())];
         let (a, b) = (interner.selector(wanted()), interner.selector(wanted()));
         assert!(Arc::ptr_eq(&a.0, &b.0));
+    }
+
+    #[test]
+    fn what_nobody_has_is_forgotten() {
+        let mut interner = Interner::default();
+        let kept = interner.labels([("app", "web")]);
+        drop(interner.labels([("app", "db")]));
+        drop(interner.selector([Requirement::Exists(interner_text())]));
+        interner.forget_unused();
+        assert_eq!(
+            (interner.len(), interner.labels.get(&kept)),
+            (3, Some(&kept)),
+            "app, web and the set of both"
+        );
+        drop(kept);
+        interner.forget_unused();
+        assert!(interner.is_empty());
+    }
+
+    fn interner_text() -> Arc<str> {
+        "tier".into()
     }
 }

@@ -89,8 +89,8 @@ pub struct PodId(pub u32);
 pub struct World {
     /// By name.
     pub namespaces: BTreeMap<Arc<str>, Namespace>,
-    /// Sorted by namespace and name.
-    pub pods: Vec<Pod>,
+    /// Sorted by namespace and name. Shared: from one state to the next most pods stay as they are.
+    pub pods: Vec<Arc<Pod>>,
     /// By name.
     pub nodes: BTreeMap<Arc<str>, Node>,
     /// DNS names whose live answers gave the address.
@@ -100,11 +100,11 @@ pub struct World {
 impl World {
     /// The pod, if there is one of that index.
     pub fn pod(&self, id: PodId) -> Option<&Pod> {
-        self.pods.get(id.0 as usize)
+        self.pods.get(id.0 as usize).map(Arc::as_ref)
     }
 
     /// The pod called `namespace/name`.
-    pub fn find_pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+    pub fn find_pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
         let found =
             self.pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&(namespace, name))).ok()?;
         self.pods.get(found)

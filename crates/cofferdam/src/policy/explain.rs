@@ -11,6 +11,7 @@ use policy::{
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Say whether a connection is allowed, by which line, and on a denial what came closest to allowing it
 #[derive(Args, Debug)]
@@ -80,7 +81,7 @@ fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
     }
     if let Some(workload) = text.strip_prefix("workload:") {
         let (namespace, name) = workload.split_once('/').context("a workload is workload:namespace/name")?;
-        let member = |pod: &&policy::Pod| *pod.namespace == *namespace && *pod.workload.name == *name;
+        let member = |pod: &&Arc<policy::Pod>| *pod.namespace == *namespace && *pod.workload.name == *name;
         let pod = world.pods.iter().find(member).ok_or_else(|| {
             let all = world.pods.iter().map(|pod| format!("{}/{}", pod.namespace, pod.workload.name));
             anyhow!("no pod belongs to workload {workload:?}{}", suggestion(workload, all))

@@ -295,9 +295,9 @@ impl Engine {
         };
         // Nobody else enforces for a pod that is bound nowhere.
         for pod in set.world.pods.iter_mut().filter(|pod| pod.node.is_none()) {
-            pod.node = Some(here.clone());
+            Arc::make_mut(pod).node = Some(here.clone());
         }
-        let on_this_node = |pod: &&Pod| pod.node.as_ref() == Some(&here) && !pod.host_network;
+        let on_this_node = |pod: &&Arc<Pod>| pod.node.as_ref() == Some(&here) && !pod.host_network;
         let without = set.world.pods.iter().filter(on_this_node).filter(|pod| pod.addresses.is_empty());
         self.note_pods("have no address (status.podIPs), so nothing is enforced for them", without);
         Ok(())
@@ -310,7 +310,7 @@ impl Engine {
         let pods = || set.world.pods.iter().filter(|pod| !pod.host_network);
         let new = pods().filter(|pod| !running.contains_key(&key(pod)));
         self.note_pods("came after the lab started and do not run: start it again to run them", new);
-        let moved = |pod: &&Pod| {
+        let moved = |pod: &&Arc<Pod>| {
             running
                 .get(&key(pod))
                 .is_some_and(|held| held.iter().any(|address| !pod.addresses.contains(address)))
@@ -319,7 +319,7 @@ impl Engine {
         self.running = Some(running);
     }
 
-    fn note_pods<'a>(&mut self, what: &str, pods: impl Iterator<Item = &'a Pod>) {
+    fn note_pods<'a>(&mut self, what: &str, pods: impl Iterator<Item = &'a Arc<Pod>>) {
         let names: Vec<String> = pods.map(ToString::to_string).collect();
         let Some(first) = names.first() else { return };
         let more = if names.len() > 1 { ", ..." } else { "" };

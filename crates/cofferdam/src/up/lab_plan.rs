@@ -132,7 +132,7 @@ impl Runs {
         }
         for service in self.services.iter().filter(|service| !service.selector.is_empty()) {
             let (name, namespace) = (&service.meta.name, &service.meta.namespace);
-            let behind = |pod: &&Pod| {
+            let behind = |pod: &&Arc<Pod>| {
                 pod.namespace == *namespace
                     && service.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(&**value))
             };

@@ -294,7 +294,7 @@ mod tests {
                 if p % 7 == 0 {
                     pairs.push(("c", "yes".to_owned()));
                 }
-                world.pods.push(Pod {
+                world.pods.push(Arc::new(Pod {
                     namespace: name.clone(),
                     name: format!("p{p:02}").into(),
                     labels: pairs.into_iter().collect(),
@@ -304,7 +304,7 @@ mod tests {
                     ports: Vec::new(),
                     host_network: p % 11 == 0,
                     workload: WorkloadRef { kind: "Pod".into(), name: format!("p{p:02}").into() },
-                });
+                }));
             }
         }
         world

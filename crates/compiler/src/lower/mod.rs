@@ -22,7 +22,7 @@ use policy::table::Table;
 use policy::{Direction, PolicySet, RuleId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
 pub(crate) use selectors::Fixed;
@@ -82,12 +82,14 @@ pub fn lower(set: &PolicySet, node: &str, placement: &Placement) -> Result<Table
 #[derive(Debug)]
 pub struct Cluster {
     pub(crate) index: Index,
+    /// Pods that every view has; found when the first is asked for, after which nothing may change.
+    rivals: OnceLock<Box<[index::Id]>>,
 }
 
 impl Cluster {
     /// Interns everything and resolves every policy's subject and peers.
     pub fn load(set: &PolicySet) -> Self {
-        Self { index: Index::new(set) }
+        Self { index: Index::new(set), rivals: OnceLock::new() }
     }
 
     /// The table for a scope.

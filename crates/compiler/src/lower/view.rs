@@ -4,9 +4,9 @@
 //! Guarantees: a table of the node lowered from the view alone judges every connection as one lowered from the whole
 //! set. Does not: include who is spoken of by no rule of a local pod; to the node that is an address like any other.
 
-use super::Cluster;
 use super::index::{Id, Index, PeerEntry};
 use super::node::add_relevant;
+use super::{Cluster, dense};
 use crate::lower::classes::Relevant;
 use policy::{PolicySet, World};
 use std::collections::BTreeSet;
@@ -49,36 +49,45 @@ impl View {
 }
 
 impl Cluster {
-    /// What a node must know.
-    pub fn view(&self, node: &str) -> View {
+    /// Positions of the policies and of the closed scopes that select pods of a node, ascending.
+    pub fn selecting(&self, node: &str) -> [BTreeSet<usize>; 2] {
         let index = &self.index;
-        let local = index.pods_on.get(node).map_or(&[][..], Vec::as_slice);
         let groups: BTreeSet<Id> =
-            local.iter().filter_map(|pod| Some(index.pods.get(*pod as usize)?.group)).collect();
+            self.local(node).iter().filter_map(|pod| Some(index.pods.get(*pod as usize)?.group)).collect();
         let groups = groups.iter().filter_map(|group| index.groups.get(*group as usize));
         let sets: BTreeSet<Id> = groups.flat_map(|group| group.sets.iter().copied()).collect();
         let (mut policies, mut closed) = (BTreeSet::new(), BTreeSet::new());
         for set in sets.iter().filter_map(|set| index.sets.get(*set as usize)) {
-            policies.extend(set.policies.iter().copied());
-            closed.extend(set.closed.iter().copied());
+            policies.extend(set.policies.iter().map(|id| *id as usize));
+            closed.extend(set.closed.iter().map(|id| *id as usize));
         }
+        [policies, closed]
+    }
+
+    fn local(&self, node: &str) -> &[Id] {
+        self.index.pods_on.get(node).map_or(&[][..], Vec::as_slice)
+    }
+
+    /// What a node must know.
+    pub fn view(&self, node: &str) -> View {
+        let index = &self.index;
+        let [policies, closed] = self.selecting(node);
         let (mut relevant, mut peers) = (Relevant::default(), Vec::new());
         for policy in &policies {
             for direction in [0, 1] {
-                add_relevant(index, &mut relevant, &mut peers, *policy, direction);
+                add_relevant(index, &mut relevant, &mut peers, dense(*policy), direction);
             }
         }
         relevant.peers = peers.into_iter().collect();
-        let mut pods: BTreeSet<Id> = local.iter().copied().collect();
+        let mut pods: BTreeSet<Id> = self.local(node).iter().copied().collect();
         add_peers(index, &relevant, &mut pods);
-        add_rivals(index, &mut pods);
+        pods.extend(self.rivals.get_or_init(|| rivals(index)));
         let name =
             |id: &Id| index.pods.get(*id as usize).map(|pod| (pod.namespace.clone(), pod.name.clone()));
         let mut pods: Vec<_> = pods.iter().filter_map(name).collect();
         pods.sort_unstable();
-        let positions = |ids: BTreeSet<Id>| ids.into_iter().map(|id| id as usize).collect();
         let nodes = nodes(index, &relevant, node);
-        View { pods, nodes, policies: positions(policies), closed: positions(closed) }
+        View { pods, nodes, policies: policies.into_iter().collect(), closed: closed.into_iter().collect() }
     }
 }
 
@@ -95,10 +104,9 @@ fn add_peers(index: &Index, relevant: &Relevant, pods: &mut BTreeSet<Id>) {
 }
 
 /// Pods whose address others claim too: who has it can only be said by who knows all of them.
-fn add_rivals(index: &Index, pods: &mut BTreeSet<Id>) {
-    pods.extend(index.contested.values().flatten());
+fn rivals(index: &Index) -> Box<[Id]> {
     let shared = index.node_at.keys().filter_map(|address| index.pod_at.get(address));
-    pods.extend(shared);
+    index.contested.values().flatten().chain(shared).copied().collect()
 }
 
 /// The node itself and who shares an address with it; all nodes where a rule speaks of nodes.

@@ -96,8 +96,8 @@ impl Draft {
 /// Builds the book. `closures` are scopes that `world` wants closed; `last` is the largest usable id.
 pub(crate) fn rulebook(
     context: &mut Context,
-    network: &[NetworkPolicy],
-    cluster: &[ClusterPolicy],
+    network: &[&NetworkPolicy],
+    cluster: &[&ClusterPolicy],
     closures: Vec<Closure>,
     last: RuleId,
 ) -> Rulebook {

@@ -12,13 +12,16 @@
 //! Closed pods carry the label [`CLOSED_LABEL`], so that a scope can select exactly them.
 
 mod nodes;
-mod pods;
+pub(crate) mod pods;
 mod workloads;
 
 use crate::convert::{Context, source};
+use crate::prepare::{Form, Prepared};
 use crate::rules::Closure;
 use crds::{Code, Diagnostic, Object, ObjectName, Position};
+use pods::WrittenPod;
 use policy::{Direction, Namespace, NamespaceScope, ObjectRef, Pod, Requirement, Selector, Subject, World};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,28 +34,31 @@ pub(crate) const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The objects of one compilation, by kind.
 #[derive(Default)]
-pub(crate) struct Sorted {
-    pub(crate) namespaces: Vec<crds::Namespace>,
-    pub(crate) nodes: Vec<crds::Node>,
-    pub(crate) pods: Vec<crds::Pod>,
-    pub(crate) workloads: Vec<crds::Workload>,
-    pub(crate) network: Vec<crds::NetworkPolicy>,
-    pub(crate) cluster: Vec<crds::ClusterPolicy>,
+pub(crate) struct Sorted<'o> {
+    pub(crate) namespaces: Vec<&'o crds::Namespace>,
+    pub(crate) nodes: Vec<&'o crds::Node>,
+    pub(crate) pods: Vec<&'o WrittenPod>,
+    pub(crate) workloads: Vec<&'o crds::Workload>,
+    pub(crate) network: Vec<&'o crds::NetworkPolicy>,
+    pub(crate) cluster: Vec<&'o crds::ClusterPolicy>,
 }
 
-impl Sorted {
+impl<'o> Sorted<'o> {
     /// By kind. Services and Ingresses play no part: policy sees pods after load-balancing.
-    pub(crate) fn new(objects: Vec<Object>) -> Self {
+    pub(crate) fn new(objects: impl IntoIterator<Item = &'o Prepared>) -> Self {
         let mut sorted = Self::default();
         for object in objects {
             match object {
-                Object::Namespace(it) => sorted.namespaces.push(it),
-                Object::Node(it) => sorted.nodes.push(it),
-                Object::Pod(it) => sorted.pods.push(it),
-                Object::Workload(it) => sorted.workloads.push(it),
-                Object::NetworkPolicy(it) => sorted.network.push(it),
-                Object::ClusterPolicy(it) => sorted.cluster.push(it),
-                Object::Service(_) | Object::Ingress(_) => {}
+                Prepared(Form::Pod(it)) => sorted.pods.push(it),
+                Prepared(Form::Other(object)) => match &**object {
+                    Object::Namespace(it) => sorted.namespaces.push(it),
+                    Object::Node(it) => sorted.nodes.push(it),
+                    Object::Workload(it) => sorted.workloads.push(it),
+                    Object::NetworkPolicy(it) => sorted.network.push(it),
+                    Object::ClusterPolicy(it) => sorted.cluster.push(it),
+                    // Pods have a form of their own.
+                    Object::Pod(_) | Object::Service(_) | Object::Ingress(_) => {}
+                },
             }
         }
         sorted
@@ -61,7 +67,7 @@ impl Sorted {
 
 /// A pod of the world with the place it was written at.
 pub(crate) struct Placed {
-    pub(crate) pod: Pod,
+    pub(crate) pod: Arc<Pod>,
     pub(crate) position: Position,
     /// `status.hostIPs`
     pub(crate) host_addresses: Vec<IpAddr>,
@@ -70,20 +76,34 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
+    /// Of the world: by namespace and name.
+    fn order(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.pod, &other.pod);
+        // Most are the same text in memory.
+        let by_namespace = if Arc::ptr_eq(&a.namespace, &b.namespace) {
+            Ordering::Equal
+        } else {
+            a.namespace.cmp(&b.namespace)
+        };
+        by_namespace.then_with(|| a.name.cmp(&b.name))
+    }
+
     fn name(&self) -> ObjectName {
         ObjectName { kind: "Pod".into(), namespace: self.pod.namespace.clone(), name: self.pod.name.clone() }
     }
 }
 
 /// Builds the world. The second value is what it wants closed.
-pub(crate) fn world(context: &mut Context, sorted: &Sorted) -> (World, Vec<Closure>) {
+pub(crate) fn world(context: &mut Context, sorted: &Sorted<'_>) -> (World, Vec<Closure>) {
     let mut closures = Vec::new();
     let mut world = World { namespaces: namespaces(context, sorted, &mut closures), ..World::default() };
     world.nodes = nodes::declared(context, &sorted.nodes);
     let mut placed = pods::written(context, &sorted.pods);
     let expanded = workloads::expand(context, sorted, &placed, &world.nodes);
-    placed.extend(expanded);
-    placed.sort_by(|a, b| (&a.pod.namespace, &a.pod.name).cmp(&(&b.pod.namespace, &b.pod.name)));
+    if !expanded.is_empty() {
+        placed.extend(expanded);
+        placed.sort_by(Placed::order);
+    }
     nodes::bind(context, &mut world.nodes, &mut placed);
     close_shared_addresses(context, &world, &mut placed);
     closures.extend(close_marked(context, &mut placed));
@@ -116,7 +136,7 @@ pub(crate) fn report_duplicate(
 
 fn namespaces(
     context: &mut Context,
-    sorted: &Sorted,
+    sorted: &Sorted<'_>,
     closures: &mut Vec<Closure>,
 ) -> BTreeMap<Arc<str>, Namespace> {
     let mut found: BTreeMap<Arc<str>, (Namespace, Position)> = BTreeMap::new();
@@ -155,7 +175,7 @@ fn namespaces(
 const ALWAYS_THERE: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
 /// A namespace that pods or policies are in, but that nobody declared, exists with no label but its name.
-fn implicit_namespaces(context: &mut Context, sorted: &Sorted, world: &mut World) {
+fn implicit_namespaces(context: &mut Context, sorted: &Sorted<'_>, world: &mut World) {
     let mut missing: BTreeMap<Arc<str>, (ObjectName, Position)> = BTreeMap::new();
     let mut used = |name: &Arc<str>, object: &dyn Fn() -> ObjectName, position: &Position| {
         if !world.namespaces.contains_key(name) {
@@ -171,7 +191,7 @@ fn implicit_namespaces(context: &mut Context, sorted: &Sorted, world: &mut World
         used(&it.meta.namespace, &|| named("NetworkPolicy", &it.meta), &it.position);
     }
     for it in &sorted.pods {
-        used(&it.meta.namespace, &|| named("Pod", &it.meta), &it.position);
+        used(&it.pod.namespace, &|| it.name(), &it.position);
     }
     for it in &sorted.workloads {
         used(&it.meta.namespace, &|| named(it.kind.as_str(), &it.meta), &it.position);
@@ -252,7 +272,7 @@ fn close_marked(context: &mut Context, placed: &mut [Placed]) -> Vec<Closure> {
         let value = format!("pod-{i}");
         let mut pairs: BTreeMap<Arc<str>, Arc<str>> = (*it.pod.labels.0).clone();
         pairs.insert(CLOSED_LABEL.into(), value.as_str().into());
-        it.pod.labels = context.interner.labels(pairs);
+        Arc::make_mut(&mut it.pod).labels = context.interner.labels(pairs);
         let exactly_it = [Requirement::In(CLOSED_LABEL.into(), vec![value.into()])];
         closures.push(Closure {
             object: ObjectRef {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Where host-network pods run that say nothing about their node, as those of a template do.
 const UNKNOWN_NODE: &str = "unknown-node";
 
-pub(super) fn declared(context: &mut Context, written: &[crds::Node]) -> BTreeMap<Arc<str>, Node> {
+pub(super) fn declared(context: &mut Context, written: &[&crds::Node]) -> BTreeMap<Arc<str>, Node> {
     let mut nodes: BTreeMap<Arc<str>, Node> = BTreeMap::new();
     let mut first_at: HashMap<Arc<str>, Position> = HashMap::new();
     for it in written.iter().filter(|it| !it.meta.name.is_empty()) {
@@ -81,7 +81,14 @@ pub(super) fn bind(context: &mut Context, nodes: &mut BTreeMap<Arc<str>, Node>, 
     }
     for it in placed.iter_mut() {
         let host_pod_addresses: &[IpAddr] = if it.pod.host_network { &it.pod.addresses } else { &[] };
-        let known: Vec<IpAddr> = it.host_addresses.iter().chain(host_pod_addresses).copied().collect();
+        let known = it.host_addresses.iter().chain(host_pod_addresses);
+        if let Some(name) = &it.pod.node
+            && nodes.contains_key(name)
+            && known.clone().all(|address| by_address.get(address) == Some(name))
+        {
+            continue;
+        }
+        let known: Vec<IpAddr> = known.copied().collect();
         let name = match (&it.pod.node, known.first()) {
             (Some(name), _) => name.clone(),
             (None, Some(address)) => match known.iter().find_map(|known| by_address.get(known)) {
@@ -103,7 +110,9 @@ pub(super) fn bind(context: &mut Context, nodes: &mut BTreeMap<Arc<str>, Node>, 
             by_address.entry(*address).or_insert_with(|| name.clone());
         }
         add(&mut node.addresses, &free);
-        it.pod.node = Some(name);
+        if it.pod.node.as_ref() != Some(&name) {
+            Arc::make_mut(&mut it.pod).node = Some(name);
+        }
     }
 }
 

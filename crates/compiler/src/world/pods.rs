@@ -5,99 +5,133 @@
 
 use super::{Placed, report_duplicate};
 use crate::convert::{Context, protocol};
-use crds::{ObjectName, PodSpec};
+use crds::{ObjectName, PodSpec, Position};
+use policy::intern::Interner;
 use policy::{Labels, NamedPort, Pod, WorkloadRef};
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-pub(super) fn written(context: &mut Context, pods: &[crds::Pod]) -> Vec<Placed> {
-    let mut kept: Vec<Placed> = Vec::with_capacity(pods.len());
-    let mut by_name: HashMap<(Arc<str>, Arc<str>), usize> = HashMap::with_capacity(pods.len());
-    let mut generated: HashMap<(Arc<str>, Arc<str>), usize> = HashMap::new();
-    for written in pods {
-        // "Completed pods keep status.podIP while the address is reused." Terminating ones still run.
-        if written.phase.is_completed() {
-            continue;
+/// A Pod object in the words of the model, as far as it can be said of one alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WrittenPod {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) position: Position,
+    /// `status.hostIPs`
+    host_addresses: Vec<IpAddr>,
+    /// Kind and name.
+    pub(super) owners: Vec<(Arc<str>, Arc<str>)>,
+    generate_name: Arc<str>,
+    is_completed: bool,
+}
+
+impl WrittenPod {
+    pub(crate) fn new(interner: &mut Interner, written: &crds::Pod) -> Self {
+        let meta = &written.meta;
+        let (namespace, name) = (interner.text(&meta.namespace), interner.text(&meta.name));
+        let labels = interner.labels(&meta.labels);
+        let workload = workload(interner, meta);
+        let mut pod = from_spec(interner, &written.spec, namespace, name, labels, workload);
+        pod.addresses.clone_from(&written.addresses);
+        let owners = meta.owners.iter();
+        Self {
+            pod: Arc::new(pod),
+            position: written.position.clone(),
+            host_addresses: written.host_addresses.clone(),
+            owners: owners.map(|it| (interner.text(&it.kind), interner.text(&it.name))).collect(),
+            generate_name: interner.text(&meta.generate_name),
+            is_completed: written.phase.is_completed(),
         }
-        let mut placed = place(context, written);
-        // Pods with only a generateName are different pods: the API server would give each its own name.
-        if !written.meta.generate_name.is_empty()
-            && written.meta.generate_name.starts_with(&*written.meta.name)
-        {
-            let count = generated.entry((placed.pod.namespace.clone(), placed.pod.name.clone())).or_default();
-            placed.pod.name = context.interner.text(&format!("{}{count}", written.meta.generate_name));
+    }
+
+    /// Whether it is one of many that the API server would give names of their own.
+    fn is_generated(&self) -> bool {
+        !self.generate_name.is_empty() && self.generate_name.starts_with(&*self.pod.name)
+    }
+
+    pub(super) fn name(&self) -> ObjectName {
+        ObjectName { kind: "Pod".into(), namespace: self.pod.namespace.clone(), name: self.pod.name.clone() }
+    }
+}
+
+/// By namespace and name, ascending.
+pub(super) fn written(context: &mut Context, pods: &[&WrittenPod]) -> Vec<Placed> {
+    let mut generated: HashMap<(Arc<str>, Arc<str>), usize> = HashMap::new();
+    let mut placed = Vec::with_capacity(pods.len());
+    // "Completed pods keep status.podIP while the address is reused." Terminating ones still run.
+    for written in pods.iter().filter(|written| !written.is_completed) {
+        let mut pod = Arc::clone(&written.pod);
+        if written.is_generated() {
+            let count = generated.entry((pod.namespace.clone(), pod.name.clone())).or_default();
+            let name = context.interner.text(&format!("{}{count}", written.generate_name));
+            Arc::make_mut(&mut pod).name = name;
             *count += 1;
         }
-        let name = (placed.pod.namespace.clone(), placed.pod.name.clone());
-        let Some(first) = by_name.get(&name).and_then(|i| kept.get_mut(*i)) else {
-            by_name.insert(name, kept.len());
-            kept.push(placed);
-            continue;
-        };
-        let same = first.pod == placed.pod;
-        let positions = (&first.position.clone(), &written.position);
-        if !same {
-            first.closed = Some("metadata.name");
-            first.pod.addresses.extend(placed.pod.addresses);
-            first.pod.addresses.sort_unstable();
-            first.pod.addresses.dedup();
+        let (position, host_addresses) = (written.position.clone(), written.host_addresses.clone());
+        placed.push(Placed { pod, position, host_addresses, closed: None });
+    }
+    // Stable: of one name the first written stays the first.
+    placed.sort_by(Placed::order);
+    let mut kept: Vec<Placed> = Vec::with_capacity(placed.len());
+    for next in placed {
+        match kept.last_mut() {
+            Some(first) if first.order(&next).is_eq() => merge(context, first, next),
+            Some(_) | None => kept.push(next),
         }
-        report_duplicate(context, first.name(), positions, same, "the pod is closed");
     }
     kept
 }
 
-fn place(context: &mut Context, written: &crds::Pod) -> Placed {
-    let namespace = context.interner.text(&written.meta.namespace);
-    let name = context.interner.text(&written.meta.name);
-    let labels = context.interner.labels(&written.meta.labels);
-    let workload = workload(context, &written.meta);
-    let mut pod = from_spec(context, &written.spec, namespace, name, labels, workload);
-    pod.addresses.clone_from(&written.addresses);
-    Placed {
-        pod,
-        position: written.position.clone(),
-        host_addresses: written.host_addresses.clone(),
-        closed: None,
+/// Another pod of the same name.
+fn merge(context: &mut Context, first: &mut Placed, second: Placed) {
+    let same = first.pod == second.pod;
+    let name = first.name();
+    report_duplicate(context, name, (&first.position, &second.position), same, "the pod is closed");
+    if !same {
+        first.closed = Some("metadata.name");
+        let addresses = &mut Arc::make_mut(&mut first.pod).addresses;
+        addresses.extend(&second.pod.addresses);
+        addresses.sort_unstable();
+        addresses.dedup();
     }
 }
 
 /// A pod goes by its first owner; a static pod's owner is its Node, which says nothing.
-fn workload(context: &mut Context, meta: &crds::ObjectMeta) -> WorkloadRef {
+fn workload(interner: &mut Interner, meta: &crds::ObjectMeta) -> WorkloadRef {
     let owner = meta.owners.first().filter(|owner| &*owner.kind != "Node" && !owner.name.is_empty());
     let (kind, name) = match owner {
         Some(owner) if owner.kind.is_empty() => ("Pod", &owner.name),
         Some(owner) => (&*owner.kind, &owner.name),
         None => ("Pod", &meta.name),
     };
-    WorkloadRef { kind: context.interner.text(kind), name: context.interner.text(name) }
+    WorkloadRef { kind: interner.text(kind), name: interner.text(name) }
 }
 
 /// A pod without addresses.
 pub(super) fn from_spec(
-    context: &mut Context,
+    interner: &mut Interner,
     spec: &PodSpec,
     namespace: Arc<str>,
     name: Arc<str>,
     labels: Labels,
     workload: WorkloadRef,
 ) -> Pod {
-    let named = |context: &mut Context, port: &crds::ContainerPort| {
+    let named = |interner: &mut Interner, port: &crds::ContainerPort| {
         port.name.as_ref().map(|name| NamedPort {
-            name: context.interner.text(name),
+            name: interner.text(name),
             protocol: protocol(port.protocol),
             port: port.port,
         })
     };
-    let mut ports: Vec<NamedPort> = spec.ports().filter_map(|port| named(context, port)).collect();
+    let mut ports: Vec<NamedPort> = spec.ports().filter_map(|port| named(interner, port)).collect();
     ports.sort();
     ports.dedup();
     Pod {
         namespace,
         name,
         labels,
-        service_account: context.interner.text(&spec.service_account),
-        node: spec.node_name.as_ref().filter(|name| !name.is_empty()).map(|name| context.interner.text(name)),
+        service_account: interner.text(&spec.service_account),
+        node: spec.node_name.as_ref().filter(|name| !name.is_empty()).map(|name| interner.text(name)),
         addresses: Vec::new(),
         ports,
         host_network: spec.host_network,

@@ -19,14 +19,17 @@ type Key = (Arc<str>, Arc<str>, Arc<str>);
 
 pub(super) fn expand(
     context: &mut Context,
-    sorted: &Sorted,
+    sorted: &Sorted<'_>,
     pods: &[Placed],
     nodes: &BTreeMap<Arc<str>, Node>,
 ) -> Vec<Placed> {
+    if sorted.workloads.is_empty() {
+        return Vec::new();
+    }
     let mut first_of: HashMap<Key, &Workload> = HashMap::new();
     let mut contradicted: HashSet<Key> = HashSet::new();
     let mut order = Vec::new();
-    for workload in &sorted.workloads {
+    for workload in sorted.workloads.iter().copied() {
         let key = key(workload);
         let Some(first) = first_of.get(&key) else {
             first_of.insert(key, workload);
@@ -79,20 +82,20 @@ fn owners(workload: &Workload) -> impl Iterator<Item = Key> {
 
 /// Workloads some pod of which exists: found along owner references; by the name a controller derives for what is
 /// between (`web-5d4f8` of Deployment `web`); or, where the chain is cut, by the template's labels.
-fn present(sorted: &Sorted, pods: &[Placed], known: &HashMap<Key, &Workload>) -> HashSet<Key> {
+fn present(sorted: &Sorted<'_>, pods: &[Placed], known: &HashMap<Key, &Workload>) -> HashSet<Key> {
     let mut present: HashSet<Key> = HashSet::new();
     // Labels of owned pods whose owner nobody declared, by namespace.
     let mut cut: HashMap<&Arc<str>, HashSet<&Labels>> = HashMap::new();
     let mut named: HashMap<(&Arc<str>, &Arc<str>), &Placed> = HashMap::with_capacity(pods.len());
     named.extend(pods.iter().map(|it| ((&it.pod.namespace, &it.pod.name), it)));
     for written in &sorted.pods {
-        for owner in written.meta.owners.iter().filter(|owner| &*owner.kind != "Node") {
-            let direct = (owner.kind.clone(), written.meta.namespace.clone(), owner.name.clone());
+        for (kind, name) in written.owners.iter().filter(|(kind, _)| &**kind != "Node") {
+            let direct = (kind.clone(), written.pod.namespace.clone(), name.clone());
             let mut found = false;
             for key in [Some(direct.clone()), derived(&direct)].into_iter().flatten() {
                 found |= climb(key, known, &mut present);
             }
-            let live = named.get(&(&written.meta.namespace, &written.meta.name));
+            let live = named.get(&(&written.pod.namespace, &written.pod.name));
             if let Some(it) = live.filter(|_| !found) {
                 cut.entry(&it.pod.namespace).or_default().insert(&it.pod.labels);
             }
@@ -186,10 +189,11 @@ fn role(
             continue;
         }
         let labels = labels(context, template, index, &name);
-        let mut pod = from_spec(context, &template.spec, namespace.clone(), name, labels, owner.clone());
+        let mut pod =
+            from_spec(&mut context.interner, &template.spec, namespace.clone(), name, labels, owner.clone());
         pod.node = pod.node.or_else(|| node.cloned());
         let position = workload.position.clone();
-        made.push(Placed { pod, position, host_addresses: Vec::new(), closed: None });
+        made.push(Placed { pod: Arc::new(pod), position, host_addresses: Vec::new(), closed: None });
     }
 }
 

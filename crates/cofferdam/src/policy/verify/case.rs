@@ -216,7 +216,7 @@ fn as_ordinary_pods(mut set: PolicySet) -> PolicySet {
     for address in set.world.nodes.values().flat_map(|node| &node.addresses) {
         *owners.entry(*address).or_default() += 1;
     }
-    for pod in &mut set.world.pods {
+    for pod in set.world.pods.iter_mut().map(Arc::make_mut) {
         pod.host_network = false;
         pod.addresses.retain(|address| owners.get(address) == Some(&1));
     }
@@ -300,7 +300,7 @@ fn with_ingress_controller(mut set: PolicySet) -> PolicySet {
         workload: WorkloadRef { kind: "Pod".into(), name: name.into() },
     };
     let at = set.world.pods.partition_point(|known| (&*known.namespace, &*known.name) < (namespace, name));
-    set.world.pods.insert(at, pod);
+    set.world.pods.insert(at, pod.into());
     set
 }
 

@@ -81,7 +81,7 @@ impl Kernel {
         let mut plan = plan(&set, &placement, checks)?;
         if self.whole.is_some() {
             // A pod that an API server knows has the address that its packets have.
-            for pod in &mut set.world.pods {
+            for pod in set.world.pods.iter_mut().map(Arc::make_mut) {
                 let placed = placement.remove(&(pod.namespace.clone(), pod.name.clone()));
                 pod.addresses.extend(placed.unwrap_or_default());
             }
@@ -249,7 +249,7 @@ fn collect(mut source: EventSource, dropped: &Dropped, stop: &AtomicBool) {
 /// Binds every pod to a node that exists. A pod of no node, and a node nobody declared, come without labels: no peer
 /// speaks of them.
 fn schedule(set: &mut PolicySet, nodes: &[&str]) {
-    for (pod, next) in set.world.pods.iter_mut().zip(nodes.iter().cycle()) {
+    for (pod, next) in set.world.pods.iter_mut().map(Arc::make_mut).zip(nodes.iter().cycle()) {
         let node = pod.node.get_or_insert_with(|| (*next).into()).clone();
         let declare = || Node { name: node.clone(), labels: Labels::default(), addresses: Vec::new() };
         set.world.nodes.entry(node.clone()).or_insert_with(declare);

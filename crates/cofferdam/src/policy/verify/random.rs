@@ -7,6 +7,7 @@ use compiler::sample::{self, Dice};
 use policy::{Party, Protocol};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Accesses that are asked in each world.
 const ACCESSES: usize = 250;
@@ -21,7 +22,7 @@ fn case(seed: u64) -> Result<Case> {
     // Packets tell parties apart by address; the compiler closes pods that share one before it comes to this.
     let mut seen: BTreeSet<IpAddr> = BTreeSet::new();
     set.world.nodes.values_mut().for_each(|node| node.addresses.retain(|address| seen.insert(*address)));
-    let own = set.world.pods.iter_mut().filter(|pod| !pod.host_network);
+    let own = set.world.pods.iter_mut().map(Arc::make_mut).filter(|pod| !pod.host_network);
     own.for_each(|pod| pod.addresses.retain(|address| seen.insert(*address)));
     let mut dice = Dice::new(seed);
     let ends = sample::ends(&set);
