@@ -71,6 +71,7 @@ fn plan() -> Plan {
         nodes: vec![NodePlan { name: system::NODE.to_owned(), addresses: address("10.77.0.1") }],
         pods: Vec::<PodPlan>::new(),
         outside: address(system::CONTROLLER),
+        ..Plan::default()
     }
 }
 

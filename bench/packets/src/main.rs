@@ -117,6 +117,6 @@ fn plan() -> Plan {
     Plan {
         nodes: vec![NodePlan { name: "node".into(), addresses: vec![IpAddr::V4(NODE)] }],
         pods: vec![pod("client", CLIENT), pod("server", SERVER)],
-        outside: Vec::new(),
+        ..Plan::default()
     }
 }

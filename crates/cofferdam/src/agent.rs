@@ -11,12 +11,13 @@ mod link;
 
 use crate::health::{self, Health};
 use crate::http;
+use crate::metrics::Page;
 use crate::up::enforce::Enforcer;
 use crate::up::engine::{Engine, Loaded};
 use crate::up::ground::{Ground, host_name};
 use crate::up::journal::Journal;
 use crate::up::lab_plan::Runs;
-use crate::up::protocol::{Mode, Status};
+use crate::up::protocol::{Mode, NodeStatus, Status};
 use crate::up::say::Say;
 use crate::up::socket::{Socket, Source};
 use crate::up::{Hosted, block_signals};
@@ -71,7 +72,7 @@ pub(crate) struct AgentArgs {
     /// Let open connections live on as they were judged when policy changes
     #[arg(long)]
     keep_connections: bool,
-    /// Answer /healthz and /readyz here
+    /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
@@ -158,6 +159,47 @@ impl Health for Agent {
         let here = self.engine().here();
         let received = here.as_ref().and_then(|node| node.enforced).is_some_and(|it| it > Generation(0));
         if received { Ok(()) } else { Err("nothing is enforced yet".to_owned()) }
+    }
+
+    fn metrics(&self) -> Page {
+        let status = self.engine().status();
+        let mut page = Page::new();
+        let sum = |of: fn(&NodeStatus) -> u64| status.nodes.iter().map(of).sum::<u64>();
+        page.gauge(
+            "generation",
+            "State of policy that the kernel has; 0: none",
+            sum(|node| node.enforced.unwrap_or_default().0),
+        );
+        page.gauge(
+            "degraded",
+            "Reasons why not everything that was written is in force",
+            status.degraded.len() as u64,
+        );
+        page.gauge("policies", "Policies in force", status.policies as u64);
+        page.gauge("rules", "Rules in force", status.rules as u64);
+        page.gauge("closed_scopes", "Scopes closed for what could not be read", status.closed_scopes as u64);
+        page.gauge("endpoints", "Pod addresses that are judged for", sum(|node| node.endpoints as u64));
+        page.gauge("load_microseconds", "Time from a new state to the kernel, last", status.load.took_micros);
+        page.gauge("open_connections", "Connections that are open", status.resolver.open);
+        page.counter("connections_allowed", "Connections that were allowed", status.records.opened);
+        page.counter("connections_denied", "Denials on record", status.records.denied);
+        page.counter(
+            "denials_suppressed",
+            "Equal denials counted instead of recorded",
+            status.records.suppressed,
+        );
+        page.counter("records_evicted", "Records that made room for newer ones", status.records.evicted);
+        page.counter(
+            "events_lost",
+            "Events that the kernel could not hand over",
+            sum(|node| node.lost_events),
+        );
+        page.counter(
+            "verdict_disagreements",
+            "Events where kernel and tables gave another verdict; more than 0 is a bug",
+            status.resolver.verdict_disagreements,
+        );
+        page
     }
 }
 
@@ -253,11 +295,16 @@ fn until_signal(signals: &SignalFd, agent: &Agent) {
             return;
         }
         let mut engine = agent.engine();
+        let problem = |engine: &Engine| engine.here().and_then(|node| node.problem);
+        let before = problem(&engine);
         let retried = engine.retry().cloned();
         engine.tick();
+        let after = problem(&engine);
         drop(engine);
-        if let Some(load) = retried {
-            agent.say.load(&load);
+        if let Some(load) = &retried {
+            agent.say.load(load);
+        }
+        if retried.is_some() || before != after {
             agent.changes.send_modify(|count| *count += 1);
         }
     }

@@ -5,17 +5,20 @@
 
 use crate::flows::printable;
 use crate::health::{self, Health};
+use crate::metrics::Page;
 use crate::{http, webhook};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use controller::Status;
 use controller::lease::{self, Role};
 use controller::registrar;
-use feed::server::Feed;
+use controller::{Kind, Status};
+use feed::server::{Feed, Standing};
 use feed::tls::{CONTROLLER, Identity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use policy::Generation;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,7 +49,7 @@ pub(crate) struct ControllerArgs {
     /// Answer the API server's questions about policies here: the admission webhook
     #[arg(long, value_name = "ADDRESS", conflicts_with = "certificates")]
     webhook: Option<SocketAddr>,
-    /// Answer /healthz and /readyz here
+    /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
@@ -59,6 +62,8 @@ const RENEW: Duration = Duration::from_secs(10);
 
 struct Ready {
     status: watch::Receiver<Status>,
+    role: watch::Receiver<Role>,
+    standings: watch::Receiver<BTreeMap<Arc<str>, Standing>>,
 }
 
 impl Health for Ready {
@@ -67,6 +72,40 @@ impl Health for Ready {
             Some(_) => Ok(()),
             None => Err("nothing is published yet".to_owned()),
         }
+    }
+
+    fn metrics(&self) -> Page {
+        let mut page = Page::new();
+        page.gauge("leads", "1 where this replica leads", u64::from(*self.role.borrow() == Role::Leads));
+        let status = self.status.borrow();
+        let generation = status.generation.unwrap_or_default();
+        page.gauge("generation", "State of policy that is published; 0: none", generation.0);
+        page.gauge("policies", "Policies in force", status.policies as u64);
+        page.gauge("closed_scopes", "Scopes closed for what could not be read", status.closed_scopes as u64);
+        let errors = status.diagnostics.iter().filter(|it| it.is_error()).count();
+        let odd = status.diagnostics.len() - errors + status.findings.len();
+        let found = [("error".to_owned(), errors as u64), ("warning".to_owned(), odd as u64)];
+        page.gauges(("diagnostics", "severity"), "What is wrong or odd about policies", found);
+        let failing = |kind: &Kind| u64::from(status.problems.contains_key(kind));
+        let watches = Kind::ALL.into_iter().map(|kind| (kind.plural().to_owned(), failing(&kind)));
+        page.gauges(("watch_failing", "kind"), "1 where the API server does not answer the watch", watches);
+        let standings = self.standings.borrow();
+        let count = |is: fn(&Standing, Generation) -> bool| {
+            standings.values().filter(|standing| is(standing, generation)).count() as u64
+        };
+        let nodes = [
+            ("connected", count(|standing, _| standing.connections > 0)),
+            ("cut_off", count(|standing, _| standing.connections == 0)),
+            ("behind", count(|standing, newest| standing.enforced.is_none_or(|it| it < newest))),
+            ("unwell", count(|standing, _| !standing.problem.is_empty())),
+        ];
+        let nodes = nodes.map(|(state, count)| (state.to_owned(), count));
+        page.gauges(
+            ("nodes", "state"),
+            "Nodes that have followed this replica; one may be counted in several",
+            nodes,
+        );
+        page
     }
 }
 
@@ -91,7 +130,8 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     let holder = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
     let (elected, role) = watch::channel(Role::default());
     if let Some(address) = args.health {
-        let ready = Arc::new(Ready { status: status.subscribe() });
+        let ready =
+            Arc::new(Ready { status: status.subscribe(), role: role.clone(), standings: feed.standings() });
         tokio::spawn(health::serve(http::bind(address).await?, ready));
     }
     let (seen, written) = (status.subscribe(), status.subscribe());

@@ -12,6 +12,7 @@ mod http;
 mod install;
 mod kubectl;
 mod lab_cmd;
+mod metrics;
 mod policy;
 mod status;
 mod translate;

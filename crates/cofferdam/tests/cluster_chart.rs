@@ -20,6 +20,34 @@ controller: {replicas: 3, ports: {feed: 19443, webhook: 19444, health: 19440}, t
 cni: {enabled: true, binDir: /home/kubernetes/bin}
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
 agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
+monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
+";
+/// The fields of the Prometheus operator's kind that its documentation gives for what the chart says
+/// (<https://prometheus-operator.dev/docs/api-reference/api/>), so that a field it does not have is refused.
+const SERVICE_MONITOR: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: servicemonitors.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: ServiceMonitor, listKind: ServiceMonitorList, plural: servicemonitors, singular: servicemonitor}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec:
+              type: object
+              required: [selector, endpoints]
+              properties:
+                selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
+                endpoints:
+                  type: array
+                  items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}}}
 ";
 
 fn helm() -> Option<PathBuf> {
@@ -72,6 +100,8 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
 fn chart_is_taken_by_an_api_server_that_checks_every_field() {
     let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
     must(&cluster, "create namespace cofferdam-system", "");
+    must(&cluster, "apply -f -", SERVICE_MONITOR);
+    must(&cluster, "wait --for=condition=Established crd/servicemonitors.monitoring.coreos.com", "");
     let folder = tempfile::tempdir().unwrap();
     let values = folder.path().join("values.yaml");
     std::fs::write(&values, EVERYTHING).unwrap();

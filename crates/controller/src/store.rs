@@ -1,7 +1,8 @@
 //! What an API server holds, as far as policy is made of it.
 //!
 //! Enters: changes, as the watches report them. Leaves: objects to compile. Guarantees: what is half listed is not
-//! seen; an object that says the same as before is no change; what was known stays known while a watch fails.
+//! seen; an object that says the same as before is no change; an event older than what is known of its object is none
+//! either; what was known stays known while a watch fails.
 //! Does not: talk to anything.
 
 use crate::kinds::Kind;
@@ -45,10 +46,18 @@ pub(crate) enum Change {
 }
 
 /// An object of the store.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Kept {
+    revision: u64,
     objects: Box<[Prepared]>,
     diagnostics: Box<[Diagnostic]>,
+}
+
+impl PartialEq for Kept {
+    /// Whether both say the same, at whatever revision.
+    fn eq(&self, other: &Self) -> bool {
+        self.objects == other.objects && self.diagnostics == other.diagnostics
+    }
 }
 
 /// Sorted, for that is how the compiler wants them.
@@ -107,6 +116,9 @@ impl Store {
             }
             Change::Applied(found) => {
                 of.problem = None;
+                if of.is_newer_than(&found) {
+                    return false;
+                }
                 of.revision = of.revision.max(found.revision);
                 of.identify(kind, &found);
                 let (key, kept) = read(&mut self.preparer, kind, found);
@@ -117,6 +129,9 @@ impl Store {
             }
             Change::Deleted(found) => {
                 of.problem = None;
+                if of.is_newer_than(&found) {
+                    return false;
+                }
                 of.revision = of.revision.max(found.revision);
                 let key = (found.namespace, found.name);
                 of.written.remove(&key);
@@ -174,6 +189,12 @@ impl Store {
 }
 
 impl OfKind {
+    /// Whether a later revision of the object is known than the one found. Only a list goes back, as a whole.
+    fn is_newer_than(&self, found: &Found) -> bool {
+        let known = self.objects.get(&(found.namespace.clone(), found.name.clone()));
+        known.is_some_and(|kept| kept.revision > found.revision)
+    }
+
     fn identify(&mut self, kind: Kind, found: &Found) {
         if !kind.is_policy() {
             return;
@@ -188,7 +209,7 @@ impl OfKind {
 }
 
 fn read(preparer: &mut Preparer, kind: Kind, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
-    let Found { namespace, name, mut value, .. } = found;
+    let Found { namespace, name, revision, mut value } = found;
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         // Large, changing often, and nothing that policy is made of.
         metadata.remove("managedFields");
@@ -198,7 +219,7 @@ fn read(preparer: &mut Preparer, kind: Kind, found: Found) -> ((Arc<str>, Arc<st
     }
     let read = crds::read_value("the API server", &value);
     let objects = read.objects.into_iter().map(|object| preparer.prepare(object)).collect();
-    ((namespace, name), Kept { objects, diagnostics: read.diagnostics.into() })
+    ((namespace, name), Kept { revision, objects, diagnostics: read.diagnostics.into() })
 }
 
 #[cfg(test)]
@@ -243,6 +264,25 @@ mod tests {
         assert!(store.problems().is_empty());
         assert!(store.take(Kind::Pod, Change::Deleted(pod("two", "x", 8))));
         assert!(!store.take(Kind::Pod, Change::Deleted(pod("two", "x", 8))));
+    }
+
+    #[test]
+    fn events_in_disorder_leave_the_newest() {
+        let mut store = Store::default();
+        let change = |store: &mut Store, app: &str, revision| {
+            store.take(Kind::Pod, Change::Applied(pod("one", app, revision)))
+        };
+        assert!(change(&mut store, "new", 9));
+        assert!(!change(&mut store, "old", 7));
+        assert!(!store.take(Kind::Pod, Change::Deleted(pod("one", "old", 8))), "of the one before");
+        assert_eq!(names(&store), ["one"]);
+        assert!(!change(&mut store, "new", 10), "it says what was known");
+        assert!(!change(&mut store, "old", 7));
+        // A cluster restored from a backup begins anew, with lower revisions.
+        store.take(Kind::Pod, Change::ListBegins);
+        store.take(Kind::Pod, Change::Listed(pod("one", "old", 3)));
+        assert!(store.take(Kind::Pod, Change::ListEnds));
+        assert!(change(&mut store, "new", 4));
     }
 
     #[test]

@@ -5,12 +5,14 @@
 //! [`Datapath::uninstall`]; what the kernel cannot judge it drops.
 //! Does not: resolve precedence (`compiler`), know names or objects behind rule ids, or steer packets.
 
+mod bypass;
 mod error;
 pub mod events;
 mod mark;
 mod netlink;
 mod nft;
 
+pub use bypass::{Bypass, Paths};
 pub use error::ApplyError;
 pub use events::{Ended, Event, EventSource, Flow, Tally};
 pub use mark::{Judged, Tag};

@@ -1,4 +1,4 @@
-//! Netlink messages for the netfilter subsystems: building, parsing, and a socket that sends a batch and reads answers.
+//! Netlink messages, above all for the netfilter subsystems: building, parsing, and a socket that sends a batch and reads answers.
 //!
 //! Enters: attributes as types and bytes. Leaves: messages, parsed attributes, kernel errors by message.
 //! Guarantees: lengths and padding are right by construction; parsing never reads past its input and skips what is
@@ -278,7 +278,7 @@ pub(crate) struct Refused {
     pub(crate) errno: Errno,
 }
 
-/// A netfilter netlink socket of the network namespace it was opened in.
+/// A netlink socket of the network namespace it was opened in.
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
@@ -290,12 +290,12 @@ pub(crate) struct Socket {
 impl Socket {
     /// Opens one in the calling thread's network namespace.
     pub(crate) fn open() -> Result<Self, Errno> {
-        let fd = socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkNetFilter,
-        )?;
+        Self::open_protocol(SockProtocol::NetlinkNetFilter)
+    }
+
+    /// The same, of another subsystem.
+    pub(crate) fn open_protocol(protocol: SockProtocol) -> Result<Self, Errno> {
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         let mut socket = Self { fd, sequence: 1, send_buffer: 0, receive: vec![0; 128 * 1024] };
         socket.grow_receive(4 << 20);

@@ -1,11 +1,11 @@
 //! The namespaces and wires of a lab.
 //!
 //! Every node and the outside hang on one namespace, the wire, which only routes. A pod hangs on its node by a veth
-//! pair with host routes, as routed CNIs do it. Neighbours are permanent entries, so made-up addresses of any
+//! pair with host routes, as routed CNIs do it, or on its node's bridge. Neighbours are permanent entries, so made-up addresses of any
 //! range work without address resolution.
 
 use crate::LabError;
-use crate::plan::{Place, Plan};
+use crate::plan::{Network, Place, Plan};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -20,6 +20,12 @@ const GATEWAY4: &str = "169.254.1.1";
 const GATEWAY6: &str = "fe80::1";
 /// Hardware address of every node end of a pod's wire, and of every wire end of a node's.
 const NEAR: &str = "02:cf:d0:ff:ff:01";
+
+/// The bridge of a node's pods, under the name that most CNI plugins give it.
+const BRIDGE: &str = "cni0";
+/// Whether netfilter sees what a bridge forwards.
+const BRIDGE_FILTERS: [&str; 2] =
+    ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
 /// The namespaces of one lab.
 #[derive(Debug)]
@@ -88,6 +94,9 @@ impl Fabric {
             ip(&["-n", namespace], batch)?;
         }
         for place in self.namespaces.keys().filter(|place| matches!(place, Place::Node(_))) {
+            if plan.network == Network::Bridged {
+                run(place, Box::new(|| BRIDGE_FILTERS.into_iter().for_each(|name| set(name, "1"))))?;
+            }
             // The file appears with the first conntrack user; the enforcement point sets it again when it starts.
             run(place, Box::new(|| set("net/netfilter/nf_conntrack_acct", "1")))?;
         }
@@ -150,7 +159,7 @@ impl Script {
         let hangers = hangers.chain(std::iter::once((Place::Outside, plan.outside.as_slice())));
         for (i, (place, addresses)) in hangers.enumerate() {
             let (port, far) = (format!("w{i}"), hardware(1, i));
-            script.wire(&wire, &port, &name(&place), &far);
+            script.wire(&wire, &port, NEAR, &name(&place), &far);
             script.hang(&name(&place), addresses);
             for address in addresses {
                 script.host_route(&wire, &port, *address, &far, None);
@@ -170,11 +179,33 @@ impl Script {
                 let _ = writeln!(script.at(&wire), "route add default via {GATEWAY6} dev {port} onlink");
             }
         }
-        for (i, pod) in plan.pods.iter().enumerate().filter(|(_, pod)| !pod.host_network) {
+        if plan.network == Network::Bridged {
+            for node in &plan.nodes {
+                let batch = script.at(&name(&Place::Node(node.name.clone())));
+                let _ = writeln!(batch, "link add {BRIDGE} address {NEAR} type bridge\nlink set {BRIDGE} up");
+            }
+        }
+        let own: Vec<_> = plan.pods.iter().enumerate().filter(|(_, pod)| !pod.host_network).collect();
+        for (i, pod) in own.iter().copied() {
             let node = Place::Node(pod.node.clone());
-            let (port, far, inside) = (format!("cfd{i}"), hardware(2, i), name(&Place::of(pod)));
-            script.wire(&name(&node), &port, &inside, &far);
+            let (mut port, far, inside) = (format!("cfd{i}"), hardware(2, i), name(&Place::of(pod)));
+            match plan.network {
+                Network::Routed => script.wire(&name(&node), &port, NEAR, &inside, &far),
+                Network::Bridged => {
+                    script.wire(&name(&node), &port, &hardware(3, i), &inside, &far);
+                    let _ = writeln!(script.at(&name(&node)), "link set {port} master {BRIDGE}");
+                    BRIDGE.clone_into(&mut port);
+                }
+            }
             script.hang(&inside, &pod.addresses);
+            if plan.network == Network::Bridged {
+                let others = own.iter().filter(|(at, other)| *at != i && other.node == pod.node);
+                for (at, address) in
+                    others.flat_map(|(at, other)| other.addresses.iter().map(|it| (*at, *it)))
+                {
+                    script.host_route(&inside, "eth0", address, &hardware(2, at), None);
+                }
+            }
             let sources =
                 plan.nodes.iter().find(|known| known.name == pod.node).map(|known| &known.addresses);
             for address in &pod.addresses {
@@ -190,11 +221,11 @@ impl Script {
         self.inside.entry(namespace.to_owned()).or_default()
     }
 
-    /// A veth pair: `port` in the near namespace, `eth0` with hardware address `far` in the other.
-    fn wire(&mut self, near: &str, port: &str, inside: &str, far: &str) {
+    /// A veth pair: `port` in the near namespace with hardware address `own`, `eth0` with `far` in the other.
+    fn wire(&mut self, near: &str, port: &str, own: &str, inside: &str, far: &str) {
         let _ = writeln!(
             self.links,
-            "link add {port} netns {near} address {NEAR} type veth peer name eth0 netns {inside} address {far}"
+            "link add {port} netns {near} address {own} type veth peer name eth0 netns {inside} address {far}"
         );
         let _ = writeln!(self.at(near), "link set {port} up");
     }

@@ -16,7 +16,7 @@ pub mod program;
 mod resident;
 
 use fabric::Fabric;
-pub use plan::{NodePlan, Place, Plan, PodPlan};
+pub use plan::{Network, NodePlan, Place, Plan, PodPlan};
 pub use probe::{Evidence, Outcome, Probe, ProbeTuple, probe_all};
 pub use program::PodOutput;
 use resident::Resident;

@@ -16,6 +16,19 @@ pub struct Plan {
     pub pods: Vec<PodPlan>,
     /// Addresses that live in the namespace called outside.
     pub outside: Vec<IpAddr>,
+    /// How pods hang on their nodes.
+    pub network: Network,
+}
+
+/// How pods hang on their nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Each by a veth of its own, to which its node routes, as Calico and kindnet do it.
+    #[default]
+    Routed,
+    /// All of a node by one bridge, over which they talk to each other directly, as Flannel does it. The node's netfilter
+    /// sees what the bridge forwards (`bridge-nf-call-iptables`).
+    Bridged,
 }
 
 /// A node.

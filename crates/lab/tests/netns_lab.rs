@@ -45,6 +45,7 @@ fn plan() -> Plan {
             pod("c", "two", &["1.2.3.4", "2001:db8::4"]),
         ],
         outside: vec!["203.0.113.66".parse().unwrap(), "2001:db8:66::1".parse().unwrap()],
+        network: lab::Network::Routed,
     }
 }
 
@@ -107,7 +108,13 @@ fn netns_dropped_packets_are_silent_or_denied_by_evidence() {
     if !may_run("netns_dropped_packets_are_silent_or_denied_by_evidence") {
         return;
     }
-    let lab = Lab::up(plan()).unwrap();
+    for network in [lab::Network::Routed, lab::Network::Bridged] {
+        dropped(network);
+    }
+}
+
+fn dropped(network: lab::Network) {
+    let lab = Lab::up(Plan { network, ..plan() }).unwrap();
     let drop_all = "table inet t { chain f { type filter hook forward priority 0; \
         ip daddr 192.168.49.2 drop; ip6 daddr fd00:10::2 drop; }; }";
     let loaded =
@@ -130,6 +137,13 @@ fn netns_dropped_packets_are_silent_or_denied_by_evidence() {
     let open = [probe(&a, "1.2.3.4", Protocol::TCP, 80), probe(&a, "1.2.3.4", Protocol::SCTP, 80)];
     let contradicted = probe_all(&lab, &open, Duration::from_secs(5), &everything).unwrap();
     assert!(contradicted.iter().all(|outcome| *outcome == Outcome::Contradiction), "{contradicted:?}");
+    // On a bridge the two talk past the node's routing: only as long as netfilter is called does anybody see it.
+    let unseen = "for f in /proc/sys/net/bridge/bridge-nf-call-ip*tables; do echo 0 > $f; done";
+    let run = move || Command::new("sh").args(["-c", unseen]).output().unwrap();
+    assert!(lab.run(&Place::Node("one".into()), run).unwrap().status.success());
+    let outcomes = probe_all(&lab, &probes, Duration::from_millis(700), &no_evidence()).unwrap();
+    let expected = if network == lab::Network::Bridged { Outcome::Answered } else { Outcome::Silent };
+    assert!(outcomes.iter().all(|outcome| *outcome == expected), "{network:?} {outcomes:?}");
 }
 
 #[test]

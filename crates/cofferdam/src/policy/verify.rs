@@ -41,6 +41,9 @@ pub(crate) struct VerifyArgs {
     /// With the cluster enforcer: an API server whose pods and policies may all be removed
     #[arg(long, value_name = "FILE", required_if_eq("enforcer", "cluster"))]
     kubeconfig: Option<PathBuf>,
+    /// With packets: how pods hang on their nodes
+    #[arg(long, value_enum, default_value_t = Network::Routed)]
+    network: Network,
     /// Only cases of this family
     #[arg(long)]
     family: Option<String>,
@@ -59,6 +62,24 @@ pub(crate) struct VerifyArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// How the pods of a lab hang on their nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Network {
+    /// Each by a veth that its node routes to
+    Routed,
+    /// All of a node by one bridge
+    Bridged,
+}
+
+impl From<Network> for lab::Network {
+    fn from(network: Network) -> Self {
+        match network {
+            Network::Routed => Self::Routed,
+            Network::Bridged => Self::Bridged,
+        }
+    }
 }
 
 /// Who judges a case.
@@ -123,10 +144,11 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     let folders = if args.folders.is_empty() { Vec::new() } else { chosen(args)? };
     let started = Instant::now();
     let mut report = Report::default();
-    let mut kernel = match &args.kubeconfig {
-        Some(file) if args.enforcer == Enforcer::Cluster => kernel::Kernel::of(cluster::Cluster::open(file)?),
-        Some(_) | None => kernel::Kernel::default(),
+    let whole = match &args.kubeconfig {
+        Some(file) if args.enforcer == Enforcer::Cluster => Some(cluster::Cluster::open(file)?),
+        Some(_) | None => None,
     };
+    let mut kernel = kernel::Kernel::new(whole, args.network.into());
     let mut cases = Vec::new();
     for folder in &folders {
         cases.push(case::read(folder)?);

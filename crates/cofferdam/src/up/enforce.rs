@@ -8,7 +8,7 @@ use super::events::{Tags, Tap, Unlogged};
 use super::journal::Journal;
 use super::protocol::NodeStatus;
 use anyhow::{Context, Result, bail};
-use datapath::{Config, Datapath, EventSource, NftDatapath};
+use datapath::{Bypass, Config, Datapath, EventSource, NftDatapath, Paths};
 use policy::table::Table;
 use policy::{Generation, RuleId};
 use std::collections::BTreeMap;
@@ -29,6 +29,15 @@ struct Kernel {
     tags: Arc<Tags>,
     unlogged: Arc<Unlogged>,
     unrecorded: Growth,
+    paths: Paths,
+    /// Pods whose packets are not seen.
+    bypass: Option<Bypass>,
+}
+
+impl Kernel {
+    fn problem(&self) -> Option<String> {
+        self.bypass.as_ref().map(ToString::to_string).or_else(|| self.tap.problem())
+    }
 }
 
 /// The sum of a counter that begins anew from time to time.
@@ -56,7 +65,15 @@ impl Enforcer {
         let tap =
             Tap::start(node.clone(), source, Arc::clone(journal), Arc::clone(&tags), Arc::clone(&unlogged))
                 .context("starting the thread that reads events")?;
-        let kernel = Kernel { datapath, tap, tags, unlogged, unrecorded: Growth::default() };
+        let kernel = Kernel {
+            datapath,
+            tap,
+            tags,
+            unlogged,
+            unrecorded: Growth::default(),
+            paths: Paths::open()?,
+            bypass: None,
+        };
         Ok(Self { node, kernel: Some(kernel), problem: None, in_force: None, table: None })
     }
 
@@ -83,6 +100,7 @@ impl Enforcer {
                 self.problem = None;
                 self.in_force = Some(table.generation);
                 self.table = Some(Arc::clone(table));
+                self.look_for_bypass();
                 Ok(())
             }
             Err(error) => {
@@ -113,6 +131,16 @@ impl Enforcer {
         }
     }
 
+    /// Looks whether pods reach each other where nobody judges.
+    pub(crate) fn look_for_bypass(&mut self) {
+        let (Some(kernel), Some(table)) = (&mut self.kernel, &self.table) else { return };
+        let pods = table.endpoints.keys().copied();
+        // A kernel that cannot be asked now is asked again.
+        if let Ok(bypass) = kernel.paths.bypass(pods) {
+            kernel.bypass = bypass;
+        }
+    }
+
     /// Whether the kernel has rules, of this process or an earlier one.
     pub(crate) fn has_rules(&self) -> bool {
         self.kernel.as_ref().is_some_and(|kernel| kernel.datapath.tag().is_some())
@@ -125,7 +153,7 @@ impl Enforcer {
             node: self.node.clone(),
             backend: if self.kernel.is_some() { "nftables" } else { "none" }.to_owned(),
             enforced: self.in_force,
-            problem: self.problem.clone().or_else(|| self.kernel.as_ref()?.tap.problem()),
+            problem: self.problem.clone().or_else(|| self.kernel.as_ref()?.problem()),
             endpoints: of_table(|table| table.endpoints.len()),
             slots: of_table(|table| table.slots.len()),
             rows: of_table(|table| table.rows.len()),

@@ -125,6 +125,7 @@ impl Engine {
     pub(crate) fn tick(&mut self) {
         for enforcer in &mut self.enforcers {
             enforcer.note_unlogged();
+            enforcer.look_for_bypass();
         }
     }
 

@@ -6,7 +6,7 @@
 //! Does not: make anything.
 
 use crds::{Container, Object, PodSpec, Service};
-use lab::{NodePlan, Plan, PodPlan};
+use lab::{Network, NodePlan, Plan, PodPlan};
 use policy::{Peer, Peers, Pod, PolicySet, Protocol, Section, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -112,7 +112,12 @@ impl Runs {
                 directory: Some(directory.to_path_buf()),
             })
         });
-        Plan { nodes: nodes.collect(), pods: pods.collect(), outside: outside(set, &self.outside) }
+        Plan {
+            nodes: nodes.collect(),
+            pods: pods.collect(),
+            outside: outside(set, &self.outside),
+            network: Network::Routed,
+        }
     }
 
     /// Lines of a hosts file: pods as `name.namespace.pod`, services as clusters name them, every pod behind one.

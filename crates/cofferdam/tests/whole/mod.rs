@@ -109,6 +109,7 @@ impl World {
             nodes: NODES.iter().zip(NODE_ADDRESSES).map(node).collect(),
             pods: PODS.into_iter().zip(&NODES).chain([(LATE, &NODES[1])]).map(pod).collect(),
             outside: OUTSIDE.into_iter().flat_map(address).collect(),
+            ..Plan::default()
         };
         let mut lab = Lab::up(plan).unwrap();
         let (api, jobs) = channel::<Job>();

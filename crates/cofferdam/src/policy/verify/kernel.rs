@@ -10,7 +10,7 @@ use super::judge::{self, addresses_of, nodes_with_pods, place};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Cluster, Placement, Scope};
 use datapath::{Config, Datapath, Event, EventSource, NftDatapath};
-use lab::{Evidence, Lab, NodePlan, Outcome, Place, Plan, PodPlan, Probe, ProbeTuple, probe_all};
+use lab::{Evidence, Lab, Network, NodePlan, Outcome, Place, Plan, PodPlan, Probe, ProbeTuple, probe_all};
 use policy::{Generation, Labels, Node, PolicySet, Protocol, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -41,6 +41,7 @@ pub(super) enum Given {
 pub(super) struct Kernel {
     /// Who puts policy in force; nobody: this process does.
     whole: Option<Whole>,
+    network: Network,
     ground: Option<Ground>,
     generation: u64,
     /// Labs made so far.
@@ -68,9 +69,9 @@ struct Dropped {
 }
 
 impl Kernel {
-    /// With agents that put policy in force.
-    pub(super) fn of(whole: Whole) -> Self {
-        Self { whole: Some(whole), ..Self::default() }
+    /// With agents that put policy in force, or without; and how pods hang on their nodes.
+    pub(super) fn new(whole: Option<Whole>, network: Network) -> Self {
+        Self { whole, network, ..Self::default() }
     }
 
     /// Judges the checks of a round, in order.
@@ -78,7 +79,7 @@ impl Kernel {
         let mut set = round.set.clone();
         schedule(&mut set, if self.whole.is_some() { &LAB_NODES } else { &LAB_NODES[..1] });
         let mut placement = place(&mut set.world).placement;
-        let mut plan = plan(&set, &placement, checks)?;
+        let mut plan = Plan { network: self.network, ..plan(&set, &placement, checks)? };
         if self.whole.is_some() {
             // A pod that an API server knows has the address that its packets have.
             for pod in set.world.pods.iter_mut().map(Arc::make_mut) {

@@ -1,0 +1,94 @@
+//! Figures for Prometheus, in the OpenMetrics text format.
+//!
+//! Enters: figures of the moment. Leaves: a page. Guarantees: the page is what is known when it is asked for; nothing is
+//! counted twice. Does not: keep anything, or say anything about single pods.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+/// What the page is, as an HTTP header says it.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Label and value.
+type Label = [(&'static str, String); 1];
+
+/// One answer to one scrape.
+#[derive(Debug)]
+pub(crate) struct Page(Registry);
+
+impl Page {
+    /// With the version of the program.
+    pub(crate) fn new() -> Self {
+        let mut page = Self(Registry::with_prefix("cofferdam"));
+        let version: Label = [("version", env!("CARGO_PKG_VERSION").to_owned())];
+        page.0.register("build", "Which program answers", Info::new(version));
+        page
+    }
+
+    /// How much of something there is.
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(signed(value));
+        self.0.register(name, help, gauge);
+    }
+
+    /// The same for each value of a label.
+    pub(crate) fn gauges(
+        &mut self,
+        (name, label): (&str, &'static str),
+        help: &str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) {
+        let family = Family::<Label, Gauge>::default();
+        for (value, number) in values {
+            family.get_or_create(&[(label, value)]).set(signed(number));
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// How often something happened since the process started.
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) {
+        let counter: Counter = Counter::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
+    }
+}
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        encode(f, &self.0)
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn page_is_what_prometheus_reads() {
+        let mut page = Page::new();
+        page.gauge("generation", "State of policy in force", 7);
+        page.gauges(("watches_failing", "kind"), "Watches that fail", [("pods\"\n".to_owned(), 1)]);
+        page.counter("denied", "Denials", 3);
+        let text = page.to_string();
+        for line in [
+            "# HELP cofferdam_generation State of policy in force.",
+            "# TYPE cofferdam_generation gauge",
+            "cofferdam_generation 7",
+            "cofferdam_watches_failing{kind=\"pods\\\"\\n\"} 1",
+            "cofferdam_denied_total 3",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+        }
+    }
+}

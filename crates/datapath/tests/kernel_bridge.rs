@@ -1,0 +1,76 @@
+//! Pods that hang on a bridge: judged where netfilter sees what the bridge forwards, told where it does not.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "in a test a panic is the failure report"
+)]
+
+mod support;
+
+use datapath::{Config, Datapath, Paths};
+use support::*;
+
+/// Puts both pods on one bridge, with one network.
+fn bridge(lab: &Lab) {
+    let (n, a, b) = (&lab.node.name, &lab.pods[0].name, &lab.pods[1].name);
+    must(&format!(
+        "ip -n {n} link add cni0 type bridge
+         ip -n {n} link set cni0 up
+         for i in 0 1; do ip -n {n} addr flush dev cfv$i; ip -n {n} link set cfv$i master cni0; done
+         ip -n {n} addr add 10.77.0.1/16 dev cni0
+         ip -n {n} addr add fd77::1/16 dev cni0 nodad
+         for p in {a} {b}; do ip -n $p addr flush dev eth0 scope global; done
+         ip -n {a} addr add 10.77.0.2/16 dev eth0
+         ip -n {b} addr add 10.77.1.2/16 dev eth0
+         ip -n {a} addr add fd77:0::2/16 dev eth0 nodad
+         ip -n {b} addr add fd77:1::2/16 dev eth0 nodad"
+    ));
+}
+
+/// The names of the settings that are missing, for pods of both families.
+fn missing(lab: &Lab) -> Vec<String> {
+    lab.node.inside(|| {
+        let mut paths = Paths::open().unwrap();
+        let mut of = |pod| paths.bypass([pod].into_iter()).unwrap().map(|bypass| bypass.to_string());
+        [v4(0), v6(0), v4(1)].into_iter().filter_map(&mut of).collect()
+    })
+}
+
+#[test]
+fn kernel_bridge_is_judged_when_netfilter_is_called_and_told_when_not() {
+    if !privileged() {
+        return;
+    }
+    let mut lab = Lab::new(2);
+    lab.serve(1, 80);
+    let mut datapath = lab.datapath(Config::default());
+    let mut tables = Tables::new(2);
+    let closed = tables.row(deny(7), vec![]);
+    tables.ingress(1).otherwise = closed;
+    assert_eq!(missing(&lab), Vec::<String>::new(), "there is no bridge");
+    bridge(&lab);
+    let set = |four, six| {
+        lab.node.must(&format!(
+            "sysctl -qw net.bridge.bridge-nf-call-iptables={four} net.bridge.bridge-nf-call-ip6tables={six}"
+        ));
+    };
+    set(0, 0);
+    let _ = datapath.apply(&tables.table).unwrap();
+    assert!(tcp(&lab.pods[0], v4(1), 80), "nobody sees what the bridge forwards");
+    let told = missing(&lab);
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].contains("bridge cni0") && told[0].contains("bridge-nf-call-iptables"), "{told:?}");
+    assert!(told[1].contains("bridge-nf-call-ip6tables"), "{told:?}");
+    set(1, 0);
+    assert_eq!(missing(&lab).len(), 1);
+    set(1, 1);
+    assert_eq!(missing(&lab), Vec::<String>::new());
+    for to in [v4(1), v6(1)] {
+        assert!(!tcp(&lab.pods[0], to, 80), "{to}");
+        assert!(tcp(&lab.node, to, 80), "the node reaches its own pods");
+    }
+}
