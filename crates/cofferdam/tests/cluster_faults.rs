@@ -6,8 +6,9 @@ mod whole;
 
 use apiserver::Part;
 use feed::tls::node_name;
-use lab::Place;
+use lab::{Network, Place};
 use nix::sys::signal::Signal;
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 use whole::{DB, NODE_ADDRESSES, NODES, World, eventually, only};
@@ -118,6 +119,26 @@ fn cluster_a_partitioned_agent_keeps_what_it_has_and_catches_up() {
     eventually("and the status says so", || {
         world.condition("policystatus db -n shop", "Programmed").filter(|it| it[0] == "True")
     });
+}
+
+#[test]
+fn cluster_pods_that_reach_each_other_unjudged_are_told_of() {
+    let Some(world) = World::start_with(Network::Bridged) else { return };
+    let _controller = world.controller("first");
+    let _agents = NODES.map(|node| world.agent(node));
+    world.kubectl("apply -f -", &only(5432));
+    world.reachable("one port is allowed, over the bridges", &[5432]);
+    let degraded = || world.condition("policystatus db -n shop", "Degraded");
+    let set = |value: &'static str| {
+        let run = move || fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", value);
+        world.lab.run(&Place::Node("node-b".to_owned()), run).unwrap().unwrap();
+    };
+    assert_eq!(degraded(), None);
+    set("0");
+    let told = eventually("the status tells of it", degraded);
+    assert!(told[2].contains("node-b") && told[2].contains("bridge cni0"), "{told:?}");
+    set("1");
+    eventually("and when it is over", || degraded().is_none().then_some(()));
 }
 
 #[test]

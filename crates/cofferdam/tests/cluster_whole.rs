@@ -155,6 +155,17 @@ fn cluster_what_is_installed_runs_with_its_own_arguments_and_rights() {
     });
     let holder = world.get("lease cofferdam-controller -n cofferdam-system");
     assert_eq!(holder["spec"]["holderIdentity"], "first");
+    let figures =
+        world.probe(&Place::Outside, health, "/metrics") + &world.probe(&node, "127.0.0.1:9441", "/metrics");
+    for line in [
+        "cofferdam_leads 1",
+        "cofferdam_nodes{state=\"connected\"} 1",
+        "cofferdam_watch_failing{kind=\"pods\"} 0",
+        "cofferdam_endpoints 1",
+        "cofferdam_verdict_disagreements_total 0",
+    ] {
+        assert!(figures.lines().any(|it| it.trim_end() == line), "{line} is not in {figures}");
+    }
     the_webhook_refuses(&world);
     kubectl_finds_its_plugin(&world);
     assert!(!controller.said().contains("forbidden"), "{}", controller.said());

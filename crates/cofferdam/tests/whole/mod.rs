@@ -14,7 +14,7 @@ use apiserver::{Cluster, POLICY_KINDS, definition};
 use controller::authority::Authority;
 use feed::tls::{CONTROLLER, Identity, node_name};
 use lab::privilege::{Privilege, enter};
-use lab::{Lab, NodePlan, Place, Plan, PodPlan};
+use lab::{Lab, Network, NodePlan, Place, Plan, PodPlan};
 use policy::Protocol;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -88,6 +88,11 @@ pub struct World {
 impl World {
     /// Nothing of Cofferdam runs yet.
     pub fn start() -> Option<Self> {
+        Self::start_with(Network::Routed)
+    }
+
+    /// The same, with pods that hang on their nodes so.
+    pub fn start_with(network: Network) -> Option<Self> {
         if let Privilege::UserNamespace | Privilege::None { .. } = enter() {
             eprintln!("SKIPPED: network namespaces and a server of etcd in one of them need root");
             return None;
@@ -109,7 +114,7 @@ impl World {
             nodes: NODES.iter().zip(NODE_ADDRESSES).map(node).collect(),
             pods: PODS.into_iter().zip(&NODES).chain([(LATE, &NODES[1])]).map(pod).collect(),
             outside: OUTSIDE.into_iter().flat_map(address).collect(),
-            ..Plan::default()
+            network,
         };
         let mut lab = Lab::up(plan).unwrap();
         let (api, jobs) = channel::<Job>();
