@@ -10,7 +10,7 @@ use feed::server::{Publication, Standing};
 use feed::{Digest, Key};
 use policy::Generation;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A policy of an API server.
@@ -144,7 +144,9 @@ impl Reporter {
     ) -> HashMap<Name, Spread<'a>> {
         let mut spreads: HashMap<Name, Spread<'a>> = HashMap::new();
         let nodes = current.parts.resources.values().filter(|it| it.key.kind == feed::Kind::Node);
-        for node in nodes.map(|encoded| &encoded.key.name) {
+        // In one order each time: a status that names now one node and now another would be written again and again.
+        let nodes: BTreeSet<&Arc<str>> = nodes.map(|encoded| &encoded.key.name).collect();
+        for node in nodes {
             let standing = standings.get(node);
             let mut needed: Vec<Name> =
                 current.needs.policies_of(node).into_iter().filter_map(policy_of).collect();
@@ -258,10 +260,12 @@ mod tests {
 ";
 
     fn publication(generation: u64) -> Publication {
-        let set = compiler::compile_unlinted(
-            crds::read_objects("x", OBJECTS.as_bytes()).objects,
-            Generation(generation),
-        );
+        publication_of(OBJECTS, generation)
+    }
+
+    fn publication_of(objects: &str, generation: u64) -> Publication {
+        let objects = crds::read_objects("x", objects.as_bytes()).objects;
+        let set = compiler::compile_unlinted(objects, Generation(generation));
         let set = Arc::new(set.set);
         let parts = Arc::new(Parts::new(&set, None));
         let needs = Box::new(Shares::new(set, Arc::clone(&parts)));
@@ -317,6 +321,26 @@ mod tests {
             cut_off.iter().any(|it| it.starts_with("Degraded true node node-a: its agent is cut off")),
             "{cut_off:?}"
         );
+    }
+
+    #[test]
+    fn a_report_stays_the_same_while_nothing_changes() {
+        let mut objects = OBJECTS.to_owned();
+        for number in 0..40 {
+            objects += &format!(
+                "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: p{number}, namespace: shop}}, spec: {{nodeName: n{number}}}}}\n"
+            );
+        }
+        let mut reporter = Reporter::default();
+        let mut report = |at| {
+            let current = publication_of(&objects, at);
+            reporter.reports(&current, &[policy()], &[], &BTreeMap::new()).remove(&policy()).unwrap()
+        };
+        let first = report(5);
+        assert_eq!((first.needed, first.enforced), (41, 0));
+        for at in 6..20 {
+            assert_eq!(report(at), first);
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ use tokio::time::sleep;
 const MANAGER: &str = "cofferdam-controller";
 /// Least time between two rounds of writing.
 const PACE: Duration = Duration::from_secs(1);
+/// Rest after each write: whatever changes at once, the API server has others to serve.
+const REST: Duration = Duration::from_millis(20);
 
 /// What was written of a policy.
 struct Said {
@@ -109,6 +111,7 @@ impl Writer {
             }
             let before = self.said.get(&policy);
             let since = since(&report.conditions, before);
+            sleep(REST).await;
             match self.put(&policy, &report, &since).await {
                 Ok(()) => {
                     let news = news(&report.conditions, before);
