@@ -6,12 +6,12 @@
 
 use crate::decode::{DecodeError, Decoder};
 use crate::resource::{Digest, Key, Resource, digest, renumber};
-use crate::{encode, wire};
+use crate::wire;
 use policy::set::built_in_rules;
 use policy::{Generation, PolicySet, RuleEntry, RuleId, World};
 use prost::Message as _;
 use prost::bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How far an API was read, by kind of object.
@@ -44,6 +44,8 @@ pub enum ReplicaError {
 struct Held {
     digest: Digest,
     resource: Resource,
+    /// As it came, to be kept so.
+    bytes: Bytes,
     /// Id of the first of its rules.
     first: u32,
 }
@@ -83,37 +85,62 @@ impl Replica {
         if offered < held {
             return Err(ReplicaError::Backwards { offered, held });
         }
-        let snapshot = messages.iter().any(|message| message.snapshot);
-        let mut next =
-            if snapshot { Self { rules: built_in_rules(), ..Self::default() } } else { self.clone() };
-        if next.rules.is_empty() {
-            next.rules = built_in_rules();
-        }
-        let mut decoder = Decoder::default();
+        // All of it is understood before any of it holds.
+        let (mut decoder, mut gone, mut come) = (Decoder::default(), BTreeSet::new(), Vec::new());
         for message in messages {
             for key in &message.gone {
-                next.held.remove(&decoder.key(key)?);
+                gone.insert(decoder.key(key)?);
             }
             for bytes in &message.resources {
                 let (key, resource) = decoder.resource(bytes)?;
-                next.hold(key, resource, digest(bytes));
+                come.push((key, Held { digest: digest(bytes), resource, bytes: bytes.clone(), first: 0 }));
             }
         }
-        next.compact()?;
-        next.generation = offered;
-        next.revisions.clone_from(&last.revisions);
-        *self = next;
+        let snapshot = messages.iter().any(|message| message.snapshot);
+        self.check_room(snapshot, &gone, &come)?;
+        if snapshot {
+            self.held.clear();
+            self.rules.clear();
+        }
+        if self.rules.is_empty() {
+            self.rules = built_in_rules();
+        }
+        for key in &gone {
+            self.held.remove(key);
+        }
+        for (key, held) in come {
+            self.hold(key, held);
+        }
+        self.compact();
+        self.generation = offered;
+        self.revisions.clone_from(&last.revisions);
         Ok(())
     }
 
-    fn hold(&mut self, key: Key, resource: Resource, digest: Digest) {
-        let first = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
-        self.rules.extend(entries(&resource).iter().cloned());
-        self.held.insert(key, Held { digest, resource, first });
+    /// Whether there are ids for all rules that would be there.
+    fn check_room(
+        &self,
+        snapshot: bool,
+        gone: &BTreeSet<Key>,
+        come: &[(Key, Held)],
+    ) -> Result<(), ReplicaError> {
+        let of = |held: &Held| entries(&held.resource).len();
+        let new: BTreeMap<&Key, &Held> = come.iter().map(|(key, held)| (key, held)).collect();
+        let stays = |key: &Key| !snapshot && !new.contains_key(key) && !gone.contains(key);
+        let left: usize = self.held.iter().filter(|(key, _)| stays(key)).map(|(_, held)| of(held)).sum();
+        let new: usize = new.values().map(|held| of(held)).sum();
+        let count = built_in_rules().len() + left + new;
+        if count > RuleId::MAX.0 as usize { Err(ReplicaError::TooManyRules(count)) } else { Ok(()) }
+    }
+
+    fn hold(&mut self, key: Key, mut held: Held) {
+        held.first = u32::try_from(self.rules.len()).unwrap_or(u32::MAX);
+        self.rules.extend(entries(&held.resource).iter().cloned());
+        self.held.insert(key, held);
     }
 
     /// Numbers the rules anew when most ids stand for nothing any more.
-    fn compact(&mut self) -> Result<(), ReplicaError> {
+    fn compact(&mut self) {
         let used: usize = self.held.values().map(|held| entries(&held.resource).len()).sum();
         if self.rules.len() > 2 * used + SLACK || self.rules.len() > RuleId::MAX.0 as usize {
             self.rules = built_in_rules();
@@ -122,8 +149,6 @@ impl Replica {
                 self.rules.extend(entries(&held.resource).iter().cloned());
             }
         }
-        let count = self.rules.len();
-        if count > RuleId::MAX.0 as usize { Err(ReplicaError::TooManyRules(count)) } else { Ok(()) }
     }
 
     /// What the node judges by.
@@ -182,7 +207,7 @@ impl Replica {
     }
 
     fn snapshot(&self) -> wire::Update {
-        let resources = self.held.iter().map(|(key, held)| encode::resource(key, &held.resource));
+        let resources = self.held.values().map(|held| held.bytes.clone());
         wire::Update {
             generation: self.generation.0,
             snapshot: true,
