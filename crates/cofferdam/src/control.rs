@@ -10,7 +10,7 @@ use crate::{http, webhook};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::lease::{self, Role};
-use controller::registrar;
+use controller::registrar::{self, Maker};
 use controller::{Kind, Status};
 use feed::server::{Feed, Standing};
 use feed::tls::{CONTROLLER, Identity};
@@ -43,6 +43,10 @@ pub(crate) struct ControllerArgs {
     /// its own, in a Secret, with which agents enrol
     #[arg(long, value_name = "DIR")]
     certificates: Option<PathBuf>,
+    /// Make no authority: wait for the Secret cofferdam-authority, which somebody else writes and renews, for example
+    /// cert-manager
+    #[arg(long, conflicts_with = "certificates")]
+    await_authority: bool,
     /// Namespace of the controller's own objects [default: $POD_NAMESPACE, else cofferdam-system]
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
@@ -55,6 +59,12 @@ pub(crate) struct ControllerArgs {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+}
+
+impl ControllerArgs {
+    fn maker(&self) -> Maker {
+        if self.await_authority { Maker::Somebody } else { Maker::Controller }
+    }
 }
 
 /// How often the certificate's files are read.
@@ -169,20 +179,23 @@ async fn serve_agents(
         tokio::join!(feed.serve(listener, latest, None), renew(folder, sender));
         return Ok(());
     }
-    let authority = registrar::authority_at_last(client, namespace, complain).await;
+    let authority = registrar::authority_at_last(client, namespace, args.maker(), complain).await;
     let names = vec![CONTROLLER.to_owned()];
     let own = authority.issue(&names, SystemTime::now())?;
     let (sender, latest) = watch::channel(Arc::new(own));
     let answers = registrar::registrar(client.clone(), namespace, Arc::clone(&authority));
     let listener = bind().await?;
-    tokio::join!(feed.serve(listener, latest, Some(answers)), registrar::renew(authority, names, sender));
-    Ok(())
+    tokio::select! {
+        () = feed.serve(listener, latest, Some(answers)) => Ok(()),
+        () = registrar::renew(Arc::clone(&authority), names, sender) => Ok(()),
+        () = registrar::until_superseded(client, namespace, &authority) => superseded(namespace),
+    }
 }
 
 /// Answers reviews, of whichever replica is asked.
 async fn serve_webhook(args: &ControllerArgs, client: &Client, namespace: &str) -> Result<()> {
     let Some(address) = args.webhook else { return std::future::pending().await };
-    let authority = registrar::authority_at_last(client, namespace, complain).await;
+    let authority = registrar::authority_at_last(client, namespace, args.maker(), complain).await;
     let names = registrar::webhook_names(namespace);
     let (sender, latest) = watch::channel(Arc::new(authority.issue(&names, SystemTime::now())?));
     let vouch = async {
@@ -198,8 +211,17 @@ async fn serve_webhook(args: &ControllerArgs, client: &Client, namespace: &str) 
         () = webhook::serve(listener, latest) => {}
         () = vouch => {}
         () = registrar::renew(Arc::clone(&authority), names, sender) => {}
+        () = registrar::until_superseded(client, namespace, &authority) => return superseded(namespace),
     }
     Ok(())
+}
+
+/// Whoever was told of the old authority is told of the new one by the process that comes next.
+fn superseded(namespace: &str) -> Result<()> {
+    bail!(
+        "the Secret {namespace}/{} holds another authority; this one ends, to begin with that",
+        registrar::NAME
+    )
 }
 
 fn complain(problem: String) {

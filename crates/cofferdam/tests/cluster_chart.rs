@@ -20,6 +20,7 @@ controller: {replicas: 3, ports: {feed: 19443, webhook: 19444, health: 19440}, t
 cni: {enabled: true, binDir: /home/kubernetes/bin}
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
 agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
+certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
 ";
 /// The fields of the Prometheus operator's kind that its documentation gives for what the chart says
@@ -48,6 +49,44 @@ spec:
                 endpoints:
                   type: array
                   items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}}}
+";
+/// The same of cert-manager's (<https://cert-manager.io/docs/reference/api-docs/>).
+const CERTIFICATE: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: certificates.cert-manager.io}
+spec:
+  group: cert-manager.io
+  scope: Namespaced
+  names: {kind: Certificate, listKind: CertificateList, plural: certificates, singular: certificate}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec:
+              type: object
+              required: [secretName, issuerRef]
+              properties:
+                secretName: {type: string}
+                commonName: {type: string}
+                isCA: {type: boolean}
+                duration: {type: string}
+                usages: {type: array, items: {type: string, enum: [cert sign, digital signature, crl sign]}}
+                privateKey:
+                  type: object
+                  properties:
+                    algorithm: {type: string, enum: [RSA, ECDSA, Ed25519]}
+                    size: {type: integer}
+                    encoding: {type: string, enum: [PKCS1, PKCS8]}
+                    rotationPolicy: {type: string, enum: [Never, Always]}
+                issuerRef:
+                  type: object
+                  required: [name]
+                  properties: {name: {type: string}, kind: {type: string}, group: {type: string}}
 ";
 
 fn helm() -> Option<PathBuf> {
@@ -100,8 +139,10 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
 fn chart_is_taken_by_an_api_server_that_checks_every_field() {
     let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
     must(&cluster, "create namespace cofferdam-system", "");
-    must(&cluster, "apply -f -", SERVICE_MONITOR);
-    must(&cluster, "wait --for=condition=Established crd/servicemonitors.monitoring.coreos.com", "");
+    for definition in [SERVICE_MONITOR, CERTIFICATE] {
+        must(&cluster, "apply -f -", definition);
+    }
+    must(&cluster, "wait --for=condition=Established crd --all --timeout=60s", "");
     let folder = tempfile::tempdir().unwrap();
     let values = folder.path().join("values.yaml");
     std::fs::write(&values, EVERYTHING).unwrap();

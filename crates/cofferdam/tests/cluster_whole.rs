@@ -4,11 +4,14 @@
 
 mod whole;
 
+use controller::authority::Authority;
 use lab::Place;
+use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::SystemTime;
 use whole::{LATE, NODES, OUTSIDE, World, eventually, only};
 
 /// What a schema of today would refuse, as an API server may hold it from before.
@@ -90,6 +93,47 @@ fn cluster_agents_enrol_with_the_token_of_their_pod_and_as_nobody_else() {
         world.status("node-a")["degraded"].as_array()?.is_empty().then_some(())
     });
     assert_eq!(world.get("secret cofferdam-authority -n cofferdam-system")["data"], before);
+}
+
+#[test]
+fn cluster_an_authority_that_somebody_else_makes_and_renews() {
+    let Some(world) = World::start() else { return };
+    world.kubectl("create serviceaccount cofferdam-agent -n cofferdam-system", "");
+    // As cert-manager writes it.
+    let write = || {
+        let (certificate, key) = Authority::new(SystemTime::now()).unwrap().to_pem();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": { "name": "cofferdam-authority", "namespace": "cofferdam-system" },
+            "stringData": { "tls.crt": certificate, "tls.key": key, "ca.crt": certificate },
+        });
+        world.kubectl("apply --server-side --force-conflicts -f -", &secret.to_string());
+        certificate
+    };
+    let believed = |certificate: &str| {
+        eventually("the authority is published", || {
+            let map = world.get("configmaps -n cofferdam-system")["items"].as_array()?.clone();
+            let is_it = |map: &Value| map["data"]["ca.crt"] == certificate;
+            map.iter().any(is_it).then_some(())
+        });
+    };
+    let mut controller = world.controller_with("first", &["--await-authority"]);
+    eventually("it waits", || controller.said().contains("is not there yet").then_some(()));
+    believed(&write());
+    let _agent = world.agent_with_token("node-b", &world.token("node-b", "cofferdam-agent"));
+    world.kubectl("apply -f -", &only(5432));
+    world.reachable("one port is allowed", &[5432]);
+
+    let renewed = write();
+    eventually("it gives way to a process that begins anew", || controller.has_ended().then_some(()));
+    assert!(controller.said().contains("holds another authority"), "{}", controller.said());
+    let _controller = world.controller_with("first", &["--await-authority"]);
+    believed(&renewed);
+    assert!(world.web_reaches_db(5432), "what is enforced stays");
+    // What a kubelet does with the ConfigMap that is mounted.
+    fs::write(world.folder.path().join("node-b/ca.crt"), &renewed).unwrap();
+    world.kubectl("apply -f -", &only(80));
+    world.reachable("the agent asked anew", &[80]);
 }
 
 /// A kubeconfig like that of a pod: the service account's token and nothing else.

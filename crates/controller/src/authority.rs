@@ -148,6 +148,47 @@ mod tests {
         }
     }
 
+    /// As cert-manager gives it for an issuer that is a company's authority.
+    #[test]
+    fn an_authority_that_another_one_signed_vouches_as_well() {
+        let now = SystemTime::now();
+        let company = Authority::new(now).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = between(now, LIFE);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name = named("Cofferdam authority");
+        let signed = params.signed_by(&key, &company.issuer).unwrap().pem();
+        let authority = Authority::from_pem(&(signed + company.certificate()), &key.serialize_pem()).unwrap();
+        let node = authority.issue(&["a.node.cofferdam.internal".to_owned()], now).unwrap();
+        let controller = authority.issue(&[feed::tls::CONTROLLER.to_owned()], now).unwrap();
+        assert_eq!(handshake(&node, &controller), Ok(()));
+        let stranger = Authority::new(now).unwrap().issue(&[feed::tls::CONTROLLER.to_owned()], now).unwrap();
+        assert!(handshake(&node, &stranger).is_err());
+    }
+
+    fn handshake(node: &Identity, controller: &Identity) -> Result<(), rustls::Error> {
+        let name = feed::tls::CONTROLLER.try_into().unwrap();
+        let mut client = rustls::ClientConnection::new(node.client().unwrap().into(), name)?;
+        let mut server = rustls::ServerConnection::new(controller.server().unwrap().into())?;
+        for _ in 0..10 {
+            let mut wire = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut wire).unwrap();
+            }
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets()?;
+            let mut wire = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut wire).unwrap();
+            }
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        Ok(())
+    }
+
     #[test]
     fn of_a_signing_request_only_the_key_counts() {
         let now = SystemTime::now();

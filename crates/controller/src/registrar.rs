@@ -31,6 +31,8 @@ pub const AUDIENCE: &str = "cofferdam";
 const AGENT: &str = "cofferdam-agent";
 /// Where the API server says on which node a token's pod runs (Kubernetes 1.32 and later).
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+/// How often it is looked whether the Secret holds another authority.
+const LOOK: Duration = Duration::from_secs(10);
 /// First and longest wait after a failure.
 const WAIT: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(5)];
 
@@ -43,21 +45,38 @@ pub enum RegistrarError {
     /// The Secret holds something else.
     #[error("Secret {NAME}: {0}; remove it to have a new one made, which every agent then asks anew")]
     Authority(#[from] AuthorityError),
+    /// Somebody else makes it, and has not.
+    #[error("Secret {NAME} is not there yet; whoever is to write it (cert-manager, say) has not")]
+    Awaited,
     /// The Secret lacks a key.
     #[error("Secret {NAME} has no {0}; remove it to have a new one made")]
     Missing(&'static str),
 }
 
-/// The authority in the namespace's Secret; makes it where there is none. Publishes its certificate.
+/// Who makes an authority where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The first controller.
+    Controller,
+    /// Somebody else, as cert-manager does it: a CA certificate in a Secret of type `kubernetes.io/tls`.
+    Somebody,
+}
+
+/// The authority in the namespace's Secret. Publishes its certificate.
 ///
 /// # Errors
-/// The API server refuses, or the Secret holds something else.
-pub async fn authority(client: &Client, namespace: &str) -> Result<Arc<Authority>, RegistrarError> {
+/// The API server refuses, the Secret holds something else, or nobody has made it.
+pub async fn authority(
+    client: &Client,
+    namespace: &str,
+    maker: Maker,
+) -> Result<Arc<Authority>, RegistrarError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let held =
         || async { secrets.get_opt(NAME).await.map_err(|e| RegistrarError::Api("reading the Secret", e)) };
     let secret = match held().await? {
         Some(secret) => secret,
+        None if maker == Maker::Somebody => return Err(RegistrarError::Awaited),
         None => match secrets.create(&PostParams::default(), &fresh()?).await {
             Ok(secret) => secret,
             // Another replica was faster.
@@ -67,12 +86,7 @@ pub async fn authority(client: &Client, namespace: &str) -> Result<Arc<Authority
             Err(error) => return Err(RegistrarError::Api("writing the Secret", error)),
         },
     };
-    let text = |key: &'static str| {
-        let bytes =
-            secret.data.as_ref().and_then(|data| data.get(key)).ok_or(RegistrarError::Missing(key))?;
-        Ok::<_, RegistrarError>(String::from_utf8_lossy(&bytes.0).into_owned())
-    };
-    let authority = Authority::from_pem(&text("tls.crt")?, &text("tls.key")?)?;
+    let authority = Authority::from_pem(&text(&secret, "tls.crt")?, &text(&secret, "tls.key")?)?;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let map = json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": NAME },
@@ -84,13 +98,42 @@ pub async fn authority(client: &Client, namespace: &str) -> Result<Arc<Authority
     Ok(Arc::new(authority))
 }
 
-/// As [`authority`], tried until it works; what fails is said.
-pub async fn authority_at_last(client: &Client, namespace: &str, say: impl Fn(String)) -> Arc<Authority> {
-    let [mut wait, slowest] = WAIT;
+fn text(secret: &Secret, key: &'static str) -> Result<String, RegistrarError> {
+    let bytes = secret.data.as_ref().and_then(|data| data.get(key)).ok_or(RegistrarError::Missing(key))?;
+    Ok(String::from_utf8_lossy(&bytes.0).into_owned())
+}
+
+/// Waits until the Secret holds another authority than this, or none.
+pub async fn until_superseded(client: &Client, namespace: &str, authority: &Authority) {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     loop {
-        match authority(client, namespace).await {
+        tokio::time::sleep(LOOK).await;
+        // An API server that does not answer has said nothing.
+        let Ok(secret) = secrets.get_opt(NAME).await else { continue };
+        let held = secret.and_then(|secret| text(&secret, "tls.crt").ok());
+        if held.as_deref() != Some(authority.certificate()) {
+            return;
+        }
+    }
+}
+
+/// As [`authority`], tried until it works; what fails is said once.
+pub async fn authority_at_last(
+    client: &Client,
+    namespace: &str,
+    maker: Maker,
+    say: impl Fn(String),
+) -> Arc<Authority> {
+    let [mut wait, slowest] = WAIT;
+    let mut said = String::new();
+    loop {
+        match authority(client, namespace, maker).await {
             Ok(authority) => return authority,
-            Err(error) => say(error.to_string()),
+            Err(error) if error.to_string() == said => {}
+            Err(error) => {
+                said = error.to_string();
+                say(said.clone());
+            }
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(slowest);

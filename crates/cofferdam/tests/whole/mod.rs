@@ -226,6 +226,11 @@ impl World {
 
     /// With an authority of its own.
     pub fn controller_with_authority(&self, name: &str) -> Process {
+        self.controller_with(name, &[])
+    }
+
+    /// With more arguments than where to listen.
+    pub fn controller_with(&self, name: &str, more: &[&str]) -> Process {
         let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder).unwrap();
         let at = if name == "first" { OUTSIDE[0] } else { OUTSIDE[1] };
@@ -234,7 +239,7 @@ impl World {
             &Place::Outside,
             name,
             &folder,
-            &["controller", "--listen", &listen, "--kubeconfig", config],
+            &[&["controller", "--listen", &listen, "--kubeconfig", config], more].concat(),
         )
     }
 
