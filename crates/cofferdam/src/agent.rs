@@ -69,6 +69,9 @@ pub(crate) struct AgentArgs {
     /// Drop traffic of interfaces whose names begin so until their pod is managed; may be repeated
     #[arg(long, value_name = "PREFIX")]
     guard: Vec<String>,
+    /// Say that cofferdam-cni holds pods until they are managed
+    #[arg(long)]
+    cni: bool,
     /// Let open connections live on as they were judged when policy changes
     #[arg(long)]
     keep_connections: bool,
@@ -95,7 +98,7 @@ struct Agent {
     engine: Mutex<Engine>,
     journal: Arc<Journal>,
     say: Say,
-    /// Whether somebody holds pods until they are settled.
+    /// Whether somebody holds pods until they are settled, or drops their traffic.
     holds_pods: AtomicBool,
     /// Counts what the main loop changed, for the one who tells the controller.
     changes: watch::Sender<u64>,
@@ -117,7 +120,8 @@ impl Agent {
 
 impl Source for Agent {
     fn status(&self) -> Status {
-        self.engine().status()
+        let first_packets_judged = Some(self.holds_pods.load(Ordering::Relaxed));
+        Status { first_packets_judged, ..self.engine().status() }
     }
 
     fn journal(&self) -> &Journal {
@@ -225,7 +229,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         engine: Mutex::new(engine),
         journal,
         say: Say::new(args.json),
-        holds_pods: AtomicBool::new(false),
+        holds_pods: AtomicBool::new(args.cni || !args.guard.is_empty()),
         changes: watch::Sender::new(0),
     });
     let replica = begin(&agent, &kept);

@@ -63,6 +63,12 @@ fn print(status: &Status, out: &mut impl Write) -> Result<()> {
         print_node(node, out)?;
     }
     let up = Time::from(SystemTime::now()).since(status.started).as_secs();
+    if status.first_packets_judged == Some(false) {
+        writeln!(
+            out,
+            "  a new pod's first packets may precede its policy: there is neither --guard nor cofferdam-cni"
+        )?;
+    }
     writeln!(out, "process   {} (version {}), up {up} s", status.pid, status.version)?;
     writeln!(out, "sources   {} ({})", printable(&status.sources.join(" ")), status.watched_by)?;
     print_load(status, out)?;

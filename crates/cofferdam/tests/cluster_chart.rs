@@ -23,16 +23,57 @@ agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
 ";
-/// The fields of the Prometheus operator's kind that its documentation gives for what the chart says
-/// (<https://prometheus-operator.dev/docs/api-reference/api/>), so that a field it does not have is refused.
-const SERVICE_MONITOR: &str = "
+/// Kinds of others that the chart has objects of: the fields that their documentation gives for what the chart says, so that
+/// one they do not have is refused (<https://prometheus-operator.dev/docs/api-reference/api/>,
+/// <https://cert-manager.io/docs/reference/api-docs/>).
+const OTHERS: [[&str; 4]; 2] = [
+    [
+        "monitoring.coreos.com",
+        "ServiceMonitor",
+        "servicemonitors",
+        "
+selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
+endpoints:
+  type: array
+  items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}}}
+",
+    ],
+    [
+        "cert-manager.io",
+        "Certificate",
+        "certificates",
+        "
+secretName: {type: string}
+commonName: {type: string}
+isCA: {type: boolean}
+duration: {type: string}
+usages: {type: array, items: {type: string, enum: [cert sign, digital signature, crl sign]}}
+privateKey:
+  type: object
+  properties:
+    algorithm: {type: string, enum: [RSA, ECDSA, Ed25519]}
+    size: {type: integer}
+    encoding: {type: string, enum: [PKCS1, PKCS8]}
+    rotationPolicy: {type: string, enum: [Never, Always]}
+issuerRef:
+  type: object
+  required: [name]
+  properties: {name: {type: string}, kind: {type: string}, group: {type: string}}
+",
+    ],
+];
+
+fn definition_of([group, kind, plural, fields]: [&str; 4]) -> String {
+    let fields = fields.replace('\n', "\n                ");
+    format!(
+        "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
-metadata: {name: servicemonitors.monitoring.coreos.com}
+metadata: {{name: {plural}.{group}}}
 spec:
-  group: monitoring.coreos.com
+  group: {group}
   scope: Namespaced
-  names: {kind: ServiceMonitor, listKind: ServiceMonitorList, plural: servicemonitors, singular: servicemonitor}
+  names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {singular}}}
   versions:
     - name: v1
       served: true
@@ -43,51 +84,11 @@ spec:
           properties:
             spec:
               type: object
-              required: [selector, endpoints]
-              properties:
-                selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
-                endpoints:
-                  type: array
-                  items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}}}
-";
-/// The same of cert-manager's (<https://cert-manager.io/docs/reference/api-docs/>).
-const CERTIFICATE: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: certificates.cert-manager.io}
-spec:
-  group: cert-manager.io
-  scope: Namespaced
-  names: {kind: Certificate, listKind: CertificateList, plural: certificates, singular: certificate}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema:
-        openAPIV3Schema:
-          type: object
-          properties:
-            spec:
-              type: object
-              required: [secretName, issuerRef]
-              properties:
-                secretName: {type: string}
-                commonName: {type: string}
-                isCA: {type: boolean}
-                duration: {type: string}
-                usages: {type: array, items: {type: string, enum: [cert sign, digital signature, crl sign]}}
-                privateKey:
-                  type: object
-                  properties:
-                    algorithm: {type: string, enum: [RSA, ECDSA, Ed25519]}
-                    size: {type: integer}
-                    encoding: {type: string, enum: [PKCS1, PKCS8]}
-                    rotationPolicy: {type: string, enum: [Never, Always]}
-                issuerRef:
-                  type: object
-                  required: [name]
-                  properties: {name: {type: string}, kind: {type: string}, group: {type: string}}
-";
+              properties:{fields}
+",
+        singular = kind.to_lowercase()
+    )
+}
 
 fn helm() -> Option<PathBuf> {
     let output = Command::new(Path::new(ROOT).join("tests/helm/build")).arg("--path").output().unwrap();
@@ -139,8 +140,8 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
 fn chart_is_taken_by_an_api_server_that_checks_every_field() {
     let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
     must(&cluster, "create namespace cofferdam-system", "");
-    for definition in [SERVICE_MONITOR, CERTIFICATE] {
-        must(&cluster, "apply -f -", definition);
+    for other in OTHERS {
+        must(&cluster, "apply -f -", &definition_of(other));
     }
     must(&cluster, "wait --for=condition=Established crd --all --timeout=60s", "");
     let folder = tempfile::tempdir().unwrap();
@@ -157,6 +158,43 @@ fn chart_is_taken_by_an_api_server_that_checks_every_field() {
         let objects = rendered.matches("\nkind: ").count() + rendered.matches("\n  \"kind\": ").count();
         assert_eq!(taken.lines().filter(|line| line.contains("server dry run")).count(), objects, "{taken}");
     }
+}
+
+/// The commands of `docs/how-to/install-on-a-cluster.md`, as they stand there.
+#[test]
+fn chart_installs_upgrades_and_goes_as_the_page_says() {
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
+    for other in OTHERS {
+        must(&cluster, "apply -f -", &definition_of(other));
+    }
+    let page = std::fs::read_to_string(Path::new(ROOT).join("docs/how-to/install-on-a-cluster.md")).unwrap();
+    let page = page.replace("\\\n", " ");
+    let mut ran = Vec::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("$ ")) {
+        let words: Vec<&str> = line.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+        let output = match words.as_slice() {
+            ["helm", arguments @ ..] => Command::new(&helm)
+                .args(arguments)
+                .env("KUBECONFIG", cluster.kubeconfig())
+                .current_dir(ROOT)
+                .output()
+                .unwrap(),
+            ["kubectl", what @ ("create" | "label"), arguments @ ..] => {
+                kubectl(&cluster, &[&[*what], arguments].concat().join(" "), "")
+            }
+            // These need an image, a kubelet or the folder of an administrator.
+            _ => continue,
+        };
+        assert!(output.status.success(), "{line}: {}", text(&output));
+        ran.push(words[..2].join(" "));
+        if words[1] == "install" {
+            let there = must(&cluster, "get deployment,daemonset,service,pdb,lease -n cofferdam-system", "");
+            assert!(there.contains("cofferdam-controller") && there.contains("cofferdam-agent"), "{there}");
+        }
+    }
+    assert_eq!(ran, ["kubectl create", "kubectl label", "helm install", "helm upgrade", "helm uninstall"]);
+    let left = must(&cluster, "get deployment,daemonset,service,pdb,certificate -n cofferdam-system", "");
+    assert!(left.contains("No resources found"), "{left}");
 }
 
 #[test]

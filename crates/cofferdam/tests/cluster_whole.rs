@@ -213,6 +213,20 @@ fn cluster_what_is_installed_runs_with_its_own_arguments_and_rights() {
     the_webhook_refuses(&world);
     kubectl_finds_its_plugin(&world);
     assert!(!controller.said().contains("forbidden"), "{}", controller.said());
+    controller.kill();
+    nobody_is_locked_out(&world);
+}
+
+/// The webhook must be asked and nobody answers: what repairs a cluster still works.
+fn nobody_is_locked_out(world: &World) {
+    let refused = world.refused("apply -f -", &only(80)).unwrap();
+    assert!(refused.contains("policies.cofferdam.dev"), "{refused}");
+    world.kubectl("delete networkpolicy db -n shop", "");
+    world.kubectl("apply -f -", &only(80).replace("namespace: shop", "namespace: kube-system"));
+    world.kubectl("annotate deployment cofferdam-controller -n cofferdam-system repaired=yes", "");
+    let ignore = "[{\"op\":\"replace\",\"path\":\"/webhooks/0/failurePolicy\",\"value\":\"Ignore\"}]";
+    world.kubectl(&format!("patch validatingwebhookconfiguration cofferdam --type=json -p {ignore}"), "");
+    eventually("stored unasked", || world.refused("apply -f -", &only(80)).is_none().then_some(()));
 }
 
 /// No proxy carries a Service's traffic here, so the webhook is asked where it is; whose certificate it shows, the

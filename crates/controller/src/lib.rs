@@ -35,7 +35,7 @@ use tokio::sync::{mpsc, watch as latest};
 use tokio::time::{Instant, timeout_at};
 
 /// Changes that wait to be taken in; watches wait when it is full.
-const QUEUE: usize = 4096;
+const QUEUE: usize = 1024;
 /// A burst of changes is over when this long nothing came, and is acted on after at most that long.
 const BURST: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
 

@@ -86,6 +86,8 @@ struct Spread<'a> {
     waits_for: Option<(&'a str, &'a str)>,
     /// A node that enforces it and is not well.
     unwell: Option<(&'a str, &'a str)>,
+    /// A node where a pod may send packets before it is enforced for that pod.
+    late: Option<&'a str>,
 }
 
 impl Reporter {
@@ -186,6 +188,9 @@ impl<'a> Spread<'a> {
             return;
         }
         self.enforced += 1;
+        if standing.is_some_and(|standing| !standing.holds_pods) {
+            self.late.get_or_insert(node);
+        }
         if !why.is_empty() {
             self.unwell.get_or_insert((node, why));
         }
@@ -210,7 +215,10 @@ fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> V
             condition("Programmed", true, "NoNodes", "no node has pods that it is about".to_owned())
         }
         None => {
-            let message = format!("on all {needed} nodes that need it, since generation {since}");
+            let late = spread.late.map_or_else(String::new, |node| {
+                format!("; a new pod's first packets may precede it (on {node} for one: neither guard nor CNI plugin)")
+            });
+            let message = format!("on all {needed} nodes that need it, since generation {since}{late}");
             condition("Programmed", true, "Programmed", message)
         }
         Some((node, why)) => {
@@ -296,6 +304,7 @@ mod tests {
         let mut reporter = Reporter::default();
         let enforces = |generation: u64| Standing {
             enforced: Some(Generation(generation)),
+            holds_pods: true,
             connections: 1,
             ..Standing::default()
         };
@@ -316,6 +325,10 @@ mod tests {
         let there = said(&mut reporter, 9, Some(enforces(5)), &[]);
         let programmed = "Programmed true on all 1 nodes that need it, since generation 5";
         assert_eq!(there, ["Accepted true enforced as written", programmed]);
+        let late = said(&mut reporter, 9, Some(Standing { holds_pods: false, ..enforces(5) }), &[]);
+        let first_packets =
+            "; a new pod's first packets may precede it (on node-a for one: neither guard nor CNI plugin)";
+        assert_eq!(late[1], format!("{programmed}{first_packets}"));
         let cut_off = said(&mut reporter, 9, Some(Standing { connections: 0, ..enforces(5) }), &[]);
         assert!(
             cut_off.iter().any(|it| it.starts_with("Degraded true node node-a: its agent is cut off")),

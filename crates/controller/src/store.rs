@@ -8,9 +8,8 @@
 use crate::kinds::Kind;
 use crate::report::Written;
 use compiler::{Prepared, Preparer};
-use crds::Diagnostic;
+use crds::{Diagnostic, Read};
 use feed::Revisions;
-use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -20,8 +19,12 @@ pub(crate) struct Found {
     pub(crate) namespace: Arc<str>,
     pub(crate) name: Arc<str>,
     pub(crate) revision: u64,
-    /// All of it, with its kind and version.
-    pub(crate) value: Value,
+    /// Of this object and no later one of the same name.
+    pub(crate) uid: Arc<str>,
+    /// How often its specification changed.
+    pub(crate) generation: i64,
+    /// What it says. The text of it is large, and gone.
+    pub(crate) read: Read,
 }
 
 /// What a watch reports.
@@ -102,7 +105,7 @@ impl Store {
             Change::Listed(found) => {
                 of.revision = of.revision.max(found.revision);
                 of.identify(kind, &found);
-                let (key, kept) = read(&mut self.preparer, kind, found);
+                let (key, kept) = prepare(&mut self.preparer, found);
                 of.listing.get_or_insert_default().insert(key, kept);
                 false
             }
@@ -121,7 +124,7 @@ impl Store {
                 }
                 of.revision = of.revision.max(found.revision);
                 of.identify(kind, &found);
-                let (key, kept) = read(&mut self.preparer, kind, found);
+                let (key, kept) = prepare(&mut self.preparer, found);
                 let before = of.objects.get(&key);
                 let differs = before != Some(&kept);
                 of.objects.insert(key, kept);
@@ -200,24 +203,14 @@ impl OfKind {
             return;
         }
         let (namespace, name) = (found.namespace.clone(), found.name.clone());
-        let uid = found.value.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().into();
-        let generation =
-            found.value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default();
+        let (uid, generation) = (found.uid.clone(), found.generation);
         let key = (namespace.clone(), name.clone());
         self.written.insert(key, Written { kind, namespace, name, uid, generation });
     }
 }
 
-fn read(preparer: &mut Preparer, kind: Kind, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
-    let Found { namespace, name, revision, mut value } = found;
-    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        // Large, changing often, and nothing that policy is made of.
-        metadata.remove("managedFields");
-        if !kind.is_policy() {
-            metadata.remove("annotations");
-        }
-    }
-    let read = crds::read_value("the API server", &value);
+fn prepare(preparer: &mut Preparer, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
+    let Found { namespace, name, revision, read, .. } = found;
     let objects = read.objects.into_iter().map(|object| preparer.prepare(object)).collect();
     ((namespace, name), Kept { revision, objects, diagnostics: read.diagnostics.into() })
 }
@@ -232,7 +225,8 @@ mod tests {
             "metadata": {"name": name, "namespace": "a", "labels": {"app": app}, "resourceVersion": revision.to_string()},
             "spec": {"containers": [{"name": "c", "image": "i"}]},
         });
-        Found { namespace: "a".into(), name: name.into(), revision, value }
+        let read = crds::read_value("the API server", &value);
+        Found { namespace: "a".into(), name: name.into(), revision, uid: "".into(), generation: 1, read }
     }
 
     fn names(store: &Store) -> Vec<String> {

@@ -7,7 +7,7 @@
 use crate::kinds::Kind;
 use crate::store::{Change, Found};
 use futures_util::StreamExt;
-use kube::api::{DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::runtime::watcher::{Config, Error, Event, watcher};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -46,7 +46,7 @@ pub(crate) async fn watch(client: Client, kind: Kind, to: mpsc::Sender<(Kind, Ch
         };
         let Some(event) = event else { return };
         let is_error = event.is_err();
-        let found = |object| found(&resource.api_version, &resource.kind, object);
+        let found = |object| found(kind, &resource, object);
         let change = match event {
             Ok(Event::Init) => Change::ListBegins,
             Ok(Event::InitApply(object)) => Change::Listed(found(object)),
@@ -75,17 +75,23 @@ fn is_unknown_kind(error: &Error) -> bool {
     matches!(cause, kube::Error::Api(status) if status.code == 404)
 }
 
-fn found(api_version: &str, kind: &str, object: DynamicObject) -> Found {
-    let metadata = &object.metadata;
+fn found(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Found {
+    let DynamicObject { types: _, mut metadata, data: mut value } = object;
     let revision = metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
-    let namespace = metadata.namespace.as_deref().unwrap_or_default().into();
-    let name = metadata.name.as_deref().unwrap_or_default().into();
-    let mut value = object.data;
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+    let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
+    let (uid, generation) = (text(&metadata.uid), metadata.generation.unwrap_or_default());
+    // Large, changing often, and nothing that policy is made of.
+    metadata.managed_fields = None;
+    if !kind.is_policy() {
+        metadata.annotations = None;
+    }
     if let Some(fields) = value.as_object_mut() {
         // Items of a list have neither.
-        fields.insert("apiVersion".into(), api_version.into());
-        fields.insert("kind".into(), kind.into());
-        fields.insert("metadata".into(), serde_json::to_value(object.metadata).unwrap_or(Value::Null));
+        fields.insert("apiVersion".into(), resource.api_version.clone().into());
+        fields.insert("kind".into(), resource.kind.clone().into());
+        fields.insert("metadata".into(), serde_json::to_value(metadata).unwrap_or(Value::Null));
     }
-    Found { namespace, name, revision: revision.unwrap_or_default(), value }
+    let read = crds::read_value("the API server", &value);
+    Found { namespace, name, revision: revision.unwrap_or_default(), uid, generation, read }
 }

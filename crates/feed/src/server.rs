@@ -79,7 +79,7 @@ pub struct Standing {
     pub problem: String,
     /// Pod addresses it judges for.
     pub endpoints: u64,
-    /// Whether pods are held until their policy is in force.
+    /// Whether pods are held, or their traffic dropped, until their policy is in force.
     pub holds_pods: bool,
     /// Connections that it has here; more than one while an old one has not been given up.
     pub connections: u32,
@@ -280,10 +280,10 @@ struct Session {
 
 impl Session {
     fn new(feed: Feed, hello: &Hello) -> Result<Self, crate::DecodeError> {
-        let (mut decoder, mut has) = (Decoder::default(), Has::new());
+        let (mut decoder, mut told) = (Decoder::default(), Vec::new());
         for held in &hello.has {
             let (Some(key), Ok(digest)) = (&held.key, held.digest.as_slice().try_into()) else { continue };
-            has.insert(decoder.key(key)?, digest);
+            told.push((decoder.key(key)?, digest));
         }
         let node: Arc<str> = hello.node.as_str().into();
         let mut highest = feed.inner.highest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -296,7 +296,15 @@ impl Session {
         });
         let zero = Generation(0);
         let revisions = hello.revisions.clone();
-        Ok(Self { feed, node, has, revisions, pending: None, shown: zero, changed: zero })
+        Ok(Self {
+            feed,
+            node,
+            has: told.into_iter().collect(),
+            revisions,
+            pending: None,
+            shown: zero,
+            changed: zero,
+        })
     }
 
     async fn run(&mut self, mut reports: Streaming<Report>, out: mpsc::Sender<Result<Update, Status>>) {

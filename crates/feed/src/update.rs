@@ -5,16 +5,50 @@
 
 use crate::encode;
 use crate::replica::Revisions;
-use crate::resource::{Digest, Key, Parts};
+use crate::resource::{Digest, Encoded, Key, Parts};
 use crate::wire::Update;
 use policy::Generation;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// A message is closed when it has so many bytes.
 const MESSAGE: usize = 1 << 20;
 
-/// What a node has.
-pub(crate) type Has = BTreeMap<Key, Digest>;
+/// What a node has. Thousands of nodes have the same parts, which are in memory once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Has(Vec<Part>);
+
+/// A part that a node has.
+#[derive(Clone, Debug)]
+enum Part {
+    /// It was sent.
+    Sent(Arc<Encoded>),
+    /// The node had it before it connected.
+    Told(Box<(Key, Digest)>),
+}
+
+impl Part {
+    fn key(&self) -> &Key {
+        match self {
+            Self::Sent(encoded) => &encoded.key,
+            Self::Told(told) => &told.0,
+        }
+    }
+
+    fn digest(&self) -> &Digest {
+        match self {
+            Self::Sent(encoded) => &encoded.digest,
+            Self::Told(told) => &told.1,
+        }
+    }
+}
+
+impl FromIterator<(Key, Digest)> for Has {
+    fn from_iter<I: IntoIterator<Item = (Key, Digest)>>(told: I) -> Self {
+        let told: BTreeMap<Key, Digest> = told.into_iter().collect();
+        Self(told.into_iter().map(|part| Part::Told(Box::new(part))).collect())
+    }
+}
 
 /// The messages that lead from `has` to `needs`, at least one. Afterwards `has` is what the node will have.
 pub(crate) fn between(
@@ -27,18 +61,20 @@ pub(crate) fn between(
     let empty =
         |more| Update { generation: generation.0, more, revisions: revisions.clone(), ..Update::default() };
     let mut messages = Vec::new();
-    let mut message = Update { snapshot: has.is_empty(), ..empty(false) };
-    let gone: Vec<Key> = has.keys().filter(|key| !needs.contains(key)).cloned().collect();
-    for key in gone {
-        message.gone.push(encode::key(&key));
-        has.remove(&key);
-    }
+    let mut message = Update { snapshot: has.0.is_empty(), ..empty(false) };
+    // Both are in the order of their keys.
+    let mut had = std::mem::take(&mut has.0).into_iter().peekable();
+    has.0.reserve_exact(needs.len());
     let mut size = 0;
     for encoded in needs.iter().filter_map(|key| parts.resources.get(key)) {
-        if has.get(&encoded.key) == Some(&encoded.digest) {
+        while let Some(gone) = had.next_if(|part| *part.key() < encoded.key) {
+            message.gone.push(encode::key(gone.key()));
+        }
+        let held = had.next_if(|part| *part.key() == encoded.key);
+        has.0.push(Part::Sent(Arc::clone(encoded)));
+        if held.is_some_and(|held| *held.digest() == encoded.digest) {
             continue;
         }
-        has.insert(encoded.key.clone(), encoded.digest);
         if size > 0 && size + encoded.bytes.len() > MESSAGE {
             messages.push(Update { more: true, ..std::mem::replace(&mut message, empty(false)) });
             size = 0;
@@ -46,6 +82,7 @@ pub(crate) fn between(
         size += encoded.bytes.len();
         message.resources.push(encoded.bytes.clone());
     }
+    message.gone.extend(had.map(|gone| encode::key(gone.key())));
     messages.push(message);
     messages
 }
@@ -65,7 +102,7 @@ mod tests {
 
     /// Twenty states of a cluster after another, as one node hears of them.
     fn follow(start: u64, node: &str) -> (usize, usize) {
-        let (mut replica, mut has, mut before) = (Replica::default(), Has::new(), None);
+        let (mut replica, mut has, mut before) = (Replica::default(), Has::default(), None);
         let (mut sent, mut whole) = (0, 0);
         for (step, seed) in (start..start + 20).enumerate() {
             // Every other state is the one before with little changed.
@@ -83,7 +120,10 @@ mod tests {
             sent += messages.iter().map(|message| message.resources.len()).sum::<usize>();
             whole += wanted.len();
             replica.take(&messages).unwrap();
-            assert!(replica.digests().eq(has.iter()), "seed {seed}");
+            assert!(
+                replica.digests().eq(has.0.iter().map(|part| (part.key(), part.digest()))),
+                "seed {seed}"
+            );
             let kept = Replica::from_bytes(&replica.to_bytes()).unwrap();
             for copy in [&replica, &kept] {
                 alike(&set, &copy.policy_set(), node, seed);
@@ -134,8 +174,9 @@ mod tests {
         set.generation = Generation(5);
         let parts = Parts::new(&set, None);
         let all: BTreeSet<Key> = parts.resources.keys().cloned().collect();
-        let update =
-            |generation| between(&parts, &all, &mut Has::new(), Generation(generation), &Revisions::new());
+        let update = |generation| {
+            between(&parts, &all, &mut Has::default(), Generation(generation), &Revisions::new())
+        };
         let mut replica = Replica::default();
         replica.take(&update(5)).unwrap();
         let before = replica.to_bytes();
@@ -209,7 +250,7 @@ mod tests {
             .collect();
         let parts = Parts::new(&set, None);
         let all: BTreeSet<Key> = parts.resources.keys().cloned().collect();
-        let messages = between(&parts, &all, &mut Has::new(), Generation(1), &Revisions::new());
+        let messages = between(&parts, &all, &mut Has::default(), Generation(1), &Revisions::new());
         assert!(messages.len() > 1 && messages.iter().rev().skip(1).all(|message| message.more));
         assert!(messages.iter().all(|message| message.encoded_len() < MESSAGE + (1 << 18)));
         let mut replica = Replica::default();

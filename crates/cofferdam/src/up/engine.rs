@@ -347,6 +347,7 @@ impl Engine {
             watched_by: self.watched_by.clone(),
             generation: self.in_force(),
             degraded: self.degraded(),
+            first_packets_judged: None,
             nodes: self.enforcers.iter().map(Enforcer::status).collect(),
             policies,
             rules,

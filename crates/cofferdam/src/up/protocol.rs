@@ -150,6 +150,8 @@ pub(crate) struct Status {
     pub(crate) generation: Generation,
     /// Why not everything that was written is in force; empty when it is.
     pub(crate) degraded: Vec<String>,
+    /// Whether a new pod's first packets are judged, too; on a cluster's node.
+    pub(crate) first_packets_judged: Option<bool>,
     /// Every enforcement point.
     pub(crate) nodes: Vec<NodeStatus>,
     /// Policies in force.
