@@ -1,6 +1,6 @@
 //! How long changes of a table of 10,000 rules take until the kernel has them.
 
-use crate::rows;
+use crate::rows::{self, With};
 use anyhow::{Context, Result};
 use datapath::{Datapath, NftDatapath};
 use lab::Lab;
@@ -25,11 +25,11 @@ pub(crate) fn measure(lab: &Lab, times: u32, say: impl Fn(&str)) -> Result<Value
     let mut first_load = Vec::new();
     for _ in 0..times {
         say("first load of 10,000 rules");
-        let (mut datapath, _) = rows::open(lab, false)?;
+        let (mut datapath, _) = rows::open(lab, With::Nothing)?;
         first_load.push(apply(&mut datapath, &one)?);
         datapath.uninstall()?;
     }
-    let (mut datapath, events) = rows::open(lab, true)?;
+    let (mut datapath, events) = rows::open(lab, With::Records)?;
     let reader = events.map(rows::Reader::start);
     apply(&mut datapath, &one)?;
     say("changes of 10,000 rules");

@@ -34,8 +34,17 @@ enum Kind {
     Nothing,
     /// An nft script.
     Script(String),
-    /// The table, and whether somebody reads what the kernel records.
-    Cofferdam(Box<Table>, bool),
+    Cofferdam(Box<Table>, With),
+}
+
+/// What is there beside the rules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum With {
+    Nothing,
+    /// Somebody reads what the kernel records.
+    Records,
+    /// That, and packets of pods must come from where they are answered.
+    RecordsAndGuard,
 }
 
 impl Row {
@@ -46,11 +55,12 @@ impl Row {
         rows.push(row(BASE, Kind::Script(conntrack())));
         for rules in RULES {
             let table = table(rules)?;
-            rows.push(row(&format!("cofferdam {rules}"), Kind::Cofferdam(Box::new(table), true)));
+            rows.push(row(&format!("cofferdam {rules}"), Kind::Cofferdam(Box::new(table), With::Records)));
             rows.push(row(&format!("linear {rules}"), Kind::Script(linear(rules))));
         }
         let table = Box::new(table(10_000)?);
-        rows.push(row("cofferdam 10000 without records", Kind::Cofferdam(table, false)));
+        rows.push(row("cofferdam 10000 with guard", Kind::Cofferdam(table.clone(), With::RecordsAndGuard)));
+        rows.push(row("cofferdam 10000 without records", Kind::Cofferdam(table, With::Nothing)));
         Ok(rows)
     }
 
@@ -69,9 +79,9 @@ impl Row {
                 nft(lab, text)?;
                 script = true;
             }
-            Kind::Cofferdam(table, records) => {
+            Kind::Cofferdam(table, with) => {
                 // The kernel makes no events of connections that nobody listens to.
-                let (mut datapath, events) = open(lab, *records)?;
+                let (mut datapath, events) = open(lab, *with)?;
                 let _applied = datapath.apply(table)?;
                 enforced = Some((datapath, events.map(Reader::start)));
             }
@@ -103,10 +113,12 @@ impl InForce<'_> {
 }
 
 /// Enforcement on the node, and if wanted its events, read as `cofferdam up` reads them.
-pub(crate) fn open(lab: &Lab, records: bool) -> Result<(NftDatapath, Option<EventSource>)> {
+pub(crate) fn open(lab: &Lab, with: With) -> Result<(NftDatapath, Option<EventSource>)> {
     let opened = lab.run(&crate::node(), move || {
-        let config = Config::default();
-        let events = records.then(|| EventSource::open(config.log_group)).transpose()?;
+        // Pods' interfaces in the lab.
+        let guard = if with == With::RecordsAndGuard { vec!["cfd".to_owned()] } else { Vec::new() };
+        let config = Config { guard, ..Config::default() };
+        let events = (with != With::Nothing).then(|| EventSource::open(config.log_group)).transpose()?;
         Ok::<_, datapath::ApplyError>((NftDatapath::open(config)?, events))
     })?;
     Ok(opened?)

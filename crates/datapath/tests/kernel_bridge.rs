@@ -46,8 +46,9 @@ fn kernel_bridge_is_judged_when_netfilter_is_called_and_told_when_not() {
         return;
     }
     let mut lab = Lab::new(2);
+    lab.serve(0, 80);
     lab.serve(1, 80);
-    let mut datapath = lab.datapath(Config::default());
+    let mut datapath = lab.datapath(Config { guard: vec!["cni0".to_owned()], ..Config::default() });
     let mut tables = Tables::new(2);
     let closed = tables.row(deny(7), vec![]);
     tables.ingress(1).otherwise = closed;
@@ -73,4 +74,12 @@ fn kernel_bridge_is_judged_when_netfilter_is_called_and_told_when_not() {
         assert!(!tcp(&lab.pods[0], to, 80), "{to}");
         assert!(tcp(&lab.node, to, 80), "the node reaches its own pods");
     }
+    for to in [v4(0), v6(0)] {
+        assert!(tcp(&lab.pods[1], to, 80), "{to} passes rules and guard");
+    }
+    let _ = datapath.apply(&Tables::new(1).table).unwrap();
+    assert!(
+        !tcp(&lab.pods[1], v4(0), 80),
+        "a pod that nobody manages is closed, by the bridge it comes in by"
+    );
 }

@@ -61,6 +61,27 @@ fn kernel_guard_closes_pods_that_are_not_managed_and_sources_nobody_has() {
     let mut datapath = lab.datapath(config);
     let _ = datapath.apply(&Tables::new(3).table).unwrap();
     assert!(tcp(&lab.pods[2], v4(1), 80) && tcp(&lab.pods[0], v6(2), 80));
+    // One pod with the address of another: what that one may do is not for this one.
+    lab.pods[0].inside(move || {
+        let sender = Sender::new();
+        for (from, to) in [(v4(2), v4(1)), (v6(2), v6(1)), (v4(1), node4(0))] {
+            sender.send(to, &opening(from, to, Protocol::UDP, 7, 81));
+        }
+    });
+    let mut events = vec![];
+    for (from, to) in [(v4(2), v4(1)), (v6(2), v6(1)), (v4(1), node4(0))] {
+        let is_it = |event: &Event| {
+            matches!(event, Event::Denied { flow, judged }
+                if (flow.from, flow.to) == (from, to) && judged.ruling == deny(RuleId::UNMANAGED.0))
+        };
+        assert!(
+            eventually(|| {
+                source.read(&mut events).unwrap();
+                events.iter().any(is_it)
+            }),
+            "{from} {to} {events:?}"
+        );
+    }
     let _ = datapath.apply(&Tables::new(2).table).unwrap();
     assert!(!tcp(&lab.pods[2], v4(1), 80));
     datapath.uninstall().unwrap();

@@ -131,6 +131,16 @@ impl Rule {
         })
     }
 
+    /// The interface by which the packet's source would be answered, if that is the one it came in by; else 0.
+    pub(crate) fn way_back(self, to: Register) -> Self {
+        const INTERFACE: u32 = 1;
+        const OF_SOURCE: u32 = 1;
+        const COME_IN_BY: u32 = 1 << 3;
+        self.expression("fib", |a| {
+            a.u32(1, to.0).u32(2, INTERFACE).u32(3, OF_SOURCE | COME_IN_BY);
+        })
+    }
+
     pub(crate) fn set_packet_mark(self, from: Register) -> Self {
         self.expression("meta", |a| {
             a.u32(2, Meta::Mark as u32).u32(3, from.0);

@@ -1,8 +1,9 @@
 //! The guard: a table of its own that drops traffic of pod interfaces whose pod nobody manages.
 //!
 //! It comes with the first table and stays when the last process is gone. A packet from a pod interface must
-//! have a managed source address, so an address nobody manages cannot be assumed either; a packet to a pod interface
-//! must have a managed destination. Neighbour discovery passes. Traffic of the node itself to a pod is not its subject.
+//! have a managed source address that the node would answer by the same interface, so neither an address nobody manages
+//! can be assumed nor that of another pod (on a bridge: of a pod elsewhere); a packet to a pod interface must have a
+//! managed destination. Neighbour discovery passes. Traffic of the node itself to a pod is not its subject.
 
 use super::Config;
 use super::expr::{Compare, End, Meta, Register, Rule};
@@ -34,7 +35,9 @@ pub(crate) fn chains(config: &Config) -> Vec<Chain> {
     let to: Vec<Rule> = each(Meta::OutputName, "to_pod").collect();
     let forward = from.iter().chain(&to).cloned().collect();
     let mut from_pod = neighbour_discovery();
-    from_pod.extend(managed(Family::header_source));
+    from_pod.extend(managed(|family, rule, to| {
+        family.header_source(rule.way_back(to).compare(to, Compare::NotEqual, &[0; 4]), to)
+    }));
     vec![
         Chain { name: "forward".to_owned(), hook: Some(HOOK_FORWARD), rules: forward },
         Chain { name: "input".to_owned(), hook: Some(HOOK_INPUT), rules: from },
@@ -44,7 +47,7 @@ pub(crate) fn chains(config: &Config) -> Vec<Chain> {
     ]
 }
 
-fn managed(end: fn(Family, Rule, Register) -> Rule) -> Vec<Rule> {
+fn managed(end: impl Fn(Family, Rule, Register) -> Rule) -> Vec<Rule> {
     let known = |family: Family, set| end(family, family.only(), A).found(set, A).end(End::Return);
     vec![known(Family::V4, MANAGED4), known(Family::V6, MANAGED6), Rule::new().end(End::Goto(UNMANAGED))]
 }

@@ -40,6 +40,8 @@ const ABSENT: &str = "cofferdam_absent";
 const GUARD: &str = "cofferdam_guard";
 /// Changes whenever the shape of chains or sets does; a table with another schema is replaced whole.
 const SCHEMA: u32 = 3;
+/// The same of the guard's rules.
+const GUARD_SCHEMA: u32 = 2;
 
 /// How to enforce.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -538,7 +540,7 @@ fn comment(config: &Config) -> String {
 fn guard_comment(config: &Config) -> String {
     let mut hasher = DefaultHasher::new();
     (&config.guard, config.log_group).hash(&mut hasher);
-    format!("{} guard {:016x}", comment(config), hasher.finish())
+    format!("{} guard {GUARD_SCHEMA} {:016x}", comment(config), hasher.finish())
 }
 
 /// Tells the settings that rules depend on.
