@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and where each is done.
 
 use crate::agent::AgentArgs;
+use crate::catalog::CatalogCommand;
 use crate::control::ControllerArgs;
 use crate::flows::FlowsArgs;
 use crate::install::InstallCommand;
@@ -30,6 +31,8 @@ enum Command {
     Agent(AgentArgs),
     #[command(subcommand)]
     Install(InstallCommand),
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     Flows(FlowsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
@@ -47,6 +50,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Up(args) => crate::up::run(&args),
         Command::Controller(args) => crate::control::run(&args).map(|()| true),
         Command::Install(command) => crate::install::run(&command, out).map(|()| true),
+        Command::Catalog(command) => crate::catalog::run(&command, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),

@@ -5,6 +5,7 @@
 //! document never hides the others, and no input makes it panic or grow without bound.
 
 mod admin_network_policy;
+mod catalog;
 mod cluster_network_policy;
 mod decode;
 mod diagnostic;
@@ -19,6 +20,7 @@ mod selector;
 mod service;
 mod workload;
 
+pub use catalog::{Catalog, CatalogHost, Provider, Purpose};
 pub use cluster_network_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, RuleAction, Subject, Tier,
 };

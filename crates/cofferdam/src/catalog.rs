@@ -1,0 +1,254 @@
+//! `cofferdam catalog`: which hosts providers need.
+//!
+//! Enters: the built-in catalog, a file of the user's. Leaves: tables or JSON. Guarantees: a file with errors is refused
+//! with all of them. Does not: allow anything; whoever writes a policy does.
+
+use crate::flows::printable;
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, Subcommand};
+use crds::{Catalog, Diagnostic, Provider};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// List the hosts of providers, from the built-in catalog and a file of yours.
+#[derive(Subcommand, Debug)]
+#[command(after_help = "Examples:
+  cofferdam catalog list
+  cofferdam catalog show huggingface
+  cofferdam catalog show hub --catalog mine.yaml --json
+  cofferdam catalog diff mine.yaml
+
+A file of yours has the form of the built-in one. A provider in it replaces the built-in one of its name:
+
+  apiVersion: cofferdam.dev/v1alpha1
+  kind: Catalog
+  providers:
+  - name: hub
+    title: Our mirror of models
+    hosts:
+    - {host: models.corp.example, for: storage, ports: [443]}   # for: api, content, storage or upload")]
+pub(crate) enum CatalogCommand {
+    /// Every provider
+    List(Shown),
+    /// One provider: hosts, what each is for, and where that is from
+    Show {
+        /// Its name
+        provider: String,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// What a file of yours changes
+    Diff {
+        /// The file
+        file: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What is shown, and how.
+#[derive(Args, Debug)]
+pub(crate) struct Shown {
+    /// A file whose providers come in addition, or replace those of their name
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints it.
+pub(crate) fn run(command: &CatalogCommand, out: &mut impl Write) -> Result<()> {
+    match command {
+        CatalogCommand::List(shown) => list(&load(shown)?, shown.json, out),
+        CatalogCommand::Show { provider, shown } => {
+            let catalog = load(shown)?;
+            let known = || catalog.providers.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+            let found = catalog.providers.get(provider.as_str());
+            let found =
+                found.with_context(|| format!("there is no provider {provider:?}; there are {}", known()))?;
+            show(found, shown.json, out)
+        }
+        CatalogCommand::Diff { file, json } => diff(&Catalog::built_in(), &read(file)?, *json, out),
+    }
+}
+
+fn load(shown: &Shown) -> Result<Catalog> {
+    match &shown.catalog {
+        Some(file) => Ok(Catalog::built_in().with(read(file)?)),
+        None => Ok(Catalog::built_in()),
+    }
+}
+
+fn read(file: &Path) -> Result<Catalog> {
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    Catalog::read(&file.display().to_string(), &bytes).map_err(|found| refusal(&found))
+}
+
+fn refusal(found: &[Diagnostic]) -> anyhow::Error {
+    let lines: Vec<String> = found.iter().map(|it| format!("\n  {}", printable(&it.to_string()))).collect();
+    anyhow!("nothing of the file is used:{}", lines.concat())
+}
+
+fn list(catalog: &Catalog, as_json: bool, out: &mut impl Write) -> Result<()> {
+    if as_json {
+        let all: Vec<Value> = catalog.providers.values().map(value).collect();
+        writeln!(out, "{:#}", json!({ "providers": all }))?;
+        return Ok(());
+    }
+    let width = catalog.providers.keys().map(|name| name.len()).max().unwrap_or_default();
+    for provider in catalog.providers.values() {
+        let hosts = match provider.hosts.len() {
+            0 => "yours to name".to_owned(),
+            1 => "1 host".to_owned(),
+            count => format!("{count} hosts"),
+        };
+        writeln!(out, "{:width$}  {hosts:13}  {}", provider.name, printable(&provider.title))?;
+    }
+    Ok(())
+}
+
+fn show(provider: &Provider, as_json: bool, out: &mut impl Write) -> Result<()> {
+    if as_json {
+        writeln!(out, "{:#}", value(provider))?;
+        return Ok(());
+    }
+    writeln!(out, "{}: {}", provider.name, printable(&provider.title))?;
+    for host in &provider.hosts {
+        let ports: Vec<String> = host.ports.iter().map(u16::to_string).collect();
+        writeln!(out, "  {:7}  {}  {}", host.purpose.as_str(), host.host, ports.join(","))?;
+    }
+    let parameters: BTreeSet<&str> = provider.hosts.iter().flat_map(|host| host.parameters()).collect();
+    if !parameters.is_empty() {
+        let words: Vec<&str> = parameters.into_iter().collect();
+        writeln!(out, "  to be filled in: {}", words.join(", "))?;
+    }
+    if provider.hosts.is_empty() {
+        writeln!(out, "  its hosts are yours to name")?;
+    }
+    if !provider.note.is_empty() {
+        writeln!(out, "  note: {}", printable(&provider.note))?;
+    }
+    for source in &provider.sources {
+        writeln!(out, "  from {}", printable(source))?;
+    }
+    Ok(())
+}
+
+fn value(provider: &Provider) -> Value {
+    let host = |host: &crds::CatalogHost| {
+        json!({
+            "host": host.host, "ports": host.ports, "for": host.purpose.as_str(), "parameters": host.parameters(),
+        })
+    };
+    json!({
+        "name": provider.name, "title": provider.title, "sources": provider.sources, "note": provider.note,
+        "hosts": provider.hosts.iter().map(host).collect::<Vec<_>>(),
+    })
+}
+
+/// Hosts as text that tells two of them apart.
+fn hosts(provider: &Provider) -> BTreeSet<String> {
+    let text =
+        |host: &crds::CatalogHost| format!("{} {:?} for {}", host.host, host.ports, host.purpose.as_str());
+    provider.hosts.iter().map(text).collect()
+}
+
+fn diff(built_in: &Catalog, mine: &Catalog, as_json: bool, out: &mut impl Write) -> Result<()> {
+    if mine.providers.is_empty() {
+        bail!("the file has no provider");
+    }
+    let mut changes = Vec::new();
+    for (name, provider) in &mine.providers {
+        let (before, after) = (built_in.providers.get(name).map(hosts), hosts(provider));
+        let is_new = before.is_none();
+        let before = before.unwrap_or_default();
+        let added: Vec<&String> = after.difference(&before).collect();
+        let removed: Vec<&String> = before.difference(&after).collect();
+        changes.push(json!({ "provider": name, "new": is_new, "added": added, "removed": removed }));
+    }
+    if as_json {
+        writeln!(out, "{:#}", json!({ "changes": changes }))?;
+        return Ok(());
+    }
+    for change in &changes {
+        let what = match (change["new"] == true, &change["added"], &change["removed"]) {
+            (true, ..) => "new",
+            (false, Value::Array(added), Value::Array(removed)) if added.is_empty() && removed.is_empty() => {
+                "same hosts"
+            }
+            (false, ..) => "replaced",
+        };
+        writeln!(out, "{}: {what}", change["provider"].as_str().unwrap_or_default())?;
+        for (sign, key) in [('+', "added"), ('-', "removed")] {
+            for host in change[key].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                writeln!(out, "  {sign} {}", printable(host))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: CatalogCommand,
+    }
+
+    fn said(arguments: &[&str]) -> Result<String> {
+        let command = Cli::try_parse_from([&["catalog"], arguments].concat()).unwrap().command;
+        let mut out = Vec::new();
+        run(&command, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_provider_is_shown_with_hosts_and_source() {
+        assert!(said(&["list"]).unwrap().contains("\nhuggingface "));
+        let shown = said(&["show", "bedrock"]).unwrap();
+        assert!(shown.contains("  api      bedrock-runtime.{region}.amazonaws.com  443"), "{shown}");
+        assert!(shown.contains("to be filled in: region") && shown.contains("from https://"), "{shown}");
+        let json: Value = serde_json::from_str(&said(&["list", "--json"]).unwrap()).unwrap();
+        assert!(json["providers"].as_array().unwrap().iter().any(|it| it["name"] == "openai"));
+        let unknown = said(&["show", "opanai"]).unwrap_err().to_string();
+        assert!(unknown.contains("\"opanai\"") && unknown.contains("openai"), "{unknown}");
+    }
+
+    #[test]
+    fn a_file_of_the_user_adds_replaces_and_is_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.yaml");
+        let path = file.to_str().unwrap();
+        let mine = "apiVersion: cofferdam.dev/v1alpha1\nkind: Catalog\nproviders:\n\
+                    - {name: hub, title: ours, hosts: [{host: hub.example, for: storage}]}\n\
+                    - {name: openai, hosts: [{host: api.openai.com, for: api}, {host: eu.api.openai.com, for: api}]}\n\
+                    - {name: anthropic, hosts: [{host: api.anthropic.com, for: api}]}\n";
+        fs::write(&file, mine).unwrap();
+        assert!(said(&["show", "hub", "--catalog", path]).unwrap().contains("hub.example"));
+        let diff = said(&["diff", path]).unwrap();
+        assert_eq!(
+            diff,
+            "anthropic: same hosts\nhub: new\n  + hub.example [443] for storage\nopenai: replaced\n  \
+             + eu.api.openai.com [443] for api\n"
+        );
+        let json: Value = serde_json::from_str(&said(&["diff", path, "--json"]).unwrap()).unwrap();
+        assert_eq!(json["changes"][1]["new"], true);
+        fs::write(&file, mine.replace("hub.example", "Hub.example")).unwrap();
+        let refused = said(&["diff", path]).unwrap_err().to_string();
+        assert!(
+            refused.contains("mine.yaml:4") && refused.contains("providers[0].hosts[0].host"),
+            "{refused}"
+        );
+    }
+}
