@@ -27,8 +27,10 @@ use tokio::time::sleep;
 const MANAGER: &str = "cofferdam-controller";
 /// Least time between two rounds of writing.
 const PACE: Duration = Duration::from_secs(1);
-/// Rest after each write: whatever changes at once, the API server has others to serve.
+/// Rest before each write: whatever changes at once, the API server has others to serve.
 const REST: Duration = Duration::from_millis(20);
+/// Writes before it is looked how things stand now.
+const ROUND: usize = 100;
 
 /// What was written of a policy.
 struct Said {
@@ -49,6 +51,7 @@ pub async fn run(client: Client, feed: Feed, status: watch::Receiver<Status>, ro
             changed = role.changed() => changed.is_ok(),
             // What could not be written is tried again.
             () = sleep(PACE * 10), if writer.owes => true,
+            () = std::future::ready(()), if writer.has_more => true,
         };
         sleep(PACE).await;
         if *role.borrow() != Role::Leads {
@@ -78,6 +81,10 @@ struct Writer {
     said: BTreeMap<Written, Said>,
     /// Whether something could not be written.
     owes: bool,
+    /// Whether a round ended before all was written.
+    has_more: bool,
+    /// Where it ended.
+    last: Option<Written>,
     /// Whether what an earlier leader left behind was looked for.
     is_tidy: bool,
 }
@@ -86,7 +93,15 @@ impl Writer {
     fn new(client: Client) -> Self {
         let source = Source { controller: MANAGER.to_owned(), instance: None };
         let events = Recorder::new(client.clone(), source);
-        Self { client, events, said: BTreeMap::new(), owes: false, is_tidy: false }
+        Self {
+            client,
+            events,
+            said: BTreeMap::new(),
+            owes: false,
+            has_more: false,
+            last: None,
+            is_tidy: false,
+        }
     }
 
     async fn write(&mut self, reports: BTreeMap<Written, Report>) {
@@ -105,10 +120,17 @@ impl Writer {
             self.is_tidy = self.tidy(&reports).await.is_ok();
             self.owes |= !self.is_tidy;
         }
-        for (policy, report) in reports {
-            if self.said.get(&policy).is_some_and(|said| said.report == report) {
-                continue;
-            }
+        let is_due = |(policy, report): &(Written, Report)| {
+            self.said.get(policy).is_none_or(|said| said.report != *report)
+        };
+        let mut due: Vec<(Written, Report)> = reports.into_iter().filter(is_due).collect();
+        // On from where the last round ended: what cannot be written keeps nobody waiting.
+        let next = due.partition_point(|(policy, _)| Some(policy) <= self.last.as_ref());
+        due.rotate_left(next);
+        self.has_more = due.len() > ROUND;
+        due.truncate(ROUND);
+        self.last = due.last().map(|(policy, _)| policy.clone());
+        for (policy, report) in due {
             let before = self.said.get(&policy);
             let since = since(&report.conditions, before);
             sleep(REST).await;
