@@ -42,3 +42,32 @@ impl Preparer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(number: usize) -> Object {
+        let yaml = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: p{number}, namespace: x, labels: {{app: web, pod: p{number}}}}}, \
+             spec: {{containers: [{{name: c, image: i}}]}}}}"
+        );
+        crds::read_objects("x", yaml.as_bytes()).objects.remove(0)
+    }
+
+    #[test]
+    fn what_objects_that_are_gone_had_is_forgotten() {
+        let mut preparer = Preparer::default();
+        let kept: Vec<Prepared> = (0..10).map(|number| preparer.prepare(pod(number))).collect();
+        for number in 10..5000 {
+            drop(preparer.prepare(pod(number)));
+        }
+        assert!(preparer.interner.len() < 2 * SLACK, "{}", preparer.interner.len());
+        let again = preparer.prepare(pod(3));
+        assert!(kept.contains(&again));
+        let (Form::Pod(again), Some(Prepared(Form::Pod(first)))) = (&again.0, kept.get(3)) else {
+            unreachable!("pods are pods")
+        };
+        assert!(std::sync::Arc::ptr_eq(&again.pod.labels.0, &first.pod.labels.0), "in memory once");
+    }
+}
