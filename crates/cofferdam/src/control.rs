@@ -12,6 +12,7 @@ use clap::Args;
 use controller::lease::{self, Role};
 use controller::registrar::{self, Maker};
 use controller::{Kind, Status};
+use crds::Severity;
 use feed::server::{Feed, Standing};
 use feed::tls::{CONTROLLER, Identity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -92,9 +93,11 @@ impl Health for Ready {
         page.gauge("generation", "State of policy that is published; 0: none", generation.0);
         page.gauge("policies", "Policies in force", status.policies as u64);
         page.gauge("closed_scopes", "Scopes closed for what could not be read", status.closed_scopes as u64);
-        let errors = status.diagnostics.iter().filter(|it| it.is_error()).count();
-        let odd = status.diagnostics.len() - errors + status.findings.len();
-        let found = [("error".to_owned(), errors as u64), ("warning".to_owned(), odd as u64)];
+        let found = [("error", Severity::Error), ("warning", Severity::Warning), ("note", Severity::Note)];
+        let found = found.map(|(word, severity)| {
+            let all = status.diagnostics.iter().chain(&status.findings);
+            (word.to_owned(), all.filter(|it| it.severity == severity).count() as u64)
+        });
         page.gauges(("diagnostics", "severity"), "What is wrong or odd about policies", found);
         let failing = |kind: &Kind| u64::from(status.problems.contains_key(kind));
         let watches = Kind::ALL.into_iter().map(|kind| (kind.plural().to_owned(), failing(&kind)));

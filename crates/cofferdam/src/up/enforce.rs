@@ -8,7 +8,7 @@ use super::events::{Tags, Tap, Unlogged};
 use super::journal::Journal;
 use super::protocol::NodeStatus;
 use anyhow::{Context, Result, bail};
-use datapath::{Bypass, Config, Datapath, EventSource, NftDatapath, Paths};
+use datapath::{Config, Datapath, EventSource, NftDatapath, Paths};
 use policy::table::Table;
 use policy::{Generation, RuleId};
 use std::collections::BTreeMap;
@@ -30,13 +30,13 @@ struct Kernel {
     unlogged: Arc<Unlogged>,
     unrecorded: Growth,
     paths: Paths,
-    /// Pods whose packets are not seen.
-    bypass: Option<Bypass>,
+    /// Which pods' packets are not seen, or why that cannot be said.
+    bypass: Option<String>,
 }
 
 impl Kernel {
     fn problem(&self) -> Option<String> {
-        self.bypass.as_ref().map(ToString::to_string).or_else(|| self.tap.problem())
+        self.bypass.clone().or_else(|| self.tap.problem())
     }
 }
 
@@ -135,10 +135,12 @@ impl Enforcer {
     pub(crate) fn look_for_bypass(&mut self) {
         let (Some(kernel), Some(table)) = (&mut self.kernel, &self.table) else { return };
         let pods = table.endpoints.keys().copied();
-        // A kernel that cannot be asked now is asked again.
-        if let Ok(bypass) = kernel.paths.bypass(pods) {
-            kernel.bypass = bypass;
-        }
+        kernel.bypass = match kernel.paths.bypass(pods) {
+            Ok(bypass) => bypass.map(|bypass| bypass.to_string()),
+            Err(error) => {
+                Some(format!("whether pods reach each other unjudged cannot be found out: {error}"))
+            }
+        };
     }
 
     /// Whether the kernel has rules, of this process or an earlier one.
