@@ -1,8 +1,8 @@
 //! The namespaces and wires of a lab.
 //!
 //! Every node and the outside hang on one namespace, the wire, which only routes. A pod hangs on its node by a veth
-//! pair with host routes, as routed CNIs do it, or on its node's bridge. Neighbours are permanent entries, so made-up addresses of any
-//! range work without address resolution.
+//! pair with host routes, as routed CNIs do it, or on its node's bridge. Neighbours are permanent entries, so made-up
+//! addresses of any range work without address resolution.
 
 use crate::LabError;
 use crate::plan::{Network, Place, Plan};
@@ -95,6 +95,10 @@ impl Fabric {
         }
         for place in self.namespaces.keys().filter(|place| matches!(place, Place::Node(_))) {
             if plan.network == Network::Bridged {
+                if !can_filter_bridges() {
+                    let why = "netfilter does not see what a bridge forwards here: load br_netfilter";
+                    return Err(LabError::Plan(why.to_owned()));
+                }
                 run(place, Box::new(|| BRIDGE_FILTERS.into_iter().for_each(|name| set(name, "1"))))?;
             }
             // The file appears with the first conntrack user; the enforcement point sets it again when it starts.
@@ -109,6 +113,11 @@ impl Drop for Fabric {
         let batch: String = self.namespaces.values().map(|name| format!("netns del {name}\n")).collect();
         drop(ip(&["-force"], &batch));
     }
+}
+
+/// Whether netfilter can see what a bridge forwards: on many machines only once the module `br_netfilter` is loaded.
+pub fn can_filter_bridges() -> bool {
+    BRIDGE_FILTERS.iter().all(|name| std::path::Path::new("/proc/sys").join(name).exists())
 }
 
 /// Writes one sysctl of the calling thread's namespace. Kernels differ in which exist, so absence is no error.

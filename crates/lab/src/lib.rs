@@ -16,6 +16,7 @@ pub mod program;
 mod resident;
 
 use fabric::Fabric;
+pub use fabric::can_filter_bridges;
 pub use plan::{Network, NodePlan, Place, Plan, PodPlan};
 pub use probe::{Evidence, Outcome, Probe, ProbeTuple, probe_all};
 pub use program::PodOutput;
