@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     }
     let start = Instant::now();
     let mut last = None;
-    cluster.lower_each(nodes.iter().map(String::as_str), &Placement::new(), |table| last = Some(table))?;
+    cluster.lower_each(nodes.iter().map(String::as_str), &Placement::new(), |table, _| last = Some(table))?;
     let all_nodes_ms = millis(start);
     let table = last.context("a shape has nodes")?;
     each.sort_by(f64::total_cmp);
@@ -84,7 +84,7 @@ fn events(set: &PolicySet) -> Result<Value> {
             let nodes = engine.apply(event, set.generation);
             tables += nodes.len();
             let applied = millis(start);
-            engine.lower_each(nodes.iter().map(AsRef::as_ref), &Placement::new(), |table| {
+            engine.lower_each(nodes.iter().map(AsRef::as_ref), &Placement::new(), |table, _| {
                 let _ = black_box(table);
             })?;
             all_nodes.push(millis(start));

@@ -2,12 +2,13 @@
 
 use crate::rows::{self, With};
 use anyhow::{Context, Result};
-use datapath::{Datapath, NftDatapath};
+use datapath::{Binding, Datapath, NftDatapath, Span};
 use lab::Lab;
-use policy::table::{ClassId, Table};
+use policy::table::Table;
 use policy::{RuleId, Verdict};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Instant;
 
 const RULES: u32 = 10_000;
@@ -45,10 +46,12 @@ pub(crate) fn measure(lab: &Lab, times: u32, say: impl Fn(&str)) -> Result<Value
         cell.ruling.verdict = if time.is_multiple_of(2) { Verdict::Deny } else { Verdict::Allow };
         row.push(apply(&mut datapath, &table)?);
     }
-    let class = ClassId(1);
+    let (from, bound) = (*table.endpoints.keys().next().context("an endpoint")?, table.rows.first().cloned());
+    let bound = bound.map(Arc::new);
     for time in 0..times * 20 {
+        let to = IpAddr::V4(Ipv4Addr::from_bits(0x0afa_0000 + time));
         let start = Instant::now();
-        datapath.bind(IpAddr::V4(Ipv4Addr::from_bits(0x0afa_0000 + time)), class)?;
+        datapath.bind(&[Binding { from, to, span: Span::Live, row: bound.clone() }])?;
         address.push(start.elapsed().as_secs_f64() * 1e3);
     }
     if let Some(reader) = reader {

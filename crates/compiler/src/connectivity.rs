@@ -4,7 +4,7 @@
 //! protocols and ports that both directions allow. Guarantees: what no entry lists is denied; pods of one workload
 //! are united, so an entry means that some pod of it may. Work follows distinct (slot, class) pairs; only the
 //! list itself is as long as it is. Does not: list a workload towards itself, one outside towards another, or
-//! nodes (host-network pods are listed under their workload, and judged as their node).
+//! nodes (host-network pods are listed under their workload, and judged as their node); know what DNS will answer.
 
 mod allowed;
 mod ranges;
@@ -196,7 +196,7 @@ impl Survey {
             }
         }
         let controller = classes.id(view.unlabelled());
-        let ranges = ranges::outside(&view.forest, &view.names, |signature| classes.id(signature));
+        let ranges = ranges::outside(&view.forest, |signature| classes.id(signature));
         let lanes = Lanes::new(&index, &classes);
         let mut rows = Rows::default();
         let mut lane = |key: &SlotKey, direction| {
@@ -255,14 +255,11 @@ struct View<'a> {
     index: &'a Index,
     relevant: &'a Relevant,
     forest: Forest,
-    names: BTreeMap<IpAddr, Signature>,
 }
 
 impl<'a> View<'a> {
     fn new(index: &'a Index, relevant: &'a Relevant) -> Self {
-        let mut names = BTreeMap::new();
-        classes::names(index, relevant, &mut names);
-        Self { index, relevant, forest: classes::forest(index, relevant), names }
+        Self { index, relevant, forest: classes::forest(index, relevant) }
     }
 
     /// One signature for each address; one without network or name peers where there is none.
@@ -313,7 +310,6 @@ impl<'a> View<'a> {
     ) -> Signature {
         if let Some(address) = address {
             peers.extend_from_slice(self.forest.peers(address));
-            peers.extend(self.names.get(&address).into_iter().flat_map(|named| &named.peers));
         }
         peers.sort_unstable();
         peers.dedup();

@@ -7,7 +7,7 @@
 //! these, load again.
 
 use crate::lower::index::Id;
-use crate::lower::{Cluster, LowerError, Placement, Scope};
+use crate::lower::{Binder, Cluster, LowerError, Placement, Scope};
 use policy::table::Table;
 use policy::{Generation, Labels, ObjectRef, Pod, Policy, PolicySet, RuleEntry};
 use std::collections::{BTreeSet, HashMap};
@@ -81,7 +81,7 @@ impl Engine {
         &self,
         nodes: impl IntoIterator<Item = &'n str>,
         placement: &Placement,
-        give: impl FnMut(Table),
+        give: impl FnMut(Table, Binder),
     ) -> Result<(), LowerError> {
         self.cluster.lower_each(nodes, placement, give)
     }

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use policy::{
     Access, Action, ClosedScope, DnsName, DomainPattern, Endpoint, Generation, Labels, NamedPort, Namespace,
     NamespaceScope, Node, ObjectRef, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol,
-    Reason, Requirement, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier, WorkloadRef, World,
+    Reason, Requirement, Resolved, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier, WorkloadRef,
+    World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -115,16 +116,25 @@ fn world(dice: &mut Dice) -> World {
     let mut pods: Vec<Pod> = (0..3 + dice.below(10)).map(|number| pod(dice, number)).collect();
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     world.pods = pods.into_iter().map(Arc::new).collect();
-    for _ in 0..dice.below(6) {
+    for pod in &world.pods {
+        world.names.insert((pod.namespace.clone(), pod.name.clone()), resolved(dice));
+    }
+    world
+}
+
+fn resolved(dice: &mut Dice) -> Resolved {
+    let mut resolved = Resolved::default();
+    for _ in 0..dice.below(4) {
         let address = match dice.below(3) {
             0 => v4(10, dice.byte(3), dice.byte(12)),
             1 => v4(10, 9, dice.byte(6)),
             _ => IpAddr::V4(Ipv4Addr::new(93, 184, 0, dice.byte(4))),
         };
-        let names = world.names.entry(address).or_insert_with(BTreeSet::new);
+        let answers = if dice.chance(20) { &mut resolved.past } else { &mut resolved.live };
+        let names = answers.entry(address).or_default();
         names.extend(DnsName::parse(dice.text(&["a.io", "x.a.io", "y.x.a.io", "b.io", "x.b.io"])).ok());
     }
-    world
+    resolved
 }
 
 fn v4(a: u8, b: u8, last: u8) -> IpAddr {
@@ -354,7 +364,10 @@ pub fn ends(set: &PolicySet) -> Vec<End<'_>> {
     let outside6 = ["2001:db8::1", "fd00:1::2", "fd00:1::ff", "fd00::3"];
     let mut addresses: BTreeSet<IpAddr> = world.pods.iter().flat_map(|pod| pod.addresses.clone()).collect();
     addresses.extend(world.nodes.values().flat_map(|node| node.addresses.clone()));
-    addresses.extend(world.names.keys());
+    let answered = |resolved: &Resolved| {
+        [&resolved.live, &resolved.past].map(|answers| answers.keys().copied().collect::<Vec<_>>())
+    };
+    addresses.extend(world.names.values().flat_map(answered).flatten());
     addresses.extend(outside.iter().chain(&outside6).filter_map(|text| text.parse::<IpAddr>().ok()));
     let known = addresses.into_iter().map(|address| End { endpoint: Endpoint::at(world, address), address });
     let placed = placement(set);
@@ -363,6 +376,16 @@ pub fn ends(set: &PolicySet) -> Vec<End<'_>> {
         Some(End { endpoint: Endpoint { party: Party::Pod(pod), address: None }, address })
     });
     known.chain(homeless).collect()
+}
+
+/// Whether the ends are two addresses of one pod: what goes between them never leaves it.
+pub fn stays_inside(from: &End<'_>, to: &End<'_>) -> bool {
+    match (from.endpoint.party, to.endpoint.party) {
+        (Party::Pod(a), Party::Pod(b)) => {
+            (&a.namespace, &a.name) == (&b.namespace, &b.name) && from.address != to.address
+        }
+        (Party::Pod(_) | Party::Node(_) | Party::Outside, _) => false,
+    }
 }
 
 /// A random access between two ends; pods are preferred. `None` where it would be between two addresses of one
@@ -374,10 +397,7 @@ pub fn access<'a>(dice: &mut Dice, ends: &[End<'a>]) -> Option<(End<'a>, End<'a>
         if again { dice.pick(ends).copied() } else { Some(first) }
     };
     let (from, to) = (choose()?, choose()?);
-    if let (Party::Pod(a), Party::Pod(b)) = (from.endpoint.party, to.endpoint.party)
-        && (&a.namespace, &a.name) == (&b.namespace, &b.name)
-        && from.address != to.address
-    {
+    if stays_inside(&from, &to) {
         return None;
     }
     let protocols =

@@ -137,7 +137,7 @@ fn nodes_with_the_same_slots_still_have_their_own_addresses() {
         );
     let set = support::set(&yaml);
     let mut tables = BTreeMap::new();
-    let keep = |table: Table| drop(tables.insert(table.node.to_string(), table));
+    let keep = |table: Table, _| drop(tables.insert(table.node.to_string(), table));
     Cluster::load(&set).lower_each(["n1", "n2"], &Placement::new(), keep).unwrap();
     for (node, pod) in [("n1", "10.0.7.1"), ("n2", "10.0.7.2")] {
         for peer in ["10.8.0.1", "10.8.0.2", "10.0.1.1", "192.0.2.1"] {

@@ -1,10 +1,15 @@
 //! The compiled tables against the reference evaluator, over random policy sets and accesses.
 
-use compiler::lower::{Cluster, Scope, lower};
+use compiler::lower::{Binder, Cluster, Scope, lower};
 use compiler::sample::{self, Dice, End};
-use policy::table::{Ruling, Table};
-use policy::{Access, Decision, Judgement, Party, Reason, decide};
+use policy::decide::judge;
+use policy::table::{Bindings, Ruling, Table};
+use policy::{
+    Access, Decision, Direction, Endpoint, Judgement, Party, Pod, PolicySet, Protocol, Reason, Verdict,
+    decide,
+};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Accesses judged when the environment asks for no other number.
 const ACCESSES: u64 = 100_000;
@@ -47,12 +52,26 @@ fn check(case: &Case<'_>, table: &Table, node: Option<&str>) {
     );
 }
 
+/// One access to every address that is bound.
+fn to_bound_addresses<'a>(
+    table: &Table,
+    ends: &[End<'a>],
+) -> impl Iterator<Item = (End<'a>, End<'a>, Access<'a>)> {
+    let end = |address| ends.iter().find(|end| end.address == address).copied();
+    let pairs = table.bound.keys().filter_map(move |(from, to)| Some((end(*from)?, end(*to)?)));
+    let pairs = pairs.filter(|(from, to)| !sample::stays_inside(from, to));
+    pairs.zip([80, 443, 999].into_iter().cycle()).map(|((from, to), port)| {
+        let access = Access { from: from.endpoint, to: to.endpoint, protocol: Protocol::TCP, port };
+        (from, to, access)
+    })
+}
+
 #[test]
 fn tables_judge_every_access_as_the_reference_does() {
     let accesses = std::env::var("COFFERDAM_PROPERTY_ACCESSES").ok();
     let accesses = accesses.map_or(ACCESSES, |text| text.parse().expect("a number of accesses"));
     let mut reasons: BTreeMap<Reason, u64> = BTreeMap::new();
-    let (mut judged, mut seed) = (0, 0);
+    let (mut judged, mut bound, mut seed) = (0, 0, 0);
     while judged < accesses {
         seed += 1;
         let set = sample::policy_set(seed);
@@ -62,14 +81,17 @@ fn tables_judge_every_access_as_the_reference_does() {
         let cluster = Cluster::load(&set);
         let everything = cluster.lower(Scope::Everything, &placement).unwrap();
         let mut each = BTreeMap::new();
-        cluster.lower_each(nodes, &placement, |table| drop(each.insert(table.node.clone(), table))).unwrap();
+        cluster
+            .lower_each(nodes, &placement, |table, _| drop(each.insert(table.node.clone(), table)))
+            .unwrap();
         for (node, alone) in &tables {
             assert_eq!(each.get(*node), Some(alone), "seed {seed}: node {node} alone and among others");
         }
         let ends = sample::ends(&set);
         let mut dice = Dice::new(seed);
-        for _ in 0..PER_SET {
-            let Some((from, to, access)) = sample::access(&mut dice, &ends) else { continue };
+        let random = (0..PER_SET).filter_map(|_| sample::access(&mut dice, &ends));
+        let asked: Vec<_> = random.chain(to_bound_addresses(&everything, &ends)).collect();
+        for (from, to, access) in asked {
             let decision = decide(&set, &access);
             *reasons.entry(decision.egress.reason).or_default() += 1;
             *reasons.entry(decision.ingress.reason).or_default() += 1;
@@ -78,14 +100,110 @@ fn tables_judge_every_access_as_the_reference_does() {
                 check(&case, table, Some(node));
             }
             check(&case, &everything, None);
+            bound += u64::from(everything.bound.contains_key(&(from.address, to.address)));
             judged += 1;
         }
     }
-    println!("{judged} accesses over {seed} policy sets: {reasons:?}");
+    println!("{judged} accesses over {seed} policy sets, {bound} to bound addresses: {reasons:?}");
+    assert!(bound > judged / 500);
     for reason in Reason::ALL.iter().filter(|reason| !matches!(reason, Reason::Unmanaged | Reason::Untracked))
     {
         assert!(reasons.contains_key(reason), "the sample never reached {reason}");
     }
+}
+
+#[test]
+fn rows_bound_later_say_what_a_table_lowered_with_the_names_says() {
+    let mut rows = 0;
+    for seed in 0..2000 {
+        let set = sample::policy_set(seed);
+        let placement = sample::placement(&set);
+        let mut unanswered = set.clone();
+        unanswered.world.names.clear();
+        let mut known = BTreeMap::new();
+        let keep = |table: Table, _| drop(known.insert(table.node.clone(), table));
+        let nodes = ["node0", "node1", "node2", "node3"];
+        Cluster::load(&set).lower_each(nodes, &placement, keep).unwrap();
+        let check = |table: Table, mut binder: Binder| {
+            assert!(table.bound.is_empty() && table.past.is_empty());
+            let with_names = &known[&table.node];
+            let row = |bindings: &Bindings, from, to| {
+                bindings.get(&(from, to)).map(|row| &with_names.rows[row.0 as usize])
+            };
+            for (pod, resolved) in &set.world.names {
+                let pod = set.world.find_pod(&pod.0, &pod.1).unwrap();
+                let addresses = pod.addresses.iter().filter(|it| {
+                    matches!(Endpoint::at(&set.world, **it).party, Party::Pod(first) if first.name == pod.name)
+                });
+                for from in addresses.filter(|it| table.endpoints.contains_key(it)) {
+                    for (to, names) in &resolved.live {
+                        let bound = binder.row(&table, *from, *to, names);
+                        assert_eq!(
+                            bound.as_deref(),
+                            row(&with_names.bound, *from, *to),
+                            "seed {seed}: {from} {to}"
+                        );
+                        rows += u32::from(bound.is_some());
+                    }
+                    for (to, names) in &resolved.past {
+                        let live = resolved.live.get(to).into_iter().flatten();
+                        let open = binder.open_row(&table, *from, *to, live, names);
+                        assert_eq!(
+                            open.as_deref(),
+                            row(&with_names.past, *from, *to),
+                            "seed {seed}: {from} {to}"
+                        );
+                        rows += u32::from(open.is_some());
+                    }
+                }
+            }
+        };
+        Cluster::load(&unanswered).lower_each(nodes, &placement, check).unwrap();
+    }
+    assert!(rows > 1000, "{rows} rows compared");
+}
+
+/// The set as it was when the pod's answers for an address had not run out.
+fn before_it_ran_out(set: &PolicySet, pod: &Pod, to: IpAddr) -> PolicySet {
+    let mut before = set.clone();
+    let resolved = before.world.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
+    let names = resolved.past.remove(&to).unwrap_or_default();
+    resolved.live.insert(to, names);
+    before
+}
+
+#[test]
+fn open_connections_go_on_by_the_names_an_address_has_or_had() {
+    let mut verdicts: BTreeMap<(Verdict, Verdict), u32> = BTreeMap::new();
+    for seed in 0..6000 {
+        let set = sample::policy_set(seed);
+        let table = Cluster::load(&set).lower(Scope::Everything, &sample::placement(&set)).unwrap();
+        let ends = sample::ends(&set);
+        let end = |address| ends.iter().find(|end| end.address == address).unwrap();
+        for ((from, to), row) in &table.past {
+            let (from, to) = (end(*from), end(*to));
+            let Party::Pod(pod) = from.endpoint.party else { panic!("{} has answers", from.endpoint) };
+            if sample::stays_inside(from, to) || from.address == to.address {
+                continue;
+            }
+            let before = before_it_ran_out(&set, pod, to.address);
+            for port in [79, 80, 81, 443, 999, 1000] {
+                let protocol = if port % 2 == 0 { Protocol::TCP } else { Protocol::UDP };
+                let access = Access { from: from.endpoint, to: to.endpoint, protocol, port };
+                let judged = |set| judge(set, &access, Direction::Egress).verdict;
+                let (now, then) = (judged(&set), judged(&before));
+                let expected = if now == Verdict::Allow { now } else { then };
+                let got = table.rows[row.0 as usize].ruling(protocol, port).verdict;
+                assert_eq!(
+                    got, expected,
+                    "seed {seed}: {} to {} {protocol} {port}",
+                    from.address, to.address
+                );
+                *verdicts.entry((now, then)).or_default() += 1;
+            }
+        }
+    }
+    assert_eq!(verdicts.len(), 4, "every combination occurs: {verdicts:?}");
 }
 
 #[test]

@@ -20,33 +20,30 @@ pub use nft::image::BrokenTable;
 pub use nft::{Config, NftDatapath, Suppressed};
 
 use policy::RuleId;
-use policy::table::{ClassId, Table};
+use policy::table::{Row, Table};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A kernel mechanism that enforces a compiled table.
 pub trait Datapath {
     /// Makes the table the state in force, in one step. A table that is in force already changes nothing.
     ///
-    /// It replaces what [`Self::bind`] added: a table compiled later must name those addresses itself.
+    /// It replaces what [`Self::bind`] changed: a table compiled later must have those bindings itself.
     ///
     /// # Errors
     /// What was in force before stays in force.
     fn apply(&mut self, table: &Table) -> Result<Applied, ApplyError>;
 
-    /// Gives an address a class, in force when this returns. Connections judged before keep their verdict, unless the
-    /// address had another class: then all are judged again.
+    /// Changes what holds from endpoints to addresses that DNS gave them, in force when this returns, in one step.
+    ///
+    /// Connections judged before keep their verdict. Only where a row takes the place of one that allowed more, all
+    /// connections are judged again.
     ///
     /// # Errors
     /// Nothing changed.
-    fn bind(&mut self, address: IpAddr, class: ClassId) -> Result<(), ApplyError>;
-
-    /// Takes an address its class away. Connections judged before keep their verdict until the next change of state.
-    ///
-    /// # Errors
-    /// Nothing changed.
-    fn unbind(&mut self, address: IpAddr) -> Result<(), ApplyError>;
+    fn bind(&mut self, bindings: &[Binding]) -> Result<(), ApplyError>;
 
     /// How many new connections each rule judged since the rules of the table in force were first loaded.
     ///
@@ -59,6 +56,28 @@ pub trait Datapath {
     /// # Errors
     /// What was in force stays in force.
     fn uninstall(&mut self) -> Result<(), ApplyError>;
+}
+
+/// Which connections a binding speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Span {
+    /// All: as [`Table::bound`].
+    Live,
+    /// Those that are open: as [`Table::past`].
+    Past,
+}
+
+/// What is to hold from an endpoint to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The endpoint.
+    pub from: IpAddr,
+    /// The address.
+    pub to: IpAddr,
+    /// For which connections.
+    pub span: Span,
+    /// The row; `None`: what the endpoint's slot says to the address's class.
+    pub row: Option<Arc<Row>>,
 }
 
 /// What an apply did.

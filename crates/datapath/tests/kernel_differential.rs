@@ -11,11 +11,12 @@
 
 mod support;
 
-use datapath::{Config, Datapath, Event, EventSource, Flow};
+use datapath::{Binding, Config, Datapath, Event, EventSource, Flow, Span};
 use policy::table::{Cell, ClassId, Lane, Row, RowId, Ruling, Slot, SlotId, Table, TableVerdict};
 use policy::{Protocol, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use support::packet::{Sender, opening};
 use support::*;
 
@@ -103,7 +104,41 @@ fn table(dice: &mut Dice, addresses: &[IpAddr]) -> Table {
     for pod in 0..3 {
         table.own.extend([node4(pod), node6(pod)]);
     }
+    for from in [v4(0), v6(0), v4(1), v6(1)] {
+        for to in addresses.iter().filter(|to| to.is_ipv4() == from.is_ipv4()) {
+            if dice.below(4) == 0 {
+                table.bound.insert((from, *to), RowId(u32::try_from(dice.below(6)).unwrap()));
+            }
+            if dice.below(8) == 0 {
+                // No packet here belongs to an open connection.
+                table.past.insert((from, *to), RowId(u32::try_from(dice.below(6)).unwrap()));
+            }
+        }
+    }
     table
+}
+
+/// The table with other bindings, and what leads from those to its own.
+fn bound_later(dice: &mut Dice, table: &Table) -> (Table, Vec<Binding>) {
+    let (mut before, mut bindings) = (table.clone(), vec![]);
+    for ((from, to), row) in &table.bound {
+        let row = Some(Arc::new(table.rows[row.0 as usize].clone()));
+        match dice.below(3) {
+            0 => drop(before.bound.remove(&(*from, *to))),
+            1 => drop(before.bound.insert((*from, *to), RowId(u32::try_from(dice.below(6)).unwrap()))),
+            _ => continue,
+        }
+        bindings.push(Binding { from: *from, to: *to, span: Span::Live, row });
+    }
+    for (from, to) in
+        [(v4(0), "10.78.1.1"), (v6(0), "fd78:1::1")].map(|(from, to)| (from, to.parse().unwrap()))
+    {
+        if !table.bound.contains_key(&(from, to)) {
+            before.bound.insert((from, to), RowId(0));
+            bindings.push(Binding { from, to, span: Span::Live, row: None });
+        }
+    }
+    (before, bindings)
 }
 
 /// What the kernel reports of a verdict: the egress denial, else ingress where the destination is local.
@@ -158,7 +193,12 @@ fn kernel_gives_the_verdict_and_the_rule_of_the_table_for_random_tables_and_pack
     for seed in 0..rounds {
         let mut dice = Dice(seed);
         let table = table(&mut dice, &addresses);
-        let applied = datapath.apply(&table).unwrap();
+        let _ = datapath.apply(&table).unwrap();
+        if seed % 2 == 0 {
+            let (before, bindings) = bound_later(&mut dice, &table);
+            let _ = datapath.apply(&before).unwrap();
+            datapath.bind(&bindings).unwrap();
+        }
         if seed % 3 == 0 {
             // What the next process reads back is what this one wrote, in both phases.
             datapath = lab.datapath(config.clone());
@@ -175,7 +215,7 @@ fn kernel_gives_the_verdict_and_the_rule_of_the_table_for_random_tables_and_pack
             let ruling = got.map(|(judged, _)| judged.ruling);
             assert_eq!(ruling, *expected, "seed {seed}: {flow:?}\n{table:#?}");
             if let Some((got, denied)) = got {
-                assert_eq!((got.tag, denied), (applied.tag, got.ruling.verdict == Verdict::Deny));
+                assert_eq!((Some(got.tag), denied), (datapath.tag(), got.ruling.verdict == Verdict::Deny));
                 judged += 1;
             }
         }

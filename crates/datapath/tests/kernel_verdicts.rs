@@ -82,13 +82,11 @@ fn kernel_judges_egress_by_host_before_network_and_by_the_longest_prefix() {
     for (one, two) in [(v4(1), v4(2)), (v6(1), v6(2))] {
         assert!(!tcp(&lab.pods[0], one, 80));
         assert!(tcp(&lab.pods[0], two, 80));
-        datapath.bind(one, ClassId(51)).unwrap();
-        assert!(tcp(&lab.pods[0], one, 80), "a learned address is in force when bind returns");
-        datapath.bind(one, ClassId(50)).unwrap();
-        assert!(!tcp(&lab.pods[0], one, 80));
-        datapath.bind(two, ClassId(50)).unwrap();
+        tables.table.hosts = [(one, ClassId(51)), (two, ClassId(50))].into();
+        let _ = datapath.apply(&tables.table).unwrap();
+        assert!(tcp(&lab.pods[0], one, 80));
         assert!(!tcp(&lab.pods[0], two, 80), "a host goes before its network");
-        datapath.unbind(two).unwrap();
-        assert!(tcp(&lab.pods[0], two, 80));
+        tables.table.hosts.clear();
+        let _ = datapath.apply(&tables.table).unwrap();
     }
 }

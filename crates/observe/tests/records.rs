@@ -68,6 +68,8 @@ fn book(generation: u64) -> Arc<Book> {
             own: BTreeSet::new(),
             endpoints: BTreeMap::from([(endpoint.parse().unwrap(), SlotId(0))]),
             hosts: BTreeMap::new(),
+            bound: BTreeMap::new(),
+            past: BTreeMap::new(),
             networks: BTreeMap::new(),
             slots: vec![Slot { egress: lane(0), ingress: lane(ingress) }],
             rows: rows.clone(),

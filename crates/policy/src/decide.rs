@@ -12,7 +12,7 @@ use crate::rule::{
     Subject, Tier,
 };
 use crate::set::PolicySet;
-use crate::world::{Pod, World};
+use crate::world::{Answers, Pod, World};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -121,6 +121,7 @@ struct Question<'a> {
     peer: Endpoint<'a>,
     /// The peer is the node the pod runs on.
     own_node: bool,
+    answers: Option<&'a Answers>,
 }
 
 fn deciding_rule(
@@ -153,7 +154,8 @@ fn deciding_rule(
         steps.push(Step::Closed(scope.rule));
         return scope.rule;
     }
-    let question = Question { set, access, direction, pod, peer, own_node };
+    let answers = answers(&set.world, pod, direction);
+    let question = Question { set, access, direction, pod, peer, own_node, answers };
     // C "Admin tier policies are evaluated before NetworkPolicies ... Lower priority value is more important."
     first_match(question, Tier::Admin, steps)
         // K "Network policies do not conflict; they are additive." Read per direction.
@@ -220,9 +222,18 @@ impl<'a> Question<'a> {
 
     fn matching_rule(self, policy: &'a Policy) -> Option<&'a Rule> {
         let matches = |rule: &&Rule| {
-            peers_match(&self.set.world, &rule.peers, self.peer) && ports_match(&rule.ports, self.access)
+            peers_match(&self.set.world, &rule.peers, self.answers, self.peer)
+                && ports_match(&rule.ports, self.access)
         };
         policy.section(self.direction).rules().iter().find(matches)
+    }
+}
+
+/// What rules about a pod know names by: what DNS answered it. Whoever connects to it is known by no name.
+pub fn answers<'w>(world: &'w World, subject: &Pod, direction: Direction) -> Option<&'w Answers> {
+    match direction {
+        Direction::Egress => world.resolved(subject).map(|resolved| &resolved.live),
+        Direction::Ingress => None,
     }
 }
 
@@ -239,17 +250,17 @@ fn pod_matches(world: &World, namespaces: &NamespaceScope, pods: &Selector, pod:
     in_scope && pods.matches(&pod.labels)
 }
 
-fn peers_match(world: &World, peers: &Peers, end: Endpoint<'_>) -> bool {
+fn peers_match(world: &World, peers: &Peers, answers: Option<&Answers>, end: Endpoint<'_>) -> bool {
     match peers {
         // K "If this field is empty or missing, this rule matches all sources."
         Peers::Everyone => true,
         // K "Items in this list are combined using a logical OR operation."
-        Peers::AnyOf(list) => list.iter().any(|peer| peer_matches(world, peer, end)),
+        Peers::AnyOf(list) => list.iter().any(|peer| peer_matches(world, peer, answers, end)),
     }
 }
 
-/// Whether one peer means this end.
-pub fn peer_matches(world: &World, peer: &Peer, end: Endpoint<'_>) -> bool {
+/// Whether one peer means this end. `answers` are those of [`answers`].
+pub fn peer_matches(world: &World, peer: &Peer, answers: Option<&Answers>, end: Endpoint<'_>) -> bool {
     match peer {
         // Selectors match pods only, never addresses or nodes.
         Peer::Pods { namespaces, pods } => {
@@ -260,9 +271,9 @@ pub fn peer_matches(world: &World, peer: &Peer, end: Endpoint<'_>) -> bool {
             cidr.contains(&address) && !except.iter().any(|carved| carved.contains(&address))
         }),
         Peer::Nodes(selector) => matches!(end.party, Party::Node(node) if selector.matches(&node.labels)),
-        // NPEP-133: the address must have come from an answer for a matching name.
+        // NPEP-133: the address must have come from an answer for a matching name, to the pod that opens the connection.
         Peer::Names(patterns) => end.address.is_some_and(|address| {
-            world.names.get(&address).is_some_and(|names| {
+            answers.and_then(|answers| answers.get(&address)).is_some_and(|names| {
                 names.iter().any(|name| patterns.iter().any(|pattern| pattern.matches(name)))
             })
         }),

@@ -50,6 +50,17 @@ impl DnsName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The names above this one, from the nearest up to the top-level domain.
+    pub fn parents(&self) -> impl Iterator<Item = &str> {
+        self.0.match_indices('.').filter_map(|(dot, _)| self.0.get(dot + 1..))
+    }
+}
+
+impl std::borrow::Borrow<str> for DnsName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for DnsName {

@@ -5,12 +5,12 @@
 //! decided before the denial for its tier. Does not: judge; that is [`crate::decide`]'s.
 
 use crate::access::{Access, Direction, Endpoint, Party};
-use crate::decide::{Judgement, peer_matches, selects};
+use crate::decide::{Judgement, answers, peer_matches, selects};
 use crate::labels::{Labels, Requirement, Selector};
 use crate::reason::Reason;
 use crate::rule::{Action, NamespaceScope, Peer, Peers, PortMatch, Ports, Rule, RuleId, Tier};
 use crate::set::PolicySet;
-use crate::world::{Pod, World};
+use crate::world::{Answers, Pod, World};
 use serde::Serialize;
 
 /// The Accept rule that fails fewest of peer, port, protocol and order.
@@ -52,6 +52,7 @@ pub fn nearest(
     };
     let Party::Pod(pod) = subject.party else { return None };
     let last = last_tier(denied.reason)?;
+    let answers = answers(&set.world, pod, direction);
     let mut best: Option<((usize, bool), Nearest)> = None;
     let mut too_late = false;
     for policy in set.policies.iter().filter(|policy| policy.tier <= last) {
@@ -63,7 +64,7 @@ pub fn nearest(
             if rule.action != Action::Accept {
                 continue;
             }
-            let candidate = compare(&set.world, rule, peer, access, too_late);
+            let candidate = compare(&set.world, rule, answers, peer, access, too_late);
             // Of equally near rules, the first of the tier that denied: its owner is the one to ask.
             let rank = (candidate.differences(), policy.tier != last);
             if best.as_ref().is_none_or(|(known, _)| rank < *known) {
@@ -93,20 +94,38 @@ fn last_tier(reason: Reason) -> Option<Tier> {
     }
 }
 
-fn compare(world: &World, rule: &Rule, peer: Endpoint<'_>, access: &Access<'_>, too_late: bool) -> Nearest {
+fn compare(
+    world: &World,
+    rule: &Rule,
+    answers: Option<&Answers>,
+    peer: Endpoint<'_>,
+    access: &Access<'_>,
+    too_late: bool,
+) -> Nearest {
     let (port, protocol) = port_difference(&rule.ports, access);
-    Nearest { rule: rule.id, peer: peer_difference(world, &rule.peers, peer), port, protocol, too_late }
+    Nearest {
+        rule: rule.id,
+        peer: peer_difference(world, &rule.peers, answers, peer),
+        port,
+        protocol,
+        too_late,
+    }
 }
 
 /// Differences from the peer that fails fewest conditions.
-fn peer_difference(world: &World, peers: &Peers, end: Endpoint<'_>) -> Option<String> {
+fn peer_difference(
+    world: &World,
+    peers: &Peers,
+    answers: Option<&Answers>,
+    end: Endpoint<'_>,
+) -> Option<String> {
     let list = match peers {
         Peers::Everyone => return None,
         Peers::AnyOf(list) => list,
     };
     let mut fewest: Option<Vec<String>> = None;
     for peer in list {
-        if peer_matches(world, peer, end) {
+        if peer_matches(world, peer, answers, end) {
             return None;
         }
         let differences = differences(world, peer, end);
@@ -145,7 +164,7 @@ fn differences(world: &World, peer: &Peer, end: Endpoint<'_>) -> Vec<String> {
         (Peer::Names(patterns), _) => {
             let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
             let address = end.address.map_or_else(|| "the peer".to_owned(), |address| address.to_string());
-            vec![format!("no DNS answer for {} is known to give {address}", patterns.join(", "))]
+            vec![format!("no DNS answer to the pod for {} is known to give {address}", patterns.join(", "))]
         }
     }
 }

@@ -27,4 +27,4 @@ pub use rule::{
     RuleId, Section, SourceRef, Subject, Tier,
 };
 pub use set::{Generation, PolicySet};
-pub use world::{NamedPort, Namespace, Node, Pod, PodId, WorkloadRef, World};
+pub use world::{Answers, NamedPort, Namespace, Node, Pod, PodId, PodName, Resolved, WorkloadRef, World};

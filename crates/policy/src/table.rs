@@ -1,7 +1,8 @@
 //! The compiled form of policy for one node: lookups only, no precedence left to resolve.
 //!
 //! An enforcement point maps an address to a class, a pod's address to a slot, (slot, class) to a row, and
-//! (protocol, port) within the row to a ruling. Rows are complete and their cells disjoint, so any lookup
+//! (protocol, port) within the row to a ruling. Where DNS gave a pod an address for a name, (pod's address, address) leads
+//! to the row at once. Rows are complete and their cells disjoint, so any lookup
 //! order gives the same answer. The kernel backends load exactly this; [`Table::judge`] is the same lookup in
 //! user space.
 
@@ -72,6 +73,65 @@ impl Row {
             Some(_) | None => self.otherwise,
         }
     }
+
+    /// What this row or another allows. Where both do, and where neither does, the ruling is this one's.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let either = |mine: Ruling, theirs: Ruling| match (mine.verdict, theirs.verdict) {
+            (Verdict::Deny, Verdict::Allow) => theirs,
+            (Verdict::Allow | Verdict::Deny, _) => mine,
+        };
+        let otherwise = either(self.otherwise, other.otherwise);
+        let mut cells: Vec<Cell> = Vec::new();
+        for (protocol, first, last) in pieces(&self.cells, &other.cells) {
+            let ruling = either(self.ruling(protocol, first), other.ruling(protocol, first));
+            let before = cells.last_mut().filter(|before| {
+                before.protocol == protocol
+                    && before.last.checked_add(1) == Some(first)
+                    && before.ruling == ruling
+            });
+            match before {
+                Some(before) => before.last = last,
+                None if ruling != otherwise => cells.push(Cell { protocol, first, last, ruling }),
+                None => {}
+            }
+        }
+        Self { otherwise, cells }
+    }
+
+    /// Whether something is allowed here that the other row denies.
+    #[must_use]
+    pub fn allows_beyond(&self, other: &Self) -> bool {
+        let beyond =
+            |mine: Ruling, theirs: Ruling| mine.verdict == Verdict::Allow && theirs.verdict == Verdict::Deny;
+        let mut pieces = pieces(&self.cells, &other.cells);
+        beyond(self.otherwise, other.otherwise)
+            || pieces
+                .any(|(protocol, port, _)| beyond(self.ruling(protocol, port), other.ruling(protocol, port)))
+    }
+}
+
+/// All that the cells of two rows cover, cut where a cell of either begins or ends; in rising order.
+fn pieces(a: &[Cell], b: &[Cell]) -> impl Iterator<Item = (Protocol, u16, u16)> {
+    let mut edges: BTreeMap<(Protocol, u32), i32> = BTreeMap::new();
+    for cell in a.iter().chain(b) {
+        *edges.entry((cell.protocol, cell.first.into())).or_default() += 1;
+        *edges.entry((cell.protocol, u32::from(cell.last) + 1)).or_default() -= 1;
+    }
+    let starts: Vec<((Protocol, u32), i32)> = edges.into_iter().collect();
+    let mut open = 0;
+    let mut found = Vec::new();
+    for (((protocol, from), change), next) in starts.iter().zip(starts.iter().skip(1).map(Some).chain([None]))
+    {
+        open += change;
+        let Some(((_, to), _)) = next.filter(|((other, _), _)| open > 0 && other == protocol) else {
+            continue;
+        };
+        if let (Ok(first), Ok(last)) = (u16::try_from(*from), u16::try_from(to - 1)) {
+            found.push((*protocol, first, last));
+        }
+    }
+    found.into_iter()
 }
 
 /// One direction of a slot.
@@ -102,6 +162,9 @@ impl Slot {
     }
 }
 
+/// Rows by endpoint and destination.
+pub type Bindings = BTreeMap<(IpAddr, IpAddr), RowId>;
+
 /// Everything one node enforces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -114,10 +177,15 @@ pub struct Table {
     pub own: BTreeSet<IpAddr>,
     /// Addresses of the pods on this node.
     pub endpoints: BTreeMap<IpAddr, SlotId>,
-    /// Exact addresses: pods and nodes anywhere, and learned names.
+    /// Exact addresses: pods and nodes anywhere.
     pub hosts: BTreeMap<IpAddr, ClassId>,
     /// The longest prefix holds.
     pub networks: BTreeMap<IpNet, ClassId>,
+    /// What holds from an endpoint to an address that DNS gave it for a name its rules speak of, in place of what its
+    /// slot says to the address's class.
+    pub bound: Bindings,
+    /// The same after the answer ran out: it holds for connections that are open already.
+    pub past: Bindings,
     /// By [`SlotId`].
     pub slots: Vec<Slot>,
     /// By [`RowId`]; shared between lanes.
@@ -179,6 +247,10 @@ impl Table {
     ) -> Option<Ruling> {
         let lane = self.slots.get(slot.0 as usize)?.lane(direction);
         let row = lane.rows.get(&class).copied().unwrap_or(lane.otherwise);
+        self.row_ruling(row, protocol, port)
+    }
+
+    fn row_ruling(&self, row: RowId, protocol: Protocol, port: u16) -> Option<Ruling> {
         Some(self.rows.get(row.0 as usize)?.ruling(protocol, port))
     }
 
@@ -194,6 +266,11 @@ impl Table {
             let slot = *self.endpoints.get(&end)?;
             if direction == Direction::Ingress && self.own.contains(&peer) {
                 return Some(Ruling { verdict: Verdict::Allow, rule: RuleId::OWN_NODE });
+            }
+            if direction == Direction::Egress
+                && let Some(row) = self.bound.get(&(end, peer))
+            {
+                return Some(self.row_ruling(*row, protocol, port).unwrap_or(broken));
             }
             Some(self.ruling(slot, direction, self.class(peer), protocol, port).unwrap_or(broken))
         };
@@ -212,4 +289,61 @@ fn common_length(a: IpAddr, b: IpAddr) -> Option<u8> {
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
     };
     u8::try_from(bits).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let ruling = |verdict, rule| Ruling { verdict, rule: RuleId(rule) };
+        let rulings = [ruling(Verdict::Allow, 16), ruling(Verdict::Deny, 17), ruling(Verdict::Allow, 18)];
+        let cell = |protocol, first, last, ruling| Cell { protocol, first, last, ruling };
+        let mut rows = Vec::new();
+        for otherwise in rulings {
+            for one in rulings.into_iter().filter(|it| *it != otherwise) {
+                for two in rulings.into_iter().filter(|it| *it != otherwise && *it != one) {
+                    rows.push(Row { otherwise, cells: vec![] });
+                    rows.push(Row { otherwise, cells: vec![cell(Protocol::TCP, 0, 65535, one)] });
+                    rows.push(Row {
+                        otherwise,
+                        cells: vec![
+                            cell(Protocol::TCP, 10, 20, one),
+                            cell(Protocol::TCP, 21, 30, two),
+                            cell(Protocol::UDP, 15, 65535, one),
+                        ],
+                    });
+                    rows.push(Row {
+                        otherwise,
+                        cells: vec![cell(Protocol::TCP, 0, 14, two), cell(Protocol::TCP, 25, 40, one)],
+                    });
+                }
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn a_union_allows_what_either_row_allows() {
+        for (a, b) in rows().iter().flat_map(|a| rows().into_iter().map(move |b| (a, b))) {
+            let (or, mut beyond) = (a.or(&b), false);
+            for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
+                for port in [0, 9, 10, 14, 15, 20, 21, 24, 25, 30, 31, 40, 41, 65534, 65535] {
+                    let (mine, theirs) = (a.ruling(protocol, port), b.ruling(protocol, port));
+                    let only_theirs = (mine.verdict, theirs.verdict) == (Verdict::Deny, Verdict::Allow);
+                    let expected = if only_theirs { theirs } else { mine };
+                    assert_eq!(or.ruling(protocol, port), expected, "{a:?} {b:?} {protocol} {port}");
+                    beyond |= (mine.verdict, theirs.verdict) == (Verdict::Allow, Verdict::Deny);
+                }
+            }
+            assert_eq!(a.allows_beyond(&b), beyond, "{a:?} {b:?}");
+            assert!(or.cells.iter().all(|cell| cell.ruling != or.otherwise));
+            let touching = or.cells.iter().zip(or.cells.iter().skip(1)).any(|(x, y)| {
+                x.protocol == y.protocol
+                    && x.ruling == y.ruling
+                    && u32::from(x.last) + 1 == u32::from(y.first)
+            });
+            assert!(!touching, "{or:?} is not minimal");
+        }
+    }
 }

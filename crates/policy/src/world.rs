@@ -1,4 +1,4 @@
-//! Who exists: namespaces, pods and nodes, and what names are known for outside addresses.
+//! Who exists: namespaces, pods and nodes, and what DNS answered each pod.
 
 use crate::access::Protocol;
 use crate::domain::DnsName;
@@ -84,6 +84,21 @@ pub struct Node {
 #[serde(transparent)]
 pub struct PodId(pub u32);
 
+/// Addresses, with the names whose answers gave them.
+pub type Answers = BTreeMap<IpAddr, BTreeSet<DnsName>>;
+
+/// What DNS answered one pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// Not run out yet.
+    pub live: Answers,
+    /// Run out. They open nothing new; connections that are open live on by them.
+    pub past: Answers,
+}
+
+/// A pod by namespace and name.
+pub type PodName = (Arc<str>, Arc<str>);
+
 /// Everything a policy can speak of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
@@ -93,8 +108,8 @@ pub struct World {
     pub pods: Vec<Arc<Pod>>,
     /// By name.
     pub nodes: BTreeMap<Arc<str>, Node>,
-    /// DNS names whose live answers gave the address.
-    pub names: BTreeMap<IpAddr, BTreeSet<DnsName>>,
+    /// What DNS answered each pod. An answer opens nothing to whoever did not ask.
+    pub names: BTreeMap<PodName, Resolved>,
 }
 
 impl World {
@@ -108,6 +123,11 @@ impl World {
         let found =
             self.pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&(namespace, name))).ok()?;
         self.pods.get(found)
+    }
+
+    /// What DNS answered the pod.
+    pub fn resolved(&self, pod: &Pod) -> Option<&Resolved> {
+        self.names.get(&(pod.namespace.clone(), pod.name.clone()))
     }
 
     /// Labels of the namespace; none for one nobody declared.

@@ -210,7 +210,7 @@ impl Engine {
         let placement = self.usable(&set.world);
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
         let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
-        let keep = |table: Table| drop(tables.insert(table.node.clone(), Arc::new(table)));
+        let keep = |table: Table, _| drop(tables.insert(table.node.clone(), Arc::new(table)));
         Cluster::load(set).lower_each(nodes, &placement, keep).context("compiling the tables")?;
         let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned());
         self.journal.add_book(book);

@@ -4,13 +4,12 @@ use crate::lower::classes::Signature;
 use crate::lower::forest::Forest;
 use ipnet::IpNet;
 use policy::table::ClassId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IPv4 always, IPv6 where a policy mentions a network of it. Ranges of one family ascend without a gap.
 pub(super) fn outside(
     forest: &Forest,
-    names: &BTreeMap<IpAddr, Signature>,
     mut class: impl FnMut(Signature) -> ClassId,
 ) -> Vec<(IpAddr, IpAddr, ClassId)> {
     let mut starts: BTreeSet<IpAddr> = BTreeSet::from([Ipv4Addr::UNSPECIFIED.into()]);
@@ -21,14 +20,9 @@ pub(super) fn outside(
         starts.insert(prefix.net.network());
         starts.extend(after(prefix.net.broadcast()));
     }
-    for address in names.keys().filter(|address| address.is_ipv4()) {
-        starts.insert(*address);
-        starts.extend(after(*address));
-    }
     let ends = starts.iter().skip(1).map(|next| before(*next)).chain([None]);
     let range = |(first, last): (&IpAddr, Option<IpAddr>)| {
         let mut peers = forest.peers(*first).to_vec();
-        peers.extend(names.get(first).into_iter().flat_map(|named| &named.peers));
         peers.sort_unstable();
         peers.dedup();
         let last = last.filter(|last| last.is_ipv4() == first.is_ipv4()).unwrap_or_else(|| highest(*first));

@@ -8,8 +8,8 @@ use super::forest::Forest;
 use super::index::{Id, Index, PeerEntry, PodEntry};
 use super::{Fixed, dense};
 use ipnet::IpNet;
+use policy::NamedPort;
 use policy::table::ClassId;
-use policy::{DnsName, DomainPattern, NamedPort};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -66,7 +66,6 @@ impl Classes {
         };
         let mut seen = pods(index, relevant, placed);
         nodes(index, relevant, &mut seen);
-        names(index, relevant, &mut seen);
         for (address, mut signature) in seen {
             if !placed.contains_key(&address) {
                 signature.peers.extend_from_slice(forest.peers(address));
@@ -195,33 +194,4 @@ fn nodes(index: &Index, relevant: &Relevant, seen: &mut BTreeMap<IpAddr, Signatu
 /// Whether an address means the node: no pod has it, and no node before this one.
 pub(crate) fn belongs_to_node(index: &Index, address: IpAddr, node: &str) -> bool {
     !index.pod_at.contains_key(&address) && index.node_at.get(&address).is_some_and(|owner| **owner == *node)
-}
-
-/// Adds the name peers of every learned address.
-pub(crate) fn names(index: &Index, relevant: &Relevant, seen: &mut BTreeMap<IpAddr, Signature>) {
-    let mut exact: HashMap<&str, Vec<Id>, Fixed> = HashMap::default();
-    let mut below: HashMap<&str, Vec<Id>, Fixed> = HashMap::default();
-    for &peer in &relevant.peers {
-        let Some(PeerEntry::Names(patterns)) = index.peers.get(peer as usize) else { continue };
-        for pattern in patterns {
-            match pattern {
-                DomainPattern::Exact(name) => exact.entry(name.as_str()).or_default().push(peer),
-                DomainPattern::Below(name) => below.entry(name.as_str()).or_default().push(peer),
-            }
-        }
-    }
-    if exact.is_empty() && below.is_empty() {
-        return;
-    }
-    let matching = |name: &DnsName| {
-        let parents = name.as_str().match_indices('.').filter_map(|(dot, _)| name.as_str().get(dot + 1..));
-        let above = parents.filter_map(|parent| below.get(parent));
-        exact.get(name.as_str()).into_iter().chain(above).flatten().copied().collect::<Vec<Id>>()
-    };
-    for (address, learned) in &index.names {
-        let peers: Vec<Id> = learned.iter().flat_map(matching).collect();
-        if !peers.is_empty() {
-            seen.entry(*address).or_default().peers.extend(peers);
-        }
-    }
 }

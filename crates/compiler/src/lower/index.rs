@@ -9,11 +9,11 @@ use super::selectors::SelectorIndex;
 use super::{Fixed, dense};
 use ipnet::IpNet;
 use policy::{
-    Action, ClosedScope, DnsName, DomainPattern, Generation, Labels, NamedPort, NamespaceScope, Node,
-    ObjectRef, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, RuleEntry, RuleId, Section, Selector,
+    Action, ClosedScope, DomainPattern, Generation, Labels, NamedPort, NamespaceScope, Node, ObjectRef, Peer,
+    Peers, Pod, PodName, Policy, PolicySet, PortMatch, Ports, Resolved, RuleEntry, RuleId, Section, Selector,
     Subject, Tier,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -149,7 +149,7 @@ pub(crate) struct Index {
     pub(crate) nodes: BTreeMap<Arc<str>, Node>,
     /// The first node that has the address.
     pub(crate) node_at: Map<IpAddr, Arc<str>>,
-    pub(crate) names: BTreeMap<IpAddr, BTreeSet<DnsName>>,
+    pub(crate) names: BTreeMap<PodName, Resolved>,
     pub(crate) policies: Vec<CompiledPolicy>,
     /// Live policies in order of judgement.
     pub(crate) order: Vec<Id>,

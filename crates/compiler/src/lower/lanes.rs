@@ -38,13 +38,7 @@ impl<'a> Lanes<'a> {
         Self { index, classes, by_peer, own, named }
     }
 
-    pub(crate) fn lane(
-        &self,
-        key: &SlotKey,
-        direction: usize,
-        program: &Program<'_>,
-        rows: &mut Rows,
-    ) -> Lane {
+    pub(crate) fn lane(&self, key: &SlotKey, direction: usize, program: &Program, rows: &mut Rows) -> Lane {
         let mut lane = match program {
             Program::Closed(ruling) => Lane { rows: BTreeMap::new(), otherwise: rows.id(constant(*ruling)) },
             Program::Rules(program) => {
@@ -69,7 +63,7 @@ impl<'a> Lanes<'a> {
         &self,
         key: &SlotKey,
         direction: usize,
-        program: &Rules<'_>,
+        program: &Rules,
         rows: &mut Rows,
     ) -> BTreeMap<ClassId, RowId> {
         let own_node = ruling(&self.index.rules, RuleId::OWN_NODE);
@@ -95,7 +89,7 @@ impl<'a> Lanes<'a> {
     }
 
     /// Classes that may differ from the lane's own row, with the rules for their peers.
-    fn matching(&self, program: &Rules<'_>, key: &SlotKey, direction: usize) -> BTreeMap<ClassId, Vec<u32>> {
+    fn matching(&self, program: &Rules, key: &SlotKey, direction: usize) -> BTreeMap<ClassId, Vec<u32>> {
         let mut matching: BTreeMap<ClassId, Vec<u32>> = BTreeMap::new();
         for (peer, rules) in &program.by_peer {
             for class in self.by_peer.get(peer).into_iter().flatten() {
@@ -119,7 +113,7 @@ impl<'a> Lanes<'a> {
         signature: &'b Signature,
         key: &'b SlotKey,
         direction: usize,
-        program: &Rules<'_>,
+        program: &Rules,
     ) -> &'b [NamedPort] {
         match (program.names_ports, direction) {
             (false, _) => &[],
@@ -137,7 +131,7 @@ impl<'a> Lanes<'a> {
 
 /// What egress says to the pod's own node. Where the NetworkPolicy tier would isolate, it leaves the own node alone,
 /// whatever its rules say.
-pub(crate) fn own_row(program: &Rules<'_>, matching: &[u32], own_node: Ruling) -> Row {
+pub(crate) fn own_row(program: &Rules, matching: &[u32], own_node: Ruling) -> Row {
     let mut defaults = program.defaults;
     let Some(isolation) = &mut defaults.isolation else {
         return sweep(&program.rules, matching, &[], defaults);

@@ -6,6 +6,7 @@
 //! Cost follows distinct label sets, peers and port ranges, never pod times pod.
 //! Does not: decide what a manifest means (the rest of this crate) or load tables anywhere (`datapath`).
 
+mod bind;
 mod change;
 pub(crate) mod classes;
 pub(crate) mod forest;
@@ -25,6 +26,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
+pub use bind::Binder;
 pub(crate) use selectors::Fixed;
 pub use view::View;
 
@@ -101,7 +103,7 @@ impl Cluster {
         node::table(&self.index, scope, placement)
     }
 
-    /// Gives the table of each node. Nodes whose pods the same policies select cost little more than one of them.
+    /// Gives the table of each node, and what makes rows for names while it is in force. Nodes whose pods the same policies select cost little more than one of them.
     ///
     /// # Errors
     /// As [`lower`].
@@ -109,7 +111,7 @@ impl Cluster {
         &self,
         nodes: impl IntoIterator<Item = &'n str>,
         placement: &Placement,
-        give: impl FnMut(Table),
+        give: impl FnMut(Table, Binder),
     ) -> Result<(), LowerError> {
         self.check_rules()?;
         node::each(&self.index, nodes, placement, give)

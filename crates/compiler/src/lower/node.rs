@@ -8,9 +8,9 @@ use super::index::{Id, Index};
 use super::lanes::{Lanes, own_row};
 use super::row::{Rows, constant, ruling};
 use super::slots::{Profiles, Program, SlotKey, port_names, program};
-use super::{Fixed, LowerError, Placement, Scope, dense};
-use policy::table::{ClassId, Row, RowId, Slot, SlotId, Table};
-use policy::{NamedPort, RuleId};
+use super::{Binder, Fixed, LowerError, Placement, Scope, dense};
+use policy::table::{Bindings, ClassId, Row, RowId, Slot, SlotId, Table};
+use policy::{DnsName, NamedPort, RuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) fn table(index: &Index, scope: Scope<'_>, placement: &Placement) -> R
         Scope::Node(node) => (Arc::from(node), own_addresses(index, node)),
         Scope::Everything => (Arc::from("*"), BTreeSet::new()),
     };
-    Ok(Shared::new(index, &keys, &placed).table(index, node, own, endpoints))
+    Ok(Shared::new(index, &keys, &placed).table(index, &placed, node, own, endpoints).0)
 }
 
 /// The table of each node. Nodes whose pods the same policies select share the work.
@@ -31,7 +31,7 @@ pub(crate) fn each<'n>(
     index: &Index,
     nodes: impl IntoIterator<Item = &'n str>,
     placement: &Placement,
-    mut give: impl FnMut(Table),
+    mut give: impl FnMut(Table, Binder),
 ) -> Result<(), LowerError> {
     let placed = placed(index, placement)?;
     let mut locals = Locals::new(&placed);
@@ -50,23 +50,26 @@ pub(crate) fn each<'n>(
     for ((keys, _), nodes) in keys.into_iter().zip(alike) {
         let shared = Shared::new(index, &keys, &placed);
         for (node, endpoints) in nodes {
-            give(shared.table(index, node.into(), own_addresses(index, node), endpoints));
+            let own = own_addresses(index, node);
+            let (table, binder) = shared.table(index, &placed, node.into(), own, endpoints);
+            give(table, binder);
         }
     }
     Ok(())
 }
 
 /// What the tables of all nodes with the same slots have in common: everything but who is local.
-struct Shared<'a> {
+struct Shared {
     classes: Classes,
     /// Per slot, towards the peer.
-    egress: Vec<Program<'a>>,
+    egress: Vec<Program>,
     slots: Vec<Slot>,
     rows: Rows,
+    binder: Binder,
 }
 
-impl<'a> Shared<'a> {
-    fn new(index: &'a Index, keys: &[SlotKey], placed: &BTreeMap<IpAddr, Id>) -> Self {
+impl Shared {
+    fn new(index: &Index, keys: &[SlotKey], placed: &BTreeMap<IpAddr, Id>) -> Self {
         let classes = Classes::new(index, &relevant(index, keys), placed);
         let lanes = Lanes::new(index, &classes);
         let (mut rows, mut egress, mut slots) = (Rows::default(), Vec::new(), Vec::new());
@@ -76,16 +79,18 @@ impl<'a> Shared<'a> {
             slots.push(Slot { egress: lanes.lane(key, 0, &out, &mut rows), ingress });
             egress.push(out);
         }
-        Self { classes, egress, slots, rows }
+        let binder = Binder::new(index, keys, &egress, &classes.signatures);
+        Self { classes, egress, slots, rows, binder }
     }
 
     fn table(
         &self,
         index: &Index,
+        placed: &BTreeMap<IpAddr, Id>,
         node: Arc<str>,
         own: BTreeSet<IpAddr>,
         endpoints: BTreeMap<IpAddr, SlotId>,
-    ) -> Table {
+    ) -> (Table, Binder) {
         let mut table = Table {
             generation: index.generation,
             node,
@@ -93,6 +98,8 @@ impl<'a> Shared<'a> {
             endpoints,
             hosts: self.classes.hosts.clone(),
             networks: self.classes.networks.clone(),
+            bound: Bindings::new(),
+            past: Bindings::new(),
             slots: self.slots.clone(),
             rows: self.rows.rows.clone(),
             rules: index.rules.clone(),
@@ -105,10 +112,46 @@ impl<'a> Shared<'a> {
             table.hosts.insert(*address, class);
         }
         table.own = own;
-        for (like, class) in classes {
-            self.add_own(index, &mut table, like, class);
+        for (like, class) in &classes {
+            self.add_own(index, &mut table, *like, *class);
         }
-        table
+        let own = classes.into_iter().map(|(like, class)| (class, like)).collect();
+        let mut binder = self.binder.with_own(own);
+        self.add_bindings(index, placed, &mut table, &mut binder);
+        (table, binder)
+    }
+
+    /// Fills in what DNS answered the table's endpoints.
+    fn add_bindings(
+        &self,
+        index: &Index,
+        placed: &BTreeMap<IpAddr, Id>,
+        table: &mut Table,
+        binder: &mut Binder,
+    ) {
+        if binder.is_empty() || index.names.is_empty() {
+            return;
+        }
+        let mut rows = BoundRows { shared: &self.rows, new: HashMap::default(), first: table.rows.len() };
+        let (mut bound, mut past) = (Bindings::new(), Bindings::new());
+        for address in table.endpoints.keys() {
+            let id = index.pod_at.get(address).or_else(|| placed.get(address));
+            let Some(pod) = id.and_then(|id| index.pods.get(*id as usize)) else { continue };
+            let Some(known) = index.names.get(&(pod.namespace.clone(), pod.name.clone())) else { continue };
+            // No name peer matches a pod at an address that the world does not know.
+            let is_known = |(to, _): &(&IpAddr, &BTreeSet<DnsName>)| !placed.contains_key(*to);
+            for (to, names) in known.live.iter().filter(is_known) {
+                let row = binder.row(table, *address, *to, names);
+                bound.extend(row.map(|row| ((*address, *to), rows.id(row))));
+            }
+            for (to, names) in known.past.iter().filter(is_known) {
+                let live = known.live.get(to).into_iter().flatten();
+                let row = binder.open_row(table, *address, *to, live, names);
+                past.extend(row.map(|row| ((*address, *to), rows.id(row))));
+            }
+        }
+        table.rows.extend(rows.in_order());
+        (table.bound, table.past) = (bound, past);
     }
 
     /// Fills in what the slots say to a class of the node's own addresses that are otherwise like another class.
@@ -134,6 +177,25 @@ impl<'a> Shared<'a> {
                 slot.ingress.rows.insert(class, ingress);
             }
         }
+    }
+}
+
+/// Rows of one table for what DNS answered: found among the shared ones, or added behind the table's own.
+struct BoundRows<'a> {
+    shared: &'a Rows,
+    new: HashMap<Arc<Row>, RowId, Fixed>,
+    first: usize,
+}
+
+impl BoundRows<'_> {
+    fn id(&mut self, row: Arc<Row>) -> RowId {
+        let next = RowId(dense(self.first + self.new.len()));
+        self.shared.find(&row).unwrap_or_else(|| *self.new.entry(row).or_insert(next))
+    }
+
+    fn in_order(self) -> impl Iterator<Item = Row> {
+        let by_id: BTreeMap<RowId, Arc<Row>> = self.new.into_iter().map(|(row, id)| (id, row)).collect();
+        by_id.into_values().map(|row| (*row).clone())
     }
 }
 

@@ -7,15 +7,16 @@
 use policy::table::{Cell, Row, Ruling};
 use policy::{Action, NamedPort, PortMatch, Protocol, RuleId, Tier};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// One rule of a lane, as the sweep needs it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SweepRule<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct SweepRule {
     pub(crate) tier: Tier,
     pub(crate) action: Action,
     pub(crate) ruling: Ruling,
     /// `None`: every protocol and port.
-    pub(crate) ports: Option<&'a [PortMatch]>,
+    pub(crate) ports: Option<Arc<[PortMatch]>>,
 }
 
 /// What holds where no rule of a tier matches.
@@ -33,17 +34,12 @@ pub(crate) fn constant(ruling: Ruling) -> Row {
 }
 
 /// The row of `matching`, ascending indexes into `rules`. Named ports are those of the destination pod.
-pub(crate) fn sweep(
-    rules: &[SweepRule<'_>],
-    matching: &[u32],
-    named: &[NamedPort],
-    defaults: Defaults,
-) -> Row {
+pub(crate) fn sweep(rules: &[SweepRule], matching: &[u32], named: &[NamedPort], defaults: Defaults) -> Row {
     let mut state = State { rules, defaults, active: Default::default() };
     let mut edges: BTreeMap<Protocol, Vec<Edge>> = BTreeMap::new();
     for &index in matching {
         let Some(rule) = rules.get(index as usize) else { continue };
-        match rule.ports {
+        match &rule.ports {
             None => state.open(index),
             Some(ports) => add_edges(&mut edges, index, ports, named),
         }
@@ -143,7 +139,7 @@ fn push_cell(
 
 /// Which rules match at the current port, by tier.
 struct State<'a> {
-    rules: &'a [SweepRule<'a>],
+    rules: &'a [SweepRule],
     defaults: Defaults,
     active: [BTreeSet<u32>; 3],
 }
@@ -189,7 +185,7 @@ impl State<'_> {
         }
     }
 
-    fn first(&self, tier: &BTreeSet<u32>) -> Option<&SweepRule<'_>> {
+    fn first(&self, tier: &BTreeSet<u32>) -> Option<&SweepRule> {
         self.rules.get(*tier.first()? as usize)
     }
 }
@@ -241,7 +237,7 @@ mod tests {
         vec![PortMatch::Numbers { protocol: Protocol::TCP, first, last }]
     }
 
-    fn check(rules: &[SweepRule<'_>], isolation: Option<Ruling>, expected: &[(u16, u16, u32)]) {
+    fn check(rules: &[SweepRule], isolation: Option<Ruling>, expected: &[(u16, u16, u32)]) {
         let all: Vec<u32> = (0..super::super::dense(rules.len())).collect();
         let row = sweep(rules, &all, &[], Defaults { isolation, no_policy: allow(0) });
         let got: Vec<_> = row.cells.iter().map(|c| (c.first, c.last, c.ruling.rule.0)).collect();
@@ -251,11 +247,11 @@ mod tests {
     #[test]
     fn first_match_wins_and_equal_neighbours_merge() {
         let (a, b, c) = (numbers(10, 20), numbers(15, 30), numbers(31, 40));
-        let rule = |ports, id| SweepRule {
+        let rule = |ports: &Vec<PortMatch>, id| SweepRule {
             tier: Tier::NetworkPolicy,
             action: Action::Accept,
             ruling: allow(id),
-            ports: Some(ports),
+            ports: Some(ports.as_slice().into()),
         };
         let rules = [rule(&a, 16), rule(&b, 17), rule(&c, 17)];
         let deny = Ruling { verdict: Verdict::Deny, rule: RuleId(18) };
@@ -265,18 +261,27 @@ mod tests {
     #[test]
     fn a_pass_leaves_its_tier_only() {
         let (a, b) = (numbers(1, 100), numbers(50, 60));
-        let pass = SweepRule { tier: Tier::Admin, action: Action::Pass, ruling: allow(16), ports: Some(&a) };
+        let pass =
+            SweepRule { tier: Tier::Admin, action: Action::Pass, ruling: allow(16), ports: Some(a.into()) };
         let deny = SweepRule { tier: Tier::Admin, action: Action::Deny, ruling: allow(17), ports: None };
-        let base =
-            SweepRule { tier: Tier::Baseline, action: Action::Accept, ruling: allow(18), ports: Some(&b) };
+        let base = SweepRule {
+            tier: Tier::Baseline,
+            action: Action::Accept,
+            ruling: allow(18),
+            ports: Some(b.into()),
+        };
         check(&[pass, deny, base], None, &[(1, 49, 0), (50, 60, 18), (61, 100, 0)]);
     }
 
     #[test]
     fn the_whole_port_range_is_one_cell() {
         let all = numbers(0, 65535);
-        let rule =
-            SweepRule { tier: Tier::Baseline, action: Action::Accept, ruling: allow(16), ports: Some(&all) };
+        let rule = SweepRule {
+            tier: Tier::Baseline,
+            action: Action::Accept,
+            ruling: allow(16),
+            ports: Some(all.into()),
+        };
         check(&[rule], None, &[(0, 65535, 16)]);
     }
 }

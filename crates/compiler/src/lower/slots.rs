@@ -97,16 +97,17 @@ pub(crate) fn port_names(ports: &[PortMatch]) -> impl Iterator<Item = Arc<str>> 
 }
 
 /// One direction of a slot, before classes.
-pub(crate) enum Program<'a> {
+pub(crate) enum Program {
     /// A closed scope: one answer for everyone.
     Closed(Ruling),
     /// Rules to match.
-    Rules(Rules<'a>),
+    Rules(Arc<Rules>),
 }
 
 /// Rules of a lane, in order of judgement.
-pub(crate) struct Rules<'a> {
-    pub(crate) rules: Vec<SweepRule<'a>>,
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) rules: Vec<SweepRule>,
     pub(crate) defaults: Defaults,
     /// Rules for everyone, ascending.
     pub(crate) everyone: Vec<u32>,
@@ -119,7 +120,7 @@ pub(crate) struct Rules<'a> {
 }
 
 /// The program of a slot for a direction (0 egress, 1 ingress).
-pub(crate) fn program<'a>(index: &'a Index, key: &SlotKey, direction: usize) -> Program<'a> {
+pub(crate) fn program(index: &Index, key: &SlotKey, direction: usize) -> Program {
     if let Some(Some(rule)) = key.closed.get(direction) {
         return Program::Closed(ruling(&index.rules, *rule));
     }
@@ -138,10 +139,10 @@ pub(crate) fn program<'a>(index: &'a Index, key: &SlotKey, direction: usize) -> 
             add_policy(index, &mut out, policy, direction);
         }
     }
-    Program::Rules(out)
+    Program::Rules(Arc::new(out))
 }
 
-fn add_policy<'a>(index: &'a Index, out: &mut Rules<'a>, policy: &'a CompiledPolicy, direction: usize) {
+fn add_policy(index: &Index, out: &mut Rules, policy: &CompiledPolicy, direction: usize) {
     let Some(Some(section)) = policy.sections.get(direction) else { return };
     if policy.tier == Tier::NetworkPolicy && out.defaults.isolation.is_none() {
         // The first isolating policy names the denial.
@@ -150,8 +151,7 @@ fn add_policy<'a>(index: &'a Index, out: &mut Rules<'a>, policy: &'a CompiledPol
     }
     for rule in section {
         let at = dense(out.rules.len());
-        let ports = rule.ports.as_deref();
-        let named = ports.is_some_and(mentions_named);
+        let named = rule.ports.as_deref().is_some_and(mentions_named);
         out.names_ports |= named;
         match &rule.peers {
             None => {
@@ -166,6 +166,11 @@ fn add_policy<'a>(index: &'a Index, out: &mut Rules<'a>, policy: &'a CompiledPol
             }),
         }
         let ruling = ruling(&index.rules, rule.id);
-        out.rules.push(SweepRule { tier: policy.tier, action: rule.action, ruling, ports });
+        out.rules.push(SweepRule {
+            tier: policy.tier,
+            action: rule.action,
+            ruling,
+            ports: rule.ports.clone(),
+        });
     }
 }

@@ -78,6 +78,8 @@ pub(crate) enum End<'a> {
 pub(crate) mod state {
     /// Belongs to no connection.
     pub(crate) const INVALID: u32 = 1;
+    /// Belongs to a connection that was answered.
+    pub(crate) const ESTABLISHED: u32 = 1 << 1;
     /// An ICMP error or an expected connection.
     pub(crate) const RELATED: u32 = 1 << 2;
     /// Opens a connection.

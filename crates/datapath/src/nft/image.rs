@@ -5,6 +5,7 @@
 
 use super::sets::{HashSet, IntervalSet, Intervals, Key, cell_key};
 use super::tiles::{networks, spans};
+use crate::Span;
 use crate::mark::held;
 use policy::table::{Cell, Lane, Row, RowId, Slot, SlotId, Table};
 use policy::{Protocol, RuleId};
@@ -12,6 +13,7 @@ use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Cells of at most this many ports become one hash element per port; wider ones become intervals.
 const LISTED_PORTS: u16 = 16;
@@ -24,6 +26,8 @@ pub(crate) struct Image {
     /// Content of [`HashSet::Cells`] and [`HashSet::RowRest`], by the row's name.
     pub(crate) rows: BTreeMap<u32, Listed>,
     pub(crate) intervals: Intervals,
+    /// Rows that bindings name, as far as this process knows them.
+    pub(crate) bound_rows: BTreeMap<u32, Arc<Row>>,
 }
 
 /// A row without wide ranges.
@@ -36,7 +40,7 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    fn of(row: &Row) -> Self {
+    pub(super) fn of(row: &Row) -> Self {
         let ports = |cell: &Cell| {
             let (protocol, ruling) = (cell.protocol.0, held(cell.ruling));
             (cell.first..=cell.last).map(move |port| (protocol, port, ruling))
@@ -65,6 +69,9 @@ pub enum BrokenTable {
     /// A rule id does not fit the connection mark.
     #[error("rule id {} is larger than a connection mark can carry ({})", .0.0, RuleId::MAX.0)]
     RuleTooLarge(RuleId),
+    /// Every name for it is another row's.
+    #[error("no name is free for a row")]
+    NoName,
     /// More elements than a set may have.
     #[error("{set} needs {elements} elements and may have {bound}")]
     TooMany {
@@ -88,15 +95,17 @@ impl Image {
         image.hashes.insert(HashSet::EgressRest, egress_rest);
         image.hashes.insert(HashSet::IngressLanes, ingress);
         image.hashes.insert(HashSet::IngressRest, ingress_rest);
+        image.hashes.extend(bindings(table, &names)?);
         image.rows(&table.rows, &names);
+        for row in table.bound.values().chain(table.past.values()) {
+            let (name, row) =
+                (names.get(*row)?, table.rows.get(row.0 as usize).ok_or(BrokenTable::NoRow(*row))?);
+            image.bound_rows.entry(name).or_insert_with(|| Arc::new(row.clone()));
+        }
         image.intervals.insert(IntervalSet::Networks4, networks(table, true).into());
         image.intervals.insert(IntervalSet::Networks6, networks(table, false).into());
         image.check_bounds()?;
         Ok(image)
-    }
-
-    pub(crate) fn put(&mut self, set: HashSet, key: Key, value: u32) {
-        self.hashes.entry(set).or_default().insert(key, value);
     }
 
     /// From this image to the wanted one.
@@ -112,6 +121,18 @@ impl Image {
         changes.extend(self.row_changes_to(wanted));
         changes.retain(|change| !change.gone.is_empty() || !change.new.is_empty());
         changes
+    }
+
+    /// Whether the row of this name is this one; `None` if no row has it.
+    pub(super) fn has_row(&self, name: u32, row: &Row) -> Option<bool> {
+        if let Some(listed) = self.rows.get(&name) {
+            return Some(!is_spanned(row) && *listed == Listed::of(row));
+        }
+        let all = self.intervals.get(&IntervalSet::Spans).map_or(&[][..], |spans| spans.as_slice());
+        let (first, past) = (cell_key(name, Protocol(0), 0), cell_key(name + 1, Protocol(0), 0));
+        let held = all.get(all.partition_point(|span| span.first < first)..).unwrap_or_default();
+        let held = held.get(..held.partition_point(|span| span.first < past)).unwrap_or_default();
+        (!held.is_empty()).then(|| is_spanned(row) && held == spans(name, row))
     }
 
     fn elements(&self, set: HashSet) -> impl Iterator<Item = (Key, u32)> {
@@ -146,7 +167,7 @@ impl Image {
         let mut spanned = BTreeMap::new();
         let mut listed = Vec::with_capacity(rows.len());
         for (row, name) in rows.iter().zip(&names.0) {
-            if row.cells.iter().any(|cell| cell.last - cell.first >= LISTED_PORTS) {
+            if is_spanned(row) {
                 spanned.insert(*name, row);
             } else {
                 listed.push((*name, row));
@@ -172,6 +193,11 @@ impl Image {
         }
         Ok(())
     }
+}
+
+/// Whether the row has ranges that are not worth listing.
+pub(super) fn is_spanned(row: &Row) -> bool {
+    row.cells.iter().any(|cell| cell.last - cell.first >= LISTED_PORTS)
 }
 
 /// What only the first has and what only the second has. Both are in rising order of their keys, each key once.
@@ -217,7 +243,7 @@ fn addresses(table: &Table) -> Result<BTreeMap<HashSet, BTreeMap<Key, u32>>, Bro
             (HashSet::Endpoints6, HashSet::Self6)
         };
         put(endpoints, key, slot.0);
-        put(same, Key::of(&[key.bytes(), key.bytes()]), 0);
+        put(same, Key::pair(*address, *address), 0);
     }
     for address in &table.own {
         let set = if address.is_ipv4() { HashSet::Own4 } else { HashSet::Own6 };
@@ -227,6 +253,18 @@ fn addresses(table: &Table) -> Result<BTreeMap<HashSet, BTreeMap<Key, u32>>, Bro
         put(HashSet::hosts(*address), Key::address(*address), class.0);
     }
     Ok(sets.into_iter().map(|(set, elements)| (set, elements.into_iter().collect())).collect())
+}
+
+/// What DNS gave the endpoints. Addresses of two families are no pair that a packet can have.
+fn bindings(table: &Table, names: &RowNames) -> Result<BTreeMap<HashSet, Names>, BrokenTable> {
+    let mut sets: BTreeMap<HashSet, Names> = BTreeMap::new();
+    for (span, bindings) in [(Span::Live, &table.bound), (Span::Past, &table.past)] {
+        for ((from, to), row) in bindings.iter().filter(|((from, to), _)| from.is_ipv4() == to.is_ipv4()) {
+            let set = HashSet::bindings(span, *from);
+            sets.entry(set).or_default().insert(Key::pair(*from, *to), names.get(*row)?);
+        }
+    }
+    Ok(sets)
 }
 
 type Names = BTreeMap<Key, u32>;
@@ -248,7 +286,7 @@ fn lanes(
     Ok((exact.into_iter().collect(), rest.into_iter().collect()))
 }
 
-fn cell_elements(name: u32, row: &Listed) -> impl Iterator<Item = (Key, u32)> {
+pub(super) fn cell_elements(name: u32, row: &Listed) -> impl Iterator<Item = (Key, u32)> {
     row.cells
         .iter()
         .map(move |(protocol, port, ruling)| (cell_key(name, Protocol(*protocol), *port), *ruling))
@@ -259,34 +297,40 @@ fn check_bound(set: &'static str, elements: usize, bound: usize) -> Result<(), B
 }
 
 /// The kernel's name of each row: a hash of what it says.
-struct RowNames(Vec<u32>);
+pub(super) struct RowNames(Vec<u32>);
 
 impl RowNames {
     fn of(rows: &[Row]) -> Result<Self, BrokenTable> {
         let mut taken: HashMap<u32, &Row> = HashMap::with_capacity(rows.len());
         let mut names = Vec::with_capacity(rows.len());
         for row in rows {
-            let rulings = row.cells.iter().map(|cell| cell.ruling).chain([row.otherwise]);
-            if let Some(large) = rulings.map(|ruling| ruling.rule).find(|rule| *rule > RuleId::MAX) {
-                return Err(BrokenTable::RuleTooLarge(large));
-            }
-            let mut hasher = DefaultHasher::new();
-            row.hash(&mut hasher);
-            // 31 bits, so that the name after the last one exists too.
-            let mut name = u32::try_from(hasher.finish() >> 33).unwrap_or_default();
-            loop {
-                match taken.entry(name) {
-                    Entry::Vacant(free) => {
-                        free.insert(row);
-                        break;
-                    }
-                    Entry::Occupied(same) if *same.get() == row => break,
-                    Entry::Occupied(_) => name = (name + 1) & (u32::MAX >> 1),
+            Self::check(row)?;
+            let is_free = |name: &u32| match taken.entry(*name) {
+                Entry::Vacant(free) => {
+                    free.insert(row);
+                    true
                 }
-            }
-            names.push(name);
+                Entry::Occupied(same) => *same.get() == row,
+            };
+            names.push(Self::candidates(row).find(is_free).ok_or(BrokenTable::NoName)?);
         }
         Ok(Self(names))
+    }
+
+    pub(super) fn check(row: &Row) -> Result<(), BrokenTable> {
+        let rulings = row.cells.iter().map(|cell| cell.ruling).chain([row.otherwise]);
+        match rulings.map(|ruling| ruling.rule).find(|rule| *rule > RuleId::MAX) {
+            Some(large) => Err(BrokenTable::RuleTooLarge(large)),
+            None => Ok(()),
+        }
+    }
+
+    /// Names for a row, the best first. 31 bits, so that the name after the last one exists too.
+    pub(super) fn candidates(row: &Row) -> impl Iterator<Item = u32> + use<> {
+        let mut hasher = DefaultHasher::new();
+        row.hash(&mut hasher);
+        let first = u32::try_from(hasher.finish() >> 33).unwrap_or_default();
+        (0..=u32::MAX >> 1).map(move |step| first.wrapping_add(step) & (u32::MAX >> 1))
     }
 
     fn get(&self, row: RowId) -> Result<u32, BrokenTable> {

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod batch;
+mod bind;
 mod count;
 mod expr;
 mod guard;
@@ -19,10 +20,11 @@ mod tiles;
 use crate::error::ApplyError;
 use crate::mark::{Judged, RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
-use crate::{Applied, Datapath};
+use crate::{Applied, Binding, Datapath};
 use batch::{Batch, Part, SetSpec, Shape};
-use image::{BrokenTable, Change, Image, difference};
-use policy::table::{ClassId, Table};
+use bind::Rebinding;
+use image::{Change, Image, difference};
+use policy::table::Table;
 use policy::{RuleEntry, RuleId};
 use program::{Chain, JUDGED, Parameters, Phase, RECENT4, RECENT6, SETTINGS, TAGS};
 use sets::{HashSet, Interval, IntervalSet, Intervals, Key};
@@ -39,7 +41,7 @@ const TABLE: &str = "cofferdam";
 const ABSENT: &str = "cofferdam_absent";
 const GUARD: &str = "cofferdam_guard";
 /// Changes whenever the shape of chains or sets does; a table with another schema is replaced whole.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 /// The same of the guard's rules.
 const GUARD_SCHEMA: u32 = 2;
 
@@ -300,15 +302,15 @@ impl NftDatapath {
         Ok((tag, took, added, removed))
     }
 
-    /// A state in which one address has another class.
-    fn rebind(&mut self, change: Change) -> Result<(), ApplyError> {
+    /// A state with other bindings.
+    fn rebind(&mut self, rebinding: Rebinding) -> Result<(), ApplyError> {
         let Some(state) = self.installed.state.take() else { return Err(ApplyError::NotInstalled) };
-        let intervals = state.image.intervals.clone();
-        let (mut state, _) = self.swap(state, std::slice::from_ref(&change), &intervals, true)?;
-        for (key, value) in change.new {
-            state.image.put(change.set, key, value);
-        }
+        let intervals = rebinding.intervals.as_ref().unwrap_or(&state.image.intervals).clone();
+        let (mut state, _) = self.swap(state, &rebinding.changes, &intervals, true)?;
+        rebinding.note(&mut state.image);
+        let tag = state.tag;
         self.settled(state);
+        self.sweep(tag);
         Ok(())
     }
 
@@ -465,44 +467,20 @@ impl Datapath for NftDatapath {
         Ok(Applied { tag, changed: true, added, removed, took: start.elapsed(), kernel })
     }
 
-    fn bind(&mut self, address: IpAddr, class: ClassId) -> Result<(), ApplyError> {
+    fn bind(&mut self, bindings: &[Binding]) -> Result<(), ApplyError> {
         let Some(state) = &self.installed.state else { return Err(ApplyError::NotInstalled) };
-        let value = class.0;
-        let (set, key) = (HashSet::hosts(address), Key::address(address));
-        let hosts = state.image.hashes.get(&set);
-        match hosts.and_then(|hosts| hosts.get(&key)) {
-            Some(held) if *held == value => return Ok(()),
-            Some(_) => {
-                let change = Change { set, gone: vec![key], new: vec![(key, value)] };
-                return self.rebind(change);
-            }
-            None => {}
-        }
-        let held = hosts.map_or(0, BTreeMap::len);
-        if held >= set.bound() {
-            let full = BrokenTable::TooMany { set: set.name(), elements: held + 1, bound: set.bound() };
-            return Err(full.into());
-        }
-        let mut batch = self.batch();
-        batch.add(TABLE, set.name(), std::iter::once(set.element(&key, value)));
-        self.commit(batch, TABLE)?;
-        if let Some(state) = &mut self.installed.state {
-            state.image.put(set, key, value);
-        }
-        Ok(())
-    }
-
-    fn unbind(&mut self, address: IpAddr) -> Result<(), ApplyError> {
-        let Some(state) = &self.installed.state else { return Err(ApplyError::NotInstalled) };
-        let (set, key) = (HashSet::hosts(address), Key::address(address));
-        if !state.image.hashes.get(&set).is_some_and(|hosts| hosts.contains_key(&key)) {
+        let rebinding = Rebinding::of(bindings, &state.image)?;
+        if rebinding.changes.is_empty() {
             return Ok(());
         }
+        if rebinding.narrows || rebinding.intervals.is_some() {
+            return self.rebind(rebinding);
+        }
         let mut batch = self.batch();
-        batch.remove(TABLE, set.name(), std::iter::once(key.element()));
+        change_hash_sets(&mut batch, &rebinding.changes);
         self.commit(batch, TABLE)?;
         if let Some(state) = &mut self.installed.state {
-            state.image.hashes.entry(set).or_default().remove(&key);
+            rebinding.note(&mut state.image);
         }
         Ok(())
     }

@@ -193,6 +193,11 @@ fn in_state(bits: u32) -> Rule {
     Rule::new().ct(Ct::State, A).bits(A, bits, 0).compare(A, Compare::NotEqual, &none)
 }
 
+/// The packet belongs to a connection that was let through before.
+fn is_open() -> Rule {
+    in_state(state::ESTABLISHED)
+}
+
 fn gate(p: Parameters) -> Vec<Rule> {
     let mut rules = vec![refuse_judged(p.tag)];
     if !p.rejudge {
@@ -388,6 +393,20 @@ impl Judge {
         let (known, unknown, exact_host, exact_net, rest) =
             (sub("known"), sub("unknown"), sub("host"), sub("net"), sub("rest"));
         let mut entry = self.before(lane);
+        let mut chains = vec![];
+        match lane {
+            Lane::Egress | Lane::Pair => {
+                for (part, open) in [("past", true), ("bound", false)] {
+                    let bindings = self.bindings(open);
+                    let found =
+                        self.ends(if open { is_open() } else { Rule::new() }).lookup(bindings, A, ROW);
+                    entry.push(found.end(End::Goto(&sub(part))));
+                    let row = self.ends(Rule::new().load(&KEY_ZERO, KEY)).lookup(bindings, A, ROW);
+                    chains.push(plain(sub(part), self.rulings(&row, lane)));
+                }
+            }
+            Lane::Ingress => {}
+        }
         entry.push(self.host_class(Rule::new(), lane).end(End::Goto(&known)));
         entry.push(self.net_class(Rule::new(), lane).end(End::Goto(&unknown)));
         let known_rules = vec![
@@ -401,24 +420,23 @@ impl Judge {
         let by_host = self.exact(self.host_class(self.slot(lane), lane), lane);
         let by_net = self.exact(self.net_class(self.slot(lane), lane), lane);
         let by_rest = self.slot(lane).lookup(rest_map(lane), KEY, ROW);
-        vec![
+        chains.extend([
             plain(self.chain(lane.name()), entry),
             plain(known, known_rules),
             plain(unknown, unknown_rules),
             plain(exact_host, self.rulings(&by_host, lane)),
             plain(exact_net, self.rulings(&by_net, lane)),
             plain(rest, self.rulings(&by_rest, lane)),
-        ]
+        ]);
+        chains
     }
 
     /// What is decided before any row: a pod reaching itself, the own node, both ends local.
     fn before(&self, lane: Lane) -> Vec<Rule> {
-        let second = self.family.second();
         match lane {
             Lane::Egress => vec![
                 self.stamp_constant(
-                    self.destination(self.source(Rule::new(), A), second)
-                        .found(self.family.set(HashSet::Self4, HashSet::Self6), A),
+                    self.ends(Rule::new()).found(self.family.set(HashSet::Self4, HashSet::Self6), A),
                     RuleId::SAME_ENDPOINT,
                 ),
                 self.destination(Rule::new(), A)
@@ -495,6 +513,19 @@ impl Judge {
             Lane::Ingress => HashSet::IngressLanes,
         };
         rule.lookup(lanes.name(), KEY, ROW)
+    }
+
+    /// Source and destination, as a key.
+    fn ends(&self, rule: Rule) -> Rule {
+        self.destination(self.source(rule, A), self.family.second())
+    }
+
+    /// What DNS gave the endpoints; what it gave them once, for connections that are open.
+    fn bindings(&self, open: bool) -> &'static str {
+        match open {
+            true => self.family.set(HashSet::Past4, HashSet::Past6),
+            false => self.family.set(HashSet::Bound4, HashSet::Bound6),
+        }
     }
 
     fn source(&self, rule: Rule, to: Register) -> Rule {

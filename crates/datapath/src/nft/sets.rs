@@ -5,6 +5,7 @@
 
 use super::batch::{Element, Part};
 use super::program::Phase;
+use crate::Span;
 use policy::Protocol;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -59,6 +60,11 @@ impl Key {
         }
     }
 
+    /// Two addresses, one behind the other.
+    pub(crate) fn pair(from: IpAddr, to: IpAddr) -> Self {
+        Self::of(&[Self::address(from).bytes(), Self::address(to).bytes()])
+    }
+
     /// An element without a value.
     pub(crate) fn element(&self) -> Element<'_> {
         Element { key: self.bytes(), value: None, end: false }
@@ -80,6 +86,10 @@ pub(crate) enum HashSet {
     Own6,
     Hosts4,
     Hosts6,
+    Bound4,
+    Bound6,
+    Past4,
+    Past6,
     EgressLanes,
     IngressLanes,
     EgressRest,
@@ -89,7 +99,7 @@ pub(crate) enum HashSet {
 }
 
 impl HashSet {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Endpoints4,
         Self::Endpoints6,
         Self::Self4,
@@ -98,6 +108,10 @@ impl HashSet {
         Self::Own6,
         Self::Hosts4,
         Self::Hosts6,
+        Self::Bound4,
+        Self::Bound6,
+        Self::Past4,
+        Self::Past6,
         Self::EgressLanes,
         Self::IngressLanes,
         Self::EgressRest,
@@ -116,6 +130,10 @@ impl HashSet {
             Self::Own6 => "own6",
             Self::Hosts4 => "hosts4",
             Self::Hosts6 => "hosts6",
+            Self::Bound4 => "bound4",
+            Self::Bound6 => "bound6",
+            Self::Past4 => "past4",
+            Self::Past6 => "past6",
             Self::EgressLanes => "egress_lanes",
             Self::IngressLanes => "ingress_lanes",
             Self::EgressRest => "egress_rest",
@@ -129,8 +147,8 @@ impl HashSet {
         match self {
             Self::Endpoints4 | Self::Own4 | Self::Hosts4 => &[Part::Ipv4],
             Self::Endpoints6 | Self::Own6 | Self::Hosts6 => &[Part::Ipv6],
-            Self::Self4 => &[Part::Ipv4, Part::Ipv4],
-            Self::Self6 => &[Part::Ipv6, Part::Ipv6],
+            Self::Self4 | Self::Bound4 | Self::Past4 => &[Part::Ipv4, Part::Ipv4],
+            Self::Self6 | Self::Bound6 | Self::Past6 => &[Part::Ipv6, Part::Ipv6],
             Self::EgressRest | Self::IngressRest | Self::RowRest => &[Part::Number; 2],
             Self::EgressLanes | Self::IngressLanes => &[Part::Number; 3],
             Self::Cells => &[Part::Number; 4],
@@ -153,6 +171,7 @@ impl HashSet {
             Self::Endpoints4 | Self::Endpoints6 | Self::Self4 | Self::Self6 => 1 << 16,
             Self::Own4 | Self::Own6 => 1 << 12,
             Self::Hosts4 | Self::Hosts6 => 1 << 20,
+            Self::Bound4 | Self::Bound6 | Self::Past4 | Self::Past6 => 1 << 19,
             Self::EgressRest | Self::IngressRest | Self::RowRest => 1 << 17,
             Self::EgressLanes | Self::IngressLanes | Self::Cells => 1 << 21,
         }
@@ -169,6 +188,37 @@ impl HashSet {
 
     pub(crate) fn hosts(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::Hosts4 } else { Self::Hosts6 }
+    }
+
+    /// What bindings the set holds.
+    pub(crate) fn span(self) -> Option<Span> {
+        match self {
+            Self::Bound4 | Self::Bound6 => Some(Span::Live),
+            Self::Past4 | Self::Past6 => Some(Span::Past),
+            Self::Endpoints4
+            | Self::Endpoints6
+            | Self::Self4
+            | Self::Self6
+            | Self::Own4
+            | Self::Own6
+            | Self::Hosts4
+            | Self::Hosts6
+            | Self::EgressLanes
+            | Self::IngressLanes
+            | Self::EgressRest
+            | Self::IngressRest
+            | Self::Cells
+            | Self::RowRest => None,
+        }
+    }
+
+    pub(crate) fn bindings(span: Span, from: IpAddr) -> Self {
+        match (span, from) {
+            (Span::Live, IpAddr::V4(_)) => Self::Bound4,
+            (Span::Live, IpAddr::V6(_)) => Self::Bound6,
+            (Span::Past, IpAddr::V4(_)) => Self::Past4,
+            (Span::Past, IpAddr::V6(_)) => Self::Past6,
+        }
     }
 }
 

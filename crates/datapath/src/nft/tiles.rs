@@ -138,6 +138,8 @@ mod tests {
             endpoints: Default::default(),
             hosts: Default::default(),
             networks: networks.iter().map(|(net, class)| (net.parse().unwrap(), ClassId(*class))).collect(),
+            bound: Default::default(),
+            past: Default::default(),
             slots: vec![],
             rows: vec![],
             rules: Default::default(),

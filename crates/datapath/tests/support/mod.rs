@@ -327,6 +327,8 @@ impl Tables {
             endpoints: Default::default(),
             hosts: Default::default(),
             networks: Default::default(),
+            bound: Default::default(),
+            past: Default::default(),
             slots: (0..pods).map(|_| Slot { egress: lane(), ingress: lane() }).collect(),
             rows: vec![open],
             rules: Default::default(),

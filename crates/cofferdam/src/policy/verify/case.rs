@@ -9,7 +9,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use compiler::compile_unlinted;
 use crds::Severity;
 use policy::domain::{self, Answer};
-use policy::{DnsName, DomainPattern, Generation, Labels, Pod, PolicySet, Protocol, Verdict, WorkloadRef};
+use policy::{
+    DnsName, DomainPattern, Generation, Labels, Pod, PolicySet, Protocol, Verdict, WorkloadRef, World,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -246,9 +248,7 @@ fn pairs(set: PolicySet, values: &[serde_json::Value]) -> Result<Vec<Round>> {
                 let mut set = set.clone();
                 for observed in &entry.dns {
                     let name = DnsName::parse(&observed.name)?;
-                    for address in &observed.ips {
-                        set.world.names.entry(*address).or_default().insert(name.clone());
-                    }
+                    answer_everyone(&mut set.world, &name, &observed.ips);
                 }
                 rounds.push((key, Round { set, manifests: Arc::default(), checks: Vec::new() }));
                 rounds.len() - 1
@@ -265,6 +265,16 @@ fn pairs(set: PolicySet, values: &[serde_json::Value]) -> Result<Vec<Round>> {
         }
     }
     Ok(rounds.into_iter().map(|(_, round)| round).collect())
+}
+
+/// A case does not say which pod asked.
+fn answer_everyone(world: &mut World, name: &DnsName, addresses: &[IpAddr]) {
+    for pod in &world.pods {
+        let resolved = world.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
+        for address in addresses {
+            resolved.live.entry(*address).or_default().insert(name.clone());
+        }
+    }
 }
 
 /// Ports that stand for a range: its ends and its middle.

@@ -1,0 +1,218 @@
+//! Rows for addresses that DNS gives a pod while its node's table is in force.
+//!
+//! Enters: the egress rules of the slots, and the names behind an address. Leaves: the row that holds from the pod to that
+//! address. Guarantees: the row is complete, and says what the table would if it had been lowered with the names known;
+//! equal questions cost a lookup. Does not: know how long an answer holds.
+
+use super::Fixed;
+use super::classes::Signature;
+use super::index::{Id, Index, PeerEntry};
+use super::lanes::own_row;
+use super::row::{constant, ruling, sweep};
+use super::slots::{Program, Rules, SlotKey};
+use policy::table::{ClassId, Row, Ruling, SlotId, Table};
+use policy::{DnsName, DomainPattern, RuleId, Verdict};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Which name peers mean a name.
+#[derive(Debug, Default)]
+struct Patterns {
+    exact: HashMap<DnsName, Vec<Id>, Fixed>,
+    below: HashMap<DnsName, Vec<Id>, Fixed>,
+}
+
+impl Patterns {
+    fn new(index: &Index, peers: impl Iterator<Item = Id>) -> Self {
+        let mut all = Self::default();
+        for peer in peers {
+            let Some(PeerEntry::Names(patterns)) = index.peers.get(peer as usize) else { continue };
+            for pattern in patterns {
+                let (map, name) = match pattern {
+                    DomainPattern::Exact(name) => (&mut all.exact, name),
+                    DomainPattern::Below(name) => (&mut all.below, name),
+                };
+                map.entry(name.clone()).or_default().push(peer);
+            }
+        }
+        all
+    }
+
+    fn add_matching(&self, name: &DnsName, peers: &mut Vec<Id>) {
+        peers.extend(self.exact.get(name).into_iter().flatten());
+        for parent in name.parents() {
+            peers.extend(self.below.get(parent).into_iter().flatten());
+        }
+    }
+}
+
+/// A slot whose egress rules speak of names.
+#[derive(Debug)]
+struct Speaking {
+    rules: Arc<Rules>,
+    /// The pods' node, where a table serves several.
+    node: Option<Arc<str>>,
+}
+
+/// What all nodes with the same slots have in common.
+#[derive(Debug)]
+struct Common {
+    patterns: Patterns,
+    /// By class.
+    signatures: Vec<Signature>,
+    /// By slot. None where no rule speaks of names, or everything is closed.
+    slots: Vec<Option<Speaking>>,
+    own_node: Ruling,
+}
+
+/// Where in a table a pair of addresses is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    slot: SlotId,
+    class: ClassId,
+}
+
+/// Rows that are remembered. More do not occur but by adversarial names; making one takes microseconds.
+const KNOWN: usize = 1 << 14;
+
+/// Makes rows for one table.
+#[derive(Clone, Debug, Default)]
+pub struct Binder {
+    /// None where no rule speaks of names.
+    common: Option<Arc<Common>>,
+    /// Classes of the node's own addresses, and the class each is otherwise like.
+    own: BTreeMap<ClassId, ClassId>,
+    known: HashMap<(Place, Vec<Id>), Arc<Row>, Fixed>,
+}
+
+impl Binder {
+    pub(crate) fn new(index: &Index, keys: &[SlotKey], egress: &[Program], signatures: &[Signature]) -> Self {
+        let is_names = |peer: &&Id| matches!(index.peers.get(**peer as usize), Some(PeerEntry::Names(_)));
+        let mut peers: Vec<Id> = Vec::new();
+        let slots: Vec<_> = keys
+            .iter()
+            .zip(egress)
+            .map(|(key, program)| {
+                let Program::Rules(rules) = program else { return None };
+                let before = peers.len();
+                peers.extend(rules.by_peer.keys().filter(is_names));
+                (peers.len() > before).then(|| Speaking { rules: Arc::clone(rules), node: key.node.clone() })
+            })
+            .collect();
+        if peers.is_empty() {
+            return Self::default();
+        }
+        peers.sort_unstable();
+        peers.dedup();
+        let common = Common {
+            patterns: Patterns::new(index, peers.into_iter()),
+            signatures: signatures.to_vec(),
+            slots,
+            own_node: ruling(&index.rules, RuleId::OWN_NODE),
+        };
+        Self { common: Some(Arc::new(common)), ..Self::default() }
+    }
+
+    /// The same for a table in which these classes mean the node's own addresses.
+    pub(crate) fn with_own(&self, own: BTreeMap<ClassId, ClassId>) -> Self {
+        Self { common: self.common.clone(), own, known: HashMap::default() }
+    }
+
+    /// Whether any rule of the table speaks of names.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.common.is_none()
+    }
+
+    /// The row that holds from an endpoint of the table to an address that DNS gave it for these names. None where it is
+    /// what the table says anyway, for no rule speaks of any of the names.
+    pub fn row<'n>(
+        &mut self,
+        table: &Table,
+        from: IpAddr,
+        to: IpAddr,
+        names: impl IntoIterator<Item = &'n DnsName>,
+    ) -> Option<Arc<Row>> {
+        let place = self.place(table, from, to)?;
+        let peers = self.peers(&place, names);
+        if peers.is_empty() { None } else { Some(self.made(place, peers)) }
+    }
+
+    /// The row for connections that are open, to an address whose answers for `past` ran out: they may go on if the names
+    /// it still has allow them, or those it had. None where no rule speaks of any of those.
+    pub fn open_row<'n>(
+        &mut self,
+        table: &Table,
+        from: IpAddr,
+        to: IpAddr,
+        live: impl IntoIterator<Item = &'n DnsName>,
+        past: impl IntoIterator<Item = &'n DnsName>,
+    ) -> Option<Arc<Row>> {
+        let place = self.place(table, from, to)?;
+        let had = self.peers(&place, past);
+        if had.is_empty() {
+            return None;
+        }
+        let has = self.peers(&place, live);
+        let (now, before) = (self.made(place, has), self.made(place, had));
+        Some(Arc::new(now.or(&before)))
+    }
+
+    /// None where names make no difference.
+    fn place(&self, table: &Table, from: IpAddr, to: IpAddr) -> Option<Place> {
+        let slot = *table.endpoints.get(&from)?;
+        self.common.as_ref()?.slots.get(slot.0 as usize)?.as_ref()?;
+        Some(Place { slot, class: table.class(to) })
+    }
+
+    /// The peers of the slot's rules that mean any of the names; ascending.
+    fn peers<'n>(&self, place: &Place, names: impl IntoIterator<Item = &'n DnsName>) -> Vec<Id> {
+        let mut peers = Vec::new();
+        let Some((common, Speaking { rules, .. })) = self.rules(place) else { return peers };
+        names.into_iter().for_each(|name| common.patterns.add_matching(name, &mut peers));
+        peers.retain(|peer| rules.by_peer.contains_key(peer));
+        peers.sort_unstable();
+        peers.dedup();
+        peers
+    }
+
+    fn made(&mut self, place: Place, peers: Vec<Id>) -> Arc<Row> {
+        let key = (place, peers);
+        if let Some(known) = self.known.get(&key) {
+            return Arc::clone(known);
+        }
+        let row = Arc::new(self.make(&key.0, &key.1));
+        if self.known.len() >= KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(key, Arc::clone(&row));
+        row
+    }
+
+    fn rules(&self, place: &Place) -> Option<(&Common, &Speaking)> {
+        let common = self.common.as_deref()?;
+        Some((common, common.slots.get(place.slot.0 as usize)?.as_ref()?))
+    }
+
+    fn make(&self, place: &Place, names: &[Id]) -> Row {
+        let like = self.own.get(&place.class);
+        let class = like.unwrap_or(&place.class);
+        let found = self.rules(place);
+        let signature = found.and_then(|(common, ..)| common.signatures.get(class.0 as usize));
+        let (Some((common, Speaking { rules, node })), Some(signature)) = (found, signature) else {
+            // A place comes from the table that this was made with; nobody vouches for another.
+            return constant(Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED });
+        };
+        let peers = signature.peers.iter().chain(names);
+        let matching = peers.filter_map(|peer| rules.by_peer.get(peer)).flatten();
+        let mut matching: Vec<u32> = matching.chain(&rules.everyone).copied().collect();
+        matching.sort_unstable();
+        matching.dedup();
+        if like.is_some() || (node.is_some() && signature.own == *node) {
+            return own_row(rules, &matching, common.own_node);
+        }
+        let named = if rules.names_ports { signature.named.as_slice() } else { &[] };
+        sweep(&rules.rules, &matching, named, rules.defaults)
+    }
+}
