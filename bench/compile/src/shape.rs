@@ -1,7 +1,7 @@
 //! Two clusters of published sizes.
 
 use policy::{
-    Action, Generation, Labels, Namespace, NamespaceScope, Node, ObjectRef, Peer, Peers, Pod, Policy,
+    Action, Dns, Generation, Labels, Namespace, NamespaceScope, Node, ObjectRef, Peer, Peers, Pod, Policy,
     PolicySet, PortMatch, Ports, Protocol, Reason, Requirement, Rule, RuleEntry, RuleId, Section, Selector,
     Subject, Tier, WorkloadRef, World,
 };
@@ -117,6 +117,7 @@ impl Build {
             ingress,
             egress,
             isolation,
+            dns: Dns::default(),
             object,
         });
     }

@@ -6,10 +6,10 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, ClosedScope, DnsName, DomainPattern, Endpoint, Generation, Labels, NamedPort, Namespace,
-    NamespaceScope, Node, ObjectRef, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol,
-    Reason, Requirement, Resolved, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier, WorkloadRef,
-    World,
+    Access, Action, ClosedScope, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation,
+    Labels, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Party, Peer, Peers, Pod, Policy,
+    PolicySet, PortMatch, Ports, Protocol, Reason, Requirement, Resolved, Rule, RuleEntry, RuleId, Section,
+    Selector, Subject, Tier, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -85,8 +85,9 @@ pub fn policy_set(seed: u64) -> PolicySet {
     set
 }
 
-fn order(policy: &Policy) -> (Tier, u16, Arc<str>, Arc<str>) {
-    (policy.tier, policy.priority, policy.object.namespace.clone(), policy.object.name.clone())
+fn order(policy: &Policy) -> (Tier, u16, Arc<str>, Arc<str>, Arc<str>) {
+    let object = policy.object.clone();
+    (policy.tier, policy.priority, object.namespace, object.name, object.kind)
 }
 
 fn namespace_name(dice: &mut Dice) -> Arc<str> {
@@ -204,28 +205,40 @@ fn policy(dice: &mut Dice, number: usize, entries: &mut Vec<RuleEntry>) -> Polic
         _ => Tier::Baseline,
     };
     let cluster = tier != Tier::NetworkPolicy;
+    // Of Cofferdam's own kinds: egress only, a Deny in the NetworkPolicy tier, DNS.
+    let own = dice.chance(40);
     let namespace = namespace_name(dice);
     let pods = narrow_selector(dice);
     let namespaces = match cluster {
         true => NamespaceScope::Matching(namespace_selector(dice)),
         false => NamespaceScope::Own(namespace.clone()),
     };
-    let mut section = |dice: &mut Dice| match dice.chance(70) {
+    let mut section = |dice: &mut Dice, percent: usize| match dice.chance(percent) {
         true => Section::Rules(
-            (0..dice.below(4)).map(|_| rule(dice, tier, &namespace, entries)).collect::<Vec<_>>(),
+            (0..dice.below(4)).map(|_| rule(dice, (tier, own), &namespace, entries)).collect::<Vec<_>>(),
         ),
         false => Section::Untouched,
     };
-    let (egress, ingress) = (section(dice), section(dice));
+    let (egress, ingress) = match own {
+        true => (section(dice, 100), Section::Untouched),
+        false => (section(dice, 70), section(dice, 70)),
+    };
     let isolation = match cluster {
         true => [RuleId::NO_POLICY; 2],
         false => [entry(entries, Reason::Isolated), entry(entries, Reason::Isolated)],
     };
+    let kind = match (cluster, own) {
+        (false, false) => "NetworkPolicy",
+        (false, true) => "EgressPolicy",
+        (true, false) => "ClusterNetworkPolicy",
+        (true, true) => "ClusterEgressPolicy",
+    };
     Policy {
         object: ObjectRef {
-            kind: if cluster { "ClusterNetworkPolicy" } else { "NetworkPolicy" }.into(),
+            kind: kind.into(),
             namespace: if cluster { "".into() } else { namespace },
-            name: format!("p{number}").into(),
+            // Often that of another kind's policy: then the kind is what orders them.
+            name: format!("p{}", if own { number } else { number + 1 }).into(),
         },
         source: None,
         tier,
@@ -234,16 +247,53 @@ fn policy(dice: &mut Dice, number: usize, entries: &mut Vec<RuleEntry>) -> Polic
         ingress,
         egress,
         isolation,
+        dns: if own { dns(dice, entries) } else { Dns::default() },
     }
 }
 
-fn rule(dice: &mut Dice, tier: Tier, namespace: &Arc<str>, entries: &mut Vec<RuleEntry>) -> Rule {
+fn dns(dice: &mut Dice, entries: &mut Vec<RuleEntry>) -> Dns {
+    let mut dns = Dns::default();
+    if dice.chance(40) {
+        dns.names = DnsNames::Only {
+            listed: entry(entries, Reason::DnsNameAllow),
+            unlisted: entry(entries, Reason::DnsNameDeny),
+            patterns: patterns(dice),
+            from_rules: dice.chance(50),
+        };
+    }
+    if dice.chance(30) {
+        let cidr = network(dice).unwrap_or(IpNet::V4(ipnet::Ipv4Net::default()));
+        dns.resolvers = DnsResolvers::Only {
+            listed: entry(entries, Reason::EgressPolicyAllow),
+            unlisted: entry(entries, Reason::DnsResolverDeny),
+            peers: vec![Peer::Network { cidr, except: Vec::new() }],
+        };
+    }
+    dns
+}
+
+fn patterns(dice: &mut Dice) -> Vec<DomainPattern> {
+    let all = ["a.io", "*.a.io", "**.a.io", "*.x.a.io", "**.x.a.io", "b.io", "*.b.io", "**.io"];
+    let texts: Vec<_> = (0..=dice.below(2)).map(|_| dice.text(&all)).collect();
+    texts.into_iter().filter_map(|text| DomainPattern::parse_own(text).ok()).collect()
+}
+
+/// `own`: of one of Cofferdam's own kinds.
+fn rule(
+    dice: &mut Dice,
+    (tier, own): (Tier, bool),
+    namespace: &Arc<str>,
+    entries: &mut Vec<RuleEntry>,
+) -> Rule {
     let action = match (tier, dice.below(3)) {
+        (Tier::NetworkPolicy, 1) if own => Action::Deny,
         (Tier::NetworkPolicy, _) | (_, 0) => Action::Accept,
         (_, 1) => Action::Deny,
         (_, _) => Action::Pass,
     };
     let reason = match (tier, action) {
+        (Tier::NetworkPolicy, Action::Deny) => Reason::EgressPolicyDeny,
+        (Tier::NetworkPolicy, _) if own => Reason::EgressPolicyAllow,
         (Tier::NetworkPolicy, _) => Reason::NetworkPolicyAllow,
         (Tier::Admin, Action::Deny) => Reason::AdminDeny,
         (Tier::Admin, Action::Accept | Action::Pass) => Reason::AdminAccept,
@@ -277,12 +327,7 @@ fn peer(dice: &mut Dice, namespace: &Arc<str>) -> Peer {
             true => Selector::everything(),
             false => Selector::from_iter([one_of("zone", dice.text(&["x", "y"]))]),
         }),
-        _ => {
-            let texts =
-                (0..=dice.below(2)).map(|_| dice.text(&["a.io", "*.a.io", "*.x.a.io", "b.io", "*.io"]));
-            let texts: Vec<_> = texts.collect();
-            Peer::Names(texts.into_iter().filter_map(|text| DomainPattern::parse(text).ok()).collect())
-        }
+        _ => Peer::Names(patterns(dice)),
     }
 }
 

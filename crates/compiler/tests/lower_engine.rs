@@ -43,7 +43,13 @@ fn change(dice: &mut Dice, all: &PolicySet, now: &mut PolicySet) -> Option<Event
             now.policies.push(policy.clone());
             now.policies.sort_by_key(|policy| {
                 let object = &policy.object;
-                (policy.tier, policy.priority, object.namespace.clone(), object.name.clone())
+                (
+                    policy.tier,
+                    policy.priority,
+                    object.namespace.clone(),
+                    object.name.clone(),
+                    object.kind.clone(),
+                )
             });
             Some(Event::Policy { policy: Box::new(policy), rules: all.rules.clone() })
         }

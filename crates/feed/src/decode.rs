@@ -9,9 +9,9 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, ClosedScope, Direction, DomainPattern, Labels, NamedPort, Namespace, NamespaceScope, Node,
-    ObjectRef, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Reason, Requirement, Rule, RuleEntry,
-    RuleId, Section, Selector, SourceRef, Subject, Tier, WorkloadRef,
+    Action, ClosedScope, Direction, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Labels, NamedPort,
+    Namespace, NamespaceScope, Node, ObjectRef, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Reason,
+    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -147,9 +147,31 @@ impl Decoder {
             ingress,
             egress,
             isolation,
+            dns: self.dns(policy, count)?,
         };
         let entries = policy.entries.iter().map(|entry| self.entry(entry)).collect::<Result<_, _>>()?;
         Ok(Resource::Policy(Box::new(policy_of), entries))
+    }
+
+    fn dns(&mut self, policy: &wire::Policy, entries: usize) -> Result<Dns, DecodeError> {
+        let mut dns = Dns::default();
+        if let Some(it) = &policy.dns_names {
+            dns.names = DnsNames::Only {
+                listed: rule_id(it.listed, entries)?,
+                unlisted: rule_id(it.unlisted, entries)?,
+                patterns: patterns(it.names.as_ref().ok_or(DecodeError::Missing("the names of a list"))?)?,
+                from_rules: it.from_rules,
+            };
+        }
+        if let Some(it) = &policy.dns_resolvers {
+            let peers = it.peers.as_ref().ok_or(DecodeError::Missing("the resolvers of a list"))?;
+            dns.resolvers = DnsResolvers::Only {
+                listed: rule_id(it.listed, entries)?,
+                unlisted: rule_id(it.unlisted, entries)?,
+                peers: peers.any_of.iter().map(|peer| self.peer(peer)).collect::<Result<_, _>>()?,
+            };
+        }
+        Ok(dns)
     }
 
     fn closed(&mut self, closed: &wire::Closed) -> Result<Resource, DecodeError> {
@@ -207,12 +229,7 @@ impl Decoder {
                 except: network.except.iter().map(prefix).collect::<Result<_, _>>()?,
             }),
             wire::Who::Nodes(nodes) => Ok(Peer::Nodes(self.selector(nodes)?)),
-            wire::Who::Names(names) => {
-                let pattern = |text: &String| {
-                    DomainPattern::parse(text).or_else(|_| unknown("a pattern of domain names", text))
-                };
-                Ok(Peer::Names(names.patterns.iter().map(pattern).collect::<Result<_, _>>()?))
-            }
+            wire::Who::Names(names) => Ok(Peer::Names(patterns(names)?)),
         }
     }
 
@@ -282,6 +299,17 @@ impl Decoder {
 
 fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {
     if (entry as usize) < entries { Ok(RuleId(entry)) } else { unknown("the number of a rule", entry) }
+}
+
+fn patterns(names: &wire::Names) -> Result<Vec<DomainPattern>, DecodeError> {
+    let pattern = |text: &String| {
+        let parsed = match text.strip_prefix("*1.") {
+            Some(name) => DnsName::parse(name).map(DomainPattern::OneBelow),
+            None => DomainPattern::parse(text),
+        };
+        parsed.or_else(|_| unknown("a pattern of domain names", text))
+    };
+    names.patterns.iter().map(pattern).collect()
 }
 
 fn direction(direction: u32) -> Result<Direction, DecodeError> {

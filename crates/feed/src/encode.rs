@@ -6,8 +6,9 @@ use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
 use policy::{
-    Action, Direction, Labels, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Requirement,
-    Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier,
+    Action, Direction, DnsNames, DnsResolvers, DomainPattern, Labels, NamespaceScope, ObjectRef, Peer, Peers,
+    Policy, PortMatch, Ports, Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject,
+    Tier,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -109,7 +110,33 @@ fn policy(policy: &Policy, entries: &[RuleEntry]) -> wire::Policy {
         isolation_egress: isolates(&policy.egress, isolation_egress),
         isolation_ingress: isolates(&policy.ingress, isolation_ingress),
         entries: entries.iter().map(entry).collect(),
+        dns_names: match &policy.dns.names {
+            DnsNames::Any => None,
+            DnsNames::Only { listed, unlisted, patterns, from_rules } => Some(wire::DnsNames {
+                listed: listed.0,
+                unlisted: unlisted.0,
+                names: Some(names(patterns)),
+                from_rules: *from_rules,
+            }),
+        },
+        dns_resolvers: match &policy.dns.resolvers {
+            DnsResolvers::Any => None,
+            DnsResolvers::Only { listed, unlisted, peers } => Some(wire::DnsResolvers {
+                listed: listed.0,
+                unlisted: unlisted.0,
+                peers: Some(wire::Peers { any_of: peers.iter().map(peer).collect() }),
+            }),
+        },
     }
+}
+
+fn names(patterns: &[DomainPattern]) -> wire::Names {
+    let text = |pattern: &DomainPattern| match pattern {
+        DomainPattern::Exact(name) => name.to_string(),
+        DomainPattern::OneBelow(name) => format!("*1.{name}"),
+        DomainPattern::Below(name) => format!("*.{name}"),
+    };
+    wire::Names { patterns: patterns.iter().map(text).collect() }
 }
 
 fn section(section: &Section) -> Option<wire::Section> {
@@ -146,9 +173,7 @@ fn peer(peer: &Peer) -> wire::Peer {
             except: except.iter().map(prefix).collect(),
         }),
         Peer::Nodes(nodes) => wire::Who::Nodes(selector(nodes)),
-        Peer::Names(patterns) => {
-            wire::Who::Names(wire::Names { patterns: patterns.iter().map(ToString::to_string).collect() })
-        }
+        Peer::Names(patterns) => wire::Who::Names(names(patterns)),
     };
     wire::Peer { who: Some(who) }
 }

@@ -230,7 +230,7 @@ fn detached(policy: &Policy, set: &PolicySet) -> Resource {
     Resource::Policy(Box::new(policy), entries)
 }
 
-/// Gives every rule of a policy, and the isolations it brings, another id.
+/// Gives every rule of a policy, the isolations it brings and its lists another id.
 pub(crate) fn renumber(policy: &mut Policy, mut number: impl FnMut(RuleId) -> RuleId) {
     let spoken_of = [&policy.egress, &policy.ingress].map(|section| {
         policy.tier == policy::Tier::NetworkPolicy && !matches!(section, policy::Section::Untouched)
@@ -245,4 +245,5 @@ pub(crate) fn renumber(policy: &mut Policy, mut number: impl FnMut(RuleId) -> Ru
             rules.iter_mut().for_each(|rule| rule.id = number(rule.id));
         }
     }
+    policy.dns.rule_ids().for_each(|id| *id = number(*id));
 }

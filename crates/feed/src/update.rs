@@ -154,6 +154,18 @@ mod tests {
                 assert_eq!(of_a, of_b, "seed {seed}, node {node}: {} to {}", access.from, access.to);
             }
         }
+        let resolver = policy::Endpoint { party: policy::Party::Outside, address: "10.0.0.2".parse().ok() };
+        for pod in set.world.pods.iter().filter(|pod| pod.node.as_deref() == Some(node)) {
+            let judged = |set: &PolicySet| {
+                let of = |judged: policy::Judgement| (judged.verdict, set.rule(judged.rule).cloned());
+                let names = ["a.io", "x.a.io", "y.x.a.io", "w.x.b.io", "c.com"].map(|name| {
+                    let name = policy::DnsName::parse(name).unwrap();
+                    of(policy::decide_question(set, pod, &name))
+                });
+                (names, of(policy::decide_resolver(set, pod, resolver)), policy::dns_rules(set, pod).spoken)
+            };
+            assert_eq!(judged(set), judged(copy), "seed {seed}, node {node}: questions of {pod}");
+        }
     }
 
     #[test]

@@ -192,6 +192,35 @@ pub(crate) struct Policy {
     pub(crate) isolation_ingress: Option<u32>,
     #[prost(message, repeated, tag = "9")]
     pub(crate) entries: Vec<Entry>,
+    /// Absent: the policy does not speak of names.
+    #[prost(message, optional, tag = "10")]
+    pub(crate) dns_names: Option<DnsNames>,
+    /// Absent: the policy does not speak of resolvers.
+    #[prost(message, optional, tag = "11")]
+    pub(crate) dns_resolvers: Option<DnsResolvers>,
+}
+
+/// Who does not know this message does not know the reasons of its entries either, and refuses the policy.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DnsNames {
+    #[prost(uint32, tag = "1")]
+    pub(crate) listed: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) unlisted: u32,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) names: Option<Names>,
+    #[prost(bool, tag = "4")]
+    pub(crate) from_rules: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DnsResolvers {
+    #[prost(uint32, tag = "1")]
+    pub(crate) listed: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) unlisted: u32,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) peers: Option<Peers>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -282,7 +311,8 @@ pub(crate) struct Prefix {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Names {
-    /// As users write them: `name` or `*.name`.
+    /// `name`; `*.name` for one or more labels below, `*1.name` for exactly one. A reader that knows no `*1.` refuses it, and
+    /// so never takes it for more.
     #[prost(string, repeated, tag = "1")]
     pub(crate) patterns: Vec<String>,
 }

@@ -2,7 +2,8 @@
 //! against it.
 //!
 //! Sentences marked K are from `k8s.io/api/networking/v1` types or the NetworkPolicy page of the Kubernetes
-//! documentation; those marked C are from network-policy-api `v1alpha2` types.
+//! documentation; those marked C are from network-policy-api `v1alpha2` types. What an EgressPolicy means is ours
+//! (`docs/decisions/0011-egress-policies.md`).
 
 use crate::access::{Access, Direction, Endpoint, Party};
 use crate::labels::Selector;
@@ -185,11 +186,16 @@ fn first_match(question: Question<'_>, tier: Tier, steps: &mut Vec<Step>) -> Opt
     None
 }
 
+/// NetworkPolicies and EgressPolicies: any Deny, else any Accept, else isolation. No order.
 fn network_policies(question: Question<'_>, steps: &mut Vec<Step>) -> Option<RuleId> {
+    if let Some(rule) = question.denying_rule() {
+        steps.push(Step::Matched(rule.id, rule.action));
+        return Some(rule.id);
+    }
     let mut isolation = None;
     for (index, policy) in question.selecting(Tier::NetworkPolicy) {
         // K "A pod is isolated for egress if there is any NetworkPolicy that both selects the pod and has Egress in
-        // its policyTypes"; the same for ingress.
+        // its policyTypes"; the same for ingress. An EgressPolicy isolates for egress what it selects.
         if matches!(policy.section(question.direction), Section::Untouched) {
             continue;
         }
@@ -221,11 +227,20 @@ impl<'a> Question<'a> {
     }
 
     fn matching_rule(self, policy: &'a Policy) -> Option<&'a Rule> {
-        let matches = |rule: &&Rule| {
-            peers_match(&self.set.world, &rule.peers, self.answers, self.peer)
-                && ports_match(&rule.ports, self.access)
-        };
-        policy.section(self.direction).rules().iter().find(matches)
+        policy.section(self.direction).rules().iter().find(|rule| self.matches(rule))
+    }
+
+    /// The first rule of the NetworkPolicy tier that denies. Only an EgressPolicy has such; what it denies is denied whatever
+    /// the others allow, the pod's own node included: nobody writes a Deny for something to stay open.
+    fn denying_rule(self) -> Option<&'a Rule> {
+        let policies = self.selecting(Tier::NetworkPolicy);
+        let mut rules = policies.flat_map(|(_, policy)| policy.section(self.direction).rules());
+        rules.find(|rule| rule.action == Action::Deny && self.matches(rule))
+    }
+
+    fn matches(self, rule: &Rule) -> bool {
+        peers_match(&self.set.world, &rule.peers, self.answers, self.peer)
+            && ports_match(&rule.ports, self.access)
     }
 }
 

@@ -1,5 +1,8 @@
-//! DNS names and the patterns `domainNames` peers are written in
-//! (network-policy-api v1alpha2 `DomainName`, NPEP-133).
+//! DNS names, and the patterns that peers are written in.
+//!
+//! There are two ways of writing them. In a ClusterNetworkPolicy (network-policy-api v1alpha2 `DomainName`, NPEP-133)
+//! `*.x` is one or more labels below `x`. Cofferdam's own kinds tell the two apart: `*.x` is exactly one label, `**.x` one
+//! or more. What a pattern means is in the type; how it was written is not, and it is shown as own kinds write it.
 
 use serde::Serialize;
 use std::fmt;
@@ -69,17 +72,33 @@ impl fmt::Display for DnsName {
     }
 }
 
-/// `name` or `*.name`.
+/// Which names are meant. Shown as own kinds write it: `name`, `*.name`, `**.name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum DomainPattern {
     /// Exactly this name.
     Exact(DnsName),
+    /// Exactly one whole label below this name; never the name itself.
+    OneBelow(DnsName),
     /// One or more whole labels below this name; never the name itself.
     Below(DnsName),
 }
 
 impl DomainPattern {
-    /// Parses a pattern.
+    /// Parses a pattern as own kinds write it: `name`, `*.name` for one label below, `**.name` for one or more.
+    ///
+    /// # Errors
+    /// The text is not a name, or has a `*` anywhere but as the whole first label.
+    pub fn parse_own(text: &str) -> Result<Self, DomainError> {
+        if let Some(rest) = text.strip_prefix("**.") {
+            return DnsName::parse(rest).map(Self::Below);
+        }
+        match text.strip_prefix("*.") {
+            Some(rest) => DnsName::parse(rest).map(Self::OneBelow),
+            None => DnsName::parse(text).map(Self::Exact),
+        }
+    }
+
+    /// Parses a pattern as a ClusterNetworkPolicy writes it: `name`, or `*.name` for one or more labels below.
     ///
     /// # Errors
     /// The text is not a name, or has a `*` anywhere but as the whole first label.
@@ -94,18 +113,43 @@ impl DomainPattern {
     pub fn matches(&self, name: &DnsName) -> bool {
         match self {
             Self::Exact(exact) => exact == name,
-            Self::Below(parent) => {
-                name.0.strip_suffix(parent.as_str()).is_some_and(|head| head.len() > 1 && head.ends_with('.'))
-            }
+            Self::OneBelow(parent) => below(name, parent).is_some_and(|labels| !labels.contains('.')),
+            Self::Below(parent) => below(name, parent).is_some(),
         }
     }
+
+    /// The name that is meant, or below which all are that are.
+    pub fn base(&self) -> &DnsName {
+        match self {
+            Self::Exact(name) | Self::OneBelow(name) | Self::Below(name) => name,
+        }
+    }
+
+    /// Whether every name that `other` means is meant.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Exact(name)) => self.matches(name),
+            (Self::Exact(_), Self::OneBelow(_) | Self::Below(_)) | (Self::OneBelow(_), Self::Below(_)) => {
+                false
+            }
+            (Self::OneBelow(a), Self::OneBelow(b)) => a == b,
+            (Self::Below(a), Self::OneBelow(b) | Self::Below(b)) => a == b || below(b, a).is_some(),
+        }
+    }
+}
+
+/// The labels of a name that stand before `parent`; `None` if it does not lie below it.
+fn below<'n>(name: &'n DnsName, parent: &DnsName) -> Option<&'n str> {
+    let labels = name.0.strip_suffix(parent.as_str())?.strip_suffix('.')?;
+    (!labels.is_empty()).then_some(labels)
 }
 
 impl fmt::Display for DomainPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(name) => write!(f, "{name}"),
-            Self::Below(name) => write!(f, "*.{name}"),
+            Self::OneBelow(name) => write!(f, "*.{name}"),
+            Self::Below(name) => write!(f, "**.{name}"),
         }
     }
 }
@@ -155,6 +199,41 @@ mod tests {
         check("*.kubernetes.io", "a.b.kubernetes.io", true);
         check("*.kubernetes.io", "my-kubernetes.io", false);
         check("kubernetes.io", "www.kubernetes.io", false);
+    }
+
+    #[test]
+    fn own_kinds_tell_one_label_from_one_or_more() {
+        let own = |pattern, name| {
+            DomainPattern::parse_own(pattern).unwrap().matches(&DnsName::parse(name).unwrap())
+        };
+        for (name, one, more) in [
+            ("a.io", false, false),
+            ("x.a.io", true, true),
+            ("X.A.io.", true, true),
+            ("y.x.a.io", false, true),
+            ("xa.io", false, false),
+        ] {
+            assert_eq!((own("*.a.io", name), own("**.a.io", name)), (one, more), "{name}");
+        }
+        for text in ["a.io", "*.a.io", "**.a.io"] {
+            assert_eq!(DomainPattern::parse_own(text).unwrap().to_string(), text);
+        }
+        for bad in ["***.a.io", "**", "**.", "a.**.io", "*a.io"] {
+            assert!(DomainPattern::parse_own(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_another_when_it_means_all_that_it_does() {
+        let all = ["a.io", "x.a.io", "*.a.io", "**.a.io", "*.x.a.io", "**.x.a.io", "y.x.a.io"]
+            .map(|text| DomainPattern::parse_own(text).unwrap());
+        let names =
+            ["a.io", "x.a.io", "w.a.io", "y.x.a.io", "u.x.a.io", "z.y.x.a.io", "z.w.a.io", "v.z.y.x.a.io"]
+                .map(|text| DnsName::parse(text).unwrap());
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            let all_of_b = names.iter().filter(|name| b.matches(name)).all(|name| a.matches(name));
+            assert_eq!(a.covers(b), all_of_b, "{a} covers {b}");
+        }
     }
 
     #[test]

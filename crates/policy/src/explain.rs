@@ -24,7 +24,7 @@ pub struct Nearest {
     pub port: Option<String>,
     /// Why its protocols do not match; `None` if they do.
     pub protocol: Option<String>,
-    /// It stands behind the rule that denied.
+    /// It stands behind the rule that denied, or that one beats it.
     pub too_late: bool,
 }
 
@@ -59,6 +59,8 @@ pub fn nearest(
         if !selects(&set.world, &policy.subject, pod) {
             continue;
         }
+        // In the NetworkPolicy tier a Deny comes before every Accept.
+        too_late |= denied.reason == Reason::EgressPolicyDeny && policy.tier == Tier::NetworkPolicy;
         for rule in policy.section(direction).rules() {
             too_late |= rule.id == denied.rule;
             if rule.action != Action::Accept {
@@ -79,7 +81,7 @@ pub fn nearest(
 fn last_tier(reason: Reason) -> Option<Tier> {
     match reason {
         Reason::AdminDeny => Some(Tier::Admin),
-        Reason::Isolated => Some(Tier::NetworkPolicy),
+        Reason::Isolated | Reason::EgressPolicyDeny => Some(Tier::NetworkPolicy),
         Reason::BaselineDeny => Some(Tier::Baseline),
         Reason::NoPolicy
         | Reason::NotSubject
@@ -87,7 +89,11 @@ fn last_tier(reason: Reason) -> Option<Tier> {
         | Reason::OwnNode
         | Reason::AdminAccept
         | Reason::NetworkPolicyAllow
+        | Reason::EgressPolicyAllow
         | Reason::BaselineAccept
+        | Reason::DnsNameAllow
+        | Reason::DnsNameDeny
+        | Reason::DnsResolverDeny
         | Reason::PolicyUnreadable
         | Reason::Unmanaged
         | Reason::Untracked => None,

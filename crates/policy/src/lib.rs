@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod decide;
+pub mod dns;
 pub mod domain;
 pub mod explain;
 pub mod intern;
@@ -19,12 +20,13 @@ pub mod world;
 
 pub use access::{Access, Direction, Endpoint, Party, Protocol};
 pub use decide::{Decision, Judgement, Step, Verdict, decide};
+pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
 pub use labels::{Labels, Requirement, Selector};
 pub use reason::Reason;
 pub use rule::{
-    Action, ClosedScope, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Rule, RuleEntry,
-    RuleId, Section, SourceRef, Subject, Tier,
+    Action, ClosedScope, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Peer, Peers, Policy,
+    PortMatch, Ports, Rule, RuleEntry, RuleId, Section, SourceRef, Subject, Tier,
 };
 pub use set::{Generation, PolicySet};
 pub use world::{Answers, NamedPort, Namespace, Node, Pod, PodId, PodName, Resolved, WorkloadRef, World};

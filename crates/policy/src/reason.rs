@@ -22,12 +22,22 @@ pub enum Reason {
     AdminDeny,
     /// A NetworkPolicy rule allows it.
     NetworkPolicyAllow,
-    /// NetworkPolicies isolate the pod and none of their rules allows it.
+    /// An EgressPolicy rule allows it.
+    EgressPolicyAllow,
+    /// An EgressPolicy rule denies it, whatever other policies of its tier allow.
+    EgressPolicyDeny,
+    /// NetworkPolicies or EgressPolicies isolate the pod and none of their rules allows it.
     Isolated,
     /// A Baseline tier rule accepted it.
     BaselineAccept,
     /// A Baseline tier rule denied it.
     BaselineDeny,
+    /// The name is one that the pod may ask for.
+    DnsNameAllow,
+    /// The pod may only ask for names that are listed, and this one is not.
+    DnsNameDeny,
+    /// The pod may only ask resolvers that are listed, and this one is not.
+    DnsResolverDeny,
     /// A policy that could select the pod could not be read; its scope is closed until it can.
     PolicyUnreadable,
     /// The pod is not managed yet: it has no policy, so nothing may pass.
@@ -38,7 +48,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 18] = [
         Self::NoPolicy,
         Self::NotSubject,
         Self::SameEndpoint,
@@ -46,9 +56,14 @@ impl Reason {
         Self::AdminAccept,
         Self::AdminDeny,
         Self::NetworkPolicyAllow,
+        Self::EgressPolicyAllow,
+        Self::EgressPolicyDeny,
         Self::Isolated,
         Self::BaselineAccept,
         Self::BaselineDeny,
+        Self::DnsNameAllow,
+        Self::DnsNameDeny,
+        Self::DnsResolverDeny,
         Self::PolicyUnreadable,
         Self::Unmanaged,
         Self::Untracked,
@@ -63,10 +78,15 @@ impl Reason {
             | Self::OwnNode
             | Self::AdminAccept
             | Self::NetworkPolicyAllow
-            | Self::BaselineAccept => Verdict::Allow,
+            | Self::EgressPolicyAllow
+            | Self::BaselineAccept
+            | Self::DnsNameAllow => Verdict::Allow,
             Self::AdminDeny
+            | Self::EgressPolicyDeny
             | Self::Isolated
             | Self::BaselineDeny
+            | Self::DnsNameDeny
+            | Self::DnsResolverDeny
             | Self::PolicyUnreadable
             | Self::Unmanaged
             | Self::Untracked => Verdict::Deny,
@@ -83,9 +103,14 @@ impl Reason {
             Self::AdminAccept => "admin-accept",
             Self::AdminDeny => "admin-deny",
             Self::NetworkPolicyAllow => "network-policy-allow",
+            Self::EgressPolicyAllow => "egress-policy-allow",
+            Self::EgressPolicyDeny => "egress-policy-deny",
             Self::Isolated => "isolated",
             Self::BaselineAccept => "baseline-accept",
             Self::BaselineDeny => "baseline-deny",
+            Self::DnsNameAllow => "dns-name-allow",
+            Self::DnsNameDeny => "dns-name-deny",
+            Self::DnsResolverDeny => "dns-resolver-deny",
             Self::PolicyUnreadable => "policy-unreadable",
             Self::Unmanaged => "unmanaged",
             Self::Untracked => "untracked",
@@ -102,9 +127,16 @@ impl Reason {
             Self::AdminAccept => "accepted in the Admin tier",
             Self::AdminDeny => "denied in the Admin tier",
             Self::NetworkPolicyAllow => "allowed by a NetworkPolicy rule",
-            Self::Isolated => "isolated by NetworkPolicy, and no rule allows it",
+            Self::EgressPolicyAllow => "allowed by an EgressPolicy rule",
+            Self::EgressPolicyDeny => {
+                "denied by an EgressPolicy rule, which beats what others of its tier allow"
+            }
+            Self::Isolated => "isolated by a NetworkPolicy or an EgressPolicy, and no rule allows it",
             Self::BaselineAccept => "accepted in the Baseline tier",
             Self::BaselineDeny => "denied in the Baseline tier",
+            Self::DnsNameAllow => "a name that the pod may ask for",
+            Self::DnsNameDeny => "not among the names that the pod may ask for",
+            Self::DnsResolverDeny => "not among the resolvers that the pod may ask",
             Self::PolicyUnreadable => {
                 "a policy that may select this pod could not be read; its scope is closed"
             }

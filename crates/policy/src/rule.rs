@@ -1,4 +1,5 @@
-//! One rule model for every policy kind: NetworkPolicy, ClusterNetworkPolicy and its v1alpha1 dialect.
+//! One rule model for every policy kind: NetworkPolicy, ClusterNetworkPolicy and its v1alpha1 dialect, EgressPolicy and
+//! ClusterEgressPolicy.
 
 use crate::access::{Direction, Protocol};
 use crate::domain::DomainPattern;
@@ -51,7 +52,8 @@ impl fmt::Display for SourceRef {
 pub enum Tier {
     /// Judged first; what it accepts or denies is final.
     Admin,
-    /// `networking.k8s.io/v1` NetworkPolicy: isolates what it selects, allows what its rules say.
+    /// `networking.k8s.io/v1` NetworkPolicy and EgressPolicy: isolate what they select, allow what their rules say. A Deny
+    /// (only an EgressPolicy has one) beats every Accept of the tier, whatever the order.
     NetworkPolicy,
     /// Judged when nothing before decided.
     Baseline,
@@ -124,6 +126,68 @@ pub struct Policy {
     pub egress: Section,
     /// Rule id of the isolation this policy brings, by direction (egress, ingress). Only in the NetworkPolicy tier.
     pub isolation: [RuleId; 2],
+    /// What it says about names and resolvers; nothing for kinds that cannot.
+    pub dns: Dns,
+}
+
+/// What a policy says about the subject's DNS. The default says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Names that may be asked for.
+    pub names: DnsNames,
+    /// Resolvers that may be asked.
+    pub resolvers: DnsResolvers,
+}
+
+/// Names that a policy lets its subject ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DnsNames {
+    /// It does not speak of them.
+    #[default]
+    Any,
+    /// Only these, as far as this policy goes.
+    Only {
+        /// Rule id of a name that is listed.
+        listed: RuleId,
+        /// Rule id of a name that is not.
+        unlisted: RuleId,
+        /// The list.
+        patterns: Vec<DomainPattern>,
+        /// And every name that an Accept rule for the same pod speaks of, whichever policy that is in.
+        from_rules: bool,
+    },
+}
+
+/// Resolvers that a policy lets its subject ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DnsResolvers {
+    /// It does not speak of them.
+    #[default]
+    Any,
+    /// Only these, as far as this policy goes.
+    Only {
+        /// Rule id of a resolver that is listed.
+        listed: RuleId,
+        /// Rule id of a resolver that is not.
+        unlisted: RuleId,
+        /// The list.
+        peers: Vec<Peer>,
+    },
+}
+
+impl Dns {
+    /// Every rule id in it, to be numbered anew.
+    pub fn rule_ids(&mut self) -> impl Iterator<Item = &mut RuleId> {
+        let of_names = match &mut self.names {
+            DnsNames::Any => [None, None],
+            DnsNames::Only { listed, unlisted, .. } => [Some(listed), Some(unlisted)],
+        };
+        let of_resolvers = match &mut self.resolvers {
+            DnsResolvers::Any => [None, None],
+            DnsResolvers::Only { listed, unlisted, .. } => [Some(listed), Some(unlisted)],
+        };
+        of_names.into_iter().chain(of_resolvers).flatten()
+    }
 }
 
 impl Policy {

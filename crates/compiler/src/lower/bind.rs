@@ -20,6 +20,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 struct Patterns {
     exact: HashMap<DnsName, Vec<Id>, Fixed>,
+    one_below: HashMap<DnsName, Vec<Id>, Fixed>,
     below: HashMap<DnsName, Vec<Id>, Fixed>,
 }
 
@@ -31,6 +32,7 @@ impl Patterns {
             for pattern in patterns {
                 let (map, name) = match pattern {
                     DomainPattern::Exact(name) => (&mut all.exact, name),
+                    DomainPattern::OneBelow(name) => (&mut all.one_below, name),
                     DomainPattern::Below(name) => (&mut all.below, name),
                 };
                 map.entry(name.clone()).or_default().push(peer);
@@ -41,6 +43,8 @@ impl Patterns {
 
     fn add_matching(&self, name: &DnsName, peers: &mut Vec<Id>) {
         peers.extend(self.exact.get(name).into_iter().flatten());
+        let nearest = name.parents().next();
+        peers.extend(nearest.and_then(|parent| self.one_below.get(parent)).into_iter().flatten());
         for parent in name.parents() {
             peers.extend(self.below.get(parent).into_iter().flatten());
         }

@@ -145,7 +145,7 @@ impl Index {
         }
     }
 
-    /// Adds a policy where its tier, priority, namespace and name put it.
+    /// Adds a policy where its tier, priority, namespace, name and kind put it.
     pub(crate) fn insert_policy(&mut self, policy: &Policy) -> Id {
         let id = dense(self.policies.len());
         self.add_policy(policy);
@@ -204,12 +204,16 @@ impl Index {
     }
 }
 
-type Key<'a> = (policy::Tier, u16, &'a Arc<str>, &'a Arc<str>);
+type Key<'a> = (policy::Tier, u16, &'a Arc<str>, &'a Arc<str>, &'a Arc<str>);
 
 fn sort_key(policy: &CompiledPolicy) -> Key<'_> {
-    (policy.tier, policy.priority, &policy.object.namespace, &policy.object.name)
+    key(policy.tier, policy.priority, &policy.object)
 }
 
 fn sort_key_of(policy: &Policy) -> Key<'_> {
-    (policy.tier, policy.priority, &policy.object.namespace, &policy.object.name)
+    key(policy.tier, policy.priority, &policy.object)
+}
+
+fn key(tier: policy::Tier, priority: u16, object: &policy::ObjectRef) -> Key<'_> {
+    (tier, priority, &object.namespace, &object.name, &object.kind)
 }

@@ -9,7 +9,7 @@ use super::row::{Rows, constant, ruling, sweep};
 use super::slots::{Program, Rules, SlotKey};
 use super::{Fixed, dense};
 use policy::table::{ClassId, Lane, Row, RowId, Ruling};
-use policy::{NamedPort, RuleId, Tier};
+use policy::{Action, NamedPort, RuleId, Tier};
 use std::collections::{BTreeMap, HashMap};
 
 /// Classes, found the way lanes need them.
@@ -129,16 +129,18 @@ impl<'a> Lanes<'a> {
     }
 }
 
-/// What egress says to the pod's own node. Where the NetworkPolicy tier would isolate, it leaves the own node alone,
-/// whatever its rules say.
+/// What egress says to the pod's own node. Where the NetworkPolicy tier would isolate, it leaves the own node alone, unless
+/// a rule of it denies.
 pub(crate) fn own_row(program: &Rules, matching: &[u32], own_node: Ruling) -> Row {
     let mut defaults = program.defaults;
     let Some(isolation) = &mut defaults.isolation else {
         return sweep(&program.rules, matching, &[], defaults);
     };
     *isolation = own_node;
-    let tier = |rule: &u32| program.rules.get(*rule as usize).map(|rule| rule.tier);
-    let others = |rule: &u32| tier(rule) != Some(Tier::NetworkPolicy);
+    let others = |rule: &u32| {
+        let rule = program.rules.get(*rule as usize);
+        rule.is_some_and(|rule| rule.tier != Tier::NetworkPolicy || rule.action == Action::Deny)
+    };
     let matching: Vec<u32> = matching.iter().copied().filter(others).collect();
     sweep(&program.rules, &matching, &[], defaults)
 }

@@ -1,8 +1,8 @@
 //! One row: what a list of matching rules says about every protocol and port.
 //!
 //! Enters: the rules that match one class, in order of judgement. Leaves: disjoint, sorted, merged cells.
-//! Guarantees: the first matching rule of a tier speaks for it, a Pass leaves the tier, and the cost is
-//! n log n in the number of port ranges. Does not: decide which rules match (`lanes`).
+//! Guarantees: the first matching rule of a tier speaks for it, a Pass leaves the tier, a Deny of the NetworkPolicy tier
+//! comes before all else of it, and the cost is n log n in the number of port ranges. Does not: decide which rules match (`lanes`).
 
 use policy::table::{Cell, Row, Ruling};
 use policy::{Action, NamedPort, PortMatch, Protocol, RuleId, Tier};
@@ -35,7 +35,7 @@ pub(crate) fn constant(ruling: Ruling) -> Row {
 
 /// The row of `matching`, ascending indexes into `rules`. Named ports are those of the destination pod.
 pub(crate) fn sweep(rules: &[SweepRule], matching: &[u32], named: &[NamedPort], defaults: Defaults) -> Row {
-    let mut state = State { rules, defaults, active: Default::default() };
+    let mut state = State { rules, defaults, active: Active::default() };
     let mut edges: BTreeMap<Protocol, Vec<Edge>> = BTreeMap::new();
     for &index in matching {
         let Some(rule) = rules.get(index as usize) else { continue };
@@ -137,11 +137,21 @@ fn push_cell(
     cells.push(Cell { protocol, first, last, ruling });
 }
 
-/// Which rules match at the current port, by tier.
+/// Which rules match at the current port.
 struct State<'a> {
     rules: &'a [SweepRule],
     defaults: Defaults,
-    active: [BTreeSet<u32>; 3],
+    active: Active,
+}
+
+/// Indexes of rules, in the order in which they decide.
+#[derive(Default)]
+struct Active {
+    admin: BTreeSet<u32>,
+    /// The NetworkPolicy tier knows no order but this: what denies comes first.
+    denying: BTreeSet<u32>,
+    allowing: BTreeSet<u32>,
+    baseline: BTreeSet<u32>,
 }
 
 impl State<'_> {
@@ -159,18 +169,20 @@ impl State<'_> {
 
     fn tier(&mut self, index: u32) -> Option<&mut BTreeSet<u32>> {
         let rule = self.rules.get(index as usize)?;
-        let [admin, network_policy, baseline] = &mut self.active;
-        Some(match rule.tier {
-            Tier::Admin => admin,
-            Tier::NetworkPolicy => network_policy,
-            Tier::Baseline => baseline,
+        let active = &mut self.active;
+        Some(match (rule.tier, rule.action) {
+            (Tier::Admin, _) => &mut active.admin,
+            (Tier::NetworkPolicy, Action::Deny) => &mut active.denying,
+            (Tier::NetworkPolicy, Action::Accept | Action::Pass) => &mut active.allowing,
+            (Tier::Baseline, _) => &mut active.baseline,
         })
     }
 
     fn ruling(&self) -> Ruling {
-        let [admin, network_policy, baseline] = &self.active;
+        let Active { admin, denying, allowing, baseline } = &self.active;
+        let own = self.first(denying).or_else(|| self.first(allowing));
         self.decided_by(admin)
-            .or_else(|| self.first(network_policy).map(|rule| rule.ruling))
+            .or_else(|| own.map(|rule| rule.ruling))
             .or(self.defaults.isolation)
             .or_else(|| self.decided_by(baseline))
             .unwrap_or(self.defaults.no_policy)
@@ -271,6 +283,21 @@ mod tests {
             ports: Some(b.into()),
         };
         check(&[pass, deny, base], None, &[(1, 49, 0), (50, 60, 18), (61, 100, 0)]);
+    }
+
+    #[test]
+    fn a_deny_of_the_network_policy_tier_beats_what_stands_before_it() {
+        let (a, b) = (numbers(1, 100), numbers(50, 60));
+        let rule = |action, ruling, ports: Vec<PortMatch>| SweepRule {
+            tier: Tier::NetworkPolicy,
+            action,
+            ruling,
+            ports: Some(ports.into()),
+        };
+        let accept = rule(Action::Accept, allow(16), a);
+        let deny = Ruling { verdict: Verdict::Deny, rule: RuleId(17) };
+        let denied = rule(Action::Deny, deny, b);
+        check(&[accept, denied], None, &[(1, 49, 16), (50, 60, 17), (61, 100, 16)]);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use super::{Closure, Draft, reason, rule_field};
 use crate::convert::{Context, protocol, source};
 use crds::{ClusterPeer, ClusterPort, ClusterRule, Located, RuleAction};
 use policy::{
-    Action, Direction, DomainPattern, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Rule,
-    RuleEntry, RuleId, Section, Selector, Subject, Tier,
+    Action, Direction, Dns, DomainPattern, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports,
+    Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
 };
 
 pub(super) fn draft(context: &mut Context, written: &crds::ClusterPolicy) -> Draft {
@@ -46,7 +46,17 @@ pub(super) fn draft(context: &mut Context, written: &crds::ClusterPolicy) -> Dra
     let egress = drafting.section(Direction::Egress, &written.egress.rules);
     let entries = drafting.entries;
     let isolation = [RuleId::NO_POLICY; 2];
-    let policy = Policy { object, source: at, tier, priority, subject, ingress, egress, isolation };
+    let policy = Policy {
+        object,
+        source: at,
+        tier,
+        priority,
+        subject,
+        ingress,
+        egress,
+        isolation,
+        dns: Dns::default(),
+    };
     Draft::Judged { policy: Box::new(policy), entries }
 }
 

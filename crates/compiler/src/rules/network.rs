@@ -6,7 +6,7 @@ use super::{Closure, Draft, reason, rule_field};
 use crate::convert::{Context, protocol, source};
 use crds::{Located, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, PortRef};
 use policy::{
-    Action, Direction, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Reason, Rule,
+    Action, Direction, Dns, NamespaceScope, ObjectRef, Peer, Peers, Policy, PortMatch, Ports, Reason, Rule,
     RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier,
 };
 use std::sync::Arc;
@@ -54,6 +54,7 @@ pub(super) fn draft(context: &mut Context, written: &crds::NetworkPolicy) -> Dra
         ingress,
         egress,
         isolation,
+        dns: Dns::default(),
     };
     Draft::Judged { policy: Box::new(policy), entries }
 }
