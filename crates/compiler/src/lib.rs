@@ -1,6 +1,6 @@
 //! Kubernetes objects to one [`policy::PolicySet`], with diagnostics; and a policy set to the compiled tables.
 //!
-//! Enters: the objects as `crds` read them. Leaves: a policy set that every enforcement point judges against,
+//! Enters: the objects as `crds` read them, and the catalog of providers. Leaves: a policy set that every enforcement point judges against,
 //! and a diagnostic for whatever was ignored, repaired, closed or looks unintended.
 //! Guarantees: pure and deterministic; nothing that is known but could not be applied ever means allow.
 //! Does not: read files, decide accesses (`policy`) or touch packets (`datapath`).
@@ -19,9 +19,9 @@ mod world;
 pub use prepare::{Prepared, Preparer};
 pub use world::CLOSED_LABEL;
 
-use crds::{Diagnostic, Object};
+use crds::{Catalog, Diagnostic, Object};
 use policy::{Generation, PolicySet, RuleId};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What objects mean, and what is to be said about them.
 #[derive(Clone, Debug)]
@@ -32,46 +32,68 @@ pub struct Compiled {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Compiles objects and looks for what is legal but probably not meant.
+/// The catalog that comes with the program, read once.
+static BUILT_IN: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
+
+/// The catalog that comes with the program.
+pub fn built_in_catalog() -> &'static Catalog {
+    &BUILT_IN
+}
+
+/// Compiles objects, with the catalog that comes with the program, and looks for what is legal but probably not meant.
 #[must_use]
 pub fn compile(objects: Vec<Object>, generation: Generation) -> Compiled {
-    let mut compiled = compile_unlinted(objects, generation);
+    compile_with(objects, built_in_catalog(), generation)
+}
+
+/// Compiles objects and looks for what is legal but probably not meant.
+#[must_use]
+pub fn compile_with(objects: Vec<Object>, catalog: &Catalog, generation: Generation) -> Compiled {
+    let mut compiled = compile_unlinted_with(objects, catalog, generation);
     compiled.diagnostics.extend(lint::lint(&compiled.set));
     sort(&mut compiled.diagnostics);
     compiled
 }
 
-/// Compiles objects; the diagnostics are only those about what was ignored, repaired or closed.
+/// Compiles objects, with the catalog that comes with the program; the diagnostics are only those about what was ignored,
+/// repaired or closed.
 #[must_use]
 pub fn compile_unlinted(objects: Vec<Object>, generation: Generation) -> Compiled {
-    compile_within(objects, generation, RuleId::MAX)
+    compile_unlinted_with(objects, built_in_catalog(), generation)
 }
 
-/// As [`compile_unlinted`], of objects made ready before.
+/// Compiles objects; the diagnostics are only those about what was ignored, repaired or closed.
+#[must_use]
+pub fn compile_unlinted_with(objects: Vec<Object>, catalog: &Catalog, generation: Generation) -> Compiled {
+    compile_within(objects, catalog, generation, RuleId::MAX)
+}
+
+/// As [`compile_unlinted_with`], of objects made ready before.
 #[must_use]
 pub fn compile_prepared<'o>(
     objects: impl IntoIterator<Item = &'o Prepared>,
+    catalog: &Catalog,
     generation: Generation,
 ) -> Compiled {
-    build(convert::Context::default(), objects, generation, RuleId::MAX)
+    build((convert::Context::default(), catalog), objects, generation, RuleId::MAX)
 }
 
-fn compile_within(objects: Vec<Object>, generation: Generation, last: RuleId) -> Compiled {
+fn compile_within(objects: Vec<Object>, catalog: &Catalog, generation: Generation, last: RuleId) -> Compiled {
     let mut preparer = Preparer::default();
     let prepared: Vec<Prepared> = objects.into_iter().map(|object| preparer.prepare(object)).collect();
     let context = convert::Context { interner: preparer.interner, ..convert::Context::default() };
-    build(context, &prepared, generation, last)
+    build((context, catalog), &prepared, generation, last)
 }
 
 fn build<'o>(
-    mut context: convert::Context,
+    (mut context, catalog): (convert::Context, &Catalog),
     objects: impl IntoIterator<Item = &'o Prepared>,
     generation: Generation,
     last: RuleId,
 ) -> Compiled {
     let sorted = world::Sorted::new(objects);
     let (world, closures) = world::world(&mut context, &sorted);
-    let book = rules::rulebook(&mut context, &sorted.network, &sorted.cluster, closures, last);
+    let book = rules::rulebook(&mut context, catalog, &sorted, closures, last);
     let set = PolicySet {
         generation,
         world,
@@ -105,7 +127,7 @@ mod tests {
         }
         let objects = crds::read_objects("t.yaml", yaml.as_bytes()).objects;
         let last = RuleId(RuleId::FIRST_WRITTEN.0 + 6);
-        let compiled = compile_within(objects, Generation(1), last);
+        let compiled = compile_within(objects, built_in_catalog(), Generation(1), last);
         let set = compiled.set;
         assert!(compiled.diagnostics.iter().any(|d| d.code == crds::Code::LimitExceeded && d.is_error()));
         assert!(set.rules.len() <= last.0 as usize + 1, "{}", set.rules.len());

@@ -4,7 +4,7 @@
 //! Leaves: a [`Catalog`]. Guarantees: a provider of a user's file replaces the built-in one of its name, whole; a file with
 //! an error gives no catalog. Does not: look anything up in the network, or allow anything by itself.
 
-use crate::decode::{Decoder, Kept, Map};
+use crate::decode::{Decoder, Kept, Map, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node};
 use crate::meta::short;
@@ -47,7 +47,7 @@ pub struct Provider {
 /// A host of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogHost {
-    /// A name; `*.name` for those below it; `{word}` in a label where whoever uses the provider must say what stands there.
+    /// A name; `*.name` for those one label below it, `**.name` for all below it; `{word}` in a label where whoever uses the provider must say what stands there.
     pub host: Arc<str>,
     /// TCP ports.
     pub ports: Vec<u16>,
@@ -69,7 +69,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const WORDS: [(&'static str, Self); 4] = [
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 4] = [
         ("api", Self::Api),
         ("content", Self::Content),
         ("storage", Self::Storage),
@@ -125,6 +126,11 @@ impl Catalog {
     pub fn with(mut self, other: Self) -> Self {
         self.providers.extend(other.providers);
         self
+    }
+
+    /// The provider whose name is most like this one, if one is.
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        nearest(name, self.providers.keys().map(AsRef::as_ref))
     }
 
     fn decode<'n>(&mut self, d: &mut Decoder<'n>, root: &'n Node<'n>) {
@@ -199,7 +205,7 @@ fn wrong(host: &str) -> Option<&'static str> {
     if plain.bytes().any(|b| b.is_ascii_uppercase()) {
         return Some("it is written in lower case");
     }
-    name::domain_pattern(&plain)
+    name::own_domain_pattern(&plain)
 }
 
 #[cfg(test)]

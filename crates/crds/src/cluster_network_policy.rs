@@ -186,7 +186,7 @@ pub(crate) const V1ALPHA2: Dialect = Dialect {
 /// Longest list of `networks` or `domainNames`.
 const MOST_IN_PEER: usize = 25;
 const MOST_PRIORITY: i64 = 1000;
-const MOST_NAME: usize = 100;
+pub(crate) const MOST_NAME: usize = 100;
 
 impl ClusterPolicy {
     pub(crate) fn decode<'n>(d: &mut Decoder<'n>, object: Map<'n>, dialect: Dialect) -> Self {
@@ -257,7 +257,7 @@ impl ClusterPolicy {
     }
 }
 
-fn priority<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u16> {
+pub(crate) fn priority<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u16> {
     let written = d.integer(node)?;
     if !(0..=MOST_PRIORITY).contains(&written) {
         d.error(
@@ -269,7 +269,7 @@ fn priority<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u16> {
     u16::try_from(written).ok().filter(|priority| i64::from(*priority) <= MOST_PRIORITY)
 }
 
-fn subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, dialect: Dialect) -> Option<Subject> {
+pub(crate) fn subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, dialect: Dialect) -> Option<Subject> {
     d.sound(|d| {
         let map = d.strict(node, &["namespaces", "pods"])?;
         let namespaces = d.field(map, "namespaces", namespaces);
@@ -421,7 +421,13 @@ fn peer<'n>(
 fn domain_name<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
     let text = d.str(node)?;
     if let Some(wrong) = name::domain_pattern(text) {
-        d.error(node.place, Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));
+        let mut diagnostic =
+            Diagnostic::error(Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));
+        if let Some(rest) = text.strip_prefix("**.") {
+            let hint = format!("here \"*.{}\" already means one or more labels", short(rest));
+            diagnostic = diagnostic.suggest(hint);
+        }
+        d.report(node.place, diagnostic);
         return None;
     }
     Some(d.intern(&text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))

@@ -124,6 +124,12 @@ pub enum Code {
     InvalidPort,
     /// A domain name pattern is not valid.
     InvalidDomain,
+    /// The catalog has no such provider, or not what the policy asks of it.
+    UnknownProvider,
+    /// A pattern of domain names means fewer or more names than one may think.
+    WildcardLabels,
+    /// A rule denies by name, and nothing denies the same by address.
+    UnbackedDeny,
     /// Fields that exclude each other are set together, or none of them is.
     ExactlyOne,
     /// A peer has no field this version knows; the rule fails closed.
@@ -181,6 +187,9 @@ impl Code {
             Self::InvalidCidr => "invalid-cidr",
             Self::InvalidPort => "invalid-port",
             Self::InvalidDomain => "invalid-domain",
+            Self::UnknownProvider => "unknown-provider",
+            Self::WildcardLabels => "wildcard-labels",
+            Self::UnbackedDeny => "unbacked-deny",
             Self::ExactlyOne => "exactly-one",
             Self::UnknownPeer => "unknown-peer",
             Self::ListLength => "list-length",

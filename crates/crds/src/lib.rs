@@ -10,6 +10,7 @@ mod cluster_network_policy;
 mod decode;
 mod diagnostic;
 mod document;
+mod egress_policy;
 mod glimpse;
 mod meta;
 mod name;
@@ -27,6 +28,10 @@ pub use cluster_network_policy::{
 pub use decode::MAX_DIAGNOSTICS_PER_FILE;
 pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
+pub use egress_policy::{
+    EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind, EgressPort, EgressReach, EgressRule, ProviderRef,
+    Resolver,
+};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,

@@ -71,6 +71,15 @@ pub(crate) fn port_name(text: &str) -> Option<&'static str> {
     ragged.then_some("'-' stands neither first, last nor twice in a row in a port name")
 }
 
+/// A domain in one of Cofferdam's own kinds: as in `domainNames`, and with `**` too.
+pub(crate) fn own_domain_pattern(text: &str) -> Option<&'static str> {
+    match text.strip_prefix("**.") {
+        Some(rest) if rest.starts_with("*.") => Some("'*' may only be the whole first label"),
+        Some(rest) => domain_pattern(rest),
+        None => domain_pattern(text),
+    }
+}
+
 /// `domainNames` entry: two or more labels, the first of which may be `*`
 /// (network-policy-api v1alpha2 `DomainName`, without the extra characters its pattern lets through by mistake).
 pub(crate) fn domain_pattern(text: &str) -> Option<&'static str> {
@@ -129,7 +138,12 @@ mod tests {
         check(
             domain_pattern,
             &["a.b", "*.b.c", "A.b.", "_x.y.z"],
-            &["", "a", "*", "*.", "a.*.b", "a..b", "a[.io", "-a.b"],
+            &["", "a", "*", "*.", "a.*.b", "a..b", "a[.io", "-a.b", "**.b.c"],
+        );
+        check(
+            own_domain_pattern,
+            &["a.b", "*.b.c", "**.b.c", "A.b."],
+            &["", "**", "**.", "**.a", "**.*.b.c", "a.**.b", "***.b.c"],
         );
     }
 }

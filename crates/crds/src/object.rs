@@ -5,6 +5,7 @@ use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
 use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
+use crate::egress_policy::{self, EgressPolicy, EgressPolicyKind};
 use crate::glimpse::{Glimpse, fields};
 use crate::meta::{Namespace, Node, ObjectMeta, short};
 use crate::network_policy::NetworkPolicy;
@@ -42,6 +43,8 @@ pub enum Object {
     NetworkPolicy(NetworkPolicy),
     /// ClusterNetworkPolicy, AdminNetworkPolicy or BaselineAdminNetworkPolicy.
     ClusterPolicy(ClusterPolicy),
+    /// EgressPolicy or ClusterEgressPolicy.
+    EgressPolicy(EgressPolicy),
 }
 
 impl Object {
@@ -56,6 +59,7 @@ impl Object {
             Self::Ingress(ingress) => ingress.kind,
             Self::NetworkPolicy(_) => "NetworkPolicy",
             Self::ClusterPolicy(policy) => policy.kind.as_str(),
+            Self::EgressPolicy(policy) => policy.kind().as_str(),
         }
     }
 
@@ -70,6 +74,7 @@ impl Object {
             Self::Ingress(object) => &object.meta,
             Self::NetworkPolicy(object) => &object.meta,
             Self::ClusterPolicy(object) => &object.meta,
+            Self::EgressPolicy(object) => &object.meta,
         }
     }
 
@@ -84,6 +89,7 @@ impl Object {
             Self::Ingress(object) => &object.position,
             Self::NetworkPolicy(object) => &object.position,
             Self::ClusterPolicy(object) => &object.position,
+            Self::EgressPolicy(object) => &object.position,
         }
     }
 
@@ -267,7 +273,7 @@ fn object_name<'n>(d: &mut Decoder<'n>, item: &Item<'n>) -> ObjectName {
     let metadata = peek(item.node, "metadata");
     let text = |name| metadata.and_then(|node| peek_text(node, name));
     let cluster = matches!(item.kind, "Namespace" | "Node")
-        || matches!(PolicyKind::named(item.kind), Some(PolicyKind::Cluster(_)));
+        || PolicyKind::named(item.kind).is_some_and(PolicyKind::is_of_cluster);
     let namespace = if cluster { "" } else { text("namespace").unwrap_or("default") };
     let name = text("name").or(text("generateName")).unwrap_or_default();
     ObjectName { kind: d.intern(&short(item.kind)), namespace: d.intern(namespace), name: d.intern(name) }
@@ -278,9 +284,10 @@ fn object_name<'n>(d: &mut Decoder<'n>, item: &Item<'n>) -> ObjectName {
 enum PolicyKind {
     Namespaced,
     Cluster(ClusterPolicyKind),
+    Egress(EgressPolicyKind),
 }
 
-const POLICY_KINDS: [(PolicyKind, &str, &str); 4] = [
+const POLICY_KINDS: [(PolicyKind, &str, &str); 6] = [
     (PolicyKind::Namespaced, "NetworkPolicy", "networking.k8s.io/v1"),
     (
         PolicyKind::Cluster(ClusterPolicyKind::ClusterNetworkPolicy),
@@ -297,7 +304,16 @@ const POLICY_KINDS: [(PolicyKind, &str, &str); 4] = [
         "BaselineAdminNetworkPolicy",
         "policy.networking.k8s.io/v1alpha1",
     ),
+    (PolicyKind::Egress(EgressPolicyKind::EgressPolicy), "EgressPolicy", egress_policy::API_VERSION),
+    (
+        PolicyKind::Egress(EgressPolicyKind::ClusterEgressPolicy),
+        "ClusterEgressPolicy",
+        egress_policy::API_VERSION,
+    ),
 ];
+
+/// Where own kinds are.
+const OWN_GROUP: &str = "cofferdam.dev";
 
 impl PolicyKind {
     /// By kind alone.
@@ -307,8 +323,28 @@ impl PolicyKind {
 
     /// Kinds of the same name in other products' groups are not meant.
     fn of(group: &str, kind: &str) -> Option<Self> {
-        let ours = matches!(group, "" | "extensions" | "networking.k8s.io" | "policy.networking.k8s.io");
-        Self::named(kind).filter(|_| ours)
+        Self::named(kind).filter(|policy| match policy {
+            Self::Namespaced | Self::Cluster(_) => {
+                matches!(group, "" | "extensions" | "networking.k8s.io" | "policy.networking.k8s.io")
+            }
+            Self::Egress(_) => matches!(group, "" | OWN_GROUP),
+        })
+    }
+
+    fn is_of_cluster(self) -> bool {
+        match self {
+            Self::Namespaced | Self::Egress(EgressPolicyKind::EgressPolicy) => false,
+            Self::Cluster(_) | Self::Egress(EgressPolicyKind::ClusterEgressPolicy) => true,
+        }
+    }
+
+    /// As of which no more than the metadata is known.
+    fn unreadable(self, meta: ObjectMeta, position: Position) -> Object {
+        match self {
+            Self::Namespaced => Object::NetworkPolicy(NetworkPolicy::unreadable(meta, position)),
+            Self::Cluster(kind) => Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position)),
+            Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::unreadable(kind, meta, position)),
+        }
     }
 
     fn decode<'n>(self, d: &mut Decoder<'n>, map: Map<'n>, item: &Item<'n>) -> Object {
@@ -333,6 +369,7 @@ impl PolicyKind {
             Self::Cluster(ClusterPolicyKind::BaselineAdminNetworkPolicy) => {
                 Object::ClusterPolicy(admin_network_policy::decode_baseline(d, map))
             }
+            Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::decode(d, map, kind)),
         }
     }
 }
@@ -341,7 +378,7 @@ impl PolicyKind {
 fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, kind: &str) {
     let close = nearest(kind, POLICY_KINDS.iter().map(|(_, name, _)| *name));
     let policy_like = close.is_some() || kind.to_ascii_lowercase().contains("policy");
-    let ours = matches!(group, "policy.networking.k8s.io" | "cofferdam.dev")
+    let ours = matches!(group, "policy.networking.k8s.io" | OWN_GROUP)
         || policy_like && matches!(group, "" | "extensions" | "networking.k8s.io");
     let written = short(&if group.is_empty() {
         format!("{kind} {version}")
@@ -378,7 +415,7 @@ fn salvage(d: &mut Decoder<'_>, text: &str, place: Place, diagnostic: &Diagnosti
     // Without a readable apiVersion it may be ours, and is taken to be.
     let group = glimpse.api_version.as_deref().and_then(|version| version.split_once('/'));
     let policy = PolicyKind::of(group.map_or("", |(group, _)| group), &kind);
-    let of_cluster = matches!(policy, Some(PolicyKind::Cluster(_)));
+    let of_cluster = policy.is_some_and(PolicyKind::is_of_cluster);
     let namespace = if of_cluster { "".into() } else { namespace };
     let object = glimpse.kind.as_ref().map(|kind| ObjectName {
         kind: kind.as_str().into(),
@@ -393,14 +430,8 @@ fn salvage(d: &mut Decoder<'_>, text: &str, place: Place, diagnostic: &Diagnosti
         namespace: namespace.clone(),
         ..ObjectMeta::default()
     };
-    let unreadable = |policy, meta| match policy {
-        PolicyKind::Namespaced => Object::NetworkPolicy(NetworkPolicy::unreadable(meta, position.clone())),
-        PolicyKind::Cluster(kind) => {
-            Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position.clone()))
-        }
-    };
     if let Some(policy) = policy {
-        return vec![unreadable(policy, meta(&name, &namespace))];
+        return vec![policy.unreadable(meta(&name, &namespace), position)];
     }
     if !kind.ends_with("List") {
         return Vec::new();
@@ -408,15 +439,15 @@ fn salvage(d: &mut Decoder<'_>, text: &str, place: Place, diagnostic: &Diagnosti
     let mut objects = Vec::new();
     let kinds: BTreeSet<String> = fields(text, "kind").collect();
     for policy in kinds.iter().filter_map(|kind| PolicyKind::of("", kind)) {
-        let mut namespaces: BTreeSet<String> = match policy {
-            PolicyKind::Namespaced => fields(text, "namespace").collect(),
-            PolicyKind::Cluster(_) => BTreeSet::from([String::new()]),
+        let mut namespaces: BTreeSet<String> = match policy.is_of_cluster() {
+            false => fields(text, "namespace").collect(),
+            true => BTreeSet::from([String::new()]),
         };
         if namespaces.is_empty() {
             namespaces.insert("default".to_owned());
         }
         for namespace in namespaces {
-            objects.push(unreadable(policy, meta(&name, &namespace.into())));
+            objects.push(policy.unreadable(meta(&name, &namespace.into()), position.clone()));
         }
     }
     objects

@@ -1,14 +1,17 @@
 //! From policy objects to judged policies, and the numbers of their rules.
 //!
-//! Enters: NetworkPolicies and cluster-wide policies. Leaves: [`Rulebook`]: policies in order of judgement,
+//! Enters: NetworkPolicies, cluster-wide policies and egress policies. Leaves: [`Rulebook`]: policies in order of judgement,
 //! closed scopes, and one entry per rule id. Guarantees: ids are dense from [`RuleId::FIRST_WRITTEN`]; a policy that is
 //! broken, contradicts another of its name, or no longer fits the numbers is a closed scope, never left out.
 
 mod cluster;
+mod egress;
 mod network;
+mod provider;
 
 use crate::convert::{Context, object_name, position};
-use crds::{ClusterPolicy, Code, Diagnostic, NetworkPolicy};
+use crate::world::Sorted;
+use crds::{Catalog, Code, Diagnostic};
 use policy::set::built_in_rules;
 use policy::{
     Action, ClosedScope, Direction, ObjectRef, Policy, Reason, RuleEntry, RuleId, Section, SourceRef,
@@ -67,6 +70,7 @@ impl Draft {
                     && a.subject == b.subject
                     && a.ingress == b.ingress
                     && a.egress == b.egress
+                    && a.dns == b.dns
             }
             (Self::Closed(_), _) | (_, Self::Closed(_)) => false,
         }
@@ -96,13 +100,15 @@ impl Draft {
 /// Builds the book. `closures` are scopes that `world` wants closed; `last` is the largest usable id.
 pub(crate) fn rulebook(
     context: &mut Context,
-    network: &[&NetworkPolicy],
-    cluster: &[&ClusterPolicy],
+    catalog: &Catalog,
+    written: &Sorted<'_>,
     closures: Vec<Closure>,
     last: RuleId,
 ) -> Rulebook {
-    let mut drafts: Vec<Draft> = network.iter().map(|written| network::draft(context, written)).collect();
-    drafts.extend(cluster.iter().map(|written| cluster::draft(context, written)));
+    let mut drafts: Vec<Draft> =
+        written.network.iter().map(|written| network::draft(context, written)).collect();
+    drafts.extend(written.cluster.iter().map(|written| cluster::draft(context, written)));
+    drafts.extend(written.egress.iter().map(|written| egress::draft(context, catalog, written)));
     let drafts = one_per_name(context, drafts);
 
     let mut closed = closures;
@@ -293,6 +299,7 @@ fn shift(policy: &mut Policy, base: u32) {
             }
         }
     }
+    policy.dns.rule_ids().for_each(|id| id.0 += base);
     // Only the NetworkPolicy tier isolates; elsewhere, and in untouched directions, the id stays the default's.
     for (direction, id) in [Direction::Egress, Direction::Ingress].into_iter().zip(&mut policy.isolation) {
         let section = match direction {

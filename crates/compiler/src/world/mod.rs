@@ -18,7 +18,7 @@ mod workloads;
 use crate::convert::{Context, source};
 use crate::prepare::{Form, Prepared};
 use crate::rules::Closure;
-use crds::{Code, Diagnostic, Object, ObjectName, Position};
+use crds::{Code, Diagnostic, EgressPolicyKind, Object, ObjectName, Position};
 use pods::WrittenPod;
 use policy::{Direction, Namespace, NamespaceScope, ObjectRef, Pod, Requirement, Selector, Subject, World};
 use std::cmp::Ordering;
@@ -41,6 +41,7 @@ pub(crate) struct Sorted<'o> {
     pub(crate) workloads: Vec<&'o crds::Workload>,
     pub(crate) network: Vec<&'o crds::NetworkPolicy>,
     pub(crate) cluster: Vec<&'o crds::ClusterPolicy>,
+    pub(crate) egress: Vec<&'o crds::EgressPolicy>,
 }
 
 impl<'o> Sorted<'o> {
@@ -56,6 +57,7 @@ impl<'o> Sorted<'o> {
                     Object::Workload(it) => sorted.workloads.push(it),
                     Object::NetworkPolicy(it) => sorted.network.push(it),
                     Object::ClusterPolicy(it) => sorted.cluster.push(it),
+                    Object::EgressPolicy(it) => sorted.egress.push(it),
                     // Pods have a form of their own.
                     Object::Pod(_) | Object::Service(_) | Object::Ingress(_) => {}
                 },
@@ -189,6 +191,12 @@ fn implicit_namespaces(context: &mut Context, sorted: &Sorted<'_>, world: &mut W
     };
     for it in &sorted.network {
         used(&it.meta.namespace, &|| named("NetworkPolicy", &it.meta), &it.position);
+    }
+    for it in &sorted.egress {
+        let kind = it.kind();
+        if kind == EgressPolicyKind::EgressPolicy {
+            used(&it.meta.namespace, &|| named(kind.as_str(), &it.meta), &it.position);
+        }
     }
     for it in &sorted.pods {
         used(&it.pod.namespace, &|| it.name(), &it.position);

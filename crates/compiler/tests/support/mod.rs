@@ -106,3 +106,17 @@ pub(crate) fn world() -> String {
     ]
     .concat()
 }
+
+/// An EgressPolicy as one YAML document; `spec` in flow style.
+pub(crate) fn egress_policy(namespace: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: cofferdam.dev/v1alpha1\nkind: EgressPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+}
+
+/// A ClusterEgressPolicy as one YAML document; `spec` in flow style.
+pub(crate) fn cluster_egress_policy(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: cofferdam.dev/v1alpha1\nkind: ClusterEgressPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    )
+}

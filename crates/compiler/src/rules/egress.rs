@@ -1,0 +1,270 @@
+//! EgressPolicy and ClusterEgressPolicy (`docs/decisions/0011-egress-policies.md`).
+//!
+//! Enters: one object and the catalog. Leaves: a draft policy, or the scope to close for egress if it is broken or asks of
+//! the catalog what is not there. A rule that names providers becomes several, one for each list of ports: they stand in a
+//! row and do the same, so nothing depends on their order.
+
+use super::{Closure, Draft, provider, reason};
+use crate::convert::{Context, object_name, protocol, source};
+use crds::{
+    Catalog, Code, Diagnostic, EgressPeer, EgressPort, EgressReach, EgressRule, Located, Position,
+    ProviderRef, Resolver, RuleAction,
+};
+use policy::{
+    Action, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, NamespaceScope, ObjectRef, Peer, Peers,
+    Policy, PortMatch, Ports, Protocol, Reason, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
+};
+
+/// The port of DNS.
+const DNS: u16 = 53;
+
+pub(super) fn draft(context: &mut Context, catalog: &Catalog, written: &crds::EgressPolicy) -> Draft {
+    let object = context.object(written.kind().as_str(), &written.meta);
+    let at = source(&written.position);
+    let (subject, place) = reach(context, &object, written);
+    let mut drafting = Drafting {
+        context,
+        catalog,
+        object: object.clone(),
+        tier: place.map_or(Tier::NetworkPolicy, |(tier, _)| tier),
+        entries: Vec::new(),
+        is_sound: true,
+    };
+    let policy = place.map(|(tier, priority)| {
+        // "Selecting a pod isolates it for egress", with or without rules; a ClusterEgressPolicy never isolates.
+        let isolation = match tier {
+            Tier::NetworkPolicy => {
+                drafting.entry(Reason::Isolated, None, "spec.subject", &written.position, None)
+            }
+            Tier::Admin | Tier::Baseline => RuleId::NO_POLICY,
+        };
+        let (dns, resolvers) = drafting.dns(&written.dns);
+        // First, so that in an ordered tier no rule of the same policy stands before it.
+        let mut rules: Vec<Rule> = resolvers.into_iter().collect();
+        for (index, rule) in written.egress.rules.iter().enumerate() {
+            drafting.rule(index, rule, &mut rules);
+        }
+        let egress = match (tier, rules.is_empty()) {
+            (Tier::Admin | Tier::Baseline, true) => Section::Untouched,
+            (Tier::Admin | Tier::Baseline, false) | (Tier::NetworkPolicy, _) => Section::Rules(rules),
+        };
+        let (object, source, subject) = (object.clone(), at.clone(), subject.clone());
+        let isolation = [isolation, RuleId::NO_POLICY];
+        let ingress = Section::Untouched;
+        Policy { object, source, tier, priority, subject, ingress, egress, isolation, dns }
+    });
+    let (entries, is_sound) = (drafting.entries, drafting.is_sound);
+    match policy.filter(|_| is_sound) {
+        Some(policy) => Draft::Judged { policy: Box::new(policy), entries },
+        None => {
+            let field = context.interner.text("");
+            Draft::Closed(Closure { object, source: at, field, subject, directions: vec![Direction::Egress] })
+        }
+    }
+}
+
+/// Which pods, as far as that could be read; and tier and priority if the policy can be applied.
+fn reach(
+    context: &mut Context,
+    object: &ObjectRef,
+    written: &crds::EgressPolicy,
+) -> (Subject, Option<(Tier, u16)>) {
+    // What could not be read may select anything.
+    let all = || NamespaceScope::Matching(Selector::everything());
+    let (subject, is_read, place) = match &written.reach {
+        EgressReach::Namespaced { pods } => {
+            let selector = pods.as_ref().map_or_else(Selector::everything, |it| context.selector(it));
+            let subject =
+                Subject { namespaces: NamespaceScope::Own(object.namespace.clone()), pods: selector };
+            (subject, pods.is_some(), Some((Tier::NetworkPolicy, 0)))
+        }
+        EgressReach::Cluster { tier, priority, subject } => {
+            let tier = tier.map(|tier| match tier {
+                crds::Tier::Admin => Tier::Admin,
+                crds::Tier::Baseline => Tier::Baseline,
+            });
+            let selected = match subject {
+                Some(crds::Subject::Namespaces(selector)) => {
+                    Subject { namespaces: context.namespaces(selector), pods: Selector::everything() }
+                }
+                Some(crds::Subject::Pods { namespaces, pods }) => {
+                    Subject { namespaces: context.namespaces(namespaces), pods: context.selector(pods) }
+                }
+                None => Subject { namespaces: all(), pods: Selector::everything() },
+            };
+            (selected, subject.is_some(), tier.zip(*priority))
+        }
+    };
+    (subject, place.filter(|_| is_read && !written.broken))
+}
+
+struct Drafting<'a> {
+    context: &'a mut Context,
+    catalog: &'a Catalog,
+    object: ObjectRef,
+    tier: Tier,
+    entries: Vec<RuleEntry>,
+    /// Nothing was wrong so far.
+    is_sound: bool,
+}
+
+impl Drafting<'_> {
+    fn rule(&mut self, index: usize, written: &EgressRule, rules: &mut Vec<Rule>) {
+        let action = match written.action {
+            RuleAction::Accept => Action::Accept,
+            RuleAction::Deny => Action::Deny,
+            RuleAction::Pass => Action::Pass,
+        };
+        let ports = ports(&written.ports);
+        let mut add = |drafting: &mut Self, field: String, at: &Position, peers: Vec<Peer>, ports: Ports| {
+            let reason = match (drafting.tier, action) {
+                (Tier::NetworkPolicy, Action::Accept | Action::Pass) => Reason::EgressPolicyAllow,
+                (Tier::NetworkPolicy, Action::Deny) => Reason::EgressPolicyDeny,
+                (Tier::Admin | Tier::Baseline, _) => reason(drafting.tier, action),
+            };
+            let name = written.name.as_deref();
+            let id = drafting.entry(reason, u32::try_from(index).ok(), &field, at, name);
+            rules.push(Rule { id, action, peers: Peers::AnyOf(peers), ports });
+        };
+        let field = format!("spec.egress[{index}]");
+        let plain: Vec<Peer> =
+            written.peers.iter().flat_map(|peer| self.plain(&field, &peer.position, &peer.value)).collect();
+        if !plain.is_empty() {
+            add(self, field.clone(), &written.position, plain, ports.clone());
+        }
+        for (number, peer) in written.peers.iter().enumerate() {
+            let EgressPeer::Provider(asked) = &peer.value else { continue };
+            let field = format!("{field}.to[{number}]");
+            for (of_catalog, patterns) in self.hosts(&field, &peer.position, asked) {
+                let ports = if written.ports.is_empty() { of_catalog } else { ports.clone() };
+                add(self, field.clone(), &peer.position, vec![Peer::Names(patterns)], ports);
+            }
+        }
+    }
+
+    /// A peer that is no provider.
+    fn plain(&mut self, field: &str, at: &Position, written: &EgressPeer) -> Vec<Peer> {
+        match written {
+            EgressPeer::Domains(domains) => vec![Peer::Names(self.patterns(field, at, domains))],
+            EgressPeer::Networks(blocks) => blocks.iter().map(network).collect(),
+            EgressPeer::Provider(_) => Vec::new(),
+        }
+    }
+
+    fn patterns(
+        &mut self,
+        field: &str,
+        at: &Position,
+        domains: &[std::sync::Arc<str>],
+    ) -> Vec<DomainPattern> {
+        let parsed: Result<Vec<_>, _> = domains.iter().map(|it| DomainPattern::parse_own(it)).collect();
+        parsed.unwrap_or_else(|error| {
+            self.wrong(field, at, Diagnostic::error(Code::InvalidDomain, error.to_string()));
+            Vec::new()
+        })
+    }
+
+    /// Patterns of a provider's hosts with their ports; none if the catalog has not what is asked.
+    fn hosts(&mut self, field: &str, at: &Position, asked: &ProviderRef) -> Vec<(Ports, Vec<DomainPattern>)> {
+        match provider::hosts(self.catalog, asked) {
+            Ok(hosts) => {
+                let tcp = |port: u16| PortMatch::Numbers { protocol: Protocol::TCP, first: port, last: port };
+                let ports = |numbers: Vec<u16>| Ports::AnyOf(numbers.into_iter().map(tcp).collect());
+                hosts.into_iter().map(|(numbers, patterns)| (ports(numbers), patterns)).collect()
+            }
+            Err(wrong) => {
+                let diagnostic = Diagnostic::error(Code::UnknownProvider, wrong.message);
+                self.wrong(&format!("{field}.provider"), at, diagnostic.suggest(wrong.suggestion));
+                Vec::new()
+            }
+        }
+    }
+
+    /// What is said about names and resolvers; and the rule that lets the subject reach the resolvers it may ask.
+    fn dns(&mut self, written: &crds::EgressDns) -> (Dns, Option<Rule>) {
+        let mut dns = Dns::default();
+        let names =
+            written.names.as_ref().map(|names| (names.position.clone(), "spec.dns.names", &names.value));
+        let from_rules = written.from_rules.as_ref().map(|at| (at.clone(), "spec.dns.fromRules"));
+        if let Some((at, field)) = names.as_ref().map(|(at, field, _)| (at.clone(), *field)).or(from_rules) {
+            let texts = names.map(|(_, _, texts)| texts.as_slice()).unwrap_or_default();
+            dns.names = DnsNames::Only {
+                listed: self.entry(Reason::DnsNameAllow, None, field, &at, None),
+                unlisted: self.entry(Reason::DnsNameDeny, None, field, &at, None),
+                patterns: self.patterns(field, &at, texts),
+                from_rules: written.from_rules.is_some(),
+            };
+        }
+        let Some(resolvers) = &written.resolvers else { return (dns, None) };
+        let (at, field) = (&resolvers.position, "spec.dns.resolvers");
+        let accepted = match self.tier {
+            Tier::NetworkPolicy => Reason::EgressPolicyAllow,
+            Tier::Admin | Tier::Baseline => reason(self.tier, Action::Accept),
+        };
+        let listed = self.entry(accepted, None, field, at, None);
+        let unlisted = self.entry(Reason::DnsResolverDeny, None, field, at, None);
+        let peers: Vec<Peer> = resolvers.value.iter().flat_map(|it| self.resolver(it)).collect();
+        let port = |protocol| PortMatch::Numbers { protocol, first: DNS, last: DNS };
+        let rule = Rule {
+            id: listed,
+            action: Action::Accept,
+            peers: Peers::AnyOf(peers.clone()),
+            ports: Ports::AnyOf(vec![port(Protocol::UDP), port(Protocol::TCP)]),
+        };
+        dns.resolvers = DnsResolvers::Only { listed, unlisted, peers };
+        (dns, Some(rule))
+    }
+
+    fn resolver(&mut self, written: &Resolver) -> Vec<Peer> {
+        match written {
+            Resolver::Pods { namespaces, pods } => vec![Peer::Pods {
+                namespaces: self.context.namespaces(namespaces),
+                pods: self.context.selector(pods),
+            }],
+            Resolver::Networks(blocks) => blocks.iter().map(network).collect(),
+        }
+    }
+
+    fn entry(
+        &mut self,
+        reason: Reason,
+        index: Option<u32>,
+        field: &str,
+        at: &Position,
+        name: Option<&str>,
+    ) -> RuleId {
+        let id = RuleId(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        self.entries.push(RuleEntry {
+            reason,
+            object: Some(self.object.clone()),
+            direction: Some(Direction::Egress),
+            index,
+            name: name.map(|name| self.context.interner.text(name)),
+            field: self.context.interner.text(field),
+            source: source(at),
+        });
+        id
+    }
+
+    fn wrong(&mut self, field: &str, at: &Position, diagnostic: Diagnostic) {
+        self.is_sound = false;
+        let message = format!("{}; what the policy may select is closed for egress", diagnostic.message);
+        let diagnostic = Diagnostic { message, ..diagnostic };
+        self.context.report(diagnostic.of(object_name(&self.object)).at(at.clone()).field(field));
+    }
+}
+
+fn network(cidr: &ipnet::IpNet) -> Peer {
+    Peer::Network { cidr: *cidr, except: Vec::new() }
+}
+
+fn ports(written: &[Located<EgressPort>]) -> Ports {
+    if written.is_empty() {
+        return Ports::All;
+    }
+    let port = |port: &Located<EgressPort>| {
+        let (first, last) = port.value.range.unwrap_or((0, u16::MAX));
+        PortMatch::Numbers { protocol: protocol(port.value.protocol), first, last }
+    };
+    Ports::AnyOf(written.iter().map(port).collect())
+}

@@ -1,0 +1,397 @@
+//! What an EgressPolicy means: one test a sentence of `docs/decisions/0011-egress-policies.md`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
+
+mod support;
+
+use crds::{Catalog, Code};
+use policy::{
+    Direction, DnsName, PolicySet, Reason, Verdict, Verdict::Allow, Verdict::Deny, decide_question,
+    decide_resolver, dns_rules,
+};
+use support::{
+    check, check_protocol, cluster_egress_policy, cluster_policy, compile, egress_policy, endpoint, judge,
+    network_policy, set, world,
+};
+
+const OUTSIDE: &str = "203.0.113.10";
+const ELSEWHERE: &str = "203.0.113.99";
+const ALL: &str = "{networks: [0.0.0.0/0]}";
+
+fn with(policies: &[String]) -> PolicySet {
+    set(&(world() + &policies.concat()))
+}
+
+/// As [`with`], after these names were resolved to these addresses.
+fn resolved(policies: &[String], names: &[(&str, &str)]) -> PolicySet {
+    learn(with(policies), names)
+}
+
+/// Every pod resolved these.
+fn learn(mut set: PolicySet, names: &[(&str, &str)]) -> PolicySet {
+    for pod in &set.world.pods {
+        let known = set.world.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
+        for (name, address) in names {
+            let of_address = known.live.entry(address.parse().unwrap()).or_default();
+            of_address.insert(DnsName::parse(name).unwrap());
+        }
+    }
+    set
+}
+
+fn reason(set: &PolicySet, from: &str, to: &str, port: u16) -> Reason {
+    judge(set, from, to, "TCP", port).egress.reason
+}
+
+fn asks(set: &PolicySet, pod: &str, name: &str, expected: Reason) {
+    let (namespace, pod) = pod.split_once('/').unwrap();
+    let pod = set.world.find_pod(namespace, pod).unwrap();
+    let judged = decide_question(set, pod, &DnsName::parse(name).unwrap());
+    assert_eq!((judged.reason, judged.verdict), (expected, expected.verdict()), "{pod} asks for {name}");
+}
+
+#[test]
+fn selecting_a_pod_isolates_it_for_egress_and_leaves_ingress_alone() {
+    let policy = egress_policy("x", "p", "{subject: {podSelector: {matchLabels: {pod: a}}}}");
+    let set = with(&[policy]);
+    check(&set, "x/a", OUTSIDE, 443, Deny);
+    check(&set, "x/a", "y/a", 80, Deny);
+    check(&set, "y/a", "x/a", 80, Allow);
+    check(&set, "x/b", OUTSIDE, 443, Allow);
+    assert_eq!(reason(&set, "x/a", OUTSIDE, 443), Reason::Isolated);
+    let entry = set.rule(judge(&set, "x/a", OUTSIDE, "TCP", 443).egress.rule).unwrap().to_string();
+    assert!(entry.starts_with("EgressPolicy x/p spec.subject"), "{entry}");
+}
+
+#[test]
+fn its_allow_adds_to_what_network_policies_allow() {
+    let own = egress_policy(
+        "x",
+        "p",
+        "{egress: [{action: Allow, to: [{networks: [203.0.113.10/32]}], ports: [{port: 443}]}]}",
+    );
+    let other = network_policy(
+        "x",
+        "n",
+        "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{podSelector: {}}]}]}",
+    );
+    let set = with(&[own, other]);
+    check(&set, "x/a", OUTSIDE, 443, Allow);
+    check(&set, "x/a", "x/b", 80, Allow);
+    check(&set, "x/a", OUTSIDE, 80, Deny);
+    check(&set, "x/a", "y/a", 80, Deny);
+    assert_eq!(reason(&set, "x/a", OUTSIDE, 443), Reason::EgressPolicyAllow);
+}
+
+#[test]
+fn its_deny_beats_every_allow_of_the_tier_whatever_the_order() {
+    let allow = format!("{{egress: [{{action: Allow, to: [{ALL}]}}]}}");
+    let deny = "{egress: [{action: Deny, to: [{networks: [203.0.113.10/32]}]}]}";
+    let others = network_policy("x", "z", "{podSelector: {}, policyTypes: [Egress], egress: [{}]}");
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        let set =
+            with(&[egress_policy("x", first, &allow), egress_policy("x", second, deny), others.clone()]);
+        check(&set, "x/a", OUTSIDE, 443, Deny);
+        check(&set, "x/a", ELSEWHERE, 443, Allow);
+        assert_eq!(reason(&set, "x/a", OUTSIDE, 443), Reason::EgressPolicyDeny);
+    }
+    // Within one policy too.
+    let both = format!(
+        "{{egress: [{{action: Allow, to: [{ALL}]}}, {{action: Deny, to: [{{networks: [203.0.113.10/32]}}], ports: [{{port: 443}}]}}]}}"
+    );
+    let set = with(&[egress_policy("x", "p", &both)]);
+    check(&set, "x/a", OUTSIDE, 443, Deny);
+    check(&set, "x/a", OUTSIDE, 80, Allow);
+}
+
+#[test]
+fn an_admin_accept_beats_its_deny_and_baseline_is_not_reached() {
+    let deny = egress_policy("x", "p", "{egress: [{action: Deny, to: [{networks: [203.0.113.10/32]}]}]}");
+    let admin = cluster_egress_policy(
+        "a",
+        "{tier: Admin, priority: 1, subject: {namespaces: {}}, egress: [{action: Allow, to: [{networks: [203.0.113.10/32]}], ports: [{port: 443}]}]}",
+    );
+    let baseline = cluster_egress_policy(
+        "b",
+        "{tier: Baseline, priority: 1, subject: {namespaces: {}}, egress: [{action: Allow, to: [{networks: [0.0.0.0/0]}]}]}",
+    );
+    let set = with(&[deny, admin, baseline]);
+    assert_eq!(reason(&set, "x/a", OUTSIDE, 443), Reason::AdminAccept);
+    assert_eq!(reason(&set, "x/a", OUTSIDE, 80), Reason::EgressPolicyDeny);
+    assert_eq!(reason(&set, "x/a", ELSEWHERE, 80), Reason::Isolated);
+    assert_eq!(reason(&set, "y/a", ELSEWHERE, 80), Reason::BaselineAccept);
+}
+
+#[test]
+fn cluster_policies_share_the_order_of_cluster_network_policies() {
+    let own = |priority: u32, action: &str| {
+        let spec = format!(
+            "{{tier: Admin, priority: {priority}, subject: {{namespaces: {{}}}}, egress: [{{action: {action}, to: [{ALL}]}}]}}"
+        );
+        cluster_egress_policy("m", &spec)
+    };
+    let standard = |name: &str| {
+        cluster_policy(
+            name,
+            "{tier: Admin, priority: 5, subject: {namespaces: {}}, egress: [{action: Accept, to: [{networks: [0.0.0.0/0]}]}]}",
+        )
+    };
+    assert_eq!(reason(&with(&[own(4, "Deny"), standard("s")]), "x/a", OUTSIDE, 1), Reason::AdminDeny);
+    assert_eq!(reason(&with(&[own(6, "Deny"), standard("s")]), "x/a", OUTSIDE, 1), Reason::AdminAccept);
+    assert_eq!(reason(&with(&[own(4, "Pass"), standard("s")]), "x/a", OUTSIDE, 1), Reason::NoPolicy);
+    // Of equal priority by name, then by kind; and that is warned about.
+    for (name, expected) in [("a", Reason::AdminAccept), ("z", Reason::AdminDeny), ("m", Reason::AdminDeny)] {
+        let compiled = compile(&(world() + &own(5, "Deny") + &standard(name)));
+        assert_eq!(reason(&compiled.set, "x/a", OUTSIDE, 1), expected, "{name}");
+        assert!(compiled.diagnostics.iter().any(|it| it.code == Code::EqualPriority));
+    }
+}
+
+#[test]
+fn one_star_is_one_label_and_two_are_one_or_more() {
+    let policy = |domain: &str| {
+        egress_policy("x", "p", &format!("{{egress: [{{action: Allow, to: [{{domains: ['{domain}']}}]}}]}}"))
+    };
+    let names = [("hub.io", "192.0.2.1"), ("a.hub.io", "192.0.2.2"), ("b.a.hub.io", "192.0.2.3")];
+    for (domain, expected) in [
+        ("hub.io", [Allow, Deny, Deny]),
+        ("*.hub.io", [Deny, Allow, Deny]),
+        ("**.hub.io", [Deny, Allow, Allow]),
+    ] {
+        let set = resolved(&[policy(domain)], &names);
+        for ((_, address), expected) in names.iter().zip(expected) {
+            check(&set, "x/a", address, 443, expected);
+        }
+    }
+}
+
+#[test]
+fn a_deny_by_name_means_what_was_resolved_under_it() {
+    let policies = [
+        egress_policy("x", "p", &format!("{{egress: [{{action: Allow, to: [{ALL}]}}]}}")),
+        egress_policy("x", "q", "{egress: [{action: Deny, to: [{domains: ['**.paste.io']}]}]}"),
+    ];
+    let set = resolved(&policies, &[("x.paste.io", OUTSIDE), ("fine.io", ELSEWHERE)]);
+    assert_eq!(reason(&set, "x/a", OUTSIDE, 443), Reason::EgressPolicyDeny);
+    check(&set, "x/a", ELSEWHERE, 443, Allow);
+    // Whoever knows the address without asking is not stopped by the name.
+    check(&with(&policies), "x/a", OUTSIDE, 443, Allow);
+}
+
+#[test]
+fn an_explicit_deny_holds_for_the_own_node_too() {
+    let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\nstatus: {addresses: [{type: InternalIP, address: 172.31.0.1}]}\n";
+    let pod = support::pod_with("x", "n", "10.0.1.9", "{pod: n}", "  nodeName: n1\n", "");
+    let of = |spec: &str| set(&(world() + node + &pod + &egress_policy("x", "p", spec)));
+    assert_eq!(reason(&of("{}"), "x/n", "172.31.0.1", 10250), Reason::OwnNode);
+    let deny = of("{egress: [{action: Deny, to: [{networks: [172.31.0.0/16]}], ports: [{port: 10250}]}]}");
+    assert_eq!(reason(&deny, "x/n", "172.31.0.1", 10250), Reason::EgressPolicyDeny);
+    assert_eq!(reason(&deny, "x/n", "172.31.0.1", 80), Reason::OwnNode);
+    assert_eq!(judge(&deny, "172.31.0.1", "x/n", "TCP", 80).verdict, Allow);
+}
+
+#[test]
+fn ports_are_tcp_unless_written_and_all_where_left_out() {
+    let of = |ports: &str| {
+        with(&[egress_policy("x", "p", &format!("{{egress: [{{action: Allow, to: [{ALL}]{ports}}}]}}"))])
+    };
+    let all = of("");
+    for (protocol, port) in [("TCP", 1), ("UDP", 443), ("SCTP", 9), ("ICMP", 0)] {
+        check_protocol(&all, "x/a", OUTSIDE, (protocol, port), Allow);
+    }
+    let some = of(", ports: [{port: 443}, {port: 8000, endPort: 8100}, {protocol: UDP}]");
+    for (protocol, port, expected) in [
+        ("TCP", 443, Allow),
+        ("TCP", 7999, Deny),
+        ("TCP", 8000, Allow),
+        ("TCP", 8100, Allow),
+        ("TCP", 8101, Deny),
+        ("UDP", 1, Allow),
+        ("SCTP", 443, Deny),
+        ("ICMP", 0, Deny),
+    ] {
+        check_protocol(&some, "x/a", OUTSIDE, (protocol, port), expected);
+    }
+}
+
+/// A rule to a provider, and what was said.
+fn to_provider(catalog: &Catalog, entry: &str, more: &str) -> compiler::Compiled {
+    let spec = format!(
+        "{{egress: [{{name: hub, action: Allow, to: [{{domains: [own.example]}}, {entry}]{more}}}]}}"
+    );
+    let read = crds::read_objects("t.yaml", (world() + &egress_policy("x", "p", &spec)).as_bytes());
+    assert!(read.diagnostics.iter().all(|it| !it.is_error()), "{:#?}", read.diagnostics);
+    compiler::compile_with(read.objects, catalog, policy::Generation(1))
+}
+
+fn catalog() -> Catalog {
+    let text = "
+apiVersion: cofferdam.dev/v1alpha1
+kind: Catalog
+providers:
+- name: hub
+  hosts:
+  - {host: api.hub.io, for: api}
+  - {host: '**.cdn.hub.io', for: content, ports: [443, 8443]}
+- name: cloud
+  hosts: [{host: 's3.{region}.cloud.io', for: storage}]
+- {name: mirror, hosts: [], note: Say which are yours.}
+";
+    Catalog::read("catalog.yaml", text.as_bytes()).unwrap()
+}
+
+fn answers(set: PolicySet) -> PolicySet {
+    learn(
+        set,
+        &[
+            ("own.example", "192.0.2.1"),
+            ("api.hub.io", "192.0.2.2"),
+            ("eu.cdn.hub.io", "192.0.2.3"),
+            ("s3.eu-1.cloud.io", "192.0.2.4"),
+        ],
+    )
+}
+
+#[test]
+fn a_provider_is_its_hosts_each_with_its_ports() {
+    let set = answers(to_provider(&catalog(), "{provider: hub}", "").set);
+    for (address, port, expected) in [
+        ("192.0.2.1", 1, Allow),
+        ("192.0.2.2", 443, Allow),
+        ("192.0.2.2", 8443, Deny),
+        ("192.0.2.3", 443, Allow),
+        ("192.0.2.3", 8443, Allow),
+        ("192.0.2.3", 80, Deny),
+        ("192.0.2.4", 443, Deny),
+    ] {
+        check(&set, "x/a", address, port, expected);
+    }
+    check_protocol(&set, "x/a", "192.0.2.2", ("UDP", 443), Deny);
+    let rule = judge(&set, "x/a", "192.0.2.3", "TCP", 8443).egress.rule;
+    let entry = set.rule(rule).unwrap();
+    assert_eq!(
+        (&*entry.field, entry.index, entry.name.as_deref()),
+        ("spec.egress[0].to[1]", Some(0), Some("hub"))
+    );
+}
+
+#[test]
+fn a_provider_can_be_part_of_it_filled_in_and_have_other_ports() {
+    let part = answers(to_provider(&catalog(), "{provider: hub, for: [content]}", "").set);
+    check(&part, "x/a", "192.0.2.2", 443, Deny);
+    check(&part, "x/a", "192.0.2.3", 443, Allow);
+    let filled = answers(to_provider(&catalog(), "{provider: cloud, with: {region: eu-1}}", "").set);
+    check(&filled, "x/a", "192.0.2.4", 443, Allow);
+    let ports = answers(to_provider(&catalog(), "{provider: hub}", ", ports: [{port: 9}]").set);
+    check(&ports, "x/a", "192.0.2.2", 9, Allow);
+    check(&ports, "x/a", "192.0.2.2", 443, Deny);
+}
+
+#[test]
+fn what_the_catalog_does_not_have_closes_the_pods_and_says_what_is_near() {
+    for (entry, message, hint) in [
+        ("{provider: hubb}", "no provider \"hubb\"", "did you mean \"hub\"?"),
+        ("{provider: quite-another}", "no provider", "catalog list"),
+        ("{provider: hub, for: [upload]}", "hub has no host for upload", "api, content"),
+        ("{provider: cloud}", "depend on region", "with: {region: ...}"),
+        ("{provider: cloud, with: {region: a, zone: b}}", "depends on \"zone\"", "region"),
+        ("{provider: hub, with: {region: a}}", "depends on \"region\"", "nothing"),
+        ("{provider: mirror}", "leaves the hosts of mirror to be named", "Say which are yours."),
+    ] {
+        let compiled = to_provider(&catalog(), entry, "");
+        let found = compiled.diagnostics.iter().find(|it| it.code == Code::UnknownProvider).unwrap();
+        assert!(found.is_error() && found.message.contains(message), "{entry}: {found}");
+        assert!(found.suggestion.as_ref().unwrap().contains(hint), "{entry}: {found}");
+        assert_eq!(found.field, "spec.egress[0].to[1].provider");
+        assert!(found.position.is_some());
+        let set = answers(compiled.set);
+        assert_eq!(reason(&set, "x/a", "192.0.2.1", 443), Reason::PolicyUnreadable, "{entry}");
+        check(&set, "y/a", "x/a", 80, Allow);
+        check(&set, "y/a", OUTSIDE, 443, Allow);
+    }
+    // Without any catalog nothing of it is open.
+    let closed = to_provider(&Catalog::default(), "{provider: hub}", "");
+    assert_eq!(reason(&closed.set, "x/a", "192.0.2.1", 443), Reason::PolicyUnreadable);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_closes_egress_of_what_it_may_select() {
+    let broken = |subject: &str| {
+        egress_policy("x", "p", &format!("{{{subject}egress: [{{action: Permit, to: [{ALL}]}}]}}"))
+    };
+    let some = compile(&(world() + &broken("subject: {podSelector: {matchLabels: {pod: a}}}, "))).set;
+    assert_eq!(reason(&some, "x/a", OUTSIDE, 1), Reason::PolicyUnreadable);
+    check(&some, "y/a", "x/a", 80, Allow);
+    check(&some, "x/b", OUTSIDE, 1, Allow);
+    asks(&some, "x/a", "a.io", Reason::PolicyUnreadable);
+    let namespace = compile(&(world() + &broken("subject: {podSelector: 1}, "))).set;
+    check(&namespace, "x/b", OUTSIDE, 1, Deny);
+    check(&namespace, "y/a", OUTSIDE, 1, Allow);
+    let cluster = compile(&(world() + &cluster_egress_policy("c", "{tier: Admin}"))).set;
+    check(&cluster, "y/a", OUTSIDE, 1, Deny);
+    assert_eq!(judge(&cluster, OUTSIDE, "y/a", "TCP", 80).verdict, Allow);
+}
+
+#[test]
+fn two_policies_of_one_name_that_differ_close_egress() {
+    let one = |names: &str| egress_policy("x", "p", &format!("{{dns: {{names: [{names}]}}}}"));
+    let same = compile(&(world() + &one("a.io") + &one("a.io"))).set;
+    assert_eq!(reason(&same, "x/a", OUTSIDE, 1), Reason::Isolated);
+    let differ = compile(&(world() + &one("a.io") + &one("b.io"))).set;
+    assert_eq!(reason(&differ, "x/a", OUTSIDE, 1), Reason::PolicyUnreadable);
+    check(&differ, "y/a", "x/a", 80, Allow);
+    // A NetworkPolicy of the same name is another object.
+    let other = compile(&(world() + &one("a.io") + &network_policy("x", "p", "{podSelector: {}}"))).set;
+    assert_eq!((other.policies.len(), other.closed.len()), (2, 0));
+}
+
+#[test]
+fn names_may_be_listed_and_come_from_rules() {
+    let policies = [
+        egress_policy(
+            "x",
+            "p",
+            "{egress: [{action: Allow, to: [{domains: ['*.hub.io']}]}, {action: Deny, to: [{domains: [paste.io]}]}], \
+             dns: {names: ['**.cluster.local'], fromRules: true}}",
+        ),
+        cluster_policy(
+            "c",
+            "{tier: Admin, priority: 1, subject: {namespaces: {}}, egress: [{action: Accept, to: [{domainNames: ['*.wide.io']}]}]}",
+        ),
+    ];
+    let set = with(&policies);
+    asks(&set, "x/a", "dns.kube-system.svc.cluster.local", Reason::DnsNameAllow);
+    asks(&set, "x/a", "api.hub.io", Reason::EgressPolicyAllow);
+    asks(&set, "x/a", "v.api.hub.io", Reason::DnsNameDeny);
+    asks(&set, "x/a", "a.b.wide.io", Reason::AdminAccept);
+    asks(&set, "x/a", "paste.io", Reason::DnsNameDeny);
+    asks(&set, "y/a", "paste.io", Reason::NoPolicy);
+    let pod = set.world.find_pod("x", "a").unwrap();
+    let spoken: Vec<String> = dns_rules(&set, pod).spoken.iter().map(ToString::to_string).collect();
+    assert_eq!(spoken, ["paste.io", "*.hub.io", "**.wide.io"]);
+    let entry = set.rule(decide_question(&set, pod, &DnsName::parse("q.io").unwrap()).rule).unwrap();
+    assert_eq!((&*entry.field, entry.direction), ("spec.dns.names", Some(Direction::Egress)));
+}
+
+#[test]
+fn resolvers_may_be_listed_and_then_be_reached() {
+    let spec = "{dns: {resolvers: [{pods: {namespaceSelector: {matchLabels: {ns: y}}, podSelector: {}}}, {networks: [192.0.2.53/32]}]}}";
+    let set = with(&[egress_policy("x", "p", spec)]);
+    for (to, expected) in [
+        ("y/a", Reason::EgressPolicyAllow),
+        ("192.0.2.53", Reason::EgressPolicyAllow),
+        ("x/b", Reason::DnsResolverDeny),
+    ] {
+        let pod = set.world.find_pod("x", "a").unwrap();
+        assert_eq!(decide_resolver(&set, pod, endpoint(&set, to)).reason, expected, "{to}");
+    }
+    for (to, protocol, port, expected) in [
+        ("y/a", "UDP", 53, Verdict::Allow),
+        ("y/a", "TCP", 53, Verdict::Allow),
+        ("y/a", "TCP", 80, Verdict::Deny),
+        ("192.0.2.53", "UDP", 53, Verdict::Allow),
+        ("192.0.2.54", "UDP", 53, Verdict::Deny),
+    ] {
+        check_protocol(&set, "x/a", to, (protocol, port), expected);
+    }
+}

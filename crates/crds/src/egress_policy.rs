@@ -1,0 +1,406 @@
+//! `cofferdam.dev/v1alpha1`: EgressPolicy and ClusterEgressPolicy, as written.
+//!
+//! What they are for is what the standard kinds cannot say: domains per namespace, denying by domain, providers from the
+//! catalog, and which names and resolvers a pod may ask. Does not: look a provider up; that is the compiler's, which has
+//! the catalog.
+
+use crate::catalog::Purpose;
+use crate::cluster_network_policy::{MOST_NAME, RuleAction, Subject, Tier, V1ALPHA2, priority, subject};
+use crate::decode::{Decoder, Map};
+use crate::diagnostic::{Code, Diagnostic, Position};
+use crate::document::Node;
+use crate::meta::{Located, ObjectMeta, Scope, short};
+use crate::name;
+use crate::network_policy::{Section, cidr};
+use crate::pod::{Protocol, port_number};
+use crate::selector::LabelSelector;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// API group and version of both kinds.
+pub(crate) const API_VERSION: &str = "cofferdam.dev/v1alpha1";
+
+/// An egress policy of either kind.
+///
+/// When it is `broken`, what could be read is there, so that the pods it may select can be closed; its rules must
+/// not be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressPolicy {
+    /// Metadata.
+    pub meta: ObjectMeta,
+    /// Where.
+    pub position: Position,
+    /// An error was reported; the policy cannot be applied as written.
+    pub broken: bool,
+    /// Which pods, and when it is judged.
+    pub reach: EgressReach,
+    /// `spec.egress`
+    pub egress: Section<EgressRule>,
+    /// `spec.dns`
+    pub dns: EgressDns,
+}
+
+/// Which kind an egress policy was written as, with what only that kind has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EgressReach {
+    /// EgressPolicy: pods of its own namespace, beside NetworkPolicies.
+    Namespaced {
+        /// `spec.subject.podSelector`; left out means all. `None`: it could not be read.
+        pods: Option<LabelSelector>,
+    },
+    /// ClusterEgressPolicy: pods of any namespace, beside ClusterNetworkPolicies.
+    Cluster {
+        /// `spec.tier`. `None`: it could not be read.
+        tier: Option<Tier>,
+        /// `spec.priority`, 0 to 1000. `None`: it could not be read.
+        priority: Option<u16>,
+        /// `spec.subject`. `None`: it could not be read.
+        subject: Option<Subject>,
+    },
+}
+
+/// Which kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EgressPolicyKind {
+    /// Of a namespace.
+    EgressPolicy,
+    /// Of the cluster.
+    ClusterEgressPolicy,
+}
+
+impl EgressPolicyKind {
+    /// The kind as written in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EgressPolicy => "EgressPolicy",
+            Self::ClusterEgressPolicy => "ClusterEgressPolicy",
+        }
+    }
+
+    fn unreadable(self) -> EgressReach {
+        match self {
+            Self::EgressPolicy => EgressReach::Namespaced { pods: None },
+            Self::ClusterEgressPolicy => EgressReach::Cluster { tier: None, priority: None, subject: None },
+        }
+    }
+
+    fn actions(self) -> &'static [(&'static str, RuleAction)] {
+        const ACTIONS: [(&str, RuleAction); 3] =
+            [("Allow", RuleAction::Accept), ("Deny", RuleAction::Deny), ("Pass", RuleAction::Pass)];
+        match self {
+            // There is no later tier to pass to that the isolation would leave.
+            Self::EgressPolicy => ACTIONS.get(..2).unwrap_or_default(),
+            Self::ClusterEgressPolicy => &ACTIONS,
+        }
+    }
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressRule {
+    /// Where.
+    pub position: Position,
+    /// Its own name, if it has one.
+    pub name: Option<Arc<str>>,
+    /// What it does; `Pass` only in a ClusterEgressPolicy.
+    pub action: RuleAction,
+    /// `to`; at least one in a policy that is not broken.
+    pub peers: Vec<Located<EgressPeer>>,
+    /// `ports`. Empty: those of the catalog for providers, all for others.
+    pub ports: Vec<Located<EgressPort>>,
+}
+
+/// One entry of `to`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EgressPeer {
+    /// Addresses that the pod resolved a matching name to: `name`, `*.name` or `**.name`, checked and in lower case without a
+    /// trailing dot.
+    Domains(Vec<Arc<str>>),
+    /// Hosts of a provider of the catalog.
+    Provider(ProviderRef),
+    /// Any address in these blocks, host bits cleared.
+    Networks(Vec<IpNet>),
+}
+
+/// Hosts of a provider, or some of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderRef {
+    /// Its name in the catalog.
+    pub name: Arc<str>,
+    /// `for`: only hosts of these purposes. Empty: all.
+    pub purposes: Vec<Purpose>,
+    /// `with`: what stands for the words that hosts of the provider leave open.
+    pub with: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+/// One entry of `ports`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EgressPort {
+    /// TCP if not written.
+    pub protocol: Protocol,
+    /// First and last port; `None`: every port of the protocol.
+    pub range: Option<(u16, u16)>,
+}
+
+/// `spec.dns`: what the subject may ask. Left out: anything, of anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EgressDns {
+    /// `names`, with the place of the list. `None`: not written.
+    pub names: Option<Located<Vec<Arc<str>>>>,
+    /// `fromRules: true`, with its place: every name that rules allowing the pod speak of as well.
+    pub from_rules: Option<Position>,
+    /// `resolvers`, with the place of the list. `None`: not written.
+    pub resolvers: Option<Located<Vec<Resolver>>>,
+}
+
+/// One entry of `resolvers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolver {
+    /// These pods.
+    Pods {
+        /// In these namespaces.
+        namespaces: LabelSelector,
+        /// With these labels.
+        pods: LabelSelector,
+    },
+    /// Any address in these blocks, host bits cleared.
+    Networks(Vec<IpNet>),
+}
+
+/// Longest lists: rules, entries of `to`, entries of `ports`, domains, networks, resolvers.
+pub(crate) const MOST: usize = 25;
+/// Longest list of names that may be asked for.
+pub(crate) const MOST_NAMES: usize = 100;
+
+impl EgressPolicy {
+    /// Which kind.
+    pub fn kind(&self) -> EgressPolicyKind {
+        match self.reach {
+            EgressReach::Namespaced { .. } => EgressPolicyKind::EgressPolicy,
+            EgressReach::Cluster { .. } => EgressPolicyKind::ClusterEgressPolicy,
+        }
+    }
+
+    pub(crate) fn decode<'n>(d: &mut Decoder<'n>, object: Map<'n>, kind: EgressPolicyKind) -> Self {
+        let scope = match kind {
+            EgressPolicyKind::EgressPolicy => Scope::Namespaced,
+            EgressPolicyKind::ClusterEgressPolicy => Scope::Cluster,
+        };
+        let meta = ObjectMeta::decode(d, object, scope, true);
+        let mut policy = Self::unreadable(kind, meta, d.position(object.place));
+        d.required(object, "spec", |d, node| policy.spec(d, node, kind));
+        policy.broken = d.is_broken();
+        policy
+    }
+
+    /// A policy of which no more than the metadata is known.
+    pub(crate) fn unreadable(kind: EgressPolicyKind, meta: ObjectMeta, position: Position) -> Self {
+        Self {
+            meta,
+            position,
+            broken: true,
+            reach: kind.unreadable(),
+            egress: Section::unreadable(),
+            dns: EgressDns::default(),
+        }
+    }
+
+    fn spec<'n>(&mut self, d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<()> {
+        let map = match kind {
+            EgressPolicyKind::EgressPolicy => {
+                let map = d.strict(node, &["subject", "egress", "dns"])?;
+                let pods = d.field(map, "subject", own_subject).unwrap_or_else(everything);
+                self.reach = EgressReach::Namespaced { pods };
+                map
+            }
+            EgressPolicyKind::ClusterEgressPolicy => {
+                let map = d.strict(node, &["tier", "priority", "subject", "egress", "dns"])?;
+                let tiers = [("Admin", Tier::Admin), ("Baseline", Tier::Baseline)];
+                let tier = d.required(map, "tier", |d, node| d.one_of(node, &tiers));
+                let priority = d.required(map, "priority", priority);
+                let subject = d.required(map, "subject", |d, node| subject(d, node, V1ALPHA2));
+                self.reach = EgressReach::Cluster { tier, priority, subject };
+                map
+            }
+        };
+        self.egress = Section::decode(d, map, "egress", MOST, |d, node| rule(d, node, kind));
+        self.dns = d.field(map, "dns", dns).flatten().unwrap_or_default();
+        Some(())
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "stands in for a selector that was not written")]
+fn everything() -> Option<LabelSelector> {
+    Some(LabelSelector::default())
+}
+
+/// `{podSelector}`; left out means all pods of the namespace.
+fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelector> {
+    d.sound(|d| {
+        let map = d.strict(node, &["podSelector"])?;
+        d.field(map, "podSelector", LabelSelector::decode).unwrap_or_else(everything)
+    })
+}
+
+fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
+    let map = d.strict(node, &["name", "action", "to", "ports"])?;
+    let name = d.field(map, "name", |d, node| {
+        let name = d.string(node)?;
+        if name.chars().count() > MOST_NAME {
+            let message = format!("a rule's name has at most {MOST_NAME} characters");
+            d.error(node.place, Code::InvalidName, message);
+        }
+        Some(name)
+    });
+    let action = d.required(map, "action", |d, node| d.one_of(node, kind.actions()));
+    let peers = d.required(map, "to", |d, node| {
+        d.check_length(node, 1, MOST);
+        d.located(node, peer)
+    });
+    let ports = d.field(map, "ports", |d, node| {
+        d.check_length(node, 1, MOST);
+        d.located(node, port)
+    });
+    Some(EgressRule {
+        position: d.position(node.place),
+        name: name.flatten(),
+        action: action?,
+        peers: peers?,
+        ports: ports.flatten().unwrap_or_default(),
+    })
+}
+
+fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<EgressPeer> {
+    const KINDS: [&str; 3] = ["domains", "provider", "networks"];
+    let map = d.strict(node, &["domains", "provider", "for", "with", "networks"])?;
+    if map.keys().filter(|key| KINDS.contains(key)).count() != 1 {
+        let message = format!("exactly one of {} is needed", KINDS.join(", "));
+        let diagnostic = Diagnostic::error(Code::ExactlyOne, message);
+        d.report(node.place, diagnostic.suggest("make it several entries, which means any of them"));
+        return None;
+    }
+    if map.get("provider").is_none() {
+        for field in ["for", "with"].into_iter().filter(|field| map.get(field).is_some()) {
+            let message = "chooses among the hosts of a provider, and the entry names none";
+            d.field(map, field, |d, node| d.error(node.place, Code::InvalidValue, message));
+        }
+    }
+    let domains = d.field(map, "domains", |d, node| domains(d, node, MOST).map(EgressPeer::Domains));
+    let networks = d.field(map, "networks", |d, node| networks(d, node).map(EgressPeer::Networks));
+    let provider = map.get("provider").map(|_| provider(d, map).map(EgressPeer::Provider));
+    domains.or(networks).or(provider).flatten()
+}
+
+fn domains<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, most: usize) -> Option<Vec<Arc<str>>> {
+    d.check_length(node, 1, most);
+    d.list(node, |d, node| {
+        let text = d.str(node)?;
+        if let Some(wrong) = name::own_domain_pattern(text) {
+            d.error(node.place, Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));
+            return None;
+        }
+        Some(d.intern(&text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))
+    })
+}
+
+fn networks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<IpNet>> {
+    d.check_length(node, 1, MOST);
+    d.list(node, cidr)
+}
+
+fn provider<'n>(d: &mut Decoder<'n>, entry: Map<'n>) -> Option<ProviderRef> {
+    let name = d.field(entry, "provider", Decoder::string).flatten();
+    let purposes = d.field(entry, "for", |d, node| {
+        d.check_length(node, 1, MOST);
+        d.list(node, |d, node| d.one_of(node, &Purpose::WORDS))
+    });
+    let with = d.field(entry, "with", |d, node| {
+        let with = d.text_map(node);
+        for (word, value) in &with {
+            if let Some(wrong) = name::dns_label(value) {
+                let message = format!("{:?} cannot stand for {word:?}: {wrong}", short(value));
+                d.error(node.place, Code::InvalidDomain, message);
+            }
+        }
+        with
+    });
+    Some(ProviderRef {
+        name: name?,
+        purposes: purposes.flatten().unwrap_or_default(),
+        with: with.unwrap_or_default(),
+    })
+}
+
+fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<EgressPort> {
+    let map = d.strict(node, &["protocol", "port", "endPort"])?;
+    let protocol = d.field(map, "protocol", Protocol::decode).unwrap_or(Some(Protocol::Tcp));
+    let port = d.field(map, "port", |d, node| {
+        let is_name = Decoder::as_integer(node).is_none() && d.str(node).is_some();
+        if is_name {
+            let message =
+                "a port's name is a container port of a pod, and what is outside the cluster has none";
+            d.report(node.place, Diagnostic::error(Code::InvalidPort, message).suggest("write its number"));
+            return None;
+        }
+        port_number(d, node)
+    });
+    let end = d.field(map, "endPort", |d, node| {
+        let end = port_number(d, node)?;
+        match port {
+            Some(Some(first)) if end < first => {
+                let message = format!("the range ends at {end}, before its first port {first}");
+                d.error(node.place, Code::InvalidPort, message);
+            }
+            None => d.error(node.place, Code::InvalidPort, "a range needs port, its first one"),
+            Some(Some(_) | None) => {}
+        }
+        Some(end)
+    });
+    if port == Some(None) || end == Some(None) {
+        return None;
+    }
+    let range = port.flatten().map(|first| (first, end.flatten().unwrap_or(first)));
+    Some(EgressPort { protocol: protocol?, range })
+}
+
+fn dns<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<EgressDns> {
+    let map = d.strict(node, &["names", "fromRules", "resolvers"])?;
+    let names = d.field(map, "names", |d, node| {
+        let value = domains(d, node, MOST_NAMES)?;
+        Some(Located { position: d.position(node.place), value })
+    });
+    let from_rules = d.field(map, "fromRules", |d, node| {
+        let is_wanted = d.boolean(node)?;
+        is_wanted.then(|| d.position(node.place))
+    });
+    let resolvers = d.field(map, "resolvers", |d, node| {
+        d.check_length(node, 1, MOST);
+        let value = d.list(node, resolver)?;
+        Some(Located { position: d.position(node.place), value })
+    });
+    Some(EgressDns {
+        names: names.flatten(),
+        from_rules: from_rules.flatten(),
+        resolvers: resolvers.flatten(),
+    })
+}
+
+fn resolver<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Resolver> {
+    let map = d.strict(node, &["pods", "networks"])?;
+    let pods = d.field(map, "pods", |d, node| {
+        let map = d.strict(node, &["namespaceSelector", "podSelector"])?;
+        // Both: whoever may label a pod could otherwise make it a resolver.
+        let namespaces = d.required(map, "namespaceSelector", LabelSelector::decode);
+        let pods = d.required(map, "podSelector", LabelSelector::decode);
+        Some(Resolver::Pods { namespaces: namespaces?, pods: pods? })
+    });
+    let networks = d.field(map, "networks", |d, node| networks(d, node).map(Resolver::Networks));
+    match (pods, networks) {
+        (Some(one), None) | (None, Some(one)) => one,
+        (Some(_), Some(_)) | (None, None) => {
+            d.error(node.place, Code::ExactlyOne, "exactly one of pods and networks is needed");
+            None
+        }
+    }
+}

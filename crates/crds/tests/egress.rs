@@ -1,0 +1,212 @@
+//! EgressPolicy and ClusterEgressPolicy: what is accepted, what is refused and where, and what is kept of what is broken.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
+
+use crds::{
+    Code, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, Object, Purpose, Read, Resolver,
+    RuleAction, read_objects,
+};
+
+fn read(kind: &str, spec: &str) -> (EgressPolicy, Read) {
+    let yaml = format!(
+        "apiVersion: cofferdam.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: p, namespace: x}}\nspec: {spec}\n"
+    );
+    let read = read_objects("t.yaml", yaml.as_bytes());
+    let Some(Object::EgressPolicy(policy)) = read.objects.first() else { panic!("{read:#?}") };
+    (policy.clone(), read)
+}
+
+fn own(spec: &str) -> (EgressPolicy, Read) {
+    read("EgressPolicy", spec)
+}
+
+fn errors(read: &Read) -> Vec<(Code, &str)> {
+    let errors = read.diagnostics.iter().filter(|it| it.is_error());
+    errors.map(|it| (it.code, it.field.as_str())).collect()
+}
+
+#[test]
+fn everything_that_can_be_written_is_read() {
+    let (policy, read) = own("
+  subject: {podSelector: {matchLabels: {app: trainer}}}
+  egress:
+  - name: hub
+    action: Allow
+    to:
+    - domains: ['*.Example.com.', '**.example.org', api.example.net]
+    - {provider: s3, for: [storage], with: {bucket: mine, region: eu-west-1}}
+    - networks: [203.0.113.0/24]
+    ports: [{port: 443}, {port: 8000, endPort: 8100}, {protocol: UDP}]
+  - {action: Deny, to: [{domains: [paste.example.com]}]}
+  dns:
+    names: ['**.cluster.local']
+    fromRules: true
+    resolvers:
+    - pods: {namespaceSelector: {}, podSelector: {matchLabels: {k8s-app: kube-dns}}}
+    - networks: [192.0.2.53/32]
+");
+    assert_eq!(errors(&read), []);
+    assert!(!policy.broken && policy.kind() == EgressPolicyKind::EgressPolicy);
+    let [hub, paste] = policy.egress.rules.as_slice() else { panic!("{policy:#?}") };
+    assert_eq!(
+        (hub.name.as_deref(), hub.action, paste.action),
+        (Some("hub"), RuleAction::Accept, RuleAction::Deny)
+    );
+    let peers: Vec<&EgressPeer> = hub.peers.iter().map(|peer| &peer.value).collect();
+    let [EgressPeer::Domains(domains), EgressPeer::Provider(provider), EgressPeer::Networks(networks)] =
+        peers[..]
+    else {
+        panic!("{peers:#?}")
+    };
+    assert!(domains.iter().map(|it| &**it).eq(["*.example.com", "**.example.org", "api.example.net"]));
+    assert_eq!((&*provider.name, &*provider.purposes), ("s3", [Purpose::Storage].as_slice()));
+    assert!(
+        provider.with.iter().map(|(k, v)| (&**k, &**v)).eq([("bucket", "mine"), ("region", "eu-west-1")])
+    );
+    assert_eq!(networks.len(), 1);
+    let ports: Vec<_> = hub.ports.iter().map(|port| port.value.range).collect();
+    assert_eq!(ports, [Some((443, 443)), Some((8000, 8100)), None]);
+    assert_eq!(policy.dns.names.as_ref().unwrap().value.len(), 1);
+    assert!(policy.dns.from_rules.is_some());
+    let resolvers = &policy.dns.resolvers.as_ref().unwrap().value;
+    assert!(matches!(resolvers[..], [Resolver::Pods { .. }, Resolver::Networks(_)]));
+}
+
+#[test]
+fn a_cluster_policy_has_tier_priority_and_pass() {
+    let (policy, read) = read(
+        "ClusterEgressPolicy",
+        "
+  tier: Admin
+  priority: 10
+  subject: {namespaces: {}}
+  egress: [{action: Pass, to: [{domains: [a.io]}]}]
+",
+    );
+    // That it stands in a namespace is told, and changes nothing.
+    assert_eq!(errors(&read), []);
+    assert!(matches!(
+        policy.reach,
+        EgressReach::Cluster { tier: Some(_), priority: Some(10), subject: Some(_) }
+    ));
+    assert_eq!((policy.egress.rules[0].action, &*policy.meta.namespace), (RuleAction::Pass, ""));
+}
+
+#[test]
+fn left_out_is_everything_or_nothing_as_documented() {
+    for spec in ["{}", "{subject: {}}", "{subject: {podSelector: {}}, egress: []}"] {
+        let (policy, read) = own(spec);
+        assert_eq!(errors(&read), []);
+        let EgressReach::Namespaced { pods: Some(pods) } = &policy.reach else { panic!("{policy:#?}") };
+        assert!(pods.is_everything() && policy.egress.rules.is_empty(), "{spec}");
+        assert_eq!(policy.dns, crds::EgressDns::default());
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused_with_field_and_code() {
+    let to = |entry: &str| format!("{{egress: [{{action: Allow, to: [{entry}]}}]}}");
+    let ports =
+        |ports: &str| format!("{{egress: [{{action: Allow, to: [{{domains: [a.io]}}], ports: [{ports}]}}]}}");
+    let dns = |dns: &str| format!("{{dns: {{{dns}}}}}");
+    for (spec, code, field) in [
+        ("{subjet: {}}".to_owned(), Code::UnknownField, "spec"),
+        ("{subject: {namespaces: {}}}".to_owned(), Code::UnknownField, "spec.subject"),
+        ("{egress: [{to: [{domains: [a.io]}]}]}".to_owned(), Code::MissingField, "spec.egress[0].action"),
+        (
+            "{egress: [{action: Pass, to: [{domains: [a.io]}]}]}".to_owned(),
+            Code::InvalidValue,
+            "spec.egress[0].action",
+        ),
+        (
+            "{egress: [{action: Accept, to: [{domains: [a.io]}]}]}".to_owned(),
+            Code::InvalidValue,
+            "spec.egress[0].action",
+        ),
+        ("{egress: [{action: Allow}]}".to_owned(), Code::MissingField, "spec.egress[0].to"),
+        ("{egress: [{action: Allow, to: []}]}".to_owned(), Code::ListLength, "spec.egress[0].to"),
+        ("{ingress: []}".to_owned(), Code::UnknownField, "spec"),
+        (to("{}"), Code::ExactlyOne, "spec.egress[0].to[0]"),
+        (to("{domains: [a.io], networks: [192.0.2.0/24]}"), Code::ExactlyOne, "spec.egress[0].to[0]"),
+        (to("{domains: [a.io], for: [api]}"), Code::InvalidValue, "spec.egress[0].to[0].for"),
+        (to("{domains: []}"), Code::ListLength, "spec.egress[0].to[0].domains"),
+        (to("{domains: ['a.*.io']}"), Code::InvalidDomain, "spec.egress[0].to[0].domains[0]"),
+        (to("{domains: ['*']}"), Code::InvalidDomain, "spec.egress[0].to[0].domains[0]"),
+        (to("{networks: [192.0.2.1]}"), Code::InvalidCidr, "spec.egress[0].to[0].networks[0]"),
+        (to("{provider: hub, for: [fun]}"), Code::InvalidValue, "spec.egress[0].to[0].for[0]"),
+        (to("{provider: hub, with: {region: 'a.b'}}"), Code::InvalidDomain, "spec.egress[0].to[0].with"),
+        (to("{pods: {}}"), Code::UnknownField, "spec.egress[0].to[0]"),
+        (ports("{port: https}"), Code::InvalidPort, "spec.egress[0].ports[0].port"),
+        (ports("{port: 0}"), Code::InvalidPort, "spec.egress[0].ports[0].port"),
+        (ports("{port: 80, endPort: 79}"), Code::InvalidPort, "spec.egress[0].ports[0].endPort"),
+        (ports("{endPort: 79}"), Code::InvalidPort, "spec.egress[0].ports[0].endPort"),
+        (ports(""), Code::ListLength, "spec.egress[0].ports"),
+        (dns("names: []"), Code::ListLength, "spec.dns.names"),
+        (dns("names: [a]"), Code::InvalidDomain, "spec.dns.names[0]"),
+        (dns("fromRules: maybe"), Code::WrongType, "spec.dns.fromRules"),
+        (dns("resolvers: []"), Code::ListLength, "spec.dns.resolvers"),
+        (dns("resolvers: [{}]"), Code::ExactlyOne, "spec.dns.resolvers[0]"),
+        (
+            dns("resolvers: [{pods: {podSelector: {}}}]"),
+            Code::MissingField,
+            "spec.dns.resolvers[0].pods.namespaceSelector",
+        ),
+    ] {
+        let (policy, read) = own(&spec);
+        assert!(errors(&read).contains(&(code, field)), "{spec}: {:#?}", read.diagnostics);
+        assert!(policy.broken, "{spec}");
+    }
+}
+
+#[test]
+fn what_is_broken_never_selects_less_than_was_meant() {
+    let pods = |spec: &str| match own(spec).0.reach {
+        EgressReach::Namespaced { pods } => pods,
+        EgressReach::Cluster { .. } => panic!("{spec}"),
+    };
+    assert_eq!(pods("{subject: {podSelector: {matchLabels: {a: 1}}}}"), None);
+    assert_eq!(pods("[]"), None);
+    assert!(pods("{subjet: {podSelector: {matchLabels: {a: b}}}}").unwrap().is_everything());
+    let (policy, _) = read("ClusterEgressPolicy", "{tier: admin, priority: -1, subject: {}}");
+    assert!(policy.broken);
+    assert_eq!(policy.reach, EgressReach::Cluster { tier: None, priority: None, subject: None });
+}
+
+#[test]
+fn a_document_that_is_no_yaml_and_a_version_that_is_not_known_are_broken_policies() {
+    for (kind, namespace) in [("EgressPolicy", "x"), ("ClusterEgressPolicy", "")] {
+        let yaml = format!(
+            "apiVersion: cofferdam.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: p, namespace: x}}\nspec: {{egress: [\n"
+        );
+        for text in [yaml.clone(), yaml.replace("v1alpha1", "v9").replace("[\n", "[]}\n")] {
+            let read = read_objects("t.yaml", text.as_bytes());
+            let Some(Object::EgressPolicy(policy)) = read.objects.first() else { panic!("{read:#?}") };
+            assert!(policy.broken && policy.kind().as_str() == kind, "{text}");
+            assert_eq!(&*policy.meta.namespace, namespace);
+        }
+    }
+}
+
+#[test]
+fn kinds_of_other_groups_are_not_meant_and_near_misses_of_ours_are_told() {
+    let of = |kind: &str, group: &str| {
+        let yaml = format!("apiVersion: {group}\nkind: {kind}\nmetadata: {{name: p}}\n");
+        read_objects("t.yaml", yaml.as_bytes())
+    };
+    let other = of("EgressPolicy", "example.com/v1");
+    assert!(other.objects.is_empty() && errors(&other).is_empty());
+    let near = of("EgresPolicy", "cofferdam.dev/v1alpha1");
+    assert_eq!(errors(&near), [(Code::UnknownPolicyKind, "")]);
+    let hint = near.diagnostics[0].suggestion.clone().unwrap();
+    assert!(hint.contains("EgressPolicy of cofferdam.dev/v1alpha1"), "{hint}");
+}
+
+#[test]
+fn two_stars_in_a_standard_policy_are_refused_with_what_they_mean_there() {
+    let yaml = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: p}\n\
+                spec: {tier: Admin, priority: 1, subject: {namespaces: {}}, egress: [{action: Accept, to: \
+                [{domainNames: ['**.a.io']}]}]}\n";
+    let read = read_objects("t.yaml", yaml.as_bytes());
+    let hint = read.diagnostics[0].suggestion.clone().unwrap();
+    assert!(hint.contains("\"*.a.io\" already means one or more labels"), "{hint}");
+}
