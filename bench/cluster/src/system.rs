@@ -46,7 +46,7 @@ impl System {
         for [kind, plural, version] in POLICY_KINDS {
             apply(&definition(kind, plural, version))?;
         }
-        apply(&controller::definition::definition().to_string())?;
+        apply(&controller::definition::list().to_string())?;
         apply("{apiVersion: v1, kind: Namespace, metadata: {name: cofferdam-system}}")?;
         let folder = std::env::temp_dir().join(format!("cofferdam-bench-{}", std::process::id()));
         let authority = Authority::new(SystemTime::now())?;

@@ -6,7 +6,7 @@
 use crate::flows::printable;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
-use crds::{Catalog, Diagnostic, Provider};
+use crds::{Catalog, Code, Diagnostic, Position, Provider};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -53,43 +53,77 @@ pub(crate) enum CatalogCommand {
 /// What is shown, and how.
 #[derive(Args, Debug)]
 pub(crate) struct Shown {
-    /// A file whose providers come in addition, or replace those of their name
-    #[arg(long, value_name = "FILE")]
-    catalog: Option<PathBuf>,
+    #[command(flatten)]
+    catalog: CatalogArg,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// Which catalog providers are looked up in.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct CatalogArg {
+    /// A catalog file whose providers come in addition to the built-in ones, or replace those of their name
+    #[arg(long = "catalog", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl CatalogArg {
+    /// The file, for whoever watches it.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        self.file.as_ref()
+    }
+
+    /// The built-in catalog with that of the file.
+    ///
+    /// # Errors
+    /// All that is wrong with the file. Nothing should be looked up then: what the file replaces is not meant as it was.
+    pub(crate) fn read(&self) -> Result<Catalog, Vec<Diagnostic>> {
+        let built_in = compiler::built_in_catalog().clone();
+        match &self.file {
+            Some(file) => Ok(built_in.with(read(file)?)),
+            None => Ok(built_in),
+        }
+    }
+
+    /// As [`Self::read`], for a command that ends where it cannot.
+    pub(crate) fn load(&self) -> Result<Catalog> {
+        self.read().map_err(|found| refusal(&found))
+    }
+}
+
 /// Prints it.
 pub(crate) fn run(command: &CatalogCommand, out: &mut impl Write) -> Result<()> {
     match command {
-        CatalogCommand::List(shown) => list(&load(shown)?, shown.json, out),
+        CatalogCommand::List(shown) => list(&shown.catalog.load()?, shown.json, out),
         CatalogCommand::Show { provider, shown } => {
-            let catalog = load(shown)?;
+            let catalog = shown.catalog.load()?;
             let known = || catalog.providers.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
             let found = catalog.providers.get(provider.as_str());
             let found =
                 found.with_context(|| format!("there is no provider {provider:?}; there are {}", known()))?;
             show(found, shown.json, out)
         }
-        CatalogCommand::Diff { file, json } => diff(&Catalog::built_in(), &read(file)?, *json, out),
+        CatalogCommand::Diff { file, json } => {
+            let mine = read(file).map_err(|found| refusal(&found))?;
+            diff(compiler::built_in_catalog(), &mine, *json, out)
+        }
     }
 }
 
-fn load(shown: &Shown) -> Result<Catalog> {
-    match &shown.catalog {
-        Some(file) => Ok(Catalog::built_in().with(read(file)?)),
-        None => Ok(Catalog::built_in()),
-    }
+/// The catalog of a file alone.
+pub(crate) fn read(file: &Path) -> Result<Catalog, Vec<Diagnostic>> {
+    let name = file.display().to_string();
+    let bytes = fs::read(file).map_err(|error| {
+        let message = format!("{name} cannot be read, and no provider is known: {error}");
+        let at = Position { file: name.as_str().into(), line: 1, column: 1 };
+        vec![Diagnostic::error(Code::Unreadable, message).at(at)]
+    })?;
+    Catalog::read(&name, &bytes)
 }
 
-fn read(file: &Path) -> Result<Catalog> {
-    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    Catalog::read(&file.display().to_string(), &bytes).map_err(|found| refusal(&found))
-}
-
-fn refusal(found: &[Diagnostic]) -> anyhow::Error {
+/// All that is wrong with a file, as one error.
+pub(crate) fn refusal(found: &[Diagnostic]) -> anyhow::Error {
     let lines: Vec<String> = found.iter().map(|it| format!("\n  {}", printable(&it.to_string()))).collect();
     anyhow!("nothing of the file is used:{}", lines.concat())
 }

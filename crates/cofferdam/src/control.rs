@@ -3,6 +3,7 @@
 //! Enters: objects of the cluster. Leaves: the feed, probes' answers, one line whenever how it stands changes.
 //! Guarantees: ends on SIGINT and SIGTERM; what was published stays in force on the nodes. Does not: enforce.
 
+use crate::catalog::CatalogArg;
 use crate::flows::printable;
 use crate::health::{self, Health};
 use crate::metrics::Page;
@@ -12,7 +13,7 @@ use clap::Args;
 use controller::lease::{self, Role};
 use controller::registrar::{self, Maker};
 use controller::{Kind, Status};
-use crds::Severity;
+use crds::{Catalog, Severity};
 use feed::server::{Feed, Standing};
 use feed::tls::{CONTROLLER, Identity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -57,6 +58,8 @@ pub(crate) struct ControllerArgs {
     /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
+    #[command(flatten)]
+    catalog: CatalogArg,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
@@ -68,7 +71,7 @@ impl ControllerArgs {
     }
 }
 
-/// How often the certificate's files are read.
+/// How often the files of the certificate and of the catalog are read.
 const RENEW: Duration = Duration::from_secs(10);
 
 struct Ready {
@@ -136,6 +139,7 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
         // Better now than when agents come.
         identity(folder)?;
     }
+    let (catalogs, catalog) = watch::channel(Arc::new(args.catalog.load().context("the catalog")?));
     let feed = Feed::default();
     let status = watch::Sender::default();
     let namespace = args.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
@@ -149,14 +153,15 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     }
     let (seen, written) = (status.subscribe(), status.subscribe());
     tokio::select! {
-        () = controller::run(client.clone(), feed.clone(), status) => {}
+        () = controller::run(client.clone(), feed.clone(), catalog.clone(), status) => {}
         other = lease::run(client.clone(), &namespace, &holder, &elected) => {
             // A process that is no longer asked must not go on answering: its successor is another process.
             bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::NAME);
         }
         served = serve_agents(args, &feed, &client, &namespace, role.clone()) => served?,
-        answered = serve_webhook(args, &client, &namespace) => answered?,
+        answered = serve_webhook(args, &client, &namespace, catalog) => answered?,
         () = controller::write::run(client.clone(), feed.clone(), written, role.clone()) => {}
+        () = follow(&args.catalog, catalogs) => {}
         () = tell(seen, role, args.json) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -196,7 +201,12 @@ async fn serve_agents(
 }
 
 /// Answers reviews, of whichever replica is asked.
-async fn serve_webhook(args: &ControllerArgs, client: &Client, namespace: &str) -> Result<()> {
+async fn serve_webhook(
+    args: &ControllerArgs,
+    client: &Client,
+    namespace: &str,
+    catalog: watch::Receiver<Arc<Catalog>>,
+) -> Result<()> {
     let Some(address) = args.webhook else { return std::future::pending().await };
     let authority = registrar::authority_at_last(client, namespace, args.maker(), complain).await;
     let names = registrar::webhook_names(namespace);
@@ -211,7 +221,7 @@ async fn serve_webhook(args: &ControllerArgs, client: &Client, namespace: &str) 
     };
     let listener = http::bind(address).await.context("the webhook")?;
     tokio::select! {
-        () = webhook::serve(listener, latest) => {}
+        () = webhook::serve(listener, latest, catalog) => {}
         () = vouch => {}
         () = registrar::renew(Arc::clone(&authority), names, sender) => {}
         () = registrar::until_superseded(client, namespace, &authority) => return superseded(namespace),
@@ -262,6 +272,29 @@ async fn renew(folder: &Path, to: watch::Sender<Arc<Identity>>) {
                 differs
             });
         }
+    }
+}
+
+/// Takes a new catalog when it can be used; goes on with the old one while it cannot, and says why.
+async fn follow(catalog: &CatalogArg, to: watch::Sender<Arc<Catalog>>) {
+    let mut said = String::new();
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let problem = match catalog.load() {
+            Ok(new) => {
+                to.send_if_modified(|held| {
+                    let differs = **held != new;
+                    *held = Arc::new(new);
+                    differs
+                });
+                String::new()
+            }
+            Err(error) => format!("the catalog of before holds: {error:#}"),
+        };
+        if !problem.is_empty() && problem != said {
+            complain(problem.clone());
+        }
+        said = problem;
     }
 }
 

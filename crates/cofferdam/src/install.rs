@@ -3,8 +3,10 @@
 //! Leaves: YAML on standard output. Guarantees: what is printed is what the chart of this version renders with its
 //! defaults, checked in and held to it by a test. Does not: talk to a cluster.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
+use controller::definition;
+use serde_json::Value;
 use std::io::Write;
 
 /// What `helm template` gives for the chart.
@@ -28,14 +30,26 @@ pub(crate) enum InstallCommand {
         guard: Vec<String>,
     },
     /// The definitions of own kinds alone
-    Crds,
+    Crds {
+        /// Only that of this kind
+        #[arg(long, value_name = "KIND")]
+        kind: Option<String>,
+    },
 }
 
 /// Prints it.
 pub(crate) fn run(command: &InstallCommand, out: &mut impl Write) -> Result<()> {
     match command {
-        InstallCommand::Crds => {
-            writeln!(out, "{}", serde_json::to_string_pretty(&controller::definition::definition())?)?;
+        InstallCommand::Crds { kind } => {
+            let chosen = match kind {
+                None => definition::list(),
+                Some(kind) => {
+                    let is_it = |it: &Value| it.pointer("/spec/names/kind").is_some_and(|it| it == kind);
+                    let found = definition::definitions().into_iter().find(is_it);
+                    found.with_context(|| format!("--kind {kind:?} is no kind of Cofferdam's own"))?
+                }
+            };
+            writeln!(out, "{}", serde_json::to_string_pretty(&chosen)?)?;
         }
         InstallCommand::Manifests { image, guard } => {
             let fits = |text: &str, more: &str| {
@@ -81,10 +95,27 @@ mod tests {
     }
 
     #[test]
-    fn the_chart_has_the_definition_that_the_program_makes() {
-        let chart = include_str!("../../../deploy/chart/crds/policystatuses.json");
+    fn the_chart_has_the_definitions_that_the_program_makes() {
+        let chart = [
+            ("PolicyStatus", include_str!("../../../deploy/chart/crds/policystatuses.json")),
+            ("EgressPolicy", include_str!("../../../deploy/chart/crds/egresspolicies.json")),
+            ("ClusterEgressPolicy", include_str!("../../../deploy/chart/crds/clusteregresspolicies.json")),
+        ];
+        assert_eq!(chart.len(), definition::definitions().len());
+        for (kind, text) in chart {
+            let mut made = Vec::new();
+            run(&InstallCommand::Crds { kind: Some(kind.to_owned()) }, &mut made).unwrap();
+            assert!(text.as_bytes() == made, "write it anew with `cofferdam install crds --kind {kind}`");
+        }
+    }
+
+    #[test]
+    fn all_definitions_are_one_list_and_no_other_kind_is_known() {
         let mut made = Vec::new();
-        run(&InstallCommand::Crds, &mut made).unwrap();
-        assert_eq!(chart.as_bytes(), made, "write it anew with `cofferdam install crds`");
+        run(&InstallCommand::Crds { kind: None }, &mut made).unwrap();
+        let list: Value = serde_json::from_slice(&made).unwrap();
+        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 3));
+        let other = InstallCommand::Crds { kind: Some("Pod".to_owned()) };
+        assert!(run(&other, &mut Vec::new()).is_err());
     }
 }

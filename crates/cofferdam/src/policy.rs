@@ -5,6 +5,7 @@ mod connectivity;
 mod explain;
 mod verify;
 
+use crate::catalog::CatalogArg;
 use crate::folder;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -28,6 +29,8 @@ struct Sources {
     /// Manifest, folder of manifests, or - for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    catalog: CatalogArg,
 }
 
 /// What manifests mean.
@@ -41,13 +44,14 @@ struct Loaded {
 
 impl Sources {
     fn load(&self) -> Result<Loaded> {
+        let catalog = self.catalog.load()?;
         let read = folder::read(&self.files, Some(&mut std::io::stdin()));
         if read.files == 0 && read.diagnostics.is_empty() {
             let names: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
             bail!("{} holds no manifest: nothing ends in .yaml, .yml or .json", names.join(", "));
         }
         let (files, objects) = (read.files, read.objects.len());
-        let compiled = compiler::compile(read.objects, Generation(1));
+        let compiled = compiler::compile_with(read.objects, &catalog, Generation(1));
         let mut diagnostics = read.diagnostics;
         diagnostics.extend(compiled.diagnostics);
         diagnostics.sort_by(|a, b| (&a.position, &a.field, a.code).cmp(&(&b.position, &b.field, b.code)));

@@ -23,6 +23,7 @@ mod watch;
 
 pub(crate) use ground::uninstall;
 
+use crate::catalog::CatalogArg;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use engine::Engine;
@@ -54,6 +55,8 @@ pub(crate) struct UpArgs {
     /// Manifest, or folder of manifests; may be repeated
     #[arg(short, long = "file", value_name = "PATH", required = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    catalog: CatalogArg,
     /// Name of the node to enforce for [default: this machine's host name]
     #[arg(long, value_name = "NAME", conflicts_with = "lab")]
     node: Option<String>,
@@ -101,6 +104,7 @@ impl UpArgs {
     pub(crate) fn lab_only(files: Vec<PathBuf>, json: bool, socket: Option<PathBuf>) -> Self {
         Self {
             files,
+            catalog: CatalogArg::default(),
             node: None,
             lab: true,
             until_done: false,
@@ -158,9 +162,10 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     let say = Arc::new(Say::new(args.json));
     let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
     let (mut engine, lab) = engine(args, &socket, &journal)?;
-    let mut watch = Watch::new(&args.files);
+    let watched: Vec<PathBuf> = args.files.iter().chain(args.catalog.file()).cloned().collect();
+    let mut watch = Watch::new(&watched);
     engine.watched_by(watch.method());
-    let load = engine.load(|next| source::read(&args.files, next)).clone();
+    let load = engine.load(|next| source::read(&args.files, &args.catalog, next)).clone();
     say.load(&load);
     let in_force = match load.outcome {
         Outcome::Applied | Outcome::AppliedWithClosedScopes => true,
@@ -225,7 +230,7 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
         if changed || running.engine().wants_retry() {
             // First look where to watch, then read: a change in between is noticed again.
             watch.arm();
-            let load = running.engine().load(|next| source::read(&args.files, next)).clone();
+            let load = running.engine().load(|next| source::read(&args.files, &args.catalog, next)).clone();
             say.load(&load);
             continue;
         }

@@ -5,6 +5,7 @@
 //! Does not: decide what happens when it cannot be asked; the configuration does.
 
 use crate::http::{self, Answer, answer};
+use crds::Catalog;
 use feed::tls::Identity;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -17,11 +18,19 @@ use tokio::sync::watch;
 const LIMIT: usize = 4 << 20;
 
 /// Answers until the future is dropped.
-pub(crate) async fn serve(listener: TcpListener, identity: watch::Receiver<Arc<Identity>>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    identity: watch::Receiver<Arc<Identity>>,
+    catalog: watch::Receiver<Arc<Catalog>>,
+) {
+    let handle = move |request| {
+        let latest = catalog.borrow().clone();
+        handle(request, latest)
+    };
     http::serve(listener, Some(identity), handle).await;
 }
 
-async fn handle(request: Request<Incoming>) -> Answer {
+async fn handle(request: Request<Incoming>, catalog: Arc<Catalog>) -> Answer {
     if request.uri().path() != "/validate" {
         return answer(StatusCode::NOT_FOUND, "there is /validate\n");
     }
@@ -29,7 +38,7 @@ async fn handle(request: Request<Incoming>) -> Answer {
         return answer(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {LIMIT} bytes\n"));
     };
     let review = serde_json::from_slice(&body.to_bytes()).ok();
-    match review.and_then(|review| controller::admission::review(&review)) {
+    match review.and_then(|review| controller::admission::review(&review, &catalog)) {
         Some(reviewed) => {
             let mut response = answer(StatusCode::OK, reviewed.to_string());
             let json = hyper::header::HeaderValue::from_static("application/json");

@@ -20,6 +20,8 @@ fn start() -> Option<Cluster> {
         let output = cluster.kubectl(["apply", "-f", "-"], &definition(kind, plural, version)).unwrap();
         assert!(output.status.success(), "{output:?}");
     }
+    let own = controller::definition::list().to_string();
+    assert!(cluster.kubectl(["apply", "-f", "-"], &own).unwrap().status.success());
     let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
     assert!(cluster.kubectl(wait, "").unwrap().status.success());
     Some(cluster)

@@ -18,6 +18,7 @@ const EVERYTHING: &str = "
 image: {repository: registry.example/cofferdam, tag: v1, pullPolicy: Always, pullSecrets: [{name: key}]}
 controller: {replicas: 3, ports: {feed: 19443, webhook: 19444, health: 19440}, tolerations: [], nodeSelector: {a: b}}
 cni: {enabled: true, binDir: /home/kubernetes/bin}
+catalog: {providers: [{name: hub, title: ours, hosts: [{host: hub.example, for: storage}]}]}
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
 agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}

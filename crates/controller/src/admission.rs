@@ -1,11 +1,11 @@
 //! Judges a policy before it is stored: what cannot be enforced as written is refused, what is odd is warned about.
 //!
-//! Enters: an `AdmissionReview` of `admission.k8s.io/v1`. Leaves: its answer. Guarantees: only the object itself decides,
-//! so that an answer never depends on what else is in the cluster; removing is never refused.
+//! Enters: an `AdmissionReview` of `admission.k8s.io/v1`, and the catalog. Leaves: its answer. Guarantees: only the object
+//! itself and the catalog decide, so that an answer never depends on what else is in the cluster; removing is never refused.
 //! Does not: look at other objects. What depends on them is in the policy's status a moment later.
 
-use compiler::compile_unlinted;
-use crds::{Diagnostic, Severity};
+use compiler::compile_unlinted_with;
+use crds::{Catalog, Diagnostic, Severity};
 use policy::Generation;
 use serde_json::{Value, json};
 
@@ -15,21 +15,21 @@ const WARNING: usize = 256;
 const WARNINGS: usize = 8;
 
 /// The answer to a review; `None`: that is no review.
-pub fn review(review: &Value) -> Option<Value> {
+pub fn review(review: &Value, catalog: &Catalog) -> Option<Value> {
     let request = review.get("request")?;
     let uid = request.get("uid")?.as_str()?;
     let mut response = match request.get("operation").and_then(Value::as_str) {
-        Some("CREATE" | "UPDATE") => judge(request.get("object")?),
+        Some("CREATE" | "UPDATE") => judge(request.get("object")?, catalog),
         Some(_) | None => json!({ "allowed": true }),
     };
     response.as_object_mut()?.insert("uid".to_owned(), uid.into());
     Some(json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response }))
 }
 
-fn judge(object: &Value) -> Value {
+fn judge(object: &Value, catalog: &Catalog) -> Value {
     let read = crds::read_value("the request", object);
     let mut found = read.diagnostics;
-    found.extend(compile_unlinted(read.objects, Generation(1)).diagnostics);
+    found.extend(compile_unlinted_with(read.objects, catalog, Generation(1)).diagnostics);
     let errors: Vec<String> = found.iter().filter(|it| it.is_error()).map(text).collect();
     let warnings = found.iter().filter(|it| it.severity == Severity::Warning);
     let warnings: Vec<String> =
@@ -66,7 +66,29 @@ mod tests {
             "metadata": { "name": "p", "namespace": "a" }, "spec": spec,
         });
         let request = json!({ "uid": "7", "operation": operation, "object": object });
-        review(&json!({ "request": request })).unwrap()["response"].clone()
+        asked_with(&request)
+    }
+
+    fn asked_with(request: &Value) -> Value {
+        let catalog = compiler::built_in_catalog();
+        review(&json!({ "request": request }), catalog).unwrap()["response"].clone()
+    }
+
+    #[test]
+    fn own_kinds_are_judged_with_the_catalog() {
+        let asked = |to: &Value| {
+            let object = json!({
+                "apiVersion": "cofferdam.dev/v1alpha1", "kind": "EgressPolicy",
+                "metadata": { "name": "p", "namespace": "a" },
+                "spec": { "egress": [{ "action": "Allow", "to": [to] }] },
+            });
+            asked_with(&json!({ "uid": "7", "operation": "CREATE", "object": object }))
+        };
+        assert_eq!(asked(&json!({ "provider": "huggingface" }))["allowed"], true);
+        let refused = asked(&json!({ "provider": "huggingfase" }));
+        let message = refused["status"]["message"].as_str().unwrap();
+        assert!(message.contains("did you mean \"huggingface\"?"), "{message}");
+        assert_eq!(asked(&json!({ "domains": ["a.*.io"] }))["allowed"], false);
     }
 
     #[test]
@@ -85,7 +107,7 @@ mod tests {
     #[test]
     fn what_is_no_review_has_no_answer() {
         for value in [json!({}), json!([]), json!({ "request": { "operation": "CREATE" } })] {
-            assert!(review(&value).is_none(), "{value}");
+            assert!(review(&value, compiler::built_in_catalog()).is_none(), "{value}");
         }
     }
 }

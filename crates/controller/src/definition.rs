@@ -1,7 +1,10 @@
-//! The definition of Cofferdam's own kind: how a NetworkPolicy stands, which has no status of its own.
+//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, and how a NetworkPolicy stands, which has
+//! no status of its own.
 //!
-//! Leaves: a CustomResourceDefinition with a structural schema, rules and columns. What is checked in and installed is made
-//! from it. Does not: write objects of it.
+//! Leaves: CustomResourceDefinitions with structural schemas, rules and columns. What is checked in and installed is made
+//! from them. Does not: write objects of them.
+
+mod egress;
 
 use serde_json::{Value, json};
 
@@ -9,46 +12,84 @@ use serde_json::{Value, json};
 pub const GROUP: &str = "cofferdam.dev";
 /// Its version.
 pub const VERSION: &str = "v1alpha1";
-/// The kind.
+/// How a NetworkPolicy stands.
 pub const KIND: &str = "PolicyStatus";
 /// As in its URL.
 pub const PLURAL: &str = "policystatuses";
 
-/// The definition, to be installed in a cluster.
-pub fn definition() -> Value {
+/// Every definition.
+pub fn definitions() -> [Value; 3] {
+    [policy_status(), egress::egress_policy(), egress::cluster_egress_policy()]
+}
+
+/// Every definition as one object, to be installed in a cluster.
+pub fn list() -> Value {
+    json!({ "apiVersion": "v1", "kind": "List", "items": definitions() })
+}
+
+/// What a kind is called.
+struct Kind {
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    short: &'static str,
+    scope: &'static str,
+}
+
+/// A definition. Every kind has conditions, and columns for them.
+fn crd(kind: Kind, has_status: bool, schema: &Value, columns: &[(&str, &str, &str)]) -> Value {
+    let Kind { kind, plural, singular, short, scope } = kind;
     let column = |name: &str, kind: &str, path: &str| json!({ "name": name, "type": kind, "jsonPath": path });
     let condition = |kind: &str, field: &str| format!(".status.conditions[?(@.type==\"{kind}\")].{field}");
+    let mut all = vec![
+        column("Accepted", "string", &condition("Accepted", "status")),
+        column("Programmed", "string", &condition("Programmed", "status")),
+    ];
+    all.extend(columns.iter().map(|(name, kind, path)| column(name, kind, path)));
+    all.push(column("Message", "string", &condition("Programmed", "message")));
+    all.push(column("Age", "date", ".metadata.creationTimestamp"));
+    let mut version = json!({
+        "name": VERSION, "served": true, "storage": true,
+        "schema": { "openAPIV3Schema": schema },
+        "additionalPrinterColumns": all,
+    });
+    if let Some(fields) = version.as_object_mut().filter(|_| has_status) {
+        fields.insert("subresources".to_owned(), json!({ "status": {} }));
+    }
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": { "name": format!("{PLURAL}.{GROUP}") },
+        "metadata": { "name": format!("{plural}.{GROUP}") },
         "spec": {
             "group": GROUP,
-            "scope": "Namespaced",
+            "scope": scope,
             "names": {
-                "kind": KIND, "listKind": format!("{KIND}List"), "plural": PLURAL, "singular": "policystatus",
-                "shortNames": ["polst"], "categories": ["cofferdam"],
+                "kind": kind, "listKind": format!("{kind}List"), "plural": plural, "singular": singular,
+                "shortNames": [short], "categories": ["cofferdam"],
             },
-            "versions": [{
-                "name": VERSION, "served": true, "storage": true,
-                "schema": { "openAPIV3Schema": schema() },
-                "additionalPrinterColumns": [
-                    column("Accepted", "string", &condition("Accepted", "status")),
-                    column("Programmed", "string", &condition("Programmed", "status")),
-                    column("Enforced", "integer", ".status.nodes.enforced"),
-                    column("Needed", "integer", ".status.nodes.needed"),
-                    column("Message", "string", &condition("Programmed", "message")),
-                    column("Age", "date", ".metadata.creationTimestamp"),
-                ],
-            }],
+            "versions": [version],
         },
     })
 }
 
-fn schema() -> Value {
-    let text = |about: &str, most: u32| json!({ "type": "string", "maxLength": most, "description": about });
-    let count =
-        |about: &str| json!({ "type": "integer", "format": "int64", "minimum": 0, "description": about });
+fn policy_status() -> Value {
+    let kind =
+        Kind { kind: KIND, plural: PLURAL, singular: "policystatus", short: "polst", scope: "Namespaced" };
+    let columns =
+        [("Enforced", "integer", ".status.nodes.enforced"), ("Needed", "integer", ".status.nodes.needed")];
+    crd(kind, false, &schema(), &columns)
+}
+
+fn text(about: &str, most: u32) -> Value {
+    json!({ "type": "string", "maxLength": most, "description": about })
+}
+
+fn count(about: &str) -> Value {
+    json!({ "type": "integer", "format": "int64", "minimum": 0, "description": about })
+}
+
+/// A list of conditions.
+fn conditions() -> Value {
     let condition = json!({
         "type": "object",
         "required": ["type", "status", "reason", "message", "lastTransitionTime"],
@@ -66,6 +107,13 @@ fn schema() -> Value {
             },
         },
     });
+    json!({
+        "type": "array", "maxItems": 16, "items": condition,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
+    })
+}
+
+fn schema() -> Value {
     json!({
         "type": "object",
         "description": "How the NetworkPolicy of the same name stands. Written by the controller of Cofferdam.",
@@ -92,10 +140,7 @@ fn schema() -> Value {
                             "message": "more nodes enforce the policy than need it",
                         }],
                     },
-                    "conditions": {
-                        "type": "array", "maxItems": 16, "items": condition,
-                        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
-                    },
+                    "conditions": conditions(),
                 },
             },
         },

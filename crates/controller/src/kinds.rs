@@ -1,5 +1,6 @@
 //! Which objects of an API server policy is made of.
 
+use crate::definition::{GROUP, VERSION};
 use kube::core::{ApiResource, GroupVersionKind};
 
 /// A kind of object that is watched.
@@ -19,11 +20,15 @@ pub enum Kind {
     AdminNetworkPolicy,
     /// `policy.networking.k8s.io/v1alpha1`
     BaselineAdminNetworkPolicy,
+    /// `cofferdam.dev/v1alpha1`
+    EgressPolicy,
+    /// `cofferdam.dev/v1alpha1`
+    ClusterEgressPolicy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -31,6 +36,8 @@ impl Kind {
         Self::ClusterNetworkPolicy,
         Self::AdminNetworkPolicy,
         Self::BaselineAdminNetworkPolicy,
+        Self::EgressPolicy,
+        Self::ClusterEgressPolicy,
     ];
 
     fn names(self) -> [&'static str; 4] {
@@ -47,6 +54,8 @@ impl Kind {
             Self::BaselineAdminNetworkPolicy => {
                 [policy, "v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"]
             }
+            Self::EgressPolicy => [GROUP, VERSION, "EgressPolicy", "egresspolicies"],
+            Self::ClusterEgressPolicy => [GROUP, VERSION, "ClusterEgressPolicy", "clusteregresspolicies"],
         }
     }
 
@@ -60,8 +69,17 @@ impl Kind {
     pub(crate) fn is_optional(self) -> bool {
         match self {
             Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy => false,
-            Self::ClusterNetworkPolicy | Self::AdminNetworkPolicy | Self::BaselineAdminNetworkPolicy => true,
+            Self::ClusterNetworkPolicy
+            | Self::AdminNetworkPolicy
+            | Self::BaselineAdminNetworkPolicy
+            | Self::EgressPolicy
+            | Self::ClusterEgressPolicy => true,
         }
+    }
+
+    /// Whether it has no status, and how it stands is written beside it.
+    pub(crate) fn lacks_status(self) -> bool {
+        self == Self::NetworkPolicy
     }
 
     /// Whether its objects say what is allowed.
@@ -71,7 +89,9 @@ impl Kind {
             Self::NetworkPolicy
             | Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
-            | Self::BaselineAdminNetworkPolicy => true,
+            | Self::BaselineAdminNetworkPolicy
+            | Self::EgressPolicy
+            | Self::ClusterEgressPolicy => true,
         }
     }
 

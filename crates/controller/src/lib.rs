@@ -1,6 +1,6 @@
 //! From an API server to the nodes: watches, compiles, publishes.
 //!
-//! Enters: a client of an API server. Leaves: publications on a [`Feed`], and how it goes ([`Status`]).
+//! Enters: a client of an API server, and the catalog of providers. Leaves: publications on a [`Feed`], and how it goes ([`Status`]).
 //! Guarantees: publishes nothing before it has read everything once; while the API server is gone, slow or forgets, the
 //! last state stays published; generations only grow; a burst of changes is one state.
 //! Does not: write to the API server, enforce, or keep anything over a restart.
@@ -21,7 +21,7 @@ pub use kinds::Kind;
 pub use report::Written;
 
 use compiler::Compiled;
-use crds::Diagnostic;
+use crds::{Catalog, Diagnostic};
 use feed::server::{Feed, Publication};
 use feed::{Parts, Revisions};
 use kube::Client;
@@ -60,11 +60,16 @@ pub struct Status {
     pub closed_scopes: usize,
 }
 
-/// Runs until the future is dropped.
-pub async fn run(client: Client, feed: Feed, status: latest::Sender<Status>) {
+/// Runs until the future is dropped. Another catalog is another state of policy.
+pub async fn run(
+    client: Client,
+    feed: Feed,
+    catalog: latest::Receiver<Arc<Catalog>>,
+    status: latest::Sender<Status>,
+) {
     let (to_lint, sets) = latest::channel(None);
     tokio::select! {
-        () = publish_changes(client, feed, &status, to_lint) => {}
+        () = publish_changes(client, feed, catalog, &status, to_lint) => {}
         () = find(sets, &status) => {}
     }
 }
@@ -92,6 +97,7 @@ async fn find(mut sets: latest::Receiver<Option<Arc<PolicySet>>>, status: &lates
 async fn publish_changes(
     client: Client,
     feed: Feed,
+    mut catalog: latest::Receiver<Arc<Catalog>>,
     status: &latest::Sender<Status>,
     to_lint: latest::Sender<Option<Arc<PolicySet>>>,
 ) {
@@ -110,6 +116,8 @@ async fn publish_changes(
             },
             // A node may have heard of a higher generation from another replica: go beyond it.
             _ = standings.changed() => is_behind(&feed),
+            // Whoever gave the catalog may be gone; then it stays as it is.
+            Ok(()) = catalog.changed() => true,
         };
         differs |= rest_of_burst(&mut changes, &mut store).await;
         let problems = store.problems();
@@ -119,7 +127,8 @@ async fn publish_changes(
             differs
         });
         if differs && store.is_complete() {
-            store = publish(store, &feed, status, &to_lint).await;
+            let latest = catalog.borrow_and_update().clone();
+            store = publish(store, latest, &feed, status, &to_lint).await;
         }
     }
 }
@@ -144,6 +153,7 @@ async fn rest_of_burst(changes: &mut mpsc::Receiver<(Kind, Change)>, store: &mut
 /// Compiles what there is and makes it the current state. Gives the store back.
 async fn publish(
     store: Store,
+    catalog: Arc<Catalog>,
     feed: &Feed,
     status: &latest::Sender<Status>,
     to_lint: &latest::Sender<Option<Arc<PolicySet>>>,
@@ -155,7 +165,8 @@ async fn publish(
         let newest = revisions.values().max().copied().unwrap_or_default();
         let generation = Generation(newest.max(last.0 + 1));
         // What is odd but legal is found later: enforcement does not wait for it.
-        let Compiled { set, diagnostics: compiled } = compiler::compile_prepared(store.objects(), generation);
+        let Compiled { set, diagnostics: compiled } =
+            compiler::compile_prepared(store.objects(), &catalog, generation);
         let diagnostics = [store.diagnostics(), compiled].concat();
         let set = Arc::new(set);
         let parts = Arc::new(Parts::new(&set, before.as_ref().map(|it| &*it.parts)));

@@ -7,7 +7,6 @@
 
 use crate::Status;
 use crate::definition::{GROUP, KIND, PLURAL, VERSION};
-use crate::kinds::Kind;
 use crate::lease::Role;
 use crate::report::{Condition, Report, Reporter, Written};
 use feed::server::Feed;
@@ -110,9 +109,9 @@ impl Writer {
             self.said.keys().filter(|policy| !reports.contains_key(*policy)).cloned().collect();
         for policy in gone {
             self.said.remove(&policy);
-            let lives_on =
-                reports.keys().any(|it| it.namespace == policy.namespace && it.name == policy.name);
-            if policy.kind == Kind::NetworkPolicy && !lives_on {
+            let name = |it: &Written| (it.kind, it.namespace.clone(), it.name.clone());
+            let lives_on = reports.keys().any(|it| name(it) == name(&policy));
+            if policy.kind.lacks_status() && !lives_on {
                 self.remove(&policy.namespace, &policy.name).await;
             }
         }
@@ -161,11 +160,19 @@ impl Writer {
             .collect();
         let params = PatchParams::apply(MANAGER).force();
         let resource = policy.kind.resource();
-        if policy.kind != Kind::NetworkPolicy {
-            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        if !policy.kind.lacks_status() {
+            let (client, namespace) = (self.client.clone(), &*policy.namespace);
+            let api: Api<DynamicObject> = match namespace {
+                "" => Api::all_with(client, &resource),
+                namespace => Api::namespaced_with(client, namespace, &resource),
+            };
+            let mut metadata = json!({ "name": policy.name });
+            if let Some(fields) = metadata.as_object_mut().filter(|_| !namespace.is_empty()) {
+                fields.insert("namespace".to_owned(), namespace.into());
+            }
             let patch = json!({
                 "apiVersion": resource.api_version, "kind": resource.kind,
-                "metadata": { "name": policy.name }, "status": { "conditions": conditions },
+                "metadata": metadata, "status": { "conditions": conditions },
             });
             return api.patch_status(&policy.name, &params, &Patch::Apply(&patch)).await.map(drop);
         }
@@ -200,9 +207,8 @@ impl Writer {
     async fn tidy(&mut self, reports: &BTreeMap<Written, Report>) -> kube::Result<()> {
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource());
         let lives = |namespace: &str, name: &str| {
-            let is_it = |it: &Written| {
-                it.kind == Kind::NetworkPolicy && *it.namespace == *namespace && *it.name == *name
-            };
+            let is_it =
+                |it: &Written| it.kind.lacks_status() && *it.namespace == *namespace && *it.name == *name;
             reports.keys().any(is_it)
         };
         for found in api.list_metadata(&ListParams::default()).await? {

@@ -61,7 +61,7 @@ impl World {
         let cluster = Cluster::start_or_skip()?;
         let (feed, sender) = (Feed::default(), watch::Sender::default());
         let status = sender.subscribe();
-        let task = tokio::spawn(controller::run(client(&cluster).await, feed.clone(), sender));
+        let task = tokio::spawn(controller::run(client(&cluster).await, feed.clone(), catalog(), sender));
         Some(Self { cluster, feed, status, task })
     }
 
@@ -96,6 +96,11 @@ impl World {
         let came = tokio::time::timeout(PATIENCE, self.status.wait_for(wanted)).await.is_ok();
         assert!(came, "{:#?}", *self.status.borrow());
     }
+}
+
+/// The built-in catalog, which does not change.
+fn catalog() -> watch::Receiver<std::sync::Arc<crds::Catalog>> {
+    watch::channel(std::sync::Arc::new(compiler::built_in_catalog().clone())).1
 }
 
 async fn client(cluster: &Cluster) -> kube::Client {
@@ -178,7 +183,7 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
     world.task.abort();
     let (feed, sender) = (Feed::default(), watch::Sender::default());
     world.status = sender.subscribe();
-    world.task = tokio::spawn(controller::run(client(&world.cluster).await, feed.clone(), sender));
+    world.task = tokio::spawn(controller::run(client(&world.cluster).await, feed.clone(), catalog(), sender));
     world.feed = feed;
     assert!(world.agrees(KINDS).await > Generation(0));
     world.task.abort();

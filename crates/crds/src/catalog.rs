@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 /// The built-in catalog's file.
 const BUILT_IN: &str = "catalog.yaml";
-const KIND: &str = "Catalog";
+/// Of a catalog.
+pub(crate) const KIND: &str = "Catalog";
 const API_VERSION: &str = "cofferdam.dev/v1alpha1";
 /// Where nothing else is written.
 const HTTPS: u16 = 443;

@@ -1,6 +1,7 @@
 //! From bytes to objects: every document of a file, by kind.
 
 use crate::admin_network_policy;
+use crate::catalog;
 use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
 use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
@@ -385,7 +386,11 @@ fn unknown_kind(d: &mut Decoder<'_>, place: Place, group: &str, version: &str, k
     } else {
         format!("{kind} {group}/{version}")
     });
-    if ours {
+    if group == OWN_GROUP && kind == catalog::KIND {
+        let message = "a catalog of providers; among manifests it is not read";
+        let diagnostic = Diagnostic::warning(Code::UnknownKind, message);
+        d.report(place, diagnostic.suggest("name the file with --catalog"));
+    } else if ours {
         let mut diagnostic = Diagnostic::error(
             Code::UnknownPolicyKind,
             format!("{written} is no policy kind Cofferdam knows; it is not enforced"),

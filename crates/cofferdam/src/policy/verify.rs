@@ -7,6 +7,7 @@ mod judge;
 mod kernel;
 mod random;
 
+use crate::catalog::CatalogArg;
 use anyhow::{Context, Result, bail};
 use case::{Case, Check, Round};
 use clap::{Args, ValueEnum};
@@ -35,6 +36,8 @@ pub(crate) struct VerifyArgs {
     /// Folders with cases
     #[arg(required_unless_present = "random")]
     folders: Vec<PathBuf>,
+    #[command(flatten)]
+    catalog: CatalogArg,
     /// Who judges
     #[arg(long, value_enum, default_value_t = Enforcer::Reference)]
     enforcer: Enforcer,
@@ -142,6 +145,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
         }
     }
     let folders = if args.folders.is_empty() { Vec::new() } else { chosen(args)? };
+    let catalog = args.catalog.load()?;
     let started = Instant::now();
     let mut report = Report::default();
     let whole = match &args.kubeconfig {
@@ -151,7 +155,7 @@ pub(crate) fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
     let mut kernel = kernel::Kernel::new(whole, args.network.into());
     let mut cases = Vec::new();
     for folder in &folders {
-        cases.push(case::read(folder)?);
+        cases.push(case::read(folder, &catalog)?);
     }
     cases.extend(random::cases(args.random.unwrap_or_default(), args.seed)?);
     if args.enforcer.sends_packets() {

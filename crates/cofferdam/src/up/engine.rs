@@ -406,9 +406,10 @@ impl Engine {
     }
 }
 
-/// An error about a policy, or about a file that may hold one.
+/// An error about a policy or the catalog, or about a file that may hold one.
 fn is_broken_policy(diagnostic: &Diagnostic) -> bool {
-    let may_be_policy = |kind: &str| kind.ends_with("NetworkPolicy");
+    let may_be_policy =
+        |kind: &str| kind.ends_with("NetworkPolicy") || kind.ends_with("EgressPolicy") || kind == "Catalog";
     diagnostic.is_error() && diagnostic.object.as_ref().is_none_or(|object| may_be_policy(&object.kind))
 }
 

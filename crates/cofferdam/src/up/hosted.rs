@@ -45,7 +45,7 @@ const FINITE: [&str; 4] = ["CronJob", "Job", "JobSet", "PyTorchJob"];
 /// Makes the lab and takes over its nodes. Starts no program yet.
 pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Places, Option<Hosted>)> {
     let privilege = enter();
-    let read = source::read(&args.files, Generation(0));
+    let read = source::read(&args.files, &args.catalog, Generation(0));
     let (mut set, runs) = (read.set, read.runs);
     let mut places = Places::default();
     places.complete(&mut set.world).context("placing pods in the lab")?;

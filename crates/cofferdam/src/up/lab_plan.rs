@@ -73,7 +73,10 @@ impl Runs {
                         .extend(listed.split(',').filter_map(|text| text.trim().parse::<IpAddr>().ok()));
                     continue;
                 }
-                Object::Ingress(_) | Object::NetworkPolicy(_) | Object::ClusterPolicy(_) => continue,
+                Object::Ingress(_)
+                | Object::NetworkPolicy(_)
+                | Object::ClusterPolicy(_)
+                | Object::EgressPolicy(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);
         }

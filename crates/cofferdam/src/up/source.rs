@@ -1,23 +1,32 @@
 //! Reads the sources of `up`: manifests in files and folders, compiled to one policy set.
 //!
-//! Enters: paths and the generation to give. Leaves: the set and every diagnostic, those of unreadable files too.
+//! Enters: paths, the catalog's file and the generation to give. Leaves: the set and every diagnostic, those of unreadable files too.
 //! Guarantees: reads each time anew; one bad file never hides the others.
 //! Does not: decide whether a load is good enough to enforce.
 
 use super::engine::Loaded;
 use super::lab_plan::Runs;
+use crate::catalog::CatalogArg;
 use crate::folder;
-use compiler::compile;
+use compiler::compile_with;
+use crds::Catalog;
 use policy::Generation;
 use std::path::PathBuf;
 
 /// Reads and compiles. Sources are read again after edits, so standard input cannot be one.
-pub(crate) fn read(paths: &[PathBuf], generation: Generation) -> Loaded {
+///
+/// Where the catalog cannot be read, no provider is known, and what names one is closed: with the built-in catalog alone, a
+/// provider that the file replaces would be another one.
+pub(crate) fn read(paths: &[PathBuf], catalog: &CatalogArg, generation: Generation) -> Loaded {
     let manifests = folder::read(paths, None);
     let (objects, mut diagnostics) = (manifests.objects, manifests.diagnostics);
     let count = objects.len();
     let runs = Runs::of(&objects);
-    let compiled = compile(objects, generation);
+    let catalog = catalog.read().unwrap_or_else(|wrong| {
+        diagnostics.extend(wrong);
+        Catalog::default()
+    });
+    let compiled = compile_with(objects, &catalog, generation);
     diagnostics.extend(compiled.diagnostics);
     Loaded { objects: count, runs, set: compiled.set, diagnostics }
 }
@@ -31,7 +40,7 @@ mod tests {
     const NAMESPACE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: { name: a }\n";
 
     fn load(folder: &tempfile::TempDir) -> Loaded {
-        read(&[folder.path().to_path_buf()], Generation(1))
+        read(&[folder.path().to_path_buf()], &CatalogArg::default(), Generation(1))
     }
 
     #[test]
@@ -83,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_an_error() {
-        let loaded = read(&[PathBuf::from("/nowhere/at/all")], Generation(1));
+        let loaded = read(&[PathBuf::from("/nowhere/at/all")], &CatalogArg::default(), Generation(1));
         assert!(loaded.objects == 0 && loaded.diagnostics.iter().any(crds::Diagnostic::is_error));
     }
 }

@@ -134,7 +134,7 @@ impl World {
         for [kind, plural, version] in POLICY_KINDS {
             world.kubectl("apply -f -", &definition(kind, plural, version));
         }
-        world.kubectl("apply -f -", &controller::definition::definition().to_string());
+        world.kubectl("apply -f -", &controller::definition::list().to_string());
         world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
         world.kubectl("create namespace cofferdam-system", "");
         world.kubectl("create namespace shop", "");

@@ -1,13 +1,14 @@
 //! Reads a conformance case: manifests, and the facts expected of them.
 //!
-//! Enters: a case folder as `FORMAT.md` of the shared cases describes it. Leaves: a [`Case`] with accesses to judge
-//! (in rounds, one per state of the world) and facts that need no packet, already answered.
+//! Enters: a case folder as `FORMAT.md` of the shared cases describes it, or `tests/cases/README.md`. Leaves: a [`Case`] with
+//! accesses to judge (in rounds, one per state of the world) and facts that need no packet, already answered.
 //! Guarantees: every entry of the file becomes at least one check; an entry that cannot be read is an error, not a skip.
 
 use super::connlist;
+use crate::catalog;
 use anyhow::{Context, Result, anyhow, bail};
-use compiler::compile_unlinted;
-use crds::Severity;
+use compiler::compile_unlinted_with;
+use crds::{Catalog, Severity};
 use policy::domain::{self, Answer};
 use policy::{
     DnsName, DomainPattern, Generation, Labels, Pod, PolicySet, Protocol, Verdict, WorkloadRef, World,
@@ -18,6 +19,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Where a case has its own providers.
+const CATALOG: &str = "catalog.yaml";
 /// Stands for an ingress controller: a pod without labels in a namespace nobody declared.
 pub(super) const INGRESS_CONTROLLER: (&str, &str) = ("cofferdam-verify", "ingress-controller");
 
@@ -36,6 +39,8 @@ pub(super) struct Round {
     pub set: PolicySet,
     /// The manifests, for whoever hands them on.
     pub manifests: Arc<Vec<serde_json::Value>>,
+    /// What providers are looked up in.
+    pub catalog: Arc<Catalog>,
     pub checks: Vec<Check>,
 }
 
@@ -139,11 +144,11 @@ impl Entry {
 }
 
 /// Reads one case folder.
-pub(super) fn read(folder: &Path) -> Result<Case> {
-    read_inner(folder).with_context(|| format!("case {}", folder.display()))
+pub(super) fn read(folder: &Path, catalog: &Catalog) -> Result<Case> {
+    read_inner(folder, catalog).with_context(|| format!("case {}", folder.display()))
 }
 
-fn read_inner(folder: &Path) -> Result<Case> {
+fn read_inner(folder: &Path, catalog: &Catalog) -> Result<Case> {
     let expected: Expected = serde_json::from_slice(&std::fs::read(folder.join("expected.json"))?)?;
     let (read, raw) = manifests(folder)?;
     let mut case = Case { id: expected.id, family: expected.family, rounds: Vec::new(), facts: Vec::new() };
@@ -156,14 +161,19 @@ fn read_inner(folder: &Path) -> Result<Case> {
     if expected.mode == "connlist" {
         objects.iter_mut().for_each(running);
     }
-    let compiled = compile_unlinted(objects, Generation(1));
+    let catalog = Arc::new(own_catalog(folder, catalog)?);
+    let compiled = compile_unlinted_with(objects, &catalog, Generation(1));
     let errors = read.diagnostics.iter().chain(&compiled.diagnostics).find(|d| d.severity == Severity::Error);
     if let Some(error) = errors.filter(|_| case.family != "cof") {
         bail!("the manifests of a public case must be valid: {error}");
     }
     let set = compiled.set;
     match expected.mode.as_str() {
-        "pairs" | "pairs-dns" => case.rounds = pairs(set, &expected.expect)?,
+        "pairs" | "pairs-dns" => {
+            let (asked, pairs): (Vec<_>, Vec<_>) = expected.expect.into_iter().partition(is_of_dns);
+            case.facts = asked.iter().map(|entry| dns_fact(&set, entry)).collect::<Result<_>>()?;
+            case.rounds = self::pairs(set, &pairs)?;
+        }
         "connlist" => {
             let entries: Vec<Entry> = entries(&expected.expect)?;
             case.rounds = vec![connlist::round(as_ordinary_pods(with_ingress_controller(set)), &entries)?];
@@ -174,8 +184,20 @@ fn read_inner(folder: &Path) -> Result<Case> {
         other => bail!("mode {other:?} is unknown"),
     }
     let raw = Arc::new(raw);
-    case.rounds.iter_mut().for_each(|round| round.manifests = Arc::clone(&raw));
+    for round in &mut case.rounds {
+        (round.manifests, round.catalog) = (Arc::clone(&raw), Arc::clone(&catalog));
+    }
     Ok(case)
+}
+
+/// A case may bring providers of its own.
+fn own_catalog(folder: &Path, catalog: &Catalog) -> Result<Catalog> {
+    let file = folder.join(CATALOG);
+    if !file.is_file() {
+        return Ok(catalog.clone());
+    }
+    let own = catalog::read(&file).map_err(|found| catalog::refusal(&found))?;
+    Ok(catalog.clone().with(own))
 }
 
 /// `manifests.yaml`, or in a folder that is an example as well as a case, every YAML file.
@@ -184,7 +206,9 @@ fn manifests(folder: &Path) -> Result<(crds::Read, Vec<serde_json::Value>)> {
     let mut files = vec![single.clone()];
     if !single.is_file() {
         files = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+        files.retain(|file| {
+            file.extension().is_some_and(|extension| extension == "yaml") && !file.ends_with(CATALOG)
+        });
         files.sort();
     }
     let mut all = crds::Read { objects: Vec::new(), diagnostics: Vec::new() };
@@ -250,7 +274,10 @@ fn pairs(set: PolicySet, values: &[serde_json::Value]) -> Result<Vec<Round>> {
                     let name = DnsName::parse(&observed.name)?;
                     answer_everyone(&mut set.world, &name, &observed.ips);
                 }
-                rounds.push((key, Round { set, manifests: Arc::default(), checks: Vec::new() }));
+                rounds.push((
+                    key,
+                    Round { set, manifests: Arc::default(), catalog: Arc::default(), checks: Vec::new() },
+                ));
                 rounds.len() - 1
             }
         };
@@ -275,6 +302,37 @@ fn answer_everyone(world: &mut World, name: &DnsName, addresses: &[IpAddr]) {
             resolved.live.entry(*address).or_default().insert(name.clone());
         }
     }
+}
+
+/// Whether an entry asks of DNS: by `question` a name, by `resolver` an end.
+fn is_of_dns(entry: &serde_json::Value) -> bool {
+    ["question", "resolver"].iter().any(|field| entry.get(field).is_some())
+}
+
+#[derive(Deserialize)]
+struct DnsEntry {
+    from: String,
+    question: Option<String>,
+    resolver: Option<String>,
+    verdict: Verdict,
+}
+
+/// No packet is needed: whether it may be asked is what the proxy asks the same function.
+fn dns_fact(set: &PolicySet, value: &serde_json::Value) -> Result<Fact> {
+    let entry = DnsEntry::deserialize(value)?;
+    let End::Pod(namespace, name) = end(&entry.from)? else { bail!("only pods ask") };
+    let pod = set.world.find_pod(&namespace, &name).with_context(|| format!("no pod {namespace}/{name}"))?;
+    let judged = match (&entry.question, &entry.resolver) {
+        (Some(name), None) => policy::decide_question(set, pod, &DnsName::parse(name)?),
+        (None, Some(resolver)) => {
+            let ends = super::judge::endpoints(&set.world, &end(resolver)?)?;
+            let end = ends.first().context("the resolver has no address")?;
+            policy::decide_resolver(set, pod, *end)
+        }
+        (Some(_), Some(_)) | (None, None) => bail!("question or resolver is needed, not both"),
+    };
+    let what = format!("{value} ({})", super::judge::explain(set, judged.rule));
+    Ok(Fact { what, expected: entry.verdict.to_string(), got: judged.verdict.to_string() })
 }
 
 /// Ports that stand for a range: its ends and its middle.

@@ -7,6 +7,7 @@
 use anyhow::{Context, Result, bail};
 use controller::Kind;
 use controller::authority::Authority;
+use crds::Catalog;
 use feed::server::Feed;
 use feed::tls::{CONTROLLER, node_name};
 use feed::{Digest, Key, Parts};
@@ -45,6 +46,7 @@ pub(super) struct Cluster {
     /// What was written.
     held: BTreeMap<Name, Value>,
     feed: Feed,
+    catalog: watch::Sender<Arc<Catalog>>,
     tasks: Vec<JoinHandle<()>>,
     agents: Vec<Agent>,
     folder: PathBuf,
@@ -76,6 +78,7 @@ impl Cluster {
             authority: Authority::new(SystemTime::now())?,
             held: BTreeMap::new(),
             feed: Feed::default(),
+            catalog: watch::Sender::default(),
             tasks: Vec::new(),
             agents: Vec::new(),
             folder,
@@ -90,7 +93,7 @@ impl Cluster {
         let listener = lab.run(&Place::Outside, move || TcpListener::bind(address))??;
         listener.set_nonblocking(true)?;
         let identity = self.authority.issue(&[CONTROLLER.to_owned()], SystemTime::now())?;
-        let (feed, client) = (self.feed.clone(), self.client.clone());
+        let (feed, client, catalog) = (self.feed.clone(), self.client.clone(), self.catalog.subscribe());
         let _entered = self.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let serving = self.feed.clone();
@@ -99,7 +102,7 @@ impl Cluster {
             serving.serve(listener, latest, None).await;
         };
         self.tasks.push(tokio::spawn(serve));
-        self.tasks.push(tokio::spawn(controller::run(client, feed, watch::Sender::default())));
+        self.tasks.push(tokio::spawn(controller::run(client, feed, catalog, watch::Sender::default())));
         for node in nodes {
             let agent = self.agent(lab, &node.name).with_context(|| format!("the agent of {}", node.name))?;
             self.agents.push(agent);
@@ -137,12 +140,22 @@ impl Cluster {
     }
 
     /// Puts a state in force: writes what differs, waits for every node.
-    pub(super) fn enforce(&mut self, set: &PolicySet, policies: &[Value]) -> Result<()> {
+    pub(super) fn enforce(
+        &mut self,
+        set: &PolicySet,
+        policies: &[Value],
+        catalog: &Arc<Catalog>,
+    ) -> Result<()> {
+        self.catalog.send_if_modified(|held| {
+            let differs = held != catalog;
+            held.clone_from(catalog);
+            differs
+        });
         let wanted = wanted(set, policies)?;
         let (client, held) = (self.client.clone(), &self.held);
         self.runtime.block_on(write(&client, held, &wanted))?;
         self.held = wanted;
-        let holds = self.runtime.block_on(holds(&client))?;
+        let holds = self.runtime.block_on(holds(&client, catalog))?;
         let end = Instant::now() + PATIENCE;
         let nodes: Vec<&Arc<str>> = set.world.nodes.keys().collect();
         while !self.is_in_force(&holds, &nodes) {
@@ -233,10 +246,13 @@ fn wanted(set: &PolicySet, policies: &[Value]) -> Result<BTreeMap<Name, Value>> 
             continue;
         };
         let namespace = match kind {
-            Kind::NetworkPolicy => {
+            Kind::NetworkPolicy | Kind::EgressPolicy => {
                 Some(text("/metadata/namespace")).filter(|it| !it.is_empty()).unwrap_or("default")
             }
-            Kind::ClusterNetworkPolicy | Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy => "",
+            Kind::ClusterNetworkPolicy
+            | Kind::AdminNetworkPolicy
+            | Kind::BaselineAdminNetworkPolicy
+            | Kind::ClusterEgressPolicy => "",
             Kind::Namespace | Kind::Node | Kind::Pod => continue,
         };
         let mut object = policy.clone();
@@ -274,7 +290,9 @@ async fn write(client: &Client, held: &BTreeMap<Name, Value>, wanted: &BTreeMap<
         | Kind::NetworkPolicy
         | Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy
-        | Kind::BaselineAdminNetworkPolicy => !wanted.contains_key(name),
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::EgressPolicy
+        | Kind::ClusterEgressPolicy => !wanted.contains_key(name),
     };
     for (name, _) in held.iter().filter(|(name, held)| removed(name, held)) {
         let (api, _) = api(name);
@@ -329,7 +347,7 @@ async fn clear(client: &Client) -> Result<()> {
 }
 
 /// What the server holds, compiled.
-async fn holds(client: &Client) -> Result<BTreeMap<Key, Digest>> {
+async fn holds(client: &Client, catalog: &Catalog) -> Result<BTreeMap<Key, Digest>> {
     let mut objects = Vec::new();
     for kind in Kind::ALL {
         let resource = kind.resource();
@@ -347,5 +365,5 @@ async fn holds(client: &Client) -> Result<BTreeMap<Key, Digest>> {
             objects.extend(crds::read_value("the API server", &value).objects);
         }
     }
-    Ok(digests(&Parts::new(&compiler::compile_unlinted(objects, Generation(1)).set, None)))
+    Ok(digests(&Parts::new(&compiler::compile_unlinted_with(objects, catalog, Generation(1)).set, None)))
 }

@@ -85,7 +85,7 @@ pub(super) fn round(set: PolicySet, entries: &[Entry]) -> Result<Round> {
             }
         }
     }
-    Ok(Round { set, manifests: Default::default(), checks })
+    Ok(Round { set, manifests: Default::default(), catalog: Default::default(), checks })
 }
 
 fn read(entry: &Entry) -> Result<Allowed> {

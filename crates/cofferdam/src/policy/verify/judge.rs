@@ -50,7 +50,8 @@ fn pairs<'a, T>(
     })
 }
 
-fn endpoints<'a>(world: &'a World, end: &End) -> Result<Vec<Endpoint<'a>>> {
+/// An end at each of its addresses.
+pub(super) fn endpoints<'a>(world: &'a World, end: &End) -> Result<Vec<Endpoint<'a>>> {
     let (namespace, name) = match end {
         End::Address(address) => return Ok(vec![Endpoint::at(world, *address)]),
         End::Pod(namespace, name) => (namespace, name),

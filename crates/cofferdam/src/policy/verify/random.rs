@@ -46,7 +46,7 @@ fn case(seed: u64) -> Result<Case> {
     Ok(Case {
         id,
         family: "random".to_owned(),
-        rounds: vec![Round { set, manifests: Default::default(), checks }],
+        rounds: vec![Round { set, manifests: Default::default(), catalog: Default::default(), checks }],
         facts: Vec::new(),
     })
 }

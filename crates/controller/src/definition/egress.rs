@@ -1,0 +1,293 @@
+//! The definitions of EgressPolicy and ClusterEgressPolicy.
+//!
+//! Leaves: structural schemas that refuse what `crds` refuses, as far as a schema and its rules can say it; what depends on
+//! the catalog they cannot. Descriptions are what `kubectl explain` prints.
+
+use super::{Kind, conditions, crd, text};
+use serde_json::{Map, Value, json};
+
+/// As the reader has them: the longest lists, and the longest list of names.
+const MOST: usize = 25;
+const MOST_NAMES: usize = 100;
+/// `name`, `*.name` or `**.name`, of two labels at least.
+const DOMAIN: &str = "^(\\*{1,2}\\.)?_?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\\._?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)+\\.?$";
+
+/// The definition of the namespaced kind.
+pub(super) fn egress_policy() -> Value {
+    let about = "Where pods of its namespace may connect to, by domain, provider or address, and what they may ask of DNS. \
+                 Selecting a pod isolates it for egress: what no EgressPolicy or NetworkPolicy allows is denied. A Deny beats \
+                 every Allow of these kinds, whatever the order. Ingress is not touched.";
+    let subject = object(
+        "Which pods of the namespace. Left out: all.",
+        &[],
+        json!({ "podSelector": selector("Pods with these labels. Left out or empty: all pods of the namespace.") }),
+    );
+    let actions = json!({
+        "type": "string", "enum": ["Allow", "Deny"],
+        "description": "Allow adds to what other policies allow. Deny beats every Allow of an EgressPolicy or NetworkPolicy.",
+    });
+    let mut spec = Map::new();
+    spec.insert("subject".to_owned(), subject);
+    add_rules(&mut spec, actions, "Rules; their order does not matter. None: nothing is allowed.");
+    let spec = object("What is allowed.", &[], Value::Object(spec));
+    let kind = Kind {
+        kind: "EgressPolicy",
+        plural: "egresspolicies",
+        singular: "egresspolicy",
+        short: "egp",
+        scope: "Namespaced",
+    };
+    crd(kind, true, &whole(about, spec), &[])
+}
+
+/// The definition of the cluster's kind.
+pub(super) fn cluster_egress_policy() -> Value {
+    let about = "As EgressPolicy, for pods of any namespace, judged beside ClusterNetworkPolicies: by tier, then by priority, rules \
+                 from top to bottom, and the first that matches decides. It isolates nobody: what no rule matches goes on to \
+                 the next policy or tier.";
+    let pods = object(
+        "These pods.",
+        &["podSelector"],
+        json!({
+            "namespaceSelector": selector("In namespaces with these labels. Left out: in all."),
+            "podSelector": selector("With these labels. Empty: all."),
+        }),
+    );
+    let mut subject = object(
+        "Which pods: exactly one of the two. Pods of the host's network are never meant.",
+        &[],
+        json!({ "namespaces": selector("All pods of namespaces with these labels. Empty: of all."), "pods": pods }),
+    );
+    rule(
+        &mut subject,
+        "has(self.namespaces) != has(self.pods)",
+        "exactly one of namespaces and pods is needed",
+    );
+    let actions = json!({
+        "type": "string", "enum": ["Allow", "Deny", "Pass"],
+        "description": "Allow and Deny are final for egress; Pass leaves the tier.",
+    });
+    let mut spec = Map::new();
+    spec.insert(
+        "tier".to_owned(),
+        json!({
+            "type": "string", "enum": ["Admin", "Baseline"],
+            "description": "Admin is judged before EgressPolicies and NetworkPolicies; Baseline after them, for pods that none isolates.",
+        }),
+    );
+    spec.insert(
+        "priority".to_owned(),
+        json!({
+            "type": "integer", "format": "int32", "minimum": 0, "maximum": 1000,
+            "description": "Lower is judged first, ClusterNetworkPolicies of the tier among them.",
+        }),
+    );
+    spec.insert("subject".to_owned(), subject);
+    add_rules(&mut spec, actions, "Rules, judged from top to bottom.");
+    let spec = object("What is allowed.", &["tier", "priority", "subject"], Value::Object(spec));
+    let columns = [("Tier", "string", ".spec.tier"), ("Priority", "integer", ".spec.priority")];
+    let kind = Kind {
+        kind: "ClusterEgressPolicy",
+        plural: "clusteregresspolicies",
+        singular: "clusteregresspolicy",
+        short: "cegp",
+        scope: "Cluster",
+    };
+    crd(kind, true, &whole(about, spec), &columns)
+}
+
+fn whole(about: &str, spec: Value) -> Value {
+    json!({
+        "type": "object",
+        "description": about,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": { "type": "string" },
+            "kind": { "type": "string" },
+            "metadata": { "type": "object" },
+            "spec": spec,
+            "status": {
+                "type": "object",
+                "description": "How it stands. Written by the controller of Cofferdam.",
+                "properties": { "conditions": conditions() },
+            },
+        },
+    })
+}
+
+/// `egress` and `dns`.
+fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
+    let rule = object(
+        "It matches a connection to one of `to`, at one of `ports`.",
+        &["action", "to"],
+        json!({
+            "name": text("For people: it is shown where the rule decides.", 100),
+            "action": actions,
+            "to": list("Any of these.", 1, MOST, peer()),
+            "ports": list(
+                "Any of these. Left out: for a provider the ports that the catalog has for each host, for others all protocols and \
+                 ports.", 1, MOST, port()),
+        }),
+    );
+    spec.insert("egress".to_owned(), list(about, 0, MOST, rule));
+    spec.insert("dns".to_owned(), dns());
+}
+
+fn peer() -> Value {
+    let with = json!({
+        "type": "object", "maxProperties": 16,
+        "additionalProperties": { "type": "string", "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" },
+        "description": "What stands for the words that hosts of the provider leave open, for example region: eu-west-1.",
+    });
+    let purposes = json!({ "type": "string", "enum": ["api", "content", "storage", "upload"] });
+    let mut peer = object(
+        "Exactly one of domains, provider and networks.",
+        &[],
+        json!({
+            "domains": list(
+                "Addresses that the pod itself resolved a matching name to. `name` is that name, `*.name` any name exactly one label \
+                 below it, `**.name` one or more labels below it. (In a ClusterNetworkPolicy `*.name` is one or more.) An address \
+                 that the pod did not resolve is not matched, whosever it is.", 1, MOST, domain()),
+            "provider": text(
+                "A provider of the catalog (`cofferdam catalog list`): its hosts, each with its ports. A name that the catalog does \
+                 not have makes the policy invalid, and closes what it selects.", 63),
+            "for": list("Only hosts of the provider that are for one of these. Left out: all its hosts.", 1, 4, purposes),
+            "with": with,
+            "networks": networks("Any address in these blocks, pods' and nodes' addresses included."),
+        }),
+    );
+    let one_of =
+        "(has(self.domains) ? 1 : 0) + (has(self.provider) ? 1 : 0) + (has(self.networks) ? 1 : 0) == 1";
+    rule(&mut peer, one_of, "exactly one of domains, provider and networks is needed");
+    rule(
+        &mut peer,
+        "has(self.provider) || !(has(self.__for__) || has(self.with))",
+        "for and with choose among the hosts of a provider, and none is named",
+    );
+    peer
+}
+
+fn port() -> Value {
+    let number = |about: &str| json!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 65535, "description": about });
+    let mut port = object(
+        "Ports of one protocol.",
+        &[],
+        json!({
+            "protocol": {
+                "type": "string", "enum": ["TCP", "UDP", "SCTP"], "description": "Left out: TCP.",
+            },
+            "port": number("Left out: every port of the protocol."),
+            "endPort": number("Last port of a range that begins at port."),
+        }),
+    );
+    rule(
+        &mut port,
+        "!has(self.endPort) || (has(self.port) && self.port <= self.endPort)",
+        "endPort needs a port that is not above it",
+    );
+    port
+}
+
+fn dns() -> Value {
+    let pods = object(
+        "These pods. Both selectors are needed: whoever may label a pod could make it a resolver otherwise.",
+        &["namespaceSelector", "podSelector"],
+        json!({
+            "namespaceSelector": selector("In namespaces with these labels."),
+            "podSelector": selector("With these labels."),
+        }),
+    );
+    let mut resolver = object(
+        "Exactly one of the two.",
+        &[],
+        json!({ "pods": pods, "networks": networks("Any address in these blocks.") }),
+    );
+    rule(&mut resolver, "has(self.pods) != has(self.networks)", "exactly one of pods and networks is needed");
+    object(
+        "What the subject may ask of DNS. Left out: anything, of any resolver that it may connect to.",
+        &[],
+        json!({
+            "names": list(
+                "Names that may be asked for, written as domains are. Lists of several EgressPolicies add up; those of the Admin \
+                 tier bound them. Left out, without fromRules: any name.", 1, MOST_NAMES, domain()),
+            "fromRules": {
+                "type": "boolean",
+                "description": "And every name that a rule speaks of which allows the pod to connect, whichever policy it is in.",
+            },
+            "resolvers": list(
+                "Resolvers that may be asked; the subject may then reach them at UDP and TCP port 53 without a rule. Left out: any \
+                 that rules let it reach.", 1, MOST, resolver),
+        }),
+    )
+}
+
+fn domain() -> Value {
+    json!({ "type": "string", "maxLength": 256, "pattern": DOMAIN })
+}
+
+fn networks(about: &str) -> Value {
+    let mut block = json!({ "type": "string", "maxLength": 43 });
+    rule(&mut block, "isCIDR(self)", "it is no block in CIDR notation");
+    list(about, 1, MOST, block)
+}
+
+fn selector(about: &str) -> Value {
+    let expression = object(
+        "One condition.",
+        &["key", "operator"],
+        json!({
+            "key": text("Label key.", 317),
+            "operator": {
+                "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+                "description": "How the label's value and values are compared.",
+            },
+            "values": list("For In and NotIn.", 0, 1024, json!({ "type": "string", "maxLength": 63 })),
+        }),
+    );
+    let mut selector = object(
+        about,
+        &[],
+        json!({
+            "matchLabels": {
+                "type": "object", "additionalProperties": { "type": "string", "maxLength": 63 },
+                "description": "All must be equal.",
+            },
+            "matchExpressions": list("All must hold.", 0, 64, expression),
+        }),
+    );
+    put(&mut selector, "x-kubernetes-map-type", "atomic".into());
+    selector
+}
+
+fn object(about: &str, required: &[&str], properties: Value) -> Value {
+    let mut object = json!({ "type": "object", "description": about, "properties": properties });
+    if !required.is_empty() {
+        put(&mut object, "required", json!(required));
+    }
+    object
+}
+
+fn list(about: &str, least: usize, most: usize, items: Value) -> Value {
+    let mut list = json!({
+        "type": "array", "description": about, "maxItems": most, "items": items, "x-kubernetes-list-type": "atomic",
+    });
+    if least > 0 {
+        put(&mut list, "minItems", least.into());
+    }
+    list
+}
+
+/// Adds a rule in the Common Expression Language.
+fn rule(schema: &mut Value, rule: &str, message: &str) {
+    let rule = json!({ "rule": rule, "message": message });
+    match schema.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut) {
+        Some(rules) => rules.push(rule),
+        None => put(schema, "x-kubernetes-validations", json!([rule])),
+    }
+}
+
+fn put(schema: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = schema.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
