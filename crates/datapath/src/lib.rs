@@ -3,7 +3,7 @@
 //! Enters: tables, learned addresses. Leaves: verdicts on packets, and the kernel's account of connections.
 //! Guarantees: a table is in force as a whole or not at all; what is in force stays so when the process ends, until
 //! [`Datapath::uninstall`]; what the kernel cannot judge it drops.
-//! Does not: resolve precedence (`compiler`), know names or objects behind rule ids, or steer packets.
+//! Does not: resolve precedence (`compiler`), know names or objects behind rule ids, or answer what is steered.
 
 mod bypass;
 mod error;
@@ -11,6 +11,7 @@ pub mod events;
 mod mark;
 mod netlink;
 mod nft;
+mod steer;
 
 pub use bypass::{Bypass, Paths};
 pub use error::ApplyError;
@@ -18,6 +19,7 @@ pub use events::{Ended, Event, EventSource, Flow, Tally};
 pub use mark::{Judged, Tag};
 pub use nft::image::BrokenTable;
 pub use nft::{Config, NftDatapath, Suppressed};
+pub use steer::{Steer, Steering};
 
 use policy::RuleId;
 use policy::table::{Row, Table};

@@ -131,6 +131,16 @@ impl Batch {
         });
     }
 
+    /// An empty table in place of what there is under the name, if there is something.
+    pub(crate) fn replace_table(&mut self, table: &str, comment: &str) {
+        // Making a table that is there already changes nothing, and deleting one that is not there fails.
+        self.push(kind::NEW_TABLE, 0, format!("finding table {table}"), |a| {
+            a.text(1, table);
+        });
+        self.delete_table(table);
+        self.new_table(table, comment);
+    }
+
     pub(crate) fn delete_table(&mut self, table: &str) {
         self.push(kind::DELETE_TABLE, 0, format!("deleting table {table}"), |a| {
             a.text(1, table);

@@ -4,6 +4,7 @@
 //! runs. Registers hold 4 bytes each and do not survive from one rule to the next.
 //! Source: `linux/netfilter/nf_tables.h`.
 
+use super::program::Family;
 use crate::netlink::{Attributes, Messages};
 
 /// A register of 4 bytes; longer values take several in a row.
@@ -231,6 +232,13 @@ impl Rule {
     pub(crate) fn log(self, group: u16, prefix: &str) -> Self {
         self.expression("log", |a| {
             a.u16(1, group).text(2, prefix);
+        })
+    }
+
+    /// Hands the packet to the socket that listens at the address and port in the registers. Ends the rule if none does.
+    pub(crate) fn hand_to(self, family: Family, address: Register, port: Register) -> Self {
+        self.expression("tproxy", |a| {
+            a.u32(1, u32::from(family.number())).u32(2, address.0).u32(3, port.0);
         })
     }
 

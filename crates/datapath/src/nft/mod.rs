@@ -6,14 +6,14 @@
 //! A change costs what changes: elements, and the few rules that carry the tag. Rules with lookups stay.
 
 mod adopt;
-mod batch;
+pub(crate) mod batch;
 mod bind;
 mod count;
-mod expr;
+pub(crate) mod expr;
 mod guard;
 pub(crate) mod image;
-mod program;
-mod sets;
+pub(crate) mod program;
+pub(crate) mod sets;
 mod sweep;
 mod tiles;
 

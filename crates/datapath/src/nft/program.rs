@@ -28,6 +28,7 @@ use super::sets::{HashSet, IntervalSet};
 use crate::mark::{DENY, HELD_DENY, RULING_MASK, TAG_MASK, TAG_SHIFT, Tag, held, ruling_bits};
 use policy::table::Ruling;
 use policy::{Protocol, RuleId, Verdict};
+use std::net::IpAddr;
 
 /// One chain. `hook` is the netfilter hook number of a base chain.
 pub(crate) struct Chain {
@@ -127,11 +128,11 @@ const IPV6: u8 = 10;
 pub(crate) fn fixed() -> Vec<Chain> {
     let mut chains = vec![];
     for phase in Phase::BOTH {
-        let by_family = [Family::V4, Family::V6].map(|family| {
+        let by_family = Family::BOTH.map(|family| {
             family.only().end(End::Goto(&of_phase(phase, &format!("judge{}", family.digit()))))
         });
         chains.push(plain(of_phase(phase, "judge"), by_family.into()));
-        for family in [Family::V4, Family::V6] {
+        for family in Family::BOTH {
             chains.extend(Judge { phase, family }.chains());
         }
         chains.push(plain(of_phase(phase, "loose"), loose_of(phase)));
@@ -246,7 +247,7 @@ fn loose(p: Parameters) -> Vec<Rule> {
 /// Accepts what concerns no endpoint; comes back if the phase is not in force.
 fn loose_of(phase: Phase) -> Vec<Rule> {
     let mut rules = vec![];
-    for family in [Family::V4, Family::V6] {
+    for family in Family::BOTH {
         let endpoints = family.set(HashSet::Endpoints4, HashSet::Endpoints6);
         for header in [Family::header_source, Family::header_destination] {
             let concerned = header(family, family.only(), A).lookup(endpoints, A, SLOT);
@@ -282,6 +283,15 @@ pub(crate) enum Family {
 }
 
 impl Family {
+    pub(crate) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    pub(crate) fn has(self, address: IpAddr) -> bool {
+        match self {
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+
     fn digit(self) -> char {
         match self {
             Self::V4 => '4',
@@ -296,7 +306,7 @@ impl Family {
         }
     }
 
-    fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::V4 => IPV4,
             Self::V6 => IPV6,
@@ -603,7 +613,7 @@ pub(crate) fn log_and_drop(
         return vec![log(Rule::new())];
     }
     let mut rules = vec![];
-    for family in [Family::V4, Family::V6] {
+    for family in Family::BOTH {
         rules.push(key(family).found(family.recent(), A).end(End::Drop));
         rules.push(log(key(family).count_in(family.recent(), A)));
     }
