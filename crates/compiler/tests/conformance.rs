@@ -87,11 +87,7 @@ fn judge(set: &PolicySet, pair: &Value) -> String {
         let name = DnsName::parse(answer["name"].as_str().unwrap()).unwrap();
         for ip in answer["ips"].as_array().unwrap() {
             let ip: IpAddr = ip.as_str().unwrap().parse().unwrap();
-            let world = &mut set.to_mut().world;
-            for pod in &world.pods {
-                let resolved = world.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
-                resolved.live.entry(ip).or_default().insert(name.clone());
-            }
+            set.to_mut().world.answer_everyone(&name, ip);
         }
     }
     let expected = match pair["verdict"].as_str().unwrap() {

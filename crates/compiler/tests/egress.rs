@@ -29,12 +29,8 @@ fn resolved(policies: &[String], names: &[(&str, &str)]) -> PolicySet {
 
 /// Every pod resolved these.
 fn learn(mut set: PolicySet, names: &[(&str, &str)]) -> PolicySet {
-    for pod in &set.world.pods {
-        let known = set.world.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
-        for (name, address) in names {
-            let of_address = known.live.entry(address.parse().unwrap()).or_default();
-            of_address.insert(DnsName::parse(name).unwrap());
-        }
+    for (name, address) in names {
+        set.world.answer_everyone(&DnsName::parse(name).unwrap(), address.parse().unwrap());
     }
     set
 }

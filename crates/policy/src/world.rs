@@ -125,6 +125,14 @@ impl World {
         self.pods.get(found)
     }
 
+    /// Gives every pod the address for the name: where nobody says who asked.
+    pub fn answer_everyone(&mut self, name: &DnsName, address: IpAddr) {
+        for pod in &self.pods {
+            let resolved = self.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
+            resolved.live.entry(address).or_default().insert(name.clone());
+        }
+    }
+
     /// What DNS answered the pod.
     pub fn resolved(&self, pod: &Pod) -> Option<&Resolved> {
         self.names.get(&(pod.namespace.clone(), pod.name.clone()))

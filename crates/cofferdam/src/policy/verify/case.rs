@@ -10,9 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use compiler::compile_unlinted_with;
 use crds::{Catalog, Severity};
 use policy::domain::{self, Answer};
-use policy::{
-    DnsName, DomainPattern, Generation, Labels, Pod, PolicySet, Protocol, Verdict, WorkloadRef, World,
-};
+use policy::{DnsName, DomainPattern, Generation, Labels, Pod, PolicySet, Protocol, Verdict, WorkloadRef};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -272,7 +270,9 @@ fn pairs(set: PolicySet, values: &[serde_json::Value]) -> Result<Vec<Round>> {
                 let mut set = set.clone();
                 for observed in &entry.dns {
                     let name = DnsName::parse(&observed.name)?;
-                    answer_everyone(&mut set.world, &name, &observed.ips);
+                    for address in &observed.ips {
+                        set.world.answer_everyone(&name, *address);
+                    }
                 }
                 rounds.push((
                     key,
@@ -292,16 +292,6 @@ fn pairs(set: PolicySet, values: &[serde_json::Value]) -> Result<Vec<Round>> {
         }
     }
     Ok(rounds.into_iter().map(|(_, round)| round).collect())
-}
-
-/// A case does not say which pod asked.
-fn answer_everyone(world: &mut World, name: &DnsName, addresses: &[IpAddr]) {
-    for pod in &world.pods {
-        let resolved = world.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
-        for address in addresses {
-            resolved.live.entry(*address).or_default().insert(name.clone());
-        }
-    }
 }
 
 /// Whether an entry asks of DNS: by `question` a name, by `resolver` an end.
