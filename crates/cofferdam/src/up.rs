@@ -15,6 +15,7 @@ mod hosted;
 pub(crate) mod journal;
 pub(crate) mod lab_plan;
 mod memory;
+mod names;
 pub(crate) mod protocol;
 pub(crate) mod say;
 pub(crate) mod socket;

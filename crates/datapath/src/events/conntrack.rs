@@ -73,7 +73,8 @@ fn event(message: Message<'_>) -> Option<Event> {
     }
 }
 
-fn flow(attributes: Parsed<'_>) -> Option<Flow> {
+/// Who is connected, by the attributes of a connection.
+pub(crate) fn flow(attributes: Parsed<'_>) -> Option<Flow> {
     let original = attributes.nest(TUPLE_ORIGINAL)?;
     let reply = attributes.nest(TUPLE_REPLY)?;
     let protocol = Protocol(original.nest(2)?.u8(1)?);

@@ -5,6 +5,7 @@
 //! not reported. Does not resolve rule ids or tags.
 
 mod conntrack;
+pub(crate) use conntrack::flow;
 mod nflog;
 
 use crate::error::ApplyError;

@@ -27,8 +27,8 @@ use image::{Change, Image, difference};
 use policy::table::Table;
 use policy::{RuleEntry, RuleId};
 use program::{Chain, JUDGED, Parameters, Phase, RECENT4, RECENT6, SETTINGS, TAGS};
-use sets::{HashSet, Interval, IntervalSet, Intervals, Key};
-use std::collections::BTreeMap;
+use sets::{Interval, IntervalSet, Intervals, Key};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -164,6 +164,17 @@ impl NftDatapath {
     #[must_use]
     pub fn tag(&self) -> Option<Tag> {
         self.installed.state.as_ref().map(|state| state.tag)
+    }
+
+    /// Which of these pairs, source and real destination, have a connection now.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn connected(
+        &mut self,
+        pairs: &HashSet<(IpAddr, IpAddr)>,
+    ) -> Result<HashSet<(IpAddr, IpAddr)>, ApplyError> {
+        sweep::connected(&mut self.socket, pairs)
     }
 
     /// Denied packets that were not logged, by tuple, for the tuples that are remembered now.
@@ -410,7 +421,9 @@ impl NftDatapath {
         if fresh {
             make_guard(batch, &self.config, &guard_comment(&self.config));
         }
-        for (set, name) in [(HashSet::Endpoints4, guard::MANAGED4), (HashSet::Endpoints6, guard::MANAGED6)] {
+        for (set, name) in
+            [(sets::HashSet::Endpoints4, guard::MANAGED4), (sets::HashSet::Endpoints6, guard::MANAGED6)]
+        {
             let change = changes.iter().find(|change| change.set == set);
             let (gone, new) = change.map_or((&[][..], &[][..]), |change| (&change.gone, &change.new));
             if before.is_none() && !fresh {
@@ -536,7 +549,7 @@ fn parameters(config: &Config, tag: Tag, phase: Phase) -> Parameters {
 fn make_table(batch: &mut Batch, config: &Config, tag: Tag) {
     batch.new_table(TABLE, &comment(config));
     let plain = |name, key, map| SetSpec { name, key, map, shape: Shape::Hash };
-    for set in HashSet::ALL {
+    for set in sets::HashSet::ALL {
         batch.new_set(TABLE, plain(set.name(), set.key(), set.is_map()));
     }
     for set in IntervalSet::ALL {
@@ -571,7 +584,9 @@ fn make_recent(batch: &mut Batch, table: &str, config: &Config) {
 
 fn make_guard(batch: &mut Batch, config: &Config, comment: &str) {
     batch.new_table(GUARD, comment);
-    for (name, set) in [(guard::MANAGED4, HashSet::Endpoints4), (guard::MANAGED6, HashSet::Endpoints6)] {
+    for (name, set) in
+        [(guard::MANAGED4, sets::HashSet::Endpoints4), (guard::MANAGED6, sets::HashSet::Endpoints6)]
+    {
         batch.new_set(GUARD, SetSpec { name, key: set.key(), map: false, shape: Shape::Hash });
     }
     make_recent(batch, GUARD, config);

@@ -3,8 +3,11 @@
 //! Source: `linux/netfilter/nfnetlink_conntrack.h`.
 
 use crate::error::ApplyError;
+use crate::events::flow;
 use crate::mark::{Judged, Tag};
 use crate::netlink::{ACK, DUMP, Messages, Socket, TransactError};
+use std::collections::HashSet;
+use std::net::IpAddr;
 
 const GET: u16 = 1 << 8 | 1;
 const NEW: u16 = 1 << 8;
@@ -18,6 +21,26 @@ const CHUNK: usize = 500;
 /// Whether connections should be swept when this tag comes into force: three times per round.
 pub(super) fn is_due(tag: Tag) -> bool {
     tag.number().is_multiple_of(256)
+}
+
+/// Which of these pairs, source and real destination, have a connection.
+pub(super) fn connected(
+    socket: &mut Socket,
+    pairs: &HashSet<(IpAddr, IpAddr)>,
+) -> Result<HashSet<(IpAddr, IpAddr)>, ApplyError> {
+    let mut messages = socket.messages();
+    let first = messages.push(GET, DUMP, 0, 0, |_| {});
+    let mut found = HashSet::new();
+    socket
+        .query(&messages, |message| {
+            let Some(flow) = flow(message.attributes()) else { return };
+            let pair = (flow.from, flow.to);
+            if pairs.contains(&pair) {
+                found.insert(pair);
+            }
+        })
+        .map_err(|error| ApplyError::from_transact(error, &[(first, "listing connections".to_owned())]))?;
+    Ok(found)
 }
 
 /// A connection to be forgotten.

@@ -1,0 +1,350 @@
+//! What DNS answered this node's pods, and for how long it holds.
+//!
+//! Enters: bindings as the DNS proxy asks for them. Leaves: for each pod and address the names that hold now, and those that
+//! ran out while a connection was open. Guarantees: bounded, and what would go beyond is refused, so that nothing has to
+//! make room; what holds outlives the process, in a file that is written before anybody is told that it holds.
+//! Does not: write to the kernel, or ask the clock.
+
+use anyhow::{Context, Result, bail};
+use policy::{DnsName, PodName, Resolved, World};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Seconds that an address holds beyond what the answer says: whoever asked may still be about to connect.
+pub(crate) const GRACE: u64 = 10;
+/// Addresses of one pod, and names of addresses of all pods.
+const OF_POD: usize = 1 << 16;
+const OF_NODE: usize = 200_000;
+
+/// Seconds since 1970.
+pub(crate) type Seconds = u64;
+
+/// The names of one address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    live: BTreeMap<DnsName, Seconds>,
+    past: BTreeSet<DnsName>,
+}
+
+impl Known {
+    /// Those that hold.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &DnsName> {
+        self.live.keys()
+    }
+
+    /// Those that ran out while a connection was open.
+    pub(crate) fn past(&self) -> impl Iterator<Item = &DnsName> {
+        self.past.iter()
+    }
+
+    fn len(&self) -> usize {
+        self.live.len() + self.past.len()
+    }
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pods: BTreeMap<PodName, BTreeMap<IpAddr, Known>>,
+    held: usize,
+    file: Option<Log>,
+}
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    pod: PodName,
+    names: Vec<Arc<str>>,
+    addresses: Vec<IpAddr>,
+    until: Seconds,
+}
+
+impl Names {
+    /// What an earlier process knew. What ran out meanwhile counts as open until somebody looks.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub(crate) fn recall(path: &Path, now: Seconds) -> Result<Self> {
+        let mut names = Self::default();
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        };
+        // The last line may be half of one, if the process was killed while writing; nobody was told that it holds.
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+            let parsed: Vec<DnsName> =
+                line.names.iter().filter_map(|name| DnsName::parse(name).ok()).collect();
+            names.put(&line.pod, &parsed, &line.addresses, line.until);
+        }
+        names.expire(now, |_, _| true);
+        let mut file = Log { path: path.to_owned(), file: None, lines: 0 };
+        file.rewrite(&names)?;
+        names.file = Some(file);
+        Ok(names)
+    }
+
+    /// Takes in what a pod is about to be told, and returns the addresses that got a name they had not.
+    ///
+    /// # Errors
+    /// There is no room, or the file cannot be written. Nothing was taken in.
+    pub(crate) fn learn(
+        &mut self,
+        pod: &PodName,
+        names: &[DnsName],
+        addresses: &[IpAddr],
+        until: Seconds,
+    ) -> Result<Vec<IpAddr>> {
+        let known = self.pods.get(pod);
+        let has = |address: &IpAddr, name: &DnsName| {
+            known.and_then(|it| it.get(address)).is_some_and(|it| it.live.contains_key(name))
+        };
+        let is_new = |address: &IpAddr| names.iter().any(|name| !has(address, name));
+        let new: usize = addresses.iter().map(|it| names.iter().filter(|name| !has(it, name)).count()).sum();
+        let of_pod = known.map_or(0, BTreeMap::len);
+        let fresh = addresses.iter().filter(|it| known.is_none_or(|known| !known.contains_key(it))).count();
+        if of_pod + fresh > OF_POD || (new > 0 && self.held + new > OF_NODE) {
+            bail!(
+                "{} names of addresses are known on this node, {of_pod} addresses for this pod: no room for {new} more",
+                self.held
+            );
+        }
+        let gained: Vec<IpAddr> = addresses.iter().copied().filter(is_new).collect();
+        if let Some(file) = &mut self.file {
+            let names = names.iter().map(|name| name.as_str().into()).collect();
+            file.add(&Line { pod: pod.clone(), names, addresses: addresses.to_vec(), until })?;
+        }
+        self.put(pod, names, addresses, until);
+        self.tidy()?;
+        Ok(gained)
+    }
+
+    fn put(&mut self, pod: &PodName, names: &[DnsName], addresses: &[IpAddr], until: Seconds) {
+        let of_pod = self.pods.entry(pod.clone()).or_default();
+        for address in addresses {
+            let known = of_pod.entry(*address).or_default();
+            self.held -= known.len();
+            for name in names {
+                known.past.remove(name);
+                let held = known.live.entry(name.clone()).or_default();
+                *held = until.max(*held);
+            }
+            self.held += known.len();
+        }
+    }
+
+    /// Whether anything ran out, or is only kept for a connection that may have ended.
+    pub(crate) fn is_due(&self, now: Seconds) -> bool {
+        let is_due = |known: &Known| !known.past.is_empty() || known.live.values().any(|until| *until <= now);
+        self.pods.values().flat_map(BTreeMap::values).any(is_due)
+    }
+
+    /// Ends what ran out; what a connection is open by stays for it. Returns what changed.
+    pub(crate) fn expire(
+        &mut self,
+        now: Seconds,
+        is_open: impl Fn(&PodName, IpAddr) -> bool,
+    ) -> Vec<(PodName, IpAddr)> {
+        let mut changed = Vec::new();
+        let mut held = 0;
+        for (pod, of_pod) in &mut self.pods {
+            of_pod.retain(|address, known| {
+                let before = known.clone();
+                let ended = known.live.extract_if(.., |_, until| *until <= now).map(|(name, _)| name);
+                known.past.extend(ended);
+                if !known.past.is_empty() && !is_open(pod, *address) {
+                    known.past.clear();
+                }
+                if !known.live.keys().eq(before.live.keys()) || known.past != before.past {
+                    changed.push((pod.clone(), *address));
+                }
+                held += known.len();
+                known.len() > 0
+            });
+        }
+        self.pods.retain(|_, of_pod| !of_pod.is_empty());
+        self.held = held;
+        changed
+    }
+
+    /// The names of an address for a pod.
+    pub(crate) fn get(&self, pod: &PodName, address: IpAddr) -> Option<&Known> {
+        self.pods.get(pod)?.get(&address)
+    }
+
+    /// Names of addresses that hold, of all pods.
+    pub(crate) fn len(&self) -> usize {
+        self.held
+    }
+
+    /// What a policy set must know. Pods that it does not know are forgotten: whoever comes by their name is another.
+    pub(crate) fn answers(&mut self, world: &World) -> BTreeMap<PodName, Resolved> {
+        self.pods.retain(|pod, _| world.find_pod(&pod.0, &pod.1).is_some());
+        self.held = self.pods.values().flat_map(BTreeMap::values).map(Known::len).sum();
+        let resolved = |of_pod: &BTreeMap<IpAddr, Known>| {
+            let mut resolved = Resolved::default();
+            for (address, known) in of_pod {
+                if !known.live.is_empty() {
+                    resolved.live.insert(*address, known.live().cloned().collect());
+                }
+                if !known.past.is_empty() {
+                    resolved.past.insert(*address, known.past.clone());
+                }
+            }
+            resolved
+        };
+        self.pods.iter().map(|(pod, of_pod)| (pod.clone(), resolved(of_pod))).collect()
+    }
+
+    /// Writes the file anew when most of it is old.
+    fn tidy(&mut self) -> Result<()> {
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let done = if file.lines > 2 * self.held + 4096 { file.rewrite(self) } else { Ok(()) };
+        self.file = Some(file);
+        done
+    }
+}
+
+/// The file: what was learned, line by line. It lives as long as the kernel's rules do: a reboot empties its folder.
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    file: Option<File>,
+    lines: usize,
+}
+
+impl Log {
+    fn add(&mut self, line: &Line) -> Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        let file = self.file.as_mut().context("the file of names is not open")?;
+        file.write_all(&text).with_context(|| format!("writing {}", self.path.display()))?;
+        self.lines += 1;
+        Ok(())
+    }
+
+    fn rewrite(&mut self, names: &Names) -> Result<()> {
+        let new = self.path.with_extension("new");
+        // Who asked for what is not for everybody on the node.
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
+        self.file = Some(file.with_context(|| format!("writing {}", new.display()))?);
+        self.lines = 0;
+        for (pod, of_pod) in &names.pods {
+            for (address, known) in of_pod {
+                // What ran out is told as such: at the next start it counts as open until somebody looks.
+                let past = known.past.iter().map(|name| (name, &0));
+                for (name, until) in known.live.iter().chain(past) {
+                    let names = vec![name.as_str().into()];
+                    self.add(&Line { pod: pod.clone(), names, addresses: vec![*address], until: *until })?;
+                }
+            }
+        }
+        fs::rename(&new, &self.path).with_context(|| format!("replacing {}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> PodName {
+        ("x".into(), name.into())
+    }
+
+    fn name(text: &str) -> DnsName {
+        DnsName::parse(text).unwrap()
+    }
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn live(names: &Names, of: &str, at: IpAddr) -> Vec<String> {
+        names.get(&pod(of), at).into_iter().flat_map(Known::live).map(ToString::to_string).collect()
+    }
+
+    fn past(names: &Names, of: &str, at: IpAddr) -> Vec<String> {
+        names.get(&pod(of), at).into_iter().flat_map(Known::past).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_answer_holds_for_who_asked_until_it_runs_out() {
+        let mut names = Names::default();
+        let one = names.learn(&pod("a"), &[name("hub.io")], &[address(1), address(2)], 100).unwrap();
+        assert_eq!(one, [address(1), address(2)]);
+        let again = names.learn(&pod("a"), &[name("hub.io")], &[address(2), address(3)], 200).unwrap();
+        assert_eq!(again, [address(3)], "only what is new to the pod concerns the kernel");
+        assert!(live(&names, "b", address(1)).is_empty());
+        assert!(!names.is_due(99) && names.is_due(100));
+        assert_eq!(names.expire(100, |_, _| false), [(pod("a"), address(1))]);
+        assert_eq!(live(&names, "a", address(2)), ["hub.io"]);
+        assert_eq!(names.len(), 2);
+    }
+
+    #[test]
+    fn what_a_connection_is_open_by_stays_for_it_and_comes_back_to_life() {
+        let mut names = Names::default();
+        names.learn(&pod("a"), &[name("hub.io"), name("cdn.io")], &[address(1)], 100).unwrap();
+        assert_eq!(names.expire(100, |_, _| true), [(pod("a"), address(1))]);
+        assert_eq!((live(&names, "a", address(1)).len(), past(&names, "a", address(1)).len()), (0, 2));
+        assert_eq!(names.expire(101, |_, _| true), [], "nothing changed");
+        assert_eq!(names.learn(&pod("a"), &[name("hub.io")], &[address(1)], 300).unwrap(), [address(1)]);
+        assert_eq!(
+            (live(&names, "a", address(1)), past(&names, "a", address(1))),
+            (vec!["hub.io".into()], vec!["cdn.io".into()])
+        );
+        assert_eq!(names.expire(102, |_, _| false), [(pod("a"), address(1))]);
+        assert!(past(&names, "a", address(1)).is_empty());
+        assert!(!names.is_due(102));
+    }
+
+    #[test]
+    fn the_next_process_knows_what_this_one_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("names");
+        let mut names = Names::recall(&path, 0).unwrap();
+        names.learn(&pod("a"), &[name("hub.io")], &[address(1)], 100).unwrap();
+        names.learn(&pod("b"), &[name("hub.io")], &[address(2)], 50).unwrap();
+        names.expire(50, |_, _| true);
+        drop(names);
+        fs::write(&path, fs::read_to_string(&path).unwrap() + "{\"pod\": [\"x\"").unwrap();
+        let mut names = Names::recall(&path, 60).unwrap();
+        assert_eq!(live(&names, "a", address(1)), ["hub.io"]);
+        assert_eq!(past(&names, "b", address(2)), ["hub.io"], "its connection may be open");
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+        // A file that grows is written anew.
+        for turn in 0..10_000 {
+            names.learn(&pod("a"), &[name("hub.io")], &[address(1)], 100 + turn).unwrap();
+        }
+        assert!(fs::read_to_string(&path).unwrap().lines().count() < 9000);
+        let names = Names::recall(&path, 10_050).unwrap();
+        assert_eq!(live(&names, "a", address(1)), ["hub.io"]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_refused_and_what_holds_stays() {
+        let mut names = Names::default();
+        let addresses: Vec<IpAddr> =
+            (0..1 << 16).map(|number| IpAddr::from(std::net::Ipv4Addr::from_bits(number))).collect();
+        names.learn(&pod("a"), &[name("hub.io")], &addresses, 100).unwrap();
+        let error = names.learn(&pod("a"), &[name("hub.io")], &[address(1)], 100).unwrap_err().to_string();
+        assert!(error.contains("no room for 1 more"), "{error}");
+        names.learn(&pod("a"), &[name("hub.io")], &addresses, 200).unwrap();
+        names.learn(&pod("b"), &[name("cdn.io")], &[address(1)], 100).unwrap();
+        assert_eq!(names.len(), (1 << 16) + 1);
+    }
+
+    #[test]
+    fn pods_that_are_gone_are_forgotten() {
+        let mut names = Names::default();
+        names.learn(&pod("a"), &[name("hub.io")], &[address(1)], 100).unwrap();
+        assert!(names.answers(&World::default()).is_empty());
+        assert_eq!(names.len(), 0);
+    }
+}
