@@ -1,0 +1,457 @@
+//! The proxy without sockets and clock: queries, answers and acknowledgements in; replies, questions and records out.
+//!
+//! A query's way: [`Engine::query`] reads it, asks [`decide()`], looks at what is kept, and else has it wait for a resolver
+//! (`flight`). An answer that teaches waits until the agent has bound it (`learn`). Then [`Engine`] writes the reply and
+//! the record. Everything that comes in says what time it is; everything that goes out is in an [`Outbox`].
+//!
+//! Guarantees: each query has one reply or is counted as dropped; whatever waits is bounded, for each pod and in all;
+//! a reply that names addresses its pod's policies speak of leaves after they were bound; without rules nothing is
+//! answered.
+
+use crate::address::Reach;
+use crate::bounded::Bounded;
+use crate::cache::{Cache, Entry, Key};
+use crate::decide::{Decision, Permit, Refusal, decide};
+use crate::flight::Flights;
+use crate::health::Health;
+use crate::kind::Rcode;
+use crate::learn::{Binding, BoundKey, Learning};
+use crate::question::{Question, Unreadable};
+use crate::rate::{Meter, Pace};
+use crate::record::{Counters, Query, Reason, Transport};
+use crate::reply::{self, Lifetimes};
+use crate::state::{PodRules, Rules, Settings, State, keeps_answers};
+use observe::Time;
+use policy::Generation;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What time it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// For durations.
+    pub at: Instant,
+    /// For records.
+    pub time: Time,
+}
+
+/// Where a reply goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// A datagram's sender, and the address it was sent to, which the reply must come from.
+    Udp {
+        /// Sender.
+        peer: SocketAddr,
+        /// What the reply comes from.
+        local: IpAddr,
+    },
+    /// A connection.
+    Tcp {
+        /// Number of the connection.
+        connection: u64,
+    },
+}
+
+impl Client {
+    pub(crate) fn transport(self) -> Transport {
+        match self {
+            Self::Udp { .. } => Transport::Udp,
+            Self::Tcp { .. } => Transport::Tcp,
+        }
+    }
+}
+
+/// A query as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// Where the reply goes.
+    pub client: Client,
+    /// Who asks.
+    pub pod: IpAddr,
+    /// Who is asked.
+    pub resolver: IpAddr,
+    /// The message.
+    pub bytes: &'a [u8],
+}
+
+/// A question to send upstream.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Resolver.
+    pub server: SocketAddr,
+    /// From which of the sockets for its family.
+    pub socket: usize,
+    /// The message.
+    pub bytes: Vec<u8>,
+}
+
+/// A question to ask upstream on a connection.
+#[derive(Clone, Debug)]
+pub struct TcpAsk {
+    /// Number to give back with the answer.
+    pub flight: u64,
+    /// Resolver.
+    pub server: SocketAddr,
+    /// The message.
+    pub bytes: Vec<u8>,
+}
+
+/// What is to be done. Whoever empties it does so in any order.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Replies.
+    pub replies: Vec<(Client, Vec<u8>)>,
+    /// Questions.
+    pub asks: Vec<Ask>,
+    /// Questions on connections.
+    pub tcp_asks: Vec<TcpAsk>,
+    /// What to bind; the number comes back in [`Engine::learned`].
+    pub learns: Vec<(u64, Vec<Binding>)>,
+    /// What happened.
+    pub records: Vec<Query>,
+}
+
+/// A query that has no reply yet.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) since: Now,
+    pub(crate) client: Client,
+    pub(crate) pod: IpAddr,
+    pub(crate) resolver: IpAddr,
+    pub(crate) question: Question,
+    pub(crate) rule: Option<Arc<str>>,
+    pub(crate) generation: Option<Generation>,
+    /// Whose count of waiting queries it is in.
+    pub(crate) counted: Option<IpAddr>,
+}
+
+/// How a query is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) reason: Reason,
+    pub(crate) learned: bool,
+    /// Upper bound of the lifetimes that the pod sees.
+    pub(crate) most: u32,
+}
+
+impl Served {
+    pub(crate) fn by(reason: Reason) -> Self {
+        Self { reason, learned: false, most: u32::MAX }
+    }
+}
+
+/// What ends at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// The try of this number of a flight.
+    Retry(u64, usize),
+    /// Patience of those who could have an old answer.
+    Stale(u64),
+    /// A flight.
+    Deadline(u64),
+    /// A request to bind.
+    Learn(u64),
+}
+
+/// Lifetime that a pod sees of an answer that ran out (RFC 8767, section 4).
+const STALE_TTL: u32 = 30;
+
+/// The proxy without sockets and clock.
+pub struct Engine {
+    pub(crate) rules: Option<Arc<Rules>>,
+    pub(crate) cache: Cache,
+    pub(crate) flights: Flights,
+    pub(crate) health: Health,
+    pub(crate) learning: Learning,
+    pub(crate) known: Bounded<BoundKey, Instant>,
+    pub(crate) counters: Counters,
+    pub(crate) out: Outbox,
+    pub(crate) random: Box<dyn FnMut() -> u32>,
+    meters: HashMap<IpAddr, Meter>,
+    strangers: Option<Meter>,
+    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    serial: u64,
+    waiting: usize,
+}
+
+impl Engine {
+    /// An engine without rules, which sends from so many sockets of each family. `random` must be hard to guess:
+    /// numbers of questions come from it.
+    pub fn new(sockets: usize, random: Box<dyn FnMut() -> u32>) -> Self {
+        Self {
+            rules: None,
+            cache: Cache::new(),
+            flights: Flights::new(sockets),
+            health: Health::default(),
+            learning: Learning::default(),
+            known: Bounded::new(),
+            counters: Counters::default(),
+            out: Outbox::default(),
+            random,
+            meters: HashMap::new(),
+            strangers: None,
+            timers: BinaryHeap::new(),
+            serial: 0,
+            waiting: 0,
+        }
+    }
+
+    /// Goes by another state from now on. What waits is judged again before it is answered.
+    pub fn set_state(&mut self, state: State) {
+        let rules = Rules::new(state, self.rules.as_deref());
+        if self.rules.as_deref().is_some_and(|old| !keeps_answers(old, &rules)) {
+            self.cache.clear();
+        }
+        self.meters.retain(|pod, meter| meter.waiting > 0 || rules.pod(*pod).is_some());
+        self.health.keep(rules.trusted());
+        self.rules = Some(Arc::new(rules));
+    }
+
+    /// What is known to be bound may not be: everything is asked for again.
+    pub fn forget_bindings(&mut self) {
+        self.known.clear();
+    }
+
+    /// The generation that it goes by.
+    pub fn generation(&self) -> Option<Generation> {
+        self.rules.as_ref().map(|rules| rules.generation)
+    }
+
+    /// Settings it goes by.
+    pub fn settings(&self) -> Settings {
+        self.rules.as_ref().map(|rules| rules.settings.clone()).unwrap_or_default()
+    }
+
+    /// What is to be done.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.out
+    }
+
+    /// Counts until now. The caller adds what happened to it.
+    pub fn counters(&self) -> Counters {
+        let number = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        Counters {
+            cached: number(self.cache.len()),
+            known: number(self.known.len()),
+            waiting: number(self.waiting),
+            ..self.counters.clone()
+        }
+    }
+
+    /// When [`Engine::tick`] wants to be called, at the latest.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now) {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
+            if at > now.at {
+                return;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Retry(flight, attempt) => self.retry(now, flight, attempt),
+                Timer::Stale(flight) => self.out_of_patience(now, flight),
+                Timer::Deadline(flight) => self.deadline(now, flight),
+                Timer::Learn(request) => self.learn_late(now, request),
+            }
+        }
+    }
+
+    /// A query came.
+    pub fn query(&mut self, now: Now, arrival: &Arrival<'_>) {
+        let rules = self.rules.clone();
+        let pod = rules.as_ref().and_then(|rules| rules.pod(arrival.pod));
+        let pace = match &rules {
+            Some(rules) => self.pace(now.at, pod, &rules.settings),
+            None => Pace::Within,
+        };
+        if pace == Pace::FarBeyond {
+            self.counters.dropped += 1;
+            return;
+        }
+        let question = match Question::read(arrival.bytes) {
+            Ok(question) => question,
+            Err(unreadable) => return self.unreadable(arrival.client, &unreadable),
+        };
+        let waiting = Waiting {
+            since: now,
+            client: arrival.client,
+            pod: arrival.pod,
+            resolver: arrival.resolver,
+            question,
+            rule: None,
+            generation: rules.as_ref().map(|rules| rules.generation),
+            counted: None,
+        };
+        let Some(rules) = &rules else { return self.fail(now, waiting, Reason::NotReady) };
+        if pace == Pace::Beyond {
+            return self.fail(now, waiting, Reason::Rate);
+        }
+        let Some(pod) = pod else { return self.fail(now, waiting, Reason::UnknownPod) };
+        match decide(rules, pod, &waiting.question, arrival.resolver) {
+            Decision::Refuse(refusal) => self.refuse(now, waiting, refusal),
+            Decision::Allow(permit) => self.permitted(now, waiting, pod, permit),
+        }
+    }
+
+    fn pace(&mut self, now: Instant, pod: Option<&Arc<PodRules>>, settings: &Settings) -> Pace {
+        let new = || Meter::new(now, settings.pod_burst);
+        let meter = match pod {
+            Some(pod) => self.meters.entry(pod.address).or_insert_with(new),
+            None => self.strangers.get_or_insert_with(new),
+        };
+        meter.query(now, settings.pod_rate, settings.pod_burst)
+    }
+
+    fn unreadable(&mut self, client: Client, unreadable: &Unreadable) {
+        match unreadable {
+            Unreadable::Drop => self.counters.dropped += 1,
+            Unreadable::Answer { id, repeated, rcode } => {
+                self.counters.count(Reason::Malformed);
+                self.out.replies.push((client, reply::header(*id, *repeated, *rcode)));
+            }
+        }
+    }
+
+    fn permitted(&mut self, now: Now, mut waiting: Waiting, pod: &PodRules, permit: Permit) {
+        waiting.rule = permit.rule().cloned();
+        let key = Key::new(&waiting.question, permit.source());
+        if let Some(entry) = self.cache.fresh(&key, now.at) {
+            return self.deliver(now, waiting, &entry, Reason::Cached);
+        }
+        if self.is_repeated(&key, &waiting) {
+            self.counters.dropped += 1;
+            return;
+        }
+        match self.admit(pod.address, &mut waiting) {
+            Ok(()) => self.depart(now, key, waiting, &permit),
+            Err(reason) => self.fail(now, waiting, reason),
+        }
+    }
+
+    /// Counts a query among those that wait, if there is room.
+    pub(crate) fn admit(&mut self, pod: IpAddr, waiting: &mut Waiting) -> Result<(), Reason> {
+        let (Some(rules), Some(meter)) = (&self.rules, self.meters.get_mut(&pod)) else {
+            return Err(Reason::NotReady);
+        };
+        if waiting.counted.is_some() {
+            return Ok(());
+        }
+        if meter.waiting >= rules.settings.pod_waiting {
+            return Err(Reason::Rate);
+        }
+        if self.waiting >= rules.settings.waiting {
+            return Err(Reason::Busy);
+        }
+        meter.waiting += 1;
+        self.waiting += 1;
+        waiting.counted = Some(pod);
+        Ok(())
+    }
+
+    /// There is an answer: the pod gets it, if it may, and once what it teaches is bound.
+    pub(crate) fn deliver(&mut self, now: Now, waiting: Waiting, entry: &Rc<Entry>, reason: Reason) {
+        let Some(rules) = self.rules.clone() else { return self.fail(now, waiting, Reason::NotReady) };
+        let Some(pod) = rules.pod(waiting.pod) else { return self.fail(now, waiting, Reason::UnknownPod) };
+        if waiting.generation != Some(rules.generation)
+            && let Decision::Refuse(refusal) = decide(&rules, pod, &waiting.question, waiting.resolver)
+        {
+            return self.refuse(now, waiting, refusal);
+        }
+        let inside = match entry.reach {
+            Reach::Public => true,
+            Reach::Private => rules.is_private(&waiting.question.name),
+            Reach::Special => false,
+        };
+        if !inside {
+            return self.fail(now, waiting, Reason::Rebinding);
+        }
+        self.teach(now, waiting, entry, pod, reason);
+    }
+
+    /// Writes the reply, and its record.
+    pub(crate) fn reply(&mut self, now: Now, waiting: Waiting, entry: &Entry, served: Served) {
+        let stale = served.reason == Reason::Stale;
+        let lifetimes = if stale {
+            Lifetimes::All(STALE_TTL.min(served.most))
+        } else {
+            Lifetimes::After { seconds: entry.age(now.at), most: served.most }
+        };
+        let limit = match waiting.client {
+            Client::Udp { .. } => waiting.question.udp_limit(),
+            Client::Tcp { .. } => usize::from(u16::MAX),
+        };
+        let said = if stale { Some((3, Reason::Stale.describe())) } else { None };
+        let bytes = reply::answer(entry.kept(), &waiting.question, lifetimes, limit, said);
+        self.out.replies.push((waiting.client, bytes));
+        self.finish(now, &waiting, Some(entry), served, entry.rcode);
+    }
+
+    /// Says that there is more than fits a datagram.
+    pub(crate) fn reply_truncated(&mut self, now: Now, waiting: Waiting) {
+        self.out.replies.push((waiting.client, reply::truncated(&waiting.question)));
+        self.finish(now, &waiting, None, Served::by(Reason::Answered), Rcode::NOERROR);
+    }
+
+    fn refuse(&mut self, now: Now, mut waiting: Waiting, refusal: Refusal) {
+        waiting.rule = refusal.rule;
+        self.fail(now, waiting, refusal.reason);
+    }
+
+    /// Writes a reply without an answer, and its record.
+    pub(crate) fn fail(&mut self, now: Now, waiting: Waiting, reason: Reason) {
+        let (rcode, code) = reason.codes();
+        let named = matches!(reason, Reason::Name | Reason::Resolver);
+        let text = waiting.rule.as_deref().filter(|_| named).unwrap_or(reason.describe());
+        let bytes = reply::refusal(&waiting.question, rcode, code.map(|code| (code, text)));
+        self.out.replies.push((waiting.client, bytes));
+        self.finish(now, &waiting, None, Served::by(reason), rcode);
+    }
+
+    fn finish(&mut self, now: Now, waiting: &Waiting, entry: Option<&Entry>, served: Served, rcode: Rcode) {
+        if let Some(pod) = waiting.counted {
+            self.waiting = self.waiting.saturating_sub(1);
+            if let Some(meter) = self.meters.get_mut(&pod) {
+                meter.waiting = meter.waiting.saturating_sub(1);
+            }
+        }
+        self.counters.count(served.reason);
+        let took = now.at.saturating_duration_since(waiting.since.at);
+        self.out.records.push(Query {
+            time: waiting.since.time,
+            generation: waiting.generation,
+            pod: waiting.pod,
+            resolver: waiting.resolver,
+            upstream: entry.map(|entry| entry.upstream),
+            transport: waiting.client.transport(),
+            name: match entry {
+                Some(entry) => Arc::clone(&entry.name),
+                None => waiting.question.name.to_string().into(),
+            },
+            kind: waiting.question.kind,
+            verdict: served.reason.verdict(),
+            reason: served.reason,
+            rule: waiting.rule.clone(),
+            rcode,
+            addresses: entry.map(|entry| Arc::clone(&entry.addresses)).unwrap_or_default(),
+            aliases: entry.map(|entry| Arc::clone(&entry.aliases)).unwrap_or_default(),
+            micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            learned: served.learned,
+        });
+    }
+
+    pub(crate) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    pub(crate) fn set_timer(&mut self, at: Instant, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+    }
+}
