@@ -167,7 +167,8 @@ impl Entry {
 
     /// Bytes of memory, about.
     fn weight(&self) -> usize {
-        let names = self.lessons.iter().map(|it| it.names.len() * 96 + it.addresses.len() * size_of::<IpAddr>());
+        let names =
+            self.lessons.iter().map(|it| it.names.len() * 96 + it.addresses.len() * size_of::<IpAddr>());
         size_of::<Self>() + self.bytes.len() + 2 * self.ttls.len() + names.sum::<usize>() + 256
     }
 }
@@ -175,7 +176,8 @@ impl Entry {
 impl Lesson {
     /// What of a lead policy can speak of.
     fn new(lead: Lead) -> Option<Self> {
-        let names: Vec<_> = lead.names.into_iter().filter_map(|it| Some((it.clone(), it.dns_name()?))).collect();
+        let names: Vec<_> =
+            lead.names.into_iter().filter_map(|it| Some((it.clone(), it.dns_name()?))).collect();
         (!names.is_empty()).then_some(Self { names, addresses: lead.addresses, ttl: lead.ttl })
     }
 }

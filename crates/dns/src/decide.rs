@@ -5,7 +5,7 @@
 
 use crate::question::Question;
 use crate::record::Reason;
-use crate::state::{PodQuestions, PodRules, Resolvers, Rules};
+use crate::state::{Addresses, PodQuestions, PodRules, Resolvers, Rules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -65,19 +65,25 @@ pub fn decide(rules: &Rules, pod: &PodRules, question: &Question, resolver: IpAd
     if !question.kind.is_question() {
         return refuse(Reason::RecordType, None);
     }
-    match pod.resolvers() {
-        Resolvers::Only { allowed, otherwise } if !allowed.contains(&resolver) => {
-            return refuse(Reason::Resolver, Some(otherwise));
-        }
-        Resolvers::Any | Resolvers::Only { .. } => {}
-    }
-    let rule = match &pod.questions {
-        PodQuestions::Any => None,
-        PodQuestions::Only { allowed, otherwise } => match allowed.find(&question.name) {
-            Some(rule) => Some(Arc::clone(rule)),
-            None => return refuse(Reason::Name, Some(otherwise)),
-        },
+    let lists = match pod.resolvers() {
+        Resolvers::Any => &[],
+        Resolvers::Only(lists) => lists.as_slice(),
     };
+    let refuses = |list: &&Addresses| !list.allowed.iter().any(|net| net.contains(&resolver));
+    if let Some(list) = lists.iter().find(refuses) {
+        return refuse(Reason::Resolver, Some(&list.otherwise));
+    }
+    let lists = match &pod.questions {
+        PodQuestions::Any => &[],
+        PodQuestions::Only(lists) => lists.as_slice(),
+    };
+    let mut rule = None;
+    for (allowed, otherwise) in lists {
+        match allowed.find(&question.name) {
+            Some(allowing) => rule = Some(Arc::clone(allowing)),
+            None => return refuse(Reason::Name, Some(otherwise)),
+        }
+    }
     let source = if rules.trusted().contains(&resolver) {
         Source::Trusted { first: resolver }
     } else {
@@ -90,7 +96,7 @@ pub fn decide(rules: &Rules, pod: &PodRules, question: &Question, resolver: IpAd
 mod tests {
     use super::*;
     use crate::question::tests::query;
-    use crate::state::{AllowedName, Pod, Questions, Settings, State};
+    use crate::state::{AllowedName, Names, Pod, Questions, Settings, State};
     use policy::{DomainPattern, Generation};
 
     const POD: &str = "10.0.0.1";
@@ -132,18 +138,25 @@ mod tests {
     fn only_what_a_rule_names_may_be_asked_where_rules_name_something() {
         let only = || {
             let allowed = AllowedName { pattern: DomainPattern::parse("*.a.io").unwrap(), rule: "r0".into() };
-            pod(Questions::Only { allowed: vec![allowed], otherwise: "rest".into() }, Resolvers::Any)
+            pod(
+                Questions::Only(vec![Names { allowed: vec![allowed], otherwise: "rest".into() }]),
+                Resolvers::Any,
+            )
         };
         check(only(), ("X.A.io.", 1), TRUSTED, "Trusted { first: 10.96.0.10 } Some(\"r0\")");
         check(only(), ("a.io.", 1), TRUSTED, "Name Some(\"rest\")");
         check(only(), (".", 2), TRUSTED, "Name Some(\"rest\")");
-        let none = pod(Questions::Only { allowed: Vec::new(), otherwise: "rest".into() }, Resolvers::Any);
+        let none = pod(
+            Questions::Only(vec![Names { allowed: Vec::new(), otherwise: "rest".into() }]),
+            Resolvers::Any,
+        );
         check(none, ("a.io.", 1), TRUSTED, "Name Some(\"rest\")");
     }
 
     #[test]
     fn a_resolver_that_is_not_named_is_refused_before_the_name() {
-        let only = Resolvers::Only { allowed: vec![TRUSTED.parse().unwrap()], otherwise: "dns".into() };
+        let allowed = vec!["10.96.0.10/32".parse().unwrap()];
+        let only = Resolvers::Only(vec![Addresses { allowed, otherwise: "dns".into() }]);
         check(pod(Questions::Any, only.clone()), ("a.io.", 1), "8.8.8.8", "Resolver Some(\"dns\")");
         check(pod(Questions::Any, only), ("a.io.", 1), TRUSTED, "Trusted { first: 10.96.0.10 } None");
     }

@@ -64,7 +64,14 @@ enum Standing {
 
 impl Engine {
     /// Answers, at once or when what the answer teaches is bound.
-    pub(crate) fn teach(&mut self, now: Now, mut waiting: Waiting, entry: &Rc<Entry>, pod: &PodRules, reason: Reason) {
+    pub(crate) fn teach(
+        &mut self,
+        now: Now,
+        mut waiting: Waiting,
+        entry: &Rc<Entry>,
+        pod: &PodRules,
+        reason: Reason,
+    ) {
         let bindings = match self.standing(now.at, entry, pod, reason) {
             Standing::Nothing => return self.reply(now, waiting, entry, Served::by(reason)),
             Standing::Known => {
@@ -77,13 +84,16 @@ impl Engine {
             return self.fail(now, waiting, reason);
         }
         let by = (pod.epoch, entry.serial);
-        if let Some(request) = self.learning.by_answer.get(&by).and_then(|id| self.learning.requests.get_mut(id)) {
+        if let Some(request) =
+            self.learning.by_answer.get(&by).and_then(|id| self.learning.requests.get_mut(id))
+        {
             request.waiting.push((waiting, reason));
             return;
         }
         let id = self.next_serial();
         let bound = bindings.iter().flat_map(|binding| pairs(pod.epoch, binding)).collect();
-        let request = Request { epoch: pod.epoch, entry: Rc::clone(entry), bound, waiting: vec![(waiting, reason)] };
+        let request =
+            Request { epoch: pod.epoch, entry: Rc::clone(entry), bound, waiting: vec![(waiting, reason)] };
         self.learning.requests.insert(id, request);
         self.learning.by_answer.insert(by, id);
         self.counters.learned += 1;

@@ -48,4 +48,4 @@ pub use learn::Binding;
 pub use proxy::{ProxyError, run_proxy};
 pub use record::{Counters, Query, Reason, Transport, Verdict};
 pub use sockets::{SocketError, Sockets, Steering};
-pub use state::{AllowedName, Pod, Questions, Resolvers, Settings, State};
+pub use state::{Addresses, AllowedName, Names, Pod, Questions, Resolvers, Settings, State};

@@ -147,7 +147,9 @@ impl Proxy {
         let mut batches: BTreeMap<IpAddr, Vec<Letter>> = BTreeMap::new();
         for (client, bytes) in replies {
             match client {
-                Client::Udp { peer, local } => batches.entry(local).or_default().push(Letter { to: peer, bytes }),
+                Client::Udp { peer, local } => {
+                    batches.entry(local).or_default().push(Letter { to: peer, bytes })
+                }
                 Client::Tcp { connection } => {
                     if !self.connections.borrow_mut().reply(connection, bytes) {
                         self.unsent.set(self.unsent.get() + 1);
@@ -158,7 +160,8 @@ impl Proxy {
         for (local, letters) in batches {
             let [v4, v6] = &self.pods;
             let socket = if local.is_ipv4() { v4 } else { v6 }.borrow();
-            let unsent = socket.as_ref().map_or(letters.len(), |socket| send_from(&**socket, local, &letters));
+            let unsent =
+                socket.as_ref().map_or(letters.len(), |socket| send_from(&**socket, local, &letters));
             self.unsent.set(self.unsent.get() + unsent as u64);
         }
     }
@@ -249,7 +252,8 @@ fn random() -> Box<dyn FnMut() -> u32> {
             let mut filled = 0;
             while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
                 // Fails only when interrupted, or on kernels older than 3.17.
-                filled += rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()).unwrap_or_default();
+                filled +=
+                    rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()).unwrap_or_default();
             }
             left = buffer.len() / 4;
         }
@@ -361,7 +365,13 @@ async fn accept(proxy: Rc<Proxy>, listener: TcpListener) {
             proxy.refused.set(proxy.refused.get() + 1);
             continue;
         };
-        spawn_local(serve_connection(Rc::clone(&proxy), stream, connection, (peer.ip(), local.ip()), replies));
+        spawn_local(serve_connection(
+            Rc::clone(&proxy),
+            stream,
+            connection,
+            (peer.ip(), local.ip()),
+            replies,
+        ));
     }
 }
 

@@ -151,7 +151,9 @@ fn body(mut reader: Reader<'_>, id: u16, flags: Flags) -> Result<Body, Malformed
     let mut edns = None;
     for _ in 0..additional {
         // Whatever else could stand here signs the message, and a signature does not survive the way.
-        if edns.is_some() || reader.plain_name()?.wire().len() != 1 || RecordType(reader.u16()?) != RecordType::OPT
+        if edns.is_some()
+            || reader.plain_name()?.wire().len() != 1
+            || RecordType(reader.u16()?) != RecordType::OPT
         {
             return Err(Malformed("more than one OPT record"));
         }
@@ -239,7 +241,10 @@ pub(crate) mod tests {
         let question = Question::read(&asked).unwrap();
         let sent = question.upstream(99);
         let read = Message::from_vec(&sent).unwrap();
-        assert_eq!((read.metadata.id, read.queries[0].to_string()), (99, "www.example.com. IN HTTPS".to_owned()));
+        assert_eq!(
+            (read.metadata.id, read.queries[0].to_string()),
+            (99, "www.example.com. IN HTTPS".to_owned())
+        );
         let edns = read.edns.as_ref().unwrap();
         assert_eq!((edns.max_payload(), edns.flags().dnssec_ok), (1232, true));
         let again = Question::read(&sent).unwrap();

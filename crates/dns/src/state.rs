@@ -5,6 +5,7 @@
 //! Does not: ask where rules came from.
 
 use crate::wire::Name;
+use ipnet::IpNet;
 use policy::{DnsName, DomainPattern, Generation};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -51,13 +52,17 @@ pub struct Pod {
 pub enum Questions {
     /// Any.
     Any,
-    /// These.
-    Only {
-        /// What is allowed, and by which rule.
-        allowed: Vec<AllowedName>,
-        /// The rule that refuses all others, for pods and people to read.
-        otherwise: Arc<str>,
-    },
+    /// Those that each of these lists.
+    Only(Vec<Names>),
+}
+
+/// A list of names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    /// What is allowed, and by which rule.
+    pub allowed: Vec<AllowedName>,
+    /// The rule that refuses all others, for pods and people to read.
+    pub otherwise: Arc<str>,
 }
 
 /// Names that a rule allows.
@@ -76,13 +81,17 @@ pub struct AllowedName {
 pub enum Resolvers {
     /// Any; whether the pod reaches it at all is for the kernel to say.
     Any,
-    /// These.
-    Only {
-        /// Their addresses.
-        allowed: Vec<IpAddr>,
-        /// The rule that refuses all others.
-        otherwise: Arc<str>,
-    },
+    /// Those that each of these lists.
+    Only(Vec<Addresses>),
+}
+
+/// A list of resolvers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Their addresses.
+    pub allowed: Vec<IpNet>,
+    /// The rule that refuses all others.
+    pub otherwise: Arc<str>,
 }
 
 /// What can be set. A field that is left out has its default.
@@ -252,7 +261,15 @@ pub struct PodRules {
 #[derive(Debug)]
 pub(crate) enum PodQuestions {
     Any,
-    Only { allowed: NameMap<Arc<str>>, otherwise: Arc<str> },
+    Only(Vec<(NameMap<Arc<str>>, Arc<str>)>),
+}
+
+fn look_up(names: &Names) -> (NameMap<Arc<str>>, Arc<str>) {
+    let mut map = NameMap::default();
+    for it in &names.allowed {
+        map.insert(&it.pattern, Arc::clone(&it.rule));
+    }
+    (map, Arc::clone(&names.otherwise))
 }
 
 impl PodRules {
@@ -263,13 +280,7 @@ impl PodRules {
         }
         let questions = match &pod.questions {
             Questions::Any => PodQuestions::Any,
-            Questions::Only { allowed, otherwise } => {
-                let mut map = NameMap::default();
-                for it in allowed {
-                    map.insert(&it.pattern, Arc::clone(&it.rule));
-                }
-                PodQuestions::Only { allowed: map, otherwise: Arc::clone(otherwise) }
-            }
+            Questions::Only(lists) => PodQuestions::Only(lists.iter().map(look_up).collect()),
         };
         Self { address, epoch, questions, patterns, pod }
     }
@@ -299,12 +310,13 @@ impl PodRules {
 #[derive(Debug)]
 pub(crate) struct NameMap<V> {
     exact: HashMap<Name, V>,
+    one_below: HashMap<Box<[u8]>, V>,
     below: HashMap<Box<[u8]>, V>,
 }
 
 impl<V> Default for NameMap<V> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), below: HashMap::new() }
+        Self { exact: HashMap::new(), one_below: HashMap::new(), below: HashMap::new() }
     }
 }
 
@@ -313,6 +325,9 @@ impl<V> NameMap<V> {
     fn insert(&mut self, pattern: &DomainPattern, value: V) {
         match pattern {
             DomainPattern::Exact(name) => self.exact.entry(Name::from(name)).or_insert(value),
+            DomainPattern::OneBelow(name) => {
+                self.one_below.entry(Name::from(name).wire().into()).or_insert(value)
+            }
             DomainPattern::Below(name) => self.below.entry(Name::from(name).wire().into()).or_insert(value),
         };
     }
@@ -322,13 +337,14 @@ impl<V> NameMap<V> {
         if self.is_empty() {
             return None;
         }
+        let parent = || name.suffixes().nth(1).and_then(|parent| self.one_below.get(parent));
         let parents = || name.suffixes().skip(1).find_map(|parent| self.below.get(parent));
-        let found = self.exact.get(name).or_else(parents)?;
+        let found = self.exact.get(name).or_else(parent).or_else(parents)?;
         name.dns_name().map(|_| found)
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.below.is_empty()
+        self.exact.is_empty() && self.one_below.is_empty() && self.below.is_empty()
     }
 }
 
@@ -347,7 +363,7 @@ mod pattern {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DomainPattern, D::Error> {
-        DomainPattern::parse(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+        DomainPattern::parse_own(&String::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -361,7 +377,7 @@ mod patterns {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<DomainPattern>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
-        texts.iter().map(|text| DomainPattern::parse(text).map_err(serde::de::Error::custom)).collect()
+        texts.iter().map(|text| DomainPattern::parse_own(text).map_err(serde::de::Error::custom)).collect()
     }
 }
 
@@ -395,13 +411,13 @@ pub(crate) mod tests {
                 identity: "uid".into(),
                 addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
                 patterns: vec![DomainPattern::parse("*.a.io").unwrap()],
-                questions: Questions::Only {
+                questions: Questions::Only(vec![Names {
                     allowed: vec![AllowedName {
                         pattern: DomainPattern::parse("*.a.io").unwrap(),
                         rule: "first".into(),
                     }],
                     otherwise: "last".into(),
-                },
+                }]),
                 resolvers: Resolvers::Any,
             }],
             trusted: vec!["10.96.0.10".parse().unwrap()],

@@ -1,10 +1,16 @@
 //! A world of loopback addresses: pods at 127.0.1.x, resolvers at 127.0.2.x, each resolver a program of this test.
 
 #![allow(dead_code, reason = "each test uses a part")]
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the failure report"
+)]
 
 use dns::{
-    Agent, Binding, Counters, Pod, Proxy, Query, Questions, Resolvers, Settings, Sockets, State, Steering, run_proxy,
+    Agent, Binding, Counters, Pod, Proxy, Query, Questions, Resolvers, Settings, Sockets, State, Steering,
+    run_proxy,
 };
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Asked, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
@@ -170,7 +176,11 @@ pub fn always(address: &'static str, ttl: u32) -> impl Fn(&Message) -> Vec<Act> 
             IpAddr::V4(_) => RecordType::A,
             IpAddr::V6(_) => RecordType::AAAA,
         };
-        let records = if question.queries[0].query_type() == fits { vec![record(&owner, ttl, address)] } else { Vec::new() };
+        let records = if question.queries[0].query_type() == fits {
+            vec![record(&owner, ttl, address)]
+        } else {
+            Vec::new()
+        };
         vec![Act::Send(answer(question, records))]
     }
 }
@@ -389,7 +399,9 @@ impl World {
 
     /// The next request to bind.
     pub fn next_learn(&mut self) -> Vec<Binding> {
-        let Told::Learn(bindings) = self.until(|told| matches!(told, Told::Learn(_))) else { panic!("a request") };
+        let Told::Learn(bindings) = self.until(|told| matches!(told, Told::Learn(_))) else {
+            panic!("a request")
+        };
         bindings
     }
 

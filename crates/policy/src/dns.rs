@@ -103,7 +103,29 @@ pub fn decide_resolver(set: &PolicySet, pod: &Pod, resolver: Endpoint<'_>) -> Ju
     judgement(set, |steps| rules.resolvers.pass(|listing| listing.listing(&set.world, resolver), steps))
 }
 
+/// What must list something that is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lists<L> {
+    /// One answer for everything.
+    Settled(Ruling),
+    /// Each of these must list it; the id is of the rule that refuses what one does not.
+    Each(Vec<(L, RuleId)>),
+}
+
 impl DnsRules {
+    /// Which names may be asked for, with the rule behind each: for who decides elsewhere.
+    pub fn names(&self) -> Lists<Vec<(DomainPattern, RuleId)>> {
+        self.names.lists(|listing| {
+            let own = listing.list.patterns.iter().map(|pattern| (pattern.clone(), listing.listed));
+            own.chain(listing.list.of_rules.iter().cloned()).collect::<Vec<_>>()
+        })
+    }
+
+    /// Which resolvers may be asked.
+    pub fn resolvers(&self) -> Lists<Vec<Peer>> {
+        self.resolvers.lists(|listing| listing.list.clone())
+    }
+
     /// Whether the pod may ask for this name, and the rule behind it.
     pub fn question(&self, name: &DnsName) -> Ruling {
         self.names.pass(|listing| listing.listing(name), &mut Vec::new())
@@ -126,6 +148,19 @@ impl DnsRules {
 }
 
 impl<L> Gate<L> {
+    /// What each level lists, of all policies in it.
+    fn lists<T>(&self, of: impl Fn(&Listing<L>) -> Vec<T>) -> Lists<Vec<T>> {
+        match self {
+            Self::Settled(ruling) => Lists::Settled(*ruling),
+            Self::Levels(levels) => {
+                let each = levels.iter().filter_map(|level| {
+                    Some((level.iter().flat_map(&of).collect(), level.first()?.unlisted))
+                });
+                Lists::Each(each.collect())
+            }
+        }
+    }
+
     fn is_open(&self) -> bool {
         match self {
             Self::Settled(ruling) => ruling.verdict == Verdict::Allow,
