@@ -12,8 +12,9 @@ mod link;
 use crate::health::{self, Health};
 use crate::http;
 use crate::metrics::Page;
-use crate::up::enforce::Enforcer;
-use crate::up::engine::{Engine, Loaded};
+use crate::up::dns::DnsArgs;
+use crate::up::enforce::{Answering, Enforcer};
+use crate::up::engine::{Engine, Leader, Loaded};
 use crate::up::ground::{Ground, host_name};
 use crate::up::journal::Journal;
 use crate::up::lab_plan::Runs;
@@ -84,6 +85,8 @@ pub(crate) struct AgentArgs {
     /// How many records to keep
     #[arg(long, value_name = "N", default_value_t = Limits::default().records)]
     records: usize,
+    #[command(flatten)]
+    dns: DnsArgs,
 }
 
 /// How long the main loop sleeps when nothing happens.
@@ -95,7 +98,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What the threads share.
 struct Agent {
-    engine: Mutex<Engine>,
+    engine: Arc<Mutex<Engine>>,
     journal: Arc<Journal>,
     say: Say,
     /// Whether somebody holds pods until they are settled, or drops their traffic.
@@ -219,20 +222,26 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     };
     let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
-    let enforcer = Enforcer::open(node.as_str().into(), config, &journal)
+    let dns = match args.dns.no_dns {
+        true => Answering::No,
+        false => Answering::Beyond(args.state.join("cofferdam.dns")),
+    };
+    let enforcer = Enforcer::open(node.as_str().into(), config, &journal, dns)
         .with_context(|| format!("nothing is enforced on node {node}: the agent needs CAP_NET_ADMIN"))?;
     let ground = Ground { mode: Mode::Node, enforcers: vec![enforcer] };
     let mut engine = Engine::new(ground, args.controller.clone(), Arc::clone(&journal), None);
     engine.watched_by("feed");
+    engine.with_dns(args.dns.clone(), Some(&args.state.join("names")));
     engine.cut_off(Some(format!("not connected to the controller at {} yet", args.controller.join(" or "))));
     let agent = Arc::new(Agent {
-        engine: Mutex::new(engine),
+        engine: Arc::new(Mutex::new(engine)),
         journal,
         say: Say::new(args.json),
         holds_pods: AtomicBool::new(args.cni || !args.guard.is_empty()),
         changes: watch::Sender::new(0),
     });
     let replica = begin(&agent, &kept);
+    Leader::lead(&agent.engine, &agent.journal);
     socket.serve(&agent)?;
     agent.say.ready(&agent.status(), socket.path());
     let link = Link::new(Arc::clone(&agent), kept, credentials(args, &node)?);

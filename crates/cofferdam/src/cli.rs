@@ -6,6 +6,7 @@ use crate::control::ControllerArgs;
 use crate::flows::FlowsArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
+use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
@@ -34,8 +35,12 @@ enum Command {
     #[command(subcommand)]
     Catalog(CatalogCommand),
     Flows(FlowsArgs),
+    Dns(DnsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
+    /// The process that answers pods' DNS; started by others, which give it its sockets
+    #[command(name = crate::up::keeper::COMMAND, hide = true)]
+    DnsProxy,
     /// Remove every rule that `up` put in force on this machine: all traffic passes from then on
     #[command(
         after_help = "Example:\n  sudo cofferdam uninstall\n\nNothing else removes them: they outlive `up` on purpose."
@@ -53,6 +58,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Catalog(command) => crate::catalog::run(&command, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
+        Command::Dns(args) => crate::lookups::run(args, out).map(|()| true),
+        Command::DnsProxy => crate::up::keeper::proxy().map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),
         Command::Uninstall => crate::up::uninstall(out).map(|()| true),

@@ -87,7 +87,8 @@ fn kind(text: &str) -> Result<Kind, String> {
     }
 }
 
-fn moment(text: &str) -> Result<Time, String> {
+/// A time, or how long ago.
+pub(crate) fn moment(text: &str) -> Result<Time, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
@@ -124,7 +125,8 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
                 writeln!(out, "... {count} records were evicted before they could be read")?;
             }
             Answer::End { .. } => break,
-            Answer::Settled { .. }
+            Answer::Lookup(_)
+            | Answer::Settled { .. }
             | Answer::Status(_)
             | Answer::Lab { .. }
             | Answer::Probe(_)
@@ -192,12 +194,13 @@ fn workload(end: &End) -> String {
 
 /// A table that is printed as it grows: columns widen when they must, and never shrink. The last is never padded.
 #[derive(Debug)]
-struct Table<const COLUMNS: usize> {
+pub(crate) struct Table<const COLUMNS: usize> {
     widths: [usize; COLUMNS],
 }
 
 impl<const COLUMNS: usize> Table<COLUMNS> {
-    fn new<const PADDED: usize>(least: [usize; PADDED]) -> Self {
+    /// `least` are the first widths of all columns but the last.
+    pub(crate) fn new<const PADDED: usize>(least: [usize; PADDED]) -> Self {
         let mut widths = [0; COLUMNS];
         for (width, least) in widths.iter_mut().zip(least) {
             *width = least;
@@ -206,7 +209,7 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 
     /// A line with its end.
-    fn row(&mut self, cells: [String; COLUMNS]) -> String {
+    pub(crate) fn row(&mut self, cells: [String; COLUMNS]) -> String {
         let mut text = String::new();
         for (column, (cell, width)) in cells.iter().zip(&mut self.widths).enumerate() {
             if column + 1 == COLUMNS {

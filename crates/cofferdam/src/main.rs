@@ -13,6 +13,7 @@ mod http;
 mod install;
 mod kubectl;
 mod lab_cmd;
+mod lookups;
 mod metrics;
 mod policy;
 mod status;

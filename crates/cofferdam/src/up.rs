@@ -7,15 +7,18 @@
 //! Does not: talk to an API server.
 
 pub(crate) mod client;
+pub(crate) mod dns;
 pub(crate) mod enforce;
 pub(crate) mod engine;
 mod events;
 pub(crate) mod ground;
 mod hosted;
 pub(crate) mod journal;
+pub(crate) mod keeper;
 pub(crate) mod lab_plan;
+pub(crate) mod lookup;
 mod memory;
-mod names;
+pub(crate) mod names;
 pub(crate) mod protocol;
 pub(crate) mod say;
 pub(crate) mod socket;
@@ -27,7 +30,8 @@ pub(crate) use ground::uninstall;
 use crate::catalog::CatalogArg;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use engine::Engine;
+use dns::DnsArgs;
+use engine::{Engine, Leader};
 pub(crate) use hosted::Hosted;
 use journal::Journal;
 use memory::Memory;
@@ -98,6 +102,8 @@ pub(crate) struct UpArgs {
     /// Local socket to answer at
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    #[command(flatten)]
+    dns: DnsArgs,
 }
 
 impl UpArgs {
@@ -119,6 +125,7 @@ impl UpArgs {
             json,
             records: Limits::default().records,
             socket,
+            dns: DnsArgs::default(),
         }
     }
 }
@@ -128,7 +135,7 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// The engine, shared with the socket.
 struct Running {
-    engine: Mutex<Engine>,
+    engine: Arc<Mutex<Engine>>,
     journal: Arc<Journal>,
     lab: Option<Hosted>,
 }
@@ -177,13 +184,15 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     if args.once {
         return Ok(in_force);
     }
+    if lab.is_some() && !in_force {
+        bail!("the pods' programs are not started: {}", engine.status().degraded.join("; "));
+    }
+    let engine = Arc::new(Mutex::new(engine));
+    Leader::lead(&engine, &journal);
     if let Some(lab) = &lab {
-        if !in_force {
-            bail!("the pods' programs are not started: {}", engine.status().degraded.join("; "));
-        }
         lab.start(Arc::clone(&say))?;
     }
-    let running = Arc::new(Running { engine: Mutex::new(engine), journal, lab });
+    let running = Arc::new(Running { engine, journal, lab });
     socket.serve(&running)?;
     say.ready(&running.status(), socket.path());
     if args.flows {
@@ -203,13 +212,16 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
 fn engine(args: &UpArgs, socket: &Socket, journal: &Arc<Journal>) -> Result<(Engine, Option<Hosted>)> {
     let sources = args.files.iter().map(|path| path.display().to_string()).collect();
     if !args.lab {
-        let ground = ground::machine(args, journal)?;
+        let ground = ground::machine(args, socket.path(), journal)?;
         let memory = Some(Memory::beside(socket.path()));
-        return Ok((Engine::new(ground, sources, Arc::clone(journal), memory), None));
+        let mut engine = Engine::new(ground, sources, Arc::clone(journal), memory);
+        engine.with_dns(args.dns.clone(), Some(&socket.path().with_extension("names")));
+        return Ok((engine, None));
     }
     let (ground, places, lab) = hosted::make(args, journal)?;
     let mut engine = Engine::new(ground, sources, Arc::clone(journal), None);
     engine.in_lab(places, lab.as_ref().map(Hosted::pods).unwrap_or_default());
+    engine.with_dns(args.dns.clone(), None);
     Ok((engine, lab))
 }
 

@@ -6,7 +6,7 @@
 //! Does not: change after it was made.
 
 use crate::record::{End, EndKind};
-use policy::table::{Ruling, Table, TableVerdict};
+use policy::table::{Row, Ruling, Table, TableVerdict};
 use policy::{Direction, Generation, Protocol, RuleEntry, RuleId, World};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -65,6 +65,7 @@ impl Book {
             port: socket.port(),
             workload: None,
             labels: Arc::default(),
+            names: Arc::default(),
         };
         match self.ends.get(&address) {
             Some(end) => End { address, port: socket.port(), ..end.clone() },
@@ -72,10 +73,18 @@ impl Book {
         }
     }
 
-    /// What the tables say: egress by the table of the source's node, ingress by that of the destination's.
-    pub fn judge(&self, from: IpAddr, to: IpAddr, protocol: Protocol, port: u16) -> TableVerdict {
+    /// What the tables say: egress by the table of the source's node, ingress by that of the destination's. `bound` is
+    /// what holds between the two by name; it comes and goes while a generation is in force.
+    pub fn judge(
+        &self,
+        from: IpAddr,
+        to: IpAddr,
+        protocol: Protocol,
+        port: u16,
+        bound: Option<&Row>,
+    ) -> TableVerdict {
         let side = |end: IpAddr, direction: Direction| -> Option<Ruling> {
-            let verdict = self.tables.get(self.home(end)?)?.judge(from, to, protocol, port);
+            let verdict = self.tables.get(self.home(end)?)?.judge_bound(from, to, protocol, port, bound);
             match direction {
                 Direction::Egress => verdict.egress,
                 Direction::Ingress => verdict.ingress,
@@ -98,6 +107,7 @@ fn ends(world: &World) -> HashMap<IpAddr, End> {
                 port: 0,
                 workload: Some(pod.workload.clone()),
                 labels: Arc::clone(&pod.labels.0),
+                names: Arc::default(),
             });
         }
     }
@@ -111,6 +121,7 @@ fn ends(world: &World) -> HashMap<IpAddr, End> {
                 port: 0,
                 workload: None,
                 labels: Arc::default(),
+                names: Arc::default(),
             });
         }
     }

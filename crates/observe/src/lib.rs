@@ -16,6 +16,6 @@ pub mod time;
 pub use book::Book;
 pub use query::{Pattern, Query};
 pub use record::{End, EndKind, Kind, Record, RuleVerdict, Traffic};
-pub use resolve::{Event, Observation, Resolver, ResolverCounts};
-pub use store::{Limits, Page, Store, StoreCounts};
+pub use resolve::{Bindings, Bound, Event, Observation, Resolver, ResolverCounts};
+pub use store::{Kept, Limits, Page, Store, StoreCounts};
 pub use time::{Time, parse_duration};

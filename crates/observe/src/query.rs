@@ -17,13 +17,22 @@ use std::sync::Arc;
 pub struct Pattern(pub Arc<str>);
 
 impl Pattern {
+    /// Whether the text is meant.
+    pub fn matches_text(&self, text: &str) -> bool {
+        if self.0.contains(['*', '?']) {
+            glob(self.0.as_bytes(), text.as_bytes())
+        } else {
+            text.contains(&*self.0)
+        }
+    }
+
     /// Whether the end is meant.
     pub fn matches(&self, end: &End) -> bool {
-        let is_glob = self.0.contains(['*', '?']);
-        let meant = |text: &str| {
-            if is_glob { glob(self.0.as_bytes(), text.as_bytes()) } else { text.contains(&*self.0) }
-        };
+        let meant = |text: &str| self.matches_text(text);
         if meant(&end.address.to_string()) {
+            return true;
+        }
+        if end.names.iter().any(|name| meant(name.as_str())) {
             return true;
         }
         let Some(name) = &end.name else { return false };

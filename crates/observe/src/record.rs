@@ -11,7 +11,7 @@
 //! | `node` | the enforcement point that saw it |
 //! | `generation` | state of policy that judged it |
 //! | `connection` | joins a close to its open |
-//! | `from`, `to` | `kind` (`pod`, `node`, `outside`), `namespace`, `name`, `address`, `port`, `workload`, `labels` |
+//! | `from`, `to` | `kind` (`pod`, `node`, `outside`), `namespace`, `name`, `address`, `port`, `workload`, `labels`; `to` also `names`: those that DNS gave `from` for the address, of those that rules speak of |
 //! | `protocol`, `port` | transport protocol and destination port (0 where the protocol has none) |
 //! | `reason` | why, from the closed table of reasons |
 //! | `deciding` | `egress` or `ingress`: the direction whose rule decided |
@@ -23,7 +23,8 @@
 
 use crate::time::Time;
 use policy::{
-    Direction, Generation, ObjectRef, Protocol, Reason, RuleEntry, RuleId, SourceRef, Verdict, WorkloadRef,
+    Direction, DnsName, Generation, ObjectRef, Protocol, Reason, RuleEntry, RuleId, SourceRef, Verdict,
+    WorkloadRef,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,6 +87,13 @@ pub struct End {
     /// Labels of the pod.
     #[serde(default, skip_serializing_if = "no_labels")]
     pub labels: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+    /// Names by which the other end knows the address.
+    #[serde(default, skip_serializing_if = "no_names")]
+    pub names: Arc<[DnsName]>,
+}
+
+fn no_names(names: &Arc<[DnsName]>) -> bool {
+    names.is_empty()
 }
 
 fn no_labels(labels: &Arc<BTreeMap<Arc<str>, Arc<str>>>) -> bool {
@@ -97,7 +105,10 @@ impl fmt::Display for End {
         match (self.kind, &self.namespace, &self.name) {
             (EndKind::Pod, Some(namespace), Some(name)) => write!(f, "{namespace}/{name}"),
             (EndKind::Node, _, Some(name)) => write!(f, "node {name}"),
-            (EndKind::Pod | EndKind::Node | EndKind::Outside, _, _) => write!(f, "{}", self.address),
+            (EndKind::Pod | EndKind::Node | EndKind::Outside, _, _) => match self.names.first() {
+                Some(name) => write!(f, "{name} ({})", self.address),
+                None => write!(f, "{}", self.address),
+            },
         }
     }
 }
@@ -241,7 +252,8 @@ impl Record {
         let end = |end: &End| {
             let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
             let workload = end.workload.as_ref().map_or(0, |it| it.kind.len() + it.name.len());
-            text(&end.namespace) + text(&end.name) + workload
+            let names: usize = end.names.iter().map(|name| size_of_val(name) + name.as_str().len()).sum();
+            text(&end.namespace) + text(&end.name) + workload + names
         };
         let rule = |rule: &Option<RuleVerdict>| {
             let Some(rule) = rule else { return 0 };

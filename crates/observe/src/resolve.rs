@@ -10,11 +10,11 @@
 use crate::book::Book;
 use crate::record::{Kind, Record, RuleVerdict, Traffic};
 use crate::time::Time;
-use policy::table::TableVerdict;
-use policy::{Direction, Generation, Protocol, Reason, RuleId, Verdict};
+use policy::table::{Row, TableVerdict};
+use policy::{Direction, DnsName, Generation, Protocol, Reason, RuleId, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What happened to a connection, or to packets that wanted to be one.
@@ -79,6 +79,18 @@ pub struct ResolverCounts {
     pub unresolved: u64,
 }
 
+/// What holds between two addresses because DNS gave the one the other.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The names, those that rules speak of.
+    pub names: Arc<[DnsName]>,
+    /// The row of the newest generation; `None` where only open connections live on.
+    pub row: Option<Arc<Row>>,
+}
+
+/// By source and destination.
+pub type Bindings = HashMap<(IpAddr, IpAddr), Bound>;
+
 /// Who, from where, to where: one connection of one node.
 type Key = (Arc<str>, Protocol, SocketAddr, SocketAddr);
 
@@ -93,6 +105,7 @@ pub struct Resolver {
     /// By connection number, so that the oldest can be forgotten.
     order: BTreeMap<u64, Key>,
     connections: u64,
+    bindings: Bindings,
     counts: ResolverCounts,
 }
 
@@ -114,6 +127,7 @@ impl Resolver {
             open: HashMap::new(),
             order: BTreeMap::new(),
             connections: 0,
+            bindings: Bindings::new(),
             counts: ResolverCounts::default(),
         }
     }
@@ -124,6 +138,19 @@ impl Resolver {
         self.books.push_back(book);
         while self.books.len() > self.keep_books {
             self.books.pop_front();
+        }
+    }
+
+    /// Says what is bound, all of it.
+    pub fn set_bindings(&mut self, bindings: Bindings) {
+        self.bindings = bindings;
+    }
+
+    /// Says what is bound between two addresses; nothing any more if `None`.
+    pub fn bind(&mut self, from: IpAddr, to: IpAddr, bound: Option<Bound>) {
+        match bound {
+            Some(bound) => drop(self.bindings.insert((from, to), bound)),
+            None => drop(self.bindings.remove(&(from, to))),
         }
     }
 
@@ -208,9 +235,14 @@ impl Resolver {
 
     /// A record with the rules of both directions, the enforcement point's where it decided.
     fn judged(&mut self, book: &Book, seen: &Observation, kind: Kind, verdict: Verdict) -> Record {
-        let (from, to) = (book.end(seen.from), book.end(seen.to));
+        let (from, mut to) = (book.end(seen.from), book.end(seen.to));
         let port = if seen.protocol.has_ports() { seen.to.port() } else { 0 };
-        let tables = book.judge(from.address, to.address, seen.protocol, port);
+        let bound = self.bindings.get(&(from.address, to.address));
+        let row = bound.and_then(|bound| bound.row.as_deref());
+        let tables = book.judge(from.address, to.address, seen.protocol, port, row);
+        if let Some(bound) = bound {
+            to.names = Arc::clone(&bound.names);
+        }
         let side = |ruling: policy::table::Ruling| {
             RuleVerdict::new(ruling.verdict, ruling.rule, book.rule(ruling.rule))
         };

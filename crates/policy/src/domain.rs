@@ -4,7 +4,7 @@
 //! `*.x` is one or more labels below `x`. Cofferdam's own kinds tell the two apart: `*.x` is exactly one label, `**.x` one
 //! or more. What a pattern means is in the type; how it was written is not, and it is shown as own kinds write it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,6 +57,13 @@ impl DnsName {
     /// The names above this one, from the nearest up to the top-level domain.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('.').filter_map(|(dot, _)| self.0.get(dot + 1..))
+    }
+}
+
+impl<'de> Deserialize<'de> for DnsName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }
 

@@ -247,15 +247,24 @@ impl Table {
     ) -> Option<Ruling> {
         let lane = self.slots.get(slot.0 as usize)?.lane(direction);
         let row = lane.rows.get(&class).copied().unwrap_or(lane.otherwise);
-        self.row_ruling(row, protocol, port)
-    }
-
-    fn row_ruling(&self, row: RowId, protocol: Protocol, port: u16) -> Option<Ruling> {
         Some(self.rows.get(row.0 as usize)?.ruling(protocol, port))
     }
 
     /// Judges a new connection. A broken table denies.
     pub fn judge(&self, from: IpAddr, to: IpAddr, protocol: Protocol, port: u16) -> TableVerdict {
+        let bound = self.bound.get(&(from, to)).and_then(|row| self.rows.get(row.0 as usize));
+        self.judge_bound(from, to, protocol, port, bound)
+    }
+
+    /// As [`Self::judge`], with another row, or none, bound from the one address to the other.
+    pub fn judge_bound(
+        &self,
+        from: IpAddr,
+        to: IpAddr,
+        protocol: Protocol,
+        port: u16,
+        bound: Option<&Row>,
+    ) -> TableVerdict {
         if from == to {
             let same = Ruling { verdict: Verdict::Allow, rule: RuleId::SAME_ENDPOINT };
             let local = self.endpoints.contains_key(&from).then_some(same);
@@ -267,10 +276,8 @@ impl Table {
             if direction == Direction::Ingress && self.own.contains(&peer) {
                 return Some(Ruling { verdict: Verdict::Allow, rule: RuleId::OWN_NODE });
             }
-            if direction == Direction::Egress
-                && let Some(row) = self.bound.get(&(end, peer))
-            {
-                return Some(self.row_ruling(*row, protocol, port).unwrap_or(broken));
+            if let Some(row) = bound.filter(|_| direction == Direction::Egress) {
+                return Some(row.ruling(protocol, port));
             }
             Some(self.ruling(slot, direction, self.class(peer), protocol, port).unwrap_or(broken))
         };

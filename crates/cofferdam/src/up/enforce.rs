@@ -6,12 +6,17 @@
 
 use super::events::{Tags, Tap, Unlogged};
 use super::journal::Journal;
+use super::keeper::{Keeper, Learner};
 use super::protocol::NodeStatus;
 use anyhow::{Context, Result, bail};
-use datapath::{Config, Datapath, EventSource, NftDatapath, Paths};
+use compiler::lower::Binder;
+use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
+use observe::Bound;
 use policy::table::Table;
-use policy::{Generation, RuleId};
-use std::collections::BTreeMap;
+use policy::{DnsName, Generation, RuleId};
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A node and what enforces there.
@@ -21,6 +26,24 @@ pub(crate) struct Enforcer {
     problem: Option<String>,
     in_force: Option<Generation>,
     table: Option<Arc<Table>>,
+    /// Makes rows for names while the table is in force.
+    binder: Binder,
+}
+
+/// How the DNS of the node's pods is answered.
+struct Dns {
+    steering: Steering,
+    keeper: Keeper,
+    /// Why queries are not steered.
+    steered: Option<String>,
+}
+
+/// Names by which a pod knows an address: from, to, those that hold, those that ran out.
+pub(crate) struct NamedPair<'n> {
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) live: Vec<&'n DnsName>,
+    pub(crate) past: Vec<&'n DnsName>,
 }
 
 struct Kernel {
@@ -32,11 +55,53 @@ struct Kernel {
     paths: Paths,
     /// Which pods' packets are not seen, or why that cannot be said.
     bypass: Option<String>,
+    dns: Option<Dns>,
 }
 
 impl Kernel {
     fn problem(&self) -> Option<String> {
-        self.bypass.clone().or_else(|| self.tap.problem())
+        let dns = self.dns.as_ref();
+        let steered = dns.and_then(|dns| dns.steered.clone().or_else(|| dns.keeper.standing().problem));
+        self.bypass
+            .clone()
+            .or_else(|| self.tap.problem())
+            .or_else(|| steered.map(|why| format!("DNS: {why}")))
+    }
+}
+
+impl Kernel {
+    /// Sends the DNS of the table's pods to the proxy, as soon as its sockets are there.
+    fn steer(&mut self, table: &Table) {
+        let Some(dns) = &mut self.dns else { return };
+        let listening = dns.keeper.listening();
+        if listening.is_empty() {
+            return;
+        }
+        let wanted = Steer { pods: table.endpoints.keys().copied().collect(), dns: listening };
+        dns.steered = dns.steering.steer(&wanted).err().map(|error| error.to_string());
+    }
+}
+
+/// Whether and how pods' DNS is answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Answering {
+    /// It is left alone.
+    No,
+    /// Until this process ends.
+    WithThis,
+    /// Over the end of this process; the next finds the proxy here.
+    Beyond(PathBuf),
+}
+
+impl Answering {
+    fn open(self, node: &Arc<str>) -> Result<Option<Dns>> {
+        let control = match self {
+            Self::No => return Ok(None),
+            Self::WithThis => None,
+            Self::Beyond(control) => Some(control),
+        };
+        let steering = Steering::open().context("opening what steers DNS")?;
+        Ok(Some(Dns { steering, keeper: Keeper::open(Arc::clone(node), control)?, steered: None }))
     }
 }
 
@@ -56,7 +121,12 @@ impl Growth {
 
 impl Enforcer {
     /// Takes over enforcement in the calling thread's network namespace. What an earlier process left in force stays.
-    pub(crate) fn open(node: Arc<str>, config: Config, journal: &Arc<Journal>) -> Result<Self> {
+    pub(crate) fn open(
+        node: Arc<str>,
+        config: Config,
+        journal: &Arc<Journal>,
+        dns: Answering,
+    ) -> Result<Self> {
         let group = config.log_group;
         let datapath = NftDatapath::open(config)?;
         // Before anything is applied, so that no event is missed.
@@ -73,13 +143,16 @@ impl Enforcer {
             unrecorded: Growth::default(),
             paths: Paths::open()?,
             bypass: None,
+            dns: dns.open(&node)?,
         };
-        Ok(Self { node, kernel: Some(kernel), problem: None, in_force: None, table: None })
+        let kernel = Some(kernel);
+        Ok(Self { node, kernel, problem: None, in_force: None, table: None, binder: Binder::default() })
     }
 
     /// A node for which nothing can be enforced, and why.
     pub(crate) fn without_kernel(node: Arc<str>, problem: String) -> Self {
-        Self { node, kernel: None, problem: Some(problem), in_force: None, table: None }
+        let problem = Some(problem);
+        Self { node, kernel: None, problem, in_force: None, table: None, binder: Binder::default() }
     }
 
     /// Its name.
@@ -88,18 +161,20 @@ impl Enforcer {
     }
 
     /// Puts a table in force. On an error the one before still is.
-    pub(crate) fn apply(&mut self, table: &Arc<Table>) -> Result<()> {
+    pub(crate) fn apply(&mut self, table: &Arc<Table>, binder: Binder) -> Result<()> {
         let Some(kernel) = &mut self.kernel else {
             // Kept for judging; the problem says that nothing is enforced.
-            self.table = Some(Arc::clone(table));
+            (self.table, self.binder) = (Some(Arc::clone(table)), binder);
             return Ok(());
         };
+        // A pod that is new is steered before its packets pass.
+        kernel.steer(table);
         match kernel.datapath.apply(table) {
             Ok(applied) => {
                 kernel.tags.set(applied.tag, table.generation);
                 self.problem = None;
                 self.in_force = Some(table.generation);
-                self.table = Some(Arc::clone(table));
+                (self.table, self.binder) = (Some(Arc::clone(table)), binder);
                 self.look_for_bypass();
                 Ok(())
             }
@@ -108,6 +183,68 @@ impl Enforcer {
                 bail!(error)
             }
         }
+    }
+
+    /// Puts in force by which names pods know addresses. Nothing is changed on an error.
+    pub(crate) fn bind(&mut self, pairs: &[NamedPair<'_>], journal: &Journal) -> Result<()> {
+        let Some(table) = self.table.clone() else { bail!("nothing is in force yet") };
+        let mut bindings = Vec::new();
+        for NamedPair { from, to, live, past } in
+            pairs.iter().filter(|it| table.endpoints.contains_key(&it.from))
+        {
+            let row = self.binder.row(&table, *from, *to, live.iter().copied());
+            let open = self.binder.open_row(&table, *from, *to, live.iter().copied(), past.iter().copied());
+            let names = live.iter().chain(past).map(|name| (*name).clone()).collect();
+            let bound = Bound { names, row: row.clone() };
+            journal.bind(*from, *to, (row.is_some() || open.is_some()).then_some(bound));
+            let binding = |span, row| Binding { from: *from, to: *to, span, row };
+            bindings.extend([binding(Span::Live, row), binding(Span::Past, open)]);
+        }
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        kernel.datapath.bind(&bindings)?;
+        if let Some(tag) = kernel.datapath.tag() {
+            kernel.tags.set(tag, table.generation);
+        }
+        Ok(())
+    }
+
+    /// Which of these pairs have a connection now; all of them where that cannot be said.
+    pub(crate) fn connected(&mut self, pairs: &HashSet<(IpAddr, IpAddr)>) -> HashSet<(IpAddr, IpAddr)> {
+        let Some(kernel) = &mut self.kernel else { return HashSet::new() };
+        kernel.datapath.connected(pairs).unwrap_or_else(|_| pairs.clone())
+    }
+
+    /// Begins to answer DNS. What cannot be done shows in the status.
+    pub(crate) fn lead(&mut self, learner: &Arc<dyn Learner>) {
+        let Some(kernel) = &mut self.kernel else { return };
+        if let Some(dns) = &kernel.dns {
+            let _ = dns.keeper.lead(Arc::clone(learner));
+        }
+        if let Some(table) = &self.table {
+            kernel.steer(table);
+        }
+    }
+
+    /// Tells the DNS proxy what holds, if there is one.
+    pub(crate) fn tell(&self, state: impl FnOnce(&Table) -> dns::State) {
+        let dns = self.kernel.as_ref().and_then(|kernel| kernel.dns.as_ref());
+        if let (Some(dns), Some(table)) = (dns, &self.table) {
+            dns.keeper.tell(state(table));
+        }
+    }
+
+    /// Waits until the DNS proxy goes by what is in force, or cannot.
+    pub(crate) fn wait_for_dns(&self) {
+        let dns = self.kernel.as_ref().and_then(|kernel| kernel.dns.as_ref());
+        if let (Some(dns), Some(generation)) = (dns, self.in_force) {
+            let _ = dns.keeper.wait_for(generation);
+        }
+    }
+
+    /// The DNS proxy's counters, and how often it was started.
+    pub(crate) fn dns(&self) -> Option<(dns::Counters, u64)> {
+        let standing = self.kernel.as_ref()?.dns.as_ref()?.keeper.standing();
+        Some((standing.counters, standing.starts))
     }
 
     /// New connections judged, by rule of the generation in force.

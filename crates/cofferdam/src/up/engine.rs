@@ -6,22 +6,26 @@
 //! could not be read is closed and everything else is enforced; generations only grow, over restarts too.
 //! Does not: wait for changes, read events, or print.
 
-use super::enforce::Enforcer;
+use super::dns::{self, DnsArgs};
+use super::enforce::{Enforcer, NamedPair};
 use super::ground::Ground;
 use super::journal::Journal;
+use super::keeper::Learner;
 use super::lab_plan::Runs;
 use super::memory::Memory;
+use super::names::{GRACE, Names, Seconds};
 use super::protocol::{Load, Mode, NodeStatus, Outcome, RuleCount, Status};
 use crate::translate::Places;
 use anyhow::{Context, Result};
-use compiler::lower::{Cluster, Placement};
+use compiler::lower::{Binder, Cluster, Placement};
 use crds::{Diagnostic, Severity};
-use observe::{Book, Time};
+use observe::{Bindings, Book, Bound, Time};
 use policy::table::Table;
-use policy::{Generation, Pod, PolicySet, RuleId, World};
-use std::collections::{BTreeMap, HashSet};
+use policy::{Generation, Pod, PodName, PolicySet, RuleId, World};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// Diagnostics that the status carries; the rest is counted.
@@ -49,6 +53,15 @@ pub(crate) struct Engine {
     refused: Option<Loaded>,
     /// Addresses of pods whose sources do not say them yet.
     placed: Placement,
+    /// What DNS answered pods.
+    names: Names,
+    /// How their DNS is treated.
+    dns: DnsArgs,
+    /// Why what DNS answers is not kept.
+    unkept: Option<String>,
+    /// By pod, as of the set in force.
+    addresses: BTreeMap<PodName, Vec<IpAddr>>,
+    pods_at: HashMap<IpAddr, PodName>,
     /// Why nothing new comes from the sources.
     cut_off: Option<String>,
     started: Time,
@@ -102,6 +115,11 @@ impl Engine {
             in_force: None,
             refused: None,
             placed: Placement::new(),
+            names: Names::default(),
+            dns: DnsArgs::default(),
+            unkept: None,
+            addresses: BTreeMap::new(),
+            pods_at: HashMap::new(),
             cut_off: None,
             started,
             last,
@@ -127,6 +145,114 @@ impl Engine {
             enforcer.note_unlogged();
             enforcer.look_for_bypass();
         }
+        self.expire(now());
+    }
+
+    /// Says how DNS is treated, and where what was answered is kept.
+    pub(crate) fn with_dns(&mut self, args: DnsArgs, names: Option<&Path>) {
+        self.dns = args;
+        match names.map(|path| Names::recall(path, now())).transpose() {
+            Ok(names) => self.names = names.unwrap_or_default(),
+            Err(error) => {
+                self.unkept = Some(format!("what DNS answers is forgotten with this process: {error:#}"));
+            }
+        }
+    }
+
+    /// Begins to answer DNS.
+    pub(crate) fn lead(&mut self, learner: &Arc<dyn Learner>) {
+        for enforcer in &mut self.enforcers {
+            enforcer.lead(learner);
+        }
+        if let Some(set) = &self.in_force {
+            for enforcer in &self.enforcers {
+                enforcer.tell(|table| dns::state(set, table, &self.addresses, &self.dns));
+            }
+        }
+    }
+
+    /// Waits until DNS is answered by what is in force, or cannot be.
+    pub(crate) fn wait_for_dns(&self) {
+        self.enforcers.iter().for_each(Enforcer::wait_for_dns);
+    }
+
+    /// Puts in force what pods of a node are about to be told. For each, how many seconds it holds at least.
+    pub(crate) fn learn(&mut self, node: &str, wanted: &[::dns::Binding]) -> Vec<Result<u32, String>> {
+        let now = now();
+        let mut changed = Vec::new();
+        let mut learn = |binding: &::dns::Binding| -> Result<u32, String> {
+            let pod = self.pods_at.get(&binding.pod).cloned().ok_or("the pod is not known any more")?;
+            let until = now + u64::from(binding.ttl) + GRACE;
+            let gained = self.names.learn(&pod, &binding.names, &binding.addresses, until);
+            let gained = gained.map_err(|error| format!("{error:#}"))?;
+            changed.extend(gained.into_iter().map(|address| (pod.clone(), address)));
+            Ok(binding.ttl)
+        };
+        let learned: Vec<_> = wanted.iter().map(&mut learn).collect();
+        match self.rebind(&changed, |enforcer| &**enforcer.node() == node) {
+            Ok(()) => learned,
+            Err(error) => learned.into_iter().map(|_| Err(format!("{error:#}"))).collect(),
+        }
+    }
+
+    /// Ends what ran out.
+    fn expire(&mut self, now: Seconds) {
+        if !self.names.is_due(now) {
+            return;
+        }
+        let mut connected = HashSet::new();
+        let due: HashSet<(IpAddr, IpAddr)> = self
+            .names
+            .due(now)
+            .flat_map(|(pod, to)| self.addresses.get(pod).into_iter().flatten().map(move |from| (*from, to)))
+            .collect();
+        for enforcer in &mut self.enforcers {
+            connected.extend(enforcer.connected(&due));
+        }
+        let addresses = &self.addresses;
+        let is_open = |pod: &PodName, to: IpAddr| {
+            addresses.get(pod).into_iter().flatten().any(|from| connected.contains(&(*from, to)))
+        };
+        let changed = self.names.expire(now, is_open);
+        if let Err(error) = self.rebind(&changed, |_| true) {
+            self.notes.push(format!("ending what DNS answered: {error:#}"));
+        }
+    }
+
+    fn rebind(&mut self, changed: &[(PodName, IpAddr)], whose: impl Fn(&Enforcer) -> bool) -> Result<()> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut pairs = Vec::new();
+        for (pod, to) in changed {
+            let known = self.names.get(pod, *to);
+            let (live, past): (Vec<_>, Vec<_>) =
+                known.map(|known| (known.live().collect(), known.past().collect())).unwrap_or_default();
+            let of_family = |from: &&IpAddr| from.is_ipv4() == to.is_ipv4();
+            for from in self.addresses.get(pod).into_iter().flatten().filter(of_family) {
+                pairs.push(NamedPair { from: *from, to: *to, live: live.clone(), past: past.clone() });
+            }
+        }
+        for enforcer in self.enforcers.iter_mut().filter(|enforcer| whose(enforcer)) {
+            enforcer.bind(&pairs, &self.journal).with_context(|| format!("node {}", enforcer.node()))?;
+        }
+        Ok(())
+    }
+
+    /// What the tables' bindings mean, for records.
+    fn bindings<'t>(&self, tables: impl Iterator<Item = &'t Arc<Table>>) -> Bindings {
+        let mut bindings = Bindings::new();
+        for table in tables {
+            for (from, to) in table.bound.keys().chain(table.past.keys()) {
+                let pod = self.pods_at.get(from);
+                let known = pod.and_then(|pod| self.names.get(pod, *to));
+                let names =
+                    known.into_iter().flat_map(|known| known.live().chain(known.past()).cloned()).collect();
+                let row = table.bound.get(&(*from, *to)).and_then(|row| table.rows.get(row.0 as usize));
+                bindings.insert((*from, *to), Bound { names, row: row.cloned().map(Arc::new) });
+            }
+        }
+        bindings
     }
 
     /// Says why nothing new comes, or that it does. Whether that is news.
@@ -208,12 +334,17 @@ impl Engine {
         self.place(set)?;
         let generation = set.generation;
         let placement = self.usable(&set.world);
+        set.world.names = self.names.answers(&set.world);
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
+        let mut binders: BTreeMap<Arc<str>, Binder> = BTreeMap::new();
         let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
-        let keep = |table: Table, _| drop(tables.insert(table.node.clone(), Arc::new(table)));
+        let keep = |table: Table, binder| {
+            binders.insert(table.node.clone(), binder);
+            tables.insert(table.node.clone(), Arc::new(table));
+        };
         Cluster::load(set).lower_each(nodes, &placement, keep).context("compiling the tables")?;
         let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned());
-        self.journal.add_book(book);
+        self.journal.add_book(book, self.bindings(tables.values()));
         // From here on the number is used: whatever happens, the next state has a higher one.
         self.generation = generation;
         if let Some(memory) = &self.memory {
@@ -222,9 +353,16 @@ impl Engine {
         let mut refused = Ok(());
         for enforcer in &mut self.enforcers {
             let Some(table) = tables.get(enforcer.node()) else { continue };
-            if let Err(error) = enforcer.apply(table) {
+            let binder = binders.remove(enforcer.node()).unwrap_or_default();
+            if let Err(error) = enforcer.apply(table, binder) {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }
+        }
+        self.addresses = dns::addresses(&set.world, &placement);
+        self.pods_at =
+            self.addresses.iter().flat_map(|(pod, all)| all.iter().map(|it| (*it, pod.clone()))).collect();
+        for enforcer in &self.enforcers {
+            enforcer.tell(|table| dns::state(set, table, &self.addresses, &self.dns));
         }
         refused
     }
@@ -380,7 +518,7 @@ impl Engine {
             }
             Outcome::Refused => reasons.push("the last edit could not be put in force".to_owned()),
         }
-        reasons.extend(self.cut_off.iter().chain(&self.notes).cloned());
+        reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
         reasons
     }
 
@@ -404,6 +542,39 @@ impl Engine {
             .map(|(rule, connections)| RuleCount { rule: rule.0, text: text(rule), connections })
             .collect()
     }
+}
+
+/// An engine that answers for the DNS of its nodes.
+pub(crate) struct Leader {
+    engine: Arc<Mutex<Engine>>,
+    journal: Arc<Journal>,
+}
+
+impl Leader {
+    /// Begins to answer, and waits until what is in force is what is answered by.
+    pub(crate) fn lead(engine: &Arc<Mutex<Engine>>, journal: &Arc<Journal>) {
+        let learner: Arc<dyn Learner> =
+            Arc::new(Self { engine: Arc::clone(engine), journal: Arc::clone(journal) });
+        let mut held = engine.lock().unwrap_or_else(PoisonError::into_inner);
+        held.lead(&learner);
+        held.wait_for_dns();
+    }
+}
+
+impl Learner for Leader {
+    fn learn(&self, node: &str, bindings: &[::dns::Binding]) -> Vec<Result<u32, String>> {
+        // After a panic in a load the last good tables are still the kernel's, and can still be added to.
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).learn(node, bindings)
+    }
+
+    fn looked_up(&self, node: &Arc<str>, queries: Vec<::dns::Query>) {
+        self.journal.looked_up(node, queries);
+    }
+}
+
+/// The time of day: what DNS answered outlives this process.
+fn now() -> Seconds {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// An error about a policy or the catalog, or about a file that may hold one.

@@ -5,12 +5,14 @@
 //! Does not: load policy.
 
 use super::UpArgs;
-use super::enforce::Enforcer;
+use super::enforce::{Answering, Enforcer};
 use super::journal::Journal;
 use super::protocol::Mode;
+use super::{keeper, socket};
 use anyhow::{Context, Result};
-use datapath::{Config, Datapath, NftDatapath};
+use datapath::{Config, Datapath, NftDatapath, Steering};
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Enforcement points, and what holds them.
@@ -27,10 +29,15 @@ pub(crate) fn host_name() -> Result<String> {
 }
 
 /// This machine, enforcing for one node.
-pub(crate) fn machine(args: &UpArgs, journal: &Arc<Journal>) -> Result<Ground> {
+pub(crate) fn machine(args: &UpArgs, socket: &Path, journal: &Arc<Journal>) -> Result<Ground> {
     let node: Arc<str> = args.node.clone().map_or_else(host_name, Ok)?.into();
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
-    match Enforcer::open(node.clone(), config, journal) {
+    // Who only puts rules in force leaves nobody who could put in force what DNS answers.
+    let dns = match args.dns.no_dns || args.once {
+        true => Answering::No,
+        false => Answering::Beyond(socket.with_extension("dns")),
+    };
+    match Enforcer::open(node.clone(), config, journal, dns) {
         Ok(enforcer) => Ok(Ground { mode: Mode::Machine, enforcers: vec![enforcer] }),
         Err(error) if args.judge_only => {
             let enforcer = Enforcer::without_kernel(node, format!("{error:#}"));
@@ -46,6 +53,11 @@ pub(crate) fn machine(args: &UpArgs, journal: &Arc<Journal>) -> Result<Ground> {
 pub(crate) fn uninstall(out: &mut impl Write) -> Result<()> {
     let mut datapath = NftDatapath::open(Config::default()).context("opening the kernel's rules")?;
     datapath.uninstall().context("removing the rules")?;
+    let mut steering = Steering::open().context("opening what steers DNS")?;
+    steering.uninstall().context("leaving pods' DNS alone")?;
+    for control in socket::candidates().iter().map(|path| path.with_extension("dns")) {
+        keeper::dismiss(&control).context("ending the DNS proxy")?;
+    }
     writeln!(out, "removed: all traffic passes from now on")?;
     Ok(())
 }

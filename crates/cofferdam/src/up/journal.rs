@@ -1,80 +1,116 @@
 //! Where events become records: the one place that `up`'s threads share.
 //!
-//! Enters: rule books before they are enforced, observations as they come. Leaves: pages of records, at once or as
-//! soon as there are new ones.
+//! Enters: rule books before they are enforced, observations and DNS queries as they come. Leaves: pages of records, at
+//! once or as soon as there are new ones.
 //! Guarantees: a lock is held only for memory work; readers never delay enforcement.
 //! Does not: read the kernel or a socket.
 
-use observe::{Book, Limits, Observation, Page, Query, Resolver, ResolverCounts, Store, StoreCounts};
+use super::lookup::Lookup;
+use observe::{
+    Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
+    StoreCounts,
+};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Records of this process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Journal {
-    inner: Mutex<Inner>,
-    added: Condvar,
+    resolver: Mutex<Resolver>,
+    /// Connections.
+    pub(crate) flows: Shelf<Record>,
+    /// DNS queries.
+    pub(crate) lookups: Shelf<Lookup>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    resolver: Resolver,
-    store: Store,
+/// Records of one kind, and whoever waits for more.
+#[derive(Debug)]
+pub(crate) struct Shelf<R> {
+    store: Mutex<Store<R>>,
+    added: Condvar,
 }
 
 impl Journal {
     /// An empty journal.
     pub(crate) fn new(limits: Limits) -> Self {
-        let inner = Inner { resolver: Resolver::default(), store: Store::new(limits) };
-        Self { inner: Mutex::new(inner), ..Self::default() }
+        Self { resolver: Mutex::default(), flows: Shelf::new(limits), lookups: Shelf::new(limits) }
     }
 
-    /// A panic elsewhere leaves counters and records that are still worth showing.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic elsewhere leaves counters and books that are still worth using.
+    fn resolver(&self) -> MutexGuard<'_, Resolver> {
+        self.resolver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the events of a generation readable. Call it before the kernel gets the generation.
-    pub(crate) fn add_book(&self, book: Book) {
-        self.lock().resolver.add_book(Arc::new(book));
+    /// Makes the events of a generation readable, with what is bound in it. Call it before the kernel gets it.
+    pub(crate) fn add_book(&self, book: Book, bindings: Bindings) {
+        let mut resolver = self.resolver();
+        resolver.add_book(Arc::new(book));
+        resolver.set_bindings(bindings);
+    }
+
+    /// Says what is bound from one address to another. Call it before the kernel hears of it.
+    pub(crate) fn bind(&self, from: IpAddr, to: IpAddr, bound: Option<Bound>) {
+        self.resolver().bind(from, to, bound);
     }
 
     /// Makes and keeps the record of an event.
     pub(crate) fn observe(&self, seen: &Observation) {
-        let mut inner = self.lock();
-        if let Some(record) = inner.resolver.resolve(seen) {
-            inner.store.add(record);
-            drop(inner);
-            self.added.notify_all();
+        let record = self.resolver().resolve(seen);
+        if let Some(record) = record {
+            self.flows.add(record);
         }
     }
 
+    /// Keeps the records of queries.
+    pub(crate) fn looked_up(&self, node: &Arc<str>, queries: Vec<dns::Query>) {
+        let book = self.resolver().newest().cloned();
+        for query in queries {
+            let end = book.as_ref().map(|book| book.end(SocketAddr::new(query.pod, 0)));
+            self.lookups.add(Lookup { sequence: 0, node: Arc::clone(node), from: end, query });
+        }
+    }
+
+    /// The counters.
+    pub(crate) fn counts(&self) -> (StoreCounts, ResolverCounts) {
+        (self.flows.lock().counts(), self.resolver().counts())
+    }
+}
+
+impl<R: Kept> Shelf<R> {
+    fn new(limits: Limits) -> Self {
+        Self { store: Mutex::new(Store::new(limits)), added: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store<R>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, record: R) {
+        self.lock().add(record);
+        self.added.notify_all();
+    }
+
     /// The newest records that match.
-    pub(crate) fn newest(&self, query: &Query) -> Page {
-        self.lock().store.newest(query)
+    pub(crate) fn newest(&self, query: &R::Query) -> Page<R> {
+        self.lock().newest(query)
     }
 
     /// The records after a cursor; waits for the first at most `patience`.
-    pub(crate) fn after(&self, cursor: u64, query: &Query, patience: Duration) -> Page {
+    pub(crate) fn after(&self, cursor: u64, query: &R::Query, patience: Duration) -> Page<R> {
         let deadline = Instant::now() + patience;
-        let mut inner = self.lock();
+        let mut store = self.lock();
         let mut missed = 0;
         let mut cursor = cursor;
         loop {
-            let page = inner.store.after(cursor, query);
+            let page = store.after(cursor, query);
             missed += page.missed;
             cursor = page.cursor;
             let left = deadline.saturating_duration_since(Instant::now());
             if !page.records.is_empty() || left.is_zero() {
                 return Page { missed, ..page };
             }
-            inner = self.added.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            store = self.added.wait_timeout(store, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-
-    /// The counters.
-    pub(crate) fn counts(&self) -> (StoreCounts, ResolverCounts) {
-        let inner = self.lock();
-        (inner.store.counts(), inner.resolver.counts())
     }
 }

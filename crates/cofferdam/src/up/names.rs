@@ -141,8 +141,16 @@ impl Names {
 
     /// Whether anything ran out, or is only kept for a connection that may have ended.
     pub(crate) fn is_due(&self, now: Seconds) -> bool {
-        let is_due = |known: &Known| !known.past.is_empty() || known.live.values().any(|until| *until <= now);
-        self.pods.values().flat_map(BTreeMap::values).any(is_due)
+        self.due(now).next().is_some()
+    }
+
+    /// What ran out, and what is only kept for a connection.
+    pub(crate) fn due(&self, now: Seconds) -> impl Iterator<Item = (&PodName, IpAddr)> {
+        let is_due =
+            move |known: &Known| !known.past.is_empty() || known.live.values().any(|until| *until <= now);
+        self.pods.iter().flat_map(move |(pod, of_pod)| {
+            of_pod.iter().filter(move |(_, known)| is_due(known)).map(move |(address, _)| (pod, *address))
+        })
     }
 
     /// Ends what ran out; what a connection is open by stays for it. Returns what changed.

@@ -14,6 +14,7 @@
 //! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
 
+use super::lookup::{Lookup, LookupQuery};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
 use policy::{Generation, Protocol};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,18 @@ pub(crate) enum Request {
         /// Which.
         #[serde(default)]
         query: Query,
+        /// Only what came after this cursor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+        /// Go on with what comes.
+        #[serde(default)]
+        follow: bool,
+    },
+    /// Records of DNS queries.
+    Lookups {
+        /// Which.
+        #[serde(default)]
+        query: LookupQuery,
         /// Only what came after this cursor.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<u64>,
@@ -83,6 +96,8 @@ pub(crate) enum Answer {
     },
     /// One record.
     Record(Arc<Record>),
+    /// One record of a DNS query.
+    Lookup(Arc<Lookup>),
     /// Records that were evicted before this reader could have them.
     Missed(u64),
     /// No more.

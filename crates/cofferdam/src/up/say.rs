@@ -101,7 +101,7 @@ impl Say {
     /// Counts of everything that was recorded, and whether kernel and tables ever disagreed.
     pub(crate) fn summary(&self, journal: &Journal, status: &Status) {
         let mut summary = Summary::default();
-        for record in &journal.newest(&Query { limit: Some(usize::MAX), ..Query::default() }).records {
+        for record in &journal.flows.newest(&Query { limit: Some(usize::MAX), ..Query::default() }).records {
             summary.add(record);
         }
         if self.json {
@@ -121,7 +121,7 @@ impl Say {
         let print = move || {
             let (mut table, mut cursor) = (FlowTable::default(), 0);
             loop {
-                let page = journal.after(cursor, &Query::default(), TICK);
+                let page = journal.flows.after(cursor, &Query::default(), TICK);
                 cursor = page.cursor;
                 for record in page.records {
                     say.record(record, &mut table);

@@ -5,13 +5,14 @@
 //! Does not: change policy. No request does more than open a connection in the lab.
 
 use super::hosted::Hosted;
-use super::journal::Journal;
+use super::journal::{Journal, Shelf};
+use super::lookup::LookupQuery;
 use super::protocol::{Answer, REQUEST_BYTES, Request, Status};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use observe::Query;
+use observe::{Kept, Query};
 use policy::Generation;
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -173,11 +174,18 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
     let mut out = BufWriter::new(stream);
     match serde_json::from_str(&line) {
         Ok(Request::Status {}) => say(&mut out, &Answer::Status(Box::new(source.status())))?,
-        Ok(Request::Flows { query, after: Some(cursor), follow: false }) => {
-            let cursor = pages(&mut out, source.journal(), &query, cursor, Duration::ZERO)?;
-            say(&mut out, &Answer::End { cursor })?;
+        Ok(Request::Flows { query, after, follow }) => {
+            let unlimited = Query { limit: None, ..query.clone() };
+            let shelf = &source.journal().flows;
+            Reading { shelf, query: [query, unlimited], answer: Answer::Record }
+                .talk(stream, &mut out, after, follow)?;
         }
-        Ok(Request::Flows { query, after, follow }) => flows(stream, &mut out, source, query, after, follow)?,
+        Ok(Request::Lookups { query, after, follow }) => {
+            let unlimited = LookupQuery { limit: None, ..query.clone() };
+            let shelf = &source.journal().lookups;
+            Reading { shelf, query: [query, unlimited], answer: Answer::Lookup }
+                .talk(stream, &mut out, after, follow)?;
+        }
         Ok(Request::Settle { namespace, name, addresses }) => {
             let settled = source.settle(&namespace, &name, &addresses);
             let answer = settled.map(|generation| Answer::Settled { generation });
@@ -206,53 +214,55 @@ fn list(lab: &Hosted) -> Result<Answer> {
     Ok(Answer::Lab { pid: std::process::id(), places: lab.list()? })
 }
 
-fn flows(
-    stream: &UnixStream,
-    out: &mut impl Write,
-    source: &impl Source,
-    query: Query,
-    after: Option<u64>,
-    follow: bool,
-) -> Result<()> {
-    let journal = source.journal();
-    let mut cursor = match after {
-        Some(cursor) => cursor,
-        None => {
-            let page = journal.newest(&query);
-            for record in page.records {
-                say(out, &Answer::Record(record))?;
-            }
-            page.cursor
-        }
-    };
-    if !follow {
-        return say(out, &Answer::End { cursor });
-    }
-    // The limit was for what is there already.
-    let query = Query { limit: None, ..query };
-    out.flush()?;
-    while !is_gone(stream) {
-        cursor = pages(out, journal, &query, cursor, CHECK)?;
-        out.flush()?;
-    }
-    Ok(())
+/// What a client reads of one shelf.
+struct Reading<'a, R: Kept> {
+    shelf: &'a Shelf<R>,
+    /// With its limit, which is for what is there already; and without.
+    query: [R::Query; 2],
+    answer: fn(Arc<R>) -> Answer,
 }
 
-fn pages(
-    out: &mut impl Write,
-    journal: &Journal,
-    query: &Query,
-    cursor: u64,
-    patience: Duration,
-) -> Result<u64> {
-    let page = journal.after(cursor, query, patience);
-    if page.missed > 0 {
-        say(out, &Answer::Missed(page.missed))?;
+impl<R: Kept> Reading<'_, R> {
+    fn talk(
+        &self,
+        stream: &UnixStream,
+        out: &mut impl Write,
+        after: Option<u64>,
+        follow: bool,
+    ) -> Result<()> {
+        let [limited, unlimited] = &self.query;
+        let mut cursor = match after {
+            Some(cursor) if follow => cursor,
+            Some(cursor) => self.pages(out, limited, cursor, Duration::ZERO)?,
+            None => {
+                let page = self.shelf.newest(limited);
+                for record in page.records {
+                    say(out, &(self.answer)(record))?;
+                }
+                page.cursor
+            }
+        };
+        if !follow {
+            return say(out, &Answer::End { cursor });
+        }
+        out.flush()?;
+        while !is_gone(stream) {
+            cursor = self.pages(out, unlimited, cursor, CHECK)?;
+            out.flush()?;
+        }
+        Ok(())
     }
-    for record in page.records {
-        say(out, &Answer::Record(record))?;
+
+    fn pages(&self, out: &mut impl Write, query: &R::Query, cursor: u64, patience: Duration) -> Result<u64> {
+        let page = self.shelf.after(cursor, query, patience);
+        if page.missed > 0 {
+            say(out, &Answer::Missed(page.missed))?;
+        }
+        for record in page.records {
+            say(out, &(self.answer)(record))?;
+        }
+        Ok(page.cursor)
     }
-    Ok(page.cursor)
 }
 
 fn say(out: &mut impl Write, answer: &Answer) -> Result<()> {
@@ -305,7 +315,7 @@ mod tests {
     fn serve(path: &Path) -> (Socket, Arc<Journal>) {
         let journal = Arc::new(Journal::new(Limits::default()));
         let set = PolicySet::empty(Generation(1), World::default());
-        journal.add_book(observe::Book::new(Generation(1), set.rules, &set.world, []));
+        journal.add_book(observe::Book::new(Generation(1), set.rules, &set.world, []), Default::default());
         let ground = Ground { mode: UpMode::JudgeOnly, enforcers: Vec::new() };
         let engine = Mutex::new(Engine::new(ground, Vec::new(), Arc::clone(&journal), None));
         let socket = Socket::bind(Some(path)).unwrap();

@@ -44,8 +44,8 @@ pub(super) async fn follow(proxy: &Rc<Proxy>, control: OwnedFd) -> Result<(), Pr
                 Some(next) => next.recv().await,
                 None => None,
             };
-            // Without a place where a next agent would come, what is there is answered until somebody ends this process.
-            let Some(next) = next else { return std::future::pending().await };
+            // Without a place where a next agent would come, there will be none.
+            let Some(next) = next else { return Ok(()) };
             let (udp, tcp, control) = held.sockets.as_ref().map(Sockets::counts).unwrap_or_default();
             let frame = encode(&ToAgent::Sockets { udp, tcp, control }).unwrap_or_default();
             let sent = held.sockets.as_ref().map(|sockets| send_with(&next, &frame, sockets));

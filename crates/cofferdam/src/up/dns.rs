@@ -1,0 +1,150 @@
+//! What a node's DNS proxy is told to do.
+//!
+//! Enters: a policy set, the table of the node, options. Leaves: the proxy's state. Guarantees: every pod that the table
+//! judges for is in it, with the rules of the same set. Does not: talk to the proxy (`keeper`).
+
+use clap::Args;
+use compiler::lower::Placement;
+use dns::{Addresses, AllowedName, Names, Questions, Resolvers, Settings, State};
+use ipnet::IpNet;
+use policy::dns::{DnsRules, Lists, dns_rules};
+use policy::table::Table;
+use policy::{DnsName, Labels, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// How pods' DNS is treated.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "DNS")]
+pub(crate) struct DnsArgs {
+    /// Leave pods' DNS alone; rules on names then open nothing
+    #[arg(long)]
+    pub(crate) no_dns: bool,
+    /// Believe this resolver, besides the cluster's DNS pods and those in /etc/resolv.conf; may be repeated
+    #[arg(long = "dns-resolver", value_name = "ADDRESS")]
+    pub(crate) resolvers: Vec<IpAddr>,
+    /// Names in this zone may lead to private addresses; may be repeated
+    #[arg(long = "dns-private-zone", value_name = "NAME", default_value = "cluster.local", value_parser = zone)]
+    pub(crate) private_zones: Vec<DnsName>,
+    /// Leave ECH in HTTPS records; server names of connections are then hidden
+    #[arg(long)]
+    pub(crate) dns_keep_ech: bool,
+}
+
+fn zone(text: &str) -> Result<DnsName, String> {
+    DnsName::parse(text).map_err(|error| error.to_string())
+}
+
+/// The pods that answer for a cluster, as kubeadm and every distribution label them.
+const CLUSTER_DNS: (&str, &str, &str) = ("kube-system", "k8s-app", "kube-dns");
+
+/// The state for the proxy of a table's node.
+pub(crate) fn state(
+    set: &PolicySet,
+    table: &Table,
+    addresses: &BTreeMap<PodName, Vec<IpAddr>>,
+    args: &DnsArgs,
+) -> State {
+    let local = |(pod, addresses): (&PodName, &Vec<IpAddr>)| {
+        let is_here = addresses.iter().any(|address| table.endpoints.contains_key(address));
+        let pod = set.world.find_pod(&pod.0, &pod.1).filter(|_| is_here)?;
+        Some(of_pod(set, pod, addresses))
+    };
+    State {
+        generation: set.generation,
+        pods: addresses.iter().filter_map(local).collect(),
+        trusted: trusted(&set.world, args).into_iter().collect(),
+        private_zones: args.private_zones.clone(),
+        settings: Settings { strip_ech: !args.dns_keep_ech, ..Settings::default() },
+    }
+}
+
+/// Addresses by pod: those that the world knows, or the ones that were placed.
+pub(crate) fn addresses(world: &World, placed: &Placement) -> BTreeMap<PodName, Vec<IpAddr>> {
+    let own = world.pods.iter().filter(|pod| !pod.host_network && !pod.addresses.is_empty());
+    let own = own.map(|pod| ((pod.namespace.clone(), pod.name.clone()), pod.addresses.clone()));
+    own.chain(placed.iter().map(|(pod, addresses)| (pod.clone(), addresses.clone()))).collect()
+}
+
+fn of_pod(set: &PolicySet, pod: &Pod, addresses: &[IpAddr]) -> dns::Pod {
+    let rules: DnsRules = dns_rules(set, pod);
+    let text = |rule: RuleId| -> Arc<str> {
+        set.rule(rule).map_or_else(|| "a rule that is gone".into(), |entry| entry.to_string().into())
+    };
+    let questions = match rules.names() {
+        Lists::Settled(ruling) => match ruling.verdict {
+            Verdict::Allow => Questions::Any,
+            Verdict::Deny => {
+                Questions::Only(vec![Names { allowed: Vec::new(), otherwise: text(ruling.rule) }])
+            }
+        },
+        Lists::Each(lists) if lists.is_empty() => Questions::Any,
+        Lists::Each(lists) => {
+            let names = |(list, otherwise): (Vec<_>, RuleId)| Names {
+                allowed: list
+                    .into_iter()
+                    .map(|(pattern, rule)| AllowedName { pattern, rule: text(rule) })
+                    .collect(),
+                otherwise: text(otherwise),
+            };
+            Questions::Only(lists.into_iter().map(names).collect())
+        }
+    };
+    let resolvers = match rules.resolvers() {
+        // What settles the names settles all.
+        Lists::Settled(_) => Resolvers::Any,
+        Lists::Each(lists) if lists.is_empty() => Resolvers::Any,
+        Lists::Each(lists) => {
+            let addresses = |(peers, otherwise): (Vec<Peer>, RuleId)| Addresses {
+                allowed: peers.iter().flat_map(|peer| networks(&set.world, peer)).collect(),
+                otherwise: text(otherwise),
+            };
+            Resolvers::Only(lists.into_iter().map(addresses).collect())
+        }
+    };
+    dns::Pod {
+        identity: format!("{}/{}", pod.namespace, pod.name).into(),
+        addresses: addresses.to_vec(),
+        patterns: rules.spoken.into_iter().collect(),
+        questions,
+        resolvers,
+    }
+}
+
+/// Where a resolver that a policy lists is.
+fn networks(world: &World, peer: &Peer) -> Vec<IpNet> {
+    match peer {
+        // What is carved out is not asked: a list of resolvers has no exceptions to write.
+        Peer::Network { cidr, except } if except.is_empty() => vec![*cidr],
+        Peer::Network { .. } | Peer::Names(_) => Vec::new(),
+        Peer::Nodes(selector) => {
+            let nodes = world.nodes.values().filter(|node| selector.matches(&node.labels));
+            nodes.flat_map(|node| &node.addresses).copied().map(IpNet::from).collect()
+        }
+        Peer::Pods { namespaces, pods } => {
+            let in_scope = |pod: &Pod| match namespaces {
+                NamespaceScope::Own(name) => *name == pod.namespace,
+                NamespaceScope::Matching(selector) => {
+                    selector.matches(&world.namespace_labels(&pod.namespace))
+                }
+            };
+            let meant = |pod: &&Arc<Pod>| !pod.host_network && in_scope(pod) && pods.matches(&pod.labels);
+            world.pods.iter().filter(meant).flat_map(|pod| &pod.addresses).copied().map(IpNet::from).collect()
+        }
+    }
+}
+
+/// Resolvers whose answers are believed.
+fn trusted(world: &World, args: &DnsArgs) -> BTreeSet<IpAddr> {
+    let (namespace, label, value) = CLUSTER_DNS;
+    let is_dns = |labels: &Labels| labels.get(label) == Some(value);
+    let pods = world.pods.iter().filter(|pod| &*pod.namespace == namespace && is_dns(&pod.labels));
+    let mut trusted: BTreeSet<IpAddr> = pods.flat_map(|pod| pod.addresses.iter().copied()).collect();
+    trusted.extend(&args.resolvers);
+    let configured = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = configured.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
+    let servers = servers.filter_map(|rest| rest.trim().parse::<IpAddr>().ok());
+    trusted.extend(servers.filter(|address| !address.is_loopback()));
+    trusted
+}

@@ -1,0 +1,85 @@
+//! The record of a DNS query, as the journal keeps it: what the proxy tells, and who asked.
+
+use dns::{Query, Verdict};
+use observe::{End, Kept, Pattern, StoreCounts, Time};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One query. JSON: `sequence`, `node`, `from` as in a flow, and the fields of [`dns::record`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lookup {
+    /// Number in the store that kept it.
+    pub(crate) sequence: u64,
+    /// Whose proxy was asked.
+    pub(crate) node: Arc<str>,
+    /// Who asked; left out before there was any policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<End>,
+    /// What the proxy tells.
+    #[serde(flatten)]
+    pub(crate) query: Query,
+}
+
+/// Filters; those that are absent hold for every record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LookupQuery {
+    /// Allow, deny or fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verdict: Option<Verdict>,
+    /// Who asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Pattern>,
+    /// Part of the name, or a glob over all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<Pattern>,
+    /// Not older.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Time>,
+    /// Not younger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<Time>,
+    /// At most so many, the newest ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<usize>,
+}
+
+impl Kept for Lookup {
+    type Query = LookupQuery;
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
+    fn weight(&self) -> usize {
+        let aliases: usize = self.query.aliases.iter().map(|alias| size_of_val(alias) + alias.len()).sum();
+        let rule = self.query.rule.as_ref().map_or(0, |rule| rule.len());
+        size_of::<Self>() + self.query.name.len() + size_of_val(&*self.query.addresses) + aliases + rule
+    }
+
+    fn count(&self, counts: &mut StoreCounts) {
+        match self.query.verdict {
+            Verdict::Allow => counts.opened += 1,
+            Verdict::Deny => counts.denied += 1,
+            // Neither allowed nor denied: nobody could answer.
+            Verdict::Fail => {}
+        }
+    }
+
+    fn matches(&self, query: &LookupQuery) -> bool {
+        let asked_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
+        query.verdict.is_none_or(|wanted| wanted == self.query.verdict)
+            && query.since.is_none_or(|since| self.query.time >= since)
+            && query.until.is_none_or(|until| self.query.time <= until)
+            && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(&self.query.name))
+            && query.from.as_ref().is_none_or(asked_by)
+    }
+
+    fn limit(query: &LookupQuery) -> Option<usize> {
+        query.limit
+    }
+}
