@@ -18,9 +18,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Aliases that are followed; clients give up at about as many.
 const MAX_CHAIN: usize = 16;
 
-/// Addresses that one answer may teach.
-pub const MAX_ADDRESSES: usize = 512;
-
 /// Names that lead to the same addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lead {
@@ -145,7 +142,9 @@ impl Answer {
             answer.note(&record)?;
             let (section, ttl) = (record.section, lifetime(record.ttl));
             match data(&record)? {
-                Data::Start { ttl: least } if section == Section::Authority => negative = Some(ttl.min(least)),
+                Data::Start { ttl: least } if section == Section::Authority => {
+                    negative = Some(ttl.min(least))
+                }
                 Data::Start { .. } | Data::Other => {}
                 data @ (Data::Alias(_) | Data::Address(_) | Data::Service(_)) => {
                     answer.note_addresses(&data);
@@ -173,7 +172,9 @@ impl Answer {
         }
         match kind {
             RecordType::A | RecordType::AAAA => found.iter().any(|it| matches!(it.data, Data::Address(_))),
-            RecordType::HTTPS | RecordType::SVCB => found.iter().any(|it| matches!(it.data, Data::Service(_))),
+            RecordType::HTTPS | RecordType::SVCB => {
+                found.iter().any(|it| matches!(it.data, Data::Service(_)))
+            }
             _ => self.ttl.is_some(),
         }
     }
@@ -284,7 +285,8 @@ pub(crate) fn head(bytes: &[u8]) -> Result<(Head, Records<'_>), Malformed> {
         return Err(Malformed("a class that is not the Internet's"));
     }
     let head = Head { name, kind, rcode: second & 0x0f, truncated: first & TC != 0 };
-    let left = [(Section::Answer, answer), (Section::Authority, authority), (Section::Additional, additional)];
+    let left =
+        [(Section::Answer, answer), (Section::Authority, authority), (Section::Additional, additional)];
     Ok((head, Records { reader, left }))
 }
 
@@ -354,7 +356,11 @@ fn service(data: &mut Reader<'_>) -> Result<Service, Malformed> {
         service.has_ech |= key == ECH;
     }
     // An alias has no parameters; if it has, they are to be ignored, and what a pod ignores nobody needs.
-    if alias && last.is_some() { Err(Malformed("an alias of a service with parameters")) } else { Ok(service) }
+    if alias && last.is_some() {
+        Err(Malformed("an alias of a service with parameters"))
+    } else {
+        Ok(service)
+    }
 }
 
 /// Keys of a service's parameters (RFC 9460, section 14.3.2; RFC 9848 for ECH).
@@ -467,10 +473,8 @@ pub(crate) mod tests {
     fn hints_of_services_are_addresses_of_owner_and_target() {
         let hints = [(4, &[192, 0, 2, 1, 192, 0, 2, 2][..]), (5, &[1, 2, 3][..]), (6, &[0x20; 16][..])];
         let data = service_data(1, b"\x03svc\x02io\0", &hints);
-        let unknown = |data| RData::Unknown {
-            code: 65.into(),
-            rdata: hickory_proto::rr::rdata::NULL::with(data),
-        };
+        let unknown =
+            |data| RData::Unknown { code: 65.into(), rdata: hickory_proto::rr::rdata::NULL::with(data) };
         let found = read("a.io.", 65, vec![record("a.io.", 30, unknown(data))]);
         let expected = "[a.io, svc.io] [192.0.2.1, 192.0.2.2, 2020:2020:2020:2020:2020:2020:2020:2020] 30";
         assert_eq!(shown(&found.leads), [expected]);
@@ -514,7 +518,10 @@ pub(crate) mod tests {
 
     /// Small worlds of names, so that chains, loops and strays occur.
     fn world() -> impl Strategy<Value = Vec<(usize, Result<usize, u8>)>> {
-        prop::collection::vec((0..4usize, prop_oneof![(0..4usize).prop_map(Ok), (0..4u8).prop_map(Err)]), 0..8)
+        prop::collection::vec(
+            (0..4usize, prop_oneof![(0..4usize).prop_map(Ok), (0..4u8).prop_map(Err)]),
+            0..8,
+        )
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! DNSSEC is never given to who asked with it.
 
 use crate::address::{Reach, reach};
-use crate::answer::{Answer, ExtendedError, Lead, MAX_ADDRESSES, Opt};
+use crate::answer::{Answer, ExtendedError, Lead, Opt};
 use crate::bounded::Bounded;
 use crate::decide::Source;
 use crate::kind::{Rcode, RecordType};
@@ -119,10 +119,6 @@ impl Entry {
                 (bytes, Answer { rcode: answer.rcode, error: answer.error, ..read })
             }
         };
-        let learned: usize = answer.leads.iter().map(|lead| lead.addresses.len()).sum();
-        if learned > MAX_ADDRESSES {
-            return Err(Malformed("more addresses than can be bound"));
-        }
         let ttl = lifetime(&answer);
         let lessons = match origin.source {
             Source::Trusted { .. } => answer.leads.into_iter().filter_map(Lesson::new).collect(),
@@ -154,6 +150,11 @@ impl Entry {
         u32::try_from(now.saturating_duration_since(self.taken).as_secs()).unwrap_or(u32::MAX)
     }
 
+    /// When what it says of these addresses ends.
+    pub(crate) fn end_of(&self, lesson: &Lesson) -> Instant {
+        self.taken + Duration::from_secs(u64::from(lesson.ttl))
+    }
+
     fn is_fresh(&self, now: Instant) -> bool {
         self.age(now) < self.ttl
     }
@@ -167,7 +168,8 @@ impl Entry {
 
     /// Bytes of memory, about.
     fn weight(&self) -> usize {
-        let names = self.lessons.iter().map(|it| it.names.len() * 96 + it.addresses.len() * size_of::<IpAddr>());
+        let names =
+            self.lessons.iter().map(|it| it.names.len() * 96 + it.addresses.len() * size_of::<IpAddr>());
         size_of::<Self>() + self.bytes.len() + 2 * self.ttls.len() + names.sum::<usize>() + 256
     }
 }
@@ -175,7 +177,8 @@ impl Entry {
 impl Lesson {
     /// What of a lead policy can speak of.
     fn new(lead: Lead) -> Option<Self> {
-        let names: Vec<_> = lead.names.into_iter().filter_map(|it| Some((it.clone(), it.dns_name()?))).collect();
+        let names: Vec<_> =
+            lead.names.into_iter().filter_map(|it| Some((it.clone(), it.dns_name()?))).collect();
         (!names.is_empty()).then_some(Self { names, addresses: lead.addresses, ttl: lead.ttl })
     }
 }

@@ -78,7 +78,11 @@ impl Proxy {
     ///
     /// # Errors
     /// The proxy is gone already, or the system lacks something.
-    pub fn start(stream: UnixStream, sockets: &Sockets, agent: impl Agent + 'static) -> Result<Self, ControlError> {
+    pub fn start(
+        stream: UnixStream,
+        sockets: &Sockets,
+        agent: impl Agent + 'static,
+    ) -> Result<Self, ControlError> {
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed("preparing"))?;
         let (udp, tcp, control) = sockets.counts();
         let frame = encode(&ToProxy::Sockets { udp, tcp, control }).map_err(failed("telling"))?;
@@ -110,12 +114,17 @@ impl Proxy {
         Ok(Some((Self::lead(stream, assembly, agent)?, sockets)))
     }
 
-    fn lead(stream: UnixStream, assembly: Assembly, agent: impl Agent + 'static) -> Result<Self, ControlError> {
+    fn lead(
+        stream: UnixStream,
+        assembly: Assembly,
+        agent: impl Agent + 'static,
+    ) -> Result<Self, ControlError> {
         let reading = stream.try_clone().map_err(failed("preparing"))?;
         let stream = Arc::new(Mutex::new(stream));
         let writing = Arc::clone(&stream);
         let reader = std::thread::Builder::new().name("dns-control".to_owned());
-        let reader = reader.spawn(move || follow(&reading, assembly, &writing, agent)).map_err(failed("following"))?;
+        let reader =
+            reader.spawn(move || follow(&reading, assembly, &writing, agent)).map_err(failed("following"))?;
         Ok(Self { stream, reader })
     }
 
@@ -188,10 +197,12 @@ fn heed(message: ToAgent, writing: &Mutex<UnixStream>, agent: &mut impl Agent) -
         ToAgent::Records(records) => agent.records(records),
         ToAgent::Counters(counters) => agent.counters(*counters),
         ToAgent::Learn(requests) => {
-            let bindings: Vec<Binding> = requests.iter().flat_map(|(_, bindings)| bindings.iter().cloned()).collect();
+            let bindings: Vec<Binding> =
+                requests.iter().flat_map(|(_, bindings)| bindings.iter().cloned()).collect();
             let mut results = agent.learn(&bindings).into_iter();
             let learned = requests.iter().map(|(id, bindings)| {
-                let results = (0..bindings.len()).map(|_| results.next().unwrap_or_else(|| Err("no result".to_owned())));
+                let results = (0..bindings.len())
+                    .map(|_| results.next().unwrap_or_else(|| Err("no result".to_owned())));
                 (*id, results.reduce(both).unwrap_or_else(|| Err("nothing to bind".to_owned())))
             });
             return tell(writing, &ToProxy::Learned(learned.collect()));

@@ -156,15 +156,13 @@ impl Engine {
         let port = self.rules.as_ref().map(|rules| rules.settings.upstream_port);
         let id = bytes.first_chunk().copied().map(u16::from_be_bytes);
         let flight = match (id, port == Some(from.port())) {
-            (Some(id), true) => {
-                self.flights.by_try.get(&Try { socket, server: from.ip(), id }).copied()
-            }
+            (Some(id), true) => self.flights.by_try.get(&Try { socket, server: from.ip(), id }).copied(),
             (None, _) | (_, false) => None,
         };
         // An answer to another question may be a guess: whoever is waited for may still answer.
-        let matches = flight.and_then(|flight| self.flights.flights.get(&flight)).is_some_and(|flight| {
-            flight.key.1 == Transport::Udp && answers(bytes, &flight.question)
-        });
+        let matches = flight
+            .and_then(|flight| self.flights.flights.get(&flight))
+            .is_some_and(|flight| flight.key.1 == Transport::Udp && answers(bytes, &flight.question));
         match flight.filter(|_| matches) {
             Some(flight) => self.arrived(now, flight, from.ip(), bytes),
             None => self.counters.stray += 1,
@@ -212,7 +210,9 @@ impl Engine {
     /// Everybody who waits gets this answer.
     fn land(&mut self, now: Now, id: u64, entry: &Rc<Entry>, reason: Reason) {
         let Some(flight) = self.flights.close(id) else { return };
-        if reason == Reason::Answered && let Some(rules) = &self.rules {
+        if reason == Reason::Answered
+            && let Some(rules) = &self.rules
+        {
             self.cache.put(flight.key.0, entry, &rules.settings);
         }
         for waiting in flight.waiting {
@@ -285,9 +285,13 @@ impl Engine {
     pub(crate) fn is_repeated(&self, key: &Key, waiting: &Waiting) -> bool {
         let Client::Udp { .. } = waiting.client else { return false };
         let flights = &self.flights;
-        let flight = flights.by_question.get(&(key.clone(), Transport::Udp)).and_then(|id| flights.flights.get(id));
+        let flight =
+            flights.by_question.get(&(key.clone(), Transport::Udp)).and_then(|id| flights.flights.get(id));
         flight.is_some_and(|flight| {
-            flight.waiting.iter().any(|it| it.client == waiting.client && it.question.id == waiting.question.id)
+            flight
+                .waiting
+                .iter()
+                .any(|it| it.client == waiting.client && it.question.id == waiting.question.id)
         })
     }
 }

@@ -8,7 +8,8 @@ use crate::sockets::Sockets;
 use crate::state::State;
 use policy::Generation;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -172,9 +173,7 @@ mod tests {
             panic!("{messages:?}");
         };
         let there = assembly.sockets(1, 1, false).unwrap();
-        let address = |fd: &OwnedFd| {
-            std::net::UdpSocket::from(fd.try_clone().unwrap()).local_addr().unwrap()
-        };
+        let address = |fd: &OwnedFd| std::net::UdpSocket::from(fd.try_clone().unwrap()).local_addr().unwrap();
         assert_eq!(address(&there.udp[0]), address(&sockets.udp[0]));
         assert!(assembly.sockets(1, 0, false).is_err());
         drop(near);

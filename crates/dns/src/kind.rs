@@ -111,7 +111,13 @@ mod tests {
         for number in 0..=u16::MAX {
             assert_eq!(RecordType::named(&RecordType(number).to_string()), Some(RecordType(number)));
         }
-        assert!(RecordType::A.is_question() && RecordType(4711).is_question() && RecordType::CAA.is_question());
-        assert!(!RecordType::AXFR.is_question() && !RecordType::ANY.is_question() && !RecordType::OPT.is_question());
+        assert!(
+            RecordType::A.is_question() && RecordType(4711).is_question() && RecordType::CAA.is_question()
+        );
+        assert!(
+            !RecordType::AXFR.is_question()
+                && !RecordType::ANY.is_question()
+                && !RecordType::OPT.is_question()
+        );
     }
 }

@@ -151,7 +151,9 @@ fn body(mut reader: Reader<'_>, id: u16, flags: Flags) -> Result<Body, Malformed
     let mut edns = None;
     for _ in 0..additional {
         // Whatever else could stand here signs the message, and a signature does not survive the way.
-        if edns.is_some() || reader.plain_name()?.wire().len() != 1 || RecordType(reader.u16()?) != RecordType::OPT
+        if edns.is_some()
+            || reader.plain_name()?.wire().len() != 1
+            || RecordType(reader.u16()?) != RecordType::OPT
         {
             return Err(Malformed("more than one OPT record"));
         }
@@ -178,7 +180,9 @@ pub(crate) fn write_opt(out: &mut Vec<u8>, size: u16, dnssec: bool, error: Optio
         out.extend_from_slice(&[0, 0]);
         return;
     };
-    let text = text.as_bytes().get(..text.floor_char_boundary(MAX_ERROR_TEXT)).unwrap_or_default();
+    let end =
+        (0..=text.len().min(MAX_ERROR_TEXT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let text = text.as_bytes().get(..end).unwrap_or_default();
     let length = u16::try_from(text.len()).unwrap_or_default();
     for number in [length + 6, EDE, length + 2, code] {
         out.extend_from_slice(&number.to_be_bytes());
@@ -239,7 +243,10 @@ pub(crate) mod tests {
         let question = Question::read(&asked).unwrap();
         let sent = question.upstream(99);
         let read = Message::from_vec(&sent).unwrap();
-        assert_eq!((read.metadata.id, read.queries[0].to_string()), (99, "www.example.com. IN HTTPS".to_owned()));
+        assert_eq!(
+            (read.metadata.id, read.queries[0].to_string()),
+            (99, "www.example.com. IN HTTPS".to_owned())
+        );
         let edns = read.edns.as_ref().unwrap();
         assert_eq!((edns.max_payload(), edns.flags().dnssec_ok), (1232, true));
         let again = Question::read(&sent).unwrap();

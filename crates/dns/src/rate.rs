@@ -93,9 +93,8 @@ mod tests {
     fn slow_rates_fill_between_queries() {
         let start = Instant::now();
         let mut meter = Meter::new(start, 1);
-        let answered = (0..1000).filter(|milli| {
-            meter.query(start + Duration::from_millis(*milli), 3, 1) == Pace::Within
-        });
+        let answered = (0..1000)
+            .filter(|milli| meter.query(start + Duration::from_millis(*milli), 3, 1) == Pace::Within);
         assert_eq!(answered.count(), 3);
     }
 }

@@ -117,9 +117,12 @@ impl Reason {
     pub fn verdict(self) -> Verdict {
         match self {
             Self::Answered | Self::Cached | Self::Stale => Verdict::Allow,
-            Self::Name | Self::Resolver | Self::RecordType | Self::Rebinding | Self::UnknownPod | Self::Rate => {
-                Verdict::Deny
-            }
+            Self::Name
+            | Self::Resolver
+            | Self::RecordType
+            | Self::Rebinding
+            | Self::UnknownPod
+            | Self::Rate => Verdict::Deny,
             Self::Malformed
             | Self::NotReady
             | Self::Busy

@@ -65,7 +65,13 @@ pub enum Lifetimes {
 }
 
 /// A kept answer as this question gets it.
-pub fn answer(kept: Kept<'_>, question: &Question, lifetimes: Lifetimes, limit: usize, said: Said<'_>) -> Vec<u8> {
+pub fn answer(
+    kept: Kept<'_>,
+    question: &Question,
+    lifetimes: Lifetimes,
+    limit: usize,
+    said: Said<'_>,
+) -> Vec<u8> {
     let said = said.or(kept.error.map(|error| (error.code, &*error.text)));
     let mut out = Vec::with_capacity(kept.bytes.len() + 64);
     out.extend_from_slice(kept.bytes);

@@ -126,7 +126,8 @@ mod tests {
     #[test]
     fn everything_but_ech_and_opt_survives() {
         let name = |text| HickoryName::from_ascii(text).unwrap();
-        let hints = [(1, &b"\x02h2"[..]), (4, &[192, 0, 2, 1][..]), (5, b"secret".as_slice()), (6, &[0x20; 16][..])];
+        let hints =
+            [(1, &b"\x02h2"[..]), (4, &[192, 0, 2, 1][..]), (5, b"secret".as_slice()), (6, &[0x20; 16][..])];
         let records = vec![
             record("a.io.", 300, alias("b.io.")),
             record("b.io.", 300, unknown(65, service_data(1, b"\0", &hints))),
@@ -134,7 +135,11 @@ mod tests {
             record("b.io.", 300, unknown(999, b"\xc0\x0c raw".to_vec())),
         ];
         let (mut message, question) = answer("A.io.", 65, records);
-        message.add_authority(record("io.", 9, RData::SOA(SOA::new(name("b.io."), name("a.io."), 1, 2, 3, 4, 5))));
+        message.add_authority(record(
+            "io.",
+            9,
+            RData::SOA(SOA::new(name("b.io."), name("a.io."), 1, 2, 3, 4, 5)),
+        ));
         message.add_additional(record("b.io.", 9, address("192.0.2.9")));
         message.metadata.authentic_data = true;
         message.set_edns(Edns::new());
@@ -144,14 +149,19 @@ mod tests {
         let read = Answer::read(&after, &question).unwrap();
         let original = Answer::read(&before, &question).unwrap();
         assert_eq!((read.has_ech, original.has_ech, read.opt), (false, true, Opt::None));
-        assert_eq!((&read.leads, read.ttl, &read.addresses), (&original.leads, original.ttl, &original.addresses));
+        assert_eq!(
+            (&read.leads, read.ttl, &read.addresses),
+            (&original.leads, original.ttl, &original.addresses)
+        );
         // Another implementation finds the same records, but for the service's.
         let other = Message::from_vec(&after).unwrap();
         assert!(!other.metadata.authentic_data && other.edns.is_none());
         assert_eq!(other.queries, message.queries);
         let shown = |message: &Message| {
             let all = message.answers.iter().chain(&message.authorities).chain(&message.additionals);
-            all.map(|it| it.to_string().to_lowercase()).filter(|line| !line.contains(" https ")).collect::<Vec<_>>()
+            all.map(|it| it.to_string().to_lowercase())
+                .filter(|line| !line.contains(" https "))
+                .collect::<Vec<_>>()
         };
         assert_eq!(shown(&other), shown(&Message::from_vec(&before).unwrap()));
         assert_eq!(rewrite(&after, true).unwrap(), after, "once more changes nothing");
@@ -159,7 +169,8 @@ mod tests {
 
     #[test]
     fn what_might_point_into_the_old_message_is_refused() {
-        let (message, _) = answer("a.io.", 1, vec![record("a.io.", 9, unknown(14, b"\xc0\x0c\xc0\x0c".to_vec()))]);
+        let (message, _) =
+            answer("a.io.", 1, vec![record("a.io.", 9, unknown(14, b"\xc0\x0c\xc0\x0c".to_vec()))]);
         assert!(rewrite(&message.to_vec().unwrap(), false).is_err());
     }
 }

@@ -84,7 +84,8 @@ impl Sockets {
     /// # Errors
     /// The file cannot be made.
     pub fn with_control(mut self, path: &Path) -> Result<Self, SocketError> {
-        let failed = |source| SocketError { doing: "listening at", address: path.display().to_string(), source };
+        let failed =
+            |source| SocketError { doing: "listening at", address: path.display().to_string(), source };
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             Ok(()) | Err(_) => {}
@@ -98,7 +99,8 @@ impl Sockets {
     /// # Errors
     /// Too many open files.
     pub fn try_clone(&self) -> io::Result<Self> {
-        let all = |sockets: &[OwnedFd]| sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>();
+        let all =
+            |sockets: &[OwnedFd]| sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>();
         Ok(Self {
             udp: all(&self.udp)?,
             tcp: all(&self.tcp)?,
@@ -141,7 +143,8 @@ fn make(
 ) -> Result<OwnedFd, SocketError> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(family, kind, flags, None).map_err(|error| failed("opening a socket for", address, error))?;
+    let fd =
+        socket(family, kind, flags, None).map_err(|error| failed("opening a socket for", address, error))?;
     let set = || {
         if address.is_ipv6() {
             setsockopt(&fd, Ipv6V6Only, &true)?;
@@ -153,7 +156,8 @@ fn make(
         options(&fd)
     };
     set().map_err(|error| failed("preparing a socket for", address, error))?;
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(|error| failed("binding", address, error))?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))
+        .map_err(|error| failed("binding", address, error))?;
     Ok(fd)
 }
 

@@ -122,7 +122,12 @@ pub(crate) struct Connections {
 
 impl Connections {
     /// Takes in a pod's connection, if it may have one more.
-    pub(crate) fn open(&mut self, pod: IpAddr, each: usize, all: usize) -> Option<(u64, mpsc::Receiver<Vec<u8>>)> {
+    pub(crate) fn open(
+        &mut self,
+        pod: IpAddr,
+        each: usize,
+        all: usize,
+    ) -> Option<(u64, mpsc::Receiver<Vec<u8>>)> {
         let of_pod = self.open.values().filter(|(it, _)| *it == pod).count();
         if of_pod >= each || self.open.len() >= all {
             return None;

@@ -39,7 +39,8 @@ fn control_space() -> Vec<u8> {
 }
 
 impl Inbox {
-    /// For the sockets of one family: the kernel's account of sizes in the headers is not reset between calls.
+    /// For sockets of one kind and family: the sizes that the kernel wrote into the headers stay there for the next call,
+    /// so that a datagram that tells more than the one before would be cut.
     pub(crate) fn new() -> Self {
         Self {
             buffers: vec![vec![0; LONGEST].into(); BATCH],
@@ -64,8 +65,8 @@ impl Inbox {
             count += 1;
             let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
             let from = message.address.as_ref().and_then(to_std);
-            if let (Some(from), Some(bytes), true) = (from, message.iovs().next(), whole) {
-                each(from, destination(&message), bytes);
+            if let (Some(from), true) = (from, whole) {
+                each(from, destination(&message), message.iovs().next().unwrap_or_default());
             }
         }
         Ok(count)
@@ -100,14 +101,22 @@ pub(crate) fn send_from(socket: impl AsFd, from: IpAddr, letters: &[Letter]) -> 
                 ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
-            send(socket, &[ControlMessage::Ipv4PacketInfo(&info)], nix::cmsg_space!(libc::in_pktinfo), letters)
+            send(
+                socket,
+                &[ControlMessage::Ipv4PacketInfo(&info)],
+                nix::cmsg_space!(libc::in_pktinfo),
+                letters,
+            )
         }
         IpAddr::V6(from) => {
-            let info = libc::in6_pktinfo {
-                ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
-                ipi6_ifindex: 0,
-            };
-            send(socket, &[ControlMessage::Ipv6PacketInfo(&info)], nix::cmsg_space!(libc::in6_pktinfo), letters)
+            let info =
+                libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 };
+            send(
+                socket,
+                &[ControlMessage::Ipv6PacketInfo(&info)],
+                nix::cmsg_space!(libc::in6_pktinfo),
+                letters,
+            )
         }
     }
 }
@@ -124,10 +133,13 @@ fn send(socket: impl AsFd, control: &[ControlMessage<'_>], space: Vec<u8>, lette
     let mut rest = letters;
     while !rest.is_empty() {
         let batch = rest.get(..BATCH).unwrap_or(rest);
-        let slices: Vec<[IoSlice<'_>; 1]> = batch.iter().map(|letter| [IoSlice::new(&letter.bytes)]).collect();
-        let addresses: Vec<Option<SockaddrStorage>> = batch.iter().map(|letter| Some(letter.to.into())).collect();
+        let slices: Vec<[IoSlice<'_>; 1]> =
+            batch.iter().map(|letter| [IoSlice::new(&letter.bytes)]).collect();
+        let addresses: Vec<Option<SockaddrStorage>> =
+            batch.iter().map(|letter| Some(letter.to.into())).collect();
         let mut headers = MultiHeaders::preallocate(batch.len(), space.clone());
-        let sent = match sendmmsg(socket, &mut headers, &slices, &addresses, control, MsgFlags::MSG_DONTWAIT) {
+        let sent = match sendmmsg(socket, &mut headers, &slices, &addresses, control, MsgFlags::MSG_DONTWAIT)
+        {
             Ok(sent) => sent.count(),
             Err(_) => 0,
         };

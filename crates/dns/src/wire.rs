@@ -164,7 +164,8 @@ impl<'a> Reader<'a> {
                     if end >= MAX_NAME {
                         return Err(Malformed("a name of more than 255 bytes"));
                     }
-                    if let Some((head, rest)) = buffer.get_mut(length..end).and_then(<[u8]>::split_first_mut) {
+                    if let Some((head, rest)) = buffer.get_mut(length..end).and_then(<[u8]>::split_first_mut)
+                    {
                         *head = first;
                         rest.copy_from_slice(label);
                         rest.make_ascii_lowercase();
