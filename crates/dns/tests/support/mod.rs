@@ -327,6 +327,11 @@ impl World {
             sockets = sockets.with_control(path).unwrap();
         }
         let port = UdpSocket::from(sockets.udp[0].try_clone().unwrap()).local_addr().unwrap().port();
+        Self::with_sockets(state, binds, sockets, port)
+    }
+
+    /// The proxy runs in the network namespace of this thread.
+    pub(crate) fn with_sockets(state: State, binds: Binds, sockets: Sockets, port: u16) -> Self {
         let (agent, told, bind) = agent(binds);
         let (stream, process) = launch();
         let end = stream.try_clone().unwrap();
