@@ -18,9 +18,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Aliases that are followed; clients give up at about as many.
 const MAX_CHAIN: usize = 16;
 
-/// Addresses that one answer may teach.
-pub const MAX_ADDRESSES: usize = 512;
-
 /// Names that lead to the same addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lead {

@@ -5,7 +5,7 @@
 //! DNSSEC is never given to who asked with it.
 
 use crate::address::{Reach, reach};
-use crate::answer::{Answer, ExtendedError, Lead, MAX_ADDRESSES, Opt};
+use crate::answer::{Answer, ExtendedError, Lead, Opt};
 use crate::bounded::Bounded;
 use crate::decide::Source;
 use crate::kind::{Rcode, RecordType};
@@ -119,10 +119,6 @@ impl Entry {
                 (bytes, Answer { rcode: answer.rcode, error: answer.error, ..read })
             }
         };
-        let learned: usize = answer.leads.iter().map(|lead| lead.addresses.len()).sum();
-        if learned > MAX_ADDRESSES {
-            return Err(Malformed("more addresses than can be bound"));
-        }
         let ttl = lifetime(&answer);
         let lessons = match origin.source {
             Source::Trusted { .. } => answer.leads.into_iter().filter_map(Lesson::new).collect(),
@@ -152,6 +148,11 @@ impl Entry {
     /// Whole seconds since it was taken.
     pub(crate) fn age(&self, now: Instant) -> u32 {
         u32::try_from(now.saturating_duration_since(self.taken).as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// When what it says of these addresses ends.
+    pub(crate) fn end_of(&self, lesson: &Lesson) -> Instant {
+        self.taken + Duration::from_secs(u64::from(lesson.ttl))
     }
 
     fn is_fresh(&self, now: Instant) -> bool {

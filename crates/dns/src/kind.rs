@@ -100,6 +100,21 @@ impl Rcode {
     pub const BADVERS: Self = Self(16);
 }
 
+impl fmt::Display for Rcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::NOERROR => "NOERROR",
+            Self::FORMERR => "FORMERR",
+            Self::SERVFAIL => "SERVFAIL",
+            Self::NXDOMAIN => "NXDOMAIN",
+            Self::NOTIMP => "NOTIMP",
+            Self::REFUSED => "REFUSED",
+            Self::BADVERS => "BADVERS",
+            Self(number) => return write!(f, "RCODE{number}"),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,6 +36,9 @@ pub struct Binding {
 /// A binding of one name and one address, of the pod in one epoch.
 pub(crate) type BoundKey = (u64, DnsName, IpAddr);
 
+/// Pairs of name and address that one answer may teach. One with more is not answered to pods whose policies speak of it.
+const MAX_PAIRS: usize = 1024;
+
 /// Requests to bind that have no answer yet.
 #[derive(Debug, Default)]
 pub(crate) struct Learning {
@@ -60,6 +63,8 @@ enum Standing {
     Known,
     /// These have to be asked for.
     Wanted(Vec<Binding>),
+    /// More than an answer may teach.
+    TooMuch,
 }
 
 impl Engine {
@@ -72,13 +77,14 @@ impl Engine {
         pod: &PodRules,
         reason: Reason,
     ) {
-        let bindings = match self.standing(now.at, entry, pod, reason) {
+        let bindings = match self.standing(now.at, entry, pod) {
             Standing::Nothing => return self.reply(now, waiting, entry, Served::by(reason)),
             Standing::Known => {
                 let served = Served { learned: true, ..Served::by(reason) };
                 return self.reply(now, waiting, entry, served);
             }
             Standing::Wanted(bindings) => bindings,
+            Standing::TooMuch => return self.fail(now, waiting, Reason::LearnFailed),
         };
         if let Err(reason) = self.admit(pod.address, &mut waiting) {
             return self.fail(now, waiting, reason);
@@ -102,18 +108,20 @@ impl Engine {
         self.set_timer(now.at + patience, Timer::Learn(id));
     }
 
-    fn standing(&self, now: Instant, entry: &Entry, pod: &PodRules, reason: Reason) -> Standing {
+    fn standing(&self, now: Instant, entry: &Entry, pod: &PodRules) -> Standing {
         let Some(rules) = &self.rules else { return Standing::Nothing };
         if entry.lessons.is_empty() || !pod.speaks() {
             return Standing::Nothing;
         }
-        let age = if reason == Reason::Stale { u32::MAX } else { entry.age(now) };
-        let (mut spoken_of, mut wanted) = (false, Vec::new());
+        let half = now + Duration::from_secs(u64::from(rules.settings.binding_floor / 2));
+        let (mut spoken_of, mut wanted) = (0, Vec::new());
         for lesson in &entry.lessons {
-            let ttl = lesson.ttl.saturating_sub(age);
-            let needed = now + Duration::from_secs(u64::from(ttl.max(rules.settings.binding_floor / 2)));
+            let needed = entry.end_of(lesson).max(half);
             let names = || lesson.names.iter().filter(|(wire, _)| pod.speaks_of(wire)).map(|(_, name)| name);
-            spoken_of |= names().next().is_some();
+            spoken_of += names().count() * lesson.addresses.len();
+            if spoken_of > MAX_PAIRS {
+                return Standing::TooMuch;
+            }
             if names().all(|name| self.is_known(pod.epoch, name, lesson, needed)) {
                 continue;
             }
@@ -121,13 +129,13 @@ impl Engine {
                 pod: pod.address,
                 names: names().cloned().collect(),
                 addresses: lesson.addresses.clone(),
-                ttl: rules.settings.binding(ttl),
+                ttl: rules.settings.binding(lesson.ttl.saturating_sub(entry.age(now))),
             });
         }
         match (spoken_of, wanted.is_empty()) {
-            (false, _) => Standing::Nothing,
-            (true, true) => Standing::Known,
-            (true, false) => Standing::Wanted(wanted),
+            (0, _) => Standing::Nothing,
+            (_, true) => Standing::Known,
+            (_, false) => Standing::Wanted(wanted),
         }
     }
 

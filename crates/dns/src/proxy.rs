@@ -38,6 +38,9 @@ const UPSTREAM_SOCKETS: usize = 64;
 /// How often one of them is replaced.
 const RENEW: Duration = Duration::from_secs(1);
 
+/// How long queries wait in sockets that came before a state. Usually it follows at once; without one they hear so.
+const STATE: Duration = Duration::from_secs(1);
+
 /// How often counters are sent, and records at the latest.
 const COUNTERS: Duration = Duration::from_secs(1);
 const RECORDS: Duration = Duration::from_millis(100);
@@ -80,7 +83,10 @@ async fn run(control: OwnedFd) -> Result<(), ProxyError> {
     spawn_local(renew(Rc::clone(&proxy)));
     spawn_local(tell_counters(Rc::clone(&proxy)));
     spawn_local(tell_records(Rc::clone(&proxy)));
-    lead::follow(&proxy, control).await
+    tokio::select! {
+        parted = lead::follow(&proxy, control) => parted,
+        () = proxy.broken.notified() => Err(failed("serving its sockets")(io::ErrorKind::InvalidInput.into())),
+    }
 }
 
 /// What the tasks of one thread share.
@@ -89,7 +95,9 @@ struct Proxy {
     /// Where pods' datagrams come to: IPv4, IPv6.
     pods: [RefCell<Option<Rc<UdpSocket>>>; 2],
     upstream: RefCell<Vec<[Rc<UdpSocket>; 2]>>,
+    /// Space for pods' datagrams by family, and for resolvers'.
     inboxes: [RefCell<Inbox>; 2],
+    answers: [RefCell<Inbox>; 2],
     connections: RefCell<Connections>,
     /// Frames for the agent; `None` while there is none.
     agent: RefCell<Option<mpsc::Sender<Vec<u8>>>>,
@@ -97,6 +105,10 @@ struct Proxy {
     /// When the next timer rings, as [`keep_time`] knows it; and how to tell it otherwise.
     rings: Cell<Option<Instant>>,
     sooner: Notify,
+    /// Rings when a state has come.
+    state: Notify,
+    /// Rings when sockets cannot be served.
+    broken: Notify,
     unsent: Cell<u64>,
     refused: Cell<u64>,
     lost: Cell<u64>,
@@ -110,11 +122,14 @@ impl Proxy {
             pods: [RefCell::new(None), RefCell::new(None)],
             upstream: RefCell::new(upstream),
             inboxes: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
+            answers: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
             connections: RefCell::default(),
             agent: RefCell::default(),
             records: RefCell::default(),
             rings: Cell::new(None),
             sooner: Notify::new(),
+            state: Notify::new(),
+            broken: Notify::new(),
             unsent: Cell::new(0),
             refused: Cell::new(0),
             lost: Cell::new(0),
@@ -219,7 +234,18 @@ impl Proxy {
         Ok(())
     }
 
-    /// Begins to serve the sockets that came.
+    /// Serves the sockets that came, once there is a state to serve them by.
+    fn serve_soon(self: &Rc<Self>, sockets: Sockets) {
+        let proxy = Rc::clone(self);
+        spawn_local(async move {
+            // With or without one.
+            let _ = timeout(STATE, proxy.state.notified()).await;
+            if proxy.serve(sockets).is_err() {
+                proxy.broken.notify_one();
+            }
+        });
+    }
+
     fn serve(self: &Rc<Self>, sockets: Sockets) -> io::Result<()> {
         for socket in sockets.udp {
             let socket = std::net::UdpSocket::from(socket);
@@ -309,7 +335,7 @@ async fn hear_pods(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, family: usize) {
 }
 
 async fn hear_upstream(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, number: usize, family: usize) {
-    let Some(inbox) = proxy.inboxes.get(family) else { return };
+    let Some(inbox) = proxy.answers.get(family) else { return };
     let current = || {
         let upstream = proxy.upstream.borrow();
         upstream.get(number).is_some_and(|pair| pair.iter().any(|it| Rc::ptr_eq(it, &socket)))

@@ -180,7 +180,9 @@ pub(crate) fn write_opt(out: &mut Vec<u8>, size: u16, dnssec: bool, error: Optio
         out.extend_from_slice(&[0, 0]);
         return;
     };
-    let text = text.as_bytes().get(..text.floor_char_boundary(MAX_ERROR_TEXT)).unwrap_or_default();
+    let end =
+        (0..=text.len().min(MAX_ERROR_TEXT)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let text = text.as_bytes().get(..end).unwrap_or_default();
     let length = u16::try_from(text.len()).unwrap_or_default();
     for number in [length + 6, EDE, length + 2, code] {
         out.extend_from_slice(&number.to_be_bytes());

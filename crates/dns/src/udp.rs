@@ -39,7 +39,8 @@ fn control_space() -> Vec<u8> {
 }
 
 impl Inbox {
-    /// For the sockets of one family: the kernel's account of sizes in the headers is not reset between calls.
+    /// For sockets of one kind and family: the sizes that the kernel wrote into the headers stay there for the next call,
+    /// so that a datagram that tells more than the one before would be cut.
     pub(crate) fn new() -> Self {
         Self {
             buffers: vec![vec![0; LONGEST].into(); BATCH],
@@ -64,8 +65,8 @@ impl Inbox {
             count += 1;
             let whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
             let from = message.address.as_ref().and_then(to_std);
-            if let (Some(from), Some(bytes), true) = (from, message.iovs().next(), whole) {
-                each(from, destination(&message), bytes);
+            if let (Some(from), true) = (from, whole) {
+                each(from, destination(&message), message.iovs().next().unwrap_or_default());
             }
         }
         Ok(count)

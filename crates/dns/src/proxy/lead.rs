@@ -89,11 +89,12 @@ async fn listen(proxy: &Rc<Proxy>, stream: &tokio::net::UnixStream, held: &mut H
                     let sockets = assembly.sockets(udp, tcp, control)?;
                     held.sockets = Some(sockets.try_clone()?);
                     held.next = sockets.control.as_ref().map(|socket| offer(proxy, socket)).transpose()?;
-                    proxy.serve(sockets)?;
+                    proxy.serve_soon(sockets);
                 }
                 ToProxy::State(state) => {
                     let generation = state.generation;
                     proxy.with_engine(|engine, _| engine.set_state(*state));
+                    proxy.state.notify_one();
                     proxy.tell(&ToAgent::InForce(generation));
                 }
                 ToProxy::Learned(results) => proxy.with_engine(|engine, now| {

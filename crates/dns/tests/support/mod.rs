@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 #![allow(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -16,10 +17,9 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Asked, Resp
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use policy::{DnsName, DomainPattern, Generation};
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -28,19 +28,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn pod_address(last: u8) -> IpAddr {
+pub(crate) fn pod_address(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 1, last).into()
 }
 
-pub fn resolver_address(last: u8) -> IpAddr {
+pub(crate) fn resolver_address(last: u8) -> IpAddr {
     Ipv4Addr::new(127, 0, 2, last).into()
 }
 
 /// What a resolver does with a question, in the order it should come.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// Sends this, with the question's number unless it says otherwise.
     Send(Message),
     /// Sends these bytes as they are.
@@ -52,16 +52,16 @@ pub enum Act {
 type Program = Arc<dyn Fn(&Message) -> Vec<Act> + Send + Sync>;
 
 /// A resolver.
-pub struct Resolver {
+pub(crate) struct Resolver {
     program: Arc<Mutex<Program>>,
     /// Questions that came.
-    pub asked: Arc<AtomicUsize>,
+    pub(crate) asked: Arc<AtomicUsize>,
     /// Ports that they came from.
-    pub ports: Arc<Mutex<Vec<u16>>>,
+    pub(crate) ports: Arc<Mutex<Vec<u16>>>,
 }
 
 /// The port of all resolvers of a test: one that was free at one of their addresses.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     loop {
         let port = UdpSocket::bind((resolver_address(1), 0)).unwrap().local_addr().unwrap().port();
         let free = |last| {
@@ -75,7 +75,7 @@ pub fn free_port() -> u16 {
 }
 
 impl Resolver {
-    pub fn start(
+    pub(crate) fn start(
         last: u8,
         port: u16,
         program: impl Fn(&Message) -> Vec<Act> + Send + Sync + 'static,
@@ -124,20 +124,20 @@ impl Resolver {
     }
 
     /// From now on it does something else.
-    pub fn now(&self, program: impl Fn(&Message) -> Vec<Act> + Send + Sync + 'static) {
+    pub(crate) fn now(&self, program: impl Fn(&Message) -> Vec<Act> + Send + Sync + 'static) {
         *self.program.lock().unwrap() = Arc::new(program);
     }
 
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
 
-pub fn framed(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }
 
-pub fn read_framed(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn read_framed(stream: &mut TcpStream) -> Vec<u8> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).unwrap();
     let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -145,12 +145,12 @@ pub fn read_framed(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
 
 /// One record.
-pub fn record(owner: &str, ttl: u32, data: &str) -> Record {
+pub(crate) fn record(owner: &str, ttl: u32, data: &str) -> Record {
     let data = match data.parse() {
         Ok(IpAddr::V4(address)) => RData::A(A(address)),
         Ok(IpAddr::V6(address)) => RData::AAAA(AAAA(address)),
@@ -160,7 +160,7 @@ pub fn record(owner: &str, ttl: u32, data: &str) -> Record {
 }
 
 /// An answer to `question` with these records.
-pub fn answer(question: &Message, records: Vec<Record>) -> Message {
+pub(crate) fn answer(question: &Message, records: Vec<Record>) -> Message {
     let mut answer = question.clone();
     answer.metadata.message_type = MessageType::Response;
     answer.metadata.recursion_available = true;
@@ -169,23 +169,18 @@ pub fn answer(question: &Message, records: Vec<Record>) -> Message {
 }
 
 /// A program that gives every name this address.
-pub fn always(address: &'static str, ttl: u32) -> impl Fn(&Message) -> Vec<Act> + Send + Sync {
+pub(crate) fn always(address: &'static str, ttl: u32) -> impl Fn(&Message) -> Vec<Act> + Send + Sync {
     move |question| {
-        let owner = question.queries[0].name().to_ascii();
-        let fits = match address.parse().unwrap() {
-            IpAddr::V4(_) => RecordType::A,
-            IpAddr::V6(_) => RecordType::AAAA,
-        };
-        let records = if question.queries[0].query_type() == fits {
-            vec![record(&owner, ttl, address)]
-        } else {
-            Vec::new()
-        };
+        let asked = &question.queries[0];
+        let mut record = record(".", ttl, address);
+        // As it is: not every name has a text that can be read again.
+        record.name = asked.name().clone();
+        let records = if asked.query_type() == record.record_type() { vec![record] } else { Vec::new() };
         vec![Act::Send(answer(question, records))]
     }
 }
 
-pub fn failing(code: ResponseCode) -> impl Fn(&Message) -> Vec<Act> + Send + Sync {
+pub(crate) fn failing(code: ResponseCode) -> impl Fn(&Message) -> Vec<Act> + Send + Sync {
     move |question| {
         let mut message = answer(question, Vec::new());
         message.metadata.response_code = code;
@@ -193,12 +188,12 @@ pub fn failing(code: ResponseCode) -> impl Fn(&Message) -> Vec<Act> + Send + Syn
     }
 }
 
-pub fn silent(_: &Message) -> Vec<Act> {
+pub(crate) fn silent(_: &Message) -> Vec<Act> {
     Vec::new()
 }
 
 /// A question.
-pub fn question(text: &str, kind: RecordType, id: u16) -> Message {
+pub(crate) fn question(text: &str, kind: RecordType, id: u16) -> Message {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Asked::query(name(text), kind));
@@ -209,7 +204,7 @@ pub fn question(text: &str, kind: RecordType, id: u16) -> Message {
 }
 
 /// What the proxy told its agent.
-pub enum Told {
+pub(crate) enum Told {
     Learn(Vec<Binding>),
     Records(Vec<Query>),
     Counters(Box<Counters>),
@@ -256,7 +251,7 @@ impl Agent for TestAgent {
 
 /// How the agent binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binds {
+pub(crate) enum Binds {
     /// At once, for as long as asked.
     AtOnce,
     /// When and how [`World::bind`] says.
@@ -264,21 +259,23 @@ pub enum Binds {
 }
 
 /// A proxy with its agent and sockets.
-pub struct World {
-    pub sockets: Sockets,
-    pub state: State,
+pub(crate) struct World {
+    pub(crate) sockets: Sockets,
+    pub(crate) state: State,
     /// Port at which pods ask.
-    pub port: u16,
-    pub proxy: Option<Proxy>,
-    pub process: Option<JoinHandle<Result<(), dns::ProxyError>>>,
+    pub(crate) port: u16,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) process: Option<JoinHandle<Result<(), dns::ProxyError>>>,
+    /// The agent's end of the channel.
+    stream: Option<UnixStream>,
     told: Receiver<Told>,
     bind: Sender<Result<u32, String>>,
     records: Vec<Query>,
-    pub learns: Vec<Binding>,
+    pub(crate) learns: Vec<Binding>,
 }
 
 /// A state with pods 1 and 2 that may ask anything, and speak of `patterns`; resolvers 1 and 2 are trusted.
-pub fn state(port: u16, patterns: &[&str]) -> State {
+pub(crate) fn state(port: u16, patterns: &[&str]) -> State {
     let pod = |last: u8| Pod {
         identity: format!("pod-{last}").into(),
         addresses: vec![pod_address(last)],
@@ -303,19 +300,19 @@ fn agent(binds: Binds) -> (TestAgent, Receiver<Told>, Sender<Result<u32, String>
 }
 
 /// Runs a proxy as its process would, on a thread.
-pub fn launch() -> (UnixStream, JoinHandle<Result<(), dns::ProxyError>>) {
+pub(crate) fn launch() -> (UnixStream, JoinHandle<Result<(), dns::ProxyError>>) {
     let (near, far) = UnixStream::pair().unwrap();
     (near, std::thread::spawn(move || run_proxy(OwnedFd::from(far))))
 }
 
 impl World {
-    pub fn start(state: State, binds: Binds) -> Self {
+    pub(crate) fn start(state: State, binds: Binds) -> Self {
         let mut world = Self::without_state(state, binds, None);
         world.set_state(world.state.clone());
         world
     }
 
-    pub fn without_state(state: State, binds: Binds, control: Option<&std::path::Path>) -> Self {
+    pub(crate) fn without_state(state: State, binds: Binds, control: Option<&std::path::Path>) -> Self {
         // Any local address of the test's resolvers is the proxy's, as steering would have it.
         let mut sockets = loop {
             let udp = dns::sockets::udp("0.0.0.0:0".parse().unwrap(), Steering::None).unwrap();
@@ -330,10 +327,17 @@ impl World {
             sockets = sockets.with_control(path).unwrap();
         }
         let port = UdpSocket::from(sockets.udp[0].try_clone().unwrap()).local_addr().unwrap().port();
+        Self::with_sockets(state, binds, sockets, port)
+    }
+
+    /// The proxy runs in the network namespace of this thread.
+    pub(crate) fn with_sockets(state: State, binds: Binds, sockets: Sockets, port: u16) -> Self {
         let (agent, told, bind) = agent(binds);
         let (stream, process) = launch();
+        let end = stream.try_clone().unwrap();
         let proxy = Proxy::start(stream, &sockets, agent).unwrap();
         Self {
+            stream: Some(end),
             sockets,
             state,
             port,
@@ -347,7 +351,7 @@ impl World {
     }
 
     /// Another proxy with the same sockets.
-    pub fn restart(&mut self, binds: Binds) {
+    pub(crate) fn restart(&mut self, binds: Binds) {
         let (agent, told, bind) = agent(binds);
         let (stream, process) = launch();
         self.proxy = Some(Proxy::start(stream, &self.sockets, agent).unwrap());
@@ -356,34 +360,39 @@ impl World {
     }
 
     /// Leads the proxy that was left at a path.
-    pub fn adopt(&mut self, path: &std::path::Path, binds: Binds) {
+    pub(crate) fn adopt(&mut self, path: &std::path::Path, binds: Binds) {
         let (agent, told, bind) = agent(binds);
         let (proxy, sockets) = Proxy::adopt(path, agent).unwrap().unwrap();
         (self.proxy, self.sockets, self.told, self.bind) = (Some(proxy), sockets, told, bind);
     }
 
     /// Ends the proxy, and waits for its end.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let proxy = self.proxy.take().unwrap();
         proxy.stop().unwrap();
         proxy.join();
         self.process.take().unwrap().join().unwrap().unwrap();
     }
 
-    pub fn set_state(&mut self, state: State) {
+    pub(crate) fn set_state(&mut self, state: State) {
         let generation = state.generation;
         self.state = state.clone();
         self.proxy.as_ref().unwrap().set_state(state).unwrap();
         self.until(|told| matches!(told, Told::InForce(it) if *it == generation));
     }
 
+    /// Closes the agent's end of the channel. Its thread holds it open until it hears of the end.
+    pub(crate) fn shut(&self) {
+        self.stream.as_ref().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
     /// Answers one request to bind.
-    pub fn bind(&self, result: Result<u32, String>) {
+    pub(crate) fn bind(&self, result: Result<u32, String>) {
         self.bind.send(result).unwrap();
     }
 
     /// Waits until the proxy tells something.
-    pub fn until(&mut self, wanted: impl Fn(&Told) -> bool) -> Told {
+    pub(crate) fn until(&mut self, wanted: impl Fn(&Told) -> bool) -> Told {
         loop {
             let told = self.told.recv_timeout(PATIENCE).expect("the proxy tells it in time");
             match &told {
@@ -398,7 +407,7 @@ impl World {
     }
 
     /// The next request to bind.
-    pub fn next_learn(&mut self) -> Vec<Binding> {
+    pub(crate) fn next_learn(&mut self) -> Vec<Binding> {
         let Told::Learn(bindings) = self.until(|told| matches!(told, Told::Learn(_))) else {
             panic!("a request")
         };
@@ -406,21 +415,21 @@ impl World {
     }
 
     /// The next record.
-    pub fn next_record(&mut self) -> Query {
+    pub(crate) fn next_record(&mut self) -> Query {
         while self.records.is_empty() {
             self.until(|told| matches!(told, Told::Records(_)));
         }
         self.records.remove(0)
     }
 
-    pub fn counters(&mut self, wanted: impl Fn(&Counters) -> bool) -> Counters {
+    pub(crate) fn counters(&mut self, wanted: impl Fn(&Counters) -> bool) -> Counters {
         let told = self.until(|told| matches!(told, Told::Counters(it) if wanted(it)));
         let Told::Counters(counters) = told else { panic!("counters") };
         *counters
     }
 
     /// A pod's socket, connected to a resolver's address at the proxy's port.
-    pub fn pod(&self, last: u8, resolver: u8) -> UdpSocket {
+    pub(crate) fn pod(&self, last: u8, resolver: u8) -> UdpSocket {
         let socket = UdpSocket::bind((pod_address(last), 0)).unwrap();
         // A reply from another address than was asked does not arrive here.
         socket.connect((resolver_address(resolver), self.port)).unwrap();
@@ -429,20 +438,25 @@ impl World {
     }
 
     /// Asks by UDP and waits for the reply.
-    pub fn ask(&self, pod: u8, resolver: u8, text: &str) -> Message {
+    pub(crate) fn ask(&self, pod: u8, resolver: u8, text: &str) -> Message {
         self.ask_for(pod, resolver, text, RecordType::A)
     }
 
-    pub fn ask_for(&self, pod: u8, resolver: u8, text: &str, kind: RecordType) -> Message {
+    pub(crate) fn ask_for(&self, pod: u8, resolver: u8, text: &str, kind: RecordType) -> Message {
         let socket = self.pod(pod, resolver);
         socket.send(&question(text, kind, 77).to_vec().unwrap()).unwrap();
         receive(&socket)
     }
 
     /// A pod's connection to a resolver's address.
-    pub fn connect(&self, pod: u8, resolver: u8) -> TcpStream {
-        let _ = pod;
-        let stream = TcpStream::connect((resolver_address(resolver), self.port)).unwrap();
+    pub(crate) fn connect(&self, pod: u8, resolver: u8) -> TcpStream {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        let from = SockaddrStorage::from(SocketAddr::new(pod_address(pod), 0));
+        bind(fd.as_raw_fd(), &from).unwrap();
+        let to = SockaddrStorage::from(SocketAddr::new(resolver_address(resolver), self.port));
+        connect(fd.as_raw_fd(), &to).unwrap();
+        let stream = TcpStream::from(fd);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
@@ -457,14 +471,14 @@ impl Drop for World {
 }
 
 /// The next reply.
-pub fn receive(socket: &UdpSocket) -> Message {
+pub(crate) fn receive(socket: &UdpSocket) -> Message {
     let mut buffer = [0; 65_536];
     let size = socket.recv(&mut buffer).expect("a reply in time");
     Message::from_vec(&buffer[..size]).unwrap()
 }
 
 /// Whether nothing has come. Only after something that came later was seen.
-pub fn is_empty(socket: &UdpSocket) -> bool {
+pub(crate) fn is_empty(socket: &UdpSocket) -> bool {
     socket.set_nonblocking(true).unwrap();
     let empty = socket.recv(&mut [0; 512]).is_err();
     socket.set_nonblocking(false).unwrap();
@@ -472,7 +486,7 @@ pub fn is_empty(socket: &UdpSocket) -> bool {
 }
 
 /// The addresses of an answer.
-pub fn addresses(message: &Message) -> Vec<IpAddr> {
+pub(crate) fn addresses(message: &Message) -> Vec<IpAddr> {
     let address = |record: &Record| match &record.data {
         RData::A(A(address)) => Some(IpAddr::V4(*address)),
         RData::AAAA(AAAA(address)) => Some(IpAddr::V6(*address)),
@@ -482,7 +496,7 @@ pub fn addresses(message: &Message) -> Vec<IpAddr> {
 }
 
 /// Code and text of the extended error.
-pub fn extended(message: &Message) -> Option<(u16, String)> {
+pub(crate) fn extended(message: &Message) -> Option<(u16, String)> {
     use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
     match message.edns.as_ref()?.option(EdnsCode::Unknown(15))? {
         EdnsOption::Unknown(_, bytes) => {
@@ -490,13 +504,4 @@ pub fn extended(message: &Message) -> Option<(u16, String)> {
         }
         _ => None,
     }
-}
-
-/// Counts by reason, for comparing.
-pub fn reasons(records: &[Query]) -> HashMap<dns::Reason, usize> {
-    let mut counts = HashMap::new();
-    for record in records {
-        *counts.entry(record.reason).or_default() += 1;
-    }
-    counts
 }
