@@ -245,7 +245,6 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
             watch.arm();
             let load = running.engine().load(|next| source::read(&args.files, &args.catalog, next)).clone();
             say.load(&load);
-            continue;
         }
         running.engine().tick();
         if args.until_done && running.lab.as_ref().is_none_or(Hosted::has_ended) {
