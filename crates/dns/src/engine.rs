@@ -23,8 +23,7 @@ use crate::reply::{self, Lifetimes};
 use crate::state::{PodRules, Rules, Settings, State, keeps_answers};
 use observe::Time;
 use policy::Generation;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -145,7 +144,7 @@ impl Served {
 }
 
 /// What ends at some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
     /// The try of this number of a flight.
     Retry(u64, usize),
@@ -155,6 +154,42 @@ pub(crate) enum Timer {
     Deadline(u64),
     /// A request to bind.
     Learn(u64),
+}
+
+/// What ends when. All of one kind last equally long, so they end in the order they began; if a setting shortens them, those
+/// that began later wait for those before.
+#[derive(Debug, Default)]
+struct Timers([VecDeque<(Instant, Timer)>; 4]);
+
+impl Timers {
+    fn set(&mut self, at: Instant, timer: Timer) {
+        let [retry, stale, deadline, learn] = &mut self.0;
+        match timer {
+            Timer::Retry(..) => retry,
+            Timer::Stale(_) => stale,
+            Timer::Deadline(_) => deadline,
+            Timer::Learn(_) => learn,
+        }
+        .push_back((at, timer));
+    }
+
+    /// Lets go of the oldest as long as nobody needs them: most are needed no longer after a millisecond.
+    fn forget(&mut self, over: impl Fn(Timer) -> bool) {
+        for queue in &mut self.0 {
+            while queue.front().is_some_and(|(_, timer)| over(*timer)) {
+                queue.pop_front();
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.0.iter().filter_map(|queue| Some(queue.front()?.0)).min()
+    }
+
+    fn due(&mut self, now: Instant) -> Option<Timer> {
+        let queue = self.0.iter_mut().find(|queue| queue.front().is_some_and(|(at, _)| *at <= now))?;
+        queue.pop_front().map(|(_, timer)| timer)
+    }
 }
 
 /// Lifetime that a pod sees of an answer that ran out (RFC 8767, section 4).
@@ -173,7 +208,7 @@ pub struct Engine {
     pub(crate) random: Box<dyn FnMut() -> u32>,
     meters: HashMap<IpAddr, Meter>,
     strangers: Option<Meter>,
-    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    timers: Timers,
     serial: u64,
     waiting: usize,
 }
@@ -194,7 +229,7 @@ impl Engine {
             random,
             meters: HashMap::new(),
             strangers: None,
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             serial: 0,
             waiting: 0,
         }
@@ -243,17 +278,20 @@ impl Engine {
     }
 
     /// When [`Engine::tick`] wants to be called, at the latest.
-    pub fn next_timer(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+    pub fn next_timer(&mut self) -> Option<Instant> {
+        let (flights, learning) = (&self.flights, &self.learning);
+        self.timers.forget(|timer| match timer {
+            Timer::Retry(flight, _) | Timer::Stale(flight) | Timer::Deadline(flight) => {
+                !flights.is_open(flight)
+            }
+            Timer::Learn(request) => !learning.is_open(request),
+        });
+        self.timers.next()
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Now) {
-        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
-            if at > now.at {
-                return;
-            }
-            self.timers.pop();
+        while let Some(timer) = self.timers.due(now.at) {
             match timer {
                 Timer::Retry(flight, attempt) => self.retry(now, flight, attempt),
                 Timer::Stale(flight) => self.out_of_patience(now, flight),
@@ -406,7 +444,13 @@ impl Engine {
 
     /// Writes a reply without an answer, and its record.
     pub(crate) fn fail(&mut self, now: Now, waiting: Waiting, reason: Reason) {
-        let (rcode, code) = reason.codes();
+        let (mut rcode, code) = reason.codes();
+        let searched = || self.rules.as_ref().is_some_and(|rules| rules.is_private(&waiting.question.name));
+        if reason == Reason::Name && searched() {
+            // Resolver libraries try a name with the cluster's domains behind it first, and some (musl's) take REFUSED
+            // for the end of the search.
+            rcode = Rcode::NXDOMAIN;
+        }
         let named = matches!(reason, Reason::Name | Reason::Resolver);
         let text = waiting.rule.as_deref().filter(|_| named).unwrap_or(reason.describe());
         let bytes = reply::refusal(&waiting.question, rcode, code.map(|code| (code, text)));
@@ -452,6 +496,9 @@ impl Engine {
     }
 
     pub(crate) fn set_timer(&mut self, at: Instant, timer: Timer) {
-        self.timers.push(Reverse((at, timer)));
+        self.timers.set(at, timer);
     }
 }
+
+#[cfg(test)]
+mod tests;

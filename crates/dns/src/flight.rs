@@ -67,6 +67,10 @@ impl Flights {
         }
     }
 
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        self.flights.contains_key(&id)
+    }
+
     fn close(&mut self, id: u64) -> Option<Flight> {
         let flight = self.flights.remove(&id)?;
         self.by_question.remove(&flight.key);

@@ -47,6 +47,12 @@ pub(crate) struct Learning {
     by_answer: HashMap<(u64, u64), u64>,
 }
 
+impl Learning {
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        self.requests.contains_key(&id)
+    }
+}
+
 #[derive(Debug)]
 struct Request {
     epoch: u64,

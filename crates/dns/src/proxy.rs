@@ -425,7 +425,7 @@ async fn ask_by_tcp(proxy: Rc<Proxy>, ask: TcpAsk) {
 
 async fn keep_time(proxy: Rc<Proxy>) {
     loop {
-        let next = proxy.engine.borrow().next_timer();
+        let next = proxy.engine.borrow_mut().next_timer();
         proxy.rings.set(next);
         let ring = async {
             match next {

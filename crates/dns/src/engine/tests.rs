@@ -1,0 +1,306 @@
+//! Ways of queries with a clock of the test's own.
+
+use super::*;
+use crate::answer::tests::{address, alias, record};
+use crate::question::tests::query as ask_for;
+use crate::state::{Pod, Questions, Resolvers};
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::Record;
+use policy::{DnsName, DomainPattern};
+use std::time::Duration;
+
+const POD: &str = "10.0.0.1";
+const FIRST: &str = "10.96.0.1";
+const SECOND: &str = "10.96.0.2";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+struct Bench {
+    engine: Engine,
+    now: Now,
+    id: u16,
+}
+
+impl Bench {
+    fn new(change: impl Fn(&mut State)) -> Self {
+        let mut counter = 0_u32;
+        let mut bench = Self {
+            // Numbers in a row: what is hard to guess is not this test's.
+            engine: Engine::new(
+                4,
+                Box::new(move || {
+                    counter += 1;
+                    counter.rotate_right(16)
+                }),
+            ),
+            now: Now { at: Instant::now(), time: Time(0) },
+            id: 0,
+        };
+        bench.set_state(1, change);
+        bench
+    }
+
+    fn set_state(&mut self, generation: u64, change: impl Fn(&mut State)) {
+        let mut state = State {
+            generation: Generation(generation),
+            pods: vec![Pod {
+                identity: "a".into(),
+                addresses: vec![ip(POD)],
+                patterns: vec![DomainPattern::parse("*.io").unwrap()],
+                questions: Questions::Any,
+                resolvers: Resolvers::Any,
+            }],
+            trusted: vec![ip(FIRST), ip(SECOND)],
+            private_zones: vec![DnsName::parse("cluster.local").unwrap()],
+            settings: Settings::default(),
+        };
+        change(&mut state);
+        self.engine.set_state(state);
+    }
+
+    fn ask(&mut self, name: &str) -> u16 {
+        self.id += 1;
+        let mut message = ask_for(name, 1);
+        message.metadata.id = self.id;
+        let bytes = message.to_vec().unwrap();
+        let client = Client::Udp { peer: SocketAddr::new(ip(POD), 999), local: ip(FIRST) };
+        self.engine.query(self.now, &Arrival { client, pod: ip(POD), resolver: ip(FIRST), bytes: &bytes });
+        self.id
+    }
+
+    /// Whom the engine asked since the last look.
+    fn asked(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.engine.outbox().asks)
+    }
+
+    fn answer(&mut self, ask: &Ask, records: Vec<Record>) {
+        self.answer_with(ask, ResponseCode::NoError, records);
+    }
+
+    fn answer_with(&mut self, ask: &Ask, code: ResponseCode, records: Vec<Record>) {
+        let mut message = Message::from_vec(&ask.bytes).unwrap();
+        message.metadata.message_type = MessageType::Response;
+        message.metadata.response_code = code;
+        message.add_answers(records);
+        self.engine.answer(self.now, ask.socket, ask.server, &message.to_vec().unwrap());
+    }
+
+    /// Lets time pass, with everything that is due on the way.
+    fn pass(&mut self, time: Duration) {
+        let until = self.now.at + time;
+        while let Some(at) = self.engine.next_timer().filter(|at| *at <= until) {
+            self.now.at = at;
+            self.engine.tick(self.now);
+        }
+        self.now.at = until;
+    }
+
+    /// Replies since the last look, as number, code and count of records, and the reasons of their records.
+    fn replies(&mut self) -> Vec<(u16, ResponseCode, usize, Reason)> {
+        let replies = std::mem::take(&mut self.engine.outbox().replies);
+        let records = std::mem::take(&mut self.engine.outbox().records);
+        assert_eq!(replies.len(), records.len(), "one record for each reply");
+        let read = |(_, bytes): &(Client, Vec<u8>)| Message::from_vec(bytes).unwrap();
+        let both = replies.iter().map(read).zip(&records);
+        both.map(|(it, record)| (it.metadata.id, it.metadata.response_code, it.answers.len(), record.reason))
+            .collect()
+    }
+
+    fn learns(&mut self) -> Vec<(u64, Vec<Binding>)> {
+        std::mem::take(&mut self.engine.outbox().learns)
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn good(name: &str, ttl: u32) -> Vec<Record> {
+    vec![record(name, ttl, address("192.0.2.1"))]
+}
+
+#[test]
+fn a_silent_resolver_is_followed_by_another_and_a_late_answer_still_counts() {
+    let mut bench = Bench::new(|_| {});
+    let id = bench.ask("a.org.");
+    let first = bench.asked();
+    assert_eq!(first[0].server, SocketAddr::new(ip(FIRST), 53));
+    bench.pass(Duration::from_millis(700));
+    let second = bench.asked();
+    assert_eq!(second[0].server.ip(), ip(SECOND));
+    assert_ne!(first[0].bytes[..2], second[0].bytes[..2], "another number");
+    bench.answer(&first[0], good("a.org.", 60));
+    assert_eq!(bench.replies(), [(id, ResponseCode::NoError, 1, Reason::Answered)]);
+    bench.answer(&second[0], good("a.org.", 60));
+    assert_eq!((bench.replies(), bench.engine.counters().stray), (Vec::new(), 1));
+}
+
+#[test]
+fn a_query_fails_after_its_deadline_and_nothing_is_left_of_it() {
+    let mut bench = Bench::new(|_| {});
+    let id = bench.ask("a.org.");
+    bench.pass(secs(4));
+    assert_eq!(bench.replies(), [(id, ResponseCode::ServFail, 0, Reason::UpstreamSilent)]);
+    assert_eq!(bench.asked().len(), 5);
+    let counters = bench.engine.counters();
+    assert_eq!((counters.waiting, bench.engine.next_timer()), (0, None));
+    assert!(!bench.engine.is_socket_in_use(0) && !bench.engine.is_socket_in_use(1));
+}
+
+#[test]
+fn an_answer_is_waited_for_until_it_is_bound_and_asked_for_again_when_that_ends() {
+    let mut bench = Bench::new(|_| {});
+    let id = bench.ask("a.io.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.io.", 20));
+    assert_eq!(bench.replies(), []);
+    let [(request, bindings)] = &bench.learns()[..] else { panic!("one request") };
+    assert_eq!((bindings.len(), bindings[0].ttl), (1, 30), "the floor");
+    bench.engine.learned(bench.now, *request, Ok(30));
+    assert_eq!(bench.replies(), [(id, ResponseCode::NoError, 1, Reason::Answered)]);
+    // Kept and bound for long enough: nobody is asked.
+    bench.pass(secs(15));
+    bench.ask("a.io.");
+    assert_eq!(bench.replies()[0].3, Reason::Cached);
+    // Kept, and the binding ends in less than half of the floor.
+    bench.pass(secs(1));
+    bench.ask("a.io.");
+    assert_eq!((bench.replies().len(), bench.learns().len()), (0, 1));
+    // The agent does not answer, and what is bound is bound for fourteen seconds more.
+    bench.pass(secs(2));
+    assert_eq!(bench.replies()[0].3, Reason::Cached);
+    bench.pass(secs(12));
+    bench.ask("a.io.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.io.", 20));
+    bench.pass(secs(2));
+    assert_eq!(bench.replies()[0].3, Reason::LearnLate);
+}
+
+#[test]
+fn requests_for_the_same_answer_are_one() {
+    let mut bench = Bench::new(|_| {});
+    let one = bench.ask("a.io.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.io.", 60));
+    let two = bench.ask("a.io.");
+    let learns = bench.learns();
+    assert_eq!((learns.len(), bench.asked().len()), (1, 0));
+    bench.engine.learned(bench.now, learns[0].0, Ok(60));
+    let replies = bench.replies();
+    assert_eq!((replies[0].0, replies[1].0), (one, two));
+}
+
+#[test]
+fn what_a_pod_before_had_bound_is_not_known_for_its_successor() {
+    let mut bench = Bench::new(|_| {});
+    bench.ask("a.io.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.io.", 600));
+    let learns = bench.learns();
+    bench.engine.learned(bench.now, learns[0].0, Ok(600));
+    bench.set_state(2, |_| {});
+    bench.ask("a.io.");
+    assert_eq!(bench.learns().len(), 0, "the same pod");
+    bench.set_state(3, |state| state.pods[0].identity = "b".into());
+    bench.ask("a.io.");
+    assert_eq!(bench.learns().len(), 1, "another with its address");
+    bench.engine.forget_bindings();
+}
+
+#[test]
+fn old_answers_are_given_after_a_while_and_at_once_when_all_resolvers_are_known_to_be_silent() {
+    let mut bench = Bench::new(|state| state.pods[0].patterns.clear());
+    bench.ask("a.org.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.org.", 60));
+    bench.replies();
+    bench.pass(secs(100));
+    bench.ask("a.org.");
+    bench.pass(Duration::from_millis(1799));
+    assert_eq!(bench.replies(), []);
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.replies()[0].3, Reason::Stale);
+    bench.pass(secs(3));
+    // By now both were silent often enough.
+    for _ in 0..2 {
+        bench.ask("b.org.");
+        bench.pass(secs(4));
+    }
+    bench.replies();
+    bench.asked();
+    bench.ask("a.org.");
+    assert_eq!(bench.replies()[0].3, Reason::Stale);
+    let probe = bench.asked();
+    assert_eq!(probe.len(), 1, "one is asked all the same");
+    bench.answer(&probe[0], good("a.org.", 60));
+    bench.ask("a.org.");
+    assert_eq!(bench.replies()[0].3, Reason::Cached);
+    bench.pass(secs(60 + 86_400));
+    bench.ask("a.org.");
+    bench.pass(secs(4));
+    assert_eq!(bench.replies()[0].3, Reason::UpstreamSilent, "too old");
+}
+
+#[test]
+fn a_failure_is_remembered_for_a_second_and_does_not_replace_an_answer() {
+    let mut bench = Bench::new(|state| state.trusted.truncate(1));
+    bench.ask("a.org.");
+    let ask = bench.asked();
+    bench.answer_with(&ask[0], ResponseCode::Refused, Vec::new());
+    assert_eq!(bench.replies()[0].1, ResponseCode::Refused);
+    bench.ask("a.org.");
+    assert_eq!((bench.replies()[0].1, bench.asked().len()), (ResponseCode::Refused, 0));
+    bench.pass(secs(1));
+    bench.ask("a.org.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.org.", 60));
+    bench.pass(secs(60));
+    bench.replies();
+    bench.ask("a.org.");
+    let ask = bench.asked();
+    bench.answer_with(&ask[0], ResponseCode::ServFail, Vec::new());
+    assert_eq!(bench.replies()[0].3, Reason::Stale);
+}
+
+#[test]
+fn searches_go_on_where_a_name_is_refused() {
+    let none = Questions::Only { allowed: Vec::new(), otherwise: "closed".into() };
+    let mut bench = Bench::new(|state| state.pods[0].questions = none.clone());
+    bench.ask("a.io.ns.svc.cluster.local.");
+    bench.ask("a.io.");
+    let codes: Vec<_> = bench.replies().into_iter().map(|it| (it.1, it.3)).collect();
+    assert_eq!(codes, [(ResponseCode::NXDomain, Reason::Name), (ResponseCode::Refused, Reason::Name)]);
+}
+
+#[test]
+fn every_name_of_a_chain_that_policy_speaks_of_is_bound() {
+    let mut bench = Bench::new(|_| {});
+    bench.ask("www.a.io.");
+    let ask = bench.asked();
+    let records = vec![
+        record("www.a.io.", 300, alias("x.cdn.org.")),
+        record("x.cdn.org.", 90, alias("edge.cdn.io.")),
+        record("edge.cdn.io.", 120, address("192.0.2.1")),
+    ];
+    bench.answer(&ask[0], records);
+    let learns = bench.learns();
+    let names: Vec<_> = learns[0].1[0].names.iter().map(ToString::to_string).collect();
+    assert_eq!((names, learns[0].1[0].ttl), (vec!["www.a.io".to_owned(), "edge.cdn.io".to_owned()], 90));
+}
+
+#[test]
+fn timers_of_what_is_over_are_forgotten() {
+    let mut bench = Bench::new(|state| state.settings.pod_rate = 1_000_000);
+    for number in 0..5000 {
+        let name = format!("n{number}.org.");
+        bench.ask(&name);
+        let ask = bench.asked();
+        bench.answer(&ask[0], good(&name, 60));
+        bench.replies();
+        bench.pass(Duration::from_micros(10));
+        assert!(bench.engine.timers.0.iter().all(|queue| queue.len() < 3));
+    }
+}
