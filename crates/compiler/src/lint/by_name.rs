@@ -124,7 +124,7 @@ pub(super) fn not_asked(findings: &mut Findings<'_>) {
         let DnsNames::Only { from_rules: false, patterns: own, .. } = &policy.dns.names else { continue };
         // Others of the tier may list what this one does not.
         let others = set.policies.iter().filter(|other| other.tier == policy.tier);
-        let listed: Vec<&DomainPattern> = others.flat_map(|other| listed(other)).chain(own).collect();
+        let listed: Vec<&DomainPattern> = others.flat_map(listed).chain(own).collect();
         let accepts = |rule: &&Rule| rule.action == Action::Accept;
         for rule in policy.egress.rules().iter().filter(accepts) {
             let meets = |pattern: &DomainPattern| {
