@@ -29,7 +29,8 @@ A file of yours has the form of the built-in one. A provider in it replaces the 
   - name: hub
     title: Our mirror of models
     hosts:
-    - {host: models.corp.example, for: storage, ports: [443]}   # for: api, content, storage or upload")]
+    - {host: models.corp.example, for: storage, ports: [443]}   # for: api, content, storage or upload
+    - {host: \"*.cdn.corp.example\", for: content}                # one label below; \"**.\" is one or more")]
 pub(crate) enum CatalogCommand {
     /// Every provider
     List(Shown),

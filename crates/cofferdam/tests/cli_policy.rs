@@ -114,6 +114,87 @@ fn explain_says_which_ends_there_are() {
     }
 }
 
+/// `x/a` may reach a hub's API and must not reach a paste site, whatever else it may.
+const EGRESS: &str = "\
+{apiVersion: cofferdam.dev/v1alpha1, kind: EgressPolicy, metadata: {name: hub, namespace: x}, spec: {
+  subject: {podSelector: {matchLabels: {pod: a}}},
+  egress: [{name: api, action: Allow, to: [{provider: hub}]}, {action: Deny, to: [{domains: ['**.paste.io']}]}],
+  dns: {fromRules: true, names: ['**.paste.io']}}}
+";
+const CATALOG: &str = "\
+{apiVersion: cofferdam.dev/v1alpha1, kind: Catalog, providers: [{name: hub, hosts: [{host: api.hub.io, for: api}]}]}
+";
+
+#[test]
+fn explain_takes_a_name_for_resolved_and_says_whether_it_may_be_asked() {
+    let folder = Folder::with("egress.yaml", EGRESS);
+    let catalog = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(catalog.path(), CATALOG).expect("writable");
+    let explain = |arguments: &str| {
+        let catalog = catalog.path().display();
+        folder.policy("explain", &format!("--catalog {catalog} --from x/a {arguments}"))
+    };
+    let said = explain("--name API.hub.io. --port 443");
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    for part in [
+        "allow  pod x/a asks for api.hub.io",
+        "allow  pod x/a -> 192.0.2.1 TCP 443",
+        "EgressPolicy x/hub spec.egress[0].to[0] \"api\"",
+        "taken to lead to 192.0.2.1",
+        "an EgressPolicy rule",
+    ] {
+        assert!(said.out.contains(part), "no {part:?} in {}", said.out);
+    }
+    let denied = explain("--name x.paste.io --to 203.0.113.7 --port 443");
+    assert_eq!(denied.code, Some(1));
+    for part in [
+        "allow  pod x/a asks for x.paste.io",
+        "deny  pod x/a -> 203.0.113.7 TCP 443",
+        "EgressPolicy x/hub spec.egress[1]",
+        "but the rule that denied beats every Allow of its tier",
+    ] {
+        assert!(denied.out.contains(part), "no {part:?} in {}", denied.out);
+    }
+    let unlisted = explain("--name other.io");
+    assert_eq!(unlisted.code, Some(1));
+    assert!(unlisted.out.starts_with("deny  pod x/a asks for other.io\n"), "{}", unlisted.out);
+    assert!(unlisted.out.contains("spec.dns.names"), "{}", unlisted.out);
+    let report = json(&explain("--name other.io --port 443 --json"));
+    assert_eq!(
+        (&report["verdict"], &report["question"]["reason"]),
+        (&"deny".into(), &"dns-name-deny".into())
+    );
+    let report = json(&explain("--name api.hub.io --json"));
+    assert_eq!(report["question"]["rule"]["entry"]["reason"], "egress-policy-allow");
+    for (arguments, part) in [
+        ("--name a..b --port 1", "a..b"),
+        ("--name a.io --to x/b --port 1", "the address that the name leads to"),
+        ("--port 1", "--to"),
+    ] {
+        let said = explain(arguments);
+        assert!(said.code == Some(2) && said.err.contains(part), "{arguments}: {}", said.err);
+    }
+    let host = folder.policy("explain", "--from node:n --name a.io");
+    assert!(host.code == Some(2), "{}", host.err);
+}
+
+#[test]
+fn a_catalog_that_is_not_given_or_not_readable_opens_nothing() {
+    let folder = Folder::with("egress.yaml", EGRESS);
+    let said = folder.policy("check", "");
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(said.out.contains("[unknown-provider]") && said.out.contains("egress.yaml:3:"), "{}", said.out);
+    let closed = folder.policy("explain", "--from x/a --name api.hub.io --port 443");
+    assert!(closed.code == Some(1) && closed.out.contains("could not be read"), "{}", closed.out);
+    let broken = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(broken.path(), CATALOG.replace("api.hub.io", "Api.hub.io")).expect("writable");
+    let said = folder.policy("check", &format!("--catalog {}", broken.path().display()));
+    assert!(said.code == Some(2) && said.err.contains("providers[0].hosts[0].host"), "{}", said.err);
+    folder.write("catalog.yaml", CATALOG);
+    let said = folder.policy("check", "");
+    assert!(said.out.contains("name the file with --catalog"), "{}", said.out);
+}
+
 #[test]
 fn connectivity_has_the_same_edges_in_every_form() {
     let folder = Folder::new();

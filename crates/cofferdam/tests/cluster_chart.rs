@@ -212,8 +212,14 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         text(&kubectl(&cluster, &question, "")).lines().any(|line| line == "yes")
     };
     let own = "-n cofferdam-system";
-    for what in ["list pods", "watch nodes", "watch networkpolicies.networking.k8s.io", "create tokenreviews"]
-    {
+    for what in [
+        "list pods",
+        "watch nodes",
+        "watch networkpolicies.networking.k8s.io",
+        "watch egresspolicies",
+        "patch clusteregresspolicies --subresource=status",
+        "create tokenreviews",
+    ] {
         assert!(may("cofferdam-controller", &format!("{what} -A")), "{what}");
     }
     for what in ["get secrets/cofferdam-authority", "update leases/cofferdam-controller", "create secrets"] {
@@ -225,6 +231,7 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "get secrets/other",
         "delete pods",
         "patch networkpolicies",
+        "patch egresspolicies",
         "get nodes --subresource=proxy",
     ] {
         assert!(!may("cofferdam-controller", &format!("{what} {own}")), "{what}");

@@ -57,6 +57,106 @@ fn cluster_a_policy_becomes_packets_and_its_status_says_where() {
     });
 }
 
+/// An EgressPolicy of `web`; `spec` in flow style.
+fn egress(spec: &str) -> String {
+    format!(
+        "{{apiVersion: cofferdam.dev/v1alpha1, kind: EgressPolicy, metadata: {{name: web, namespace: shop}}, spec: \
+         {{subject: {{podSelector: {{matchLabels: {{app: web}}}}}}, {spec}}}}}"
+    )
+}
+
+#[test]
+fn cluster_an_egress_policy_becomes_packets_and_carries_its_own_conditions() {
+    let Some(world) = World::start() else { return };
+    let catalog = tempfile::NamedTempFile::new().unwrap();
+    let providers = |name: &str| {
+        format!(
+            "{{apiVersion: cofferdam.dev/v1alpha1, kind: Catalog, providers: [{{name: {name}, hosts: [{{host: hub.example, for: api}}]}}]}}"
+        )
+    };
+    fs::write(catalog.path(), providers("other")).unwrap();
+    let path = catalog.path().to_str().unwrap();
+    let _controller = world.certified_controller_with("first", &["--catalog", path]);
+    let _agents = NODES.map(|node| world.agent(node));
+    world.reachable("no policy: everything", &[80, 5432]);
+
+    let one = "{action: Allow, to: [{networks: [10.77.2.2/32]}], ports: [{port: 5432}]}";
+    world.kubectl("apply -f -", &egress(&format!("egress: [{one}]")));
+    world.reachable("one port is allowed", &[5432]);
+    let condition = |kind: &str, status: &str| {
+        eventually(kind, || world.condition("egresspolicy web -n shop", kind).filter(|it| it[0] == status))
+    };
+    condition("Programmed", "True");
+    condition("Accepted", "True");
+    let table = world.kubectl("get egp -n shop", "");
+    assert!(table.contains("PROGRAMMED") && table.contains("web"), "{table}");
+    assert!(world.get("policystatuses -A")["items"].as_array().unwrap().is_empty());
+
+    // A Deny of the cluster's kind comes first.
+    world.kubectl(
+        "apply -f -",
+        "{apiVersion: cofferdam.dev/v1alpha1, kind: ClusterEgressPolicy, metadata: {name: none}, spec: {tier: Admin, \
+         priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{networks: [10.77.2.2/32]}]}]}}",
+    );
+    world.reachable("the Admin tier denies", &[]);
+    eventually("its condition", || {
+        world.condition("clusteregresspolicy none", "Programmed").filter(|it| it[0] == "True")
+    });
+    world.kubectl("delete clusteregresspolicy none", "");
+    world.reachable("open again", &[5432]);
+
+    // A provider that nobody knows closes the pod, until the catalog has it.
+    world.kubectl(
+        "apply -f -",
+        &egress(&format!("egress: [{one}, {{action: Allow, to: [{{provider: hub}}]}}]")),
+    );
+    world.reachable("closed for the provider", &[]);
+    let accepted = condition("Accepted", "False");
+    assert!(accepted[2].contains("\"hub\""), "{accepted:?}");
+    fs::write(catalog.path(), providers("hub")).unwrap();
+    world.reachable("open once the catalog has it", &[5432]);
+    condition("Accepted", "True");
+}
+
+#[test]
+fn cluster_schemas_of_egress_policies_refuse_what_the_reader_refuses() {
+    let Some(world) = World::start() else { return };
+    let to = |entry: &str| egress(&format!("egress: [{{action: Allow, to: [{entry}]}}]"));
+    let whole = "egress: [{name: n, action: Deny, to: [{domains: ['**.a.io', '*.b.io', c.io.]}, {provider: s3, for: \
+                 [storage], with: {bucket: a, region: b}}, {networks: [192.0.2.0/24, '2001:db8::/32']}], ports: [{port: 1, \
+                 endPort: 2}, {protocol: UDP}]}], dns: {names: ['**.cluster.local'], fromRules: true, resolvers: [{pods: \
+                 {namespaceSelector: {}, podSelector: {}}}, {networks: [192.0.2.53/32]}]}";
+    world.kubectl("apply --validate=strict -f -", &egress(whole));
+    for (object, told) in [
+        (to("{}"), "exactly one of domains, provider and networks"),
+        (to("{domains: [a.io], networks: [192.0.2.0/24]}"), "exactly one of domains, provider and networks"),
+        (to("{domains: [a.io], for: [api]}"), "none is named"),
+        (to("{domains: ['a.*.io']}"), "domains"),
+        (to("{domains: ['**']}"), "domains"),
+        (to("{networks: [192.0.2.1]}"), "CIDR"),
+        (to("{provider: a, for: [fun]}"), "for"),
+        (egress("egress: [{action: Pass, to: [{domains: [a.io]}]}]"), "action"),
+        (egress("egress: [{action: Allow, to: []}]"), "to"),
+        (
+            egress("egress: [{action: Allow, to: [{domains: [a.io]}], ports: [{port: 2, endPort: 1}]}]"),
+            "endPort",
+        ),
+        (egress("egress: [{action: Allow, to: [{domains: [a.io]}], ports: [{endPort: 1}]}]"), "endPort"),
+        (egress("dns: {names: []}"), "names"),
+        (egress("dns: {resolvers: [{}]}"), "exactly one of pods and networks"),
+        (egress("dns: {resolvers: [{pods: {podSelector: {}}}]}"), "namespaceSelector"),
+    ] {
+        let said = world.refused("apply --validate=strict -f -", &object).unwrap_or_default();
+        assert!(said.contains(told), "{object}: {said:?}");
+        let read = crds::read_objects("x", object.as_bytes());
+        assert!(read.diagnostics.iter().any(crds::Diagnostic::is_error), "{object}");
+    }
+    let cluster = "{apiVersion: cofferdam.dev/v1alpha1, kind: ClusterEgressPolicy, metadata: {name: c}, spec: {tier: Admin, \
+                   priority: 1, subject: {namespaces: {}, pods: {podSelector: {}}}}}";
+    let said = world.refused("apply -f -", cluster).unwrap_or_default();
+    assert!(said.contains("exactly one of namespaces and pods"), "{said:?}");
+}
+
 #[test]
 fn cluster_agents_enrol_with_the_token_of_their_pod_and_as_nobody_else() {
     let Some(world) = World::start() else { return };

@@ -5,7 +5,9 @@
 mod support;
 
 use crds::{Code, Severity};
-use support::{cluster_policy, compile, network_policy, pod, pod_with, world};
+use support::{
+    cluster_egress_policy, cluster_policy, compile, egress_policy, network_policy, pod, pod_with, world,
+};
 
 /// Findings of one code about [`world`] with these policies, as text.
 fn found(code: Code, policies: &[String]) -> Vec<String> {
@@ -212,4 +214,108 @@ fn findings_of_one_kind_are_listed_up_to_a_limit_and_counted_beyond() {
     let count = compiled.diagnostics.iter().filter(|d| d.code == Code::SelectsNothing).count();
     assert_eq!(count, compiler::lint::MOST_OF_A_KIND + 1);
     assert!(compiled.diagnostics.iter().any(|d| d.message.starts_with("5 more findings")));
+}
+
+fn own(name: &str, spec: &str) -> String {
+    egress_policy("x", name, spec)
+}
+
+const ALL: &str = "{action: Allow, to: [{networks: [0.0.0.0/0]}]}";
+const RESOLVERS: &str = "dns: {resolvers: [{networks: [192.0.2.53/32]}]}";
+
+#[test]
+fn an_egress_policy_needs_dns_to_allow_by_name() {
+    let names = "egress: [{action: Allow, to: [{domains: [example.com]}]}]";
+    warns(Code::DnsNotAllowed, &[own("p", &format!("{{{names}}}"))], &["EgressPolicy x/p", "resolvers:"]);
+    silent(Code::DnsNotAllowed, &[own("p", &format!("{{{names}, {RESOLVERS}}}"))]);
+    let denied = format!(
+        "{{egress: [{ALL}, {{action: Allow, to: [{{domains: [example.com]}}]}}, {{action: Deny, to: [{{networks: [0.0.0.0/0]}}], \
+         ports: [{{protocol: UDP, port: 53}}]}}]}}"
+    );
+    warns(Code::DnsNotAllowed, &[own("p", &denied)], &["a Deny beats every Allow", "spec.egress[1].to"]);
+}
+
+#[test]
+fn a_name_that_a_rule_allows_and_nobody_may_ask_for_is_reported() {
+    let policy = |dns: &str| {
+        let spec = format!(
+            "{{egress: [{{action: Allow, to: [{{domains: ['*.hub.io']}}]}}], dns: {{resolvers: [{{networks: [192.0.2.53/32]}}], {dns}}}}}"
+        );
+        own("p", &spec)
+    };
+    warns(Code::DnsNotAllowed, &[policy("names: [a.io]")], &["\"*.hub.io\"", "fromRules: true"]);
+    for fine in
+        ["names: ['**.io.example', '**.hub.io']", "names: [a.hub.io]", "names: [a.io], fromRules: true"]
+    {
+        silent(Code::DnsNotAllowed, &[policy(fine)]);
+    }
+    silent(Code::DnsNotAllowed, &[policy("names: [a.io]"), own("q", "{dns: {names: ['*.hub.io']}}")]);
+}
+
+#[test]
+fn a_deny_by_name_needs_something_that_denies_the_rest() {
+    let deny = "{action: Deny, to: [{domains: ['**.paste.io']}]}";
+    let both = format!("{{egress: [{ALL}, {deny}], {RESOLVERS}}}");
+    warns(Code::UnbackedDeny, &[own("p", &both)], &["x/p", "spec.egress[1].to", "hosts file"]);
+    // Isolation is enough, where nothing allows everything.
+    silent(Code::UnbackedDeny, &[own("p", &format!("{{egress: [{deny}]}}"))]);
+    let others = network_policy("x", "n", "{podSelector: {}, policyTypes: [Egress], egress: [{}]}");
+    warns(Code::UnbackedDeny, &[own("p", &format!("{{egress: [{deny}]}}")), others], &["x/p"]);
+    let cluster = |name: &str, tier: &str, rule: &str| {
+        cluster_egress_policy(
+            name,
+            &format!(
+                "{{tier: {tier}, priority: 1, subject: {{namespaces: {{matchLabels: {{ns: x}}}}}}, egress: [{rule}]}}"
+            ),
+        )
+    };
+    warns(Code::UnbackedDeny, &[cluster("c", "Admin", deny)], &["ClusterEgressPolicy c"]);
+    let rest = cluster("d", "Baseline", "{action: Deny, to: [{networks: [0.0.0.0/0]}]}");
+    silent(Code::UnbackedDeny, &[cluster("c", "Admin", deny), rest]);
+}
+
+#[test]
+fn one_star_where_another_policy_or_the_catalog_means_more_is_reported() {
+    let policy = |domain: &str| {
+        own("p", &format!("{{egress: [{{action: Allow, to: [{{domains: ['{domain}']}}]}}], {RESOLVERS}}}"))
+    };
+    let standard =
+        admin("c", 1, &format!("{X}, egress: [{{action: Accept, to: [{{domainNames: ['*.hub.io']}}]}}]"));
+    warns(
+        Code::WildcardLabels,
+        &[policy("*.hub.io"), standard.clone()],
+        &["x/p", "ClusterNetworkPolicy c", "write \"**.hub.io\"", "spec.egress[0].to"],
+    );
+    silent(Code::WildcardLabels, &[policy("**.hub.io"), standard.clone()]);
+    silent(Code::WildcardLabels, &[policy("*.other.io"), standard]);
+    warns(Code::WildcardLabels, &[policy("*.hf.co")], &["huggingface", "**.hf.co"]);
+    silent(Code::WildcardLabels, &[policy("**.hf.co")]);
+}
+
+#[test]
+fn an_allow_that_a_deny_beats_entirely_is_reported() {
+    let allow = "{action: Allow, to: [{domains: [a.paste.io]}], ports: [{port: 443}]}";
+    let policy = |deny: &str| {
+        [own("p", &format!("{{egress: [{allow}], {RESOLVERS}}}")), own("q", &format!("{{egress: [{deny}]}}"))]
+    };
+    let wide = "{action: Deny, to: [{domains: ['**.paste.io']}]}";
+    warns(
+        Code::ShadowedRule,
+        &policy(wide),
+        &["x/p", "EgressPolicy x/q spec.egress[0]", "beats every Allow"],
+    );
+    silent(Code::ShadowedRule, &policy("{action: Deny, to: [{domains: ['*.other.io']}]}"));
+    silent(
+        Code::ShadowedRule,
+        &policy("{action: Deny, to: [{domains: ['**.paste.io']}], ports: [{port: 80}]}"),
+    );
+}
+
+#[test]
+fn an_egress_policy_that_selects_nothing_is_reported_at_its_subject() {
+    warns(
+        Code::SelectsNothing,
+        &[own("p", "{subject: {podSelector: {matchLabels: {pod: z}}}}")],
+        &["EgressPolicy x/p", "spec.subject"],
+    );
 }

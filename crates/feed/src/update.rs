@@ -240,7 +240,23 @@ mod tests {
             let any_of = vec![Port { protocol: Some(6), name: None, first, last }];
             Rule { action: 1, ports: Some(Ports { any_of }), ..Default::default() }
         };
+        let names = |listed, pattern: &str| {
+            Body::Policy(crate::wire::Policy {
+                tier: 3,
+                subject: Some(subject()),
+                entries: vec![entry()],
+                dns_names: Some(crate::wire::DnsNames {
+                    listed,
+                    unlisted: 0,
+                    names: Some(crate::wire::Names { patterns: vec![pattern.to_owned()] }),
+                    from_rules: false,
+                }),
+                ..Default::default()
+            })
+        };
         for (body, told) in [
+            (names(1, "a.io"), "the number of a rule"),
+            (names(0, "*2.a.io"), "a pattern of domain names"),
             (policy(port(1, 70_000)), "a port"),
             (policy(Rule { entry: 1, action: 1, ..Default::default() }), "the number of a rule"),
             (policy(Rule { action: 7, ..Default::default() }), "an action"),
@@ -250,6 +266,28 @@ mod tests {
         }
         let closed = Closed { entry: Some(entry()), subject: Some(subject()), directions: vec![] };
         assert_eq!(refused(5, Body::Closed(closed)), "a direction of a closed scope is missing");
+    }
+
+    #[test]
+    fn a_reader_that_knows_no_single_labels_refuses_them_instead_of_taking_them_for_more() {
+        let one = policy::DomainPattern::parse_own("*.a.io").unwrap();
+        let mut set = (1..).map(sample::policy_set).find(|set| !set.policies.is_empty()).unwrap();
+        let peers = policy::Peers::AnyOf(vec![policy::Peer::Names(vec![one])]);
+        let policy = set.policies.first_mut().unwrap();
+        policy.egress = policy::Section::Rules(vec![policy::Rule {
+            id: policy::RuleId::NO_POLICY,
+            action: policy::Action::Accept,
+            peers,
+            ports: policy::Ports::All,
+        }]);
+        let parts = Parts::new(&set, None);
+        let bytes = &parts.resources[&parts.policies[0]].bytes;
+        let message = crate::wire::Resource::decode(&**bytes).unwrap();
+        let Some(crate::wire::Body::Policy(sent)) = message.body else { panic!("a policy") };
+        let peers = sent.egress.unwrap().rules.remove(0).peers.unwrap().any_of.remove(0);
+        let Some(crate::wire::Who::Names(names)) = peers.who else { panic!("names") };
+        // What an older reader parses patterns with.
+        assert!(names.patterns.iter().all(|text| policy::DomainPattern::parse(text).is_err()), "{names:?}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct PolicySet {
     pub generation: Generation,
     /// Who exists.
     pub world: World,
-    /// In order of judgement: tier, priority, namespace, name.
+    /// In order of judgement: tier, priority, namespace, name, kind.
     pub policies: Vec<Policy>,
     /// What is closed because it could not be read. Judged before everything else.
     pub closed: Vec<ClosedScope>,

@@ -1,8 +1,11 @@
 //! `cofferdam policy explain`: may this connection be opened, and which line says so?
 
+mod named;
+
 use super::Sources;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use named::Named;
 use policy::explain::{Nearest, nearest};
 use policy::{
     Access, Decision, Direction, Endpoint, Judgement, Party, PolicySet, Protocol, RuleId, Step, Tier,
@@ -19,8 +22,11 @@ use std::sync::Arc;
   cofferdam policy explain -f examples/genai --from train/llm-trainer-worker-1 --to serve/vector-db-0 --port 6333
   cofferdam policy explain -f manifests/ --from web/frontend-0 --to ip:203.0.113.7 --port 443
   cofferdam policy explain -f manifests/ --from node:node-a --to web/frontend-0 --port http --protocol TCP --json
+  cofferdam policy explain -f manifests/ --from train/trainer --name huggingface.co --port 443
+  cofferdam policy explain -f manifests/ --from train/trainer --name paste.example --to 203.0.113.7 --port 443
 
-An end is namespace/pod (or pod:namespace/pod), workload:namespace/name, node:name, or an address.
+An end is namespace/pod (or pod:namespace/pod), workload:namespace/name, node:name, or an address. With --name it is also
+said whether the pod may ask DNS for that name; without --port, only that.
 Exit code: 0 if allowed, 1 if denied, 2 if it could not be judged.")]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
@@ -28,9 +34,12 @@ pub(crate) struct ExplainArgs {
     /// Who opens the connection
     #[arg(long, value_name = "END")]
     from: String,
-    /// Who receives it
-    #[arg(long, value_name = "END")]
-    to: String,
+    /// Who receives it; with --name the address that the name leads to
+    #[arg(long, value_name = "END", required_unless_present = "name")]
+    to: Option<String>,
+    /// The connection goes to an address that the pod resolved this name to
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Destination port: a number, or the name of a container port of the receiving pod
     #[arg(long, default_value = "0", hide_default_value = true)]
     port: String,
@@ -44,11 +53,29 @@ pub(crate) struct ExplainArgs {
 
 /// Runs the verb; false if the access is denied.
 pub(super) fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<bool> {
-    let loaded = args.sources.load()?;
+    let mut loaded = args.sources.load()?;
     super::report_errors(&loaded)?;
+    let name = args.name.as_deref();
+    let to = args.to.as_deref();
+    let named = name.map(|name| Named::answer(&mut loaded.set, name, &args.from, to)).transpose()?;
     let set = &loaded.set;
+    let question = named.as_ref().map(|named| named.question(set)).transpose()?;
+    let may_ask = question.as_ref().is_none_or(|judged| judged.verdict == Verdict::Allow);
+    if let (Some(named), Some(judged), "0") = (&named, &question, args.port.as_str())
+        && args.protocol.has_ports()
+    {
+        match args.json {
+            true => writeln!(out, "{:#}", json!({ "question": named.json(set, judged) }))?,
+            false => named.write(set, judged, out)?,
+        }
+        return Ok(may_ask);
+    }
     let from = end(&set.world, &args.from).context("--from")?;
-    let to = end(&set.world, &args.to).context("--to")?;
+    let to = match (&named, to) {
+        (Some(named), _) => Endpoint::at(&set.world, named.address),
+        (None, Some(to)) => end(&set.world, to).context("--to")?,
+        (None, None) => bail!("--to or --name is needed"),
+    };
     let (from, to) = same_family(from, to)?;
     let port = port(args, to)?;
     let access = Access { from, to, protocol: args.protocol, port };
@@ -56,13 +83,14 @@ pub(super) fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<bool> {
     let (direction, deciding) = decision.deciding();
     let denied = decision.verdict == Verdict::Deny;
     let near = denied.then(|| nearest(set, &access, direction, deciding)).flatten();
-    let explanation = Explanation { set, access, decision: &decision, near: near.as_ref() };
+    let asked = named.as_ref().zip(question.as_ref());
+    let explanation = Explanation { set, access, decision: &decision, near: near.as_ref(), asked };
     if args.json {
         writeln!(out, "{:#}", explanation.json())?;
     } else {
         explanation.write(out, std::io::stdout().is_terminal())?;
     }
-    Ok(decision.verdict == Verdict::Allow)
+    Ok(may_ask && decision.verdict == Verdict::Allow)
 }
 
 fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
@@ -170,11 +198,17 @@ struct Explanation<'a> {
     access: Access<'a>,
     decision: &'a Decision,
     near: Option<&'a Nearest>,
+    /// The name behind the destination, and whether it may be asked for.
+    asked: Option<(&'a Named, &'a Judgement)>,
+}
+
+fn rule_text(set: &PolicySet, id: RuleId) -> String {
+    set.rule(id).map_or_else(|| format!("unknown rule {}", id.0), ToString::to_string)
 }
 
 impl Explanation<'_> {
     fn rule(&self, id: RuleId) -> String {
-        self.set.rule(id).map_or_else(|| format!("unknown rule {}", id.0), ToString::to_string)
+        rule_text(self.set, id)
     }
 
     fn write(&self, out: &mut impl Write, colours: bool) -> Result<()> {
@@ -183,6 +217,10 @@ impl Explanation<'_> {
             (true, Verdict::Allow) => ("\x1b[32m", "\x1b[0m"),
             (true, Verdict::Deny) => ("\x1b[31m", "\x1b[0m"),
         };
+        if let Some((named, judged)) = self.asked {
+            named.write(self.set, judged, out)?;
+            named.write_address(out)?;
+        }
         let Access { from, to, protocol, port } = self.access;
         let port = if protocol.has_ports() { format!(" {port}") } else { String::new() };
         writeln!(out, "{on}{}{off}  {from} -> {to} {protocol}{port}", self.decision.verdict)?;
@@ -194,7 +232,7 @@ impl Explanation<'_> {
         }
         if let Some(near) = self.near {
             writeln!(out, "nearest rule that would allow it: {}", self.rule(near.rule))?;
-            for difference in differences(near) {
+            for difference in self.differences(near) {
                 writeln!(out, "  but {difference}")?;
             }
         } else if self.decision.verdict == Verdict::Deny {
@@ -267,17 +305,27 @@ impl Explanation<'_> {
             })
         };
         let (direction, deciding) = self.decision.deciding();
+        let asked = self.asked.map(|(named, judged)| named.json(self.set, judged));
+        // Whoever may not ask for the name never learns the address.
+        let may_ask = self.asked.is_none_or(|(_, judged)| judged.verdict == Verdict::Allow);
+        let verdict = if may_ask { self.decision.verdict } else { Verdict::Deny };
         json!({
-            "from": from.to_string(), "to": to.to_string(), "protocol": protocol, "port": port,
-            "verdict": self.decision.verdict, "decidedAt": direction, "reason": deciding.reason,
+            "question": asked, "from": from.to_string(), "to": to.to_string(), "protocol": protocol, "port": port,
+            "verdict": verdict, "decidedAt": direction, "reason": deciding.reason,
             "rule": rule(deciding.rule), "egress": side(Direction::Egress), "ingress": side(Direction::Ingress),
-            "nearest": self.near.map(|near| json!({"rule": rule(near.rule), "differs": differences(near)})),
+            "nearest": self.near.map(|near| json!({"rule": rule(near.rule), "differs": self.differences(near)})),
         })
     }
-}
 
-/// What would have to be different, each a clause.
-fn differences(near: &Nearest) -> Vec<String> {
-    let late = near.too_late.then(|| "it stands behind the rule that denied".to_owned());
-    [&near.peer, &near.protocol, &near.port, &late].into_iter().flatten().cloned().collect()
+    /// What would have to be different, each a clause.
+    fn differences(&self, near: &Nearest) -> Vec<String> {
+        let (_, deciding) = self.decision.deciding();
+        let late = if deciding.reason == policy::Reason::EgressPolicyDeny {
+            "the rule that denied beats every Allow of its tier"
+        } else {
+            "it stands behind the rule that denied"
+        };
+        let late = near.too_late.then(|| late.to_owned());
+        [&near.peer, &near.protocol, &near.port, &late].into_iter().flatten().cloned().collect()
+    }
 }

@@ -18,7 +18,7 @@ use super::protocol::{Load, Mode, NodeStatus, Outcome, RuleCount, Status};
 use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
-use crds::{Diagnostic, Severity};
+use crds::{Code, Diagnostic, Severity};
 use observe::{Bindings, Book, Bound, Time};
 use policy::table::Table;
 use policy::{Generation, Pod, PodName, PolicySet, RuleId, World};
@@ -581,7 +581,9 @@ fn now() -> Seconds {
 fn is_broken_policy(diagnostic: &Diagnostic) -> bool {
     let may_be_policy =
         |kind: &str| kind.ends_with("NetworkPolicy") || kind.ends_with("EgressPolicy") || kind == "Catalog";
-    diagnostic.is_error() && diagnostic.object.as_ref().is_none_or(|object| may_be_policy(&object.kind))
+    let is_about_one = diagnostic.object.as_ref().is_none_or(|object| may_be_policy(&object.kind));
+    // A misspelt kind is nearly one.
+    diagnostic.is_error() && (is_about_one || diagnostic.code == Code::UnknownPolicyKind)
 }
 
 /// Errors first; at most a few hundred.

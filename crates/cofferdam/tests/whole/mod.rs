@@ -324,11 +324,18 @@ impl World {
     }
 
     pub fn controller(&self, name: &str) -> Process {
+        self.certified_controller_with(name, &[])
+    }
+
+    /// With more arguments than where to listen, and a certificate that was given to it.
+    pub fn certified_controller_with(&self, name: &str, more: &[&str]) -> Process {
         let folder = self.certify(name, CONTROLLER, SystemTime::now());
         let at = if name == "first" { OUTSIDE[0] } else { OUTSIDE[1] };
         let (listen, folder_text) = (format!("{at}:9443"), folder.to_str().unwrap());
         let arguments = ["controller", "--listen", &listen, "--certificates", folder_text, "--kubeconfig"];
-        let arguments: Vec<&str> = arguments.into_iter().chain([self.kubeconfig.to_str().unwrap()]).collect();
+        let config = self.kubeconfig.to_str().unwrap();
+        let arguments: Vec<&str> =
+            arguments.into_iter().chain([config]).chain(more.iter().copied()).collect();
         self.spawn(&Place::Outside, name, &folder, &arguments)
     }
 

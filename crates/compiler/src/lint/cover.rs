@@ -38,7 +38,7 @@ fn peer(world: &World, wide: &Peer, narrow: &Peer) -> bool {
             a.contains(b) && holes.iter().all(harmless)
         }
         (Peer::Nodes(a), Peer::Nodes(b)) => selector(a, b),
-        (Peer::Names(a), Peer::Names(b)) => b.iter().all(|pattern| a.contains(pattern)),
+        (Peer::Names(a), Peer::Names(b)) => b.iter().all(|narrow| a.iter().any(|wide| wide.covers(narrow))),
         (Peer::Pods { .. } | Peer::Network { .. } | Peer::Nodes(_) | Peer::Names(_), _) => false,
     }
 }

@@ -1,5 +1,6 @@
 //! Pods that may reach something but not resolve a name.
 
+use super::by_name::is_own;
 use super::crowd::{Crowd, Group, GroupId};
 use super::{Findings, peers_field};
 use crds::{Code, Diagnostic};
@@ -27,6 +28,13 @@ const ALLOW_DNS: &str = "allow it:
     - {protocol: UDP, port: 53}
     - {protocol: TCP, port: 53}";
 
+const ALLOW_RESOLVERS: &str = "allow it:
+  dns:
+    resolvers:
+    - pods:
+        namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}
+        podSelector: {matchLabels: {k8s-app: kube-dns}}";
+
 /// What the NetworkPolicies with one pod selector say together about egress.
 #[derive(Clone, Copy, Default)]
 struct Egress<'s> {
@@ -44,11 +52,12 @@ pub(super) fn not_allowed(findings: &mut Findings<'_>, crowd: &Crowd<'_>) {
         let Section::Rules(rules) = &policy.egress else { continue };
         let of_namespace = by_namespace.entry(policy.object.namespace.as_ref()).or_default();
         let said = of_namespace.entry(&policy.subject.pods).or_default();
-        let speaks = rules.iter().any(|rule| rule.peers != Peers::AnyOf(Vec::new()));
+        let accepted = || rules.iter().filter(|rule| rule.action == Action::Accept);
+        let speaks = accepted().any(|rule| rule.peers != Peers::AnyOf(Vec::new()));
         if speaks {
             said.speaks.get_or_insert(policy);
         }
-        said.dns = said.dns || rules.iter().any(|rule| allows_dns(&set.world, crowd, &servers, rule));
+        said.dns = said.dns || accepted().any(|rule| allows_dns(&set.world, crowd, &servers, rule));
     }
     let admin: Vec<&Policy> = set
         .policies
@@ -94,7 +103,8 @@ pub(super) fn not_allowed(findings: &mut Findings<'_>, crowd: &Crowd<'_>) {
                     "the pods it isolates may not reach DNS: no egress rule for them allows UDP port {DNS_PORT}, so names \
                      do not resolve"
                 );
-                Diagnostic::warning(Code::DnsNotAllowed, message).suggest(ALLOW_DNS)
+                let allow = if is_own(policy) { ALLOW_RESOLVERS } else { ALLOW_DNS };
+                Diagnostic::warning(Code::DnsNotAllowed, message).suggest(allow)
             });
         }
     }
@@ -130,20 +140,35 @@ fn earlier<'s>(a: Option<&'s Policy>, b: Option<&'s Policy>) -> Option<&'s Polic
     }
 }
 
-/// Rules with `domainNames` in a policy that denies DNS itself. (That they are in the wrong tier is validation's to say.)
+/// Rules that allow by name in a policy that denies DNS itself. (That they are in the wrong tier is validation's to say.)
 pub(super) fn domain_names(findings: &mut Findings<'_>) {
     let set = findings.set;
     for policy in &set.policies {
         let rules = policy.egress.rules();
-        let named: Vec<&Rule> = rules.iter().filter(|rule| has_names(rule)).collect();
-        let Some(first) = named.first() else { continue };
-        let decides = rules.iter().find(|rule| means_dns(rule));
-        if decides.is_some_and(|rule| rule.action == Action::Deny) {
+        let by_name = |rule: &&Rule| has_names(rule) && rule.action == Action::Accept;
+        let Some(first) = rules.iter().find(by_name) else { continue };
+        let denied = match policy.tier {
+            // No order: a Deny beats what allows DNS as well.
+            Tier::NetworkPolicy => rules.iter().any(|rule| means_dns(rule) && rule.action == Action::Deny),
+            Tier::Admin | Tier::Baseline => {
+                rules.iter().find(|rule| means_dns(rule)).is_some_and(|rule| rule.action == Action::Deny)
+            }
+        };
+        if denied {
             findings.about_rule(first, peers_field(Direction::Egress), Code::DnsNotAllowed, || {
-                let message = "domainNames allow connections to addresses that DNS gave, not DNS itself, which a later rule \
-                               of the policy denies";
-                let suggestion = "put a rule before it that accepts UDP and TCP port 53 to the DNS pods (k8s-app: kube-dns \
-                                  in kube-system)";
+                let (message, suggestion) = match policy.tier {
+                    Tier::Admin | Tier::Baseline => (
+                        "domainNames allow connections to addresses that DNS gave, not DNS itself, which a later rule of the \
+                         policy denies",
+                        "put a rule before it that accepts UDP and TCP port 53 to the DNS pods (k8s-app: kube-dns in \
+                         kube-system)",
+                    ),
+                    Tier::NetworkPolicy => (
+                        "domains allow connections to addresses that DNS gave, not DNS itself, which a rule of the policy \
+                         denies, and a Deny beats every Allow",
+                        "leave the way to the resolvers out of what is denied",
+                    ),
+                };
                 Diagnostic::warning(Code::DnsNotAllowed, message).suggest(suggestion)
             });
         }

@@ -5,6 +5,7 @@
 //! compare pairs do so within small groups only, and each check gives at most [`MOST_OF_A_KIND`] findings and says how
 //! many more there are. Does not: change anything, or say what an enforcer will do.
 
+mod by_name;
 mod cover;
 mod crowd;
 mod dns;
@@ -30,11 +31,15 @@ pub fn lint(set: &PolicySet) -> Vec<Diagnostic> {
     let mut findings = Findings { set, listed: Vec::new(), counts: HashMap::new() };
     order::equal_priority(&mut findings);
     order::shadowed(&mut findings);
+    order::beaten(&mut findings);
     selection::subjects(&mut findings, &crowd);
     selection::peers(&mut findings, &crowd);
     ports::unresolved(&mut findings, &crowd);
     dns::not_allowed(&mut findings, &crowd);
     dns::domain_names(&mut findings);
+    by_name::unbacked(&mut findings, &crowd);
+    by_name::one_label(&mut findings);
+    by_name::not_asked(&mut findings);
     reach::system_locked_out(&mut findings, &crowd);
     reach::blocks_with_pods(&mut findings);
     findings.finish()
@@ -74,6 +79,9 @@ impl<'s> Findings<'s> {
         }
         let mut diagnostic = make();
         if let Some(entry) = self.set.rule(rule.id) {
+            // An entry may stand for less than a rule, and then says where by itself.
+            let is_rule = entry.field.rsplit_once('[').is_some_and(|(section, _)| !section.contains('['));
+            let below = if is_rule { below } else { "" };
             diagnostic = diagnostic.field(format!("{}{below}", entry.field));
             if let Some(object) = &entry.object {
                 diagnostic = diagnostic.of(object_name(object));

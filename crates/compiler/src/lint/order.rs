@@ -1,12 +1,15 @@
-//! Checks on the order of the Admin and Baseline tiers: equal priorities, and rules that never decide.
+//! Checks on what comes before what: equal priorities, and rules that never decide.
 
 use super::{DIRECTIONS, Findings, cover};
 use crds::{Code, Diagnostic};
-use policy::{Policy, Rule, Subject, Tier};
+use policy::{Action, Policy, Rule, Subject, Tier};
 use std::collections::HashMap;
 
 /// How many earlier policies of one subject, and how many with all pods of some namespaces, a rule is compared with.
 const EARLIER_POLICIES: usize = 16;
+
+/// How many denying rules of one namespace a rule is compared with.
+const DENYING_RULES: usize = 64;
 
 /// The API leaves the order of equal priorities undefined; ours is by name.
 pub(super) fn equal_priority(findings: &mut Findings<'_>) {
@@ -59,6 +62,38 @@ pub(super) fn shadowed(findings: &mut Findings<'_>) {
         let list = if policy.subject.pods.is_everything() { &mut broad } else { same };
         if list.len() < EARLIER_POLICIES {
             list.push(policy);
+        }
+    }
+}
+
+/// An Accept of the NetworkPolicy tier that a Deny beats entirely. Compared are policies of one namespace, where the one
+/// that denies selects all that the other does.
+pub(super) fn beaten(findings: &mut Findings<'_>) {
+    let set = findings.set;
+    let mut denying: HashMap<&str, Vec<(&Policy, &Rule)>> = HashMap::new();
+    let of_tier = || set.policies.iter().filter(|policy| policy.tier == Tier::NetworkPolicy);
+    for policy in of_tier() {
+        let denies = policy.egress.rules().iter().filter(|rule| rule.action == Action::Deny);
+        let list = denying.entry(&policy.object.namespace).or_default();
+        list.extend(denies.map(|rule| (policy, rule)));
+        list.truncate(DENYING_RULES);
+    }
+    denying.retain(|_, list| !list.is_empty());
+    for policy in of_tier() {
+        let Some(denying) = denying.get(&*policy.object.namespace) else { continue };
+        for rule in policy.egress.rules().iter().filter(|rule| rule.action == Action::Accept) {
+            let beats = |(by, deny): &&(&Policy, &Rule)| {
+                cover::subject(&set.world, &by.subject, &policy.subject)
+                    && cover::rule(&set.world, deny, rule)
+            };
+            let Some((_, deny)) = denying.iter().find(beats) else { continue };
+            findings.about_rule(rule, "", Code::ShadowedRule, || {
+                let by = set.rule(deny.id).map(ToString::to_string).unwrap_or_default();
+                let message =
+                    format!("never decides: {by} denies all that it allows, and a Deny beats every Allow");
+                Diagnostic::warning(Code::ShadowedRule, message)
+                    .suggest("narrow the Deny, or remove the rule")
+            });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Subjects and peers that select nothing, or not what they seem to.
 
+use super::by_name::is_own;
 use super::crowd::{Crowd, host_network_pods};
 use super::{Findings, every_rule, hint, peers_field};
 use crds::{Code, Diagnostic};
@@ -145,8 +146,8 @@ fn suggestion(crowd: &Crowd<'_>, scope: &NamespaceScope, pods: &Selector) -> Opt
 
 fn subject_field(policy: &Policy) -> &'static str {
     match policy.tier {
-        Tier::NetworkPolicy => "spec.podSelector",
-        Tier::Admin | Tier::Baseline => "spec.subject",
+        Tier::NetworkPolicy if !is_own(policy) => "spec.podSelector",
+        Tier::NetworkPolicy | Tier::Admin | Tier::Baseline => "spec.subject",
     }
 }
 

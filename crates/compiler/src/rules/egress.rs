@@ -145,7 +145,11 @@ impl Drafting<'_> {
     /// A peer that is no provider.
     fn plain(&mut self, field: &str, at: &Position, written: &EgressPeer) -> Vec<Peer> {
         match written {
-            EgressPeer::Domains(domains) => vec![Peer::Names(self.patterns(field, at, domains))],
+            EgressPeer::Domains(domains) => {
+                let patterns = self.patterns(field, at, domains);
+                patterns.iter().for_each(|pattern| self.hint_at_more_labels(field, at, pattern));
+                vec![Peer::Names(patterns)]
+            }
             EgressPeer::Networks(blocks) => blocks.iter().map(network).collect(),
             EgressPeer::Provider(_) => Vec::new(),
         }
@@ -162,6 +166,18 @@ impl Drafting<'_> {
             self.wrong(field, at, Diagnostic::error(Code::InvalidDomain, error.to_string()));
             Vec::new()
         })
+    }
+
+    /// `*.x` is one label. If the catalog has a host further below `x`, that may not be what was meant.
+    fn hint_at_more_labels(&mut self, field: &str, at: &Position, pattern: &DomainPattern) {
+        let DomainPattern::OneBelow(base) = pattern else { return };
+        let Some((provider, host)) = provider::further_below(self.catalog, base) else { return };
+        let message =
+            format!("\"{pattern}\" is exactly one label below {base}, and {provider} also has {host}");
+        let diagnostic = Diagnostic::warning(Code::WildcardLabels, message).suggest(format!(
+            "for one or more labels write \"**.{base}\"; for its hosts, provider: {provider}"
+        ));
+        self.context.report(diagnostic.of(object_name(&self.object)).at(at.clone()).field(field));
     }
 
     /// Patterns of a provider's hosts with their ports; none if the catalog has not what is asked.

@@ -4,7 +4,7 @@
 //! Guarantees: what is asked is there as a whole, or nothing of it is: half a provider would be another policy.
 
 use crds::{Catalog, CatalogHost, ProviderRef, Purpose};
-use policy::DomainPattern;
+use policy::{DnsName, DomainPattern};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wrong with an entry, and what would be right.
@@ -72,6 +72,20 @@ pub(super) fn hosts(
         by_ports.entry(ports).or_default().push(pattern);
     }
     Ok(by_ports)
+}
+
+/// A provider and a host of it that lies more than one label below a name.
+pub(super) fn further_below<'c>(catalog: &'c Catalog, base: &DnsName) -> Option<(&'c str, &'c str)> {
+    let (near, all) = (DomainPattern::OneBelow(base.clone()), DomainPattern::Below(base.clone()));
+    let hosts = catalog.providers.values().flat_map(|provider| {
+        let name = &*provider.name;
+        provider.hosts.iter().map(move |host| (name, &*host.host))
+    });
+    // Most are told apart by their text.
+    let mut below = hosts.filter(|(_, host)| host.ends_with(base.as_str()) && !host.contains('{'));
+    below.find(|(_, host)| {
+        DomainPattern::parse_own(host).is_ok_and(|host| all.covers(&host) && !near.covers(&host))
+    })
 }
 
 fn unknown(catalog: &Catalog, name: &str) -> Wrong {
