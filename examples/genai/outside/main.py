@@ -19,7 +19,7 @@ from bucket import Bucket
 from hub import EDGES, HOST, Hub
 from web import Server
 
-RESOLVER, METADATA = "dns.resolver.example", "169.254.169.254"
+RESOLVER, ATTACKERS, METADATA = "dns.resolver.example", "collect.attacker.example", "169.254.169.254"
 CORPUS = {"raw/part-0.txt": b"water stays outside\n" * 64}
 
 
@@ -54,7 +54,11 @@ def main():
         for address in sorted({names[name] for name in sites_of}):
             here = [name for name in sites_of if names[name] == address]
             context = tls.by_name({name: contexts[name] for name in here})
-            servers.append(Server(address, 443, {name: sites_of[name] for name in here}, context))
+            hosts = {name: sites_of[name] for name in here}
+            if address == names[ATTACKERS]:
+                # It does not care what it is called.
+                hosts["*"] = sites_of[ATTACKERS]
+            servers.append(Server(address, 443, hosts, context))
         servers += dns.servers(names[RESOLVER], names, contexts[RESOLVER])
         for server in servers:
             threading.Thread(target=server.serve_forever, daemon=True).start()

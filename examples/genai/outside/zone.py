@@ -14,8 +14,8 @@ def records():
 
 
 def addresses():
-    """Every name with the address that it leads to."""
-    known = {name: (kind, value) for name, kind, value in records()}
+    """Every name, none of the wildcards, with the address that it leads to."""
+    known = {name: (kind, value) for name, kind, value in records() if not name.startswith("*")}
 
     def follow(name):
         kind, value = known[name]
