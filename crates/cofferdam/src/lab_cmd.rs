@@ -31,8 +31,11 @@ use std::time::{Duration, Instant};
   cofferdam lab down
 
 A pod runs the command of its annotation cofferdam.dev/lab-command, else an echo server on its declared ports.
-A node or namespace may list addresses outside the
-cluster in cofferdam.dev/lab-outside. Pods without a node or an address get them, as in a cluster. Works without root where user namespaces are allowed.")]
+Where the manifests have a
+pod labelled k8s-app=kube-dns in kube-system, pods have a resolv.conf and a hosts file of their own that ask it.
+A node or namespace may list addresses outside the cluster in cofferdam.dev/lab-outside, and what runs there in
+cofferdam.dev/lab-outside-command. Pods without a node or an address get them, as in a cluster. Works without root where
+user namespaces are allowed.")]
 pub(crate) struct LabArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -204,13 +207,16 @@ fn exec(args: &ExecArgs) -> Result<bool> {
     let (pid, places) = places(args.socket.socket.as_deref())?;
     let named = places.iter().find(|place| place.name == args.place);
     let place = named.with_context(|| format!("{}: no such pod or node in the lab", args.place))?;
-    // As the lab sees it: in a user namespace it has a /run of its own.
-    let network = format!("/proc/{pid}/root/run/netns/{}", place.network_namespace);
+    let namespaces = format!("/proc/{pid}/task/{}/ns", place.thread);
     let mut command = Command::new("nsenter");
     if !lab::privilege::has_capabilities() {
         command.args(["--target", &pid.to_string(), "--user", "--preserve-credentials"]);
     }
-    let error = command.arg(format!("--net={network}")).arg("--").args(&args.command).exec();
+    command.args([format!("--net={namespaces}/net"), format!("--mount={namespaces}/mnt")]);
+    // Another mount namespace starts at its root.
+    let folder = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    command.args(["--", "sh", "-c", "cd -- \"$0\" && exec \"$@\""]).arg(folder);
+    let error = command.args(&args.command).exec();
     bail!("running nsenter: {error}")
 }
 

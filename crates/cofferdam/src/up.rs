@@ -19,6 +19,7 @@ pub(crate) mod lab_plan;
 pub(crate) mod lookup;
 mod memory;
 pub(crate) mod names;
+mod pod_files;
 pub(crate) mod protocol;
 pub(crate) mod say;
 pub(crate) mod socket;

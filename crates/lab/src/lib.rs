@@ -4,11 +4,12 @@
 //! Enters: a [`Plan`] of nodes, pods and outside addresses. Leaves: a running [`Lab`] in which closures and
 //! commands run inside a pod, and [`probe::probe_all`], which opens connections with real packets.
 //! Guarantees: everything made is removed on drop; what a crashed lab left is removed by the next one.
-//! Does not: know Kubernetes objects, enforce anything, or separate anything but networks (pods share the host's
-//! file system and processes).
+//! Does not: know Kubernetes objects, enforce anything, or separate anything but networks and single files (pods share
+//! the host's file system and processes).
 
 pub mod echo;
 mod fabric;
+mod files;
 pub mod plan;
 pub mod privilege;
 pub mod probe;
@@ -17,8 +18,9 @@ mod resident;
 
 use fabric::Fabric;
 pub use fabric::can_filter_bridges;
-pub use plan::{Network, NodePlan, Place, Plan, PodPlan};
+pub use plan::{Network, NodePlan, OutsideProgram, OwnFile, Place, Plan, PodPlan};
 pub use probe::{Evidence, Outcome, Probe, ProbeTuple, probe_all};
+use program::Launch;
 pub use program::PodOutput;
 use resident::Resident;
 use std::collections::BTreeMap;
@@ -61,13 +63,17 @@ impl LabError {
     }
 }
 
+/// Namespace and name of a pod.
+type Owner = (String, String);
+
 /// A running lab. Dropping it stops every program and removes every namespace.
 #[derive(Debug)]
 pub struct Lab {
     plan: Plan,
     residents: BTreeMap<Place, Arc<Resident>>,
     servers: Vec<echo::EchoServer>,
-    programs: Vec<program::Program>,
+    programs: Vec<(Owner, program::Program)>,
+    outside: Vec<program::Program>,
     // Last: namespaces go when nothing lives in them any more.
     fabric: Fabric,
 }
@@ -85,22 +91,37 @@ impl Lab {
         for (place, namespace) in fabric.places() {
             residents.insert(place.clone(), Arc::new(Resident::enter(namespace)?));
         }
-        let lab = Self { plan, residents, servers: Vec::new(), programs: Vec::new(), fabric };
+        let (servers, programs, outside) = (Vec::new(), Vec::new(), Vec::new());
+        let lab = Self { plan, residents, servers, programs, outside, fabric };
         lab.fabric.configure(&lab.plan, |place, f| lab.run(place, f))?;
+        for pod in lab.plan.pods.iter().filter(|pod| !pod.host_network && !pod.files.is_empty()) {
+            let files = pod.files.clone();
+            lab.resident(&Place::of(pod))?.call(move || files::give(&files))??;
+        }
         Ok(lab)
     }
 
-    /// Starts what each pod runs: its command, else an echo server on its declared ports. `output` receives the
+    /// Starts what runs outside, then what each pod runs: its command, else an echo server on its declared ports. `output` receives the
     /// lines that commands print.
     ///
     /// # Errors
     /// A program cannot be started or a port cannot be bound.
     pub fn start_programs(&mut self, output: std::sync::mpsc::SyncSender<PodOutput>) -> Result<(), LabError> {
+        for program in &self.plan.outside_programs {
+            let OutsideProgram { command, env, directory } = program;
+            let launch = Launch { command, env, directory: directory.as_deref() };
+            let resident = self.resident(&Place::Outside)?;
+            self.outside.push(program::Program::start(resident, "outside", &launch, output.clone())?);
+        }
         for pod in &self.plan.pods {
             let resident = self.resident(&Place::of(pod))?;
             match &pod.command {
                 Some(command) => {
-                    self.programs.push(program::Program::start(resident, pod, command, output.clone())?)
+                    let launch = Launch { command, env: &pod.env, directory: pod.directory.as_deref() };
+                    let owner = (pod.namespace.clone(), pod.name.clone());
+                    let name = format!("{}/{}", pod.namespace, pod.name);
+                    let program = program::Program::start(resident, &name, &launch, output.clone())?;
+                    self.programs.push((owner, program));
                 }
                 None if pod.host_network => {}
                 None => self.servers.push(echo::EchoServer::start(&resident, pod)?),
@@ -117,6 +138,14 @@ impl Lab {
     /// Name of the network namespace of a place, as `ip netns exec` takes it.
     pub fn namespace(&self, place: &Place) -> Option<&str> {
         self.fabric.namespace(place)
+    }
+
+    /// Number of the thread that lives in a place, whose namespaces are those of the place.
+    ///
+    /// # Errors
+    /// There is no such place, or its thread is gone.
+    pub fn thread(&self, place: &Place) -> Result<i32, LabError> {
+        self.resident(place)?.call(|| nix::unistd::gettid().as_raw())
     }
 
     /// Runs `f` on a fresh thread inside the namespace of `place` and waits for it. Processes and threads that `f`
@@ -138,7 +167,7 @@ impl Lab {
 
     /// Whether the commands of all pods that `which` names (by namespace and name) have ended.
     pub fn programs_ended(&mut self, which: impl Fn(&str, &str) -> bool) -> bool {
-        let mut asked = self.programs.iter_mut().filter(|program| which(&program.pod.0, &program.pod.1));
-        asked.all(program::Program::ended)
+        let mut asked = self.programs.iter_mut().filter(|((namespace, name), _)| which(namespace, name));
+        asked.all(|(_, program)| program.ended())
     }
 }

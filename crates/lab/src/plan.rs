@@ -16,6 +16,8 @@ pub struct Plan {
     pub pods: Vec<PodPlan>,
     /// Addresses that live in the namespace called outside.
     pub outside: Vec<IpAddr>,
+    /// What runs in the namespace called outside.
+    pub outside_programs: Vec<OutsideProgram>,
     /// How pods hang on their nodes.
     pub network: Network,
 }
@@ -60,6 +62,28 @@ pub struct PodPlan {
     /// Added to the command's environment.
     pub env: Vec<(String, String)>,
     /// The command's working directory.
+    pub directory: Option<PathBuf>,
+    /// Files that the pod sees in place of the machine's. A pod of the host network has the machine's.
+    pub files: Vec<OwnFile>,
+}
+
+/// A file that only one pod sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnFile {
+    /// Where the pod finds it; absolute.
+    pub path: PathBuf,
+    /// What is in it at the start.
+    pub text: String,
+}
+
+/// A command that runs outside the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutsideProgram {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Added to its environment.
+    pub env: Vec<(String, String)>,
+    /// Its working directory.
     pub directory: Option<PathBuf>,
 }
 

@@ -1,12 +1,12 @@
-//! A command that runs as a pod.
+//! A command that runs as a pod, or outside.
 
 use crate::LabError;
-use crate::plan::PodPlan;
 use crate::resident::Resident;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -17,20 +17,25 @@ const LONGEST_LINE: u64 = 64 * 1024;
 /// How long a command may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A line that a pod's command printed.
+/// A line that a command printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodOutput {
-    /// `namespace/name`.
+    /// `namespace/name` of the pod, or `outside`.
     pub pod: String,
     /// Without the line end.
     pub line: String,
 }
 
+/// What to run, and how.
+pub(crate) struct Launch<'a> {
+    pub(crate) command: &'a [String],
+    pub(crate) env: &'a [(String, String)],
+    pub(crate) directory: Option<&'a Path>,
+}
+
 /// A running command; killed with its process group on drop.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// Namespace and name of the pod.
-    pub(crate) pod: (String, String),
     child: Child,
     // The command dies with the thread that started it; the thread must outlive this.
     _resident: Arc<Resident>,
@@ -39,17 +44,16 @@ pub(crate) struct Program {
 impl Program {
     pub(crate) fn start(
         resident: Arc<Resident>,
-        pod: &PodPlan,
-        command: &[String],
+        name: &str,
+        launch: &Launch<'_>,
         output: SyncSender<PodOutput>,
     ) -> Result<Self, LabError> {
-        let name = format!("{}/{}", pod.namespace, pod.name);
-        let action = format!("starting the command of pod {name}");
+        let action = format!("starting the command of {name}");
         let mut wrapped = Command::new("setpriv");
-        wrapped.args(["--pdeathsig", "KILL", "--"]).args(command);
-        wrapped.envs(pod.env.iter().cloned()).process_group(0);
+        wrapped.args(["--pdeathsig", "KILL", "--"]).args(launch.command);
+        wrapped.envs(launch.env.iter().cloned()).process_group(0);
         wrapped.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(directory) = &pod.directory {
+        if let Some(directory) = launch.directory {
             wrapped.current_dir(directory);
         }
         let mut child = resident.call(move || wrapped.spawn())?.map_err(|e| LabError::io(&action, e))?;
@@ -58,10 +62,10 @@ impl Program {
             child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
         ];
         for pipe in pipes.into_iter().flatten() {
-            let (name, output) = (name.clone(), output.clone());
+            let (name, output) = (name.to_owned(), output.clone());
             std::thread::spawn(move || pass_lines(pipe, &name, &output));
         }
-        Ok(Self { pod: (pod.namespace.clone(), pod.name.clone()), child, _resident: resident })
+        Ok(Self { child, _resident: resident })
     }
 
     /// Whether the command has ended by itself.

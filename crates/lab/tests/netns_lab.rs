@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's helpers fail the test")]
 
-use lab::{Evidence, Lab, NodePlan, Outcome, Place, Plan, PodPlan, Probe, probe_all};
+use lab::{
+    Evidence, Lab, NodePlan, Outcome, OutsideProgram, OwnFile, Place, Plan, PodOutput, PodPlan, Probe,
+    probe_all,
+};
 use policy::Protocol;
 use std::net::IpAddr;
 use std::process::Command;
@@ -29,6 +32,7 @@ fn pod(name: &str, node: &str, addresses: &[&str]) -> PodPlan {
         command: None,
         env: Vec::new(),
         directory: None,
+        files: Vec::new(),
     }
 }
 
@@ -45,6 +49,7 @@ fn plan() -> Plan {
             pod("c", "two", &["1.2.3.4", "2001:db8::4"]),
         ],
         outside: vec!["203.0.113.66".parse().unwrap(), "2001:db8:66::1".parse().unwrap()],
+        outside_programs: Vec::new(),
         network: lab::Network::Routed,
     }
 }
@@ -207,4 +212,34 @@ fn netns_a_command_runs_in_its_pod_and_ends_with_the_lab() {
     assert!(std::path::Path::new("/proc").join(&pid).exists());
     drop(lab);
     assert!(!std::path::Path::new("/proc").join(&pid).exists(), "the command outlived its lab");
+}
+
+#[test]
+fn netns_a_pods_own_files_are_seen_and_changed_by_nobody_else() {
+    if !may_run("netns_a_pods_own_files_are_seen_and_changed_by_nobody_else") {
+        return;
+    }
+    let before = std::fs::read_to_string("/etc/hosts").unwrap();
+    let mut plan = plan();
+    plan.pods.iter_mut().for_each(|pod| pod.ports.clear());
+    for name in ["a", "b"] {
+        let pod = plan.pods.iter_mut().find(|pod| pod.name == name).unwrap();
+        pod.files = vec![OwnFile { path: "/etc/hosts".into(), text: format!("192.0.2.1 of-{name}\n") }];
+        let change = if name == "a" { "echo 192.0.2.2 pinned >> /etc/hosts;" } else { "sleep 0.2;" };
+        pod.command = Some(["sh", "-c", &format!("{change} cat /etc/hosts")].map(str::to_owned).to_vec());
+    }
+    let command = ["cat", "/etc/hosts"].map(str::to_owned).to_vec();
+    plan.outside_programs.push(OutsideProgram { command, ..OutsideProgram::default() });
+    let mut lab = Lab::up(plan).unwrap();
+    let (output, lines) = std::sync::mpsc::sync_channel(100);
+    lab.start_programs(output).unwrap();
+    let mut said = std::collections::BTreeMap::<String, String>::new();
+    // The other end is gone once all three programs ended.
+    for PodOutput { pod, line } in lines {
+        *said.entry(pod).or_default() += &(line + "\n");
+    }
+    assert_eq!(said["test/a"], "192.0.2.1 of-a\n192.0.2.2 pinned\n");
+    assert_eq!(said["test/b"], "192.0.2.1 of-b\n");
+    assert_eq!(said["outside"], before);
+    assert_eq!(std::fs::read_to_string("/etc/hosts").unwrap(), before);
 }

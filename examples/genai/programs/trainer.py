@@ -1,8 +1,9 @@
 """One process of a distributed training job.
 
-Everyone registers with the master on the rendezvous port (29500) and learns who takes part; then, every round, reads
-features, exchanges gradients with every other process on the collective range (40000 and up), and averages. The master
-writes a checkpoint at the end. A worker that `--poisoned` names runs the attacker's code afterwards: it came with the data.
+Everyone downloads the base model from the hub, registers with the master on the rendezvous port (29500) and learns who takes
+part; then, every round, reads features, exchanges gradients with every other process on the collective range (40000 and
+up), and averages. The master writes a checkpoint at the end. A worker that `--poisoned` names runs the attacker's code
+afterwards: it came with the data.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import socket
 import threading
 import time
 
+import clients
 import pipeline
 from pipeline import POD, ask, connect, finish, name_lookup, report, say
 
@@ -98,19 +100,30 @@ def exchange(members, own):
     return total / len(members)
 
 
+def download():
+    """The base model: by curl everywhere, by the hub's own client and git on one worker, for which the others wait."""
+    if not clients.outside_is_up():
+        return report("outside", "everything", False)
+    model = "https://huggingface.co/acme/tiny-llm"
+    ok = clients.curl("download-model", f"{model}/resolve/main/model.safetensors")
+    if POD == "llm-trainer-worker-0":
+        ok &= clients.hub("download-model", "acme/tiny-llm", "model.safetensors")
+        ok &= clients.git("clone-model", model)
+    return ok
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--world", type=int, required=True)
     arguments.add_argument("--poisoned", default="")
     options = arguments.parse_args()
-    name_lookup()
+    ok = name_lookup() and download()
     master = MASTER.startswith(f"{POD}.")
     members = lead(options.world) if master else join()
     if POD not in members:
         finish(False)
     own = Gradients(members.index(POD))
     own.start()
-    ok = True
     for number in range(ROUNDS):
         ok &= ask("read-features", "GET", "feature-store.ingest.svc:7000", f"/batch/{number}") is not None
         average = exchange(members, own)

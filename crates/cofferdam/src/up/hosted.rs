@@ -7,6 +7,7 @@
 use super::enforce::{Answering, Enforcer};
 use super::ground::Ground;
 use super::journal::Journal;
+use super::lab_plan::HOSTS;
 use super::protocol::{LabPlace, Mode, ProbeResult};
 use super::source;
 use super::{Say, UpArgs};
@@ -20,6 +21,7 @@ use policy::{Generation, Protocol};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Hosted {
     /// None once it is down.
     lab: Mutex<Option<Lab>>,
-    hosts: PathBuf,
+    /// Removed after the programs that use it.
+    _shared: SharedFolder,
     /// Pods that are meant to end, by namespace and name; all pods where none is.
     finite: BTreeSet<(String, String)>,
 }
@@ -61,16 +64,29 @@ pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Pla
     let first = args.files.first().context("no sources")?;
     let folder = if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(first) };
     let directory = folder.canonicalize().with_context(|| format!("opening {}", folder.display()))?;
-    let hosts = std::env::temp_dir().join(format!("cofferdam-lab-{}.hosts", std::process::id()));
-    fs::write(&hosts, runs.hosts(&set.world)).with_context(|| format!("writing {}", hosts.display()))?;
-    let lab = Lab::up(runs.plan(&set, &directory, &hosts)).context("making the lab")?;
+    let shared = shared_folder(&runs.hosts(&set.world))?;
+    let lab = Lab::up(runs.plan(&set, &directory, &shared.0)).context("making the lab")?;
     let finite = set.world.pods.iter().filter(|pod| FINITE.contains(&&*pod.workload.kind));
     let finite = finite.map(|pod| (pod.namespace.to_string(), pod.name.to_string())).collect();
-    let hosted = Hosted { lab: Mutex::new(Some(lab)), hosts, finite };
+    let hosted = Hosted { lab: Mutex::new(Some(lab)), _shared: shared, finite };
     let enforcers =
         nodes.into_iter().map(|node| hosted.enforcer(node, args, journal)).collect::<Result<_>>()?;
     let mode = if args.unenforced { Mode::JudgeOnly } else { Mode::Lab };
     Ok((Ground { mode, enforcers }, places, Some(hosted)))
+}
+
+/// A folder for the programs of the lab, with their hosts file in it.
+struct SharedFolder(PathBuf);
+
+fn shared_folder(hosts: &str) -> Result<SharedFolder> {
+    let folder = std::env::temp_dir().join(format!("cofferdam-lab-{}", std::process::id()));
+    // A process of the same number may have left one when it was killed.
+    let _ = fs::remove_dir_all(&folder);
+    let making = || format!("making {}", folder.display());
+    fs::DirBuilder::new().mode(0o700).create(&folder).with_context(making)?;
+    let shared = SharedFolder(folder);
+    fs::write(shared.0.join(HOSTS), hosts).context("writing the lab's hosts file")?;
+    Ok(shared)
 }
 
 impl Hosted {
@@ -129,6 +145,7 @@ impl Hosted {
         self.with(|lab| {
             let plan = lab.plan();
             let namespace = |place: &Place| lab.namespace(place).unwrap_or_default().to_owned();
+            let thread = |place: &Place| lab.thread(place).unwrap_or_default();
             let nodes = plan.nodes.iter().map(|node| LabPlace {
                 name: format!("node/{}", node.name),
                 node: node.name.clone(),
@@ -136,26 +153,25 @@ impl Hosted {
                 ports: Vec::new(),
                 command: None,
                 network_namespace: namespace(&Place::Node(node.name.clone())),
+                thread: thread(&Place::Node(node.name.clone())),
             });
             let pods = plan.pods.iter().map(|pod| LabPlace {
                 name: format!("{}/{}", pod.namespace, pod.name),
                 node: pod.node.clone(),
                 addresses: pod.addresses.clone(),
                 ports: pod.ports.iter().map(|(protocol, port)| format!("{port}/{protocol}")).collect(),
-                command: pod
-                    .command
-                    .as_ref()
-                    .and_then(|words| words.last())
-                    .map(|it| it.trim_start_matches("exec ").to_owned()),
+                command: pod.command.as_deref().map(written),
                 network_namespace: namespace(&Place::of(pod)),
+                thread: thread(&Place::of(pod)),
             });
             let outside = (!plan.outside.is_empty()).then(|| LabPlace {
                 name: "outside".to_owned(),
                 node: String::new(),
                 addresses: plan.outside.clone(),
                 ports: Vec::new(),
-                command: None,
+                command: plan.outside_programs.first().map(|program| written(&program.command)),
                 network_namespace: namespace(&Place::Outside),
+                thread: thread(&Place::Outside),
             });
             pods.chain(nodes).chain(outside).collect()
         })
@@ -181,10 +197,10 @@ impl Hosted {
     }
 }
 
-impl Drop for Hosted {
+impl Drop for SharedFolder {
     fn drop(&mut self) {
         // A leftover in the temporary folder harms nobody.
-        let _ = fs::remove_file(&self.hosts);
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -209,6 +225,11 @@ fn address(lab: &Lab, text: &str) -> Option<IpAddr> {
     let node = || plan.nodes.iter().find(|node| namespace == "node" && node.name == name);
     let found = pod.map(|pod| &pod.addresses).or_else(|| node().map(|node| &node.addresses))?;
     found.first().copied()
+}
+
+/// The command as its annotation has it.
+fn written(command: &[String]) -> String {
+    command.last().map_or("", |text| text.trim_start_matches("exec ")).to_owned()
 }
 
 fn print_lines(lines: &Receiver<PodOutput>, say: &Say) {

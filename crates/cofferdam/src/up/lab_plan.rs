@@ -5,8 +5,9 @@
 //! Guarantees: every pod of the world is in the plan; single addresses that policy names and nobody has are outside.
 //! Does not: make anything.
 
+use super::pod_files;
 use crds::{Container, Object, PodSpec, Service};
-use lab::{Network, NodePlan, Plan, PodPlan};
+use lab::{Network, NodePlan, OutsideProgram, Plan, PodPlan};
 use policy::{Peer, Peers, Pod, PolicySet, Protocol, Section, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -17,8 +18,14 @@ use std::sync::Arc;
 /// Annotation of a pod or pod template: a command for `sh -c` that the lab runs as the pod.
 pub(crate) const COMMAND: &str = "cofferdam.dev/lab-command";
 
+/// Name of the hosts file in the lab's folder.
+pub(crate) const HOSTS: &str = "hosts";
+
 /// Annotation of a node or namespace: addresses, separated by commas, that the lab has outside.
 pub(crate) const OUTSIDE: &str = "cofferdam.dev/lab-outside";
+
+/// Annotation of a node or namespace: a command for `sh -c` that the lab runs outside, beside those addresses.
+pub(crate) const OUTSIDE_COMMAND: &str = "cofferdam.dev/lab-outside-command";
 
 type Texts = BTreeMap<Arc<str>, Arc<str>>;
 
@@ -40,6 +47,7 @@ pub(crate) struct Runs {
     by_owner: BTreeMap<Owner, Vec<Run>>,
     services: Vec<Service>,
     outside: Vec<IpAddr>,
+    outside_commands: Vec<Arc<str>>,
 }
 
 impl Runs {
@@ -67,7 +75,9 @@ impl Runs {
                     continue;
                 }
                 Object::Namespace(_) | Object::Node(_) => {
-                    let listed = object.meta().annotations.get(OUTSIDE).map_or("", |text| text);
+                    let annotations = &object.meta().annotations;
+                    runs.outside_commands.extend(annotations.get(OUTSIDE_COMMAND).cloned());
+                    let listed = annotations.get(OUTSIDE).map_or("", |text| text);
                     // What is no address cannot be anywhere.
                     runs.outside
                         .extend(listed.split(',').filter_map(|text| text.trim().parse::<IpAddr>().ok()));
@@ -95,8 +105,14 @@ impl Runs {
         of(&itself).or_else(|| of(&owner))
     }
 
-    /// The plan. Programs start in `directory`, with `hosts` and their own names in the environment.
-    pub(crate) fn plan(&self, set: &PolicySet, directory: &Path, hosts: &Path) -> Plan {
+    /// The plan. Programs start in `directory`, with the lab's folder and their own names in the environment.
+    pub(crate) fn plan(&self, set: &PolicySet, directory: &Path, folder: &Path) -> Plan {
+        let dns = pod_files::cluster_dns(&set.world);
+        let outside_programs = self.outside_commands.iter().map(|command| OutsideProgram {
+            command: shell(command),
+            env: shared_environment(folder),
+            directory: Some(directory.to_path_buf()),
+        });
         let nodes = set.world.nodes.values();
         let nodes =
             nodes.map(|node| NodePlan { name: node.name.to_string(), addresses: node.addresses.clone() });
@@ -106,19 +122,21 @@ impl Runs {
             Some(PodPlan {
                 namespace: pod.namespace.to_string(),
                 name: pod.name.to_string(),
-                env: environment(pod, &node, hosts),
+                env: environment(pod, &node, folder),
                 node,
                 addresses: one_per_family(&pod.addresses),
                 ports: run.map(|run| run.ports.clone()).unwrap_or_default(),
                 host_network: pod.host_network,
                 command: run.and_then(|run| run.command.as_ref()).map(|command| shell(command)),
                 directory: Some(directory.to_path_buf()),
+                files: pod_files::of(pod, dns),
             })
         });
         Plan {
             nodes: nodes.collect(),
             pods: pods.collect(),
             outside: outside(set, &self.outside),
+            outside_programs: outside_programs.collect(),
             network: Network::Routed,
         }
     }
@@ -176,19 +194,27 @@ fn shell(command: &str) -> Vec<String> {
     vec!["sh".to_owned(), "-c".to_owned(), command]
 }
 
-fn environment(pod: &Pod, node: &str, hosts: &Path) -> Vec<(String, String)> {
+fn environment(pod: &Pod, node: &str, folder: &Path) -> Vec<(String, String)> {
     let address = pod.addresses.first().map(ToString::to_string).unwrap_or_default();
-    let program = std::env::current_exe().unwrap_or_default();
-    [
+    let own = [
         ("POD_NAMESPACE", pod.namespace.to_string()),
         ("POD_NAME", pod.name.to_string()),
         ("POD_IP", address),
         ("NODE_NAME", node.to_owned()),
-        ("COFFERDAM", program.display().to_string()),
-        ("COFFERDAM_HOSTS", hosts.display().to_string()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .to_vec()
+    ];
+    let own = own.into_iter().map(|(key, value)| (key.to_owned(), value));
+    own.chain(shared_environment(folder)).collect()
+}
+
+/// `COFFERDAM_LAB` is a folder that all programs of the lab may write, and that goes with it.
+fn shared_environment(folder: &Path) -> Vec<(String, String)> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let values = [
+        ("COFFERDAM", &program),
+        ("COFFERDAM_LAB", &folder.to_owned()),
+        ("COFFERDAM_HOSTS", &folder.join(HOSTS)),
+    ];
+    values.map(|(key, value)| (key.to_owned(), value.display().to_string())).to_vec()
 }
 
 fn one_per_family(addresses: &[IpAddr]) -> Vec<IpAddr> {

