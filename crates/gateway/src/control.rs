@@ -15,7 +15,7 @@ use crate::settings::{Limits, Rules};
 use crate::state::{Allowed, Bound, PodState, State, Table};
 use crate::{Ceiling, Judge};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use policy::{DnsName, DomainPattern};
+use policy::{DnsName, DomainPattern, Generation};
 use rustix::cmsg_space;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -64,6 +64,8 @@ pub enum Order {
     State {
         /// Comes back in [`Told::Applied`].
         revision: u64,
+        /// State of policy that this is from; records carry it.
+        generation: Generation,
         /// How claims are judged.
         rules: Rules,
         /// Pods of this node.
@@ -270,6 +272,9 @@ impl Frames {
 
 /// The whole proxy process, until the agent tells it to drain or is gone, and then until its connections ended.
 ///
+/// Raises the limit of open files to what this process may have, and takes SIGPIPE to be ignored, as every Rust program
+/// has it: to splice into a connection that is gone raises it.
+///
 /// # Errors
 /// The control socket does not bring a start, or a thread fails.
 pub fn run_proxy(control: OwnedFd) -> Result<(), ControlError> {
@@ -284,7 +289,7 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ControlError> {
     }
     let (table, counters) = (Arc::new(Table::new()), Arc::new(Counters::new()));
     let (queue, queued) = sync_channel(QUEUE);
-    let (phase, told_phase) = watch::channel(Phase::Serve(0));
+    let (phase, told_phase) = watch::channel(Phase::default());
     let judge: Arc<dyn Judge> = table.clone();
     let sink = Arc::new(Queue(queue.clone()));
     let gateway =
@@ -364,10 +369,13 @@ fn obey(
         let (revision, applied) = match order {
             Order::Start { .. } => break Err(ControlError::Frame("a second start".into())),
             Order::Drain => {
-                phase.send_replace(Phase::Drain);
+                phase.send_modify(|phase| phase.draining = true);
                 continue;
             }
-            Order::State { revision, rules, pods } => (revision, replace(table, rules, &pods, phase)),
+            Order::State { revision, generation, rules, pods } => {
+                let empty = State { generation, rules, ..State::default() };
+                (revision, replace(table, empty, &pods, phase))
+            }
             Order::Bind { revision, pod, bound } => (revision, bind(table, pod, &bound)),
             Order::Unbind { revision, pod, destination } => {
                 (revision, table.unbind(pod, destination).then_some(()).ok_or_else(|| unknown(pod)))
@@ -379,17 +387,16 @@ fn obey(
         };
         let _gone = queue.send(Message::Told(told));
     };
-    phase.send_replace(Phase::Drain);
+    phase.send_modify(|phase| phase.draining = true);
     ended
 }
 
 fn replace(
     table: &Table,
-    rules: Rules,
+    mut state: State,
     pods: &[PodFrame],
     phase: &watch::Sender<Phase>,
 ) -> Result<(), String> {
-    let mut state = State { rules, ..State::default() };
     for pod in pods {
         let allowed = pod.allowed.iter().map(read_allowed).collect::<Result<Vec<_>, _>>()?;
         let bound = pod
@@ -400,11 +407,7 @@ fn replace(
         state.pods.insert(pod.address, PodState { allowed, bound });
     }
     table.replace(state);
-    phase.send_modify(|phase| {
-        if let Phase::Serve(count) = phase {
-            *count += 1;
-        }
-    });
+    phase.send_modify(|phase| phase.changes += 1);
     Ok(())
 }
 

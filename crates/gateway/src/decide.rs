@@ -10,7 +10,7 @@ use crate::settings::{Ech, Opaque, Rules};
 use crate::state::{Allowed, Bound};
 use ::inspect::http_head::{Host, HttpFlaw};
 use ::inspect::{ClientHello, Flaw};
-use policy::{DnsName, Verdict};
+use policy::{DnsName, Generation, Verdict};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -95,8 +95,12 @@ pub trait Judge: Send + Sync {
 pub struct Judgement {
     /// Why; the verdict is [`Reason::verdict`].
     pub reason: Reason,
-    /// The rule that a user wrote, as text; none where no rule speaks.
+    /// The rule that allows it, as text.
     pub rule: Option<Arc<str>>,
+    /// Of what is refused, the first rule that allows something at its address.
+    pub nearest: Option<Arc<str>>,
+    /// State of policy that was asked.
+    pub generation: Generation,
     /// What an allowed connection may carry.
     pub ceiling: Ceiling,
 }
@@ -104,11 +108,17 @@ pub struct Judgement {
 impl Judgement {
     /// A judgement that no rule is behind.
     pub fn without_rule(reason: Reason) -> Self {
-        Self { reason, rule: None, ceiling: Ceiling::default() }
+        Self {
+            reason,
+            rule: None,
+            nearest: None,
+            generation: Generation::default(),
+            ceiling: Ceiling::default(),
+        }
     }
 
     fn by(reason: Reason, allowed: &Allowed) -> Self {
-        Self { reason, rule: Some(allowed.rule.clone()), ceiling: allowed.ceiling }
+        Self { rule: Some(allowed.rule.clone()), ceiling: allowed.ceiling, ..Self::without_rule(reason) }
     }
 }
 
@@ -157,7 +167,7 @@ pub fn decide(judge: &dyn Judge, opening: Opening) -> Decision {
 
 /// Whether a claim fits what the pod resolved to the address (`bound`) and what policy allows there, on a port.
 pub fn bind(bound: &Bound, rules: &Rules, port: u16, claim: &Claim) -> Judgement {
-    let refuse = Judgement::without_rule;
+    let refuse = |reason| near(bound, reason);
     match claim {
         Claim::Unreadable(why) => refuse(why.reason()),
         Claim::Tls(hello) if hello.ech && rules.ech == Ech::Deny => refuse(Reason::EncryptedHello),
@@ -177,11 +187,11 @@ pub fn bind(bound: &Bound, rules: &Rules, port: u16, claim: &Claim) -> Judgement
 
 fn bind_name(bound: &Bound, port: u16, name: &DnsName, mismatch: Reason) -> Judgement {
     if !bound.names.contains(name) {
-        return Judgement::without_rule(mismatch);
+        return near(bound, mismatch);
     }
     match bound.rule_for(name, port) {
         Some(allowed) => Judgement::by(Reason::NameAllowed, allowed),
-        None => Judgement::without_rule(Reason::NameNotAllowed),
+        None => near(bound, Reason::NameNotAllowed),
     }
 }
 
@@ -189,11 +199,13 @@ fn bind_name(bound: &Bound, port: u16, name: &DnsName, mismatch: Reason) -> Judg
 fn bind_every_name(bound: &Bound, port: u16) -> Judgement {
     let mut rules = bound.names.iter().map(|name| bound.rule_for(name, port));
     let Some(first) = rules.next() else { return Judgement::without_rule(Reason::NotResolved) };
-    let Some(first) = first else { return Judgement::without_rule(Reason::Opaque) };
+    let Some(first) = first else { return near(bound, Reason::Opaque) };
     let same = |other: Option<&Arc<Allowed>>| other.is_some_and(|other| other.ceiling == first.ceiling);
-    if rules.all(same) {
-        Judgement::by(Reason::EveryNameAllowed, first)
-    } else {
-        Judgement::without_rule(Reason::Opaque)
-    }
+    if rules.all(same) { Judgement::by(Reason::EveryNameAllowed, first) } else { near(bound, Reason::Opaque) }
+}
+
+/// Refused where something else is allowed.
+fn near(bound: &Bound, reason: Reason) -> Judgement {
+    let nearest = bound.allowed.first().map(|allowed| allowed.rule.clone());
+    Judgement { nearest, ..Judgement::without_rule(reason) }
 }

@@ -13,8 +13,8 @@ pub(crate) struct Ends {
 }
 
 impl Ends {
-    pub(crate) fn of(stream: &TcpStream) -> io::Result<Self> {
-        Ok(Self { pod: plain(stream.peer_addr()?), destination: plain(stream.local_addr()?) })
+    pub(crate) fn of(stream: &TcpStream, pod: SocketAddr) -> io::Result<Self> {
+        Ok(Self { pod: plain(pod), destination: plain(stream.local_addr()?) })
     }
 }
 

@@ -4,7 +4,8 @@
 //! original destination. Leaves: the same bytes to the same destination, or a refusal; one [`Record`] for each.
 //! Guarantees: nothing is forwarded without a [`Permit`], which only [`decide`](decide::decide) makes; every connection
 //! has exactly one record, also when it is cancelled; what is read, kept and open at once is bounded.
-//! Does not: end TLS, change bytes, look into answers, or know Kubernetes. UDP has only its judgement ([`quic`]).
+//! Does not: end TLS (a server that serves several names on one connection can be asked for another inside), change
+//! bytes, look into answers, or know Kubernetes. UDP has only its judgement ([`quic`]).
 //!
 //! Reading order is the order of a connection: `accept`, `identify`, `inspect`, `decide`, `forward`, `record`; `serve`
 //! puts them together, `control` is how another process tells what is allowed.

@@ -2,7 +2,7 @@
 //!
 //! JSON, one object per record: `time` (accepted), `pod`, `destination` (address and port), `claim` (`kind`: `tls`,
 //! `http`, `opaque`, `none`; `name`, `alpn`, `ech`, `method`, `flaw` where they apply), `verdict`, `reason`, `rule`,
-//! `bytes_up`, `bytes_down`, `duration_micros`, `end`.
+//! `nearest`, `generation`, `bytes_up`, `bytes_down`, `duration_micros`, `end`.
 //! Guarantees: [`Guard`] emits its record when it goes, so a connection whose task is cancelled has one as well.
 //! Does not: hold what was said over the connection, except the name it is for.
 
@@ -10,7 +10,7 @@ use crate::counters::{Counters, add};
 use crate::decide::{Claim, Judgement, Unreadable};
 use crate::reason::{End, Reason};
 use observe::Time;
-use policy::Verdict;
+use policy::{Generation, Verdict};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,9 +82,14 @@ pub struct Record {
     pub verdict: Verdict,
     /// Why.
     pub reason: Reason,
-    /// The rule, as text.
+    /// The rule that let it in, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Arc<str>>,
+    /// Of what was refused, the first rule that allows something at its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<Arc<str>>,
+    /// State of policy that judged it; 0 where none was asked.
+    pub generation: Generation,
     /// Bytes forwarded from the pod to the server.
     pub bytes_up: u64,
     /// Bytes forwarded from the server to the pod.
@@ -144,6 +149,8 @@ impl Guard {
             verdict: Verdict::Deny,
             reason: Reason::NotJudged,
             rule: None,
+            nearest: None,
+            generation: Generation::default(),
             bytes_up: 0,
             bytes_down: 0,
             duration_micros: 0,
@@ -158,6 +165,8 @@ impl Guard {
 
     pub(crate) fn judged(&mut self, judgement: &Judgement) {
         self.record.rule.clone_from(&judgement.rule);
+        self.record.nearest.clone_from(&judgement.nearest);
+        self.record.generation = judgement.generation;
         self.refused(judgement.reason);
     }
 
@@ -185,5 +194,42 @@ impl Drop for Guard {
         if !self.sink.take(record) {
             add(&self.counters.records_lost, 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// Has room for one.
+    #[derive(Default)]
+    struct Small(Mutex<Vec<Record>>);
+
+    impl Sink for Small {
+        fn take(&self, record: Record) -> bool {
+            let mut kept = self.0.lock().unwrap();
+            let room = kept.is_empty();
+            kept.extend(room.then_some(record));
+            room
+        }
+    }
+
+    #[test]
+    fn each_guard_gives_one_record_and_those_without_room_are_counted() {
+        let (sink, counters) = (Arc::new(Small::default()), Arc::new(Counters::new()));
+        let address = SocketAddr::from(([10, 0, 0, 1], 443));
+        for _ in 0..3 {
+            let guard = Guard::new(sink.clone(), counters.clone(), address, address);
+            add(&guard.traffic.up, 5);
+            assert_eq!(counters.read().open, 1);
+        }
+        let kept = sink.0.lock().unwrap();
+        assert_eq!((kept.len(), kept[0].reason, kept[0].end), (1, Reason::NotJudged, End::Cancelled));
+        let counts = counters.read();
+        assert_eq!((counts.open, counts.records_lost, counts.bytes_up), (0, 2, 15));
+        assert_eq!(counts.reasons[&Reason::NotJudged], 3);
+        let json = serde_json::to_string(&kept[0]).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), kept[0]);
     }
 }

@@ -60,7 +60,7 @@ fn forbidden(judgement: &Judgement) -> Vec<u8> {
         "error": "denied by network policy",
         "reason": judgement.reason.as_str(),
         "detail": judgement.reason.describe(),
-        "policy": judgement.rule,
+        "policy": judgement.nearest,
     });
     let body = format!("{body}\n");
     format!(

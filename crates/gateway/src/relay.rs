@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
@@ -61,10 +61,12 @@ impl Relay<'_> {
     ) -> (End, Option<Reason>) {
         let (pod_read, pod_write) = self.pod.split();
         let (server_read, server_write) = self.server.split();
-        let down = Down { traffic: self.traffic, splice_after: self.splice_after };
+        let ends = Ends::default();
+        let down = Down { ends: &ends, traffic: self.traffic, splice_after: self.splice_after };
         let up = Up {
             gate: &mut self.gate,
             ceiling: self.ceiling,
+            ends: &ends,
             traffic: self.traffic,
             splice_after: self.splice_after,
         };
@@ -92,6 +94,16 @@ impl Relay<'_> {
     }
 }
 
+/// Whether a direction is at its end. Nothing needs to be said of the second: both sockets are closed then.
+#[derive(Default)]
+struct Ends(AtomicBool);
+
+impl Ends {
+    async fn pass_on(&self, to: &mut WriteHalf<'_>) -> io::Result<()> {
+        if self.0.swap(true, Ordering::Relaxed) { Ok(()) } else { to.shutdown().await }
+    }
+}
+
 /// Runs both directions; the first that breaks ends the other.
 async fn both(
     up: impl Future<Output = Result<(), Broken>>,
@@ -116,6 +128,7 @@ async fn idle(traffic: &Traffic, period: Duration) {
 
 /// From server to pod.
 struct Down<'a> {
+    ends: &'a Ends,
     traffic: &'a Traffic,
     splice_after: u64,
 }
@@ -131,12 +144,12 @@ impl Down<'_> {
                     Side::From => Broken::Server,
                     Side::To => Broken::Pod,
                 })?;
-                return to.shutdown().await.map_err(|_| Broken::Pod);
+                return self.ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
             }
             let taken = read_through(&mut from, |bytes| (bytes.len(), write_now(&to, bytes)));
             let (length, rest) = taken.await.map_err(|_| Broken::Server)?;
             if length == 0 {
-                return to.shutdown().await.map_err(|_| Broken::Pod);
+                return self.ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
             }
             to.write_all(&rest).await.map_err(|_| Broken::Pod)?;
             count(length);
@@ -148,13 +161,14 @@ impl Down<'_> {
 struct Up<'a> {
     gate: &'a mut Gate,
     ceiling: Ceiling,
+    ends: &'a Ends,
     traffic: &'a Traffic,
     splice_after: u64,
 }
 
 impl Up<'_> {
     async fn run(self, first: Vec<u8>, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
-        let Self { gate, ceiling, traffic, splice_after } = self;
+        let Self { gate, ceiling, ends, traffic, splice_after } = self;
         let count = |length: usize| add(&traffic.up, length);
         check(ceiling, traffic, first.len()).map_err(Broken::Policy)?;
         to.write_all(&first).await.map_err(|_| Broken::Server)?;
@@ -171,7 +185,7 @@ impl Up<'_> {
                     Side::From => Broken::Pod,
                     Side::To => Broken::Server,
                 })?;
-                return to.shutdown().await.map_err(|_| Broken::Server);
+                return ends.pass_on(&mut to).await.map_err(|_| Broken::Server);
             }
             let taken = read_through(&mut from, |bytes| {
                 if bytes.is_empty() {
@@ -182,7 +196,7 @@ impl Up<'_> {
                 Ok(Some((passed.len(), write_now(&to, &passed))))
             });
             match taken.await.map_err(|_| Broken::Pod)?.map_err(Broken::Policy)? {
-                None => return to.shutdown().await.map_err(|_| Broken::Server),
+                None => return ends.pass_on(&mut to).await.map_err(|_| Broken::Server),
                 Some((length, rest)) => {
                     to.write_all(&rest).await.map_err(|_| Broken::Server)?;
                     count(length);
@@ -212,7 +226,7 @@ async fn read_through<T>(from: &mut ReadHalf<'_>, mut take: impl FnMut(&[u8]) ->
 
 /// Writes what the socket takes at once; returns the rest. An error comes again with the next write.
 fn write_now(to: &WriteHalf<'_>, bytes: &[u8]) -> Vec<u8> {
-    let written = to.try_write(bytes).unwrap_or(0);
+    let written = if bytes.is_empty() { 0 } else { to.try_write(bytes).unwrap_or(0) };
     bytes.get(written..).unwrap_or_default().to_vec()
 }
 

@@ -10,6 +10,7 @@ use crate::refuse::Refused;
 use crate::relay::Relay;
 use crate::settings::Limits;
 use crate::{forward, inspect, refuse};
+use nix::sys::socket::{setsockopt, sockopt};
 use policy::Verdict;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use tokio::task::JoinSet;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the proxy is told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Accept and forward. The number grows when policy changed: open connections are judged again.
-    Serve(u64),
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phase {
+    /// Grows when policy changed: open connections are judged again.
+    pub changes: u64,
     /// Accept no more; wait for open connections, but not for ever.
-    Drain,
+    pub draining: bool,
 }
 
 /// The proxy, shared by all its threads.
@@ -77,6 +78,8 @@ impl Gateway {
         let mut accepting = JoinSet::new();
         for listener in listeners {
             listener.set_nonblocking(true)?;
+            // A relay writes what it has; connections inherit this from their listener.
+            setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
             accepting.spawn(self.clone().accept(listener));
         }
@@ -93,7 +96,7 @@ impl Gateway {
                 () = draining(&mut phase) => break,
                 Some(_) = open.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => { open.spawn(self.clone().connection(stream)); }
+                    Ok((stream, pod)) => { open.spawn(self.clone().connection(stream, pod)); }
                     Err(_) => {
                         add(&self.counters.accept_errors, 1);
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -106,8 +109,8 @@ impl Gateway {
         while open.join_next().await.is_some() {}
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream) {
-        let Ok(mut ends) = Ends::of(&stream) else {
+    async fn connection(self: Arc<Self>, stream: TcpStream, pod: SocketAddr) {
+        let Ok(mut ends) = Ends::of(&stream, pod) else {
             add(&self.counters.accept_errors, 1);
             return;
         };
@@ -181,7 +184,7 @@ impl Gateway {
             connected = forward::connect(permit, &self.limits) => connected,
             () = self.drained() => return guard.ended(End::Drained),
         };
-        let (Ok(server), Ok(())) = (connected, stream.set_nodelay(true)) else {
+        let Ok(server) = connected else {
             refuse::reset(&stream);
             return guard.ended(End::Unreachable);
         };
@@ -227,5 +230,5 @@ impl Gateway {
 
 /// Returns when told to drain, also by the teller's end.
 async fn draining(phase: &mut watch::Receiver<Phase>) {
-    let _told_or_alone = phase.wait_for(|phase| *phase == Phase::Drain).await;
+    let _told_or_alone = phase.wait_for(|phase| phase.draining).await;
 }

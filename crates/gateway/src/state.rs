@@ -5,7 +5,7 @@ use crate::decide::{Claim, Judge, Judgement, Opening, bind};
 use crate::reason::Reason;
 use crate::settings::Rules;
 use ::inspect::http_head::Host;
-use policy::{DnsName, DomainPattern, Verdict};
+use policy::{DnsName, DomainPattern, Generation, Verdict};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -60,6 +60,8 @@ pub struct PodState {
 /// Everything that is needed to judge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
+    /// State of policy that this is from.
+    pub generation: Generation,
     /// How claims are judged.
     pub rules: Rules,
     /// Pods of this node by address.
@@ -115,10 +117,11 @@ impl Table {
     fn with(&self, opening: &Opening, judge: impl FnOnce(&State, &PodState) -> Judgement) -> Judgement {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = state.as_ref() else { return Judgement::without_rule(Reason::NoPolicy) };
-        match state.pods.get(&opening.pod) {
+        let judgement = match state.pods.get(&opening.pod) {
             None => Judgement::without_rule(Reason::UnknownPod),
             Some(pod) => judge(state, pod),
-        }
+        };
+        Judgement { generation: state.generation, ..judgement }
     }
 }
 
@@ -136,7 +139,8 @@ impl Judge for Table {
         if now.reason.verdict() == Verdict::Allow || !expired {
             return now;
         }
-        // What the pod resolved may be forgotten by now. What policy says of the name is not.
+        // What the pod resolved may be forgotten by now. What policy says of the name is not. What names nobody was let in
+        // by what was resolved alone, and goes with it.
         let Some(name) = name(&opening.claim) else { return now };
         self.with(opening, |state, pod| {
             let bound = Bound { names: [name.clone()].into(), allowed: pod.allowed.clone() };

@@ -13,6 +13,7 @@ use gateway::control::{
     AllowedFrame, BoundFrame, ControlError, Frames, Order, PodFrame, Told, run_proxy, send,
 };
 use gateway::{Ceiling, Counts, Limits, Reason, Record, Rules};
+use policy::Generation;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,7 +107,8 @@ fn nothing_passes_before_a_state_and_what_is_applied_is_in_force() {
     let (listener, to) = listener();
     let mut agent = Agent::started(&[&listener]);
     refused(to, "hub.example");
-    let state = |revision, pods| Order::State { revision, rules: Rules::default(), pods };
+    let state =
+        |revision, pods| Order::State { revision, generation: Generation(7), rules: Rules::default(), pods };
     assert_eq!(agent.order(&state(1, vec![pod(&["other.example"], to)])), Told::Applied { revision: 1 });
     refused(to, "hub.example");
     let bind = Order::Bind { revision: 2, pod: POD, bound: bound(&["hub.example", "other.example"], to) };
@@ -131,14 +133,24 @@ fn nothing_passes_before_a_state_and_what_is_applied_is_in_force() {
 fn what_cannot_be_read_changes_nothing_and_is_told() {
     let (listener, to) = listener();
     let mut agent = Agent::started(&[&listener]);
-    let good = Order::State { revision: 1, rules: Rules::default(), pods: vec![pod(&["hub.example"], to)] };
+    let good = Order::State {
+        revision: 1,
+        generation: Generation(7),
+        rules: Rules::default(),
+        pods: vec![pod(&["hub.example"], to)],
+    };
     assert_eq!(agent.order(&good), Told::Applied { revision: 1 });
     let mut broken = pod(&["hub.example"], to);
     broken.allowed[0].pattern = "*.*".into();
     let mut outside = pod(&["hub.example"], to);
     outside.bound[0].allowed = vec![1];
     for pods in [vec![broken], vec![outside], vec![pod(&["not a name"], to)]] {
-        let told = agent.order(&Order::State { revision: 2, rules: Rules::default(), pods });
+        let told = agent.order(&Order::State {
+            revision: 2,
+            generation: Generation(7),
+            rules: Rules::default(),
+            pods,
+        });
         assert!(matches!(told, Told::NotApplied { revision: 2, .. }), "{told:?}");
     }
     let stranger = Order::Bind { revision: 3, pod: [10, 0, 0, 9].into(), bound: bound(&["hub.example"], to) };

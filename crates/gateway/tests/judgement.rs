@@ -15,7 +15,7 @@ use gateway::{
 };
 use inspect::http_head::Host;
 use inspect::{ClientHello, Flaw};
-use policy::{DnsName, DomainPattern};
+use policy::{DnsName, DomainPattern, Generation};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ fn check(rules: &Rules, port: u16, claim: &Claim, expected: Reason) {
     let judgement = bind(&bound(), rules, port, claim);
     assert_eq!(judgement.reason, expected, "{claim:?} on {port}");
     assert_eq!(judgement.rule.is_some(), expected.verdict() == policy::Verdict::Allow);
+    assert_eq!(judgement.nearest.is_some(), judgement.rule.is_none());
 }
 
 #[test]
@@ -126,7 +127,11 @@ fn pods_and_addresses_are_told_apart() {
     assert_eq!(table.judge(&opening(claim())).reason, Reason::NoPolicy);
     let destination = IpAddr::from([192, 0, 2, 1]);
     assert!(!table.bind(POD, destination, bound()), "nothing can be bound before there is a state");
-    table.replace(State { rules: Rules::default(), pods: [(POD, PodState::default())].into() });
+    table.replace(State {
+        generation: Generation(7),
+        rules: Rules::default(),
+        pods: [(POD, PodState::default())].into(),
+    });
     assert_eq!(table.judge(&opening(claim())).reason, Reason::NotResolved);
     assert!(table.bind(POD, destination, bound()));
     assert_eq!(table.judge(&opening(claim())).reason, Reason::NameAllowed);
@@ -148,6 +153,7 @@ fn quic_is_judged_by_its_hello() {
     let example = Bound { names: [name("example.com")].into(), allowed: vec![allowed("example.com", &[])] };
     let to = SocketAddr::from(([192, 0, 2, 1], 443));
     table.replace(State {
+        generation: Generation(7),
         rules: Rules::default(),
         pods: [(POD, PodState { allowed: vec![], bound: [(to.ip(), example)].into() })].into(),
     });

@@ -14,6 +14,7 @@ mod support;
 use gateway::control::{AllowedFrame, BoundFrame, Frames, Order, PodFrame, Told, run_proxy, send};
 use gateway::{Ceiling, End, Limits, Reason, Record, Rules};
 use nix::sched::{CloneFlags, setns};
+use policy::Generation;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -175,7 +176,12 @@ fn steered_connections_are_let_through_by_their_name_only() {
     let limits = Limits { mark: 0x400, ..Limits::default() };
     send(&socket, &Order::Start { limits, workers: 2 }, &fds).unwrap();
     assert_eq!(told(&mut frames), Told::Started);
-    let state = Order::State { revision: 1, rules: Rules::default(), pods: vec![pod(0), pod(1)] };
+    let state = Order::State {
+        revision: 1,
+        generation: Generation(7),
+        rules: Rules::default(),
+        pods: vec![pod(0), pod(1)],
+    };
     send(&socket, &state, &[]).unwrap();
     assert_eq!(told(&mut frames), Told::Applied { revision: 1 });
     for family in 0..2 {

@@ -260,14 +260,14 @@ fn open_connections_follow_a_change_of_policy_and_outlive_their_names_time() {
     ping();
     // Judged again: the name is forgotten, its rule is not.
     assert!(proxy.table.unbind(POD, POD));
-    proxy.phase.send_replace(Phase::Serve(1));
+    proxy.phase.send_replace(Phase { changes: 1, draining: false });
     ping();
     ping();
     let mut without = usual(Ceiling::default());
     without.pods.get_mut(&POD).unwrap().allowed.clear();
     without.pods.get_mut(&POD).unwrap().bound.clear();
     proxy.table.replace(without);
-    proxy.phase.send_replace(Phase::Serve(2));
+    proxy.phase.send_replace(Phase { changes: 2, draining: false });
     let record = proxy.record();
     assert_eq!((record.reason, record.end), (Reason::NameNotAllowed, End::Cut));
     assert!(server.read_to_end(&mut vec![]).is_err());
@@ -277,7 +277,7 @@ fn open_connections_follow_a_change_of_policy_and_outlive_their_names_time() {
 fn draining_lets_open_connections_end_and_takes_no_more() {
     let proxy = Proxy::usual();
     let (mut client, mut server) = open(&proxy);
-    proxy.phase.send_replace(Phase::Drain);
+    proxy.phase.send_replace(Phase { changes: 0, draining: true });
     let refused = std::iter::repeat_with(|| TcpStream::connect(proxy.address)).find(Result::is_err).unwrap();
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     client.write_all(&[23, 3, 3, 0, 1, 7]).unwrap();
@@ -293,7 +293,7 @@ fn draining_does_not_wait_for_ever() {
     let limits = Limits { drain_timeout: Duration::from_millis(20), ..Limits::default() };
     let proxy = Proxy::start(Some(usual(Ceiling::default())), limits);
     let _open = open(&proxy);
-    proxy.phase.send_replace(Phase::Drain);
+    proxy.phase.send_replace(Phase { changes: 0, draining: true });
     let records = proxy.wait();
     assert_eq!(records.iter().map(|record| record.end).collect::<Vec<_>>(), [End::Drained]);
 }

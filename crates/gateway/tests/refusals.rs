@@ -33,7 +33,7 @@ fn refused(proxy: &Proxy, bytes: &[u8], reason: Reason) -> Vec<u8> {
     let (back, reset) = answer(proxy, bytes);
     let record = proxy.record();
     assert_eq!((record.reason, record.verdict, record.end), (reason, Verdict::Deny, End::Refused));
-    assert_eq!((record.bytes_up, record.bytes_down, record.rule), (0, 0, None));
+    assert_eq!((record.bytes_up, record.bytes_down, &record.rule), (0, 0, &None));
     assert!(proxy.nobody_came(), "{reason}");
     assert_eq!(reset, back.is_empty(), "who is not told is reset");
     back
@@ -76,6 +76,11 @@ fn requests_are_refused_with_an_answer() {
         assert!(back.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{back}");
         let body: serde_json::Value = serde_json::from_str(back.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         assert_eq!(body["reason"], reason.as_str());
+        let names_the_rule = body["policy"] == "ClusterNetworkPolicy hub spec.egress[0]";
+        assert_eq!(
+            names_the_rule,
+            matches!(reason, Reason::HostMismatch | Reason::NameNotAllowed | Reason::NoName)
+        );
     }
 }
 

@@ -10,7 +10,7 @@
 
 use gateway::state::PodState;
 use gateway::{Allowed, Bound, Ceiling, Counters, Gateway, Limits, Phase, Record, Rules, Sink, State, Table};
-use policy::{DnsName, DomainPattern};
+use policy::{DnsName, DomainPattern, Generation};
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -48,7 +48,7 @@ pub fn allowed(pattern: &str, ceiling: Ceiling) -> Arc<Allowed> {
 pub fn state(destination: IpAddr, names: &[&str], patterns: Vec<Arc<Allowed>>, rules: Rules) -> State {
     let names = names.iter().map(|name| DnsName::parse(name).unwrap()).collect();
     let bound = [(destination, Bound { names, allowed: patterns.clone() })].into();
-    State { rules, pods: [(POD, PodState { allowed: patterns, bound })].into() }
+    State { generation: Generation(7), rules, pods: [(POD, PodState { allowed: patterns, bound })].into() }
 }
 
 /// The usual state: `hub.example` and `other.example` lead to the server, and only the first is allowed.
@@ -84,7 +84,7 @@ impl Proxy {
         let listener = TcpListener::bind((POD, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, records) = channel();
-        let (phase, told) = watch::channel(Phase::Serve(0));
+        let (phase, told) = watch::channel(Phase::default());
         let table = Arc::new(Table::new());
         if let Some(state) = state {
             table.replace(state);
