@@ -118,8 +118,8 @@ backend there
     );
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(configuration.as_bytes())?;
-    let child = Command::new("taskset")
-        .args(["-c", "0", "haproxy", "-db", "-q", "-f"])
+    let child = on_processor_0()
+        .args(["haproxy", "-db", "-q", "-f"])
         .arg(file.path())
         .stdin(Stdio::null())
         .spawn()
@@ -131,13 +131,19 @@ backend there
     Ok(proxy)
 }
 
+/// Runs what is appended on processor 0, and not longer than this process.
+fn on_processor_0() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "taskset", "-c", "0"]);
+    command
+}
+
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn cofferdam(server: u16, splice_after: u64) -> Result<Proxy> {
-    let mut child = Command::new("taskset")
-        .args(["-c", "0"])
+    let mut child = on_processor_0()
         .arg(std::env::current_exe()?)
         .args(["proxy", &server.to_string(), &splice_after.to_string()])
         .stdin(Stdio::null())

@@ -133,7 +133,7 @@ pub struct BoundFrame {
 /// What the proxy tells the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Told {
-    /// It accepts.
+    /// It has its listeners, and accepts now.
     Started,
     /// An order is in force.
     Applied {
@@ -258,6 +258,8 @@ impl Frames {
         let received = match recvmsg(&self.socket, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(received) => received,
             Err(rustix::io::Errno::INTR) => return Ok(true),
+            // Gone with something of ours unread.
+            Err(rustix::io::Errno::CONNRESET) => return Ok(false),
             Err(error) => return Err(ControlError::Socket { action: "reading", source: error.into() }),
         };
         for message in control.drain() {
@@ -299,6 +301,8 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ControlError> {
         let counters = counters.clone();
         move || tell(&control, &queued, &counters)
     });
+    // Before anything of the connections that may be waiting.
+    let _gone = queue.send(Message::Told(Told::Started));
     let workers: Vec<_> = shared_out(listeners, workers.max(1))
         .into_iter()
         .map(|share| worker(gateway.clone(), share))
@@ -359,7 +363,6 @@ fn obey(
     phase: &watch::Sender<Phase>,
     queue: &SyncSender<Message>,
 ) -> Result<(), ControlError> {
-    let _started = queue.send(Message::Told(Told::Started));
     let ended = loop {
         let order = match frames.recv() {
             Ok(Some(order)) => order,

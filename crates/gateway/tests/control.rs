@@ -18,6 +18,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use support::{PATIENCE, POD, hello_of, patient};
 
@@ -178,6 +179,46 @@ fn a_new_proxy_takes_the_listeners_over_and_nobody_is_turned_away() {
         records.iter().filter_map(|record| record.claim.name.clone()).collect::<Vec<_>>()
     };
     assert_eq!((names(&first), names(&second)), (vec!["a.example".into()], vec!["b.example".into()]));
+}
+
+/// The control socket of the proxy's process is its standard input.
+#[test]
+#[ignore = "no test of its own"]
+fn the_process_of_another_test() {
+    run_proxy(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
+}
+
+#[test]
+fn a_proxy_that_is_killed_loses_its_connections_and_the_next_serves_what_waited() {
+    let (listener, to) = listener();
+    let start = || {
+        let (mine, its) = UnixStream::pair().unwrap();
+        mine.set_read_timeout(Some(PATIENCE)).unwrap();
+        let process = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "the_process_of_another_test"])
+            .stdin(OwnedFd::from(its))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let order = Order::Start { limits: Limits::default(), workers: 1 };
+        send(&mine, &order, &[listener.as_fd()]).unwrap();
+        let mut frames = Frames::new(OwnedFd::from(mine));
+        assert_eq!(frames.recv().unwrap(), Some(Told::Started));
+        (process, frames)
+    };
+    let (mut process, mut frames) = start();
+    let mut open = patient(TcpStream::connect(to).unwrap());
+    // It is read from, so it was accepted.
+    refused(to, "a.example");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(!open.read(&mut [0]).is_ok_and(|length| length > 0), "it is over, by an end or a reset");
+    while frames.recv::<Told>().is_ok_and(|told| told.is_some()) {}
+    let waiting = std::thread::spawn(move || refused(to, "b.example"));
+    let (mut process, frames) = start();
+    waiting.join().unwrap();
+    drop(frames);
+    assert!(process.wait().unwrap().success(), "the agent's end is a good end");
 }
 
 #[test]
