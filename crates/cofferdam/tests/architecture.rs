@@ -6,22 +6,24 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 11] = [
+const ROWS: [(&str, u8); 13] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
     ("feed", 1),
+    ("inspect", 1),
     ("observe", 1),
     ("controller", 2),
     ("datapath", 2),
     ("dns", 2),
+    ("gateway", 2),
     ("lab", 2),
     ("cni", 3),
     ("cofferdam", 3),
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 3] = ["policy", "crds", "compiler"];
+const PURE: [&str; 4] = ["policy", "crds", "compiler", "inspect"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

@@ -1,0 +1,198 @@
+//! The proxies that are compared, each a process of its own with one thread on processor 0.
+
+use crate::load;
+use anyhow::{Context, Result, bail};
+use gateway::state::PodState;
+use gateway::{Allowed, Bound, Ceiling, Counters, Gateway, Limits, Phase, Record, Rules, Sink, State, Table};
+use policy::{DnsName, DomainPattern};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+/// A row of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// `mode tcp`, by server name, as its manual shows it.
+    HaProxy,
+    /// The same with `option splice-auto`.
+    HaProxySplice,
+    /// The gateway, as it is by default.
+    Cofferdam,
+    /// The gateway without splice.
+    CofferdamCopy,
+}
+
+impl Row {
+    pub(crate) fn all() -> Vec<Self> {
+        vec![Self::HaProxy, Self::HaProxySplice, Self::Cofferdam, Self::CofferdamCopy]
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::HaProxy => "haproxy",
+            Self::HaProxySplice => "haproxy splice-auto",
+            Self::Cofferdam => "cofferdam",
+            Self::CofferdamCopy => "cofferdam without splice",
+        }
+    }
+
+    pub(crate) fn start(self, server: u16) -> Result<Proxy> {
+        match self {
+            Self::HaProxy => haproxy(server, ""),
+            Self::HaProxySplice => haproxy(server, "option splice-auto"),
+            Self::Cofferdam => cofferdam(server, Limits::default().splice_after),
+            Self::CofferdamCopy => cofferdam(server, u64::MAX),
+        }
+    }
+}
+
+/// A proxy that runs; killed on drop.
+pub(crate) struct Proxy {
+    child: Child,
+    port: u16,
+    _configuration: Option<tempfile::NamedTempFile>,
+}
+
+impl Proxy {
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Processor seconds that its threads had so far.
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
+        let mut nanoseconds = 0.0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            nanoseconds += text.split(' ').next().context("schedstat")?.parse::<f64>()?;
+        }
+        Ok(nanoseconds / 1e9)
+    }
+
+    /// Its share of memory, in bytes (PSS).
+    pub(crate) fn memory(&self) -> Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let line = text.lines().find(|line| line.starts_with("Pss:")).context("smaps_rollup")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("Pss")?.parse()?;
+        Ok(kib * 1024.0)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+pub(crate) fn haproxy_version() -> Result<String> {
+    let output = Command::new("haproxy").arg("-v").output().context("haproxy is not installed")?;
+    Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+}
+
+fn haproxy(server: u16, option: &str) -> Result<Proxy> {
+    let port = free_port()?;
+    let configuration = format!(
+        "global
+  nbthread 1
+  maxconn 4000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 600s
+  timeout server 600s
+frontend names
+  {option}
+  bind 127.0.0.1:{port} backlog 4096
+  tcp-request inspect-delay 5s
+  tcp-request content accept if {{ req.ssl_hello_type 1 }}
+  tcp-request content reject
+  acl ok req.ssl_sni -i {}
+  use_backend there if ok
+backend there
+  {option}
+  server s 127.0.0.1:{server}
+",
+        load::NAME
+    );
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(configuration.as_bytes())?;
+    let child = on_processor_0()
+        .args(["haproxy", "-db", "-q", "-f"])
+        .arg(file.path())
+        .stdin(Stdio::null())
+        .spawn()
+        .context("starting haproxy")?;
+    let proxy = Proxy { child, port, _configuration: Some(file) };
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        std::thread::yield_now();
+    }
+    Ok(proxy)
+}
+
+/// Runs what is appended on processor 0, and not longer than this process.
+fn on_processor_0() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "taskset", "-c", "0"]);
+    command
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn cofferdam(server: u16, splice_after: u64) -> Result<Proxy> {
+    let mut child = on_processor_0()
+        .arg(std::env::current_exe()?)
+        .args(["proxy", &server.to_string(), &splice_after.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the gateway")?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("its output")?).read_line(&mut line)?;
+    Ok(Proxy { port: line.trim().parse()?, child, _configuration: None })
+}
+
+/// Takes records as a process would that writes them elsewhere.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn take(&self, record: Record) -> bool {
+        std::hint::black_box(record);
+        true
+    }
+}
+
+/// The process of the gateway's rows: 1,000 pods with 100 addresses each, of which one is used.
+pub(crate) fn serve(arguments: &[String]) -> Result<()> {
+    let [server, splice_after] = arguments else { bail!("proxy SERVER_PORT SPLICE_AFTER") };
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, server.parse()?));
+    let table = Arc::new(Table::new());
+    table.replace(state(to)?);
+    let limits = Limits { splice_after: splice_after.parse()?, ..Limits::default() };
+    let (_phase, told) = tokio::sync::watch::channel(Phase::default());
+    let gateway = Gateway::new(table, Arc::new(Nowhere), Arc::new(Counters::new()), limits, told);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    writeln!(std::io::stdout(), "{}", listener.local_addr()?.port())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Arc::new(gateway.standing_for(to)).serve(vec![listener]))?;
+    Ok(())
+}
+
+fn state(to: SocketAddr) -> Result<State> {
+    let pattern = DomainPattern::parse(load::NAME)?;
+    let allowed = Allowed { pattern, ports: vec![], rule: "a rule".into(), ceiling: Ceiling::default() };
+    let allowed = vec![Arc::new(allowed)];
+    let bound = Bound { names: [DnsName::parse(load::NAME)?].into(), allowed: allowed.clone() };
+    let mut state = State { rules: Rules { tls_ports: [].into(), ..Rules::default() }, ..State::default() };
+    for pod in 0..1000_u32 {
+        let addresses = (0..100_u32).map(|n| (Ipv4Addr::from(0xc633_6400 + n).into(), bound.clone()));
+        let mut bound_there: HashMap<_, _> = addresses.collect();
+        bound_there.insert(to.ip(), bound.clone());
+        let address = if pod == 0 { Ipv4Addr::LOCALHOST } else { Ipv4Addr::from(0x0a00_0000 + pod) };
+        state.pods.insert(address.into(), PodState { allowed: allowed.clone(), bound: bound_there });
+    }
+    Ok(state)
+}

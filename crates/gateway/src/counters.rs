@@ -1,0 +1,81 @@
+//! What is counted: connections by reason and by end, bytes, and what was lost. Labels are closed tables.
+
+use crate::reason::{End, Reason};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of one proxy, since it started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    reasons: [AtomicU64; Reason::ALL.len()],
+    ends: [AtomicU64; End::ALL.len()],
+    pub(crate) bytes_up: AtomicU64,
+    pub(crate) bytes_down: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    pub(crate) records_lost: AtomicU64,
+    pub(crate) open: AtomicU64,
+}
+
+/// A reading of [`Counters`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Ended connections by reason; those that are zero are left out.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// Ended connections by how they ended; those that are zero are left out.
+    pub ends: BTreeMap<End, u64>,
+    /// Bytes from pods to servers, of ended connections.
+    pub bytes_up: u64,
+    /// Bytes from servers to pods, of ended connections.
+    pub bytes_down: u64,
+    /// Connections that the kernel did not hand over (out of file descriptors, gone at once).
+    pub accept_errors: u64,
+    /// Records that found no room.
+    pub records_lost: u64,
+    /// Connections open now.
+    pub open: u64,
+}
+
+impl Counters {
+    /// Counters at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn ended(&self, reason: Reason, end: End) {
+        let reason = Reason::ALL.iter().zip(&self.reasons).find(|(known, _)| **known == reason);
+        let end = End::ALL.iter().zip(&self.ends).find(|(known, _)| **known == end);
+        for counter in
+            [reason.map(|(_, counter)| counter), end.map(|(_, counter)| counter)].into_iter().flatten()
+        {
+            add(counter, 1);
+        }
+    }
+
+    /// What they say now.
+    pub fn read(&self) -> Counts {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let some = |count: &u64| *count > 0;
+        Counts {
+            reasons: Reason::ALL
+                .into_iter()
+                .zip(self.reasons.iter().map(get))
+                .filter(|(_, count)| some(count))
+                .collect(),
+            ends: End::ALL
+                .into_iter()
+                .zip(self.ends.iter().map(get))
+                .filter(|(_, count)| some(count))
+                .collect(),
+            bytes_up: get(&self.bytes_up),
+            bytes_down: get(&self.bytes_down),
+            accept_errors: get(&self.accept_errors),
+            records_lost: get(&self.records_lost),
+            open: get(&self.open),
+        }
+    }
+}
+
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}

@@ -1,0 +1,128 @@
+//! Reads the start of a connection until it is known for whom it is.
+//!
+//! Enters: a new connection. Leaves: its claim, every byte read so far, and the gate for those that follow.
+//! Guarantees: ends within the time given, and within the bounds of the readers; keeps what it read, for the server must
+//! get it unchanged.
+
+use crate::decide::{Claim, Unreadable};
+use crate::gate::Gate;
+use crate::reason::Reason;
+use ::inspect::http_head::HttpFlaw;
+use ::inspect::http_stream::{Event, Requests};
+use ::inspect::{HelloReader, Outcome};
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// Bytes read at once. A hello with post-quantum keys fits.
+const PIECE: usize = 4096;
+
+/// First byte of a TLS handshake record.
+const TLS: u8 = 22;
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) claim: Claim,
+    /// All bytes read.
+    pub(crate) bytes: Vec<u8>,
+    /// How many of them the claim is made of.
+    pub(crate) judged: usize,
+    pub(crate) gate: Gate,
+}
+
+impl Opened {
+    /// The bytes that may be forwarded with the claim: those it is made of, and what the gate lets go of the rest.
+    pub(crate) fn first_bytes(&mut self) -> Result<Vec<u8>, Reason> {
+        let rest = self.bytes.split_off(self.judged);
+        let passed = self.gate.push(&rest)?;
+        self.bytes.extend_from_slice(&passed);
+        Ok(std::mem::take(&mut self.bytes))
+    }
+}
+
+/// Reads a claim.
+pub(crate) async fn read(stream: &mut TcpStream, within: Duration) -> Opened {
+    let mut reading = Reading { bytes: Vec::new(), kind: None };
+    let claim = match tokio::time::timeout(within, reading.claim(stream)).await {
+        Ok(claim) => claim,
+        Err(_) => Claim::Unreadable(Unreadable::Timeout),
+    };
+    reading.opened(claim)
+}
+
+struct Reading {
+    bytes: Vec<u8>,
+    kind: Option<Kind>,
+}
+
+/// What the first byte says it is.
+enum Kind {
+    Tls(HelloReader),
+    /// The reader, and how many bytes it has had.
+    Http(Requests, usize),
+    Other,
+}
+
+impl Reading {
+    async fn claim(&mut self, stream: &mut TcpStream) -> Claim {
+        loop {
+            let at = self.bytes.len();
+            self.bytes.reserve(PIECE);
+            match stream.read_buf(&mut self.bytes).await {
+                Ok(0) | Err(_) => return Claim::Unreadable(Unreadable::Incomplete),
+                Ok(_) => {}
+            }
+            if let Some(claim) = self.look(at) {
+                return claim;
+            }
+        }
+    }
+
+    /// Looks at the bytes from `at` on.
+    fn look(&mut self, at: usize) -> Option<Claim> {
+        let new = self.bytes.get(at..)?;
+        let kind = match &mut self.kind {
+            Some(kind) => kind,
+            none => none.insert(match new.first()? {
+                &TLS => Kind::Tls(HelloReader::new()),
+                byte if byte.is_ascii_graphic() => Kind::Http(Requests::new(), 0),
+                _ => Kind::Other,
+            }),
+        };
+        match kind {
+            Kind::Other => Some(Claim::Opaque),
+            Kind::Tls(reader) => match reader.push(new) {
+                Outcome::NeedMore => None,
+                Outcome::Hello(hello) => Some(Claim::Tls(hello)),
+                Outcome::NotTls => Some(Claim::Opaque),
+                Outcome::Malformed(flaw) => Some(Claim::Unreadable(Unreadable::Tls(flaw))),
+                Outcome::TooLarge => Some(Claim::Unreadable(Unreadable::TlsTooLarge)),
+            },
+            Kind::Http(reader, had) => {
+                let (taken, event) = reader.push(new);
+                *had += taken;
+                match event {
+                    Event::More => None,
+                    Event::Request(head) => Some(Claim::Http { host: head.host, method: head.method }),
+                    Event::Refused(HttpFlaw::NotHttp) => Some(Claim::Opaque),
+                    Event::Refused(flaw) => Some(Claim::Unreadable(Unreadable::Http(flaw))),
+                }
+            }
+        }
+    }
+
+    fn opened(self, claim: Claim) -> Opened {
+        let Self { bytes, kind } = self;
+        let (judged, gate) = match (&claim, kind) {
+            (Claim::Tls(hello), Some(Kind::Tls(reader))) => {
+                (reader.consumed(), Gate::behind_hello(hello.clone()))
+            }
+            (Claim::Http { host, .. }, Some(Kind::Http(reader, had))) => {
+                (had, Gate::behind_request(reader, host.clone()))
+            }
+            _ => (bytes.len(), Gate::open()),
+        };
+        Opened { claim, bytes, judged, gate }
+    }
+}

@@ -1,0 +1,286 @@
+//! Why a connection was let through or not, and how it ended. Closed tables: records, metrics and documentation all use
+//! these.
+
+use policy::Verdict;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why a connection was judged as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// It claims a name that its pod resolved to this address and that a rule allows.
+    NameAllowed,
+    /// It claims no name, and every name that its pod resolved to this address is allowed.
+    EveryNameAllowed,
+    /// It ended before it was judged.
+    NotJudged,
+    /// No policy was received yet.
+    NoPolicy,
+    /// The address is no pod's of this node.
+    UnknownPod,
+    /// The pod resolved no allowed name to this address.
+    NotResolved,
+    /// A TLS hello without a name, or an HTTP host that is an address.
+    NoName,
+    /// The name in the hello is none that the pod resolved to this address.
+    NameMismatch,
+    /// The HTTP host is none that the pod resolved to this address.
+    HostMismatch,
+    /// The name was resolved to this address, and no rule allows it on this port.
+    NameNotAllowed,
+    /// The hello may hide another name (Encrypted ClientHello).
+    EncryptedHello,
+    /// Something else than TLS on a port for TLS.
+    NotTls,
+    /// Neither TLS nor HTTP/1: it claims no name.
+    Opaque,
+    /// A hello that servers could read differently.
+    HelloMalformed,
+    /// A hello beyond the bound.
+    HelloTooLarge,
+    /// A second hello that asks for something else than the first.
+    SecondHello,
+    /// No whole hello or request head in time.
+    Timeout,
+    /// The client ended before its hello or request head was whole.
+    Incomplete,
+    /// A later request on the connection is for another host than the first.
+    LaterHost,
+    /// An HTTP request that breaks the grammar, or whose end servers could see at different places.
+    HttpMalformed,
+    /// An HTTP request head beyond the bound.
+    HttpTooLarge,
+    /// An HTTP request without host, or with several.
+    HttpHost,
+    /// HTTP/2 in clear, a tunnel or another protocol inside HTTP: what follows cannot be read.
+    HttpTunnel,
+    /// Too many connections are open.
+    TooMany,
+    /// Too many connections of this pod are open.
+    TooManyOfPod,
+    /// The pod sent as much as this connection may carry.
+    UploadCeiling,
+    /// The pod sent more than goes with downloading.
+    DownloadOnly,
+}
+
+impl Reason {
+    /// Every reason, in a fixed order.
+    pub const ALL: [Self; 27] = [
+        Self::NameAllowed,
+        Self::EveryNameAllowed,
+        Self::NotJudged,
+        Self::NoPolicy,
+        Self::UnknownPod,
+        Self::NotResolved,
+        Self::NoName,
+        Self::NameMismatch,
+        Self::HostMismatch,
+        Self::NameNotAllowed,
+        Self::EncryptedHello,
+        Self::NotTls,
+        Self::Opaque,
+        Self::HelloMalformed,
+        Self::HelloTooLarge,
+        Self::SecondHello,
+        Self::Timeout,
+        Self::Incomplete,
+        Self::LaterHost,
+        Self::HttpMalformed,
+        Self::HttpTooLarge,
+        Self::HttpHost,
+        Self::HttpTunnel,
+        Self::TooMany,
+        Self::TooManyOfPod,
+        Self::UploadCeiling,
+        Self::DownloadOnly,
+    ];
+
+    /// The verdict that always comes with this reason.
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::NameAllowed | Self::EveryNameAllowed => Verdict::Allow,
+            Self::NotJudged
+            | Self::NoPolicy
+            | Self::UnknownPod
+            | Self::NotResolved
+            | Self::NoName
+            | Self::NameMismatch
+            | Self::HostMismatch
+            | Self::NameNotAllowed
+            | Self::EncryptedHello
+            | Self::NotTls
+            | Self::Opaque
+            | Self::HelloMalformed
+            | Self::HelloTooLarge
+            | Self::SecondHello
+            | Self::Timeout
+            | Self::Incomplete
+            | Self::LaterHost
+            | Self::HttpMalformed
+            | Self::HttpTooLarge
+            | Self::HttpHost
+            | Self::HttpTunnel
+            | Self::TooMany
+            | Self::TooManyOfPod
+            | Self::UploadCeiling
+            | Self::DownloadOnly => Verdict::Deny,
+        }
+    }
+
+    /// Short stable word for records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NameAllowed => "name-allowed",
+            Self::EveryNameAllowed => "every-name-allowed",
+            Self::NotJudged => "not-judged",
+            Self::NoPolicy => "no-policy",
+            Self::UnknownPod => "unknown-pod",
+            Self::NotResolved => "not-resolved",
+            Self::NoName => "no-name",
+            Self::NameMismatch => "name-mismatch",
+            Self::HostMismatch => "host-mismatch",
+            Self::NameNotAllowed => "name-not-allowed",
+            Self::EncryptedHello => "encrypted-hello",
+            Self::NotTls => "not-tls",
+            Self::Opaque => "opaque",
+            Self::HelloMalformed => "hello-malformed",
+            Self::HelloTooLarge => "hello-too-large",
+            Self::SecondHello => "second-hello",
+            Self::Timeout => "timeout",
+            Self::Incomplete => "incomplete",
+            Self::LaterHost => "later-host",
+            Self::HttpMalformed => "http-malformed",
+            Self::HttpTooLarge => "http-too-large",
+            Self::HttpHost => "http-host",
+            Self::HttpTunnel => "http-tunnel",
+            Self::TooMany => "too-many",
+            Self::TooManyOfPod => "too-many-of-pod",
+            Self::UploadCeiling => "upload-ceiling",
+            Self::DownloadOnly => "download-only",
+        }
+    }
+
+    /// One sentence for a person.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NameAllowed => "a rule allows the name, and this pod resolved it to this address",
+            Self::EveryNameAllowed => {
+                "it names nobody, and every name that this pod resolved to this address is allowed"
+            }
+            Self::NotJudged => "it ended before it was judged",
+            Self::NoPolicy => "no policy was received yet, so nothing may pass",
+            Self::UnknownPod => "the address is no pod's of this node",
+            Self::NotResolved => "this pod resolved no allowed name to this address",
+            Self::NoName => "it names nobody, and only names are allowed at this address",
+            Self::NameMismatch => "this pod did not resolve the name in the TLS hello to this address",
+            Self::HostMismatch => "this pod did not resolve the host of the request to this address",
+            Self::NameNotAllowed => "no rule allows this name on this port",
+            Self::EncryptedHello => {
+                "the TLS hello may hide another name (ECH, or its imitation, which looks the same)"
+            }
+            Self::NotTls => "this port is for TLS, and the connection does not speak it",
+            Self::Opaque => "it speaks neither TLS nor HTTP/1, so it is not known for whom it is",
+            Self::HelloMalformed => "a TLS hello that servers could read differently",
+            Self::HelloTooLarge => "a TLS hello beyond the bound",
+            Self::SecondHello => "a second TLS hello asks for something else than the first",
+            Self::Timeout => "no whole TLS hello or request head came in time",
+            Self::Incomplete => "the client ended before its TLS hello or request head was whole",
+            Self::LaterHost => "a later request on this connection is for another host than the first",
+            Self::HttpMalformed => "an HTTP request that servers could read differently",
+            Self::HttpTooLarge => "an HTTP request head beyond the bound",
+            Self::HttpHost => "an HTTP request without host, or with several",
+            Self::HttpTunnel => "HTTP/2 in clear, CONNECT or Upgrade: what follows cannot be read",
+            Self::TooMany => "too many connections are open",
+            Self::TooManyOfPod => "too many connections of this pod are open",
+            Self::UploadCeiling => "the pod sent as much as one connection may carry",
+            Self::DownloadOnly => "the rule is for downloading, and the pod sent more than goes with that",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// Refused before anything was forwarded.
+    Refused,
+    /// Both sides were done.
+    Closed,
+    /// Cut while it was open, for the reason in its record.
+    Cut,
+    /// Nothing passed for too long.
+    Idle,
+    /// The pod's side broke off.
+    PodGone,
+    /// The server's side broke off.
+    ServerGone,
+    /// The server could not be reached.
+    Unreachable,
+    /// The proxy was told to stop, and waited for it long enough.
+    Drained,
+    /// Its task ended before it did.
+    Cancelled,
+}
+
+impl End {
+    /// Every end, in a fixed order.
+    pub const ALL: [Self; 9] = [
+        Self::Refused,
+        Self::Closed,
+        Self::Cut,
+        Self::Idle,
+        Self::PodGone,
+        Self::ServerGone,
+        Self::Unreachable,
+        Self::Drained,
+        Self::Cancelled,
+    ];
+
+    /// Short stable word for records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Closed => "closed",
+            Self::Cut => "cut",
+            Self::Idle => "idle",
+            Self::PodGone => "pod-gone",
+            Self::ServerGone => "server-gone",
+            Self::Unreachable => "unreachable",
+            Self::Drained => "drained",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn words_are_unique_and_are_what_json_shows() {
+        let words: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+            assert!(!reason.describe().is_empty());
+        }
+        for end in End::ALL {
+            assert_eq!(serde_json::to_value(end).unwrap(), end.as_str());
+        }
+    }
+}

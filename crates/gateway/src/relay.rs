@@ -1,0 +1,254 @@
+//! Copies both ways until both are done.
+//!
+//! Guarantees: a side that is slow makes the other wait (no more than one buffer is in between); the end of one direction
+//! is passed on alone (half-close); a broken side breaks the other. Copies through one buffer for each thread first;
+//! what a connection cannot write at once is its own; from `splice_after` bytes on the kernel moves the rest.
+
+use crate::ceiling::Ceiling;
+use crate::gate::Gate;
+use crate::reason::{End, Reason};
+use crate::record::Traffic;
+use crate::refuse::reset;
+use crate::splice::Pipe;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+/// Bytes read at once.
+const PIECE: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; PIECE]);
+}
+
+/// A connection under way.
+pub(crate) struct Relay<'a> {
+    pub(crate) pod: TcpStream,
+    pub(crate) server: TcpStream,
+    pub(crate) gate: Gate,
+    pub(crate) ceiling: Ceiling,
+    pub(crate) traffic: &'a Traffic,
+    pub(crate) splice_after: u64,
+    pub(crate) idle: Duration,
+}
+
+/// What stopped it before its end.
+enum Broken {
+    /// The pod's socket.
+    Pod,
+    /// The server's socket.
+    Server,
+    /// It went against policy.
+    Policy(Reason),
+    /// Something outside of it.
+    Outside(End),
+}
+
+impl Relay<'_> {
+    /// Sends `first` to the server, then copies. Returns how it ended, and why it was cut if it was.
+    /// `stop` ends it for a reason from outside.
+    pub(crate) async fn run(
+        mut self,
+        first: Vec<u8>,
+        stop: impl Future<Output = Result<End, Reason>>,
+    ) -> (End, Option<Reason>) {
+        let (pod_read, pod_write) = self.pod.split();
+        let (server_read, server_write) = self.server.split();
+        let ends = Ends::default();
+        let down = Down { ends: &ends, traffic: self.traffic, splice_after: self.splice_after };
+        let up = Up {
+            gate: &mut self.gate,
+            ceiling: self.ceiling,
+            ends: &ends,
+            traffic: self.traffic,
+            splice_after: self.splice_after,
+        };
+        let both = both(up.run(first, pod_read, server_write), down.run(server_read, pod_write));
+        let ended = tokio::select! {
+            ended = both => match ended {
+                Ok(()) => return (End::Closed, None),
+                Err(broken) => broken,
+            },
+            () = idle(self.traffic, self.idle) => Broken::Outside(End::Idle),
+            stopped = stop => match stopped {
+                Ok(end) => Broken::Outside(end),
+                Err(reason) => Broken::Policy(reason),
+            },
+        };
+        // Neither side may take a broken connection for a complete one.
+        reset(&self.pod);
+        reset(&self.server);
+        match ended {
+            Broken::Pod => (End::PodGone, None),
+            Broken::Server => (End::ServerGone, None),
+            Broken::Policy(reason) => (End::Cut, Some(reason)),
+            Broken::Outside(end) => (end, None),
+        }
+    }
+}
+
+/// Whether a direction is at its end. Nothing needs to be said of the second: both sockets are closed then.
+#[derive(Default)]
+struct Ends(AtomicBool);
+
+impl Ends {
+    async fn pass_on(&self, to: &mut WriteHalf<'_>) -> io::Result<()> {
+        if self.0.swap(true, Ordering::Relaxed) { Ok(()) } else { to.shutdown().await }
+    }
+}
+
+/// Runs both directions; the first that breaks ends the other.
+async fn both(
+    up: impl Future<Output = Result<(), Broken>>,
+    down: impl Future<Output = Result<(), Broken>>,
+) -> Result<(), Broken> {
+    tokio::try_join!(up, down).map(|((), ())| ())
+}
+
+/// Returns when nothing passed for a whole period.
+async fn idle(traffic: &Traffic, period: Duration) {
+    let total = || traffic.up().wrapping_add(traffic.down());
+    let mut before = total();
+    loop {
+        tokio::time::sleep(period).await;
+        let now = total();
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// From server to pod.
+struct Down<'a> {
+    ends: &'a Ends,
+    traffic: &'a Traffic,
+    splice_after: u64,
+}
+
+impl Down<'_> {
+    async fn run(self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
+        let count = |length: usize| add(&self.traffic.down, length);
+        loop {
+            if self.traffic.down() >= self.splice_after
+                && let Ok(pipe) = Pipe::new()
+            {
+                splice(pipe, from.as_ref(), &mut to, count).await.map_err(|broken| match broken {
+                    Side::From => Broken::Server,
+                    Side::To => Broken::Pod,
+                })?;
+                return self.ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
+            }
+            let taken = read_through(&mut from, |bytes| (bytes.len(), write_now(&to, bytes)));
+            let (length, rest) = taken.await.map_err(|_| Broken::Server)?;
+            if length == 0 {
+                return self.ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
+            }
+            to.write_all(&rest).await.map_err(|_| Broken::Pod)?;
+            count(length);
+        }
+    }
+}
+
+/// From pod to server.
+struct Up<'a> {
+    gate: &'a mut Gate,
+    ceiling: Ceiling,
+    ends: &'a Ends,
+    traffic: &'a Traffic,
+    splice_after: u64,
+}
+
+impl Up<'_> {
+    async fn run(self, first: Vec<u8>, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
+        let Self { gate, ceiling, ends, traffic, splice_after } = self;
+        let count = |length: usize| add(&traffic.up, length);
+        check(ceiling, traffic, first.len()).map_err(Broken::Policy)?;
+        to.write_all(&first).await.map_err(|_| Broken::Server)?;
+        count(first.len());
+        drop(first);
+        loop {
+            // With a ceiling every piece is counted before it goes.
+            if traffic.up() >= splice_after
+                && ceiling.is_open()
+                && gate.is_open()
+                && let Ok(pipe) = Pipe::new()
+            {
+                splice(pipe, from.as_ref(), &mut to, count).await.map_err(|broken| match broken {
+                    Side::From => Broken::Pod,
+                    Side::To => Broken::Server,
+                })?;
+                return ends.pass_on(&mut to).await.map_err(|_| Broken::Server);
+            }
+            let taken = read_through(&mut from, |bytes| {
+                if bytes.is_empty() {
+                    return Ok(None);
+                }
+                let passed = gate.push(bytes)?;
+                check(ceiling, traffic, passed.len())?;
+                Ok(Some((passed.len(), write_now(&to, &passed))))
+            });
+            match taken.await.map_err(|_| Broken::Pod)?.map_err(Broken::Policy)? {
+                None => return ends.pass_on(&mut to).await.map_err(|_| Broken::Server),
+                Some((length, rest)) => {
+                    to.write_all(&rest).await.map_err(|_| Broken::Server)?;
+                    count(length);
+                }
+            }
+        }
+    }
+}
+
+fn check(ceiling: Ceiling, traffic: &Traffic, more: usize) -> Result<(), Reason> {
+    ceiling.check(traffic.up().saturating_add(more as u64), traffic.down())
+}
+
+fn add(counter: &AtomicU64, length: usize) {
+    counter.fetch_add(length as u64, Ordering::Relaxed);
+}
+
+/// Reads once and hands the bytes over before it gives the thread's buffer back. None are the end.
+async fn read_through<T>(from: &mut ReadHalf<'_>, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+    let mut step = |context: &mut Context<'_>, buffer: &mut Vec<u8>| {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut *from).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(take(buffer.filled())))
+    };
+    poll_fn(|context| BUFFER.with_borrow_mut(|buffer| step(context, buffer))).await
+}
+
+/// Writes what the socket takes at once; returns the rest. An error comes again with the next write.
+fn write_now(to: &WriteHalf<'_>, bytes: &[u8]) -> Vec<u8> {
+    let written = if bytes.is_empty() { 0 } else { to.try_write(bytes).unwrap_or(0) };
+    bytes.get(written..).unwrap_or_default().to_vec()
+}
+
+/// Which socket broke.
+enum Side {
+    From,
+    To,
+}
+
+/// Moves everything up to the end.
+async fn splice(
+    mut pipe: Pipe,
+    from: &TcpStream,
+    to: &mut WriteHalf<'_>,
+    count: impl Fn(usize),
+) -> Result<(), Side> {
+    loop {
+        let length = pipe.fill(from).await.map_err(|_| Side::From)?;
+        if length == 0 {
+            return Ok(());
+        }
+        pipe.drain(to.as_ref()).await.map_err(|_| Side::To)?;
+        count(length);
+    }
+}

@@ -1,0 +1,234 @@
+//! One connection from accept to record, and many of them.
+
+use crate::accept::{Bounds, Slot};
+use crate::counters::{Counters, add};
+use crate::decide::{Decision, Judge, Opening, Permit, decide};
+use crate::identify::Ends;
+use crate::reason::{End, Reason};
+use crate::record::{Guard, Sink};
+use crate::refuse::Refused;
+use crate::relay::Relay;
+use crate::settings::Limits;
+use crate::{forward, inspect, refuse};
+use nix::sys::socket::{setsockopt, sockopt};
+use policy::Verdict;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long nobody is accepted after the kernel refused: it is out of something that others must give back first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the proxy is told to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phase {
+    /// Grows when policy changed: open connections are judged again.
+    pub changes: u64,
+    /// Accept no more; wait for open connections, but not for ever.
+    pub draining: bool,
+}
+
+/// The proxy, shared by all its threads.
+pub struct Gateway {
+    judge: Arc<dyn Judge>,
+    sink: Arc<dyn Sink>,
+    counters: Arc<Counters>,
+    limits: Limits,
+    bounds: Arc<Bounds>,
+    phase: watch::Receiver<Phase>,
+    stands_for: Option<SocketAddr>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A proxy that judges with `judge` and does as `phase` says.
+    pub fn new(
+        judge: Arc<dyn Judge>,
+        sink: Arc<dyn Sink>,
+        counters: Arc<Counters>,
+        limits: Limits,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
+        Self { judge, sink, counters, limits, bounds, phase, stands_for: None }
+    }
+
+    /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in
+    /// tests and benchmarks.
+    #[must_use]
+    pub fn standing_for(mut self, destination: SocketAddr) -> Self {
+        self.stands_for = Some(destination);
+        self
+    }
+
+    /// Serves listeners on the current runtime until told to drain, and then until the last connection ended or the
+    /// time for that is over. Dropping the future cuts every connection.
+    ///
+    /// # Errors
+    /// A listener cannot be registered with the runtime.
+    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            // A relay writes what it has; connections inherit this from their listener.
+            setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            accepting.spawn(self.clone().accept(listener));
+        }
+        while accepting.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    async fn accept(self: Arc<Self>, listener: tokio::net::TcpListener) {
+        let mut phase = self.phase.clone();
+        let mut open = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = draining(&mut phase) => break,
+                Some(_) = open.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, pod)) => { open.spawn(self.clone().connection(stream, pod)); }
+                    Err(_) => {
+                        add(&self.counters.accept_errors, 1);
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        // Others hold the same listener: what waits in it is for them.
+        drop(listener);
+        while open.join_next().await.is_some() {}
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, pod: SocketAddr) {
+        let Ok(mut ends) = Ends::of(&stream, pod) else {
+            add(&self.counters.accept_errors, 1);
+            return;
+        };
+        ends.destination = self.stands_for.unwrap_or(ends.destination);
+        let mut guard = Guard::new(self.sink.clone(), self.counters.clone(), ends.pod, ends.destination);
+        let slot = match self.bounds.admit(ends.pod.ip()) {
+            Ok(slot) => slot,
+            Err(reason) => {
+                refuse::reset(&stream);
+                guard.refused(reason);
+                guard.ended(End::Refused);
+                return;
+            }
+        };
+        let refused = self.judged(stream, ends, &mut guard).await;
+        // The record does not wait for the client to take its answer; the place does.
+        drop(guard);
+        if let Some(refused) = refused {
+            refuse::tell(refused).await;
+        }
+        drop::<Slot>(slot);
+    }
+
+    /// Judges a connection and forwards it; returns it if it was refused, to be told.
+    async fn judged(&self, mut stream: TcpStream, ends: Ends, guard: &mut Guard) -> Option<Refused> {
+        let opened = tokio::select! {
+            opened = inspect::read(&mut stream, self.limits.header_timeout) => opened,
+            () = self.drained() => {
+                guard.ended(End::Drained);
+                return None;
+            }
+        };
+        guard.claims(&opened.claim);
+        let opening =
+            Opening { pod: ends.pod.ip(), destination: ends.destination, claim: opened.claim.clone() };
+        // From here on a change of policy must be noticed, also one during the judgement.
+        let mut phase = self.phase.clone();
+        phase.mark_unchanged();
+        match decide(self.judge.as_ref(), opening) {
+            Decision::Refuse(judgement) => {
+                guard.judged(&judgement);
+                guard.ended(End::Refused);
+                Some(Refused { stream, claim: opened.claim, judgement })
+            }
+            Decision::Permit(permit) => {
+                guard.judged(permit.judgement());
+                self.permitted(stream, opened, &permit, phase, guard).await;
+                None
+            }
+        }
+    }
+
+    async fn permitted(
+        &self,
+        stream: TcpStream,
+        mut opened: inspect::Opened,
+        permit: &Permit,
+        phase: watch::Receiver<Phase>,
+        guard: &mut Guard,
+    ) {
+        let first = match opened.first_bytes() {
+            Ok(first) => first,
+            Err(reason) => {
+                guard.refused(reason);
+                guard.ended(End::Refused);
+                refuse::reset(&stream);
+                return;
+            }
+        };
+        let connected = tokio::select! {
+            connected = forward::connect(permit, &self.limits) => connected,
+            () = self.drained() => return guard.ended(End::Drained),
+        };
+        let Ok(server) = connected else {
+            refuse::reset(&stream);
+            return guard.ended(End::Unreachable);
+        };
+        let relay = Relay {
+            pod: stream,
+            server,
+            gate: opened.gate,
+            ceiling: permit.judgement().ceiling,
+            traffic: &guard.traffic,
+            splice_after: self.limits.splice_after,
+            idle: self.limits.idle_timeout,
+        };
+        let (end, cut) = relay.run(first, self.stopped(permit, phase)).await;
+        guard.ended(end);
+        if let Some(reason) = cut {
+            guard.refused(reason);
+        }
+    }
+
+    /// Returns when an open connection must end: it was waited for long enough, or policy changed against it.
+    async fn stopped(&self, permit: &Permit, mut phase: watch::Receiver<Phase>) -> Result<End, Reason> {
+        let judged_again = async {
+            while phase.changed().await.is_ok() {
+                let still = self.judge.still(permit.opening());
+                if still.reason.verdict() == Verdict::Deny {
+                    return still.reason;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            reason = judged_again => Err(reason),
+            () = self.drained() => Ok(End::Drained),
+        }
+    }
+
+    /// Returns when draining took as long as it may.
+    async fn drained(&self) {
+        draining(&mut self.phase.clone()).await;
+        tokio::time::sleep(self.limits.drain_timeout).await;
+    }
+}
+
+/// Returns when told to drain, also by the teller's end.
+async fn draining(phase: &mut watch::Receiver<Phase>) {
+    let _told_or_alone = phase.wait_for(|phase| phase.draining).await;
+}

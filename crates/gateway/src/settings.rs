@@ -1,0 +1,81 @@
+//! What an operator may set. Every bound has a default that holds on a node of 250 pods.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Bounds and timeouts of the proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// A TLS hello or HTTP request head must be whole this long after the connection was accepted.
+    pub header_timeout: Duration,
+    /// A server must answer within this.
+    pub connect_timeout: Duration,
+    /// A connection over which nothing passes for this long (at most twice as long) ends.
+    pub idle_timeout: Duration,
+    /// How long open connections are waited for when the proxy must stop.
+    pub drain_timeout: Duration,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Of these, connections of one pod.
+    pub max_per_pod: usize,
+    /// Mark (SO_MARK) of the proxy's own connections, so that they are not steered again; 0 sets none.
+    pub mark: u32,
+    /// Bytes of one direction after which the kernel moves the rest without copying. Opening the pipes for that costs
+    /// some 20 µs, which short connections do not earn back.
+    pub splice_after: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(3600),
+            drain_timeout: Duration::from_secs(30),
+            max_connections: 20_000,
+            max_per_pod: 2_000,
+            mark: 0,
+            splice_after: 256 * 1024,
+        }
+    }
+}
+
+/// What to do with a hello that may hide its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ech {
+    /// Refuse it. Clients that imitate ECH (GREASE; browsers do) are refused with it, for they look the same.
+    #[default]
+    Deny,
+    /// Judge it by its outer name. Whoever serves that name also decides whom the inner one reaches.
+    ByOuterName,
+}
+
+/// What to do with a connection that speaks neither TLS nor HTTP/1, on ports that are not for TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opaque {
+    /// Refuse it.
+    #[default]
+    Deny,
+    /// Let it through where every name that the pod resolved to the address is allowed on the port.
+    ByEveryName,
+}
+
+/// How claims are judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// Hellos that may hide their name.
+    pub ech: Ech,
+    /// Connections without a claim.
+    pub opaque: Opaque,
+    /// Ports on which only TLS is let through.
+    pub tls_ports: BTreeSet<u16>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { ech: Ech::Deny, opaque: Opaque::Deny, tls_ports: [443].into() }
+    }
+}

@@ -1,0 +1,249 @@
+//! A proxy on loopback in front of one server, and clients of every kind.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
+
+use gateway::state::PodState;
+use gateway::{Allowed, Bound, Ceiling, Counters, Gateway, Limits, Phase, Record, Rules, Sink, State, Table};
+use policy::{DnsName, DomainPattern, Generation};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A test that waits longer than this for anything has failed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const POD: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+struct Collect(Sender<Record>);
+
+impl Sink for Collect {
+    fn take(&self, record: Record) -> bool {
+        self.0.send(record).is_ok()
+    }
+}
+
+pub fn allowed(pattern: &str, ceiling: Ceiling) -> Arc<Allowed> {
+    let pattern = DomainPattern::parse(pattern).unwrap();
+    Arc::new(Allowed {
+        pattern,
+        ports: vec![],
+        rule: "ClusterNetworkPolicy hub spec.egress[0]".into(),
+        ceiling,
+    })
+}
+
+/// A state in which the pod resolved `names` to `destination` and may reach what `patterns` say.
+pub fn state(destination: IpAddr, names: &[&str], patterns: Vec<Arc<Allowed>>, rules: Rules) -> State {
+    let names = names.iter().map(|name| DnsName::parse(name).unwrap()).collect();
+    let bound = [(destination, Bound { names, allowed: patterns.clone() })].into();
+    State { generation: Generation(7), rules, pods: [(POD, PodState { allowed: patterns, bound })].into() }
+}
+
+/// The usual state: `hub.example` and `other.example` lead to the server, and only the first is allowed.
+pub fn usual(ceiling: Ceiling) -> State {
+    let rules = Rules { tls_ports: [].into(), ..Rules::default() };
+    state(POD, &["hub.example", "other.example"], vec![allowed("hub.example", ceiling)], rules)
+}
+
+pub struct Proxy {
+    pub address: SocketAddr,
+    /// Where permitted connections arrive.
+    pub server: TcpListener,
+    pub records: Receiver<Record>,
+    pub table: Arc<Table>,
+    pub counters: Arc<Counters>,
+    pub phase: watch::Sender<Phase>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    pub fn usual() -> Self {
+        Self::start(Some(usual(Ceiling::default())), Limits::default())
+    }
+
+    pub fn start(state: Option<State>, limits: Limits) -> Self {
+        let server = TcpListener::bind((POD, 0)).unwrap();
+        let to = server.local_addr().unwrap();
+        Self::in_front_of(server, to, state, limits)
+    }
+
+    pub fn in_front_of(server: TcpListener, to: SocketAddr, state: Option<State>, limits: Limits) -> Self {
+        let listener = TcpListener::bind((POD, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, records) = channel();
+        let (phase, told) = watch::channel(Phase::default());
+        let table = Arc::new(Table::new());
+        if let Some(state) = state {
+            table.replace(state);
+        }
+        let counters = Arc::new(Counters::new());
+        let gateway = Gateway::new(table.clone(), Arc::new(Collect(sender)), counters.clone(), limits, told);
+        let gateway = Arc::new(gateway.standing_for(to));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    served = gateway.serve(vec![listener]) => served.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address, server, records, table, counters, phase, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        patient(TcpStream::connect(self.address).unwrap())
+    }
+
+    /// The permitted connection at the server.
+    pub fn accept(&self) -> TcpStream {
+        patient(self.server.accept().unwrap().0)
+    }
+
+    /// Whether nobody came to the server.
+    pub fn nobody_came(&self) -> bool {
+        self.server.set_nonblocking(true).unwrap();
+        self.server.accept().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    pub fn record(&self) -> Record {
+        self.records.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// Ends the proxy as a kill would, and returns the records that are left.
+    pub fn kill(mut self) -> Vec<Record> {
+        self.finish(true)
+    }
+
+    /// Waits for the proxy's own end, and returns the records that are left.
+    pub fn wait(mut self) -> Vec<Record> {
+        self.finish(false)
+    }
+
+    fn finish(&mut self, now: bool) -> Vec<Record> {
+        let stop = self.stop.take().unwrap();
+        if now {
+            let _ended = stop.send(());
+            self.thread.take().unwrap().join().unwrap();
+        } else {
+            self.thread.take().unwrap().join().unwrap();
+            drop(stop);
+        }
+        self.records.try_iter().collect()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            let _left = self.finish(true);
+        }
+    }
+}
+
+pub fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// A server's and a client's configuration for `hub.example` and `other.example`.
+pub struct Tls {
+    pub server: Arc<ServerConfig>,
+    pub client: Arc<ClientConfig>,
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Tls {
+    pub fn new() -> Self {
+        Self::with(
+            vec![kx_group::X25519MLKEM768, kx_group::X25519],
+            vec![kx_group::X25519MLKEM768, kx_group::X25519],
+        )
+    }
+
+    /// With the key exchanges of server and client.
+    pub fn with(
+        server: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
+        client: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
+    ) -> Self {
+        let names = vec!["hub.example".to_owned(), "other.example".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = |groups| {
+            let mut provider = default_provider();
+            provider.kx_groups = groups;
+            Arc::new(provider)
+        };
+        let server = ServerConfig::builder_with_provider(provider(server))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider(client))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            server: Arc::new(server),
+            client: Arc::new(client),
+            certificate: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+        }
+    }
+
+    pub fn connect(&self, stream: TcpStream, name: &str) -> StreamOwned<ClientConnection, TcpStream> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        StreamOwned::new(ClientConnection::new(self.client.clone(), name).unwrap(), stream)
+    }
+
+    pub fn accept(&self, stream: TcpStream) -> StreamOwned<ServerConnection, TcpStream> {
+        StreamOwned::new(ServerConnection::new(self.server.clone()).unwrap(), stream)
+    }
+
+    /// The first bytes a client sends.
+    pub fn hello(&self, name: &str) -> Vec<u8> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut client = ClientConnection::new(self.client.clone(), name).unwrap();
+        let mut bytes = vec![];
+        while client.wants_write() {
+            client.write_tls(&mut bytes).unwrap();
+        }
+        bytes
+    }
+}
+
+/// A ClientHello of TLS 1.2 in one record, without a name unless there is one.
+pub fn hello_of(name: Option<&str>, more: &[u8]) -> Vec<u8> {
+    let be = |length: usize| u16::try_from(length).unwrap().to_be_bytes();
+    let mut extensions = more.to_vec();
+    if let Some(name) = name {
+        let entry = [&[0][..], &be(name.len()), name.as_bytes()].concat();
+        let list = [&be(entry.len())[..], &entry].concat();
+        extensions.extend([&[0, 0][..], &be(list.len()), &list].concat());
+    }
+    let fixed = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 1, 1, 0]].concat();
+    let body = [&fixed[..], &be(extensions.len()), &extensions].concat();
+    let message = [&[1, 0][..], &be(body.len()), &body].concat();
+    [&[22, 3, 1][..], &be(message.len()), &message].concat()
+}
