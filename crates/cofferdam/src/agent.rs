@@ -18,7 +18,7 @@ use crate::up::engine::{Engine, Leader, Loaded};
 use crate::up::ground::{Ground, host_name};
 use crate::up::journal::Journal;
 use crate::up::lab_plan::Runs;
-use crate::up::protocol::{Mode, NodeStatus, Status};
+use crate::up::protocol::{DnsStatus, Mode, NodeStatus, Status};
 use crate::up::say::Say;
 use crate::up::socket::{Socket, Source};
 use crate::up::{Hosted, block_signals};
@@ -201,6 +201,19 @@ impl Health for Agent {
             "Events that the kernel could not hand over",
             sum(|node| node.lost_events),
         );
+        let dns = |of: fn(&DnsStatus) -> u64| {
+            status.nodes.iter().filter_map(|node| node.dns.as_ref()).map(of).sum::<u64>()
+        };
+        page.gauge("dns_addresses", "Addresses that are open to pods by name", dns(|dns| dns.opened as u64));
+        page.counter("dns_answered", "DNS queries of pods that were answered", dns(|dns| dns.answered));
+        page.counter("dns_refused", "DNS queries of pods that were refused", dns(|dns| dns.refused));
+        page.counter("dns_failed", "DNS queries that nobody could answer", dns(|dns| dns.failed));
+        page.counter(
+            "dns_records_lost",
+            "Records of DNS queries that were lost",
+            dns(|dns| dns.lost_records),
+        );
+        page.counter("dns_proxy_starts", "Times the DNS proxy was started", dns(|dns| dns.starts));
         page.counter(
             "verdict_disagreements",
             "Events where kernel and tables gave another verdict; more than 0 is a bug",

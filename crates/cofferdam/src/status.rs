@@ -95,6 +95,14 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
         "          {} endpoints in {} groups, {} rows, {} events lost",
         node.endpoints, node.slots, node.rows, node.lost_events
     )?;
+    if let Some(dns) = &node.dns {
+        writeln!(
+            out,
+            "          DNS: {} answered, {} refused, {} failed; {} addresses open by name; proxy started {} times, {} records \
+             lost",
+            dns.answered, dns.refused, dns.failed, dns.opened, dns.starts, dns.lost_records
+        )?;
+    }
     Ok(())
 }
 

@@ -29,4 +29,6 @@ pub use rule::{
     PortMatch, Ports, Rule, RuleEntry, RuleId, Section, SourceRef, Subject, Tier,
 };
 pub use set::{Generation, PolicySet};
-pub use world::{Answers, NamedPort, Namespace, Node, Pod, PodId, PodName, Resolved, WorkloadRef, World};
+pub use world::{
+    Answers, CLUSTER_DNS, NamedPort, Namespace, Node, Pod, PodId, PodName, Resolved, WorkloadRef, World,
+};

@@ -99,6 +99,9 @@ pub struct Resolved {
 /// A pod by namespace and name.
 pub type PodName = (Arc<str>, Arc<str>);
 
+/// How a cluster's own DNS is labelled, by kubeadm and every distribution: namespace, label, value.
+pub const CLUSTER_DNS: (&str, &str, &str) = ("kube-system", "k8s-app", "kube-dns");
+
 /// Everything a policy can speak of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
@@ -131,6 +134,14 @@ impl World {
             let resolved = self.names.entry((pod.namespace.clone(), pod.name.clone())).or_default();
             resolved.live.entry(address).or_default().insert(name.clone());
         }
+    }
+
+    /// Addresses of the pods that are the cluster's DNS.
+    pub fn cluster_dns(&self) -> impl Iterator<Item = IpAddr> {
+        let (namespace, label, value) = CLUSTER_DNS;
+        let is_dns =
+            move |pod: &&Arc<Pod>| &*pod.namespace == namespace && pod.labels.get(label) == Some(value);
+        self.pods.iter().filter(is_dns).flat_map(|pod| pod.addresses.iter().copied())
     }
 
     /// What DNS answered the pod.

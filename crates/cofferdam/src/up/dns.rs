@@ -9,7 +9,7 @@ use dns::{Addresses, AllowedName, Names, Questions, Resolvers, Settings, State};
 use ipnet::IpNet;
 use policy::dns::{DnsRules, Lists, dns_rules};
 use policy::table::Table;
-use policy::{DnsName, Labels, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
+use policy::{DnsName, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,9 +35,6 @@ pub(crate) struct DnsArgs {
 fn zone(text: &str) -> Result<DnsName, String> {
     DnsName::parse(text).map_err(|error| error.to_string())
 }
-
-/// The pods that answer for a cluster, as kubeadm and every distribution label them.
-const CLUSTER_DNS: (&str, &str, &str) = ("kube-system", "k8s-app", "kube-dns");
 
 /// The state for the proxy of a table's node.
 pub(crate) fn state(
@@ -137,10 +134,7 @@ fn networks(world: &World, peer: &Peer) -> Vec<IpNet> {
 
 /// Resolvers whose answers are believed.
 fn trusted(world: &World, args: &DnsArgs) -> BTreeSet<IpAddr> {
-    let (namespace, label, value) = CLUSTER_DNS;
-    let is_dns = |labels: &Labels| labels.get(label) == Some(value);
-    let pods = world.pods.iter().filter(|pod| &*pod.namespace == namespace && is_dns(&pod.labels));
-    let mut trusted: BTreeSet<IpAddr> = pods.flat_map(|pod| pod.addresses.iter().copied()).collect();
+    let mut trusted: BTreeSet<IpAddr> = world.cluster_dns().collect();
     trusted.extend(&args.resolvers);
     let configured = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let servers = configured.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));

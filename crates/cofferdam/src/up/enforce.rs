@@ -7,7 +7,7 @@
 use super::events::{Tags, Tap, Unlogged};
 use super::journal::Journal;
 use super::keeper::{Keeper, Learner};
-use super::protocol::NodeStatus;
+use super::protocol::{DnsStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::Binder;
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
@@ -60,12 +60,7 @@ struct Kernel {
 
 impl Kernel {
     fn problem(&self) -> Option<String> {
-        let dns = self.dns.as_ref();
-        let steered = dns.and_then(|dns| dns.steered.clone().or_else(|| dns.keeper.standing().problem));
-        self.bypass
-            .clone()
-            .or_else(|| self.tap.problem())
-            .or_else(|| steered.map(|why| format!("DNS: {why}")))
+        self.bypass.clone().or_else(|| self.tap.problem())
     }
 }
 
@@ -241,10 +236,23 @@ impl Enforcer {
         }
     }
 
-    /// The DNS proxy's counters, and how often it was started.
-    pub(crate) fn dns(&self) -> Option<(dns::Counters, u64)> {
-        let standing = self.kernel.as_ref()?.dns.as_ref()?.keeper.standing();
-        Some((standing.counters, standing.starts))
+    /// How its pods' DNS is answered, if it is.
+    pub(crate) fn dns(&self) -> Option<DnsStatus> {
+        let dns = self.kernel.as_ref()?.dns.as_ref()?;
+        let standing = dns.keeper.standing();
+        let of = |verdict: ::dns::Verdict| {
+            let queries = standing.counters.queries.iter();
+            queries.filter(|(reason, _)| reason.verdict() == verdict).map(|(_, count)| count).sum()
+        };
+        Some(DnsStatus {
+            answered: of(::dns::Verdict::Allow),
+            refused: of(::dns::Verdict::Deny),
+            failed: of(::dns::Verdict::Fail),
+            lost_records: standing.counters.lost_records,
+            opened: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath.bound()),
+            starts: standing.starts,
+            problem: dns.steered.clone().or(standing.problem),
+        })
     }
 
     /// New connections judged, by rule of the generation in force.
@@ -297,6 +305,7 @@ impl Enforcer {
             slots: of_table(|table| table.slots.len()),
             rows: of_table(|table| table.rows.len()),
             lost_events: self.kernel.as_ref().map_or(0, |kernel| kernel.tap.lost() + kernel.unrecorded.sum),
+            dns: self.dns(),
         }
     }
 }

@@ -518,6 +518,12 @@ impl Engine {
             }
             Outcome::Refused => reasons.push("the last edit could not be put in force".to_owned()),
         }
+        for enforcer in &self.enforcers {
+            let problem = enforcer.dns().and_then(|dns| dns.problem);
+            reasons.extend(
+                problem.map(|why| format!("node {}: pods' DNS is not answered: {why}", enforcer.node())),
+            );
+        }
         reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
         reasons
     }

@@ -186,8 +186,9 @@ impl Names {
         self.pods.get(pod)?.get(&address)
     }
 
-    /// Names of addresses that hold, of all pods.
-    pub(crate) fn len(&self) -> usize {
+    /// Names of addresses that are known, of all pods.
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.held
     }
 

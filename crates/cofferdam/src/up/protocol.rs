@@ -220,6 +220,28 @@ pub(crate) struct NodeStatus {
     pub(crate) rows: usize,
     /// Events that the kernel could not hand over.
     pub(crate) lost_events: u64,
+    /// The DNS of its pods; left out where it is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dns: Option<DnsStatus>,
+}
+
+/// How the DNS of a node's pods is answered, since its proxy was started last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DnsStatus {
+    /// Queries that were answered.
+    pub(crate) answered: u64,
+    /// Queries that were refused.
+    pub(crate) refused: u64,
+    /// Queries that nobody could answer.
+    pub(crate) failed: u64,
+    /// Records of queries that were lost.
+    pub(crate) lost_records: u64,
+    /// Addresses that are open to pods by name.
+    pub(crate) opened: usize,
+    /// Times the proxy was started.
+    pub(crate) starts: u64,
+    /// Why nobody is answered: rules on names open nothing new.
+    pub(crate) problem: Option<String>,
 }
 
 /// One load of the sources.

@@ -8,7 +8,7 @@ use super::index::{Id, Index, PeerEntry};
 use super::node::add_relevant;
 use super::{Cluster, dense};
 use crate::lower::classes::Relevant;
-use policy::{PolicySet, World};
+use policy::{CLUSTER_DNS, PolicySet, World};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -82,6 +82,7 @@ impl Cluster {
         let mut pods: BTreeSet<Id> = self.local(node).iter().copied().collect();
         add_peers(index, &relevant, &mut pods);
         pods.extend(self.rivals.get_or_init(|| rivals(index)));
+        add_resolvers(index, &mut pods);
         let name =
             |id: &Id| index.pods.get(*id as usize).map(|pod| (pod.namespace.clone(), pod.name.clone()));
         let mut pods: Vec<_> = pods.iter().filter_map(name).collect();
@@ -101,6 +102,17 @@ fn add_peers(index: &Index, relevant: &Relevant, pods: &mut BTreeSet<Id>) {
         }
     }
     pods.extend(relevant.names.iter().filter_map(|name| index.pods_naming.get(name)).flatten());
+}
+
+/// The cluster's DNS: whose answers are believed everywhere.
+fn add_resolvers(index: &Index, pods: &mut BTreeSet<Id>) {
+    let (namespace, label, value) = CLUSTER_DNS;
+    let groups = index.namespace_ids.get(namespace).and_then(|id| index.namespaces.get(*id as usize));
+    let groups = groups.into_iter().flat_map(|namespace| &namespace.groups);
+    let groups = groups.filter_map(|group| index.groups.get(*group as usize));
+    for group in groups.filter(|group| group.labels.get(label) == Some(value)) {
+        pods.extend(group.pods.iter().copied());
+    }
 }
 
 /// Pods whose address others claim too: who has it can only be said by who knows all of them.

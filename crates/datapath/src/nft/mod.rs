@@ -166,6 +166,14 @@ impl NftDatapath {
         self.installed.state.as_ref().map(|state| state.tag)
     }
 
+    /// How many addresses are bound to endpoints.
+    #[must_use]
+    pub fn bound(&self) -> usize {
+        let sets = [sets::HashSet::Bound4, sets::HashSet::Bound6];
+        let image = self.installed.state.as_ref().map(|state| &state.image);
+        image.map_or(0, |image| sets.iter().filter_map(|set| image.hashes.get(set)).map(BTreeMap::len).sum())
+    }
+
     /// Which of these pairs, source and real destination, have a connection now.
     ///
     /// # Errors
