@@ -13,6 +13,7 @@ use crate::up::UpArgs;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Policies that real packets obey.
 #[derive(Parser, Debug)]
@@ -45,7 +46,11 @@ enum Command {
     #[command(
         after_help = "Example:\n  sudo cofferdam uninstall\n\nNothing else removes them: they outlive `up` on purpose."
     )]
-    Uninstall,
+    Uninstall {
+        /// Local socket of the `up` or agent that put them in force, to find its DNS proxy
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
+    },
 }
 
 /// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
@@ -62,6 +67,6 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::DnsProxy => crate::up::keeper::proxy().map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),
-        Command::Uninstall => crate::up::uninstall(out).map(|()| true),
+        Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

@@ -27,6 +27,9 @@ pub(crate) struct DnsArgs {
     /// Names in this zone may lead to private addresses; may be repeated
     #[arg(long = "dns-private-zone", value_name = "NAME", default_value = "cluster.local", value_parser = zone)]
     pub(crate) private_zones: Vec<DnsName>,
+    /// Keep an address open to a pod for at least so many seconds after an answer gave it; ten more are always added
+    #[arg(long = "dns-hold", value_name = "SECONDS", default_value_t = Settings::default().binding_floor)]
+    pub(crate) hold: u32,
     /// Leave ECH in HTTPS records; server names of connections are then hidden
     #[arg(long)]
     pub(crate) dns_keep_ech: bool,
@@ -53,7 +56,7 @@ pub(crate) fn state(
         pods: addresses.iter().filter_map(local).collect(),
         trusted: trusted(&set.world, args).into_iter().collect(),
         private_zones: args.private_zones.clone(),
-        settings: Settings { strip_ech: !args.dns_keep_ech, ..Settings::default() },
+        settings: Settings { strip_ech: !args.dns_keep_ech, binding_floor: args.hold, ..Settings::default() },
     }
 }
 

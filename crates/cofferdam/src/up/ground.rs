@@ -12,7 +12,7 @@ use super::{keeper, socket};
 use anyhow::{Context, Result};
 use datapath::{Config, Datapath, NftDatapath, Steering};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Enforcement points, and what holds them.
@@ -50,12 +50,13 @@ pub(crate) fn machine(args: &UpArgs, socket: &Path, journal: &Arc<Journal>) -> R
 }
 
 /// Removes everything that `up` put in force on this machine.
-pub(crate) fn uninstall(out: &mut impl Write) -> Result<()> {
+pub(crate) fn uninstall(socket: Option<PathBuf>, out: &mut impl Write) -> Result<()> {
     let mut datapath = NftDatapath::open(Config::default()).context("opening the kernel's rules")?;
     datapath.uninstall().context("removing the rules")?;
     let mut steering = Steering::open().context("opening what steers DNS")?;
     steering.uninstall().context("leaving pods' DNS alone")?;
-    for control in socket::candidates().iter().map(|path| path.with_extension("dns")) {
+    let sockets = socket.map_or_else(socket::candidates, |socket| vec![socket]);
+    for control in sockets.iter().map(|path| path.with_extension("dns")) {
         keeper::dismiss(&control).context("ending the DNS proxy")?;
     }
     writeln!(out, "removed: all traffic passes from now on")?;

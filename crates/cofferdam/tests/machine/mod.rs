@@ -133,14 +133,47 @@ impl Machine {
         assert!(command.output().unwrap().status.success());
     }
 
+    /// Runs a command on the machine or in a pod.
+    pub(crate) fn must(&self, role: &str, command: &str) {
+        let namespace = self.namespace(role);
+        let output =
+            Command::new("ip").args(["netns", "exec", &namespace, "sh", "-ec", command]).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Runs `act` with the network of a pod.
+    pub(crate) fn at<T: Send + 'static>(&self, pod: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+        within(&self.namespace(pod), act)
+    }
+
+    /// Processes with the machine's network.
+    fn processes(&self) -> Vec<Pid> {
+        let output = Command::new("ip").args(["netns", "pids", &self.namespace("n")]).output().unwrap();
+        let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+        listed.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
+    }
+
+    /// DNS proxies that run on the machine.
+    pub(crate) fn dns_proxies(&self) -> Vec<Pid> {
+        let is_proxy = |pid: &Pid| {
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("dns-proxy"))
+        };
+        self.processes().into_iter().filter(is_proxy).collect()
+    }
+
     /// Removes the rules.
     pub(crate) fn uninstall(&self) {
-        assert!(self.program(&["uninstall"]).status().unwrap().success());
+        let socket = self.socket();
+        assert!(self.program(&["uninstall", "--socket", text(&socket)]).status().unwrap().success());
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        // What outlives its parent on purpose.
+        for pid in self.processes() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
         for role in ["a", "b", "n"] {
             let _ = Command::new("ip").args(["netns", "del", &self.namespace(role)]).status();
         }
@@ -233,9 +266,15 @@ pub(crate) struct Up<'a> {
 impl<'a> Up<'a> {
     /// Starts it and waits until it is ready.
     pub(crate) fn start(machine: &'a Machine) -> Self {
+        Self::start_with(machine, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn start_with(machine: &'a Machine, options: &[&str]) -> Self {
         let (folder, socket) = (machine.folder(), machine.socket());
         let arguments = ["up", "-f", text(&folder), "--node", "m1", "--socket", text(&socket), "--json"];
-        let mut child = machine.program(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            machine.program(&[&arguments, options].concat()).stdout(Stdio::piped()).spawn().unwrap();
         let said = child.stdout.take().unwrap();
         let up = Self { machine, child };
         let is_ready = |line: std::io::Result<String>| line.unwrap().starts_with("{\"ready\"");

@@ -1,0 +1,202 @@
+//! Names open the kernel for the pod that asked, over deaths of the agent and of its DNS proxy.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+
+mod machine;
+
+use machine::{Machine, Up, eventually};
+use nix::sys::signal::{Signal, kill};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const HUB: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+const CDN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
+const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 2);
+
+const POLICY: &str = "\
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: web, namespace: prod }
+spec:
+  subject: { podSelector: { matchLabels: { app: web } } }
+  egress:
+    - action: Allow
+      to: [{ domains: [hub.example.com, '*.cdn.example.com'] }]
+      ports: [{ protocol: TCP, port: 8080 }]
+    - action: Allow
+      to: [{ networks: [10.9.2.2/32] }]
+      ports: [{ protocol: UDP, port: 53 }]
+  dns: { names: ['**.example.com'] }
+";
+
+/// A resolver at pod `b`, which has the addresses that the names lead to.
+struct Resolver {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Resolver {
+    fn start(machine: &Machine) -> Self {
+        machine.must("b", "ip addr add 203.0.113.7/32 dev lo; ip addr add 203.0.113.8/32 dev lo");
+        machine.must("n", "ip route add 203.0.113.0/24 via 10.9.2.2");
+        let socket = machine.at("b", || UdpSocket::bind((RESOLVER, 53)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut query = [0; 1500];
+            while !end.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = socket.recv_from(&mut query) {
+                    let _ = socket.send_to(&answer(&query[..length]), from);
+                }
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// Any name leads to one address, with a TTL of a second: those of the CDN to its own, others to the hub's.
+fn answer(query: &[u8]) -> Vec<u8> {
+    let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
+    let of_cdn = query.windows(4).any(|part| part == b"\x03cdn");
+    let address = if of_cdn { CDN } else { HUB };
+    let mut answer = query[..end].to_vec();
+    answer[2..4].copy_from_slice(&[0x81, 0x80]);
+    answer[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
+    answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+    answer.extend(address.octets());
+    answer
+}
+
+/// The response code of a query of pod `a`; none if there was no answer.
+fn ask(machine: &Machine, name: &str) -> Option<u8> {
+    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).unwrap());
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    machine.at("a", move || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+        socket.connect((RESOLVER, 53)).unwrap();
+        socket.send(&query).unwrap();
+        let mut answer = [0; 1500];
+        let length = socket.recv(&mut answer).ok()?;
+        (length > 12 && answer[..2] == query[..2]).then(|| answer[3] & 15)
+    })
+}
+
+fn open(machine: &Machine, to: Ipv4Addr, port: u16) -> Option<TcpStream> {
+    machine.at("a", move || {
+        TcpStream::connect_timeout(&SocketAddr::from((to, port)), Duration::from_millis(700)).ok()
+    })
+}
+
+fn start(machine: &Machine) -> Up<'_> {
+    Up::start_with(machine, &["--dns-resolver", "10.9.2.2", "--dns-hold", "1"])
+}
+
+#[test]
+fn netns_a_name_opens_its_address_to_who_asked_while_its_answer_holds() {
+    let machine = Machine::new("d");
+    machine.write("policy.yaml", POLICY);
+    let _resolver = Resolver::start(&machine);
+    let _server = machine.at("b", || std::net::TcpListener::bind("0.0.0.0:8080").unwrap());
+    let up = start(&machine);
+    assert!(open(&machine, HUB, 8080).is_none(), "nobody asked yet");
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    let open_connection = open(&machine, HUB, 8080).unwrap();
+    assert!(open(&machine, HUB, 9090).is_none(), "the rule names a port");
+    assert!(open(&machine, CDN, 8080).is_none(), "the name does not lead there");
+    assert_eq!(ask(&machine, "a.b.cdn.example.com"), Some(0), "it may be asked for");
+    assert!(open(&machine, CDN, 8080).is_none(), "a star is one label");
+    assert_eq!(ask(&machine, "a.cdn.example.com"), Some(0));
+    assert!(open(&machine, CDN, 8080).is_some());
+    assert_eq!(ask(&machine, "paste.example.org"), Some(5));
+
+    let opened = eventually("its record", || up.flow(&["--kind", "open", "--to", "hub.example.com"]));
+    assert_eq!(opened["to"]["names"][0], "hub.example.com", "{opened:#}");
+    assert_eq!(opened["egress"]["object"]["kind"], "EgressPolicy");
+    let refused = eventually("the record of the question", || {
+        let lines = up.text(&["dns", "--json", "--verdict", "deny"]);
+        lines.lines().last().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+    });
+    assert_eq!(refused["name"], "paste.example.org", "{refused:#}");
+    assert_eq!((&refused["from"]["name"], &refused["reason"]), (&"web".into(), &"name".into()));
+    assert!(refused["rule"].as_str().unwrap().contains("policy.yaml"), "{refused:#}");
+
+    eventually("the answer to run out", || open(&machine, HUB, 8080).is_none().then_some(()));
+    machine
+        .write("policy.yaml", &(POLICY.to_owned() + "---\n" + &POLICY.replace("name: web,", "name: more,")));
+    eventually("another state", || (up.status()["policies"] == 2).then_some(()));
+    let mut byte = [0];
+    open_connection.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    open_connection.set_nonblocking(false).unwrap();
+    // Who is cut gets no acknowledgement of what it sends; who is not only hears nothing.
+    std::io::Write::write_all(&mut &open_connection, b"x").unwrap();
+    let heard = std::io::Read::read(&mut &open_connection, &mut byte).unwrap_err();
+    assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
+    let unsent = || unacknowledged(&machine);
+    eventually("the server to acknowledge", || (unsent() == 0).then_some(()));
+    let status = up.status();
+    assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
+    assert_eq!(status["resolver"]["rule_disagreements"], 0, "{status:#}");
+    assert_eq!(status["degraded"], serde_json::json!([]));
+}
+
+/// Bytes that pod `a` sent over TCP and nobody acknowledged.
+fn unacknowledged(machine: &Machine) -> u64 {
+    let text = machine.at("a", || std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
+    let queue = |line: &str| {
+        line.split_whitespace().nth(4).and_then(|queues| queues.split(':').next().map(str::to_owned))
+    };
+    let established = text.lines().skip(1).filter(|line| line.split_whitespace().nth(3) == Some("01"));
+    established.filter_map(queue).map(|hex| u64::from_str_radix(&hex, 16).unwrap()).sum()
+}
+
+#[test]
+fn netns_names_outlive_the_agent_and_queries_the_proxy() {
+    let machine = Machine::new("p");
+    machine.write("policy.yaml", POLICY);
+    let _resolver = Resolver::start(&machine);
+    let _server = machine.at("b", || std::net::TcpListener::bind("0.0.0.0:8080").unwrap());
+    let options = ["--dns-resolver", "10.9.2.2", "--dns-hold", "600"];
+    let up = Up::start_with(&machine, &options);
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    for _ in 0..3 {
+        let proxies = machine.dns_proxies();
+        assert_eq!(proxies.len(), 1);
+        kill(proxies[0], Signal::SIGKILL).unwrap();
+        assert_eq!(ask(&machine, "hub.example.com"), Some(0), "the query waits in the socket");
+    }
+    assert!(open(&machine, HUB, 8080).is_some());
+
+    up.kill();
+    assert!(open(&machine, HUB, 8080).is_some(), "the kernel has it");
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0), "it is known to be open");
+    assert_eq!(ask(&machine, "new.cdn.example.com"), Some(2), "nobody could open it");
+    assert_eq!(ask(&machine, "paste.example.org"), Some(5));
+
+    let up = Up::start_with(&machine, &options);
+    assert!(open(&machine, HUB, 8080).is_some(), "remembered, without asking again");
+    assert_eq!(ask(&machine, "new.cdn.example.com"), Some(0));
+    assert!(open(&machine, CDN, 8080).is_some());
+    assert_eq!(machine.dns_proxies().len(), 1, "the one before gave its sockets to a new one");
+
+    up.terminate();
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0), "rules and answers outlive the process");
+    machine.uninstall();
+    assert!(machine.dns_proxies().is_empty());
+    assert_eq!(ask(&machine, "paste.example.org"), Some(0), "DNS is left alone");
+}
