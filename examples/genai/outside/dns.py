@@ -1,5 +1,5 @@
-"""A public resolver on every way there is to ask one: UDP and TCP on 53, TLS on 853, UDP on a port of its own choice. (HTTPS is
-a site, see sites.py.)"""
+"""A public resolver on every way there is to ask one: UDP and TCP on 53, TLS on 853, UDP on a port of its own choice.
+(HTTPS is a site, see sites.py.)"""
 
 import socketserver
 import struct

@@ -70,7 +70,8 @@ class Hub:
         if files is None or request.method != "GET":
             return Reply(404, headers={"X-Error-Code": "RepoNotFound"})
         siblings = [{"rfilename": file} for file in files]
-        return reply({"_id": "1", "id": name, "sha": commit(kind, name), "private": False, "siblings": siblings, "tags": []})
+        about = {"_id": "1", "id": name, "sha": commit(kind, name), "private": False, "tags": []}
+        return reply({**about, "siblings": siblings})
 
     def commit(self, kind, name, body):
         size = 0
@@ -130,7 +131,8 @@ def make_git(folder):
     """A repository of the model's small files, or "" where git cannot make one."""
     work, bare = f"{folder}/hub", f"{folder}/hub.git"
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": folder, "GIT_CONFIG_NOSYSTEM": "1"}
-    environment |= {f"GIT_{role}_{field}": "hub@example" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")}
+    who = [f"GIT_{role}_{field}" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")]
+    environment |= dict.fromkeys(who, "hub@example")
 
     def git(*arguments):
         subprocess.run(["git", *arguments], check=True, capture_output=True, env=environment)

@@ -13,7 +13,7 @@ def make_wheel():
     files = {
         "acme_features.py": "NAMES = ['length', 'language']\n",
         "acme_features-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: acme-features\nVersion: 1.0\n",
-        "acme_features-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: example\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "acme_features-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "acme_features-1.0.dist-info/RECORD"
     files[record] = "".join(f"{name},,\n" for name in [*files, record])

@@ -9,7 +9,8 @@ ANSWER = ["A cofferdam ", "is a watertight ", "space between ", "two walls."]
 
 def openai(request):
     if request.path == "/v1/models" and request.method == "GET":
-        return whole({"object": "list", "data": [{"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "openai"}]})
+        model = {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "openai"}
+        return whole({"object": "list", "data": [model]})
     asked = read(request, "/v1/chat/completions")
     if asked is None:
         return Reply(404, b'{"error": {"message": "not found", "type": "invalid_request_error"}}', "application/json")
@@ -39,7 +40,8 @@ def openai_chunks(common, usage, asked):
 def anthropic(request):
     asked = read(request, "/v1/messages")
     if asked is None or "max_tokens" not in asked:
-        return Reply(400, b'{"type": "error", "error": {"type": "invalid_request_error", "message": "max_tokens: Field required"}}', "application/json")
+        error = b'{"type": "invalid_request_error", "message": "max_tokens: Field required"}'
+        return Reply(400, b'{"type": "error", "error": %s}' % error, "application/json")
     usage = {"input_tokens": words(asked), "output_tokens": len(ANSWER)}
     common = {"id": "msg_1", "type": "message", "role": "assistant", "model": asked.get("model", "claude")}
     if asked.get("stream"):

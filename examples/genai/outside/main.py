@@ -1,5 +1,6 @@
-"""Everything outside the cluster, in one process: the hosts of internet.zone at their addresses, under their own names, with
-certificates of an authority that is made at the start. Clients find it as ca.pem in the lab's folder, once all of this runs."""
+"""Everything outside the cluster, in one process: the hosts of internet.zone at their addresses, under their own
+names, with certificates of an authority that is made at the start. Clients find it as ca.pem in the lab's folder,
+once all of this runs."""
 
 import os
 import sys

@@ -15,14 +15,15 @@ class Authority:
     def __init__(self, folder):
         self.folder = folder
         self.own = f"{folder}/authority"
-        openssl("req", "-x509", *CURVE, "-subj", "/CN=Authority of the example", "-keyout", f"{self.own}.key", "-out", f"{self.own}.pem")
+        files = ["-keyout", f"{self.own}.key", "-out", f"{self.own}.pem"]
+        openssl("req", "-x509", *CURVE, "-subj", "/CN=Authority of the example", *files)
 
     def context(self, host):
         """What a server of this host needs."""
         own = f"{self.folder}/{host}"
-        arguments = ["-subj", "/CN=host", "-addext", f"subjectAltName=DNS:{host}", "-addext", "basicConstraints=CA:FALSE"]
+        about = ["-subj", "/CN=host", "-addext", f"subjectAltName=DNS:{host}", "-addext", "basicConstraints=CA:FALSE"]
         signer = ["-CA", f"{self.own}.pem", "-CAkey", f"{self.own}.key"]
-        openssl("req", "-x509", *CURVE, *arguments, *signer, "-keyout", f"{own}.key", "-out", f"{own}.pem")
+        openssl("req", "-x509", *CURVE, *about, *signer, "-keyout", f"{own}.key", "-out", f"{own}.pem")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(f"{own}.pem", f"{own}.key")
         return context

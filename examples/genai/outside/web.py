@@ -1,6 +1,7 @@
 """HTTP/1.1 for the stand-ins: one server per address, which asks the site that the Host header names.
 
-A site is a function from a Request to a Reply. A Reply whose body is no bytes but an iterator is sent in chunks as it comes.
+A site is a function from a Request to a Reply. A Reply whose body is no bytes but an iterator is sent in chunks as it
+comes.
 """
 
 import socket

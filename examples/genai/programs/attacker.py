@@ -6,15 +6,16 @@ One line per attempt:
   useless   something answered, and it is not what was wanted
   REACHED   what was wanted was there
 
-A step marked with a limit is one that this version does not close; it says which. Nothing is stolen or broken: what is taken is the
-example's own, and what it is sent to takes anything. Neighbours are in `STEPS`; `evasions.py` has the ways around names.
+A step marked with a limit is one that this version does not close; it says which. Nothing is stolen or broken: what
+is taken is the example's own, and what it is sent to takes anything. Neighbours are in `STEPS`; `evasions.py` has the
+ways around names.
 """
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import evasions
-from evasions import BLOCKED, REACHED, USELESS
+from evasions import BLOCKED, REACHED, USELESS, outcome
 from pipeline import TIMEOUT, say
 
 NODES = {"node-a": "172.30.0.11", "node-b": "172.30.0.12"}  # as in nodes.yaml
@@ -39,7 +40,7 @@ STEPS = [
 
 @dataclass
 class Tally:
-    outcomes: list
+    outcomes: list = field(default_factory=list)
     limits: int = 0
 
     def add(self, step, target, outcome, why="", limit=""):
@@ -54,32 +55,26 @@ class Tally:
         say(f"ATTACK ends after {len(self.outcomes)} steps: {counts}, of these {self.limits} by a known limit")
 
 
-def connect(target, port):
-    """A refusal is an answer too: the packet arrived, and was turned away by who was asked."""
+def attempt(tally, step, name, port):
     try:
-        address = socket.getaddrinfo(target, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
+        address = socket.getaddrinfo(name, port, socket.AF_INET, socket.SOCK_STREAM)[0][4]
     except OSError as failure:
         # Never tried; of a name of the cluster, that is a fault of the example.
-        return USELESS, f"the name was not resolved: {failure}"
-    try:
-        with socket.create_connection(address, timeout=TIMEOUT):
-            return REACHED, "open"
-    except ConnectionRefusedError:
-        return REACHED, "nobody listens"
-    except OSError as failure:
-        return BLOCKED, str(failure)
+        return tally.add(step, f"{name} {port}/TCP", USELESS, f"not resolved: {failure}")
+    target = f"{address[0]} {port}/TCP" + (f", {name}" if name != address[0] else "")
+    return tally.add(step, target, *outcome(lambda: opened(address)))
 
 
-def attempt(step, target, port):
-    tally = Tally([])
-    tally.add(step, f"{target} {port}/TCP", *connect(target, port))
+def opened(address):
+    with socket.create_connection(address, timeout=TIMEOUT):
+        return REACHED, "open"
 
 
 def run():
-    tally = Tally([])
+    tally = Tally()
     say("ATTACK begins")
     for step, target, port in STEPS:
-        tally.add(step, f"{target} {port}/TCP", *connect(target, port))
+        attempt(tally, step, target, port)
     for step, target, act, limit in evasions.STEPS:
         tally.add(step, target, *act(), limit)
     tally.end()

@@ -1,8 +1,8 @@
 """Ordinary programs that speak to hosts outside: curl, pip, git, and the Python clients of a hub and of LLM providers.
 
-Nothing here knows what is allowed, or that it runs in a lab: names come from /etc/resolv.conf, certificates are verified. One line
-says how each went. A client that the machine lacks is told of as `NOT TRIED`. The Python clients are those of the interpreter
-that EXAMPLE_PYTHON names (scripts/run makes one).
+Nothing here knows what is allowed, or that it runs in a lab: names come from /etc/resolv.conf, certificates are
+verified. One line says how each went. A client that the machine lacks is told of as `NOT TRIED`. The Python clients
+are those of the interpreter that EXAMPLE_PYTHON names (scripts/run makes one).
 """
 
 import os
@@ -29,19 +29,24 @@ def outside_is_up():
 
 def environment():
     variables = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO")
-    quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    return {**os.environ, **dict.fromkeys(variables, AUTHORITY), **quiet}
+    quiet = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS", "GIT_CONFIG_NOSYSTEM")
+    return {**os.environ, **dict.fromkeys(variables, AUTHORITY), **dict.fromkeys(quiet, "1"), "GIT_TERMINAL_PROMPT": "0"}
 
 
 def run(op, to, command, **more):
     """Whether the command succeeded."""
     try:
-        done = subprocess.run(command, capture_output=True, env={**environment(), **more}, timeout=LONGEST, text=True, errors="replace")
+        done = subprocess.run(command, capture_output=True, env={**environment(), **more}, timeout=LONGEST)
     except subprocess.TimeoutExpired:
         return report(op, to, False, error="no end")
-    words = (done.stderr.strip().splitlines() or [""])[-1][:160]
-    told = done.stdout.strip().splitlines()[-1:] if done.returncode == 0 else []
-    return report(op, to, done.returncode == 0, **({"error": words} if done.returncode else {}), **({"got": told[0][:80]} if told else {}))
+    if done.returncode:
+        return report(op, to, False, error=last_line(done.stderr))
+    told = last_line(done.stdout)
+    return report(op, to, True, **({"got": told} if told else {}))
+
+
+def last_line(output):
+    return (output.decode("utf-8", "replace").strip().splitlines() or [""])[-1][:160]
 
 
 def curl(op, url, *arguments):
@@ -59,8 +64,8 @@ def pip(op, index, package):
     with tempfile.TemporaryDirectory(dir=LAB) as folder:
         # --isolated: the settings of whoever runs the lab do not reach into it.
         options = ["--isolated", "--quiet", "--no-deps", "--no-cache-dir", "--disable-pip-version-check", "--retries", "1"]
-        command = [python, "-m", "pip", "download", *options, "--cert", AUTHORITY, "--index-url", index, "--dest", folder, package]
-        return run(op, f"{index} {package}", command)
+        where = ["--cert", AUTHORITY, "--index-url", index, "--dest", folder]
+        return run(op, f"{index} {package}", [python, "-m", "pip", "download", *options, *where, package])
 
 
 def git(op, url):
@@ -78,7 +83,8 @@ print(huggingface_hub.hf_hub_download(sys.argv[1], sys.argv[2]).rsplit("/", 1)[-
 
 def hub(op, repository, file):
     with tempfile.TemporaryDirectory(dir=LAB) as folder:
-        return python(op, "huggingface.co", "huggingface_hub", [HUB, repository, file], HF_HOME=folder, HF_HUB_DISABLE_XET="1")
+        arguments = [HUB, repository, file]
+        return python(op, "huggingface.co", "huggingface_hub", arguments, HF_HOME=folder, HF_HUB_DISABLE_XET="1")
 
 
 OPENAI = """

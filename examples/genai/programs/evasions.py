@@ -27,7 +27,8 @@ RESOLVER, RESOLVER_ADDRESS = "dns.resolver.example", "198.51.100.53"
 
 
 def outcome(act):
-    """What became of it: `act` returns (outcome, why), or fails."""
+    """What became of it: `act` returns (outcome, why), or fails. A refusal is an answer too: the packet arrived, and
+    was turned away by who was asked."""
     try:
         return act()
     except ConnectionRefusedError:
@@ -37,8 +38,8 @@ def outcome(act):
 
 
 def https(host, method, path, body=None, at=None, claim=None, headers=None, verify=True):
-    """A request to `host`, wherever its name leads, or to the address `at`. `claim`: the name in the handshake, if another.
-    Returns status and body."""
+    """A request to `host`, wherever its name leads, or to the address `at`. `claim`: the name in the handshake, if
+    another. Returns status and body."""
     context = ssl.create_default_context(cafile=AUTHORITY) if verify else ssl._create_unverified_context()
     with socket.create_connection((at or host, 443), timeout=TIMEOUT) as stream:
         # Longer, for what is open may be slow.
@@ -87,7 +88,8 @@ def answered(packet):
     code, addresses = dnswire.read(packet)
     if addresses:
         return REACHED, f"answers {addresses[0]}"
-    return BLOCKED if code == 5 else USELESS, {0: "no such record", 3: "no such name", 5: "refused"}.get(code, f"code {code}")
+    words = {0: "no such record", 3: "no such name", 5: "refused"}
+    return BLOCKED if code == 5 else USELESS, words.get(code, f"code {code}")
 
 
 def datagram(address, port, name=COLLECTOR):
@@ -165,6 +167,8 @@ def uploads():
 VERBS = "what is done at an allowed host is not told apart yet"
 NAMES = "names of one address are not told apart yet"
 
+fronted = asks(PAGES, "POST", "/", b"c2VjcmV0", at=EDGE_ADDRESS, claim=EDGE)
+
 # (step, target, what to do, the limit if it is not closed yet)
 STEPS = [
     ("address-never-resolved", f"{PROVIDER_ADDRESS} 443/TCP", asks(PROVIDER, path="/v1/models", at=PROVIDER_ADDRESS), ""),
@@ -182,6 +186,6 @@ STEPS = [
     ("name-that-leads-to-metadata", "forgotten-1.us.aws.cdn.hf.co", resolved("forgotten-1.us.aws.cdn.hf.co", opens(80)), ""),
     ("name-that-leads-to-a-pod", "forgotten-2.us.aws.cdn.hf.co", resolved("forgotten-2.us.aws.cdn.hf.co", opens(6333)), ""),
     ("other-name-of-an-allowed-address", f"{PAGES} at {EDGE_ADDRESS}", pinned(PAGES, EDGE_ADDRESS), NAMES),
-    ("other-name-behind-an-allowed-one", f"{PAGES}, as {EDGE}", asks(PAGES, "POST", "/", b"c2VjcmV0", at=EDGE_ADDRESS, claim=EDGE), NAMES),
+    ("other-name-behind-an-allowed-one", f"{PAGES}, as {EDGE}", fronted, NAMES),
     ("upload-to-the-allowed-hub", f"{HUB}, a commit", uploads, VERBS),
 ]

@@ -1,5 +1,5 @@
-"""Ingest: installs what it needs from the package index, reads the published data set, the hub's and the bucket's, writes features
-and embeddings. A few rounds, then done."""
+"""Ingest: installs what it needs from the package index, reads the published data set, the hub's and the bucket's,
+writes features and embeddings. A few rounds, then done."""
 
 import argparse
 import time

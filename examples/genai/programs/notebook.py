@@ -2,8 +2,8 @@
 
 import time
 
-from attacker import attempt
+from attacker import Tally, attempt
 
 if __name__ == "__main__":
     time.sleep(3)
-    attempt("notebook-reads-features", "feature-store.ingest.svc", 7000)
+    attempt(Tally(), "notebook-reads-features", "feature-store.ingest.svc", 7000)

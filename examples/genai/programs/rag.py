@@ -1,5 +1,5 @@
-"""The retrieval application: for every question, looks up passages and asks the model. What its own model should not answer alone
-it asks two LLM providers; here it does so once, at the start."""
+"""The retrieval application: for every question, looks up passages and asks the model. What its own model should not
+answer alone it asks two LLM providers; here it does so once, at the start."""
 
 import json
 import threading

@@ -1,7 +1,7 @@
 """Cluster DNS: unbound, with the cluster's names and the outside's. It asks nobody else.
 
-The cluster's come from the file COFFERDAM_HOSTS ("address name…" lines), which the lab writes once all pods have addresses; the
-outside's are a zone of which unbound takes itself to be in charge.
+The cluster's come from the file COFFERDAM_HOSTS ("address name…" lines), which the lab writes once all pods have
+addresses; the outside's are a zone of which unbound takes itself to be in charge.
 """
 
 import os

@@ -1,9 +1,9 @@
 """One process of a distributed training job.
 
-Everyone downloads the base model from the hub, registers with the master on the rendezvous port (29500) and learns who takes
-part; then, every round, reads features, exchanges gradients with every other process on the collective range (40000 and
-up), and averages. The master writes a checkpoint at the end. A worker that `--poisoned` names runs the attacker's code
-afterwards: it came with the data.
+Everyone downloads the base model from the hub, registers with the master on the rendezvous port (29500) and learns
+who takes part; then, every round, reads features, exchanges gradients with every other process on the collective
+range (40000 and up), and averages. The master writes a checkpoint at the end. A worker that `--poisoned` names runs
+the attacker's code afterwards: it came with the data.
 """
 
 import argparse

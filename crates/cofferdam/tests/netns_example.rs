@@ -1,0 +1,56 @@
+//! `examples/genai`, run as `scripts/run` runs it: the pipeline does its work by names, and of the attacker's steps only those
+//! succeed that are marked as known limits.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test; a panic is the failure report")]
+
+use std::path::Path;
+use std::process::Command;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_cofferdam");
+/// What the example runs, besides Python.
+const TOOLS: [(&str, &str); 3] = [("unbound", "-V"), ("openssl", "version"), ("curl", "--version")];
+/// `timeout` ends it with SIGTERM, so that the lab is removed.
+const LONGEST: &str = "240";
+
+/// Says loudly that a test did not run.
+fn may_run(test: &str) -> bool {
+    if !lab::privilege::has_capabilities() {
+        eprintln!("NOT RUN: {test} needs CAP_NET_ADMIN and CAP_SYS_ADMIN (run as root)");
+        return false;
+    }
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let has = |(tool, ask): &(&str, &str)| Command::new(tool).arg(ask).env("PATH", &path).output().is_ok();
+    let missing: Vec<_> = TOOLS.iter().filter(|tool| !has(tool)).map(|(tool, _)| *tool).collect();
+    if !missing.is_empty() {
+        eprintln!("NOT RUN: {test} needs {missing:?}");
+    }
+    missing.is_empty()
+}
+
+#[test]
+fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
+    if !may_run("netns_the_examples_pipeline_works_and_its_attacker_does_not") {
+        return;
+    }
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/genai");
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("timeout");
+    command.args(["--signal=TERM", LONGEST, BINARY, "up", "--lab", "--until-done", "-f"]).arg(example);
+    let output = command.arg("--socket").arg(folder.path().join("socket")).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let (attack, work): (Vec<&str>, Vec<&str>) =
+        said.lines().filter(|line| line.starts_with('[')).partition(|line| line.contains("] ATTACK "));
+    let failed: Vec<_> = work.iter().filter(|line| line.contains(" FAILED")).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let reached: Vec<_> = attack.iter().filter(|line| line.contains(": REACHED")).collect();
+    let unmarked: Vec<_> = reached.iter().filter(|line| !line.contains("[known limit: ")).collect();
+    assert!(unmarked.is_empty(), "{unmarked:#?}");
+    // What a limit names is really so, or it is one no more.
+    assert_eq!(reached.len(), attack.iter().filter(|line| line.contains("[known limit: ")).count(), "{attack:#?}");
+    let blocked = attack.iter().filter(|line| line.contains(": blocked")).count();
+    assert!(blocked >= 27, "{attack:#?}");
+    for client in ["download-model", "read-corpus", "list-bucket", "ask-anthropic", "list-models"] {
+        assert!(work.iter().any(|line| line.contains(client) && line.contains(": ok")), "{client}: {said}");
+    }
+}

@@ -1,0 +1,87 @@
+"""The attack once more, each step with the rule that stopped it: joins what the attacker printed with the records of
+what was denied to it.
+
+    python3 story.py OUTPUT FLOWS LOOKUPS
+
+OUTPUT: what `cofferdam up` printed. FLOWS, LOOKUPS: `cofferdam flows --json` and `cofferdam dns --json`. A step that
+was blocked and has no record ends this with 1, and so does one that was reached without being a known limit.
+"""
+
+import ipaddress
+import json
+import re
+import sys
+
+LINE = re.compile(r"\[([^]]+)\] ATTACK ([^:]+): (.*): (blocked|useless|REACHED)(.*)$")
+PORT = re.compile(r"\b(\d+)/(TCP|UDP)\b")
+
+
+def lines(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readlines()
+
+
+def records(path):
+    return [json.loads(line) for line in lines(path) if line.startswith("{")]
+
+
+def is_address(word):
+    try:
+        return bool(ipaddress.ip_address(word))
+    except ValueError:
+        return False
+
+
+def of_flow(record):
+    rule = record.get(record.get("deciding", "egress")) or {}
+    source = rule.get("source") or {}
+    name = f" rule {rule['name']}" if rule.get("name") else ""
+    place = f", {source['file'].rsplit('/', 1)[-1]}:{source['line']}" if source.get("file") else ""
+    return f"{record['reason']}: {written(rule.get('object'))}{name}{place}"
+
+
+def written(object):
+    """As in `NetworkPolicy train/default-deny`."""
+    if not object:
+        return "no policy"
+    return f"{object['kind']} {'/'.join(filter(None, (object.get('namespace'), object['name'])))}"
+
+
+def is_from(record, pod):
+    end = record.get("from") or {}
+    return f"{end.get('namespace')}/{end.get('name')}" == pod
+
+
+def of_lookup(record):
+    return f"DNS {record['reason']}: {record.get('rule', 'no rule is needed')}"
+
+
+def reason(pod, target, flows, lookups):
+    """The record that fits what was tried: by address and port, else by the name that was asked for."""
+    words = re.split(r"[ ,]+", target)
+    addresses, port = [word for word in words if is_address(word)], PORT.search(target)
+    for record in (record for record in flows if is_from(record, pod)):
+        fits = not port or (str(record["port"]), str(record["protocol"]).upper()) == port.groups()
+        if record["to"]["address"] in addresses and fits:
+            return of_flow(record)
+    for record in (record for record in lookups if is_from(record, pod)):
+        if record["resolver"] in addresses or (not addresses and record["name"].rstrip(".") == words[0].lower()):
+            return of_lookup(record)
+    return None
+
+
+def main(output, flows, lookups):
+    flows, lookups, failed = records(flows), records(lookups), 0
+    steps = [found.groups() for line in lines(output) if (found := LINE.search(line.rstrip()))]
+    for pod, step, target, outcome, rest in steps:
+        why = reason(pod, target, flows, lookups) if outcome == "blocked" else rest.strip()
+        is_wrong = not why or (outcome == "REACHED" and "known limit" not in rest)
+        failed += is_wrong
+        mark = "   <-- WRONG" if is_wrong else ""
+        print(f"{outcome:8} {step:36} {target}\n{'':8} {why or 'no record says why'}{mark}")
+    print(f"\n{len(steps)} steps, {failed} of them not as they should be")
+    return bool(failed) or not steps
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
