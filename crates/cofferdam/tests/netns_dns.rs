@@ -194,6 +194,7 @@ fn netns_names_outlive_the_agent_and_queries_the_proxy() {
     assert!(open(&machine, CDN, 8080).is_some());
     assert_eq!(machine.dns_proxies().len(), 1, "the one before gave its sockets to a new one");
 
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0), "the new proxy hears that it is open");
     up.terminate();
     assert_eq!(ask(&machine, "hub.example.com"), Some(0), "rules and answers outlive the process");
     machine.uninstall();
