@@ -7,6 +7,7 @@
 //! measured once per round, one after the other, so that a machine that gets slower or faster in between hits all.
 //! A peer that is not installed is named, and its rows are missing.
 
+mod engine;
 mod load;
 mod report;
 mod servers;
@@ -53,6 +54,7 @@ fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("proxy") => return Ok(dns::run_proxy(std::io::stdin().as_fd().try_clone_to_owned()?)?),
         Some("stub") => return stub::run(),
+        Some("engine") => return Ok(writeln!(std::io::stdout(), "{:#}", engine::measure(200_000)?)?),
         Some("--quick") | None => {}
         Some(other) => bail!("unknown argument {other}"),
     }
@@ -80,6 +82,7 @@ fn main() -> Result<()> {
         "rounds": rounds,
         "samples": measured.iter().map(sample).collect::<Vec<_>>(),
         "memory": &memory,
+        "engine": engine::measure(200_000)?,
     });
     writeln!(std::io::stdout(), "{report:#}")?;
     writeln!(std::io::stderr(), "{}", report::table(&measured, &memory))?;

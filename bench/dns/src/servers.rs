@@ -88,27 +88,7 @@ impl Server {
         let process = Process(command.spawn()?);
         pin(process.id(), SERVER)?;
         let proxy = Proxy::start(near, &sockets, AtOnce)?;
-        let local = "127.0.0.1".parse()?;
-        proxy.set_state(State {
-            generation: Generation(1),
-            pods: vec![Pod {
-                identity: "pod".into(),
-                addresses: vec![local],
-                patterns: if bound { vec![DomainPattern::parse("*.example.com")?] } else { Vec::new() },
-                questions: Questions::Any,
-                resolvers: Resolvers::Any,
-            }],
-            trusted: vec![local],
-            private_zones: Vec::new(),
-            settings: Settings {
-                upstream_port: stub::PORT,
-                // One pod asks for all of a node's.
-                pod_rate: 10_000_000,
-                pod_burst: 10_000_000,
-                pod_waiting: 8192,
-                ..settings
-            },
-        })?;
+        proxy.set_state(state(bound, settings)?)?;
         Ok(Self { port: 5331, process, _proxy: Some(proxy), _folder: None })
     }
 
@@ -151,6 +131,31 @@ impl Server {
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("Pss in smaps_rollup")?;
         line.trim().trim_end_matches(" kB").parse().context("a number of KiB")
     }
+}
+
+/// One pod that may ask the stub for anything; with names that its policies speak of, or without.
+pub(crate) fn state(bound: bool, settings: Settings) -> Result<State> {
+    let local = "127.0.0.1".parse()?;
+    Ok(State {
+        generation: Generation(1),
+        pods: vec![Pod {
+            identity: "pod".into(),
+            addresses: vec![local],
+            patterns: if bound { vec![DomainPattern::parse("*.example.com")?] } else { Vec::new() },
+            questions: Questions::Any,
+            resolvers: Resolvers::Any,
+        }],
+        trusted: vec![local],
+        private_zones: Vec::new(),
+        settings: Settings {
+            upstream_port: stub::PORT,
+            // One pod asks for all of a node's.
+            pod_rate: 10_000_000,
+            pod_burst: 10_000_000,
+            pod_waiting: 8192,
+            ..settings
+        },
+    })
 }
 
 /// An agent that binds everything at once.

@@ -266,6 +266,13 @@ impl Engine {
         &mut self.out
     }
 
+    /// What is to be done, and from now on it is something new: questions that come together go out of the same socket,
+    /// by one call to the kernel, and those after them out of any other.
+    pub fn take_outbox(&mut self) -> Outbox {
+        self.flights.choose_socket((self.random)());
+        std::mem::take(&mut self.out)
+    }
+
     /// Counts until now. The caller adds what happened to it.
     pub fn counters(&self) -> Counters {
         let number = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);

@@ -32,6 +32,8 @@ pub(crate) struct Flights {
     by_question: HashMap<(Key, Transport), u64>,
     by_try: HashMap<Try, u64>,
     sockets: usize,
+    /// The socket of the questions that go out next.
+    socket: usize,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,12 @@ impl Flights {
             by_question: HashMap::new(),
             by_try: HashMap::new(),
             sockets: sockets.max(1),
+            socket: 0,
         }
+    }
+
+    pub(crate) fn choose_socket(&mut self, random: u32) {
+        self.socket = random as usize % self.sockets;
     }
 
     pub(crate) fn is_open(&self, id: u64) -> bool {
@@ -130,7 +137,7 @@ impl Engine {
 
     /// Asks the next in turn.
     fn ask(&mut self, now: Now, id: u64, rules: &Rules) {
-        let socket = (self.random)() as usize % self.flights.sockets;
+        let socket = self.flights.socket;
         let Some(flight) = self.flights.flights.get_mut(&id) else { return };
         let turn = flight.tries.len();
         let Some(server) = flight.order.iter().cycle().nth(turn).copied() else { return };

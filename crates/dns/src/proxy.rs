@@ -9,12 +9,12 @@
 
 mod lead;
 
-use crate::engine::{Arrival, Client, Engine, Now, TcpAsk};
+use crate::engine::{Arrival, Ask, Client, Engine, Now, TcpAsk};
 use crate::frame::{ToAgent, encode};
 use crate::record::Query;
 use crate::sockets::Sockets;
 use crate::tcp::{self, Connections};
-use crate::udp::{BATCH, Inbox, Letter, send_from, send_plain};
+use crate::udp::{BATCH, Inbox, Letter, Post};
 use observe::Time;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -98,6 +98,7 @@ struct Proxy {
     /// Space for pods' datagrams by family, and for resolvers'.
     inboxes: [RefCell<Inbox>; 2],
     answers: [RefCell<Inbox>; 2],
+    post: RefCell<Post>,
     connections: RefCell<Connections>,
     /// Frames for the agent; `None` while there is none.
     agent: RefCell<Option<mpsc::Sender<Vec<u8>>>>,
@@ -123,6 +124,7 @@ impl Proxy {
             upstream: RefCell::new(upstream),
             inboxes: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
             answers: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
+            post: RefCell::new(Post::new()),
             connections: RefCell::default(),
             agent: RefCell::default(),
             records: RefCell::default(),
@@ -141,10 +143,10 @@ impl Proxy {
         let (out, next) = {
             let mut engine = self.engine.borrow_mut();
             act(&mut engine, now());
-            (std::mem::take(engine.outbox()), engine.next_timer())
+            (engine.take_outbox(), engine.next_timer())
         };
         self.send_replies(out.replies);
-        self.send_asks(&out.asks);
+        self.send_asks(out.asks);
         for ask in out.tcp_asks {
             spawn_local(ask_by_tcp(Rc::clone(self), ask));
         }
@@ -175,19 +177,25 @@ impl Proxy {
         for (local, letters) in batches {
             let [v4, v6] = &self.pods;
             let socket = if local.is_ipv4() { v4 } else { v6 }.borrow();
-            let unsent =
-                socket.as_ref().map_or(letters.len(), |socket| send_from(&**socket, local, &letters));
+            let unsent = socket
+                .as_ref()
+                .map_or(letters.len(), |socket| self.post.borrow_mut().send_from(&**socket, local, &letters));
             self.unsent.set(self.unsent.get() + unsent as u64);
         }
     }
 
-    fn send_asks(&self, asks: &[crate::engine::Ask]) {
-        let upstream = self.upstream.borrow();
+    fn send_asks(&self, asks: Vec<Ask>) {
+        // What was asked together goes out of one socket of each family.
+        let mut batches: BTreeMap<(usize, bool), Vec<Letter>> = BTreeMap::new();
         for ask in asks {
-            let Some([v4, v6]) = upstream.get(ask.socket) else { continue };
-            let socket = if ask.server.is_ipv4() { v4 } else { v6 };
+            let batch = batches.entry((ask.socket, ask.server.is_ipv4())).or_default();
+            batch.push(Letter { to: ask.server, bytes: ask.bytes });
+        }
+        let upstream = self.upstream.borrow();
+        for ((number, is_v4), letters) in batches {
+            let Some([v4, v6]) = upstream.get(number) else { continue };
             // One that cannot be sent is asked again, like one that got lost.
-            send_plain(&**socket, &[Letter { to: ask.server, bytes: ask.bytes.clone() }]);
+            self.post.borrow_mut().send_plain(&**if is_v4 { v4 } else { v6 }, &letters);
         }
     }
 
@@ -309,12 +317,14 @@ async fn hear(socket: &UdpSocket, mut batch: impl FnMut() -> io::Result<usize>) 
             return;
         }
         // A batch that is not full emptied the socket. An error is one of an earlier datagram, which the kernel tells once.
-        let _ = socket.try_io(Interest::READABLE, || match batch()? {
+        let more = socket.try_io(Interest::READABLE, || match batch()? {
             BATCH => Ok(()),
             _ => Err(io::ErrorKind::WouldBlock.into()),
         });
-        // The others have their turn before the rest.
-        tokio::task::yield_now().await;
+        if more.is_ok() {
+            // The others have their turn before the rest.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -340,7 +340,7 @@ impl<V> NameMap<V> {
         let parent = || name.suffixes().nth(1).and_then(|parent| self.one_below.get(parent));
         let parents = || name.suffixes().skip(1).find_map(|parent| self.below.get(parent));
         let found = self.exact.get(name).or_else(parent).or_else(parents)?;
-        name.dns_name().map(|_| found)
+        name.is_host_name().then_some(found)
     }
 
     fn is_empty(&self) -> bool {

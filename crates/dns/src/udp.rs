@@ -92,43 +92,57 @@ pub(crate) struct Letter {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Sends from one address; how many could not be sent.
-pub(crate) fn send_from(socket: impl AsFd, from: IpAddr, letters: &[Letter]) -> usize {
-    match from {
-        IpAddr::V4(from) => {
-            let info = libc::in_pktinfo {
-                ipi_ifindex: 0,
-                ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
-                ipi_addr: libc::in_addr { s_addr: 0 },
-            };
-            send(
-                socket,
-                &[ControlMessage::Ipv4PacketInfo(&info)],
-                nix::cmsg_space!(libc::in_pktinfo),
-                letters,
-            )
+/// Space for datagrams on their way out.
+pub(crate) struct Post {
+    from_v4: MultiHeaders<SockaddrStorage>,
+    from_v6: MultiHeaders<SockaddrStorage>,
+    plain: MultiHeaders<SockaddrStorage>,
+}
+
+impl Post {
+    pub(crate) fn new() -> Self {
+        let with = |space| MultiHeaders::preallocate(BATCH, space);
+        Self {
+            from_v4: with(Some(nix::cmsg_space!(libc::in_pktinfo))),
+            from_v6: with(Some(nix::cmsg_space!(libc::in6_pktinfo))),
+            plain: with(None),
         }
-        IpAddr::V6(from) => {
-            let info =
-                libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: from.octets() }, ipi6_ifindex: 0 };
-            send(
-                socket,
-                &[ControlMessage::Ipv6PacketInfo(&info)],
-                nix::cmsg_space!(libc::in6_pktinfo),
-                letters,
-            )
+    }
+
+    /// Sends from one address; how many could not be sent.
+    pub(crate) fn send_from(&mut self, socket: impl AsFd, from: IpAddr, letters: &[Letter]) -> usize {
+        match from {
+            IpAddr::V4(from) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: 0,
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                send(socket, &mut self.from_v4, &[ControlMessage::Ipv4PacketInfo(&info)], letters)
+            }
+            IpAddr::V6(from) => {
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
+                    ipi6_ifindex: 0,
+                };
+                send(socket, &mut self.from_v6, &[ControlMessage::Ipv6PacketInfo(&info)], letters)
+            }
         }
+    }
+
+    /// Sends from the socket's own address; how many could not be sent.
+    pub(crate) fn send_plain(&mut self, socket: impl AsFd, letters: &[Letter]) -> usize {
+        send(socket, &mut self.plain, &[], letters)
     }
 }
 
-/// Sends from the socket's own address; how many could not be sent.
-pub(crate) fn send_plain(socket: impl AsFd, letters: &[Letter]) -> usize {
-    send(socket, &[], Vec::new(), letters)
-}
-
-fn send(socket: impl AsFd, control: &[ControlMessage<'_>], space: Vec<u8>, letters: &[Letter]) -> usize {
+fn send(
+    socket: impl AsFd,
+    headers: &mut MultiHeaders<SockaddrStorage>,
+    control: &[ControlMessage<'_>],
+    letters: &[Letter],
+) -> usize {
     let socket = socket.as_fd().as_raw_fd();
-    let space = (!control.is_empty()).then_some(space);
     let mut unsent = 0;
     let mut rest = letters;
     while !rest.is_empty() {
@@ -137,9 +151,7 @@ fn send(socket: impl AsFd, control: &[ControlMessage<'_>], space: Vec<u8>, lette
             batch.iter().map(|letter| [IoSlice::new(&letter.bytes)]).collect();
         let addresses: Vec<Option<SockaddrStorage>> =
             batch.iter().map(|letter| Some(letter.to.into())).collect();
-        let mut headers = MultiHeaders::preallocate(batch.len(), space.clone());
-        let sent = match sendmmsg(socket, &mut headers, &slices, &addresses, control, MsgFlags::MSG_DONTWAIT)
-        {
+        let sent = match sendmmsg(socket, headers, &slices, &addresses, control, MsgFlags::MSG_DONTWAIT) {
             Ok(sent) => sent.count(),
             Err(_) => 0,
         };

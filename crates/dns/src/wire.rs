@@ -32,9 +32,15 @@ impl Name {
 
     /// The name as policy speaks of it; `None` for the root and for names that are no host names.
     pub fn dns_name(&self) -> Option<DnsName> {
-        // A dot within a label would read as two labels.
-        let plain = self.labels().all(|label| !label.contains(&b'.'));
-        if plain { DnsName::parse(&self.to_string()).ok() } else { None }
+        if self.is_host_name() { DnsName::parse(&self.to_string()).ok() } else { None }
+    }
+
+    /// Whether policy can speak of it: the same as [`DnsName::parse`] says, without making text.
+    pub fn is_host_name(&self) -> bool {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let good =
+            |label: &[u8]| label.iter().all(plain) && !label.starts_with(b"-") && !label.ends_with(b"-");
+        self.0.len() > 1 && self.labels().all(good)
     }
 
     /// This name and every name above it, in wire form, without the root.
@@ -75,6 +81,11 @@ impl fmt::Display for Name {
         for (index, label) in self.labels().enumerate() {
             if index > 0 {
                 f.write_str(".")?;
+            }
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if let (true, Ok(text)) = (label.iter().all(plain), std::str::from_utf8(label)) {
+                f.write_str(text)?;
+                continue;
             }
             for byte in label {
                 match byte {
@@ -252,6 +263,22 @@ mod tests {
             let wire = Name::from(&name);
             prop_assert_eq!(wire.dns_name(), Some(name));
             prop_assert_eq!(read(&message(wire.wire()), 12), Ok(text));
+        }
+
+        #[test]
+        fn host_names_are_what_policy_says(labels in prop::collection::vec("[a-z0-9_.-]{1,6}", 0..4)) {
+            let mut wire = Vec::new();
+            for label in &labels {
+                wire.push(u8::try_from(label.len()).unwrap());
+                wire.extend_from_slice(label.as_bytes());
+            }
+            wire.push(0);
+            let name = Reader { bytes: &message(&wire), at: 12 }.name().unwrap();
+            // A dot within a label would read as two labels.
+            let dotted = labels.iter().any(|label| label.contains('.'));
+            let expected = !dotted && DnsName::parse(&labels.join(".")).is_ok();
+            prop_assert_eq!(name.is_host_name(), expected);
+            prop_assert_eq!(name.dns_name().is_some(), expected);
         }
 
         #[test]
