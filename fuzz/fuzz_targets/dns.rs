@@ -82,7 +82,9 @@ fn read_and_rewritten(question: &Question, bytes: &[u8]) {
     for strip_ech in [false, true] {
         let Ok(written) = rewrite(bytes, strip_ech) else { continue };
         let again = Answer::read(&written, question).expect("what was written can be read");
-        assert_eq!((&again.leads, &again.addresses, again.ttl), (&answer.leads, &answer.addresses, answer.ttl));
+        assert_eq!((&again.leads, &again.addresses), (&answer.leads, &answer.addresses));
+        // Part of the response code stands in the OPT record.
+        assert!(again.ttl == answer.ttl || answer.rcode.0 > 15);
         assert_eq!(again.has_ech, answer.has_ech && !strip_ech);
     }
 }
