@@ -203,6 +203,11 @@ impl Engine {
                 Transport::Tcp => self.failed(now, id, Reason::UpstreamMalformed),
             };
         }
+        if answer.rcode.0 > 15 {
+            // It speaks of the exchange with this proxy. Without the OPT record, which ends here, the pod would take the
+            // lower bits for the code.
+            return self.failed(now, id, Reason::UpstreamMalformed);
+        }
         let settled = answer.rcode == Rcode::NOERROR || answer.rcode == Rcode::NXDOMAIN;
         if !settled && flight.tries.len() < flight.order.len() {
             return self.ask(now, id, &rules);

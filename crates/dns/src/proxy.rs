@@ -27,8 +27,8 @@ use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{Notify, mpsc};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout};
 
 /// Sockets of each family that questions go upstream from; each has a port of the kernel's choice, and the next
@@ -37,6 +37,9 @@ const UPSTREAM_SOCKETS: usize = 64;
 
 /// How often one of them is replaced.
 const RENEW: Duration = Duration::from_secs(1);
+
+/// Connections to resolvers at once; further questions wait for their turn.
+const TCP_ASKS: usize = 128;
 
 /// How long queries wait in sockets that came before a state. Usually it follows at once; without one they hear so.
 const STATE: Duration = Duration::from_secs(1);
@@ -75,7 +78,7 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProxyError> {
 }
 
 async fn run(control: OwnedFd) -> Result<(), ProxyError> {
-    let proxy = Rc::new(Proxy::new().map_err(failed("opening sockets for questions"))?);
+    let proxy = Rc::new(Proxy::new());
     for socket in 0..UPSTREAM_SOCKETS {
         proxy.listen_upstream(socket).map_err(failed("opening sockets for questions"))?;
     }
@@ -89,16 +92,23 @@ async fn run(control: OwnedFd) -> Result<(), ProxyError> {
     }
 }
 
+/// Sockets of both families that questions go out of, and the tasks that hear answers.
+struct Upstream {
+    sockets: [Rc<UdpSocket>; 2],
+    heard: [AbortHandle; 2],
+}
+
 /// What the tasks of one thread share.
 struct Proxy {
     engine: RefCell<Engine>,
     /// Where pods' datagrams come to: IPv4, IPv6.
     pods: [RefCell<Option<Rc<UdpSocket>>>; 2],
-    upstream: RefCell<Vec<[Rc<UdpSocket>; 2]>>,
+    upstream: RefCell<Vec<Upstream>>,
     /// Space for pods' datagrams by family, and for resolvers'.
     inboxes: [RefCell<Inbox>; 2],
     answers: [RefCell<Inbox>; 2],
     post: RefCell<Post>,
+    tcp_asks: Semaphore,
     connections: RefCell<Connections>,
     /// Frames for the agent; `None` while there is none.
     agent: RefCell<Option<mpsc::Sender<Vec<u8>>>>,
@@ -116,12 +126,12 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn new() -> io::Result<Self> {
-        let upstream = (0..UPSTREAM_SOCKETS).map(|_| upstream_pair()).collect::<io::Result<_>>()?;
-        Ok(Self {
+    fn new() -> Self {
+        Self {
             engine: RefCell::new(Engine::new(UPSTREAM_SOCKETS, random())),
             pods: [RefCell::new(None), RefCell::new(None)],
-            upstream: RefCell::new(upstream),
+            upstream: RefCell::default(),
+            tcp_asks: Semaphore::new(TCP_ASKS),
             inboxes: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
             answers: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
             post: RefCell::new(Post::new()),
@@ -135,7 +145,7 @@ impl Proxy {
             unsent: Cell::new(0),
             refused: Cell::new(0),
             lost: Cell::new(0),
-        })
+        }
     }
 
     /// Has the engine do something, and does what follows from it.
@@ -193,7 +203,7 @@ impl Proxy {
         }
         let upstream = self.upstream.borrow();
         for ((number, is_v4), letters) in batches {
-            let Some([v4, v6]) = upstream.get(number) else { continue };
+            let Some(Upstream { sockets: [v4, v6], .. }) = upstream.get(number) else { continue };
             // One that cannot be sent is asked again, like one that got lost.
             self.post.borrow_mut().send_plain(&**if is_v4 { v4 } else { v6 }, &letters);
         }
@@ -230,14 +240,18 @@ impl Proxy {
         self.agent.borrow().as_ref().is_some_and(|agent| agent.try_send(frame).is_ok())
     }
 
-    /// Listens for answers at the sockets of this number.
+    /// Opens the sockets of this number, in place of those it had, and listens for answers.
     fn listen_upstream(self: &Rc<Self>, number: usize) -> io::Result<()> {
-        let pair = upstream_pair()?;
-        for (socket, family) in pair.iter().zip([0, 1]) {
-            spawn_local(hear_upstream(Rc::clone(self), Rc::clone(socket), number, family));
-        }
-        if let Some(slot) = self.upstream.borrow_mut().get_mut(number) {
-            *slot = pair;
+        let sockets = upstream_pair()?;
+        let [v4, v6] = &sockets;
+        let hear = |socket: &Rc<UdpSocket>, family| {
+            spawn_local(hear_upstream(Rc::clone(self), Rc::clone(socket), number, family)).abort_handle()
+        };
+        let new = Upstream { heard: [hear(v4, 0), hear(v6, 1)], sockets };
+        let mut upstream = self.upstream.borrow_mut();
+        match upstream.get_mut(number) {
+            Some(slot) => std::mem::replace(slot, new).heard.iter().for_each(AbortHandle::abort),
+            None => upstream.push(new),
         }
         Ok(())
     }
@@ -346,10 +360,6 @@ async fn hear_pods(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, family: usize) {
 
 async fn hear_upstream(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, number: usize, family: usize) {
     let Some(inbox) = proxy.answers.get(family) else { return };
-    let current = || {
-        let upstream = proxy.upstream.borrow();
-        upstream.get(number).is_some_and(|pair| pair.iter().any(|it| Rc::ptr_eq(it, &socket)))
-    };
     let batch = || {
         let mut result = Ok(0);
         proxy.with_engine(|engine, now| {
@@ -359,21 +369,7 @@ async fn hear_upstream(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, number: usize, f
         });
         result
     };
-    tokio::select! {
-        () = hear(&socket, batch) => {}
-        () = replaced(current) => {}
-    }
-}
-
-/// Waits until a socket is no longer the one of its number.
-async fn replaced(current: impl Fn() -> bool) {
-    // The first look is before the socket has its place.
-    loop {
-        sleep(RENEW).await;
-        if !current() {
-            return;
-        }
-    }
+    hear(&socket, batch).await;
 }
 
 /// One after the other, sockets get new ports, unless an answer may still come to the old one.
@@ -428,7 +424,11 @@ async fn serve_connection(
 
 async fn ask_by_tcp(proxy: Rc<Proxy>, ask: TcpAsk) {
     let patience = proxy.engine.borrow().settings().deadline();
-    let answer = timeout(patience, tcp::ask(ask.server, &ask.bytes)).await;
+    let turn = async {
+        let _turn = proxy.tcp_asks.acquire().await;
+        tcp::ask(ask.server, &ask.bytes).await
+    };
+    let answer = timeout(patience, turn).await;
     let bytes = answer.ok().and_then(Result::ok);
     proxy.with_engine(|engine, now| engine.tcp_answer(now, ask.flight, ask.server.ip(), bytes.as_deref()));
 }

@@ -10,7 +10,7 @@
 
 mod support;
 
-use dns::{AllowedName, Questions};
+use dns::{AllowedName, Names, Questions};
 use policy::DomainPattern;
 use std::process::Command;
 use support::*;
@@ -37,13 +37,13 @@ fn dig_gets_answers_refusals_with_their_rule_and_long_answers_by_tcp() {
         vec![Act::Send(answer(question, records.collect()))]
     });
     let mut state = state(port, &["*.a.io"]);
-    state.pods[0].questions = Questions::Only {
+    state.pods[0].questions = Questions::Only(vec![Names {
         allowed: vec![AllowedName {
             pattern: DomainPattern::parse("*.a.io").unwrap(),
             rule: "rule 1".into(),
         }],
         otherwise: "EgressPolicy train/hub".into(),
-    };
+    }]);
     let world = World::start(state, Binds::AtOnce);
     let at = format!("-b 127.0.1.1 @127.0.2.1 -p {} +time=10 +tries=1", world.port);
     let ask = |rest: &str| dig(&format!("{at} {rest}")).unwrap();

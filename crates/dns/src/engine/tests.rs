@@ -3,7 +3,7 @@
 use super::*;
 use crate::answer::tests::{address, alias, record};
 use crate::question::tests::query as ask_for;
-use crate::state::{Pod, Questions, Resolvers};
+use crate::state::{Names, Pod, Questions, Resolvers};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::Record;
 use policy::{DnsName, DomainPattern};
@@ -265,9 +265,24 @@ fn a_failure_is_remembered_for_a_second_and_does_not_replace_an_answer() {
     assert_eq!(bench.replies()[0].3, Reason::Stale);
 }
 
+/// Found by fuzzing: the pod was told NOERROR, and given addresses.
+#[test]
+fn a_code_of_edns_is_a_failure_of_the_resolver() {
+    let mut bench = Bench::new(|state| state.trusted.truncate(1));
+    bench.ask("a.io.");
+    let ask = bench.asked();
+    let mut message = Message::from_vec(&ask[0].bytes).unwrap();
+    message.metadata.message_type = MessageType::Response;
+    message.metadata.response_code = ResponseCode::BADVERS;
+    message.add_answers(good("a.io.", 60));
+    bench.engine.answer(bench.now, ask[0].socket, ask[0].server, &message.to_vec().unwrap());
+    assert_eq!(bench.replies()[0].3, Reason::UpstreamMalformed);
+    assert_eq!(bench.learns().len(), 0);
+}
+
 #[test]
 fn searches_go_on_where_a_name_is_refused() {
-    let none = Questions::Only { allowed: Vec::new(), otherwise: "closed".into() };
+    let none = Questions::Only(vec![Names { allowed: Vec::new(), otherwise: "closed".into() }]);
     let mut bench = Bench::new(|state| state.pods[0].questions = none.clone());
     bench.ask("a.io.ns.svc.cluster.local.");
     bench.ask("a.io.");
