@@ -10,7 +10,7 @@
 
 mod support;
 
-use dns::{AllowedName, Questions, Reason, Resolvers, Settings, Transport, Verdict};
+use dns::{Addresses, AllowedName, Names, Questions, Reason, Resolvers, Settings, Transport, Verdict};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{NULL, SOA};
 use hickory_proto::rr::{RData, Record, RecordType};
@@ -108,17 +108,17 @@ fn refusals_name_the_rule() {
     let port = free_port();
     let resolver = Resolver::start(1, port, always("192.0.2.7", 300));
     let mut state = state(port, &[]);
-    state.pods[0].questions = Questions::Only {
+    state.pods[0].questions = Questions::Only(vec![Names {
         allowed: vec![AllowedName {
             pattern: DomainPattern::parse("*.a.io").unwrap(),
             rule: "rule 1".into(),
         }],
         otherwise: "EgressPolicy train/hub spec.names".into(),
-    };
-    state.pods[0].resolvers = Resolvers::Only {
-        allowed: vec![resolver_address(1)],
+    }]);
+    state.pods[0].resolvers = Resolvers::Only(vec![Addresses {
+        allowed: vec![resolver_address(1).into()],
         otherwise: "EgressPolicy train/hub dns".into(),
-    };
+    }]);
     let mut world = World::start(state, Binds::AtOnce);
     let mut check = |resolver, text, code, said: Option<(u16, &str)>, reason, rule: Option<&str>| {
         let reply = world.ask(1, resolver, text);
@@ -529,7 +529,8 @@ fn another_state_holds_for_what_waits_already() {
     world.next_learn();
     let mut closed = world.state.clone();
     closed.generation = Generation(2);
-    closed.pods[0].questions = Questions::Only { allowed: Vec::new(), otherwise: "closed".into() };
+    closed.pods[0].questions =
+        Questions::Only(vec![Names { allowed: Vec::new(), otherwise: "closed".into() }]);
     // The agent is within `learn`, so it hears that the state is in force only afterwards; the proxy reads in order.
     world.proxy.as_ref().unwrap().set_state(closed).unwrap();
     world.bind(Ok(300));

@@ -164,8 +164,10 @@ impl Names {
         for (pod, of_pod) in &mut self.pods {
             of_pod.retain(|address, known| {
                 let before = known.clone();
-                let ended = known.live.extract_if(.., |_, until| *until <= now).map(|(name, _)| name);
+                let ended =
+                    known.live.iter().filter(|(_, until)| **until <= now).map(|(name, _)| name.clone());
                 known.past.extend(ended);
+                known.live.retain(|_, until| *until > now);
                 if !known.past.is_empty() && !is_open(pod, *address) {
                     known.past.clear();
                 }
