@@ -26,7 +26,8 @@ use std::sync::mpsc as threads;
 use std::time::{Duration, Instant, SystemTime};
 use thiserror::Error;
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout};
@@ -94,7 +95,7 @@ async fn run(control: OwnedFd) -> Result<(), ProxyError> {
 
 /// Sockets of both families that questions go out of, and the tasks that hear answers.
 struct Upstream {
-    sockets: [Rc<UdpSocket>; 2],
+    sockets: [Rc<Watched>; 2],
     heard: [AbortHandle; 2],
 }
 
@@ -102,7 +103,7 @@ struct Upstream {
 struct Proxy {
     engine: RefCell<Engine>,
     /// Where pods' datagrams come to: IPv4, IPv6.
-    pods: [RefCell<Option<Rc<UdpSocket>>>; 2],
+    pods: [RefCell<Option<Rc<Watched>>>; 2],
     upstream: RefCell<Vec<Upstream>>,
     /// Space for pods' datagrams by family, and for resolvers'.
     inboxes: [RefCell<Inbox>; 2],
@@ -187,9 +188,9 @@ impl Proxy {
         for (local, letters) in batches {
             let [v4, v6] = &self.pods;
             let socket = if local.is_ipv4() { v4 } else { v6 }.borrow();
-            let unsent = socket
-                .as_ref()
-                .map_or(letters.len(), |socket| self.post.borrow_mut().send_from(&**socket, local, &letters));
+            let unsent = socket.as_ref().map_or(letters.len(), |socket| {
+                self.post.borrow_mut().send_from(socket.get_ref(), local, &letters)
+            });
             self.unsent.set(self.unsent.get() + unsent as u64);
         }
     }
@@ -205,7 +206,8 @@ impl Proxy {
         for ((number, is_v4), letters) in batches {
             let Some(Upstream { sockets: [v4, v6], .. }) = upstream.get(number) else { continue };
             // One that cannot be sent is asked again, like one that got lost.
-            self.post.borrow_mut().send_plain(&**if is_v4 { v4 } else { v6 }, &letters);
+            let socket = if is_v4 { v4 } else { v6 };
+            self.post.borrow_mut().send_plain(socket.get_ref(), &letters);
         }
     }
 
@@ -244,7 +246,7 @@ impl Proxy {
     fn listen_upstream(self: &Rc<Self>, number: usize) -> io::Result<()> {
         let sockets = upstream_pair()?;
         let [v4, v6] = &sockets;
-        let hear = |socket: &Rc<UdpSocket>, family| {
+        let hear = |socket: &Rc<Watched>, family| {
             spawn_local(hear_upstream(Rc::clone(self), Rc::clone(socket), number, family)).abort_handle()
         };
         let new = Upstream { heard: [hear(v4, 0), hear(v6, 1)], sockets };
@@ -273,7 +275,7 @@ impl Proxy {
             let socket = std::net::UdpSocket::from(socket);
             socket.set_nonblocking(true)?;
             let v4 = socket.local_addr()?.is_ipv4();
-            let socket = Rc::new(UdpSocket::from_std(socket)?);
+            let socket = watch(socket)?;
             let ([v4_slot, v6_slot], family) = (&self.pods, usize::from(!v4));
             *if v4 { v4_slot } else { v6_slot }.borrow_mut() = Some(Rc::clone(&socket));
             spawn_local(hear_pods(Rc::clone(self), socket, family));
@@ -312,11 +314,11 @@ fn random() -> Box<dyn FnMut() -> u32> {
 }
 
 /// A socket of each family at a port of the kernel's choice.
-fn upstream_pair() -> io::Result<[Rc<UdpSocket>; 2]> {
+fn upstream_pair() -> io::Result<[Rc<Watched>; 2]> {
     let open = |address: IpAddr| {
         let socket = std::net::UdpSocket::bind(SocketAddr::new(address, 0))?;
         socket.set_nonblocking(true)?;
-        Ok(Rc::new(UdpSocket::from_std(socket)?))
+        watch(socket)
     };
     let v4 = open(Ipv4Addr::UNSPECIFIED.into())?;
     // Where the system has no IPv6, nothing is asked over it.
@@ -324,30 +326,38 @@ fn upstream_pair() -> io::Result<[Rc<UdpSocket>; 2]> {
     Ok([v4, v6])
 }
 
+/// A socket that wakes the thread for what has come only. Tokio's own wakes it for each datagram that has gone, too.
+type Watched = AsyncFd<OwnedFd>;
+
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe, for descriptors that nobody owns; this one is owned"
+)]
+fn watch(socket: std::net::UdpSocket) -> io::Result<Rc<Watched>> {
+    Ok(Rc::new(AsyncFd::with_interest(OwnedFd::from(socket), Interest::READABLE)?))
+}
+
 /// Reads batches from a socket for ever; `batch` says how many it got.
-async fn hear(socket: &UdpSocket, mut batch: impl FnMut() -> io::Result<usize>) {
-    loop {
-        if socket.readable().await.is_err() {
-            return;
-        }
-        // A batch that is not full emptied the socket. An error is one of an earlier datagram, which the kernel tells once.
-        let more = socket.try_io(Interest::READABLE, || match batch()? {
-            BATCH => Ok(()),
-            _ => Err(io::ErrorKind::WouldBlock.into()),
-        });
-        if more.is_ok() {
-            // The others have their turn before the rest.
-            tokio::task::yield_now().await;
+async fn hear(socket: &Watched, mut batch: impl FnMut() -> io::Result<usize>) {
+    while let Ok(mut ready) = socket.readable().await {
+        match batch() {
+            // There may be more. The others have their turn first.
+            Ok(BATCH) => tokio::task::yield_now().await,
+            // A batch that is not full emptied the socket.
+            Ok(_) => ready.clear_ready(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+            // An error of an earlier datagram, which the kernel tells once.
+            Err(_) => {}
         }
     }
 }
 
-async fn hear_pods(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, family: usize) {
+async fn hear_pods(proxy: Rc<Proxy>, socket: Rc<Watched>, family: usize) {
     let Some(inbox) = proxy.inboxes.get(family) else { return };
     let batch = || {
         let mut result = Ok(0);
         proxy.with_engine(|engine, now| {
-            result = inbox.borrow_mut().receive(&*socket, |peer, local, bytes| {
+            result = inbox.borrow_mut().receive(socket.get_ref(), |peer, local, bytes| {
                 let Some(local) = local else { return };
                 let client = Client::Udp { peer, local };
                 engine.query(now, &Arrival { client, pod: peer.ip(), resolver: local, bytes });
@@ -358,14 +368,14 @@ async fn hear_pods(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, family: usize) {
     hear(&socket, batch).await;
 }
 
-async fn hear_upstream(proxy: Rc<Proxy>, socket: Rc<UdpSocket>, number: usize, family: usize) {
+async fn hear_upstream(proxy: Rc<Proxy>, socket: Rc<Watched>, number: usize, family: usize) {
     let Some(inbox) = proxy.answers.get(family) else { return };
     let batch = || {
         let mut result = Ok(0);
         proxy.with_engine(|engine, now| {
             result = inbox
                 .borrow_mut()
-                .receive(&*socket, |from, _, bytes| engine.answer(now, number, from, bytes));
+                .receive(socket.get_ref(), |from, _, bytes| engine.answer(now, number, from, bytes));
         });
         result
     };
