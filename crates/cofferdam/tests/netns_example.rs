@@ -47,7 +47,11 @@ fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
     let unmarked: Vec<_> = reached.iter().filter(|line| !line.contains("[known limit: ")).collect();
     assert!(unmarked.is_empty(), "{unmarked:#?}");
     // What a limit names is really so, or it is one no more.
-    assert_eq!(reached.len(), attack.iter().filter(|line| line.contains("[known limit: ")).count(), "{attack:#?}");
+    assert_eq!(
+        reached.len(),
+        attack.iter().filter(|line| line.contains("[known limit: ")).count(),
+        "{attack:#?}"
+    );
     let blocked = attack.iter().filter(|line| line.contains(": blocked")).count();
     assert!(blocked >= 27, "{attack:#?}");
     for client in ["download-model", "read-corpus", "list-bucket", "ask-anthropic", "list-models"] {
