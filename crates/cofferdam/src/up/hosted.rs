@@ -36,8 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Hosted {
     /// None once it is down.
     lab: Mutex<Option<Lab>>,
-    /// Removed after the programs that use it.
-    _shared: SharedFolder,
+    shared: SharedFolder,
     /// Pods that are meant to end, by namespace and name; all pods where none is.
     finite: BTreeSet<(String, String)>,
 }
@@ -68,7 +67,7 @@ pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Pla
     let lab = Lab::up(runs.plan(&set, &directory, &shared.0)).context("making the lab")?;
     let finite = set.world.pods.iter().filter(|pod| FINITE.contains(&&*pod.workload.kind));
     let finite = finite.map(|pod| (pod.namespace.to_string(), pod.name.to_string())).collect();
-    let hosted = Hosted { lab: Mutex::new(Some(lab)), _shared: shared, finite };
+    let hosted = Hosted { lab: Mutex::new(Some(lab)), shared, finite };
     let enforcers =
         nodes.into_iter().map(|node| hosted.enforcer(node, args, journal)).collect::<Result<_>>()?;
     let mode = if args.unenforced { Mode::JudgeOnly } else { Mode::Lab };
@@ -77,6 +76,13 @@ pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Pla
 
 /// A folder for the programs of the lab, with their hosts file in it.
 struct SharedFolder(PathBuf);
+
+impl SharedFolder {
+    fn remove(&self) {
+        // A leftover in the temporary folder harms nobody.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 fn shared_folder(hosts: &str) -> Result<SharedFolder> {
     let folder = std::env::temp_dir().join(format!("cofferdam-lab-{}", std::process::id()));
@@ -98,6 +104,7 @@ impl Hosted {
     /// Removes everything that it made.
     pub(crate) fn down(&self) {
         drop(self.lab.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.remove();
     }
 
     fn enforcer(&self, node: Arc<str>, args: &UpArgs, journal: &Arc<Journal>) -> Result<Enforcer> {
@@ -199,8 +206,7 @@ impl Hosted {
 
 impl Drop for SharedFolder {
     fn drop(&mut self) {
-        // A leftover in the temporary folder harms nobody.
-        let _ = fs::remove_dir_all(&self.0);
+        self.remove();
     }
 }
 
