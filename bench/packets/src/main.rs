@@ -113,6 +113,7 @@ fn plan() -> Plan {
         command: None,
         env: Vec::new(),
         directory: None,
+        files: Vec::new(),
     };
     Plan {
         nodes: vec![NodePlan { name: "node".into(), addresses: vec![IpAddr::V4(NODE)] }],

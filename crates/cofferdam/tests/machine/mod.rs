@@ -1,6 +1,8 @@
 //! A machine in a network namespace, with two pods `a` (prod/web) and `b` (prod/db) behind it, and `cofferdam up`
 //! running on it. Removes what it made.
 
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
