@@ -122,7 +122,7 @@ fn cluster_an_egress_policy_becomes_packets_and_carries_its_own_conditions() {
 fn cluster_schemas_of_egress_policies_refuse_what_the_reader_refuses() {
     let Some(world) = World::start() else { return };
     let to = |entry: &str| egress(&format!("egress: [{{action: Allow, to: [{entry}]}}]"));
-    let whole = "egress: [{name: n, action: Deny, to: [{domains: ['**.a.io', '*.b.io', c.io.]}, {provider: s3, for: \
+    let whole = "egress: [{name: some, action: Deny, to: [{domains: ['**.a.io', '*.b.io', c.io.]}, {provider: s3, for: \
                  [storage], with: {bucket: a, region: b}}, {networks: [192.0.2.0/24, '2001:db8::/32']}], ports: [{port: 1, \
                  endPort: 2}, {protocol: UDP}]}], dns: {names: ['**.cluster.local'], fromRules: true, resolvers: [{pods: \
                  {namespaceSelector: {}, podSelector: {}}}, {networks: [192.0.2.53/32]}]}";
