@@ -3,7 +3,7 @@
 //! JSON, one object per record: `time` (accepted), `pod`, `destination` (address and port), `claim` (`kind`: `tls`,
 //! `http`, `opaque`, `none`; `name`, `alpn`, `ech`, `method`, `flaw` where they apply), `verdict`, `reason`, `rule`,
 //! `nearest`, `generation`, `bytes_up`, `bytes_down`, `duration_micros`, `end`.
-//! Guarantees: [`Guard`] emits its record when it goes, so a connection whose task is cancelled has one as well.
+//! Guarantees: a guard emits it when the connection goes, so a connection whose task is cancelled has one as well.
 //! Does not: hold what was said over the connection, except the name it is for.
 
 use crate::counters::{Counters, add};

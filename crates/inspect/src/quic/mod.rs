@@ -1,7 +1,7 @@
 //! The ClientHello at the start of a QUIC connection, version 1 (RFC 9000, 9001) or 2 (RFC 9369).
 //!
 //! Enters: whole UDP datagrams from client to server, in the order of their arrival. Leaves: an [`Outcome`].
-//! Guarantees: at most [`MAX_HELLO`](crate::MAX_HELLO) bytes and [`MAX_PIECES`](pieces::MAX_PIECES) pieces are kept; a
+//! Guarantees: at most [`MAX_HELLO`](crate::MAX_HELLO) bytes and 256 pieces are kept; a
 //! datagram that a server would ignore (too small, a packet that does not open) is a flaw, for it would otherwise show
 //! one hello here and another there. First packets are protected only against accident: their keys come from what they
 //! carry (RFC 9001, section 5.2), so anybody can read them.
