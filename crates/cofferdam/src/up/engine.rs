@@ -22,7 +22,7 @@ use crds::{Code, Diagnostic, Severity};
 use observe::{Bindings, Book, Bound, Time};
 use policy::table::Table;
 use policy::{Generation, Pod, PodName, PolicySet, RuleId, World};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     names: Names,
     /// How their DNS is treated.
     dns: DnsArgs,
+    /// What of it the kernel does not know yet.
+    unbound: BTreeSet<(PodName, IpAddr)>,
     /// Why what DNS answers is not kept.
     unkept: Option<String>,
     /// By pod, as of the set in force.
@@ -117,6 +119,7 @@ impl Engine {
             placed: Placement::new(),
             names: Names::default(),
             dns: DnsArgs::default(),
+            unbound: BTreeSet::new(),
             unkept: None,
             addresses: BTreeMap::new(),
             pods_at: HashMap::new(),
@@ -146,6 +149,8 @@ impl Engine {
             enforcer.look_for_bypass();
         }
         self.expire(now());
+        // What could not be done is told, and tried again.
+        let _ = self.rebind();
     }
 
     /// Says how DNS is treated, and where what was answered is kept.
@@ -176,8 +181,8 @@ impl Engine {
         self.enforcers.iter().for_each(Enforcer::wait_for_dns);
     }
 
-    /// Puts in force what pods of a node are about to be told. For each, how many seconds it holds at least.
-    pub(crate) fn learn(&mut self, node: &str, wanted: &[::dns::Binding]) -> Vec<Result<u32, String>> {
+    /// Puts in force what pods are about to be told. For each, how many seconds it holds at least.
+    pub(crate) fn learn(&mut self, wanted: &[::dns::Binding]) -> Vec<Result<u32, String>> {
         let now = now();
         let mut changed = Vec::new();
         let mut learn = |binding: &::dns::Binding| -> Result<u32, String> {
@@ -189,7 +194,8 @@ impl Engine {
             Ok(binding.ttl)
         };
         let learned: Vec<_> = wanted.iter().map(&mut learn).collect();
-        match self.rebind(&changed, |enforcer| &**enforcer.node() == node) {
+        self.unbound.extend(changed);
+        match self.rebind() {
             Ok(()) => learned,
             Err(error) => learned.into_iter().map(|_| Err(format!("{error:#}"))).collect(),
         }
@@ -213,18 +219,16 @@ impl Engine {
         let is_open = |pod: &PodName, to: IpAddr| {
             addresses.get(pod).into_iter().flatten().any(|from| connected.contains(&(*from, to)))
         };
-        let changed = self.names.expire(now, is_open);
-        if let Err(error) = self.rebind(&changed, |_| true) {
-            self.notes.push(format!("ending what DNS answered: {error:#}"));
-        }
+        self.unbound.extend(self.names.expire(now, is_open));
     }
 
-    fn rebind(&mut self, changed: &[(PodName, IpAddr)], whose: impl Fn(&Enforcer) -> bool) -> Result<()> {
-        if changed.is_empty() {
+    /// Has the kernel know what changed; what it could not be told stays to be told.
+    fn rebind(&mut self) -> Result<()> {
+        if self.unbound.is_empty() {
             return Ok(());
         }
         let mut pairs = Vec::new();
-        for (pod, to) in changed {
+        for (pod, to) in &self.unbound {
             let known = self.names.get(pod, *to);
             let (live, past): (Vec<_>, Vec<_>) =
                 known.map(|known| (known.live().collect(), known.past().collect())).unwrap_or_default();
@@ -233,9 +237,10 @@ impl Engine {
                 pairs.push(NamedPair { from: *from, to: *to, live: live.clone(), past: past.clone() });
             }
         }
-        for enforcer in self.enforcers.iter_mut().filter(|enforcer| whose(enforcer)) {
+        for enforcer in &mut self.enforcers {
             enforcer.bind(&pairs, &self.journal).with_context(|| format!("node {}", enforcer.node()))?;
         }
+        self.unbound.clear();
         Ok(())
     }
 
@@ -334,6 +339,9 @@ impl Engine {
         self.place(set)?;
         let generation = set.generation;
         let placement = self.usable(&set.world);
+        self.addresses = dns::addresses(&set.world, &placement);
+        self.pods_at =
+            self.addresses.iter().flat_map(|(pod, all)| all.iter().map(|it| (*it, pod.clone()))).collect();
         set.world.names = self.names.answers(&set.world);
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
         let mut binders: BTreeMap<Arc<str>, Binder> = BTreeMap::new();
@@ -358,9 +366,10 @@ impl Engine {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }
         }
-        self.addresses = dns::addresses(&set.world, &placement);
-        self.pods_at =
-            self.addresses.iter().flat_map(|(pod, all)| all.iter().map(|it| (*it, pod.clone()))).collect();
+        if refused.is_ok() {
+            // The tables have all of it.
+            self.unbound.clear();
+        }
         for enforcer in &self.enforcers {
             enforcer.tell(|table| dns::state(set, table, &self.addresses, &self.dns));
         }
@@ -524,6 +533,12 @@ impl Engine {
                 problem.map(|why| format!("node {}: pods' DNS is not answered: {why}", enforcer.node())),
             );
         }
+        if !self.unbound.is_empty() {
+            reasons.push(format!(
+                "the kernel could not be told of {} addresses that DNS gave",
+                self.unbound.len()
+            ));
+        }
         reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
         reasons
     }
@@ -568,9 +583,9 @@ impl Leader {
 }
 
 impl Learner for Leader {
-    fn learn(&self, node: &str, bindings: &[::dns::Binding]) -> Vec<Result<u32, String>> {
+    fn learn(&self, bindings: &[::dns::Binding]) -> Vec<Result<u32, String>> {
         // After a panic in a load the last good tables are still the kernel's, and can still be added to.
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner).learn(node, bindings)
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner).learn(bindings)
     }
 
     fn looked_up(&self, node: &Arc<str>, queries: Vec<::dns::Query>) {

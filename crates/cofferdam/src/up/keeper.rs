@@ -60,8 +60,8 @@ impl Agent for Nobody {
 
 /// Who puts in force what pods are about to be told, and keeps records.
 pub(crate) trait Learner: Send + Sync {
-    /// As [`Agent::learn`], for a node.
-    fn learn(&self, node: &str, bindings: &[Binding]) -> Vec<Result<u32, String>>;
+    /// As [`Agent::learn`].
+    fn learn(&self, bindings: &[Binding]) -> Vec<Result<u32, String>>;
 
     /// Queries that had their answer.
     fn looked_up(&self, node: &Arc<str>, queries: Vec<Query>);
@@ -362,7 +362,7 @@ struct Serving {
 
 impl Agent for Serving {
     fn learn(&mut self, bindings: &[Binding]) -> Vec<Result<u32, String>> {
-        self.learner.learn(&self.node, bindings)
+        self.learner.learn(bindings)
     }
 
     fn records(&mut self, records: Vec<Query>) {
