@@ -60,6 +60,8 @@ fn main() -> Result<()> {
     }
     let quick = !arguments.is_empty();
     let (rounds, time) = if quick { (1, Duration::from_millis(500)) } else { (7, Duration::from_secs(2)) };
+    // Before this process has one processor only.
+    let machine = bench_machine::describe();
     servers::pin(std::process::id(), servers::OTHERS)?;
     let _stub = stub::start()?;
     let mut measured = Vec::new();
@@ -78,7 +80,7 @@ fn main() -> Result<()> {
     let sample = |it: &Measured| json!({ "round": it.round, "row": it.row, "full": it.full.to_json(), "half": it.half.to_json() });
     let report = json!({
         "what": "one server on one processor, per row and round; times in microseconds",
-        "machine": bench_machine::describe(),
+        "machine": machine,
         "rounds": rounds,
         "samples": measured.iter().map(sample).collect::<Vec<_>>(),
         "memory": &memory,

@@ -5,6 +5,8 @@
 //! its bindings were acknowledged, or were before and last for long enough; else the pod gets SERVFAIL, but where each
 //! binding is still in force: then it gets the answer for as long as they are.
 //!
+//! An answer that the resolver was asked not to validate (CD) teaches as well: whether it validates at all is not known here.
+//!
 //! A binding that was acknowledged is known, and costs no question while more than half of the shortest binding's time
 //! is left and it outlives what the pod sees as the answer's lifetime.
 
