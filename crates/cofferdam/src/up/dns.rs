@@ -21,6 +21,9 @@ pub(crate) struct DnsArgs {
     /// Leave pods' DNS alone; rules on names then open nothing
     #[arg(long)]
     pub(crate) no_dns: bool,
+    /// Answer the DNS of all pods, for its records; else only of those that a rule on names or on DNS is for
+    #[arg(long)]
+    pub(crate) dns_all: bool,
     /// Believe this resolver, besides the cluster's DNS pods and those in /etc/resolv.conf; may be repeated
     #[arg(long = "dns-resolver", value_name = "ADDRESS")]
     pub(crate) resolvers: Vec<IpAddr>,
@@ -58,6 +61,17 @@ pub(crate) fn state(
         private_zones: args.private_zones.clone(),
         settings: Settings { strip_ech: !args.dns_keep_ech, binding_floor: args.hold, ..Settings::default() },
     }
+}
+
+/// Addresses whose DNS goes to the proxy.
+pub(crate) fn steered(state: &State, args: &DnsArgs) -> BTreeSet<IpAddr> {
+    let is_governed = |pod: &&dns::Pod| {
+        args.dns_all
+            || !pod.patterns.is_empty()
+            || pod.questions != Questions::Any
+            || pod.resolvers != Resolvers::Any
+    };
+    state.pods.iter().filter(is_governed).flat_map(|pod| pod.addresses.iter().copied()).collect()
 }
 
 /// Addresses by pod: those that the world knows, or the ones that were placed.

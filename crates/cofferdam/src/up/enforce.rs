@@ -14,7 +14,7 @@ use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span,
 use observe::Bound;
 use policy::table::Table;
 use policy::{DnsName, Generation, RuleId};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +28,17 @@ pub(crate) struct Enforcer {
     table: Option<Arc<Table>>,
     /// Makes rows for names while the table is in force.
     binder: Binder,
+    /// How pods' DNS is to be answered under the table.
+    answering: Answers,
+}
+
+/// How the DNS of a node's pods is answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answers {
+    /// Whose goes to the proxy.
+    pub(crate) steered: BTreeSet<IpAddr>,
+    /// What the proxy goes by.
+    pub(crate) state: Option<dns::State>,
 }
 
 /// How the DNS of the node's pods is answered.
@@ -65,14 +76,14 @@ impl Kernel {
 }
 
 impl Kernel {
-    /// Sends the DNS of the table's pods to the proxy, as soon as its sockets are there.
-    fn steer(&mut self, table: &Table) {
+    /// Sends the DNS of these pods to the proxy, as soon as its sockets are there.
+    fn steer(&mut self, pods: &BTreeSet<IpAddr>) {
         let Some(dns) = &mut self.dns else { return };
         let listening = dns.keeper.listening();
         if listening.is_empty() {
             return;
         }
-        let wanted = Steer { pods: table.endpoints.keys().copied().collect(), dns: listening };
+        let wanted = Steer { pods: pods.clone(), dns: listening };
         dns.steered = dns.steering.steer(&wanted).err().map(|error| error.to_string());
     }
 }
@@ -141,13 +152,29 @@ impl Enforcer {
             dns: dns.open(&node)?,
         };
         let kernel = Some(kernel);
-        Ok(Self { node, kernel, problem: None, in_force: None, table: None, binder: Binder::default() })
+        Ok(Self {
+            node,
+            kernel,
+            problem: None,
+            in_force: None,
+            table: None,
+            binder: Binder::default(),
+            answering: Answers::default(),
+        })
     }
 
     /// A node for which nothing can be enforced, and why.
     pub(crate) fn without_kernel(node: Arc<str>, problem: String) -> Self {
         let problem = Some(problem);
-        Self { node, kernel: None, problem, in_force: None, table: None, binder: Binder::default() }
+        Self {
+            node,
+            kernel: None,
+            problem,
+            in_force: None,
+            table: None,
+            binder: Binder::default(),
+            answering: Answers::default(),
+        }
     }
 
     /// Its name.
@@ -156,14 +183,15 @@ impl Enforcer {
     }
 
     /// Puts a table in force. On an error the one before still is.
-    pub(crate) fn apply(&mut self, table: &Arc<Table>, binder: Binder) -> Result<()> {
+    pub(crate) fn apply(&mut self, table: &Arc<Table>, binder: Binder, answering: Answers) -> Result<()> {
+        self.answering = answering;
         let Some(kernel) = &mut self.kernel else {
             // Kept for judging; the problem says that nothing is enforced.
             (self.table, self.binder) = (Some(Arc::clone(table)), binder);
             return Ok(());
         };
         // A pod that is new is steered before its packets pass.
-        kernel.steer(table);
+        kernel.steer(&self.answering.steered);
         match kernel.datapath.apply(table) {
             Ok(applied) => {
                 kernel.tags.set(applied.tag, table.generation);
@@ -171,6 +199,7 @@ impl Enforcer {
                 self.in_force = Some(table.generation);
                 (self.table, self.binder) = (Some(Arc::clone(table)), binder);
                 self.look_for_bypass();
+                self.tell();
                 Ok(())
             }
             Err(error) => {
@@ -215,16 +244,17 @@ impl Enforcer {
         if let Some(dns) = &kernel.dns {
             let _ = dns.keeper.lead(Arc::clone(learner));
         }
-        if let Some(table) = &self.table {
-            kernel.steer(table);
+        if self.table.is_some() {
+            kernel.steer(&self.answering.steered);
         }
+        self.tell();
     }
 
     /// Tells the DNS proxy what holds, if there is one.
-    pub(crate) fn tell(&self, state: impl FnOnce(&Table) -> dns::State) {
+    fn tell(&self) {
         let dns = self.kernel.as_ref().and_then(|kernel| kernel.dns.as_ref());
-        if let (Some(dns), Some(table)) = (dns, &self.table) {
-            dns.keeper.tell(state(table));
+        if let (Some(dns), Some(state)) = (dns, &self.answering.state) {
+            dns.keeper.tell(state.clone());
         }
     }
 

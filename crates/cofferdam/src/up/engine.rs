@@ -7,7 +7,7 @@
 //! Does not: wait for changes, read events, or print.
 
 use super::dns::{self, DnsArgs};
-use super::enforce::{Enforcer, NamedPair};
+use super::enforce::{Answers, Enforcer, NamedPair};
 use super::ground::Ground;
 use super::journal::Journal;
 use super::keeper::Learner;
@@ -168,11 +168,6 @@ impl Engine {
     pub(crate) fn lead(&mut self, learner: &Arc<dyn Learner>) {
         for enforcer in &mut self.enforcers {
             enforcer.lead(learner);
-        }
-        if let Some(set) = &self.in_force {
-            for enforcer in &self.enforcers {
-                enforcer.tell(|table| dns::state(set, table, &self.addresses, &self.dns));
-            }
         }
     }
 
@@ -362,16 +357,15 @@ impl Engine {
         for enforcer in &mut self.enforcers {
             let Some(table) = tables.get(enforcer.node()) else { continue };
             let binder = binders.remove(enforcer.node()).unwrap_or_default();
-            if let Err(error) = enforcer.apply(table, binder) {
+            let state = dns::state(set, table, &self.addresses, &self.dns);
+            let answering = Answers { steered: dns::steered(&state, &self.dns), state: Some(state) };
+            if let Err(error) = enforcer.apply(table, binder, answering) {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }
         }
         if refused.is_ok() {
             // The tables have all of it.
             self.unbound.clear();
-        }
-        for enforcer in &self.enforcers {
-            enforcer.tell(|table| dns::state(set, table, &self.addresses, &self.dns));
         }
         refused
     }
