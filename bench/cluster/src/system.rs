@@ -63,7 +63,16 @@ impl System {
             .with_context(|| format!("starting {}", program.display()))?;
         let mut command = Command::new(&program);
         command
-            .args(["agent", "--json", "--node", NODE, "--controller", &address(), "--certificates"])
+            .args([
+                "agent",
+                "--no-dns",
+                "--json",
+                "--node",
+                NODE,
+                "--controller",
+                &address(),
+                "--certificates",
+            ])
             .arg(folder.join("agent"))
             .arg("--state")
             .arg(folder.join("agent"))

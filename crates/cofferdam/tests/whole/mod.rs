@@ -315,6 +315,8 @@ impl World {
             node,
             "--guard",
             "cfd",
+            // Nothing is resolved here, and a DNS proxy would outlive its agent.
+            "--no-dns",
             "--token",
             &token,
             "--authority",
@@ -359,6 +361,8 @@ impl World {
             node,
             "--guard",
             "cfd",
+            // Nothing is resolved here, and a DNS proxy would outlive its agent.
+            "--no-dns",
             "--certificates",
             text,
             "--state",

@@ -131,6 +131,8 @@ impl Cluster {
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["agent", "--node", node, "--guard", "cfd", "--controller", &format!("{ADDRESS}:{PORT}")])
+            // Nothing is resolved here, and a DNS proxy would outlive its agent.
+            .arg("--no-dns")
             .args([Path::new("--certificates"), &folder, Path::new("--state"), &folder])
             .stdout(out.try_clone()?)
             .stderr(out)
