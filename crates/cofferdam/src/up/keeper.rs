@@ -7,6 +7,7 @@
 
 use anyhow::{Context, Result};
 use dns::{Agent, Binding, Counters, Proxy, Query, Sockets, State, Steering};
+use nix::sys::signal::{SigSet, Signal};
 use policy::Generation;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +28,10 @@ const WELL: Duration = Duration::from_secs(60);
 
 /// The proxy's process: its standard input leads to its keeper.
 pub(crate) fn proxy() -> Result<()> {
+    // Who started it blocks signals. Ctrl-C at a terminal is meant for `up` alone, SIGTERM for whom it names.
+    let mut terminate = SigSet::empty();
+    terminate.add(Signal::SIGTERM);
+    terminate.thread_unblock().context("taking SIGTERM")?;
     let control =
         std::io::stdin().as_fd().try_clone_to_owned().context("taking the channel to the keeper")?;
     Ok(dns::run_proxy(control)?)
