@@ -1,15 +1,16 @@
 //! Steering: connections of pods are handed to a listener of this node, which sees the addresses as the pod meant them.
 //!
-//! Enters: pods' addresses, and where listeners are. Leaves: a table of its own with `tproxy` rules behind destination
-//! translation, and a route for what they marked. Guarantees: changed in one step; what would be steered and finds no
-//! listener is dropped; stays when the process ends. Does not: judge. What is steered comes to the input hook, where the
-//! rules judge pod and destination as ever.
+//! Enters: pods' addresses, addresses they know by name, and where listeners are. Leaves: a table of its own with
+//! `tproxy` rules behind destination translation, and a route for what they marked. Guarantees: changed in one step; what
+//! would be steered and finds no listener is dropped; a connection that a listener took stays with it; stays when the
+//! process ends. Does not: judge. What is steered comes to the input hook, where the rules judge pod and destination as
+//! ever.
 //! Source: kernel documentation `networking/tproxy`, `linux/fib_rules.h`, `linux/rtnetlink.h`.
 
 use crate::error::ApplyError;
 use crate::netlink::{ACK, Attributes, CREATE, EXCLUSIVE, Messages, REPLACE, Socket, TransactError};
 use crate::nft::batch::{Batch, SetSpec, Shape, delete_table};
-use crate::nft::expr::{Base, Compare, End, Meta, Register};
+use crate::nft::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Sock, state};
 use crate::nft::program::{Chain, Family};
 use crate::nft::sets::{HashSet, Key};
 use nix::errno::Errno;
@@ -21,6 +22,10 @@ use std::net::{IpAddr, SocketAddr};
 const TABLE: &str = "cofferdam_steer";
 const PODS4: &str = "pods4";
 const PODS6: &str = "pods6";
+const NAMED4: &str = "named4";
+const NAMED6: &str = "named6";
+/// Where packets of TCP connections are looked at that are not steered as such.
+const HELD: &str = "held";
 const HOOK_PREROUTING: u32 = 0;
 /// Right behind destination translation.
 const PRIORITY: i32 = -99;
@@ -31,6 +36,10 @@ const ROUTES: u32 = 3325;
 
 const A: Register = Register::new(0);
 const PORT: Register = Register::new(4);
+
+const DNS_PORT: u16 = 53;
+/// Of HTTP/3, the only steered protocol over UDP besides DNS.
+const QUIC_PORT: u16 = 443;
 
 const NEW_RULE: u16 = 32;
 const DELETE_RULE: u16 = 33;
@@ -45,12 +54,12 @@ pub struct Steer {
     pub pods: BTreeSet<IpAddr>,
     /// Listeners for DNS over UDP and TCP, one for each family. Queries of a family without one are left alone.
     pub dns: Vec<SocketAddr>,
-}
-
-impl Steer {
-    fn listener(&self, family: Family) -> Option<SocketAddr> {
-        self.dns.iter().copied().find(|address| family.has(address.ip()))
-    }
+    /// Listeners of the gateway for TCP and UDP, one for each family. Where `named` has pairs of a family without one,
+    /// what would be steered is dropped.
+    pub gateway: Vec<SocketAddr>,
+    /// From a pod to an address that it knows by name: new TCP connections, and UDP datagrams to port 443, go to the
+    /// gateway. Pairs of two families are skipped.
+    pub named: BTreeSet<(IpAddr, IpAddr)>,
 }
 
 /// Steering in one network namespace.
@@ -73,7 +82,8 @@ impl Steering {
         Ok(Self { netfilter, routes, in_force: None })
     }
 
-    /// Steers this and nothing else, from when it returns.
+    /// Steers this and nothing else, from when it returns. While there is a listener of the gateway, connections that any
+    /// listener took stay with it.
     ///
     /// # Errors
     /// What was steered before still is.
@@ -81,28 +91,72 @@ impl Steering {
         if self.in_force.as_ref() == Some(wanted) {
             return Ok(());
         }
-        for family in Family::BOTH.into_iter().filter(|family| wanted.listener(*family).is_some()) {
-            self.route(family)?;
+        for family in Family::BOTH {
+            if [&wanted.dns, &wanted.gateway].iter().any(|all| listener(all, family).is_some()) {
+                self.route(family)?;
+            }
         }
         let mut batch = Batch::new(self.netfilter.messages());
-        batch.replace_table(TABLE, "steers pods' DNS to the node's proxy");
-        for (name, set) in [(PODS4, HashSet::Endpoints4), (PODS6, HashSet::Endpoints6)] {
+        batch.replace_table(TABLE, "steers pods' DNS and named connections to the node's proxies");
+        for (name, set) in [
+            (PODS4, HashSet::Endpoints4),
+            (PODS6, HashSet::Endpoints6),
+            (NAMED4, HashSet::Bound4),
+            (NAMED6, HashSet::Bound6),
+        ] {
             batch.new_set(TABLE, SetSpec { name, key: set.key(), map: false, shape: Shape::Hash });
         }
-        let chain = prerouting(wanted);
-        batch.new_chain(TABLE, &chain.name, chain.hook.map(|hook| (hook, PRIORITY)));
-        for (index, rule) in chain.rules.iter().enumerate() {
-            batch.append_rule(TABLE, &chain.name, index, rule);
+        let chains = chains(wanted);
+        for chain in &chains {
+            batch.new_chain(TABLE, &chain.name, chain.hook.map(|hook| (hook, PRIORITY)));
         }
-        for (name, is_v4) in [(PODS4, true), (PODS6, false)] {
-            let keys: Vec<_> =
-                wanted.pods.iter().filter(|it| it.is_ipv4() == is_v4).map(|it| Key::address(*it)).collect();
-            batch.add(TABLE, name, keys.iter().map(Key::element));
+        for chain in &chains {
+            for (index, rule) in chain.rules.iter().enumerate() {
+                batch.append_rule(TABLE, &chain.name, index, rule);
+            }
         }
-        let (messages, acknowledged, doing) = batch.finish(TABLE);
-        let sent = self.netfilter.transact(&messages, acknowledged);
-        sent.map_err(|error| ApplyError::from_transact(error, &doing))?;
+        for family in Family::BOTH {
+            let of_family = wanted.pods.iter().filter(|it| family.has(**it));
+            let keys: Vec<_> = of_family.map(|it| Key::address(*it)).collect();
+            batch.add(TABLE, pods(family), keys.iter().map(Key::element));
+            let keys = keys_of(&wanted.named, family);
+            batch.add(TABLE, named(family), keys.iter().map(Key::element));
+        }
+        self.commit(batch)?;
         self.in_force = Some(wanted.clone());
+        Ok(())
+    }
+
+    /// Has connections of more pairs go to the gateway, and of fewer, in one step; all else stays. A pair in both is
+    /// steered. Pairs that are steered already, or not, cost nothing.
+    ///
+    /// # Errors
+    /// Nothing changed. [`ApplyError::NotInstalled`]: nothing was steered yet by this process.
+    pub fn steer_pairs(
+        &mut self,
+        more: &[(IpAddr, IpAddr)],
+        fewer: &[(IpAddr, IpAddr)],
+    ) -> Result<(), ApplyError> {
+        let Some(steer) = &self.in_force else { return Err(ApplyError::NotInstalled) };
+        let more: BTreeSet<_> = more.iter().copied().collect();
+        let gone: BTreeSet<_> =
+            fewer.iter().copied().filter(|pair| steer.named.contains(pair) && !more.contains(pair)).collect();
+        let new: BTreeSet<_> = more.into_iter().filter(|pair| !steer.named.contains(pair)).collect();
+        if gone.is_empty() && new.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new(self.netfilter.messages());
+        for family in Family::BOTH {
+            batch.remove(TABLE, named(family), keys_of(&gone, family).iter().map(Key::element));
+            batch.add(TABLE, named(family), keys_of(&new, family).iter().map(Key::element));
+        }
+        self.commit(batch)?;
+        if let Some(steer) = &mut self.in_force {
+            for pair in &gone {
+                steer.named.remove(pair);
+            }
+            steer.named.extend(new);
+        }
         Ok(())
     }
 
@@ -122,6 +176,12 @@ impl Steering {
         }
         self.in_force = None;
         Ok(())
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), ApplyError> {
+        let (messages, acknowledged, doing) = batch.finish(TABLE);
+        let sent = self.netfilter.transact(&messages, acknowledged);
+        sent.map_err(|error| ApplyError::from_transact(error, &doing))
     }
 
     /// Has marked packets delivered here, whatever their destination.
@@ -157,37 +217,109 @@ fn absent_is_fine(done: Result<(), TransactError>) -> Result<(), ApplyError> {
     }
 }
 
-fn prerouting(wanted: &Steer) -> Chain {
+fn listener(all: &[SocketAddr], family: Family) -> Option<SocketAddr> {
+    all.iter().copied().find(|address| family.has(address.ip()))
+}
+
+fn pods(family: Family) -> &'static str {
+    match family {
+        Family::V4 => PODS4,
+        Family::V6 => PODS6,
+    }
+}
+
+fn named(family: Family) -> &'static str {
+    match family {
+        Family::V4 => NAMED4,
+        Family::V6 => NAMED6,
+    }
+}
+
+/// Keys of the pairs whose two addresses are of this family.
+fn keys_of(pairs: &BTreeSet<(IpAddr, IpAddr)>, family: Family) -> Vec<Key> {
+    let of_family = pairs.iter().filter(|(from, to)| family.has(*from) && family.has(*to));
+    of_family.map(|(from, to)| Key::pair(*from, *to)).collect()
+}
+
+fn chains(wanted: &Steer) -> Vec<Chain> {
     let mut rules = Vec::new();
     for family in Family::BOTH {
-        let Some(to) = wanted.listener(family) else { continue };
+        let Some(to) = listener(&wanted.dns, family) else { continue };
         for protocol in [Protocol::UDP, Protocol::TCP] {
-            let query = |pods| {
-                let of_pod = family.header_source(family.only(), A).found(pods, A);
-                let of_protocol = of_pod.meta(Meta::Protocol, A).compare(A, Compare::Equal, &[protocol.0]);
-                of_protocol.payload(Base::Transport, 2, 2, A).compare(
-                    A,
-                    Compare::Equal,
-                    &53_u16.to_be_bytes(),
-                )
-            };
-            let pods = match family {
-                Family::V4 => PODS4,
-                Family::V6 => PODS6,
-            };
-            let octets = match to.ip() {
-                IpAddr::V4(address) => address.octets().to_vec(),
-                IpAddr::V6(address) => address.octets().to_vec(),
-            };
-            let handed =
-                query(pods).load(&octets, A).load(&to.port().to_be_bytes(), PORT).hand_to(family, A, PORT);
-            let marked = handed.meta(Meta::Mark, A).bits(A, !MARK, MARK).set_packet_mark(A);
-            rules.push(marked.end(End::Accept));
-            // Without a listener the rule before ends early, and the packet would go on to whom it was meant for.
-            rules.push(query(pods).end(End::Drop));
+            let of_pod = family.header_source(family.only(), A).found(pods(family), A);
+            rules.extend(hand_or_drop(to_port(of_protocol(of_pod, protocol), DNS_PORT), family, Some(to)));
         }
     }
-    Chain { name: "prerouting".to_owned(), hook: Some(HOOK_PREROUTING), rules }
+    for family in Family::BOTH {
+        let to = listener(&wanted.gateway, family);
+        rules.extend(hand_or_drop(
+            of_pair(opening(of_protocol(family.only(), Protocol::TCP)), family),
+            family,
+            to,
+        ));
+        let quic = to_port(of_protocol(family.only(), Protocol::UDP), QUIC_PORT);
+        rules.extend(hand_or_drop(of_pair(quic, family), family, to));
+    }
+    let mut chains = vec![];
+    if !wanted.gateway.is_empty() {
+        rules.push(of_protocol(Rule::new(), Protocol::TCP).end(End::Jump(HELD)));
+        chains.push(Chain { name: HELD.to_owned(), hook: None, rules: held() });
+    }
+    chains.push(Chain { name: "prerouting".to_owned(), hook: Some(HOOK_PREROUTING), rules });
+    chains
+}
+
+/// Delivers here what belongs to a connection that was taken here in another's name, wherever it goes and whatever is
+/// steered by now.
+fn held() -> Vec<Rule> {
+    let is = |what| Rule::new().socket(what, A).compare(A, Compare::Equal, &[1]);
+    vec![
+        // A packet to the gateway's port finds its listener, which answers for every address, although the packet may
+        // belong to a connection that goes by. What is not yet or no longer a whole connection has no such property.
+        is(Sock::Wildcard).end(End::Return),
+        accept_marked(is(Sock::Transparent)),
+    ]
+}
+
+/// What the rule matches goes to the listener, and nowhere without one.
+fn hand_or_drop(matching: Rule, family: Family, to: Option<SocketAddr>) -> Vec<Rule> {
+    // Without a socket a rule that hands over ends early, and the packet would go on to whom it was meant for.
+    let dropped = matching.clone().end(End::Drop);
+    to.map(|to| hand_to(matching, family, to)).into_iter().chain([dropped]).collect()
+}
+
+fn hand_to(rule: Rule, family: Family, to: SocketAddr) -> Rule {
+    let octets = match to.ip() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    // A listener at every address is found at the one that the kernel assumes if it is told none.
+    let told = !to.ip().is_unspecified();
+    let rule = if told { rule.load(&octets, A) } else { rule };
+    let rule = rule.load(&to.port().to_be_bytes(), PORT);
+    accept_marked(rule.hand_to(family, told.then_some(A), PORT))
+}
+
+fn accept_marked(rule: Rule) -> Rule {
+    rule.meta(Meta::Mark, A).bits(A, !MARK, MARK).set_packet_mark(A).end(End::Accept)
+}
+
+fn of_protocol(rule: Rule, protocol: Protocol) -> Rule {
+    rule.meta(Meta::Protocol, A).compare(A, Compare::Equal, &[protocol.0])
+}
+
+fn to_port(rule: Rule, port: u16) -> Rule {
+    rule.payload(Base::Transport, 2, 2, A).compare(A, Compare::Equal, &port.to_be_bytes())
+}
+
+/// Nothing has answered yet.
+fn opening(rule: Rule) -> Rule {
+    rule.ct(Ct::State, A).bits(A, state::NEW, 0).compare(A, Compare::NotEqual, &0_u32.to_ne_bytes())
+}
+
+fn of_pair(rule: Rule, family: Family) -> Rule {
+    let from = family.header_source(rule, A);
+    family.header_destination(from, family.second()).found(named(family), A)
 }
 
 /// `ip rule` that looks up marked packets in the table. `struct fib_rule_hdr` has the table at byte 4, the action at 7.

@@ -11,28 +11,13 @@
 mod support;
 
 use datapath::{Config, Datapath, Steer, Steering};
-use nix::sys::socket::sockopt::{IpTransparent, Ipv6V6Only};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-};
+use nix::sys::socket::{Backlog, SockType, listen};
 use policy::Protocol;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
 use support::*;
 
 const LISTEN: [&str; 2] = ["127.0.53.53:53", "[::1]:53"];
-
-fn transparent(address: SocketAddr, kind: SockType) -> OwnedFd {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    if address.is_ipv6() {
-        setsockopt(&fd, Ipv6V6Only, &true).unwrap();
-    }
-    setsockopt(&fd, IpTransparent, &true).unwrap();
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).unwrap();
-    fd
-}
 
 /// One connection and one datagram to each listener: whom they were meant for, and who sent the datagram.
 fn take(lab: &Lab, address: SocketAddr) -> std::thread::JoinHandle<(SocketAddr, IpAddr)> {
@@ -68,7 +53,8 @@ fn kernel_hands_dns_to_the_listener_and_drops_it_without_one() {
     let mut tables = Tables::new(2);
     let _ = datapath.apply(&tables.table).unwrap();
     let mut steering = lab.node.inside(|| Steering::open().unwrap());
-    let steer = Steer { pods: [v4(0), v6(0)].into(), dns: LISTEN.map(|text| text.parse().unwrap()).to_vec() };
+    let dns = LISTEN.map(|text| text.parse().unwrap()).to_vec();
+    let steer = Steer { pods: [v4(0), v6(0)].into(), dns, ..Steer::default() };
     steering.steer(&steer).unwrap();
     // Of an earlier process, as it were: everything is there.
     let mut steering = lab.node.inside(|| Steering::open().unwrap());

@@ -83,7 +83,7 @@ impl Kernel {
         if listening.is_empty() {
             return;
         }
-        let wanted = Steer { pods: pods.clone(), dns: listening };
+        let wanted = Steer { pods: pods.clone(), dns: listening, ..Steer::default() };
         dns.steered = dns.steering.steer(&wanted).err().map(|error| error.to_string());
     }
 }

@@ -49,6 +49,15 @@ pub(crate) enum Meta {
     Protocol = 16,
 }
 
+/// What of the socket that a packet belongs to to load, as a byte of 0 or 1. Numbers of `enum nft_socket_keys`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sock {
+    /// It may have addresses that are not the machine's.
+    Transparent = 0,
+    /// It has no address of its own. Ends the rule for what is not yet or no longer a whole connection.
+    Wildcard = 2,
+}
+
 /// From where a payload offset counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Base {
@@ -235,10 +244,21 @@ impl Rule {
         })
     }
 
-    /// Hands the packet to the socket that listens at the address and port in the registers. Ends the rule if none does.
-    pub(crate) fn hand_to(self, family: Family, address: Register, port: Register) -> Self {
+    /// Ends the rule if no socket of this machine has the packet's addresses.
+    pub(crate) fn socket(self, key: Sock, to: Register) -> Self {
+        self.expression("socket", |a| {
+            a.u32(1, key as u32).u32(2, to.0);
+        })
+    }
+
+    /// Hands the packet to the socket that has its connection, or else to the one that listens at the address and port
+    /// in the registers (without an address: at one of the interface the packet came by). Ends the rule if none does.
+    pub(crate) fn hand_to(self, family: Family, address: Option<Register>, port: Register) -> Self {
         self.expression("tproxy", |a| {
-            a.u32(1, u32::from(family.number())).u32(2, address.0).u32(3, port.0);
+            a.u32(1, u32::from(family.number())).u32(3, port.0);
+            if let Some(address) = address {
+                a.u32(2, address.0);
+            }
         })
     }
 

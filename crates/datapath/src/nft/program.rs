@@ -299,7 +299,8 @@ impl Family {
         }
     }
 
-    fn second(self) -> Register {
+    /// The register behind an address at register 0.
+    pub(crate) fn second(self) -> Register {
         match self {
             Self::V4 => B4,
             Self::V6 => B6,

@@ -6,12 +6,15 @@ pub mod packet;
 
 use datapath::{Config, Datapath, Event, EventSource, Flow, NftDatapath};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::sockopt::{IpTransparent, Ipv6V6Only};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket};
 use policy::table::{Cell, ClassId, Lane, Row, RowId, Ruling, Slot, SlotId, Table};
 use policy::{Generation, Protocol, RuleId, Verdict};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -280,6 +283,18 @@ pub fn udp(from: &Namespace, to: IpAddr, port: u16, length: usize) -> bool {
         let mut back = vec![0; length + 1];
         socket.send(&vec![7; length]).is_ok() && socket.recv(&mut back).is_ok_and(|got| got == length)
     })
+}
+
+/// A socket for what is steered to the address.
+pub fn transparent(address: SocketAddr, kind: SockType) -> OwnedFd {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, kind, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    if address.is_ipv6() {
+        setsockopt(&fd, Ipv6V6Only, &true).unwrap();
+    }
+    setsockopt(&fd, IpTransparent, &true).unwrap();
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).unwrap();
+    fd
 }
 
 /// Whether a ping with a payload of this size is answered.

@@ -1,0 +1,265 @@
+//! Steering of named connections: they go to the gateway or nowhere, and stay where they are while pairs come and go.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "in a test a panic is the failure report"
+)]
+
+mod support;
+
+use datapath::{ApplyError, Config, Datapath, Steer, Steering};
+use nix::sys::socket::sockopt::{Ipv4OrigDstAddr, Ipv6OrigDstAddr};
+use nix::sys::socket::{
+    Backlog, ControlMessageOwned, MsgFlags, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, listen,
+    recvmsg, setsockopt,
+};
+use policy::Protocol;
+use std::io::{IoSliceMut, Read, Write};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use support::*;
+
+const PORT: u16 = 8443;
+
+/// Answers "gate" to whatever comes over TCP, and notes what was meant for whom.
+struct Gateway {
+    stop: Arc<AtomicBool>,
+    meant: Arc<Mutex<Vec<(Protocol, SocketAddr)>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    fn new(lab: &Lab) -> Self {
+        let (stop, meant) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(vec![])));
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let thread = lab.node.spawn({
+            let (stop, meant) = (stop.clone(), meant.clone());
+            move || {
+                let listeners = listening().map(|at| {
+                    let tcp = transparent(at, SockType::Stream);
+                    listen(&tcp, Backlog::new(8).unwrap()).unwrap();
+                    let udp = UdpSocket::from(transparent(at, SockType::Datagram));
+                    setsockopt(&udp, Ipv4OrigDstAddr, &true).unwrap();
+                    if at.is_ipv6() {
+                        setsockopt(&udp, Ipv6OrigDstAddr, &true).unwrap();
+                    }
+                    let tcp = TcpListener::from(tcp);
+                    tcp.set_nonblocking(true).unwrap();
+                    (tcp, udp)
+                });
+                ready.send(()).unwrap();
+                take(&listeners, &stop, &meant);
+            }
+        });
+        is_ready.recv().unwrap();
+        Self { stop, meant, thread: Some(thread) }
+    }
+
+    /// What was taken since the last time.
+    fn took(&self) -> Vec<(Protocol, SocketAddr)> {
+        std::mem::take(&mut self.meant.lock().unwrap())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn listening() -> [SocketAddr; 2] {
+    ["0.0.0.0", "::"].map(|any| SocketAddr::new(any.parse().unwrap(), PORT))
+}
+
+fn take(
+    listeners: &[(TcpListener, UdpSocket)],
+    stop: &AtomicBool,
+    meant: &Mutex<Vec<(Protocol, SocketAddr)>>,
+) {
+    let mut open: Vec<TcpStream> = vec![];
+    let mut buffer = [0; 64];
+    while !stop.load(Ordering::Relaxed) {
+        for (tcp, udp) in listeners {
+            if let Ok((stream, _)) = tcp.accept() {
+                stream.set_nonblocking(true).unwrap();
+                meant.lock().unwrap().push((Protocol::TCP, stream.local_addr().unwrap()));
+                open.push(stream);
+            }
+            meant.lock().unwrap().extend(datagram(udp).map(|to| (Protocol::UDP, to)));
+        }
+        open.retain_mut(|stream| match stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(_) => stream.write_all(b"gate").is_ok(),
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        });
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// For whom the next datagram was meant.
+fn datagram(udp: &UdpSocket) -> Option<SocketAddr> {
+    let (mut buffer, mut control) = ([0; 64], nix::cmsg_space!(SockaddrIn, SockaddrIn6));
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let got = recvmsg::<SockaddrStorage>(udp.as_raw_fd(), &mut parts, Some(&mut control), flags).ok()?;
+    got.cmsgs().unwrap().find_map(|message| match message {
+        ControlMessageOwned::Ipv4OrigDstAddr(raw) => Some(SocketAddrV4::from(SockaddrIn::from(raw)).into()),
+        ControlMessageOwned::Ipv6OrigDstAddr(raw) => Some(SocketAddrV6::from(SockaddrIn6::from(raw)).into()),
+        _ => None,
+    })
+}
+
+/// Who answers a connection: its peer, which echoes, or the gateway.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Peer,
+    Gateway,
+    Nobody,
+}
+
+fn open(from: &Namespace, to: IpAddr, port: u16) -> Option<TcpStream> {
+    from.inside(move || TcpStream::connect_timeout(&SocketAddr::new(to, port), SILENCE).ok())
+}
+
+fn answer(stream: &mut TcpStream) -> Answer {
+    stream.set_read_timeout(Some(SILENCE)).unwrap();
+    let mut back = [0; 4];
+    if stream.write_all(b"ping").is_err() || stream.read_exact(&mut back).is_err() {
+        return Answer::Nobody;
+    }
+    match &back {
+        b"ping" => Answer::Peer,
+        b"gate" => Answer::Gateway,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn asked(from: &Namespace, to: IpAddr, port: u16) -> Answer {
+    open(from, to, port).map_or(Answer::Nobody, |mut stream| answer(&mut stream))
+}
+
+/// Pod 1 echoes on what the tests ask for, pod 2 on port 80. All is allowed, and the kernel tracks connections.
+fn served() -> Lab {
+    let mut lab = Lab::new(3);
+    for port in [80, 443, 444, PORT] {
+        lab.serve(1, port);
+    }
+    lab.serve(2, 80);
+    let _ = lab.datapath(Config::default()).apply(&Tables::new(3).table).unwrap();
+    lab
+}
+
+/// From pod 0 to pod 1, by either family.
+fn pairs() -> [(IpAddr, IpAddr); 2] {
+    [(v4(0), v4(1)), (v6(0), v6(1))]
+}
+
+fn steering(lab: &Lab) -> Steering {
+    lab.node.inside(|| Steering::open().unwrap())
+}
+
+#[test]
+fn kernel_hands_named_connections_to_the_gateway_and_no_others() {
+    if !privileged() {
+        return;
+    }
+    let lab = served();
+    let gateway = Gateway::new(&lab);
+    let mut steering = steering(&lab);
+    // Of two families, as nothing can be.
+    let named = pairs().into_iter().chain([(v4(0), v6(1)), (v6(0), v4(1))]).collect();
+    steering.steer(&Steer { gateway: listening().to_vec(), named, ..Steer::default() }).unwrap();
+    for to in [v4(1), v6(1)] {
+        for port in [80, PORT] {
+            assert_eq!(asked(&lab.pods[0], to, port), Answer::Gateway);
+            assert_eq!(gateway.took(), [(Protocol::TCP, SocketAddr::new(to, port))]);
+        }
+        assert!(!udp(&lab.pods[0], to, 443, 4), "not answered here, only taken");
+        assert_eq!(gateway.took(), [(Protocol::UDP, SocketAddr::new(to, 443))]);
+        assert!(udp(&lab.pods[0], to, 444, 4), "of UDP only port 443 is steered");
+        for port in [80, PORT] {
+            assert_eq!(asked(&lab.pods[2], to, port), Answer::Peer, "only the pod that knows the name");
+        }
+    }
+    for to in [v4(2), v6(2)] {
+        assert_eq!(asked(&lab.pods[0], to, 80), Answer::Peer, "only the addresses that have a name");
+    }
+    assert_eq!(gateway.took(), []);
+    assert!(lab.node.must("nft list ruleset").contains("cofferdam_steer"));
+}
+
+#[test]
+fn kernel_keeps_open_connections_where_they_are_when_pairs_change() {
+    if !privileged() {
+        return;
+    }
+    let lab = served();
+    let _gateway = Gateway::new(&lab);
+    let mut steering = steering(&lab);
+    assert_eq!(steering.steer_pairs(&pairs(), &[]), Err(ApplyError::NotInstalled));
+    steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
+    let connect = || pairs().map(|(_, to)| open(&lab.pods[0], to, PORT).unwrap());
+    let answers = |streams: &mut [TcpStream; 2]| streams.each_mut().map(answer);
+    let mut direct = connect();
+    assert_eq!(answers(&mut direct), [Answer::Peer, Answer::Peer]);
+    let unlike = (v4(0), v6(1));
+    for round in 0..2 {
+        // What is so already changes nothing.
+        for _ in 0..2 {
+            steering.steer_pairs(&[pairs()[0], pairs()[1], unlike], &[]).unwrap();
+        }
+        let mut held = connect();
+        assert_eq!(answers(&mut held), [Answer::Gateway, Answer::Gateway], "round {round}");
+        assert_eq!(answers(&mut direct), [Answer::Peer, Answer::Peer], "opened before");
+        for _ in 0..2 {
+            steering.steer_pairs(&[], &[pairs()[0], pairs()[1], unlike]).unwrap();
+        }
+        assert_eq!(answers(&mut held), [Answer::Gateway, Answer::Gateway], "the gateway has it");
+        assert_eq!(answers(&mut connect()), [Answer::Peer, Answer::Peer]);
+        // The whole is made anew.
+        let pods = [v4(round)].into();
+        steering.steer(&Steer { pods, gateway: listening().to_vec(), ..Steer::default() }).unwrap();
+        assert_eq!(answers(&mut held), [Answer::Gateway, Answer::Gateway]);
+        assert_eq!(answers(&mut direct), [Answer::Peer, Answer::Peer]);
+    }
+    steering.steer_pairs(&pairs()[..1], &pairs()).unwrap();
+    assert_eq!(answers(&mut connect()), [Answer::Gateway, Answer::Peer], "more goes before fewer");
+    steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
+    assert_eq!(answers(&mut connect()), [Answer::Peer, Answer::Peer], "what pairs changed is known");
+}
+
+#[test]
+fn kernel_drops_named_connections_without_a_gateway() {
+    if !privileged() {
+        return;
+    }
+    let lab = served();
+    let mut steering = steering(&lab);
+    let mut before = pairs().map(|(_, to)| open(&lab.pods[0], to, 80).unwrap());
+    let named: std::collections::BTreeSet<_> = pairs().into();
+    for gateway in [vec![], listening().to_vec()] {
+        steering.steer(&Steer { gateway, named: named.clone(), ..Steer::default() }).unwrap();
+        for (stream, (_, to)) in before.iter_mut().zip(pairs()) {
+            assert_eq!(asked(&lab.pods[0], to, 80), Answer::Nobody);
+            assert!(!udp(&lab.pods[0], to, 443, 4));
+            assert!(udp(&lab.pods[0], to, 444, 4));
+            assert_eq!(asked(&lab.pods[2], to, 80), Answer::Peer);
+            assert_eq!(answer(stream), Answer::Peer, "opened before");
+        }
+    }
+    let gateway = Gateway::new(&lab);
+    assert_eq!(asked(&lab.pods[0], v4(1), 80), Answer::Gateway);
+    drop(gateway);
+    assert_eq!(asked(&lab.pods[0], v4(1), 80), Answer::Nobody);
+    steering.uninstall().unwrap();
+    assert_eq!(asked(&lab.pods[0], v4(1), 80), Answer::Peer);
+    assert!(udp(&lab.pods[0], v6(1), 443, 4));
+}
