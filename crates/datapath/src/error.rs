@@ -46,6 +46,12 @@ pub enum ApplyError {
     /// Nothing was applied yet, so there is nothing to change.
     #[error("no table is in force yet")]
     NotInstalled,
+    /// A budget has a number that packets of others carry.
+    #[error("budget {number}: numbers below 16 are priorities of ordinary packets")]
+    Number {
+        /// The number.
+        number: u32,
+    },
 }
 
 impl ApplyError {
@@ -73,5 +79,18 @@ impl ApplyError {
                 Self::from_errno(part, errno)
             }
         }
+    }
+}
+
+/// The outcome of a removal, which is done too if there was nothing to remove.
+pub(crate) fn absent_is_fine(done: Result<(), TransactError>) -> Result<(), ApplyError> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(TransactError::Refused(refused))
+            if matches!(refused.errno, Errno::ENOENT | Errno::ESRCH | Errno::EAFNOSUPPORT) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(ApplyError::from_transact(error, &[])),
     }
 }

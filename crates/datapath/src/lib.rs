@@ -5,6 +5,7 @@
 //! [`Datapath::uninstall`]; what the kernel cannot judge it drops.
 //! Does not: resolve precedence (`compiler`), know names or objects behind rule ids, or answer what is steered.
 
+mod budget;
 mod bypass;
 mod error;
 pub mod events;
@@ -13,6 +14,7 @@ mod netlink;
 mod nft;
 mod steer;
 
+pub use budget::{Budget, Budgets, Window};
 pub use bypass::{Bypass, Paths};
 pub use error::ApplyError;
 pub use events::{Ended, Event, EventSource, Flow, Tally};

@@ -7,7 +7,7 @@
 //! ever.
 //! Source: kernel documentation `networking/tproxy`, `linux/fib_rules.h`, `linux/rtnetlink.h`.
 
-use crate::error::ApplyError;
+use crate::error::{ApplyError, absent_is_fine};
 use crate::netlink::{ACK, Attributes, CREATE, EXCLUSIVE, Messages, REPLACE, Socket, TransactError};
 use crate::nft::batch::{Batch, SetSpec, Shape, delete_table};
 use crate::nft::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Sock, state};
@@ -202,18 +202,6 @@ impl Steering {
             }
         }
         Ok(())
-    }
-}
-
-fn absent_is_fine(done: Result<(), TransactError>) -> Result<(), ApplyError> {
-    match done {
-        Ok(()) => Ok(()),
-        Err(TransactError::Refused(refused))
-            if matches!(refused.errno, Errno::ENOENT | Errno::ESRCH | Errno::EAFNOSUPPORT) =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(ApplyError::from_transact(error, &[])),
     }
 }
 

@@ -30,7 +30,8 @@ pub(super) fn read(socket: &mut Socket, config: &Config) -> Result<Installed, Ap
     })
 }
 
-fn table_comment(socket: &mut Socket, table: &str) -> Result<Option<Vec<u8>>, ApplyError> {
+/// The comment of a table, as [`comment_bytes`] has it; `None` if there is no such table.
+pub(crate) fn table_comment(socket: &mut Socket, table: &str) -> Result<Option<Vec<u8>>, ApplyError> {
     let mut messages = socket.messages();
     messages.push(kind::GET_TABLE, crate::netlink::ACK, INET, 0, |a| {
         a.text(1, table);
@@ -147,7 +148,7 @@ fn value(element: Parsed<'_>, machine: bool) -> Option<u32> {
 }
 
 /// Hands key and attributes of every element to `each`.
-pub(super) fn elements(
+pub(crate) fn elements(
     socket: &mut Socket,
     table: &str,
     set: &str,
@@ -183,9 +184,19 @@ fn query(
 
 /// Packets in the counter of an element.
 pub(super) fn counted(element: Parsed<'_>) -> Option<u64> {
-    let single = element.nest(7);
+    counter(expression(element)?)
+}
+
+/// Limit and use of the quota of an element. What came after it was used up does not count as use.
+pub(crate) fn quota(element: Parsed<'_>) -> Option<(u64, u64)> {
+    let quota = expression(element).filter(|it| it.text(1) == Some("quota"))?.nest(2)?;
+    Some((quota.u64(1)?, quota.u64(4)?))
+}
+
+/// The only expression of an element.
+fn expression(element: Parsed<'_>) -> Option<Parsed<'_>> {
     let listed = || element.nest(11)?.nest(1);
-    counter(single.or_else(listed)?)
+    element.nest(7).or_else(listed)
 }
 
 fn counter(expression: Parsed<'_>) -> Option<u64> {

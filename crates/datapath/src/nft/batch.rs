@@ -3,7 +3,7 @@
 //! Leaves: netlink messages, each with the words for what it was to do, so that a refusal can say so. Nothing is in
 //! force until the whole batch is sent, and then all of it at once. Source: `linux/netfilter/nf_tables.h`.
 
-use super::expr::Rule;
+use super::expr::{Rule, write_quota};
 use crate::netlink::{ACK, APPEND, Attributes, CREATE, Messages};
 
 pub(crate) const SUBSYSTEM: u16 = 10;
@@ -82,6 +82,8 @@ const EVAL: u32 = 0x20;
 pub(crate) enum Part {
     /// Four bytes without a meaning of their own.
     Number,
+    /// What a packet has as its priority, in the byte order of the machine.
+    Priority,
     Ipv4,
     Ipv6,
     /// The key of a cell as one part. `nft` prints no intervals of a key with several parts unless the kernel knows the
@@ -94,6 +96,7 @@ impl Part {
     fn kind(self) -> u32 {
         match self {
             Self::Number => 19,
+            Self::Priority => 23,
             Self::Ipv4 => 7,
             Self::Ipv6 => 8,
             Self::Cell => 6,
@@ -102,7 +105,7 @@ impl Part {
 
     fn length(self) -> u32 {
         match self {
-            Self::Number | Self::Ipv4 => 4,
+            Self::Number | Self::Priority | Self::Ipv4 => 4,
             Self::Ipv6 | Self::Cell => 16,
         }
     }
@@ -214,23 +217,37 @@ impl Batch {
     }
 
     pub(crate) fn add<'a>(&mut self, table: &str, set: &str, elements: impl Iterator<Item = Element<'a>>) {
-        self.elements(kind::NEW_ELEMENT, CREATE, table, set, elements);
+        self.elements(kind::NEW_ELEMENT, table, set, elements, write_element);
+    }
+
+    /// Adds elements that have a quota: key, limit, used.
+    pub(crate) fn add_quotas<'a>(
+        &mut self,
+        table: &str,
+        set: &str,
+        elements: impl Iterator<Item = (&'a [u8], u64, u64)>,
+    ) {
+        self.elements(kind::NEW_ELEMENT, table, set, elements, |a, (key, limit, used)| {
+            write_element(a, Element { key, value: None, end: false });
+            a.nest(7, |a| write_quota(a, limit, used));
+        });
     }
 
     pub(crate) fn remove<'a>(&mut self, table: &str, set: &str, elements: impl Iterator<Item = Element<'a>>) {
-        self.elements(kind::DELETE_ELEMENT, 0, table, set, elements);
+        self.elements(kind::DELETE_ELEMENT, table, set, elements, write_element);
     }
 
-    fn elements<'a>(
+    fn elements<T>(
         &mut self,
         kind: u16,
-        flags: u16,
         table: &str,
         set: &str,
-        elements: impl Iterator<Item = Element<'a>>,
+        elements: impl Iterator<Item = T>,
+        write: impl Fn(&mut Attributes<'_>, T),
     ) {
         let mut elements = elements.peekable();
-        let verb = if kind == kind::NEW_ELEMENT { "adding to" } else { "removing from" };
+        let (verb, flags) =
+            if kind == kind::NEW_ELEMENT { ("adding to", CREATE) } else { ("removing from", 0) };
         while elements.peek().is_some() {
             self.push(kind, flags, format!("{verb} set {table} {set}"), |a| {
                 a.text(1, table).text(2, set).nest(3, |a| {
@@ -238,7 +255,7 @@ impl Batch {
                     while a.written() - start < LIST_BYTES
                         && let Some(element) = elements.next()
                     {
-                        a.nest(1, |a| write_element(a, element));
+                        a.nest(1, |a| write(a, element));
                     }
                 });
             });

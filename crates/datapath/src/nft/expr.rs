@@ -42,6 +42,7 @@ pub(crate) enum Ct {
 /// What of the packet's metadata to load. Numbers of `enum nft_meta_keys`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Meta {
+    Priority = 2,
     Mark = 3,
     InputName = 6,
     OutputName = 7,
@@ -153,6 +154,12 @@ impl Rule {
         })
     }
 
+    pub(crate) fn set_priority(self, from: Register) -> Self {
+        self.expression("meta", |a| {
+            a.u32(2, Meta::Priority as u32).u32(3, from.0);
+        })
+    }
+
     pub(crate) fn set_packet_mark(self, from: Register) -> Self {
         self.expression("meta", |a| {
             a.u32(2, Meta::Mark as u32).u32(3, from.0);
@@ -204,7 +211,7 @@ impl Rule {
         })
     }
 
-    /// Goes on if the set has the key.
+    /// Goes on if the set has the key, and if its quota, should it have one, is used up.
     pub(crate) fn found(self, set: &str, key: Register) -> Self {
         self.expression("lookup", |a| {
             a.text(1, set).u32(2, key.0);
@@ -282,6 +289,14 @@ impl Rule {
             });
         })
     }
+}
+
+/// The expression of an element that counts bytes and is met once so many are used up, by the packet at hand or before.
+pub(crate) fn write_quota(a: &mut Attributes<'_>, limit: u64, used: u64) {
+    const OVER: u32 = 1;
+    write_expression(a, "quota", |a| {
+        a.u64(1, limit).u32(2, OVER).u64(4, used);
+    });
 }
 
 fn write_expression(a: &mut Attributes<'_>, name: &str, fill: impl FnOnce(&mut Attributes<'_>)) {

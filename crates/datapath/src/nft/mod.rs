@@ -5,7 +5,7 @@
 //!
 //! A change costs what changes: elements, and the few rules that carry the tag. Rules with lookups stay.
 
-mod adopt;
+pub(crate) mod adopt;
 pub(crate) mod batch;
 mod bind;
 mod count;
