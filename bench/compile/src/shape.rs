@@ -133,6 +133,7 @@ impl Build {
             name: None,
             field,
             source: None,
+            upload: None,
         });
         id
     }

@@ -9,7 +9,7 @@ use policy::{
     Access, Action, ClosedScope, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation,
     Labels, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Party, Peer, Peers, Pod, Policy,
     PolicySet, PortMatch, Ports, Protocol, Reason, Requirement, Resolved, Rule, RuleEntry, RuleId, Section,
-    Selector, Subject, Tier, WorkloadRef, World,
+    Selector, Subject, Tier, UploadLimits, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -194,8 +194,19 @@ fn entry(entries: &mut Vec<RuleEntry>, reason: Reason) -> RuleId {
         name: None,
         field: "".into(),
         source: None,
+        upload: None,
     });
     id
+}
+
+/// What may be uploaded under a rule that allows, of one of Cofferdam's own kinds.
+fn upload(dice: &mut Dice) -> Option<UploadLimits> {
+    dice.chance(40).then(|| UploadLimits {
+        connection: dice.chance(50).then(|| 1 + dice.roll() % 4096),
+        hour: dice.chance(50).then(|| 1 + dice.roll() % 4096),
+        day: Some(1 + dice.roll() % 4096),
+        download_only: dice.chance(30),
+    })
 }
 
 fn policy(dice: &mut Dice, number: usize, entries: &mut Vec<RuleEntry>) -> Policy {
@@ -308,7 +319,12 @@ fn rule(
         true => Ports::All,
         false => Ports::AnyOf((0..dice.below(4)).map(|_| port_match(dice)).collect()),
     };
-    Rule { id: entry(entries, reason), action, peers, ports }
+    let id = entry(entries, reason);
+    if own && action == Action::Accept {
+        let limits = upload(dice);
+        entries.last_mut().into_iter().for_each(|entry| entry.upload = limits);
+    }
+    Rule { id, action, peers, ports }
 }
 
 fn peer(dice: &mut Dice, namespace: &Arc<str>) -> Peer {

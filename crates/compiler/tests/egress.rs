@@ -6,8 +6,8 @@ mod support;
 
 use crds::{Catalog, Code};
 use policy::{
-    Direction, DnsName, PolicySet, Reason, Verdict, Verdict::Allow, Verdict::Deny, decide_question,
-    decide_resolver, dns_rules,
+    Direction, DnsName, PolicySet, Reason, UploadLimits, Verdict, Verdict::Allow, Verdict::Deny,
+    decide_question, decide_resolver, dns_rules,
 };
 use support::{
     check, check_protocol, cluster_egress_policy, cluster_policy, compile, egress_policy, endpoint, judge,
@@ -339,6 +339,130 @@ fn two_policies_of_one_name_that_differ_close_egress() {
     // A NetworkPolicy of the same name is another object.
     let other = compile(&(world() + &one("a.io") + &network_policy("x", "p", "{podSelector: {}}"))).set;
     assert_eq!((other.policies.len(), other.closed.len()), (2, 0));
+}
+
+const LIMIT: &str = "maxUploadBytes: {hour: 1Mi}";
+
+#[test]
+fn a_rule_that_limits_uploads_matches_tcp_and_quic_only() {
+    let of = |ports: &str| {
+        let spec = format!(
+            "{{egress: [{{action: Allow, to: [{{domains: [hub.io]}}], downloadOnly: true{ports}}}]}}"
+        );
+        resolved(&[egress_policy("x", "p", &spec)], &[("hub.io", OUTSIDE)])
+    };
+    for (ports, accesses) in [
+        (
+            "",
+            [
+                ("TCP", 1, Allow),
+                ("TCP", 65535, Allow),
+                ("UDP", 443, Allow),
+                ("UDP", 442, Deny),
+                ("UDP", 444, Deny),
+                ("SCTP", 443, Deny),
+                ("ICMP", 0, Deny),
+            ]
+            .as_slice(),
+        ),
+        (", ports: [{port: 443}]", &[("TCP", 443, Allow), ("TCP", 80, Deny), ("UDP", 443, Allow)]),
+        (", ports: [{port: 80}]", &[("TCP", 80, Allow), ("TCP", 443, Deny), ("UDP", 443, Deny)]),
+        (
+            ", ports: [{port: 400, endPort: 500}]",
+            &[("TCP", 400, Allow), ("UDP", 443, Allow), ("UDP", 400, Deny)],
+        ),
+        (", ports: [{protocol: TCP}]", &[("TCP", 9, Allow), ("UDP", 443, Allow), ("UDP", 9, Deny)]),
+    ] {
+        let set = of(ports);
+        for (protocol, port, expected) in accesses {
+            check_protocol(&set, "x/a", OUTSIDE, (protocol, *port), *expected);
+        }
+    }
+}
+
+#[test]
+fn every_entry_of_a_rule_has_its_limits() {
+    let more = ", maxUploadBytes: {connection: 1Mi, hour: 50Mi, day: 1G}, downloadOnly: true";
+    let set = answers(to_provider(&catalog(), "{provider: hub}", more).set);
+    for (address, protocol, port, expected) in [
+        ("192.0.2.1", "TCP", 9, Allow),
+        ("192.0.2.1", "UDP", 9, Deny),
+        ("192.0.2.2", "UDP", 443, Allow),
+        ("192.0.2.3", "TCP", 8443, Allow),
+        ("192.0.2.3", "UDP", 443, Allow),
+        ("192.0.2.3", "UDP", 8443, Deny),
+    ] {
+        check_protocol(&set, "x/a", address, (protocol, port), expected);
+        let rule = judge(&set, "x/a", address, protocol, port).egress.rule;
+        let limits = UploadLimits {
+            connection: Some(1 << 20),
+            hour: Some(50 << 20),
+            day: Some(1_000_000_000),
+            download_only: true,
+        };
+        assert_eq!(set.upload(rule), (expected == Allow).then_some(limits), "{address} {protocol} {port}");
+        assert_eq!(set.rule(rule).unwrap().index, (expected == Allow).then_some(0));
+    }
+    let cluster = cluster_egress_policy(
+        "c",
+        "{tier: Baseline, priority: 1, subject: {namespaces: {}}, egress: [{action: Allow, to: [{domains: [hub.io]}], maxUploadBytes: {day: 1}}]}",
+    );
+    let set = resolved(&[cluster], &[("hub.io", OUTSIDE)]);
+    let rule = judge(&set, "x/a", OUTSIDE, "TCP", 443).egress.rule;
+    assert_eq!(set.upload(rule), Some(UploadLimits { day: Some(1), ..UploadLimits::default() }));
+}
+
+#[test]
+fn an_allow_that_limits_uploads_decides_before_one_that_does_not() {
+    let limited = |more: &str| {
+        format!(
+            "{{egress: [{{action: Allow, to: [{{domains: [hub.io]}}], {LIMIT}, ports: [{{port: 443}}]}}{more}]}}"
+        )
+    };
+    let wide = format!("{{egress: [{{action: Allow, to: [{ALL}, {{domains: [hub.io]}}]}}]}}");
+    let standard =
+        |name: &str| network_policy("x", name, "{podSelector: {}, policyTypes: [Egress], egress: [{}]}");
+    let by = |policies: &[String], protocol: &str, port: u16| {
+        let set = resolved(policies, &[("hub.io", OUTSIDE)]);
+        let judged = judge(&set, "x/a", OUTSIDE, protocol, port).egress;
+        (judged.reason, set.upload(judged.rule).is_some())
+    };
+    for (first, second) in [("a", "m"), ("m", "a")] {
+        let others = [egress_policy("x", first, &limited("")), egress_policy("x", second, &wide)];
+        assert_eq!(by(&others, "TCP", 443), (Reason::EgressPolicyAllow, true), "{first}");
+        assert_eq!(by(&others, "UDP", 443), (Reason::EgressPolicyAllow, true), "{first}");
+        assert_eq!(by(&others, "TCP", 80), (Reason::EgressPolicyAllow, false), "{first}");
+        let with_standard = [egress_policy("x", first, &limited("")), standard(second)];
+        assert_eq!(by(&with_standard, "TCP", 443), (Reason::EgressPolicyAllow, true), "{first}");
+        assert_eq!(by(&with_standard, "TCP", 80), (Reason::NetworkPolicyAllow, false), "{first}");
+    }
+    // Within one policy too, but not before a Deny, and not in an ordered tier.
+    let same = "{egress: [{action: Allow, to: [{domains: [hub.io]}]}, {action: Allow, to: [{domains: [hub.io]}], downloadOnly: true}]}";
+    assert_eq!(by(&[egress_policy("x", "p", same)], "TCP", 9), (Reason::EgressPolicyAllow, true));
+    let denied = [egress_policy("x", "p", &limited(", {action: Deny, to: [{domains: [hub.io]}]}"))];
+    assert_eq!(by(&denied, "TCP", 443), (Reason::EgressPolicyDeny, false));
+    for tier in ["Admin", "Baseline"] {
+        let spec =
+            same.replacen('{', &format!("{{tier: {tier}, priority: 1, subject: {{namespaces: {{}}}}, "), 1);
+        let (_, is_limited) = by(&[cluster_egress_policy("c", &spec)], "TCP", 9);
+        assert!(!is_limited, "{tier}");
+    }
+}
+
+#[test]
+fn two_policies_of_one_name_with_other_limits_close_egress() {
+    let one = |bytes: u32| {
+        let limit = format!("maxUploadBytes: {{day: {bytes}}}");
+        egress_policy(
+            "x",
+            "p",
+            &format!("{{egress: [{{action: Allow, to: [{{domains: [a.io]}}], {limit}}}]}}"),
+        )
+    };
+    let same = compile(&(world() + &one(1) + &one(1))).set;
+    assert_eq!(reason(&same, "x/a", OUTSIDE, 1), Reason::Isolated);
+    let differ = compile(&(world() + &one(1) + &one(2))).set;
+    assert_eq!(reason(&differ, "x/a", OUTSIDE, 1), Reason::PolicyUnreadable);
 }
 
 #[test]

@@ -5,11 +5,12 @@ use compiler::sample::{self, Dice, End};
 use policy::decide::judge;
 use policy::table::{Bindings, Ruling, Table};
 use policy::{
-    Access, Decision, Direction, Endpoint, Judgement, Party, Pod, PolicySet, Protocol, Reason, Verdict,
-    decide,
+    Access, Decision, Direction, Endpoint, Judgement, NamespaceScope, Party, Pod, PolicySet, Protocol,
+    Reason, RuleEntry, Selector, Subject, Tier, Verdict, decide,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Accesses judged when the environment asks for no other number.
 const ACCESSES: u64 = 100_000;
@@ -117,6 +118,37 @@ fn tables_judge_every_access_as_the_reference_does() {
     for reason in Reason::ALL.iter().filter(|reason| !of_others.contains(reason)) {
         assert!(reasons.contains_key(reason), "the sample never reached {reason}");
     }
+}
+
+#[test]
+fn rules_that_limit_uploads_decide_first_in_tables_too() {
+    let mut preferred = 0;
+    for seed in 0..3000 {
+        let mut set = sample::policy_set(seed);
+        // Policies of the tier meet at every pod.
+        for policy in set.policies.iter_mut().filter(|policy| policy.tier == Tier::NetworkPolicy) {
+            let namespaces = NamespaceScope::Matching(Selector::everything());
+            policy.subject = Subject { namespaces, pods: Selector::everything() };
+        }
+        let mut unlimited = set.clone();
+        let without = |entry: &RuleEntry| RuleEntry { upload: None, ..entry.clone() };
+        unlimited.rules = Arc::new(set.rules.iter().map(without).collect());
+        let placement = sample::placement(&set);
+        let table = Cluster::load(&set).lower(Scope::Everything, &placement).unwrap();
+        let ends = sample::ends(&set);
+        let mut dice = Dice::new(seed);
+        let random = (0..PER_SET).filter_map(|_| sample::access(&mut dice, &ends));
+        for (from, to, access) in random.chain(to_bound_addresses(&table, &ends)).collect::<Vec<_>>() {
+            let decision = decide(&set, &access);
+            let by = &decision.egress;
+            let first = judge(&unlimited, &access, Direction::Egress).rule;
+            assert!(by.rule == first || set.upload(by.rule).is_some(), "seed {seed}");
+            preferred += u32::from(by.rule != first);
+            check(&Case { seed, from, to, access, decision }, &table, None);
+        }
+    }
+    println!("{preferred} accesses decided by a rule because it limits uploads");
+    assert!(preferred > 500, "{preferred}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `cofferdam.dev/v1alpha1`: EgressPolicy and ClusterEgressPolicy, as written.
 //!
 //! What they are for is what the standard kinds cannot say: domains per namespace, denying by domain, providers from the
-//! catalog, and which names and resolvers a pod may ask. Does not: look a provider up; that is the compiler's, which has
-//! the catalog.
+//! catalog, how much may be uploaded, and which names and resolvers a pod may ask. Does not: look a provider up; that is the
+//! compiler's, which has the catalog.
 
 use crate::catalog::Purpose;
 use crate::cluster_network_policy::{MOST_NAME, RuleAction, Subject, Tier, V1ALPHA2, priority, subject};
@@ -109,7 +109,26 @@ pub struct EgressRule {
     pub peers: Vec<Located<EgressPeer>>,
     /// `ports`. Empty: those of the catalog for providers, all for others.
     pub ports: Vec<Located<EgressPort>>,
+    /// `maxUploadBytes` and `downloadOnly: true`; `None` where neither is written. Only a rule that allows has them, to
+    /// domains and providers, with TCP ports.
+    pub upload: Option<UploadLimits>,
 }
+
+/// What a rule lets a pod send. At least one field says something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// `maxUploadBytes.connection`: bytes in one connection, 1 to [`MOST_BYTES`].
+    pub connection: Option<u64>,
+    /// `maxUploadBytes.hour`: bytes in an hour, 1 to [`MOST_BYTES`].
+    pub hour: Option<u64>,
+    /// `maxUploadBytes.day`: bytes in a day, 1 to [`MOST_BYTES`].
+    pub day: Option<u64>,
+    /// `downloadOnly: true`
+    pub download_only: bool,
+}
+
+/// The largest limit, in bytes: sums of what was sent stay far below what 64 bits hold.
+pub const MOST_BYTES: u64 = 1 << 62;
 
 /// One entry of `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +189,8 @@ pub enum Resolver {
 
 /// Longest lists: rules, entries of `to`, entries of `ports`, domains, networks, resolvers.
 pub(crate) const MOST: usize = 25;
+/// What to do with what a rule that limits uploads cannot have.
+const NOT_LIMITED: &str = "write it as a rule of its own, without maxUploadBytes and downloadOnly";
 /// Longest list of names that may be asked for.
 pub(crate) const MOST_NAMES: usize = 100;
 
@@ -244,7 +265,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    let map = d.strict(node, &["name", "action", "to", "ports"])?;
+    let map = d.strict(node, &["name", "action", "to", "ports", "maxUploadBytes", "downloadOnly"])?;
     let name = d.field(map, "name", |d, node| {
         let name = d.string(node)?;
         if name.chars().count() > MOST_NAME {
@@ -254,13 +275,15 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         Some(name)
     });
     let action = d.required(map, "action", |d, node| d.one_of(node, kind.actions()));
+    let upload = upload_limits(d, map, action);
+    let is_limited = upload.is_some();
     let peers = d.required(map, "to", |d, node| {
         d.check_length(node, 1, MOST);
-        d.located(node, peer)
+        d.located(node, |d, node| peer(d, node, is_limited))
     });
     let ports = d.field(map, "ports", |d, node| {
         d.check_length(node, 1, MOST);
-        d.located(node, port)
+        d.located(node, |d, node| port(d, node, is_limited))
     });
     Some(EgressRule {
         position: d.position(node.place),
@@ -268,10 +291,86 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         action: action?,
         peers: peers?,
         ports: ports.flatten().unwrap_or_default(),
+        upload,
     })
 }
 
-fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<EgressPeer> {
+/// `maxUploadBytes` and `downloadOnly`. What cannot be read of them is left out, and makes the policy broken.
+fn upload_limits<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) -> Option<UploadLimits> {
+    let only_allow = |d: &mut Decoder<'n>, node: &'n Node<'n>| match action {
+        Some(RuleAction::Accept) | None => {}
+        Some(RuleAction::Deny | RuleAction::Pass) => {
+            let message = "only a rule that allows can limit what is uploaded";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest("write action: Allow, or leave the limit out"));
+        }
+    };
+    let written = d.field(rule, "maxUploadBytes", |d, node| {
+        only_allow(d, node);
+        max_upload_bytes(d, node).unwrap_or_default()
+    });
+    let download_only = d.field(rule, "downloadOnly", |d, node| {
+        let is_wanted = d.boolean(node)?;
+        is_wanted.then(|| only_allow(d, node))
+    });
+    let download_only = download_only.flatten().is_some();
+    if written.is_none() && !download_only {
+        return None;
+    }
+    Some(UploadLimits { download_only, ..written.unwrap_or_default() })
+}
+
+fn max_upload_bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<UploadLimits> {
+    const WINDOWS: [&str; 3] = ["connection", "hour", "day"];
+    let map = d.strict(node, &WINDOWS)?;
+    if map.keys().next().is_none() {
+        let message = format!("at least one of {} is needed", WINDOWS.join(", "));
+        let diagnostic = Diagnostic::error(Code::MissingField, message);
+        d.report(node.place, diagnostic.suggest("for example {hour: 50Mi}, or leave maxUploadBytes out"));
+    }
+    let [connection, hour, day] = WINDOWS.map(|window| d.field(map, window, bytes).flatten());
+    Some(UploadLimits { connection, hour, day, download_only: false })
+}
+
+/// A number of bytes: whole, or a quantity with a suffix.
+fn bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+    let number = match Decoder::as_integer(node) {
+        Some(number) => u64::try_from(number).ok(),
+        None => quantity(d.str(node)?),
+    };
+    let number = number.filter(|number| (1..=MOST_BYTES).contains(number));
+    if number.is_none() {
+        let message = format!("it is no number of bytes from 1 to {MOST_BYTES}");
+        let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+        d.report(
+            node.place,
+            diagnostic.suggest("write it without a fraction, alone or with one of Ki Mi Gi Ti k M G T: 50Mi"),
+        );
+    }
+    number
+}
+
+/// Digits and one of the suffixes that Kubernetes' quantities have.
+fn quantity(text: &str) -> Option<u64> {
+    const SUFFIXES: [(&str, u64); 8] = [
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+    ];
+    let of_suffix = SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)));
+    let (digits, factor) = of_suffix.unwrap_or((text, 1));
+    // With leading zeros the same digits, unquoted, would be octal.
+    let is_decimal = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    digits.parse::<u64>().ok().filter(|_| is_decimal)?.checked_mul(factor)
+}
+
+/// `is_limited`: the rule limits what is uploaded.
+fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPeer> {
     const KINDS: [&str; 3] = ["domains", "provider", "networks"];
     let map = d.strict(node, &["domains", "provider", "for", "with", "networks"])?;
     if map.keys().filter(|key| KINDS.contains(key)).count() != 1 {
@@ -287,7 +386,15 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<EgressPeer> {
         }
     }
     let domains = d.field(map, "domains", |d, node| domains(d, node, MOST).map(EgressPeer::Domains));
-    let networks = d.field(map, "networks", |d, node| networks(d, node).map(EgressPeer::Networks));
+    let networks = d.field(map, "networks", |d, node| {
+        if is_limited {
+            let message =
+                "what is uploaded is counted where a connection's name is known, and a network has none";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest(NOT_LIMITED));
+        }
+        networks(d, node).map(EgressPeer::Networks)
+    });
     let provider = map.get("provider").map(|_| provider(d, map).map(EgressPeer::Provider));
     domains.or(networks).or(provider).flatten()
 }
@@ -332,9 +439,19 @@ fn provider<'n>(d: &mut Decoder<'n>, entry: Map<'n>) -> Option<ProviderRef> {
     })
 }
 
-fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<EgressPort> {
+/// `is_limited`: the rule limits what is uploaded.
+fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPort> {
     let map = d.strict(node, &["protocol", "port", "endPort"])?;
-    let protocol = d.field(map, "protocol", Protocol::decode).unwrap_or(Some(Protocol::Tcp));
+    let protocol = d.field(map, "protocol", |d, node| {
+        let protocol = Protocol::decode(d, node)?;
+        if is_limited && protocol != Protocol::Tcp {
+            let message = "what is uploaded is counted over TCP, and over QUIC where TCP port 443 is allowed";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest(NOT_LIMITED));
+        }
+        Some(protocol)
+    });
+    let protocol = protocol.unwrap_or(Some(Protocol::Tcp));
     let port = d.field(map, "port", |d, node| {
         let is_name = Decoder::as_integer(node).is_none() && d.str(node).is_some();
         if is_name {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
 use crds::{
-    Code, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, Object, Purpose, Read, Resolver,
-    RuleAction, read_objects,
+    Code, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, MOST_BYTES, Object, Purpose, Read,
+    Resolver, RuleAction, UploadLimits, read_objects,
 };
 
 fn read(kind: &str, spec: &str) -> (EgressPolicy, Read) {
@@ -70,6 +70,123 @@ fn everything_that_can_be_written_is_read() {
     assert!(policy.dns.from_rules.is_some());
     let resolvers = &policy.dns.resolvers.as_ref().unwrap().value;
     assert!(matches!(resolvers[..], [Resolver::Pods { .. }, Resolver::Networks(_)]));
+}
+
+/// A rule of each kind of policy, with these fields beside `action` and `to`.
+fn rule_with(action: &str, to: &str, more: &str) -> [(EgressPolicy, Read); 2] {
+    let egress = format!("egress: [{{action: {action}, to: [{to}]{more}}}]");
+    let cluster = format!("{{tier: Admin, priority: 1, subject: {{namespaces: {{}}}}, {egress}}}");
+    [own(&format!("{{{egress}}}")), read("ClusterEgressPolicy", &cluster)]
+}
+
+#[test]
+fn what_may_be_uploaded_is_whole_bytes_or_a_quantity() {
+    let all = "{domains: [a.io]}, {provider: hub}";
+    for (written, connection, hour, day) in [
+        ("{connection: 1Mi, hour: 50Mi, day: 1Gi}", Some(1 << 20), Some(50 << 20), Some(1 << 30)),
+        ("{connection: 1048576}", Some(1 << 20), None, None),
+        ("{hour: '1'}", None, Some(1), None),
+        ("{day: 2Ki, hour: 3k}", None, Some(3000), Some(2048)),
+        (
+            "{day: 2M, hour: 3G, connection: 4T}",
+            Some(4_000_000_000_000),
+            Some(3_000_000_000),
+            Some(2_000_000),
+        ),
+        ("{day: 4194304Ti}", None, None, Some(MOST_BYTES)),
+        ("{day: 4611686018427387904, hour: null}", None, None, Some(MOST_BYTES)),
+    ] {
+        for (only, download_only) in
+            [("", false), (", downloadOnly: false", false), (", downloadOnly: true", true)]
+        {
+            for (policy, read) in rule_with("Allow", all, &format!(", maxUploadBytes: {written}{only}")) {
+                assert_eq!(errors(&read), [], "{written}");
+                let expected = UploadLimits { connection, hour, day, download_only };
+                assert_eq!(policy.egress.rules[0].upload, Some(expected), "{written}");
+            }
+        }
+    }
+    for (policy, read) in
+        rule_with("Allow", all, ", downloadOnly: true, ports: [{port: 443}, {protocol: TCP}]")
+    {
+        assert_eq!(errors(&read), []);
+        let expected = UploadLimits { download_only: true, ..UploadLimits::default() };
+        assert_eq!(policy.egress.rules[0].upload, Some(expected));
+    }
+    // False is as if it were not written.
+    for (action, to) in [("Allow", "{networks: [192.0.2.0/24]}"), ("Deny", all)] {
+        for (policy, read) in rule_with(action, to, ", downloadOnly: false, ports: [{protocol: UDP}]") {
+            assert_eq!(errors(&read), []);
+            assert_eq!(policy.egress.rules[0].upload, None);
+        }
+    }
+}
+
+#[test]
+fn limits_of_uploads_that_cannot_be_counted_are_refused_with_field_and_way_out() {
+    let (names, network) = ("{domains: [a.io]}", "{provider: hub}, {networks: [192.0.2.0/24]}");
+    let limit = ", maxUploadBytes: {hour: 1Mi}";
+    let value = |text: &str| format!(", maxUploadBytes: {{hour: {text}}}");
+    let mut cases = vec![
+        ("Allow", names, ", maxUploadBytes: {}".to_owned(), Code::MissingField, "maxUploadBytes"),
+        ("Allow", names, ", maxUploadBytes: 1Mi".to_owned(), Code::WrongType, "maxUploadBytes"),
+        ("Allow", names, ", maxUploadBytes: {week: 1Mi}".to_owned(), Code::UnknownField, "maxUploadBytes"),
+        ("Allow", names, ", downloadOnly: 'true'".to_owned(), Code::WrongType, "downloadOnly"),
+        ("Allow", names, ", uploadOnly: true".to_owned(), Code::UnknownField, ""),
+        ("Deny", names, limit.to_owned(), Code::InvalidValue, "maxUploadBytes"),
+        ("Deny", names, ", downloadOnly: true".to_owned(), Code::InvalidValue, "downloadOnly"),
+        ("Allow", network, limit.to_owned(), Code::InvalidValue, "to[1].networks"),
+        ("Allow", network, ", downloadOnly: true".to_owned(), Code::InvalidValue, "to[1].networks"),
+        (
+            "Allow",
+            names,
+            format!("{limit}, ports: [{{port: 443}}, {{protocol: UDP}}]"),
+            Code::InvalidValue,
+            "ports[1].protocol",
+        ),
+        (
+            "Allow",
+            names,
+            format!("{limit}, ports: [{{protocol: SCTP, port: 1}}]"),
+            Code::InvalidValue,
+            "ports[0].protocol",
+        ),
+    ];
+    for text in [
+        "0",
+        "-1",
+        "0Ki",
+        "1.5Gi",
+        "'1.5'",
+        "1Pi",
+        "1 Mi",
+        "+1k",
+        "-1k",
+        "'010'",
+        "Mi",
+        "''",
+        "4194305Ti",
+        "99999999999999999999",
+    ] {
+        let code = if text == "99999999999999999999" { Code::WrongType } else { Code::InvalidValue };
+        cases.push(("Allow", names, value(text), code, "maxUploadBytes.hour"));
+    }
+    cases.push(("Allow", names, value("1.5"), Code::WrongType, "maxUploadBytes.hour"));
+    cases.push(("Allow", names, value("[1]"), Code::WrongType, "maxUploadBytes.hour"));
+    for (action, to, more, code, field) in cases {
+        let field = format!("spec.egress[0].{field}");
+        for (policy, read) in rule_with(action, to, &more) {
+            let found = read.diagnostics.iter().find(|it| it.is_error());
+            let Some(found) = found else { panic!("{action} {to}{more} was accepted") };
+            assert_eq!((found.code, found.field.as_str()), (code, field.trim_end_matches('.')), "{found}");
+            assert!(found.position.is_some() && found.object.is_some(), "{found}");
+            assert!(found.suggestion.is_some() || code == Code::WrongType, "{found}");
+            assert!(policy.broken, "{found}");
+        }
+    }
+    let [_, (policy, read)] = rule_with("Pass", names, limit);
+    assert_eq!(errors(&read), [(Code::InvalidValue, "spec.egress[0].maxUploadBytes")]);
+    assert!(policy.broken);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use policy::intern::Interner;
 use policy::{
     Action, ClosedScope, Direction, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Labels, NamedPort,
     Namespace, NamespaceScope, Node, ObjectRef, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Reason,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, WorkloadRef,
+    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
+    WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -275,7 +276,13 @@ impl Decoder {
     }
 
     fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
-        let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == entry.reason);
+        let (word, upload) = match (entry.reason.strip_suffix(wire::LIMITED), &entry.upload) {
+            (Some(word), Some(limits)) => (word, Some(upload(limits))),
+            (None, None) => (entry.reason.as_str(), None),
+            (Some(_), None) => return Err(DecodeError::Missing("what a rule lets a pod upload")),
+            (None, Some(_)) => return unknown("the reason of a rule that limits uploads", &entry.reason),
+        };
+        let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == word);
         let Some(reason) = reason else { return unknown("a reason", &entry.reason) };
         Ok(RuleEntry {
             reason,
@@ -289,12 +296,18 @@ impl Decoder {
             name: entry.name.as_ref().map(|name| self.interner.text(name)),
             field: self.interner.text(&entry.field),
             source: entry.source.as_ref().map(|source| self.source(source)),
+            upload,
         })
     }
 
     fn source(&mut self, source: &wire::Source) -> SourceRef {
         SourceRef { file: self.interner.text(&source.file), line: source.line, column: source.column }
     }
+}
+
+fn upload(limits: &wire::UploadLimits) -> UploadLimits {
+    let wire::UploadLimits { connection, hour, day, download_only } = *limits;
+    UploadLimits { connection, hour, day, download_only }
 }
 
 fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use policy::{
     Action, Direction, DnsNames, DnsResolvers, DomainPattern, Labels, NamespaceScope, ObjectRef, Peer, Peers,
     Policy, PortMatch, Ports, Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject,
-    Tier,
+    Tier, UploadLimits,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -223,15 +223,22 @@ fn requirement(requirement: &Requirement) -> wire::Requirement {
 }
 
 fn entry(entry: &RuleEntry) -> wire::Entry {
+    let limited = entry.upload.map_or("", |_| wire::LIMITED);
     wire::Entry {
-        reason: entry.reason.as_str().to_owned(),
+        reason: format!("{}{limited}", entry.reason.as_str()),
         direction: entry.direction.map(direction),
         index: entry.index,
         name: entry.name.as_ref().map(ToString::to_string),
         field: entry.field.to_string(),
         source: entry.source.as_ref().map(source),
         object: entry.object.as_ref().map(object),
+        upload: entry.upload.map(upload),
     }
+}
+
+fn upload(limits: UploadLimits) -> wire::UploadLimits {
+    let UploadLimits { connection, hour, day, download_only } = limits;
+    wire::UploadLimits { connection, hour, day, download_only }
 }
 
 fn object(object: &ObjectRef) -> wire::Object {

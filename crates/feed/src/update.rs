@@ -133,8 +133,20 @@ mod tests {
         (sent, whole)
     }
 
-    /// Both judge the same, by a rule that says the same.
+    /// Both judge the same, by a rule that says the same; and every rule that came limits uploads as it did.
     fn alike(set: &PolicySet, copy: &PolicySet, node: &str, seed: u64) {
+        let limits = |set: &PolicySet, policy: &policy::Policy| -> Vec<_> {
+            policy.egress.rules().iter().map(|rule| set.upload(rule.id)).collect()
+        };
+        for policy in &copy.policies {
+            let from = set.policies.iter().find(|it| it.object == policy.object).unwrap();
+            assert_eq!(
+                limits(set, from),
+                limits(copy, policy),
+                "seed {seed}, node {node}: {}",
+                policy.object
+            );
+        }
         let placement = sample::placement(set);
         let mut known = placement.clone();
         known.retain(|(namespace, name), _| copy.world.find_pod(namespace, name).is_some());
@@ -288,6 +300,46 @@ mod tests {
         let Some(crate::wire::Who::Names(names)) = peers.who else { panic!("names") };
         // What an older reader parses patterns with.
         assert!(names.patterns.iter().all(|text| policy::DomainPattern::parse(text).is_err()), "{names:?}");
+    }
+
+    #[test]
+    fn a_reader_that_knows_no_limits_of_uploads_refuses_them_instead_of_allowing_without() {
+        use crate::wire::{Body, Resource};
+        let is_limited = |entry: &policy::RuleEntry| entry.upload.is_some();
+        let limited = |set: &PolicySet| set.rules.iter().any(is_limited);
+        let set = (1..).map(sample::policy_set).find(limited).unwrap();
+        let parts = Parts::new(&set, None);
+        let mut found = 0;
+        for key in &parts.policies {
+            let bytes = &parts.resources[key].bytes;
+            let (_, read) = decode::Decoder::default().resource(bytes).unwrap();
+            let crate::resource::Resource::Policy(_, entries) = read else { panic!("a policy") };
+            let message = Resource::decode(&**bytes).unwrap();
+            let Some(Body::Policy(sent)) = &message.body else { panic!("a policy") };
+            assert_eq!(sent.entries.len(), entries.len());
+            for (at, _) in entries.iter().enumerate().filter(|(_, entry)| is_limited(entry)) {
+                found += 1;
+                // What an older reader looks reasons up with.
+                let word = &sent.entries[at].reason;
+                assert!(policy::Reason::ALL.iter().all(|reason| reason.as_str() != word), "{word}");
+                for (change, told) in [
+                    (None, "what a rule lets a pod upload is missing"),
+                    (Some(word.trim_end_matches("+limited")), "the reason of a rule that limits uploads"),
+                    (Some("some+limited"), "a reason"),
+                ] {
+                    let mut message = message.clone();
+                    let Some(Body::Policy(sent)) = &mut message.body else { panic!("a policy") };
+                    match change {
+                        Some(reason) => reason.clone_into(&mut sent.entries[at].reason),
+                        None => sent.entries[at].upload = None,
+                    }
+                    let error = decode::Decoder::default().resource(&message.encode_to_vec()).unwrap_err();
+                    assert!(error.to_string().starts_with(told), "{error}");
+                }
+            }
+        }
+        let written: usize = set.rules.iter().filter(|entry| is_limited(entry)).count();
+        assert_eq!(found, written);
     }
 
     #[test]

@@ -355,7 +355,7 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`].
+    /// As [`policy::Reason::as_str`], and [`LIMITED`] behind it where `upload` is there.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -371,6 +371,26 @@ pub(crate) struct Entry {
     /// Absent only for what no object is to blame for.
     #[prost(message, optional, tag = "7")]
     pub(crate) object: Option<Object>,
+    /// Absent: nothing limits what is uploaded.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) upload: Option<UploadLimits>,
+}
+
+/// Ends the reason of an entry that limits uploads. A reader that knows no limits knows no such reason, and refuses the policy
+/// instead of allowing without limit.
+pub(crate) const LIMITED: &str = "+limited";
+
+/// Bytes; absent where that is not limited.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct UploadLimits {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) connection: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) hour: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) day: Option<u64>,
+    #[prost(bool, tag = "4")]
+    pub(crate) download_only: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

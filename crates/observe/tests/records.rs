@@ -51,6 +51,7 @@ fn book(generation: u64) -> Arc<Book> {
         name: None,
         field: field.into(),
         source: Some(SourceRef { file: "db.yaml".into(), line, column: 3 }),
+        upload: None,
     };
     rules.push(written(Reason::Isolated, None, "spec.podSelector", 6));
     rules.push(written(Reason::NetworkPolicyAllow, Some(0), "spec.ingress[0]", 9));

@@ -186,9 +186,10 @@ fn first_match(question: Question<'_>, tier: Tier, steps: &mut Vec<Step>) -> Opt
     None
 }
 
-/// NetworkPolicies and EgressPolicies: any Deny, else any Accept, else isolation. No order.
+/// NetworkPolicies and EgressPolicies: any Deny, else any Accept, those that limit uploads first, else isolation. No other
+/// order.
 fn network_policies(question: Question<'_>, steps: &mut Vec<Step>) -> Option<RuleId> {
-    if let Some(rule) = question.denying_rule() {
+    if let Some(rule) = question.denying_rule().or_else(|| question.limited_rule()) {
         steps.push(Step::Matched(rule.id, rule.action));
         return Some(rule.id);
     }
@@ -233,9 +234,20 @@ impl<'a> Question<'a> {
     /// The first rule of the NetworkPolicy tier that denies. Only an EgressPolicy has such; what it denies is denied whatever
     /// the others allow, the pod's own node included: nobody writes a Deny for something to stay open.
     fn denying_rule(self) -> Option<&'a Rule> {
+        self.of_network_policies().find(|rule| rule.action == Action::Deny && self.matches(rule))
+    }
+
+    /// The first rule of the NetworkPolicy tier that allows and limits what is uploaded: a limit must not be undone by another
+    /// policy's name. The pod's own node is reached whatever the tier allows, so under none of its rules.
+    fn limited_rule(self) -> Option<&'a Rule> {
+        let is_limited = |rule: &&Rule| rule.action == Action::Accept && self.set.upload(rule.id).is_some();
+        let mut rules = self.of_network_policies().filter(is_limited);
+        if self.own_node { None } else { rules.find(|rule| self.matches(rule)) }
+    }
+
+    fn of_network_policies(self) -> impl Iterator<Item = &'a Rule> {
         let policies = self.selecting(Tier::NetworkPolicy);
-        let mut rules = policies.flat_map(|(_, policy)| policy.section(self.direction).rules());
-        rules.find(|rule| rule.action == Action::Deny && self.matches(rule))
+        policies.flat_map(move |(_, policy)| policy.section(self.direction).rules())
     }
 
     fn matches(self, rule: &Rule) -> bool {

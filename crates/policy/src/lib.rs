@@ -26,7 +26,7 @@ pub use labels::{Labels, Requirement, Selector};
 pub use reason::Reason;
 pub use rule::{
     Action, ClosedScope, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Peer, Peers, Policy,
-    PortMatch, Ports, Rule, RuleEntry, RuleId, Section, SourceRef, Subject, Tier,
+    PortMatch, Ports, Rule, RuleEntry, RuleId, Section, SourceRef, Subject, Tier, UploadLimits,
 };
 pub use set::{Generation, PolicySet};
 pub use world::{

@@ -325,6 +325,47 @@ pub struct RuleEntry {
     pub field: Arc<str>,
     /// File and line.
     pub source: Option<SourceRef>,
+    /// What may be uploaded under the rule; `None`: nothing limits it. One rule that a user wrote can be several entries, with
+    /// equal object and index: they have the same limits, and share them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<UploadLimits>,
+}
+
+/// What a rule lets a pod send, in bytes; counted for each pod and rule that a user wrote. At least one field says something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UploadLimits {
+    /// Payload that one connection may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<u64>,
+    /// What all connections may send in one hour of UTC, counted on the wire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hour: Option<u64>,
+    /// What all connections may send in one day of UTC, counted on the wire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<u64>,
+    /// A connection may send little more than what asking for a download takes.
+    #[serde(default)]
+    pub download_only: bool,
+}
+
+impl fmt::Display for UploadLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let windows = [("a connection", self.connection), ("an hour", self.hour), ("a day", self.day)];
+        let most =
+            windows.iter().filter_map(|(window, bytes)| Some(format!("{} {window}", quantity((*bytes)?))));
+        let only = self.download_only.then(|| "download only".to_owned());
+        f.write_str(&most.chain(only).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Bytes as a user writes them.
+fn quantity(bytes: u64) -> String {
+    let units = [("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
+    match units.iter().find(|(_, bits)| bytes.trailing_zeros() >= *bits && bytes > 0) {
+        Some((suffix, bits)) => format!("{}{suffix}", bytes >> bits),
+        None => bytes.to_string(),
+    }
 }
 
 impl fmt::Display for RuleEntry {
@@ -352,4 +393,22 @@ pub struct ClosedScope {
     pub subject: Subject,
     /// Which directions.
     pub directions: Vec<Direction>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_told_as_they_are_written() {
+        let all = UploadLimits {
+            connection: Some(1 << 20),
+            hour: Some(50 << 20),
+            day: Some(1_000_000_000),
+            download_only: true,
+        };
+        assert_eq!(all.to_string(), "1Mi a connection, 50Mi an hour, 1000000000 a day, download only");
+        let day = UploadLimits { day: Some(1 << 62), ..UploadLimits::default() };
+        assert_eq!(day.to_string(), "4194304Ti a day");
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::access::Direction;
 use crate::reason::Reason;
-use crate::rule::{ClosedScope, Policy, RuleEntry, RuleId};
+use crate::rule::{ClosedScope, Policy, RuleEntry, RuleId, UploadLimits};
 use crate::world::World;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -50,6 +50,11 @@ impl PolicySet {
     pub fn rule(&self, id: RuleId) -> Option<&RuleEntry> {
         self.rules.get(id.0 as usize)
     }
+
+    /// What may be uploaded under the rule; `None`: nothing limits it.
+    pub fn upload(&self, id: RuleId) -> Option<UploadLimits> {
+        self.rule(id)?.upload
+    }
 }
 
 /// Entries of the ids below [`RuleId::FIRST_WRITTEN`]; the unused ones repeat the default.
@@ -62,6 +67,7 @@ pub fn built_in_rules() -> Vec<RuleEntry> {
         name: None,
         field: "".into(),
         source: None,
+        upload: None,
     };
     (0..RuleId::FIRST_WRITTEN.0)
         .map(|id| match RuleId(id) {

@@ -2,7 +2,7 @@
 //!
 //! Enters: the rules that match one class, in order of judgement. Leaves: disjoint, sorted, merged cells.
 //! Guarantees: the first matching rule of a tier speaks for it, a Pass leaves the tier, a Deny of the NetworkPolicy tier
-//! comes before all else of it, and the cost is n log n in the number of port ranges. Does not: decide which rules match (`lanes`).
+//! comes before all else of it and then what limits uploads, and the cost is n log n in the number of port ranges. Does not: decide which rules match (`lanes`).
 
 use policy::table::{Cell, Row, Ruling};
 use policy::{Action, NamedPort, PortMatch, Protocol, RuleId, Tier};
@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub(crate) struct SweepRule {
     pub(crate) tier: Tier,
     pub(crate) action: Action,
+    /// It limits what is uploaded.
+    pub(crate) limited: bool,
     pub(crate) ruling: Ruling,
     /// `None`: every protocol and port.
     pub(crate) ports: Option<Arc<[PortMatch]>>,
@@ -148,8 +150,9 @@ struct State<'a> {
 #[derive(Default)]
 struct Active {
     admin: BTreeSet<u32>,
-    /// The NetworkPolicy tier knows no order but this: what denies comes first.
+    /// The NetworkPolicy tier knows no order but this: what denies comes first, then what limits uploads.
     denying: BTreeSet<u32>,
+    limiting: BTreeSet<u32>,
     allowing: BTreeSet<u32>,
     baseline: BTreeSet<u32>,
 }
@@ -173,14 +176,15 @@ impl State<'_> {
         Some(match (rule.tier, rule.action) {
             (Tier::Admin, _) => &mut active.admin,
             (Tier::NetworkPolicy, Action::Deny) => &mut active.denying,
+            (Tier::NetworkPolicy, Action::Accept) if rule.limited => &mut active.limiting,
             (Tier::NetworkPolicy, Action::Accept | Action::Pass) => &mut active.allowing,
             (Tier::Baseline, _) => &mut active.baseline,
         })
     }
 
     fn ruling(&self) -> Ruling {
-        let Active { admin, denying, allowing, baseline } = &self.active;
-        let own = self.first(denying).or_else(|| self.first(allowing));
+        let Active { admin, denying, limiting, allowing, baseline } = &self.active;
+        let own = [denying, limiting, allowing].into_iter().find_map(|of_tier| self.first(of_tier));
         self.decided_by(admin)
             .or_else(|| own.map(|rule| rule.ruling))
             .or(self.defaults.isolation)
@@ -262,6 +266,7 @@ mod tests {
         let rule = |ports: &Vec<PortMatch>, id| SweepRule {
             tier: Tier::NetworkPolicy,
             action: Action::Accept,
+            limited: false,
             ruling: allow(id),
             ports: Some(ports.as_slice().into()),
         };
@@ -273,12 +278,24 @@ mod tests {
     #[test]
     fn a_pass_leaves_its_tier_only() {
         let (a, b) = (numbers(1, 100), numbers(50, 60));
-        let pass =
-            SweepRule { tier: Tier::Admin, action: Action::Pass, ruling: allow(16), ports: Some(a.into()) };
-        let deny = SweepRule { tier: Tier::Admin, action: Action::Deny, ruling: allow(17), ports: None };
+        let pass = SweepRule {
+            tier: Tier::Admin,
+            action: Action::Pass,
+            limited: false,
+            ruling: allow(16),
+            ports: Some(a.into()),
+        };
+        let deny = SweepRule {
+            tier: Tier::Admin,
+            action: Action::Deny,
+            limited: false,
+            ruling: allow(17),
+            ports: None,
+        };
         let base = SweepRule {
             tier: Tier::Baseline,
             action: Action::Accept,
+            limited: false,
             ruling: allow(18),
             ports: Some(b.into()),
         };
@@ -291,6 +308,7 @@ mod tests {
         let rule = |action, ruling, ports: Vec<PortMatch>| SweepRule {
             tier: Tier::NetworkPolicy,
             action,
+            limited: false,
             ruling,
             ports: Some(ports.into()),
         };
@@ -301,11 +319,29 @@ mod tests {
     }
 
     #[test]
+    fn what_limits_uploads_beats_other_accepts_of_the_network_policy_tier_alone() {
+        for (tier, middle) in [(Tier::NetworkPolicy, 17), (Tier::Admin, 16)] {
+            let rule = |limited, id, ports: Vec<PortMatch>| SweepRule {
+                tier,
+                action: Action::Accept,
+                limited,
+                ruling: allow(id),
+                ports: Some(ports.into()),
+            };
+            let rules = [rule(false, 16, numbers(1, 100)), rule(true, 17, numbers(50, 60))];
+            let expected = [(1, 49, 16), (50, 60, middle), (61, 100, 16)];
+            let merged = [(1, 100, 16)];
+            check(&rules, None, if middle == 17 { &expected } else { &merged });
+        }
+    }
+
+    #[test]
     fn the_whole_port_range_is_one_cell() {
         let all = numbers(0, 65535);
         let rule = SweepRule {
             tier: Tier::Baseline,
             action: Action::Accept,
+            limited: false,
             ruling: allow(16),
             ports: Some(all.into()),
         };

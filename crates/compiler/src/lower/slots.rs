@@ -169,6 +169,7 @@ fn add_policy(index: &Index, out: &mut Rules, policy: &CompiledPolicy, direction
         out.rules.push(SweepRule {
             tier: policy.tier,
             action: rule.action,
+            limited: index.rules.get(rule.id.0 as usize).is_some_and(|entry| entry.upload.is_some()),
             ruling,
             ports: rule.ports.clone(),
         });

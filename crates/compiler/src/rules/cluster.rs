@@ -96,6 +96,7 @@ impl Drafting<'_> {
             name: written.name.as_ref().map(|name| self.context.interner.text(name)),
             field,
             source: source(&written.position),
+            upload: None,
         });
         Rule { id, action, peers, ports }
     }

@@ -2,7 +2,7 @@
 //!
 //! Enters: one object and the catalog. Leaves: a draft policy, or the scope to close for egress if it is broken or asks of
 //! the catalog what is not there. A rule that names providers becomes several, one for each list of ports: they stand in a
-//! row and do the same, so nothing depends on their order.
+//! row and do the same, so nothing depends on their order. A rule that limits uploads is for TCP and QUIC alone.
 
 use super::{Closure, Draft, provider, reason};
 use crate::convert::{Context, object_name, protocol, source};
@@ -13,10 +13,13 @@ use crds::{
 use policy::{
     Action, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, NamespaceScope, ObjectRef, Peer, Peers,
     Policy, PortMatch, Ports, Protocol, Reason, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
+    UploadLimits,
 };
 
 /// The port of DNS.
 const DNS: u16 = 53;
+/// The port of HTTPS: that of QUIC, over UDP.
+const HTTPS: u16 = 443;
 
 pub(super) fn draft(context: &mut Context, catalog: &Catalog, written: &crds::EgressPolicy) -> Draft {
     let object = context.object(written.kind().as_str(), &written.meta);
@@ -33,9 +36,7 @@ pub(super) fn draft(context: &mut Context, catalog: &Catalog, written: &crds::Eg
     let policy = place.map(|(tier, priority)| {
         // "Selecting a pod isolates it for egress", with or without rules; a ClusterEgressPolicy never isolates.
         let isolation = match tier {
-            Tier::NetworkPolicy => {
-                drafting.entry(Reason::Isolated, None, "spec.subject", &written.position, None)
-            }
+            Tier::NetworkPolicy => drafting.entry(Reason::Isolated, "spec.subject", &written.position, None),
             Tier::Admin | Tier::Baseline => RuleId::NO_POLICY,
         };
         let (dns, resolvers) = drafting.dns(&written.dns);
@@ -116,14 +117,15 @@ impl Drafting<'_> {
             RuleAction::Pass => Action::Pass,
         };
         let ports = ports(&written.ports);
+        let is_limited = written.upload.is_some();
         let mut add = |drafting: &mut Self, field: String, at: &Position, peers: Vec<Peer>, ports: Ports| {
             let reason = match (drafting.tier, action) {
                 (Tier::NetworkPolicy, Action::Accept | Action::Pass) => Reason::EgressPolicyAllow,
                 (Tier::NetworkPolicy, Action::Deny) => Reason::EgressPolicyDeny,
                 (Tier::Admin | Tier::Baseline, _) => reason(drafting.tier, action),
             };
-            let name = written.name.as_deref();
-            let id = drafting.entry(reason, u32::try_from(index).ok(), &field, at, name);
+            let id = drafting.entry(reason, &field, at, Some((index, written)));
+            let ports = if is_limited { countable(ports) } else { ports };
             rules.push(Rule { id, action, peers: Peers::AnyOf(peers), ports });
         };
         let field = format!("spec.egress[{index}]");
@@ -205,8 +207,8 @@ impl Drafting<'_> {
         if let Some((at, field)) = names.as_ref().map(|(at, field, _)| (at.clone(), *field)).or(from_rules) {
             let texts = names.map(|(_, _, texts)| texts.as_slice()).unwrap_or_default();
             dns.names = DnsNames::Only {
-                listed: self.entry(Reason::DnsNameAllow, None, field, &at, None),
-                unlisted: self.entry(Reason::DnsNameDeny, None, field, &at, None),
+                listed: self.entry(Reason::DnsNameAllow, field, &at, None),
+                unlisted: self.entry(Reason::DnsNameDeny, field, &at, None),
                 patterns: self.patterns(field, &at, texts),
                 from_rules: written.from_rules.is_some(),
             };
@@ -217,8 +219,8 @@ impl Drafting<'_> {
             Tier::NetworkPolicy => Reason::EgressPolicyAllow,
             Tier::Admin | Tier::Baseline => reason(self.tier, Action::Accept),
         };
-        let listed = self.entry(accepted, None, field, at, None);
-        let unlisted = self.entry(Reason::DnsResolverDeny, None, field, at, None);
+        let listed = self.entry(accepted, field, at, None);
+        let unlisted = self.entry(Reason::DnsResolverDeny, field, at, None);
         let peers: Vec<Peer> = resolvers.value.iter().flat_map(|it| self.resolver(it)).collect();
         let port = |protocol| PortMatch::Numbers { protocol, first: DNS, last: DNS };
         let rule = Rule {
@@ -241,23 +243,26 @@ impl Drafting<'_> {
         }
     }
 
+    /// `rule`: the rule of `spec.egress` that it is, with its index.
     fn entry(
         &mut self,
         reason: Reason,
-        index: Option<u32>,
         field: &str,
         at: &Position,
-        name: Option<&str>,
+        rule: Option<(usize, &EgressRule)>,
     ) -> RuleId {
+        let written = rule.map(|(_, written)| written);
+        let name = written.and_then(|written| written.name.as_deref());
         let id = RuleId(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         self.entries.push(RuleEntry {
             reason,
             object: Some(self.object.clone()),
             direction: Some(Direction::Egress),
-            index,
+            index: rule.and_then(|(index, _)| u32::try_from(index).ok()),
             name: name.map(|name| self.context.interner.text(name)),
             field: self.context.interner.text(field),
             source: source(at),
+            upload: written.and_then(|written| written.upload.as_ref()).map(upload),
         });
         id
     }
@@ -272,6 +277,30 @@ impl Drafting<'_> {
 
 fn network(cidr: &ipnet::IpNet) -> Peer {
     Peer::Network { cidr: *cidr, except: Vec::new() }
+}
+
+fn upload(written: &crds::UploadLimits) -> UploadLimits {
+    let crds::UploadLimits { connection, hour, day, download_only } = *written;
+    UploadLimits { connection, hour, day, download_only }
+}
+
+/// Of these ports, those whose uploads can be counted: TCP, and QUIC where TCP port 443 is among them.
+fn countable(ports: Ports) -> Ports {
+    let tcp = |first, last| PortMatch::Numbers { protocol: Protocol::TCP, first, last };
+    let mut ports = match ports {
+        Ports::All => vec![tcp(0, u16::MAX)],
+        Ports::AnyOf(ports) => ports,
+    };
+    let over_tcp = |port: &PortMatch| match port {
+        PortMatch::Numbers { protocol, first, last } => {
+            *protocol == Protocol::TCP && (*first..=*last).contains(&HTTPS)
+        }
+        PortMatch::Named { .. } => false,
+    };
+    if ports.iter().any(over_tcp) {
+        ports.push(PortMatch::Numbers { protocol: Protocol::UDP, first: HTTPS, last: HTTPS });
+    }
+    Ports::AnyOf(ports)
 }
 
 fn ports(written: &[Located<EgressPort>]) -> Ports {

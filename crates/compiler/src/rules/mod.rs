@@ -64,8 +64,10 @@ impl Draft {
     /// Whether two drafts of one name say the same. A broken one says nothing certain.
     fn says_the_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Judged { policy: a, .. }, Self::Judged { policy: b, .. }) => {
+            (Self::Judged { policy: a, entries }, Self::Judged { policy: b, entries: others }) => {
+                let same_limits = |(a, b): (&RuleEntry, &RuleEntry)| a.upload == b.upload;
                 a.tier == b.tier
+                    && entries.iter().zip(others).all(same_limits)
                     && a.priority == b.priority
                     && a.subject == b.subject
                     && a.ingress == b.ingress
@@ -243,6 +245,7 @@ fn number(
             name: None,
             field: "more rules than there are rule ids".into(),
             source: None,
+            upload: None,
         })
     });
     for closure in closures {
@@ -285,6 +288,7 @@ impl Rulebook {
                 name: None,
                 field: closure.field,
                 source: closure.source,
+                upload: None,
             }),
         };
         self.closed.push(ClosedScope { rule, subject: closure.subject, directions: closure.directions });

@@ -134,6 +134,7 @@ impl Drafting<'_> {
             name: None,
             field,
             source: at,
+            upload: None,
         });
         id
     }

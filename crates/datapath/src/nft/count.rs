@@ -53,6 +53,7 @@ mod tests {
             name: None,
             field: "".into(),
             source: None,
+            upload: None,
         }
     }
 
