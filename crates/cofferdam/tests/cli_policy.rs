@@ -118,7 +118,7 @@ fn explain_says_which_ends_there_are() {
 const EGRESS: &str = "\
 {apiVersion: cofferdam.dev/v1alpha1, kind: EgressPolicy, metadata: {name: hub, namespace: x}, spec: {
   subject: {podSelector: {matchLabels: {pod: a}}},
-  egress: [{name: api, action: Allow, to: [{provider: hub}]}, {action: Deny, to: [{domains: ['**.paste.io']}]}],
+  egress: [{name: api, action: Allow, to: [{provider: hub}], maxUploadBytes: {hour: 50Mi}}, {action: Deny, to: [{domains: ['**.paste.io']}]}],
   dns: {fromRules: true, names: ['**.paste.io']}}}
 ";
 const CATALOG: &str = "\
@@ -142,6 +142,7 @@ fn explain_takes_a_name_for_resolved_and_says_whether_it_may_be_asked() {
         "EgressPolicy x/hub spec.egress[0].to[0] \"api\"",
         "taken to lead to 192.0.2.1",
         "an EgressPolicy rule",
+        "  uploads are limited: 50Mi an hour\n",
     ] {
         assert!(said.out.contains(part), "no {part:?} in {}", said.out);
     }
@@ -166,6 +167,8 @@ fn explain_takes_a_name_for_resolved_and_says_whether_it_may_be_asked() {
     );
     let report = json(&explain("--name api.hub.io --json"));
     assert_eq!(report["question"]["rule"]["entry"]["reason"], "egress-policy-allow");
+    let report = json(&explain("--name api.hub.io --port 443 --json"));
+    assert_eq!(report["rule"]["entry"]["upload"]["hour"], 50 << 20);
     for (arguments, part) in [
         ("--name a..b --port 1", "a..b"),
         ("--name a.io --to x/b --port 1", "the address that the name leads to"),

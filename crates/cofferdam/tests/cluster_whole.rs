@@ -127,7 +127,39 @@ fn cluster_schemas_of_egress_policies_refuse_what_the_reader_refuses() {
                  endPort: 2}, {protocol: UDP}]}], dns: {names: ['**.cluster.local'], fromRules: true, resolvers: [{pods: \
                  {namespaceSelector: {}, podSelector: {}}}, {networks: [192.0.2.53/32]}]}";
     world.kubectl("apply --validate=strict -f -", &egress(whole));
+    let limited = |action: &str, to: &str, more: &str| {
+        egress(&format!("egress: [{{action: {action}, to: [{to}]{more}}}]"))
+    };
+    for more in [
+        ", maxUploadBytes: {connection: 1, hour: 50Mi, day: '4611686018427387904'}, downloadOnly: true, ports: [{port: 443}]",
+        ", maxUploadBytes: {day: '12'}, ports: [{protocol: TCP}]",
+        ", downloadOnly: true",
+    ] {
+        world.kubectl(
+            "apply --validate=strict -f -",
+            &limited("Allow", "{domains: [a.io]}, {provider: a}", more),
+        );
+    }
+    let unlimited = ", downloadOnly: false, ports: [{protocol: UDP}]";
+    world.kubectl("apply --validate=strict -f -", &limited("Deny", "{networks: [192.0.2.0/24]}", unlimited));
+    let (names, hour) = ("{domains: [a.io]}", ", maxUploadBytes: {hour: 1Mi}");
     for (object, told) in [
+        (limited("Deny", names, hour), "only a rule that allows"),
+        (limited("Deny", names, ", downloadOnly: true"), "only a rule that allows"),
+        (limited("Allow", "{provider: a}, {networks: [192.0.2.0/24]}", hour), "a network has none"),
+        (
+            limited("Allow", names, &format!("{hour}, ports: [{{protocol: UDP, port: 443}}]")),
+            "counted over TCP",
+        ),
+        (limited("Allow", names, ", downloadOnly: true, ports: [{protocol: SCTP}]"), "counted over TCP"),
+        (limited("Allow", names, ", maxUploadBytes: {}"), "maxUploadBytes"),
+        (limited("Allow", names, ", maxUploadBytes: {week: 1}"), "week"),
+        (limited("Allow", names, ", maxUploadBytes: {hour: 0}"), "hour"),
+        (limited("Allow", names, ", maxUploadBytes: {hour: 4611686018427388928}"), "hour"),
+        (limited("Allow", names, ", maxUploadBytes: {hour: 1.5}"), "hour"),
+        (limited("Allow", names, ", maxUploadBytes: {hour: 1.5Gi}"), "hour"),
+        (limited("Allow", names, ", maxUploadBytes: {hour: 1Pi}"), "hour"),
+        (limited("Allow", names, ", maxUploadBytes: {hour: '010'}"), "hour"),
         (to("{}"), "exactly one of domains, provider and networks"),
         (to("{domains: [a.io], networks: [192.0.2.0/24]}"), "exactly one of domains, provider and networks"),
         (to("{domains: [a.io], for: [api]}"), "none is named"),

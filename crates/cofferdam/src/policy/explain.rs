@@ -266,6 +266,9 @@ impl Explanation<'_> {
             };
             writeln!(out, "  {line}")?;
         }
+        if let Some(limits) = self.set.upload(judgement.rule) {
+            writeln!(out, "  uploads are limited: {limits}")?;
+        }
         Ok(())
     }
 

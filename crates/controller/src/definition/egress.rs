@@ -12,6 +12,9 @@ const MOST_NAMES: usize = 100;
 /// `name`, `*.name` or `**.name`, of two labels at least.
 const DOMAIN: &str = "^(\\*{1,2}\\.)?_?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\\._?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)+\\.?$";
 
+/// A number of bytes that is written as text.
+const BYTES: &str = "^[1-9][0-9]{0,18}(Ki|Mi|Gi|Ti|k|M|G|T)?$";
+
 /// The definition of the namespaced kind.
 pub(super) fn egress_policy() -> Value {
     let about = "Where pods of its namespace may connect to, by domain, provider or address, and what they may ask of DNS. \
@@ -117,7 +120,7 @@ fn whole(about: &str, spec: Value) -> Value {
 
 /// `egress` and `dns`.
 fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
-    let rule = object(
+    let mut of_egress = object(
         "It matches a connection to one of `to`, at one of `ports`.",
         &["action", "to"],
         json!({
@@ -127,10 +130,53 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             "ports": list(
                 "Any of these. Left out: for a provider the ports that the catalog has for each host, for others all protocols and \
                  ports.", 1, MOST, port()),
+            "maxUploadBytes": max_upload_bytes(),
+            "downloadOnly": {
+                "type": "boolean",
+                "description": "true: a connection may send at most 64 KiB and 5 % of what it received. As with maxUploadBytes, only in a \
+                                rule that allows, to domains and providers, over TCP.",
+            },
         }),
     );
-    spec.insert("egress".to_owned(), list(about, 0, MOST, rule));
+    let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly)";
+    for (needs, message) in [
+        ("self.action == 'Allow'", "only a rule that allows can limit what is uploaded"),
+        (
+            "!self.to.exists(peer, has(peer.networks))",
+            "what is uploaded is counted where a connection's name is known, and a network has none",
+        ),
+        (
+            "!has(self.ports) || self.ports.all(port, !has(port.protocol) || port.protocol == 'TCP')",
+            "what is uploaded is counted over TCP, and over QUIC where TCP port 443 is allowed",
+        ),
+    ] {
+        rule(&mut of_egress, &format!("!({is_limited}) || {needs}"), message);
+    }
+    spec.insert("egress".to_owned(), list(about, 0, MOST, of_egress));
     spec.insert("dns".to_owned(), dns());
+}
+
+fn max_upload_bytes() -> Value {
+    let bytes = |about: &str| {
+        json!({
+            "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "minimum": 1, "maximum": crds::MOST_BYTES, "maxLength": 21, "pattern": BYTES, "description": about,
+        })
+    };
+    let mut limits = object(
+        "How many bytes a pod may upload under this rule: whole numbers, or with one of Ki Mi Gi Ti k M G T. Reaching one ends the \
+         connection, and refuses new ones until the hour or day ends. The rule then matches TCP, and QUIC where TCP port 443 is \
+         allowed, and decides before those that do not limit uploads. Only in a rule that allows, to domains and providers, over \
+         TCP.",
+        &[],
+        json!({
+            "connection": bytes("Payload that one connection may send."),
+            "hour": bytes("What all connections of the pod may send in one hour of UTC, counted on the wire."),
+            "day": bytes("What all connections of the pod may send in one day of UTC, counted on the wire."),
+        }),
+    );
+    put(&mut limits, "minProperties", 1.into());
+    limits
 }
 
 fn peer() -> Value {
