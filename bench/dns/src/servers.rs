@@ -2,9 +2,8 @@
 
 use crate::stub;
 use anyhow::{Context, Result, bail};
-use dns::{
-    Agent, Binding, Counters, Pod, Proxy, Query, Questions, Resolvers, Settings, Sockets, State, Steering,
-};
+use dns::{Agent, Binding, Counters, Pod, Proxy, Query, Questions, Resolvers, Settings, State};
+use handover::{Sockets, Steering};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use policy::{DomainPattern, Generation};

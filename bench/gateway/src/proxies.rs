@@ -2,9 +2,12 @@
 
 use crate::load;
 use anyhow::{Context, Result, bail};
-use gateway::state::PodState;
-use gateway::{Allowed, Bound, Ceiling, Counters, Gateway, Limits, Phase, Record, Rules, Sink, State, Table};
-use policy::{DnsName, DomainPattern};
+use gateway::{
+    Bound, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, RuleFacts, Rules, Sink, State,
+    Table,
+};
+use policy::table::{Row, Ruling};
+use policy::{DnsName, RuleId, Verdict};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -182,17 +185,22 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
 }
 
 fn state(to: SocketAddr) -> Result<State> {
-    let pattern = DomainPattern::parse(load::NAME)?;
-    let allowed = Allowed { pattern, ports: vec![], rule: "a rule".into(), ceiling: Ceiling::default() };
-    let allowed = vec![Arc::new(allowed)];
-    let bound = Bound { names: [DnsName::parse(load::NAME)?].into(), allowed: allowed.clone() };
+    let row = |verdict, rule| {
+        let otherwise = Ruling { verdict, rule: RuleId(rule) };
+        Arc::new(Row { otherwise, cells: Vec::new() })
+    };
+    let named = Named { row: row(Verdict::Allow, 17), is_live: true };
+    let names = [(DnsName::parse(load::NAME)?, named)].into();
+    let bound = Bound { names, unnamed: row(Verdict::Deny, 16) };
+    let facts = RuleFacts { text: "a rule".into(), ceiling: Ceiling::default(), budget: None };
+    let rules: HashMap<_, _> = [(RuleId(17), Arc::new(facts))].into();
     let mut state = State { rules: Rules { tls_ports: [].into(), ..Rules::default() }, ..State::default() };
     for pod in 0..1000_u32 {
         let addresses = (0..100_u32).map(|n| (Ipv4Addr::from(0xc633_6400 + n).into(), bound.clone()));
         let mut bound_there: HashMap<_, _> = addresses.collect();
         bound_there.insert(to.ip(), bound.clone());
         let address = if pod == 0 { Ipv4Addr::LOCALHOST } else { Ipv4Addr::from(0x0a00_0000 + pod) };
-        state.pods.insert(address.into(), PodState { allowed: allowed.clone(), bound: bound_there });
+        state.pods.insert(address.into(), PodState { rules: rules.clone(), bound: bound_there });
     }
     Ok(state)
 }

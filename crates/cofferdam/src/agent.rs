@@ -13,12 +13,12 @@ use crate::health::{self, Health};
 use crate::http;
 use crate::metrics::Page;
 use crate::up::dns::DnsArgs;
-use crate::up::enforce::{Answering, Enforcer};
+use crate::up::enforce::Enforcer;
 use crate::up::engine::{Engine, Leader, Loaded};
 use crate::up::ground::{Ground, host_name};
 use crate::up::journal::Journal;
 use crate::up::lab_plan::Runs;
-use crate::up::protocol::{DnsStatus, Mode, NodeStatus, Status};
+use crate::up::protocol::{DnsStatus, GatewayStatus, Mode, NodeStatus, Status};
 use crate::up::say::Say;
 use crate::up::socket::{Socket, Source};
 use crate::up::{Hosted, block_signals};
@@ -214,6 +214,46 @@ impl Health for Agent {
             dns(|dns| dns.lost_records),
         );
         page.counter("dns_proxy_starts", "Times the DNS proxy was started", dns(|dns| dns.starts));
+        let gateway = |of: fn(&GatewayStatus) -> u64| {
+            status.nodes.iter().filter_map(|node| node.gateway.as_ref()).map(of).sum::<u64>()
+        };
+        page.gauge(
+            "gateway_connections",
+            "Connections to names that are open through the gateway",
+            gateway(|gateway| gateway.open),
+        );
+        page.gauge(
+            "gateway_limits_used_up",
+            "Pods and rules whose upload of the hour or day is used up",
+            gateway(|gateway| gateway.spent as u64),
+        );
+        page.counter(
+            "gateway_passed",
+            "Connections to names that passed and ended",
+            gateway(|gateway| gateway.passed),
+        );
+        page.counter(
+            "gateway_refused",
+            "Connections to names that were refused or cut",
+            gateway(|gateway| gateway.refused),
+        );
+        page.counter(
+            "gateway_bytes_sent",
+            "Bytes from pods to names, of ended connections",
+            gateway(|gateway| gateway.bytes_up),
+        );
+        page.counter(
+            "gateway_bytes_received",
+            "Bytes from names to pods, of ended connections",
+            gateway(|gateway| gateway.bytes_down),
+        );
+        page.counter(
+            "gateway_records_lost",
+            "Records of connections to names that were lost",
+            gateway(|gateway| gateway.lost_records),
+        );
+        page.counter("gateway_starts", "Times the gateway was started", gateway(|gateway| gateway.starts));
+        page.counter("findings", "Things that somebody should look at", status.findings);
         page.counter(
             "verdict_disagreements",
             "Events where kernel and tables gave another verdict; more than 0 is a bug",
@@ -235,11 +275,8 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     };
     let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
-    let dns = match args.dns.no_dns {
-        true => Answering::No,
-        false => Answering::Beyond(args.state.join("cofferdam.dns")),
-    };
-    let enforcer = Enforcer::open(node.as_str().into(), config, &journal, dns)
+    let answering = args.dns.answering(Some(args.state.join("cofferdam.dns")));
+    let enforcer = Enforcer::open(node.as_str().into(), config, &journal, answering)
         .with_context(|| format!("nothing is enforced on node {node}: the agent needs CAP_NET_ADMIN"))?;
     let ground = Ground { mode: Mode::Node, enforcers: vec![enforcer] };
     let mut engine = Engine::new(ground, args.controller.clone(), Arc::clone(&journal), None);

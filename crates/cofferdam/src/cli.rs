@@ -2,7 +2,9 @@
 
 use crate::agent::AgentArgs;
 use crate::catalog::CatalogCommand;
+use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
+use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
@@ -10,6 +12,9 @@ use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
+use crate::up::dns_proxy::DnsProxy;
+use crate::up::gateway_proxy::GatewayProxy;
+use crate::up::keeper::{Kind, process};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -37,17 +42,22 @@ enum Command {
     Catalog(CatalogCommand),
     Flows(FlowsArgs),
     Dns(DnsArgs),
+    Connections(ConnectionsArgs),
+    Findings(FindingsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
     /// The process that answers pods' DNS; started by others, which give it its sockets
-    #[command(name = crate::up::keeper::COMMAND, hide = true)]
+    #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
+    /// The process that holds connections to their names; started by others, which give it its sockets
+    #[command(name = GatewayProxy::COMMAND, hide = true)]
+    GatewayProxy,
     /// Remove every rule that `up` put in force on this machine: all traffic passes from then on
     #[command(
         after_help = "Example:\n  sudo cofferdam uninstall\n\nNothing else removes them: they outlive `up` on purpose."
     )]
     Uninstall {
-        /// Local socket of the `up` or agent that put them in force, to find its DNS proxy
+        /// Local socket of the `up` or agent that put them in force, to find its proxies
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
@@ -63,8 +73,11 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Catalog(command) => crate::catalog::run(&command, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
-        Command::Dns(args) => crate::lookups::run(args, out).map(|()| true),
-        Command::DnsProxy => crate::up::keeper::proxy().map(|()| true),
+        Command::Dns(args) => crate::lookups::run(&args, out).map(|()| true),
+        Command::Connections(args) => crate::connections::run(&args, out).map(|()| true),
+        Command::Findings(args) => crate::findings::run(&args, out).map(|()| true),
+        Command::DnsProxy => process(|control| Ok(dns::run_proxy(control)?)).map(|()| true),
+        Command::GatewayProxy => process(|control| Ok(gateway::run_proxy(control)?)).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),

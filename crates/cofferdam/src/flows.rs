@@ -126,6 +126,8 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
             }
             Answer::End { .. } => break,
             Answer::Lookup(_)
+            | Answer::Passage(_)
+            | Answer::Finding(_)
             | Answer::Settled { .. }
             | Answer::Status(_)
             | Answer::Lab { .. }

@@ -5,7 +5,9 @@
 mod agent;
 mod catalog;
 mod cli;
+mod connections;
 mod control;
+mod findings;
 mod flows;
 mod folder;
 mod health;
@@ -13,6 +15,7 @@ mod http;
 mod install;
 mod kubectl;
 mod lab_cmd;
+mod listing;
 mod lookups;
 mod metrics;
 mod policy;

@@ -71,6 +71,9 @@ fn print(status: &Status, out: &mut impl Write) -> Result<()> {
     }
     writeln!(out, "process   {} (version {}), up {up} s", status.pid, status.version)?;
     writeln!(out, "sources   {} ({})", printable(&status.sources.join(" ")), status.watched_by)?;
+    if status.findings > 0 {
+        writeln!(out, "findings  {} (see `cofferdam findings`)", status.findings)?;
+    }
     print_load(status, out)?;
     print_records(status, out)?;
     if !status.top_rules.is_empty() {
@@ -101,6 +104,22 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
             "          DNS: {} answered, {} refused, {} failed; {} addresses open by name; proxy started {} times, {} records \
              lost",
             dns.answered, dns.refused, dns.failed, dns.opened, dns.starts, dns.lost_records
+        )?;
+    }
+    if let Some(gateway) = &node.gateway {
+        writeln!(
+            out,
+            "          gateway: {} open, {} passed, {} refused, sent {}, received {}; {} pairs held to names, {} limits used up; \
+             started {} times, {} records lost",
+            gateway.open,
+            gateway.passed,
+            gateway.refused,
+            bytes(gateway.bytes_up),
+            bytes(gateway.bytes_down),
+            gateway.named,
+            gateway.spent,
+            gateway.starts,
+            gateway.lost_records
         )?;
     }
     Ok(())

@@ -6,11 +6,15 @@
 //! a lab, which it removes.
 //! Does not: talk to an API server.
 
+mod budgets;
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod dns_proxy;
 pub(crate) mod enforce;
 pub(crate) mod engine;
 mod events;
+mod gate;
+pub(crate) mod gateway_proxy;
 pub(crate) mod ground;
 mod hosted;
 pub(crate) mod journal;
@@ -19,6 +23,7 @@ pub(crate) mod lab_plan;
 pub(crate) mod lookup;
 mod memory;
 pub(crate) mod names;
+pub(crate) mod passage;
 mod pod_files;
 pub(crate) mod protocol;
 pub(crate) mod say;

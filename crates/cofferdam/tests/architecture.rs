@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 13] = [
+const ROWS: [(&str, u8); 14] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
     ("feed", 1),
+    ("handover", 1),
     ("inspect", 1),
     ("observe", 1),
     ("controller", 2),

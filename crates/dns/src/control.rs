@@ -18,11 +18,11 @@
 //! [`Proxy::stop`] the old one. Where none is there, it makes new sockets. (Where the agent is the first process of a
 //! container, the proxy ends with it, and there is nothing to adopt.)
 
-use crate::frame::{Assembly, ToAgent, ToProxy, encode, send_with};
+use crate::frame::{ToAgent, ToProxy};
 use crate::learn::Binding;
 use crate::record::{Counters, Query};
-use crate::sockets::Sockets;
 use crate::state::State;
+use handover::{Assembly, Sockets, encode};
 use policy::Generation;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -86,7 +86,7 @@ impl Proxy {
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed("preparing"))?;
         let (udp, tcp, control) = sockets.counts();
         let frame = encode(&ToProxy::Sockets { udp, tcp, control }).map_err(failed("telling"))?;
-        let sent = send_with(&stream, &frame, sockets).map_err(failed("giving sockets to"))?;
+        let sent = sockets.send_with(&stream, &frame).map_err(failed("giving sockets to"))?;
         (&stream).write_all(frame.get(sent..).unwrap_or_default()).map_err(failed("telling"))?;
         Self::lead(stream, Assembly::default(), agent)
     }
@@ -101,8 +101,10 @@ impl Proxy {
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed("preparing"))?;
         let mut assembly = Assembly::default();
         let sockets = loop {
-            match assembly.next().map_err(failed("understanding"))? {
-                Some(ToAgent::Sockets { udp, tcp, control }) => break assembly.sockets(udp, tcp, control),
+            match assembly.take().map_err(failed("understanding"))? {
+                Some(ToAgent::Sockets { udp, tcp, control }) => {
+                    break Sockets::taken(&mut assembly, (udp, tcp, control));
+                }
                 Some(_) => {}
                 None if assembly.read(&stream).map_err(failed("taking over"))? => {}
                 // A proxy that is led already closes the connection.
@@ -171,7 +173,7 @@ fn tell(stream: &Mutex<UnixStream>, message: &ToProxy) -> Result<(), ControlErro
 
 fn follow(reading: &UnixStream, mut assembly: Assembly, writing: &Mutex<UnixStream>, mut agent: impl Agent) {
     let why = loop {
-        match assembly.next::<ToAgent>() {
+        match assembly.take::<ToAgent>() {
             Ok(Some(message)) => {
                 if let Err(error) = heed(message, writing, &mut agent) {
                     break error.to_string();

@@ -37,7 +37,6 @@ mod rate;
 pub mod record;
 pub mod reply;
 pub mod rewrite;
-pub mod sockets;
 pub mod state;
 mod tcp;
 mod udp;
@@ -47,5 +46,13 @@ pub use control::{Agent, ControlError, Proxy};
 pub use learn::Binding;
 pub use proxy::{ProxyError, run_proxy};
 pub use record::{Counters, Query, Reason, Transport, Verdict};
-pub use sockets::{SocketError, Sockets, Steering};
 pub use state::{Addresses, AllowedName, Names, Pod, Questions, Resolvers, Settings, State};
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Where the proxy listens: nothing else does, and what is steered does not have to be sent to these. Answers come from
+/// port 53, so it must be that. The loopback network of IPv6 has one address only.
+pub const LISTEN: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 53, 53)), 53),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 53),
+];

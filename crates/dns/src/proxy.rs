@@ -10,11 +10,11 @@
 mod lead;
 
 use crate::engine::{Arrival, Ask, Client, Engine, Now, TcpAsk};
-use crate::frame::{ToAgent, encode};
+use crate::frame::ToAgent;
 use crate::record::Query;
-use crate::sockets::Sockets;
 use crate::tcp::{self, Connections};
 use crate::udp::{BATCH, Inbox, Letter, Post};
+use handover::{Sockets, encode};
 use observe::Time;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@
 
 mod support;
 
-use dns::{Sockets, Steering};
+use handover::{Sockets, Steering};
 use nix::sched::{CloneFlags, setns};
 use policy::Generation;
 use std::fs::File;
@@ -174,7 +174,7 @@ fn kernel_steers_queries_of_both_families_and_the_answers_come_from_whom_was_ask
     state.trusted = vec!["10.88.2.2".parse().unwrap(), "fd88:2::2".parse().unwrap()];
     let started = state.clone();
     let mut world = namespaces.within("node", move || {
-        let sockets = Sockets::bind(&dns::sockets::LISTEN, Steering::Transparent).unwrap();
+        let sockets = Sockets::bind(&dns::LISTEN, Steering::Transparent).unwrap();
         World::with_sockets(started, Binds::AtOnce, sockets, 53)
     });
     world.set_state(state);

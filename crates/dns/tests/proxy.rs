@@ -575,7 +575,7 @@ fn without_an_agent_what_is_bound_is_answered_and_the_next_agent_takes_over() {
     assert!(dns::Proxy::adopt(&path, Nobody).unwrap().is_none(), "it is led already");
     // The agent dies: its end of the channel closes, and so do its sockets.
     drop(world.proxy.take());
-    world.sockets = dns::Sockets::default();
+    world.sockets = handover::Sockets::default();
     world.shut();
     assert_eq!(addresses(&world.ask(1, 1, "a.io.")), [ip("192.0.2.7")]);
     let unknown = world.ask(1, 1, "b.io.");

@@ -1,15 +1,16 @@
 //! May this connection go where it was going? Pure: no I/O, no clock.
 //!
 //! A name opens an address for a pod because the pod resolved that name to that address. Addresses are shared, so the
-//! connection itself must say for whom it is, and only that name counts: [`bind`] is this rule. [`decide`] makes the
-//! only [`Permit`]s there are.
+//! connection itself must say for whom it is, and then it is judged as if the address meant that name alone: [`judge`] is
+//! this rule. [`decide`] makes the only [`Permit`]s there are.
 
 use crate::ceiling::Ceiling;
 use crate::reason::Reason;
 use crate::settings::{Ech, Opaque, Rules};
-use crate::state::{Allowed, Bound};
+use crate::state::{Bound, Named, PodState};
 use ::inspect::http_head::{Host, HttpFlaw};
 use ::inspect::{ClientHello, Flaw};
+use policy::table::Ruling;
 use policy::{DnsName, Generation, Verdict};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// What a connection says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// A TLS or QUIC hello.
+    /// A TLS hello.
     Tls(ClientHello),
     /// An HTTP/1 request.
     Http {
@@ -87,6 +88,16 @@ pub trait Judge: Send + Sync {
     fn still(&self, opening: &Opening) -> Judgement {
         self.judge(opening)
     }
+
+    /// Whether it matters what a connection says of itself; if not, it is not waited for.
+    fn needs_claim(&self, _pod: IpAddr, _destination: SocketAddr) -> bool {
+        true
+    }
+
+    /// Whether a client may wait for the server to speak first on a port.
+    fn may_be_silent(&self, _port: u16) -> bool {
+        false
+    }
 }
 
 /// What was judged.
@@ -95,7 +106,7 @@ pub trait Judge: Send + Sync {
 pub struct Judgement {
     /// Why; the verdict is [`Reason::verdict`].
     pub reason: Reason,
-    /// The rule that allows it, as text.
+    /// The rule that decides, as text, where policy was asked.
     pub rule: Option<Arc<str>>,
     /// Of what is refused, the first rule that allows something at its address.
     pub nearest: Option<Arc<str>>,
@@ -103,6 +114,8 @@ pub struct Judgement {
     pub generation: Generation,
     /// What an allowed connection may carry.
     pub ceiling: Ceiling,
+    /// The budget that it draws on.
+    pub budget: Option<u32>,
 }
 
 impl Judgement {
@@ -114,11 +127,14 @@ impl Judgement {
             nearest: None,
             generation: Generation::default(),
             ceiling: Ceiling::default(),
+            budget: None,
         }
     }
 
-    fn by(reason: Reason, allowed: &Allowed) -> Self {
-        Self { rule: Some(allowed.rule.clone()), ceiling: allowed.ceiling, ..Self::without_rule(reason) }
+    fn by(reason: Reason, pod: &PodState, ruling: Ruling) -> Self {
+        let Some(rule) = pod.rule(ruling.rule) else { return Self::without_rule(reason) };
+        let (rule, ceiling, budget) = (Some(rule.text.clone()), rule.ceiling, rule.budget);
+        Self { rule, ceiling, budget, ..Self::without_rule(reason) }
     }
 }
 
@@ -165,47 +181,98 @@ pub fn decide(judge: &dyn Judge, opening: Opening) -> Decision {
     }
 }
 
-/// Whether a claim fits what the pod resolved to the address (`bound`) and what policy allows there, on a port.
-pub fn bind(bound: &Bound, rules: &Rules, port: u16, claim: &Claim) -> Judgement {
-    let refuse = |reason| near(bound, reason);
-    match claim {
-        Claim::Unreadable(why) => refuse(why.reason()),
-        Claim::Tls(hello) if hello.ech && rules.ech == Ech::Deny => refuse(Reason::EncryptedHello),
+/// What policy says of a connection to an address that the pod resolved: `bound` is of that pod and address. What names
+/// the address no longer has counts only for connections that are open.
+pub(crate) fn judge(
+    pod: &PodState,
+    bound: &Bound,
+    how: &Rules,
+    opening: &Opening,
+    is_open: bool,
+) -> Judgement {
+    let port = opening.destination.port();
+    let at = Judging { pod, bound, port, is_open };
+    match &opening.claim {
+        Claim::Unreadable(why) => at.refuse(why.reason()),
+        Claim::Tls(hello) if hello.ech && how.ech == Ech::Deny => at.nameless(Reason::EncryptedHello),
         Claim::Tls(hello) => match &hello.sni {
-            None => refuse(Reason::NoName),
-            Some(name) => bind_name(bound, port, name, Reason::NameMismatch),
+            None => at.nameless(Reason::NoName),
+            Some(name) => at.named(name, Reason::NameMismatch),
         },
-        Claim::Http { .. } | Claim::Opaque if rules.tls_ports.contains(&port) => refuse(Reason::NotTls),
-        Claim::Http { host: Host::Address(_), .. } => refuse(Reason::NoName),
-        Claim::Http { host: Host::Name(name), .. } => bind_name(bound, port, name, Reason::HostMismatch),
-        Claim::Opaque => match rules.opaque {
-            Opaque::Deny => refuse(Reason::Opaque),
-            Opaque::ByEveryName => bind_every_name(bound, port),
+        Claim::Http { .. } | Claim::Opaque if how.tls_ports.contains(&port) => at.nameless(Reason::NotTls),
+        Claim::Http { host: Host::Address(_), .. } => at.nameless(Reason::NoName),
+        Claim::Http { host: Host::Name(name), .. } => at.named(name, Reason::HostMismatch),
+        Claim::Opaque if how.http_ports.contains(&port) => at.nameless(Reason::Opaque),
+        Claim::Opaque => match how.opaque {
+            Opaque::Deny => at.nameless(Reason::Opaque),
+            Opaque::ByEveryName => at.by_every_name(),
         },
     }
 }
 
-fn bind_name(bound: &Bound, port: u16, name: &DnsName, mismatch: Reason) -> Judgement {
-    if !bound.names.contains(name) {
-        return near(bound, mismatch);
-    }
-    match bound.rule_for(name, port) {
-        Some(allowed) => Judgement::by(Reason::NameAllowed, allowed),
-        None => near(bound, Reason::NameNotAllowed),
-    }
+/// One connection under judgement.
+struct Judging<'a> {
+    pod: &'a PodState,
+    bound: &'a Bound,
+    port: u16,
+    is_open: bool,
 }
 
-/// Of several names, the ceiling of each holds; so there is none for all unless they agree.
-fn bind_every_name(bound: &Bound, port: u16) -> Judgement {
-    let mut rules = bound.names.iter().map(|name| bound.rule_for(name, port));
-    let Some(first) = rules.next() else { return Judgement::without_rule(Reason::NotResolved) };
-    let Some(first) = first else { return near(bound, Reason::Opaque) };
-    let same = |other: Option<&Arc<Allowed>>| other.is_some_and(|other| other.ceiling == first.ceiling);
-    if rules.all(same) { Judgement::by(Reason::EveryNameAllowed, first) } else { near(bound, Reason::Opaque) }
-}
+impl Judging<'_> {
+    /// It is for this name.
+    fn named(&self, name: &DnsName, mismatch: Reason) -> Judgement {
+        let named = self.bound.names.get(name).filter(|it| self.counts(it));
+        let ruling = self.bound.ruling(named, self.port);
+        match (named, ruling.verdict) {
+            (Some(_), Verdict::Allow) => Judgement::by(Reason::NameAllowed, self.pod, ruling),
+            (Some(_), Verdict::Deny) => {
+                let judgement = Judgement::by(Reason::NameNotAllowed, self.pod, ruling);
+                Judgement { nearest: self.nearest(), ..judgement }
+            }
+            // As to an address that nobody resolved.
+            (None, Verdict::Allow) => Judgement::by(Reason::AddressAllowed, self.pod, ruling),
+            (None, Verdict::Deny) => self.refuse(mismatch),
+        }
+    }
 
-/// Refused where something else is allowed.
-fn near(bound: &Bound, reason: Reason) -> Judgement {
-    let nearest = bound.allowed.first().map(|allowed| allowed.rule.clone());
-    Judgement { nearest, ..Judgement::without_rule(reason) }
+    /// It does not say for whom it is: it is refused unless that makes no difference.
+    fn nameless(&self, reason: Reason) -> Judgement {
+        let unnamed = self.bound.ruling(None, self.port);
+        let is_allowed = self.rulings().chain([unnamed]).all(|ruling| ruling.verdict == Verdict::Allow);
+        if is_allowed {
+            return Judgement::by(Reason::AddressAllowed, self.pod, unnamed);
+        }
+        self.refuse(reason)
+    }
+
+    /// It cannot say for whom it is: whatever the address means must be allowed, within the same bounds.
+    fn by_every_name(&self) -> Judgement {
+        let Some(first) = self.rulings().next() else { return self.nameless(Reason::Opaque) };
+        let judgement = Judgement::by(Reason::EveryNameAllowed, self.pod, first);
+        let is_same = |ruling: Ruling| {
+            let other = Judgement::by(Reason::EveryNameAllowed, self.pod, ruling);
+            ruling.verdict == Verdict::Allow
+                && (other.ceiling, other.budget) == (judgement.ceiling, judgement.budget)
+        };
+        if self.rulings().all(is_same) { judgement } else { self.refuse(Reason::Opaque) }
+    }
+
+    fn refuse(&self, reason: Reason) -> Judgement {
+        Judgement { nearest: self.nearest(), ..Judgement::without_rule(reason) }
+    }
+
+    /// A rule that allows something here.
+    fn nearest(&self) -> Option<Arc<str>> {
+        let allowing = self.rulings().find(|ruling| ruling.verdict == Verdict::Allow)?;
+        Some(self.pod.rule(allowing.rule)?.text.clone())
+    }
+
+    fn rulings(&self) -> impl Iterator<Item = Ruling> {
+        let names = self.bound.names.values().filter(|it| self.counts(it));
+        names.map(|named| self.bound.ruling(Some(named), self.port))
+    }
+
+    fn counts(&self, named: &Named) -> bool {
+        named.is_live || self.is_open
+    }
 }

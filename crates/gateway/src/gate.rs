@@ -3,6 +3,8 @@
 //! A connection stays for whom it was opened: a later HTTP request for another host, and a second TLS hello that asks
 //! for something else, end it. Enters: the pod's bytes in order. Leaves: those that may be forwarded now.
 
+use crate::decide::Claim;
+use crate::inspect::First;
 use crate::reason::Reason;
 use ::inspect::http_head::Host;
 use ::inspect::http_stream::{Event, Requests};
@@ -19,6 +21,8 @@ enum Follow {
     Retry(Box<Retry>),
     /// Later requests.
     Requests { reader: Requests, first: Host },
+    /// A client that waited for the server to speak first: it must not say for whom it is now.
+    Late(First),
 }
 
 #[derive(Debug)]
@@ -50,6 +54,11 @@ impl Gate {
         Self { follow: Follow::Requests { reader, first }, held: Vec::new() }
     }
 
+    /// Nothing was read.
+    pub(crate) fn for_silent(first: First) -> Self {
+        Self { follow: Follow::Late(first), held: Vec::new() }
+    }
+
     /// Whether everything passes from now on.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.follow, Follow::Nothing) && self.held.is_empty()
@@ -70,6 +79,16 @@ impl Gate {
                     0
                 }
                 Watched::Second(_) => return Err(Reason::SecondHello),
+            },
+            Follow::Late(first) => match first.push(bytes) {
+                None => self.held.len() + bytes.len(),
+                Some(Claim::Opaque) => {
+                    self.follow = Follow::Nothing;
+                    0
+                }
+                Some(Claim::Tls(_) | Claim::Http { .. } | Claim::Unreadable(_)) => {
+                    return Err(Reason::LateClaim);
+                }
             },
             Follow::Requests { reader, first } => {
                 read_requests(reader, first, bytes)?;
@@ -124,6 +143,20 @@ mod tests {
         let whole = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
         assert_eq!(gate.push(b"\r\nG").unwrap().as_ref(), whole);
         assert_eq!(gate.push(b"ET / HTTP/1.1\r\nHost: b.example\r\n\r\n"), Err(Reason::LaterHost));
+    }
+
+    #[test]
+    fn who_waited_for_the_server_may_not_say_for_whom_it_is() {
+        let silent = || Gate::for_silent(First::default());
+        let mut mail = silent();
+        assert_eq!(mail.push(b"EHLO me").unwrap().as_ref(), b"");
+        assert_eq!(mail.push(b"\r\nMAIL").unwrap().as_ref(), b"EHLO me\r\nMAIL");
+        assert!(mail.is_open());
+        assert_eq!(silent().push(&[1, 2, 3]).unwrap().as_ref(), [1, 2, 3]);
+        assert_eq!(silent().push(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"), Err(Reason::LateClaim));
+        let mut tls = silent();
+        assert_eq!(tls.push(&[22, 3, 1]).unwrap().as_ref(), b"");
+        assert_eq!(tls.push(&[0, 4, 1, 0, 0, 0, 0, 0]), Err(Reason::LateClaim));
     }
 
     #[test]

@@ -41,9 +41,15 @@ impl Opened {
     }
 }
 
-/// Reads a claim.
-pub(crate) async fn read(stream: &mut TcpStream, within: Duration) -> Opened {
-    let mut reading = Reading { bytes: Vec::new(), kind: None };
+/// Reads a claim. With `silence`, a client that says nothing for so long waits for the server to speak first.
+pub(crate) async fn read(stream: &mut TcpStream, within: Duration, silence: Option<Duration>) -> Opened {
+    if let Some(silence) = silence
+        && tokio::time::timeout(silence, stream.peek(&mut [0])).await.is_err()
+    {
+        let gate = Gate::for_silent(First::default());
+        return Opened { claim: Claim::Opaque, bytes: Vec::new(), judged: 0, gate };
+    }
+    let mut reading = Reading::default();
     let claim = match tokio::time::timeout(within, reading.claim(stream)).await {
         Ok(claim) => claim,
         Err(_) => Claim::Unreadable(Unreadable::Timeout),
@@ -51,12 +57,23 @@ pub(crate) async fn read(stream: &mut TcpStream, within: Duration) -> Opened {
     reading.opened(claim)
 }
 
-struct Reading {
-    bytes: Vec<u8>,
-    kind: Option<Kind>,
+/// What need not be read: policy says the same whatever it says.
+pub(crate) fn unread() -> Opened {
+    Opened { claim: Claim::Opaque, bytes: Vec::new(), judged: 0, gate: Gate::open() }
 }
 
+#[derive(Default)]
+struct Reading {
+    bytes: Vec<u8>,
+    first: First,
+}
+
+/// Finds out what the first bytes of a connection are.
+#[derive(Debug, Default)]
+pub(crate) struct First(Option<Kind>);
+
 /// What the first byte says it is.
+#[derive(Debug)]
 enum Kind {
     Tls(HelloReader),
     /// The reader, and how many bytes it has had.
@@ -73,16 +90,31 @@ impl Reading {
                 Ok(0) | Err(_) => return Claim::Unreadable(Unreadable::Incomplete),
                 Ok(_) => {}
             }
-            if let Some(claim) = self.look(at) {
+            if let Some(claim) = self.bytes.get(at..).and_then(|new| self.first.push(new)) {
                 return claim;
             }
         }
     }
 
-    /// Looks at the bytes from `at` on.
-    fn look(&mut self, at: usize) -> Option<Claim> {
-        let new = self.bytes.get(at..)?;
-        let kind = match &mut self.kind {
+    fn opened(self, claim: Claim) -> Opened {
+        let Self { bytes, first: First(kind) } = self;
+        let (judged, gate) = match (&claim, kind) {
+            (Claim::Tls(hello), Some(Kind::Tls(reader))) => {
+                (reader.consumed(), Gate::behind_hello(hello.clone()))
+            }
+            (Claim::Http { host, .. }, Some(Kind::Http(reader, had))) => {
+                (had, Gate::behind_request(reader, host.clone()))
+            }
+            _ => (bytes.len(), Gate::open()),
+        };
+        Opened { claim, bytes, judged, gate }
+    }
+}
+
+impl First {
+    /// Takes the next bytes. `None`: it is not known yet.
+    pub(crate) fn push(&mut self, new: &[u8]) -> Option<Claim> {
+        let kind = match &mut self.0 {
             Some(kind) => kind,
             none => none.insert(match new.first()? {
                 &TLS => Kind::Tls(HelloReader::new()),
@@ -110,19 +142,5 @@ impl Reading {
                 }
             }
         }
-    }
-
-    fn opened(self, claim: Claim) -> Opened {
-        let Self { bytes, kind } = self;
-        let (judged, gate) = match (&claim, kind) {
-            (Claim::Tls(hello), Some(Kind::Tls(reader))) => {
-                (reader.consumed(), Gate::behind_hello(hello.clone()))
-            }
-            (Claim::Http { host, .. }, Some(Kind::Http(reader, had))) => {
-                (had, Gate::behind_request(reader, host.clone()))
-            }
-            _ => (bytes.len(), Gate::open()),
-        };
-        Opened { claim, bytes, judged, gate }
     }
 }

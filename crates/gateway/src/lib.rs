@@ -5,21 +5,23 @@
 //! Guarantees: nothing is forwarded without a [`Permit`], which only [`decide`](decide::decide) makes; every connection
 //! has exactly one record, also when it is cancelled; what is read, kept and open at once is bounded.
 //! Does not: end TLS (a server that serves several names on one connection can be asked for another inside), change
-//! bytes, look into answers, or know Kubernetes. UDP has only its judgement ([`quic`]).
+//! bytes, look into answers, or know Kubernetes. QUIC is read, recorded and refused (`quic`).
 //!
-//! Reading order is the order of a connection: `accept`, `identify`, `inspect`, `decide`, `forward`, `record`; `serve`
-//! puts them together, `control` is how another process tells what is allowed.
+//! Reading order is the order of a connection: `bounds`, `identify`, `inspect`, `decide`, `forward`, `record`; `serve`
+//! puts them together, `process` is the proxy's process, `agent` how another process tells it what is allowed.
 
-pub mod accept;
+pub mod agent;
+mod bounds;
 pub mod ceiling;
-pub mod control;
 pub mod counters;
 pub mod decide;
 mod forward;
 mod gate;
 mod identify;
 mod inspect;
-pub mod quic;
+mod message;
+mod process;
+mod quic;
 pub mod reason;
 pub mod record;
 mod refuse;
@@ -29,13 +31,22 @@ pub mod settings;
 mod splice;
 pub mod state;
 
-pub use accept::listen;
+pub use agent::{Agent, AgentError, Bind, Proxy};
 pub use ceiling::{Ceiling, DownloadOnly};
-pub use control::run_proxy;
 pub use counters::{Counters, Counts};
-pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, bind, decide};
+pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
+pub use process::{ProcessError, run_proxy};
 pub use reason::{End, Reason};
 pub use record::{Facts, Record, Sink};
 pub use serve::{Gateway, Phase};
 pub use settings::{Ech, Limits, Opaque, Rules};
-pub use state::{Allowed, Bound, State, Table};
+pub use state::{Bound, Named, PodState, RuleFacts, State, Table, Window};
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Where the proxy listens, at a port that the kernel chooses: nothing else does, and what is steered does not have to be
+/// sent to these.
+pub const LISTEN: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 53, 53)), 0),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
+];

@@ -13,6 +13,8 @@ pub enum Reason {
     NameAllowed,
     /// It claims no name, and every name that its pod resolved to this address is allowed.
     EveryNameAllowed,
+    /// Whoever the address belongs to, policy allows it.
+    AddressAllowed,
     /// It ended before it was judged.
     NotJudged,
     /// No policy was received yet.
@@ -55,6 +57,10 @@ pub enum Reason {
     HttpHost,
     /// HTTP/2 in clear, a tunnel or another protocol inside HTTP: what follows cannot be read.
     HttpTunnel,
+    /// It was let through as a connection on which the server speaks first, and then says for whom it is.
+    LateClaim,
+    /// QUIC, which is not let through yet.
+    Quic,
     /// Too many connections are open.
     TooMany,
     /// Too many connections of this pod are open.
@@ -63,13 +69,18 @@ pub enum Reason {
     UploadCeiling,
     /// The pod sent more than goes with downloading.
     DownloadOnly,
+    /// The pod sent as much as the rule allows in an hour.
+    UploadHour,
+    /// The pod sent as much as the rule allows in a day.
+    UploadDay,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 32] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
+        Self::AddressAllowed,
         Self::NotJudged,
         Self::NoPolicy,
         Self::UnknownPod,
@@ -91,16 +102,20 @@ impl Reason {
         Self::HttpTooLarge,
         Self::HttpHost,
         Self::HttpTunnel,
+        Self::LateClaim,
+        Self::Quic,
         Self::TooMany,
         Self::TooManyOfPod,
         Self::UploadCeiling,
         Self::DownloadOnly,
+        Self::UploadHour,
+        Self::UploadDay,
     ];
 
     /// The verdict that always comes with this reason.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::NameAllowed | Self::EveryNameAllowed => Verdict::Allow,
+            Self::NameAllowed | Self::EveryNameAllowed | Self::AddressAllowed => Verdict::Allow,
             Self::NotJudged
             | Self::NoPolicy
             | Self::UnknownPod
@@ -122,10 +137,14 @@ impl Reason {
             | Self::HttpTooLarge
             | Self::HttpHost
             | Self::HttpTunnel
+            | Self::LateClaim
+            | Self::Quic
             | Self::TooMany
             | Self::TooManyOfPod
             | Self::UploadCeiling
-            | Self::DownloadOnly => Verdict::Deny,
+            | Self::DownloadOnly
+            | Self::UploadHour
+            | Self::UploadDay => Verdict::Deny,
         }
     }
 
@@ -134,6 +153,7 @@ impl Reason {
         match self {
             Self::NameAllowed => "name-allowed",
             Self::EveryNameAllowed => "every-name-allowed",
+            Self::AddressAllowed => "address-allowed",
             Self::NotJudged => "not-judged",
             Self::NoPolicy => "no-policy",
             Self::UnknownPod => "unknown-pod",
@@ -155,10 +175,14 @@ impl Reason {
             Self::HttpTooLarge => "http-too-large",
             Self::HttpHost => "http-host",
             Self::HttpTunnel => "http-tunnel",
+            Self::LateClaim => "late-claim",
+            Self::Quic => "quic",
             Self::TooMany => "too-many",
             Self::TooManyOfPod => "too-many-of-pod",
             Self::UploadCeiling => "upload-ceiling",
             Self::DownloadOnly => "download-only",
+            Self::UploadHour => "upload-hour",
+            Self::UploadDay => "upload-day",
         }
     }
 
@@ -169,6 +193,7 @@ impl Reason {
             Self::EveryNameAllowed => {
                 "it names nobody, and every name that this pod resolved to this address is allowed"
             }
+            Self::AddressAllowed => "a rule allows the address, whatever name it has",
             Self::NotJudged => "it ended before it was judged",
             Self::NoPolicy => "no policy was received yet, so nothing may pass",
             Self::UnknownPod => "the address is no pod's of this node",
@@ -192,9 +217,13 @@ impl Reason {
             Self::HttpTooLarge => "an HTTP request head beyond the bound",
             Self::HttpHost => "an HTTP request without host, or with several",
             Self::HttpTunnel => "HTTP/2 in clear, CONNECT or Upgrade: what follows cannot be read",
+            Self::LateClaim => "it waited for the server to speak first, and then spoke TLS or HTTP itself",
+            Self::Quic => "QUIC to a named address is not let through; over TCP it is",
             Self::TooMany => "too many connections are open",
             Self::TooManyOfPod => "too many connections of this pod are open",
             Self::UploadCeiling => "the pod sent as much as one connection may carry",
+            Self::UploadHour => "the pod sent as much as the rule allows in an hour",
+            Self::UploadDay => "the pod sent as much as the rule allows in a day",
             Self::DownloadOnly => "the rule is for downloading, and the pod sent more than goes with that",
         }
     }

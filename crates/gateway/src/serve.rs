@@ -1,6 +1,6 @@
 //! One connection from accept to record, and many of them.
 
-use crate::accept::{Bounds, Slot};
+use crate::bounds::{Bounds, Slot};
 use crate::counters::{Counters, add};
 use crate::decide::{Decision, Judge, Opening, Permit, decide};
 use crate::identify::Ends;
@@ -29,6 +29,8 @@ pub struct Phase {
     pub changes: u64,
     /// Accept no more; wait for open connections, but not for ever.
     pub draining: bool,
+    /// Do not wait for them at all.
+    pub now: bool,
 }
 
 /// The proxy, shared by all its threads.
@@ -67,6 +69,17 @@ impl Gateway {
     pub fn standing_for(mut self, destination: SocketAddr) -> Self {
         self.stands_for = Some(destination);
         self
+    }
+
+    /// Returns when there is a state to judge by, or none will come.
+    pub(crate) async fn has_state(&self) {
+        let mut phase = self.phase.clone();
+        let _told_or_alone = phase.wait_for(|phase| phase.changes > 0 || phase.draining).await;
+    }
+
+    /// The record of a connection that begins.
+    pub(crate) fn guard(&self, pod: SocketAddr, destination: SocketAddr) -> Guard {
+        Guard::new(self.sink.clone(), self.counters.clone(), pod, destination)
     }
 
     /// Serves listeners on the current runtime until told to drain, and then until the last connection ended or the
@@ -115,7 +128,7 @@ impl Gateway {
             return;
         };
         ends.destination = self.stands_for.unwrap_or(ends.destination);
-        let mut guard = Guard::new(self.sink.clone(), self.counters.clone(), ends.pod, ends.destination);
+        let mut guard = self.guard(ends.pod, ends.destination);
         let slot = match self.bounds.admit(ends.pod.ip()) {
             Ok(slot) => slot,
             Err(reason) => {
@@ -136,14 +149,20 @@ impl Gateway {
 
     /// Judges a connection and forwards it; returns it if it was refused, to be told.
     async fn judged(&self, mut stream: TcpStream, ends: Ends, guard: &mut Guard) -> Option<Refused> {
-        let opened = tokio::select! {
-            opened = inspect::read(&mut stream, self.limits.header_timeout) => opened,
-            () = self.drained() => {
-                guard.ended(End::Drained);
-                return None;
-            }
+        let opened = if self.judge.needs_claim(ends.pod.ip(), ends.destination) {
+            let silence = self.judge.may_be_silent(ends.destination.port()).then_some(self.limits.silence);
+            let opened = tokio::select! {
+                opened = inspect::read(&mut stream, self.limits.header_timeout, silence) => opened,
+                () = self.drained() => {
+                    guard.ended(End::Drained);
+                    return None;
+                }
+            };
+            guard.claims(&opened.claim);
+            opened
+        } else {
+            inspect::unread()
         };
-        guard.claims(&opened.claim);
         let opening =
             Opening { pod: ends.pod.ip(), destination: ends.destination, claim: opened.claim.clone() };
         // From here on a change of policy must be noticed, also one during the judgement.
@@ -223,8 +242,17 @@ impl Gateway {
 
     /// Returns when draining took as long as it may.
     async fn drained(&self) {
-        draining(&mut self.phase.clone()).await;
-        tokio::time::sleep(self.limits.drain_timeout).await;
+        let mut phase = self.phase.clone();
+        draining(&mut phase).await;
+        let told = async {
+            if phase.wait_for(|phase| phase.now).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(self.limits.drain_timeout) => {}
+            () = told => {}
+        }
     }
 }
 

@@ -9,6 +9,9 @@ use std::time::Duration;
 pub struct Limits {
     /// A TLS hello or HTTP request head must be whole this long after the connection was accepted.
     pub header_timeout: Duration,
+    /// A client that says nothing for this long on a port that is neither for TLS nor for HTTP waits for the server to
+    /// speak first.
+    pub silence: Duration,
     /// A server must answer within this.
     pub connect_timeout: Duration,
     /// A connection over which nothing passes for this long (at most twice as long) ends.
@@ -19,8 +22,6 @@ pub struct Limits {
     pub max_connections: usize,
     /// Of these, connections of one pod.
     pub max_per_pod: usize,
-    /// Mark (SO_MARK) of the proxy's own connections, so that they are not steered again; 0 sets none.
-    pub mark: u32,
     /// Bytes of one direction after which the kernel moves the rest without copying. Opening the pipes for that costs
     /// some 20 µs, which short connections do not earn back.
     pub splice_after: u64,
@@ -30,12 +31,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
+            silence: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(3600),
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(3600),
             max_connections: 20_000,
             max_per_pod: 2_000,
-            mark: 0,
             splice_after: 256 * 1024,
         }
     }
@@ -52,14 +53,14 @@ pub enum Ech {
     ByOuterName,
 }
 
-/// What to do with a connection that speaks neither TLS nor HTTP/1, on ports that are not for TLS.
+/// What to do with a connection that speaks neither TLS nor HTTP/1, on ports that are for neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Opaque {
     /// Refuse it.
-    #[default]
     Deny,
     /// Let it through where every name that the pod resolved to the address is allowed on the port.
+    #[default]
     ByEveryName,
 }
 
@@ -72,10 +73,12 @@ pub struct Rules {
     pub opaque: Opaque,
     /// Ports on which only TLS is let through.
     pub tls_ports: BTreeSet<u16>,
+    /// Ports on which only HTTP/1 and TLS are let through.
+    pub http_ports: BTreeSet<u16>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { ech: Ech::Deny, opaque: Opaque::Deny, tls_ports: [443].into() }
+        Self { ech: Ech::Deny, opaque: Opaque::ByEveryName, tls_ports: [443].into(), http_ports: [80].into() }
     }
 }

@@ -1,60 +1,87 @@
-//! What pods resolved and what policy allows them, as the agent tells it; and the judge over it.
+//! What pods resolved and what policy says of it, as the agent tells it; and the judge over it.
 
 use crate::ceiling::Ceiling;
-use crate::decide::{Claim, Judge, Judgement, Opening, bind};
+use crate::decide::{Judge, Judgement, Opening, judge};
 use crate::reason::Reason;
-use crate::settings::Rules;
-use ::inspect::http_head::Host;
-use policy::{DnsName, DomainPattern, Generation, Verdict};
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use crate::settings::{Opaque, Rules};
+use policy::table::{Row, Ruling};
+use policy::{DnsName, Generation, Protocol, RuleId, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// One pattern that a rule allows a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Allowed {
-    /// Which names.
-    pub pattern: DomainPattern,
-    /// On which TCP ports, first and last of each range; none means all.
-    pub ports: Vec<(u16, u16)>,
-    /// The rule, as a person reads it: object, field, file and line.
-    pub rule: Arc<str>,
+/// What is to be known of a rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFacts {
+    /// As a person reads it: object, field, file and line.
+    pub text: Arc<str>,
     /// What one connection may carry.
+    #[serde(default, skip_serializing_if = "Ceiling::is_open")]
     pub ceiling: Ceiling,
+    /// Number of the budget that all connections of this pod under the rule draw on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u32>,
 }
 
-impl Allowed {
-    /// Whether it allows a name on a port.
-    pub fn allows(&self, name: &DnsName, port: u16) -> bool {
-        let on_port =
-            self.ports.is_empty() || self.ports.iter().any(|(first, last)| (*first..=*last).contains(&port));
-        on_port && self.pattern.matches(name)
+/// Which budgets are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Window {
+    /// Until the hour ends (UTC).
+    Hour,
+    /// Until the day ends (UTC).
+    Day,
+}
+
+impl Window {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Hour => Reason::UploadHour,
+            Self::Day => Reason::UploadDay,
+        }
     }
 }
 
+/// A name that a pod resolved to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// What policy says of the address where it means this name alone.
+    pub row: Arc<Row>,
+    /// Whether the answer holds; if not, it is only good for connections that are open.
+    pub is_live: bool,
+}
+
 /// What a pod resolved to one address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
-    /// The names it asked for.
-    pub names: BTreeSet<DnsName>,
-    /// What is allowed at this address, in the order of policy: the first that fits decides.
-    pub allowed: Vec<Arc<Allowed>>,
+    /// The names.
+    pub names: BTreeMap<DnsName, Named>,
+    /// What policy says of the address whatever its name.
+    pub unnamed: Arc<Row>,
 }
 
 impl Bound {
-    /// The first rule that allows a name on a port.
-    pub fn rule_for(&self, name: &DnsName, port: u16) -> Option<&Arc<Allowed>> {
-        self.allowed.iter().find(|allowed| allowed.allows(name, port))
+    /// What policy says of a TCP port where the address means a name, and without one.
+    pub(crate) fn ruling(&self, name: Option<&Named>, port: u16) -> Ruling {
+        name.map_or(&self.unnamed, |name| &name.row).ruling(Protocol::TCP, port)
     }
 }
 
 /// One pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodState {
-    /// All that policy allows it, at whatever address.
-    pub allowed: Vec<Arc<Allowed>>,
+    /// The rules that its rows name.
+    pub rules: HashMap<RuleId, Arc<RuleFacts>>,
     /// What it resolved.
     pub bound: HashMap<IpAddr, Bound>,
+}
+
+impl PodState {
+    /// What is known of a rule; nothing of one that nobody told of.
+    pub(crate) fn rule(&self, rule: RuleId) -> Option<&Arc<RuleFacts>> {
+        self.rules.get(&rule)
+    }
 }
 
 /// Everything that is needed to judge.
@@ -66,6 +93,8 @@ pub struct State {
     pub rules: Rules,
     /// Pods of this node by address.
     pub pods: HashMap<IpAddr, PodState>,
+    /// Budgets that are used up.
+    pub spent: HashMap<u32, Window>,
 }
 
 /// A judge over a [`State`] that changes. Until there is one, everything is refused.
@@ -86,40 +115,48 @@ impl Table {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
     }
 
-    /// Binds names to an address for a pod, in place of what was bound there. False if the pod is unknown.
+    /// Binds names to an address for a pod, in place of what was bound there; `None` forgets them. The rules are added to
+    /// those that are known of the pod. False if the pod is unknown.
     #[must_use]
-    pub fn bind(&self, pod: IpAddr, destination: IpAddr, bound: Bound) -> bool {
-        self.change(pod, |state| {
-            state.bound.insert(destination, bound);
-        })
-    }
-
-    /// Forgets what a pod resolved to an address. False if the pod is unknown.
-    #[must_use]
-    pub fn unbind(&self, pod: IpAddr, destination: IpAddr) -> bool {
-        self.change(pod, |state| {
-            state.bound.remove(&destination);
-        })
-    }
-
-    /// What policy allows a pod.
-    pub fn allowed(&self, pod: IpAddr) -> Option<Vec<Arc<Allowed>>> {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        state.as_ref()?.pods.get(&pod).map(|pod| pod.allowed.clone())
-    }
-
-    fn change(&self, pod: IpAddr, change: impl FnOnce(&mut PodState)) -> bool {
+    pub fn bind(
+        &self,
+        pod: IpAddr,
+        destination: IpAddr,
+        rules: impl IntoIterator<Item = (RuleId, Arc<RuleFacts>)>,
+        bound: Option<Bound>,
+    ) -> bool {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let pod = state.as_mut().and_then(|state| state.pods.get_mut(&pod));
-        pod.map(change).is_some()
+        let Some(pod) = state.as_mut().and_then(|state| state.pods.get_mut(&pod)) else { return false };
+        pod.rules.extend(rules);
+        match bound {
+            Some(bound) => pod.bound.insert(destination, bound),
+            None => pod.bound.remove(&destination),
+        };
+        true
     }
 
-    fn with(&self, opening: &Opening, judge: impl FnOnce(&State, &PodState) -> Judgement) -> Judgement {
+    /// Says which budgets are used up.
+    pub fn spend(&self, spent: HashMap<u32, Window>) {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = state.as_mut() {
+            state.spent = spent;
+        }
+    }
+
+    fn judged(&self, opening: &Opening, is_open: bool) -> Judgement {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = state.as_ref() else { return Judgement::without_rule(Reason::NoPolicy) };
         let judgement = match state.pods.get(&opening.pod) {
             None => Judgement::without_rule(Reason::UnknownPod),
-            Some(pod) => judge(state, pod),
+            Some(pod) => match pod.bound.get(&opening.destination.ip()) {
+                None => Judgement::without_rule(Reason::NotResolved),
+                Some(bound) => judge(pod, bound, &state.rules, opening, is_open),
+            },
+        };
+        let spent = judgement.budget.and_then(|budget| state.spent.get(&budget));
+        let judgement = match spent {
+            Some(window) => Judgement { reason: window.reason(), ..judgement },
+            None => judgement,
         };
         Judgement { generation: state.generation, ..judgement }
     }
@@ -127,32 +164,34 @@ impl Table {
 
 impl Judge for Table {
     fn judge(&self, opening: &Opening) -> Judgement {
-        self.with(opening, |state, pod| match pod.bound.get(&opening.destination.ip()) {
-            None => Judgement::without_rule(Reason::NotResolved),
-            Some(bound) => bind(bound, &state.rules, opening.destination.port(), &opening.claim),
-        })
+        self.judged(opening, false)
     }
 
     fn still(&self, opening: &Opening) -> Judgement {
-        let now = self.judge(opening);
-        let expired = matches!(now.reason, Reason::NotResolved | Reason::NameMismatch | Reason::HostMismatch);
-        if now.reason.verdict() == Verdict::Allow || !expired {
-            return now;
-        }
-        // What the pod resolved may be forgotten by now. What policy says of the name is not. What names nobody was let in
-        // by what was resolved alone, and goes with it.
-        let Some(name) = name(&opening.claim) else { return now };
-        self.with(opening, |state, pod| {
-            let bound = Bound { names: [name.clone()].into(), allowed: pod.allowed.clone() };
-            bind(&bound, &state.rules, opening.destination.port(), &opening.claim)
-        })
+        self.judged(opening, true)
     }
-}
 
-fn name(claim: &Claim) -> Option<&DnsName> {
-    match claim {
-        Claim::Tls(hello) => hello.sni.as_ref(),
-        Claim::Http { host: Host::Name(name), .. } => Some(name),
-        Claim::Http { host: Host::Address(_), .. } | Claim::Opaque | Claim::Unreadable(_) => None,
+    fn needs_claim(&self, pod: IpAddr, destination: SocketAddr) -> bool {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let pod = state.as_ref().and_then(|state| state.pods.get(&pod));
+        let Some((pod, bound)) = pod.and_then(|pod| Some((pod, pod.bound.get(&destination.ip())?))) else {
+            return true;
+        };
+        let is_free = |ruling: Ruling| {
+            let limited =
+                pod.rule(ruling.rule).is_some_and(|rule| rule.budget.is_some() || !rule.ceiling.is_open());
+            ruling.verdict == Verdict::Allow && !limited
+        };
+        let names = bound.names.values().map(Some).chain([None]);
+        !names.map(|name| bound.ruling(name, destination.port())).all(is_free)
+    }
+
+    fn may_be_silent(&self, port: u16) -> bool {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        state.as_ref().is_some_and(|state| {
+            !state.rules.tls_ports.contains(&port)
+                && !state.rules.http_ports.contains(&port)
+                && state.rules.opaque == Opaque::ByEveryName
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! The proxy as its own process is told what to do: over a socket pair, in a thread that stands for the process.
+//! The proxy as its own process is told what to do: over a socket pair, in a thread that stands for the process, and as a
+//! process that is killed.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,89 +10,142 @@
 
 mod support;
 
-use gateway::control::{
-    AllowedFrame, BoundFrame, ControlError, Frames, Order, PodFrame, Told, run_proxy, send,
+use gateway::{
+    Agent, Bind, Ceiling, Counts, Limits, PodState, ProcessError, Proxy, Reason, Record, State, Window,
+    run_proxy,
 };
-use gateway::{Ceiling, Counts, Limits, Reason, Record, Rules};
+use handover::{Sockets, Steering};
 use policy::Generation;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use support::{PATIENCE, POD, hello_of, patient};
+use support::{ALL, PATIENCE, POD, bound, hello_of, patient, rules, strict};
 
-struct Agent {
-    socket: OwnedFd,
-    frames: Frames,
-    proxy: JoinHandle<Result<(), ControlError>>,
-    records: Vec<Record>,
-    counts: Counts,
+#[derive(Debug)]
+enum Said {
+    Applied(u64, Result<(), String>),
+    Record(Box<Record>),
+    Counts(Counts),
+    Ended,
 }
 
-impl Agent {
-    /// A proxy with its control socket, not started.
-    fn new() -> Self {
+struct Ear(Sender<Said>);
+
+impl Ear {
+    fn say(&self, said: Said) {
+        // The test may have heard enough.
+        let _gone = self.0.send(said);
+    }
+}
+
+impl Agent for Ear {
+    fn applied(&mut self, revision: u64, applied: Result<(), String>) {
+        self.say(Said::Applied(revision, applied));
+    }
+
+    fn records(&mut self, records: Vec<Record>) {
+        records.into_iter().for_each(|record| self.say(Said::Record(Box::new(record))));
+    }
+
+    fn counts(&mut self, counts: Counts) {
+        self.say(Said::Counts(counts));
+    }
+
+    fn ended(&mut self, _: &str) {
+        self.say(Said::Ended);
+    }
+}
+
+fn sockets() -> (Sockets, SocketAddr) {
+    let sockets = Sockets::bind(&[SocketAddr::new(POD, 0)], Steering::None).unwrap();
+    let to = sockets.listening().unwrap()[0];
+    (sockets, to)
+}
+
+struct Led {
+    proxy: Proxy,
+    said: Receiver<Said>,
+    /// Records that came while something else was waited for.
+    kept: RefCell<VecDeque<Record>>,
+    process: Option<JoinHandle<Result<(), ProcessError>>>,
+}
+
+impl Led {
+    fn start(sockets: &Sockets) -> Self {
         let (mine, its) = UnixStream::pair().unwrap();
-        mine.set_read_timeout(Some(PATIENCE)).unwrap();
-        let proxy = std::thread::spawn(|| run_proxy(OwnedFd::from(its)));
-        let socket = OwnedFd::from(mine);
-        let frames = Frames::new(socket.try_clone().unwrap());
-        Self { socket, frames, proxy, records: vec![], counts: Counts::default() }
+        let process = std::thread::spawn(|| run_proxy(OwnedFd::from(its)));
+        let (sender, said) = channel();
+        let proxy = Proxy::start(mine, sockets, Limits::default(), 2, Ear(sender)).unwrap();
+        Self { proxy, said, kept: RefCell::default(), process: Some(process) }
     }
 
-    fn started(listeners: &[&TcpListener]) -> Self {
-        let mut agent = Self::new();
-        let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-        send(&agent.socket, &Order::Start { limits: Limits::default(), workers: 2 }, &fds).unwrap();
-        assert_eq!(agent.told(), Some(Told::Started));
-        agent
-    }
-
-    fn order(&mut self, order: &Order) -> Told {
-        send(&self.socket, order, &[]).unwrap();
-        self.told().unwrap()
-    }
-
-    /// The next word that is neither records nor counters, which are kept.
-    fn told(&mut self) -> Option<Told> {
+    /// What was told is in force, or why not.
+    fn applied(&self, revision: u64) -> Result<(), String> {
         loop {
-            match self.frames.recv().unwrap()? {
-                Told::Records(records) => self.records.extend(records),
-                Told::Counts(counts) => self.counts = counts,
-                other => return Some(other),
+            match self.said.recv_timeout(PATIENCE).unwrap() {
+                Said::Applied(number, applied) if number == revision => return applied,
+                Said::Record(record) => self.kept.borrow_mut().push_back(*record),
+                Said::Applied(..) | Said::Counts(_) => {}
+                Said::Ended => panic!("it ended"),
             }
         }
     }
 
+    fn record(&self) -> Record {
+        if let Some(kept) = self.kept.borrow_mut().pop_front() {
+            return kept;
+        }
+        loop {
+            match self.said.recv_timeout(PATIENCE).unwrap() {
+                Said::Record(record) => return *record,
+                Said::Applied(..) | Said::Counts(_) => {}
+                Said::Ended => panic!("it ended"),
+            }
+        }
+    }
+
+    fn goes_by(&self, revision: u64, state: &State) {
+        self.proxy.set_state(revision, state).unwrap();
+        self.applied(revision).unwrap();
+    }
+
     /// Hears everything to the end.
-    fn ended(mut self) -> (Vec<Record>, Counts) {
-        while self.told().is_some() {}
-        self.proxy.join().unwrap().unwrap();
-        (self.records, self.counts)
+    fn ended(self) -> (Vec<Record>, Counts) {
+        let (mut records, mut counts) = (Vec::from(self.kept.take()), Counts::default());
+        loop {
+            match self.said.recv_timeout(PATIENCE).unwrap() {
+                Said::Record(record) => records.push(*record),
+                Said::Counts(now) => counts = now,
+                Said::Applied(..) => {}
+                Said::Ended => break,
+            }
+        }
+        self.process.into_iter().for_each(|process| process.join().unwrap().unwrap());
+        (records, counts)
     }
 }
 
-fn pod(names: &[&str], destination: SocketAddr) -> PodFrame {
-    let allowed = AllowedFrame {
-        pattern: "hub.example".into(),
-        ports: vec![],
-        rule: "a rule".into(),
-        ceiling: Ceiling::default(),
-    };
-    PodFrame { address: POD, allowed: vec![allowed], bound: vec![bound(names, destination)] }
+/// A state in which the pod resolved nothing.
+fn empty() -> State {
+    let pods = [(POD, PodState::default())].into();
+    State { generation: Generation(7), rules: strict(), pods, ..State::default() }
 }
 
-fn bound(names: &[&str], destination: SocketAddr) -> BoundFrame {
-    let names = names.iter().map(|name| (*name).to_owned()).collect();
-    BoundFrame { destination: destination.ip(), names, allowed: vec![0] }
-}
-
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((POD, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
+fn bind(names: &[&str], destination: SocketAddr) -> Bind {
+    let ports = |name: &str| if name == "hub.example" { ALL } else { &[] };
+    let names: Vec<_> = names.iter().map(|name| (*name, ports(name))).collect();
+    Bind {
+        pod: POD,
+        destination: destination.ip(),
+        rules: rules(Ceiling::default(), None).into(),
+        bound: Some(bound(&names)),
+    }
 }
 
 /// Opens a connection and waits for its refusal.
@@ -104,76 +158,56 @@ fn refused(to: SocketAddr, name: &str) {
 }
 
 #[test]
-fn nothing_passes_before_a_state_and_what_is_applied_is_in_force() {
-    let (listener, to) = listener();
-    let mut agent = Agent::started(&[&listener]);
-    refused(to, "hub.example");
-    let state =
-        |revision, pods| Order::State { revision, generation: Generation(7), rules: Rules::default(), pods };
-    assert_eq!(agent.order(&state(1, vec![pod(&["other.example"], to)])), Told::Applied { revision: 1 });
-    refused(to, "hub.example");
-    let bind = Order::Bind { revision: 2, pod: POD, bound: bound(&["hub.example", "other.example"], to) };
-    assert_eq!(agent.order(&bind), Told::Applied { revision: 2 });
+fn nothing_is_accepted_before_a_state_and_what_is_applied_is_in_force() {
+    let (sockets, to) = sockets();
+    let led = Led::start(&sockets);
+    let waiting = std::thread::spawn(move || refused(to, "hub.example"));
+    assert!(led.said.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+    led.goes_by(1, &empty());
+    waiting.join().unwrap();
+    assert_eq!(led.record().reason, Reason::NotResolved);
+    led.proxy.bind(2, &[bind(&["hub.example", "other.example"], to)]).unwrap();
+    led.applied(2).unwrap();
     refused(to, "other.example");
-    assert_eq!(
-        agent.order(&Order::Unbind { revision: 3, pod: POD, destination: to.ip() }),
-        Told::Applied { revision: 3 }
-    );
+    assert_eq!(led.record().reason, Reason::NameNotAllowed);
+    led.proxy.bind(3, &[Bind { bound: None, ..bind(&[], to) }]).unwrap();
+    led.applied(3).unwrap();
     refused(to, "other.example");
-    send(&agent.socket, &Order::Drain, &[]).unwrap();
-    let (records, counts) = agent.ended();
-    let reasons: Vec<_> = records.iter().map(|record| record.reason).collect();
-    assert_eq!(
-        reasons,
-        [Reason::NoPolicy, Reason::NameMismatch, Reason::NameNotAllowed, Reason::NotResolved]
-    );
-    assert_eq!((counts.reasons.values().sum::<u64>(), counts.open, counts.records_lost), (4, 0, 0));
+    led.proxy.drain().unwrap();
+    let (records, counts) = led.ended();
+    assert_eq!(records.iter().map(|record| record.reason).collect::<Vec<_>>(), [Reason::NotResolved]);
+    assert_eq!((counts.reasons.values().sum::<u64>(), counts.open, counts.records_lost), (3, 0, 0));
 }
 
 #[test]
-fn what_cannot_be_read_changes_nothing_and_is_told() {
-    let (listener, to) = listener();
-    let mut agent = Agent::started(&[&listener]);
-    let good = Order::State {
-        revision: 1,
-        generation: Generation(7),
-        rules: Rules::default(),
-        pods: vec![pod(&["hub.example"], to)],
-    };
-    assert_eq!(agent.order(&good), Told::Applied { revision: 1 });
-    let mut broken = pod(&["hub.example"], to);
-    broken.allowed[0].pattern = "*.*".into();
-    let mut outside = pod(&["hub.example"], to);
-    outside.bound[0].allowed = vec![1];
-    for pods in [vec![broken], vec![outside], vec![pod(&["not a name"], to)]] {
-        let told = agent.order(&Order::State {
-            revision: 2,
-            generation: Generation(7),
-            rules: Rules::default(),
-            pods,
-        });
-        assert!(matches!(told, Told::NotApplied { revision: 2, .. }), "{told:?}");
-    }
-    let stranger = Order::Bind { revision: 3, pod: [10, 0, 0, 9].into(), bound: bound(&["hub.example"], to) };
-    assert!(matches!(agent.order(&stranger), Told::NotApplied { revision: 3, .. }));
-    refused(to, "other.example");
-    send(&agent.socket, &Order::Drain, &[]).unwrap();
-    let (records, _) = agent.ended();
-    assert_eq!(records[0].reason, Reason::NameMismatch, "the state before is still in force");
+fn what_is_bound_to_a_stranger_changes_nothing_and_is_told() {
+    let (sockets, to) = sockets();
+    let led = Led::start(&sockets);
+    led.goes_by(1, &empty());
+    let stranger = Bind { pod: IpAddr::from([10, 0, 0, 9]), ..bind(&["hub.example"], to) };
+    led.proxy.bind(2, &[stranger]).unwrap();
+    assert!(led.applied(2).unwrap_err().contains("10.0.0.9"));
+    refused(to, "hub.example");
+    assert_eq!(led.record().reason, Reason::NotResolved);
+    led.proxy.spend(&[(16, Window::Day)].into()).unwrap();
+    led.proxy.stop().unwrap();
+    let _ = led.ended();
 }
 
 #[test]
 fn a_new_proxy_takes_the_listeners_over_and_nobody_is_turned_away() {
-    let (listener, to) = listener();
-    let old = Agent::started(&[&listener]);
+    let (sockets, to) = sockets();
+    let old = Led::start(&sockets);
+    old.goes_by(1, &empty());
     refused(to, "a.example");
-    send(&old.socket, &Order::Drain, &[]).unwrap();
+    old.proxy.drain().unwrap();
     let (first, _) = old.ended();
     // Nobody accepts now; the connection waits in the listener.
     let waiting = std::thread::spawn(move || refused(to, "b.example"));
-    let new = Agent::started(&[&listener]);
+    let new = Led::start(&sockets);
+    new.goes_by(1, &empty());
     waiting.join().unwrap();
-    send(&new.socket, &Order::Drain, &[]).unwrap();
+    new.proxy.drain().unwrap();
     let (second, _) = new.ended();
     let names = |records: &[Record]| {
         records.iter().filter_map(|record| record.claim.name.clone()).collect::<Vec<_>>()
@@ -181,64 +215,86 @@ fn a_new_proxy_takes_the_listeners_over_and_nobody_is_turned_away() {
     assert_eq!((names(&first), names(&second)), (vec!["a.example".into()], vec!["b.example".into()]));
 }
 
-/// The control socket of the proxy's process is its standard input.
+/// The channel of the proxy's process is its standard input.
 #[test]
 #[ignore = "no test of its own"]
 fn the_process_of_another_test() {
     run_proxy(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
 }
 
-#[test]
-fn a_proxy_that_is_killed_loses_its_connections_and_the_next_serves_what_waited() {
-    let (listener, to) = listener();
-    let start = || {
-        let (mine, its) = UnixStream::pair().unwrap();
-        mine.set_read_timeout(Some(PATIENCE)).unwrap();
-        let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "the_process_of_another_test"])
-            .stdin(OwnedFd::from(its))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let order = Order::Start { limits: Limits::default(), workers: 1 };
-        send(&mine, &order, &[listener.as_fd()]).unwrap();
-        let mut frames = Frames::new(OwnedFd::from(mine));
-        assert_eq!(frames.recv().unwrap(), Some(Told::Started));
-        (process, frames)
-    };
-    let (mut process, mut frames) = start();
-    let mut open = patient(TcpStream::connect(to).unwrap());
-    // It is read from, so it was accepted.
-    refused(to, "a.example");
-    process.kill().unwrap();
-    process.wait().unwrap();
-    assert!(!open.read(&mut [0]).is_ok_and(|length| length > 0), "it is over, by an end or a reset");
-    while frames.recv::<Told>().is_ok_and(|told| told.is_some()) {}
-    let waiting = std::thread::spawn(move || refused(to, "b.example"));
-    let (mut process, frames) = start();
-    waiting.join().unwrap();
-    drop(frames);
-    assert!(process.wait().unwrap().success(), "the agent's end is a good end");
+fn process(sockets: &Sockets) -> (Child, Led) {
+    let (mine, its) = UnixStream::pair().unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "the_process_of_another_test"])
+        .stdin(OwnedFd::from(its))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (sender, said) = channel();
+    let proxy = Proxy::start(mine, sockets, Limits::default(), 1, Ear(sender)).unwrap();
+    let led = Led { proxy, said, kept: RefCell::default(), process: None };
+    led.goes_by(1, &empty());
+    (child, led)
 }
 
 #[test]
-fn the_agents_end_ends_the_proxy() {
-    let (listener, _) = listener();
-    let Agent { socket, frames, proxy, .. } = Agent::started(&[&listener]);
-    drop((socket, frames));
-    proxy.join().unwrap().unwrap();
+fn a_proxy_that_is_killed_loses_its_connections_and_the_next_serves_what_waited() {
+    let (sockets, to) = sockets();
+    let (mut child, led) = process(&sockets);
+    let mut open = patient(TcpStream::connect(to).unwrap());
+    // It is read from, so it was accepted.
+    refused(to, "a.example");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!open.read(&mut [0]).is_ok_and(|length| length > 0), "it is over, by an end or a reset");
+    let _ = led.ended();
+    let waiting = std::thread::spawn(move || refused(to, "b.example"));
+    let (mut child, led) = process(&sockets);
+    waiting.join().unwrap();
+    led.proxy.drain().unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn without_its_agent_a_proxy_goes_on_until_the_next_has_its_sockets() {
+    let folder = std::env::temp_dir().join(format!("gateway-control-{}", std::process::id()));
+    let (sockets, to) = sockets();
+    let sockets = sockets.with_control(&folder).unwrap();
+    let (mut child, Led { proxy, .. }) = process(&sockets);
+    proxy.leave();
+    drop(sockets);
+    refused(to, "a.example");
+    let (sender, said) = channel();
+    let (old, taken) = Proxy::adopt(&folder, Ear(sender)).unwrap().unwrap();
+    let old = Led { proxy: old, said, kept: RefCell::default(), process: None };
+    assert_eq!(old.record().claim.name.as_deref(), Some("a.example"), "it was kept for whoever comes");
+    assert_eq!(taken.listening().unwrap(), [to]);
+    let (mut next, new) = process(&taken);
+    old.proxy.drain().unwrap();
+    assert!(child.wait().unwrap().success());
+    refused(to, "b.example");
+    assert_eq!(new.record().claim.name.as_deref(), Some("b.example"));
+    new.proxy.stop().unwrap();
+    assert!(next.wait().unwrap().success());
+    drop(taken);
+    assert!(Proxy::adopt(&folder, Ear(channel().0)).unwrap().is_none(), "nobody waits there now");
+    std::fs::remove_file(&folder).unwrap();
+}
+
+#[test]
+fn the_agents_end_ends_a_proxy_that_nobody_could_find() {
+    let (sockets, _) = sockets();
+    let Led { proxy, process, .. } = Led::start(&sockets);
+    proxy.leave();
+    process.unwrap().join().unwrap().unwrap();
 }
 
 #[test]
 fn a_proxy_that_is_not_started_well_ends() {
-    let agent = Agent::new();
-    send(&agent.socket, &Order::Drain, &[]).unwrap();
-    assert!(matches!(agent.proxy.join().unwrap(), Err(ControlError::Frame(_))));
-    let agent = Agent::new();
-    send(&agent.socket, &Order::Start { limits: Limits::default(), workers: 1 }, &[]).unwrap();
-    assert!(matches!(agent.proxy.join().unwrap(), Err(ControlError::Frame(_))));
-    let mut agent = Agent::new();
-    UnixStream::from(agent.socket.try_clone().unwrap()).write_all(&[0xff; 8]).unwrap();
-    assert!(agent.told().is_none());
-    assert!(agent.proxy.join().unwrap().is_err());
+    for bytes in [&[0xff; 8][..], b"\0\0\0\x07\"drain\"", b""] {
+        let (mut mine, its) = UnixStream::pair().unwrap();
+        mine.write_all(bytes).unwrap();
+        drop(mine);
+        assert!(run_proxy(OwnedFd::from(its)).is_err());
+    }
 }

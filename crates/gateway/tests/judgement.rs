@@ -7,17 +7,17 @@
     reason = "a test's helpers fail the test"
 )]
 
-use gateway::quic::judge_quic;
-use gateway::state::PodState;
+mod support;
+
 use gateway::{
-    Allowed, Bound, Ceiling, Claim, Decision, Ech, Judge, Judgement, Opaque, Opening, Reason, Rules, State,
-    Table, Unreadable, bind, decide,
+    Bound, Ceiling, Claim, Decision, Ech, Judge, Judgement, Opaque, Opening, PodState, Reason, Rules, State,
+    Table, Unreadable, decide,
 };
 use inspect::http_head::Host;
 use inspect::{ClientHello, Flaw};
-use policy::{DnsName, DomainPattern, Generation};
+use policy::{DnsName, Generation, Verdict};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use support::{ALL, bound, row, rules};
 
 fn name(text: &str) -> DnsName {
     DnsName::parse(text).unwrap()
@@ -32,25 +32,27 @@ fn http(host: &str) -> Claim {
     Claim::Http { host, method: "GET".into() }
 }
 
-fn allowed(pattern: &str, ports: &[(u16, u16)]) -> Arc<Allowed> {
-    let pattern = DomainPattern::parse(pattern).unwrap();
-    let rule = pattern.to_string().as_str().into();
-    Arc::new(Allowed { pattern, ports: ports.to_vec(), rule, ceiling: Ceiling::default() })
+/// The pod resolved three names to an address; one is allowed, one only on some ports.
+fn known() -> Bound {
+    bound(&[("a.hub.example", ALL), ("web.example", &[(80, 80), (8000, 8099)]), ("evil.example", &[])])
 }
 
-/// The pod resolved three names to an address; one is allowed, one only on port 80.
-fn bound() -> Bound {
-    Bound {
-        names: ["a.hub.example", "web.example", "evil.example"].map(name).into(),
-        allowed: vec![allowed("*.hub.example", &[]), allowed("web.example", &[(80, 80), (8000, 8099)])],
-    }
+fn judged(bound: &Bound, how: &Rules, port: u16, claim: &Claim) -> Judgement {
+    let table = Table::new();
+    let destination = SocketAddr::from(([192, 0, 2, 1], port));
+    let pod = PodState {
+        rules: rules(Ceiling::default(), None).into(),
+        bound: [(destination.ip(), bound.clone())].into(),
+    };
+    table.replace(State { rules: how.clone(), pods: [(POD, pod)].into(), ..State::default() });
+    table.judge(&Opening { pod: POD, destination, claim: claim.clone() })
 }
 
-fn check(rules: &Rules, port: u16, claim: &Claim, expected: Reason) {
-    let judgement = bind(&bound(), rules, port, claim);
+fn check(how: &Rules, port: u16, claim: &Claim, expected: Reason) {
+    let judgement = judged(&known(), how, port, claim);
     assert_eq!(judgement.reason, expected, "{claim:?} on {port}");
-    assert_eq!(judgement.rule.is_some(), expected.verdict() == policy::Verdict::Allow);
-    assert_eq!(judgement.nearest.is_some(), judgement.rule.is_none());
+    let is_by_rule = expected.verdict() == Verdict::Allow || expected == Reason::NameNotAllowed;
+    assert_eq!(judgement.rule.is_some(), is_by_rule, "{claim:?} on {port}");
 }
 
 #[test]
@@ -72,6 +74,7 @@ fn a_claim_must_be_resolved_and_allowed() {
         (443, http("a.hub.example"), Reason::NotTls),
         (443, Claim::Opaque, Reason::NotTls),
         (22, Claim::Opaque, Reason::Opaque),
+        (80, Claim::Opaque, Reason::Opaque),
         (443, Claim::Unreadable(Unreadable::Tls(Flaw::Length)), Reason::HelloMalformed),
     ] {
         check(&rules, port, &claim, expected);
@@ -87,12 +90,54 @@ fn an_encrypted_hello_is_judged_by_its_outer_name_only_where_that_was_set() {
 
 #[test]
 fn one_name_that_is_not_allowed_closes_the_address_for_what_names_nobody() {
-    let rules = Rules { opaque: Opaque::ByEveryName, ..Rules::default() };
-    check(&rules, 80, &Claim::Opaque, Reason::Opaque);
-    let mut only = bound();
-    only.names = [name("a.hub.example")].into();
-    assert_eq!(bind(&only, &rules, 22, &Claim::Opaque).reason, Reason::EveryNameAllowed);
-    assert_eq!(bind(&Bound::default(), &rules, 22, &Claim::Opaque).reason, Reason::NotResolved);
+    let how = Rules { opaque: Opaque::ByEveryName, ..Rules::default() };
+    check(&how, 22, &Claim::Opaque, Reason::Opaque);
+    let only = bound(&[("a.hub.example", ALL)]);
+    let reason = |bound: &Bound, port| judged(bound, &how, port, &Claim::Opaque).reason;
+    assert_eq!(reason(&only, 22), Reason::EveryNameAllowed);
+    assert_eq!(reason(&only, 80), Reason::Opaque, "this port is for HTTP");
+    assert_eq!(reason(&bound(&[]), 22), Reason::Opaque);
+    assert_eq!(
+        judged(&only, &Rules { opaque: Opaque::Deny, ..how.clone() }, 22, &Claim::Opaque).reason,
+        Reason::Opaque
+    );
+}
+
+#[test]
+fn where_the_address_itself_is_allowed_only_a_name_that_is_denied_is_refused() {
+    let mut open = known();
+    open.unnamed = row(ALL);
+    let how = Rules::default();
+    for (port, claim, expected) in [
+        (443, tls(Some("a.hub.example"), false), Reason::NameAllowed),
+        (443, tls(Some("stranger.example"), false), Reason::AddressAllowed),
+        (443, tls(Some("evil.example"), false), Reason::NameNotAllowed),
+        // It could be for the one that is denied.
+        (443, tls(None, false), Reason::NoName),
+        (22, Claim::Opaque, Reason::Opaque),
+    ] {
+        assert_eq!(judged(&open, &how, port, &claim).reason, expected, "{claim:?} on {port}");
+    }
+    open.names.retain(|name, _| name.as_str() == "a.hub.example");
+    assert_eq!(judged(&open, &how, 443, &tls(None, false)).reason, Reason::AddressAllowed);
+    assert_eq!(judged(&open, &how, 443, &Claim::Opaque).reason, Reason::AddressAllowed);
+}
+
+#[test]
+fn a_claim_is_waited_for_only_where_it_matters() {
+    let destination = SocketAddr::from(([192, 0, 2, 1], 443));
+    let needs = |bound: Bound, budget| {
+        let table = Table::new();
+        let rules = rules(Ceiling::default(), budget).into();
+        let pod = PodState { rules, bound: [(destination.ip(), bound)].into() };
+        table.replace(State { pods: [(POD, pod)].into(), ..State::default() });
+        table.needs_claim(POD, destination)
+    };
+    assert!(needs(known(), None));
+    let free = Bound { unnamed: row(ALL), ..bound(&[("a.hub.example", ALL)]) };
+    assert!(!needs(free.clone(), None));
+    assert!(needs(free, Some(16)), "whose budget it is");
+    assert!(needs(bound(&[("a.hub.example", ALL)]), None), "without the name it is denied");
 }
 
 struct Always(Reason);
@@ -124,48 +169,27 @@ fn no_judge_can_permit_what_was_not_understood_or_permit_with_a_denying_reason()
 fn pods_and_addresses_are_told_apart() {
     let table = Table::new();
     let claim = || tls(Some("a.hub.example"), false);
-    assert_eq!(table.judge(&opening(claim())).reason, Reason::NoPolicy);
+    let judge = |table: &Table| table.judge(&opening(claim())).reason;
+    assert_eq!(judge(&table), Reason::NoPolicy);
     let destination = IpAddr::from([192, 0, 2, 1]);
-    assert!(!table.bind(POD, destination, bound()), "nothing can be bound before there is a state");
+    let bind = |bound| table.bind(POD, destination, rules(Ceiling::default(), None), bound);
+    assert!(!bind(Some(known())), "nothing can be bound before there is a state");
     table.replace(State {
         generation: Generation(7),
-        rules: Rules::default(),
         pods: [(POD, PodState::default())].into(),
+        ..State::default()
     });
-    assert_eq!(table.judge(&opening(claim())).reason, Reason::NotResolved);
-    assert!(table.bind(POD, destination, bound()));
-    assert_eq!(table.judge(&opening(claim())).reason, Reason::NameAllowed);
+    assert_eq!(judge(&table), Reason::NotResolved);
+    assert!(bind(Some(known())));
+    assert_eq!(judge(&table), Reason::NameAllowed);
     let other = Opening { pod: IpAddr::from([10, 0, 0, 8]), ..opening(claim()) };
     assert_eq!(table.judge(&other).reason, Reason::UnknownPod);
-    assert!(table.unbind(POD, destination));
-    assert_eq!(table.judge(&opening(claim())).reason, Reason::NotResolved);
-}
-
-#[test]
-fn quic_is_judged_by_its_hello() {
-    let digits = include_str!("../../inspect/tests/vectors/rfc9001-a2.hex");
-    let digits: Vec<char> = digits.chars().filter(char::is_ascii_hexdigit).collect();
-    let datagram: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
-        .collect();
-    let table = Table::new();
-    let example = Bound { names: [name("example.com")].into(), allowed: vec![allowed("example.com", &[])] };
-    let to = SocketAddr::from(([192, 0, 2, 1], 443));
-    table.replace(State {
-        generation: Generation(7),
-        rules: Rules::default(),
-        pods: [(POD, PodState { allowed: vec![], bound: [(to.ip(), example)].into() })].into(),
-    });
-    let judged = |datagrams: &[&[u8]]| match judge_quic(&table, POD, to, datagrams.iter().copied()) {
-        Some(Decision::Permit(permit)) => Some(permit.judgement().reason),
-        Some(Decision::Refuse(judgement)) => Some(judgement.reason),
-        None => None,
-    };
-    assert_eq!(judged(&[&datagram]), Some(Reason::NameAllowed));
-    assert_eq!(judged(&[]), None);
-    assert_eq!(judged(&[b"no quic"]), Some(Reason::NotTls));
-    let mut broken = datagram;
-    broken[700] ^= 1;
-    assert_eq!(judged(&[&broken]), Some(Reason::HelloMalformed));
+    // What ran out is good only for what is open.
+    let mut past = known();
+    past.names.values_mut().for_each(|named| named.is_live = false);
+    assert!(bind(Some(past)));
+    assert_eq!(judge(&table), Reason::NameMismatch);
+    assert_eq!(table.still(&opening(claim())).reason, Reason::NameAllowed);
+    assert!(bind(None));
+    assert_eq!(judge(&table), Reason::NotResolved);
 }

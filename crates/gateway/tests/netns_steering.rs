@@ -11,23 +11,24 @@
 
 mod support;
 
-use gateway::control::{AllowedFrame, BoundFrame, Frames, Order, PodFrame, Told, run_proxy, send};
-use gateway::{Ceiling, End, Limits, Reason, Record, Rules};
+use gateway::{Agent, Ceiling, Counts, End, Limits, PodState, Proxy, Reason, Record, State, run_proxy};
+use handover::{Sockets, Steering};
 use nix::sched::{CloneFlags, setns};
 use policy::Generation;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use support::{PATIENCE, hello_of, patient};
+use support::{PATIENCE, bound, hello_of, patient, rules};
 
 const POD: [&str; 2] = ["10.78.1.2", "fd78:1::2"];
 const SERVER: [&str; 2] = ["198.51.100.7", "2001:db8::7"];
 const PROXY_PORT: u16 = 15_443;
-/// What the node marks steered packets with, and the proxy its own connections.
+/// What the node marks steered packets with.
 const RULES: &str = "
 table inet steer {
   chain prerouting {
@@ -35,10 +36,8 @@ table inet steer {
     iifname \"pod\" tcp dport 443 meta nfproto ipv4 tproxy ip to :15443 meta mark set 0x200 accept
     iifname \"pod\" tcp dport 443 meta nfproto ipv6 tproxy ip6 to :15443 meta mark set 0x200 accept
     iifname \"pod\" tcp dport 443 drop
-  }
-  chain output {
-    type filter hook output priority filter;
-    oifname \"out\" tcp dport 443 meta mark != 0x400 drop
+    iifname \"pod\" udp dport 443 meta nfproto ipv4 tproxy ip to :15443 meta mark set 0x200 accept
+    iifname \"pod\" udp dport 443 meta nfproto ipv6 tproxy ip6 to :15443 meta mark set 0x200 accept
   }
 }";
 
@@ -127,35 +126,29 @@ impl Drop for World {
     }
 }
 
-fn pod(family: usize) -> PodFrame {
-    let allowed = AllowedFrame {
-        pattern: "hub.example".into(),
-        ports: vec![(443, 443)],
-        rule: "a rule".into(),
-        ceiling: Ceiling::default(),
-    };
-    let bound = BoundFrame {
-        destination: SERVER[family].parse().unwrap(),
-        names: vec!["hub.example".into()],
-        allowed: vec![0],
-    };
-    PodFrame { address: POD[family].parse().unwrap(), allowed: vec![allowed], bound: vec![bound] }
+fn pod(family: usize) -> (IpAddr, PodState) {
+    let bound = [(SERVER[family].parse().unwrap(), bound(&[("hub.example", &[(443, 443)])]))];
+    let rules = rules(Ceiling::default(), None).into();
+    (POD[family].parse().unwrap(), PodState { rules, bound: bound.into() })
 }
 
-/// The next thing told that is not counters.
-fn told(frames: &mut Frames) -> Told {
-    loop {
-        match frames.recv().unwrap().unwrap() {
-            Told::Counts(_) => {}
-            other => return other,
-        }
+/// Passes on what a proxy says of itself.
+struct Ear(Sender<Option<Record>>);
+
+impl Agent for Ear {
+    fn applied(&mut self, _: u64, applied: Result<(), String>) {
+        applied.unwrap();
+        self.0.send(None).unwrap();
     }
-}
 
-fn record(frames: &mut Frames) -> Record {
-    match told(frames) {
-        Told::Records(records) => records.into_iter().next().unwrap(),
-        other => panic!("{other:?}"),
+    fn records(&mut self, records: Vec<Record>) {
+        records.into_iter().for_each(|record| self.0.send(Some(record)).unwrap());
+    }
+
+    fn counts(&mut self, _: Counts) {}
+
+    fn ended(&mut self, _: &str) {
+        self.0.send(None).unwrap();
     }
 }
 
@@ -165,33 +158,24 @@ fn steered_connections_are_let_through_by_their_name_only() {
         return;
     }
     let world = World::new();
-    let listeners = world.inside("n", || gateway::listen(PROXY_PORT, 2).unwrap());
-    assert_eq!(listeners.len(), 4);
+    let at = [(IpAddr::from([0; 4]), PROXY_PORT), (IpAddr::from([0; 16]), PROXY_PORT)].map(SocketAddr::from);
+    let sockets = world.inside("n", move || Sockets::bind(&at, Steering::Transparent).unwrap());
     let (mine, its) = UnixStream::pair().unwrap();
-    mine.set_read_timeout(Some(PATIENCE)).unwrap();
-    let proxy = world.spawn("n", || run_proxy(OwnedFd::from(its)));
-    let socket = OwnedFd::from(mine);
-    let mut frames = Frames::new(socket.try_clone().unwrap());
-    let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-    let limits = Limits { mark: 0x400, ..Limits::default() };
-    send(&socket, &Order::Start { limits, workers: 2 }, &fds).unwrap();
-    assert_eq!(told(&mut frames), Told::Started);
-    let state = Order::State {
-        revision: 1,
-        generation: Generation(7),
-        rules: Rules::default(),
-        pods: vec![pod(0), pod(1)],
-    };
-    send(&socket, &state, &[]).unwrap();
-    assert_eq!(told(&mut frames), Told::Applied { revision: 1 });
+    let process = world.spawn("n", || run_proxy(OwnedFd::from(its)));
+    let (sender, said) = channel();
+    let proxy = Proxy::start(mine, &sockets, Limits::default(), 2, Ear(sender)).unwrap();
+    let state = State { generation: Generation(7), pods: [pod(0), pod(1)].into(), ..State::default() };
+    proxy.set_state(1, &state).unwrap();
+    assert_eq!(said.recv_timeout(PATIENCE).unwrap(), None);
     for family in 0..2 {
-        passes(&world, &mut frames, family);
-        is_refused(&world, &mut frames, family);
+        passes(&world, &said, family);
+        is_refused(&world, &said, family);
+        quic_is_refused(&world, &said, family);
     }
-    send(&socket, &Order::Drain, &[]).unwrap();
-    while frames.recv::<Told>().unwrap().is_some() {}
-    proxy.join().unwrap().unwrap();
-    drop(listeners);
+    proxy.drain().unwrap();
+    assert_eq!(said.recv_timeout(PATIENCE).unwrap(), None);
+    process.join().unwrap().unwrap();
+    drop(sockets);
     // With nobody behind the rule, its drop keeps the pod from the server.
     let to = SocketAddr::new(SERVER[0].parse().unwrap(), 443);
     let listener = world.inside("s", move || TcpListener::bind(to).unwrap());
@@ -201,11 +185,36 @@ fn steered_connections_are_let_through_by_their_name_only() {
     drop(listener);
 }
 
+fn record(said: &Receiver<Option<Record>>) -> Record {
+    said.recv_timeout(PATIENCE).unwrap().unwrap()
+}
+
+/// One record for the flow, with the name that it asks for.
+fn quic_is_refused(world: &World, said: &Receiver<Option<Record>>, family: usize) {
+    let digits = include_str!("../../inspect/tests/vectors/rfc9001-a2.hex");
+    let digits: Vec<char> = digits.chars().filter(char::is_ascii_hexdigit).collect();
+    let hex = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap();
+    let datagram: Vec<u8> = digits.chunks(2).map(hex).collect();
+    let to = server_address(family);
+    let from = world.inside("p", move || {
+        let socket = UdpSocket::bind(if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).unwrap();
+        socket.connect(to).unwrap();
+        for _ in 0..3 {
+            socket.send(&datagram).unwrap();
+        }
+        socket.local_addr().unwrap()
+    });
+    let record = record(said);
+    assert_eq!((record.reason, record.end), (Reason::Quic, End::Refused));
+    assert_eq!((record.pod, record.destination), (from, to));
+    assert_eq!(record.claim.name.as_deref(), Some("example.com"));
+}
+
 fn server_address(family: usize) -> SocketAddr {
     SocketAddr::new(SERVER[family].parse().unwrap(), 443)
 }
 
-fn passes(world: &World, frames: &mut Frames, family: usize) {
+fn passes(world: &World, said: &Receiver<Option<Record>>, family: usize) {
     let to = server_address(family);
     let listener = world.inside("s", move || TcpListener::bind(to).unwrap());
     let hello = hello_of(Some("hub.example"), &[]);
@@ -225,17 +234,17 @@ fn passes(world: &World, frames: &mut Frames, family: usize) {
     assert_eq!(back, b"answer");
     let (pod, from) = (POD[family].parse().unwrap(), client.local_addr().unwrap());
     drop(client);
-    let record = record(frames);
+    let record = record(said);
     assert_eq!((record.reason, record.end, record.destination), (Reason::NameAllowed, End::Closed, to));
     assert_eq!((record.pod, record.pod.ip()), (from, pod));
 }
 
-fn is_refused(world: &World, frames: &mut Frames, family: usize) {
+fn is_refused(world: &World, said: &Receiver<Option<Record>>, family: usize) {
     let mut client = world.connect(server_address(family)).unwrap();
     client.write_all(&hello_of(Some("evil.example"), &[])).unwrap();
     let mut back = vec![];
     client.read_to_end(&mut back).unwrap();
     assert_eq!(back, [21, 3, 3, 0, 2, 2, 49]);
-    let record = record(frames);
+    let record = record(said);
     assert_eq!((record.reason, record.destination), (Reason::NameMismatch, server_address(family)));
 }

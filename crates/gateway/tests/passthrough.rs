@@ -9,13 +9,13 @@
 
 mod support;
 
-use gateway::{Ceiling, DownloadOnly, End, Limits, Opaque, Phase, Reason, Rules};
+use gateway::{Ceiling, DownloadOnly, End, Limits, Opaque, Phase, Reason, Rules, Window};
 use policy::Verdict;
 use rustls::crypto::aws_lc_rs::kx_group;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
-use support::{POD, Proxy, Tls, allowed, hello_of, patient, state, usual};
+use support::{ALL, POD, Proxy, Tls, bound, hello_of, patient, rules, state, strict, usual};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: hub.example\r\n\r\n";
 
@@ -234,16 +234,16 @@ fn who_only_downloads_may_not_upload() {
 
 #[test]
 fn what_names_nobody_passes_where_every_name_is_allowed_and_only_there() {
-    let rules = || Rules { opaque: Opaque::ByEveryName, tls_ports: [].into(), ..Rules::default() };
-    let patterns = || vec![allowed("hub.example", Ceiling::default())];
-    let one = state(POD, &["hub.example"], patterns(), rules());
+    let how = || Rules { opaque: Opaque::ByEveryName, ..strict() };
+    let one = state(POD, &[("hub.example", ALL)], Ceiling::default(), how());
     let proxy = Proxy::start(Some(one), Limits::default());
     let mut client = proxy.connect();
     client.write_all(b"SSH-2.0-client\r\n").unwrap();
     proxy.accept().read_exact(&mut [0; 16]).unwrap();
     drop(client);
     assert_eq!(proxy.record().reason, Reason::EveryNameAllowed);
-    let two = state(POD, &["hub.example", "other.example"], patterns(), rules());
+    let names: [(&str, &[_]); 2] = [("hub.example", ALL), ("other.example", &[])];
+    let two = state(POD, &names, Ceiling::default(), how());
     let proxy = Proxy::start(Some(two), Limits::default());
     proxy.connect().write_all(b"SSH-2.0-client\r\n").unwrap();
     assert_eq!(proxy.record().reason, Reason::Opaque);
@@ -258,16 +258,16 @@ fn open_connections_follow_a_change_of_policy_and_outlive_their_names_time() {
         server.read_exact(&mut [0; 6]).unwrap();
     };
     ping();
-    // Judged again: the name is forgotten, its rule is not.
-    assert!(proxy.table.unbind(POD, POD));
-    proxy.phase.send_replace(Phase { changes: 1, draining: false });
+    // Judged again: its answer ran out, and its rule holds.
+    let mut past = bound(&[("hub.example", ALL)]);
+    past.names.values_mut().for_each(|named| named.is_live = false);
+    assert!(proxy.table.bind(POD, POD, [], Some(past)));
+    proxy.phase.send_replace(Phase { changes: 1, ..Phase::default() });
     ping();
     ping();
-    let mut without = usual(Ceiling::default());
-    without.pods.get_mut(&POD).unwrap().allowed.clear();
-    without.pods.get_mut(&POD).unwrap().bound.clear();
-    proxy.table.replace(without);
-    proxy.phase.send_replace(Phase { changes: 2, draining: false });
+    let denied = state(POD, &[("hub.example", &[])], Ceiling::default(), strict());
+    proxy.table.replace(denied);
+    proxy.phase.send_replace(Phase { changes: 2, ..Phase::default() });
     let record = proxy.record();
     assert_eq!((record.reason, record.end), (Reason::NameNotAllowed, End::Cut));
     assert!(server.read_to_end(&mut vec![]).is_err());
@@ -277,7 +277,7 @@ fn open_connections_follow_a_change_of_policy_and_outlive_their_names_time() {
 fn draining_lets_open_connections_end_and_takes_no_more() {
     let proxy = Proxy::usual();
     let (mut client, mut server) = open(&proxy);
-    proxy.phase.send_replace(Phase { changes: 0, draining: true });
+    proxy.phase.send_replace(Phase { draining: true, ..Phase::default() });
     let refused = std::iter::repeat_with(|| TcpStream::connect(proxy.address)).find(Result::is_err).unwrap();
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     client.write_all(&[23, 3, 3, 0, 1, 7]).unwrap();
@@ -293,7 +293,7 @@ fn draining_does_not_wait_for_ever() {
     let limits = Limits { drain_timeout: Duration::from_millis(20), ..Limits::default() };
     let proxy = Proxy::start(Some(usual(Ceiling::default())), limits);
     let _open = open(&proxy);
-    proxy.phase.send_replace(Phase { changes: 0, draining: true });
+    proxy.phase.send_replace(Phase { draining: true, ..Phase::default() });
     let records = proxy.wait();
     assert_eq!(records.iter().map(|record| record.end).collect::<Vec<_>>(), [End::Drained]);
 }
@@ -328,4 +328,45 @@ fn nothing_for_too_long_ends_it() {
     let proxy = Proxy::start(Some(usual(Ceiling::default())), limits);
     let _open = open(&proxy);
     assert_eq!(proxy.record().end, End::Idle);
+}
+
+#[test]
+fn what_a_rule_allows_for_a_while_is_over_when_its_budget_is() {
+    let mut limited = usual(Ceiling::default());
+    limited.pods.get_mut(&POD).unwrap().rules = rules(Ceiling::default(), Some(16)).into();
+    let proxy = Proxy::start(Some(limited), Limits::default());
+    let (_client, mut server) = open(&proxy);
+    proxy.table.spend([(16, Window::Hour)].into());
+    proxy.phase.send_replace(Phase { changes: 1, ..Phase::default() });
+    let record = proxy.record();
+    assert_eq!((record.reason, record.end), (Reason::UploadHour, End::Cut));
+    assert!(server.read_to_end(&mut vec![]).is_err());
+    let mut client = proxy.connect();
+    client.write_all(&hello_of(Some("hub.example"), &[])).unwrap();
+    let record = proxy.record();
+    assert_eq!((record.reason, record.end), (Reason::UploadHour, End::Refused));
+    proxy.table.spend([].into());
+    let _ = open(&proxy);
+}
+
+#[test]
+fn a_server_may_speak_first_where_the_port_is_for_nothing_else() {
+    let how = Rules { opaque: Opaque::ByEveryName, ..strict() };
+    let open = state(POD, &[("hub.example", ALL)], Ceiling::default(), how);
+    let limits = Limits { silence: Duration::from_millis(20), ..Limits::default() };
+    let proxy = Proxy::start(Some(open), limits);
+    let mut client = proxy.connect();
+    let mut server = proxy.accept();
+    server.write_all(b"220 mail\r\n").unwrap();
+    client.read_exact(&mut [0; 10]).unwrap();
+    client.write_all(b"EHLO me\r\n").unwrap();
+    server.read_exact(&mut [0; 9]).unwrap();
+    drop((client, server));
+    assert_eq!(proxy.record().reason, Reason::EveryNameAllowed);
+    // Who waits and then says for whom it is was not judged by that.
+    let mut client = proxy.connect();
+    let mut server = proxy.accept();
+    client.write_all(&hello_of(Some("other.example"), &[])).unwrap();
+    assert!(server.read_to_end(&mut vec![]).is_err());
+    assert_eq!(proxy.record().reason, Reason::LateClaim);
 }

@@ -14,7 +14,7 @@ use policy::Verdict;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
-use support::{POD, Proxy, Tls, allowed, hello_of, state, usual};
+use support::{ALL, POD, Proxy, Tls, hello_of, state, usual};
 
 /// Sends bytes and returns what came back before the end, and whether that was a reset.
 fn answer(proxy: &Proxy, bytes: &[u8]) -> (Vec<u8>, bool) {
@@ -93,11 +93,10 @@ fn what_names_nobody_is_reset() {
 
 #[test]
 fn a_port_for_tls_is_for_tls() {
-    let patterns = vec![allowed("hub.example", Ceiling::default())];
     let server = std::net::TcpListener::bind((POD, 0)).unwrap();
     let to = server.local_addr().unwrap();
     let rules = Rules { tls_ports: [to.port()].into(), opaque: Opaque::ByEveryName, ..Rules::default() };
-    let state = state(POD, &["hub.example"], patterns, rules);
+    let state = state(POD, &[("hub.example", ALL)], Ceiling::default(), rules);
     let proxy = Proxy::in_front_of(server, to, Some(state), Limits::default());
     let _ = refused(&proxy, b"GET / HTTP/1.1\r\nHost: hub.example\r\n\r\n", Reason::NotTls);
     let _ = refused(&proxy, b"SSH-2.0-client\r\n", Reason::NotTls);

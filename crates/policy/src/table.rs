@@ -11,6 +11,7 @@ use crate::decide::Verdict;
 use crate::rule::{RuleEntry, RuleId};
 use crate::set::Generation;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct SlotId(pub u32);
 pub struct RowId(pub u32);
 
 /// A verdict and the rule that gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[must_use]
 pub struct Ruling {
     /// Allow or deny.
@@ -43,7 +44,7 @@ pub struct Ruling {
 }
 
 /// Ports `first` to `last` of a protocol, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cell {
     /// One of [`Protocol::WITH_PORTS`].
     pub protocol: Protocol,
@@ -56,7 +57,7 @@ pub struct Cell {
 }
 
 /// What one slot says to one class in one direction.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Row {
     /// For every protocol and port that no cell covers.
     pub otherwise: Ruling,
@@ -248,6 +249,13 @@ impl Table {
         let lane = self.slots.get(slot.0 as usize)?.lane(direction);
         let row = lane.rows.get(&class).copied().unwrap_or(lane.otherwise);
         Some(self.rows.get(row.0 as usize)?.ruling(protocol, port))
+    }
+
+    /// What an endpoint's slot says to an address, whatever DNS gave it. `None` if it is no endpoint, or the table is broken.
+    pub fn unbound_row(&self, from: IpAddr, to: IpAddr) -> Option<&Row> {
+        let lane = &self.slots.get(self.endpoints.get(&from)?.0 as usize)?.egress;
+        let row = lane.rows.get(&self.class(to)).copied().unwrap_or(lane.otherwise);
+        self.rows.get(row.0 as usize)
     }
 
     /// Judges a new connection. A broken table denies.

@@ -3,6 +3,7 @@
 //! Enters: a policy set, the table of the node, options. Leaves: the proxy's state. Guarantees: every pod that the table
 //! judges for is in it, with the rules of the same set. Does not: talk to the proxy (`keeper`).
 
+use super::enforce::Answering;
 use clap::Args;
 use compiler::lower::Placement;
 use dns::{Addresses, AllowedName, Names, Questions, Resolvers, Settings, State};
@@ -12,6 +13,7 @@ use policy::table::Table;
 use policy::{DnsName, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How pods' DNS is treated.
@@ -20,7 +22,11 @@ use std::sync::Arc;
 pub(crate) struct DnsArgs {
     /// Leave pods' DNS alone; rules on names then open nothing
     #[arg(long)]
-    pub(crate) no_dns: bool,
+    no_dns: bool,
+    /// Judge connections to named addresses by their address alone, not by the name that they ask for; limits of upload are
+    /// then not enforced
+    #[arg(long)]
+    no_gateway: bool,
     /// Answer the DNS of all pods, for its records; else only of those that a rule on names or on DNS is for
     #[arg(long)]
     pub(crate) dns_all: bool,
@@ -40,6 +46,13 @@ pub(crate) struct DnsArgs {
 
 fn zone(text: &str) -> Result<DnsName, String> {
     DnsName::parse(text).map_err(|error| error.to_string())
+}
+
+impl DnsArgs {
+    /// How to answer; `control` is where the proxy outlives this process.
+    pub(crate) fn answering(&self, control: Option<PathBuf>) -> Option<Answering> {
+        (!self.no_dns).then_some(Answering { control, gateway: !self.no_gateway })
+    }
 }
 
 /// The state for the proxy of a table's node.

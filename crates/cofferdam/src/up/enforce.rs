@@ -4,16 +4,19 @@
 //! Guarantees: the status never says "enforced" for what the kernel did not take.
 //! Does not: compile, or decide what to do about a refusal.
 
+use super::budgets::Spent;
+use super::dns_proxy::DnsProxy;
 use super::events::{Tags, Tap, Unlogged};
+use super::gate::Gate;
 use super::journal::Journal;
-use super::keeper::{Keeper, Learner};
-use super::protocol::{DnsStatus, NodeStatus};
+use super::keeper::{Keeper, Listener};
+use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::Binder;
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
 use observe::Bound;
 use policy::table::Table;
-use policy::{DnsName, Generation, RuleId};
+use policy::{DnsName, Generation, PodName, RuleId, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -41,20 +44,41 @@ pub(crate) struct Answers {
     pub(crate) state: Option<dns::State>,
 }
 
-/// How the DNS of the node's pods is answered.
-struct Dns {
+/// The node's proxies, and what leads to them.
+struct Proxies {
     steering: Steering,
-    keeper: Keeper,
-    /// Why queries are not steered.
-    steered: Option<String>,
+    dns: Keeper<DnsProxy>,
+    /// None where connections are not held to their name.
+    gate: Option<Gate>,
+    /// Whose DNS is to be steered.
+    pods: BTreeSet<IpAddr>,
+    /// What goes to the gateway.
+    named: BTreeSet<(IpAddr, IpAddr)>,
+    /// Why that is not so.
+    problem: Option<String>,
 }
 
-/// Names by which a pod knows an address: from, to, those that hold, those that ran out.
+/// Names by which a pod knows an address.
+#[derive(Clone, Debug)]
 pub(crate) struct NamedPair<'n> {
+    pub(crate) pod: &'n PodName,
+    /// The pod's address.
     pub(crate) from: IpAddr,
     pub(crate) to: IpAddr,
+    /// Names that hold.
     pub(crate) live: Vec<&'n DnsName>,
+    /// Names that ran out while a connection was open.
     pub(crate) past: Vec<&'n DnsName>,
+    /// Whether the address is neither a pod's nor a node's. Those judge who comes to them by its own address.
+    pub(crate) is_outside: bool,
+}
+
+impl NamedPair<'_> {
+    /// Whether a connection must say for whom it is: a name makes a difference here.
+    pub(crate) fn is_named(&self, table: &Table, binder: &mut Binder) -> bool {
+        let names = || self.live.iter().chain(&self.past).copied();
+        self.is_outside && binder.row(table, self.from, self.to, names()).is_some()
+    }
 }
 
 struct Kernel {
@@ -66,7 +90,7 @@ struct Kernel {
     paths: Paths,
     /// Which pods' packets are not seen, or why that cannot be said.
     bypass: Option<String>,
-    dns: Option<Dns>,
+    proxies: Option<Proxies>,
 }
 
 impl Kernel {
@@ -75,40 +99,67 @@ impl Kernel {
     }
 }
 
-impl Kernel {
-    /// Sends the DNS of these pods to the proxy, as soon as its sockets are there.
-    fn steer(&mut self, pods: &BTreeSet<IpAddr>) {
-        let Some(dns) = &mut self.dns else { return };
-        let listening = dns.keeper.listening();
-        if listening.is_empty() {
+impl Proxies {
+    fn open(node: &Arc<str>, control: Option<PathBuf>, with_gateway: bool) -> Result<Self> {
+        let steering = Steering::open().context("opening what steers DNS")?;
+        let beside = control.as_ref().map(|path| path.with_extension("gateway"));
+        let gate = with_gateway.then(|| Gate::open(Arc::clone(node), beside)).transpose()?;
+        let dns = Keeper::open(Arc::clone(node), control)?;
+        let (pods, named) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { steering, dns, gate, pods, named, problem: None })
+    }
+
+    /// Has both go by a table and what pods know, and what concerns them sent there.
+    fn go_by(
+        &mut self,
+        table: &Table,
+        binder: &mut Binder,
+        pods: &BTreeSet<IpAddr>,
+        pairs: &[NamedPair<'_>],
+    ) -> Result<()> {
+        self.pods.clone_from(pods);
+        self.named.clear();
+        if let Some(gate) = &mut self.gate {
+            // Before anything is steered to it.
+            gate.tell(table, binder, pairs)?;
+            let here = pairs.iter().filter(|pair| table.endpoints.contains_key(&pair.from));
+            let named = here.filter(|pair| pair.is_named(table, binder));
+            self.named = named.map(|pair| (pair.from, pair.to)).collect();
+        }
+        self.steer();
+        Ok(())
+    }
+
+    /// Sends what is to be sent to the proxies, as soon as their sockets are there.
+    fn steer(&mut self) {
+        let dns = self.dns.listening();
+        if dns.is_empty() {
             return;
         }
-        let wanted = Steer { pods: pods.clone(), dns: listening, ..Steer::default() };
-        dns.steered = dns.steering.steer(&wanted).err().map(|error| error.to_string());
+        let gateway = self.gate.as_ref().map(|gate| gate.keeper.listening()).unwrap_or_default();
+        let wanted = Steer { pods: self.pods.clone(), dns, gateway, named: self.named.clone() };
+        self.problem = self.steering.steer(&wanted).err().map(|error| error.to_string());
+    }
+
+    /// Sends what goes between these pairs to the gateway, or leaves it alone.
+    fn steer_pairs(&mut self, more: &[(IpAddr, IpAddr)], fewer: &[(IpAddr, IpAddr)]) -> Result<()> {
+        if !self.dns.listening().is_empty() {
+            self.steering.steer_pairs(more, fewer).context("steering named connections")?;
+        }
+        self.named.extend(more);
+        self.named.retain(|pair| !fewer.contains(pair));
+        Ok(())
     }
 }
 
-/// Whether and how pods' DNS is answered.
+/// Whether and how pods' DNS is answered, and their connections held to the names that it gave.
 #[derive(Clone, Debug)]
-pub(crate) enum Answering {
-    /// It is left alone.
-    No,
-    /// Until this process ends.
-    WithThis,
-    /// Over the end of this process; the next finds the proxy here.
-    Beyond(PathBuf),
-}
-
-impl Answering {
-    fn open(self, node: &Arc<str>) -> Result<Option<Dns>> {
-        let control = match self {
-            Self::No => return Ok(None),
-            Self::WithThis => None,
-            Self::Beyond(control) => Some(control),
-        };
-        let steering = Steering::open().context("opening what steers DNS")?;
-        Ok(Some(Dns { steering, keeper: Keeper::open(Arc::clone(node), control)?, steered: None }))
-    }
+pub(crate) struct Answering {
+    /// Over the end of this process, where the next finds the DNS proxy here, and the gateway beside it; without, until this
+    /// process ends.
+    pub(crate) control: Option<PathBuf>,
+    /// Whether connections are held to their name.
+    pub(crate) gateway: bool,
 }
 
 /// The sum of a counter that begins anew from time to time.
@@ -131,7 +182,7 @@ impl Enforcer {
         node: Arc<str>,
         config: Config,
         journal: &Arc<Journal>,
-        dns: Answering,
+        answering: Option<Answering>,
     ) -> Result<Self> {
         let group = config.log_group;
         let datapath = NftDatapath::open(config)?;
@@ -141,6 +192,7 @@ impl Enforcer {
         let tap =
             Tap::start(node.clone(), source, Arc::clone(journal), Arc::clone(&tags), Arc::clone(&unlogged))
                 .context("starting the thread that reads events")?;
+        let proxies = answering.map(|it| Proxies::open(&node, it.control, it.gateway)).transpose()?;
         let kernel = Kernel {
             datapath,
             tap,
@@ -149,7 +201,7 @@ impl Enforcer {
             unrecorded: Growth::default(),
             paths: Paths::open()?,
             bypass: None,
-            dns: dns.open(&node)?,
+            proxies,
         };
         let kernel = Some(kernel);
         Ok(Self {
@@ -182,40 +234,57 @@ impl Enforcer {
         &self.node
     }
 
-    /// Puts a table in force. On an error the one before still is.
-    pub(crate) fn apply(&mut self, table: &Arc<Table>, binder: Binder, answering: Answers) -> Result<()> {
-        self.answering = answering;
+    /// Puts a table in force, with what pods know by name. On an error the one before still is.
+    pub(crate) fn apply(
+        &mut self,
+        table: &Arc<Table>,
+        mut binder: Binder,
+        answering: Answers,
+        pairs: &[NamedPair<'_>],
+    ) -> Result<()> {
         let Some(kernel) = &mut self.kernel else {
             // Kept for judging; the problem says that nothing is enforced.
-            (self.table, self.binder) = (Some(Arc::clone(table)), binder);
+            (self.table, self.binder, self.answering) = (Some(Arc::clone(table)), binder, answering);
             return Ok(());
         };
-        // A pod that is new is steered before its packets pass.
-        kernel.steer(&self.answering.steered);
+        if let Some(proxies) = &mut kernel.proxies {
+            // A pod that is new is steered before its packets pass.
+            proxies.go_by(table, &mut binder, &answering.steered, pairs)?;
+        }
         match kernel.datapath.apply(table) {
             Ok(applied) => {
                 kernel.tags.set(applied.tag, table.generation);
                 self.problem = None;
                 self.in_force = Some(table.generation);
-                (self.table, self.binder) = (Some(Arc::clone(table)), binder);
+                (self.table, self.binder, self.answering) = (Some(Arc::clone(table)), binder, answering);
                 self.look_for_bypass();
                 self.tell();
                 Ok(())
             }
             Err(error) => {
                 self.problem = Some(error.to_string());
+                self.fall_back(pairs);
                 bail!(error)
             }
         }
     }
 
-    /// Puts in force by which names pods know addresses. Nothing is changed on an error.
+    /// Has the proxies go by the table that stays in force.
+    fn fall_back(&mut self, pairs: &[NamedPair<'_>]) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        let (Some(proxies), Some(table)) = (proxies, &self.table) else { return };
+        if let Err(error) = proxies.go_by(table, &mut self.binder, &self.answering.steered, pairs) {
+            proxies.problem = Some(format!("{error:#}"));
+        }
+    }
+
+    /// Puts in force by which names pods know addresses. What fails is tried again by who asks again.
     pub(crate) fn bind(&mut self, pairs: &[NamedPair<'_>], journal: &Journal) -> Result<()> {
         let Some(table) = self.table.clone() else { bail!("nothing is in force yet") };
+        let pairs: Vec<_> =
+            pairs.iter().filter(|it| table.endpoints.contains_key(&it.from)).cloned().collect();
         let mut bindings = Vec::new();
-        for NamedPair { from, to, live, past } in
-            pairs.iter().filter(|it| table.endpoints.contains_key(&it.from))
-        {
+        for NamedPair { from, to, live, past, .. } in &pairs {
             let row = self.binder.row(&table, *from, *to, live.iter().copied());
             let open = self.binder.open_row(&table, *from, *to, live.iter().copied(), past.iter().copied());
             let names = live.iter().chain(past).map(|name| (*name).clone()).collect();
@@ -225,9 +294,33 @@ impl Enforcer {
             bindings.extend([binding(Span::Live, row), binding(Span::Past, open)]);
         }
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        let mut told = None;
+        let mut fewer = Vec::new();
+        if let Some(proxies) = &mut kernel.proxies
+            && let Some(gate) = &mut proxies.gate
+        {
+            told = Some(gate.bind(&table, &mut self.binder, &pairs)?);
+            let mut more = Vec::new();
+            for pair in &pairs {
+                let is_named = pair.is_named(&table, &mut self.binder);
+                if is_named { &mut more } else { &mut fewer }.push((pair.from, pair.to));
+            }
+            more.retain(|pair| !proxies.named.contains(pair));
+            fewer.retain(|pair| proxies.named.contains(pair));
+            if !more.is_empty() {
+                proxies.steer_pairs(&more, &[])?;
+            }
+        }
         kernel.datapath.bind(&bindings)?;
         if let Some(tag) = kernel.datapath.tag() {
             kernel.tags.set(tag, table.generation);
+        }
+        let Some(proxies) = &mut kernel.proxies else { return Ok(()) };
+        if !fewer.is_empty() {
+            proxies.steer_pairs(&[], &fewer)?;
+        }
+        if let (Some(gate), Some(revision)) = (&proxies.gate, told) {
+            gate.keeper.settle(revision)?;
         }
         Ok(())
     }
@@ -239,50 +332,93 @@ impl Enforcer {
     }
 
     /// Begins to answer DNS. What cannot be done shows in the status.
-    pub(crate) fn lead(&mut self, learner: &Arc<dyn Learner>) {
-        let Some(kernel) = &mut self.kernel else { return };
-        if let Some(dns) = &kernel.dns {
-            let _ = dns.keeper.lead(Arc::clone(learner));
+    pub(crate) fn lead(&mut self, listener: &Arc<dyn Listener>) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        let Some(proxies) = proxies else { return };
+        proxies.dns.lead(Arc::clone(listener));
+        if let Some(gate) = &proxies.gate {
+            gate.keeper.lead(Arc::clone(listener));
         }
         if self.table.is_some() {
-            kernel.steer(&self.answering.steered);
+            proxies.steer();
         }
         self.tell();
     }
 
     /// Tells the DNS proxy what holds, if there is one.
     fn tell(&self) {
-        let dns = self.kernel.as_ref().and_then(|kernel| kernel.dns.as_ref());
-        if let (Some(dns), Some(state)) = (dns, &self.answering.state) {
-            dns.keeper.tell(state.clone());
+        let proxies = self.kernel.as_ref().and_then(|kernel| kernel.proxies.as_ref());
+        if let (Some(proxies), Some(state)) = (proxies, &self.answering.state) {
+            proxies.dns.tell(state.clone());
         }
     }
 
     /// Waits until the DNS proxy goes by what is in force, or cannot.
     pub(crate) fn wait_for_dns(&self) {
-        let dns = self.kernel.as_ref().and_then(|kernel| kernel.dns.as_ref());
-        if let (Some(dns), Some(generation)) = (dns, self.in_force) {
-            let _ = dns.keeper.wait_for(generation);
+        let proxies = self.kernel.as_ref().and_then(|kernel| kernel.proxies.as_ref());
+        if let (Some(proxies), Some(generation)) = (proxies, self.in_force) {
+            proxies.dns.wait_for(generation.0);
         }
     }
 
     /// How its pods' DNS is answered, if it is.
     pub(crate) fn dns(&self) -> Option<DnsStatus> {
-        let dns = self.kernel.as_ref()?.dns.as_ref()?;
-        let standing = dns.keeper.standing();
+        let kernel = self.kernel.as_ref()?;
+        let proxies = kernel.proxies.as_ref()?;
+        let standing = proxies.dns.standing();
         let of = |verdict: ::dns::Verdict| {
-            let queries = standing.counters.queries.iter();
+            let queries = standing.counts.queries.iter();
             queries.filter(|(reason, _)| reason.verdict() == verdict).map(|(_, count)| count).sum()
         };
         Some(DnsStatus {
             answered: of(::dns::Verdict::Allow),
             refused: of(::dns::Verdict::Deny),
             failed: of(::dns::Verdict::Fail),
-            lost_records: standing.counters.lost_records,
-            opened: self.kernel.as_ref().map_or(0, |kernel| kernel.datapath.bound()),
+            lost_records: standing.counts.lost_records,
+            opened: kernel.datapath.bound(),
             starts: standing.starts,
-            problem: dns.steered.clone().or(standing.problem),
+            problem: proxies.problem.clone().or(standing.problem),
         })
+    }
+
+    /// How its pods' connections are held to their names, if they are.
+    pub(crate) fn gateway(&self) -> Option<GatewayStatus> {
+        let proxies = self.kernel.as_ref()?.proxies.as_ref()?;
+        let gate = proxies.gate.as_ref()?;
+        let standing = gate.keeper.standing();
+        let of = |verdict: Verdict| {
+            let reasons = standing.counts.reasons.iter();
+            reasons.filter(|(reason, _)| reason.verdict() == verdict).map(|(_, count)| count).sum()
+        };
+        Some(GatewayStatus {
+            open: standing.counts.open,
+            passed: of(Verdict::Allow),
+            refused: of(Verdict::Deny),
+            bytes_up: standing.counts.bytes_up,
+            bytes_down: standing.counts.bytes_down,
+            lost_records: standing.counts.records_lost,
+            named: proxies.named.len(),
+            spent: gate.budgets.spent().len(),
+            starts: standing.starts,
+            problem: standing.problem.or_else(|| gate.budgets.problem()),
+        })
+    }
+
+    /// Forgets what pods that are gone sent.
+    pub(crate) fn forget_budgets(&mut self, is_there: impl Fn(&PodName) -> bool) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+            gate.budgets.retain(is_there);
+        }
+    }
+
+    /// Looks how much of the budgets is used. What was used up since then.
+    pub(crate) fn look_at_budgets(&mut self) -> Vec<Spent> {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) else { return Vec::new() };
+        let spent = gate.budgets.look();
+        gate.spend();
+        spent
     }
 
     /// New connections judged, by rule of the generation in force.
@@ -336,6 +472,7 @@ impl Enforcer {
             rows: of_table(|table| table.rows.len()),
             lost_events: self.kernel.as_ref().map_or(0, |kernel| kernel.tap.lost() + kernel.unrecorded.sum),
             dns: self.dns(),
+            gateway: self.gateway(),
         }
     }
 }

@@ -7,25 +7,24 @@
 //! Does not: wait for changes, read events, or print.
 
 use super::dns::{self, DnsArgs};
-use super::enforce::{Answers, Enforcer, NamedPair};
+use super::enforce::{Answers, Enforcer};
 use super::ground::Ground;
 use super::journal::Journal;
-use super::keeper::Learner;
+use super::keeper::Listener;
 use super::lab_plan::Runs;
 use super::memory::Memory;
-use super::names::{GRACE, Names, Seconds};
+use super::names::Names;
 use super::protocol::{Load, Mode, NodeStatus, Outcome, RuleCount, Status};
 use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
 use crds::{Code, Diagnostic, Severity};
-use observe::{Bindings, Book, Bound, Time};
+use observe::{Book, Time};
 use policy::table::Table;
 use policy::{Generation, Pod, PodName, PolicySet, RuleId, World};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// Diagnostics that the status carries; the rest is counted.
@@ -34,6 +33,10 @@ const SHOWN: usize = 200;
 const PLACED: usize = 4096;
 /// Rules that the status lists by packets.
 const TOP: usize = 20;
+
+mod learning;
+
+pub(crate) use learning::Leader;
 
 /// Everything that is in force, or should be.
 pub(crate) struct Engine {
@@ -64,6 +67,7 @@ pub(crate) struct Engine {
     /// By pod, as of the set in force.
     addresses: BTreeMap<PodName, Vec<IpAddr>>,
     pods_at: HashMap<IpAddr, PodName>,
+    nodes_at: HashSet<IpAddr>,
     /// Why nothing new comes from the sources.
     cut_off: Option<String>,
     started: Time,
@@ -123,6 +127,7 @@ impl Engine {
             unkept: None,
             addresses: BTreeMap::new(),
             pods_at: HashMap::new(),
+            nodes_at: HashSet::new(),
             cut_off: None,
             started,
             last,
@@ -148,111 +153,19 @@ impl Engine {
             enforcer.note_unlogged();
             enforcer.look_for_bypass();
         }
-        self.expire(now());
-        // What could not be done is told, and tried again.
-        let _ = self.rebind();
-    }
-
-    /// Says how DNS is treated, and where what was answered is kept.
-    pub(crate) fn with_dns(&mut self, args: DnsArgs, names: Option<&Path>) {
-        self.dns = args;
-        match names.map(|path| Names::recall(path, now())).transpose() {
-            Ok(names) => self.names = names.unwrap_or_default(),
-            Err(error) => {
-                self.unkept = Some(format!("what DNS answers is forgotten with this process: {error:#}"));
-            }
-        }
+        self.look_after_names();
     }
 
     /// Begins to answer DNS.
-    pub(crate) fn lead(&mut self, learner: &Arc<dyn Learner>) {
+    pub(crate) fn lead(&mut self, listener: &Arc<dyn Listener>) {
         for enforcer in &mut self.enforcers {
-            enforcer.lead(learner);
+            enforcer.lead(listener);
         }
     }
 
     /// Waits until DNS is answered by what is in force, or cannot be.
     pub(crate) fn wait_for_dns(&self) {
         self.enforcers.iter().for_each(Enforcer::wait_for_dns);
-    }
-
-    /// Puts in force what pods are about to be told. For each, how many seconds it holds at least.
-    pub(crate) fn learn(&mut self, wanted: &[::dns::Binding]) -> Vec<Result<u32, String>> {
-        let now = now();
-        let mut changed = Vec::new();
-        let mut learn = |binding: &::dns::Binding| -> Result<u32, String> {
-            let pod = self.pods_at.get(&binding.pod).cloned().ok_or("the pod is not known any more")?;
-            let until = now + u64::from(binding.ttl) + GRACE;
-            let gained = self.names.learn(&pod, &binding.names, &binding.addresses, until);
-            let gained = gained.map_err(|error| format!("{error:#}"))?;
-            changed.extend(gained.into_iter().map(|address| (pod.clone(), address)));
-            Ok(binding.ttl)
-        };
-        let learned: Vec<_> = wanted.iter().map(&mut learn).collect();
-        self.unbound.extend(changed);
-        match self.rebind() {
-            Ok(()) => learned,
-            Err(error) => learned.into_iter().map(|_| Err(format!("{error:#}"))).collect(),
-        }
-    }
-
-    /// Ends what ran out.
-    fn expire(&mut self, now: Seconds) {
-        if !self.names.is_due(now) {
-            return;
-        }
-        let mut connected = HashSet::new();
-        let due: HashSet<(IpAddr, IpAddr)> = self
-            .names
-            .due(now)
-            .flat_map(|(pod, to)| self.addresses.get(pod).into_iter().flatten().map(move |from| (*from, to)))
-            .collect();
-        for enforcer in &mut self.enforcers {
-            connected.extend(enforcer.connected(&due));
-        }
-        let addresses = &self.addresses;
-        let is_open = |pod: &PodName, to: IpAddr| {
-            addresses.get(pod).into_iter().flatten().any(|from| connected.contains(&(*from, to)))
-        };
-        self.unbound.extend(self.names.expire(now, is_open));
-    }
-
-    /// Has the kernel know what changed; what it could not be told stays to be told.
-    fn rebind(&mut self) -> Result<()> {
-        if self.unbound.is_empty() {
-            return Ok(());
-        }
-        let mut pairs = Vec::new();
-        for (pod, to) in &self.unbound {
-            let known = self.names.get(pod, *to);
-            let (live, past): (Vec<_>, Vec<_>) =
-                known.map(|known| (known.live().collect(), known.past().collect())).unwrap_or_default();
-            let of_family = |from: &&IpAddr| from.is_ipv4() == to.is_ipv4();
-            for from in self.addresses.get(pod).into_iter().flatten().filter(of_family) {
-                pairs.push(NamedPair { from: *from, to: *to, live: live.clone(), past: past.clone() });
-            }
-        }
-        for enforcer in &mut self.enforcers {
-            enforcer.bind(&pairs, &self.journal).with_context(|| format!("node {}", enforcer.node()))?;
-        }
-        self.unbound.clear();
-        Ok(())
-    }
-
-    /// What the tables' bindings mean, for records.
-    fn bindings<'t>(&self, tables: impl Iterator<Item = &'t Arc<Table>>) -> Bindings {
-        let mut bindings = Bindings::new();
-        for table in tables {
-            for (from, to) in table.bound.keys().chain(table.past.keys()) {
-                let pod = self.pods_at.get(from);
-                let known = pod.and_then(|pod| self.names.get(pod, *to));
-                let names =
-                    known.into_iter().flat_map(|known| known.live().chain(known.past()).cloned()).collect();
-                let row = table.bound.get(&(*from, *to)).and_then(|row| table.rows.get(row.0 as usize));
-                bindings.insert((*from, *to), Bound { names, row: row.cloned().map(Arc::new) });
-            }
-        }
-        bindings
     }
 
     /// Says why nothing new comes, or that it does. Whether that is news.
@@ -337,6 +250,7 @@ impl Engine {
         self.addresses = dns::addresses(&set.world, &placement);
         self.pods_at =
             self.addresses.iter().flat_map(|(pod, all)| all.iter().map(|it| (*it, pod.clone()))).collect();
+        self.nodes_at = set.world.nodes.values().flat_map(|node| &node.addresses).copied().collect();
         set.world.names = self.names.answers(&set.world);
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
         let mut binders: BTreeMap<Arc<str>, Binder> = BTreeMap::new();
@@ -354,14 +268,18 @@ impl Engine {
             memory.keep(generation).context("remembering the generation")?;
         }
         let mut refused = Ok(());
+        let pairs = learning::pairs(self.names.all(), &self.names, &self.addresses, |to| {
+            !self.pods_at.contains_key(&to) && !self.nodes_at.contains(&to)
+        });
         for enforcer in &mut self.enforcers {
             let Some(table) = tables.get(enforcer.node()) else { continue };
             let binder = binders.remove(enforcer.node()).unwrap_or_default();
             let state = dns::state(set, table, &self.addresses, &self.dns);
             let answering = Answers { steered: dns::steered(&state, &self.dns), state: Some(state) };
-            if let Err(error) = enforcer.apply(table, binder, answering) {
+            if let Err(error) = enforcer.apply(table, binder, answering, &pairs) {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }
+            enforcer.forget_budgets(|(namespace, name)| set.world.find_pod(namespace, name).is_some());
         }
         if refused.is_ok() {
             // The tables have all of it.
@@ -495,6 +413,7 @@ impl Engine {
             closed_scopes,
             load: self.last.clone(),
             records,
+            findings: self.journal.findings.total(),
             resolver,
             top_rules,
         }
@@ -525,6 +444,12 @@ impl Engine {
             let problem = enforcer.dns().and_then(|dns| dns.problem);
             reasons.extend(
                 problem.map(|why| format!("node {}: pods' DNS is not answered: {why}", enforcer.node())),
+            );
+            let problem = enforcer.gateway().and_then(|gateway| gateway.problem);
+            reasons.extend(
+                problem.map(|why| {
+                    format!("node {}: the gateway is not as it should be: {why}", enforcer.node())
+                }),
             );
         }
         if !self.unbound.is_empty() {
@@ -557,39 +482,6 @@ impl Engine {
             .map(|(rule, connections)| RuleCount { rule: rule.0, text: text(rule), connections })
             .collect()
     }
-}
-
-/// An engine that answers for the DNS of its nodes.
-pub(crate) struct Leader {
-    engine: Arc<Mutex<Engine>>,
-    journal: Arc<Journal>,
-}
-
-impl Leader {
-    /// Begins to answer, and waits until what is in force is what is answered by.
-    pub(crate) fn lead(engine: &Arc<Mutex<Engine>>, journal: &Arc<Journal>) {
-        let learner: Arc<dyn Learner> =
-            Arc::new(Self { engine: Arc::clone(engine), journal: Arc::clone(journal) });
-        let mut held = engine.lock().unwrap_or_else(PoisonError::into_inner);
-        held.lead(&learner);
-        held.wait_for_dns();
-    }
-}
-
-impl Learner for Leader {
-    fn learn(&self, bindings: &[::dns::Binding]) -> Vec<Result<u32, String>> {
-        // After a panic in a load the last good tables are still the kernel's, and can still be added to.
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner).learn(bindings)
-    }
-
-    fn looked_up(&self, node: &Arc<str>, queries: Vec<::dns::Query>) {
-        self.journal.looked_up(node, queries);
-    }
-}
-
-/// The time of day: what DNS answered outlives this process.
-fn now() -> Seconds {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// An error about a policy or the catalog, or about a file that may hold one.

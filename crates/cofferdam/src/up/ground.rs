@@ -5,12 +5,14 @@
 //! Does not: load policy.
 
 use super::UpArgs;
-use super::enforce::{Answering, Enforcer};
+use super::dns_proxy::DnsProxy;
+use super::enforce::Enforcer;
+use super::gateway_proxy::GatewayProxy;
 use super::journal::Journal;
 use super::protocol::Mode;
 use super::{keeper, socket};
 use anyhow::{Context, Result};
-use datapath::{Config, Datapath, NftDatapath, Steering};
+use datapath::{Budgets, Config, Datapath, NftDatapath, Steering};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,11 +35,8 @@ pub(crate) fn machine(args: &UpArgs, socket: &Path, journal: &Arc<Journal>) -> R
     let node: Arc<str> = args.node.clone().map_or_else(host_name, Ok)?.into();
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
     // Who only puts rules in force leaves nobody who could put in force what DNS answers.
-    let dns = match args.dns.no_dns || args.once {
-        true => Answering::No,
-        false => Answering::Beyond(socket.with_extension("dns")),
-    };
-    match Enforcer::open(node.clone(), config, journal, dns) {
+    let answering = (!args.once).then(|| args.dns.answering(Some(socket.with_extension("dns")))).flatten();
+    match Enforcer::open(node.clone(), config, journal, answering) {
         Ok(enforcer) => Ok(Ground { mode: Mode::Machine, enforcers: vec![enforcer] }),
         Err(error) if args.judge_only => {
             let enforcer = Enforcer::without_kernel(node, format!("{error:#}"));
@@ -54,10 +53,13 @@ pub(crate) fn uninstall(socket: Option<PathBuf>, out: &mut impl Write) -> Result
     let mut datapath = NftDatapath::open(Config::default()).context("opening the kernel's rules")?;
     datapath.uninstall().context("removing the rules")?;
     let mut steering = Steering::open().context("opening what steers DNS")?;
-    steering.uninstall().context("leaving pods' DNS alone")?;
+    steering.uninstall().context("leaving pods' DNS and connections alone")?;
+    let mut budgets = Budgets::open().context("opening what counts uploads")?;
+    budgets.uninstall().context("counting no uploads")?;
     let sockets = socket.map_or_else(socket::candidates, |socket| vec![socket]);
-    for control in sockets.iter().map(|path| path.with_extension("dns")) {
-        keeper::dismiss(&control).context("ending the DNS proxy")?;
+    for socket in sockets {
+        keeper::dismiss::<DnsProxy>(&socket.with_extension("dns")).context("ending the DNS proxy")?;
+        keeper::dismiss::<GatewayProxy>(&socket.with_extension("gateway")).context("ending the gateway")?;
     }
     writeln!(out, "removed: all traffic passes from now on")?;
     Ok(())

@@ -4,7 +4,7 @@
 //! Guarantees: no program of a pod starts before policy is in force; everything made is removed when this goes.
 //! Does not: add pods that an edit brings; the status says so.
 
-use super::enforce::{Answering, Enforcer};
+use super::enforce::Enforcer;
 use super::ground::Ground;
 use super::journal::Journal;
 use super::lab_plan::HOSTS;
@@ -115,8 +115,8 @@ impl Hosted {
         let config =
             Config { rejudge: !args.keep_connections, guard: vec!["cfd".to_owned()], ..Config::default() };
         let (place, journal) = (Place::Node(node.to_string()), Arc::clone(journal));
-        let dns = if args.dns.no_dns { Answering::No } else { Answering::WithThis };
-        let open = move || Enforcer::open(node, config, &journal, dns);
+        let answering = args.dns.answering(None);
+        let open = move || Enforcer::open(node, config, &journal, answering);
         self.with(|lab| lab.run(&place, open))?.context("entering a node of the lab")?
     }
 

@@ -6,6 +6,7 @@
 //! Does not: read the kernel or a socket.
 
 use super::lookup::Lookup;
+use super::passage::{Finding, Passage};
 use observe::{
     Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
     StoreCounts,
@@ -22,6 +23,10 @@ pub(crate) struct Journal {
     pub(crate) flows: Shelf<Record>,
     /// DNS queries.
     pub(crate) lookups: Shelf<Lookup>,
+    /// Connections that were held to their name.
+    pub(crate) passages: Shelf<Passage>,
+    /// What somebody should look at.
+    pub(crate) findings: Shelf<Finding>,
 }
 
 /// Records of one kind, and whoever waits for more.
@@ -34,7 +39,13 @@ pub(crate) struct Shelf<R> {
 impl Journal {
     /// An empty journal.
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { resolver: Mutex::default(), flows: Shelf::new(limits), lookups: Shelf::new(limits) }
+        Self {
+            resolver: Mutex::default(),
+            flows: Shelf::new(limits),
+            lookups: Shelf::new(limits),
+            passages: Shelf::new(limits),
+            findings: Shelf::new(limits),
+        }
     }
 
     /// A panic elsewhere leaves counters and books that are still worth using.
@@ -71,6 +82,23 @@ impl Journal {
         }
     }
 
+    /// Keeps the records of the gateway.
+    pub(crate) fn passed(&self, node: &Arc<str>, records: Vec<gateway::Record>) {
+        let book = self.resolver().newest().cloned();
+        for record in records {
+            let from = book.as_ref().map(|book| book.end(SocketAddr::new(record.pod.ip(), 0)));
+            let passage = Passage { sequence: 0, node: Arc::clone(node), from, record };
+            let finding = passage.finding();
+            self.passages.add(passage);
+            finding.into_iter().for_each(|finding| self.found(finding));
+        }
+    }
+
+    /// Keeps a finding.
+    pub(crate) fn found(&self, finding: Finding) {
+        self.findings.add(finding);
+    }
+
     /// The counters.
     pub(crate) fn counts(&self) -> (StoreCounts, ResolverCounts) {
         (self.flows.lock().counts(), self.resolver().counts())
@@ -89,6 +117,12 @@ impl<R: Kept> Shelf<R> {
     fn add(&self, record: R) {
         self.lock().add(record);
         self.added.notify_all();
+    }
+
+    /// How many there were.
+    pub(crate) fn total(&self) -> u64 {
+        let counts = self.lock().counts();
+        counts.opened + counts.denied
     }
 
     /// The newest records that match.

@@ -1,14 +1,13 @@
-//! Keeps a node's DNS proxy running, and tells it what holds.
+//! Keeps a node's proxies running, and tells them what holds.
 //!
-//! Enters: states, and whoever puts bindings in force. Leaves: a process that answers pods. Guarantees: holds the sockets,
-//! so that queries wait in them while the proxy starts again; a proxy that ended is started anew, at growing intervals; one
-//! that an earlier agent left behind gives its sockets to a new one.
-//! Does not: steer packets; who does asks [`Keeper::listening`] first.
+//! Enters: states, and whoever puts bindings in force. Leaves: a process that serves pods. Guarantees: holds the sockets,
+//! so that what pods send waits in them while the proxy starts again; a proxy that ended is started anew, at growing
+//! intervals, and told everything; one that an earlier agent left behind gives its sockets to a new one.
+//! Does not: steer packets; who does asks [`Keeper::listening`] first. What differs between the proxies is their [`Kind`].
 
-use anyhow::{Context, Result};
-use dns::{Agent, Binding, Counters, Proxy, Query, Sockets, State, Steering};
+use anyhow::{Context, Result, bail};
+use handover::{Sockets, Steering};
 use nix::sys::signal::{SigSet, Signal};
-use policy::Generation;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -18,151 +17,229 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Name of the hidden command that is the proxy's process.
-pub(crate) const COMMAND: &str = "dns-proxy";
 /// Until a proxy that ended is started again: first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// How long a proxy may take to go by a change: whoever asked DNS waits for it.
+const SETTLING: Duration = Duration::from_secs(1);
 /// A proxy that ran so long was well.
 const WELL: Duration = Duration::from_secs(60);
 
-/// The proxy's process: its standard input leads to its keeper.
-pub(crate) fn proxy() -> Result<()> {
+/// A kind of proxy.
+pub(crate) trait Kind: Sized + Send + Sync + 'static {
+    /// Name of the hidden command that is its process.
+    const COMMAND: &'static str;
+    /// What people call it.
+    const WHAT: &'static str;
+    /// Where it listens.
+    const LISTEN: [SocketAddr; 2];
+    /// Everything that it is told.
+    type State: Send;
+    /// One that runs.
+    type Proxy: Send;
+    /// What it counts.
+    type Counts: Clone + Default + Send;
+
+    /// Takes over the one that an earlier agent left behind, with its sockets.
+    fn adopt(path: &Path, ear: Ear<Self>) -> Result<Option<(Self::Proxy, Sockets)>>;
+
+    /// Has one go whose sockets another serves now.
+    fn retire(proxy: Self::Proxy) -> Result<()>;
+
+    /// Has one go at once.
+    fn stop(proxy: Self::Proxy) -> Result<()>;
+
+    /// Gives one that was just started its sockets.
+    fn start(stream: UnixStream, sockets: &Sockets, ear: Ear<Self>) -> Result<Self::Proxy>;
+
+    /// Tells it everything.
+    fn tell(proxy: &Self::Proxy, state: &Self::State) -> Result<()>;
+}
+
+/// A proxy's process: its standard input leads to its keeper.
+pub(crate) fn process(run: impl FnOnce(OwnedFd) -> Result<()>) -> Result<()> {
     // Who started it blocks signals. Ctrl-C at a terminal is meant for `up` alone, SIGTERM for whom it names.
     let mut terminate = SigSet::empty();
     terminate.add(Signal::SIGTERM);
     terminate.thread_unblock().context("taking SIGTERM")?;
-    let control =
-        std::io::stdin().as_fd().try_clone_to_owned().context("taking the channel to the keeper")?;
-    Ok(dns::run_proxy(control)?)
+    run(std::io::stdin().as_fd().try_clone_to_owned().context("taking the channel to the keeper")?)
 }
 
 /// Ends the proxy that waits for its next agent here, if there is one.
-pub(crate) fn dismiss(control: &Path) -> Result<()> {
-    if let Some((proxy, _)) = Proxy::adopt(control, Nobody)? {
-        proxy.stop()?;
-        proxy.join();
+pub(crate) fn dismiss<K: Kind>(control: &Path) -> Result<()> {
+    let (orders, _) = channel();
+    let ear = Ear { node: "".into(), listener: Arc::new(Nobody), orders, shared: Arc::default(), run: 0 };
+    match K::adopt(control, ear)? {
+        Some((proxy, _)) => K::stop(proxy),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// Leads a proxy that is to end.
+/// Hears a proxy that is to end.
 struct Nobody;
 
-impl Agent for Nobody {
-    fn learn(&mut self, bindings: &[Binding]) -> Vec<Result<u32, String>> {
+impl Listener for Nobody {
+    fn learn(&self, bindings: &[dns::Binding]) -> Vec<Result<u32, String>> {
         bindings.iter().map(|_| Err("enforcement was removed".to_owned())).collect()
     }
 
-    fn records(&mut self, _: Vec<Query>) {}
+    fn looked_up(&self, _: &Arc<str>, _: Vec<dns::Query>) {}
 
-    fn counters(&mut self, _: Counters) {}
-
-    fn in_force(&mut self, _: Generation) {}
-
-    fn ended(&mut self, _: &str) {}
+    fn passed(&self, _: &Arc<str>, _: Vec<gateway::Record>) {}
 }
 
 /// Who puts in force what pods are about to be told, and keeps records.
-pub(crate) trait Learner: Send + Sync {
-    /// As [`Agent::learn`].
-    fn learn(&self, bindings: &[Binding]) -> Vec<Result<u32, String>>;
+pub(crate) trait Listener: Send + Sync {
+    /// As [`dns::Agent::learn`].
+    fn learn(&self, bindings: &[dns::Binding]) -> Vec<Result<u32, String>>;
 
     /// Queries that had their answer.
-    fn looked_up(&self, node: &Arc<str>, queries: Vec<Query>);
+    fn looked_up(&self, node: &Arc<str>, queries: Vec<dns::Query>);
+
+    /// Connections of the gateway that ended.
+    fn passed(&self, node: &Arc<str>, records: Vec<gateway::Record>);
 }
 
-/// How the proxy is.
+/// How a proxy is.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct Standing<C> {
     /// Where it is to be reached; empty before there are sockets.
     pub(crate) listening: Vec<SocketAddr>,
     /// What it goes by.
-    pub(crate) in_force: Option<Generation>,
-    /// Why it does not answer.
+    pub(crate) in_force: Option<u64>,
+    /// There is one.
+    pub(crate) is_running: bool,
+    /// Why it does not serve, or not as it was told.
     pub(crate) problem: Option<String>,
     /// What happened since it began.
-    pub(crate) counters: Counters,
+    pub(crate) counts: C,
     /// Times it was started.
     pub(crate) starts: u64,
 }
 
 enum Order {
-    Lead(Arc<dyn Learner>),
-    State(Box<State>),
+    Lead(Arc<dyn Listener>),
     Ended { run: u64, why: String },
     Stop,
 }
 
-/// The keeper of one node's proxy.
-pub(crate) struct Keeper {
+/// The keeper of one proxy of a node.
+pub(crate) struct Keeper<K: Kind> {
     orders: Sender<Order>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<K>>,
     thread: Option<std::thread::JoinHandle<()>>,
     /// The proxy goes with its keeper.
     ends: bool,
 }
 
-#[derive(Default)]
-struct Shared {
-    standing: Mutex<Standing>,
+struct Shared<K: Kind> {
+    standing: Mutex<Standing<K::Counts>>,
     changed: Condvar,
+    current: Mutex<Current<K>>,
 }
 
-impl Shared {
-    fn standing(&self) -> MutexGuard<'_, Standing> {
+/// What the proxy is told, and whom to tell.
+struct Current<K: Kind> {
+    state: Option<K::State>,
+    proxy: Option<K::Proxy>,
+}
+
+impl<K: Kind> Default for Shared<K> {
+    fn default() -> Self {
+        Self {
+            standing: Mutex::default(),
+            changed: Condvar::new(),
+            current: Mutex::new(Current { state: None, proxy: None }),
+        }
+    }
+}
+
+impl<K: Kind> Shared<K> {
+    fn standing(&self) -> MutexGuard<'_, Standing<K::Counts>> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Standing)) {
+    fn change(&self, change: impl FnOnce(&mut Standing<K::Counts>)) {
         change(&mut self.standing());
         self.changed.notify_all();
     }
+
+    fn current(&self) -> MutexGuard<'_, Current<K>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Keeper {
+impl<K: Kind> Keeper<K> {
     /// A keeper in the calling thread's network namespace, which starts nothing before it leads. `control` is where the
     /// proxy waits for the next agent; without one it ends with this one.
     pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>) -> Result<Self> {
         let (orders, received) = channel();
-        let (shared, ends) = (Arc::new(Shared::default()), control.is_none());
+        let (shared, ends) = (Arc::<Shared<K>>::default(), control.is_none());
         let keeping = Keeping { node, control, orders: orders.clone(), shared: Arc::clone(&shared) };
-        let thread = std::thread::Builder::new().name("dns-keeper".into());
-        let thread =
-            thread.spawn(move || keeping.run(&received)).context("starting the thread of the DNS proxy")?;
+        let thread = std::thread::Builder::new().name(K::COMMAND.to_owned());
+        let thread = thread.spawn(move || keeping.run(&received));
+        let thread = thread.with_context(|| format!("starting the thread of the {}", K::WHAT))?;
         Ok(Self { orders, shared, thread: Some(thread), ends })
     }
 
-    /// Starts answering, and waits until the sockets are there or cannot be had.
-    pub(crate) fn lead(&self, learner: Arc<dyn Learner>) -> Standing {
+    /// Starts serving, and waits until the sockets are there or cannot be had.
+    pub(crate) fn lead(&self, listener: Arc<dyn Listener>) {
         // It fails if the thread is gone; then its standing says so.
-        let _ = self.orders.send(Order::Lead(learner));
-        self.wait(|standing| !standing.listening.is_empty() || standing.problem.is_some())
+        let _ = self.orders.send(Order::Lead(listener));
+        self.wait(LONGEST_PAUSE, |standing| !standing.listening.is_empty() || standing.problem.is_some());
     }
 
     /// Has the proxy go by a state.
-    pub(crate) fn tell(&self, state: State) {
-        let _ = self.orders.send(Order::State(Box::new(state)));
+    pub(crate) fn tell(&self, state: K::State) {
+        let mut current = self.shared.current();
+        if let Some(proxy) = &current.proxy {
+            // Its end is heard of, and the next is told.
+            let _ = K::tell(proxy, &state);
+        }
+        current.state = Some(state);
     }
 
-    /// Waits until the proxy goes by the state of this generation, or does not answer.
-    pub(crate) fn wait_for(&self, generation: Generation) -> Standing {
-        self.wait(|standing| standing.in_force >= Some(generation) || standing.problem.is_some())
+    /// Changes the state, and tells the proxy only what changed. False if there is none yet.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut K::State, Option<&K::Proxy>)) -> bool {
+        let mut current = self.shared.current();
+        let Current { state, proxy } = &mut *current;
+        state.as_mut().map(|state| change(state, proxy.as_ref())).is_some()
     }
 
-    fn wait(&self, enough: impl Fn(&Standing) -> bool) -> Standing {
-        let end = Instant::now() + LONGEST_PAUSE;
+    /// Waits until the proxy goes by this, or has a problem.
+    pub(crate) fn wait_for(&self, number: u64) {
+        self.wait(LONGEST_PAUSE, |standing| standing.in_force >= Some(number) || standing.problem.is_some());
+    }
+
+    /// Waits until the proxy goes by this, if one runs: the next is told everything before it serves.
+    ///
+    /// # Errors
+    /// It does not take it.
+    pub(crate) fn settle(&self, number: u64) -> Result<()> {
+        let is_settled = |standing: &Standing<K::Counts>| {
+            !standing.is_running || standing.in_force >= Some(number) || standing.problem.is_some()
+        };
+        self.wait(SETTLING, is_settled);
+        let standing = self.shared.standing();
+        match &standing.problem {
+            Some(problem) if standing.is_running => bail!("{problem}"),
+            None if !is_settled(&standing) => bail!("the {} does not take what it is told", K::WHAT),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn wait(&self, patience: Duration, enough: impl Fn(&Standing<K::Counts>) -> bool) {
+        let end = Instant::now() + patience;
         let mut standing = self.shared.standing();
         while !enough(&standing) && Instant::now() < end {
             let left = end.saturating_duration_since(Instant::now());
-            standing =
-                self.shared.changed.wait_timeout(standing, left).unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.shared.changed.wait_timeout(standing, left);
+            standing = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        standing.clone()
     }
 
     /// How it is.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing<K::Counts> {
         self.shared.standing().clone()
     }
 
@@ -172,7 +249,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl<K: Kind> Drop for Keeper<K> {
     fn drop(&mut self) {
         if !self.ends {
             return;
@@ -186,17 +263,16 @@ impl Drop for Keeper {
 }
 
 /// What the keeper's thread has.
-struct Keeping {
+struct Keeping<K: Kind> {
     node: Arc<str>,
     control: Option<PathBuf>,
     orders: Sender<Order>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<K>>,
 }
 
 /// A proxy that runs.
 struct Running {
     child: Child,
-    proxy: Proxy,
     run: u64,
     since: Instant,
 }
@@ -204,46 +280,40 @@ struct Running {
 impl Running {
     fn end(mut self) {
         // It may be gone already.
-        let _ = self.proxy.stop();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Keeping {
+impl<K: Kind> Keeping<K> {
     fn run(self, orders: &Receiver<Order>) {
-        let Some(learner) = wait_for_lead(orders) else { return };
+        let Some(listener) = wait_for_lead(orders) else { return };
         let sockets = loop {
-            match self.sockets(&learner) {
+            match self.sockets(&listener) {
                 Ok(sockets) => break sockets,
                 Err(error) => {
                     self.shared.change(|standing| standing.problem = Some(format!("{error:#}")));
                     match orders.recv_timeout(LONGEST_PAUSE) {
                         Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                        Ok(Order::Lead(_) | Order::State(_) | Order::Ended { .. })
-                        | Err(RecvTimeoutError::Timeout) => {}
+                        Ok(Order::Lead(_) | Order::Ended { .. }) | Err(RecvTimeoutError::Timeout) => {}
                     }
                 }
             }
         };
-        self.keep(orders, &sockets, &learner);
+        self.keep(orders, &sockets, &listener);
     }
 
-    fn keep(&self, orders: &Receiver<Order>, sockets: &Sockets, learner: &Arc<dyn Learner>) {
+    fn keep(&self, orders: &Receiver<Order>, sockets: &Sockets, listener: &Arc<dyn Listener>) {
         let mut running: Option<Running> = None;
-        let mut state: Option<Box<State>> = None;
         let (mut pause, mut runs, mut next) = (FIRST_PAUSE, 0, Instant::now());
         loop {
             if running.is_none() && Instant::now() >= next {
                 runs += 1;
-                match self.start(sockets, learner, runs) {
+                match self.start(sockets, listener, runs) {
                     Ok(started) => {
-                        if let Some(state) = &state {
-                            // Its end is heard of.
-                            let _ = started.proxy.set_state((**state).clone());
-                        }
                         self.shared.change(|standing| {
                             standing.starts += 1;
+                            standing.is_running = true;
                             standing.problem = None;
                         });
                         running = Some(started);
@@ -261,24 +331,24 @@ impl Keeping {
                 next.saturating_duration_since(Instant::now())
             };
             match orders.recv_timeout(patience) {
-                Ok(Order::State(new)) => {
-                    if let Some(running) = &running {
-                        let _ = running.proxy.set_state((*new).clone());
-                    }
-                    state = Some(new);
-                }
                 Ok(Order::Ended { run, why }) if running.as_ref().is_some_and(|it| it.run == run) => {
                     let Some(ended) = running.take() else { continue };
+                    self.shared.current().proxy = None;
                     pause = if ended.since.elapsed() > WELL { FIRST_PAUSE } else { pause };
                     ended.end();
                     self.shared.change(|standing| {
                         standing.in_force = None;
-                        standing.problem = Some(format!("the DNS proxy ended and is started again: {why}"));
+                        standing.is_running = false;
+                        standing.problem = Some(format!("the {} ended and is started again: {why}", K::WHAT));
                     });
                     next = Instant::now() + pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 Ok(Order::Stop) => {
+                    if let Some(proxy) = self.shared.current().proxy.take() {
+                        // It is killed anyway.
+                        let _ = K::stop(proxy);
+                    }
                     running.into_iter().for_each(Running::end);
                     return;
                 }
@@ -288,45 +358,50 @@ impl Keeping {
         }
     }
 
-    /// Those of a proxy that an earlier agent left behind, which then ends; else new ones.
-    fn sockets(&self, learner: &Arc<dyn Learner>) -> Result<Sockets> {
-        let adopted = self.control.as_deref().map(|path| Proxy::adopt(path, self.agent(learner, 0)));
+    /// Those of a proxy that an earlier agent left behind, which then goes; else new ones.
+    fn sockets(&self, listener: &Arc<dyn Listener>) -> Result<Sockets> {
+        let adopted = self.control.as_deref().map(|path| K::adopt(path, self.ear(listener, 0)));
         let sockets = match adopted.transpose().context("taking over from the earlier agent")?.flatten() {
             Some((proxy, sockets)) => {
-                proxy.stop().context("taking over from the earlier agent")?;
-                proxy.join();
+                K::retire(proxy).context("taking over from the earlier agent")?;
                 sockets
             }
-            None => new_sockets(self.control.as_deref())?,
+            None => new_sockets::<K>(self.control.as_deref())?,
         };
-        let listening =
-            [sockets.udp.first(), sockets.udp.get(1)].into_iter().flatten().zip(dns::sockets::LISTEN);
-        let listening = listening.map(|(_, address)| address).collect();
+        let listening = sockets.listening().context("asking where it listens")?;
         self.shared.change(|standing| standing.listening = listening);
         Ok(sockets)
     }
 
-    fn start(&self, sockets: &Sockets, learner: &Arc<dyn Learner>, run: u64) -> Result<Running> {
-        let (own, its) = UnixStream::pair().context("making a channel to the DNS proxy")?;
+    fn start(&self, sockets: &Sockets, listener: &Arc<dyn Listener>, run: u64) -> Result<Running> {
+        let starting = || format!("starting the {}", K::WHAT);
+        let (own, its) = UnixStream::pair().with_context(starting)?;
         // The running program, even if its file was replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
-        command.arg(COMMAND).stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
-        let child = command.spawn().context("starting the DNS proxy")?;
-        match Proxy::start(own, sockets, self.agent(learner, run)) {
-            Ok(proxy) => Ok(Running { child, proxy, run, since: Instant::now() }),
+        command.arg(K::COMMAND).stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
+        let child = command.spawn().with_context(starting)?;
+        let running = Running { child, run, since: Instant::now() };
+        let mut current = self.shared.current();
+        match K::start(own, sockets, self.ear(listener, run)) {
+            Ok(proxy) => {
+                if let Some(state) = &current.state {
+                    // Its end is heard of.
+                    let _ = K::tell(&proxy, state);
+                }
+                current.proxy = Some(proxy);
+                Ok(running)
+            }
             Err(error) => {
-                let mut child = child;
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error).context("starting the DNS proxy")
+                running.end();
+                Err(error).with_context(starting)
             }
         }
     }
 
-    fn agent(&self, learner: &Arc<dyn Learner>, run: u64) -> Serving {
-        Serving {
+    fn ear(&self, listener: &Arc<dyn Listener>, run: u64) -> Ear<K> {
+        Ear {
             node: Arc::clone(&self.node),
-            learner: Arc::clone(learner),
+            listener: Arc::clone(listener),
             orders: self.orders.clone(),
             shared: Arc::clone(&self.shared),
             run,
@@ -334,56 +409,70 @@ impl Keeping {
     }
 }
 
-fn wait_for_lead(orders: &Receiver<Order>) -> Option<Arc<dyn Learner>> {
+fn wait_for_lead(orders: &Receiver<Order>) -> Option<Arc<dyn Listener>> {
     loop {
         match orders.recv().ok()? {
-            Order::Lead(learner) => return Some(learner),
+            Order::Lead(listener) => return Some(listener),
             Order::Stop => return None,
-            // A state comes again once there is somebody to go by it.
-            Order::State(_) | Order::Ended { .. } => {}
+            Order::Ended { .. } => {}
         }
     }
 }
 
 /// IPv6 may be off on this node; then its pods have none either.
-fn new_sockets(control: Option<&Path>) -> Result<Sockets> {
-    let mut sockets = Sockets::bind(&dns::sockets::LISTEN, Steering::Transparent)
-        .or_else(|_| Sockets::bind(dns::sockets::LISTEN.get(..1).unwrap_or_default(), Steering::Transparent))
-        .context("listening for pods' DNS")?;
+fn new_sockets<K: Kind>(control: Option<&Path>) -> Result<Sockets> {
+    let mut sockets = Sockets::bind(&K::LISTEN, Steering::Transparent)
+        .or_else(|_| Sockets::bind(K::LISTEN.get(..1).unwrap_or_default(), Steering::Transparent))
+        .with_context(|| format!("listening for the {}", K::WHAT))?;
     if let Some(control) = control {
         sockets = sockets.with_control(control)?;
     }
     Ok(sockets)
 }
 
-/// What a proxy asks of its agent.
-struct Serving {
+/// Hears what a proxy says.
+pub(crate) struct Ear<K: Kind> {
     node: Arc<str>,
-    learner: Arc<dyn Learner>,
+    pub(crate) listener: Arc<dyn Listener>,
     orders: Sender<Order>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<K>>,
     run: u64,
 }
 
-impl Agent for Serving {
-    fn learn(&mut self, bindings: &[Binding]) -> Vec<Result<u32, String>> {
-        self.learner.learn(bindings)
+impl<K: Kind> Ear<K> {
+    pub(crate) fn node(&self) -> &Arc<str> {
+        &self.node
     }
 
-    fn records(&mut self, records: Vec<Query>) {
-        self.learner.looked_up(&self.node, records);
+    /// It counted.
+    pub(crate) fn counted(&self, counts: K::Counts) {
+        if self.is_current() {
+            self.shared.change(|standing| standing.counts = counts);
+        }
     }
 
-    fn counters(&mut self, counters: Counters) {
-        self.shared.change(|standing| standing.counters = counters);
+    /// It goes by this, or does not and says why.
+    pub(crate) fn goes_by(&self, number: u64, refused: Option<String>) {
+        if !self.is_current() {
+            return;
+        }
+        self.shared.change(|standing| match refused {
+            Some(why) => standing.problem = Some(why),
+            None => {
+                standing.problem = None;
+                standing.in_force = Some(number);
+            }
+        });
     }
 
-    fn in_force(&mut self, generation: Generation) {
-        self.shared.change(|standing| standing.in_force = Some(generation));
-    }
-
-    fn ended(&mut self, why: &str) {
+    /// It is gone.
+    pub(crate) fn ended(&self, why: &str) {
         // The keeper may be gone before its proxy.
         let _ = self.orders.send(Order::Ended { run: self.run, why: why.to_owned() });
+    }
+
+    /// Whether it is not one that gave its sockets away.
+    fn is_current(&self) -> bool {
+        self.run > 0
     }
 }

@@ -20,13 +20,13 @@ pub(crate) struct Lookup {
     pub(crate) query: Query,
 }
 
-/// Filters; those that are absent hold for every record.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Filters; those that are absent hold for every record. `V` is what a record's verdict can be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct LookupQuery {
-    /// Allow, deny or fail.
+pub(crate) struct Filter<V> {
+    /// How it was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Option<V>,
     /// Who asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<Pattern>,
@@ -43,6 +43,24 @@ pub(crate) struct LookupQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<usize>,
 }
+
+impl<V> Default for Filter<V> {
+    fn default() -> Self {
+        Self { verdict: None, from: None, name: None, since: None, until: None, limit: None }
+    }
+}
+
+impl<V: PartialEq> Filter<V> {
+    /// Whether verdict and time are meant.
+    pub(crate) fn covers(&self, verdict: V, time: Time) -> bool {
+        self.verdict.as_ref().is_none_or(|wanted| *wanted == verdict)
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time <= until)
+    }
+}
+
+/// Filters of DNS queries.
+pub(crate) type LookupQuery = Filter<Verdict>;
 
 impl Kept for Lookup {
     type Query = LookupQuery;
@@ -72,9 +90,7 @@ impl Kept for Lookup {
 
     fn matches(&self, query: &LookupQuery) -> bool {
         let asked_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
-        query.verdict.is_none_or(|wanted| wanted == self.query.verdict)
-            && query.since.is_none_or(|since| self.query.time >= since)
-            && query.until.is_none_or(|until| self.query.time <= until)
+        query.covers(self.query.verdict, self.query.time)
             && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(&self.query.name))
             && query.from.as_ref().is_none_or(asked_by)
     }

@@ -188,6 +188,11 @@ impl Names {
         self.pods.get(pod)?.get(&address)
     }
 
+    /// Every pod and address of which a name is known.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&PodName, IpAddr)> {
+        self.pods.iter().flat_map(|(pod, of_pod)| of_pod.keys().map(move |address| (pod, *address)))
+    }
+
     /// Names of addresses that are known, of all pods.
     #[cfg(test)]
     fn len(&self) -> usize {

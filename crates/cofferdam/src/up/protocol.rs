@@ -6,6 +6,7 @@
 //! | `{"flows":{"query":{…},"follow":false}}` | `{"record":{…}}` for each, oldest first, then `{"end":{"cursor":N}}` |
 //! | `{"flows":{"query":{…},"follow":true}}` | the same, then `{"record":{…}}` as they come; `{"missed":N}` when the reader was too slow |
 //! | `{"flows":{"query":{…},"after":N}}` | records after a cursor, at most `query.limit`, then `{"end":{"cursor":M}}` |
+//! | `{"lookups":{…}}`, `{"passages":{…}}`, `{"findings":{…}}` | the same with `{"lookup":{…}}`, `{"passage":{…}}`, `{"finding":{…}}` |
 //! | `{"lab":{}}` | `{"lab":{"pid":N,"places":[…]}}`: the namespaces of a lab |
 //! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
 //! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"]}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
@@ -15,6 +16,7 @@
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
 
 use super::lookup::{Lookup, LookupQuery};
+use super::passage::{Finding, FindingQuery, Passage, PassageQuery};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
 use policy::{Generation, Protocol};
 use serde::{Deserialize, Serialize};
@@ -47,6 +49,30 @@ pub(crate) enum Request {
         /// Which.
         #[serde(default)]
         query: LookupQuery,
+        /// Only what came after this cursor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+        /// Go on with what comes.
+        #[serde(default)]
+        follow: bool,
+    },
+    /// Connections that were held to their name.
+    Passages {
+        /// Which.
+        #[serde(default)]
+        query: PassageQuery,
+        /// Only what came after this cursor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+        /// Go on with what comes.
+        #[serde(default)]
+        follow: bool,
+    },
+    /// What somebody should look at.
+    Findings {
+        /// Which.
+        #[serde(default)]
+        query: FindingQuery,
         /// Only what came after this cursor.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<u64>,
@@ -98,6 +124,10 @@ pub(crate) enum Answer {
     Record(Arc<Record>),
     /// One record of a DNS query.
     Lookup(Arc<Lookup>),
+    /// One connection that was held to its name.
+    Passage(Arc<Passage>),
+    /// One finding.
+    Finding(Arc<Finding>),
     /// Records that were evicted before this reader could have them.
     Missed(u64),
     /// No more.
@@ -181,6 +211,9 @@ pub(crate) struct Status {
     pub(crate) load: Load,
     /// Records.
     pub(crate) records: StoreCounts,
+    /// Findings since the process began.
+    #[serde(default)]
+    pub(crate) findings: u64,
     /// How events became records.
     pub(crate) resolver: ResolverCounts,
     /// Rules by new connections judged, most first.
@@ -223,6 +256,9 @@ pub(crate) struct NodeStatus {
     /// The DNS of its pods; left out where it is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dns: Option<DnsStatus>,
+    /// Its gateway; left out where connections are not held to their name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway: Option<GatewayStatus>,
 }
 
 /// How the DNS of a node's pods is answered, since its proxy was started last.
@@ -241,6 +277,31 @@ pub(crate) struct DnsStatus {
     /// Times the proxy was started.
     pub(crate) starts: u64,
     /// Why nobody is answered: rules on names open nothing new.
+    pub(crate) problem: Option<String>,
+}
+
+/// How a node's connections are held to their names, since its gateway was started last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GatewayStatus {
+    /// Connections that are open.
+    pub(crate) open: u64,
+    /// Connections that passed and ended.
+    pub(crate) passed: u64,
+    /// Connections that were refused, or cut.
+    pub(crate) refused: u64,
+    /// Bytes from pods to servers, of connections that ended.
+    pub(crate) bytes_up: u64,
+    /// Bytes from servers to pods, of connections that ended.
+    pub(crate) bytes_down: u64,
+    /// Records of connections that were lost.
+    pub(crate) lost_records: u64,
+    /// Pairs of a pod and an address whose connections go through it.
+    pub(crate) named: usize,
+    /// Pods and rules whose upload of the hour or day is used up.
+    pub(crate) spent: usize,
+    /// Times it was started.
+    pub(crate) starts: u64,
+    /// Why connections to names do not pass, or not as policy says.
     pub(crate) problem: Option<String>,
 }
 

@@ -6,7 +6,7 @@
 
 use super::hosted::Hosted;
 use super::journal::{Journal, Shelf};
-use super::lookup::LookupQuery;
+use super::lookup::Filter;
 use super::protocol::{Answer, REQUEST_BYTES, Request, Status};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -181,9 +181,18 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
                 .talk(stream, &mut out, after, follow)?;
         }
         Ok(Request::Lookups { query, after, follow }) => {
-            let unlimited = LookupQuery { limit: None, ..query.clone() };
             let shelf = &source.journal().lookups;
-            Reading { shelf, query: [query, unlimited], answer: Answer::Lookup }
+            Reading { shelf, query: both(query), answer: Answer::Lookup }
+                .talk(stream, &mut out, after, follow)?;
+        }
+        Ok(Request::Passages { query, after, follow }) => {
+            let shelf = &source.journal().passages;
+            Reading { shelf, query: both(query), answer: Answer::Passage }
+                .talk(stream, &mut out, after, follow)?;
+        }
+        Ok(Request::Findings { query, after, follow }) => {
+            let shelf = &source.journal().findings;
+            Reading { shelf, query: both(query), answer: Answer::Finding }
                 .talk(stream, &mut out, after, follow)?;
         }
         Ok(Request::Settle { namespace, name, addresses }) => {
@@ -212,6 +221,12 @@ fn in_lab(source: &impl Source, act: impl FnOnce(&Hosted) -> Result<Answer>) -> 
 
 fn list(lab: &Hosted) -> Result<Answer> {
     Ok(Answer::Lab { pid: std::process::id(), places: lab.list()? })
+}
+
+/// A query with its limit and without.
+fn both<V: Clone>(query: Filter<V>) -> [Filter<V>; 2] {
+    let unlimited = Filter { limit: None, ..query.clone() };
+    [query, unlimited]
 }
 
 /// What a client reads of one shelf.

@@ -1,8 +1,8 @@
 //! The proxy's end of the channel to its agent, and to the agent after that.
 
 use super::{FRAMES_WAITING, Proxy, ProxyError, failed};
-use crate::frame::{Assembly, ToAgent, ToProxy, encode, send_with};
-use crate::sockets::Sockets;
+use crate::frame::{ToAgent, ToProxy};
+use handover::{Assembly, Sockets, encode};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -48,7 +48,7 @@ pub(super) async fn follow(proxy: &Rc<Proxy>, control: OwnedFd) -> Result<(), Pr
             let Some(next) = next else { return Ok(()) };
             let (udp, tcp, control) = held.sockets.as_ref().map(Sockets::counts).unwrap_or_default();
             let frame = encode(&ToAgent::Sockets { udp, tcp, control }).unwrap_or_default();
-            let sent = held.sockets.as_ref().map(|sockets| send_with(&next, &frame, sockets));
+            let sent = held.sockets.as_ref().map(|sockets| sockets.send_with(&next, &frame));
             // A frame as short as this one goes whole or not at all.
             if sent.is_some_and(|sent| sent.is_ok()) {
                 break next;
@@ -82,11 +82,11 @@ async fn write(mut stream: tokio::net::UnixStream, mut frames: mpsc::Receiver<Ve
 async fn listen(proxy: &Rc<Proxy>, stream: &tokio::net::UnixStream, held: &mut Held) -> io::Result<Parting> {
     let mut assembly = Assembly::default();
     loop {
-        while let Some(message) = assembly.next()? {
+        while let Some(message) = assembly.take()? {
             match message {
                 ToProxy::Stop => return Ok(Parting::Told),
                 ToProxy::Sockets { udp, tcp, control } => {
-                    let sockets = assembly.sockets(udp, tcp, control)?;
+                    let sockets = Sockets::taken(&mut assembly, (udp, tcp, control))?;
                     held.sockets = Some(sockets.try_clone()?);
                     held.next = sockets.control.as_ref().map(|socket| offer(proxy, socket)).transpose()?;
                     proxy.serve_soon(sockets);

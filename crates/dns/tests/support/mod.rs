@@ -9,10 +9,8 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use dns::{
-    Agent, Binding, Counters, Pod, Proxy, Query, Questions, Resolvers, Settings, Sockets, State, Steering,
-    run_proxy,
-};
+use dns::{Agent, Binding, Counters, Pod, Proxy, Query, Questions, Resolvers, Settings, State, run_proxy};
+use handover::{Sockets, Steering};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Asked, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -315,11 +313,11 @@ impl World {
     pub(crate) fn without_state(state: State, binds: Binds, control: Option<&std::path::Path>) -> Self {
         // Any local address of the test's resolvers is the proxy's, as steering would have it.
         let mut sockets = loop {
-            let udp = dns::sockets::udp("0.0.0.0:0".parse().unwrap(), Steering::None).unwrap();
+            let udp = handover::sockets::udp("0.0.0.0:0".parse().unwrap(), Steering::None).unwrap();
             let udp = UdpSocket::from(udp);
             let at = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), udp.local_addr().unwrap().port());
             // The port may be taken for connections.
-            if let Ok(tcp) = dns::sockets::tcp(at, Steering::None) {
+            if let Ok(tcp) = handover::sockets::tcp(at, Steering::None) {
                 break Sockets { udp: vec![udp.into()], tcp: vec![tcp], control: None };
             }
         };

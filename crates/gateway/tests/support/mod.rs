@@ -8,9 +8,12 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
-use gateway::state::PodState;
-use gateway::{Allowed, Bound, Ceiling, Counters, Gateway, Limits, Phase, Record, Rules, Sink, State, Table};
-use policy::{DnsName, DomainPattern, Generation};
+use gateway::{
+    Bound, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, RuleFacts, Rules, Sink, State,
+    Table,
+};
+use policy::table::{Cell, Row, Ruling};
+use policy::{DnsName, Generation, Protocol, RuleId, Verdict};
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -34,27 +37,48 @@ impl Sink for Collect {
     }
 }
 
-pub fn allowed(pattern: &str, ceiling: Ceiling) -> Arc<Allowed> {
-    let pattern = DomainPattern::parse(pattern).unwrap();
-    Arc::new(Allowed {
-        pattern,
-        ports: vec![],
-        rule: "ClusterNetworkPolicy hub spec.egress[0]".into(),
-        ceiling,
-    })
+pub const DENIES: RuleId = RuleId(16);
+pub const ALLOWS: RuleId = RuleId(17);
+
+/// A row that allows these TCP ports and nothing else.
+pub fn row(ports: &[(u16, u16)]) -> Arc<Row> {
+    let allow = Ruling { verdict: Verdict::Allow, rule: ALLOWS };
+    let cell = |(first, last)| Cell { protocol: Protocol::TCP, first, last, ruling: allow };
+    let otherwise = Ruling { verdict: Verdict::Deny, rule: DENIES };
+    Arc::new(Row { otherwise, cells: ports.iter().copied().map(cell).collect() })
 }
 
-/// A state in which the pod resolved `names` to `destination` and may reach what `patterns` say.
-pub fn state(destination: IpAddr, names: &[&str], patterns: Vec<Arc<Allowed>>, rules: Rules) -> State {
-    let names = names.iter().map(|name| DnsName::parse(name).unwrap()).collect();
-    let bound = [(destination, Bound { names, allowed: patterns.clone() })].into();
-    State { generation: Generation(7), rules, pods: [(POD, PodState { allowed: patterns, bound })].into() }
+pub fn rules(ceiling: Ceiling, budget: Option<u32>) -> [(RuleId, Arc<RuleFacts>); 2] {
+    let facts = |text: &str, ceiling, budget| Arc::new(RuleFacts { text: text.into(), ceiling, budget });
+    [(DENIES, facts("isolated", Ceiling::default(), None)), (ALLOWS, facts("ClusterNetworkPolicy hub spec.egress[0]", ceiling, budget))]
+}
+
+/// Names that a pod resolved, with the ports at which policy allows each.
+pub fn bound(names: &[(&str, &[(u16, u16)])]) -> Bound {
+    let named = |(name, ports): &(&str, &[(u16, u16)])| {
+        (DnsName::parse(name).unwrap(), Named { row: row(ports), is_live: true })
+    };
+    Bound { names: names.iter().map(named).collect(), unnamed: row(&[]) }
+}
+
+/// All ports.
+pub const ALL: &[(u16, u16)] = &[(0, 65535)];
+
+/// A state in which the pod resolved names to `destination`.
+pub fn state(destination: IpAddr, names: &[(&str, &[(u16, u16)])], ceiling: Ceiling, how: Rules) -> State {
+    let bound = [(destination, bound(names))].into();
+    let pod = PodState { rules: rules(ceiling, None).into(), bound };
+    State { generation: Generation(7), rules: how, pods: [(POD, pod)].into(), ..State::default() }
+}
+
+/// What names nobody is refused, and no port is for TLS alone.
+pub fn strict() -> Rules {
+    Rules { tls_ports: [].into(), opaque: gateway::Opaque::Deny, ..Rules::default() }
 }
 
 /// The usual state: `hub.example` and `other.example` lead to the server, and only the first is allowed.
 pub fn usual(ceiling: Ceiling) -> State {
-    let rules = Rules { tls_ports: [].into(), ..Rules::default() };
-    state(POD, &["hub.example", "other.example"], vec![allowed("hub.example", ceiling)], rules)
+    state(POD, &[("hub.example", ALL), ("other.example", &[])], ceiling, strict())
 }
 
 pub struct Proxy {

@@ -1,10 +1,11 @@
-//! Makes the sockets that pods' queries come to. The agent makes and holds them, so that queries wait in them while the
-//! proxy starts again.
+//! Makes the sockets that what pods send comes to. The agent makes and holds them, so that it waits in them while the proxy
+//! starts again.
 //!
 //! Enters: addresses, in the network namespace of the calling thread. Leaves: open sockets.
 //! Guarantees: a datagram tells which address it was sent to, and its answer can come from there.
 //! Does not: steer packets; the kernel's `tproxy` rule and the route for its mark are the datapath's.
 
+use crate::{Assembly, send_with};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{
     IpTransparent, Ipv4PacketInfo, Ipv6RecvPacketInfo, Ipv6V6Only, RcvBuf, RcvBufForce, ReuseAddr,
@@ -13,27 +14,20 @@ use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
 };
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use thiserror::Error;
 
-/// Port of DNS; replies come from it, so the sockets must be bound to the port that pods ask.
-pub const PORT: u16 = 53;
-
-/// Where to bind by default: nothing else listens on these, and what is steered does not have to be sent to them.
-/// The loopback network of IPv6 has one address only.
-pub const LISTEN: [SocketAddr; 2] = [
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(127, 0, 53, 53)), PORT),
-    SocketAddr::new(std::net::IpAddr::V6(Ipv6Addr::LOCALHOST), PORT),
-];
-
-/// Bytes of queries that wait in the kernel while the proxy is busy or starts again.
+/// Bytes of datagrams that wait in the kernel while the proxy is busy or starts again.
 const QUEUE: usize = 4 << 20;
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 512;
+const BACKLOG: i32 = 4096;
+
+/// Ports that the kernel chose and somebody else has for datagrams, before giving up.
+const TRIES: usize = 16;
 
 /// Whether packets come that were sent to other addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,20 +54,22 @@ pub struct Sockets {
     pub udp: Vec<OwnedFd>,
     /// For connections.
     pub tcp: Vec<OwnedFd>,
-    /// Where the next agent finds the proxy of one that died; see [`crate::control`].
+    /// Where the next agent finds the proxy of one that died; which waits for it there.
     pub control: Option<OwnedFd>,
 }
 
 impl Sockets {
-    /// Makes a socket for datagrams and one for connections at each address.
+    /// Makes a socket for datagrams and one for connections at each address. For port 0 the kernel chooses one, the same
+    /// for both.
     ///
     /// # Errors
     /// The address is taken, or the privilege is missing.
     pub fn bind(addresses: &[SocketAddr], steering: Steering) -> Result<Self, SocketError> {
         let mut sockets = Self::default();
         for address in addresses {
-            sockets.udp.push(udp(*address, steering)?);
-            sockets.tcp.push(tcp(*address, steering)?);
+            let (udp, tcp) = pair(*address, steering)?;
+            sockets.udp.push(udp);
+            sockets.tcp.push(tcp);
         }
         Ok(sockets)
     }
@@ -94,6 +90,40 @@ impl Sockets {
         Ok(self)
     }
 
+    /// Where they are to be reached.
+    ///
+    /// # Errors
+    /// One of them is no socket for connections.
+    pub fn listening(&self) -> io::Result<Vec<SocketAddr>> {
+        self.tcp.iter().map(|socket| TcpListener::from(socket.try_clone()?).local_addr()).collect()
+    }
+
+    /// How many there are for datagrams and for connections, and whether there is one for the next agent.
+    pub fn counts(&self) -> (usize, usize, bool) {
+        (self.udp.len(), self.tcp.len(), self.control.is_some())
+    }
+
+    /// Sends bytes with all of them; how many bytes went.
+    ///
+    /// # Errors
+    /// As [`crate::send_with`].
+    pub fn send_with(&self, stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+        let all = self.udp.iter().chain(&self.tcp).chain(&self.control);
+        send_with(stream, bytes, &all.map(AsFd::as_fd).collect::<Vec<_>>())
+    }
+
+    /// Those that came with a message that counted them.
+    ///
+    /// # Errors
+    /// Others came.
+    pub fn taken(assembly: &mut Assembly, (udp, tcp, control): (usize, usize, bool)) -> io::Result<Self> {
+        let all = udp.saturating_add(tcp).saturating_add(usize::from(control));
+        let mut fds = assembly.take_fds(all)?.into_iter();
+        let udp = fds.by_ref().take(udp).collect();
+        let tcp = fds.by_ref().take(tcp).collect();
+        Ok(Self { udp, tcp, control: fds.next() })
+    }
+
     /// The same sockets once more.
     ///
     /// # Errors
@@ -106,6 +136,25 @@ impl Sockets {
             tcp: all(&self.tcp)?,
             control: self.control.as_ref().map(OwnedFd::try_clone).transpose()?,
         })
+    }
+}
+
+fn pair(address: SocketAddr, steering: Steering) -> Result<(OwnedFd, OwnedFd), SocketError> {
+    let mut left = if address.port() == 0 { TRIES } else { 1 };
+    loop {
+        let tcp = tcp(address, steering)?;
+        let socket = tcp.try_clone().map(TcpListener::from);
+        let port = socket.and_then(|socket| socket.local_addr()).map_err(|source| SocketError {
+            doing: "asking for the port of",
+            address: address.to_string(),
+            source,
+        })?;
+        left -= 1;
+        match udp(port, steering) {
+            Ok(udp) => return Ok((udp, tcp)),
+            Err(error) if left == 0 => return Err(error),
+            Err(_) => {}
+        }
     }
 }
 

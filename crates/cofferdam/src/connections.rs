@@ -1,0 +1,96 @@
+//! `cofferdam connections`: what pods opened to names, for whom it was, and why it passed or not.
+//!
+//! Enters: filters. Leaves: one line per connection that ended. Guarantees: as [`crate::flows`]. Does not: show connections
+//! that no name opened; those are flows.
+
+use crate::flows::bytes;
+use crate::listing::{Form, Listing};
+use crate::up::passage::Passage;
+use crate::up::protocol::{Answer, Request};
+use anyhow::Result;
+use clap::Args;
+use policy::Verdict;
+use std::fmt::Write as _;
+use std::io::Write;
+
+/// Show what pods opened to names, for whom it was, and why it passed or not.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam connections --follow
+  cofferdam connections --verdict deny --since 5m
+  cofferdam connections --from 'train/*' --name '*.huggingface.co'
+  cofferdam connections --json | jq -r 'select(.reason == \"name-mismatch\") | .claim.name'
+
+A connection is listed when it has ended. Connections to addresses that no name opened are in `cofferdam flows`.
+Times are UTC. A name without * or ? matches anywhere in it.")]
+pub(crate) struct ConnectionsArgs {
+    /// Only this verdict: allow or deny
+    #[arg(long, value_parser = verdict)]
+    verdict: Option<Verdict>,
+    #[command(flatten)]
+    listing: Listing,
+}
+
+fn verdict(text: &str) -> Result<Verdict, String> {
+    match text {
+        "allow" => Ok(Verdict::Allow),
+        "deny" => Ok(Verdict::Deny),
+        _ => Err("use allow or deny".into()),
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ConnectionsArgs, out: &mut impl Write) -> Result<()> {
+    let query = args.listing.filter(args.verdict);
+    let request = Request::Passages { query, after: None, follow: args.listing.follow };
+    let form = Form {
+        heads: ["TIME", "VERDICT", "FROM", "FOR", "SENT", "RECEIVED", "WHY"],
+        widths: [12, 7, 24, 28, 8, 8, 0],
+        record: |answer| match answer {
+            Answer::Passage(passage) => Some(passage),
+            _ => None,
+        },
+        cells,
+    };
+    args.listing.show(&request, &form, out)
+}
+
+fn cells(passage: &Passage) -> [String; 7] {
+    let record = &passage.record;
+    let verdict = match record.verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "DENY",
+    };
+    let from = passage.from.as_ref().map_or_else(|| record.pod.to_string(), ToString::to_string);
+    let whom = format!("{}:{}", passage.whom(), record.destination.port());
+    [
+        record.time.clock(),
+        verdict.into(),
+        from,
+        whom,
+        bytes(record.bytes_up),
+        bytes(record.bytes_down),
+        why(passage),
+    ]
+}
+
+fn why(passage: &Passage) -> String {
+    let record = &passage.record;
+    let mut text = record.reason.describe().to_owned();
+    if record.claim.name.is_some() {
+        let _ = write!(text, " ({})", record.destination.ip());
+    }
+    match (&record.rule, &record.nearest) {
+        (Some(rule), _) => {
+            let _ = write!(text, ": {rule}");
+        }
+        (None, Some(nearest)) => {
+            let _ = write!(text, "; what is allowed there: {nearest}");
+        }
+        (None, None) => {}
+    }
+    if record.verdict == Verdict::Allow {
+        let _ = write!(text, ", {}", record.end);
+    }
+    text
+}

@@ -1,0 +1,109 @@
+//! What commands that list records of one kind have in common.
+//!
+//! Enters: filters. Leaves: one line per record, oldest first; with `--follow` as they come. Guarantees: as
+//! [`crate::flows`]. Does not: know what a record says.
+
+use crate::flows::{Table, moment, printable};
+use crate::up::client::ask;
+use crate::up::lookup::Filter;
+use crate::up::protocol::{Answer, Request};
+use anyhow::{Result, bail};
+use clap::Args;
+use observe::{Pattern, Time};
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Filters and form.
+#[derive(Args, Debug)]
+pub(crate) struct Listing {
+    /// Go on with records as they come
+    #[arg(long, short = 'F')]
+    pub(crate) follow: bool,
+    /// Who: part of a name or address, or a glob such as 'prod/*'
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// Whom or what for: part of a name, or a glob
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+    /// Not younger: written like --since
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Time>,
+    /// At most so many, the newest ones
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// Local socket of the running `up` or agent
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// How records of a kind are shown.
+pub(crate) struct Form<R, const COLUMNS: usize> {
+    /// Heads of the columns.
+    pub(crate) heads: [&'static str; COLUMNS],
+    /// First widths of the columns.
+    pub(crate) widths: [usize; COLUMNS],
+    /// The record in an answer.
+    pub(crate) record: fn(Answer) -> Option<Arc<R>>,
+    /// What it says.
+    pub(crate) cells: fn(&R) -> [String; COLUMNS],
+}
+
+impl Listing {
+    /// What to ask for.
+    pub(crate) fn filter<V>(&self, verdict: Option<V>) -> Filter<V> {
+        Filter {
+            verdict,
+            from: self.from.as_deref().map(|text| Pattern(text.into())),
+            name: self.name.as_deref().map(|text| Pattern(text.to_ascii_lowercase().into())),
+            since: self.since,
+            until: self.until,
+            limit: self.limit,
+        }
+    }
+
+    /// Asks and shows.
+    pub(crate) fn show<R: Serialize, const COLUMNS: usize>(
+        &self,
+        request: &Request,
+        form: &Form<R, COLUMNS>,
+        out: &mut impl Write,
+    ) -> Result<()> {
+        let answers = ask(self.socket.as_deref(), request)?;
+        let mut table = Table::<COLUMNS>::new(form.widths);
+        let mut headed = self.json;
+        for answer in answers {
+            match answer? {
+                Answer::Missed(count) if self.json => writeln!(out, "{{\"missed\":{count}}}")?,
+                Answer::Missed(count) => {
+                    writeln!(out, "... {count} records were evicted before they could be read")?;
+                }
+                Answer::End { .. } => break,
+                answer => {
+                    let Some(record) = (form.record)(answer) else {
+                        bail!("the answer is about something else")
+                    };
+                    if self.json {
+                        writeln!(out, "{}", serde_json::to_string(&*record)?)?;
+                    } else {
+                        if !std::mem::replace(&mut headed, true) {
+                            write!(out, "{}", table.row(form.heads.map(str::to_owned)))?;
+                        }
+                        write!(out, "{}", table.row((form.cells)(&record).map(|cell| printable(&cell))))?;
+                    }
+                }
+            }
+            if self.follow {
+                out.flush()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! What a node's gateway is told: for each pod, what policy says of the addresses that it knows by name.
+//!
+//! Enters: a table, the maker of its rows, and pairs of a pod and an address with the names that the one has for the other.
+//! Leaves: the state of the gateway, whole or by changes. Guarantees: a rule with an hour's or a day's limit is told only
+//! once the kernel counts it. Does not: steer packets to the gateway, or talk to DNS.
+
+use super::budgets::Ledger;
+use super::enforce::NamedPair;
+use super::gateway_proxy::{GatewayProxy, Told};
+use super::keeper::Keeper;
+use anyhow::Result;
+use compiler::lower::Binder;
+use gateway::{Bind, Bound, Ceiling, DownloadOnly, Named, PodState, RuleFacts, Rules, State};
+use policy::table::{Row, Table};
+use policy::{PodName, Protocol, RuleId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The gateway of one node.
+pub(crate) struct Gate {
+    pub(crate) keeper: Keeper<GatewayProxy>,
+    pub(crate) budgets: Ledger,
+    revision: u64,
+}
+
+impl Gate {
+    /// In the calling thread's network namespace. `control` is where the proxy waits for the next agent, and where, beside
+    /// it, budgets are kept.
+    pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>) -> Result<Self> {
+        let budgets = Ledger::open(control.as_deref().map(|path| path.with_extension("budgets")))?;
+        Ok(Self { keeper: Keeper::open(node, control)?, budgets, revision: 0 })
+    }
+
+    /// Has the gateway go by a table, and by what pods know.
+    pub(crate) fn tell(&mut self, table: &Table, binder: &mut Binder, pairs: &[NamedPair<'_>]) -> Result<()> {
+        self.revision += 1;
+        let pods = table.endpoints.keys().map(|pod| (*pod, PodState::default())).collect();
+        let mut state = State {
+            generation: table.generation,
+            rules: Rules::default(),
+            pods,
+            spent: self.budgets.spent().clone(),
+        };
+        for pair in pairs {
+            if let Some(bind) = self.made(table, binder, pair, |_| false)? {
+                bind.apply(&mut state);
+            }
+        }
+        self.keeper.tell(Told { revision: self.revision, state });
+        Ok(())
+    }
+
+    /// Tells the gateway of single pairs; the number to wait for.
+    pub(crate) fn bind(
+        &mut self,
+        table: &Table,
+        binder: &mut Binder,
+        pairs: &[NamedPair<'_>],
+    ) -> Result<u64> {
+        let mut known: BTreeMap<IpAddr, BTreeSet<RuleId>> = BTreeMap::new();
+        self.keeper.change(|told, _| {
+            for NamedPair { from, .. } in pairs {
+                let rules = told.state.pods.get(from).map(|pod| pod.rules.keys().copied().collect());
+                known.insert(*from, rules.unwrap_or_default());
+            }
+        });
+        let mut binds = Vec::new();
+        for pair in pairs {
+            let knows = |rule| known.get(&pair.from).is_some_and(|rules| rules.contains(&rule));
+            binds.extend(self.made(table, binder, pair, knows)?);
+        }
+        self.revision += 1;
+        let revision = self.revision;
+        self.keeper.change(|told, proxy| {
+            told.revision = revision;
+            binds.iter().for_each(|bind| bind.apply(&mut told.state));
+            if let Some(proxy) = proxy {
+                // Its end is heard of, and the next is told everything.
+                let _ = proxy.bind(revision, &binds);
+            }
+        });
+        Ok(revision)
+    }
+
+    /// Tells the gateway which budgets are used up, if that changed.
+    pub(crate) fn spend(&mut self) {
+        let spent = self.budgets.spent();
+        self.keeper.change(|told, proxy| {
+            if told.state.spent == *spent {
+                return;
+            }
+            told.state.spent = spent.clone();
+            if let Some(proxy) = proxy {
+                // As above.
+                let _ = proxy.spend(spent);
+            }
+        });
+    }
+
+    /// What the gateway is to know of a pair; `None` where it has nothing to do with it.
+    fn made(
+        &mut self,
+        table: &Table,
+        binder: &mut Binder,
+        pair: &NamedPair<'_>,
+        knows: impl Fn(RuleId) -> bool,
+    ) -> Result<Option<Bind>> {
+        let NamedPair { pod, from, to, live, past, .. } = pair;
+        if !table.endpoints.contains_key(from) {
+            return Ok(None);
+        }
+        let Some(unnamed) = table.unbound_row(*from, *to).cloned().map(Arc::new) else { return Ok(None) };
+        let mut names = BTreeMap::new();
+        // What holds now counts before what held.
+        for (name, is_live) in past.iter().map(|it| (*it, false)).chain(live.iter().map(|it| (*it, true))) {
+            let row = binder.row(table, *from, *to, [name]).unwrap_or_else(|| Arc::clone(&unnamed));
+            names.insert(name.clone(), Named { row, is_live });
+        }
+        let bound = (pair.is_named(table, binder)).then_some(Bound { names, unnamed });
+        let mut rules = Vec::new();
+        if let Some(bound) = &bound {
+            let rows = bound.names.values().map(|named| &*named.row).chain([&*bound.unnamed]);
+            let ids: BTreeSet<RuleId> = rows.flat_map(rules_of).filter(|rule| !knows(*rule)).collect();
+            for rule in ids {
+                rules.push((rule, Arc::new(self.facts(table, pod, rule)?)));
+            }
+        }
+        Ok(Some(Bind { pod: *from, destination: *to, rules, bound }))
+    }
+
+    fn facts(&mut self, table: &Table, pod: &PodName, rule: RuleId) -> Result<RuleFacts> {
+        let Some(entry) = table.rules.get(rule.0 as usize) else {
+            return Ok(RuleFacts {
+                text: "a rule that is gone".into(),
+                ceiling: Ceiling::default(),
+                budget: None,
+            });
+        };
+        let limits = entry.upload.unwrap_or_default();
+        let ceiling = Ceiling {
+            max_upload: limits.connection,
+            download_only: limits.download_only.then(DownloadOnly::default),
+        };
+        let budget = self.budgets.number(pod, entry)?;
+        Ok(RuleFacts { text: entry.to_string().into(), ceiling, budget })
+    }
+}
+
+/// The rules by which a row judges TCP.
+fn rules_of(row: &Row) -> impl Iterator<Item = RuleId> {
+    let cells = row.cells.iter().filter(|cell| cell.protocol == Protocol::TCP);
+    cells.map(|cell| cell.ruling.rule).chain([row.otherwise.rule])
+}

@@ -1,0 +1,72 @@
+//! The gateway, as its keeper sees it.
+
+use super::keeper::{Ear, Kind};
+use anyhow::Result;
+use gateway::{Agent, Counts, Limits, Proxy, Record, State};
+use handover::Sockets;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// Threads that forward, at most.
+const WORKERS: usize = 4;
+
+/// See [`gateway`].
+pub(crate) struct GatewayProxy;
+
+/// Everything that the gateway is told, and the number of the last change to it.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) revision: u64,
+    pub(crate) state: State,
+}
+
+impl Kind for GatewayProxy {
+    const COMMAND: &'static str = "gateway-proxy";
+    const WHAT: &'static str = "gateway";
+    const LISTEN: [SocketAddr; 2] = gateway::LISTEN;
+    type State = Told;
+    type Proxy = Proxy;
+    type Counts = Counts;
+
+    fn adopt(path: &Path, ear: Ear<Self>) -> Result<Option<(Proxy, Sockets)>> {
+        Ok(Proxy::adopt(path, ear)?)
+    }
+
+    fn retire(proxy: Proxy) -> Result<()> {
+        // Its connections live on, and it tells of their end.
+        Ok(proxy.drain()?)
+    }
+
+    fn stop(proxy: Proxy) -> Result<()> {
+        Ok(proxy.stop()?)
+    }
+
+    fn start(stream: UnixStream, sockets: &Sockets, ear: Ear<Self>) -> Result<Proxy> {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Ok(Proxy::start(stream, sockets, Limits::default(), processors.min(WORKERS), ear)?)
+    }
+
+    fn tell(proxy: &Proxy, told: &Told) -> Result<()> {
+        Ok(proxy.set_state(told.revision, &told.state)?)
+    }
+}
+
+impl Agent for Ear<GatewayProxy> {
+    fn applied(&mut self, revision: u64, applied: Result<(), String>) {
+        self.goes_by(revision, applied.err());
+    }
+
+    fn records(&mut self, records: Vec<Record>) {
+        self.listener.passed(self.node(), records);
+    }
+
+    fn counts(&mut self, counts: Counts) {
+        self.counted(counts);
+    }
+
+    fn ended(&mut self, why: &str) {
+        Ear::ended(self, why);
+    }
+}

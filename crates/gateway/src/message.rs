@@ -1,0 +1,194 @@
+//! What agent and proxy tell each other, as [`handover`] carries it.
+
+use crate::counters::Counts;
+use crate::record::Record;
+use crate::settings::{Limits, Rules};
+use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
+use policy::table::Row;
+use policy::{DnsName, Generation, RuleId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What an agent tells a proxy.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ToProxy {
+    /// Descriptors that came with it. Accepting begins with the first state.
+    Sockets { udp: usize, tcp: usize, control: bool, limits: Limits, workers: usize },
+    /// Everything, in place of what was.
+    State { revision: u64, state: Box<StateFrame> },
+    /// What is bound to single addresses, in place of what was there; of those without names nothing.
+    Bind { revision: u64, rules: Vec<(IpAddr, RuleId, Arc<RuleFacts>)>, bindings: Bindings },
+    /// The budgets that are used up.
+    Spent(HashMap<u32, Window>),
+    /// Accept no more; end when all connections did, or their time is over.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What a proxy tells an agent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ToAgent {
+    /// The sockets of a proxy whose agent died, for the next one. Its form must not change: the agent of one version takes
+    /// the sockets of the proxy of another.
+    Sockets { udp: usize, tcp: usize, control: bool },
+    /// In force.
+    Applied(u64),
+    /// Not in force; what was before still is.
+    NotApplied(u64, String),
+    /// Connections that ended.
+    Records(Vec<Record>),
+    /// Counters, since the proxy started.
+    Counts(Counts),
+}
+
+/// What is known of a rule.
+type RuleFrame = (RuleId, Arc<RuleFacts>);
+
+/// A name, the place of its row, and whether it is live.
+type NameFrame = (DnsName, usize, bool);
+
+/// A whole state.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StateFrame {
+    generation: Generation,
+    rules: Rules,
+    pods: Vec<(IpAddr, Vec<RuleFrame>)>,
+    bindings: Bindings,
+    spent: HashMap<u32, Window>,
+}
+
+/// Bindings, with each row once.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Bindings {
+    rows: Vec<Arc<Row>>,
+    all: Vec<BoundFrame>,
+    #[serde(skip)]
+    known: HashMap<Arc<Row>, usize>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct BoundFrame {
+    pod: IpAddr,
+    destination: IpAddr,
+    /// Place of the row without a name, and the names. None: nothing is bound any more.
+    bound: Option<(usize, Vec<NameFrame>)>,
+}
+
+/// A binding, as it was read.
+pub(crate) struct Binding {
+    pub(crate) pod: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) bound: Option<Bound>,
+}
+
+impl Bindings {
+    pub(crate) fn add(&mut self, pod: IpAddr, destination: IpAddr, bound: Option<&Bound>) {
+        let bound = bound.map(|bound| {
+            let names = bound.names.iter();
+            let names =
+                names.map(|(name, named)| (name.clone(), self.place(&named.row), named.is_live)).collect();
+            (self.place(&bound.unnamed), names)
+        });
+        self.all.push(BoundFrame { pod, destination, bound });
+    }
+
+    fn place(&mut self, row: &Arc<Row>) -> usize {
+        *self.known.entry(Arc::clone(row)).or_insert_with(|| {
+            self.rows.push(Arc::clone(row));
+            self.rows.len() - 1
+        })
+    }
+
+    /// All of them; an error says which row is missing.
+    pub(crate) fn read(self) -> Result<Vec<Binding>, String> {
+        let Self { rows, all, .. } = self;
+        let row = |place: usize| rows.get(place).cloned().ok_or_else(|| format!("there is no row {place}"));
+        let read = |frame: BoundFrame| {
+            let BoundFrame { pod, destination, bound } = frame;
+            let bound = bound.map(|(unnamed, names)| {
+                let named = |(name, place, is_live)| Ok((name, Named { row: row(place)?, is_live }));
+                let names: Result<BTreeMap<_, _>, String> = names.into_iter().map(named).collect();
+                Ok::<_, String>(Bound { names: names?, unnamed: row(unnamed)? })
+            });
+            Ok(Binding { pod, destination, bound: bound.transpose()? })
+        };
+        all.into_iter().map(read).collect()
+    }
+}
+
+impl StateFrame {
+    pub(crate) fn of(state: &State) -> Self {
+        let mut bindings = Bindings::default();
+        let mut pods = Vec::new();
+        for (pod, PodState { rules, bound }) in &state.pods {
+            pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
+            bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
+        }
+        let State { generation, rules, spent, .. } = state;
+        Self { generation: *generation, rules: rules.clone(), pods, bindings, spent: spent.clone() }
+    }
+
+    pub(crate) fn read(self) -> Result<State, String> {
+        let Self { generation, rules, pods, bindings, spent } = self;
+        let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
+            (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
+        };
+        let mut pods: HashMap<IpAddr, PodState> = pods.into_iter().map(of_pod).collect();
+        for Binding { pod, destination, bound } in bindings.read()? {
+            let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
+            state.bound.extend(bound.map(|bound| (destination, bound)));
+        }
+        Ok(State { generation, rules, pods, spent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::table::{Cell, Ruling};
+    use policy::{Protocol, Verdict};
+
+    #[test]
+    fn a_state_survives_the_way_with_each_row_once() {
+        let row = |first| {
+            let deny = Ruling { verdict: Verdict::Deny, rule: RuleId(16) };
+            let allow = Ruling { verdict: Verdict::Allow, rule: RuleId(17) };
+            Arc::new(Row {
+                otherwise: deny,
+                cells: vec![Cell { protocol: Protocol::TCP, first, last: first, ruling: allow }],
+            })
+        };
+        let bound = Bound {
+            names: ["a.example", "b.example"]
+                .map(|name| (DnsName::parse(name).unwrap(), Named { row: row(443), is_live: name < "b" }))
+                .into(),
+            unnamed: row(80),
+        };
+        let facts = RuleFacts { text: "rule".into(), ceiling: crate::Ceiling::default(), budget: Some(16) };
+        let address = |last| IpAddr::from([192, 0, 2, last]);
+        let pod = PodState {
+            rules: [(RuleId(17), Arc::new(facts))].into(),
+            bound: (1..100).map(|last| (address(last), bound.clone())).collect(),
+        };
+        let state = State {
+            generation: Generation(7),
+            rules: Rules::default(),
+            pods: [(address(200), pod)].into(),
+            spent: [(16, Window::Hour)].into(),
+        };
+        let frame = StateFrame::of(&state);
+        assert_eq!(frame.bindings.rows.len(), 2);
+        let text = serde_json::to_string(&frame).unwrap();
+        let read: StateFrame = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.read().unwrap(), state);
+        let broken: StateFrame = serde_json::from_str(&text.replace("192.0.2.200", "192.0.2.201")).unwrap();
+        assert!(broken.read().is_ok());
+        let missing = Bindings { rows: Vec::new(), ..StateFrame::of(&state).bindings };
+        assert!(missing.read().is_err());
+    }
+}

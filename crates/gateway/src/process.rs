@@ -1,0 +1,363 @@
+//! The proxy as a process of its own, told what is allowed by its agent over a unix stream.
+//!
+//! Enters: its end of the channel, by which its sockets come. Leaves: nothing when it is told to end.
+//! Guarantees: accepts nothing before it has a state; a state that cannot be read changes nothing, and is told; what was
+//! told as applied is in force; when the agent dies it goes on by what it knew last, as the kernel does, until the next
+//! agent comes to its control socket (see [`crate::agent`]).
+//! Does not: read files, arguments or environment.
+
+use crate::counters::{Counters, Counts};
+use crate::message::{Binding, ToAgent, ToProxy};
+use crate::record::{Record, Sink};
+use crate::serve::{Gateway, Phase};
+use crate::settings::Limits;
+use crate::state::Table;
+use crate::{Judge, RuleFacts, quic};
+use handover::{Assembly, Sockets, encode};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use policy::RuleId;
+use std::io::{self, Write};
+use std::net::{IpAddr, Shutdown, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use thiserror::Error;
+use tokio::sync::watch;
+
+/// Records that wait to be told.
+const QUEUE: usize = 8192;
+/// Most records of one frame.
+const BATCH: usize = 512;
+/// How often counters are told, where they changed.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How long an agent may take to read.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// File descriptors of one connection, at most: two sockets and two pipes.
+const FDS_EACH: u64 = 6;
+/// File descriptors of the proxy itself.
+const FDS_OWN: u64 = 256;
+
+/// Why the proxy could not go on.
+#[derive(Debug, Error)]
+#[error("gateway, {doing}: {source}")]
+pub struct ProcessError {
+    doing: &'static str,
+    source: io::Error,
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> ProcessError {
+    move |source| ProcessError { doing, source }
+}
+
+/// The whole proxy process, until an agent tells it to end, and then until its connections ended.
+///
+/// Raises the limit of open files to what this process may have, and takes SIGPIPE to be ignored, as every Rust program
+/// has it: to splice into a connection that is gone raises it.
+///
+/// # Errors
+/// It cannot begin: no sockets came, or the system refuses something.
+pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
+    let stream = UnixStream::from(control);
+    let mut assembly = Assembly::default();
+    let first = assembly.wait(&stream).map_err(failed("taking sockets"))?;
+    let Some(ToProxy::Sockets { udp, tcp, control, limits, workers }) = first else {
+        return Err(failed("taking sockets")(io::Error::other("the first message brings none")));
+    };
+    let sockets = Sockets::taken(&mut assembly, (udp, tcp, control)).map_err(failed("taking sockets"))?;
+    let (table, counters) = (Arc::new(Table::new()), Arc::new(Counters::new()));
+    let (queue, queued) = sync_channel(QUEUE);
+    let (phase, told) = watch::channel(Phase::default());
+    let gateway = Arc::new(Gateway::new(
+        Arc::clone(&table) as Arc<dyn Judge>,
+        Arc::new(Queue(queue)),
+        Arc::clone(&counters),
+        within_descriptors(limits),
+        told,
+    ));
+    let link = Arc::new(Link::default());
+    link.connect(&stream).map_err(failed("answering"))?;
+    let teller = std::thread::spawn({
+        let link = Arc::clone(&link);
+        move || tell(&link, &queued, &counters)
+    });
+    let workers = (0..workers.max(1))
+        .map(|number| worker(&gateway, &sockets, number == 0))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(failed("starting"))?;
+    drop(gateway);
+    let obeying = Obeying { table, phase, link: Arc::clone(&link), sockets };
+    let reader = std::thread::spawn(move || obeying.run(stream, assembly));
+    for worker in workers {
+        let served = worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
+        served.map_err(failed("serving"))?;
+    }
+    // Wakes the reader, and lets the teller end when all is told.
+    link.part();
+    let _reported = reader.join();
+    link.close();
+    let _reported = teller.join();
+    Ok(())
+}
+
+/// As many connections as there are file descriptors for, after asking for all that this process may have.
+fn within_descriptors(mut limits: Limits) -> Limits {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let now = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+        let most = usize::try_from(now.saturating_sub(FDS_OWN) / FDS_EACH).unwrap_or(usize::MAX);
+        limits.max_connections = limits.max_connections.min(most);
+    }
+    limits
+}
+
+type Worker = std::thread::JoinHandle<io::Result<()>>;
+
+/// Serves all listeners; datagrams are for one worker.
+fn worker(gateway: &Arc<Gateway>, sockets: &Sockets, has_datagrams: bool) -> io::Result<Worker> {
+    let sockets = sockets.try_clone()?;
+    let gateway = Arc::clone(gateway);
+    std::thread::Builder::new().name("gateway".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listeners = sockets.tcp.into_iter().map(TcpListener::from).collect();
+        let datagrams = sockets.udp.into_iter().filter(|_| has_datagrams).map(UdpSocket::from);
+        let datagrams: Vec<_> = datagrams.collect();
+        runtime.block_on(async {
+            gateway.has_state().await;
+            tokio::select! {
+                served = Arc::clone(&gateway).serve(listeners) => served,
+                // Nothing is open that a drain would wait for.
+                refused = quic::refuse(&gateway, datagrams), if has_datagrams => refused,
+            }
+        })
+    })
+}
+
+/// What the thread has that does what agents say.
+struct Obeying {
+    table: Arc<Table>,
+    phase: watch::Sender<Phase>,
+    link: Arc<Link>,
+    sockets: Sockets,
+}
+
+/// Why an agent is followed no longer.
+enum Parting {
+    /// It is gone.
+    Gone,
+    /// It had the proxy drain before it went.
+    Drained,
+    /// It had the proxy end at once.
+    Stopped,
+}
+
+impl Obeying {
+    fn run(self, mut stream: UnixStream, mut assembly: Assembly) {
+        loop {
+            let parting = self.follow(&stream, &mut assembly);
+            self.link.part();
+            match parting {
+                Parting::Gone => {}
+                Parting::Drained => return,
+                Parting::Stopped => {
+                    return self.phase.send_modify(|phase| {
+                        phase.draining = true;
+                        phase.now = true;
+                    });
+                }
+            }
+            let next = self.sockets.control.as_ref().and_then(|socket| self.next_agent(socket));
+            // Without a place where a next agent would come, there will be none.
+            let Some(next) = next else {
+                return self.phase.send_modify(|phase| phase.draining = true);
+            };
+            (stream, assembly) = (next, Assembly::default());
+        }
+    }
+
+    /// Does what one agent says.
+    fn follow(&self, stream: &UnixStream, assembly: &mut Assembly) -> Parting {
+        let mut is_draining = false;
+        // Who speaks no sense is not followed either.
+        while let Ok(Some(message)) = assembly.wait::<ToProxy>(stream) {
+            let (revision, applied) = match message {
+                ToProxy::Sockets { .. } => break,
+                ToProxy::Stop => return Parting::Stopped,
+                ToProxy::Drain => {
+                    is_draining = true;
+                    self.phase.send_modify(|phase| phase.draining = true);
+                    continue;
+                }
+                ToProxy::Spent(spent) => {
+                    self.table.spend(spent);
+                    self.judge_again();
+                    continue;
+                }
+                ToProxy::State { revision, state } => {
+                    let state = state.read();
+                    let applied = state.map(|state| {
+                        self.table.replace(state);
+                        self.judge_again();
+                    });
+                    (revision, applied)
+                }
+                ToProxy::Bind { revision, rules, bindings } => {
+                    (revision, bindings.read().and_then(|bindings| self.bind(&rules, bindings)))
+                }
+            };
+            let told = match applied {
+                Ok(()) => ToAgent::Applied(revision),
+                Err(why) => ToAgent::NotApplied(revision, why),
+            };
+            self.link.tell(&told);
+        }
+        if is_draining { Parting::Drained } else { Parting::Gone }
+    }
+
+    fn judge_again(&self) {
+        self.phase.send_modify(|phase| phase.changes += 1);
+    }
+
+    fn bind(&self, rules: &[(IpAddr, RuleId, Arc<RuleFacts>)], bindings: Vec<Binding>) -> Result<(), String> {
+        for Binding { pod, destination, bound } in bindings {
+            let rules = rules.iter().filter(|(of, ..)| *of == pod);
+            let rules = rules.map(|(_, rule, facts)| (*rule, Arc::clone(facts)));
+            if !self.table.bind(pod, destination, rules, bound) {
+                return Err(format!("no pod has the address {pod}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the next agent, and gives it the sockets. Another user is turned away.
+    fn next_agent(&self, socket: &OwnedFd) -> Option<UnixStream> {
+        let listener = UnixListener::from(socket.try_clone().ok()?);
+        listener.set_nonblocking(false).ok()?;
+        loop {
+            let (stream, _) = listener.accept().ok()?;
+            let is_own = getsockopt(&stream, PeerCredentials)
+                .is_ok_and(|peer| peer.uid() == nix::unistd::getuid().as_raw());
+            if !is_own {
+                continue;
+            }
+            let (udp, tcp, control) = self.sockets.counts();
+            let Ok(frame) = encode(&ToAgent::Sockets { udp, tcp, control }) else { continue };
+            // A frame as short as this one goes whole or not at all.
+            if self.sockets.send_with(&stream, &frame).is_ok() && self.link.connect(&stream).is_ok() {
+                return Some(stream);
+            }
+        }
+    }
+}
+
+/// The way to the agent, whichever there is.
+#[derive(Default)]
+struct Link {
+    state: Mutex<LinkState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LinkState {
+    stream: Option<UnixStream>,
+    closed: bool,
+}
+
+impl Link {
+    fn state(&self) -> MutexGuard<'_, LinkState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connect(&self, stream: &UnixStream) -> io::Result<()> {
+        stream.set_write_timeout(Some(PATIENCE))?;
+        self.state().stream = Some(stream.try_clone()?);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Lets go of the agent; whoever reads from it hears so.
+    fn part(&self) {
+        if let Some(stream) = self.state().stream.take() {
+            // It may be gone already.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Tells it if there is somebody to hear.
+    fn tell(&self, message: &ToAgent) {
+        if let Ok(frame) = encode(message) {
+            write(&mut self.state(), &frame);
+        }
+    }
+
+    /// Waits for somebody to hear; false when nobody will.
+    fn tell_whoever_comes(&self, message: &ToAgent) -> bool {
+        let Ok(frame) = encode(message) else { return true };
+        let mut state = self.state();
+        loop {
+            if write(&mut state, &frame) {
+                return true;
+            }
+            if state.closed {
+                return false;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn write(state: &mut LinkState, frame: &[u8]) -> bool {
+    let Some(stream) = &mut state.stream else { return false };
+    if stream.write_all(frame).is_ok() {
+        return true;
+    }
+    // Half a frame makes everything after it senseless.
+    let _ = stream.shutdown(Shutdown::Both);
+    state.stream = None;
+    false
+}
+
+/// A sink that never blocks.
+struct Queue(SyncSender<Record>);
+
+impl Sink for Queue {
+    fn take(&self, record: Record) -> bool {
+        self.0.try_send(record).is_ok()
+    }
+}
+
+/// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
+fn tell(link: &Link, queued: &Receiver<Record>, counters: &Counters) {
+    let (mut last, mut told) = (Counts::default(), Instant::now());
+    loop {
+        let ended = match queued.recv_timeout(COUNT_EVERY) {
+            Ok(first) => {
+                let batch = std::iter::once(first).chain(queued.try_iter()).take(BATCH).collect();
+                if !link.tell_whoever_comes(&ToAgent::Records(batch)) {
+                    return;
+                }
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        };
+        if !ended && told.elapsed() < COUNT_EVERY {
+            continue;
+        }
+        let now = counters.read();
+        if now != last || ended {
+            link.tell(&ToAgent::Counts(now.clone()));
+        }
+        (last, told) = (now, Instant::now());
+        if ended {
+            return;
+        }
+    }
+}
