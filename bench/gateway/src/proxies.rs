@@ -6,7 +6,7 @@ use gateway::{
     Bound, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, RuleFacts, Rules, Sink, State,
     Table,
 };
-use policy::table::{Row, Ruling};
+use policy::table::{self, Ruling};
 use policy::{DnsName, RuleId, Verdict};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -187,7 +187,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
 fn state(to: SocketAddr) -> Result<State> {
     let row = |verdict, rule| {
         let otherwise = Ruling { verdict, rule: RuleId(rule) };
-        Arc::new(Row { otherwise, cells: Vec::new() })
+        Arc::new(table::Row { otherwise, cells: Vec::new() })
     };
     let named = Named { row: row(Verdict::Allow, 17), is_live: true };
     let names = [(DnsName::parse(load::NAME)?, named)].into();

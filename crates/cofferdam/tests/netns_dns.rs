@@ -8,17 +8,11 @@
 
 mod machine;
 
+use machine::resolver::{CDN, HUB, Resolver, ask};
 use machine::{Machine, Up, eventually};
 use nix::sys::signal::{Signal, kill};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
-
-const HUB: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
-const CDN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
-const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 9, 2, 2);
 
 const POLICY: &str = "\
 apiVersion: cofferdam.dev/v1alpha1
@@ -35,71 +29,6 @@ spec:
       ports: [{ protocol: UDP, port: 53 }]
   dns: { names: ['**.example.com'] }
 ";
-
-/// A resolver at pod `b`, which has the addresses that the names lead to.
-struct Resolver {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Resolver {
-    fn start(machine: &Machine) -> Self {
-        machine.must("b", "ip addr add 203.0.113.7/32 dev lo; ip addr add 203.0.113.8/32 dev lo");
-        machine.must("n", "ip route add 203.0.113.0/24 via 10.9.2.2");
-        let socket = machine.at("b", || UdpSocket::bind((RESOLVER, 53)).unwrap());
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let end = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let mut query = [0; 1500];
-            while !end.load(Ordering::Relaxed) {
-                if let Ok((length, from)) = socket.recv_from(&mut query) {
-                    let _ = socket.send_to(&answer(&query[..length]), from);
-                }
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Resolver {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-/// Any name leads to one address, with a TTL of a second: those of the CDN to its own, others to the hub's.
-fn answer(query: &[u8]) -> Vec<u8> {
-    let end = 12 + query[12..].iter().position(|byte| *byte == 0).unwrap() + 5;
-    let of_cdn = query.windows(4).any(|part| part == b"\x03cdn");
-    let address = if of_cdn { CDN } else { HUB };
-    let mut answer = query[..end].to_vec();
-    answer[2..4].copy_from_slice(&[0x81, 0x80]);
-    answer[6..12].copy_from_slice(&[0, 1, 0, 0, 0, 0]);
-    answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
-    answer.extend(address.octets());
-    answer
-}
-
-/// The response code of a query of pod `a`; none if there was no answer.
-fn ask(machine: &Machine, name: &str) -> Option<u8> {
-    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        query.push(u8::try_from(label.len()).unwrap());
-        query.extend(label.as_bytes());
-    }
-    query.extend([0, 0, 1, 0, 1]);
-    machine.at("a", move || {
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
-        socket.connect((RESOLVER, 53)).unwrap();
-        socket.send(&query).unwrap();
-        let mut answer = [0; 1500];
-        let length = socket.recv(&mut answer).ok()?;
-        (length > 12 && answer[..2] == query[..2]).then(|| answer[3] & 15)
-    })
-}
 
 fn open(machine: &Machine, to: Ipv4Addr, port: u16) -> Option<TcpStream> {
     machine.at("a", move || {
@@ -179,7 +108,7 @@ fn netns_names_outlive_the_agent_and_queries_the_proxy() {
     let up = Up::start_with(&machine, &options);
     assert_eq!(ask(&machine, "hub.example.com"), Some(0));
     for _ in 0..3 {
-        let proxies = machine.dns_proxies();
+        let proxies = machine.running("dns-proxy");
         assert_eq!(proxies.len(), 1);
         kill(proxies[0], Signal::SIGKILL).unwrap();
         assert_eq!(ask(&machine, "hub.example.com"), Some(0), "the query waits in the socket");
@@ -196,12 +125,12 @@ fn netns_names_outlive_the_agent_and_queries_the_proxy() {
     assert!(open(&machine, HUB, 8080).is_some(), "remembered, without asking again");
     assert_eq!(ask(&machine, "new.cdn.example.com"), Some(0));
     assert!(open(&machine, CDN, 8080).is_some());
-    assert_eq!(machine.dns_proxies().len(), 1, "the one before gave its sockets to a new one");
+    assert_eq!(machine.running("dns-proxy").len(), 1, "the one before gave its sockets to a new one");
 
     assert_eq!(ask(&machine, "hub.example.com"), Some(0), "the new proxy hears that it is open");
     up.terminate();
     assert_eq!(ask(&machine, "hub.example.com"), Some(0), "rules and answers outlive the process");
     machine.uninstall();
-    assert!(machine.dns_proxies().is_empty());
+    assert!(machine.running("dns-proxy").is_empty());
     assert_eq!(ask(&machine, "paste.example.org"), Some(0), "DNS is left alone");
 }

@@ -25,9 +25,9 @@ pub enum Reason {
     NotResolved,
     /// A TLS hello without a name, or an HTTP host that is an address.
     NoName,
-    /// The name in the hello is none that the pod resolved to this address.
+    /// The name in the hello is none that the pod resolved to this address and that a rule speaks of.
     NameMismatch,
-    /// The HTTP host is none that the pod resolved to this address.
+    /// The HTTP host is none that the pod resolved to this address and that a rule speaks of.
     HostMismatch,
     /// The name was resolved to this address, and no rule allows it on this port.
     NameNotAllowed,
@@ -199,8 +199,12 @@ impl Reason {
             Self::UnknownPod => "the address is no pod's of this node",
             Self::NotResolved => "this pod resolved no allowed name to this address",
             Self::NoName => "it names nobody, and only names are allowed at this address",
-            Self::NameMismatch => "this pod did not resolve the name in the TLS hello to this address",
-            Self::HostMismatch => "this pod did not resolve the host of the request to this address",
+            Self::NameMismatch => {
+                "no rule speaks of the name in the TLS hello, or this pod did not resolve it to this address"
+            }
+            Self::HostMismatch => {
+                "no rule speaks of the host of the request, or this pod did not resolve it to this address"
+            }
             Self::NameNotAllowed => "no rule allows this name on this port",
             Self::EncryptedHello => {
                 "the TLS hello may hide another name (ECH, or its imitation, which looks the same)"

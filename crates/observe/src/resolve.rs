@@ -106,10 +106,15 @@ pub struct Resolver {
     order: BTreeMap<u64, Key>,
     connections: u64,
     bindings: Bindings,
+    /// What was bound before the latest changes, the latest last.
+    replaced: VecDeque<((IpAddr, IpAddr), Option<Bound>)>,
     counts: ResolverCounts,
 }
 
 const SAMPLES: usize = 8;
+
+/// Changes of bindings that are remembered for events that are read after them.
+const REPLACED: usize = 1024;
 
 impl Default for Resolver {
     fn default() -> Self {
@@ -128,6 +133,7 @@ impl Resolver {
             order: BTreeMap::new(),
             connections: 0,
             bindings: Bindings::new(),
+            replaced: VecDeque::new(),
             counts: ResolverCounts::default(),
         }
     }
@@ -148,10 +154,28 @@ impl Resolver {
 
     /// Says what is bound between two addresses; nothing any more if `None`.
     pub fn bind(&mut self, from: IpAddr, to: IpAddr, bound: Option<Bound>) {
-        match bound {
-            Some(bound) => drop(self.bindings.insert((from, to), bound)),
-            None => drop(self.bindings.remove(&(from, to))),
+        let before = match bound {
+            Some(bound) => self.bindings.insert((from, to), bound),
+            None => self.bindings.remove(&(from, to)),
+        };
+        if self.replaced.len() >= REPLACED {
+            self.replaced.pop_front();
         }
+        self.replaced.push_back(((from, to), before));
+    }
+
+    /// What was bound when an event came. Events are read after what changed behind them: where what is bound now leads to
+    /// another rule than the kernel's, what was bound lately may lead to it.
+    fn bound(&self, book: &Book, seen: &Observation, pair: (IpAddr, IpAddr), port: u16) -> Option<Bound> {
+        let now = self.bindings.get(&pair);
+        let agrees = |bound: &Option<&Bound>| {
+            let row = bound.and_then(|bound| bound.row.as_deref());
+            let ruling = book.judge(pair.0, pair.1, seen.protocol, port, row).egress;
+            seen.rule.is_none() || ruling.is_none_or(|ruling| Some(ruling.rule) == seen.rule)
+        };
+        let lately =
+            self.replaced.iter().rev().filter(|(of, _)| *of == pair).map(|(_, bound)| bound.as_ref());
+        std::iter::once(now).chain(lately).find(agrees).unwrap_or(now).cloned()
     }
 
     /// The book in force.
@@ -237,10 +261,10 @@ impl Resolver {
     fn judged(&mut self, book: &Book, seen: &Observation, kind: Kind, verdict: Verdict) -> Record {
         let (from, mut to) = (book.end(seen.from), book.end(seen.to));
         let port = if seen.protocol.has_ports() { seen.to.port() } else { 0 };
-        let bound = self.bindings.get(&(from.address, to.address));
-        let row = bound.and_then(|bound| bound.row.as_deref());
+        let bound = self.bound(book, seen, (from.address, to.address), port);
+        let row = bound.as_ref().and_then(|bound| bound.row.as_deref());
         let tables = book.judge(from.address, to.address, seen.protocol, port, row);
-        if let Some(bound) = bound {
+        if let Some(bound) = &bound {
             to.names = Arc::clone(&bound.names);
         }
         let side = |ruling: policy::table::Ruling| {

@@ -24,15 +24,16 @@ impl Kind for DnsProxy {
         Ok(Proxy::adopt(path, ear)?)
     }
 
-    fn retire(proxy: Proxy) -> Result<()> {
-        proxy.stop()?;
+    fn retire(proxy: Proxy) -> Result<Option<Proxy>> {
         // Two must not answer from the same sockets.
-        proxy.join();
-        Ok(())
+        Self::stop(proxy)?;
+        Ok(None)
     }
 
     fn stop(proxy: Proxy) -> Result<()> {
-        Self::retire(proxy)
+        proxy.stop()?;
+        proxy.join();
+        Ok(())
     }
 
     fn start(stream: UnixStream, sockets: &Sockets, ear: Ear<Self>) -> Result<Proxy> {

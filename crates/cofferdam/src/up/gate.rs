@@ -59,13 +59,13 @@ impl Gate {
         binder: &mut Binder,
         pairs: &[NamedPair<'_>],
     ) -> Result<u64> {
-        let mut known: BTreeMap<IpAddr, BTreeSet<RuleId>> = BTreeMap::new();
-        self.keeper.change(|told, _| {
-            for NamedPair { from, .. } in pairs {
-                let rules = told.state.pods.get(from).map(|pod| pod.rules.keys().copied().collect());
-                known.insert(*from, rules.unwrap_or_default());
-            }
+        let known = self.keeper.with_state(|told| {
+            let rules = |pod: &IpAddr| {
+                told.state.pods.get(pod).map(|pod| pod.rules.keys().copied().collect()).unwrap_or_default()
+            };
+            pairs.iter().map(|pair| (pair.from, rules(&pair.from))).collect()
         });
+        let known: BTreeMap<IpAddr, BTreeSet<RuleId>> = known.unwrap_or_default();
         let mut binds = Vec::new();
         for pair in pairs {
             let knows = |rule| known.get(&pair.from).is_some_and(|rules| rules.contains(&rule));
@@ -73,30 +73,22 @@ impl Gate {
         }
         self.revision += 1;
         let revision = self.revision;
-        self.keeper.change(|told, proxy| {
-            told.revision = revision;
-            binds.iter().for_each(|bind| bind.apply(&mut told.state));
-            if let Some(proxy) = proxy {
-                // Its end is heard of, and the next is told everything.
-                let _ = proxy.bind(revision, &binds);
-            }
-        });
+        self.keeper.change(
+            |told| {
+                told.revision = revision;
+                binds.iter().for_each(|bind| bind.apply(&mut told.state));
+            },
+            |proxy| Ok(proxy.bind(revision, &binds)?),
+        );
         Ok(revision)
     }
 
     /// Tells the gateway which budgets are used up, if that changed.
     pub(crate) fn spend(&mut self) {
         let spent = self.budgets.spent();
-        self.keeper.change(|told, proxy| {
-            if told.state.spent == *spent {
-                return;
-            }
-            told.state.spent = spent.clone();
-            if let Some(proxy) = proxy {
-                // As above.
-                let _ = proxy.spend(spent);
-            }
-        });
+        if self.keeper.with_state(|told| told.state.spent != *spent) == Some(true) {
+            self.keeper.change(|told| told.state.spent = spent.clone(), |proxy| Ok(proxy.spend(spent)?));
+        }
     }
 
     /// What the gateway is to know of a pair; `None` where it has nothing to do with it.
@@ -118,7 +110,9 @@ impl Gate {
             let row = binder.row(table, *from, *to, [name]).unwrap_or_else(|| Arc::clone(&unnamed));
             names.insert(name.clone(), Named { row, is_live });
         }
-        let bound = (pair.is_named(table, binder)).then_some(Bound { names, unnamed });
+        // Also where no name makes a difference any more: what is open is judged by it.
+        let is_known = pair.is_outside && !names.is_empty();
+        let bound = is_known.then_some(Bound { names, unnamed });
         let mut rules = Vec::new();
         if let Some(bound) = &bound {
             let rows = bound.names.values().map(|named| &*named.row).chain([&*bound.unnamed]);

@@ -34,9 +34,10 @@ impl Kind for GatewayProxy {
         Ok(Proxy::adopt(path, ear)?)
     }
 
-    fn retire(proxy: Proxy) -> Result<()> {
+    fn retire(proxy: Proxy) -> Result<Option<Proxy>> {
         // Its connections live on, and it tells of their end.
-        Ok(proxy.drain()?)
+        proxy.drain()?;
+        Ok(Some(proxy))
     }
 
     fn stop(proxy: Proxy) -> Result<()> {

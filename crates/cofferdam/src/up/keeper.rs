@@ -43,8 +43,8 @@ pub(crate) trait Kind: Sized + Send + Sync + 'static {
     /// Takes over the one that an earlier agent left behind, with its sockets.
     fn adopt(path: &Path, ear: Ear<Self>) -> Result<Option<(Self::Proxy, Sockets)>>;
 
-    /// Has one go whose sockets another serves now.
-    fn retire(proxy: Self::Proxy) -> Result<()>;
+    /// Has one go whose sockets another serves now. While it still serves something it is told what holds, too.
+    fn retire(proxy: Self::Proxy) -> Result<Option<Self::Proxy>>;
 
     /// Has one go at once.
     fn stop(proxy: Self::Proxy) -> Result<()>;
@@ -142,6 +142,19 @@ struct Shared<K: Kind> {
 struct Current<K: Kind> {
     state: Option<K::State>,
     proxy: Option<K::Proxy>,
+    /// One that is going.
+    retired: Option<K::Proxy>,
+}
+
+impl<K: Kind> Current<K> {
+    /// Tells everybody who serves, and forgets who is gone.
+    fn tell(&mut self, tell: impl Fn(&K::Proxy) -> Result<()>) {
+        if let Some(proxy) = &self.proxy {
+            // Its end is heard of, and the next is told everything.
+            let _ = tell(proxy);
+        }
+        self.retired.take_if(|retired| tell(retired).is_err());
+    }
 }
 
 impl<K: Kind> Default for Shared<K> {
@@ -149,7 +162,7 @@ impl<K: Kind> Default for Shared<K> {
         Self {
             standing: Mutex::default(),
             changed: Condvar::new(),
-            current: Mutex::new(Current { state: None, proxy: None }),
+            current: Mutex::new(Current { state: None, proxy: None, retired: None }),
         }
     }
 }
@@ -192,18 +205,22 @@ impl<K: Kind> Keeper<K> {
     /// Has the proxy go by a state.
     pub(crate) fn tell(&self, state: K::State) {
         let mut current = self.shared.current();
-        if let Some(proxy) = &current.proxy {
-            // Its end is heard of, and the next is told.
-            let _ = K::tell(proxy, &state);
-        }
+        current.tell(|proxy| K::tell(proxy, &state));
         current.state = Some(state);
     }
 
-    /// Changes the state, and tells the proxy only what changed. False if there is none yet.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut K::State, Option<&K::Proxy>)) -> bool {
+    /// Reads what the proxy was told last.
+    pub(crate) fn with_state<T>(&self, read: impl FnOnce(&K::State) -> T) -> Option<T> {
+        self.shared.current().state.as_ref().map(read)
+    }
+
+    /// Changes the state, and tells only what changed.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut K::State), tell: impl Fn(&K::Proxy) -> Result<()>) {
         let mut current = self.shared.current();
-        let Current { state, proxy } = &mut *current;
-        state.as_mut().map(|state| change(state, proxy.as_ref())).is_some()
+        if let Some(state) = &mut current.state {
+            change(state);
+            current.tell(tell);
+        }
     }
 
     /// Waits until the proxy goes by this, or has a problem.
@@ -363,7 +380,8 @@ impl<K: Kind> Keeping<K> {
         let adopted = self.control.as_deref().map(|path| K::adopt(path, self.ear(listener, 0)));
         let sockets = match adopted.transpose().context("taking over from the earlier agent")?.flatten() {
             Some((proxy, sockets)) => {
-                K::retire(proxy).context("taking over from the earlier agent")?;
+                let retired = K::retire(proxy).context("taking over from the earlier agent")?;
+                self.shared.current().retired = retired;
                 sockets
             }
             None => new_sockets::<K>(self.control.as_deref())?,

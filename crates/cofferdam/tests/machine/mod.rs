@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub(crate) mod resolver;
+
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -155,10 +157,10 @@ impl Machine {
         listed.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
     }
 
-    /// DNS proxies that run on the machine.
-    pub(crate) fn dns_proxies(&self) -> Vec<Pid> {
+    /// Processes of the machine that run this command of the program.
+    pub(crate) fn running(&self, command: &str) -> Vec<Pid> {
         let is_proxy = |pid: &Pid| {
-            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("dns-proxy"))
+            fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(command))
         };
         self.processes().into_iter().filter(is_proxy).collect()
     }

@@ -50,7 +50,10 @@ pub fn row(ports: &[(u16, u16)]) -> Arc<Row> {
 
 pub fn rules(ceiling: Ceiling, budget: Option<u32>) -> [(RuleId, Arc<RuleFacts>); 2] {
     let facts = |text: &str, ceiling, budget| Arc::new(RuleFacts { text: text.into(), ceiling, budget });
-    [(DENIES, facts("isolated", Ceiling::default(), None)), (ALLOWS, facts("ClusterNetworkPolicy hub spec.egress[0]", ceiling, budget))]
+    [
+        (DENIES, facts("isolated", Ceiling::default(), None)),
+        (ALLOWS, facts("ClusterNetworkPolicy hub spec.egress[0]", ceiling, budget)),
+    ]
 }
 
 /// Names that a pod resolved, with the ports at which policy allows each.
