@@ -1,10 +1,6 @@
 //! Names open the kernel for the pod that asked, over deaths of the agent and of its DNS proxy.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is the failure report"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
 mod machine;
 
