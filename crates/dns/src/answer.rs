@@ -317,6 +317,14 @@ impl<'a> Records<'a> {
     }
 }
 
+/// The address that a record gives, if that is what it does.
+pub(crate) fn address(record: &Record<'_>) -> Option<IpAddr> {
+    match data(record) {
+        Ok(Data::Address(address)) => Some(address),
+        Ok(Data::Alias(_) | Data::Service(_) | Data::Start { .. } | Data::Other) | Err(_) => None,
+    }
+}
+
 fn data(record: &Record<'_>) -> Result<Data, Malformed> {
     let mut data = record.data.clone();
     let read = match record.kind {

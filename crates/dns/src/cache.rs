@@ -12,10 +12,11 @@ use crate::kind::{Rcode, RecordType};
 use crate::question::{Flags, Question};
 use crate::record::MAX_LISTED;
 use crate::reply::Kept;
-use crate::rewrite::rewrite;
+use crate::rewrite::{self, rewrite};
 use crate::state::Settings;
 use crate::wire::{Malformed, Name};
 use policy::DnsName;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -139,6 +140,16 @@ impl Entry {
             ttls: answer.ttls,
             error: answer.error,
         })
+    }
+
+    /// The same with only these of its addresses. None if it cannot be written so.
+    pub(crate) fn with_only(&self, question: &Question, given: &HashSet<IpAddr>) -> Option<Self> {
+        let bytes = rewrite::with_only(&self.bytes, |address| given.contains(&address)).ok()?;
+        let Answer { ttls, .. } = Answer::read(&bytes, question).ok()?;
+        let addresses = self.addresses.iter().copied().filter(|address| given.contains(address)).collect();
+        let (aliases, name) = (Arc::clone(&self.aliases), Arc::clone(&self.name));
+        let error = self.error.clone();
+        Some(Self { lessons: Vec::new(), addresses, aliases, name, bytes, ttls, error, ..*self })
     }
 
     pub(crate) fn kept(&self) -> Kept<'_> {

@@ -432,7 +432,8 @@ impl Engine {
             Client::Udp { .. } => waiting.question.udp_limit(),
             Client::Tcp { .. } => usize::from(u16::MAX),
         };
-        let said = if stale { Some((3, Reason::Stale.describe())) } else { None };
+        let is_odd = stale || served.reason == Reason::Partial;
+        let said = is_odd.then_some((3, served.reason.describe()));
         let bytes = reply::answer(entry.kept(), &waiting.question, lifetimes, limit, said);
         self.out.replies.push((waiting.client, bytes));
         self.finish(now, &waiting, Some(entry), served, entry.rcode);

@@ -12,11 +12,12 @@
 
 use crate::cache::{Entry, Lesson};
 use crate::engine::{Engine, Now, Served, Timer, Waiting};
+use crate::kind::RecordType;
 use crate::record::Reason;
 use crate::state::{PodRules, names};
 use policy::DnsName;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -178,16 +179,32 @@ impl Engine {
         self.not_learned(now, request, Reason::LearnLate);
     }
 
-    /// What is bound stays so without the agent: such names go on being answered for as long.
+    /// What is bound stays so without the agent: such names go on being answered for as long, with those addresses that
+    /// are.
     fn not_learned(&mut self, now: Now, request: Request, why: Reason) {
-        let until = request.bound.iter().map(|key| self.known.get(key).copied()).min().flatten();
-        let left = until.map_or(0, |until| until.saturating_duration_since(now.at).as_secs());
+        let mut open: HashMap<IpAddr, Instant> = HashMap::new();
+        for key @ (.., address) in &request.bound {
+            // Known by all its names, or not at all.
+            let until = self.known.get(key).copied().unwrap_or(now.at);
+            let held = open.entry(*address).or_insert(until);
+            *held = until.min(*held);
+        }
+        let all = open.len();
+        open.retain(|_, until| *until > now.at + Duration::from_secs(1));
+        let left = open.values().min().map_or(0, |until| until.saturating_duration_since(now.at).as_secs());
         let most = u32::try_from(left).unwrap_or(u32::MAX);
+        let given: HashSet<IpAddr> = open.into_keys().collect();
         for (waiting, reason) in request.waiting {
             let same = self.rules.as_ref().is_some_and(|rules| waiting.generation == Some(rules.generation));
-            if most > 0 && same {
-                let served = Served { reason, learned: true, most };
-                self.reply(now, waiting, &request.entry, served);
+            let is_of_addresses = [RecordType::A, RecordType::AAAA].contains(&waiting.question.kind);
+            if !same || given.is_empty() {
+                self.fail(now, waiting, why);
+            } else if given.len() == all {
+                self.reply(now, waiting, &request.entry, Served { reason, learned: true, most });
+            } else if is_of_addresses && let Some(entry) = request.entry.with_only(&waiting.question, &given)
+            {
+                let served = Served { reason: Reason::Partial, learned: true, most };
+                self.reply(now, waiting, &entry, served);
             } else {
                 self.fail(now, waiting, why);
             }

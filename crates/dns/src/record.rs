@@ -61,6 +61,8 @@ pub enum Reason {
     Cached,
     /// No resolver answered; the answer had been kept and has run out.
     Stale,
+    /// Nobody is there to open addresses; those that are open already are the answer.
+    Partial,
     /// No rule allows the name.
     Name,
     /// No rule allows the resolver.
@@ -93,10 +95,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Answered,
         Self::Cached,
         Self::Stale,
+        Self::Partial,
         Self::Name,
         Self::Resolver,
         Self::RecordType,
@@ -116,7 +119,7 @@ impl Reason {
     /// What became of the query.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::Answered | Self::Cached | Self::Stale => Verdict::Allow,
+            Self::Answered | Self::Cached | Self::Stale | Self::Partial => Verdict::Allow,
             Self::Name
             | Self::Resolver
             | Self::RecordType
@@ -138,7 +141,7 @@ impl Reason {
     pub fn codes(self) -> (Rcode, Option<u16>) {
         match self {
             Self::Answered | Self::Cached => (Rcode::NOERROR, None),
-            Self::Stale => (Rcode::NOERROR, Some(3)),
+            Self::Stale | Self::Partial => (Rcode::NOERROR, Some(3)),
             Self::Name | Self::Rebinding => (Rcode::REFUSED, Some(15)),
             Self::Resolver | Self::RecordType | Self::UnknownPod | Self::Rate => (Rcode::REFUSED, Some(18)),
             Self::Malformed => (Rcode::FORMERR, None),
@@ -155,6 +158,7 @@ impl Reason {
             Self::Answered => "answered",
             Self::Cached => "answered from what was kept",
             Self::Stale => "no resolver answers: an older answer",
+            Self::Partial => "the agent opens nothing now: what is open already",
             Self::Name => "no rule allows this name",
             Self::Resolver => "no rule allows this resolver",
             Self::RecordType => "this type is not answered here",

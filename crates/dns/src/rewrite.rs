@@ -11,6 +11,7 @@ use crate::answer::{self, ECH, Record, Section};
 use crate::kind::RecordType;
 use crate::question::AD;
 use crate::wire::{HEADER, Malformed, Name, Reader};
+use std::net::IpAddr;
 
 /// A pointer to the question's name, which stands right behind the header.
 const ASKED: [u8; 2] = [0xc0, 12];
@@ -20,12 +21,27 @@ const ASKED: [u8; 2] = [0xc0, 12];
 /// # Errors
 /// It cannot be read, has a record whose names could not be unfolded, or would become longer than 64 KiB.
 pub fn rewrite(bytes: &[u8], strip_ech: bool) -> Result<Vec<u8>, Malformed> {
+    write(bytes, strip_ech, |_| true)
+}
+
+/// Writes an answer without the addresses that are not to be given. Signatures of addresses do not validate any more.
+///
+/// # Errors
+/// As [`rewrite`].
+pub fn with_only(bytes: &[u8], is_given: impl Fn(IpAddr) -> bool) -> Result<Vec<u8>, Malformed> {
+    write(bytes, false, |record| match answer::address(record) {
+        Some(address) => is_given(address),
+        None => true,
+    })
+}
+
+fn write(bytes: &[u8], strip_ech: bool, is_kept: impl Fn(&Record<'_>) -> bool) -> Result<Vec<u8>, Malformed> {
     let (head, mut records) = answer::head(bytes)?;
     let question_end = HEADER + head.name.wire().len() + 4;
     let mut out = bytes.get(..question_end).ok_or(Malformed("it ends too early"))?.to_vec();
     let mut counts = [0_u16; 3];
     while let Some(record) = records.next()? {
-        if record.kind == RecordType::OPT {
+        if record.kind == RecordType::OPT || !is_kept(&record) {
             continue;
         }
         let [answers, authorities, additionals] = &mut counts;
@@ -165,6 +181,20 @@ mod tests {
         };
         assert_eq!(shown(&other), shown(&Message::from_vec(&before).unwrap()));
         assert_eq!(rewrite(&after, true).unwrap(), after, "once more changes nothing");
+    }
+
+    #[test]
+    fn addresses_that_are_not_to_be_given_are_taken_out_alone() {
+        let records = vec![
+            record("a.io.", 300, alias("b.io.")),
+            record("b.io.", 300, address("192.0.2.1")),
+            record("b.io.", 300, address("192.0.2.2")),
+        ];
+        let (message, question) = answer("a.io.", 1, records);
+        let given = with_only(&message.to_vec().unwrap(), |it| it == IpAddr::from([192, 0, 2, 2])).unwrap();
+        let read = Answer::read(&given, &question).unwrap();
+        assert_eq!(read.addresses, [IpAddr::from([192, 0, 2, 2])]);
+        assert_eq!(Message::from_vec(&given).unwrap().answers.len(), 2);
     }
 
     #[test]

@@ -41,12 +41,19 @@ fn ip(arguments: &str) {
 
 /// Runs `act` with the network of a namespace; sockets it makes stay there.
 fn within<T: Send + 'static>(namespace: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn_within(namespace, act).join().unwrap()
+}
+
+fn spawn_within<T: Send + 'static>(
+    namespace: &str,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
     let file = File::open(format!("/run/netns/{namespace}")).unwrap();
     let run = move || {
         setns(file, CloneFlags::CLONE_NEWNET).unwrap();
         act()
     };
-    std::thread::spawn(run).join().unwrap()
+    std::thread::spawn(run)
 }
 
 /// The machine and its pods.
@@ -148,6 +155,15 @@ impl Machine {
     /// Runs `act` with the network of a pod.
     pub(crate) fn at<T: Send + 'static>(&self, pod: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
         within(&self.namespace(pod), act)
+    }
+
+    /// A thread with the network of a pod.
+    pub(crate) fn spawn_at<T: Send + 'static>(
+        &self,
+        pod: &str,
+        act: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        spawn_within(&self.namespace(pod), act)
     }
 
     /// Processes with the machine's network.

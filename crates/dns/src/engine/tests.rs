@@ -180,6 +180,31 @@ fn an_answer_is_waited_for_until_it_is_bound_and_asked_for_again_when_that_ends(
 }
 
 #[test]
+fn what_of_an_answer_is_open_is_given_while_nobody_opens_the_rest() {
+    let mut bench = Bench::new(|_| {});
+    let rotated =
+        |last: [u8; 2]| last.map(|last| record("a.io.", 1, address(&format!("192.0.2.{last}")))).to_vec();
+    bench.ask("a.io.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], rotated([1, 2]));
+    let learns = bench.learns();
+    bench.engine.learned(bench.now, learns[0].0, Ok(30));
+    bench.replies();
+    let mut next = |last, expected: (usize, Reason)| {
+        bench.pass(secs(2));
+        bench.ask("a.io.");
+        let ask = bench.asked();
+        bench.answer(&ask[0], rotated(last));
+        let learns = bench.learns();
+        bench.engine.learned(bench.now, learns[0].0, Err("nobody is there".to_owned()));
+        let replies = bench.replies();
+        assert_eq!((replies[0].2, replies[0].3), expected);
+    };
+    next([2, 3], (1, Reason::Partial));
+    next([3, 4], (0, Reason::LearnFailed));
+}
+
+#[test]
 fn requests_for_the_same_answer_are_one() {
     let mut bench = Bench::new(|_| {});
     let one = bench.ask("a.io.");

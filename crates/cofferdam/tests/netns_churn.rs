@@ -1,0 +1,205 @@
+//! A name that leads to ever other addresses, many clients, and agent and proxies that are killed at random: nobody who
+//! may connect fails, and nobody who may not gets through.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+
+mod machine;
+
+use machine::resolver::{Resolver, ask};
+use machine::{Machine, Up};
+use nix::sys::signal::{Signal, kill};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const POLICY: &str = "\
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: web, namespace: prod }
+spec:
+  subject: { podSelector: { matchLabels: { app: web } } }
+  egress:
+    - action: Allow
+      to: [{ domains: [hub.example.com] }]
+      ports: [{ protocol: TCP, port: 80 }]
+    - action: Allow
+      to: [{ networks: [10.9.2.2/32] }]
+      ports: [{ protocol: UDP, port: 53 }]
+";
+
+const CLIENTS: usize = 200;
+/// Addresses of the name; those of the other name are as many behind them.
+const ADDRESSES: u32 = 500;
+const FIRST: u32 = u32::from_be_bytes([151, 101, 0, 0]);
+/// Of each answer.
+const AT_ONCE: u32 = 8;
+const LASTS: Duration = Duration::from_secs(20);
+
+/// A number that is another one each time.
+fn random(state: &mut u64) -> u32 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    u32::try_from(*state >> 33).unwrap()
+}
+
+/// Eight addresses in a row from a random one on, with a TTL of a second.
+fn rotating(query: &[u8], state: &mut u64) -> Vec<u8> {
+    let is_allowed = query.windows(4).any(|part| part == b"\x03hub");
+    let base = FIRST + if is_allowed { 0 } else { ADDRESSES };
+    let first = random(state) % ADDRESSES;
+    let addresses = (0..AT_ONCE).map(|more| Ipv4Addr::from(base + (first + more) % ADDRESSES));
+    machine::resolver::answer_with(query, &addresses.collect::<Vec<_>>())
+}
+
+/// Answers every request, and counts connections that came to addresses of the other name.
+fn serve(machine: &Machine, strangers: &Arc<AtomicU64>) {
+    machine.must("b", "ip route add local 151.101.0.0/20 dev lo");
+    machine.must("n", "ip route add 151.101.0.0/20 via 10.9.2.2");
+    let listener = machine.at("b", || TcpListener::bind("0.0.0.0:80").unwrap());
+    let strangers = Arc::clone(strangers);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let strangers = Arc::clone(&strangers);
+            std::thread::spawn(move || answer(stream, &strangers));
+        }
+    });
+}
+
+fn answer(mut stream: TcpStream, strangers: &AtomicU64) {
+    let Ok(to) = stream.local_addr() else { return };
+    if let IpAddr::V4(to) = to.ip()
+        && u32::from(to) >= FIRST + ADDRESSES
+    {
+        strangers.fetch_add(1, Ordering::Relaxed);
+    }
+    let mut request = [0; 256];
+    while stream.read(&mut request).is_ok_and(|length| length > 0) {
+        if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
+            return;
+        }
+    }
+}
+
+/// What one client did: requests that were answered, and what went wrong.
+#[derive(Default)]
+struct Did {
+    answered: u64,
+    failed: Vec<String>,
+    denied: u64,
+    through: Vec<String>,
+}
+
+/// As a resolver library does: asks again when there is no answer, or the server could not answer.
+fn resolve(name: &str) -> Option<Vec<Ipv4Addr>> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    while Instant::now() < deadline {
+        match machine::resolver::query(&socket, name) {
+            Some((0, addresses)) if !addresses.is_empty() => return Some(addresses),
+            Some((5, _)) => return None,
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    None
+}
+
+/// A request to any of the addresses, as clients do: the next when one does not answer.
+fn request(addresses: &[Ipv4Addr], host: &str) -> Result<(), String> {
+    let mut last = String::new();
+    for address in addresses.iter().take(3) {
+        let fetched = || -> std::io::Result<[u8; 12]> {
+            let to = SocketAddr::from((*address, 80));
+            let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
+            let mut status = [0; 12];
+            stream.read_exact(&mut status)?;
+            Ok(status)
+        };
+        match fetched() {
+            Ok(status) if &status == b"HTTP/1.1 200" => return Ok(()),
+            Ok(status) => last = format!("{address}: {}", String::from_utf8_lossy(&status)),
+            Err(error) => last = format!("{address}: {error}"),
+        }
+    }
+    Err(last)
+}
+
+fn client(number: usize, end: Instant) -> Did {
+    let mut did = Did::default();
+    let mut state = 77 + number as u64;
+    while Instant::now() < end {
+        if random(&mut state) % 8 == 0 {
+            // Whoever may ask for the other name still may not connect, by whatever name it says.
+            let strange = resolve("evil.example.com").unwrap_or_default();
+            let strange = strange.get(..1).unwrap_or_default();
+            match request(strange, "hub.example.com") {
+                Ok(()) => did.through.push(format!("{strange:?}")),
+                Err(_) => did.denied += 1,
+            }
+        } else {
+            match resolve("hub.example.com") {
+                None => did.failed.push("no answer of DNS for ten seconds".to_owned()),
+                Some(addresses) => match request(&addresses, "hub.example.com") {
+                    Ok(()) => did.answered += 1,
+                    Err(why) => did.failed.push(why),
+                },
+            }
+        }
+        std::thread::sleep(Duration::from_millis(u64::from(random(&mut state) % 400)));
+    }
+    did
+}
+
+#[test]
+fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through() {
+    let machine = Machine::new("c");
+    machine.write("policy.yaml", POLICY);
+    let mut seed = 1;
+    let _resolver = Resolver::start_with(&machine, move |query| rotating(query, &mut seed));
+    let strangers = Arc::new(AtomicU64::new(0));
+    serve(&machine, &strangers);
+    let options = ["--dns-resolver", "10.9.2.2"];
+    let mut up = Some(Up::start_with(&machine, &options));
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    let end = Instant::now() + LASTS;
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|number| machine.spawn_at("a", move || client(number, end))).collect();
+    let mut state = 5;
+    let mut deaths = [0; 3];
+    while Instant::now() + Duration::from_secs(3) < end {
+        std::thread::sleep(Duration::from_millis(500 + u64::from(random(&mut state) % 1000)));
+        let victim = random(&mut state) % 3;
+        match victim {
+            0 => {
+                up.take().unwrap().kill();
+                up = Some(Up::start_with(&machine, &options));
+            }
+            1 => machine.running("dns-proxy").iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap()),
+            _ => machine.running("gateway-proxy").iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap()),
+        }
+        deaths[victim as usize] += 1;
+    }
+    let did: Vec<Did> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let sum = |count: fn(&Did) -> u64| did.iter().map(count).sum::<u64>();
+    let failed: Vec<_> = did.iter().flat_map(|did| &did.failed).collect();
+    let through: Vec<_> = did.iter().flat_map(|did| &did.through).collect();
+    let told = format!(
+        "{} answered, {} failed, {} denied; killed: agent {}, DNS proxy {}, gateway {}",
+        sum(|did| did.answered),
+        failed.len(),
+        sum(|did| did.denied),
+        deaths[0],
+        deaths[1],
+        deaths[2]
+    );
+    println!("{told}");
+    assert!(through.is_empty() && strangers.load(Ordering::Relaxed) == 0, "{told}: {through:?}");
+    assert!(failed.is_empty(), "{told}: {:?}", failed.iter().take(10).collect::<Vec<_>>());
+    assert!(sum(|did| did.answered) > 1000 && sum(|did| did.denied) > 10, "{told}");
+    let up = up.unwrap();
+    let status = up.status();
+    assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
+}
