@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Of the public cases those whose worlds an API server can hold, so many of each family.
-const SAMPLE: [(&str, &str); 5] = [("cyc", "14"), ("e2e", "10"), ("npa", "14"), ("knp", "4"), ("pa", "3")];
+const SAMPLE: [(&str, &str); 6] =
+    [("cyc", "14"), ("e2e", "10"), ("fqdn", "10"), ("npa", "14"), ("knp", "4"), ("pa", "3")];
 
 fn start() -> Option<Cluster> {
     let cluster = Cluster::start_or_skip()?;

@@ -4,6 +4,9 @@
 //! Guarantees: says that a state is in force only when every agent said so of what the API server holds.
 //! Does not: send packets, or remove namespaces, which no server does at once.
 
+use crate::up::client::ask;
+use crate::up::names::Names;
+use crate::up::protocol::{Answer, Request};
 use anyhow::{Context, Result, bail};
 use controller::Kind;
 use controller::authority::Authority;
@@ -15,7 +18,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pos
 use kube::core::ApiResource;
 use kube::{Api, Client};
 use lab::{Lab, NodePlan, Place};
-use policy::{Generation, PolicySet};
+use policy::{DnsName, Generation, PodName, PolicySet, Resolved};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -32,6 +35,8 @@ pub(super) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 255, 254));
 const PORT: u16 = 9443;
 /// How long a state may take to be in force.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Seconds for which DNS answers hold.
+const TAUGHT: u64 = 3600;
 /// Who wrote what this writes.
 const MANAGER: &str = "cofferdam-verify";
 
@@ -50,9 +55,12 @@ pub(super) struct Cluster {
     tasks: Vec<JoinHandle<()>>,
     agents: Vec<Agent>,
     folder: PathBuf,
+    /// What agents know that DNS answered.
+    taught: BTreeMap<PodName, Resolved>,
 }
 
 struct Agent {
+    node: String,
     process: Child,
     log: PathBuf,
 }
@@ -82,6 +90,7 @@ impl Cluster {
             tasks: Vec::new(),
             agents: Vec::new(),
             folder,
+            taught: BTreeMap::new(),
         })
     }
 
@@ -112,6 +121,7 @@ impl Cluster {
 
     fn leave(&mut self) {
         self.agents.clear();
+        self.taught.clear();
         self.tasks.drain(..).for_each(|task| task.abort());
         // Nothing of one lab is of use to the next.
         let _ = std::fs::remove_dir_all(&self.folder);
@@ -138,12 +148,13 @@ impl Cluster {
             .stderr(out)
             .stdin(Stdio::null());
         let process = lab.run(&Place::Node(node.to_owned()), move || command.spawn())??;
-        Ok(Agent { process, log })
+        Ok(Agent { node: node.to_owned(), process, log })
     }
 
     /// Puts a state in force: writes what differs, waits for every node.
     pub(super) fn enforce(
         &mut self,
+        lab: &Lab,
         set: &PolicySet,
         policies: &[Value],
         catalog: &Arc<Catalog>,
@@ -166,6 +177,41 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        if self.taught != set.world.names {
+            self.teach(lab, &set.world.names)?;
+        }
+        Ok(())
+    }
+
+    /// Has agents know what DNS answered pods: as if they had learned it before they were started anew.
+    fn teach(&mut self, lab: &Lab, names: &BTreeMap<PodName, Resolved>) -> Result<()> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+        let generation = self.feed.current().map(|current| current.generation);
+        let nodes: Vec<String> = self.agents.drain(..).map(|agent| agent.node.clone()).collect();
+        for node in nodes {
+            let folder = self.folder.join(&node);
+            let path = folder.join("names");
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            }
+            let mut known = Names::recall(&path, now)?;
+            for (pod, resolved) in names {
+                for (address, names) in &resolved.live {
+                    let names: Vec<DnsName> = names.iter().cloned().collect();
+                    known.learn(pod, &names, &[*address], now + TAUGHT)?;
+                }
+            }
+            self.agents.push(self.agent(lab, &node)?);
+            let end = Instant::now() + PATIENCE;
+            while !is_enforced(&folder.join("cofferdam.sock"), generation) {
+                if Instant::now() > end {
+                    bail!("the agent of {node} did not come back with what DNS answered");
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.taught = names.clone();
         Ok(())
     }
 
@@ -198,6 +244,15 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// Whether an agent says that it enforces this generation.
+fn is_enforced(socket: &Path, generation: Option<Generation>) -> bool {
+    let answer = ask(Some(socket), &Request::Status {}).ok().and_then(|mut answers| answers.next());
+    match answer {
+        Some(Ok(Answer::Status(status))) => status.nodes.iter().all(|node| node.enforced >= generation),
+        Some(_) | None => false,
     }
 }
 

@@ -101,7 +101,7 @@ impl Kernel {
         let ground = self.ground.as_mut().context("the lab just made")?;
         self.generation += 1;
         if let Some(whole) = &mut self.whole {
-            whole.enforce(&set, &round.manifests, &round.catalog)?;
+            whole.enforce(&ground.lab, &set, &round.manifests, &round.catalog)?;
         }
         let cluster = Cluster::load(&set);
         for (node, datapath) in &mut ground.datapaths {
