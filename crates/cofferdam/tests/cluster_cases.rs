@@ -59,6 +59,7 @@ fn cluster_cases_hold_from_the_api_server_to_the_packet() {
         return;
     }
     let Some(cluster) = start() else { return };
+    verify(&cluster, Path::new("../../tests/cases"), &["--family", "cof"]);
     if let Some(cases) = shared() {
         for (family, sample) in SAMPLE {
             verify(&cluster, &cases, &["--family", family, "--sample", sample]);

@@ -5,7 +5,7 @@
 
 mod machine;
 
-use machine::resolver::{Resolver, ask};
+use machine::resolver::{RESOLVER, Resolver, ask};
 use machine::{Machine, Up};
 use nix::sys::signal::{Signal, kill};
 use std::io::{Read, Write};
@@ -96,7 +96,7 @@ fn resolve(name: &str) -> Option<Vec<Ipv4Addr>> {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     while Instant::now() < deadline {
-        match machine::resolver::query(&socket, name) {
+        match machine::resolver::query(&socket, RESOLVER, name) {
             Some((0, addresses)) if !addresses.is_empty() => return Some(addresses),
             Some((5, _)) => return None,
             _ => std::thread::sleep(Duration::from_millis(100)),

@@ -348,8 +348,29 @@ impl World {
         self.agent_as_it_is(node, &folder)
     }
 
+    /// One that answers pods' DNS, asking a resolver outside. Its proxies outlive it: see [`Self::uninstall`].
+    pub fn agent_with_dns(&self, node: &str, resolver: &str) -> Process {
+        let folder = self.certify(node, &node_name(node), SystemTime::now());
+        let dns = ["--dns-resolver", resolver, "--dns-private-zone", "example.com", "--dns-hold", "600"];
+        self.agent_with(node, &folder, &dns)
+    }
+
+    /// Removes the rules of a node, and its proxies.
+    pub fn uninstall(&self, node: &str) {
+        let folder = self.folder.path().join(node);
+        let socket = folder.join("cofferdam.sock");
+        let arguments = ["uninstall", "--socket", socket.to_str().unwrap()];
+        let mut process = self.spawn(&Place::Node(node.to_owned()), node, &folder, &arguments);
+        assert!(process.child.wait().unwrap().success());
+    }
+
     /// With the certificate that is there.
     pub fn agent_as_it_is(&self, node: &str, folder: &Path) -> Process {
+        // Nothing is resolved here, and a DNS proxy would outlive its agent.
+        self.agent_with(node, folder, &["--no-dns"])
+    }
+
+    fn agent_with(&self, node: &str, folder: &Path, more: &[&str]) -> Process {
         let ([first, other], text) = (OUTSIDE.map(|at| format!("{at}:9443")), folder.to_str().unwrap());
         let arguments = [
             "agent",
@@ -361,14 +382,12 @@ impl World {
             node,
             "--guard",
             "cfd",
-            // Nothing is resolved here, and a DNS proxy would outlive its agent.
-            "--no-dns",
             "--certificates",
             text,
             "--state",
             text,
         ];
-        self.spawn(&Place::Node(node.to_owned()), node, folder, &arguments)
+        self.spawn(&Place::Node(node.to_owned()), node, folder, &[&arguments, more].concat())
     }
 
     /// What `cofferdam status --json` of a node's agent says.
