@@ -38,6 +38,19 @@ fn shared() -> Option<PathBuf> {
     None
 }
 
+/// Our own cases of names and egress policies, but those with objects that an API server refuses.
+fn own_cases_of_names() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir("../../tests/cases").unwrap() {
+        let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name());
+        let text = name.to_str().unwrap();
+        if (text.contains("domain-") || text.contains("egress-policy")) && !text.contains("broken") {
+            std::os::unix::fs::symlink(path.canonicalize().unwrap(), folder.path().join(&name)).unwrap();
+        }
+    }
+    folder
+}
+
 fn verify(cluster: &Cluster, cases: &Path, arguments: &[&str]) {
     let output = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
         .args(["policy", "verify", "--enforcer", "cluster", "--kubeconfig"])
@@ -59,7 +72,7 @@ fn cluster_cases_hold_from_the_api_server_to_the_packet() {
         return;
     }
     let Some(cluster) = start() else { return };
-    verify(&cluster, Path::new("../../tests/cases"), &["--family", "cof"]);
+    verify(&cluster, own_cases_of_names().path(), &[]);
     if let Some(cases) = shared() {
         for (family, sample) in SAMPLE {
             verify(&cluster, &cases, &["--family", family, "--sample", sample]);
