@@ -213,6 +213,12 @@ impl Health for Agent {
             "Records of DNS queries that were lost",
             dns(|dns| dns.lost_records),
         );
+        page.counter(
+            "dns_bindings",
+            "Times that names were put in force in kernel and gateway",
+            dns(|dns| dns.binds),
+        );
+        page.counter("dns_binding_microseconds", "What that took altogether", dns(|dns| dns.bind_micros));
         page.counter("dns_proxy_starts", "Times the DNS proxy was started", dns(|dns| dns.starts));
         let gateway = |of: fn(&GatewayStatus) -> u64| {
             status.nodes.iter().filter_map(|node| node.gateway.as_ref()).map(of).sum::<u64>()

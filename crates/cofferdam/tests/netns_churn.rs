@@ -1,7 +1,12 @@
 //! A name that leads to ever other addresses, many clients, and agent and proxies that are killed at random: nobody who
 //! may connect fails, and nobody who may not gets through.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests; a panic is the failure report"
+)]
 
 mod machine;
 
@@ -195,11 +200,11 @@ fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through(
         deaths[1],
         deaths[2]
     );
-    println!("{told}");
+    let up = up.unwrap();
+    let status = up.status();
+    println!("{told}; DNS {}", status["nodes"][0]["dns"]);
     assert!(through.is_empty() && strangers.load(Ordering::Relaxed) == 0, "{told}: {through:?}");
     assert!(failed.is_empty(), "{told}: {:?}", failed.iter().take(10).collect::<Vec<_>>());
     assert!(sum(|did| did.answered) > 1000 && sum(|did| did.denied) > 10, "{told}");
-    let up = up.unwrap();
-    let status = up.status();
     assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
 }

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A node and what enforces there.
 pub(crate) struct Enforcer {
@@ -33,6 +34,8 @@ pub(crate) struct Enforcer {
     binder: Binder,
     /// How pods' DNS is to be answered under the table.
     answering: Answers,
+    /// Times that names were put in force, and how long that took, in microseconds.
+    bound: (u64, u64),
 }
 
 /// How the DNS of a node's pods is answered.
@@ -212,6 +215,7 @@ impl Enforcer {
             table: None,
             binder: Binder::default(),
             answering: Answers::default(),
+            bound: (0, 0),
         })
     }
 
@@ -226,6 +230,7 @@ impl Enforcer {
             table: None,
             binder: Binder::default(),
             answering: Answers::default(),
+            bound: (0, 0),
         }
     }
 
@@ -280,6 +285,7 @@ impl Enforcer {
 
     /// Puts in force by which names pods know addresses. What fails is tried again by who asks again.
     pub(crate) fn bind(&mut self, pairs: &[NamedPair<'_>], journal: &Journal) -> Result<()> {
+        let begin = Instant::now();
         let Some(table) = self.table.clone() else { bail!("nothing is in force yet") };
         let pairs: Vec<_> =
             pairs.iter().filter(|it| table.endpoints.contains_key(&it.from)).cloned().collect();
@@ -322,6 +328,9 @@ impl Enforcer {
         if let (Some(gate), Some(revision)) = (&proxies.gate, told) {
             gate.keeper.settle(revision)?;
         }
+        let (times, micros) = &mut self.bound;
+        *times += 1;
+        *micros += u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(())
     }
 
@@ -376,6 +385,8 @@ impl Enforcer {
             failed: of(::dns::Verdict::Fail),
             lost_records: standing.counts.lost_records,
             opened: kernel.datapath.bound(),
+            binds: self.bound.0,
+            bind_micros: self.bound.1,
             starts: standing.starts,
             problem: proxies.problem.clone().or(standing.problem),
         })

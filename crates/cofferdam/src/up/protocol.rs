@@ -274,6 +274,12 @@ pub(crate) struct DnsStatus {
     pub(crate) lost_records: u64,
     /// Addresses that are open to pods by name.
     pub(crate) opened: usize,
+    /// Times that names were put in force, or taken out, in kernel and gateway.
+    #[serde(default)]
+    pub(crate) binds: u64,
+    /// What that took altogether, in microseconds.
+    #[serde(default)]
+    pub(crate) bind_micros: u64,
     /// Times the proxy was started.
     pub(crate) starts: u64,
     /// Why nobody is answered: rules on names open nothing new.
