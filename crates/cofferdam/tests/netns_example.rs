@@ -1,10 +1,12 @@
 //! `examples/genai`, run as `scripts/run` runs it: the pipeline does its work by names, and of the attacker's steps only those
-//! succeed that are marked as known limits.
+//! succeed that are marked as known limits; each of the others has a record that says what stopped it.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test; a panic is the failure report")]
 
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cofferdam");
 /// What the example runs, besides Python.
@@ -35,10 +37,31 @@ fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/genai");
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("timeout");
-    command.args(["--signal=TERM", LONGEST, BINARY, "up", "--lab", "--until-done", "-f"]).arg(example);
-    let output = command.arg("--socket").arg(folder.path().join("socket")).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    command.args(["--signal=TERM", LONGEST, BINARY, "up", "--lab", "--until-done", "-f"]).arg(&example);
+    let (socket, output) = (folder.path().join("socket"), folder.path().join("output"));
+    let file = |path: &Path| File::create(path).unwrap();
+    let mut up = command.arg("--socket").arg(&socket).stdout(file(&output)).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !socket.exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // They end with whom they ask.
+    let records = ["flows", "dns", "connections"].map(|verb| {
+        let path = folder.path().join(verb);
+        let mut follower = Command::new(BINARY);
+        follower.args([verb, "--json", "--follow", "--verdict", "deny", "--socket"]).arg(&socket);
+        (follower.stdout(file(&path)).spawn().unwrap(), path)
+    });
+    assert!(up.wait().unwrap().success(), "{}", fs::read_to_string(&output).unwrap());
+    let mut story = Command::new("python3");
+    story.arg(example.join("story.py")).arg(&output);
+    for (mut follower, path) in records {
+        follower.wait().unwrap();
+        story.arg(path);
+    }
+    let told = story.output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stdout));
+    let said = String::from_utf8(fs::read(&output).unwrap()).unwrap();
     let (attack, work): (Vec<&str>, Vec<&str>) =
         said.lines().filter(|line| line.starts_with('[')).partition(|line| line.contains("] ATTACK "));
     let failed: Vec<_> = work.iter().filter(|line| line.contains(" FAILED")).collect();
@@ -53,7 +76,7 @@ fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
         "{attack:#?}"
     );
     let blocked = attack.iter().filter(|line| line.contains(": blocked")).count();
-    assert!(blocked >= 27, "{attack:#?}");
+    assert!(blocked >= 33, "{attack:#?}");
     for client in ["download-model", "read-corpus", "list-bucket", "ask-anthropic", "list-models"] {
         assert!(work.iter().any(|line| line.contains(client) && line.contains(": ok")), "{client}: {said}");
     }
