@@ -1,5 +1,5 @@
 //! A name that leads to ever other addresses, many clients, and agent and proxies that are killed at random: nobody who
-//! may connect fails, and nobody who may not gets through.
+//! may connect fails, and nobody who may not gets through. And very many names.
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ spec:
   subject: { podSelector: { matchLabels: { app: web } } }
   egress:
     - action: Allow
-      to: [{ domains: [hub.example.com] }]
+      to: [{ domains: [hub.example.com, '*.many.example.com'] }]
       ports: [{ protocol: TCP, port: 80 }]
     - action: Allow
       to: [{ networks: [10.9.2.2/32] }]
@@ -59,8 +59,8 @@ fn rotating(query: &[u8], state: &mut u64) -> Vec<u8> {
 
 /// Answers every request, and counts connections that came to addresses of the other name.
 fn serve(machine: &Machine, strangers: &Arc<AtomicU64>) {
-    machine.must("b", "ip route add local 151.101.0.0/20 dev lo");
-    machine.must("n", "ip route add 151.101.0.0/20 via 10.9.2.2");
+    machine.must("b", "ip route add local 151.101.0.0/18 dev lo");
+    machine.must("n", "ip route add 151.101.0.0/18 via 10.9.2.2");
     let listener = machine.at("b", || TcpListener::bind("0.0.0.0:80").unwrap());
     let strangers = Arc::clone(strangers);
     std::thread::spawn(move || {
@@ -207,4 +207,75 @@ fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through(
     assert!(failed.is_empty(), "{told}: {:?}", failed.iter().take(10).collect::<Vec<_>>());
     assert!(sum(|did| did.answered) > 1000 && sum(|did| did.denied) > 10, "{told}");
     assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
+}
+
+const MANY: u32 = 10_000;
+/// In an answer of DNS over UDP.
+const FIT: u32 = 25;
+
+/// A name of its own has an address of its own; the others share a thousand, some at a time.
+fn many(query: &[u8], turn: &mut u32) -> Vec<u8> {
+    let label = query.get(13..13 + usize::from(query[12])).unwrap();
+    let number =
+        std::str::from_utf8(label).ok().and_then(|label| label.strip_prefix('n')?.parse::<u32>().ok());
+    let addresses: Vec<Ipv4Addr> = match number {
+        Some(number) => vec![Ipv4Addr::from(FIRST + number)],
+        None => {
+            *turn += FIT;
+            (0..FIT).map(|more| Ipv4Addr::from(FIRST + MANY + (*turn + more) % 1000)).collect()
+        }
+    };
+    machine::resolver::answer_with(query, &addresses)
+}
+
+#[test]
+fn netns_ten_thousand_names_and_a_thousand_addresses_of_one_are_open_at_once() {
+    let machine = Machine::new("m");
+    machine.write("policy.yaml", POLICY);
+    let mut turn = 0;
+    let _resolver = Resolver::start_with(&machine, move |query| many(query, &mut turn));
+    let strangers = Arc::new(AtomicU64::new(0));
+    serve(&machine, &strangers);
+    let up = Up::start_with(&machine, &["--dns-resolver", "10.9.2.2", "--dns-hold", "600"]);
+    let asking = machine.spawn_at("a", || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let ask = |name: &str| {
+            // A pod that asks faster than it may is refused for a while.
+            let end = Instant::now() + Duration::from_secs(30);
+            loop {
+                match machine::resolver::query(&socket, RESOLVER, name) {
+                    Some((0, addresses)) if !addresses.is_empty() => return,
+                    other => assert!(Instant::now() < end, "{name}: {other:?}"),
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        (0..MANY).for_each(|number| ask(&format!("n{number}.many.example.com")));
+        // The answer is kept for a second; each name has the next part of the addresses.
+        (0..1000_u32.div_ceil(FIT)).for_each(|part| ask(&format!("part{part}.many.example.com")));
+    });
+    asking.join().unwrap();
+    let status = up.status();
+    let dns = &status["nodes"][0]["dns"];
+    println!("{dns}, {}", status["nodes"][0]["gateway"]);
+    assert_eq!(dns["opened"], u64::from(MANY) + 1000, "{status:#}");
+    assert_eq!(status["degraded"], serde_json::json!([]));
+    for number in [0, 1, MANY / 2, MANY - 1, MANY + FIT, MANY + 999] {
+        let name = if number < MANY {
+            format!("n{number}.many.example.com")
+        } else {
+            "part0.many.example.com".to_owned()
+        };
+        let to = Ipv4Addr::from(FIRST + number);
+        let fetched = machine.at("a", move || request(&[to], &name));
+        // Of the last addresses each has the name with which it was given.
+        assert_eq!(fetched.is_ok(), number <= MANY + FIT, "{number}: {fetched:?}");
+    }
+    // All that at once, to a kernel and a gateway that begin anew.
+    up.kill();
+    let up = Up::start_with(&machine, &["--dns-resolver", "10.9.2.2", "--dns-hold", "600"]);
+    assert_eq!(up.status()["nodes"][0]["dns"]["opened"], u64::from(MANY) + 1000);
+    let fetched = machine.at("a", || request(&[Ipv4Addr::from(FIRST + 77)], "n77.many.example.com"));
+    assert!(fetched.is_ok(), "{fetched:?}");
 }

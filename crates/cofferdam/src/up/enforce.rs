@@ -150,7 +150,9 @@ impl Proxies {
             self.steering.steer_pairs(more, fewer).context("steering named connections")?;
         }
         self.named.extend(more);
-        self.named.retain(|pair| !fewer.contains(pair));
+        for pair in fewer {
+            self.named.remove(pair);
+        }
         Ok(())
     }
 }
