@@ -9,7 +9,7 @@ use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Result, bail};
 use clap::Args;
-use observe::{End, Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
+use observe::{About, End, Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
 use policy::{Protocol, Verdict};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
   cofferdam flows --follow
   cofferdam flows --verdict deny --since 5m
   cofferdam flows --summary --since 1h
+  cofferdam flows --about address-not-resolved
   cofferdam flows --from 'train/*' --to vector-db --port 6333
   cofferdam flows --json | jq -r 'select(.kind == \"deny\") | .ingress.source.file'
 
@@ -56,6 +57,10 @@ pub(crate) struct FlowsArgs {
     /// TCP, UDP, SCTP, ICMP, ICMPv6 or a number
     #[arg(long)]
     protocol: Option<Protocol>,
+    /// Only denials about this: metadata-service, api-server, dns-elsewhere, dns-over-tls, dns-over-https or
+    /// address-not-resolved
+    #[arg(long, value_name = "WORD")]
+    about: Option<About>,
     /// At most so many, the newest ones
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -109,6 +114,7 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
         until: args.until,
         port: args.port,
         protocol: args.protocol,
+        about: args.about,
         limit: args.limit,
     };
     let request = Request::Flows { query, after: None, follow: args.follow };
@@ -284,6 +290,9 @@ fn why(record: &Record) -> String {
 
 fn because(record: &Record) -> String {
     let mut text = why(record);
+    if let Some(about) = record.about {
+        let _ = write!(text, "; {}", about.describe());
+    }
     if record.suppressed > 0 {
         let _ = write!(text, ", and {} equal before", record.suppressed);
     }

@@ -1,8 +1,11 @@
 //! `cofferdam install`: what a cluster needs, as manifests to be applied.
 //!
-//! Leaves: YAML on standard output. Guarantees: what is printed is what the chart of this version renders with its
+//! Leaves: YAML on standard output. Guarantees: the manifests are what the chart of this version renders with its
 //! defaults, checked in and held to it by a test. Does not: talk to a cluster.
 
+mod baseline;
+
+use self::baseline::BaselineArgs;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use controller::definition;
@@ -18,7 +21,8 @@ const IMAGE: &str = concat!("\"cofferdam:", env!("CARGO_PKG_VERSION"), "\"");
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
   cofferdam install manifests --image registry.example/cofferdam:0.1.0 | kubectl apply -f -
-  cofferdam install crds | kubectl apply -f -")]
+  cofferdam install crds | kubectl apply -f -
+  cofferdam install baseline --api-server 192.0.2.10/32 | kubectl apply -f -")]
 pub(crate) enum InstallCommand {
     /// Everything: namespace, definitions, rights, controller and agents
     Manifests {
@@ -29,6 +33,8 @@ pub(crate) enum InstallCommand {
         #[arg(long, value_name = "PREFIX")]
         guard: Vec<String>,
     },
+    /// Policies that close the ways around rules on names
+    Baseline(BaselineArgs),
     /// The definitions of own kinds alone
     Crds {
         /// Only that of this kind
@@ -51,6 +57,7 @@ pub(crate) fn run(command: &InstallCommand, out: &mut impl Write) -> Result<()> 
             };
             writeln!(out, "{}", serde_json::to_string_pretty(&chosen)?)?;
         }
+        InstallCommand::Baseline(args) => out.write_all(args.policies().as_bytes())?,
         InstallCommand::Manifests { image, guard } => {
             let fits = |text: &str, more: &str| {
                 !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))

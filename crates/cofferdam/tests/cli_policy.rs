@@ -245,6 +245,7 @@ fn every_verb_has_help_with_an_example() {
         "policy connectivity",
         "up",
         "flows",
+        "install baseline",
         "status",
         "lab up",
         "lab list",

@@ -127,6 +127,11 @@ fn cluster_schemas_of_egress_policies_refuse_what_the_reader_refuses() {
                  endPort: 2}, {protocol: UDP}]}], dns: {names: ['**.cluster.local'], fromRules: true, resolvers: [{pods: \
                  {namespaceSelector: {}, podSelector: {}}}, {networks: [192.0.2.53/32]}]}";
     world.kubectl("apply --validate=strict -f -", &egress(whole));
+    let baseline = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["install", "baseline", "--api-server", "192.0.2.10/32", "--allow-namespace", "ops"])
+        .output()
+        .unwrap();
+    world.kubectl("apply --validate=strict -f -", &String::from_utf8(baseline.stdout).unwrap());
     let limited = |action: &str, to: &str, more: &str| {
         egress(&format!("egress: [{{action: {action}, to: [{to}]{more}}}]"))
     };

@@ -44,6 +44,11 @@ fn netns_a_name_opens_its_address_to_who_asked_while_its_answer_holds() {
     let _server = machine.at("b", || std::net::TcpListener::bind("0.0.0.0:8080").unwrap());
     let up = start(&machine);
     assert!(open(&machine, HUB, 8080).is_none(), "nobody asked yet");
+    let denied = eventually("its record", || up.flow(&["--about", "address-not-resolved"]));
+    assert_eq!((&denied["kind"], &denied["to"]["address"]), (&"deny".into(), &HUB.to_string().into()));
+    assert_eq!(denied["about"], "address-not-resolved", "{denied:#}");
+    let line = up.text(&["flows", "--about", "address-not-resolved"]);
+    assert!(line.contains("; the address was not resolved by this pod"), "{line}");
     assert_eq!(ask(&machine, "hub.example.com"), Some(0));
     let open_connection = open(&machine, HUB, 8080).unwrap();
     assert!(open(&machine, HUB, 9090).is_none(), "the rule names a port");

@@ -1,6 +1,6 @@
 //! The rule book of one generation: what the rule ids and addresses in its events stand for.
 //!
-//! Enters: the tables that were enforced and the world they were compiled from. Leaves: rule entries, ends and
+//! Enters: the tables that were enforced, the world they were compiled from, which pods' rules speak of names. Leaves: rule entries, ends and
 //! what the tables say about an access, on whichever node each end lives.
 //! Guarantees: answers come from the tables the kernel was given, never from the policies again.
 //! Does not: change after it was made.
@@ -8,7 +8,7 @@
 use crate::record::{End, EndKind};
 use policy::table::{Row, Ruling, Table, TableVerdict};
 use policy::{Direction, Generation, Protocol, RuleEntry, RuleId, World};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub struct Book {
     /// The node whose table judges a pod's address.
     homes: HashMap<IpAddr, Arc<str>>,
     ends: HashMap<IpAddr, End>,
+    /// Pods for which rules speak of names.
+    led_by_names: HashSet<IpAddr>,
 }
 
 impl Book {
@@ -36,7 +38,18 @@ impl Book {
             .values()
             .flat_map(|table| table.endpoints.keys().map(|address| (*address, table.node.clone())))
             .collect();
-        Self { generation, rules, tables, homes, ends: ends(world) }
+        Self { generation, rules, tables, homes, ends: ends(world), led_by_names: HashSet::new() }
+    }
+
+    /// The same book, with the addresses of the pods whose egress rules speak of names.
+    #[must_use]
+    pub fn with_led_by_names(self, pods: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self { led_by_names: pods.into_iter().collect(), ..self }
+    }
+
+    /// Whether egress rules of the pod at this address speak of names.
+    pub fn is_led_by_names(&self, address: IpAddr) -> bool {
+        self.led_by_names.contains(&address)
     }
 
     /// The state of policy it is about.

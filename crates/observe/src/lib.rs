@@ -6,6 +6,7 @@
 //! or could not be made is counted; pure (time is an argument), so every behaviour can be tested without a kernel.
 //! Does not: read the kernel (`datapath`), listen on sockets or print (`cofferdam`).
 
+pub mod about;
 pub mod book;
 pub mod query;
 pub mod record;
@@ -13,6 +14,7 @@ pub mod resolve;
 pub mod store;
 pub mod time;
 
+pub use about::{About, Knowledge};
 pub use book::Book;
 pub use query::{Pattern, Query};
 pub use record::{End, EndKind, Kind, Record, RuleVerdict, Traffic};

@@ -4,6 +4,7 @@
 //! Guarantees: an empty query matches everything; matching never allocates per record beyond the names it compares.
 //! Does not: order or count; that is the store's.
 
+use crate::about::About;
 use crate::record::{End, Kind, Record};
 use crate::time::Time;
 use policy::{Protocol, Verdict};
@@ -99,6 +100,9 @@ pub struct Query {
     /// Transport protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
+    /// What a denied connection was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
     /// At most so many, the newest ones. The store has a ceiling of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -111,6 +115,7 @@ impl Query {
             && self.kind.is_none_or(|wanted| wanted == record.kind)
             && self.port.is_none_or(|wanted| wanted == record.port)
             && self.protocol.is_none_or(|wanted| wanted == record.protocol)
+            && self.about.is_none_or(|wanted| Some(wanted) == record.about)
             && self.since.is_none_or(|since| record.time >= since)
             && self.until.is_none_or(|until| record.time <= until)
             && self.from.as_ref().is_none_or(|pattern| pattern.matches(&record.from))

@@ -17,10 +17,12 @@
 //! | `deciding` | `egress` or `ingress`: the direction whose rule decided |
 //! | `egress`, `ingress` | the rule of each direction that was judged: `verdict`, `reason`, `rule`, `object`, `field`, `name`, `source` (`file`, `line`, `column`) |
 //! | `traffic` | close only: packets and bytes each way, and microseconds from open to close |
+//! | `about` | deny of egress only: what the connection was about, from the closed table of [`crate::about`] |
 //! | `suppressed` | deny only: equal denials before this one that were counted instead of recorded |
 //!
 //! Does not: hold payload, names from the wire, or anything that is not in the table above.
 
+use crate::about::About;
 use crate::time::Time;
 use policy::{
     Direction, DnsName, Generation, ObjectRef, Protocol, Reason, RuleEntry, RuleId, SourceRef, Verdict,
@@ -228,6 +230,9 @@ pub struct Record {
     /// Of a close.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Of a denied egress: what it was about, where the destination tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
     /// Of a deny: how many equal ones were counted instead of recorded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,

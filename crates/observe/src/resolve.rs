@@ -7,6 +7,7 @@
 //! sample: the differential check that always runs. All memory is bounded; what a bound costs is counted.
 //! Does not: decide anything about traffic.
 
+use crate::about::{About, Knowledge};
 use crate::book::Book;
 use crate::record::{Kind, Record, RuleVerdict, Traffic};
 use crate::time::Time;
@@ -292,6 +293,12 @@ impl Resolver {
             Direction::Ingress => ingress.as_ref(),
         };
         let reason = rule.map_or(Reason::NotSubject, |rule| rule.reason);
+        let is_egress_denied = kind == Kind::Deny && deciding == Direction::Egress;
+        let about = if is_egress_denied {
+            About::denied(&to, seen.protocol, port, knowledge(book, from.address, bound.as_ref(), reason))
+        } else {
+            None
+        };
         Record {
             sequence: 0,
             time: seen.time,
@@ -309,6 +316,7 @@ impl Resolver {
             egress,
             ingress,
             traffic: None,
+            about,
             suppressed: 0,
         }
     }
@@ -345,6 +353,16 @@ impl Resolver {
         if self.counts.samples.len() > SAMPLES {
             self.counts.samples.pop_front();
         }
+    }
+}
+
+/// How the source knows the destination of a denied connection.
+fn knowledge(book: &Book, from: IpAddr, bound: Option<&Bound>, reason: Reason) -> Knowledge {
+    match bound {
+        Some(_) => Knowledge::Resolved,
+        // A packet of no connection opens none: it may be the last of one whose answer held then.
+        None if reason == Reason::Untracked || !book.is_led_by_names(from) => Knowledge::NotFollowed,
+        None => Knowledge::NotResolved,
     }
 }
 

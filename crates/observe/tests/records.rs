@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
+use observe::about::{METADATA_SERVICES, PUBLIC_RESOLVERS};
 use observe::{
-    Book, Event, Kind, Limits, Observation, Pattern, Query, Record, Resolver, Store, Time, Traffic,
+    About, Book, Bound, Event, Kind, Limits, Observation, Pattern, Query, Record, Resolver, Store, Time,
+    Traffic,
 };
 use policy::set::built_in_rules;
 use policy::table::{Cell, Lane, Row, RowId, Ruling, Slot, SlotId, Table};
@@ -316,4 +318,104 @@ fn the_json_of_a_record_is_the_documented_one_and_reads_back() {
     assert_eq!(json, expected);
     let back: Record = serde_json::from_value(json).unwrap();
     assert_eq!(back, *record);
+}
+
+/// A denial on the way out of `prod/web`.
+fn denied_egress(resolver: &mut Resolver, protocol: Protocol, to: &str) -> Option<Record> {
+    let event = Event::Denied { suppressed: 0 };
+    let seen = seen("n1", to, Some(ISOLATION), event);
+    resolver.resolve(&Observation { direction: Some(Direction::Egress), protocol, ..seen })
+}
+
+/// As [`resolver`], and rules for `prod/web` speak of names.
+fn resolver_by_names() -> Resolver {
+    let mut resolver = Resolver::default();
+    let book = Arc::unwrap_or_clone(book(1)).with_led_by_names(["10.0.1.1".parse().unwrap()]);
+    resolver.add_book(Arc::new(book));
+    resolver
+}
+
+#[test]
+fn a_denied_egress_says_what_it_was_about() {
+    use About::*;
+    let (tcp, udp, icmp) = (Protocol::TCP, Protocol::UDP, Protocol::ICMP);
+    let cases = [
+        (tcp, "169.254.169.254:80", Some(MetadataService)),
+        (icmp, "169.254.169.254:0", Some(MetadataService)),
+        (udp, "169.254.169.254:53", Some(MetadataService)),
+        (tcp, "[::ffff:169.254.169.254]:80", Some(MetadataService)),
+        (tcp, "169.254.170.23:80", Some(MetadataService)),
+        (tcp, "[fd00:ec2::254]:6443", Some(MetadataService)),
+        (tcp, "198.51.100.9:6443", Some(ApiServer)),
+        (udp, "198.51.100.9:6443", Some(AddressNotResolved)),
+        (tcp, "192.0.2.2:6443", Some(ApiServer)),
+        (tcp, "192.0.2.2:10250", None),
+        (udp, "192.0.2.2:53", None),
+        (udp, "8.8.8.8:53", Some(DnsElsewhere)),
+        (tcp, "198.51.100.9:53", Some(DnsElsewhere)),
+        (udp, "224.0.0.251:5353", Some(DnsElsewhere)),
+        (Protocol::SCTP, "198.51.100.9:53", Some(AddressNotResolved)),
+        (tcp, "1.1.1.1:853", Some(DnsOverTls)),
+        (udp, "198.51.100.9:853", Some(DnsOverTls)),
+        (tcp, "9.9.9.9:443", Some(DnsOverHttps)),
+        (udp, "[2606:4700:4700::1111]:443", Some(DnsOverHttps)),
+        (tcp, "9.9.9.9:80", Some(AddressNotResolved)),
+        (tcp, "198.51.100.9:443", Some(AddressNotResolved)),
+        (icmp, "198.51.100.9:0", Some(AddressNotResolved)),
+        (tcp, "10.0.2.1:53", None),
+        (tcp, "10.0.2.1:6443", None),
+    ];
+    for (protocol, to, expected) in cases {
+        let record = denied_egress(&mut resolver_by_names(), protocol, to).unwrap();
+        assert_eq!(record.about, expected, "{protocol} {to}");
+        let unfollowed = denied_egress(&mut resolver(), protocol, to).unwrap();
+        assert_eq!(unfollowed.about, expected.filter(|it| *it != AddressNotResolved), "{protocol} {to}");
+    }
+}
+
+#[test]
+fn an_address_that_dns_gave_and_a_packet_of_no_connection_are_no_attempt() {
+    let mut resolver = resolver_by_names();
+    let ends = ["10.0.1.1", "198.51.100.9"].map(|end| end.parse().unwrap());
+    let bound = Bound { names: Arc::from([DnsName::parse("hub.example").unwrap()]), row: None };
+    resolver.bind(ends[0], ends[1], Some(bound));
+    let record = denied_egress(&mut resolver, Protocol::TCP, "198.51.100.9:22").unwrap();
+    assert_eq!((record.to.names.len(), record.about), (1, None));
+    resolver.bind(ends[0], ends[1], None);
+    let record = denied_egress(&mut resolver, Protocol::TCP, "198.51.100.9:22").unwrap();
+    assert_eq!(record.about, Some(About::AddressNotResolved), "its answer ran out");
+
+    let late = seen("n1", "198.51.100.9:22", Some(RuleId::UNTRACKED), Event::Denied { suppressed: 0 });
+    let late = Observation { direction: Some(Direction::Egress), ..late };
+    assert_eq!(resolver.resolve(&late).unwrap().about, None);
+}
+
+#[test]
+fn only_denials_of_egress_are_about_something() {
+    let open = seen("n1", "8.8.8.8:53", Some(RuleId::NO_POLICY), Event::Opened);
+    assert_eq!(resolver_by_names().resolve(&open).unwrap().about, None);
+    let inwards = seen("n2", "10.0.2.1:53", Some(ISOLATION), Event::Denied { suppressed: 0 });
+    assert_eq!(resolver_by_names().resolve(&inwards).unwrap().about, None);
+}
+
+#[test]
+fn what_it_was_about_is_a_word_in_json_and_a_filter() {
+    let record = denied_egress(&mut resolver(), Protocol::UDP, "8.8.4.4:53").unwrap();
+    let json = serde_json::to_value(&record).unwrap();
+    assert_eq!(json["about"], "dns-elsewhere");
+    assert_eq!(serde_json::from_value::<Record>(json).unwrap(), record);
+    for about in About::ALL {
+        assert_eq!(serde_json::to_value(about).unwrap(), about.as_str());
+        assert_eq!(about.as_str().parse(), Ok(about));
+        let query = Query { about: Some(about), ..Query::default() };
+        assert_eq!(query.matches(&record), about == About::DnsElsewhere);
+    }
+    let told = "dns".parse::<About>().unwrap_err().to_string();
+    assert!(told.contains("metadata-service, api-server, dns-elsewhere"), "{told}");
+}
+
+#[test]
+fn no_address_is_in_the_tables_twice() {
+    let all: BTreeSet<IpAddr> = METADATA_SERVICES.into_iter().chain(PUBLIC_RESOLVERS).collect();
+    assert_eq!(all.len(), METADATA_SERVICES.len() + PUBLIC_RESOLVERS.len());
 }

@@ -260,7 +260,12 @@ impl Engine {
             tables.insert(table.node.clone(), Arc::new(table));
         };
         Cluster::load(set).lower_each(nodes, &placement, keep).context("compiling the tables")?;
-        let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned());
+        let led_by_names = tables
+            .values()
+            .filter_map(|table| Some((binders.get(&table.node)?, table)))
+            .flat_map(|(binder, table)| binder.led_by_names(table));
+        let book = Book::new(generation, Arc::clone(&set.rules), &set.world, tables.values().cloned())
+            .with_led_by_names(led_by_names);
         self.journal.add_book(book, self.bindings(tables.values()));
         // From here on the number is used: whatever happens, the next state has a higher one.
         self.generation = generation;

@@ -129,6 +129,15 @@ impl Binder {
         self.common.is_none()
     }
 
+    /// Endpoints of the table whose egress rules speak of names.
+    pub fn led_by_names(&self, table: &Table) -> impl Iterator<Item = IpAddr> {
+        let speaks = |slot: SlotId| {
+            let slots = self.common.as_deref().map(|common| common.slots.as_slice());
+            slots.and_then(|slots| slots.get(slot.0 as usize)).is_some_and(Option::is_some)
+        };
+        table.endpoints.iter().filter(move |(_, slot)| speaks(**slot)).map(|(address, _)| *address)
+    }
+
     /// The row that holds from an endpoint of the table to an address that DNS gave it for these names. None where it is
     /// what the table says anyway, for no rule speaks of any of the names.
     pub fn row<'n>(
