@@ -1,6 +1,11 @@
 //! Names with a real API server: an agent that a controller feeds answers DNS, and its gateway holds connections to names.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the failure report"
+)]
 
 mod dns_wire;
 mod whole;
