@@ -4,7 +4,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
     reason = "helpers of tests; a panic is the failure report"
 )]
 
@@ -136,7 +135,7 @@ fn client(number: usize, end: Instant) -> Did {
     let mut did = Did::default();
     let mut state = 77 + number as u64;
     while Instant::now() < end {
-        if random(&mut state) % 8 == 0 {
+        if random(&mut state).is_multiple_of(8) {
             // Whoever may ask for the other name still may not connect, by whatever name it says.
             let strange = resolve("evil.example.com").unwrap_or_default();
             let strange = strange.get(..1).unwrap_or_default();

@@ -2,11 +2,12 @@
 
 use crate::reason::{End, Reason};
 use serde::{Deserialize, Serialize};
+use std::array::from_fn;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters of one proxy, since it started.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     reasons: [AtomicU64; Reason::ALL.len()],
     ends: [AtomicU64; End::ALL.len()],
@@ -36,10 +37,24 @@ pub struct Counts {
     pub open: u64,
 }
 
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Counters {
     /// Counters at zero.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            reasons: from_fn(|_| AtomicU64::default()),
+            ends: from_fn(|_| AtomicU64::default()),
+            bytes_up: AtomicU64::default(),
+            bytes_down: AtomicU64::default(),
+            accept_errors: AtomicU64::default(),
+            records_lost: AtomicU64::default(),
+            open: AtomicU64::default(),
+        }
     }
 
     pub(crate) fn ended(&self, reason: Reason, end: End) {

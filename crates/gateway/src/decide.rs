@@ -98,6 +98,11 @@ pub trait Judge: Send + Sync {
     fn may_be_silent(&self, _port: u16) -> bool {
         false
     }
+
+    /// Whether a server's certificate, where it is seen, must be for the name that was judged.
+    fn checks_certificates(&self) -> bool {
+        true
+    }
 }
 
 /// What was judged.

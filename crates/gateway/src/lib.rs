@@ -3,9 +3,11 @@
 //! Enters: TCP connections of pods to addresses that a rule for a name opened, steered here by the kernel with their
 //! original destination. Leaves: the same bytes to the same destination, or a refusal; one [`Record`] for each.
 //! Guarantees: nothing is forwarded without a [`Permit`], which only [`decide`](decide::decide) makes; every connection
-//! has exactly one record, also when it is cancelled; what is read, kept and open at once is bounded.
+//! has exactly one record, also when it is cancelled; what is read, kept and open at once is bounded. Up to TLS 1.2, where
+//! it is in clear, a server's certificate must be for the name too (`server_gate`): its names are checked, not who signed
+//! it or when, which the client does.
 //! Does not: end TLS (a server that serves several names on one connection can be asked for another inside), change
-//! bytes, look into answers, or know Kubernetes. QUIC is read, recorded and refused (`quic`).
+//! bytes, look further into answers, or know Kubernetes. QUIC is read, recorded and refused (`quic`).
 //!
 //! Reading order is the order of a connection: `bounds`, `identify`, `inspect`, `decide`, `forward`, `record`; `serve`
 //! puts them together, `process` is the proxy's process, `agent` how another process tells it what is allowed.
@@ -27,6 +29,7 @@ pub mod record;
 mod refuse;
 mod relay;
 pub mod serve;
+mod server_gate;
 pub mod settings;
 mod splice;
 pub mod state;

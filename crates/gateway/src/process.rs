@@ -95,8 +95,8 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
         let served = worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
         served.map_err(failed("serving"))?;
     }
-    // Wakes the reader, and lets the teller end when all is told.
-    link.part();
+    // The agent is still there to be told the last records.
+    link.wake_reader();
     let _reported = reader.join();
     link.close();
     let _reported = teller.join();
@@ -156,10 +156,8 @@ enum Parting {
 impl Obeying {
     fn run(self, mut stream: UnixStream, mut assembly: Assembly) {
         loop {
-            let parting = self.follow(&stream, &mut assembly);
-            self.link.part();
-            match parting {
-                Parting::Gone => {}
+            match self.follow(&stream, &mut assembly) {
+                Parting::Gone => self.link.part(),
                 Parting::Drained => return,
                 Parting::Stopped => {
                     return self.phase.send_modify(|phase| {
@@ -277,9 +275,14 @@ impl Link {
         Ok(())
     }
 
-    /// Lets go of the agent; whoever reads from it hears so.
+    /// Lets go of the agent.
     fn part(&self) {
-        if let Some(stream) = self.state().stream.take() {
+        self.state().stream = None;
+    }
+
+    /// Whoever reads what the agent says takes it to be at its end.
+    fn wake_reader(&self) {
+        if let Some(stream) = &self.state().stream {
             // It may be gone already.
             let _ = stream.shutdown(Shutdown::Read);
         }

@@ -59,6 +59,10 @@ pub enum Reason {
     HttpTunnel,
     /// It was let through as a connection on which the server speaks first, and then says for whom it is.
     LateClaim,
+    /// The server's certificate is for other names than the one that was allowed.
+    CertificateName,
+    /// A server's answer to the hello, or a certificate in it, that cannot be read or is beyond the bound.
+    ServerFlight,
     /// QUIC, which is not let through yet.
     Quic,
     /// Too many connections are open.
@@ -77,7 +81,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -103,6 +107,8 @@ impl Reason {
         Self::HttpHost,
         Self::HttpTunnel,
         Self::LateClaim,
+        Self::CertificateName,
+        Self::ServerFlight,
         Self::Quic,
         Self::TooMany,
         Self::TooManyOfPod,
@@ -138,6 +144,8 @@ impl Reason {
             | Self::HttpHost
             | Self::HttpTunnel
             | Self::LateClaim
+            | Self::CertificateName
+            | Self::ServerFlight
             | Self::Quic
             | Self::TooMany
             | Self::TooManyOfPod
@@ -176,6 +184,8 @@ impl Reason {
             Self::HttpHost => "http-host",
             Self::HttpTunnel => "http-tunnel",
             Self::LateClaim => "late-claim",
+            Self::CertificateName => "certificate-name",
+            Self::ServerFlight => "server-flight",
             Self::Quic => "quic",
             Self::TooMany => "too-many",
             Self::TooManyOfPod => "too-many-of-pod",
@@ -222,6 +232,10 @@ impl Reason {
             Self::HttpHost => "an HTTP request without host, or with several",
             Self::HttpTunnel => "HTTP/2 in clear, CONNECT or Upgrade: what follows cannot be read",
             Self::LateClaim => "it waited for the server to speak first, and then spoke TLS or HTTP itself",
+            Self::CertificateName => "the server's certificate is for other names",
+            Self::ServerFlight => {
+                "the server's answer to the TLS hello, or the certificate in it, cannot be read"
+            }
             Self::Quic => "QUIC to a named address is not let through; over TCP it is",
             Self::TooMany => "too many connections are open",
             Self::TooManyOfPod => "too many connections of this pod are open",

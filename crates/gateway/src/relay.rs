@@ -1,14 +1,17 @@
 //! Copies both ways until both are done.
 //!
 //! Guarantees: a side that is slow makes the other wait (no more than one buffer is in between); the end of one direction
-//! is passed on alone (half-close); a broken side breaks the other. Copies through one buffer for each thread first;
-//! what a connection cannot write at once is its own; from `splice_after` bytes on the kernel moves the rest.
+//! is passed on alone (half-close); a broken side breaks the other; what a gate holds back goes on in order or not at all,
+//! and a server that ends in the middle of it broke off. Copies through one buffer for each thread first; what a
+//! connection cannot write at once is its own; from `splice_after` bytes on the kernel moves the rest, where both the
+//! gate and the ceiling of that direction are open.
 
 use crate::ceiling::Ceiling;
 use crate::gate::Gate;
 use crate::reason::{End, Reason};
 use crate::record::Traffic;
 use crate::refuse::reset;
+use crate::server_gate::ServerGate;
 use crate::splice::Pipe;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -32,7 +35,10 @@ thread_local! {
 pub(crate) struct Relay<'a> {
     pub(crate) pod: TcpStream,
     pub(crate) server: TcpStream,
+    /// Of what the pod sends.
     pub(crate) gate: Gate,
+    /// Of what the server sends.
+    pub(crate) server_gate: ServerGate,
     pub(crate) ceiling: Ceiling,
     pub(crate) traffic: &'a Traffic,
     pub(crate) splice_after: u64,
@@ -62,7 +68,12 @@ impl Relay<'_> {
         let (pod_read, pod_write) = self.pod.split();
         let (server_read, server_write) = self.server.split();
         let ends = Ends::default();
-        let down = Down { ends: &ends, traffic: self.traffic, splice_after: self.splice_after };
+        let down = Down {
+            gate: &mut self.server_gate,
+            ends: &ends,
+            traffic: self.traffic,
+            splice_after: self.splice_after,
+        };
         let up = Up {
             gate: &mut self.gate,
             ceiling: self.ceiling,
@@ -128,6 +139,7 @@ async fn idle(traffic: &Traffic, period: Duration) {
 
 /// From server to pod.
 struct Down<'a> {
+    gate: &'a mut ServerGate,
     ends: &'a Ends,
     traffic: &'a Traffic,
     splice_after: u64,
@@ -135,24 +147,34 @@ struct Down<'a> {
 
 impl Down<'_> {
     async fn run(self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
-        let count = |length: usize| add(&self.traffic.down, length);
+        let Self { gate, ends, traffic, splice_after } = self;
+        let count = |length: usize| add(&traffic.down, length);
         loop {
-            if self.traffic.down() >= self.splice_after
+            if traffic.down() >= splice_after
+                && gate.is_open()
                 && let Ok(pipe) = Pipe::new()
             {
                 splice(pipe, from.as_ref(), &mut to, count).await.map_err(|broken| match broken {
                     Side::From => Broken::Server,
                     Side::To => Broken::Pod,
                 })?;
-                return self.ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
+                return ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
             }
-            let taken = read_through(&mut from, |bytes| (bytes.len(), write_now(&to, bytes)));
-            let (length, rest) = taken.await.map_err(|_| Broken::Server)?;
-            if length == 0 {
-                return self.ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
+            let taken = read_through(&mut from, |bytes| {
+                if bytes.is_empty() {
+                    return Ok(None);
+                }
+                let passed = gate.push(bytes)?;
+                Ok(Some((passed.len(), write_now(&to, &passed))))
+            });
+            match taken.await.map_err(|_| Broken::Server)?.map_err(Broken::Policy)? {
+                None if gate.is_holding() => return Err(Broken::Server),
+                None => return ends.pass_on(&mut to).await.map_err(|_| Broken::Pod),
+                Some((length, rest)) => {
+                    to.write_all(&rest).await.map_err(|_| Broken::Pod)?;
+                    count(length);
+                }
             }
-            to.write_all(&rest).await.map_err(|_| Broken::Pod)?;
-            count(length);
         }
     }
 }

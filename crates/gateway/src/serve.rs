@@ -2,12 +2,13 @@
 
 use crate::bounds::{Bounds, Slot};
 use crate::counters::{Counters, add};
-use crate::decide::{Decision, Judge, Opening, Permit, decide};
+use crate::decide::{Claim, Decision, Judge, Opening, Permit, decide};
 use crate::identify::Ends;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
 use crate::refuse::Refused;
 use crate::relay::Relay;
+use crate::server_gate::ServerGate;
 use crate::settings::Limits;
 use crate::{forward, inspect, refuse};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -211,6 +212,7 @@ impl Gateway {
             pod: stream,
             server,
             gate: opened.gate,
+            server_gate: self.server_gate(permit),
             ceiling: permit.judgement().ceiling,
             traffic: &guard.traffic,
             splice_after: self.limits.splice_after,
@@ -220,6 +222,19 @@ impl Gateway {
         guard.ended(end);
         if let Some(reason) = cut {
             guard.refused(reason);
+        }
+    }
+
+    /// What the server's answer must show: only a name in TLS comes with a certificate.
+    fn server_gate(&self, permit: &Permit) -> ServerGate {
+        let Claim::Tls(hello) = &permit.opening().claim else { return ServerGate::open() };
+        match &hello.sni {
+            Some(name)
+                if permit.judgement().reason == Reason::NameAllowed && self.judge.checks_certificates() =>
+            {
+                ServerGate::awaiting(name, hello)
+            }
+            Some(_) | None => ServerGate::open(),
         }
     }
 

@@ -75,10 +75,20 @@ pub struct Rules {
     pub tls_ports: BTreeSet<u16>,
     /// Ports on which only HTTP/1 and TLS are let through.
     pub http_ports: BTreeSet<u16>,
+    /// Whether a connection that a name in its hello opened is cut where the server shows a certificate that is not for
+    /// that name. It is seen up to TLS 1.2 only. Must be off where clients are told to accept a certificate for another
+    /// name, or one with its name in the subject's common name alone.
+    pub certificates: bool,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { ech: Ech::Deny, opaque: Opaque::ByEveryName, tls_ports: [443].into(), http_ports: [80].into() }
+        Self {
+            ech: Ech::Deny,
+            opaque: Opaque::ByEveryName,
+            tls_ports: [443].into(),
+            http_ports: [80].into(),
+            certificates: true,
+        }
     }
 }

@@ -194,4 +194,9 @@ impl Judge for Table {
                 && state.rules.opaque == Opaque::ByEveryName
         })
     }
+
+    fn checks_certificates(&self) -> bool {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        state.as_ref().is_none_or(|state| state.rules.certificates)
+    }
 }

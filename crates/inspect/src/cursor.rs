@@ -53,6 +53,12 @@ impl<'a> Cursor<'a> {
         self.take(length.into())
     }
 
+    /// A part behind a length of three bytes.
+    pub(crate) fn part24(&mut self) -> Option<&'a [u8]> {
+        let [high, middle, low] = self.array()?;
+        self.take(usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low))
+    }
+
     /// QUIC's number of 1, 2, 4 or 8 bytes (RFC 9000, section 16).
     pub(crate) fn varint(&mut self) -> Option<u64> {
         let first = *self.0.first()?;

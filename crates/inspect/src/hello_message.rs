@@ -14,7 +14,7 @@ const MAX_LISTED: usize = 64;
 const SERVER_NAME: u16 = 0;
 const ALPN: u16 = 16;
 const EARLY_DATA: u16 = 42;
-const SUPPORTED_VERSIONS: u16 = 43;
+pub(crate) const SUPPORTED_VERSIONS: u16 = 43;
 const ECH: u16 = 0xfe0d;
 /// What ECH was before it was RFC 9849, and still hides a name where a server knows it.
 const ENCRYPTED_SERVER_NAME: u16 = 0xffce;
@@ -35,10 +35,10 @@ pub struct ClientHello {
     pub versions: Vec<u16>,
 }
 
-/// Why bytes are not a hello that everybody reads alike.
+/// Why bytes are not a hello, or an answer to one, that everybody reads alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Flaw {
-    /// A record that no TLS client sends here: wrong type, version or length.
+    /// A record that TLS does not have here: wrong type, version, length or content.
     Record,
     /// The first handshake message is another one.
     NotClientHello,
@@ -52,8 +52,10 @@ pub enum Flaw {
     DuplicateExtension,
     /// A `server_name` extension with none, several, or a malformed name.
     ServerName,
-    /// A malformed list of protocols or versions, or one too long.
+    /// A malformed list of protocols, versions or certificates, or one too long.
     List,
+    /// A server's message or record that has no place where it comes.
+    Order,
     /// QUIC: a packet that cannot be read, or whose protection does not open with the keys of its connection.
     Packet,
     /// QUIC: a frame that has no place in a first packet.
@@ -76,6 +78,7 @@ impl Flaw {
             Self::DuplicateExtension => "duplicate-extension",
             Self::ServerName => "server-name",
             Self::List => "list",
+            Self::Order => "order",
             Self::Packet => "packet",
             Self::Frame => "frame",
             Self::Overlap => "overlap",
@@ -140,10 +143,14 @@ impl ClientHello {
                 _ => {}
             }
         }
-        seen.sort_unstable();
-        let twice = seen.windows(2).any(|pair| matches!(pair, [one, other] if one == other));
-        if twice { Err(Flaw::DuplicateExtension) } else { Ok(()) }
+        if has_duplicates(seen) { Err(Flaw::DuplicateExtension) } else { Ok(()) }
     }
+}
+
+/// Whether an extension comes twice.
+pub(crate) fn has_duplicates(mut extensions: Vec<u16>) -> bool {
+    extensions.sort_unstable();
+    extensions.windows(2).any(|pair| matches!(pair, [one, other] if one == other))
 }
 
 /// RFC 6066: a list that may hold one name of each kind, of which there is one kind.

@@ -11,8 +11,8 @@
 use crate::client_hello::{CLIENT_HELLO, HANDSHAKE, HelloReader, Outcome};
 use crate::hello_message::ClientHello;
 
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const ALERT: u8 = 21;
+pub(crate) const CHANGE_CIPHER_SPEC: u8 = 20;
+pub(crate) const ALERT: u8 = 21;
 const APPLICATION_DATA: u8 = 23;
 
 /// An encrypted Finished of TLS 1.2 is longer: 16 bytes of content and 16 of a tag, at least.

@@ -7,6 +7,7 @@ use super::enforce::Answering;
 use clap::Args;
 use compiler::lower::Placement;
 use dns::{Addresses, AllowedName, Names, Questions, Resolvers, Settings, State};
+use gateway::Rules;
 use ipnet::IpNet;
 use policy::dns::{DnsRules, Lists, dns_rules};
 use policy::table::Table;
@@ -27,6 +28,9 @@ pub(crate) struct DnsArgs {
     /// then not enforced
     #[arg(long)]
     no_gateway: bool,
+    /// Do not look for whom the certificate of a server is (in TLS up to 1.2): for clients that are told to accept any
+    #[arg(long)]
+    gateway_any_certificate: bool,
     /// Answer the DNS of all pods, for its records; else only of those that a rule on names or on DNS is for
     #[arg(long)]
     pub(crate) dns_all: bool,
@@ -51,7 +55,8 @@ fn zone(text: &str) -> Result<DnsName, String> {
 impl DnsArgs {
     /// How to answer; `control` is where the proxy outlives this process.
     pub(crate) fn answering(&self, control: Option<PathBuf>) -> Option<Answering> {
-        (!self.no_dns).then_some(Answering { control, gateway: !self.no_gateway })
+        let rules = Rules { certificates: !self.gateway_any_certificate, ..Rules::default() };
+        (!self.no_dns).then_some(Answering { control, gateway: (!self.no_gateway).then_some(rules) })
     }
 }
 

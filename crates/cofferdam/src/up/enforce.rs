@@ -103,10 +103,10 @@ impl Kernel {
 }
 
 impl Proxies {
-    fn open(node: &Arc<str>, control: Option<PathBuf>, with_gateway: bool) -> Result<Self> {
+    fn open(node: &Arc<str>, control: Option<PathBuf>, gateway: Option<gateway::Rules>) -> Result<Self> {
         let steering = Steering::open().context("opening what steers DNS")?;
         let beside = control.as_ref().map(|path| path.with_extension("gateway"));
-        let gate = with_gateway.then(|| Gate::open(Arc::clone(node), beside)).transpose()?;
+        let gate = gateway.map(|rules| Gate::open(Arc::clone(node), beside, rules)).transpose()?;
         let dns = Keeper::open(Arc::clone(node), control)?;
         let (pods, named) = (BTreeSet::new(), BTreeSet::new());
         Ok(Self { steering, dns, gate, pods, named, problem: None })
@@ -163,8 +163,8 @@ pub(crate) struct Answering {
     /// Over the end of this process, where the next finds the DNS proxy here, and the gateway beside it; without, until this
     /// process ends.
     pub(crate) control: Option<PathBuf>,
-    /// Whether connections are held to their name.
-    pub(crate) gateway: bool,
+    /// How connections are held to their name, if they are.
+    pub(crate) gateway: Option<gateway::Rules>,
 }
 
 /// The sum of a counter that begins anew from time to time.

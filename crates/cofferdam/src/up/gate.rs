@@ -22,15 +22,16 @@ use std::sync::Arc;
 pub(crate) struct Gate {
     pub(crate) keeper: Keeper<GatewayProxy>,
     pub(crate) budgets: Ledger,
+    rules: Rules,
     revision: u64,
 }
 
 impl Gate {
     /// In the calling thread's network namespace. `control` is where the proxy waits for the next agent, and where, beside
     /// it, budgets are kept.
-    pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>, rules: Rules) -> Result<Self> {
         let budgets = Ledger::open(control.as_deref().map(|path| path.with_extension("budgets")))?;
-        Ok(Self { keeper: Keeper::open(node, control)?, budgets, revision: 0 })
+        Ok(Self { keeper: Keeper::open(node, control)?, budgets, rules, revision: 0 })
     }
 
     /// Has the gateway go by a table, and by what pods know.
@@ -39,7 +40,7 @@ impl Gate {
         let pods = table.endpoints.keys().map(|pod| (*pod, PodState::default())).collect();
         let mut state = State {
             generation: table.generation,
-            rules: Rules::default(),
+            rules: self.rules.clone(),
             pods,
             spent: self.budgets.spent().clone(),
         };

@@ -189,7 +189,7 @@ pub fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// A server's and a client's configuration for `hub.example` and `other.example`.
+/// A server's and a client's configuration, for `hub.example` and `other.example` unless said.
 pub struct Tls {
     pub server: Arc<ServerConfig>,
     pub client: Arc<ClientConfig>,
@@ -210,7 +210,22 @@ impl Tls {
         server: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
         client: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
     ) -> Self {
-        let names = vec!["hub.example".to_owned(), "other.example".to_owned()];
+        Self::made(&["hub.example", "other.example"], rustls::ALL_VERSIONS, server, client)
+    }
+
+    /// With a certificate for these names, and one version.
+    pub fn of(names: &[&str], version: &'static rustls::SupportedProtocolVersion) -> Self {
+        Self::made(names, &[version], vec![kx_group::X25519], vec![kx_group::X25519])
+    }
+
+    /// The server has only `versions`; the client has all.
+    fn made(
+        names: &[&str],
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        server: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
+        client: Vec<&'static dyn rustls::crypto::SupportedKxGroup>,
+    ) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
         let provider = |groups| {
@@ -219,7 +234,7 @@ impl Tls {
             Arc::new(provider)
         };
         let server = ServerConfig::builder_with_provider(provider(server))
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
