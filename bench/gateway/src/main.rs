@@ -1,6 +1,6 @@
 //! Measures proxies that pass TLS through by the name in its hello, interleaved: `bench-gateway [--quick]`.
 //!
-//! Enters: nothing but the machine, with `haproxy` installed. Leaves: raw samples as JSON on standard output, a table
+//! Enters: nothing but the machine, with `haproxy` installed, and `envoy` if it is to be measured too. Leaves: raw samples as JSON on standard output, a table
 //! and progress on standard error. Every row is measured once per round, in an order drawn anew. What counts is the
 //! processor time of the proxy's process, from the kernel's scheduler, for each connection and byte; samples are compared
 //! with HAProxy's of the same round. Proxies have one thread on one processor; clients and server share another.
@@ -46,6 +46,7 @@ fn main() -> Result<()> {
         "what": "TLS passthrough by server name; processor seconds of the proxy's process, wall-clock rates beside",
         "machine": machine,
         "haproxy": proxies::haproxy_version()?,
+        "envoy": proxies::envoy_version(),
         "size": size.to_json(),
         "rounds": rounds,
         "samples": samples.iter().map(|(round, row, sample)| sample.to_json(*round, row)).collect::<Vec<_>>(),

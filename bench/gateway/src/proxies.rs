@@ -8,6 +8,7 @@ use gateway::{
 };
 use policy::table::{self, Ruling};
 use policy::{DnsName, RuleId, Verdict};
+use serde_json::json;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -21,6 +22,8 @@ pub(crate) enum Row {
     HaProxy,
     /// The same with `option splice-auto`.
     HaProxySplice,
+    /// `tls_inspector` and `tcp_proxy`, one worker; where there is an `envoy`.
+    Envoy,
     /// The gateway, as it is by default.
     Cofferdam,
     /// The gateway without splice.
@@ -29,13 +32,18 @@ pub(crate) enum Row {
 
 impl Row {
     pub(crate) fn all() -> Vec<Self> {
-        vec![Self::HaProxy, Self::HaProxySplice, Self::Cofferdam, Self::CofferdamCopy]
+        let mut all = vec![Self::HaProxy, Self::HaProxySplice, Self::Cofferdam, Self::CofferdamCopy];
+        if envoy_version().is_some() {
+            all.insert(2, Self::Envoy);
+        }
+        all
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::HaProxy => "haproxy",
             Self::HaProxySplice => "haproxy splice-auto",
+            Self::Envoy => "envoy",
             Self::Cofferdam => "cofferdam",
             Self::CofferdamCopy => "cofferdam without splice",
         }
@@ -45,6 +53,7 @@ impl Row {
         match self {
             Self::HaProxy => haproxy(server, ""),
             Self::HaProxySplice => haproxy(server, "option splice-auto"),
+            Self::Envoy => envoy(server),
             Self::Cofferdam => cofferdam(server, Limits::default().splice_after),
             Self::CofferdamCopy => cofferdam(server, u64::MAX),
         }
@@ -94,6 +103,68 @@ pub(crate) fn haproxy_version() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
 }
 
+/// What `envoy` says it is; none where there is none.
+pub(crate) fn envoy_version() -> Option<String> {
+    let output = Command::new("envoy").arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.lines().find(|line| line.contains("version")).map(|line| line.trim().to_owned())
+}
+
+fn envoy(server: u16) -> Result<Proxy> {
+    let port = free_port()?;
+    let kind = |name: &str| format!("type.googleapis.com/envoy.extensions.filters.{name}");
+    let address = |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+    let endpoint = json!({ "endpoint": { "address": address(server) } });
+    let configuration = json!({ "static_resources": {
+        "listeners": [{
+            "name": "names",
+            "address": address(port),
+            "listener_filters": [{
+                "name": "envoy.filters.listener.tls_inspector",
+                "typed_config": { "@type": kind("listener.tls_inspector.v3.TlsInspector") },
+            }],
+            "filter_chains": [{
+                "filter_chain_match": { "server_names": [load::NAME] },
+                "filters": [{
+                    "name": "envoy.filters.network.tcp_proxy",
+                    "typed_config": {
+                        "@type": kind("network.tcp_proxy.v3.TcpProxy"),
+                        "stat_prefix": "there",
+                        "cluster": "there",
+                    },
+                }],
+            }],
+        }],
+        "clusters": [{
+            "name": "there",
+            "type": "STATIC",
+            "connect_timeout": "5s",
+            "load_assignment": { "cluster_name": "there", "endpoints": [{ "lb_endpoints": [endpoint] }] },
+        }],
+    } });
+    let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
+    file.write_all(configuration.to_string().as_bytes())?;
+    let child = on_processor_0()
+        .args(["envoy", "--concurrency", "1", "--disable-hot-restart", "--log-level", "off", "-c"])
+        .arg(file.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("starting envoy")?;
+    wait_for(Proxy { child, port, _configuration: Some(file) })
+}
+
+/// Waits until it takes connections, while it lives.
+fn wait_for(mut proxy: Proxy) -> Result<Proxy> {
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).is_err() {
+        if let Some(status) = proxy.child.try_wait()? {
+            bail!("it ended: {status}");
+        }
+        std::thread::yield_now();
+    }
+    Ok(proxy)
+}
+
 fn haproxy(server: u16, option: &str) -> Result<Proxy> {
     let port = free_port()?;
     let configuration = format!(
@@ -127,11 +198,7 @@ backend there
         .stdin(Stdio::null())
         .spawn()
         .context("starting haproxy")?;
-    let proxy = Proxy { child, port, _configuration: Some(file) };
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        std::thread::yield_now();
-    }
-    Ok(proxy)
+    wait_for(Proxy { child, port, _configuration: Some(file) })
 }
 
 /// Runs what is appended on processor 0, and not longer than this process.

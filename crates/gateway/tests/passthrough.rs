@@ -279,7 +279,10 @@ fn draining_lets_open_connections_end_and_takes_no_more() {
     let (mut client, mut server) = open(&proxy);
     proxy.phase.send_replace(Phase { draining: true, ..Phase::default() });
     let refused = std::iter::repeat_with(|| TcpStream::connect(proxy.address)).find(Result::is_err).unwrap();
-    assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    // A reset, if it came to the listener just before that closed.
+    let kind = refused.unwrap_err().kind();
+    let kinds = [std::io::ErrorKind::ConnectionRefused, std::io::ErrorKind::ConnectionReset];
+    assert!(kinds.contains(&kind), "{kind}");
     client.write_all(&[23, 3, 3, 0, 1, 7]).unwrap();
     server.read_exact(&mut [0; 6]).unwrap();
     drop((client, server));
