@@ -107,7 +107,8 @@ pub(crate) fn haproxy_version() -> Result<String> {
 pub(crate) fn envoy_version() -> Option<String> {
     let output = Command::new("envoy").arg("--version").output().ok()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    said.lines().find(|line| line.contains("version")).map(|line| line.trim().to_owned())
+    // Before it stands where the program is.
+    said.lines().find_map(|line| Some(line.split_once("version:")?.1.trim().to_owned()))
 }
 
 fn envoy(server: u16) -> Result<Proxy> {
