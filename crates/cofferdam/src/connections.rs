@@ -3,7 +3,7 @@
 //! Enters: filters. Leaves: one line per connection that ended. Guarantees: as [`crate::flows`]. Does not: show connections
 //! that no name opened; those are flows.
 
-use crate::flows::bytes;
+use crate::flows::{bytes, verdict};
 use crate::listing::{Form, Listing};
 use crate::up::passage::Passage;
 use crate::up::protocol::{Answer, Request};
@@ -29,14 +29,6 @@ pub(crate) struct ConnectionsArgs {
     verdict: Option<Verdict>,
     #[command(flatten)]
     listing: Listing,
-}
-
-fn verdict(text: &str) -> Result<Verdict, String> {
-    match text {
-        "allow" => Ok(Verdict::Allow),
-        "deny" => Ok(Verdict::Deny),
-        _ => Err("use allow or deny".into()),
-    }
 }
 
 /// Runs the command.

@@ -75,7 +75,8 @@ pub(crate) struct FlowsArgs {
     socket: Option<PathBuf>,
 }
 
-fn verdict(text: &str) -> Result<Verdict, String> {
+/// What `--verdict` says.
+pub(crate) fn verdict(text: &str) -> Result<Verdict, String> {
     match text {
         "allow" => Ok(Verdict::Allow),
         "deny" => Ok(Verdict::Deny),

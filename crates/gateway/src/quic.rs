@@ -38,28 +38,34 @@ struct Reading {
     last: Instant,
 }
 
-/// Refuses what comes to these sockets. Returns only with an error, or when there is none.
+/// Refuses what comes to these sockets. Returns only with an error.
 pub(crate) async fn refuse(gateway: &Arc<Gateway>, sockets: Vec<UdpSocket>) -> io::Result<()> {
     let mut each = JoinSet::new();
     for socket in sockets {
         socket.set_nonblocking(true)?;
         each.spawn(refuse_at(Arc::clone(gateway), tokio::net::UdpSocket::from_std(socket)?));
     }
-    each.join_next().await.map_or(Ok(()), |ended| ended.unwrap_or_else(|error| Err(io::Error::other(error))))
+    match each.join_next().await {
+        Some(ended) => ended.unwrap_or_else(|error| Err(io::Error::other(error))),
+        None => std::future::pending().await,
+    }
 }
 
 async fn refuse_at(gateway: Arc<Gateway>, socket: tokio::net::UdpSocket) -> io::Result<()> {
     let mut flows: HashMap<Flow, Reading> = HashMap::new();
     let mut buffer = vec![0; LONGEST];
+    let mut swept = Instant::now();
     loop {
         let received = socket.async_io(Interest::READABLE, || receive(&socket, &mut buffer));
-        match tokio::time::timeout(SILENCE, received).await {
-            Ok(received) => {
-                if let Some((flow, length)) = received? {
-                    take(&gateway, &mut flows, flow, buffer.get(..length).unwrap_or_default());
-                }
-            }
-            Err(_) => flows.retain(|_, reading| reading.last.elapsed() < SILENCE),
+        if let Ok(received) = tokio::time::timeout(SILENCE, received).await
+            && let Some((flow, length)) = received?
+        {
+            take(&gateway, &mut flows, flow, buffer.get(..length).unwrap_or_default());
+        }
+        // Also while others go on sending.
+        if swept.elapsed() >= SILENCE {
+            swept = Instant::now();
+            flows.retain(|_, reading| reading.last.elapsed() < SILENCE);
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct Resolver {
     order: BTreeMap<u64, Key>,
     connections: u64,
     bindings: Bindings,
+    /// What was bound when all of it was said the time before: the kernel still judges by it until it has the next state.
+    before: Bindings,
     /// What was bound before the latest changes, the latest last.
     replaced: VecDeque<((IpAddr, IpAddr), Option<Bound>)>,
     counts: ResolverCounts,
@@ -134,6 +136,7 @@ impl Resolver {
             order: BTreeMap::new(),
             connections: 0,
             bindings: Bindings::new(),
+            before: Bindings::new(),
             replaced: VecDeque::new(),
             counts: ResolverCounts::default(),
         }
@@ -150,7 +153,7 @@ impl Resolver {
 
     /// Says what is bound, all of it.
     pub fn set_bindings(&mut self, bindings: Bindings) {
-        self.bindings = bindings;
+        self.before = std::mem::replace(&mut self.bindings, bindings);
     }
 
     /// Says what is bound between two addresses; nothing any more if `None`.
@@ -176,7 +179,8 @@ impl Resolver {
         };
         let lately =
             self.replaced.iter().rev().filter(|(of, _)| *of == pair).map(|(_, bound)| bound.as_ref());
-        std::iter::once(now).chain(lately).find(agrees).unwrap_or(now).cloned()
+        let before = std::iter::once_with(|| self.before.get(&pair));
+        std::iter::once(now).chain(lately).chain(before).find(agrees).unwrap_or(now).cloned()
     }
 
     /// The book in force.

@@ -391,6 +391,31 @@ fn an_address_that_dns_gave_and_a_packet_of_no_connection_are_no_attempt() {
 }
 
 #[test]
+fn an_event_that_is_read_after_what_was_bound_has_gone_is_no_disagreement() {
+    let ends: [IpAddr; 2] = ["10.0.1.1", "198.51.100.9"].map(|end| end.parse().unwrap());
+    let bound = || {
+        let otherwise = Ruling { verdict: Verdict::Allow, rule: RULE };
+        let row = Some(Arc::new(Row { otherwise, cells: vec![] }));
+        Bound { names: Arc::from([DnsName::parse("hub.example").unwrap()]), row }
+    };
+    let opened = |resolver: &mut Resolver| {
+        let seen = seen("n1", "198.51.100.9:443", Some(RULE), Event::Opened);
+        let record = resolver.resolve(&Observation { direction: Some(Direction::Egress), ..seen }).unwrap();
+        (record.to.names.len(), resolver.counts().rule_disagreements)
+    };
+    let mut never = resolver();
+    assert_eq!(opened(&mut never), (0, 1), "a rule that nothing leads to");
+    let mut one = resolver();
+    one.bind(ends[0], ends[1], Some(bound()));
+    one.bind(ends[0], ends[1], None);
+    assert_eq!(opened(&mut one), (1, 0));
+    let mut all = resolver();
+    all.set_bindings([((ends[0], ends[1]), bound())].into());
+    all.set_bindings(Default::default());
+    assert_eq!(opened(&mut all), (1, 0));
+}
+
+#[test]
 fn only_denials_of_egress_are_about_something() {
     let open = seen("n1", "8.8.8.8:53", Some(RuleId::NO_POLICY), Event::Opened);
     assert_eq!(resolver_by_names().resolve(&open).unwrap().about, None);

@@ -118,8 +118,12 @@ impl Ledger {
     pub(crate) fn open(file: Option<PathBuf>) -> Result<Self> {
         let mut kernel = Budgets::open().context("opening what counts uploads")?;
         let remembered: Vec<Standing> = match file.as_deref().map(fs::read) {
-            Some(Ok(bytes)) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is not what was written there", shown(file.as_deref())))?,
+            Some(Ok(bytes)) => serde_json::from_slice(&bytes).with_context(|| {
+                format!(
+                    "{} is not what was written there; remove it to begin limits of upload anew",
+                    shown(file.as_deref())
+                )
+            })?,
             Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("reading {}", shown(file.as_deref())));
             }
@@ -138,7 +142,7 @@ impl Ledger {
         let mut ledger = Self { kernel, standings, spent: HashMap::new(), file, problem: None };
         let all: Vec<Budget> = ledger.standings.values().map(budget).collect();
         ledger.kernel.change(&all, &strangers).context("having the kernel count uploads")?;
-        ledger.turn(now());
+        ledger.turn(now())?;
         Ok(ledger)
     }
 
@@ -206,29 +210,23 @@ impl Ledger {
         if self.standings.is_empty() {
             return Vec::new();
         }
-        match self.looked() {
-            Ok(spent) => {
-                self.problem = None;
-                spent
-            }
+        let counted = match self.kernel.read().context("asking the kernel what was uploaded") {
+            Ok(counted) => counted,
             Err(error) => {
                 self.problem = Some(format!("{error:#}"));
-                Vec::new()
+                return Vec::new();
             }
-        }
-    }
-
-    fn looked(&mut self) -> Result<Vec<Spent>> {
-        let counted = self.kernel.read().context("asking the kernel what was uploaded")?;
+        };
         let mut is_new = false;
         for standing in self.standings.values_mut() {
             is_new |= note(standing, &counted);
         }
         let before = std::mem::take(&mut self.spent);
-        is_new |= self.turn(now());
-        if is_new {
-            self.keep()?;
-        }
+        let turned = self.turn(now());
+        is_new |= *turned.as_ref().unwrap_or(&false);
+        let kept = if is_new { self.keep() } else { Ok(()) };
+        // What was used up is told all the same.
+        self.problem = turned.map(drop).and(kept).err().map(|error| format!("{error:#}"));
         let newly = |standing: &&Standing| {
             let span = self.spent.get(&standing.number);
             span.is_some() && before.get(&standing.number) != span
@@ -242,12 +240,12 @@ impl Ledger {
             let (pod, rule) = (standing.account.pod.clone(), Arc::clone(&standing.text));
             Some(Spent { pod, rule, span, limit: count?.limit })
         });
-        Ok(spent.collect())
+        spent.collect()
     }
 
     /// Begins the windows whose time has come. Whether there were any. Those that the kernel could not be told of go on as
     /// they were.
-    fn turn(&mut self, now: Seconds) -> bool {
+    fn turn(&mut self, now: Seconds) -> Result<bool> {
         let turned = |standing: &Standing| {
             let turn = |count: Option<Count>, length| {
                 count.map(|count| match count.is_over(length, now) {
@@ -260,12 +258,16 @@ impl Ledger {
         };
         let new: Vec<Standing> = self.standings.values().filter_map(turned).collect();
         let budgets: Vec<Budget> = new.iter().map(budget).collect();
-        let is_turned = !new.is_empty() && self.kernel.change(&budgets, &[]).is_ok();
+        let turned = match new.is_empty() {
+            true => Ok(()),
+            false => self.kernel.change(&budgets, &[]).context("beginning new windows of upload"),
+        };
+        let is_turned = turned.is_ok() && !new.is_empty();
         if is_turned {
             self.standings.extend(new.into_iter().map(|standing| (standing.account.clone(), standing)));
         }
         self.spent = spent(self.standings.values());
-        is_turned
+        turned.map(|()| is_turned)
     }
 
     /// Forgets pods that are gone, whose windows are over.

@@ -112,7 +112,8 @@ impl Proxies {
         Ok(Self { steering, dns, gate, pods, named, problem: None })
     }
 
-    /// Has both go by a table and what pods know, and what concerns them sent there.
+    /// Has both go by a table and what pods know, and what concerns them sent there. An error where names would be open past
+    /// the gateway.
     fn go_by(
         &mut self,
         table: &Table,
@@ -130,7 +131,12 @@ impl Proxies {
             self.named = named.map(|pair| (pair.from, pair.to)).collect();
         }
         self.steer();
-        Ok(())
+        match &self.problem {
+            Some(problem) if !self.named.is_empty() => {
+                bail!("connections to names cannot be steered to the gateway: {problem}")
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Sends what is to be sent to the proxies, as soon as their sockets are there.
@@ -256,7 +262,11 @@ impl Enforcer {
         };
         if let Some(proxies) = &mut kernel.proxies {
             // A pod that is new is steered before its packets pass.
-            proxies.go_by(table, &mut binder, &answering.steered, pairs)?;
+            if let Err(error) = proxies.go_by(table, &mut binder, &answering.steered, pairs) {
+                self.problem = Some(format!("{error:#}"));
+                self.fall_back(pairs);
+                return Err(error);
+            }
         }
         match kernel.datapath.apply(table) {
             Ok(applied) => {
