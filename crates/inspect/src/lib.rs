@@ -13,6 +13,7 @@ mod cursor;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;
+pub mod operation;
 pub mod quic;
 pub mod retry;
 pub mod server_flight;

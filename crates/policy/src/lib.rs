@@ -12,6 +12,7 @@ pub mod domain;
 pub mod explain;
 pub mod intern;
 pub mod labels;
+pub mod operation;
 pub mod reason;
 pub mod rule;
 pub mod set;
@@ -23,6 +24,7 @@ pub use decide::{Decision, Judgement, Step, Verdict, decide};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
 pub use labels::{Labels, Requirement, Selector};
+pub use operation::{Credential, Glob, Mismatch, Operation, Operations, Requests, Verb, judge_operation};
 pub use reason::Reason;
 pub use rule::{
     Action, ClosedScope, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Peer, Peers, Policy,

@@ -1,0 +1,416 @@
+//! What one request to a service does ([`Operation`]), and which of them a rule allows ([`Requests`]).
+//!
+//! Enters: an operation, as `inspect` reads it off a request. Leaves: whether a rule allows it, or what it lacks
+//! ([`Mismatch`]). Guarantees: an allow-list only; what was not understood ([`Verb::Unknown`]) is allowed by nothing but a
+//! rule that names it. Does not: read requests.
+
+use crate::rule::RuleId;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a request does, in the direction that matters: what leaves, what comes, what changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Brings what is stored elsewhere: a model, an object, a package.
+    Download,
+    /// Stores the caller's data elsewhere.
+    Upload,
+    /// Asks a model or a tool for an answer.
+    Call,
+    /// Changes something elsewhere other than by storing data.
+    Mutate,
+    /// Administers a server.
+    Admin,
+    /// Lists or describes.
+    Meta,
+    /// Asks for a token.
+    Authorize,
+    /// It could not be told.
+    Unknown,
+}
+
+impl Verb {
+    /// Every verb, as it is written.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("download", Self::Download),
+        ("upload", Self::Upload),
+        ("call", Self::Call),
+        ("mutate", Self::Mutate),
+        ("admin", Self::Admin),
+        ("meta", Self::Meta),
+        ("authorize", Self::Authorize),
+        ("unknown", Self::Unknown),
+    ];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Upload => "upload",
+            Self::Call => "call",
+            Self::Mutate => "mutate",
+            Self::Admin => "admin",
+            Self::Meta => "meta",
+            Self::Authorize => "authorize",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// With what a request shows who pays for it, or whose it is. Never the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Credential {
+    /// SHA-256 of a key or token as it was sent, without its scheme: 64 lower-case hexadecimal digits.
+    Sha256(Arc<str>),
+    /// Access key id of an AWS signature, which is no secret.
+    AwsKeyId(Arc<str>),
+}
+
+impl fmt::Display for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sha256(digest) => write!(f, "sha256:{digest}"),
+            Self::AwsKeyId(id) => write!(f, "aws:{id}"),
+        }
+    }
+}
+
+/// One request, understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Whose service: a name of the catalog where it has one (`openai`, `huggingface`, `s3`), else that of a protocol or
+    /// a server (`oci`, `ollama`, `mcp`). `None`: not known.
+    pub provider: Option<Cow<'static, str>>,
+    /// Which part of its interface: `chat`, `files`, `resolve`, `commit`.
+    pub api: Cow<'static, str>,
+    /// What it does.
+    pub verb: Verb,
+    /// What a token that is asked for is good for; only with [`Verb::Authorize`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<Verb>,
+    /// What it does it to: repository, `bucket/key`, image, package. `None`: nothing in particular.
+    pub resource: Option<String>,
+    /// The model that it names.
+    pub model: Option<String>,
+    /// Whether the answer comes piece by piece.
+    pub stream: bool,
+    /// Tools that it calls by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// What it shows of who pays for it; each of several places where a key can be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
+    /// Why it was understood so, for a person.
+    pub reason: Cow<'static, str>,
+}
+
+impl Operation {
+    /// What could not be told, and why not.
+    pub fn unknown(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            provider: None,
+            api: Cow::Borrowed("unknown"),
+            verb: Verb::Unknown,
+            intent: None,
+            resource: None,
+            model: None,
+            stream: false,
+            tools: Vec::new(),
+            credentials: Vec::new(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Which requests a rule allows, of those over connections that it allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Requests {
+    /// One of them must match. Empty: every verb but [`Verb::Unknown`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Operations>,
+    /// The model of a call, and of whatever else names one, must be one of these. Empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Glob>,
+    /// Each tool that is called must be one of these. Empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Glob>,
+    /// There must be a credential, and each must be one of these. Empty: any, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
+}
+
+/// Some verbs on some resources.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Operations {
+    /// The verbs. [`Verb::Download`] means [`Verb::Meta`] as well; a verb means the requests for tokens that are good for
+    /// it and nothing else.
+    pub verbs: BTreeSet<Verb>,
+    /// The resource must be one of these. Empty: any, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<Glob>,
+}
+
+/// What a request lacks to be allowed, from the farthest to the nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mismatch {
+    /// It was not understood.
+    Unknown,
+    /// The rule does not allow what it does.
+    Verb,
+    /// Not with this resource.
+    Resource,
+    /// Not this model, or it names none.
+    Model,
+    /// Not this tool.
+    Tool,
+    /// Not with this key, or there is none.
+    Credential,
+}
+
+impl Requests {
+    /// Whether a request is allowed.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn allows(&self, operation: &Operation) -> Result<(), Mismatch> {
+        self.allows_verb(operation)?;
+        let any = |globs: &[Glob], text: &str| globs.iter().any(|glob| glob.matches(text));
+        let names_model = operation.verb == Verb::Call && operation.tools.is_empty();
+        let is_model = match &operation.model {
+            Some(model) => any(&self.models, model),
+            None => !names_model,
+        };
+        if !self.models.is_empty() && !is_model {
+            return Err(Mismatch::Model);
+        }
+        if !self.tools.is_empty() && !operation.tools.iter().all(|tool| any(&self.tools, tool)) {
+            return Err(Mismatch::Tool);
+        }
+        let shown = &operation.credentials;
+        let is_known = !shown.is_empty() && shown.iter().all(|one| self.credentials.contains(one));
+        if !self.credentials.is_empty() && !is_known {
+            return Err(Mismatch::Credential);
+        }
+        Ok(())
+    }
+
+    fn allows_verb(&self, operation: &Operation) -> Result<(), Mismatch> {
+        let mut nearest = if operation.verb == Verb::Unknown { Mismatch::Unknown } else { Mismatch::Verb };
+        if self.operations.is_empty() && operation.verb != Verb::Unknown {
+            return Ok(());
+        }
+        for some in self.operations.iter().filter(|some| some.has_verb(operation)) {
+            if some.has_resource(operation) {
+                return Ok(());
+            }
+            nearest = Mismatch::Resource;
+        }
+        Err(nearest)
+    }
+}
+
+impl Operations {
+    fn has_verb(&self, operation: &Operation) -> bool {
+        let listed = |verb: Verb| {
+            self.verbs.contains(&verb) || verb == Verb::Meta && self.verbs.contains(&Verb::Download)
+        };
+        listed(operation.verb) || operation.verb == Verb::Authorize && operation.intent.is_some_and(listed)
+    }
+
+    fn has_resource(&self, operation: &Operation) -> bool {
+        let is_meant = |resource: &String| self.resources.iter().any(|resources| resources.matches(resource));
+        self.resources.is_empty() || operation.resource.as_ref().is_some_and(is_meant)
+    }
+}
+
+/// Judges a request by rules of which any may allow it. An error is the rule that comes nearest, and what it lacks.
+///
+/// # Errors
+/// No rule allows it; without an entry there is no rule.
+pub fn judge_operation<'r>(
+    rules: impl IntoIterator<Item = (RuleId, &'r Requests)>,
+    operation: &Operation,
+) -> Result<RuleId, Option<(RuleId, Mismatch)>> {
+    let mut nearest: Option<(RuleId, Mismatch)> = None;
+    for (rule, requests) in rules {
+        match requests.allows(operation) {
+            Ok(()) => return Ok(rule),
+            Err(lacks) if nearest.is_none_or(|(_, before)| before < lacks) => nearest = Some((rule, lacks)),
+            Err(_) => {}
+        }
+    }
+    Err(nearest)
+}
+
+/// A pattern over a text with `/` between its parts: `*` is any number of characters but `/`, `**` any at all. Case
+/// matters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Glob(Arc<str>);
+
+impl Glob {
+    /// Any text is a pattern.
+    pub fn new(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether the text is meant. Takes time in proportion to the product of both lengths at most.
+    pub fn matches(&self, text: &str) -> bool {
+        // For each place in the text, whether the pattern so far can end there.
+        let text = text.as_bytes();
+        let mut reached = vec![false; text.len() + 1];
+        reached.first_mut().into_iter().for_each(|start| *start = true);
+        let mut rest = self.0.as_bytes();
+        while let Some((first, behind)) = rest.split_first() {
+            let next = if *first == b'*' {
+                let is_deep = behind.first() == Some(&b'*');
+                rest = if is_deep { behind.get(1..).unwrap_or_default() } else { behind };
+                swallow(&reached, text, is_deep)
+            } else {
+                rest = behind;
+                let steps = reached.iter().zip(text).map(|(here, byte)| *here && byte == first);
+                std::iter::once(false).chain(steps).collect()
+            };
+            reached = next;
+        }
+        reached.last().copied().unwrap_or(false)
+    }
+}
+
+/// Where a star can end that begins at any of these places.
+fn swallow(reached: &[bool], text: &[u8], is_deep: bool) -> Vec<bool> {
+    let mut inside = false;
+    let before = std::iter::once(None).chain(text.iter().map(Some));
+    let step = |(here, byte): (&bool, Option<&u8>)| {
+        inside = *here || inside && (is_deep || byte != Some(&b'/'));
+        inside
+    };
+    reached.iter().zip(before).map(step).collect()
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stays_within_a_part_and_two_do_not() {
+        for (pattern, text, expected) in [
+            ("meta-llama/*", "meta-llama/Llama-3", true),
+            ("meta-llama/*", "meta-llama/Llama-3/x", false),
+            ("meta-llama/*", "evil/meta-llama/Llama-3", false),
+            ("meta-llama/**", "meta-llama/Llama-3/x", true),
+            ("**/x", "a/b/x", true),
+            ("**x", "x", true),
+            ("gpt-4o*", "gpt-4o", true),
+            ("gpt-4o*", "gpt-4o-mini", true),
+            ("gpt-4o", "gpt-4o-mini", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b-d", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("*", "a/b", false),
+            ("**", "a/b", true),
+            ("ä*", "äé", true),
+        ] {
+            assert_eq!(Glob::new(pattern).matches(text), expected, "{pattern} on {text}");
+        }
+    }
+
+    fn operation(verb: Verb, resource: &str) -> Operation {
+        Operation { verb, resource: Some(resource.into()), ..Operation::unknown("test") }
+    }
+
+    fn download_llama() -> Requests {
+        let operations =
+            vec![Operations { verbs: [Verb::Download].into(), resources: vec![Glob::new("meta-llama/*")] }];
+        Requests { operations, ..Requests::default() }
+    }
+
+    #[test]
+    fn only_what_is_listed_is_allowed() {
+        let rule = download_llama();
+        let llama = "meta-llama/Llama-3";
+        let asks_for = |intent| Operation { intent: Some(intent), ..operation(Verb::Authorize, llama) };
+        for (operation, expected) in [
+            (operation(Verb::Download, llama), Ok(())),
+            (operation(Verb::Meta, llama), Ok(())),
+            (operation(Verb::Download, "evil/x"), Err(Mismatch::Resource)),
+            (operation(Verb::Upload, llama), Err(Mismatch::Verb)),
+            (operation(Verb::Call, llama), Err(Mismatch::Verb)),
+            (operation(Verb::Unknown, llama), Err(Mismatch::Unknown)),
+            (operation(Verb::Authorize, llama), Err(Mismatch::Verb)),
+            (asks_for(Verb::Download), Ok(())),
+            (asks_for(Verb::Upload), Err(Mismatch::Verb)),
+            (Operation { resource: None, ..operation(Verb::Download, "") }, Err(Mismatch::Resource)),
+        ] {
+            assert_eq!(rule.allows(&operation), expected, "{operation:?}");
+        }
+        let all = Requests::default();
+        assert_eq!(all.allows(&operation(Verb::Admin, "x")), Ok(()));
+        assert_eq!(all.allows(&operation(Verb::Unknown, "x")), Err(Mismatch::Unknown));
+    }
+
+    #[test]
+    fn models_tools_and_keys_are_held_to_their_lists() {
+        let key = |text: &str| Credential::Sha256(text.into());
+        let rule = Requests {
+            models: vec![Glob::new("gpt-4o*")],
+            tools: vec![Glob::new("read_*")],
+            credentials: vec![key("a")],
+            ..Requests::default()
+        };
+        let call = Operation {
+            model: Some("gpt-4o".into()),
+            credentials: vec![key("a")],
+            ..operation(Verb::Call, "")
+        };
+        assert_eq!(rule.allows(&call), Ok(()));
+        let model = |model: Option<&str>| Operation { model: model.map(Into::into), ..call.clone() };
+        assert_eq!(rule.allows(&model(Some("o3"))), Err(Mismatch::Model));
+        assert_eq!(rule.allows(&model(None)), Err(Mismatch::Model));
+        let tools = |tools: &[&str]| Operation {
+            model: None,
+            tools: tools.iter().map(ToString::to_string).collect(),
+            ..call.clone()
+        };
+        assert_eq!(rule.allows(&tools(&["read_file"])), Ok(()));
+        assert_eq!(rule.allows(&tools(&["read_file", "exec"])), Err(Mismatch::Tool));
+        let keys = |credentials| Operation { credentials, ..call.clone() };
+        for credentials in [vec![], vec![key("b")], vec![key("a"), key("b")]] {
+            assert_eq!(rule.allows(&keys(credentials)), Err(Mismatch::Credential));
+        }
+    }
+
+    #[test]
+    fn the_nearest_rule_is_the_one_that_lacks_least() {
+        let (llama, all) =
+            (download_llama(), Requests { models: vec![Glob::new("m")], ..Requests::default() });
+        let rules = || [(RuleId(16), &llama), (RuleId(17), &all)];
+        let judge = |operation: &Operation| judge_operation(rules(), operation);
+        assert_eq!(judge(&operation(Verb::Download, "meta-llama/a")), Ok(RuleId(16)));
+        assert_eq!(judge(&operation(Verb::Upload, "x")), Ok(RuleId(17)));
+        assert_eq!(judge(&operation(Verb::Call, "x")), Err(Some((RuleId(17), Mismatch::Model))));
+        assert_eq!(judge_operation([], &operation(Verb::Call, "x")), Err(None));
+    }
+}
