@@ -6,10 +6,10 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, ClosedScope, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation,
-    Labels, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Party, Peer, Peers, Pod, Policy,
-    PolicySet, PortMatch, Ports, Protocol, Reason, Requirement, Resolved, Rule, RuleEntry, RuleId, Section,
-    Selector, Subject, Tier, UploadLimits, WorkloadRef, World,
+    Access, Action, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Endpoint,
+    Generation, Glob, Labels, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Operations, Party, Peer,
+    Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, Reason, Requests, Requirement, Resolved, Rule,
+    RuleEntry, RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -195,6 +195,7 @@ fn entry(entries: &mut Vec<RuleEntry>, reason: Reason) -> RuleId {
         field: "".into(),
         source: None,
         upload: None,
+        requests: None,
     });
     id
 }
@@ -206,6 +207,30 @@ fn upload(dice: &mut Dice) -> Option<UploadLimits> {
         hour: dice.chance(50).then(|| 1 + dice.roll() % 4096),
         day: Some(1 + dice.roll() % 4096),
         download_only: dice.chance(30),
+    })
+}
+
+/// Which requests such a rule allows.
+fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
+    let globs = |dice: &mut Dice| -> Vec<Glob> {
+        (0..dice.below(3)).map(|_| Glob::new(dice.text(&["acme/*", "**", "gpt-4o*", "a"]))).collect()
+    };
+    dice.chance(30).then(|| {
+        let verbs = [Verb::Download, Verb::Upload, Verb::Call, Verb::Unknown];
+        let operations = |dice: &mut Dice| Operations {
+            verbs: verbs.into_iter().filter(|_| dice.chance(40)).collect(),
+            resources: globs(dice),
+        };
+        Arc::new(Requests {
+            operations: (0..dice.below(3)).map(|_| operations(dice)).collect(),
+            models: globs(dice),
+            tools: globs(dice),
+            credentials: match dice.below(3) {
+                0 => vec![Credential::AwsKeyId("AKIA0000000000000000".into())],
+                1 => vec![Credential::Sha256("00".repeat(32).into())],
+                _ => Vec::new(),
+            },
+        })
     })
 }
 
@@ -320,9 +345,16 @@ fn rule(
         false => Ports::AnyOf((0..dice.below(4)).map(|_| port_match(dice)).collect()),
     };
     let id = entry(entries, reason);
+    let mut peers = peers;
     if own && action == Action::Accept {
-        let limits = upload(dice);
-        entries.last_mut().into_iter().for_each(|entry| entry.upload = limits);
+        let (limits, requests) = (upload(dice), requests(dice));
+        if requests.is_some() {
+            peers = Peers::AnyOf(vec![Peer::Names(patterns(dice))]);
+        }
+        entries.last_mut().into_iter().for_each(|entry| {
+            entry.upload = limits;
+            entry.requests.clone_from(&requests);
+        });
     }
     Rule { id, action, peers, ports }
 }

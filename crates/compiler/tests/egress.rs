@@ -413,6 +413,37 @@ fn every_entry_of_a_rule_has_its_limits() {
 }
 
 #[test]
+fn a_rule_that_looks_at_requests_decides_first_and_only_for_what_goes_out() {
+    let models = "models: ['gpt-4o*']";
+    let rules = format!(
+        "{{egress: [{{action: Allow, to: [{{domains: [hub.io]}}]}}, {{action: Allow, to: [{{domains: [hub.io]}}], {LIMIT}}}, \
+         {{action: Allow, to: [{{domains: [hub.io]}}], {models}}}]}}"
+    );
+    let pod = support::set(&world()).world.find_pod("y", "a").unwrap().addresses[0].to_string();
+    let set = resolved(&[egress_policy("x", "p", &rules)], &[("hub.io", OUTSIDE), ("hub.io", &pod)]);
+    let index = |to: &str, protocol, port| {
+        let rule = judge(&set, "x/a", to, protocol, port).egress.rule;
+        set.rule(rule).unwrap().index
+    };
+    assert_eq!(index(OUTSIDE, "TCP", 443), Some(2));
+    // QUIC would be its too, and is refused by the gateway; other protocols are not.
+    assert_eq!((index(OUTSIDE, "UDP", 443), index(OUTSIDE, "UDP", 53)), (Some(2), Some(0)));
+    // Nobody judges requests on the way to a pod.
+    assert_eq!(index("y/a", "TCP", 443), Some(1));
+    let rule = judge(&set, "x/a", OUTSIDE, "TCP", 443).egress.rule;
+    let requests = set.requests(rule).unwrap();
+    let call = |verb, model: &str| policy::Operation {
+        verb,
+        model: Some(model.to_owned()),
+        ..policy::Operation::unknown("test")
+    };
+    // Who names models means calls.
+    assert_eq!(requests.allows(&call(policy::Verb::Call, "gpt-4o-mini")), Ok(()));
+    assert_eq!(requests.allows(&call(policy::Verb::Call, "o3")), Err(policy::Mismatch::Model));
+    assert_eq!(requests.allows(&call(policy::Verb::Upload, "gpt-4o")), Err(policy::Mismatch::Verb));
+}
+
+#[test]
 fn an_allow_that_limits_uploads_decides_before_one_that_does_not() {
     let limited = |more: &str| {
         format!(

@@ -1,7 +1,7 @@
 //! `cofferdam.dev/v1alpha1`: EgressPolicy and ClusterEgressPolicy, as written.
 //!
 //! What they are for is what the standard kinds cannot say: domains per namespace, denying by domain, providers from the
-//! catalog, how much may be uploaded, and which names and resolvers a pod may ask. Does not: look a provider up; that is the
+//! catalog, how much may be uploaded, which requests may be made, and which names and resolvers a pod may ask. Does not: look a provider up; that is the
 //! compiler's, which has the catalog.
 
 use crate::catalog::Purpose;
@@ -112,6 +112,75 @@ pub struct EgressRule {
     /// `maxUploadBytes` and `downloadOnly: true`; `None` where neither is written. Only a rule that allows has them, to
     /// domains and providers, with TCP ports.
     pub upload: Option<UploadLimits>,
+    /// `operations`, `models`, `tools` and `credentials`; `None` where none of them is written. Only a rule that allows has
+    /// them, to domains and providers, with TCP ports.
+    pub requests: Option<Requests>,
+}
+
+/// Which requests a rule allows. At least one field says something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// `operations`: one of them must match. Empty: not written.
+    pub operations: Vec<Operations>,
+    /// `models`, patterns. Empty: not written.
+    pub models: Vec<Arc<str>>,
+    /// `tools`, patterns. Empty: not written.
+    pub tools: Vec<Arc<str>>,
+    /// `credentials`. Empty: not written.
+    pub credentials: Vec<Credential>,
+}
+
+/// One entry of `operations`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operations {
+    /// `verbs`, at least one.
+    pub verbs: Vec<Verb>,
+    /// `resources`, patterns. Empty: any.
+    pub resources: Vec<Arc<str>>,
+}
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `download`
+    Download,
+    /// `upload`
+    Upload,
+    /// `call`
+    Call,
+    /// `mutate`
+    Mutate,
+    /// `admin`
+    Admin,
+    /// `meta`
+    Meta,
+    /// `authorize`
+    Authorize,
+    /// `unknown`
+    Unknown,
+}
+
+impl Verb {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 8] = [
+        ("download", Self::Download),
+        ("upload", Self::Upload),
+        ("call", Self::Call),
+        ("mutate", Self::Mutate),
+        ("admin", Self::Admin),
+        ("meta", Self::Meta),
+        ("authorize", Self::Authorize),
+        ("unknown", Self::Unknown),
+    ];
+}
+
+/// One entry of `credentials`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// `sha256`: of the key, 64 lower-case hexadecimal digits.
+    Sha256(Arc<str>),
+    /// `awsKeyId`: an access key id.
+    AwsKeyId(Arc<str>),
 }
 
 /// What a rule lets a pod send. At least one field says something.
@@ -190,7 +259,11 @@ pub enum Resolver {
 /// Longest lists: rules, entries of `to`, entries of `ports`, domains, networks, resolvers.
 pub(crate) const MOST: usize = 25;
 /// What to do with what a rule that limits uploads cannot have.
-const NOT_LIMITED: &str = "write it as a rule of its own, without maxUploadBytes and downloadOnly";
+const NOT_LIMITED: &str = "write it as a rule of its own, without maxUploadBytes, downloadOnly, operations, models, tools and credentials";
+/// Longest lists of patterns and of credentials.
+pub(crate) const MOST_PATTERNS: usize = 100;
+/// Longest pattern, in bytes.
+pub(crate) const MOST_PATTERN: usize = 512;
 /// Longest list of names that may be asked for.
 pub(crate) const MOST_NAMES: usize = 100;
 
@@ -265,7 +338,19 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    let map = d.strict(node, &["name", "action", "to", "ports", "maxUploadBytes", "downloadOnly"])?;
+    const FIELDS: [&str; 10] = [
+        "name",
+        "action",
+        "to",
+        "ports",
+        "maxUploadBytes",
+        "downloadOnly",
+        "operations",
+        "models",
+        "tools",
+        "credentials",
+    ];
+    let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
         let name = d.string(node)?;
         if name.chars().count() > MOST_NAME {
@@ -276,7 +361,8 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
     });
     let action = d.required(map, "action", |d, node| d.one_of(node, kind.actions()));
     let upload = upload_limits(d, map, action);
-    let is_limited = upload.is_some();
+    let requests = requests(d, map, action);
+    let is_limited = upload.is_some() || requests.is_some();
     let peers = d.required(map, "to", |d, node| {
         d.check_length(node, 1, MOST);
         d.located(node, |d, node| peer(d, node, is_limited))
@@ -292,26 +378,116 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         peers: peers?,
         ports: ports.flatten().unwrap_or_default(),
         upload,
+        requests,
     })
+}
+
+/// Only a rule that allows can say more of what it allows.
+fn only_allow<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, action: Option<RuleAction>) {
+    match action {
+        Some(RuleAction::Accept) | None => {}
+        Some(RuleAction::Deny | RuleAction::Pass) => {
+            let message = "only a rule that allows can say what may be uploaded or requested";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest("write action: Allow, or leave it out"));
+        }
+    }
+}
+
+/// `operations`, `models`, `tools` and `credentials`. What cannot be read of them is left out, and makes the policy broken.
+fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) -> Option<Requests> {
+    let operations = d.field(rule, "operations", |d, node| {
+        only_allow(d, node, action);
+        d.check_length(node, 1, MOST);
+        d.list(node, operations)
+    });
+    let patterns = |d: &mut Decoder<'n>, field: &'static str| {
+        d.field(rule, field, |d, node| {
+            only_allow(d, node, action);
+            patterns(d, node)
+        })
+    };
+    let (models, tools) = (patterns(d, "models"), patterns(d, "tools"));
+    let credentials = d.field(rule, "credentials", |d, node| {
+        only_allow(d, node, action);
+        d.check_length(node, 1, MOST_PATTERNS);
+        d.list(node, credential)
+    });
+    if operations.is_none() && models.is_none() && tools.is_none() && credentials.is_none() {
+        return None;
+    }
+    Some(Requests {
+        operations: operations.flatten().unwrap_or_default(),
+        models: models.flatten().unwrap_or_default(),
+        tools: tools.flatten().unwrap_or_default(),
+        credentials: credentials.flatten().unwrap_or_default(),
+    })
+}
+
+fn operations<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Operations> {
+    let map = d.strict(node, &["verbs", "resources"])?;
+    let verbs = d.required(map, "verbs", |d, node| {
+        d.check_length(node, 1, Verb::WORDS.len());
+        d.list(node, |d, node| d.one_of(node, &Verb::WORDS))
+    });
+    let resources = d.field(map, "resources", patterns).flatten();
+    Some(Operations { verbs: verbs?, resources: resources.unwrap_or_default() })
+}
+
+fn patterns<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<Arc<str>>> {
+    d.check_length(node, 1, MOST_PATTERNS);
+    d.list(node, |d, node| {
+        let text = d.string(node)?;
+        if text.is_empty() || text.len() > MOST_PATTERN {
+            let message = format!("a pattern has 1 to {MOST_PATTERN} bytes");
+            d.error(node.place, Code::InvalidValue, message);
+            return None;
+        }
+        Some(text)
+    })
+}
+
+fn credential<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Credential> {
+    let map = d.strict(node, &["sha256", "awsKeyId"])?;
+    let digest = d.field(map, "sha256", |d, node| {
+        let text = d.string(node)?;
+        let is_digest = text.len() == 64 && text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_digest {
+            let message = "it is no SHA-256 of a key: 64 hexadecimal digits in lower case";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest("make it with: printf %s \"$KEY\" | sha256sum"));
+            return None;
+        }
+        Some(Credential::Sha256(text))
+    });
+    let key = d.field(map, "awsKeyId", |d, node| {
+        let text = d.string(node)?;
+        let is_id = (16..=128).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_alphanumeric());
+        if !is_id {
+            let message = "it is no access key id: 16 to 128 letters and digits, AKIA or ASIA before them";
+            d.error(node.place, Code::InvalidValue, message);
+            return None;
+        }
+        Some(Credential::AwsKeyId(text))
+    });
+    match (digest, key) {
+        (Some(one), None) | (None, Some(one)) => one,
+        (Some(_), Some(_)) | (None, None) => {
+            d.error(node.place, Code::ExactlyOne, "exactly one of sha256 and awsKeyId is needed");
+            None
+        }
+    }
 }
 
 /// `maxUploadBytes` and `downloadOnly`. What cannot be read of them is left out, and makes the policy broken.
 fn upload_limits<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) -> Option<UploadLimits> {
-    let only_allow = |d: &mut Decoder<'n>, node: &'n Node<'n>| match action {
-        Some(RuleAction::Accept) | None => {}
-        Some(RuleAction::Deny | RuleAction::Pass) => {
-            let message = "only a rule that allows can limit what is uploaded";
-            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
-            d.report(node.place, diagnostic.suggest("write action: Allow, or leave the limit out"));
-        }
-    };
     let written = d.field(rule, "maxUploadBytes", |d, node| {
-        only_allow(d, node);
+        only_allow(d, node, action);
         max_upload_bytes(d, node).unwrap_or_default()
     });
     let download_only = d.field(rule, "downloadOnly", |d, node| {
         let is_wanted = d.boolean(node)?;
-        is_wanted.then(|| only_allow(d, node))
+        is_wanted.then(|| only_allow(d, node, action))
     });
     let download_only = download_only.flatten().is_some();
     if written.is_none() && !download_only {
@@ -369,7 +545,7 @@ fn quantity(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok().filter(|_| is_decimal)?.checked_mul(factor)
 }
 
-/// `is_limited`: the rule limits what is uploaded.
+/// `is_limited`: the rule says what may be uploaded or requested.
 fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPeer> {
     const KINDS: [&str; 3] = ["domains", "provider", "networks"];
     let map = d.strict(node, &["domains", "provider", "for", "with", "networks"])?;
@@ -388,8 +564,8 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option
     let domains = d.field(map, "domains", |d, node| domains(d, node, MOST).map(EgressPeer::Domains));
     let networks = d.field(map, "networks", |d, node| {
         if is_limited {
-            let message =
-                "what is uploaded is counted where a connection's name is known, and a network has none";
+            let message = "what is uploaded and requested is judged where a connection's name is known, and a network has \
+                           none";
             let diagnostic = Diagnostic::error(Code::InvalidValue, message);
             d.report(node.place, diagnostic.suggest(NOT_LIMITED));
         }
@@ -439,13 +615,14 @@ fn provider<'n>(d: &mut Decoder<'n>, entry: Map<'n>) -> Option<ProviderRef> {
     })
 }
 
-/// `is_limited`: the rule limits what is uploaded.
+/// `is_limited`: the rule says what may be uploaded or requested.
 fn port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPort> {
     let map = d.strict(node, &["protocol", "port", "endPort"])?;
     let protocol = d.field(map, "protocol", |d, node| {
         let protocol = Protocol::decode(d, node)?;
         if is_limited && protocol != Protocol::Tcp {
-            let message = "what is uploaded is counted over TCP, and over QUIC where TCP port 443 is allowed";
+            let message =
+                "what is uploaded and requested is judged over TCP, and over QUIC where TCP port 443 is allowed";
             let diagnostic = Diagnostic::error(Code::InvalidValue, message);
             d.report(node.place, diagnostic.suggest(NOT_LIMITED));
         }

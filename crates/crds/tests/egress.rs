@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
 use crds::{
-    Code, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, MOST_BYTES, Object, Purpose, Read,
-    Resolver, RuleAction, UploadLimits, read_objects,
+    Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, MOST_BYTES, Object,
+    Operations, Purpose, Read, Requests, Resolver, RuleAction, UploadLimits, Verb, read_objects,
 };
+use std::sync::Arc;
 
 fn read(kind: &str, spec: &str) -> (EgressPolicy, Read) {
     let yaml = format!(
@@ -326,4 +327,71 @@ fn two_stars_in_a_standard_policy_are_refused_with_what_they_mean_there() {
     let read = read_objects("t.yaml", yaml.as_bytes());
     let hint = read.diagnostics[0].suggestion.clone().unwrap();
     assert!(hint.contains("\"*.a.io\" already means one or more labels"), "{hint}");
+}
+
+#[test]
+fn which_requests_are_allowed_is_read_as_written() {
+    let digest = "0123456789abcdef".repeat(4);
+    let more = format!(
+        ", operations: [{{verbs: [download, meta], resources: ['acme/*', '**']}}, {{verbs: [unknown]}}], models: ['gpt-4o*'], \
+         tools: [read], credentials: [{{sha256: {digest}}}, {{awsKeyId: AKIA0123456789ABCDEF}}]"
+    );
+    for (policy, read) in rule_with("Allow", "{provider: hub}", &more) {
+        assert_eq!(errors(&read), []);
+        let texts = |texts: &[&str]| texts.iter().map(|text| Arc::from(*text)).collect::<Vec<Arc<str>>>();
+        let expected = Requests {
+            operations: vec![
+                Operations { verbs: vec![Verb::Download, Verb::Meta], resources: texts(&["acme/*", "**"]) },
+                Operations { verbs: vec![Verb::Unknown], resources: vec![] },
+            ],
+            models: texts(&["gpt-4o*"]),
+            tools: texts(&["read"]),
+            credentials: vec![
+                Credential::Sha256(digest.as_str().into()),
+                Credential::AwsKeyId("AKIA0123456789ABCDEF".into()),
+            ],
+        };
+        assert_eq!(policy.egress.rules[0].requests, Some(expected));
+    }
+    for (policy, read) in rule_with("Allow", "{networks: [192.0.2.0/24]}", "") {
+        assert_eq!(errors(&read), []);
+        assert_eq!(policy.egress.rules[0].requests, None);
+    }
+}
+
+#[test]
+fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
+    let (names, network) = ("{domains: [a.io]}", "{networks: [192.0.2.0/24]}");
+    let download = "operations: [{verbs: [download]}]";
+    let long = format!("models: [{}]", "m".repeat(513));
+    for (action, to, more, code, field) in [
+        ("Allow", names, "operations: []", Code::LimitExceeded, "operations"),
+        ("Allow", names, "operations: [{}]", Code::MissingField, "operations[0]"),
+        ("Allow", names, "operations: [{verbs: []}]", Code::LimitExceeded, "operations[0].verbs"),
+        ("Allow", names, "operations: [{verbs: [pull]}]", Code::InvalidValue, "operations[0].verbs[0]"),
+        ("Allow", names, "operations: [{verbs: [call], host: a}]", Code::UnknownField, "operations[0]"),
+        ("Allow", names, "models: ['']", Code::InvalidValue, "models[0]"),
+        ("Allow", names, &long, Code::InvalidValue, "models[0]"),
+        ("Allow", names, "tools: read", Code::WrongType, "tools"),
+        ("Allow", names, "credentials: [{}]", Code::ExactlyOne, "credentials[0]"),
+        ("Allow", names, "credentials: [{sha256: abc}]", Code::InvalidValue, "credentials[0].sha256"),
+        ("Allow", names, "credentials: [{awsKeyId: AKIA-1}]", Code::InvalidValue, "credentials[0].awsKeyId"),
+        ("Deny", names, download, Code::InvalidValue, "operations"),
+        ("Deny", names, "models: [a]", Code::InvalidValue, "models"),
+        ("Allow", network, download, Code::InvalidValue, "to[0].networks"),
+        (
+            "Allow",
+            names,
+            &format!("{download}, ports: [{{protocol: UDP}}]"),
+            Code::InvalidValue,
+            "ports[0].protocol",
+        ),
+    ] {
+        for (policy, read) in rule_with(action, to, &format!(", {more}")) {
+            let errors = errors(&read);
+            assert!(policy.broken, "{more}");
+            let place = format!("spec.egress[0].{field}");
+            assert!(errors.iter().any(|(found, at)| *found == code && *at == place), "{more}: {errors:?}");
+        }
+    }
 }

@@ -356,6 +356,7 @@ fn kernel_counters_follow_rules_to_their_new_numbers() {
             field: "".into(),
             source: None,
             upload: None,
+            requests: None,
         };
         let built_in = policy::set::built_in_rules();
         std::sync::Arc::new(built_in.into_iter().chain(names.iter().map(entry)).collect::<Vec<_>>())

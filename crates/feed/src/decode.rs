@@ -9,10 +9,10 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, ClosedScope, Direction, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Labels, NamedPort,
-    Namespace, NamespaceScope, Node, ObjectRef, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Reason,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
-    WorkloadRef,
+    Action, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Glob,
+    Labels, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Operations, Peer, Peers, Pod, Policy,
+    PortMatch, Ports, Protocol, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector,
+    SourceRef, Subject, Tier, UploadLimits, Verb, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -276,9 +276,15 @@ impl Decoder {
     }
 
     fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
-        let (word, upload) = match (entry.reason.strip_suffix(wire::LIMITED), &entry.upload) {
-            (Some(word), Some(limits)) => (word, Some(upload(limits))),
+        let (word, requests) = match (entry.reason.strip_suffix(wire::JUDGED), &entry.requests) {
+            (Some(word), Some(sent)) => (word, Some(Arc::new(requests(sent)?))),
             (None, None) => (entry.reason.as_str(), None),
+            (Some(_), None) => return Err(DecodeError::Missing("which requests a rule allows")),
+            (None, Some(_)) => return unknown("the reason of a rule that looks at requests", &entry.reason),
+        };
+        let (word, upload) = match (word.strip_suffix(wire::LIMITED), &entry.upload) {
+            (Some(word), Some(limits)) => (word, Some(upload(limits))),
+            (None, None) => (word, None),
             (Some(_), None) => return Err(DecodeError::Missing("what a rule lets a pod upload")),
             (None, Some(_)) => return unknown("the reason of a rule that limits uploads", &entry.reason),
         };
@@ -297,6 +303,7 @@ impl Decoder {
             field: self.interner.text(&entry.field),
             source: entry.source.as_ref().map(|source| self.source(source)),
             upload,
+            requests,
         })
     }
 
@@ -308,6 +315,26 @@ impl Decoder {
 fn upload(limits: &wire::UploadLimits) -> UploadLimits {
     let wire::UploadLimits { connection, hour, day, download_only } = *limits;
     UploadLimits { connection, hour, day, download_only }
+}
+
+fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
+    let globs = |texts: &[String]| texts.iter().map(|text| Glob::new(text)).collect();
+    let verb = |word: &String| {
+        let known = Verb::ALL.into_iter().find(|(known, _)| known == word);
+        known.map_or_else(|| unknown("a verb", word), |(_, verb)| Ok(verb))
+    };
+    let operations = sent.operations.iter().map(|some| {
+        let verbs = some.verbs.iter().map(verb).collect::<Result<_, _>>()?;
+        Ok::<_, DecodeError>(Operations { verbs, resources: globs(&some.resources) })
+    });
+    let digests = sent.sha256.iter().map(|digest| Credential::Sha256(digest.as_str().into()));
+    let ids = sent.aws_key_ids.iter().map(|id| Credential::AwsKeyId(id.as_str().into()));
+    Ok(Requests {
+        operations: operations.collect::<Result<_, _>>()?,
+        models: globs(&sent.models),
+        tools: globs(&sent.tools),
+        credentials: digests.chain(ids).collect(),
+    })
 }
 
 fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {

@@ -6,9 +6,9 @@ use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
 use policy::{
-    Action, Direction, DnsNames, DnsResolvers, DomainPattern, Labels, NamespaceScope, ObjectRef, Peer, Peers,
-    Policy, PortMatch, Ports, Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject,
-    Tier, UploadLimits,
+    Action, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, NamespaceScope,
+    ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Requests, Requirement, Rule, RuleEntry,
+    RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -224,8 +224,9 @@ fn requirement(requirement: &Requirement) -> wire::Requirement {
 
 fn entry(entry: &RuleEntry) -> wire::Entry {
     let limited = entry.upload.map_or("", |_| wire::LIMITED);
+    let judged = entry.requests.as_ref().map_or("", |_| wire::JUDGED);
     wire::Entry {
-        reason: format!("{}{limited}", entry.reason.as_str()),
+        reason: format!("{}{limited}{judged}", entry.reason.as_str()),
         direction: entry.direction.map(direction),
         index: entry.index,
         name: entry.name.as_ref().map(ToString::to_string),
@@ -233,12 +234,36 @@ fn entry(entry: &RuleEntry) -> wire::Entry {
         source: entry.source.as_ref().map(source),
         object: entry.object.as_ref().map(object),
         upload: entry.upload.map(upload),
+        requests: entry.requests.as_deref().map(requests),
     }
 }
 
 fn upload(limits: UploadLimits) -> wire::UploadLimits {
     let UploadLimits { connection, hour, day, download_only } = limits;
     wire::UploadLimits { connection, hour, day, download_only }
+}
+
+fn requests(requests: &Requests) -> wire::Requests {
+    let Requests { operations, models, tools, credentials } = requests;
+    let texts = |globs: &[Glob]| globs.iter().map(ToString::to_string).collect();
+    let operations = operations.iter().map(|Operations { verbs, resources }| wire::Operations {
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        resources: texts(resources),
+    });
+    let (mut sha256, mut aws_key_ids) = (Vec::new(), Vec::new());
+    for credential in credentials {
+        match credential {
+            Credential::Sha256(digest) => sha256.push(digest.to_string()),
+            Credential::AwsKeyId(id) => aws_key_ids.push(id.to_string()),
+        }
+    }
+    wire::Requests {
+        operations: operations.collect(),
+        models: texts(models),
+        tools: texts(tools),
+        sha256,
+        aws_key_ids,
+    }
 }
 
 fn object(object: &ObjectRef) -> wire::Object {

@@ -160,6 +160,14 @@ mod tests {
             }
             let a = whole.judge(from.address, to.address, access.protocol, access.port);
             let b = shown.judge(from.address, to.address, access.protocol, access.port);
+            // Of a pod or node that it is not shown, a node takes a name to lead outside: to the gateway, which judges.
+            let is_outside = |set: &PolicySet| {
+                matches!(policy::Endpoint::at(&set.world, to.address).party, policy::Party::Outside)
+            };
+            let judging = b.egress.is_some_and(|ruling| copy.requests(ruling.rule).is_some());
+            if judging && is_outside(copy) && !is_outside(set) {
+                continue;
+            }
             for (a, b) in [(a.egress, b.egress), (a.ingress, b.ingress)] {
                 let of_a = a.map(|ruling| (ruling.verdict, set.rule(ruling.rule).cloned()));
                 let of_b = b.map(|ruling| (ruling.verdict, copy.rule(ruling.rule).cloned()));
@@ -303,11 +311,32 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_knows_no_limits_of_uploads_refuses_them_instead_of_allowing_without() {
-        use crate::wire::{Body, Resource};
+    fn a_reader_that_does_not_know_what_a_rule_demands_refuses_it_instead_of_allowing_without() {
         let is_limited = |entry: &policy::RuleEntry| entry.upload.is_some();
-        let limited = |set: &PolicySet| set.rules.iter().any(is_limited);
-        let set = (1..).map(sample::policy_set).find(limited).unwrap();
+        refused_without(
+            is_limited,
+            "+limited",
+            |entry| entry.upload = None,
+            ["what a rule lets a pod upload is missing", "the reason of a rule that limits uploads"],
+        );
+        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some();
+        refused_without(
+            is_judging,
+            "+requests",
+            |entry| entry.requests = None,
+            ["which requests a rule allows is missing", "the reason of a rule that looks at requests"],
+        );
+    }
+
+    /// Entries that demand something are refused where the demand is gone, the word for it is, or it is not known.
+    fn refused_without(
+        demands: impl Fn(&policy::RuleEntry) -> bool,
+        word: &str,
+        take: impl Fn(&mut crate::wire::Entry),
+        told: [&str; 2],
+    ) {
+        use crate::wire::{Body, Resource};
+        let set = (1..).map(sample::policy_set).find(|set| set.rules.iter().any(&demands)).unwrap();
         let parts = Parts::new(&set, None);
         let mut found = 0;
         for key in &parts.policies {
@@ -317,28 +346,39 @@ mod tests {
             let message = Resource::decode(&**bytes).unwrap();
             let Some(Body::Policy(sent)) = &message.body else { panic!("a policy") };
             assert_eq!(sent.entries.len(), entries.len());
-            for (at, _) in entries.iter().enumerate().filter(|(_, entry)| is_limited(entry)) {
+            for (at, _) in entries.iter().enumerate().filter(|(_, entry)| demands(entry)) {
                 found += 1;
                 // What an older reader looks reasons up with.
-                let word = &sent.entries[at].reason;
-                assert!(policy::Reason::ALL.iter().all(|reason| reason.as_str() != word), "{word}");
+                let reason = &sent.entries[at].reason;
+                assert!(policy::Reason::ALL.iter().all(|known| known.as_str() != reason), "{reason}");
+                let [missing, unexpected] = told;
+                let unknown = format!("some{word}");
                 for (change, told) in [
-                    (None, "what a rule lets a pod upload is missing"),
-                    (Some(word.trim_end_matches("+limited")), "the reason of a rule that limits uploads"),
-                    (Some("some+limited"), "a reason"),
+                    (None, missing),
+                    (Some(reason.replace(word, "")), unexpected),
+                    (Some(unknown), "a reason"),
                 ] {
                     let mut message = message.clone();
                     let Some(Body::Policy(sent)) = &mut message.body else { panic!("a policy") };
+                    let entry = &mut sent.entries[at];
                     match change {
-                        Some(reason) => reason.clone_into(&mut sent.entries[at].reason),
-                        None => sent.entries[at].upload = None,
+                        // Nothing else is demanded of it, whose absence would be told first.
+                        Some(reason) if reason.starts_with("some") => {
+                            match word {
+                                "+limited" => entry.requests = None,
+                                _ => entry.upload = None,
+                            }
+                            entry.reason = reason;
+                        }
+                        Some(reason) => entry.reason = reason,
+                        None => take(entry),
                     }
                     let error = decode::Decoder::default().resource(&message.encode_to_vec()).unwrap_err();
                     assert!(error.to_string().starts_with(told), "{error}");
                 }
             }
         }
-        let written: usize = set.rules.iter().filter(|entry| is_limited(entry)).count();
+        let written: usize = set.rules.iter().filter(|entry| demands(entry)).count();
         assert_eq!(found, written);
     }
 

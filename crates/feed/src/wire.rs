@@ -355,7 +355,7 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`], and [`LIMITED`] behind it where `upload` is there.
+    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -374,11 +374,43 @@ pub(crate) struct Entry {
     /// Absent: nothing limits what is uploaded.
     #[prost(message, optional, tag = "8")]
     pub(crate) upload: Option<UploadLimits>,
+    /// Absent: the rule does not look at requests.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) requests: Option<Requests>,
 }
 
 /// Ends the reason of an entry that limits uploads. A reader that knows no limits knows no such reason, and refuses the policy
 /// instead of allowing without limit.
 pub(crate) const LIMITED: &str = "+limited";
+
+/// Ends the reason of an entry that looks at requests, for the same cause.
+pub(crate) const JUDGED: &str = "+requests";
+
+/// Which requests a rule allows.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Requests {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) operations: Vec<Operations>,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) models: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    pub(crate) tools: Vec<String>,
+    /// Lower-case hexadecimal.
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) sha256: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub(crate) aws_key_ids: Vec<String>,
+}
+
+/// Some verbs on some resources.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Operations {
+    /// As [`policy::Verb::as_str`].
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) verbs: Vec<String>,
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) resources: Vec<String>,
+}
 
 /// Bytes; absent where that is not limited.
 #[derive(Clone, PartialEq, Message)]

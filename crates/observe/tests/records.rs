@@ -54,6 +54,7 @@ fn book(generation: u64) -> Arc<Book> {
         field: field.into(),
         source: Some(SourceRef { file: "db.yaml".into(), line, column: 3 }),
         upload: None,
+        requests: None,
     };
     rules.push(written(Reason::Isolated, None, "spec.podSelector", 6));
     rules.push(written(Reason::NetworkPolicyAllow, Some(0), "spec.ingress[0]", 9));

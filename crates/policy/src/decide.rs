@@ -9,8 +9,8 @@ use crate::access::{Access, Direction, Endpoint, Party};
 use crate::labels::Selector;
 use crate::reason::Reason;
 use crate::rule::{
-    Action, ClosedScope, NamespaceScope, Peer, Peers, Policy, PortMatch, Ports, Rule, RuleId, Section,
-    Subject, Tier,
+    Action, ClosedScope, Demand, NamespaceScope, Peer, Peers, Policy, PortMatch, Ports, Rule, RuleId,
+    Section, Subject, Tier,
 };
 use crate::set::PolicySet;
 use crate::world::{Answers, Pod, World};
@@ -186,10 +186,9 @@ fn first_match(question: Question<'_>, tier: Tier, steps: &mut Vec<Step>) -> Opt
     None
 }
 
-/// NetworkPolicies and EgressPolicies: any Deny, else any Accept, those that limit uploads first, else isolation. No other
-/// order.
+/// NetworkPolicies and EgressPolicies: any Deny, else any Accept, the most demanding first, else isolation. No other order.
 fn network_policies(question: Question<'_>, steps: &mut Vec<Step>) -> Option<RuleId> {
-    if let Some(rule) = question.denying_rule().or_else(|| question.limited_rule()) {
+    if let Some(rule) = question.denying_rule().or_else(|| question.demanding_rule()) {
         steps.push(Step::Matched(rule.id, rule.action));
         return Some(rule.id);
     }
@@ -237,12 +236,21 @@ impl<'a> Question<'a> {
         self.of_network_policies().find(|rule| rule.action == Action::Deny && self.matches(rule))
     }
 
-    /// The first rule of the NetworkPolicy tier that allows and limits what is uploaded: a limit must not be undone by another
-    /// policy's name. The pod's own node is reached whatever the tier allows, so under none of its rules.
-    fn limited_rule(self) -> Option<&'a Rule> {
-        let is_limited = |rule: &&Rule| rule.action == Action::Accept && self.set.upload(rule.id).is_some();
-        let mut rules = self.of_network_policies().filter(is_limited);
-        if self.own_node { None } else { rules.find(|rule| self.matches(rule)) }
+    /// The first rule of the NetworkPolicy tier that allows and demands something, the most demanding: what one policy demands
+    /// must not be undone by another that names the same. The pod's own node is reached whatever the tier allows, so under none
+    /// of its rules.
+    fn demanding_rule(self) -> Option<&'a Rule> {
+        if self.own_node {
+            return None;
+        }
+        let first = |demand: Demand| {
+            let demands = |rule: &&Rule| {
+                rule.action == Action::Accept
+                    && self.set.rule(rule.id).is_some_and(|entry| entry.demand() == demand)
+            };
+            self.of_network_policies().filter(demands).find(|rule| self.matches(rule))
+        };
+        first(Demand::Requests).or_else(|| first(Demand::Upload))
     }
 
     fn of_network_policies(self) -> impl Iterator<Item = &'a Rule> {
@@ -251,7 +259,9 @@ impl<'a> Question<'a> {
     }
 
     fn matches(self, rule: &Rule) -> bool {
-        peers_match(&self.set.world, &rule.peers, self.answers, self.peer)
+        // What goes to a pod or a node passes no gateway that would judge its requests.
+        let is_judged = matches!(self.peer.party, Party::Outside) || self.set.requests(rule.id).is_none();
+        peers_match(&self.set.world, &rule.peers, self.answers.filter(|_| is_judged), self.peer)
             && ports_match(&rule.ports, self.access)
     }
 }

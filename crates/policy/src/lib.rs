@@ -27,7 +27,7 @@ pub use labels::{Labels, Requirement, Selector};
 pub use operation::{Credential, Glob, Mismatch, Operation, Operations, Requests, Verb, judge_operation};
 pub use reason::Reason;
 pub use rule::{
-    Action, ClosedScope, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Peer, Peers, Policy,
+    Action, ClosedScope, Demand, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Peer, Peers, Policy,
     PortMatch, Ports, Rule, RuleEntry, RuleId, Section, SourceRef, Subject, Tier, UploadLimits,
 };
 pub use set::{Generation, PolicySet};

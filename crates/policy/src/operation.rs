@@ -181,6 +181,34 @@ pub enum Mismatch {
     Credential,
 }
 
+impl fmt::Display for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
+        let globs = |globs: &[Glob]| list(&mut globs.iter().map(Glob::to_string));
+        let some = |some: &Operations| {
+            let verbs = list(&mut some.verbs.iter().map(Verb::to_string));
+            match some.resources.as_slice() {
+                [] => verbs,
+                resources => format!("{verbs} of {}", globs(resources)),
+            }
+        };
+        match self.operations.as_slice() {
+            [] => f.write_str("anything that is understood")?,
+            all => f.write_str(&all.iter().map(some).collect::<Vec<_>>().join("; "))?,
+        }
+        if !self.models.is_empty() {
+            write!(f, "; models {}", globs(&self.models))?;
+        }
+        if !self.tools.is_empty() {
+            write!(f, "; tools {}", globs(&self.tools))?;
+        }
+        if !self.credentials.is_empty() {
+            write!(f, "; with {}", list(&mut self.credentials.iter().map(Credential::to_string)))?;
+        }
+        Ok(())
+    }
+}
+
 impl Requests {
     /// Whether a request is allowed.
     ///

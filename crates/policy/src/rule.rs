@@ -4,6 +4,7 @@
 use crate::access::{Direction, Protocol};
 use crate::domain::DomainPattern;
 use crate::labels::Selector;
+use crate::operation::Requests;
 use crate::reason::Reason;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -329,6 +330,32 @@ pub struct RuleEntry {
     /// equal object and index: they have the same limits, and share them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload: Option<UploadLimits>,
+    /// Which requests the rule allows over the connections that it allows; `None`: it does not look at them. Only a rule whose
+    /// peers are names has it, and it matches no pod or node by them: what goes there passes no gateway that would judge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Arc<Requests>>,
+}
+
+/// What a rule demands of the connections that it allows; in the NetworkPolicy tier the more demanding decides first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Demand {
+    /// Its requests are judged.
+    Requests,
+    /// What it uploads is limited.
+    Upload,
+    /// Nothing.
+    Nothing,
+}
+
+impl RuleEntry {
+    /// What it demands; of several things the first.
+    pub fn demand(&self) -> Demand {
+        match (&self.requests, &self.upload) {
+            (Some(_), _) => Demand::Requests,
+            (None, Some(_)) => Demand::Upload,
+            (None, None) => Demand::Nothing,
+        }
+    }
 }
 
 /// What a rule lets a pod send, in bytes; counted for each pod and rule that a user wrote. At least one field says something.

@@ -1,6 +1,7 @@
 //! Everything an evaluator needs: who exists and what was written, at one generation.
 
 use crate::access::Direction;
+use crate::operation::Requests;
 use crate::reason::Reason;
 use crate::rule::{ClosedScope, Policy, RuleEntry, RuleId, UploadLimits};
 use crate::world::World;
@@ -51,6 +52,11 @@ impl PolicySet {
         self.rules.get(id.0 as usize)
     }
 
+    /// Which requests the rule allows; `None`: it does not look at them.
+    pub fn requests(&self, id: RuleId) -> Option<&Arc<Requests>> {
+        self.rule(id)?.requests.as_ref()
+    }
+
     /// What may be uploaded under the rule; `None`: nothing limits it.
     pub fn upload(&self, id: RuleId) -> Option<UploadLimits> {
         self.rule(id)?.upload
@@ -68,6 +74,7 @@ pub fn built_in_rules() -> Vec<RuleEntry> {
         field: "".into(),
         source: None,
         upload: None,
+        requests: None,
     };
     (0..RuleId::FIRST_WRITTEN.0)
         .map(|id| match RuleId(id) {

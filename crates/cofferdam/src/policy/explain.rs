@@ -269,6 +269,9 @@ impl Explanation<'_> {
         if let Some(limits) = self.set.upload(judgement.rule) {
             writeln!(out, "  uploads are limited: {limits}")?;
         }
+        if let Some(requests) = self.set.requests(judgement.rule) {
+            writeln!(out, "  requests are judged one by one: {requests}")?;
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::keeper::{Keeper, Listener};
 use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
-use compiler::lower::Binder;
+use compiler::lower::{Binder, Destination};
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
 use observe::Bound;
 use policy::table::Table;
@@ -80,7 +80,12 @@ impl NamedPair<'_> {
     /// Whether a connection must say for whom it is: a name makes a difference here.
     pub(crate) fn is_named(&self, table: &Table, binder: &mut Binder) -> bool {
         let names = || self.live.iter().chain(&self.past).copied();
-        self.is_outside && binder.row(table, self.from, self.to, names()).is_some()
+        self.is_outside && binder.row(table, self.from, self.destination(), names()).is_some()
+    }
+
+    /// Where it leads.
+    pub(crate) fn destination(&self) -> Destination {
+        Destination { address: self.to, is_outside: self.is_outside }
     }
 }
 
@@ -302,9 +307,10 @@ impl Enforcer {
         let pairs: Vec<_> =
             pairs.iter().filter(|it| table.endpoints.contains_key(&it.from)).cloned().collect();
         let mut bindings = Vec::new();
-        for NamedPair { from, to, live, past, .. } in &pairs {
-            let row = self.binder.row(&table, *from, *to, live.iter().copied());
-            let open = self.binder.open_row(&table, *from, *to, live.iter().copied(), past.iter().copied());
+        for pair in &pairs {
+            let (NamedPair { from, to, live, past, .. }, there) = (pair, pair.destination());
+            let row = self.binder.row(&table, *from, there, live.iter().copied());
+            let open = self.binder.open_row(&table, *from, there, live.iter().copied(), past.iter().copied());
             let names = live.iter().chain(past).map(|name| (*name).clone()).collect();
             let bound = Bound { names, row: row.clone() };
             journal.bind(*from, *to, (row.is_some() || open.is_some()).then_some(bound));

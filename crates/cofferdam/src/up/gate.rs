@@ -108,7 +108,8 @@ impl Gate {
         let mut names = BTreeMap::new();
         // What holds now counts before what held.
         for (name, is_live) in past.iter().map(|it| (*it, false)).chain(live.iter().map(|it| (*it, true))) {
-            let row = binder.row(table, *from, *to, [name]).unwrap_or_else(|| Arc::clone(&unnamed));
+            let row =
+                binder.row(table, *from, pair.destination(), [name]).unwrap_or_else(|| Arc::clone(&unnamed));
             names.insert(name.clone(), Named { row, is_live });
         }
         // Also where no name makes a difference any more: what is open is judged by it.

@@ -11,7 +11,7 @@ use super::lanes::own_row;
 use super::row::{constant, ruling, sweep};
 use super::slots::{Program, Rules, SlotKey};
 use policy::table::{ClassId, Row, Ruling, SlotId, Table};
-use policy::{DnsName, DomainPattern, RuleId, Verdict};
+use policy::{Action, Demand, DnsName, DomainPattern, PortMatch, Protocol, RuleId, Tier, Verdict};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -67,7 +67,18 @@ struct Common {
     signatures: Vec<Signature>,
     /// By slot. None where no rule speaks of names, or everything is closed.
     slots: Vec<Option<Speaking>>,
+    /// What the peers of rules that look at requests mean.
+    names: HashMap<Id, Vec<DomainPattern>, Fixed>,
     own_node: Ruling,
+}
+
+/// Where a pod connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether it is neither a pod's nor a node's: only what goes out can be judged request by request.
+    pub is_outside: bool,
 }
 
 /// Where in a table a pair of addresses is.
@@ -75,6 +86,20 @@ struct Common {
 struct Place {
     slot: SlotId,
     class: ClassId,
+    is_outside: bool,
+}
+
+/// A rule that looks at requests, as it concerns one endpoint of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judging {
+    /// The rule.
+    pub rule: RuleId,
+    /// Names that it is for.
+    pub names: Vec<DomainPattern>,
+    /// TCP ports that it is for: first and last.
+    pub ports: Vec<(u16, u16)>,
+    /// Whether what it allows adds to what others allow that are shared: in the NetworkPolicy tier.
+    pub is_shared: bool,
 }
 
 /// Rows that are remembered. More do not occur but by adversarial names; making one takes microseconds.
@@ -109,7 +134,13 @@ impl Binder {
         }
         peers.sort_unstable();
         peers.dedup();
+        let names = |peer: &Id| match index.peers.get(*peer as usize) {
+            Some(PeerEntry::Names(names)) => Some((*peer, names.clone())),
+            Some(_) | None => None,
+        };
+        let names = peers.iter().filter_map(names).collect();
         let common = Common {
+            names,
             patterns: Patterns::new(index, peers.into_iter()),
             signatures: signatures.to_vec(),
             slots,
@@ -144,7 +175,7 @@ impl Binder {
         &mut self,
         table: &Table,
         from: IpAddr,
-        to: IpAddr,
+        to: Destination,
         names: impl IntoIterator<Item = &'n DnsName>,
     ) -> Option<Arc<Row>> {
         let place = self.place(table, from, to)?;
@@ -158,7 +189,7 @@ impl Binder {
         &mut self,
         table: &Table,
         from: IpAddr,
-        to: IpAddr,
+        to: Destination,
         live: impl IntoIterator<Item = &'n DnsName>,
         past: impl IntoIterator<Item = &'n DnsName>,
     ) -> Option<Arc<Row>> {
@@ -173,10 +204,35 @@ impl Binder {
     }
 
     /// None where names make no difference.
-    fn place(&self, table: &Table, from: IpAddr, to: IpAddr) -> Option<Place> {
+    fn place(&self, table: &Table, from: IpAddr, to: Destination) -> Option<Place> {
         let slot = *table.endpoints.get(&from)?;
         self.common.as_ref()?.slots.get(slot.0 as usize)?.as_ref()?;
-        Some(Place { slot, class: table.class(to) })
+        Some(Place { slot, class: table.class(to.address), is_outside: to.is_outside })
+    }
+
+    /// The rules that look at requests and hold for an endpoint of the table, in order of judgement.
+    #[must_use]
+    pub fn judging(&self, table: &Table, from: IpAddr) -> Vec<Judging> {
+        let common = self.common.as_deref();
+        let speaking =
+            table.endpoints.get(&from).and_then(|slot| common?.slots.get(slot.0 as usize)?.as_ref());
+        let (Some(common), Some(Speaking { rules, .. })) = (common, speaking) else { return Vec::new() };
+        let mut names: BTreeMap<u32, Vec<DomainPattern>> = BTreeMap::new();
+        for (peer, of_peer) in &rules.by_peer {
+            let Some(patterns) = common.names.get(peer) else { continue };
+            of_peer.iter().for_each(|rule| names.entry(*rule).or_default().extend_from_slice(patterns));
+        }
+        let judging = |(rule, names): (u32, Vec<DomainPattern>)| {
+            let rule = rules.rules.get(rule as usize)?;
+            let is_judging = rule.action == Action::Accept && rule.demand == Demand::Requests;
+            is_judging.then(|| Judging {
+                rule: rule.ruling.rule,
+                names,
+                ports: tcp_ports(rule.ports.as_deref()),
+                is_shared: rule.tier == Tier::NetworkPolicy,
+            })
+        };
+        names.into_iter().filter_map(judging).collect()
     }
 
     /// The peers of the slot's rules that mean any of the names; ascending.
@@ -217,8 +273,13 @@ impl Binder {
             // A place comes from the table that this was made with; nobody vouches for another.
             return constant(Ruling { verdict: Verdict::Deny, rule: RuleId::UNMANAGED });
         };
+        // What goes to a pod or a node passes nobody who would judge its requests.
+        let is_judged = |rule: &&u32| {
+            let demand = rules.rules.get(**rule as usize).map(|rule| rule.demand);
+            place.is_outside || demand != Some(Demand::Requests)
+        };
         let peers = signature.peers.iter().chain(names);
-        let matching = peers.filter_map(|peer| rules.by_peer.get(peer)).flatten();
+        let matching = peers.filter_map(|peer| rules.by_peer.get(peer)).flatten().filter(is_judged);
         let mut matching: Vec<u32> = matching.chain(&rules.everyone).copied().collect();
         matching.sort_unstable();
         matching.dedup();
@@ -228,4 +289,17 @@ impl Binder {
         let named = if rules.names_ports { signature.named.as_slice() } else { &[] };
         sweep(&rules.rules, &matching, named, rules.defaults)
     }
+}
+
+/// TCP ports of a rule; `None`: all.
+fn tcp_ports(ports: Option<&[PortMatch]>) -> Vec<(u16, u16)> {
+    let Some(ports) = ports else { return vec![(0, u16::MAX)] };
+    let tcp = |port: &PortMatch| match port {
+        PortMatch::Numbers { protocol, first, last } => {
+            (*protocol == Protocol::TCP).then_some((*first, *last))
+        }
+        // Names mean pods' ports.
+        PortMatch::Named { .. } => None,
+    };
+    ports.iter().filter_map(tcp).collect()
 }

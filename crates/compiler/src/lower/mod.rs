@@ -26,7 +26,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
-pub use bind::Binder;
+pub use bind::{Binder, Destination, Judging};
 pub(crate) use selectors::Fixed;
 pub use view::View;
 

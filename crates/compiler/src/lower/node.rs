@@ -8,7 +8,7 @@ use super::index::{Id, Index};
 use super::lanes::{Lanes, own_row};
 use super::row::{Rows, constant, ruling};
 use super::slots::{Profiles, Program, SlotKey, port_names, program};
-use super::{Binder, Fixed, LowerError, Placement, Scope, dense};
+use super::{Binder, Destination, Fixed, LowerError, Placement, Scope, dense};
 use policy::table::{Bindings, ClassId, Row, RowId, Slot, SlotId, Table};
 use policy::{DnsName, NamedPort, RuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -140,13 +140,17 @@ impl Shared {
             let Some(known) = index.names.get(&(pod.namespace.clone(), pod.name.clone())) else { continue };
             // No name peer matches a pod at an address that the world does not know.
             let is_known = |(to, _): &(&IpAddr, &BTreeSet<DnsName>)| !placed.contains_key(*to);
+            let destination = |to: &IpAddr| {
+                let is_inside = index.pod_at.contains_key(to) || index.node_at.contains_key(to);
+                Destination { address: *to, is_outside: !is_inside }
+            };
             for (to, names) in known.live.iter().filter(is_known) {
-                let row = binder.row(table, *address, *to, names);
+                let row = binder.row(table, *address, destination(to), names);
                 bound.extend(row.map(|row| ((*address, *to), rows.id(row))));
             }
             for (to, names) in known.past.iter().filter(is_known) {
                 let live = known.live.get(to).into_iter().flatten();
-                let row = binder.open_row(table, *address, *to, live, names);
+                let row = binder.open_row(table, *address, destination(to), live, names);
                 past.extend(row.map(|row| ((*address, *to), rows.id(row))));
             }
         }

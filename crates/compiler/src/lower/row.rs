@@ -2,10 +2,10 @@
 //!
 //! Enters: the rules that match one class, in order of judgement. Leaves: disjoint, sorted, merged cells.
 //! Guarantees: the first matching rule of a tier speaks for it, a Pass leaves the tier, a Deny of the NetworkPolicy tier
-//! comes before all else of it and then what limits uploads, and the cost is n log n in the number of port ranges. Does not: decide which rules match (`lanes`).
+//! comes before all else of it and then the more demanding, and the cost is n log n in the number of port ranges. Does not: decide which rules match (`lanes`).
 
 use policy::table::{Cell, Row, Ruling};
-use policy::{Action, NamedPort, PortMatch, Protocol, RuleId, Tier};
+use policy::{Action, Demand, NamedPort, PortMatch, Protocol, RuleId, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use std::sync::Arc;
 pub(crate) struct SweepRule {
     pub(crate) tier: Tier,
     pub(crate) action: Action,
-    /// It limits what is uploaded.
-    pub(crate) limited: bool,
+    /// What it demands of what it allows.
+    pub(crate) demand: Demand,
     pub(crate) ruling: Ruling,
     /// `None`: every protocol and port.
     pub(crate) ports: Option<Arc<[PortMatch]>>,
@@ -150,8 +150,9 @@ struct State<'a> {
 #[derive(Default)]
 struct Active {
     admin: BTreeSet<u32>,
-    /// The NetworkPolicy tier knows no order but this: what denies comes first, then what limits uploads.
+    /// The NetworkPolicy tier knows no order but this: what denies comes first, then the more demanding.
     denying: BTreeSet<u32>,
+    judging: BTreeSet<u32>,
     limiting: BTreeSet<u32>,
     allowing: BTreeSet<u32>,
     baseline: BTreeSet<u32>,
@@ -176,15 +177,18 @@ impl State<'_> {
         Some(match (rule.tier, rule.action) {
             (Tier::Admin, _) => &mut active.admin,
             (Tier::NetworkPolicy, Action::Deny) => &mut active.denying,
-            (Tier::NetworkPolicy, Action::Accept) if rule.limited => &mut active.limiting,
-            (Tier::NetworkPolicy, Action::Accept | Action::Pass) => &mut active.allowing,
+            (Tier::NetworkPolicy, Action::Accept | Action::Pass) => match rule.demand {
+                Demand::Requests => &mut active.judging,
+                Demand::Upload => &mut active.limiting,
+                Demand::Nothing => &mut active.allowing,
+            },
             (Tier::Baseline, _) => &mut active.baseline,
         })
     }
 
     fn ruling(&self) -> Ruling {
-        let Active { admin, denying, limiting, allowing, baseline } = &self.active;
-        let own = [denying, limiting, allowing].into_iter().find_map(|of_tier| self.first(of_tier));
+        let Active { admin, denying, judging, limiting, allowing, baseline } = &self.active;
+        let own = [denying, judging, limiting, allowing].into_iter().find_map(|of_tier| self.first(of_tier));
         self.decided_by(admin)
             .or_else(|| own.map(|rule| rule.ruling))
             .or(self.defaults.isolation)
@@ -266,7 +270,7 @@ mod tests {
         let rule = |ports: &Vec<PortMatch>, id| SweepRule {
             tier: Tier::NetworkPolicy,
             action: Action::Accept,
-            limited: false,
+            demand: Demand::Nothing,
             ruling: allow(id),
             ports: Some(ports.as_slice().into()),
         };
@@ -281,21 +285,21 @@ mod tests {
         let pass = SweepRule {
             tier: Tier::Admin,
             action: Action::Pass,
-            limited: false,
+            demand: Demand::Nothing,
             ruling: allow(16),
             ports: Some(a.into()),
         };
         let deny = SweepRule {
             tier: Tier::Admin,
             action: Action::Deny,
-            limited: false,
+            demand: Demand::Nothing,
             ruling: allow(17),
             ports: None,
         };
         let base = SweepRule {
             tier: Tier::Baseline,
             action: Action::Accept,
-            limited: false,
+            demand: Demand::Nothing,
             ruling: allow(18),
             ports: Some(b.into()),
         };
@@ -308,7 +312,7 @@ mod tests {
         let rule = |action, ruling, ports: Vec<PortMatch>| SweepRule {
             tier: Tier::NetworkPolicy,
             action,
-            limited: false,
+            demand: Demand::Nothing,
             ruling,
             ports: Some(ports.into()),
         };
@@ -319,17 +323,21 @@ mod tests {
     }
 
     #[test]
-    fn what_limits_uploads_beats_other_accepts_of_the_network_policy_tier_alone() {
-        for (tier, middle) in [(Tier::NetworkPolicy, 17), (Tier::Admin, 16)] {
-            let rule = |limited, id, ports: Vec<PortMatch>| SweepRule {
+    fn what_demands_more_beats_other_accepts_of_the_network_policy_tier_alone() {
+        for (tier, middle, end) in [(Tier::NetworkPolicy, 17, 18), (Tier::Admin, 16, 16)] {
+            let rule = |demand, id, ports: Vec<PortMatch>| SweepRule {
                 tier,
                 action: Action::Accept,
-                limited,
+                demand,
                 ruling: allow(id),
                 ports: Some(ports.into()),
             };
-            let rules = [rule(false, 16, numbers(1, 100)), rule(true, 17, numbers(50, 60))];
-            let expected = [(1, 49, 16), (50, 60, middle), (61, 100, 16)];
+            let rules = [
+                rule(Demand::Nothing, 16, numbers(1, 100)),
+                rule(Demand::Upload, 17, numbers(50, 70)),
+                rule(Demand::Requests, 18, numbers(60, 70)),
+            ];
+            let expected = [(1, 49, 16), (50, 59, middle), (60, 70, end), (71, 100, 16)];
             let merged = [(1, 100, 16)];
             check(&rules, None, if middle == 17 { &expected } else { &merged });
         }
@@ -341,7 +349,7 @@ mod tests {
         let rule = SweepRule {
             tier: Tier::Baseline,
             action: Action::Accept,
-            limited: false,
+            demand: Demand::Nothing,
             ruling: allow(16),
             ports: Some(all.into()),
         };

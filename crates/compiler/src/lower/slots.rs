@@ -7,7 +7,7 @@ use super::index::{CompiledPolicy, Id, Index, PodEntry};
 use super::row::{Defaults, SweepRule, mentions_named, ruling};
 use super::{Fixed, dense};
 use policy::table::Ruling;
-use policy::{NamedPort, PortMatch, RuleId, Tier};
+use policy::{Demand, NamedPort, PortMatch, RuleEntry, RuleId, Tier};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -169,7 +169,7 @@ fn add_policy(index: &Index, out: &mut Rules, policy: &CompiledPolicy, direction
         out.rules.push(SweepRule {
             tier: policy.tier,
             action: rule.action,
-            limited: index.rules.get(rule.id.0 as usize).is_some_and(|entry| entry.upload.is_some()),
+            demand: index.rules.get(rule.id.0 as usize).map_or(Demand::Nothing, RuleEntry::demand),
             ruling,
             ports: rule.ports.clone(),
         });

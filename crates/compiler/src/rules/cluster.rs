@@ -97,6 +97,7 @@ impl Drafting<'_> {
             field,
             source: source(&written.position),
             upload: None,
+            requests: None,
         });
         Rule { id, action, peers, ports }
     }

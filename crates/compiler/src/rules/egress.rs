@@ -2,7 +2,7 @@
 //!
 //! Enters: one object and the catalog. Leaves: a draft policy, or the scope to close for egress if it is broken or asks of
 //! the catalog what is not there. A rule that names providers becomes several, one for each list of ports: they stand in a
-//! row and do the same, so nothing depends on their order. A rule that limits uploads is for TCP and QUIC alone.
+//! row and do the same, so nothing depends on their order. A rule that limits uploads or looks at requests is for TCP and QUIC alone.
 
 use super::{Closure, Draft, provider, reason};
 use crate::convert::{Context, object_name, protocol, source};
@@ -11,10 +11,11 @@ use crds::{
     ProviderRef, Resolver, RuleAction,
 };
 use policy::{
-    Action, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, NamespaceScope, ObjectRef, Peer, Peers,
-    Policy, PortMatch, Ports, Protocol, Reason, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
-    UploadLimits,
+    Action, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob, NamespaceScope,
+    ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, Reason, Requests, Rule,
+    RuleEntry, RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb,
 };
+use std::sync::Arc;
 
 /// The port of DNS.
 const DNS: u16 = 53;
@@ -117,7 +118,7 @@ impl Drafting<'_> {
             RuleAction::Pass => Action::Pass,
         };
         let ports = ports(&written.ports);
-        let is_limited = written.upload.is_some();
+        let is_limited = written.upload.is_some() || written.requests.is_some();
         let mut add = |drafting: &mut Self, field: String, at: &Position, peers: Vec<Peer>, ports: Ports| {
             let reason = match (drafting.tier, action) {
                 (Tier::NetworkPolicy, Action::Accept | Action::Pass) => Reason::EgressPolicyAllow,
@@ -157,12 +158,7 @@ impl Drafting<'_> {
         }
     }
 
-    fn patterns(
-        &mut self,
-        field: &str,
-        at: &Position,
-        domains: &[std::sync::Arc<str>],
-    ) -> Vec<DomainPattern> {
+    fn patterns(&mut self, field: &str, at: &Position, domains: &[Arc<str>]) -> Vec<DomainPattern> {
         let parsed: Result<Vec<_>, _> = domains.iter().map(|it| DomainPattern::parse_own(it)).collect();
         parsed.unwrap_or_else(|error| {
             self.wrong(field, at, Diagnostic::error(Code::InvalidDomain, error.to_string()));
@@ -263,6 +259,7 @@ impl Drafting<'_> {
             field: self.context.interner.text(field),
             source: source(at),
             upload: written.and_then(|written| written.upload.as_ref()).map(upload),
+            requests: written.and_then(|written| written.requests.as_ref()).map(requests).map(Arc::new),
         });
         id
     }
@@ -282,6 +279,45 @@ fn network(cidr: &ipnet::IpNet) -> Peer {
 fn upload(written: &crds::UploadLimits) -> UploadLimits {
     let crds::UploadLimits { connection, hour, day, download_only } = *written;
     UploadLimits { connection, hour, day, download_only }
+}
+
+fn requests(written: &crds::Requests) -> Requests {
+    let globs = |patterns: &[Arc<str>]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
+    let mut operations: Vec<Operations> = written
+        .operations
+        .iter()
+        .map(|some| Operations {
+            verbs: some.verbs.iter().copied().map(verb).collect(),
+            resources: globs(&some.resources),
+        })
+        .collect();
+    // Who names models or tools means that they may be called, and nothing else.
+    if operations.is_empty() && !(written.models.is_empty() && written.tools.is_empty()) {
+        operations.push(Operations { verbs: [Verb::Call, Verb::Meta].into(), resources: Vec::new() });
+    }
+    let credential = |written: &crds::Credential| match written {
+        crds::Credential::Sha256(digest) => Credential::Sha256(Arc::clone(digest)),
+        crds::Credential::AwsKeyId(id) => Credential::AwsKeyId(Arc::clone(id)),
+    };
+    Requests {
+        operations,
+        models: globs(&written.models),
+        tools: globs(&written.tools),
+        credentials: written.credentials.iter().map(credential).collect(),
+    }
+}
+
+fn verb(written: crds::Verb) -> Verb {
+    match written {
+        crds::Verb::Download => Verb::Download,
+        crds::Verb::Upload => Verb::Upload,
+        crds::Verb::Call => Verb::Call,
+        crds::Verb::Mutate => Verb::Mutate,
+        crds::Verb::Admin => Verb::Admin,
+        crds::Verb::Meta => Verb::Meta,
+        crds::Verb::Authorize => Verb::Authorize,
+        crds::Verb::Unknown => Verb::Unknown,
+    }
 }
 
 /// Of these ports, those whose uploads can be counted: TCP, and QUIC where TCP port 443 is among them.

@@ -65,9 +65,10 @@ impl Draft {
     fn says_the_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Judged { policy: a, entries }, Self::Judged { policy: b, entries: others }) => {
-                let same_limits = |(a, b): (&RuleEntry, &RuleEntry)| a.upload == b.upload;
+                let same_demands =
+                    |(a, b): (&RuleEntry, &RuleEntry)| (a.upload, &a.requests) == (b.upload, &b.requests);
                 a.tier == b.tier
-                    && entries.iter().zip(others).all(same_limits)
+                    && entries.iter().zip(others).all(same_demands)
                     && a.priority == b.priority
                     && a.subject == b.subject
                     && a.ingress == b.ingress
@@ -246,6 +247,7 @@ fn number(
             field: "more rules than there are rule ids".into(),
             source: None,
             upload: None,
+            requests: None,
         })
     });
     for closure in closures {
@@ -289,6 +291,7 @@ impl Rulebook {
                 field: closure.field,
                 source: closure.source,
                 upload: None,
+                requests: None,
             }),
         };
         self.closed.push(ClosedScope { rule, subject: closure.subject, directions: closure.directions });

@@ -135,6 +135,7 @@ impl Drafting<'_> {
             field,
             source: at,
             upload: None,
+            requests: None,
         });
         id
     }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 /// As the reader has them: the longest lists, and the longest list of names.
 const MOST: usize = 25;
 const MOST_NAMES: usize = 100;
+const MOST_PATTERNS: usize = 100;
 /// `name`, `*.name` or `**.name`, of two labels at least.
 const DOMAIN: &str = "^(\\*{1,2}\\.)?_?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\\._?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)+\\.?$";
 
@@ -131,6 +132,14 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
                 "Any of these. Left out: for a provider the ports that the catalog has for each host, for others all protocols and \
                  ports.", 1, MOST, port()),
             "maxUploadBytes": max_upload_bytes(),
+            "operations": operations(),
+            "models": patterns(
+                "Patterns of models' names: whatever names a model must name one of these. With neither operations nor tools the rule \
+                 allows calls, and lists and descriptions."),
+            "tools": patterns(
+                "Patterns of the names of tools (MCP tools/call): each that is called must be one of these. Without operations as with \
+                 models."),
+            "credentials": credentials(),
             "downloadOnly": {
                 "type": "boolean",
                 "description": "true: a connection may send at most 64 KiB and 5 % of what it received. As with maxUploadBytes, only in a \
@@ -138,16 +147,17 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             },
         }),
     );
-    let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly)";
+    let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || has(self.operations) || \
+                      has(self.models) || has(self.tools) || has(self.credentials)";
     for (needs, message) in [
-        ("self.action == 'Allow'", "only a rule that allows can limit what is uploaded"),
+        ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
             "!self.to.exists(peer, has(peer.networks))",
-            "what is uploaded is counted where a connection's name is known, and a network has none",
+            "what is uploaded and requested is judged where a connection's name is known, and a network has none",
         ),
         (
             "!has(self.ports) || self.ports.all(port, !has(port.protocol) || port.protocol == 'TCP')",
-            "what is uploaded is counted over TCP, and over QUIC where TCP port 443 is allowed",
+            "what is uploaded and requested is judged over TCP, and over QUIC where TCP port 443 is allowed",
         ),
     ] {
         rule(&mut of_egress, &format!("!({is_limited}) || {needs}"), message);
@@ -177,6 +187,56 @@ fn max_upload_bytes() -> Value {
     );
     put(&mut limits, "minProperties", 1.into());
     limits
+}
+
+/// Which requests a rule allows.
+fn operations() -> Value {
+    let verbs: Vec<&str> = crds::Verb::WORDS.iter().map(|(word, _)| *word).collect();
+    let verb = json!({ "type": "string", "enum": verbs });
+    let entry = object(
+        "Some verbs on some resources.",
+        &["verbs"],
+        json!({
+            "verbs": list(
+                "download also means what is listed and described on the way; tokens that are good for one of the verbs alone may be \
+                 asked for with it; unknown is what was not understood.", 1, crds::Verb::WORDS.len(), verb),
+            "resources": patterns(
+                "Patterns of what it is done to: a repository, bucket/key, an image, a package. `*` is anything but `/`, `**` \
+                 anything. Left out: any."),
+        }),
+    );
+    let about = "Requests that the rule allows, one of these; what is not listed is refused. For it the gateway opens the connection, \
+                 also where it is TLS: pods must trust its authority. The rule then decides before those that do not look at \
+                 requests, and of several such rules of EgressPolicies any may allow. Only in a rule that allows, to domains and \
+                 providers, over TCP.";
+    list(about, 1, MOST, entry)
+}
+
+fn credentials() -> Value {
+    let mut entry = object(
+        "Exactly one of the two.",
+        &[],
+        json!({
+            "sha256": {
+                "type": "string", "pattern": "^[0-9a-f]{64}$",
+                "description": "SHA-256 of the key or token: printf %s \"$KEY\" | sha256sum",
+            },
+            "awsKeyId": {
+                "type": "string", "pattern": "^[A-Za-z0-9]{16,128}$",
+                "description": "Access key id of an AWS signature.",
+            },
+        }),
+    );
+    rule(
+        &mut entry,
+        "has(self.sha256) != has(self.awsKeyId)",
+        "exactly one of sha256 and awsKeyId is needed",
+    );
+    list("Keys with which requests may be made. Left out: any, or none.", 1, MOST_PATTERNS, entry)
+}
+
+fn patterns(about: &str) -> Value {
+    list(about, 1, MOST_PATTERNS, json!({ "type": "string", "minLength": 1, "maxLength": 512 }))
 }
 
 fn peer() -> Value {

@@ -54,6 +54,7 @@ mod tests {
             field: "".into(),
             source: None,
             upload: None,
+            requests: None,
         }
     }
 
