@@ -8,6 +8,7 @@
 //! the agent ends, the proxy goes on. The next agent takes its sockets by [`Proxy::adopt`], starts a proxy of its own with
 //! them, and has the old one drain: that one's open connections live on.
 
+use crate::call::Call;
 use crate::counters::Counts;
 use crate::message::{Bindings, StateFrame, ToAgent, ToProxy};
 use crate::record::Record;
@@ -46,6 +47,9 @@ pub trait Agent: Send {
 
     /// Connections that ended.
     fn records(&mut self, records: Vec<Record>);
+
+    /// Requests of opened connections, whatever became of them. By default nobody wants them.
+    fn calls(&mut self, _calls: Vec<Call>) {}
 
     /// Counts since the proxy began, about every second.
     fn counts(&mut self, counts: Counts);
@@ -200,6 +204,7 @@ fn follow(stream: &UnixStream, mut assembly: Assembly, mut agent: impl Agent) {
             Ok(Some(ToAgent::Applied(revision))) => agent.applied(revision, Ok(())),
             Ok(Some(ToAgent::NotApplied(revision, why))) => agent.applied(revision, Err(why)),
             Ok(Some(ToAgent::Records(records))) => agent.records(records),
+            Ok(Some(ToAgent::Calls(calls))) => agent.calls(calls),
             Ok(Some(ToAgent::Counts(counts))) => agent.counts(counts),
             Ok(None) => break "it is gone".to_owned(),
             Err(error) => break format!("it speaks no sense: {error}"),

@@ -1,16 +1,22 @@
-//! What is counted: connections by reason and by end, bytes, and what was lost. Labels are closed tables.
+//! What is counted: connections by reason and by end, requests by verdict and by verb, bytes, and what was lost. Labels are closed tables.
 
 use crate::reason::{End, Reason};
+use policy::{Verb, Verdict};
 use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Verdicts, in the order in which they are counted.
+const VERDICTS: [Verdict; 2] = [Verdict::Allow, Verdict::Deny];
 
 /// Counters of one proxy, since it started.
 #[derive(Debug)]
 pub struct Counters {
     reasons: [AtomicU64; Reason::ALL.len()],
     ends: [AtomicU64; End::ALL.len()],
+    /// Allowed, then denied, by verb.
+    calls: [[AtomicU64; Verb::ALL.len()]; VERDICTS.len()],
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
@@ -25,6 +31,9 @@ pub struct Counts {
     pub reasons: BTreeMap<Reason, u64>,
     /// Ended connections by how they ended; those that are zero are left out.
     pub ends: BTreeMap<End, u64>,
+    /// Ended requests of opened connections by verdict and verb; those that are zero are left out.
+    #[serde(default)]
+    pub requests: Vec<(Verdict, Verb, u64)>,
     /// Bytes from pods to servers, of ended connections.
     pub bytes_up: u64,
     /// Bytes from servers to pods, of ended connections.
@@ -49,6 +58,7 @@ impl Counters {
         Self {
             reasons: from_fn(|_| AtomicU64::default()),
             ends: from_fn(|_| AtomicU64::default()),
+            calls: from_fn(|_| from_fn(|_| AtomicU64::default())),
             bytes_up: AtomicU64::default(),
             bytes_down: AtomicU64::default(),
             accept_errors: AtomicU64::default(),
@@ -63,6 +73,15 @@ impl Counters {
         for counter in
             [reason.map(|(_, counter)| counter), end.map(|(_, counter)| counter)].into_iter().flatten()
         {
+            add(counter, 1);
+        }
+    }
+
+    pub(crate) fn called(&self, verdict: Verdict, verb: Verb) {
+        let by_verb = VERDICTS.iter().zip(&self.calls).find(|(known, _)| **known == verdict);
+        let counter = by_verb
+            .and_then(|(_, counters)| Verb::ALL.iter().zip(counters).find(|((_, known), _)| *known == verb));
+        if let Some((_, counter)) = counter {
             add(counter, 1);
         }
     }
@@ -82,12 +101,24 @@ impl Counters {
                 .zip(self.ends.iter().map(get))
                 .filter(|(_, count)| some(count))
                 .collect(),
+            requests: self.requests(),
             bytes_up: get(&self.bytes_up),
             bytes_down: get(&self.bytes_down),
             accept_errors: get(&self.accept_errors),
             records_lost: get(&self.records_lost),
             open: get(&self.open),
         }
+    }
+}
+
+impl Counters {
+    fn requests(&self) -> Vec<(Verdict, Verb, u64)> {
+        let by_verb = |(verdict, counters): (Verdict, &[AtomicU64; Verb::ALL.len()])| {
+            let counts: Vec<_> = counters.iter().map(|counter| counter.load(Ordering::Relaxed)).collect();
+            Verb::ALL.into_iter().zip(counts).map(move |((_, verb), count)| (verdict, verb, count))
+        };
+        let all = VERDICTS.into_iter().zip(&self.calls).flat_map(by_verb);
+        all.filter(|(.., count)| *count > 0).collect()
     }
 }
 

@@ -6,12 +6,14 @@
 
 use crate::ceiling::Ceiling;
 use crate::reason::Reason;
+use crate::requests::{Handling, RequestJudgement};
 use crate::settings::{Ech, Opaque, Rules};
 use crate::state::{Bound, Named, PodState};
+use crate::tls::Inspector;
 use ::inspect::http_head::{Host, HttpFlaw};
 use ::inspect::{ClientHello, Flaw};
 use policy::table::Ruling;
-use policy::{DnsName, Generation, Verdict};
+use policy::{DnsName, Generation, Operation, RuleId, Verdict};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -89,6 +91,16 @@ pub trait Judge: Send + Sync {
         self.judge(opening)
     }
 
+    /// Judges a request of a connection that was opened ([`Handling::Open`]), by the policy of this moment.
+    fn judge_request(&self, _opening: &Opening, _operation: &Operation) -> RequestJudgement {
+        RequestJudgement::without_rule(Reason::RequestNotAllowed)
+    }
+
+    /// With what TLS is opened; `None`: with nothing, and what would have to be opened is refused.
+    fn inspector(&self) -> Option<Arc<Inspector>> {
+        None
+    }
+
     /// Whether it matters what a connection says of itself; if not, it is not waited for.
     fn needs_claim(&self, _pod: IpAddr, _destination: SocketAddr) -> bool {
         true
@@ -113,6 +125,10 @@ pub struct Judgement {
     pub reason: Reason,
     /// The rule that decides, as text, where policy was asked.
     pub rule: Option<Arc<str>>,
+    /// The same, by its number.
+    pub deciding: Option<RuleId>,
+    /// What becomes of an allowed connection.
+    pub handling: Handling,
     /// Of what is refused, the first rule that allows something at its address.
     pub nearest: Option<Arc<str>>,
     /// State of policy that was asked.
@@ -129,6 +145,8 @@ impl Judgement {
         Self {
             reason,
             rule: None,
+            deciding: None,
+            handling: Handling::Pass,
             nearest: None,
             generation: Generation::default(),
             ceiling: Ceiling::default(),
@@ -137,9 +155,16 @@ impl Judgement {
     }
 
     fn by(reason: Reason, pod: &PodState, ruling: Ruling) -> Self {
-        let Some(rule) = pod.rule(ruling.rule) else { return Self::without_rule(reason) };
-        let (rule, ceiling, budget) = (Some(rule.text.clone()), rule.ceiling, rule.budget);
-        Self { rule, ceiling, budget, ..Self::without_rule(reason) }
+        let Some(facts) = pod.rule(ruling.rule) else { return Self::without_rule(reason) };
+        let handling = if facts.requests.is_some() { Handling::Open } else { Handling::Pass };
+        Self {
+            rule: Some(facts.text.clone()),
+            deciding: Some(ruling.rule),
+            handling,
+            ceiling: facts.ceiling,
+            budget: facts.budget,
+            ..Self::without_rule(reason)
+        }
     }
 }
 
@@ -202,7 +227,7 @@ pub(crate) fn judge(
         Claim::Tls(hello) if hello.ech && how.ech == Ech::Deny => at.nameless(Reason::EncryptedHello),
         Claim::Tls(hello) => match &hello.sni {
             None => at.nameless(Reason::NoName),
-            Some(name) => at.named(name, Reason::NameMismatch),
+            Some(name) => at.spoken(hello, at.named(name, Reason::NameMismatch)),
         },
         Claim::Http { .. } | Claim::Opaque if how.tls_ports.contains(&port) => at.nameless(Reason::NotTls),
         Claim::Http { host: Host::Address(_), .. } => at.nameless(Reason::NoName),
@@ -213,6 +238,11 @@ pub(crate) fn judge(
             Opaque::ByEveryName => at.by_every_name(),
         },
     }
+}
+
+/// Whether the requests of a protocol, by its name in ALPN, can be read.
+pub(crate) fn is_read(protocol: &str) -> bool {
+    protocol == "h2" || protocol == "http/1.1"
 }
 
 /// One connection under judgement.
@@ -240,10 +270,23 @@ impl Judging<'_> {
         }
     }
 
+    /// What is to be opened must offer a protocol that can be read.
+    fn spoken(&self, hello: &ClientHello, judgement: Judgement) -> Judgement {
+        let is_http = hello.alpn.is_empty() || hello.alpn.iter().any(|offered| is_read(offered));
+        match judgement.handling {
+            Handling::Open if !is_http => self.refuse(Reason::NotHttp),
+            Handling::Open | Handling::Pass => judgement,
+        }
+    }
+
     /// It does not say for whom it is: it is refused unless that makes no difference.
     fn nameless(&self, reason: Reason) -> Judgement {
         let unnamed = self.bound.ruling(None, self.port);
-        let is_allowed = self.rulings().chain([unnamed]).all(|ruling| ruling.verdict == Verdict::Allow);
+        let all = || self.rulings().chain([unnamed]);
+        if all().any(|ruling| self.is_opened(ruling)) {
+            return self.refuse(if reason == Reason::Opaque { Reason::NotHttp } else { reason });
+        }
+        let is_allowed = all().all(|ruling| ruling.verdict == Verdict::Allow);
         if is_allowed {
             return Judgement::by(Reason::AddressAllowed, self.pod, unnamed);
         }
@@ -252,6 +295,9 @@ impl Judging<'_> {
 
     /// It cannot say for whom it is: whatever the address means must be allowed, within the same bounds.
     fn by_every_name(&self) -> Judgement {
+        if self.rulings().any(|ruling| self.is_opened(ruling)) {
+            return self.refuse(Reason::NotHttp);
+        }
         let Some(first) = self.rulings().next() else { return self.nameless(Reason::Opaque) };
         let judgement = Judgement::by(Reason::EveryNameAllowed, self.pod, first);
         let is_same = |ruling: Ruling| {
@@ -260,6 +306,12 @@ impl Judging<'_> {
                 && (other.ceiling, other.budget) == (judgement.ceiling, judgement.budget)
         };
         if self.rulings().all(is_same) { judgement } else { self.refuse(Reason::Opaque) }
+    }
+
+    /// Whether it is a rule that only allows certain requests.
+    fn is_opened(&self, ruling: Ruling) -> bool {
+        ruling.verdict == Verdict::Allow
+            && self.pod.rule(ruling.rule).is_some_and(|rule| rule.requests.is_some())
     }
 
     fn refuse(&self, reason: Reason) -> Judgement {

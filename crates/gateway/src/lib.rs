@@ -6,19 +6,25 @@
 //! has exactly one record, also when it is cancelled; what is read, kept and open at once is bounded. Up to TLS 1.2, where
 //! it is in clear, a server's certificate must be for the name too (`server_gate`): its names are checked, not who signed
 //! it or when, which the client does.
-//! Does not: end TLS (a server that serves several names on one connection can be asked for another inside), change
-//! bytes, look further into answers, or know Kubernetes. QUIC is read, recorded and refused (`quic`).
+//! A connection under a rule that allows certain requests only is opened (`http`, `tls`): TLS ends here, and begins anew
+//! towards the server, which is verified; each request is judged by itself, and has a [`Call`] of its own.
+//! Does not: change bytes of connections that are not opened, or look further into them (a server that serves several
+//! names on one connection can be asked for another inside); or know Kubernetes. QUIC is read, recorded and refused
+//! (`quic`).
 //!
-//! Reading order is the order of a connection: `bounds`, `identify`, `inspect`, `decide`, `forward`, `record`; `serve`
-//! puts them together, `process` is the proxy's process, `agent` how another process tells it what is allowed.
+//! Reading order is the order of a connection: `bounds`, `identify`, `inspect`, `decide`, then `forward` and `relay`, or
+//! `http`; `record`, `call`; `serve` puts them together, `process` is the proxy's process, `agent` how another process
+//! tells it what is allowed.
 
 pub mod agent;
 mod bounds;
+pub mod call;
 pub mod ceiling;
 pub mod counters;
 pub mod decide;
 mod forward;
 mod gate;
+mod http;
 mod identify;
 mod inspect;
 mod message;
@@ -28,22 +34,27 @@ pub mod reason;
 pub mod record;
 mod refuse;
 mod relay;
+pub mod requests;
 pub mod serve;
 mod server_gate;
 pub mod settings;
 mod splice;
 pub mod state;
+pub mod tls;
 
 pub use agent::{Agent, AgentError, Bind, Proxy};
+pub use call::Call;
 pub use ceiling::{Ceiling, DownloadOnly};
 pub use counters::{Counters, Counts};
 pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
 pub use process::{ProcessError, run_proxy};
 pub use reason::{End, Reason};
 pub use record::{Facts, Record, Sink};
+pub use requests::{Handling, RequestJudgement, RequestRule};
 pub use serve::{Gateway, Phase};
 pub use settings::{Ech, Limits, Opaque, Rules};
 pub use state::{Bound, Named, PodState, RuleFacts, State, Table, Window};
+pub use tls::{Authority, AuthorityError, AuthorityPem, Inspection, InspectionError, Inspector};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,9 +1,11 @@
 //! What agent and proxy tell each other, as [`handover`] carries it.
 
+use crate::call::Call;
 use crate::counters::Counts;
 use crate::record::Record;
 use crate::settings::{Limits, Rules};
 use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
+use crate::tls::Inspection;
 use policy::table::Row;
 use policy::{DnsName, Generation, RuleId};
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,8 @@ pub(crate) enum ToAgent {
     NotApplied(u64, String),
     /// Connections that ended.
     Records(Vec<Record>),
+    /// Requests of opened connections, whatever became of them.
+    Calls(Vec<Call>),
     /// Counters, since the proxy started.
     Counts(Counts),
 }
@@ -60,6 +64,8 @@ pub(crate) struct StateFrame {
     pods: Vec<(IpAddr, Vec<RuleFrame>)>,
     bindings: Bindings,
     spent: HashMap<u32, Window>,
+    #[serde(default)]
+    inspection: Option<Arc<Inspection>>,
 }
 
 /// Bindings, with each row once.
@@ -129,12 +135,13 @@ impl StateFrame {
             pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
             bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
         }
-        let State { generation, rules, spent, .. } = state;
-        Self { generation: *generation, rules: rules.clone(), pods, bindings, spent: spent.clone() }
+        let State { generation, rules, spent, inspection, .. } = state;
+        let (rules, spent, inspection) = (rules.clone(), spent.clone(), inspection.clone());
+        Self { generation: *generation, rules, pods, bindings, spent, inspection }
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent } = self;
+        let Self { generation, rules, pods, bindings, spent, inspection } = self;
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
         };
@@ -143,7 +150,7 @@ impl StateFrame {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
         }
-        Ok(State { generation, rules, pods, spent })
+        Ok(State { generation, rules, pods, spent, inspection })
     }
 }
 
@@ -169,20 +176,32 @@ mod tests {
                 .into(),
             unnamed: row(80),
         };
-        let facts = RuleFacts { text: "rule".into(), ceiling: crate::Ceiling::default(), budget: Some(16) };
+        let requests = crate::RequestRule {
+            names: vec![policy::DomainPattern::parse_own("**.example").unwrap()],
+            ports: vec![(443, 443)],
+            shared: true,
+            ..crate::RequestRule::default()
+        };
+        let requests = Some(Arc::new(requests));
+        let facts = RuleFacts { text: "rule".into(), budget: Some(16), requests, ..RuleFacts::default() };
         let address = |last| IpAddr::from([192, 0, 2, last]);
         let pod = PodState {
             rules: [(RuleId(17), Arc::new(facts))].into(),
             bound: (1..100).map(|last| (address(last), bound.clone())).collect(),
         };
+        let authority = crate::Authority::generate(std::time::SystemTime::now()).unwrap();
+        let secret = authority.key.lines().nth(1).unwrap().to_owned();
+        let inspection = Inspection { authority, roots: vec![vec![1, 2]] };
         let state = State {
             generation: Generation(7),
             rules: Rules::default(),
             pods: [(address(200), pod)].into(),
             spent: [(16, Window::Hour)].into(),
+            inspection: Some(Arc::new(inspection)),
         };
         let frame = StateFrame::of(&state);
         assert_eq!(frame.bindings.rows.len(), 2);
+        assert!(!format!("{state:?} {frame:?}").contains(&secret));
         let text = serde_json::to_string(&frame).unwrap();
         let read: StateFrame = serde_json::from_str(&text).unwrap();
         assert_eq!(read.read().unwrap(), state);

@@ -6,6 +6,7 @@
 //! agent comes to its control socket (see [`crate::agent`]).
 //! Does not: read files, arguments or environment.
 
+use crate::call::Call;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
 use crate::record::{Record, Sink};
@@ -195,9 +196,10 @@ impl Obeying {
                 }
                 ToProxy::State { revision, state } => {
                     let state = state.read();
-                    let applied = state.map(|state| {
-                        self.table.replace(state);
+                    let applied = state.and_then(|state| {
+                        self.table.try_replace(state).map_err(|error| error.to_string())?;
                         self.judge_again();
+                        Ok(())
                     });
                     (revision, applied)
                 }
@@ -328,22 +330,40 @@ fn write(state: &mut LinkState, frame: &[u8]) -> bool {
 }
 
 /// A sink that never blocks.
-struct Queue(SyncSender<Record>);
+struct Queue(SyncSender<Told>);
+
+/// What is told of connections and requests.
+enum Told {
+    Record(Box<Record>),
+    Call(Box<Call>),
+}
 
 impl Sink for Queue {
     fn take(&self, record: Record) -> bool {
-        self.0.try_send(record).is_ok()
+        self.0.try_send(Told::Record(Box::new(record))).is_ok()
+    }
+
+    fn call(&self, call: Call) -> bool {
+        self.0.try_send(Told::Call(Box::new(call))).is_ok()
     }
 }
 
 /// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
-fn tell(link: &Link, queued: &Receiver<Record>, counters: &Counters) {
+fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters) {
     let (mut last, mut told) = (Counts::default(), Instant::now());
     loop {
         let ended = match queued.recv_timeout(COUNT_EVERY) {
             Ok(first) => {
-                let batch = std::iter::once(first).chain(queued.try_iter()).take(BATCH).collect();
-                if !link.tell_whoever_comes(&ToAgent::Records(batch)) {
+                let (mut records, mut calls) = (Vec::new(), Vec::new());
+                for told in std::iter::once(first).chain(queued.try_iter()).take(BATCH) {
+                    match told {
+                        Told::Record(record) => records.push(*record),
+                        Told::Call(call) => calls.push(*call),
+                    }
+                }
+                let is_heard = (records.is_empty() || link.tell_whoever_comes(&ToAgent::Records(records)))
+                    && (calls.is_empty() || link.tell_whoever_comes(&ToAgent::Calls(calls)));
+                if !is_heard {
                     return;
                 }
                 false

@@ -15,6 +15,8 @@ pub enum Reason {
     EveryNameAllowed,
     /// Whoever the address belongs to, policy allows it.
     AddressAllowed,
+    /// A rule allows the request.
+    RequestAllowed,
     /// It ended before it was judged.
     NotJudged,
     /// No policy was received yet.
@@ -27,7 +29,8 @@ pub enum Reason {
     NoName,
     /// The name in the hello is none that the pod resolved to this address and that a rule speaks of.
     NameMismatch,
-    /// The HTTP host is none that the pod resolved to this address and that a rule speaks of.
+    /// The HTTP host is none that the pod resolved to this address and that a rule speaks of; or not the one for which
+    /// the connection was opened.
     HostMismatch,
     /// The name was resolved to this address, and no rule allows it on this port.
     NameNotAllowed,
@@ -77,14 +80,35 @@ pub enum Reason {
     UploadHour,
     /// The pod sent as much as the rule allows in a day.
     UploadDay,
+    /// It is allowed certain requests, and is not HTTP.
+    NotHttp,
+    /// It was let through unread, and the rule now allows certain requests only.
+    Unread,
+    /// It would have to be opened, and there is no authority to open it with.
+    NoAuthority,
+    /// The server's certificate does not verify.
+    ServerCertificate,
+    /// The TLS handshake with the server failed.
+    ServerHandshake,
+    /// The client does not take our certificate.
+    ClientDistrusts,
+    /// The TLS handshake with the client failed, for another reason than its distrust.
+    ClientHandshake,
+    /// No rule allows the request.
+    RequestNotAllowed,
+    /// What a request does was not known within the bound of what is held of its body.
+    RequestTooLarge,
+    /// What came later in a body contradicts what the request was judged by.
+    RequestChanged,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 45] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
+        Self::RequestAllowed,
         Self::NotJudged,
         Self::NoPolicy,
         Self::UnknownPod,
@@ -116,12 +140,24 @@ impl Reason {
         Self::DownloadOnly,
         Self::UploadHour,
         Self::UploadDay,
+        Self::NotHttp,
+        Self::Unread,
+        Self::NoAuthority,
+        Self::ServerCertificate,
+        Self::ServerHandshake,
+        Self::ClientDistrusts,
+        Self::ClientHandshake,
+        Self::RequestNotAllowed,
+        Self::RequestTooLarge,
+        Self::RequestChanged,
     ];
 
     /// The verdict that always comes with this reason.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::NameAllowed | Self::EveryNameAllowed | Self::AddressAllowed => Verdict::Allow,
+            Self::NameAllowed | Self::EveryNameAllowed | Self::AddressAllowed | Self::RequestAllowed => {
+                Verdict::Allow
+            }
             Self::NotJudged
             | Self::NoPolicy
             | Self::UnknownPod
@@ -152,7 +188,17 @@ impl Reason {
             | Self::UploadCeiling
             | Self::DownloadOnly
             | Self::UploadHour
-            | Self::UploadDay => Verdict::Deny,
+            | Self::UploadDay
+            | Self::NotHttp
+            | Self::Unread
+            | Self::NoAuthority
+            | Self::ServerCertificate
+            | Self::ServerHandshake
+            | Self::ClientDistrusts
+            | Self::ClientHandshake
+            | Self::RequestNotAllowed
+            | Self::RequestTooLarge
+            | Self::RequestChanged => Verdict::Deny,
         }
     }
 
@@ -162,6 +208,7 @@ impl Reason {
             Self::NameAllowed => "name-allowed",
             Self::EveryNameAllowed => "every-name-allowed",
             Self::AddressAllowed => "address-allowed",
+            Self::RequestAllowed => "request-allowed",
             Self::NotJudged => "not-judged",
             Self::NoPolicy => "no-policy",
             Self::UnknownPod => "unknown-pod",
@@ -193,6 +240,16 @@ impl Reason {
             Self::DownloadOnly => "download-only",
             Self::UploadHour => "upload-hour",
             Self::UploadDay => "upload-day",
+            Self::NotHttp => "not-http",
+            Self::Unread => "unread",
+            Self::NoAuthority => "no-authority",
+            Self::ServerCertificate => "server-certificate",
+            Self::ServerHandshake => "server-handshake",
+            Self::ClientDistrusts => "client-distrusts",
+            Self::ClientHandshake => "client-handshake",
+            Self::RequestNotAllowed => "request-not-allowed",
+            Self::RequestTooLarge => "request-too-large",
+            Self::RequestChanged => "request-changed",
         }
     }
 
@@ -204,6 +261,7 @@ impl Reason {
                 "it names nobody, and every name that this pod resolved to this address is allowed"
             }
             Self::AddressAllowed => "a rule allows the address, whatever name it has",
+            Self::RequestAllowed => "a rule allows the request",
             Self::NotJudged => "it ended before it was judged",
             Self::NoPolicy => "no policy was received yet, so nothing may pass",
             Self::UnknownPod => "the address is no pod's of this node",
@@ -213,7 +271,7 @@ impl Reason {
                 "no rule speaks of the name in the TLS hello, or this pod did not resolve it to this address"
             }
             Self::HostMismatch => {
-                "no rule speaks of the host of the request, or this pod did not resolve it to this address"
+                "no rule speaks of the host of the request, this pod did not resolve it to this address, or the connection is for another"
             }
             Self::NameNotAllowed => "no rule allows this name on this port",
             Self::EncryptedHello => {
@@ -243,6 +301,24 @@ impl Reason {
             Self::UploadHour => "the pod sent as much as the rule allows in an hour",
             Self::UploadDay => "the pod sent as much as the rule allows in a day",
             Self::DownloadOnly => "the rule is for downloading, and the pod sent more than goes with that",
+            Self::NotHttp => "the rule allows certain requests, and this connection is not HTTP",
+            Self::Unread => {
+                "the rule now allows certain requests only, and this connection was let through unread"
+            }
+            Self::NoAuthority => {
+                "the rule allows certain requests, and the gateway was given no inspection CA to open TLS with"
+            }
+            Self::ServerCertificate => "the server's certificate does not verify",
+            Self::ServerHandshake => "the TLS handshake with the server failed",
+            Self::ClientDistrusts => {
+                "the client does not trust the inspection CA: pinned or the trust bundle is missing"
+            }
+            Self::ClientHandshake => "the TLS handshake with the client failed",
+            Self::RequestNotAllowed => "no rule allows this request",
+            Self::RequestTooLarge => {
+                "what the request does is not known within the part of its body that may be held"
+            }
+            Self::RequestChanged => "what came later in the body contradicts what the request was judged by",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Guarantees: a guard emits it when the connection goes, so a connection whose task is cancelled has one as well.
 //! Does not: hold what was said over the connection, except the name it is for.
 
+use crate::call::Call;
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Judgement, Unreadable};
 use crate::reason::{End, Reason};
@@ -104,6 +105,11 @@ pub struct Record {
 pub trait Sink: Send + Sync {
     /// Takes a record; false if there was no room.
     fn take(&self, record: Record) -> bool;
+
+    /// Takes what became of a request; false if there was no room.
+    fn call(&self, _call: Call) -> bool {
+        true
+    }
 }
 
 /// Bytes forwarded, counted while a connection is open.
@@ -130,7 +136,7 @@ pub(crate) struct Guard {
     counters: Arc<Counters>,
     accepted: Instant,
     record: Record,
-    pub(crate) traffic: Traffic,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 impl Guard {
@@ -156,7 +162,7 @@ impl Guard {
             duration_micros: 0,
             end: End::Cancelled,
         };
-        Self { sink, counters, accepted: Instant::now(), record, traffic: Traffic::default() }
+        Self { sink, counters, accepted: Instant::now(), record, traffic: Arc::default() }
     }
 
     pub(crate) fn claims(&mut self, claim: &Claim) {

@@ -124,7 +124,7 @@ async fn both(
 }
 
 /// Returns when nothing passed for a whole period.
-async fn idle(traffic: &Traffic, period: Duration) {
+pub(crate) async fn idle(traffic: &Traffic, period: Duration) {
     let total = || traffic.up().wrapping_add(traffic.down());
     let mut before = total();
     loop {

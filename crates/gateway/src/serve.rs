@@ -3,11 +3,13 @@
 use crate::bounds::{Bounds, Slot};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Opening, Permit, decide};
+use crate::http::{self, Hold};
 use crate::identify::Ends;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
 use crate::refuse::Refused;
 use crate::relay::Relay;
+use crate::requests::Handling;
 use crate::server_gate::ServerGate;
 use crate::settings::Limits;
 use crate::{forward, inspect, refuse};
@@ -36,12 +38,13 @@ pub struct Phase {
 
 /// The proxy, shared by all its threads.
 pub struct Gateway {
-    judge: Arc<dyn Judge>,
-    sink: Arc<dyn Sink>,
-    counters: Arc<Counters>,
-    limits: Limits,
+    pub(crate) judge: Arc<dyn Judge>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: Limits,
+    pub(crate) hold: Arc<Hold>,
     bounds: Arc<Bounds>,
-    phase: watch::Receiver<Phase>,
+    pub(crate) phase: watch::Receiver<Phase>,
     stands_for: Option<SocketAddr>,
 }
 
@@ -61,7 +64,7 @@ impl Gateway {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
-        Self { judge, sink, counters, limits, bounds, phase, stands_for: None }
+        Self { judge, sink, counters, limits, hold: Arc::default(), bounds, phase, stands_for: None }
     }
 
     /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in
@@ -177,8 +180,16 @@ impl Gateway {
             }
             Decision::Permit(permit) => {
                 guard.judged(permit.judgement());
-                self.permitted(stream, opened, &permit, phase, guard).await;
-                None
+                match permit.judgement().handling {
+                    Handling::Pass => {
+                        self.permitted(stream, opened, &permit, phase, guard).await;
+                        None
+                    }
+                    Handling::Open => {
+                        let opening = http::Opening { stream, pod: ends.pod, opened, permit: &permit, phase };
+                        self.open(opening, guard).await
+                    }
+                }
             }
         }
     }
@@ -239,12 +250,19 @@ impl Gateway {
     }
 
     /// Returns when an open connection must end: it was waited for long enough, or policy changed against it.
-    async fn stopped(&self, permit: &Permit, mut phase: watch::Receiver<Phase>) -> Result<End, Reason> {
+    pub(crate) async fn stopped(
+        &self,
+        permit: &Permit,
+        mut phase: watch::Receiver<Phase>,
+    ) -> Result<End, Reason> {
         let judged_again = async {
             while phase.changed().await.is_ok() {
                 let still = self.judge.still(permit.opening());
                 if still.reason.verdict() == Verdict::Deny {
                     return still.reason;
+                }
+                if (permit.judgement().handling, still.handling) == (Handling::Pass, Handling::Open) {
+                    return Reason::Unread;
                 }
             }
             std::future::pending().await
@@ -256,7 +274,7 @@ impl Gateway {
     }
 
     /// Returns when draining took as long as it may.
-    async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         let mut phase = self.phase.clone();
         draining(&mut phase).await;
         let told = async {
@@ -272,6 +290,6 @@ impl Gateway {
 }
 
 /// Returns when told to drain, also by the teller's end.
-async fn draining(phase: &mut watch::Receiver<Phase>) {
+pub(crate) async fn draining(phase: &mut watch::Receiver<Phase>) {
     let _told_or_alone = phase.wait_for(|phase| phase.draining).await;
 }

@@ -3,16 +3,18 @@
 use crate::ceiling::Ceiling;
 use crate::decide::{Judge, Judgement, Opening, judge};
 use crate::reason::Reason;
+use crate::requests::{self, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
+use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
-use policy::{DnsName, Generation, Protocol, RuleId, Verdict};
+use policy::{DnsName, Generation, Operation, Protocol, RuleId, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What is to be known of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleFacts {
     /// As a person reads it: object, field, file and line.
     pub text: Arc<str>,
@@ -22,6 +24,9 @@ pub struct RuleFacts {
     /// Number of the budget that all connections of this pod under the rule draw on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<u32>,
+    /// Which requests it allows; its connections are opened for that. `None`: any, and they are passed on unread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Arc<RequestRule>>,
 }
 
 /// Which budgets are used up.
@@ -71,7 +76,7 @@ impl Bound {
 /// One pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodState {
-    /// The rules that its rows name.
+    /// The rules that its rows name, and those that share their requests with them ([`RequestRule::shared`]).
     pub rules: HashMap<RuleId, Arc<RuleFacts>>,
     /// What it resolved.
     pub bound: HashMap<IpAddr, Bound>,
@@ -95,6 +100,8 @@ pub struct State {
     pub pods: HashMap<IpAddr, PodState>,
     /// Budgets that are used up.
     pub spent: HashMap<u32, Window>,
+    /// With what TLS is opened. `None`: nothing is, and what would have to be is refused.
+    pub inspection: Option<Arc<Inspection>>,
 }
 
 /// A judge over a [`State`] that changes. Until there is one, everything is refused.
@@ -102,7 +109,14 @@ pub struct State {
 /// Single names are bound many times a second and must be in force before the answer with their address leaves, so the
 /// state is changed in place, under a lock that is held for one look-up.
 #[derive(Debug, Default)]
-pub struct Table(RwLock<Option<State>>);
+pub struct Table(RwLock<Option<InForce>>);
+
+/// A state, and what was made of it.
+#[derive(Debug)]
+struct InForce {
+    state: State,
+    inspector: Option<Arc<Inspector>>,
+}
 
 impl Table {
     /// A table that refuses everything.
@@ -110,9 +124,36 @@ impl Table {
         Self::default()
     }
 
-    /// Replaces everything.
+    /// Replaces everything. With means to open TLS that cannot be used, TLS that would have to be opened is refused.
     pub fn replace(&self, state: State) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        let inspector = self.inspector_for(&state).ok().flatten();
+        self.put(state, inspector);
+    }
+
+    /// Replaces everything, or nothing.
+    ///
+    /// # Errors
+    /// The means to open TLS cannot be used.
+    pub fn try_replace(&self, state: State) -> Result<(), InspectionError> {
+        let inspector = self.inspector_for(&state)?;
+        self.put(state, inspector);
+        Ok(())
+    }
+
+    fn put(&self, state: State, inspector: Option<Arc<Inspector>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector });
+    }
+
+    /// What there is, where it is of the same means: it has certificates and sessions that are good for more.
+    fn inspector_for(&self, state: &State) -> Result<Option<Arc<Inspector>>, InspectionError> {
+        let Some(means) = &state.inspection else { return Ok(None) };
+        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let same = now.as_ref().filter(|now| now.state.inspection.as_ref() == Some(means));
+        if let Some(inspector) = same.and_then(|now| now.inspector.clone()) {
+            return Ok(Some(inspector));
+        }
+        drop(now);
+        Ok(Some(Arc::new(Inspector::new(means)?)))
     }
 
     /// Binds names to an address for a pod, in place of what was bound there; `None` forgets them. The rules are added to
@@ -126,7 +167,7 @@ impl Table {
         bound: Option<Bound>,
     ) -> bool {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(pod) = state.as_mut().and_then(|state| state.pods.get_mut(&pod)) else { return false };
+        let Some(pod) = state.as_mut().and_then(|now| now.state.pods.get_mut(&pod)) else { return false };
         pod.rules.extend(rules);
         match bound {
             Some(bound) => pod.bound.insert(destination, bound),
@@ -138,65 +179,93 @@ impl Table {
     /// Says which budgets are used up.
     pub fn spend(&self, spent: HashMap<u32, Window>) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = state.as_mut() {
-            state.spent = spent;
+        if let Some(now) = state.as_mut() {
+            now.state.spent = spent;
         }
     }
 
+    /// Asks the state that there is; `None` where there is none yet.
+    fn ask<T>(&self, question: impl FnOnce(&State) -> T) -> Option<T> {
+        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().map(|now| question(&now.state))
+    }
+}
+
+impl State {
     fn judged(&self, opening: &Opening, is_open: bool) -> Judgement {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(state) = state.as_ref() else { return Judgement::without_rule(Reason::NoPolicy) };
-        let judgement = match state.pods.get(&opening.pod) {
+        let judgement = match self.pods.get(&opening.pod) {
             None => Judgement::without_rule(Reason::UnknownPod),
             Some(pod) => match pod.bound.get(&opening.destination.ip()) {
                 None => Judgement::without_rule(Reason::NotResolved),
-                Some(bound) => judge(pod, bound, &state.rules, opening, is_open),
+                Some(bound) => judge(pod, bound, &self.rules, opening, is_open),
             },
         };
-        let spent = judgement.budget.and_then(|budget| state.spent.get(&budget));
+        let spent = judgement.budget.and_then(|budget| self.spent.get(&budget));
         let judgement = match spent {
             Some(window) => Judgement { reason: window.reason(), ..judgement },
             None => judgement,
         };
-        Judgement { generation: state.generation, ..judgement }
-    }
-}
-
-impl Judge for Table {
-    fn judge(&self, opening: &Opening) -> Judgement {
-        self.judged(opening, false)
+        Judgement { generation: self.generation, ..judgement }
     }
 
-    fn still(&self, opening: &Opening) -> Judgement {
-        self.judged(opening, true)
+    fn judged_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
+        let connection = self.judged(opening, true);
+        match self.pods.get(&opening.pod) {
+            Some(pod) => requests::judge_request(pod, &connection, opening, operation),
+            None => RequestJudgement::without_rule(Reason::UnknownPod),
+        }
     }
 
+    /// Whether anything but allow without bounds can come out at an address.
     fn needs_claim(&self, pod: IpAddr, destination: SocketAddr) -> bool {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let pod = state.as_ref().and_then(|state| state.pods.get(&pod));
-        let Some((pod, bound)) = pod.and_then(|pod| Some((pod, pod.bound.get(&destination.ip())?))) else {
-            return true;
-        };
+        let Some(pod) = self.pods.get(&pod) else { return true };
+        let Some(bound) = pod.bound.get(&destination.ip()) else { return true };
         let is_free = |ruling: Ruling| {
-            let limited =
-                pod.rule(ruling.rule).is_some_and(|rule| rule.budget.is_some() || !rule.ceiling.is_open());
+            let limited = pod.rule(ruling.rule).is_some_and(|rule| {
+                rule.budget.is_some() || !rule.ceiling.is_open() || rule.requests.is_some()
+            });
             ruling.verdict == Verdict::Allow && !limited
         };
         let names = bound.names.values().map(Some).chain([None]);
         !names.map(|name| bound.ruling(name, destination.port())).all(is_free)
     }
+}
+
+impl Judge for Table {
+    fn judge(&self, opening: &Opening) -> Judgement {
+        let judged = self.ask(|state| state.judged(opening, false));
+        judged.unwrap_or_else(|| Judgement::without_rule(Reason::NoPolicy))
+    }
+
+    fn still(&self, opening: &Opening) -> Judgement {
+        let judged = self.ask(|state| state.judged(opening, true));
+        judged.unwrap_or_else(|| Judgement::without_rule(Reason::NoPolicy))
+    }
+
+    fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
+        let judged = self.ask(|state| state.judged_request(opening, operation));
+        judged.unwrap_or_else(|| RequestJudgement::without_rule(Reason::NoPolicy))
+    }
+
+    fn inspector(&self) -> Option<Arc<Inspector>> {
+        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().and_then(|now| now.inspector.clone())
+    }
+
+    fn needs_claim(&self, pod: IpAddr, destination: SocketAddr) -> bool {
+        self.ask(|state| state.needs_claim(pod, destination)).unwrap_or(true)
+    }
 
     fn may_be_silent(&self, port: u16) -> bool {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        state.as_ref().is_some_and(|state| {
+        let may = self.ask(|state| {
             !state.rules.tls_ports.contains(&port)
                 && !state.rules.http_ports.contains(&port)
                 && state.rules.opaque == Opaque::ByEveryName
-        })
+        });
+        may.unwrap_or(false)
     }
 
     fn checks_certificates(&self) -> bool {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        state.as_ref().is_none_or(|state| state.rules.certificates)
+        self.ask(|state| state.rules.certificates).unwrap_or(true)
     }
 }

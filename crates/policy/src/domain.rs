@@ -79,8 +79,8 @@ impl fmt::Display for DnsName {
     }
 }
 
-/// Which names are meant. Shown as own kinds write it: `name`, `*.name`, `**.name`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+/// Which names are meant. Shown, and written in JSON, as own kinds write it: `name`, `*.name`, `**.name`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DomainPattern {
     /// Exactly this name.
     Exact(DnsName),
@@ -161,6 +161,19 @@ impl fmt::Display for DomainPattern {
     }
 }
 
+impl Serialize for DomainPattern {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DomainPattern {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse_own(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// What one record of a DNS response gives for its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -223,7 +236,11 @@ mod tests {
             assert_eq!((own("*.a.io", name), own("**.a.io", name)), (one, more), "{name}");
         }
         for text in ["a.io", "*.a.io", "**.a.io"] {
-            assert_eq!(DomainPattern::parse_own(text).unwrap().to_string(), text);
+            let pattern = DomainPattern::parse_own(text).unwrap();
+            assert_eq!(pattern.to_string(), text);
+            let json = serde_json::to_string(&pattern).unwrap();
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<DomainPattern>(&json).unwrap(), pattern);
         }
         for bad in ["***.a.io", "**", "**.", "a.**.io", "*a.io"] {
             assert!(DomainPattern::parse_own(bad).is_err(), "{bad}");

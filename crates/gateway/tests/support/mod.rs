@@ -49,7 +49,9 @@ pub fn row(ports: &[(u16, u16)]) -> Arc<Row> {
 }
 
 pub fn rules(ceiling: Ceiling, budget: Option<u32>) -> [(RuleId, Arc<RuleFacts>); 2] {
-    let facts = |text: &str, ceiling, budget| Arc::new(RuleFacts { text: text.into(), ceiling, budget });
+    let facts = |text: &str, ceiling, budget| {
+        Arc::new(RuleFacts { text: text.into(), ceiling, budget, ..RuleFacts::default() })
+    };
     [
         (DENIES, facts("isolated", Ceiling::default(), None)),
         (ALLOWS, facts("ClusterNetworkPolicy hub spec.egress[0]", ceiling, budget)),

@@ -1,0 +1,233 @@
+//! One record for each request of an opened connection, whatever becomes of it.
+//!
+//! JSON, one object per request: `time` (its head was read), `pod`, `destination` (address and port), `name` (of the
+//! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
+//! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
+//! `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! one as well. Does not: hold what was said, queries or keys.
+
+use crate::counters::{Counters, add};
+use crate::reason::{End, Reason};
+use crate::record::{Sink, Traffic};
+use crate::requests::RequestJudgement;
+use observe::Time;
+use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime};
+
+/// Longest method that is kept, in characters; the registered ones have at most 17.
+const MAX_METHOD: usize = 32;
+/// Longest path that is kept, in characters.
+const MAX_PATH: usize = 256;
+
+/// Distinguishes requests of one microsecond.
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// One request, when it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// When its head was read.
+    pub time: Time,
+    /// Who sent it.
+    pub pod: SocketAddr,
+    /// Where its connection was going.
+    pub destination: SocketAddr,
+    /// For whom the connection was opened.
+    pub name: DnsName,
+    /// Unique on its node, and in the order of time: microseconds since 1970 and a counter, hexadecimal.
+    pub request_id: String,
+    /// Its method.
+    pub method: String,
+    /// Its path, without the query. The client's text: show it as such.
+    pub path: String,
+    /// What it does, as it was judged.
+    pub operation: Operation,
+    /// Allow, or deny also where it was cut later.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// What it lacks, by the rule that comes nearest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<Mismatch>,
+    /// The rule that allows it, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
+    /// Of what is refused, the rule that comes nearest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<Arc<str>>,
+    /// State of policy that judged it; 0 where none was asked.
+    pub generation: Generation,
+    /// Status of the answer; 0 where there was none.
+    pub status: u16,
+    /// Bytes of its body that went to the server.
+    pub bytes_up: u64,
+    /// Bytes of the answer's body that went to the client.
+    pub bytes_down: u64,
+    /// From its head to its end.
+    pub duration_micros: u64,
+    /// How it ended.
+    pub end: End,
+}
+
+/// What the two directions of a request tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Course {
+    pub(crate) traffic: Arc<Traffic>,
+    /// Set once it must not go on.
+    aborted: OnceLock<Reason>,
+}
+
+impl Course {
+    pub(crate) fn abort(&self, reason: Reason) {
+        // The first reason is the one that stopped it.
+        let _earlier = self.aborted.set(reason);
+    }
+
+    pub(crate) fn aborted(&self) -> Option<Reason> {
+        self.aborted.get().copied()
+    }
+}
+
+/// The record of a request under way. Emits it when dropped, once.
+#[must_use]
+pub(crate) struct CallGuard {
+    sink: Arc<dyn Sink>,
+    counters: Arc<Counters>,
+    began: Instant,
+    call: Call,
+    pub(crate) course: Arc<Course>,
+}
+
+/// What is known of a request when its head was read.
+pub(crate) struct Asked<'a> {
+    pub(crate) pod: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    pub(crate) name: &'a DnsName,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+}
+
+impl CallGuard {
+    pub(crate) fn new(sink: Arc<dyn Sink>, counters: Arc<Counters>, asked: &Asked<'_>) -> Self {
+        let time: Time = SystemTime::now().into();
+        let call = Call {
+            time,
+            pod: asked.pod,
+            destination: asked.destination,
+            name: asked.name.clone(),
+            request_id: format!("{:016x}{:08x}", time.0, COUNTER.fetch_add(1, Ordering::Relaxed)),
+            method: asked.method.chars().take(MAX_METHOD).collect(),
+            path: asked.path.chars().take(MAX_PATH).collect(),
+            operation: Operation::unknown("it was not read"),
+            verdict: Verdict::Deny,
+            reason: Reason::NotJudged,
+            lacks: None,
+            rule: None,
+            nearest: None,
+            generation: Generation::default(),
+            status: 0,
+            bytes_up: 0,
+            bytes_down: 0,
+            duration_micros: 0,
+            end: End::Cancelled,
+        };
+        Self { sink, counters, began: Instant::now(), call, course: Arc::default() }
+    }
+
+    pub(crate) fn so_far(&self) -> &Call {
+        &self.call
+    }
+
+    pub(crate) fn understood(&mut self, operation: Operation) {
+        self.call.operation = operation;
+    }
+
+    pub(crate) fn judged(&mut self, judgement: &RequestJudgement) {
+        self.call.lacks = judgement.lacks;
+        self.call.rule.clone_from(&judgement.rule);
+        self.call.nearest.clone_from(&judgement.nearest);
+        self.call.generation = judgement.generation;
+        self.refused(judgement.reason);
+    }
+
+    /// A later reason takes the place of the one before; the rule stays, for it is the one that let it in.
+    pub(crate) fn refused(&mut self, reason: Reason) {
+        self.call.reason = reason;
+        self.call.verdict = reason.verdict();
+    }
+
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.call.status = status;
+    }
+
+    pub(crate) fn ended(&mut self, end: End) {
+        self.call.end = end;
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        if let Some(reason) = self.course.aborted() {
+            self.refused(reason);
+            self.call.end = if self.call.end == End::Refused { End::Refused } else { End::Cut };
+        }
+        let mut call = self.call.clone();
+        call.bytes_up = self.course.traffic.up();
+        call.bytes_down = self.course.traffic.down();
+        call.duration_micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.counters.called(call.verdict, call.operation.verb);
+        if !self.sink.call(call) {
+            add(&self.counters.records_lost, 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+    use std::sync::Mutex;
+
+    /// Has room for two.
+    #[derive(Default)]
+    struct Small(Mutex<Vec<Call>>);
+
+    impl Sink for Small {
+        fn take(&self, _: Record) -> bool {
+            true
+        }
+
+        fn call(&self, call: Call) -> bool {
+            let mut kept = self.0.lock().unwrap();
+            let room = kept.len() < 2;
+            kept.extend(room.then_some(call));
+            room
+        }
+    }
+
+    #[test]
+    fn each_request_has_one_record_with_a_number_of_its_own_in_order() {
+        let (sink, counters) = (Arc::new(Small::default()), Arc::new(Counters::new()));
+        let address = SocketAddr::from(([10, 0, 0, 1], 443));
+        let name = DnsName::parse("a.example").unwrap();
+        let path = "/é".repeat(300);
+        let asked = Asked { pod: address, destination: address, name: &name, method: "GET", path: &path };
+        for _ in 0..3 {
+            let guard = CallGuard::new(sink.clone(), counters.clone(), &asked);
+            guard.course.abort(Reason::RequestChanged);
+            guard.course.abort(Reason::Timeout);
+        }
+        let kept = sink.0.lock().unwrap();
+        assert!(kept[0].request_id < kept[1].request_id, "{kept:?}");
+        assert_eq!((kept[0].reason, kept[0].end), (Reason::RequestChanged, End::Cut));
+        assert_eq!(kept[0].path.chars().count(), MAX_PATH);
+        let counts = counters.read();
+        assert_eq!(counts.records_lost, 1);
+        assert_eq!(counts.requests, [(Verdict::Deny, policy::Verb::Unknown, 3)]);
+        let json = serde_json::to_string(&kept[0]).unwrap();
+        assert_eq!(serde_json::from_str::<Call>(&json).unwrap(), kept[0]);
+    }
+}

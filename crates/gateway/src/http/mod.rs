@@ -1,0 +1,22 @@
+//! The requests of a connection that was opened: each is judged by itself.
+//!
+//! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
+//! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
+//! client's side), `request` (one request), `fields`, `body`, `upstream` (the server's side), `refusal`, `tunnel`; below
+//! them `socket`, `strict`, `hold`, `tasks`.
+
+mod body;
+mod fields;
+mod hold;
+mod open;
+mod refusal;
+mod request;
+mod serve;
+mod socket;
+mod strict;
+mod tasks;
+mod tunnel;
+mod upstream;
+
+pub(crate) use hold::Hold;
+pub(crate) use open::Opening;

@@ -1,0 +1,202 @@
+//! Opens a permitted connection: TLS at both ends if it speaks that, then HTTP, until it ends or is cut.
+
+use super::request::Exchange;
+use super::serve::{Serving, serve};
+use super::socket::{Counted, Cut, Socket, Stream};
+use super::tasks::Owner;
+use super::upstream::Upstream;
+use crate::decide::{Claim, Judgement, Permit};
+use crate::forward;
+use crate::inspect::Opened;
+use crate::reason::{End, Reason};
+use crate::record::Guard;
+use crate::refuse::{self, Refused};
+use crate::relay::idle;
+use crate::requests::name_of;
+use crate::serve::{Gateway, Phase, draining};
+use crate::tls::{Inspector, Speech};
+use policy::DnsName;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+
+/// How long a server has to hear that its connection is over.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection to be opened.
+pub(crate) struct Opening<'a> {
+    pub(crate) stream: TcpStream,
+    pub(crate) pod: SocketAddr,
+    pub(crate) opened: Opened,
+    pub(crate) permit: &'a Permit,
+    pub(crate) phase: watch::Receiver<Phase>,
+}
+
+/// How it ended, and why it was cut or refused if it was.
+type Outcome = (End, Option<Reason>);
+
+/// Whose connection it is, and what ends it.
+struct Parties<'a> {
+    pod: SocketAddr,
+    name: &'a DnsName,
+    permit: &'a Permit,
+    cut: Arc<Cut>,
+    is_clean: Arc<AtomicBool>,
+    tasks: Owner,
+    /// Told when the server's side ended.
+    gone: Arc<Notify>,
+}
+
+impl Parties<'_> {
+    async fn upstream(&self, server: impl Stream + 'static, speech: Speech) -> Result<Upstream, Reason> {
+        let opened = Upstream::open(server, speech, &self.tasks.0, Arc::clone(&self.gone)).await;
+        opened.map_err(|_| Reason::ServerHandshake)
+    }
+}
+
+impl Gateway {
+    /// Opens a connection and answers its requests; returns it if it was refused after all, to be told.
+    pub(crate) async fn open(&self, opening: Opening<'_>, guard: &mut Guard) -> Option<Refused> {
+        let Opening { stream, pod, opened, permit, phase } = opening;
+        let inspector = self.judge.inspector();
+        let name = name_of(&permit.opening().claim);
+        let lacks = match (&opened.claim, name) {
+            (_, None) => Some(Reason::NotHttp),
+            (Claim::Tls(_), Some(_)) if inspector.is_none() => Some(Reason::NoAuthority),
+            (_, Some(_)) => None,
+        };
+        let (Some(name), None) = (name, lacks) else {
+            let reason = lacks.unwrap_or(Reason::NotHttp);
+            guard.refused(reason);
+            guard.ended(End::Refused);
+            let judgement = Judgement { reason, ..permit.judgement().clone() };
+            return Some(Refused { stream, claim: opened.claim, judgement });
+        };
+        let connected = tokio::select! {
+            connected = forward::connect(permit, &self.limits) => connected,
+            () = self.drained() => {
+                guard.ended(End::Drained);
+                return None;
+            }
+        };
+        let Ok(server) = connected else {
+            refuse::reset(&stream);
+            guard.ended(End::Unreachable);
+            return None;
+        };
+        let (cut, is_clean) = (Arc::new(Cut::default()), Arc::new(AtomicBool::new(false)));
+        let server = Counted {
+            inner: Socket::new(server, Vec::new(), &is_clean),
+            traffic: Arc::clone(&guard.traffic),
+            ceiling: permit.judgement().ceiling,
+            cut: Arc::clone(&cut),
+        };
+        let client = Socket::new(stream, opened.bytes, &is_clean);
+        let (tasks, gone) = (Owner::default(), Arc::new(Notify::new()));
+        let parties = Parties { pod, name, permit, cut: Arc::clone(&cut), is_clean, tasks, gone };
+        let (end, reason) = tokio::select! {
+            biased;
+            reason = cut.wait() => (End::Cut, Some(reason)),
+            outcome = self.requests(client, server, &parties, inspector) => outcome,
+            () = idle(&guard.traffic, self.limits.idle_timeout) => (End::Idle, None),
+            stopped = self.stopped(permit, phase) => match stopped {
+                Ok(end) => (end, None),
+                Err(reason) => (End::Cut, Some(reason)),
+            },
+        };
+        // It may have ended by being cut.
+        let (end, reason) = cut.reason().map_or((end, reason), |reason| (End::Cut, Some(reason)));
+        guard.ended(end);
+        if let Some(reason) = reason {
+            guard.refused(reason);
+        }
+        None
+    }
+
+    /// Takes requests until there are no more.
+    async fn requests(
+        &self,
+        client: Socket,
+        server: Counted<Socket>,
+        parties: &Parties<'_>,
+        inspector: Option<Arc<Inspector>>,
+    ) -> Outcome {
+        let (limits, name) = (&self.limits, parties.name);
+        let Claim::Tls(hello) = &parties.permit.opening().claim else {
+            let upstream = parties.upstream(server, Speech::Unsaid).await;
+            return self.answered(client, Speech::Unsaid, upstream, parties).await;
+        };
+        let Some(inspector) = inspector else { return (End::Refused, Some(Reason::NoAuthority)) };
+        let connecting = inspector.connect(server, name, &hello.alpn);
+        let (upstream, speech) =
+            match within(limits.connect_timeout, connecting, Reason::ServerHandshake).await {
+                Ok((server, speech)) => (parties.upstream(server, speech).await, speech),
+                // The client is told inside.
+                Err(reason) => (Err(reason), Speech::first_of(&hello.alpn)),
+            };
+        let refused = upstream.as_ref().err().copied();
+        let accepting = inspector.accept(client, speech);
+        let client = match within(limits.header_timeout, accepting, Reason::Timeout).await {
+            Ok(client) => client,
+            Err(reason) => return (End::Refused, refused.or(Some(reason))),
+        };
+        let outcome = self.answered(client, speech, upstream, parties).await;
+        refused.map_or(outcome, |reason| (End::Refused, Some(reason)))
+    }
+
+    fn exchange(&self, parties: &Parties<'_>, upstream: Result<Upstream, Reason>) -> Arc<Exchange> {
+        Arc::new(Exchange {
+            judge: Arc::clone(&self.judge),
+            sink: Arc::clone(&self.sink),
+            counters: Arc::clone(&self.counters),
+            hold: Arc::clone(&self.hold),
+            tasks: parties.tasks.0.clone(),
+            pod: parties.pod,
+            opening: parties.permit.opening().clone(),
+            name: parties.name.clone(),
+            upstream,
+            is_answered: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
+            tunnel: Mutex::default(),
+        })
+    }
+
+    /// Answers requests until the client, the server or the proxy is done.
+    async fn answered(
+        &self,
+        client: impl Stream + 'static,
+        speech: Speech,
+        upstream: Result<Upstream, Reason>,
+        parties: &Parties<'_>,
+    ) -> Outcome {
+        let mut phase = self.phase.clone();
+        let last = async {
+            tokio::select! {
+                () = parties.gone.notified() => {}
+                () = draining(&mut phase) => {}
+            }
+        };
+        let how = Serving {
+            head_within: self.limits.header_timeout,
+            cut: &parties.cut,
+            is_clean: &parties.is_clean,
+        };
+        let end = serve(client, speech, self.exchange(parties, upstream), how, last).await;
+        if end == End::Closed {
+            // Who does not hear it in time sees the socket close.
+            let _heard = tokio::time::timeout(FAREWELL, parties.tasks.0.finish()).await;
+        }
+        (end, None)
+    }
+}
+
+async fn within<T>(
+    time: Duration,
+    shaking: impl Future<Output = Result<T, Reason>>,
+    late: Reason,
+) -> Result<T, Reason> {
+    tokio::time::timeout(time, shaking).await.unwrap_or(Err(late))
+}

@@ -1,0 +1,255 @@
+//! One request from its head to its answer.
+//!
+//! Its host must be the one of the connection; its head, as it would go on, and as much of its body as it takes, say what it
+//! does; the policy of this moment says whether it may; then it streams to the server, and the answer back.
+
+use super::body::{Answer, Broken, Outgoing, Unclear};
+use super::fields::{self, Asks};
+use super::hold::Hold;
+use super::refusal;
+use super::tasks::Tasks;
+use super::tunnel::Tunnel;
+use super::upstream::Upstream;
+use crate::call::{Asked, CallGuard};
+use crate::counters::Counters;
+use crate::decide::{Judge, Opening};
+use crate::reason::{End, Reason};
+use crate::record::Sink;
+use ::inspect::operation::{Head, Reader};
+use http::header::{self, HeaderValue};
+use http::uri::{Parts, PathAndQuery, Scheme};
+use http::{Request, Response, StatusCode, Uri, Version, request};
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
+use policy::{DnsName, Operation, Verdict};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long a client has to send as much of a body as it takes to know what the request does.
+const HOLD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long, and how much of, the body of a refused request is thrown away, so that its client hears the refusal.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
+const DISCARD: usize = 256 * 1024;
+
+/// What all requests of a connection share.
+pub(crate) struct Exchange {
+    pub(crate) judge: Arc<dyn Judge>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) hold: Arc<Hold>,
+    pub(crate) tasks: Tasks,
+    pub(crate) pod: SocketAddr,
+    pub(crate) opening: Opening,
+    /// For whom the connection was opened.
+    pub(crate) name: DnsName,
+    /// The way to the server, or why there is none.
+    pub(crate) upstream: Result<Upstream, Reason>,
+    /// Whether the server answered once.
+    pub(crate) is_answered: AtomicBool,
+    /// Whether the server broke off within an exchange.
+    pub(crate) is_broken: AtomicBool,
+    /// What the connection becomes when HTTP is over.
+    pub(crate) tunnel: Mutex<Option<Tunnel>>,
+}
+
+impl Exchange {
+    /// Answers a request. An error breaks the connection, or with HTTP/2 the stream.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Broken> {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let asks = Asks::of(&request);
+        let answered = self.asked(request, asks).await;
+        answered.map(|mut response| {
+            // What asked for a tunnel was the last that was read strictly; and without a server there is no next.
+            let is_last = asks != Asks::Nothing || self.upstream.is_err();
+            if is_last && !is_http2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        })
+    }
+
+    async fn asked(&self, mut request: Request<Incoming>, asks: Asks) -> Result<Response<Answer>, Broken> {
+        let asked = Asked {
+            pod: self.pod,
+            destination: self.opening.destination,
+            name: &self.name,
+            method: request.method().as_str(),
+            path: request.uri().path(),
+        };
+        let mut guard = CallGuard::new(Arc::clone(&self.sink), Arc::clone(&self.counters), &asked);
+        let will_continue = request.headers().contains_key(header::EXPECT);
+        let client = (asks == Asks::WebSocket).then(|| hyper::upgrade::on(&mut request));
+        let (head, body) = request.into_parts();
+        let (upstream, head) = match self.ready(head, asks) {
+            Ok(ready) => ready,
+            Err(reason) => {
+                guard.refused(reason);
+                return Ok(self.refuse(guard, body, will_continue));
+            }
+        };
+        let reader = self.reader(&head);
+        let mut outgoing = Outgoing::new(body, reader, &guard.course);
+        let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
+        if let Err(reason) = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), &mut guard)? {
+            guard.refused(reason);
+            return Ok(self.refuse(guard, outgoing.into_rest(), will_continue));
+        }
+        self.forward(upstream, Request::from_parts(head, outgoing), client, guard).await
+    }
+
+    /// The request as it would go on, and the way to the server; or why it does not.
+    fn ready(&self, head: request::Parts, asks: Asks) -> Result<(&Upstream, request::Parts), Reason> {
+        let upstream = self.upstream.as_ref().map_err(|reason| *reason)?;
+        if asks == Asks::Tunnel {
+            return Err(Reason::HttpTunnel);
+        }
+        let request = Request::from_parts(head, ());
+        let authority = fields::authority(&request).ok_or(Reason::HttpHost)?;
+        if !fields::is_for(&authority, &self.name, self.opening.destination.port()) {
+            return Err(Reason::HostMismatch);
+        }
+        let (mut head, ()) = request.into_parts();
+        let path = head.uri.path_and_query().cloned().ok_or(Reason::HttpMalformed)?;
+        let version = if upstream.is_http2() { Version::HTTP_2 } else { Version::HTTP_11 };
+        fields::strip_request(&mut head.headers, asks, head.version);
+        head.version = version;
+        head.extensions = http::Extensions::new();
+        if upstream.is_http2() {
+            head.uri = absolute(&authority, path)?;
+        } else {
+            head.uri = Uri::from(path);
+            let host = HeaderValue::from_str(&authority).map_err(|_| Reason::HttpHost)?;
+            head.headers.insert(header::HOST, host);
+        }
+        Ok((upstream, head))
+    }
+
+    /// Begins to read what a request does. `None`: its body cannot be read.
+    fn reader(&self, head: &request::Parts) -> Option<Reader> {
+        let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+        if !head.headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+            return None;
+        }
+        let headers: Vec<(&str, &[u8])> =
+            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        Some(Reader::new(&Head {
+            method: head.method.as_str(),
+            host: self.name.as_str(),
+            port: self.opening.destination.port(),
+            target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+            headers: &headers,
+        }))
+    }
+
+    /// Judges what a request does. The error within says why it does not go on; the one without, that its client went.
+    fn judged(
+        &self,
+        understood: Result<Option<Operation>, Unclear>,
+        guard: &mut CallGuard,
+    ) -> Result<Result<(), Reason>, Broken> {
+        let operation = match understood {
+            Ok(Some(operation)) => operation,
+            Ok(None) => Operation::unknown("its body is in a form that is not read"),
+            Err(Unclear::Gone) => {
+                guard.ended(End::PodGone);
+                return Err(Broken);
+            }
+            Err(Unclear::TooLarge) => return Ok(Err(Reason::RequestTooLarge)),
+            Err(Unclear::TooSlow) => return Ok(Err(Reason::Timeout)),
+            Err(Unclear::Contradicted(operation)) => {
+                guard.understood(operation);
+                return Ok(Err(Reason::RequestChanged));
+            }
+        };
+        let judgement = self.judge.judge_request(&self.opening, &operation);
+        guard.understood(operation);
+        guard.judged(&judgement);
+        Ok(match judgement.reason.verdict() {
+            Verdict::Allow => Ok(()),
+            Verdict::Deny => Err(judgement.reason),
+        })
+    }
+
+    async fn forward(
+        &self,
+        upstream: &Upstream,
+        request: Request<Outgoing>,
+        client: Option<OnUpgrade>,
+        mut guard: CallGuard,
+    ) -> Result<Response<Answer>, Broken> {
+        let Ok(answer) = upstream.send(request).await else {
+            return self.unanswered(guard);
+        };
+        self.is_answered.store(true, Ordering::Relaxed);
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(client) = client else { return self.unanswered(guard) };
+            let (tunnel, response) = Tunnel::agreed(client, answer, guard);
+            *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
+            return Ok(response);
+        }
+        guard.answered(answer.status().as_u16());
+        let (mut head, body) = answer.into_parts();
+        let closes = !upstream.is_http2() && fields::closes(&head.headers);
+        fields::strip(&mut head.headers);
+        if closes {
+            // The next request would find no server.
+            head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        head.extensions = http::Extensions::new();
+        Ok(Response::from_parts(head, Answer::of_server(body, guard)))
+    }
+
+    /// The server broke off, or was made to. A client whose connection was used before takes its end for what it is,
+    /// and may try again.
+    fn unanswered(&self, mut guard: CallGuard) -> Result<Response<Answer>, Broken> {
+        if let Some(reason) = guard.course.aborted() {
+            guard.refused(reason);
+            return Ok(refusal::refuse(guard));
+        }
+        if !self.is_answered.load(Ordering::Relaxed) {
+            return Ok(refusal::failed(guard));
+        }
+        self.is_broken.store(true, Ordering::Relaxed);
+        guard.ended(End::ServerGone);
+        Err(Broken)
+    }
+
+    /// Refuses a request whose body was not read to its end. To read it asks a client that waits for leave to send it.
+    fn refuse(&self, guard: CallGuard, rest: Incoming, will_continue: bool) -> Response<Answer> {
+        if !rest.is_end_stream() && !will_continue {
+            self.tasks.spawn(discard(rest));
+        }
+        refusal::refuse(guard)
+    }
+}
+
+/// A target that names its server.
+fn absolute(authority: &str, path: PathAndQuery) -> Result<Uri, Reason> {
+    let mut parts = Parts::default();
+    parts.scheme = Some(Scheme::HTTPS);
+    parts.authority = Some(authority.parse().map_err(|_| Reason::HttpHost)?);
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).map_err(|_| Reason::HttpMalformed)
+}
+
+/// Throws away what a client still sends.
+async fn discard(mut body: Incoming) {
+    let mut left = DISCARD;
+    let all = async {
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Who takes longer has its connection closed.
+    let _closed = tokio::time::timeout(DISCARD_PATIENCE, all).await;
+}

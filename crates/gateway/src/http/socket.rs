@@ -1,0 +1,148 @@
+//! The two sockets of an opened connection, between the kernel and whoever reads HTTP.
+
+use crate::ceiling::Ceiling;
+use crate::reason::Reason;
+use crate::record::Traffic;
+use crate::refuse::reset;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// Bytes that come and go.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Why a connection is cut, said from within it.
+#[derive(Debug, Default)]
+pub(crate) struct Cut {
+    reason: OnceLock<Reason>,
+    told: Notify,
+}
+
+impl Cut {
+    /// Cuts it. The first reason counts.
+    pub(crate) fn cut(&self, reason: Reason) -> io::Error {
+        let _earlier = self.reason.set(reason);
+        self.told.notify_one();
+        io::ErrorKind::ConnectionAborted.into()
+    }
+
+    pub(crate) fn reason(&self) -> Option<Reason> {
+        self.reason.get().copied()
+    }
+
+    /// Returns when it is to be cut.
+    pub(crate) async fn wait(&self) -> Reason {
+        loop {
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            self.told.notified().await;
+        }
+    }
+}
+
+/// A socket whose first bytes were read already. When it is dropped the kernel resets it, unless both sides came to a
+/// clean end: nobody may take a broken connection for a complete one.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    first: Vec<u8>,
+    /// How many of the first bytes were given out.
+    given: usize,
+    is_clean: Arc<AtomicBool>,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, first: Vec<u8>, is_clean: &Arc<AtomicBool>) -> Self {
+        Self { stream, first, given: 0, is_clean: Arc::clone(is_clean) }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if !self.is_clean.load(Ordering::Relaxed) {
+            reset(&self.stream);
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = self.first.get(self.given..).unwrap_or_default();
+        if left.is_empty() {
+            self.first = Vec::new();
+            return Pin::new(&mut self.stream).poll_read(cx, to);
+        }
+        let given = left.len().min(to.remaining());
+        to.put_slice(left.get(..given).unwrap_or_default());
+        self.given += given;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The server's side: counts what passes, and cuts the connection before it carries more than it may.
+pub(crate) struct Counted<S> {
+    pub(crate) inner: S,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) ceiling: Ceiling,
+    pub(crate) cut: Arc<Cut>,
+}
+
+impl<S: Stream> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = to.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, to))?;
+        let read = to.filled().len().saturating_sub(before);
+        self.traffic.down.fetch_add(read as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Stream> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let up = self.traffic.up().saturating_add(bytes.len() as u64);
+        if let Err(reason) = self.ceiling.check(up, self.traffic.down()) {
+            return Poll::Ready(Err(self.cut.cut(reason)));
+        }
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
+        self.traffic.up.fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,118 @@
+//! May this request, on a connection that was let through, do what it does?
+//!
+//! Enters: what is known of a pod's rules, the name and port of a connection, and an [`Operation`]. Leaves: a
+//! [`RequestJudgement`]. Guarantees: a rule without [`RequestRule`] asks nothing of requests; one with it allows nothing
+//! that it does not list. Pure: no I/O, no clock. Does not: read requests.
+
+use crate::decide::{Claim, Judgement, Opening};
+use crate::reason::Reason;
+use crate::state::{PodState, RuleFacts};
+use ::inspect::http_head::Host;
+use policy::{DnsName, DomainPattern, Generation, Mismatch, Operation, Requests, RuleId, judge_operation};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Which requests a rule allows, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRule {
+    /// The requests.
+    pub requests: Requests,
+    /// Names of servers that it is for.
+    pub names: Vec<DomainPattern>,
+    /// Their TCP ports: first and last of each range.
+    pub ports: Vec<(u16, u16)>,
+    /// Whether what it allows, the pod's other shared rules for the same server may add to, and it to theirs.
+    pub shared: bool,
+}
+
+impl RequestRule {
+    fn is_for(&self, name: &DnsName, port: u16) -> bool {
+        self.names.iter().any(|pattern| pattern.matches(name))
+            && self.ports.iter().any(|(first, last)| (*first..=*last).contains(&port))
+    }
+}
+
+/// What becomes of a connection that is let through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Handling {
+    /// Its bytes are passed on unread and unchanged.
+    #[default]
+    Pass,
+    /// It is opened, and each of its requests is judged.
+    Open,
+}
+
+/// What was judged of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct RequestJudgement {
+    /// Why; the verdict is [`Reason::verdict`].
+    pub reason: Reason,
+    /// What it lacks, by the rule that comes nearest.
+    pub lacks: Option<Mismatch>,
+    /// The rule that allows it, as text.
+    pub rule: Option<Arc<str>>,
+    /// Of what is refused, the rule that comes nearest.
+    pub nearest: Option<Arc<str>>,
+    /// State of policy that was asked.
+    pub generation: Generation,
+}
+
+impl RequestJudgement {
+    /// A judgement that no rule is behind.
+    pub fn without_rule(reason: Reason) -> Self {
+        Self { reason, lacks: None, rule: None, nearest: None, generation: Generation::default() }
+    }
+}
+
+/// The name for which a connection is; an address or nothing is none.
+pub(crate) fn name_of(claim: &Claim) -> Option<&DnsName> {
+    match claim {
+        Claim::Tls(hello) => hello.sni.as_ref(),
+        Claim::Http { host: Host::Name(name), .. } => Some(name),
+        Claim::Http { host: Host::Address(_), .. } | Claim::Opaque | Claim::Unreadable(_) => None,
+    }
+}
+
+/// Judges a request on a connection that was just judged again.
+pub(crate) fn judge_request(
+    pod: &PodState,
+    connection: &Judgement,
+    opening: &Opening,
+    operation: &Operation,
+) -> RequestJudgement {
+    let of = |reason| RequestJudgement {
+        generation: connection.generation,
+        ..RequestJudgement::without_rule(reason)
+    };
+    if connection.reason.verdict() == policy::Verdict::Deny {
+        return RequestJudgement { nearest: connection.nearest.clone(), ..of(connection.reason) };
+    }
+    let text = |rule: RuleId| pod.rule(rule).map(|facts| facts.text.clone());
+    let deciding = connection.deciding.and_then(|rule| Some((rule, pod.rule(rule)?)));
+    let Some((deciding, rule)) = deciding.and_then(|(id, facts)| Some((id, facts.requests.as_ref()?))) else {
+        return RequestJudgement { rule: connection.rule.clone(), ..of(Reason::RequestAllowed) };
+    };
+    let others = if rule.shared { shared(pod, deciding, opening) } else { Vec::new() };
+    let rules = std::iter::once((deciding, &rule.requests)).chain(others);
+    match judge_operation(rules, operation) {
+        Ok(rule) => RequestJudgement { rule: text(rule), ..of(Reason::RequestAllowed) },
+        Err(None) => of(Reason::RequestNotAllowed),
+        Err(Some((rule, lacks))) => {
+            RequestJudgement { lacks: Some(lacks), nearest: text(rule), ..of(Reason::RequestNotAllowed) }
+        }
+    }
+}
+
+/// The pod's other shared rules that are for the same server, in the order of their numbers.
+fn shared<'p>(pod: &'p PodState, deciding: RuleId, opening: &Opening) -> Vec<(RuleId, &'p Requests)> {
+    let Some(name) = name_of(&opening.claim) else { return Vec::new() };
+    let is_meant = |rule: &&RequestRule| rule.shared && rule.is_for(name, opening.destination.port());
+    let of_rule = |(id, facts): (&RuleId, &'p Arc<RuleFacts>)| {
+        let rule = facts.requests.as_deref().filter(is_meant)?;
+        (*id != deciding).then_some((*id, &rule.requests))
+    };
+    let mut found: Vec<_> = pod.rules.iter().filter_map(of_rule).collect();
+    found.sort_by_key(|(rule, _)| *rule);
+    found
+}
