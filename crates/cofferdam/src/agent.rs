@@ -16,6 +16,7 @@ use crate::up::dns::DnsArgs;
 use crate::up::enforce::Enforcer;
 use crate::up::engine::{Engine, Leader, Loaded};
 use crate::up::ground::{Ground, host_name};
+use crate::up::inspection::Home;
 use crate::up::journal::Journal;
 use crate::up::lab_plan::Runs;
 use crate::up::protocol::{DnsStatus, GatewayStatus, Mode, NodeStatus, Status};
@@ -281,7 +282,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     };
     let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
-    let answering = args.dns.answering(Some(args.state.join("cofferdam.dns")));
+    let answering = args.dns.answering(Some(args.state.join("cofferdam.dns")), &Home::Nowhere)?;
     let enforcer = Enforcer::open(node.as_str().into(), config, &journal, answering)
         .with_context(|| format!("nothing is enforced on node {node}: the agent needs CAP_NET_ADMIN"))?;
     let ground = Ground { mode: Mode::Node, enforcers: vec![enforcer] };

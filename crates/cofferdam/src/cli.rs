@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and where each is done.
 
 use crate::agent::AgentArgs;
+use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
@@ -43,6 +44,7 @@ enum Command {
     Flows(FlowsArgs),
     Dns(DnsArgs),
     Connections(ConnectionsArgs),
+    Calls(CallsArgs),
     Findings(FindingsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
@@ -75,6 +77,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Dns(args) => crate::lookups::run(&args, out).map(|()| true),
         Command::Connections(args) => crate::connections::run(&args, out).map(|()| true),
+        Command::Calls(args) => crate::calls::run(&args, out).map(|()| true),
         Command::Findings(args) => crate::findings::run(&args, out).map(|()| true),
         Command::DnsProxy => process(|control| Ok(dns::run_proxy(control)?)).map(|()| true),
         Command::GatewayProxy => process(|control| Ok(gateway::run_proxy(control)?)).map(|()| true),

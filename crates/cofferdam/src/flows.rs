@@ -134,6 +134,7 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
             Answer::End { .. } => break,
             Answer::Lookup(_)
             | Answer::Passage(_)
+            | Answer::Call(_)
             | Answer::Finding(_)
             | Answer::Settled { .. }
             | Answer::Status(_)

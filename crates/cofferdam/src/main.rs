@@ -3,6 +3,7 @@
 //! Exit codes: 0 as asked; 1 the answer is no, or not everything is in force; 2 it could not be done.
 
 mod agent;
+mod calls;
 mod catalog;
 mod cli;
 mod connections;

@@ -7,6 +7,7 @@
 //! Does not: talk to an API server.
 
 mod budgets;
+pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod dns;
 pub(crate) mod dns_proxy;
@@ -17,6 +18,7 @@ mod gate;
 pub(crate) mod gateway_proxy;
 pub(crate) mod ground;
 mod hosted;
+pub(crate) mod inspection;
 pub(crate) mod journal;
 pub(crate) mod keeper;
 pub(crate) mod lab_plan;

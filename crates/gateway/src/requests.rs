@@ -26,6 +26,14 @@ pub struct RequestRule {
 }
 
 impl RequestRule {
+    /// A rule that is for no name, and allows no request.
+    #[must_use]
+    pub fn nothing() -> Self {
+        let no_verb = policy::Operations { verbs: Default::default(), resources: Vec::new() };
+        let requests = Requests { operations: vec![no_verb], ..Requests::default() };
+        Self { requests, ..Self::default() }
+    }
+
     fn is_for(&self, name: &DnsName, port: u16) -> bool {
         self.names.iter().any(|pattern| pattern.matches(name))
             && self.ports.iter().any(|(first, last)| (*first..=*last).contains(&port))

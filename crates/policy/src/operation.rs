@@ -181,6 +181,20 @@ pub enum Mismatch {
     Credential,
 }
 
+impl Mismatch {
+    /// A clause for a person.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Unknown => "what it does is not known",
+            Self::Verb => "the rule does not allow to do that",
+            Self::Resource => "not to that",
+            Self::Model => "not with that model",
+            Self::Tool => "not with that tool",
+            Self::Credential => "not with that key",
+        }
+    }
+}
+
 impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");

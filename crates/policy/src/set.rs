@@ -57,6 +57,38 @@ impl PolicySet {
         self.rule(id)?.requests.as_ref()
     }
 
+    /// Takes out policies with a rule that looks at requests and closes what they select for egress: for who cannot judge
+    /// requests. `why` is what denials say.
+    pub fn close_judging(&mut self, why: &str) {
+        let entries = Arc::clone(&self.rules);
+        let judges = |policy: &Policy| {
+            policy
+                .egress
+                .rules()
+                .iter()
+                .any(|rule| entries.get(rule.id.0 as usize).is_some_and(|entry| entry.requests.is_some()))
+        };
+        let (closing, staying): (Vec<_>, _) =
+            std::mem::take(&mut self.policies).into_iter().partition(judges);
+        self.policies = staying;
+        let rules = Arc::make_mut(&mut self.rules);
+        for Policy { object, source, subject, .. } in closing {
+            let rule = RuleId(u32::try_from(rules.len()).unwrap_or(u32::MAX));
+            rules.push(RuleEntry {
+                reason: Reason::PolicyUnreadable,
+                object: Some(object),
+                direction: None,
+                index: None,
+                name: None,
+                field: why.into(),
+                source,
+                upload: None,
+                requests: None,
+            });
+            self.closed.push(ClosedScope { rule, subject, directions: vec![Direction::Egress] });
+        }
+    }
+
     /// What may be uploaded under the rule; `None`: nothing limits it.
     pub fn upload(&self, id: RuleId) -> Option<UploadLimits> {
         self.rule(id)?.upload

@@ -4,6 +4,9 @@
 //! judges for is in it, with the rules of the same set. Does not: talk to the proxy (`keeper`).
 
 use super::enforce::Answering;
+use super::gate::Holding;
+use super::inspection::{Home, InspectionArgs};
+use anyhow::Result;
 use clap::Args;
 use compiler::lower::Placement;
 use dns::{Addresses, AllowedName, Names, Questions, Resolvers, Settings, State};
@@ -25,7 +28,7 @@ pub(crate) struct DnsArgs {
     #[arg(long)]
     no_dns: bool,
     /// Judge connections to named addresses by their address alone, not by the name that they ask for; limits of upload are
-    /// then not enforced
+    /// then not enforced, and what is selected by rules that look at requests is closed
     #[arg(long)]
     no_gateway: bool,
     /// Do not look for whom the certificate of a server is (in TLS up to 1.2): for clients that are told to accept any
@@ -46,6 +49,8 @@ pub(crate) struct DnsArgs {
     /// Leave ECH in HTTPS records; server names of connections are then hidden
     #[arg(long)]
     pub(crate) dns_keep_ech: bool,
+    #[command(flatten)]
+    inspection: InspectionArgs,
 }
 
 fn zone(text: &str) -> Result<DnsName, String> {
@@ -53,10 +58,17 @@ fn zone(text: &str) -> Result<DnsName, String> {
 }
 
 impl DnsArgs {
-    /// How to answer; `control` is where the proxy outlives this process.
-    pub(crate) fn answering(&self, control: Option<PathBuf>) -> Option<Answering> {
+    /// How to answer; `control` is where the proxy outlives this process, `home` where the gateway's authority comes from.
+    pub(crate) fn answering(&self, control: Option<PathBuf>, home: &Home<'_>) -> Result<Option<Answering>> {
+        if self.no_dns {
+            return Ok(None);
+        }
         let rules = Rules { certificates: !self.gateway_any_certificate, ..Rules::default() };
-        (!self.no_dns).then_some(Answering { control, gateway: (!self.no_gateway).then_some(rules) })
+        let gateway = match self.no_gateway {
+            true => None,
+            false => Some(Holding { rules, inspection: self.inspection.means(home)? }),
+        };
+        Ok(Some(Answering { control, gateway }))
     }
 }
 

@@ -7,7 +7,7 @@
 use super::budgets::Spent;
 use super::dns_proxy::DnsProxy;
 use super::events::{Tags, Tap, Unlogged};
-use super::gate::Gate;
+use super::gate::{Gate, Holding};
 use super::journal::Journal;
 use super::keeper::{Keeper, Listener};
 use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
@@ -108,10 +108,10 @@ impl Kernel {
 }
 
 impl Proxies {
-    fn open(node: &Arc<str>, control: Option<PathBuf>, gateway: Option<gateway::Rules>) -> Result<Self> {
+    fn open(node: &Arc<str>, control: Option<PathBuf>, gateway: Option<Holding>) -> Result<Self> {
         let steering = Steering::open().context("opening what steers DNS")?;
         let beside = control.as_ref().map(|path| path.with_extension("gateway"));
-        let gate = gateway.map(|rules| Gate::open(Arc::clone(node), beside, rules)).transpose()?;
+        let gate = gateway.map(|holding| Gate::open(Arc::clone(node), beside, holding)).transpose()?;
         let dns = Keeper::open(Arc::clone(node), control)?;
         let (pods, named) = (BTreeSet::new(), BTreeSet::new());
         Ok(Self { steering, dns, gate, pods, named, problem: None })
@@ -175,7 +175,7 @@ pub(crate) struct Answering {
     /// process ends.
     pub(crate) control: Option<PathBuf>,
     /// How connections are held to their name, if they are.
-    pub(crate) gateway: Option<gateway::Rules>,
+    pub(crate) gateway: Option<Holding>,
 }
 
 /// The sum of a counter that begins anew from time to time.
@@ -481,6 +481,12 @@ impl Enforcer {
                 Some(format!("whether pods reach each other unjudged cannot be found out: {error}"))
             }
         };
+    }
+
+    /// Whether requests that rules look at can be judged here. Where nothing is enforced, it makes no difference.
+    pub(crate) fn judges_requests(&self) -> bool {
+        let Some(kernel) = &self.kernel else { return true };
+        kernel.proxies.as_ref().is_some_and(|proxies| proxies.gate.is_some())
     }
 
     /// Whether the kernel has rules, of this process or an earlier one.

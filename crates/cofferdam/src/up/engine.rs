@@ -245,6 +245,9 @@ impl Engine {
     fn enforce(&mut self, set: &mut PolicySet) -> Result<()> {
         self.notes.clear();
         self.place(set)?;
+        if !self.enforcers.iter().all(Enforcer::judges_requests) {
+            self.close_unjudged(set);
+        }
         let generation = set.generation;
         let placement = self.usable(&set.world);
         self.addresses = dns::addresses(&set.world, &placement);
@@ -291,6 +294,16 @@ impl Engine {
             self.unbound.clear();
         }
         refused
+    }
+
+    /// Closes what is selected by policies that look at requests, for nobody here does.
+    fn close_unjudged(&mut self, set: &mut PolicySet) {
+        const WHY: &str = "requests are judged by the gateway, and there is none: --no-gateway or --no-dns";
+        set.close_judging(WHY);
+        let entries = set.closed.iter().filter_map(|scope| set.rule(scope.rule));
+        let closed = entries.filter(|entry| *entry.field == *WHY).filter_map(|entry| entry.object.as_ref());
+        self.notes
+            .extend(closed.map(|object| format!("what {object} may select is closed for egress: {WHY}")));
     }
 
     /// Enforces for a pod at these addresses before its sources know them. Whether it is in force; if not, the pod is not

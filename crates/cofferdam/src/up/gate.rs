@@ -9,8 +9,10 @@ use super::enforce::NamedPair;
 use super::gateway_proxy::{GatewayProxy, Told};
 use super::keeper::Keeper;
 use anyhow::Result;
-use compiler::lower::Binder;
-use gateway::{Bind, Bound, Ceiling, DownloadOnly, Named, PodState, RuleFacts, Rules, State};
+use compiler::lower::{Binder, Judging};
+use gateway::{
+    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, RequestRule, RuleFacts, Rules, State,
+};
 use policy::table::{Row, Table};
 use policy::{PodName, Protocol, RuleId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,16 +24,24 @@ use std::sync::Arc;
 pub(crate) struct Gate {
     pub(crate) keeper: Keeper<GatewayProxy>,
     pub(crate) budgets: Ledger,
-    rules: Rules,
+    holding: Holding,
     revision: u64,
+}
+
+/// How connections are held to their name, and opened where rules look at requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Holding {
+    pub(crate) rules: Rules,
+    /// With what TLS is opened. None: it is not, and what would have to be is refused.
+    pub(crate) inspection: Option<Arc<Inspection>>,
 }
 
 impl Gate {
     /// In the calling thread's network namespace. `control` is where the proxy waits for the next agent, and where, beside
     /// it, budgets are kept.
-    pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>, rules: Rules) -> Result<Self> {
+    pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>, holding: Holding) -> Result<Self> {
         let budgets = Ledger::open(control.as_deref().map(|path| path.with_extension("budgets")))?;
-        Ok(Self { keeper: Keeper::open(node, control)?, budgets, rules, revision: 0 })
+        Ok(Self { keeper: Keeper::open(node, control)?, budgets, holding, revision: 0 })
     }
 
     /// Has the gateway go by a table, and by what pods know.
@@ -40,13 +50,23 @@ impl Gate {
         let pods = table.endpoints.keys().map(|pod| (*pod, PodState::default())).collect();
         let mut state = State {
             generation: table.generation,
-            rules: self.rules.clone(),
+            rules: self.holding.rules.clone(),
             pods,
             spent: self.budgets.spent().clone(),
+            inspection: self.holding.inspection.clone(),
         };
         for pair in pairs {
             if let Some(bind) = self.made(table, binder, pair, |_| false)? {
                 bind.apply(&mut state);
+            }
+        }
+        // Requests are judged by all of a pod's rules that look at them, also those that no address has led to yet.
+        for (pod, known) in &mut state.pods {
+            for judging in binder.judging(table, *pod) {
+                let facts = || {
+                    Arc::new(RuleFacts { text: text(table, judging.rule), ..of_requests(table, &judging) })
+                };
+                known.rules.entry(judging.rule).or_insert_with(facts);
             }
         }
         self.keeper.tell(Told { revision: self.revision, state });
@@ -69,7 +89,12 @@ impl Gate {
         let known: BTreeMap<IpAddr, BTreeSet<RuleId>> = known.unwrap_or_default();
         let mut binds = Vec::new();
         for pair in pairs {
-            let knows = |rule| known.get(&pair.from).is_some_and(|rules| rules.contains(&rule));
+            // What it knows of a rule that looks at requests may be without the pod's budget.
+            let knows = |rule: RuleId| {
+                let entry = table.rules.get(rule.0 as usize);
+                let is_whole = entry.is_none_or(|entry| entry.upload.is_none() || entry.requests.is_none());
+                is_whole && known.get(&pair.from).is_some_and(|rules| rules.contains(&rule))
+            };
             binds.extend(self.made(table, binder, pair, knows)?);
         }
         self.revision += 1;
@@ -120,19 +145,23 @@ impl Gate {
             let rows = bound.names.values().map(|named| &*named.row).chain([&*bound.unnamed]);
             let ids: BTreeSet<RuleId> = rows.flat_map(rules_of).filter(|rule| !knows(*rule)).collect();
             for rule in ids {
-                rules.push((rule, Arc::new(self.facts(table, pod, rule)?)));
+                let judging =
+                    || binder.judging(table, *from).into_iter().find(|judging| judging.rule == rule);
+                rules.push((rule, Arc::new(self.facts(table, pod, rule, judging)?)));
             }
         }
         Ok(Some(Bind { pod: *from, destination: *to, rules, bound }))
     }
 
-    fn facts(&mut self, table: &Table, pod: &PodName, rule: RuleId) -> Result<RuleFacts> {
+    fn facts(
+        &mut self,
+        table: &Table,
+        pod: &PodName,
+        rule: RuleId,
+        judging: impl FnOnce() -> Option<Judging>,
+    ) -> Result<RuleFacts> {
         let Some(entry) = table.rules.get(rule.0 as usize) else {
-            return Ok(RuleFacts {
-                text: "a rule that is gone".into(),
-                ceiling: Ceiling::default(),
-                budget: None,
-            });
+            return Ok(RuleFacts { text: text(table, rule), ..RuleFacts::default() });
         };
         let limits = entry.upload.unwrap_or_default();
         let ceiling = Ceiling {
@@ -140,8 +169,33 @@ impl Gate {
             download_only: limits.download_only.then(DownloadOnly::default),
         };
         let budget = self.budgets.number(pod, entry)?;
-        Ok(RuleFacts { text: entry.to_string().into(), ceiling, budget })
+        let of_requests = match &entry.requests {
+            // Of a rule that should look at requests and cannot be found again, nothing is allowed.
+            Some(_) => judging().map_or_else(nothing, |judging| of_requests(table, &judging)),
+            None => RuleFacts::default(),
+        };
+        Ok(RuleFacts { text: text(table, rule), ceiling, budget, ..of_requests })
     }
+}
+
+fn text(table: &Table, rule: RuleId) -> Arc<str> {
+    let entry = table.rules.get(rule.0 as usize);
+    entry.map_or_else(|| "a rule that is gone".into(), |entry| entry.to_string().into())
+}
+
+/// Which requests a rule allows, as the gateway is to know it.
+fn of_requests(table: &Table, judging: &Judging) -> RuleFacts {
+    let Judging { rule, names, ports, is_shared } = judging;
+    let requests = table.rules.get(rule.0 as usize).and_then(|entry| entry.requests.as_deref());
+    let Some(requests) = requests else { return nothing() };
+    let (requests, names, ports) = (requests.clone(), names.clone(), ports.clone());
+    let rule = RequestRule { requests, names, ports, shared: *is_shared };
+    RuleFacts { requests: Some(Arc::new(rule)), ..RuleFacts::default() }
+}
+
+/// No request at all.
+fn nothing() -> RuleFacts {
+    RuleFacts { requests: Some(Arc::new(RequestRule::nothing())), ..RuleFacts::default() }
 }
 
 /// The rules by which a row judges TCP.

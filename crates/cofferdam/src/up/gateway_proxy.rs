@@ -2,7 +2,7 @@
 
 use super::keeper::{Ear, Kind};
 use anyhow::Result;
-use gateway::{Agent, Counts, Limits, Proxy, Record, State};
+use gateway::{Agent, Call, Counts, Limits, Proxy, Record, State};
 use handover::Sockets;
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -61,6 +61,10 @@ impl Agent for Ear<GatewayProxy> {
 
     fn records(&mut self, records: Vec<Record>) {
         self.listener.passed(self.node(), records);
+    }
+
+    fn calls(&mut self, calls: Vec<Call>) {
+        self.listener.called(self.node(), calls);
     }
 
     fn counts(&mut self, counts: Counts) {

@@ -8,6 +8,7 @@ use super::UpArgs;
 use super::dns_proxy::DnsProxy;
 use super::enforce::Enforcer;
 use super::gateway_proxy::GatewayProxy;
+use super::inspection::Home;
 use super::journal::Journal;
 use super::protocol::Mode;
 use super::{keeper, socket};
@@ -35,7 +36,13 @@ pub(crate) fn machine(args: &UpArgs, socket: &Path, journal: &Arc<Journal>) -> R
     let node: Arc<str> = args.node.clone().map_or_else(host_name, Ok)?.into();
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
     // Who only puts rules in force leaves nobody who could put in force what DNS answers.
-    let answering = (!args.once).then(|| args.dns.answering(Some(socket.with_extension("dns")))).flatten();
+    let answering = match args.once {
+        true => None,
+        false => {
+            let home = socket.with_extension("authority");
+            args.dns.answering(Some(socket.with_extension("dns")), &Home::Kept(&home))?
+        }
+    };
     match Enforcer::open(node.clone(), config, journal, answering) {
         Ok(enforcer) => Ok(Ground { mode: Mode::Machine, enforcers: vec![enforcer] }),
         Err(error) if args.judge_only => {

@@ -6,6 +6,7 @@
 
 use super::enforce::Enforcer;
 use super::ground::Ground;
+use super::inspection::{Home, Lab as Authorities};
 use super::journal::Journal;
 use super::lab_plan::HOSTS;
 use super::protocol::{LabPlace, Mode, ProbeResult};
@@ -37,6 +38,7 @@ pub(crate) struct Hosted {
     /// None once it is down.
     lab: Mutex<Option<Lab>>,
     shared: SharedFolder,
+    authorities: Authorities,
     /// Pods that are meant to end, by namespace and name; all pods where none is.
     finite: BTreeSet<(String, String)>,
 }
@@ -64,10 +66,11 @@ pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Pla
     let folder = if first.is_dir() { first.as_path() } else { first.parent().unwrap_or(first) };
     let directory = folder.canonicalize().with_context(|| format!("opening {}", folder.display()))?;
     let shared = shared_folder(&runs.hosts(&set.world))?;
+    let authorities = Authorities::make(&shared.0)?;
     let lab = Lab::up(runs.plan(&set, &directory, &shared.0)).context("making the lab")?;
     let finite = set.world.pods.iter().filter(|pod| FINITE.contains(&&*pod.workload.kind));
     let finite = finite.map(|pod| (pod.namespace.to_string(), pod.name.to_string())).collect();
-    let hosted = Hosted { lab: Mutex::new(Some(lab)), shared, finite };
+    let hosted = Hosted { lab: Mutex::new(Some(lab)), shared, authorities, finite };
     let enforcers =
         nodes.into_iter().map(|node| hosted.enforcer(node, args, journal)).collect::<Result<_>>()?;
     let mode = if args.unenforced { Mode::JudgeOnly } else { Mode::Lab };
@@ -115,7 +118,7 @@ impl Hosted {
         let config =
             Config { rejudge: !args.keep_connections, guard: vec!["cfd".to_owned()], ..Config::default() };
         let (place, journal) = (Place::Node(node.to_string()), Arc::clone(journal));
-        let answering = args.dns.answering(None);
+        let answering = args.dns.answering(None, &Home::Lab(&self.authorities))?;
         let open = move || Enforcer::open(node, config, &journal, answering);
         self.with(|lab| lab.run(&place, open))?.context("entering a node of the lab")?
     }

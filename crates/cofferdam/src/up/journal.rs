@@ -5,6 +5,7 @@
 //! Guarantees: a lock is held only for memory work; readers never delay enforcement.
 //! Does not: read the kernel or a socket.
 
+use super::calls::ApiCall;
 use super::lookup::Lookup;
 use super::passage::{Finding, Passage};
 use observe::{
@@ -25,6 +26,8 @@ pub(crate) struct Journal {
     pub(crate) lookups: Shelf<Lookup>,
     /// Connections that were held to their name.
     pub(crate) passages: Shelf<Passage>,
+    /// Requests that were judged.
+    pub(crate) calls: Shelf<ApiCall>,
     /// What somebody should look at.
     pub(crate) findings: Shelf<Finding>,
 }
@@ -44,6 +47,7 @@ impl Journal {
             flows: Shelf::new(limits),
             lookups: Shelf::new(limits),
             passages: Shelf::new(limits),
+            calls: Shelf::new(limits),
             findings: Shelf::new(limits),
         }
     }
@@ -91,6 +95,15 @@ impl Journal {
             let finding = passage.finding();
             self.passages.add(passage);
             finding.into_iter().for_each(|finding| self.found(finding));
+        }
+    }
+
+    /// Keeps the records of requests.
+    pub(crate) fn called(&self, node: &Arc<str>, calls: Vec<gateway::Call>) {
+        let book = self.resolver().newest().cloned();
+        for call in calls {
+            let from = book.as_ref().map(|book| book.end(SocketAddr::new(call.pod.ip(), 0)));
+            self.calls.add(ApiCall { sequence: 0, node: Arc::clone(node), from, call });
         }
     }
 

@@ -86,6 +86,8 @@ impl Listener for Nobody {
     fn looked_up(&self, _: &Arc<str>, _: Vec<dns::Query>) {}
 
     fn passed(&self, _: &Arc<str>, _: Vec<gateway::Record>) {}
+
+    fn called(&self, _: &Arc<str>, _: Vec<gateway::Call>) {}
 }
 
 /// Who puts in force what pods are about to be told, and keeps records.
@@ -98,6 +100,9 @@ pub(crate) trait Listener: Send + Sync {
 
     /// Connections of the gateway that ended.
     fn passed(&self, node: &Arc<str>, records: Vec<gateway::Record>);
+
+    /// Requests through the gateway that ended.
+    fn called(&self, node: &Arc<str>, calls: Vec<gateway::Call>);
 }
 
 /// How a proxy is.

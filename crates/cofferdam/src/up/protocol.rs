@@ -15,6 +15,7 @@
 //! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
 
+use super::calls::{ApiCall, ApiCallQuery};
 use super::lookup::{Lookup, LookupQuery};
 use super::passage::{Finding, FindingQuery, Passage, PassageQuery};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
@@ -61,6 +62,18 @@ pub(crate) enum Request {
         /// Which.
         #[serde(default)]
         query: PassageQuery,
+        /// Only what came after this cursor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+        /// Go on with what comes.
+        #[serde(default)]
+        follow: bool,
+    },
+    /// Requests that were judged.
+    Calls {
+        /// Which.
+        #[serde(default)]
+        query: ApiCallQuery,
         /// Only what came after this cursor.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<u64>,
@@ -126,6 +139,8 @@ pub(crate) enum Answer {
     Lookup(Arc<Lookup>),
     /// One connection that was held to its name.
     Passage(Arc<Passage>),
+    /// One request that was judged.
+    Call(Arc<ApiCall>),
     /// One finding.
     Finding(Arc<Finding>),
     /// Records that were evicted before this reader could have them.

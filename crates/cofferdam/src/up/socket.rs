@@ -190,6 +190,11 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
             Reading { shelf, query: both(query), answer: Answer::Passage }
                 .talk(stream, &mut out, after, follow)?;
         }
+        Ok(Request::Calls { query, after, follow }) => {
+            let shelf = &source.journal().calls;
+            Reading { shelf, query: both(query), answer: Answer::Call }
+                .talk(stream, &mut out, after, follow)?;
+        }
         Ok(Request::Findings { query, after, follow }) => {
             let shelf = &source.journal().findings;
             Reading { shelf, query: both(query), answer: Answer::Finding }

@@ -169,6 +169,10 @@ impl Listener for Leader {
     fn passed(&self, node: &Arc<str>, records: Vec<::gateway::Record>) {
         self.journal.passed(node, records);
     }
+
+    fn called(&self, node: &Arc<str>, calls: Vec<::gateway::Call>) {
+        self.journal.called(node, calls);
+    }
 }
 
 /// The time of day: what DNS answered outlives this process.

@@ -1,0 +1,64 @@
+//! The records of requests that the gateway judged, as the journal keeps them.
+
+use super::lookup::Filter;
+use observe::{End, Kept, Pattern, StoreCounts};
+use policy::Verdict;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One request. JSON: `sequence`, `node`, `from` as in a flow, and the fields of [`gateway::Call`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ApiCall {
+    /// Number in the store that kept it.
+    pub(crate) sequence: u64,
+    /// Whose gateway it went through.
+    pub(crate) node: Arc<str>,
+    /// Who sent it; left out before there was any policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<End>,
+    /// What the gateway tells.
+    #[serde(flatten)]
+    pub(crate) call: gateway::Call,
+}
+
+/// Filters of requests.
+pub(crate) type ApiCallQuery = Filter<Verdict>;
+
+impl Kept for ApiCall {
+    type Query = ApiCallQuery;
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
+    fn weight(&self) -> usize {
+        let gateway::Call { request_id, method, path, operation, rule, nearest, .. } = &self.call;
+        let rules = [rule, nearest].into_iter().flatten().map(|rule| rule.len());
+        let named = [&operation.resource, &operation.model].into_iter().flatten().chain(&operation.tools);
+        size_of::<Self>()
+            + [request_id, method, path].into_iter().chain(named).map(String::len).sum::<usize>()
+            + rules.sum::<usize>()
+    }
+
+    fn count(&self, counts: &mut StoreCounts) {
+        match self.call.verdict {
+            Verdict::Allow => counts.opened += 1,
+            Verdict::Deny => counts.denied += 1,
+        }
+    }
+
+    fn matches(&self, query: &ApiCallQuery) -> bool {
+        let sent_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
+        query.covers(self.call.verdict, self.call.time)
+            && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(self.call.name.as_str()))
+            && query.from.as_ref().is_none_or(sent_by)
+    }
+
+    fn limit(query: &ApiCallQuery) -> Option<usize> {
+        query.limit
+    }
+}
