@@ -1,9 +1,9 @@
 """The attack once more, each step with the rule that stopped it: joins what the attacker printed with the records of
 what was denied to it.
 
-    python3 story.py OUTPUT FLOWS LOOKUPS CONNECTIONS
+    python3 story.py OUTPUT FLOWS LOOKUPS CONNECTIONS CALLS
 
-OUTPUT: what `cofferdam up` printed. The others: `cofferdam flows --json`, and so `dns` and `connections`. A step that
+OUTPUT: what `cofferdam up` printed. The others: `cofferdam flows --json`, and so `dns`, `connections` and `calls`. A step that
 was blocked and has no record ends this with 1, and so does one that was reached without being a known limit.
 """
 
@@ -61,16 +61,31 @@ def of_connection(record):
     return f"gateway {record['reason']}{': ' + rule if rule else ''}"
 
 
+def of_call(record):
+    rule = record.get("rule") or record.get("nearest")
+    does = f"{record['operation']['verb']}, {record['operation']['api']}"
+    lacks = f" ({record['lacks']})" if record.get("lacks") else ""
+    return f"gateway {record['reason']}{lacks}, {does}{': ' + rule if rule else ''}"
+
+
+def is_request(record, words):
+    """Whether a record is of what is written as host, method and path."""
+    return [record["name"], record["method"], record["path"]] == [*words[:2], words[2].split("?")[0]]
+
+
 def is_to(record, addresses, port):
     address, number = record["destination"].rsplit(":", 1)
     protocol = "UDP" if record["reason"] == "quic" else "TCP"
     return address.strip("[]") in addresses and (not port or (number, protocol) == port.groups())
 
 
-def reason(pod, target, flows, lookups, connections):
+def reason(pod, target, flows, lookups, connections, calls):
     """The record that fits what was tried: a connection of the name, or to the address and port; else the question. What a
     connection of the gateway explained explains nothing more: it is taken out of the list."""
     words = re.split(r"[ ,]+", target)
+    if len(words) > 2 and words[2].startswith("/"):
+        call = next((it for it in calls if is_from(it, pod) and is_request(it, words)), None)
+        return of_call(call) if call else None
     addresses, port = [word for word in words if is_address(word)], PORT.search(target)
     is_question = not addresses and len(words) == 1
     for record in connections:
@@ -89,11 +104,12 @@ def reason(pod, target, flows, lookups, connections):
     return None
 
 
-def main(output, flows, lookups, connections):
-    flows, lookups, connections, failed = records(flows), records(lookups), records(connections), 0
+def main(output, flows, lookups, connections, calls):
+    flows, lookups, failed = records(flows), records(lookups), 0
+    connections, calls = records(connections), records(calls)
     steps = [found.groups() for line in lines(output) if (found := LINE.search(line.rstrip()))]
     for pod, step, target, outcome, rest in steps:
-        why = reason(pod, target, flows, lookups, connections) if outcome == "blocked" else rest.strip()
+        why = reason(pod, target, flows, lookups, connections, calls) if outcome == "blocked" else rest.strip()
         is_wrong = not why or (outcome == "REACHED" and "known limit" not in rest)
         failed += is_wrong
         mark = "   <-- WRONG" if is_wrong else ""

@@ -46,7 +46,7 @@ fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
         std::thread::sleep(Duration::from_millis(20));
     }
     // They end with whom they ask.
-    let records = ["flows", "dns", "connections"].map(|verb| {
+    let records = ["flows", "dns", "connections", "calls"].map(|verb| {
         let path = folder.path().join(verb);
         let mut follower = Command::new(BINARY);
         follower.args([verb, "--json", "--follow", "--verdict", "deny", "--socket"]).arg(&socket);
@@ -76,7 +76,7 @@ fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
         "{attack:#?}"
     );
     let blocked = attack.iter().filter(|line| line.contains(": blocked")).count();
-    assert!(blocked >= 33, "{attack:#?}");
+    assert!(blocked >= 46, "{attack:#?}");
     for client in ["download-model", "read-corpus", "list-bucket", "ask-anthropic", "list-models"] {
         assert!(work.iter().any(|line| line.contains(client) && line.contains(": ok")), "{client}: {said}");
     }

@@ -1,5 +1,5 @@
 """A model hub with the paths of huggingface.co: files by a redirect to its content network, git, and everything that an
-upload asks for, which it takes from anybody. It keeps nothing of an upload but its size."""
+upload asks for, which it takes from anybody, as well as jobs. It keeps nothing of an upload but its size."""
 
 import base64
 import hashlib
@@ -47,8 +47,8 @@ class Hub:
         name = "/".join(words[:2])
         if words[2:3] == ["resolve"]:
             return resolve(kind, name, "/".join(words[4:]))
-        if kind == "models" and request.method == "GET":
-            return self.git_file("/".join(words[2:]))
+        if words[2:] == ["info", "refs"] or words[2:3] in (["git-upload-pack"], ["git-receive-pack"]):
+            return self.git_service(request, words[-1])
         return Reply(404)
 
     def edge(self, request):
@@ -66,6 +66,10 @@ class Hub:
             return self.commit(kind, name, request.body)
         if request.method == "POST" and words == ["repos", "create"]:
             return reply({"url": f"https://{HOST}/{json.loads(request.body)['name']}"})
+        if request.method == "POST" and words[0] in ("jobs", "spaces"):
+            return self.took(f"{words[0]} of {words[1]}", len(request.body), {"id": "1"})
+        if request.method == "GET" and verb == ["xet-write-token"]:
+            return reply({"accessToken": "example", "casUrl": f"https://{EDGES['models']}", "exp": 1 << 40})
         files = REPOSITORIES.get((kind, name))
         if files is None or request.method != "GET":
             return Reply(404, headers={"X-Error-Code": "RepoNotFound"})
@@ -95,13 +99,20 @@ class Hub:
         self.say(f"hub: took {what}, {size} bytes")
         return reply(answer)
 
-    def git_file(self, path):
-        """git's protocol of plain files."""
-        at = os.path.normpath(os.path.join(self.git, path)) if self.git else ""
-        if not at.startswith(f"{self.git}/") or not os.path.isfile(at):
+    def git_service(self, request, last):
+        """git's smart protocol, by git itself."""
+        service = request.query.get("service", "") if last == "refs" else last
+        if service not in ("git-upload-pack", "git-receive-pack") or not self.git:
             return Reply(404)
-        with open(at, "rb") as file:
-            return Reply(200, file.read(), "text/plain")
+        command = ["git", service.removeprefix("git-"), "--stateless-rpc"]
+        if last == "refs":
+            told = subprocess.run([*command, "--advertise-refs", self.git], capture_output=True).stdout
+            line = f"# service={service}\n"
+            return Reply(200, f"{len(line) + 4:04x}{line}0000".encode() + told, f"application/x-{service}-advertisement")
+        done = subprocess.run([*command, self.git], input=request.body, capture_output=True)
+        if service == "git-receive-pack":
+            self.say(f"hub: took a push, {len(request.body)} bytes")
+        return Reply(200, done.stdout, f"application/x-{service}-result")
 
 
 def resolve(kind, name, file):
@@ -144,7 +155,7 @@ def make_git(folder):
         git("-C", work, "add", ".")
         git("-C", work, "commit", "-m", "A tiny model")
         git("clone", "--bare", work, bare)
-        git("-C", bare, "update-server-info")
+        git("-C", bare, "config", "http.receivepack", "true")
         return bare
     except (OSError, subprocess.CalledProcessError):
         return ""

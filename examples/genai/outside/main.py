@@ -49,7 +49,7 @@ def all_sites(folder, names):
 def main():
     names = zone.addresses()
     with tempfile.TemporaryDirectory(dir=os.environ["COFFERDAM_LAB"]) as folder:
-        authority, sites_of = tls.Authority(folder), all_sites(folder, names)
+        authority, sites_of = tls.Authority(folder, os.environ["COFFERDAM_LAB"]), all_sites(folder, names)
         contexts = {name: authority.context(name) for name in sites_of}
         servers = [Server(METADATA, 80, {"*": sites.metadata})]
         for address in sorted({names[name] for name in sites_of}):

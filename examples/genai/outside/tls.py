@@ -1,4 +1,4 @@
-"""An authority made at the start, and a certificate for every host, by the tool openssl."""
+"""An authority, that of the lab or else one made at the start, and a certificate for every host, by the tool openssl."""
 
 import os
 import ssl
@@ -12,11 +12,14 @@ def openssl(*arguments):
 
 
 class Authority:
-    def __init__(self, folder):
-        self.folder = folder
-        self.own = f"{folder}/authority"
-        files = ["-keyout", f"{self.own}.key", "-out", f"{self.own}.pem"]
-        openssl("req", "-x509", *CURVE, "-subj", "/CN=Authority of the example", *files)
+    def __init__(self, folder, lab):
+        self.folder, self.lab = folder, lab
+        # The gateway of the lab believes this one.
+        self.own = f"{lab}/outside-ca"
+        if not os.path.exists(f"{self.own}.key"):
+            self.own = f"{folder}/authority"
+            files = ["-keyout", f"{self.own}.key", "-out", f"{self.own}.pem"]
+            openssl("req", "-x509", *CURVE, "-subj", "/CN=Authority of the example", *files)
 
     def context(self, host):
         """What a server of this host needs."""
@@ -29,9 +32,12 @@ class Authority:
         return context
 
     def publish(self, path):
-        """For the clients; there all at once, so that who waits for it finds it whole."""
-        with open(f"{self.own}.pem", "rb") as pem, open(f"{path}.new", "wb") as file:
-            file.write(pem.read())
+        """For the clients, with that of the gateway, which answers for hosts whose requests it judges; there all at once, so
+        that who waits for it finds it whole."""
+        with open(f"{path}.new", "wb") as file:
+            for authority in filter(os.path.exists, (f"{self.own}.pem", f"{self.lab}/inspection-ca.pem")):
+                with open(authority, "rb") as pem:
+                    file.write(pem.read())
         os.rename(f"{path}.new", path)
 
 

