@@ -4,6 +4,7 @@
 
 mod agent;
 mod catalog;
+mod classify;
 mod cli;
 mod connections;
 mod control;

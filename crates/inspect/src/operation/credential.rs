@@ -5,6 +5,7 @@
 
 use super::hosts::Family;
 use super::request::Request;
+use crate::base64;
 use aws_lc_rs::digest::{SHA256, digest};
 use policy::Credential;
 
@@ -82,7 +83,7 @@ fn key_id(scope: &str) -> Result<Credential, &'static str> {
 
 /// The password: for registries and Git it is the token, whatever the user is called.
 fn basic(encoded: &[u8]) -> Result<Credential, &'static str> {
-    let Some(decoded) = base64(encoded) else { return Err("its password is not Base64") };
+    let Some(decoded) = base64::decode(encoded) else { return Err("its password is not Base64") };
     let at = decoded.iter().position(|byte| *byte == b':');
     let Some(password) = at.and_then(|at| decoded.get(at + 1..)) else { return Err("it has no password") };
     if !password.is_empty() {
@@ -100,34 +101,6 @@ fn sha256(secret: &[u8]) -> Credential {
     let digest = digest(&SHA256, secret);
     let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     Credential::Sha256(hex.into())
-}
-
-/// Undoes Base64 (RFC 4648), with or without padding.
-pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let padded = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    let text = text.get(..text.len().checked_sub(padded)?)?;
-    if padded > 2 || text.len() % 4 == 1 {
-        return None;
-    }
-    let (mut bits, mut held) = (0u32, 0u32);
-    let mut bytes = Vec::with_capacity(text.len());
-    for byte in text {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6 | u32::from(digit)) & 0xFFFF;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push(u8::try_from(bits >> held & 0xFF).ok()?);
-        }
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

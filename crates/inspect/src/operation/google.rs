@@ -218,7 +218,7 @@ mod tests {
             (&format!("POST {host}/upload/v1beta/files"), "", "gemini files upload"),
             (&format!("POST {host}/v1beta/cachedContents"), "", "gemini cached-contents upload"),
             (&format!("GET {host}/v1beta/models"), "", "gemini models meta"),
-            (&format!("POST {host}/v1beta/models/g:unheardOf"), "", "gemini models mutate"),
+            (&format!("POST {host}/v1beta/models/g:unheardOf"), "", "gemini unknown unknown"),
             (
                 &format!(
                     "GET {host}/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent\nupgrade: websocket"

@@ -4,9 +4,9 @@
 //! message (`Mcp-Method`, `Mcp-Name`) is compared with the body, for servers may go by either. Does not: look into tools'
 //! arguments.
 
-use super::credential::base64;
 use super::request::{Draft, Request, Rpc, Shape, Wanted};
 use super::rpc::{Meaning, Of};
+use crate::base64;
 use policy::Verb;
 
 /// Whose protocol it is.
@@ -49,7 +49,7 @@ fn message(request: &Request<'_>) -> Result<Draft, &'static str> {
 fn decode_name(value: &str) -> Result<String, &'static str> {
     let encoded = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?="));
     let Some(encoded) = encoded else { return Ok(value.to_owned()) };
-    let decoded = base64(encoded.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
+    let decoded = base64::decode(encoded.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
     decoded.ok_or("Mcp-Name is not Base64 of a text")
 }
 
@@ -81,7 +81,7 @@ pub(super) fn meaning(method: &str) -> Option<Meaning> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::check;
+    use super::super::sample::{Outcome, check, outcome};
 
     #[test]
     fn a_message_is_what_its_method_says() {
@@ -158,7 +158,6 @@ mod tests {
             (post, r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":7}}"#, unknown),
             (post, r#"{"jsonrpc":"1.0","method":"ping"}"#, unknown),
             (post, r#"{"method":"ping"}"#, unknown),
-            (post, r#"{"jsonrpc":"2.0","result":1,"method":"ping"}"#, unknown),
             (post, "[]", unknown),
             (post, "7", unknown),
             (&format!("{post}\nmcp-method: ping"), call, unknown),
@@ -173,6 +172,17 @@ mod tests {
             (&format!("{post}\nmcp-name: t\nmcp-name: u"), call, "- unknown unknown"),
             (&format!("{post}\nmcp-method: tools/call"), &format!("[{call}]"), unknown),
         ]);
+    }
+
+    #[test]
+    fn an_answer_that_turns_out_to_be_a_request_contradicts_itself() {
+        for body in [
+            r#"{"jsonrpc":"2.0","result":1,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","method":"ping","error":{}}"#,
+        ] {
+            let found = outcome("POST https://tools.example/mcp", body.as_bytes());
+            assert!(matches!(found, Outcome::Contradicted(_)), "{body}: {found:?}");
+        }
     }
 
     #[test]

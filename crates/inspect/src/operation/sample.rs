@@ -69,6 +69,11 @@ pub(super) fn check(rows: &[(&str, &str, &str)]) {
         .iter()
         .filter_map(|(request, body, expected)| {
             let found = outcome(request, body.as_bytes());
+            assert_eq!(
+                read_in_parts(request, body.as_bytes(), 1),
+                found,
+                "{request} with its body byte by byte"
+            );
             let is_right = found == Outcome::Known((*expected).to_owned());
             (!is_right).then(|| format!("{request}\n  {body}\n  expected {expected}\n  found    {found:?}"))
         })
