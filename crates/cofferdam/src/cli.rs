@@ -3,6 +3,7 @@
 use crate::agent::AgentArgs;
 use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
+use crate::classify::ClassifyArgs;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
 use crate::findings::FindingsArgs;
@@ -41,6 +42,7 @@ enum Command {
     Install(InstallCommand),
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    Classify(ClassifyArgs),
     Flows(FlowsArgs),
     Dns(DnsArgs),
     Connections(ConnectionsArgs),
@@ -73,6 +75,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Controller(args) => crate::control::run(&args).map(|()| true),
         Command::Install(command) => crate::install::run(&command, out).map(|()| true),
         Command::Catalog(command) => crate::catalog::run(&command, out).map(|()| true),
+        Command::Classify(args) => crate::classify::run(&args, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Dns(args) => crate::lookups::run(&args, out).map(|()| true),

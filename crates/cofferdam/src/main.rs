@@ -5,6 +5,7 @@
 mod agent;
 mod calls;
 mod catalog;
+mod classify;
 mod cli;
 mod connections;
 mod control;

@@ -4,8 +4,45 @@
 //! known; from then on only whether what follows contradicts it. Guarantees: bounded memory, every byte looked at a bounded
 //! number of times; where the body is cut into pieces does not change what is found; what two readers could understand
 //! differently is unknown or contradicts, never a guess. Does not: judge, or undo content codings (`coding`).
+//!
+//! One file per family of services reads heads; `shapes` says which of them are asked, `body` reads what the head leaves
+//! open.
 
+mod a2a;
+mod anthropic;
+mod azure;
+mod bedrock;
+mod body;
+mod cas;
+mod credential;
+mod form;
+mod git;
+mod github;
+mod google;
+mod hosts;
+mod hub;
+mod inference;
+mod json;
+mod mcp;
+mod objects;
+mod oci;
+mod ollama;
+mod openai;
+mod packages;
+mod request;
+mod rpc;
+#[cfg(test)]
+mod sample;
+mod shapes;
+mod target;
+mod text;
+
+use body::Body;
 use policy::Operation;
+use request::Draft;
+
+/// Bytes of a body within which it must say what it does.
+pub const MAX_UNDECIDED: usize = 16 * 1024 * 1024;
 
 /// The head of a request.
 #[derive(Clone, Copy, Debug)]
@@ -33,29 +70,179 @@ pub enum Progress<'a> {
     Contradicted(&'a Operation, &'static str),
 }
 
+#[derive(Clone, Copy, Debug)]
+enum State {
+    NeedMore,
+    Known,
+    Contradicted(&'static str),
+}
+
 /// Reads one request.
 #[derive(Debug)]
 pub struct Reader {
     operation: Operation,
+    state: State,
+    /// `None`: the rest of the body changes nothing.
+    body: Option<Body>,
+    /// Bytes of the body so far, as long as it is undecided.
+    seen: usize,
 }
 
 impl Reader {
     /// Begins with a head.
     pub fn new(head: &Head<'_>) -> Self {
-        let _ = head;
-        Self { operation: Operation::unknown("nothing is known of this service") }
+        let Draft { operation, wanted, .. } = shapes::draft(head);
+        let body = Body::new(wanted);
+        let is_known = body.as_ref().is_none_or(Body::is_known);
+        let state = if is_known { State::Known } else { State::NeedMore };
+        Self { operation, state, body, seen: 0 }
     }
 
     /// How far it is.
     pub fn progress(&self) -> Progress<'_> {
-        Progress::Known(&self.operation)
+        match self.state {
+            State::NeedMore => Progress::NeedMore,
+            State::Known => Progress::Known(&self.operation),
+            State::Contradicted(why) => Progress::Contradicted(&self.operation, why),
+        }
     }
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, body: &[u8]) {
-        let _ = body;
+        if !matches!(self.state, State::NeedMore) {
+            return self.read(body);
+        }
+        let (within, beyond) = body.split_at(body.len().min(MAX_UNDECIDED - self.seen));
+        self.seen += within.len();
+        self.read(within);
+        if beyond.is_empty() {
+            return;
+        }
+        if matches!(self.state, State::NeedMore) {
+            return self.fail("nothing within the first 16 MiB of the body says what it does");
+        }
+        self.read(beyond);
     }
 
     /// The body is over. From now on the progress is not [`Progress::NeedMore`].
-    pub fn end(&mut self) {}
+    pub fn end(&mut self) {
+        let Some(mut body) = self.body.take() else { return };
+        match body.end(&mut self.operation) {
+            Ok(()) => self.state = State::Known,
+            Err(why) => self.fail(why),
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        let Some(body) = &mut self.body else { return };
+        let read = body.push(bytes, &mut self.operation);
+        // What was known before a flaw of the same bytes was known, as it would be with the flaw in the next.
+        if body.is_known() {
+            self.state = State::Known;
+        }
+        if let Err(why) = read {
+            self.fail(why);
+        }
+    }
+
+    /// The body cannot be trusted to mean the same to everybody.
+    fn fail(&mut self, why: &'static str) {
+        self.body = None;
+        if matches!(self.state, State::NeedMore) {
+            shapes::forget(&mut self.operation, why);
+            self.state = State::Known;
+        } else {
+            self.state = State::Contradicted(why);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::{Outcome, outcome, read_in_parts};
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHAT: &str = "POST https://api.openai.com/v1/chat/completions";
+
+    #[test]
+    fn a_call_is_known_with_its_model_and_what_follows_can_contradict_it() {
+        let known = |body: &str| outcome(CHAT, body.as_bytes());
+        let is = |text: &str| Outcome::Known(text.to_owned());
+        assert_eq!(known(r#"{"model":"m","stream":true}"#), is("openai chat call model=m stream"));
+        assert_eq!(known(r#"{"stream":true,"model":"m"}"#), is("openai chat call model=m stream"));
+        assert_eq!(known(r#"{"messages":[]}"#), is("openai chat call"));
+        assert_eq!(known(r#"{"messages":[],"#), is("openai unknown unknown"));
+        assert_eq!(known("model=m"), is("openai unknown unknown"));
+        assert_eq!(known(r#"{"model":7}"#), is("openai unknown unknown"));
+        assert_eq!(known(""), is("openai unknown unknown"));
+        for body in [
+            r#"{"model":"m","model":"n"}"#,
+            r#"{"model":"m","\u006dodel":"n"}"#,
+            r#"{"model":"m","MODEL":"n"}"#,
+            r#"{"model":"m"}{"model":"n"}"#,
+            r#"{"model":"m","stream":"yes"}"#,
+            r#"{"model":"m","#,
+        ] {
+            let expected = Outcome::Contradicted("openai chat call model=m".to_owned());
+            assert_eq!(known(body), expected, "{body}");
+            assert_eq!(read_in_parts(CHAT, body.as_bytes(), 1), expected, "{body}, byte by byte");
+        }
+    }
+
+    #[test]
+    fn what_stays_undecided_too_long_is_unknown() {
+        let request = sample::Sample::read(CHAT);
+        let mut reader = request.reader();
+        reader.push(br#"{"messages":""#);
+        let filler = vec![b'a'; 1024 * 1024];
+        for _ in 0..15 {
+            reader.push(&filler);
+            assert_eq!(reader.progress(), Progress::NeedMore);
+        }
+        reader.push(&filler);
+        reader.push(br#"","model":"m"}"#);
+        let Progress::Known(operation) = reader.progress() else { panic!("{reader:?}") };
+        assert_eq!(operation.verb, policy::Verb::Unknown);
+        assert!(operation.reason.contains("16 MiB"), "{}", operation.reason);
+        reader.end();
+        assert!(matches!(reader.progress(), Progress::Known(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_body_is_split_changes_nothing(
+            request in prop::sample::select(vec![
+                CHAT,
+                "POST https://api.openai.com/v1/audio/transcriptions\ncontent-type: multipart/form-data; boundary=B",
+                "POST https://huggingface.co/a/b.git/info/lfs/objects/batch",
+                "POST https://tools.example/mcp",
+                "POST http://h:11434/api/pull",
+            ]),
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "[", "]", ",", ":", "\"model\":\"m\"", "\"method\":\"tools/call\"", "\"jsonrpc\":\"2.0\"",
+                "\"params\":{\"name\":\"t\"}", "\"operation\":\"upload\"", "\"stream\":true", "\"name\":\"x\"", " ", "\"é",
+                "--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n", "w\r\n", "--B--", "\r\n", "\\u006d",
+            ]), 0..20),
+            size in 1usize..6,
+        ) {
+            let body = pieces.concat();
+            prop_assert_eq!(read_in_parts(request, body.as_bytes(), size), outcome(request, body.as_bytes()));
+        }
+
+        #[test]
+        fn no_head_and_no_body_make_it_panic(
+            method in "[A-Z]{1,8}", host in "[a-z0-9.-]{0,24}", target in "/[ -~]{0,64}",
+            value in prop::collection::vec(any::<u8>(), 0..32), body in prop::collection::vec(any::<u8>(), 0..64),
+        ) {
+            for name in ["authorization", "content-type", "upgrade", "mcp-name", "x-http-method-override"] {
+                let headers = [(name, value.as_slice())];
+                let head = Head { method: &method, host: &host, port: 443, target: &target, headers: &headers };
+                let mut reader = Reader::new(&head);
+                reader.push(&body);
+                reader.end();
+                prop_assert_ne!(reader.progress(), Progress::NeedMore);
+            }
+        }
+    }
 }

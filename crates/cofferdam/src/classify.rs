@@ -1,0 +1,139 @@
+//! `cofferdam classify`: what recorded requests would be understood as.
+//!
+//! Enters: HAR files, or lines of JSON. Leaves: one JSON object a request, in order. Guarantees: the reader is the one that
+//! the gateway asks; what cannot be read has an object in its place too. Does not: judge by a policy, or show a secret.
+
+mod recorded;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use inspect::operation::{Head, Progress, Reader};
+use policy::{Operation, Verb};
+use recorded::{Recorded, recorded};
+use serde::Serialize;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Say what recorded requests do: download, upload, call, mutate, admin, meta, authorize or unknown
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam classify session.har
+  cofferdam classify requests.jsonl other.har
+  echo '{\"method\": \"POST\", \"url\": \"https://api.openai.com/v1/files\"}' | cofferdam classify -
+
+A file is a HAR file, or has one request a line:
+
+  {\"method\": \"POST\", \"url\": \"https://api.openai.com/v1/chat/completions\",
+   \"headers\": {\"authorization\": \"Bearer x\"}, \"body\": {\"model\": \"gpt-4o\"}}
+
+on one line each. headers: an object of texts or lists, or a list of [name, value] or {name, value}. body: a text, or any
+JSON; body_base64: bytes. For each request one JSON object is printed, in order; of keys only their SHA-256 is shown.
+
+Exit code: 0 all requests were read; 2 some could not be, each of which is unknown.")]
+pub(crate) struct ClassifyArgs {
+    /// HAR files or files of JSON lines; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// What is printed of a request.
+#[derive(Serialize)]
+struct Classified<'a> {
+    provider: Option<&'a str>,
+    api: &'a str,
+    verb: Verb,
+    resource: Option<&'a str>,
+    model: Option<&'a str>,
+    stream: bool,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    credentials: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    tools: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intent: Option<Verb>,
+}
+
+/// Prints what each request does.
+pub(crate) fn run(args: &ClassifyArgs, out: &mut impl Write) -> Result<()> {
+    let (mut all, mut unread) = (0usize, 0usize);
+    for file in &args.files {
+        let text = read(file)?;
+        for (place, request) in recorded(&text) {
+            all += 1;
+            let operation = request.and_then(|request| classify(&request)).unwrap_or_else(|error| {
+                unread += 1;
+                let _ = writeln!(io::stderr(), "{}:{place}: {error:#}", file.display());
+                Operation::unknown(format!("the request cannot be read: {error:#}"))
+            });
+            print(&operation, out)?;
+        }
+    }
+    if unread > 0 {
+        bail!("{unread} of {all} requests cannot be read");
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    if file.as_os_str() != "-" {
+        return fs::read(file).with_context(|| format!("{} cannot be read", file.display()));
+    }
+    let mut text = Vec::new();
+    io::stdin().read_to_end(&mut text).context("standard input cannot be read")?;
+    Ok(text)
+}
+
+fn classify(request: &Recorded) -> Result<Operation> {
+    let headers: Vec<_> =
+        request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let (method, host, target) = (&*request.method, &*request.host, &*request.target);
+    let mut reader = Reader::new(&Head { method, host, port: request.port, target, headers: &headers });
+    match without_coding(request) {
+        Ok(body) => {
+            reader.push(body);
+            reader.end();
+        }
+        Err(why) => {
+            if let Progress::NeedMore = reader.progress() {
+                return Ok(Operation::unknown(why));
+            }
+        }
+    }
+    Ok(match reader.progress() {
+        Progress::Known(operation) => operation.clone(),
+        Progress::Contradicted(operation, why) => Operation {
+            provider: operation.provider.clone(),
+            credentials: operation.credentials.clone(),
+            ..Operation::unknown(why)
+        },
+        Progress::NeedMore => bail!("its body does not end"),
+    })
+}
+
+/// The body as it is without its content coding. This is the place where codings are to be undone.
+fn without_coding(request: &Recorded) -> Result<&[u8], &'static str> {
+    let mut codings = request.headers.iter().filter(|(name, _)| name == "content-encoding");
+    if codings.all(|(_, coding)| coding.trim().eq_ignore_ascii_case("identity")) {
+        return Ok(&request.body);
+    }
+    Err("the body has a content coding, which is not undone")
+}
+
+fn print(operation: &Operation, out: &mut impl Write) -> Result<()> {
+    let classified = Classified {
+        provider: operation.provider.as_deref(),
+        api: &operation.api,
+        verb: operation.verb,
+        resource: operation.resource.as_deref(),
+        model: operation.model.as_deref(),
+        stream: operation.stream,
+        reason: &operation.reason,
+        credentials: operation.credentials.iter().map(ToString::to_string).collect(),
+        tools: &operation.tools,
+        intent: operation.intent,
+    };
+    writeln!(out, "{}", serde_json::to_string(&classified)?)?;
+    Ok(())
+}

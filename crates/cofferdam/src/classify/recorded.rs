@@ -1,0 +1,166 @@
+//! Recorded requests: HAR 1.2, or one JSON object a line.
+//!
+//! Enters: a file's bytes. Leaves: its requests in order, each with where it is. Guarantees: one that cannot be read stands
+//! in its place as an error. Does not: read answers.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// One request.
+pub(super) struct Recorded {
+    pub(super) method: String,
+    /// Lower case, without a trailing dot.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Path and query.
+    pub(super) target: String,
+    /// Names in lower case.
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+/// The requests of a file: of HAR with the number of the entry, else with the line, both from 1.
+pub(super) fn recorded(text: &[u8]) -> Vec<(String, Result<Recorded>)> {
+    if let Ok(whole) = serde_json::from_slice::<Value>(text)
+        && let Some(entries) = whole.pointer("/log/entries").and_then(Value::as_array)
+    {
+        let read = |(at, entry): (usize, &Value)| (format!("entry {}", at + 1), of_har(entry));
+        return entries.iter().enumerate().map(read).collect();
+    }
+    let lines = text.split(|byte| *byte == b'\n').enumerate();
+    let lines = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    lines.map(|(at, line)| ((at + 1).to_string(), of_line(line))).collect()
+}
+
+fn of_line(line: &[u8]) -> Result<Recorded> {
+    let value: Value = serde_json::from_slice(line).context("the line is not JSON")?;
+    let headers = value.get("headers").map(headers).transpose()?.unwrap_or_default();
+    let body = match (value.get("body"), value.get("body_base64")) {
+        (Some(_), Some(_)) => bail!("it has body and body_base64"),
+        (None, Some(encoded)) => bytes(encoded.as_str().context("body_base64 is no text")?)?,
+        (Some(Value::String(text)), None) => text.clone().into_bytes(),
+        (None | Some(Value::Null), None) => Vec::new(),
+        (Some(json), None) => serde_json::to_vec(json)?,
+    };
+    request(&value, headers, body)
+}
+
+fn of_har(entry: &Value) -> Result<Recorded> {
+    let value = entry.get("request").context("the entry has no request")?;
+    let headers = value.get("headers").map(headers).transpose()?.unwrap_or_default();
+    let post = value.get("postData");
+    let text = post.and_then(|post| post.get("text")).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let is_base64 = post.and_then(|post| post.get("encoding")).and_then(Value::as_str) == Some("base64");
+    let params = post.and_then(|post| post.get("params")).and_then(Value::as_array);
+    let body = match (text, params) {
+        (Some(text), _) if is_base64 => bytes(text)?,
+        (Some(text), _) => text.as_bytes().to_vec(),
+        (None, Some(params)) if !params.is_empty() => form(params, &headers)?,
+        (None, _) => Vec::new(),
+    };
+    request(value, headers, body)
+}
+
+fn request(value: &Value, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<Recorded> {
+    let text =
+        |name: &str| value.get(name).and_then(Value::as_str).with_context(|| format!("it has no {name}"));
+    let (host, port, target) = url(text("url")?)?;
+    Ok(Recorded { method: text("method")?.to_owned(), host, port, target, headers, body })
+}
+
+/// Host, port, and path with query.
+fn url(url: &str) -> Result<(String, u16, String)> {
+    let (scheme, rest) = url.split_once("://").context("its url has no scheme")?;
+    let port = match scheme.to_ascii_lowercase().as_str() {
+        "https" | "wss" => 443,
+        "http" | "ws" => 80,
+        _ => bail!("its url is neither http nor https"),
+    };
+    // What stands behind a number sign is not sent.
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, number)) if !number.ends_with(']') => {
+            (host, number.parse().context("its url has no port")?)
+        }
+        Some(_) | None => (authority, port),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches([']', '.']).to_ascii_lowercase();
+    if host.is_empty() {
+        bail!("its url has no host");
+    }
+    Ok((host, port, target))
+}
+
+/// An object of texts or lists, or a list of pairs or of objects.
+fn headers(value: &Value) -> Result<Vec<(String, String)>> {
+    let text = |value: &Value| value.as_str().map(str::to_owned).context("a header is no text");
+    let mut all = Vec::new();
+    let mut add = |name: &str, value: String| {
+        // Those of HTTP/2 that begin with a colon are in method and url.
+        if !name.starts_with(':') {
+            all.push((name.to_ascii_lowercase(), value));
+        }
+    };
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::Array(values) => {
+                        values.iter().try_for_each(|value| text(value).map(|value| add(name, value)))?
+                    }
+                    one => add(name, text(one)?),
+                }
+            }
+        }
+        Value::Array(fields) => {
+            for field in fields {
+                let (name, value) = match field.as_array().map(Vec::as_slice) {
+                    Some([name, value]) => (text(name)?, text(value)?),
+                    Some(_) => bail!("a header is no pair of name and value"),
+                    None => {
+                        let part = |name: &str| {
+                            field.get(name).map(text).with_context(|| format!("a header has no {name}"))
+                        };
+                        (part("name")??, part("value")??)
+                    }
+                };
+                add(&name, value);
+            }
+        }
+        _ => bail!("headers are neither an object nor a list"),
+    }
+    Ok(all)
+}
+
+/// The body of a form whose fields HAR lists.
+fn form(params: &[Value], headers: &[(String, String)]) -> Result<Vec<u8>> {
+    let content_type =
+        headers.iter().find(|(name, _)| name == "content-type").map_or("", |(_, value)| value.as_str());
+    let part = |param: &Value, name: &str| param.get(name).and_then(Value::as_str).map(str::to_owned);
+    let boundary = content_type.split(';').find_map(|part| part.trim().strip_prefix("boundary="));
+    let Some(boundary) = boundary.map(|boundary| boundary.trim_matches('"')) else {
+        let pair = |param: &Value| {
+            let text = |name| part(param, name).unwrap_or_default();
+            format!("{}={}", text("name"), text("value"))
+        };
+        return Ok(params.iter().map(pair).collect::<Vec<_>>().join("&").into_bytes());
+    };
+    let mut body = String::new();
+    for param in params {
+        let name = part(param, "name").context("a field of its form has no name")?;
+        let file = part(param, "fileName").map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+        let value = part(param, "value").unwrap_or_default();
+        body.push_str(&format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{value}\r\n"
+        ));
+    }
+    body.push_str(&format!("--{boundary}--\r\n"));
+    Ok(body.into_bytes())
+}
+
+fn bytes(encoded: &str) -> Result<Vec<u8>> {
+    inspect::base64::decode(encoded.as_bytes()).context("its body is not Base64")
+}

@@ -1,0 +1,119 @@
+//! `cofferdam classify` on the command line: forms of input, what is printed, exit codes.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test's helpers fail the test")]
+
+use serde_json::Value;
+use std::fs;
+use std::process::Command;
+
+/// Exit code, printed objects, and what was said of what could not be read.
+fn classify(name: &str, contents: &str) -> (Option<i32>, Vec<Value>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(name);
+    fs::write(&file, contents).expect("written");
+    let said =
+        Command::new(env!("CARGO_BIN_EXE_cofferdam")).arg("classify").arg(&file).output().expect("it runs");
+    let out = String::from_utf8(said.stdout).expect("UTF-8");
+    let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    (said.status.code(), out.lines().map(read).collect(), String::from_utf8_lossy(&said.stderr).into_owned())
+}
+
+fn field<'a>(object: &'a Value, name: &str) -> &'a str {
+    object.get(name).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn short(object: &Value) -> String {
+    let parts = ["provider", "api", "verb", "resource", "model"].map(|name| field(object, name));
+    parts.join(" ")
+}
+
+#[test]
+fn each_line_has_its_object_in_order() {
+    let lines = [
+        r#"{"method":"POST","url":"https://api.openai.com/v1/chat/completions","headers":{"Authorization":"Bearer abc"},"body":{"stream":true,"model":"gpt-4o"}}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/chat/completions","body":"{\"model\":\"a\",\"model\":\"b\"}"}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/embeddings","body_base64":"eyJtb2RlbCI6ImUifQ=="}"#,
+        "",
+        r#"{"method":"GET","url":"https://huggingface.co/o/m/resolve/main/x","headers":[["accept","*/*"],{"name":"x","value":"y"}]}"#,
+        r#"{"method":"GET","url":"https://ghcr.io/token?scope=repository:o/i:pull","headers":{"accept":["a","b"]}}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/chat/completions","headers":{"content-encoding":"gzip"},"body_base64":"H4sI"}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/files","headers":{"content-encoding":"gzip"},"body_base64":"H4sI"}"#,
+        r#"{"method":"POST","url":"https://t.example/mcp","body":{"jsonrpc":"2.0","method":"tools/call","params":{"name":"t"}}}"#,
+    ];
+    let (code, objects, said) = classify("requests.jsonl", &lines.join("\n"));
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    let found: Vec<_> = objects.iter().map(short).collect();
+    let expected = [
+        "openai chat call - gpt-4o",
+        "openai unknown unknown - -",
+        "openai embeddings call - e",
+        "huggingface resolve download o/m -",
+        "ghcr token authorize o/i -",
+        "- unknown unknown - -",
+        "openai files upload - -",
+        "mcp tools/call call - -",
+    ];
+    assert_eq!(found, expected);
+    let chat = &objects[0];
+    assert_eq!(chat["stream"], true);
+    assert!(chat["resource"].is_null() && field(chat, "reason").contains("host"), "{chat}");
+    let key = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(chat["credentials"][0], key);
+    assert!(objects[1].get("credentials").is_none() && field(&objects[1], "reason").contains("twice"));
+    assert_eq!(objects[4]["intent"], "download");
+    assert!(field(&objects[5], "reason").contains("content coding"));
+    assert_eq!(objects[7]["tools"][0], "t");
+}
+
+#[test]
+fn what_cannot_be_read_stands_in_its_place_and_is_told_of() {
+    let lines = "{\"method\":\"GET\",\"url\":\"https://pypi.org/simple/x/\"}\nnot json\n{\"url\":\"https://a/\"}\n\
+        {\"method\":\"GET\",\"url\":\"/relative\"}\n{\"method\":\"GET\",\"url\":\"https://a/\",\"headers\":7}\n";
+    let (code, objects, said) = classify("bad.jsonl", lines);
+    assert_eq!(code, Some(2));
+    let found: Vec<_> = objects.iter().map(|object| field(object, "verb")).collect();
+    assert_eq!(found, ["meta", "unknown", "unknown", "unknown", "unknown"]);
+    for place in ["bad.jsonl:2: ", "bad.jsonl:3: ", "bad.jsonl:4: ", "bad.jsonl:5: ", "4 of 5 requests"] {
+        assert!(said.contains(place), "{place} in {said}");
+    }
+}
+
+#[test]
+fn a_har_file_is_read_with_its_bodies() {
+    let har = r#"{"log": {"version": "1.2", "entries": [
+        {"request": {"method": "POST", "url": "https://api.anthropic.com/v1/messages#x",
+            "headers": [{"name": ":authority", "value": "x"}, {"name": "X-Api-Key", "value": "abc"}],
+            "postData": {"mimeType": "application/json", "text": "{\"model\": \"c\"}"}}},
+        {"request": {"method": "POST", "url": "https://api.openai.com/v1/embeddings", "headers": [],
+            "postData": {"text": "eyJtb2RlbCI6ImUifQ==", "encoding": "base64"}}},
+        {"request": {"method": "POST", "url": "https://api.openai.com/v1/audio/transcriptions",
+            "headers": [{"name": "Content-Type", "value": "multipart/form-data; boundary=B"}],
+            "postData": {"params": [{"name": "file", "fileName": "a.wav", "value": "x"}, {"name": "model", "value": "w"}]}}},
+        {"response": {}}
+    ]}}"#;
+    let (code, objects, said) = classify("session.har", har);
+    assert_eq!(code, Some(2));
+    let found: Vec<_> = objects.iter().map(short).collect();
+    let expected = [
+        "anthropic messages call - c",
+        "openai embeddings call - e",
+        "openai audio call - w",
+        "- unknown unknown - -",
+    ];
+    assert_eq!(found, expected);
+    assert!(said.contains("session.har:entry 4: "), "{said}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_an_error_and_help_has_examples() {
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+            .arg("classify")
+            .args(arguments)
+            .output()
+            .expect("it runs")
+    };
+    assert_eq!(run(&["/nowhere/x.har"]).status.code(), Some(2));
+    let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
+    assert!(help.contains("Examples:") && help.contains("cofferdam classify session.har"), "{help}");
+}

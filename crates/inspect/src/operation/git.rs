@@ -1,0 +1,111 @@
+//! Git over HTTP, and Git LFS.
+//!
+//! Enters: a head. Leaves: a draft. Guarantees: pushing and what announces it are uploads. Does not: read packs.
+
+use super::request::{Draft, Field, Request, Says, Shape, Wanted, joined};
+use policy::Verb;
+
+const PROVIDER: &str = "git";
+const DIRECTION: &[Field] = &[Field { path: &["operation"], says: Says::Direction }];
+
+/// Reads a head.
+pub(super) fn shape(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let provider = request.provider(PROVIDER);
+    let draft = |repository: &[&str], api: &'static str, verb| {
+        let path = joined(repository);
+        Draft::new(provider, api, verb).resource(path.strip_suffix(".git").unwrap_or(&path))
+    };
+    let is_read = request.is_read();
+    Ok(Some(match (request.method(), segments.as_slice()) {
+        ("GET", [repository @ .., "info", "refs"]) => match request.parameter("service")? {
+            Some("git-upload-pack") => draft(repository, "git", Verb::Download),
+            Some("git-receive-pack") => draft(repository, "git", Verb::Upload),
+            // Without a service it is the protocol of plain files, which only reads.
+            None if is_repository(repository) => draft(repository, "git", Verb::Download),
+            Some(_) | None => return Ok(None),
+        },
+        ("POST", [repository @ .., "git-upload-pack"]) => draft(repository, "git", Verb::Download),
+        ("POST", [repository @ .., "git-receive-pack"]) => draft(repository, "git", Verb::Upload),
+        ("POST", [repository @ .., "info", "lfs", "objects", "batch"]) => {
+            draft(repository, "lfs-batch", Verb::Unknown).wants(Wanted::Json(DIRECTION))
+        }
+        ("POST", [repository @ .., "info", "lfs", "objects", "verify"]) => {
+            draft(repository, "lfs-verify", Verb::Upload)
+        }
+        (_, [repository @ .., "info", "lfs", "locks"])
+        | (_, [repository @ .., "info", "lfs", "locks", "verify"])
+        | (_, [repository @ .., "info", "lfs", "locks", _, "unlock"]) => {
+            let is_verify = segments.last() == Some(&"verify");
+            let verb = if is_read || is_verify { Verb::Meta } else { Verb::Mutate };
+            draft(repository, "lfs-locks", verb)
+        }
+        ("GET", [repository @ .., "HEAD"]) if is_repository(repository) => {
+            draft(repository, "git", Verb::Download)
+        }
+        ("GET", [repository @ .., "objects", _, _]) if is_repository(repository) => {
+            draft(repository, "git", Verb::Download)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn is_repository(segments: &[&str]) -> bool {
+    segments.last().is_some_and(|last| last.ends_with(".git"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::check;
+
+    #[test]
+    fn fetching_is_a_download_and_pushing_an_upload() {
+        let hub = "https://huggingface.co/org/repo.git";
+        let unknown = "huggingface unknown unknown";
+        check(&[
+            (
+                &format!("GET {hub}/info/refs?service=git-upload-pack"),
+                "",
+                "huggingface git download resource=org/repo",
+            ),
+            (&format!("POST {hub}/git-upload-pack"), "", "huggingface git download resource=org/repo"),
+            (
+                &format!("GET {hub}/info/refs?service=git-receive-pack"),
+                "",
+                "huggingface git upload resource=org/repo",
+            ),
+            (&format!("POST {hub}/git-receive-pack"), "", "huggingface git upload resource=org/repo"),
+            (&format!("GET {hub}/info/refs?service=git-upload-pack&service=git-receive-pack"), "", unknown),
+            (&format!("GET {hub}/info/refs?service=other"), "", unknown),
+            (
+                &format!("POST {hub}/info/lfs/objects/batch"),
+                r#"{"operation":"download","objects":[]}"#,
+                "huggingface lfs-batch download resource=org/repo",
+            ),
+            (
+                &format!("POST {hub}/info/lfs/objects/batch"),
+                r#"{"objects":[{"oid":"a","size":1}],"operation":"upload"}"#,
+                "huggingface lfs-batch upload resource=org/repo",
+            ),
+            (&format!("POST {hub}/info/lfs/objects/batch"), r#"{"objects":[]}"#, unknown),
+            (&format!("POST {hub}/info/lfs/objects/batch"), r#"{"operation":"both"}"#, unknown),
+            (
+                &format!("POST {hub}/info/lfs/objects/batch"),
+                r#"{"Operation":"upload","operation":"download"}"#,
+                unknown,
+            ),
+            (
+                &format!("POST {hub}/info/lfs/objects/verify"),
+                "{}",
+                "huggingface lfs-verify upload resource=org/repo",
+            ),
+            ("POST https://git.example/team/x.git/git-receive-pack", "", "git git upload resource=team/x"),
+            (
+                "GET https://github.com/o/r/info/refs?service=git-upload-pack",
+                "",
+                "github git download resource=o/r",
+            ),
+            ("POST https://github.com/o/r.git/info/lfs/locks", "", "github lfs-locks mutate resource=o/r"),
+        ]);
+    }
+}

@@ -1,0 +1,72 @@
+//! GitHub beside Git: files of releases and archives, and its interface as far as what leaves.
+//!
+//! Enters: a head. Leaves: a draft. Guarantees: what reads is no more than that; everything else of the interface changes
+//! something. Does not: know its many methods.
+
+use super::request::{Draft, Request, Shape};
+use policy::Verb;
+
+/// Reads a head at the site.
+pub(super) fn site(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let provider = request.provider("github");
+    let [owner, repository, rest @ ..] = segments.as_slice() else { return Ok(None) };
+    let is_file = matches!(rest, ["releases", "download", ..] | ["releases", "latest", "download", ..])
+        || matches!(rest, ["archive" | "raw" | "tarball" | "zipball", _, ..]);
+    let draft = || Draft::new(provider, "content", Verb::Download).resource(format!("{owner}/{repository}"));
+    Ok((is_file && request.is_read()).then(draft))
+}
+
+/// Reads a head at the interface.
+pub(super) fn api(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let provider = request.provider("github");
+    let repository = match segments.as_slice() {
+        ["repos", owner, repository, ..] => format!("{owner}/{repository}"),
+        _ => String::new(),
+    };
+    let is_assets = request.head.host == "uploads.github.com";
+    let (api, verb) = match (request.method(), segments.as_slice()) {
+        ("GET", ["repos", _, _, "tarball" | "zipball", ..]) => ("content", Verb::Download),
+        ("GET" | "HEAD", _) => ("rest", Verb::Meta),
+        (_, ["graphql"]) => return Err("queries of GraphQL are not read"),
+        ("POST" | "PUT" | "PATCH", _) if is_assets => ("assets", Verb::Upload),
+        ("POST" | "PATCH", ["gists", ..]) => ("gists", Verb::Upload),
+        _ => ("rest", Verb::Mutate),
+    };
+    Ok(Some(Draft::new(provider, api, verb).resource(repository)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::check;
+
+    #[test]
+    fn files_are_downloads_and_the_rest_changes_something() {
+        check(&[
+            (
+                "GET https://github.com/o/r/releases/download/v1/x.tgz",
+                "",
+                "github content download resource=o/r",
+            ),
+            (
+                "GET https://github.com/o/r/archive/refs/tags/v1.tar.gz",
+                "",
+                "github content download resource=o/r",
+            ),
+            ("GET https://codeload.github.com/o/r/tar.gz/v1", "", "github content download"),
+            ("GET https://raw.githubusercontent.com/o/r/main/x", "", "github content download"),
+            ("GET https://api.github.com/repos/o/r", "", "github rest meta resource=o/r"),
+            ("POST https://api.github.com/repos/o/r/issues", "", "github rest mutate resource=o/r"),
+            ("PUT https://api.github.com/repos/o/r/contents/x", "", "github rest mutate resource=o/r"),
+            ("POST https://api.github.com/gists", "", "github gists upload"),
+            (
+                "POST https://uploads.github.com/repos/o/r/releases/1/assets",
+                "",
+                "github assets upload resource=o/r",
+            ),
+            ("POST https://api.github.com/graphql", "{}", "github unknown unknown"),
+            ("POST https://github.com/o/r/issues", "", "github unknown unknown"),
+        ]);
+    }
+}

@@ -1,0 +1,236 @@
+//! Whose host it is, for hosts that are known.
+//!
+//! Enters: a host's name. Leaves: a [`Service`]. Guarantees: every host of the catalog of providers is known here. Does
+//! not: allow anything; and users put services behind names of their own, which are told by shape.
+
+/// What is known of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Service {
+    pub(super) provider: &'static str,
+    pub(super) family: Family,
+}
+
+/// Whose requests are made there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    OpenAi,
+    Azure,
+    Anthropic,
+    Gemini,
+    Vertex,
+    Bedrock,
+    Hub,
+    HubInference,
+    HubData,
+    Cas,
+    /// Only reads, of files at any path.
+    Content,
+    S3,
+    Gcs,
+    AzureBlob,
+    Oci,
+    GitHub,
+    GitHubApi,
+    Pypi,
+    Npm,
+    Cargo,
+    Maven,
+    GoProxy,
+    Apt,
+}
+
+/// A star is any text within a label; two are one label or more. The first that matches counts.
+const HOSTS: &[(&str, &str, Family)] = &[
+    ("api.openai.com", "openai", Family::OpenAi),
+    ("*.api.openai.com", "openai", Family::OpenAi),
+    ("*.openai.azure.com", "azure-openai", Family::Azure),
+    ("*.services.ai.azure.com", "azure-openai", Family::Azure),
+    ("*.cognitiveservices.azure.com", "azure-openai", Family::Azure),
+    ("api.anthropic.com", "anthropic", Family::Anthropic),
+    ("generativelanguage.googleapis.com", "gemini", Family::Gemini),
+    ("aiplatform.googleapis.com", "vertex", Family::Vertex),
+    ("*-aiplatform.googleapis.com", "vertex", Family::Vertex),
+    ("aiplatform.*.rep.googleapis.com", "vertex", Family::Vertex),
+    ("bedrock-runtime.*.amazonaws.com", "bedrock", Family::Bedrock),
+    ("bedrock-runtime-fips.*.amazonaws.com", "bedrock", Family::Bedrock),
+    ("bedrock-agent-runtime.*.amazonaws.com", "bedrock", Family::Bedrock),
+    ("bedrock.*.amazonaws.com", "bedrock", Family::Bedrock),
+    ("*.bedrock-runtime.*.vpce.amazonaws.com", "bedrock", Family::Bedrock),
+    ("api.groq.com", "groq", Family::OpenAi),
+    ("api.mistral.ai", "mistral", Family::OpenAi),
+    ("api.deepseek.com", "deepseek", Family::OpenAi),
+    ("api.x.ai", "xai", Family::OpenAi),
+    ("api.together.xyz", "together", Family::OpenAi),
+    ("api.together.ai", "together", Family::OpenAi),
+    ("api.fireworks.ai", "fireworks", Family::OpenAi),
+    ("api.deepinfra.com", "deepinfra", Family::OpenAi),
+    ("api.cerebras.ai", "cerebras", Family::OpenAi),
+    ("openrouter.ai", "openrouter", Family::OpenAi),
+    ("inference.baseten.co", "baseten", Family::OpenAi),
+    ("api.cohere.ai", "cohere", Family::OpenAi),
+    ("api.cohere.com", "cohere", Family::OpenAi),
+    ("api.githubcopilot.com", "github-copilot", Family::OpenAi),
+    ("api.perplexity.ai", "perplexity", Family::OpenAi),
+    ("integrate.api.nvidia.com", "nvidia", Family::OpenAi),
+    ("dashscope.aliyuncs.com", "dashscope", Family::OpenAi),
+    ("dashscope-intl.aliyuncs.com", "dashscope", Family::OpenAi),
+    ("api.moonshot.ai", "moonshot", Family::OpenAi),
+    ("huggingface.co", "huggingface", Family::Hub),
+    ("huggingface.com", "huggingface", Family::Hub),
+    ("huggingface.cn", "huggingface", Family::Hub),
+    ("hf.co", "huggingface", Family::Hub),
+    ("hub-ci.huggingface.co", "huggingface", Family::Hub),
+    ("hf-mirror.com", "huggingface", Family::Hub),
+    ("router.huggingface.co", "huggingface", Family::HubInference),
+    ("api-inference.huggingface.co", "huggingface", Family::HubInference),
+    ("**.endpoints.huggingface.cloud", "huggingface", Family::HubInference),
+    ("datasets-server.huggingface.co", "huggingface", Family::HubData),
+    ("cas-server.xethub.hf.co", "huggingface", Family::Cas),
+    ("cas-bridge.xethub.hf.co", "huggingface", Family::Content),
+    ("transfer.xethub.hf.co", "huggingface", Family::Cas),
+    ("transfer.xethub-eu.hf.co", "huggingface", Family::Cas),
+    ("cdn-lfs*.hf.co", "huggingface", Family::Content),
+    ("cdn-lfs*.huggingface.co", "huggingface", Family::Content),
+    ("**.cdn.hf.co", "huggingface", Family::Content),
+    ("storage.googleapis.com", "gcs", Family::Gcs),
+    ("storage.cloud.google.com", "gcs", Family::Gcs),
+    ("**.storage.googleapis.com", "gcs", Family::Gcs),
+    ("*.blob.core.windows.net", "azure-blob", Family::AzureBlob),
+    ("*.dfs.core.windows.net", "azure-blob", Family::AzureBlob),
+    ("ghcr.io", "ghcr", Family::Oci),
+    ("pkg-containers.githubusercontent.com", "ghcr", Family::Content),
+    ("quay.io", "quay", Family::Oci),
+    ("cdn*.quay.io", "quay", Family::Content),
+    ("nvcr.io", "nvidia-ngc", Family::Oci),
+    ("registry-1.docker.io", "docker-hub", Family::Oci),
+    ("auth.docker.io", "docker-hub", Family::Oci),
+    ("production.cloudflare.docker.com", "docker-hub", Family::Content),
+    ("registry.k8s.io", "oci", Family::Oci),
+    ("gcr.io", "oci", Family::Oci),
+    ("*.gcr.io", "oci", Family::Oci),
+    ("*.pkg.dev", "oci", Family::Oci),
+    ("public.ecr.aws", "oci", Family::Oci),
+    ("*.dkr.ecr.*.amazonaws.com", "oci", Family::Oci),
+    ("*.azurecr.io", "oci", Family::Oci),
+    ("registry.ollama.ai", "ollama", Family::Oci),
+    ("github.com", "github", Family::GitHub),
+    ("codeload.github.com", "github", Family::Content),
+    ("api.github.com", "github", Family::GitHubApi),
+    ("uploads.github.com", "github", Family::GitHubApi),
+    ("**.githubusercontent.com", "github", Family::Content),
+    ("pypi.org", "pypi", Family::Pypi),
+    ("upload.pypi.org", "pypi", Family::Pypi),
+    ("test.pypi.org", "pypi", Family::Pypi),
+    ("files.pythonhosted.org", "pypi", Family::Pypi),
+    ("registry.npmjs.org", "npm", Family::Npm),
+    ("registry.yarnpkg.com", "npm", Family::Npm),
+    ("crates.io", "cargo", Family::Cargo),
+    ("index.crates.io", "cargo", Family::Cargo),
+    ("static.crates.io", "cargo", Family::Cargo),
+    ("repo1.maven.org", "maven", Family::Maven),
+    ("repo.maven.apache.org", "maven", Family::Maven),
+    ("proxy.golang.org", "goproxy", Family::GoProxy),
+    ("sum.golang.org", "goproxy", Family::GoProxy),
+    ("deb.debian.org", "apt", Family::Apt),
+    ("security.debian.org", "apt", Family::Apt),
+    ("archive.ubuntu.com", "apt", Family::Apt),
+    ("*.archive.ubuntu.com", "apt", Family::Apt),
+    ("security.ubuntu.com", "apt", Family::Apt),
+    ("ports.ubuntu.com", "apt", Family::Apt),
+];
+
+/// What is known of it. Lower case, without a trailing dot.
+pub(super) fn service(host: &str) -> Option<Service> {
+    let found = HOSTS.iter().find(|(pattern, ..)| matches(pattern, host));
+    if let Some((_, provider, family)) = found {
+        return Some(Service { provider, family: *family });
+    }
+    bucket_of_s3(host).map(|_| Service { provider: "s3", family: Family::S3 })
+}
+
+/// The bucket that a host of S3 names; empty where it is in the path. `None`: it is no host of S3.
+pub(super) fn bucket_of_s3(host: &str) -> Option<String> {
+    let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
+    let labels: Vec<_> = name.split('.').collect();
+    let is_s3 = |label: &&str| *label == "s3" || label.starts_with("s3-") || label.starts_with("s3express-");
+    let at = labels.iter().rposition(is_s3)?;
+    Some(labels.get(..at)?.join("."))
+}
+
+fn matches(pattern: &str, host: &str) -> bool {
+    if let Some(rest) = pattern.strip_prefix("**") {
+        return host.strip_suffix(rest).is_some_and(|label| !label.is_empty());
+    }
+    let (mut wanted, mut labels) = (pattern.split('.'), host.split('.'));
+    loop {
+        match (wanted.next(), labels.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(label)) if is_label(wanted, label) => {}
+            (_, _) => return false,
+        }
+    }
+}
+
+fn is_label(wanted: &str, label: &str) -> bool {
+    match wanted.split_once('*') {
+        Some((start, end)) => label.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+        None => wanted == label,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_known_by_whole_labels() {
+        for (host, expected) in [
+            ("api.openai.com", Some("openai")),
+            ("api.openai.com.evil.example", None),
+            ("evilapi.openai.com", None),
+            ("us-east5-aiplatform.googleapis.com", Some("vertex")),
+            ("aiplatform.eu.rep.googleapis.com", Some("vertex")),
+            ("bedrock-runtime.eu-west-1.amazonaws.com", Some("bedrock")),
+            ("us-east-1.aws.cdn.hf.co", Some("huggingface")),
+            ("cdn.hf.co", None),
+            ("x.hf.space", None),
+            ("b.s3.eu-west-1.amazonaws.com", Some("s3")),
+            ("ec2.eu-west-1.amazonaws.com", None),
+            ("objects.githubusercontent.com", Some("github")),
+            ("pkg-containers.githubusercontent.com", Some("ghcr")),
+        ] {
+            assert_eq!(service(host).map(|found| found.provider), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_what_stands_before_the_last_label_of_s3() {
+        for (host, expected) in [
+            ("s3.amazonaws.com", Some("")),
+            ("s3.eu-west-1.amazonaws.com", Some("")),
+            ("s3.dualstack.eu-west-1.amazonaws.com", Some("")),
+            ("a.b.s3.eu-west-1.amazonaws.com", Some("a.b")),
+            ("a.s3.b.s3.eu-west-1.amazonaws.com", Some("a.s3.b")),
+            ("hf-hub-lfs-us-east-1.s3-accelerate.amazonaws.com", Some("hf-hub-lfs-us-east-1")),
+            ("b--euw1-az1--x-s3.s3express-euw1-az1.eu-west-1.amazonaws.com", Some("b--euw1-az1--x-s3")),
+            ("amazonaws.com", None),
+        ] {
+            assert_eq!(bucket_of_s3(host).as_deref(), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn every_host_of_the_catalog_is_known_by_its_providers_name() {
+        let catalog = crds::Catalog::built_in();
+        let mut seen = 0;
+        for provider in catalog.providers.values() {
+            for host in &provider.hosts {
+                let name: String = host.host.replace("**", "x").replace('*', "x").replace(['{', '}'], "");
+                let found = service(&name).map(|found| found.provider);
+                assert_eq!(found, Some(&*provider.name), "{name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 30, "the catalog has {seen} hosts");
+    }
+}

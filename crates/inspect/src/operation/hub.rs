@@ -1,0 +1,373 @@
+//! Hugging Face Hub: repositories of models, data sets and spaces, buckets, jobs.
+//!
+//! Enters: a head. Leaves: a draft. Guarantees: what leads to an upload is one, though it be a GET (`xet-write-token`);
+//! jobs and spaces' settings are never part of a download. Resources are `owner/name` for models, with `datasets/`,
+//! `spaces/` or `buckets/` before it for the rest. Does not: read commits.
+
+use super::request::{Draft, MODEL, Request, Shape, Wanted, joined};
+use policy::Verb;
+
+const PROVIDER: &str = "huggingface-compatible";
+
+/// Reads a head at the Hub.
+pub(super) fn shape(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let provider = request.provider(PROVIDER);
+    let is_read = request.is_read();
+    let Some(mut draft) = (match segments.as_slice() {
+        ["api", rest @ ..] => interface(request, provider, rest)?,
+        [".well-known", "meta.json"] if is_read && request.service.is_some() => {
+            Some(Draft::new(provider, "info", Verb::Meta))
+        }
+        ["buckets", owner, name, "resolve", ..] if is_read => Some(
+            Draft::new(provider, "resolve", Verb::Download).resource(resource("buckets", &[*owner, *name])?),
+        ),
+        [kind @ ("datasets" | "spaces"), rest @ ..] if is_read => file(provider, kind, rest)?,
+        rest if is_read => file(provider, "models", rest)?,
+        _ => None,
+    }) else {
+        return Ok(None);
+    };
+    // A revision such as refs/pr/1 is one segment, encoded.
+    draft.takes_odd_path = !request.target.has_empty;
+    Ok(Some(draft))
+}
+
+/// A file of a repository.
+fn file(provider: &'static str, kind: &str, rest: &[&str]) -> Shape {
+    let parts = match rest {
+        [_, "resolve" | "raw", _, _, ..] => 1,
+        [_, _, "resolve" | "raw", _, _, ..] => 2,
+        _ => return Ok(None),
+    };
+    let name = resource(kind, rest.get(..parts).unwrap_or_default())?;
+    Ok(Some(Draft::new(provider, "resolve", Verb::Download).resource(name)))
+}
+
+fn interface(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Shape {
+    let is_read = request.is_read();
+    let is_known = request.service.is_some();
+    let draft = |api: &'static str, verb| Draft::new(provider, api, verb);
+    let changes = if is_read { Verb::Meta } else { Verb::Mutate };
+    Ok(Some(match rest {
+        ["resolve-cache", kind @ ("models" | "datasets" | "spaces"), owner, name, _, ..] if is_read => {
+            draft("resolve", Verb::Download).resource(resource(kind, &[*owner, *name])?)
+        }
+        ["repos", "create" | "move" | "delete"] if !is_read => draft("repos", Verb::Mutate),
+        ["jobs" | "scheduled-jobs", ..] => draft("jobs", changes),
+        ["buckets", owner, name, rest @ ..] => {
+            let Some((api, verb)) = bucket(request.method(), rest) else { return Ok(None) };
+            draft(api, verb)
+                .intent(Some(Verb::Download).filter(|_| verb == Verb::Authorize))
+                .resource(resource("buckets", &[*owner, *name])?)
+        }
+        ["models" | "datasets" | "spaces"] if is_read && is_known => draft("list", Verb::Meta),
+        ["whoami-v2" | "models-tags-by-type" | "datasets-tags-by-type"] if is_read => {
+            draft("info", Verb::Meta)
+        }
+        [kind @ ("models" | "datasets" | "spaces"), rest @ ..] => {
+            return repository(request, provider, kind, rest);
+        }
+        ["discussions" | "collections" | "posts" | "settings" | "organizations", ..] if is_known => {
+            draft("site", changes)
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// What is asked of a repository: its name has one part or two, and which is told by the word behind it.
+fn repository(request: &Request<'_>, provider: &'static str, kind: &str, rest: &[&str]) -> Shape {
+    let is_read = request.is_read();
+    let asked = |at: usize| rest.get(at).and_then(|word| action(request.method(), kind, word));
+    let (name, found) = match (asked(1), asked(2)) {
+        (Some(_), Some(_)) => return Err("the name of the repository has one part or two"),
+        (Some(found), None) => (rest.get(..1), found),
+        (None, Some(found)) => (rest.get(..2), found),
+        (None, None) if is_read && (1..=2).contains(&rest.len()) => (Some(rest), ("info", Verb::Meta)),
+        (None, None) => return Ok(None),
+    };
+    let name = name.unwrap_or_default();
+    let (api, verb) = found;
+    let draft = Draft::new(provider, api, verb).resource(resource(kind, name)?);
+    Ok(Some(draft.intent(Some(Verb::Download).filter(|_| verb == Verb::Authorize))))
+}
+
+/// What a word behind the name of a repository does.
+fn action(method: &str, kind: &str, word: &str) -> Option<(&'static str, Verb)> {
+    let is_read = matches!(method, "GET" | "HEAD");
+    let changes = if is_read { Verb::Meta } else { Verb::Mutate };
+    Some(match (word, method) {
+        ("xet-read-token", _) if is_read => ("xet-read-token", Verb::Authorize),
+        ("xet-write-token", _) => ("xet-write-token", Verb::Upload),
+        ("preupload", "POST") => ("preupload", Verb::Upload),
+        ("commit", "POST") => ("commit", Verb::Upload),
+        // A read, though it is a POST: there can be many paths.
+        ("paths-info", "POST") => ("paths-info", Verb::Meta),
+        ("tree" | "treesize", _) if is_read => ("tree", Verb::Meta),
+        ("revision", _) if is_read => ("info", Verb::Meta),
+        ("refs" | "commits" | "compare", _) if is_read => ("refs", Verb::Meta),
+        ("parquet" | "croissant", _) if is_read && kind == "datasets" => ("parquet", Verb::Download),
+        ("branch" | "tag" | "super-squash", "POST" | "PUT" | "DELETE") => ("refs", Verb::Mutate),
+        ("discussions", _) => ("discussions", changes),
+        ("lfs-files", _) => ("lfs-files", changes),
+        ("settings" | "like" | "user-access-request" | "user-access-report", _) => ("repos", changes),
+        (
+            "secrets" | "variables" | "volumes" | "storage" | "hardware" | "restart" | "pause" | "dev-mode"
+            | "sleeptime" | "duplicate" | "runtime" | "logs" | "events",
+            _,
+        ) if kind == "spaces" => ("spaces", changes),
+        _ => return None,
+    })
+}
+
+fn bucket(method: &str, rest: &[&str]) -> Option<(&'static str, Verb)> {
+    Some(match (method, rest) {
+        ("GET", ["xet-read-token", ..]) => ("xet-read-token", Verb::Authorize),
+        (_, ["xet-write-token", ..]) => ("xet-write-token", Verb::Upload),
+        ("POST", ["batch", ..]) => ("buckets", Verb::Upload),
+        ("POST", ["paths-info", ..]) => ("paths-info", Verb::Meta),
+        ("GET" | "HEAD", [] | ["tree" | "settings", ..]) => ("buckets", Verb::Meta),
+        ("POST" | "PUT" | "PATCH" | "DELETE", [] | ["settings", ..]) => ("buckets", Verb::Mutate),
+        _ => return None,
+    })
+}
+
+/// Reads a head where the Hub has models asked.
+pub(super) fn inference(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let provider = request.provider(PROVIDER);
+    let rest = match segments.as_slice() {
+        ["hf-inference", rest @ ..] => rest,
+        rest => rest,
+    };
+    let (name, rest) = match rest {
+        ["models", owner, name, rest @ ..] => (format!("{owner}/{name}"), rest),
+        _ => return Ok(None),
+    };
+    let api = match rest {
+        ["v1", "chat", "completions"] => "chat",
+        [] | ["pipeline", ..] => "inference",
+        _ => return Ok(None),
+    };
+    let is_call = request.method() == "POST";
+    let draft = || Draft::new(provider, api, Verb::Call).model(name);
+    // A body that names another model contradicts the path.
+    Ok(is_call.then(draft).map(|draft| if api == "chat" { draft.wants(Wanted::Json(MODEL)) } else { draft }))
+}
+
+/// Reads a head where the Hub serves rows of data sets.
+pub(super) fn data(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let [what] = segments.as_slice() else { return Ok(None) };
+    let verb = match *what {
+        "rows" | "first-rows" | "search" | "filter" | "parquet" | "croissant" => Verb::Download,
+        "splits" | "info" | "size" | "is-valid" | "statistics" => Verb::Meta,
+        _ => return Ok(None),
+    };
+    let Some(dataset) = request.parameter("dataset")?.filter(|_| request.is_read()) else { return Ok(None) };
+    let draft = Draft::new(request.provider(PROVIDER), "rows", verb);
+    Ok(Some(draft.resource(format!("datasets/{dataset}"))))
+}
+
+/// Of letters, digits and a few others (`huggingface_hub`, `validate_repo_id`).
+fn resource(kind: &str, name: &[&str]) -> Result<String, &'static str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !name.iter().all(|part| part.bytes().all(is_plain)) {
+        return Err("the name of the repository is none");
+    }
+    Ok(if kind == "models" { joined(name) } else { format!("{kind}/{}", joined(name)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::check;
+
+    #[test]
+    fn what_reads_is_a_download_or_describes() {
+        let hub = "https://huggingface.co";
+        check(&[
+            (
+                &format!("GET {hub}/meta-llama/Llama-3/resolve/main/model.safetensors"),
+                "",
+                "huggingface resolve download resource=meta-llama/Llama-3",
+            ),
+            (
+                &format!("HEAD {hub}/gpt2/resolve/main/config.json"),
+                "",
+                "huggingface resolve download resource=gpt2",
+            ),
+            (
+                &format!("GET {hub}/datasets/o/d/resolve/refs%2Fpr%2F1/a/b.parquet"),
+                "",
+                "huggingface resolve download resource=datasets/o/d",
+            ),
+            (
+                &format!("GET {hub}/spaces/o/s/raw/main/app.py"),
+                "",
+                "huggingface resolve download resource=spaces/o/s",
+            ),
+            (
+                &format!("GET {hub}/api/resolve-cache/models/o/m/abc/config.json"),
+                "",
+                "huggingface resolve download resource=o/m",
+            ),
+            (&format!("GET {hub}/api/models/o/m"), "", "huggingface info meta resource=o/m"),
+            (&format!("GET {hub}/api/models/gpt2"), "", "huggingface info meta resource=gpt2"),
+            (&format!("GET {hub}/api/models/o/m/revision/main"), "", "huggingface info meta resource=o/m"),
+            (
+                &format!("GET {hub}/api/datasets/o/d/tree/main?recursive=1"),
+                "",
+                "huggingface tree meta resource=datasets/o/d",
+            ),
+            (&format!("GET {hub}/api/models/o/m/refs"), "", "huggingface refs meta resource=o/m"),
+            (&format!("GET {hub}/api/models/o/m/commits/main"), "", "huggingface refs meta resource=o/m"),
+            (
+                &format!("POST {hub}/api/models/o/m/paths-info/main"),
+                "",
+                "huggingface paths-info meta resource=o/m",
+            ),
+            (
+                &format!("GET {hub}/api/models/o/m/xet-read-token/main"),
+                "",
+                "huggingface xet-read-token authorize intent=download resource=o/m",
+            ),
+            (&format!("GET {hub}/api/whoami-v2"), "", "huggingface info meta"),
+            (&format!("GET {hub}/.well-known/meta.json"), "", "huggingface info meta"),
+            ("GET https://hf-mirror.com/o/m/resolve/main/x", "", "huggingface resolve download resource=o/m"),
+            (
+                "GET https://mirror.example/o/m/resolve/main/x",
+                "",
+                "huggingface-compatible resolve download resource=o/m",
+            ),
+            (
+                "GET https://datasets-server.huggingface.co/rows?dataset=o/d",
+                "",
+                "huggingface rows download resource=datasets/o/d",
+            ),
+            (
+                "GET https://datasets-server.huggingface.co/splits?dataset=o/d",
+                "",
+                "huggingface rows meta resource=datasets/o/d",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_leads_to_a_change_is_never_a_download() {
+        let hub = "https://huggingface.co/api";
+        check(&[
+            (
+                &format!("GET {hub}/models/o/m/xet-write-token/main"),
+                "",
+                "huggingface xet-write-token upload resource=o/m",
+            ),
+            (
+                &format!("GET {hub}/models/o/m/xet-write-token/None"),
+                "",
+                "huggingface xet-write-token upload resource=o/m",
+            ),
+            (
+                &format!("GET {hub}/models/gpt2/xet-write-token/main"),
+                "",
+                "huggingface xet-write-token upload resource=gpt2",
+            ),
+            (
+                &format!("POST {hub}/models/o/m/preupload/main"),
+                "",
+                "huggingface preupload upload resource=o/m",
+            ),
+            (
+                &format!("POST {hub}/models/o/m/commit/main?create_pr=1\ncontent-type: application/x-ndjson"),
+                "",
+                "huggingface commit upload resource=o/m",
+            ),
+            (
+                &format!("POST {hub}/datasets/o/d/commit/refs%2Fpr%2F1"),
+                "",
+                "huggingface commit upload resource=datasets/o/d",
+            ),
+            (&format!("POST {hub}/repos/create"), "{}", "huggingface repos mutate"),
+            (&format!("POST {hub}/repos/move"), "{}", "huggingface repos mutate"),
+            (&format!("DELETE {hub}/repos/delete"), "{}", "huggingface repos mutate"),
+            (&format!("PUT {hub}/models/o/m/settings"), "{}", "huggingface repos mutate resource=o/m"),
+            (&format!("POST {hub}/models/o/m/branch/b"), "", "huggingface refs mutate resource=o/m"),
+            (&format!("POST {hub}/models/o/m/tag/main"), "", "huggingface refs mutate resource=o/m"),
+            (
+                &format!("POST {hub}/models/o/m/discussions"),
+                "",
+                "huggingface discussions mutate resource=o/m",
+            ),
+            (
+                &format!("POST {hub}/models/o/m/lfs-files/duplicate"),
+                "",
+                "huggingface lfs-files mutate resource=o/m",
+            ),
+            (&format!("POST {hub}/buckets/o/b/batch"), "", "huggingface buckets upload resource=buckets/o/b"),
+            (
+                &format!("GET {hub}/buckets/o/b/xet-write-token"),
+                "",
+                "huggingface xet-write-token upload resource=buckets/o/b",
+            ),
+            (
+                &format!("POST {hub}/buckets/o/b/paths-info"),
+                "",
+                "huggingface paths-info meta resource=buckets/o/b",
+            ),
+            (&format!("POST {hub}/spaces/o/s/secrets"), "", "huggingface spaces mutate resource=spaces/o/s"),
+            (
+                &format!("DELETE {hub}/spaces/o/s/variables"),
+                "",
+                "huggingface spaces mutate resource=spaces/o/s",
+            ),
+            (&format!("POST {hub}/spaces/o/s/restart"), "", "huggingface spaces mutate resource=spaces/o/s"),
+            (&format!("POST {hub}/jobs/o"), "{}", "huggingface jobs mutate"),
+            (&format!("POST {hub}/scheduled-jobs/o"), "{}", "huggingface jobs mutate"),
+        ]);
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_unknown() {
+        let hub = "https://huggingface.co";
+        let unknown = "huggingface unknown unknown";
+        check(&[
+            (&format!("GET {hub}/api/models/o/tree/xet-write-token/main"), "", unknown),
+            (&format!("GET {hub}/o%2Fx/m/resolve/main/x"), "", unknown),
+            (&format!("GET {hub}/o/m/resolve/main%2F..%2F..%2Fx"), "", unknown),
+            (&format!("GET {hub}/o/m//resolve/main/x"), "", unknown),
+            (&format!("PUT {hub}/o/m/resolve/main/x"), "", unknown),
+            (&format!("POST {hub}/api/models/o/m/unheard-of"), "", unknown),
+            (&format!("GET {hub}/o/m"), "", unknown),
+        ]);
+    }
+
+    #[test]
+    fn models_are_asked_at_the_router() {
+        check(&[
+            (
+                "POST https://router.huggingface.co/hf-inference/models/o/m",
+                "x",
+                "huggingface inference call model=o/m",
+            ),
+            (
+                "POST https://router.huggingface.co/hf-inference/models/o/m/v1/chat/completions",
+                r#"{"model":"o/m"}"#,
+                "huggingface chat call model=o/m",
+            ),
+            (
+                "POST https://router.huggingface.co/hf-inference/models/o/m/v1/chat/completions",
+                r#"{"model":"other"}"#,
+                "huggingface unknown unknown",
+            ),
+            (
+                "POST https://api-inference.huggingface.co/models/o/m",
+                "x",
+                "huggingface inference call model=o/m",
+            ),
+            (
+                "POST https://x.eu-west-1.aws.endpoints.huggingface.cloud/generate",
+                "{}",
+                "huggingface generate call",
+            ),
+        ]);
+    }
+}

@@ -1,0 +1,601 @@
+//! JSON as it arrives: a few wanted values of a text that is never held.
+//!
+//! Enters: bytes, split anywhere. Leaves: the wanted values ([`Found`]), each when it is complete. Guarantees: one
+//! value of RFC 8259 and nothing behind it, valid UTF-8, at most [`MAX_DEPTH`] deep; a wanted field or what it is in is
+//! there once and in its own case, escapes undone, for readers differ in which of two they take and some do not mind
+//! case; memory bounded by the depth. Does not: look for duplicates of what nobody wants.
+
+use super::text::Utf8;
+
+/// Objects and arrays within each other.
+pub(super) const MAX_DEPTH: usize = 64;
+/// Bytes of a wanted value.
+pub(super) const MAX_VALUE: usize = 512;
+/// Bytes of a key that could be wanted; longer ones are none.
+const MAX_KEY: usize = 64;
+
+const NOT_JSON: &str = "the body is not JSON";
+const TOO_DEEP: &str = "the body has more than 64 objects and arrays within each other";
+const TWICE: &str = "a field that decides is there twice";
+const OTHER_CASE: &str = "a field that decides is there in another case, which some readers take for it";
+const TOO_LONG: &str = "a value that decides has more than 512 bytes";
+const HALF: &str = "a text that decides has half a character";
+
+/// Keys from the outside in; `*` is every element of an array.
+pub(super) type Path = &'static [&'static str];
+
+/// A scalar, or that there was none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Text(String),
+    Bool(bool),
+    Null,
+    /// A number, an object or an array.
+    Other,
+}
+
+/// What a byte completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The value of the wanted path of this number.
+    Value(usize, Value),
+    /// An element of the array that is the whole text.
+    Element,
+}
+
+/// An object or an array that is not closed. Wanted paths are bits.
+#[derive(Debug)]
+struct Level {
+    is_object: bool,
+    /// Paths that lead through it.
+    alive: u16,
+    /// Those whose key was here.
+    seen: u16,
+}
+
+#[derive(Debug)]
+enum State {
+    Value { may_close: bool },
+    Key { may_close: bool },
+    Colon,
+    After,
+    Text(Text),
+    Number(Number),
+    Word(&'static [u8], Value),
+}
+
+/// A string under way.
+#[derive(Debug)]
+struct Text {
+    is_key: bool,
+    /// What it says so far, where somebody wants to know.
+    kept: Option<Vec<u8>>,
+    is_long: bool,
+    escape: Escape,
+    utf8: Utf8,
+    /// First half of a character that was written as two escapes.
+    half: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Escape {
+    None,
+    Begun,
+    Unicode { digits: u8, value: u16 },
+}
+
+/// What of a number was last.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Minus,
+    Zero,
+    Digits,
+    Point,
+    Fraction,
+    Exponent,
+    Sign,
+    Power,
+}
+
+/// Reads one JSON text.
+#[derive(Debug)]
+pub(super) struct Json {
+    wanted: Vec<Path>,
+    levels: Vec<Level>,
+    state: State,
+    /// Paths that lead to or through the value that comes.
+    coming: u16,
+}
+
+impl Json {
+    /// A reader of these paths, at most 16.
+    pub(super) fn new(wanted: Vec<Path>) -> Self {
+        let coming = wanted.iter().take(16).enumerate().fold(0, |all, (at, _)| all | bit(at));
+        Self { wanted, levels: Vec::new(), state: State::Value { may_close: false }, coming }
+    }
+
+    /// Takes the next bytes. An error is final.
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        mut found: impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        let mut rest = bytes;
+        while let Some((byte, behind)) = rest.split_first() {
+            if self.is_passing() {
+                let plain = rest.iter().take_while(|byte| is_plain(**byte)).count();
+                if plain > 0 {
+                    rest = rest.get(plain..).unwrap_or_default();
+                    continue;
+                }
+            }
+            self.step(*byte, &mut found)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Nothing follows.
+    pub(super) fn end(&mut self) -> Result<(), &'static str> {
+        match self.state {
+            State::After if self.levels.is_empty() => Ok(()),
+            State::Number(Number::Zero | Number::Digits | Number::Fraction | Number::Power)
+                if self.levels.is_empty() =>
+            {
+                Ok(())
+            }
+            State::Value { .. }
+            | State::Key { .. }
+            | State::Colon
+            | State::After
+            | State::Text(_)
+            | State::Number(_)
+            | State::Word(..) => Err("the body ends within its JSON"),
+        }
+    }
+
+    /// Whether it is in a string that nobody wants, at no particular place.
+    fn is_passing(&self) -> bool {
+        matches!(&self.state, State::Text(Text { kept: None, escape: Escape::None, utf8, half: None, .. })
+            if utf8.is_whole())
+    }
+
+    fn step(
+        &mut self,
+        byte: u8,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        match &mut self.state {
+            State::Text(text) => {
+                if !text.take(byte)? {
+                    return Ok(());
+                }
+                let (is_key, kept) = (text.is_key, text.kept.take());
+                if is_key { self.key(kept) } else { self.scalar(text_value(kept)?, found) }
+            }
+            State::Word(rest, _) => {
+                let Some(behind) = rest.strip_prefix(&[byte]) else { return Err(NOT_JSON) };
+                *rest = behind;
+                if !behind.is_empty() {
+                    return Ok(());
+                }
+                let State::Word(_, value) = std::mem::replace(&mut self.state, State::After) else {
+                    return Err(NOT_JSON);
+                };
+                self.scalar(value, found)
+            }
+            State::Number(number) => match number.next(byte)? {
+                Some(next) => {
+                    *number = next;
+                    Ok(())
+                }
+                None => {
+                    self.scalar(Value::Other, found)?;
+                    self.step(byte, found)
+                }
+            },
+            State::Value { .. } | State::Key { .. } | State::Colon | State::After
+                if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') =>
+            {
+                Ok(())
+            }
+            State::Value { may_close } => {
+                if *may_close && byte == b']' {
+                    return self.close(b']', found);
+                }
+                self.value(byte, found)
+            }
+            State::Key { may_close } => match byte {
+                b'"' => {
+                    let is_wanted = self.levels.last().is_some_and(|level| level.alive != 0);
+                    self.state = State::Text(Text::new(true, is_wanted));
+                    Ok(())
+                }
+                b'}' if *may_close => self.close(b'}', found),
+                _ => Err(NOT_JSON),
+            },
+            State::Colon if byte == b':' => {
+                self.state = State::Value { may_close: false };
+                Ok(())
+            }
+            State::Colon => Err(NOT_JSON),
+            State::After => self.after(byte, found),
+        }
+    }
+
+    fn value(
+        &mut self,
+        byte: u8,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        self.state = match byte {
+            b'"' => State::Text(Text::new(false, self.leaves() != 0)),
+            b't' => State::Word(b"rue", Value::Bool(true)),
+            b'f' => State::Word(b"alse", Value::Bool(false)),
+            b'n' => State::Word(b"ull", Value::Null),
+            b'-' => State::Number(Number::Minus),
+            b'0' => State::Number(Number::Zero),
+            b'1'..=b'9' => State::Number(Number::Digits),
+            b'{' | b'[' => return self.open(byte == b'{', found),
+            _ => return Err(NOT_JSON),
+        };
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        is_object: bool,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        if self.levels.len() == MAX_DEPTH {
+            return Err(TOO_DEEP);
+        }
+        self.report(&Value::Other, found)?;
+        let depth = self.levels.len();
+        let is_through = |path: &Path| path.get(depth).is_some_and(|step| (*step == "*") != is_object);
+        let alive = self.coming & self.paths(is_through);
+        self.levels.push(Level { is_object, alive, seen: 0 });
+        self.coming = if is_object { 0 } else { alive };
+        self.state =
+            if is_object { State::Key { may_close: true } } else { State::Value { may_close: true } };
+        Ok(())
+    }
+
+    fn close(
+        &mut self,
+        byte: u8,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        let Some(level) = self.levels.pop() else { return Err(NOT_JSON) };
+        if level.is_object != (byte == b'}') {
+            return Err(NOT_JSON);
+        }
+        self.is_over(found)
+    }
+
+    fn scalar(
+        &mut self,
+        value: Value,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        self.report(&value, found)?;
+        self.is_over(found)
+    }
+
+    /// A value is complete.
+    fn is_over(
+        &mut self,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        self.state = State::After;
+        match self.levels.as_slice() {
+            [Level { is_object: false, .. }] => found(Found::Element),
+            _ => Ok(()),
+        }
+    }
+
+    fn after(
+        &mut self,
+        byte: u8,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        let Some(level) = self.levels.last() else { return Err("something follows the JSON of the body") };
+        match byte {
+            b',' => {
+                self.coming = if level.is_object { 0 } else { level.alive };
+                self.state = if level.is_object {
+                    State::Key { may_close: false }
+                } else {
+                    State::Value { may_close: false }
+                };
+                Ok(())
+            }
+            b'}' | b']' => self.close(byte, found),
+            _ => Err(NOT_JSON),
+        }
+    }
+
+    /// A key is complete.
+    fn key(&mut self, kept: Option<Vec<u8>>) -> Result<(), &'static str> {
+        self.state = State::Colon;
+        self.coming = 0;
+        let depth = self.levels.len().saturating_sub(1);
+        let Some(key) = kept.and_then(|kept| String::from_utf8(kept).ok()) else { return Ok(()) };
+        let here = self.paths(|path| path.get(depth).is_some_and(|step| *step == key));
+        let folded = fold(&key);
+        let alike = self.paths(|path| path.get(depth).is_some_and(|step| fold(step) == folded));
+        let Some(level) = self.levels.last_mut() else { return Ok(()) };
+        if level.alive & alike & !here != 0 {
+            return Err(OTHER_CASE);
+        }
+        let coming = level.alive & here;
+        if level.seen & coming != 0 {
+            return Err(TWICE);
+        }
+        level.seen |= coming;
+        self.coming = coming;
+        Ok(())
+    }
+
+    fn report(
+        &mut self,
+        value: &Value,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        let leaves = self.leaves();
+        (0..self.wanted.len())
+            .filter(|at| leaves & bit(*at) != 0)
+            .try_for_each(|at| found(Found::Value(at, value.clone())))
+    }
+
+    /// Paths that end at the value that comes.
+    fn leaves(&self) -> u16 {
+        let depth = self.levels.len();
+        self.coming & self.paths(|path| path.len() == depth)
+    }
+
+    fn paths(&self, is_meant: impl Fn(&Path) -> bool) -> u16 {
+        let meant = self.wanted.iter().enumerate().filter(|(_, path)| is_meant(path));
+        meant.fold(0, |all, (at, _)| all | bit(at))
+    }
+}
+
+impl Text {
+    fn new(is_key: bool, is_wanted: bool) -> Self {
+        let kept = is_wanted.then(Vec::new);
+        Self { is_key, kept, is_long: false, escape: Escape::None, utf8: Utf8::default(), half: None }
+    }
+
+    /// Takes a byte. True: it was the quote at the end.
+    fn take(&mut self, byte: u8) -> Result<bool, &'static str> {
+        match self.escape {
+            Escape::Begun => self.escaped(byte)?,
+            Escape::Unicode { digits, value } => {
+                let Some(digit) = char::from(byte).to_digit(16) else { return Err(NOT_JSON) };
+                let value = value << 4 | u16::try_from(digit).unwrap_or_default();
+                self.escape = Escape::Unicode { digits: digits + 1, value };
+                if digits == 3 {
+                    self.escape = Escape::None;
+                    self.unit(value)?;
+                }
+            }
+            Escape::None if byte == b'\\' && self.utf8.is_whole() => self.escape = Escape::Begun,
+            Escape::None => {
+                self.whole()?;
+                if byte < b' ' || !self.utf8.take(byte) {
+                    return Err("a text of the body has bytes that no text has");
+                }
+                if byte == b'"' {
+                    return self.finish();
+                }
+                self.keep(&[byte])?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self) -> Result<bool, &'static str> {
+        if self.is_long {
+            // A key that is so long is none of ours.
+            self.kept = None;
+        }
+        Ok(true)
+    }
+
+    fn escaped(&mut self, byte: u8) -> Result<(), &'static str> {
+        self.escape = Escape::None;
+        let meant = match byte {
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                self.escape = Escape::Unicode { digits: 0, value: 0 };
+                return Ok(());
+            }
+            _ => return Err(NOT_JSON),
+        };
+        self.whole()?;
+        self.keep(&[meant])
+    }
+
+    /// A UTF-16 unit that was written as an escape.
+    fn unit(&mut self, unit: u16) -> Result<(), &'static str> {
+        match (self.half.take(), unit) {
+            (Some(high), 0xDC00..=0xDFFF) => {
+                let read = char::decode_utf16([high, unit]).next();
+                let Some(Ok(character)) = read else { return Err(NOT_JSON) };
+                self.keep(character.encode_utf8(&mut [0; 4]).as_bytes())
+            }
+            (Some(_), _) if self.kept.is_some() => Err(HALF),
+            (_, 0xD800..=0xDBFF) => {
+                self.half = Some(unit);
+                Ok(())
+            }
+            // Clients cut texts within characters; what nobody wants may be so.
+            (_, 0xDC00..=0xDFFF) if self.kept.is_some() => Err(HALF),
+            (_, 0xDC00..=0xDFFF) => Ok(()),
+            (_, _) => {
+                let Some(character) = char::from_u32(u32::from(unit)) else { return Err(NOT_JSON) };
+                self.keep(character.encode_utf8(&mut [0; 4]).as_bytes())
+            }
+        }
+    }
+
+    fn whole(&mut self) -> Result<(), &'static str> {
+        if self.half.take().is_some() && self.kept.is_some() { Err(HALF) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        let most = if self.is_key { MAX_KEY } else { MAX_VALUE };
+        if kept.len() + bytes.len() <= most {
+            kept.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.is_long = true;
+        if self.is_key { Ok(()) } else { Err(TOO_LONG) }
+    }
+}
+
+impl Number {
+    /// After one more byte; `None`: the byte is behind it.
+    fn next(self, byte: u8) -> Result<Option<Self>, &'static str> {
+        let is_digit = byte.is_ascii_digit();
+        Ok(Some(match (self, byte) {
+            (Self::Minus, b'0') => Self::Zero,
+            (Self::Minus | Self::Digits, _) if is_digit => Self::Digits,
+            (Self::Zero | Self::Digits, b'.') => Self::Point,
+            (Self::Zero | Self::Digits | Self::Fraction, b'e' | b'E') => Self::Exponent,
+            (Self::Point | Self::Fraction, _) if is_digit => Self::Fraction,
+            (Self::Exponent, b'+' | b'-') => Self::Sign,
+            (Self::Exponent | Self::Sign | Self::Power, _) if is_digit => Self::Power,
+            (Self::Zero | Self::Digits | Self::Fraction | Self::Power, _) => return Ok(None),
+            (Self::Minus | Self::Point | Self::Exponent | Self::Sign, _) => return Err(NOT_JSON),
+        }))
+    }
+}
+
+fn text_value(kept: Option<Vec<u8>>) -> Result<Value, &'static str> {
+    let Some(kept) = kept else { return Ok(Value::Other) };
+    String::from_utf8(kept).map(Value::Text).map_err(|_| NOT_JSON)
+}
+
+fn bit(at: usize) -> u16 {
+    u32::try_from(at).ok().and_then(|at| 1u16.checked_shl(at)).unwrap_or(0)
+}
+
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
+/// As readers see it that do not mind case: among them Go's, for which the long s and the Kelvin sign are letters too.
+fn fold(key: &str) -> String {
+    let letter = |character: char| match character {
+        'ſ' => 's',
+        '\u{212A}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    key.chars().map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WANTED: [Path; 4] = [&["model"], &["params", "name"], &["*", "method"], &["*", "params", "name"]];
+
+    fn read(parts: &[&[u8]]) -> Result<Vec<Found>, &'static str> {
+        let (mut json, mut all) = (Json::new(WANTED.to_vec()), vec![]);
+        for part in parts {
+            json.push(part, |found| {
+                all.push(found);
+                Ok(())
+            })?;
+        }
+        json.end().map(|()| all)
+    }
+
+    fn text(at: usize, text: &str) -> Found {
+        Found::Value(at, Value::Text(text.into()))
+    }
+
+    #[test]
+    fn wanted_values_are_found_wherever_they_are() {
+        for (body, expected) in [
+            (r#"{"model":"a"}"#, vec![text(0, "a")]),
+            (
+                r#" { "x" : [ 1 , -0.5e+3, {"model":"no"}] , "\u006dodel" : "a\n\u00e9\ud83d\ude00" } "#,
+                vec![text(0, "a\né😀")],
+            ),
+            (
+                r#"{"params":{"name":"t","arguments":{"name":"no"}},"model":null}"#,
+                vec![text(1, "t"), Found::Value(0, Value::Null)],
+            ),
+            (r#"{"model":{"model":1}}"#, vec![Found::Value(0, Value::Other)]),
+            (r#"{"model":12,"x":"\ud800","":true}"#, vec![Found::Value(0, Value::Other)]),
+            (
+                r#"[{"method":"m","params":{"name":"t"}},1,[]]"#,
+                vec![text(2, "m"), text(3, "t"), Found::Element, Found::Element, Found::Element],
+            ),
+            (r#"{"*":{"method":"no"}}"#, vec![]),
+            (r#"{"x":{"model":"a","model":"b"},"x":0}"#, vec![]),
+            ("[]", vec![]),
+            ("0", vec![]),
+        ] {
+            assert_eq!(read(&[body.as_bytes()]), Ok(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_two_readers_could_understand_differently_is_an_error() {
+        let deep = "[".repeat(MAX_DEPTH + 1);
+        let long = format!(r#"{{"model":"{}"}}"#, "a".repeat(MAX_VALUE + 1));
+        for (body, expected) in [
+            (r#"{"model":"a","\u006dodel":"b"}"#, TWICE),
+            (r#"{"params":{},"params":{"name":"x"}}"#, TWICE),
+            (r#"{"Model":"a"}"#, OTHER_CASE),
+            (r#"{"paramſ":{"name":"x"}}"#, OTHER_CASE),
+            (r#"{"mode\ud800l":"a"}"#, HALF),
+            (r#"{"model":"\udc00"}"#, HALF),
+            (r#"{"model":"a"} {}"#, "something follows the JSON of the body"),
+            (r#"{"model":"a"}x"#, "something follows the JSON of the body"),
+            (r#"{"model":"a""#, "the body ends within its JSON"),
+            (r#"{"model":"a",}"#, NOT_JSON),
+            (r#"{"model":'a'}"#, NOT_JSON),
+            (r#"{"x":[}"#, NOT_JSON),
+            (r#"{"x":01}"#, NOT_JSON),
+            (r#"{"x":1.}"#, NOT_JSON),
+            (r#"{"x":NaN}"#, NOT_JSON),
+            (r#"{"x":"\x41"}"#, NOT_JSON),
+            ("{\"x\":\"a\nb\"}", "a text of the body has bytes that no text has"),
+            ("\u{feff}{}", NOT_JSON),
+            ("model=a", NOT_JSON),
+            ("", "the body ends within its JSON"),
+            (deep.as_str(), TOO_DEEP),
+            (long.as_str(), TOO_LONG),
+        ] {
+            assert_eq!(read(&[body.as_bytes()]), Err(expected), "{body}");
+        }
+        assert_eq!(read(&[b"{\"x\":\"\xff\"}"]), Err("a text of the body has bytes that no text has"));
+        assert_eq!(read(&[b"{\"x\":\"\xc3\"}"]), Err("a text of the body has bytes that no text has"));
+    }
+
+    proptest! {
+        #[test]
+        fn where_it_is_split_changes_nothing(
+            body in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "[", "]", ",", ":", "\"model\"", "\"params\"", "\"name\"", "\"method\"", "\"\\u006dodel\"",
+                "\"é\\n\"", "1.5e3", "-", "true", "null", " ", "\"", "\\", "\u{1}",
+            ]), 0..24),
+            size in 1usize..5,
+        ) {
+            let body = body.concat();
+            let parts: Vec<&[u8]> = body.as_bytes().chunks(size).collect();
+            prop_assert_eq!(read(&parts), read(&[body.as_bytes()]));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Object stores: S3 and what looks like it, Azure Blob.
+//!
+//! Enters: a head. Leaves: a draft; resources are `bucket/key`. Guarantees: copying within a store is an upload; a request
+//! with two sub-resources, of which servers could take either, is an error. Does not: check signatures.
+
+use super::hosts;
+use super::request::{Draft, Request, Shape, joined};
+use policy::Verb;
+
+/// Parameters that make it a request about something of a bucket or an object.
+const SUBRESOURCES: &[&str] = &[
+    "accelerate",
+    "acl",
+    "analytics",
+    "attributes",
+    "cors",
+    "delete",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "location",
+    "logging",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "session",
+    "tagging",
+    "torrent",
+    "uploads",
+    "versioning",
+    "versions",
+    "website",
+];
+
+/// Reads a head of S3.
+pub(super) fn s3(request: &Request<'_>) -> Shape {
+    if let Some(bucket) = request.service.and_then(|_| hosts::bucket_of_s3(request.head.host)) {
+        return like_s3(request, request.provider("s3"), &bucket);
+    }
+    let is_signed = request.header("authorization")?.is_some_and(|value| value.contains("/s3/aws4_request"));
+    let is_presigned = request.parameter("X-Amz-Credential")?.is_some_and(|scope| scope.contains("/s3/"));
+    let is_meant = is_signed || is_presigned || request.has_header("x-amz-content-sha256");
+    if is_meant { like_s3(request, "s3-compatible", "") } else { Ok(None) }
+}
+
+/// Reads a head of S3's interface. The bucket is in the path where none is given.
+pub(super) fn like_s3(request: &Request<'_>, provider: &'static str, bucket: &str) -> Shape {
+    let segments = request.segments();
+    let (bucket, key) = match (bucket, segments.as_slice()) {
+        ("", []) => ("", ""),
+        ("", [bucket, ..]) if bucket.contains('/') || bucket.is_empty() => {
+            return Err("the name of the bucket is none");
+        }
+        ("", [bucket, key @ ..]) => (*bucket, &*joined(key)),
+        (bucket, key) => (bucket, &*joined(key)),
+    };
+    let slash = if request.target.is_folder && !key.is_empty() { "/" } else { "" };
+    let Some((api, verb)) = verb_of_s3(request, bucket, key)? else { return Ok(None) };
+    let draft = Draft::new(provider, api, verb).odd_path();
+    let mode = request.header("x-amz-create-session-mode")?;
+    let intent = if mode == Some("ReadOnly") { Verb::Download } else { Verb::Upload };
+    let draft = draft.intent(Some(intent).filter(|_| verb == Verb::Authorize));
+    Ok(Some(if bucket.is_empty() { draft } else { draft.resource(format!("{bucket}/{key}{slash}")) }))
+}
+
+fn verb_of_s3(
+    request: &Request<'_>,
+    bucket: &str,
+    key: &str,
+) -> Result<Option<(&'static str, Verb)>, &'static str> {
+    let about = subresource(request)?;
+    let is_object = !key.is_empty();
+    let has_upload = request.parameter("uploadId")?.is_some();
+    let is_copy = request.has_header("x-amz-copy-source") || request.has_header("x-goog-copy-source");
+    if has_upload && about.is_some() {
+        return Err("it is about two things of an object");
+    }
+    Ok(Some(match (request.method(), about) {
+        ("GET", Some("session")) => ("session", Verb::Authorize),
+        ("GET" | "HEAD", Some("torrent")) => ("object", Verb::Download),
+        ("GET" | "HEAD", Some("uploads" | "versions")) => ("list", Verb::Meta),
+        ("GET" | "HEAD", Some(_)) => ("configuration", Verb::Meta),
+        ("GET" | "HEAD", None) if has_upload => ("multipart", Verb::Meta),
+        ("GET" | "HEAD", None) if is_object => ("object", Verb::Download),
+        ("GET" | "HEAD", None) => ("list", Verb::Meta),
+        ("PUT", Some(_)) => ("configuration", Verb::Mutate),
+        ("PUT", None) if is_copy && is_object => ("copy", Verb::Upload),
+        ("PUT", None) if has_upload => ("multipart", Verb::Upload),
+        ("PUT", None) if is_object => ("object", Verb::Upload),
+        ("PUT", None) if !bucket.is_empty() => ("bucket", Verb::Mutate),
+        ("POST", Some("uploads")) => ("multipart", Verb::Upload),
+        ("POST", Some("select")) => ("select", Verb::Download),
+        ("POST", Some("delete")) => ("delete", Verb::Mutate),
+        ("POST", Some(_)) => ("configuration", Verb::Mutate),
+        ("POST", None) if has_upload => ("multipart", Verb::Upload),
+        // A form that a browser sends.
+        ("POST", None) if request.content_type()? == "multipart/form-data" => ("object", Verb::Upload),
+        ("DELETE", _) => ("delete", Verb::Mutate),
+        _ => return Ok(None),
+    }))
+}
+
+/// The one thing of a bucket or an object that it is about.
+fn subresource(request: &Request<'_>) -> Result<Option<&'static str>, &'static str> {
+    let is_there = |name: &&str| request.has_parameter(name);
+    let mut found = SUBRESOURCES.iter().copied().filter(is_there);
+    let about = found.next();
+    if found.next().is_some() {
+        return Err("it is about two things of a bucket or an object");
+    }
+    about.map_or(Ok(None), |about| request.parameter(about).map(|_| Some(about)))
+}
+
+/// Reads a head of Azure Blob.
+pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
+    if request.service.is_none()
+        && !request.has_header("x-ms-version")
+        && !request.has_header("x-ms-blob-type")
+    {
+        return Ok(None);
+    }
+    let provider = request.provider("azure-blob-compatible");
+    let segments = request.segments();
+    let about =
+        match (request.parameter("comp")?, request.parameter("restype")?, request.parameter("action")?) {
+            (None, None, None) => None,
+            (Some(about), _, None) | (None, Some(about), None) | (None, None, Some(about)) => Some(about),
+            (_, _, _) => return Err("it is about two things of an object"),
+        };
+    let is_copy = request.has_header("x-ms-copy-source");
+    let (api, verb) = match (request.method(), about) {
+        ("GET" | "HEAD", None) if segments.len() > 1 => ("object", Verb::Download),
+        ("GET" | "HEAD", Some("list")) => ("list", Verb::Meta),
+        ("GET" | "HEAD", _) => ("configuration", Verb::Meta),
+        ("PUT", None) if is_copy => ("copy", Verb::Upload),
+        ("PUT", None) => ("object", Verb::Upload),
+        ("PUT", Some("block" | "blocklist" | "appendblock" | "page")) => ("object", Verb::Upload),
+        ("PATCH", Some("append" | "flush")) => ("object", Verb::Upload),
+        ("PUT" | "PATCH", Some(_)) => ("configuration", Verb::Mutate),
+        ("POST", Some("query")) => ("select", Verb::Download),
+        ("POST", Some("userdelegationkey")) => ("session", Verb::Authorize),
+        ("POST", Some("batch")) => ("delete", Verb::Mutate),
+        ("DELETE", _) => ("delete", Verb::Mutate),
+        _ => return Ok(None),
+    };
+    Ok(Some(Draft::new(provider, api, verb).resource(joined(&segments)).odd_path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::check;
+
+    #[test]
+    fn requests_of_s3_are_what_they_do() {
+        let host = "https://b.s3.eu-west-1.amazonaws.com";
+        let path = "https://s3.eu-west-1.amazonaws.com";
+        let unknown = "s3 unknown unknown";
+        check(&[
+            (&format!("GET {host}/a/k"), "", "s3 object download resource=b/a/k"),
+            (&format!("HEAD {host}/k"), "", "s3 object download resource=b/k"),
+            (&format!("GET {path}/b/a//k/"), "", "s3 object download resource=b/a//k/"),
+            (&format!("GET {host}/?list-type=2&prefix=x"), "", "s3 list meta resource=b/"),
+            (&format!("GET {path}/"), "", "s3 list meta"),
+            (&format!("PUT {host}/k"), "x", "s3 object upload resource=b/k"),
+            (&format!("PUT {path}/b/k"), "x", "s3 object upload resource=b/k"),
+            (&format!("POST {host}/k?uploads"), "", "s3 multipart upload resource=b/k"),
+            (&format!("PUT {host}/k?partNumber=1&uploadId=u"), "", "s3 multipart upload resource=b/k"),
+            (&format!("POST {host}/k?uploadId=u"), "", "s3 multipart upload resource=b/k"),
+            (
+                &format!("POST {host}/\ncontent-type: multipart/form-data; boundary=x"),
+                "",
+                "s3 object upload resource=b/",
+            ),
+            (&format!("PUT {host}/k\nx-amz-copy-source: /x/y"), "", "s3 copy upload resource=b/k"),
+            (&format!("PUT {host}/?policy"), "", "s3 configuration mutate resource=b/"),
+            (&format!("PUT {host}/k?acl"), "", "s3 configuration mutate resource=b/k"),
+            (&format!("PUT {host}/?replication"), "", "s3 configuration mutate resource=b/"),
+            (&format!("GET {host}/?acl"), "", "s3 configuration meta resource=b/"),
+            (&format!("POST {host}/k?select&select-type=2"), "", "s3 select download resource=b/k"),
+            (&format!("POST {host}/?delete"), "", "s3 delete mutate resource=b/"),
+            (&format!("DELETE {host}/k"), "", "s3 delete mutate resource=b/k"),
+            (&format!("PUT {path}/b"), "", "s3 bucket mutate resource=b/"),
+            (
+                &format!("GET {host}/?session\nx-amz-create-session-mode: ReadOnly"),
+                "",
+                "s3 session authorize intent=download resource=b/",
+            ),
+            (&format!("GET {host}/?session"), "", "s3 session authorize intent=upload resource=b/"),
+            (&format!("POST {host}/k?select&delete"), "", unknown),
+            (&format!("POST {host}/k?uploads&uploadId=u"), "", unknown),
+            (&format!("POST {host}/k"), "", unknown),
+            (&format!("GET {path}/b%2Fx/k"), "", unknown),
+            (&format!("GET {path}/b/../c/k"), "", unknown),
+            (
+                "PUT https://hf-hub-lfs-us-east-1.s3-accelerate.amazonaws.com/repos/x?X-Amz-Credential=A%2Fd",
+                "",
+                "s3 object upload resource=hf-hub-lfs-us-east-1/repos/x",
+            ),
+            (
+                "PUT http://minio:9000/b/k\nx-amz-content-sha256: UNSIGNED-PAYLOAD",
+                "",
+                "s3-compatible object upload resource=b/k",
+            ),
+            (
+                "GET http://minio:9000/b/k?X-Amz-Credential=A%2Fd%2Feu%2Fs3%2Faws4_request",
+                "",
+                "s3-compatible object download resource=b/k",
+            ),
+            ("GET http://minio:9000/b/k", "", "- unknown unknown"),
+        ]);
+    }
+
+    #[test]
+    fn requests_of_azure_blob_are_what_they_do() {
+        let host = "https://acct.blob.core.windows.net";
+        check(&[
+            (&format!("GET {host}/c/a/b"), "", "azure-blob object download resource=c/a/b"),
+            (&format!("GET {host}/c?restype=container&comp=list"), "", "azure-blob list meta resource=c"),
+            (
+                &format!("PUT {host}/c/b\nx-ms-blob-type: BlockBlob"),
+                "",
+                "azure-blob object upload resource=c/b",
+            ),
+            (&format!("PUT {host}/c/b?comp=block&blockid=x"), "", "azure-blob object upload resource=c/b"),
+            (&format!("PUT {host}/c/b?comp=blocklist"), "", "azure-blob object upload resource=c/b"),
+            (
+                &format!("PUT {host}/c/b\nx-ms-copy-source: https://x"),
+                "",
+                "azure-blob copy upload resource=c/b",
+            ),
+            (&format!("PUT {host}/c/b?comp=tier"), "", "azure-blob configuration mutate resource=c/b"),
+            (&format!("PUT {host}/c?restype=container"), "", "azure-blob configuration mutate resource=c"),
+            (&format!("DELETE {host}/c/b"), "", "azure-blob delete mutate resource=c/b"),
+            (&format!("PUT {host}/c/b?comp=tier&comp=block"), "", "azure-blob unknown unknown"),
+            (
+                "PUT http://azurite:10000/acct/c/b\nx-ms-blob-type: BlockBlob",
+                "",
+                "azure-blob-compatible object upload resource=acct/c/b",
+            ),
+        ]);
+    }
+}

@@ -1,0 +1,204 @@
+//! Registries of images (OCI Distribution), and the tokens that they want.
+//!
+//! Enters: a head. Leaves: a draft; the resource is the repository. Guarantees: a token that is good for pushing is an
+//! upload before any byte. Does not: read manifests.
+
+use super::request::{Draft, Request, Shape, joined};
+use policy::Verb;
+
+const PROVIDER: &str = "oci";
+
+/// Reads a head.
+pub(super) fn shape(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let provider = request.provider(PROVIDER);
+    if let Some(draft) = token(request, provider, &segments)? {
+        return Ok(Some(draft));
+    }
+    let ["v2", rest @ ..] = segments.as_slice() else { return Ok(None) };
+    let method = request.method();
+    let is_read = request.is_read();
+    let draft = |api: &'static str, verb, name: &[&str]| {
+        let is_name = !name.is_empty();
+        Ok(is_name.then(|| Draft::new(provider, api, verb).resource(joined(name))))
+    };
+    match rest {
+        [] if is_read => Ok(Some(Draft::new(provider, "version", Verb::Meta))),
+        ["_catalog"] if is_read => Ok(Some(Draft::new(provider, "list", Verb::Meta))),
+        [name @ .., "blobs", "uploads"] if method == "POST" => draft("blob", Verb::Upload, name),
+        [name @ .., "blobs", "uploads", _] => match method {
+            "PUT" | "PATCH" => draft("blob", Verb::Upload, name),
+            "GET" | "HEAD" => draft("blob", Verb::Meta, name),
+            "DELETE" => draft("blob", Verb::Mutate, name),
+            _ => Ok(None),
+        },
+        [name @ .., "manifests", _] => match method {
+            "GET" | "HEAD" => draft("manifest", Verb::Download, name),
+            "PUT" => draft("manifest", Verb::Upload, name),
+            "DELETE" => draft("manifest", Verb::Mutate, name),
+            _ => Ok(None),
+        },
+        [name @ .., "blobs", _] => match method {
+            "GET" | "HEAD" => draft("blob", Verb::Download, name),
+            "DELETE" => draft("blob", Verb::Mutate, name),
+            _ => Ok(None),
+        },
+        [name @ .., "tags", "list"] | [name @ .., "referrers", _] if is_read => {
+            draft("list", Verb::Meta, name)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A token: which repository it is for, and what it allows there.
+fn token(request: &Request<'_>, provider: &'static str, segments: &[&str]) -> Shape {
+    let is_realm = matches!(
+        segments,
+        ["token" | "auth" | "proxy_auth"]
+            | ["v2", "token" | "auth"]
+            | ["oauth2", "token" | "exchange"]
+            | ["service" | "artifactory" | "openshift", "token"]
+            | ["jwt", "auth"]
+    );
+    let scopes: Vec<&str> = request
+        .target
+        .query
+        .iter()
+        .filter(|(name, _)| name == "scope")
+        .map(|(_, scope)| scope.as_str())
+        .collect();
+    let is_meant = scopes.iter().any(|scope| scope.starts_with("repository:"))
+        || request.has_parameter("service") && request.service.is_some();
+    let is_asked = is_realm && (is_meant || request.service.is_some());
+    if !is_asked || !matches!(request.method(), "GET" | "POST") {
+        return Ok(None);
+    }
+    let draft = Draft::new(provider, "token", Verb::Authorize);
+    let mut strongest: Option<(Verb, String)> = None;
+    // One parameter may hold several.
+    for scope in scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty()) {
+        let Some((intent, name)) = allows(scope) else { return Ok(Some(draft)) };
+        let is_other = strongest.as_ref().is_some_and(|(verb, other)| *verb == intent && *other != name);
+        if is_other {
+            return Err("a token is asked for several repositories");
+        }
+        if strongest.as_ref().is_none_or(|(verb, _)| *verb == Verb::Download) {
+            strongest = Some((intent, name));
+        }
+    }
+    Ok(Some(match strongest {
+        Some((intent, name)) => draft.intent(Some(intent)).resource(name),
+        None => draft,
+    }))
+}
+
+/// What `repository:name:pull,push` is good for. A name can have a colon: a registry's port.
+fn allows(scope: &str) -> Option<(Verb, String)> {
+    let (name, actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
+    let actions: Vec<&str> = actions.split(',').collect();
+    let intent = if actions.iter().all(|action| *action == "pull") {
+        Verb::Download
+    } else if actions.iter().all(|action| matches!(*action, "pull" | "push")) {
+        Verb::Upload
+    } else if actions.iter().all(|action| matches!(*action, "pull" | "push" | "delete" | "*")) {
+        Verb::Mutate
+    } else {
+        return None;
+    };
+    Some((intent, name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::check;
+
+    #[test]
+    fn pulling_is_a_download_and_pushing_an_upload() {
+        let host = "https://ghcr.io";
+        check(&[
+            (&format!("GET {host}/v2/"), "", "ghcr version meta"),
+            (&format!("GET {host}/v2/o/i/manifests/latest"), "", "ghcr manifest download resource=o/i"),
+            (&format!("HEAD {host}/v2/o/i/blobs/sha256:abc"), "", "ghcr blob download resource=o/i"),
+            (
+                &format!("GET {host}/v2/a/manifests/b/manifests/c"),
+                "",
+                "ghcr manifest download resource=a/manifests/b",
+            ),
+            (&format!("GET {host}/v2/o/i/tags/list"), "", "ghcr list meta resource=o/i"),
+            (&format!("POST {host}/v2/o/i/blobs/uploads/"), "", "ghcr blob upload resource=o/i"),
+            (
+                &format!("POST {host}/v2/o/i/blobs/uploads/?mount=sha256:a&from=x"),
+                "",
+                "ghcr blob upload resource=o/i",
+            ),
+            (&format!("PATCH {host}/v2/o/i/blobs/uploads/u"), "", "ghcr blob upload resource=o/i"),
+            (&format!("PUT {host}/v2/o/i/blobs/uploads/u?digest=x"), "", "ghcr blob upload resource=o/i"),
+            (&format!("PUT {host}/v2/o/i/manifests/latest"), "", "ghcr manifest upload resource=o/i"),
+            (&format!("DELETE {host}/v2/o/i/manifests/latest"), "", "ghcr manifest mutate resource=o/i"),
+            (&format!("GET {host}/v2/o%2Fi/manifests/latest"), "", "ghcr unknown unknown"),
+            (&format!("GET {host}/v2/manifests/latest"), "", "ghcr unknown unknown"),
+            (
+                "GET https://registry.corp.example/v2/o/i/manifests/1",
+                "",
+                "oci manifest download resource=o/i",
+            ),
+            (
+                "GET https://registry.ollama.ai/v2/library/llama3/manifests/latest",
+                "",
+                "ollama manifest download resource=library/llama3",
+            ),
+            ("GET https://nvcr.io/v2/nim/x/manifests/1", "", "nvidia-ngc manifest download resource=nim/x"),
+        ]);
+    }
+
+    #[test]
+    fn a_token_is_for_what_its_scope_says() {
+        let realm = "https://ghcr.io/token?service=ghcr.io";
+        let token = "ghcr token authorize";
+        check(&[
+            (
+                &format!("GET {realm}&scope=repository:o/i:pull"),
+                "",
+                &format!("{token} intent=download resource=o/i"),
+            ),
+            (
+                &format!("GET {realm}&scope=repository:o/i:pull,push"),
+                "",
+                &format!("{token} intent=upload resource=o/i"),
+            ),
+            (
+                &format!("GET {realm}&scope=repository:o/i:pull&scope=repository:o/i:push"),
+                "",
+                &format!("{token} intent=upload resource=o/i"),
+            ),
+            (
+                &format!("GET {realm}&scope=repository:a:pull%20repository:o/i:pull,push"),
+                "",
+                &format!("{token} intent=upload resource=o/i"),
+            ),
+            (
+                &format!("GET {realm}&scope=repository:a:pull&scope=repository:b:pull"),
+                "",
+                "ghcr unknown unknown",
+            ),
+            (
+                &format!("GET {realm}&scope=repository:o/i:*"),
+                "",
+                &format!("{token} intent=mutate resource=o/i"),
+            ),
+            (&format!("GET {realm}&scope=repository:o/i:odd"), "", token),
+            (&format!("GET {realm}&scope=registry:catalog:*"), "", token),
+            (&format!("GET {realm}"), "", token),
+            (
+                "GET https://auth.docker.io/token?service=registry.docker.io&scope=repository:library/nginx:pull",
+                "",
+                "docker-hub token authorize intent=download resource=library/nginx",
+            ),
+            (
+                "GET https://registry.example/service/token?scope=repository:x:push",
+                "",
+                "oci token authorize intent=upload resource=x",
+            ),
+        ]);
+    }
+}

@@ -1,0 +1,335 @@
+//! Indexes of packages: Python, npm, Cargo, Maven, Go, Debian.
+//!
+//! Enters: a head. Leaves: a draft; the resource is the package. Guarantees: publishing is an upload. Does not: read
+//! what is published.
+
+use super::request::{Draft, Request, Shape, joined};
+use policy::Verb;
+
+/// Reads a head at a host that is not known; mirrors have some prefix before the paths.
+pub(super) fn shape(request: &Request<'_>) -> Shape {
+    for read in [npm_mirror, goproxy, cargo, pypi, apt, maven] {
+        if let Some(draft) = read(request)? {
+            return Ok(Some(draft));
+        }
+    }
+    Ok(None)
+}
+
+/// Of the Python package index.
+pub(super) fn pypi(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let draft = |api: &'static str, verb| Some(Draft::new("pypi", api, verb));
+    let is_read = request.is_read();
+    let is_known = request.service.is_some();
+    Ok(match segments.as_slice() {
+        [.., "legacy"] if request.method() == "POST" => draft("publish", Verb::Upload),
+        [.., "simple"] if is_read => draft("index", Verb::Meta),
+        [.., "simple", package] if is_read => {
+            draft("index", Verb::Meta).map(|draft| draft.resource(normal(package)))
+        }
+        ["pypi", package, "json"] | ["pypi", package, _, "json"] if is_read => {
+            draft("index", Verb::Meta).map(|draft| draft.resource(normal(package)))
+        }
+        ["_", "oidc", "audience"] if is_read && is_known => draft("token", Verb::Meta),
+        ["_", "oidc", "mint-token"] if request.method() == "POST" => {
+            draft("token", Verb::Authorize).map(|draft| draft.intent(Some(Verb::Upload)))
+        }
+        [.., "packages", _, _, _, file] | [.., "packages", _, file] | [.., file] if is_read => {
+            distribution(file)
+                .and_then(|name| draft("package", Verb::Download).map(|draft| draft.resource(name)))
+        }
+        _ => None,
+    })
+}
+
+/// The project of a file: `name-version-tags.whl`, `name-version.tar.gz`, each with its metadata or signature.
+fn distribution(file: &str) -> Option<String> {
+    let file =
+        [".metadata", ".asc", ".provenance"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
+    if let Some(wheel) = file.strip_suffix(".whl") {
+        return wheel.split_once('-').map(|(name, _)| normal(name));
+    }
+    let source = [".tar.gz", ".tar.bz2", ".egg"].iter().find_map(|end| file.strip_suffix(end))?;
+    let (name, version) = source.rsplit_once('-')?;
+    version.starts_with(|first: char| first.is_ascii_digit()).then(|| normal(name))
+}
+
+/// Lower case, with one dash for what stands between words (PEP 503).
+fn normal(name: &str) -> String {
+    let words: Vec<_> = name.split(['-', '_', '.']).filter(|word| !word.is_empty()).collect();
+    words.join("-").to_ascii_lowercase()
+}
+
+/// Of npm at a host that is not known: only what nobody else has.
+fn npm_mirror(request: &Request<'_>) -> Shape {
+    let has_dash = request.target.segments.iter().any(|segment| segment == "-");
+    let is_npm = request.has_header("npm-command") || request.has_header("npm-auth-type");
+    if has_dash || is_npm { npm(request) } else { Ok(None) }
+}
+
+/// Of npm.
+pub(super) fn npm(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let is_read = request.is_read();
+    // A scoped name comes as two segments or as one with an encoded slash.
+    let (package, rest) = match segments.as_slice() {
+        [scope, name, rest @ ..] if scope.starts_with('@') && !scope.contains('/') => {
+            (format!("{scope}/{name}"), rest)
+        }
+        [name, rest @ ..] => ((*name).to_owned(), rest),
+        [] => return Ok(is_read.then(|| Draft::new("npm", "info", Verb::Meta))),
+    };
+    if package == "-" {
+        return Ok(npm_service(request.method(), rest));
+    }
+    if package.matches('/').count() > usize::from(package.starts_with('@')) {
+        return Err("the name of the package is none");
+    }
+    let (api, verb) = match (request.method(), rest) {
+        (_, ["-", _]) | (_, ["-", _, _]) if is_read => ("package", Verb::Download),
+        (_, [] | [_]) if is_read => ("index", Verb::Meta),
+        ("PUT", []) | ("PUT", ["-rev", _]) => ("publish", Verb::Upload),
+        ("DELETE", ["-rev", _] | ["-", _, "-rev", _]) => ("publish", Verb::Mutate),
+        _ => return Ok(None),
+    };
+    Ok(Some(Draft::new("npm", api, verb).resource(package).odd_path()))
+}
+
+/// What the registry does beside packages.
+fn npm_service(method: &str, rest: &[&str]) -> Option<Draft> {
+    let is_read = matches!(method, "GET" | "HEAD");
+    let draft = |api: &'static str, verb| Some(Draft::new("npm", api, verb).odd_path());
+    match rest {
+        ["user", _] | ["v1", "login"] | ["v1", "done"] | ["npm", "v1", "oidc", ..] => {
+            draft("token", Verb::Authorize)
+        }
+        ["npm", "v1", "tokens", ..] if method == "POST" => draft("token", Verb::Authorize),
+        // It tells which packages are used and stores nothing: what a client tells by fetching them, too.
+        ["npm", "v1", "security", ..] if method == "POST" => draft("audit", Verb::Meta),
+        ["package", package, "dist-tags", ..] | ["package", package, ..] => {
+            let verb = if is_read { Verb::Meta } else { Verb::Mutate };
+            draft("dist-tags", verb).map(|draft| draft.resource(*package))
+        }
+        ["ping" | "whoami" | "all"] | ["v1", "search"] | ["npm", ..] if is_read => draft("info", Verb::Meta),
+        ["npm", ..] | ["org" | "team", ..] if !is_read => draft("account", Verb::Mutate),
+        _ => None,
+    }
+}
+
+/// Of Cargo.
+pub(super) fn cargo(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let is_read = request.is_read();
+    let is_known = request.service.is_some();
+    let draft = |api: &'static str, verb, name: &str| Some(Draft::new("cargo", api, verb).resource(name));
+    Ok(match (request.method(), segments.as_slice()) {
+        ("PUT", [.., "api", "v1", "crates", "new"]) => draft("publish", Verb::Upload, ""),
+        (_, [.., "api", "v1", "crates", name, _, "download"]) if is_read => {
+            draft("package", Verb::Download, name)
+        }
+        ("DELETE", [.., "api", "v1", "crates", name, _, "yank"]) => draft("yank", Verb::Mutate, name),
+        ("PUT", [.., "api", "v1", "crates", name, _, "unyank"]) => draft("yank", Verb::Mutate, name),
+        ("PUT" | "DELETE", [.., "api", "v1", "crates", name, "owners"]) => {
+            draft("owners", Verb::Mutate, name)
+        }
+        (_, [.., "api", "v1", "crates"]) if is_read => draft("index", Verb::Meta, ""),
+        (_, [.., "api", "v1", "crates", name]) | (_, [.., "api", "v1", "crates", name, _]) if is_read => {
+            draft("index", Verb::Meta, name)
+        }
+        ("POST" | "PUT", ["api", "v1", "trusted_publishing", "tokens"]) => {
+            draft("token", Verb::Authorize, "").map(|draft| draft.intent(Some(Verb::Upload)))
+        }
+        (_, ["crates", name, ..]) if is_read && is_known => draft("package", Verb::Download, name),
+        (_, ["config.json"]) if is_read && is_known => draft("index", Verb::Meta, ""),
+        // Folders of the index: 1/a, 2/ab, 3/a/abc, ab/cd/abcd.
+        (_, ["1" | "2", name] | [_, _, name]) if is_read && is_known => draft("index", Verb::Meta, name),
+        _ => None,
+    })
+}
+
+/// Of Maven: a file in a folder of group, artifact and version.
+pub(super) fn maven(request: &Request<'_>) -> Shape {
+    const FILES: [&str; 7] = [".pom", ".jar", ".aar", ".war", ".module", ".klib", ".tar.gz"];
+    let segments = request.segments();
+    let [folder @ .., file] = segments.as_slice() else { return Ok(None) };
+    let plain = [".sha1", ".md5", ".sha256", ".sha512", ".asc"];
+    let plain = plain.iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
+    let is_index = plain == "maven-metadata.xml";
+    // A file's name begins with that of its artifact, which is the folder above its version.
+    let artifact = folder.len().checked_sub(2).and_then(|at| folder.get(at)).copied().unwrap_or_default();
+    let is_file =
+        FILES.iter().any(|end| plain.ends_with(end)) && plain.starts_with(artifact) && !artifact.is_empty();
+    if !is_index && !is_file {
+        return Ok(None);
+    }
+    let (api, verb) = match request.method() {
+        "GET" | "HEAD" if is_index => ("index", Verb::Meta),
+        "GET" | "HEAD" => ("package", Verb::Download),
+        "PUT" => ("publish", Verb::Upload),
+        _ => return Ok(None),
+    };
+    let named =
+        if is_file { folder.get(..folder.len().saturating_sub(1)).unwrap_or_default() } else { folder };
+    let named = match named {
+        ["maven2", rest @ ..] if request.service.is_some() => rest,
+        rest => rest,
+    };
+    Ok(Some(Draft::new("maven", api, verb).resource(joined(named))))
+}
+
+/// Of the Go module proxy and its checksum database.
+pub(super) fn goproxy(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let draft = |api: &'static str, verb, module: &[&str]| {
+        Some(Draft::new("goproxy", api, verb).resource(unescaped(&joined(module))))
+    };
+    if !request.is_read() {
+        return Ok(None);
+    }
+    Ok(match segments.as_slice() {
+        [module @ .., "@v", file] if file.ends_with(".zip") => draft("package", Verb::Download, module),
+        [module @ .., "@v", file] if *file == "list" || file.ends_with(".info") || file.ends_with(".mod") => {
+            draft("index", Verb::Meta, module)
+        }
+        [module @ .., "@latest"] => draft("index", Verb::Meta, module),
+        ["lookup" | "tile" | "latest" | "supported", ..] | ["sumdb", ..] if request.service.is_some() => {
+            draft("checksums", Verb::Meta, &[])
+        }
+        _ => None,
+    })
+}
+
+/// Upper case is an exclamation mark and lower case (`golang.org/x/mod/module`).
+fn unescaped(module: &str) -> String {
+    let mut parts = module.split('!');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut letters = part.chars();
+        text.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        text.push_str(letters.as_str());
+    }
+    text
+}
+
+/// Of Debian's archives.
+pub(super) fn apt(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    if !request.is_read() {
+        return Ok(None);
+    }
+    Ok(match segments.as_slice() {
+        [.., file]
+            if segments.contains(&"pool")
+                && has_end(file, &[".deb", ".udeb", ".dsc", ".tar.xz", ".tar.gz", ".asc"]) =>
+        {
+            let name = file.split('_').next().unwrap_or_default();
+            Some(Draft::new("apt", "package", Verb::Download).resource(name))
+        }
+        [.., _] if segments.contains(&"dists") => Some(Draft::new("apt", "index", Verb::Meta)),
+        _ => None,
+    })
+}
+
+fn has_end(file: &str, ends: &[&str]) -> bool {
+    ends.iter().any(|end| file.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::check;
+
+    #[test]
+    fn fetching_is_a_download_and_publishing_an_upload() {
+        check(&[
+            ("GET https://pypi.org/simple/Foo.Bar/", "", "pypi index meta resource=foo-bar"),
+            ("GET https://pypi.org/pypi/requests/json", "", "pypi index meta resource=requests"),
+            (
+                "GET https://files.pythonhosted.org/packages/aa/bb/cc/foo_bar-1.0-py3-none-any.whl",
+                "",
+                "pypi package download resource=foo-bar",
+            ),
+            (
+                "GET https://files.pythonhosted.org/packages/aa/bb/cc/foo-bar-1.0.tar.gz",
+                "",
+                "pypi package download resource=foo-bar",
+            ),
+            ("POST https://upload.pypi.org/legacy/", "", "pypi publish upload"),
+            ("POST https://pypi.org/_/oidc/mint-token", "", "pypi token authorize intent=upload"),
+            ("GET https://mirror.example/pypi/simple/requests/", "", "pypi index meta resource=requests"),
+            ("GET https://registry.npmjs.org/left-pad", "", "npm index meta resource=left-pad"),
+            ("GET https://registry.npmjs.org/@a%2fb", "", "npm index meta resource=@a/b"),
+            ("GET https://registry.npmjs.org/@a/b/-/b-1.0.0.tgz", "", "npm package download resource=@a/b"),
+            ("PUT https://registry.npmjs.org/left-pad", "{}", "npm publish upload resource=left-pad"),
+            ("PUT https://registry.npmjs.org/@a%2fb", "{}", "npm publish upload resource=@a/b"),
+            ("PUT https://registry.npmjs.org/-/user/org.couchdb.user:me", "{}", "npm token authorize"),
+            ("POST https://registry.npmjs.org/-/v1/login", "{}", "npm token authorize"),
+            ("POST https://registry.npmjs.org/-/npm/v1/security/advisories/bulk", "{}", "npm audit meta"),
+            (
+                "PUT https://registry.npmjs.org/-/package/left-pad/dist-tags/latest",
+                "",
+                "npm dist-tags mutate resource=left-pad",
+            ),
+            ("DELETE https://registry.npmjs.org/left-pad/-rev/1", "", "npm publish mutate resource=left-pad"),
+            ("GET https://registry.npmjs.org/a%2fb%2fc", "", "npm unknown unknown"),
+            (
+                "GET https://mirror.example/left-pad/-/left-pad-1.0.0.tgz",
+                "",
+                "npm package download resource=left-pad",
+            ),
+            ("GET https://index.crates.io/se/rd/serde", "", "cargo index meta resource=serde"),
+            ("GET https://index.crates.io/config.json", "", "cargo index meta"),
+            (
+                "GET https://static.crates.io/crates/serde/serde-1.0.0.crate",
+                "",
+                "cargo package download resource=serde",
+            ),
+            (
+                "GET https://crates.io/api/v1/crates/serde/1.0.0/download",
+                "",
+                "cargo package download resource=serde",
+            ),
+            ("PUT https://crates.io/api/v1/crates/new", "", "cargo publish upload"),
+            (
+                "DELETE https://crates.io/api/v1/crates/serde/1.0.0/yank",
+                "",
+                "cargo yank mutate resource=serde",
+            ),
+            ("PUT https://mirror.example/api/v1/crates/new", "", "cargo publish upload"),
+            (
+                "GET https://repo1.maven.org/maven2/org/x/a/1.0/a-1.0.jar",
+                "",
+                "maven package download resource=org/x/a",
+            ),
+            (
+                "GET https://repo1.maven.org/maven2/org/x/a/maven-metadata.xml",
+                "",
+                "maven index meta resource=org/x/a",
+            ),
+            ("PUT https://nexus.example/org/x/a/1.0/a-1.0.pom", "", "maven publish upload resource=org/x/a"),
+            (
+                "GET https://proxy.golang.org/github.com/!burnt!sushi/toml/@v/v1.0.0.zip",
+                "",
+                "goproxy package download resource=github.com/BurntSushi/toml",
+            ),
+            (
+                "GET https://proxy.golang.org/golang.org/x/mod/@v/list",
+                "",
+                "goproxy index meta resource=golang.org/x/mod",
+            ),
+            (
+                "GET https://proxy.golang.org/golang.org/x/mod/@latest",
+                "",
+                "goproxy index meta resource=golang.org/x/mod",
+            ),
+            ("GET https://sum.golang.org/lookup/golang.org/x/mod@v0.1.0", "", "goproxy checksums meta"),
+            ("GET https://deb.debian.org/debian/dists/stable/InRelease", "", "apt index meta"),
+            (
+                "GET https://deb.debian.org/debian/pool/main/c/curl/curl_8.0-1_amd64.deb",
+                "",
+                "apt package download resource=curl",
+            ),
+            ("PUT https://deb.debian.org/debian/pool/main/c/curl/x.deb", "", "apt unknown unknown"),
+        ]);
+    }
+}

@@ -1,0 +1,203 @@
+//! Which families are asked about a head, and what holds for all of them.
+//!
+//! Enters: a head. Leaves: a [`Draft`]. Guarantees: at a known host only what that service has counts; anything that says
+//! that the request is another than its first line tells makes it unknown. Does not: read bodies.
+
+use super::hosts::{Family, Service};
+use super::request::{self, Draft, Request, Rpc, Shape, Wanted};
+use super::target::Target;
+use super::{Head, credential};
+use super::{
+    a2a, anthropic, azure, bedrock, cas, git, github, google, hub, inference, mcp, objects, oci, ollama,
+    openai, packages,
+};
+use policy::{Operation, Verb};
+use std::borrow::Cow;
+
+type Reads = fn(&Request<'_>) -> Shape;
+
+/// By shape alone, the more particular before the more general.
+const SHAPES: &[Reads] = &[
+    a2a::shape,
+    mcp::shape,
+    git::shape,
+    azure::shape,
+    google::gemini,
+    google::vertex,
+    bedrock::shape,
+    google::gcs,
+    objects::azure_blob,
+    objects::s3,
+    oci::shape,
+    cas::shape,
+    hub::shape,
+    ollama::shape,
+    anthropic::shape,
+    inference::shape,
+    openai::shape,
+    packages::shape,
+    message,
+];
+
+/// What is known of a request by its head.
+pub(super) fn draft(head: &Head<'_>) -> Draft {
+    let service = request::service(head);
+    let unknown = |why: &'static str| {
+        let provider = service.map(|service| Cow::Borrowed(service.provider));
+        let operation = Operation { provider, ..Operation::unknown(why) };
+        Draft { operation, wanted: Wanted::Nothing, takes_odd_path: false }
+    };
+    if head.target == "*" && head.method == "OPTIONS" {
+        return Draft {
+            operation: Operation { verb: Verb::Meta, ..unknown("it asks what a server can do").operation },
+            ..unknown("")
+        };
+    }
+    let target = match Target::read(head.target) {
+        Ok(target) => target,
+        Err(why) => return unknown(why),
+    };
+    let request = Request { head, target: &target, service };
+    let credentials = match credential::credentials(&request) {
+        Ok(credentials) => credentials,
+        Err(why) => return unknown(why),
+    };
+    let mut draft = classify(&request).unwrap_or_else(unknown);
+    draft.operation.credentials = credentials;
+    draft
+}
+
+/// Nothing is known any more but whose it is.
+pub(super) fn forget(operation: &mut Operation, why: &'static str) {
+    let (provider, credentials) = (operation.provider.take(), std::mem::take(&mut operation.credentials));
+    *operation = Operation { provider, credentials, ..Operation::unknown(why) };
+}
+
+fn classify(request: &Request<'_>) -> Result<Draft, &'static str> {
+    is_itself(request)?;
+    if request.method() == "OPTIONS" {
+        let is_preflight =
+            request.has_header("origin") && request.has_header("access-control-request-method");
+        return if is_preflight {
+            Ok(preflight(request))
+        } else {
+            Err("OPTIONS is known only as a preflight")
+        };
+    }
+    let found = if request.has_header("upgrade") { upgraded(request)? } else { asked(request)? };
+    let Some(mut draft) = found else {
+        return Err(match request.service {
+            Some(_) => "nothing is known of such a request to this service",
+            None => "neither the host nor the shape of the request is known",
+        });
+    };
+    let is_odd = request.target.has_slash || request.target.has_empty;
+    if is_odd && !draft.takes_odd_path {
+        return Err("the path has an encoded slash or an empty segment, which servers read differently");
+    }
+    draft.operation.reason = reason(request.service, &draft);
+    Ok(draft)
+}
+
+/// Whether the method is the one of the first line.
+fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
+    let method = request.method();
+    if !["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&method) {
+        return Err("nothing is known of this method");
+    }
+    for name in ["x-http-method-override", "x-method-override", "x-http-method"] {
+        if request.header(name)?.is_some_and(|other| !other.eq_ignore_ascii_case(method)) {
+            return Err("a header field says that it has another method");
+        }
+    }
+    match request.parameter("_method")? {
+        Some(other) if !other.eq_ignore_ascii_case(method) => {
+            Err("a parameter says that it has another method")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn preflight(request: &Request<'_>) -> Draft {
+    let provider = request.provider("");
+    let mut draft = Draft::new(provider, "preflight", Verb::Meta).odd_path();
+    draft.operation.provider = draft.operation.provider.filter(|provider| !provider.is_empty());
+    draft.operation.reason = Cow::Borrowed("a browser asks whether it may ask");
+    draft
+}
+
+/// What becomes another protocol.
+fn upgraded(request: &Request<'_>) -> Shape {
+    if !request.is_websocket() || request.method() != "GET" {
+        return Err("the connection becomes one of another protocol");
+    }
+    let realtime = openai::realtime(request)?;
+    let found = if realtime.is_some() { realtime } else { google::live(request) };
+    if found.is_some() { Ok(found) } else { Err("nothing is known of such a WebSocket") }
+}
+
+fn asked(request: &Request<'_>) -> Shape {
+    let Some(service) = request.service else { return first(SHAPES, request) };
+    let reads: &[Reads] = match service.family {
+        Family::OpenAi => &[openai::shape, anthropic::shape, inference::ranking, mcp::shape],
+        Family::Azure => &[azure::shape],
+        Family::Anthropic => &[anthropic::shape, openai::shape],
+        Family::Gemini => &[google::gemini],
+        Family::Vertex => &[google::vertex],
+        Family::Bedrock => &[bedrock::shape],
+        Family::Hub => &[git::shape, hub::shape, mcp::shape],
+        Family::HubInference => &[hub::inference, openai::shape, anthropic::shape, inference::shape],
+        Family::HubData => &[hub::data],
+        Family::Cas => &[cas::shape],
+        Family::Content => &[content],
+        Family::S3 => &[objects::s3],
+        Family::Gcs => &[google::gcs],
+        Family::AzureBlob => &[objects::azure_blob],
+        Family::Oci => &[oci::shape],
+        Family::GitHub => &[git::shape, github::site],
+        Family::GitHubApi => &[github::api],
+        Family::Pypi => &[packages::pypi],
+        Family::Npm => &[packages::npm],
+        Family::Cargo => &[packages::cargo],
+        Family::Maven => &[packages::maven],
+        Family::GoProxy => &[packages::goproxy],
+        Family::Apt => &[packages::apt],
+    };
+    first(reads, request)
+}
+
+fn first(reads: &[Reads], request: &Request<'_>) -> Shape {
+    for read in reads {
+        if let Some(draft) = read(request)? {
+            return Ok(Some(draft));
+        }
+    }
+    Ok(None)
+}
+
+/// A file of a network that only delivers them.
+fn content(request: &Request<'_>) -> Shape {
+    let provider = request.provider("");
+    Ok(request.is_read().then(|| Draft::new(provider, "content", Verb::Download).odd_path()))
+}
+
+/// JSON of nobody that is known: it is a message of JSON-RPC, or unknown.
+fn message(request: &Request<'_>) -> Shape {
+    if request.method() != "POST" || request.content_type()? != "application/json" {
+        return Ok(None);
+    }
+    let mut draft = Draft::new("", "message", Verb::Unknown).wants(Wanted::Rpc(Rpc::default()));
+    draft.operation.provider = None;
+    Ok(Some(draft))
+}
+
+fn reason(service: Option<Service>, draft: &Draft) -> Cow<'static, str> {
+    let (api, provider) =
+        (&draft.operation.api, draft.operation.provider.as_deref().unwrap_or("nobody known"));
+    match service {
+        Some(service) if service.provider == provider => Cow::Owned(format!(
+            "by its host, which is one of {provider}, and its shape, which is that of {api}"
+        )),
+        Some(_) | None => Cow::Owned(format!("by its shape alone, which is that of {api} of {provider}")),
+    }
+}
