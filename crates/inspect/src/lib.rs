@@ -10,11 +10,13 @@
 
 pub mod client_hello;
 mod cursor;
+mod event_stream;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;
 pub mod operation;
 pub mod quic;
+pub mod refusal;
 pub mod retry;
 pub mod server_flight;
 
