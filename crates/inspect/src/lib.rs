@@ -8,6 +8,7 @@
 //! Does not: judge, read sockets or clocks, or check signatures. What a hello claims is only a claim: it says whom the
 //! client asked for, not who answers; and a certificate alone proves nothing, for anybody can show it.
 
+pub mod answer;
 pub mod client_hello;
 mod cursor;
 mod event_stream;

@@ -222,6 +222,14 @@ fn a_status_that_is_no_refusal_is_forbidden() {
     }
 }
 
+#[test]
+fn the_hub_refuses_with_a_status_that_its_client_tells_as_a_refusal() {
+    for (status, expected) in [(401, 403), (429, 403), (403, 403), (502, 502)] {
+        let refusal = Refusal { status, ..REFUSAL };
+        assert_eq!(answer(&operation("huggingface", "commit"), &Asked::default(), &refusal).status, expected);
+    }
+}
+
 const ALL: [(&str, &str); 14] = [
     ("openai", "chat"),
     ("openai", "responses"),

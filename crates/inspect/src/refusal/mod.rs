@@ -53,7 +53,7 @@ pub struct Asked<'a> {
 /// What to send instead of the server's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The refusal's status; 200 where a protocol has its errors in good answers (gRPC, git's POST requests).
+    /// The refusal's status; 403 where a client would make another story of it; 200 where a protocol has its errors in good answers (gRPC, git's POST requests).
     pub status: u16,
     /// Behind the status of HTTP/1, which is all that pip, apt and Maven show: visible ASCII.
     pub reason_phrase: String,
@@ -89,7 +89,7 @@ impl Refusal<'_> {
 pub fn answer(operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>) -> Answer {
     let shape = Shape::of(operation, asked);
     let mut answer = Answer {
-        status: refusal.status(),
+        status: status(shape, refusal),
         reason_phrase: text::phrase(&refusal.text()),
         headers: vec![("x-cofferdam-reason", text::header_value(refusal.reason))],
         body: body::body(shape, asked.rpc_id, refusal),
@@ -106,13 +106,19 @@ pub fn answer(operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>) -
         answer.headers.push(("content-type", body::content_type(shape).to_owned()));
     }
     own_headers(shape, refusal, &mut answer);
-    if shape == Shape::Grpc {
-        answer.status = 200;
-    }
     if asked.method == "HEAD" {
         answer.body.clear();
     }
     answer
+}
+
+fn status(shape: Shape, refusal: &Refusal<'_>) -> u16 {
+    match (shape, refusal.kind()) {
+        (Shape::Grpc, _) => 200,
+        // The Hub's client takes 401 for a repository that is not there, and tries for half a minute after 429.
+        (Shape::Hub, Kind::Unauthenticated | Kind::Spent) => 403,
+        _ => refusal.status(),
+    }
 }
 
 /// git shows the text of a bad answer to its first request, a GET, but not to those that follow. In a good answer to
