@@ -1,5 +1,12 @@
 //! Refusals in the form that each service's clients read.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+
 use inspect::refusal::{Answer, Asked, Boundary, Framing, Refusal, answer, cut};
 use policy::{Operation, Verb};
 use proptest::prelude::*;
