@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
 use inspect::answer::{AnswerReader, Usage, estimate};
-use inspect::refusal::{Framing, Refusal, cut};
+use inspect::refusal::{Asked, Framing, Refusal, cut};
 use policy::{Operation, Verb};
 use proptest::prelude::*;
 
@@ -272,7 +272,7 @@ fn an_exception_in_a_stream_is_why_it_ended() {
     let refusal =
         Refusal { status: 429, reason: "spent", message: "The budget is spent", rule: None, request_id: "1" };
     let operation = Operation { provider: Some("bedrock".into()), ..call() };
-    let bytes = cut(&operation, &refusal, Framing::EventStream);
+    let bytes = cut(&operation, &Asked::default(), &refusal, Framing::EventStream);
     let expected = Usage { finish: names(&["throttlingException"]), events: 1, ..Usage::default() };
     check(MESSAGES, &bytes, &expected);
 }

@@ -265,7 +265,7 @@ fn nothing_in_a_refusal_leaves_its_place() {
                 check_contained(&answer(&operation(provider, api), &asked, &refusal));
             }
             for framing in [Framing::Sse, Framing::NdJson] {
-                let bytes = cut(&operation(provider, api), &refusal, framing);
+                let bytes = cut(&operation(provider, api), &Asked::default(), &refusal, framing);
                 let text = String::from_utf8(bytes).unwrap();
                 let mut lines = text.lines().filter(|line| !line.is_empty());
                 let expected = |line: &str| {
@@ -312,14 +312,25 @@ fn a_stream_is_cut_with_an_event_of_its_own() {
         ("mcp", "tools/call", Framing::Sse, "event: message\ndata: {", "}\n\n"),
         ("", "unknown", Framing::Sse, "event: error\ndata: {", "}\n\n"),
     ] {
-        let text = String::from_utf8(cut(&operation(provider, api), &REFUSAL, framing)).unwrap();
+        let text =
+            String::from_utf8(cut(&operation(provider, api), &Asked::default(), &REFUSAL, framing)).unwrap();
         assert!(text.starts_with(begins) && text.trim_end().ends_with(ends.trim_end()), "{text}");
         assert!(text.contains("request-verb") && text.contains("hub.yaml:12"), "{text}");
     }
-    let bytes = cut(&operation("bedrock", "converse"), &REFUSAL, Framing::EventStream);
+    let bytes = cut(&operation("bedrock", "converse"), &Asked::default(), &REFUSAL, Framing::EventStream);
     let mut boundary = Boundary::new(Framing::EventStream);
     assert_eq!(boundary.push(&bytes), bytes.len());
     assert!(boundary.is_between());
+}
+
+#[test]
+fn a_json_rpc_stream_is_cut_with_an_answer_to_its_request() {
+    let asked = Asked { rpc_id: Some("7"), ..Asked::default() };
+    let text =
+        String::from_utf8(cut(&operation("mcp", "tools/call"), &asked, &REFUSAL, Framing::Sse)).unwrap();
+    let data = text.strip_prefix("event: message\ndata: ").unwrap().trim_end();
+    assert_eq!(at(data.as_bytes(), "/id"), "7");
+    assert_eq!(at(data.as_bytes(), "/error/message"), TEXT);
 }
 
 const SSE: &str = ": hi\n\ndata: a\ndata: b\n\nevent: x\r\ndata: c\r\n\r\ndata: d\r\rdata: e";
@@ -356,7 +367,7 @@ fn a_stream_can_be_cut_behind_its_events_only() {
     ] {
         assert_eq!(places(framing, std::iter::once(text.as_bytes())), expected, "{text:?}");
     }
-    let message = cut(&operation("bedrock", "converse"), &REFUSAL, Framing::EventStream);
+    let message = cut(&operation("bedrock", "converse"), &Asked::default(), &REFUSAL, Framing::EventStream);
     let two = [message.clone(), message.clone()].concat();
     assert_eq!(places(Framing::EventStream, std::iter::once(&two[..])), [message.len(), 2 * message.len()]);
 }
@@ -368,7 +379,12 @@ fn an_array_that_is_cut_is_json() {
     let mut boundary = Boundary::new(Framing::JsonArrayStart);
     for at in 0..=text.len() {
         if boundary.is_between() {
-            let end = cut(&operation("gemini", "generate-content"), &REFUSAL, boundary.framing());
+            let end = cut(
+                &operation("gemini", "generate-content"),
+                &Asked::default(),
+                &REFUSAL,
+                boundary.framing(),
+            );
             let whole = [&text.as_bytes()[..at], &end].concat();
             let elements: Vec<Value> = serde_json::from_slice(&whole).unwrap();
             assert!(elements.last().unwrap().get("error").is_some());

@@ -24,9 +24,9 @@ pub enum Framing {
 
 /// The last bytes of a stream that may not go on: an error that its client understands, well-formed to the end. They may be
 /// sent only between two events, where [`super::Boundary::is_between`] says so; the connection ends cleanly behind them.
-pub fn cut(operation: &Operation, refusal: &Refusal<'_>, framing: Framing) -> Vec<u8> {
-    let shape = Shape::of(operation, &Asked::default());
-    let error = body::json(shape, None, refusal);
+pub fn cut(operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>, framing: Framing) -> Vec<u8> {
+    let shape = Shape::of(operation, asked);
+    let error = body::json(shape, asked.rpc_id, refusal);
     match framing {
         Framing::Sse => sse(shape, &operation.api, refusal, &error).into_bytes(),
         Framing::NdJson => format!("{error}\n").into_bytes(),
