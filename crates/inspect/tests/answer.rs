@@ -268,6 +268,14 @@ fn bedrock_streams_are_read_from_their_messages() {
 }
 
 #[test]
+fn a_chunk_within_a_chunk_is_not_opened() {
+    // {"bytes":"…"}, of which the text is {"amazon-bedrock-invocationMetrics":{"inputTokenCount":8}}
+    let chunk = "eyJieXRlcyI6ImV5SmhiV0Y2YjI0dFltVmtjbTlqYXkxcGJuWnZZMkYwYVc5dVRXVjBjbWxqY3lJNmV5SnBibkIxZEZSdmEyVnVRMjkxYm5RaU9qaDlmUT09In0=";
+    let bytes = message(&format!(r#"{{"bytes":"{chunk}"}}"#));
+    check(MESSAGES, &bytes, &Usage { events: 1, ..Usage::default() });
+}
+
+#[test]
 fn an_exception_in_a_stream_is_why_it_ended() {
     let refusal =
         Refusal { status: 429, reason: "spent", message: "The budget is spent", rule: None, request_id: "1" };

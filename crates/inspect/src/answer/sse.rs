@@ -131,6 +131,7 @@ mod tests {
             ("data: a\r\n\r\ndata: b\r\n\r\n", vec!["a\n", "b\n", ""]),
             ("data: a\r\rdata: b\r\r", vec!["a\n", "b\n", ""]),
             ("data: a\ndata: b\n\n", vec!["a\nb\n", ""]),
+            ("data: a\r\ndata: b\r\n\r\n", vec!["a\nb\n", ""]),
             ("data:a\n\n", vec!["a\n", ""]),
             ("data:  a\n\n", vec![" a\n", ""]),
             ("data\n\n", vec!["\n", ""]),
