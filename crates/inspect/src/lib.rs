@@ -8,14 +8,17 @@
 //! Does not: judge, read sockets or clocks, or check signatures. What a hello claims is only a claim: it says whom the
 //! client asked for, not who answers; and a certificate alone proves nothing, for anybody can show it.
 
+pub mod answer;
 pub mod base64;
 pub mod client_hello;
 mod cursor;
+mod event_stream;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;
 pub mod operation;
 pub mod quic;
+pub mod refusal;
 pub mod retry;
 pub mod server_flight;
 
