@@ -159,6 +159,7 @@ fn an_answer_that_breaks_off_breaks_off_for_the_client_too() {
         run(async {
             let mut client = world.client().await;
             let answer = client.send(request("GET", "/break", full(""))).await.unwrap();
+            world.go_on.notify_one();
             assert!(answer.into_body().collect().await.is_err(), "{way:?}");
         });
         let call = world.proxy.call();
@@ -172,8 +173,9 @@ fn a_request_that_breaks_off_is_never_whole_at_the_server() {
         let world = World::new(way, anything());
         run(async {
             let mut client = world.client().await;
-            let body = steps([Step::Piece(Bytes::from_static(b"half")), Step::Break]);
-            assert!(client.send(request("POST", "/", body)).await.is_err());
+            let body =
+                [Step::Piece(Bytes::from_static(b"half")), Step::Wait(world.began.clone()), Step::Break];
+            assert!(client.send(request("POST", "/", steps(body))).await.is_err());
             assert_eq!(world.seen.recv_timeout(PATIENCE).unwrap().body, None, "{way:?}");
         });
         let call = world.proxy.call();
@@ -336,9 +338,10 @@ fn uploads_end_at_their_ceiling() {
             let body = steps((0..100).map(move |_| Step::Piece(piece.clone())));
             assert!(client.send(request("POST", "/", body)).await.is_err(), "{way:?}");
         });
-        assert_eq!(world.seen.recv_timeout(PATIENCE).unwrap().body, None);
         let record = world.proxy.record();
         assert_eq!((record.reason, record.end), (Reason::UploadCeiling, End::Cut));
+        // A reset may come before the server looked at what it has.
+        assert!(world.seen.try_iter().all(|seen| seen.body.is_none()));
         assert!(record.bytes_up <= 100_000 && record.bytes_up > 50_000, "{}", record.bytes_up);
     }
 }

@@ -92,8 +92,10 @@ pub struct World {
     pub seen: Receiver<Seen>,
     pub inspection: Arc<Inspection>,
     pub way: Way,
-    /// Lets a stream of `/slow` go on.
+    /// Lets a stream of `/slow` or `/break` go on.
     pub go_on: Arc<Notify>,
+    /// Told when the head of a request is at the server.
+    pub began: Arc<Notify>,
 }
 
 impl World {
@@ -113,10 +115,10 @@ impl World {
         let mut config = (*tls.server).clone();
         config.alpn_protocols = way.alpn();
         let (sender, seen) = channel();
-        let go_on = Arc::new(Notify::new());
+        let (go_on, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let config = (way != Way::Clear).then(|| Arc::new(config));
-        serve(proxy.server.try_clone().unwrap(), config, sender, Arc::clone(&go_on));
-        Self { proxy, seen, inspection, way, go_on }
+        serve(proxy.server.try_clone().unwrap(), config, sender, [&go_on, &began].map(Arc::clone));
+        Self { proxy, seen, inspection, way, go_on, began }
     }
 
     pub fn allow(&self, requests: Requests) {
@@ -261,7 +263,7 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 /// Serves a listener until the test ends.
-fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<Seen>, go_on: Arc<Notify>) {
+fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<Seen>, told: [Arc<Notify>; 2]) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -269,9 +271,9 @@ fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<See
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                let (tls, seen, go_on) = (tls.clone(), seen.clone(), go_on.clone());
+                let (tls, seen, told) = (tls.clone(), seen.clone(), told.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request| answer(request, seen.clone(), go_on.clone()));
+                    let service = service_fn(move |request| answer(request, seen.clone(), told.clone()));
                     let Some(config) = tls else {
                         let http = hyper::server::conn::http1::Builder::new();
                         let _over =
@@ -297,8 +299,9 @@ fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<See
 async fn answer(
     mut request: Request<Incoming>,
     seen: Sender<Seen>,
-    go_on: Arc<Notify>,
+    [go_on, began]: [Arc<Notify>; 2],
 ) -> Result<Response<Body>, Infallible> {
+    began.notify_one();
     let path = request.uri().path().to_owned();
     let client = (path == "/socket").then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
@@ -319,11 +322,14 @@ async fn answer(
     Ok(match path.as_str() {
         "/empty" => response.status(204).body(full("")).unwrap(),
         "/close" => response.header("connection", "close").body(full("bye")).unwrap(),
-        "/break" => response.body(steps([Step::Piece(piece("some")), Step::Break])).unwrap(),
+        "/break" => {
+            let all = [Step::Piece(piece("some")), Step::Wait(go_on), Step::Break];
+            response.body(steps(all)).unwrap()
+        }
         "/trailers" => {
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", "0".parse().unwrap());
-            let body = full("some").with_trailers(async { Some(Ok(trailers)) });
+            let body = steps([Step::Piece(piece("some"))]).with_trailers(async { Some(Ok(trailers)) });
             response.header("trailer", "grpc-status").body(body.boxed()).unwrap()
         }
         "/slow" => {
