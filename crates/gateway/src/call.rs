@@ -14,7 +14,7 @@ use observe::Time;
 use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -91,9 +91,29 @@ impl Course {
     }
 }
 
+/// What became of the requests of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    open: AtomicUsize,
+    /// How the first ended that did not come to its end.
+    broke: OnceLock<End>,
+}
+
+impl Ledger {
+    /// How a connection ended that broke off: that matters to nobody if no request was under way.
+    pub(crate) fn end_of_broken(&self) -> End {
+        match self.broke.get() {
+            Some(end @ (End::ServerGone | End::Cut)) => *end,
+            None if self.open.load(Ordering::Relaxed) == 0 => End::Closed,
+            Some(_) | None => End::PodGone,
+        }
+    }
+}
+
 /// The record of a request under way. Emits it when dropped, once.
 #[must_use]
 pub(crate) struct CallGuard {
+    ledger: Arc<Ledger>,
     sink: Arc<dyn Sink>,
     counters: Arc<Counters>,
     began: Instant,
@@ -111,7 +131,13 @@ pub(crate) struct Asked<'a> {
 }
 
 impl CallGuard {
-    pub(crate) fn new(sink: Arc<dyn Sink>, counters: Arc<Counters>, asked: &Asked<'_>) -> Self {
+    pub(crate) fn new(
+        sink: Arc<dyn Sink>,
+        counters: Arc<Counters>,
+        ledger: Arc<Ledger>,
+        asked: &Asked<'_>,
+    ) -> Self {
+        ledger.open.fetch_add(1, Ordering::Relaxed);
         let time: Time = SystemTime::now().into();
         let call = Call {
             time,
@@ -134,7 +160,7 @@ impl CallGuard {
             duration_micros: 0,
             end: End::Cancelled,
         };
-        Self { sink, counters, began: Instant::now(), call, course: Arc::default() }
+        Self { ledger, sink, counters, began: Instant::now(), call, course: Arc::default() }
     }
 
     pub(crate) fn so_far(&self) -> &Call {
@@ -178,6 +204,11 @@ impl Drop for CallGuard {
         call.bytes_up = self.course.traffic.up();
         call.bytes_down = self.course.traffic.down();
         call.duration_micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if call.end != End::Closed && call.end != End::Refused {
+            // The first is the one that broke it.
+            let _earlier = self.ledger.broke.set(call.end);
+        }
+        self.ledger.open.fetch_sub(1, Ordering::Relaxed);
         self.counters.called(call.verdict, call.operation.verb);
         if !self.sink.call(call) {
             add(&self.counters.records_lost, 1);
@@ -209,6 +240,29 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_breaks_off_breaks_nothing_where_no_request_is_under_way() {
+        let (sink, counters) = (Arc::new(Small::default()), Arc::new(Counters::new()));
+        let address = SocketAddr::from(([10, 0, 0, 1], 443));
+        let name = DnsName::parse("a.example").unwrap();
+        let asked = Asked { pod: address, destination: address, name: &name, method: "GET", path: "/" };
+        for (end, expected) in [
+            (End::Closed, End::Closed),
+            (End::Refused, End::Closed),
+            (End::ServerGone, End::ServerGone),
+            (End::Cancelled, End::PodGone),
+            (End::PodGone, End::PodGone),
+            (End::Cut, End::Cut),
+        ] {
+            let ledger = Arc::new(Ledger::default());
+            let mut guard = CallGuard::new(sink.clone(), counters.clone(), ledger.clone(), &asked);
+            assert_eq!(ledger.end_of_broken(), End::PodGone, "it is under way");
+            guard.ended(end);
+            drop(guard);
+            assert_eq!(ledger.end_of_broken(), expected, "{end}");
+        }
+    }
+
+    #[test]
     fn each_request_has_one_record_with_a_number_of_its_own_in_order() {
         let (sink, counters) = (Arc::new(Small::default()), Arc::new(Counters::new()));
         let address = SocketAddr::from(([10, 0, 0, 1], 443));
@@ -216,7 +270,7 @@ mod tests {
         let path = "/é".repeat(300);
         let asked = Asked { pod: address, destination: address, name: &name, method: "GET", path: &path };
         for _ in 0..3 {
-            let guard = CallGuard::new(sink.clone(), counters.clone(), &asked);
+            let guard = CallGuard::new(sink.clone(), counters.clone(), Arc::default(), &asked);
             guard.course.abort(Reason::RequestChanged);
             guard.course.abort(Reason::Timeout);
         }

@@ -82,11 +82,13 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, asks: Asks, version: Versio
     for name in ["expect", "trailer", "host", "http2-settings"] {
         headers.remove(name);
     }
-    if takes_trailers && version == Version::HTTP_2 {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
     if asks == Asks::WebSocket {
         upgrade(headers);
+    } else if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        if version != Version::HTTP_2 {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        }
     }
 }
 
@@ -153,7 +155,7 @@ mod tests {
             ("connection", "close, X-Secret"),
             ("connection", "te"),
             ("x-secret", "1"),
-            ("te", "trailers"),
+            ("te", "gzip"),
             ("transfer-encoding", "chunked"),
             ("expect", "100-continue"),
             ("accept", "*/*"),

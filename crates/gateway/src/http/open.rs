@@ -159,7 +159,7 @@ impl Gateway {
             name: parties.name.clone(),
             upstream,
             is_answered: AtomicBool::new(false),
-            is_broken: AtomicBool::new(false),
+            ledger: Arc::default(),
             tunnel: Mutex::default(),
         })
     }
@@ -189,7 +189,8 @@ impl Gateway {
             // Who does not hear it in time sees the socket close.
             let _heard = tokio::time::timeout(FAREWELL, parties.tasks.0.finish()).await;
         }
-        (end, None)
+        // Only what a request said later cuts it from within.
+        (end, (end == End::Cut).then_some(Reason::RequestChanged))
     }
 }
 

@@ -10,7 +10,7 @@ use super::refusal;
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
-use crate::call::{Asked, CallGuard};
+use crate::call::{Asked, CallGuard, Ledger};
 use crate::counters::Counters;
 use crate::decide::{Judge, Opening};
 use crate::reason::{End, Reason};
@@ -50,8 +50,7 @@ pub(crate) struct Exchange {
     pub(crate) upstream: Result<Upstream, Reason>,
     /// Whether the server answered once.
     pub(crate) is_answered: AtomicBool,
-    /// Whether the server broke off within an exchange.
-    pub(crate) is_broken: AtomicBool,
+    pub(crate) ledger: Arc<Ledger>,
     /// What the connection becomes when HTTP is over.
     pub(crate) tunnel: Mutex<Option<Tunnel>>,
 }
@@ -83,7 +82,8 @@ impl Exchange {
             method: request.method().as_str(),
             path: request.uri().path(),
         };
-        let mut guard = CallGuard::new(Arc::clone(&self.sink), Arc::clone(&self.counters), &asked);
+        let (sink, counters) = (Arc::clone(&self.sink), Arc::clone(&self.counters));
+        let mut guard = CallGuard::new(sink, counters, Arc::clone(&self.ledger), &asked);
         let will_continue = request.headers().contains_key(header::EXPECT);
         let client = (asks == Asks::WebSocket).then(|| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
@@ -216,7 +216,6 @@ impl Exchange {
         if !self.is_answered.load(Ordering::Relaxed) {
             return Ok(refusal::failed(guard));
         }
-        self.is_broken.store(true, Ordering::Relaxed);
         guard.ended(End::ServerGone);
         Err(Broken)
     }

@@ -4,6 +4,7 @@ use super::body::Broken;
 use super::request::Exchange;
 use super::socket::{Cut, Stream};
 use super::strict::Strict;
+use crate::call::Ledger;
 use crate::reason::End;
 use crate::tls::Speech;
 use hyper::server::conn::{http1, http2};
@@ -42,6 +43,7 @@ pub(crate) async fn serve(
 ) -> End {
     let Serving { head_within, cut, is_clean } = how;
     let answering = Arc::clone(&exchange);
+    let closing = Closing { ledger: Arc::clone(&exchange.ledger), is_clean };
     let service = service_fn(move |request| Arc::clone(&answering).answer(request));
     let served = match speech {
         Speech::Unsaid | Speech::Http1 => {
@@ -52,7 +54,7 @@ pub(crate) async fn serve(
             builder.header_read_timeout(None);
             let io = TokioIo::new(Strict::new(client, head_within, cut));
             let connection = builder.serve_connection(io, service).with_upgrades();
-            until_last(connection, http1::UpgradeableConnection::graceful_shutdown, is_clean, last).await
+            until_last(connection, http1::UpgradeableConnection::graceful_shutdown, closing, last).await
         }
         Speech::Http2 => {
             let mut builder = http2::Builder::new(exchange.tasks.clone());
@@ -62,29 +64,30 @@ pub(crate) async fn serve(
                 .max_pending_accept_reset_streams(MAX_RESETS)
                 .auto_date_header(false);
             let connection = builder.serve_connection(TokioIo::new(client), service);
-            until_last(connection, http2::Connection::graceful_shutdown, is_clean, last).await
+            until_last(connection, http2::Connection::graceful_shutdown, closing, last).await
         }
     };
     let tunnel = exchange.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let served = match (served, tunnel) {
-        (Ok(()), Some(tunnel)) => tunnel.run(is_clean).await,
-        (Ok(()), None) => Ok(()),
-        (Err(_), _) => Err(Broken),
-    };
-    match served {
+    let Some(tunnel) = tunnel else { return served };
+    match tunnel.run(is_clean).await {
         Ok(()) => End::Closed,
-        Err(Broken) if exchange.is_broken.load(Ordering::Relaxed) => End::ServerGone,
-        Err(Broken) => End::PodGone,
+        Err(Broken) => exchange.ledger.end_of_broken(),
     }
 }
 
-/// Drives a connection; has it take no further requests once `last` returns.
+/// What is to be known when HTTP is over, while its sockets are still there.
+struct Closing<'a> {
+    ledger: Arc<Ledger>,
+    is_clean: &'a AtomicBool,
+}
+
+/// Drives a connection to its end; has it take no further requests once `last` returns.
 async fn until_last<C: Future<Output = hyper::Result<()>>>(
     connection: C,
     end: impl Fn(Pin<&mut C>),
-    is_clean: &AtomicBool,
+    closing: Closing<'_>,
     last: impl Future<Output = ()>,
-) -> hyper::Result<()> {
+) -> End {
     let (mut connection, mut last) = (pin!(connection), pin!(last));
     let served = tokio::select! {
         served = &mut connection => served,
@@ -93,6 +96,7 @@ async fn until_last<C: Future<Output = hyper::Result<()>>>(
             connection.as_mut().await
         }
     };
-    is_clean.store(served.is_ok(), Ordering::Relaxed);
-    served
+    let end = if served.is_ok() { End::Closed } else { closing.ledger.end_of_broken() };
+    closing.is_clean.store(end == End::Closed, Ordering::Relaxed);
+    end
 }

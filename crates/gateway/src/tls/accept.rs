@@ -85,7 +85,8 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
-/// The alerts with which clients refuse a certificate (RFC 8446, section 6.2).
+/// The alerts with which clients refuse a certificate (RFC 8446, section 6.2); the last where they know another authority
+/// of the same name.
 fn is_distrust(alert: AlertDescription) -> bool {
     [
         AlertDescription::BadCertificate,
@@ -95,6 +96,7 @@ fn is_distrust(alert: AlertDescription) -> bool {
         AlertDescription::CertificateUnknown,
         AlertDescription::UnknownCA,
         AlertDescription::AccessDenied,
+        AlertDescription::DecryptError,
     ]
     .contains(&alert)
 }

@@ -8,9 +8,11 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
+pub mod web;
+
 use gateway::{
-    Bound, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, RuleFacts, Rules, Sink, State,
-    Table,
+    Bound, Call, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, RuleFacts, Rules, Sink,
+    State, Table,
 };
 use policy::table::{Cell, Row, Ruling};
 use policy::{DnsName, Generation, Protocol, RuleId, Verdict};
@@ -29,11 +31,15 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const POD: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-struct Collect(Sender<Record>);
+struct Collect(Sender<Record>, Sender<Call>);
 
 impl Sink for Collect {
     fn take(&self, record: Record) -> bool {
         self.0.send(record).is_ok()
+    }
+
+    fn call(&self, call: Call) -> bool {
+        self.1.send(call).is_ok()
     }
 }
 
@@ -91,6 +97,7 @@ pub struct Proxy {
     /// Where permitted connections arrive.
     pub server: TcpListener,
     pub records: Receiver<Record>,
+    pub calls: Receiver<Call>,
     pub table: Arc<Table>,
     pub counters: Arc<Counters>,
     pub phase: watch::Sender<Phase>,
@@ -112,14 +119,15 @@ impl Proxy {
     pub fn in_front_of(server: TcpListener, to: SocketAddr, state: Option<State>, limits: Limits) -> Self {
         let listener = TcpListener::bind((POD, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, records) = channel();
+        let ((sender, records), (caller, calls)) = (channel(), channel());
         let (phase, told) = watch::channel(Phase::default());
         let table = Arc::new(Table::new());
         if let Some(state) = state {
             table.replace(state);
         }
         let counters = Arc::new(Counters::new());
-        let gateway = Gateway::new(table.clone(), Arc::new(Collect(sender)), counters.clone(), limits, told);
+        let gateway =
+            Gateway::new(table.clone(), Arc::new(Collect(sender, caller)), counters.clone(), limits, told);
         let gateway = Arc::new(gateway.standing_for(to));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -131,7 +139,17 @@ impl Proxy {
                 }
             });
         });
-        Self { address, server, records, table, counters, phase, stop: Some(stop), thread: Some(thread) }
+        Self {
+            address,
+            server,
+            records,
+            calls,
+            table,
+            counters,
+            phase,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -153,9 +171,19 @@ impl Proxy {
         self.records.recv_timeout(PATIENCE).unwrap()
     }
 
+    pub fn call(&self) -> Call {
+        self.calls.recv_timeout(PATIENCE).unwrap()
+    }
+
     /// Ends the proxy as a kill would, and returns the records that are left.
     pub fn kill(mut self) -> Vec<Record> {
         self.finish(true)
+    }
+
+    /// As [`Self::kill`], and the records of requests.
+    pub fn kill_all(mut self) -> (Vec<Record>, Vec<Call>) {
+        let records = self.finish(true);
+        (records, self.calls.try_iter().collect())
     }
 
     /// Waits for the proxy's own end, and returns the records that are left.

@@ -1,0 +1,193 @@
+//! Which requests rules allow, and which connections they open, without sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+
+mod support;
+
+use gateway::{
+    Bound, Claim, Handling, Judge, Opaque, Opening, PodState, Reason, RequestRule, RuleFacts, Rules, State,
+    Table,
+};
+use inspect::ClientHello;
+use inspect::http_head::Host;
+use policy::{
+    DnsName, DomainPattern, Generation, Mismatch, Operation, Operations, Requests, RuleId, Verb, Verdict,
+};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use support::{ALL, ALLOWS, POD, bound, row};
+
+const DESTINATION: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+fn verbs(verbs: &[Verb]) -> Requests {
+    let operations = vec![Operations { verbs: verbs.iter().copied().collect(), resources: vec![] }];
+    Requests { operations, ..Requests::default() }
+}
+
+/// A rule that allows a verb at `names` and `ports`.
+fn rule(verb: Verb, names: &str, ports: (u16, u16), shared: bool) -> Arc<RuleFacts> {
+    let names = names.split(' ').map(|name| DomainPattern::parse_own(name).unwrap()).collect();
+    let requests = RequestRule { requests: verbs(&[verb]), names, ports: vec![ports], shared };
+    Arc::new(RuleFacts {
+        text: verb.as_str().into(),
+        requests: Some(Arc::new(requests)),
+        ..RuleFacts::default()
+    })
+}
+
+/// What a pod's rules say, of whose the first decides on connections to `hub.example`.
+fn table(rules: &[Arc<RuleFacts>], bound: Bound, how: Rules) -> Table {
+    let table = Table::new();
+    let number = |place: usize| RuleId(ALLOWS.0 + u32::try_from(place).unwrap());
+    let rules = rules.iter().enumerate().map(|(place, facts)| (number(place), facts.clone())).collect();
+    let pod = PodState { rules, bound: [(DESTINATION, bound)].into() };
+    table.replace(State {
+        generation: Generation(7),
+        rules: how,
+        pods: [(POD, pod)].into(),
+        ..State::default()
+    });
+    table
+}
+
+fn tls(name: &str, alpn: &[&str]) -> Claim {
+    let alpn = alpn.iter().map(ToString::to_string).collect();
+    Claim::Tls(ClientHello { sni: Some(DnsName::parse(name).unwrap()), alpn, ..ClientHello::default() })
+}
+
+fn opening(claim: Claim, port: u16) -> Opening {
+    Opening { pod: POD, destination: SocketAddr::new(DESTINATION, port), claim }
+}
+
+fn operation(verb: Verb) -> Operation {
+    Operation { verb, ..Operation::unknown("test") }
+}
+
+#[test]
+fn shared_rules_for_the_same_server_are_a_union() {
+    let rules = [
+        rule(Verb::Call, "hub.example", (443, 443), true),
+        rule(Verb::Upload, "**.example hub.example", (0, 500), true),
+        rule(Verb::Mutate, "other.example", (443, 443), true),
+        rule(Verb::Admin, "hub.example", (444, 500), true),
+        rule(Verb::Meta, "hub.example", (443, 443), false),
+    ];
+    let table = table(&rules, bound(&[("hub.example", ALL)]), Rules::default());
+    let judge = |verb| table.judge_request(&opening(tls("hub.example", &[]), 443), &operation(verb));
+    for (verb, expected) in [(Verb::Call, Ok("call")), (Verb::Upload, Ok("upload"))] {
+        let judgement = judge(verb);
+        assert_eq!(
+            (judgement.reason, judgement.rule.as_deref().ok_or(())),
+            (Reason::RequestAllowed, expected)
+        );
+        assert_eq!((judgement.lacks, judgement.generation), (None, Generation(7)));
+    }
+    for (verb, lacks) in [
+        (Verb::Mutate, Mismatch::Verb),
+        (Verb::Admin, Mismatch::Verb),
+        (Verb::Meta, Mismatch::Verb),
+        (Verb::Unknown, Mismatch::Unknown),
+    ] {
+        let judgement = judge(verb);
+        assert_eq!((judgement.reason, judgement.lacks), (Reason::RequestNotAllowed, Some(lacks)), "{verb}");
+        assert_eq!((judgement.nearest.as_deref(), judgement.rule), (Some("call"), None), "the deciding rule");
+    }
+}
+
+#[test]
+fn a_deciding_rule_that_is_not_shared_stands_alone() {
+    let rules = [
+        rule(Verb::Call, "hub.example", (443, 443), false),
+        rule(Verb::Upload, "hub.example", (443, 443), true),
+    ];
+    let table = table(&rules, bound(&[("hub.example", ALL)]), Rules::default());
+    let judge = |verb| table.judge_request(&opening(tls("hub.example", &[]), 443), &operation(verb)).reason;
+    assert_eq!(judge(Verb::Call), Reason::RequestAllowed);
+    assert_eq!(judge(Verb::Upload), Reason::RequestNotAllowed);
+}
+
+#[test]
+fn a_connection_that_is_not_allowed_any_more_has_no_allowed_requests() {
+    let rules = [rule(Verb::Call, "hub.example", (443, 443), true)];
+    let request = || opening(tls("hub.example", &[]), 443);
+    let judge = |table: &Table| table.judge_request(&request(), &operation(Verb::Call)).reason;
+    assert_eq!(judge(&Table::new()), Reason::NoPolicy);
+    let table = table(&rules, bound(&[("hub.example", &[])]), Rules::default());
+    assert_eq!(judge(&table), Reason::NameNotAllowed);
+    let stranger = Opening { pod: IpAddr::from([10, 0, 0, 9]), ..request() };
+    assert_eq!(table.judge_request(&stranger, &operation(Verb::Call)).reason, Reason::UnknownPod);
+    // The name's time may be over.
+    let mut past = bound(&[("hub.example", ALL)]);
+    past.names.values_mut().for_each(|named| named.is_live = false);
+    assert!(table.bind(POD, DESTINATION, [], Some(past)));
+    assert_eq!(judge(&table), Reason::RequestAllowed);
+    table.replace(State { spent: [(16, gateway::Window::Day)].into(), ..State::default() });
+    assert_eq!(judge(&table), Reason::UnknownPod);
+}
+
+#[test]
+fn a_rule_without_requests_asks_nothing_of_them() {
+    let facts = Arc::new(RuleFacts { text: "any".into(), ..RuleFacts::default() });
+    let table = table(&[facts], bound(&[("hub.example", ALL)]), Rules::default());
+    let request = opening(tls("hub.example", &["smtp"]), 443);
+    let judgement = table.judge(&request);
+    assert_eq!((judgement.reason, judgement.handling), (Reason::NameAllowed, Handling::Pass));
+    let judged = table.judge_request(&request, &operation(Verb::Unknown));
+    assert_eq!((judged.reason, judged.rule.as_deref()), (Reason::RequestAllowed, Some("any")));
+}
+
+#[test]
+fn what_does_not_speak_http_never_passes_under_a_rule_about_requests() {
+    let how = || Rules {
+        opaque: Opaque::ByEveryName,
+        tls_ports: [].into(),
+        http_ports: [].into(),
+        ..Rules::default()
+    };
+    let rules = [rule(Verb::Call, "hub.example", (0, 65535), true)];
+    let named = || bound(&[("hub.example", ALL)]);
+    let open = || Bound { unnamed: row(ALL), ..named() };
+    let http = |host: &str| Claim::Http {
+        host: host.parse().map_or_else(|_| Host::Name(DnsName::parse(host).unwrap()), Host::Address),
+        method: "GET".into(),
+    };
+    let nobody = || Claim::Tls(ClientHello::default());
+    for (bound, claim, expected) in [
+        (named(), tls("hub.example", &[]), Ok(())),
+        (named(), tls("hub.example", &["http/1.1", "x"]), Ok(())),
+        (named(), tls("hub.example", &["x", "h2"]), Ok(())),
+        (named(), tls("hub.example", &["x"]), Err(Reason::NotHttp)),
+        (named(), http("hub.example"), Ok(())),
+        (named(), Claim::Opaque, Err(Reason::NotHttp)),
+        (named(), nobody(), Err(Reason::NoName)),
+        (open(), tls("stranger.example", &["h2"]), Ok(())),
+        (open(), Claim::Opaque, Err(Reason::NotHttp)),
+        (open(), nobody(), Err(Reason::NoName)),
+        (open(), http("192.0.2.1"), Err(Reason::NoName)),
+    ] {
+        let table = table(&rules, bound, how());
+        let judgement = table.judge(&opening(claim.clone(), 8443));
+        match expected {
+            Ok(()) => {
+                assert_eq!(judgement.reason.verdict(), Verdict::Allow, "{claim:?}: {judgement:?}");
+                assert_eq!(judgement.handling, Handling::Open, "{claim:?}");
+            }
+            Err(reason) => assert_eq!(judgement.reason, reason, "{claim:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_claim_is_waited_for_where_requests_are_judged() {
+    let free = || Bound { unnamed: row(ALL), ..bound(&[("hub.example", ALL)]) };
+    let needs = |facts: Arc<RuleFacts>| {
+        table(&[facts], free(), Rules::default()).needs_claim(POD, SocketAddr::new(DESTINATION, 443))
+    };
+    assert!(needs(rule(Verb::Call, "hub.example", (443, 443), true)));
+    assert!(!needs(Arc::new(RuleFacts::default())));
+}

@@ -1,0 +1,261 @@
+//! What HTTP/1 readers could understand differently gets to no server, byte by byte as attackers write it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+
+mod support;
+
+use gateway::{Ceiling, End, Limits, Reason};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+use support::web::{Way, World, anything, nothing, trusting};
+use support::{PATIENCE, patient};
+
+const FIRST: &str = "GET /first HTTP/1.1\r\nHost: hub.example\r\n\r\n";
+
+trait Both: Read + Write {}
+impl<T: Read + Write> Both for T {}
+
+/// A client's connection, on which bytes are written as they are.
+fn connect(world: &World) -> Box<dyn Both> {
+    let stream: TcpStream = world.proxy.connect();
+    if world.way == Way::Clear {
+        return Box::new(stream);
+    }
+    let config = trusting(&world.inspection.authority, world.way.alpn());
+    let name = "hub.example".try_into().unwrap();
+    let connection = rustls::ClientConnection::new(config, name).unwrap();
+    Box::new(rustls::StreamOwned::new(connection, patient(stream)))
+}
+
+/// Reads an answer with a length, and returns its first line.
+fn answer(client: &mut dyn Both) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let length = head.split("content-length: ").nth(1).map_or("0", |rest| rest.split("\r\n").next().unwrap());
+    client.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+    head.lines().next().unwrap().to_owned()
+}
+
+/// Each of them is the second request of its connection.
+const FLAWED: [(&str, Reason); 24] = [
+    (
+        "POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        Reason::HttpMalformed,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        Reason::HttpMalformed,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcd",
+        Reason::HttpMalformed,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\nabcd",
+        Reason::HttpMalformed,
+    ),
+    ("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 4, 4\r\n\r\nabcd", Reason::HttpMalformed),
+    ("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: +4\r\n\r\nabcd", Reason::HttpMalformed),
+    ("POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Length : 4\r\n\r\nabcd", Reason::HttpMalformed),
+    (
+        "POST / HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        Reason::HttpMalformed,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        Reason::HttpMalformed,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+        Reason::HttpMalformed,
+    ),
+    (
+        "POST / HTTP/1.0\r\nHost: hub.example\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        Reason::HttpMalformed,
+    ),
+    ("GET / HTTP/1.1\r\nHost: hub.example\r\nContent-Length: 4\r\n\r\nGET ", Reason::HttpMalformed),
+    ("GET / HTTP/1.1\r\nHost: hub.example\r\nX: a\r\n b\r\n\r\n", Reason::HttpMalformed),
+    ("GET / HTTP/1.1\r\n Host: hub.example\r\n\r\n", Reason::HttpMalformed),
+    ("GET / HTTP/1.1\r\nHost: hub.example\nX: 1\r\n\r\n", Reason::HttpMalformed),
+    ("GET / HTTP/1.1\r\nHost: hub.example\r\nX: a\rb\r\n\r\n", Reason::HttpMalformed),
+    ("GET / HTTP/1.1\r\nHost: hub.example\r\nX: a\0b\r\n\r\n", Reason::HttpMalformed),
+    ("GET / HTTP/1.1\r\nHost: hub.example\r\nHost: hub.example\r\n\r\n", Reason::HttpHost),
+    ("GET / HTTP/1.1\r\nHost: hub.example\r\nHost: other.example\r\n\r\n", Reason::HttpHost),
+    ("GET http://other.example/ HTTP/1.1\r\nHost: hub.example\r\n\r\n", Reason::HttpHost),
+    ("GET / HTTP/1.1\r\n\r\n", Reason::HttpHost),
+    ("GET  / HTTP/1.1\r\nHost: hub.example\r\n\r\n", Reason::Opaque),
+    ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Reason::HttpTunnel),
+    ("GET / HTTP/1.1 X\r\nHost: hub.example\r\n\r\n", Reason::Opaque),
+];
+
+#[test]
+fn what_could_be_read_in_two_ways_is_cut_and_reaches_no_server() {
+    for way in [Way::Clear, Way::Tls1] {
+        let world = World::new(way, anything());
+        for (bytes, reason) in FLAWED {
+            let mut client = connect(&world);
+            client.write_all(FIRST.as_bytes()).unwrap();
+            assert_eq!(answer(client.as_mut()), "http/1.1 200 ok");
+            client.write_all(bytes.as_bytes()).unwrap();
+            client.flush().unwrap();
+            let record = world.proxy.record();
+            assert_eq!((record.reason, record.end), (reason, End::Cut), "{way:?} {bytes:?}");
+            let mut rest = vec![];
+            let _reset = client.read_to_end(&mut rest);
+            assert!(rest.is_empty(), "{bytes:?} is answered with nothing");
+            assert_eq!(world.seen.recv_timeout(PATIENCE).unwrap().target, "/first");
+        }
+        assert!(world.seen.try_recv().is_err(), "{way:?}");
+        let paths: Vec<String> = world.proxy.calls.try_iter().map(|call| call.path).collect();
+        assert_eq!(paths, vec!["/first"; FLAWED.len()], "what was no request has no record");
+    }
+}
+
+/// What is broken within a body: the server began to read it, and it is never whole.
+#[test]
+fn a_broken_chunk_breaks_the_request() {
+    let head = "POST /body HTTP/1.1\r\nHost: hub.example\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n";
+    for way in [Way::Clear, Way::Tls1] {
+        for rest in [
+            "x\r\n",
+            "-1\r\n",
+            "4;ext=1\r\nabcd\r\n0\r\n\r\n",
+            "4\nabcd\r\n",
+            "4\r\nabcdE\r\n",
+            "ffffffffffffffff1\r\n",
+            "0x4\r\nabcd\r\n",
+            "0\r\nContent-Length: 5\r\n\r\n",
+            "0\r\nHost: other.example\r\n\r\n",
+            "0\r\n X: 1\r\n\r\n",
+        ] {
+            let world = World::new(way, anything());
+            let mut client = connect(&world);
+            client.write_all(format!("{head}{rest}").as_bytes()).unwrap();
+            client.flush().unwrap();
+            let record = world.proxy.record();
+            assert_eq!((record.reason, record.end), (Reason::HttpMalformed, End::Cut), "{way:?} {rest:?}");
+            drop(client);
+            assert!(world.seen.try_iter().all(|seen| seen.body.is_none()), "{rest:?}");
+            let calls: Vec<_> = world.proxy.calls.try_iter().map(|call| call.end).collect();
+            assert!(calls.iter().all(|end| *end != End::Closed) && calls.len() <= 1, "{rest:?} {calls:?}");
+        }
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_one_by_one_however_they_are_split() {
+    let two =
+        format!("{FIRST}POST /second HTTP/1.1\r\nHost: HUB.example\r\nContent-Length: 2\r\n\r\nab{FIRST}");
+    for size in [1, 7, 1000] {
+        let world = World::new(Way::Tls1, anything());
+        let mut client = connect(&world);
+        for piece in two.as_bytes().chunks(size) {
+            client.write_all(piece).unwrap();
+            client.flush().unwrap();
+        }
+        for _ in 0..3 {
+            assert_eq!(answer(client.as_mut()), "http/1.1 200 ok");
+        }
+        let seen: Vec<_> = (0..3).map(|_| world.seen.recv_timeout(PATIENCE).unwrap()).collect();
+        assert_eq!(seen[1].body.as_deref(), Some(&b"ab"[..]));
+        let targets: Vec<&str> = seen.iter().map(|seen| seen.target.as_str()).collect();
+        assert_eq!(targets, ["/first", "/second", "/first"]);
+    }
+}
+
+#[test]
+fn tunnels_are_refused_and_are_the_last_of_their_connection() {
+    for (bytes, reason) in [
+        ("CONNECT hub.example:443 HTTP/1.1\r\nHost: hub.example\r\n\r\n", Reason::HttpTunnel),
+        (
+            "GET / HTTP/1.1\r\nHost: hub.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+            Reason::HttpTunnel,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: hub.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            Reason::HttpTunnel,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: hub.example\r\nHost: other.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            Reason::HttpHost,
+        ),
+    ] {
+        let world = World::new(Way::Tls1, anything());
+        let mut client = connect(&world);
+        client.write_all(format!("{bytes}{FIRST}").as_bytes()).unwrap();
+        client.flush().unwrap();
+        let refused = answer(client.as_mut());
+        assert!(refused == "http/1.1 403 forbidden" || refused == "http/1.1 400 bad request", "{refused}");
+        let _end = client.read_to_end(&mut vec![]);
+        let call = world.proxy.call();
+        assert_eq!((call.reason, call.end), (reason, End::Refused), "{bytes:?}");
+        drop(client);
+        assert!(world.proxy.record().bytes_down == 0 || world.seen.try_recv().is_err());
+        assert!(world.seen.try_recv().is_err(), "{bytes:?}");
+        assert!(world.proxy.calls.try_recv().is_err(), "what came behind it was not read");
+    }
+}
+
+#[test]
+fn heads_are_bounded() {
+    let many = "X: 1\r\n".repeat(200);
+    let long = format!("X: {}\r\n", "x".repeat(20_000));
+    for (fields, how) in [(many, "many"), (long, "long")] {
+        let world = World::new(Way::Tls1, anything());
+        let mut client = connect(&world);
+        let _reset =
+            client.write_all(format!("GET / HTTP/1.1\r\nHost: hub.example\r\n{fields}\r\n").as_bytes());
+        let _reset = client.flush();
+        let mut back = vec![];
+        let _reset = client.read_to_end(&mut back);
+        assert!(!back.starts_with(b"HTTP/1.1 200"), "{how}");
+        assert_ne!(world.proxy.record().end, End::Closed, "{how}");
+        assert!(world.seen.try_recv().is_err(), "{how}");
+    }
+}
+
+#[test]
+fn a_head_that_does_not_come_to_its_end_is_cut_and_an_idle_connection_is_not() {
+    let limits = Limits { header_timeout: Duration::from_millis(300), ..Limits::default() };
+    for way in [Way::Clear, Way::Tls1] {
+        let world = World::with(way, anything(), Ceiling::default(), limits.clone(), true);
+        let mut client = connect(&world);
+        for _ in 0..2 {
+            client.write_all(FIRST.as_bytes()).unwrap();
+            assert_eq!(answer(client.as_mut()), "http/1.1 200 ok");
+            // Longer than a head may take.
+            std::thread::sleep(limits.header_timeout * 2);
+        }
+        client.write_all(b"GET / HTTP/1.1\r\nHost: hub").unwrap();
+        client.flush().unwrap();
+        let record = world.proxy.record();
+        assert_eq!((record.reason, record.end), (Reason::Timeout, End::Cut), "{way:?}");
+    }
+}
+
+#[test]
+fn what_is_refused_is_not_read_as_the_next_request() {
+    let world = World::new(Way::Tls1, nothing());
+    let mut client = connect(&world);
+    let body = FIRST;
+    let outer =
+        format!("POST /outer HTTP/1.1\r\nHost: hub.example\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    client.write_all(format!("{outer}GET /next HTTP/1.1\r\nHost: hub.example\r\n\r\n").as_bytes()).unwrap();
+    client.flush().unwrap();
+    for path in ["/outer", "/next"] {
+        assert_eq!(answer(client.as_mut()), "http/1.1 403 forbidden");
+        assert_eq!(world.proxy.call().path, path);
+    }
+    assert!(world.seen.try_recv().is_err());
+}

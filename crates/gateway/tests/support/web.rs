@@ -1,0 +1,353 @@
+//! A web server behind the proxy, clients in front of it, and rules about their requests.
+
+use super::{ALLOWS, Proxy, Tls, usual};
+use gateway::{Authority, AuthorityPem, Ceiling, Inspection, Limits, RequestRule, RuleFacts, State};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use policy::{DomainPattern, Operations, Requests, Verb};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+pub type Body = BoxBody<Bytes, std::io::Error>;
+
+/// A request as it came to the server.
+#[derive(Debug)]
+pub struct Seen {
+    pub method: Method,
+    pub target: String,
+    pub version: Version,
+    pub headers: HeaderMap,
+    /// Its body, or nothing if it broke off.
+    pub body: Option<Vec<u8>>,
+    pub trailers: Option<HeaderMap>,
+}
+
+/// What both sides speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Clear,
+    Tls1,
+    Tls2,
+    /// TLS, and nothing is offered or agreed on.
+    TlsUnsaid,
+}
+
+impl Way {
+    pub fn alpn(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Clear | Self::TlsUnsaid => vec![],
+            Self::Tls1 => vec![b"http/1.1".to_vec()],
+            Self::Tls2 => vec![b"h2".to_vec()],
+        }
+    }
+}
+
+/// Lets everything through.
+pub fn anything() -> Requests {
+    let verbs = Verb::ALL.map(|(_, verb)| verb).into();
+    Requests { operations: vec![Operations { verbs, resources: vec![] }], ..Requests::default() }
+}
+
+/// Lets nothing through that these tests ask for.
+pub fn nothing() -> Requests {
+    let verbs = [Verb::Admin].into();
+    Requests { operations: vec![Operations { verbs, resources: vec![] }], ..Requests::default() }
+}
+
+pub fn rule(requests: Requests, shared: bool) -> Arc<RequestRule> {
+    let names = vec![DomainPattern::parse_own("hub.example").unwrap()];
+    Arc::new(RequestRule { requests, names, ports: vec![(0, 65535)], shared })
+}
+
+/// The usual state, where the rule that allows `hub.example` allows these requests only.
+pub fn state_of(requests: Requests, ceiling: Ceiling, inspection: Option<Arc<Inspection>>) -> State {
+    let mut state = usual(ceiling);
+    state.inspection = inspection;
+    for pod in state.pods.values_mut() {
+        let facts =
+            RuleFacts { requests: Some(rule(requests.clone(), false)), ..(*pod.rules[&ALLOWS]).clone() };
+        pod.rules.insert(ALLOWS, Arc::new(facts));
+    }
+    state
+}
+
+/// A proxy that opens connections, and a server behind it.
+pub struct World {
+    pub proxy: Proxy,
+    pub seen: Receiver<Seen>,
+    pub inspection: Arc<Inspection>,
+    pub way: Way,
+    /// Lets a stream of `/slow` or `/break` go on.
+    pub go_on: Arc<Notify>,
+    /// Told when the head of a request is at the server.
+    pub began: Arc<Notify>,
+}
+
+impl World {
+    pub fn new(way: Way, requests: Requests) -> Self {
+        Self::with(way, requests, Ceiling::default(), Limits::default(), true)
+    }
+
+    /// `is_trusted`: whether the proxy was given the server's authority.
+    pub fn with(way: Way, requests: Requests, ceiling: Ceiling, limits: Limits, is_trusted: bool) -> Self {
+        let tls = Tls::new();
+        let root = CertificateDer::from_pem_slice(tls.certificate.as_bytes()).unwrap().to_vec();
+        let authority = Authority::generate(SystemTime::now()).unwrap();
+        let inspection = Inspection { authority, roots: if is_trusted { vec![root] } else { vec![] } };
+        let inspection = Arc::new(inspection);
+        let state = state_of(requests, ceiling, Some(Arc::clone(&inspection)));
+        let proxy = Proxy::start(Some(state), limits);
+        let mut config = (*tls.server).clone();
+        config.alpn_protocols = way.alpn();
+        let (sender, seen) = channel();
+        let (go_on, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let config = (way != Way::Clear).then(|| Arc::new(config));
+        serve(proxy.server.try_clone().unwrap(), config, sender, [&go_on, &began].map(Arc::clone));
+        Self { proxy, seen, inspection, way, go_on, began }
+    }
+
+    pub fn allow(&self, requests: Requests) {
+        let inspection = Some(Arc::clone(&self.inspection));
+        self.proxy.table.replace(state_of(requests, Ceiling::default(), inspection));
+    }
+
+    /// A client that believes the proxy's authority.
+    pub async fn client(&self) -> Client {
+        Client::connect(&self.proxy, self.way, &self.inspection.authority).await.unwrap()
+    }
+}
+
+/// A client's connection.
+pub enum Client {
+    Http1(hyper::client::conn::http1::SendRequest<Body>),
+    Http2(hyper::client::conn::http2::SendRequest<Body>),
+}
+
+pub fn trusting(authority: &AuthorityPem, alpn: Vec<Vec<u8>>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(super::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn;
+    Arc::new(config)
+}
+
+impl Client {
+    pub async fn connect(proxy: &Proxy, way: Way, authority: &AuthorityPem) -> std::io::Result<Self> {
+        let stream = tokio::net::TcpStream::connect(proxy.address).await?;
+        if way == Way::Clear {
+            return Ok(Self::over(TokioIo::new(stream), false).await);
+        }
+        let connector = TlsConnector::from(trusting(authority, way.alpn()));
+        let name = ServerName::try_from("hub.example").unwrap();
+        let stream = connector.connect(name, stream).await?;
+        let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+        assert_eq!(alpn.into_iter().collect::<Vec<_>>(), way.alpn(), "what both agree on is agreed on");
+        Ok(Self::over(TokioIo::new(stream), way == Way::Tls2).await)
+    }
+
+    async fn over(
+        io: impl hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+        is_http2: bool,
+    ) -> Self {
+        if is_http2 {
+            let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+            let (sender, connection) = made.unwrap();
+            tokio::spawn(connection);
+            return Self::Http2(sender);
+        }
+        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        Self::Http1(sender)
+    }
+
+    pub async fn send(&mut self, mut request: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(sender) => {
+                if !request.headers().contains_key("host") {
+                    request.headers_mut().insert("host", "hub.example".parse().unwrap());
+                }
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Self::Http2(sender) => {
+                if request.uri().authority().is_none() {
+                    *request.uri_mut() = format!("https://hub.example{}", request.uri()).parse().unwrap();
+                }
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+
+    /// Status, fields and body of an answer.
+    pub async fn get(&mut self, target: &str) -> (StatusCode, HeaderMap, String) {
+        let answer = self.send(request("GET", target, full(""))).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+pub fn request(method: &str, target: &str, body: Body) -> Request<Body> {
+    Request::builder().method(method).uri(target).body(body).unwrap()
+}
+
+pub fn full(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never| match never {}).boxed()
+}
+
+/// What a body does next.
+pub enum Step {
+    Piece(Bytes),
+    /// Waits until it is told.
+    Wait(Arc<Notify>),
+    Break,
+}
+
+/// A body that comes step by step.
+pub fn steps(all: impl IntoIterator<Item = Step, IntoIter: Send + Sync + 'static>) -> Body {
+    BoxBody::new(Steps { all: Box::new(all.into_iter()), waits: None })
+}
+
+struct Steps {
+    all: Box<dyn Iterator<Item = Step> + Send + Sync>,
+    waits: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+impl hyper::body::Body for Steps {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+        loop {
+            if let Some(waits) = &mut self.waits {
+                ready!(waits.as_mut().poll(cx));
+                self.waits = None;
+            }
+            match self.all.next() {
+                None => return Poll::Ready(None),
+                Some(Step::Piece(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                Some(Step::Break) => return Poll::Ready(Some(Err(std::io::Error::other("it breaks")))),
+                Some(Step::Wait(told)) => self.waits = Some(Box::pin(async move { told.notified().await })),
+            }
+        }
+    }
+}
+
+pub fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tested = runtime.block_on(async { tokio::time::timeout(super::PATIENCE, test).await });
+    tested.expect("it takes no longer than anybody waits")
+}
+
+/// Serves a listener until the test ends.
+fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<Seen>, told: [Arc<Notify>; 2]) {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let (tls, seen, told) = (tls.clone(), seen.clone(), told.clone());
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| answer(request, seen.clone(), told.clone()));
+                    let Some(config) = tls else {
+                        let http = hyper::server::conn::http1::Builder::new();
+                        let _over =
+                            http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+                        return;
+                    };
+                    let Ok(stream) = TlsAcceptor::from(config).accept(stream).await else { return };
+                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let io = TokioIo::new(stream);
+                    if is_http2 {
+                        let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        let _over = http.serve_connection(io, service).await;
+                    } else {
+                        let http = hyper::server::conn::http1::Builder::new();
+                        let _over = http.serve_connection(io, service).with_upgrades().await;
+                    }
+                });
+            }
+        });
+    });
+}
+
+async fn answer(
+    mut request: Request<Incoming>,
+    seen: Sender<Seen>,
+    [go_on, began]: [Arc<Notify>; 2],
+) -> Result<Response<Body>, Infallible> {
+    began.notify_one();
+    let path = request.uri().path().to_owned();
+    let client = (path == "/socket").then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let collected = body.collect().await.ok();
+    let trailers = collected.as_ref().and_then(|body| body.trailers().cloned());
+    let body = collected.map(|body| body.to_bytes());
+    // The test may have seen enough.
+    let _gone = seen.send(Seen {
+        method: head.method,
+        target: head.uri.to_string(),
+        version: head.version,
+        headers: head.headers,
+        body: body.as_ref().map(|body| body.to_vec()),
+        trailers,
+    });
+    let piece = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let response = Response::builder();
+    Ok(match path.as_str() {
+        "/empty" => response.status(204).body(full("")).unwrap(),
+        "/close" => response.header("connection", "close").body(full("bye")).unwrap(),
+        "/break" => {
+            let all = [Step::Piece(piece("some")), Step::Wait(go_on), Step::Break];
+            response.body(steps(all)).unwrap()
+        }
+        "/trailers" => {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", "0".parse().unwrap());
+            let body = steps([Step::Piece(piece("some"))]).with_trailers(async { Some(Ok(trailers)) });
+            response.header("trailer", "grpc-status").body(body.boxed()).unwrap()
+        }
+        "/slow" => {
+            let all = [Step::Piece(piece("some")), Step::Wait(go_on), Step::Piece(piece("more"))];
+            response.body(steps(all)).unwrap()
+        }
+        "/socket" => {
+            tokio::spawn(async {
+                let mut socket = TokioIo::new(client.unwrap().await.unwrap());
+                let mut question = [0; 4];
+                socket.read_exact(&mut question).await.unwrap();
+                socket.write_all(b"pong!").await.unwrap();
+                socket.shutdown().await.unwrap();
+            });
+            let response =
+                response.status(101).header("connection", "upgrade").header("upgrade", "websocket");
+            response.body(full("")).unwrap()
+        }
+        _ => response.header("x-answer", "1").body(full(body.unwrap_or_default())).unwrap(),
+    })
+}
