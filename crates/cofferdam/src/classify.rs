@@ -1,8 +1,9 @@
 //! `cofferdam classify`: what recorded requests would be understood as.
 //!
 //! Enters: HAR files, or lines of JSON. Leaves: one JSON object a request, in order. Guarantees: the reader is the one that
-//! the gateway asks; what cannot be read has an object in its place too. Does not: judge by a policy, or show a secret.
+//! the gateway asks; what cannot be read has an object in its place too. Does not: show a secret.
 
+mod judged;
 mod recorded;
 
 use anyhow::{Context, Result, bail};
@@ -30,11 +31,18 @@ A file is a HAR file, or has one request a line:
 on one line each. headers: an object of texts or lists, or a list of [name, value] or {name, value}. body: a text, or any
 JSON; body_base64: bytes. For each request one JSON object is printed, in order; of keys only their SHA-256 is shown.
 
+With -f and --from it is also said what policy says of each: verdict, reason, rule, and of what is denied what it lacks. The host
+is taken to be what the pod asked DNS for.
+
+  cofferdam classify session.har -f manifests/ --from pod:train/trainer
+
 Exit code: 0 all requests were read; 2 some could not be, each of which is unknown.")]
 pub(crate) struct ClassifyArgs {
     /// HAR files or files of JSON lines; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    judging: judged::Judging,
 }
 
 /// What is printed of a request.
@@ -53,21 +61,32 @@ struct Classified<'a> {
     tools: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<Verb>,
+    #[serde(flatten)]
+    judged: Option<judged::Judged>,
 }
 
 /// Prints what each request does.
 pub(crate) fn run(args: &ClassifyArgs, out: &mut impl Write) -> Result<()> {
     let (mut all, mut unread) = (0usize, 0usize);
+    let mut judge = args.judging.judge()?;
     for file in &args.files {
         let text = read(file)?;
         for (place, request) in recorded(&text) {
             all += 1;
-            let operation = request.and_then(|request| classify(&request)).unwrap_or_else(|error| {
+            let mut unreadable = |error: anyhow::Error| {
                 unread += 1;
                 let _ = writeln!(io::stderr(), "{}:{place}: {error:#}", file.display());
                 Operation::unknown(format!("the request cannot be read: {error:#}"))
-            });
-            print(&operation, out)?;
+            };
+            let (operation, to) = match request {
+                Ok(request) => {
+                    let operation = classify(&request).unwrap_or_else(unreadable);
+                    (operation, Some((request.host, request.port)))
+                }
+                Err(error) => (unreadable(error), None),
+            };
+            let judged = judge.as_mut().map(|judge| judge.judge(&operation, to)).transpose()?;
+            print(&operation, judged, out)?;
         }
     }
     if unread > 0 {
@@ -121,7 +140,7 @@ fn without_coding(request: &Recorded) -> Result<&[u8], &'static str> {
     Err("the body has a content coding, which is not undone")
 }
 
-fn print(operation: &Operation, out: &mut impl Write) -> Result<()> {
+fn print(operation: &Operation, judged: Option<judged::Judged>, out: &mut impl Write) -> Result<()> {
     let classified = Classified {
         provider: operation.provider.as_deref(),
         api: &operation.api,
@@ -133,6 +152,7 @@ fn print(operation: &Operation, out: &mut impl Write) -> Result<()> {
         credentials: operation.credentials.iter().map(ToString::to_string).collect(),
         tools: &operation.tools,
         intent: operation.intent,
+        judged,
     };
     writeln!(out, "{}", serde_json::to_string(&classified)?)?;
     Ok(())

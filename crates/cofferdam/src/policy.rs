@@ -5,6 +5,9 @@ mod connectivity;
 mod explain;
 mod verify;
 
+pub(crate) use explain::named::Named;
+pub(crate) use explain::{end, rule_text, same_family};
+
 use crate::catalog::CatalogArg;
 use crate::folder;
 use anyhow::{Result, bail};
@@ -25,25 +28,25 @@ pub(crate) enum PolicyCommand {
 
 /// Where manifests come from.
 #[derive(Args, Debug)]
-struct Sources {
+pub(crate) struct Sources {
     /// Manifest, folder of manifests, or - for standard input; may be repeated
     #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
-    files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
-    catalog: CatalogArg,
+    pub(crate) catalog: CatalogArg,
 }
 
 /// What manifests mean.
-struct Loaded {
+pub(crate) struct Loaded {
     files: usize,
     objects: usize,
-    set: PolicySet,
+    pub(crate) set: PolicySet,
     /// Of the reader and of the compiler, by file and line.
     diagnostics: Vec<Diagnostic>,
 }
 
 impl Sources {
-    fn load(&self) -> Result<Loaded> {
+    pub(crate) fn load(&self) -> Result<Loaded> {
         let catalog = self.catalog.load()?;
         let read = folder::read(&self.files, Some(&mut std::io::stdin()));
         if read.files == 0 && read.diagnostics.is_empty() {
@@ -70,7 +73,7 @@ pub(crate) fn run(command: &PolicyCommand, out: &mut impl Write) -> Result<bool>
 }
 
 /// Errors of the manifests on standard error, so that an answer about half-read manifests never looks whole.
-fn report_errors(loaded: &Loaded) -> Result<bool> {
+pub(crate) fn report_errors(loaded: &Loaded) -> Result<bool> {
     let mut err = std::io::stderr();
     let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
     let mut clean = true;

@@ -7,6 +7,7 @@
 
 use crate::access::{Access, Direction, Endpoint, Party};
 use crate::labels::Selector;
+use crate::operation::Requests;
 use crate::reason::Reason;
 use crate::rule::{
     Action, ClosedScope, Demand, NamespaceScope, Peer, Peers, Policy, PortMatch, Ports, Rule, RuleId,
@@ -123,6 +124,22 @@ struct Question<'a> {
     /// The peer is the node the pod runs on.
     own_node: bool,
     answers: Option<&'a Answers>,
+}
+
+/// The rules that may allow requests over a connection that `by` lets the source open: `by`, and in the NetworkPolicy tier every
+/// other that would let it open the connection and looks at requests. None where `by` does not look at them.
+pub fn judging_rules<'s>(set: &'s PolicySet, access: &Access<'_>, by: RuleId) -> Vec<(RuleId, &'s Requests)> {
+    let requests = |rule: RuleId| Some((rule, &**set.requests(rule)?));
+    let (Some(first), Party::Pod(pod)) = (requests(by), access.from.party) else { return Vec::new() };
+    let answers = answers(&set.world, pod, Direction::Egress);
+    let (direction, peer) = (Direction::Egress, access.to);
+    let question = Question { set, access, direction, pod, peer, own_node: false, answers };
+    let mut tier = question.of_network_policies();
+    let is_shared = tier.any(|rule| rule.id == by);
+    let others = question
+        .of_network_policies()
+        .filter(|rule| is_shared && rule.id != by && rule.action == Action::Accept && question.matches(rule));
+    std::iter::once(first).chain(others.filter_map(|rule| requests(rule.id))).collect()
 }
 
 fn deciding_rule(

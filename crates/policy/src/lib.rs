@@ -20,7 +20,7 @@ pub mod table;
 pub mod world;
 
 pub use access::{Access, Direction, Endpoint, Party, Protocol};
-pub use decide::{Decision, Judgement, Step, Verdict, decide};
+pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
 pub use labels::{Labels, Requirement, Selector};

@@ -36,7 +36,8 @@ def ask_providers():
     message = json.dumps({"model": "claude-sonnet", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]})
     version = ["--header", "anthropic-version: 2023-06-01", "--header", "content-type: application/json"]
     clients.curl("ask-anthropic", "https://api.anthropic.com/v1/messages", *version, "--data", message)
-    clients.curl("list-models", "https://api.openai.com/v1/models")
+    key = ["--header", "authorization: Bearer sk-example"]
+    clients.curl("list-models", "https://api.openai.com/v1/models", *key)
     clients.openai("ask-openai")
 
 

@@ -1,6 +1,6 @@
 //! `cofferdam policy explain`: may this connection be opened, and which line says so?
 
-mod named;
+pub(crate) mod named;
 
 use super::Sources;
 use anyhow::{Context, Result, anyhow, bail};
@@ -93,7 +93,7 @@ pub(super) fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<bool> {
     Ok(may_ask && decision.verdict == Verdict::Allow)
 }
 
-fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
+pub(crate) fn end<'a>(world: &'a World, text: &str) -> Result<Endpoint<'a>> {
     if let Some(name) = text.strip_prefix("node:") {
         let node = world.nodes.get(name).ok_or_else(|| {
             anyhow!(
@@ -157,7 +157,7 @@ fn suggestion(wanted: &str, all: impl Iterator<Item = String>) -> String {
 }
 
 /// Ends of two families never meet; a dual-stack pod has an address for each.
-fn same_family<'a>(from: Endpoint<'a>, to: Endpoint<'a>) -> Result<(Endpoint<'a>, Endpoint<'a>)> {
+pub(crate) fn same_family<'a>(from: Endpoint<'a>, to: Endpoint<'a>) -> Result<(Endpoint<'a>, Endpoint<'a>)> {
     let addresses = |end: Endpoint<'a>| match end.party {
         Party::Pod(pod) => pod.addresses.clone(),
         Party::Node(node) => node.addresses.clone(),
@@ -202,7 +202,7 @@ struct Explanation<'a> {
     asked: Option<(&'a Named, &'a Judgement)>,
 }
 
-fn rule_text(set: &PolicySet, id: RuleId) -> String {
+pub(crate) fn rule_text(set: &PolicySet, id: RuleId) -> String {
     set.rule(id).map_or_else(|| format!("unknown rule {}", id.0), ToString::to_string)
 }
 

@@ -17,9 +17,9 @@ const STAND_INS: [&str; 6] =
 const BROAD: u8 = 3;
 
 /// A name, and the address it is taken to lead to.
-pub(super) struct Named {
-    pub(super) name: DnsName,
-    pub(super) address: IpAddr,
+pub(crate) struct Named {
+    pub(crate) name: DnsName,
+    pub(crate) address: IpAddr,
     /// Nobody said which address.
     pub(super) is_assumed: bool,
     pod: PodName,
@@ -27,7 +27,7 @@ pub(super) struct Named {
 
 impl Named {
     /// The set as if DNS had just given the pod this address for the name.
-    pub(super) fn answer(set: &mut PolicySet, text: &str, from: &str, to: Option<&str>) -> Result<Self> {
+    pub(crate) fn answer(set: &mut PolicySet, text: &str, from: &str, to: Option<&str>) -> Result<Self> {
         let name = DnsName::parse(text).context("--name")?;
         let (pod, is_v6) = asking(&set.world, from)?;
         let (address, is_assumed) = match to {
@@ -46,7 +46,7 @@ impl Named {
     }
 
     /// May the pod ask for the name?
-    pub(super) fn question(&self, set: &PolicySet) -> Result<Judgement> {
+    pub(crate) fn question(&self, set: &PolicySet) -> Result<Judgement> {
         let (namespace, name) = &self.pod;
         let pod = set.world.find_pod(namespace, name).context("the pod that asks")?;
         Ok(policy::decide_question(set, pod, &self.name))
