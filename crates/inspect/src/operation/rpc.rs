@@ -230,8 +230,8 @@ impl Message {
     }
 }
 
-/// Of two messages the one that counts.
-fn danger(verb: Verb) -> u8 {
+/// Of two the one that counts.
+pub(super) fn danger(verb: Verb) -> u8 {
     match verb {
         Verb::Meta => 0,
         Verb::Authorize => 1,
