@@ -196,11 +196,14 @@ mod tests {
         let call =
             |name: &str| format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{{"name":"{name}"}}}}"#);
         let ping = r#"{"jsonrpc":"2.0","method":"ping"}"#;
+        let read = r#"{"jsonrpc":"2.0","method":"resources/read","params":{"uri":"u"}}"#;
         let many: Vec<_> = (0..65).map(|at| call(&at.to_string())).collect();
         check(&[
             (post, &format!("[{ping},{},{}]", call("a"), call("b")), "mcp tools/call call tools=a,b"),
             (post, &format!("[{},{ping}]", call("a")), "mcp tools/call call tools=a"),
             (post, &format!("[{ping}]"), "mcp ping meta"),
+            (post, &format!("[{ping},{read}]"), "mcp resources/read call resource=u"),
+            (post, &format!("[{read},{}]", call("a")), "mcp unknown unknown"),
             (post, &format!("[{ping},{{}}]"), "mcp unknown unknown"),
             (post, &format!("[{ping},1]"), "mcp unknown unknown"),
             (post, &format!("[{ping},[{}]]", call("a")), "mcp unknown unknown"),
