@@ -457,6 +457,44 @@ mod tests {
         assert_eq!(read(&[b"{\"x\":\"\xc3\"}"]), Err("a text of the body has bytes that no text has"));
     }
 
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"a\"",
+            "\"a\":1,",
+            "\"é\\n\"",
+            "1.5e3",
+            "-",
+            "0",
+            "1",
+            "true",
+            "null",
+            " ",
+            "\"",
+            "\\",
+            "\u{1}",
+            "{\"a\":",
+            "[1,",
+        ]);
+        prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn it_takes_for_json_what_another_reader_does(body in pieces()) {
+            let mut json = Json::new(vec![]);
+            let ours = json.push(body.as_bytes(), |_| Ok(())).and_then(|()| json.end());
+            let theirs = serde_json::from_str::<serde_json::Value>(&body);
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{} {:?} {:?}", body, ours, theirs);
+        }
+    }
+
     proptest! {
         #[test]
         fn where_it_is_split_changes_nothing(
