@@ -22,6 +22,9 @@ pub(super) fn gemini(request: &Request<'_>) -> Shape {
         ("GET", ["download", "v1" | "v1beta", "files", file]) if is_known => {
             Some(draft("files", Verb::Download).resource(*file))
         }
+        ("GET", ["v1" | "v1beta", "files", file]) if is_known && file.ends_with(":download") => {
+            Some(draft("files", Verb::Download).resource(file.trim_end_matches(":download")))
+        }
         ("POST", ["v1" | "v1beta" | "v1alpha", kind @ ("models" | "tunedModels"), model]) => method(model)
             .filter(|(_, method)| *method != "predict" || is_known)
             .and_then(|(model, method)| {
@@ -217,6 +220,12 @@ mod tests {
             ),
             (&format!("POST {host}/upload/v1beta/files"), "", "gemini files upload"),
             (&format!("POST {host}/v1beta/cachedContents"), "", "gemini cached-contents upload"),
+            (&format!("GET {host}/v1beta/files/f"), "", "gemini files meta"),
+            (
+                &format!("GET {host}/v1beta/files/f:download?alt=media"),
+                "",
+                "gemini files download resource=f",
+            ),
             (&format!("GET {host}/v1beta/models"), "", "gemini models meta"),
             (&format!("POST {host}/v1beta/models/g:unheardOf"), "", "gemini unknown unknown"),
             (

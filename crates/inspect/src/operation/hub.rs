@@ -54,7 +54,9 @@ fn interface(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Sh
             draft("resolve", Verb::Download).resource(resource(kind, &[*owner, *name])?)
         }
         ["repos", "create" | "move" | "delete"] if !is_read => draft("repos", Verb::Mutate),
-        ["jobs" | "scheduled-jobs", ..] => draft("jobs", changes),
+        // It has the text of a card with it.
+        ["validate-yaml"] if request.method() == "POST" && is_known => draft("commit", Verb::Upload),
+        ["jobs" | "scheduled-jobs", ..] if is_known || !is_read => draft("jobs", changes),
         ["buckets", owner, name, rest @ ..] => {
             let Some((api, verb)) = bucket(request.method(), rest) else { return Ok(None) };
             draft(api, verb)
@@ -286,6 +288,7 @@ mod tests {
                 "",
                 "huggingface commit upload resource=datasets/o/d",
             ),
+            (&format!("POST {hub}/validate-yaml"), "{}", "huggingface commit upload"),
             (&format!("POST {hub}/repos/create"), "{}", "huggingface repos mutate"),
             (&format!("POST {hub}/repos/move"), "{}", "huggingface repos mutate"),
             (&format!("DELETE {hub}/repos/delete"), "{}", "huggingface repos mutate"),

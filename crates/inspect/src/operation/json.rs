@@ -5,21 +5,14 @@
 //! there once and in its own case, escapes undone, for readers differ in which of two they take and some do not mind
 //! case; memory bounded by the depth. Does not: look for duplicates of what nobody wants.
 
-use super::text::Utf8;
+use super::text::{NOT_JSON, Text};
 
 /// Objects and arrays within each other.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Bytes of a wanted value.
-pub(super) const MAX_VALUE: usize = 512;
-/// Bytes of a key that could be wanted; longer ones are none.
-const MAX_KEY: usize = 64;
 
-const NOT_JSON: &str = "the body is not JSON";
 const TOO_DEEP: &str = "the body has more than 64 objects and arrays within each other";
 const TWICE: &str = "a field that decides is there twice";
 const OTHER_CASE: &str = "a field that decides is there in another case, which some readers take for it";
-const TOO_LONG: &str = "a value that decides has more than 512 bytes";
-const HALF: &str = "a text that decides has half a character";
 
 /// Keys from the outside in; `*` is every element of an array.
 pub(super) type Path = &'static [&'static str];
@@ -62,26 +55,6 @@ enum State {
     Text(Text),
     Number(Number),
     Word(&'static [u8], Value),
-}
-
-/// A string under way.
-#[derive(Debug)]
-struct Text {
-    is_key: bool,
-    /// What it says so far, where somebody wants to know.
-    kept: Option<Vec<u8>>,
-    is_long: bool,
-    escape: Escape,
-    utf8: Utf8,
-    /// First half of a character that was written as two escapes.
-    half: Option<u16>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Escape {
-    None,
-    Begun,
-    Unicode { digits: u8, value: u16 },
 }
 
 /// What of a number was last.
@@ -156,8 +129,7 @@ impl Json {
 
     /// Whether it is in a string that nobody wants, at no particular place.
     fn is_passing(&self) -> bool {
-        matches!(&self.state, State::Text(Text { kept: None, escape: Escape::None, utf8, half: None, .. })
-            if utf8.is_whole())
+        matches!(&self.state, State::Text(text) if text.is_passing())
     }
 
     fn step(
@@ -170,7 +142,7 @@ impl Json {
                 if !text.take(byte)? {
                     return Ok(());
                 }
-                let (is_key, kept) = (text.is_key, text.kept.take());
+                let (is_key, kept) = (text.is_key(), text.take_kept());
                 if is_key { self.key(kept) } else { self.scalar(text_value(kept)?, found) }
             }
             State::Word(rest, _) => {
@@ -360,106 +332,6 @@ impl Json {
     }
 }
 
-impl Text {
-    fn new(is_key: bool, is_wanted: bool) -> Self {
-        let kept = is_wanted.then(Vec::new);
-        Self { is_key, kept, is_long: false, escape: Escape::None, utf8: Utf8::default(), half: None }
-    }
-
-    /// Takes a byte. True: it was the quote at the end.
-    fn take(&mut self, byte: u8) -> Result<bool, &'static str> {
-        match self.escape {
-            Escape::Begun => self.escaped(byte)?,
-            Escape::Unicode { digits, value } => {
-                let Some(digit) = char::from(byte).to_digit(16) else { return Err(NOT_JSON) };
-                let value = value << 4 | u16::try_from(digit).unwrap_or_default();
-                self.escape = Escape::Unicode { digits: digits + 1, value };
-                if digits == 3 {
-                    self.escape = Escape::None;
-                    self.unit(value)?;
-                }
-            }
-            Escape::None if byte == b'\\' && self.utf8.is_whole() => self.escape = Escape::Begun,
-            Escape::None => {
-                self.whole()?;
-                if byte < b' ' || !self.utf8.take(byte) {
-                    return Err("a text of the body has bytes that no text has");
-                }
-                if byte == b'"' {
-                    return self.finish();
-                }
-                self.keep(&[byte])?;
-            }
-        }
-        Ok(false)
-    }
-
-    fn finish(&mut self) -> Result<bool, &'static str> {
-        if self.is_long {
-            // A key that is so long is none of ours.
-            self.kept = None;
-        }
-        Ok(true)
-    }
-
-    fn escaped(&mut self, byte: u8) -> Result<(), &'static str> {
-        self.escape = Escape::None;
-        let meant = match byte {
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                self.escape = Escape::Unicode { digits: 0, value: 0 };
-                return Ok(());
-            }
-            _ => return Err(NOT_JSON),
-        };
-        self.whole()?;
-        self.keep(&[meant])
-    }
-
-    /// A UTF-16 unit that was written as an escape.
-    fn unit(&mut self, unit: u16) -> Result<(), &'static str> {
-        match (self.half.take(), unit) {
-            (Some(high), 0xDC00..=0xDFFF) => {
-                let read = char::decode_utf16([high, unit]).next();
-                let Some(Ok(character)) = read else { return Err(NOT_JSON) };
-                self.keep(character.encode_utf8(&mut [0; 4]).as_bytes())
-            }
-            (Some(_), _) if self.kept.is_some() => Err(HALF),
-            (_, 0xD800..=0xDBFF) => {
-                self.half = Some(unit);
-                Ok(())
-            }
-            // Clients cut texts within characters; what nobody wants may be so.
-            (_, 0xDC00..=0xDFFF) if self.kept.is_some() => Err(HALF),
-            (_, 0xDC00..=0xDFFF) => Ok(()),
-            (_, _) => {
-                let Some(character) = char::from_u32(u32::from(unit)) else { return Err(NOT_JSON) };
-                self.keep(character.encode_utf8(&mut [0; 4]).as_bytes())
-            }
-        }
-    }
-
-    fn whole(&mut self) -> Result<(), &'static str> {
-        if self.half.take().is_some() && self.kept.is_some() { Err(HALF) } else { Ok(()) }
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
-        let Some(kept) = &mut self.kept else { return Ok(()) };
-        let most = if self.is_key { MAX_KEY } else { MAX_VALUE };
-        if kept.len() + bytes.len() <= most {
-            kept.extend_from_slice(bytes);
-            return Ok(());
-        }
-        self.is_long = true;
-        if self.is_key { Ok(()) } else { Err(TOO_LONG) }
-    }
-}
-
 impl Number {
     /// After one more byte; `None`: the byte is behind it.
     fn next(self, byte: u8) -> Result<Option<Self>, &'static str> {
@@ -503,6 +375,7 @@ fn fold(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::text::{HALF, MAX_VALUE, TOO_LONG};
     use super::*;
     use proptest::prelude::*;
 
@@ -582,6 +455,44 @@ mod tests {
         }
         assert_eq!(read(&[b"{\"x\":\"\xff\"}"]), Err("a text of the body has bytes that no text has"));
         assert_eq!(read(&[b"{\"x\":\"\xc3\"}"]), Err("a text of the body has bytes that no text has"));
+    }
+
+    fn pieces() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\"a\"",
+            "\"a\":1,",
+            "\"é\\n\"",
+            "1.5e3",
+            "-",
+            "0",
+            "1",
+            "true",
+            "null",
+            " ",
+            "\"",
+            "\\",
+            "\u{1}",
+            "{\"a\":",
+            "[1,",
+        ]);
+        prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #[test]
+        fn it_takes_for_json_what_another_reader_does(body in pieces()) {
+            let mut json = Json::new(vec![]);
+            let ours = json.push(body.as_bytes(), |_| Ok(())).and_then(|()| json.end());
+            let theirs = serde_json::from_str::<serde_json::Value>(&body);
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{} {:?} {:?}", body, ours, theirs);
+        }
     }
 
     proptest! {

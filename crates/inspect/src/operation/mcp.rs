@@ -19,20 +19,25 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         let is_oauth = ["oauth-protected-resource", "oauth-authorization-server"].contains(kind);
         return Ok((is_oauth && request.is_read()).then(|| Draft::new(PROVIDER, "authorization", Verb::Meta)));
     }
-    let says_so = request.has_header_like("mcp-");
-    let last = segments.last().copied().unwrap_or_default();
-    if !says_so && last != "mcp" && !(last == "sse" && request.is_read()) {
+    // Who sends a request chooses its fields: at a known host, and for what has no body to show it, the path must say so.
+    let says_so = request.has_header_like("mcp-") && request.service.is_none();
+    let is_place = segments.contains(&"mcp");
+    let is_stream = is_place || segments.last() == Some(&"sse");
+    if !says_so && !is_place && !is_stream {
         return Ok(None);
     }
     match request.method() {
         // The stream on which the server sends; until 2024-11-05 on a path of its own.
-        "GET" if request.header("accept")?.is_some_and(|accept| accept.contains("text/event-stream")) => {
+        "GET"
+            if is_stream
+                && request.header("accept")?.is_some_and(|accept| accept.contains("text/event-stream")) =>
+        {
             Ok(Some(Draft::new(PROVIDER, "listen", Verb::Meta).stream(true)))
         }
         "DELETE" if request.has_header("mcp-session-id") => {
-            Ok(Some(Draft::new(PROVIDER, "end-session", Verb::Meta)))
+            Ok(Some(Draft::new(PROVIDER, "end-session", Verb::Mutate)))
         }
-        "POST" => Ok(Some(message(request)?)),
+        "POST" if says_so || is_place => Ok(Some(message(request)?)),
         _ => Ok(None),
     }
 }
@@ -128,7 +133,7 @@ mod tests {
             (post, r#"{"jsonrpc":"2.0","id":1,"result":{"content":"x"}}"#, "mcp answer call"),
             ("GET https://tools.example/mcp\naccept: text/event-stream", "", "mcp listen meta stream"),
             ("GET https://tools.example/sse\naccept: text/event-stream", "", "mcp listen meta stream"),
-            ("DELETE https://tools.example/x\nmcp-session-id: 1", "", "mcp end-session meta"),
+            ("DELETE https://tools.example/x\nmcp-session-id: 1", "", "mcp end-session mutate"),
             (
                 "GET https://tools.example/.well-known/oauth-protected-resource/mcp",
                 "",
@@ -191,11 +196,14 @@ mod tests {
         let call =
             |name: &str| format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{{"name":"{name}"}}}}"#);
         let ping = r#"{"jsonrpc":"2.0","method":"ping"}"#;
+        let read = r#"{"jsonrpc":"2.0","method":"resources/read","params":{"uri":"u"}}"#;
         let many: Vec<_> = (0..65).map(|at| call(&at.to_string())).collect();
         check(&[
             (post, &format!("[{ping},{},{}]", call("a"), call("b")), "mcp tools/call call tools=a,b"),
             (post, &format!("[{},{ping}]", call("a")), "mcp tools/call call tools=a"),
             (post, &format!("[{ping}]"), "mcp ping meta"),
+            (post, &format!("[{ping},{read}]"), "mcp resources/read call resource=u"),
+            (post, &format!("[{read},{}]", call("a")), "mcp unknown unknown"),
             (post, &format!("[{ping},{{}}]"), "mcp unknown unknown"),
             (post, &format!("[{ping},1]"), "mcp unknown unknown"),
             (post, &format!("[{ping},[{}]]", call("a")), "mcp unknown unknown"),

@@ -191,6 +191,25 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_kept_whatever_becomes_of_the_request() {
+        for (request, body) in [
+            (CHAT, r#"{"model":"m"}"#),
+            (CHAT, "no JSON"),
+            ("POST https://tools.example/mcp", r#"{"jsonrpc":"2.0","method":"ping"}"#),
+            ("POST https://tools.example/mcp", r#"{"jsonrpc":"2.0","method":"tools/evil"}"#),
+            ("POST https://tools.example/mcp\nmcp-method: x", r#"{"jsonrpc":"2.0","method":"ping"}"#),
+            ("TRACE https://api.openai.com/v1/files", ""),
+            ("GET https://api.openai.com/v1/unheard-of", ""),
+        ] {
+            let mut reader = sample::Sample::read(&format!("{request}\nauthorization: Bearer abc")).reader();
+            reader.push(body.as_bytes());
+            reader.end();
+            let Progress::Known(operation) = reader.progress() else { panic!("{reader:?}") };
+            assert_eq!(operation.credentials.len(), 1, "{request}: {operation:?}");
+        }
+    }
+
+    #[test]
     fn what_stays_undecided_too_long_is_unknown() {
         let request = sample::Sample::read(CHAT);
         let mut reader = request.reader();

@@ -15,6 +15,11 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
     if let Some(draft) = token(request, provider, &segments)? {
         return Ok(Some(draft));
     }
+    // Google's Artifact Registry sends clients on to a path without a name.
+    let is_onward = segments.first() == Some(&"artifacts-uploads") && request.service.is_some();
+    if is_onward && matches!(request.method(), "POST" | "PUT" | "PATCH") {
+        return Ok(Some(Draft::new(provider, "blob", Verb::Upload)));
+    }
     let ["v2", rest @ ..] = segments.as_slice() else { return Ok(None) };
     let method = request.method();
     let is_read = request.is_read();
@@ -26,7 +31,8 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         [] if is_read => Ok(Some(Draft::new(provider, "version", Verb::Meta))),
         ["_catalog"] if is_read => Ok(Some(Draft::new(provider, "list", Verb::Meta))),
         [name @ .., "blobs", "uploads"] if method == "POST" => draft("blob", Verb::Upload, name),
-        [name @ .., "blobs", "uploads", _] => match method {
+        // GitHub's registry sends clients on to a path in the singular.
+        [name @ .., "blobs", "uploads" | "upload", _] => match method {
             "PUT" | "PATCH" => draft("blob", Verb::Upload, name),
             "GET" | "HEAD" => draft("blob", Verb::Meta, name),
             "DELETE" => draft("blob", Verb::Mutate, name),
@@ -133,6 +139,12 @@ mod tests {
             ),
             (&format!("PATCH {host}/v2/o/i/blobs/uploads/u"), "", "ghcr blob upload resource=o/i"),
             (&format!("PUT {host}/v2/o/i/blobs/uploads/u?digest=x"), "", "ghcr blob upload resource=o/i"),
+            (&format!("PUT {host}/v2/o/i/blobs/upload/u?digest=x"), "", "ghcr blob upload resource=o/i"),
+            (
+                "PATCH https://eu-docker.pkg.dev/artifacts-uploads/namespaces/x/uploads/u",
+                "",
+                "oci blob upload",
+            ),
             (&format!("PUT {host}/v2/o/i/manifests/latest"), "", "ghcr manifest upload resource=o/i"),
             (&format!("DELETE {host}/v2/o/i/manifests/latest"), "", "ghcr manifest mutate resource=o/i"),
             (&format!("GET {host}/v2/o%2Fi/manifests/latest"), "", "ghcr unknown unknown"),

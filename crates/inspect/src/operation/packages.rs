@@ -64,7 +64,7 @@ fn normal(name: &str) -> String {
 /// Of npm at a host that is not known: only what nobody else has.
 fn npm_mirror(request: &Request<'_>) -> Shape {
     let has_dash = request.target.segments.iter().any(|segment| segment == "-");
-    let is_npm = request.has_header("npm-command") || request.has_header("npm-auth-type");
+    let is_npm = !request.is_read() && request.has_header("npm-command");
     if has_dash || is_npm { npm(request) } else { Ok(None) }
 }
 

@@ -109,10 +109,7 @@ impl Messages {
         };
         if is_complete && self.message.is_version_2 {
             let message = std::mem::take(&mut self.message);
-            *operation = Operation {
-                credentials: std::mem::take(&mut operation.credentials),
-                ..self.judge(&message)?
-            };
+            become_this(operation, self.judge(&message)?);
             self.is_judged = true;
         }
         Ok(self.is_judged)
@@ -132,8 +129,7 @@ impl Messages {
             };
         }
         let message = std::mem::take(&mut self.message);
-        let judged = self.judge(&message)?;
-        *operation = Operation { credentials: std::mem::take(&mut operation.credentials), ..judged };
+        become_this(operation, self.judge(&message)?);
         Ok(())
     }
 
@@ -141,11 +137,13 @@ impl Messages {
     fn element(&self, message: &Message, operation: &mut Operation) -> Result<(), &'static str> {
         let one = self.judge(message)?;
         if self.batch == 1 {
-            *operation = Operation { credentials: std::mem::take(&mut operation.credentials), ..one };
+            become_this(operation, one);
             return Ok(());
         }
-        let has_other_resource = operation.resource.is_some() && one.resource.is_some();
-        if operation.provider != one.provider || has_other_resource && operation.resource != one.resource {
+        // What only describes may be beside something else.
+        let both_count = operation.verb != Verb::Meta && one.verb != Verb::Meta;
+        let has_two = both_count || operation.resource.is_some() && one.resource.is_some();
+        if operation.provider != one.provider || has_two && operation.resource != one.resource {
             return Err("a batch is about several things");
         }
         operation.resource = operation.resource.take().or(one.resource);
@@ -230,8 +228,14 @@ impl Message {
     }
 }
 
-/// Of two messages the one that counts.
-fn danger(verb: Verb) -> u8 {
+/// All but the credentials, which the head shows.
+fn become_this(operation: &mut Operation, judged: Operation) {
+    let credentials = std::mem::take(&mut operation.credentials);
+    *operation = Operation { credentials, ..judged };
+}
+
+/// Of two the one that counts.
+pub(super) fn danger(verb: Verb) -> u8 {
     match verb {
         Verb::Meta => 0,
         Verb::Authorize => 1,

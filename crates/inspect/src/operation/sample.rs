@@ -1,5 +1,4 @@
 //! Requests of tests, in short.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests state what must hold")]
 
 use super::{Head, Progress, Reader};
 use policy::Operation;

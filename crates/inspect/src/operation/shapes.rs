@@ -5,6 +5,7 @@
 
 use super::hosts::{Family, Service};
 use super::request::{self, Draft, Request, Rpc, Shape, Wanted};
+use super::rpc::danger;
 use super::target::Target;
 use super::{Head, credential};
 use super::{
@@ -16,18 +17,13 @@ use std::borrow::Cow;
 
 type Reads = fn(&Request<'_>) -> Shape;
 
-/// By shape alone, the more particular before the more general.
-const SHAPES: &[Reads] = &[
-    a2a::shape,
-    mcp::shape,
+/// By their paths, the more particular before the more general.
+const BY_PATH: &[Reads] = &[
     git::shape,
     azure::shape,
     google::gemini,
     google::vertex,
-    bedrock::shape,
     google::gcs,
-    objects::azure_blob,
-    objects::s3,
     oci::shape,
     cas::shape,
     hub::shape,
@@ -36,8 +32,10 @@ const SHAPES: &[Reads] = &[
     inference::shape,
     openai::shape,
     packages::shape,
-    message,
 ];
+
+/// By their header fields or bodies, whatever their paths; and who sends a request chooses both.
+const BY_HEADER: &[Reads] = &[a2a::shape, mcp::shape, bedrock::shape, objects::azure_blob, objects::s3];
 
 /// What is known of a request by its head.
 pub(super) fn draft(head: &Head<'_>) -> Draft {
@@ -137,7 +135,7 @@ fn upgraded(request: &Request<'_>) -> Shape {
 }
 
 fn asked(request: &Request<'_>) -> Shape {
-    let Some(service) = request.service else { return first(SHAPES, request) };
+    let Some(service) = request.service else { return by_shape(request) };
     let reads: &[Reads] = match service.family {
         Family::OpenAi => &[openai::shape, anthropic::shape, inference::ranking, mcp::shape],
         Family::Azure => &[azure::shape],
@@ -164,6 +162,19 @@ fn asked(request: &Request<'_>) -> Shape {
         Family::Apt => &[packages::apt],
     };
     first(reads, request)
+}
+
+/// What looks like two services is the one that its header fields show, unless that would make it less than the other.
+fn by_shape(request: &Request<'_>) -> Shape {
+    match (first(BY_HEADER, request)?, first(BY_PATH, request)?) {
+        (Some(shown), Some(other)) => {
+            let is_open = matches!(shown.wanted, Wanted::Rpc(_));
+            let is_less = danger(shown.operation.verb) < danger(other.operation.verb);
+            if is_open || is_less { Err("it has the shape of two services") } else { Ok(Some(shown)) }
+        }
+        (Some(one), None) | (None, Some(one)) => Ok(Some(one)),
+        (None, None) => message(request),
+    }
 }
 
 fn first(reads: &[Reads], request: &Request<'_>) -> Shape {
@@ -199,5 +210,37 @@ fn reason(service: Option<Service>, draft: &Draft) -> Cow<'static, str> {
             "by its host, which is one of {provider}, and its shape, which is that of {api}"
         )),
         Some(_) | None => Cow::Owned(format!("by its shape alone, which is that of {api} of {provider}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::check;
+
+    #[test]
+    fn header_fields_do_not_make_less_of_a_request() {
+        let unknown = "- unknown unknown";
+        let rpc = r#"{"jsonrpc":"2.0","method":"ping","files":[]}"#;
+        let hub = "https://mirror.example/api/models/o/m";
+        check(&[
+            (&format!("GET {hub}/xet-write-token/main\nx-amz-content-sha256: x"), "", unknown),
+            (&format!("GET {hub}/xet-write-token/main\nx-ms-version: x"), "", unknown),
+            (
+                &format!("GET {hub}/xet-write-token/main\nmcp-session-id: x\naccept: text/event-stream"),
+                "",
+                "huggingface-compatible xet-write-token upload resource=o/m",
+            ),
+            (&format!("POST {hub}/preupload/main\na2a-version: 1.0"), rpc, unknown),
+            (&format!("POST {hub}/preupload/mcp"), rpc, unknown),
+            (&format!("POST {hub}/preupload/main\nmcp-method: ping"), rpc, unknown),
+            ("DELETE https://x.example/v1/files/f\nmcp-session-id: 1", "", "mcp end-session mutate"),
+            ("POST https://api.openai.com/v1/unheard-of\nmcp-method: ping", rpc, "openai unknown unknown"),
+            (
+                "PUT http://minio:9000/b/x/a/1.0/a-1.0.jar\nx-amz-content-sha256: x",
+                "",
+                "s3-compatible object upload resource=b/x/a/1.0/a-1.0.jar",
+            ),
+            ("GET https://x.example/secret\nmcp-session-id: 1\naccept: text/event-stream", "", unknown),
+        ]);
     }
 }

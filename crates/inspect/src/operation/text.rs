@@ -1,8 +1,40 @@
-//! UTF-8 as it arrives.
+//! A string of JSON (RFC 8259, section 7) as it arrives.
+//!
+//! Enters: bytes behind the quote that begins it. Leaves: what it says, where somebody wants to know. Guarantees: it is
+//! UTF-8 (RFC 3629), and what is wanted is made of whole characters and bounded. Does not: hold what nobody wants.
+
+/// Bytes of a wanted value.
+pub(super) const MAX_VALUE: usize = 512;
+/// Bytes of a key that could be wanted; longer ones are none.
+const MAX_KEY: usize = 64;
+
+pub(super) const NOT_JSON: &str = "the body is not JSON";
+pub(super) const TOO_LONG: &str = "a value that decides has more than 512 bytes";
+pub(super) const HALF: &str = "a text that decides has half a character";
+
+/// A string under way.
+#[derive(Debug)]
+pub(super) struct Text {
+    is_key: bool,
+    /// What it says so far, where somebody wants to know.
+    kept: Option<Vec<u8>>,
+    is_long: bool,
+    escape: Escape,
+    utf8: Utf8,
+    /// First half of a character that was written as two escapes.
+    half: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Escape {
+    None,
+    Begun,
+    Unicode { digits: u8, value: u16 },
+}
 
 /// How far a character is (RFC 3629).
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Utf8 {
+struct Utf8 {
     /// Bytes that are missing.
     missing: u8,
     /// What the next of them must be within: shorter forms of a character and halves of one are none.
@@ -10,9 +42,126 @@ pub(super) struct Utf8 {
     to: u8,
 }
 
+impl Text {
+    /// One that begins. What it says is kept only where somebody wants to know.
+    pub(super) fn new(is_key: bool, is_wanted: bool) -> Self {
+        let kept = is_wanted.then(Vec::new);
+        Self { is_key, kept, is_long: false, escape: Escape::None, utf8: Utf8::default(), half: None }
+    }
+
+    /// Whether it is a key.
+    pub(super) fn is_key(&self) -> bool {
+        self.is_key
+    }
+
+    /// Whether nobody wants it, and it is at no particular place.
+    pub(super) fn is_passing(&self) -> bool {
+        let is_plain = matches!(self.escape, Escape::None) && self.half.is_none();
+        self.kept.is_none() && is_plain && self.utf8.is_whole()
+    }
+
+    /// What it says. `None`: nobody wanted it, or it is a key that is longer than any of ours.
+    pub(super) fn take_kept(&mut self) -> Option<Vec<u8>> {
+        self.kept.take()
+    }
+
+    /// Takes a byte. True: it was the quote at the end.
+    pub(super) fn take(&mut self, byte: u8) -> Result<bool, &'static str> {
+        match self.escape {
+            Escape::Begun => self.escaped(byte)?,
+            Escape::Unicode { digits, value } => {
+                let Some(digit) = char::from(byte).to_digit(16) else { return Err(NOT_JSON) };
+                let value = value << 4 | u16::try_from(digit).unwrap_or_default();
+                self.escape = Escape::Unicode { digits: digits + 1, value };
+                if digits == 3 {
+                    self.escape = Escape::None;
+                    self.unit(value)?;
+                }
+            }
+            Escape::None if byte == b'\\' && self.utf8.is_whole() => self.escape = Escape::Begun,
+            Escape::None => {
+                self.whole()?;
+                if byte < b' ' || !self.utf8.take(byte) {
+                    return Err("a text of the body has bytes that no text has");
+                }
+                if byte == b'"' {
+                    return self.finish();
+                }
+                self.keep(&[byte])?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish(&mut self) -> Result<bool, &'static str> {
+        if self.is_long {
+            // A key that is so long is none of ours.
+            self.kept = None;
+        }
+        Ok(true)
+    }
+
+    fn escaped(&mut self, byte: u8) -> Result<(), &'static str> {
+        self.escape = Escape::None;
+        let meant = match byte {
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                self.escape = Escape::Unicode { digits: 0, value: 0 };
+                return Ok(());
+            }
+            _ => return Err(NOT_JSON),
+        };
+        self.whole()?;
+        self.keep(&[meant])
+    }
+
+    /// A UTF-16 unit that was written as an escape.
+    fn unit(&mut self, unit: u16) -> Result<(), &'static str> {
+        match (self.half.take(), unit) {
+            (Some(high), 0xDC00..=0xDFFF) => {
+                let read = char::decode_utf16([high, unit]).next();
+                let Some(Ok(character)) = read else { return Err(NOT_JSON) };
+                self.keep(character.encode_utf8(&mut [0; 4]).as_bytes())
+            }
+            (Some(_), _) if self.kept.is_some() => Err(HALF),
+            (_, 0xD800..=0xDBFF) => {
+                self.half = Some(unit);
+                Ok(())
+            }
+            // Clients cut texts within characters; what nobody wants may be so.
+            (_, 0xDC00..=0xDFFF) if self.kept.is_some() => Err(HALF),
+            (_, 0xDC00..=0xDFFF) => Ok(()),
+            (_, _) => {
+                let Some(character) = char::from_u32(u32::from(unit)) else { return Err(NOT_JSON) };
+                self.keep(character.encode_utf8(&mut [0; 4]).as_bytes())
+            }
+        }
+    }
+
+    fn whole(&mut self) -> Result<(), &'static str> {
+        if self.half.take().is_some() && self.kept.is_some() { Err(HALF) } else { Ok(()) }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
+        let Some(kept) = &mut self.kept else { return Ok(()) };
+        let most = if self.is_key { MAX_KEY } else { MAX_VALUE };
+        if kept.len() + bytes.len() <= most {
+            kept.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.is_long = true;
+        if self.is_key { Ok(()) } else { Err(TOO_LONG) }
+    }
+}
+
 impl Utf8 {
     /// Takes a byte. False: no text has it here.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    fn take(&mut self, byte: u8) -> bool {
         let (missing, from, to) = match (self.missing, byte) {
             (0, 0..=0x7F) => (0, 0, 0),
             (0, 0xC2..=0xDF) => (1, 0x80, 0xBF),
@@ -31,7 +180,7 @@ impl Utf8 {
     }
 
     /// Whether no character is under way.
-    pub(super) fn is_whole(self) -> bool {
+    fn is_whole(self) -> bool {
         self.missing == 0
     }
 }
