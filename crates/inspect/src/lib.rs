@@ -9,6 +9,7 @@
 //! client asked for, not who answers; and a certificate alone proves nothing, for anybody can show it.
 
 pub mod client_hello;
+pub mod coding;
 mod cursor;
 mod hello_message;
 pub mod http_head;
