@@ -14,6 +14,7 @@ mod cursor;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;
+pub mod leak;
 pub mod operation;
 pub mod quic;
 pub mod retry;
