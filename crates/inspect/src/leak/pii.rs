@@ -32,6 +32,12 @@ const BRITISH: Kind = ("uk-nino", "UK National Insurance number");
 /// The number whose first digit is at `at`, where no digit is before it.
 pub(super) fn number_at(text: &[u8], at: usize) -> Option<(Kind, Range<usize>)> {
     // The cheapest look first: most numbers are short.
+    if let Some([.., b' ']) = text.get(..at)
+        && let Some(start) = at.checked_sub(3).filter(|start| is_free_before(text, *start))
+        && let Some((kind, length)) = nino(text, start, text.get(start..text.len().min(start + AHEAD))?)
+    {
+        return Some((kind, start..start + length));
+    }
     let letters = text.get(..at)?.iter().rev().take(7).take_while(|byte| byte.is_ascii_uppercase()).count();
     let start = match text.get(at.checked_sub(letters + 2).unwrap_or(usize::MAX)..at - letters) {
         Some([b'\\', b'n' | b'r' | b't']) => at - letters,

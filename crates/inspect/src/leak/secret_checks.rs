@@ -3,7 +3,7 @@
 //! Each function takes a text and the place of the prefix, and gives the place of the secret. None looks at more than
 //! [`MAX_SECRET`] bytes, and only a structure that is unlikely to be there by chance counts.
 
-use super::shape::{Alphabet, entropy, is_placeholder};
+use super::shape::{Alphabet, begins_word, entropy, is_placeholder};
 use flate2::Crc;
 use std::ops::Range;
 
@@ -77,16 +77,11 @@ pub(super) fn telegram(text: &[u8], prefix: Range<usize>) -> Found {
 
 /// Fourteen characters before `.atlasv1.`, 60 to 70 behind.
 pub(super) fn terraform(text: &[u8], prefix: Range<usize>) -> Found {
-    let before = text
-        .get(..prefix.start)?
-        .iter()
-        .rev()
-        .take(15)
-        .take_while(|byte| byte.is_ascii_alphanumeric())
-        .count();
-    (before == 14).then_some(())?;
+    let start = prefix.start.checked_sub(14)?;
+    let is_id = text.get(start..prefix.start)?.iter().all(u8::is_ascii_alphanumeric);
+    (is_id && begins_word(text, start)).then_some(())?;
     let end = run(text, prefix.end, Alphabet::Url, 60..71)?;
-    genuine(text, prefix.start - 14..end)
+    genuine(text, start..end)
 }
 
 /// 32 hexadecimal digits, and perhaps `-` with one more digit.

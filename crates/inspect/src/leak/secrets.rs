@@ -90,7 +90,7 @@ pub static SECRETS: &[Secret] = &[
         "slack-refresh",
         "Slack configuration token",
         SLACK,
-        &["xoxe.xoxp-", "xoxe.xoxb-", "xoxe-"],
+        &["xoxe-", "xoxe.xoxp-", "xoxe.xoxb-"],
         Run(Url, 60, 300),
     ),
     row("slack-app", "Slack app-level token", SLACK, &["xapp-1-"], Run(Url, 40, 150)),
