@@ -72,26 +72,9 @@ fn nibble(byte: u8) -> Option<u8> {
     }
 }
 
-/// Which bytes a run may have; JSON writes `\/` for a slash.
-static IN_RUN: [bool; 256] = in_run();
-
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a byte is an index into 256 entries; const code has no other way"
-)]
-const fn in_run() -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let it = byte as u8 as char;
-        table[byte] = it.is_ascii_alphanumeric() || matches!(it, '+' | '-' | '/' | '_' | '\\');
-        byte += 1;
-    }
-    table
-}
-
+/// Whether a run may have it; JSON writes `\/` for a slash.
 fn may_be_in_run(byte: u8) -> bool {
-    IN_RUN.get(usize::from(byte)).copied().unwrap_or(false)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'/' | b'_' | b'\\')
 }
 
 /// Finds and decodes runs of base64 and of hexadecimal digits; the latter are given as both.
