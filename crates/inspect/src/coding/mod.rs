@@ -15,6 +15,7 @@ mod zstd;
 pub use zstd::MAX_ZSTD_WINDOW;
 
 use brotli::Brotli;
+pub(crate) use inflate::Inflate;
 use inflate::{Gzip, Zlib};
 use zstd::Zstd;
 
