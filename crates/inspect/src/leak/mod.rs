@@ -202,8 +202,7 @@ impl Scanner {
                 fingerprint: Fingerprint::default(),
                 is_confirmed: true,
             };
-            report.leaks.push(leak);
-            report.leaks.sort_by_key(Leak::order);
+            report.insert(leak);
         }
     }
 

@@ -65,23 +65,35 @@ impl Report {
         }
         let fingerprint = Fingerprint::of(&self.salt, text);
         let leak = Leak { rule, name, class, layer, offset, length, fingerprint, is_confirmed };
-        let is_same = |other: &&mut Leak| {
-            (other.rule, other.layer, other.class, other.fingerprint) == (rule, layer, class, fingerprint)
+        self.insert(leak);
+    }
+
+    /// Matches of one layer come nearly in order, so that most find their place at the end, or none.
+    pub(super) fn insert(&mut self, leak: Leak) {
+        let is_same = |other: &Leak| {
+            (other.rule, other.layer, other.class, other.fingerprint)
+                == (leak.rule, leak.layer, leak.class, leak.fingerprint)
         };
-        if let Some(same) = self.leaks.iter_mut().find(is_same) {
-            same.offset = same.offset.min(offset);
-        } else {
-            self.leaks.push(leak);
-        }
-        self.leaks.sort_by_key(Leak::order);
-        // The last of too many goes: so what stays is the same in whatever order they came.
-        let of_rule = |leak: &Leak| leak.rule == rule && leak.layer == layer;
-        if self.leaks.iter().filter(|leak| of_rule(leak)).count() > MAX_PER_RULE {
-            self.is_cut = true;
-            if let Some(last) = self.leaks.iter().rposition(of_rule) {
-                self.leaks.remove(last);
+        if let Some(same) = self.leaks.iter().position(is_same) {
+            match self.leaks.get(same) {
+                Some(same) if same.offset <= leak.offset => return,
+                _ => drop(self.leaks.remove(same)),
             }
         }
+        let of_rule = |other: &Leak| other.rule == leak.rule && other.layer == leak.layer;
+        // The last of too many goes: so what stays is the same in whatever order they came.
+        if self.leaks.iter().filter(|other| of_rule(other)).count() >= MAX_PER_RULE {
+            self.is_cut = true;
+            let last = self.leaks.iter().rposition(of_rule);
+            let Some(last) =
+                last.filter(|at| self.leaks.get(*at).is_some_and(|last| leak.order() < last.order()))
+            else {
+                return;
+            };
+            self.leaks.remove(last);
+        }
+        let at = self.leaks.partition_point(|other| other.order() < leak.order());
+        self.leaks.insert(at, leak);
     }
 
     fn add_range(&mut self, range: Range<u64>) {

@@ -29,7 +29,7 @@ fn what_runs_something_is_malicious_in_every_protocol() {
         &expected,
     );
     check(b"(S'id'\nios\nsystem\n.", &[("os.system", Threat::Malicious)]);
-    check(b"\x80\x02cbuiltins\neval\nX\x01\0\0\01\x85R.", &[("builtins.eval", Threat::Malicious)]);
+    check(b"\x80\x02cbuiltins\neval\nX\x01\0\0\0\x31\x85R.", &[("builtins.eval", Threat::Malicious)]);
 }
 
 #[test]
