@@ -11,11 +11,13 @@
 pub mod answer;
 pub mod base64;
 pub mod client_hello;
+pub mod coding;
 mod cursor;
 mod event_stream;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;
+pub mod leak;
 pub mod operation;
 pub mod quic;
 pub mod refusal;

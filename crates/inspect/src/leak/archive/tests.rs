@@ -1,0 +1,194 @@
+use super::*;
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder};
+use std::io::Write;
+
+const SYSTEM: &[u8] = b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R.";
+const TENSOR: &[u8] = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\0.";
+
+/// How a member is put into a zip.
+#[derive(Clone, Copy, PartialEq)]
+enum How {
+    Stored,
+    Deflated,
+    /// With its size behind it, of four or eight bytes.
+    Described(usize),
+    DeflatedAndDescribed,
+}
+
+#[derive(Default)]
+struct Builder {
+    bytes: Vec<u8>,
+    directory: Vec<u8>,
+}
+
+impl Builder {
+    fn member(mut self, name: &str, body: &[u8], how: How) -> Self {
+        let offset = self.bytes.len();
+        let packed = match how {
+            How::Stored | How::Described(_) => body.to_vec(),
+            How::Deflated | How::DeflatedAndDescribed => {
+                let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+                encoder.write_all(body).unwrap();
+                encoder.finish().unwrap()
+            }
+        };
+        let is_described = matches!(how, How::Described(_) | How::DeflatedAndDescribed);
+        let method = if matches!(how, How::Stored | How::Described(_)) { 0 } else { 8 };
+        let size = u32::try_from(packed.len()).unwrap();
+        let said = if is_described { 0 } else { size };
+        self.bytes.extend(b"PK\x03\x04\x14\0");
+        self.bytes.extend([if is_described { 8 } else { 0 }, 0, method, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.bytes.extend(said.to_le_bytes());
+        self.bytes.extend(said.to_le_bytes());
+        self.bytes.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+        self.bytes.extend([0, 0]);
+        self.bytes.extend(name.as_bytes());
+        self.bytes.extend(&packed);
+        if is_described {
+            self.bytes.extend(b"PK\x07\x08\0\0\0\0");
+            let width = if how == How::Described(8) { 8 } else { 4 };
+            for _ in 0..2 {
+                self.bytes.extend(&u64::from(size).to_le_bytes()[..width]);
+            }
+        }
+        self.entry(name, offset, 0)
+    }
+
+    fn entry(mut self, name: &str, offset: usize, mode: u32) -> Self {
+        self.directory.extend(b"PK\x01\x02");
+        self.directory.extend([0; 24]);
+        self.directory.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+        self.directory.extend([0; 8]);
+        self.directory.extend((mode << 16).to_le_bytes());
+        self.directory.extend(u32::try_from(offset).unwrap().to_le_bytes());
+        self.directory.extend(name.as_bytes());
+        self
+    }
+
+    fn finish(self) -> Vec<u8> {
+        [self.bytes, self.directory, b"PK\x05\x06".to_vec(), vec![0; 18]].concat()
+    }
+}
+
+fn tar_member(name: &str, kind: u8, target: &str, body: &[u8]) -> Vec<u8> {
+    let mut header = vec![0; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[124..135].copy_from_slice(format!("{:011o}", body.len()).as_bytes());
+    header[156] = kind;
+    header[157..157 + target.len()].copy_from_slice(target.as_bytes());
+    header[257..262].copy_from_slice(b"ustar");
+    let padding = body.len().next_multiple_of(512) - body.len();
+    [header, body.to_vec(), vec![0; padding]].concat()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn dangers(name: &str, file: &[u8], piece: usize) -> Vec<Danger> {
+    let mut watch = Watch::new(name);
+    file.chunks(piece).for_each(|bytes| watch.push(bytes));
+    watch.end();
+    watch.dangers().to_vec()
+}
+
+fn check(name: &str, file: &[u8], expected: &[Danger]) {
+    for piece in [1, 3, 700, usize::MAX] {
+        assert_eq!(dangers(name, file, piece), expected, "{name} in pieces of {piece}");
+    }
+}
+
+fn system() -> Danger {
+    let threat = Threat::Malicious;
+    Danger::Import(Import { module: "os".to_owned(), name: "system".to_owned(), threat })
+}
+
+#[test]
+fn pickles_are_read_alone_and_in_archives() {
+    check("", SYSTEM, &[system()]);
+    check("model.pt", b"cos\nsystem\n.", &[system()]);
+    check("notes.txt", b"cos\nsystem\n.", &[]);
+    check("", &gzip(SYSTEM), &[system()]);
+    check("", &tar_member("a/model.pkl", b'0', "", SYSTEM), &[system()]);
+    check("", &gzip(&tar_member("a/model.pkl", b'0', "", SYSTEM)), &[system()]);
+    for how in [How::Stored, How::Deflated, How::Described(4), How::Described(8), How::DeflatedAndDescribed] {
+        let zip = Builder::default().member("m/version", b"3\nPK\x07\x08 and more", how);
+        check(
+            "",
+            &zip.member("m/data.pkl", SYSTEM, how).member("m/data/0", &[7; 3000], how).finish(),
+            &[system()],
+        );
+        let zip = Builder::default().member("m/data.pkl", TENSOR, how).member("m/data/0", &[7; 3000], how);
+        check("", &zip.finish(), &[]);
+        check("", &Builder::default().member("other", SYSTEM, how).finish(), &[system()]);
+    }
+}
+
+#[test]
+fn members_that_lead_elsewhere_are_dangers() {
+    for name in ["../x", "a/../../x", "/etc/passwd", "..\\x", "C:\\x", "\\\\host\\x"] {
+        check(
+            "",
+            &Builder::default().member(name, b"x", How::Stored).finish(),
+            &[Danger::Path(name.to_owned())],
+        );
+        check("", &tar_member(name, b'0', "", b"x"), &[Danger::Path(name.to_owned())]);
+    }
+    for name in ["a/b", "a..b", "...", "ab:c/d", "x"] {
+        check("", &Builder::default().member(name, b"x", How::Stored).finish(), &[]);
+        check("", &tar_member(name, b'0', "", b"x"), &[]);
+    }
+    let long = [tar_member("x", b'L', "", b"../long\0"), tar_member("x", b'0', "", b"")].concat();
+    check("", &long, &[Danger::Path("../long".to_owned())]);
+    let pax = [tar_member("x", b'x', "", b"16 path=../pax\n"), tar_member("x", b'0', "", b"")].concat();
+    check("", &pax, &[Danger::Path("../pax".to_owned())]);
+}
+
+#[test]
+fn links_are_dangers_and_worse_if_they_lead_elsewhere() {
+    check("", &tar_member("a", b'2', "b", b""), &[Danger::Link("a -> b".to_owned())]);
+    check("", &tar_member("a", b'2', "../b", b""), &[Danger::Path("a -> ../b".to_owned())]);
+    check("", &tar_member("a", b'1', "/b", b""), &[Danger::Path("a -> /b".to_owned())]);
+    let mut zip = Builder::default().member("a", b"/etc", How::Stored);
+    zip.directory.clear();
+    check("", &zip.entry("a", 0, 0o120_777).finish(), &[Danger::Link("a".to_owned())]);
+}
+
+#[test]
+fn a_directory_that_differs_from_the_members_is_a_danger() {
+    // A member inside of another's bytes, which only the directory knows of.
+    let inner = Builder::default().member("m/data.pkl", SYSTEM, How::Stored).bytes;
+    let zip = Builder::default().member("m/notes", &inner, How::Stored).entry("m/data.pkl", 37, 0);
+    check("", &zip.finish(), &[Danger::Hidden("m/data.pkl".to_owned())]);
+    // Another name for what looked harmless.
+    let zip = Builder::default().member("m/notes", b"N.", How::Stored).entry("m/data.pkl", 0, 0);
+    check("", &zip.finish(), &[Danger::Hidden("m/data.pkl".to_owned())]);
+}
+
+#[test]
+fn what_cannot_be_followed_is_told() {
+    let zip = Builder::default().member("m/data.pkl", TENSOR, How::Stored).finish();
+    check("", &zip[..40], &[Danger::Unreadable("a zip ends in the middle")]);
+    let mut other = zip.clone();
+    other[8] = 93;
+    check("", &other, &[Danger::Unreadable("a pickle in a zip is encrypted or compressed in another way")]);
+    let bomb = Builder::default().member("a", &vec![0; 4 << 20], How::Deflated).finish();
+    check("", &bomb, &[]);
+    let broken = [&gzip(SYSTEM)[..12], b"\xff\xff\xff\xff"].concat();
+    check("", &broken, &[Danger::Unreadable("it does not unpack")]);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_file_is_read_the_same_however_split(
+        start in proptest::sample::select(vec![&b"PK\x03\x04"[..], b"\x80\x04", b"PK\x03\x04\x14\0\x08\0\x08\0", b"\x1f\x8b\x08\0\0\0\0\0\0\0"]),
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..900),
+        piece in 1usize..60,
+    ) {
+        let file = [start, &bytes].concat();
+        proptest::prop_assert_eq!(dangers("", &file, piece), dangers("", &file, usize::MAX));
+    }
+}

@@ -1,0 +1,280 @@
+//! What must not leave, found in a request's body as it passes ([`Scanner`]).
+//!
+//! Enters: a body without its content coding (`coding`), split anywhere. Leaves: [`Leak`]s: secrets, numbers of people,
+//! canaries, files of models and datasets, noise. Guarantees: memory is bounded (some 100 KiB, and the windows of `coding`
+//! while something packed is undone); each byte is looked at a bounded number of times; where the body is split changes
+//! nothing; no found text is kept or shown. One layer of base64, hexadecimal or percent-encoding is undone, and gzip or zstd
+//! below it or alone. Does not: decide what is done; see what is encoded twice, encrypted, or spread over requests.
+
+pub mod archive;
+mod canary;
+mod entropy;
+pub mod files;
+mod multipart;
+mod numbers;
+pub mod pickle;
+mod pii;
+mod report;
+mod rules;
+mod secret_checks;
+mod secrets;
+mod shape;
+mod stream;
+mod text;
+mod unwrap;
+
+pub use files::FileKind;
+pub use report::{Fingerprint, MAX_PER_RULE, MAX_RANGES};
+pub use rules::{CANARY_LENGTH, LeakFlaw, LeakOptions, LeakRules, MAX_CANARIES};
+pub use secrets::{SECRETS, Secret};
+pub use stream::EMAILS_FROM;
+
+use entropy::Noise;
+use multipart::{Part, Parts};
+use report::Report;
+use std::ops::Range;
+use std::sync::Arc;
+use stream::{Head, Stream};
+use unwrap::{Encoding, Percent, Piece, Runs};
+
+/// How many of the last bytes may belong to what is not judged yet: what a caller must hold back to mask or to block.
+pub const HOLD_BACK: usize = 8 * 1024;
+
+/// What kind of thing leaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LeakClass {
+    /// A key, token or password.
+    Secret,
+    /// A number of a person or of their money.
+    Pii,
+    /// A canary, by its place among the options' canaries.
+    Canary(u16),
+    /// A file of a model or a dataset.
+    File(FileKind),
+    /// At least [`EMAILS_FROM`] e-mail addresses.
+    Emails,
+    /// Bytes that look encrypted or compressed; the length says how many.
+    Noise,
+    /// Something packed that was not undone to its end, for it becomes too large.
+    Bomb,
+}
+
+impl LeakClass {
+    /// Whether its range is the text itself, which can be masked.
+    fn is_text(self) -> bool {
+        match self {
+            Self::Secret | Self::Pii | Self::Canary(_) => true,
+            Self::File(_) | Self::Emails | Self::Noise | Self::Bomb => false,
+        }
+    }
+}
+
+/// How the leak was wrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// As it is.
+    Raw,
+    /// In a run of base64.
+    Base64,
+    /// In a run of hexadecimal digits.
+    Hex,
+    /// Percent-encoded.
+    Percent,
+    /// In gzip, alone or in a run of base64 or hexadecimal digits.
+    Gzip,
+    /// In zstd, likewise.
+    Zstd,
+}
+
+impl Layer {
+    fn is_packed(self) -> bool {
+        match self {
+            Self::Gzip | Self::Zstd => true,
+            Self::Raw | Self::Base64 | Self::Hex | Self::Percent => false,
+        }
+    }
+}
+
+/// Something that must not leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leak {
+    /// The rule's id, the same in every release: of [`SECRETS`], of [`FileKind::ALL`], or of the classes.
+    pub rule: &'static str,
+    /// For a person.
+    pub name: &'static str,
+    /// What kind of thing.
+    pub class: LeakClass,
+    /// How it was wrapped.
+    pub layer: Layer,
+    /// Where in the body: the text itself if it is [`Layer::Raw`], else where its wrapping begins.
+    pub offset: u64,
+    /// How many bytes, unwrapped; of a file, how many were looked at.
+    pub length: usize,
+    /// Of the text.
+    pub fingerprint: Fingerprint,
+    /// Whether everything that its kind is checked by holds. `false`: the shape is right, a checksum within is not.
+    pub is_confirmed: bool,
+}
+
+impl Leak {
+    fn order(&self) -> (u64, Layer, &'static str, LeakClass, Fingerprint) {
+        (self.offset, self.layer, self.rule, self.class, self.fingerprint)
+    }
+}
+
+/// Scans one body.
+#[derive(Debug)]
+pub struct Scanner {
+    rules: Arc<LeakRules>,
+    raw: Stream,
+    runs: Runs,
+    percent: Percent,
+    wrapped: Wrapped,
+    parts: Parts,
+    /// The part that is under way.
+    part: Option<(u64, Head)>,
+    noise: Option<Noise>,
+    report: Report,
+}
+
+/// The runs that are under way.
+#[derive(Debug, Default)]
+struct Wrapped {
+    base64: Option<Stream>,
+    hex: Option<Stream>,
+    percent: Option<Stream>,
+}
+
+impl Scanner {
+    /// For a body of which nothing is known.
+    pub fn new(rules: Arc<LeakRules>) -> Self {
+        Self {
+            raw: Stream::new(Layer::Raw, 0),
+            runs: Runs::default(),
+            percent: Percent::default(),
+            wrapped: Wrapped::default(),
+            parts: Parts::new(),
+            part: None,
+            noise: rules.entropy.then(Noise::new),
+            report: Report::new(&rules.salt),
+            rules,
+        }
+    }
+
+    /// For a body of this media type: where noise is to be expected, none is reported. Nothing else is taken from it.
+    #[must_use]
+    pub fn with_media_type(mut self, media_type: &[u8]) -> Self {
+        self.noise = self.noise.filter(|_| !entropy::is_noise_expected(media_type));
+        self
+    }
+
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let (rules, report, wrapped) = (&self.rules, &mut self.report, &mut self.wrapped);
+        self.raw.push(rules, bytes, report);
+        self.runs.push(bytes, &mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
+        self.percent.push(bytes, &mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
+        if rules.files {
+            let part = &mut self.part;
+            self.parts.push(bytes, &mut |piece| take_part(part, piece, report));
+        }
+        if let Some(noise) = &mut self.noise {
+            noise.push(bytes);
+        }
+    }
+
+    /// The body is over.
+    pub fn end(&mut self) {
+        let (rules, report, wrapped) = (&self.rules, &mut self.report, &mut self.wrapped);
+        self.runs.end(&mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
+        self.percent.end(&mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
+        let part = &mut self.part;
+        self.parts.end(&mut |piece| take_part(part, piece, report));
+        self.raw.end(rules, report);
+        if let Some(noise) = self.noise.take().filter(|noise| noise.noisy > 0) {
+            let leak = Leak {
+                rule: "high-entropy",
+                name: "bytes that look encrypted or compressed",
+                class: LeakClass::Noise,
+                layer: Layer::Raw,
+                offset: 0,
+                length: usize::try_from(noise.noisy).unwrap_or(usize::MAX),
+                fingerprint: Fingerprint::default(),
+                is_confirmed: true,
+            };
+            report.insert(leak);
+        }
+    }
+
+    /// What was found so far, in the order of the body.
+    pub fn leaks(&self) -> &[Leak] {
+        &self.report.leaks
+    }
+
+    /// Where secrets, numbers and canaries stand in the body as they are: bytes to mask, in order; they may overlap.
+    pub fn ranges(&self) -> &[Range<u64>] {
+        &self.report.ranges
+    }
+
+    /// How many bytes of the body are judged, as they are: no leak that begins before is still to be found, but in a layer
+    /// or as a file.
+    pub fn judged(&self) -> u64 {
+        self.raw.judged()
+    }
+
+    /// Whether there was more than is kept.
+    pub fn is_cut(&self) -> bool {
+        self.report.is_cut
+    }
+}
+
+impl Wrapped {
+    fn take(&mut self, rules: &LeakRules, encoding: Encoding, piece: Piece<'_>, report: &mut Report) {
+        let (slot, layer) = match encoding {
+            Encoding::Base64 => (&mut self.base64, Layer::Base64),
+            Encoding::Hex => (&mut self.hex, Layer::Hex),
+            Encoding::Percent => (&mut self.percent, Layer::Percent),
+        };
+        match (piece, slot.as_mut()) {
+            (Piece::Begin(offset), _) => *slot = Some(Stream::new(layer, offset)),
+            (Piece::Bytes(bytes), Some(stream)) => stream.push(rules, bytes, report),
+            (Piece::End, Some(stream)) => {
+                stream.end(rules, report);
+                *slot = None;
+            }
+            (Piece::Bytes(_) | Piece::End, None) => {}
+        }
+    }
+}
+
+fn take_part(slot: &mut Option<(u64, Head)>, piece: Part<'_>, report: &mut Report) {
+    let mut tell = |offset: u64, head: &Head, kind: Option<FileKind>| {
+        if let Some(kind) = kind {
+            report.add(
+                kind.rule(),
+                kind.name(),
+                LeakClass::File(kind),
+                Layer::Raw,
+                offset,
+                head.bytes(),
+                true,
+            );
+        }
+    };
+    match (piece, slot.as_mut()) {
+        (Part::Begin(offset), _) => *slot = Some((offset, Head::default())),
+        (Part::Bytes(bytes), Some((offset, head))) => {
+            let kind = head.push(bytes);
+            tell(*offset, head, kind);
+        }
+        (Part::End, Some((offset, head))) => {
+            let kind = head.end();
+            tell(*offset, head, kind);
+            *slot = None;
+        }
+        (Part::Bytes(_) | Part::End, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
