@@ -106,6 +106,15 @@ fn tunnels_are_refused() {
 }
 
 #[test]
+fn a_head_written_by_hand_is_a_request() {
+    let world = World::new(Way::Tls2, anything());
+    let mut client = connect(&world);
+    client.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&GET))).unwrap();
+    assert_eq!(read(&mut client, &[HEADERS, RST_STREAM, GOAWAY]).unwrap().0, HEADERS);
+    assert_eq!(world.seen.recv_timeout(support::PATIENCE).unwrap().method, "GET");
+}
+
+#[test]
 fn heads_that_http_2_forbids_reach_no_server() {
     let more = |more: &[(&'static str, &'static str)]| [&GET[..], more].concat();
     let long = ["x", &*"y".repeat(120).leak()];
