@@ -11,11 +11,11 @@
 mod support;
 
 use gateway::{
-    Agent, Bind, Ceiling, Counts, Limits, PodState, ProcessError, Proxy, Reason, Record, State, Window,
-    run_proxy,
+    Agent, AuthorityPem, Bind, Call, Ceiling, Counts, Inspection, Limits, PodState, ProcessError, Proxy,
+    Reason, Record, State, Window, run_proxy,
 };
 use handover::{Sockets, Steering};
-use policy::Generation;
+use policy::{Generation, Verb, Verdict};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -25,12 +25,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use support::web::{nothing, state_of};
 use support::{ALL, PATIENCE, POD, bound, hello_of, patient, rules, strict};
 
 #[derive(Debug)]
 enum Said {
     Applied(u64, Result<(), String>),
     Record(Box<Record>),
+    Call(Box<Call>),
     Counts(Counts),
     Ended,
 }
@@ -51,6 +53,10 @@ impl Agent for Ear {
 
     fn records(&mut self, records: Vec<Record>) {
         records.into_iter().for_each(|record| self.say(Said::Record(Box::new(record))));
+    }
+
+    fn calls(&mut self, calls: Vec<Call>) {
+        calls.into_iter().for_each(|call| self.say(Said::Call(Box::new(call))));
     }
 
     fn counts(&mut self, counts: Counts) {
@@ -91,7 +97,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Applied(number, applied) if number == revision => return applied,
                 Said::Record(record) => self.kept.borrow_mut().push_back(*record),
-                Said::Applied(..) | Said::Counts(_) => {}
+                Said::Applied(..) | Said::Counts(_) | Said::Call(_) => {}
                 Said::Ended => panic!("it ended"),
             }
         }
@@ -104,6 +110,17 @@ impl Led {
         loop {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Record(record) => return *record,
+                Said::Applied(..) | Said::Counts(_) | Said::Call(_) => {}
+                Said::Ended => panic!("it ended"),
+            }
+        }
+    }
+
+    fn call(&self) -> Call {
+        loop {
+            match self.said.recv_timeout(PATIENCE).unwrap() {
+                Said::Call(call) => return *call,
+                Said::Record(record) => self.kept.borrow_mut().push_back(*record),
                 Said::Applied(..) | Said::Counts(_) => {}
                 Said::Ended => panic!("it ended"),
             }
@@ -122,7 +139,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Record(record) => records.push(*record),
                 Said::Counts(now) => counts = now,
-                Said::Applied(..) => {}
+                Said::Applied(..) | Said::Call(_) => {}
                 Said::Ended => break,
             }
         }
@@ -190,6 +207,41 @@ fn what_is_bound_to_a_stranger_changes_nothing_and_is_told() {
     refused(to, "hub.example");
     assert_eq!(led.record().reason, Reason::NotResolved);
     led.proxy.spend(&[(16, Window::Day)].into()).unwrap();
+    led.proxy.stop().unwrap();
+    let _ = led.ended();
+}
+
+#[test]
+fn requests_are_told_as_connections_are() {
+    let (sockets, to) = sockets();
+    let led = Led::start(&sockets);
+    led.goes_by(1, &state_of(nothing(), Ceiling::default(), None));
+    let mut client = patient(TcpStream::connect(to).unwrap());
+    client.write_all(b"GET /a?b HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    let call = led.call();
+    assert_eq!(
+        (call.reason, call.path.as_str(), call.generation),
+        (Reason::RequestNotAllowed, "/a", Generation(7))
+    );
+    led.proxy.drain().unwrap();
+    let (_, counts) = led.ended();
+    assert_eq!((counts.requests, counts.records_lost), (vec![(Verdict::Deny, Verb::Unknown, 1)], 0));
+}
+
+#[test]
+fn an_authority_that_is_none_changes_nothing_and_is_told() {
+    let (sockets, to) = sockets();
+    let led = Led::start(&sockets);
+    led.goes_by(1, &empty());
+    let authority = AuthorityPem { certificate: "none".into(), key: "none".into() };
+    let means = Inspection { authority, roots: vec![] };
+    led.proxy.set_state(2, &state_of(nothing(), Ceiling::default(), Some(means.into()))).unwrap();
+    assert!(led.applied(2).unwrap_err().contains("authority"));
+    refused(to, "hub.example");
+    assert_eq!(led.record().reason, Reason::NotResolved, "what was before still is");
     led.proxy.stop().unwrap();
     let _ = led.ended();
 }

@@ -239,6 +239,21 @@ fn a_server_that_does_not_verify_is_told_of_inside() {
 }
 
 #[test]
+fn a_server_whose_certificate_is_for_another_name_is_none() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let tls = support::Tls::of(&["other.example"], version);
+        let state = support::web::state_of(anything(), Ceiling::default(), None);
+        let world = World::before(&tls, Way::Tls1, state, Limits::default(), true);
+        run(async {
+            let (status, fields, _) = world.client().await.get("/").await;
+            assert_eq!(status, StatusCode::BAD_GATEWAY);
+            assert_eq!(fields["x-cofferdam-reason"], "server-certificate");
+        });
+        assert!(world.seen.try_recv().is_err());
+    }
+}
+
+#[test]
 fn a_client_that_does_not_believe_us_is_known_by_that() {
     let world = World::new(Way::Tls1, anything());
     let stranger = gateway::Authority::generate(std::time::SystemTime::now()).unwrap();

@@ -5,9 +5,10 @@
 //! the client. Both stream: no more than one piece is kept once a request is known.
 
 use super::hold::{Held, Hold};
+use super::reading::Reading;
 use crate::call::{CallGuard, Course};
 use crate::reason::{End, Reason};
-use ::inspect::operation::{Progress, Reader};
+use ::inspect::operation::Progress;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use policy::Operation;
 use std::collections::VecDeque;
@@ -39,8 +40,7 @@ pub(crate) enum Unclear {
 /// request was judged by its fields.
 pub(crate) struct Outgoing {
     source: Incoming,
-    /// Nothing where it cannot be read.
-    reader: Option<Reader>,
+    reading: Reading,
     /// What was read and has not gone on.
     pieces: VecDeque<Bytes>,
     held: Option<Held>,
@@ -52,20 +52,20 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(source: Incoming, mut reader: Option<Reader>, course: &Arc<Course>) -> Self {
+    pub(crate) fn new(source: Incoming, mut reading: Reading, course: &Arc<Course>) -> Self {
         let (is_over, left) = (source.is_end_stream(), source.size_hint().exact());
         if is_over {
-            reader.iter_mut().for_each(Reader::end);
+            reading.end();
         }
         let pieces = VecDeque::new();
-        Self { source, reader, pieces, held: None, is_over, left, course: Arc::clone(course) }
+        Self { source, reading, pieces, held: None, is_over, left, course: Arc::clone(course) }
     }
 
     /// Reads and holds until it is known what the request does. `None`: it cannot be read.
     pub(crate) async fn understand(&mut self, hold: &Arc<Hold>) -> Result<Option<Operation>, Unclear> {
         let mut held = Held::none(hold);
         loop {
-            match self.reader.as_ref().map(Reader::progress) {
+            match self.reading.progress() {
                 None => return Ok(None),
                 Some(Progress::Known(operation)) => {
                     self.held = Some(held);
@@ -94,11 +94,11 @@ impl Outgoing {
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
         let Some(frame) = ready!(Pin::new(&mut self.source).poll_frame(cx)) else {
             self.is_over = true;
-            self.reader.iter_mut().for_each(Reader::end);
+            self.reading.end();
             return Poll::Ready(Ok(0));
         };
         let Ok(piece) = frame.map_err(|_| Broken)?.into_data() else { return Poll::Ready(Ok(0)) };
-        self.reader.iter_mut().for_each(|reader| reader.push(&piece));
+        self.reading.push(&piece);
         let length = piece.len();
         self.pieces.extend((length > 0).then_some(piece));
         Poll::Ready(Ok(length))
@@ -126,7 +126,7 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
-            if let Some(Progress::Contradicted(..)) = self.reader.as_ref().map(Reader::progress) {
+            if self.reading.is_contradicted() {
                 self.course.abort(Reason::RequestChanged);
                 return Poll::Ready(Some(Err(Broken)));
             }
@@ -246,5 +246,132 @@ impl Body for Answer {
             Source::Server(body) => body.size_hint(),
             Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hold::MAX_HELD;
+    use super::super::reading::script::Script;
+    use super::*;
+    use http::{Request, Response};
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::sync::mpsc;
+
+    /// What became of one request.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Became {
+        understood: Result<Option<policy::Verb>, Unclear>,
+        /// What went on of it, and whether that is all.
+        sent: Vec<u8>,
+        is_whole: bool,
+    }
+
+    /// Sends bytes to a server that reads a request's body as the proxy does, piece by piece.
+    fn pass(wire: &[u8], size: usize) -> Became {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            let (told, mut became) = mpsc::channel(1);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let told = told.clone();
+                async move {
+                    told.send(read(request.into_body()).await).await.unwrap();
+                    Ok::<_, Broken>(Response::new(http_body_util::Empty::<Bytes>::new()))
+                }
+            });
+            let http = hyper::server::conn::http1::Builder::new();
+            let write = async {
+                for piece in wire.chunks(size) {
+                    // Nobody may be left to read it.
+                    let _gone = tokio::io::AsyncWriteExt::write_all(&mut client, piece).await;
+                    tokio::task::yield_now().await;
+                }
+                std::future::pending::<()>().await;
+            };
+            let serve = async {
+                // It ends early where a body was not read to its end.
+                let _ended = http.serve_connection(TokioIo::new(server), service).await;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = serve => panic!("it waits for ever"),
+                () = write => panic!("it waits for ever"),
+                became = became.recv() => became.unwrap(),
+            }
+        })
+    }
+
+    async fn read(body: Incoming) -> Became {
+        let (course, hold) = (Arc::new(Course::default()), Arc::new(Hold::default()));
+        let mut body = Outgoing::new(body, Reading::Script(Script::default()), &course);
+        let understood = body.understand(&hold).await.map(|known| known.map(|operation| operation.verb));
+        let (mut sent, mut is_whole) = (Vec::new(), false);
+        while understood.is_ok() && !is_whole {
+            match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                Some(Ok(frame)) => sent.extend_from_slice(&frame.into_data().unwrap()),
+                Some(Err(Broken)) => {
+                    assert_eq!(course.aborted(), Some(Reason::RequestChanged));
+                    break;
+                }
+                None => is_whole = true,
+            }
+        }
+        assert_eq!(course.traffic.up(), sent.len() as u64);
+        Became { understood, sent, is_whole }
+    }
+
+    fn sized(body: &str) -> Vec<u8> {
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }
+
+    fn chunked(body: &str) -> Vec<u8> {
+        let chunks: String = body.chars().map(|letter| format!("1\r\n{letter}\r\n")).collect();
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n")
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_body_goes_on_whole_however_it_comes() {
+        for body in ["", "!", "abc", "!abc", "a!bc", "abc!"] {
+            for wire in [sized(body), chunked(body)] {
+                for size in [1, 2, 3, 5, 1000] {
+                    let became = pass(&wire, size);
+                    let understood = Ok(Some(policy::Verb::Call));
+                    assert_eq!(
+                        became,
+                        Became { understood, sent: body.into(), is_whole: true },
+                        "{body} {size}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_contradicts_itself_is_never_whole_at_the_server() {
+        for body in ["!abc?", "!?", "!ab?c", "abc!def?"] {
+            for wire in [sized(body), chunked(body)] {
+                for size in [1, 2, 3, 5, 1000] {
+                    let became = pass(&wire, size);
+                    assert!(!became.is_whole && became.sent.len() < body.len(), "{body} {size} {became:?}");
+                    assert!(body.as_bytes().starts_with(&became.sent), "{body} {size} {became:?}");
+                    assert!(!became.sent.contains(&b'?'), "{body} {size} {became:?}");
+                }
+            }
+        }
+        let at_once = pass(&sized("abc?"), 1000);
+        assert!(matches!(at_once.understood, Err(Unclear::Contradicted(_))), "{at_once:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_within_the_bound_is_refused() {
+        let body = "x".repeat(MAX_HELD);
+        assert_eq!(pass(&sized(&body), 1 << 16).understood, Ok(Some(policy::Verb::Call)), "at its end");
+        let became = pass(&sized(&format!("{body}!")), 1 << 16);
+        assert_eq!(became, Became { understood: Err(Unclear::TooLarge), sent: vec![], is_whole: false });
+        let became = pass(&sized(&format!("!{body}")), 1 << 16);
+        assert!(became.is_whole && became.sent.len() == MAX_HELD + 1, "what is known is not held");
     }
 }

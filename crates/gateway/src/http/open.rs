@@ -1,7 +1,7 @@
 //! Opens a permitted connection: TLS at both ends if it speaks that, then HTTP, until it ends or is cut.
 
 use super::request::Exchange;
-use super::serve::{Serving, serve};
+use super::serve::{Outcome, Serving, serve};
 use super::socket::{Counted, Cut, Socket, Stream};
 use super::tasks::Owner;
 use super::upstream::Upstream;
@@ -34,9 +34,6 @@ pub(crate) struct Opening<'a> {
     pub(crate) permit: &'a Permit,
     pub(crate) phase: watch::Receiver<Phase>,
 }
-
-/// How it ended, and why it was cut or refused if it was.
-type Outcome = (End, Option<Reason>);
 
 /// Whose connection it is, and what ends it.
 struct Parties<'a> {
@@ -184,13 +181,12 @@ impl Gateway {
             cut: &parties.cut,
             is_clean: &parties.is_clean,
         };
-        let end = serve(client, speech, self.exchange(parties, upstream), how, last).await;
-        if end == End::Closed {
+        let outcome = serve(client, speech, self.exchange(parties, upstream), how, last).await;
+        if outcome.0 == End::Closed {
             // Who does not hear it in time sees the socket close.
             let _heard = tokio::time::timeout(FAREWELL, parties.tasks.0.finish()).await;
         }
-        // Only what a request said later cuts it from within.
-        (end, (end == End::Cut).then_some(Reason::RequestChanged))
+        outcome
     }
 }
 

@@ -6,6 +6,7 @@
 use super::body::{Answer, Broken, Outgoing, Unclear};
 use super::fields::{self, Asks};
 use super::hold::Hold;
+use super::reading::Reading;
 use super::refusal;
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
@@ -15,7 +16,7 @@ use crate::counters::Counters;
 use crate::decide::{Judge, Opening};
 use crate::reason::{End, Reason};
 use crate::record::Sink;
-use ::inspect::operation::{Head, Reader};
+use ::inspect::operation::Head;
 use http::header::{self, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri, Version, request};
@@ -94,8 +95,7 @@ impl Exchange {
                 return Ok(self.refuse(guard, body, will_continue));
             }
         };
-        let reader = self.reader(&head);
-        let mut outgoing = Outgoing::new(body, reader, &guard.course);
+        let mut outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
         let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
         if let Err(reason) = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), &mut guard)? {
             guard.refused(reason);
@@ -131,21 +131,18 @@ impl Exchange {
         Ok((upstream, head))
     }
 
-    /// Begins to read what a request does. `None`: its body cannot be read.
-    fn reader(&self, head: &request::Parts) -> Option<Reader> {
-        let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-        if !head.headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
-            return None;
-        }
+    /// Begins to read what a request does.
+    fn reading(&self, head: &request::Parts) -> Reading {
         let headers: Vec<(&str, &[u8])> =
             head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        Some(Reader::new(&Head {
+        let asked = Head {
             method: head.method.as_str(),
             host: self.name.as_str(),
             port: self.opening.destination.port(),
             target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
             headers: &headers,
-        }))
+        };
+        Reading::new(&asked, &head.headers)
     }
 
     /// Judges what a request does. The error within says why it does not go on; the one without, that its client went.

@@ -5,7 +5,7 @@ use super::request::Exchange;
 use super::socket::{Cut, Stream};
 use super::strict::Strict;
 use crate::call::Ledger;
-use crate::reason::End;
+use crate::reason::{End, Reason};
 use crate::tls::Speech;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
     exchange: Arc<Exchange>,
     how: Serving<'_>,
     last: impl Future<Output = ()>,
-) -> End {
+) -> Outcome {
     let Serving { head_within, cut, is_clean } = how;
     let answering = Arc::clone(&exchange);
     let closing = Closing { ledger: Arc::clone(&exchange.ledger), is_clean };
@@ -70,10 +70,13 @@ pub(crate) async fn serve(
     let tunnel = exchange.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(tunnel) = tunnel else { return served };
     match tunnel.run(is_clean).await {
-        Ok(()) => End::Closed,
-        Err(Broken) => exchange.ledger.end_of_broken(),
+        Ok(()) => (End::Closed, None),
+        Err(Broken) => (exchange.ledger.end_of_broken(), None),
     }
 }
+
+/// How a connection ended, and why it was cut or refused if it was.
+pub(crate) type Outcome = (End, Option<Reason>);
 
 /// What is to be known when HTTP is over, while its sockets are still there.
 struct Closing<'a> {
@@ -87,7 +90,7 @@ async fn until_last<C: Future<Output = hyper::Result<()>>>(
     end: impl Fn(Pin<&mut C>),
     closing: Closing<'_>,
     last: impl Future<Output = ()>,
-) -> End {
+) -> Outcome {
     let (mut connection, mut last) = (pin!(connection), pin!(last));
     let served = tokio::select! {
         served = &mut connection => served,
@@ -96,7 +99,21 @@ async fn until_last<C: Future<Output = hyper::Result<()>>>(
             connection.as_mut().await
         }
     };
-    let end = if served.is_ok() { End::Closed } else { closing.ledger.end_of_broken() };
-    closing.is_clean.store(end == End::Closed, Ordering::Relaxed);
-    end
+    let outcome = match served {
+        Ok(()) => (End::Closed, None),
+        // The parser answered it.
+        Err(error) if error.is_parse_too_large() => (End::Cut, Some(Reason::HttpTooLarge)),
+        Err(error) if error.is_parse() => (End::Cut, Some(Reason::HttpMalformed)),
+        Err(_) => match closing.ledger.end_of_broken() {
+            // Only what a request said later cuts it from within.
+            End::Cut => (End::Cut, Some(Reason::RequestChanged)),
+            end => (end, None),
+        },
+    };
+    let is_clean = matches!(
+        outcome,
+        (End::Closed, None) | (End::Cut, Some(Reason::HttpTooLarge | Reason::HttpMalformed))
+    );
+    closing.is_clean.store(is_clean, Ordering::Relaxed);
+    outcome
 }

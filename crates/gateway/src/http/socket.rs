@@ -4,7 +4,7 @@ use crate::ceiling::Ceiling;
 use crate::reason::Reason;
 use crate::record::Traffic;
 use crate::refuse::reset;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -96,6 +96,18 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
@@ -111,6 +123,14 @@ pub(crate) struct Counted<S> {
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) ceiling: Ceiling,
     pub(crate) cut: Arc<Cut>,
+}
+
+impl<S> Counted<S> {
+    /// Whether so many bytes more may go.
+    fn check(&self, more: usize) -> io::Result<()> {
+        let up = self.traffic.up().saturating_add(more as u64);
+        self.ceiling.check(up, self.traffic.down()).map_err(|reason| self.cut.cut(reason))
+    }
 }
 
 impl<S: Stream> AsyncRead for Counted<S> {
@@ -129,13 +149,25 @@ impl<S: Stream> AsyncRead for Counted<S> {
 
 impl<S: Stream> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let up = self.traffic.up().saturating_add(bytes.len() as u64);
-        if let Err(reason) = self.ceiling.check(up, self.traffic.down()) {
-            return Poll::Ready(Err(self.cut.cut(reason)));
-        }
+        self.check(bytes.len())?;
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
         self.traffic.up.fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check(pieces.iter().map(|piece| piece.len()).sum())?;
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, pieces))?;
+        self.traffic.up.fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

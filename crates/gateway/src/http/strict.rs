@@ -10,7 +10,7 @@ use crate::decide::Unreadable;
 use crate::reason::Reason;
 use ::inspect::http_head::HttpFlaw;
 use ::inspect::http_stream::{Event, Requests};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -91,7 +91,7 @@ impl<S: Stream> AsyncWrite for Strict<S> {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
+        pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write_vectored(cx, pieces)
     }

@@ -105,12 +105,16 @@ impl World {
 
     /// `is_trusted`: whether the proxy was given the server's authority.
     pub fn with(way: Way, requests: Requests, ceiling: Ceiling, limits: Limits, is_trusted: bool) -> Self {
-        let tls = Tls::new();
+        Self::before(&Tls::new(), way, state_of(requests, ceiling, None), limits, is_trusted)
+    }
+
+    /// Before a server with these certificates; the state lacks only the means to open TLS.
+    pub fn before(tls: &Tls, way: Way, mut state: State, limits: Limits, is_trusted: bool) -> Self {
         let root = CertificateDer::from_pem_slice(tls.certificate.as_bytes()).unwrap().to_vec();
         let authority = Authority::generate(SystemTime::now()).unwrap();
         let inspection = Inspection { authority, roots: if is_trusted { vec![root] } else { vec![] } };
         let inspection = Arc::new(inspection);
-        let state = state_of(requests, ceiling, Some(Arc::clone(&inspection)));
+        state.inspection = Some(Arc::clone(&inspection));
         let proxy = Proxy::start(Some(state), limits);
         let mut config = (*tls.server).clone();
         config.alpn_protocols = way.alpn();
@@ -259,7 +263,7 @@ impl hyper::body::Body for Steps {
 pub fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let tested = runtime.block_on(async { tokio::time::timeout(super::PATIENCE, test).await });
-    tested.expect("it takes no longer than anybody waits")
+    tested.unwrap()
 }
 
 /// Serves a listener until the test ends.
