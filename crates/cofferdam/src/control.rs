@@ -167,7 +167,7 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
         answered = serve_webhook(args, &client, &namespace, catalog) => answered?,
         () = controller::write::run(client.clone(), feed.clone(), written, role.clone()) => {}
         () = follow(&args.catalog, catalogs) => {}
-        () = args.trust.keep(args.certificates.is_none(), &client, &namespace, &role, to_hold) => {}
+        () = args.trust.keep(args.certificates.is_none(), &client, &namespace, role.clone(), to_hold) => {}
         () = tell(seen, role, args.json) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -42,7 +42,7 @@ impl TrustArgs {
         can_enrol: bool,
         client: &Client,
         namespace: &str,
-        role: &watch::Receiver<Role>,
+        role: watch::Receiver<Role>,
         to: watch::Sender<Held>,
     ) {
         if self.no_inspection || !can_enrol {
@@ -64,7 +64,7 @@ impl TrustArgs {
         let held = to.subscribe();
         tokio::select! {
             () = trust::follow(client, namespace, role.clone(), to, complain) => {}
-            () = trust::keep(client, delivery, &system, role.clone(), held, complain) => {}
+            () = trust::keep(client, delivery, &system, role, held, complain) => {}
         }
     }
 }
