@@ -14,6 +14,7 @@ use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Binder, Destination};
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
+use gateway::Inspection;
 use observe::Bound;
 use policy::table::Table;
 use policy::{DnsName, Generation, PodName, RuleId, Verdict};
@@ -429,8 +430,17 @@ impl Enforcer {
             named: proxies.named.len(),
             spent: gate.budgets.spent().len(),
             starts: standing.starts,
+            opens_tls: gate.opens_tls(),
             problem: standing.problem.or_else(|| gate.budgets.problem()),
         })
+    }
+
+    /// Has the gateway open TLS with other means, if there is one.
+    pub(crate) fn inspect_with(&mut self, inspection: Option<Arc<Inspection>>) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+            gate.inspect_with(inspection);
+        }
     }
 
     /// Forgets what pods that are gone sent.

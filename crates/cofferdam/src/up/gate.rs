@@ -73,6 +73,24 @@ impl Gate {
         Ok(())
     }
 
+    /// Has TLS opened with other means from now on. What is open goes on as it is.
+    pub(crate) fn inspect_with(&mut self, inspection: Option<Arc<Inspection>>) {
+        if self.holding.inspection == inspection {
+            return;
+        }
+        self.holding.inspection = inspection;
+        self.revision += 1;
+        let inspection = self.holding.inspection.clone();
+        if let Some(state) = self.keeper.with_state(|told| State { inspection, ..told.state.clone() }) {
+            self.keeper.tell(Told { revision: self.revision, state });
+        }
+    }
+
+    /// Whether it was told how to open TLS.
+    pub(crate) fn opens_tls(&self) -> bool {
+        self.holding.inspection.is_some()
+    }
+
     /// Tells the gateway of single pairs; the number to wait for.
     pub(crate) fn bind(
         &mut self,
