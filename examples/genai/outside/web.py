@@ -36,11 +36,10 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def answer(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > LARGEST:
+        body = self.read_body()
+        if body is None:
             self.close_connection = True
             return self.send(Reply(413))
-        body = self.rfile.read(length)
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
         host = (self.headers.get("Host") or "").split(":")[0].lower()
@@ -51,7 +50,22 @@ class Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         return self.send(site(Request(self.command, host, unquote(parts.path), query, self.headers, body)))
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+    def read_body(self):
+        """By its length or in chunks; None if it is too long."""
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            length = int(self.headers.get("Content-Length") or 0)
+            return self.rfile.read(length) if length <= LARGEST else None
+        body = b""
+        while length := int(self.rfile.readline(1024).split(b";")[0], 16):
+            if len(body) + length > LARGEST:
+                return None
+            body += self.rfile.read(length)
+            self.rfile.readline(1024)
+        while self.rfile.readline(1024).strip():
+            pass
+        return body
 
     def send(self, reply):
         self.send_response(reply.status)
@@ -60,7 +74,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         whole = isinstance(reply.body, bytes)
         if whole and "Content-Length" not in reply.headers:
-            self.send_header("Content-Length", str(len(reply.body)))
+            if reply.status != 204:
+                self.send_header("Content-Length", str(len(reply.body)))
         if not whole:
             self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
