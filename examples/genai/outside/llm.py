@@ -12,6 +12,12 @@ def openai(request):
     if request.path == "/v1/models" and request.method == "GET":
         model = {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "openai"}
         return whole({"object": "list", "data": [model]})
+    if request.path == "/v1/realtime" and request.headers.get("Upgrade") == "websocket":
+        return Reply(101, [json.dumps({"type": "session.created", "event_id": "1", "session": {}}).encode()])
+    if request.path == "/v1/files/file-1/content" and request.method == "GET":
+        return Reply(200, b"an answer\n")
+    if request.path == "/v1/audio/transcriptions" and request.method == "POST":
+        return whole({"text": "water"})
     if stored := STORES.get(request.path) if request.method == "POST" else None:
         return whole(stored)
     if asked := read(request, "/v1/embeddings", "input"):

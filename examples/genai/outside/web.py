@@ -1,11 +1,14 @@
 """HTTP/1.1 for the stand-ins: one server per address, which asks the site that the Host header names.
 
 A site is a function from a Request to a Reply. A Reply whose body is no bytes but an iterator is sent in chunks as it
-comes.
+comes; one with status 101 is a WebSocket that says each part.
 """
 
+import base64
 import gzip
+import hashlib
 import socket
+import struct
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -68,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
     def send(self, reply):
+        if reply.status == 101:
+            return self.send_messages(reply)
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.type)
         for name, value in reply.headers.items():
@@ -88,6 +93,20 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
+
+    def send_messages(self, reply):
+        """As a WebSocket (RFC 6455): short texts, then the end of whoever ends first."""
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
+        self.end_headers()
+        for text in reply.body:
+            self.wfile.write(struct.pack("!BBH", 0x81, 126, len(text)) + text)
+        self.rfile.read(1)
+        self.wfile.write(b"\x88\x00")
+        self.close_connection = True
 
     def log_message(self, *_):
         pass

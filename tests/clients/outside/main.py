@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 EXAMPLE = HERE.parent.parent.parent / "examples/genai"
 sys.path += [str(EXAMPLE / "outside"), str(EXAMPLE / "programs")]
 
+import bedrock
 import gemini
 import index
 import llm
@@ -58,6 +59,7 @@ def all_sites(folder, names):
         "api.openai.com": llm.openai,
         "api.anthropic.com": llm.anthropic,
         gemini.HOST: gemini.site,
+        bedrock.HOST: bedrock.site,
         "python.packages.acme.example": packages,
         npm.HOST: npm.Registry(say).site,
         **{name: bucket.site for name, bucket in buckets.items()},

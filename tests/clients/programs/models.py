@@ -8,8 +8,10 @@ from rows import ALLOWED, REFUSED, prepare, row
 prepare("api.openai.com")
 
 import anthropic
+import boto3
 import mcp
 import openai
+from botocore.config import Config
 from google import genai
 from google.genai import types
 
@@ -25,6 +27,13 @@ def of_openai():
     def stream():
         return "".join(part.choices[0].delta.content or "" for part in ask(model=model, messages=QUESTION, stream=True))
 
+    def sound():
+        return ("a.wav", io.BytesIO(bytes(40000)))
+
+    def converse(model):
+        with client.realtime.connect(model=model) as connection:
+            return connection.recv().type
+
     def respond():
         events = client.responses.create(model=model, input="Hello", stream=True)
         return "".join(event.delta for event in events if event.type == "response.output_text.delta")
@@ -34,7 +43,12 @@ def of_openai():
     row(name, "responses.create", ALLOWED, lambda: client.responses.create(model=model, input="Hello").output_text)
     row(name, "responses.create, streamed", ALLOWED, respond)
     row(name, "embeddings.create", ALLOWED, lambda: client.embeddings.create(model="text-embedding-3-small", input="x").data[0].embedding)
+    row(name, "audio.transcriptions.create", ALLOWED, lambda: client.audio.transcriptions.create(model="gpt-4o-mini-transcribe", file=sound()).text)
+    row(name, "realtime.connect", ALLOWED, lambda: converse("gpt-4o-mini-realtime"))
     row(name, "models.list", ALLOWED, lambda: [model.id for model in client.models.list()])
+    row(name, "files.content", REFUSED, lambda: client.files.content("file-1"))
+    row(name, "audio.transcriptions.create with another model", REFUSED, lambda: client.audio.transcriptions.create(model="whisper-1", file=sound()).text)
+    row(name, "realtime.connect with another model", REFUSED, lambda: converse("gpt-realtime"))
     row(name, "chat.completions.create with another model", REFUSED, lambda: ask(model="o3", messages=QUESTION))
     row(name, "chat.completions.create with another key", REFUSED, lambda: other.chat.completions.create(model=model, messages=QUESTION))
     row(name, "chat.completions.create, streamed, with another key", REFUSED, lambda: list(other.chat.completions.create(model=model, messages=QUESTION, stream=True)))
@@ -84,6 +98,32 @@ def of_google():
     row(name, "caches.create", REFUSED, lambda: client.caches.create(model=model, config=cached))
 
 
+def of_bedrock():
+    once, name = Config(retries={"max_attempts": 1, "mode": "standard"}, read_timeout=20), "boto3"
+    keys = {"aws_access_key_id": "AKIAACMEACMEACMEACME", "aws_secret_access_key": "example"}
+    other = {**keys, "aws_access_key_id": "AKIAOTHEROTHEROTHERO"}
+    model, message = "anthropic.claude-sonnet-5", [{"role": "user", "content": [{"text": "Hello"}]}]
+
+    def client(keys):
+        return boto3.client("bedrock-runtime", region_name="eu-west-1", config=once, **keys)
+
+    def stream():
+        events = runtime.converse_stream(modelId=model, messages=message)["stream"]
+        return "".join(event["contentBlockDelta"]["delta"]["text"] for event in events if "contentBlockDelta" in event)
+
+    def later():
+        kept = {"s3OutputDataConfig": {"s3Uri": "s3://not-acmes/answers"}}
+        return runtime.start_async_invoke(modelId=model, modelInput={"x": 1}, outputDataConfig=kept)
+
+    runtime, with_other = client(keys), client(other)
+    row(name, "bedrock-runtime converse", ALLOWED, lambda: runtime.converse(modelId=model, messages=message)["stopReason"])
+    row(name, "bedrock-runtime converse_stream", ALLOWED, stream)
+    row(name, "bedrock-runtime invoke_model", ALLOWED, lambda: runtime.invoke_model(modelId=model, body=b"{}")["body"].read())
+    row(name, "bedrock-runtime converse with another model", REFUSED, lambda: runtime.converse(modelId="meta.llama4-8b", messages=message))
+    row(name, "bedrock-runtime converse with another key", REFUSED, lambda: with_other.converse(modelId=model, messages=message))
+    row(name, "bedrock-runtime start_async_invoke", REFUSED, later)
+
+
 def of_mcp():
     name = "mcp"
 
@@ -104,5 +144,5 @@ async def within(does):
             return await does(client)
 
 
-for client in (of_openai, of_anthropic, of_google, of_mcp):
+for client in (of_openai, of_anthropic, of_google, of_bedrock, of_mcp):
     client()

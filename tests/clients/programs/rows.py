@@ -1,14 +1,18 @@
 """Runs the rows of a table: one operation of one client each, and tells how it went.
 
 A row is a client, an operation in words, what must come of it, and what runs it: a function, whose exception is what the
-client has to say, or a command, whose output is. One line per row, `ROW` and JSON: `client`, `operation`, `expected`
-(`allowed`, `refused`), `ok` (whether it succeeded), `shown` (what the client said), `began` and `ended` (microseconds since
-1970), by which the records of its requests are found. A client that the machine lacks is told of as `MISSING`.
+client has to say, or a command, whose output is. One line per row, `ROW` and JSON: `client` with its `version`, `operation`,
+`expected` (`allowed`, `refused`), `ok` (whether it succeeded), `shown` (what the client said), and by what the records of its
+requests are found: `pod` (its address), `began` and `ended` (microseconds since 1970). A client that the machine lacks is told
+of as `MISSING`.
 """
 
+import functools
+import importlib.metadata
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +29,8 @@ ALLOWED, REFUSED = "allowed", "refused"
 def prepare(resolved):
     """An own home, the lab's authority, and patience until the services outside and cluster DNS are there."""
     os.environ |= {**dict.fromkeys(TRUST, AUTHORITY), **dict.fromkeys(QUIET, "1"), "GIT_TERMINAL_PROMPT": "0"}
+    # What is printed is not broken into lines of a terminal.
+    os.environ |= {"COLUMNS": "4000", "NO_COLOR": "1"}
     os.environ["HOME"] = os.environ["HF_HOME"] = tempfile.mkdtemp(dir=LAB)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and not (os.path.exists(AUTHORITY) and resolves(resolved)):
@@ -32,8 +38,6 @@ def prepare(resolved):
 
 
 def resolves(name):
-    import socket
-
     try:
         return bool(socket.getaddrinfo(name, 443))
     except OSError:
@@ -45,10 +49,26 @@ def row(client, operation, expected, run):
     try:
         shown, ok = str(run() or ""), True
     except Exception as failure:
-        # The last part of what Python prints: the exception and its text.
-        shown, ok = "".join(traceback.format_exception_only(failure)).strip(), False
-    told = {"client": client, "operation": operation, "expected": expected, "ok": ok, "shown": shown[:MOST_SHOWN]}
-    print("ROW", json.dumps({**told, "began": began, "ended": now()}), flush=True)
+        # What Python prints, causes and groups as well, without the places in the code.
+        shown, ok = str(failure) if isinstance(failure, Failed) else told_by(failure), False
+    found_by = {"pod": os.environ["POD_IP"], "began": began, "ended": now()}
+    about = {"client": client, "version": version(client), "operation": operation, "expected": expected}
+    print("ROW", json.dumps({**about, "ok": ok, "shown": shown[:MOST_SHOWN], **found_by}), flush=True)
+
+
+@functools.cache
+def version(client):
+    try:
+        return importlib.metadata.version(client)
+    except importlib.metadata.PackageNotFoundError:
+        # The first number of what a program says of itself: git version 2.39.5; skopeo version 1.9.3; 11.19.1.
+        said = command(client, "--version")
+        return next(word.split("/")[-1] for word in said.split() if word.split("/")[-1][:1].isdigit())
+
+
+def told_by(failure):
+    lines = "".join(traceback.format_exception(failure, limit=0)).splitlines()
+    return "\n".join(line for line in lines if line.strip(" |+-") and "Traceback (most recent call last)" not in line)
 
 
 def now():
@@ -57,9 +77,6 @@ def now():
 
 class Failed(Exception):
     """A command that failed, with what it printed."""
-
-    def __str__(self):
-        return self.args[0]
 
 
 def command(*words, folder=None, **environment):

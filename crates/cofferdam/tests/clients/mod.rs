@@ -1,0 +1,4 @@
+//! What `netns_clients` reads and writes.
+
+pub mod page;
+pub mod row;
