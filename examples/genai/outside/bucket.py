@@ -42,7 +42,9 @@ class Bucket:
         _, _, source = source.lstrip("/").partition("/")
         self.objects[key] = self.objects.get(source, b"")
         self.say(f"object store: copied {source} to {self.name}/{key}")
-        return Reply(200, f"<CopyObjectResult><ETag>{tag(b'')['ETag']}</ETag></CopyObjectResult>".encode(), "application/xml")
+        return Reply(
+            200, f"<CopyObjectResult><ETag>{tag(b'')['ETag']}</ETag></CopyObjectResult>".encode(), "application/xml"
+        )
 
     def multipart(self, request, key):
         name = f"<Bucket>{self.name}</Bucket><Key>{escape(key)}</Key>"

@@ -138,7 +138,9 @@ class Hub:
         if last == "refs":
             told = subprocess.run([*command, "--advertise-refs", self.git], capture_output=True).stdout
             line = f"# service={service}\n"
-            return Reply(200, f"{len(line) + 4:04x}{line}0000".encode() + told, f"application/x-{service}-advertisement")
+            return Reply(
+                200, f"{len(line) + 4:04x}{line}0000".encode() + told, f"application/x-{service}-advertisement"
+            )
         done = subprocess.run([*command, self.git], input=request.body, capture_output=True)
         if service == "git-receive-pack":
             self.say(f"hub: took a push, {len(request.body)} bytes")
@@ -146,7 +148,14 @@ class Hub:
 
 
 def about(kind, name):
-    return {"_id": "1", "id": name, "sha": commit(kind, name), "private": False, "tags": [], "pipeline_tag": "text-generation"}
+    return {
+        "_id": "1",
+        "id": name,
+        "sha": commit(kind, name),
+        "private": False,
+        "tags": [],
+        "pipeline_tag": "text-generation",
+    }
 
 
 def entry(file, content):

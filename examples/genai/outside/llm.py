@@ -22,13 +22,19 @@ def openai(request):
         return whole(stored)
     if asked := read(request, "/v1/embeddings", "input"):
         data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25, 0.125]}]
-        return whole({"object": "list", "data": data, "model": asked["model"], "usage": {"prompt_tokens": 1, "total_tokens": 1}})
+        return whole(
+            {"object": "list", "data": data, "model": asked["model"], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+        )
     if asked := read(request, "/v1/responses", "input"):
         return events(response_events(asked)) if asked.get("stream") else whole(response(asked, "completed"))
     asked = read(request, "/v1/chat/completions")
     if asked is None:
         return Reply(404, b'{"error": {"message": "not found", "type": "invalid_request_error"}}', "application/json")
-    usage = {"prompt_tokens": words(asked), "completion_tokens": len(ANSWER), "total_tokens": words(asked) + len(ANSWER)}
+    usage = {
+        "prompt_tokens": words(asked),
+        "completion_tokens": len(ANSWER),
+        "total_tokens": words(asked) + len(ANSWER),
+    }
     common = {"id": "chatcmpl-1", "created": 1, "model": asked.get("model", "gpt-4o-mini")}
     if asked.get("stream"):
         return events(openai_chunks(common, usage, asked))
@@ -53,7 +59,15 @@ def openai_chunks(common, usage, asked):
 
 # What stores the caller's data, and what is answered then.
 STORES = {
-    "/v1/files": {"id": "file-1", "object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch", "status": "processed"},
+    "/v1/files": {
+        "id": "file-1",
+        "object": "file",
+        "bytes": 1,
+        "created_at": 1,
+        "filename": "x",
+        "purpose": "batch",
+        "status": "processed",
+    },
     "/v1/batches": {"id": "batch_1", "object": "batch", "status": "validating", "endpoint": "/v1/chat/completions"},
     "/v1/fine_tuning/jobs": {"id": "ftjob-1", "object": "fine_tuning.job", "status": "queued"},
     "/v1/vector_stores": {"id": "vs_1", "object": "vector_store", "name": "x", "status": "completed"},
@@ -83,7 +97,12 @@ def response_events(asked):
 
 def anthropic(request):
     if request.path == "/v1/models" and request.method == "GET":
-        model = {"id": "claude-sonnet-5", "type": "model", "display_name": "A model", "created_at": "2025-01-01T00:00:00Z"}
+        model = {
+            "id": "claude-sonnet-5",
+            "type": "model",
+            "display_name": "A model",
+            "created_at": "2025-01-01T00:00:00Z",
+        }
         return whole({"data": [model], "has_more": False, "first_id": model["id"], "last_id": model["id"]})
     if request.path == "/v1/files" and request.method == "POST":
         about = {"filename": "x", "mime_type": "text/plain", "size_bytes": 1, "created_at": "2025-01-01T00:00:00Z"}
@@ -108,7 +127,13 @@ def anthropic_events(common, usage):
     def event(kind, **more):
         return kind, {"type": kind, **more}
 
-    start = {**common, "content": [], "stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
+    start = {
+        **common,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {**usage, "output_tokens": 1},
+    }
     yield event("message_start", message=start)
     yield event("content_block_start", index=0, content_block={"type": "text", "text": ""})
     for part in ANSWER:

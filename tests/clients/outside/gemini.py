@@ -1,4 +1,4 @@
-"""Google's Gemini API (generativelanguage.googleapis.com): answers whole and as a stream, embeddings, the list of models; and
+"""Google's Gemini API: answers whole and as a stream, embeddings, the list of models; and
 the resumable upload of files (ai.google.dev/api/files), which it takes from anybody."""
 
 import json
@@ -23,7 +23,9 @@ def site(request):
     if path == "/v1/cachedContents" and request.method == "POST":
         return whole({"name": "cachedContents/1", "model": MODEL["name"]})
     if request.method != "POST" or ":" not in path:
-        return Reply(404, b'{"error": {"code": 404, "message": "not found", "status": "NOT_FOUND"}}', "application/json")
+        return Reply(
+            404, b'{"error": {"code": 404, "message": "not found", "status": "NOT_FOUND"}}', "application/json"
+        )
     verb = path.rpartition(":")[2]
     if verb == "generateContent":
         return whole(answer("".join(ANSWER), "STOP"))

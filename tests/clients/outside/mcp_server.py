@@ -29,13 +29,22 @@ class Tools:
         if "id" not in message:
             return Reply(202)
         answer = {"jsonrpc": "2.0", "id": message["id"], "result": self.result(message)}
-        return Reply(200, iter([f"event: message\ndata: {json.dumps(answer)}\n\n".encode()]), "text/event-stream", {"Mcp-Session-Id": SESSION})
+        return Reply(
+            200,
+            iter([f"event: message\ndata: {json.dumps(answer)}\n\n".encode()]),
+            "text/event-stream",
+            {"Mcp-Session-Id": SESSION},
+        )
 
     def result(self, message):
         method, parameters = message["method"], message.get("params", {})
         if method == "initialize":
             about = {"name": "tools", "version": "1"}
-            return {"protocolVersion": parameters["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": about}
+            return {
+                "protocolVersion": parameters["protocolVersion"],
+                "capabilities": {"tools": {}},
+                "serverInfo": about,
+            }
         if method == "tools/list":
             return {"tools": TOOLS}
         if method == "tools/call":

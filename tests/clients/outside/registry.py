@@ -72,7 +72,13 @@ class Registry:
             return Reply(202, headers={"Location": f"/v2/{name}/blobs/uploads/1", "Range": f"0-{len(request.body)}"})
         if request.method == "PUT":
             self.say(f"registry: took {rest[0]} of {name}")
-            return Reply(201, headers={"Location": request.path, "Docker-Content-Digest": request.query.get("digest", digest(request.body))})
+            return Reply(
+                201,
+                headers={
+                    "Location": request.path,
+                    "Docker-Content-Digest": request.query.get("digest", digest(request.body)),
+                },
+            )
         return error(404, "BLOB_UNKNOWN")
 
     @staticmethod

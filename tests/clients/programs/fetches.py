@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rows import ALLOWED, AUTHORITY, LAB, REFUSED, command, has, prepare, row
+from rows import AUTHORITY, LAB, command, has, of, prepare
 
 prepare("ghcr.io")
 
@@ -19,68 +19,106 @@ AUTHOR = ["-c", "user.name=acme", "-c", "user.email=acme@example"]
 def of_git():
     if not has("git", "git"):
         return
+    allowed, refused = of("git")
     clone, url = str(FOLDER / "clone"), f"{HUB}/acme/tiny-llm"
-    row("git", "clone", ALLOWED, lambda: command("git", "clone", "--quiet", url, clone))
-    row("git", "fetch", ALLOWED, lambda: command("git", "-C", clone, "fetch", "--quiet"))
-    row("git", "clone of another owner's", REFUSED, lambda: command("git", "clone", "--quiet", f"{HUB}/evil/code", f"{clone}-2"))
+    allowed("clone", lambda: command("git", "clone", "--quiet", url, clone))
+    allowed("fetch", lambda: command("git", "-C", clone, "fetch", "--quiet"))
+    refused("clone of another owner's", lambda: command("git", "clone", "--quiet", f"{HUB}/evil/code", f"{clone}-2"))
     Path(clone, "secret.txt").write_text("secret\n", encoding="utf-8")
     command("git", "-C", clone, "add", "secret.txt")
     command("git", "-C", clone, *AUTHOR, "commit", "--quiet", "-m", "x")
-    row("git", "push", REFUSED, lambda: command("git", "-C", clone, "push", "--quiet", "origin", "main"))
+    refused("push", lambda: command("git", "-C", clone, "push", "--quiet", "origin", "main"))
     if not has("git-lfs", "git-lfs"):
         return
+    allowed, refused = of("git-lfs")
     command("git", "-C", clone, "lfs", "install", "--local")
-    row("git-lfs", "pull", ALLOWED, lambda: command("git", "-C", clone, "lfs", "pull"))
+    allowed("pull", lambda: command("git", "-C", clone, "lfs", "pull"))
     Path(clone, "new.safetensors").write_bytes(bytes(1024))
     command("git", "-C", clone, "add", "new.safetensors")
     command("git", "-C", clone, *AUTHOR, "commit", "--quiet", "-m", "x")
-    row("git-lfs", "push", REFUSED, lambda: command("git", "-C", clone, "lfs", "push", "origin", "main"))
+    refused("push", lambda: command("git", "-C", clone, "lfs", "push", "origin", "main"))
 
 
 def of_python():
-    fetch = [*PIP, "download", "--quiet", "--no-deps", "--no-cache-dir", "--retries", "0", "--index-url", f"{INDEX}/simple/"]
+    allowed, refused = of("pip")
+    fetch = [
+        *PIP,
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--no-cache-dir",
+        "--retries",
+        "0",
+        "--index-url",
+        f"{INDEX}/simple/",
+    ]
     fetch += ["--dest", str(FOLDER)]
-    row("pip", "download", ALLOWED, lambda: command(*fetch, "acme-features"))
-    row("pip", "download of a package that is not listed", REFUSED, lambda: command(*fetch, "evil-package"))
+    allowed("download", lambda: command(*fetch, "acme-features"))
+    refused("download of a package that is not listed", lambda: command(*fetch, "evil-package"))
     wheel = FOLDER / "acme_features-1.0-py3-none-any.whl"
-    upload = ["upload", "--non-interactive", "--disable-progress-bar", "--cert", AUTHORITY, "--repository-url", f"{INDEX}/legacy/"]
+    upload = [
+        "upload",
+        "--non-interactive",
+        "--disable-progress-bar",
+        "--cert",
+        AUTHORITY,
+        "--repository-url",
+        f"{INDEX}/legacy/",
+    ]
     own = ["-u", "__token__", "-p", "pypi-acme"]
-    row("twine", "upload", REFUSED, lambda: command(sys.executable, "-m", "twine", *upload, *own, str(wheel)))
+    _, refused = of("twine")
+    refused("upload", lambda: command(sys.executable, "-m", "twine", *upload, *own, str(wheel)))
 
 
 def of_npm():
     if not has("npm", "npm"):
         return
+    allowed, refused = of("npm")
     project, package = FOLDER / "project", FOLDER / "package"
     for folder, name in ((project, "project"), (package, "acme-widgets")):
         folder.mkdir()
         (folder / "package.json").write_text(json.dumps({"name": name, "version": "2.0.0"}), encoding="utf-8")
     settings = f"registry=https://registry.npmjs.org/\n//registry.npmjs.org/:_authToken=npm_acme\ncafile={AUTHORITY}\nfetch-retries=0\n"
     (FOLDER / "npmrc").write_text(settings + "update-notifier=false\n", encoding="utf-8")
-    npm = ["npm", "--userconfig", str(FOLDER / "npmrc"), "--globalconfig", "/dev/null", "--cache", str(FOLDER / "cache")]
-    row("npm", "install", ALLOWED, lambda: command(*npm, "install", "acme-widgets", folder=project))
-    row("npm", "install of a package that is not listed", REFUSED, lambda: command(*npm, "install", "evil-package", folder=project))
-    row("npm", "publish", REFUSED, lambda: command(*npm, "publish", folder=package))
+    npm = [
+        "npm",
+        "--userconfig",
+        str(FOLDER / "npmrc"),
+        "--globalconfig",
+        "/dev/null",
+        "--cache",
+        str(FOLDER / "cache"),
+    ]
+    allowed("install", lambda: command(*npm, "install", "--no-audit", "acme-widgets", folder=project))
+    # Tells the registry all packages of a project; an ordinary install does it as well, and goes on without.
+    refused("audit", lambda: command(*npm, "audit", folder=project))
+    refused("install of a package that is not listed", lambda: command(*npm, "install", "evil-package", folder=project))
+    refused("publish", lambda: command(*npm, "publish", folder=package))
 
 
 def of_images():
     if not has("skopeo", "skopeo"):
         return
+    allowed, refused = of("skopeo")
     image, kept = "docker://ghcr.io/acme/tiny-image:1", f"dir:{FOLDER}/image"
     copy = ["skopeo", "copy", "--quiet", "--insecure-policy"]
-    row("skopeo", "copy from a registry", ALLOWED, lambda: command(*copy, image, kept))
-    row("skopeo", "inspect", ALLOWED, lambda: command("skopeo", "inspect", "--raw", image))
-    row("skopeo", "copy of an image that is not listed", REFUSED, lambda: command(*copy, "docker://ghcr.io/evil/image:1", f"{kept}-2"))
-    row("skopeo", "copy to a registry", REFUSED, lambda: command(*copy, "--dest-creds", "acme:ghp_acme", kept, "docker://ghcr.io/acme/tiny-image:2"))
+    allowed("copy from a registry", lambda: command(*copy, image, kept))
+    allowed("inspect", lambda: command("skopeo", "inspect", "--raw", image))
+    refused("copy of an image that is not listed", lambda: command(*copy, "docker://ghcr.io/evil/image:1", f"{kept}-2"))
+    refused(
+        "copy to a registry",
+        lambda: command(*copy, "--dest-creds", "acme:ghp_acme", kept, "docker://ghcr.io/acme/tiny-image:2"),
+    )
 
 
 def of_curl():
     if not has("curl", "curl"):
         return
+    allowed, refused = of("curl")
     curl = ["curl", "--silent", "--show-error", "--fail-with-body", "--http2", "--max-time", "20"]
     url = f"{HUB}/acme/tiny-llm/resolve/main"
-    row("curl", "GET over HTTP/2", ALLOWED, lambda: command(*curl, f"{url}/config.json"))
-    row("curl", "PUT over HTTP/2", REFUSED, lambda: command(*curl, "--upload-file", __file__, f"{url}/config.json"))
+    allowed("GET over HTTP/2", lambda: command(*curl, f"{url}/config.json"))
+    refused("PUT over HTTP/2", lambda: command(*curl, "--upload-file", __file__, f"{url}/config.json"))
 
 
 for client in (of_git, of_python, of_npm, of_images, of_curl):

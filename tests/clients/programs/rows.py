@@ -21,9 +21,20 @@ import traceback
 LAB = os.environ["COFFERDAM_LAB"]
 AUTHORITY = f"{LAB}/ca.pem"
 PATIENCE, LONGEST, MOST_SHOWN = 60, 60, 4000
-TRUST = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS")
-QUIET = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_UPDATE_CHECK", "GIT_CONFIG_NOSYSTEM")
-ALLOWED, REFUSED = "allowed", "refused"
+TRUST = (
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "AWS_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+)
+QUIET = (
+    "HF_HUB_DISABLE_TELEMETRY",
+    "HF_HUB_DISABLE_PROGRESS_BARS",
+    "HF_HUB_DISABLE_UPDATE_CHECK",
+    "GIT_CONFIG_NOSYSTEM",
+)
 
 
 def prepare(resolved):
@@ -42,6 +53,15 @@ def resolves(name):
         return bool(socket.getaddrinfo(name, 443))
     except OSError:
         return False
+
+
+def of(client):
+    """Two functions that run rows of a client: those that must be allowed and those that must be refused."""
+
+    def that_is(expected):
+        return lambda operation, run: row(client, operation, expected, run)
+
+    return that_is("allowed"), that_is("refused")
 
 
 def row(client, operation, expected, run):
@@ -82,7 +102,13 @@ class Failed(Exception):
 def command(*words, folder=None, **environment):
     """What it printed."""
     done = subprocess.run(
-        words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, errors="replace", timeout=LONGEST
+        words,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=LONGEST,
     )
     printed = (done.stdout + done.stderr).strip()
     if done.returncode:

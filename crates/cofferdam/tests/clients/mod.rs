@@ -1,4 +1,4 @@
 //! What `netns_clients` reads and writes.
 
-pub mod page;
-pub mod row;
+pub(crate) mod page;
+pub(crate) mod row;

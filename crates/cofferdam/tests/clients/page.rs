@@ -18,12 +18,14 @@ why: the reason, the policy, the number by which `cofferdam calls` has the reque
 ";
 
 /// The whole page.
-pub fn write(rows: &[Row], calls: &[Call]) -> String {
+pub(crate) fn write(rows: &[Row], calls: &[Call]) -> String {
     let mut page = INTRODUCTION.to_owned();
     let clients: BTreeSet<(&str, &str)> = rows.iter().map(|row| (&*row.client, &*row.version)).collect();
     let with: Vec<String> = clients.iter().map(|(client, version)| format!("{client} {version}")).collect();
     let _ = writeln!(page, "\nSeen with {}.\n", with.join(", "));
-    page.push_str("| client | operation | verdict | requests | why | shows |\n| --- | --- | --- | --- | --- | --- |\n");
+    page.push_str(
+        "| client | operation | verdict | requests | why | shows |\n| --- | --- | --- | --- | --- | --- |\n",
+    );
     for (client, _) in &clients {
         for row in rows.iter().filter(|row| row.client == *client) {
             let _ = writeln!(page, "| {} |", cells(row, calls).join(" | "));
@@ -39,9 +41,10 @@ pub fn write(rows: &[Row], calls: &[Call]) -> String {
 }
 
 /// Rows of the table that are not the same in both, of clients that were run.
-pub fn difference(kept: &str, found: &str, rows: &[Row]) -> Vec<String> {
+pub(crate) fn difference(kept: &str, found: &str, rows: &[Row]) -> Vec<String> {
     let was_run = |line: &&str| {
-        line.strip_prefix("| ").is_some_and(|rest| rows.iter().any(|row| rest.starts_with(&format!("{} |", row.client))))
+        line.strip_prefix("| ")
+            .is_some_and(|rest| rows.iter().any(|row| rest.starts_with(&format!("{} |", row.client))))
     };
     let lines = |page: &str| page.lines().filter(was_run).map(str::to_owned).collect::<BTreeSet<_>>();
     let (kept, found) = (lines(kept), lines(found));

@@ -15,20 +15,20 @@ const MARK: &str = "] ROW ";
 /// What must come of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Expected {
+pub(crate) enum Expected {
     Allowed,
     Refused,
 }
 
 /// One of them, with what the client said.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Row {
-    pub client: String,
-    pub version: String,
-    pub operation: String,
-    pub expected: Expected,
+pub(crate) struct Row {
+    pub(crate) client: String,
+    pub(crate) version: String,
+    pub(crate) operation: String,
+    pub(crate) expected: Expected,
     ok: bool,
-    pub shown: String,
+    pub(crate) shown: String,
     pod: IpAddr,
     began: u64,
     ended: u64,
@@ -36,16 +36,16 @@ pub struct Row {
 
 /// What of a refusal is in what a client says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     Reason,
     Policy,
     Request,
 }
 
 impl Part {
-    pub const ALL: [Self; 3] = [Self::Reason, Self::Policy, Self::Request];
+    pub(crate) const ALL: [Self; 3] = [Self::Reason, Self::Policy, Self::Request];
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Reason => "reason",
             Self::Policy => "policy",
@@ -58,7 +58,9 @@ impl Part {
         match self {
             Self::Reason => call.reason.as_str(),
             // Kind, namespace and name; behind it clients quote in different ways.
-            Self::Policy => call.nearest.as_deref().and_then(|rule| rule.split(" spec.").next()).unwrap_or("no policy"),
+            Self::Policy => {
+                call.nearest.as_deref().and_then(|rule| rule.split(" spec.").next()).unwrap_or("no policy")
+            }
             Self::Request => &call.request_id,
         }
     }
@@ -66,29 +68,29 @@ impl Part {
 
 impl Row {
     /// From a line of the lab's; `None`: it is none.
-    pub fn read(line: &str) -> Option<Self> {
+    pub(crate) fn read(line: &str) -> Option<Self> {
         line.split_once(MARK).map(|(_, json)| serde_json::from_str(json).unwrap())
     }
 
     /// The records of its requests.
-    pub fn calls<'c>(&self, calls: &'c [Call]) -> impl Iterator<Item = &'c Call> {
+    pub(crate) fn calls<'c>(&self, calls: &'c [Call]) -> impl Iterator<Item = &'c Call> {
         let (pod, during) = (self.pod, self.began..=self.ended);
         calls.iter().filter(move |call| call.pod.ip() == pod && during.contains(&call.time.0))
     }
 
     /// Those of its requests that were refused, which is why it was.
-    pub fn refused<'c>(&self, calls: &'c [Call]) -> impl Iterator<Item = &'c Call> {
+    pub(crate) fn refused<'c>(&self, calls: &'c [Call]) -> impl Iterator<Item = &'c Call> {
         self.calls(calls).filter(|call| call.verdict == Verdict::Deny)
     }
 
     /// What the client shows of why it was refused.
-    pub fn shows(&self, calls: &[Call]) -> Vec<Part> {
+    pub(crate) fn shows(&self, calls: &[Call]) -> Vec<Part> {
         let shown = |part: &Part| self.refused(calls).any(|call| self.shown.contains(part.of(call)));
         Part::ALL.into_iter().filter(shown).collect()
     }
 
     /// What is wrong with it, for a person.
-    pub fn check(&self, calls: &[Call]) -> Result<(), String> {
+    pub(crate) fn check(&self, calls: &[Call]) -> Result<(), String> {
         let wrong = match self.expected {
             Expected::Allowed => self.check_allowed(calls),
             Expected::Refused => self.check_refused(calls),
@@ -97,7 +99,11 @@ impl Row {
             let mut told = format!("{}: {}: {wrong}\n  it says: {}", self.client, self.operation, self.shown);
             for call in self.calls(calls) {
                 let rule = call.rule.as_ref().or(call.nearest.as_ref());
-                let _ = write!(told, "\n  {} {} {}: {:?} {:?}", call.method, call.name, call.path, call.operation, rule);
+                let _ = write!(
+                    told,
+                    "\n  {} {} {}: {:?} {:?}",
+                    call.method, call.name, call.path, call.operation, rule
+                );
             }
             told
         })
@@ -120,7 +126,9 @@ impl Row {
         if self.ok {
             return Err("it succeeded, and must not");
         }
-        let writes = |call: &&Call| matches!(call.operation.verb, Verb::Upload | Verb::Mutate | Verb::Admin | Verb::Unknown);
+        let writes = |call: &&Call| {
+            matches!(call.operation.verb, Verb::Upload | Verb::Mutate | Verb::Admin | Verb::Unknown)
+        };
         if self.calls(calls).filter(writes).any(|call| call.verdict == Verdict::Allow) {
             return Err("a request that writes was let through");
         }
