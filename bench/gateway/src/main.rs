@@ -1,4 +1,5 @@
-//! Measures proxies that pass TLS through by the name in its hello, interleaved: `bench-gateway [--quick]`.
+//! Measures proxies that pass TLS through by the name in its hello, interleaved: `bench-gateway [--quick]`; and what a request costs
+//! that is judged: `bench-gateway requests [--quick]` ([`requests`]).
 //!
 //! Enters: nothing but the machine, with `haproxy` installed, and `envoy` if it is to be measured too. Leaves: raw samples as JSON on standard output, a table
 //! and progress on standard error. Every row is measured once per round, in an order drawn anew. What counts is the
@@ -7,6 +8,7 @@
 
 mod load;
 mod proxies;
+mod requests;
 
 use anyhow::{Context, Result, bail};
 use load::{Sample, Size};
@@ -23,6 +25,9 @@ fn main() -> Result<()> {
         return proxies::serve(rest);
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
+    if arguments.iter().any(|argument| argument == "requests") {
+        return requests::run(quick);
+    }
     let (rounds, size) = if quick { (2, Size::QUICK) } else { (7, Size::FULL) };
     // Before this process keeps to one processor, which would be taken for all there are.
     let machine = bench_machine::describe();

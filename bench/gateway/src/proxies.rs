@@ -1,13 +1,14 @@
 //! The proxies that are compared, each a process of its own with one thread on processor 0.
 
 use crate::load;
+use crate::requests::{Keys, NAME, Transport};
 use anyhow::{Context, Result, bail};
 use gateway::{
-    Bound, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, RuleFacts, Rules, Sink, State,
-    Table,
+    Bound, Counters, Gateway, Inspection, Limits, Named, Phase, PodState, Record, RequestRule, RuleFacts,
+    Rules, Sink, State, Table,
 };
 use policy::table::{self, Ruling};
-use policy::{DnsName, RuleId, Verdict};
+use policy::{DnsName, Glob, LeakAction, Leaks, Requests, RuleId, Verdict};
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -64,7 +65,7 @@ impl Row {
 pub(crate) struct Proxy {
     child: Child,
     port: u16,
-    _configuration: Option<tempfile::NamedTempFile>,
+    _configuration: Option<Box<dyn std::any::Any>>,
 }
 
 impl Proxy {
@@ -152,7 +153,7 @@ fn envoy(server: u16) -> Result<Proxy> {
         .stdout(Stdio::null())
         .spawn()
         .context("starting envoy")?;
-    wait_for(Proxy { child, port, _configuration: Some(file) })
+    wait_for(Proxy { child, port, _configuration: Some(Box::new(file)) })
 }
 
 /// Waits until it takes connections, while it lives.
@@ -199,7 +200,7 @@ backend there
         .stdin(Stdio::null())
         .spawn()
         .context("starting haproxy")?;
-    wait_for(Proxy { child, port, _configuration: Some(file) })
+    wait_for(Proxy { child, port, _configuration: Some(Box::new(file)) })
 }
 
 /// Runs what is appended on processor 0, and not longer than this process.
@@ -226,6 +227,187 @@ fn cofferdam(server: u16, splice_after: u64) -> Result<Proxy> {
     Ok(Proxy { port: line.trim().parse()?, child, _configuration: None })
 }
 
+/// A proxy that forwards requests as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    HaProxy,
+    Envoy,
+}
+
+/// What the gateway judges requests by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Operations,
+    OperationsAndLeaks,
+}
+
+/// A peer between clients and the server, both sides in the same transport.
+pub(crate) fn http_peer(peer: Peer, transport: Transport, server: u16, keys: &Keys) -> Result<Proxy> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| -> Result<String> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.to_string_lossy().into_owned())
+    };
+    let (certificate, key) = &keys.server;
+    let both = write("both.pem", &format!("{certificate}{key}"))?;
+    let files = Files {
+        both,
+        certificate: write("certificate.pem", certificate)?,
+        key: write("key.pem", key)?,
+        trusted: write("trusted.pem", &keys.trusted)?,
+    };
+    let port = free_port()?;
+    let tls = transport == Transport::Tls;
+    let mut command = on_processor_0();
+    match peer {
+        Peer::HaProxy => {
+            let path = write("haproxy.cfg", &haproxy_http(port, server, tls.then_some(&files)))?;
+            command.args(["haproxy", "-db", "-q", "-f", &path]);
+        }
+        Peer::Envoy => {
+            let path = write("envoy.json", &envoy_http(port, server, tls.then_some(&files)).to_string())?;
+            command.args([
+                "envoy",
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "off",
+                "-c",
+                &path,
+            ]);
+        }
+    }
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting a peer")?;
+    wait_for(Proxy { child, port, _configuration: Some(Box::new(folder)) })
+}
+
+/// Where a peer finds what it needs for TLS.
+struct Files {
+    both: String,
+    certificate: String,
+    key: String,
+    trusted: String,
+}
+
+fn haproxy_http(port: u16, server: u16, tls: Option<&Files>) -> String {
+    let bind = tls.map(|it| format!(" ssl crt {} alpn http/1.1", it.both)).unwrap_or_default();
+    let verify = tls
+        .map(|it| format!(" ssl verify required ca-file {} sni str({NAME}) verifyhost {NAME}", it.trusted))
+        .unwrap_or_default();
+    format!(
+        "global
+  nbthread 1
+  maxconn 8000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 600s
+  timeout server 600s
+  http-reuse always
+frontend requests
+  option forwardfor
+  bind 127.0.0.1:{port} backlog 4096{bind}
+  default_backend there
+backend there
+  server s 127.0.0.1:{server} pool-max-conn 2048{verify}
+"
+    )
+}
+
+fn envoy_http(port: u16, server: u16, tls: Option<&Files>) -> serde_json::Value {
+    let kind = |name: &str| format!("type.googleapis.com/envoy.extensions.{name}");
+    let address = |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
+    let file = |path: &str| json!({ "filename": path });
+    let mut chain = json!({ "filters": [{
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": kind("filters.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": "requests",
+            "route_config": { "virtual_hosts": [{
+                "name": "all", "domains": ["*"],
+                "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "there", "timeout": "0s" } }],
+            }] },
+            "http_filters": [{
+                "name": "envoy.filters.http.router",
+                "typed_config": { "@type": kind("filters.http.router.v3.Router") },
+            }],
+        },
+    }] });
+    let mut cluster = json!({
+        "name": "there", "type": "STATIC", "connect_timeout": "5s",
+        "load_assignment": { "cluster_name": "there", "endpoints": [{ "lb_endpoints": [
+            { "endpoint": { "address": address(server) } },
+        ] }] },
+    });
+    if let Some(files) = tls {
+        let certificates =
+            json!([{ "certificate_chain": file(&files.certificate), "private_key": file(&files.key) }]);
+        chain["transport_socket"] = json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
+            "@type": kind("transport_sockets.tls.v3.DownstreamTlsContext"),
+            "common_tls_context": { "tls_certificates": certificates, "alpn_protocols": ["http/1.1"] },
+        } });
+        let trusted = json!({
+            "trusted_ca": file(&files.trusted),
+            "match_typed_subject_alt_names": [{ "san_type": "DNS", "matcher": { "exact": NAME } }],
+        });
+        cluster["transport_socket"] = json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
+            "@type": kind("transport_sockets.tls.v3.UpstreamTlsContext"),
+            "sni": NAME, "common_tls_context": { "validation_context": trusted },
+        } });
+    }
+    json!({ "static_resources": {
+        "listeners": [{ "name": "requests", "address": address(port), "filter_chains": [chain] }],
+        "clusters": [cluster],
+    } })
+}
+
+/// The gateway, which opens connections and judges their requests.
+pub(crate) fn judging(judged: Judged, server: u16, keys: &Keys) -> Result<Proxy> {
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, server));
+    let leaks = match judged {
+        Judged::Operations => Leaks::default(),
+        Judged::OperationsAndLeaks => {
+            Leaks { secrets: Some(LeakAction::Block), personal: Some(LeakAction::Block), ..Leaks::default() }
+        }
+    };
+    let requests = Requests { models: vec![Glob::new("gpt-4o*")], leaks, ..Requests::default() };
+    let ports = vec![(0, u16::MAX)];
+    let names = vec![policy::DomainPattern::parse(NAME)?];
+    let rule = RequestRule { requests, names, ports, shared: true };
+    let inspection = Inspection { authority: keys.authority.clone(), roots: keys.roots()? };
+    let asked = serde_json::to_string(&json!({ "to": to, "rule": rule, "inspection": inspection }))?;
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(asked.as_bytes())?;
+    let mut child = on_processor_0()
+        .arg(std::env::current_exe()?)
+        .args(["proxy", "--requests"])
+        .arg(file.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting the gateway")?;
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().context("its output")?).read_line(&mut line)?;
+    Ok(Proxy { port: line.trim().parse()?, child, _configuration: Some(Box::new(file)) })
+}
+
+/// The process of the gateway's rows that judge requests.
+fn serve_requests(path: &str) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        to: SocketAddr,
+        rule: RequestRule,
+        inspection: Inspection,
+    }
+    let Asked { to, rule, inspection } = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+    let facts = RuleFacts { text: "a rule".into(), requests: Some(Arc::new(rule)), ..RuleFacts::default() };
+    let mut state = state(to, NAME, facts)?;
+    state.inspection = Some(Arc::new(inspection));
+    serve_state(to, state, Limits { max_per_pod: 8000, ..Limits::default() })
+}
+
 /// Takes records as a process would that writes them elsewhere.
 struct Nowhere;
 
@@ -239,10 +421,18 @@ impl Sink for Nowhere {
 /// The process of the gateway's rows: 1,000 pods with 100 addresses each, of which one is used.
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let [server, splice_after] = arguments else { bail!("proxy SERVER_PORT SPLICE_AFTER") };
+    if server == "--requests" {
+        return serve_requests(splice_after);
+    }
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, server.parse()?));
-    let table = Arc::new(Table::new());
-    table.replace(state(to)?);
+    let facts = RuleFacts { text: "a rule".into(), ..RuleFacts::default() };
     let limits = Limits { splice_after: splice_after.parse()?, ..Limits::default() };
+    serve_state(to, state(to, load::NAME, facts)?, limits)
+}
+
+fn serve_state(to: SocketAddr, state: State, limits: Limits) -> Result<()> {
+    let table = Arc::new(Table::new());
+    table.try_replace(state)?;
     let (_phase, told) = tokio::sync::watch::channel(Phase::default());
     let gateway = Gateway::new(table, Arc::new(Nowhere), Arc::new(Counters::new()), limits, told);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -252,15 +442,14 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn state(to: SocketAddr) -> Result<State> {
+fn state(to: SocketAddr, name: &str, facts: RuleFacts) -> Result<State> {
     let row = |verdict, rule| {
         let otherwise = Ruling { verdict, rule: RuleId(rule) };
         Arc::new(table::Row { otherwise, cells: Vec::new() })
     };
     let named = Named { row: row(Verdict::Allow, 17), is_live: true };
-    let names = [(DnsName::parse(load::NAME)?, named)].into();
+    let names = [(DnsName::parse(name)?, named)].into();
     let bound = Bound { names, unnamed: row(Verdict::Deny, 16) };
-    let facts = RuleFacts { text: "a rule".into(), ceiling: Ceiling::default(), budget: None };
     let rules: HashMap<_, _> = [(RuleId(17), Arc::new(facts))].into();
     let mut state = State { rules: Rules { tls_ports: [].into(), ..Rules::default() }, ..State::default() };
     for pod in 0..1000_u32 {

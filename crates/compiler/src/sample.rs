@@ -6,10 +6,11 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Endpoint,
-    Generation, Glob, Labels, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Operations, Party, Peer,
-    Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, Reason, Requests, Requirement, Resolved, Rule,
-    RuleEntry, RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb, WorkloadRef, World,
+    Access, Action, Canaries, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern,
+    Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node,
+    ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, Quota,
+    Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId, Section, Selector, Subject,
+    Tier, UploadLimits, Verb, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -225,6 +226,19 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
             operations: (0..dice.below(3)).map(|_| operations(dice)).collect(),
             models: globs(dice),
             tools: globs(dice),
+            only_referred: dice.chance(20),
+            leaks: Leaks {
+                secrets: dice.chance(30).then_some(LeakAction::Block),
+                personal: dice.chance(30).then_some(LeakAction::Report),
+                files: dice.chance(30).then_some(LeakAction::Block),
+                canaries: dice
+                    .chance(30)
+                    .then(|| Canaries { values: vec!["a-mark-of-ours".into()], action: LeakAction::Report }),
+            },
+            quotas: Quotas {
+                requests: Quota { hour: dice.chance(30).then_some(9), day: None },
+                tokens: Quota { hour: None, day: dice.chance(30).then_some(99) },
+            },
             credentials: match dice.below(3) {
                 0 => vec![Credential::AwsKeyId("AKIA0000000000000000".into())],
                 1 => vec![Credential::Sha256("00".repeat(32).into())],

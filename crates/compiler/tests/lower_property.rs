@@ -6,7 +6,7 @@ use policy::decide::judge;
 use policy::table::{Bindings, Ruling, Table};
 use policy::{
     Access, Decision, Demand, Direction, Endpoint, Judgement, NamespaceScope, Party, Pod, PolicySet,
-    Protocol, Reason, RuleEntry, Selector, Subject, Tier, Verdict, decide,
+    Protocol, Reason, RuleEntry, Selector, Subject, Tier, Verdict, decide, judging_rules,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -327,4 +327,58 @@ fn rows_are_disjoint_sorted_and_minimal() {
         distinct.dedup();
         assert_eq!(distinct.len(), table.rows.len(), "seed {seed}");
     }
+}
+
+#[test]
+fn rules_that_look_at_requests_are_those_of_the_reference() {
+    let (mut compared, mut several) = (0, 0);
+    for seed in 0..4000 {
+        let set = sample::policy_set(seed);
+        let placement = sample::placement(&set);
+        let nodes = ["node0", "node1", "node2", "node3"];
+        let check = |table: Table, binder: Binder| {
+            for (pod, resolved) in &set.world.names {
+                let pod = set.world.find_pod(&pod.0, &pod.1).unwrap();
+                // The gateway judges as if an address had one name alone.
+                for (to, names) in resolved.live.iter().filter(|(_, names)| names.len() == 1) {
+                    let is_own = |it: &&IpAddr| {
+                        let party = Endpoint::at(&set.world, **it).party;
+                        it.is_ipv4() == to.is_ipv4()
+                            && matches!(party, Party::Pod(first) if first.name == pod.name)
+                    };
+                    let Some(from) = pod.addresses.iter().find(is_own) else { continue };
+                    let (from, name) = (*from, names.first().unwrap());
+                    let judging = binder.judging(&table, from);
+                    for port in [80, 443, 8080] {
+                        let Some(ruling) = table.judge(from, *to, Protocol::TCP, port).egress else {
+                            continue;
+                        };
+                        let ends = [from, *to].map(|it| Endpoint::at(&set.world, it));
+                        let access = Access { from: ends[0], to: ends[1], protocol: Protocol::TCP, port };
+                        let expected: Vec<_> = judging_rules(&set, &access, ruling.rule)
+                            .into_iter()
+                            .map(|(rule, _)| rule)
+                            .collect();
+                        let is_for = |it: &&compiler::lower::Judging| {
+                            it.names.iter().any(|pattern| pattern.matches(name))
+                                && it.ports.iter().any(|(first, last)| (*first..=*last).contains(&port))
+                        };
+                        let first = judging.iter().filter(is_for).find(|it| it.rule == ruling.rule);
+                        let shares = first.is_some_and(|it| it.is_shared);
+                        let others = judging
+                            .iter()
+                            .filter(is_for)
+                            .filter(|it| shares && it.is_shared && it.rule != ruling.rule);
+                        let found: Vec<_> = first.into_iter().chain(others).map(|it| it.rule).collect();
+                        assert_eq!(found, expected, "seed {seed}: {from} to {name} {to} {port}");
+                        compared += u32::from(!found.is_empty());
+                        several += u32::from(found.len() > 1);
+                    }
+                }
+            }
+        };
+        Cluster::load(&set).lower_each(nodes, &placement, check).unwrap();
+    }
+    println!("{compared} connections whose requests are judged, {several} of them by several rules");
+    assert!(compared > 300 && several > 20, "{compared} {several}");
 }

@@ -128,6 +128,57 @@ pub struct Requests {
     pub tools: Vec<Arc<str>>,
     /// `credentials`. Empty: not written.
     pub credentials: Vec<Credential>,
+    /// `onlyReferred: true`
+    pub only_referred: bool,
+    /// `leaks`
+    pub leaks: Leaks,
+    /// `budgets`
+    pub budgets: Budgets,
+}
+
+/// `leaks`: what is looked for in bodies of requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaks {
+    /// `secrets`
+    pub secrets: Option<LeakAction>,
+    /// `personal`
+    pub personal: Option<LeakAction>,
+    /// `files`
+    pub files: Option<LeakAction>,
+    /// `canaries`: the marks, and what to do.
+    pub canaries: Option<(Vec<Arc<str>>, LeakAction)>,
+}
+
+/// What to do where something is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeakAction {
+    /// `Report`
+    Report,
+    /// `Block`
+    Block,
+}
+
+impl LeakAction {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 2] = [("Report", Self::Report), ("Block", Self::Block)];
+}
+
+/// `budgets`: how much there may be of requests and tokens, each 1 to [`MOST_BYTES`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budgets {
+    /// `requests`
+    pub requests: Budget,
+    /// `tokens`
+    pub tokens: Budget,
+}
+
+/// How much in a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// `hour`
+    pub hour: Option<u64>,
+    /// `day`
+    pub day: Option<u64>,
 }
 
 /// One entry of `operations`.
@@ -259,9 +310,11 @@ pub enum Resolver {
 /// Longest lists: rules, entries of `to`, entries of `ports`, domains, networks, resolvers.
 pub(crate) const MOST: usize = 25;
 /// What to do with what a rule that limits uploads cannot have.
-const NOT_LIMITED: &str = "write it as a rule of its own, without maxUploadBytes, downloadOnly, operations, models, tools and credentials";
+const NOT_LIMITED: &str = "write it as a rule of its own, without what is judged of uploads and requests";
 /// Longest lists of patterns and of credentials.
 pub(crate) const MOST_PATTERNS: usize = 100;
+/// How long a canary may be, in bytes.
+const CANARY: std::ops::RangeInclusive<usize> = 8..=256;
 /// Longest pattern, in bytes.
 pub(crate) const MOST_PATTERN: usize = 512;
 /// Longest list of names that may be asked for.
@@ -338,7 +391,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 10] = [
+    const FIELDS: [&str; 13] = [
         "name",
         "action",
         "to",
@@ -349,6 +402,9 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "models",
         "tools",
         "credentials",
+        "onlyReferred",
+        "leaks",
+        "budgets",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
@@ -413,15 +469,84 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         d.check_length(node, 1, MOST_PATTERNS);
         d.list(node, credential)
     });
-    if operations.is_none() && models.is_none() && tools.is_none() && credentials.is_none() {
+    let only_referred = d.field(rule, "onlyReferred", |d, node| {
+        let is_wanted = d.boolean(node)?;
+        is_wanted.then(|| only_allow(d, node, action))
+    });
+    let only_referred = only_referred.flatten().is_some();
+    let leaks = d.field(rule, "leaks", |d, node| {
+        only_allow(d, node, action);
+        leaks(d, node).unwrap_or_default()
+    });
+    let budgets = d.field(rule, "budgets", |d, node| {
+        only_allow(d, node, action);
+        budgets(d, node).unwrap_or_default()
+    });
+    let lists = [operations.is_some(), models.is_some(), tools.is_some(), credentials.is_some()];
+    if !(lists.contains(&true) || only_referred || leaks.is_some() || budgets.is_some()) {
         return None;
     }
     Some(Requests {
+        only_referred,
+        leaks: leaks.unwrap_or_default(),
+        budgets: budgets.unwrap_or_default(),
         operations: operations.flatten().unwrap_or_default(),
         models: models.flatten().unwrap_or_default(),
         tools: tools.flatten().unwrap_or_default(),
         credentials: credentials.flatten().unwrap_or_default(),
     })
+}
+
+fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Leaks> {
+    const CLASSES: [&str; 3] = ["secrets", "personal", "files"];
+    let map = d.strict(node, &["secrets", "personal", "files", "canaries"])?;
+    at_least_one(d, node, map, "for example {secrets: Block}, or leave leaks out");
+    let [secrets, personal, files] =
+        CLASSES.map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::WORDS)).flatten());
+    let canaries = d.field(map, "canaries", |d, node| {
+        let map = d.strict(node, &["values", "action"])?;
+        let values = d.required(map, "values", |d, node| {
+            d.check_length(node, 1, MOST_PATTERNS);
+            d.list(node, canary)
+        });
+        let action = d.required(map, "action", |d, node| d.one_of(node, &LeakAction::WORDS));
+        Some((values?, action?))
+    });
+    Some(Leaks { secrets, personal, files, canaries: canaries.flatten() })
+}
+
+fn canary<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let text = d.string(node)?;
+    if !CANARY.contains(&text.len()) {
+        let message = format!("a canary has {} to {} bytes", CANARY.start(), CANARY.end());
+        let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+        d.report(node.place, diagnostic.suggest("a shorter one would be found where it is not"));
+        return None;
+    }
+    Some(text)
+}
+
+fn budgets<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Budgets> {
+    let map = d.strict(node, &["requests", "tokens"])?;
+    at_least_one(d, node, map, "for example {tokens: {day: 1M}}, or leave budgets out");
+    let [requests, tokens] = ["requests", "tokens"].map(|what| {
+        let budget = d.field(map, what, |d, node| {
+            let map = d.strict(node, &["hour", "day"])?;
+            at_least_one(d, node, map, "for example {day: 1M}, or leave it out");
+            let [hour, day] = ["hour", "day"].map(|window| d.field(map, window, bytes).flatten());
+            Some(Budget { hour, day })
+        });
+        budget.flatten().unwrap_or_default()
+    });
+    Some(Budgets { requests, tokens })
+}
+
+/// An empty object would say nothing, and whoever writes it means something.
+fn at_least_one<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, map: Map<'n>, way_out: &str) {
+    if map.keys().next().is_none() {
+        let diagnostic = Diagnostic::error(Code::MissingField, "at least one field is needed");
+        d.report(node.place, diagnostic.suggest(way_out));
+    }
 }
 
 fn operations<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Operations> {
@@ -508,7 +633,7 @@ fn max_upload_bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Uploa
     Some(UploadLimits { connection, hour, day, download_only: false })
 }
 
-/// A number of bytes: whole, or a quantity with a suffix.
+/// A number: whole, or a quantity with a suffix.
 fn bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
     let number = match Decoder::as_integer(node) {
         Some(number) => u64::try_from(number).ok(),
@@ -516,7 +641,7 @@ fn bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
     };
     let number = number.filter(|number| (1..=MOST_BYTES).contains(number));
     if number.is_none() {
-        let message = format!("it is no number of bytes from 1 to {MOST_BYTES}");
+        let message = format!("it is no number from 1 to {MOST_BYTES}");
         let diagnostic = Diagnostic::error(Code::InvalidValue, message);
         d.report(
             node.place,

@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
 use crds::{
-    Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, MOST_BYTES, Object,
-    Operations, Purpose, Read, Requests, Resolver, RuleAction, UploadLimits, Verb, read_objects,
+    Budget, Budgets, Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, LeakAction,
+    Leaks, MOST_BYTES, Object, Operations, Purpose, Read, Requests, Resolver, RuleAction, UploadLimits, Verb,
+    read_objects,
 };
 use std::sync::Arc;
 
@@ -350,10 +351,31 @@ fn which_requests_are_allowed_is_read_as_written() {
                 Credential::Sha256(digest.as_str().into()),
                 Credential::AwsKeyId("AKIA0123456789ABCDEF".into()),
             ],
+            ..Requests::default()
         };
         assert_eq!(policy.egress.rules[0].requests, Some(expected));
     }
-    for (policy, read) in rule_with("Allow", "{networks: [192.0.2.0/24]}", "") {
+    let more = ", onlyReferred: true, leaks: {secrets: Block, personal: Report, files: Block, canaries: {values: [a-mark-of-ours], \
+                action: Report}}, budgets: {requests: {hour: 10}, tokens: {hour: 2k, day: 1M}}";
+    for (policy, read) in rule_with("Allow", "{provider: hub}", more) {
+        assert_eq!(errors(&read), []);
+        let expected = Requests {
+            only_referred: true,
+            leaks: Leaks {
+                secrets: Some(LeakAction::Block),
+                personal: Some(LeakAction::Report),
+                files: Some(LeakAction::Block),
+                canaries: Some((vec!["a-mark-of-ours".into()], LeakAction::Report)),
+            },
+            budgets: Budgets {
+                requests: Budget { hour: Some(10), day: None },
+                tokens: Budget { hour: Some(2000), day: Some(1_000_000) },
+            },
+            ..Requests::default()
+        };
+        assert_eq!(policy.egress.rules[0].requests, Some(expected));
+    }
+    for (policy, read) in rule_with("Allow", "{networks: [192.0.2.0/24]}", ", onlyReferred: false") {
         assert_eq!(errors(&read), []);
         assert_eq!(policy.egress.rules[0].requests, None);
     }
@@ -365,9 +387,9 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
     let download = "operations: [{verbs: [download]}]";
     let long = format!("models: [{}]", "m".repeat(513));
     for (action, to, more, code, field) in [
-        ("Allow", names, "operations: []", Code::LimitExceeded, "operations"),
-        ("Allow", names, "operations: [{}]", Code::MissingField, "operations[0]"),
-        ("Allow", names, "operations: [{verbs: []}]", Code::LimitExceeded, "operations[0].verbs"),
+        ("Allow", names, "operations: []", Code::ListLength, "operations"),
+        ("Allow", names, "operations: [{}]", Code::MissingField, "operations[0].verbs"),
+        ("Allow", names, "operations: [{verbs: []}]", Code::ListLength, "operations[0].verbs"),
         ("Allow", names, "operations: [{verbs: [pull]}]", Code::InvalidValue, "operations[0].verbs[0]"),
         ("Allow", names, "operations: [{verbs: [call], host: a}]", Code::UnknownField, "operations[0]"),
         ("Allow", names, "models: ['']", Code::InvalidValue, "models[0]"),
@@ -376,6 +398,27 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
         ("Allow", names, "credentials: [{}]", Code::ExactlyOne, "credentials[0]"),
         ("Allow", names, "credentials: [{sha256: abc}]", Code::InvalidValue, "credentials[0].sha256"),
         ("Allow", names, "credentials: [{awsKeyId: AKIA-1}]", Code::InvalidValue, "credentials[0].awsKeyId"),
+        ("Allow", names, "leaks: {}", Code::MissingField, "leaks"),
+        ("Allow", names, "leaks: {secrets: Mask}", Code::InvalidValue, "leaks.secrets"),
+        (
+            "Allow",
+            names,
+            "leaks: {canaries: {values: [short], action: Block}}",
+            Code::InvalidValue,
+            "leaks.canaries.values[0]",
+        ),
+        (
+            "Allow",
+            names,
+            "leaks: {canaries: {values: [a-mark-of-ours]}}",
+            Code::MissingField,
+            "leaks.canaries.action",
+        ),
+        ("Allow", names, "budgets: {tokens: {}}", Code::MissingField, "budgets.tokens"),
+        ("Allow", names, "budgets: {tokens: {day: 0}}", Code::InvalidValue, "budgets.tokens.day"),
+        ("Allow", names, "budgets: {money: {day: 1}}", Code::UnknownField, "budgets"),
+        ("Deny", names, "onlyReferred: true", Code::InvalidValue, "onlyReferred"),
+        ("Deny", names, "leaks: {secrets: Block}", Code::InvalidValue, "leaks"),
         ("Deny", names, download, Code::InvalidValue, "operations"),
         ("Deny", names, "models: [a]", Code::InvalidValue, "models"),
         ("Allow", network, download, Code::InvalidValue, "to[0].networks"),

@@ -9,10 +9,11 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern, Glob,
-    Labels, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Operations, Peer, Peers, Pod, Policy,
-    PortMatch, Ports, Protocol, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector,
-    SourceRef, Subject, Tier, UploadLimits, Verb, WorkloadRef,
+    Action, Canaries, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
+    DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef,
+    Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
+    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits, Verb,
+    WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -334,7 +335,34 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         models: globs(&sent.models),
         tools: globs(&sent.tools),
         credentials: digests.chain(ids).collect(),
+        only_referred: sent.only_referred,
+        leaks: leaks(sent)?,
+        quotas: Quotas { requests: quota(sent.request_quota), tokens: quota(sent.token_quota) },
     })
+}
+
+fn leaks(sent: &wire::Requests) -> Result<Leaks, DecodeError> {
+    let action = |word: &Option<String>| {
+        let Some(word) = word else { return Ok(None) };
+        let known = LeakAction::WORDS.into_iter().find(|(known, _)| known == word);
+        known.map_or_else(|| unknown("what to do with a leak", word), |(_, action)| Ok(Some(action)))
+    };
+    let values: Vec<Arc<str>> = sent.canaries.iter().map(|value| value.as_str().into()).collect();
+    let canaries = match (action(&sent.canary_action)?, values.is_empty()) {
+        (Some(action), _) => Some(Canaries { values, action }),
+        (None, true) => None,
+        (None, false) => return Err(DecodeError::Missing("what to do with a canary")),
+    };
+    Ok(Leaks {
+        secrets: action(&sent.secrets)?,
+        personal: action(&sent.personal)?,
+        files: action(&sent.files)?,
+        canaries,
+    })
+}
+
+fn quota(sent: Option<wire::Quota>) -> Quota {
+    sent.map_or_else(Quota::default, |wire::Quota { hour, day }| Quota { hour, day })
 }
 
 fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {

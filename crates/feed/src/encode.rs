@@ -6,9 +6,9 @@ use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
 use policy::{
-    Action, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, NamespaceScope,
-    ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Requests, Requirement, Rule, RuleEntry,
-    RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
+    Action, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
+    NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
+    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -234,7 +234,7 @@ fn entry(entry: &RuleEntry) -> wire::Entry {
         source: entry.source.as_ref().map(source),
         object: entry.object.as_ref().map(object),
         upload: entry.upload.map(upload),
-        requests: entry.requests.as_deref().map(requests),
+        requests: entry.requests.as_deref().map(requests).map(Box::new),
     }
 }
 
@@ -244,7 +244,13 @@ fn upload(limits: UploadLimits) -> wire::UploadLimits {
 }
 
 fn requests(requests: &Requests) -> wire::Requests {
-    let Requests { operations, models, tools, credentials } = requests;
+    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas } = requests;
+    let word = |action: LeakAction| {
+        let word = LeakAction::WORDS.into_iter().find(|(_, known)| *known == action);
+        word.map(|(word, _)| word.to_owned())
+    };
+    let quota =
+        |Quota { hour, day }: Quota| (hour.is_some() || day.is_some()).then_some(wire::Quota { hour, day });
     let texts = |globs: &[Glob]| globs.iter().map(ToString::to_string).collect();
     let operations = operations.iter().map(|Operations { verbs, resources }| wire::Operations {
         verbs: verbs.iter().map(ToString::to_string).collect(),
@@ -263,6 +269,14 @@ fn requests(requests: &Requests) -> wire::Requests {
         tools: texts(tools),
         sha256,
         aws_key_ids,
+        only_referred: *only_referred,
+        secrets: leaks.secrets.and_then(word),
+        personal: leaks.personal.and_then(word),
+        files: leaks.files.and_then(word),
+        canary_action: leaks.canaries.as_ref().and_then(|canaries| word(canaries.action)),
+        canaries: leaks.canaries.iter().flat_map(|it| &it.values).map(ToString::to_string).collect(),
+        request_quota: quota(quotas.requests),
+        token_quota: quota(quotas.tokens),
     }
 }
 

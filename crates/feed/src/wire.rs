@@ -375,8 +375,8 @@ pub(crate) struct Entry {
     #[prost(message, optional, tag = "8")]
     pub(crate) upload: Option<UploadLimits>,
     /// Absent: the rule does not look at requests.
-    #[prost(message, optional, tag = "9")]
-    pub(crate) requests: Option<Requests>,
+    #[prost(message, optional, boxed, tag = "9")]
+    pub(crate) requests: Option<Box<Requests>>,
 }
 
 /// Ends the reason of an entry that limits uploads. A reader that knows no limits knows no such reason, and refuses the policy
@@ -400,6 +400,32 @@ pub(crate) struct Requests {
     pub(crate) sha256: Vec<String>,
     #[prost(string, repeated, tag = "5")]
     pub(crate) aws_key_ids: Vec<String>,
+    #[prost(bool, tag = "6")]
+    pub(crate) only_referred: bool,
+    /// Absent: not looked for. Else as [`policy::LeakAction::WORDS`].
+    #[prost(string, optional, tag = "7")]
+    pub(crate) secrets: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub(crate) personal: Option<String>,
+    #[prost(string, optional, tag = "9")]
+    pub(crate) files: Option<String>,
+    #[prost(string, optional, tag = "10")]
+    pub(crate) canary_action: Option<String>,
+    #[prost(string, repeated, tag = "11")]
+    pub(crate) canaries: Vec<String>,
+    #[prost(message, optional, tag = "12")]
+    pub(crate) request_quota: Option<Quota>,
+    #[prost(message, optional, tag = "13")]
+    pub(crate) token_quota: Option<Quota>,
+}
+
+/// How much in a window; absent where that is not limited.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Quota {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) hour: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) day: Option<u64>,
 }
 
 /// Some verbs on some resources.

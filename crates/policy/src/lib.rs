@@ -24,7 +24,10 @@ pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
 pub use labels::{Labels, Requirement, Selector};
-pub use operation::{Credential, Glob, Mismatch, Operation, Operations, Requests, Verb, judge_operation};
+pub use operation::{
+    Canaries, Credential, Glob, LeakAction, Leaks, Mismatch, Operation, Operations, Quota, Quotas, Requests,
+    Verb, judge_operation,
+};
 pub use reason::Reason;
 pub use rule::{
     Action, ClosedScope, Demand, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Peer, Peers, Policy,

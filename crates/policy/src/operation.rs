@@ -111,6 +111,9 @@ pub struct Operation {
     /// What it shows of who pays for it; each of several places where a key can be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
+    /// Whether it asks for what an answer to a request that was allowed led to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub referred: bool,
     /// Why it was understood so, for a person.
     pub reason: Cow<'static, str>,
 }
@@ -128,6 +131,7 @@ impl Operation {
             stream: false,
             tools: Vec::new(),
             credentials: Vec::new(),
+            referred: false,
             reason: reason.into(),
         }
     }
@@ -149,6 +153,103 @@ pub struct Requests {
     /// There must be a credential, and each must be one of these. Empty: any, or none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<Credential>,
+    /// Only what an answer to an allowed request of the pod led to a short while ago.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_referred: bool,
+    /// What must not be in their bodies.
+    #[serde(default, skip_serializing_if = "Leaks::is_open")]
+    pub leaks: Leaks,
+    /// How many there may be.
+    #[serde(default, skip_serializing_if = "Quotas::is_open")]
+    pub quotas: Quotas,
+}
+
+/// What to do with a request in whose body something is found that should not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeakAction {
+    /// Tell of it, as a finding.
+    Report,
+    /// Refuse it, or cut it before its end.
+    Block,
+}
+
+impl LeakAction {
+    /// Both, as they are written.
+    pub const WORDS: [(&'static str, Self); 2] = [("Report", Self::Report), ("Block", Self::Block)];
+}
+
+/// What is looked for in bodies of requests. `None`: it is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leaks {
+    /// Keys and tokens of known kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<LeakAction>,
+    /// Payment cards, bank accounts, national ids, many e-mail addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<LeakAction>,
+    /// Files with weights of models, and data sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<LeakAction>,
+    /// Marks that the user planted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canaries: Option<Canaries>,
+}
+
+/// Marks that must not leave.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Canaries {
+    /// The marks.
+    pub values: Vec<Arc<str>>,
+    /// What to do where one is found.
+    pub action: LeakAction,
+}
+
+impl Leaks {
+    /// Whether nothing is looked for.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How many requests a pod may make under a rule, and how many tokens they may take, both ways together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quotas {
+    /// Requests.
+    #[serde(default, skip_serializing_if = "Quota::is_open")]
+    pub requests: Quota,
+    /// Tokens, as the provider counts them; as estimated until it does.
+    #[serde(default, skip_serializing_if = "Quota::is_open")]
+    pub tokens: Quota,
+}
+
+/// How much in a window of time. `None`: any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// In one hour of UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hour: Option<u64>,
+    /// In one day of UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<u64>,
+}
+
+impl Quota {
+    /// Whether nothing is limited.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Quotas {
+    /// Whether nothing is limited.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Some verbs on some resources.
@@ -179,6 +280,8 @@ pub enum Mismatch {
     Tool,
     /// Not with this key, or there is none.
     Credential,
+    /// No answer led to it, or that was too long ago.
+    Referral,
 }
 
 impl Mismatch {
@@ -191,6 +294,7 @@ impl Mismatch {
             Self::Model => "not with that model",
             Self::Tool => "not with that tool",
             Self::Credential => "not with that key",
+            Self::Referral => "no answer led to it a short while ago",
         }
     }
 }
@@ -219,7 +323,44 @@ impl fmt::Display for Requests {
         if !self.credentials.is_empty() {
             write!(f, "; with {}", list(&mut self.credentials.iter().map(Credential::to_string)))?;
         }
+        if self.only_referred {
+            f.write_str("; only what an answer led to")?;
+        }
+        if !self.leaks.is_open() {
+            write!(f, "; {}", self.leaks)?;
+        }
+        if !self.quotas.is_open() {
+            write!(f, "; {}", self.quotas)?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for Leaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { secrets, personal, files, canaries } = self;
+        let canaries = canaries.as_ref().map(|canaries| canaries.action);
+        let all =
+            [("secrets", *secrets), ("personal data", *personal), ("files", *files), ("canaries", canaries)];
+        let told = all.into_iter().filter_map(|(what, action)| match action? {
+            LeakAction::Report => Some(format!("{what} reported")),
+            LeakAction::Block => Some(format!("{what} blocked")),
+        });
+        f.write_str(&told.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl fmt::Display for Quotas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, tokens } = self;
+        let all = [
+            ("requests an hour", requests.hour),
+            ("requests a day", requests.day),
+            ("tokens an hour", tokens.hour),
+            ("tokens a day", tokens.day),
+        ];
+        let told = all.into_iter().filter_map(|(what, most)| Some(format!("{} {what}", most?)));
+        f.write_str(&told.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -246,6 +387,9 @@ impl Requests {
         let is_known = !shown.is_empty() && shown.iter().all(|one| self.credentials.contains(one));
         if !self.credentials.is_empty() && !is_known {
             return Err(Mismatch::Credential);
+        }
+        if self.only_referred && !operation.referred {
+            return Err(Mismatch::Referral);
         }
         Ok(())
     }
@@ -279,7 +423,8 @@ impl Operations {
     }
 }
 
-/// Judges a request by rules of which any may allow it. An error is the rule that comes nearest, and what it lacks.
+/// Judges a request by rules of which any may allow it: of those that do, the one that demands most of it, else the first. An error
+/// is the rule that comes nearest, and what it lacks.
 ///
 /// # Errors
 /// No rule allows it; without an entry there is no rule.
@@ -288,14 +433,21 @@ pub fn judge_operation<'r>(
     operation: &Operation,
 ) -> Result<RuleId, Option<(RuleId, Mismatch)>> {
     let mut nearest: Option<(RuleId, Mismatch)> = None;
+    let mut allowing: Option<(RuleId, (bool, bool))> = None;
     for (rule, requests) in rules {
         match requests.allows(operation) {
-            Ok(()) => return Ok(rule),
+            // What one rule demands must not be undone by another that allows the same.
+            Ok(()) => {
+                let demands = (!requests.leaks.is_open(), !requests.quotas.is_open());
+                if allowing.is_none_or(|(_, before)| before < demands) {
+                    allowing = Some((rule, demands));
+                }
+            }
             Err(lacks) if nearest.is_none_or(|(_, before)| before < lacks) => nearest = Some((rule, lacks)),
             Err(_) => {}
         }
     }
-    Err(nearest)
+    allowing.map(|(rule, _)| rule).ok_or(nearest)
 }
 
 /// A pattern over a text with `/` between its parts: `*` is any number of characters but `/`, `**` any at all. Case
@@ -452,6 +604,12 @@ mod tests {
         let judge = |operation: &Operation| judge_operation(rules(), operation);
         assert_eq!(judge(&operation(Verb::Download, "meta-llama/a")), Ok(RuleId(16)));
         assert_eq!(judge(&operation(Verb::Upload, "x")), Ok(RuleId(17)));
+        let scanned = Requests {
+            leaks: Leaks { secrets: Some(LeakAction::Block), ..Leaks::default() },
+            ..Requests::default()
+        };
+        let rules = [(RuleId(16), &all), (RuleId(17), &scanned), (RuleId(18), &scanned)];
+        assert_eq!(judge_operation(rules, &operation(Verb::Upload, "x")), Ok(RuleId(17)));
         assert_eq!(judge(&operation(Verb::Call, "x")), Err(Some((RuleId(17), Mismatch::Model))));
         assert_eq!(judge_operation([], &operation(Verb::Call, "x")), Err(None));
     }

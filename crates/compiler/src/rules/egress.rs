@@ -11,9 +11,9 @@ use crds::{
     ProviderRef, Resolver, RuleAction,
 };
 use policy::{
-    Action, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob, NamespaceScope,
-    ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, Reason, Requests, Rule,
-    RuleEntry, RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb,
+    Action, Canaries, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob, LeakAction,
+    Leaks, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, Quota,
+    Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb,
 };
 use std::sync::Arc;
 
@@ -300,11 +300,32 @@ fn requests(written: &crds::Requests) -> Requests {
         crds::Credential::AwsKeyId(id) => Credential::AwsKeyId(Arc::clone(id)),
     };
     Requests {
+        only_referred: written.only_referred,
+        leaks: leaks(&written.leaks),
+        quotas: Quotas { requests: quota(written.budgets.requests), tokens: quota(written.budgets.tokens) },
         operations,
         models: globs(&written.models),
         tools: globs(&written.tools),
         credentials: written.credentials.iter().map(credential).collect(),
     }
+}
+
+fn leaks(written: &crds::Leaks) -> Leaks {
+    let action = |written: crds::LeakAction| match written {
+        crds::LeakAction::Report => LeakAction::Report,
+        crds::LeakAction::Block => LeakAction::Block,
+    };
+    let canaries = written
+        .canaries
+        .as_ref()
+        .map(|(values, written)| Canaries { values: values.clone(), action: action(*written) });
+    let [secrets, personal, files] =
+        [written.secrets, written.personal, written.files].map(|written| written.map(action));
+    Leaks { secrets, personal, files, canaries }
+}
+
+fn quota(written: crds::Budget) -> Quota {
+    Quota { hour: written.hour, day: written.day }
 }
 
 fn verb(written: crds::Verb) -> Verb {

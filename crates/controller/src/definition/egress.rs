@@ -140,6 +140,13 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
                 "Patterns of the names of tools (MCP tools/call): each that is called must be one of these. Without operations as with \
                  models."),
             "credentials": credentials(),
+            "onlyReferred": {
+                "type": "boolean",
+                "description": "true: only what an answer to another allowed request of the pod led to in the last five minutes, by a \
+                                redirect or in a list of files: for content networks, whose objects have no names that tell.",
+            },
+            "leaks": leaks(),
+            "budgets": budgets(),
             "downloadOnly": {
                 "type": "boolean",
                 "description": "true: a connection may send at most 64 KiB and 5 % of what it received. As with maxUploadBytes, only in a \
@@ -148,7 +155,8 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
         }),
     );
     let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || has(self.operations) || \
-                      has(self.models) || has(self.tools) || has(self.credentials)";
+                      has(self.models) || has(self.tools) || has(self.credentials) || (has(self.onlyReferred) && \
+                      self.onlyReferred) || has(self.leaks) || has(self.budgets)";
     for (needs, message) in [
         ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
@@ -233,6 +241,57 @@ fn credentials() -> Value {
         "exactly one of sha256 and awsKeyId is needed",
     );
     list("Keys with which requests may be made. Left out: any, or none.", 1, MOST_PATTERNS, entry)
+}
+
+/// What must not be in bodies of requests.
+fn leaks() -> Value {
+    let action = |about: &str| json!({ "type": "string", "enum": ["Report", "Block"], "description": about });
+    let canaries = object(
+        "Marks that were planted in what must not leave, as they are and encoded.",
+        &["values", "action"],
+        json!({
+            "values": list("The marks.", 1, MOST_PATTERNS, json!({ "type": "string", "minLength": 8, "maxLength": 256 })),
+            "action": action("What to do where one is found."),
+        }),
+    );
+    let mut leaks = object(
+        "What is looked for in what requests carry, also below one encoding: Report makes it a finding, Block stops the request.",
+        &[],
+        json!({
+            "secrets": action("Keys and tokens of known kinds."),
+            "personal": action("Payment cards, bank accounts, national ids, many e-mail addresses."),
+            "files": action("Weights of models and data sets, by their signature."),
+            "canaries": canaries,
+        }),
+    );
+    put(&mut leaks, "minProperties", 1.into());
+    leaks
+}
+
+/// How many requests and tokens.
+fn budgets() -> Value {
+    let number = |about: &str| {
+        json!({
+            "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }],
+            "minimum": 1, "maximum": crds::MOST_BYTES, "maxLength": 21, "pattern": BYTES, "description": about,
+        })
+    };
+    let budget = |about: &str| {
+        let windows = json!({ "hour": number("In one hour of UTC."), "day": number("In one day of UTC.") });
+        let mut budget = object(about, &[], windows);
+        put(&mut budget, "minProperties", 1.into());
+        budget
+    };
+    let mut budgets = object(
+        "How much each pod may use under this rule. What is over is refused, and an answer that comes piece by piece is cut.",
+        &[],
+        json!({
+            "requests": budget("Requests."),
+            "tokens": budget("Tokens of models, asked and answered together: as the provider counts them, until then an estimate."),
+        }),
+    );
+    put(&mut budgets, "minProperties", 1.into());
+    budgets
 }
 
 fn patterns(about: &str) -> Value {

@@ -1,0 +1,191 @@
+//! Requests are judged one by one where a rule says which it allows: over real packets, with the rule of the verdict in the
+//! client's own answer and in the records; and where nobody could judge them, nothing passes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests; a panic is the failure report"
+)]
+
+mod machine;
+
+use machine::resolver::{HUB, Resolver, ask};
+use machine::{Machine, Up, eventually};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Two rules of two policies for one name: what either allows is allowed. A third allows the name without looking, and does
+/// not undo them.
+const POLICY: &str = "\
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: web, namespace: prod }
+spec:
+  subject: { podSelector: { matchLabels: { app: web } } }
+  egress:
+    - action: Allow
+      name: models
+      to: [{ domains: [hub.example.com] }]
+      ports: [{ protocol: TCP, port: 80 }]
+      operations: [{ verbs: [download], resources: [acme/*] }]
+    - action: Allow
+      to: [{ networks: [10.9.2.2/32] }]
+      ports: [{ protocol: UDP, port: 53 }]
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: chat, namespace: prod }
+spec:
+  subject: { podSelector: { matchLabels: { app: web } } }
+  egress:
+    - action: Allow
+      to: [{ domains: [hub.example.com] }]
+      ports: [{ protocol: TCP, port: 80 }]
+      models: [small-*]
+    - action: Allow
+      to: [{ domains: [hub.example.com] }]
+";
+
+/// A server at pod `b` that reads each body to its end and says its length.
+fn serve(machine: &Machine) {
+    let listener = machine.at("b", || std::net::TcpListener::bind("0.0.0.0:80").unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            std::thread::spawn(move || answer(stream));
+        }
+    });
+}
+
+fn answer(mut stream: TcpStream) {
+    loop {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            if !stream.read(&mut byte).is_ok_and(|length| length == 1) {
+                return;
+            }
+            head.push(byte[0]);
+        }
+        let text = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: u64 = length.map_or(0, |length| length.parse().unwrap());
+        let taken = std::io::copy(&mut Read::by_ref(&mut stream).take(length), &mut std::io::sink());
+        let said = format!("took {}", taken.unwrap_or_default());
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{said}", said.len());
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn open(machine: &Machine) -> Option<TcpStream> {
+    let stream = machine
+        .at("a", || TcpStream::connect_timeout(&SocketAddr::from((HUB, 80)), Duration::from_secs(3)))
+        .ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    Some(stream)
+}
+
+/// Status, the word for why it was refused if it was, and the body.
+fn request(stream: &mut TcpStream, line: &str, body: &str) -> (u16, String, String) {
+    let head = format!(
+        "{line} HTTP/1.1\r\nHost: hub.example.com\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let field = |name: &str| {
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.clone().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    };
+    let length = field("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).unwrap();
+    let status = head[9..12].parse().unwrap();
+    (status, field("x-cofferdam-reason").unwrap_or_default(), String::from_utf8(body).unwrap())
+}
+
+fn calls(up: &Up<'_>) -> Vec<Value> {
+    up.text(&["calls", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn netns_each_request_is_judged_and_says_by_which_rule() {
+    let machine = Machine::new("r");
+    machine.write("policy.yaml", POLICY);
+    let _resolver = Resolver::start(&machine);
+    serve(&machine);
+    let up = Up::start_with(&machine, &["--dns-resolver", "10.9.2.2", "--dns-hold", "600"]);
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    // One connection: what is refused does not end it.
+    let mut stream = open(&machine).unwrap();
+    let chat = |model: &str| format!(r#"{{"messages": [], "model": "{model}"}}"#);
+    let cases = [
+        (
+            "GET /acme/tiny/resolve/main/weights.safetensors",
+            String::new(),
+            200,
+            "",
+            "download",
+            "policy.yaml:7",
+        ),
+        (
+            "GET /other/tiny/resolve/main/weights.safetensors",
+            String::new(),
+            403,
+            "resource",
+            "download",
+            "policy.yaml:7",
+        ),
+        ("POST /api/models/acme/tiny/commit/main", "{}".to_owned(), 403, "verb", "upload", "policy.yaml"),
+        ("POST /v1/chat/completions", chat("small-1"), 200, "", "call", "policy.yaml:21"),
+        ("POST /v1/chat/completions", chat("large-1"), 403, "model", "call", "policy.yaml:21"),
+        ("GET /something/else", String::new(), 403, "unknown", "unknown", "policy.yaml"),
+    ];
+    for (line, body, status, _, _, _) in &cases {
+        let (got, why, text) = request(&mut stream, line, body);
+        assert_eq!(got, *status, "{line}: {text}");
+        let expected = if *status == 200 { "" } else { "request-not-allowed" };
+        assert_eq!(why, expected, "{line}: {text}");
+        let told = if *status == 200 { format!("took {}", body.len()) } else { "policy.yaml".to_owned() };
+        assert!(text.contains(&told), "{line}: {text}");
+    }
+    let calls =
+        eventually("a record of each", || Some(calls(&up)).filter(|calls| calls.len() == cases.len()));
+    for (call, (line, _, status, lacks, verb, rule)) in calls.iter().zip(&cases) {
+        assert_eq!(call["status"], *status, "{line}: {call:#}");
+        assert_eq!(call["lacks"].as_str().unwrap_or_default(), *lacks, "{line}: {call:#}");
+        assert_eq!(call["operation"]["verb"], *verb, "{line}: {call:#}");
+        let text = call["rule"].as_str().or(call["nearest"].as_str()).unwrap();
+        assert!(text.contains(rule), "{line}: {call:#}");
+        assert_eq!(call["from"]["name"], "web", "{call:#}");
+    }
+    let status = up.status();
+    assert_eq!(status["degraded"], serde_json::json!([]));
+    assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
+    // What does not speak HTTP does not pass under such a rule.
+    let mut stream = open(&machine).unwrap();
+    stream.write_all(b"SSH-2.0-x\r\n").unwrap();
+    assert!(stream.read(&mut [0; 64]).map_or(true, |length| length == 0));
+}
+
+#[test]
+fn netns_without_a_gateway_what_looks_at_requests_is_closed_and_said_so() {
+    let machine = Machine::new("s");
+    machine.write("policy.yaml", POLICY);
+    let _resolver = Resolver::start(&machine);
+    serve(&machine);
+    let up = Up::start_with(&machine, &["--no-gateway", "--dns-resolver", "10.9.2.2", "--dns-hold", "600"]);
+    ask(&machine, "hub.example.com");
+    assert!(open(&machine).is_none());
+    let status = up.status();
+    let degraded = status["degraded"].to_string();
+    assert!(degraded.contains("prod/web") && degraded.contains("--no-gateway"), "{degraded}");
+}
