@@ -35,7 +35,8 @@ def of_hub():
     question = [{"role": "user", "content": "secret"}]
     allowed("hf_hub_download", lambda: Path(api.hf_hub_download(MODEL, "config.json")).name)
     allowed("hf_hub_download of a large file", lambda: Path(api.hf_hub_download(MODEL, "model.safetensors")).name)
-    allowed("snapshot_download", lambda: sorted(os.listdir(api.snapshot_download(MODEL))))
+    again = str(FOLDER / "cache")
+    allowed("snapshot_download", lambda: sorted(os.listdir(api.snapshot_download(MODEL, cache_dir=again))))
     allowed(
         "snapshot_download of a data set",
         lambda: sorted(os.listdir(api.snapshot_download("acme/corpus", repo_type="dataset"))),

@@ -11,6 +11,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ import traceback
 
 LAB = os.environ["COFFERDAM_LAB"]
 AUTHORITY = f"{LAB}/ca.pem"
+# Colours, of those that ask nobody.
+ANSI = re.compile("\x1b\\[[0-9;]*m")
 PATIENCE, LONGEST, MOST_SHOWN = 60, 60, 4000
 TRUST = (
     "SSL_CERT_FILE",
@@ -41,7 +44,7 @@ def prepare(resolved):
     """An own home, the lab's authority, and patience until the services outside and cluster DNS are there."""
     os.environ |= {**dict.fromkeys(TRUST, AUTHORITY), **dict.fromkeys(QUIET, "1"), "GIT_TERMINAL_PROMPT": "0"}
     # What is printed is not broken into lines of a terminal.
-    os.environ |= {"COLUMNS": "4000", "NO_COLOR": "1"}
+    os.environ |= {"COLUMNS": "1000", "NO_COLOR": "1", "TERM": "dumb"}
     os.environ["HOME"] = os.environ["HF_HOME"] = tempfile.mkdtemp(dir=LAB)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and not (os.path.exists(AUTHORITY) and resolves(resolved)):
@@ -110,7 +113,7 @@ def command(*words, folder=None, **environment):
         errors="replace",
         timeout=LONGEST,
     )
-    printed = (done.stdout + done.stderr).strip()
+    printed = "\n".join(line.rstrip() for line in ANSI.sub("", done.stdout + done.stderr).strip().splitlines())
     if done.returncode:
         raise Failed(printed)
     return printed

@@ -27,7 +27,7 @@ pub(crate) struct Row {
     pub(crate) version: String,
     pub(crate) operation: String,
     pub(crate) expected: Expected,
-    ok: bool,
+    pub(crate) ok: bool,
     pub(crate) shown: String,
     pod: IpAddr,
     began: u64,
