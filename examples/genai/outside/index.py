@@ -1,4 +1,4 @@
-"""A package index (PEP 503) with one wheel in it."""
+"""A package index (PEP 503) of small wheels."""
 
 import hashlib
 import io
@@ -6,35 +6,40 @@ import zipfile
 
 from web import Reply
 
-WHEEL = "acme_features-1.0-py3-none-any.whl"
 
-
-def make_wheel():
+def make_wheel(package):
+    """Its file's name and its content."""
+    name = package.replace("-", "_")
+    about = f"{name}-1.0.dist-info"
     files = {
-        "acme_features.py": "NAMES = ['length', 'language']\n",
-        "acme_features-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: acme-features\nVersion: 1.0\n",
-        "acme_features-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{name}.py": "NAMES = ['length', 'language']\n",
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "acme_features-1.0.dist-info/RECORD"
+    record = f"{about}/RECORD"
     files[record] = "".join(f"{name},,\n" for name in [*files, record])
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in files.items():
             archive.writestr(zipfile.ZipInfo(name), text)
-    return buffer.getvalue()
+    return f"{package.replace('-', '_')}-1.0-py3-none-any.whl", buffer.getvalue()
 
 
-CONTENT = make_wheel()
+WHEELS = {package: make_wheel(package) for package in ("acme-features",)}
 
 
 def site(request):
-    link = f"../../packages/{WHEEL}#sha256={hashlib.sha256(CONTENT).hexdigest()}"
-    pages = {
-        "/simple/": '<a href="acme-features/">acme-features</a>',
-        "/simple/acme-features/": f'<a href="{link}">{WHEEL}</a>',
-    }
-    if request.path == f"/packages/{WHEEL}":
-        return Reply(200, CONTENT, "application/zip")
-    page = pages.get(request.path)
-    html = f"<!DOCTYPE html><html><body>{page}</body></html>"
-    return Reply(200, html.encode(), "text/html") if page else Reply(404)
+    words = request.path.strip("/").split("/")
+    if words[0] == "packages":
+        content = next((content for file, content in WHEELS.values() if file == words[-1]), None)
+        return Reply(404) if content is None else Reply(200, content, "application/zip")
+    if words == ["simple"]:
+        return page("".join(f'<a href="{package}/">{package}</a>' for package in WHEELS))
+    if words[0] != "simple" or words[-1] not in WHEELS:
+        return Reply(404)
+    file, content = WHEELS[words[-1]]
+    return page(f'<a href="../../packages/{file}#sha256={hashlib.sha256(content).hexdigest()}">{file}</a>')
+
+
+def page(body):
+    return Reply(200, f"<!DOCTYPE html><html><body>{body}</body></html>".encode(), "text/html")

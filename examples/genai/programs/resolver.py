@@ -4,6 +4,7 @@ The cluster's come from the file COFFERDAM_HOSTS ("address name…" lines), whic
 addresses; the outside's are a zone of which unbound takes itself to be in charge.
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -48,20 +49,22 @@ def cluster():
         yield from ((name, address) for name in names if name.endswith(".cluster.local"))
 
 
-def main():
+def main(outside):
     folder = Path(os.environ["COFFERDAM_LAB"]) / "resolver"
     folder.mkdir(exist_ok=True)
     names = list(cluster())
     kind = {True: "AAAA", False: "A"}
     local = "\n".join(f'  local-data: "{name}. 30 IN {kind[":" in address]} {address}"' for name, address in names)
     (folder / "unbound.conf").write_text(SETTINGS.format(folder=folder, local=local), encoding="utf-8")
-    inside = next(at for name, at in names if name == "vector-db-0.serve.pod.cluster.local" and ":" not in at)
-    taken_over = f"forgotten-2.us.aws.cdn.hf.co. A {inside}\n"
-    (folder / "internet.zone").write_text(zone.FILE.read_text(encoding="utf-8") + taken_over, encoding="utf-8")
+    inside = [at for name, at in names if name == "vector-db-0.serve.pod.cluster.local" and ":" not in at]
+    taken_over = "".join(f"forgotten-2.us.aws.cdn.hf.co. A {at}\n" for at in inside)
+    (folder / "internet.zone").write_text(outside.read_text(encoding="utf-8") + taken_over, encoding="utf-8")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     say(f"answers for {len(names)} names of the cluster")
     os.execvp("unbound", ["unbound", "-d", "-c", str(folder / "unbound.conf")])
 
 
 if __name__ == "__main__":
-    main()
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--zone", type=Path, default=zone.FILE)
+    main(arguments.parse_args().zone)

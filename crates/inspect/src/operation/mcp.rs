@@ -34,8 +34,11 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         {
             Ok(Some(Draft::new(PROVIDER, "listen", Verb::Meta).stream(true)))
         }
+        // Every client ends its own session so. Elsewhere the field alone would make a deletion of anything look like it.
         "DELETE" if request.has_header("mcp-session-id") => {
-            Ok(Some(Draft::new(PROVIDER, "end-session", Verb::Mutate)))
+            let is_own = segments.as_slice() == ["mcp"];
+            let verb = if is_own { Verb::Meta } else { Verb::Mutate };
+            Ok(Some(Draft::new(PROVIDER, "end-session", verb)))
         }
         "POST" if says_so || is_place => Ok(Some(message(request)?)),
         _ => Ok(None),
@@ -133,7 +136,9 @@ mod tests {
             (post, r#"{"jsonrpc":"2.0","id":1,"result":{"content":"x"}}"#, "mcp answer call"),
             ("GET https://tools.example/mcp\naccept: text/event-stream", "", "mcp listen meta stream"),
             ("GET https://tools.example/sse\naccept: text/event-stream", "", "mcp listen meta stream"),
+            ("DELETE https://tools.example/mcp\nmcp-session-id: 1", "", "mcp end-session meta"),
             ("DELETE https://tools.example/x\nmcp-session-id: 1", "", "mcp end-session mutate"),
+            ("DELETE https://tools.example/repos/o/mcp\nmcp-session-id: 1", "", "mcp end-session mutate"),
             (
                 "GET https://tools.example/.well-known/oauth-protected-resource/mcp",
                 "",

@@ -1,0 +1,132 @@
+//! `tests/clients`: unmodified clients of services outside go through the gateway, which opens their connections. What a policy
+//! allows works; whatever writes, names another model or shows another key is refused, and the client's own error says why.
+//! `docs/clients.md` is what this test saw; with `COFFERDAM_BLESS=1` it is written anew.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test; a panic is the failure report")]
+
+mod clients;
+
+use clients::page;
+use clients::row::Row;
+use gateway::Call;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_cofferdam");
+/// What the lab's services need, besides Python.
+const TOOLS: [(&str, &str); 2] = [("unbound", "-V"), ("openssl", "version")];
+/// `timeout` ends it with SIGTERM, so that the lab is removed.
+const LONGEST: &str = "300";
+/// Of the Python clients, which are there whenever anything is.
+const LEAST_ROWS: usize = 70;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Whether they can run here; says so loudly if not.
+fn may_run(test: &str) -> bool {
+    if !lab::privilege::has_capabilities() {
+        eprintln!("NOT RUN: {test} needs CAP_NET_ADMIN and CAP_SYS_ADMIN (run as root)");
+        return false;
+    }
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let has = |(tool, ask): &(&str, &str)| Command::new(tool).arg(ask).env("PATH", &path).output().is_ok();
+    let missing: Vec<_> = TOOLS.iter().filter(|tool| !has(tool)).map(|(tool, _)| *tool).collect();
+    if !missing.is_empty() {
+        eprintln!("NOT RUN: {test} needs {missing:?}");
+    }
+    missing.is_empty()
+}
+
+/// As [`python`] found or made it, once for all tests.
+static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(python);
+
+/// An interpreter with the clients of `requirements.txt`, made where there is none; `None` where it cannot be made.
+fn python() -> Option<PathBuf> {
+    let wanted = root().join("tests/clients/requirements.txt");
+    let venv = root().canonicalize().ok()?.join("target/clients-python");
+    let (python, has) = (venv.join("bin/python"), venv.join("requirements.txt"));
+    if fs::read(&has).is_ok_and(|has| has == fs::read(&wanted).unwrap()) {
+        return Some(python);
+    }
+    let ran = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    let is_made = ran(Command::new("python3").args(["-m", "venv"]).arg(&venv))
+        && ran(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&wanted));
+    if is_made {
+        fs::copy(&wanted, &has).unwrap();
+    }
+    is_made.then_some(python)
+}
+
+/// What the lab said, and the records of all requests. `None`: it cannot be run here, which is said loudly.
+fn run(test: &str, manifests: &str) -> Option<(String, Vec<Call>)> {
+    if !may_run(test) {
+        return None;
+    }
+    let Some(python) = &*PYTHON else {
+        eprintln!("NOT RUN: {test} needs clients from PyPI (no PyPI, or no venv, here)");
+        return None;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let [socket, output, records] = ["socket", "output", "calls"].map(|name| folder.path().join(name));
+    let mut command = Command::new("timeout");
+    command.args(["--signal=TERM", LONGEST, BINARY, "up", "--lab", "--until-done", "-f"]);
+    command.args([manifests, "--socket"]).arg(&socket).current_dir(root());
+    command.env("CLIENTS_PYTHON", python);
+    let mut up = command.stdout(File::create(&output).unwrap()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    while !socket.exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // It ends with whom it asks.
+    let mut follower = Command::new(BINARY);
+    follower.args(["calls", "--json", "--follow", "--socket"]).arg(&socket);
+    let mut follower = follower.stdout(File::create(&records).unwrap()).spawn().unwrap();
+    let is_good = up.wait().unwrap().success();
+    follower.wait().unwrap();
+    let said = fs::read_to_string(&output).unwrap();
+    assert!(is_good, "{said}");
+    let records = fs::read_to_string(&records).unwrap();
+    for line in said.lines().filter(|line| line.contains("] MISSING ")) {
+        eprintln!("NOT RUN of {test}: {line}");
+    }
+    Some((said, records.lines().map(|line| serde_json::from_str(line).unwrap()).collect()))
+}
+
+#[test]
+fn netns_real_clients_read_and_ask_but_do_not_write_and_are_told_why() {
+    let test = "netns_real_clients_read_and_ask_but_do_not_write_and_are_told_why";
+    let Some((said, calls)) = run(test, "tests/clients") else { return };
+    let rows: Vec<Row> = said.lines().filter_map(Row::read).collect();
+    let wrong: Vec<String> = rows.iter().filter_map(|row| row.check(&calls).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(rows.len() >= LEAST_ROWS, "{} rows: {said}", rows.len());
+
+    let file = root().join("docs/clients.md");
+    let found = page::write(&rows, &calls);
+    if std::env::var_os("COFFERDAM_BLESS").is_some() {
+        assert!(!said.contains("] MISSING "), "the page would lose rows");
+        fs::write(&file, &found).unwrap();
+    }
+    let kept = fs::read_to_string(&file).unwrap_or_default();
+    let differs = page::difference(&kept, &found, &rows);
+    assert!(
+        differs.is_empty(),
+        "docs/clients.md says otherwise (COFFERDAM_BLESS=1 writes it anew): {differs:#?}"
+    );
+}
+
+#[test]
+fn netns_the_same_clients_write_where_there_is_no_policy() {
+    let test = "netns_the_same_clients_write_where_there_is_no_policy";
+    let Some((said, calls)) = run(test, "tests/clients/world.yaml") else { return };
+    assert!(calls.is_empty(), "{calls:#?}");
+    let rows: Vec<Row> = said.lines().filter_map(Row::read).collect();
+    let failed: Vec<_> = rows.iter().filter(|row| !row.ok).collect();
+    assert!(failed.is_empty(), "the services do not take what policy would refuse: {failed:#?}");
+    assert!(rows.len() >= LEAST_ROWS, "{} rows: {said}", rows.len());
+}
