@@ -431,7 +431,7 @@ impl Enforcer {
             spent: gate.budgets.spent().len(),
             starts: standing.starts,
             opens_tls: gate.opens_tls(),
-            problem: standing.problem.or_else(|| gate.budgets.problem()),
+            problem: standing.problem.or_else(|| gate.budgets.problem()).or_else(|| gate.quotas.problem()),
         })
     }
 
@@ -447,7 +447,8 @@ impl Enforcer {
     pub(crate) fn forget_budgets(&mut self, is_there: impl Fn(&PodName) -> bool) {
         let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
         if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
-            gate.budgets.retain(is_there);
+            gate.budgets.retain(&is_there);
+            gate.quotas.retain(is_there);
         }
     }
 
@@ -455,6 +456,7 @@ impl Enforcer {
     pub(crate) fn look_at_budgets(&mut self) -> Vec<Spent> {
         let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
         let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) else { return Vec::new() };
+        gate.keep_quotas();
         let spent = gate.budgets.look();
         gate.spend();
         spent

@@ -466,10 +466,10 @@ impl<K: Kind> Ear<K> {
         &self.node
     }
 
-    /// It counted.
-    pub(crate) fn counted(&self, counts: K::Counts) {
+    /// It counted: what it says now, made of what it said before.
+    pub(crate) fn counted(&self, counts: impl FnOnce(&K::Counts) -> K::Counts) {
         if self.is_current() {
-            self.shared.change(|standing| standing.counts = counts);
+            self.shared.change(|standing| standing.counts = counts(&standing.counts));
         }
     }
 
