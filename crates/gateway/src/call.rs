@@ -10,6 +10,7 @@ use crate::counters::{Counters, add};
 use crate::reason::{End, Reason};
 use crate::record::{Sink, Traffic};
 use crate::requests::RequestJudgement;
+use http::{HeaderMap, header};
 use observe::Time;
 use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
 use serde::{Deserialize, Serialize};
@@ -118,7 +119,30 @@ pub(crate) struct CallGuard {
     counters: Arc<Counters>,
     began: Instant,
     call: Call,
+    pub(crate) caller: Caller,
     pub(crate) course: Arc<Course>,
+}
+
+/// Longest field that is kept to tell a refusal by, in bytes.
+const MAX_FIELD: usize = 256;
+
+/// What of a request's head says in which words its client reads a refusal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    pub(crate) accept: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) user_agent: Option<String>,
+}
+
+impl Caller {
+    pub(crate) fn of(fields: &HeaderMap) -> Self {
+        let field = |name| {
+            let text = fields.get(name)?.to_str().ok()?;
+            Some(text.get(..text.len().min(MAX_FIELD)).unwrap_or_default().to_owned())
+        };
+        let (accept, content_type) = (field(header::ACCEPT), field(header::CONTENT_TYPE));
+        Self { accept, content_type, user_agent: field(header::USER_AGENT) }
+    }
 }
 
 /// What is known of a request when its head was read.
@@ -128,6 +152,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) name: &'a DnsName,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
+    pub(crate) caller: Caller,
 }
 
 impl CallGuard {
@@ -135,7 +160,7 @@ impl CallGuard {
         sink: Arc<dyn Sink>,
         counters: Arc<Counters>,
         ledger: Arc<Ledger>,
-        asked: &Asked<'_>,
+        asked: Asked<'_>,
     ) -> Self {
         ledger.open.fetch_add(1, Ordering::Relaxed);
         let time: Time = SystemTime::now().into();
@@ -160,7 +185,8 @@ impl CallGuard {
             duration_micros: 0,
             end: End::Cancelled,
         };
-        Self { ledger, sink, counters, began: Instant::now(), call, course: Arc::default() }
+        let (began, course) = (Instant::now(), Arc::default());
+        Self { ledger, sink, counters, began, call, caller: asked.caller, course }
     }
 
     pub(crate) fn so_far(&self) -> &Call {
@@ -244,7 +270,14 @@ mod tests {
         let (sink, counters) = (Arc::new(Small::default()), Arc::new(Counters::new()));
         let address = SocketAddr::from(([10, 0, 0, 1], 443));
         let name = DnsName::parse("a.example").unwrap();
-        let asked = Asked { pod: address, destination: address, name: &name, method: "GET", path: "/" };
+        let asked = || Asked {
+            pod: address,
+            destination: address,
+            name: &name,
+            method: "GET",
+            path: "/",
+            caller: Caller::default(),
+        };
         for (end, expected) in [
             (End::Closed, End::Closed),
             (End::Refused, End::Closed),
@@ -254,7 +287,7 @@ mod tests {
             (End::Cut, End::Cut),
         ] {
             let ledger = Arc::new(Ledger::default());
-            let mut guard = CallGuard::new(sink.clone(), counters.clone(), ledger.clone(), &asked);
+            let mut guard = CallGuard::new(sink.clone(), counters.clone(), ledger.clone(), asked());
             assert_eq!(ledger.end_of_broken(), End::PodGone, "it is under way");
             guard.ended(end);
             drop(guard);
@@ -268,9 +301,16 @@ mod tests {
         let address = SocketAddr::from(([10, 0, 0, 1], 443));
         let name = DnsName::parse("a.example").unwrap();
         let path = "/é".repeat(300);
-        let asked = Asked { pod: address, destination: address, name: &name, method: "GET", path: &path };
+        let asked = || Asked {
+            pod: address,
+            destination: address,
+            name: &name,
+            method: "GET",
+            path: &path,
+            caller: Caller::default(),
+        };
         for _ in 0..3 {
-            let guard = CallGuard::new(sink.clone(), counters.clone(), Arc::default(), &asked);
+            let guard = CallGuard::new(sink.clone(), counters.clone(), Arc::default(), asked());
             guard.course.abort(Reason::RequestChanged);
             guard.course.abort(Reason::Timeout);
         }

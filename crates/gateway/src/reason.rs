@@ -90,6 +90,8 @@ pub enum Reason {
     ServerCertificate,
     /// The TLS handshake with the server failed.
     ServerHandshake,
+    /// The server of a request cannot be reached.
+    ServerUnreachable,
     /// The client does not take our certificate.
     ClientDistrusts,
     /// The TLS handshake with the client failed, for another reason than its distrust.
@@ -104,7 +106,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -145,6 +147,7 @@ impl Reason {
         Self::NoAuthority,
         Self::ServerCertificate,
         Self::ServerHandshake,
+        Self::ServerUnreachable,
         Self::ClientDistrusts,
         Self::ClientHandshake,
         Self::RequestNotAllowed,
@@ -194,6 +197,7 @@ impl Reason {
             | Self::NoAuthority
             | Self::ServerCertificate
             | Self::ServerHandshake
+            | Self::ServerUnreachable
             | Self::ClientDistrusts
             | Self::ClientHandshake
             | Self::RequestNotAllowed
@@ -245,6 +249,7 @@ impl Reason {
             Self::NoAuthority => "no-authority",
             Self::ServerCertificate => "server-certificate",
             Self::ServerHandshake => "server-handshake",
+            Self::ServerUnreachable => "server-unreachable",
             Self::ClientDistrusts => "client-distrusts",
             Self::ClientHandshake => "client-handshake",
             Self::RequestNotAllowed => "request-not-allowed",
@@ -310,6 +315,7 @@ impl Reason {
             }
             Self::ServerCertificate => "the server's certificate does not verify",
             Self::ServerHandshake => "the TLS handshake with the server failed",
+            Self::ServerUnreachable => "the server cannot be reached",
             Self::ClientDistrusts => {
                 "the client does not trust the inspection CA: pinned or the trust bundle is missing"
             }

@@ -252,9 +252,8 @@ impl Body for Answer {
 #[cfg(test)]
 mod tests {
     use super::super::hold::MAX_HELD;
-    use super::super::reading::script::Script;
     use super::*;
-    use http::{Request, Response};
+    use http::{HeaderMap, Request, Response};
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
     use tokio::sync::mpsc;
@@ -305,7 +304,7 @@ mod tests {
 
     async fn read(body: Incoming) -> Became {
         let (course, hold) = (Arc::new(Course::default()), Arc::new(Hold::default()));
-        let mut body = Outgoing::new(body, Reading::Script(Script::default()), &course);
+        let mut body = Outgoing::new(body, Reading::script(&HeaderMap::new()), &course);
         let understood = body.understand(&hold).await.map(|known| known.map(|operation| operation.verb));
         let (mut sent, mut is_whole) = (Vec::new(), false);
         while understood.is_ok() && !is_whole {

@@ -11,7 +11,7 @@ use super::refusal;
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
-use crate::call::{Asked, CallGuard, Ledger};
+use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
 use crate::decide::{Judge, Opening};
 use crate::reason::{End, Reason};
@@ -82,9 +82,10 @@ impl Exchange {
             name: &self.name,
             method: request.method().as_str(),
             path: request.uri().path(),
+            caller: Caller::of(request.headers()),
         };
         let (sink, counters) = (Arc::clone(&self.sink), Arc::clone(&self.counters));
-        let mut guard = CallGuard::new(sink, counters, Arc::clone(&self.ledger), &asked);
+        let mut guard = CallGuard::new(sink, counters, Arc::clone(&self.ledger), asked);
         let will_continue = request.headers().contains_key(header::EXPECT);
         let client = (asks == Asks::WebSocket).then(|| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
