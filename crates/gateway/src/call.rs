@@ -3,13 +3,14 @@
 //! JSON, one object per request: `time` (its head was read), `pod`, `destination` (address and port), `name` (of the
 //! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
-//! `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
 use crate::counters::{Counters, add};
 use crate::reason::{End, Reason};
 use crate::record::{Sink, Traffic};
 use crate::requests::RequestJudgement;
+use ::inspect::answer;
 use http::{HeaderMap, header};
 use observe::Time;
 use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
@@ -67,10 +68,49 @@ pub struct Call {
     pub bytes_up: u64,
     /// Bytes of the answer's body that went to the client.
     pub bytes_down: u64,
+    /// From its head to the first byte of the answer's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_micros: Option<u64>,
+    /// Of a call, what the answer says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// From its head to its end.
     pub duration_micros: u64,
     /// How it ended.
     pub end: End,
+}
+
+/// What a model's answer says of itself, in the same terms for every provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens that went in, with those that were found in a cache or written to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens that came out, with those of thoughts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Of those that went in, those found in a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// Of those that came out, those of thoughts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+    /// The model that answered, at most 512 bytes. The server's text: show it as such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Why it ended, in the provider's words; at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finish: Vec<String>,
+}
+
+impl Usage {
+    /// `None`: it says nothing of itself.
+    pub(crate) fn of(found: answer::Usage) -> Option<Self> {
+        let answer::Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens, .. } = found;
+        let (model, finish) = (found.model, found.finish);
+        let usage = Self { input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, finish };
+        Some(usage).filter(|usage| *usage != Self::default())
+    }
 }
 
 /// What the two directions of a request tell each other.
@@ -182,6 +222,8 @@ impl CallGuard {
             status: 0,
             bytes_up: 0,
             bytes_down: 0,
+            first_byte_micros: None,
+            usage: None,
             duration_micros: 0,
             end: End::Cancelled,
         };
@@ -215,6 +257,20 @@ impl CallGuard {
         self.call.status = status;
     }
 
+    /// A byte of the answer's body is there.
+    pub(crate) fn has_byte(&mut self) {
+        let after = self.micros();
+        self.call.first_byte_micros.get_or_insert(after);
+    }
+
+    pub(crate) fn told(&mut self, usage: Option<Usage>) {
+        self.call.usage = usage;
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     pub(crate) fn ended(&mut self, end: End) {
         self.call.end = end;
     }
@@ -229,7 +285,7 @@ impl Drop for CallGuard {
         let mut call = self.call.clone();
         call.bytes_up = self.course.traffic.up();
         call.bytes_down = self.course.traffic.down();
-        call.duration_micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        call.duration_micros = self.micros();
         if call.end != End::Closed && call.end != End::Refused {
             // The first is the one that broke it.
             let _earlier = self.ledger.broke.set(call.end);

@@ -43,7 +43,7 @@ pub mod state;
 pub mod tls;
 
 pub use agent::{Agent, AgentError, Bind, Proxy};
-pub use call::Call;
+pub use call::{Call, Usage};
 pub use ceiling::{Ceiling, DownloadOnly};
 pub use counters::{Counters, Counts};
 pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};

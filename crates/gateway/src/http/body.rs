@@ -6,6 +6,7 @@
 
 use super::hold::{Held, Hold};
 use super::reading::Reading;
+use super::tally::Tally;
 use crate::call::{CallGuard, Course};
 use crate::reason::{End, Reason};
 use ::inspect::operation::Progress;
@@ -157,6 +158,8 @@ impl Body for Outgoing {
 pub(crate) struct Answer {
     source: Source,
     guard: Option<CallGuard>,
+    /// Reads what it says of itself; `None`: it is not asked.
+    tally: Option<Tally>,
 }
 
 enum Source {
@@ -166,20 +169,20 @@ enum Source {
 
 impl Answer {
     /// From the server.
-    pub(crate) fn of_server(body: Incoming, guard: CallGuard) -> Self {
-        let mut answer = Self { source: Source::Server(body), guard: Some(guard) };
+    pub(crate) fn of_server(body: Incoming, guard: CallGuard, tally: Option<Tally>) -> Self {
+        let mut answer = Self { source: Source::Server(body), guard: Some(guard), tally };
         answer.note_end();
         answer
     }
 
     /// The proxy's own, in place of an answer.
     pub(crate) fn own(body: Bytes, guard: CallGuard) -> Self {
-        Self { source: Source::Own(Some(body)), guard: Some(guard) }
+        Self { source: Source::Own(Some(body)), guard: Some(guard), tally: None }
     }
 
     /// Without body and record: the record is of what follows.
     pub(crate) fn none() -> Self {
-        Self { source: Source::Own(None), guard: None }
+        Self { source: Source::Own(None), guard: None, tally: None }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -191,10 +194,35 @@ impl Answer {
         }
     }
 
+    /// Counts and reads what goes on.
+    fn passes(&mut self, data: &[u8]) {
+        if let Some(guard) = &mut self.guard {
+            guard.course.traffic.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+            guard.has_byte();
+        }
+        if let Some(tally) = &mut self.tally {
+            tally.push(data);
+        }
+    }
+
     fn ends(&mut self, end: End) {
-        if let Some(mut guard) = self.guard.take() {
+        if let Some(guard) = &mut self.guard {
             guard.ended(end);
         }
+        self.settle();
+    }
+
+    /// Lets go of the record, with what the answer said.
+    fn settle(&mut self) {
+        if let (Some(mut guard), Some(tally)) = (self.guard.take(), self.tally.take()) {
+            guard.told(tally.end());
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -225,8 +253,8 @@ impl Body for Answer {
                 Poll::Ready(Some(Err(Broken)))
             }
             Some(Ok(frame)) => {
-                if let (Some(data), Some(course)) = (frame.data_ref(), course) {
-                    course.traffic.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+                if let Some(data) = frame.data_ref() {
+                    self.passes(data);
                 }
                 self.note_end();
                 Poll::Ready(Some(Ok(frame)))

@@ -9,7 +9,7 @@ use ::inspect::operation::{Head, Progress, Reader};
 use http::{HeaderMap, header};
 
 /// Most bytes that a body may decode to: uploads are large, and what they become costs time.
-pub(super) const MAX_DECODED: u64 = 64 << 30;
+const MAX_DECODED: u64 = 64 << 30;
 
 /// Reads one body.
 #[derive(Debug)]

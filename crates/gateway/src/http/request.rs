@@ -8,6 +8,7 @@ use super::fields::{self, Asks};
 use super::hold::Hold;
 use super::reading::Reading;
 use super::refusal;
+use super::tally::Tally;
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
@@ -201,7 +202,8 @@ impl Exchange {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         head.extensions = http::Extensions::new();
-        Ok(Response::from_parts(head, Answer::of_server(body, guard)))
+        let tally = Tally::of(&guard.so_far().operation, &head.headers);
+        Ok(Response::from_parts(head, Answer::of_server(body, guard, tally)))
     }
 
     /// The server broke off, or was made to. A client whose connection was used before takes its end for what it is,
