@@ -3,10 +3,12 @@
 //! JSON, one object per request: `time` (its head was read), `pod`, `destination` (address and port), `name` (of the
 //! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
-//! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
+//! `leaks` (what was found in it), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
 use crate::counters::{Counters, add};
+use crate::leaks::{LeakFact, MAX_FACTS};
 use crate::reason::{End, Reason};
 use crate::record::{Sink, Traffic};
 use crate::requests::RequestJudgement;
@@ -17,7 +19,7 @@ use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// Longest method that is kept, in characters; the registered ones have at most 17.
@@ -74,6 +76,9 @@ pub struct Call {
     /// Of a call, what the answer says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What was found in it that should not leave; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<LeakFact>,
     /// From its head to its end.
     pub duration_micros: u64,
     /// How it ended.
@@ -119,12 +124,19 @@ pub(crate) struct Course {
     pub(crate) traffic: Arc<Traffic>,
     /// Set once it must not go on.
     aborted: OnceLock<Reason>,
+    /// What was found in its body so far.
+    leaks: Mutex<Vec<LeakFact>>,
 }
 
 impl Course {
     pub(crate) fn abort(&self, reason: Reason) {
         // The first reason is the one that stopped it.
         let _earlier = self.aborted.set(reason);
+    }
+
+    /// All that was found in its body.
+    pub(crate) fn leaked(&self, facts: Vec<LeakFact>) {
+        *self.leaks.lock().unwrap_or_else(PoisonError::into_inner) = facts;
     }
 
     pub(crate) fn aborted(&self) -> Option<Reason> {
@@ -136,17 +148,19 @@ impl Course {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     open: AtomicUsize,
-    /// How the first ended that did not come to its end.
-    broke: OnceLock<End>,
+    /// How the first ended that did not come to its end, and why where it was cut.
+    broke: OnceLock<(End, Option<Reason>)>,
 }
 
 impl Ledger {
-    /// How a connection ended that broke off: that matters to nobody if no request was under way.
-    pub(crate) fn end_of_broken(&self) -> End {
+    /// How a connection ended that broke off, and why where it was cut: that matters to nobody if no request was under
+    /// way.
+    pub(crate) fn end_of_broken(&self) -> (End, Option<Reason>) {
         match self.broke.get() {
-            Some(end @ (End::ServerGone | End::Cut)) => *end,
-            None if self.open.load(Ordering::Relaxed) == 0 => End::Closed,
-            Some(_) | None => End::PodGone,
+            Some((End::ServerGone, _)) => (End::ServerGone, None),
+            Some((End::Cut, reason)) => (End::Cut, *reason),
+            None if self.open.load(Ordering::Relaxed) == 0 => (End::Closed, None),
+            Some(_) | None => (End::PodGone, None),
         }
     }
 }
@@ -224,6 +238,7 @@ impl CallGuard {
             bytes_down: 0,
             first_byte_micros: None,
             usage: None,
+            leaks: Vec::new(),
             duration_micros: 0,
             end: End::Cancelled,
         };
@@ -271,6 +286,20 @@ impl CallGuard {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// What was found in its head.
+    pub(crate) fn leaked(&mut self, facts: Vec<LeakFact>) {
+        self.call.leaks = facts;
+    }
+
+    /// What was found in all of it, what stops it first.
+    pub(crate) fn leaks(&self) -> Vec<LeakFact> {
+        let in_body = self.course.leaks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = [self.call.leaks.as_slice(), &in_body].concat();
+        all.sort_by_key(|fact| !fact.blocked);
+        all.truncate(MAX_FACTS);
+        all
+    }
+
     pub(crate) fn ended(&mut self, end: End) {
         self.call.end = end;
     }
@@ -283,12 +312,13 @@ impl Drop for CallGuard {
             self.call.end = if self.call.end == End::Refused { End::Refused } else { End::Cut };
         }
         let mut call = self.call.clone();
+        call.leaks = self.leaks();
         call.bytes_up = self.course.traffic.up();
         call.bytes_down = self.course.traffic.down();
         call.duration_micros = self.micros();
         if call.end != End::Closed && call.end != End::Refused {
             // The first is the one that broke it.
-            let _earlier = self.ledger.broke.set(call.end);
+            let _earlier = self.ledger.broke.set((call.end, self.course.aborted()));
         }
         self.ledger.open.fetch_sub(1, Ordering::Relaxed);
         self.counters.called(call.verdict, call.operation.verb);
@@ -344,10 +374,10 @@ mod tests {
         ] {
             let ledger = Arc::new(Ledger::default());
             let mut guard = CallGuard::new(sink.clone(), counters.clone(), ledger.clone(), asked());
-            assert_eq!(ledger.end_of_broken(), End::PodGone, "it is under way");
+            assert_eq!(ledger.end_of_broken().0, End::PodGone, "it is under way");
             guard.ended(end);
             drop(guard);
-            assert_eq!(ledger.end_of_broken(), expected, "{end}");
+            assert_eq!(ledger.end_of_broken().0, expected, "{end}");
         }
     }
 

@@ -102,11 +102,15 @@ pub enum Reason {
     RequestTooLarge,
     /// What came later in a body contradicts what the request was judged by.
     RequestChanged,
+    /// Something was found in the request that must not leave.
+    LeakBlocked,
+    /// The rule blocks leaks, and the request cannot be searched for them.
+    LeakUnread,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 48] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -153,6 +157,8 @@ impl Reason {
         Self::RequestNotAllowed,
         Self::RequestTooLarge,
         Self::RequestChanged,
+        Self::LeakBlocked,
+        Self::LeakUnread,
     ];
 
     /// The verdict that always comes with this reason.
@@ -202,7 +208,9 @@ impl Reason {
             | Self::ClientHandshake
             | Self::RequestNotAllowed
             | Self::RequestTooLarge
-            | Self::RequestChanged => Verdict::Deny,
+            | Self::RequestChanged
+            | Self::LeakBlocked
+            | Self::LeakUnread => Verdict::Deny,
         }
     }
 
@@ -255,6 +263,8 @@ impl Reason {
             Self::RequestNotAllowed => "request-not-allowed",
             Self::RequestTooLarge => "request-too-large",
             Self::RequestChanged => "request-changed",
+            Self::LeakBlocked => "leak-blocked",
+            Self::LeakUnread => "leak-unread",
         }
     }
 
@@ -325,6 +335,10 @@ impl Reason {
                 "what the request does is not known within the part of its body that may be held"
             }
             Self::RequestChanged => "what came later in the body contradicts what the request was judged by",
+            Self::LeakBlocked => "something was found in the request that must not leave",
+            Self::LeakUnread => {
+                "the rule blocks leaks, and the request is in a form that cannot be searched for them"
+            }
         }
     }
 }

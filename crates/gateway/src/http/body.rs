@@ -6,9 +6,11 @@
 
 use super::hold::{Held, Hold};
 use super::reading::Reading;
+use super::searching::Searching;
 use super::tally::Tally;
 use crate::call::{CallGuard, Course};
 use crate::reason::{End, Reason};
+use ::inspect::leak::HOLD_BACK;
 use ::inspect::operation::Progress;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use policy::Operation;
@@ -42,8 +44,11 @@ pub(crate) enum Unclear {
 pub(crate) struct Outgoing {
     source: Incoming,
     reading: Reading,
-    /// What was read and has not gone on.
+    /// Looks for what must not leave; `None`: nobody asks.
+    searching: Option<Searching>,
+    /// What was read and has not gone on, and how many bytes that are.
     pieces: VecDeque<Bytes>,
+    queued: usize,
     held: Option<Held>,
     /// Whether the source came to its end.
     is_over: bool,
@@ -58,8 +63,8 @@ impl Outgoing {
         if is_over {
             reading.end();
         }
-        let pieces = VecDeque::new();
-        Self { source, reading, pieces, held: None, is_over, left, course: Arc::clone(course) }
+        let (pieces, course) = (VecDeque::new(), Arc::clone(course));
+        Self { source, reading, searching: None, pieces, queued: 0, held: None, is_over, left, course }
     }
 
     /// Reads and holds until it is known what the request does. `None`: it cannot be read.
@@ -86,6 +91,33 @@ impl Outgoing {
         }
     }
 
+    /// Has all of it searched.
+    pub(crate) fn search(&mut self, mut searching: Searching) {
+        self.pieces.iter().for_each(|piece| searching.push(piece));
+        if self.is_over {
+            searching.end();
+        }
+        self.searching = Some(searching);
+    }
+
+    /// Where something may stop it, reads until as much is there as is held back, or its end: what is found by then is
+    /// found before anything went on.
+    pub(crate) async fn search_first(&mut self) -> Result<(), Unclear> {
+        let may_stop = self.searching.as_ref().is_some_and(Searching::may_stop);
+        while may_stop && self.stops().is_none() && !self.is_over && self.queued < HOLD_BACK {
+            poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Why it must not come to its end.
+    pub(crate) fn stops(&self) -> Option<Reason> {
+        if self.reading.is_contradicted() {
+            return Some(Reason::RequestChanged);
+        }
+        self.searching.as_ref().and_then(Searching::stops)
+    }
+
     /// What has not been read, to be thrown away.
     pub(crate) fn into_rest(self) -> Incoming {
         self.source
@@ -96,22 +128,30 @@ impl Outgoing {
         let Some(frame) = ready!(Pin::new(&mut self.source).poll_frame(cx)) else {
             self.is_over = true;
             self.reading.end();
+            self.searching.iter_mut().for_each(Searching::end);
             return Poll::Ready(Ok(0));
         };
         let Ok(piece) = frame.map_err(|_| Broken)?.into_data() else { return Poll::Ready(Ok(0)) };
         self.reading.push(&piece);
+        self.searching.iter_mut().for_each(|searching| searching.push(&piece));
         let length = piece.len();
+        self.queued += length;
         self.pieces.extend((length > 0).then_some(piece));
         Poll::Ready(Ok(length))
     }
 
-    /// The next piece that may go on. One that makes the body whole at the server waits for the end of the source.
+    /// The next piece that may go on. One that makes the body whole at the server waits for the end of the source; so
+    /// does what is not searched to its end.
     fn next_piece(&mut self) -> Option<Bytes> {
-        let length = self.pieces.front()?.len() as u64;
+        let front = self.pieces.front()?.len();
+        let length = front as u64;
+        let behind = self.queued.saturating_sub(front);
+        let is_held = behind < HOLD_BACK && self.searching.as_ref().is_some_and(Searching::may_stop);
         let makes_whole = self.left.is_some_and(|left| left <= length);
-        if makes_whole && !self.is_over {
+        if (makes_whole || is_held) && !self.is_over {
             return None;
         }
+        self.queued = behind;
         self.left = self.left.map(|left| left.saturating_sub(length));
         self.course.traffic.up.fetch_add(length, Ordering::Relaxed);
         self.pieces.pop_front()
@@ -127,8 +167,8 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
-            if self.reading.is_contradicted() {
-                self.course.abort(Reason::RequestChanged);
+            if let Some(reason) = self.stops() {
+                self.course.abort(reason);
                 return Poll::Ready(Some(Err(Broken)));
             }
             if let Some(piece) = self.next_piece() {

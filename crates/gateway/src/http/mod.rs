@@ -2,7 +2,7 @@
 //!
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
-//! client's side), `request` (one request), `fields`, `reading`, `body`, `upstream` (the server's side), `tally`, `refusal`, `tunnel`; below
+//! client's side), `request` (one request), `fields`, `reading`, `searching`, `body`, `upstream` (the server's side), `tally`, `refusal`, `tunnel`; below
 //! them `socket`, `strict`, `hold`, `tasks`.
 
 mod body;
@@ -12,6 +12,7 @@ mod open;
 mod reading;
 mod refusal;
 mod request;
+mod searching;
 mod serve;
 mod socket;
 mod strict;

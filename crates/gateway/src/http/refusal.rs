@@ -37,7 +37,7 @@ fn own(mut guard: CallGuard, end: End) -> Response<Answer> {
     let call = guard.so_far();
     let reason = call.reason;
     let (status, reason, why) = if end == End::Refused {
-        (status(reason), reason.as_str(), why(call))
+        (status(reason), reason.as_str(), why(&guard))
     } else {
         let why = "the server broke off before it answered".to_owned();
         (StatusCode::BAD_GATEWAY, End::ServerGone.as_str(), why)
@@ -82,7 +82,12 @@ fn asked<'a>(call: &'a Call, caller: &'a Caller) -> Asked<'a> {
 }
 
 /// A clause for a person.
-fn why(call: &Call) -> String {
+fn why(guard: &CallGuard) -> String {
+    let call = guard.so_far();
+    let leak = guard.leaks().into_iter().find(|fact| fact.blocked && call.reason == Reason::LeakBlocked);
+    if let Some(leak) = leak {
+        return format!("{}: {}", call.reason.describe(), leak.rule);
+    }
     match call.lacks.filter(|_| call.reason == Reason::RequestNotAllowed) {
         Some(Mismatch::Unknown) => format!("{}: {}", Mismatch::Unknown.describe(), call.operation.reason),
         Some(lacks) => lacks.describe().to_owned(),

@@ -8,6 +8,7 @@ use super::fields::{self, Asks};
 use super::hold::Hold;
 use super::reading::Reading;
 use super::refusal;
+use super::searching::{Searching, search_head};
 use super::tally::Tally;
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
@@ -17,6 +18,7 @@ use crate::counters::Counters;
 use crate::decide::{Judge, Opening};
 use crate::reason::{End, Reason};
 use crate::record::Sink;
+use crate::requests::Demands;
 use ::inspect::operation::Head;
 use http::header::{self, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Scheme};
@@ -99,7 +101,12 @@ impl Exchange {
         };
         let mut outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
         let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
-        if let Err(reason) = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), &mut guard)? {
+        let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), &mut guard)?;
+        let met = match judged {
+            Ok(demands) => self.meets(&demands, &head, asks, &mut outgoing, &mut guard).await?,
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = met {
             guard.refused(reason);
             return Ok(self.refuse(guard, outgoing.into_rest(), will_continue));
         }
@@ -152,7 +159,7 @@ impl Exchange {
         &self,
         understood: Result<Option<Operation>, Unclear>,
         guard: &mut CallGuard,
-    ) -> Result<Result<(), Reason>, Broken> {
+    ) -> Result<Result<Demands, Reason>, Broken> {
         let operation = match understood {
             Ok(Some(operation)) => operation,
             Ok(None) => Operation::unknown("its body is in a form that is not read"),
@@ -171,9 +178,44 @@ impl Exchange {
         guard.understood(operation);
         guard.judged(&judgement);
         Ok(match judgement.reason.verdict() {
-            Verdict::Allow => Ok(()),
+            Verdict::Allow => Ok(judgement.demands),
             Verdict::Deny => Err(judgement.reason),
         })
+    }
+
+    /// Whether a request meets what the rule that allows it demands. The errors are as those of [`Self::judged`].
+    async fn meets(
+        &self,
+        demands: &Demands,
+        head: &request::Parts,
+        asks: Asks,
+        outgoing: &mut Outgoing,
+        guard: &mut CallGuard,
+    ) -> Result<Result<(), Reason>, Broken> {
+        let Some(search) = &demands.search else { return Ok(Ok(())) };
+        if asks == Asks::WebSocket && search.blocks() {
+            return Ok(Err(Reason::LeakUnread));
+        }
+        let searching = search_head(search, head).and_then(|facts| {
+            let is_blocked = facts.iter().any(|fact| fact.blocked);
+            guard.leaked(facts);
+            if is_blocked {
+                return Err(Reason::LeakBlocked);
+            }
+            Searching::new(search, &head.headers, &guard.course)
+        });
+        match searching {
+            Ok(searching) => outgoing.search(searching),
+            Err(reason) => return Ok(Err(reason)),
+        }
+        match tokio::time::timeout(HOLD_PATIENCE, outgoing.search_first()).await {
+            Err(_) => Ok(Err(Reason::Timeout)),
+            Ok(Err(_)) => {
+                guard.ended(End::PodGone);
+                Err(Broken)
+            }
+            Ok(Ok(())) => Ok(outgoing.stops().map_or(Ok(()), Err)),
+        }
     }
 
     async fn forward(
