@@ -4,14 +4,16 @@
 //! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
-//! `leaks` (what was found in it), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
 use crate::counters::{Counters, add};
 use crate::leaks::{LeakFact, MAX_FACTS};
+use crate::quota::Spent;
 use crate::reason::{End, Reason};
 use crate::record::{Sink, Traffic};
 use crate::requests::RequestJudgement;
+use crate::state::Window;
 use ::inspect::answer;
 use http::{HeaderMap, header};
 use observe::Time;
@@ -76,6 +78,9 @@ pub struct Call {
     /// Of a call, what the answer says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Of what is refused or cut for a quota, in which window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// What was found in it that should not leave; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaks: Vec<LeakFact>,
@@ -238,6 +243,7 @@ impl CallGuard {
             bytes_down: 0,
             first_byte_micros: None,
             usage: None,
+            window: None,
             leaks: Vec::new(),
             duration_micros: 0,
             end: End::Cancelled,
@@ -284,6 +290,12 @@ impl CallGuard {
 
     fn micros(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A quota is spent.
+    pub(crate) fn spent(&mut self, spent: Spent) {
+        self.call.window = Some(spent.window);
+        self.refused(spent.reason);
     }
 
     /// What was found in its head.

@@ -106,11 +106,15 @@ pub enum Reason {
     LeakBlocked,
     /// The rule blocks leaks, and the request cannot be searched for them.
     LeakUnread,
+    /// The pod made as many requests as the rule allows.
+    QuotaRequests,
+    /// The pod's requests took as many tokens as the rule allows, or this one would take more.
+    QuotaTokens,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 50] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -159,6 +163,8 @@ impl Reason {
         Self::RequestChanged,
         Self::LeakBlocked,
         Self::LeakUnread,
+        Self::QuotaRequests,
+        Self::QuotaTokens,
     ];
 
     /// The verdict that always comes with this reason.
@@ -210,7 +216,9 @@ impl Reason {
             | Self::RequestTooLarge
             | Self::RequestChanged
             | Self::LeakBlocked
-            | Self::LeakUnread => Verdict::Deny,
+            | Self::LeakUnread
+            | Self::QuotaRequests
+            | Self::QuotaTokens => Verdict::Deny,
         }
     }
 
@@ -265,6 +273,8 @@ impl Reason {
             Self::RequestChanged => "request-changed",
             Self::LeakBlocked => "leak-blocked",
             Self::LeakUnread => "leak-unread",
+            Self::QuotaRequests => "quota-requests",
+            Self::QuotaTokens => "quota-tokens",
         }
     }
 
@@ -338,6 +348,10 @@ impl Reason {
             Self::LeakBlocked => "something was found in the request that must not leave",
             Self::LeakUnread => {
                 "the rule blocks leaks, and the request is in a form that cannot be searched for them"
+            }
+            Self::QuotaRequests => "the pod made as many requests as the rule allows",
+            Self::QuotaTokens => {
+                "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
             }
         }
     }

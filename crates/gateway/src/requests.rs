@@ -6,6 +6,7 @@
 
 use crate::decide::{Claim, Judgement, Opening};
 use crate::leaks::Search;
+use crate::quota::Account;
 use crate::reason::Reason;
 use crate::state::{PodState, RuleFacts};
 use ::inspect::http_head::Host;
@@ -76,6 +77,8 @@ pub struct RequestJudgement {
 pub struct Demands {
     /// What is looked for in it.
     pub(crate) search: Option<Arc<Search>>,
+    /// The account that it draws on.
+    pub(crate) account: Option<Account>,
 }
 
 impl RequestJudgement {

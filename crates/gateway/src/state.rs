@@ -3,6 +3,7 @@
 use crate::ceiling::Ceiling;
 use crate::decide::{Judge, Judgement, Opening, judge};
 use crate::leaks::Searches;
+use crate::quota::{Account, Accounts, Key, QuotaUse};
 use crate::reason::Reason;
 use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
@@ -28,6 +29,10 @@ pub struct RuleFacts {
     /// Which requests it allows; its connections are opened for that. `None`: any, and they are passed on unread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Arc<RequestRule>>,
+    /// Number of the account on which the pod's requests under the rule draw, where it has quotas; the same over states
+    /// of policy and processes. `None`: an account of this process's own, until the rule has another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u32>,
 }
 
 /// Which budgets are used up.
@@ -101,6 +106,8 @@ pub struct State {
     pub pods: HashMap<IpAddr, PodState>,
     /// Budgets that are used up.
     pub spent: HashMap<u32, Window>,
+    /// What was used of accounts, as far as the agent knows; what this process knows counts as well.
+    pub quota_use: HashMap<u32, QuotaUse>,
     /// With what TLS is opened. `None`: nothing is, and what would have to be is refused.
     pub inspection: Option<Arc<Inspection>>,
 }
@@ -113,6 +120,7 @@ pub struct State {
 pub struct Table {
     now: RwLock<Option<InForce>>,
     searches: Searches,
+    accounts: Arc<Accounts>,
 }
 
 /// A state, and what was made of it.
@@ -145,6 +153,7 @@ impl Table {
     }
 
     fn put(&self, state: State, inspector: Option<Arc<Inspector>>) {
+        self.accounts.merge(&state.quota_use);
         let rules = state.pods.values().flat_map(|pod| pod.rules.values());
         self.searches.keep(rules.filter_map(|facts| Some(&facts.requests.as_ref()?.requests.leaks)));
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector });
@@ -191,9 +200,21 @@ impl Table {
     }
 
     /// What a rule demands of the requests that it allows.
-    fn demands(&self, facts: &RuleFacts) -> Demands {
-        let Some(rule) = &facts.requests else { return Demands::default() };
-        Demands { search: self.searches.of(&rule.requests.leaks) }
+    fn demands(&self, pod: IpAddr, rule: RuleId, facts: &RuleFacts) -> Demands {
+        let Some(requests) = facts.requests.as_ref().map(|rule| &rule.requests) else {
+            return Demands::default();
+        };
+        let account = (!requests.quotas.is_open()).then(|| Account {
+            accounts: Arc::clone(&self.accounts),
+            key: facts.quota.map_or(Key::Own(pod, rule), Key::Told),
+            quotas: requests.quotas,
+        });
+        Demands { search: self.searches.of(&requests.leaks), account }
+    }
+
+    /// What pods used of their quotas.
+    pub(crate) fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.accounts)
     }
 
     /// Asks the state that there is; `None` where there is none yet.
@@ -258,13 +279,14 @@ impl Judge for Table {
         let judged = self.ask(|state| {
             let judgement = state.judged_request(opening, operation);
             let pod = state.pods.get(&opening.pod);
-            let facts = judgement.deciding.and_then(|rule| pod?.rule(rule).cloned());
-            (judgement, facts)
+            let deciding = judgement.deciding.and_then(|rule| Some((rule, Arc::clone(pod?.rule(rule)?))));
+            (judgement, deciding)
         });
-        let Some((judgement, facts)) = judged else {
+        let Some((judgement, deciding)) = judged else {
             return RequestJudgement::without_rule(Reason::NoPolicy);
         };
-        let demands = facts.map(|facts| self.demands(&facts)).unwrap_or_default();
+        let demands = deciding.map(|(rule, facts)| self.demands(opening.pod, rule, &facts));
+        let demands = demands.unwrap_or_default();
         RequestJudgement { demands, ..judgement }
     }
 

@@ -4,14 +4,17 @@
 //! contradicts what it was judged by is never whole at the server; an answer that breaks off at the server breaks off at
 //! the client. Both stream: no more than one piece is kept once a request is known.
 
+use super::cutting::{Cutting, Piece};
 use super::hold::{Held, Hold};
 use super::reading::Reading;
+use super::refusal;
 use super::searching::Searching;
 use super::tally::Tally;
 use crate::call::{CallGuard, Course};
 use crate::reason::{End, Reason};
 use ::inspect::leak::HOLD_BACK;
 use ::inspect::operation::Progress;
+use http::response;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use policy::Operation;
 use std::collections::VecDeque;
@@ -118,6 +121,11 @@ impl Outgoing {
         self.searching.as_ref().and_then(Searching::stops)
     }
 
+    /// About how many bytes it has: as many as was said, else those that were read.
+    pub(crate) fn length(&self) -> u64 {
+        self.left.unwrap_or(self.queued as u64)
+    }
+
     /// What has not been read, to be thrown away.
     pub(crate) fn into_rest(self) -> Incoming {
         self.source
@@ -200,6 +208,9 @@ pub(crate) struct Answer {
     guard: Option<CallGuard>,
     /// Reads what it says of itself; `None`: it is not asked.
     tally: Option<Tally>,
+    /// How it ends where its tokens are spent, and whether they are.
+    cutting: Cutting,
+    is_spent: bool,
 }
 
 enum Source {
@@ -209,20 +220,36 @@ enum Source {
 
 impl Answer {
     /// From the server.
-    pub(crate) fn of_server(body: Incoming, guard: CallGuard, tally: Option<Tally>) -> Self {
-        let mut answer = Self { source: Source::Server(body), guard: Some(guard), tally };
+    pub(crate) fn of_server(
+        body: Incoming,
+        head: &response::Parts,
+        guard: CallGuard,
+        tally: Option<Tally>,
+    ) -> Self {
+        let is_sized = body.size_hint().exact().is_some();
+        let cutting = match &tally {
+            Some(tally) if tally.is_metered() => Cutting::of(&guard.so_far().operation, head, is_sized),
+            Some(_) | None => Cutting::LetThrough,
+        };
+        let source = Source::Server(body);
+        let mut answer = Self { source, guard: Some(guard), tally, cutting, is_spent: false };
         answer.note_end();
         answer
     }
 
     /// The proxy's own, in place of an answer.
     pub(crate) fn own(body: Bytes, guard: CallGuard) -> Self {
-        Self { source: Source::Own(Some(body)), guard: Some(guard), tally: None }
+        Self::with(Some(body), Some(guard))
     }
 
     /// Without body and record: the record is of what follows.
     pub(crate) fn none() -> Self {
-        Self { source: Source::Own(None), guard: None, tally: None }
+        Self::with(None, None)
+    }
+
+    fn with(body: Option<Bytes>, guard: Option<CallGuard>) -> Self {
+        let cutting = Cutting::LetThrough;
+        Self { source: Source::Own(body), guard, tally: None, cutting, is_spent: false }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -234,15 +261,31 @@ impl Answer {
         }
     }
 
-    /// Counts and reads what goes on.
-    fn passes(&mut self, data: &[u8]) {
-        if let Some(guard) = &mut self.guard {
-            guard.course.traffic.down.fetch_add(data.len() as u64, Ordering::Relaxed);
-            guard.has_byte();
+    /// Reads what comes, and says what goes on of it; after an error nothing does.
+    fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
+        let Some(guard) = &mut self.guard else { return Ok(data) };
+        guard.has_byte();
+        if let Some(spent) = self.tally.as_mut().and_then(|tally| tally.push(&data))
+            && !matches!(self.cutting, Cutting::LetThrough)
+        {
+            self.is_spent = true;
+            guard.spent(spent);
         }
-        if let Some(tally) = &mut self.tally {
-            tally.push(data);
-        }
+        let data = match self.cutting.take(&data, self.is_spent) {
+            Piece::Whole => data,
+            Piece::Until(length, framing) => {
+                let end = refusal::cut(guard, framing);
+                guard.course.abort(guard.so_far().reason);
+                self.source = Source::Own(None);
+                Bytes::from([data.get(..length).unwrap_or_default(), &end].concat())
+            }
+            Piece::Break => {
+                guard.course.abort(guard.so_far().reason);
+                return Err(Broken);
+            }
+        };
+        guard.course.traffic.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+        Ok(data)
     }
 
     fn ends(&mut self, end: End) {
@@ -255,7 +298,8 @@ impl Answer {
     /// Lets go of the record, with what the answer said.
     fn settle(&mut self) {
         if let (Some(mut guard), Some(tally)) = (self.guard.take(), self.tally.take()) {
-            guard.told(tally.end());
+            let is_whole = guard.so_far().end == End::Closed;
+            guard.told(tally.end(is_whole));
         }
     }
 }
@@ -293,11 +337,12 @@ impl Body for Answer {
                 Poll::Ready(Some(Err(Broken)))
             }
             Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    self.passes(data);
-                }
+                let frame = match frame.into_data() {
+                    Ok(data) => self.passes(data).map(Frame::data),
+                    Err(trailers) => Ok(trailers),
+                };
                 self.note_end();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(frame))
             }
         }
     }

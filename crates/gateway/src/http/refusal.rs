@@ -1,18 +1,20 @@
 //! What a client is told whose request does not go on, in the words of the service that it asked.
 //!
-//! Enters: the record of a request so far, with its reason. Leaves: an answer as `inspect::refusal` forms it.
+//! Enters: the record of a request so far, with its reason. Leaves: an answer as `inspect::refusal` forms it, or the last
+//! bytes of a stream that must end early.
 
 use super::body::Answer;
 use crate::call::{Call, CallGuard, Caller};
 use crate::reason::{End, Reason};
-use ::inspect::refusal::{self, Asked, Refusal};
+use crate::state::Window;
+use ::inspect::refusal::{self, Asked, Framing, Refusal};
 use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Bytes;
 use hyper::ext::ReasonPhrase;
 use policy::{Mismatch, Operation, Verb};
 
 /// Statuses (RFC 9110, section 15) of reasons that are not simply forbidden.
-const STATUS: [(Reason, StatusCode); 8] = [
+const STATUS: [(Reason, StatusCode); 10] = [
     (Reason::HostMismatch, StatusCode::MISDIRECTED_REQUEST),
     (Reason::HttpHost, StatusCode::BAD_REQUEST),
     (Reason::HttpMalformed, StatusCode::BAD_REQUEST),
@@ -21,6 +23,8 @@ const STATUS: [(Reason, StatusCode); 8] = [
     (Reason::ServerCertificate, StatusCode::BAD_GATEWAY),
     (Reason::ServerHandshake, StatusCode::BAD_GATEWAY),
     (Reason::ServerUnreachable, StatusCode::BAD_GATEWAY),
+    (Reason::QuotaRequests, StatusCode::TOO_MANY_REQUESTS),
+    (Reason::QuotaTokens, StatusCode::TOO_MANY_REQUESTS),
 ];
 
 /// The answer to a request that is refused for the reason in its record so far.
@@ -31,6 +35,19 @@ pub(crate) fn refuse(guard: CallGuard) -> Response<Answer> {
 /// The answer to a request that the server did not answer.
 pub(crate) fn failed(guard: CallGuard) -> Response<Answer> {
     own(guard, End::ServerGone)
+}
+
+/// The last bytes of a stream that is cut for the reason in its record.
+pub(crate) fn cut(guard: &CallGuard, framing: Framing) -> Bytes {
+    let call = guard.so_far();
+    let refusal = Refusal {
+        status: status(call.reason).as_u16(),
+        reason: call.reason.as_str(),
+        message: &message(call, &why(guard)),
+        rule: call.rule.as_deref(),
+        request_id: &call.request_id,
+    };
+    refusal::cut(&call.operation, &asked(call, &guard.caller), &refusal, framing).into()
 }
 
 fn own(mut guard: CallGuard, end: End) -> Response<Answer> {
@@ -87,6 +104,11 @@ fn why(guard: &CallGuard) -> String {
     let leak = guard.leaks().into_iter().find(|fact| fact.blocked && call.reason == Reason::LeakBlocked);
     if let Some(leak) = leak {
         return format!("{}: {}", call.reason.describe(), leak.rule);
+    }
+    match call.window {
+        Some(Window::Hour) => return format!("{}, in an hour (UTC)", call.reason.describe()),
+        Some(Window::Day) => return format!("{}, in a day (UTC)", call.reason.describe()),
+        None => {}
     }
     match call.lacks.filter(|_| call.reason == Reason::RequestNotAllowed) {
         Some(Mismatch::Unknown) => format!("{}: {}", Mismatch::Unknown.describe(), call.operation.reason),
