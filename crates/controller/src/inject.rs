@@ -14,8 +14,8 @@ const ANNOTATION: &str = crate::trust::INJECT;
 const AT: &str = "/etc/cofferdam-trust";
 /// Variables by which programs find what they trust, each with the key of the ConfigMap: the authority alone for those that
 /// trust it beside what they trust anyway, else everything. By the documentation of OpenSSL and Go, requests, curl, git, the
-/// AWS SDKs, pip, Node.js, cargo and Deno.
-const VARIABLES: [(&str, &str); 9] = [
+/// AWS SDKs, pip, cargo, gRPC, Node.js and Deno.
+const VARIABLES: [(&str, &str); 10] = [
     ("SSL_CERT_FILE", BUNDLE),
     ("REQUESTS_CA_BUNDLE", BUNDLE),
     ("CURL_CA_BUNDLE", BUNDLE),
@@ -23,6 +23,7 @@ const VARIABLES: [(&str, &str); 9] = [
     ("AWS_CA_BUNDLE", BUNDLE),
     ("PIP_CERT", BUNDLE),
     ("CARGO_HTTP_CAINFO", BUNDLE),
+    ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", BUNDLE),
     ("NODE_EXTRA_CA_CERTS", ALONE),
     ("DENO_CERT", ALONE),
 ];
@@ -59,11 +60,9 @@ fn patch(pod: &Value) -> (Vec<Value>, Vec<String>) {
     let Some(spec) = pod.get("spec").filter(|spec| is_meant(pod, spec)) else { return Default::default() };
     let volumes = list(spec, "volumes");
     let own = json!({ "name": NAME, "configMap": { "name": NAME } });
-    match volumes.iter().find(|volume| volume["name"] == NAME) {
-        Some(held) if held["configMap"]["name"] != NAME => {
-            return (Vec::new(), vec![format!("volume {NAME} is another one: the pod is left alone")]);
-        }
-        Some(_) | None => {}
+    let is_own = |held: &Value| held.pointer("/configMap/name").is_some_and(|name| name == NAME);
+    if volumes.iter().any(|volume| volume["name"] == NAME && !is_own(volume)) {
+        return (Vec::new(), vec![format!("volume {NAME} is another one: the pod is left alone")]);
     }
     let mut patch = Vec::new();
     let mut warnings = Vec::new();
