@@ -176,6 +176,75 @@ fn netns_each_request_is_judged_and_says_by_which_rule() {
     assert!(stream.read(&mut [0; 64]).map_or(true, |length| length == 0));
 }
 
+/// Three requests an hour, and a mark that must not leave.
+const BUDGET: &str = "\
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: chat, namespace: prod }
+spec:
+  subject: { podSelector: { matchLabels: { app: web } } }
+  egress:
+    - action: Allow
+      name: chat
+      to: [{ domains: [hub.example.com] }]
+      ports: [{ protocol: TCP, port: 80 }]
+      models: [small-*]
+      leaks: { canaries: { values: [mark-of-the-hold-4711], action: Block } }
+      budgets: { requests: { day: 3 } }
+    - action: Allow
+      to: [{ networks: [10.9.2.2/32] }]
+      ports: [{ protocol: UDP, port: 53 }]
+";
+
+#[test]
+fn netns_marks_do_not_leave_and_budgets_outlive_gateway_and_agent() {
+    let machine = Machine::new("t");
+    machine.write("policy.yaml", BUDGET);
+    let _resolver = Resolver::start(&machine);
+    serve(&machine);
+    let options = ["--dns-resolver", "10.9.2.2", "--dns-hold", "600"];
+    let up = Up::start_with(&machine, &options);
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    let call = |text: &str| {
+        let body = format!(r#"{{"messages": [{{"content": "{text}"}}], "model": "small-1"}}"#);
+        let (status, why, _) = request(&mut open(&machine).unwrap(), "POST /v1/chat/completions", &body);
+        (status, why)
+    };
+    // As it is, and as base64.
+    for text in ["it says mark-of-the-hold-4711.", "bWFyay1vZi10aGUtaG9sZC00NzEx"] {
+        assert_eq!(call(text), (403, "leak-blocked".to_owned()), "{text}");
+    }
+    let mut answers = Vec::new();
+    while answers.len() < 10 && !matches!(answers.last(), Some((429, _))) {
+        answers.push(call("hello"));
+    }
+    let (spent, allowed) = answers.split_last().unwrap();
+    assert_eq!(*spent, (429, "quota-requests".to_owned()));
+    assert!(
+        (1..=3).contains(&allowed.len()) && allowed.iter().all(|(status, _)| *status == 200),
+        "{answers:?}"
+    );
+    let kinds = |up: &Up<'_>| -> Vec<String> {
+        let findings = up.text(&["findings", "--json"]);
+        let kind =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().unwrap().to_owned();
+        findings.lines().map(kind).collect()
+    };
+    let found = eventually("the findings", || Some(kinds(&up)).filter(|kinds| kinds.len() == 3));
+    assert_eq!(found, ["leak-blocked", "leak-blocked", "quota-requests"]);
+    // What was counted is looked at every two seconds.
+    let gateway = || up.status()["nodes"][0]["gateway"].clone();
+    assert_eq!(gateway()["starts"], 1);
+    eventually("the file that keeps it", || {
+        let text = std::fs::read_to_string(machine.socket().with_extension("quotas")).ok()?;
+        text.contains("\"requestsDay\":3").then_some(())
+    });
+    up.terminate();
+    let _up = Up::start_with(&machine, &options);
+    ask(&machine, "hub.example.com");
+    assert_eq!(call("hello"), (429, "quota-requests".to_owned()));
+}
+
 #[test]
 fn netns_without_a_gateway_what_looks_at_requests_is_closed_and_said_so() {
     let machine = Machine::new("s");

@@ -98,7 +98,7 @@ impl Machine {
         self.folder.path().join("manifests")
     }
 
-    fn socket(&self) -> std::path::PathBuf {
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
         self.folder.path().join("socket")
     }
 
