@@ -75,6 +75,14 @@ fn why(call: &gateway::Call) -> String {
         let _ = write!(text, ": {}", lacks.describe());
     }
     let _ = write!(text, " ({}: {})", call.operation.api, call.operation.reason);
+    if let Some(usage) = &call.usage {
+        let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
+        let _ =
+            write!(text, ", {} tokens in, {} out", tokens(usage.input_tokens), tokens(usage.output_tokens));
+    }
+    for leak in &call.leaks {
+        let _ = write!(text, ", with {} in it ({})", leak.rule, leak.layer);
+    }
     match (&call.rule, &call.nearest) {
         (Some(rule), _) => {
             let _ = write!(text, ": {rule}");
