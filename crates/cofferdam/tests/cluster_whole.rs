@@ -154,9 +154,9 @@ fn cluster_schemas_of_egress_policies_refuse_what_the_reader_refuses() {
         (limited("Allow", "{provider: a}, {networks: [192.0.2.0/24]}", hour), "a network has none"),
         (
             limited("Allow", names, &format!("{hour}, ports: [{{protocol: UDP, port: 443}}]")),
-            "counted over TCP",
+            "judged over TCP",
         ),
-        (limited("Allow", names, ", downloadOnly: true, ports: [{protocol: SCTP}]"), "counted over TCP"),
+        (limited("Allow", names, ", downloadOnly: true, ports: [{protocol: SCTP}]"), "judged over TCP"),
         (limited("Allow", names, ", maxUploadBytes: {}"), "maxUploadBytes"),
         (limited("Allow", names, ", maxUploadBytes: {week: 1}"), "week"),
         (limited("Allow", names, ", maxUploadBytes: {hour: 0}"), "hour"),
