@@ -6,6 +6,7 @@
 //! received, what the guard covers is closed. Does not: read manifests or talk to the API server.
 
 mod credentials;
+mod inspection;
 mod kept;
 mod link;
 
@@ -28,6 +29,7 @@ use clap::Args;
 use credentials::Credentials;
 use datapath::Config;
 use feed::Replica;
+use inspection::Asking;
 use kept::Kept;
 use link::Link;
 use nix::poll::{PollFd, PollFlags, poll};
@@ -302,7 +304,8 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     socket.serve(&agent)?;
     agent.say.ready(&agent.status(), socket.path());
     let link = Link::new(Arc::clone(&agent), kept, credentials(args, &node)?);
-    follow(args, node, replica, link)?;
+    let asking = asking(args, &node)?;
+    follow(args, node, replica, link, asking)?;
     until_signal(&signals, &agent);
     Ok(())
 }
@@ -314,6 +317,15 @@ fn credentials(args: &AgentArgs, node: &str) -> Result<Credentials> {
     let token = args.token.clone().context("neither --certificates nor --token")?;
     let authority = args.authority.clone().context("--token without --authority")?;
     Ok(Credentials::Token { node: node.to_owned(), token, authority, held: None })
+}
+
+/// How to come by an authority to open TLS with; `None` where one was given or none is needed. Only who enrols is given one.
+fn asking(args: &AgentArgs, node: &str) -> Result<Option<Asking>> {
+    let (Some(token), Some(authority)) = (args.token.clone(), args.authority.clone()) else {
+        return Ok(None);
+    };
+    let Some(roots) = args.dns.awaits_authority()? else { return Ok(None) };
+    Ok(Some(Asking { node: node.to_owned(), controllers: args.controller.clone(), token, authority, roots }))
 }
 
 /// Puts in force what an earlier process received last.
@@ -335,7 +347,13 @@ fn begin(agent: &Agent, kept: &Kept) -> Replica {
 }
 
 /// Follows the controller on a thread of its own, until the process ends.
-fn follow(args: &AgentArgs, node: String, replica: Replica, mut link: Link) -> Result<()> {
+fn follow(
+    args: &AgentArgs,
+    node: String,
+    replica: Replica,
+    mut link: Link,
+    asking: Option<Asking>,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -343,6 +361,9 @@ fn follow(args: &AgentArgs, node: String, replica: Replica, mut link: Link) -> R
     let (controller, agent) = (args.controller.clone(), Arc::clone(link.agent()));
     let health = args.health.map(|address| runtime.block_on(http::bind(address))).transpose()?;
     let task = async move {
+        if let Some(asking) = asking {
+            tokio::spawn(inspection::follow(Arc::clone(&agent), asking));
+        }
         if let Some(listener) = health {
             tokio::spawn(health::serve(listener, agent));
         }

@@ -7,11 +7,13 @@ use crate::catalog::CatalogArg;
 use crate::flows::printable;
 use crate::health::{self, Health};
 use crate::metrics::Page;
+use crate::trust::{self, TrustArgs};
 use crate::{http, webhook};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::lease::{self, Role};
 use controller::registrar::{self, Maker};
+use controller::trust::Held;
 use controller::{Kind, Status};
 use crds::{Catalog, Severity};
 use feed::server::{Feed, Standing};
@@ -60,6 +62,8 @@ pub(crate) struct ControllerArgs {
     health: Option<SocketAddr>,
     #[command(flatten)]
     catalog: CatalogArg,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
@@ -152,16 +156,18 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
         tokio::spawn(health::serve(http::bind(address).await?, ready));
     }
     let (seen, written) = (status.subscribe(), status.subscribe());
+    let (to_hold, held) = watch::channel(Held::Err(trust::NOT_YET.to_owned()));
     tokio::select! {
         () = controller::run(client.clone(), feed.clone(), catalog.clone(), status) => {}
         other = lease::run(client.clone(), &namespace, &holder, &elected) => {
             // A process that is no longer asked must not go on answering: its successor is another process.
             bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::NAME);
         }
-        served = serve_agents(args, &feed, &client, &namespace, role.clone()) => served?,
+        served = serve_agents(args, &feed, &client, &namespace, role.clone(), held.clone()) => served?,
         answered = serve_webhook(args, &client, &namespace, catalog) => answered?,
         () = controller::write::run(client.clone(), feed.clone(), written, role.clone()) => {}
         () = follow(&args.catalog, catalogs) => {}
+        () = args.trust.keep(args.certificates.is_none(), &client, &namespace, role.clone(), to_hold) => {}
         () = tell(seen, role, args.json) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -176,6 +182,7 @@ async fn serve_agents(
     client: &Client,
     namespace: &str,
     mut role: watch::Receiver<Role>,
+    inspection: watch::Receiver<Held>,
 ) -> Result<()> {
     if role.wait_for(|role| *role == Role::Leads).await.is_err() {
         return Ok(());
@@ -191,7 +198,7 @@ async fn serve_agents(
     let names = vec![CONTROLLER.to_owned()];
     let own = authority.issue(&names, SystemTime::now())?;
     let (sender, latest) = watch::channel(Arc::new(own));
-    let answers = registrar::registrar(client.clone(), namespace, Arc::clone(&authority));
+    let answers = registrar::registrar(client.clone(), namespace, Arc::clone(&authority), inspection);
     let listener = bind().await?;
     tokio::select! {
         () = feed.serve(listener, latest, Some(answers)) => Ok(()),
@@ -237,7 +244,7 @@ fn superseded(namespace: &str) -> Result<()> {
     )
 }
 
-fn complain(problem: String) {
+pub(crate) fn complain(problem: String) {
     let _ = writeln!(std::io::stderr(), "cofferdam: {}", printable(&problem));
 }
 

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use std::io::Write;
 
-/// Show what somebody should look at: limits of upload that were reached.
+/// Show what somebody should look at: limits and budgets that were reached, and what leaked.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam findings --since 1d
@@ -41,6 +41,7 @@ pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
 fn cells(finding: &Finding) -> [String; 5] {
     let to = finding.to.as_deref().unwrap_or("any").to_owned();
     let rule = finding.rule.as_ref().map(|rule| format!(": {rule}")).unwrap_or_default();
-    let what = format!("{}{rule}", finding.kind.describe());
+    let what = finding.what.as_ref().map(|what| format!(": {what}")).unwrap_or_default();
+    let what = format!("{}{what}{rule}", finding.kind.describe());
     [finding.time.clock(), finding.from.to_string(), to, bytes(finding.bytes), what]
 }

@@ -23,6 +23,7 @@ mod metrics;
 mod policy;
 mod status;
 mod translate;
+mod trust;
 mod up;
 mod webhook;
 

@@ -110,7 +110,7 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
         writeln!(
             out,
             "          gateway: {} open, {} passed, {} refused, sent {}, received {}; {} pairs held to names, {} limits used up; \
-             started {} times, {} records lost",
+             started {} times, {} records lost{}",
             gateway.open,
             gateway.passed,
             gateway.refused,
@@ -119,7 +119,8 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
             gateway.named,
             gateway.spent,
             gateway.starts,
-            gateway.lost_records
+            gateway.lost_records,
+            if gateway.opens_tls { "; opens TLS where rules look at requests" } else { "" }
         )?;
     }
     Ok(())

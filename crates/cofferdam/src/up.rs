@@ -6,6 +6,7 @@
 //! a lab, which it removes.
 //! Does not: talk to an API server.
 
+mod account;
 mod budgets;
 pub(crate) mod calls;
 pub(crate) mod client;
@@ -28,6 +29,7 @@ pub(crate) mod names;
 pub(crate) mod passage;
 mod pod_files;
 pub(crate) mod protocol;
+mod quotas;
 pub(crate) mod say;
 pub(crate) mod socket;
 pub(crate) mod source;

@@ -1,4 +1,4 @@
-//! The validating admission webhook: policies are judged before they are stored.
+//! The admission webhooks: policies are judged before they are stored, and pods are told what they must trust.
 //!
 //! Enters: reviews from the API server. Leaves: answers; and the authority's certificate in the webhook's configuration, so
 //! that the API server believes this end. Guarantees: what is no review, or too large, is an error of the request.
@@ -10,6 +10,7 @@ use feed::tls::Identity;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
+use serde_json::Value;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,14 +32,16 @@ pub(crate) async fn serve(
 }
 
 async fn handle(request: Request<Incoming>, catalog: Arc<Catalog>) -> Answer {
-    if request.uri().path() != "/validate" {
-        return answer(StatusCode::NOT_FOUND, "there is /validate\n");
-    }
+    let review: fn(&Value, &Catalog) -> Option<Value> = match request.uri().path() {
+        "/validate" => controller::admission::review,
+        "/inject" => |review, _| controller::inject::review(review),
+        _ => return answer(StatusCode::NOT_FOUND, "there are /validate and /inject\n"),
+    };
     let Ok(body) = Limited::new(request.into_body(), LIMIT).collect().await else {
         return answer(StatusCode::PAYLOAD_TOO_LARGE, format!("at most {LIMIT} bytes\n"));
     };
-    let review = serde_json::from_slice(&body.to_bytes()).ok();
-    match review.and_then(|review| controller::admission::review(&review, &catalog)) {
+    let asked = serde_json::from_slice(&body.to_bytes()).ok();
+    match asked.and_then(|asked| review(&asked, &catalog)) {
         Some(reviewed) => {
             let mut response = answer(StatusCode::OK, reviewed.to_string());
             let json = hyper::header::HeaderValue::from_static("application/json");

@@ -20,6 +20,7 @@ controller: {replicas: 3, ports: {feed: 19443, webhook: 19444, health: 19440}, t
 cni: {enabled: true, binDir: /home/kubernetes/bin}
 catalog: {providers: [{name: hub, title: ours, hosts: [{host: hub.example, for: storage}]}]}
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
+trust: {namespaces: labelled}
 agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
@@ -129,9 +130,13 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
 
     let lint = run(&helm, &["lint", "--strict", "chart"]);
     assert!(lint.status.success(), "{}", text(&lint));
-    for wrong in
-        ["agent.gaurd={veth}", "controller.replicas=none", "agent.guard={a b}", "controller.ports.feed=70000"]
-    {
+    for wrong in [
+        "trust.namespaces=some",
+        "agent.gaurd={veth}",
+        "controller.replicas=none",
+        "agent.guard={a b}",
+        "controller.ports.feed=70000",
+    ] {
         let output = run(&helm, &["template", "chart", "--set", wrong]);
         assert!(!output.status.success(), "{wrong} is taken");
     }
@@ -222,7 +227,18 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
     ] {
         assert!(may("cofferdam-controller", &format!("{what} -A")), "{what}");
     }
-    for what in ["get secrets/cofferdam-authority", "update leases/cofferdam-controller", "create secrets"] {
+    for what in ["get", "create", "patch"] {
+        assert!(
+            may("cofferdam-controller", &format!("{what} configmaps/cofferdam-trust -n default")),
+            "{what}"
+        );
+    }
+    for what in [
+        "get secrets/cofferdam-authority",
+        "get secrets/cofferdam-inspection",
+        "update leases/cofferdam-controller",
+        "create secrets",
+    ] {
         assert!(may("cofferdam-controller", &format!("{what} {own}")), "{what}");
     }
     for what in [
@@ -233,11 +249,16 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "patch networkpolicies",
         "patch egresspolicies",
         "get nodes --subresource=proxy",
+        "list configmaps",
+        "get configmaps/other",
+        "patch configmaps/other",
+        "patch secrets/cofferdam-inspection",
     ] {
         assert!(!may("cofferdam-controller", &format!("{what} {own}")), "{what}");
         assert!(!may("cofferdam-controller", &format!("{what} -n default")), "{what}");
     }
     assert!(!may("cofferdam-controller", "get secrets/cofferdam-authority -n default"));
+    assert!(!may("cofferdam-controller", "get secrets/cofferdam-inspection -n default"));
     for what in [
         "list pods",
         "get nodes",

@@ -273,21 +273,6 @@ fn cluster_an_authority_that_somebody_else_makes_and_renews() {
     world.reachable("the agent asked anew", &[80]);
 }
 
-/// A kubeconfig like that of a pod: the service account's token and nothing else.
-fn kubeconfig_of_pod(world: &World, account: &str) -> String {
-    let admin = world.kubectl("config view --raw -o json", "");
-    let admin: serde_json::Value = serde_json::from_str(&admin).unwrap();
-    let token = world.kubectl(&format!("create token {account} -n cofferdam-system"), "");
-    let config = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "clusters": admin["clusters"], "current-context": "pod",
-        "users": [{ "name": "pod", "user": { "token": token.trim() } }],
-        "contexts": [{ "name": "pod", "context": { "cluster": admin["clusters"][0]["name"], "user": "pod" } }],
-    });
-    let path = world.folder.path().join("pod.kubeconfig");
-    fs::write(&path, config.to_string()).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
 #[test]
 fn cluster_what_is_installed_runs_with_its_own_arguments_and_rights() {
     let Some(world) = World::start() else { return };
@@ -296,7 +281,7 @@ fn cluster_what_is_installed_runs_with_its_own_arguments_and_rights() {
         .output()
         .unwrap();
     world.kubectl("apply --server-side --force-conflicts -f -", &String::from_utf8(output.stdout).unwrap());
-    let config = kubeconfig_of_pod(&world, "cofferdam-controller");
+    let config = world.kubeconfig_of_pod("cofferdam-controller");
     let deployed = [
         ("--json", &*format!("--kubeconfig={config}")),
         ("--listen=0.0.0.0", &*format!("--listen={}", OUTSIDE[0])),

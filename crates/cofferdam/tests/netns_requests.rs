@@ -145,8 +145,8 @@ fn netns_each_request_is_judged_and_says_by_which_rule() {
             "policy.yaml:7",
         ),
         ("POST /api/models/acme/tiny/commit/main", "{}".to_owned(), 403, "verb", "upload", "policy.yaml"),
-        ("POST /v1/chat/completions", chat("small-1"), 200, "", "call", "policy.yaml:21"),
-        ("POST /v1/chat/completions", chat("large-1"), 403, "model", "call", "policy.yaml:21"),
+        ("POST /v1/chat/completions", chat("small-1"), 200, "", "call", "policy.yaml:22"),
+        ("POST /v1/chat/completions", chat("large-1"), 403, "model", "call", "policy.yaml:22"),
         ("GET /something/else", String::new(), 403, "unknown", "unknown", "policy.yaml"),
     ];
     for (line, body, status, _, _, _) in &cases {

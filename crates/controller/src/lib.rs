@@ -8,12 +8,15 @@
 pub mod admission;
 pub mod authority;
 pub mod definition;
+pub mod inject;
+pub mod inspection;
 mod kinds;
 pub mod lease;
 pub mod registrar;
 mod report;
 mod share;
 mod store;
+pub mod trust;
 mod watch;
 pub mod write;
 

@@ -6,16 +6,19 @@
 //! Does not: keep tokens.
 
 use crate::authority::{Authority, AuthorityError, VALIDITY};
+use crate::trust::Held;
 use feed::client::chain;
-use feed::enrol::{Answer, Registrar, Request};
+use feed::enrol::{Answer, Granted, Registrar, Request};
 use feed::tls::{Identity, node_name};
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -23,7 +26,7 @@ use tokio::sync::watch;
 
 /// Name of the Secret and of the ConfigMap.
 pub const NAME: &str = "cofferdam-authority";
-/// Name of the webhook's configuration.
+/// Name of the webhooks' configurations.
 const WEBHOOK: &str = "cofferdam";
 /// For whom tokens must be made.
 pub const AUDIENCE: &str = "cofferdam";
@@ -169,39 +172,61 @@ pub fn webhook_names(namespace: &str) -> Vec<String> {
     vec![format!("cofferdam-controller.{namespace}.svc"), "localhost".to_owned()]
 }
 
-/// Puts the authority's certificate into the webhook's configuration, if there is one.
+/// Puts the authority's certificate into the configurations of the webhooks, where there are any.
 ///
 /// # Errors
 /// The API server refuses.
 pub async fn vouch_for_webhook(client: &Client, authority: &Authority) -> Result<(), RegistrarError> {
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let bundle = json!(ByteString(authority.certificate().as_bytes().to_vec()));
+    for resource in [
+        ApiResource::erase::<ValidatingWebhookConfiguration>(&()),
+        ApiResource::erase::<MutatingWebhookConfiguration>(&()),
+    ] {
+        vouch_in(&Api::all_with(client.clone(), &resource), &bundle).await?;
+    }
+    Ok(())
+}
+
+async fn vouch_in(api: &Api<DynamicObject>, bundle: &Value) -> Result<(), RegistrarError> {
     let found = api.get_opt(WEBHOOK).await;
-    let Some(found) = found.map_err(|e| RegistrarError::Api("reading the webhook's configuration", e))?
-    else {
+    let Some(found) = found.map_err(|e| RegistrarError::Api("reading a webhook's configuration", e))? else {
         return Ok(());
     };
-    let bundle = ByteString(authority.certificate().as_bytes().to_vec());
-    let mut hooks = found.webhooks.unwrap_or_default();
-    if hooks.iter().all(|hook| hook.client_config.ca_bundle.as_ref() == Some(&bundle)) {
+    let mut hooks = found.data.get("webhooks").and_then(Value::as_array).cloned().unwrap_or_default();
+    if hooks.iter().all(|hook| hook.pointer("/clientConfig/caBundle") == Some(bundle)) {
         return Ok(());
     }
-    hooks.iter_mut().for_each(|hook| hook.client_config.ca_bundle = Some(bundle.clone()));
+    for config in hooks.iter_mut().filter_map(|hook| hook.pointer_mut("/clientConfig")?.as_object_mut()) {
+        config.insert("caBundle".to_owned(), bundle.clone());
+    }
     // Refused when somebody changed it meanwhile; looked at again later.
     let patch =
         json!({ "metadata": { "resourceVersion": found.metadata.resource_version }, "webhooks": hooks });
     let patched = api.patch(WEBHOOK, &PatchParams::default(), &Patch::Merge(&patch)).await;
-    patched.map(drop).map_err(|error| RegistrarError::Api("writing the webhook's configuration", error))
+    patched.map(drop).map_err(|error| RegistrarError::Api("writing a webhook's configuration", error))
 }
 
-/// Answers agents that ask for a certificate.
-pub fn registrar(client: Client, namespace: &str, authority: Arc<Authority>) -> Registrar {
+/// Answers agents that ask for a certificate, and for an authority to open TLS with.
+pub fn registrar(
+    client: Client,
+    namespace: &str,
+    authority: Arc<Authority>,
+    inspection: watch::Receiver<Held>,
+) -> Registrar {
     let account = format!("system:serviceaccount:{namespace}:{AGENT}");
     Arc::new(move |request| {
-        Box::pin(answer(client.clone(), account.clone(), Arc::clone(&authority), request))
+        let inspection = inspection.borrow().clone();
+        Box::pin(answer(client.clone(), account.clone(), Arc::clone(&authority), inspection, request))
     })
 }
 
-async fn answer(client: Client, account: String, authority: Arc<Authority>, request: Request) -> Answer {
+async fn answer(
+    client: Client,
+    account: String,
+    authority: Arc<Authority>,
+    inspection: Held,
+    request: Request,
+) -> Answer {
     let api: Api<TokenReview> = Api::all(client);
     let review = TokenReview {
         spec: TokenReviewSpec { audiences: Some(vec![AUDIENCE.to_owned()]), token: request.token },
@@ -219,9 +244,18 @@ async fn answer(client: Client, account: String, authority: Arc<Authority>, requ
         return Err(format!("the token is not for {AUDIENCE}"));
     }
     let node = node_of(&status.user.unwrap_or_default(), &account)?;
-    authority
-        .sign(&request.signing_request, &[node_name(&node)], SystemTime::now())
-        .map_err(|error| error.to_string())
+    let now = SystemTime::now();
+    let certificate = authority
+        .sign(&request.signing_request, &[node_name(&node)], now)
+        .map_err(|error| error.to_string())?;
+    let inspection = match request.inspection_request {
+        Some(request) => inspection.and_then(|root| {
+            root.intermediate(&request, &node, now)
+                .map_err(|error| format!("Secret {}: {error}", crate::trust::SECRET))
+        }),
+        None => Err("it was not asked for".to_owned()),
+    };
+    Ok(Granted { certificate, inspection })
 }
 
 fn node_of(user: &UserInfo, account: &str) -> Result<String, String> {

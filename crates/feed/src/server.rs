@@ -4,7 +4,7 @@
 //! Guarantees: one update is under way to a node at a time, so a slow node gets fewer, never a queue; a node gets nothing
 //! older than what it has; it is who its certificate says. Does not: accept connections before it has published.
 
-use crate::enrol::{self, Registrar};
+use crate::enrol::{self, Granted, Registrar};
 use crate::replica::Revisions;
 use crate::resource::{Key, Parts};
 use crate::tls::is_of_node;
@@ -252,11 +252,16 @@ async fn enrolment(
     registrar: Registrar,
 ) -> http::Response<tonic::body::Body> {
     let answer = tower::service_fn(move |request: Request<Enrolment>| {
-        let Enrolment { token, signing_request } = request.into_inner();
-        let answer = registrar(enrol::Request { token, signing_request });
+        let Enrolment { token, signing_request, inspection_request } = request.into_inner();
+        let inspection_request = (!inspection_request.is_empty()).then_some(inspection_request);
+        let answer = registrar(enrol::Request { token, signing_request, inspection_request });
         async move {
-            let certificate = answer.await.map_err(Status::permission_denied)?;
-            Ok::<_, Status>(Response::new(Enrolled { certificate }))
+            let Granted { certificate, inspection } = answer.await.map_err(Status::permission_denied)?;
+            let (inspection, no_inspection) = match inspection {
+                Ok(chain) => (chain, String::new()),
+                Err(why) => (String::new(), why),
+            };
+            Ok::<_, Status>(Response::new(Enrolled { certificate, inspection, no_inspection }))
         }
     });
     tonic::server::Grpc::new(tonic_prost::ProstCodec::<Enrolled, Enrolment>::default())

@@ -478,6 +478,9 @@ pub(crate) struct Enrolment {
     pub(crate) token: String,
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) signing_request: Vec<u8>,
+    /// For an authority of its own; empty: it wants none.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) inspection_request: Vec<u8>,
 }
 
 /// The certificate, PEM.
@@ -485,4 +488,10 @@ pub(crate) struct Enrolment {
 pub(crate) struct Enrolled {
     #[prost(string, tag = "1")]
     pub(crate) certificate: String,
+    /// Empty where none was asked for, there is none, or the controller does not know of such.
+    #[prost(string, tag = "2")]
+    pub(crate) inspection: String,
+    /// Why it is empty.
+    #[prost(string, tag = "3")]
+    pub(crate) no_inspection: String,
 }

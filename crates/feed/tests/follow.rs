@@ -11,7 +11,7 @@
 use compiler::lower::Cluster;
 use compiler::sample;
 use feed::client::{Enforced, Node, follow};
-use feed::enrol::{Registrar, enrol};
+use feed::enrol::{Granted, Registrar, enrol, intermediate};
 use feed::server::{Feed, Needs, Publication, Standing};
 use feed::tls::{CONTROLLER, Identity, node_name};
 use feed::{Key, Parts, Replica, Revisions};
@@ -215,6 +215,27 @@ async fn who_shows_another_nodes_certificate_or_none_of_the_authority_gets_nothi
     assert!(feed.standings().borrow().is_empty());
 }
 
+/// What a controller of this version says that has no authority, and one of before that knows nothing of it.
+#[tokio::test]
+async fn a_node_that_gets_no_authority_hears_why() {
+    for (why, expected) in
+        [("the Secret is broken", "the Secret is broken"), ("", "of a version that gives none")]
+    {
+        let authority = Authority::new();
+        let registrar: Registrar = Arc::new(move |_| {
+            Box::pin(
+                async move { Ok(Granted { certificate: String::new(), inspection: Err(why.to_owned()) }) },
+            )
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (_identity, latest) = watch::channel(authority.identity(CONTROLLER));
+        tokio::spawn(async move { Feed::default().serve(listener, latest, Some(registrar)).await });
+        let refused = intermediate(&address, authority.0.pem().as_bytes(), "t", "n").await.unwrap_err();
+        assert!(refused.to_string().contains(expected), "{refused}");
+    }
+}
+
 #[tokio::test]
 async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
     let authority = Arc::new(Authority::new());
@@ -225,11 +246,14 @@ async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
             if request.token != "node0's token" {
                 return Err("who is this?".to_owned());
             }
-            let mut asked =
-                rcgen::CertificateSigningRequestParams::from_der(&request.signing_request.into()).unwrap();
-            asked.params.subject_alt_names =
-                rcgen::CertificateParams::new(vec![node_name("node0")]).unwrap().subject_alt_names;
-            Ok(asked.signed_by(&issuer.0).unwrap().pem())
+            let sign = |request: Vec<u8>| {
+                let mut asked = rcgen::CertificateSigningRequestParams::from_der(&request.into()).unwrap();
+                asked.params.subject_alt_names =
+                    rcgen::CertificateParams::new(vec![node_name("node0")]).unwrap().subject_alt_names;
+                asked.signed_by(&issuer.0).unwrap().pem()
+            };
+            let inspection = request.inspection_request.map(sign).ok_or("not asked for".to_owned());
+            Ok(Granted { certificate: sign(request.signing_request), inspection })
         })
     });
     let feed = Feed::default();
@@ -250,6 +274,11 @@ async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
     let enrolled = enrol(&address, own.as_bytes(), "node0's token", "node0").await.unwrap();
     let mut node = Connected::start(&address, Arc::new(enrolled), Replica::default());
     node.problems.wait_for(Option::is_none).await.unwrap();
+    let intermediate = intermediate(&address, own.as_bytes(), "node0's token", "node0").await.unwrap();
+    let key = rcgen::KeyPair::from_pem(&intermediate.key).unwrap();
+    rcgen::Issuer::from_ca_cert_pem(&intermediate.chain, key).unwrap();
+    let secret = intermediate.key.lines().nth(1).unwrap();
+    assert!(!format!("{intermediate:?}").contains(secret));
 
     // Nobody is believed whose certificate another authority issued, and nobody without one is served.
     let stranger =

@@ -3,19 +3,25 @@
 //! JSON, one object per request: `time` (its head was read), `pod`, `destination` (address and port), `name` (of the
 //! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
-//! `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
+//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
 use crate::counters::{Counters, add};
+use crate::leaks::{LeakFact, MAX_FACTS};
+use crate::quota::Spent;
 use crate::reason::{End, Reason};
 use crate::record::{Sink, Traffic};
 use crate::requests::RequestJudgement;
+use crate::state::Window;
+use ::inspect::answer;
+use http::{HeaderMap, header};
 use observe::Time;
 use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 /// Longest method that is kept, in characters; the registered ones have at most 17.
@@ -66,10 +72,55 @@ pub struct Call {
     pub bytes_up: u64,
     /// Bytes of the answer's body that went to the client.
     pub bytes_down: u64,
+    /// From its head to the first byte of the answer's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_micros: Option<u64>,
+    /// Of a call, what the answer says of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Of what is refused or cut for a quota, in which window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+    /// What was found in it that should not leave; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaks: Vec<LeakFact>,
     /// From its head to its end.
     pub duration_micros: u64,
     /// How it ended.
     pub end: End,
+}
+
+/// What a model's answer says of itself, in the same terms for every provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens that went in, with those that were found in a cache or written to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens that came out, with those of thoughts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Of those that went in, those found in a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+    /// Of those that came out, those of thoughts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_tokens: Option<u64>,
+    /// The model that answered, at most 512 bytes. The server's text: show it as such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Why it ended, in the provider's words; at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finish: Vec<String>,
+}
+
+impl Usage {
+    /// `None`: it says nothing of itself.
+    pub(crate) fn of(found: answer::Usage) -> Option<Self> {
+        let answer::Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens, .. } = found;
+        let (model, finish) = (found.model, found.finish);
+        let usage = Self { input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, finish };
+        Some(usage).filter(|usage| *usage != Self::default())
+    }
 }
 
 /// What the two directions of a request tell each other.
@@ -78,12 +129,19 @@ pub(crate) struct Course {
     pub(crate) traffic: Arc<Traffic>,
     /// Set once it must not go on.
     aborted: OnceLock<Reason>,
+    /// What was found in its body so far.
+    leaks: Mutex<Vec<LeakFact>>,
 }
 
 impl Course {
     pub(crate) fn abort(&self, reason: Reason) {
         // The first reason is the one that stopped it.
         let _earlier = self.aborted.set(reason);
+    }
+
+    /// All that was found in its body.
+    pub(crate) fn leaked(&self, facts: Vec<LeakFact>) {
+        *self.leaks.lock().unwrap_or_else(PoisonError::into_inner) = facts;
     }
 
     pub(crate) fn aborted(&self) -> Option<Reason> {
@@ -95,17 +153,19 @@ impl Course {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     open: AtomicUsize,
-    /// How the first ended that did not come to its end.
-    broke: OnceLock<End>,
+    /// How the first ended that did not come to its end, and why where it was cut.
+    broke: OnceLock<(End, Option<Reason>)>,
 }
 
 impl Ledger {
-    /// How a connection ended that broke off: that matters to nobody if no request was under way.
-    pub(crate) fn end_of_broken(&self) -> End {
+    /// How a connection ended that broke off, and why where it was cut: that matters to nobody if no request was under
+    /// way.
+    pub(crate) fn end_of_broken(&self) -> (End, Option<Reason>) {
         match self.broke.get() {
-            Some(end @ (End::ServerGone | End::Cut)) => *end,
-            None if self.open.load(Ordering::Relaxed) == 0 => End::Closed,
-            Some(_) | None => End::PodGone,
+            Some((End::ServerGone, _)) => (End::ServerGone, None),
+            Some((End::Cut, reason)) => (End::Cut, *reason),
+            None if self.open.load(Ordering::Relaxed) == 0 => (End::Closed, None),
+            Some(_) | None => (End::PodGone, None),
         }
     }
 }
@@ -118,7 +178,30 @@ pub(crate) struct CallGuard {
     counters: Arc<Counters>,
     began: Instant,
     call: Call,
+    pub(crate) caller: Caller,
     pub(crate) course: Arc<Course>,
+}
+
+/// Longest field that is kept to tell a refusal by, in bytes.
+const MAX_FIELD: usize = 256;
+
+/// What of a request's head says in which words its client reads a refusal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    pub(crate) accept: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) user_agent: Option<String>,
+}
+
+impl Caller {
+    pub(crate) fn of(fields: &HeaderMap) -> Self {
+        let field = |name| {
+            let text = fields.get(name)?.to_str().ok()?;
+            Some(text.get(..text.len().min(MAX_FIELD)).unwrap_or_default().to_owned())
+        };
+        let (accept, content_type) = (field(header::ACCEPT), field(header::CONTENT_TYPE));
+        Self { accept, content_type, user_agent: field(header::USER_AGENT) }
+    }
 }
 
 /// What is known of a request when its head was read.
@@ -128,6 +211,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) name: &'a DnsName,
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
+    pub(crate) caller: Caller,
 }
 
 impl CallGuard {
@@ -135,7 +219,7 @@ impl CallGuard {
         sink: Arc<dyn Sink>,
         counters: Arc<Counters>,
         ledger: Arc<Ledger>,
-        asked: &Asked<'_>,
+        asked: Asked<'_>,
     ) -> Self {
         ledger.open.fetch_add(1, Ordering::Relaxed);
         let time: Time = SystemTime::now().into();
@@ -157,10 +241,15 @@ impl CallGuard {
             status: 0,
             bytes_up: 0,
             bytes_down: 0,
+            first_byte_micros: None,
+            usage: None,
+            window: None,
+            leaks: Vec::new(),
             duration_micros: 0,
             end: End::Cancelled,
         };
-        Self { ledger, sink, counters, began: Instant::now(), call, course: Arc::default() }
+        let (began, course) = (Instant::now(), Arc::default());
+        Self { ledger, sink, counters, began, call, caller: asked.caller, course }
     }
 
     pub(crate) fn so_far(&self) -> &Call {
@@ -189,6 +278,40 @@ impl CallGuard {
         self.call.status = status;
     }
 
+    /// A byte of the answer's body is there.
+    pub(crate) fn has_byte(&mut self) {
+        let after = self.micros();
+        self.call.first_byte_micros.get_or_insert(after);
+    }
+
+    pub(crate) fn told(&mut self, usage: Option<Usage>) {
+        self.call.usage = usage;
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// A quota is spent.
+    pub(crate) fn spent(&mut self, spent: Spent) {
+        self.call.window = Some(spent.window);
+        self.refused(spent.reason);
+    }
+
+    /// What was found in its head.
+    pub(crate) fn leaked(&mut self, facts: Vec<LeakFact>) {
+        self.call.leaks = facts;
+    }
+
+    /// What was found in all of it, what stops it first.
+    pub(crate) fn leaks(&self) -> Vec<LeakFact> {
+        let in_body = self.course.leaks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = [self.call.leaks.as_slice(), &in_body].concat();
+        all.sort_by_key(|fact| !fact.blocked);
+        all.truncate(MAX_FACTS);
+        all
+    }
+
     pub(crate) fn ended(&mut self, end: End) {
         self.call.end = end;
     }
@@ -201,12 +324,13 @@ impl Drop for CallGuard {
             self.call.end = if self.call.end == End::Refused { End::Refused } else { End::Cut };
         }
         let mut call = self.call.clone();
+        call.leaks = self.leaks();
         call.bytes_up = self.course.traffic.up();
         call.bytes_down = self.course.traffic.down();
-        call.duration_micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        call.duration_micros = self.micros();
         if call.end != End::Closed && call.end != End::Refused {
             // The first is the one that broke it.
-            let _earlier = self.ledger.broke.set(call.end);
+            let _earlier = self.ledger.broke.set((call.end, self.course.aborted()));
         }
         self.ledger.open.fetch_sub(1, Ordering::Relaxed);
         self.counters.called(call.verdict, call.operation.verb);
@@ -244,7 +368,14 @@ mod tests {
         let (sink, counters) = (Arc::new(Small::default()), Arc::new(Counters::new()));
         let address = SocketAddr::from(([10, 0, 0, 1], 443));
         let name = DnsName::parse("a.example").unwrap();
-        let asked = Asked { pod: address, destination: address, name: &name, method: "GET", path: "/" };
+        let asked = || Asked {
+            pod: address,
+            destination: address,
+            name: &name,
+            method: "GET",
+            path: "/",
+            caller: Caller::default(),
+        };
         for (end, expected) in [
             (End::Closed, End::Closed),
             (End::Refused, End::Closed),
@@ -254,11 +385,11 @@ mod tests {
             (End::Cut, End::Cut),
         ] {
             let ledger = Arc::new(Ledger::default());
-            let mut guard = CallGuard::new(sink.clone(), counters.clone(), ledger.clone(), &asked);
-            assert_eq!(ledger.end_of_broken(), End::PodGone, "it is under way");
+            let mut guard = CallGuard::new(sink.clone(), counters.clone(), ledger.clone(), asked());
+            assert_eq!(ledger.end_of_broken().0, End::PodGone, "it is under way");
             guard.ended(end);
             drop(guard);
-            assert_eq!(ledger.end_of_broken(), expected, "{end}");
+            assert_eq!(ledger.end_of_broken().0, expected, "{end}");
         }
     }
 
@@ -268,9 +399,16 @@ mod tests {
         let address = SocketAddr::from(([10, 0, 0, 1], 443));
         let name = DnsName::parse("a.example").unwrap();
         let path = "/é".repeat(300);
-        let asked = Asked { pod: address, destination: address, name: &name, method: "GET", path: &path };
+        let asked = || Asked {
+            pod: address,
+            destination: address,
+            name: &name,
+            method: "GET",
+            path: &path,
+            caller: Caller::default(),
+        };
         for _ in 0..3 {
-            let guard = CallGuard::new(sink.clone(), counters.clone(), Arc::default(), &asked);
+            let guard = CallGuard::new(sink.clone(), counters.clone(), Arc::default(), asked());
             guard.course.abort(Reason::RequestChanged);
             guard.course.abort(Reason::Timeout);
         }

@@ -1,5 +1,6 @@
 //! What is counted: connections by reason and by end, requests by verdict and by verb, bytes, and what was lost. Labels are closed tables.
 
+use crate::quota::QuotaUse;
 use crate::reason::{End, Reason};
 use policy::{Verb, Verdict};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct Counts {
     pub records_lost: u64,
     /// Connections open now.
     pub open: u64,
+    /// Accounts that were drawn on since they were told last, by their number ([`crate::RuleFacts::quota`]).
+    #[serde(default)]
+    pub quotas: Vec<(u32, QuotaUse)>,
 }
 
 impl Default for Counters {
@@ -86,7 +90,7 @@ impl Counters {
         }
     }
 
-    /// What they say now.
+    /// What they say now, but of accounts.
     pub fn read(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let some = |count: &u64| *count > 0;
@@ -107,6 +111,7 @@ impl Counters {
             accept_errors: get(&self.accept_errors),
             records_lost: get(&self.records_lost),
             open: get(&self.open),
+            quotas: Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::call::Call;
 use crate::counters::Counts;
+use crate::quota::QuotaUse;
 use crate::record::Record;
 use crate::settings::{Limits, Rules};
 use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
@@ -64,6 +65,8 @@ pub(crate) struct StateFrame {
     pods: Vec<(IpAddr, Vec<RuleFrame>)>,
     bindings: Bindings,
     spent: HashMap<u32, Window>,
+    #[serde(default)]
+    quota_use: HashMap<u32, QuotaUse>,
     #[serde(default)]
     inspection: Option<Arc<Inspection>>,
 }
@@ -135,13 +138,14 @@ impl StateFrame {
             pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
             bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
         }
-        let State { generation, rules, spent, inspection, .. } = state;
+        let State { generation, rules, spent, quota_use, inspection, .. } = state;
         let (rules, spent, inspection) = (rules.clone(), spent.clone(), inspection.clone());
-        Self { generation: *generation, rules, pods, bindings, spent, inspection }
+        let (generation, quota_use) = (*generation, quota_use.clone());
+        Self { generation, rules, pods, bindings, spent, quota_use, inspection }
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent, inspection } = self;
+        let Self { generation, rules, pods, bindings, spent, quota_use, inspection } = self;
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
         };
@@ -150,7 +154,7 @@ impl StateFrame {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
         }
-        Ok(State { generation, rules, pods, spent, inspection })
+        Ok(State { generation, rules, pods, spent, quota_use, inspection })
     }
 }
 
@@ -197,6 +201,7 @@ mod tests {
             rules: Rules::default(),
             pods: [(address(200), pod)].into(),
             spent: [(16, Window::Hour)].into(),
+            quota_use: [(3, QuotaUse { tokens_day: 1, ..QuotaUse::default() })].into(),
             inspection: Some(Arc::new(inspection)),
         };
         let frame = StateFrame::of(&state);

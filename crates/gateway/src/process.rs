@@ -9,6 +9,7 @@
 use crate::call::Call;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
+use crate::quota::Accounts;
 use crate::record::{Record, Sink};
 use crate::serve::{Gateway, Phase};
 use crate::settings::Limits;
@@ -82,8 +83,8 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let link = Arc::new(Link::default());
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
-        let link = Arc::clone(&link);
-        move || tell(&link, &queued, &counters)
+        let (link, accounts) = (Arc::clone(&link), table.accounts());
+        move || tell(&link, &queued, &counters, &accounts)
     });
     let workers = (0..workers.max(1))
         .map(|number| worker(&gateway, &sockets, number == 0))
@@ -211,7 +212,8 @@ impl Obeying {
                 Ok(()) => ToAgent::Applied(revision),
                 Err(why) => ToAgent::NotApplied(revision, why),
             };
-            self.link.tell(&told);
+            // Whoever does not hear it is gone.
+            let _heard = self.link.tell(&told);
         }
         if is_draining { Parting::Drained } else { Parting::Gone }
     }
@@ -246,6 +248,7 @@ impl Obeying {
             let Ok(frame) = encode(&ToAgent::Sockets { udp, tcp, control }) else { continue };
             // A frame as short as this one goes whole or not at all.
             if self.sockets.send_with(&stream, &frame).is_ok() && self.link.connect(&stream).is_ok() {
+                self.table.accounts().untold();
                 return Some(stream);
             }
         }
@@ -295,11 +298,9 @@ impl Link {
         self.changed.notify_all();
     }
 
-    /// Tells it if there is somebody to hear.
-    fn tell(&self, message: &ToAgent) {
-        if let Ok(frame) = encode(message) {
-            write(&mut self.state(), &frame);
-        }
+    /// Tells it if there is somebody to hear; false if nobody heard.
+    fn tell(&self, message: &ToAgent) -> bool {
+        encode(message).is_ok_and(|frame| write(&mut self.state(), &frame))
     }
 
     /// Waits for somebody to hear; false when nobody will.
@@ -349,7 +350,7 @@ impl Sink for Queue {
 }
 
 /// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
-fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters) {
+fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, accounts: &Accounts) {
     let (mut last, mut told) = (Counts::default(), Instant::now());
     loop {
         let ended = match queued.recv_timeout(COUNT_EVERY) {
@@ -375,8 +376,12 @@ fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters) {
             continue;
         }
         let now = counters.read();
-        if now != last || ended {
-            link.tell(&ToAgent::Counts(now.clone()));
+        let quotas = accounts.changed();
+        if now != last || !quotas.is_empty() || ended {
+            let is_heard = link.tell(&ToAgent::Counts(Counts { quotas, ..now.clone() }));
+            if !is_heard {
+                accounts.untold();
+            }
         }
         (last, told) = (now, Instant::now());
         if ended {

@@ -90,6 +90,8 @@ pub enum Reason {
     ServerCertificate,
     /// The TLS handshake with the server failed.
     ServerHandshake,
+    /// The server of a request cannot be reached.
+    ServerUnreachable,
     /// The client does not take our certificate.
     ClientDistrusts,
     /// The TLS handshake with the client failed, for another reason than its distrust.
@@ -100,11 +102,19 @@ pub enum Reason {
     RequestTooLarge,
     /// What came later in a body contradicts what the request was judged by.
     RequestChanged,
+    /// Something was found in the request that must not leave.
+    LeakBlocked,
+    /// The rule blocks leaks, and the request cannot be searched for them.
+    LeakUnread,
+    /// The pod made as many requests as the rule allows.
+    QuotaRequests,
+    /// The pod's requests took as many tokens as the rule allows, or this one would take more.
+    QuotaTokens,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 50] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -145,11 +155,16 @@ impl Reason {
         Self::NoAuthority,
         Self::ServerCertificate,
         Self::ServerHandshake,
+        Self::ServerUnreachable,
         Self::ClientDistrusts,
         Self::ClientHandshake,
         Self::RequestNotAllowed,
         Self::RequestTooLarge,
         Self::RequestChanged,
+        Self::LeakBlocked,
+        Self::LeakUnread,
+        Self::QuotaRequests,
+        Self::QuotaTokens,
     ];
 
     /// The verdict that always comes with this reason.
@@ -194,11 +209,16 @@ impl Reason {
             | Self::NoAuthority
             | Self::ServerCertificate
             | Self::ServerHandshake
+            | Self::ServerUnreachable
             | Self::ClientDistrusts
             | Self::ClientHandshake
             | Self::RequestNotAllowed
             | Self::RequestTooLarge
-            | Self::RequestChanged => Verdict::Deny,
+            | Self::RequestChanged
+            | Self::LeakBlocked
+            | Self::LeakUnread
+            | Self::QuotaRequests
+            | Self::QuotaTokens => Verdict::Deny,
         }
     }
 
@@ -245,11 +265,16 @@ impl Reason {
             Self::NoAuthority => "no-authority",
             Self::ServerCertificate => "server-certificate",
             Self::ServerHandshake => "server-handshake",
+            Self::ServerUnreachable => "server-unreachable",
             Self::ClientDistrusts => "client-distrusts",
             Self::ClientHandshake => "client-handshake",
             Self::RequestNotAllowed => "request-not-allowed",
             Self::RequestTooLarge => "request-too-large",
             Self::RequestChanged => "request-changed",
+            Self::LeakBlocked => "leak-blocked",
+            Self::LeakUnread => "leak-unread",
+            Self::QuotaRequests => "quota-requests",
+            Self::QuotaTokens => "quota-tokens",
         }
     }
 
@@ -310,6 +335,7 @@ impl Reason {
             }
             Self::ServerCertificate => "the server's certificate does not verify",
             Self::ServerHandshake => "the TLS handshake with the server failed",
+            Self::ServerUnreachable => "the server cannot be reached",
             Self::ClientDistrusts => {
                 "the client does not trust the inspection CA: pinned or the trust bundle is missing"
             }
@@ -319,6 +345,14 @@ impl Reason {
                 "what the request does is not known within the part of its body that may be held"
             }
             Self::RequestChanged => "what came later in the body contradicts what the request was judged by",
+            Self::LeakBlocked => "something was found in the request that must not leave",
+            Self::LeakUnread => {
+                "the rule blocks leaks, and the request is in a form that cannot be searched for them"
+            }
+            Self::QuotaRequests => "the pod made as many requests as the rule allows",
+            Self::QuotaTokens => {
+                "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 //! that it does not list. Pure: no I/O, no clock. Does not: read requests.
 
 use crate::decide::{Claim, Judgement, Opening};
+use crate::leaks::Search;
+use crate::quota::Account;
 use crate::reason::Reason;
 use crate::state::{PodState, RuleFacts};
 use ::inspect::http_head::Host;
@@ -51,7 +53,7 @@ pub enum Handling {
 }
 
 /// What was judged of one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct RequestJudgement {
     /// Why; the verdict is [`Reason::verdict`].
@@ -64,12 +66,33 @@ pub struct RequestJudgement {
     pub nearest: Option<Arc<str>>,
     /// State of policy that was asked.
     pub generation: Generation,
+    /// The rule that allows it, by its number.
+    pub deciding: Option<RuleId>,
+    /// What that rule demands of it.
+    pub demands: Demands,
+}
+
+/// What a rule demands of a request that it allows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Demands {
+    /// What is looked for in it.
+    pub(crate) search: Option<Arc<Search>>,
+    /// The account that it draws on.
+    pub(crate) account: Option<Account>,
 }
 
 impl RequestJudgement {
     /// A judgement that no rule is behind.
     pub fn without_rule(reason: Reason) -> Self {
-        Self { reason, lacks: None, rule: None, nearest: None, generation: Generation::default() }
+        Self {
+            reason,
+            lacks: None,
+            rule: None,
+            nearest: None,
+            generation: Generation::default(),
+            deciding: None,
+            demands: Demands::default(),
+        }
     }
 }
 
@@ -104,7 +127,7 @@ pub(crate) fn judge_request(
     let others = if rule.shared { shared(pod, deciding, opening) } else { Vec::new() };
     let rules = std::iter::once((deciding, &rule.requests)).chain(others);
     match judge_operation(rules, operation) {
-        Ok(rule) => RequestJudgement { rule: text(rule), ..of(Reason::RequestAllowed) },
+        Ok(rule) => RequestJudgement { rule: text(rule), deciding: Some(rule), ..of(Reason::RequestAllowed) },
         Err(None) => of(Reason::RequestNotAllowed),
         Err(Some((rule, lacks))) => {
             RequestJudgement { lacks: Some(lacks), nearest: text(rule), ..of(Reason::RequestNotAllowed) }

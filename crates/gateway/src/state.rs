@@ -2,8 +2,10 @@
 
 use crate::ceiling::Ceiling;
 use crate::decide::{Judge, Judgement, Opening, judge};
+use crate::leaks::Searches;
+use crate::quota::{Account, Accounts, Key, QuotaUse};
 use crate::reason::Reason;
-use crate::requests::{self, RequestJudgement, RequestRule};
+use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
 use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
@@ -27,6 +29,10 @@ pub struct RuleFacts {
     /// Which requests it allows; its connections are opened for that. `None`: any, and they are passed on unread.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Arc<RequestRule>>,
+    /// Number of the account on which the pod's requests under the rule draw, where it has quotas; the same over states
+    /// of policy and processes. `None`: an account of this process's own, until the rule has another number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<u32>,
 }
 
 /// Which budgets are used up.
@@ -100,6 +106,8 @@ pub struct State {
     pub pods: HashMap<IpAddr, PodState>,
     /// Budgets that are used up.
     pub spent: HashMap<u32, Window>,
+    /// What was used of accounts, as far as the agent knows; what this process knows counts as well.
+    pub quota_use: HashMap<u32, QuotaUse>,
     /// With what TLS is opened. `None`: nothing is, and what would have to be is refused.
     pub inspection: Option<Arc<Inspection>>,
 }
@@ -109,7 +117,11 @@ pub struct State {
 /// Single names are bound many times a second and must be in force before the answer with their address leaves, so the
 /// state is changed in place, under a lock that is held for one look-up.
 #[derive(Debug, Default)]
-pub struct Table(RwLock<Option<InForce>>);
+pub struct Table {
+    now: RwLock<Option<InForce>>,
+    searches: Searches,
+    accounts: Arc<Accounts>,
+}
 
 /// A state, and what was made of it.
 #[derive(Debug)]
@@ -141,13 +153,16 @@ impl Table {
     }
 
     fn put(&self, state: State, inspector: Option<Arc<Inspector>>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector });
+        self.accounts.merge(&state.quota_use);
+        let rules = state.pods.values().flat_map(|pod| pod.rules.values());
+        self.searches.keep(rules.filter_map(|facts| Some(&facts.requests.as_ref()?.requests.leaks)));
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector });
     }
 
     /// What there is, where it is of the same means: it has certificates and sessions that are good for more.
     fn inspector_for(&self, state: &State) -> Result<Option<Arc<Inspector>>, InspectionError> {
         let Some(means) = &state.inspection else { return Ok(None) };
-        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         let same = now.as_ref().filter(|now| now.state.inspection.as_ref() == Some(means));
         if let Some(inspector) = same.and_then(|now| now.inspector.clone()) {
             return Ok(Some(inspector));
@@ -166,7 +181,7 @@ impl Table {
         rules: impl IntoIterator<Item = (RuleId, Arc<RuleFacts>)>,
         bound: Option<Bound>,
     ) -> bool {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.now.write().unwrap_or_else(PoisonError::into_inner);
         let Some(pod) = state.as_mut().and_then(|now| now.state.pods.get_mut(&pod)) else { return false };
         pod.rules.extend(rules);
         match bound {
@@ -178,15 +193,33 @@ impl Table {
 
     /// Says which budgets are used up.
     pub fn spend(&self, spent: HashMap<u32, Window>) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.now.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(now) = state.as_mut() {
             now.state.spent = spent;
         }
     }
 
+    /// What a rule demands of the requests that it allows.
+    fn demands(&self, pod: IpAddr, rule: RuleId, facts: &RuleFacts) -> Demands {
+        let Some(requests) = facts.requests.as_ref().map(|rule| &rule.requests) else {
+            return Demands::default();
+        };
+        let account = (!requests.quotas.is_open()).then(|| Account {
+            accounts: Arc::clone(&self.accounts),
+            key: facts.quota.map_or(Key::Own(pod, rule), Key::Told),
+            quotas: requests.quotas,
+        });
+        Demands { search: self.searches.of(&requests.leaks), account }
+    }
+
+    /// What pods used of their quotas.
+    pub(crate) fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.accounts)
+    }
+
     /// Asks the state that there is; `None` where there is none yet.
     fn ask<T>(&self, question: impl FnOnce(&State) -> T) -> Option<T> {
-        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         now.as_ref().map(|now| question(&now.state))
     }
 }
@@ -243,12 +276,22 @@ impl Judge for Table {
     }
 
     fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
-        let judged = self.ask(|state| state.judged_request(opening, operation));
-        judged.unwrap_or_else(|| RequestJudgement::without_rule(Reason::NoPolicy))
+        let judged = self.ask(|state| {
+            let judgement = state.judged_request(opening, operation);
+            let pod = state.pods.get(&opening.pod);
+            let deciding = judgement.deciding.and_then(|rule| Some((rule, Arc::clone(pod?.rule(rule)?))));
+            (judgement, deciding)
+        });
+        let Some((judgement, deciding)) = judged else {
+            return RequestJudgement::without_rule(Reason::NoPolicy);
+        };
+        let demands = deciding.map(|(rule, facts)| self.demands(opening.pod, rule, &facts));
+        let demands = demands.unwrap_or_default();
+        RequestJudgement { demands, ..judgement }
     }
 
     fn inspector(&self) -> Option<Arc<Inspector>> {
-        let now = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         now.as_ref().and_then(|now| now.inspector.clone())
     }
 

@@ -12,7 +12,7 @@ mod support;
 
 use gateway::{
     Agent, AuthorityPem, Bind, Call, Ceiling, Counts, Inspection, Limits, PodState, ProcessError, Proxy,
-    Reason, Record, State, Window, run_proxy,
+    Reason, Record, RuleFacts, State, Window, run_proxy,
 };
 use handover::{Sockets, Steering};
 use policy::{Generation, Verb, Verdict};
@@ -25,7 +25,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use support::web::{nothing, state_of};
+use support::web::{anything, nothing, state_of};
 use support::{ALL, PATIENCE, POD, bound, hello_of, patient, rules, strict};
 
 #[derive(Debug)]
@@ -229,6 +229,48 @@ fn requests_are_told_as_connections_are() {
     led.proxy.drain().unwrap();
     let (_, counts) = led.ended();
     assert_eq!((counts.requests, counts.records_lost), (vec![(Verdict::Deny, Verb::Unknown, 1)], 0));
+}
+
+#[test]
+fn what_pods_used_is_told_and_counts_in_the_next_process() {
+    let (sockets, to) = sockets();
+    let quota = policy::Quota { hour: None, day: Some(1) };
+    let quotas = policy::Quotas { requests: quota, ..policy::Quotas::default() };
+    let requests = policy::Requests { quotas, ..anything() };
+    let mut state = state_of(requests, Ceiling::default(), None);
+    for pod in state.pods.values_mut() {
+        let facts = RuleFacts { quota: Some(5), ..(*pod.rules[&support::ALLOWS]).clone() };
+        pod.rules.insert(support::ALLOWS, facts.into());
+    }
+    let ask = || {
+        let mut client = patient(TcpStream::connect(to).unwrap());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer.get(9..12).unwrap().to_owned()
+    };
+    // The request is forwarded to the proxy itself, which refuses it as the second.
+    let first = Led::start(&sockets);
+    first.goes_by(1, &state);
+    assert_eq!(ask(), "429");
+    let used = loop {
+        match first.said.recv_timeout(PATIENCE).unwrap() {
+            Said::Counts(counts) if !counts.quotas.is_empty() => break counts.quotas,
+            Said::Counts(_) | Said::Applied(..) | Said::Call(_) | Said::Record(_) => {}
+            Said::Ended => panic!("it was not told"),
+        }
+    };
+    assert_eq!((used.len(), used[0].0, used[0].1.requests_day), (1, 5, 1));
+    first.proxy.stop().unwrap();
+    let _ = first.ended();
+    state.quota_use = used.into_iter().collect();
+    let second = Led::start(&sockets);
+    second.goes_by(1, &state);
+    assert_eq!(ask(), "429");
+    assert_eq!(second.call().reason, Reason::QuotaRequests);
+    second.proxy.stop().unwrap();
+    let (_, counts) = second.ended();
+    assert_eq!(counts.requests, [(Verdict::Deny, Verb::Unknown, 1)], "none was let through");
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl Credentials {
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// A file, or an error that names it.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
 }

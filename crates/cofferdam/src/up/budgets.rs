@@ -5,6 +5,7 @@
 //! rules are numbered then; windows are the hours and days of UTC; while nobody looks, what is used up stays so.
 //! Does not: end connections.
 
+use super::account::{Account, free_number};
 use super::names::Seconds;
 use super::passage::{Finding, FindingKind};
 use anyhow::{Context, Result};
@@ -25,14 +26,6 @@ const HOUR: Seconds = 3600;
 const DAY: Seconds = 24 * HOUR;
 /// Pods and rules that are counted for.
 const MOST: usize = 1 << 16;
-
-/// What is counted together: the pod, and the rule as its author knows it. The position of a rule may change with any edit
-/// of its file; where it has a name, that stays.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-struct Account {
-    pod: PodName,
-    rule: String,
-}
 
 /// How it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +92,7 @@ impl Spent {
             from: format!("{}/{}", self.pod.0, self.pod.1).into(),
             to: None,
             rule: Some(Arc::clone(&self.rule)),
+            what: None,
             bytes: self.limit,
         }
     }
@@ -152,12 +146,7 @@ impl Ledger {
         if limits.hour.is_none() && limits.day.is_none() {
             return Ok(None);
         }
-        let object = entry.object.as_ref().map(ToString::to_string).unwrap_or_default();
-        let which = match (&entry.name, entry.index) {
-            (Some(name), _) => name.to_string(),
-            (None, index) => format!("{}", index.unwrap_or_default()),
-        };
-        let account = Account { pod: pod.clone(), rule: format!("{object} {which}") };
+        let account = Account::of(pod, entry);
         let (now, before) = (now(), self.standings.get(&account).cloned());
         let number = match &before {
             Some(before) => before.number,
@@ -191,8 +180,7 @@ impl Ledger {
             self.standings.len() < MOST,
             "uploads of {MOST} pods and rules are counted: no room for more"
         );
-        let taken: std::collections::BTreeSet<u32> = self.standings.values().map(|it| it.number).collect();
-        (Budget::FIRST..).find(|number| !taken.contains(number)).context("no number is free")
+        free_number(Budget::FIRST, self.standings.values().map(|it| it.number)).context("no number is free")
     }
 
     /// What is used up, and until when.

@@ -72,6 +72,18 @@ impl DnsArgs {
     }
 }
 
+impl DnsArgs {
+    /// Certificates (DER) by which servers are believed, where there is a gateway that waits for an authority to open TLS with.
+    pub(crate) fn awaits_authority(&self) -> Result<Option<Vec<Vec<u8>>>> {
+        let has_gateway = !self.no_dns && !self.no_gateway;
+        if has_gateway && !self.inspection.has_authority() {
+            self.inspection.roots().map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
 /// The state for the proxy of a table's node.
 pub(crate) fn state(
     set: &PolicySet,

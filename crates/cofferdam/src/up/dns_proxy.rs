@@ -55,7 +55,7 @@ impl Agent for Ear<DnsProxy> {
     }
 
     fn counters(&mut self, counters: Counters) {
-        self.counted(counters);
+        self.counted(|_| counters);
     }
 
     fn in_force(&mut self, generation: Generation) {

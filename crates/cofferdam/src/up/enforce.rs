@@ -14,6 +14,7 @@ use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Binder, Destination};
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
+use gateway::Inspection;
 use observe::Bound;
 use policy::table::Table;
 use policy::{DnsName, Generation, PodName, RuleId, Verdict};
@@ -429,15 +430,25 @@ impl Enforcer {
             named: proxies.named.len(),
             spent: gate.budgets.spent().len(),
             starts: standing.starts,
-            problem: standing.problem.or_else(|| gate.budgets.problem()),
+            opens_tls: gate.opens_tls(),
+            problem: standing.problem.or_else(|| gate.budgets.problem()).or_else(|| gate.quotas.problem()),
         })
+    }
+
+    /// Has the gateway open TLS with other means, if there is one.
+    pub(crate) fn inspect_with(&mut self, inspection: Option<Arc<Inspection>>) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+            gate.inspect_with(inspection);
+        }
     }
 
     /// Forgets what pods that are gone sent.
     pub(crate) fn forget_budgets(&mut self, is_there: impl Fn(&PodName) -> bool) {
         let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
         if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
-            gate.budgets.retain(is_there);
+            gate.budgets.retain(&is_there);
+            gate.quotas.retain(is_there);
         }
     }
 
@@ -445,6 +456,7 @@ impl Enforcer {
     pub(crate) fn look_at_budgets(&mut self) -> Vec<Spent> {
         let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
         let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) else { return Vec::new() };
+        gate.keep_quotas();
         let spent = gate.budgets.look();
         gate.spend();
         spent

@@ -19,6 +19,7 @@ use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
 use crds::{Code, Diagnostic, Severity};
+use gateway::Inspection;
 use observe::{Book, Time};
 use policy::table::Table;
 use policy::{Generation, Pod, PodName, PolicySet, RuleId, World};
@@ -70,6 +71,8 @@ pub(crate) struct Engine {
     nodes_at: HashSet<IpAddr>,
     /// Why nothing new comes from the sources.
     cut_off: Option<String>,
+    /// Why TLS is not opened, where that is known.
+    unopened: Option<String>,
     started: Time,
     last: Load,
     watched_by: String,
@@ -129,6 +132,7 @@ impl Engine {
             pods_at: HashMap::new(),
             nodes_at: HashSet::new(),
             cut_off: None,
+            unopened: None,
             started,
             last,
             watched_by: String::new(),
@@ -173,6 +177,16 @@ impl Engine {
         let is_news = self.cut_off != reason;
         self.cut_off = reason;
         is_news
+    }
+
+    /// Has TLS opened with these means, or not at all, and why.
+    pub(crate) fn inspect_with(&mut self, means: Result<Arc<Inspection>, String>) {
+        let (inspection, unopened) = match means {
+            Ok(inspection) => (Some(inspection), None),
+            Err(why) => (None, Some(why)),
+        };
+        self.unopened = unopened;
+        self.enforcers.iter_mut().for_each(|enforcer| enforcer.inspect_with(inspection.clone()));
     }
 
     /// State of policy in force; 0: none yet.
@@ -476,8 +490,17 @@ impl Engine {
                 self.unbound.len()
             ));
         }
+        reasons.extend(self.unopened().map(|why| format!("requests inside TLS are refused: {why}")));
         reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
         reasons
+    }
+
+    /// Why TLS is not opened though a rule in force looks at requests.
+    fn unopened(&self) -> Option<&str> {
+        let is_closed = |enforcer: &Enforcer| enforcer.gateway().is_some_and(|gateway| !gateway.opens_tls);
+        let set = self.in_force.as_ref().filter(|_| self.enforcers.iter().any(is_closed))?;
+        let looks = set.rules.iter().any(|entry| entry.requests.is_some());
+        looks.then(|| self.unopened.as_deref().unwrap_or("there is no inspection authority"))
     }
 
     /// The rules that judged the most connections, over all enforcement points.

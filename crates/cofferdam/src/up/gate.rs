@@ -8,6 +8,7 @@ use super::budgets::Ledger;
 use super::enforce::NamedPair;
 use super::gateway_proxy::{GatewayProxy, Told};
 use super::keeper::Keeper;
+use super::quotas::Quotas;
 use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use gateway::{
@@ -24,6 +25,7 @@ use std::sync::Arc;
 pub(crate) struct Gate {
     pub(crate) keeper: Keeper<GatewayProxy>,
     pub(crate) budgets: Ledger,
+    pub(crate) quotas: Quotas,
     holding: Holding,
     revision: u64,
 }
@@ -40,8 +42,10 @@ impl Gate {
     /// In the calling thread's network namespace. `control` is where the proxy waits for the next agent, and where, beside
     /// it, budgets are kept.
     pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>, holding: Holding) -> Result<Self> {
-        let budgets = Ledger::open(control.as_deref().map(|path| path.with_extension("budgets")))?;
-        Ok(Self { keeper: Keeper::open(node, control)?, budgets, holding, revision: 0 })
+        let beside = |extension| control.as_deref().map(|path| path.with_extension(extension));
+        let budgets = Ledger::open(beside("budgets"))?;
+        let quotas = Quotas::open(beside("quotas"))?;
+        Ok(Self { keeper: Keeper::open(node, control)?, budgets, quotas, holding, revision: 0 })
     }
 
     /// Has the gateway go by a table, and by what pods know.
@@ -54,6 +58,7 @@ impl Gate {
             pods,
             spent: self.budgets.spent().clone(),
             inspection: self.holding.inspection.clone(),
+            quota_use: self.quotas.used(),
         };
         for pair in pairs {
             if let Some(bind) = self.made(table, binder, pair, |_| false)? {
@@ -71,6 +76,24 @@ impl Gate {
         }
         self.keeper.tell(Told { revision: self.revision, state });
         Ok(())
+    }
+
+    /// Has TLS opened with other means from now on. What is open goes on as it is.
+    pub(crate) fn inspect_with(&mut self, inspection: Option<Arc<Inspection>>) {
+        if self.holding.inspection == inspection {
+            return;
+        }
+        self.holding.inspection = inspection;
+        self.revision += 1;
+        let inspection = self.holding.inspection.clone();
+        if let Some(state) = self.keeper.with_state(|told| State { inspection, ..told.state.clone() }) {
+            self.keeper.tell(Told { revision: self.revision, state });
+        }
+    }
+
+    /// Whether it was told how to open TLS.
+    pub(crate) fn opens_tls(&self) -> bool {
+        self.holding.inspection.is_some()
     }
 
     /// Tells the gateway of single pairs; the number to wait for.
@@ -92,7 +115,10 @@ impl Gate {
             // What it knows of a rule that looks at requests may be without the pod's budget.
             let knows = |rule: RuleId| {
                 let entry = table.rules.get(rule.0 as usize);
-                let is_whole = entry.is_none_or(|entry| entry.upload.is_none() || entry.requests.is_none());
+                let is_whole = entry.is_none_or(|entry| match &entry.requests {
+                    Some(requests) => entry.upload.is_none() && requests.quotas.is_open(),
+                    None => true,
+                });
                 is_whole && known.get(&pair.from).is_some_and(|rules| rules.contains(&rule))
             };
             binds.extend(self.made(table, binder, pair, knows)?);
@@ -107,6 +133,15 @@ impl Gate {
             |proxy| Ok(proxy.bind(revision, &binds)?),
         );
         Ok(revision)
+    }
+
+    /// Keeps what the gateway counted of requests and tokens, for the next one.
+    pub(crate) fn keep_quotas(&mut self) {
+        if self.quotas.note(&self.keeper.standing().counts.quotas) {
+            let used = self.quotas.used();
+            // The one that runs knows it.
+            self.keeper.change(|told| told.state.quota_use.clone_from(&used), |_| Ok(()));
+        }
     }
 
     /// Tells the gateway which budgets are used up, if that changed.
@@ -174,7 +209,8 @@ impl Gate {
             Some(_) => judging().map_or_else(nothing, |judging| of_requests(table, &judging)),
             None => RuleFacts::default(),
         };
-        Ok(RuleFacts { text: text(table, rule), ceiling, budget, ..of_requests })
+        let quota = self.quotas.number(pod, entry)?;
+        Ok(RuleFacts { text: text(table, rule), ceiling, budget, quota, ..of_requests })
     }
 }
 

@@ -4,6 +4,7 @@ use super::keeper::{Ear, Kind};
 use anyhow::Result;
 use gateway::{Agent, Call, Counts, Limits, Proxy, Record, State};
 use handover::Sockets;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZero;
 use std::os::unix::net::UnixStream;
@@ -68,7 +69,12 @@ impl Agent for Ear<GatewayProxy> {
     }
 
     fn counts(&mut self, counts: Counts) {
-        self.counted(counts);
+        // Of accounts it tells those that changed.
+        self.counted(|before| {
+            let mut quotas: BTreeMap<_, _> = before.quotas.iter().copied().collect();
+            quotas.extend(counts.quotas.iter().copied());
+            Counts { quotas: quotas.into_iter().collect(), ..counts }
+        });
     }
 
     fn ended(&mut self, why: &str) {

@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use gateway::{Authority, AuthorityPem, Inspection};
-use pem::Pem;
+use pem::{EncodeConfig, LineEnding, Pem};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::fs;
@@ -37,7 +37,7 @@ pub(crate) enum Home<'a> {
     Kept(&'a Path),
     /// Given, for a lab: with the authority of those outside.
     Lab(&'a Lab),
-    /// Nowhere: without one TLS is not opened, and what would have to be is refused.
+    /// Nowhere: until there is one TLS is not opened, and what would have to be is refused.
     Nowhere,
 }
 
@@ -67,8 +67,13 @@ impl Lab {
 }
 
 impl InspectionArgs {
-    /// The means; none where there is no authority.
-    pub(crate) fn means(&self, home: &Home<'_>) -> Result<Option<Arc<Inspection>>> {
+    /// Whether an authority was given.
+    pub(crate) fn has_authority(&self) -> bool {
+        self.inspection_ca.is_some()
+    }
+
+    /// Certificates (DER) by which servers are believed.
+    pub(crate) fn roots(&self) -> Result<Vec<Vec<u8>>> {
         let mut roots = system_roots();
         for path in &self.inspection_roots {
             let pem = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
@@ -78,6 +83,12 @@ impl InspectionArgs {
             }
             roots.extend(found);
         }
+        Ok(roots)
+    }
+
+    /// The means; none where there is no authority.
+    pub(crate) fn means(&self, home: &Home<'_>) -> Result<Option<Arc<Inspection>>> {
+        let mut roots = self.roots()?;
         let given = self.inspection_ca.as_deref().zip(self.inspection_key.as_deref());
         let authority = match (given, home) {
             (Some((certificate, key)), _) => read(certificate, key)?,
@@ -103,6 +114,17 @@ pub(crate) fn trust_file(authority: &Path) -> PathBuf {
 /// What this system believes. What of it cannot be read is left out: then more is refused.
 fn system_roots() -> Vec<Vec<u8>> {
     rustls_native_certs::load_native_certs().certs.into_iter().map(|it| it.to_vec()).collect()
+}
+
+/// The same as PEM, for those who trust one file and nothing else.
+pub(crate) fn system_trust() -> String {
+    text(&system_roots())
+}
+
+fn text(certificates: &[Vec<u8>]) -> String {
+    let config = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    let one = |it: &Vec<u8>| pem::encode_config(&Pem::new("CERTIFICATE", it.as_slice()), config);
+    certificates.iter().map(one).collect()
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>> {
@@ -140,9 +162,7 @@ fn kept(path: &Path) -> Result<AuthorityPem> {
 fn write_trust(path: &Path, authority: &str, roots: &[Vec<u8>]) -> Result<()> {
     let mut text = String::from("# The gateway's authority, and those of the system.\n");
     text.push_str(authority);
-    for root in roots {
-        text.push_str(&pem::encode(&Pem::new("CERTIFICATE", root.as_slice())));
-    }
+    text.push_str(&self::text(roots));
     write(path, &text, 0o644)
 }
 

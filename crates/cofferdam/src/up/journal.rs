@@ -7,11 +7,12 @@
 
 use super::calls::ApiCall;
 use super::lookup::Lookup;
-use super::passage::{Finding, Passage};
+use super::passage::{Finding, FindingKind, Passage};
 use observe::{
     Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
     StoreCounts,
 };
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,7 +31,17 @@ pub(crate) struct Journal {
     pub(crate) calls: Shelf<ApiCall>,
     /// What somebody should look at.
     pub(crate) findings: Shelf<Finding>,
+    /// Budgets that were told of as used up, and in which hour.
+    told: Mutex<HashSet<Told>>,
 }
+
+/// Who, under which rule, what, when.
+type Told = (Arc<str>, Option<Arc<str>>, FindingKind, u64);
+
+/// Microseconds.
+const HOUR: u64 = 3600 * 1_000_000;
+/// Most that is told of in an hour.
+const TOLD: usize = 4096;
 
 /// Records of one kind, and whoever waits for more.
 #[derive(Debug)]
@@ -49,6 +60,7 @@ impl Journal {
             passages: Shelf::new(limits),
             calls: Shelf::new(limits),
             findings: Shelf::new(limits),
+            told: Mutex::default(),
         }
     }
 
@@ -103,7 +115,32 @@ impl Journal {
         let book = self.resolver().newest().cloned();
         for call in calls {
             let from = book.as_ref().map(|book| book.end(SocketAddr::new(call.pod.ip(), 0)));
-            self.calls.add(ApiCall { sequence: 0, node: Arc::clone(node), from, call });
+            let call = ApiCall { sequence: 0, node: Arc::clone(node), from, call };
+            let findings = call.findings();
+            self.calls.add(call);
+            findings.into_iter().filter(|finding| self.is_news(finding)).for_each(|it| self.found(it));
+        }
+    }
+
+    /// Whether a finding says something that none before said: that a budget is used up, each refused request says again.
+    fn is_news(&self, finding: &Finding) -> bool {
+        match finding.kind {
+            FindingKind::QuotaRequests | FindingKind::QuotaTokens => {
+                let hour = finding.time.0 / HOUR;
+                let key = (Arc::clone(&finding.from), finding.rule.clone(), finding.kind, hour);
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                // Of earlier hours none comes again.
+                if told.iter().any(|(.., of)| *of != hour) {
+                    told.clear();
+                }
+                told.len() < TOLD && told.insert(key)
+            }
+            FindingKind::UploadConnection
+            | FindingKind::DownloadOnly
+            | FindingKind::UploadHour
+            | FindingKind::UploadDay
+            | FindingKind::Leak
+            | FindingKind::LeakBlocked => true,
         }
     }
 

@@ -332,14 +332,7 @@ impl<K: Kind> Keeping<K> {
             if running.is_none() && Instant::now() >= next {
                 runs += 1;
                 match self.start(sockets, listener, runs) {
-                    Ok(started) => {
-                        self.shared.change(|standing| {
-                            standing.starts += 1;
-                            standing.is_running = true;
-                            standing.problem = None;
-                        });
-                        running = Some(started);
-                    }
+                    Ok(started) => running = Some(started),
                     Err(error) => {
                         self.shared.change(|standing| standing.problem = Some(format!("{error:#}")));
                         next = Instant::now() + pause;
@@ -407,6 +400,12 @@ impl<K: Kind> Keeping<K> {
         let mut current = self.shared.current();
         match K::start(own, sockets, self.ear(listener, run)) {
             Ok(proxy) => {
+                // Before it can be told anything: what it is told from now on must be waited for.
+                self.shared.change(|standing| {
+                    standing.starts += 1;
+                    standing.is_running = true;
+                    standing.problem = None;
+                });
                 if let Some(state) = &current.state {
                     // Its end is heard of.
                     let _ = K::tell(&proxy, state);
@@ -467,10 +466,10 @@ impl<K: Kind> Ear<K> {
         &self.node
     }
 
-    /// It counted.
-    pub(crate) fn counted(&self, counts: K::Counts) {
+    /// It counted: what it says now, made of what it said before.
+    pub(crate) fn counted(&self, counts: impl FnOnce(&K::Counts) -> K::Counts) {
         if self.is_current() {
-            self.shared.change(|standing| standing.counts = counts);
+            self.shared.change(|standing| standing.counts = counts(&standing.counts));
         }
     }
 

@@ -45,6 +45,7 @@ impl Passage {
             from: from.into(),
             to: Some(self.whom().into()),
             rule: self.record.rule.clone(),
+            what: None,
             bytes: self.record.bytes_up,
         })
     }
@@ -93,7 +94,7 @@ impl Kept for Passage {
 }
 
 /// What kind of finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum FindingKind {
     /// One connection sent as much as its rule lets one send.
@@ -104,6 +105,14 @@ pub(crate) enum FindingKind {
     UploadHour,
     /// A pod sent as much as its rule allows in a day.
     UploadDay,
+    /// A request carried what should not leave, and went.
+    Leak,
+    /// A request carried what should not leave, and was stopped.
+    LeakBlocked,
+    /// A pod made as many requests as its rule allows.
+    QuotaRequests,
+    /// A pod used as many tokens as its rule allows.
+    QuotaTokens,
 }
 
 impl FindingKind {
@@ -118,6 +127,10 @@ impl FindingKind {
             Self::UploadDay => {
                 "the day's upload is used up: its connections are cut until the day ends (UTC)"
             }
+            Self::Leak => "a request carried what should not leave",
+            Self::LeakBlocked => "a request was stopped: it carried what should not leave",
+            Self::QuotaRequests => "the budget of requests is used up",
+            Self::QuotaTokens => "the budget of tokens is used up",
         }
     }
 }
@@ -141,7 +154,10 @@ pub(crate) struct Finding {
     /// The rule that was reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<Arc<str>>,
-    /// Bytes: the limit, or what one connection sent.
+    /// What exactly, where that is more than the kind says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) what: Option<String>,
+    /// Bytes: the limit, or what one connection or request sent.
     pub(crate) bytes: u64,
 }
 
@@ -161,7 +177,8 @@ impl Kept for Finding {
 
     fn weight(&self) -> usize {
         let rule = self.rule.as_ref().map_or(0, |rule| rule.len());
-        size_of::<Self>() + self.from.len() + self.to.as_ref().map_or(0, |to| to.len()) + rule
+        let what = self.what.as_ref().map_or(0, String::len);
+        what + size_of::<Self>() + self.from.len() + self.to.as_ref().map_or(0, |to| to.len()) + rule
     }
 
     fn count(&self, counts: &mut StoreCounts) {

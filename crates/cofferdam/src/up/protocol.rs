@@ -322,6 +322,9 @@ pub(crate) struct GatewayStatus {
     pub(crate) spent: usize,
     /// Times it was started.
     pub(crate) starts: u64,
+    /// Whether it can open TLS where rules look at requests; without, those requests are refused.
+    #[serde(default)]
+    pub(crate) opens_tls: bool,
     /// Why connections to names do not pass, or not as policy says.
     pub(crate) problem: Option<String>,
 }

@@ -266,6 +266,21 @@ impl World {
         self.spawn(place, name, &folder, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// A kubeconfig like that of a pod: the service account's token and nothing else.
+    pub fn kubeconfig_of_pod(&self, account: &str) -> String {
+        let admin = self.kubectl("config view --raw -o json", "");
+        let admin: Value = serde_json::from_str(&admin).unwrap();
+        let token = self.kubectl(&format!("create token {account} -n cofferdam-system"), "");
+        let config = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "clusters": admin["clusters"], "current-context": "pod",
+            "users": [{ "name": "pod", "user": { "token": token.trim() } }],
+            "contexts": [{ "name": "pod", "context": { "cluster": admin["clusters"][0]["name"], "user": "pod" } }],
+        });
+        let path = self.folder.path().join("pod.kubeconfig");
+        fs::write(&path, config.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     /// What a probe of the kubelet gets.
     pub fn probe(&self, place: &Place, address: &str, path: &str) -> String {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -297,6 +312,12 @@ impl World {
 
     /// An agent that enrols with a token.
     pub fn agent_with_token(&self, node: &str, token: &str) -> Process {
+        // Nothing is resolved here, and a DNS proxy would outlive its agent.
+        self.agent_with_token_and(node, token, &["--no-dns"])
+    }
+
+    /// One that enrols, with more arguments.
+    pub fn agent_with_token_and(&self, node: &str, token: &str, more: &[&str]) -> Process {
         let folder = self.folder.path().join(node);
         fs::create_dir_all(&folder).unwrap();
         let map = self.get("configmap cofferdam-authority -n cofferdam-system");
@@ -315,8 +336,6 @@ impl World {
             node,
             "--guard",
             "cfd",
-            // Nothing is resolved here, and a DNS proxy would outlive its agent.
-            "--no-dns",
             "--token",
             &token,
             "--authority",
@@ -324,7 +343,7 @@ impl World {
             "--state",
             &state,
         ];
-        self.spawn(&Place::Node(node.to_owned()), node, &folder, &arguments)
+        self.spawn(&Place::Node(node.to_owned()), node, &folder, &[&arguments, more].concat())
     }
 
     pub fn controller(&self, name: &str) -> Process {

@@ -4,11 +4,17 @@
 //! contradicts what it was judged by is never whole at the server; an answer that breaks off at the server breaks off at
 //! the client. Both stream: no more than one piece is kept once a request is known.
 
+use super::cutting::{Cutting, Piece};
 use super::hold::{Held, Hold};
 use super::reading::Reading;
+use super::refusal;
+use super::searching::Searching;
+use super::tally::Tally;
 use crate::call::{CallGuard, Course};
 use crate::reason::{End, Reason};
+use ::inspect::leak::HOLD_BACK;
 use ::inspect::operation::Progress;
+use http::response;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use policy::Operation;
 use std::collections::VecDeque;
@@ -41,8 +47,11 @@ pub(crate) enum Unclear {
 pub(crate) struct Outgoing {
     source: Incoming,
     reading: Reading,
-    /// What was read and has not gone on.
+    /// Looks for what must not leave; `None`: nobody asks.
+    searching: Option<Searching>,
+    /// What was read and has not gone on, and how many bytes that are.
     pieces: VecDeque<Bytes>,
+    queued: usize,
     held: Option<Held>,
     /// Whether the source came to its end.
     is_over: bool,
@@ -57,8 +66,8 @@ impl Outgoing {
         if is_over {
             reading.end();
         }
-        let pieces = VecDeque::new();
-        Self { source, reading, pieces, held: None, is_over, left, course: Arc::clone(course) }
+        let (pieces, course) = (VecDeque::new(), Arc::clone(course));
+        Self { source, reading, searching: None, pieces, queued: 0, held: None, is_over, left, course }
     }
 
     /// Reads and holds until it is known what the request does. `None`: it cannot be read.
@@ -85,6 +94,38 @@ impl Outgoing {
         }
     }
 
+    /// Has all of it searched.
+    pub(crate) fn search(&mut self, mut searching: Searching) {
+        self.pieces.iter().for_each(|piece| searching.push(piece));
+        if self.is_over {
+            searching.end();
+        }
+        self.searching = Some(searching);
+    }
+
+    /// Where something may stop it, reads until as much is there as is held back, or its end: what is found by then is
+    /// found before anything went on.
+    pub(crate) async fn search_first(&mut self) -> Result<(), Unclear> {
+        let may_stop = self.searching.as_ref().is_some_and(Searching::may_stop);
+        while may_stop && self.stops().is_none() && !self.is_over && self.queued < HOLD_BACK {
+            poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
+        }
+        Ok(())
+    }
+
+    /// Why it must not come to its end.
+    pub(crate) fn stops(&self) -> Option<Reason> {
+        if self.reading.is_contradicted() {
+            return Some(Reason::RequestChanged);
+        }
+        self.searching.as_ref().and_then(Searching::stops)
+    }
+
+    /// About how many bytes it has: as many as was said, else those that were read.
+    pub(crate) fn length(&self) -> u64 {
+        self.left.unwrap_or(self.queued as u64)
+    }
+
     /// What has not been read, to be thrown away.
     pub(crate) fn into_rest(self) -> Incoming {
         self.source
@@ -95,22 +136,30 @@ impl Outgoing {
         let Some(frame) = ready!(Pin::new(&mut self.source).poll_frame(cx)) else {
             self.is_over = true;
             self.reading.end();
+            self.searching.iter_mut().for_each(Searching::end);
             return Poll::Ready(Ok(0));
         };
         let Ok(piece) = frame.map_err(|_| Broken)?.into_data() else { return Poll::Ready(Ok(0)) };
         self.reading.push(&piece);
+        self.searching.iter_mut().for_each(|searching| searching.push(&piece));
         let length = piece.len();
+        self.queued += length;
         self.pieces.extend((length > 0).then_some(piece));
         Poll::Ready(Ok(length))
     }
 
-    /// The next piece that may go on. One that makes the body whole at the server waits for the end of the source.
+    /// The next piece that may go on. One that makes the body whole at the server waits for the end of the source; so
+    /// does what is not searched to its end.
     fn next_piece(&mut self) -> Option<Bytes> {
-        let length = self.pieces.front()?.len() as u64;
+        let front = self.pieces.front()?.len();
+        let length = front as u64;
+        let behind = self.queued.saturating_sub(front);
+        let is_held = behind < HOLD_BACK && self.searching.as_ref().is_some_and(Searching::may_stop);
         let makes_whole = self.left.is_some_and(|left| left <= length);
-        if makes_whole && !self.is_over {
+        if (makes_whole || is_held) && !self.is_over {
             return None;
         }
+        self.queued = behind;
         self.left = self.left.map(|left| left.saturating_sub(length));
         self.course.traffic.up.fetch_add(length, Ordering::Relaxed);
         self.pieces.pop_front()
@@ -126,8 +175,8 @@ impl Body for Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
-            if self.reading.is_contradicted() {
-                self.course.abort(Reason::RequestChanged);
+            if let Some(reason) = self.stops() {
+                self.course.abort(reason);
                 return Poll::Ready(Some(Err(Broken)));
             }
             if let Some(piece) = self.next_piece() {
@@ -157,6 +206,11 @@ impl Body for Outgoing {
 pub(crate) struct Answer {
     source: Source,
     guard: Option<CallGuard>,
+    /// Reads what it says of itself; `None`: it is not asked.
+    tally: Option<Tally>,
+    /// How it ends where its tokens are spent, and whether they are.
+    cutting: Cutting,
+    is_spent: bool,
 }
 
 enum Source {
@@ -166,20 +220,36 @@ enum Source {
 
 impl Answer {
     /// From the server.
-    pub(crate) fn of_server(body: Incoming, guard: CallGuard) -> Self {
-        let mut answer = Self { source: Source::Server(body), guard: Some(guard) };
+    pub(crate) fn of_server(
+        body: Incoming,
+        head: &response::Parts,
+        guard: CallGuard,
+        tally: Option<Tally>,
+    ) -> Self {
+        let is_sized = body.size_hint().exact().is_some();
+        let cutting = match &tally {
+            Some(tally) if tally.is_metered() => Cutting::of(&guard.so_far().operation, head, is_sized),
+            Some(_) | None => Cutting::LetThrough,
+        };
+        let source = Source::Server(body);
+        let mut answer = Self { source, guard: Some(guard), tally, cutting, is_spent: false };
         answer.note_end();
         answer
     }
 
     /// The proxy's own, in place of an answer.
     pub(crate) fn own(body: Bytes, guard: CallGuard) -> Self {
-        Self { source: Source::Own(Some(body)), guard: Some(guard) }
+        Self::with(Some(body), Some(guard))
     }
 
     /// Without body and record: the record is of what follows.
     pub(crate) fn none() -> Self {
-        Self { source: Source::Own(None), guard: None }
+        Self::with(None, None)
+    }
+
+    fn with(body: Option<Bytes>, guard: Option<CallGuard>) -> Self {
+        let cutting = Cutting::LetThrough;
+        Self { source: Source::Own(body), guard, tally: None, cutting, is_spent: false }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -191,10 +261,52 @@ impl Answer {
         }
     }
 
+    /// Reads what comes, and says what goes on of it; after an error nothing does.
+    fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
+        let Some(guard) = &mut self.guard else { return Ok(data) };
+        guard.has_byte();
+        if let Some(spent) = self.tally.as_mut().and_then(|tally| tally.push(&data))
+            && !matches!(self.cutting, Cutting::LetThrough)
+        {
+            self.is_spent = true;
+            guard.spent(spent);
+        }
+        let data = match self.cutting.take(&data, self.is_spent) {
+            Piece::Whole => data,
+            Piece::Until(length, framing) => {
+                let end = refusal::cut(guard, framing);
+                guard.course.abort(guard.so_far().reason);
+                self.source = Source::Own(None);
+                Bytes::from([data.get(..length).unwrap_or_default(), &end].concat())
+            }
+            Piece::Break => {
+                guard.course.abort(guard.so_far().reason);
+                return Err(Broken);
+            }
+        };
+        guard.course.traffic.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+        Ok(data)
+    }
+
     fn ends(&mut self, end: End) {
-        if let Some(mut guard) = self.guard.take() {
+        if let Some(guard) = &mut self.guard {
             guard.ended(end);
         }
+        self.settle();
+    }
+
+    /// Lets go of the record, with what the answer said.
+    fn settle(&mut self) {
+        if let (Some(mut guard), Some(tally)) = (self.guard.take(), self.tally.take()) {
+            let is_whole = guard.so_far().end == End::Closed;
+            guard.told(tally.end(is_whole));
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.settle();
     }
 }
 
@@ -225,11 +337,12 @@ impl Body for Answer {
                 Poll::Ready(Some(Err(Broken)))
             }
             Some(Ok(frame)) => {
-                if let (Some(data), Some(course)) = (frame.data_ref(), course) {
-                    course.traffic.down.fetch_add(data.len() as u64, Ordering::Relaxed);
-                }
+                let frame = match frame.into_data() {
+                    Ok(data) => self.passes(data).map(Frame::data),
+                    Err(trailers) => Ok(trailers),
+                };
                 self.note_end();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(frame))
             }
         }
     }
@@ -252,9 +365,8 @@ impl Body for Answer {
 #[cfg(test)]
 mod tests {
     use super::super::hold::MAX_HELD;
-    use super::super::reading::script::Script;
     use super::*;
-    use http::{Request, Response};
+    use http::{HeaderMap, Request, Response};
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
     use tokio::sync::mpsc;
@@ -305,7 +417,7 @@ mod tests {
 
     async fn read(body: Incoming) -> Became {
         let (course, hold) = (Arc::new(Course::default()), Arc::new(Hold::default()));
-        let mut body = Outgoing::new(body, Reading::Script(Script::default()), &course);
+        let mut body = Outgoing::new(body, Reading::script(&HeaderMap::new()), &course);
         let understood = body.understand(&hold).await.map(|known| known.map(|operation| operation.verb));
         let (mut sent, mut is_whole) = (Vec::new(), false);
         while understood.is_ok() && !is_whole {

@@ -2,19 +2,22 @@
 //!
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
-//! client's side), `request` (one request), `fields`, `reading`, `body`, `upstream` (the server's side), `refusal`, `tunnel`; below
+//! client's side), `request` (one request), `fields`, `reading`, `searching`, `body`, `upstream` (the server's side), `tally`, `cutting`, `refusal`, `tunnel`; below
 //! them `socket`, `strict`, `hold`, `tasks`.
 
 mod body;
+mod cutting;
 mod fields;
 mod hold;
 mod open;
 mod reading;
 mod refusal;
 mod request;
+mod searching;
 mod serve;
 mod socket;
 mod strict;
+mod tally;
 mod tasks;
 mod tunnel;
 mod upstream;

@@ -10,7 +10,7 @@ use crate::forward;
 use crate::inspect::Opened;
 use crate::reason::{End, Reason};
 use crate::record::Guard;
-use crate::refuse::{self, Refused};
+use crate::refuse::Refused;
 use crate::relay::idle;
 use crate::requests::name_of;
 use crate::serve::{Gateway, Phase, draining};
@@ -79,18 +79,14 @@ impl Gateway {
                 return None;
             }
         };
-        let Ok(server) = connected else {
-            refuse::reset(&stream);
-            guard.ended(End::Unreachable);
-            return None;
-        };
         let (cut, is_clean) = (Arc::new(Cut::default()), Arc::new(AtomicBool::new(false)));
-        let server = Counted {
+        // The client is told inside.
+        let server = connected.map_err(|_| Reason::ServerUnreachable).map(|server| Counted {
             inner: Socket::new(server, Vec::new(), &is_clean),
             traffic: Arc::clone(&guard.traffic),
             ceiling: permit.judgement().ceiling,
             cut: Arc::clone(&cut),
-        };
+        });
         let client = Socket::new(stream, opened.bytes, &is_clean);
         let (tasks, gone) = (Owner::default(), Arc::new(Notify::new()));
         let parties = Parties { pod, name, permit, cut: Arc::clone(&cut), is_clean, tasks, gone };
@@ -106,6 +102,7 @@ impl Gateway {
         };
         // It may have ended by being cut.
         let (end, reason) = cut.reason().map_or((end, reason), |reason| (End::Cut, Some(reason)));
+        let end = if reason == Some(Reason::ServerUnreachable) { End::Unreachable } else { end };
         guard.ended(end);
         if let Some(reason) = reason {
             guard.refused(reason);
@@ -117,23 +114,33 @@ impl Gateway {
     async fn requests(
         &self,
         client: Socket,
-        server: Counted<Socket>,
+        server: Result<Counted<Socket>, Reason>,
         parties: &Parties<'_>,
         inspector: Option<Arc<Inspector>>,
     ) -> Outcome {
         let (limits, name) = (&self.limits, parties.name);
         let Claim::Tls(hello) = &parties.permit.opening().claim else {
-            let upstream = parties.upstream(server, Speech::Unsaid).await;
-            return self.answered(client, Speech::Unsaid, upstream, parties).await;
+            let upstream = match server {
+                Ok(server) => parties.upstream(server, Speech::Unsaid).await,
+                Err(reason) => Err(reason),
+            };
+            let refused = upstream.as_ref().err().copied();
+            let outcome = self.answered(client, Speech::Unsaid, upstream, parties).await;
+            return refused.map_or(outcome, |reason| (End::Refused, Some(reason)));
         };
         let Some(inspector) = inspector else { return (End::Refused, Some(Reason::NoAuthority)) };
-        let connecting = inspector.connect(server, name, &hello.alpn);
-        let (upstream, speech) =
-            match within(limits.connect_timeout, connecting, Reason::ServerHandshake).await {
-                Ok((server, speech)) => (parties.upstream(server, speech).await, speech),
-                // The client is told inside.
-                Err(reason) => (Err(reason), Speech::first_of(&hello.alpn)),
-            };
+        let connected = match server {
+            Ok(server) => {
+                let connecting = inspector.connect(server, name, &hello.alpn);
+                within(limits.connect_timeout, connecting, Reason::ServerHandshake).await
+            }
+            Err(reason) => Err(reason),
+        };
+        let (upstream, speech) = match connected {
+            Ok((server, speech)) => (parties.upstream(server, speech).await, speech),
+            // The client is told inside.
+            Err(reason) => (Err(reason), Speech::first_of(&hello.alpn)),
+        };
         let refused = upstream.as_ref().err().copied();
         let accepting = inspector.accept(client, speech);
         let client = match within(limits.header_timeout, accepting, Reason::Timeout).await {

@@ -1,15 +1,30 @@
 //! What a request's body says it does, as it goes by.
+//!
+//! Enters: the fields of a head, then its body as it was sent. Leaves: how far the reader of services is. Guarantees: a body
+//! that cannot be decoded is not understood; one that turns out so once it is known what it does contradicts that. Does
+//! not: change what is sent; decode what makes no difference.
 
+use ::inspect::coding::Decoder;
 use ::inspect::operation::{Head, Progress, Reader};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
+
+/// Most bytes that a body may decode to: uploads are large, and what they become costs time.
+const MAX_DECODED: u64 = 64 << 30;
 
 /// Reads one body.
 #[derive(Debug)]
-pub(crate) enum Reading {
+pub(crate) struct Reading {
+    source: Source,
+    /// Undoes its codings; `None`: it cannot be read.
+    decoder: Option<Decoder>,
+    /// Why what was known is not to be trusted.
+    flaw: Option<&'static str>,
+}
+
+#[derive(Debug)]
+enum Source {
     /// By what is known of services.
     Service(Box<Reader>),
-    /// Not at all: it is in a form that is not read.
-    Coded,
     /// By a test's own words.
     #[cfg(test)]
     Script(script::Script),
@@ -17,21 +32,26 @@ pub(crate) enum Reading {
 
 impl Reading {
     pub(crate) fn new(head: &Head<'_>, fields: &HeaderMap) -> Self {
-        let is_plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-        if fields.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
-            Self::Service(Box::new(Reader::new(head)))
-        } else {
-            Self::Coded
-        }
+        Self::of(Source::Service(Box::new(Reader::new(head))), fields)
     }
 
-    /// How far it is. `None`: it is not read.
+    #[cfg(test)]
+    pub(crate) fn script(fields: &HeaderMap) -> Self {
+        Self::of(Source::Script(script::Script::default()), fields)
+    }
+
+    fn of(source: Source, fields: &HeaderMap) -> Self {
+        Self { source, decoder: decoder(fields), flaw: None }
+    }
+
+    /// How far it is. `None`: it cannot be read.
     pub(crate) fn progress(&self) -> Option<Progress<'_>> {
-        match self {
-            Self::Service(reader) => Some(reader.progress()),
-            Self::Coded => None,
-            #[cfg(test)]
-            Self::Script(script) => Some(script.progress()),
+        if self.decoder.is_none() && self.source.reads_body() {
+            return None;
+        }
+        match (self.source.progress(), self.flaw) {
+            (Progress::Known(operation), Some(flaw)) => Some(Progress::Contradicted(operation, flaw)),
+            (progress, _) => Some(progress),
         }
     }
 
@@ -40,18 +60,74 @@ impl Reading {
     }
 
     pub(crate) fn push(&mut self, piece: &[u8]) {
-        match self {
-            Self::Service(reader) => reader.push(piece),
-            Self::Coded => {}
-            #[cfg(test)]
-            Self::Script(script) => script.push(piece),
+        if !self.source.reads_body() {
+            return;
         }
+        let Some(decoder) = &mut self.decoder else { return };
+        let source = &mut self.source;
+        let read = decoder.push_to(piece, &mut |bytes| {
+            source.push(bytes);
+            Ok(())
+        });
+        self.decoded(read.map_err(|flaw| flaw.as_str()));
     }
 
     pub(crate) fn end(&mut self) {
+        if self.source.reads_body()
+            && let Some(decoder) = &mut self.decoder
+        {
+            let read = decoder.end();
+            self.decoded(read.map_err(|flaw| flaw.as_str()));
+        }
+        if self.decoder.is_some() || !self.source.reads_body() {
+            self.source.end();
+        }
+    }
+
+    fn decoded(&mut self, read: Result<(), &'static str>) {
+        let Err(flaw) = read else { return };
+        match self.source.progress() {
+            // Nobody knows what it is.
+            Progress::NeedMore => self.decoder = None,
+            Progress::Known(_) | Progress::Contradicted(..) => self.flaw = Some(flaw),
+        }
+    }
+}
+
+/// What undoes the codings of a message. `None`: they cannot be undone.
+pub(super) fn decoder(fields: &HeaderMap) -> Option<Decoder> {
+    let values = fields.get_all(header::CONTENT_ENCODING).into_iter().map(http::HeaderValue::as_bytes);
+    Decoder::new(values, MAX_DECODED).ok()
+}
+
+impl Source {
+    fn reads_body(&self) -> bool {
+        match self {
+            Self::Service(reader) => reader.reads_body(),
+            #[cfg(test)]
+            Self::Script(script) => script.reads_body(),
+        }
+    }
+
+    fn progress(&self) -> Progress<'_> {
+        match self {
+            Self::Service(reader) => reader.progress(),
+            #[cfg(test)]
+            Self::Script(script) => script.progress(),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Service(reader) => reader.push(bytes),
+            #[cfg(test)]
+            Self::Script(script) => script.push(bytes),
+        }
+    }
+
+    fn end(&mut self) {
         match self {
             Self::Service(reader) => reader.end(),
-            Self::Coded => {}
             #[cfg(test)]
             Self::Script(script) => script.end(),
         }
@@ -69,16 +145,21 @@ pub(crate) mod script {
         operation: Operation,
         is_known: bool,
         is_contradicted: bool,
+        is_over: bool,
     }
 
     impl Default for Script {
         fn default() -> Self {
             let operation = Operation { verb: Verb::Call, ..Operation::unknown("script") };
-            Self { operation, is_known: false, is_contradicted: false }
+            Self { operation, is_known: false, is_contradicted: false, is_over: false }
         }
     }
 
     impl Script {
+        pub(crate) fn reads_body(&self) -> bool {
+            !self.is_over
+        }
+
         pub(crate) fn progress(&self) -> Progress<'_> {
             match (self.is_known, self.is_contradicted) {
                 (_, true) => Progress::Contradicted(&self.operation, "script"),
@@ -94,6 +175,74 @@ pub(crate) mod script {
 
         pub(crate) fn end(&mut self) {
             self.is_known = true;
+            self.is_over = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use policy::Verb;
+
+    /// `{"model":"m","messages":[]}` by Python's `gzip.compress(…, mtime=0)`.
+    #[rustfmt::skip]
+    const GZIP: &[u8] = &[
+    31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 202, 205, 79, 73, 205, 81, 178, 82,
+    202, 85, 210, 81, 202, 77, 45, 46, 78, 76, 79, 45, 86, 178, 138, 142, 173, 5, 0, 182,
+    34, 41, 90, 27, 0, 0, 0,
+    ];
+
+    fn read(method: &str, host: &str, target: &str, coding: &str, body: &[u8], size: usize) -> String {
+        let mut fields = HeaderMap::new();
+        fields.insert(header::CONTENT_ENCODING, HeaderValue::from_str(coding).unwrap());
+        let head = Head { method, host, port: 443, target, headers: &[] };
+        let mut reading = Reading::new(&head, &fields);
+        for piece in body.chunks(size) {
+            reading.push(piece);
+        }
+        reading.end();
+        let of = |operation: &policy::Operation| {
+            let model = operation.model.as_deref().unwrap_or_default();
+            format!("{} {model}", operation.verb).trim().to_owned()
+        };
+        match reading.progress() {
+            None => "not read".to_owned(),
+            Some(Progress::NeedMore) => "more".to_owned(),
+            Some(Progress::Known(operation)) => of(operation),
+            Some(Progress::Contradicted(operation, _)) => format!("not {}", of(operation)),
+        }
+    }
+
+    #[test]
+    fn a_coded_body_says_what_it_does_however_it_is_split() {
+        let plain = br#"{"model":"m","messages":[]}"#;
+        let broken: Vec<u8> = GZIP.iter().copied().take(GZIP.len() - 1).collect();
+        for (coding, body, expected) in [
+            ("identity", &plain[..], "call m"),
+            ("gzip", GZIP, "call m"),
+            ("X-GZIP, identity", GZIP, "call m"),
+            ("br", GZIP, "not read"),
+            ("gzip", plain, "not read"),
+            ("compress", plain, "not read"),
+            ("aws-chunked", plain, "not read"),
+            ("gzip", &broken, "not call m"),
+            ("gzip", &[GZIP, b"x"].concat(), "not call m"),
+            ("gzip", &[], "unknown"),
+        ] {
+            for size in [1, 2, 7, 1000] {
+                let read = read("POST", "api.openai.com", "/v1/chat/completions", coding, body, size);
+                assert_eq!(read, expected, "{coding} {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_makes_no_difference_may_be_in_any_form() {
+        for coding in ["gzip", "aws-chunked", "gzip,aws-chunked", "compress"] {
+            let read = read("PUT", "bucket.s3.amazonaws.com", "/key", coding, b"10;chunk-signature=", 3);
+            assert_eq!(read, Verb::Upload.as_str(), "{coding}");
         }
     }
 }

@@ -1,20 +1,20 @@
-//! What a client is told whose request does not go on.
+//! What a client is told whose request does not go on, in the words of the service that it asked.
+//!
+//! Enters: the record of a request so far, with its reason. Leaves: an answer as `inspect::refusal` forms it, or the last
+//! bytes of a stream that must end early.
 
 use super::body::Answer;
-use crate::call::CallGuard;
+use crate::call::{Call, CallGuard, Caller};
 use crate::reason::{End, Reason};
-use http::{HeaderValue, Response, StatusCode, header};
+use crate::state::Window;
+use ::inspect::refusal::{self, Asked, Framing, Refusal};
+use http::{HeaderValue, Response, StatusCode};
 use hyper::body::Bytes;
-
-/// Why, as [`Reason::as_str`].
-const REASON: &str = "x-cofferdam-reason";
-/// The rule that comes nearest.
-const POLICY: &str = "x-cofferdam-policy";
-/// The number of the request's record.
-const REQUEST_ID: &str = "x-cofferdam-request-id";
+use hyper::ext::ReasonPhrase;
+use policy::{Mismatch, Operation, Verb};
 
 /// Statuses (RFC 9110, section 15) of reasons that are not simply forbidden.
-const STATUS: [(Reason, StatusCode); 7] = [
+const STATUS: [(Reason, StatusCode); 10] = [
     (Reason::HostMismatch, StatusCode::MISDIRECTED_REQUEST),
     (Reason::HttpHost, StatusCode::BAD_REQUEST),
     (Reason::HttpMalformed, StatusCode::BAD_REQUEST),
@@ -22,45 +22,121 @@ const STATUS: [(Reason, StatusCode); 7] = [
     (Reason::Timeout, StatusCode::REQUEST_TIMEOUT),
     (Reason::ServerCertificate, StatusCode::BAD_GATEWAY),
     (Reason::ServerHandshake, StatusCode::BAD_GATEWAY),
+    (Reason::ServerUnreachable, StatusCode::BAD_GATEWAY),
+    (Reason::QuotaRequests, StatusCode::TOO_MANY_REQUESTS),
+    (Reason::QuotaTokens, StatusCode::TOO_MANY_REQUESTS),
 ];
 
 /// The answer to a request that is refused for the reason in its record so far.
 pub(crate) fn refuse(guard: CallGuard) -> Response<Answer> {
-    let reason = guard.so_far().reason;
-    let known = STATUS.iter().find(|(known, _)| *known == reason);
-    let status = known.map_or(StatusCode::FORBIDDEN, |(_, status)| *status);
-    own(guard, status, reason.as_str(), reason.describe(), End::Refused)
+    own(guard, End::Refused)
 }
 
 /// The answer to a request that the server did not answer.
 pub(crate) fn failed(guard: CallGuard) -> Response<Answer> {
-    let detail = "the server broke off before it answered";
-    own(guard, StatusCode::BAD_GATEWAY, End::ServerGone.as_str(), detail, End::ServerGone)
+    own(guard, End::ServerGone)
 }
 
-fn own(mut guard: CallGuard, status: StatusCode, reason: &str, detail: &str, end: End) -> Response<Answer> {
+/// The last bytes of a stream that is cut for the reason in its record.
+pub(crate) fn cut(guard: &CallGuard, framing: Framing) -> Bytes {
     let call = guard.so_far();
-    let body = serde_json::json!({
-        "error": { "message": format!("stopped by the network gateway: {detail}"), "type": reason, "code": reason },
-        "reason": reason,
-        "lacks": call.lacks,
-        "operation": { "verb": call.operation.verb, "why": call.operation.reason },
-        "policy": call.nearest,
-        "request_id": call.request_id,
-    });
-    let mut response = Response::new(Bytes::from(format!("{body}\n")));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    for (name, value) in
-        [(REASON, Some(reason)), (POLICY, call.nearest.as_deref()), (REQUEST_ID, Some(&call.request_id))]
-    {
-        // A rule whose name no field can hold is in the body.
-        if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
-            headers.insert(name, value);
+    let refusal = Refusal {
+        status: status(call.reason).as_u16(),
+        reason: call.reason.as_str(),
+        message: &message(call, &why(guard)),
+        rule: call.rule.as_deref(),
+        request_id: &call.request_id,
+    };
+    refusal::cut(&call.operation, &asked(call, &guard.caller), &refusal, framing).into()
+}
+
+fn own(mut guard: CallGuard, end: End) -> Response<Answer> {
+    let call = guard.so_far();
+    let reason = call.reason;
+    let (status, reason, why) = if end == End::Refused {
+        (status(reason), reason.as_str(), why(&guard))
+    } else {
+        let why = "the server broke off before it answered".to_owned();
+        (StatusCode::BAD_GATEWAY, End::ServerGone.as_str(), why)
+    };
+    let refusal = Refusal {
+        status: status.as_u16(),
+        reason,
+        message: &message(call, &why),
+        // What one rule demands, another may not be near to.
+        rule: call.nearest.as_deref().or(call.rule.as_deref()),
+        request_id: &call.request_id,
+    };
+    let answer = refusal::answer(&call.operation, &asked(call, &guard.caller), &refusal);
+    let mut response = Response::new(Bytes::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or(status);
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
         }
     }
-    guard.answered(status.as_u16());
+    if let Ok(phrase) = ReasonPhrase::try_from(answer.reason_phrase.into_bytes()) {
+        response.extensions_mut().insert(phrase);
+    }
+    guard.answered(response.status().as_u16());
     guard.ended(end);
     response.map(|body| Answer::own(body, guard))
+}
+
+fn status(reason: Reason) -> StatusCode {
+    let known = STATUS.iter().find(|(known, _)| *known == reason);
+    known.map_or(StatusCode::FORBIDDEN, |(_, status)| *status)
+}
+
+fn asked<'a>(call: &'a Call, caller: &'a Caller) -> Asked<'a> {
+    Asked {
+        method: &call.method,
+        accept: caller.accept.as_deref(),
+        content_type: caller.content_type.as_deref(),
+        user_agent: caller.user_agent.as_deref(),
+        rpc_id: None,
+    }
+}
+
+/// A clause for a person.
+fn why(guard: &CallGuard) -> String {
+    let call = guard.so_far();
+    let leak = guard.leaks().into_iter().find(|fact| fact.blocked && call.reason == Reason::LeakBlocked);
+    if let Some(leak) = leak {
+        return format!("{}: {}", call.reason.describe(), leak.rule);
+    }
+    match call.window {
+        Some(Window::Hour) => return format!("{}, in an hour (UTC)", call.reason.describe()),
+        Some(Window::Day) => return format!("{}, in a day (UTC)", call.reason.describe()),
+        None => {}
+    }
+    match call.lacks.filter(|_| call.reason == Reason::RequestNotAllowed) {
+        Some(Mismatch::Unknown) => format!("{}: {}", Mismatch::Unknown.describe(), call.operation.reason),
+        Some(lacks) => lacks.describe().to_owned(),
+        None => call.reason.describe().to_owned(),
+    }
+}
+
+fn message(call: &Call, why: &str) -> String {
+    format!("{} at {}: {why}", what(&call.operation), call.name)
+}
+
+/// What was asked for.
+fn what(operation: &Operation) -> String {
+    let of = |what: &str, link: &str, named: Option<&str>| match named {
+        Some(named) => format!("{what} {link} {named}"),
+        None => what.to_owned(),
+    };
+    let resource = operation.resource.as_deref();
+    match operation.verb {
+        Verb::Download => of("this download", "of", resource),
+        Verb::Upload => of("this upload", "to", resource),
+        Verb::Call if !operation.tools.is_empty() => of("this call", "of", Some(&operation.tools.join(", "))),
+        Verb::Call => of("this call", "of", operation.model.as_deref().or(resource)),
+        Verb::Mutate => of("this change", "of", resource),
+        Verb::Admin => of("this administration", "of", resource),
+        Verb::Meta => of("this look", "at", resource),
+        Verb::Authorize => of("this request for a token", "for", resource),
+        Verb::Unknown => "this request".to_owned(),
+    }
 }

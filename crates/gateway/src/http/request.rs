@@ -8,21 +8,26 @@ use super::fields::{self, Asks};
 use super::hold::Hold;
 use super::reading::Reading;
 use super::refusal;
+use super::searching::{Searching, search_head};
+use super::tally::{Meter, Tally, now};
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
-use crate::call::{Asked, CallGuard, Ledger};
+use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
 use crate::decide::{Judge, Opening};
+use crate::quota::Account;
 use crate::reason::{End, Reason};
 use crate::record::Sink;
+use crate::requests::Demands;
+use ::inspect::answer::estimate;
 use ::inspect::operation::Head;
 use http::header::{self, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Scheme};
 use http::{Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
-use policy::{DnsName, Operation, Verdict};
+use policy::{DnsName, Operation, Verb, Verdict};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -82,13 +87,14 @@ impl Exchange {
             name: &self.name,
             method: request.method().as_str(),
             path: request.uri().path(),
+            caller: Caller::of(request.headers()),
         };
         let (sink, counters) = (Arc::clone(&self.sink), Arc::clone(&self.counters));
-        let mut guard = CallGuard::new(sink, counters, Arc::clone(&self.ledger), &asked);
+        let mut guard = CallGuard::new(sink, counters, Arc::clone(&self.ledger), asked);
         let will_continue = request.headers().contains_key(header::EXPECT);
         let client = (asks == Asks::WebSocket).then(|| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
-        let (upstream, head) = match self.ready(head, asks) {
+        let (upstream, mut head) = match self.ready(head, asks) {
             Ok(ready) => ready,
             Err(reason) => {
                 guard.refused(reason);
@@ -97,11 +103,22 @@ impl Exchange {
         };
         let mut outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
         let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
-        if let Err(reason) = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), &mut guard)? {
-            guard.refused(reason);
-            return Ok(self.refuse(guard, outgoing.into_rest(), will_continue));
-        }
-        self.forward(upstream, Request::from_parts(head, outgoing), client, guard).await
+        let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), &mut guard)?;
+        let met = match judged {
+            Ok(demands) => {
+                let searched = self.searched(&demands, &head, asks, &mut outgoing, &mut guard).await?;
+                searched.map(|()| demands.account)
+            }
+            Err(reason) => Err(reason),
+        };
+        let meter = match met.and_then(|account| draw(account, &mut head, &outgoing, &mut guard)) {
+            Ok(meter) => meter,
+            Err(reason) => {
+                guard.refused(reason);
+                return Ok(self.refuse(guard, outgoing.into_rest(), will_continue));
+            }
+        };
+        self.forward(upstream, Request::from_parts(head, outgoing), client, guard, meter).await
     }
 
     /// The request as it would go on, and the way to the server; or why it does not.
@@ -150,7 +167,7 @@ impl Exchange {
         &self,
         understood: Result<Option<Operation>, Unclear>,
         guard: &mut CallGuard,
-    ) -> Result<Result<(), Reason>, Broken> {
+    ) -> Result<Result<Demands, Reason>, Broken> {
         let operation = match understood {
             Ok(Some(operation)) => operation,
             Ok(None) => Operation::unknown("its body is in a form that is not read"),
@@ -169,9 +186,44 @@ impl Exchange {
         guard.understood(operation);
         guard.judged(&judgement);
         Ok(match judgement.reason.verdict() {
-            Verdict::Allow => Ok(()),
+            Verdict::Allow => Ok(judgement.demands),
             Verdict::Deny => Err(judgement.reason),
         })
+    }
+
+    /// Has a request searched for what the rule that allows it looks for. The errors are as those of [`Self::judged`].
+    async fn searched(
+        &self,
+        demands: &Demands,
+        head: &request::Parts,
+        asks: Asks,
+        outgoing: &mut Outgoing,
+        guard: &mut CallGuard,
+    ) -> Result<Result<(), Reason>, Broken> {
+        let Some(search) = &demands.search else { return Ok(Ok(())) };
+        if asks == Asks::WebSocket && search.blocks() {
+            return Ok(Err(Reason::LeakUnread));
+        }
+        let searching = search_head(search, head).and_then(|facts| {
+            let is_blocked = facts.iter().any(|fact| fact.blocked);
+            guard.leaked(facts);
+            if is_blocked {
+                return Err(Reason::LeakBlocked);
+            }
+            Searching::new(search, &head.headers, &guard.course)
+        });
+        match searching {
+            Ok(searching) => outgoing.search(searching),
+            Err(reason) => return Ok(Err(reason)),
+        }
+        match tokio::time::timeout(HOLD_PATIENCE, outgoing.search_first()).await {
+            Err(_) => Ok(Err(Reason::Timeout)),
+            Ok(Err(_)) => {
+                guard.ended(End::PodGone);
+                Err(Broken)
+            }
+            Ok(Ok(())) => Ok(outgoing.stops().map_or(Ok(()), Err)),
+        }
     }
 
     async fn forward(
@@ -180,6 +232,7 @@ impl Exchange {
         request: Request<Outgoing>,
         client: Option<OnUpgrade>,
         mut guard: CallGuard,
+        meter: Option<Meter>,
     ) -> Result<Response<Answer>, Broken> {
         let Ok(answer) = upstream.send(request).await else {
             return self.unanswered(guard);
@@ -187,6 +240,9 @@ impl Exchange {
         self.is_answered.store(true, Ordering::Relaxed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = client else { return self.unanswered(guard) };
+            if let Some(mut meter) = meter {
+                meter.reservation.answered();
+            }
             let (tunnel, response) = Tunnel::agreed(client, answer, guard);
             *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
             return Ok(response);
@@ -200,7 +256,9 @@ impl Exchange {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         head.extensions = http::Extensions::new();
-        Ok(Response::from_parts(head, Answer::of_server(body, guard)))
+        let tally = Tally::of(&guard.so_far().operation, &head, meter);
+        let body = Answer::of_server(body, &head, guard, tally);
+        Ok(Response::from_parts(head, body))
     }
 
     /// The server broke off, or was made to. A client whose connection was used before takes its end for what it is,
@@ -223,6 +281,30 @@ impl Exchange {
             self.tasks.spawn(discard(rest));
         }
         refusal::refuse(guard)
+    }
+}
+
+/// Draws a request from its account, and has the answer come in a form that can be cut; or says why there is not enough.
+fn draw(
+    account: Option<Account>,
+    head: &mut request::Parts,
+    outgoing: &Outgoing,
+    guard: &mut CallGuard,
+) -> Result<Option<Meter>, Reason> {
+    let Some(account) = account else { return Ok(None) };
+    let is_metered = account.counts_tokens() && guard.so_far().operation.verb == Verb::Call;
+    // Sound and pictures have no tokens that their length would tell.
+    let is_text = guard.caller.content_type.as_deref().is_none_or(|kind| kind.contains("json"));
+    let asked = if is_metered && is_text { estimate(outgoing.length()) } else { 0 };
+    if is_metered {
+        head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+    match account.reserve(asked, now()) {
+        Ok(reservation) => Ok(Some(Meter { reservation, asked, course: Arc::clone(&guard.course) })),
+        Err(spent) => {
+            guard.spent(spent);
+            Err(spent.reason)
+        }
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) async fn serve(
     let Some(tunnel) = tunnel else { return served };
     match tunnel.run(is_clean).await {
         Ok(()) => (End::Closed, None),
-        Err(Broken) => (exchange.ledger.end_of_broken(), None),
+        Err(Broken) => exchange.ledger.end_of_broken(),
     }
 }
 
@@ -104,11 +104,7 @@ async fn until_last<C: Future<Output = hyper::Result<()>>>(
         // The parser answered it.
         Err(error) if error.is_parse_too_large() => (End::Cut, Some(Reason::HttpTooLarge)),
         Err(error) if error.is_parse() => (End::Cut, Some(Reason::HttpMalformed)),
-        Err(_) => match closing.ledger.end_of_broken() {
-            // Only what a request said later cuts it from within.
-            End::Cut => (End::Cut, Some(Reason::RequestChanged)),
-            end => (end, None),
-        },
+        Err(_) => closing.ledger.end_of_broken(),
     };
     let is_clean = matches!(
         outcome,

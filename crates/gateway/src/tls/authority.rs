@@ -1,6 +1,7 @@
 //! A certificate authority of the cluster's own, in whose name the gateway answers for servers whose requests it judges.
 //!
-//! Enters: the authority's certificate and key; the names that clients ask for. Leaves: a certificate for each name.
+//! Enters: the authority's certificate and key, with the certificates of those above it; the names that clients ask for.
+//! Leaves: a certificate for each name, and behind it all that were given.
 //! Guarantees: certificates live [`LIFE`] and begin [`SKEW`] early, so that clocks may differ; they are good for servers
 //! only; at most twice [`GENERATION`] are kept; all share one key, which never leaves the process; no text that this module
 //! makes shows a key. Does not: decide for which names there is a certificate. The connection was judged by its name before.
@@ -32,13 +33,15 @@ const FRESH: Duration = Duration::from_secs(3 * 86_400);
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Certificates that are made before those that nobody used since as many were made are forgotten.
 const GENERATION: usize = 1024;
+/// Certificates of an authority: its own, and those of the ones above it.
+const CHAIN: usize = 8;
 /// Bytes of a serial number: with its highest bit clear at most 20 (RFC 5280, section 4.1.2.2).
 const SERIAL: usize = 16;
 
 /// An authority as it is kept and sent: PEM. Its key is not shown.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorityPem {
-    /// Its certificate.
+    /// Its certificate; behind it, where another authority signed that, the certificates up to one that clients trust.
     pub certificate: String,
     /// Its key, PKCS#8.
     pub key: String,
@@ -62,6 +65,9 @@ pub enum AuthorityError {
     /// What was given is no PEM of a certificate.
     #[error("reading the authority's certificate: {0}")]
     Pem(#[source] rustls_pki_types::pem::Error),
+    /// It has no certificate, or more than anybody would follow.
+    #[error("the authority has {0} certificates, not between 1 and {CHAIN}")]
+    Chain(usize),
 }
 
 fn doing(doing: &'static str) -> impl Fn(rcgen::Error) -> AuthorityError {
@@ -70,7 +76,8 @@ fn doing(doing: &'static str) -> impl Fn(rcgen::Error) -> AuthorityError {
 
 /// Makes certificates for names.
 pub struct Authority {
-    certificate: CertificateDer<'static>,
+    /// The issuer's first.
+    chain: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, KeyPair>,
     leaf: KeyPair,
     signer: Arc<dyn SigningKey>,
@@ -114,7 +121,7 @@ impl Authority {
         Ok(AuthorityPem { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// The authority that [`Self::generate`] made, or another of the same form.
+    /// The authority that [`Self::generate`] made, or another of the same form; also one that others vouch for.
     ///
     /// # Errors
     /// It is something else, or there is no randomness for the key that its certificates share.
@@ -122,12 +129,15 @@ impl Authority {
         let key = KeyPair::from_pem(&pem.key).map_err(doing("reading the authority's key"))?;
         let issuer = Issuer::from_ca_cert_pem(&pem.certificate, key)
             .map_err(doing("reading the authority's certificate"))?;
-        let certificate =
-            CertificateDer::from_pem_slice(pem.certificate.as_bytes()).map_err(AuthorityError::Pem)?;
+        let chain = CertificateDer::pem_slice_iter(pem.certificate.as_bytes());
+        let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(AuthorityError::Pem)?;
+        if chain.is_empty() || chain.len() > CHAIN {
+            return Err(AuthorityError::Chain(chain.len()));
+        }
         let leaf = KeyPair::generate().map_err(doing("making a key"))?;
         let der = PrivateKeyDer::Pkcs8(leaf.serialize_der().into());
         let signer = any_ecdsa_type(&der).map_err(|cause| AuthorityError::Key("using a key", cause))?;
-        Ok(Self { certificate, issuer, leaf, signer, made: Mutex::default() })
+        Ok(Self { chain, issuer, leaf, signer, made: Mutex::default() })
     }
 
     /// The certificate for a name, and the key to it.
@@ -140,10 +150,8 @@ impl Authority {
         }
         // Two that need the same at once both make it.
         let certificate = self.make(name)?;
-        let key = Arc::new(CertifiedKey::new(
-            vec![certificate, self.certificate.clone()],
-            Arc::clone(&self.signer),
-        ));
+        let chain = [certificate].into_iter().chain(self.chain.iter().cloned()).collect();
+        let key = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.signer)));
         self.made().keep(name.clone(), Leaf { key: Arc::clone(&key), at: Instant::now() });
         Ok(key)
     }
@@ -230,8 +238,44 @@ mod tests {
         for (key, name) in [(&first, "a.example"), (&other, "b.example")] {
             let certificate = webpki::EndEntityCert::try_from(&key.cert[0]).unwrap();
             certificate.verify_is_valid_for_subject_name(&name.try_into().unwrap()).unwrap();
-            assert_eq!(key.cert[1], authority.certificate);
+            assert_eq!(key.cert[1..], authority.chain);
         }
+    }
+
+    /// An authority of one node, as the controller of a cluster vouches for it.
+    fn of_a_node(root: &AuthorityPem) -> AuthorityPem {
+        let root_key = KeyPair::from_pem(&root.key).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&root.certificate, root_key).unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.distinguished_name = named("of a node");
+        let key = KeyPair::generate().unwrap();
+        let own = params.signed_by(&key, &issuer).unwrap().pem();
+        AuthorityPem { certificate: format!("{own}{}", root.certificate), key: key.serialize_pem() }
+    }
+
+    #[test]
+    fn who_trusts_the_root_believes_what_an_authority_below_it_signs() {
+        let root = Authority::generate(SystemTime::now()).unwrap();
+        let pem = of_a_node(&root);
+        let leaf = Authority::of(&pem).unwrap().leaf(&DnsName::parse("a.example").unwrap()).unwrap();
+        assert_eq!(leaf.cert.len(), 3);
+        let root = CertificateDer::from_pem_slice(root.certificate.as_bytes()).unwrap();
+        let anchors = [webpki::anchor_from_trusted_cert(&root).unwrap()];
+        let algorithms = default_provider().signature_verification_algorithms.all;
+        let verify = |between: &[CertificateDer<'_>]| {
+            let now = rustls_pki_types::UnixTime::now();
+            let usage = webpki::KeyUsage::server_auth();
+            let end = webpki::EndEntityCert::try_from(&leaf.cert[0]).unwrap();
+            end.verify_for_usage(algorithms, &anchors, between, now, usage, None, None).map(drop)
+        };
+        verify(&leaf.cert[1..]).unwrap();
+        verify(&leaf.cert[2..]).unwrap_err();
+        let many = AuthorityPem { certificate: pem.certificate.repeat(CHAIN), ..pem.clone() };
+        let none = AuthorityPem { certificate: String::new(), ..pem };
+        assert!(matches!(Authority::of(&many), Err(AuthorityError::Chain(16))));
+        assert!(Authority::of(&none).is_err());
     }
 
     #[test]

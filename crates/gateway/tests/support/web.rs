@@ -266,6 +266,18 @@ pub fn run<T>(test: impl Future<Output = T>) -> T {
     tested.unwrap()
 }
 
+/// What the server answers to a chat that has a field `x-stream`: the second piece once it is let go on. 40 characters in
+/// the first piece, which are about ten tokens; three by its own count.
+pub const STREAMED: (&str, &str) = (
+    "data: {\"model\":\"m-1\",\"choices\":[{\"delta\":{\"content\":\"0123456789012345678901234567890123456789\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n\ndata: [DONE]\n\n",
+);
+
+/// And to one that has a field `x-completed`, or `x-gzip`: the same by Python's `gzip.compress(…, mtime=0)`.
+pub const COMPLETED: &str = "{\"model\":\"m-1\",\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"content\":\"hi\"}}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}";
+#[rustfmt::skip]
+pub const COMPLETED_GZIP: &[u8] = &[31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 61, 140, 177, 14, 194, 48, 12, 5, 255, 229, 205, 101, 128, 5, 41, 191, 82, 161, 170, 10, 134, 88, 109, 236, 168, 54, 83, 148, 127, 175, 151, 178, 222, 157, 174, 163, 234, 155, 118, 36, 212, 219, 29, 19, 114, 81, 206, 100, 72, 115, 199, 135, 133, 173, 44, 7, 173, 166, 18, 133, 185, 182, 72, 42, 153, 173, 95, 66, 234, 200, 42, 78, 226, 225, 10, 99, 140, 215, 132, 223, 165, 218, 161, 181, 249, 226, 186, 145, 196, 238, 25, 235, 0, 59, 57, 171, 252, 233, 99, 140, 19, 85, 101, 222, 12, 129, 0, 0, 0];
+
 /// Serves a listener until the test ends.
 fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<Seen>, told: [Arc<Notify>; 2]) {
     std::thread::spawn(move || {
@@ -317,13 +329,24 @@ async fn answer(
         method: head.method,
         target: head.uri.to_string(),
         version: head.version,
-        headers: head.headers,
+        headers: head.headers.clone(),
         body: body.as_ref().map(|body| body.to_vec()),
         trailers,
     });
     let piece = |text: &'static str| Bytes::from_static(text.as_bytes());
     let response = Response::builder();
     Ok(match path.as_str() {
+        "/v1/chat/completions" if head.headers.contains_key("x-stream") => {
+            let all = [Step::Piece(piece(STREAMED.0)), Step::Wait(go_on), Step::Piece(piece(STREAMED.1))];
+            response.header("content-type", "text/event-stream").body(steps(all)).unwrap()
+        }
+        "/v1/chat/completions" if head.headers.contains_key("x-gzip") => {
+            let response = response.header("content-type", "application/json");
+            response.header("content-encoding", "gzip").body(full(COMPLETED_GZIP.to_vec())).unwrap()
+        }
+        "/v1/chat/completions" if head.headers.contains_key("x-completed") => {
+            response.header("content-type", "application/json").body(full(COMPLETED)).unwrap()
+        }
         "/empty" => response.status(204).body(full("")).unwrap(),
         "/close" => response.header("connection", "close").body(full("bye")).unwrap(),
         "/break" => {

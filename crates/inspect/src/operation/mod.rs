@@ -107,6 +107,11 @@ impl Reader {
         }
     }
 
+    /// Whether what comes of the body makes a difference. False: it need not be decoded for this reader.
+    pub fn reads_body(&self) -> bool {
+        self.body.is_some()
+    }
+
     /// Takes the next bytes of the body.
     pub fn push(&mut self, body: &[u8]) {
         if !matches!(self.state, State::NeedMore) {

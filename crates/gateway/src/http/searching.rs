@@ -1,0 +1,178 @@
+//! Looks for what must not leave: in the head of a request, and in its body as it goes by.
+//!
+//! Enters: what the allowing rule looks for, a head, and the body as it was sent. Leaves: findings, and the reason for
+//! which the request must stop. Guarantees: where a rule blocks anything, a request that cannot be searched stops. Does
+//! not: look for a key where one belongs (fields and parameters of credentials; a canary is looked for there too); undo
+//! the chunks of `aws-chunked`, so that what stands across two of them is not seen.
+
+use super::reading::decoder;
+use crate::call::Course;
+use crate::leaks::{LeakFact, LeakKind, LeakPlace, MAX_FACTS, Search};
+use crate::reason::Reason;
+use ::inspect::coding::Decoder;
+use ::inspect::leak::{LeakRules, Scanner};
+use http::{HeaderMap, header, request};
+use std::sync::Arc;
+
+/// Fields in which a key belongs.
+const KEY_FIELDS: [&str; 11] = [
+    "api-key",
+    "authorization",
+    "cookie",
+    "job-token",
+    "ocp-apim-subscription-key",
+    "private-token",
+    "proxy-authorization",
+    "sec-websocket-protocol",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-goog-api-key",
+];
+
+/// Parameters in which a key, or what is signed with one, belongs; in lower case.
+const KEY_PARAMETERS: [&str; 14] = [
+    "access_token",
+    "api-key",
+    "api_key",
+    "awsaccesskeyid",
+    "key",
+    "key-pair-id",
+    "policy",
+    "sig",
+    "signature",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-credential",
+    "x-goog-signature",
+];
+
+/// What is found in a head.
+///
+/// # Errors
+/// It cannot be searched.
+pub(crate) fn search_head(search: &Search, head: &request::Parts) -> Result<Vec<LeakFact>, Reason> {
+    let rules = search.rules().ok_or(Reason::LeakUnread)?;
+    let (mut open, mut keys) = (Vec::new(), Vec::new());
+    let mut put = |is_key: bool, text: &[u8]| {
+        let to = if is_key { &mut keys } else { &mut open };
+        to.extend_from_slice(text);
+        to.push(b'\n');
+    };
+    put(false, head.uri.path().as_bytes());
+    for parameter in head.uri.query().unwrap_or_default().split('&') {
+        let name = parameter.split('=').next().unwrap_or_default();
+        let is_key = KEY_PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+        put(is_key, parameter.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        put(KEY_FIELDS.contains(&name.as_str()), value.as_bytes());
+    }
+    let mut facts = found(search, rules, &open);
+    facts.retain(|fact| !matches!(fact.class, LeakKind::File));
+    let planted = found(search, rules, &keys).into_iter().filter(|fact| fact.class == LeakKind::Canary);
+    facts.extend(planted);
+    Ok(facts)
+}
+
+fn found(search: &Search, rules: &Arc<LeakRules>, text: &[u8]) -> Vec<LeakFact> {
+    let mut scanner = Scanner::new(Arc::clone(rules));
+    scanner.push(text);
+    scanner.end();
+    scanner.leaks().iter().filter_map(|leak| search.fact(leak, LeakPlace::Head)).collect()
+}
+
+/// Searches one body.
+#[derive(Debug)]
+pub(crate) struct Searching {
+    search: Arc<Search>,
+    scanner: Scanner,
+    /// Undoes its codings; `None`: it is not searched any further.
+    decoder: Option<Decoder>,
+    course: Arc<Course>,
+    /// Findings that were told.
+    told: usize,
+    stops: Option<Reason>,
+}
+
+impl Searching {
+    /// For a body with these fields.
+    ///
+    /// # Errors
+    /// It cannot be searched.
+    pub(crate) fn new(
+        search: &Arc<Search>,
+        fields: &HeaderMap,
+        course: &Arc<Course>,
+    ) -> Result<Self, Reason> {
+        let rules = search.rules().ok_or(Reason::LeakUnread)?;
+        let decoder = if is_framed_only(fields) { Some(Decoder::of(&[], u64::MAX)) } else { decoder(fields) };
+        if decoder.is_none() && search.blocks() {
+            return Err(Reason::LeakUnread);
+        }
+        let (search, course) = (Arc::clone(search), Arc::clone(course));
+        let scanner = Scanner::new(Arc::clone(rules));
+        Ok(Self { search, scanner, decoder, course, told: 0, stops: None })
+    }
+
+    /// Why the request must not come to its end.
+    pub(crate) fn stops(&self) -> Option<Reason> {
+        self.stops
+    }
+
+    /// Whether anything may stop it, so that its end must be held back.
+    pub(crate) fn may_stop(&self) -> bool {
+        self.search.blocks()
+    }
+
+    pub(crate) fn push(&mut self, piece: &[u8]) {
+        let Some(decoder) = &mut self.decoder else { return };
+        let scanner = &mut self.scanner;
+        let read = decoder.push_to(piece, &mut |bytes| {
+            scanner.push(bytes);
+            Ok(())
+        });
+        self.read(read.is_ok());
+    }
+
+    pub(crate) fn end(&mut self) {
+        let Some(decoder) = &mut self.decoder else { return };
+        let is_whole = decoder.end().is_ok();
+        self.scanner.end();
+        self.read(is_whole);
+        self.decoder = None;
+    }
+
+    fn read(&mut self, is_readable: bool) {
+        if !is_readable {
+            self.decoder = None;
+            self.stops = self.stops.or(self.search.blocks().then_some(Reason::LeakUnread));
+        }
+        let leaks = self.scanner.leaks();
+        if leaks.len() == self.told {
+            return;
+        }
+        self.told = leaks.len();
+        let mut facts: Vec<_> =
+            leaks.iter().filter_map(|leak| self.search.fact(leak, LeakPlace::Body)).collect();
+        // What stopped it must not be lost.
+        facts.sort_by_key(|fact| !fact.blocked);
+        facts.truncate(MAX_FACTS);
+        if facts.iter().any(|fact| fact.blocked) {
+            self.stops = Some(Reason::LeakBlocked);
+        }
+        self.course.leaked(facts);
+    }
+}
+
+/// Whether the body is plain but for the chunks in which SDKs of S3 send it
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html>).
+fn is_framed_only(fields: &HeaderMap) -> bool {
+    let values = fields.get_all(header::CONTENT_ENCODING).into_iter();
+    let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.all(|name| {
+        let name = name.trim_ascii();
+        name.is_empty()
+            || [&b"aws-chunked"[..], b"identity"].iter().any(|known| name.eq_ignore_ascii_case(known))
+    })
+}

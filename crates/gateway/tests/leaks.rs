@@ -1,0 +1,154 @@
+//! What must not leave is found in heads and bodies however they come, and stops them where the rule says so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+
+mod support;
+
+use gateway::{Call, End, LeakKind, LeakPlace, Reason};
+use http::StatusCode;
+use hyper::body::Bytes;
+use policy::{Canaries, LeakAction, Leaks, Requests};
+use support::PATIENCE;
+use support::web::{Body, Step, Way, World, anything, full, request, run, steps};
+
+const CANARY: &str = "canary-3f9c1d7e";
+const WAYS: [Way; 3] = [Way::Clear, Way::Tls1, Way::Tls2];
+
+/// Allows everything but what has the canary or a secret in it.
+fn watched(action: LeakAction) -> Requests {
+    let canaries = Some(Canaries { values: vec![CANARY.into()], action });
+    let leaks = Leaks { canaries, secrets: Some(action), ..Leaks::default() };
+    Requests { leaks, ..anything() }
+}
+
+/// Posts a body; returns the status if there was an answer, the record, and the body if it came whole.
+fn post(way: Way, action: LeakAction, body: Body) -> (Option<StatusCode>, Call, Option<Vec<u8>>) {
+    let world = World::new(way, watched(action));
+    let status = run(async {
+        let mut client = world.client().await;
+        client.send(request("POST", "/echo", body)).await.ok().map(|answer| answer.status())
+    });
+    let call = world.proxy.call();
+    let seen = if status == Some(StatusCode::OK) {
+        world.seen.recv_timeout(PATIENCE).ok()
+    } else {
+        world.seen.try_recv().ok()
+    };
+    (status, call, seen.and_then(|seen| seen.body))
+}
+
+fn pieces(text: &str, size: usize) -> Body {
+    let all: Vec<Bytes> = text.as_bytes().chunks(size).map(Bytes::copy_from_slice).collect();
+    steps(all.into_iter().map(Step::Piece))
+}
+
+#[test]
+fn a_body_with_a_blocked_leak_never_arrives_and_its_client_is_told() {
+    for way in WAYS {
+        for (before, behind) in [(0, 0), (10, 10), (30_000, 10), (10, 30_000), (100_000, 100_000)] {
+            let text = format!("{} {CANARY} {}", "a".repeat(before), "b".repeat(behind));
+            for body in [full(text.clone()), pieces(&text, 7_001)] {
+                let (status, call, seen) = post(way, LeakAction::Block, body);
+                assert_eq!(seen, None, "{way:?} {before} {behind}");
+                assert_eq!(call.reason, Reason::LeakBlocked);
+                assert_eq!(status, Some(StatusCode::FORBIDDEN), "{way:?} {before} {behind}");
+                let fact = &call.leaks[0];
+                assert_eq!(
+                    (fact.class, fact.place, fact.canary),
+                    (LeakKind::Canary, LeakPlace::Body, Some(0))
+                );
+                assert!(fact.blocked && fact.offset == before as u64 + 1, "{fact:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_only_reported_arrives_and_is_recorded_without_what_it_says() {
+    for way in WAYS {
+        let text = format!("{} {CANARY}", "a".repeat(20_000));
+        let (status, call, seen) = post(way, LeakAction::Report, full(text.clone()));
+        assert_eq!((status, seen), (Some(StatusCode::OK), Some(text.into_bytes())));
+        assert_eq!((call.reason, call.end, call.leaks.len()), (Reason::RequestAllowed, End::Closed, 1));
+        assert!(!call.leaks[0].blocked);
+        assert!(!serde_json::to_string(&call).unwrap().contains(CANARY));
+    }
+}
+
+#[test]
+fn a_body_without_leaks_arrives_as_it_was_sent_however_it_is_split() {
+    for way in WAYS {
+        for length in [0, 1, 8_191, 8_192, 8_193, 100_000] {
+            let text = "x".repeat(length);
+            for size in [977, 8_192, 100_000] {
+                let (status, call, seen) = post(way, LeakAction::Block, pieces(&text, size));
+                assert_eq!(status, Some(StatusCode::OK), "{way:?} {length} {size}");
+                assert_eq!(seen.as_deref(), Some(text.as_bytes()));
+                assert_eq!((call.leaks, call.reason), (vec![], Reason::RequestAllowed));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_in_a_target_or_a_field_stops_a_request_too_but_a_key_in_its_place_does_not() {
+    let token = format!("AKIA{}", "Q3XJ7KZTB5WDN4RM");
+    for (target, field, value, is_blocked) in [
+        (format!("/x/{CANARY}"), "x-own", String::new(), true),
+        (format!("/?q={CANARY}"), "x-own", String::new(), true),
+        (format!("/?key={CANARY}"), "x-own", String::new(), true),
+        ("/".to_owned(), "x-own", format!("a {CANARY}"), true),
+        ("/".to_owned(), "authorization", format!("Bearer {CANARY}"), true),
+        ("/".to_owned(), "x-own", String::new(), false),
+        (format!("/?X-Amz-Credential={token}/20260101/eu/s3/aws4_request"), "x-own", String::new(), false),
+        ("/".to_owned(), "authorization", format!("AWS4 Credential={token}/1/eu/s3/aws4_request"), false),
+    ] {
+        let world = World::new(Way::Clear, watched(LeakAction::Block));
+        let status = run(async {
+            let mut asked = request("GET", &target, full(""));
+            asked.headers_mut().insert(field, value.parse().unwrap());
+            world.client().await.send(asked).await.unwrap().status()
+        });
+        let expected = if is_blocked { StatusCode::FORBIDDEN } else { StatusCode::OK };
+        let call = world.proxy.call();
+        assert_eq!(status, expected, "{target} {field} {value} {call:?}");
+        assert_eq!(call.leaks.iter().any(|fact| fact.place == LeakPlace::Head), is_blocked);
+        assert_eq!(world.seen.try_recv().is_err(), is_blocked);
+    }
+}
+
+#[test]
+fn what_cannot_be_searched_does_not_pass_where_leaks_are_blocked() {
+    for (action, coding, expected) in [
+        (LeakAction::Block, "compress", Some(Reason::LeakUnread)),
+        (LeakAction::Block, "gzip", Some(Reason::LeakUnread)),
+        (LeakAction::Block, "gzip,aws-chunked", Some(Reason::LeakUnread)),
+        (LeakAction::Block, "aws-chunked", None),
+        (LeakAction::Block, "identity", None),
+        (LeakAction::Report, "compress", None),
+    ] {
+        let world = World::new(Way::Clear, watched(action));
+        let status = run(async {
+            let mut asked = request("PUT", "/x", full("plain"));
+            asked.headers_mut().insert("content-encoding", coding.parse().unwrap());
+            world.client().await.send(asked).await.unwrap().status()
+        });
+        let call = world.proxy.call();
+        assert_eq!(call.reason, expected.unwrap_or(Reason::RequestAllowed), "{coding}");
+        assert_eq!(status, expected.map_or(StatusCode::OK, |_| StatusCode::FORBIDDEN));
+    }
+}
+
+#[test]
+fn a_canary_that_cannot_be_looked_for_lets_nothing_pass() {
+    let canaries = Some(Canaries { values: vec!["short".into()], action: LeakAction::Report });
+    let leaks = Leaks { canaries, ..Leaks::default() };
+    let world = World::new(Way::Clear, Requests { leaks, ..anything() });
+    run(async { assert_eq!(world.client().await.get("/").await.0, StatusCode::FORBIDDEN) });
+    assert_eq!(world.proxy.call().reason, Reason::LeakUnread);
+}
