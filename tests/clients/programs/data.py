@@ -72,8 +72,15 @@ def of_store():
     allowed("s3 head_object", lambda: store.head_object(**here)["ContentLength"])
     allowed("s3 list_objects_v2", lambda: store.list_objects_v2(Bucket=bucket)["KeyCount"])
     allowed("s3 download_file", lambda: store.download_file(bucket, key, str(FOLDER / "part")))
+    clean = {"Bucket": bucket, "Key": "clean/part-0.txt"}
+    allowed("s3 put_object where uploads are allowed", lambda: store.put_object(**clean, Body=b"clean"))
+    allowed(
+        "s3 upload_file in parts where uploads are allowed",
+        lambda: store.upload_file(str(LARGE), bucket, "clean/large.bin", Config=parts),
+    )
     refused("s3 get_object of another bucket", lambda: store.get_object(Bucket="not-acmes", Key=key))
     refused("s3 put_object", lambda: store.put_object(**here, Body=b"secret"))
+    refused("s3 put_object of 12 MiB", lambda: store.put_object(**here, Body=LARGE.read_bytes()))
     refused("s3 put_object into another bucket", lambda: store.put_object(Bucket="not-acmes", Key=key, Body=b"secret"))
     refused("s3 upload_file in parts", lambda: store.upload_file(str(LARGE), bucket, "large.bin", Config=parts))
     refused("s3 copy_object", lambda: store.copy_object(Bucket=bucket, Key="copy", CopySource=source))

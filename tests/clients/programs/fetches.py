@@ -118,6 +118,13 @@ def of_curl():
     curl = ["curl", "--silent", "--show-error", "--fail-with-body", "--http2", "--max-time", "20"]
     url = f"{HUB}/acme/tiny-llm/resolve/main"
     allowed("GET over HTTP/2", lambda: command(*curl, f"{url}/config.json"))
+    large = FOLDER / "large"
+    large.write_bytes(bytes(24 << 20))
+    refused("PUT of 24 MiB over HTTP/2", lambda: command(*curl, "--upload-file", str(large), f"{url}/config.json"))
+    refused(
+        "PUT of 24 MiB over HTTP/1.1",
+        lambda: command(*curl, "--http1.1", "--upload-file", str(large), f"{url}/config.json"),
+    )
     refused("PUT over HTTP/2", lambda: command(*curl, "--upload-file", __file__, f"{url}/config.json"))
 
 

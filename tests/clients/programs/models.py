@@ -16,6 +16,8 @@ from google import genai
 from google.genai import types
 
 QUESTION = [{"role": "user", "content": "What is a cofferdam?"}]
+# More than buffers hold: it is refused while the client is still sending.
+LARGE = ("large.jsonl", bytes(24 << 20))
 DOCUMENT = ("notes.jsonl", io.BytesIO(b'{"text": "secret"}\n'))
 
 
@@ -69,6 +71,7 @@ def of_openai():
         lambda: list(other.chat.completions.create(model=model, messages=QUESTION, stream=True)),
     )
     refused("files.create", lambda: client.files.create(file=DOCUMENT, purpose="batch"))
+    refused("files.create of 24 MiB", lambda: client.files.create(file=LARGE, purpose="batch"))
     refused(
         "uploads.create", lambda: client.uploads.create(bytes=1, filename="x", mime_type="text/plain", purpose="batch")
     )
@@ -101,6 +104,7 @@ def of_anthropic():
     refused(
         "messages.create with another key", lambda: client.with_options(api_key="sk-ant-other").messages.create(**ask)
     )
+    refused("beta.files.upload of 24 MiB", lambda: client.beta.files.upload(file=LARGE))
     refused("beta.files.upload", lambda: client.beta.files.upload(file=DOCUMENT))
     refused("messages.batches.create", lambda: client.messages.batches.create(requests=batch))
 

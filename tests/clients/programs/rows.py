@@ -44,7 +44,7 @@ def prepare(resolved):
     """An own home, the lab's authority, and patience until the services outside and cluster DNS are there."""
     os.environ |= {**dict.fromkeys(TRUST, AUTHORITY), **dict.fromkeys(QUIET, "1"), "GIT_TERMINAL_PROMPT": "0"}
     # What is printed is not broken into lines of a terminal.
-    os.environ |= {"COLUMNS": "1000", "NO_COLOR": "1", "TERM": "dumb"}
+    os.environ |= {"COLUMNS": "1000", "NO_COLOR": "1"}
     os.environ["HOME"] = os.environ["HF_HOME"] = tempfile.mkdtemp(dir=LAB)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and not (os.path.exists(AUTHORITY) and resolves(resolved)):

@@ -55,7 +55,7 @@ pub(crate) fn difference(kept: &str, found: &str, rows: &[Row]) -> Vec<String> {
 fn cells(row: &Row, calls: &[Call]) -> [String; 6] {
     let list = |items: BTreeSet<String>| items.into_iter().collect::<Vec<_>>().join(", ");
     let (verdict, decided): (_, Vec<&Call>) = match row.expected {
-        Expected::Allowed => ("allowed", row.calls(calls).collect()),
+        Expected::Allowed => ("allowed", row.calls(calls).filter(is_awaited).collect()),
         Expected::Refused => ("refused", row.refused(calls).collect()),
     };
     let requests = decided.iter().map(|call| request(call)).collect();
@@ -66,6 +66,11 @@ fn cells(row: &Row, calls: &[Call]) -> [String; 6] {
         Expected::Allowed | Expected::Refused => shows,
     };
     [row.client.clone(), row.operation.clone(), verdict.to_owned(), list(requests), list(why), shows]
+}
+
+/// A client of MCP opens the stream on which the server may send beside what it does, and may be done before it comes to it.
+fn is_awaited(call: &&Call) -> bool {
+    call.operation.api != "listen"
 }
 
 /// `upload commit of acme/tiny-llm`.
@@ -87,10 +92,10 @@ fn why(call: &Call) -> String {
     }
 }
 
-/// Of a client, the refusal of which it says most.
+/// Of a client, the refusal of which it says most; none if it says nothing.
 fn example<'r>(client: &str, rows: &'r [Row], calls: &'r [Call]) -> Option<(&'r Row, &'r Call)> {
-    let refused = rows.iter().filter(|row| row.client == client && row.expected == Expected::Refused);
-    let most = refused.rev().max_by_key(|row| row.shows(calls).len())?;
+    let of_client = rows.iter().filter(|row| row.client == client && !row.shows(calls).is_empty());
+    let most = of_client.rev().max_by_key(|row| row.shows(calls).len())?;
     most.refused(calls).next().map(|call| (most, call))
 }
 
