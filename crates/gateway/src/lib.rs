@@ -34,6 +34,7 @@ mod quic;
 pub mod quota;
 pub mod reason;
 pub mod record;
+mod referrals;
 mod refuse;
 mod relay;
 pub mod requests;

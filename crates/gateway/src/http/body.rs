@@ -6,6 +6,7 @@
 
 use super::cutting::{Cutting, Piece};
 use super::hold::{Held, Hold};
+use super::leading::Leading;
 use super::reading::Reading;
 use super::refusal;
 use super::searching::Searching;
@@ -211,6 +212,8 @@ pub(crate) struct Answer {
     /// How it ends where its tokens are spent, and whether they are.
     cutting: Cutting,
     is_spent: bool,
+    /// Reads where it leads; `None`: nowhere.
+    leading: Option<Leading>,
 }
 
 enum Source {
@@ -232,9 +235,15 @@ impl Answer {
             Some(_) | None => Cutting::LetThrough,
         };
         let source = Source::Server(body);
-        let mut answer = Self { source, guard: Some(guard), tally, cutting, is_spent: false };
+        let mut answer = Self { source, guard: Some(guard), tally, cutting, is_spent: false, leading: None };
         answer.note_end();
         answer
+    }
+
+    /// Has it read for where it leads.
+    pub(crate) fn leading(mut self, leading: Option<Leading>) -> Self {
+        self.leading = leading;
+        self
     }
 
     /// The proxy's own, in place of an answer.
@@ -249,7 +258,7 @@ impl Answer {
 
     fn with(body: Option<Bytes>, guard: Option<CallGuard>) -> Self {
         let cutting = Cutting::LetThrough;
-        Self { source: Source::Own(body), guard, tally: None, cutting, is_spent: false }
+        Self { source: Source::Own(body), guard, tally: None, cutting, is_spent: false, leading: None }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -258,6 +267,7 @@ impl Answer {
             && body.is_end_stream()
         {
             guard.ended(End::Closed);
+            self.leading.iter_mut().for_each(Leading::end);
         }
     }
 
@@ -265,6 +275,7 @@ impl Answer {
     fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
         let Some(guard) = &mut self.guard else { return Ok(data) };
         guard.has_byte();
+        self.leading.iter_mut().for_each(|leading| leading.push(&data));
         if let Some(spent) = self.tally.as_mut().and_then(|tally| tally.push(&data))
             && !matches!(self.cutting, Cutting::LetThrough)
         {
@@ -329,6 +340,7 @@ impl Body for Answer {
         }
         match frame {
             None => {
+                self.leading.iter_mut().for_each(Leading::end);
                 self.ends(End::Closed);
                 Poll::Ready(None)
             }
