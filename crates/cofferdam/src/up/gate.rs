@@ -54,6 +54,7 @@ impl Gate {
             pods,
             spent: self.budgets.spent().clone(),
             inspection: self.holding.inspection.clone(),
+            ..State::default()
         };
         for pair in pairs {
             if let Some(bind) = self.made(table, binder, pair, |_| false)? {
