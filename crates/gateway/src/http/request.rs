@@ -3,7 +3,8 @@
 //! Its host must be the one of the connection; its head, as it would go on, and as much of its body as it takes, say what it
 //! does; the policy of this moment says whether it may; then it streams to the server, and the answer back.
 
-use super::body::{Answer, Broken, Outgoing, Unclear};
+use super::answer::Answer;
+use super::body::{Broken, Outgoing, Unclear};
 use super::fields::{self, Asks};
 use super::hold::Hold;
 use super::leading;
