@@ -1,11 +1,7 @@
 //! Requests are judged one by one where a rule says which it allows: over real packets, with the rule of the verdict in the
 //! client's own answer and in the records; and where nobody could judge them, nothing passes.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is the failure report"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
 mod machine;
 

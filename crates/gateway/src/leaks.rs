@@ -45,7 +45,6 @@ pub enum LeakPlace {
 
 /// Something that was found in a request. Never what it says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct LeakFact {
     /// Id of what found it, the same in every release: `github-token`.
     pub rule: Cow<'static, str>,

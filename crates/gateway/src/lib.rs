@@ -7,7 +7,9 @@
 //! it is in clear, a server's certificate must be for the name too (`server_gate`): its names are checked, not who signed
 //! it or when, which the client does.
 //! A connection under a rule that allows certain requests only is opened (`http`, `tls`): TLS ends here, and begins anew
-//! towards the server, which is verified; each request is judged by itself, and has a [`Call`] of its own.
+//! towards the server, which is verified; each request is judged by itself, and has a [`Call`] of its own. A rule may
+//! demand more of requests that it allows: that nothing is in them that must not leave (`leaks`), that there are no more
+//! of them than it says (`quota`), or that an answer led to them (`referrals`).
 //! Does not: change bytes of connections that are not opened, or look further into them (a server that serves several
 //! names on one connection can be asked for another inside); or know Kubernetes. QUIC is read, recorded and refused
 //! (`quic`).
@@ -34,6 +36,7 @@ mod quic;
 pub mod quota;
 pub mod reason;
 pub mod record;
+mod referrals;
 mod refuse;
 mod relay;
 pub mod requests;

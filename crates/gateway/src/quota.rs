@@ -21,7 +21,6 @@ const MANY: usize = 65_536;
 
 /// What was used of an account, in the hour and the day (UTC) of its last use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct QuotaUse {
     /// When the hour began: seconds since 1970.
     pub hour_start: u64,

@@ -7,6 +7,7 @@ use crate::http::{self, Hold};
 use crate::identify::Ends;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
+use crate::referrals::Referrals;
 use crate::refuse::Refused;
 use crate::relay::Relay;
 use crate::requests::Handling;
@@ -43,6 +44,7 @@ pub struct Gateway {
     pub(crate) counters: Arc<Counters>,
     pub(crate) limits: Limits,
     pub(crate) hold: Arc<Hold>,
+    pub(crate) referrals: Arc<Referrals>,
     bounds: Arc<Bounds>,
     pub(crate) phase: watch::Receiver<Phase>,
     stands_for: Option<SocketAddr>,
@@ -64,7 +66,8 @@ impl Gateway {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
-        Self { judge, sink, counters, limits, hold: Arc::default(), bounds, phase, stands_for: None }
+        let (hold, referrals) = (Arc::default(), Arc::default());
+        Self { judge, sink, counters, limits, hold, referrals, bounds, phase, stands_for: None }
     }
 
     /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in

@@ -152,3 +152,45 @@ fn a_canary_that_cannot_be_looked_for_lets_nothing_pass() {
     run(async { assert_eq!(world.client().await.get("/").await.0, StatusCode::FORBIDDEN) });
     assert_eq!(world.proxy.call().reason, Reason::LeakUnread);
 }
+
+/// `{"model":"m","input":"a canary-3f9c1d7e b"}` by Python's `gzip.compress(…, mtime=0)`.
+#[rustfmt::skip]
+const GZIP: &[u8] = &[31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 171, 86, 202, 205, 79, 73, 205, 81, 178, 82, 202, 85, 210, 81, 202, 204, 43, 40, 45, 1, 178, 19, 21, 146, 19, 243, 18, 139, 42, 117, 141, 211, 44, 147, 13, 83, 204, 83, 21, 146, 148, 106, 1, 242, 99, 71, 232, 43, 0, 0, 0];
+
+#[test]
+fn a_coded_body_is_searched_for_what_it_says() {
+    let (whole, broken) = (GZIP, GZIP.get(..12).unwrap());
+    for (action, body, expected) in [
+        (LeakAction::Block, whole, Reason::LeakBlocked),
+        (LeakAction::Report, whole, Reason::RequestAllowed),
+        (LeakAction::Block, broken, Reason::LeakUnread),
+    ] {
+        let world = World::new(Way::Tls1, watched(action));
+        run(async {
+            // What it does is known by its head alone.
+            let mut asked = request("PUT", "/v2/a/b/manifests/latest", full(body.to_vec()));
+            asked.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+            world.client().await.send(asked).await.unwrap();
+        });
+        let call = world.proxy.call();
+        assert_eq!(call.reason, expected, "{action:?} {call:?}");
+        assert_eq!(world.seen.try_recv().is_ok(), expected == Reason::RequestAllowed);
+        assert_eq!(call.leaks.is_empty(), expected == Reason::LeakUnread);
+    }
+}
+
+#[test]
+fn a_web_socket_that_nobody_could_search_is_refused() {
+    for (action, expected) in
+        [(LeakAction::Block, StatusCode::FORBIDDEN), (LeakAction::Report, StatusCode::SWITCHING_PROTOCOLS)]
+    {
+        let world = World::new(Way::Tls1, watched(action));
+        run(async {
+            let mut asked = request("GET", "/socket", full(""));
+            asked.headers_mut().insert("connection", "Upgrade".parse().unwrap());
+            asked.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+            let answer = world.client().await.send(asked).await.unwrap();
+            assert_eq!(answer.status(), expected, "{action:?}");
+        });
+    }
+}

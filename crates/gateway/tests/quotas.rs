@@ -136,3 +136,19 @@ fn without_a_number_a_pod_has_an_account_all_the_same() {
         assert_eq!(client.get("/").await.0, StatusCode::TOO_MANY_REQUESTS);
     });
 }
+
+#[test]
+fn an_answer_that_is_none_takes_no_tokens() {
+    let world = World::new(Way::Clear, anything());
+    world.proxy.table.replace(state(&world, limited(None, Some(5)), today(0, 0)));
+    run(async {
+        let mut client = world.client().await;
+        for _ in 0..3 {
+            let mut asked = request("POST", "/v1/chat/completions", full(QUESTION));
+            asked.headers_mut().insert("x-location", "/elsewhere".parse().unwrap());
+            let answer = client.send(asked).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::FOUND);
+            answer.into_body().collect().await.unwrap();
+        }
+    });
+}

@@ -196,7 +196,9 @@ fn tunnels_are_refused_and_are_the_last_of_their_connection() {
         client.write_all(format!("{bytes}{FIRST}").as_bytes()).unwrap();
         client.flush().unwrap();
         let refused = answer(client.as_mut());
-        assert!(refused == "http/1.1 403 forbidden" || refused == "http/1.1 400 bad request", "{refused}");
+        let is_refused =
+            ["403", "400"].map(|status| refused.starts_with(&format!("http/1.1 {status} refused by")));
+        assert!(is_refused.contains(&true), "{refused}");
         let _end = client.read_to_end(&mut vec![]);
         let call = world.proxy.call();
         assert_eq!((call.reason, call.end), (reason, End::Refused), "{bytes:?}");
@@ -255,7 +257,8 @@ fn what_is_refused_is_not_read_as_the_next_request() {
     client.write_all(format!("{outer}GET /next HTTP/1.1\r\nHost: hub.example\r\n\r\n").as_bytes()).unwrap();
     client.flush().unwrap();
     for path in ["/outer", "/next"] {
-        assert_eq!(answer(client.as_mut()), "http/1.1 403 forbidden");
+        let refused = answer(client.as_mut());
+        assert!(refused.starts_with("http/1.1 403 refused by"), "{refused}");
         assert_eq!(world.proxy.call().path, path);
     }
     assert!(world.seen.try_recv().is_err());

@@ -2,13 +2,15 @@
 //!
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
-//! client's side), `request` (one request), `fields`, `reading`, `searching`, `body`, `upstream` (the server's side), `tally`, `cutting`, `refusal`, `tunnel`; below
-//! them `socket`, `strict`, `hold`, `tasks`.
+//! client's side), `request` (one request), `fields`, `reading`, `searching`, `body`, `upstream` (the server's side),
+//! `answer`, `tally`, `cutting`, `leading`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
 
+mod answer;
 mod body;
 mod cutting;
 mod fields;
 mod hold;
+mod leading;
 mod open;
 mod reading;
 mod refusal;

@@ -157,6 +157,7 @@ impl Gateway {
             sink: Arc::clone(&self.sink),
             counters: Arc::clone(&self.counters),
             hold: Arc::clone(&self.hold),
+            referrals: Arc::clone(&self.referrals),
             tasks: parties.tasks.0.clone(),
             pod: parties.pod,
             opening: parties.permit.opening().clone(),

@@ -3,7 +3,7 @@
 //! Enters: the record of a request so far, with its reason. Leaves: an answer as `inspect::refusal` forms it, or the last
 //! bytes of a stream that must end early.
 
-use super::body::Answer;
+use super::answer::Answer;
 use crate::call::{Call, CallGuard, Caller};
 use crate::reason::{End, Reason};
 use crate::state::Window;

@@ -3,9 +3,11 @@
 //! Its host must be the one of the connection; its head, as it would go on, and as much of its body as it takes, say what it
 //! does; the policy of this moment says whether it may; then it streams to the server, and the answer back.
 
-use super::body::{Answer, Broken, Outgoing, Unclear};
+use super::answer::Answer;
+use super::body::{Broken, Outgoing, Unclear};
 use super::fields::{self, Asks};
 use super::hold::Hold;
+use super::leading;
 use super::reading::Reading;
 use super::refusal;
 use super::searching::{Searching, search_head};
@@ -15,16 +17,17 @@ use super::tunnel::Tunnel;
 use super::upstream::Upstream;
 use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
-use crate::decide::{Judge, Opening};
+use crate::decide::{Claim, Judge, Opening};
 use crate::quota::Account;
 use crate::reason::{End, Reason};
 use crate::record::Sink;
+use crate::referrals::{Referrals, Url};
 use crate::requests::Demands;
 use ::inspect::answer::estimate;
 use ::inspect::operation::Head;
 use http::header::{self, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Scheme};
-use http::{Request, Response, StatusCode, Uri, Version, request};
+use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use policy::{DnsName, Operation, Verb, Verdict};
@@ -33,7 +36,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a client has to send as much of a body as it takes to know what the request does.
 const HOLD_PATIENCE: Duration = Duration::from_secs(60);
@@ -47,6 +50,7 @@ pub(crate) struct Exchange {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) hold: Arc<Hold>,
+    pub(crate) referrals: Arc<Referrals>,
     pub(crate) tasks: Tasks,
     pub(crate) pod: SocketAddr,
     pub(crate) opening: Opening,
@@ -103,7 +107,8 @@ impl Exchange {
         };
         let mut outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
         let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
-        let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), &mut guard)?;
+        let is_referred = self.is_referred(&head);
+        let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), is_referred, &mut guard)?;
         let met = match judged {
             Ok(demands) => {
                 let searched = self.searched(&demands, &head, asks, &mut outgoing, &mut guard).await?;
@@ -166,9 +171,10 @@ impl Exchange {
     fn judged(
         &self,
         understood: Result<Option<Operation>, Unclear>,
+        is_referred: bool,
         guard: &mut CallGuard,
     ) -> Result<Result<Demands, Reason>, Broken> {
-        let operation = match understood {
+        let mut operation = match understood {
             Ok(Some(operation)) => operation,
             Ok(None) => Operation::unknown("its body is in a form that is not read"),
             Err(Unclear::Gone) => {
@@ -182,6 +188,7 @@ impl Exchange {
                 return Ok(Err(Reason::RequestChanged));
             }
         };
+        operation.referred = is_referred;
         let judgement = self.judge.judge_request(&self.opening, &operation);
         guard.understood(operation);
         guard.judged(&judgement);
@@ -189,6 +196,17 @@ impl Exchange {
             Verdict::Allow => Ok(judgement.demands),
             Verdict::Deny => Err(judgement.reason),
         })
+    }
+
+    fn url(&self, uri: &Uri) -> Url {
+        let target = uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned();
+        Url { host: self.name.as_str().to_owned(), port: self.opening.destination.port(), target }
+    }
+
+    /// Whether an answer named what is asked for. To write there, no answer gives leave.
+    fn is_referred(&self, head: &request::Parts) -> bool {
+        let is_read = head.method == Method::GET || head.method == Method::HEAD;
+        is_read && self.referrals.is_named(self.opening.pod, &self.url(&head.uri), Instant::now())
     }
 
     /// Has a request searched for what the rule that allows it looks for. The errors are as those of [`Self::judged`].
@@ -234,6 +252,12 @@ impl Exchange {
         mut guard: CallGuard,
         meter: Option<Meter>,
     ) -> Result<Response<Answer>, Broken> {
+        let asked = leading::Asked {
+            referrals: Arc::clone(&self.referrals),
+            pod: self.opening.pod,
+            url: self.url(request.uri()),
+            is_tls: matches!(self.opening.claim, Claim::Tls(_)),
+        };
         let Ok(answer) = upstream.send(request).await else {
             return self.unanswered(guard);
         };
@@ -257,7 +281,8 @@ impl Exchange {
         }
         head.extensions = http::Extensions::new();
         let tally = Tally::of(&guard.so_far().operation, &head, meter);
-        let body = Answer::of_server(body, &head, guard, tally);
+        let leading = leading::follow(&guard.so_far().operation, asked, &head);
+        let body = Answer::of_server(body, &head, guard, tally).leading(leading);
         Ok(Response::from_parts(head, body))
     }
 

@@ -1,6 +1,7 @@
 //! A WebSocket that a server agreed to: bytes both ways, counted and no longer read.
 
-use super::body::{Answer, Broken};
+use super::answer::Answer;
+use super::body::Broken;
 use super::fields;
 use super::socket::{Counted, Cut};
 use crate::call::CallGuard;

@@ -347,6 +347,14 @@ async fn answer(
         "/v1/chat/completions" if head.headers.contains_key("x-completed") => {
             response.header("content-type", "application/json").body(full(COMPLETED)).unwrap()
         }
+        _ if head.headers.contains_key("x-location") => {
+            let response = response.status(302).header("location", &head.headers["x-location"]);
+            response.body(full("")).unwrap()
+        }
+        path if path.ends_with("/info/lfs/objects/batch") => {
+            let batch = head.headers["x-batch"].as_bytes().to_vec();
+            response.header("content-type", "application/vnd.git-lfs+json").body(full(batch)).unwrap()
+        }
         "/empty" => response.status(204).body(full("")).unwrap(),
         "/close" => response.header("connection", "close").body(full("bye")).unwrap(),
         "/break" => {

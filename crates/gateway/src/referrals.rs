@@ -1,0 +1,143 @@
+//! Where answers to pods' allowed requests led, for a while.
+//!
+//! Enters: URLs that an answer names, and requests. Leaves: whether a request is for what was named. Guarantees: bounded,
+//! the oldest go first; a URL counts for its pod only, exactly as it was named; what is kept cannot be read (a keyed hash).
+//! Does not: look at a clock, or outlive its process.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a URL may be asked for after it was named.
+const LIFETIME: Duration = Duration::from_secs(300);
+/// Most URLs of one pod.
+const MAX_OF_POD: usize = 4096;
+/// Most pods. A node has some hundreds.
+const MAX_PODS: usize = 4096;
+/// Longest URL that is kept, in bytes. Signed ones have some two thousand.
+const MAX_URL: usize = 16 * 1024;
+
+/// A URL: host, port, and path with query as they were named.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Url {
+    /// In lower case, without a trailing dot.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) target: String,
+}
+
+/// Two hashes under keys of this process: nobody finds another URL with the same.
+type Mark = [u64; 2];
+
+#[derive(Debug, Default)]
+struct OfPod {
+    until: HashMap<Mark, Instant>,
+    /// In the order in which they were named; a mark may be there several times.
+    order: VecDeque<(Mark, Instant)>,
+}
+
+impl OfPod {
+    fn forget(&mut self, is_old: impl Fn(Instant, usize) -> bool) {
+        while let Some((mark, until)) = self.order.front().copied() {
+            if !is_old(until, self.order.len()) {
+                return;
+            }
+            self.order.pop_front();
+            // One that was named again later lives as long as that.
+            if self.until.get(&mark) == Some(&until) {
+                self.until.remove(&mark);
+            }
+        }
+    }
+}
+
+/// The URLs that were named to each pod.
+#[derive(Debug, Default)]
+pub(crate) struct Referrals {
+    pods: Mutex<HashMap<IpAddr, OfPod>>,
+    keys: [RandomState; 2],
+}
+
+impl Referrals {
+    fn mark(&self, url: &Url) -> Mark {
+        self.keys.each_ref().map(|key| key.hash_one(url))
+    }
+
+    /// An answer named these to a pod.
+    pub(crate) fn name(&self, pod: IpAddr, urls: impl IntoIterator<Item = Url>, now: Instant) {
+        let marks: Vec<Mark> =
+            urls.into_iter().filter(|url| url.target.len() <= MAX_URL).map(|url| self.mark(&url)).collect();
+        let until = now + LIFETIME;
+        let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        if pods.len() >= MAX_PODS {
+            pods.retain(|_, of_pod| {
+                of_pod.forget(|until, _| until < now);
+                !of_pod.order.is_empty()
+            });
+        }
+        if marks.is_empty() || pods.len() >= MAX_PODS && !pods.contains_key(&pod) {
+            return;
+        }
+        let of_pod = pods.entry(pod).or_default();
+        for mark in marks {
+            of_pod.until.insert(mark, until);
+            of_pod.order.push_back((mark, until));
+        }
+        of_pod.forget(|until, count| until < now || count > MAX_OF_POD);
+    }
+
+    /// Whether an answer named this to a pod a short while ago.
+    pub(crate) fn is_named(&self, pod: IpAddr, url: &Url, now: Instant) -> bool {
+        let mark = self.mark(url);
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.get(&pod).and_then(|of_pod| of_pod.until.get(&mark)).is_some_and(|until| now <= *until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+
+    fn url(target: &str) -> Url {
+        Url { host: "cdn.example".into(), port: 443, target: target.into() }
+    }
+
+    #[test]
+    fn what_was_named_counts_for_its_pod_exactly_and_for_a_while() {
+        let (referrals, now) = (Referrals::default(), Instant::now());
+        referrals.name(POD, [url("/a?sig=1")], now);
+        let named =
+            |pod, url: &Url, after: u64| referrals.is_named(pod, url, now + Duration::from_secs(after));
+        assert!(named(POD, &url("/a?sig=1"), 0) && named(POD, &url("/a?sig=1"), 300));
+        assert!(!named(POD, &url("/a?sig=1"), 301));
+        assert!(!named(IpAddr::from([10, 0, 0, 2]), &url("/a?sig=1"), 0));
+        for other in [
+            url("/a"),
+            url("/a?sig=2"),
+            Url { port: 80, ..url("/a?sig=1") },
+            Url { host: "x.example".into(), ..url("/a?sig=1") },
+        ] {
+            assert!(!named(POD, &other, 0), "{other:?}");
+        }
+        referrals.name(POD, [url("/a?sig=1")], now + Duration::from_secs(200));
+        referrals.name(POD, [url("/b")], now + Duration::from_secs(400));
+        assert!(named(POD, &url("/a?sig=1"), 500), "it was named again");
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_go() {
+        let (referrals, now) = (Referrals::default(), Instant::now());
+        referrals.name(POD, (0..=MAX_OF_POD).map(|at| url(&format!("/{at}"))), now);
+        assert!(!referrals.is_named(POD, &url("/0"), now));
+        assert!(referrals.is_named(POD, &url("/1"), now));
+        referrals.name(POD, [url(&"x".repeat(MAX_URL + 1))], now);
+        assert!(!referrals.is_named(POD, &url(&"x".repeat(MAX_URL + 1)), now));
+        let pods = referrals.pods.lock().unwrap();
+        assert_eq!((pods[&POD].until.len(), pods[&POD].order.len()), (MAX_OF_POD, MAX_OF_POD));
+    }
+}

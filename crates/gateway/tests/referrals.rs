@@ -1,0 +1,125 @@
+//! What answers to allowed requests led to may be asked for, by its pod and as it was named; nothing else may.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+
+mod support;
+
+use gateway::{Ceiling, Limits, RuleFacts};
+use http::StatusCode;
+use policy::{Mismatch, Operations, Requests, RuleId, Verb};
+use std::sync::Arc;
+use support::web::{Client, Way, World, anything, full, request, rule, run, state_of};
+use support::{ALLOWS, Tls};
+
+const WAYS: [Way; 3] = [Way::Clear, Way::Tls1, Way::Tls2];
+const BLOB: &str = "/v2/a/b/blobs/sha256:0000000000000000000000000000000000000000000000000000000000000000";
+const BATCH: &str = "/a/b.git/info/lfs/objects/batch";
+
+/// One rule allows to download and upload what is understood, another anything that an answer led to.
+fn world(way: Way) -> World {
+    let verbs = [Verb::Download, Verb::Upload].into();
+    let operations = vec![Operations { verbs, resources: vec![] }];
+    let understood = Requests { operations, ..Requests::default() };
+    let referred = Requests { only_referred: true, ..anything() };
+    let mut state = state_of(understood.clone(), Ceiling::default(), None);
+    for pod in state.pods.values_mut() {
+        let usual = (*pod.rules[&ALLOWS]).clone();
+        for (number, requests) in [(ALLOWS, &understood), (RuleId(18), &referred)] {
+            let requests = Some(rule(requests.clone(), true));
+            pod.rules.insert(number, Arc::new(RuleFacts { requests, ..usual.clone() }));
+        }
+    }
+    World::before(&Tls::new(), way, state, Limits::default(), true)
+}
+
+async fn ask(
+    client: &mut Client,
+    method: &str,
+    target: &str,
+    field: (&'static str, &str),
+    body: &str,
+) -> StatusCode {
+    let mut asked = request(method, target, full(body.to_owned()));
+    asked.headers_mut().insert(field.0, field.1.parse().unwrap());
+    let answer = client.send(asked).await.unwrap();
+    let status = answer.status();
+    http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
+    status
+}
+
+const NONE: (&str, &str) = ("x-none", "1");
+
+#[test]
+fn a_redirect_of_an_allowed_download_leads_on_and_so_do_those_behind_it() {
+    for way in WAYS {
+        let world = world(way);
+        run(async {
+            let mut client = world.client().await;
+            assert_eq!(ask(&mut client, "GET", "/one?sig=1", NONE, "").await, StatusCode::FORBIDDEN);
+            let to_one = ("x-location", "/one?sig=1");
+            assert_eq!(ask(&mut client, "GET", BLOB, to_one, "").await, StatusCode::FOUND, "{way:?}");
+            for (method, target) in [("GET", "/one"), ("GET", "/one?sig=2"), ("POST", "/one?sig=1")] {
+                assert_eq!(ask(&mut client, method, target, NONE, "").await, StatusCode::FORBIDDEN);
+            }
+            let to_two = ("x-location", "/two");
+            assert_eq!(ask(&mut client, "GET", "/one?sig=1", to_two, "").await, StatusCode::FOUND);
+            assert_eq!(ask(&mut client, "HEAD", "/two", NONE, "").await, StatusCode::OK);
+            assert_eq!(ask(&mut client, "GET", "/two", NONE, "").await, StatusCode::OK, "{way:?}");
+        });
+        let calls: Vec<_> = (0..8).map(|_| world.proxy.call()).collect();
+        assert_eq!(calls[0].lacks, Some(Mismatch::Referral));
+        let is_referred: Vec<bool> = calls.iter().map(|call| call.operation.referred).collect();
+        assert_eq!(is_referred, [false, false, false, false, false, true, true, true]);
+    }
+}
+
+#[test]
+fn another_connection_of_the_pod_may_ask_for_it_too() {
+    let world = world(Way::Tls2);
+    run(async {
+        let mut first = world.client().await;
+        assert_eq!(ask(&mut first, "GET", BLOB, ("x-location", "/one"), "").await, StatusCode::FOUND);
+        assert_eq!(ask(&mut world.client().await, "GET", "/one", NONE, "").await, StatusCode::OK);
+    });
+}
+
+#[test]
+fn what_an_upload_or_a_refused_request_leads_to_is_not_granted() {
+    for way in WAYS {
+        let world = world(way);
+        run(async {
+            let mut client = world.client().await;
+            let (upload, to_one) = (BLOB.replace("/sha256", "/uploads/sha256"), ("x-location", "/one"));
+            assert_eq!(ask(&mut client, "PUT", &upload, to_one, "x").await, StatusCode::FOUND, "{way:?}");
+            assert_eq!(ask(&mut client, "GET", "/secret", to_one, "").await, StatusCode::FORBIDDEN);
+            assert_eq!(ask(&mut client, "GET", "/one", NONE, "").await, StatusCode::FORBIDDEN);
+        });
+    }
+}
+
+#[test]
+fn an_answer_of_git_lfs_leads_to_its_downloads_only_where_downloads_were_asked_for() {
+    for way in WAYS {
+        let world = world(way);
+        let port = world.proxy.server.local_addr().unwrap().port();
+        let batch = format!(
+            r#"{{"objects":[{{"actions":{{"download":{{"href":"https://hub.example:{port}/down"}},"upload":{{"href":"https://hub.example:{port}/up"}}}}}}]}}"#
+        );
+        run(async {
+            let mut client = world.client().await;
+            let mut asks = async |method, target, body| {
+                ask(&mut client, method, target, ("x-batch", &batch), body).await
+            };
+            assert_eq!(asks("POST", BATCH, r#"{"operation":"upload"}"#).await, StatusCode::OK, "{way:?}");
+            assert_eq!(asks("GET", "/down", "").await, StatusCode::FORBIDDEN);
+            assert_eq!(asks("POST", BATCH, r#"{"operation":"download"}"#).await, StatusCode::OK);
+            assert_eq!(asks("GET", "/down", "").await, StatusCode::OK);
+            assert_eq!(asks("GET", "/up", "").await, StatusCode::FORBIDDEN);
+        });
+    }
+}
