@@ -86,6 +86,10 @@ impl Reading {
 
     fn decoded(&mut self, read: Result<(), &'static str>) {
         let Err(flaw) = read else { return };
+        // The reader may have given up within the same bytes.
+        if !self.source.reads_body() {
+            return;
+        }
         match self.source.progress() {
             // Nobody knows what it is.
             Progress::NeedMore => self.decoder = None,
@@ -185,6 +189,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
     use policy::Verb;
+    use proptest::prelude::*;
 
     /// `{"model":"m","messages":[]}` by Python's `gzip.compress(…, mtime=0)`.
     #[rustfmt::skip]
@@ -235,6 +240,22 @@ mod tests {
                 let read = read("POST", "api.openai.com", "/v1/chat/completions", coding, body, size);
                 assert_eq!(read, expected, "{coding} {size}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_coded_body_is_split_changes_nothing(
+            coding in prop::sample::select(vec!["gzip", "identity", "br", "zstd", "gzip, gzip", "aws-chunked"]),
+            spoilt in prop::option::of((0..GZIP.len(), any::<u8>())),
+            size in 1usize..60,
+        ) {
+            let mut body = GZIP.to_vec();
+            if let Some((at, byte)) = spoilt {
+                body[at] = byte;
+            }
+            let read = |size| read("POST", "api.openai.com", "/v1/chat/completions", coding, &body, size);
+            prop_assert_eq!(read(size), read(body.len()));
         }
     }
 
