@@ -144,6 +144,10 @@ impl Course {
         *self.leaks.lock().unwrap_or_else(PoisonError::into_inner) = facts;
     }
 
+    pub(crate) fn found(&self) -> Vec<LeakFact> {
+        self.leaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn aborted(&self) -> Option<Reason> {
         self.aborted.get().copied()
     }
@@ -305,8 +309,7 @@ impl CallGuard {
 
     /// What was found in all of it, what stops it first.
     pub(crate) fn leaks(&self) -> Vec<LeakFact> {
-        let in_body = self.course.leaks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = [self.call.leaks.as_slice(), &in_body].concat();
+        let mut all = [self.call.leaks.clone(), self.course.found()].concat();
         all.sort_by_key(|fact| !fact.blocked);
         all.truncate(MAX_FACTS);
         all

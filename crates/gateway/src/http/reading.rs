@@ -1,8 +1,9 @@
 //! What a request's body says it does, as it goes by.
 //!
 //! Enters: the fields of a head, then its body as it was sent. Leaves: how far the reader of services is. Guarantees: a body
-//! that cannot be decoded is not understood; one that turns out so once it is known what it does contradicts that. Does
-//! not: change what is sent; decode what makes no difference.
+//! that cannot be decoded is not understood; one that turns out so once it is known what it does contradicts that. Where it
+//! is split does not change what is understood; of a broken one it may change which of these two it is, for a decoder gives
+//! what stands before a flaw earlier or later. Does not: change what is sent; decode what makes no difference.
 
 use ::inspect::coding::Decoder;
 use ::inspect::operation::{Head, Progress, Reader};
@@ -86,6 +87,10 @@ impl Reading {
 
     fn decoded(&mut self, read: Result<(), &'static str>) {
         let Err(flaw) = read else { return };
+        // The reader may have given up within the same bytes.
+        if !self.source.reads_body() {
+            return;
+        }
         match self.source.progress() {
             // Nobody knows what it is.
             Progress::NeedMore => self.decoder = None,
@@ -185,6 +190,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
     use policy::Verb;
+    use proptest::prelude::*;
 
     /// `{"model":"m","messages":[]}` by Python's `gzip.compress(…, mtime=0)`.
     #[rustfmt::skip]
@@ -235,6 +241,26 @@ mod tests {
                 let read = read("POST", "api.openai.com", "/v1/chat/completions", coding, body, size);
                 assert_eq!(read, expected, "{coding} {size}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_coded_body_is_split_changes_nothing_that_is_understood(
+            coding in prop::sample::select(vec!["gzip", "identity", "br", "zstd", "gzip, gzip", "aws-chunked"]),
+            spoilt in prop::option::of((0..GZIP.len(), any::<u8>())),
+            size in 1usize..60,
+        ) {
+            let mut body = GZIP.to_vec();
+            if let Some((at, byte)) = spoilt {
+                body[at] = byte;
+            }
+            // One that is not understood is none of these, in whatever way it is not.
+            let read = |size| {
+                let read = read("POST", "api.openai.com", "/v1/chat/completions", coding, &body, size);
+                Some(read).filter(|read| read.starts_with("call"))
+            };
+            prop_assert_eq!(read(size), read(body.len()));
         }
     }
 

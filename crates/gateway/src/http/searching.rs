@@ -176,3 +176,51 @@ fn is_framed_only(fields: &HeaderMap) -> bool {
             || [&b"aws-chunked"[..], b"identity"].iter().any(|known| name.eq_ignore_ascii_case(known))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leaks::Searches;
+    use policy::{Canaries, LeakAction, Leaks};
+    use proptest::prelude::*;
+
+    fn searches() -> Arc<Search> {
+        let canaries = Canaries { values: vec!["canary-3f9c1d7e".into()], action: LeakAction::Block };
+        let report = Some(LeakAction::Report);
+        let leaks = Leaks { canaries: Some(canaries), secrets: report, personal: report, files: report };
+        Searches::default().of(&leaks).unwrap()
+    }
+
+    /// What is found in a body, and why it stops.
+    fn found(search: &Arc<Search>, pieces: &[&[u8]]) -> (Vec<LeakFact>, Option<Reason>) {
+        let course = Arc::new(Course::default());
+        let mut searching = Searching::new(search, &HeaderMap::new(), &course).unwrap();
+        pieces.iter().for_each(|piece| searching.push(piece));
+        searching.end();
+        (course.found(), searching.stops())
+    }
+
+    #[test]
+    fn what_blocks_stops_and_what_is_only_told_does_not() {
+        let (facts, stops) = found(&searches(), &[b"4111 1111 1111 1111"]);
+        assert_eq!((facts.len(), facts[0].class, stops), (1, LeakKind::Personal, None));
+        let (facts, stops) = found(&searches(), &[b"4111 1111 1111 1111 canary-3f9c1d7e"]);
+        assert_eq!((facts.len(), facts[0].class, stops), (2, LeakKind::Canary, Some(Reason::LeakBlocked)));
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_body_is_split_changes_nothing(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                " ", "x", "canary-3f9c1d7e", "canary-3f9c", "1d7e", "4111 1111 1111 1111", "Y2FuYXJ5LTNmOWMxZDdl",
+                "%63anary-3f9c1d7e", "GGUF", "\n",
+            ]), 0..12),
+            size in 1usize..40,
+        ) {
+            let body = parts.concat();
+            let split: Vec<&[u8]> = body.as_bytes().chunks(size).collect();
+            let search = searches();
+            prop_assert_eq!(found(&search, &split), found(&search, &[body.as_bytes()]));
+        }
+    }
+}
