@@ -134,6 +134,7 @@ impl Build {
             field,
             source: None,
             upload: None,
+            requests: None,
         });
         id
     }

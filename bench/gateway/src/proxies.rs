@@ -316,6 +316,13 @@ backend there
     )
 }
 
+/// Gives one end its TLS.
+fn add(end: &mut serde_json::Value, socket: serde_json::Value) {
+    if let Some(fields) = end.as_object_mut() {
+        fields.insert("transport_socket".to_owned(), socket);
+    }
+}
+
 fn envoy_http(port: u16, server: u16, tls: Option<&Files>) -> serde_json::Value {
     let kind = |name: &str| format!("type.googleapis.com/envoy.extensions.{name}");
     let address = |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
@@ -344,18 +351,24 @@ fn envoy_http(port: u16, server: u16, tls: Option<&Files>) -> serde_json::Value 
     if let Some(files) = tls {
         let certificates =
             json!([{ "certificate_chain": file(&files.certificate), "private_key": file(&files.key) }]);
-        chain["transport_socket"] = json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
+        add(
+            &mut chain,
+            json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
             "@type": kind("transport_sockets.tls.v3.DownstreamTlsContext"),
             "common_tls_context": { "tls_certificates": certificates, "alpn_protocols": ["http/1.1"] },
-        } });
+        } }),
+        );
         let trusted = json!({
             "trusted_ca": file(&files.trusted),
             "match_typed_subject_alt_names": [{ "san_type": "DNS", "matcher": { "exact": NAME } }],
         });
-        cluster["transport_socket"] = json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
+        add(
+            &mut cluster,
+            json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
             "@type": kind("transport_sockets.tls.v3.UpstreamTlsContext"),
             "sni": NAME, "common_tls_context": { "validation_context": trusted },
-        } });
+        } }),
+        );
     }
     json!({ "static_resources": {
         "listeners": [{ "name": "requests", "address": address(port), "filter_chains": [chain] }],
