@@ -247,6 +247,16 @@ impl Health for Agent {
             gateway(|gateway| gateway.refused),
         );
         page.counter(
+            "gateway_requests_allowed",
+            "Requests that were judged and allowed, and ended",
+            gateway(|gateway| gateway.requests_allowed),
+        );
+        page.counter(
+            "gateway_requests_refused",
+            "Requests that were judged and refused, or cut",
+            gateway(|gateway| gateway.requests_refused),
+        );
+        page.counter(
             "gateway_bytes_sent",
             "Bytes from pods to names, of ended connections",
             gateway(|gateway| gateway.bytes_up),

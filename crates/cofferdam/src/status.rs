@@ -122,6 +122,13 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
             gateway.lost_records,
             if gateway.opens_tls { "; opens TLS where rules look at requests" } else { "" }
         )?;
+        if gateway.requests_allowed + gateway.requests_refused > 0 {
+            writeln!(
+                out,
+                "          requests: {} allowed, {} refused",
+                gateway.requests_allowed, gateway.requests_refused
+            )?;
+        }
     }
     Ok(())
 }

@@ -76,7 +76,7 @@ fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
         "{attack:#?}"
     );
     let blocked = attack.iter().filter(|line| line.contains(": blocked")).count();
-    assert!(blocked >= 46, "{attack:#?}");
+    assert!(blocked >= 47, "{attack:#?}");
     for client in ["download-model", "read-corpus", "list-bucket", "ask-anthropic", "list-models"] {
         assert!(work.iter().any(|line| line.contains(client) && line.contains(": ok")), "{client}: {said}");
     }

@@ -164,6 +164,8 @@ fn netns_each_request_is_judged_and_says_by_which_rule() {
         assert_eq!(call["from"]["name"], "web", "{call:#}");
     }
     let status = up.status();
+    let gateway = &status["nodes"][0]["gateway"];
+    assert_eq!((&gateway["requests_allowed"], &gateway["requests_refused"]), (&2.into(), &4.into()));
     assert_eq!(status["degraded"], serde_json::json!([]));
     assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
     // What does not speak HTTP does not pass under such a rule.

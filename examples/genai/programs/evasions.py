@@ -208,6 +208,7 @@ REQUESTS = [
     of_hub("job-as-relay", "POST", "/api/jobs/attacker", JOB),
     of_hub("secret-of-a-space", "POST", "/api/spaces/attacker/relay/secrets", SECRET),
     of_hub("orders-from-a-dead-drop", "GET", "/datasets/attacker/drop/resolve/main/orders.txt"),
+    ("object-that-the-hub-did-not-lead-to", f"{EDGE} GET /orders.txt", asks(EDGE, path="/orders.txt"), ""),
     of_hub("tunnel-in-a-websocket", "GET", "/acme/tiny-llm/socket", **UPGRADE),
     of_hub("another-verb-in-a-header", "GET", f"{DROP}/commit/main", **{"X-HTTP-Method-Override": "POST"}),
 ]

@@ -420,7 +420,13 @@ impl Enforcer {
             let reasons = standing.counts.reasons.iter();
             reasons.filter(|(reason, _)| reason.verdict() == verdict).map(|(_, count)| count).sum()
         };
+        let requests = |verdict: Verdict| {
+            let counted = standing.counts.requests.iter();
+            counted.filter(|(of, ..)| *of == verdict).map(|(.., count)| count).sum()
+        };
         Some(GatewayStatus {
+            requests_allowed: requests(Verdict::Allow),
+            requests_refused: requests(Verdict::Deny),
             open: standing.counts.open,
             passed: of(Verdict::Allow),
             refused: of(Verdict::Deny),

@@ -320,6 +320,12 @@ pub(crate) struct GatewayStatus {
     pub(crate) named: usize,
     /// Pods and rules whose upload of the hour or day is used up.
     pub(crate) spent: usize,
+    /// Requests that were judged and allowed, of those that ended.
+    #[serde(default)]
+    pub(crate) requests_allowed: u64,
+    /// Requests that were judged and refused, or cut.
+    #[serde(default)]
+    pub(crate) requests_refused: u64,
     /// Times it was started.
     pub(crate) starts: u64,
     /// Whether it can open TLS where rules look at requests; without, those requests are refused.
