@@ -8,13 +8,18 @@ mod recorded;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use inspect::coding::{CodingFlaw, Decoder};
 use inspect::operation::{Head, Progress, Reader};
 use policy::{Operation, Verb};
 use recorded::{Recorded, recorded};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+/// Bytes of a body that is decoded, at most.
+const LARGEST: u64 = 64 << 20;
 
 /// Say what recorded requests do: download, upload, call, mutate, admin, meta, authorize or unknown
 #[derive(Args, Debug)]
@@ -109,17 +114,16 @@ fn classify(request: &Recorded) -> Result<Operation> {
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let (method, host, target) = (&*request.method, &*request.host, &*request.target);
     let mut reader = Reader::new(&Head { method, host, port: request.port, target, headers: &headers });
-    match without_coding(request) {
-        Ok(body) => {
-            reader.push(body);
-            reader.end();
-        }
-        Err(why) => {
-            if let Progress::NeedMore = reader.progress() {
-                return Ok(Operation::unknown(why));
+    // What the body does not tell, its coding does not hide.
+    if reader.reads_body() {
+        match decoded(request) {
+            Ok(body) => reader.push(&body),
+            Err(flaw) => {
+                return Ok(Operation::unknown(format!("the coding of the body cannot be undone: {flaw}")));
             }
         }
     }
+    reader.end();
     Ok(match reader.progress() {
         Progress::Known(operation) => operation.clone(),
         Progress::Contradicted(operation, why) => Operation {
@@ -131,13 +135,17 @@ fn classify(request: &Recorded) -> Result<Operation> {
     })
 }
 
-/// The body as it is without its content coding. This is the place where codings are to be undone.
-fn without_coding(request: &Recorded) -> Result<&[u8], &'static str> {
-    let mut codings = request.headers.iter().filter(|(name, _)| name == "content-encoding");
-    if codings.all(|(_, coding)| coding.trim().eq_ignore_ascii_case("identity")) {
-        return Ok(&request.body);
+/// The body without its content codings.
+fn decoded(request: &Recorded) -> Result<Cow<'_, [u8]>, CodingFlaw> {
+    let codings = request.headers.iter().filter(|(name, _)| name == "content-encoding");
+    let mut codings = codings.map(|(_, value)| value.as_bytes()).peekable();
+    if codings.peek().is_none() {
+        return Ok(Cow::Borrowed(&request.body));
     }
-    Err("the body has a content coding, which is not undone")
+    let (mut decoder, mut body) = (Decoder::new(codings, LARGEST)?, Vec::new());
+    decoder.push(&request.body, &mut body)?;
+    decoder.end()?;
+    Ok(Cow::Owned(body))
 }
 
 fn print(operation: &Operation, judged: Option<judged::Judged>, out: &mut impl Write) -> Result<()> {

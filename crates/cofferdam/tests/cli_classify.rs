@@ -38,6 +38,7 @@ fn each_line_has_its_object_in_order() {
         r#"{"method":"GET","url":"https://ghcr.io/token?scope=repository:o/i:pull","headers":{"accept":["a","b"]}}"#,
         r#"{"method":"POST","url":"https://api.openai.com/v1/chat/completions","headers":{"content-encoding":"gzip"},"body_base64":"H4sI"}"#,
         r#"{"method":"POST","url":"https://api.openai.com/v1/files","headers":{"content-encoding":"gzip"},"body_base64":"H4sI"}"#,
+        r#"{"method":"POST","url":"https://api.openai.com/v1/chat/completions","headers":{"content-encoding":"gzip"},"body_base64":"H4sIAAAAAAACA6tWys1PSc1RslKqUqoFAG7Z07MNAAAA"}"#,
         r#"{"method":"POST","url":"https://t.example/mcp","body":{"jsonrpc":"2.0","method":"tools/call","params":{"name":"t"}}}"#,
     ];
     let (code, objects, said) = classify("requests.jsonl", &lines.join("\n"));
@@ -51,6 +52,7 @@ fn each_line_has_its_object_in_order() {
         "ghcr token authorize o/i -",
         "- unknown unknown - -",
         "openai files upload - -",
+        "openai chat call - z",
         "mcp tools/call call - -",
     ];
     assert_eq!(found, expected);
@@ -116,4 +118,80 @@ fn a_file_that_is_not_there_is_an_error_and_help_has_examples() {
     assert_eq!(run(&["/nowhere/x.har"]).status.code(), Some(2));
     let help = String::from_utf8(run(&["--help"]).stdout).expect("UTF-8");
     assert!(help.contains("Examples:") && help.contains("cofferdam classify session.har"), "{help}");
+}
+
+const MANIFESTS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: trainer, namespace: train, labels: {app: trainer}}
+spec: {containers: [{name: a, image: a}]}
+status: {podIP: 10.1.0.5}
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: hub, namespace: train}
+spec:
+  egress:
+    - name: acme
+      action: Allow
+      to: [{domains: [huggingface.co]}]
+      ports: [{port: 443}]
+      operations: [{verbs: [download], resources: [acme/*]}]
+    - name: everything
+      action: Allow
+      to: [{domains: [open.example]}]
+  dns: {fromRules: true}
+";
+
+#[test]
+fn with_manifests_each_request_has_its_verdict_and_rule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (requests, manifests) = (folder.path().join("requests.jsonl"), folder.path().join("policy.yaml"));
+    let cases = [
+        ("GET", "https://huggingface.co/acme/m/resolve/main/x", "allow", "request-allowed", "\"acme\"", "-"),
+        (
+            "GET",
+            "https://huggingface.co/evil/m/resolve/main/x",
+            "deny",
+            "request-not-allowed",
+            "\"acme\"",
+            "resource",
+        ),
+        (
+            "POST",
+            "https://huggingface.co/api/repos/create",
+            "deny",
+            "request-not-allowed",
+            "\"acme\"",
+            "verb",
+        ),
+        ("GET", "http://huggingface.co/acme/m/resolve/main/x", "deny", "isolated", "spec.subject", "-"),
+        ("POST", "https://open.example/whatever", "allow", "egress-policy-allow", "\"everything\"", "-"),
+        ("GET", "https://evil.example/", "deny", "dns-name-deny", "spec.dns.fromRules", "-"),
+        ("GET", "https://192.0.2.7/", "deny", "isolated", "spec.subject", "-"),
+    ];
+    let lines = cases.map(|(method, url, ..)| format!(r#"{{"method": "{method}", "url": "{url}"}}"#));
+    fs::write(&requests, lines.join("\n")).expect("written");
+    fs::write(&manifests, MANIFESTS).expect("written");
+    let run = |from: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
+        command.arg("classify").arg(&requests).arg("-f").arg(&manifests).args(from).output().expect("it runs")
+    };
+    let said = run(&["--from", "pod:train/trainer"]);
+    let out = String::from_utf8(said.stdout).expect("UTF-8");
+    let objects: Vec<Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    assert_eq!((said.status.code(), objects.len()), (Some(0), cases.len()), "{out}");
+    for ((method, url, verdict, reason, rule, lacks), object) in cases.iter().zip(&objects) {
+        let found = ["verdict", "verdictReason", "lacks"].map(|name| field(object, name));
+        assert_eq!(found, [*verdict, *reason, *lacks], "{method} {url}: {object}");
+        assert!(field(object, "rule").contains(rule), "{method} {url}: {object}");
+    }
+    for (from, told) in [(&["--from", "train/nobody"][..], "there is no pod"), (&[][..], "--from")] {
+        let said = run(from);
+        let why = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.status.code() == Some(2) && why.contains(told), "{why}");
+    }
 }
