@@ -119,7 +119,10 @@ fn classify(request: &Recorded) -> Result<Operation> {
         match decoded(request) {
             Ok(body) => reader.push(&body),
             Err(flaw) => {
-                return Ok(Operation::unknown(format!("the coding of the body cannot be undone: {flaw}")));
+                return Ok(Operation::unknown(format!(
+                    "the coding of the body cannot be undone: {}",
+                    flaw.as_str()
+                )));
             }
         }
     }
