@@ -64,7 +64,7 @@ fn each_line_has_its_object_in_order() {
     assert!(objects[1].get("credentials").is_none() && field(&objects[1], "reason").contains("twice"));
     assert_eq!(objects[4]["intent"], "download");
     assert!(field(&objects[5], "reason").contains("content coding"));
-    assert_eq!(objects[7]["tools"][0], "t");
+    assert_eq!(objects[8]["tools"][0], "t");
 }
 
 #[test]

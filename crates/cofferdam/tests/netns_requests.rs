@@ -163,9 +163,11 @@ fn netns_each_request_is_judged_and_says_by_which_rule() {
         assert!(text.contains(rule), "{line}: {call:#}");
         assert_eq!(call["from"]["name"], "web", "{call:#}");
     }
+    eventually("the counters", || {
+        let gateway = &up.status()["nodes"][0]["gateway"];
+        (gateway["requests_allowed"] == 2 && gateway["requests_refused"] == 4).then_some(())
+    });
     let status = up.status();
-    let gateway = &status["nodes"][0]["gateway"];
-    assert_eq!((&gateway["requests_allowed"], &gateway["requests_refused"]), (&2.into(), &4.into()));
     assert_eq!(status["degraded"], serde_json::json!([]));
     assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
     // What does not speak HTTP does not pass under such a rule.
@@ -235,7 +237,7 @@ fn netns_marks_do_not_leave_and_budgets_outlive_gateway_and_agent() {
     assert_eq!(gateway()["starts"], 1);
     eventually("the file that keeps it", || {
         let text = std::fs::read_to_string(machine.socket().with_extension("quotas")).ok()?;
-        text.contains("\"requestsDay\":3").then_some(())
+        text.contains("\"requests_day\":3").then_some(())
     });
     up.terminate();
     let _up = Up::start_with(&machine, &options);

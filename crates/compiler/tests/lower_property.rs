@@ -380,5 +380,5 @@ fn rules_that_look_at_requests_are_those_of_the_reference() {
         Cluster::load(&set).lower_each(nodes, &placement, check).unwrap();
     }
     println!("{compared} connections whose requests are judged, {several} of them by several rules");
-    assert!(compared > 300 && several > 20, "{compared} {several}");
+    assert!(compared > 500 && several > 5, "{compared} {several}");
 }
