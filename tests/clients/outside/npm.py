@@ -9,7 +9,7 @@ import tarfile
 
 from web import Reply
 
-HOST, VERSION = "registry.npmjs.org", "1.0.0"
+HOST, VERSION = "registry.yarnpkg.com", "1.0.0"
 
 
 def make_tarball(package):

@@ -78,7 +78,7 @@ def of_npm():
     for folder, name in ((project, "project"), (package, "acme-widgets")):
         folder.mkdir()
         (folder / "package.json").write_text(json.dumps({"name": name, "version": "2.0.0"}), encoding="utf-8")
-    settings = f"registry=https://registry.npmjs.org/\n//registry.npmjs.org/:_authToken=npm_acme\ncafile={AUTHORITY}\nfetch-retries=0\n"
+    settings = f"registry=https://registry.yarnpkg.com/\n//registry.yarnpkg.com/:_authToken=npm_acme\ncafile={AUTHORITY}\nfetch-retries=0\n"
     (FOLDER / "npmrc").write_text(settings + "update-notifier=false\n", encoding="utf-8")
     npm = [
         "npm",
