@@ -287,36 +287,3 @@ fn base64_decodes_as_its_encoder_encodes() {
         base64(text).bytes().filter_map(unwrap::sextet).filter_map(|value| decoder.push(value)).collect();
     assert_eq!(decoded, text);
 }
-
-/// `cargo test -p inspect --release -- --ignored --nocapture megabytes`
-#[test]
-#[ignore = "prints how fast a scan is; asserts nothing about it"]
-fn megabytes_per_second() {
-    let json =
-        r#"{"role":"user","content":"Please summarise the quarterly report, its 17 tables and the notes."},"#;
-    let numbers = "[-0.012345678,0.98765432,1234,0.5,17],";
-    let bodies = [
-        ("text", json.repeat(200_000)),
-        ("numbers", numbers.repeat(400_000)),
-        ("base64", format!("{} ", base64(&noise(12 << 20)))),
-    ];
-    let off = LeakOptions::default();
-    let options = [
-        ("none", off.clone()),
-        ("secrets", LeakOptions { secrets: true, ..off.clone() }),
-        ("pii", LeakOptions { pii: true, ..off.clone() }),
-        ("files", LeakOptions { files: true, ..off.clone() }),
-        ("entropy", LeakOptions { entropy: true, ..off.clone() }),
-        ("all", LeakOptions { secrets: true, pii: true, files: true, entropy: true, ..off }),
-    ];
-    for (wanted, options) in options {
-        let rules = Arc::new(LeakRules::new(&options).unwrap());
-        for (name, body) in &bodies {
-            let began = std::time::Instant::now();
-            let scanner = scan_with(&rules, body.as_bytes(), 16 * 1024);
-            let seconds = began.elapsed().as_secs_f64();
-            let megabytes = f64::from(u32::try_from(body.len()).unwrap()) / 1e6;
-            println!("{wanted} {name}: {:.0} MB/s, {} leaks", megabytes / seconds, scanner.leaks().len());
-        }
-    }
-}
