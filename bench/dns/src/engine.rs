@@ -24,7 +24,7 @@ pub(crate) fn measure(count: u32) -> Result<Value> {
     let kept = time(count, |number| answer(&mut engine, u64::from(number % 1000)))?;
     let record = answer(&mut engine, 1)?;
     let json = time(count, |_| Ok(serde_json::to_vec(&record)?))?;
-    Ok(json!({ "asked_ns": asked, "kept_ns": kept, "record_json_ns": json }))
+    Ok(json!({ "asked_ns": asked, "kept_ns": kept, "record_ns": json }))
 }
 
 fn time<T>(count: u32, mut act: impl FnMut(u32) -> Result<T>) -> Result<f64> {

@@ -196,7 +196,10 @@ fn heed(message: ToAgent, writing: &Mutex<UnixStream>, agent: &mut impl Agent) -
     match message {
         ToAgent::Sockets { .. } => {}
         ToAgent::InForce(generation) => agent.in_force(generation),
-        ToAgent::Records(records) => agent.records(records),
+        ToAgent::Records(batch) => {
+            let records = batch.read().map_err(io::Error::other).map_err(failed("understanding"))?;
+            agent.records(records);
+        }
         ToAgent::Counters(counters) => agent.counters(*counters),
         ToAgent::Learn(requests) => {
             let bindings: Vec<Binding> =

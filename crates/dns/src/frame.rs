@@ -1,7 +1,8 @@
 //! What agent and proxy tell each other, as [`handover`] carries it.
 
+use crate::batch::Batch;
 use crate::learn::Binding;
-use crate::record::{Counters, Query};
+use crate::record::Counters;
 use crate::state::State;
 use policy::Generation;
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ pub(crate) enum ToAgent {
     /// Requests to bind.
     Learn(Vec<(u64, Vec<Binding>)>),
     /// What happened.
-    Records(Vec<Query>),
+    Records(Batch),
     /// Counts since the proxy began.
     Counters(Box<Counters>),
 }

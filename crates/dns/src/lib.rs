@@ -21,6 +21,7 @@
 
 pub mod address;
 pub mod answer;
+mod batch;
 mod bounded;
 mod cache;
 pub mod control;

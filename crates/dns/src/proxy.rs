@@ -9,6 +9,7 @@
 
 mod lead;
 
+use crate::batch::Batch;
 use crate::engine::{Arrival, Ask, Client, Engine, Now, TcpAsk};
 use crate::frame::ToAgent;
 use crate::record::Query;
@@ -16,6 +17,8 @@ use crate::tcp::{self, Connections};
 use crate::udp::{BATCH, Inbox, Letter, Post};
 use handover::{Sockets, encode};
 use observe::Time;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
@@ -48,6 +51,9 @@ const STATE: Duration = Duration::from_secs(1);
 /// How often counters are sent, and records at the latest.
 const COUNTERS: Duration = Duration::from_secs(1);
 const RECORDS: Duration = Duration::from_millis(100);
+
+/// Priority of the thread that writes them out: the least that there is.
+const LEAST: i32 = 19;
 
 /// Records that wait to be written out, and that go in one frame.
 const RECORDS_WAITING: usize = 8192;
@@ -479,9 +485,11 @@ async fn tell_records(proxy: Rc<Proxy>) {
     let (to_scribe, records) = threads::sync_channel::<Vec<Query>>(RECORDS_WAITING / RECORDS_FRAME);
     let (written, mut frames) = mpsc::channel(FRAMES_WAITING);
     let scribe = std::thread::Builder::new().name("dns-records".to_owned()).spawn(move || {
+        // Answers do not wait for records. Where that may not be asked for, they wait a little.
+        let _ = setpriority_process(Some(gettid()), LEAST);
         for batch in records {
             let count = batch.len();
-            let frame = encode(&ToAgent::Records(batch)).unwrap_or_default();
+            let frame = encode(&ToAgent::Records(Batch::of(batch))).unwrap_or_default();
             if written.blocking_send((count, frame)).is_err() {
                 return;
             }
