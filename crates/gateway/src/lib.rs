@@ -31,6 +31,7 @@ mod identify;
 mod inspect;
 pub mod leaks;
 mod message;
+mod news;
 mod process;
 mod quic;
 pub mod quota;

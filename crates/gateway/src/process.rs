@@ -9,6 +9,7 @@
 use crate::call::Call;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
+use crate::news::News;
 use crate::quota::Accounts;
 use crate::record::{Record, Sink};
 use crate::serve::{Gateway, Phase};
@@ -16,13 +17,14 @@ use crate::settings::Limits;
 use crate::state::Table;
 use crate::{Judge, RuleFacts, quic};
 use handover::{Assembly, Sockets, encode};
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::{MsgFlags, getsockopt, recv};
 use policy::RuleId;
 use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -73,13 +75,15 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let (table, counters) = (Arc::new(Table::new()), Arc::new(Counters::new()));
     let (queue, queued) = sync_channel(QUEUE);
     let (phase, told) = watch::channel(Phase::default());
-    let gateway = Arc::new(Gateway::new(
+    let news = Arc::new(News::default());
+    let gateway = Gateway::new(
         Arc::clone(&table) as Arc<dyn Judge>,
         Arc::new(Queue(queue)),
         Arc::clone(&counters),
         within_descriptors(limits),
         told,
-    ));
+    );
+    let gateway = Arc::new(gateway.told_by(Arc::clone(&news)));
     let link = Arc::new(Link::default());
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
@@ -91,7 +95,7 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
         .collect::<io::Result<Vec<_>>>()
         .map_err(failed("starting"))?;
     drop(gateway);
-    let obeying = Obeying { table, phase, link: Arc::clone(&link), sockets };
+    let obeying = Obeying { table, phase, link: Arc::clone(&link), sockets, news };
     let reader = std::thread::spawn(move || obeying.run(stream, assembly));
     for worker in workers {
         let served = worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
@@ -143,6 +147,7 @@ struct Obeying {
     phase: watch::Sender<Phase>,
     link: Arc<Link>,
     sockets: Sockets,
+    news: Arc<News>,
 }
 
 /// Why an agent is followed no longer.
@@ -158,7 +163,10 @@ enum Parting {
 impl Obeying {
     fn run(self, mut stream: UnixStream, mut assembly: Assembly) {
         loop {
-            match self.follow(&stream, &mut assembly) {
+            self.news.come_by(stream.try_clone().ok());
+            let parting = self.follow(&stream, &mut assembly);
+            self.news.come_by(None);
+            match parting {
                 Parting::Gone => self.link.part(),
                 Parting::Drained => return,
                 Parting::Stopped => {
@@ -179,43 +187,65 @@ impl Obeying {
 
     /// Does what one agent says.
     fn follow(&self, stream: &UnixStream, assembly: &mut Assembly) -> Parting {
-        let mut is_draining = false;
-        // Who speaks no sense is not followed either.
-        while let Ok(Some(message)) = assembly.wait::<ToProxy>(stream) {
-            let (revision, applied) = match message {
-                ToProxy::Sockets { .. } => break,
-                ToProxy::Stop => return Parting::Stopped,
-                ToProxy::Drain => {
-                    is_draining = true;
-                    self.phase.send_modify(|phase| phase.draining = true);
-                    continue;
-                }
-                ToProxy::Spent(spent) => {
-                    self.table.spend(spent);
-                    self.judge_again();
-                    continue;
-                }
-                ToProxy::State { revision, state } => {
-                    let state = state.read();
-                    let applied = state.and_then(|state| {
-                        self.table.try_replace(state).map_err(|error| error.to_string())?;
-                        self.judge_again();
-                        Ok(())
-                    });
-                    (revision, applied)
-                }
-                ToProxy::Bind { revision, rules, bindings } => {
-                    (revision, bindings.read().and_then(|bindings| self.bind(&rules, bindings)))
-                }
-            };
-            let told = match applied {
-                Ok(()) => ToAgent::Applied(revision),
-                Err(why) => ToAgent::NotApplied(revision, why),
-            };
-            // Whoever does not hear it is gone.
-            let _heard = self.link.tell(&told);
+        let mut turn = self.news.turn();
+        loop {
+            // Who speaks no sense is not followed either.
+            match assembly.take() {
+                Ok(Some(message)) => match self.obey(message) {
+                    Some(parting) => return parting,
+                    None => continue,
+                },
+                Ok(None) => drop(turn),
+                Err(_) => return self.gone(),
+            }
+            // Nobody else reads: what comes stays there until this thread has its turn.
+            let comes = recv(stream.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK);
+            turn = self.news.turn();
+            match comes {
+                Ok(1..) if assembly.read(stream).is_ok() => {}
+                Err(Errno::EINTR) => {}
+                Ok(_) | Err(_) => return self.gone(),
+            }
         }
-        if is_draining { Parting::Drained } else { Parting::Gone }
+    }
+
+    fn obey(&self, message: ToProxy) -> Option<Parting> {
+        let (revision, applied) = match message {
+            ToProxy::Sockets { .. } => return Some(self.gone()),
+            ToProxy::Stop => return Some(Parting::Stopped),
+            ToProxy::Drain => {
+                self.phase.send_modify(|phase| phase.draining = true);
+                return None;
+            }
+            ToProxy::Spent(spent) => {
+                self.table.spend(spent);
+                self.judge_again();
+                return None;
+            }
+            ToProxy::State { revision, state } => {
+                let applied = state.read().and_then(|state| {
+                    self.table.try_replace(state).map_err(|error| error.to_string())?;
+                    self.judge_again();
+                    Ok(())
+                });
+                (revision, applied)
+            }
+            ToProxy::Bind { revision, rules, bindings } => {
+                (revision, bindings.read().and_then(|bindings| self.bind(&rules, bindings)))
+            }
+        };
+        let told = match applied {
+            Ok(()) => ToAgent::Applied(revision),
+            Err(why) => ToAgent::NotApplied(revision, why),
+        };
+        // Whoever does not hear it is gone.
+        let _heard = self.link.tell(&told);
+        None
+    }
+
+    /// The agent is: before or after it had the proxy drain.
+    fn gone(&self) -> Parting {
+        if self.phase.borrow().draining { Parting::Drained } else { Parting::Gone }
     }
 
     fn judge_again(&self) {

@@ -5,6 +5,7 @@ use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Opening, Permit, decide};
 use crate::http::{self, Hold};
 use crate::identify::Ends;
+use crate::news::News;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
 use crate::referrals::Referrals;
@@ -48,6 +49,7 @@ pub struct Gateway {
     bounds: Arc<Bounds>,
     pub(crate) phase: watch::Receiver<Phase>,
     stands_for: Option<SocketAddr>,
+    news: Arc<News>,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -66,8 +68,8 @@ impl Gateway {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
-        let (hold, referrals) = (Arc::default(), Arc::default());
-        Self { judge, sink, counters, limits, hold, referrals, bounds, phase, stands_for: None }
+        let (hold, referrals, news) = (Arc::default(), Arc::default(), Arc::default());
+        Self { judge, sink, counters, limits, hold, referrals, bounds, phase, stands_for: None, news }
     }
 
     /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in
@@ -75,6 +77,13 @@ impl Gateway {
     #[must_use]
     pub fn standing_for(mut self, destination: SocketAddr) -> Self {
         self.stands_for = Some(destination);
+        self
+    }
+
+    /// Somebody tells the judge what to judge by: what was told is waited for before anybody is refused.
+    #[must_use]
+    pub(crate) fn told_by(mut self, news: Arc<News>) -> Self {
+        self.news = news;
         self
     }
 
@@ -175,7 +184,7 @@ impl Gateway {
         // From here on a change of policy must be noticed, also one during the judgement.
         let mut phase = self.phase.clone();
         phase.mark_unchanged();
-        match decide(self.judge.as_ref(), opening) {
+        match self.decided(opening).await {
             Decision::Refuse(judgement) => {
                 guard.judged(&judgement);
                 guard.ended(End::Refused);
@@ -194,6 +203,14 @@ impl Gateway {
                     }
                 }
             }
+        }
+    }
+
+    /// Decides, by all that was told until now.
+    async fn decided(&self, opening: Opening) -> Decision {
+        match decide(self.judge.as_ref(), opening.clone()) {
+            Decision::Refuse(_) if self.news.heard().await => decide(self.judge.as_ref(), opening),
+            decision @ (Decision::Permit(_) | Decision::Refuse(_)) => decision,
         }
     }
 

@@ -319,12 +319,11 @@ impl Enforcer {
             bindings.extend([binding(Span::Live, row), binding(Span::Past, open)]);
         }
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
-        let mut told = None;
         let mut fewer = Vec::new();
         if let Some(proxies) = &mut kernel.proxies
             && let Some(gate) = &mut proxies.gate
         {
-            told = Some(gate.bind(&table, &mut self.binder, &pairs)?);
+            gate.bind(&table, &mut self.binder, &pairs)?;
             let mut more = Vec::new();
             for pair in &pairs {
                 let is_named = pair.is_named(&table, &mut self.binder);
@@ -344,8 +343,8 @@ impl Enforcer {
         if !fewer.is_empty() {
             proxies.steer_pairs(&[], &fewer)?;
         }
-        if let (Some(gate), Some(revision)) = (&proxies.gate, told) {
-            gate.keeper.settle(revision)?;
+        if let Some(gate) = &proxies.gate {
+            gate.keeper.check()?;
         }
         let (times, micros) = &mut self.bound;
         *times += 1;

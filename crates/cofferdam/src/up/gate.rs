@@ -96,13 +96,8 @@ impl Gate {
         self.holding.inspection.is_some()
     }
 
-    /// Tells the gateway of single pairs; the number to wait for.
-    pub(crate) fn bind(
-        &mut self,
-        table: &Table,
-        binder: &mut Binder,
-        pairs: &[NamedPair<'_>],
-    ) -> Result<u64> {
+    /// Tells the gateway of single pairs. It knows before it refuses somebody because of them.
+    pub(crate) fn bind(&mut self, table: &Table, binder: &mut Binder, pairs: &[NamedPair<'_>]) -> Result<()> {
         let known = self.keeper.with_state(|told| {
             let rules = |pod: &IpAddr| {
                 told.state.pods.get(pod).map(|pod| pod.rules.keys().copied().collect()).unwrap_or_default()
@@ -132,7 +127,7 @@ impl Gate {
             },
             |proxy| Ok(proxy.bind(revision, &binds)?),
         );
-        Ok(revision)
+        Ok(())
     }
 
     /// Keeps what the gateway counted of requests and tokens, for the next one.

@@ -20,8 +20,6 @@ use std::time::{Duration, Instant};
 /// Until a proxy that ended is started again: first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How long a proxy may take to go by a change: whoever asked DNS waits for it.
-const SETTLING: Duration = Duration::from_secs(1);
 /// A proxy that ran so long was well.
 const WELL: Duration = Duration::from_secs(60);
 
@@ -233,19 +231,15 @@ impl<K: Kind> Keeper<K> {
         self.wait(LONGEST_PAUSE, |standing| standing.in_force >= Some(number) || standing.problem.is_some());
     }
 
-    /// Waits until the proxy goes by this, if one runs: the next is told everything before it serves.
+    /// Whether the proxy that runs takes what it is told. Of one that does not run nothing is asked: the next is told
+    /// everything before it serves.
     ///
     /// # Errors
-    /// It does not take it.
-    pub(crate) fn settle(&self, number: u64) -> Result<()> {
-        let is_settled = |standing: &Standing<K::Counts>| {
-            !standing.is_running || standing.in_force >= Some(number) || standing.problem.is_some()
-        };
-        self.wait(SETTLING, is_settled);
+    /// It said that it does not.
+    pub(crate) fn check(&self) -> Result<()> {
         let standing = self.shared.standing();
         match &standing.problem {
             Some(problem) if standing.is_running => bail!("{problem}"),
-            None if !is_settled(&standing) => bail!("the {} does not take what it is told", K::WHAT),
             Some(_) | None => Ok(()),
         }
     }

@@ -1,0 +1,101 @@
+//! Whether all is in force that the agent has said.
+//!
+//! An agent tells of an address before the answer with it reaches the pod, but does not wait until that is in force: it would
+//! hold up every answer. What it said waits in the channel then, and whoever is refused meanwhile may be so wrongly.
+//!
+//! Enters: the channel's end, and a turn for each time that it is read. Leaves: when everything that was said is in force.
+//! Guarantees: a look costs one call to the kernel; nobody waits for longer than [`PATIENCE`].
+
+use nix::sys::socket::{MsgFlags, recv};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long is waited for at most.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often is looked.
+const EVERY: Duration = Duration::from_millis(1);
+
+/// What the agent says, as those see it who judge by it.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Held from reading until all that was read is in force.
+    turn: Mutex<()>,
+    stream: Mutex<Option<UnixStream>>,
+}
+
+impl News {
+    /// An agent speaks here from now on; `None`: none does.
+    pub(crate) fn come_by(&self, stream: Option<UnixStream>) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = stream;
+    }
+
+    /// To be held from before the channel is read until what was read is in force.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when all that the agent had said is in force: at once, if it is; true if it was not.
+    pub(crate) async fn heard(&self) -> bool {
+        let end = Instant::now() + PATIENCE;
+        let mut has_waited = false;
+        while self.is_behind() && Instant::now() < end {
+            has_waited = true;
+            sleep(EVERY).await;
+        }
+        has_waited
+    }
+
+    fn is_behind(&self) -> bool {
+        let _turn = match self.turn.try_lock() {
+            Err(TryLockError::WouldBlock) => return true,
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+        };
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        // At its end there is nothing, as where nobody speaks.
+        stream
+            .as_ref()
+            .is_some_and(|stream| recv(stream.as_raw_fd(), &mut [0], flags).is_ok_and(|got| got > 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn what_was_said_is_waited_for_until_it_was_read_and_is_in_force() {
+        let news = Arc::new(News::default());
+        assert!(!news.heard().await, "nobody speaks");
+        let (mut agent, mut own) = UnixStream::pair().unwrap();
+        news.come_by(Some(own.try_clone().unwrap()));
+        assert!(!news.heard().await, "nothing was said");
+        agent.write_all(b"said").unwrap();
+        assert!(news.is_behind());
+        let (reading, read) = std::sync::mpsc::channel();
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        let reader = std::thread::spawn({
+            let news = Arc::clone(&news);
+            move || {
+                let _turn = news.turn();
+                own.read_exact(&mut [0; 4]).unwrap();
+                reading.send(()).unwrap();
+                wait.recv().unwrap();
+            }
+        });
+        read.recv().unwrap();
+        assert!(news.is_behind(), "read, and not in force");
+        done.send(()).unwrap();
+        news.heard().await;
+        assert!(!news.is_behind());
+        reader.join().unwrap();
+        drop(agent);
+        assert!(!news.heard().await, "at its end");
+    }
+}
