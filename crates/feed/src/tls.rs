@@ -19,6 +19,8 @@ pub const CONTROLLER: &str = "feed.cofferdam.internal";
 
 /// The central egress gateway's name in its certificate.
 pub const GATEWAY: &str = "egress.cofferdam.internal";
+/// What the names begin with by which replicas of it follow a controller: no node's name can.
+const GATEWAYS: &str = "egress-gateway/";
 /// What the names of nodes end in.
 const OF_NODES: &str = ".node.cofferdam.internal";
 
@@ -84,10 +86,20 @@ fn roots(authority: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Whether a certificate is that of a node.
-pub(crate) fn is_of_node(certificate: &CertificateDer<'_>, node: &str) -> bool {
-    let (Ok(name), Ok(end)) =
-        (ServerName::try_from(node_name(node)), webpki::EndEntityCert::try_from(certificate))
+/// The name by which a replica of the central egress gateway follows a controller.
+pub fn gateway_name(replica: &str) -> String {
+    format!("{GATEWAYS}{replica}")
+}
+
+/// Whether who follows is a replica of the central egress gateway, and no node.
+pub fn is_gateway(name: &str) -> bool {
+    name.starts_with(GATEWAYS)
+}
+
+/// Whether a certificate is that of a node, or of a replica of the central egress gateway.
+pub(crate) fn is_of(certificate: &CertificateDer<'_>, follower: &str) -> bool {
+    let name = if is_gateway(follower) { GATEWAY.to_owned() } else { node_name(follower) };
+    let (Ok(name), Ok(end)) = (ServerName::try_from(name), webpki::EndEntityCert::try_from(certificate))
     else {
         return false;
     };

@@ -106,11 +106,7 @@ fn count_on(socket: &TcpSocket, budget: u32) -> io::Result<()> {
 }
 
 impl AsyncRead for Way {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        to: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Direct(socket) => Pin::new(socket).poll_read(cx, to),
             Self::Central(tunnel) => Pin::new(tunnel).poll_read(cx, to),

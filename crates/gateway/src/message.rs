@@ -151,7 +151,8 @@ impl StateFrame {
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, egress, workloads } = self;
+        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, egress, workloads } =
+            self;
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
         };

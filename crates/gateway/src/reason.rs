@@ -378,7 +378,9 @@ impl Reason {
             Self::QuotaTokens => {
                 "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
             }
-            Self::CentralUnreachable => "no replica of the egress gateway, through which it must go, takes it",
+            Self::CentralUnreachable => {
+                "no replica of the egress gateway, through which it must go, takes it"
+            }
             Self::CentralRefused => {
                 "the egress gateway, through which it must go, refuses it; its own record says why"
             }

@@ -335,12 +335,7 @@ enum Side {
 }
 
 /// Moves everything up to the end.
-async fn splice(
-    mut pipe: Pipe,
-    from: &TcpStream,
-    to: &TcpStream,
-    count: impl Fn(usize),
-) -> Result<(), Side> {
+async fn splice(mut pipe: Pipe, from: &TcpStream, to: &TcpStream, count: impl Fn(usize)) -> Result<(), Side> {
     loop {
         let length = pipe.fill(from).await.map_err(|_| Side::From)?;
         if length == 0 {

@@ -186,9 +186,7 @@ impl Gateway {
             Decision::Permit(permit) => {
                 guard.judged(permit.judgement());
                 match permit.judgement().handling {
-                    Handling::Pass => {
-                        self.permitted(stream, opened, &permit, phase, guard).await
-                    }
+                    Handling::Pass => self.permitted(stream, opened, &permit, phase, guard).await,
                     Handling::Open => {
                         let opening = http::Opening { stream, pod: ends.pod, opened, permit: &permit, phase };
                         self.open(opening, guard).await

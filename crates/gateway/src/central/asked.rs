@@ -127,7 +127,8 @@ mod tests {
                 drop(it.headers.insert(GENERATION, HeaderValue::from_static("+7")));
             }),
             ("too many names", |it| {
-                (0..MOST_NAMES).for_each(|_| drop(it.headers.append(NAME, HeaderValue::from_static("a.example"))));
+                (0..MOST_NAMES)
+                    .for_each(|_| drop(it.headers.append(NAME, HeaderValue::from_static("a.example"))));
             }),
         ];
         for (what, change) in cases {

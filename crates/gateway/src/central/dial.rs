@@ -250,9 +250,9 @@ impl Lane {
 
     /// Whether something is open or being opened.
     fn is_used(&self) -> bool {
-        self.link.try_lock().map_or(true, |link| {
-            link.as_ref().is_some_and(|link| !link.is_gone.load(Ordering::Relaxed))
-        })
+        self.link
+            .try_lock()
+            .map_or(true, |link| link.as_ref().is_some_and(|link| !link.is_gone.load(Ordering::Relaxed)))
     }
 
     async fn ask(&self, forwarding: &Forwarding) -> Outcome {

@@ -53,11 +53,11 @@ impl Policies {
 
     fn judged(&self, node: &str, asked: &Asked) -> Judgement {
         let refuse = Judgement::without_rule;
-        let found = asked.pod.split_once('/').and_then(|(namespace, name)| {
-            self.set.world.find_pod(namespace, name)
-        });
+        let found =
+            asked.pod.split_once('/').and_then(|(namespace, name)| self.set.world.find_pod(namespace, name));
         let is_it = |pod: &&Arc<Pod>| {
-            !pod.host_network && pod.addresses.iter().any(|it| it.to_canonical() == asked.source.ip().to_canonical())
+            !pod.host_network
+                && pod.addresses.iter().any(|it| it.to_canonical() == asked.source.ip().to_canonical())
         };
         let Some(pod) = found.filter(is_it) else { return refuse(Reason::UnknownPod) };
         if pod.node.as_deref() != Some(node) {

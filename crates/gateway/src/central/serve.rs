@@ -15,6 +15,7 @@ use crate::counters::{Counters, add};
 use crate::decide::Judgement;
 use crate::forward::socket_to;
 use crate::http::{Counted, Cut};
+use crate::process::room;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
 use crate::refuse::reset;
@@ -67,6 +68,16 @@ pub struct CentralLimits {
     pub idle_timeout: Duration,
     /// How long what is open is waited for when it must stop.
     pub drain_timeout: Duration,
+}
+
+impl CentralLimits {
+    /// These, but no more connections than there are file descriptors for, after asking for all that this process may have.
+    #[must_use]
+    pub fn within_descriptors(self) -> Self {
+        // Two sorts of connections, a socket each.
+        let most = room(2);
+        Self { connections: self.connections.min(most), streams: self.streams.min(most), ..self }
+    }
 }
 
 impl Default for CentralLimits {
@@ -275,7 +286,8 @@ impl Central {
             let now = policies.borrow_and_update().clone();
             let Some(now) = now else { return Judgement::without_rule(Reason::NoPolicy) };
             let judgement = now.judge(node, asked);
-            let is_last = judgement.reason.verdict() == Verdict::Allow || !now.may_be_behind(asked, &judgement);
+            let is_last =
+                judgement.reason.verdict() == Verdict::Allow || !now.may_be_behind(asked, &judgement);
             if is_last || !matches!(tokio::time::timeout_at(end, policies.changed()).await, Ok(Ok(()))) {
                 return judgement;
             }
