@@ -5,7 +5,7 @@
 //! Guarantees: what is in force stays so without the controller, and over restarts of this process; where nothing was ever
 //! received, what the guard covers is closed. Does not: read manifests or talk to the API server.
 
-mod credentials;
+pub(crate) mod credentials;
 mod inspection;
 mod kept;
 mod link;
@@ -315,6 +315,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     agent.say.ready(&agent.status(), socket.path());
     let link = Link::new(Arc::clone(&agent), kept, credentials(args, &node)?);
     let asking = asking(args, &node)?;
+    args.dns.egress.follow(&agent.engine, Some(credentials(args, &node)?), &args.controller)?;
     follow(args, node, replica, link, asking)?;
     until_signal(&signals, &agent);
     Ok(())

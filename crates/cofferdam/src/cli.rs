@@ -6,6 +6,7 @@ use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
+use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::install::InstallCommand;
@@ -38,6 +39,7 @@ enum Command {
     Up(UpArgs),
     Controller(ControllerArgs),
     Agent(AgentArgs),
+    EgressGateway(EgressGatewayArgs),
     #[command(subcommand)]
     Install(InstallCommand),
     #[command(subcommand)]
@@ -76,6 +78,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Install(command) => crate::install::run(&command, out).map(|()| true),
         Command::Catalog(command) => crate::catalog::run(&command, out).map(|()| true),
         Command::Classify(args) => crate::classify::run(&args, out).map(|()| true),
+        Command::EgressGateway(args) => crate::egress_gateway::run(&args).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Dns(args) => crate::lookups::run(&args, out).map(|()| true),

@@ -17,7 +17,7 @@ use controller::trust::Held;
 use controller::{Kind, Status};
 use crds::{Catalog, Severity};
 use feed::server::{Feed, Standing};
-use feed::tls::{CONTROLLER, Identity};
+use feed::tls::{CONTROLLER, Identity, is_gateway};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use policy::Generation;
@@ -110,9 +110,15 @@ impl Health for Ready {
         let watches = Kind::ALL.into_iter().map(|kind| (kind.plural().to_owned(), failing(&kind)));
         page.gauges(("watch_failing", "kind"), "1 where the API server does not answer the watch", watches);
         let standings = self.standings.borrow();
+        let of = |gateways: bool| standings.iter().filter(move |(name, _)| is_gateway(name) == gateways);
         let count = |is: fn(&Standing, Generation) -> bool| {
-            standings.values().filter(|standing| is(standing, generation)).count() as u64
+            of(false).filter(|(_, standing)| is(standing, generation)).count() as u64
         };
+        page.gauge(
+            "egress_gateways",
+            "Replicas of the egress gateway that follow this replica",
+            of(true).filter(|(_, standing)| standing.connections > 0).count() as u64,
+        );
         let nodes = [
             ("connected", count(|standing, _| standing.connections > 0)),
             ("cut_off", count(|standing, _| standing.connections == 0)),

@@ -9,6 +9,7 @@ mod classify;
 mod cli;
 mod connections;
 mod control;
+mod egress_gateway;
 mod findings;
 mod flows;
 mod folder;

@@ -12,6 +12,7 @@ pub(crate) mod calls;
 pub(crate) mod client;
 pub(crate) mod dns;
 pub(crate) mod dns_proxy;
+pub(crate) mod egress;
 pub(crate) mod enforce;
 pub(crate) mod engine;
 mod events;
@@ -33,7 +34,7 @@ mod quotas;
 pub(crate) mod say;
 pub(crate) mod socket;
 pub(crate) mod source;
-mod watch;
+pub(crate) mod watch;
 
 pub(crate) use ground::uninstall;
 
@@ -199,6 +200,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     }
     let engine = Arc::new(Mutex::new(engine));
     Leader::lead(&engine, &journal);
+    args.dns.egress.follow(&engine, None, &[])?;
     if let Some(lab) = &lab {
         lab.start(Arc::clone(&say))?;
     }

@@ -22,6 +22,12 @@ catalog: {providers: [{name: hub, title: ours, hosts: [{host: hub.example, for: 
 webhook: {failurePolicy: Fail, timeoutSeconds: 9}
 trust: {namespaces: labelled}
 agent: {guard: [veth, cali], keepConnections: true, ports: {health: 19441}}
+egressGateway:
+  enabled: true
+  replicas: 3
+  hostNetwork: false
+  nodeSelector: {cofferdam.dev/egress: \"true\"}
+  privateNetworks: [10.20.0.0/16]
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
 ";

@@ -1,15 +1,16 @@
 //! The authority of a cluster, and whom it vouches for.
 //!
-//! Enters: tokens of agents. Leaves: certificates for exactly the node that the API server says the token's pod runs on.
+//! Enters: tokens of agents and egress gateways. Leaves: certificates for exactly the node that the API server says the
+//! token's pod runs on, or for the egress gateway.
 //! Guarantees: all replicas share one authority, which lives in a Secret; its certificate is published in a ConfigMap of
-//! the same name; a token for anyone but the agent, or for no node, is refused.
+//! the same name; a token of anyone else, or of an agent for no node, is refused.
 //! Does not: keep tokens.
 
 use crate::authority::{Authority, AuthorityError, VALIDITY};
 use crate::trust::Held;
 use feed::client::chain;
 use feed::enrol::{Answer, Granted, Registrar, Request};
-use feed::tls::{Identity, node_name};
+use feed::tls::{GATEWAY, Identity, node_name};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -32,6 +33,8 @@ const WEBHOOK: &str = "cofferdam";
 pub const AUDIENCE: &str = "cofferdam";
 /// Service account of agents, in the controller's namespace.
 const AGENT: &str = "cofferdam-agent";
+/// Service account of egress gateways, there too.
+const EGRESS_GATEWAY: &str = "cofferdam-egress-gateway";
 /// Where the API server says on which node a token's pod runs (Kubernetes 1.32 and later).
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// How often it is looked whether the Secret holds another authority.
@@ -213,16 +216,16 @@ pub fn registrar(
     authority: Arc<Authority>,
     inspection: watch::Receiver<Held>,
 ) -> Registrar {
-    let account = format!("system:serviceaccount:{namespace}:{AGENT}");
+    let accounts = [AGENT, EGRESS_GATEWAY].map(|name| format!("system:serviceaccount:{namespace}:{name}"));
     Arc::new(move |request| {
         let inspection = inspection.borrow().clone();
-        Box::pin(answer(client.clone(), account.clone(), Arc::clone(&authority), inspection, request))
+        Box::pin(answer(client.clone(), accounts.clone(), Arc::clone(&authority), inspection, request))
     })
 }
 
 async fn answer(
     client: Client,
-    account: String,
+    accounts: [String; 2],
     authority: Arc<Authority>,
     inspection: Held,
     request: Request,
@@ -243,29 +246,44 @@ async fn answer(
     if !status.audiences.unwrap_or_default().iter().any(|it| it == AUDIENCE) {
         return Err(format!("the token is not for {AUDIENCE}"));
     }
-    let node = node_of(&status.user.unwrap_or_default(), &account)?;
+    let holder = holder(&status.user.unwrap_or_default(), &accounts)?;
     let now = SystemTime::now();
-    let certificate = authority
-        .sign(&request.signing_request, &[node_name(&node)], now)
-        .map_err(|error| error.to_string())?;
-    let inspection = match request.inspection_request {
-        Some(request) => inspection.and_then(|root| {
+    let name = match &holder {
+        Holder::Node(node) => node_name(node),
+        Holder::EgressGateway => GATEWAY.to_owned(),
+    };
+    let certificate =
+        authority.sign(&request.signing_request, &[name], now).map_err(|error| error.to_string())?;
+    let inspection = match (request.inspection_request, holder) {
+        (Some(request), Holder::Node(node)) => inspection.and_then(|root| {
             root.intermediate(&request, &node, now)
                 .map_err(|error| format!("Secret {}: {error}", crate::trust::SECRET))
         }),
-        None => Err("it was not asked for".to_owned()),
+        (Some(_), Holder::EgressGateway) => Err("an egress gateway opens no TLS".to_owned()),
+        (None, _) => Err("it was not asked for".to_owned()),
     };
     Ok(Granted { certificate, inspection })
 }
 
-fn node_of(user: &UserInfo, account: &str) -> Result<String, String> {
+/// Who asks.
+enum Holder {
+    /// The agent of a node.
+    Node(String),
+    /// A replica of the central egress gateway.
+    EgressGateway,
+}
+
+fn holder(user: &UserInfo, [agent, gateway]: &[String; 2]) -> Result<Holder, String> {
     let name = user.username.as_deref().unwrap_or_default();
-    if name != account {
-        return Err(format!("the token is of {name}, not of {account}"));
+    if name == gateway {
+        return Ok(Holder::EgressGateway);
+    }
+    if name != agent {
+        return Err(format!("the token is of {name}, not of {agent} or {gateway}"));
     }
     let nodes = user.extra.as_ref().and_then(|extra| extra.get(NODE_NAME)).map(Vec::as_slice);
     match nodes {
-        Some([node]) => Ok(node.clone()),
+        Some([node]) => Ok(Holder::Node(node.clone())),
         Some(_) | None => {
             Err("the token is not bound to a pod on a node (Kubernetes 1.32 or later is needed)".to_owned())
         }

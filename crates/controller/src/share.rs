@@ -1,10 +1,12 @@
 //! Which parts of a publication each node gets.
 //!
-//! Enters: a policy set and its parts. Leaves: keys, for any node. Guarantees: as [`compiler::lower::View`]. Does not: send
+//! Enters: a policy set and its parts. Leaves: keys, for any node; all, for a central egress gateway. Guarantees: as
+//! [`compiler::lower::View`]. Does not: send
 //! anything, or know who asks.
 
 use compiler::lower::Cluster;
 use feed::server::Needs;
+use feed::tls::is_gateway;
 use feed::{Key, Parts};
 use policy::PolicySet;
 use std::collections::BTreeSet;
@@ -25,6 +27,10 @@ impl Shares {
 
 impl Needs for Shares {
     fn of(&self, node: &str) -> BTreeSet<Key> {
+        // It judges for every pod.
+        if is_gateway(node) {
+            return self.parts.resources.keys().cloned().collect();
+        }
         let view = self.cluster.view(node);
         self.parts.needs(&view.pods, &view.nodes, &view.policies, &view.closed, &self.set.world)
     }

@@ -7,7 +7,7 @@
 use crate::enrol::{self, Granted, Registrar};
 use crate::replica::Revisions;
 use crate::resource::{Key, Parts};
-use crate::tls::is_of_node;
+use crate::tls::is_of;
 use crate::update::{Has, between};
 use crate::wire::{Enrolled, Enrolment, Hello, Report, Said, Update};
 use crate::{decode::Decoder, tls::Identity};
@@ -224,7 +224,7 @@ impl Feed {
         let Ok(Ok(Some(Report { said: Some(Said::Hello(hello)) }))) = first else {
             return Err(Status::invalid_argument("a node must first say who it is"));
         };
-        if !is_of_node(shown, &hello.node) {
+        if !is_of(shown, &hello.node) {
             return Err(Status::permission_denied(format!(
                 "the certificate is not that of node {}",
                 hello.node

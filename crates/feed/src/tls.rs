@@ -6,7 +6,7 @@
 use crate::client::chain;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientCertVerifierBuilder, WebPkiClientVerifier};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::error::Error;
 use std::io;
@@ -16,6 +16,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The controller's own name in its certificate.
 pub const CONTROLLER: &str = "feed.cofferdam.internal";
+
+/// The central egress gateway's name in its certificate.
+pub const GATEWAY: &str = "egress.cofferdam.internal";
+/// What the names begin with by which replicas of it follow a controller: no node's name can.
+const GATEWAYS: &str = "egress-gateway/";
+/// What the names of nodes end in.
+const OF_NODES: &str = ".node.cofferdam.internal";
 
 /// A certificate with its key, and the authority of the other side.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,7 +51,15 @@ pub enum TlsError {
 
 /// The name in the certificate of a node.
 pub fn node_name(node: &str) -> String {
-    format!("{node}.node.cofferdam.internal")
+    format!("{node}{OF_NODES}")
+}
+
+/// The node whose certificate it is; `None` where it is of none, or of several.
+pub fn node_of(certificate: &CertificateDer<'_>) -> Option<String> {
+    let end = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let mut names = end.valid_dns_names();
+    let node = names.next()?.strip_suffix(OF_NODES)?.to_owned();
+    names.next().is_none().then_some(node)
 }
 
 /// For a node that has no certificate yet. `authority` is PEM.
@@ -71,10 +86,20 @@ fn roots(authority: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Whether a certificate is that of a node.
-pub(crate) fn is_of_node(certificate: &CertificateDer<'_>, node: &str) -> bool {
-    let (Ok(name), Ok(end)) =
-        (ServerName::try_from(node_name(node)), webpki::EndEntityCert::try_from(certificate))
+/// The name by which a replica of the central egress gateway follows a controller.
+pub fn gateway_name(replica: &str) -> String {
+    format!("{GATEWAYS}{replica}")
+}
+
+/// Whether who follows is a replica of the central egress gateway, and no node.
+pub fn is_gateway(name: &str) -> bool {
+    name.starts_with(GATEWAYS)
+}
+
+/// Whether a certificate is that of a node, or of a replica of the central egress gateway.
+pub(crate) fn is_of(certificate: &CertificateDer<'_>, follower: &str) -> bool {
+    let name = if is_gateway(follower) { GATEWAY.to_owned() } else { node_name(follower) };
+    let (Ok(name), Ok(end)) = (ServerName::try_from(name), webpki::EndEntityCert::try_from(certificate))
     else {
         return false;
     };
@@ -143,12 +168,27 @@ impl Identity {
     /// # Errors
     /// The parts cannot be used.
     pub fn server(&self) -> Result<ServerConfig, TlsError> {
+        self.server_of(ClientCertVerifierBuilder::allow_unauthenticated)
+    }
+
+    /// For those who serve nobody without a certificate of the authority.
+    ///
+    /// # Errors
+    /// The parts cannot be used.
+    pub fn server_of_known(&self) -> Result<ServerConfig, TlsError> {
+        self.server_of(|clients| clients)
+    }
+
+    fn server_of(
+        &self,
+        whom: impl FnOnce(ClientCertVerifierBuilder) -> ClientCertVerifierBuilder,
+    ) -> Result<ServerConfig, TlsError> {
         let (chain, key, roots) = self.parts()?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_client_cert_verifier(clients.allow_unauthenticated().build()?)
+            .with_client_cert_verifier(whom(clients).build()?)
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)

@@ -2,60 +2,60 @@
 
 use crate::reason::Reason;
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many connections are open, and whether there may be one more.
+/// How many connections are open, and whether somebody may have one more.
 #[derive(Debug)]
-pub(crate) struct Bounds {
+pub(crate) struct Bounds<K: Hash + Eq> {
     total: usize,
-    per_pod: usize,
-    open: Mutex<Open>,
+    each: usize,
+    open: Mutex<Open<K>>,
 }
 
-#[derive(Debug, Default)]
-struct Open {
+#[derive(Debug)]
+struct Open<K> {
     total: usize,
-    pods: HashMap<IpAddr, usize>,
+    by: HashMap<K, usize>,
 }
 
 /// A place among the open connections; free again when dropped.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Slot {
-    bounds: Arc<Bounds>,
-    pod: IpAddr,
+pub(crate) struct Slot<K: Hash + Eq> {
+    bounds: Arc<Bounds<K>>,
+    of: K,
 }
 
-impl Bounds {
-    pub(crate) fn new(total: usize, per_pod: usize) -> Arc<Self> {
-        Arc::new(Self { total, per_pod, open: Mutex::default() })
+impl<K: Hash + Eq + Clone> Bounds<K> {
+    pub(crate) fn new(total: usize, each: usize) -> Arc<Self> {
+        Arc::new(Self { total, each, open: Mutex::new(Open { total: 0, by: HashMap::new() }) })
     }
 
-    pub(crate) fn admit(self: &Arc<Self>, pod: IpAddr) -> Result<Slot, Reason> {
+    pub(crate) fn admit(self: &Arc<Self>, of: K) -> Result<Slot<K>, Reason> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.total >= self.total {
             return Err(Reason::TooMany);
         }
-        let of_pod = open.pods.entry(pod).or_default();
-        if *of_pod >= self.per_pod {
+        let mine = open.by.entry(of.clone()).or_default();
+        if *mine >= self.each {
             return Err(Reason::TooManyOfPod);
         }
-        *of_pod += 1;
+        *mine += 1;
         open.total += 1;
         drop(open);
-        Ok(Slot { bounds: self.clone(), pod })
+        Ok(Slot { bounds: self.clone(), of })
     }
 }
 
-impl Drop for Slot {
+impl<K: Hash + Eq> Drop for Slot<K> {
     fn drop(&mut self) {
         let mut open = self.bounds.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.total = open.total.saturating_sub(1);
-        if let Some(of_pod) = open.pods.get_mut(&self.pod) {
-            *of_pod = of_pod.saturating_sub(1);
-            if *of_pod == 0 {
-                open.pods.remove(&self.pod);
+        if let Some(mine) = open.by.get_mut(&self.of) {
+            *mine = mine.saturating_sub(1);
+            if *mine == 0 {
+                open.by.remove(&self.of);
             }
         }
     }
@@ -64,6 +64,7 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     #[test]
     fn one_pod_cannot_take_every_place_and_places_are_given_back() {

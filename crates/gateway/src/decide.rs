@@ -5,6 +5,7 @@
 //! this rule. [`decide`] makes the only [`Permit`]s there are.
 
 use crate::ceiling::Ceiling;
+use crate::central::Route;
 use crate::reason::Reason;
 use crate::requests::{Handling, RequestJudgement};
 use crate::settings::{Ech, Opaque, Rules};
@@ -99,6 +100,11 @@ pub trait Judge: Send + Sync {
     /// With what TLS is opened; `None`: with nothing, and what would have to be opened is refused.
     fn inspector(&self) -> Option<Arc<Inspector>> {
         None
+    }
+
+    /// Which way a permitted connection of a pod (its address and port) must take.
+    fn route(&self, _pod: SocketAddr, _permit: &Permit) -> Route {
+        Route::Direct
     }
 
     /// Whether it matters what a connection says of itself; if not, it is not waited for.

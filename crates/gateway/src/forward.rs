@@ -1,27 +1,101 @@
-//! Opens the way to the server of a permitted connection.
+//! Opens the way to the server of a permitted connection: from here, or through the central egress gateway.
 
+use crate::central::{Failed, Route, Tunnel};
 use crate::decide::Permit;
+use crate::reason::Reason;
+use crate::record::Guard;
+use crate::refuse::reset;
+use crate::serve::Gateway;
 use crate::settings::Limits;
 use nix::sys::socket::{setsockopt, sockopt};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Connects to where the pod was going, from the node's own address.
-pub(crate) async fn connect(permit: &Permit, limits: &Limits) -> io::Result<TcpStream> {
-    let to = permit.opening().destination;
+/// The way to a server.
+pub(crate) enum Way {
+    /// A socket of this node.
+    Direct(TcpStream),
+    /// A stream through the central gateway.
+    Central(Tunnel),
+}
+
+/// Something that passes bytes and can say how it ended.
+pub(crate) trait Line: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Breaks off, so that the other side does not take what it has for all.
+    fn reset(&mut self);
+
+    /// Comes to a clean end before it is dropped.
+    fn finish(&mut self);
+}
+
+impl Line for TcpStream {
+    fn reset(&mut self) {
+        reset(self);
+    }
+
+    /// To close a socket is its end.
+    fn finish(&mut self) {}
+}
+
+impl Line for Way {
+    fn reset(&mut self) {
+        match self {
+            Self::Direct(socket) => reset(socket),
+            Self::Central(tunnel) => tunnel.reset(),
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Direct(_) => {}
+            // One that is gone already needs no end.
+            Self::Central(tunnel) => drop(tunnel.finish()),
+        }
+    }
+}
+
+impl Gateway {
+    /// Connects to where a pod was going, the way that its connection must take, and no other.
+    pub(crate) async fn connect(&self, permit: &Permit, guard: &mut Guard) -> Result<Way, Failed> {
+        match self.judge.route(guard.pod(), permit) {
+            Route::Direct => {
+                let connected = direct(permit, &self.limits).await;
+                connected.map(Way::Direct).map_err(|_| Failed::Unreachable)
+            }
+            Route::Nowhere => Err(Failed::Refused(Reason::CentralUnreachable)),
+            Route::Central(forwarding) => {
+                let (tunnel, replica) = self.pool.dial(&forwarding, self.limits.connect_timeout).await?;
+                guard.went_by(replica);
+                Ok(Way::Central(tunnel))
+            }
+        }
+    }
+}
+
+/// Connects from the node's own address.
+async fn direct(permit: &Permit, limits: &Limits) -> io::Result<TcpStream> {
+    let socket = socket_to(permit.opening().destination, permit.judgement().budget)?;
+    match tokio::time::timeout(limits.connect_timeout, socket.connect(permit.opening().destination)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// A socket that draws on a budget, if there is one.
+pub(crate) fn socket_to(to: SocketAddr, budget: Option<u32>) -> io::Result<TcpSocket> {
     let socket = match to {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    if let Some(budget) = permit.judgement().budget {
+    if let Some(budget) = budget {
         count_on(&socket, budget)?;
     }
     socket.set_nodelay(true)?;
-    match tokio::time::timeout(limits.connect_timeout, socket.connect(to)).await {
-        Ok(connected) => connected,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
-    }
+    Ok(socket)
 }
 
 /// Has the kernel count what the socket sends on a budget: the datapath knows it by the packets' priority, which it sets
@@ -29,4 +103,51 @@ pub(crate) async fn connect(permit: &Permit, limits: &Limits) -> io::Result<TcpS
 fn count_on(socket: &TcpSocket, budget: u32) -> io::Result<()> {
     let number = i32::try_from(budget).map_err(|_| io::ErrorKind::InvalidInput)?;
     Ok(setsockopt(socket, sockopt::Priority, &number)?)
+}
+
+impl AsyncRead for Way {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(socket) => Pin::new(socket).poll_read(cx, to),
+            Self::Central(tunnel) => Pin::new(tunnel).poll_read(cx, to),
+        }
+    }
+}
+
+impl AsyncWrite for Way {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Direct(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Central(tunnel) => Pin::new(tunnel).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Direct(socket) => Pin::new(socket).poll_write_vectored(cx, pieces),
+            Self::Central(tunnel) => Pin::new(tunnel).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        matches!(self, Self::Direct(_))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Central(tunnel) => Pin::new(tunnel).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Central(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
+        }
+    }
 }

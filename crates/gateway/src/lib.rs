@@ -10,6 +10,7 @@
 //! towards the server, which is verified; each request is judged by itself, and has a [`Call`] of its own. A rule may
 //! demand more of requests that it allows: that nothing is in them that must not leave (`leaks`), that there are no more
 //! of them than it says (`quota`), or that an answer led to them (`referrals`).
+//! Where there is a central gateway for the cluster (`central`), connections leave by it.
 //! Does not: change bytes of connections that are not opened, or look further into them (a server that serves several
 //! names on one connection can be asked for another inside); or know Kubernetes. QUIC is read, recorded and refused
 //! (`quic`).
@@ -22,6 +23,7 @@ pub mod agent;
 mod bounds;
 pub mod call;
 pub mod ceiling;
+mod central;
 pub mod counters;
 pub mod decide;
 mod forward;
@@ -51,6 +53,7 @@ pub mod tls;
 pub use agent::{Agent, AgentError, Bind, Proxy};
 pub use call::{Call, Usage};
 pub use ceiling::{Ceiling, DownloadOnly};
+pub use central::{Central, CentralLimits, Egress, EgressError, Forwarding, Policies, Route, Shown};
 pub use counters::{Counters, Counts};
 pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
 pub use leaks::{LeakFact, LeakKind, LeakPlace};
@@ -61,7 +64,7 @@ pub use record::{Facts, Record, Sink};
 pub use requests::{Demands, Handling, RequestJudgement, RequestRule};
 pub use serve::{Gateway, Phase};
 pub use settings::{Ech, Limits, Opaque, Rules};
-pub use state::{Bound, Named, PodState, RuleFacts, State, Table, Window};
+pub use state::{Bound, Named, PodState, RuleFacts, State, StateError, Table, Window};
 pub use tls::{Authority, AuthorityError, AuthorityPem, Inspection, InspectionError, Inspector};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

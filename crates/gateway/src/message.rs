@@ -1,6 +1,7 @@
 //! What agent and proxy tell each other, as [`handover`] carries it.
 
 use crate::call::Call;
+use crate::central::Egress;
 use crate::counters::Counts;
 use crate::quota::QuotaUse;
 use crate::record::Record;
@@ -69,6 +70,10 @@ pub(crate) struct StateFrame {
     quota_use: HashMap<u32, QuotaUse>,
     #[serde(default)]
     inspection: Option<Arc<Inspection>>,
+    #[serde(default)]
+    egress: Option<Arc<Egress>>,
+    #[serde(default)]
+    workloads: HashMap<IpAddr, Arc<str>>,
 }
 
 /// Bindings, with each row once.
@@ -138,14 +143,16 @@ impl StateFrame {
             pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
             bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
         }
-        let State { generation, rules, spent, quota_use, inspection, .. } = state;
+        let State { generation, rules, spent, quota_use, inspection, egress, workloads, .. } = state;
         let (rules, spent, inspection) = (rules.clone(), spent.clone(), inspection.clone());
         let (generation, quota_use) = (*generation, quota_use.clone());
-        Self { generation, rules, pods, bindings, spent, quota_use, inspection }
+        let (egress, workloads) = (egress.clone(), workloads.clone());
+        Self { generation, rules, pods, bindings, spent, quota_use, inspection, egress, workloads }
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent, quota_use, inspection } = self;
+        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, egress, workloads } =
+            self;
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
         };
@@ -154,7 +161,7 @@ impl StateFrame {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
         }
-        Ok(State { generation, rules, pods, spent, quota_use, inspection })
+        Ok(State { generation, rules, pods, spent, quota_use, inspection, egress, workloads })
     }
 }
 

@@ -111,12 +111,15 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
 
 /// As many connections as there are file descriptors for, after asking for all that this process may have.
 fn within_descriptors(mut limits: Limits) -> Limits {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let now = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
-        let most = usize::try_from(now.saturating_sub(FDS_OWN) / FDS_EACH).unwrap_or(usize::MAX);
-        limits.max_connections = limits.max_connections.min(most);
-    }
+    limits.max_connections = limits.max_connections.min(room(FDS_EACH));
     limits
+}
+
+/// How many things of so many file descriptors each this process may have, after asking for all that it may.
+pub(crate) fn room(each: u64) -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return usize::MAX };
+    let now = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    usize::try_from(now.saturating_sub(FDS_OWN) / each).unwrap_or(usize::MAX)
 }
 
 type Worker = std::thread::JoinHandle<io::Result<()>>;

@@ -110,11 +110,21 @@ pub enum Reason {
     QuotaRequests,
     /// The pod's requests took as many tokens as the rule allows, or this one would take more.
     QuotaTokens,
+    /// No replica of the central gateway, through which it must go, takes it.
+    CentralUnreachable,
+    /// The central gateway, through which it must go, refuses it.
+    CentralRefused,
+    /// The node that asks for it is not the one that the pod is on.
+    NotOnNode,
+    /// An address to which the central gateway connects nobody.
+    BarredDestination,
+    /// A CONNECT of a node that cannot be read.
+    ConnectMalformed,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 55] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -165,6 +175,11 @@ impl Reason {
         Self::LeakUnread,
         Self::QuotaRequests,
         Self::QuotaTokens,
+        Self::CentralUnreachable,
+        Self::CentralRefused,
+        Self::NotOnNode,
+        Self::BarredDestination,
+        Self::ConnectMalformed,
     ];
 
     /// The verdict that always comes with this reason.
@@ -218,7 +233,12 @@ impl Reason {
             | Self::LeakBlocked
             | Self::LeakUnread
             | Self::QuotaRequests
-            | Self::QuotaTokens => Verdict::Deny,
+            | Self::QuotaTokens
+            | Self::CentralUnreachable
+            | Self::CentralRefused
+            | Self::NotOnNode
+            | Self::BarredDestination
+            | Self::ConnectMalformed => Verdict::Deny,
         }
     }
 
@@ -275,6 +295,11 @@ impl Reason {
             Self::LeakUnread => "leak-unread",
             Self::QuotaRequests => "quota-requests",
             Self::QuotaTokens => "quota-tokens",
+            Self::CentralUnreachable => "central-unreachable",
+            Self::CentralRefused => "central-refused",
+            Self::NotOnNode => "not-on-node",
+            Self::BarredDestination => "barred-destination",
+            Self::ConnectMalformed => "connect-malformed",
         }
     }
 
@@ -353,6 +378,17 @@ impl Reason {
             Self::QuotaTokens => {
                 "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
             }
+            Self::CentralUnreachable => {
+                "no replica of the egress gateway, through which it must go, takes it"
+            }
+            Self::CentralRefused => {
+                "the egress gateway, through which it must go, refuses it; its own record says why"
+            }
+            Self::NotOnNode => "the node that asks for it is not the one that the pod is on",
+            Self::BarredDestination => {
+                "the egress gateway connects nobody there: inside the cluster, of one machine, or private and not allowed as an address"
+            }
+            Self::ConnectMalformed => "a node asked for something that cannot be read",
         }
     }
 }

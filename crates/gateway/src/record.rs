@@ -1,8 +1,8 @@
 //! One record for each connection, whatever becomes of it.
 //!
 //! JSON, one object per record: `time` (accepted), `pod`, `destination` (address and port), `claim` (`kind`: `tls`,
-//! `http`, `opaque`, `none`; `name`, `alpn`, `ech`, `method`, `flaw` where they apply), `verdict`, `reason`, `rule`,
-//! `nearest`, `generation`, `bytes_up`, `bytes_down`, `duration_micros`, `end`.
+//! `http`, `opaque`, `none`, `connect` of the central gateway; `name`, `alpn`, `ech`, `method`, `flaw` where they apply), `verdict`, `reason`, `rule`,
+//! `nearest`, `generation`, `bytes_up`, `bytes_down`, `duration_micros`, `end`; `via` and `asked_by` where they apply.
 //! Guarantees: a guard emits it when the connection goes, so a connection whose task is cancelled has one as well.
 //! Does not: hold what was said over the connection, except the name it is for.
 
@@ -11,7 +11,7 @@ use crate::counters::{Counters, add};
 use crate::decide::{Claim, Judgement, Unreadable};
 use crate::reason::{End, Reason};
 use observe::Time;
-use policy::{Generation, Verdict};
+use policy::{DnsName, Generation, Verdict};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const MAX_ALPN: usize = 8;
 /// What a connection claimed, as records show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// `tls`, `http`, `opaque` or `none`.
+    /// `tls`, `http`, `opaque`, `none` or `connect`.
     pub kind: String,
     /// For whom it said it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +99,12 @@ pub struct Record {
     pub duration_micros: u64,
     /// How it ended.
     pub end: End,
+    /// The replica of the central gateway that it went through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<SocketAddr>,
+    /// Of the central gateway's records: the node that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<Arc<str>>,
 }
 
 /// Where records go. Must not block: what finds no room is counted by the caller's [`Counters`].
@@ -161,8 +167,27 @@ impl Guard {
             bytes_down: 0,
             duration_micros: 0,
             end: End::Cancelled,
+            via: None,
+            asked_by: None,
         };
         Self { sink, counters, accepted: Instant::now(), record, traffic: Arc::default() }
+    }
+
+    /// Who opened it.
+    pub(crate) fn pod(&self) -> SocketAddr {
+        self.record.pod
+    }
+
+    /// It is forwarded by a replica of the central gateway.
+    pub(crate) fn went_by(&mut self, replica: SocketAddr) {
+        self.record.via = Some(replica);
+    }
+
+    /// A node asks for it, by these names.
+    pub(crate) fn asked(&mut self, node: Arc<str>, names: &[DnsName]) {
+        let name = names.first().map(ToString::to_string);
+        self.record.claim = Facts { kind: "connect".into(), name, ..Facts::default() };
+        self.record.asked_by = Some(node);
     }
 
     pub(crate) fn claims(&mut self, claim: &Claim) {

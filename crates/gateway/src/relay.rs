@@ -7,6 +7,8 @@
 //! gate and the ceiling of that direction are open.
 
 use crate::ceiling::Ceiling;
+use crate::central::Tunnel;
+use crate::forward::Way;
 use crate::gate::Gate;
 use crate::reason::{End, Reason};
 use crate::record::Traffic;
@@ -20,9 +22,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp;
 
 /// Bytes read at once.
 const PIECE: usize = 64 * 1024;
@@ -34,7 +36,7 @@ thread_local! {
 /// A connection under way.
 pub(crate) struct Relay<'a> {
     pub(crate) pod: TcpStream,
-    pub(crate) server: TcpStream,
+    pub(crate) server: Way,
     /// Of what the pod sends.
     pub(crate) gate: Gate,
     /// Of what the server sends.
@@ -61,12 +63,58 @@ impl Relay<'_> {
     /// Sends `first` to the server, then copies. Returns how it ended, and why it was cut if it was.
     /// `stop` ends it for a reason from outside.
     pub(crate) async fn run(
-        mut self,
+        self,
         first: Vec<u8>,
         stop: impl Future<Output = Result<End, Reason>>,
     ) -> (End, Option<Reason>) {
-        let (pod_read, pod_write) = self.pod.split();
-        let (server_read, server_write) = self.server.split();
+        let Self { mut pod, server, gate, server_gate, ceiling, traffic, splice_after, idle } = self;
+        let between = Between { gate, server_gate, ceiling, traffic, splice_after, idle };
+        let ended = match server {
+            Way::Direct(mut server) => {
+                let (read, write) = server.split();
+                let ended = between.run(first, &mut pod, read, write, stop).await;
+                // Neither side may take a broken connection for a complete one.
+                ended.is_err().then(|| reset(&server));
+                ended
+            }
+            // One that did not come to its end is reset when it is dropped.
+            Way::Central(tunnel) => {
+                let (read, write) = tokio::io::split(tunnel);
+                between.run(first, &mut pod, read, write, stop).await
+            }
+        };
+        let Err(broken) = ended else { return (End::Closed, None) };
+        reset(&pod);
+        match broken {
+            Broken::Pod => (End::PodGone, None),
+            Broken::Server => (End::ServerGone, None),
+            Broken::Policy(reason) => (End::Cut, Some(reason)),
+            Broken::Outside(end) => (end, None),
+        }
+    }
+}
+
+/// A connection without its sockets.
+struct Between<'a> {
+    gate: Gate,
+    server_gate: ServerGate,
+    ceiling: Ceiling,
+    traffic: &'a Traffic,
+    splice_after: u64,
+    idle: Duration,
+}
+
+impl Between<'_> {
+    /// Copies both ways until both are done, or something stops it.
+    async fn run(
+        mut self,
+        first: Vec<u8>,
+        pod: &mut TcpStream,
+        server_read: impl Input,
+        server_write: impl Output,
+        stop: impl Future<Output = Result<End, Reason>>,
+    ) -> Result<(), Broken> {
+        let (pod_read, pod_write) = pod.split();
         let ends = Ends::default();
         let down = Down {
             gate: &mut self.server_gate,
@@ -82,36 +130,61 @@ impl Relay<'_> {
             splice_after: self.splice_after,
         };
         let both = both(up.run(first, pod_read, server_write), down.run(server_read, pod_write));
-        let ended = tokio::select! {
-            ended = both => match ended {
-                Ok(()) => return (End::Closed, None),
-                Err(broken) => broken,
-            },
-            () = idle(self.traffic, self.idle) => Broken::Outside(End::Idle),
-            stopped = stop => match stopped {
+        tokio::select! {
+            ended = both => ended,
+            () = idle(self.traffic, self.idle) => Err(Broken::Outside(End::Idle)),
+            stopped = stop => Err(match stopped {
                 Ok(end) => Broken::Outside(end),
                 Err(reason) => Broken::Policy(reason),
-            },
-        };
-        // Neither side may take a broken connection for a complete one.
-        reset(&self.pod);
-        reset(&self.server);
-        match ended {
-            Broken::Pod => (End::PodGone, None),
-            Broken::Server => (End::ServerGone, None),
-            Broken::Policy(reason) => (End::Cut, Some(reason)),
-            Broken::Outside(end) => (end, None),
+            }),
         }
     }
 }
 
-/// Whether a direction is at its end. Nothing needs to be said of the second: both sockets are closed then.
+/// What comes from one side.
+trait Input: AsyncRead + Unpin {
+    /// The socket behind it, if nothing is between.
+    fn socket(&self) -> Option<&TcpStream>;
+}
+
+/// What goes to one side.
+trait Output: AsyncWrite + Unpin {
+    /// The socket behind it, if nothing is between.
+    fn socket(&self) -> Option<&TcpStream>;
+}
+
+impl Input for tcp::ReadHalf<'_> {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.as_ref())
+    }
+}
+
+impl Output for tcp::WriteHalf<'_> {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.as_ref())
+    }
+}
+
+impl Input for tokio::io::ReadHalf<Tunnel> {
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl Output for tokio::io::WriteHalf<Tunnel> {
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+/// Whether a direction is at its end. Of the second nothing needs to be said to a socket: both are closed then.
 #[derive(Default)]
 struct Ends(AtomicBool);
 
 impl Ends {
-    async fn pass_on(&self, to: &mut WriteHalf<'_>) -> io::Result<()> {
-        if self.0.swap(true, Ordering::Relaxed) { Ok(()) } else { to.shutdown().await }
+    async fn pass_on(&self, to: &mut impl Output) -> io::Result<()> {
+        let is_second = self.0.swap(true, Ordering::Relaxed);
+        if is_second && to.socket().is_some() { Ok(()) } else { to.shutdown().await }
     }
 }
 
@@ -146,15 +219,16 @@ struct Down<'a> {
 }
 
 impl Down<'_> {
-    async fn run(self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
+    async fn run(self, mut from: impl Input, mut to: impl Output) -> Result<(), Broken> {
         let Self { gate, ends, traffic, splice_after } = self;
         let count = |length: usize| add(&traffic.down, length);
         loop {
             if traffic.down() >= splice_after
                 && gate.is_open()
+                && let (Some(from), Some(socket)) = (from.socket(), to.socket())
                 && let Ok(pipe) = Pipe::new()
             {
-                splice(pipe, from.as_ref(), &mut to, count).await.map_err(|broken| match broken {
+                splice(pipe, from, socket, count).await.map_err(|broken| match broken {
                     Side::From => Broken::Server,
                     Side::To => Broken::Pod,
                 })?;
@@ -189,7 +263,7 @@ struct Up<'a> {
 }
 
 impl Up<'_> {
-    async fn run(self, first: Vec<u8>, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
+    async fn run(self, first: Vec<u8>, mut from: impl Input, mut to: impl Output) -> Result<(), Broken> {
         let Self { gate, ceiling, ends, traffic, splice_after } = self;
         let count = |length: usize| add(&traffic.up, length);
         check(ceiling, traffic, first.len()).map_err(Broken::Policy)?;
@@ -201,9 +275,10 @@ impl Up<'_> {
             if traffic.up() >= splice_after
                 && ceiling.is_open()
                 && gate.is_open()
+                && let (Some(from), Some(socket)) = (from.socket(), to.socket())
                 && let Ok(pipe) = Pipe::new()
             {
-                splice(pipe, from.as_ref(), &mut to, count).await.map_err(|broken| match broken {
+                splice(pipe, from, socket, count).await.map_err(|broken| match broken {
                     Side::From => Broken::Pod,
                     Side::To => Broken::Server,
                 })?;
@@ -237,7 +312,7 @@ fn add(counter: &AtomicU64, length: usize) {
 }
 
 /// Reads once and hands the bytes over before it gives the thread's buffer back. None are the end.
-async fn read_through<T>(from: &mut ReadHalf<'_>, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+async fn read_through<T>(from: &mut impl Input, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
     let mut step = |context: &mut Context<'_>, buffer: &mut Vec<u8>| {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut *from).poll_read(context, &mut buffer))?;
@@ -247,8 +322,9 @@ async fn read_through<T>(from: &mut ReadHalf<'_>, mut take: impl FnMut(&[u8]) ->
 }
 
 /// Writes what the socket takes at once; returns the rest. An error comes again with the next write.
-fn write_now(to: &WriteHalf<'_>, bytes: &[u8]) -> Vec<u8> {
-    let written = if bytes.is_empty() { 0 } else { to.try_write(bytes).unwrap_or(0) };
+fn write_now(to: &impl Output, bytes: &[u8]) -> Vec<u8> {
+    let socket = to.socket().filter(|_| !bytes.is_empty());
+    let written = socket.map_or(0, |socket| socket.try_write(bytes).unwrap_or(0));
     bytes.get(written..).unwrap_or_default().to_vec()
 }
 
@@ -259,18 +335,13 @@ enum Side {
 }
 
 /// Moves everything up to the end.
-async fn splice(
-    mut pipe: Pipe,
-    from: &TcpStream,
-    to: &mut WriteHalf<'_>,
-    count: impl Fn(usize),
-) -> Result<(), Side> {
+async fn splice(mut pipe: Pipe, from: &TcpStream, to: &TcpStream, count: impl Fn(usize)) -> Result<(), Side> {
     loop {
         let length = pipe.fill(from).await.map_err(|_| Side::From)?;
         if length == 0 {
             return Ok(());
         }
-        pipe.drain(to.as_ref()).await.map_err(|_| Side::To)?;
+        pipe.drain(to).await.map_err(|_| Side::To)?;
         count(length);
     }
 }

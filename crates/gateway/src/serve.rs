@@ -1,8 +1,9 @@
 //! One connection from accept to record, and many of them.
 
 use crate::bounds::{Bounds, Slot};
+use crate::central::{Failed, Pool};
 use crate::counters::{Counters, add};
-use crate::decide::{Claim, Decision, Judge, Opening, Permit, decide};
+use crate::decide::{Claim, Decision, Judge, Judgement, Opening, Permit, decide};
 use crate::http::{self, Hold};
 use crate::identify::Ends;
 use crate::news::News;
@@ -14,10 +15,10 @@ use crate::relay::Relay;
 use crate::requests::Handling;
 use crate::server_gate::ServerGate;
 use crate::settings::Limits;
-use crate::{forward, inspect, refuse};
+use crate::{inspect, refuse};
 use nix::sys::socket::{setsockopt, sockopt};
 use policy::Verdict;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -46,7 +47,8 @@ pub struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
-    bounds: Arc<Bounds>,
+    pub(crate) pool: Pool,
+    bounds: Arc<Bounds<IpAddr>>,
     pub(crate) phase: watch::Receiver<Phase>,
     stands_for: Option<SocketAddr>,
     news: Arc<News>,
@@ -68,8 +70,9 @@ impl Gateway {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
-        let (hold, referrals, news) = (Arc::default(), Arc::default(), Arc::default());
-        Self { judge, sink, counters, limits, hold, referrals, bounds, phase, stands_for: None, news }
+        let (hold, referrals) = (Arc::default(), Arc::default());
+        let (pool, news) = (Pool::default(), Arc::default());
+        Self { judge, sink, counters, limits, hold, referrals, pool, bounds, phase, stands_for: None, news }
     }
 
     /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in
@@ -160,7 +163,7 @@ impl Gateway {
         if let Some(refused) = refused {
             refuse::tell(refused).await;
         }
-        drop::<Slot>(slot);
+        drop::<Slot<_>>(slot);
     }
 
     /// Judges a connection and forwards it; returns it if it was refused, to be told.
@@ -193,10 +196,7 @@ impl Gateway {
             Decision::Permit(permit) => {
                 guard.judged(permit.judgement());
                 match permit.judgement().handling {
-                    Handling::Pass => {
-                        self.permitted(stream, opened, &permit, phase, guard).await;
-                        None
-                    }
+                    Handling::Pass => self.permitted(stream, opened, &permit, phase, guard).await,
                     Handling::Open => {
                         let opening = http::Opening { stream, pod: ends.pod, opened, permit: &permit, phase };
                         self.open(opening, guard).await
@@ -221,23 +221,36 @@ impl Gateway {
         permit: &Permit,
         phase: watch::Receiver<Phase>,
         guard: &mut Guard,
-    ) {
+    ) -> Option<Refused> {
         let first = match opened.first_bytes() {
             Ok(first) => first,
             Err(reason) => {
                 guard.refused(reason);
                 guard.ended(End::Refused);
                 refuse::reset(&stream);
-                return;
+                return None;
             }
         };
         let connected = tokio::select! {
-            connected = forward::connect(permit, &self.limits) => connected,
-            () = self.drained() => return guard.ended(End::Drained),
+            connected = self.connect(permit, guard) => connected,
+            () = self.drained() => {
+                guard.ended(End::Drained);
+                return None;
+            }
         };
-        let Ok(server) = connected else {
-            refuse::reset(&stream);
-            return guard.ended(End::Unreachable);
+        let server = match connected {
+            Ok(server) => server,
+            Err(Failed::Unreachable) => {
+                refuse::reset(&stream);
+                guard.ended(End::Unreachable);
+                return None;
+            }
+            Err(Failed::Refused(reason)) => {
+                guard.refused(reason);
+                guard.ended(End::Refused);
+                let judgement = Judgement { reason, ..permit.judgement().clone() };
+                return Some(Refused { stream, claim: opened.claim, judgement });
+            }
         };
         let relay = Relay {
             pod: stream,
@@ -254,6 +267,7 @@ impl Gateway {
         if let Some(reason) = cut {
             guard.refused(reason);
         }
+        None
     }
 
     /// What the server's answer must show: only a name in TLS comes with a certificate.
@@ -295,17 +309,21 @@ impl Gateway {
 
     /// Returns when draining took as long as it may.
     pub(crate) async fn drained(&self) {
-        let mut phase = self.phase.clone();
-        draining(&mut phase).await;
-        let told = async {
-            if phase.wait_for(|phase| phase.now).await.is_err() {
-                std::future::pending().await
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(self.limits.drain_timeout) => {}
-            () = told => {}
+        drained(self.phase.clone(), self.limits.drain_timeout).await;
+    }
+}
+
+/// Returns when draining took as long as it may.
+pub(crate) async fn drained(mut phase: watch::Receiver<Phase>, longest: Duration) {
+    draining(&mut phase).await;
+    let told = async {
+        if phase.wait_for(|phase| phase.now).await.is_err() {
+            std::future::pending().await
         }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(longest) => {}
+        () = told => {}
     }
 }
 

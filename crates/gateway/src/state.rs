@@ -1,7 +1,8 @@
 //! What pods resolved and what policy says of it, as the agent tells it; and the judge over it.
 
 use crate::ceiling::Ceiling;
-use crate::decide::{Judge, Judgement, Opening, judge};
+use crate::central::{Asked, Egress, EgressError, Forwarding, MOST_NAMES, Means, Route, is_of_machine};
+use crate::decide::{Judge, Judgement, Opening, Permit, judge};
 use crate::leaks::Searches;
 use crate::quota::{Account, Accounts, Key, QuotaUse};
 use crate::reason::Reason;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
+use thiserror::Error;
 
 /// What is to be known of a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +112,21 @@ pub struct State {
     pub quota_use: HashMap<u32, QuotaUse>,
     /// With what TLS is opened. `None`: nothing is, and what would have to be is refused.
     pub inspection: Option<Arc<Inspection>>,
+    /// The central gateway, by which connections leave. `None`: they leave from this node.
+    pub egress: Option<Arc<Egress>>,
+    /// Which pod (`namespace/name`) has an address of this node: what the central gateway is told.
+    pub workloads: HashMap<IpAddr, Arc<str>>,
+}
+
+/// Why a state cannot be gone by.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The means to open TLS cannot be used.
+    #[error(transparent)]
+    Inspection(#[from] InspectionError),
+    /// The central gateway cannot be used.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
 }
 
 /// A judge over a [`State`] that changes. Until there is one, everything is refused.
@@ -128,6 +145,8 @@ pub struct Table {
 struct InForce {
     state: State,
     inspector: Option<Arc<Inspector>>,
+    /// None where there is no central gateway; an error where there is one that cannot be used.
+    central: Option<Result<Arc<Means>, ()>>,
 }
 
 impl Table {
@@ -136,27 +155,42 @@ impl Table {
         Self::default()
     }
 
-    /// Replaces everything. With means to open TLS that cannot be used, TLS that would have to be opened is refused.
+    /// Replaces everything. With means to open TLS that cannot be used, TLS that would have to be opened is refused; with a
+    /// central gateway that cannot be used, what would have to go through it.
     pub fn replace(&self, state: State) {
         let inspector = self.inspector_for(&state).ok().flatten();
-        self.put(state, inspector);
+        let central = self.central_for(&state).map_err(|_| ()).transpose();
+        self.put(InForce { state, inspector, central });
     }
 
     /// Replaces everything, or nothing.
     ///
     /// # Errors
-    /// The means to open TLS cannot be used.
-    pub fn try_replace(&self, state: State) -> Result<(), InspectionError> {
+    /// The means to open TLS or the central gateway cannot be used.
+    pub fn try_replace(&self, state: State) -> Result<(), StateError> {
         let inspector = self.inspector_for(&state)?;
-        self.put(state, inspector);
+        let central = self.central_for(&state)?.map(Ok);
+        self.put(InForce { state, inspector, central });
         Ok(())
     }
 
-    fn put(&self, state: State, inspector: Option<Arc<Inspector>>) {
-        self.accounts.merge(&state.quota_use);
-        let rules = state.pods.values().flat_map(|pod| pod.rules.values());
+    fn put(&self, next: InForce) {
+        self.accounts.merge(&next.state.quota_use);
+        let rules = next.state.pods.values().flat_map(|pod| pod.rules.values());
         self.searches.keep(rules.filter_map(|facts| Some(&facts.requests.as_ref()?.requests.leaks)));
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector });
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
+    }
+
+    /// What there is, where it is of the same gateway: connections to it are good for more.
+    fn central_for(&self, state: &State) -> Result<Option<Arc<Means>>, EgressError> {
+        let Some(egress) = &state.egress else { return Ok(None) };
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let held = now.as_ref().and_then(|now| now.central.as_ref()?.as_ref().ok());
+        if let Some(same) = held.filter(|means| means.is_of(egress)) {
+            return Ok(Some(Arc::clone(same)));
+        }
+        drop(now);
+        Ok(Some(Arc::new(Means::new(egress)?)))
     }
 
     /// What there is, where it is of the same means: it has certificates and sessions that are good for more.
@@ -225,6 +259,24 @@ impl Table {
 }
 
 impl State {
+    /// What the central gateway is to be asked for; `None` of a pod that nobody told of.
+    fn asked(&self, source: SocketAddr, permit: &Permit) -> Option<Asked> {
+        let Opening { pod, destination, claim } = permit.opening();
+        let bound = || self.pods.get(pod)?.bound.get(&destination.ip());
+        let names = match permit.judgement().reason {
+            Reason::NameAllowed => requests::name_of(claim).cloned().into_iter().collect(),
+            Reason::EveryNameAllowed => {
+                let live = bound()?.names.iter().filter(|(_, named)| named.is_live);
+                live.map(|(name, _)| name.clone()).take(MOST_NAMES).collect()
+            }
+            // Whatever its name.
+            _ => Vec::new(),
+        };
+        let workload = Arc::clone(self.workloads.get(pod)?);
+        let generation = permit.judgement().generation;
+        Some(Asked { pod: workload, source, destination: *destination, names, generation })
+    }
+
     fn judged(&self, opening: &Opening, is_open: bool) -> Judgement {
         let judgement = match self.pods.get(&opening.pod) {
             None => Judgement::without_rule(Reason::UnknownPod),
@@ -293,6 +345,22 @@ impl Judge for Table {
     fn inspector(&self) -> Option<Arc<Inspector>> {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         now.as_ref().and_then(|now| now.inspector.clone())
+    }
+
+    fn route(&self, pod: SocketAddr, permit: &Permit) -> Route {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(now) = &*now else { return Route::Nowhere };
+        match &now.central {
+            None => Route::Direct,
+            // There such an address would mean another machine.
+            Some(_) if is_of_machine(permit.opening().destination.ip()) => Route::Direct,
+            Some(Err(())) => Route::Nowhere,
+            Some(Ok(means)) => {
+                let Some(asked) = now.state.asked(pod, permit) else { return Route::Nowhere };
+                let budget = permit.judgement().budget;
+                Route::Central(Box::new(Forwarding { means: Arc::clone(means), asked, budget }))
+            }
+        }
     }
 
     fn needs_claim(&self, pod: IpAddr, destination: SocketAddr) -> bool {

@@ -1,4 +1,4 @@
-//! By what the agent shows who it is.
+//! By what an agent, or an egress gateway, shows who it is.
 //!
 //! Enters: files. Leaves: an identity for the next connection. Guarantees: files are read anew each time; a certificate
 //! that was enrolled for is renewed well before it ends, and used to its end where it cannot be.
@@ -20,7 +20,7 @@ pub(crate) enum Credentials {
     Folder(PathBuf),
     /// A token that a controller takes for a certificate.
     Token {
-        /// Name of this node.
+        /// Name of this node; the controller knows better.
         node: String,
         /// File with the token.
         token: PathBuf,

@@ -3,6 +3,7 @@
 //! Enters: a policy set, the table of the node, options. Leaves: the proxy's state. Guarantees: every pod that the table
 //! judges for is in it, with the rules of the same set. Does not: talk to the proxy (`keeper`).
 
+use super::egress::EgressArgs;
 use super::enforce::Answering;
 use super::gate::Holding;
 use super::inspection::{Home, InspectionArgs};
@@ -51,6 +52,8 @@ pub(crate) struct DnsArgs {
     pub(crate) dns_keep_ech: bool,
     #[command(flatten)]
     inspection: InspectionArgs,
+    #[command(flatten)]
+    pub(crate) egress: EgressArgs,
 }
 
 fn zone(text: &str) -> Result<DnsName, String> {
@@ -66,7 +69,11 @@ impl DnsArgs {
         let rules = Rules { certificates: !self.gateway_any_certificate, ..Rules::default() };
         let gateway = match self.no_gateway {
             true => None,
-            false => Some(Holding { rules, inspection: self.inspection.means(home)? }),
+            false => Some(Holding {
+                rules,
+                inspection: self.inspection.means(home)?,
+                egress: self.egress.unknown(),
+            }),
         };
         Ok(Some(Answering { control, gateway }))
     }

@@ -14,11 +14,11 @@ use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Binder, Destination};
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
-use gateway::Inspection;
+use gateway::{Egress, Inspection};
 use observe::Bound;
 use policy::table::Table;
 use policy::{DnsName, Generation, PodName, RuleId, Verdict};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,6 +46,14 @@ pub(crate) struct Answers {
     pub(crate) steered: BTreeSet<IpAddr>,
     /// What the proxy goes by.
     pub(crate) state: Option<dns::State>,
+}
+
+impl Answers {
+    /// Which pod has an address.
+    fn workloads(&self) -> HashMap<IpAddr, Arc<str>> {
+        let pods = self.state.iter().flat_map(|state| &state.pods);
+        pods.flat_map(|pod| pod.addresses.iter().map(|at| (*at, Arc::clone(&pod.identity)))).collect()
+    }
 }
 
 /// The node's proxies, and what leads to them.
@@ -124,13 +132,14 @@ impl Proxies {
         &mut self,
         table: &Table,
         binder: &mut Binder,
-        pods: &BTreeSet<IpAddr>,
+        answers: &Answers,
         pairs: &[NamedPair<'_>],
     ) -> Result<()> {
-        self.pods.clone_from(pods);
+        self.pods.clone_from(&answers.steered);
         self.named.clear();
         if let Some(gate) = &mut self.gate {
             // Before anything is steered to it.
+            gate.know(answers.workloads());
             gate.tell(table, binder, pairs)?;
             let here = pairs.iter().filter(|pair| table.endpoints.contains_key(&pair.from));
             let named = here.filter(|pair| pair.is_named(table, binder));
@@ -268,7 +277,7 @@ impl Enforcer {
         };
         if let Some(proxies) = &mut kernel.proxies {
             // A pod that is new is steered before its packets pass.
-            if let Err(error) = proxies.go_by(table, &mut binder, &answering.steered, pairs) {
+            if let Err(error) = proxies.go_by(table, &mut binder, &answering, pairs) {
                 self.problem = Some(format!("{error:#}"));
                 self.fall_back(pairs);
                 return Err(error);
@@ -296,7 +305,7 @@ impl Enforcer {
     fn fall_back(&mut self, pairs: &[NamedPair<'_>]) {
         let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
         let (Some(proxies), Some(table)) = (proxies, &self.table) else { return };
-        if let Err(error) = proxies.go_by(table, &mut self.binder, &self.answering.steered, pairs) {
+        if let Err(error) = proxies.go_by(table, &mut self.binder, &self.answering, pairs) {
             proxies.problem = Some(format!("{error:#}"));
         }
     }
@@ -445,6 +454,14 @@ impl Enforcer {
         let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
         if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
             gate.inspect_with(inspection);
+        }
+    }
+
+    /// Has connections leave by another central gateway, or by none yet.
+    pub(crate) fn leave_by(&mut self, egress: &Arc<Egress>) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+            gate.leave_by(egress);
         }
     }
 

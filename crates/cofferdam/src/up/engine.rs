@@ -19,7 +19,7 @@ use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
 use crds::{Code, Diagnostic, Severity};
-use gateway::Inspection;
+use gateway::{Egress, Inspection};
 use observe::{Book, Time};
 use policy::table::Table;
 use policy::{Generation, Pod, PodName, PolicySet, RuleId, World};
@@ -73,6 +73,8 @@ pub(crate) struct Engine {
     cut_off: Option<String>,
     /// Why TLS is not opened, where that is known.
     unopened: Option<String>,
+    /// Why connections cannot leave by the central gateway, where they are to.
+    stays: Option<String>,
     started: Time,
     last: Load,
     watched_by: String,
@@ -133,6 +135,7 @@ impl Engine {
             nodes_at: HashSet::new(),
             cut_off: None,
             unopened: None,
+            stays: None,
             started,
             last,
             watched_by: String::new(),
@@ -187,6 +190,18 @@ impl Engine {
         };
         self.unopened = unopened;
         self.enforcers.iter_mut().for_each(|enforcer| enforcer.inspect_with(inspection.clone()));
+    }
+
+    /// Has connections leave by this central gateway. Where why not is told, by the last that was known.
+    pub(crate) fn leave_by(&mut self, egress: Result<Egress, String>) {
+        match egress {
+            Ok(egress) => {
+                let egress = Arc::new(egress);
+                self.stays = None;
+                self.enforcers.iter_mut().for_each(|enforcer| enforcer.leave_by(&egress));
+            }
+            Err(why) => self.stays = Some(why),
+        }
     }
 
     /// State of policy in force; 0: none yet.
@@ -491,6 +506,8 @@ impl Engine {
             ));
         }
         reasons.extend(self.unopened().map(|why| format!("requests inside TLS are refused: {why}")));
+        reasons
+            .extend(self.stays.as_ref().map(|why| format!("the egress gateway cannot be used anew: {why}")));
         reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
         reasons
     }

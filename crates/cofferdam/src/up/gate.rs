@@ -12,11 +12,12 @@ use super::quotas::Quotas;
 use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, RequestRule, RuleFacts, Rules, State,
+    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Named, PodState, RequestRule, RuleFacts, Rules,
+    State,
 };
 use policy::table::{Row, Table};
 use policy::{PodName, Protocol, RuleId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub(crate) struct Gate {
     pub(crate) budgets: Ledger,
     pub(crate) quotas: Quotas,
     holding: Holding,
+    /// Which pod has an address.
+    workloads: HashMap<IpAddr, Arc<str>>,
     revision: u64,
 }
 
@@ -36,6 +39,8 @@ pub(crate) struct Holding {
     pub(crate) rules: Rules,
     /// With what TLS is opened. None: it is not, and what would have to be is refused.
     pub(crate) inspection: Option<Arc<Inspection>>,
+    /// By which central gateway they leave. None: from this node.
+    pub(crate) egress: Option<Arc<Egress>>,
 }
 
 impl Gate {
@@ -45,7 +50,26 @@ impl Gate {
         let beside = |extension| control.as_deref().map(|path| path.with_extension(extension));
         let budgets = Ledger::open(beside("budgets"))?;
         let quotas = Quotas::open(beside("quotas"))?;
-        Ok(Self { keeper: Keeper::open(node, control)?, budgets, quotas, holding, revision: 0 })
+        let workloads = HashMap::new();
+        Ok(Self { keeper: Keeper::open(node, control)?, budgets, quotas, holding, workloads, revision: 0 })
+    }
+
+    /// Says which pod has an address, from the next table on.
+    pub(crate) fn know(&mut self, workloads: HashMap<IpAddr, Arc<str>>) {
+        self.workloads = workloads;
+    }
+
+    /// Has connections leave by another central gateway from now on. What is open goes on as it is.
+    pub(crate) fn leave_by(&mut self, egress: &Arc<Egress>) {
+        if self.holding.egress.as_ref() == Some(egress) {
+            return;
+        }
+        self.holding.egress = Some(Arc::clone(egress));
+        self.revision += 1;
+        let egress = self.holding.egress.clone();
+        if let Some(state) = self.keeper.with_state(|told| State { egress, ..told.state.clone() }) {
+            self.keeper.tell(Told { revision: self.revision, state });
+        }
     }
 
     /// Has the gateway go by a table, and by what pods know.
@@ -59,6 +83,8 @@ impl Gate {
             spent: self.budgets.spent().clone(),
             inspection: self.holding.inspection.clone(),
             quota_use: self.quotas.used(),
+            egress: self.holding.egress.clone(),
+            workloads: self.workloads.clone(),
         };
         for pair in pairs {
             if let Some(bind) = self.made(table, binder, pair, |_| false)? {

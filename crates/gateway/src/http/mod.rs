@@ -26,3 +26,4 @@ mod upstream;
 
 pub(crate) use hold::Hold;
 pub(crate) use open::Opening;
+pub(crate) use socket::{Counted, Cut};

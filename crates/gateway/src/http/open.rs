@@ -5,8 +5,9 @@ use super::serve::{Outcome, Serving, serve};
 use super::socket::{Counted, Cut, Socket, Stream};
 use super::tasks::Owner;
 use super::upstream::Upstream;
+use crate::central::Failed;
 use crate::decide::{Claim, Judgement, Permit};
-use crate::forward;
+use crate::forward::Way;
 use crate::inspect::Opened;
 use crate::reason::{End, Reason};
 use crate::record::Guard;
@@ -73,7 +74,7 @@ impl Gateway {
             return Some(Refused { stream, claim: opened.claim, judgement });
         };
         let connected = tokio::select! {
-            connected = forward::connect(permit, &self.limits) => connected,
+            connected = self.connect(permit, guard) => connected,
             () = self.drained() => {
                 guard.ended(End::Drained);
                 return None;
@@ -81,7 +82,11 @@ impl Gateway {
         };
         let (cut, is_clean) = (Arc::new(Cut::default()), Arc::new(AtomicBool::new(false)));
         // The client is told inside.
-        let server = connected.map_err(|_| Reason::ServerUnreachable).map(|server| Counted {
+        let failed = |failed| match failed {
+            Failed::Unreachable => Reason::ServerUnreachable,
+            Failed::Refused(reason) => reason,
+        };
+        let server = connected.map_err(failed).map(|server| Counted {
             inner: Socket::new(server, Vec::new(), &is_clean),
             traffic: Arc::clone(&guard.traffic),
             ceiling: permit.judgement().ceiling,
@@ -113,8 +118,8 @@ impl Gateway {
     /// Takes requests until there are no more.
     async fn requests(
         &self,
-        client: Socket,
-        server: Result<Counted<Socket>, Reason>,
+        client: Socket<TcpStream>,
+        server: Result<Counted<Socket<Way>>, Reason>,
         parties: &Parties<'_>,
         inspector: Option<Arc<Inspector>>,
     ) -> Outcome {

@@ -1,16 +1,15 @@
 //! The two sockets of an opened connection, between the kernel and whoever reads HTTP.
 
 use crate::ceiling::Ceiling;
+use crate::forward::Line;
 use crate::reason::Reason;
 use crate::record::Traffic;
-use crate::refuse::reset;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// Bytes that come and go.
@@ -50,30 +49,31 @@ impl Cut {
 
 /// A socket whose first bytes were read already. When it is dropped the kernel resets it, unless both sides came to a
 /// clean end: nobody may take a broken connection for a complete one.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    stream: TcpStream,
+pub(crate) struct Socket<L: Line> {
+    stream: L,
     first: Vec<u8>,
     /// How many of the first bytes were given out.
     given: usize,
     is_clean: Arc<AtomicBool>,
 }
 
-impl Socket {
-    pub(crate) fn new(stream: TcpStream, first: Vec<u8>, is_clean: &Arc<AtomicBool>) -> Self {
+impl<L: Line> Socket<L> {
+    pub(crate) fn new(stream: L, first: Vec<u8>, is_clean: &Arc<AtomicBool>) -> Self {
         Self { stream, first, given: 0, is_clean: Arc::clone(is_clean) }
     }
 }
 
-impl Drop for Socket {
+impl<L: Line> Drop for Socket<L> {
     fn drop(&mut self) {
-        if !self.is_clean.load(Ordering::Relaxed) {
-            reset(&self.stream);
+        if self.is_clean.load(Ordering::Relaxed) {
+            self.stream.finish();
+        } else {
+            self.stream.reset();
         }
     }
 }
 
-impl AsyncRead for Socket {
+impl<L: Line> AsyncRead for Socket<L> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -91,7 +91,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<L: Line> AsyncWrite for Socket<L> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -8,6 +8,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
+pub mod egress;
 pub mod web;
 
 use gateway::{
