@@ -271,6 +271,16 @@ impl Health for Agent {
             "Records of connections to names that were lost",
             gateway(|gateway| gateway.lost_records),
         );
+        page.gauge(
+            "gateway_money_nanos_today",
+            "What calls under budgets cost since midnight (UTC), in billionths of the currency of the prices, of at most 100 pods and rules",
+            gateway(|gateway| gateway.used.iter().map(|it| it.used.money_day).sum()),
+        );
+        page.gauge(
+            "gateway_tokens_today",
+            "Tokens of calls under budgets since midnight (UTC), of at most 100 pods and rules",
+            gateway(|gateway| gateway.used.iter().map(|it| it.used.tokens_day).sum()),
+        );
         page.counter("gateway_starts", "Times the gateway was started", gateway(|gateway| gateway.starts));
         page.counter("findings", "Things that somebody should look at", status.findings);
         page.counter(

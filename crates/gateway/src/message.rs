@@ -2,6 +2,7 @@
 
 use crate::call::Call;
 use crate::counters::Counts;
+use crate::price::Prices;
 use crate::quota::QuotaUse;
 use crate::record::Record;
 use crate::settings::{Limits, Rules};
@@ -69,6 +70,8 @@ pub(crate) struct StateFrame {
     quota_use: HashMap<u32, QuotaUse>,
     #[serde(default)]
     inspection: Option<Arc<Inspection>>,
+    #[serde(default)]
+    prices: Option<Arc<Prices>>,
 }
 
 /// Bindings, with each row once.
@@ -138,14 +141,14 @@ impl StateFrame {
             pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
             bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
         }
-        let State { generation, rules, spent, quota_use, inspection, .. } = state;
+        let State { generation, rules, spent, quota_use, inspection, prices, .. } = state;
         let (rules, spent, inspection) = (rules.clone(), spent.clone(), inspection.clone());
-        let (generation, quota_use) = (*generation, quota_use.clone());
-        Self { generation, rules, pods, bindings, spent, quota_use, inspection }
+        let (generation, quota_use, prices) = (*generation, quota_use.clone(), prices.clone());
+        Self { generation, rules, pods, bindings, spent, quota_use, inspection, prices }
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent, quota_use, inspection } = self;
+        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, prices } = self;
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
         };
@@ -154,7 +157,7 @@ impl StateFrame {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
         }
-        Ok(State { generation, rules, pods, spent, quota_use, inspection })
+        Ok(State { generation, rules, pods, spent, quota_use, inspection, prices })
     }
 }
 
@@ -203,6 +206,7 @@ mod tests {
             spent: [(16, Window::Hour)].into(),
             quota_use: [(3, QuotaUse { tokens_day: 1, ..QuotaUse::default() })].into(),
             inspection: Some(Arc::new(inspection)),
+            prices: Some(Arc::new(Prices { currency: "USD".into(), prices: Vec::new() })),
         };
         let frame = StateFrame::of(&state);
         assert_eq!(frame.bindings.rows.len(), 2);

@@ -110,11 +110,17 @@ pub enum Reason {
     QuotaRequests,
     /// The pod's requests took as many tokens as the rule allows, or this one would take more.
     QuotaTokens,
+    /// The pod's requests cost as much as the rule allows, or this one could cost more.
+    QuotaMoney,
+    /// The rule limits what calls cost, and the model has no price.
+    NoPrice,
+    /// The rule limits tokens or money, and those of a WebSocket cannot be counted.
+    QuotaUnread,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 53] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -165,6 +171,9 @@ impl Reason {
         Self::LeakUnread,
         Self::QuotaRequests,
         Self::QuotaTokens,
+        Self::QuotaMoney,
+        Self::NoPrice,
+        Self::QuotaUnread,
     ];
 
     /// The verdict that always comes with this reason.
@@ -218,7 +227,10 @@ impl Reason {
             | Self::LeakBlocked
             | Self::LeakUnread
             | Self::QuotaRequests
-            | Self::QuotaTokens => Verdict::Deny,
+            | Self::QuotaTokens
+            | Self::QuotaMoney
+            | Self::NoPrice
+            | Self::QuotaUnread => Verdict::Deny,
         }
     }
 
@@ -275,6 +287,9 @@ impl Reason {
             Self::LeakUnread => "leak-unread",
             Self::QuotaRequests => "quota-requests",
             Self::QuotaTokens => "quota-tokens",
+            Self::QuotaMoney => "quota-money",
+            Self::NoPrice => "no-price",
+            Self::QuotaUnread => "quota-unread",
         }
     }
 
@@ -351,7 +366,16 @@ impl Reason {
             }
             Self::QuotaRequests => "the pod made as many requests as the rule allows",
             Self::QuotaTokens => {
-                "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
+                "the pod's requests took as many tokens as the rule allows, or this one could take more than are left"
+            }
+            Self::QuotaMoney => {
+                "the pod's requests cost as much as the rule allows, or this one could cost more than is left"
+            }
+            Self::NoPrice => {
+                "the rule limits what calls cost, and the price list of this node has no price for this provider's model"
+            }
+            Self::QuotaUnread => {
+                "the rule limits tokens or money, and those of a conversation over a WebSocket cannot be counted"
             }
         }
     }

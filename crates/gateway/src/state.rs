@@ -3,6 +3,7 @@
 use crate::ceiling::Ceiling;
 use crate::decide::{Judge, Judgement, Opening, judge};
 use crate::leaks::Searches;
+use crate::price::Prices;
 use crate::quota::{Account, Accounts, Key, QuotaUse};
 use crate::reason::Reason;
 use crate::requests::{self, Demands, RequestJudgement, RequestRule};
@@ -110,6 +111,8 @@ pub struct State {
     pub quota_use: HashMap<u32, QuotaUse>,
     /// With what TLS is opened. `None`: nothing is, and what would have to be is refused.
     pub inspection: Option<Arc<Inspection>>,
+    /// What calls cost. `None`: nobody said, and where a rule limits it, calls are refused.
+    pub prices: Option<Arc<Prices>>,
 }
 
 /// A judge over a [`State`] that changes. Until there is one, everything is refused.
@@ -200,16 +203,16 @@ impl Table {
     }
 
     /// What a rule demands of the requests that it allows.
-    fn demands(&self, pod: IpAddr, rule: RuleId, facts: &RuleFacts) -> Demands {
+    fn demands(&self, pod: IpAddr, rule: RuleId, facts: &RuleFacts, prices: Option<Arc<Prices>>) -> Demands {
         let Some(requests) = facts.requests.as_ref().map(|rule| &rule.requests) else {
-            return Demands::default();
+            return Demands { prices, ..Demands::default() };
         };
         let account = (!requests.quotas.is_open()).then(|| Account {
             accounts: Arc::clone(&self.accounts),
             key: facts.quota.map_or(Key::Own(pod, rule), Key::Told),
             quotas: requests.quotas,
         });
-        Demands { search: self.searches.of(&requests.leaks), account }
+        Demands { search: self.searches.of(&requests.leaks), account, prices }
     }
 
     /// What pods used of their quotas.
@@ -280,13 +283,15 @@ impl Judge for Table {
             let judgement = state.judged_request(opening, operation);
             let pod = state.pods.get(&opening.pod);
             let deciding = judgement.deciding.and_then(|rule| Some((rule, Arc::clone(pod?.rule(rule)?))));
-            (judgement, deciding)
+            (judgement, deciding, state.prices.clone())
         });
-        let Some((judgement, deciding)) = judged else {
+        let Some((judgement, deciding, prices)) = judged else {
             return RequestJudgement::without_rule(Reason::NoPolicy);
         };
-        let demands = deciding.map(|(rule, facts)| self.demands(opening.pod, rule, &facts));
-        let demands = demands.unwrap_or_default();
+        let demands = match deciding {
+            Some((rule, facts)) => self.demands(opening.pod, rule, &facts, prices),
+            None => Demands { prices, ..Demands::default() },
+        };
         RequestJudgement { demands, ..judgement }
     }
 

@@ -6,6 +6,7 @@
 use super::enforce::Answering;
 use super::gate::Holding;
 use super::inspection::{Home, InspectionArgs};
+use crate::prices;
 use anyhow::Result;
 use clap::Args;
 use compiler::lower::Placement;
@@ -49,6 +50,9 @@ pub(crate) struct DnsArgs {
     /// Leave ECH in HTTPS records; server names of connections are then hidden
     #[arg(long)]
     pub(crate) dns_keep_ech: bool,
+    /// What models cost (PriceList), for budgets of money; without, calls under such a budget are refused
+    #[arg(long, value_name = "FILE", help_heading = "Budgets")]
+    prices: Option<PathBuf>,
     #[command(flatten)]
     inspection: InspectionArgs,
 }
@@ -66,7 +70,10 @@ impl DnsArgs {
         let rules = Rules { certificates: !self.gateway_any_certificate, ..Rules::default() };
         let gateway = match self.no_gateway {
             true => None,
-            false => Some(Holding { rules, inspection: self.inspection.means(home)? }),
+            false => {
+                let prices = self.prices.as_deref().map(prices::load).transpose()?;
+                Some(Holding { rules, inspection: self.inspection.means(home)?, prices })
+            }
         };
         Ok(Some(Answering { control, gateway }))
     }

@@ -438,6 +438,8 @@ impl Enforcer {
             starts: standing.starts,
             opens_tls: gate.opens_tls(),
             problem: standing.problem.or_else(|| gate.budgets.problem()).or_else(|| gate.quotas.problem()),
+            currency: gate.currency(),
+            used: gate.quotas.used_today(),
         })
     }
 

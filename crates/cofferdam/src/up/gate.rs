@@ -12,7 +12,7 @@ use super::quotas::Quotas;
 use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, RequestRule, RuleFacts, Rules, State,
+    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, Prices, RequestRule, RuleFacts, Rules, State,
 };
 use policy::table::{Row, Table};
 use policy::{PodName, Protocol, RuleId};
@@ -36,6 +36,8 @@ pub(crate) struct Holding {
     pub(crate) rules: Rules,
     /// With what TLS is opened. None: it is not, and what would have to be is refused.
     pub(crate) inspection: Option<Arc<Inspection>>,
+    /// What calls cost. None: nobody said.
+    pub(crate) prices: Option<Arc<Prices>>,
 }
 
 impl Gate {
@@ -59,6 +61,7 @@ impl Gate {
             spent: self.budgets.spent().clone(),
             inspection: self.holding.inspection.clone(),
             quota_use: self.quotas.used(),
+            prices: self.holding.prices.clone(),
         };
         for pair in pairs {
             if let Some(bind) = self.made(table, binder, pair, |_| false)? {
@@ -133,6 +136,11 @@ impl Gate {
             |proxy| Ok(proxy.bind(revision, &binds)?),
         );
         Ok(revision)
+    }
+
+    /// Of the prices that calls are counted by.
+    pub(crate) fn currency(&self) -> Option<Arc<str>> {
+        self.holding.prices.as_ref().map(|prices| Arc::clone(&prices.currency))
     }
 
     /// Keeps what the gateway counted of requests and tokens, for the next one.

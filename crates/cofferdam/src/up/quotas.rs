@@ -1,4 +1,4 @@
-//! How many requests and tokens pods used under rules with budgets of them.
+//! How many requests and tokens pods used under rules with budgets of them or of money.
 //!
 //! Enters: pods and rules, and what the gateway counted. Leaves: a number for each pod and rule, by which the gateway counts,
 //! and what was used when it begins. Guarantees: what was told is kept in a file over the ends of gateway and agent, however
@@ -6,18 +6,25 @@
 //! anything; that is the gateway's.
 
 use super::account::{Account, free_number};
+use super::protocol::Used;
 use anyhow::{Context, Result, ensure};
 use gateway::QuotaUse;
 use policy::{PodName, RuleEntry};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Pods and rules that are counted for.
 const MOST: usize = 1 << 16;
+/// How many are shown.
+const MOST_SHOWN: usize = 100;
+/// Seconds.
+const DAY: u64 = 86_400;
 
 /// One pod under one rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +86,19 @@ impl Quotas {
     /// What was used so far, by number.
     pub(crate) fn used(&self) -> HashMap<u32, QuotaUse> {
         self.standings.values().map(|it| (it.number, it.used)).collect()
+    }
+
+    /// Those that were drawn on today (UTC), what used most money and tokens first.
+    pub(crate) fn used_today(&self) -> Vec<Used> {
+        let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY * DAY;
+        let drawn = self.standings.values().filter(|it| it.used.day_start >= today && today > 0);
+        let mut drawn: Vec<&Standing> = drawn.collect();
+        drawn.sort_by_key(|it| Reverse((it.used.money_day, it.used.tokens_day, it.used.requests_day)));
+        let used = |it: &Standing| {
+            let (namespace, name) = &it.account.pod;
+            Used { pod: format!("{namespace}/{name}"), rule: it.account.rule.clone(), used: it.used }
+        };
+        drawn.into_iter().take(MOST_SHOWN).map(used).collect()
     }
 
     /// Takes over what the gateway counted. Whether that is new.
@@ -161,6 +181,7 @@ mod tests {
         let mut next = Quotas::open(Some(file.clone())).unwrap();
         assert_eq!(next.number(&pods[0], &entry(0, Some("chat"))).unwrap(), Some(number));
         assert_eq!(next.used()[&number], used);
+        assert!(next.used_today().is_empty(), "that was long ago");
         next.retain(|pod| *pod == pods[1]);
         assert!(!Quotas::open(Some(file.clone())).unwrap().used().contains_key(&number));
         let without = RuleEntry { requests: None, ..entry(3, None) };
