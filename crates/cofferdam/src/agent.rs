@@ -277,6 +277,16 @@ impl Health for Agent {
             gateway(|gateway| gateway.used.iter().map(|it| it.used.money_day).sum()),
         );
         page.gauge(
+            "gateway_budget_store_down",
+            "Whether the store of shared budgets cannot be reached",
+            gateway(|gateway| gateway.store.as_ref().is_some_and(|store| store.problem.is_some()).into()),
+        );
+        page.counter(
+            "gateway_budget_store_failures",
+            "Times that the store of shared budgets did not answer",
+            gateway(|gateway| gateway.store.as_ref().map_or(0, |store| store.failures)),
+        );
+        page.gauge(
             "gateway_tokens_today",
             "Tokens of calls under budgets since midnight (UTC), of at most 100 pods and rules",
             gateway(|gateway| gateway.used.iter().map(|it| it.used.tokens_day).sum()),

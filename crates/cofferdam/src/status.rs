@@ -143,6 +143,11 @@ fn print_budgets(gateway: &GatewayStatus, out: &mut impl Write) -> Result<()> {
     if let Some(currency) = &gateway.currency {
         writeln!(out, "          calls are priced in {currency}")?;
     }
+    if let Some(store) = &gateway.store {
+        let state =
+            store.problem.as_deref().map_or_else(|| "answers".to_owned(), |why| format!("DOWN: {why}"));
+        writeln!(out, "          store of shared budgets: {}", printable(&state))?;
+    }
     for Used { pod, rule, used } in gateway.used.iter().take(MOST_BUDGETS) {
         writeln!(
             out,

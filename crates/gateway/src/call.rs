@@ -95,6 +95,9 @@ pub struct Call {
     /// Of what is refused for a quota, how much it lacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shortfall: Option<Shortfall>,
+    /// Whether the store of shared budgets could not be reached, so that it drew on what this node may use without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_store: bool,
 }
 
 /// Why there is not enough: tokens, or billionths of money, or one request and none.
@@ -271,6 +274,7 @@ impl CallGuard {
             end: End::Cancelled,
             cost: None,
             shortfall: None,
+            without_store: false,
         };
         let (began, course) = (Instant::now(), Arc::default());
         Self { ledger, sink, counters, began, call, caller: asked.caller, course, retry_at: None }
@@ -322,6 +326,11 @@ impl CallGuard {
         self.call.shortfall = spent.shortfall;
         self.retry_at = spent.retry_at;
         self.refused(spent.reason);
+    }
+
+    /// The store of shared budgets could not be reached.
+    pub(crate) fn without_store(&mut self) {
+        self.call.without_store = true;
     }
 
     /// What was found in its head.

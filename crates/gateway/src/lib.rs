@@ -30,9 +30,11 @@ mod http;
 mod identify;
 mod inspect;
 pub mod leaks;
+mod lease;
 mod message;
 pub mod price;
 mod process;
+mod purse;
 mod quic;
 pub mod quota;
 pub mod reason;
@@ -46,6 +48,7 @@ mod server_gate;
 pub mod settings;
 mod splice;
 pub mod state;
+mod store;
 pub mod tls;
 
 pub use agent::{Agent, AgentError, Bind, Proxy};
@@ -56,6 +59,7 @@ pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable,
 pub use leaks::{LeakFact, LeakKind, LeakPlace};
 pub use price::{Cost, Price, Prices};
 pub use process::{ProcessError, run_proxy};
+pub use purse::StoreStanding;
 pub use quota::QuotaUse;
 pub use reason::{End, Reason};
 pub use record::{Facts, Record, Sink};
@@ -63,6 +67,7 @@ pub use requests::{Demands, Handling, RequestJudgement, RequestRule};
 pub use serve::{Gateway, Phase};
 pub use settings::{Ech, Limits, Opaque, Rules};
 pub use state::{Bound, Named, PodState, RuleFacts, State, Table, Window};
+pub use store::{StoreAddress, StoreMeans, WhenDown};
 pub use tls::{Authority, AuthorityError, AuthorityPem, Inspection, InspectionError, Inspector};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

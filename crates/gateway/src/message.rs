@@ -7,6 +7,7 @@ use crate::quota::QuotaUse;
 use crate::record::Record;
 use crate::settings::{Limits, Rules};
 use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
+use crate::store::StoreMeans;
 use crate::tls::Inspection;
 use policy::table::Row;
 use policy::{DnsName, Generation, RuleId};
@@ -72,6 +73,8 @@ pub(crate) struct StateFrame {
     inspection: Option<Arc<Inspection>>,
     #[serde(default)]
     prices: Option<Arc<Prices>>,
+    #[serde(default)]
+    store: Option<Arc<StoreMeans>>,
 }
 
 /// Bindings, with each row once.
@@ -141,14 +144,15 @@ impl StateFrame {
             pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
             bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
         }
-        let State { generation, rules, spent, quota_use, inspection, prices, .. } = state;
+        let State { generation, rules, spent, quota_use, inspection, prices, store, .. } = state;
         let (rules, spent, inspection) = (rules.clone(), spent.clone(), inspection.clone());
-        let (generation, quota_use, prices) = (*generation, quota_use.clone(), prices.clone());
-        Self { generation, rules, pods, bindings, spent, quota_use, inspection, prices }
+        let (generation, quota_use) = (*generation, quota_use.clone());
+        let (prices, store) = (prices.clone(), store.clone());
+        Self { generation, rules, pods, bindings, spent, quota_use, inspection, prices, store }
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, prices } = self;
+        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, prices, store } = self;
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
         };
@@ -157,7 +161,7 @@ impl StateFrame {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
         }
-        Ok(State { generation, rules, pods, spent, quota_use, inspection, prices })
+        Ok(State { generation, rules, pods, spent, quota_use, inspection, prices, store })
     }
 }
 
@@ -199,6 +203,14 @@ mod tests {
         let authority = crate::Authority::generate(std::time::SystemTime::now()).unwrap();
         let secret = authority.key.lines().nth(1).unwrap().to_owned();
         let inspection = Inspection { authority, roots: vec![vec![1, 2]] };
+        let store = StoreMeans {
+            address: crate::StoreAddress::Tcp("store".into(), 6379),
+            roots: None,
+            user: None,
+            password: Some("hush-hush".into()),
+            node: "n".into(),
+            down: crate::WhenDown::Deny,
+        };
         let state = State {
             generation: Generation(7),
             rules: Rules::default(),
@@ -206,11 +218,13 @@ mod tests {
             spent: [(16, Window::Hour)].into(),
             quota_use: [(3, QuotaUse { tokens_day: 1, ..QuotaUse::default() })].into(),
             inspection: Some(Arc::new(inspection)),
+            store: Some(Arc::new(store)),
             prices: Some(Arc::new(Prices { currency: "USD".into(), prices: Vec::new() })),
         };
         let frame = StateFrame::of(&state);
         assert_eq!(frame.bindings.rows.len(), 2);
-        assert!(!format!("{state:?} {frame:?}").contains(&secret));
+        let shown = format!("{state:?} {frame:?}");
+        assert!(!shown.contains(&secret) && !shown.contains("hush-hush"));
         let text = serde_json::to_string(&frame).unwrap();
         let read: StateFrame = serde_json::from_str(&text).unwrap();
         assert_eq!(read.read().unwrap(), state);

@@ -6,6 +6,8 @@
 //! numbers them.
 
 use crate::call::Shortfall;
+use crate::lease::{Ask, COUNTS, Grant, Lease, StoreIs};
+use crate::purse::Purse;
 use crate::reason::Reason;
 use crate::state::Window;
 use policy::{Quota, Quotas, RuleId};
@@ -106,7 +108,8 @@ impl QuotaUse {
         }
     }
 
-    fn windows(&self) -> (u64, u64) {
+    /// When the hour and the day began.
+    pub(crate) fn windows(&self) -> (u64, u64) {
         (self.hour_start, self.day_start)
     }
 }
@@ -139,6 +142,8 @@ pub(crate) struct Accounts(Mutex<HashMap<Key, Entry>>);
 struct Entry {
     used: QuotaUse,
     is_changed: bool,
+    /// What of it this gateway may use, where it is shared with others.
+    lease: Option<Lease>,
 }
 
 impl Accounts {
@@ -166,10 +171,52 @@ impl Accounts {
         changed
     }
 
+    /// What the store of shared budgets is to be asked so that this account has as much; nothing where it has.
+    pub(crate) fn lease_ask(&self, key: Key, amount: Amount) -> Option<Ask> {
+        let mut all = self.all();
+        let entry = all.get_mut(&key)?;
+        let lease = entry.lease.as_ref()?;
+        let held = lease.held(entry.used.windows(), StoreIs::Up);
+        lacking(&held, &entry.used, amount).map(|_| lease.ask(&entry.used, amount))
+    }
+
+    /// What the store is to be told; of at most so many accounts.
+    pub(crate) fn lease_news(&self, most: usize) -> Vec<(Key, Ask)> {
+        let all = self.all();
+        let news =
+            all.iter().filter_map(|(key, entry)| Some((*key, entry.lease.as_ref()?.news(&entry.used)?)));
+        news.take(most).collect()
+    }
+
+    /// Takes what the store answered.
+    pub(crate) fn lease_granted(&self, key: Key, ask: &Ask, grants: &[Grant; COUNTS]) {
+        let mut all = self.all();
+        if let Some(lease) = all.get_mut(&key).and_then(|entry| entry.lease.as_mut()) {
+            lease.granted(ask, grants);
+        }
+    }
+
     /// Nobody heard what they are: all are to be told.
     pub(crate) fn untold(&self) {
         self.all().values_mut().for_each(|entry| entry.is_changed = true);
     }
+}
+
+/// An account on which other gateways draw too.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    /// The same at every gateway.
+    pub(crate) name: Arc<str>,
+    pub(crate) purse: Arc<Purse>,
+}
+
+/// Why a request cannot be taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Short {
+    /// There is not as much.
+    Spent(Spent),
+    /// This gateway was not granted as much; how it looks if nothing more can be.
+    Unleased(Spent),
 }
 
 /// One account under a rule.
@@ -178,6 +225,8 @@ pub(crate) struct Account {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) key: Key,
     pub(crate) quotas: Quotas,
+    /// `None`: it is this gateway's alone.
+    pub(crate) shared: Option<Shared>,
 }
 
 impl PartialEq for Account {
@@ -200,7 +249,7 @@ impl Account {
     ///
     /// # Errors
     /// There is not as much left; nothing is taken.
-    pub(crate) fn reserve(&self, taken: Amount, now: u64) -> Result<Reservation, Spent> {
+    pub(crate) fn reserve(&self, taken: Amount, now: u64) -> Result<Reservation, Short> {
         let mut all = self.accounts.all();
         if all.len() >= MANY {
             all.retain(|_, entry| entry.used.day_start.saturating_add(DAY) > now);
@@ -208,7 +257,16 @@ impl Account {
         let entry = all.entry(self.key).or_default();
         entry.used.roll(now);
         if let Some(spent) = lacking(&self.quotas, &entry.used, taken) {
-            return Err(spent);
+            return Err(Short::Spent(spent));
+        }
+        if let Some(Shared { name, purse }) = &self.shared {
+            let lease = entry.lease.get_or_insert_with(|| Lease::new(name, self.quotas, entry.used));
+            lease.quotas = self.quotas;
+            let windows = entry.used.windows();
+            if let Some(spent) = lacking(&lease.held(windows, purse.store_is()), &entry.used, taken) {
+                let spent = lacking(&lease.left_by_others(windows), &entry.used, taken).unwrap_or(spent);
+                return Err(Short::Unleased(Spent { retry_at: Some(spent.window.end(windows)), ..spent }));
+            }
         }
         let since = entry.used.windows();
         entry.used.requests_hour = entry.used.requests_hour.saturating_add(1);
@@ -224,14 +282,25 @@ impl Account {
         now.into_iter().for_each(|now| entry.used.roll(now));
         entry.used.correct(since, before, after);
         entry.is_changed |= before != after;
-        over(&self.quotas, &entry.used)
+        let left = entry.lease.as_ref().map(|lease| lease.left_by_others(entry.used.windows()));
+        over(&left.unwrap_or(self.quotas), &entry.used)
+    }
+}
+
+impl Window {
+    /// When it ends, of an hour and a day that began then.
+    fn end(self, (hour, day): (u64, u64)) -> u64 {
+        match self {
+            Self::Hour => hour.saturating_add(HOUR),
+            Self::Day => day.saturating_add(DAY),
+        }
     }
 }
 
 /// What is limited: why it is refused, how much there may be and was used in a day and in an hour. The longer window first.
 fn limits(quotas: &Quotas, used: &QuotaUse) -> [(Reason, [(Window, Option<u64>, u64, u64); 2]); 3] {
     let Quotas { requests, tokens, money } = quotas;
-    let (hour_end, day_end) = (used.hour_start.saturating_add(HOUR), used.day_start.saturating_add(DAY));
+    let [hour_end, day_end] = [Window::Hour, Window::Day].map(|window| window.end(used.windows()));
     let windows = |quota: &Quota, hour, day| {
         [(Window::Day, quota.day, day, day_end), (Window::Hour, quota.hour, hour, hour_end)]
     };
@@ -340,16 +409,19 @@ mod tests {
             accounts: Arc::default(),
             key: Key::Told(16),
             quotas: Quotas { requests, tokens, ..Quotas::default() },
+            shared: None,
         }
     }
 
-    fn spent(reserved: Result<Reservation, Spent>) -> Option<(Reason, Window)> {
+    fn spent(reserved: Result<Reservation, Short>) -> Option<(Reason, Window)> {
         match reserved {
             Ok(mut reserved) => {
                 reserved.answered();
                 None
             }
-            Err(Spent { reason, window, .. }) => Some((reason, window)),
+            Err(
+                Short::Spent(Spent { reason, window, .. }) | Short::Unleased(Spent { reason, window, .. }),
+            ) => Some((reason, window)),
         }
     }
 
@@ -381,10 +453,13 @@ mod tests {
         let account = account(Quota::default(), Quota { hour: Some(100), day: None });
         let spent_hour = Some((Reason::QuotaTokens, Window::Hour));
         let mut first = account.reserve(tokens(60), NOON).unwrap();
-        let refused = account.reserve(tokens(41), NOON).unwrap_err();
+        let refused = |much| match account.reserve(tokens(much), NOON) {
+            Err(Short::Spent(spent)) => spent,
+            other => panic!("{other:?}"),
+        };
+        let (refused, never) = (refused(41), refused(101));
         assert_eq!(refused.shortfall, Some(Shortfall { needed: 41, left: 40 }));
         assert_eq!(refused.retry_at, Some(NOON + HOUR));
-        let never = account.reserve(tokens(101), NOON).unwrap_err();
         assert_eq!(never.retry_at, None, "in no hour is as much");
         assert_eq!(first.grow(tokens(10), NOON), None, "what is set aside stays so");
         assert_eq!(spent(account.reserve(tokens(41), NOON)), spent_hour);

@@ -116,11 +116,13 @@ pub enum Reason {
     NoPrice,
     /// The rule limits tokens or money, and those of a WebSocket cannot be counted.
     QuotaUnread,
+    /// The store of shared budgets cannot be reached, and what this node may use without it is used up.
+    QuotaStore,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 53] = [
+    pub const ALL: [Self; 54] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -174,6 +176,7 @@ impl Reason {
         Self::QuotaMoney,
         Self::NoPrice,
         Self::QuotaUnread,
+        Self::QuotaStore,
     ];
 
     /// The verdict that always comes with this reason.
@@ -230,7 +233,8 @@ impl Reason {
             | Self::QuotaTokens
             | Self::QuotaMoney
             | Self::NoPrice
-            | Self::QuotaUnread => Verdict::Deny,
+            | Self::QuotaUnread
+            | Self::QuotaStore => Verdict::Deny,
         }
     }
 
@@ -290,6 +294,7 @@ impl Reason {
             Self::QuotaMoney => "quota-money",
             Self::NoPrice => "no-price",
             Self::QuotaUnread => "quota-unread",
+            Self::QuotaStore => "quota-store",
         }
     }
 
@@ -376,6 +381,9 @@ impl Reason {
             }
             Self::QuotaUnread => {
                 "the rule limits tokens or money, and those of a conversation over a WebSocket cannot be counted"
+            }
+            Self::QuotaStore => {
+                "the store of shared budgets cannot be reached, and what this node may use without it is used up"
             }
         }
     }

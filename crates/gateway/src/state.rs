@@ -4,10 +4,12 @@ use crate::ceiling::Ceiling;
 use crate::decide::{Judge, Judgement, Opening, judge};
 use crate::leaks::Searches;
 use crate::price::Prices;
-use crate::quota::{Account, Accounts, Key, QuotaUse};
+use crate::purse::{Purse, StoreStanding};
+use crate::quota::{Account, Accounts, Key, QuotaUse, Shared};
 use crate::reason::Reason;
 use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
+use crate::store::StoreMeans;
 use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
 use policy::{DnsName, Generation, Operation, Protocol, RuleId, Verdict};
@@ -34,6 +36,9 @@ pub struct RuleFacts {
     /// of policy and processes. `None`: an account of this process's own, until the rule has another number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<u32>,
+    /// Name of that account, the same at all gateways, where they share it. `None`: it is this gateway's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Arc<str>>,
 }
 
 /// Which budgets are used up.
@@ -113,6 +118,8 @@ pub struct State {
     pub inspection: Option<Arc<Inspection>>,
     /// What calls cost. `None`: nobody said, and where a rule limits it, calls are refused.
     pub prices: Option<Arc<Prices>>,
+    /// Where budgets are shared with other gateways. `None`: nowhere.
+    pub store: Option<Arc<StoreMeans>>,
 }
 
 /// A judge over a [`State`] that changes. Until there is one, everything is refused.
@@ -131,6 +138,7 @@ pub struct Table {
 struct InForce {
     state: State,
     inspector: Option<Arc<Inspector>>,
+    purse: Option<Arc<Purse>>,
 }
 
 impl Table {
@@ -142,24 +150,44 @@ impl Table {
     /// Replaces everything. With means to open TLS that cannot be used, TLS that would have to be opened is refused.
     pub fn replace(&self, state: State) {
         let inspector = self.inspector_for(&state).ok().flatten();
-        self.put(state, inspector);
+        let purse = self.purse_for(&state).ok().flatten();
+        self.put(state, inspector, purse);
     }
 
     /// Replaces everything, or nothing.
     ///
     /// # Errors
-    /// The means to open TLS cannot be used.
+    /// The means to open TLS, or to share budgets, cannot be used.
     pub fn try_replace(&self, state: State) -> Result<(), InspectionError> {
         let inspector = self.inspector_for(&state)?;
-        self.put(state, inspector);
+        let purse = self.purse_for(&state).map_err(InspectionError::Purse)?;
+        self.put(state, inspector, purse);
         Ok(())
     }
 
-    fn put(&self, state: State, inspector: Option<Arc<Inspector>>) {
+    fn put(&self, state: State, inspector: Option<Arc<Inspector>>, purse: Option<Arc<Purse>>) {
         self.accounts.merge(&state.quota_use);
         let rules = state.pods.values().flat_map(|pod| pod.rules.values());
         self.searches.keep(rules.filter_map(|facts| Some(&facts.requests.as_ref()?.requests.leaks)));
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector });
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector, purse });
+    }
+
+    /// What there is, where it is of the same means.
+    fn purse_for(&self, state: &State) -> std::io::Result<Option<Arc<Purse>>> {
+        let Some(means) = &state.store else { return Ok(None) };
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let purse = now.as_ref().and_then(|now| now.purse.clone());
+        drop(now);
+        match purse.filter(|purse| purse.means() == means) {
+            Some(purse) => Ok(Some(purse)),
+            None => Purse::start(Arc::clone(means), &self.accounts).map(Some),
+        }
+    }
+
+    /// How the store of shared budgets stands; nothing where there is none.
+    pub(crate) fn store_standing(&self) -> Option<StoreStanding> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().and_then(|now| now.purse.as_ref()).map(|purse| purse.standing())
     }
 
     /// What there is, where it is of the same means: it has certificates and sessions that are good for more.
@@ -203,7 +231,13 @@ impl Table {
     }
 
     /// What a rule demands of the requests that it allows.
-    fn demands(&self, pod: IpAddr, rule: RuleId, facts: &RuleFacts, prices: Option<Arc<Prices>>) -> Demands {
+    fn demands(
+        &self,
+        pod: IpAddr,
+        rule: RuleId,
+        facts: &RuleFacts,
+        (prices, purse): (Option<Arc<Prices>>, Option<Arc<Purse>>),
+    ) -> Demands {
         let Some(requests) = facts.requests.as_ref().map(|rule| &rule.requests) else {
             return Demands { prices, ..Demands::default() };
         };
@@ -211,6 +245,7 @@ impl Table {
             accounts: Arc::clone(&self.accounts),
             key: facts.quota.map_or(Key::Own(pod, rule), Key::Told),
             quotas: requests.quotas,
+            shared: facts.shared.clone().zip(purse).map(|(name, purse)| Shared { name, purse }),
         });
         Demands { search: self.searches.of(&requests.leaks), account, prices }
     }
@@ -222,8 +257,12 @@ impl Table {
 
     /// Asks the state that there is; `None` where there is none yet.
     fn ask<T>(&self, question: impl FnOnce(&State) -> T) -> Option<T> {
+        self.ask_all(|now| question(&now.state))
+    }
+
+    fn ask_all<T>(&self, question: impl FnOnce(&InForce) -> T) -> Option<T> {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
-        now.as_ref().map(|now| question(&now.state))
+        now.as_ref().map(question)
     }
 }
 
@@ -279,17 +318,18 @@ impl Judge for Table {
     }
 
     fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
-        let judged = self.ask(|state| {
+        let judged = self.ask_all(|now| {
+            let state = &now.state;
             let judgement = state.judged_request(opening, operation);
             let pod = state.pods.get(&opening.pod);
             let deciding = judgement.deciding.and_then(|rule| Some((rule, Arc::clone(pod?.rule(rule)?))));
-            (judgement, deciding, state.prices.clone())
+            (judgement, deciding, state.prices.clone(), now.purse.clone())
         });
-        let Some((judgement, deciding, prices)) = judged else {
+        let Some((judgement, deciding, prices, purse)) = judged else {
             return RequestJudgement::without_rule(Reason::NoPolicy);
         };
         let demands = match deciding {
-            Some((rule, facts)) => self.demands(opening.pod, rule, &facts, prices),
+            Some((rule, facts)) => self.demands(opening.pod, rule, &facts, (prices, purse)),
             None => Demands { prices, ..Demands::default() },
         };
         RequestJudgement { demands, ..judgement }

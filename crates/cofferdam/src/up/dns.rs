@@ -6,7 +6,7 @@
 use super::enforce::Answering;
 use super::gate::Holding;
 use super::inspection::{Home, InspectionArgs};
-use crate::prices;
+use super::spending::SpendingArgs;
 use anyhow::Result;
 use clap::Args;
 use compiler::lower::Placement;
@@ -50,11 +50,10 @@ pub(crate) struct DnsArgs {
     /// Leave ECH in HTTPS records; server names of connections are then hidden
     #[arg(long)]
     pub(crate) dns_keep_ech: bool,
-    /// What models cost (PriceList), for budgets of money; without, calls under such a budget are refused
-    #[arg(long, value_name = "FILE", help_heading = "Budgets")]
-    prices: Option<PathBuf>,
     #[command(flatten)]
     inspection: InspectionArgs,
+    #[command(flatten)]
+    spending: SpendingArgs,
 }
 
 fn zone(text: &str) -> Result<DnsName, String> {
@@ -71,8 +70,8 @@ impl DnsArgs {
         let gateway = match self.no_gateway {
             true => None,
             false => {
-                let prices = self.prices.as_deref().map(prices::load).transpose()?;
-                Some(Holding { rules, inspection: self.inspection.means(home)?, prices })
+                let (prices, store) = (self.spending.prices()?, self.spending.store()?);
+                Some(Holding { rules, inspection: self.inspection.means(home)?, prices, store })
             }
         };
         Ok(Some(Answering { control, gateway }))

@@ -12,10 +12,11 @@ use super::quotas::Quotas;
 use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, Prices, RequestRule, RuleFacts, Rules, State,
+    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, Prices, RequestRule, RuleFacts, Rules,
+    State, StoreMeans, StoreStanding,
 };
 use policy::table::{Row, Table};
-use policy::{PodName, Protocol, RuleId};
+use policy::{Pod, PodName, Protocol, RuleId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub(crate) struct Gate {
     pub(crate) budgets: Ledger,
     pub(crate) quotas: Quotas,
     holding: Holding,
+    store: Option<Arc<StoreMeans>>,
     revision: u64,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Holding {
     pub(crate) inspection: Option<Arc<Inspection>>,
     /// What calls cost. None: nobody said.
     pub(crate) prices: Option<Arc<Prices>>,
+    /// Where budgets are shared with other nodes, but for the name of this one. None: nowhere.
+    pub(crate) store: Option<StoreMeans>,
 }
 
 impl Gate {
@@ -47,7 +51,9 @@ impl Gate {
         let beside = |extension| control.as_deref().map(|path| path.with_extension(extension));
         let budgets = Ledger::open(beside("budgets"))?;
         let quotas = Quotas::open(beside("quotas"))?;
-        Ok(Self { keeper: Keeper::open(node, control)?, budgets, quotas, holding, revision: 0 })
+        let store = holding.store.clone();
+        let store = store.map(|means| Arc::new(StoreMeans { node: Arc::clone(&node), ..means }));
+        Ok(Self { keeper: Keeper::open(node, control)?, budgets, quotas, holding, store, revision: 0 })
     }
 
     /// Has the gateway go by a table, and by what pods know.
@@ -62,6 +68,7 @@ impl Gate {
             inspection: self.holding.inspection.clone(),
             quota_use: self.quotas.used(),
             prices: self.holding.prices.clone(),
+            store: self.store.clone(),
         };
         for pair in pairs {
             if let Some(bind) = self.made(table, binder, pair, |_| false)? {
@@ -143,6 +150,19 @@ impl Gate {
         self.holding.prices.as_ref().map(|prices| Arc::clone(&prices.currency))
     }
 
+    /// Of which workloads pods are, before they are told of: budgets that are shared are a workload's.
+    pub(crate) fn know_workloads<'w>(&mut self, pods: impl Iterator<Item = &'w Pod>) {
+        if self.store.is_some() {
+            self.quotas.share(pods);
+        }
+    }
+
+    /// How the store of shared budgets stands; nothing where there is none.
+    pub(crate) fn store_standing(&self) -> Option<StoreStanding> {
+        self.store.as_ref()?;
+        Some(self.keeper.standing().counts.store.unwrap_or_default())
+    }
+
     /// Keeps what the gateway counted of requests and tokens, for the next one.
     pub(crate) fn keep_quotas(&mut self) {
         if self.quotas.note(&self.keeper.standing().counts.quotas) {
@@ -218,7 +238,8 @@ impl Gate {
             None => RuleFacts::default(),
         };
         let quota = self.quotas.number(pod, entry)?;
-        Ok(RuleFacts { text: text(table, rule), ceiling, budget, quota, ..of_requests })
+        let shared = quota.and_then(|_| self.quotas.shared_name(pod, entry));
+        Ok(RuleFacts { text: text(table, rule), ceiling, budget, quota, shared, ..of_requests })
     }
 }
 

@@ -18,7 +18,7 @@
 use super::calls::{ApiCall, ApiCallQuery};
 use super::lookup::{Lookup, LookupQuery};
 use super::passage::{Finding, FindingQuery, Passage, PassageQuery};
-use gateway::QuotaUse;
+use gateway::{QuotaUse, StoreStanding};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
 use policy::{Generation, Protocol};
 use serde::{Deserialize, Serialize};
@@ -340,6 +340,9 @@ pub(crate) struct GatewayStatus {
     /// Pods and rules with budgets that were drawn on today (UTC), those that used most first; at most 100.
     #[serde(default)]
     pub(crate) used: Vec<Used>,
+    /// How the store of shared budgets stands; none where each node counts for itself.
+    #[serde(default)]
+    pub(crate) store: Option<StoreStanding>,
 }
 
 /// What a pod used today (UTC) under a rule with budgets.

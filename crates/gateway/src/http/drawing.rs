@@ -10,8 +10,9 @@ use super::fields::Asks;
 use super::request::HOLD_PATIENCE;
 use super::tally::{Meter, now};
 use crate::call::CallGuard;
+use crate::lease::StoreIs;
 use crate::price::{Price, Tokens};
-use crate::quota::{Account, Amount};
+use crate::quota::{Account, Amount, Short};
 use crate::reason::{End, Reason};
 use crate::requests::Demands;
 use ::inspect::answer::{Ask, estimate_question};
@@ -46,7 +47,7 @@ pub(crate) async fn draw(
         return Ok(Err(Reason::NoPrice));
     }
     if !(is_call && account.counts_tokens()) {
-        let drawn = reserve(account, Tokens::default(), None, guard);
+        let drawn = reserve(account, Tokens::default(), None, guard).await;
         return Ok(drawn.map(|meter| Drawn { meter: Some(meter), price }));
     }
     // What is said in a conversation over a WebSocket is not read.
@@ -68,23 +69,35 @@ pub(crate) async fn draw(
     let is_text = guard.caller.content_type.as_deref().is_none_or(|kind| kind.contains("json"));
     let input = if is_text { estimate_question(bytes) } else { 0 };
     let tokens = Tokens { input, output: ask.output(), ..Tokens::default() };
-    let drawn = reserve(account, tokens, price.clone(), guard);
+    let drawn = reserve(account, tokens, price.clone(), guard).await;
     Ok(drawn.map(|meter| Drawn { meter: Some(meter), price }))
 }
 
-fn reserve(
+async fn reserve(
     account: Account,
     tokens: Tokens,
     price: Option<Arc<Price>>,
     guard: &mut CallGuard,
 ) -> Result<Meter, Reason> {
     let money = price.as_ref().map_or(0, |price| price.cost(tokens));
-    match account.reserve(Amount { tokens: tokens.sum(), money }, now()) {
+    let amount = Amount { tokens: tokens.sum(), money };
+    let mut reserved = account.reserve(amount, now());
+    if let (Err(Short::Unleased(_)), Some(shared)) = (&reserved, &account.shared) {
+        shared.purse.draw(account.key, amount).await;
+        reserved = account.reserve(amount, now());
+    }
+    let is_down = account.shared.as_ref().is_some_and(|shared| shared.purse.store_is() != StoreIs::Up);
+    if is_down {
+        guard.without_store();
+    }
+    match reserved {
         Ok(reservation) => {
             let course = Arc::clone(&guard.course);
             Ok(Meter { reservation, asked: tokens.input, course, price })
         }
-        Err(spent) => {
+        // There may be enough, and nobody knows.
+        Err(Short::Unleased(_)) if is_down => Err(Reason::QuotaStore),
+        Err(Short::Spent(spent) | Short::Unleased(spent)) => {
             guard.spent(spent);
             Err(spent.reason)
         }

@@ -42,6 +42,9 @@ pub enum InspectionError {
     /// The system lacks something.
     #[error("preparing to open TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The system starts no thread to share budgets with.
+    #[error("preparing to share budgets: {0}")]
+    Purse(std::io::Error),
 }
 
 /// Opens TLS.
