@@ -271,6 +271,26 @@ impl Health for Agent {
             "Records of connections to names that were lost",
             gateway(|gateway| gateway.lost_records),
         );
+        page.gauge(
+            "gateway_money_nanos_today",
+            "What calls under budgets cost since midnight (UTC), in billionths of the currency of the prices, of at most 100 pods and rules",
+            gateway(|gateway| gateway.used.iter().map(|it| it.used.money_day).sum()),
+        );
+        page.gauge(
+            "gateway_budget_store_down",
+            "Whether the store of shared budgets cannot be reached",
+            gateway(|gateway| gateway.store.as_ref().is_some_and(|store| store.problem.is_some()).into()),
+        );
+        page.counter(
+            "gateway_budget_store_failures",
+            "Times that the store of shared budgets did not answer",
+            gateway(|gateway| gateway.store.as_ref().map_or(0, |store| store.failures)),
+        );
+        page.gauge(
+            "gateway_tokens_today",
+            "Tokens of calls under budgets since midnight (UTC), of at most 100 pods and rules",
+            gateway(|gateway| gateway.used.iter().map(|it| it.used.tokens_day).sum()),
+        );
         page.counter("gateway_starts", "Times the gateway was started", gateway(|gateway| gateway.starts));
         page.counter("findings", "Things that somebody should look at", status.findings);
         page.counter(

@@ -8,7 +8,7 @@ use crate::up::calls::ApiCall;
 use crate::up::protocol::{Answer, Request};
 use anyhow::Result;
 use clap::Args;
-use policy::Verdict;
+use policy::{Money, Verdict};
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -79,6 +79,10 @@ fn why(call: &gateway::Call) -> String {
         let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
         let _ =
             write!(text, ", {} tokens in, {} out", tokens(usage.input_tokens), tokens(usage.output_tokens));
+    }
+    if let Some(cost) = call.cost {
+        let about = if cost.is_estimated { "about " } else { "" };
+        let _ = write!(text, ", cost {about}{}", Money(cost.nanos));
     }
     for leak in &call.leaks {
         let _ = write!(text, ", with {} in it ({})", leak.rule, leak.layer);

@@ -13,6 +13,7 @@ use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
 use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
+use crate::prices::PricesCommand;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
@@ -45,6 +46,8 @@ enum Command {
     #[command(subcommand)]
     Catalog(CatalogCommand),
     Classify(ClassifyArgs),
+    #[command(subcommand)]
+    Prices(PricesCommand),
     Flows(FlowsArgs),
     Dns(DnsArgs),
     Connections(ConnectionsArgs),
@@ -79,6 +82,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Catalog(command) => crate::catalog::run(&command, out).map(|()| true),
         Command::Classify(args) => crate::classify::run(&args, out).map(|()| true),
         Command::EgressGateway(args) => crate::egress_gateway::run(&args).map(|()| true),
+        Command::Prices(command) => crate::prices::run(&command, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),
         Command::Dns(args) => crate::lookups::run(&args, out).map(|()| true),

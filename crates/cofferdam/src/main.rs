@@ -22,6 +22,7 @@ mod listing;
 mod lookups;
 mod metrics;
 mod policy;
+mod prices;
 mod status;
 mod translate;
 mod trust;

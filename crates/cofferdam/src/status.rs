@@ -7,13 +7,17 @@
 
 use crate::flows::{bytes, printable};
 use crate::up::client::ask;
-use crate::up::protocol::{Answer, Mode, NodeStatus, Outcome, Request, Status};
+use crate::up::protocol::{Answer, GatewayStatus, Mode, NodeStatus, Outcome, Request, Status, Used};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use observe::Time;
+use policy::Money;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
+
+/// Pods and rules of whose budgets is told for people.
+const MOST_BUDGETS: usize = 10;
 
 /// Show what is enforced, and what is not and why.
 #[derive(Args, Debug)]
@@ -122,6 +126,7 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
             gateway.lost_records,
             if gateway.opens_tls { "; opens TLS where rules look at requests" } else { "" }
         )?;
+        print_budgets(gateway, out)?;
         if gateway.requests_allowed + gateway.requests_refused > 0 {
             writeln!(
                 out,
@@ -129,6 +134,34 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
                 gateway.requests_allowed, gateway.requests_refused
             )?;
         }
+    }
+    Ok(())
+}
+
+/// What was used most today, and what it is priced in.
+fn print_budgets(gateway: &GatewayStatus, out: &mut impl Write) -> Result<()> {
+    if let Some(currency) = &gateway.currency {
+        writeln!(out, "          calls are priced in {currency}")?;
+    }
+    if let Some(store) = &gateway.store {
+        let state =
+            store.problem.as_deref().map_or_else(|| "answers".to_owned(), |why| format!("DOWN: {why}"));
+        writeln!(out, "          store of shared budgets: {}", printable(&state))?;
+    }
+    for Used { pod, rule, used } in gateway.used.iter().take(MOST_BUDGETS) {
+        writeln!(
+            out,
+            "          used today (UTC) by {} under {}: {} requests, {} tokens, {} of money",
+            printable(pod),
+            printable(rule),
+            used.requests_day,
+            used.tokens_day,
+            Money(used.money_day)
+        )?;
+    }
+    let more = gateway.used.len().saturating_sub(MOST_BUDGETS);
+    if more > 0 {
+        writeln!(out, "          and by {more} more, see --json")?;
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ mod quotas;
 pub(crate) mod say;
 pub(crate) mod socket;
 pub(crate) mod source;
+mod spending;
 pub(crate) mod watch;
 
 pub(crate) use ground::uninstall;

@@ -238,6 +238,7 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
             quotas: Quotas {
                 requests: Quota { hour: dice.chance(30).then_some(9), day: None },
                 tokens: Quota { hour: None, day: dice.chance(30).then_some(99) },
+                money: Quota { hour: dice.chance(10).then_some(5), day: dice.chance(20).then_some(7) },
             },
             credentials: match dice.below(3) {
                 0 => vec![Credential::AwsKeyId("AKIA0000000000000000".into())],

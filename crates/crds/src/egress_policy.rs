@@ -13,6 +13,7 @@ use crate::meta::{Located, ObjectMeta, Scope, short};
 use crate::name;
 use crate::network_policy::{Section, cidr};
 use crate::pod::{Protocol, port_number};
+use crate::price;
 use crate::selector::LabelSelector;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -163,13 +164,15 @@ impl LeakAction {
     pub const WORDS: [(&'static str, Self); 2] = [("Report", Self::Report), ("Block", Self::Block)];
 }
 
-/// `budgets`: how much there may be of requests and tokens, each 1 to [`MOST_BYTES`].
+/// `budgets`: how much there may be of requests and tokens, each 1 to [`MOST_BYTES`], and of money.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
     /// `requests`
     pub requests: Budget,
     /// `tokens`
     pub tokens: Budget,
+    /// `money`, in billionths of the currency of the price list, each 1 to 10^18 - 1.
+    pub money: Budget,
 }
 
 /// How much in a window.
@@ -527,18 +530,35 @@ fn canary<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
 }
 
 fn budgets<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Budgets> {
-    let map = d.strict(node, &["requests", "tokens"])?;
+    let map = d.strict(node, &["requests", "tokens", "money"])?;
     at_least_one(d, node, map, "for example {tokens: {day: 1M}}, or leave budgets out");
     let [requests, tokens] = ["requests", "tokens"].map(|what| {
-        let budget = d.field(map, what, |d, node| {
-            let map = d.strict(node, &["hour", "day"])?;
-            at_least_one(d, node, map, "for example {day: 1M}, or leave it out");
-            let [hour, day] = ["hour", "day"].map(|window| d.field(map, window, bytes).flatten());
-            Some(Budget { hour, day })
-        });
+        let budget = d.field(map, what, |d, node| budget(d, node, "for example {day: 1M}", bytes));
         budget.flatten().unwrap_or_default()
     });
-    Some(Budgets { requests, tokens })
+    let money = d.field(map, "money", |d, node| budget(d, node, "for example {day: \"5.00\"}", some_money));
+    Some(Budgets { requests, tokens, money: money.flatten().unwrap_or_default() })
+}
+
+fn budget<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    example: &str,
+    much: fn(&mut Decoder<'n>, &'n Node<'n>) -> Option<u64>,
+) -> Option<Budget> {
+    let map = d.strict(node, &["hour", "day"])?;
+    at_least_one(d, node, map, &format!("{example}, or leave it out"));
+    let [hour, day] = ["hour", "day"].map(|window| d.field(map, window, much).flatten());
+    Some(Budget { hour, day })
+}
+
+fn some_money<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+    let amount = price::amount(d, node)?;
+    if amount == 0 {
+        d.error(node.place, Code::InvalidValue, "a budget of nothing allows no call; write a Deny instead");
+        return None;
+    }
+    Some(amount)
 }
 
 /// An empty object would say nothing, and whoever writes it means something.

@@ -17,6 +17,7 @@ mod name;
 mod network_policy;
 mod object;
 mod pod;
+mod price;
 mod selector;
 mod service;
 mod workload;
@@ -39,6 +40,7 @@ pub use network_policy::{
 };
 pub use object::{Object, Read, as_json, read_objects, read_value};
 pub use pod::{Container, ContainerPort, Phase, Pod, PodSpec, PortRef, Protocol};
+pub use price::{MOST_PRICES, Price, PriceList};
 pub use selector::{LabelSelector, Operator, SelectorExpression};
 pub use service::{Ingress, IngressBackend, Service, ServicePort};
 pub use workload::{PodTemplate, Workload, WorkloadKind};

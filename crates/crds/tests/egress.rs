@@ -356,7 +356,7 @@ fn which_requests_are_allowed_is_read_as_written() {
         assert_eq!(policy.egress.rules[0].requests, Some(expected));
     }
     let more = ", onlyReferred: true, leaks: {secrets: Block, personal: Report, files: Block, canaries: {values: [a-mark-of-ours], \
-                action: Report}}, budgets: {requests: {hour: 10}, tokens: {hour: 2k, day: 1M}}";
+                action: Report}}, budgets: {requests: {hour: 10}, tokens: {hour: 2k, day: 1M}, money: {day: '5.00'}}";
     for (policy, read) in rule_with("Allow", "{provider: hub}", more) {
         assert_eq!(errors(&read), []);
         let expected = Requests {
@@ -370,6 +370,7 @@ fn which_requests_are_allowed_is_read_as_written() {
             budgets: Budgets {
                 requests: Budget { hour: Some(10), day: None },
                 tokens: Budget { hour: Some(2000), day: Some(1_000_000) },
+                money: Budget { hour: None, day: Some(5_000_000_000) },
             },
             ..Requests::default()
         };
@@ -416,7 +417,11 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
         ),
         ("Allow", names, "budgets: {tokens: {}}", Code::MissingField, "budgets.tokens"),
         ("Allow", names, "budgets: {tokens: {day: 0}}", Code::InvalidValue, "budgets.tokens.day"),
-        ("Allow", names, "budgets: {money: {day: 1}}", Code::UnknownField, "budgets"),
+        ("Allow", names, "budgets: {cost: {day: 1}}", Code::UnknownField, "budgets"),
+        ("Allow", names, "budgets: {money: {}}", Code::MissingField, "budgets.money"),
+        ("Allow", names, "budgets: {money: {day: 5.00}}", Code::WrongType, "budgets.money.day"),
+        ("Allow", names, "budgets: {money: {day: '0.00'}}", Code::InvalidValue, "budgets.money.day"),
+        ("Allow", names, "budgets: {money: {hour: '1,50'}}", Code::InvalidValue, "budgets.money.hour"),
         ("Deny", names, "onlyReferred: true", Code::InvalidValue, "onlyReferred"),
         ("Deny", names, "leaks: {secrets: Block}", Code::InvalidValue, "leaks"),
         ("Deny", names, download, Code::InvalidValue, "operations"),

@@ -277,9 +277,18 @@ impl Decoder {
     }
 
     fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
-        let (word, requests) = match (entry.reason.strip_suffix(wire::JUDGED), &entry.requests) {
+        let money = entry.requests.as_ref().and_then(|sent| sent.money_quota);
+        let reason = match (entry.reason.strip_suffix(wire::PRICED), money) {
+            (Some(reason), Some(_)) => reason,
+            (None, None) => entry.reason.as_str(),
+            (Some(_), None) => return Err(DecodeError::Missing("what the requests of a rule may cost")),
+            (None, Some(_)) => {
+                return unknown("the reason of a rule whose requests may cost so much", &entry.reason);
+            }
+        };
+        let (word, requests) = match (reason.strip_suffix(wire::JUDGED), &entry.requests) {
             (Some(word), Some(sent)) => (word, Some(Arc::new(requests(sent)?))),
-            (None, None) => (entry.reason.as_str(), None),
+            (None, None) => (reason, None),
             (Some(_), None) => return Err(DecodeError::Missing("which requests a rule allows")),
             (None, Some(_)) => return unknown("the reason of a rule that looks at requests", &entry.reason),
         };
@@ -337,7 +346,11 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         credentials: digests.chain(ids).collect(),
         only_referred: sent.only_referred,
         leaks: leaks(sent)?,
-        quotas: Quotas { requests: quota(sent.request_quota), tokens: quota(sent.token_quota) },
+        quotas: Quotas {
+            requests: quota(sent.request_quota),
+            tokens: quota(sent.token_quota),
+            money: quota(sent.money_quota),
+        },
     })
 }
 

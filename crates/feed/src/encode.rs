@@ -225,8 +225,10 @@ fn requirement(requirement: &Requirement) -> wire::Requirement {
 fn entry(entry: &RuleEntry) -> wire::Entry {
     let limited = entry.upload.map_or("", |_| wire::LIMITED);
     let judged = entry.requests.as_ref().map_or("", |_| wire::JUDGED);
+    let is_priced = entry.requests.as_ref().is_some_and(|requests| !requests.quotas.money.is_open());
+    let priced = if is_priced { wire::PRICED } else { "" };
     wire::Entry {
-        reason: format!("{}{limited}{judged}", entry.reason.as_str()),
+        reason: format!("{}{limited}{judged}{priced}", entry.reason.as_str()),
         direction: entry.direction.map(direction),
         index: entry.index,
         name: entry.name.as_ref().map(ToString::to_string),
@@ -277,6 +279,7 @@ fn requests(requests: &Requests) -> wire::Requests {
         canaries: leaks.canaries.iter().flat_map(|it| &it.values).map(ToString::to_string).collect(),
         request_quota: quota(quotas.requests),
         token_quota: quota(quotas.tokens),
+        money_quota: quota(quotas.money),
     }
 }
 

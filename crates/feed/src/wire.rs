@@ -355,7 +355,8 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is.
+    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, [`JUDGED`] where `requests` is, and [`PRICED`]
+    /// where these have `money_quota`.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -385,6 +386,9 @@ pub(crate) const LIMITED: &str = "+limited";
 
 /// Ends the reason of an entry that looks at requests, for the same cause.
 pub(crate) const JUDGED: &str = "+requests";
+
+/// Ends the reason of an entry whose requests may cost only so much, for the same cause; behind [`JUDGED`].
+pub(crate) const PRICED: &str = "+money";
 
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
@@ -417,6 +421,9 @@ pub(crate) struct Requests {
     pub(crate) request_quota: Option<Quota>,
     #[prost(message, optional, tag = "13")]
     pub(crate) token_quota: Option<Quota>,
+    /// In billionths of the currency of the node's prices.
+    #[prost(message, optional, tag = "14")]
+    pub(crate) money_quota: Option<Quota>,
 }
 
 /// How much in a window; absent where that is not limited.

@@ -9,6 +9,7 @@
 
 use crate::counters::{Counters, add};
 use crate::leaks::{LeakFact, MAX_FACTS};
+use crate::price::Cost;
 use crate::quota::Spent;
 use crate::reason::{End, Reason};
 use crate::record::{Sink, Traffic};
@@ -88,6 +89,24 @@ pub struct Call {
     pub duration_micros: u64,
     /// How it ended.
     pub end: End,
+    /// Of a call whose price is known, what it cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// Of what is refused for a quota, how much it lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortfall: Option<Shortfall>,
+    /// Whether the store of shared budgets could not be reached, so that it drew on what this node may use without.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_store: bool,
+}
+
+/// Why there is not enough: tokens, or billionths of money, or one request and none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortfall {
+    /// What is set aside for it before it goes on.
+    pub needed: u64,
+    /// What is left in the window.
+    pub left: u64,
 }
 
 /// What a model's answer says of itself, in the same terms for every provider.
@@ -184,6 +203,8 @@ pub(crate) struct CallGuard {
     call: Call,
     pub(crate) caller: Caller,
     pub(crate) course: Arc<Course>,
+    /// When it may be tried again, where it may: seconds since 1970.
+    pub(crate) retry_at: Option<u64>,
 }
 
 /// Longest field that is kept to tell a refusal by, in bytes.
@@ -251,9 +272,12 @@ impl CallGuard {
             leaks: Vec::new(),
             duration_micros: 0,
             end: End::Cancelled,
+            cost: None,
+            shortfall: None,
+            without_store: false,
         };
         let (began, course) = (Instant::now(), Arc::default());
-        Self { ledger, sink, counters, began, call, caller: asked.caller, course }
+        Self { ledger, sink, counters, began, call, caller: asked.caller, course, retry_at: None }
     }
 
     pub(crate) fn so_far(&self) -> &Call {
@@ -288,8 +312,8 @@ impl CallGuard {
         self.call.first_byte_micros.get_or_insert(after);
     }
 
-    pub(crate) fn told(&mut self, usage: Option<Usage>) {
-        self.call.usage = usage;
+    pub(crate) fn told(&mut self, usage: Option<Usage>, cost: Option<Cost>) {
+        (self.call.usage, self.call.cost) = (usage, cost);
     }
 
     fn micros(&self) -> u64 {
@@ -299,7 +323,14 @@ impl CallGuard {
     /// A quota is spent.
     pub(crate) fn spent(&mut self, spent: Spent) {
         self.call.window = Some(spent.window);
+        self.call.shortfall = spent.shortfall;
+        self.retry_at = spent.retry_at;
         self.refused(spent.reason);
+    }
+
+    /// The store of shared budgets could not be reached.
+    pub(crate) fn without_store(&mut self) {
+        self.call.without_store = true;
     }
 
     /// What was found in its head.

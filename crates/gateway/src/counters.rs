@@ -1,5 +1,6 @@
 //! What is counted: connections by reason and by end, requests by verdict and by verb, bytes, and what was lost. Labels are closed tables.
 
+use crate::purse::StoreStanding;
 use crate::quota::QuotaUse;
 use crate::reason::{End, Reason};
 use policy::{Verb, Verdict};
@@ -48,6 +49,9 @@ pub struct Counts {
     /// Accounts that were drawn on since they were told last, by their number ([`crate::RuleFacts::quota`]).
     #[serde(default)]
     pub quotas: Vec<(u32, QuotaUse)>,
+    /// How the store of shared budgets stands; `None`: there is none.
+    #[serde(default)]
+    pub store: Option<StoreStanding>,
 }
 
 impl Default for Counters {
@@ -90,7 +94,7 @@ impl Counters {
         }
     }
 
-    /// What they say now, but of accounts.
+    /// What they say now, but of accounts and their store.
     pub fn read(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let some = |count: &u64| *count > 0;
@@ -112,6 +116,7 @@ impl Counters {
             records_lost: get(&self.records_lost),
             open: get(&self.open),
             quotas: Vec::new(),
+            store: None,
         }
     }
 }

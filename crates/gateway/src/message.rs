@@ -3,10 +3,12 @@
 use crate::call::Call;
 use crate::central::Egress;
 use crate::counters::Counts;
+use crate::price::Prices;
 use crate::quota::QuotaUse;
 use crate::record::Record;
 use crate::settings::{Limits, Rules};
 use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
+use crate::store::StoreMeans;
 use crate::tls::Inspection;
 use policy::table::Row;
 use policy::{DnsName, Generation, RuleId};
@@ -74,6 +76,9 @@ pub(crate) struct StateFrame {
     egress: Option<Arc<Egress>>,
     #[serde(default)]
     workloads: HashMap<IpAddr, Arc<str>>,
+    prices: Option<Arc<Prices>>,
+    #[serde(default)]
+    store: Option<Arc<StoreMeans>>,
 }
 
 /// Bindings, with each row once.
@@ -143,16 +148,29 @@ impl StateFrame {
             pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
             bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
         }
-        let State { generation, rules, spent, quota_use, inspection, egress, workloads, .. } = state;
+        let State { generation, rules, spent, quota_use, inspection, .. } = state;
         let (rules, spent, inspection) = (rules.clone(), spent.clone(), inspection.clone());
         let (generation, quota_use) = (*generation, quota_use.clone());
-        let (egress, workloads) = (egress.clone(), workloads.clone());
-        Self { generation, rules, pods, bindings, spent, quota_use, inspection, egress, workloads }
+        let (egress, workloads) = (state.egress.clone(), state.workloads.clone());
+        let (prices, store) = (state.prices.clone(), state.store.clone());
+        Self {
+            generation,
+            rules,
+            pods,
+            bindings,
+            spent,
+            quota_use,
+            inspection,
+            egress,
+            workloads,
+            prices,
+            store,
+        }
     }
 
     pub(crate) fn read(self) -> Result<State, String> {
-        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, egress, workloads } =
-            self;
+        let Self { generation, rules, pods, bindings, spent, quota_use, inspection, .. } = self;
+        let (egress, workloads, prices, store) = (self.egress, self.workloads, self.prices, self.store);
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
             (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
         };
@@ -161,7 +179,7 @@ impl StateFrame {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
         }
-        Ok(State { generation, rules, pods, spent, quota_use, inspection, egress, workloads })
+        Ok(State { generation, rules, pods, spent, quota_use, inspection, egress, workloads, prices, store })
     }
 }
 
@@ -203,6 +221,14 @@ mod tests {
         let authority = crate::Authority::generate(std::time::SystemTime::now()).unwrap();
         let secret = authority.key.lines().nth(1).unwrap().to_owned();
         let inspection = Inspection { authority, roots: vec![vec![1, 2]] };
+        let store = StoreMeans {
+            address: crate::StoreAddress::Tcp("store".into(), 6379),
+            roots: None,
+            user: None,
+            password: Some("hush-hush".into()),
+            node: "n".into(),
+            down: crate::WhenDown::Deny,
+        };
         let state = State {
             generation: Generation(7),
             rules: Rules::default(),
@@ -210,10 +236,15 @@ mod tests {
             spent: [(16, Window::Hour)].into(),
             quota_use: [(3, QuotaUse { tokens_day: 1, ..QuotaUse::default() })].into(),
             inspection: Some(Arc::new(inspection)),
+            egress: None,
+            workloads: [(address(200), "a/b".into())].into(),
+            store: Some(Arc::new(store)),
+            prices: Some(Arc::new(Prices { currency: "USD".into(), prices: Vec::new() })),
         };
         let frame = StateFrame::of(&state);
         assert_eq!(frame.bindings.rows.len(), 2);
-        assert!(!format!("{state:?} {frame:?}").contains(&secret));
+        let shown = format!("{state:?} {frame:?}");
+        assert!(!shown.contains(&secret) && !shown.contains("hush-hush"));
         let text = serde_json::to_string(&frame).unwrap();
         let read: StateFrame = serde_json::from_str(&text).unwrap();
         assert_eq!(read.read().unwrap(), state);

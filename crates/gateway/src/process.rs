@@ -10,7 +10,6 @@ use crate::call::Call;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
 use crate::news::News;
-use crate::quota::Accounts;
 use crate::record::{Record, Sink};
 use crate::serve::{Gateway, Phase};
 use crate::settings::Limits;
@@ -87,8 +86,8 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let link = Arc::new(Link::default());
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
-        let (link, accounts) = (Arc::clone(&link), table.accounts());
-        move || tell(&link, &queued, &counters, &accounts)
+        let (link, table) = (Arc::clone(&link), Arc::clone(&table));
+        move || tell(&link, &queued, &counters, &table)
     });
     let workers = (0..workers.max(1))
         .map(|number| worker(&gateway, &sockets, number == 0))
@@ -383,7 +382,8 @@ impl Sink for Queue {
 }
 
 /// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
-fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, accounts: &Accounts) {
+fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, table: &Table) {
+    let accounts = table.accounts();
     let (mut last, mut told) = (Counts::default(), Instant::now());
     loop {
         let ended = match queued.recv_timeout(COUNT_EVERY) {
@@ -408,7 +408,7 @@ fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, accounts: &Ac
         if !ended && told.elapsed() < COUNT_EVERY {
             continue;
         }
-        let now = counters.read();
+        let now = Counts { store: table.store_standing(), ..counters.read() };
         let quotas = accounts.changed();
         if now != last || !quotas.is_empty() || ended {
             let is_heard = link.tell(&ToAgent::Counts(Counts { quotas, ..now.clone() }));

@@ -1,10 +1,13 @@
-//! How many requests and tokens pods used under rules that limit them.
+//! How many requests and tokens pods used under rules that limit them, and what these cost.
 //!
 //! Enters: what a rule allows in an hour and a day ([`Quotas`]), requests, and what they take. Leaves: a [`Reservation`] for
 //! each, or what is spent. Guarantees: one account for all threads and states of policy; windows are hours and days of
 //! UTC; what was told by an earlier process counts. Does not: look at a clock, or know whose account it is: the agent
 //! numbers them.
 
+use crate::call::Shortfall;
+use crate::lease::{Ask, COUNTS, Grant, Lease, StoreIs};
+use crate::purse::Purse;
 use crate::reason::Reason;
 use crate::state::Window;
 use policy::{Quota, Quotas, RuleId};
@@ -26,7 +29,7 @@ pub struct QuotaUse {
     pub hour_start: u64,
     /// Requests in it.
     pub requests_hour: u64,
-    /// Tokens in it, as the provider counts them; as estimated until it does.
+    /// Tokens in it, as the provider counts them; as estimated, or set aside, until it does.
     pub tokens_hour: u64,
     /// When the day began: seconds since 1970.
     pub day_start: u64,
@@ -34,6 +37,26 @@ pub struct QuotaUse {
     pub requests_day: u64,
     /// Tokens in it.
     pub tokens_day: u64,
+    /// Money in the hour, in billionths of the currency of the prices.
+    #[serde(default)]
+    pub money_hour: u64,
+    /// Money in the day.
+    #[serde(default)]
+    pub money_day: u64,
+}
+
+/// What one request takes beside itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) tokens: u64,
+    /// In billionths.
+    pub(crate) money: u64,
+}
+
+impl Amount {
+    fn max(self, other: Self) -> Self {
+        Self { tokens: self.tokens.max(other.tokens), money: self.money.max(other.money) }
+    }
 }
 
 impl QuotaUse {
@@ -41,36 +64,53 @@ impl QuotaUse {
     fn roll(&mut self, now: u64) {
         let (hour, day) = (now - now % HOUR, now - now % DAY);
         if hour > self.hour_start {
-            (self.hour_start, self.requests_hour, self.tokens_hour) = (hour, 0, 0);
+            (self.hour_start, self.requests_hour, self.tokens_hour, self.money_hour) = (hour, 0, 0, 0);
         }
         if day > self.day_start {
-            (self.day_start, self.requests_day, self.tokens_day) = (day, 0, 0);
+            (self.day_start, self.requests_day, self.tokens_day, self.money_day) = (day, 0, 0, 0);
         }
     }
 
     /// The larger of both in the same window; in different ones, that of the later.
     fn merge(&mut self, other: &Self) {
-        if other.hour_start > self.hour_start {
-            (self.hour_start, self.requests_hour, self.tokens_hour) = (other.hour_start, 0, 0);
+        let (hour, day) = (self.hour_start.max(other.hour_start), self.day_start.max(other.day_start));
+        let mut other = *other;
+        for used in [&mut *self, &mut other] {
+            used.roll(hour);
+            used.roll(day);
         }
-        if other.hour_start == self.hour_start {
-            self.requests_hour = self.requests_hour.max(other.requests_hour);
-            self.tokens_hour = self.tokens_hour.max(other.tokens_hour);
-        }
-        if other.day_start > self.day_start {
-            (self.day_start, self.requests_day, self.tokens_day) = (other.day_start, 0, 0);
-        }
-        if other.day_start == self.day_start {
-            self.requests_day = self.requests_day.max(other.requests_day);
-            self.tokens_day = self.tokens_day.max(other.tokens_day);
+        for (mine, theirs) in [
+            (&mut self.requests_hour, other.requests_hour),
+            (&mut self.tokens_hour, other.tokens_hour),
+            (&mut self.money_hour, other.money_hour),
+            (&mut self.requests_day, other.requests_day),
+            (&mut self.tokens_day, other.tokens_day),
+            (&mut self.money_day, other.money_day),
+        ] {
+            *mine = (*mine).max(theirs);
         }
     }
 
-    /// Takes these tokens in place of those that were counted before.
-    fn correct(&mut self, before: u64, after: u64) {
-        for tokens in [&mut self.tokens_hour, &mut self.tokens_day] {
-            *tokens = tokens.saturating_sub(before).saturating_add(after);
+    /// Takes an amount in place of the one that was counted before, in the windows (hour, day) that began at `since`. In a window
+    /// that began later, what was counted before is no part of it, and only what is more is added.
+    fn correct(&mut self, since: (u64, u64), before: Amount, after: Amount) {
+        let (is_hour, is_day) = (since.0 == self.hour_start, since.1 == self.day_start);
+        for (used, before, after, is_same) in [
+            (&mut self.tokens_hour, before.tokens, after.tokens, is_hour),
+            (&mut self.tokens_day, before.tokens, after.tokens, is_day),
+            (&mut self.money_hour, before.money, after.money, is_hour),
+            (&mut self.money_day, before.money, after.money, is_day),
+        ] {
+            *used = used.saturating_add(after.saturating_sub(before));
+            if is_same {
+                *used = used.saturating_sub(before.saturating_sub(after));
+            }
         }
+    }
+
+    /// When the hour and the day began.
+    pub(crate) fn windows(&self) -> (u64, u64) {
+        (self.hour_start, self.day_start)
     }
 }
 
@@ -79,6 +119,10 @@ impl QuotaUse {
 pub(crate) struct Spent {
     pub(crate) reason: Reason,
     pub(crate) window: Window,
+    /// Of a request that did not go on.
+    pub(crate) shortfall: Option<Shortfall>,
+    /// When there will be enough: seconds since 1970. `None`: never.
+    pub(crate) retry_at: Option<u64>,
 }
 
 /// Whose account it is.
@@ -98,6 +142,8 @@ pub(crate) struct Accounts(Mutex<HashMap<Key, Entry>>);
 struct Entry {
     used: QuotaUse,
     is_changed: bool,
+    /// What of it this gateway may use, where it is shared with others.
+    lease: Option<Lease>,
 }
 
 impl Accounts {
@@ -125,10 +171,52 @@ impl Accounts {
         changed
     }
 
+    /// What the store of shared budgets is to be asked so that this account has as much; nothing where it has.
+    pub(crate) fn lease_ask(&self, key: Key, amount: Amount) -> Option<Ask> {
+        let mut all = self.all();
+        let entry = all.get_mut(&key)?;
+        let lease = entry.lease.as_ref()?;
+        let held = lease.held(entry.used.windows(), StoreIs::Up);
+        lacking(&held, &entry.used, amount).map(|_| lease.ask(&entry.used, amount))
+    }
+
+    /// What the store is to be told; of at most so many accounts.
+    pub(crate) fn lease_news(&self, most: usize) -> Vec<(Key, Ask)> {
+        let all = self.all();
+        let news =
+            all.iter().filter_map(|(key, entry)| Some((*key, entry.lease.as_ref()?.news(&entry.used)?)));
+        news.take(most).collect()
+    }
+
+    /// Takes what the store answered.
+    pub(crate) fn lease_granted(&self, key: Key, ask: &Ask, grants: &[Grant; COUNTS]) {
+        let mut all = self.all();
+        if let Some(lease) = all.get_mut(&key).and_then(|entry| entry.lease.as_mut()) {
+            lease.granted(ask, grants);
+        }
+    }
+
     /// Nobody heard what they are: all are to be told.
     pub(crate) fn untold(&self) {
         self.all().values_mut().for_each(|entry| entry.is_changed = true);
     }
+}
+
+/// An account on which other gateways draw too.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    /// The same at every gateway.
+    pub(crate) name: Arc<str>,
+    pub(crate) purse: Arc<Purse>,
+}
+
+/// Why a request cannot be taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Short {
+    /// There is not as much.
+    Spent(Spent),
+    /// This gateway was not granted as much; how it looks if nothing more can be.
+    Unleased(Spent),
 }
 
 /// One account under a rule.
@@ -137,6 +225,8 @@ pub(crate) struct Account {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) key: Key,
     pub(crate) quotas: Quotas,
+    /// `None`: it is this gateway's alone.
+    pub(crate) shared: Option<Shared>,
 }
 
 impl PartialEq for Account {
@@ -146,63 +236,124 @@ impl PartialEq for Account {
 }
 
 impl Account {
-    /// Whether tokens are limited.
+    /// Whether tokens are counted: they, or what they cost, is limited.
     pub(crate) fn counts_tokens(&self) -> bool {
-        !self.quotas.tokens.is_open()
+        !self.quotas.tokens.is_open() || self.counts_money()
     }
 
-    /// Takes a request, and tokens that it may need. `now`: seconds since 1970.
+    pub(crate) fn counts_money(&self) -> bool {
+        !self.quotas.money.is_open()
+    }
+
+    /// Takes a request, and what it may need. `now`: seconds since 1970.
     ///
     /// # Errors
     /// There is not as much left; nothing is taken.
-    pub(crate) fn reserve(&self, tokens: u64, now: u64) -> Result<Reservation, Spent> {
+    pub(crate) fn reserve(&self, taken: Amount, now: u64) -> Result<Reservation, Short> {
         let mut all = self.accounts.all();
         if all.len() >= MANY {
             all.retain(|_, entry| entry.used.day_start.saturating_add(DAY) > now);
         }
         let entry = all.entry(self.key).or_default();
         entry.used.roll(now);
-        let mut after = entry.used;
-        after.requests_hour = after.requests_hour.saturating_add(1);
-        after.requests_day = after.requests_day.saturating_add(1);
-        after.correct(0, tokens);
-        let Quotas { requests, tokens: of_tokens } = self.quotas;
-        let requests = within(requests, after.requests_hour, after.requests_day);
-        requests.map_err(|window| Spent { reason: Reason::QuotaRequests, window })?;
-        // What is spent is spent, also for a request that seems to need nothing.
-        let (hour, day) = (entry.used.tokens_hour, entry.used.tokens_day);
-        let left = within(of_tokens, hour.saturating_add(1), day.saturating_add(1));
-        let left = left.and(within(of_tokens, after.tokens_hour, after.tokens_day));
-        left.map_err(|window| Spent { reason: Reason::QuotaTokens, window })?;
-        *entry = Entry { used: after, is_changed: true };
-        Ok(Reservation { account: self.clone(), tokens, is_answered: false })
+        if let Some(spent) = lacking(&self.quotas, &entry.used, taken) {
+            return Err(Short::Spent(spent));
+        }
+        if let Some(Shared { name, purse }) = &self.shared {
+            let lease = entry.lease.get_or_insert_with(|| Lease::new(name, self.quotas, entry.used));
+            lease.quotas = self.quotas;
+            let windows = entry.used.windows();
+            if let Some(spent) = lacking(&lease.held(windows, purse.store_is()), &entry.used, taken) {
+                let spent = lacking(&lease.left_by_others(windows), &entry.used, taken).unwrap_or(spent);
+                return Err(Short::Unleased(Spent { retry_at: Some(spent.window.end(windows)), ..spent }));
+            }
+        }
+        let since = entry.used.windows();
+        entry.used.requests_hour = entry.used.requests_hour.saturating_add(1);
+        entry.used.requests_day = entry.used.requests_day.saturating_add(1);
+        entry.used.correct(since, Amount::default(), taken);
+        entry.is_changed = true;
+        Ok(Reservation { account: self.clone(), taken, since, is_answered: false })
     }
 
-    fn correct(&self, before: u64, after: u64, now: Option<u64>) -> Option<Spent> {
+    fn correct(&self, since: (u64, u64), before: Amount, after: Amount, now: Option<u64>) -> Option<Spent> {
         let mut all = self.accounts.all();
         let entry = all.entry(self.key).or_default();
         now.into_iter().for_each(|now| entry.used.roll(now));
-        entry.used.correct(before, after);
+        entry.used.correct(since, before, after);
         entry.is_changed |= before != after;
-        let left = within(self.quotas.tokens, entry.used.tokens_hour, entry.used.tokens_day);
-        left.err().map(|window| Spent { reason: Reason::QuotaTokens, window })
+        let left = entry.lease.as_ref().map(|lease| lease.left_by_others(entry.used.windows()));
+        over(&left.unwrap_or(self.quotas), &entry.used)
     }
 }
 
-fn within(quota: Quota, hour: u64, day: u64) -> Result<(), Window> {
-    match quota {
-        Quota { day: Some(most), .. } if day > most => Err(Window::Day),
-        Quota { hour: Some(most), .. } if hour > most => Err(Window::Hour),
-        Quota { .. } => Ok(()),
+impl Window {
+    /// When it ends, of an hour and a day that began then.
+    fn end(self, (hour, day): (u64, u64)) -> u64 {
+        match self {
+            Self::Hour => hour.saturating_add(HOUR),
+            Self::Day => day.saturating_add(DAY),
+        }
     }
 }
 
-/// What one request takes. Its tokens are given back where no answer comes.
+/// What is limited: why it is refused, how much there may be and was used in a day and in an hour. The longer window first.
+fn limits(quotas: &Quotas, used: &QuotaUse) -> [(Reason, [(Window, Option<u64>, u64, u64); 2]); 3] {
+    let Quotas { requests, tokens, money } = quotas;
+    let [hour_end, day_end] = [Window::Hour, Window::Day].map(|window| window.end(used.windows()));
+    let windows = |quota: &Quota, hour, day| {
+        [(Window::Day, quota.day, day, day_end), (Window::Hour, quota.hour, hour, hour_end)]
+    };
+    [
+        (Reason::QuotaRequests, windows(requests, used.requests_hour, used.requests_day)),
+        (Reason::QuotaTokens, windows(tokens, used.tokens_hour, used.tokens_day)),
+        (Reason::QuotaMoney, windows(money, used.money_hour, used.money_day)),
+    ]
+}
+
+/// What a request lacks that needs as much.
+fn lacking(quotas: &Quotas, used: &QuotaUse, taken: Amount) -> Option<Spent> {
+    for (reason, windows) in limits(quotas, used) {
+        let needed = match reason {
+            Reason::QuotaTokens => taken.tokens,
+            Reason::QuotaMoney => taken.money,
+            _ => 1,
+        };
+        for (window, most, used, end) in windows {
+            let Some(most) = most else { continue };
+            // What is spent is spent, also for a request that seems to need nothing.
+            if used >= most || used.saturating_add(needed) > most {
+                let shortfall = Some(Shortfall { needed, left: most.saturating_sub(used) });
+                let retry_at = (needed <= most).then_some(end);
+                return Some(Spent { reason, window, shortfall, retry_at });
+            }
+        }
+    }
+    None
+}
+
+/// What there is more of than there may be, but requests, which are counted before they go on.
+fn over(quotas: &Quotas, used: &QuotaUse) -> Option<Spent> {
+    let [_, tokens, money] = limits(quotas, used);
+    let all =
+        [tokens, money].into_iter().flat_map(|(reason, windows)| windows.map(|window| (reason, window)));
+    let mut over = all.filter(|(_, (_, most, used, _))| most.is_some_and(|most| *used > most));
+    over.next().map(|(reason, (window, _, _, end))| Spent {
+        reason,
+        window,
+        shortfall: None,
+        retry_at: Some(end),
+    })
+}
+
+/// What one request takes. What it takes beside itself is given back where no answer comes.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Reservation {
     account: Account,
-    tokens: u64,
+    taken: Amount,
+    /// When the hour and the day began from which it was taken.
+    since: (u64, u64),
     is_answered: bool,
 }
 
@@ -216,17 +367,32 @@ impl Reservation {
         self.account.counts_tokens()
     }
 
-    /// So many tokens it took, in place of what was counted before. Returns what is spent by that.
-    pub(crate) fn count(&mut self, tokens: u64, now: u64) -> Option<Spent> {
-        let before = std::mem::replace(&mut self.tokens, tokens);
-        self.account.correct(before, tokens, Some(now))
+    /// What it takes as far as is known.
+    pub(crate) fn taken(&self) -> Amount {
+        self.taken
+    }
+
+    /// It takes at least so much. Returns what is spent by what is more than was set aside.
+    pub(crate) fn grow(&mut self, least: Amount, now: u64) -> Option<Spent> {
+        let after = self.taken.max(least);
+        if after == self.taken {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.taken, after);
+        self.account.correct(self.since, before, after, Some(now))
+    }
+
+    /// It took so much, whatever was set aside.
+    pub(crate) fn settle(&mut self, taken: Amount, now: u64) {
+        let before = std::mem::replace(&mut self.taken, taken);
+        let _nothing_follows = self.account.correct(self.since, before, taken, Some(now));
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.is_answered {
-            let _spent_before = self.account.correct(self.tokens, 0, None);
+            let _spent_before = self.account.correct(self.since, self.taken, Amount::default(), None);
         }
     }
 }
@@ -234,20 +400,28 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const NOON: u64 = 1_800_000_000 - 1_800_000_000 % DAY + 12 * HOUR;
 
     fn account(requests: Quota, tokens: Quota) -> Account {
-        Account { accounts: Arc::default(), key: Key::Told(16), quotas: Quotas { requests, tokens } }
+        Account {
+            accounts: Arc::default(),
+            key: Key::Told(16),
+            quotas: Quotas { requests, tokens, ..Quotas::default() },
+            shared: None,
+        }
     }
 
-    fn spent(reserved: Result<Reservation, Spent>) -> Option<(Reason, Window)> {
+    fn spent(reserved: Result<Reservation, Short>) -> Option<(Reason, Window)> {
         match reserved {
             Ok(mut reserved) => {
                 reserved.answered();
                 None
             }
-            Err(Spent { reason, window }) => Some((reason, window)),
+            Err(
+                Short::Spent(Spent { reason, window, .. }) | Short::Unleased(Spent { reason, window, .. }),
+            ) => Some((reason, window)),
         }
     }
 
@@ -266,32 +440,96 @@ mod tests {
             (NOON, day),
             (NOON + DAY, None),
         ] {
-            assert_eq!(spent(account.reserve(0, now)), expected, "{now}");
+            assert_eq!(spent(account.reserve(tokens(0), now)), expected, "{now}");
         }
     }
 
+    const fn tokens(tokens: u64) -> Amount {
+        Amount { tokens, money: 0 }
+    }
+
     #[test]
-    fn tokens_are_reserved_corrected_and_given_back() {
+    fn tokens_are_reserved_settled_and_given_back() {
         let account = account(Quota::default(), Quota { hour: Some(100), day: None });
         let spent_hour = Some((Reason::QuotaTokens, Window::Hour));
-        let mut first = account.reserve(60, NOON).unwrap();
-        assert_eq!(spent(account.reserve(41, NOON)), spent_hour);
-        assert_eq!(first.count(100, NOON), None);
-        assert_eq!(spent(account.reserve(0, NOON)), spent_hour, "what is spent is spent");
-        let window = Window::Hour;
-        assert_eq!(first.count(101, NOON), Some(Spent { reason: Reason::QuotaTokens, window }));
-        assert_eq!(first.count(10, NOON), None);
+        let mut first = account.reserve(tokens(60), NOON).unwrap();
+        let refused = |much| match account.reserve(tokens(much), NOON) {
+            Err(Short::Spent(spent)) => spent,
+            other => panic!("{other:?}"),
+        };
+        let (refused, never) = (refused(41), refused(101));
+        assert_eq!(refused.shortfall, Some(Shortfall { needed: 41, left: 40 }));
+        assert_eq!(refused.retry_at, Some(NOON + HOUR));
+        assert_eq!(never.retry_at, None, "in no hour is as much");
+        assert_eq!(first.grow(tokens(10), NOON), None, "what is set aside stays so");
+        assert_eq!(spent(account.reserve(tokens(41), NOON)), spent_hour);
+        assert_eq!(first.grow(tokens(100), NOON), None);
+        assert_eq!(spent(account.reserve(tokens(0), NOON)), spent_hour, "what is spent is spent");
+        let over = first.grow(tokens(101), NOON).unwrap();
+        assert_eq!((over.reason, over.window), (Reason::QuotaTokens, Window::Hour));
+        first.settle(tokens(10), NOON);
         first.answered();
         drop(first);
-        let unanswered = account.reserve(90, NOON).unwrap();
-        assert_eq!(spent(account.reserve(1, NOON)), spent_hour);
+        let unanswered = account.reserve(tokens(90), NOON).unwrap();
+        assert_eq!(spent(account.reserve(tokens(1), NOON)), spent_hour);
         drop(unanswered);
-        assert_eq!(spent(account.reserve(90, NOON)), None);
+        assert_eq!(spent(account.reserve(tokens(90), NOON)), None);
         let told = account.accounts.changed();
         assert_eq!((told[0].0, told[0].1.tokens_hour, told[0].1.requests_hour), (16, 100, 3));
         assert!(account.accounts.changed().is_empty());
         account.accounts.untold();
         assert_eq!(account.accounts.changed(), told);
+    }
+
+    #[test]
+    fn what_is_settled_after_its_hour_takes_nothing_from_the_next() {
+        let account = account(Quota::default(), Quota { hour: Some(100), day: None });
+        let mut old = account.reserve(tokens(60), NOON).unwrap();
+        let mut new = account.reserve(tokens(50), NOON + HOUR).unwrap();
+        old.settle(tokens(10), NOON + HOUR);
+        assert!(account.reserve(tokens(51), NOON + HOUR).is_err(), "the other one's 50 are still set aside");
+        assert_eq!(old.grow(tokens(20), NOON + HOUR), None);
+        assert!(account.reserve(tokens(41), NOON + HOUR).is_err(), "what came in this hour is of this hour");
+        new.answered();
+        old.answered();
+    }
+
+    #[test]
+    fn money_is_limited_beside_tokens() {
+        let mut account = account(Quota::default(), Quota { hour: Some(100), day: None });
+        account.quotas.money = Quota { hour: None, day: Some(1000) };
+        let of = |tokens, money| Amount { tokens, money };
+        assert_eq!(spent(account.reserve(of(1, 900), NOON)), None);
+        let day = Some((Reason::QuotaMoney, Window::Day));
+        assert_eq!(spent(account.reserve(of(1, 101), NOON)), day);
+        assert_eq!(spent(account.reserve(of(100, 1), NOON)), Some((Reason::QuotaTokens, Window::Hour)));
+        assert_eq!(spent(account.reserve(of(1, 100), NOON)), None);
+        assert_eq!(spent(account.reserve(of(0, 0), NOON)), day);
+        assert_eq!(spent(account.reserve(of(100, 1000), NOON + DAY)), None);
+    }
+
+    proptest! {
+        /// As many calls at the same time as there may be: never is more set aside than there is, and what was used more than
+        /// was set aside is all that is over.
+        #[test]
+        fn calls_at_the_same_time_overshoot_by_no_more_than_they_took_beyond_what_was_set_aside(
+            calls in prop::collection::vec((0u64..40, 0u64..60, any::<bool>()), 1..60),
+        ) {
+            let account = account(Quota::default(), Quota { hour: Some(100), day: None });
+            let used = || account.accounts.all().get(&account.key).map_or(0, |entry| entry.used.tokens_hour);
+            let (mut open, mut beyond) = (Vec::new(), 0);
+            for (set_aside, took, ends) in calls {
+                let (before, reserved) = (used(), account.reserve(tokens(set_aside), NOON));
+                prop_assert_eq!(reserved.is_ok(), before < 100 && before + set_aside <= 100);
+                open.extend(reserved.ok().map(|reserved| (reserved, set_aside, took)));
+                if ends && let Some((mut reserved, set_aside, took)) = open.pop() {
+                    reserved.answered();
+                    reserved.settle(tokens(took), NOON);
+                    beyond += took.saturating_sub(set_aside);
+                }
+                prop_assert!(used() <= 100 + beyond, "{} {}", used(), beyond);
+            }
+        }
     }
 
     #[test]
@@ -303,10 +541,10 @@ mod tests {
         account.accounts.merge(&used(NOON, 2));
         account.accounts.merge(&used(NOON, 1));
         account.accounts.merge(&used(NOON - HOUR, 9));
-        assert!(account.reserve(0, NOON).is_err(), "the larger of both");
-        assert_eq!(spent(account.reserve(0, NOON + HOUR)), None);
+        assert!(account.reserve(tokens(0), NOON).is_err(), "the larger of both");
+        assert_eq!(spent(account.reserve(tokens(0), NOON + HOUR)), None);
         account.accounts.merge(&used(NOON, 9));
-        assert_eq!(spent(account.reserve(0, NOON + HOUR)), None);
-        assert!(account.reserve(0, NOON + HOUR).is_err());
+        assert_eq!(spent(account.reserve(tokens(0), NOON + HOUR)), None);
+        assert!(account.reserve(tokens(0), NOON + HOUR).is_err());
     }
 }

@@ -120,11 +120,19 @@ pub enum Reason {
     BarredDestination,
     /// A CONNECT of a node that cannot be read.
     ConnectMalformed,
+    /// The pod's requests cost as much as the rule allows, or this one could cost more.
+    QuotaMoney,
+    /// The rule limits what calls cost, and the model has no price.
+    NoPrice,
+    /// The rule limits tokens or money, and those of a WebSocket cannot be counted.
+    QuotaUnread,
+    /// The store of shared budgets cannot be reached, and what this node may use without it is used up.
+    QuotaStore,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 59] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -180,6 +188,10 @@ impl Reason {
         Self::NotOnNode,
         Self::BarredDestination,
         Self::ConnectMalformed,
+        Self::QuotaMoney,
+        Self::NoPrice,
+        Self::QuotaUnread,
+        Self::QuotaStore,
     ];
 
     /// The verdict that always comes with this reason.
@@ -238,7 +250,11 @@ impl Reason {
             | Self::CentralRefused
             | Self::NotOnNode
             | Self::BarredDestination
-            | Self::ConnectMalformed => Verdict::Deny,
+            | Self::ConnectMalformed
+            | Self::QuotaMoney
+            | Self::NoPrice
+            | Self::QuotaUnread
+            | Self::QuotaStore => Verdict::Deny,
         }
     }
 
@@ -300,6 +316,10 @@ impl Reason {
             Self::NotOnNode => "not-on-node",
             Self::BarredDestination => "barred-destination",
             Self::ConnectMalformed => "connect-malformed",
+            Self::QuotaMoney => "quota-money",
+            Self::NoPrice => "no-price",
+            Self::QuotaUnread => "quota-unread",
+            Self::QuotaStore => "quota-store",
         }
     }
 
@@ -376,7 +396,19 @@ impl Reason {
             }
             Self::QuotaRequests => "the pod made as many requests as the rule allows",
             Self::QuotaTokens => {
-                "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
+                "the pod's requests took as many tokens as the rule allows, or this one could take more than are left"
+            }
+            Self::QuotaMoney => {
+                "the pod's requests cost as much as the rule allows, or this one could cost more than is left"
+            }
+            Self::NoPrice => {
+                "the rule limits what calls cost, and the price list of this node has no price for this provider's model"
+            }
+            Self::QuotaUnread => {
+                "the rule limits tokens or money, and those of a conversation over a WebSocket cannot be counted"
+            }
+            Self::QuotaStore => {
+                "the store of shared budgets cannot be reached, and what this node may use without it is used up"
             }
             Self::CentralUnreachable => {
                 "no replica of the egress gateway, through which it must go, takes it"

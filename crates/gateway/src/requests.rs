@@ -6,6 +6,7 @@
 
 use crate::decide::{Claim, Judgement, Opening};
 use crate::leaks::Search;
+use crate::price::Prices;
 use crate::quota::Account;
 use crate::reason::Reason;
 use crate::state::{PodState, RuleFacts};
@@ -79,6 +80,8 @@ pub struct Demands {
     pub(crate) search: Option<Arc<Search>>,
     /// The account that it draws on.
     pub(crate) account: Option<Account>,
+    /// What calls cost; `None`: that is not known.
+    pub(crate) prices: Option<Arc<Prices>>,
 }
 
 impl RequestJudgement {

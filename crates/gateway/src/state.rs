@@ -4,10 +4,13 @@ use crate::ceiling::Ceiling;
 use crate::central::{Asked, Egress, EgressError, Forwarding, MOST_NAMES, Means, Route, is_of_machine};
 use crate::decide::{Judge, Judgement, Opening, Permit, judge};
 use crate::leaks::Searches;
-use crate::quota::{Account, Accounts, Key, QuotaUse};
+use crate::price::Prices;
+use crate::purse::{Purse, StoreStanding};
+use crate::quota::{Account, Accounts, Key, QuotaUse, Shared};
 use crate::reason::Reason;
 use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
+use crate::store::StoreMeans;
 use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
 use policy::{DnsName, Generation, Operation, Protocol, RuleId, Verdict};
@@ -35,6 +38,9 @@ pub struct RuleFacts {
     /// of policy and processes. `None`: an account of this process's own, until the rule has another number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<u32>,
+    /// Name of that account, the same at all gateways, where they share it. `None`: it is this gateway's alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Arc<str>>,
 }
 
 /// Which budgets are used up.
@@ -116,6 +122,10 @@ pub struct State {
     pub egress: Option<Arc<Egress>>,
     /// Which pod (`namespace/name`) has an address of this node: what the central gateway is told.
     pub workloads: HashMap<IpAddr, Arc<str>>,
+    /// What calls cost. `None`: nobody said, and where a rule limits it, calls are refused.
+    pub prices: Option<Arc<Prices>>,
+    /// Where budgets are shared with other gateways. `None`: nowhere.
+    pub store: Option<Arc<StoreMeans>>,
 }
 
 /// Why a state cannot be gone by.
@@ -127,6 +137,9 @@ pub enum StateError {
     /// The central gateway cannot be used.
     #[error(transparent)]
     Egress(#[from] EgressError),
+    /// Budgets cannot be shared.
+    #[error("sharing budgets: {0}")]
+    Store(std::io::Error),
 }
 
 /// A judge over a [`State`] that changes. Until there is one, everything is refused.
@@ -147,6 +160,7 @@ struct InForce {
     inspector: Option<Arc<Inspector>>,
     /// None where there is no central gateway; an error where there is one that cannot be used.
     central: Option<Result<Arc<Means>, ()>>,
+    purse: Option<Arc<Purse>>,
 }
 
 impl Table {
@@ -160,17 +174,19 @@ impl Table {
     pub fn replace(&self, state: State) {
         let inspector = self.inspector_for(&state).ok().flatten();
         let central = self.central_for(&state).map_err(|_| ()).transpose();
-        self.put(InForce { state, inspector, central });
+        let purse = self.purse_for(&state).ok().flatten();
+        self.put(InForce { state, inspector, central, purse });
     }
 
     /// Replaces everything, or nothing.
     ///
     /// # Errors
-    /// The means to open TLS or the central gateway cannot be used.
+    /// The means to open TLS or to share budgets, or the central gateway, cannot be used.
     pub fn try_replace(&self, state: State) -> Result<(), StateError> {
         let inspector = self.inspector_for(&state)?;
         let central = self.central_for(&state)?.map(Ok);
-        self.put(InForce { state, inspector, central });
+        let purse = self.purse_for(&state).map_err(StateError::Store)?;
+        self.put(InForce { state, inspector, central, purse });
         Ok(())
     }
 
@@ -191,6 +207,24 @@ impl Table {
         }
         drop(now);
         Ok(Some(Arc::new(Means::new(egress)?)))
+    }
+
+    /// What there is, where it is of the same means.
+    fn purse_for(&self, state: &State) -> std::io::Result<Option<Arc<Purse>>> {
+        let Some(means) = &state.store else { return Ok(None) };
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let purse = now.as_ref().and_then(|now| now.purse.clone());
+        drop(now);
+        match purse.filter(|purse| purse.means() == means) {
+            Some(purse) => Ok(Some(purse)),
+            None => Purse::start(Arc::clone(means), &self.accounts).map(Some),
+        }
+    }
+
+    /// How the store of shared budgets stands; nothing where there is none.
+    pub(crate) fn store_standing(&self) -> Option<StoreStanding> {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref().and_then(|now| now.purse.as_ref()).map(|purse| purse.standing())
     }
 
     /// What there is, where it is of the same means: it has certificates and sessions that are good for more.
@@ -234,16 +268,23 @@ impl Table {
     }
 
     /// What a rule demands of the requests that it allows.
-    fn demands(&self, pod: IpAddr, rule: RuleId, facts: &RuleFacts) -> Demands {
+    fn demands(
+        &self,
+        pod: IpAddr,
+        rule: RuleId,
+        facts: &RuleFacts,
+        (prices, purse): (Option<Arc<Prices>>, Option<Arc<Purse>>),
+    ) -> Demands {
         let Some(requests) = facts.requests.as_ref().map(|rule| &rule.requests) else {
-            return Demands::default();
+            return Demands { prices, ..Demands::default() };
         };
         let account = (!requests.quotas.is_open()).then(|| Account {
             accounts: Arc::clone(&self.accounts),
             key: facts.quota.map_or(Key::Own(pod, rule), Key::Told),
             quotas: requests.quotas,
+            shared: facts.shared.clone().zip(purse).map(|(name, purse)| Shared { name, purse }),
         });
-        Demands { search: self.searches.of(&requests.leaks), account }
+        Demands { search: self.searches.of(&requests.leaks), account, prices }
     }
 
     /// What pods used of their quotas.
@@ -253,8 +294,12 @@ impl Table {
 
     /// Asks the state that there is; `None` where there is none yet.
     fn ask<T>(&self, question: impl FnOnce(&State) -> T) -> Option<T> {
+        self.ask_all(|now| question(&now.state))
+    }
+
+    fn ask_all<T>(&self, question: impl FnOnce(&InForce) -> T) -> Option<T> {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
-        now.as_ref().map(|now| question(&now.state))
+        now.as_ref().map(question)
     }
 }
 
@@ -328,17 +373,20 @@ impl Judge for Table {
     }
 
     fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
-        let judged = self.ask(|state| {
+        let judged = self.ask_all(|now| {
+            let state = &now.state;
             let judgement = state.judged_request(opening, operation);
             let pod = state.pods.get(&opening.pod);
             let deciding = judgement.deciding.and_then(|rule| Some((rule, Arc::clone(pod?.rule(rule)?))));
-            (judgement, deciding)
+            (judgement, deciding, state.prices.clone(), now.purse.clone())
         });
-        let Some((judgement, deciding)) = judged else {
+        let Some((judgement, deciding, prices, purse)) = judged else {
             return RequestJudgement::without_rule(Reason::NoPolicy);
         };
-        let demands = deciding.map(|(rule, facts)| self.demands(opening.pod, rule, &facts));
-        let demands = demands.unwrap_or_default();
+        let demands = match deciding {
+            Some((rule, facts)) => self.demands(opening.pod, rule, &facts, (prices, purse)),
+            None => Demands { prices, ..Demands::default() },
+        };
         RequestJudgement { demands, ..judgement }
     }
 

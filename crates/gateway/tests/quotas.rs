@@ -9,22 +9,26 @@
 
 mod support;
 
-use gateway::{Ceiling, End, QuotaUse, Reason, RuleFacts, State, Window};
-use http::StatusCode;
+use gateway::{Ceiling, Cost, End, Price, Prices, QuotaUse, Reason, RuleFacts, State, Window};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use policy::{Quota, Quotas, Requests};
+use policy::{Glob, NANOS, Quota, Quotas, Requests};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::ALLOWS;
-use support::web::{Client, STREAMED, Way, World, anything, full, request, run, state_of};
+use support::web::{Body, Client, STREAMED, Step, Way, World, anything, full, request, run, state_of, steps};
 
 /// Number of the pod's account.
 const ACCOUNT: u32 = 16;
-const QUESTION: &str = r#"{"model":"m"}"#;
+/// 29 bytes, which are taken for ten tokens.
+const QUESTION: &str = r#"{"model":"m","max_tokens":10}"#;
 
 fn limited(requests: Option<u64>, tokens: Option<u64>) -> Requests {
     let a_day = |day| Quota { hour: None, day };
-    Requests { quotas: Quotas { requests: a_day(requests), tokens: a_day(tokens) }, ..anything() }
+    Requests {
+        quotas: Quotas { requests: a_day(requests), tokens: a_day(tokens), ..Quotas::default() },
+        ..anything()
+    }
 }
 
 /// As the agent tells it, with what was used before.
@@ -43,13 +47,18 @@ fn today(requests_day: u64, tokens_day: u64) -> QuotaUse {
     QuotaUse { day_start: now - now % 86_400, requests_day, tokens_day, ..QuotaUse::default() }
 }
 
-/// Asks for a chat that streams; its status and the answer, or nothing of one that broke off.
-async fn chat(world: &World, client: &mut Client) -> (StatusCode, Option<String>) {
-    let mut asked = request("POST", "/v1/chat/completions", full(QUESTION));
+/// A question to a chat that streams.
+fn streamed(question: &str) -> Request<Body> {
+    let mut asked = request("POST", "/v1/chat/completions", full(question.to_owned()));
     asked.headers_mut().insert("x-stream", "1".parse().unwrap());
     asked.headers_mut().insert("content-type", "application/json".parse().unwrap());
     asked.headers_mut().insert("accept-encoding", "gzip".parse().unwrap());
-    let (head, body) = client.send(asked).await.unwrap().into_parts();
+    asked
+}
+
+/// Asks for a chat that streams; its status and the answer, or nothing of one that broke off.
+async fn chat(world: &World, client: &mut Client, question: &str) -> (StatusCode, Option<String>) {
+    let (head, body) = client.send(streamed(question)).await.unwrap().into_parts();
     world.go_on.notify_one();
     let body = body.collect().await.ok();
     (head.status, body.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap()))
@@ -80,30 +89,165 @@ fn requests_beyond_the_quota_are_refused_also_after_a_change_of_policy() {
 #[test]
 fn tokens_are_counted_as_the_provider_does_and_then_refused() {
     let world = World::new(Way::Tls1, anything());
-    // About four for the question and ten for the answer; then ten by the provider's count.
-    world.proxy.table.replace(state(&world, limited(None, Some(14)), today(0, 0)));
+    // Ten for the question and ten for the answer are set aside; ten in all by the provider's count.
+    world.proxy.table.replace(state(&world, limited(None, Some(30)), today(0, 0)));
     run(async {
         let mut client = world.client().await;
-        let (status, body) = chat(&world, &mut client).await;
-        assert_eq!((status, body), (StatusCode::OK, Some([STREAMED.0, STREAMED.1].concat())));
-        // Four are left, and no answer could be.
-        let (status, body) = chat(&world, &mut client).await;
-        assert_eq!(status, StatusCode::OK);
-        assert!(body.unwrap().contains("quota-tokens"));
-        // A connection on which a stream was cut is over.
-        let (status, _) = chat(&world, &mut world.client().await).await;
+        for _ in 0..2 {
+            let (status, body) = chat(&world, &mut client, QUESTION).await;
+            assert_eq!((status, body), (StatusCode::OK, Some([STREAMED.0, STREAMED.1].concat())));
+        }
+        let (status, body) = chat(&world, &mut client, QUESTION).await;
         assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+        let body = body.unwrap();
+        assert!(body.contains("20 tokens are set aside for it, 10 are left"), "{body}");
+        let smaller = r#"{"model":"m"}"#.replace('}', r#","max_tokens":0}"#);
+        assert_eq!(chat(&world, &mut client, &smaller).await.0, StatusCode::OK, "a smaller one fits");
     });
     let seen = world.seen.recv().unwrap();
     assert_eq!(seen.headers["accept-encoding"], "identity", "what is coded cannot be cut");
 }
 
 #[test]
+fn what_calls_under_way_may_take_is_set_aside_and_a_refusal_says_when_there_is_more() {
+    let world = World::new(Way::Tls2, anything());
+    world.proxy.table.replace(state(&world, limited(None, Some(30)), today(0, 0)));
+    run(async {
+        let (mut one, mut other) = (world.client().await, world.client().await);
+        let under_way = one.send(streamed(QUESTION)).await.unwrap();
+        let refused = other.send(streamed(QUESTION)).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refused.headers()["x-cofferdam-reason"], "quota-tokens");
+        let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=86_400).contains(&wait), "{wait}");
+        world.go_on.notify_one();
+        under_way.into_body().collect().await.unwrap();
+        assert_eq!(
+            chat(&world, &mut other, QUESTION).await.0,
+            StatusCode::OK,
+            "what it did not take is left"
+        );
+        let never = QUESTION.replace("10", "99");
+        let refused = other.send(streamed(&never)).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(!refused.headers().contains_key("retry-after"), "no day has as much");
+    });
+}
+
+#[test]
+fn a_limit_at_the_end_of_a_body_that_comes_piece_by_piece_is_seen_before_the_body_goes_on() {
+    let world = World::new(Way::Clear, anything());
+    world.proxy.table.replace(state(&world, limited(None, Some(100)), today(0, 0)));
+    run(async {
+        let pieces = [r#"{"model":"m","#, r#""max_tok"#, r#"ens":99999}"#];
+        let body = steps(pieces.map(|piece| Step::Piece(piece.into())));
+        let answer = world.client().await.send(request("POST", "/v1/chat/completions", body)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    });
+    assert!(world.seen.try_recv().is_err(), "nothing of it went on");
+    let call = world.proxy.call();
+    assert_eq!(call.shortfall.map(|it| (it.needed > 99_999, it.left)), Some((true, 100)));
+}
+
+#[test]
+fn a_conversation_that_cannot_be_counted_is_refused_where_tokens_are_limited() {
+    let world = World::new(Way::Clear, anything());
+    world.proxy.table.replace(state(&world, limited(None, Some(100)), today(0, 0)));
+    run(async {
+        let mut asked = request("GET", "/v1/realtime?model=m", full(""));
+        for (name, value) in [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        ] {
+            asked.headers_mut().insert(name, value.parse().unwrap());
+        }
+        assert_eq!(world.client().await.send(asked).await.unwrap().status(), StatusCode::FORBIDDEN);
+    });
+    assert_eq!(world.proxy.call().reason, Reason::QuotaUnread);
+}
+
+fn dear(world: &World, money: u64) -> State {
+    let mut requests = limited(None, None);
+    requests.quotas.money = Quota { hour: None, day: Some(money) };
+    let price = |model: &str, input| Price {
+        provider: "openai-compatible".into(),
+        model: Glob::new(model),
+        input,
+        cached_input: None,
+        cache_write: None,
+        output: 10 * input,
+    };
+    // 1000 billionths for a token that goes in.
+    let prices = vec![Arc::new(price("m", NANOS)), Arc::new(price("free", 0))];
+    let prices = Some(Arc::new(Prices { currency: "EUR".into(), prices }));
+    State { prices, ..state(world, requests, today(0, 0)) }
+}
+
+#[test]
+fn money_is_set_aside_by_the_price_and_settled_by_the_providers_count() {
+    let world = World::new(Way::Tls1, anything());
+    // 10 in and 10 out cost 110 000 at most; 7 in and 3 out cost 37 000.
+    world.proxy.table.replace(dear(&world, 150_000));
+    run(async {
+        let mut client = world.client().await;
+        for _ in 0..2 {
+            assert_eq!(chat(&world, &mut client, QUESTION).await.0, StatusCode::OK);
+        }
+        let (status, body) = chat(&world, &mut client, QUESTION).await;
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+        let body = body.unwrap();
+        assert!(body.contains("0.00011 is set aside for it, 0.000076 is left"), "{body}");
+        let free = QUESTION.replace("\"m\"", "\"free\"");
+        assert_eq!(chat(&world, &mut client, &free).await.0, StatusCode::OK);
+    });
+    let calls: Vec<_> = (0..4).map(|_| world.proxy.call()).collect();
+    let cost = |nanos| Some(Cost { nanos, is_estimated: false });
+    assert_eq!(
+        calls.iter().map(|it| it.cost).collect::<Vec<_>>(),
+        [cost(37_000), cost(37_000), None, cost(0)]
+    );
+    assert_eq!((calls[2].reason, calls[2].window), (Reason::QuotaMoney, Some(Window::Day)));
+}
+
+#[test]
+fn a_model_without_a_price_is_refused_where_money_is_limited_and_nowhere_else() {
+    let world = World::new(Way::Clear, anything());
+    world.proxy.table.replace(dear(&world, 1_000_000));
+    let other = QUESTION.replace("\"m\"", "\"other\"");
+    run(async {
+        let mut client = world.client().await;
+        let (status, body) = chat(&world, &mut client, &other).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        let body = body.unwrap();
+        assert!(body.contains("no-price") && body.contains("this call of other"), "{body}");
+        world.proxy.table.replace(State { prices: None, ..dear(&world, 1_000_000) });
+        assert_eq!(chat(&world, &mut client, QUESTION).await.0, StatusCode::FORBIDDEN, "without any prices");
+        assert_eq!(client.get("/").await.0, StatusCode::OK, "what is no call costs nothing");
+        world.allow(anything());
+        assert_eq!(chat(&world, &mut client, &other).await.0, StatusCode::OK);
+    });
+}
+
+#[test]
+fn what_a_call_costs_is_recorded_also_without_a_budget() {
+    let world = World::new(Way::Clear, anything());
+    let requests = anything();
+    let unlimited = state(&world, requests, today(0, 0));
+    world.proxy.table.replace(State { prices: dear(&world, 1).prices, ..unlimited });
+    assert_eq!(run(async { chat(&world, &mut world.client().await, QUESTION).await.0 }), StatusCode::OK);
+    assert_eq!(world.proxy.call().cost, Some(Cost { nanos: 37_000, is_estimated: false }));
+}
+
+#[test]
 fn a_stream_is_cut_between_two_events_when_its_tokens_are_spent() {
     for way in [Way::Clear, Way::Tls1, Way::Tls2] {
         let world = World::new(way, anything());
-        world.proxy.table.replace(state(&world, limited(None, Some(13)), today(0, 0)));
-        let (status, body) = run(async { chat(&world, &mut world.client().await).await });
+        // Its limit is said to be 5, and its server does not hold to it: ten come in the first piece.
+        world.proxy.table.replace(state(&world, limited(None, Some(18)), today(0, 0)));
+        let question = QUESTION.replace("10", "5");
+        let (status, body) = run(async { chat(&world, &mut world.client().await, &question).await });
         let body = body.unwrap();
         assert_eq!(status, StatusCode::OK, "{way:?}");
         assert!(body.starts_with("data: {\"error\":"), "{body}");
@@ -121,7 +265,7 @@ fn a_question_that_would_take_more_than_is_left_is_refused() {
     world.proxy.table.replace(state(&world, limited(None, Some(100)), today(0, 97)));
     run(async {
         let mut client = world.client().await;
-        assert_eq!(chat(&world, &mut client).await.0, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(chat(&world, &mut client, QUESTION).await.0, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(client.get("/").await.0, StatusCode::OK, "what is no call has no tokens");
     });
     assert_eq!(world.proxy.call().reason, Reason::QuotaTokens);
@@ -140,7 +284,7 @@ fn without_a_number_a_pod_has_an_account_all_the_same() {
 #[test]
 fn an_answer_that_is_none_takes_no_tokens() {
     let world = World::new(Way::Clear, anything());
-    world.proxy.table.replace(state(&world, limited(None, Some(5)), today(0, 0)));
+    world.proxy.table.replace(state(&world, limited(None, Some(20)), today(0, 0)));
     run(async {
         let mut client = world.client().await;
         for _ in 0..3 {

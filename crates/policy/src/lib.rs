@@ -12,6 +12,7 @@ pub mod domain;
 pub mod explain;
 pub mod intern;
 pub mod labels;
+mod money;
 pub mod operation;
 pub mod reason;
 pub mod rule;
@@ -24,6 +25,7 @@ pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
 pub use labels::{Labels, Requirement, Selector};
+pub use money::{Money, NANOS};
 pub use operation::{
     Canaries, Credential, Glob, LeakAction, Leaks, Mismatch, Operation, Operations, Quota, Quotas, Requests,
     Verb, judge_operation,

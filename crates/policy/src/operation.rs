@@ -4,6 +4,7 @@
 //! ([`Mismatch`]). Guarantees: an allow-list only; what was not understood ([`Verb::Unknown`]) is allowed by nothing but a
 //! rule that names it. Does not: read requests.
 
+use crate::money::Money;
 use crate::rule::RuleId;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -214,7 +215,7 @@ impl Leaks {
     }
 }
 
-/// How many requests a pod may make under a rule, and how many tokens they may take, both ways together.
+/// How many requests a pod may make under a rule, how many tokens they may take, both ways together, and what these may cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Quotas {
@@ -224,6 +225,9 @@ pub struct Quotas {
     /// Tokens, as the provider counts them; as estimated until it does.
     #[serde(default, skip_serializing_if = "Quota::is_open")]
     pub tokens: Quota,
+    /// What the tokens cost, by the prices that the user gives, in billionths of their currency ([`crate::NANOS`]).
+    #[serde(default, skip_serializing_if = "Quota::is_open")]
+    pub money: Quota,
 }
 
 /// How much in a window of time. `None`: any.
@@ -352,12 +356,16 @@ impl fmt::Display for Leaks {
 
 impl fmt::Display for Quotas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, tokens } = self;
+        let Self { requests, tokens, money } = self;
+        let count = |most: Option<u64>| most.map(|most| most.to_string());
+        let amount = |most: Option<u64>| most.map(|most| Money(most).to_string());
         let all = [
-            ("requests an hour", requests.hour),
-            ("requests a day", requests.day),
-            ("tokens an hour", tokens.hour),
-            ("tokens a day", tokens.day),
+            ("requests an hour", count(requests.hour)),
+            ("requests a day", count(requests.day)),
+            ("tokens an hour", count(tokens.hour)),
+            ("tokens a day", count(tokens.day)),
+            ("of money an hour", amount(money.hour)),
+            ("of money a day", amount(money.day)),
         ];
         let told = all.into_iter().filter_map(|(what, most)| Some(format!("{} {what}", most?)));
         f.write_str(&told.collect::<Vec<_>>().join(", "))

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) pod: PodName,
-    rule: String,
+    pub(crate) rule: String,
 }
 
 impl Account {

@@ -46,6 +46,8 @@ impl ApiCall {
         let spent = match call.reason {
             Reason::QuotaRequests => Some(of(FindingKind::QuotaRequests, None)),
             Reason::QuotaTokens => Some(of(FindingKind::QuotaTokens, None)),
+            Reason::QuotaMoney => Some(of(FindingKind::QuotaMoney, None)),
+            Reason::NoPrice => Some(of(FindingKind::NoPrice, None)),
             _ => None,
         };
         leaks.chain(spent).collect()

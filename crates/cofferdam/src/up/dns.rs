@@ -7,6 +7,7 @@ use super::egress::EgressArgs;
 use super::enforce::Answering;
 use super::gate::Holding;
 use super::inspection::{Home, InspectionArgs};
+use super::spending::SpendingArgs;
 use anyhow::Result;
 use clap::Args;
 use compiler::lower::Placement;
@@ -54,6 +55,7 @@ pub(crate) struct DnsArgs {
     inspection: InspectionArgs,
     #[command(flatten)]
     pub(crate) egress: EgressArgs,
+    spending: SpendingArgs,
 }
 
 fn zone(text: &str) -> Result<DnsName, String> {
@@ -69,11 +71,11 @@ impl DnsArgs {
         let rules = Rules { certificates: !self.gateway_any_certificate, ..Rules::default() };
         let gateway = match self.no_gateway {
             true => None,
-            false => Some(Holding {
-                rules,
-                inspection: self.inspection.means(home)?,
-                egress: self.egress.unknown(),
-            }),
+            false => {
+                let (prices, store) = (self.spending.prices()?, self.spending.store()?);
+                let (inspection, egress) = (self.inspection.means(home)?, self.egress.unknown());
+                Some(Holding { rules, inspection, egress, prices, store })
+            }
         };
         Ok(Some(Answering { control, gateway }))
     }

@@ -14,10 +14,10 @@ use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Binder, Destination};
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
-use gateway::{Egress, Inspection};
+use gateway::{Egress, Inspection, StoreStanding};
 use observe::Bound;
 use policy::table::Table;
-use policy::{DnsName, Generation, PodName, RuleId, Verdict};
+use policy::{DnsName, Generation, Pod, PodName, RuleId, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -445,7 +445,14 @@ impl Enforcer {
             spent: gate.budgets.spent().len(),
             starts: standing.starts,
             opens_tls: gate.opens_tls(),
-            problem: standing.problem.or_else(|| gate.budgets.problem()).or_else(|| gate.quotas.problem()),
+            problem: standing
+                .problem
+                .or_else(|| gate.budgets.problem())
+                .or_else(|| gate.quotas.problem())
+                .or_else(|| store_problem(gate.store_standing()?)),
+            currency: gate.currency(),
+            used: gate.quotas.used_today(),
+            store: gate.store_standing(),
         })
     }
 
@@ -462,6 +469,14 @@ impl Enforcer {
         let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
         if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
             gate.leave_by(egress);
+        }
+    }
+
+    /// Of which workloads pods are.
+    pub(crate) fn know_workloads<'w>(&mut self, pods: impl Iterator<Item = &'w Pod>) {
+        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
+        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+            gate.know_workloads(pods);
         }
     }
 
@@ -544,6 +559,14 @@ impl Enforcer {
             gateway: self.gateway(),
         }
     }
+}
+
+/// That budgets are not counted with other nodes.
+fn store_problem(store: StoreStanding) -> Option<String> {
+    let why = store.problem?;
+    Some(format!(
+        "the store of shared budgets cannot be reached, so that this node uses its share of them at most: {why}"
+    ))
 }
 
 #[cfg(test)]

@@ -310,6 +310,7 @@ impl Engine {
         });
         for enforcer in &mut self.enforcers {
             let Some(table) = tables.get(enforcer.node()) else { continue };
+            enforcer.know_workloads(set.world.pods.iter().map(AsRef::as_ref));
             let binder = binders.remove(enforcer.node()).unwrap_or_default();
             let state = dns::state(set, table, &self.addresses, &self.dns);
             let answering = Answers { steered: dns::steered(&state, &self.dns), state: Some(state) };

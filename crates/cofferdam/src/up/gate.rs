@@ -12,11 +12,11 @@ use super::quotas::Quotas;
 use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Named, PodState, RequestRule, RuleFacts, Rules,
-    State,
+    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Named, PodState, Prices, RequestRule, RuleFacts,
+    Rules, State, StoreMeans, StoreStanding,
 };
 use policy::table::{Row, Table};
-use policy::{PodName, Protocol, RuleId};
+use policy::{Pod, PodName, Protocol, RuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -30,6 +30,7 @@ pub(crate) struct Gate {
     holding: Holding,
     /// Which pod has an address.
     workloads: HashMap<IpAddr, Arc<str>>,
+    store: Option<Arc<StoreMeans>>,
     revision: u64,
 }
 
@@ -41,6 +42,10 @@ pub(crate) struct Holding {
     pub(crate) inspection: Option<Arc<Inspection>>,
     /// By which central gateway they leave. None: from this node.
     pub(crate) egress: Option<Arc<Egress>>,
+    /// What calls cost. None: nobody said.
+    pub(crate) prices: Option<Arc<Prices>>,
+    /// Where budgets are shared with other nodes, but for the name of this one. None: nowhere.
+    pub(crate) store: Option<StoreMeans>,
 }
 
 impl Gate {
@@ -50,8 +55,10 @@ impl Gate {
         let beside = |extension| control.as_deref().map(|path| path.with_extension(extension));
         let budgets = Ledger::open(beside("budgets"))?;
         let quotas = Quotas::open(beside("quotas"))?;
-        let workloads = HashMap::new();
-        Ok(Self { keeper: Keeper::open(node, control)?, budgets, quotas, holding, workloads, revision: 0 })
+        let store = holding.store.clone();
+        let store = store.map(|means| Arc::new(StoreMeans { node: Arc::clone(&node), ..means }));
+        let (keeper, workloads) = (Keeper::open(node, control)?, HashMap::new());
+        Ok(Self { keeper, budgets, quotas, holding, workloads, store, revision: 0 })
     }
 
     /// Says which pod has an address, from the next table on.
@@ -85,6 +92,8 @@ impl Gate {
             quota_use: self.quotas.used(),
             egress: self.holding.egress.clone(),
             workloads: self.workloads.clone(),
+            prices: self.holding.prices.clone(),
+            store: self.store.clone(),
         };
         for pair in pairs {
             if let Some(bind) = self.made(table, binder, pair, |_| false)? {
@@ -154,6 +163,24 @@ impl Gate {
             |proxy| Ok(proxy.bind(revision, &binds)?),
         );
         Ok(())
+    }
+
+    /// Of the prices that calls are counted by.
+    pub(crate) fn currency(&self) -> Option<Arc<str>> {
+        self.holding.prices.as_ref().map(|prices| Arc::clone(&prices.currency))
+    }
+
+    /// Of which workloads pods are, before they are told of: budgets that are shared are a workload's.
+    pub(crate) fn know_workloads<'w>(&mut self, pods: impl Iterator<Item = &'w Pod>) {
+        if self.store.is_some() {
+            self.quotas.share(pods);
+        }
+    }
+
+    /// How the store of shared budgets stands; nothing where there is none.
+    pub(crate) fn store_standing(&self) -> Option<StoreStanding> {
+        self.store.as_ref()?;
+        Some(self.keeper.standing().counts.store.unwrap_or_default())
     }
 
     /// Keeps what the gateway counted of requests and tokens, for the next one.
@@ -231,7 +258,8 @@ impl Gate {
             None => RuleFacts::default(),
         };
         let quota = self.quotas.number(pod, entry)?;
-        Ok(RuleFacts { text: text(table, rule), ceiling, budget, quota, ..of_requests })
+        let shared = quota.and_then(|_| self.quotas.shared_name(pod, entry));
+        Ok(RuleFacts { text: text(table, rule), ceiling, budget, quota, shared, ..of_requests })
     }
 }
 

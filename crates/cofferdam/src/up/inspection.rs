@@ -112,7 +112,8 @@ pub(crate) fn trust_file(authority: &Path) -> PathBuf {
 }
 
 /// What this system believes. What of it cannot be read is left out: then more is refused.
-fn system_roots() -> Vec<Vec<u8>> {
+/// Certificates (DER) that the system believes.
+pub(crate) fn system_roots() -> Vec<Vec<u8>> {
     rustls_native_certs::load_native_certs().certs.into_iter().map(|it| it.to_vec()).collect()
 }
 
@@ -127,7 +128,8 @@ fn text(certificates: &[Vec<u8>]) -> String {
     certificates.iter().map(one).collect()
 }
 
-fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>> {
+/// Certificates (DER) of a text with PEM.
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>> {
     let all = CertificateDer::pem_slice_iter(pem).map(|it| it.map(|it| it.to_vec()));
     all.collect::<Result<_, _>>().context("it is no PEM of certificates")
 }

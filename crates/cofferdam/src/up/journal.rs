@@ -125,7 +125,10 @@ impl Journal {
     /// Whether a finding says something that none before said: that a budget is used up, each refused request says again.
     fn is_news(&self, finding: &Finding) -> bool {
         match finding.kind {
-            FindingKind::QuotaRequests | FindingKind::QuotaTokens => {
+            FindingKind::QuotaRequests
+            | FindingKind::QuotaTokens
+            | FindingKind::QuotaMoney
+            | FindingKind::NoPrice => {
                 let hour = finding.time.0 / HOUR;
                 let key = (Arc::clone(&finding.from), finding.rule.clone(), finding.kind, hour);
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

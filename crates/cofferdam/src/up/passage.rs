@@ -113,6 +113,10 @@ pub(crate) enum FindingKind {
     QuotaRequests,
     /// A pod used as many tokens as its rule allows.
     QuotaTokens,
+    /// A pod's calls cost as much as its rule allows.
+    QuotaMoney,
+    /// A pod called a model without a price where money is limited.
+    NoPrice,
 }
 
 impl FindingKind {
@@ -131,6 +135,8 @@ impl FindingKind {
             Self::LeakBlocked => "a request was stopped: it carried what should not leave",
             Self::QuotaRequests => "the budget of requests is used up",
             Self::QuotaTokens => "the budget of tokens is used up",
+            Self::QuotaMoney => "the budget of money is used up",
+            Self::NoPrice => "a model was called that has no price, where money is limited",
         }
     }
 }

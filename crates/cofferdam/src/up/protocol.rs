@@ -18,6 +18,7 @@
 use super::calls::{ApiCall, ApiCallQuery};
 use super::lookup::{Lookup, LookupQuery};
 use super::passage::{Finding, FindingQuery, Passage, PassageQuery};
+use gateway::{QuotaUse, StoreStanding};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
 use policy::{Generation, Protocol};
 use serde::{Deserialize, Serialize};
@@ -333,6 +334,27 @@ pub(crate) struct GatewayStatus {
     pub(crate) opens_tls: bool,
     /// Why connections to names do not pass, or not as policy says.
     pub(crate) problem: Option<String>,
+    /// Currency of the prices that calls are counted by; none without prices.
+    #[serde(default)]
+    pub(crate) currency: Option<Arc<str>>,
+    /// Pods and rules with budgets that were drawn on today (UTC), those that used most first; at most 100.
+    #[serde(default)]
+    pub(crate) used: Vec<Used>,
+    /// How the store of shared budgets stands; none where each node counts for itself.
+    #[serde(default)]
+    pub(crate) store: Option<StoreStanding>,
+}
+
+/// What a pod used today (UTC) under a rule with budgets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Used {
+    /// Namespace and name.
+    pub(crate) pod: String,
+    /// Of its author: object, and the rule's name or position.
+    pub(crate) rule: String,
+    /// In the hour and the day.
+    #[serde(flatten)]
+    pub(crate) used: QuotaUse,
 }
 
 /// One load of the sources.

@@ -302,7 +302,11 @@ fn requests(written: &crds::Requests) -> Requests {
     Requests {
         only_referred: written.only_referred,
         leaks: leaks(&written.leaks),
-        quotas: Quotas { requests: quota(written.budgets.requests), tokens: quota(written.budgets.tokens) },
+        quotas: Quotas {
+            requests: quota(written.budgets.requests),
+            tokens: quota(written.budgets.tokens),
+            money: quota(written.budgets.money),
+        },
         operations,
         models: globs(&written.models),
         tools: globs(&written.tools),

@@ -282,12 +282,26 @@ fn budgets() -> Value {
         put(&mut budget, "minProperties", 1.into());
         budget
     };
+    let amount = |about: &str| {
+        json!({
+            "type": "string", "maxLength": 19, "pattern": "^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$", "description": about,
+            "not": { "pattern": "^[0.]*$" },
+        })
+    };
+    let mut money = object(
+        "What the tokens cost, by the prices that the nodes were given (`--prices`), in their currency. A call of a model that \
+         has no price is refused.",
+        &[],
+        json!({ "hour": amount("In one hour of UTC, for example \"5.00\"."), "day": amount("In one day of UTC.") }),
+    );
+    put(&mut money, "minProperties", 1.into());
     let mut budgets = object(
         "How much each pod may use under this rule. What is over is refused, and an answer that comes piece by piece is cut.",
         &[],
         json!({
             "requests": budget("Requests."),
             "tokens": budget("Tokens of models, asked and answered together: as the provider counts them, until then an estimate."),
+            "money": money,
         }),
     );
     put(&mut budgets, "minProperties", 1.into());

@@ -124,7 +124,8 @@ impl Answer {
     fn settle(&mut self) {
         if let (Some(mut guard), Some(tally)) = (self.guard.take(), self.tally.take()) {
             let is_whole = guard.so_far().end == End::Closed;
-            guard.told(tally.end(is_whole));
+            let (usage, cost) = tally.end(is_whole);
+            guard.told(usage, cost);
         }
     }
 }

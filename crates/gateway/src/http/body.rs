@@ -4,13 +4,16 @@
 //! judged by, or in which something is found that must not leave, is never whole at the server. It streams: once a request
 //! is known, no more is kept than one piece, and what is held back where something may stop it.
 
+use super::asking::Asking;
 use super::hold::{Held, Hold};
 use super::reading::Reading;
 use super::searching::Searching;
 use crate::call::Course;
 use crate::reason::Reason;
+use ::inspect::answer::Ask;
 use ::inspect::leak::HOLD_BACK;
 use ::inspect::operation::Progress;
+use http::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use policy::Operation;
 use std::collections::VecDeque;
@@ -109,6 +112,27 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Reads and holds all of it, or as much as may be held, to learn how long its answer may become. Returns that, and about
+    /// how many bytes the request has when it is decoded.
+    pub(crate) async fn ask(
+        &mut self,
+        operation: &Operation,
+        fields: &HeaderMap,
+    ) -> Result<(Ask, u64), Unclear> {
+        let mut asking = Asking::new(operation, fields);
+        self.pieces.iter().for_each(|piece| asking.push(piece));
+        while !self.is_over && self.stops().is_none() {
+            let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
+            self.pieces.back().filter(|_| taken > 0).into_iter().for_each(|piece| asking.push(piece));
+            // What is held no longer is not counted as held; what has not gone on must not be more than may be.
+            if !self.held.as_mut().is_some_and(|held| held.more(taken)) {
+                break;
+            }
+        }
+        let (ask, bytes) = asking.end(self.is_over);
+        Ok((ask, bytes.max(self.length())))
+    }
+
     /// Why it must not come to its end.
     pub(crate) fn stops(&self) -> Option<Reason> {
         if self.reading.is_contradicted() {
@@ -202,7 +226,7 @@ impl Body for Outgoing {
 mod tests {
     use super::super::hold::MAX_HELD;
     use super::*;
-    use http::{HeaderMap, Request, Response};
+    use http::{Request, Response};
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
     use tokio::sync::mpsc;

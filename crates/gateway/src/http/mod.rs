@@ -6,8 +6,10 @@
 //! `answer`, `tally`, `cutting`, `leading`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
 
 mod answer;
+mod asking;
 mod body;
 mod cutting;
+mod drawing;
 mod fields;
 mod hold;
 mod leading;

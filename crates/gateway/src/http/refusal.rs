@@ -4,17 +4,18 @@
 //! bytes of a stream that must end early.
 
 use super::answer::Answer;
-use crate::call::{Call, CallGuard, Caller};
+use super::tally::now;
+use crate::call::{Call, CallGuard, Caller, Shortfall};
 use crate::reason::{End, Reason};
 use crate::state::Window;
 use ::inspect::refusal::{self, Asked, Framing, Refusal};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::Bytes;
 use hyper::ext::ReasonPhrase;
-use policy::{Mismatch, Operation, Verb};
+use policy::{Mismatch, Money, Operation, Verb};
 
 /// Statuses (RFC 9110, section 15) of reasons that are not simply forbidden.
-const STATUS: [(Reason, StatusCode); 10] = [
+const STATUS: [(Reason, StatusCode); 12] = [
     (Reason::HostMismatch, StatusCode::MISDIRECTED_REQUEST),
     (Reason::HttpHost, StatusCode::BAD_REQUEST),
     (Reason::HttpMalformed, StatusCode::BAD_REQUEST),
@@ -25,6 +26,8 @@ const STATUS: [(Reason, StatusCode); 10] = [
     (Reason::ServerUnreachable, StatusCode::BAD_GATEWAY),
     (Reason::QuotaRequests, StatusCode::TOO_MANY_REQUESTS),
     (Reason::QuotaTokens, StatusCode::TOO_MANY_REQUESTS),
+    (Reason::QuotaMoney, StatusCode::TOO_MANY_REQUESTS),
+    (Reason::QuotaStore, StatusCode::SERVICE_UNAVAILABLE),
 ];
 
 /// The answer to a request that is refused for the reason in its record so far.
@@ -78,6 +81,9 @@ fn own(mut guard: CallGuard, end: End) -> Response<Answer> {
     if let Ok(phrase) = ReasonPhrase::try_from(answer.reason_phrase.into_bytes()) {
         response.extensions_mut().insert(phrase);
     }
+    if let Some(at) = guard.retry_at.filter(|_| response.status() == StatusCode::TOO_MANY_REQUESTS) {
+        response.headers_mut().insert(header::RETRY_AFTER, at.saturating_sub(now()).max(1).into());
+    }
     guard.answered(response.status().as_u16());
     guard.ended(end);
     response.map(|body| Answer::own(body, guard))
@@ -105,15 +111,32 @@ fn why(guard: &CallGuard) -> String {
     if let Some(leak) = leak {
         return format!("{}: {}", call.reason.describe(), leak.rule);
     }
-    match call.window {
-        Some(Window::Hour) => return format!("{}, in an hour (UTC)", call.reason.describe()),
-        Some(Window::Day) => return format!("{}, in a day (UTC)", call.reason.describe()),
-        None => {}
+    if let Some(window) = call.window {
+        return spent(call, window);
     }
     match call.lacks.filter(|_| call.reason == Reason::RequestNotAllowed) {
         Some(Mismatch::Unknown) => format!("{}: {}", Mismatch::Unknown.describe(), call.operation.reason),
         Some(lacks) => lacks.describe().to_owned(),
         None => call.reason.describe().to_owned(),
+    }
+}
+
+fn spent(call: &Call, window: Window) -> String {
+    let window = match window {
+        Window::Hour => "an hour",
+        Window::Day => "a day",
+    };
+    let text = format!("{}, in {window} (UTC)", call.reason.describe());
+    let Some(Shortfall { needed, left }) = call.shortfall else { return text };
+    match call.reason {
+        Reason::QuotaTokens => format!(
+            "{text}: {needed} tokens are set aside for it, {left} are left; a limit for its answer in the request makes that \
+             less"
+        ),
+        Reason::QuotaMoney => {
+            format!("{text}: {} is set aside for it, {} is left", Money(needed), Money(left))
+        }
+        _ => text,
     }
 }
 

@@ -5,32 +5,31 @@
 
 use super::answer::Answer;
 use super::body::{Broken, Outgoing, Unclear};
+use super::drawing::{Drawn, draw};
 use super::fields::{self, Asks};
 use super::hold::Hold;
 use super::leading;
 use super::reading::Reading;
 use super::refusal;
 use super::searching::{Searching, search_head};
-use super::tally::{Meter, Tally, now};
+use super::tally::Tally;
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
 use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
 use crate::decide::{Claim, Judge, Opening};
-use crate::quota::Account;
 use crate::reason::{End, Reason};
 use crate::record::Sink;
 use crate::referrals::{Referrals, Url};
 use crate::requests::Demands;
-use ::inspect::answer::estimate;
 use ::inspect::operation::Head;
 use http::header::{self, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
-use policy::{DnsName, Operation, Verb, Verdict};
+use policy::{DnsName, Operation, Verdict};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -39,7 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a client has to send as much of a body as it takes to know what the request does.
-const HOLD_PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const HOLD_PATIENCE: Duration = Duration::from_secs(60);
 /// How long, and how much of, the body of a refused request is thrown away, so that its client hears the refusal.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 const DISCARD: usize = 256 * 1024;
@@ -112,18 +111,21 @@ impl Exchange {
         let met = match judged {
             Ok(demands) => {
                 let searched = self.searched(&demands, &head, asks, &mut outgoing, &mut guard).await?;
-                searched.map(|()| demands.account)
+                match searched {
+                    Ok(()) => draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?,
+                    Err(reason) => Err(reason),
+                }
             }
             Err(reason) => Err(reason),
         };
-        let meter = match met.and_then(|account| draw(account, &mut head, &outgoing, &mut guard)) {
-            Ok(meter) => meter,
+        let drawn = match met {
+            Ok(drawn) => drawn,
             Err(reason) => {
                 guard.refused(reason);
                 return Ok(self.refuse(guard, outgoing.into_rest(), will_continue));
             }
         };
-        self.forward(upstream, Request::from_parts(head, outgoing), client, guard, meter).await
+        self.forward(upstream, Request::from_parts(head, outgoing), client, guard, drawn).await
     }
 
     /// The request as it would go on, and the way to the server; or why it does not.
@@ -250,7 +252,7 @@ impl Exchange {
         request: Request<Outgoing>,
         client: Option<OnUpgrade>,
         mut guard: CallGuard,
-        meter: Option<Meter>,
+        drawn: Drawn,
     ) -> Result<Response<Answer>, Broken> {
         let asked = leading::Asked {
             referrals: Arc::clone(&self.referrals),
@@ -264,7 +266,7 @@ impl Exchange {
         self.is_answered.store(true, Ordering::Relaxed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = client else { return self.unanswered(guard) };
-            if let Some(mut meter) = meter {
+            if let Some(mut meter) = drawn.meter {
                 meter.reservation.answered();
             }
             let (tunnel, response) = Tunnel::agreed(client, answer, guard);
@@ -280,7 +282,7 @@ impl Exchange {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         head.extensions = http::Extensions::new();
-        let tally = Tally::of(&guard.so_far().operation, &head, meter);
+        let tally = Tally::of(&guard.so_far().operation, &head, drawn);
         let leading = leading::follow(&guard.so_far().operation, asked, &head);
         let body = Answer::of_server(body, &head, guard, tally).leading(leading);
         Ok(Response::from_parts(head, body))
@@ -306,30 +308,6 @@ impl Exchange {
             self.tasks.spawn(discard(rest));
         }
         refusal::refuse(guard)
-    }
-}
-
-/// Draws a request from its account, and has the answer come in a form that can be cut; or says why there is not enough.
-fn draw(
-    account: Option<Account>,
-    head: &mut request::Parts,
-    outgoing: &Outgoing,
-    guard: &mut CallGuard,
-) -> Result<Option<Meter>, Reason> {
-    let Some(account) = account else { return Ok(None) };
-    let is_metered = account.counts_tokens() && guard.so_far().operation.verb == Verb::Call;
-    // Sound and pictures have no tokens that their length would tell.
-    let is_text = guard.caller.content_type.as_deref().is_none_or(|kind| kind.contains("json"));
-    let asked = if is_metered && is_text { estimate(outgoing.length()) } else { 0 };
-    if is_metered {
-        head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    }
-    match account.reserve(asked, now()) {
-        Ok(reservation) => Ok(Some(Meter { reservation, asked, course: Arc::clone(&guard.course) })),
-        Err(spent) => {
-            guard.spent(spent);
-            Err(spent.reason)
-        }
     }
 }
 

@@ -5,10 +5,12 @@
 //! provider says how many tokens there were, they are estimated by the bytes of the question and the characters of the
 //! answer. Does not: read answers to anything but calls.
 
+use super::drawing::Drawn;
 use super::reading::decoder;
 use crate::call::{Course, Usage};
-use crate::quota::{Reservation, Spent};
-use ::inspect::answer::{self, AnswerReader, estimate};
+use crate::price::{Cost, Price, Tokens};
+use crate::quota::{Amount, Reservation, Spent};
+use ::inspect::answer::{self, AnswerReader, estimate, estimate_question};
 use ::inspect::coding::Decoder;
 use http::response;
 use policy::{Operation, Verb};
@@ -27,6 +29,8 @@ pub(crate) struct Tally {
     /// Undoes its codings; `None`: it cannot be read any further.
     decoder: Option<Decoder>,
     meter: Option<Meter>,
+    /// What its tokens cost, where that is known.
+    price: Option<Arc<Price>>,
 }
 
 /// What a request took of its quota.
@@ -36,38 +40,60 @@ pub(crate) struct Meter {
     /// Tokens of the question, as far as that was known before it went on.
     pub(crate) asked: u64,
     pub(crate) course: Arc<Course>,
+    pub(crate) price: Option<Arc<Price>>,
 }
 
 impl Meter {
     /// Tokens so far.
-    fn tokens(&self, usage: &answer::Usage) -> u64 {
+    fn tokens(&self, usage: &answer::Usage) -> Tokens {
         // A question whose length was not said is counted as it goes.
-        let asked = if self.asked > 0 { self.asked.max(estimate(self.course.traffic.up())) } else { 0 };
-        let told = usage.output_tokens.unwrap_or(0).max(estimate(usage.output_chars));
-        usage.input_tokens.unwrap_or(asked).saturating_add(told)
+        let asked =
+            if self.asked > 0 { self.asked.max(estimate_question(self.course.traffic.up())) } else { 0 };
+        tokens(usage, asked)
     }
+
+    fn amount(&self, tokens: Tokens) -> Amount {
+        Amount { tokens: tokens.sum(), money: self.price.as_ref().map_or(0, |price| price.cost(tokens)) }
+    }
+}
+
+/// Of what an answer says, and of what it has where it says nothing.
+fn tokens(usage: &answer::Usage, asked: u64) -> Tokens {
+    Tokens {
+        input: usage.input_tokens.unwrap_or(asked),
+        cached: usage.cached_tokens.unwrap_or(0),
+        written: usage.cache_write_tokens.unwrap_or(0),
+        output: usage.output_tokens.unwrap_or(0).max(estimate(usage.output_chars)),
+    }
+}
+
+/// As the provider counts them, if it does.
+fn told(usage: &answer::Usage) -> Option<Tokens> {
+    let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) else { return None };
+    Some(Tokens { input, output, ..tokens(usage, 0) })
 }
 
 impl Tally {
     /// `None`: it is no answer to a call.
-    pub(crate) fn of(operation: &Operation, head: &response::Parts, meter: Option<Meter>) -> Option<Self> {
-        let mut meter = meter;
+    pub(crate) fn of(operation: &Operation, head: &response::Parts, drawn: Drawn) -> Option<Self> {
+        let Drawn { mut meter, mut price } = drawn;
         meter.iter_mut().for_each(|meter| meter.reservation.answered());
         if operation.verb != Verb::Call {
             return None;
         }
-        if !head.status.is_success()
-            && let Some(mut meter) = meter.take()
-        {
+        if !head.status.is_success() {
             // Nothing was answered that anybody would count.
-            let _spent_before = meter.reservation.count(0, now());
+            price = None;
+            if let Some(mut meter) = meter.take() {
+                meter.reservation.settle(Amount::default(), now());
+            }
         }
         let fields = head.headers.iter();
         let headers: Vec<(&str, &[u8])> =
             fields.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let meter = meter.filter(|meter| meter.reservation.counts_tokens());
         let reader = AnswerReader::new(operation, &headers);
-        Some(Self { reader, decoder: decoder(&head.headers), meter })
+        Some(Self { reader, decoder: decoder(&head.headers), meter, price })
     }
 
     /// Whether its tokens are counted.
@@ -88,21 +114,30 @@ impl Tally {
         }
         let meter = self.meter.as_mut()?;
         let usage = self.reader.usage();
-        let tokens = meter.tokens(&usage);
-        let spent = meter.reservation.count(tokens, now());
+        let amount = meter.amount(meter.tokens(&usage));
+        let spent = meter.reservation.grow(amount, now());
         spent.filter(|_| usage.finish.is_empty())
     }
 
-    /// The answer is over. Where it is whole, the provider's count is the last word.
-    pub(crate) fn end(self, is_whole: bool) -> Option<Usage> {
+    /// The answer is over. Where it is whole, the provider's count is the last word; where neither it nor the answer says how
+    /// much that was, it took what was set aside. Returns what it says of itself, and what it cost.
+    pub(crate) fn end(self, is_whole: bool) -> (Option<Usage>, Option<Cost>) {
+        let is_read = self.decoder.is_some() && !self.reader.is_opaque();
         let usage = self.reader.end();
+        let told = told(&usage).filter(|_| is_whole);
+        let is_counted =
+            told.is_some() || is_read && (usage.output_tokens.is_some() || usage.output_chars > 0);
+        let mut cost = None;
         if let Some(mut meter) = self.meter {
-            let tokens = match (usage.output_tokens, usage.input_tokens) {
-                (Some(output), Some(input)) if is_whole => input.saturating_add(output),
-                (Some(_) | None, Some(_) | None) => meter.tokens(&usage),
-            };
-            let _nothing_follows = meter.reservation.count(tokens, now());
+            if is_counted {
+                let amount = meter.amount(told.unwrap_or_else(|| meter.tokens(&usage)));
+                meter.reservation.settle(amount, now());
+            }
+            cost = meter.price.is_some().then(|| meter.reservation.taken().money);
+        } else if let Some(price) = self.price.filter(|_| is_counted) {
+            cost = Some(price.cost(told.unwrap_or_else(|| tokens(&usage, 0))));
         }
-        Usage::of(usage)
+        let cost = cost.map(|nanos| Cost { nanos, is_estimated: told.is_none() });
+        (Usage::of(usage), cost)
     }
 }

@@ -96,6 +96,11 @@ impl Json {
         self.whole
     }
 
+    /// Whether it turned out to be no JSON, or to be nested too deep.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.expect == Expect::Broken
+    }
+
     /// Takes the next bytes.
     pub(crate) fn push(&mut self, mut bytes: &[u8], on: &mut impl FnMut(&str, Leaf<'_>)) {
         while let Some((first, behind)) = bytes.split_first() {

@@ -5,10 +5,13 @@
 //! the bytes are split changes nothing; what cannot be read is passed over. Does not: keep what a model wrote, undo
 //! content codings, or look at a clock.
 
+mod ask;
 mod fields;
 mod json;
 mod messages;
 mod sse;
+
+pub use ask::{Ask, AskReader, DEFAULT_OUTPUT, estimate_question};
 
 use crate::event_stream;
 use fields::Fields;
@@ -123,6 +126,11 @@ impl AnswerReader {
             }),
             Form::Opaque => {}
         }
+    }
+
+    /// Whether it is in a form that is not read, so that it says nothing of itself.
+    pub fn is_opaque(&self) -> bool {
+        matches!(self.form, Form::Opaque)
     }
 
     /// What was found so far.

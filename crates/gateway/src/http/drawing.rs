@@ -1,0 +1,105 @@
+//! What a request takes of the budgets of its rule before it goes on.
+//!
+//! Enters: what the allowing rule demands, and a request that was judged. Leaves: what was set aside for it, or why it must
+//! not go on. Guarantees: a call goes on only once the most that it is expected to take is set aside, so that calls at the
+//! same time see each other's; one whose cost nobody knows, or nobody could count, does not go on where that is limited.
+//! Does not: look at answers; that is `tally`'s.
+
+use super::body::{Broken, Outgoing, Unclear};
+use super::fields::Asks;
+use super::request::HOLD_PATIENCE;
+use super::tally::{Meter, now};
+use crate::call::CallGuard;
+use crate::lease::StoreIs;
+use crate::price::{Price, Tokens};
+use crate::quota::{Account, Amount, Short};
+use crate::reason::{End, Reason};
+use crate::requests::Demands;
+use ::inspect::answer::{Ask, estimate_question};
+use http::header::{self, HeaderValue};
+use http::request;
+use policy::Verb;
+use std::sync::Arc;
+
+/// What a request goes on with.
+#[derive(Debug, Default)]
+pub(crate) struct Drawn {
+    /// What counts its answer; `None`: nothing of it is limited.
+    pub(crate) meter: Option<Meter>,
+    /// What its tokens cost, where that is known.
+    pub(crate) price: Option<Arc<Price>>,
+}
+
+/// Draws a request from its account, and has the answer come in a form that can be cut. The error within says why it does not
+/// go on; the one without, that its client went.
+pub(crate) async fn draw(
+    demands: Demands,
+    asks: Asks,
+    head: &mut request::Parts,
+    outgoing: &mut Outgoing,
+    guard: &mut CallGuard,
+) -> Result<Result<Drawn, Reason>, Broken> {
+    let operation = &guard.so_far().operation;
+    let is_call = operation.verb == Verb::Call;
+    let price = demands.prices.as_ref().filter(|_| is_call).and_then(|prices| prices.of(operation));
+    let Some(account) = demands.account else { return Ok(Ok(Drawn { meter: None, price })) };
+    if is_call && account.counts_money() && price.is_none() {
+        return Ok(Err(Reason::NoPrice));
+    }
+    if !(is_call && account.counts_tokens()) {
+        let drawn = reserve(account, Tokens::default(), None, guard).await;
+        return Ok(drawn.map(|meter| Drawn { meter: Some(meter), price }));
+    }
+    // What is said in a conversation over a WebSocket is not read.
+    if asks == Asks::WebSocket {
+        return Ok(Err(Reason::QuotaUnread));
+    }
+    head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    let (ask, bytes) = match tokio::time::timeout(HOLD_PATIENCE, outgoing.ask(operation, &head.headers)).await
+    {
+        Ok(Ok(asked)) => asked,
+        Ok(Err(Unclear::TooLarge)) => (Ask::SILENT, outgoing.length()),
+        Ok(Err(Unclear::Gone | Unclear::Contradicted(_))) => {
+            guard.ended(End::PodGone);
+            return Err(Broken);
+        }
+        Ok(Err(Unclear::TooSlow)) | Err(_) => return Ok(Err(Reason::Timeout)),
+    };
+    // Sound and pictures have no tokens that their length would tell.
+    let is_text = guard.caller.content_type.as_deref().is_none_or(|kind| kind.contains("json"));
+    let input = if is_text { estimate_question(bytes) } else { 0 };
+    let tokens = Tokens { input, output: ask.output(), ..Tokens::default() };
+    let drawn = reserve(account, tokens, price.clone(), guard).await;
+    Ok(drawn.map(|meter| Drawn { meter: Some(meter), price }))
+}
+
+async fn reserve(
+    account: Account,
+    tokens: Tokens,
+    price: Option<Arc<Price>>,
+    guard: &mut CallGuard,
+) -> Result<Meter, Reason> {
+    let money = price.as_ref().map_or(0, |price| price.cost(tokens));
+    let amount = Amount { tokens: tokens.sum(), money };
+    let mut reserved = account.reserve(amount, now());
+    if let (Err(Short::Unleased(_)), Some(shared)) = (&reserved, &account.shared) {
+        shared.purse.draw(account.key, amount).await;
+        reserved = account.reserve(amount, now());
+    }
+    let is_down = account.shared.as_ref().is_some_and(|shared| shared.purse.store_is() != StoreIs::Up);
+    if is_down {
+        guard.without_store();
+    }
+    match reserved {
+        Ok(reservation) => {
+            let course = Arc::clone(&guard.course);
+            Ok(Meter { reservation, asked: tokens.input, course, price })
+        }
+        // There may be enough, and nobody knows.
+        Err(Short::Unleased(_)) if is_down => Err(Reason::QuotaStore),
+        Err(Short::Spent(spent) | Short::Unleased(spent)) => {
+            guard.spent(spent);
+            Err(spent.reason)
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Draws on budgets that gateways share, and says how the store of them stands.
+//!
+//! Enters: what accounts need. Leaves: leases in [`Accounts`]. Guarantees: a request waits for the store at most
+//! [`PATIENCE`], and not at all while it is known to be out of reach; what was used is told within [`TELL_EVERY`]; its queue is
+//! bounded, and what finds no room in it is not granted. Owner: its thread ends when the last [`Purse`] is dropped. Does not:
+//! judge.
+
+use crate::lease::{Ask, COUNTS, Grant, StoreIs};
+use crate::quota::{Accounts, Amount, Key};
+use crate::store::{Store, StoreMeans, WhenDown};
+use serde::{Deserialize, Serialize};
+use std::io::{Error, ErrorKind, Result};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// How long the store may take for one answer, and to be connected to.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is told what was used, and of what is not.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long it is left alone when it could not be reached.
+const REST: Duration = Duration::from_secs(1);
+/// Requests that wait for it.
+const QUEUE: usize = 1024;
+/// Accounts of which it is told at once; others have their turn the next time.
+const MOST_TOLD: usize = 4096;
+/// Longest problem that is told, in characters.
+const MAX_PROBLEM: usize = 256;
+
+/// How the store stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStanding {
+    /// Why it cannot be reached, since the last answer. `None`: it can.
+    pub problem: Option<String>,
+    /// Answers since the process began.
+    pub answers: u64,
+    /// Times that there was none.
+    pub failures: u64,
+}
+
+/// The way to a store.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    means: Arc<StoreMeans>,
+    asks: mpsc::Sender<Needed>,
+    standing: Arc<Mutex<StoreStanding>>,
+}
+
+/// What a request needs.
+#[derive(Debug)]
+struct Needed {
+    key: Key,
+    amount: Amount,
+    done: oneshot::Sender<()>,
+}
+
+impl Purse {
+    /// Begins to draw for these accounts.
+    ///
+    /// # Errors
+    /// The system starts no thread.
+    pub(crate) fn start(means: Arc<StoreMeans>, accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
+        let (asks, asked) = mpsc::channel(QUEUE);
+        let standing = Arc::default();
+        let drawing = Drawing {
+            gateway: own_name(&means.node),
+            means: Arc::clone(&means),
+            accounts: Arc::clone(accounts),
+            standing: Arc::clone(&standing),
+            store: None,
+            rest_until: None,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new()
+            .name("purse".to_owned())
+            .spawn(move || runtime.block_on(drawing.run(asked)))?;
+        Ok(Arc::new(Self { means, asks, standing }))
+    }
+
+    pub(crate) fn means(&self) -> &Arc<StoreMeans> {
+        &self.means
+    }
+
+    /// Has what a request needs drawn, if that is possible. What came of it is in the account.
+    pub(crate) async fn draw(&self, key: Key, amount: Amount) {
+        let (done, drawn) = oneshot::channel();
+        if self.asks.try_send(Needed { key, amount, done }).is_ok() {
+            let _drawn_or_given_up = drawn.await;
+        }
+    }
+
+    pub(crate) fn store_is(&self) -> StoreIs {
+        match (self.standing().problem, self.means.down) {
+            (None, _) => StoreIs::Up,
+            (Some(_), WhenDown::Share) => StoreIs::Down,
+            (Some(_), WhenDown::Deny) => StoreIs::DownAndDenied,
+        }
+    }
+
+    pub(crate) fn standing(&self) -> StoreStanding {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The proxy of a node is replaced while the one before still has connections, so the node's name is not enough.
+fn own_name(node: &str) -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{node}/{}-{}", std::process::id(), since.as_micros())
+}
+
+/// Why there is no answer.
+enum Silence {
+    /// It is left alone, for it could not be reached a moment ago.
+    Resting,
+    Failed(Error),
+}
+
+async fn in_time<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(PATIENCE, doing).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
+}
+
+/// What its thread has.
+struct Drawing {
+    means: Arc<StoreMeans>,
+    /// Who this is, unlike any other process.
+    gateway: String,
+    accounts: Arc<Accounts>,
+    standing: Arc<Mutex<StoreStanding>>,
+    store: Option<Store>,
+    rest_until: Option<Instant>,
+}
+
+impl Drawing {
+    async fn run(mut self, mut asked: mpsc::Receiver<Needed>) {
+        let mut told = tokio::time::interval(TELL_EVERY);
+        told.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                needed = asked.recv() => {
+                    let Some(Needed { key, amount, done }) = needed else { return };
+                    self.draw(key, amount).await;
+                    // Whoever asked may have gone.
+                    let _gone = done.send(());
+                }
+                _ = told.tick() => self.tell(&mut asked).await,
+            }
+        }
+    }
+
+    async fn draw(&mut self, key: Key, amount: Amount) {
+        // An answer to another request may have brought enough.
+        if let Some(ask) = self.accounts.lease_ask(key, amount) {
+            self.ask(key, &ask).await;
+        }
+    }
+
+    /// Tells what was used; what requests need in between comes first.
+    async fn tell(&mut self, asked: &mut mpsc::Receiver<Needed>) {
+        let news = self.accounts.lease_news(MOST_TOLD);
+        for (key, ask) in news {
+            while let Ok(Needed { key, amount, done }) = asked.try_recv() {
+                self.draw(key, amount).await;
+                let _gone = done.send(());
+            }
+            if !self.ask(key, &ask).await {
+                return;
+            }
+        }
+        // Somebody must find out that it is there again.
+        if self.store.is_none() {
+            if let Err(silence) = self.connected().await.map(|_| ()) {
+                self.failed(silence);
+            }
+        }
+    }
+
+    /// Whether it answered.
+    async fn ask(&mut self, key: Key, ask: &Ask) -> bool {
+        match self.answered(ask).await {
+            Ok(grants) => {
+                self.accounts.lease_granted(key, ask, &grants);
+                let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+                standing.answers += 1;
+                standing.problem = None;
+                true
+            }
+            Err(silence) => {
+                self.failed(silence);
+                false
+            }
+        }
+    }
+
+    async fn answered(&mut self, ask: &Ask) -> std::result::Result<[Grant; COUNTS], Silence> {
+        let store = self.connected().await?;
+        in_time(store.ask(ask)).await.map_err(Silence::Failed)
+    }
+
+    async fn connected(&mut self) -> std::result::Result<&mut Store, Silence> {
+        if self.store.is_none() {
+            if self.rest_until.is_some_and(|until| Instant::now() < until) {
+                return Err(Silence::Resting);
+            }
+            let connected = in_time(Store::connect(&self.means, &self.gateway)).await;
+            self.store = Some(connected.map_err(Silence::Failed)?);
+            // That it lets us in is an answer.
+            self.standing.lock().unwrap_or_else(PoisonError::into_inner).problem = None;
+        }
+        self.store.as_mut().ok_or(Silence::Resting)
+    }
+
+    fn failed(&mut self, silence: Silence) {
+        self.store = None;
+        let Silence::Failed(error) = silence else { return };
+        let why: String = error.to_string().chars().take(MAX_PROBLEM).collect();
+        self.rest_until = Some(Instant::now() + REST);
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.failures += 1;
+        standing.problem = Some(why);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! The store that gateways share budgets in: a Valkey or Redis server.
+//!
+//! Enters: where it is, and what is asked ([`Ask`]). Leaves: what is granted. Guarantees: an answer in any other form than the
+//! one that is asked for ends the connection; what is read of it is bounded; a password is shown nowhere. Does not: try again,
+//! or wait for ever: whoever calls sets a time.
+//!
+//! Of the protocol (RESP 2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>) it needs one form of command and
+//! three of answers. A script (`EVAL`) makes each change whole, in one round trip, with keys that go by themselves.
+
+use crate::lease::{Ask, COUNTS, Grant, Row};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+/// Bytes of a line of an answer.
+const MAX_LINE: u64 = 1024;
+/// Numbers of an answer: for each count what is granted, and what to the others.
+const NUMBERS: usize = COUNTS * 2;
+/// Seconds that a key outlives its window: longer than clocks are apart.
+const GRACE: u64 = 600;
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// Grants what is asked for, of one account: its keys are those of an hour and of a day, each with the sum of each count
+/// (`requests`, …) and each gateway's part of it (`requests:gateway`). A gateway says what it has, so that an answer that was
+/// lost, or a store that forgot all, does no harm. Numbers are exact below 2^53.
+const SCRIPT: &str = "
+local names = {'requests', 'tokens', 'money'}
+local gateway, out = ARGV[1], {}
+for at = 0, 5 do
+  local key, name = KEYS[at % 2 + 1], names[math.floor(at / 2) + 1]
+  local limit, used = tonumber(ARGV[4 + at * 4]), tonumber(ARGV[5 + at * 4])
+  local need, want = tonumber(ARGV[6 + at * 4]), tonumber(ARGV[7 + at * 4])
+  local others, granted = 0, used
+  if limit >= 0 then
+    local mine = name .. ':' .. gateway
+    local before = tonumber(redis.call('HGET', key, mine) or '0')
+    others = math.max(0, tonumber(redis.call('HGET', key, name) or '0') - before)
+    if others + need <= limit then granted = math.max(used, math.min(want, limit - others)) end
+    redis.call('HSET', key, mine, string.format('%.0f', granted))
+    redis.call('HSET', key, name, string.format('%.0f', others + granted))
+    redis.call('EXPIRE', key, ARGV[2 + at % 2])
+  end
+  out[#out + 1] = granted
+  out[#out + 1] = others
+end
+return out
+";
+
+/// Where gateways share budgets, and as whom this one does.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreMeans {
+    /// Where it is.
+    pub address: StoreAddress,
+    /// Certificates (DER) by which it is believed. `None`: without TLS.
+    pub roots: Option<Vec<Vec<u8>>>,
+    /// User, where it is not the default one.
+    pub user: Option<String>,
+    /// Password, where one is asked for.
+    pub password: Option<String>,
+    /// The node of this gateway.
+    pub node: Arc<str>,
+    /// What is done while it cannot be reached.
+    pub down: WhenDown,
+}
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoreAddress {
+    /// Host and port.
+    Tcp(String, u16),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// What a gateway does while the store cannot be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhenDown {
+    /// It uses what it was granted, and a tenth of what nobody was, as far as it knew.
+    #[default]
+    Share,
+    /// It uses what it was granted; what needs more is refused.
+    Deny,
+}
+
+impl fmt::Debug for StoreMeans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, node, down, .. } = self;
+        f.debug_struct("StoreMeans")
+            .field("address", address)
+            .field("node", node)
+            .field("down", down)
+            .finish_non_exhaustive()
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection to a store.
+pub(crate) struct Store {
+    stream: BufStream<Box<dyn Stream>>,
+    gateway: String,
+}
+
+impl Store {
+    /// Connects. `gateway`: who this is, unlike any other process.
+    pub(crate) async fn connect(means: &StoreMeans, gateway: &str) -> Result<Self> {
+        let stream = BufStream::new(connect(means).await?);
+        let mut store = Self { stream, gateway: gateway.to_owned() };
+        if let Some(password) = &means.password {
+            let words: Vec<&[u8]> = ["AUTH"]
+                .into_iter()
+                .chain(means.user.as_deref())
+                .chain([password.as_str()])
+                .map(str::as_bytes)
+                .collect();
+            store.send(&words).await?;
+            let line = store.line().await?;
+            if line != "+OK" {
+                return Err(Error::other(format!("it does not let us in: {line}")));
+            }
+        }
+        Ok(store)
+    }
+
+    /// Asks for what an account needs.
+    pub(crate) async fn ask(&mut self, ask: &Ask) -> Result<[Grant; COUNTS]> {
+        let Ask { name, windows: (hour, day), rows, .. } = ask;
+        // Of one slot, where the store is a cluster.
+        let keys = [format!("cofferdam:{{{name}}}:h{hour}"), format!("cofferdam:{{{name}}}:d{day}")];
+        let mut words: Vec<String> = vec!["EVAL".into(), SCRIPT.into(), "2".into()];
+        words.extend(keys);
+        words.push(self.gateway.clone());
+        words.extend([(HOUR + GRACE).to_string(), (DAY + GRACE).to_string()]);
+        for Row { limit, used, need, want } in rows {
+            words.push(limit.map_or_else(|| "-1".into(), |limit| limit.to_string()));
+            words.extend([used, need, want].map(u64::to_string));
+        }
+        let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        self.send(&words).await?;
+        self.grants().await
+    }
+
+    async fn send(&mut self, words: &[&[u8]]) -> Result<()> {
+        self.stream.write_all(format!("*{}\r\n", words.len()).as_bytes()).await?;
+        for word in words {
+            self.stream.write_all(format!("${}\r\n", word.len()).as_bytes()).await?;
+            self.stream.write_all(word).await?;
+            self.stream.write_all(b"\r\n").await?;
+        }
+        self.stream.flush().await
+    }
+
+    async fn grants(&mut self) -> Result<[Grant; COUNTS]> {
+        let head = self.line().await?;
+        if head != format!("*{NUMBERS}") {
+            return Err(Error::other(format!("it answers: {head}")));
+        }
+        let mut grants = [Grant::default(); COUNTS];
+        for grant in &mut grants {
+            for value in [&mut grant.granted, &mut grant.others] {
+                let line = self.line().await?;
+                let number = line.strip_prefix(':').and_then(|number| number.parse().ok());
+                *value = number.ok_or_else(|| Error::other("it answers something else than numbers"))?;
+            }
+        }
+        Ok(grants)
+    }
+
+    /// A line without its end.
+    async fn line(&mut self) -> Result<String> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line).await?;
+        let text = line.strip_suffix(b"\r\n").ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?;
+        Ok(String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+async fn connect(means: &StoreMeans) -> Result<Box<dyn Stream>> {
+    let (host, port) = match &means.address {
+        StoreAddress::Unix(path) => return Ok(Box::new(UnixStream::connect(path).await?)),
+        StoreAddress::Tcp(host, port) => (host, *port),
+    };
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    stream.set_nodelay(true)?;
+    let Some(der) = &means.roots else { return Ok(Box::new(stream)) };
+    let mut roots = RootCertStore::empty();
+    let (_, unread) =
+        roots.add_parsable_certificates(der.iter().map(|der| CertificateDer::from(der.as_slice())));
+    if roots.is_empty() {
+        return Err(Error::other(format!("none of {unread} certificates to believe it by can be read")));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.clone()).map_err(Error::other)?;
+    Ok(Box::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?))
+}
