@@ -9,7 +9,7 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, Canaries, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
+    Action, Canaries, Capture, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
     DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef,
     Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
     Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits, Verb,
@@ -277,9 +277,16 @@ impl Decoder {
     }
 
     fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
-        let (word, requests) = match (entry.reason.strip_suffix(wire::JUDGED), &entry.requests) {
+        let capture = entry.requests.as_ref().and_then(|requests| requests.capture);
+        let word = match (entry.reason.strip_suffix(wire::CAPTURED), capture) {
+            (Some(word), Some(_)) => word,
+            (None, None) => entry.reason.as_str(),
+            (Some(_), None) => return Err(DecodeError::Missing("which contents a rule has kept")),
+            (None, Some(_)) => return unknown("the reason of a rule that has contents kept", &entry.reason),
+        };
+        let (word, requests) = match (word.strip_suffix(wire::JUDGED), &entry.requests) {
             (Some(word), Some(sent)) => (word, Some(Arc::new(requests(sent)?))),
-            (None, None) => (entry.reason.as_str(), None),
+            (None, None) => (word, None),
             (Some(_), None) => return Err(DecodeError::Missing("which requests a rule allows")),
             (None, Some(_)) => return unknown("the reason of a rule that looks at requests", &entry.reason),
         };
@@ -338,6 +345,11 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         only_referred: sent.only_referred,
         leaks: leaks(sent)?,
         quotas: Quotas { requests: quota(sent.request_quota), tokens: quota(sent.token_quota) },
+        capture: sent.capture.map(|wire::Capture { requests, answers, max_bytes }| Capture {
+            requests,
+            answers,
+            max_bytes: max_bytes.min(Capture::MOST_BYTES),
+        }),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
 use policy::{
-    Action, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
+    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
     NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
     Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
 };
@@ -225,8 +225,10 @@ fn requirement(requirement: &Requirement) -> wire::Requirement {
 fn entry(entry: &RuleEntry) -> wire::Entry {
     let limited = entry.upload.map_or("", |_| wire::LIMITED);
     let judged = entry.requests.as_ref().map_or("", |_| wire::JUDGED);
+    let captured = entry.requests.as_ref().and_then(|requests| requests.capture);
+    let captured = captured.map_or("", |_| wire::CAPTURED);
     wire::Entry {
-        reason: format!("{}{limited}{judged}", entry.reason.as_str()),
+        reason: format!("{}{limited}{judged}{captured}", entry.reason.as_str()),
         direction: entry.direction.map(direction),
         index: entry.index,
         name: entry.name.as_ref().map(ToString::to_string),
@@ -244,7 +246,7 @@ fn upload(limits: UploadLimits) -> wire::UploadLimits {
 }
 
 fn requests(requests: &Requests) -> wire::Requests {
-    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas } = requests;
+    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas, capture } = requests;
     let word = |action: LeakAction| {
         let word = LeakAction::WORDS.into_iter().find(|(_, known)| *known == action);
         word.map(|(word, _)| word.to_owned())
@@ -277,6 +279,11 @@ fn requests(requests: &Requests) -> wire::Requests {
         canaries: leaks.canaries.iter().flat_map(|it| &it.values).map(ToString::to_string).collect(),
         request_quota: quota(quotas.requests),
         token_quota: quota(quotas.tokens),
+        capture: capture.map(|Capture { requests, answers, max_bytes }| wire::Capture {
+            requests,
+            answers,
+            max_bytes,
+        }),
     }
 }
 

@@ -319,12 +319,19 @@ mod tests {
             |entry| entry.upload = None,
             ["what a rule lets a pod upload is missing", "the reason of a rule that limits uploads"],
         );
-        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some();
+        let capture = |entry: &policy::RuleEntry| entry.requests.as_ref().and_then(|it| it.capture);
+        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some() && capture(entry).is_none();
         refused_without(
             is_judging,
             "+requests",
             |entry| entry.requests = None,
             ["which requests a rule allows is missing", "the reason of a rule that looks at requests"],
+        );
+        refused_without(
+            |entry| capture(entry).is_some(),
+            "+capture",
+            |entry| entry.requests.iter_mut().for_each(|requests| requests.capture = None),
+            ["which contents a rule has kept is missing", "the reason of a rule that has contents kept"],
         );
     }
 
@@ -352,7 +359,8 @@ mod tests {
                 let reason = &sent.entries[at].reason;
                 assert!(policy::Reason::ALL.iter().all(|known| known.as_str() != reason), "{reason}");
                 let [missing, unexpected] = told;
-                let unknown = format!("some{word}");
+                let behind = if word == "+capture" { "+requests" } else { "" };
+                let unknown = format!("some{behind}{word}");
                 for (change, told) in [
                     (None, missing),
                     (Some(reason.replace(word, "")), unexpected),

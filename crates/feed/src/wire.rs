@@ -355,7 +355,8 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is.
+    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is, and
+    /// [`CAPTURED`] where that has `capture`.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -385,6 +386,9 @@ pub(crate) const LIMITED: &str = "+limited";
 
 /// Ends the reason of an entry that looks at requests, for the same cause.
 pub(crate) const JUDGED: &str = "+requests";
+
+/// Ends the reason of an entry that has contents kept, for the same cause: nobody must believe that they are, where they are not.
+pub(crate) const CAPTURED: &str = "+capture";
 
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
@@ -417,6 +421,20 @@ pub(crate) struct Requests {
     pub(crate) request_quota: Option<Quota>,
     #[prost(message, optional, tag = "13")]
     pub(crate) token_quota: Option<Quota>,
+    /// Absent: nothing is kept.
+    #[prost(message, optional, tag = "21")]
+    pub(crate) capture: Option<Capture>,
+}
+
+/// What is kept of contents.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Capture {
+    #[prost(bool, tag = "1")]
+    pub(crate) requests: bool,
+    #[prost(bool, tag = "2")]
+    pub(crate) answers: bool,
+    #[prost(uint32, tag = "3")]
+    pub(crate) max_bytes: u32,
 }
 
 /// How much in a window; absent where that is not limited.
