@@ -6,11 +6,11 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, Canaries, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern,
-    Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node,
-    ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, Quota,
-    Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId, Section, Selector, Subject,
-    Tier, UploadLimits, Verb, WorkloadRef, World,
+    Access, Action, Canaries, Capture, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers,
+    DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
+    NamespaceScope, Node, ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch,
+    Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId,
+    Section, Selector, Subject, Tier, UploadLimits, Verb, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -229,7 +229,7 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
             only_referred: dice.chance(20),
             leaks: Leaks {
                 secrets: dice.chance(30).then_some(LeakAction::Block),
-                personal: dice.chance(30).then_some(LeakAction::Report),
+                personal: dice.chance(30).then_some(LeakAction::Mask),
                 files: dice.chance(30).then_some(LeakAction::Block),
                 canaries: dice
                     .chance(30)
@@ -245,6 +245,11 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 1 => vec![Credential::Sha256("00".repeat(32).into())],
                 _ => Vec::new(),
             },
+            capture: dice.chance(20).then(|| Capture {
+                requests: true,
+                answers: dice.chance(50),
+                max_bytes: Capture::BYTES,
+            }),
         })
     })
 }

@@ -113,7 +113,7 @@ pub struct EgressRule {
     /// `maxUploadBytes` and `downloadOnly: true`; `None` where neither is written. Only a rule that allows has them, to
     /// domains and providers, with TCP ports.
     pub upload: Option<UploadLimits>,
-    /// `operations`, `models`, `tools` and `credentials`; `None` where none of them is written. Only a rule that allows has
+    /// `operations`, `models`, `tools`, `credentials`, `onlyReferred`, `leaks`, `budgets` and `capture`; `None` where none of them is written. Only a rule that allows has
     /// them, to domains and providers, with TCP ports.
     pub requests: Option<Requests>,
 }
@@ -135,6 +135,24 @@ pub struct Requests {
     pub leaks: Leaks,
     /// `budgets`
     pub budgets: Budgets,
+    /// `capture`
+    pub capture: Option<Capture>,
+}
+
+/// `capture`: what is kept of the contents of requests and answers; at least one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// `requests: true`
+    pub requests: bool,
+    /// `answers: true`
+    pub answers: bool,
+    /// `maxBytes`, 1 to [`Capture::MOST_BYTES`].
+    pub max_bytes: Option<u32>,
+}
+
+impl Capture {
+    /// Most that may be kept of a body, in bytes.
+    pub const MOST_BYTES: u32 = 256 * 1024;
 }
 
 /// `leaks`: what is looked for in bodies of requests.
@@ -157,11 +175,16 @@ pub enum LeakAction {
     Report,
     /// `Block`
     Block,
+    /// `Mask`
+    Mask,
 }
 
 impl LeakAction {
     /// As they are written.
-    pub const WORDS: [(&'static str, Self); 2] = [("Report", Self::Report), ("Block", Self::Block)];
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("Report", Self::Report), ("Block", Self::Block), ("Mask", Self::Mask)];
+    /// Those for files, of which nothing would be left.
+    pub const OF_FILES: [(&'static str, Self); 2] = [("Report", Self::Report), ("Block", Self::Block)];
 }
 
 /// `budgets`: how much there may be of requests and tokens, each 1 to [`MOST_BYTES`], and of money.
@@ -394,7 +417,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 13] = [
+    const FIELDS: [&str; 14] = [
         "name",
         "action",
         "to",
@@ -408,6 +431,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "onlyReferred",
         "leaks",
         "budgets",
+        "capture",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
@@ -453,7 +477,7 @@ fn only_allow<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, action: Option<RuleAc
     }
 }
 
-/// `operations`, `models`, `tools` and `credentials`. What cannot be read of them is left out, and makes the policy broken.
+/// What is judged of requests. What cannot be read of them is left out, and makes the policy broken.
 fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) -> Option<Requests> {
     let operations = d.field(rule, "operations", |d, node| {
         only_allow(d, node, action);
@@ -485,8 +509,13 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         only_allow(d, node, action);
         budgets(d, node).unwrap_or_default()
     });
+    let capture = d.field(rule, "capture", |d, node| {
+        only_allow(d, node, action);
+        capture(d, node)
+    });
     let lists = [operations.is_some(), models.is_some(), tools.is_some(), credentials.is_some()];
-    if !(lists.contains(&true) || only_referred || leaks.is_some() || budgets.is_some()) {
+    if !(lists.contains(&true) || only_referred || leaks.is_some() || budgets.is_some() || capture.is_some())
+    {
         return None;
     }
     Some(Requests {
@@ -497,15 +526,36 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         models: models.flatten().unwrap_or_default(),
         tools: tools.flatten().unwrap_or_default(),
         credentials: credentials.flatten().unwrap_or_default(),
+        capture: capture.flatten(),
     })
 }
 
+fn capture<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Capture> {
+    let map = d.strict(node, &["requests", "answers", "maxBytes"])?;
+    let [requests, answers] = ["requests", "answers"]
+        .map(|what| d.field(map, what, Decoder::boolean).flatten().unwrap_or_default());
+    if !(requests || answers) {
+        let diagnostic = Diagnostic::error(Code::MissingField, "it keeps neither requests nor answers");
+        d.report(node.place, diagnostic.suggest("for example {requests: true}, or leave capture out"));
+    }
+    let max_bytes = d.field(map, "maxBytes", |d, node| {
+        let number = u32::try_from(bytes(d, node)?).ok().filter(|number| *number <= Capture::MOST_BYTES);
+        if number.is_none() {
+            let message = format!("at most {} bytes of a body are kept", Capture::MOST_BYTES);
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest("write at most 256Ki"));
+        }
+        number
+    });
+    Some(Capture { requests, answers, max_bytes: max_bytes.flatten() })
+}
+
 fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Leaks> {
-    const CLASSES: [&str; 3] = ["secrets", "personal", "files"];
     let map = d.strict(node, &["secrets", "personal", "files", "canaries"])?;
     at_least_one(d, node, map, "for example {secrets: Block}, or leave leaks out");
-    let [secrets, personal, files] =
-        CLASSES.map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::WORDS)).flatten());
+    let [secrets, personal] = ["secrets", "personal"]
+        .map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::WORDS)).flatten());
+    let files = d.field(map, "files", |d, node| d.one_of(node, &LeakAction::OF_FILES)).flatten();
     let canaries = d.field(map, "canaries", |d, node| {
         let map = d.strict(node, &["values", "action"])?;
         let values = d.required(map, "values", |d, node| {

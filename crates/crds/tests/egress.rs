@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
 use crds::{
-    Budget, Budgets, Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach, LeakAction,
-    Leaks, MOST_BYTES, Object, Operations, Purpose, Read, Requests, Resolver, RuleAction, UploadLimits, Verb,
-    read_objects,
+    Budget, Budgets, Capture, Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach,
+    LeakAction, Leaks, MOST_BYTES, Object, Operations, Purpose, Read, Requests, Resolver, RuleAction,
+    UploadLimits, Verb, read_objects,
 };
 use std::sync::Arc;
 
@@ -355,15 +355,16 @@ fn which_requests_are_allowed_is_read_as_written() {
         };
         assert_eq!(policy.egress.rules[0].requests, Some(expected));
     }
-    let more = ", onlyReferred: true, leaks: {secrets: Block, personal: Report, files: Block, canaries: {values: [a-mark-of-ours], \
-                action: Report}}, budgets: {requests: {hour: 10}, tokens: {hour: 2k, day: 1M}, money: {day: '5.00'}}";
+    let more = ", onlyReferred: true, leaks: {secrets: Block, personal: Mask, files: Block, canaries: {values: [a-mark-of-ours], \
+                action: Report}}, budgets: {requests: {hour: 10}, tokens: {hour: 2k, day: 1M}, money: {day: '5.00'}}, \
+                capture: {answers: true, maxBytes: 4Ki}";
     for (policy, read) in rule_with("Allow", "{provider: hub}", more) {
         assert_eq!(errors(&read), []);
         let expected = Requests {
             only_referred: true,
             leaks: Leaks {
                 secrets: Some(LeakAction::Block),
-                personal: Some(LeakAction::Report),
+                personal: Some(LeakAction::Mask),
                 files: Some(LeakAction::Block),
                 canaries: Some((vec!["a-mark-of-ours".into()], LeakAction::Report)),
             },
@@ -372,6 +373,7 @@ fn which_requests_are_allowed_is_read_as_written() {
                 tokens: Budget { hour: Some(2000), day: Some(1_000_000) },
                 money: Budget { hour: None, day: Some(5_000_000_000) },
             },
+            capture: Some(Capture { requests: false, answers: true, max_bytes: Some(4096) }),
             ..Requests::default()
         };
         assert_eq!(policy.egress.rules[0].requests, Some(expected));
@@ -400,7 +402,20 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
         ("Allow", names, "credentials: [{sha256: abc}]", Code::InvalidValue, "credentials[0].sha256"),
         ("Allow", names, "credentials: [{awsKeyId: AKIA-1}]", Code::InvalidValue, "credentials[0].awsKeyId"),
         ("Allow", names, "leaks: {}", Code::MissingField, "leaks"),
-        ("Allow", names, "leaks: {secrets: Mask}", Code::InvalidValue, "leaks.secrets"),
+        ("Allow", names, "leaks: {secrets: Hide}", Code::InvalidValue, "leaks.secrets"),
+        ("Allow", names, "leaks: {files: Mask}", Code::InvalidValue, "leaks.files"),
+        ("Allow", names, "capture: {}", Code::MissingField, "capture"),
+        ("Allow", names, "capture: {requests: false}", Code::MissingField, "capture"),
+        (
+            "Allow",
+            names,
+            "capture: {requests: true, maxBytes: 257Ki}",
+            Code::InvalidValue,
+            "capture.maxBytes",
+        ),
+        ("Allow", names, "capture: {requests: true, maxBytes: 0}", Code::InvalidValue, "capture.maxBytes"),
+        ("Allow", names, "capture: {requests: true, headers: true}", Code::UnknownField, "capture"),
+        ("Deny", names, "capture: {requests: true}", Code::InvalidValue, "capture"),
         (
             "Allow",
             names,

@@ -9,7 +9,7 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, Canaries, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
+    Action, Canaries, Capture, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
     DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef,
     Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
     Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits, Verb,
@@ -277,18 +277,9 @@ impl Decoder {
     }
 
     fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
-        let money = entry.requests.as_ref().and_then(|sent| sent.money_quota);
-        let reason = match (entry.reason.strip_suffix(wire::PRICED), money) {
-            (Some(reason), Some(_)) => reason,
-            (None, None) => entry.reason.as_str(),
-            (Some(_), None) => return Err(DecodeError::Missing("what the requests of a rule may cost")),
-            (None, Some(_)) => {
-                return unknown("the reason of a rule whose requests may cost so much", &entry.reason);
-            }
-        };
-        let (word, requests) = match (reason.strip_suffix(wire::JUDGED), &entry.requests) {
+        let (word, requests) = match (entry.reason.strip_suffix(wire::JUDGED), &entry.requests) {
             (Some(word), Some(sent)) => (word, Some(Arc::new(requests(sent)?))),
-            (None, None) => (reason, None),
+            (None, None) => (entry.reason.as_str(), None),
             (Some(_), None) => return Err(DecodeError::Missing("which requests a rule allows")),
             (None, Some(_)) => return unknown("the reason of a rule that looks at requests", &entry.reason),
         };
@@ -328,6 +319,9 @@ fn upload(limits: &wire::UploadLimits) -> UploadLimits {
 }
 
 fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
+    if sent.level > wire::LEVEL {
+        return unknown("what is demanded of requests", sent.level);
+    }
     let globs = |texts: &[String]| texts.iter().map(|text| Glob::new(text)).collect();
     let verb = |word: &String| {
         let known = Verb::ALL.into_iter().find(|(known, _)| known == word);
@@ -351,6 +345,11 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
             tokens: quota(sent.token_quota),
             money: quota(sent.money_quota),
         },
+        capture: sent.capture.map(|wire::Capture { requests, answers, max_bytes }| Capture {
+            requests,
+            answers,
+            max_bytes: max_bytes.min(Capture::MOST_BYTES),
+        }),
     })
 }
 

@@ -6,7 +6,7 @@ use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
 use policy::{
-    Action, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
+    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
     NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
     Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
 };
@@ -225,10 +225,8 @@ fn requirement(requirement: &Requirement) -> wire::Requirement {
 fn entry(entry: &RuleEntry) -> wire::Entry {
     let limited = entry.upload.map_or("", |_| wire::LIMITED);
     let judged = entry.requests.as_ref().map_or("", |_| wire::JUDGED);
-    let is_priced = entry.requests.as_ref().is_some_and(|requests| !requests.quotas.money.is_open());
-    let priced = if is_priced { wire::PRICED } else { "" };
     wire::Entry {
-        reason: format!("{}{limited}{judged}{priced}", entry.reason.as_str()),
+        reason: format!("{}{limited}{judged}", entry.reason.as_str()),
         direction: entry.direction.map(direction),
         index: entry.index,
         name: entry.name.as_ref().map(ToString::to_string),
@@ -246,7 +244,7 @@ fn upload(limits: UploadLimits) -> wire::UploadLimits {
 }
 
 fn requests(requests: &Requests) -> wire::Requests {
-    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas } = requests;
+    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas, capture } = requests;
     let word = |action: LeakAction| {
         let word = LeakAction::WORDS.into_iter().find(|(_, known)| *known == action);
         word.map(|(word, _)| word.to_owned())
@@ -280,6 +278,12 @@ fn requests(requests: &Requests) -> wire::Requests {
         request_quota: quota(quotas.requests),
         token_quota: quota(quotas.tokens),
         money_quota: quota(quotas.money),
+        level: wire::LEVEL,
+        capture: capture.map(|Capture { requests, answers, max_bytes }| wire::Capture {
+            requests,
+            answers,
+            max_bytes,
+        }),
     }
 }
 

@@ -319,26 +319,18 @@ mod tests {
             |entry| entry.upload = None,
             ["what a rule lets a pod upload is missing", "the reason of a rule that limits uploads"],
         );
-        let is_judging = |entry: &policy::RuleEntry| {
-            entry.requests.as_ref().is_some_and(|requests| requests.quotas.money.is_open())
-        };
+        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some();
         refused_without(
             is_judging,
             "+requests",
             |entry| entry.requests = None,
             ["which requests a rule allows is missing", "the reason of a rule that looks at requests"],
         );
-        let is_priced = |entry: &policy::RuleEntry| {
-            entry.requests.as_ref().is_some_and(|requests| !requests.quotas.money.is_open())
-        };
         refused_without(
-            is_priced,
-            "+money",
-            |entry| entry.requests.as_mut().unwrap().money_quota = None,
-            [
-                "what the requests of a rule may cost is missing",
-                "the reason of a rule whose requests may cost so much",
-            ],
+            is_judging,
+            "+requests",
+            |entry| entry.requests.as_mut().unwrap().level = crate::wire::LEVEL + 1,
+            ["what is demanded of requests", "the reason of a rule that looks at requests"],
         );
     }
 
@@ -366,8 +358,7 @@ mod tests {
                 let reason = &sent.entries[at].reason;
                 assert!(policy::Reason::ALL.iter().all(|known| known.as_str() != reason), "{reason}");
                 let [missing, unexpected] = told;
-                let unknown =
-                    if word == "+money" { "some+requests+money".to_owned() } else { format!("some{word}") };
+                let unknown = format!("some{word}");
                 for (change, told) in [
                     (None, missing),
                     (Some(reason.replace(word, "")), unexpected),

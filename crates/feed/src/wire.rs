@@ -355,8 +355,7 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, [`JUDGED`] where `requests` is, and [`PRICED`]
-    /// where these have `money_quota`.
+    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -387,8 +386,8 @@ pub(crate) const LIMITED: &str = "+limited";
 /// Ends the reason of an entry that looks at requests, for the same cause.
 pub(crate) const JUDGED: &str = "+requests";
 
-/// Ends the reason of an entry whose requests may cost only so much, for the same cause; behind [`JUDGED`].
-pub(crate) const PRICED: &str = "+money";
+/// What a reader must know of [`Requests`] at least: raised with each field that nobody may overlook.
+pub(crate) const LEVEL: u32 = 1;
 
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
@@ -424,6 +423,23 @@ pub(crate) struct Requests {
     /// In billionths of the currency of the node's prices.
     #[prost(message, optional, tag = "14")]
     pub(crate) money_quota: Option<Quota>,
+    /// [`LEVEL`] of the sender: what it may have written.
+    #[prost(uint32, tag = "15")]
+    pub(crate) level: u32,
+    /// Absent: nothing is kept.
+    #[prost(message, optional, tag = "21")]
+    pub(crate) capture: Option<Capture>,
+}
+
+/// What is kept of contents.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Capture {
+    #[prost(bool, tag = "1")]
+    pub(crate) requests: bool,
+    #[prost(bool, tag = "2")]
+    pub(crate) answers: bool,
+    #[prost(uint32, tag = "3")]
+    pub(crate) max_bytes: u32,
 }
 
 /// How much in a window; absent where that is not limited.

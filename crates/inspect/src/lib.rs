@@ -22,6 +22,7 @@ pub mod operation;
 pub mod quic;
 pub mod refusal;
 pub mod retry;
+pub mod rewrite;
 pub mod server_flight;
 
 pub use client_hello::{HelloReader, MAX_HELLO, Outcome};

@@ -163,6 +163,28 @@ pub struct Requests {
     /// How many there may be.
     #[serde(default, skip_serializing_if = "Quotas::is_open")]
     pub quotas: Quotas,
+    /// What is kept of their contents. `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
+}
+
+/// What is kept of what was said, with leaks masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capture {
+    /// Bodies of requests.
+    pub requests: bool,
+    /// Bodies of answers.
+    pub answers: bool,
+    /// Of each body its first bytes, at most so many.
+    pub max_bytes: u32,
+}
+
+impl Capture {
+    /// Kept of a body where the rule does not say how much.
+    pub const BYTES: u32 = 16 * 1024;
+    /// Most that is kept of a body.
+    pub const MOST_BYTES: u32 = 256 * 1024;
 }
 
 /// What to do with a request in whose body something is found that should not leave.
@@ -173,11 +195,22 @@ pub enum LeakAction {
     Report,
     /// Refuse it, or cut it before its end.
     Block,
+    /// Put a marker in its place; a request in which that cannot be done is one to block.
+    Mask,
 }
 
 impl LeakAction {
-    /// Both, as they are written.
-    pub const WORDS: [(&'static str, Self); 2] = [("Report", Self::Report), ("Block", Self::Block)];
+    /// All, as they are written.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("Report", Self::Report), ("Block", Self::Block), ("Mask", Self::Mask)];
+
+    /// Whether a request may be stopped for it.
+    pub fn may_stop(self) -> bool {
+        match self {
+            Self::Report => false,
+            Self::Block | Self::Mask => true,
+        }
+    }
 }
 
 /// What is looked for in bodies of requests. `None`: it is not.
@@ -336,7 +369,22 @@ impl fmt::Display for Requests {
         if !self.quotas.is_open() {
             write!(f, "; {}", self.quotas)?;
         }
+        if let Some(capture) = self.capture {
+            write!(f, "; {capture}")?;
+        }
         Ok(())
+    }
+}
+
+impl fmt::Display for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match (self.requests, self.answers) {
+            (true, true) => "requests and answers",
+            (true, false) => "requests",
+            (false, true) => "answers",
+            (false, false) => "nothing",
+        };
+        write!(f, "{what} kept, {} bytes of each", self.max_bytes)
     }
 }
 
@@ -349,6 +397,7 @@ impl fmt::Display for Leaks {
         let told = all.into_iter().filter_map(|(what, action)| match action? {
             LeakAction::Report => Some(format!("{what} reported")),
             LeakAction::Block => Some(format!("{what} blocked")),
+            LeakAction::Mask => Some(format!("{what} masked")),
         });
         f.write_str(&told.collect::<Vec<_>>().join(", "))
     }

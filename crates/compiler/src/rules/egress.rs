@@ -11,9 +11,10 @@ use crds::{
     ProviderRef, Resolver, RuleAction,
 };
 use policy::{
-    Action, Canaries, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob, LeakAction,
-    Leaks, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, Quota,
-    Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb,
+    Action, Canaries, Capture, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob,
+    LeakAction, Leaks, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports,
+    Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
+    UploadLimits, Verb,
 };
 use std::sync::Arc;
 
@@ -311,6 +312,11 @@ fn requests(written: &crds::Requests) -> Requests {
         models: globs(&written.models),
         tools: globs(&written.tools),
         credentials: written.credentials.iter().map(credential).collect(),
+        capture: written.capture.map(|crds::Capture { requests, answers, max_bytes }| Capture {
+            requests,
+            answers,
+            max_bytes: max_bytes.unwrap_or(Capture::BYTES),
+        }),
     }
 }
 
@@ -318,6 +324,7 @@ fn leaks(written: &crds::Leaks) -> Leaks {
     let action = |written: crds::LeakAction| match written {
         crds::LeakAction::Report => LeakAction::Report,
         crds::LeakAction::Block => LeakAction::Block,
+        crds::LeakAction::Mask => LeakAction::Mask,
     };
     let canaries = written
         .canaries

@@ -147,6 +147,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             },
             "leaks": leaks(),
             "budgets": budgets(),
+            "capture": capture(),
             "downloadOnly": {
                 "type": "boolean",
                 "description": "true: a connection may send at most 64 KiB and 5 % of what it received. As with maxUploadBytes, only in a \
@@ -156,7 +157,8 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
     );
     let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || has(self.operations) || \
                       has(self.models) || has(self.tools) || has(self.credentials) || (has(self.onlyReferred) && \
-                      self.onlyReferred) || has(self.leaks) || has(self.budgets)";
+                      self.onlyReferred) || has(self.leaks) || has(self.budgets) || \
+                      has(self.capture)";
     for (needs, message) in [
         ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
@@ -245,7 +247,9 @@ fn credentials() -> Value {
 
 /// What must not be in bodies of requests.
 fn leaks() -> Value {
-    let action = |about: &str| json!({ "type": "string", "enum": ["Report", "Block"], "description": about });
+    let one_of =
+        |words: &[&str], about: &str| json!({ "type": "string", "enum": words, "description": about });
+    let action = |about: &str| one_of(&["Report", "Block", "Mask"], about);
     let canaries = object(
         "Marks that were planted in what must not leave, as they are and encoded.",
         &["values", "action"],
@@ -255,17 +259,39 @@ fn leaks() -> Value {
         }),
     );
     let mut leaks = object(
-        "What is looked for in what requests carry, also below one encoding: Report makes it a finding, Block stops the request.",
+        "What is looked for in what requests carry, also below one encoding: Report makes it a finding, Block stops the request, \
+         Mask puts a marker in its place in bodies that are JSON or text, and stops the request where that cannot be done.",
         &[],
         json!({
             "secrets": action("Keys and tokens of known kinds."),
             "personal": action("Payment cards, bank accounts, national ids, many e-mail addresses."),
-            "files": action("Weights of models and data sets, by their signature."),
+            "files": one_of(&["Report", "Block"], "Weights of models and data sets, by their signature."),
             "canaries": canaries,
         }),
     );
     put(&mut leaks, "minProperties", 1.into());
     leaks
+}
+
+/// What is kept of contents.
+fn capture() -> Value {
+    let mut capture = object(
+        "What is kept of the contents of requests and answers, on their node and for `cofferdam calls --content` only, with secrets, \
+         personal data and canaries masked. Left out: nothing.",
+        &[],
+        json!({
+            "requests": { "type": "boolean", "description": "true: bodies of requests." },
+            "answers": { "type": "boolean", "description": "true: bodies of answers." },
+            "maxBytes": {
+                "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }],
+                "minimum": 1, "maximum": crds::Capture::MOST_BYTES, "maxLength": 21, "pattern": BYTES,
+                "description": "Of each body its first bytes, at most so many: up to 256Ki. Left out: 16Ki.",
+            },
+        }),
+    );
+    let keeps = "(has(self.requests) && self.requests) || (has(self.answers) && self.answers)";
+    rule(&mut capture, keeps, "it keeps neither requests nor answers");
+    capture
 }
 
 /// How many requests and tokens.

@@ -24,7 +24,7 @@ mod text;
 mod unwrap;
 
 pub use files::FileKind;
-pub use report::{Fingerprint, MAX_PER_RULE, MAX_RANGES};
+pub use report::{Fingerprint, MAX_PER_RULE, MAX_SPANS, Span};
 pub use rules::{CANARY_LENGTH, LeakFlaw, LeakOptions, LeakRules, MAX_CANARIES};
 pub use secrets::{SECRETS, Secret};
 pub use stream::EMAILS_FROM;
@@ -32,7 +32,6 @@ pub use stream::EMAILS_FROM;
 use entropy::Noise;
 use multipart::{Part, Parts};
 use report::Report;
-use std::ops::Range;
 use std::sync::Arc;
 use stream::{Head, Stream};
 use unwrap::{Encoding, Percent, Piece, Runs};
@@ -61,7 +60,7 @@ pub enum LeakClass {
 
 impl LeakClass {
     /// Whether its range is the text itself, which can be masked.
-    fn is_text(self) -> bool {
+    pub fn is_text(self) -> bool {
         match self {
             Self::Secret | Self::Pii | Self::Canary(_) => true,
             Self::File(_) | Self::Emails | Self::Noise | Self::Bomb => false,
@@ -211,9 +210,10 @@ impl Scanner {
         &self.report.leaks
     }
 
-    /// Where secrets, numbers and canaries stand in the body as they are: bytes to mask, in order; they may overlap.
-    pub fn ranges(&self) -> &[Range<u64>] {
-        &self.report.ranges
+    /// Where secrets, numbers and canaries stand in the body as they are, in order; they may overlap. `None`: there are more
+    /// than [`MAX_SPANS`].
+    pub fn spans(&self) -> Option<&[Span]> {
+        (!self.report.lacks_spans).then_some(&self.report.spans)
     }
 
     /// How many bytes of the body are judged, as they are: no leak that begins before is still to be found, but in a layer

@@ -1,6 +1,6 @@
 //! What was found, without what it says.
 //!
-//! Enters: matches in any order. Leaves: [`Leak`]s in the order of the body, and ranges to mask. Guarantees: bounded; each
+//! Enters: matches in any order. Leaves: [`Leak`]s in the order of the body, and spans to mask. Guarantees: bounded; each
 //! rule keeps its first [`MAX_PER_RULE`] matches whatever others find, so that noise hides nothing; the same text found by
 //! the same rule in the same layer is one leak. Does not: keep the text, only a fingerprint.
 
@@ -12,8 +12,27 @@ use std::ops::Range;
 /// Leaks that one rule keeps of one layer.
 pub const MAX_PER_RULE: usize = 4;
 
-/// Ranges to mask that are kept.
-pub const MAX_RANGES: usize = 1024;
+/// Spans to mask that are kept.
+pub const MAX_SPANS: usize = 1024;
+
+/// Where a text stands in the body as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its bytes.
+    pub range: Range<u64>,
+    /// As in [`Leak`].
+    pub rule: &'static str,
+    /// As in [`Leak`].
+    pub class: LeakClass,
+    /// As in [`Leak`].
+    pub is_confirmed: bool,
+}
+
+impl Span {
+    fn order(&self) -> (u64, u64, &'static str, LeakClass) {
+        (self.range.start, self.range.end, self.rule, self.class)
+    }
+}
 
 /// The first eight bytes of a SHA-256 over the rules' salt and a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,8 +58,10 @@ impl fmt::Display for Fingerprint {
 pub(super) struct Report {
     salt: Vec<u8>,
     pub(super) leaks: Vec<Leak>,
-    pub(super) ranges: Vec<Range<u64>>,
+    pub(super) spans: Vec<Span>,
     pub(super) is_cut: bool,
+    /// Whether there were more than [`MAX_SPANS`].
+    pub(super) lacks_spans: bool,
 }
 
 impl Report {
@@ -61,7 +82,8 @@ impl Report {
     ) {
         let length = text.len();
         if layer == Layer::Raw && length > 0 && class.is_text() {
-            self.add_range(offset..offset.saturating_add(length as u64));
+            let range = offset..offset.saturating_add(length as u64);
+            self.add_span(Span { range, rule, class, is_confirmed });
         }
         let fingerprint = Fingerprint::of(&self.salt, text);
         let leak = Leak { rule, name, class, layer, offset, length, fingerprint, is_confirmed };
@@ -96,14 +118,14 @@ impl Report {
         self.leaks.insert(at, leak);
     }
 
-    fn add_range(&mut self, range: Range<u64>) {
-        if self.ranges.len() == MAX_RANGES {
-            self.is_cut = true;
+    fn add_span(&mut self, span: Span) {
+        if self.spans.len() == MAX_SPANS {
+            (self.is_cut, self.lacks_spans) = (true, true);
             return;
         }
-        let at = self.ranges.partition_point(|other| (other.start, other.end) < (range.start, range.end));
-        if self.ranges.get(at) != Some(&range) {
-            self.ranges.insert(at, range);
+        let at = self.spans.partition_point(|other| other.order() < span.order());
+        if self.spans.get(at) != Some(&span) {
+            self.spans.insert(at, span);
         }
     }
 }
