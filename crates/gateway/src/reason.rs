@@ -110,11 +110,25 @@ pub enum Reason {
     QuotaRequests,
     /// The pod's requests took as many tokens as the rule allows, or this one would take more.
     QuotaTokens,
+    /// The explicit proxy was asked for something else than a tunnel or an `http` address.
+    NotForProxy,
+    /// The pod may not ask DNS for the name that it asked the explicit proxy for.
+    LookupRefused,
+    /// The name has no address, or no resolver says so.
+    NoAddress,
+    /// The explicit proxy does not go there: inside the cluster, or to this machine.
+    Inside,
+    /// What came through a tunnel is for another name than the tunnel.
+    TunnelName,
+    /// The server did not answer in time.
+    ServerSilent,
+    /// Too many names of this pod wait to be looked up for the explicit proxy.
+    TooManyAsked,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 57] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -165,6 +179,13 @@ impl Reason {
         Self::LeakUnread,
         Self::QuotaRequests,
         Self::QuotaTokens,
+        Self::NotForProxy,
+        Self::LookupRefused,
+        Self::NoAddress,
+        Self::Inside,
+        Self::TunnelName,
+        Self::ServerSilent,
+        Self::TooManyAsked,
     ];
 
     /// The verdict that always comes with this reason.
@@ -218,7 +239,14 @@ impl Reason {
             | Self::LeakBlocked
             | Self::LeakUnread
             | Self::QuotaRequests
-            | Self::QuotaTokens => Verdict::Deny,
+            | Self::QuotaTokens
+            | Self::NotForProxy
+            | Self::LookupRefused
+            | Self::NoAddress
+            | Self::Inside
+            | Self::TunnelName
+            | Self::ServerSilent
+            | Self::TooManyAsked => Verdict::Deny,
         }
     }
 
@@ -275,6 +303,13 @@ impl Reason {
             Self::LeakUnread => "leak-unread",
             Self::QuotaRequests => "quota-requests",
             Self::QuotaTokens => "quota-tokens",
+            Self::NotForProxy => "not-for-proxy",
+            Self::LookupRefused => "lookup-refused",
+            Self::NoAddress => "no-address",
+            Self::Inside => "inside",
+            Self::TunnelName => "tunnel-name",
+            Self::ServerSilent => "server-silent",
+            Self::TooManyAsked => "too-many-asked",
         }
     }
 
@@ -352,6 +387,21 @@ impl Reason {
             Self::QuotaRequests => "the pod made as many requests as the rule allows",
             Self::QuotaTokens => {
                 "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
+            }
+            Self::NotForProxy => {
+                "the explicit proxy takes CONNECT host:port, and requests for a whole http:// address; this is neither"
+            }
+            Self::LookupRefused => "this pod may not look up the name, so the explicit proxy does not either",
+            Self::NoAddress => "no address of the name could be found",
+            Self::Inside => {
+                "the explicit proxy does not go to addresses of the cluster, of this node or of this machine alone, whatever policy allows: connect directly (NO_PROXY)"
+            }
+            Self::TunnelName => {
+                "the connection in the tunnel is for another name than the tunnel was asked for"
+            }
+            Self::ServerSilent => "the server did not answer in time",
+            Self::TooManyAsked => {
+                "too many names of this pod wait to be looked up, or were asked for too fast"
             }
         }
     }

@@ -8,6 +8,7 @@
 
 use crate::ceiling::Ceiling;
 use crate::gate::Gate;
+use crate::near::Near;
 use crate::reason::{End, Reason};
 use crate::record::Traffic;
 use crate::refuse::reset;
@@ -20,7 +21,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
@@ -33,7 +34,7 @@ thread_local! {
 
 /// A connection under way.
 pub(crate) struct Relay<'a> {
-    pub(crate) pod: TcpStream,
+    pub(crate) pod: Near,
     pub(crate) server: TcpStream,
     /// Of what the pod sends.
     pub(crate) gate: Gate,
@@ -65,7 +66,6 @@ impl Relay<'_> {
         first: Vec<u8>,
         stop: impl Future<Output = Result<End, Reason>>,
     ) -> (End, Option<Reason>) {
-        let (pod_read, pod_write) = self.pod.split();
         let (server_read, server_write) = self.server.split();
         let ends = Ends::default();
         let down = Down {
@@ -81,22 +81,24 @@ impl Relay<'_> {
             traffic: self.traffic,
             splice_after: self.splice_after,
         };
-        let both = both(up.run(first, pod_read, server_write), down.run(server_read, pod_write));
-        let ended = tokio::select! {
-            ended = both => match ended {
-                Ok(()) => return (End::Closed, None),
-                Err(broken) => broken,
-            },
-            () = idle(self.traffic, self.idle) => Broken::Outside(End::Idle),
-            stopped = stop => match stopped {
-                Ok(end) => Broken::Outside(end),
-                Err(reason) => Broken::Policy(reason),
-            },
+        let idle = idle(self.traffic, self.idle);
+        let ended = match &mut self.pod {
+            Near::Tcp(pod) => {
+                let (read, write) = pod.split();
+                let both = both(up.run(first, read, server_write), down.run(server_read, write));
+                until(both, idle, stop).await
+            }
+            Near::Any(pod) => {
+                let (read, write) = tokio::io::split(pod);
+                let both = both(up.run(first, read, server_write), down.run(server_read, write));
+                until(both, idle, stop).await
+            }
         };
+        let Err(broken) = ended else { return (End::Closed, None) };
         // Neither side may take a broken connection for a complete one.
-        reset(&self.pod);
+        self.pod.reset();
         reset(&self.server);
-        match ended {
+        match broken {
             Broken::Pod => (End::PodGone, None),
             Broken::Server => (End::ServerGone, None),
             Broken::Policy(reason) => (End::Cut, Some(reason)),
@@ -105,12 +107,63 @@ impl Relay<'_> {
     }
 }
 
+/// Waits for the end of both directions, or for what comes before it.
+async fn until(
+    both: impl Future<Output = Result<(), Broken>>,
+    idle: impl Future<Output = ()>,
+    stop: impl Future<Output = Result<End, Reason>>,
+) -> Result<(), Broken> {
+    tokio::select! {
+        ended = both => ended,
+        () = idle => Err(Broken::Outside(End::Idle)),
+        stopped = stop => match stopped {
+            Ok(end) => Err(Broken::Outside(end)),
+            Err(reason) => Err(Broken::Policy(reason)),
+        },
+    }
+}
+
+/// Half of a connection, which may be one of a socket.
+trait Half {
+    /// The socket, if it is one.
+    fn socket(&self) -> Option<&TcpStream>;
+}
+
+impl Half for ReadHalf<'_> {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.as_ref())
+    }
+}
+
+impl Half for WriteHalf<'_> {
+    fn socket(&self) -> Option<&TcpStream> {
+        Some(self.as_ref())
+    }
+}
+
+impl<S> Half for tokio::io::ReadHalf<S> {
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+impl<S> Half for tokio::io::WriteHalf<S> {
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+/// Both sockets, where the kernel can move bytes from the one to the other.
+fn sockets<'s>(from: &'s impl Half, to: &'s impl Half) -> Option<(&'s TcpStream, &'s TcpStream)> {
+    from.socket().zip(to.socket())
+}
+
 /// Whether a direction is at its end. Nothing needs to be said of the second: both sockets are closed then.
 #[derive(Default)]
 struct Ends(AtomicBool);
 
 impl Ends {
-    async fn pass_on(&self, to: &mut WriteHalf<'_>) -> io::Result<()> {
+    async fn pass_on(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         if self.0.swap(true, Ordering::Relaxed) { Ok(()) } else { to.shutdown().await }
     }
 }
@@ -146,32 +199,38 @@ struct Down<'a> {
 }
 
 impl Down<'_> {
-    async fn run(self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
+    async fn run<T: AsyncWrite + Half + Unpin>(
+        self,
+        mut from: ReadHalf<'_>,
+        mut to: T,
+    ) -> Result<(), Broken> {
         let Self { gate, ends, traffic, splice_after } = self;
         let count = |length: usize| add(&traffic.down, length);
         loop {
-            if traffic.down() >= splice_after
-                && gate.is_open()
+            let both = sockets(&from, &to).filter(|_| traffic.down() >= splice_after && gate.is_open());
+            if let Some((source, target)) = both
                 && let Ok(pipe) = Pipe::new()
             {
-                splice(pipe, from.as_ref(), &mut to, count).await.map_err(|broken| match broken {
+                splice(pipe, source, target, count).await.map_err(|broken| match broken {
                     Side::From => Broken::Server,
                     Side::To => Broken::Pod,
                 })?;
                 return ends.pass_on(&mut to).await.map_err(|_| Broken::Pod);
             }
+            let socket = to.socket();
             let taken = read_through(&mut from, |bytes| {
                 if bytes.is_empty() {
                     return Ok(None);
                 }
                 let passed = gate.push(bytes)?;
-                Ok(Some((passed.len(), write_now(&to, &passed))))
+                Ok(Some((passed.len(), write_now(socket, &passed))))
             });
             match taken.await.map_err(|_| Broken::Server)?.map_err(Broken::Policy)? {
                 None if gate.is_holding() => return Err(Broken::Server),
                 None => return ends.pass_on(&mut to).await.map_err(|_| Broken::Pod),
                 Some((length, rest)) => {
                     to.write_all(&rest).await.map_err(|_| Broken::Pod)?;
+                    flush(&mut to).await.map_err(|_| Broken::Pod)?;
                     count(length);
                 }
             }
@@ -189,7 +248,12 @@ struct Up<'a> {
 }
 
 impl Up<'_> {
-    async fn run(self, first: Vec<u8>, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> Result<(), Broken> {
+    async fn run<F: AsyncRead + Half + Unpin>(
+        self,
+        first: Vec<u8>,
+        mut from: F,
+        mut to: WriteHalf<'_>,
+    ) -> Result<(), Broken> {
         let Self { gate, ceiling, ends, traffic, splice_after } = self;
         let count = |length: usize| add(&traffic.up, length);
         check(ceiling, traffic, first.len()).map_err(Broken::Policy)?;
@@ -198,24 +262,24 @@ impl Up<'_> {
         drop(first);
         loop {
             // With a ceiling every piece is counted before it goes.
-            if traffic.up() >= splice_after
-                && ceiling.is_open()
-                && gate.is_open()
+            let may_splice = traffic.up() >= splice_after && ceiling.is_open() && gate.is_open();
+            if let Some((source, target)) = sockets(&from, &to).filter(|_| may_splice)
                 && let Ok(pipe) = Pipe::new()
             {
-                splice(pipe, from.as_ref(), &mut to, count).await.map_err(|broken| match broken {
+                splice(pipe, source, target, count).await.map_err(|broken| match broken {
                     Side::From => Broken::Pod,
                     Side::To => Broken::Server,
                 })?;
                 return ends.pass_on(&mut to).await.map_err(|_| Broken::Server);
             }
+            let socket = to.socket();
             let taken = read_through(&mut from, |bytes| {
                 if bytes.is_empty() {
                     return Ok(None);
                 }
                 let passed = gate.push(bytes)?;
                 check(ceiling, traffic, passed.len())?;
-                Ok(Some((passed.len(), write_now(&to, &passed))))
+                Ok(Some((passed.len(), write_now(socket, &passed))))
             });
             match taken.await.map_err(|_| Broken::Pod)?.map_err(Broken::Policy)? {
                 None => return ends.pass_on(&mut to).await.map_err(|_| Broken::Server),
@@ -237,7 +301,10 @@ fn add(counter: &AtomicU64, length: usize) {
 }
 
 /// Reads once and hands the bytes over before it gives the thread's buffer back. None are the end.
-async fn read_through<T>(from: &mut ReadHalf<'_>, mut take: impl FnMut(&[u8]) -> T) -> io::Result<T> {
+async fn read_through<T>(
+    from: &mut (impl AsyncRead + Unpin),
+    mut take: impl FnMut(&[u8]) -> T,
+) -> io::Result<T> {
     let mut step = |context: &mut Context<'_>, buffer: &mut Vec<u8>| {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut *from).poll_read(context, &mut buffer))?;
@@ -246,10 +313,16 @@ async fn read_through<T>(from: &mut ReadHalf<'_>, mut take: impl FnMut(&[u8]) ->
     poll_fn(|context| BUFFER.with_borrow_mut(|buffer| step(context, buffer))).await
 }
 
-/// Writes what the socket takes at once; returns the rest. An error comes again with the next write.
-fn write_now(to: &WriteHalf<'_>, bytes: &[u8]) -> Vec<u8> {
-    let written = if bytes.is_empty() { 0 } else { to.try_write(bytes).unwrap_or(0) };
+/// Writes what a socket takes at once; returns the rest. An error comes again with the next write.
+fn write_now(socket: Option<&TcpStream>, bytes: &[u8]) -> Vec<u8> {
+    let socket = socket.filter(|_| !bytes.is_empty());
+    let written = socket.map_or(0, |socket| socket.try_write(bytes).unwrap_or(0));
     bytes.get(written..).unwrap_or_default().to_vec()
+}
+
+/// What is no socket may keep what it was given.
+async fn flush(to: &mut (impl AsyncWrite + Half + Unpin)) -> io::Result<()> {
+    if to.socket().is_some() { Ok(()) } else { to.flush().await }
 }
 
 /// Which socket broke.
@@ -259,18 +332,13 @@ enum Side {
 }
 
 /// Moves everything up to the end.
-async fn splice(
-    mut pipe: Pipe,
-    from: &TcpStream,
-    to: &mut WriteHalf<'_>,
-    count: impl Fn(usize),
-) -> Result<(), Side> {
+async fn splice(mut pipe: Pipe, from: &TcpStream, to: &TcpStream, count: impl Fn(usize)) -> Result<(), Side> {
     loop {
         let length = pipe.fill(from).await.map_err(|_| Side::From)?;
         if length == 0 {
             return Ok(());
         }
-        pipe.drain(to.as_ref()).await.map_err(|_| Side::To)?;
+        pipe.drain(to).await.map_err(|_| Side::To)?;
         count(length);
     }
 }

@@ -32,7 +32,10 @@ fn what_clients_send_is_understood_and_what_could_be_understood_differently_is_r
         ("CONNECT [2001:db8::1]:443 HTTP/1.1|Host: [2001:db8::1]:443||", "connect 2001:db8::1 443"),
         ("CONNECT a.example:443 HTTP/1.1|Proxy-Authorization: Basic eDp5||", "connect a.example 443"),
         ("GET http://a.example/x?y HTTP/1.1|Host: a.example||", "GET a.example 80"),
-        ("POST HTTP://a.example:8080 HTTP/1.1|Host: a.example:8080|Content-Length: 3||", "POST a.example 8080"),
+        (
+            "POST HTTP://a.example:8080 HTTP/1.1|Host: a.example:8080|Content-Length: 3||",
+            "POST a.example 8080",
+        ),
         ("GET http://192.0.2.1/ HTTP/1.1|Host: 192.0.2.1||", "GET 192.0.2.1 80"),
         ("GET /http://a.example/ HTTP/1.1|Host: a.example||", "origin"),
         ("GET / HTTP/1.1|Host: a.example||", "origin"),

@@ -25,4 +25,4 @@ mod tunnel;
 mod upstream;
 
 pub(crate) use hold::Hold;
-pub(crate) use open::Opening;
+pub(crate) use open::{Front, Opening};

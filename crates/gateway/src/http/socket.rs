@@ -1,22 +1,18 @@
 //! The two sockets of an opened connection, between the kernel and whoever reads HTTP.
 
 use crate::ceiling::Ceiling;
+use crate::near::Near;
 use crate::reason::Reason;
 use crate::record::Traffic;
-use crate::refuse::reset;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// Bytes that come and go.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+pub(crate) use crate::near::Stream;
 
 /// Why a connection is cut, said from within it.
 #[derive(Debug, Default)]
@@ -52,7 +48,7 @@ impl Cut {
 /// clean end: nobody may take a broken connection for a complete one.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    stream: TcpStream,
+    stream: Near,
     first: Vec<u8>,
     /// How many of the first bytes were given out.
     given: usize,
@@ -60,7 +56,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, first: Vec<u8>, is_clean: &Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(stream: Near, first: Vec<u8>, is_clean: &Arc<AtomicBool>) -> Self {
         Self { stream, first, given: 0, is_clean: Arc::clone(is_clean) }
     }
 }
@@ -68,7 +64,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if !self.is_clean.load(Ordering::Relaxed) {
-            reset(&self.stream);
+            self.stream.reset();
         }
     }
 }
