@@ -1,10 +1,12 @@
 //! What agent and proxy tell each other, as [`handover`] carries it.
 
+use crate::asked::Found;
 use crate::learn::Binding;
 use crate::record::{Counters, Query};
 use crate::state::State;
-use policy::Generation;
+use policy::{DnsName, Generation};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// What an agent tells a proxy.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +23,8 @@ pub(crate) enum ToProxy {
     Forget,
     /// Send the sockets back, and end.
     Stop,
+    /// Find where a name leads a pod; `id` comes back with what was found.
+    Ask { id: u64, pod: IpAddr, name: DnsName },
 }
 
 /// What a proxy tells an agent.
@@ -37,4 +41,6 @@ pub(crate) enum ToAgent {
     Records(Vec<Query>),
     /// Counts since the proxy began.
     Counters(Box<Counters>),
+    /// What was asked for, by number.
+    Found(Vec<(u64, Found)>),
 }

@@ -19,6 +19,7 @@
 //! tells it what is allowed.
 
 pub mod agent;
+mod asking;
 mod bounds;
 pub mod call;
 pub mod ceiling;
@@ -50,6 +51,7 @@ pub mod state;
 pub mod tls;
 
 pub use agent::{Agent, AgentError, Bind, Proxy};
+pub use asking::Ask;
 pub use call::{Call, Usage};
 pub use ceiling::{Ceiling, DownloadOnly};
 pub use counters::{Counters, Counts};

@@ -18,6 +18,7 @@ mod place;
 mod serve;
 
 use crate::reason::Reason;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub type Resolved = Result<Vec<IpAddr>, Unresolved>;
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = Resolved> + Send + 'a>>;
 
 /// Why a host leads nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unresolved {
     /// Why: [`Reason::LookupRefused`], [`Reason::NoAddress`], [`Reason::Inside`] or [`Reason::TooManyAsked`].
     pub reason: Reason,

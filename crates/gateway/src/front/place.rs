@@ -12,7 +12,7 @@ use std::net::IpAddr;
 pub(super) fn is_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(it) => {
-            let [first, second, ..] = it.octets();
+            let [first, second, third, _] = it.octets();
             it.is_loopback()
                 || it.is_link_local()
                 || it.is_multicast()
@@ -21,7 +21,9 @@ pub(super) fn is_local(address: IpAddr) -> bool {
                 || first == 0
                 // Reserved; nothing answers there but what a machine keeps for itself.
                 || first >= 240
-                || (first, second) == (192, 0) && it.octets()[2] == 0
+                || (first, second, third) == (192, 0, 0)
+                // Azure and Alibaba Cloud serve credentials here.
+                || [[168, 63, 129, 16], [100, 100, 100, 200]].contains(&it.octets())
         }
         IpAddr::V6(it) => {
             it.is_loopback()
@@ -67,6 +69,8 @@ mod tests {
             ("255.255.255.255", true),
             ("240.0.0.1", true),
             ("192.0.0.192", true),
+            ("168.63.129.16", true),
+            ("100.100.100.200", true),
             ("::1", true),
             ("::", true),
             ("fe80::1", true),

@@ -3,6 +3,7 @@
 use super::answer::{self, ESTABLISHED, Refusal};
 use super::head::{self, Request};
 use super::{Caller, Host, Unresolved, place};
+use crate::bounds::Slot;
 use crate::decide::{Claim, Decision, Judgement, Opening, Permit, decide};
 use crate::forward;
 use crate::gate::Gate;
@@ -64,14 +65,14 @@ impl Gateway {
         let near = near.into();
         let mut guard = self.guard(caller.pod, caller.listener);
         let request_id = guard.explicit();
-        let slot = match self.admit(caller) {
+        let slot = match self.welcome(caller) {
             Ok(slot) => slot,
             Err(reason) => {
                 guard.refused(reason);
                 guard.ended(End::Refused);
                 drop(guard);
-                let _late =
-                    tokio::time::timeout(BRIEFLY, tell(near, Turned::by(reason), None, &request_id)).await;
+                let told = tell(near, Turned::by(reason), None, &request_id);
+                let _late = tokio::time::timeout(BRIEFLY, told).await;
                 return;
             }
         };
@@ -84,6 +85,16 @@ impl Gateway {
             Some(Told::Turned(near, turned)) => tell(near, turned, asked.as_ref(), &request_id).await,
         }
         drop(slot);
+    }
+
+    /// A place for a pod's connection. Whoever is no pod of this node gets none: its words are not even waited for.
+    fn welcome(&self, caller: Caller) -> Result<Slot, Reason> {
+        let (pod, destination) = (caller.pod.ip(), caller.listener);
+        let judged = self.judge.judge(&Opening { pod, destination, claim: Claim::Opaque });
+        match judged.reason {
+            Reason::UnknownPod | Reason::NoPolicy => Err(judged.reason),
+            _ => self.admit(caller),
+        }
     }
 
     async fn visit(
