@@ -33,6 +33,7 @@ mod quotas;
 pub(crate) mod say;
 pub(crate) mod socket;
 pub(crate) mod source;
+mod visits;
 mod watch;
 
 pub(crate) use ground::uninstall;

@@ -4,7 +4,7 @@
 //! judges for is in it, with the rules of the same set. Does not: talk to the proxy (`keeper`).
 
 use super::enforce::Answering;
-use super::gate::Holding;
+use super::gate::{Front, Holding};
 use super::inspection::{Home, InspectionArgs};
 use anyhow::Result;
 use clap::Args;
@@ -16,7 +16,7 @@ use policy::dns::{DnsRules, Lists, dns_rules};
 use policy::table::Table;
 use policy::{DnsName, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,6 +49,13 @@ pub(crate) struct DnsArgs {
     /// Leave ECH in HTTPS records; server names of connections are then hidden
     #[arg(long)]
     pub(crate) dns_keep_ech: bool,
+    /// Serve pods of this node as an explicit proxy (HTTPS_PROXY) here; may be repeated
+    #[arg(long = "proxy-listen", value_name = "ADDRESS:PORT", conflicts_with_all = ["no_dns", "no_gateway"])]
+    proxy_listen: Vec<SocketAddr>,
+    /// Let the explicit proxy connect to this private network as well, where policies allow it; may be repeated. It must
+    /// hold no pod, node or Service
+    #[arg(long = "proxy-to", value_name = "CIDR", requires = "proxy_listen")]
+    proxy_to: Vec<IpNet>,
     #[command(flatten)]
     inspection: InspectionArgs,
 }
@@ -66,7 +73,11 @@ impl DnsArgs {
         let rules = Rules { certificates: !self.gateway_any_certificate, ..Rules::default() };
         let gateway = match self.no_gateway {
             true => None,
-            false => Some(Holding { rules, inspection: self.inspection.means(home)? }),
+            false => Some(Holding {
+                rules,
+                inspection: self.inspection.means(home)?,
+                front: Front { listen: self.proxy_listen.clone(), private: self.proxy_to.clone() },
+            }),
         };
         Ok(Some(Answering { control, gateway }))
     }

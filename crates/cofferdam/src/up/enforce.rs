@@ -24,6 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod leading;
+
 /// A node and what enforces there.
 pub(crate) struct Enforcer {
     node: Arc<str>,
@@ -113,7 +115,7 @@ impl Proxies {
         let steering = Steering::open().context("opening what steers DNS")?;
         let beside = control.as_ref().map(|path| path.with_extension("gateway"));
         let gate = gateway.map(|holding| Gate::open(Arc::clone(node), beside, holding)).transpose()?;
-        let dns = Keeper::open(Arc::clone(node), control)?;
+        let dns = Keeper::open(Arc::clone(node), control, Vec::new())?;
         let (pods, named) = (BTreeSet::new(), BTreeSet::new());
         Ok(Self { steering, dns, gate, pods, named, problem: None })
     }
@@ -437,7 +439,11 @@ impl Enforcer {
             spent: gate.budgets.spent().len(),
             starts: standing.starts,
             opens_tls: gate.opens_tls(),
-            problem: standing.problem.or_else(|| gate.budgets.problem()).or_else(|| gate.quotas.problem()),
+            problem: standing
+                .problem
+                .or(standing.unopened)
+                .or_else(|| gate.budgets.problem())
+                .or_else(|| gate.quotas.problem()),
         })
     }
 

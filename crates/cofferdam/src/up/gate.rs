@@ -9,15 +9,19 @@ use super::enforce::NamedPair;
 use super::gateway_proxy::{GatewayProxy, Told};
 use super::keeper::Keeper;
 use super::quotas::Quotas;
+use super::visits::Visits;
 use anyhow::Result;
 use compiler::lower::{Binder, Judging};
+use dns::address::{Reach, reach};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, RequestRule, RuleFacts, Rules, State,
+    Bind, Bound, Ceiling, DownloadOnly, Inspection, Named, PodState, RequestRule, Resolved, RuleFacts, Rules,
+    State,
 };
+use ipnet::IpNet;
 use policy::table::{Row, Table};
-use policy::{PodName, Protocol, RuleId};
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use policy::{DnsName, PodName, Protocol, RuleId};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,6 +31,8 @@ pub(crate) struct Gate {
     pub(crate) budgets: Ledger,
     pub(crate) quotas: Quotas,
     holding: Holding,
+    /// Where clients of the explicit proxy were led.
+    visits: Visits,
     revision: u64,
 }
 
@@ -36,6 +42,16 @@ pub(crate) struct Holding {
     pub(crate) rules: Rules,
     /// With what TLS is opened. None: it is not, and what would have to be is refused.
     pub(crate) inspection: Option<Arc<Inspection>>,
+    pub(crate) front: Front,
+}
+
+/// The explicit proxy, where there is one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Front {
+    /// Where it listens.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Private networks that it may lead to.
+    pub(crate) private: Vec<IpNet>,
 }
 
 impl Gate {
@@ -45,7 +61,8 @@ impl Gate {
         let beside = |extension| control.as_deref().map(|path| path.with_extension(extension));
         let budgets = Ledger::open(beside("budgets"))?;
         let quotas = Quotas::open(beside("quotas"))?;
-        Ok(Self { keeper: Keeper::open(node, control)?, budgets, quotas, holding, revision: 0 })
+        let keeper = Keeper::open(node, control, holding.front.listen.clone())?;
+        Ok(Self { keeper, budgets, quotas, holding, visits: Visits::default(), revision: 0 })
     }
 
     /// Has the gateway go by a table, and by what pods know.
@@ -60,8 +77,12 @@ impl Gate {
             inspection: self.holding.inspection.clone(),
             quota_use: self.quotas.used(),
         };
-        for pair in pairs {
-            if let Some(bind) = self.made(table, binder, pair, |_| false)? {
+        self.visits.retain(|pod| table.endpoints.contains_key(&pod));
+        let visits = self.visits.clone();
+        let told: HashSet<(IpAddr, IpAddr)> = pairs.iter().map(|pair| (pair.from, pair.to)).collect();
+        let others = visits.pairs().filter(|pair| !told.contains(&(pair.from, pair.to)));
+        for pair in pairs.iter().cloned().chain(others) {
+            if let Some(bind) = self.made(table, binder, &pair, |_| false)? {
                 bind.apply(&mut state);
             }
         }
@@ -135,6 +156,37 @@ impl Gate {
         Ok(revision)
     }
 
+    /// Whether the explicit proxy leads anybody to an address that is no pod's and no node's.
+    pub(crate) fn leads_to(&self, address: IpAddr) -> bool {
+        match reach(address) {
+            Reach::Public => true,
+            Reach::Private => self.holding.front.private.iter().any(|net| net.contains(&address)),
+            Reach::Special => false,
+        }
+    }
+
+    /// Has the gateway know what policy says of addresses that a client of the explicit proxy is led to, and leads it
+    /// there.
+    pub(crate) fn lead(
+        &mut self,
+        table: &Table,
+        binder: &mut Binder,
+        pairs: &[NamedPair<'_>],
+        (id, name): (u64, Option<&DnsName>),
+    ) -> Result<()> {
+        for pair in pairs {
+            self.visits.note(pair.pod, (pair.from, pair.to), name);
+        }
+        self.bind(table, binder, pairs)?;
+        self.answer(id, &Ok(pairs.iter().map(|pair| pair.to).collect()));
+        Ok(())
+    }
+
+    /// Tells the gateway where a host is, or why nowhere.
+    pub(crate) fn answer(&self, id: u64, found: &Resolved) {
+        self.keeper.change(|_| {}, |proxy| Ok(proxy.found(id, found)?));
+    }
+
     /// Keeps what the gateway counted of requests and tokens, for the next one.
     pub(crate) fn keep_quotas(&mut self) {
         if self.quotas.note(&self.keeper.standing().counts.quotas) {
@@ -165,15 +217,18 @@ impl Gate {
             return Ok(None);
         }
         let Some(unnamed) = table.unbound_row(*from, *to).cloned().map(Arc::new) else { return Ok(None) };
+        let visited = self.visits.names(*from, *to).cloned();
+        let led = visited.iter().flatten().map(|name| (name, false));
         let mut names = BTreeMap::new();
         // What holds now counts before what held.
-        for (name, is_live) in past.iter().map(|it| (*it, false)).chain(live.iter().map(|it| (*it, true))) {
+        let held = past.iter().map(|it| (*it, false));
+        for (name, is_live) in led.chain(held).chain(live.iter().map(|it| (*it, true))) {
             let row =
                 binder.row(table, *from, pair.destination(), [name]).unwrap_or_else(|| Arc::clone(&unnamed));
             names.insert(name.clone(), Named { row, is_live });
         }
         // Also where no name makes a difference any more: what is open is judged by it.
-        let is_known = pair.is_outside && !names.is_empty();
+        let is_known = pair.is_outside && (!names.is_empty() || visited.is_some());
         let bound = is_known.then_some(Bound { names, unnamed });
         let mut rules = Vec::new();
         if let Some(bound) = &bound {

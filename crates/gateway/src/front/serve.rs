@@ -255,6 +255,9 @@ impl Gateway {
         }
         // A name may be allowed there.
         let may_be_named = asked.form == Form::Connect && matches!(asked.host, Host::Address(_));
+        if may_be_named && refused.reason == Reason::NameMismatch {
+            refused.reason = Reason::NoName;
+        }
         if may_be_named && refused.nearest.is_some() { Ok(None) } else { Err(refused) }
     }
 
