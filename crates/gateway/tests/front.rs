@@ -10,15 +10,17 @@
 mod support;
 
 use gateway::{
-    Ceiling, Claim, End, Host, Judge, Limits, Opening, Phase, Reason, Record, Resolve, Resolving, Unresolved,
+    Caller, Ceiling, Claim, Counters, End, Gateway, Host, Judge, Limits, Near, Opening, Phase, Reason,
+    Record, Resolve, Resolving, Sink, Table, Unresolved,
 };
 use policy::{DnsName, Verdict};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::web::{anything, nothing, state_of};
+use support::web::{anything, nothing, run, state_of};
 use support::{ALL, POD, Proxy, Tls, hello_of, patient, state, strict, usual};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Sends a head to the front door, with `{port}` for the server's.
 fn ask(proxy: &Proxy, head: &str) -> TcpStream {
@@ -479,4 +481,56 @@ fn an_address_is_judged_as_if_the_pod_had_connected_to_it() {
     let judged =
         proxy.table.judge(&Opening { pod: POD, destination: SocketAddr::new(POD, 1), claim: Claim::Opaque });
     assert_eq!(judged.reason.verdict(), Verdict::Deny);
+}
+
+/// Forgets all.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn take(&self, _: Record) -> bool {
+        true
+    }
+}
+
+#[test]
+fn any_stream_is_served_whose_caller_somebody_knows() {
+    let server = TcpListener::bind((POD, 0)).unwrap();
+    let to = server.local_addr().unwrap();
+    let table = Arc::new(Table::new());
+    table.replace(usual(Ceiling::default()));
+    let (_phase, told) = tokio::sync::watch::channel(Phase::default());
+    let limits = Limits { splice_after: 0, ..Limits::default() };
+    let counters = Arc::new(Counters::new());
+    let gateway = Gateway::new(table, Arc::new(Nowhere), counters, limits, told).standing_for(to);
+    let echo = std::thread::spawn(move || {
+        let mut stream = patient(server.accept().unwrap().0);
+        let mut all = vec![];
+        stream.read_to_end(&mut all).unwrap();
+        stream.write_all(&all).unwrap();
+        all.len()
+    });
+    let hello = hello_of(Some("hub.example"), &[]);
+    let body = vec![7; 1 << 20];
+    run(async {
+        let (client, far) = tokio::io::duplex(1000);
+        let address = SocketAddr::new(POD, 1);
+        let serving = gateway.front(Near::any(far), Caller { pod: address, listener: address });
+        let asking = async {
+            let (mut read, mut write) = tokio::io::split(client);
+            let ask = format!("CONNECT hub.example:{} HTTP/1.1\r\n\r\n", to.port());
+            write.write_all(ask.as_bytes()).await.unwrap();
+            let mut leave = vec![0; LEAVE.len()];
+            read.read_exact(&mut leave).await.unwrap();
+            assert_eq!(leave, LEAVE.as_bytes());
+            write.write_all(&hello).await.unwrap();
+            write.write_all(&[23, 3, 3, 0, 1, 7]).await.unwrap();
+            write.write_all(&body).await.unwrap();
+            write.shutdown().await.unwrap();
+            let mut back = vec![];
+            read.read_to_end(&mut back).await.unwrap();
+            assert!(back.starts_with(&hello) && back.ends_with(&body));
+        };
+        tokio::join!(serving, asking);
+    });
+    assert_eq!(echo.join().unwrap(), hello.len() + 6 + body.len());
 }
