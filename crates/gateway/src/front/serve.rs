@@ -115,13 +115,7 @@ impl Gateway {
             Err(reason) => return (Some(turned(near, Turned::by(reason), guard)), None),
         };
         guard.asked(method(&asked), &asked.host, asked.port);
-        let told = tokio::select! {
-            told = self.lead(near, caller, Request { asked: asked.clone(), bytes }, guard) => told,
-            () = self.drained() => {
-                guard.ended(End::Drained);
-                None
-            }
-        };
+        let told = self.lead(near, caller, Request { asked: asked.clone(), bytes }, guard).await;
         (told, Some(asked))
     }
 
@@ -131,18 +125,16 @@ impl Gateway {
         let mut phase = self.phase.clone();
         phase.mark_unchanged();
         let asked = &request.asked;
-        let ways = match self.ways(caller, asked, guard).await {
-            Ok(ways) => ways,
-            Err(turned_away) => return Some(turned(near, turned_away, guard)),
-        };
-        let (way, server) = match self.first_open(ways).await {
-            Ok(found) => found,
-            Err((to, reason)) => {
-                guard.goes_to(to);
-                let told = turned(near, Turned::by(reason), guard);
-                guard.ended(End::Unreachable);
-                return Some(told);
+        let found = tokio::select! {
+            found = self.way(caller, asked, guard) => found,
+            () = self.drained() => {
+                guard.ended(End::Drained);
+                return None;
             }
+        };
+        let (way, server) = match found {
+            Ok(found) => found,
+            Err(turned_away) => return Some(turned(near, turned_away, guard)),
         };
         guard.goes_to(way.to);
         match (&asked.form, way.permit) {
@@ -169,6 +161,20 @@ impl Gateway {
         }
     }
 
+    /// The way to go, with the server there if it depends on nothing else.
+    async fn way(
+        &self,
+        caller: Caller,
+        asked: &Asked,
+        guard: &mut Guard,
+    ) -> Result<(Way, Option<TcpStream>), Turned> {
+        let ways = self.ways(caller, asked, guard).await?;
+        self.first_open(ways).await.map_err(|(to, reason)| {
+            guard.goes_to(to);
+            Turned::by(reason)
+        })
+    }
+
     /// Gives leave for a tunnel, and goes on as if the pod had connected itself.
     async fn tunnel(
         &self,
@@ -179,7 +185,11 @@ impl Gateway {
         guard: &mut Guard,
     ) -> Option<Told> {
         let Request { asked, mut bytes } = request;
-        if near.write_all(ESTABLISHED).await.is_err() {
+        let leave = async {
+            near.write_all(ESTABLISHED).await?;
+            near.flush().await
+        };
+        if leave.await.is_err() {
             guard.ended(End::PodGone);
             return None;
         }
@@ -305,7 +315,8 @@ fn method(asked: &Asked) -> &str {
 fn turned(near: Near, turned: Turned, guard: &mut Guard) -> Told {
     guard.refused(turned.reason);
     guard.near_to(turned.rule.clone());
-    guard.ended(End::Refused);
+    let is_unreachable = [Reason::ServerUnreachable, Reason::ServerSilent].contains(&turned.reason);
+    guard.ended(if is_unreachable { End::Unreachable } else { End::Refused });
     Told::Turned(near, turned)
 }
 
