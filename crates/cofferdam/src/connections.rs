@@ -55,6 +55,7 @@ fn cells(passage: &Passage) -> [String; 7] {
     };
     let from = passage.from.as_ref().map_or_else(|| record.pod.to_string(), ToString::to_string);
     let whom = format!("{}:{}", passage.whom(), record.destination.port());
+    let whom = passage.asked().map_or(whom, ToOwned::to_owned);
     [
         record.time.clock(),
         verdict.into(),
@@ -69,7 +70,7 @@ fn cells(passage: &Passage) -> [String; 7] {
 fn why(passage: &Passage) -> String {
     let record = &passage.record;
     let mut text = record.reason.describe().to_owned();
-    if record.claim.name.is_some() {
+    if record.claim.name.is_some() && record.explicit.is_none() {
         let _ = write!(text, " ({})", record.destination.ip());
     }
     match (&record.rule, &record.nearest) {
@@ -80,6 +81,10 @@ fn why(passage: &Passage) -> String {
             let _ = write!(text, "; what is allowed there: {nearest}");
         }
         (None, None) => {}
+    }
+    if let Some(explicit) = &record.explicit {
+        let to = record.destination.ip();
+        let _ = write!(text, ", by the explicit proxy ({to}, request {})", explicit.request_id);
     }
     if record.verdict == Verdict::Allow {
         let _ = write!(text, ", {}", record.end);

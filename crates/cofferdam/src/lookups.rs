@@ -90,6 +90,9 @@ fn answer(lookup: &Lookup) -> String {
     if query.learned {
         text.push_str(", opened");
     }
+    if query.explicit {
+        text.push_str(", for the explicit proxy");
+    }
     let _ = write!(text, ", {:.1?}", Duration::from_micros(query.micros));
     text
 }

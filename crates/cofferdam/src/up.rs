@@ -35,6 +35,7 @@ pub(crate) mod say;
 pub(crate) mod socket;
 pub(crate) mod source;
 mod spending;
+mod visits;
 pub(crate) mod watch;
 
 pub(crate) use ground::uninstall;

@@ -18,13 +18,15 @@
 //! [`Proxy::stop`] the old one. Where none is there, it makes new sockets. (Where the agent is the first process of a
 //! container, the proxy ends with it, and there is nothing to adopt.)
 
+use crate::asked::Found;
 use crate::frame::{ToAgent, ToProxy};
 use crate::learn::Binding;
 use crate::record::{Counters, Query};
 use crate::state::State;
 use handover::{Assembly, Sockets, encode};
-use policy::Generation;
+use policy::{DnsName, Generation};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +63,9 @@ pub trait Agent: Send {
 
     /// A state is in force.
     fn in_force(&mut self, generation: Generation);
+
+    /// What was asked for with [`Proxy::ask`], by number. By default nobody asks.
+    fn found(&mut self, _found: Vec<(u64, Found)>) {}
 
     /// The proxy is gone, or speaks no sense. Nothing follows.
     fn ended(&mut self, why: &str);
@@ -138,6 +143,15 @@ impl Proxy {
         tell(&self.stream, &ToProxy::State(Box::new(state)))
     }
 
+    /// Has the proxy find where a name leads a pod, as if the pod had asked; [`Agent::found`] says it, with this number.
+    /// Nothing comes back of a proxy that ends meanwhile.
+    ///
+    /// # Errors
+    /// The proxy is gone, or does not read.
+    pub fn ask(&self, id: u64, pod: IpAddr, name: &DnsName) -> Result<(), ControlError> {
+        tell(&self.stream, &ToProxy::Ask { id, pod, name: name.clone() })
+    }
+
     /// Has the proxy ask again for each binding that it needs.
     ///
     /// # Errors
@@ -201,6 +215,7 @@ fn heed(message: ToAgent, writing: &Mutex<UnixStream>, agent: &mut impl Agent) -
             agent.records(records);
         }
         ToAgent::Counters(counters) => agent.counters(*counters),
+        ToAgent::Found(found) => agent.found(found),
         ToAgent::Learn(requests) => {
             let bindings: Vec<Binding> =
                 requests.iter().flat_map(|(_, bindings)| bindings.iter().cloned()).collect();

@@ -9,6 +9,7 @@
 //! answered.
 
 use crate::address::Reach;
+use crate::asked::{Found, Stead};
 use crate::bounded::Bounded;
 use crate::cache::{Cache, Entry, Key};
 use crate::decide::{Decision, Permit, Refusal, decide};
@@ -22,7 +23,7 @@ use crate::record::{Counters, Query, Reason, Transport};
 use crate::reply::{self, Lifetimes};
 use crate::state::{PodRules, Rules, Settings, State, keeps_answers};
 use observe::Time;
-use policy::Generation;
+use policy::{DnsName, Generation};
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -53,6 +54,8 @@ pub enum Client {
         /// Number of the connection.
         connection: u64,
     },
+    /// The agent, in the pod's stead. It is told by [`Outbox::found`], not by a message.
+    Agent(Stead),
 }
 
 impl Client {
@@ -60,6 +63,7 @@ impl Client {
         match self {
             Self::Udp { .. } => Transport::Udp,
             Self::Tcp { .. } => Transport::Tcp,
+            Self::Agent(stead) => stead.over,
         }
     }
 }
@@ -112,6 +116,10 @@ pub struct Outbox {
     pub learns: Vec<(u64, Vec<Binding>)>,
     /// What happened.
     pub records: Vec<Query>,
+    /// What the agent asked for, by its numbers.
+    pub found: Vec<(u64, Found)>,
+    /// What the agent asked for and must be asked again otherwise: [`Engine::ask_for`].
+    pub again: Vec<(Stead, IpAddr, DnsName)>,
 }
 
 /// A query that has no reply yet.
@@ -316,7 +324,8 @@ impl Engine {
             Some(rules) => self.pace(now.at, pod, &rules.settings),
             None => Pace::Within,
         };
-        if pace == Pace::FarBeyond {
+        // The agent waits for each of its own.
+        if pace == Pace::FarBeyond && !matches!(arrival.client, Client::Agent(_)) {
             self.counters.dropped += 1;
             return;
         }
@@ -335,7 +344,7 @@ impl Engine {
             counted: None,
         };
         let Some(rules) = &rules else { return self.fail(now, waiting, Reason::NotReady) };
-        if pace == Pace::Beyond {
+        if pace != Pace::Within {
             return self.fail(now, waiting, Reason::Rate);
         }
         let Some(pod) = pod else { return self.fail(now, waiting, Reason::UnknownPod) };
@@ -430,7 +439,7 @@ impl Engine {
         };
         let limit = match waiting.client {
             Client::Udp { .. } => waiting.question.udp_limit(),
-            Client::Tcp { .. } => usize::from(u16::MAX),
+            Client::Tcp { .. } | Client::Agent(_) => usize::from(u16::MAX),
         };
         let is_odd = stale || served.reason == Reason::Partial;
         let said = is_odd.then_some((3, served.reason.describe()));
@@ -474,6 +483,13 @@ impl Engine {
             }
         }
         self.counters.count(served.reason);
+        let explicit = match waiting.client {
+            Client::Agent(stead) => {
+                self.found(stead, waiting, entry, served);
+                true
+            }
+            Client::Udp { .. } | Client::Tcp { .. } => false,
+        };
         let took = now.at.saturating_duration_since(waiting.since.at);
         self.out.records.push(Query {
             time: waiting.since.time,
@@ -495,6 +511,7 @@ impl Engine {
             aliases: entry.map(|entry| Arc::clone(&entry.aliases)).unwrap_or_default(),
             micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             learned: served.learned,
+            explicit,
         });
     }
 

@@ -1,11 +1,13 @@
 //! What agent and proxy tell each other, as [`handover`] carries it.
 
+use crate::asked::Found;
 use crate::batch::Batch;
 use crate::learn::Binding;
 use crate::record::Counters;
 use crate::state::State;
-use policy::Generation;
+use policy::{DnsName, Generation};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// What an agent tells a proxy.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub(crate) enum ToProxy {
     Forget,
     /// Send the sockets back, and end.
     Stop,
+    /// Find where a name leads a pod; `id` comes back with what was found.
+    Ask { id: u64, pod: IpAddr, name: DnsName },
 }
 
 /// What a proxy tells an agent.
@@ -38,4 +42,6 @@ pub(crate) enum ToAgent {
     Records(Batch),
     /// Counts since the proxy began.
     Counters(Box<Counters>),
+    /// What was asked for, by number.
+    Found(Vec<(u64, Found)>),
 }

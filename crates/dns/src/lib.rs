@@ -13,7 +13,7 @@
 //! |---|---|
 //! | `wire`, `kind`, `question`, `answer`, `rewrite`, `reply` | bytes to facts and back; pure |
 //! | `state`, `decide`, `address` | what holds, and what may be asked and answered; pure |
-//! | `engine`, with `flight` and `learn` | a query's way, without sockets and clock |
+//! | `engine`, with `flight`, `learn` and `asked` | a query's way, without sockets and clock |
 //! | `cache`, `bounded`, `rate`, `health` | what the engine keeps |
 //! | `record` | what is told of each query |
 //! | `sockets`, `udp`, `tcp`, `proxy` | the process around it |
@@ -21,6 +21,7 @@
 
 pub mod address;
 pub mod answer;
+mod asked;
 mod batch;
 mod bounded;
 mod cache;
@@ -43,6 +44,7 @@ mod tcp;
 mod udp;
 pub mod wire;
 
+pub use asked::{Found, Stead};
 pub use control::{Agent, ControlError, Proxy};
 pub use learn::Binding;
 pub use proxy::{ProxyError, run_proxy};

@@ -9,6 +9,7 @@
 
 mod lead;
 
+use crate::asked::Stead;
 use crate::batch::Batch;
 use crate::engine::{Arrival, Ask, Client, Engine, Now, TcpAsk};
 use crate::frame::ToAgent;
@@ -17,6 +18,7 @@ use crate::tcp::{self, Connections};
 use crate::udp::{BATCH, Inbox, Letter, Post};
 use handover::{Sockets, encode};
 use observe::Time;
+use policy::DnsName;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use std::cell::{Cell, RefCell};
@@ -168,6 +170,13 @@ impl Proxy {
             spawn_local(ask_by_tcp(Rc::clone(self), ask));
         }
         self.keep_records(out.records);
+        if !out.found.is_empty() {
+            // Where there is no agent, nobody waits for it.
+            self.tell(&ToAgent::Found(out.found));
+        }
+        if !out.again.is_empty() {
+            self.ask_again(out.again);
+        }
         if !out.learns.is_empty() {
             self.ask_agent(out.learns);
         }
@@ -189,6 +198,8 @@ impl Proxy {
                         self.unsent.set(self.unsent.get() + 1);
                     }
                 }
+                // It was told what was found.
+                Client::Agent(_) => {}
             }
         }
         for (local, letters) in batches {
@@ -237,6 +248,17 @@ impl Proxy {
             proxy.with_engine(|engine, now| {
                 for id in ids {
                     engine.learned(now, id, Err("no agent".to_owned()));
+                }
+            });
+        });
+    }
+
+    fn ask_again(self: &Rc<Self>, again: Vec<(Stead, IpAddr, DnsName)>) {
+        let proxy = Rc::clone(self);
+        spawn_local(async move {
+            proxy.with_engine(|engine, now| {
+                for (stead, pod, name) in again {
+                    engine.ask_for(now, stead, pod, &name);
                 }
             });
         });

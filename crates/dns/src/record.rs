@@ -18,6 +18,7 @@
 //! | `addresses`, `aliases` | what the answer leads to; the first 64 of each |
 //! | `micros` | from the query to its answer |
 //! | `learned` | the names lead this pod to these addresses in the kernel |
+//! | `explicit` | true where the pod asked the explicit proxy to connect to the name, which asked in its stead |
 //!
 //! Does not: hold payload of other record types.
 
@@ -218,6 +219,9 @@ pub struct Query {
     pub micros: u64,
     /// Whether the answer's names are bound for the pod.
     pub learned: bool,
+    /// The pod did not ask itself: it asked the explicit proxy to connect there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explicit: bool,
 }
 
 fn no_addresses(addresses: &Arc<[IpAddr]>) -> bool {
@@ -296,6 +300,7 @@ mod tests {
             aliases: [].into(),
             micros: 5,
             learned: false,
+            explicit: false,
         };
         let expected = concat!(
             r#"{"time":"1970-01-01T00:00:00.000000Z","pod":"10.0.0.1","resolver":"10.96.0.10","transport":"udp","#,

@@ -104,6 +104,81 @@ fn only_trusted_resolvers_teach_and_only_names_that_policies_speak_of() {
 }
 
 #[test]
+fn what_the_agent_asks_in_a_pods_stead_is_judged_bound_and_recorded_as_the_pods_own() {
+    let port = free_port();
+    let resolver = Resolver::start(1, port, |question| {
+        let records = vec![
+            record("www.a.io.", 300, "cdn.io."),
+            record("cdn.io.", 120, "192.0.2.7"),
+            record("stray.io.", 120, "192.0.2.8"),
+        ];
+        vec![Act::Send(answer(question, records))]
+    });
+    let mut state = state(port, &["*.a.io"]);
+    let allowed = AllowedName { pattern: DomainPattern::parse("*.a.io").unwrap(), rule: "rule 1".into() };
+    state.pods[0].questions =
+        Questions::Only(vec![Names { allowed: vec![allowed], otherwise: "rule 2".into() }]);
+    let mut world = World::start(state, Binds::AtOnce);
+    let found = world.found(7, pod_address(1), "www.a.io");
+    assert_eq!((found.reason, found.addresses), (Reason::Answered, vec![ip("192.0.2.7")]), "no stray");
+    assert_eq!(found.rule.as_deref(), Some("rule 1"));
+    let learned = world.learns.pop().unwrap();
+    assert_eq!((learned.pod, learned.addresses), (pod_address(1), vec![ip("192.0.2.7")]));
+    let record = world.next_record();
+    assert_eq!((record.explicit, record.learned, record.pod), (true, true, pod_address(1)));
+    assert_eq!((&*record.name, record.resolver), ("www.a.io", resolver_address(1)));
+    assert_eq!(world.found(8, pod_address(1), "www.a.io").reason, Reason::Cached);
+    let refused = world.found(9, pod_address(1), "b.io");
+    assert_eq!((refused.reason, refused.rule.as_deref()), (Reason::Name, Some("rule 2")));
+    assert_eq!(world.found(10, pod_address(9), "www.a.io").reason, Reason::UnknownPod);
+    assert_eq!(resolver.asked(), 1);
+}
+
+#[test]
+fn what_the_agent_asks_is_asked_of_a_resolver_that_the_pod_may_ask_and_by_tcp_where_it_is_long() {
+    let port = free_port();
+    let _first = Resolver::start(1, port, always("192.0.2.1", 300));
+    let second = Resolver::start(2, port, |question| {
+        let mut cut = answer(question, Vec::new());
+        cut.metadata.truncation = true;
+        vec![Act::Send(cut)]
+    });
+    let mut state = state(port, &[]);
+    let only = |last: u8| {
+        let allowed = vec![resolver_address(last).into()];
+        Resolvers::Only(vec![Addresses { allowed, otherwise: "rule".into() }])
+    };
+    state.pods[0].resolvers = only(2);
+    state.pods[1].resolvers = only(3);
+    state.trusted = vec![resolver_address(2)];
+    let mut world = World::start(state.clone(), Binds::AtOnce);
+    // Over TCP it is cut as well: nothing can be made of it.
+    let found = world.found(1, pod_address(1), "a.io");
+    assert_eq!((found.reason, found.addresses), (Reason::UpstreamMalformed, vec![]));
+    let transports = [world.next_record().transport, world.next_record().transport];
+    assert_eq!((transports, second.asked()), ([Transport::Udp, Transport::Tcp], 2));
+    let refused = world.found(2, pod_address(2), "a.io");
+    assert_eq!((refused.reason, refused.rule.as_deref()), (Reason::Resolver, Some("rule")));
+    state.trusted = vec![resolver_address(1), resolver_address(2)];
+    state.pods[0].resolvers = only(1);
+    state.generation = Generation(2);
+    world.set_state(state);
+    assert_eq!(world.found(3, pod_address(1), "a.io").addresses, [ip("192.0.2.1")]);
+}
+
+#[test]
+fn who_asks_in_a_pods_stead_without_measure_is_answered_each_time() {
+    let port = free_port();
+    let _resolver = Resolver::start(1, port, always("192.0.2.7", 300));
+    let mut state = state(port, &[]);
+    (state.settings.pod_rate, state.settings.pod_burst) = (1, 2);
+    let mut world = World::start(state, Binds::AtOnce);
+    let reasons: Vec<Reason> = (0..40).map(|id| world.found(id, pod_address(1), "a.io").reason).collect();
+    assert_eq!(reasons[0], Reason::Answered);
+    assert_eq!(reasons[39], Reason::Rate, "{reasons:?}");
+}
+
+#[test]
 fn refusals_name_the_rule() {
     let port = free_port();
     let resolver = Resolver::start(1, port, always("192.0.2.7", 300));

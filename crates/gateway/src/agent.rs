@@ -8,8 +8,10 @@
 //! the agent ends, the proxy goes on. The next agent takes its sockets by [`Proxy::adopt`], starts a proxy of its own with
 //! them, and has the old one drain: that one's open connections live on.
 
+use crate::asking::Ask;
 use crate::call::Call;
 use crate::counters::Counts;
+use crate::front::Resolved;
 use crate::message::{Bindings, StateFrame, ToAgent, ToProxy};
 use crate::record::Record;
 use crate::settings::Limits;
@@ -53,6 +55,10 @@ pub trait Agent: Send {
 
     /// Counts since the proxy began, about every second.
     fn counts(&mut self, counts: Counts);
+
+    /// A client of the front door asks for a host. The answer goes by [`Proxy::found`], behind what it must know of the
+    /// host's addresses for the pod. By default nobody answers.
+    fn asked(&mut self, _ask: Ask) {}
 
     /// The proxy is gone, or speaks no sense. Nothing follows.
     fn ended(&mut self, why: &str);
@@ -101,9 +107,23 @@ impl Proxy {
         workers: usize,
         agent: impl Agent + 'static,
     ) -> Result<Self, AgentError> {
+        Self::start_with_front(stream, (sockets, 0), limits, workers, agent)
+    }
+
+    /// As [`Self::start`]; the last `front` sockets for connections are those of the front door.
+    ///
+    /// # Errors
+    /// The proxy is gone already, or the system lacks something.
+    pub fn start_with_front(
+        stream: UnixStream,
+        (sockets, front): (&Sockets, usize),
+        limits: Limits,
+        workers: usize,
+        agent: impl Agent + 'static,
+    ) -> Result<Self, AgentError> {
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed("preparing"))?;
         let (udp, tcp, control) = sockets.counts();
-        let message = ToProxy::Sockets { udp, tcp, control, limits, workers };
+        let message = ToProxy::Sockets { udp, tcp, control, limits, workers, front };
         let frame = encode(&message).map_err(failed("telling"))?;
         let sent = sockets.send_with(&stream, &frame).map_err(failed("giving sockets to"))?;
         (&stream).write_all(frame.get(sent..).unwrap_or_default()).map_err(failed("telling"))?;
@@ -163,6 +183,14 @@ impl Proxy {
         self.tell(&ToProxy::Spent(spent.clone()))
     }
 
+    /// Tells the proxy where a host is that it asked for. One that did not ask, or whose client is gone, does nothing.
+    ///
+    /// # Errors
+    /// The proxy is gone, or does not read.
+    pub fn found(&self, id: u64, found: &Resolved) -> Result<(), AgentError> {
+        self.tell(&ToProxy::Found { id, found: found.clone() })
+    }
+
     /// Has the proxy accept no more, and end when its connections did. What waits in the sockets is for the next.
     ///
     /// # Errors
@@ -206,6 +234,7 @@ fn follow(stream: &UnixStream, mut assembly: Assembly, mut agent: impl Agent) {
             Ok(Some(ToAgent::Records(records))) => agent.records(records),
             Ok(Some(ToAgent::Calls(calls))) => agent.calls(calls),
             Ok(Some(ToAgent::Counts(counts))) => agent.counts(counts),
+            Ok(Some(ToAgent::Ask { id, pod, host })) => agent.asked(Ask { id, pod, host: host.into() }),
             Ok(None) => break "it is gone".to_owned(),
             Err(error) => break format!("it speaks no sense: {error}"),
         }

@@ -4,7 +4,7 @@
 //! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
-//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`, `explicit`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
 use crate::counters::{Counters, add};
@@ -32,6 +32,11 @@ const MAX_PATH: usize = 256;
 
 /// Distinguishes requests of one microsecond.
 static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// A number for what began then.
+pub(crate) fn request_id(time: Time) -> String {
+    format!("{:016x}{:08x}", time.0, COUNTER.fetch_add(1, Ordering::Relaxed))
+}
 
 /// One request, when it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +103,9 @@ pub struct Call {
     /// Whether the store of shared budgets could not be reached, so that it drew on what this node may use without.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_store: bool,
+    /// It came by the explicit proxy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explicit: bool,
 }
 
 /// Why there is not enough: tokens, or billionths of money, or one request and none.
@@ -237,6 +245,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) caller: Caller,
+    pub(crate) explicit: bool,
 }
 
 impl CallGuard {
@@ -253,7 +262,7 @@ impl CallGuard {
             pod: asked.pod,
             destination: asked.destination,
             name: asked.name.clone(),
-            request_id: format!("{:016x}{:08x}", time.0, COUNTER.fetch_add(1, Ordering::Relaxed)),
+            request_id: request_id(time),
             method: asked.method.chars().take(MAX_METHOD).collect(),
             path: asked.path.chars().take(MAX_PATH).collect(),
             operation: Operation::unknown("it was not read"),
@@ -275,6 +284,7 @@ impl CallGuard {
             cost: None,
             shortfall: None,
             without_store: false,
+            explicit: asked.explicit,
         };
         let (began, course) = (Instant::now(), Arc::default());
         Self { ledger, sink, counters, began, call, caller: asked.caller, course, retry_at: None }
@@ -409,6 +419,7 @@ mod tests {
             method: "GET",
             path: "/",
             caller: Caller::default(),
+            explicit: false,
         };
         for (end, expected) in [
             (End::Closed, End::Closed),
@@ -440,6 +451,7 @@ mod tests {
             method: "GET",
             path: &path,
             caller: Caller::default(),
+            explicit: false,
         };
         for _ in 0..3 {
             let guard = CallGuard::new(sink.clone(), counters.clone(), Arc::default(), asked());

@@ -2,16 +2,18 @@
 
 use crate::central::{Failed, Route, Tunnel};
 use crate::decide::Permit;
+use crate::near::Near;
 use crate::reason::Reason;
 use crate::record::Guard;
 use crate::refuse::reset;
 use crate::serve::Gateway;
-use crate::settings::Limits;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -32,9 +34,9 @@ pub(crate) trait Line: AsyncRead + AsyncWrite + Unpin + Send {
     fn finish(&mut self);
 }
 
-impl Line for TcpStream {
+impl Line for Near {
     fn reset(&mut self) {
-        reset(self);
+        Self::reset(self);
     }
 
     /// To close a socket is its end.
@@ -60,26 +62,53 @@ impl Line for Way {
 
 impl Gateway {
     /// Connects to where a pod was going, the way that its connection must take, and no other.
-    pub(crate) async fn connect(&self, permit: &Permit, guard: &mut Guard) -> Result<Way, Failed> {
+    pub(crate) async fn connect(
+        &self,
+        permit: &Permit,
+        within: Duration,
+        guard: &mut Guard,
+    ) -> Result<Way, Failed> {
         match self.judge.route(guard.pod(), permit) {
             Route::Direct => {
-                let connected = direct(permit, &self.limits).await;
-                connected.map(Way::Direct).map_err(|_| Failed::Unreachable)
+                let connected = direct(permit, within).await;
+                connected.map(Way::Direct).map_err(|error| match error.kind() {
+                    io::ErrorKind::TimedOut => Failed::Silent,
+                    _ => Failed::Unreachable,
+                })
             }
             Route::Nowhere => Err(Failed::Refused(Reason::CentralUnreachable)),
             Route::Central(forwarding) => {
-                let (tunnel, replica) = self.pool.dial(&forwarding, self.limits.connect_timeout).await?;
+                let (tunnel, replica) = self.pool.dial(&forwarding, within).await?;
                 guard.went_by(replica);
                 Ok(Way::Central(tunnel))
             }
         }
     }
+
+    /// The server of a permitted connection: the one that was connected to under an earlier permit for the same place, or a
+    /// new one.
+    pub(crate) async fn server(
+        &self,
+        permit: &Permit,
+        server: Option<Way>,
+        guard: &mut Guard,
+    ) -> Result<Way, Failed> {
+        match server {
+            Some(Way::Direct(socket)) => {
+                // Without a budget it draws on none.
+                let counted = count_on(&socket, permit.judgement().budget.unwrap_or(0));
+                counted.map(|()| Way::Direct(socket)).map_err(|_| Failed::Unreachable)
+            }
+            Some(tunnel @ Way::Central(_)) => Ok(tunnel),
+            None => self.connect(permit, self.limits.connect_timeout, guard).await,
+        }
+    }
 }
 
 /// Connects from the node's own address.
-async fn direct(permit: &Permit, limits: &Limits) -> io::Result<TcpStream> {
+async fn direct(permit: &Permit, within: Duration) -> io::Result<TcpStream> {
     let socket = socket_to(permit.opening().destination, permit.judgement().budget)?;
-    match tokio::time::timeout(limits.connect_timeout, socket.connect(permit.opening().destination)).await {
+    match tokio::time::timeout(within, socket.connect(permit.opening().destination)).await {
         Ok(connected) => connected,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
@@ -100,7 +129,7 @@ pub(crate) fn socket_to(to: SocketAddr, budget: Option<u32>) -> io::Result<TcpSo
 
 /// Has the kernel count what the socket sends on a budget: the datapath knows it by the packets' priority, which it sets
 /// back before anybody else looks at it.
-fn count_on(socket: &TcpSocket, budget: u32) -> io::Result<()> {
+fn count_on(socket: &impl AsFd, budget: u32) -> io::Result<()> {
     let number = i32::try_from(budget).map_err(|_| io::ErrorKind::InvalidInput)?;
     Ok(setsockopt(socket, sockopt::Priority, &number)?)
 }

@@ -6,13 +6,13 @@
 
 use crate::decide::{Claim, Unreadable};
 use crate::gate::Gate;
+use crate::near::Near;
 use crate::reason::Reason;
 use ::inspect::http_head::HttpFlaw;
 use ::inspect::http_stream::{Event, Requests};
 use ::inspect::{HelloReader, Outcome};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 /// Bytes read at once. A hello with post-quantum keys fits.
 const PIECE: usize = 4096;
@@ -42,14 +42,21 @@ impl Opened {
 }
 
 /// Reads a claim. With `silence`, a client that says nothing for so long waits for the server to speak first.
-pub(crate) async fn read(stream: &mut TcpStream, within: Duration, silence: Option<Duration>) -> Opened {
-    if let Some(silence) = silence
-        && tokio::time::timeout(silence, stream.peek(&mut [0])).await.is_err()
+/// `first` came before.
+pub(crate) async fn read(
+    stream: &mut Near,
+    first: Vec<u8>,
+    within: Duration,
+    silence: Option<Duration>,
+) -> Opened {
+    let mut reading = Reading { bytes: first, first: First::default() };
+    if let Some(silence) = silence.filter(|_| reading.bytes.is_empty())
+        // Cancelled, it read nothing. An end or an error comes again with the next one.
+        && tokio::time::timeout(silence, stream.read_buf(&mut reading.bytes)).await.is_err()
     {
         let gate = Gate::for_silent(First::default());
         return Opened { claim: Claim::Opaque, bytes: Vec::new(), judged: 0, gate };
     }
-    let mut reading = Reading::default();
     let claim = match tokio::time::timeout(within, reading.claim(stream)).await {
         Ok(claim) => claim,
         Err(_) => Claim::Unreadable(Unreadable::Timeout),
@@ -58,11 +65,11 @@ pub(crate) async fn read(stream: &mut TcpStream, within: Duration, silence: Opti
 }
 
 /// What need not be read: policy says the same whatever it says.
-pub(crate) fn unread() -> Opened {
-    Opened { claim: Claim::Opaque, bytes: Vec::new(), judged: 0, gate: Gate::open() }
+pub(crate) fn unread(first: Vec<u8>) -> Opened {
+    let judged = first.len();
+    Opened { claim: Claim::Opaque, bytes: first, judged, gate: Gate::open() }
 }
 
-#[derive(Default)]
 struct Reading {
     bytes: Vec<u8>,
     first: First,
@@ -82,16 +89,18 @@ enum Kind {
 }
 
 impl Reading {
-    async fn claim(&mut self, stream: &mut TcpStream) -> Claim {
+    async fn claim(&mut self, stream: &mut Near) -> Claim {
+        let mut at = 0;
         loop {
-            let at = self.bytes.len();
+            let new = self.bytes.get(at..).filter(|new| !new.is_empty());
+            if let Some(claim) = new.and_then(|new| self.first.push(new)) {
+                return claim;
+            }
+            at = self.bytes.len();
             self.bytes.reserve(PIECE);
             match stream.read_buf(&mut self.bytes).await {
                 Ok(0) | Err(_) => return Claim::Unreadable(Unreadable::Incomplete),
                 Ok(_) => {}
-            }
-            if let Some(claim) = self.bytes.get(at..).and_then(|new| self.first.push(new)) {
-                return claim;
             }
         }
     }

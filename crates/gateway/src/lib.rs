@@ -20,6 +20,7 @@
 //! tells it what is allowed.
 
 pub mod agent;
+mod asking;
 mod bounds;
 pub mod call;
 pub mod ceiling;
@@ -27,6 +28,7 @@ mod central;
 pub mod counters;
 pub mod decide;
 mod forward;
+pub mod front;
 mod gate;
 mod http;
 mod identify;
@@ -34,6 +36,7 @@ mod inspect;
 pub mod leaks;
 mod lease;
 mod message;
+mod near;
 mod news;
 pub mod price;
 mod process;
@@ -55,18 +58,21 @@ mod store;
 pub mod tls;
 
 pub use agent::{Agent, AgentError, Bind, Proxy};
+pub use asking::Ask;
 pub use call::{Call, Shortfall, Usage};
 pub use ceiling::{Ceiling, DownloadOnly};
 pub use central::{Central, CentralLimits, Egress, EgressError, Forwarding, Policies, Route, Shown};
 pub use counters::{Counters, Counts};
 pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
+pub use front::{Caller, Host, Resolve, Resolved, Resolving, Unresolved};
 pub use leaks::{LeakFact, LeakKind, LeakPlace};
+pub use near::{Near, Stream};
 pub use price::{Cost, Price, Prices};
 pub use process::{ProcessError, run_proxy};
 pub use purse::StoreStanding;
 pub use quota::QuotaUse;
 pub use reason::{End, Reason};
-pub use record::{Facts, Record, Sink};
+pub use record::{Explicit, Facts, Record, Sink};
 pub use requests::{Demands, Handling, RequestJudgement, RequestRule};
 pub use serve::{Gateway, Phase};
 pub use settings::{Ech, Limits, Opaque, Rules};

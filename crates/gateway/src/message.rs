@@ -3,6 +3,7 @@
 use crate::call::Call;
 use crate::central::Egress;
 use crate::counters::Counts;
+use crate::front::{Host, Resolved};
 use crate::price::Prices;
 use crate::quota::QuotaUse;
 use crate::record::Record;
@@ -21,8 +22,17 @@ use std::sync::Arc;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ToProxy {
-    /// Descriptors that came with it. Accepting begins with the first state.
-    Sockets { udp: usize, tcp: usize, control: bool, limits: Limits, workers: usize },
+    /// Descriptors that came with it; the last `front` of those for connections are the front door's. Accepting begins
+    /// with the first state.
+    Sockets {
+        udp: usize,
+        tcp: usize,
+        control: bool,
+        limits: Limits,
+        workers: usize,
+        #[serde(default)]
+        front: usize,
+    },
     /// Everything, in place of what was.
     State { revision: u64, state: Box<StateFrame> },
     /// What is bound to single addresses, in place of what was there; of those without names nothing.
@@ -33,6 +43,8 @@ pub(crate) enum ToProxy {
     Drain,
     /// End now.
     Stop,
+    /// Where a host is that was asked for, or why nowhere.
+    Found { id: u64, found: Resolved },
 }
 
 /// What a proxy tells an agent.
@@ -52,6 +64,34 @@ pub(crate) enum ToAgent {
     Calls(Vec<Call>),
     /// Counters, since the proxy started.
     Counts(Counts),
+    /// Where is this host, for a client of the front door?
+    Ask { id: u64, pod: IpAddr, host: HostFrame },
+}
+
+/// A host on its way.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum HostFrame {
+    Name(DnsName),
+    Address(IpAddr),
+}
+
+impl From<Host> for HostFrame {
+    fn from(host: Host) -> Self {
+        match host {
+            Host::Name(name) => Self::Name(name),
+            Host::Address(address) => Self::Address(address),
+        }
+    }
+}
+
+impl From<HostFrame> for Host {
+    fn from(host: HostFrame) -> Self {
+        match host {
+            HostFrame::Name(name) => Self::Name(name),
+            HostFrame::Address(address) => Self::Address(address),
+        }
+    }
 }
 
 /// What is known of a rule.

@@ -6,6 +6,7 @@
 //! agent comes to its control socket (see [`crate::agent`]).
 //! Does not: read files, arguments or environment.
 
+use crate::asking::{Ask, Asking, Waiting};
 use crate::call::Call;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
@@ -67,14 +68,16 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let stream = UnixStream::from(control);
     let mut assembly = Assembly::default();
     let first = assembly.wait(&stream).map_err(failed("taking sockets"))?;
-    let Some(ToProxy::Sockets { udp, tcp, control, limits, workers }) = first else {
+    let Some(ToProxy::Sockets { udp, tcp, control, limits, workers, front }) = first else {
         return Err(failed("taking sockets")(io::Error::other("the first message brings none")));
     };
     let sockets = Sockets::taken(&mut assembly, (udp, tcp, control)).map_err(failed("taking sockets"))?;
     let (table, counters) = (Arc::new(Table::new()), Arc::new(Counters::new()));
     let (queue, queued) = sync_channel(QUEUE);
     let (phase, told) = watch::channel(Phase::default());
-    let news = Arc::new(News::default());
+    let (news, waiting) = (Arc::new(News::default()), Arc::<Waiting>::default());
+    let asks = queue.clone();
+    let send = move |ask| asks.try_send(Told::Ask(ask)).is_ok();
     let gateway = Gateway::new(
         Arc::clone(&table) as Arc<dyn Judge>,
         Arc::new(Queue(queue)),
@@ -82,7 +85,8 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
         within_descriptors(limits),
         told,
     );
-    let gateway = Arc::new(gateway.told_by(Arc::clone(&news)));
+    let gateway = gateway.told_by(Arc::clone(&news));
+    let gateway = Arc::new(gateway.resolving(Arc::new(Asking { waiting: Arc::clone(&waiting), send })));
     let link = Arc::new(Link::default());
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
@@ -90,11 +94,11 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
         move || tell(&link, &queued, &counters, &table)
     });
     let workers = (0..workers.max(1))
-        .map(|number| worker(&gateway, &sockets, number == 0))
+        .map(|number| worker(&gateway, (&sockets, front), number == 0))
         .collect::<io::Result<Vec<_>>>()
         .map_err(failed("starting"))?;
     drop(gateway);
-    let obeying = Obeying { table, phase, link: Arc::clone(&link), sockets, news };
+    let obeying = Obeying { table, phase, link: Arc::clone(&link), sockets, news, waiting };
     let reader = std::thread::spawn(move || obeying.run(stream, assembly));
     for worker in workers {
         let served = worker.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
@@ -123,19 +127,24 @@ pub(crate) fn room(each: u64) -> usize {
 
 type Worker = std::thread::JoinHandle<io::Result<()>>;
 
-/// Serves all listeners; datagrams are for one worker.
-fn worker(gateway: &Arc<Gateway>, sockets: &Sockets, has_datagrams: bool) -> io::Result<Worker> {
+/// Serves all listeners, the last `front` of them as front doors; datagrams are for one worker.
+fn worker(
+    gateway: &Arc<Gateway>,
+    (sockets, front): (&Sockets, usize),
+    has_datagrams: bool,
+) -> io::Result<Worker> {
     let sockets = sockets.try_clone()?;
     let gateway = Arc::clone(gateway);
     std::thread::Builder::new().name("gateway".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listeners = sockets.tcp.into_iter().map(TcpListener::from).collect();
+        let mut steered: Vec<_> = sockets.tcp.into_iter().map(TcpListener::from).collect();
+        let front = steered.split_off(steered.len().saturating_sub(front));
         let datagrams = sockets.udp.into_iter().filter(|_| has_datagrams).map(UdpSocket::from);
         let datagrams: Vec<_> = datagrams.collect();
         runtime.block_on(async {
             gateway.has_state().await;
             tokio::select! {
-                served = Arc::clone(&gateway).serve(listeners) => served,
+                served = Arc::clone(&gateway).serve_both(steered, front) => served,
                 // Nothing is open that a drain would wait for.
                 refused = quic::refuse(&gateway, datagrams), if has_datagrams => refused,
             }
@@ -150,6 +159,7 @@ struct Obeying {
     link: Arc<Link>,
     sockets: Sockets,
     news: Arc<News>,
+    waiting: Arc<Waiting>,
 }
 
 /// Why an agent is followed no longer.
@@ -169,7 +179,10 @@ impl Obeying {
             let parting = self.follow(&stream, &mut assembly);
             self.news.come_by(None);
             match parting {
-                Parting::Gone => self.link.part(),
+                Parting::Gone => {
+                    self.link.part();
+                    self.waiting.give_up();
+                }
                 Parting::Drained => return,
                 Parting::Stopped => {
                     return self.phase.send_modify(|phase| {
@@ -217,6 +230,10 @@ impl Obeying {
             ToProxy::Stop => return Some(Parting::Stopped),
             ToProxy::Drain => {
                 self.phase.send_modify(|phase| phase.draining = true);
+                return None;
+            }
+            ToProxy::Found { id, found } => {
+                self.waiting.answer(id, found);
                 return None;
             }
             ToProxy::Spent(spent) => {
@@ -365,10 +382,11 @@ fn write(state: &mut LinkState, frame: &[u8]) -> bool {
 /// A sink that never blocks.
 struct Queue(SyncSender<Told>);
 
-/// What is told of connections and requests.
+/// What is told of connections and requests, and asked.
 enum Told {
     Record(Box<Record>),
     Call(Box<Call>),
+    Ask(Ask),
 }
 
 impl Sink for Queue {
@@ -393,6 +411,10 @@ fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, table: &Table
                     match told {
                         Told::Record(record) => records.push(*record),
                         Told::Call(call) => calls.push(*call),
+                        // Where nobody hears it, who asked waits no longer.
+                        Told::Ask(Ask { id, pod, host }) => {
+                            link.tell(&ToAgent::Ask { id, pod, host: host.into() });
+                        }
                     }
                 }
                 let is_heard = (records.is_empty() || link.tell_whoever_comes(&ToAgent::Records(records)))

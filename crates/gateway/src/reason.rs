@@ -128,11 +128,25 @@ pub enum Reason {
     QuotaUnread,
     /// The store of shared budgets cannot be reached, and what this node may use without it is used up.
     QuotaStore,
+    /// The explicit proxy was asked for something else than a tunnel or an `http` address.
+    NotForProxy,
+    /// The pod may not ask DNS for the name that it asked the explicit proxy for.
+    LookupRefused,
+    /// The name has no address, or no resolver says so.
+    NoAddress,
+    /// The explicit proxy does not go there: inside the cluster, or to this machine.
+    Inside,
+    /// What came through a tunnel is for another name than the tunnel.
+    TunnelName,
+    /// The server did not answer in time.
+    ServerSilent,
+    /// Too many names of this pod wait to be looked up for the explicit proxy.
+    TooManyAsked,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 66] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -192,6 +206,13 @@ impl Reason {
         Self::NoPrice,
         Self::QuotaUnread,
         Self::QuotaStore,
+        Self::NotForProxy,
+        Self::LookupRefused,
+        Self::NoAddress,
+        Self::Inside,
+        Self::TunnelName,
+        Self::ServerSilent,
+        Self::TooManyAsked,
     ];
 
     /// The verdict that always comes with this reason.
@@ -254,7 +275,14 @@ impl Reason {
             | Self::QuotaMoney
             | Self::NoPrice
             | Self::QuotaUnread
-            | Self::QuotaStore => Verdict::Deny,
+            | Self::QuotaStore
+            | Self::NotForProxy
+            | Self::LookupRefused
+            | Self::NoAddress
+            | Self::Inside
+            | Self::TunnelName
+            | Self::ServerSilent
+            | Self::TooManyAsked => Verdict::Deny,
         }
     }
 
@@ -320,6 +348,13 @@ impl Reason {
             Self::NoPrice => "no-price",
             Self::QuotaUnread => "quota-unread",
             Self::QuotaStore => "quota-store",
+            Self::NotForProxy => "not-for-proxy",
+            Self::LookupRefused => "lookup-refused",
+            Self::NoAddress => "no-address",
+            Self::Inside => "inside",
+            Self::TunnelName => "tunnel-name",
+            Self::ServerSilent => "server-silent",
+            Self::TooManyAsked => "too-many-asked",
         }
     }
 
@@ -421,6 +456,21 @@ impl Reason {
                 "the egress gateway connects nobody there: inside the cluster, of one machine, or private and not allowed as an address"
             }
             Self::ConnectMalformed => "a node asked for something that cannot be read",
+            Self::NotForProxy => {
+                "the explicit proxy takes CONNECT host:port, and requests for a whole http:// address; this is neither"
+            }
+            Self::LookupRefused => "this pod may not look up the name, so the explicit proxy does not either",
+            Self::NoAddress => "no address of the name could be found",
+            Self::Inside => {
+                "the explicit proxy does not go to addresses of the cluster, of this node or of this machine alone, whatever policy allows: connect directly (NO_PROXY)"
+            }
+            Self::TunnelName => {
+                "the connection in the tunnel is for another name than the tunnel was asked for"
+            }
+            Self::ServerSilent => "the server did not answer in time",
+            Self::TooManyAsked => {
+                "too many names of this pod wait to be looked up, or were asked for too fast"
+            }
         }
     }
 }

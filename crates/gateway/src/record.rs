@@ -2,18 +2,20 @@
 //!
 //! JSON, one object per record: `time` (accepted), `pod`, `destination` (address and port), `claim` (`kind`: `tls`,
 //! `http`, `opaque`, `none`, `connect` of the central gateway; `name`, `alpn`, `ech`, `method`, `flaw` where they apply), `verdict`, `reason`, `rule`,
-//! `nearest`, `generation`, `bytes_up`, `bytes_down`, `duration_micros`, `end`; `via` and `asked_by` where they apply.
+//! `nearest`, `generation`, `bytes_up`, `bytes_down`, `duration_micros`, `end`; `via` and `asked_by` where they apply;
+//! `explicit` (of those by the explicit proxy: `method`, `asked`, `request_id`).
 //! Guarantees: a guard emits it when the connection goes, so a connection whose task is cancelled has one as well.
 //! Does not: hold what was said over the connection, except the name it is for.
 
-use crate::call::Call;
+use crate::call::{Call, request_id};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Judgement, Unreadable};
 use crate::reason::{End, Reason};
+use ::inspect::http_head::Host;
 use observe::Time;
 use policy::{DnsName, Generation, Verdict};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
@@ -105,6 +107,20 @@ pub struct Record {
     /// Of the central gateway's records: the node that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<Arc<str>>,
+    /// Of a connection by the explicit proxy, what it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explicit: Option<Box<Explicit>>,
+}
+
+/// What the explicit proxy was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explicit {
+    /// `CONNECT`, or the method of a request; empty where none could be read.
+    pub method: String,
+    /// Host and port; empty where none could be read. The client's text, as it was understood.
+    pub asked: String,
+    /// The same as in a refusal that the client was told.
+    pub request_id: String,
 }
 
 /// Where records go. Must not block: what finds no room is counted by the caller's [`Counters`].
@@ -169,6 +185,7 @@ impl Guard {
             end: End::Cancelled,
             via: None,
             asked_by: None,
+            explicit: None,
         };
         Self { sink, counters, accepted: Instant::now(), record, traffic: Arc::default() }
     }
@@ -184,7 +201,7 @@ impl Guard {
     }
 
     /// A node asks for it, by these names.
-    pub(crate) fn asked(&mut self, node: Arc<str>, names: &[DnsName]) {
+    pub(crate) fn asked_by(&mut self, node: Arc<str>, names: &[DnsName]) {
         let name = names.first().map(ToString::to_string);
         self.record.claim = Facts { kind: "connect".into(), name, ..Facts::default() };
         self.record.asked_by = Some(node);
@@ -209,6 +226,42 @@ impl Guard {
 
     pub(crate) fn ended(&mut self, end: End) {
         self.record.end = end;
+    }
+
+    /// It came by the explicit proxy; the number by which a client is told of it.
+    pub(crate) fn explicit(&mut self) -> String {
+        let request_id = request_id(self.record.time);
+        let explicit = Explicit { request_id: request_id.clone(), ..Explicit::default() };
+        self.record.explicit = Some(Box::new(explicit));
+        request_id
+    }
+
+    /// Whether it came by the explicit proxy.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.record.explicit.is_some()
+    }
+
+    /// What it asked for.
+    pub(crate) fn asked(&mut self, method: &str, host: &Host, port: u16) {
+        if let Some(explicit) = &mut self.record.explicit {
+            explicit.method = method.to_owned();
+            explicit.asked = match host {
+                Host::Address(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+                Host::Address(_) | Host::Name(_) => format!("{host}:{port}"),
+            };
+        }
+    }
+
+    /// Where it was found to go.
+    pub(crate) fn goes_to(&mut self, destination: SocketAddr) {
+        self.record.destination = destination;
+    }
+
+    /// A rule behind its refusal that is no rule of its address.
+    pub(crate) fn near_to(&mut self, rule: Option<Arc<str>>) {
+        if rule.is_some() {
+            self.record.nearest = rule;
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tells a client that it was refused, in the words of its protocol, so that it fails with a clear error at once.
 
 use crate::decide::{Claim, Judgement, Unreadable};
+use crate::near::Near;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ const DISCARD: usize = 256 * 1024;
 
 /// A connection that was refused.
 pub(crate) struct Refused {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Near,
     pub(crate) claim: Claim,
     pub(crate) judgement: Judgement,
 }
@@ -28,7 +29,7 @@ pub(crate) async fn tell(refused: Refused) {
         Claim::Tls(_) | Claim::Unreadable(Unreadable::Tls(_) | Unreadable::TlsTooLarge) => ALERT.to_vec(),
         Claim::Http { .. } | Claim::Unreadable(Unreadable::Http(_)) => forbidden(&judgement),
         Claim::Opaque | Claim::Unreadable(Unreadable::Timeout | Unreadable::Incomplete) => {
-            reset(&stream);
+            stream.reset();
             return;
         }
     };

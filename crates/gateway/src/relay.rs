@@ -7,9 +7,9 @@
 //! gate and the ceiling of that direction are open.
 
 use crate::ceiling::Ceiling;
-use crate::central::Tunnel;
 use crate::forward::Way;
 use crate::gate::Gate;
+use crate::near::Near;
 use crate::reason::{End, Reason};
 use crate::record::Traffic;
 use crate::refuse::reset;
@@ -35,7 +35,7 @@ thread_local! {
 
 /// A connection under way.
 pub(crate) struct Relay<'a> {
-    pub(crate) pod: TcpStream,
+    pub(crate) pod: Near,
     pub(crate) server: Way,
     /// Of what the pod sends.
     pub(crate) gate: Gate,
@@ -72,7 +72,7 @@ impl Relay<'_> {
         let ended = match server {
             Way::Direct(mut server) => {
                 let (read, write) = server.split();
-                let ended = between.run(first, &mut pod, read, write, stop).await;
+                let ended = between.with(first, &mut pod, read, write, stop).await;
                 // Neither side may take a broken connection for a complete one.
                 ended.is_err().then(|| reset(&server));
                 ended
@@ -80,11 +80,11 @@ impl Relay<'_> {
             // One that did not come to its end is reset when it is dropped.
             Way::Central(tunnel) => {
                 let (read, write) = tokio::io::split(tunnel);
-                between.run(first, &mut pod, read, write, stop).await
+                between.with(first, &mut pod, read, write, stop).await
             }
         };
         let Err(broken) = ended else { return (End::Closed, None) };
-        reset(&pod);
+        pod.reset();
         match broken {
             Broken::Pod => (End::PodGone, None),
             Broken::Server => (End::ServerGone, None),
@@ -105,16 +105,35 @@ struct Between<'a> {
 }
 
 impl Between<'_> {
-    /// Copies both ways until both are done, or something stops it.
-    async fn run(
-        mut self,
+    /// Copies between a pod and the halves of its server's side.
+    async fn with(
+        self,
         first: Vec<u8>,
-        pod: &mut TcpStream,
+        pod: &mut Near,
         server_read: impl Input,
         server_write: impl Output,
         stop: impl Future<Output = Result<End, Reason>>,
     ) -> Result<(), Broken> {
-        let (pod_read, pod_write) = pod.split();
+        match pod {
+            Near::Tcp(pod) => {
+                let (read, write) = pod.split();
+                self.run(first, (read, write), (server_read, server_write), stop).await
+            }
+            Near::Any(pod) => {
+                let (read, write) = tokio::io::split(pod);
+                self.run(first, (read, write), (server_read, server_write), stop).await
+            }
+        }
+    }
+
+    /// Copies both ways until both are done, or something stops it.
+    async fn run(
+        mut self,
+        first: Vec<u8>,
+        (pod_read, pod_write): (impl Input, impl Output),
+        (server_read, server_write): (impl Input, impl Output),
+        stop: impl Future<Output = Result<End, Reason>>,
+    ) -> Result<(), Broken> {
         let ends = Ends::default();
         let down = Down {
             gate: &mut self.server_gate,
@@ -165,13 +184,13 @@ impl Output for tcp::WriteHalf<'_> {
     }
 }
 
-impl Input for tokio::io::ReadHalf<Tunnel> {
+impl<S: AsyncRead> Input for tokio::io::ReadHalf<S> {
     fn socket(&self) -> Option<&TcpStream> {
         None
     }
 }
 
-impl Output for tokio::io::WriteHalf<Tunnel> {
+impl<S: AsyncWrite> Output for tokio::io::WriteHalf<S> {
     fn socket(&self) -> Option<&TcpStream> {
         None
     }

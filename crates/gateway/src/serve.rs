@@ -4,8 +4,11 @@ use crate::bounds::{Bounds, Slot};
 use crate::central::{Failed, Pool};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Judgement, Opening, Permit, decide};
+use crate::forward::Way;
+use crate::front::{Caller, Resolve};
 use crate::http::{self, Hold};
 use crate::identify::Ends;
+use crate::near::Near;
 use crate::news::News;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
@@ -16,8 +19,9 @@ use crate::requests::Handling;
 use crate::server_gate::ServerGate;
 use crate::settings::Limits;
 use crate::{inspect, refuse};
+use ::inspect::http_head::Host;
 use nix::sys::socket::{setsockopt, sockopt};
-use policy::Verdict;
+use policy::{DnsName, Verdict};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +56,27 @@ pub struct Gateway {
     pub(crate) phase: watch::Receiver<Phase>,
     stands_for: Option<SocketAddr>,
     news: Arc<News>,
+    resolver: Option<Arc<dyn Resolve>>,
+}
+
+/// What is known of a connection before it says anything: of a steered one nothing.
+#[derive(Default)]
+pub(crate) struct Approach {
+    /// Bytes that came already.
+    pub(crate) first: Vec<u8>,
+    /// Its server, if it is connected to.
+    pub(crate) server: Option<Way>,
+    /// For whom it must be.
+    pub(crate) name: Option<DnsName>,
+}
+
+/// Who comes to a listener.
+#[derive(Clone, Copy, Debug)]
+enum Door {
+    /// Connections that the kernel steers.
+    Steered,
+    /// Clients of the explicit proxy.
+    Front,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -72,7 +97,20 @@ impl Gateway {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
         let (hold, referrals) = (Arc::default(), Arc::default());
         let (pool, news) = (Pool::default(), Arc::default());
-        Self { judge, sink, counters, limits, hold, referrals, pool, bounds, phase, stands_for: None, news }
+        Self {
+            judge,
+            sink,
+            counters,
+            limits,
+            hold,
+            referrals,
+            pool,
+            bounds,
+            phase,
+            stands_for: None,
+            news,
+            resolver: None,
+        }
     }
 
     /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in
@@ -88,6 +126,26 @@ impl Gateway {
     pub(crate) fn told_by(mut self, news: Arc<News>) -> Self {
         self.news = news;
         self
+    }
+
+    /// Who finds where names lead, for clients of the front door. Without one it leads nowhere.
+    #[must_use]
+    pub fn resolving(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
+
+    pub(crate) fn resolver(&self) -> Option<&Arc<dyn Resolve>> {
+        self.resolver.as_ref()
+    }
+
+    pub(crate) fn stands_for(&self) -> Option<SocketAddr> {
+        self.stands_for
+    }
+
+    /// A place for a connection.
+    pub(crate) fn admit(&self, caller: Caller) -> Result<Slot<IpAddr>, Reason> {
+        self.bounds.admit(caller.pod.ip())
     }
 
     /// Returns when there is a state to judge by, or none will come.
@@ -107,19 +165,33 @@ impl Gateway {
     /// # Errors
     /// A listener cannot be registered with the runtime.
     pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+        self.serve_both(listeners, Vec::new()).await
+    }
+
+    /// As [`Self::serve`], with listeners of the front door besides those that connections are steered to. Its clients are
+    /// known by their address: nothing may come to these listeners but from pods of this node directly.
+    ///
+    /// # Errors
+    /// A listener cannot be registered with the runtime.
+    pub async fn serve_both(
+        self: Arc<Self>,
+        steered: Vec<TcpListener>,
+        front: Vec<TcpListener>,
+    ) -> std::io::Result<()> {
         let mut accepting = JoinSet::new();
-        for listener in listeners {
+        let steered = steered.into_iter().map(|listener| (listener, Door::Steered));
+        for (listener, door) in steered.chain(front.into_iter().map(|listener| (listener, Door::Front))) {
             listener.set_nonblocking(true)?;
             // A relay writes what it has; connections inherit this from their listener.
             setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            accepting.spawn(self.clone().accept(listener));
+            accepting.spawn(self.clone().accept(listener, door));
         }
         while accepting.join_next().await.is_some() {}
         Ok(())
     }
 
-    async fn accept(self: Arc<Self>, listener: tokio::net::TcpListener) {
+    async fn accept(self: Arc<Self>, listener: tokio::net::TcpListener, door: Door) {
         let mut phase = self.phase.clone();
         let mut open = JoinSet::new();
         loop {
@@ -128,7 +200,7 @@ impl Gateway {
                 () = draining(&mut phase) => break,
                 Some(_) = open.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, pod)) => { open.spawn(self.clone().connection(stream, pod)); }
+                    Ok((stream, pod)) => { open.spawn(self.clone().connection(stream, pod, door)); }
                     Err(_) => {
                         add(&self.counters.accept_errors, 1);
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -141,11 +213,18 @@ impl Gateway {
         while open.join_next().await.is_some() {}
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, pod: SocketAddr) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, pod: SocketAddr, door: Door) {
         let Ok(mut ends) = Ends::of(&stream, pod) else {
             add(&self.counters.accept_errors, 1);
             return;
         };
+        match door {
+            Door::Steered => {}
+            Door::Front => {
+                let caller = Caller { pod: ends.pod, listener: ends.destination };
+                return self.front(stream, caller).await;
+            }
+        }
         ends.destination = self.stands_for.unwrap_or(ends.destination);
         let mut guard = self.guard(ends.pod, ends.destination);
         let slot = match self.bounds.admit(ends.pod.ip()) {
@@ -157,7 +236,7 @@ impl Gateway {
                 return;
             }
         };
-        let refused = self.judged(stream, ends, &mut guard).await;
+        let refused = self.judged(stream.into(), ends, Approach::default(), &mut guard).await;
         // The record does not wait for the client to take its answer; the place does.
         drop(guard);
         if let Some(refused) = refused {
@@ -167,11 +246,18 @@ impl Gateway {
     }
 
     /// Judges a connection and forwards it; returns it if it was refused, to be told.
-    async fn judged(&self, mut stream: TcpStream, ends: Ends, guard: &mut Guard) -> Option<Refused> {
+    pub(crate) async fn judged(
+        &self,
+        mut stream: Near,
+        ends: Ends,
+        approach: Approach,
+        guard: &mut Guard,
+    ) -> Option<Refused> {
+        let Approach { first, server, name } = approach;
         let opened = if self.judge.needs_claim(ends.pod.ip(), ends.destination) {
             let silence = self.judge.may_be_silent(ends.destination.port()).then_some(self.limits.silence);
             let opened = tokio::select! {
-                opened = inspect::read(&mut stream, self.limits.header_timeout, silence) => opened,
+                opened = inspect::read(&mut stream, first, self.limits.header_timeout, silence) => opened,
                 () = self.drained() => {
                     guard.ended(End::Drained);
                     return None;
@@ -180,14 +266,20 @@ impl Gateway {
             guard.claims(&opened.claim);
             opened
         } else {
-            inspect::unread()
+            inspect::unread(first)
         };
         let opening =
             Opening { pod: ends.pod.ip(), destination: ends.destination, claim: opened.claim.clone() };
         // From here on a change of policy must be noticed, also one during the judgement.
         let mut phase = self.phase.clone();
         phase.mark_unchanged();
-        match self.decided(opening).await {
+        let decision = match &name {
+            Some(name) if is_for_another(&opened.claim, name) => {
+                Decision::Refuse(Judgement::without_rule(Reason::TunnelName))
+            }
+            Some(_) | None => self.decided(opening).await,
+        };
+        match decision {
             Decision::Refuse(judgement) => {
                 guard.judged(&judgement);
                 guard.ended(End::Refused);
@@ -196,9 +288,17 @@ impl Gateway {
             Decision::Permit(permit) => {
                 guard.judged(permit.judgement());
                 match permit.judgement().handling {
-                    Handling::Pass => self.permitted(stream, opened, &permit, phase, guard).await,
+                    Handling::Pass => self.permitted(stream, (opened, server), &permit, phase, guard).await,
                     Handling::Open => {
-                        let opening = http::Opening { stream, pod: ends.pod, opened, permit: &permit, phase };
+                        let opening = http::Opening {
+                            stream,
+                            pod: ends.pod,
+                            opened,
+                            permit: &permit,
+                            phase,
+                            server,
+                            front: None,
+                        };
                         self.open(opening, guard).await
                     }
                 }
@@ -216,8 +316,8 @@ impl Gateway {
 
     async fn permitted(
         &self,
-        stream: TcpStream,
-        mut opened: inspect::Opened,
+        stream: Near,
+        (mut opened, server): (inspect::Opened, Option<Way>),
         permit: &Permit,
         phase: watch::Receiver<Phase>,
         guard: &mut Guard,
@@ -227,12 +327,12 @@ impl Gateway {
             Err(reason) => {
                 guard.refused(reason);
                 guard.ended(End::Refused);
-                refuse::reset(&stream);
+                stream.reset();
                 return None;
             }
         };
         let connected = tokio::select! {
-            connected = self.connect(permit, guard) => connected,
+            connected = self.server(permit, server, guard) => connected,
             () = self.drained() => {
                 guard.ended(End::Drained);
                 return None;
@@ -240,8 +340,8 @@ impl Gateway {
         };
         let server = match connected {
             Ok(server) => server,
-            Err(Failed::Unreachable) => {
-                refuse::reset(&stream);
+            Err(Failed::Unreachable | Failed::Silent) => {
+                stream.reset();
                 guard.ended(End::Unreachable);
                 return None;
             }
@@ -324,6 +424,16 @@ pub(crate) async fn drained(mut phase: watch::Receiver<Phase>, longest: Duration
     tokio::select! {
         () = tokio::time::sleep(longest) => {}
         () = told => {}
+    }
+}
+
+/// Whether a connection says that it is for somebody else.
+fn is_for_another(claim: &Claim, name: &DnsName) -> bool {
+    match claim {
+        Claim::Tls(hello) => hello.sni.as_ref().is_some_and(|sni| sni != name),
+        Claim::Http { host: Host::Name(host), .. } => host != name,
+        Claim::Http { host: Host::Address(_), .. } => true,
+        Claim::Opaque | Claim::Unreadable(_) => false,
     }
 }
 

@@ -11,11 +11,11 @@
 mod support;
 
 use gateway::{
-    Agent, AuthorityPem, Bind, Call, Ceiling, Counts, Inspection, Limits, PodState, ProcessError, Proxy,
-    Reason, Record, RuleFacts, State, Window, run_proxy,
+    Agent, Ask, AuthorityPem, Bind, Call, Ceiling, Counts, Host, Inspection, Limits, PodState, ProcessError,
+    Proxy, Reason, Record, RuleFacts, State, Unresolved, Window, run_proxy,
 };
 use handover::{Sockets, Steering};
-use policy::{Generation, Verb, Verdict};
+use policy::{DnsName, Generation, Verb, Verdict};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -34,6 +34,7 @@ enum Said {
     Record(Box<Record>),
     Call(Box<Call>),
     Counts(Counts),
+    Asked(Ask),
     Ended,
 }
 
@@ -63,6 +64,10 @@ impl Agent for Ear {
         self.say(Said::Counts(counts));
     }
 
+    fn asked(&mut self, ask: Ask) {
+        self.say(Said::Asked(ask));
+    }
+
     fn ended(&mut self, _: &str) {
         self.say(Said::Ended);
     }
@@ -84,10 +89,15 @@ struct Led {
 
 impl Led {
     fn start(sockets: &Sockets) -> Self {
+        Self::start_with_front(sockets, 0)
+    }
+
+    fn start_with_front(sockets: &Sockets, front: usize) -> Self {
         let (mine, its) = UnixStream::pair().unwrap();
         let process = std::thread::spawn(|| run_proxy(OwnedFd::from(its)));
         let (sender, said) = channel();
-        let proxy = Proxy::start(mine, sockets, Limits::default(), 2, Ear(sender)).unwrap();
+        let proxy = Proxy::start_with_front(mine, (sockets, front), Limits::default(), 2, Ear(sender));
+        let proxy = proxy.unwrap();
         Self { proxy, said, kept: RefCell::default(), process: Some(process) }
     }
 
@@ -96,6 +106,17 @@ impl Led {
         loop {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Applied(number, applied) if number == revision => return applied,
+                Said::Record(record) => self.kept.borrow_mut().push_back(*record),
+                Said::Applied(..) | Said::Counts(_) | Said::Call(_) | Said::Asked(_) => {}
+                Said::Ended => panic!("it ended"),
+            }
+        }
+    }
+
+    fn asked(&self) -> Ask {
+        loop {
+            match self.said.recv_timeout(PATIENCE).unwrap() {
+                Said::Asked(ask) => return ask,
                 Said::Record(record) => self.kept.borrow_mut().push_back(*record),
                 Said::Applied(..) | Said::Counts(_) | Said::Call(_) => {}
                 Said::Ended => panic!("it ended"),
@@ -110,7 +131,7 @@ impl Led {
         loop {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Record(record) => return *record,
-                Said::Applied(..) | Said::Counts(_) | Said::Call(_) => {}
+                Said::Applied(..) | Said::Counts(_) | Said::Call(_) | Said::Asked(_) => {}
                 Said::Ended => panic!("it ended"),
             }
         }
@@ -121,7 +142,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Call(call) => return *call,
                 Said::Record(record) => self.kept.borrow_mut().push_back(*record),
-                Said::Applied(..) | Said::Counts(_) => {}
+                Said::Applied(..) | Said::Counts(_) | Said::Asked(_) => {}
                 Said::Ended => panic!("it ended"),
             }
         }
@@ -139,7 +160,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Record(record) => records.push(*record),
                 Said::Counts(now) => counts = now,
-                Said::Applied(..) | Said::Call(_) => {}
+                Said::Applied(..) | Said::Call(_) | Said::Asked(_) => {}
                 Said::Ended => break,
             }
         }
@@ -211,6 +232,57 @@ fn what_is_bound_to_a_stranger_changes_nothing_and_is_told() {
     let _ = led.ended();
 }
 
+/// What a client of the front door is told.
+fn answered(to: SocketAddr, host: &str) -> JoinHandle<String> {
+    let head = format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n");
+    std::thread::spawn(move || {
+        let mut stream = patient(TcpStream::connect(to).unwrap());
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    })
+}
+
+#[test]
+fn the_agent_is_asked_where_a_host_is_and_when_it_goes_nobody_waits_for_it() {
+    let (mut sockets, steered) = sockets();
+    let front = handover::sockets::tcp(SocketAddr::new(POD, 0), Steering::None).unwrap();
+    let to = std::net::TcpListener::from(front.try_clone().unwrap()).local_addr().unwrap();
+    sockets.tcp.push(front);
+    let led = Led::start_with_front(&sockets, 1);
+    led.goes_by(1, &empty());
+    refused(steered, "hub.example");
+    assert!(led.record().explicit.is_none(), "the other door is as it was");
+    let client = answered(to, "hub.example");
+    let ask = led.asked();
+    assert_eq!((ask.pod, &ask.host), (POD, &Host::Name(DnsName::parse("hub.example").unwrap())));
+    // What nobody asked for changes nothing.
+    led.proxy.found(ask.id + 1, &Ok(vec![])).unwrap();
+    let unresolved = Unresolved {
+        reason: Reason::LookupRefused,
+        rule: Some("EgressPolicy a/b".into()),
+        detail: Some("no rule allows this name".into()),
+    };
+    led.proxy.found(ask.id, &Err(unresolved)).unwrap();
+    let answer = client.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(answer.contains("x-cofferdam-policy: EgressPolicy a/b\r\n"), "{answer}");
+    assert_eq!(led.record().explicit.unwrap().asked, "hub.example:443");
+    let client = answered(to, "127.0.0.1");
+    let ask = led.asked();
+    assert_eq!(ask.host, Host::Address(POD));
+    led.proxy.found(ask.id, &Ok(vec![POD])).unwrap();
+    assert!(client.join().unwrap().contains("reason: inside"));
+    let client = answered(to, "hub.example");
+    led.asked();
+    let Led { proxy, process, .. } = led;
+    proxy.leave();
+    assert!(client.join().unwrap().starts_with("HTTP/1.1 502 "));
+    // Without a place for a next agent it ends.
+    process.unwrap().join().unwrap().unwrap();
+}
+
 #[test]
 fn requests_are_told_as_connections_are() {
     let (sockets, to) = sockets();
@@ -256,7 +328,7 @@ fn what_pods_used_is_told_and_counts_in_the_next_process() {
     let used = loop {
         match first.said.recv_timeout(PATIENCE).unwrap() {
             Said::Counts(counts) if !counts.quotas.is_empty() => break counts.quotas,
-            Said::Counts(_) | Said::Applied(..) | Said::Call(_) | Said::Record(_) => {}
+            Said::Counts(_) | Said::Applied(..) | Said::Call(_) | Said::Record(_) | Said::Asked(_) => {}
             Said::Ended => panic!("it was not told"),
         }
     };

@@ -225,8 +225,44 @@ fn target_host(method: &str, target: &str) -> Result<Option<Host>, HttpFlaw> {
     authority(host.as_bytes()).map(Some)
 }
 
+/// The target of a CONNECT, from its request line: `CONNECT SP host:port SP HTTP/1.x`, with one space each.
+pub(crate) fn connect_target(line: &[u8]) -> Result<(Host, u16), HttpFlaw> {
+    let text = std::str::from_utf8(line).map_err(|_| HttpFlaw::NotHttp)?;
+    let mut parts = text.split(' ');
+    let (Some("CONNECT"), Some(target), Some("HTTP/1.0" | "HTTP/1.1"), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(HttpFlaw::NotHttp);
+    };
+    match authority_with_port(target.as_bytes())? {
+        (host, Some(port)) if port > 0 => Ok((host, port)),
+        _ => Err(HttpFlaw::Malformed),
+    }
+}
+
+/// A field of a CONNECT: what `Host` says, of others nothing. One that would bring a body or another protocol is a flaw.
+pub(crate) fn connect_field(line: &[u8]) -> Result<Option<(Host, Option<u16>)>, HttpFlaw> {
+    let (name, value) = field(line)?;
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    if is("host") {
+        return authority_with_port(value).map(Some);
+    }
+    if is("upgrade") {
+        return Err(HttpFlaw::Upgrade);
+    }
+    if is("transfer-encoding") || (is("content-length") && value != b"0") {
+        return Err(HttpFlaw::Framing);
+    }
+    Ok(None)
+}
+
 /// `host` or `host:port`; user information is refused.
 fn authority(value: &[u8]) -> Result<Host, HttpFlaw> {
+    authority_with_port(value).map(|(host, _)| host)
+}
+
+/// `host` or `host:port`, with the port where it names one; user information is refused.
+pub(crate) fn authority_with_port(value: &[u8]) -> Result<(Host, Option<u16>), HttpFlaw> {
     let text = std::str::from_utf8(value).map_err(|_| HttpFlaw::Malformed)?;
     if text.is_empty() {
         return Err(HttpFlaw::NoHost);
@@ -243,11 +279,16 @@ fn authority(value: &[u8]) -> Result<Host, HttpFlaw> {
             (name_or_address(host)?, behind)
         }
     };
-    let port_is_sound = match port.strip_prefix(':') {
-        Some(digits) => digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()),
-        None => port.is_empty(),
+    let digits = match port.strip_prefix(':') {
+        Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => digits,
+        None if port.is_empty() => return Ok((host, None)),
+        Some(_) | None => return Err(HttpFlaw::Malformed),
     };
-    if port_is_sound { Ok(host) } else { Err(HttpFlaw::Malformed) }
+    // `host:` names no port (RFC 3986, section 3.2.3).
+    if digits.is_empty() {
+        return Ok((host, None));
+    }
+    digits.parse().map(|port| (host, Some(port))).map_err(|_| HttpFlaw::Malformed)
 }
 
 fn name_or_address(text: &str) -> Result<Host, HttpFlaw> {

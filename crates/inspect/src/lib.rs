@@ -19,6 +19,7 @@ pub mod http_head;
 pub mod http_stream;
 pub mod leak;
 pub mod operation;
+pub mod proxy_head;
 pub mod quic;
 pub mod refusal;
 pub mod retry;

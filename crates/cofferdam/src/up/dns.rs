@@ -5,7 +5,7 @@
 
 use super::egress::EgressArgs;
 use super::enforce::Answering;
-use super::gate::Holding;
+use super::gate::{Front, Holding};
 use super::inspection::{Home, InspectionArgs};
 use super::spending::SpendingArgs;
 use anyhow::Result;
@@ -18,7 +18,7 @@ use policy::dns::{DnsRules, Lists, dns_rules};
 use policy::table::Table;
 use policy::{DnsName, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,10 +51,18 @@ pub(crate) struct DnsArgs {
     /// Leave ECH in HTTPS records; server names of connections are then hidden
     #[arg(long)]
     pub(crate) dns_keep_ech: bool,
+    /// Serve pods of this node as an explicit proxy (HTTPS_PROXY) here; may be repeated
+    #[arg(long = "proxy-listen", value_name = "ADDRESS:PORT", conflicts_with_all = ["no_dns", "no_gateway"])]
+    proxy_listen: Vec<SocketAddr>,
+    /// Let the explicit proxy connect to this private network as well, where policies allow it; may be repeated. It must
+    /// hold no pod, node or Service
+    #[arg(long = "proxy-to", value_name = "CIDR", requires = "proxy_listen")]
+    proxy_to: Vec<IpNet>,
     #[command(flatten)]
     inspection: InspectionArgs,
     #[command(flatten)]
     pub(crate) egress: EgressArgs,
+    #[command(flatten)]
     spending: SpendingArgs,
 }
 
@@ -74,7 +82,8 @@ impl DnsArgs {
             false => {
                 let (prices, store) = (self.spending.prices()?, self.spending.store()?);
                 let (inspection, egress) = (self.inspection.means(home)?, self.egress.unknown());
-                Some(Holding { rules, inspection, egress, prices, store })
+                let front = Front { listen: self.proxy_listen.clone(), private: self.proxy_to.clone() };
+                Some(Holding { rules, inspection, egress, prices, store, front })
             }
         };
         Ok(Some(Answering { control, gateway }))

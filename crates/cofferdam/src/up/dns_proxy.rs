@@ -2,7 +2,7 @@
 
 use super::keeper::{Ear, Kind};
 use anyhow::Result;
-use dns::{Agent, Binding, Counters, Proxy, Query, State};
+use dns::{Agent, Binding, Counters, Found, Proxy, Query, State};
 use handover::Sockets;
 use policy::Generation;
 use std::net::SocketAddr;
@@ -60,6 +60,10 @@ impl Agent for Ear<DnsProxy> {
 
     fn in_force(&mut self, generation: Generation) {
         self.goes_by(generation.0, None);
+    }
+
+    fn found(&mut self, found: Vec<(u64, Found)>) {
+        self.listener.found(self.node(), found);
     }
 
     fn ended(&mut self, why: &str) {

@@ -24,6 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+mod leading;
+
 /// A node and what enforces there.
 pub(crate) struct Enforcer {
     node: Arc<str>,
@@ -121,7 +123,7 @@ impl Proxies {
         let steering = Steering::open().context("opening what steers DNS")?;
         let beside = control.as_ref().map(|path| path.with_extension("gateway"));
         let gate = gateway.map(|holding| Gate::open(Arc::clone(node), beside, holding)).transpose()?;
-        let dns = Keeper::open(Arc::clone(node), control)?;
+        let dns = Keeper::open(Arc::clone(node), control, Vec::new())?;
         let (pods, named) = (BTreeSet::new(), BTreeSet::new());
         Ok(Self { steering, dns, gate, pods, named, problem: None })
     }
@@ -447,6 +449,7 @@ impl Enforcer {
             opens_tls: gate.opens_tls(),
             problem: standing
                 .problem
+                .or(standing.unopened)
                 .or_else(|| gate.budgets.problem())
                 .or_else(|| gate.quotas.problem())
                 .or_else(|| store_problem(gate.store_standing()?)),

@@ -35,6 +35,7 @@ const PLACED: usize = 4096;
 /// Rules that the status lists by packets.
 const TOP: usize = 20;
 
+mod leading;
 mod learning;
 
 pub(crate) use learning::Leader;

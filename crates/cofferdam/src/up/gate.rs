@@ -9,16 +9,19 @@ use super::enforce::NamedPair;
 use super::gateway_proxy::{GatewayProxy, Told};
 use super::keeper::Keeper;
 use super::quotas::Quotas;
+use super::visits::Visits;
 use anyhow::Result;
 use compiler::lower::{Binder, Judging};
+use dns::address::{Reach, reach};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Named, PodState, Prices, RequestRule, RuleFacts,
-    Rules, State, StoreMeans, StoreStanding,
+    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Named, PodState, Prices, RequestRule, Resolved,
+    RuleFacts, Rules, State, StoreMeans, StoreStanding,
 };
+use ipnet::IpNet;
 use policy::table::{Row, Table};
-use policy::{Pod, PodName, Protocol, RuleId};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use policy::{DnsName, Pod, PodName, Protocol, RuleId};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +34,8 @@ pub(crate) struct Gate {
     /// Which pod has an address.
     workloads: HashMap<IpAddr, Arc<str>>,
     store: Option<Arc<StoreMeans>>,
+    /// Where clients of the explicit proxy were led.
+    visits: Visits,
     revision: u64,
 }
 
@@ -46,6 +51,16 @@ pub(crate) struct Holding {
     pub(crate) prices: Option<Arc<Prices>>,
     /// Where budgets are shared with other nodes, but for the name of this one. None: nowhere.
     pub(crate) store: Option<StoreMeans>,
+    pub(crate) front: Front,
+}
+
+/// The explicit proxy, where there is one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Front {
+    /// Where it listens.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Private networks that it may lead to.
+    pub(crate) private: Vec<IpNet>,
 }
 
 impl Gate {
@@ -57,8 +72,9 @@ impl Gate {
         let quotas = Quotas::open(beside("quotas"))?;
         let store = holding.store.clone();
         let store = store.map(|means| Arc::new(StoreMeans { node: Arc::clone(&node), ..means }));
-        let (keeper, workloads) = (Keeper::open(node, control)?, HashMap::new());
-        Ok(Self { keeper, budgets, quotas, holding, workloads, store, revision: 0 })
+        let keeper = Keeper::open(node, control, holding.front.listen.clone())?;
+        let (workloads, visits) = (HashMap::new(), Visits::default());
+        Ok(Self { keeper, budgets, quotas, holding, workloads, store, visits, revision: 0 })
     }
 
     /// Says which pod has an address, from the next table on.
@@ -95,8 +111,12 @@ impl Gate {
             prices: self.holding.prices.clone(),
             store: self.store.clone(),
         };
-        for pair in pairs {
-            if let Some(bind) = self.made(table, binder, pair, |_| false)? {
+        self.visits.retain(|pod| table.endpoints.contains_key(&pod));
+        let visits = self.visits.clone();
+        let told: HashSet<(IpAddr, IpAddr)> = pairs.iter().map(|pair| (pair.from, pair.to)).collect();
+        let others = visits.pairs().filter(|pair| !told.contains(&(pair.from, pair.to)));
+        for pair in pairs.iter().cloned().chain(others) {
+            if let Some(bind) = self.made(table, binder, &pair, |_| false)? {
                 bind.apply(&mut state);
             }
         }
@@ -183,6 +203,37 @@ impl Gate {
         Some(self.keeper.standing().counts.store.unwrap_or_default())
     }
 
+    /// Whether the explicit proxy leads anybody to an address that is no pod's and no node's.
+    pub(crate) fn leads_to(&self, address: IpAddr) -> bool {
+        match reach(address) {
+            Reach::Public => true,
+            Reach::Private => self.holding.front.private.iter().any(|net| net.contains(&address)),
+            Reach::Special => false,
+        }
+    }
+
+    /// Has the gateway know what policy says of addresses that a client of the explicit proxy is led to, and leads it
+    /// there.
+    pub(crate) fn lead(
+        &mut self,
+        table: &Table,
+        binder: &mut Binder,
+        pairs: &[NamedPair<'_>],
+        (id, name): (u64, Option<&DnsName>),
+    ) -> Result<()> {
+        for pair in pairs {
+            self.visits.note(pair.pod, (pair.from, pair.to), name);
+        }
+        self.bind(table, binder, pairs)?;
+        self.answer(id, &Ok(pairs.iter().map(|pair| pair.to).collect()));
+        Ok(())
+    }
+
+    /// Tells the gateway where a host is, or why nowhere.
+    pub(crate) fn answer(&self, id: u64, found: &Resolved) {
+        self.keeper.change(|_| {}, |proxy| Ok(proxy.found(id, found)?));
+    }
+
     /// Keeps what the gateway counted of requests and tokens, for the next one.
     pub(crate) fn keep_quotas(&mut self) {
         if self.quotas.note(&self.keeper.standing().counts.quotas) {
@@ -213,15 +264,18 @@ impl Gate {
             return Ok(None);
         }
         let Some(unnamed) = table.unbound_row(*from, *to).cloned().map(Arc::new) else { return Ok(None) };
+        let visited = self.visits.names(*from, *to).cloned();
+        let led = visited.iter().flatten().map(|name| (name, false));
         let mut names = BTreeMap::new();
         // What holds now counts before what held.
-        for (name, is_live) in past.iter().map(|it| (*it, false)).chain(live.iter().map(|it| (*it, true))) {
+        let held = past.iter().map(|it| (*it, false));
+        for (name, is_live) in led.chain(held).chain(live.iter().map(|it| (*it, true))) {
             let row =
                 binder.row(table, *from, pair.destination(), [name]).unwrap_or_else(|| Arc::clone(&unnamed));
             names.insert(name.clone(), Named { row, is_live });
         }
         // Also where no name makes a difference any more: what is open is judged by it.
-        let is_known = pair.is_outside && !names.is_empty();
+        let is_known = pair.is_outside && (!names.is_empty() || visited.is_some());
         let bound = is_known.then_some(Bound { names, unnamed });
         let mut rules = Vec::new();
         if let Some(bound) = &bound {

@@ -1,8 +1,8 @@
 //! The gateway, as its keeper sees it.
 
-use super::keeper::{Ear, Kind};
+use super::keeper::{Ear, Kind, is_steered};
 use anyhow::Result;
-use gateway::{Agent, Call, Counts, Limits, Proxy, Record, State};
+use gateway::{Agent, Ask, Call, Counts, Limits, Proxy, Record, State};
 use handover::Sockets;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -47,7 +47,9 @@ impl Kind for GatewayProxy {
 
     fn start(stream: UnixStream, sockets: &Sockets, ear: Ear<Self>) -> Result<Proxy> {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Ok(Proxy::start(stream, sockets, Limits::default(), processors.min(WORKERS), ear)?)
+        let front = sockets.listening()?.into_iter().filter(|it| !is_steered::<Self>(*it)).count();
+        let workers = processors.min(WORKERS);
+        Ok(Proxy::start_with_front(stream, (sockets, front), Limits::default(), workers, ear)?)
     }
 
     fn tell(proxy: &Proxy, told: &Told) -> Result<()> {
@@ -75,6 +77,10 @@ impl Agent for Ear<GatewayProxy> {
             quotas.extend(counts.quotas.iter().copied());
             Counts { quotas: quotas.into_iter().collect(), ..counts }
         });
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        self.listener.asked(self.node(), ask);
     }
 
     fn ended(&mut self, why: &str) {

@@ -83,6 +83,10 @@ impl Listener for Nobody {
 
     fn looked_up(&self, _: &Arc<str>, _: Vec<dns::Query>) {}
 
+    fn asked(&self, _: &Arc<str>, _: gateway::Ask) {}
+
+    fn found(&self, _: &Arc<str>, _: Vec<(u64, dns::Found)>) {}
+
     fn passed(&self, _: &Arc<str>, _: Vec<gateway::Record>) {}
 
     fn called(&self, _: &Arc<str>, _: Vec<gateway::Call>) {}
@@ -95,6 +99,12 @@ pub(crate) trait Listener: Send + Sync {
 
     /// Queries that had their answer.
     fn looked_up(&self, node: &Arc<str>, queries: Vec<dns::Query>);
+
+    /// The gateway asks for a client of the explicit proxy where a host is. Must not wait.
+    fn asked(&self, node: &Arc<str>, ask: gateway::Ask);
+
+    /// The DNS proxy found, or did not find, what it was asked for.
+    fn found(&self, node: &Arc<str>, found: Vec<(u64, dns::Found)>);
 
     /// Connections of the gateway that ended.
     fn passed(&self, node: &Arc<str>, records: Vec<gateway::Record>);
@@ -114,6 +124,8 @@ pub(crate) struct Standing<C> {
     pub(crate) is_running: bool,
     /// Why it does not serve, or not as it was told.
     pub(crate) problem: Option<String>,
+    /// Why it does not listen for the explicit proxy's clients where it should.
+    pub(crate) unopened: Option<String>,
     /// What happened since it began.
     pub(crate) counts: C,
     /// Times it was started.
@@ -187,11 +199,12 @@ impl<K: Kind> Shared<K> {
 
 impl<K: Kind> Keeper<K> {
     /// A keeper in the calling thread's network namespace, which starts nothing before it leads. `control` is where the
-    /// proxy waits for the next agent; without one it ends with this one.
-    pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>) -> Result<Self> {
+    /// proxy waits for the next agent; without one it ends with this one. `front` is where it listens for clients besides
+    /// those that are steered to it.
+    pub(crate) fn open(node: Arc<str>, control: Option<PathBuf>, front: Vec<SocketAddr>) -> Result<Self> {
         let (orders, received) = channel();
         let (shared, ends) = (Arc::<Shared<K>>::default(), control.is_none());
-        let keeping = Keeping { node, control, orders: orders.clone(), shared: Arc::clone(&shared) };
+        let keeping = Keeping { node, control, front, orders: orders.clone(), shared: Arc::clone(&shared) };
         let thread = std::thread::Builder::new().name(K::COMMAND.to_owned());
         let thread = thread.spawn(move || keeping.run(&received));
         let thread = thread.with_context(|| format!("starting the thread of the {}", K::WHAT))?;
@@ -282,6 +295,7 @@ impl<K: Kind> Drop for Keeper<K> {
 struct Keeping<K: Kind> {
     node: Arc<str>,
     control: Option<PathBuf>,
+    front: Vec<SocketAddr>,
     orders: Sender<Order>,
     shared: Arc<Shared<K>>,
 }
@@ -378,9 +392,38 @@ impl<K: Kind> Keeping<K> {
             }
             None => new_sockets::<K>(self.control.as_deref())?,
         };
-        let listening = sockets.listening().context("asking where it listens")?;
-        self.shared.change(|standing| standing.listening = listening);
+        let (sockets, unopened) = self.with_front(sockets)?;
+        let mut listening = sockets.listening().context("asking where it listens")?;
+        listening.retain(|address| is_steered::<K>(*address));
+        self.shared.change(|standing| {
+            standing.listening = listening;
+            standing.unopened = unopened;
+        });
         Ok(sockets)
+    }
+
+    /// The steered sockets first, then one for each place of the front door: those that are there, and new ones. What
+    /// cannot be opened is said, and the rest serves.
+    fn with_front(&self, mut sockets: Sockets) -> Result<(Sockets, Option<String>)> {
+        let at = sockets.listening().context("asking where it listens")?;
+        let all = std::mem::take(&mut sockets.tcp).into_iter().zip(at);
+        let (steered, front): (Vec<_>, Vec<_>) = all.partition(|(_, at)| is_steered::<K>(*at));
+        sockets.tcp = steered.into_iter().map(|(socket, _)| socket).collect();
+        let (mut front, mut unopened) = (front, None);
+        for wanted in &self.front {
+            let there = front.iter().position(|(_, at)| at == wanted);
+            let opened = match there {
+                Some(there) => Ok(front.swap_remove(there).0),
+                None => handover::sockets::tcp(*wanted, Steering::None),
+            };
+            match opened {
+                Ok(socket) => sockets.tcp.push(socket),
+                Err(error) => {
+                    unopened = Some(format!("nobody is served as explicit proxy at {wanted}: {error}"));
+                }
+            }
+        }
+        Ok((sockets, unopened))
     }
 
     fn start(&self, sockets: &Sockets, listener: &Arc<dyn Listener>, run: u64) -> Result<Running> {
@@ -433,6 +476,11 @@ fn wait_for_lead(orders: &Receiver<Order>) -> Option<Arc<dyn Listener>> {
             Order::Ended { .. } => {}
         }
     }
+}
+
+/// Whether connections come here that were meant for others.
+pub(crate) fn is_steered<K: Kind>(listener: SocketAddr) -> bool {
+    K::LISTEN.iter().any(|it| it.ip() == listener.ip())
 }
 
 /// IPv6 may be off on this node; then its pods have none either.

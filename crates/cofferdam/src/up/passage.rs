@@ -23,10 +23,17 @@ pub(crate) struct Passage {
 }
 
 impl Passage {
-    /// Whom it was for: the name that it said, else where it went.
+    /// Whom it was for: the name that it said, else what the explicit proxy was asked for, else where it went.
     pub(crate) fn whom(&self) -> String {
         let record = &self.record;
-        record.claim.name.clone().unwrap_or_else(|| record.destination.ip().to_string())
+        let asked = || Some(self.asked()?.rsplit_once(':')?.0.to_owned());
+        record.claim.name.clone().or_else(asked).unwrap_or_else(|| record.destination.ip().to_string())
+    }
+
+    /// What the explicit proxy was asked for, where it could be read.
+    pub(crate) fn asked(&self) -> Option<&str> {
+        let explicit = self.record.explicit.as_deref()?;
+        Some(explicit.asked.as_str()).filter(|asked| !asked.is_empty())
     }
 
     /// What is worth somebody's attention about it.
@@ -69,9 +76,15 @@ impl Kept for Passage {
         let claim = &self.record.claim;
         let texts = [&claim.name, &claim.method, &claim.flaw].into_iter().flatten().chain(&claim.alpn);
         let rules = [&self.record.rule, &self.record.nearest].into_iter().flatten();
+        let explicit = self
+            .record
+            .explicit
+            .as_deref()
+            .map_or(0, |it| size_of_val(it) + it.method.len() + it.asked.len() + it.request_id.len());
         size_of::<Self>()
             + texts.map(String::len).sum::<usize>()
             + rules.map(|rule| rule.len()).sum::<usize>()
+            + explicit
     }
 
     fn count(&self, counts: &mut StoreCounts) {

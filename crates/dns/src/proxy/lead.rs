@@ -1,7 +1,9 @@
 //! The proxy's end of the channel to its agent, and to the agent after that.
 
 use super::{FRAMES_WAITING, Proxy, ProxyError, failed};
+use crate::asked::Stead;
 use crate::frame::{ToAgent, ToProxy};
+use crate::record::Transport;
 use handover::{Assembly, Sockets, encode};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -102,6 +104,10 @@ async fn listen(proxy: &Rc<Proxy>, stream: &tokio::net::UnixStream, held: &mut H
                         engine.learned(now, id, bound);
                     }
                 }),
+                ToProxy::Ask { id, pod, name } => {
+                    let stead = Stead { id, over: Transport::Udp };
+                    proxy.with_engine(|engine, now| engine.ask_for(now, stead, pod, &name));
+                }
                 ToProxy::Forget => proxy.with_engine(|engine, _| engine.forget_bindings()),
             }
         }

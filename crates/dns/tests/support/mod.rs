@@ -9,7 +9,9 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use dns::{Agent, Binding, Counters, Pod, Proxy, Query, Questions, Resolvers, Settings, State, run_proxy};
+use dns::{
+    Agent, Binding, Counters, Found, Pod, Proxy, Query, Questions, Resolvers, Settings, State, run_proxy,
+};
 use handover::{Sockets, Steering};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query as Asked, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
@@ -207,6 +209,7 @@ pub(crate) enum Told {
     Records(Vec<Query>),
     Counters(Box<Counters>),
     InForce(Generation),
+    Found(Vec<(u64, Found)>),
     Ended(String),
 }
 
@@ -240,6 +243,10 @@ impl Agent for TestAgent {
 
     fn in_force(&mut self, generation: Generation) {
         let _ = self.told.send(Told::InForce(generation));
+    }
+
+    fn found(&mut self, found: Vec<(u64, Found)>) {
+        let _ = self.told.send(Told::Found(found));
     }
 
     fn ended(&mut self, why: &str) {
@@ -396,12 +403,21 @@ impl World {
             match &told {
                 Told::Learn(bindings) => self.learns.extend(bindings.iter().cloned()),
                 Told::Records(records) => self.records.extend(records.iter().cloned()),
-                Told::Counters(_) | Told::InForce(_) | Told::Ended(_) => {}
+                Told::Counters(_) | Told::InForce(_) | Told::Found(_) | Told::Ended(_) => {}
             }
             if wanted(&told) {
                 return told;
             }
         }
+    }
+
+    /// What is found where the agent asks in a pod's stead.
+    pub(crate) fn found(&mut self, id: u64, pod: IpAddr, name: &str) -> Found {
+        self.proxy.as_ref().unwrap().ask(id, pod, &DnsName::parse(name).unwrap()).unwrap();
+        let Told::Found(found) = self.until(|told| matches!(told, Told::Found(_))) else { panic!("found") };
+        let [(number, found)] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(*number, id);
+        found.clone()
     }
 
     /// The next request to bind.

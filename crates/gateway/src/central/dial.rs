@@ -124,8 +124,10 @@ pub struct Forwarding {
 /// Why there is no way to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
-    /// The server does not answer.
+    /// The server cannot be reached.
     Unreachable,
+    /// The server does not answer in time.
+    Silent,
     /// It may not be, or nobody can be asked.
     Refused(Reason),
 }

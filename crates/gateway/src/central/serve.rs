@@ -234,7 +234,7 @@ impl Central {
         let asked = Asked::read(&head);
         let (source, destination) = asked.as_ref().map_or((NOBODY, NOBODY), |it| (it.source, it.destination));
         let mut guard = Guard::new(Arc::clone(&self.sink), Arc::clone(&self.counters), source, destination);
-        guard.asked(Arc::clone(&node), asked.as_ref().map_or(&[], |asked| &asked.names));
+        guard.asked_by(Arc::clone(&node), asked.as_ref().map_or(&[], |asked| &asked.names));
         let Some(asked) = asked else {
             return refuse(respond, &mut guard, StatusCode::BAD_REQUEST, Reason::ConnectMalformed);
         };

@@ -27,5 +27,5 @@ mod tunnel;
 mod upstream;
 
 pub(crate) use hold::Hold;
-pub(crate) use open::Opening;
+pub(crate) use open::{Front, Opening};
 pub(crate) use socket::{Counted, Cut};

@@ -9,6 +9,7 @@ use crate::central::Failed;
 use crate::decide::{Claim, Judgement, Permit};
 use crate::forward::Way;
 use crate::inspect::Opened;
+use crate::near::Near;
 use crate::reason::{End, Reason};
 use crate::record::Guard;
 use crate::refuse::Refused;
@@ -21,7 +22,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 /// How long a server has to hear that its connection is over.
@@ -29,11 +29,20 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A connection to be opened.
 pub(crate) struct Opening<'a> {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Near,
     pub(crate) pod: SocketAddr,
     pub(crate) opened: Opened,
     pub(crate) permit: &'a Permit,
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Its server, if it is connected to.
+    pub(crate) server: Option<Way>,
+    /// Of a request to the explicit proxy, for whom it is where its claim names nobody.
+    pub(crate) front: Option<Front>,
+}
+
+/// A request to the explicit proxy, which is the only one on its connection.
+pub(crate) struct Front {
+    pub(crate) name: Option<DnsName>,
 }
 
 /// Whose connection it is, and what ends it.
@@ -46,6 +55,10 @@ struct Parties<'a> {
     tasks: Owner,
     /// Told when the server's side ended.
     gone: Arc<Notify>,
+    /// There is one request only.
+    is_single: bool,
+    /// It came by the explicit proxy.
+    explicit: bool,
 }
 
 impl Parties<'_> {
@@ -58,9 +71,9 @@ impl Parties<'_> {
 impl Gateway {
     /// Opens a connection and answers its requests; returns it if it was refused after all, to be told.
     pub(crate) async fn open(&self, opening: Opening<'_>, guard: &mut Guard) -> Option<Refused> {
-        let Opening { stream, pod, opened, permit, phase } = opening;
+        let Opening { stream, pod, opened, permit, phase, server, front } = opening;
         let inspector = self.judge.inspector();
-        let name = name_of(&permit.opening().claim);
+        let name = name_of(&permit.opening().claim).or_else(|| front.as_ref()?.name.as_ref());
         let lacks = match (&opened.claim, name) {
             (_, None) => Some(Reason::NotHttp),
             (Claim::Tls(_), Some(_)) if inspector.is_none() => Some(Reason::NoAuthority),
@@ -74,7 +87,7 @@ impl Gateway {
             return Some(Refused { stream, claim: opened.claim, judgement });
         };
         let connected = tokio::select! {
-            connected = self.connect(permit, guard) => connected,
+            connected = self.server(permit, server, guard) => connected,
             () = self.drained() => {
                 guard.ended(End::Drained);
                 return None;
@@ -83,7 +96,7 @@ impl Gateway {
         let (cut, is_clean) = (Arc::new(Cut::default()), Arc::new(AtomicBool::new(false)));
         // The client is told inside.
         let failed = |failed| match failed {
-            Failed::Unreachable => Reason::ServerUnreachable,
+            Failed::Unreachable | Failed::Silent => Reason::ServerUnreachable,
             Failed::Refused(reason) => reason,
         };
         let server = connected.map_err(failed).map(|server| Counted {
@@ -94,7 +107,10 @@ impl Gateway {
         });
         let client = Socket::new(stream, opened.bytes, &is_clean);
         let (tasks, gone) = (Owner::default(), Arc::new(Notify::new()));
-        let parties = Parties { pod, name, permit, cut: Arc::clone(&cut), is_clean, tasks, gone };
+        let (is_single, explicit) = (front.is_some(), guard.is_explicit());
+        let cut_here = Arc::clone(&cut);
+        let parties =
+            Parties { pod, name, permit, cut: cut_here, is_clean, tasks, gone, is_single, explicit };
         let (end, reason) = tokio::select! {
             biased;
             reason = cut.wait() => (End::Cut, Some(reason)),
@@ -118,7 +134,7 @@ impl Gateway {
     /// Takes requests until there are no more.
     async fn requests(
         &self,
-        client: Socket<TcpStream>,
+        client: Socket<Near>,
         server: Result<Counted<Socket<Way>>, Reason>,
         parties: &Parties<'_>,
         inspector: Option<Arc<Inspector>>,
@@ -171,6 +187,8 @@ impl Gateway {
             is_answered: AtomicBool::new(false),
             ledger: Arc::default(),
             tunnel: Mutex::default(),
+            is_single: parties.is_single,
+            explicit: parties.explicit,
         })
     }
 

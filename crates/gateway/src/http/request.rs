@@ -62,6 +62,10 @@ pub(crate) struct Exchange {
     pub(crate) ledger: Arc<Ledger>,
     /// What the connection becomes when HTTP is over.
     pub(crate) tunnel: Mutex<Option<Tunnel>>,
+    /// The next request may be for another server.
+    pub(crate) is_single: bool,
+    /// It came by the explicit proxy.
+    pub(crate) explicit: bool,
 }
 
 impl Exchange {
@@ -75,7 +79,7 @@ impl Exchange {
         let answered = self.asked(request, asks).await;
         answered.map(|mut response| {
             // What asked for a tunnel was the last that was read strictly; and without a server there is no next.
-            let is_last = asks != Asks::Nothing || self.upstream.is_err();
+            let is_last = asks != Asks::Nothing || self.upstream.is_err() || self.is_single;
             if is_last && !is_http2 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -91,6 +95,7 @@ impl Exchange {
             method: request.method().as_str(),
             path: request.uri().path(),
             caller: Caller::of(request.headers()),
+            explicit: self.explicit,
         };
         let (sink, counters) = (Arc::clone(&self.sink), Arc::clone(&self.counters));
         let mut guard = CallGuard::new(sink, counters, Arc::clone(&self.ledger), asked);
@@ -143,6 +148,10 @@ impl Exchange {
         let path = head.uri.path_and_query().cloned().ok_or(Reason::HttpMalformed)?;
         let version = if upstream.is_http2() { Version::HTTP_2 } else { Version::HTTP_11 };
         fields::strip_request(&mut head.headers, asks, head.version);
+        if self.is_single {
+            // For the proxy, not for the server.
+            head.headers.remove(header::PROXY_AUTHORIZATION);
+        }
         head.version = version;
         head.extensions = http::Extensions::new();
         if upstream.is_http2() {

@@ -12,8 +12,8 @@ pub mod egress;
 pub mod web;
 
 use gateway::{
-    Bound, Call, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, RuleFacts, Rules, Sink,
-    State, Table,
+    Bound, Call, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, Resolve, RuleFacts,
+    Rules, Sink, State, Table,
 };
 use policy::table::{Cell, Row, Ruling};
 use policy::{DnsName, Generation, Protocol, RuleId, Verdict};
@@ -95,6 +95,8 @@ pub fn usual(ceiling: Ceiling) -> State {
 
 pub struct Proxy {
     pub address: SocketAddr,
+    /// Where clients of the explicit proxy come.
+    pub front: SocketAddr,
     /// Where permitted connections arrive.
     pub server: TcpListener,
     pub records: Receiver<Record>,
@@ -118,8 +120,23 @@ impl Proxy {
     }
 
     pub fn in_front_of(server: TcpListener, to: SocketAddr, state: Option<State>, limits: Limits) -> Self {
-        let listener = TcpListener::bind((POD, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
+        Self::launch(server, state, limits, |gateway| gateway.standing_for(to))
+    }
+
+    /// A proxy whose clients are led where `resolver` says.
+    pub fn finding(resolver: Arc<dyn Resolve>, state: Option<State>) -> Self {
+        let server = TcpListener::bind((POD, 0)).unwrap();
+        Self::launch(server, state, Limits::default(), |gateway| gateway.resolving(resolver))
+    }
+
+    fn launch(
+        server: TcpListener,
+        state: Option<State>,
+        limits: Limits,
+        with: impl FnOnce(Gateway) -> Gateway,
+    ) -> Self {
+        let [listener, door] = [(); 2].map(|()| TcpListener::bind((POD, 0)).unwrap());
+        let [address, front] = [&listener, &door].map(|listener| listener.local_addr().unwrap());
         let ((sender, records), (caller, calls)) = (channel(), channel());
         let (phase, told) = watch::channel(Phase::default());
         let table = Arc::new(Table::new());
@@ -129,19 +146,20 @@ impl Proxy {
         let counters = Arc::new(Counters::new());
         let gateway =
             Gateway::new(table.clone(), Arc::new(Collect(sender, caller)), counters.clone(), limits, told);
-        let gateway = Arc::new(gateway.standing_for(to));
+        let gateway = Arc::new(with(gateway));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    served = gateway.serve(vec![listener]) => served.unwrap(),
+                    served = gateway.serve_both(vec![listener], vec![door]) => served.unwrap(),
                     _ = stopped => {}
                 }
             });
         });
         Self {
             address,
+            front,
             server,
             records,
             calls,

@@ -10,6 +10,7 @@ use super::super::journal::Journal;
 use super::super::keeper::Listener;
 use super::super::names::{GRACE, Known, Names, Seconds};
 use super::Engine;
+use super::leading::Job;
 use anyhow::{Context, Result};
 use observe::{Bindings, Bound};
 use policy::PodName;
@@ -17,8 +18,12 @@ use policy::table::Table;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+
+/// Jobs for explicit proxies that wait.
+const JOBS: usize = 4096;
 
 impl Engine {
     /// Says how DNS is treated, and where what was answered is kept.
@@ -143,13 +148,23 @@ pub(super) fn pairs<'n>(
 pub(crate) struct Leader {
     engine: Arc<Mutex<Engine>>,
     journal: Arc<Journal>,
+    /// What is done for explicit proxies, on a thread of its own: whoever brings it must not wait for the engine, which may
+    /// wait for it.
+    jobs: SyncSender<(Arc<str>, Job)>,
 }
 
 impl Leader {
     /// Begins to answer, and waits until what is in force is what is answered by.
     pub(crate) fn lead(engine: &Arc<Mutex<Engine>>, journal: &Arc<Journal>) {
-        let listener: Arc<dyn Listener> =
-            Arc::new(Self { engine: Arc::clone(engine), journal: Arc::clone(journal) });
+        let (jobs, todo) = sync_channel::<(Arc<str>, Job)>(JOBS);
+        let leader = Self { engine: Arc::clone(engine), journal: Arc::clone(journal), jobs };
+        let leading = Arc::clone(engine);
+        std::thread::spawn(move || {
+            for (node, job) in todo {
+                leading.lock().unwrap_or_else(PoisonError::into_inner).lead_clients(&node, &job);
+            }
+        });
+        let listener: Arc<dyn Listener> = Arc::new(leader);
         let mut held = engine.lock().unwrap_or_else(PoisonError::into_inner);
         held.lead(&listener);
         held.wait_for_dns();
@@ -164,6 +179,17 @@ impl Listener for Leader {
 
     fn looked_up(&self, node: &Arc<str>, queries: Vec<::dns::Query>) {
         self.journal.looked_up(node, queries);
+    }
+
+    fn asked(&self, node: &Arc<str>, ask: ::gateway::Ask) {
+        // Who finds no room hears nothing, and its client that nobody answered in time.
+        let _full = self.jobs.try_send((Arc::clone(node), Job::Ask(ask)));
+    }
+
+    fn found(&self, node: &Arc<str>, found: Vec<(u64, ::dns::Found)>) {
+        for (id, found) in found {
+            let _full = self.jobs.try_send((Arc::clone(node), Job::Found(id, found)));
+        }
     }
 
     fn passed(&self, node: &Arc<str>, records: Vec<::gateway::Record>) {

@@ -1,0 +1,96 @@
+//! Where the front door leads nobody, whatever policy says.
+//!
+//! The proxy connects from this machine, so what trusts this machine, or is only reached from it, would take a pod for it:
+//! its loopback, its own addresses, and link-local ones, where clouds serve credentials. Directly, a pod may connect to
+//! what of these its policies allow; the kernel judges that.
+
+use nix::ifaddrs::getifaddrs;
+use std::io;
+use std::net::IpAddr;
+
+/// Whether an address is one that only this machine means.
+pub(super) fn is_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(it) => {
+            let [first, second, third, _] = it.octets();
+            it.is_loopback()
+                || it.is_link_local()
+                || it.is_multicast()
+                || it.is_broadcast()
+                // "This network", with the unspecified address, which connects to the machine itself.
+                || first == 0
+                // Reserved; nothing answers there but what a machine keeps for itself.
+                || first >= 240
+                || (first, second, third) == (192, 0, 0)
+                // Azure and Alibaba Cloud serve credentials here.
+                || [[168, 63, 129, 16], [100, 100, 100, 200]].contains(&it.octets())
+        }
+        IpAddr::V6(it) => {
+            it.is_loopback()
+                || it.is_unspecified()
+                || it.is_multicast()
+                || it.is_unicast_link_local()
+                || is_metadata(it)
+        }
+    }
+}
+
+/// AWS serves credentials at a unique local address too.
+fn is_metadata(address: std::net::Ipv6Addr) -> bool {
+    address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+}
+
+/// The addresses of this machine, as its interfaces have them.
+///
+/// # Errors
+/// The kernel does not say.
+pub(super) fn own() -> io::Result<Vec<IpAddr>> {
+    let address = |it: nix::ifaddrs::InterfaceAddress| {
+        let storage = it.address?;
+        let v4 = storage.as_sockaddr_in().map(|it| IpAddr::V4(it.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|it| IpAddr::V6(it.ip())))
+    };
+    Ok(getifaddrs()?.filter_map(address).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_this_machine_means_is_known() {
+        for (text, expected) in [
+            ("127.0.0.1", true),
+            ("127.0.53.53", true),
+            ("0.0.0.0", true),
+            ("0.1.2.3", true),
+            ("169.254.169.254", true),
+            ("224.0.0.1", true),
+            ("255.255.255.255", true),
+            ("240.0.0.1", true),
+            ("192.0.0.192", true),
+            ("168.63.129.16", true),
+            ("100.100.100.200", true),
+            ("::1", true),
+            ("::", true),
+            ("fe80::1", true),
+            ("ff02::1", true),
+            ("fd00:ec2::254", true),
+            ("::ffff:127.0.0.1", true),
+            ("::ffff:169.254.169.254", true),
+            ("192.0.2.1", false),
+            ("10.0.0.1", false),
+            ("100.64.0.1", false),
+            ("2001:db8::1", false),
+            ("fd00::1", false),
+            ("::ffff:192.0.2.1", false),
+        ] {
+            assert_eq!(is_local(text.parse().unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_machine_knows_its_own_addresses() {
+        assert!(own().unwrap().contains(&"127.0.0.1".parse().unwrap()));
+    }
+}
