@@ -6,11 +6,11 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, Canaries, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern,
-    Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node,
-    ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, Quota,
-    Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId, Section, Selector, Subject,
-    Tier, UploadLimits, Verb, WorkloadRef, World,
+    Access, Action, Canaries, ClosedScope, Condition, Credential, Dns, DnsName, DnsNames, DnsResolvers,
+    DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
+    NamespaceScope, Node, ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch,
+    Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId,
+    Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -239,6 +239,7 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 requests: Quota { hour: dice.chance(30).then_some(9), day: None },
                 tokens: Quota { hour: None, day: dice.chance(30).then_some(99) },
             },
+            tool_conditions: tool_conditions(dice),
             credentials: match dice.below(3) {
                 0 => vec![Credential::AwsKeyId("AKIA0000000000000000".into())],
                 1 => vec![Credential::Sha256("00".repeat(32).into())],
@@ -246,6 +247,15 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
             },
         })
     })
+}
+
+fn tool_conditions(dice: &mut Dice) -> Vec<ToolCondition> {
+    let conditions = (0..dice.below(3)).filter_map(|_| {
+        let when = dice.text(&["args.n == 1", "args.path.startsWith('/tmp/')", "server == 'a.io'"]);
+        let tool = Glob::new(dice.text(&["*", "read_*", "a"]));
+        Some(ToolCondition { tool, when: Condition::new(when).ok()? })
+    });
+    conditions.collect()
 }
 
 fn policy(dice: &mut Dice, number: usize, entries: &mut Vec<RuleEntry>) -> Policy {

@@ -134,6 +134,17 @@ pub struct Requests {
     pub leaks: Leaks,
     /// `budgets`
     pub budgets: Budgets,
+    /// `toolConditions`. Empty: not written.
+    pub tool_conditions: Vec<Located<ToolCondition>>,
+}
+
+/// One entry of `toolConditions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCondition {
+    /// `tool`, a pattern.
+    pub tool: Arc<str>,
+    /// `when`, an expression in CEL; whether it is one is the compiler's to say.
+    pub when: Located<Arc<str>>,
 }
 
 /// `leaks`: what is looked for in bodies of requests.
@@ -391,7 +402,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 13] = [
+    const FIELDS: [&str; 14] = [
         "name",
         "action",
         "to",
@@ -405,6 +416,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "onlyReferred",
         "leaks",
         "budgets",
+        "toolConditions",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
@@ -450,7 +462,7 @@ fn only_allow<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, action: Option<RuleAc
     }
 }
 
-/// `operations`, `models`, `tools` and `credentials`. What cannot be read of them is left out, and makes the policy broken.
+/// What of a rule says which requests it allows. What cannot be read of them is left out, and makes the policy broken.
 fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) -> Option<Requests> {
     let operations = d.field(rule, "operations", |d, node| {
         only_allow(d, node, action);
@@ -482,7 +494,18 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         only_allow(d, node, action);
         budgets(d, node).unwrap_or_default()
     });
-    let lists = [operations.is_some(), models.is_some(), tools.is_some(), credentials.is_some()];
+    let tool_conditions = d.field(rule, "toolConditions", |d, node| {
+        only_allow(d, node, action);
+        d.check_length(node, 1, MOST);
+        d.located(node, tool_condition)
+    });
+    let lists = [
+        operations.is_some(),
+        models.is_some(),
+        tools.is_some(),
+        credentials.is_some(),
+        tool_conditions.is_some(),
+    ];
     if !(lists.contains(&true) || only_referred || leaks.is_some() || budgets.is_some()) {
         return None;
     }
@@ -494,7 +517,18 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         models: models.flatten().unwrap_or_default(),
         tools: tools.flatten().unwrap_or_default(),
         credentials: credentials.flatten().unwrap_or_default(),
+        tool_conditions: tool_conditions.flatten().unwrap_or_default(),
     })
+}
+
+fn tool_condition<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ToolCondition> {
+    let map = d.strict(node, &["tool", "when"])?;
+    let tool = d.required(map, "tool", pattern);
+    let when = d.required(map, "when", |d, node| {
+        let value = d.string(node)?;
+        Some(Located { position: d.position(node.place), value })
+    });
+    Some(ToolCondition { tool: tool?, when: when? })
 }
 
 fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Leaks> {
@@ -561,15 +595,17 @@ fn operations<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Operations>
 
 fn patterns<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<Arc<str>>> {
     d.check_length(node, 1, MOST_PATTERNS);
-    d.list(node, |d, node| {
-        let text = d.string(node)?;
-        if text.is_empty() || text.len() > MOST_PATTERN {
-            let message = format!("a pattern has 1 to {MOST_PATTERN} bytes");
-            d.error(node.place, Code::InvalidValue, message);
-            return None;
-        }
-        Some(text)
-    })
+    d.list(node, pattern)
+}
+
+fn pattern<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let text = d.string(node)?;
+    if text.is_empty() || text.len() > MOST_PATTERN {
+        let message = format!("a pattern has 1 to {MOST_PATTERN} bytes");
+        d.error(node.place, Code::InvalidValue, message);
+        return None;
+    }
+    Some(text)
 }
 
 fn credential<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Credential> {

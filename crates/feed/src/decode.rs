@@ -9,11 +9,11 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, Canaries, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
+    Action, Canaries, ClosedScope, Condition, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
     DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef,
     Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits, Verb,
-    WorkloadRef,
+    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, ToolCondition,
+    UploadLimits, Verb, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -277,9 +277,16 @@ impl Decoder {
     }
 
     fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
-        let (word, requests) = match (entry.reason.strip_suffix(wire::JUDGED), &entry.requests) {
+        let has_conditions = entry.requests.as_ref().is_some_and(|sent| !sent.tool_conditions.is_empty());
+        let word = match (entry.reason.strip_suffix(wire::CONDITIONED), has_conditions) {
+            (Some(word), true) => word,
+            (None, false) => entry.reason.as_str(),
+            (Some(_), false) => return Err(DecodeError::Missing("what must hold of the arguments of tools")),
+            (None, true) => return unknown("the reason of a rule that looks at arguments", &entry.reason),
+        };
+        let (word, requests) = match (word.strip_suffix(wire::JUDGED), &entry.requests) {
             (Some(word), Some(sent)) => (word, Some(Arc::new(requests(sent)?))),
-            (None, None) => (entry.reason.as_str(), None),
+            (None, None) => (word, None),
             (Some(_), None) => return Err(DecodeError::Missing("which requests a rule allows")),
             (None, Some(_)) => return unknown("the reason of a rule that looks at requests", &entry.reason),
         };
@@ -338,7 +345,16 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         only_referred: sent.only_referred,
         leaks: leaks(sent)?,
         quotas: Quotas { requests: quota(sent.request_quota), tokens: quota(sent.token_quota) },
+        tool_conditions: sent.tool_conditions.iter().map(tool_condition).collect::<Result<_, _>>()?,
     })
+}
+
+fn tool_condition(sent: &wire::ToolCondition) -> Result<ToolCondition, DecodeError> {
+    let tool = Glob::new(&sent.tool);
+    match Condition::new(&sent.when) {
+        Ok(when) => Ok(ToolCondition { tool, when }),
+        Err(error) => unknown("a condition on arguments", error),
+    }
 }
 
 fn leaks(sent: &wire::Requests) -> Result<Leaks, DecodeError> {

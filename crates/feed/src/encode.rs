@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use policy::{
     Action, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
     NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
+    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, ToolCondition,
+    UploadLimits,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -225,8 +226,10 @@ fn requirement(requirement: &Requirement) -> wire::Requirement {
 fn entry(entry: &RuleEntry) -> wire::Entry {
     let limited = entry.upload.map_or("", |_| wire::LIMITED);
     let judged = entry.requests.as_ref().map_or("", |_| wire::JUDGED);
+    let is_conditioned = entry.requests.as_ref().is_some_and(|it| !it.tool_conditions.is_empty());
+    let conditioned = if is_conditioned { wire::CONDITIONED } else { "" };
     wire::Entry {
-        reason: format!("{}{limited}{judged}", entry.reason.as_str()),
+        reason: format!("{}{limited}{judged}{conditioned}", entry.reason.as_str()),
         direction: entry.direction.map(direction),
         index: entry.index,
         name: entry.name.as_ref().map(ToString::to_string),
@@ -244,7 +247,12 @@ fn upload(limits: UploadLimits) -> wire::UploadLimits {
 }
 
 fn requests(requests: &Requests) -> wire::Requests {
-    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas } = requests;
+    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas, tool_conditions } =
+        requests;
+    let tool_conditions = tool_conditions.iter().map(|ToolCondition { tool, when }| wire::ToolCondition {
+        tool: tool.to_string(),
+        when: when.text().to_string(),
+    });
     let word = |action: LeakAction| {
         let word = LeakAction::WORDS.into_iter().find(|(_, known)| *known == action);
         word.map(|(word, _)| word.to_owned())
@@ -277,6 +285,7 @@ fn requests(requests: &Requests) -> wire::Requests {
         canaries: leaks.canaries.iter().flat_map(|it| &it.values).map(ToString::to_string).collect(),
         request_quota: quota(quotas.requests),
         token_quota: quota(quotas.tokens),
+        tool_conditions: tool_conditions.collect(),
     }
 }
 

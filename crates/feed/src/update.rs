@@ -319,12 +319,26 @@ mod tests {
             |entry| entry.upload = None,
             ["what a rule lets a pod upload is missing", "the reason of a rule that limits uploads"],
         );
-        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some();
+        let is_judging = |entry: &policy::RuleEntry| {
+            entry.requests.as_ref().is_some_and(|requests| requests.tool_conditions.is_empty())
+        };
         refused_without(
             is_judging,
             "+requests",
             |entry| entry.requests = None,
             ["which requests a rule allows is missing", "the reason of a rule that looks at requests"],
+        );
+        let is_conditioned = |entry: &policy::RuleEntry| {
+            entry.requests.as_ref().is_some_and(|requests| !requests.tool_conditions.is_empty())
+        };
+        refused_without(
+            is_conditioned,
+            "+arguments",
+            |entry| entry.requests.iter_mut().for_each(|requests| requests.tool_conditions.clear()),
+            [
+                "what must hold of the arguments of tools is missing",
+                "the reason of a rule that looks at arguments",
+            ],
         );
     }
 
@@ -352,7 +366,10 @@ mod tests {
                 let reason = &sent.entries[at].reason;
                 assert!(policy::Reason::ALL.iter().all(|known| known.as_str() != reason), "{reason}");
                 let [missing, unexpected] = told;
-                let unknown = format!("some{word}");
+                let unknown = match word {
+                    "+arguments" => "some+requests+arguments".to_owned(),
+                    word => format!("some{word}"),
+                };
                 for (change, told) in [
                     (None, missing),
                     (Some(reason.replace(word, "")), unexpected),

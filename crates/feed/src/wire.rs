@@ -355,7 +355,8 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is.
+    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is,
+    /// with [`CONDITIONED`] where it has conditions on arguments.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -385,6 +386,10 @@ pub(crate) const LIMITED: &str = "+limited";
 
 /// Ends the reason of an entry that looks at requests, for the same cause.
 pub(crate) const JUDGED: &str = "+requests";
+
+/// Behind [`JUDGED`] where there are `tool_conditions`, for the same cause: a reader that does not know them would allow
+/// without.
+pub(crate) const CONDITIONED: &str = "+arguments";
 
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
@@ -417,6 +422,18 @@ pub(crate) struct Requests {
     pub(crate) request_quota: Option<Quota>,
     #[prost(message, optional, tag = "13")]
     pub(crate) token_quota: Option<Quota>,
+    #[prost(message, repeated, tag = "14")]
+    pub(crate) tool_conditions: Vec<ToolCondition>,
+}
+
+/// A condition on what tools are called with.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ToolCondition {
+    #[prost(string, tag = "1")]
+    pub(crate) tool: String,
+    /// An expression in CEL.
+    #[prost(string, tag = "2")]
+    pub(crate) when: String,
 }
 
 /// How much in a window; absent where that is not limited.
