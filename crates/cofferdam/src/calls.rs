@@ -72,7 +72,7 @@ fn cells(call: &ApiCall) -> [String; 10] {
 fn why(call: &gateway::Call) -> String {
     let mut text = call.reason.describe().to_owned();
     if let Some(lacks) = call.lacks {
-        let _ = write!(text, ": {}", lacks.describe());
+        let _ = write!(text, ": {}", call.unmet.as_deref().unwrap_or(lacks.describe()));
     }
     let _ = write!(text, " ({}: {})", call.operation.api, call.operation.reason);
     if let Some(usage) = &call.usage {

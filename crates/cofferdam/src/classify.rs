@@ -113,7 +113,8 @@ fn classify(request: &Recorded) -> Result<Operation> {
     let headers: Vec<_> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let (method, host, target) = (&*request.method, &*request.host, &*request.target);
-    let mut reader = Reader::new(&Head { method, host, port: request.port, target, headers: &headers });
+    let mut reader =
+        Reader::with_arguments(&Head { method, host, port: request.port, target, headers: &headers });
     // What the body does not tell, its coding does not hide.
     if reader.reads_body() {
         match decoded(request) {

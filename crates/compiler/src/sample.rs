@@ -6,11 +6,11 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, Canaries, Capture, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers,
-    DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
+    Access, Action, Canaries, Capture, ClosedScope, Condition, Credential, Dns, DnsName, DnsNames,
+    DnsResolvers, DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
     NamespaceScope, Node, ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch,
     Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId,
-    Section, Selector, Subject, Tier, UploadLimits, Verb, WorkloadRef, World,
+    Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -240,6 +240,7 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 tokens: Quota { hour: None, day: dice.chance(30).then_some(99) },
                 money: Quota { hour: dice.chance(10).then_some(5), day: dice.chance(20).then_some(7) },
             },
+            tool_conditions: tool_conditions(dice),
             credentials: match dice.below(3) {
                 0 => vec![Credential::AwsKeyId("AKIA0000000000000000".into())],
                 1 => vec![Credential::Sha256("00".repeat(32).into())],
@@ -252,6 +253,15 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
             }),
         })
     })
+}
+
+fn tool_conditions(dice: &mut Dice) -> Vec<ToolCondition> {
+    let conditions = (0..dice.below(3)).filter_map(|_| {
+        let when = dice.text(&["args.n == 1", "args.path.startsWith('/tmp/')", "server == 'a.io'"]);
+        let tool = Glob::new(dice.text(&["*", "read_*", "a"]));
+        Some(ToolCondition { tool, when: Condition::new(when).ok()? })
+    });
+    conditions.collect()
 }
 
 fn policy(dice: &mut Dice, number: usize, entries: &mut Vec<RuleEntry>) -> Policy {

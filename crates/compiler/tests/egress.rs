@@ -444,6 +444,38 @@ fn a_rule_that_looks_at_requests_decides_first_and_only_for_what_goes_out() {
 }
 
 #[test]
+fn a_condition_on_arguments_means_calls_and_one_that_cannot_be_read_closes_the_policy() {
+    let compiled = |when: &str| {
+        let rule = format!(
+            "{{action: Allow, to: [{{domains: [hub.io]}}], toolConditions: [{{tool: 't*', when: \"{when}\"}}]}}"
+        );
+        compile(&[world(), egress_policy("x", "p", &format!("{{egress: [{rule}]}}"))].concat())
+    };
+    let set = compiled("args.n < 5").set;
+    let requests = set.rules.iter().find_map(|entry| entry.requests.as_ref()).unwrap();
+    assert_eq!(requests.to_string(), "call, meta; tool t* when args.n < 5");
+    for (when, told) in [
+        (
+            "args.n <",
+            "the expression ends too early, at character 9; what the policy may select is closed for egress",
+        ),
+        (
+            "arg.n < 5",
+            "`arg` is no variable here; there are args, tool, server, at character 1; what the policy",
+        ),
+        ("tool", "it is a string, not true or false, at character 1"),
+    ] {
+        let output = compiled(when);
+        let wrong: Vec<_> = output.diagnostics.iter().filter(|it| it.is_error()).collect();
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert!(wrong[0].message.starts_with(told), "{}", wrong[0].message);
+        assert_eq!(wrong[0].field, "spec.egress[0].toolConditions[0].when");
+        assert!(wrong[0].position.is_some());
+        assert!(!output.set.closed.is_empty(), "{when}");
+    }
+}
+
+#[test]
 fn an_allow_that_limits_uploads_decides_before_one_that_does_not() {
     let limited = |more: &str| {
         format!(

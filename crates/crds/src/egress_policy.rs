@@ -137,6 +137,8 @@ pub struct Requests {
     pub budgets: Budgets,
     /// `capture`
     pub capture: Option<Capture>,
+    /// `toolConditions`. Empty: not written.
+    pub tool_conditions: Vec<Located<ToolCondition>>,
 }
 
 /// `capture`: what is kept of the contents of requests and answers; at least one of them.
@@ -153,6 +155,15 @@ pub struct Capture {
 impl Capture {
     /// Most that may be kept of a body, in bytes.
     pub const MOST_BYTES: u32 = 256 * 1024;
+}
+
+/// One entry of `toolConditions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCondition {
+    /// `tool`, a pattern.
+    pub tool: Arc<str>,
+    /// `when`, an expression in CEL; whether it is one is the compiler's to say.
+    pub when: Located<Arc<str>>,
 }
 
 /// `leaks`: what is looked for in bodies of requests.
@@ -417,7 +428,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 14] = [
+    const FIELDS: [&str; 15] = [
         "name",
         "action",
         "to",
@@ -432,6 +443,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "leaks",
         "budgets",
         "capture",
+        "toolConditions",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
@@ -513,7 +525,18 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         only_allow(d, node, action);
         capture(d, node)
     });
-    let lists = [operations.is_some(), models.is_some(), tools.is_some(), credentials.is_some()];
+    let tool_conditions = d.field(rule, "toolConditions", |d, node| {
+        only_allow(d, node, action);
+        d.check_length(node, 1, MOST);
+        d.located(node, tool_condition)
+    });
+    let lists = [
+        operations.is_some(),
+        models.is_some(),
+        tools.is_some(),
+        credentials.is_some(),
+        tool_conditions.is_some(),
+    ];
     if !(lists.contains(&true) || only_referred || leaks.is_some() || budgets.is_some() || capture.is_some())
     {
         return None;
@@ -527,6 +550,7 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         tools: tools.flatten().unwrap_or_default(),
         credentials: credentials.flatten().unwrap_or_default(),
         capture: capture.flatten(),
+        tool_conditions: tool_conditions.flatten().unwrap_or_default(),
     })
 }
 
@@ -548,6 +572,16 @@ fn capture<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Capture> {
         number
     });
     Some(Capture { requests, answers, max_bytes: max_bytes.flatten() })
+}
+
+fn tool_condition<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ToolCondition> {
+    let map = d.strict(node, &["tool", "when"])?;
+    let tool = d.required(map, "tool", pattern);
+    let when = d.required(map, "when", |d, node| {
+        let value = d.string(node)?;
+        Some(Located { position: d.position(node.place), value })
+    });
+    Some(ToolCondition { tool: tool?, when: when? })
 }
 
 fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Leaks> {
@@ -631,15 +665,17 @@ fn operations<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Operations>
 
 fn patterns<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<Arc<str>>> {
     d.check_length(node, 1, MOST_PATTERNS);
-    d.list(node, |d, node| {
-        let text = d.string(node)?;
-        if text.is_empty() || text.len() > MOST_PATTERN {
-            let message = format!("a pattern has 1 to {MOST_PATTERN} bytes");
-            d.error(node.place, Code::InvalidValue, message);
-            return None;
-        }
-        Some(text)
-    })
+    d.list(node, pattern)
+}
+
+fn pattern<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let text = d.string(node)?;
+    if text.is_empty() || text.len() > MOST_PATTERN {
+        let message = format!("a pattern has 1 to {MOST_PATTERN} bytes");
+        d.error(node.place, Code::InvalidValue, message);
+        return None;
+    }
+    Some(text)
 }
 
 fn credential<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Credential> {

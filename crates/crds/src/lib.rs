@@ -32,7 +32,7 @@ pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind, EgressPort,
     EgressReach, EgressRule, LeakAction, Leaks, MOST_BYTES, Operations, ProviderRef, Requests, Resolver,
-    UploadLimits, Verb,
+    ToolCondition, UploadLimits, Verb,
 };
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{

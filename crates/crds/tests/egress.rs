@@ -378,6 +378,12 @@ fn which_requests_are_allowed_is_read_as_written() {
         };
         assert_eq!(policy.egress.rules[0].requests, Some(expected));
     }
+    let conditions = ", toolConditions: [{tool: 'write_*', when: 'args.n < 5'}]";
+    for (policy, read) in rule_with("Allow", "{provider: hub}", conditions) {
+        assert_eq!(errors(&read), []);
+        let written = &policy.egress.rules[0].requests.as_ref().unwrap().tool_conditions[0].value;
+        assert_eq!((&*written.tool, &*written.when.value), ("write_*", "args.n < 5"));
+    }
     for (policy, read) in rule_with("Allow", "{networks: [192.0.2.0/24]}", ", onlyReferred: false") {
         assert_eq!(errors(&read), []);
         assert_eq!(policy.egress.rules[0].requests, None);
@@ -437,6 +443,18 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
         ("Allow", names, "budgets: {money: {day: 5.00}}", Code::WrongType, "budgets.money.day"),
         ("Allow", names, "budgets: {money: {day: '0.00'}}", Code::InvalidValue, "budgets.money.day"),
         ("Allow", names, "budgets: {money: {hour: '1,50'}}", Code::InvalidValue, "budgets.money.hour"),
+        ("Allow", names, "toolConditions: []", Code::ListLength, "toolConditions"),
+        ("Allow", names, "toolConditions: [{tool: a}]", Code::MissingField, "toolConditions[0].when"),
+        ("Allow", names, "toolConditions: [{when: a}]", Code::MissingField, "toolConditions[0].tool"),
+        (
+            "Allow",
+            names,
+            "toolConditions: [{tool: '', when: a}]",
+            Code::InvalidValue,
+            "toolConditions[0].tool",
+        ),
+        ("Allow", names, "toolConditions: [{tool: a, when: 1}]", Code::WrongType, "toolConditions[0].when"),
+        ("Deny", names, "toolConditions: [{tool: a, when: 'true'}]", Code::InvalidValue, "toolConditions"),
         ("Deny", names, "onlyReferred: true", Code::InvalidValue, "onlyReferred"),
         ("Deny", names, "leaks: {secrets: Block}", Code::InvalidValue, "leaks"),
         ("Deny", names, download, Code::InvalidValue, "operations"),

@@ -9,11 +9,11 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, Canaries, Capture, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
-    DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef,
-    Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits, Verb,
-    WorkloadRef,
+    Action, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName, DnsNames,
+    DnsResolvers, DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node,
+    ObjectRef, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason,
+    Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier,
+    ToolCondition, UploadLimits, Verb, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -350,7 +350,16 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
             answers,
             max_bytes: max_bytes.min(Capture::MOST_BYTES),
         }),
+        tool_conditions: sent.tool_conditions.iter().map(tool_condition).collect::<Result<_, _>>()?,
     })
+}
+
+fn tool_condition(sent: &wire::ToolCondition) -> Result<ToolCondition, DecodeError> {
+    let tool = Glob::new(&sent.tool);
+    match Condition::new(&sent.when) {
+        Ok(when) => Ok(ToolCondition { tool, when }),
+        Err(error) => unknown("a condition on arguments", error),
+    }
 }
 
 fn leaks(sent: &wire::Requests) -> Result<Leaks, DecodeError> {

@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use policy::{
     Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
     NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits,
+    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, ToolCondition,
+    UploadLimits,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -244,7 +245,11 @@ fn upload(limits: UploadLimits) -> wire::UploadLimits {
 }
 
 fn requests(requests: &Requests) -> wire::Requests {
-    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas, capture } = requests;
+    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas, capture, .. } =
+        requests;
+    let tool_conditions = requests.tool_conditions.iter().map(|ToolCondition { tool, when }| {
+        wire::ToolCondition { tool: tool.to_string(), when: when.text().to_string() }
+    });
     let word = |action: LeakAction| {
         let word = LeakAction::WORDS.into_iter().find(|(_, known)| *known == action);
         word.map(|(word, _)| word.to_owned())
@@ -284,6 +289,7 @@ fn requests(requests: &Requests) -> wire::Requests {
             answers,
             max_bytes,
         }),
+        tool_conditions: tool_conditions.collect(),
     }
 }
 

@@ -319,7 +319,9 @@ mod tests {
             |entry| entry.upload = None,
             ["what a rule lets a pod upload is missing", "the reason of a rule that limits uploads"],
         );
-        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some();
+        let is_judging = |entry: &policy::RuleEntry| {
+            entry.requests.as_ref().is_some_and(|requests| requests.tool_conditions.is_empty())
+        };
         refused_without(
             is_judging,
             "+requests",
@@ -358,7 +360,10 @@ mod tests {
                 let reason = &sent.entries[at].reason;
                 assert!(policy::Reason::ALL.iter().all(|known| known.as_str() != reason), "{reason}");
                 let [missing, unexpected] = told;
-                let unknown = format!("some{word}");
+                let unknown = match word {
+                    "+arguments" => "some+requests+arguments".to_owned(),
+                    word => format!("some{word}"),
+                };
                 for (change, told) in [
                     (None, missing),
                     (Some(reason.replace(word, "")), unexpected),

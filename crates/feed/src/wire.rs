@@ -355,7 +355,8 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is.
+    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is,
+    /// with [`CONDITIONED`] where it has conditions on arguments.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -427,8 +428,10 @@ pub(crate) struct Requests {
     #[prost(uint32, tag = "15")]
     pub(crate) level: u32,
     /// Absent: nothing is kept.
-    #[prost(message, optional, tag = "21")]
+    #[prost(message, optional, tag = "16")]
     pub(crate) capture: Option<Capture>,
+    #[prost(message, repeated, tag = "17")]
+    pub(crate) tool_conditions: Vec<ToolCondition>,
 }
 
 /// What is kept of contents.
@@ -440,6 +443,16 @@ pub(crate) struct Capture {
     pub(crate) answers: bool,
     #[prost(uint32, tag = "3")]
     pub(crate) max_bytes: u32,
+}
+
+/// A condition on what tools are called with.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ToolCondition {
+    #[prost(string, tag = "1")]
+    pub(crate) tool: String,
+    /// An expression in CEL.
+    #[prost(string, tag = "2")]
+    pub(crate) when: String,
 }
 
 /// How much in a window; absent where that is not limited.

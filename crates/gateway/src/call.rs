@@ -1,7 +1,7 @@
 //! One record for each request of an opened connection, whatever becomes of it.
 //!
 //! JSON, one object per request: `time` (its head was read), `pod`, `destination` (address and port), `name` (of the
-//! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
+//! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`, `unmet`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
 //! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`, `explicit`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
@@ -64,6 +64,9 @@ pub struct Call {
     /// What it lacks, by the rule that comes nearest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacks: Option<Mismatch>,
+    /// Of what is refused for the arguments of a tool, the condition that is not met, and why. Nothing of the arguments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmet: Option<Arc<str>>,
     /// The rule that allows it, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Arc<str>>,
@@ -269,6 +272,7 @@ impl CallGuard {
             verdict: Verdict::Deny,
             reason: Reason::NotJudged,
             lacks: None,
+            unmet: None,
             rule: None,
             nearest: None,
             generation: Generation::default(),
@@ -294,12 +298,14 @@ impl CallGuard {
         &self.call
     }
 
+    /// Without what tools are called with: that was judged, and is not kept.
     pub(crate) fn understood(&mut self, operation: Operation) {
-        self.call.operation = operation;
+        self.call.operation = Operation { calls: Vec::new(), ..operation };
     }
 
     pub(crate) fn judged(&mut self, judgement: &RequestJudgement) {
         self.call.lacks = judgement.lacks;
+        self.call.unmet.clone_from(&judgement.unmet);
         self.call.rule.clone_from(&judgement.rule);
         self.call.nearest.clone_from(&judgement.nearest);
         self.call.generation = judgement.generation;

@@ -97,6 +97,11 @@ pub trait Judge: Send + Sync {
         RequestJudgement::without_rule(Reason::RequestNotAllowed)
     }
 
+    /// Whether a rule of the pod asks what tools are called with.
+    fn wants_arguments(&self, _pod: IpAddr) -> bool {
+        false
+    }
+
     /// With what TLS is opened; `None`: with nothing, and what would have to be opened is refused.
     fn inspector(&self) -> Option<Arc<Inspector>> {
         None

@@ -71,6 +71,8 @@ pub struct RequestJudgement {
     pub deciding: Option<RuleId>,
     /// What that rule demands of it.
     pub demands: Demands,
+    /// Of what is refused for the arguments of a tool, the condition of the nearest rule that is not met, and why.
+    pub unmet: Option<Arc<str>>,
 }
 
 /// What a rule demands of a request that it allows.
@@ -95,6 +97,7 @@ impl RequestJudgement {
             generation: Generation::default(),
             deciding: None,
             demands: Demands::default(),
+            unmet: None,
         }
     }
 }
@@ -133,7 +136,15 @@ pub(crate) fn judge_request(
         Ok(rule) => RequestJudgement { rule: text(rule), deciding: Some(rule), ..of(Reason::RequestAllowed) },
         Err(None) => of(Reason::RequestNotAllowed),
         Err(Some((rule, lacks))) => {
-            RequestJudgement { lacks: Some(lacks), nearest: text(rule), ..of(Reason::RequestNotAllowed) }
+            let nearest = pod.rule(rule).and_then(|facts| facts.requests.as_ref());
+            let unmet = nearest.filter(|_| lacks == Mismatch::ToolArguments);
+            let unmet = unmet.and_then(|rule| rule.requests.unmet(operation));
+            RequestJudgement {
+                lacks: Some(lacks),
+                nearest: text(rule),
+                unmet: unmet.map(|unmet| unmet.to_string().into()),
+                ..of(Reason::RequestNotAllowed)
+            }
         }
     }
 }

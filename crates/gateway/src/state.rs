@@ -346,6 +346,13 @@ impl State {
         }
     }
 
+    fn wants_arguments(&self, pod: IpAddr) -> bool {
+        let asks = |facts: &Arc<RuleFacts>| {
+            facts.requests.as_ref().is_some_and(|rule| !rule.requests.tool_conditions.is_empty())
+        };
+        self.pods.get(&pod).is_some_and(|pod| pod.rules.values().any(asks))
+    }
+
     /// Whether anything but allow without bounds can come out at an address.
     fn needs_claim(&self, pod: IpAddr, destination: SocketAddr) -> bool {
         let Some(pod) = self.pods.get(&pod) else { return true };
@@ -388,6 +395,10 @@ impl Judge for Table {
             None => Demands { prices, ..Demands::default() },
         };
         RequestJudgement { demands, ..judgement }
+    }
+
+    fn wants_arguments(&self, pod: IpAddr) -> bool {
+        self.ask(|state| state.wants_arguments(pod)).unwrap_or(false)
     }
 
     fn inspector(&self) -> Option<Arc<Inspector>> {

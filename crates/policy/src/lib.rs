@@ -6,6 +6,8 @@
 //! Does not: read manifests (`crds`), build tables (`compiler`) or touch packets (`datapath`).
 
 pub mod access;
+pub mod cel;
+pub mod condition;
 pub mod decide;
 pub mod dns;
 pub mod domain;
@@ -21,6 +23,7 @@ pub mod table;
 pub mod world;
 
 pub use access::{Access, Direction, Endpoint, Party, Protocol};
+pub use condition::{Arguments, ArgumentsFlaw, Condition, ToolCall, ToolCondition, Unmet};
 pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};

@@ -4,6 +4,7 @@
 //! ([`Mismatch`]). Guarantees: an allow-list only; what was not understood ([`Verb::Unknown`]) is allowed by nothing but a
 //! rule that names it. Does not: read requests.
 
+use crate::condition::{ToolCall, ToolCondition, Unmet, unmet};
 use crate::money::Money;
 use crate::rule::RuleId;
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,9 @@ pub struct Operation {
     pub referred: bool,
     /// Why it was understood so, for a person.
     pub reason: Cow<'static, str>,
+    /// Each call of a tool with its arguments, where somebody asked for these. They are never written down.
+    #[serde(skip)]
+    pub calls: Vec<ToolCall>,
 }
 
 impl Operation {
@@ -134,6 +138,7 @@ impl Operation {
             credentials: Vec::new(),
             referred: false,
             reason: reason.into(),
+            calls: Vec::new(),
         }
     }
 }
@@ -166,6 +171,9 @@ pub struct Requests {
     /// What is kept of their contents. `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
+    /// Each call of a tool must meet all of these that are for the tool. Empty: nothing is asked of arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_conditions: Vec<ToolCondition>,
 }
 
 /// What is kept of what was said, with leaks masked.
@@ -319,6 +327,8 @@ pub enum Mismatch {
     Credential,
     /// No answer led to it, or that was too long ago.
     Referral,
+    /// Not with these arguments of a tool, or it cannot be told.
+    ToolArguments,
 }
 
 impl Mismatch {
@@ -332,6 +342,7 @@ impl Mismatch {
             Self::Tool => "not with that tool",
             Self::Credential => "not with that key",
             Self::Referral => "no answer led to it a short while ago",
+            Self::ToolArguments => "not with those arguments of that tool",
         }
     }
 }
@@ -372,7 +383,7 @@ impl fmt::Display for Requests {
         if let Some(capture) = self.capture {
             write!(f, "; {capture}")?;
         }
-        Ok(())
+        self.tool_conditions.iter().try_for_each(|condition| write!(f, "; {condition}"))
     }
 }
 
@@ -448,7 +459,15 @@ impl Requests {
         if self.only_referred && !operation.referred {
             return Err(Mismatch::Referral);
         }
+        if self.unmet(operation).is_some() {
+            return Err(Mismatch::ToolArguments);
+        }
         Ok(())
+    }
+
+    /// The first of its conditions on arguments that a request does not meet.
+    pub fn unmet(&self, operation: &Operation) -> Option<Unmet> {
+        unmet(&self.tool_conditions, operation)
     }
 
     fn allows_verb(&self, operation: &Operation) -> Result<(), Mismatch> {

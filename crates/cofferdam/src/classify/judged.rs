@@ -38,6 +38,8 @@ pub(super) struct Judged {
     rule: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lacks: Option<Mismatch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unmet: Option<String>,
 }
 
 /// Judges requests of one sender.
@@ -73,7 +75,13 @@ impl Judge {
     /// `to`: name or address, and port; none where the request could not be read.
     pub(super) fn judge(&mut self, operation: &Operation, to: Option<(String, u16)>) -> Result<Judged> {
         let Some(to) = to else {
-            return Ok(Judged { verdict: Verdict::Deny, reason: "unreadable", rule: None, lacks: None });
+            return Ok(Judged {
+                verdict: Verdict::Deny,
+                reason: "unreadable",
+                rule: None,
+                lacks: None,
+                unmet: None,
+            });
         };
         if !self.known.contains_key(&to) {
             let connection = self.connection(&to.0, to.1)?;
@@ -84,7 +92,7 @@ impl Judge {
         };
         let of = |verdict, reason, rule: RuleId, lacks| {
             let rule = (rule != RuleId::NO_POLICY).then(|| rule_text(&self.set, rule));
-            Judged { verdict, reason, rule, lacks }
+            Judged { verdict, reason, rule, lacks, unmet: None }
         };
         if judging.is_empty() || *verdict == Verdict::Deny {
             return Ok(of(*verdict, reason, *rule, None));
@@ -92,7 +100,12 @@ impl Judge {
         let rules = judging.iter().filter_map(|rule| Some((*rule, &**self.set.requests(*rule)?)));
         Ok(match judge_operation(rules, operation) {
             Ok(rule) => of(Verdict::Allow, "request-allowed", rule, None),
-            Err(Some((rule, lacks))) => of(Verdict::Deny, "request-not-allowed", rule, Some(lacks)),
+            Err(Some((rule, lacks))) => {
+                let nearest = self.set.requests(rule).filter(|_| lacks == Mismatch::ToolArguments);
+                let unmet = nearest.and_then(|requests| requests.unmet(operation));
+                let judged = of(Verdict::Deny, "request-not-allowed", rule, Some(lacks));
+                Judged { unmet: unmet.map(|unmet| unmet.to_string()), ..judged }
+            }
             Err(None) => of(Verdict::Deny, "request-not-allowed", *rule, None),
         })
     }

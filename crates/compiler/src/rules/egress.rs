@@ -11,10 +11,10 @@ use crds::{
     ProviderRef, Resolver, RuleAction,
 };
 use policy::{
-    Action, Canaries, Capture, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob,
-    LeakAction, Leaks, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports,
+    Action, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern,
+    Glob, LeakAction, Leaks, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports,
     Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
-    UploadLimits, Verb,
+    ToolCondition, UploadLimits, Verb,
 };
 use std::sync::Arc;
 
@@ -250,6 +250,10 @@ impl Drafting<'_> {
     ) -> RuleId {
         let written = rule.map(|(_, written)| written);
         let name = written.and_then(|written| written.name.as_deref());
+        let requests = written.and_then(|written| written.requests.as_ref()).map(|written| {
+            let tool_conditions = self.tool_conditions(field, &written.tool_conditions);
+            Arc::new(Requests { tool_conditions, ..requests(written) })
+        });
         let id = RuleId(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         self.entries.push(RuleEntry {
             reason,
@@ -260,9 +264,31 @@ impl Drafting<'_> {
             field: self.context.interner.text(field),
             source: source(at),
             upload: written.and_then(|written| written.upload.as_ref()).map(upload),
-            requests: written.and_then(|written| written.requests.as_ref()).map(requests).map(Arc::new),
+            requests,
         });
         id
+    }
+
+    /// The conditions of a rule; one that cannot be read closes what the policy may select.
+    fn tool_conditions(
+        &mut self,
+        field: &str,
+        written: &[Located<crds::ToolCondition>],
+    ) -> Vec<ToolCondition> {
+        let mut conditions = Vec::new();
+        for (at, entry) in written.iter().enumerate() {
+            let crds::ToolCondition { tool, when } = &entry.value;
+            match Condition::new(&when.value) {
+                Ok(when) => conditions.push(ToolCondition { tool: Glob::new(tool), when }),
+                Err(error) => {
+                    let field = format!("{field}.toolConditions[{at}].when");
+                    let diagnostic = Diagnostic::error(Code::InvalidValue, error.to_string());
+                    let way_out = "write an expression in CEL over args, tool and server: args.path.startsWith('/tmp/')";
+                    self.wrong(&field, &when.position, diagnostic.suggest(way_out));
+                }
+            }
+        }
+        conditions
     }
 
     fn wrong(&mut self, field: &str, at: &Position, diagnostic: Diagnostic) {
@@ -282,6 +308,7 @@ fn upload(written: &crds::UploadLimits) -> UploadLimits {
     UploadLimits { connection, hour, day, download_only }
 }
 
+/// All but the conditions on arguments, which may be wrong.
 fn requests(written: &crds::Requests) -> Requests {
     let globs = |patterns: &[Arc<str>]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
     let mut operations: Vec<Operations> = written
@@ -293,7 +320,9 @@ fn requests(written: &crds::Requests) -> Requests {
         })
         .collect();
     // Who names models or tools means that they may be called, and nothing else.
-    if operations.is_empty() && !(written.models.is_empty() && written.tools.is_empty()) {
+    let names_calls =
+        !(written.models.is_empty() && written.tools.is_empty() && written.tool_conditions.is_empty());
+    if operations.is_empty() && names_calls {
         operations.push(Operations { verbs: [Verb::Call, Verb::Meta].into(), resources: Vec::new() });
     }
     let credential = |written: &crds::Credential| match written {
@@ -317,6 +346,7 @@ fn requests(written: &crds::Requests) -> Requests {
             answers,
             max_bytes: max_bytes.unwrap_or(Capture::BYTES),
         }),
+        tool_conditions: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 const MOST: usize = 25;
 const MOST_NAMES: usize = 100;
 const MOST_PATTERNS: usize = 100;
+const MOST_EXPRESSION: usize = policy::cel::MAX_TEXT;
 /// `name`, `*.name` or `**.name`, of two labels at least.
 const DOMAIN: &str = "^(\\*{1,2}\\.)?_?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\\._?[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)+\\.?$";
 
@@ -148,6 +149,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             "leaks": leaks(),
             "budgets": budgets(),
             "capture": capture(),
+            "toolConditions": tool_conditions(),
             "downloadOnly": {
                 "type": "boolean",
                 "description": "true: a connection may send at most 64 KiB and 5 % of what it received. As with maxUploadBytes, only in a \
@@ -157,8 +159,8 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
     );
     let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || has(self.operations) || \
                       has(self.models) || has(self.tools) || has(self.credentials) || (has(self.onlyReferred) && \
-                      self.onlyReferred) || has(self.leaks) || has(self.budgets) || \
-                      has(self.capture)";
+                      self.onlyReferred) || has(self.leaks) || has(self.budgets) || has(self.capture) || \
+                      has(self.toolConditions)";
     for (needs, message) in [
         ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
@@ -219,6 +221,28 @@ fn operations() -> Value {
                  also where it is TLS: pods must trust its authority. The rule then decides before those that do not look at \
                  requests, and of several such rules of EgressPolicies any may allow. Only in a rule that allows, to domains and \
                  providers, over TCP.";
+    list(about, 1, MOST, entry)
+}
+
+fn tool_conditions() -> Value {
+    let entry = object(
+        "What must hold of the arguments of some tools.",
+        &["tool", "when"],
+        json!({
+            "tool": {
+                "type": "string", "minLength": 1, "maxLength": 512,
+                "description": "Pattern of the tools' names. `*` is any number of any characters.",
+            },
+            "when": {
+                "type": "string", "minLength": 1, "maxLength": MOST_EXPRESSION,
+                "description": "An expression in CEL that must be true: of args (what the tool is called with), tool (its name) and \
+                                server (the name for which the connection is), for example args.path.startsWith('/tmp/').",
+            },
+        }),
+    );
+    let about = "Conditions on what tools (MCP tools/call) are called with. Each call must meet every condition that is for its tool; \
+                 what cannot be told, and arguments of more than 64 KiB in one request, meet none. Tools that no entry is for are not \
+                 restricted by it; tools does that. Without operations as with models.";
     list(about, 1, MOST, entry)
 }
 

@@ -32,8 +32,10 @@ enum Source {
 }
 
 impl Reading {
-    pub(crate) fn new(head: &Head<'_>, fields: &HeaderMap) -> Self {
-        Self::of(Source::Service(Box::new(Reader::new(head))), fields)
+    /// `with_arguments`: what tools are called with is held as well.
+    pub(crate) fn new(head: &Head<'_>, fields: &HeaderMap, with_arguments: bool) -> Self {
+        let reader = if with_arguments { Reader::with_arguments(head) } else { Reader::new(head) };
+        Self::of(Source::Service(Box::new(reader)), fields)
     }
 
     #[cfg(test)]
@@ -204,7 +206,7 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert(header::CONTENT_ENCODING, HeaderValue::from_str(coding).unwrap());
         let head = Head { method, host, port: 443, target, headers: &[] };
-        let mut reading = Reading::new(&head, &fields);
+        let mut reading = Reading::new(&head, &fields, false);
         for piece in body.chunks(size) {
             reading.push(piece);
         }

@@ -116,7 +116,7 @@ fn why(guard: &CallGuard) -> String {
     }
     match call.lacks.filter(|_| call.reason == Reason::RequestNotAllowed) {
         Some(Mismatch::Unknown) => format!("{}: {}", Mismatch::Unknown.describe(), call.operation.reason),
-        Some(lacks) => lacks.describe().to_owned(),
+        Some(lacks) => call.unmet.as_deref().unwrap_or(lacks.describe()).to_owned(),
         None => call.reason.describe().to_owned(),
     }
 }

@@ -175,7 +175,7 @@ impl Exchange {
             target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
             headers: &headers,
         };
-        Reading::new(&asked, &head.headers)
+        Reading::new(&asked, &head.headers, self.judge.wants_arguments(self.opening.pod))
     }
 
     /// Judges what a request does. The error within says why it does not go on; the one without, that its client went.

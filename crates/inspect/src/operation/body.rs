@@ -36,9 +36,7 @@ impl Body {
                 Kind::Json { json, fields, told: Vec::new() }
             }
             Wanted::Form(boundary) => Kind::Form(Form::new(boundary, &FORM)),
-            Wanted::Rpc(rpc) => {
-                Kind::Rpc { json: Json::new(Messages::paths()), messages: Messages::new(rpc) }
-            }
+            Wanted::Rpc(rpc) => Kind::Rpc { json: Messages::json(&rpc), messages: Messages::new(rpc) },
         };
         let is_known = matches!(&kind, Kind::Json { fields, told, .. } if is_told(fields, told));
         Some(Self { kind, is_known })

@@ -3,7 +3,7 @@
 //! Enters: bytes, split anywhere. Leaves: the wanted values ([`Found`]), each when it is complete. Guarantees: one
 //! value of RFC 8259 and nothing behind it, valid UTF-8, at most [`MAX_DEPTH`] deep; a wanted field or what it is in is
 //! there once and in its own case, escapes undone, for readers differ in which of two they take and some do not mind
-//! case; memory bounded by the depth. Does not: look for duplicates of what nobody wants.
+//! case; memory bounded by the depth, and by the room for what is held. Does not: look for duplicates of what nobody wants.
 
 use super::text::{NOT_JSON, Text};
 
@@ -32,6 +32,9 @@ pub(super) enum Value {
 pub(super) enum Found {
     /// The value of the wanted path of this number.
     Value(usize, Value),
+    /// The object at the held path of this number, as it was written, behind its [`Found::Value`]; `None`: it is longer
+    /// than there is room.
+    Object(usize, Option<Vec<u8>>),
     /// An element of the array that is the whole text.
     Element,
 }
@@ -70,9 +73,43 @@ enum Number {
     Power,
 }
 
+/// Objects of some wanted paths, held as they are written.
+#[derive(Debug, Default)]
+struct Holding {
+    /// Those paths, as bits.
+    paths: u16,
+    /// Bytes that may still be held.
+    room: usize,
+    under_way: Option<Held>,
+}
+
+/// An object that is not closed.
+#[derive(Debug)]
+struct Held {
+    at: usize,
+    /// Objects and arrays around it.
+    depth: usize,
+    /// `None`: there was no room.
+    bytes: Option<Vec<u8>>,
+}
+
+impl Holding {
+    fn take(&mut self, byte: u8) {
+        let Some(held) = &mut self.under_way else { return };
+        match (&mut held.bytes, self.room.checked_sub(1)) {
+            (Some(bytes), Some(room)) => {
+                bytes.push(byte);
+                self.room = room;
+            }
+            (bytes, _) => *bytes = None,
+        }
+    }
+}
+
 /// Reads one JSON text.
 #[derive(Debug)]
 pub(super) struct Json {
+    holding: Holding,
     wanted: Vec<Path>,
     levels: Vec<Level>,
     state: State,
@@ -84,7 +121,16 @@ impl Json {
     /// A reader of these paths, at most 16.
     pub(super) fn new(wanted: Vec<Path>) -> Self {
         let coming = wanted.iter().take(16).enumerate().fold(0, |all, (at, _)| all | bit(at));
-        Self { wanted, levels: Vec::new(), state: State::Value { may_close: false }, coming }
+        let holding = Holding::default();
+        Self { holding, wanted, levels: Vec::new(), state: State::Value { may_close: false }, coming }
+    }
+
+    /// Objects at these of the wanted paths are held as they are written, as long as all together have at most so many
+    /// bytes. None of them is within another.
+    pub(super) fn holding(mut self, paths: &[usize], room: usize) -> Self {
+        let paths = paths.iter().fold(0, |all, at| all | bit(*at));
+        self.holding = Holding { paths, room, under_way: None };
+        self
     }
 
     /// Takes the next bytes. An error is final.
@@ -95,13 +141,14 @@ impl Json {
     ) -> Result<(), &'static str> {
         let mut rest = bytes;
         while let Some((byte, behind)) = rest.split_first() {
-            if self.is_passing() {
+            if self.is_passing() && self.holding.under_way.is_none() {
                 let plain = rest.iter().take_while(|byte| is_plain(**byte)).count();
                 if plain > 0 {
                     rest = rest.get(plain..).unwrap_or_default();
                     continue;
                 }
             }
+            self.holding.take(*byte);
             self.step(*byte, &mut found)?;
             rest = behind;
         }
@@ -224,6 +271,12 @@ impl Json {
         }
         self.report(&Value::Other, found)?;
         let depth = self.levels.len();
+        let held = self.leaves() & self.holding.paths;
+        if is_object && held != 0 {
+            let at = usize::try_from(held.trailing_zeros()).unwrap_or_default();
+            self.holding.under_way = Some(Held { at, depth, bytes: Some(Vec::new()) });
+            self.holding.take(b'{');
+        }
         let is_through = |path: &Path| path.get(depth).is_some_and(|step| (*step == "*") != is_object);
         let alive = self.coming & self.paths(is_through);
         self.levels.push(Level { is_object, alive, seen: 0 });
@@ -241,6 +294,9 @@ impl Json {
         let Some(level) = self.levels.pop() else { return Err(NOT_JSON) };
         if level.is_object != (byte == b'}') {
             return Err(NOT_JSON);
+        }
+        if let Some(held) = self.holding.under_way.take_if(|held| held.depth == self.levels.len()) {
+            found(Found::Object(held.at, held.bytes))?;
         }
         self.is_over(found)
     }
@@ -390,6 +446,47 @@ mod tests {
             })?;
         }
         json.end().map(|()| all)
+    }
+
+    #[test]
+    fn an_object_is_held_as_it_is_written_where_there_is_room() {
+        let whole = r#"{ "x":["}",{"a":{}}], "é":"\"{" }"#;
+        let read = |body: &str, room: usize, size: usize| {
+            let mut json = Json::new(vec![&["params", "args"], &["*", "args"]]).holding(&[0, 1], room);
+            let mut held = vec![];
+            for part in body.as_bytes().chunks(size) {
+                json.push(part, |found| {
+                    if let Found::Object(at, bytes) = found {
+                        held.push((at, bytes.map(|bytes| String::from_utf8(bytes).unwrap())));
+                    }
+                    Ok(())
+                })
+                .unwrap();
+            }
+            json.end().unwrap();
+            held
+        };
+        for (body, room, expected) in [
+            (
+                format!(r#"{{"params":{{"args": {whole} ,"b":{{}}}},"args":{{}}}}"#),
+                99,
+                vec![(0, Some(whole))],
+            ),
+            (format!(r#"{{"params":{{"args":{whole}}}}}"#), whole.len(), vec![(0, Some(whole))]),
+            (format!(r#"{{"params":{{"args":{whole}}}}}"#), whole.len() - 1, vec![(0, None)]),
+            (
+                r#"[{"args":{}},{"args":{ }},{"args":{}}]"#.to_owned(),
+                5,
+                vec![(1, Some("{}")), (1, Some("{ }")), (1, None)],
+            ),
+            (r#"{"params":{"args":[{}]}}"#.to_owned(), 99, vec![]),
+        ] {
+            let expected: Vec<_> =
+                expected.into_iter().map(|(at, text)| (at, text.map(str::to_owned))).collect();
+            for size in [1, 3, 1000] {
+                assert_eq!(read(&body, room, size), expected, "{body} {size}");
+            }
+        }
     }
 
     fn text(at: usize, text: &str) -> Found {

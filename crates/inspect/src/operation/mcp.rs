@@ -49,7 +49,7 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
 fn message(request: &Request<'_>) -> Result<Draft, &'static str> {
     let name = request.header("mcp-name")?.map(decode_name).transpose()?;
     let method = request.header("mcp-method")?.map(str::to_owned);
-    let rpc = Rpc { is_mcp: true, is_a2a: false, method, name };
+    let rpc = Rpc { is_mcp: true, method, name, ..Rpc::default() };
     Ok(Draft::new(PROVIDER, "message", Verb::Unknown).wants(Wanted::Rpc(rpc)))
 }
 

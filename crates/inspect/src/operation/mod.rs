@@ -39,7 +39,7 @@ mod text;
 
 use body::Body;
 use policy::Operation;
-use request::Draft;
+use request::{Draft, Wanted};
 
 /// Bytes of a body within which it must say what it does.
 pub const MAX_UNDECIDED: usize = 16 * 1024 * 1024;
@@ -91,7 +91,21 @@ pub struct Reader {
 impl Reader {
     /// Begins with a head.
     pub fn new(head: &Head<'_>) -> Self {
-        let Draft { operation, wanted, .. } = shapes::draft(head);
+        Self::of(shapes::draft(head))
+    }
+
+    /// Begins with a head, and holds what tools are called with ([`Operation::calls`]): up to 64 KiB, and nothing is known of
+    /// a call before.
+    pub fn with_arguments(head: &Head<'_>) -> Self {
+        let mut draft = shapes::draft(head);
+        if let Wanted::Rpc(rpc) = &mut draft.wanted {
+            rpc.server = Some(head.host.into());
+        }
+        Self::of(draft)
+    }
+
+    fn of(draft: Draft) -> Self {
+        let Draft { operation, wanted, .. } = draft;
         let body = Body::new(wanted);
         let is_known = body.as_ref().is_none_or(Body::is_known);
         let state = if is_known { State::Known } else { State::NeedMore };

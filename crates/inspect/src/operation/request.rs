@@ -8,6 +8,7 @@ use super::target::Target;
 use super::{Head, form};
 use policy::{Operation, Verb};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// What a family makes of a head. `None`: it is not of its shape. An error: it is, and could be understood in two ways.
 pub(super) type Shape = Result<Option<Draft>, &'static str>;
@@ -66,6 +67,8 @@ pub(super) struct Rpc {
     pub(super) method: Option<String>,
     /// `Mcp-Name`, decoded.
     pub(super) name: Option<String>,
+    /// Where arguments of tools are wanted, the name of the server.
+    pub(super) server: Option<Arc<str>>,
 }
 
 /// `model` and `stream`, as nearly everybody has them.

@@ -1,17 +1,22 @@
 //! Messages of JSON-RPC 2.0, one or a batch, as MCP and A2A send them.
 //!
 //! Enters: wanted values of the body, and what the head says of it. Leaves: an operation. Guarantees: head and body agree;
-//! of a batch the most dangerous verb with every tool counts, and one message that is not understood makes all unknown.
-//! Does not: read arguments.
+//! of a batch the most dangerous verb with every tool counts, and one message that is not understood makes all unknown;
+//! where arguments of tools are wanted, nothing is known before they are there. Does not: look into them.
 
-use super::json::{Found, Path, Value};
+use super::json::{Found, Json, Path, Value};
 use super::request::Rpc;
 use super::{a2a, mcp};
-use policy::{Operation, Verb};
+use policy::{Arguments, ArgumentsFlaw, Operation, ToolCall, Verb};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Different tools that one batch calls.
 const MAX_TOOLS: usize = 64;
+/// Calls of one batch, where their arguments are wanted.
+const MAX_CALLS: usize = 64;
+/// Bytes of all arguments of one body together.
+const MAX_ARGUMENTS: usize = 64 * 1024;
 /// Wanted fields of a message; those of a batch follow.
 const FIELDS: usize = 6;
 const PATHS: [Path; 2 * FIELDS] = [
@@ -28,6 +33,8 @@ const PATHS: [Path; 2 * FIELDS] = [
     &["*", "result"],
     &["*", "error"],
 ];
+/// Behind them: arguments of a message, and of those of a batch.
+const ARGUMENTS: [Path; 2] = [&["params", "arguments"], &["*", "params", "arguments"]];
 
 /// What a method does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +64,10 @@ struct Message {
     name: Option<String>,
     uri: Option<String>,
     is_answer: bool,
+    /// `None`: none were there so far.
+    arguments: Option<Arguments>,
+    /// Whether the object of the arguments is not closed.
+    is_within: bool,
 }
 
 /// Reads the messages of one body.
@@ -70,9 +81,15 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// What must be read of the body.
-    pub(super) fn paths() -> Vec<Path> {
-        PATHS.to_vec()
+    /// What reads the body for it.
+    pub(super) fn json(rpc: &Rpc) -> Json {
+        let mut paths = PATHS.to_vec();
+        if rpc.server.is_none() {
+            return Json::new(paths);
+        }
+        let held = [paths.len(), paths.len() + 1];
+        paths.extend(ARGUMENTS);
+        Json::new(paths).holding(&held, MAX_ARGUMENTS)
     }
 
     /// A reader for a body of which the head says this.
@@ -84,6 +101,11 @@ impl Messages {
     pub(super) fn take(&mut self, found: Found, operation: &mut Operation) -> Result<bool, &'static str> {
         let (at, value) = match found {
             Found::Value(at, value) => (at, value),
+            Found::Object(at, bytes) => {
+                self.message.arguments = Some(arguments(bytes));
+                self.message.is_within = false;
+                return self.advance(at != PATHS.len(), operation);
+            }
             Found::Element => {
                 let message = std::mem::take(&mut self.message);
                 self.batch += 1;
@@ -91,8 +113,18 @@ impl Messages {
                 return Ok(false);
             }
         };
+        if at >= PATHS.len() {
+            self.message.arguments = Some(Arguments::Unread(ArgumentsFlaw::NoObject));
+            self.message.is_within = value == Value::Other;
+            return Ok(self.is_judged);
+        }
         self.message.take(at % FIELDS, value)?;
-        if at >= FIELDS {
+        self.advance(at >= FIELDS, operation)
+    }
+
+    /// Judges the message as soon as all is there.
+    fn advance(&mut self, is_batch: bool, operation: &mut Operation) -> Result<bool, &'static str> {
+        if is_batch {
             return Ok(false);
         }
         if self.is_judged {
@@ -103,7 +135,8 @@ impl Messages {
         let needs = self.message.meaning(&self.rpc).map(|meaning| meaning.of);
         let is_complete = match needs {
             Some(Of::Nothing) => self.rpc.name.is_none(),
-            Some(Of::Tool | Of::Name) => self.message.name.is_some(),
+            Some(Of::Tool) => self.message.name.is_some() && self.has_arguments(),
+            Some(Of::Name) => self.message.name.is_some(),
             Some(Of::Uri) => self.message.uri.is_some(),
             None => false,
         };
@@ -113,6 +146,12 @@ impl Messages {
             self.is_judged = true;
         }
         Ok(self.is_judged)
+    }
+
+    /// Whether nothing that follows can bring arguments that are wanted.
+    fn has_arguments(&self) -> bool {
+        let message = &self.message;
+        self.rpc.server.is_none() || message.arguments.is_some() && !message.is_within
     }
 
     /// Nothing follows.
@@ -152,6 +191,10 @@ impl Messages {
                 operation.tools.push(tool);
             }
         }
+        operation.calls.extend(one.calls);
+        if operation.calls.len() > MAX_CALLS {
+            return Err("a batch calls tools more than 64 times");
+        }
         if operation.tools.len() > MAX_TOOLS {
             return Err("a batch calls more than 64 tools");
         }
@@ -187,13 +230,16 @@ impl Messages {
         if self.rpc.name.is_some() && self.rpc.name.as_ref() != named {
             return Err("Mcp-Name is not what the body names");
         }
-        let tools = named.filter(|_| meaning.of == Of::Tool).cloned().into_iter().collect();
+        let tools: Vec<String> = named.filter(|_| meaning.of == Of::Tool).cloned().into_iter().collect();
+        let calls =
+            self.rpc.server.iter().flat_map(|server| tools.iter().map(|tool| message.call(tool, server)));
+        let calls = calls.collect();
         let resource = named.filter(|_| meaning.of != Of::Tool).cloned();
         let stream = matches!(api.as_ref(), "message/stream" | "SendStreamingMessage");
         let reason = Cow::Borrowed("it is a message of JSON-RPC, by its body");
         let provider = Some(Cow::Borrowed(meaning.provider));
         let verb = meaning.verb;
-        Ok(Operation { provider, api, verb, resource, tools, stream, ..Operation::unknown(reason) })
+        Ok(Operation { provider, api, verb, resource, tools, stream, calls, ..Operation::unknown(reason) })
     }
 }
 
@@ -216,6 +262,14 @@ impl Message {
         Ok(())
     }
 
+    fn call(&self, tool: &str, server: &Arc<str>) -> ToolCall {
+        let arguments = match &self.arguments {
+            Some(arguments) => arguments.clone(),
+            None => Arguments::Read(policy::cel::Value::Map(Arc::default())),
+        };
+        ToolCall { tool: tool.to_owned(), server: Arc::clone(server), arguments }
+    }
+
     fn meaning(&self, rpc: &Rpc) -> Option<Meaning> {
         let Some(method) = &self.method else {
             // What the client answers a server that asked it; data leaves with it.
@@ -225,6 +279,15 @@ impl Message {
         let mcp = || mcp::meaning(method).filter(|_| !rpc.is_a2a);
         let a2a = || a2a::meaning(method).filter(|_| !rpc.is_mcp);
         mcp().or_else(a2a)
+    }
+}
+
+/// Of an object as it was written.
+fn arguments(bytes: Option<Vec<u8>>) -> Arguments {
+    let Some(bytes) = bytes else { return Arguments::Unread(ArgumentsFlaw::TooLarge) };
+    match serde_json::from_slice(&bytes) {
+        Ok(read) => Arguments::Read(read),
+        Err(_) => Arguments::Unread(ArgumentsFlaw::Ambiguous),
     }
 }
 
@@ -245,5 +308,83 @@ pub(super) fn danger(verb: Verb) -> u8 {
         Verb::Upload => 5,
         Verb::Admin => 6,
         Verb::Unknown => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Sample;
+    use super::super::{Progress, Reader};
+    use super::*;
+    use policy::{Condition, Glob, Requests, ToolCondition};
+
+    /// What a rule says to a body, whether it was said before the end, and whether it still is true then.
+    fn judged(when: &str, body: &str, size: usize) -> (Option<String>, bool, bool) {
+        let condition = ToolCondition { tool: Glob::new("*"), when: Condition::new(when).unwrap() };
+        let rule = Requests { tool_conditions: vec![condition], ..Requests::default() };
+        let mut reader = Sample::read("POST https://tools.example/mcp").reader_by(Reader::with_arguments);
+        body.as_bytes().chunks(size).for_each(|part| reader.push(part));
+        let is_early = !matches!(reader.progress(), Progress::NeedMore);
+        reader.end();
+        let (operation, stays) = match reader.progress() {
+            Progress::Known(operation) => (operation, true),
+            Progress::Contradicted(operation, _) => (operation, false),
+            Progress::NeedMore => panic!("{body} is not known at the end"),
+        };
+        let lacks = rule.allows(operation).err().map(|lacks| lacks.describe().to_owned());
+        (
+            rule.unmet(operation).map(|unmet| unmet.why).map(|why| format!("{why:?}")).or(lacks),
+            is_early,
+            stays,
+        )
+    }
+
+    #[test]
+    fn arguments_are_there_before_a_call_is_known() {
+        let call =
+            |params: &str| format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{{{params}}}}}"#);
+        let large = format!(r#""name":"t","arguments":{{"n":1,"x":"{}"}}"#, "a".repeat(MAX_ARGUMENTS));
+        let one = call(r#""name":"t","arguments":{"n":1}"#);
+        let two = call(r#""name":"t","arguments":{"n":2}"#);
+        let half =
+            call(&format!(r#""name":"t","arguments":{{"n":1,"x":"{}"}}"#, "a".repeat(MAX_ARGUMENTS / 2)));
+        let many: Vec<_> = (0..=MAX_CALLS).map(|_| one.as_str()).collect();
+        let unread = |flaw: &str| Some(format!("Unread({flaw})"));
+        let unknown = || Some("what it does is not known".to_owned());
+        for (body, lacks, is_early, stays) in [
+            (one.clone(), None, true, true),
+            (two.clone(), Some("False".to_owned()), true, true),
+            (call(r#""arguments":{"n":1},"name":"t""#), None, true, true),
+            (
+                r#"{"params":{"arguments":{"n":1},"name":"t"},"method":"tools/call","jsonrpc":"2.0"}"#.into(),
+                None,
+                true,
+                true,
+            ),
+            (call(r#""name":"t""#), Some("Wrong(NoField(\"n\"))".into()), false, true),
+            (call(r#""name":"t","arguments":[1]"#), unread("NoObject"), false, true),
+            (call(r#""name":"t","arguments":null"#), unread("NoObject"), false, true),
+            (call(r#""name":"t","arguments":{"n":1,"\u006e":2}"#), unread("Ambiguous"), true, true),
+            (call(r#""name":"t","arguments":{"n":1e999}"#), unread("Ambiguous"), true, true),
+            (call(&large), unread("TooLarge"), true, true),
+            // What comes behind it would be other arguments to some readers.
+            (call(r#""name":"t","arguments":{"n":1},"arguments":{"n":2}"#), None, true, false),
+            (call(r#""name":"t","arguments":{"n":1},"Arguments":{"n":2}"#), None, true, false),
+            (call(r#""name":"t","Arguments":{"n":1}"#), unknown(), true, true),
+            (format!("[{one},{one}]"), None, false, true),
+            (format!("[{one},{two}]"), Some("False".into()), false, true),
+            (format!("[{half},{half},{one}]"), unread("TooLarge"), false, true),
+            (format!("[{}]", many.join(",")), unknown(), true, true),
+            (r#"{"jsonrpc":"2.0","method":"ping","params":{"arguments":{"n":2}}}"#.into(), None, true, true),
+        ] {
+            for size in [1, 7, usize::MAX] {
+                let expected = (lacks.clone(), is_early, stays);
+                assert_eq!(
+                    judged("args.n == 1 && server == 'tools.example'", &body, size),
+                    expected,
+                    "{size}: {body:.99}"
+                );
+            }
+        }
     }
 }

@@ -38,10 +38,14 @@ impl Sample {
     }
 
     pub(super) fn reader(&self) -> Reader {
+        self.reader_by(Reader::new)
+    }
+
+    pub(super) fn reader_by(&self, begin: fn(&Head<'_>) -> Reader) -> Reader {
         let headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let (method, host, target) = (&*self.method, &*self.host, &*self.target);
-        Reader::new(&Head { method, host, port: self.port, target, headers: &headers })
+        begin(&Head { method, host, port: self.port, target, headers: &headers })
     }
 }
 
