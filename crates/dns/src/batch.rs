@@ -21,7 +21,7 @@ pub(crate) struct Batch {
 }
 
 /// One record: time, generation, pod, resolver, upstream; transport, name, type, reason; place of its rule, response code;
-/// addresses, aliases; microseconds, whether it was learned.
+/// addresses, aliases; microseconds, whether it was learned, whether the explicit proxy asked.
 #[derive(Debug, Serialize, Deserialize)]
 struct Row(
     u64,
@@ -38,6 +38,7 @@ struct Row(
     Arc<[IpAddr]>,
     Arc<[Arc<str>]>,
     u64,
+    bool,
     bool,
 );
 
@@ -68,6 +69,7 @@ impl Batch {
                 query.aliases,
                 query.micros,
                 query.learned,
+                query.explicit,
             ));
         }
         batch
@@ -93,6 +95,7 @@ impl Batch {
                 aliases,
                 micros,
                 learned,
+                explicit,
             ) = row;
             let reason = Reason::ALL.get(usize::from(reason)).copied();
             let reason = reason.ok_or("a record with a reason that there is not")?;
@@ -119,6 +122,7 @@ impl Batch {
                 aliases,
                 micros,
                 learned,
+                explicit,
             })
         };
         rows.into_iter().map(read).collect()
@@ -147,6 +151,7 @@ mod tests {
             aliases: ["c.example".into()].into(),
             micros: 5,
             learned: reason == Reason::Cached,
+            explicit: reason == Reason::Name,
         }
     }
 
