@@ -81,6 +81,9 @@ fn why(passage: &Passage) -> String {
         }
         (None, None) => {}
     }
+    if let Some(replica) = record.via {
+        let _ = write!(text, ", left by {replica}");
+    }
     if record.verdict == Verdict::Allow {
         let _ = write!(text, ", {}", record.end);
     }
