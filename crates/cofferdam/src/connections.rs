@@ -86,6 +86,9 @@ fn why(passage: &Passage) -> String {
         let to = record.destination.ip();
         let _ = write!(text, ", by the explicit proxy ({to}, request {})", explicit.request_id);
     }
+    if let Some(replica) = record.via {
+        let _ = write!(text, ", left by {replica}");
+    }
     if record.verdict == Verdict::Allow {
         let _ = write!(text, ", {}", record.end);
     }

@@ -89,7 +89,7 @@ impl Machine {
         machine
     }
 
-    fn namespace(&self, role: &str) -> String {
+    pub(crate) fn namespace(&self, role: &str) -> String {
         format!("{}{role}", self.prefix)
     }
 

@@ -316,13 +316,29 @@ impl World {
         self.agent_with_token_and(node, token, &["--no-dns"])
     }
 
-    /// One that enrols, with more arguments.
-    pub fn agent_with_token_and(&self, node: &str, token: &str, more: &[&str]) -> Process {
-        let folder = self.folder.path().join(node);
+    /// A replica of the egress gateway, on a node, that enrols.
+    pub fn egress_gateway(&self, node: &str, token: &str, more: &[&str]) -> Process {
+        let folder = self.mounted("egress-gateway", token);
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let (token, authority, controller) = (path("token"), path("ca.crt"), format!("{}:9443", OUTSIDE[0]));
+        let arguments = ["egress-gateway", "--json", "--controller", &controller, "--token", &token];
+        let arguments = [&arguments[..], &["--authority", &authority], more].concat();
+        self.spawn(&Place::Node(node.to_owned()), "egress-gateway", &folder, &arguments)
+    }
+
+    /// A folder with a token and the authority to believe, as a pod has them.
+    fn mounted(&self, name: &str, token: &str) -> PathBuf {
+        let folder = self.folder.path().join(name);
         fs::create_dir_all(&folder).unwrap();
         let map = self.get("configmap cofferdam-authority -n cofferdam-system");
         fs::write(folder.join("ca.crt"), map["data"]["ca.crt"].as_str().unwrap()).unwrap();
         fs::write(folder.join("token"), token).unwrap();
+        folder
+    }
+
+    /// One that enrols, with more arguments.
+    pub fn agent_with_token_and(&self, node: &str, token: &str, more: &[&str]) -> Process {
+        let folder = self.mounted(node, token);
         let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
         let [first, other] = OUTSIDE.map(|at| format!("{at}:9443"));
         let (token, authority, state) = (path("token"), path("ca.crt"), path(""));

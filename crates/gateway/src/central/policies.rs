@@ -17,12 +17,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Pods whose part of policy is kept at a time: those that connect now.
+const PARTS: usize = 10_000;
+
 /// One state of policy, for the whole cluster.
 #[derive(Debug)]
 pub struct Policies {
     set: PolicySet,
     bar: Bar,
-    /// Parts of the set that concern one pod, as they were needed: at most one for each pod.
+    /// Parts of the set that concern one pod, as they were needed.
     parts: Mutex<HashMap<PodName, Arc<Mutex<PolicySet>>>>,
 }
 
@@ -109,6 +112,9 @@ impl Policies {
                 world,
             }))
         };
+        if parts.len() >= PARTS && !parts.contains_key(&key) {
+            parts.clear();
+        }
         Arc::clone(parts.entry(key).or_insert_with(make))
     }
 }
