@@ -88,8 +88,8 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let link = Arc::new(Link::default());
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
-        let (link, accounts) = (Arc::clone(&link), table.accounts());
-        move || tell(&link, &queued, &counters, &accounts)
+        let (link, accounts, waiting) = (Arc::clone(&link), table.accounts(), Arc::clone(&waiting));
+        move || tell(&link, &queued, &counters, &accounts, &waiting)
     });
     let workers = (0..workers.max(1))
         .map(|number| worker(&gateway, (&sockets, front), number == 0))
@@ -369,7 +369,7 @@ impl Sink for Queue {
 }
 
 /// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
-fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, accounts: &Accounts) {
+fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, accounts: &Accounts, waiting: &Waiting) {
     let (mut last, mut told) = (Counts::default(), Instant::now());
     loop {
         let ended = match queued.recv_timeout(COUNT_EVERY) {
@@ -379,9 +379,10 @@ fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, accounts: &Ac
                     match told {
                         Told::Record(record) => records.push(*record),
                         Told::Call(call) => calls.push(*call),
-                        // Where nobody hears it, who asked waits no longer.
                         Told::Ask(Ask { id, pod, host }) => {
-                            link.tell(&ToAgent::Ask { id, pod, host: host.into() });
+                            if !link.tell(&ToAgent::Ask { id, pod, host: host.into() }) {
+                                waiting.nobody_answers(id);
+                            }
                         }
                     }
                 }
