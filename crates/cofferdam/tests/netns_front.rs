@@ -31,6 +31,9 @@ spec:
       to: [{ domains: [store.example.com] }]
       ports: [{ protocol: TCP, port: 80 }]
       operations: [{ verbs: [download], resources: [acme/*] }]
+    - action: Allow
+      to: [{ networks: [203.0.113.50/32] }]
+      ports: [{ protocol: TCP, port: 80 }]
 ";
 
 const NODE: &str = "\
@@ -188,6 +191,15 @@ fn netns_clients_that_were_told_of_the_proxy_reach_what_is_allowed_and_are_told_
         (&refused["explicit"]["method"], &refused["from"]["name"]),
         (&"CONNECT".into(), &"web".into())
     );
+    // A Service: what the machine translates itself would be reached in its name.
+    machine.must(
+        "n",
+        "nft add table ip svc; nft 'add chain ip svc out { type nat hook output priority -100; }'; \
+         nft add rule ip svc out ip daddr 203.0.113.50 dnat to 10.9.2.2",
+    );
+    assert!(run(&machine, "n", "curl -sS -m 20 http://203.0.113.50/s").starts_with("GET /s"));
+    let said = curl(&machine, "-i", "http://203.0.113.50/s");
+    assert!(said.contains("reason: server-silent") && said.contains(" 504"), "{said}");
     // The machine itself is no pod.
     let said = run(&machine, "n", &format!("curl -sS -i -m 20 -x {PROXY} http://hub.example.com/"));
     assert!(said.contains("reason: unknown-pod"), "{said}");

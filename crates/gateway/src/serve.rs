@@ -3,6 +3,7 @@
 use crate::bounds::{Bounds, Slot};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Judgement, Opening, Permit, decide};
+use crate::forward::Server;
 use crate::front::{Caller, Resolve};
 use crate::http::{self, Hold};
 use crate::identify::Ends;
@@ -15,7 +16,7 @@ use crate::relay::Relay;
 use crate::requests::Handling;
 use crate::server_gate::ServerGate;
 use crate::settings::Limits;
-use crate::{forward, inspect, refuse};
+use crate::{inspect, refuse};
 use ::inspect::http_head::Host;
 use nix::sys::socket::{setsockopt, sockopt};
 use policy::{DnsName, Verdict};
@@ -59,8 +60,8 @@ pub struct Gateway {
 pub(crate) struct Approach {
     /// Bytes that came already.
     pub(crate) first: Vec<u8>,
-    /// Its server, if it is connected to.
-    pub(crate) server: Option<TcpStream>,
+    /// Its server, as far as it is there.
+    pub(crate) server: Server,
     /// For whom it must be.
     pub(crate) name: Option<DnsName>,
 }
@@ -297,7 +298,7 @@ impl Gateway {
     async fn permitted(
         &self,
         stream: Near,
-        (mut opened, server): (inspect::Opened, Option<TcpStream>),
+        (mut opened, server): (inspect::Opened, Server),
         permit: &Permit,
         phase: watch::Receiver<Phase>,
         guard: &mut Guard,
@@ -312,7 +313,7 @@ impl Gateway {
             }
         };
         let connected = tokio::select! {
-            connected = self.server(permit, server) => connected,
+            connected = server.open(permit, self.limits.connect_timeout) => connected,
             () = self.drained() => return guard.ended(End::Drained),
         };
         let Ok(server) = connected else {
@@ -333,18 +334,6 @@ impl Gateway {
         guard.ended(end);
         if let Some(reason) = cut {
             guard.refused(reason);
-        }
-    }
-
-    /// The server of a permitted connection: the one that is there, or a new one.
-    pub(crate) async fn server(
-        &self,
-        permit: &Permit,
-        server: Option<TcpStream>,
-    ) -> std::io::Result<TcpStream> {
-        match server {
-            Some(server) => forward::adopt(server, permit),
-            None => forward::connect(permit, self.limits.connect_timeout).await,
         }
     }
 

@@ -5,7 +5,7 @@ use super::head::{self, Request};
 use super::{Caller, Host, Unresolved, place};
 use crate::bounds::Slot;
 use crate::decide::{Claim, Decision, Judgement, Opening, Permit, decide};
-use crate::forward;
+use crate::forward::{self, Server};
 use crate::gate::Gate;
 use crate::http;
 use crate::inspect::Opened;
@@ -21,7 +21,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// Most addresses of a name that are tried.
@@ -162,12 +161,7 @@ impl Gateway {
     }
 
     /// The way to go, with the server there if it depends on nothing else.
-    async fn way(
-        &self,
-        caller: Caller,
-        asked: &Asked,
-        guard: &mut Guard,
-    ) -> Result<(Way, Option<TcpStream>), Turned> {
+    async fn way(&self, caller: Caller, asked: &Asked, guard: &mut Guard) -> Result<(Way, Server), Turned> {
         let ways = self.ways(caller, asked, guard).await?;
         self.first_open(ways).await.map_err(|(to, reason)| {
             guard.goes_to(to);
@@ -181,7 +175,7 @@ impl Gateway {
         mut near: Near,
         caller: Caller,
         request: Request,
-        (to, server): (SocketAddr, Option<TcpStream>),
+        (to, server): (SocketAddr, Server),
         guard: &mut Guard,
     ) -> Option<Told> {
         let Request { asked, mut bytes } = request;
@@ -272,16 +266,16 @@ impl Gateway {
     }
 
     /// The first way that a server answers at. One that depends on what is said in the tunnel is not tried before.
-    async fn first_open(&self, ways: Vec<Way>) -> Result<(Way, Option<TcpStream>), (SocketAddr, Reason)> {
-        let deadline = Instant::now() + self.limits.connect_timeout;
+    async fn first_open(&self, ways: Vec<Way>) -> Result<(Way, Server), (SocketAddr, Reason)> {
+        let (mark, deadline) = (self.limits.front_mark, Instant::now() + self.limits.connect_timeout);
         let mut failed = None;
         let mut left = u32::try_from(ways.len()).unwrap_or(u32::MAX);
         for way in ways {
-            let Some(permit) = &way.permit else { return Ok((way, None)) };
+            let Some(permit) = &way.permit else { return Ok((way, Server::Marked(mark))) };
             let within = deadline.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
-            match forward::connect(permit, within).await {
-                Ok(server) => return Ok((way, Some(server))),
+            match forward::connect(permit, within, mark).await {
+                Ok(server) => return Ok((way, Server::Open(server))),
                 Err(error) => {
                     let is_late = error.kind() == std::io::ErrorKind::TimedOut;
                     failed = Some((

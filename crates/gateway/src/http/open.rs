@@ -6,6 +6,7 @@ use super::socket::{Counted, Cut, Socket, Stream};
 use super::tasks::Owner;
 use super::upstream::Upstream;
 use crate::decide::{Claim, Judgement, Permit};
+use crate::forward::Server;
 use crate::inspect::Opened;
 use crate::near::Near;
 use crate::reason::{End, Reason};
@@ -20,7 +21,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 /// How long a server has to hear that its connection is over.
@@ -33,8 +33,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) opened: Opened,
     pub(crate) permit: &'a Permit,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Its server, if it is connected to.
-    pub(crate) server: Option<TcpStream>,
+    /// Its server, as far as it is there.
+    pub(crate) server: Server,
     /// Of a request to the explicit proxy, for whom it is where its claim names nobody.
     pub(crate) front: Option<Front>,
 }
@@ -86,7 +86,7 @@ impl Gateway {
             return Some(Refused { stream, claim: opened.claim, judgement });
         };
         let connected = tokio::select! {
-            connected = self.server(permit, server) => connected,
+            connected = server.open(permit, self.limits.connect_timeout) => connected,
             () = self.drained() => {
                 guard.ended(End::Drained);
                 return None;
