@@ -39,6 +39,8 @@ fuzz_target!(|input: (u8, &[u8])| {
     let asked_at_once = asked(std::iter::once(bytes));
     assert_eq!(asked_at_once, asked(parts()));
     if let Some(Ok(asked)) = asked_at_once {
-        assert!(asked.port > 0 && asked.length <= bytes.len() && bytes[..asked.length].ends_with(b"\r\n\r\n"));
+        assert!(
+            asked.port > 0 && asked.length <= bytes.len() && bytes[..asked.length].ends_with(b"\r\n\r\n")
+        );
     }
 });

@@ -13,6 +13,7 @@ use machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// The pod may ask no resolver, and reach no address but by these names.
@@ -30,6 +31,9 @@ spec:
       to: [{ domains: [store.example.com] }]
       ports: [{ protocol: TCP, port: 80 }]
       operations: [{ verbs: [download], resources: [acme/*] }]
+    - action: Allow
+      to: [{ networks: [203.0.113.50/32] }]
+      ports: [{ protocol: TCP, port: 80 }]
 ";
 
 const NODE: &str = "\
@@ -42,21 +46,48 @@ status: { addresses: [{ type: InternalIP, address: 10.9.1.1 }] }
 const PROXY: &str = "http://10.9.1.1:3128";
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A TLS server, until this goes.
+struct Tls(Child);
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server at pod `b`, in clear at port 80 and in TLS at 443, that says what it was asked for.
-fn serve(machine: &Machine) {
+fn serve(machine: &Machine) -> Tls {
     let listener = machine.listen("b", 80);
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             std::thread::spawn(move || answer(stream));
         }
     });
-    machine.must(
-        "b",
-        "cd $(mktemp -d); openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -days 2 \
-         -subj /CN=hub.example.com -addext subjectAltName=DNS:hub.example.com 2>/dev/null; \
-         nohup openssl s_server -quiet -www -accept 443 -cert cert -key key >/dev/null 2>&1 </dev/null & \
-         for try in $(seq 200); do ss -tln | grep -q ':443 ' && exit 0; sleep 0.05; done; exit 1",
-    );
+    let folder = machine.folder().parent().unwrap().to_owned();
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "cert", "-days", "2",
+        ])
+        .args(["-subj", "/CN=hub.example.com", "-addext", "subjectAltName=DNS:hub.example.com"])
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let tls = machine.at("b", move || {
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-www", "-accept", "443", "-cert", "cert", "-key", "key"])
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    });
+    let tls = Tls(tls);
+    let at = SocketAddr::from(([127, 0, 0, 1], 443));
+    eventually("the TLS server", || machine.at("b", move || TcpStream::connect(at).ok()));
+    tls
 }
 
 fn answer(mut stream: TcpStream) {
@@ -80,7 +111,7 @@ fn answer(mut stream: TcpStream) {
 fn run(machine: &Machine, role: &str, command: &str) -> String {
     let command = command.to_owned();
     machine.at(role, move || {
-        let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat()
     })
 }
@@ -102,18 +133,18 @@ fn start(machine: &Machine) -> Up<'_> {
     Up::start_with(machine, &["--dns-resolver", "10.9.2.2", "--proxy-listen", "10.9.1.1:3128"])
 }
 
-fn world(name: &str) -> (Machine, Resolver) {
+fn world(name: &str) -> (Machine, Resolver, Tls) {
     let machine = Machine::new(name);
     machine.write("policy.yaml", POLICY);
     machine.write("node.yaml", NODE);
     let resolver = Resolver::start(&machine);
-    serve(&machine);
-    (machine, resolver)
+    let tls = serve(&machine);
+    (machine, resolver, tls)
 }
 
 #[test]
 fn netns_clients_that_were_told_of_the_proxy_reach_what_is_allowed_and_are_told_why_not() {
-    let (machine, _resolver) = world("e");
+    let (machine, _resolver, _tls) = world("e");
     let up = start(&machine);
     assert!(!machine.connects("a", "b", 80), "directly there is nothing");
     let said = curl(&machine, "", "http://hub.example.com/x");
@@ -122,8 +153,11 @@ fn netns_clients_that_were_told_of_the_proxy_reach_what_is_allowed_and_are_told_
     assert!(said.starts_with("GET /y HTTP/1.1 status 200 200"), "{said}");
     let said = curl(&machine, "-k", "https://hub.example.com/");
     assert!(said.contains("status 200 200"), "{said}");
-    let passed = eventually("its record", || record(&up, &["connections", "--verdict", "allow"]));
-    assert_eq!(passed["explicit"]["asked"], "hub.example.com:443", "{passed:#}");
+    let asked_for = |verdict: &str, asked: &str| {
+        let newest = || record(&up, &["connections", "--verdict", verdict]);
+        eventually(asked, || newest().filter(|record| record["explicit"]["asked"] == asked))
+    };
+    let passed = asked_for("allow", "hub.example.com:443");
     assert_eq!(
         (&passed["claim"]["kind"], &passed["destination"]),
         (&"tls".into(), &"203.0.113.7:443".into())
@@ -133,7 +167,7 @@ fn netns_clients_that_were_told_of_the_proxy_reach_what_is_allowed_and_are_told_
     assert_eq!((&asked["explicit"], &asked["pod"]), (&true.into(), &"10.9.1.2".into()), "{asked:#}");
 
     // Requests that a rule lists, and others.
-    let said = curl(&machine, "-A huggingface_hub", "http://store.example.com/acme/m/resolve/main/x");
+    let said = curl(&machine, "", "http://store.example.com/acme/m/resolve/main/x");
     assert!(said.contains("status 200"), "{said}");
     let said = curl(&machine, "-X DELETE", "http://store.example.com/acme/m");
     assert!(said.contains("request-not-allowed") && said.contains("status 403"), "{said}");
@@ -152,8 +186,20 @@ fn netns_clients_that_were_told_of_the_proxy_reach_what_is_allowed_and_are_told_
         assert!(said.contains(&format!("reason: {reason}")), "{url}: {said}");
         assert!(said.contains(" 403"), "{url}: {said}");
     }
-    let refused = eventually("its record", || record(&up, &["connections", "--verdict", "deny"]));
-    assert_eq!(refused["explicit"]["asked"], "203.0.113.9:22", "{refused:#}");
+    let refused = asked_for("deny", "203.0.113.9:22");
+    assert_eq!(
+        (&refused["explicit"]["method"], &refused["from"]["name"]),
+        (&"CONNECT".into(), &"web".into())
+    );
+    // A Service: what the machine translates itself would be reached in its name.
+    machine.must(
+        "n",
+        "nft add table ip svc; nft 'add chain ip svc out { type nat hook output priority -100; }'; \
+         nft add rule ip svc out ip daddr 203.0.113.50 dnat to 10.9.2.2",
+    );
+    assert!(run(&machine, "n", "curl -sS -m 20 http://203.0.113.50/s").starts_with("GET /s"));
+    let said = curl(&machine, "-i", "http://203.0.113.50/s");
+    assert!(said.contains("reason: server-silent") && said.contains(" 504"), "{said}");
     // The machine itself is no pod.
     let said = run(&machine, "n", &format!("curl -sS -i -m 20 -x {PROXY} http://hub.example.com/"));
     assert!(said.contains("reason: unknown-pod"), "{said}");
@@ -165,7 +211,7 @@ fn netns_clients_that_were_told_of_the_proxy_reach_what_is_allowed_and_are_told_
 
 #[test]
 fn netns_a_client_shows_the_reason_in_its_own_error() {
-    let (machine, _resolver) = world("p");
+    let (machine, _resolver, _tls) = world("p");
     let _up = start(&machine);
     let python = |url: &str| {
         let program =
@@ -201,7 +247,7 @@ fn passes(stream: &mut TcpStream) -> bool {
 
 #[test]
 fn netns_tunnels_outlive_the_agent_and_the_next_one_has_the_listener() {
-    let (machine, _resolver) = world("f");
+    let (machine, _resolver, _tls) = world("f");
     let up = start(&machine);
     let (mut held, answer) = tunnel(&machine);
     assert!(answer.starts_with("HTTP/1.1 200 ") && passes(&mut held), "{answer}");

@@ -26,11 +26,20 @@ const NAMED4: &str = "named4";
 const NAMED6: &str = "named6";
 /// Where packets of TCP connections are looked at that are not steered as such.
 const HELD: &str = "held";
+/// Where packets of this machine's own sockets are looked at.
+const OUTPUT: &str = "output";
 const HOOK_PREROUTING: u32 = 0;
+const HOOK_OUTPUT: u32 = 3;
+/// `IPS_DST_NAT`: the destination was translated.
+const TRANSLATED: u32 = 1 << 5;
 /// Right behind destination translation.
 const PRIORITY: i32 = -99;
 /// Tells steered packets to the routing; no other bit of the mark is touched.
 const MARK: u32 = 1 << 20;
+/// Mark of packets that a proxy sends to where a client of its own choice wants to go: while something is steered, they are
+/// dropped where this machine translates their destination. Behind that is a Service, and whoever serves it would take the
+/// client for this machine. No other bit of the mark matters.
+pub const LED_MARK: u32 = 1 << 21;
 /// Number of the routing table, and priority of the rule that leads to it.
 const ROUTES: u32 = 3325;
 
@@ -252,6 +261,7 @@ fn chains(wanted: &Steer) -> Vec<Chain> {
     if !wanted.gateway.is_empty() {
         rules.push(of_protocol(Rule::new(), Protocol::TCP).end(End::Jump(HELD)));
         chains.push(Chain { name: HELD.to_owned(), hook: None, rules: held() });
+        chains.push(Chain { name: OUTPUT.to_owned(), hook: Some(HOOK_OUTPUT), rules: vec![led_inside()] });
     }
     chains.push(Chain { name: "prerouting".to_owned(), hook: Some(HOOK_PREROUTING), rules });
     chains
@@ -267,6 +277,13 @@ fn held() -> Vec<Rule> {
         is(Sock::Wildcard).end(End::Return),
         accept_marked(is(Sock::Transparent)),
     ]
+}
+
+/// What is led to a Service of the cluster.
+fn led_inside() -> Rule {
+    let some = |rule: Rule, bits| rule.bits(A, bits, 0).compare(A, Compare::NotEqual, &0_u32.to_ne_bytes());
+    let led = some(Rule::new().meta(Meta::Mark, A), LED_MARK);
+    some(led.ct(Ct::Status, A), TRANSLATED).end(End::Drop)
 }
 
 /// What the rule matches goes to the listener, and nowhere without one.

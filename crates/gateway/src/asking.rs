@@ -85,6 +85,11 @@ impl Waiting {
         }
     }
 
+    /// There is no agent.
+    pub(crate) fn nobody_answers(&self, id: u64) {
+        drop(self.end(id));
+    }
+
     /// The agent is gone: whoever waits hears so.
     pub(crate) fn give_up(&self) {
         *self.waiters() = Waiters { last: self.waiters().last, ..Waiters::default() };

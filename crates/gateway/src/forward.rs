@@ -25,6 +25,18 @@ pub(crate) enum Way {
     Central(Tunnel),
 }
 
+/// The server of a permitted connection.
+#[derive(Default)]
+pub(crate) enum Server {
+    /// To be connected to.
+    #[default]
+    Unopened,
+    /// To be connected to; from this node with this mark on what is sent, with 0 without.
+    Marked(u32),
+    /// Connected to under an earlier permit for the same place.
+    Open(Way),
+}
+
 /// Something that passes bytes and can say how it ended.
 pub(crate) trait Line: AsyncRead + AsyncWrite + Unpin + Send {
     /// Breaks off, so that the other side does not take what it has for all.
@@ -61,16 +73,17 @@ impl Line for Way {
 }
 
 impl Gateway {
-    /// Connects to where a pod was going, the way that its connection must take, and no other.
+    /// Connects to where a pod was going, the way that its connection must take, and no other. From this node what is sent
+    /// has this mark; with 0 none.
     pub(crate) async fn connect(
         &self,
         permit: &Permit,
-        within: Duration,
+        (within, mark): (Duration, u32),
         guard: &mut Guard,
     ) -> Result<Way, Failed> {
         match self.judge.route(guard.pod(), permit) {
             Route::Direct => {
-                let connected = direct(permit, within).await;
+                let connected = direct(permit, within, mark).await;
                 connected.map(Way::Direct).map_err(|error| match error.kind() {
                     io::ErrorKind::TimedOut => Failed::Silent,
                     _ => Failed::Unreachable,
@@ -85,29 +98,32 @@ impl Gateway {
         }
     }
 
-    /// The server of a permitted connection: the one that was connected to under an earlier permit for the same place, or a
-    /// new one.
+    /// The connection to the server of a permitted one.
     pub(crate) async fn server(
         &self,
         permit: &Permit,
-        server: Option<Way>,
+        server: Server,
         guard: &mut Guard,
     ) -> Result<Way, Failed> {
         match server {
-            Some(Way::Direct(socket)) => {
+            Server::Open(Way::Direct(socket)) => {
                 // Without a budget it draws on none.
                 let counted = count_on(&socket, permit.judgement().budget.unwrap_or(0));
                 counted.map(|()| Way::Direct(socket)).map_err(|_| Failed::Unreachable)
             }
-            Some(tunnel @ Way::Central(_)) => Ok(tunnel),
-            None => self.connect(permit, self.limits.connect_timeout, guard).await,
+            Server::Open(tunnel @ Way::Central(_)) => Ok(tunnel),
+            Server::Marked(mark) => self.connect(permit, (self.limits.connect_timeout, mark), guard).await,
+            Server::Unopened => self.connect(permit, (self.limits.connect_timeout, 0), guard).await,
         }
     }
 }
 
 /// Connects from the node's own address.
-async fn direct(permit: &Permit, within: Duration) -> io::Result<TcpStream> {
+async fn direct(permit: &Permit, within: Duration, mark: u32) -> io::Result<TcpStream> {
     let socket = socket_to(permit.opening().destination, permit.judgement().budget)?;
+    if mark != 0 {
+        setsockopt(&socket, sockopt::Mark, &mark)?;
+    }
     match tokio::time::timeout(within, socket.connect(permit.opening().destination)).await {
         Ok(connected) => connected,
         Err(_) => Err(io::ErrorKind::TimedOut.into()),

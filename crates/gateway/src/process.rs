@@ -90,8 +90,8 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let link = Arc::new(Link::default());
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
-        let (link, table) = (Arc::clone(&link), Arc::clone(&table));
-        move || tell(&link, &queued, &counters, &table)
+        let (link, table, waiting) = (Arc::clone(&link), Arc::clone(&table), Arc::clone(&waiting));
+        move || tell(&link, &queued, &counters, &table, &waiting)
     });
     let workers = (0..workers.max(1))
         .map(|number| worker(&gateway, (&sockets, front), number == 0))
@@ -400,7 +400,7 @@ impl Sink for Queue {
 }
 
 /// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
-fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, table: &Table) {
+fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, table: &Table, waiting: &Waiting) {
     let accounts = table.accounts();
     let (mut last, mut told) = (Counts::default(), Instant::now());
     loop {
@@ -411,9 +411,10 @@ fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, table: &Table
                     match told {
                         Told::Record(record) => records.push(*record),
                         Told::Call(call) => calls.push(*call),
-                        // Where nobody hears it, who asked waits no longer.
                         Told::Ask(Ask { id, pod, host }) => {
-                            link.tell(&ToAgent::Ask { id, pod, host: host.into() });
+                            if !link.tell(&ToAgent::Ask { id, pod, host: host.into() }) {
+                                waiting.nobody_answers(id);
+                            }
                         }
                     }
                 }

@@ -4,7 +4,7 @@ use crate::bounds::{Bounds, Slot};
 use crate::central::{Failed, Pool};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Judgement, Opening, Permit, decide};
-use crate::forward::Way;
+use crate::forward::Server;
 use crate::front::{Caller, Resolve};
 use crate::http::{self, Hold};
 use crate::identify::Ends;
@@ -64,8 +64,8 @@ pub struct Gateway {
 pub(crate) struct Approach {
     /// Bytes that came already.
     pub(crate) first: Vec<u8>,
-    /// Its server, if it is connected to.
-    pub(crate) server: Option<Way>,
+    /// Its server, as far as it is there.
+    pub(crate) server: Server,
     /// For whom it must be.
     pub(crate) name: Option<DnsName>,
 }
@@ -317,7 +317,7 @@ impl Gateway {
     async fn permitted(
         &self,
         stream: Near,
-        (mut opened, server): (inspect::Opened, Option<Way>),
+        (mut opened, server): (inspect::Opened, Server),
         permit: &Permit,
         phase: watch::Receiver<Phase>,
         guard: &mut Guard,

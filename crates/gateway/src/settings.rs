@@ -25,6 +25,10 @@ pub struct Limits {
     /// Bytes of one direction after which the kernel moves the rest without copying. Opening the pipes for that costs
     /// some 20 µs, which short connections do not earn back.
     pub splice_after: u64,
+    /// Mark (`SO_MARK`) of what goes to where clients of the front door want to go; setting one takes `CAP_NET_ADMIN`. 0:
+    /// none.
+    #[serde(default)]
+    pub front_mark: u32,
 }
 
 impl Default for Limits {
@@ -38,6 +42,7 @@ impl Default for Limits {
             max_connections: 20_000,
             max_per_pod: 2_000,
             splice_after: 256 * 1024,
+            front_mark: 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::keeper::{Ear, Kind, is_steered};
 use anyhow::Result;
+use datapath::LED_MARK;
 use gateway::{Agent, Ask, Call, Counts, Limits, Proxy, Record, State};
 use handover::Sockets;
 use std::collections::BTreeMap;
@@ -48,8 +49,9 @@ impl Kind for GatewayProxy {
     fn start(stream: UnixStream, sockets: &Sockets, ear: Ear<Self>) -> Result<Proxy> {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let front = sockets.listening()?.into_iter().filter(|it| !is_steered::<Self>(*it)).count();
+        let limits = Limits { front_mark: LED_MARK, ..Limits::default() };
         let workers = processors.min(WORKERS);
-        Ok(Proxy::start_with_front(stream, (sockets, front), Limits::default(), workers, ear)?)
+        Ok(Proxy::start_with_front(stream, (sockets, front), limits, workers, ear)?)
     }
 
     fn tell(proxy: &Proxy, told: &Told) -> Result<()> {

@@ -32,6 +32,8 @@ pub(crate) enum Tuple {
 pub(crate) enum Ct {
     State = 0,
     Direction = 1,
+    /// Bits of `enum ip_conntrack_status`.
+    Status = 2,
     Mark = 3,
     Protocol = 10,
     ProtoSrc = 11,

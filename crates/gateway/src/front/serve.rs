@@ -6,7 +6,7 @@ use super::{Caller, Host, Unresolved, place};
 use crate::bounds::Slot;
 use crate::central::Failed;
 use crate::decide::{Claim, Decision, Judgement, Opening, Permit, decide};
-use crate::forward::Way as Server;
+use crate::forward::Server;
 use crate::gate::Gate;
 use crate::http;
 use crate::inspect::Opened;
@@ -162,12 +162,7 @@ impl Gateway {
     }
 
     /// The way to go, with the server there if it depends on nothing else.
-    async fn way(
-        &self,
-        caller: Caller,
-        asked: &Asked,
-        guard: &mut Guard,
-    ) -> Result<(Way, Option<Server>), Turned> {
+    async fn way(&self, caller: Caller, asked: &Asked, guard: &mut Guard) -> Result<(Way, Server), Turned> {
         let ways = self.ways(caller, asked, guard).await?;
         self.first_open(ways, guard).await.map_err(|(to, reason)| {
             guard.goes_to(to);
@@ -181,7 +176,7 @@ impl Gateway {
         mut near: Near,
         caller: Caller,
         request: Request,
-        (to, server): (SocketAddr, Option<Server>),
+        (to, server): (SocketAddr, Server),
         guard: &mut Guard,
     ) -> Option<Told> {
         let Request { asked, mut bytes } = request;
@@ -276,16 +271,16 @@ impl Gateway {
         &self,
         ways: Vec<Way>,
         guard: &mut Guard,
-    ) -> Result<(Way, Option<Server>), (SocketAddr, Reason)> {
-        let deadline = Instant::now() + self.limits.connect_timeout;
+    ) -> Result<(Way, Server), (SocketAddr, Reason)> {
+        let (mark, deadline) = (self.limits.front_mark, Instant::now() + self.limits.connect_timeout);
         let mut failed = None;
         let mut left = u32::try_from(ways.len()).unwrap_or(u32::MAX);
         for way in ways {
-            let Some(permit) = &way.permit else { return Ok((way, None)) };
+            let Some(permit) = &way.permit else { return Ok((way, Server::Marked(mark))) };
             let within = deadline.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
-            let reason = match self.connect(permit, within, guard).await {
-                Ok(server) => return Ok((way, Some(server))),
+            let reason = match self.connect(permit, (within, mark), guard).await {
+                Ok(server) => return Ok((way, Server::Open(server))),
                 Err(Failed::Silent) => Reason::ServerSilent,
                 Err(Failed::Unreachable) => Reason::ServerUnreachable,
                 Err(Failed::Refused(reason)) => reason,

@@ -7,7 +7,7 @@ use super::tasks::Owner;
 use super::upstream::Upstream;
 use crate::central::Failed;
 use crate::decide::{Claim, Judgement, Permit};
-use crate::forward::Way;
+use crate::forward::{Server, Way};
 use crate::inspect::Opened;
 use crate::near::Near;
 use crate::reason::{End, Reason};
@@ -34,8 +34,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) opened: Opened,
     pub(crate) permit: &'a Permit,
     pub(crate) phase: watch::Receiver<Phase>,
-    /// Its server, if it is connected to.
-    pub(crate) server: Option<Way>,
+    /// Its server, as far as it is there.
+    pub(crate) server: Server,
     /// Of a request to the explicit proxy, for whom it is where its claim names nobody.
     pub(crate) front: Option<Front>,
 }
