@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 /// How long a test waits for what must come.
 const ENOUGH: Duration = Duration::from_secs(60);
 /// Its socket, in its folder.
-pub const SOCKET: &str = "store";
+pub(super) const SOCKET: &str = "store";
 
 /// A server, until it is dropped.
-pub struct Server(Child);
+pub(super) struct Server(Child);
 
 impl Server {
     /// In a folder of its own, which outlives it.
-    pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+    pub(super) fn start(folder: &Path, arguments: &[&str]) -> Self {
         let process = ["valkey-server", "redis-server"].into_iter().find_map(|program| {
             Command::new(program)
                 .args(["--port", "0", "--unixsocket", SOCKET, "--save", "", "--appendonly", "no"])
@@ -24,7 +24,9 @@ impl Server {
                 .spawn()
                 .ok()
         });
-        let process = process.expect("valkey-server or redis-server: scripts/setup installs one of them");
+        let Some(process) = process else {
+            panic!("no valkey-server or redis-server: scripts/setup installs one")
+        };
         let server = Self(process);
         wait_for(|| std::os::unix::net::UnixStream::connect(folder.join(SOCKET)).is_ok());
         server
@@ -39,7 +41,7 @@ impl Drop for Server {
 }
 
 /// Waits until something is so; it must become so.
-pub fn wait_for(mut is_so: impl FnMut() -> bool) {
+pub(super) fn wait_for(mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + ENOUGH;
     while !is_so() {
         assert!(Instant::now() < end, "it does not come");
