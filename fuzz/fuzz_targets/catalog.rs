@@ -1,7 +1,8 @@
-//! Any bytes are a catalog or errors, and what is read is what policies may be made of.
+//! Any bytes are a catalog or errors, and what is read is what policies may be made of; a price list or errors, in amounts that can
+//! be counted.
 #![no_main]
 
-use crds::Catalog;
+use crds::{Catalog, PriceList};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -14,6 +15,13 @@ fuzz_target!(|bytes: &[u8]| {
                     assert!(host.host.contains('.') && !host.host.contains(char::is_uppercase));
                 }
             }
+        }
+        Err(found) => assert!(found.iter().any(crds::Diagnostic::is_error)),
+    }
+    match PriceList::read("fuzz.yaml", bytes) {
+        Ok(list) => {
+            assert!((1..=crds::MOST_PRICES).contains(&list.prices.len()));
+            assert!(list.prices.iter().all(|price| price.input.max(price.output) < 1 << 62));
         }
         Err(found) => assert!(found.iter().any(crds::Diagnostic::is_error)),
     }

@@ -1,6 +1,7 @@
-//! The same body, split in two ways, makes the same operation of any head; at its end it is known.
+//! The same body, split in two ways, makes the same operation of any head, and asks for as much; at its end both are known.
 #![no_main]
 
+use inspect::answer::AskReader;
 use inspect::operation::{Head, Progress, Reader};
 use libfuzzer_sys::fuzz_target;
 
@@ -15,12 +16,15 @@ const HEADERS: [&str; 8] = [
     "x-amz-content-sha256",
 ];
 
-fn read<'a>(head: &Head<'_>, parts: impl Iterator<Item = &'a [u8]>) -> String {
+fn read<'a>(head: &Head<'_>, parts: impl Iterator<Item = &'a [u8]> + Clone) -> String {
     let mut reader = Reader::new(head);
-    parts.for_each(|part| reader.push(part));
+    parts.clone().for_each(|part| reader.push(part));
     reader.end();
     assert_ne!(reader.progress(), Progress::NeedMore);
-    format!("{:?}", reader.progress())
+    let (Progress::Known(operation) | Progress::Contradicted(operation, _)) = reader.progress() else { return String::new() };
+    let mut asking = AskReader::new(operation);
+    parts.for_each(|part| asking.push(part));
+    format!("{:?} {:?}", reader.progress(), asking.end(true))
 }
 
 fuzz_target!(|input: (u8, u8, &str, &str, &[u8], &[u8])| {

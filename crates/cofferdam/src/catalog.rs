@@ -114,13 +114,21 @@ pub(crate) fn run(command: &CatalogCommand, out: &mut impl Write) -> Result<()> 
 
 /// The catalog of a file alone.
 pub(crate) fn read(file: &Path) -> Result<Catalog, Vec<Diagnostic>> {
-    let name = file.display().to_string();
-    let bytes = fs::read(file).map_err(|error| {
-        let message = format!("{name} cannot be read, and no provider is known: {error}");
-        let at = Position { file: name.as_str().into(), line: 1, column: 1 };
-        vec![Diagnostic::error(Code::Unreadable, message).at(at)]
-    })?;
+    let (name, bytes) = content(file, "provider")?;
     Catalog::read(&name, &bytes)
+}
+
+/// A file's name, and what is in it; `what` is not known where it cannot be read.
+pub(crate) fn content(file: &Path, what: &str) -> Result<(String, Vec<u8>), Vec<Diagnostic>> {
+    let name = file.display().to_string();
+    match fs::read(file) {
+        Ok(bytes) => Ok((name, bytes)),
+        Err(error) => {
+            let message = format!("{name} cannot be read, and no {what} is known: {error}");
+            let at = Position { file: name.as_str().into(), line: 1, column: 1 };
+            Err(vec![Diagnostic::error(Code::Unreadable, message).at(at)])
+        }
+    }
 }
 
 /// All that is wrong with a file, as one error.

@@ -3,11 +3,11 @@
 //! Enters: a file. Leaves: what is wrong with it, its prices, or the form in which the gateway has them. Guarantees: a file with
 //! an error gives no price. Does not: know any price.
 
-use crate::catalog::refusal;
+use crate::catalog::{content, refusal};
 use crate::flows::printable;
 use anyhow::Result;
 use clap::Subcommand;
-use crds::{Code, Diagnostic, Position, PriceList};
+use crds::{Diagnostic, PriceList};
 use gateway::{Price, Prices};
 use policy::{Glob, Money};
 use serde_json::json;
@@ -69,12 +69,7 @@ pub(crate) fn load(file: &Path) -> Result<Arc<Prices>> {
 }
 
 fn read(file: &Path) -> Result<PriceList, Vec<Diagnostic>> {
-    let name = file.display().to_string();
-    let bytes = fs::read(file).map_err(|error| {
-        let message = format!("{name} cannot be read, and no price is known: {error}");
-        let at = Position { file: name.as_str().into(), line: 1, column: 1 };
-        vec![Diagnostic::error(Code::Unreadable, message).at(at)]
-    })?;
+    let (name, bytes) = content(file, "price")?;
     PriceList::read(&name, &bytes)
 }
 

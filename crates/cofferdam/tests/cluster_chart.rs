@@ -30,6 +30,8 @@ egressGateway:
   privateNetworks: [10.20.0.0/16]
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
+prices: {list: \"kind: PriceList\"}
+budgetStore: {url: rediss://10.0.0.7, secret: budget-store, ca: true, down: deny}
 ";
 /// Kinds of others that the chart has objects of: the fields that their documentation gives for what the chart says, so that
 /// one they do not have is refused (<https://prometheus-operator.dev/docs/api-reference/api/>,

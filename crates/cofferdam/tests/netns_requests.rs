@@ -190,10 +190,18 @@ spec:
       ports: [{ protocol: TCP, port: 80 }]
       models: [small-*]
       leaks: { canaries: { values: [mark-of-the-hold-4711], action: Block } }
-      budgets: { requests: { day: 3 } }
+      budgets: { requests: { day: 3 }, money: { day: '1.00' } }
     - action: Allow
       to: [{ networks: [10.9.2.2/32] }]
       ports: [{ protocol: UDP, port: 53 }]
+";
+
+const PRICES: &str = "\
+apiVersion: cofferdam.dev/v1alpha1
+kind: PriceList
+currency: EUR
+prices:
+  - { provider: openai-compatible, model: small-1, input: '1', output: '2', source: this test, date: 2026-01-31 }
 ";
 
 #[test]
@@ -202,18 +210,24 @@ fn netns_marks_do_not_leave_and_budgets_outlive_gateway_and_agent() {
     machine.write("policy.yaml", BUDGET);
     let _resolver = Resolver::start(&machine);
     serve(&machine);
-    let options = ["--dns-resolver", "10.9.2.2", "--dns-hold", "600"];
+    let folder = tempfile::tempdir().unwrap();
+    let prices = folder.path().join("prices.yaml");
+    std::fs::write(&prices, PRICES).unwrap();
+    let prices = prices.to_str().unwrap();
+    let options = ["--dns-resolver", "10.9.2.2", "--dns-hold", "600", "--prices", prices];
     let up = Up::start_with(&machine, &options);
     assert_eq!(ask(&machine, "hub.example.com"), Some(0));
-    let call = |text: &str| {
-        let body = format!(r#"{{"messages": [{{"content": "{text}"}}], "model": "small-1"}}"#);
+    let call_of = |model: &str, text: &str| {
+        let body = format!(r#"{{"messages": [{{"content": "{text}"}}], "model": "{model}"}}"#);
         let (status, why, _) = request(&mut open(&machine).unwrap(), "POST /v1/chat/completions", &body);
         (status, why)
     };
+    let call = |text: &str| call_of("small-1", text);
     // As it is, and as base64.
     for text in ["it says mark-of-the-hold-4711.", "bWFyay1vZi10aGUtaG9sZC00NzEx"] {
         assert_eq!(call(text), (403, "leak-blocked".to_owned()), "{text}");
     }
+    assert_eq!(call_of("small-2", "hello"), (403, "no-price".to_owned()));
     let mut answers = Vec::new();
     while answers.len() < 10 && !matches!(answers.last(), Some((429, _))) {
         answers.push(call("hello"));
@@ -230,11 +244,19 @@ fn netns_marks_do_not_leave_and_budgets_outlive_gateway_and_agent() {
             |line: &str| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().unwrap().to_owned();
         findings.lines().map(kind).collect()
     };
-    let found = eventually("the findings", || Some(kinds(&up)).filter(|kinds| kinds.len() == 3));
-    assert_eq!(found, ["leak-blocked", "leak-blocked", "quota-requests"]);
+    let found = eventually("the findings", || Some(kinds(&up)).filter(|kinds| kinds.len() == 4));
+    assert_eq!(found, ["leak-blocked", "leak-blocked", "no-price", "quota-requests"]);
     // What was counted is looked at every two seconds.
     let gateway = || up.status()["nodes"][0]["gateway"].clone();
     assert_eq!(gateway()["starts"], 1);
+    assert_eq!(gateway()["currency"], "EUR");
+    // The server says nothing of tokens: what was set aside counts, 4096 for each answer.
+    let used =
+        eventually("what is used", || gateway()["used"][0]["money_day"].as_u64().filter(|used| *used > 0));
+    let calls = allowed.len() as u64;
+    assert!((calls * 8_192_000..=calls * 8_300_000).contains(&used), "{used}");
+    let cost = |line: &str| serde_json::from_str::<Value>(line).unwrap()["cost"]["nanos"].as_u64();
+    assert_eq!(up.text(&["calls", "--json"]).lines().filter_map(cost).sum::<u64>(), used);
     eventually("the file that keeps it", || {
         let text = std::fs::read_to_string(machine.socket().with_extension("quotas")).ok()?;
         text.contains("\"requests_day\":3").then_some(())

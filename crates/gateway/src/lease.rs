@@ -199,3 +199,82 @@ fn limited(quotas: &Quotas, made: impl Fn(usize, u64) -> u64) -> Quotas {
         money: quota(money_hour, money_day),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 1_800_000_000;
+    const WINDOWS: (u64, u64) = (HOUR, HOUR - 3600);
+
+    fn used(tokens_hour: u64) -> QuotaUse {
+        from_counts(WINDOWS, [0, 0, tokens_hour, 0, 0, 0])
+    }
+
+    fn lease(limit: u64, base: u64) -> Lease {
+        let quotas = Quotas { tokens: Quota { hour: Some(limit), day: None }, ..Quotas::default() };
+        Lease::new(&"x/Deployment/app rule".into(), quotas, used(base))
+    }
+
+    /// Has the store grant so many tokens of this hour, with so many granted to others.
+    fn granted(lease: &mut Lease, now: &QuotaUse, tokens: u64, others: u64) {
+        let ask = lease.ask(now, Amount::default());
+        let mut grants = [Grant::default(); COUNTS];
+        grants[2] = Grant { granted: tokens, others };
+        lease.granted(&ask, &grants);
+    }
+
+    #[test]
+    fn nothing_is_held_before_the_store_answered_nor_in_another_window() {
+        let mut lease = lease(6400, 0);
+        let hour = |lease: &Lease, windows, store| lease.held(windows, store).tokens.hour;
+        assert_eq!(hour(&lease, WINDOWS, StoreIs::Up), Some(0));
+        assert_eq!(hour(&lease, WINDOWS, StoreIs::DownAndDenied), Some(0));
+        assert_eq!(hour(&lease, WINDOWS, StoreIs::Down), Some(640), "of an hour that nobody spoke of");
+        granted(&mut lease, &used(0), 400, 1000);
+        assert_eq!(hour(&lease, WINDOWS, StoreIs::Up), Some(400));
+        assert_eq!(hour(&lease, WINDOWS, StoreIs::DownAndDenied), Some(400));
+        assert_eq!(hour(&lease, WINDOWS, StoreIs::Down), Some(400 + 500));
+        assert_eq!(lease.left_by_others(WINDOWS).tokens.hour, Some(5400));
+        let next = (WINDOWS.0 + 3600, WINDOWS.1);
+        assert_eq!(hour(&lease, next, StoreIs::Up), Some(0));
+        assert_eq!(lease.left_by_others(next).tokens.hour, Some(6400));
+        assert_eq!(
+            lease.held(WINDOWS, StoreIs::Up).requests,
+            Quota::default(),
+            "what is not limited stays so"
+        );
+    }
+
+    #[test]
+    fn what_was_used_before_is_no_part_of_what_is_asked_for() {
+        let mut lease = lease(6400, 1000);
+        let ask = lease.ask(&used(1000), Amount { tokens: 50, money: 0 });
+        assert_eq!(ask.rows[2], Row { limit: Some(6400), used: 0, need: 50, want: 150 });
+        granted(&mut lease, &used(1000), 150, 1000);
+        assert_eq!(lease.held(WINDOWS, StoreIs::Up).tokens.hour, Some(1150));
+        assert_eq!(
+            lease.left_by_others(WINDOWS).tokens.hour,
+            Some(6400),
+            "the others' part is what was used before"
+        );
+    }
+
+    #[test]
+    fn what_is_used_is_told_and_what_is_not_is_given_back() {
+        let mut lease = lease(6400, 0);
+        assert_eq!(lease.news(&used(0)), None);
+        granted(&mut lease, &used(0), 200, 0);
+        let news = lease.news(&used(70)).unwrap();
+        assert_eq!(
+            (news.rows[2].used, news.rows[2].want),
+            (70, 170),
+            "it goes on, and keeps something ahead"
+        );
+        granted(&mut lease, &used(70), 170, 0);
+        let news = lease.news(&used(70)).unwrap();
+        assert_eq!((news.rows[2].used, news.rows[2].want), (70, 70), "it rests");
+        granted(&mut lease, &used(70), 70, 0);
+        assert_eq!(lease.news(&used(70)), None);
+    }
+}

@@ -7,14 +7,20 @@
     reason = "a test's helpers fail the test"
 )]
 
+#[path = "support/store.rs"]
+mod store;
 mod support;
 
-use gateway::{Ceiling, Cost, End, Price, Prices, QuotaUse, Reason, RuleFacts, State, Window};
+use gateway::{
+    Ceiling, Cost, End, Price, Prices, QuotaUse, Reason, RuleFacts, State, StoreAddress, StoreMeans,
+    WhenDown, Window,
+};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use policy::{Glob, NANOS, Quota, Quotas, Requests};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+use store::Server;
 use support::ALLOWS;
 use support::web::{Body, Client, STREAMED, Step, Way, World, anything, full, request, run, state_of, steps};
 
@@ -151,7 +157,7 @@ fn a_limit_at_the_end_of_a_body_that_comes_piece_by_piece_is_seen_before_the_bod
 
 #[test]
 fn a_conversation_that_cannot_be_counted_is_refused_where_tokens_are_limited() {
-    let world = World::new(Way::Clear, anything());
+    let world = World::new(Way::Tls1, anything());
     world.proxy.table.replace(state(&world, limited(None, Some(100)), today(0, 0)));
     run(async {
         let mut asked = request("GET", "/v1/realtime?model=m", full(""));
@@ -295,4 +301,52 @@ fn an_answer_that_is_none_takes_no_tokens() {
             answer.into_body().collect().await.unwrap();
         }
     });
+}
+
+/// As the agent of a node tells it that shares budgets.
+fn sharing(world: &World, folder: &std::path::Path, requests: Requests) -> State {
+    let mut state = state(world, requests, today(0, 0));
+    state.store = Some(Arc::new(StoreMeans {
+        address: StoreAddress::Unix(folder.join(store::SOCKET)),
+        roots: None,
+        user: None,
+        password: None,
+        node: "node".into(),
+        down: WhenDown::Deny,
+    }));
+    for pod in state.pods.values_mut() {
+        let shared = Some("team/Deployment/app rule".into());
+        let facts = RuleFacts { shared, ..(*pod.rules[&ALLOWS]).clone() };
+        pod.rules.insert(ALLOWS, Arc::new(facts));
+    }
+    state
+}
+
+#[test]
+fn two_gateways_draw_on_one_budget_and_say_when_they_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let [one, other] = [Way::Tls2, Way::Clear].map(|way| World::new(way, anything()));
+    for world in [&one, &other] {
+        world.proxy.table.replace(sharing(world, folder.path(), limited(Some(3), None)));
+    }
+    run(async {
+        let (mut of_one, mut of_other) = (one.client().await, other.client().await);
+        assert_eq!(of_one.get("/").await.0, StatusCode::OK);
+        assert_eq!(of_other.get("/").await.0, StatusCode::OK);
+        assert_eq!(of_one.get("/").await.0, StatusCode::OK);
+        for client in [&mut of_one, &mut of_other] {
+            let (status, fields, _) = client.get("/").await;
+            assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+            assert_eq!(fields["x-cofferdam-reason"], "quota-requests");
+            assert!(fields.contains_key("retry-after"));
+        }
+    });
+    drop(server);
+    store::wait_for(|| {
+        let (status, fields, _) = run(async { other.client().await.get("/").await });
+        status == StatusCode::SERVICE_UNAVAILABLE && fields["x-cofferdam-reason"] == "quota-store"
+    });
+    let last = std::iter::from_fn(|| Some(other.proxy.call())).find(|call| call.reason == Reason::QuotaStore);
+    assert!(last.unwrap().without_store);
 }

@@ -15,11 +15,14 @@ use crate::price::{Price, Tokens};
 use crate::quota::{Account, Amount, Short};
 use crate::reason::{End, Reason};
 use crate::requests::Demands;
-use ::inspect::answer::{Ask, estimate_question};
+use ::inspect::answer::{Ask, AskReader, estimate_question};
 use http::header::{self, HeaderValue};
 use http::request;
 use policy::Verb;
 use std::sync::Arc;
+
+/// Kinds of bodies that are no text.
+const BINARY: [&str; 4] = ["multipart/", "audio/", "image/", "video/"];
 
 /// What a request goes on with.
 #[derive(Debug, Default)]
@@ -55,22 +58,37 @@ pub(crate) async fn draw(
         return Ok(Err(Reason::QuotaUnread));
     }
     head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let (ask, bytes) = match tokio::time::timeout(HOLD_PATIENCE, outgoing.ask(operation, &head.headers)).await
-    {
-        Ok(Ok(asked)) => asked,
-        Ok(Err(Unclear::TooLarge)) => (Ask::SILENT, outgoing.length()),
-        Ok(Err(Unclear::Gone | Unclear::Contradicted(_))) => {
+    let (ask, input) = match asked(outgoing, head, guard).await {
+        Ok(asked) => asked,
+        Err(Unclear::TooLarge) => (Ask::SILENT, estimate_question(outgoing.length())),
+        Err(Unclear::TooSlow) => return Ok(Err(Reason::Timeout)),
+        Err(Unclear::Gone | Unclear::Contradicted(_)) => {
             guard.ended(End::PodGone);
             return Err(Broken);
         }
-        Ok(Err(Unclear::TooSlow)) | Err(_) => return Ok(Err(Reason::Timeout)),
     };
-    // Sound and pictures have no tokens that their length would tell.
-    let is_text = guard.caller.content_type.as_deref().is_none_or(|kind| kind.contains("json"));
-    let input = if is_text { estimate_question(bytes) } else { 0 };
     let tokens = Tokens { input, output: ask.output(), ..Tokens::default() };
     let drawn = reserve(account, tokens, price.clone(), guard).await;
     Ok(drawn.map(|meter| Drawn { meter: Some(meter), price }))
+}
+
+/// How long the answer may become, and about how many tokens the question has.
+async fn asked(
+    outgoing: &mut Outgoing,
+    head: &request::Parts,
+    guard: &CallGuard,
+) -> Result<(Ask, u64), Unclear> {
+    let operation = &guard.so_far().operation;
+    let kind = guard.caller.content_type.as_deref().unwrap_or_default().trim_start();
+    let starts_with =
+        |prefix: &&str| kind.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
+    // Sound and pictures have no tokens that their length would tell, and no place where a limit is.
+    if BINARY.iter().any(starts_with) {
+        return Ok((AskReader::new(operation).end(false), 0));
+    }
+    let asked = tokio::time::timeout(HOLD_PATIENCE, outgoing.ask(operation, &head.headers)).await;
+    let (ask, bytes) = asked.unwrap_or(Err(Unclear::TooSlow))?;
+    Ok((ask, estimate_question(bytes)))
 }
 
 async fn reserve(

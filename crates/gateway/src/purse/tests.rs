@@ -1,5 +1,8 @@
 //! Gateways that share budgets through a real server.
 
+#[path = "../../tests/support/store.rs"]
+mod server;
+
 use super::*;
 use crate::quota::{Account, Reservation, Shared, Short};
 use crate::store::StoreAddress;
@@ -7,63 +10,20 @@ use crate::tls::Authority;
 use policy::{Quota, Quotas};
 use proptest::prelude::*;
 use rustls_pki_types::pem::PemObject;
+use server::{Server, wait_for};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
 /// Any hour at all; that it is not this one makes no difference.
 const NOW: u64 = 1_800_000_000;
-/// How long a test waits for what must come.
-const ENOUGH: Duration = Duration::from_secs(60);
-
-/// A server, until it is dropped.
-struct Server {
-    process: Child,
-    folder: PathBuf,
-}
-
-impl Server {
-    /// In a folder of its own, which outlives it.
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let process = ["valkey-server", "redis-server"].into_iter().find_map(|program| {
-            Command::new(program)
-                .args(["--port", "0", "--unixsocket", "store", "--save", "", "--appendonly", "no"])
-                .args(arguments)
-                .current_dir(folder)
-                .stdout(Stdio::null())
-                .spawn()
-                .ok()
-        });
-        let process = process.expect("valkey-server or redis-server: scripts/setup installs one of them");
-        let server = Self { process, folder: folder.to_owned() };
-        wait_for(|| std::os::unix::net::UnixStream::connect(folder.join("store")).is_ok());
-        server
-    }
-
-    fn means(&self, down: WhenDown) -> StoreMeans {
-        StoreMeans {
-            address: StoreAddress::Unix(self.folder.join("store")),
-            roots: None,
-            user: None,
-            password: None,
-            node: "node".into(),
-            down,
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-fn wait_for(mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + ENOUGH;
-    while !is_so() {
-        assert!(Instant::now() < end, "it does not come");
-        std::thread::sleep(Duration::from_millis(10));
+fn means(folder: &TempDir, down: WhenDown) -> StoreMeans {
+    StoreMeans {
+        address: StoreAddress::Unix(folder.path().join(server::SOCKET)),
+        roots: None,
+        user: None,
+        password: None,
+        node: "node".into(),
+        down,
     }
 }
 
@@ -115,8 +75,8 @@ proptest! {
     ) {
         const LIMIT: u64 = 2000;
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path(), &[]);
-        let gateways: Vec<_> = (0..4).map(|_| Gateway::new(server.means(WhenDown::Share), LIMIT)).collect();
+        let _server = Server::start(folder.path(), &[]);
+        let gateways: Vec<_> = (0..4).map(|_| Gateway::new(means(&folder, WhenDown::Share), LIMIT)).collect();
         let (mut open, mut used, mut beyond) = (Vec::new(), 0, 0);
         for (gateway, set_aside, took, ends) in calls {
             if let Ok(reserved) = gateways[gateway].reserve(set_aside) {
@@ -137,8 +97,8 @@ proptest! {
 #[test]
 fn what_one_gateway_did_not_use_it_gives_back() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &[]);
-    let [one, other] = [(); 2].map(|()| Gateway::new(server.means(WhenDown::Share), 6400));
+    let _server = Server::start(folder.path(), &[]);
+    let [one, other] = [(); 2].map(|()| Gateway::new(means(&folder, WhenDown::Share), 6400));
     // The lease of the first is a 64th of the limit beyond that.
     assert!(one.uses(100));
     wait_for(|| other.uses(6300));
@@ -152,8 +112,8 @@ fn what_one_gateway_did_not_use_it_gives_back() {
 fn a_store_that_is_gone_leaves_a_share_or_nothing_and_hears_all_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let shares = Gateway::new(server.means(WhenDown::Share), 6400);
-    let denies = Gateway::new(server.means(WhenDown::Deny), 6400);
+    let shares = Gateway::new(means(&folder, WhenDown::Share), 6400);
+    let denies = Gateway::new(means(&folder, WhenDown::Deny), 6400);
     assert!(shares.uses(1000) && denies.uses(1000));
     drop(server);
     // The first has at most a lease of 100, and a tenth of what nobody was granted.
@@ -165,7 +125,7 @@ fn a_store_that_is_gone_leaves_a_share_or_nothing_and_hears_all_when_it_is_back(
     assert!(!denies.uses(200));
     assert!(shares.purse().standing().problem.is_some());
     // It has forgotten all, and hears it anew.
-    let server = Server::start(folder.path(), &[]);
+    let _server = Server::start(folder.path(), &[]);
     wait_for(|| [&shares, &denies].iter().all(|gateway| gateway.purse().store_is() == StoreIs::Up));
     assert!(shares.uses(1) && denies.uses(1));
     for gateway in [&shares, &denies] {
@@ -173,7 +133,7 @@ fn a_store_that_is_gone_leaves_a_share_or_nothing_and_hears_all_when_it_is_back(
         let before = gateway.purse().standing().answers;
         wait_for(|| gateway.purse().standing().answers > before);
     }
-    let third = Gateway::new(server.means(WhenDown::Share), 6400);
+    let third = Gateway::new(means(&folder, WhenDown::Share), 6400);
     assert!(!third.uses(6400 - 2402 + 1), "2402 are used");
     wait_for(|| third.uses(6400 - 2402));
 }
@@ -201,7 +161,7 @@ fn a_password_and_a_certificate_are_asked_for_and_given() {
     let given = port.to_string();
     let arguments = ["--tls-port", &given, "--tls-cert-file", "crt.pem", "--tls-key-file", "key.pem"];
     let more = ["--tls-ca-cert-file", "ca.pem", "--tls-auth-clients", "no", "--requirepass", "open sesame"];
-    let server = Server::start(folder.path(), &[&arguments[..], &more[..]].concat());
+    let _server = Server::start(folder.path(), &[&arguments[..], &more[..]].concat());
     let root =
         |pem: &str| vec![rustls_pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()];
     let other = Authority::generate(SystemTime::now()).unwrap();
@@ -215,7 +175,7 @@ fn a_password_and_a_certificate_are_asked_for_and_given() {
             address: StoreAddress::Tcp("localhost".into(), port),
             roots: Some(root(certificate)),
             password: password.map(str::to_owned),
-            ..server.means(WhenDown::Deny)
+            ..means(&folder, WhenDown::Deny)
         };
         let gateway = Gateway::new(means, 100);
         assert_eq!(gateway.uses(10), expected.is_none(), "{expected:?}");
