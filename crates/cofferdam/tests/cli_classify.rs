@@ -195,3 +195,49 @@ fn with_manifests_each_request_has_its_verdict_and_rule() {
         assert!(said.status.code() == Some(2) && why.contains(told), "{why}");
     }
 }
+
+#[test]
+fn arguments_of_tools_are_held_to_their_conditions_and_not_shown() {
+    let manifests = "\
+apiVersion: v1
+kind: Pod
+metadata: { name: agent, namespace: agents, labels: { app: agent } }
+status: { podIP: 10.0.0.7 }
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: agent, namespace: agents }
+spec:
+  egress:
+    - action: Allow
+      to: [{ domains: [tools.example.com] }]
+      toolConditions: [{ tool: 'write_*', when: 'args.path.startsWith(\"/tmp/\")' }]
+  dns: { fromRules: true }
+";
+    let folder = tempfile::tempdir().expect("a folder");
+    let (requests, file) = (folder.path().join("requests.jsonl"), folder.path().join("agent.yaml"));
+    let call = |arguments: &str| {
+        format!(
+            r#"{{"method":"POST","url":"https://tools.example.com/mcp","body":{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"write_file","arguments":{arguments}}}}}}}"#
+        )
+    };
+    let lines = [call(r#"{"path":"/tmp/a"}"#), call(r#"{"path":"/etc/passwd"}"#), call("{}")];
+    fs::write(&requests, lines.join("\n")).expect("written");
+    fs::write(&file, manifests).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
+    command.arg("classify").arg(&requests).arg("-f").arg(&file).args(["--from", "pod:agents/agent"]);
+    let out = String::from_utf8(command.output().expect("it runs").stdout).expect("UTF-8");
+    let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let objects: Vec<Value> = out.lines().map(read).collect();
+    let condition = "the condition on write_* is not met: args.path.startsWith(\"/tmp/\")";
+    let lost = format!("{condition} (there is no field `path`)");
+    let expected = [
+        ["allow", "-", "-"],
+        ["deny", "tool-arguments", condition],
+        ["deny", "tool-arguments", lost.as_str()],
+    ];
+    let found: Vec<_> =
+        objects.iter().map(|object| ["verdict", "lacks", "unmet"].map(|name| field(object, name))).collect();
+    assert_eq!(found, expected, "{out}");
+    assert!(!out.contains("passwd"), "{out}");
+}

@@ -176,6 +176,67 @@ fn netns_each_request_is_judged_and_says_by_which_rule() {
     assert!(stream.read(&mut [0; 64]).map_or(true, |length| length == 0));
 }
 
+/// Files may be written below one folder.
+const TOOLS: &str = "\
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: tools, namespace: prod }
+spec:
+  subject: { podSelector: { matchLabels: { app: web } } }
+  egress:
+    - action: Allow
+      name: tools
+      to: [{ domains: [hub.example.com] }]
+      ports: [{ protocol: TCP, port: 80 }]
+      tools: [write_*, read_*]
+      toolConditions:
+        - tool: write_*
+          when: args.path.startsWith('/tmp/') && server == 'hub.example.com'
+    - action: Allow
+      to: [{ networks: [10.9.2.2/32] }]
+      ports: [{ protocol: UDP, port: 53 }]
+";
+
+#[test]
+fn netns_tools_are_called_with_what_their_condition_allows_and_nothing_else() {
+    let machine = Machine::new("r");
+    machine.write("policy.yaml", TOOLS);
+    let _resolver = Resolver::start(&machine);
+    serve(&machine);
+    let up = Up::start_with(&machine, &["--dns-resolver", "10.9.2.2", "--dns-hold", "600"]);
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    let mut stream = open(&machine).unwrap();
+    let call = |tool: &str, arguments: &str| {
+        let params = format!(r#"{{"name":"{tool}","arguments":{arguments}}}"#);
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#)
+    };
+    let cases = [
+        (call("write_file", r#"{"path":"/tmp/a","text":"x"}"#), ""),
+        (call("write_file", r#"{"path":"/etc/passwd"}"#), "tool-arguments"),
+        (call("write_file", r#"{"path":"/tmp/a","Path":"/etc/passwd"}"#), "tool-arguments"),
+        (call("write_file", "{}"), "tool-arguments"),
+        (call("read_file", r#"{"path":"/etc/passwd"}"#), ""),
+        (call("exec", r#"{"path":"/tmp/a"}"#), "tool"),
+    ];
+    for (body, lacks) in &cases {
+        let (_, why, text) = request(&mut stream, "POST /mcp", body);
+        assert_eq!(text.contains("took"), lacks.is_empty(), "{body}: {text}");
+        let expected = if lacks.is_empty() { "" } else { "request-not-allowed" };
+        assert_eq!(why, expected, "{body}: {text}");
+        let names_condition = text.contains("the condition on write_* is not met: args.path.startsWith");
+        assert_eq!(names_condition, *lacks == "tool-arguments", "{body}: {text}");
+    }
+    let calls =
+        eventually("a record of each", || Some(calls(&up)).filter(|calls| calls.len() == cases.len()));
+    for (call, (body, lacks)) in calls.iter().zip(&cases) {
+        assert_eq!(call["lacks"].as_str().unwrap_or_default(), *lacks, "{body}: {call:#}");
+        assert_eq!(call["unmet"].is_string(), *lacks == "tool-arguments", "{body}: {call:#}");
+        assert!(!call.to_string().contains("passwd"), "{call:#}");
+    }
+    assert!(up.text(&["calls"]).contains("the condition on write_* is not met"));
+    assert_eq!(up.status()["resolver"]["verdict_disagreements"], 0);
+}
+
 /// Three requests an hour, and a mark that must not leave.
 const BUDGET: &str = "\
 apiVersion: cofferdam.dev/v1alpha1

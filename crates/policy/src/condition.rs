@@ -98,8 +98,9 @@ pub struct ToolCall {
 impl ToolCall {
     fn values(&self) -> Result<[Value; 3], ArgumentsFlaw> {
         match &self.arguments {
-            Arguments::Read(args) => {
-                Ok([args.clone(), Value::text(&self.tool), Value::String(self.server.clone())])
+            Arguments::Written(json) => {
+                let args = serde_json::from_slice(json).map_err(|_| ArgumentsFlaw::Ambiguous)?;
+                Ok([args, Value::text(&self.tool), Value::String(self.server.clone())])
             }
             Arguments::Unread(flaw) => Err(*flaw),
         }
@@ -109,8 +110,8 @@ impl ToolCall {
 /// What a tool is called with.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Arguments {
-    /// A map.
-    Read(Value),
+    /// A JSON object, as it was written: what is made of it takes many times as much memory, and is gone once it is judged.
+    Written(Arc<[u8]>),
     /// They cannot be judged.
     Unread(ArgumentsFlaw),
 }
@@ -118,7 +119,7 @@ pub enum Arguments {
 impl fmt::Debug for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(_) => f.write_str("Read"),
+            Self::Written(_) => f.write_str("Written"),
             Self::Unread(flaw) => f.debug_tuple("Unread").field(flaw).finish(),
         }
     }
@@ -194,11 +195,13 @@ pub(crate) fn unmet(conditions: &[ToolCondition], operation: &Operation) -> Opti
     }
     let mut budget = Budget::new(MAX_STEPS);
     for call in &operation.calls {
-        for condition in conditions.iter().filter(|condition| condition.is_for(&call.tool)) {
-            let values = match call.values() {
-                Ok(values) => values,
-                Err(flaw) => return of(condition, Why::Unread(flaw)),
-            };
+        let mut meant = conditions.iter().filter(|condition| condition.is_for(&call.tool)).peekable();
+        let Some(first) = meant.peek() else { continue };
+        let values = match call.values() {
+            Ok(values) => values,
+            Err(flaw) => return of(first, Why::Unread(flaw)),
+        };
+        for condition in meant {
             match condition.when.0.holds(&values, &mut budget) {
                 Ok(true) => {}
                 Ok(false) => return of(condition, Why::False),
@@ -220,10 +223,7 @@ mod tests {
     }
 
     fn call(tool: &str, args: &str) -> ToolCall {
-        let arguments = match serde_json::from_str(args) {
-            Ok(args) => Arguments::Read(args),
-            Err(_) => Arguments::Unread(ArgumentsFlaw::Ambiguous),
-        };
+        let arguments = Arguments::Written(args.as_bytes().into());
         ToolCall { tool: tool.into(), server: "tools.example".into(), arguments }
     }
 

@@ -76,8 +76,10 @@ impl Outgoing {
             match self.reading.progress() {
                 None => return Ok(None),
                 Some(Progress::Known(operation)) => {
+                    let operation = operation.clone();
+                    self.reading.forget_arguments();
                     self.held = Some(held);
-                    return Ok(Some(operation.clone()));
+                    return Ok(Some(operation));
                 }
                 Some(Progress::Contradicted(operation, _)) => {
                     return Err(Unclear::Contradicted(operation.clone()));

@@ -58,6 +58,15 @@ impl Reading {
         }
     }
 
+    /// Drops what tools are called with, once it was judged.
+    pub(crate) fn forget_arguments(&mut self) {
+        match &mut self.source {
+            Source::Service(reader) => reader.forget_arguments(),
+            #[cfg(test)]
+            Source::Script(_) => {}
+        }
+    }
+
     pub(crate) fn is_contradicted(&self) -> bool {
         matches!(self.progress(), Some(Progress::Contradicted(..)))
     }

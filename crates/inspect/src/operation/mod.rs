@@ -121,6 +121,11 @@ impl Reader {
         }
     }
 
+    /// Drops what tools are called with, once it was judged.
+    pub fn forget_arguments(&mut self) {
+        self.operation.calls = Vec::new();
+    }
+
     /// Whether what comes of the body makes a difference. False: it need not be decoded for this reader.
     pub fn reads_body(&self) -> bool {
         self.body.is_some()

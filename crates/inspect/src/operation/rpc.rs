@@ -265,7 +265,7 @@ impl Message {
     fn call(&self, tool: &str, server: &Arc<str>) -> ToolCall {
         let arguments = match &self.arguments {
             Some(arguments) => arguments.clone(),
-            None => Arguments::Read(policy::cel::Value::Map(Arc::default())),
+            None => Arguments::Written(b"{}".as_slice().into()),
         };
         ToolCall { tool: tool.to_owned(), server: Arc::clone(server), arguments }
     }
@@ -284,11 +284,7 @@ impl Message {
 
 /// Of an object as it was written.
 fn arguments(bytes: Option<Vec<u8>>) -> Arguments {
-    let Some(bytes) = bytes else { return Arguments::Unread(ArgumentsFlaw::TooLarge) };
-    match serde_json::from_slice(&bytes) {
-        Ok(read) => Arguments::Read(read),
-        Err(_) => Arguments::Unread(ArgumentsFlaw::Ambiguous),
-    }
+    bytes.map_or(Arguments::Unread(ArgumentsFlaw::TooLarge), |bytes| Arguments::Written(bytes.into()))
 }
 
 /// All but the credentials, which the head shows.
