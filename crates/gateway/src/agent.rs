@@ -9,6 +9,7 @@
 //! them, and has the old one drain: that one's open connections live on.
 
 use crate::call::Call;
+use crate::capture::Content;
 use crate::counters::Counts;
 use crate::message::{Bindings, StateFrame, ToAgent, ToProxy};
 use crate::record::Record;
@@ -50,6 +51,9 @@ pub trait Agent: Send {
 
     /// Requests of opened connections, whatever became of them. By default nobody wants them.
     fn calls(&mut self, _calls: Vec<Call>) {}
+
+    /// What was kept of a request, which a rule asked for. By default nobody wants it.
+    fn content(&mut self, _content: Content) {}
 
     /// Counts since the proxy began, about every second.
     fn counts(&mut self, counts: Counts);
@@ -205,6 +209,7 @@ fn follow(stream: &UnixStream, mut assembly: Assembly, mut agent: impl Agent) {
             Ok(Some(ToAgent::NotApplied(revision, why))) => agent.applied(revision, Err(why)),
             Ok(Some(ToAgent::Records(records))) => agent.records(records),
             Ok(Some(ToAgent::Calls(calls))) => agent.calls(calls),
+            Ok(Some(ToAgent::Content(content))) => agent.content(*content),
             Ok(Some(ToAgent::Counts(counts))) => agent.counts(counts),
             Ok(None) => break "it is gone".to_owned(),
             Err(error) => break format!("it speaks no sense: {error}"),

@@ -9,7 +9,8 @@
 //! A connection under a rule that allows certain requests only is opened (`http`, `tls`): TLS ends here, and begins anew
 //! towards the server, which is verified; each request is judged by itself, and has a [`Call`] of its own. A rule may
 //! demand more of requests that it allows: that nothing is in them that must not leave (`leaks`), that there are no more
-//! of them than it says (`quota`), or that an answer led to them (`referrals`).
+//! of them than it says (`quota`), or that an answer led to them (`referrals`). It may have them changed before they go on (leaks
+//! masked, `http::rewriting`), and have some of what was said kept (`capture`).
 //! Does not: change bytes of connections that are not opened, or look further into them (a server that serves several
 //! names on one connection can be asked for another inside); or know Kubernetes. QUIC is read, recorded and refused
 //! (`quic`).
@@ -21,9 +22,11 @@
 pub mod agent;
 mod bounds;
 pub mod call;
+pub mod capture;
 pub mod ceiling;
 pub mod counters;
 pub mod decide;
+mod digest;
 mod forward;
 mod gate;
 mod http;
@@ -31,6 +34,7 @@ mod identify;
 mod inspect;
 pub mod leaks;
 mod message;
+pub mod otel;
 mod process;
 mod quic;
 pub mod quota;
@@ -49,10 +53,11 @@ pub mod tls;
 
 pub use agent::{Agent, AgentError, Bind, Proxy};
 pub use call::{Call, Usage};
+pub use capture::{Content, Text};
 pub use ceiling::{Ceiling, DownloadOnly};
 pub use counters::{Counters, Counts};
 pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
-pub use leaks::{LeakFact, LeakKind, LeakPlace};
+pub use leaks::{LeakFact, LeakKind, LeakPlace, MaskFact};
 pub use process::{ProcessError, run_proxy};
 pub use quota::QuotaUse;
 pub use reason::{End, Reason};

@@ -1,6 +1,7 @@
 //! What agent and proxy tell each other, as [`handover`] carries it.
 
 use crate::call::Call;
+use crate::capture::Content;
 use crate::counters::Counts;
 use crate::quota::QuotaUse;
 use crate::record::Record;
@@ -49,6 +50,8 @@ pub(crate) enum ToAgent {
     Calls(Vec<Call>),
     /// Counters, since the proxy started.
     Counts(Counts),
+    /// What was kept of a request.
+    Content(Box<Content>),
 }
 
 /// What is known of a rule.

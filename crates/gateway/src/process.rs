@@ -7,6 +7,7 @@
 //! Does not: read files, arguments or environment.
 
 use crate::call::Call;
+use crate::capture::Content;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
 use crate::quota::Accounts;
@@ -24,6 +25,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,10 +74,11 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let sockets = Sockets::taken(&mut assembly, (udp, tcp, control)).map_err(failed("taking sockets"))?;
     let (table, counters) = (Arc::new(Table::new()), Arc::new(Counters::new()));
     let (queue, queued) = sync_channel(QUEUE);
+    let waiting = Arc::new(AtomicUsize::new(0));
     let (phase, told) = watch::channel(Phase::default());
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&table) as Arc<dyn Judge>,
-        Arc::new(Queue(queue)),
+        Arc::new(Queue(queue, Arc::clone(&waiting))),
         Arc::clone(&counters),
         within_descriptors(limits),
         told,
@@ -84,7 +87,7 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
         let (link, accounts) = (Arc::clone(&link), table.accounts());
-        move || tell(&link, &queued, &counters, &accounts)
+        move || tell(&link, &queued, &waiting, &counters, &accounts)
     });
     let workers = (0..workers.max(1))
         .map(|number| worker(&gateway, &sockets, number == 0))
@@ -330,13 +333,17 @@ fn write(state: &mut LinkState, frame: &[u8]) -> bool {
     false
 }
 
-/// A sink that never blocks.
-struct Queue(SyncSender<Told>);
+/// A sink that never blocks, and how many bytes of contents wait in it.
+struct Queue(SyncSender<Told>, Arc<AtomicUsize>);
+
+/// Most bytes of contents that wait to be told.
+const MAX_CONTENTS: usize = 16 << 20;
 
 /// What is told of connections and requests.
 enum Told {
     Record(Box<Record>),
     Call(Box<Call>),
+    Content(Box<Content>),
 }
 
 impl Sink for Queue {
@@ -347,23 +354,47 @@ impl Sink for Queue {
     fn call(&self, call: Call) -> bool {
         self.0.try_send(Told::Call(Box::new(call))).is_ok()
     }
+
+    fn content(&self, content: Content) -> bool {
+        let length = content.weight();
+        let room = |waiting: usize| waiting.checked_add(length).filter(|sum| *sum <= MAX_CONTENTS);
+        if self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+            return false;
+        }
+        let is_queued = self.0.try_send(Told::Content(Box::new(content))).is_ok();
+        if !is_queued {
+            self.1.fetch_sub(length, Ordering::Relaxed);
+        }
+        is_queued
+    }
 }
 
 /// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
-fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, accounts: &Accounts) {
+fn tell(
+    link: &Link,
+    queued: &Receiver<Told>,
+    waiting: &AtomicUsize,
+    counters: &Counters,
+    accounts: &Accounts,
+) {
     let (mut last, mut told) = (Counts::default(), Instant::now());
     loop {
         let ended = match queued.recv_timeout(COUNT_EVERY) {
             Ok(first) => {
-                let (mut records, mut calls) = (Vec::new(), Vec::new());
+                let (mut records, mut calls, mut contents) = (Vec::new(), Vec::new(), Vec::new());
                 for told in std::iter::once(first).chain(queued.try_iter()).take(BATCH) {
                     match told {
                         Told::Record(record) => records.push(*record),
                         Told::Call(call) => calls.push(*call),
+                        Told::Content(content) => contents.push(*content),
                     }
                 }
                 let is_heard = (records.is_empty() || link.tell_whoever_comes(&ToAgent::Records(records)))
-                    && (calls.is_empty() || link.tell_whoever_comes(&ToAgent::Calls(calls)));
+                    && (calls.is_empty() || link.tell_whoever_comes(&ToAgent::Calls(calls)))
+                    && contents.into_iter().all(|content| {
+                        waiting.fetch_sub(content.weight(), Ordering::Relaxed);
+                        link.tell_whoever_comes(&ToAgent::Content(Box::new(content)))
+                    });
                 if !is_heard {
                     return;
                 }

@@ -110,11 +110,13 @@ pub enum Reason {
     QuotaRequests,
     /// The pod's requests took as many tokens as the rule allows, or this one would take more.
     QuotaTokens,
+    /// Something was found in the request that the rule has masked, and where it is, that cannot be done.
+    LeakUnmasked,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -165,6 +167,7 @@ impl Reason {
         Self::LeakUnread,
         Self::QuotaRequests,
         Self::QuotaTokens,
+        Self::LeakUnmasked,
     ];
 
     /// The verdict that always comes with this reason.
@@ -218,7 +221,8 @@ impl Reason {
             | Self::LeakBlocked
             | Self::LeakUnread
             | Self::QuotaRequests
-            | Self::QuotaTokens => Verdict::Deny,
+            | Self::QuotaTokens
+            | Self::LeakUnmasked => Verdict::Deny,
         }
     }
 
@@ -275,6 +279,7 @@ impl Reason {
             Self::LeakUnread => "leak-unread",
             Self::QuotaRequests => "quota-requests",
             Self::QuotaTokens => "quota-tokens",
+            Self::LeakUnmasked => "leak-unmasked",
         }
     }
 
@@ -352,6 +357,9 @@ impl Reason {
             Self::QuotaRequests => "the pod made as many requests as the rule allows",
             Self::QuotaTokens => {
                 "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
+            }
+            Self::LeakUnmasked => {
+                "something was found in the request that must not leave, and it cannot be masked there"
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What pods resolved and what policy says of it, as the agent tells it; and the judge over it.
 
+use crate::capture::Keep;
 use crate::ceiling::Ceiling;
 use crate::decide::{Judge, Judgement, Opening, judge};
 use crate::leaks::Searches;
@@ -9,7 +10,7 @@ use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
 use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
-use policy::{DnsName, Generation, Operation, Protocol, RuleId, Verdict};
+use policy::{DnsName, Generation, Leaks, Operation, Protocol, RuleId, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -155,7 +156,9 @@ impl Table {
     fn put(&self, state: State, inspector: Option<Arc<Inspector>>) {
         self.accounts.merge(&state.quota_use);
         let rules = state.pods.values().flat_map(|pod| pod.rules.values());
-        self.searches.keep(rules.filter_map(|facts| Some(&facts.requests.as_ref()?.requests.leaks)));
+        let requests = || rules.clone().filter_map(|facts| Some(&facts.requests.as_ref()?.requests));
+        let kept: Vec<Leaks> = requests().filter_map(Keep::leaks).collect();
+        self.searches.keep(requests().map(|requests| &requests.leaks).chain(&kept));
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(InForce { state, inspector });
     }
 
@@ -209,7 +212,8 @@ impl Table {
             key: facts.quota.map_or(Key::Own(pod, rule), Key::Told),
             quotas: requests.quotas,
         });
-        Demands { search: self.searches.of(&requests.leaks), account }
+        let capture = Keep::of(requests, &self.searches);
+        Demands { search: self.searches.of(&requests.leaks), account, capture }
     }
 
     /// What pods used of their quotas.
