@@ -2,7 +2,7 @@
 
 use super::keeper::{Ear, Kind};
 use anyhow::Result;
-use gateway::{Agent, Call, Counts, Limits, Proxy, Record, State};
+use gateway::{Agent, Call, Content, Counts, Limits, Proxy, Record, State};
 use handover::Sockets;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -66,6 +66,10 @@ impl Agent for Ear<GatewayProxy> {
 
     fn calls(&mut self, calls: Vec<Call>) {
         self.listener.called(self.node(), calls);
+    }
+
+    fn content(&mut self, content: Content) {
+        self.listener.kept(self.node(), content);
     }
 
     fn counts(&mut self, counts: Counts) {

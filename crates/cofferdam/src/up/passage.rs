@@ -113,6 +113,8 @@ pub(crate) enum FindingKind {
     QuotaRequests,
     /// A pod used as many tokens as its rule allows.
     QuotaTokens,
+    /// A request carried what should not leave, and went without it.
+    LeakMasked,
 }
 
 impl FindingKind {
@@ -131,6 +133,7 @@ impl FindingKind {
             Self::LeakBlocked => "a request was stopped: it carried what should not leave",
             Self::QuotaRequests => "the budget of requests is used up",
             Self::QuotaTokens => "the budget of tokens is used up",
+            Self::LeakMasked => "a request carried what should not leave, and went without it",
         }
     }
 }
