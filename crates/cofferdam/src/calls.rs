@@ -1,10 +1,12 @@
-//! `cofferdam calls`: what pods asked of services whose requests a rule looks at, and why it was allowed or not.
+//! `cofferdam calls`: what pods asked of services whose requests a rule looks at, and why it was allowed or not; and what rules had
+//! kept of what was said.
 //!
-//! Enters: filters. Leaves: one line per request that ended. Guarantees: as [`crate::flows`]. Does not: show what was said.
+//! Enters: filters. Leaves: one line per request that ended. Guarantees: as [`crate::flows`]; what was said only where
+//! it is asked for. Does not: keep anything.
 
-use crate::flows::{bytes, verdict};
+use crate::flows::{bytes, printable, verdict};
 use crate::listing::{Form, Listing};
-use crate::up::calls::ApiCall;
+use crate::up::calls::{ApiCall, ApiContent};
 use crate::up::protocol::{Answer, Request};
 use anyhow::Result;
 use clap::Args;
@@ -18,6 +20,8 @@ use std::io::Write;
   cofferdam calls --follow
   cofferdam calls --verdict deny --since 5m
   cofferdam calls --from 'train/*' --name huggingface.co
+  cofferdam calls --follow --otel
+  cofferdam calls --content --from agents/helper-0
   cofferdam calls --json | jq -r 'select(.operation.verb == \"upload\") | [.from.name, .operation.resource] | @tsv'
 
 A request is listed when it has ended. Requests are judged where a rule has operations, models, tools or credentials; other
@@ -26,12 +30,21 @@ pub(crate) struct CallsArgs {
     /// Only this verdict: allow or deny
     #[arg(long, value_parser = verdict)]
     verdict: Option<Verdict>,
+    /// One span per line, as JSON with the names of OpenTelemetry's semantic conventions
+    #[arg(long, conflicts_with_all = ["json", "content"])]
+    otel: bool,
+    /// What rules had kept of what was said (`capture`), masked
+    #[arg(long, conflicts_with = "verdict")]
+    content: bool,
     #[command(flatten)]
     listing: Listing,
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
+    if args.content {
+        return contents(args, out);
+    }
     let query = args.listing.filter(args.verdict);
     let request = Request::Calls { query, after: None, follow: args.listing.follow };
     let form = Form {
@@ -42,8 +55,59 @@ pub(crate) fn run(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
             _ => None,
         },
         cells,
+        line: args.otel.then_some(otel),
     };
     args.listing.show(&request, &form, out)
+}
+
+fn contents(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
+    let query = args.listing.filter(None);
+    let request = Request::Contents { query, after: None, follow: args.listing.follow };
+    let line: fn(&ApiContent) -> String = content;
+    let form = Form {
+        heads: [],
+        widths: [],
+        record: |answer| match answer {
+            Answer::Content(content) => Some(content),
+            _ => None,
+        },
+        cells: |_| [],
+        line: (!args.listing.is_json()).then_some(line),
+    };
+    args.listing.show(&request, &form, out)
+}
+
+/// A span, with who sent it.
+fn otel(call: &ApiCall) -> String {
+    let mut span = gateway::otel::span(&call.call);
+    if let Some(attributes) = span.get_mut("attributes").and_then(serde_json::Value::as_object_mut) {
+        attributes.insert("k8s.node.name".to_owned(), call.node.as_ref().into());
+        let from = call.from.as_ref().map(ToString::to_string);
+        if let Some((namespace, name)) = from.as_deref().and_then(|from| from.split_once('/')) {
+            attributes.insert("k8s.namespace.name".to_owned(), namespace.into());
+            attributes.insert("k8s.pod.name".to_owned(), name.into());
+        }
+    }
+    span.to_string()
+}
+
+/// A head, and what was said with a mark before each of its lines, so that no line of it is taken for ours.
+fn content(kept: &ApiContent) -> String {
+    let ApiContent { from, content, .. } = kept;
+    let from = from.as_ref().map_or_else(|| content.pod.to_string(), ToString::to_string);
+    let rule = content.rule.as_deref().unwrap_or_default();
+    let mut text =
+        format!("{} {from} -> {} ({}) {rule}", content.time.clock(), content.name, content.request_id);
+    for (mark, said) in [('>', &content.request), ('<', &content.answer)] {
+        let Some(said) = said else { continue };
+        for line in said.text.split('\n') {
+            let _ = write!(text, "\n{mark} {}", printable(line.strip_suffix('\r').unwrap_or(line)));
+        }
+        if said.is_cut {
+            let _ = write!(text, "\n{mark} (there was more)");
+        }
+    }
+    text
 }
 
 fn cells(call: &ApiCall) -> [String; 10] {
@@ -85,7 +149,8 @@ fn why(call: &gateway::Call) -> String {
         let _ = write!(text, ", cost {about}{}", Money(cost.nanos));
     }
     for leak in &call.leaks {
-        let _ = write!(text, ", with {} in it ({})", leak.rule, leak.layer);
+        let masked = if leak.masked { ", masked" } else { "" };
+        let _ = write!(text, ", with {} in it ({}{masked})", leak.rule, leak.layer);
     }
     match (&call.rule, &call.nearest) {
         (Some(rule), _) => {

@@ -43,6 +43,7 @@ pub(crate) fn run(args: &ConnectionsArgs, out: &mut impl Write) -> Result<()> {
             _ => None,
         },
         cells,
+        line: None,
     };
     args.listing.show(&request, &form, out)
 }

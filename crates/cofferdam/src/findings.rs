@@ -34,6 +34,7 @@ pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
             _ => None,
         },
         cells,
+        line: None,
     };
     args.listing.show(&request, &form, out)
 }

@@ -136,6 +136,7 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
             | Answer::Passage(_)
             | Answer::Call(_)
             | Answer::Finding(_)
+            | Answer::Content(_)
             | Answer::Settled { .. }
             | Answer::Status(_)
             | Answer::Lab { .. }

@@ -54,6 +54,8 @@ pub(crate) struct Form<R, const COLUMNS: usize> {
     pub(crate) record: fn(Answer) -> Option<Arc<R>>,
     /// What it says.
     pub(crate) cells: fn(&R) -> [String; COLUMNS],
+    /// What is written of it in place of both a row and its JSON.
+    pub(crate) line: Option<fn(&R) -> String>,
 }
 
 impl Listing {
@@ -69,6 +71,11 @@ impl Listing {
         }
     }
 
+    /// Whether JSON is asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Asks and shows.
     pub(crate) fn show<R: Serialize, const COLUMNS: usize>(
         &self,
@@ -78,10 +85,12 @@ impl Listing {
     ) -> Result<()> {
         let answers = ask(self.socket.as_deref(), request)?;
         let mut table = Table::<COLUMNS>::new(form.widths);
-        let mut headed = self.json;
+        let mut headed = self.json || form.line.is_some();
         for answer in answers {
             match answer? {
-                Answer::Missed(count) if self.json => writeln!(out, "{{\"missed\":{count}}}")?,
+                Answer::Missed(count) if self.json || form.line.is_some() => {
+                    writeln!(out, "{{\"missed\":{count}}}")?
+                }
                 Answer::Missed(count) => {
                     writeln!(out, "... {count} records were evicted before they could be read")?;
                 }
@@ -90,7 +99,9 @@ impl Listing {
                     let Some(record) = (form.record)(answer) else {
                         bail!("the answer is about something else")
                     };
-                    if self.json {
+                    if let Some(line) = form.line {
+                        writeln!(out, "{}", line(&record))?;
+                    } else if self.json {
                         writeln!(out, "{}", serde_json::to_string(&*record)?)?;
                     } else {
                         if !std::mem::replace(&mut headed, true) {

@@ -51,6 +51,7 @@ pub(crate) fn run(args: &DnsArgs, out: &mut impl Write) -> Result<()> {
             _ => None,
         },
         cells,
+        line: None,
     };
     args.listing.show(&request, &form, out)
 }

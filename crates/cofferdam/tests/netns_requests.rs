@@ -328,6 +328,63 @@ fn netns_marks_do_not_leave_and_budgets_outlive_gateway_and_agent() {
     assert_eq!(call("hello"), (429, "quota-requests".to_owned()));
 }
 
+/// A mark goes on as a marker, and what is asked is kept.
+const MASKED: &str = "\
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: { name: chat, namespace: prod }
+spec:
+  subject: { podSelector: { matchLabels: { app: web } } }
+  egress:
+    - action: Allow
+      name: chat
+      to: [{ domains: [hub.example.com] }]
+      ports: [{ protocol: TCP, port: 80 }]
+      models: [small-*]
+      leaks: { canaries: { values: [mark-of-the-hold-4711], action: Mask } }
+      capture: { requests: true }
+    - action: Allow
+      to: [{ networks: [10.9.2.2/32] }]
+      ports: [{ protocol: UDP, port: 53 }]
+";
+
+#[test]
+fn netns_marks_are_masked_and_what_was_asked_is_kept_without_them() {
+    let machine = Machine::new("m");
+    machine.write("policy.yaml", MASKED);
+    let _resolver = Resolver::start(&machine);
+    serve(&machine);
+    let up = Up::start_with(&machine, &["--dns-resolver", "10.9.2.2", "--dns-hold", "600"]);
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    let body =
+        |text: &str| format!(r#"{{"messages": [{{"content": "\u001b {text}"}}], "model": "small-1"}}"#);
+    let call = |body: &str| request(&mut open(&machine).unwrap(), "POST /v1/chat/completions", body);
+    let masked = body("it says [canary removed].");
+    let (status, _, text) = call(&body("it says mark-of-the-hold-4711."));
+    assert_eq!((status, text), (200, format!("took {}", masked.len())));
+    let (status, why, _) = call(&body("bWFyay1vZi10aGUtaG9sZC00NzEx"));
+    assert_eq!((status, why.as_str()), (403, "leak-unmasked"));
+    let kept =
+        eventually("what was kept", || Some(up.text(&["calls", "--content"])).filter(|it| !it.is_empty()));
+    assert!(kept.contains(&format!("\n> {masked}\n")), "{kept}");
+    let both = eventually("both records", || Some(calls(&up)).filter(|calls| calls.len() == 2));
+    assert_eq!(
+        (&both[0]["masked"][0]["rule"], &both[0]["masked"][0]["count"]),
+        (&"canary".into(), &1.into())
+    );
+    let spans = up.text(&["calls", "--otel"]);
+    let span: Value = serde_json::from_str(spans.lines().next().unwrap()).unwrap();
+    assert_eq!(span["attributes"]["gen_ai.request.model"], "small-1", "{span:#}");
+    assert_eq!(span["attributes"]["k8s.pod.name"], "web", "{span:#}");
+    let findings = up.text(&["findings", "--json"]);
+    assert!(findings.contains("\"leak-masked\"") && findings.contains("\"leak-blocked\""), "{findings}");
+    for text in
+        [kept, spans, findings, up.text(&["calls", "--json"]), up.text(&["calls", "--content", "--json"])]
+    {
+        assert!(!text.contains("mark-of-the-hold"), "{text}");
+    }
+}
+
 #[test]
 fn netns_without_a_gateway_what_looks_at_requests_is_closed_and_said_so() {
     let machine = Machine::new("s");

@@ -10,6 +10,7 @@
 
 use crate::asking::Ask;
 use crate::call::Call;
+use crate::capture::Content;
 use crate::counters::Counts;
 use crate::front::Resolved;
 use crate::message::{Bindings, StateFrame, ToAgent, ToProxy};
@@ -52,6 +53,9 @@ pub trait Agent: Send {
 
     /// Requests of opened connections, whatever became of them. By default nobody wants them.
     fn calls(&mut self, _calls: Vec<Call>) {}
+
+    /// What was kept of a request, which a rule asked for. By default nobody wants it.
+    fn content(&mut self, _content: Content) {}
 
     /// Counts since the proxy began, about every second.
     fn counts(&mut self, counts: Counts);
@@ -233,6 +237,7 @@ fn follow(stream: &UnixStream, mut assembly: Assembly, mut agent: impl Agent) {
             Ok(Some(ToAgent::NotApplied(revision, why))) => agent.applied(revision, Err(why)),
             Ok(Some(ToAgent::Records(records))) => agent.records(records),
             Ok(Some(ToAgent::Calls(calls))) => agent.calls(calls),
+            Ok(Some(ToAgent::Content(content))) => agent.content(*content),
             Ok(Some(ToAgent::Counts(counts))) => agent.counts(counts),
             Ok(Some(ToAgent::Ask { id, pod, host })) => agent.asked(Ask { id, pod, host: host.into() }),
             Ok(None) => break "it is gone".to_owned(),

@@ -4,11 +4,15 @@
 //! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`, `unmet`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
-//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`, `explicit`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`, `explicit`, `masked` (what was
+//! taken out of it), `usage_asked`, `request_sha256` and `answer_sha256` (of their bodies, as far as they passed).
+//! Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
+use crate::capture::Contents;
 use crate::counters::{Counters, add};
-use crate::leaks::{LeakFact, MAX_FACTS};
+use crate::digest::Digests;
+use crate::leaks::{LeakFact, MAX_FACTS, MaskFact};
 use crate::price::Cost;
 use crate::quota::Spent;
 use crate::reason::{End, Reason};
@@ -109,6 +113,19 @@ pub struct Call {
     /// It came by the explicit proxy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub explicit: bool,
+    /// What was taken out of its body.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<MaskFact>,
+    /// Whether the server was asked to tell of its tokens where the client did not ask.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub usage_asked: bool,
+    /// SHA-256 of what went to the server of its body, `bytes_up` bytes: 64 lower-case hexadecimal digits. Left out where
+    /// nothing went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_sha256: Option<String>,
+    /// SHA-256 of what went to the client of the answer's body, `bytes_down` bytes; not of downloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_sha256: Option<String>,
 }
 
 /// Why there is not enough: tokens, or billionths of money, or one request and none.
@@ -141,14 +158,17 @@ pub struct Usage {
     /// Why it ended, in the provider's words; at most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub finish: Vec<String>,
+    /// The answer's own id, at most 512 bytes. The server's text: show it as such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 impl Usage {
     /// `None`: it says nothing of itself.
     pub(crate) fn of(found: answer::Usage) -> Option<Self> {
         let answer::Usage { input_tokens, output_tokens, cached_tokens, reasoning_tokens, .. } = found;
-        let (model, finish) = (found.model, found.finish);
-        let usage = Self { input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, finish };
+        let (model, finish, id) = (found.model, found.finish, found.id);
+        let usage = Self { input_tokens, output_tokens, cached_tokens, reasoning_tokens, model, finish, id };
         Some(usage).filter(|usage| *usage != Self::default())
     }
 }
@@ -161,6 +181,11 @@ pub(crate) struct Course {
     aborted: OnceLock<Reason>,
     /// What was found in its body so far.
     leaks: Mutex<Vec<LeakFact>>,
+    /// What was taken out of its body.
+    masked: OnceLock<Vec<MaskFact>>,
+    digests: Digests,
+    /// What is kept of what was said.
+    pub(crate) contents: Contents,
 }
 
 impl Course {
@@ -172,6 +197,27 @@ impl Course {
     /// All that was found in its body.
     pub(crate) fn leaked(&self, facts: Vec<LeakFact>) {
         *self.leaks.lock().unwrap_or_else(PoisonError::into_inner) = facts;
+    }
+
+    /// A piece of its body goes to the server.
+    pub(crate) fn sent(&self, piece: &[u8]) {
+        self.traffic.up.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        self.digests.up(piece);
+        self.contents.up(piece);
+    }
+
+    /// A piece of the answer's body goes to the client.
+    pub(crate) fn received(&self, piece: &[u8], is_digested: bool) {
+        self.traffic.down.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if is_digested {
+            self.digests.down(piece);
+        }
+        self.contents.down(piece);
+    }
+
+    /// What was taken out of its body, which happens once.
+    pub(crate) fn masked(&self, facts: Vec<MaskFact>) {
+        let _only = self.masked.set(facts);
     }
 
     pub(crate) fn found(&self) -> Vec<LeakFact> {
@@ -289,6 +335,10 @@ impl CallGuard {
             shortfall: None,
             without_store: false,
             explicit: asked.explicit,
+            masked: Vec::new(),
+            usage_asked: false,
+            request_sha256: None,
+            answer_sha256: None,
         };
         let (began, course) = (Instant::now(), Arc::default());
         Self { ledger, sink, counters, began, call, caller: asked.caller, course, retry_at: None }
@@ -357,9 +407,16 @@ impl CallGuard {
     /// What was found in all of it, what stops it first.
     pub(crate) fn leaks(&self) -> Vec<LeakFact> {
         let mut all = [self.call.leaks.clone(), self.course.found()].concat();
+        if self.course.masked.get().is_none() {
+            all.iter_mut().for_each(|fact| fact.masked = false);
+        }
         all.sort_by_key(|fact| !fact.blocked);
         all.truncate(MAX_FACTS);
         all
+    }
+
+    pub(crate) fn asked_usage(&mut self) {
+        self.call.usage_asked = true;
     }
 
     pub(crate) fn ended(&mut self, end: End) {
@@ -375,6 +432,8 @@ impl Drop for CallGuard {
         }
         let mut call = self.call.clone();
         call.leaks = self.leaks();
+        call.masked = self.course.masked.get().cloned().unwrap_or_default();
+        (call.request_sha256, call.answer_sha256) = self.course.digests.read();
         call.bytes_up = self.course.traffic.up();
         call.bytes_down = self.course.traffic.down();
         call.duration_micros = self.micros();
@@ -383,6 +442,11 @@ impl Drop for CallGuard {
             let _earlier = self.ledger.broke.set((call.end, self.course.aborted()));
         }
         self.ledger.open.fetch_sub(1, Ordering::Relaxed);
+        if let Some(content) = self.course.contents.read(&call)
+            && !self.sink.content(content)
+        {
+            add(&self.counters.records_lost, 1);
+        }
         self.counters.called(call.verdict, call.operation.verb);
         if !self.sink.call(call) {
             add(&self.counters.records_lost, 1);

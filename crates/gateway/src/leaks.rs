@@ -1,10 +1,11 @@
-//! What rules look for in requests, prepared once for each distinct [`Leaks`]; and what was found ([`LeakFact`]).
+//! What rules look for in requests, prepared once for each distinct [`Leaks`]; and what was found ([`LeakFact`]), or taken out
+//! ([`MaskFact`]).
 //!
 //! Guarantees: nothing that was found is kept but a fingerprint, under a salt that is this process's own; what cannot be
 //! looked for is no search that finds nothing, but one that lets nothing pass. Does not: read requests
 //! (`http::searching`).
 
-use ::inspect::leak::{Layer, Leak, LeakClass, LeakOptions, LeakRules};
+use ::inspect::leak::{Layer, Leak, LeakClass, LeakOptions, LeakRules, Span};
 use policy::{LeakAction, Leaks};
 use rustls::crypto::aws_lc_rs::default_provider;
 use serde::{Deserialize, Serialize};
@@ -67,6 +68,27 @@ pub struct LeakFact {
     pub certain: bool,
     /// Whether the request was stopped for it.
     pub blocked: bool,
+    /// Whether the request went on with a marker in its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
+}
+
+/// What was taken out of a request. Never what it said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskFact {
+    /// Id of what found it.
+    pub rule: Cow<'static, str>,
+    /// What kind of thing.
+    pub class: LeakKind,
+    /// In how many places.
+    pub count: u32,
+}
+
+impl MaskFact {
+    /// `None`: nothing that can be masked.
+    pub(crate) fn of(rule: &'static str, class: LeakClass, count: u32) -> Option<Self> {
+        Some(Self { rule: Cow::Borrowed(rule), class: kind(class)?, count })
+    }
 }
 
 /// What a rule looks for, prepared.
@@ -101,28 +123,59 @@ impl Search {
         self.rules.as_ref()
     }
 
-    /// Whether a request is stopped for anything.
+    /// Whether a request may be stopped for anything.
     pub(crate) fn blocks(&self) -> bool {
-        self.strongest() == Some(LeakAction::Block)
+        self.actions().any(LeakAction::may_stop)
     }
 
-    fn strongest(&self) -> Option<LeakAction> {
+    /// Whether anything is masked.
+    pub(crate) fn masks(&self) -> bool {
+        self.actions().any(|action| action == LeakAction::Mask)
+    }
+
+    fn actions(&self) -> impl Iterator<Item = LeakAction> {
         let Leaks { secrets, personal, files, canaries } = &self.leaks;
         let canaries = canaries.as_ref().map(|canaries| canaries.action);
-        [*secrets, *personal, *files, canaries].into_iter().flatten().max()
+        [*secrets, *personal, *files, canaries].into_iter().flatten()
     }
 
-    /// What a finding is to a rule; `None`: nothing.
-    pub(crate) fn fact(&self, leak: &Leak, place: LeakPlace) -> Option<LeakFact> {
+    /// What is done where something is found; `None`: it is not looked for.
+    pub(crate) fn action(&self, kind: LeakKind) -> Option<LeakAction> {
         let Leaks { secrets, personal, files, canaries } = &self.leaks;
-        let (class, action) = match leak.class {
-            LeakClass::Secret => (LeakKind::Secret, *secrets),
-            LeakClass::Pii | LeakClass::Emails => (LeakKind::Personal, *personal),
-            LeakClass::Canary(_) => (LeakKind::Canary, canaries.as_ref().map(|canaries| canaries.action)),
-            LeakClass::File(_) => (LeakKind::File, *files),
-            LeakClass::Bomb => (LeakKind::Bomb, self.strongest()),
-            LeakClass::Noise => return None,
-        };
+        match kind {
+            LeakKind::Secret => *secrets,
+            LeakKind::Personal => *personal,
+            LeakKind::Canary => canaries.as_ref().map(|canaries| canaries.action),
+            LeakKind::File => *files,
+            // Anything may be in it.
+            LeakKind::Bomb => self.actions().max_by_key(|action| action.may_stop()),
+        }
+    }
+
+    /// Whether a marker belongs in the place of it.
+    pub(crate) fn is_masked(&self, span: &Span) -> bool {
+        let action = kind(span.class).and_then(|kind| self.action(kind));
+        span.is_confirmed && action == Some(LeakAction::Mask)
+    }
+
+    /// Whether what was found is there as it is. Canaries are also found as they are written in encodings, of which a marker
+    /// would leave nothing that can be decoded.
+    pub(crate) fn is_plain(&self, span: &Span, body: &[u8]) -> bool {
+        let LeakClass::Canary(canary) = span.class else { return true };
+        let values =
+            self.leaks.canaries.as_ref().map(|canaries| canaries.values.as_slice()).unwrap_or_default();
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let text = body.get(place(span.range.start)..place(span.range.end)).map(std::str::from_utf8);
+        let (Some(value), Some(Ok(text))) = (values.get(usize::from(canary)), text) else { return false };
+        text == &**value
+            || serde_json::from_str::<String>(&format!("\"{text}\"")).is_ok_and(|text| *text == **value)
+    }
+
+    /// What a finding is to a rule; `None`: nothing. `may_mask`: whether a marker can be put in its place.
+    pub(crate) fn fact(&self, leak: &Leak, place: LeakPlace, may_mask: bool) -> Option<LeakFact> {
+        let class = kind(leak.class)?;
+        let action = self.action(class)?;
+        let masked = leak.is_confirmed && may_mask && action == LeakAction::Mask;
         let canary = match leak.class {
             LeakClass::Canary(canary) => Some(canary),
             LeakClass::Secret
@@ -142,8 +195,21 @@ impl Search {
             length: leak.length,
             fingerprint: leak.fingerprint.to_string(),
             certain: leak.is_confirmed,
-            blocked: leak.is_confirmed && action? == LeakAction::Block,
+            blocked: leak.is_confirmed && !masked && action.may_stop(),
+            masked,
         })
+    }
+}
+
+/// `None`: nobody asks for it.
+fn kind(class: LeakClass) -> Option<LeakKind> {
+    match class {
+        LeakClass::Secret => Some(LeakKind::Secret),
+        LeakClass::Pii | LeakClass::Emails => Some(LeakKind::Personal),
+        LeakClass::Canary(_) => Some(LeakKind::Canary),
+        LeakClass::File(_) => Some(LeakKind::File),
+        LeakClass::Bomb => Some(LeakKind::Bomb),
+        LeakClass::Noise => None,
     }
 }
 

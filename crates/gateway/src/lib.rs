@@ -9,7 +9,8 @@
 //! A connection under a rule that allows certain requests only is opened (`http`, `tls`): TLS ends here, and begins anew
 //! towards the server, which is verified; each request is judged by itself, and has a [`Call`] of its own. A rule may
 //! demand more of requests that it allows: that nothing is in them that must not leave (`leaks`), that there are no more
-//! of them than it says (`quota`), or that an answer led to them (`referrals`).
+//! of them than it says (`quota`), or that an answer led to them (`referrals`). It may have them changed before they go on (leaks
+//! masked, `http::rewriting`), and have some of what was said kept (`capture`).
 //! Where there is a central gateway for the cluster (`central`), connections leave by it.
 //! Does not: change bytes of connections that are not opened, or look further into them (a server that serves several
 //! names on one connection can be asked for another inside); or know Kubernetes. QUIC is read, recorded and refused
@@ -23,10 +24,12 @@ pub mod agent;
 mod asking;
 mod bounds;
 pub mod call;
+pub mod capture;
 pub mod ceiling;
 mod central;
 pub mod counters;
 pub mod decide;
+mod digest;
 mod forward;
 pub mod front;
 mod gate;
@@ -38,6 +41,7 @@ mod lease;
 mod message;
 mod near;
 mod news;
+pub mod otel;
 pub mod price;
 mod process;
 mod purse;
@@ -60,12 +64,13 @@ pub mod tls;
 pub use agent::{Agent, AgentError, Bind, Proxy};
 pub use asking::Ask;
 pub use call::{Call, Shortfall, Usage};
+pub use capture::{Content, Text};
 pub use ceiling::{Ceiling, DownloadOnly};
 pub use central::{Central, CentralLimits, Egress, EgressError, Forwarding, Policies, Route, Shown};
 pub use counters::{Counters, Counts};
 pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
 pub use front::{Caller, Host, Resolve, Resolved, Resolving, Unresolved};
-pub use leaks::{LeakFact, LeakKind, LeakPlace};
+pub use leaks::{LeakFact, LeakKind, LeakPlace, MaskFact};
 pub use near::{Near, Stream};
 pub use price::{Cost, Price, Prices};
 pub use process::{ProcessError, run_proxy};

@@ -1,6 +1,7 @@
 //! What agent and proxy tell each other, as [`handover`] carries it.
 
 use crate::call::Call;
+use crate::capture::Content;
 use crate::central::Egress;
 use crate::counters::Counts;
 use crate::front::{Host, Resolved};
@@ -66,6 +67,8 @@ pub(crate) enum ToAgent {
     Counts(Counts),
     /// Where is this host, for a client of the front door?
     Ask { id: u64, pod: IpAddr, host: HostFrame },
+    /// What was kept of a request.
+    Content(Box<Content>),
 }
 
 /// A host on its way.

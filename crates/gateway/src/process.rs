@@ -8,6 +8,7 @@
 
 use crate::asking::{Ask, Asking, Waiting};
 use crate::call::Call;
+use crate::capture::Content;
 use crate::counters::{Counters, Counts};
 use crate::message::{Binding, ToAgent, ToProxy};
 use crate::news::News;
@@ -26,6 +27,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -74,13 +76,14 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let sockets = Sockets::taken(&mut assembly, (udp, tcp, control)).map_err(failed("taking sockets"))?;
     let (table, counters) = (Arc::new(Table::new()), Arc::new(Counters::new()));
     let (queue, queued) = sync_channel(QUEUE);
+    let contents = Arc::new(AtomicUsize::new(0));
     let (phase, told) = watch::channel(Phase::default());
     let (news, waiting) = (Arc::new(News::default()), Arc::<Waiting>::default());
     let asks = queue.clone();
     let send = move |ask| asks.try_send(Told::Ask(ask)).is_ok();
     let gateway = Gateway::new(
         Arc::clone(&table) as Arc<dyn Judge>,
-        Arc::new(Queue(queue)),
+        Arc::new(Queue(queue, Arc::clone(&contents))),
         Arc::clone(&counters),
         within_descriptors(limits),
         told,
@@ -90,8 +93,9 @@ pub fn run_proxy(control: OwnedFd) -> Result<(), ProcessError> {
     let link = Arc::new(Link::default());
     link.connect(&stream).map_err(failed("answering"))?;
     let teller = std::thread::spawn({
-        let (link, table, waiting) = (Arc::clone(&link), Arc::clone(&table), Arc::clone(&waiting));
-        move || tell(&link, &queued, &counters, &table, &waiting)
+        let (link, table) = (Arc::clone(&link), Arc::clone(&table));
+        let (waiting, contents) = (Arc::clone(&waiting), Arc::clone(&contents));
+        move || tell(&link, &queued, &counters, &table, (&waiting, &contents))
     });
     let workers = (0..workers.max(1))
         .map(|number| worker(&gateway, (&sockets, front), number == 0))
@@ -379,14 +383,18 @@ fn write(state: &mut LinkState, frame: &[u8]) -> bool {
     false
 }
 
-/// A sink that never blocks.
-struct Queue(SyncSender<Told>);
+/// A sink that never blocks, and how many bytes of contents wait in it.
+struct Queue(SyncSender<Told>, Arc<AtomicUsize>);
+
+/// Most bytes of contents that wait to be told.
+const MAX_CONTENTS: usize = 16 << 20;
 
 /// What is told of connections and requests, and asked.
 enum Told {
     Record(Box<Record>),
     Call(Box<Call>),
     Ask(Ask),
+    Content(Box<Content>),
 }
 
 impl Sink for Queue {
@@ -397,29 +405,53 @@ impl Sink for Queue {
     fn call(&self, call: Call) -> bool {
         self.0.try_send(Told::Call(Box::new(call))).is_ok()
     }
+
+    fn content(&self, content: Content) -> bool {
+        let length = content.weight();
+        let room = |waiting: usize| waiting.checked_add(length).filter(|sum| *sum <= MAX_CONTENTS);
+        if self.1.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).is_err() {
+            return false;
+        }
+        let is_queued = self.0.try_send(Told::Content(Box::new(content))).is_ok();
+        if !is_queued {
+            self.1.fetch_sub(length, Ordering::Relaxed);
+        }
+        is_queued
+    }
 }
 
 /// Tells records in batches, and counters from time to time; ends when nobody has anything to tell any more.
-fn tell(link: &Link, queued: &Receiver<Told>, counters: &Counters, table: &Table, waiting: &Waiting) {
+fn tell(
+    link: &Link,
+    queued: &Receiver<Told>,
+    counters: &Counters,
+    table: &Table,
+    (asks, waiting): (&Waiting, &AtomicUsize),
+) {
     let accounts = table.accounts();
     let (mut last, mut told) = (Counts::default(), Instant::now());
     loop {
         let ended = match queued.recv_timeout(COUNT_EVERY) {
             Ok(first) => {
-                let (mut records, mut calls) = (Vec::new(), Vec::new());
+                let (mut records, mut calls, mut contents) = (Vec::new(), Vec::new(), Vec::new());
                 for told in std::iter::once(first).chain(queued.try_iter()).take(BATCH) {
                     match told {
                         Told::Record(record) => records.push(*record),
                         Told::Call(call) => calls.push(*call),
                         Told::Ask(Ask { id, pod, host }) => {
                             if !link.tell(&ToAgent::Ask { id, pod, host: host.into() }) {
-                                waiting.nobody_answers(id);
+                                asks.nobody_answers(id);
                             }
                         }
+                        Told::Content(content) => contents.push(*content),
                     }
                 }
                 let is_heard = (records.is_empty() || link.tell_whoever_comes(&ToAgent::Records(records)))
-                    && (calls.is_empty() || link.tell_whoever_comes(&ToAgent::Calls(calls)));
+                    && (calls.is_empty() || link.tell_whoever_comes(&ToAgent::Calls(calls)))
+                    && contents.into_iter().all(|content| {
+                        waiting.fetch_sub(content.weight(), Ordering::Relaxed);
+                        link.tell_whoever_comes(&ToAgent::Content(Box::new(content)))
+                    });
                 if !is_heard {
                     return;
                 }

@@ -142,11 +142,13 @@ pub enum Reason {
     ServerSilent,
     /// Too many names of this pod wait to be looked up for the explicit proxy.
     TooManyAsked,
+    /// Something was found in the request that the rule has masked, and where it is, that cannot be done.
+    LeakUnmasked,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 67] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -213,6 +215,7 @@ impl Reason {
         Self::TunnelName,
         Self::ServerSilent,
         Self::TooManyAsked,
+        Self::LeakUnmasked,
     ];
 
     /// The verdict that always comes with this reason.
@@ -282,7 +285,8 @@ impl Reason {
             | Self::Inside
             | Self::TunnelName
             | Self::ServerSilent
-            | Self::TooManyAsked => Verdict::Deny,
+            | Self::TooManyAsked
+            | Self::LeakUnmasked => Verdict::Deny,
         }
     }
 
@@ -355,6 +359,7 @@ impl Reason {
             Self::TunnelName => "tunnel-name",
             Self::ServerSilent => "server-silent",
             Self::TooManyAsked => "too-many-asked",
+            Self::LeakUnmasked => "leak-unmasked",
         }
     }
 
@@ -470,6 +475,9 @@ impl Reason {
             Self::ServerSilent => "the server did not answer in time",
             Self::TooManyAsked => {
                 "too many names of this pod wait to be looked up, or were asked for too fast"
+            }
+            Self::LeakUnmasked => {
+                "something was found in the request that must not leave, and it cannot be masked there"
             }
         }
     }

@@ -8,6 +8,7 @@
 //! Does not: hold what was said over the connection, except the name it is for.
 
 use crate::call::{Call, request_id};
+use crate::capture::Content;
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Judgement, Unreadable};
 use crate::reason::{End, Reason};
@@ -130,6 +131,11 @@ pub trait Sink: Send + Sync {
 
     /// Takes what became of a request; false if there was no room.
     fn call(&self, _call: Call) -> bool {
+        true
+    }
+
+    /// Takes what was kept of a request; false if there was no room.
+    fn content(&self, _content: Content) -> bool {
         true
     }
 }

@@ -4,6 +4,7 @@
 //! [`RequestJudgement`]. Guarantees: a rule without [`RequestRule`] asks nothing of requests; one with it allows nothing
 //! that it does not list. Pure: no I/O, no clock. Does not: read requests.
 
+use crate::capture::Keep;
 use crate::decide::{Claim, Judgement, Opening};
 use crate::leaks::Search;
 use crate::price::Prices;
@@ -84,6 +85,8 @@ pub struct Demands {
     pub(crate) account: Option<Account>,
     /// What calls cost; `None`: that is not known.
     pub(crate) prices: Option<Arc<Prices>>,
+    /// What is kept of its contents.
+    pub(crate) capture: Option<Keep>,
 }
 
 impl RequestJudgement {

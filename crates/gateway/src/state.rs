@@ -1,5 +1,6 @@
 //! What pods resolved and what policy says of it, as the agent tells it; and the judge over it.
 
+use crate::capture::Keep;
 use crate::ceiling::Ceiling;
 use crate::central::{Asked, Egress, EgressError, Forwarding, MOST_NAMES, Means, Route, is_of_machine};
 use crate::decide::{Judge, Judgement, Opening, Permit, judge};
@@ -13,7 +14,7 @@ use crate::settings::{Opaque, Rules};
 use crate::store::StoreMeans;
 use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
-use policy::{DnsName, Generation, Operation, Protocol, RuleId, Verdict};
+use policy::{DnsName, Generation, Leaks, Operation, Protocol, RuleId, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -193,7 +194,9 @@ impl Table {
     fn put(&self, next: InForce) {
         self.accounts.merge(&next.state.quota_use);
         let rules = next.state.pods.values().flat_map(|pod| pod.rules.values());
-        self.searches.keep(rules.filter_map(|facts| Some(&facts.requests.as_ref()?.requests.leaks)));
+        let requests = || rules.clone().filter_map(|facts| Some(&facts.requests.as_ref()?.requests));
+        let kept: Vec<Leaks> = requests().filter_map(Keep::leaks).collect();
+        self.searches.keep(requests().map(|requests| &requests.leaks).chain(&kept));
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Some(next);
     }
 
@@ -284,7 +287,8 @@ impl Table {
             quotas: requests.quotas,
             shared: facts.shared.clone().zip(purse).map(|(name, purse)| Shared { name, purse }),
         });
-        Demands { search: self.searches.of(&requests.leaks), account, prices }
+        let capture = Keep::of(requests, &self.searches);
+        Demands { search: self.searches.of(&requests.leaks), account, prices, capture }
     }
 
     /// What pods used of their quotas.

@@ -11,11 +11,11 @@
 mod support;
 
 use gateway::{
-    Agent, Ask, AuthorityPem, Bind, Call, Ceiling, Counts, Host, Inspection, Limits, PodState, ProcessError,
-    Proxy, Reason, Record, RuleFacts, State, Unresolved, Window, run_proxy,
+    Agent, Ask, AuthorityPem, Bind, Call, Ceiling, Content, Counts, Host, Inspection, Limits, PodState,
+    ProcessError, Proxy, Reason, Record, RuleFacts, State, Unresolved, Window, run_proxy,
 };
 use handover::{Sockets, Steering};
-use policy::{DnsName, Generation, Verb, Verdict};
+use policy::{Capture, DnsName, Generation, Quota, Quotas, Requests, Verb, Verdict};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -33,6 +33,7 @@ enum Said {
     Applied(u64, Result<(), String>),
     Record(Box<Record>),
     Call(Box<Call>),
+    Content(Box<Content>),
     Counts(Counts),
     Asked(Ask),
     Ended,
@@ -58,6 +59,10 @@ impl Agent for Ear {
 
     fn calls(&mut self, calls: Vec<Call>) {
         calls.into_iter().for_each(|call| self.say(Said::Call(Box::new(call))));
+    }
+
+    fn content(&mut self, content: Content) {
+        self.say(Said::Content(Box::new(content)));
     }
 
     fn counts(&mut self, counts: Counts) {
@@ -107,7 +112,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Applied(number, applied) if number == revision => return applied,
                 Said::Record(record) => self.kept.borrow_mut().push_back(*record),
-                Said::Applied(..) | Said::Counts(_) | Said::Call(_) | Said::Asked(_) => {}
+                Said::Applied(..) | Said::Counts(_) | Said::Call(_) | Said::Content(_) | Said::Asked(_) => {}
                 Said::Ended => panic!("it ended"),
             }
         }
@@ -118,7 +123,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Asked(ask) => return ask,
                 Said::Record(record) => self.kept.borrow_mut().push_back(*record),
-                Said::Applied(..) | Said::Counts(_) | Said::Call(_) => {}
+                Said::Applied(..) | Said::Counts(_) | Said::Call(_) | Said::Content(_) => {}
                 Said::Ended => panic!("it ended"),
             }
         }
@@ -131,7 +136,7 @@ impl Led {
         loop {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Record(record) => return *record,
-                Said::Applied(..) | Said::Counts(_) | Said::Call(_) | Said::Asked(_) => {}
+                Said::Applied(..) | Said::Counts(_) | Said::Call(_) | Said::Content(_) | Said::Asked(_) => {}
                 Said::Ended => panic!("it ended"),
             }
         }
@@ -142,7 +147,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Call(call) => return *call,
                 Said::Record(record) => self.kept.borrow_mut().push_back(*record),
-                Said::Applied(..) | Said::Counts(_) | Said::Asked(_) => {}
+                Said::Applied(..) | Said::Counts(_) | Said::Content(_) | Said::Asked(_) => {}
                 Said::Ended => panic!("it ended"),
             }
         }
@@ -160,7 +165,7 @@ impl Led {
             match self.said.recv_timeout(PATIENCE).unwrap() {
                 Said::Record(record) => records.push(*record),
                 Said::Counts(now) => counts = now,
-                Said::Applied(..) | Said::Call(_) | Said::Asked(_) => {}
+                Said::Applied(..) | Said::Call(_) | Said::Content(_) | Said::Asked(_) => {}
                 Said::Ended => break,
             }
         }
@@ -304,6 +309,42 @@ fn requests_are_told_as_connections_are() {
 }
 
 #[test]
+fn what_a_rule_has_kept_is_told_masked() {
+    let (sockets, to) = sockets();
+    let led = Led::start(&sockets);
+    let requests = Quota { hour: None, day: Some(1) };
+    let rule = Requests {
+        capture: Some(Capture { requests: true, answers: false, max_bytes: Capture::BYTES }),
+        quotas: Quotas { requests, ..Quotas::default() },
+        ..anything()
+    };
+    led.goes_by(1, &state_of(rule, Ceiling::default(), None));
+    let mut client = patient(TcpStream::connect(to).unwrap());
+    let head = "POST / HTTP/1.1\r\nHost: hub.example\r\nContent-Type: text/plain\r\nConnection: close\r\n";
+    write!(client, "{head}Content-Length: 21\r\n\r\n4111 1111 1111 1111 .").unwrap();
+    let mut answer = String::new();
+    // It is forwarded to the proxy itself, which refuses it as the second, and of what is refused nothing is kept.
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+    let content = loop {
+        match led.said.recv_timeout(PATIENCE).unwrap() {
+            Said::Content(content) => break *content,
+            Said::Counts(_) | Said::Applied(..) | Said::Call(_) | Said::Record(_) | Said::Asked(_) => {}
+            Said::Ended => panic!("it was not told"),
+        }
+    };
+    assert_eq!(content.request.unwrap().text, "[personal data removed: payment-card] .");
+    led.proxy.stop().unwrap();
+    loop {
+        match led.said.recv_timeout(PATIENCE).unwrap() {
+            Said::Content(more) => panic!("{more:?}"),
+            Said::Counts(_) | Said::Applied(..) | Said::Call(_) | Said::Record(_) | Said::Asked(_) => {}
+            Said::Ended => break,
+        }
+    }
+}
+
+#[test]
 fn what_pods_used_is_told_and_counts_in_the_next_process() {
     let (sockets, to) = sockets();
     let quota = policy::Quota { hour: None, day: Some(1) };
@@ -328,7 +369,8 @@ fn what_pods_used_is_told_and_counts_in_the_next_process() {
     let used = loop {
         match first.said.recv_timeout(PATIENCE).unwrap() {
             Said::Counts(counts) if !counts.quotas.is_empty() => break counts.quotas,
-            Said::Counts(_) | Said::Applied(..) | Said::Call(_) | Said::Record(_) | Said::Asked(_) => {}
+            Said::Counts(_) | Said::Applied(..) | Said::Call(_) | Said::Content(_) | Said::Record(_) => {}
+            Said::Asked(_) => {}
             Said::Ended => panic!("it was not told"),
         }
     };

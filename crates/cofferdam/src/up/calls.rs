@@ -1,4 +1,4 @@
-//! The records of requests that the gateway judged, as the journal keeps them.
+//! The records of requests that the gateway judged, and what rules had kept of them, as the journal keeps both.
 
 use super::lookup::Filter;
 use super::passage::{Finding, FindingKind};
@@ -40,7 +40,11 @@ impl ApiCall {
             bytes: call.bytes_up,
         };
         let leaks = call.leaks.iter().map(|leak| {
-            let kind = if leak.blocked { FindingKind::LeakBlocked } else { FindingKind::Leak };
+            let kind = match (leak.blocked, leak.masked) {
+                (true, _) => FindingKind::LeakBlocked,
+                (false, true) => FindingKind::LeakMasked,
+                (false, false) => FindingKind::Leak,
+            };
             of(kind, Some(format!("{} ({}), request {}", leak.rule, leak.layer, call.request_id)))
         });
         let spent = match call.reason {
@@ -70,10 +74,16 @@ impl Kept for ApiCall {
 
     fn weight(&self) -> usize {
         let gateway::Call { request_id, method, path, operation, rule, nearest, .. } = &self.call;
+        let digests = [&self.call.request_sha256, &self.call.answer_sha256].into_iter().flatten();
         let rules = [rule, nearest].into_iter().flatten().map(|rule| rule.len());
         let named = [&operation.resource, &operation.model].into_iter().flatten().chain(&operation.tools);
         size_of::<Self>()
-            + [request_id, method, path].into_iter().chain(named).map(String::len).sum::<usize>()
+            + [request_id, method, path]
+                .into_iter()
+                .chain(named)
+                .chain(digests)
+                .map(String::len)
+                .sum::<usize>()
             + rules.sum::<usize>()
     }
 
@@ -88,6 +98,53 @@ impl Kept for ApiCall {
         let sent_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
         query.covers(self.call.verdict, self.call.time)
             && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(self.call.name.as_str()))
+            && query.from.as_ref().is_none_or(sent_by)
+    }
+
+    fn limit(query: &ApiCallQuery) -> Option<usize> {
+        query.limit
+    }
+}
+
+/// What was kept of one request. JSON: `sequence`, `node`, `from` as in a flow, and the fields of [`gateway::Content`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ApiContent {
+    /// Number in the store that kept it.
+    pub(crate) sequence: u64,
+    /// Whose gateway it went through.
+    pub(crate) node: Arc<str>,
+    /// Who sent it; left out before there was any policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<End>,
+    /// What the gateway kept.
+    #[serde(flatten)]
+    pub(crate) content: gateway::Content,
+}
+
+/// Only what was let through is kept, so that these filters know one verdict.
+impl Kept for ApiContent {
+    type Query = ApiCallQuery;
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn set_sequence(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.content.weight() + self.content.rule.as_ref().map_or(0, |rule| rule.len())
+    }
+
+    fn count(&self, counts: &mut StoreCounts) {
+        counts.opened += 1;
+    }
+
+    fn matches(&self, query: &ApiCallQuery) -> bool {
+        let sent_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
+        query.covers(Verdict::Allow, self.content.time)
+            && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(self.content.name.as_str()))
             && query.from.as_ref().is_none_or(sent_by)
     }
 

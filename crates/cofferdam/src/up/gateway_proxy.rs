@@ -3,7 +3,7 @@
 use super::keeper::{Ear, Kind, is_steered};
 use anyhow::Result;
 use datapath::LED_MARK;
-use gateway::{Agent, Ask, Call, Counts, Limits, Proxy, Record, State};
+use gateway::{Agent, Ask, Call, Content, Counts, Limits, Proxy, Record, State};
 use handover::Sockets;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -70,6 +70,10 @@ impl Agent for Ear<GatewayProxy> {
 
     fn calls(&mut self, calls: Vec<Call>) {
         self.listener.called(self.node(), calls);
+    }
+
+    fn content(&mut self, content: Content) {
+        self.listener.kept(self.node(), content);
     }
 
     fn counts(&mut self, counts: Counts) {

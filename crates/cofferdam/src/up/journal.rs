@@ -5,7 +5,7 @@
 //! Guarantees: a lock is held only for memory work; readers never delay enforcement.
 //! Does not: read the kernel or a socket.
 
-use super::calls::ApiCall;
+use super::calls::{ApiCall, ApiContent};
 use super::lookup::Lookup;
 use super::passage::{Finding, FindingKind, Passage};
 use observe::{
@@ -29,6 +29,8 @@ pub(crate) struct Journal {
     pub(crate) passages: Shelf<Passage>,
     /// Requests that were judged.
     pub(crate) calls: Shelf<ApiCall>,
+    /// What was kept of requests, where rules asked for it.
+    pub(crate) contents: Shelf<ApiContent>,
     /// What somebody should look at.
     pub(crate) findings: Shelf<Finding>,
     /// Budgets that were told of as used up, and in which hour.
@@ -59,6 +61,7 @@ impl Journal {
             lookups: Shelf::new(limits),
             passages: Shelf::new(limits),
             calls: Shelf::new(limits),
+            contents: Shelf::new(limits),
             findings: Shelf::new(limits),
             told: Mutex::default(),
         }
@@ -122,6 +125,13 @@ impl Journal {
         }
     }
 
+    /// Keeps what was kept of a request.
+    pub(crate) fn kept(&self, node: &Arc<str>, content: gateway::Content) {
+        let book = self.resolver().newest().cloned();
+        let from = book.as_ref().map(|book| book.end(SocketAddr::new(content.pod.ip(), 0)));
+        self.contents.add(ApiContent { sequence: 0, node: Arc::clone(node), from, content });
+    }
+
     /// Whether a finding says something that none before said: that a budget is used up, each refused request says again.
     fn is_news(&self, finding: &Finding) -> bool {
         match finding.kind {
@@ -143,7 +153,8 @@ impl Journal {
             | FindingKind::UploadHour
             | FindingKind::UploadDay
             | FindingKind::Leak
-            | FindingKind::LeakBlocked => true,
+            | FindingKind::LeakBlocked
+            | FindingKind::LeakMasked => true,
         }
     }
 

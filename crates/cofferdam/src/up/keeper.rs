@@ -90,6 +90,8 @@ impl Listener for Nobody {
     fn passed(&self, _: &Arc<str>, _: Vec<gateway::Record>) {}
 
     fn called(&self, _: &Arc<str>, _: Vec<gateway::Call>) {}
+
+    fn kept(&self, _: &Arc<str>, _: gateway::Content) {}
 }
 
 /// Who puts in force what pods are about to be told, and keeps records.
@@ -111,6 +113,9 @@ pub(crate) trait Listener: Send + Sync {
 
     /// Requests through the gateway that ended.
     fn called(&self, node: &Arc<str>, calls: Vec<gateway::Call>);
+
+    /// What a rule had kept of a request.
+    fn kept(&self, node: &Arc<str>, content: gateway::Content);
 }
 
 /// How a proxy is.

@@ -130,6 +130,8 @@ pub(crate) enum FindingKind {
     QuotaMoney,
     /// A pod called a model without a price where money is limited.
     NoPrice,
+    /// A request carried what should not leave, and went without it.
+    LeakMasked,
 }
 
 impl FindingKind {
@@ -150,6 +152,7 @@ impl FindingKind {
             Self::QuotaTokens => "the budget of tokens is used up",
             Self::QuotaMoney => "the budget of money is used up",
             Self::NoPrice => "a model was called that has no price, where money is limited",
+            Self::LeakMasked => "a request carried what should not leave, and went without it",
         }
     }
 }

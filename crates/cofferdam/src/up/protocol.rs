@@ -6,7 +6,7 @@
 //! | `{"flows":{"query":{…},"follow":false}}` | `{"record":{…}}` for each, oldest first, then `{"end":{"cursor":N}}` |
 //! | `{"flows":{"query":{…},"follow":true}}` | the same, then `{"record":{…}}` as they come; `{"missed":N}` when the reader was too slow |
 //! | `{"flows":{"query":{…},"after":N}}` | records after a cursor, at most `query.limit`, then `{"end":{"cursor":M}}` |
-//! | `{"lookups":{…}}`, `{"passages":{…}}`, `{"findings":{…}}` | the same with `{"lookup":{…}}`, `{"passage":{…}}`, `{"finding":{…}}` |
+//! | `{"lookups":{…}}`, `{"passages":{…}}`, `{"findings":{…}}`, `{"contents":{…}}` | the same with `{"lookup":{…}}`, `{"passage":{…}}`, `{"finding":{…}}`, `{"content":{…}}` |
 //! | `{"lab":{}}` | `{"lab":{"pid":N,"places":[…]}}`: the namespaces of a lab |
 //! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
 //! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"]}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
@@ -15,7 +15,7 @@
 //! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
 
-use super::calls::{ApiCall, ApiCallQuery};
+use super::calls::{ApiCall, ApiCallQuery, ApiContent};
 use super::lookup::{Lookup, LookupQuery};
 use super::passage::{Finding, FindingQuery, Passage, PassageQuery};
 use gateway::{QuotaUse, StoreStanding};
@@ -94,6 +94,18 @@ pub(crate) enum Request {
         #[serde(default)]
         follow: bool,
     },
+    /// What was kept of requests.
+    Contents {
+        /// Which.
+        #[serde(default)]
+        query: ApiCallQuery,
+        /// Only what came after this cursor.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+        /// Go on with what comes.
+        #[serde(default)]
+        follow: bool,
+    },
     /// Put policy in force for a pod before it starts, and wait until it is.
     Settle {
         /// Of the pod.
@@ -144,6 +156,8 @@ pub(crate) enum Answer {
     Call(Arc<ApiCall>),
     /// One finding.
     Finding(Arc<Finding>),
+    /// What was kept of one request.
+    Content(Arc<ApiContent>),
     /// Records that were evicted before this reader could have them.
     Missed(u64),
     /// No more.

@@ -200,6 +200,11 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
             Reading { shelf, query: both(query), answer: Answer::Finding }
                 .talk(stream, &mut out, after, follow)?;
         }
+        Ok(Request::Contents { query, after, follow }) => {
+            let shelf = &source.journal().contents;
+            Reading { shelf, query: both(query), answer: Answer::Content }
+                .talk(stream, &mut out, after, follow)?;
+        }
         Ok(Request::Settle { namespace, name, addresses }) => {
             let settled = source.settle(&namespace, &name, &addresses);
             let answer = settled.map(|generation| Answer::Settled { generation });

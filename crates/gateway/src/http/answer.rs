@@ -8,13 +8,14 @@ use super::cutting::{Cutting, Piece};
 use super::leading::Leading;
 use super::refusal;
 use super::tally::Tally;
+use super::trimming::Trimming;
 use crate::call::CallGuard;
 use crate::reason::End;
 use http::response;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use policy::Verb;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 /// The body of an answer, and the record of its request, which goes with it.
@@ -28,6 +29,8 @@ pub(crate) struct Answer {
     is_spent: bool,
     /// Reads where it leads; `None`: nowhere.
     leading: Option<Leading>,
+    /// Takes out what the client did not ask for; `None`: nothing.
+    trimming: Option<Trimming>,
 }
 
 enum Source {
@@ -49,7 +52,8 @@ impl Answer {
             Some(_) | None => Cutting::LetThrough,
         };
         let source = Source::Server(body);
-        let mut answer = Self { source, guard: Some(guard), tally, cutting, is_spent: false, leading: None };
+        let (guard, leading, trimming) = (Some(guard), None, None);
+        let mut answer = Self { source, guard, tally, cutting, is_spent: false, leading, trimming };
         answer.note_end();
         answer
     }
@@ -57,6 +61,12 @@ impl Answer {
     /// Has it read for where it leads.
     pub(crate) fn leading(mut self, leading: Option<Leading>) -> Self {
         self.leading = leading;
+        self
+    }
+
+    /// Has taken out of it what the client did not ask for.
+    pub(crate) fn trimming(mut self, trimming: Option<Trimming>) -> Self {
+        self.trimming = trimming;
         self
     }
 
@@ -72,7 +82,8 @@ impl Answer {
 
     fn with(body: Option<Bytes>, guard: Option<CallGuard>) -> Self {
         let cutting = Cutting::LetThrough;
-        Self { source: Source::Own(body), guard, tally: None, cutting, is_spent: false, leading: None }
+        let (source, tally, leading, trimming) = (Source::Own(body), None, None, None);
+        Self { source, guard, tally, cutting, is_spent: false, leading, trimming }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -85,7 +96,7 @@ impl Answer {
         }
     }
 
-    /// Reads what comes, and says what goes on of it; after an error nothing does.
+    /// Reads what comes, and says what goes on of it, perhaps nothing yet; after an error nothing does.
     fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
         let Some(guard) = &mut self.guard else { return Ok(data) };
         guard.has_byte();
@@ -97,19 +108,28 @@ impl Answer {
             guard.spent(spent);
         }
         let data = match self.cutting.take(&data, self.is_spent) {
-            Piece::Whole => data,
+            Piece::Whole => match &mut self.trimming {
+                Some(trimming) => Bytes::from(trimming.push(&data)),
+                None => data,
+            },
             Piece::Until(length, framing) => {
                 let end = refusal::cut(guard, framing);
                 guard.course.abort(guard.so_far().reason);
                 self.source = Source::Own(None);
-                Bytes::from([data.get(..length).unwrap_or_default(), &end].concat())
+                let last = data.get(..length).unwrap_or_default();
+                match &mut self.trimming {
+                    Some(trimming) => {
+                        Bytes::from([trimming.push(last), trimming.end(), end.to_vec()].concat())
+                    }
+                    None => Bytes::from([last, &end].concat()),
+                }
             }
             Piece::Break => {
                 guard.course.abort(guard.so_far().reason);
                 return Err(Broken);
             }
         };
-        guard.course.traffic.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+        guard.course.received(&data, guard.so_far().operation.verb != Verb::Download);
         Ok(data)
     }
 
@@ -144,24 +164,60 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            if let Some(frame) = ready!(self.as_mut().poll_next(cx)) {
+                return Poll::Ready(frame);
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_over = match &self.source {
+            Source::Server(body) => body.is_end_stream(),
+            Source::Own(body) => body.is_none(),
+        };
+        is_over && !self.trimming.as_ref().is_some_and(Trimming::holds)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Server(_) if self.trimming.is_some() => SizeHint::default(),
+            Source::Server(body) => body.size_hint(),
+            Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
+        }
+    }
+}
+
+/// A frame, or the end.
+type Next = Option<Result<Frame<Bytes>, Broken>>;
+
+impl Answer {
+    /// What comes next; `None`: nothing of what came goes on yet.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         let body = match &mut self.source {
-            Source::Own(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            Source::Own(body) => return Poll::Ready(Some(body.take().map(|body| Ok(Frame::data(body))))),
             Source::Server(body) => body,
         };
         let frame = ready!(Pin::new(body).poll_frame(cx));
         let course = self.guard.as_ref().map(|guard| Arc::clone(&guard.course));
         if course.as_ref().is_some_and(|course| course.aborted().is_some()) {
-            return Poll::Ready(Some(Err(Broken)));
+            return Poll::Ready(Some(Some(Err(Broken))));
         }
-        match frame {
+        Poll::Ready(match frame {
             None => {
                 self.leading.iter_mut().for_each(Leading::end);
+                let rest = Bytes::from(self.trimming.as_mut().map(Trimming::end).unwrap_or_default());
+                if let Some(guard) = self.guard.as_mut().filter(|_| !rest.is_empty()) {
+                    guard.course.received(&rest, true);
+                    guard.ended(End::Closed);
+                    return Poll::Ready(Some(Some(Ok(Frame::data(rest)))));
+                }
                 self.ends(End::Closed);
-                Poll::Ready(None)
+                Some(None)
             }
             Some(Err(_)) => {
                 self.ends(End::ServerGone);
-                Poll::Ready(Some(Err(Broken)))
+                Some(Some(Err(Broken)))
             }
             Some(Ok(frame)) => {
                 let frame = match frame.into_data() {
@@ -169,22 +225,10 @@ impl Body for Answer {
                     Err(trailers) => Ok(trailers),
                 };
                 self.note_end();
-                Poll::Ready(Some(frame))
+                let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
+                let is_held = self.trimming.is_some() && frame.as_ref().is_ok_and(is_empty);
+                (!is_held).then_some(Some(frame))
             }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Server(body) => body.is_end_stream(),
-            Source::Own(body) => body.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Server(body) => body.size_hint(),
-            Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
-        }
+        })
     }
 }

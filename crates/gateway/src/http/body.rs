@@ -5,8 +5,8 @@
 //! is known, no more is kept than one piece, and what is held back where something may stop it.
 
 use super::asking::Asking;
-use super::hold::{Held, Hold};
-use super::reading::Reading;
+use super::hold::{Held, Hold, MAX_HELD};
+use super::reading::{Reading, decoder_within};
 use super::searching::Searching;
 use crate::call::Course;
 use crate::reason::Reason;
@@ -20,7 +20,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 /// A message that must not come to its end.
@@ -135,6 +134,55 @@ impl Outgoing {
         Ok((ask, bytes.max(self.length())))
     }
 
+    /// Reads and holds all of it.
+    pub(crate) async fn hold_all(&mut self, hold: &Arc<Hold>) -> Result<(), Unclear> {
+        self.held = None;
+        let mut held = Held::none(hold);
+        if !held.more(self.queued) {
+            return Err(Unclear::TooLarge);
+        }
+        while self.stops().is_none() && !self.is_over {
+            let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
+            if !held.more(taken) {
+                return Err(Unclear::TooLarge);
+            }
+        }
+        self.held = Some(held);
+        Ok(())
+    }
+
+    /// What is held, without the codings that these fields tell. `None`: it cannot be decoded, or becomes too large.
+    pub(crate) fn decoded(&self, fields: &HeaderMap) -> Option<Vec<u8>> {
+        let mut decoder = decoder_within(fields, MAX_HELD as u64)?;
+        let mut body = Vec::new();
+        self.pieces.iter().try_for_each(|piece| decoder.push(piece, &mut body)).ok()?;
+        decoder.end().ok()?;
+        Some(body)
+    }
+
+    /// Has this go on in place of what is held; false if there is no room for it. `reading` read all of it.
+    #[must_use]
+    pub(crate) fn replace(&mut self, body: Vec<u8>, reading: Reading, hold: &Arc<Hold>) -> bool {
+        self.pieces.clear();
+        self.held = None;
+        let mut held = Held::none(hold);
+        let has_room = held.more(body.len());
+        (self.queued, self.left) = (body.len(), Some(body.len() as u64));
+        self.pieces.extend((!body.is_empty()).then(|| Bytes::from(body)));
+        (self.held, self.reading) = (Some(held), reading);
+        has_room
+    }
+
+    /// What it does, as far as it was read.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        self.reading.operation()
+    }
+
+    /// What it was searched by.
+    pub(crate) fn searching(&self) -> Option<&Searching> {
+        self.searching.as_ref()
+    }
+
     /// Why it must not come to its end.
     pub(crate) fn stops(&self) -> Option<Reason> {
         if self.reading.is_contradicted() {
@@ -183,8 +231,9 @@ impl Outgoing {
         }
         self.queued = behind;
         self.left = self.left.map(|left| left.saturating_sub(length));
-        self.course.traffic.up.fetch_add(length, Ordering::Relaxed);
-        self.pieces.pop_front()
+        let piece = self.pieces.pop_front()?;
+        self.course.sent(&piece);
+        Some(piece)
     }
 }
 

@@ -19,6 +19,23 @@ pub(crate) enum Cutting {
     Break,
 }
 
+/// Whether an answer is a stream of server-sent events, without codings.
+pub(crate) fn is_plain_events(head: &response::Parts) -> bool {
+    let (kind, coding) = form(head);
+    kind == "text/event-stream" && is_plain(coding)
+}
+
+/// The media type of an answer, and its codings.
+fn form(head: &response::Parts) -> (String, &str) {
+    let field = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = field(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
+    (kind.trim().to_ascii_lowercase(), field(header::CONTENT_ENCODING))
+}
+
+fn is_plain(coding: &str) -> bool {
+    coding.is_empty() || coding.eq_ignore_ascii_case("identity")
+}
+
 /// What to do with a piece of an answer whose tokens are spent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
@@ -33,9 +50,7 @@ pub(crate) enum Piece {
 impl Cutting {
     /// `is_sized`: the length of the body was said.
     pub(crate) fn of(operation: &Operation, head: &response::Parts, is_sized: bool) -> Self {
-        let field = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let kind =
-            field(header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let (kind, coding) = form(head);
         let framing = match kind.as_str() {
             "text/event-stream" => Framing::Sse,
             "application/x-ndjson"
@@ -46,8 +61,7 @@ impl Cutting {
             "application/json" if operation.stream => Framing::JsonArrayStart,
             _ => return Self::LetThrough,
         };
-        let coding = field(header::CONTENT_ENCODING);
-        match (coding.is_empty() || coding.eq_ignore_ascii_case("identity"), is_sized) {
+        match (is_plain(coding), is_sized) {
             (true, false) => Self::Between(Boundary::new(framing)),
             (true, true) => Self::LetThrough,
             (false, _) => Self::Break,

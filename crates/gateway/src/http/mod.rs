@@ -17,15 +17,18 @@ mod open;
 mod reading;
 mod refusal;
 mod request;
+mod rewriting;
 mod searching;
 mod serve;
 mod socket;
 mod strict;
 mod tally;
 mod tasks;
+mod trimming;
 mod tunnel;
 mod upstream;
 
 pub(crate) use hold::Hold;
 pub(crate) use open::{Front, Opening};
+pub(crate) use reading::decoder;
 pub(crate) use socket::{Counted, Cut};

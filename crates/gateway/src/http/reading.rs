@@ -8,6 +8,7 @@
 use ::inspect::coding::Decoder;
 use ::inspect::operation::{Head, Progress, Reader};
 use http::{HeaderMap, header};
+use policy::Operation;
 
 /// Most bytes that a body may decode to: uploads are large, and what they become costs time.
 const MAX_DECODED: u64 = 64 << 30;
@@ -67,6 +68,14 @@ impl Reading {
         }
     }
 
+    /// What is known of it.
+    pub(crate) fn operation(&self) -> Option<Operation> {
+        match self.progress() {
+            Some(Progress::Known(operation)) => Some(operation.clone()),
+            Some(Progress::NeedMore | Progress::Contradicted(..)) | None => None,
+        }
+    }
+
     pub(crate) fn is_contradicted(&self) -> bool {
         matches!(self.progress(), Some(Progress::Contradicted(..)))
     }
@@ -111,9 +120,14 @@ impl Reading {
 }
 
 /// What undoes the codings of a message. `None`: they cannot be undone.
-pub(super) fn decoder(fields: &HeaderMap) -> Option<Decoder> {
+pub(crate) fn decoder(fields: &HeaderMap) -> Option<Decoder> {
+    decoder_within(fields, MAX_DECODED)
+}
+
+/// The same for a message that may become so many bytes.
+pub(crate) fn decoder_within(fields: &HeaderMap, cap: u64) -> Option<Decoder> {
     let values = fields.get_all(header::CONTENT_ENCODING).into_iter().map(http::HeaderValue::as_bytes);
-    Decoder::new(values, MAX_DECODED).ok()
+    Decoder::new(values, cap).ok()
 }
 
 impl Source {

@@ -107,7 +107,8 @@ fn asked<'a>(call: &'a Call, caller: &'a Caller) -> Asked<'a> {
 /// A clause for a person.
 fn why(guard: &CallGuard) -> String {
     let call = guard.so_far();
-    let leak = guard.leaks().into_iter().find(|fact| fact.blocked && call.reason == Reason::LeakBlocked);
+    let is_of_leak = matches!(call.reason, Reason::LeakBlocked | Reason::LeakUnmasked);
+    let leak = guard.leaks().into_iter().find(|fact| fact.blocked && is_of_leak);
     if let Some(leak) = leak {
         return format!("{}: {}", call.reason.describe(), leak.rule);
     }

@@ -11,9 +11,11 @@ use super::hold::Hold;
 use super::leading;
 use super::reading::Reading;
 use super::refusal;
-use super::searching::{Searching, search_head};
+use super::rewriting::{self, Rewriting};
+use super::searching::{self, Searching, search_head};
 use super::tally::Tally;
 use super::tasks::Tasks;
+use super::trimming::Trimming;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
 use crate::call::{Asked, CallGuard, Caller, Ledger};
@@ -114,9 +116,12 @@ impl Exchange {
         let is_referred = self.is_referred(&head);
         let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), is_referred, &mut guard)?;
         let met = match judged {
-            Ok(demands) => {
-                let searched = self.searched(&demands, &head, asks, &mut outgoing, &mut guard).await?;
-                match searched {
+            Ok(mut demands) => {
+                let met = self.met(&demands, &mut head, asks, &mut outgoing, &mut guard).await?;
+                if let Some(keep) = demands.capture.take() {
+                    guard.course.contents.asked(keep, &head.headers);
+                }
+                match met {
                     Ok(()) => draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?,
                     Err(reason) => Err(reason),
                 }
@@ -220,26 +225,98 @@ impl Exchange {
         is_read && self.referrals.is_named(self.opening.pod, &self.url(&head.uri), Instant::now())
     }
 
+    /// Has a request searched and changed as the rule that allows it demands. The errors are as those of [`Self::judged`].
+    async fn met(
+        &self,
+        demands: &Demands,
+        head: &mut request::Parts,
+        asks: Asks,
+        outgoing: &mut Outgoing,
+        guard: &mut CallGuard,
+    ) -> Result<Result<(), Reason>, Broken> {
+        let is_blocking = demands.search.as_ref().is_some_and(|search| search.blocks());
+        if asks == Asks::WebSocket && is_blocking {
+            return Ok(Err(Reason::LeakUnread));
+        }
+        let rewriting = Rewriting::of(demands, head, &guard.so_far().operation);
+        let may_mask = rewriting.as_ref().is_some_and(Rewriting::masks);
+        if let Err(reason) = self.searched(demands, head, outgoing, guard, may_mask).await? {
+            return Ok(Err(reason));
+        }
+        let Some(rewriting) = rewriting else { return Ok(Ok(())) };
+        let held = tokio::time::timeout(HOLD_PATIENCE, outgoing.hold_all(&self.hold)).await;
+        match held.unwrap_or(Err(Unclear::TooSlow)) {
+            Ok(()) => {}
+            Err(Unclear::Gone) => {
+                guard.ended(End::PodGone);
+                return Err(Broken);
+            }
+            // Without masks nothing has to be changed.
+            Err(Unclear::TooLarge) if !may_mask => return Ok(Ok(())),
+            Err(Unclear::TooLarge) => return Ok(Err(Reason::RequestTooLarge)),
+            Err(Unclear::TooSlow | Unclear::Contradicted(_)) => return Ok(Err(Reason::Timeout)),
+        }
+        Ok(outgoing.stops().map_or_else(|| self.rewritten(&rewriting, head, outgoing, guard), Err))
+    }
+
+    /// Changes a body that is held. What goes on is read again, and must do the same.
+    fn rewritten(
+        &self,
+        rewriting: &Rewriting,
+        head: &mut request::Parts,
+        outgoing: &mut Outgoing,
+        guard: &mut CallGuard,
+    ) -> Result<(), Reason> {
+        let operation = outgoing.operation();
+        let is_stream = operation.as_ref().is_some_and(|operation| operation.stream);
+        if !rewriting.is_needed(outgoing.searching(), is_stream) {
+            return Ok(());
+        }
+        let has_masked = outgoing.searching().is_some_and(Searching::has_masked);
+        let unchanged = |guard: &CallGuard| {
+            if has_masked { Err(rewriting::unmasked(&guard.course)) } else { Ok(()) }
+        };
+        let Some(body) = outgoing.decoded(&head.headers) else { return unchanged(guard) };
+        let made = rewriting.apply(&body, outgoing.searching(), is_stream, &guard.course)?;
+        let Some(made) = made else { return Ok(()) };
+        let fields = head.headers.clone();
+        head.headers.remove(header::CONTENT_ENCODING);
+        let mut reading = self.reading(head);
+        reading.push(&made.body);
+        reading.end();
+        reading.forget_arguments();
+        if reading.operation() != operation || operation.is_none() {
+            head.headers = fields;
+            return unchanged(guard);
+        }
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(made.body.len()));
+        if !outgoing.replace(made.body, reading, &self.hold) {
+            return Err(Reason::RequestTooLarge);
+        }
+        guard.course.masked(made.masked);
+        if made.asks_usage {
+            guard.asked_usage();
+        }
+        Ok(())
+    }
+
     /// Has a request searched for what the rule that allows it looks for. The errors are as those of [`Self::judged`].
     async fn searched(
         &self,
         demands: &Demands,
         head: &request::Parts,
-        asks: Asks,
         outgoing: &mut Outgoing,
         guard: &mut CallGuard,
+        may_mask: bool,
     ) -> Result<Result<(), Reason>, Broken> {
         let Some(search) = &demands.search else { return Ok(Ok(())) };
-        if asks == Asks::WebSocket && search.blocks() {
-            return Ok(Err(Reason::LeakUnread));
-        }
         let searching = search_head(search, head).and_then(|facts| {
-            let is_blocked = facts.iter().any(|fact| fact.blocked);
+            let stops = searching::stops(search, &facts);
             guard.leaked(facts);
-            if is_blocked {
-                return Err(Reason::LeakBlocked);
+            if let Some(reason) = stops {
+                return Err(reason);
             }
-            Searching::new(search, &head.headers, &guard.course)
+            Searching::new(search, &head.headers, &guard.course, may_mask)
         });
         match searching {
             Ok(searching) => outgoing.search(searching),
@@ -293,7 +370,12 @@ impl Exchange {
         head.extensions = http::Extensions::new();
         let tally = Tally::of(&guard.so_far().operation, &head, drawn);
         let leading = leading::follow(&guard.so_far().operation, asked, &head);
-        let body = Answer::of_server(body, &head, guard, tally).leading(leading);
+        guard.course.contents.answered(&head.headers);
+        let trimming = if guard.so_far().usage_asked { Trimming::of(&head) } else { None };
+        if trimming.is_some() {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        let body = Answer::of_server(body, &head, guard, tally).leading(leading).trimming(trimming);
         Ok(Response::from_parts(head, body))
     }
 

@@ -10,8 +10,9 @@ use crate::call::Course;
 use crate::leaks::{LeakFact, LeakKind, LeakPlace, MAX_FACTS, Search};
 use crate::reason::Reason;
 use ::inspect::coding::Decoder;
-use ::inspect::leak::{LeakRules, Scanner};
+use ::inspect::leak::{LeakRules, Scanner, Span};
 use http::{HeaderMap, header, request};
+use policy::LeakAction;
 use std::sync::Arc;
 
 /// Fields in which a key belongs.
@@ -79,7 +80,15 @@ fn found(search: &Search, rules: &Arc<LeakRules>, text: &[u8]) -> Vec<LeakFact> 
     let mut scanner = Scanner::new(Arc::clone(rules));
     scanner.push(text);
     scanner.end();
-    scanner.leaks().iter().filter_map(|leak| search.fact(leak, LeakPlace::Head)).collect()
+    scanner.leaks().iter().filter_map(|leak| search.fact(leak, LeakPlace::Head, false)).collect()
+}
+
+/// Why a request is stopped for what was found; `None`: it is not.
+pub(crate) fn stops(search: &Search, facts: &[LeakFact]) -> Option<Reason> {
+    let mut stopping = facts.iter().filter(|fact| fact.blocked).peekable();
+    stopping.peek()?;
+    let is_unmasked = stopping.all(|fact| search.action(fact.class) == Some(LeakAction::Mask));
+    Some(if is_unmasked { Reason::LeakUnmasked } else { Reason::LeakBlocked })
 }
 
 /// Searches one body.
@@ -93,6 +102,8 @@ pub(crate) struct Searching {
     /// Findings that were told.
     told: usize,
     stops: Option<Reason>,
+    /// Whether the body can be masked, so that what is to be masked does not stop it.
+    may_mask: bool,
 }
 
 impl Searching {
@@ -104,6 +115,7 @@ impl Searching {
         search: &Arc<Search>,
         fields: &HeaderMap,
         course: &Arc<Course>,
+        may_mask: bool,
     ) -> Result<Self, Reason> {
         let rules = search.rules().ok_or(Reason::LeakUnread)?;
         let decoder = if is_framed_only(fields) { Some(Decoder::of(&[], u64::MAX)) } else { decoder(fields) };
@@ -112,7 +124,29 @@ impl Searching {
         }
         let (search, course) = (Arc::clone(search), Arc::clone(course));
         let scanner = Scanner::new(Arc::clone(rules));
-        Ok(Self { search, scanner, decoder, course, told: 0, stops: None })
+        Ok(Self { search, scanner, decoder, course, told: 0, stops: None, may_mask })
+    }
+
+    /// What is found in a body that cannot be masked any further.
+    ///
+    /// # Errors
+    /// It cannot be searched.
+    pub(crate) fn whole(search: &Arc<Search>, body: &[u8]) -> Result<Vec<LeakFact>, Reason> {
+        let course = Arc::default();
+        let mut searching = Self::new(search, &HeaderMap::new(), &course, false)?;
+        searching.push(body);
+        searching.end();
+        Ok(course.found())
+    }
+
+    /// Whether anything is to be masked.
+    pub(crate) fn has_masked(&self) -> bool {
+        self.course.found().iter().any(|fact| fact.masked)
+    }
+
+    /// What is to be masked, in the order of the body; `None`: more than is told.
+    pub(crate) fn spans(&self) -> Option<Vec<&Span>> {
+        Some(self.scanner.spans()?.iter().filter(|span| self.search.is_masked(span)).collect())
     }
 
     /// Why the request must not come to its end.
@@ -154,13 +188,11 @@ impl Searching {
         }
         self.told = leaks.len();
         let mut facts: Vec<_> =
-            leaks.iter().filter_map(|leak| self.search.fact(leak, LeakPlace::Body)).collect();
+            leaks.iter().filter_map(|leak| self.search.fact(leak, LeakPlace::Body, self.may_mask)).collect();
         // What stopped it must not be lost.
-        facts.sort_by_key(|fact| !fact.blocked);
+        facts.sort_by_key(|fact| (!fact.blocked, !fact.masked));
         facts.truncate(MAX_FACTS);
-        if facts.iter().any(|fact| fact.blocked) {
-            self.stops = Some(Reason::LeakBlocked);
-        }
+        self.stops = stops(&self.search, &facts).or(self.stops);
         self.course.leaked(facts);
     }
 }
@@ -194,7 +226,7 @@ mod tests {
     /// What is found in a body, and why it stops.
     fn found(search: &Arc<Search>, pieces: &[&[u8]]) -> (Vec<LeakFact>, Option<Reason>) {
         let course = Arc::new(Course::default());
-        let mut searching = Searching::new(search, &HeaderMap::new(), &course).unwrap();
+        let mut searching = Searching::new(search, &HeaderMap::new(), &course, false).unwrap();
         pieces.iter().for_each(|piece| searching.push(piece));
         searching.end();
         (course.found(), searching.stops())

@@ -12,8 +12,8 @@ pub mod egress;
 pub mod web;
 
 use gateway::{
-    Bound, Call, Ceiling, Counters, Gateway, Limits, Named, Phase, PodState, Record, Resolve, RuleFacts,
-    Rules, Sink, State, Table,
+    Bound, Call, Ceiling, Content, Counters, Gateway, Limits, Named, Phase, PodState, Record, Resolve,
+    RuleFacts, Rules, Sink, State, Table,
 };
 use policy::table::{Cell, Row, Ruling};
 use policy::{DnsName, Generation, Protocol, RuleId, Verdict};
@@ -32,7 +32,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub const POD: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-struct Collect(Sender<Record>, Sender<Call>);
+struct Collect(Sender<Record>, Sender<Call>, Sender<Content>);
 
 impl Sink for Collect {
     fn take(&self, record: Record) -> bool {
@@ -41,6 +41,10 @@ impl Sink for Collect {
 
     fn call(&self, call: Call) -> bool {
         self.1.send(call).is_ok()
+    }
+
+    fn content(&self, content: Content) -> bool {
+        self.2.send(content).is_ok()
     }
 }
 
@@ -101,6 +105,8 @@ pub struct Proxy {
     pub server: TcpListener,
     pub records: Receiver<Record>,
     pub calls: Receiver<Call>,
+    /// What was kept of a request is told before its record.
+    pub contents: Receiver<Content>,
     pub table: Arc<Table>,
     pub counters: Arc<Counters>,
     pub phase: watch::Sender<Phase>,
@@ -137,16 +143,15 @@ impl Proxy {
     ) -> Self {
         let [listener, door] = [(); 2].map(|()| TcpListener::bind((POD, 0)).unwrap());
         let [address, front] = [&listener, &door].map(|listener| listener.local_addr().unwrap());
-        let ((sender, records), (caller, calls)) = (channel(), channel());
+        let ((sender, records), (caller, calls), (keeper, contents)) = (channel(), channel(), channel());
         let (phase, told) = watch::channel(Phase::default());
         let table = Arc::new(Table::new());
         if let Some(state) = state {
             table.replace(state);
         }
         let counters = Arc::new(Counters::new());
-        let gateway =
-            Gateway::new(table.clone(), Arc::new(Collect(sender, caller)), counters.clone(), limits, told);
-        let gateway = Arc::new(with(gateway));
+        let sink = Arc::new(Collect(sender, caller, keeper));
+        let gateway = Arc::new(with(Gateway::new(table.clone(), sink, counters.clone(), limits, told)));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -163,6 +168,7 @@ impl Proxy {
             server,
             records,
             calls,
+            contents,
             table,
             counters,
             phase,

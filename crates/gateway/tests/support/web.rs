@@ -273,6 +273,13 @@ pub const STREAMED: (&str, &str) = (
     "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n\ndata: [DONE]\n\n",
 );
 
+/// And to one that has a field `x-usage`; the event in the middle where the body asks for it.
+pub const TOLD: [&str; 3] = [
+    "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n",
+    "data: {\"id\":\"c-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n\n",
+    "data: [DONE]\n\n: it ends within an event",
+];
+
 /// And to one that has a field `x-completed`, or `x-gzip`: the same by Python's `gzip.compress(…, mtime=0)`.
 pub const COMPLETED: &str = "{\"model\":\"m-1\",\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"content\":\"hi\"}}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}";
 #[rustfmt::skip]
@@ -338,6 +345,14 @@ async fn answer(
     Ok(match path.as_str() {
         "/v1/chat/completions" if head.headers.contains_key("x-stream") => {
             let all = [Step::Piece(piece(STREAMED.0)), Step::Wait(go_on), Step::Piece(piece(STREAMED.1))];
+            response.header("content-type", "text/event-stream").body(steps(all)).unwrap()
+        }
+        "/v1/chat/completions" if head.headers.contains_key("x-usage") => {
+            let asked = String::from_utf8_lossy(body.as_deref().unwrap_or_default()).into_owned();
+            let is_asked = asked.contains("\"include_usage\":true");
+            let [first, usage, done] = TOLD.map(piece);
+            let all = [Some(first), Some(usage).filter(|_| is_asked), Some(done)];
+            let all = all.into_iter().flatten().map(Step::Piece);
             response.header("content-type", "text/event-stream").body(steps(all)).unwrap()
         }
         "/v1/chat/completions" if head.headers.contains_key("x-gzip") => {

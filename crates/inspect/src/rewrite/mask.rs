@@ -41,15 +41,10 @@ pub fn mask<'s>(
     spans: impl IntoIterator<Item = &'s Span>,
 ) -> Result<Masked, Unmaskable> {
     let text = std::str::from_utf8(body).map_err(|_| Unmaskable::Form)?;
-    let mut masker = Masker { text, out: String::with_capacity(text.len()), copied: 0, counts: Vec::new() };
-    let cuts = cuts(text, spans);
     if !is_json(text) {
-        if is_said_json {
-            return Err(Unmaskable::Form);
-        }
-        masker.within(0..text.len(), &cuts, character);
-        return Ok(masker.done());
+        return if is_said_json { Err(Unmaskable::Form) } else { Ok(mask_text(text, spans)) };
     }
+    let (mut masker, cuts) = (Masker::new(text), cuts(text, spans));
     let mut rest = cuts.as_slice();
     for token in Tokens::of(text) {
         let inside = rest.iter().take_while(|cut| cut.range.start < token.range.end).count();
@@ -66,6 +61,13 @@ pub fn mask<'s>(
         rest = behind;
     }
     if rest.is_empty() { Ok(masker.done()) } else { Err(Unmaskable::OutsideText) }
+}
+
+/// Masks spans, which are in the order of their beginnings, in a text of any form: JSON may be none any more.
+pub fn mask_text<'s>(text: &str, spans: impl IntoIterator<Item = &'s Span>) -> Masked {
+    let mut masker = Masker::new(text);
+    masker.within(0..text.len(), &cuts(text, spans), character);
+    masker.done()
 }
 
 /// What one marker stands for.
@@ -107,7 +109,11 @@ struct Masker<'t> {
     counts: Vec<(&'static str, LeakClass, u32)>,
 }
 
-impl Masker<'_> {
+impl<'t> Masker<'t> {
+    fn new(text: &'t str) -> Self {
+        Self { text, out: String::with_capacity(text.len()), copied: 0, counts: Vec::new() }
+    }
+
     /// Puts markers in a part of the text that is made of units, none of which is cut.
     fn within(&mut self, part: Range<usize>, cuts: &[Cut], unit: fn(&str) -> usize) {
         let mut at = part.start;

@@ -9,5 +9,5 @@ mod mask;
 mod option;
 mod tokens;
 
-pub use mask::{Masked, Unmaskable, mask};
+pub use mask::{Masked, Unmaskable, mask, mask_text};
 pub use option::{Set, set_option};

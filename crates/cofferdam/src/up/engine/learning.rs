@@ -199,6 +199,10 @@ impl Listener for Leader {
     fn called(&self, node: &Arc<str>, calls: Vec<::gateway::Call>) {
         self.journal.called(node, calls);
     }
+
+    fn kept(&self, node: &Arc<str>, content: ::gateway::Content) {
+        self.journal.kept(node, content);
+    }
 }
 
 /// The time of day: what DNS answered outlives this process.
