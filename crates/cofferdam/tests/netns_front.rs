@@ -227,13 +227,13 @@ fn netns_a_client_shows_the_reason_in_its_own_error() {
 }
 
 /// A tunnel of pod `a`, and how its beginning was answered.
-fn tunnel(machine: &Machine) -> (TcpStream, String) {
+fn tunnel(machine: &Machine, when: &str) -> (TcpStream, String) {
     let mut stream = machine
         .at("a", || TcpStream::connect_timeout(&SocketAddr::from(([10, 9, 1, 1], 3128)), PATIENCE).unwrap());
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(b"CONNECT hub.example.com:80 HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = [0; 2048];
-    let length = stream.read(&mut answer).unwrap();
+    let length = stream.read(&mut answer).unwrap_or_else(|error| panic!("{when}: {error}"));
     (stream, String::from_utf8_lossy(&answer[..length]).into_owned())
 }
 
@@ -249,16 +249,16 @@ fn passes(stream: &mut TcpStream) -> bool {
 fn netns_tunnels_outlive_the_agent_and_the_next_one_has_the_listener() {
     let (machine, _resolver, _tls) = world("f");
     let up = start(&machine);
-    let (mut held, answer) = tunnel(&machine);
+    let (mut held, answer) = tunnel(&machine, "at first");
     assert!(answer.starts_with("HTTP/1.1 200 ") && passes(&mut held), "{answer}");
     up.kill();
     assert!(passes(&mut held), "without its agent");
     // Nobody is there who could say where the name is.
-    let (_, answer) = tunnel(&machine);
+    let (_, answer) = tunnel(&machine, "without an agent");
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
     let up = start(&machine);
     assert!(passes(&mut held), "the gateway that holds it lives on");
-    let (mut next, answer) = tunnel(&machine);
+    let (mut next, answer) = tunnel(&machine, "with the next agent");
     assert!(answer.starts_with("HTTP/1.1 200 ") && passes(&mut next), "{answer}");
     machine.write("policy.yaml", &POLICY.replace("hub.example.com", "nobody.example.com"));
     let cut = eventually("the end of what is not allowed", || {
@@ -266,7 +266,7 @@ fn netns_tunnels_outlive_the_agent_and_the_next_one_has_the_listener() {
     });
     assert_eq!(cut["end"], "cut", "{cut:#}");
     assert!(!passes(&mut next) && !passes(&mut held));
-    let (_, answer) = tunnel(&machine);
+    let (_, answer) = tunnel(&machine, "with another policy");
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     up.terminate();
     // Without the option, nobody listens any more.

@@ -92,7 +92,9 @@ impl Waiting {
 
     /// The agent is gone: whoever waits hears so.
     pub(crate) fn give_up(&self) {
-        *self.waiters() = Waiters { last: self.waiters().last, ..Waiters::default() };
+        let mut waiters = self.waiters();
+        waiters.by_id.clear();
+        waiters.of_pod.clear();
     }
 }
 
