@@ -106,13 +106,13 @@ impl Shared {
         self.say(&format!("generation {generation}: {policies} policies"));
     }
 
-    /// Notes why nothing new comes, or that it does; says so where that is news.
-    fn note(&self, what: &Mutex<Option<String>>, problem: Option<String>) {
+    /// Notes what is wrong, or that it is `well` again; says so where that is news.
+    fn note(&self, what: &Mutex<Option<String>>, problem: Option<String>, well: &str) {
         let mut held = what.lock().unwrap_or_else(PoisonError::into_inner);
         if *held == problem {
             return;
         }
-        self.say(problem.as_deref().unwrap_or("well again"));
+        self.say(problem.as_deref().unwrap_or(well));
         *held = problem;
     }
 
@@ -222,7 +222,7 @@ fn read(args: &EgressGatewayArgs, shared: &Shared, generation: &mut Generation) 
         *generation = loaded.set.generation;
         shared.load(loaded.set);
     }
-    shared.note(&shared.problem, problem);
+    shared.note(&shared.problem, problem, "the manifests can be read");
 }
 
 /// Serves nodes on threads of their own.

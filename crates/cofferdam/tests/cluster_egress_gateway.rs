@@ -36,6 +36,7 @@ spec:
     - action: Allow
       to: [{{networks: [{}/32]}}]
       ports: [{{protocol: UDP, port: 53}}]
+  dns: {{names: ['**.example.com']}}
 ",
         OUTSIDE[0]
     )
@@ -125,6 +126,7 @@ fn cluster_egress_gateway_is_the_address_that_the_outside_sees() {
     let names = ["--dns-resolver", OUTSIDE[0], "--dns-private-zone", "example.com", "--dns-hold", "600"];
     let options = [&names[..], &["--egress-gateway", &way]].concat();
     let agent = world.agent_with_token_and(NODES[0], &world.token(NODES[0], AGENT), &options);
+    eventually("the name to be refused", || (ask(&world, "paste.example.org") == Some(5)).then_some(()));
     eventually("the name", || (ask(&world, "hub.example.com") == Some(0)).then_some(()));
     assert!(get(&world).contains("central-unreachable"), "nobody is there yet, and nothing leaves directly");
 
@@ -181,6 +183,7 @@ fn cluster_egress_gateway_must_be_one() {
     let names = ["--dns-resolver", OUTSIDE[0], "--dns-private-zone", "example.com", "--dns-hold", "600"];
     let options = [&names[..], &["--egress-gateway", &way]].concat();
     let agent = world.agent_with_token_and(NODES[0], &world.token(NODES[0], AGENT), &options);
+    eventually("the name to be refused", || (ask(&world, "paste.example.org") == Some(5)).then_some(()));
     eventually("the name", || (ask(&world, "hub.example.com") == Some(0)).then_some(()));
     assert!(get(&world).contains("central-unreachable"));
     drop(agent);

@@ -346,16 +346,21 @@ fn requests_are_judged_on_the_node_and_leave_by_the_gateway() {
         (String::from_utf8(read).unwrap(), more)
     });
     let mut client = node.connect();
-    client.write_all(b"GET /model HTTP/1.1\r\nHost: hub.example\r\n\r\n").unwrap();
+    client
+        .write_all(b"GET /acme/m/resolve/main/model.safetensors HTTP/1.1\r\nHost: hub.example\r\n\r\n")
+        .unwrap();
     let mut answer = [0; 15];
     client.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200 OK");
-    client.write_all(b"DELETE /model HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n").unwrap();
+    client.write_all(b"DELETE /acme/m HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n").unwrap();
     let mut rest = String::new();
     client.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("HTTP/1.1 403"), "{rest}");
     let (first, more) = serving.join().unwrap();
-    assert!(first.starts_with("GET /model HTTP/1.1") && more.is_empty(), "{first}");
+    assert!(
+        first.starts_with("GET /acme/m/resolve/main/model.safetensors HTTP/1.1") && more.is_empty(),
+        "{first}"
+    );
     assert_eq!(node.record().via, Some(replica.address));
     assert_eq!((node.call().reason, node.call().reason), (Reason::RequestAllowed, Reason::RequestNotAllowed));
 }

@@ -9,7 +9,7 @@
 
 mod support;
 
-use gateway::{CentralLimits, Reason};
+use gateway::{CentralLimits, Reason, Record};
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Bytes;
 use std::future::Future;
@@ -34,6 +34,29 @@ impl World {
         let (server, address) = server();
         let replica = Replica::limited(authority.gateway(), policies(egress, 7), address, limits);
         Self { authority, replica, server }
+    }
+
+    /// Serves whoever comes, as long as they want.
+    fn serve(&self) {
+        let server = self.server.try_clone().unwrap();
+        std::thread::spawn(move || {
+            for mut stream in server.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
+            }
+        });
+    }
+
+    /// The next record. What is under way goes on meanwhile.
+    async fn record(&self) -> Record {
+        patient(async {
+            loop {
+                match self.replica.records.try_recv() {
+                    Ok(record) => return record,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        })
+        .await
     }
 
     async fn node(&self, node: &str) -> Liar {
@@ -94,7 +117,7 @@ fn a_node_gets_for_its_own_pods_what_policy_allows_and_nothing_else() {
                 expected.map_or_else(|why| (StatusCode::FORBIDDEN, why.as_str()), |()| (StatusCode::OK, ""));
             assert_eq!((status, reason.as_str()), expected, "{what}");
             assert_eq!(
-                world.replica.record().verdict == policy::Verdict::Allow,
+                world.record().await.verdict == policy::Verdict::Allow,
                 status == StatusCode::OK,
                 "{what}"
             );
@@ -157,7 +180,7 @@ fn what_is_no_connect_is_refused_and_recorded() {
         for (what, head) in [("a GET", get), ("a name as destination", name), ("no pod", silent)] {
             let (status, reason) = patient(liar.ask(head)).await;
             assert_eq!((status, reason.as_str()), (StatusCode::BAD_REQUEST, "connect-malformed"), "{what}");
-            let record = world.replica.record();
+            let record = world.record().await;
             assert_eq!(
                 (record.reason, record.asked_by.as_deref()),
                 (Reason::ConnectMalformed, Some("node-a"))
@@ -210,6 +233,7 @@ fn a_node_that_asks_too_much_takes_nobody_elses_place() {
 #[test]
 fn rapid_resets_end_the_connection_and_leave_nothing_behind() {
     let world = World::new(HUB);
+    world.serve();
     run(async {
         let liar = world.node("node-a").await;
         let asking = async {
@@ -231,6 +255,7 @@ fn rapid_resets_end_the_connection_and_leave_nothing_behind() {
 #[test]
 fn more_streams_than_a_connection_may_have_wait_or_are_refused() {
     let world = World::new(HUB);
+    world.serve();
     run(async {
         let liar = world.node("node-a").await;
         let mut held = Vec::new();

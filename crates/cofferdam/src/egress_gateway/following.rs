@@ -57,7 +57,7 @@ impl Node for Link {
     fn connected(&mut self, problem: Option<String>) {
         let problem =
             problem.map(|why| format!("cut off from the controller: {why}; what was received holds"));
-        self.shared.note(&self.shared.problem, problem);
+        self.shared.note(&self.shared.problem, problem, "connected to the controller");
     }
 
     async fn changed(&mut self) -> Enforced {
@@ -115,7 +115,7 @@ impl Renewal {
             Ok(identity)
         });
         let problem = usable.as_ref().err().map(|why| format!("the certificate of this gateway: {why}"));
-        self.shared.note(&self.shared.unknown, problem);
+        self.shared.note(&self.shared.unknown, problem, "it has a certificate");
         usable.ok()
     }
 }

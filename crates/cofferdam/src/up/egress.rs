@@ -28,16 +28,16 @@ pub(crate) struct EgressArgs {
     /// Have connections to names leave the cluster by the egress gateway here (HOST:PORT), and no other way; may be
     /// repeated. A name is looked up again and again, and may have several addresses
     #[arg(long = "egress-gateway", value_name = "ADDRESS", conflicts_with_all = ["no_dns", "no_gateway"])]
-    gateways: Vec<String>,
+    egress_gateways: Vec<String>,
     /// Folder with ca.crt, tls.crt and tls.key that this node shows it [default: as the agent shows the controller]
-    #[arg(long = "egress-certificates", value_name = "DIR", requires = "gateways")]
-    certificates: Option<PathBuf>,
+    #[arg(long = "egress-certificates", value_name = "DIR", requires = "egress_gateways")]
+    egress_certificates: Option<PathBuf>,
 }
 
 impl EgressArgs {
     /// What holds until more is known; `None`: connections leave from this node.
     pub(crate) fn unknown(&self) -> Option<Arc<Egress>> {
-        (!self.gateways.is_empty()).then(|| Arc::new(Egress { replicas: Vec::new(), shown: None }))
+        (!self.egress_gateways.is_empty()).then(|| Arc::new(Egress { replicas: Vec::new(), shown: None }))
     }
 
     /// Keeps the engine supplied, on a thread of its own, until the process ends. `own` and `controllers`: how to come by
@@ -48,17 +48,17 @@ impl EgressArgs {
         own: Option<Credentials>,
         controllers: &[String],
     ) -> Result<()> {
-        if self.gateways.is_empty() {
+        if self.egress_gateways.is_empty() {
             return Ok(());
         }
-        let given = self.certificates.clone().map(Credentials::Folder);
+        let given = self.egress_certificates.clone().map(Credentials::Folder);
         let credentials = given.or(own).context("--egress-gateway needs --egress-certificates here")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("starting the thread that looks for the egress gateway")?;
         let (gateways, engine, controllers) =
-            (self.gateways.clone(), Arc::clone(engine), controllers.to_vec());
+            (self.egress_gateways.clone(), Arc::clone(engine), controllers.to_vec());
         let following = following(gateways, credentials, controllers, move |egress| {
             engine.lock().unwrap_or_else(PoisonError::into_inner).leave_by(egress);
         });
