@@ -447,7 +447,7 @@ fn a_rule_that_looks_at_requests_decides_first_and_only_for_what_goes_out() {
 fn a_condition_on_arguments_means_calls_and_one_that_cannot_be_read_closes_the_policy() {
     let compiled = |when: &str| {
         let rule = format!(
-            "{{action: Allow, to: [{{domains: [hub.io]}}], toolConditions: [{{tool: 't*', when: \"{when}\"}}]}}"
+            "{{action: Allow, to: [{{domains: [hub.io]}}, {{provider: openai}}], toolConditions: [{{tool: 't*', when: \"{when}\"}}]}}"
         );
         compile(&[world(), egress_policy("x", "p", &format!("{{egress: [{rule}]}}"))].concat())
     };

@@ -120,6 +120,11 @@ impl Drafting<'_> {
         };
         let ports = ports(&written.ports);
         let is_limited = written.upload.is_some() || written.requests.is_some();
+        let field = format!("spec.egress[{index}]");
+        let requests = written.requests.as_ref().map(|written| {
+            let tool_conditions = self.tool_conditions(&field, &written.tool_conditions);
+            Arc::new(Requests { tool_conditions, ..requests(written) })
+        });
         let mut add = |drafting: &mut Self, field: String, at: &Position, peers: Vec<Peer>, ports: Ports| {
             let reason = match (drafting.tier, action) {
                 (Tier::NetworkPolicy, Action::Accept | Action::Pass) => Reason::EgressPolicyAllow,
@@ -127,10 +132,10 @@ impl Drafting<'_> {
                 (Tier::Admin | Tier::Baseline, _) => reason(drafting.tier, action),
             };
             let id = drafting.entry(reason, &field, at, Some((index, written)));
+            drafting.entries.last_mut().into_iter().for_each(|entry| entry.requests.clone_from(&requests));
             let ports = if is_limited { countable(ports) } else { ports };
             rules.push(Rule { id, action, peers: Peers::AnyOf(peers), ports });
         };
-        let field = format!("spec.egress[{index}]");
         let plain: Vec<Peer> =
             written.peers.iter().flat_map(|peer| self.plain(&field, &peer.position, &peer.value)).collect();
         if !plain.is_empty() {
@@ -250,10 +255,6 @@ impl Drafting<'_> {
     ) -> RuleId {
         let written = rule.map(|(_, written)| written);
         let name = written.and_then(|written| written.name.as_deref());
-        let requests = written.and_then(|written| written.requests.as_ref()).map(|written| {
-            let tool_conditions = self.tool_conditions(field, &written.tool_conditions);
-            Arc::new(Requests { tool_conditions, ..requests(written) })
-        });
         let id = RuleId(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
         self.entries.push(RuleEntry {
             reason,
@@ -264,7 +265,7 @@ impl Drafting<'_> {
             field: self.context.interner.text(field),
             source: source(at),
             upload: written.and_then(|written| written.upload.as_ref()).map(upload),
-            requests,
+            requests: None,
         });
         id
     }
