@@ -297,53 +297,56 @@ impl Window {
     }
 }
 
-/// What is limited: why it is refused, how much there may be and was used in a day and in an hour. The longer window first.
-fn limits(quotas: &Quotas, used: &QuotaUse) -> [(Reason, [(Window, Option<u64>, u64, u64); 2]); 3] {
-    let Quotas { requests, tokens, money } = quotas;
-    let [hour_end, day_end] = [Window::Hour, Window::Day].map(|window| window.end(used.windows()));
-    let windows = |quota: &Quota, hour, day| {
-        [(Window::Day, quota.day, day, day_end), (Window::Hour, quota.hour, hour, hour_end)]
-    };
-    [
-        (Reason::QuotaRequests, windows(requests, used.requests_hour, used.requests_day)),
-        (Reason::QuotaTokens, windows(tokens, used.tokens_hour, used.tokens_day)),
-        (Reason::QuotaMoney, windows(money, used.money_hour, used.money_day)),
-    ]
+/// One limit, and how far it is used.
+struct Limit {
+    reason: Reason,
+    window: Window,
+    most: u64,
+    used: u64,
+    /// When the window ends: seconds since 1970.
+    end: u64,
+}
+
+/// What is limited; of each the longer window first.
+fn limits(quotas: &Quotas, used: &QuotaUse) -> impl Iterator<Item = Limit> {
+    let Quotas { requests, tokens, money } = *quotas;
+    let windows = used.windows();
+    let all = [
+        (Reason::QuotaRequests, Window::Day, requests.day, used.requests_day),
+        (Reason::QuotaRequests, Window::Hour, requests.hour, used.requests_hour),
+        (Reason::QuotaTokens, Window::Day, tokens.day, used.tokens_day),
+        (Reason::QuotaTokens, Window::Hour, tokens.hour, used.tokens_hour),
+        (Reason::QuotaMoney, Window::Day, money.day, used.money_day),
+        (Reason::QuotaMoney, Window::Hour, money.hour, used.money_hour),
+    ];
+    all.into_iter().filter_map(move |(reason, window, most, used)| {
+        Some(Limit { reason, window, most: most?, used, end: window.end(windows) })
+    })
 }
 
 /// What a request lacks that needs as much.
 fn lacking(quotas: &Quotas, used: &QuotaUse, taken: Amount) -> Option<Spent> {
-    for (reason, windows) in limits(quotas, used) {
+    for Limit { reason, window, most, used, end } in limits(quotas, used) {
         let needed = match reason {
             Reason::QuotaTokens => taken.tokens,
             Reason::QuotaMoney => taken.money,
             _ => 1,
         };
-        for (window, most, used, end) in windows {
-            let Some(most) = most else { continue };
-            // What is spent is spent, also for a request that seems to need nothing.
-            if used >= most || used.saturating_add(needed) > most {
-                let shortfall = Some(Shortfall { needed, left: most.saturating_sub(used) });
-                let retry_at = (needed <= most).then_some(end);
-                return Some(Spent { reason, window, shortfall, retry_at });
-            }
+        // What is spent is spent, also for a request that seems to need nothing.
+        if used >= most || used.saturating_add(needed) > most {
+            let shortfall = Some(Shortfall { needed, left: most.saturating_sub(used) });
+            let retry_at = (needed <= most).then_some(end);
+            return Some(Spent { reason, window, shortfall, retry_at });
         }
     }
     None
 }
 
-/// What there is more of than there may be, but requests, which are counted before they go on.
+/// What there is more of than there may be. Requests are counted before they go on, so there never is of them.
 fn over(quotas: &Quotas, used: &QuotaUse) -> Option<Spent> {
-    let [_, tokens, money] = limits(quotas, used);
-    let all =
-        [tokens, money].into_iter().flat_map(|(reason, windows)| windows.map(|window| (reason, window)));
-    let mut over = all.filter(|(_, (_, most, used, _))| most.is_some_and(|most| *used > most));
-    over.next().map(|(reason, (window, _, _, end))| Spent {
-        reason,
-        window,
-        shortfall: None,
-        retry_at: Some(end),
-    })
+    let Limit { reason, window, end, .. } =
+        limits(quotas, used).find(|it| it.reason != Reason::QuotaRequests && it.used > it.most)?;
+    Some(Spent { reason, window, shortfall: None, retry_at: Some(end) })
 }
 
 /// What one request takes. What it takes beside itself is given back where no answer comes.
