@@ -6,11 +6,11 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, Canaries, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers, DomainPattern,
-    Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node,
-    ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, Quota,
-    Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId, Section, Selector, Subject,
-    Tier, UploadLimits, Verb, WorkloadRef, World,
+    Access, Action, AnswerFiles, Canaries, ClosedScope, Credential, Dns, DnsName, DnsNames, DnsResolvers,
+    DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
+    NamespaceScope, Node, ObjectRef, Opaque, Operations, Party, Peer, Peers, Pod, Policy, PolicySet,
+    PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry,
+    RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -234,10 +234,17 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 canaries: dice
                     .chance(30)
                     .then(|| Canaries { values: vec!["a-mark-of-ours".into()], action: LeakAction::Report }),
+                opaque: dice
+                    .chance(30)
+                    .then(|| Opaque { action: LeakAction::Block, min_bytes: 4096 + dice.roll() % 4096 }),
             },
             quotas: Quotas {
                 requests: Quota { hour: dice.chance(30).then_some(9), day: None },
                 tokens: Quota { hour: None, day: dice.chance(30).then_some(99) },
+            },
+            answers: AnswerFiles {
+                pickles: dice.chance(30).then_some(LeakAction::Block),
+                archives: dice.chance(30).then_some(LeakAction::Report),
             },
             credentials: match dice.below(3) {
                 0 => vec![Credential::AwsKeyId("AKIA0000000000000000".into())],

@@ -9,11 +9,11 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, Canaries, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
+    Action, AnswerFiles, Canaries, ClosedScope, Credential, Direction, Dns, DnsName, DnsNames, DnsResolvers,
     DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef,
-    Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, UploadLimits, Verb,
-    WorkloadRef,
+    Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason,
+    Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier,
+    UploadLimits, Verb, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -277,9 +277,13 @@ impl Decoder {
     }
 
     fn entry(&mut self, entry: &wire::Entry) -> Result<RuleEntry, DecodeError> {
-        let (word, requests) = match (entry.reason.strip_suffix(wire::JUDGED), &entry.requests) {
+        let demands = entry.requests.as_deref().map(crate::encode::demands).unwrap_or_default();
+        let Some(word) = entry.reason.strip_suffix(&demands) else {
+            return unknown("the reason of a rule that searches answers or opaque bodies", &entry.reason);
+        };
+        let (word, requests) = match (word.strip_suffix(wire::JUDGED), &entry.requests) {
             (Some(word), Some(sent)) => (word, Some(Arc::new(requests(sent)?))),
-            (None, None) => (entry.reason.as_str(), None),
+            (None, None) => (word, None),
             (Some(_), None) => return Err(DecodeError::Missing("which requests a rule allows")),
             (None, Some(_)) => return unknown("the reason of a rule that looks at requests", &entry.reason),
         };
@@ -338,15 +342,17 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         only_referred: sent.only_referred,
         leaks: leaks(sent)?,
         quotas: Quotas { requests: quota(sent.request_quota), tokens: quota(sent.token_quota) },
+        answers: AnswerFiles { pickles: action(&sent.pickles)?, archives: action(&sent.archives)? },
     })
 }
 
+fn action(word: &Option<String>) -> Result<Option<LeakAction>, DecodeError> {
+    let Some(word) = word else { return Ok(None) };
+    let known = LeakAction::WORDS.into_iter().find(|(known, _)| known == word);
+    known.map_or_else(|| unknown("what to do with a leak", word), |(_, action)| Ok(Some(action)))
+}
+
 fn leaks(sent: &wire::Requests) -> Result<Leaks, DecodeError> {
-    let action = |word: &Option<String>| {
-        let Some(word) = word else { return Ok(None) };
-        let known = LeakAction::WORDS.into_iter().find(|(known, _)| known == word);
-        known.map_or_else(|| unknown("what to do with a leak", word), |(_, action)| Ok(Some(action)))
-    };
     let values: Vec<Arc<str>> = sent.canaries.iter().map(|value| value.as_str().into()).collect();
     let canaries = match (action(&sent.canary_action)?, values.is_empty()) {
         (Some(action), _) => Some(Canaries { values, action }),
@@ -358,6 +364,7 @@ fn leaks(sent: &wire::Requests) -> Result<Leaks, DecodeError> {
         personal: action(&sent.personal)?,
         files: action(&sent.files)?,
         canaries,
+        opaque: action(&sent.opaque_action)?.map(|action| Opaque { action, min_bytes: sent.opaque_from }),
     })
 }
 

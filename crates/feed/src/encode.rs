@@ -224,9 +224,11 @@ fn requirement(requirement: &Requirement) -> wire::Requirement {
 
 fn entry(entry: &RuleEntry) -> wire::Entry {
     let limited = entry.upload.map_or("", |_| wire::LIMITED);
-    let judged = entry.requests.as_ref().map_or("", |_| wire::JUDGED);
+    let requests = entry.requests.as_deref();
+    let judged = requests.map_or("", |_| wire::JUDGED);
+    let demands = requests.map(|requests| demands(&self::requests(requests))).unwrap_or_default();
     wire::Entry {
-        reason: format!("{}{limited}{judged}", entry.reason.as_str()),
+        reason: format!("{}{limited}{judged}{demands}", entry.reason.as_str()),
         direction: entry.direction.map(direction),
         index: entry.index,
         name: entry.name.as_ref().map(ToString::to_string),
@@ -234,8 +236,15 @@ fn entry(entry: &RuleEntry) -> wire::Entry {
         source: entry.source.as_ref().map(source),
         object: entry.object.as_ref().map(object),
         upload: entry.upload.map(upload),
-        requests: entry.requests.as_deref().map(requests).map(Box::new),
+        requests: requests.map(self::requests).map(Box::new),
     }
+}
+
+/// What a reader must know of, beside that requests are judged.
+pub(crate) fn demands(requests: &wire::Requests) -> String {
+    let answers = if requests.pickles.is_some() || requests.archives.is_some() { wire::ANSWERS } else { "" };
+    let opaque = if requests.opaque_action.is_some() { wire::OPAQUE } else { "" };
+    format!("{answers}{opaque}")
 }
 
 fn upload(limits: UploadLimits) -> wire::UploadLimits {
@@ -244,7 +253,7 @@ fn upload(limits: UploadLimits) -> wire::UploadLimits {
 }
 
 fn requests(requests: &Requests) -> wire::Requests {
-    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas } = requests;
+    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas, answers } = requests;
     let word = |action: LeakAction| {
         let word = LeakAction::WORDS.into_iter().find(|(_, known)| *known == action);
         word.map(|(word, _)| word.to_owned())
@@ -277,6 +286,10 @@ fn requests(requests: &Requests) -> wire::Requests {
         canaries: leaks.canaries.iter().flat_map(|it| &it.values).map(ToString::to_string).collect(),
         request_quota: quota(quotas.requests),
         token_quota: quota(quotas.tokens),
+        opaque_action: leaks.opaque.and_then(|opaque| word(opaque.action)),
+        opaque_from: leaks.opaque.map_or(0, |opaque| opaque.min_bytes),
+        pickles: answers.pickles.and_then(word),
+        archives: answers.archives.and_then(word),
     }
 }
 

@@ -319,13 +319,45 @@ mod tests {
             |entry| entry.upload = None,
             ["what a rule lets a pod upload is missing", "the reason of a rule that limits uploads"],
         );
-        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some();
+        let is_judging = |entry: &policy::RuleEntry| {
+            entry.requests.as_ref().is_some_and(|it| it.answers.is_open() && it.leaks.opaque.is_none())
+        };
         refused_without(
             is_judging,
             "+requests",
             |entry| entry.requests = None,
             ["which requests a rule allows is missing", "the reason of a rule that looks at requests"],
         );
+    }
+
+    #[test]
+    fn a_reader_refuses_what_is_demanded_of_requests_without_the_word_for_it() {
+        use crate::wire::{Body, Resource};
+        let (mut found, mut refused) = ([0; 2], [0; 2]);
+        for set in (1..40).map(sample::policy_set) {
+            let parts = Parts::new(&set, None);
+            for key in &parts.policies {
+                let message = Resource::decode(&*parts.resources[key].bytes).unwrap();
+                let Some(Body::Policy(sent)) = &message.body else { panic!("a policy") };
+                for (at, entry) in sent.entries.iter().enumerate() {
+                    for (word, (found, refused)) in
+                        ["+answers", "+opaque"].into_iter().zip(found.iter_mut().zip(&mut refused))
+                    {
+                        if !entry.reason.contains(word) {
+                            continue;
+                        }
+                        *found += 1;
+                        let mut message = message.clone();
+                        let Some(Body::Policy(sent)) = &mut message.body else { panic!("a policy") };
+                        sent.entries[at].reason = entry.reason.replace(word, "");
+                        let read = decode::Decoder::default().resource(&message.encode_to_vec());
+                        *refused += usize::from(read.is_err());
+                        assert!(policy::Reason::ALL.iter().all(|known| known.as_str() != entry.reason));
+                    }
+                }
+            }
+        }
+        assert!(found == refused && found.iter().all(|found| *found > 0), "{found:?} {refused:?}");
     }
 
     /// Entries that demand something are refused where the demand is gone, the word for it is, or it is not known.

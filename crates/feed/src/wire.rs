@@ -355,7 +355,8 @@ pub(crate) struct Port {
 /// What a rule id stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
-    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is.
+    /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is,
+    /// with [`ANSWERS`] and [`OPAQUE`] where these are demanded.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -385,6 +386,12 @@ pub(crate) const LIMITED: &str = "+limited";
 
 /// Ends the reason of an entry that looks at requests, for the same cause.
 pub(crate) const JUDGED: &str = "+requests";
+
+/// Follows [`JUDGED`] where answers are searched, for the same cause.
+pub(crate) const ANSWERS: &str = "+answers";
+
+/// Follows [`JUDGED`], or [`ANSWERS`], where opaque bodies are looked for, for the same cause.
+pub(crate) const OPAQUE: &str = "+opaque";
 
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
@@ -417,6 +424,14 @@ pub(crate) struct Requests {
     pub(crate) request_quota: Option<Quota>,
     #[prost(message, optional, tag = "13")]
     pub(crate) token_quota: Option<Quota>,
+    #[prost(string, optional, tag = "14")]
+    pub(crate) opaque_action: Option<String>,
+    #[prost(uint64, tag = "15")]
+    pub(crate) opaque_from: u64,
+    #[prost(string, optional, tag = "16")]
+    pub(crate) pickles: Option<String>,
+    #[prost(string, optional, tag = "17")]
+    pub(crate) archives: Option<String>,
 }
 
 /// How much in a window; absent where that is not limited.

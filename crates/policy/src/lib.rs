@@ -25,8 +25,8 @@ pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
 pub use labels::{Labels, Requirement, Selector};
 pub use operation::{
-    Canaries, Credential, Glob, LeakAction, Leaks, Mismatch, Operation, Operations, Quota, Quotas, Requests,
-    Verb, judge_operation,
+    AnswerFiles, Canaries, Credential, Glob, LeakAction, Leaks, Mismatch, Opaque, Operation, Operations,
+    Quota, Quotas, Requests, Verb, judge_operation,
 };
 pub use reason::Reason;
 pub use rule::{

@@ -11,9 +11,10 @@ use crds::{
     ProviderRef, Resolver, RuleAction,
 };
 use policy::{
-    Action, Canaries, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob, LeakAction,
-    Leaks, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, Quota,
-    Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier, UploadLimits, Verb,
+    Action, AnswerFiles, Canaries, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern, Glob,
+    LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer, Peers, Policy, PortMatch, Ports,
+    Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
+    UploadLimits, Verb,
 };
 use std::sync::Arc;
 
@@ -307,21 +308,29 @@ fn requests(written: &crds::Requests) -> Requests {
         models: globs(&written.models),
         tools: globs(&written.tools),
         credentials: written.credentials.iter().map(credential).collect(),
+        answers: AnswerFiles {
+            pickles: written.answers.pickles.map(action),
+            archives: written.answers.archives.map(action),
+        },
+    }
+}
+
+fn action(written: crds::LeakAction) -> LeakAction {
+    match written {
+        crds::LeakAction::Report => LeakAction::Report,
+        crds::LeakAction::Block => LeakAction::Block,
     }
 }
 
 fn leaks(written: &crds::Leaks) -> Leaks {
-    let action = |written: crds::LeakAction| match written {
-        crds::LeakAction::Report => LeakAction::Report,
-        crds::LeakAction::Block => LeakAction::Block,
-    };
     let canaries = written
         .canaries
         .as_ref()
         .map(|(values, written)| Canaries { values: values.clone(), action: action(*written) });
     let [secrets, personal, files] =
         [written.secrets, written.personal, written.files].map(|written| written.map(action));
-    Leaks { secrets, personal, files, canaries }
+    let opaque = written.opaque.map(|(written, min_bytes)| Opaque { action: action(written), min_bytes });
+    Leaks { secrets, personal, files, canaries, opaque }
 }
 
 fn quota(written: crds::Budget) -> Quota {
