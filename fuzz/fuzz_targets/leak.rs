@@ -24,7 +24,7 @@ fn dangers(name: &str, file: &[u8], piece: usize) -> Vec<Danger> {
     let mut watch = Watch::new(name);
     file.chunks(piece).for_each(|bytes| watch.push(bytes));
     watch.end();
-    watch.dangers().to_vec()
+    watch.dangers().into_iter().cloned().collect()
 }
 
 fuzz_target!(|data: &[u8]| {
