@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 
 static RULES: LazyLock<Arc<LeakRules>> = LazyLock::new(|| {
     let canaries = vec![b"canary-4711".to_vec()];
-    let options =
-        LeakOptions { secrets: true, pii: true, canaries, files: true, entropy: true, salt: Vec::new() };
+    let opaque_from = Some(4096);
+    let options = LeakOptions { secrets: true, pii: true, canaries, files: true, opaque_from, salt: Vec::new() };
     Arc::new(LeakRules::new(&options).expect("rules that hold"))
 });
 

@@ -83,6 +83,9 @@ fn why(call: &gateway::Call) -> String {
     for leak in &call.leaks {
         let _ = write!(text, ", with {} in it ({})", leak.rule, leak.layer);
     }
+    for fact in &call.answers {
+        let _ = write!(text, ", brings {} ({})", fact.rule, fact.what);
+    }
     match (&call.rule, &call.nearest) {
         (Some(rule), _) => {
             let _ = write!(text, ": {rule}");

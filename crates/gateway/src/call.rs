@@ -4,10 +4,12 @@
 //! connection), `request_id`, `method`, `path` (without query; untrusted text), `operation`, `verdict`, `reason`, `lacks`,
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
-//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`. Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
+//! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`,
+//! `answers` (what was found in the file that came back). Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
 use crate::counters::{Counters, add};
+use crate::files::FileFact;
 use crate::leaks::{LeakFact, MAX_FACTS};
 use crate::quota::Spent;
 use crate::reason::{End, Reason};
@@ -15,6 +17,7 @@ use crate::record::{Sink, Traffic};
 use crate::requests::RequestJudgement;
 use crate::state::Window;
 use ::inspect::answer;
+use ::inspect::refusal::RpcIds;
 use http::{HeaderMap, header};
 use observe::Time;
 use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
@@ -88,6 +91,9 @@ pub struct Call {
     pub duration_micros: u64,
     /// How it ended.
     pub end: End,
+    /// What was found in the file that its answer brought; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<FileFact>,
 }
 
 /// What a model's answer says of itself, in the same terms for every provider.
@@ -195,6 +201,8 @@ pub(crate) struct Caller {
     pub(crate) accept: Option<String>,
     pub(crate) content_type: Option<String>,
     pub(crate) user_agent: Option<String>,
+    /// Of a message of JSON-RPC that is refused.
+    pub(crate) rpc: RpcIds,
 }
 
 impl Caller {
@@ -204,7 +212,7 @@ impl Caller {
             Some(text.get(..text.len().min(MAX_FIELD)).unwrap_or_default().to_owned())
         };
         let (accept, content_type) = (field(header::ACCEPT), field(header::CONTENT_TYPE));
-        Self { accept, content_type, user_agent: field(header::USER_AGENT) }
+        Self { accept, content_type, user_agent: field(header::USER_AGENT), rpc: RpcIds::default() }
     }
 }
 
@@ -251,6 +259,7 @@ impl CallGuard {
             leaks: Vec::new(),
             duration_micros: 0,
             end: End::Cancelled,
+            answers: Vec::new(),
         };
         let (began, course) = (Instant::now(), Arc::default());
         Self { ledger, sink, counters, began, call, caller: asked.caller, course }
@@ -307,6 +316,11 @@ impl CallGuard {
         self.call.leaks = facts;
     }
 
+    /// What was found in the file that its answer brings.
+    pub(crate) fn watched(&mut self, facts: &[FileFact]) {
+        self.call.answers = facts.to_vec();
+    }
+
     /// What was found in all of it, what stops it first.
     pub(crate) fn leaks(&self) -> Vec<LeakFact> {
         let mut all = [self.call.leaks.clone(), self.course.found()].concat();
@@ -337,6 +351,7 @@ impl Drop for CallGuard {
         }
         self.ledger.open.fetch_sub(1, Ordering::Relaxed);
         self.counters.called(call.verdict, call.operation.verb);
+        call.answers.iter().for_each(|fact| self.counters.found(fact));
         if !self.sink.call(call) {
             add(&self.counters.records_lost, 1);
         }

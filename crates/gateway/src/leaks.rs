@@ -31,6 +31,8 @@ pub enum LeakKind {
     File,
     /// Something packed that becomes too large to be searched.
     Bomb,
+    /// Something that looks encrypted, or packed in a form that is not known.
+    Opaque,
 }
 
 /// In which part of a request it was found.
@@ -90,7 +92,7 @@ impl Search {
             pii: leaks.personal.is_some(),
             canaries: canaries.map(|canary| canary.as_bytes().to_vec()).collect(),
             files: leaks.files.is_some(),
-            entropy: false,
+            opaque_from: leaks.opaque.map(|opaque| opaque.min_bytes),
             salt: salt.to_vec(),
         };
         Self { leaks: leaks.clone(), rules: LeakRules::new(&options).ok().map(Arc::new) }
@@ -107,21 +109,22 @@ impl Search {
     }
 
     fn strongest(&self) -> Option<LeakAction> {
-        let Leaks { secrets, personal, files, canaries } = &self.leaks;
+        let Leaks { secrets, personal, files, canaries, opaque } = &self.leaks;
         let canaries = canaries.as_ref().map(|canaries| canaries.action);
-        [*secrets, *personal, *files, canaries].into_iter().flatten().max()
+        let opaque = opaque.map(|opaque| opaque.action);
+        [*secrets, *personal, *files, canaries, opaque].into_iter().flatten().max()
     }
 
     /// What a finding is to a rule; `None`: nothing.
     pub(crate) fn fact(&self, leak: &Leak, place: LeakPlace) -> Option<LeakFact> {
-        let Leaks { secrets, personal, files, canaries } = &self.leaks;
+        let Leaks { secrets, personal, files, canaries, opaque } = &self.leaks;
         let (class, action) = match leak.class {
             LeakClass::Secret => (LeakKind::Secret, *secrets),
             LeakClass::Pii | LeakClass::Emails => (LeakKind::Personal, *personal),
             LeakClass::Canary(_) => (LeakKind::Canary, canaries.as_ref().map(|canaries| canaries.action)),
             LeakClass::File(_) => (LeakKind::File, *files),
             LeakClass::Bomb => (LeakKind::Bomb, self.strongest()),
-            LeakClass::Noise => return None,
+            LeakClass::Opaque => (LeakKind::Opaque, opaque.map(|opaque| opaque.action)),
         };
         let canary = match leak.class {
             LeakClass::Canary(canary) => Some(canary),
@@ -129,7 +132,7 @@ impl Search {
             | LeakClass::Pii
             | LeakClass::Emails
             | LeakClass::File(_)
-            | LeakClass::Noise
+            | LeakClass::Opaque
             | LeakClass::Bomb => None,
         };
         Some(LeakFact {

@@ -110,11 +110,15 @@ pub enum Reason {
     QuotaRequests,
     /// The pod's requests took as many tokens as the rule allows, or this one would take more.
     QuotaTokens,
+    /// Something was found in the file that an answer brings for which it is stopped.
+    AnswerBlocked,
+    /// The rule blocks unsafe files, and what an answer brings cannot be read.
+    AnswerUnread,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -165,6 +169,8 @@ impl Reason {
         Self::LeakUnread,
         Self::QuotaRequests,
         Self::QuotaTokens,
+        Self::AnswerBlocked,
+        Self::AnswerUnread,
     ];
 
     /// The verdict that always comes with this reason.
@@ -218,7 +224,9 @@ impl Reason {
             | Self::LeakBlocked
             | Self::LeakUnread
             | Self::QuotaRequests
-            | Self::QuotaTokens => Verdict::Deny,
+            | Self::QuotaTokens
+            | Self::AnswerBlocked
+            | Self::AnswerUnread => Verdict::Deny,
         }
     }
 
@@ -275,6 +283,8 @@ impl Reason {
             Self::LeakUnread => "leak-unread",
             Self::QuotaRequests => "quota-requests",
             Self::QuotaTokens => "quota-tokens",
+            Self::AnswerBlocked => "answer-blocked",
+            Self::AnswerUnread => "answer-unread",
         }
     }
 
@@ -353,6 +363,8 @@ impl Reason {
             Self::QuotaTokens => {
                 "the pod's requests took as many tokens as the rule allows, or this one would take more than are left"
             }
+            Self::AnswerBlocked => "something was found in the file that the answer brings",
+            Self::AnswerUnread => "the rule blocks unsafe files, and what the answer brings cannot be read",
         }
     }
 }

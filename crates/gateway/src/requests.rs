@@ -79,6 +79,8 @@ pub struct Demands {
     pub(crate) search: Option<Arc<Search>>,
     /// The account that it draws on.
     pub(crate) account: Option<Account>,
+    /// What is looked for in the file that its answer brings.
+    pub(crate) answers: policy::AnswerFiles,
 }
 
 impl RequestJudgement {

@@ -3,6 +3,7 @@
 use crate::bounds::{Bounds, Slot};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Opening, Permit, decide};
+use crate::files::Files;
 use crate::http::{self, Hold};
 use crate::identify::Ends;
 use crate::reason::{End, Reason};
@@ -45,6 +46,7 @@ pub struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
+    pub(crate) files: Arc<Files>,
     bounds: Arc<Bounds>,
     pub(crate) phase: watch::Receiver<Phase>,
     stands_for: Option<SocketAddr>,
@@ -66,8 +68,8 @@ impl Gateway {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
-        let (hold, referrals) = (Arc::default(), Arc::default());
-        Self { judge, sink, counters, limits, hold, referrals, bounds, phase, stands_for: None }
+        let (hold, referrals, files) = (Arc::default(), Arc::default(), Arc::default());
+        Self { judge, sink, counters, limits, hold, referrals, files, bounds, phase, stands_for: None }
     }
 
     /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in

@@ -209,7 +209,7 @@ impl Table {
             key: facts.quota.map_or(Key::Own(pod, rule), Key::Told),
             quotas: requests.quotas,
         });
-        Demands { search: self.searches.of(&requests.leaks), account }
+        Demands { search: self.searches.of(&requests.leaks), account, answers: requests.answers }
     }
 
     /// What pods used of their quotas.

@@ -140,7 +140,9 @@ impl Journal {
             | FindingKind::UploadHour
             | FindingKind::UploadDay
             | FindingKind::Leak
-            | FindingKind::LeakBlocked => true,
+            | FindingKind::LeakBlocked
+            | FindingKind::UnsafeFile
+            | FindingKind::UnsafeFileBlocked => true,
         }
     }
 

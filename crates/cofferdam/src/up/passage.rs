@@ -113,6 +113,10 @@ pub(crate) enum FindingKind {
     QuotaRequests,
     /// A pod used as many tokens as its rule allows.
     QuotaTokens,
+    /// An answer brought a file that does something when it is opened, or that nobody could read, and it went on.
+    UnsafeFile,
+    /// Such a file was stopped.
+    UnsafeFileBlocked,
 }
 
 impl FindingKind {
@@ -131,6 +135,8 @@ impl FindingKind {
             Self::LeakBlocked => "a request was stopped: it carried what should not leave",
             Self::QuotaRequests => "the budget of requests is used up",
             Self::QuotaTokens => "the budget of tokens is used up",
+            Self::UnsafeFile => "an answer brought a file that is unsafe, or could not be read",
+            Self::UnsafeFileBlocked => "a file was stopped: it is unsafe, or could not be read",
         }
     }
 }

@@ -8,6 +8,7 @@ use super::cutting::{Cutting, Piece};
 use super::leading::Leading;
 use super::refusal;
 use super::tally::Tally;
+use super::watching::Watching;
 use crate::call::CallGuard;
 use crate::reason::End;
 use http::response;
@@ -28,6 +29,8 @@ pub(crate) struct Answer {
     is_spent: bool,
     /// Reads where it leads; `None`: nowhere.
     leading: Option<Leading>,
+    /// Reads the file that it brings; `None`: nobody asks.
+    watching: Option<Watching>,
 }
 
 enum Source {
@@ -48,9 +51,8 @@ impl Answer {
             Some(tally) if tally.is_metered() => Cutting::of(&guard.so_far().operation, head, is_sized),
             Some(_) | None => Cutting::LetThrough,
         };
-        let source = Source::Server(body);
-        let mut answer = Self { source, guard: Some(guard), tally, cutting, is_spent: false, leading: None };
-        answer.note_end();
+        let mut answer = Self::with(Source::Server(body), Some(guard));
+        (answer.tally, answer.cutting) = (tally, cutting);
         answer
     }
 
@@ -60,19 +62,26 @@ impl Answer {
         self
     }
 
+    /// Has the file that it brings read. What is over already is noted to be so.
+    pub(crate) fn watched(mut self, watching: Option<Watching>) -> Self {
+        self.watching = watching;
+        self.note_end();
+        self
+    }
+
     /// The proxy's own, in place of an answer.
     pub(crate) fn own(body: Bytes, guard: CallGuard) -> Self {
-        Self::with(Some(body), Some(guard))
+        Self::with(Source::Own(Some(body)), Some(guard))
     }
 
     /// Without body and record: the record is of what follows.
     pub(crate) fn none() -> Self {
-        Self::with(None, None)
+        Self::with(Source::Own(None), None)
     }
 
-    fn with(body: Option<Bytes>, guard: Option<CallGuard>) -> Self {
+    fn with(source: Source, guard: Option<CallGuard>) -> Self {
         let cutting = Cutting::LetThrough;
-        Self { source: Source::Own(body), guard, tally: None, cutting, is_spent: false, leading: None }
+        Self { source, guard, tally: None, cutting, is_spent: false, leading: None, watching: None }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -89,6 +98,18 @@ impl Answer {
     fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
         let Some(guard) = &mut self.guard else { return Ok(data) };
         guard.has_byte();
+        let is_last = matches!(&self.source, Source::Server(body) if body.is_end_stream());
+        if let Some(watching) = &mut self.watching {
+            watching.push(&data);
+            // Behind the last byte that was announced nothing could be held back any more.
+            if is_last || watching.is_last() {
+                watching.end();
+            }
+            if let Some(reason) = watching.stops() {
+                guard.course.abort(reason);
+                return Err(Broken);
+            }
+        }
         self.leading.iter_mut().for_each(|leading| leading.push(&data));
         if let Some(spent) = self.tally.as_mut().and_then(|tally| tally.push(&data))
             && !matches!(self.cutting, Cutting::LetThrough)
@@ -122,6 +143,9 @@ impl Answer {
 
     /// Lets go of the record, with what the answer said.
     fn settle(&mut self) {
+        if let (Some(guard), Some(watching)) = (&mut self.guard, self.watching.take()) {
+            guard.watched(watching.facts());
+        }
         if let (Some(mut guard), Some(tally)) = (self.guard.take(), self.tally.take()) {
             let is_whole = guard.so_far().end == End::Closed;
             guard.told(tally.end(is_whole));
@@ -154,6 +178,11 @@ impl Body for Answer {
         }
         match frame {
             None => {
+                self.watching.iter_mut().for_each(Watching::end);
+                if let Some(reason) = self.watching.as_ref().and_then(Watching::stops) {
+                    course.iter().for_each(|course| course.abort(reason));
+                    return Poll::Ready(Some(Err(Broken)));
+                }
                 self.leading.iter_mut().for_each(Leading::end);
                 self.ends(End::Closed);
                 Poll::Ready(None)

@@ -127,5 +127,5 @@ fn header_length(held: &[u8]) -> Option<usize> {
 fn objects(header: &[u8]) -> Reader {
     let has = |word: &[u8]| header.windows(word.len()).any(|part| part == word);
     let has_objects = [&b"|O"[..], b"'O", b"\"O"].iter().any(|word| has(word));
-    if has_objects { Reader::Pickle(Box::new(Pickles::new())) } else { Reader::Nothing }
+    if has_objects { Reader::Pickle(Box::default()) } else { Reader::Nothing }
 }

@@ -223,7 +223,8 @@ impl Pickles {
 
     fn import(&mut self, module: &str, name: &str) {
         let import = |threat| Import { module: module.to_owned(), name: name.to_owned(), threat };
-        if !self.is_sure && !(is_path(module) && is_path(name)) {
+        let may_be_one = self.is_sure || is_path(module) && is_path(name);
+        if !may_be_one {
             return;
         }
         match threat(module, name) {
