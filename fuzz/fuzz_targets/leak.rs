@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 
 static RULES: LazyLock<Arc<LeakRules>> = LazyLock::new(|| {
     let canaries = vec![b"canary-4711".to_vec()];
-    let options =
-        LeakOptions { secrets: true, pii: true, canaries, files: true, entropy: true, salt: Vec::new() };
+    let opaque_from = Some(4096);
+    let options = LeakOptions { secrets: true, pii: true, canaries, files: true, opaque_from, salt: Vec::new() };
     Arc::new(LeakRules::new(&options).expect("rules that hold"))
 });
 
@@ -24,7 +24,7 @@ fn dangers(name: &str, file: &[u8], piece: usize) -> Vec<Danger> {
     let mut watch = Watch::new(name);
     file.chunks(piece).for_each(|bytes| watch.push(bytes));
     watch.end();
-    watch.dangers().to_vec()
+    watch.dangers().into_iter().cloned().collect()
 }
 
 fuzz_target!(|data: &[u8]| {

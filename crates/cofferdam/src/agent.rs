@@ -257,6 +257,16 @@ impl Health for Agent {
             gateway(|gateway| gateway.requests_refused),
         );
         page.counter(
+            "gateway_files_reported",
+            "Dangers, or what could not be read, in files that answers brought, which went on",
+            gateway(|gateway| gateway.files_reported),
+        );
+        page.counter(
+            "gateway_files_blocked",
+            "Dangers, or what could not be read, in files that answers brought, for which they were stopped",
+            gateway(|gateway| gateway.files_blocked),
+        );
+        page.counter(
             "gateway_bytes_sent",
             "Bytes from pods to names, of ended connections",
             gateway(|gateway| gateway.bytes_up),

@@ -152,6 +152,9 @@ fn why(call: &gateway::Call) -> String {
         let masked = if leak.masked { ", masked" } else { "" };
         let _ = write!(text, ", with {} in it ({}{masked})", leak.rule, leak.layer);
     }
+    for fact in &call.answers {
+        let _ = write!(text, ", brings {} ({})", fact.rule, fact.what);
+    }
     match (&call.rule, &call.nearest) {
         (Some(rule), _) => {
             let _ = write!(text, ": {rule}");

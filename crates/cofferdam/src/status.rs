@@ -134,6 +134,13 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
                 gateway.requests_allowed, gateway.requests_refused
             )?;
         }
+        if gateway.files_reported + gateway.files_blocked > 0 {
+            writeln!(
+                out,
+                "          found in files of answers: {} reported, {} blocked",
+                gateway.files_reported, gateway.files_blocked
+            )?;
+        }
     }
     Ok(())
 }

@@ -6,11 +6,12 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, Canaries, Capture, ClosedScope, Condition, Credential, Dns, DnsName, DnsNames,
-    DnsResolvers, DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
-    NamespaceScope, Node, ObjectRef, Operations, Party, Peer, Peers, Pod, Policy, PolicySet, PortMatch,
-    Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule, RuleEntry, RuleId,
-    Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WorkloadRef, World,
+    Access, Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Dns, DnsName,
+    DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort,
+    Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Party, Peer, Peers, Pod, Policy,
+    PolicySet, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule,
+    RuleEntry, RuleId, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WorkloadRef,
+    World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -234,6 +235,9 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 canaries: dice
                     .chance(30)
                     .then(|| Canaries { values: vec!["a-mark-of-ours".into()], action: LeakAction::Report }),
+                opaque: dice
+                    .chance(30)
+                    .then(|| Opaque { action: LeakAction::Block, min_bytes: 4096 + dice.roll() % 4096 }),
             },
             quotas: Quotas {
                 requests: Quota { hour: dice.chance(30).then_some(9), day: None },
@@ -241,6 +245,10 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 money: Quota { hour: dice.chance(10).then_some(5), day: dice.chance(20).then_some(7) },
             },
             tool_conditions: tool_conditions(dice),
+            answers: AnswerFiles {
+                pickles: dice.chance(30).then_some(LeakAction::Block),
+                archives: dice.chance(30).then_some(LeakAction::Report),
+            },
             credentials: match dice.below(3) {
                 0 => vec![Credential::AwsKeyId("AKIA0000000000000000".into())],
                 1 => vec![Credential::Sha256("00".repeat(32).into())],

@@ -139,6 +139,8 @@ pub struct Requests {
     pub capture: Option<Capture>,
     /// `toolConditions`. Empty: not written.
     pub tool_conditions: Vec<Located<ToolCondition>>,
+    /// `answers`
+    pub answers: Answers,
 }
 
 /// `capture`: what is kept of the contents of requests and answers; at least one of them.
@@ -166,6 +168,15 @@ pub struct ToolCondition {
     pub when: Located<Arc<str>>,
 }
 
+/// `answers`: what is looked for in files that come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// `pickles`
+    pub pickles: Option<LeakAction>,
+    /// `archives`
+    pub archives: Option<LeakAction>,
+}
+
 /// `leaks`: what is looked for in bodies of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leaks {
@@ -177,6 +188,8 @@ pub struct Leaks {
     pub files: Option<LeakAction>,
     /// `canaries`: the marks, and what to do.
     pub canaries: Option<(Vec<Arc<str>>, LeakAction)>,
+    /// `opaque`: what to do, and from how many bytes on: [`LEAST_OPAQUE`] to [`MOST_BYTES`].
+    pub opaque: Option<(LeakAction, u64)>,
 }
 
 /// What to do where something is found.
@@ -286,6 +299,12 @@ pub struct UploadLimits {
 
 /// The largest limit, in bytes: sums of what was sent stay far below what 64 bits hold.
 pub const MOST_BYTES: u64 = 1 << 62;
+
+/// Fewest bytes that can be told to be opaque: of fewer, texts would be too.
+pub const LEAST_OPAQUE: u64 = 4096;
+
+/// From how many bytes on something is opaque where that is not written.
+const USUAL_OPAQUE: u64 = 64 * 1024;
 
 /// One entry of `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -428,7 +447,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 15] = [
+    const FIELDS: [&str; 16] = [
         "name",
         "action",
         "to",
@@ -444,6 +463,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "budgets",
         "capture",
         "toolConditions",
+        "answers",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
@@ -530,6 +550,10 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         d.check_length(node, 1, MOST);
         d.located(node, tool_condition)
     });
+    let answers = d.field(rule, "answers", |d, node| {
+        only_allow(d, node, action);
+        answers(d, node).unwrap_or_default()
+    });
     let lists = [
         operations.is_some(),
         models.is_some(),
@@ -537,8 +561,8 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         credentials.is_some(),
         tool_conditions.is_some(),
     ];
-    if !(lists.contains(&true) || only_referred || leaks.is_some() || budgets.is_some() || capture.is_some())
-    {
+    let demands = [leaks.is_some(), budgets.is_some(), capture.is_some(), answers.is_some()];
+    if !(lists.contains(&true) || only_referred || demands.contains(&true)) {
         return None;
     }
     Some(Requests {
@@ -551,6 +575,7 @@ fn requests<'n>(d: &mut Decoder<'n>, rule: Map<'n>, action: Option<RuleAction>) 
         credentials: credentials.flatten().unwrap_or_default(),
         capture: capture.flatten(),
         tool_conditions: tool_conditions.flatten().unwrap_or_default(),
+        answers: answers.unwrap_or_default(),
     })
 }
 
@@ -584,8 +609,17 @@ fn tool_condition<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ToolCon
     Some(ToolCondition { tool: tool?, when: when? })
 }
 
+fn answers<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Answers> {
+    const CLASSES: [&str; 2] = ["pickles", "archives"];
+    let map = d.strict(node, &CLASSES)?;
+    at_least_one(d, node, map, "for example {pickles: Block}, or leave answers out");
+    let [pickles, archives] =
+        CLASSES.map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::OF_FILES)).flatten());
+    Some(Answers { pickles, archives })
+}
+
 fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Leaks> {
-    let map = d.strict(node, &["secrets", "personal", "files", "canaries"])?;
+    let map = d.strict(node, &["secrets", "personal", "files", "canaries", "opaque"])?;
     at_least_one(d, node, map, "for example {secrets: Block}, or leave leaks out");
     let [secrets, personal] = ["secrets", "personal"]
         .map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::WORDS)).flatten());
@@ -599,7 +633,24 @@ fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Leaks> {
         let action = d.required(map, "action", |d, node| d.one_of(node, &LeakAction::WORDS));
         Some((values?, action?))
     });
-    Some(Leaks { secrets, personal, files, canaries: canaries.flatten() })
+    let opaque = d.field(map, "opaque", |d, node| {
+        let map = d.strict(node, &["action", "minBytes"])?;
+        let action = d.required(map, "action", |d, node| d.one_of(node, &LeakAction::OF_FILES));
+        let least = d.field(map, "minBytes", opaque_bytes).unwrap_or(Some(USUAL_OPAQUE));
+        Some((action?, least?))
+    });
+    Some(Leaks { secrets, personal, files, canaries: canaries.flatten(), opaque: opaque.flatten() })
+}
+
+fn opaque_bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+    let number = bytes(d, node)?;
+    if number < LEAST_OPAQUE {
+        let message = format!("fewer than {LEAST_OPAQUE} bytes cannot be told to be opaque");
+        let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+        d.report(node.place, diagnostic.suggest("write a larger number, or leave it out for 64Ki"));
+        return None;
+    }
+    Some(number)
 }
 
 fn canary<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {

@@ -30,9 +30,9 @@ pub use decode::MAX_DIAGNOSTICS_PER_FILE;
 pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
-    Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind, EgressPort,
-    EgressReach, EgressRule, LeakAction, Leaks, MOST_BYTES, Operations, ProviderRef, Requests, Resolver,
-    ToolCondition, UploadLimits, Verb,
+    Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
+    EgressPort, EgressReach, EgressRule, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
+    ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb,
 };
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
 use crds::{
-    Budget, Budgets, Capture, Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind, EgressReach,
-    LeakAction, Leaks, MOST_BYTES, Object, Operations, Purpose, Read, Requests, Resolver, RuleAction,
-    UploadLimits, Verb, read_objects,
+    Answers, Budget, Budgets, Capture, Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind,
+    EgressReach, LeakAction, Leaks, MOST_BYTES, Object, Operations, Purpose, Read, Requests, Resolver,
+    RuleAction, UploadLimits, Verb, read_objects,
 };
 use std::sync::Arc;
 
@@ -356,8 +356,8 @@ fn which_requests_are_allowed_is_read_as_written() {
         assert_eq!(policy.egress.rules[0].requests, Some(expected));
     }
     let more = ", onlyReferred: true, leaks: {secrets: Block, personal: Mask, files: Block, canaries: {values: [a-mark-of-ours], \
-                action: Report}}, budgets: {requests: {hour: 10}, tokens: {hour: 2k, day: 1M}, money: {day: '5.00'}}, \
-                capture: {answers: true, maxBytes: 4Ki}";
+                action: Report}, opaque: {action: Block}}, budgets: {requests: {hour: 10}, tokens: {hour: 2k, day: 1M}, \
+                money: {day: '5.00'}}, capture: {answers: true, maxBytes: 4Ki}, answers: {pickles: Block, archives: Report}";
     for (policy, read) in rule_with("Allow", "{provider: hub}", more) {
         assert_eq!(errors(&read), []);
         let expected = Requests {
@@ -367,7 +367,9 @@ fn which_requests_are_allowed_is_read_as_written() {
                 personal: Some(LeakAction::Mask),
                 files: Some(LeakAction::Block),
                 canaries: Some((vec!["a-mark-of-ours".into()], LeakAction::Report)),
+                opaque: Some((LeakAction::Block, 65536)),
             },
+            answers: Answers { pickles: Some(LeakAction::Block), archives: Some(LeakAction::Report) },
             budgets: Budgets {
                 requests: Budget { hour: Some(10), day: None },
                 tokens: Budget { hour: Some(2000), day: Some(1_000_000) },
@@ -436,6 +438,18 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
             Code::MissingField,
             "leaks.canaries.action",
         ),
+        ("Allow", names, "leaks: {opaque: {minBytes: 1Mi}}", Code::MissingField, "leaks.opaque.action"),
+        (
+            "Allow",
+            names,
+            "leaks: {opaque: {action: Block, minBytes: 4095}}",
+            Code::InvalidValue,
+            "leaks.opaque.minBytes",
+        ),
+        ("Allow", names, "answers: {}", Code::MissingField, "answers"),
+        ("Allow", names, "answers: {pickles: Mask}", Code::InvalidValue, "answers.pickles"),
+        ("Allow", names, "answers: {links: Block}", Code::UnknownField, "answers"),
+        ("Deny", names, "answers: {archives: Block}", Code::InvalidValue, "answers"),
         ("Allow", names, "budgets: {tokens: {}}", Code::MissingField, "budgets.tokens"),
         ("Allow", names, "budgets: {tokens: {day: 0}}", Code::InvalidValue, "budgets.tokens.day"),
         ("Allow", names, "budgets: {cost: {day: 1}}", Code::UnknownField, "budgets"),

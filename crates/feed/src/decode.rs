@@ -9,11 +9,11 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
-    Action, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName, DnsNames,
-    DnsResolvers, DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node,
-    ObjectRef, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason,
-    Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier,
-    ToolCondition, UploadLimits, Verb, WorkloadRef,
+    Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName,
+    DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
+    NamespaceScope, Node, ObjectRef, Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports,
+    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector,
+    SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -351,6 +351,7 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
             max_bytes: max_bytes.min(Capture::MOST_BYTES),
         }),
         tool_conditions: sent.tool_conditions.iter().map(tool_condition).collect::<Result<_, _>>()?,
+        answers: AnswerFiles { pickles: action(&sent.pickles)?, archives: action(&sent.archives)? },
     })
 }
 
@@ -362,12 +363,13 @@ fn tool_condition(sent: &wire::ToolCondition) -> Result<ToolCondition, DecodeErr
     }
 }
 
+fn action(word: &Option<String>) -> Result<Option<LeakAction>, DecodeError> {
+    let Some(word) = word else { return Ok(None) };
+    let known = LeakAction::WORDS.into_iter().find(|(known, _)| known == word);
+    known.map_or_else(|| unknown("what to do with a leak", word), |(_, action)| Ok(Some(action)))
+}
+
 fn leaks(sent: &wire::Requests) -> Result<Leaks, DecodeError> {
-    let action = |word: &Option<String>| {
-        let Some(word) = word else { return Ok(None) };
-        let known = LeakAction::WORDS.into_iter().find(|(known, _)| known == word);
-        known.map_or_else(|| unknown("what to do with a leak", word), |(_, action)| Ok(Some(action)))
-    };
     let values: Vec<Arc<str>> = sent.canaries.iter().map(|value| value.as_str().into()).collect();
     let canaries = match (action(&sent.canary_action)?, values.is_empty()) {
         (Some(action), _) => Some(Canaries { values, action }),
@@ -379,6 +381,7 @@ fn leaks(sent: &wire::Requests) -> Result<Leaks, DecodeError> {
         personal: action(&sent.personal)?,
         files: action(&sent.files)?,
         canaries,
+        opaque: action(&sent.opaque_action)?.map(|action| Opaque { action, min_bytes: sent.opaque_from }),
     })
 }
 

@@ -245,8 +245,18 @@ fn upload(limits: UploadLimits) -> wire::UploadLimits {
 }
 
 fn requests(requests: &Requests) -> wire::Requests {
-    let Requests { operations, models, tools, credentials, only_referred, leaks, quotas, capture, .. } =
-        requests;
+    let Requests {
+        operations,
+        models,
+        tools,
+        credentials,
+        only_referred,
+        leaks,
+        quotas,
+        capture,
+        answers,
+        ..
+    } = requests;
     let tool_conditions = requests.tool_conditions.iter().map(|ToolCondition { tool, when }| {
         wire::ToolCondition { tool: tool.to_string(), when: when.text().to_string() }
     });
@@ -290,6 +300,10 @@ fn requests(requests: &Requests) -> wire::Requests {
             max_bytes,
         }),
         tool_conditions: tool_conditions.collect(),
+        opaque_action: leaks.opaque.and_then(|opaque| word(opaque.action)),
+        opaque_from: leaks.opaque.map_or(0, |opaque| opaque.min_bytes),
+        pickles: answers.pickles.and_then(word),
+        archives: answers.archives.and_then(word),
     }
 }
 

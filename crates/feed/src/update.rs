@@ -319,9 +319,7 @@ mod tests {
             |entry| entry.upload = None,
             ["what a rule lets a pod upload is missing", "the reason of a rule that limits uploads"],
         );
-        let is_judging = |entry: &policy::RuleEntry| {
-            entry.requests.as_ref().is_some_and(|requests| requests.tool_conditions.is_empty())
-        };
+        let is_judging = |entry: &policy::RuleEntry| entry.requests.is_some();
         refused_without(
             is_judging,
             "+requests",

@@ -356,7 +356,6 @@ pub(crate) struct Port {
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Entry {
     /// As [`policy::Reason::as_str`]; behind it [`LIMITED`] where `upload` is there, and [`JUDGED`] where `requests` is,
-    /// with [`CONDITIONED`] where it has conditions on arguments.
     #[prost(string, tag = "1")]
     pub(crate) reason: String,
     #[prost(uint32, optional, tag = "2")]
@@ -432,6 +431,14 @@ pub(crate) struct Requests {
     pub(crate) capture: Option<Capture>,
     #[prost(message, repeated, tag = "17")]
     pub(crate) tool_conditions: Vec<ToolCondition>,
+    #[prost(string, optional, tag = "18")]
+    pub(crate) opaque_action: Option<String>,
+    #[prost(uint64, tag = "19")]
+    pub(crate) opaque_from: u64,
+    #[prost(string, optional, tag = "20")]
+    pub(crate) pickles: Option<String>,
+    #[prost(string, optional, tag = "21")]
+    pub(crate) archives: Option<String>,
 }
 
 /// What is kept of contents.

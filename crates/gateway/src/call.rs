@@ -5,13 +5,15 @@
 //! `rule`, `nearest`, `generation`, `status` (0: none was sent), `bytes_up` and `bytes_down` (of bodies),
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
 //! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`, `explicit`, `masked` (what was
-//! taken out of it), `usage_asked`, `request_sha256` and `answer_sha256` (of their bodies, as far as they passed).
+//! taken out of it), `usage_asked`, `request_sha256` and `answer_sha256` (of their bodies, as far as they passed),
+//! `answers` (what was found in the file that came back).
 //! Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
 use crate::capture::Contents;
 use crate::counters::{Counters, add};
 use crate::digest::Digests;
+use crate::files::FileFact;
 use crate::leaks::{LeakFact, MAX_FACTS, MaskFact};
 use crate::price::Cost;
 use crate::quota::Spent;
@@ -20,6 +22,7 @@ use crate::record::{Sink, Traffic};
 use crate::requests::RequestJudgement;
 use crate::state::Window;
 use ::inspect::answer;
+use ::inspect::refusal::RpcIds;
 use http::{HeaderMap, header};
 use observe::Time;
 use policy::{DnsName, Generation, Mismatch, Operation, Verdict};
@@ -126,6 +129,9 @@ pub struct Call {
     /// SHA-256 of what went to the client of the answer's body, `bytes_down` bytes; not of downloads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_sha256: Option<String>,
+    /// What was found in the file that its answer brought; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<FileFact>,
 }
 
 /// Why there is not enough: tokens, or billionths of money, or one request and none.
@@ -273,6 +279,8 @@ pub(crate) struct Caller {
     pub(crate) accept: Option<String>,
     pub(crate) content_type: Option<String>,
     pub(crate) user_agent: Option<String>,
+    /// Of a message of JSON-RPC that is refused.
+    pub(crate) rpc: RpcIds,
 }
 
 impl Caller {
@@ -282,7 +290,7 @@ impl Caller {
             Some(text.get(..text.len().min(MAX_FIELD)).unwrap_or_default().to_owned())
         };
         let (accept, content_type) = (field(header::ACCEPT), field(header::CONTENT_TYPE));
-        Self { accept, content_type, user_agent: field(header::USER_AGENT) }
+        Self { accept, content_type, user_agent: field(header::USER_AGENT), rpc: RpcIds::default() }
     }
 }
 
@@ -339,6 +347,7 @@ impl CallGuard {
             usage_asked: false,
             request_sha256: None,
             answer_sha256: None,
+            answers: Vec::new(),
         };
         let (began, course) = (Instant::now(), Arc::default());
         Self { ledger, sink, counters, began, call, caller: asked.caller, course, retry_at: None }
@@ -404,6 +413,11 @@ impl CallGuard {
         self.call.leaks = facts;
     }
 
+    /// What was found in the file that its answer brings.
+    pub(crate) fn watched(&mut self, facts: &[FileFact]) {
+        self.call.answers = facts.to_vec();
+    }
+
     /// What was found in all of it, what stops it first.
     pub(crate) fn leaks(&self) -> Vec<LeakFact> {
         let mut all = [self.call.leaks.clone(), self.course.found()].concat();
@@ -448,6 +462,7 @@ impl Drop for CallGuard {
             add(&self.counters.records_lost, 1);
         }
         self.counters.called(call.verdict, call.operation.verb);
+        call.answers.iter().for_each(|fact| self.counters.found(fact));
         if !self.sink.call(call) {
             add(&self.counters.records_lost, 1);
         }

@@ -78,7 +78,7 @@ impl Keep {
         let canaries = requests.leaks.canaries.as_ref();
         let canaries =
             canaries.map(|canaries| Canaries { values: canaries.values.clone(), action: LeakAction::Mask });
-        Some(Leaks { secrets, personal, files: None, canaries })
+        Some(Leaks { secrets, personal, files: None, canaries, opaque: None })
     }
 
     pub(crate) fn of(requests: &Requests, searches: &Searches) -> Option<Self> {

@@ -1,5 +1,6 @@
 //! What is counted: connections by reason and by end, requests by verdict and by verb, bytes, and what was lost. Labels are closed tables.
 
+use crate::files::{FileFact, RULES};
 use crate::purse::StoreStanding;
 use crate::quota::QuotaUse;
 use crate::reason::{End, Reason};
@@ -19,6 +20,8 @@ pub struct Counters {
     ends: [AtomicU64; End::ALL.len()],
     /// Allowed, then denied, by verb.
     calls: [[AtomicU64; Verb::ALL.len()]; VERDICTS.len()],
+    /// Reported, then blocked, by rule.
+    files: [[AtomicU64; RULES.len()]; 2],
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
@@ -36,6 +39,10 @@ pub struct Counts {
     /// Ended requests of opened connections by verdict and verb; those that are zero are left out.
     #[serde(default)]
     pub requests: Vec<(Verdict, Verb, u64)>,
+    /// What was found in files that answers brought: by the rule that found it, whether it was blocked; those that are zero
+    /// are left out.
+    #[serde(default)]
+    pub files: Vec<(String, bool, u64)>,
     /// Bytes from pods to servers, of ended connections.
     pub bytes_up: u64,
     /// Bytes from servers to pods, of ended connections.
@@ -67,6 +74,7 @@ impl Counters {
             reasons: from_fn(|_| AtomicU64::default()),
             ends: from_fn(|_| AtomicU64::default()),
             calls: from_fn(|_| from_fn(|_| AtomicU64::default())),
+            files: from_fn(|_| from_fn(|_| AtomicU64::default())),
             bytes_up: AtomicU64::default(),
             bytes_down: AtomicU64::default(),
             accept_errors: AtomicU64::default(),
@@ -110,6 +118,7 @@ impl Counters {
                 .filter(|(_, count)| some(count))
                 .collect(),
             requests: self.requests(),
+            files: self.files(),
             bytes_up: get(&self.bytes_up),
             bytes_down: get(&self.bytes_down),
             accept_errors: get(&self.accept_errors),
@@ -122,6 +131,23 @@ impl Counters {
 }
 
 impl Counters {
+    pub(crate) fn found(&self, fact: &FileFact) {
+        let [reported, blocked] = &self.files;
+        let counters = if fact.blocked { blocked } else { reported };
+        if let Some((_, counter)) = RULES.iter().zip(counters).find(|(rule, _)| **rule == fact.rule) {
+            add(counter, 1);
+        }
+    }
+
+    fn files(&self) -> Vec<(String, bool, u64)> {
+        let of_kind = |(is_blocked, counters): (bool, &[AtomicU64; RULES.len()])| {
+            let counts: Vec<_> = counters.iter().map(|counter| counter.load(Ordering::Relaxed)).collect();
+            RULES.into_iter().zip(counts).map(move |(rule, count)| (rule.to_owned(), is_blocked, count))
+        };
+        let all = [false, true].into_iter().zip(&self.files).flat_map(of_kind);
+        all.filter(|(.., count)| *count > 0).collect()
+    }
+
     fn requests(&self) -> Vec<(Verdict, Verb, u64)> {
         let by_verb = |(verdict, counters): (Verdict, &[AtomicU64; Verb::ALL.len()])| {
             let counts: Vec<_> = counters.iter().map(|counter| counter.load(Ordering::Relaxed)).collect();

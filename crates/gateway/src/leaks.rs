@@ -32,6 +32,8 @@ pub enum LeakKind {
     File,
     /// Something packed that becomes too large to be searched.
     Bomb,
+    /// Something that looks encrypted, or packed in a form that is not known.
+    Opaque,
 }
 
 /// In which part of a request it was found.
@@ -85,9 +87,8 @@ pub struct MaskFact {
 }
 
 impl MaskFact {
-    /// `None`: nothing that can be masked.
-    pub(crate) fn of(rule: &'static str, class: LeakClass, count: u32) -> Option<Self> {
-        Some(Self { rule: Cow::Borrowed(rule), class: kind(class)?, count })
+    pub(crate) fn of(rule: &'static str, class: LeakClass, count: u32) -> Self {
+        Self { rule: Cow::Borrowed(rule), class: kind(class), count }
     }
 }
 
@@ -112,7 +113,7 @@ impl Search {
             pii: leaks.personal.is_some(),
             canaries: canaries.map(|canary| canary.as_bytes().to_vec()).collect(),
             files: leaks.files.is_some(),
-            entropy: false,
+            opaque_from: leaks.opaque.map(|opaque| opaque.min_bytes),
             salt: salt.to_vec(),
         };
         Self { leaks: leaks.clone(), rules: LeakRules::new(&options).ok().map(Arc::new) }
@@ -134,19 +135,21 @@ impl Search {
     }
 
     fn actions(&self) -> impl Iterator<Item = LeakAction> {
-        let Leaks { secrets, personal, files, canaries } = &self.leaks;
+        let Leaks { secrets, personal, files, canaries, opaque } = &self.leaks;
         let canaries = canaries.as_ref().map(|canaries| canaries.action);
-        [*secrets, *personal, *files, canaries].into_iter().flatten()
+        let opaque = opaque.map(|opaque| opaque.action);
+        [*secrets, *personal, *files, canaries, opaque].into_iter().flatten()
     }
 
     /// What is done where something is found; `None`: it is not looked for.
     pub(crate) fn action(&self, kind: LeakKind) -> Option<LeakAction> {
-        let Leaks { secrets, personal, files, canaries } = &self.leaks;
+        let Leaks { secrets, personal, files, canaries, opaque } = &self.leaks;
         match kind {
             LeakKind::Secret => *secrets,
             LeakKind::Personal => *personal,
             LeakKind::Canary => canaries.as_ref().map(|canaries| canaries.action),
             LeakKind::File => *files,
+            LeakKind::Opaque => opaque.map(|opaque| opaque.action),
             // Anything may be in it.
             LeakKind::Bomb => self.actions().max_by_key(|action| action.may_stop()),
         }
@@ -154,8 +157,7 @@ impl Search {
 
     /// Whether a marker belongs in the place of it.
     pub(crate) fn is_masked(&self, span: &Span) -> bool {
-        let action = kind(span.class).and_then(|kind| self.action(kind));
-        span.is_confirmed && action == Some(LeakAction::Mask)
+        span.is_confirmed && self.action(kind(span.class)) == Some(LeakAction::Mask)
     }
 
     /// Whether what was found is there as it is. Canaries are also found as they are written in encodings, of which a marker
@@ -173,7 +175,7 @@ impl Search {
 
     /// What a finding is to a rule; `None`: nothing. `may_mask`: whether a marker can be put in its place.
     pub(crate) fn fact(&self, leak: &Leak, place: LeakPlace, may_mask: bool) -> Option<LeakFact> {
-        let class = kind(leak.class)?;
+        let class = kind(leak.class);
         let action = self.action(class)?;
         let masked = leak.is_confirmed && may_mask && action == LeakAction::Mask;
         let canary = match leak.class {
@@ -182,7 +184,7 @@ impl Search {
             | LeakClass::Pii
             | LeakClass::Emails
             | LeakClass::File(_)
-            | LeakClass::Noise
+            | LeakClass::Opaque
             | LeakClass::Bomb => None,
         };
         Some(LeakFact {
@@ -201,15 +203,15 @@ impl Search {
     }
 }
 
-/// `None`: nobody asks for it.
-fn kind(class: LeakClass) -> Option<LeakKind> {
+/// Which of a rule's classes it is.
+fn kind(class: LeakClass) -> LeakKind {
     match class {
-        LeakClass::Secret => Some(LeakKind::Secret),
-        LeakClass::Pii | LeakClass::Emails => Some(LeakKind::Personal),
-        LeakClass::Canary(_) => Some(LeakKind::Canary),
-        LeakClass::File(_) => Some(LeakKind::File),
-        LeakClass::Bomb => Some(LeakKind::Bomb),
-        LeakClass::Noise => None,
+        LeakClass::Secret => LeakKind::Secret,
+        LeakClass::Pii | LeakClass::Emails => LeakKind::Personal,
+        LeakClass::Canary(_) => LeakKind::Canary,
+        LeakClass::File(_) => LeakKind::File,
+        LeakClass::Bomb => LeakKind::Bomb,
+        LeakClass::Opaque => LeakKind::Opaque,
     }
 }
 

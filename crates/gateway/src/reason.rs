@@ -144,11 +144,15 @@ pub enum Reason {
     TooManyAsked,
     /// Something was found in the request that the rule has masked, and where it is, that cannot be done.
     LeakUnmasked,
+    /// Something was found in the file that an answer brings for which it is stopped.
+    AnswerBlocked,
+    /// The rule blocks unsafe files, and what an answer brings cannot be read.
+    AnswerUnread,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 67] = [
+    pub const ALL: [Self; 69] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -216,6 +220,8 @@ impl Reason {
         Self::ServerSilent,
         Self::TooManyAsked,
         Self::LeakUnmasked,
+        Self::AnswerBlocked,
+        Self::AnswerUnread,
     ];
 
     /// The verdict that always comes with this reason.
@@ -286,7 +292,9 @@ impl Reason {
             | Self::TunnelName
             | Self::ServerSilent
             | Self::TooManyAsked
-            | Self::LeakUnmasked => Verdict::Deny,
+            | Self::LeakUnmasked
+            | Self::AnswerBlocked
+            | Self::AnswerUnread => Verdict::Deny,
         }
     }
 
@@ -360,6 +368,8 @@ impl Reason {
             Self::ServerSilent => "server-silent",
             Self::TooManyAsked => "too-many-asked",
             Self::LeakUnmasked => "leak-unmasked",
+            Self::AnswerBlocked => "answer-blocked",
+            Self::AnswerUnread => "answer-unread",
         }
     }
 
@@ -479,6 +489,8 @@ impl Reason {
             Self::LeakUnmasked => {
                 "something was found in the request that must not leave, and it cannot be masked there"
             }
+            Self::AnswerBlocked => "something was found in the file that the answer brings",
+            Self::AnswerUnread => "the rule blocks unsafe files, and what the answer brings cannot be read",
         }
     }
 }

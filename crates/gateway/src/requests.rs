@@ -87,6 +87,8 @@ pub struct Demands {
     pub(crate) prices: Option<Arc<Prices>>,
     /// What is kept of its contents.
     pub(crate) capture: Option<Keep>,
+    /// What is looked for in the file that its answer brings.
+    pub(crate) answers: policy::AnswerFiles,
 }
 
 impl RequestJudgement {

@@ -4,6 +4,7 @@ use crate::bounds::{Bounds, Slot};
 use crate::central::{Failed, Pool};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Judgement, Opening, Permit, decide};
+use crate::files::Files;
 use crate::forward::Server;
 use crate::front::{Caller, Resolve};
 use crate::http::{self, Hold};
@@ -51,6 +52,7 @@ pub struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
+    pub(crate) files: Arc<Files>,
     pub(crate) pool: Pool,
     bounds: Arc<Bounds<IpAddr>>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -95,7 +97,7 @@ impl Gateway {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
-        let (hold, referrals) = (Arc::default(), Arc::default());
+        let (hold, referrals, files) = (Arc::default(), Arc::default(), Arc::default());
         let (pool, news) = (Pool::default(), Arc::default());
         Self {
             judge,
@@ -104,6 +106,7 @@ impl Gateway {
             limits,
             hold,
             referrals,
+            files,
             pool,
             bounds,
             phase,

@@ -288,7 +288,8 @@ impl Table {
             shared: facts.shared.clone().zip(purse).map(|(name, purse)| Shared { name, purse }),
         });
         let capture = Keep::of(requests, &self.searches);
-        Demands { search: self.searches.of(&requests.leaks), account, prices, capture }
+        let search = self.searches.of(&requests.leaks);
+        Demands { search, account, prices, capture, answers: requests.answers }
     }
 
     /// What pods used of their quotas.

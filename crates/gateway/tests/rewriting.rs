@@ -26,7 +26,7 @@ const CHAT: &str = "/v1/chat/completions";
 fn masking() -> Requests {
     let canaries = Some(Canaries { values: vec![CANARY.into()], action: LeakAction::Mask });
     let (secrets, personal) = (Some(LeakAction::Mask), Some(LeakAction::Mask));
-    Requests { leaks: Leaks { canaries, secrets, personal, files: None }, ..anything() }
+    Requests { leaks: Leaks { opaque: None, canaries, secrets, personal, files: None }, ..anything() }
 }
 
 fn metered() -> Requests {

@@ -144,3 +144,32 @@ fn a_coded_body_is_judged_by_what_it_says_and_goes_on_as_it_came() {
         assert_eq!(world.proxy.call().operation.model.as_deref(), Some("small"));
     }
 }
+
+#[test]
+fn a_refused_message_is_answered_by_its_id_and_each_request_of_a_batch_by_its_own() {
+    let call = |id: &str| format!(r#"{{"jsonrpc":"2.0","method":"tools/call","params":{{"name":"t"}}{id}}}"#);
+    let padding = format!(r#","x":"{}""#, "y".repeat(100_000));
+    for way in [Way::Clear, Way::Tls1, Way::Tls2] {
+        let world = World::new(way, nothing());
+        run(async {
+            for (body, expected) in [
+                (call(r#","id":7"#), &["7"][..]),
+                (call(r#","id":"a b""#), &["\"a b\""]),
+                (call(""), &["null"]),
+                (call(&padding), &["null"]),
+                (format!("[{},{}]", call(r#","id":1"#), call(r#","id":"x""#)), &["1", "\"x\""]),
+            ] {
+                let mut client = world.client().await;
+                let fields = [("content-type", "application/json")];
+                let (status, _, told) = ask(&mut client, "/mcp", &fields, body.as_bytes()).await;
+                assert_eq!(status, StatusCode::FORBIDDEN, "{told}");
+                let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+                let errors = told.as_array().cloned().unwrap_or_else(|| vec![told.clone()]);
+                assert_eq!(told.is_array(), expected.len() > 1);
+                let ids: Vec<String> = errors.iter().map(|error| error["id"].to_string()).collect();
+                assert_eq!(ids, expected, "{way:?}");
+                assert!(errors.iter().all(|error| error["error"]["code"] == -32000));
+            }
+        });
+    }
+}

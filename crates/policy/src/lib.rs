@@ -30,8 +30,8 @@ pub use domain::{DnsName, DomainPattern};
 pub use labels::{Labels, Requirement, Selector};
 pub use money::{Money, NANOS};
 pub use operation::{
-    Canaries, Capture, Credential, Glob, LeakAction, Leaks, Mismatch, Operation, Operations, Quota, Quotas,
-    Requests, Verb, judge_operation,
+    AnswerFiles, Canaries, Capture, Credential, Glob, LeakAction, Leaks, Mismatch, Opaque, Operation,
+    Operations, Quota, Quotas, Requests, Verb, judge_operation,
 };
 pub use reason::Reason;
 pub use rule::{

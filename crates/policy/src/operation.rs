@@ -174,6 +174,9 @@ pub struct Requests {
     /// Each call of a tool must meet all of these that are for the tool. Empty: nothing is asked of arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tool_conditions: Vec<ToolCondition>,
+    /// What must not be in the files that come back.
+    #[serde(default, skip_serializing_if = "AnswerFiles::is_open")]
+    pub answers: AnswerFiles,
 }
 
 /// What is kept of what was said, with leaks masked.
@@ -193,6 +196,25 @@ impl Capture {
     pub const BYTES: u32 = 16 * 1024;
     /// Most that is kept of a body.
     pub const MOST_BYTES: u32 = 256 * 1024;
+}
+
+/// What is looked for in files that answers bring. `None`: it is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AnswerFiles {
+    /// Pickles that import what is not known to be harmless.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pickles: Option<LeakAction>,
+    /// Archives with members that lead out of where they are unpacked, links, devices; and those that become too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archives: Option<LeakAction>,
+}
+
+impl AnswerFiles {
+    /// Whether nothing is looked for.
+    pub fn is_open(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What to do with a request in whose body something is found that should not leave.
@@ -237,6 +259,19 @@ pub struct Leaks {
     /// Marks that the user planted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canaries: Option<Canaries>,
+    /// What looks encrypted, or packed in a form that nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<Opaque>,
+}
+
+/// Bodies, and parts of bodies, that nobody can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opaque {
+    /// What to do with one.
+    pub action: LeakAction,
+    /// From how many such bytes on.
+    pub min_bytes: u64,
 }
 
 /// Marks that must not leave.
@@ -383,6 +418,9 @@ impl fmt::Display for Requests {
         if let Some(capture) = self.capture {
             write!(f, "; {capture}")?;
         }
+        if !self.answers.is_open() {
+            write!(f, "; {}", self.answers)?;
+        }
         self.tool_conditions.iter().try_for_each(|condition| write!(f, "; {condition}"))
     }
 }
@@ -401,17 +439,34 @@ impl fmt::Display for Capture {
 
 impl fmt::Display for Leaks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { secrets, personal, files, canaries } = self;
+        let Self { secrets, personal, files, canaries, opaque } = self;
         let canaries = canaries.as_ref().map(|canaries| canaries.action);
-        let all =
-            [("secrets", *secrets), ("personal data", *personal), ("files", *files), ("canaries", canaries)];
-        let told = all.into_iter().filter_map(|(what, action)| match action? {
-            LeakAction::Report => Some(format!("{what} reported")),
-            LeakAction::Block => Some(format!("{what} blocked")),
-            LeakAction::Mask => Some(format!("{what} masked")),
-        });
-        f.write_str(&told.collect::<Vec<_>>().join(", "))
+        let opaque = opaque.map(|opaque| opaque.action);
+        let all = [
+            ("secrets", *secrets),
+            ("personal data", *personal),
+            ("files", *files),
+            ("canaries", canaries),
+            ("what cannot be read", opaque),
+        ];
+        f.write_str(&told(&all))
     }
+}
+
+impl fmt::Display for AnswerFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pickles, archives } = *self;
+        f.write_str(&told(&[("unsafe pickles", pickles), ("unsafe archives", archives)]))
+    }
+}
+
+fn told(all: &[(&str, Option<LeakAction>)]) -> String {
+    let told = all.iter().filter_map(|(what, action)| match (*action)? {
+        LeakAction::Report => Some(format!("{what} reported")),
+        LeakAction::Block => Some(format!("{what} blocked")),
+        LeakAction::Mask => Some(format!("{what} masked")),
+    });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for Quotas {
@@ -509,12 +564,13 @@ pub fn judge_operation<'r>(
     operation: &Operation,
 ) -> Result<RuleId, Option<(RuleId, Mismatch)>> {
     let mut nearest: Option<(RuleId, Mismatch)> = None;
-    let mut allowing: Option<(RuleId, (bool, bool))> = None;
+    let mut allowing: Option<(RuleId, [bool; 3])> = None;
     for (rule, requests) in rules {
         match requests.allows(operation) {
             // What one rule demands must not be undone by another that allows the same.
             Ok(()) => {
-                let demands = (!requests.leaks.is_open(), !requests.quotas.is_open());
+                let Requests { leaks, quotas, answers, .. } = requests;
+                let demands = [!leaks.is_open(), !quotas.is_open(), !answers.is_open()];
                 if allowing.is_none_or(|(_, before)| before < demands) {
                     allowing = Some((rule, demands));
                 }
@@ -686,6 +742,11 @@ mod tests {
         };
         let rules = [(RuleId(16), &all), (RuleId(17), &scanned), (RuleId(18), &scanned)];
         assert_eq!(judge_operation(rules, &operation(Verb::Upload, "x")), Ok(RuleId(17)));
+        let answers = AnswerFiles { pickles: Some(LeakAction::Block), archives: None };
+        let watched = Requests { answers, ..Requests::default() };
+        let rules = [(RuleId(16), &all), (RuleId(17), &watched)];
+        assert_eq!(judge_operation(rules, &operation(Verb::Upload, "x")), Ok(RuleId(17)));
+        assert_eq!(watched.to_string(), "anything that is understood; unsafe pickles blocked");
         assert_eq!(judge(&operation(Verb::Call, "x")), Err(Some((RuleId(17), Mismatch::Model))));
         assert_eq!(judge_operation([], &operation(Verb::Call, "x")), Err(None));
     }

@@ -24,7 +24,7 @@ pub(crate) struct ApiCall {
 }
 
 impl ApiCall {
-    /// What is worth somebody's attention about it: each leak, and that a budget is used up.
+    /// What is worth somebody's attention about it: each leak, what is in a file that came, and that a budget is used up.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let call = &self.call;
         let from = self.from.as_ref().map_or_else(|| call.pod.to_string(), ToString::to_string);
@@ -47,6 +47,10 @@ impl ApiCall {
             };
             of(kind, Some(format!("{} ({}), request {}", leak.rule, leak.layer, call.request_id)))
         });
+        let files = call.answers.iter().map(|fact| {
+            let kind = if fact.blocked { FindingKind::UnsafeFileBlocked } else { FindingKind::UnsafeFile };
+            of(kind, Some(format!("{} ({}), request {}", fact.rule, fact.what, call.request_id)))
+        });
         let spent = match call.reason {
             Reason::QuotaRequests => Some(of(FindingKind::QuotaRequests, None)),
             Reason::QuotaTokens => Some(of(FindingKind::QuotaTokens, None)),
@@ -54,7 +58,7 @@ impl ApiCall {
             Reason::NoPrice => Some(of(FindingKind::NoPrice, None)),
             _ => None,
         };
-        leaks.chain(spent).collect()
+        leaks.chain(files).chain(spent).collect()
     }
 }
 
@@ -73,7 +77,7 @@ impl Kept for ApiCall {
     }
 
     fn weight(&self) -> usize {
-        let gateway::Call { request_id, method, path, operation, rule, nearest, .. } = &self.call;
+        let gateway::Call { request_id, method, path, operation, rule, nearest, answers, .. } = &self.call;
         let digests = [&self.call.request_sha256, &self.call.answer_sha256].into_iter().flatten();
         let rules = [rule, nearest].into_iter().flatten().map(|rule| rule.len());
         let named = [&operation.resource, &operation.model].into_iter().flatten().chain(&operation.tools);
@@ -85,6 +89,7 @@ impl Kept for ApiCall {
                 .map(String::len)
                 .sum::<usize>()
             + rules.sum::<usize>()
+            + answers.iter().map(|fact| size_of_val(fact) + fact.what.len()).sum::<usize>()
     }
 
     fn count(&self, counts: &mut StoreCounts) {

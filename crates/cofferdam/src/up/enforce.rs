@@ -434,9 +434,15 @@ impl Enforcer {
             let counted = standing.counts.requests.iter();
             counted.filter(|(of, ..)| *of == verdict).map(|(.., count)| count).sum()
         };
+        let files = |blocked: bool| {
+            let counted = standing.counts.files.iter();
+            counted.filter(|(_, is_blocked, _)| *is_blocked == blocked).map(|(.., count)| count).sum()
+        };
         Some(GatewayStatus {
             requests_allowed: requests(Verdict::Allow),
             requests_refused: requests(Verdict::Deny),
+            files_reported: files(false),
+            files_blocked: files(true),
             open: standing.counts.open,
             passed: of(Verdict::Allow),
             refused: of(Verdict::Deny),

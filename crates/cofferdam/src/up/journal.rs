@@ -154,7 +154,9 @@ impl Journal {
             | FindingKind::UploadDay
             | FindingKind::Leak
             | FindingKind::LeakBlocked
-            | FindingKind::LeakMasked => true,
+            | FindingKind::LeakMasked
+            | FindingKind::UnsafeFile
+            | FindingKind::UnsafeFileBlocked => true,
         }
     }
 

@@ -132,6 +132,10 @@ pub(crate) enum FindingKind {
     NoPrice,
     /// A request carried what should not leave, and went without it.
     LeakMasked,
+    /// An answer brought a file that does something when it is opened, or that nobody could read, and it went on.
+    UnsafeFile,
+    /// Such a file was stopped.
+    UnsafeFileBlocked,
 }
 
 impl FindingKind {
@@ -153,6 +157,8 @@ impl FindingKind {
             Self::QuotaMoney => "the budget of money is used up",
             Self::NoPrice => "a model was called that has no price, where money is limited",
             Self::LeakMasked => "a request carried what should not leave, and went without it",
+            Self::UnsafeFile => "an answer brought a file that is unsafe, or could not be read",
+            Self::UnsafeFileBlocked => "a file was stopped: it is unsafe, or could not be read",
         }
     }
 }

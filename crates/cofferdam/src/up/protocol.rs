@@ -341,6 +341,12 @@ pub(crate) struct GatewayStatus {
     /// Requests that were judged and refused, or cut.
     #[serde(default)]
     pub(crate) requests_refused: u64,
+    /// What was found in files that answers brought, and only told of.
+    #[serde(default)]
+    pub(crate) files_reported: u64,
+    /// And for which they were stopped.
+    #[serde(default)]
+    pub(crate) files_blocked: u64,
     /// Times it was started.
     pub(crate) starts: u64,
     /// Whether it can open TLS where rules look at requests; without, those requests are refused.

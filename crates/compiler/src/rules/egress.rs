@@ -11,10 +11,10 @@ use crds::{
     ProviderRef, Resolver, RuleAction,
 };
 use policy::{
-    Action, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames, DnsResolvers, DomainPattern,
-    Glob, LeakAction, Leaks, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports,
-    Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
-    ToolCondition, UploadLimits, Verb,
+    Action, AnswerFiles, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames, DnsResolvers,
+    DomainPattern, Glob, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer, Peers,
+    Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section,
+    Selector, Subject, Tier, ToolCondition, UploadLimits, Verb,
 };
 use std::sync::Arc;
 
@@ -348,22 +348,30 @@ fn requests(written: &crds::Requests) -> Requests {
             max_bytes: max_bytes.unwrap_or(Capture::BYTES),
         }),
         tool_conditions: Vec::new(),
+        answers: AnswerFiles {
+            pickles: written.answers.pickles.map(action),
+            archives: written.answers.archives.map(action),
+        },
+    }
+}
+
+fn action(written: crds::LeakAction) -> LeakAction {
+    match written {
+        crds::LeakAction::Report => LeakAction::Report,
+        crds::LeakAction::Block => LeakAction::Block,
+        crds::LeakAction::Mask => LeakAction::Mask,
     }
 }
 
 fn leaks(written: &crds::Leaks) -> Leaks {
-    let action = |written: crds::LeakAction| match written {
-        crds::LeakAction::Report => LeakAction::Report,
-        crds::LeakAction::Block => LeakAction::Block,
-        crds::LeakAction::Mask => LeakAction::Mask,
-    };
     let canaries = written
         .canaries
         .as_ref()
         .map(|(values, written)| Canaries { values: values.clone(), action: action(*written) });
     let [secrets, personal, files] =
         [written.secrets, written.personal, written.files].map(|written| written.map(action));
-    Leaks { secrets, personal, files, canaries }
+    let opaque = written.opaque.map(|(written, min_bytes)| Opaque { action: action(written), min_bytes });
+    Leaks { secrets, personal, files, canaries, opaque }
 }
 
 fn quota(written: crds::Budget) -> Quota {

@@ -150,6 +150,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             "budgets": budgets(),
             "capture": capture(),
             "toolConditions": tool_conditions(),
+            "answers": answers(),
             "downloadOnly": {
                 "type": "boolean",
                 "description": "true: a connection may send at most 64 KiB and 5 % of what it received. As with maxUploadBytes, only in a \
@@ -160,7 +161,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
     let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || has(self.operations) || \
                       has(self.models) || has(self.tools) || has(self.credentials) || (has(self.onlyReferred) && \
                       self.onlyReferred) || has(self.leaks) || has(self.budgets) || has(self.capture) || \
-                      has(self.toolConditions)";
+                      has(self.toolConditions) || has(self.answers)";
     for (needs, message) in [
         ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
@@ -282,6 +283,18 @@ fn leaks() -> Value {
             "action": action("What to do where one is found."),
         }),
     );
+    let opaque = object(
+        "Bodies, their parts, and what is in them in Base64, that nobody can read: encrypted, or packed in a form that is not known.",
+        &["action"],
+        json!({
+            "action": one_of(&["Report", "Block"], "What to do with one."),
+            "minBytes": {
+                "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }],
+                "minimum": crds::LEAST_OPAQUE, "maximum": crds::MOST_BYTES, "maxLength": 21, "pattern": BYTES,
+                "description": "From how many such bytes on. Left out: 64Ki.",
+            },
+        }),
+    );
     let mut leaks = object(
         "What is looked for in what requests carry, also below one encoding: Report makes it a finding, Block stops the request, \
          Mask puts a marker in its place in bodies that are JSON or text, and stops the request where that cannot be done.",
@@ -291,6 +304,7 @@ fn leaks() -> Value {
             "personal": action("Payment cards, bank accounts, national ids, many e-mail addresses."),
             "files": one_of(&["Report", "Block"], "Weights of models and data sets, by their signature."),
             "canaries": canaries,
+            "opaque": opaque,
         }),
     );
     put(&mut leaks, "minProperties", 1.into());
@@ -316,6 +330,24 @@ fn capture() -> Value {
     let keeps = "(has(self.requests) && self.requests) || (has(self.answers) && self.answers)";
     rule(&mut capture, keeps, "it keeps neither requests nor answers");
     capture
+}
+
+/// What must not be in files that come back.
+fn answers() -> Value {
+    let action = |about: &str| json!({ "type": "string", "enum": ["Report", "Block"], "description": about });
+    let mut answers = object(
+        "What is looked for in files that answers bring, as they stream: Report makes it a finding, Block breaks the download off \
+         before it is whole, also where it cannot be read.",
+        &[],
+        json!({
+            "pickles": action("Python pickles, alone or in archives, that import what is not known to be harmless."),
+            "archives": action(
+                "Zip and tar archives with members that lead out of where they are unpacked, links, or devices; and what becomes too \
+                 large."),
+        }),
+    );
+    put(&mut answers, "minProperties", 1.into());
+    answers
 }
 
 /// How many requests and tokens.

@@ -9,6 +9,7 @@ use super::leading::Leading;
 use super::refusal;
 use super::tally::Tally;
 use super::trimming::Trimming;
+use super::watching::Watching;
 use crate::call::CallGuard;
 use crate::reason::End;
 use http::response;
@@ -31,6 +32,8 @@ pub(crate) struct Answer {
     leading: Option<Leading>,
     /// Takes out what the client did not ask for; `None`: nothing.
     trimming: Option<Trimming>,
+    /// Reads the file that it brings; `None`: nobody asks.
+    watching: Option<Watching>,
 }
 
 enum Source {
@@ -51,10 +54,8 @@ impl Answer {
             Some(tally) if tally.is_metered() => Cutting::of(&guard.so_far().operation, head, is_sized),
             Some(_) | None => Cutting::LetThrough,
         };
-        let source = Source::Server(body);
-        let (guard, leading, trimming) = (Some(guard), None, None);
-        let mut answer = Self { source, guard, tally, cutting, is_spent: false, leading, trimming };
-        answer.note_end();
+        let mut answer = Self::with(Source::Server(body), Some(guard));
+        (answer.tally, answer.cutting) = (tally, cutting);
         answer
     }
 
@@ -70,20 +71,27 @@ impl Answer {
         self
     }
 
+    /// Has the file that it brings read. What is over already is noted to be so.
+    pub(crate) fn watched(mut self, watching: Option<Watching>) -> Self {
+        self.watching = watching;
+        self.note_end();
+        self
+    }
+
     /// The proxy's own, in place of an answer.
     pub(crate) fn own(body: Bytes, guard: CallGuard) -> Self {
-        Self::with(Some(body), Some(guard))
+        Self::with(Source::Own(Some(body)), Some(guard))
     }
 
     /// Without body and record: the record is of what follows.
     pub(crate) fn none() -> Self {
-        Self::with(None, None)
+        Self::with(Source::Own(None), None)
     }
 
-    fn with(body: Option<Bytes>, guard: Option<CallGuard>) -> Self {
+    fn with(source: Source, guard: Option<CallGuard>) -> Self {
         let cutting = Cutting::LetThrough;
-        let (source, tally, leading, trimming) = (Source::Own(body), None, None, None);
-        Self { source, guard, tally, cutting, is_spent: false, leading, trimming }
+        let (tally, leading, trimming, watching) = (None, None, None, None);
+        Self { source, guard, tally, cutting, is_spent: false, leading, trimming, watching }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -100,6 +108,18 @@ impl Answer {
     fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
         let Some(guard) = &mut self.guard else { return Ok(data) };
         guard.has_byte();
+        let is_last = matches!(&self.source, Source::Server(body) if body.is_end_stream());
+        if let Some(watching) = &mut self.watching {
+            watching.push(&data);
+            // Behind the last byte that was announced nothing could be held back any more.
+            if is_last || watching.is_last() {
+                watching.end();
+            }
+            if let Some(reason) = watching.stops() {
+                guard.course.abort(reason);
+                return Err(Broken);
+            }
+        }
         self.leading.iter_mut().for_each(|leading| leading.push(&data));
         if let Some(spent) = self.tally.as_mut().and_then(|tally| tally.push(&data))
             && !matches!(self.cutting, Cutting::LetThrough)
@@ -142,6 +162,9 @@ impl Answer {
 
     /// Lets go of the record, with what the answer said.
     fn settle(&mut self) {
+        if let (Some(guard), Some(watching)) = (&mut self.guard, self.watching.take()) {
+            guard.watched(watching.facts());
+        }
         if let (Some(mut guard), Some(tally)) = (self.guard.take(), self.tally.take()) {
             let is_whole = guard.so_far().end == End::Closed;
             let (usage, cost) = tally.end(is_whole);
@@ -205,6 +228,11 @@ impl Answer {
         }
         Poll::Ready(match frame {
             None => {
+                self.watching.iter_mut().for_each(Watching::end);
+                if let Some(reason) = self.watching.as_ref().and_then(Watching::stops) {
+                    course.iter().for_each(|course| course.abort(reason));
+                    return Poll::Ready(Some(Some(Err(Broken))));
+                }
                 self.leading.iter_mut().for_each(Leading::end);
                 let rest = Bytes::from(self.trimming.as_mut().map(Trimming::end).unwrap_or_default());
                 if let Some(guard) = self.guard.as_mut().filter(|_| !rest.is_empty()) {

@@ -5,6 +5,7 @@
 //! is known, no more is kept than one piece, and what is held back where something may stop it.
 
 use super::asking::Asking;
+use super::fields;
 use super::hold::{Held, Hold, MAX_HELD};
 use super::reading::{Reading, decoder_within};
 use super::searching::Searching;
@@ -40,8 +41,8 @@ pub(crate) enum Unclear {
     Contradicted(Operation),
 }
 
-/// The body of a request, read on its way to the server. Trailers do not go on: a server may take them for fields, and the
-/// request was judged by its fields.
+/// The body of a request, read on its way to the server. Trailers go on only where [`Outgoing::with_trailers`] says so: a
+/// server may take them for fields, and the request was judged by its fields.
 pub(crate) struct Outgoing {
     source: Incoming,
     reading: Reading,
@@ -55,6 +56,9 @@ pub(crate) struct Outgoing {
     is_over: bool,
     /// Bytes that have not gone on, where their number was said.
     left: Option<u64>,
+    /// Whether trailers go on, and those that came.
+    takes_trailers: bool,
+    trailers: Option<HeaderMap>,
     course: Arc<Course>,
 }
 
@@ -65,7 +69,34 @@ impl Outgoing {
             reading.end();
         }
         let (pieces, course) = (VecDeque::new(), Arc::clone(course));
-        Self { source, reading, searching: None, pieces, queued: 0, held: None, is_over, left, course }
+        Self {
+            source,
+            reading,
+            searching: None,
+            pieces,
+            queued: 0,
+            held: None,
+            is_over,
+            left,
+            takes_trailers: false,
+            trailers: None,
+            course,
+        }
+    }
+
+    /// Has its trailers go on, but for fields that say how a message is read. A protocol must keep them apart from fields,
+    /// as gRPC does; and nobody may ask what is in them.
+    pub(crate) fn with_trailers(mut self, takes_trailers: bool) -> Self {
+        self.takes_trailers = takes_trailers;
+        self
+    }
+
+    /// All of it, of which nothing has gone on; `None`: it is larger, or its client went.
+    pub(crate) async fn whole(&mut self, most: usize) -> Option<Vec<u8>> {
+        while !self.is_over && self.queued <= most {
+            poll_fn(|cx| self.poll_take(cx)).await.ok()?;
+        }
+        (self.queued <= most).then(|| self.pieces.iter().flatten().copied().collect())
     }
 
     /// Reads and holds until it is known what the request does. `None`: it cannot be read.
@@ -209,7 +240,14 @@ impl Outgoing {
             self.searching.iter_mut().for_each(Searching::end);
             return Poll::Ready(Ok(0));
         };
-        let Ok(piece) = frame.map_err(|_| Broken)?.into_data() else { return Poll::Ready(Ok(0)) };
+        let piece = match frame.map_err(|_| Broken)?.into_data() {
+            Ok(piece) => piece,
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok().filter(|_| self.takes_trailers);
+                self.trailers.iter_mut().for_each(fields::strip_trailers);
+                return Poll::Ready(Ok(0));
+            }
+        };
         self.reading.push(&piece);
         self.searching.iter_mut().for_each(|searching| searching.push(&piece));
         let length = piece.len();
@@ -254,7 +292,8 @@ impl Body for Outgoing {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             if self.is_over {
-                return Poll::Ready(None);
+                let trailers = self.trailers.take().filter(|_| self.searching.is_none());
+                return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
             }
             self.held = None;
             match ready!(self.poll_take(cx)) {
@@ -265,7 +304,7 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over && self.pieces.is_empty()
+        self.is_over && self.pieces.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

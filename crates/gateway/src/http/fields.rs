@@ -92,6 +92,17 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, asks: Asks, version: Versio
     }
 }
 
+/// Removes from trailers what no trailer may be: what says how, by whom or to whom a message is (RFC 9110, section 6.5.1).
+pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers);
+    let own = ["authorization", "cookie", "expect", "host", "proxy-authorization", "range", "trailer"];
+    let is_own = |name: &str| own.contains(&name) || name.starts_with("content-") || name.starts_with("if-");
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| is_own(name.as_str())).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+}
+
 /// Says that the connection becomes a WebSocket.
 pub(crate) fn upgrade(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

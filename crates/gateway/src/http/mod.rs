@@ -3,7 +3,7 @@
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
 //! client's side), `request` (one request), `fields`, `reading`, `searching`, `body`, `upstream` (the server's side),
-//! `answer`, `tally`, `cutting`, `leading`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
+//! `answer`, `watching`, `tally`, `cutting`, `leading`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
 
 mod answer;
 mod asking;
@@ -27,8 +27,9 @@ mod tasks;
 mod trimming;
 mod tunnel;
 mod upstream;
+mod watching;
 
-pub(crate) use hold::Hold;
+pub(crate) use hold::{Held, Hold};
 pub(crate) use open::{Front, Opening};
 pub(crate) use reading::decoder;
 pub(crate) use socket::{Counted, Cut};

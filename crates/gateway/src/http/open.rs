@@ -179,6 +179,7 @@ impl Gateway {
             counters: Arc::clone(&self.counters),
             hold: Arc::clone(&self.hold),
             referrals: Arc::clone(&self.referrals),
+            files: Arc::clone(&self.files),
             tasks: parties.tasks.0.clone(),
             pod: parties.pod,
             opening: parties.permit.opening().clone(),

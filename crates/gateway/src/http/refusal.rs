@@ -100,7 +100,8 @@ fn asked<'a>(call: &'a Call, caller: &'a Caller) -> Asked<'a> {
         accept: caller.accept.as_deref(),
         content_type: caller.content_type.as_deref(),
         user_agent: caller.user_agent.as_deref(),
-        rpc_id: None,
+        rpc_id: caller.rpc.ids.first().map(String::as_str).filter(|_| !caller.rpc.is_batch),
+        rpc_batch: if caller.rpc.is_batch { &caller.rpc.ids } else { &[] },
     }
 }
 
@@ -111,6 +112,10 @@ fn why(guard: &CallGuard) -> String {
     let leak = guard.leaks().into_iter().find(|fact| fact.blocked && is_of_leak);
     if let Some(leak) = leak {
         return format!("{}: {}", call.reason.describe(), leak.rule);
+    }
+    let is_of_file = matches!(call.reason, Reason::AnswerBlocked | Reason::AnswerUnread);
+    if let Some(fact) = call.answers.first().filter(|fact| fact.blocked && is_of_file) {
+        return format!("{}: {} ({})", call.reason.describe(), fact.what, fact.rule);
     }
     if let Some(window) = call.window {
         return spent(call, window);

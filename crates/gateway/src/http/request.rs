@@ -9,7 +9,7 @@ use super::drawing::{Drawn, draw};
 use super::fields::{self, Asks};
 use super::hold::Hold;
 use super::leading;
-use super::reading::Reading;
+use super::reading::{Reading, decoder};
 use super::refusal;
 use super::rewriting::{self, Rewriting};
 use super::searching::{self, Searching, search_head};
@@ -18,20 +18,24 @@ use super::tasks::Tasks;
 use super::trimming::Trimming;
 use super::tunnel::Tunnel;
 use super::upstream::Upstream;
+use super::watching;
 use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
 use crate::decide::{Claim, Judge, Opening};
+use crate::files::Files;
 use crate::reason::{End, Reason};
 use crate::record::Sink;
 use crate::referrals::{Referrals, Url};
 use crate::requests::Demands;
+use ::inspect::coding::CodingFlaw;
 use ::inspect::operation::Head;
+use ::inspect::refusal::{RpcIds, rpc_ids};
 use http::header::{self, HeaderValue};
 use http::uri::{Parts, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri, Version, request};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, request};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
-use policy::{DnsName, Operation, Verdict};
+use policy::{AnswerFiles, DnsName, Operation, Verdict};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -44,6 +48,8 @@ pub(super) const HOLD_PATIENCE: Duration = Duration::from_secs(60);
 /// How long, and how much of, the body of a refused request is thrown away, so that its client hears the refusal.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 const DISCARD: usize = 256 * 1024;
+/// Largest body of a refused message of JSON-RPC that is read for the ids of its requests.
+const MAX_RPC: usize = 64 * 1024;
 
 /// What all requests of a connection share.
 pub(crate) struct Exchange {
@@ -52,6 +58,7 @@ pub(crate) struct Exchange {
     pub(crate) counters: Arc<Counters>,
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
+    pub(crate) files: Arc<Files>,
     pub(crate) tasks: Tasks,
     pub(crate) pod: SocketAddr,
     pub(crate) opening: Opening,
@@ -111,12 +118,14 @@ impl Exchange {
                 return Ok(self.refuse(guard, body, will_continue));
             }
         };
-        let mut outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
+        let outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
+        let mut outgoing = outgoing.with_trailers(upstream.is_http2() && is_grpc(&guard.caller));
         let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
         let is_referred = self.is_referred(&head);
         let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), is_referred, &mut guard)?;
         let met = match judged {
             Ok(mut demands) => {
+                let answers = demands.answers;
                 let met = self.met(&demands, &mut head, asks, &mut outgoing, &mut guard).await?;
                 if let Some(keep) = demands.capture.take() {
                     guard.course.contents.asked(keep, &head.headers);
@@ -125,17 +134,21 @@ impl Exchange {
                     Ok(()) => draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?,
                     Err(reason) => Err(reason),
                 }
+                .map(|drawn| Owed { drawn, answers })
             }
             Err(reason) => Err(reason),
         };
-        let drawn = match met {
-            Ok(drawn) => drawn,
+        let owed = match met {
+            Ok(owed) => owed,
             Err(reason) => {
                 guard.refused(reason);
+                if is_rpc(&guard.so_far().operation) {
+                    guard.caller.rpc = asked_ids(&mut outgoing, &head.headers, will_continue).await;
+                }
                 return Ok(self.refuse(guard, outgoing.into_rest(), will_continue));
             }
         };
-        self.forward(upstream, Request::from_parts(head, outgoing), client, guard, drawn).await
+        self.forward(upstream, Request::from_parts(head, outgoing), client, guard, owed).await
     }
 
     /// The request as it would go on, and the way to the server; or why it does not.
@@ -338,7 +351,7 @@ impl Exchange {
         request: Request<Outgoing>,
         client: Option<OnUpgrade>,
         mut guard: CallGuard,
-        drawn: Drawn,
+        owed: Owed,
     ) -> Result<Response<Answer>, Broken> {
         let asked = leading::Asked {
             referrals: Arc::clone(&self.referrals),
@@ -346,13 +359,14 @@ impl Exchange {
             url: self.url(request.uri()),
             is_tls: matches!(self.opening.claim, Claim::Tls(_)),
         };
+        let method = request.method().clone();
         let Ok(answer) = upstream.send(request).await else {
             return self.unanswered(guard);
         };
         self.is_answered.store(true, Ordering::Relaxed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = client else { return self.unanswered(guard) };
-            if let Some(mut meter) = drawn.meter {
+            if let Some(mut meter) = owed.drawn.meter {
                 meter.reservation.answered();
             }
             let (tunnel, response) = Tunnel::agreed(client, answer, guard);
@@ -368,7 +382,17 @@ impl Exchange {
             head.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         head.extensions = http::Extensions::new();
-        let tally = Tally::of(&guard.so_far().operation, &head, drawn);
+        let operation = &guard.so_far().operation;
+        let watched = watching::watch(owed.answers, &self.files, &asked, &method, operation, &head).await;
+        let watching = match watched {
+            Ok(watching) => watching,
+            Err((reason, facts)) => {
+                guard.watched(&facts);
+                guard.refused(reason);
+                return Ok(refusal::refuse(guard));
+            }
+        };
+        let tally = Tally::of(&guard.so_far().operation, &head, owed.drawn);
         let leading = leading::follow(&guard.so_far().operation, asked, &head);
         guard.course.contents.answered(&head.headers);
         let trimming = if guard.so_far().usage_asked { Trimming::of(&head) } else { None };
@@ -376,6 +400,7 @@ impl Exchange {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let body = Answer::of_server(body, &head, guard, tally).leading(leading).trimming(trimming);
+        let body = body.watched(watching);
         Ok(Response::from_parts(head, body))
     }
 
@@ -402,6 +427,12 @@ impl Exchange {
     }
 }
 
+/// What a rule demands of a request once it has gone on.
+struct Owed {
+    drawn: Drawn,
+    answers: AnswerFiles,
+}
+
 /// A target that names its server.
 fn absolute(authority: &str, path: PathAndQuery) -> Result<Uri, Reason> {
     let mut parts = Parts::default();
@@ -409,6 +440,27 @@ fn absolute(authority: &str, path: PathAndQuery) -> Result<Uri, Reason> {
     parts.authority = Some(authority.parse().map_err(|_| Reason::HttpHost)?);
     parts.path_and_query = Some(path);
     Uri::from_parts(parts).map_err(|_| Reason::HttpMalformed)
+}
+
+fn is_grpc(caller: &Caller) -> bool {
+    caller.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/grpc"))
+}
+
+fn is_rpc(operation: &Operation) -> bool {
+    matches!(operation.provider.as_deref(), Some("mcp" | "a2a"))
+}
+
+/// The ids of the requests that a refused body of JSON-RPC has, so far as it comes in time.
+async fn asked_ids(outgoing: &mut Outgoing, fields: &HeaderMap, will_continue: bool) -> RpcIds {
+    let patience = if will_continue { Duration::ZERO } else { DISCARD_PATIENCE };
+    let whole = tokio::time::timeout(patience, outgoing.whole(MAX_RPC)).await;
+    let (Ok(Some(body)), Some(mut decoder)) = (whole, decoder(fields)) else { return RpcIds::default() };
+    let mut plain = Vec::new();
+    let read = decoder.push_to(&body, &mut |piece| {
+        plain.extend_from_slice(piece);
+        if plain.len() > MAX_RPC { Err(CodingFlaw::TooLarge) } else { Ok(()) }
+    });
+    read.map_or_else(|_| RpcIds::default(), |()| rpc_ids(&plain))
 }
 
 /// Throws away what a client still sends.

@@ -166,10 +166,7 @@ impl Rewriting {
             return Err(unmasked(course));
         }
         let counts = masked.counts.into_iter();
-        Ok((
-            masked.body,
-            counts.filter_map(|(rule, class, count)| MaskFact::of(rule, class, count)).collect(),
-        ))
+        Ok((masked.body, counts.map(|(rule, class, count)| MaskFact::of(rule, class, count)).collect()))
     }
 }
 

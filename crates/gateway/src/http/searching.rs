@@ -219,7 +219,13 @@ mod tests {
     fn searches() -> Arc<Search> {
         let canaries = Canaries { values: vec!["canary-3f9c1d7e".into()], action: LeakAction::Block };
         let report = Some(LeakAction::Report);
-        let leaks = Leaks { canaries: Some(canaries), secrets: report, personal: report, files: report };
+        let leaks = Leaks {
+            canaries: Some(canaries),
+            secrets: report,
+            personal: report,
+            files: report,
+            ..Leaks::default()
+        };
         Searches::default().of(&leaks).unwrap()
     }
 

@@ -398,6 +398,26 @@ async fn answer(
                 response.status(101).header("connection", "upgrade").header("upgrade", "websocket");
             response.body(full("")).unwrap()
         }
-        _ => response.header("x-answer", "1").body(full(body.unwrap_or_default())).unwrap(),
+        path if path.starts_with("/pieces/") => {
+            let body = body.unwrap_or_default();
+            let pieces: Vec<_> = body.chunks(700).map(Bytes::copy_from_slice).map(Step::Piece).collect();
+            response.body(steps(pieces)).unwrap()
+        }
+        path if path.starts_with("/part/") => {
+            let (body, range) = (body.unwrap_or_default(), head.headers["range"].to_str().unwrap());
+            let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+            let bounds: [usize; 2] = [first, last].map(|at| at.parse().unwrap());
+            let part = body.slice(bounds[0]..=bounds[1]);
+            let range = format!("bytes {first}-{last}/{}", body.len());
+            response.status(206).header("content-range", range).body(full(part)).unwrap()
+        }
+        _ => {
+            let coding = head.headers.get("x-coding").cloned();
+            let mut response = response.header("x-answer", "1").body(full(body.unwrap_or_default())).unwrap();
+            coding.into_iter().for_each(|coding| {
+                response.headers_mut().insert("content-encoding", coding);
+            });
+            response
+        }
     })
 }

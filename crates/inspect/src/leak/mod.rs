@@ -1,17 +1,18 @@
 //! What must not leave, found in a request's body as it passes ([`Scanner`]).
 //!
 //! Enters: a body without its content coding (`coding`), split anywhere. Leaves: [`Leak`]s: secrets, numbers of people,
-//! canaries, files of models and datasets, noise. Guarantees: memory is bounded (some 100 KiB, and the windows of `coding`
+//! canaries, files of models and datasets, what nobody can read. Guarantees: memory is bounded (some 100 KiB, and the windows of `coding`
 //! while something packed is undone); each byte is looked at a bounded number of times; where the body is split changes
 //! nothing; no found text is kept or shown. One layer of base64, hexadecimal or percent-encoding is undone, and gzip or zstd
 //! below it or alone. Does not: decide what is done; see what is encoded twice, encrypted, or spread over requests.
 
 pub mod archive;
 mod canary;
-mod entropy;
 pub mod files;
+mod forms;
 mod multipart;
 mod numbers;
+mod opaque;
 pub mod pickle;
 mod pii;
 mod report;
@@ -29,8 +30,8 @@ pub use rules::{CANARY_LENGTH, LeakFlaw, LeakOptions, LeakRules, MAX_CANARIES};
 pub use secrets::{SECRETS, Secret};
 pub use stream::EMAILS_FROM;
 
-use entropy::Noise;
 use multipart::{Part, Parts};
+use opaque::Opaque;
 use report::Report;
 use std::sync::Arc;
 use stream::{Head, Stream};
@@ -52,8 +53,8 @@ pub enum LeakClass {
     File(FileKind),
     /// At least [`EMAILS_FROM`] e-mail addresses.
     Emails,
-    /// Bytes that look encrypted or compressed; the length says how many.
-    Noise,
+    /// Bytes that look encrypted, or packed in a form that is not known; the length says from how many on they count.
+    Opaque,
     /// Something packed that was not undone to its end, for it becomes too large.
     Bomb,
 }
@@ -63,7 +64,7 @@ impl LeakClass {
     pub fn is_text(self) -> bool {
         match self {
             Self::Secret | Self::Pii | Self::Canary(_) => true,
-            Self::File(_) | Self::Emails | Self::Noise | Self::Bomb => false,
+            Self::File(_) | Self::Emails | Self::Opaque | Self::Bomb => false,
         }
     }
 }
@@ -131,9 +132,18 @@ pub struct Scanner {
     wrapped: Wrapped,
     parts: Parts,
     /// The part that is under way.
-    part: Option<(u64, Head)>,
-    noise: Option<Noise>,
+    part: Option<PartOf>,
+    /// What is in no part.
+    opaque: Option<Opaque>,
     report: Report,
+}
+
+/// A part of a body.
+#[derive(Debug)]
+struct PartOf {
+    offset: u64,
+    head: Head,
+    opaque: Option<Opaque>,
 }
 
 /// The runs that are under way.
@@ -154,17 +164,10 @@ impl Scanner {
             wrapped: Wrapped::default(),
             parts: Parts::new(),
             part: None,
-            noise: rules.entropy.then(Noise::new),
+            opaque: rules.opaque(),
             report: Report::new(&rules.salt),
             rules,
         }
-    }
-
-    /// For a body of this media type: where noise is to be expected, none is reported. Nothing else is taken from it.
-    #[must_use]
-    pub fn with_media_type(mut self, media_type: &[u8]) -> Self {
-        self.noise = self.noise.filter(|_| !entropy::is_noise_expected(media_type));
-        self
     }
 
     /// Takes the next bytes.
@@ -173,12 +176,9 @@ impl Scanner {
         self.raw.push(rules, bytes, report);
         self.runs.push(bytes, &mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
         self.percent.push(bytes, &mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
-        if rules.files {
-            let part = &mut self.part;
-            self.parts.push(bytes, &mut |piece| take_part(part, piece, report));
-        }
-        if let Some(noise) = &mut self.noise {
-            noise.push(bytes);
+        if rules.files || rules.opaque_from.is_some() {
+            let (part, outside) = (&mut self.part, &mut self.opaque);
+            self.parts.push(bytes, &mut |piece| take_part(rules, part, outside, piece, report));
         }
     }
 
@@ -187,21 +187,14 @@ impl Scanner {
         let (rules, report, wrapped) = (&self.rules, &mut self.report, &mut self.wrapped);
         self.runs.end(&mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
         self.percent.end(&mut |encoding, piece| wrapped.take(rules, encoding, piece, report));
-        let part = &mut self.part;
-        self.parts.end(&mut |piece| take_part(part, piece, report));
+        let (part, outside) = (&mut self.part, &mut self.opaque);
+        self.parts.end(&mut |piece| take_part(rules, part, outside, piece, report));
         self.raw.end(rules, report);
-        if let Some(noise) = self.noise.take().filter(|noise| noise.noisy > 0) {
-            let leak = Leak {
-                rule: "high-entropy",
-                name: "bytes that look encrypted or compressed",
-                class: LeakClass::Noise,
-                layer: Layer::Raw,
-                offset: 0,
-                length: usize::try_from(noise.noisy).unwrap_or(usize::MAX),
-                fingerprint: Fingerprint::default(),
-                is_confirmed: true,
-            };
-            report.insert(leak);
+        // What it is packed in was undone, or was not.
+        if let Some(opaque) = &mut self.opaque
+            && opaque.end(self.raw.unpacks())
+        {
+            report.add_opaque(rules, Layer::Raw, 0);
         }
     }
 
@@ -247,32 +240,44 @@ impl Wrapped {
     }
 }
 
-fn take_part(slot: &mut Option<(u64, Head)>, piece: Part<'_>, report: &mut Report) {
-    let mut tell = |offset: u64, head: &Head, kind: Option<FileKind>| {
-        if let Some(kind) = kind {
-            report.add(
-                kind.rule(),
-                kind.name(),
-                LeakClass::File(kind),
-                Layer::Raw,
-                offset,
-                head.bytes(),
-                true,
-            );
-        }
-    };
+fn take_part(
+    rules: &LeakRules,
+    slot: &mut Option<PartOf>,
+    outside: &mut Option<Opaque>,
+    piece: Part<'_>,
+    report: &mut Report,
+) {
     match (piece, slot.as_mut()) {
-        (Part::Begin(offset), _) => *slot = Some((offset, Head::default())),
-        (Part::Bytes(bytes), Some((offset, head))) => {
-            let kind = head.push(bytes);
-            tell(*offset, head, kind);
+        (Part::Begin(offset), _) => {
+            *slot = Some(PartOf { offset, head: Head::default(), opaque: rules.opaque() });
         }
-        (Part::End, Some((offset, head))) => {
-            let kind = head.end();
-            tell(*offset, head, kind);
+        (Part::Bytes(bytes), Some(part)) => {
+            let kind = part.head.push(bytes);
+            part.tell(rules, kind, report);
+            if part.opaque.as_mut().is_some_and(|opaque| opaque.push(bytes)) {
+                report.add_opaque(rules, Layer::Raw, part.offset);
+            }
+        }
+        (Part::End, Some(part)) => {
+            let kind = part.head.end();
+            part.tell(rules, kind, report);
             *slot = None;
         }
+        (Part::Outside(bytes), _) => {
+            if outside.as_mut().is_some_and(|opaque| opaque.push(bytes)) {
+                report.add_opaque(rules, Layer::Raw, 0);
+            }
+        }
         (Part::Bytes(_) | Part::End, None) => {}
+    }
+}
+
+impl PartOf {
+    fn tell(&self, rules: &LeakRules, kind: Option<FileKind>, report: &mut Report) {
+        if let Some(kind) = kind.filter(|_| rules.files) {
+            let (class, head) = (LeakClass::File(kind), self.head.bytes());
+            report.add(kind.rule(), kind.name(), class, Layer::Raw, self.offset, head, true);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) enum Part<'a> {
     Begin(u64),
     Bytes(&'a [u8]),
     End,
+    /// Bytes of no part's content, but for delimiters: all of what is no multipart body.
+    Outside(&'a [u8]),
 }
 
 type Sink<'s> = &'s mut dyn FnMut(Part<'_>);
@@ -51,10 +53,20 @@ impl Parts {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match self.state {
-                State::First => self.first(rest),
-                State::Fields(seen, matched) => self.fields(rest, seen, matched, sink),
+                State::First => self.first(rest, sink),
+                State::Fields(seen, matched) => {
+                    let (taken, begins) = self.fields(rest, seen, matched);
+                    sink(Part::Outside(rest.get(..taken).unwrap_or_default()));
+                    if begins {
+                        sink(Part::Begin(self.at + taken as u64));
+                    }
+                    taken
+                }
                 State::Content(matched) => self.content(rest, matched, sink),
-                State::Done => return,
+                State::Done => {
+                    sink(Part::Outside(rest));
+                    rest.len()
+                }
             };
             self.at += taken as u64;
             rest = rest.get(taken..).unwrap_or_default();
@@ -66,10 +78,19 @@ impl Parts {
             sink(Part::Bytes(self.delimiter.get(..matched).unwrap_or_default()));
             sink(Part::End);
         }
+        if matches!(self.state, State::First) {
+            sink(Part::Outside(self.delimiter.get(2..).unwrap_or_default()));
+        }
         self.state = State::Done;
     }
 
-    fn first(&mut self, bytes: &[u8]) -> usize {
+    /// It is no multipart body.
+    fn give_up(&mut self, sink: Sink<'_>) {
+        sink(Part::Outside(self.delimiter.get(2..).unwrap_or_default()));
+        self.state = State::Done;
+    }
+
+    fn first(&mut self, bytes: &[u8], sink: Sink<'_>) -> usize {
         for (index, byte) in bytes.iter().enumerate() {
             let length = self.delimiter.len() - 2;
             match byte {
@@ -82,18 +103,19 @@ impl Parts {
                 b'-' => self.delimiter.push(*byte),
                 b' '..=b'~' | b'\r' if (2..MAX_DELIMITER).contains(&length) => self.delimiter.push(*byte),
                 _ => {
-                    self.state = State::Done;
-                    return bytes.len();
+                    self.give_up(sink);
+                    return index;
                 }
             }
         }
         if self.delimiter.len() > MAX_DELIMITER + 3 {
-            self.state = State::Done;
+            self.give_up(sink);
         }
         bytes.len()
     }
 
-    fn fields(&mut self, bytes: &[u8], mut seen: usize, mut matched: usize, sink: Sink<'_>) -> usize {
+    /// How many bytes are of a part's fields, and whether its content begins behind them.
+    fn fields(&mut self, bytes: &[u8], mut seen: usize, mut matched: usize) -> (usize, bool) {
         const END: &[u8] = b"\r\n\r\n";
         for (index, byte) in bytes.iter().enumerate() {
             seen += 1;
@@ -103,16 +125,15 @@ impl Parts {
             };
             if matched == END.len() {
                 self.state = State::Content(0);
-                sink(Part::Begin(self.at + index as u64 + 1));
-                return index + 1;
+                return (index + 1, true);
             }
             if seen > MAX_FIELDS {
                 self.state = State::Done;
-                return bytes.len();
+                return (index + 1, false);
             }
         }
         self.state = State::Fields(seen, matched);
-        bytes.len()
+        (bytes.len(), false)
     }
 
     /// The delimiter has a return at its beginning and nowhere else, so a mismatch needs no second look at what matched.
@@ -154,7 +175,7 @@ mod tests {
         let mut open = |part: Part<'_>| match part {
             Part::Begin(at) => found.push((at, String::new())),
             Part::Bytes(bytes) => found.last_mut().unwrap().1.push_str(&bytes.escape_ascii().to_string()),
-            Part::End => {}
+            Part::End | Part::Outside(_) => {}
         };
         body.chunks(piece).for_each(|bytes| reader.push(bytes, &mut open));
         reader.end(&mut open);

@@ -4,6 +4,7 @@
 //! rule keeps its first [`MAX_PER_RULE`] matches whatever others find, so that noise hides nothing; the same text found by
 //! the same rule in the same layer is one leak. Does not: keep the text, only a fingerprint.
 
+use super::rules::LeakRules;
 use super::{Layer, Leak, LeakClass};
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
@@ -88,6 +89,21 @@ impl Report {
         let fingerprint = Fingerprint::of(&self.salt, text);
         let leak = Leak { rule, name, class, layer, offset, length, fingerprint, is_confirmed };
         self.insert(leak);
+    }
+
+    /// What nobody can read begins there.
+    pub(super) fn add_opaque(&mut self, rules: &LeakRules, layer: Layer, offset: u64) {
+        let length = usize::try_from(rules.opaque_from.unwrap_or(0)).unwrap_or(usize::MAX);
+        self.insert(Leak {
+            rule: "opaque",
+            name: "bytes that look encrypted, or packed in a form that is not known",
+            class: LeakClass::Opaque,
+            layer,
+            offset,
+            length,
+            fingerprint: Fingerprint::default(),
+            is_confirmed: true,
+        });
     }
 
     /// Matches of one layer come nearly in order, so that most find their place at the end, or none.

@@ -4,6 +4,7 @@
 //! [`MAX_CANARIES`] and [`LeakRules::MAX_PREFIX`]. Does not: say what is done about a leak.
 
 use super::canary::variants;
+use super::opaque::Opaque;
 use super::secrets::{SECRETS, Secret};
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
@@ -24,8 +25,9 @@ pub struct LeakOptions {
     pub canaries: Vec<Vec<u8>>,
     /// Files of models and datasets.
     pub files: bool,
-    /// Bytes that look encrypted or compressed.
-    pub entropy: bool,
+    /// From how many bytes on something is looked for that looks encrypted, or packed in a form that is not known. `None`: it
+    /// is not.
+    pub opaque_from: Option<u64>,
     /// Put before a text when its fingerprint is taken, so that the fingerprint of a number cannot be guessed.
     pub salt: Vec<u8>,
 }
@@ -50,7 +52,7 @@ pub struct LeakRules {
     canaries: Vec<Vec<Vec<u8>>>,
     pub(super) pii: bool,
     pub(super) files: bool,
-    pub(super) entropy: bool,
+    pub(super) opaque_from: Option<u64>,
     pub(super) salt: Vec<u8>,
 }
 
@@ -92,8 +94,12 @@ impl LeakRules {
             }
         }
         let search = (!patterns.is_empty()).then(|| search(&patterns)).transpose()?;
-        let LeakOptions { pii, files, entropy, .. } = *options;
-        Ok(Self { search, targets, canaries, pii, files, entropy, salt: options.salt.clone() })
+        let LeakOptions { pii, files, opaque_from, .. } = *options;
+        Ok(Self { search, targets, canaries, pii, files, opaque_from, salt: options.salt.clone() })
+    }
+
+    pub(super) fn opaque(&self) -> Option<Opaque> {
+        self.opaque_from.map(Opaque::new)
     }
 
     pub(super) fn variant(&self, canary: u16, variant: u16) -> Option<&[u8]> {

@@ -4,6 +4,7 @@
 //! under the bounds of `coding`. Does not: find encoded runs (`unwrap`), which only the outermost layer has.
 
 use super::files::{self, FileKind, HEAD};
+use super::opaque::Opaque;
 use super::report::Report;
 use super::rules::LeakRules;
 use super::text::{Found, Text};
@@ -56,6 +57,11 @@ pub(super) struct Stream {
     magic: Vec<u8>,
     packed: Packed,
     emails: u64,
+    /// Whether it is opaque; of the outermost layer that is asked of its parts.
+    opaque: Option<Opaque>,
+    is_begun: bool,
+    /// Whether what it is packed in could be undone so far.
+    unpacks: bool,
 }
 
 #[derive(Debug)]
@@ -76,6 +82,9 @@ impl Stream {
             magic: Vec::new(),
             packed,
             emails: 0,
+            opaque: None,
+            is_begun: layer == Layer::Raw,
+            unpacks: true,
         }
     }
 
@@ -88,6 +97,17 @@ impl Stream {
             self.tell_file(kind, report);
         }
         self.push_packed(rules, bytes, report);
+        if !self.is_begun {
+            (self.opaque, self.is_begun) = (rules.opaque(), true);
+        }
+        if self.opaque.as_mut().is_some_and(|opaque| opaque.push(bytes)) {
+            report.add_opaque(rules, layer, offset);
+        }
+    }
+
+    /// Whether what it is packed in could be undone so far.
+    pub(super) fn unpacks(&self) -> bool {
+        self.unpacks
     }
 
     pub(super) fn end(&mut self, rules: &LeakRules, report: &mut Report) {
@@ -99,7 +119,11 @@ impl Stream {
             self.tell_file(kind, report);
         }
         if let Packed::Yes(inner) = &mut self.packed {
+            self.unpacks &= inner.0.end().is_ok();
             inner.1.end(rules, report);
+        }
+        if self.opaque.as_mut().is_some_and(|opaque| opaque.end(self.unpacks)) {
+            report.add_opaque(rules, layer, offset);
         }
     }
 
@@ -151,6 +175,7 @@ impl Stream {
             report.add(rule, name, LeakClass::Bomb, inner.layer, self.offset, b"", true);
         }
         self.packed = Packed::No;
+        self.unpacks = false;
     }
 }
 

@@ -13,7 +13,7 @@ fn all_rules() -> Arc<LeakRules> {
         pii: true,
         canaries: vec![b"canary-4711-do-not-send".to_vec()],
         files: true,
-        entropy: true,
+        opaque_from: Some(3 * 4096),
         salt: b"salt".to_vec(),
     };
     Arc::new(LeakRules::new(&options).unwrap())
@@ -191,15 +191,50 @@ fn files_are_found_where_they_may_begin() {
 }
 
 #[test]
-fn noise_is_counted_where_none_is_expected() {
-    let body = [noise(3 * 4096), b"plain text ".repeat(1000)].concat();
-    let scanner = scan(&body);
-    let leaks: Vec<_> = scanner.leaks().iter().map(|leak| (leak.rule, leak.length)).collect();
-    assert_eq!(leaks, [("high-entropy", 3 * 4096)]);
-    let mut scanner = Scanner::new(all_rules()).with_media_type(b"image/png");
-    scanner.push(&body);
-    scanner.end();
-    assert_eq!(scanner.leaks(), []);
+fn what_nobody_can_read_is_found_in_bodies_parts_and_encodings_and_known_forms_are_not() {
+    let (random, text) = (noise(4 * 4096), b"plain text ".repeat(1000));
+    let part = |body: &[u8]| {
+        let head = b"--b\r\nContent-Type: text/plain\r\n\r\n".as_slice();
+        [head, body, b"\r\n--b\r\n\r\n", &text, b"\r\n--b--\r\n"].concat()
+    };
+    let picture = [
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".as_slice(),
+        &[0; 17],
+        &u32::try_from(random.len()).unwrap().to_be_bytes(),
+        b"IDAT",
+        &random,
+        &[0; 8],
+        b"IEND\0\0\0\0",
+    ]
+    .concat();
+    let packed = gzip(&text.repeat(40));
+    for (body, expected) in [
+        (random.clone(), Some((Layer::Raw, 0))),
+        ([&text[..], &random].concat(), Some((Layer::Raw, 0))),
+        (part(&random), Some((Layer::Raw, 33))),
+        ([&part(&text)[..], &random].concat(), Some((Layer::Raw, 0))),
+        (format!(r#"{{"data":"{}"}}"#, base64(&random)).into_bytes(), Some((Layer::Base64, 9))),
+        (gzip(&random), Some((Layer::Gzip, 0))),
+        // Cut short, so that it does not unpack.
+        ([&gzip(&random)[..20], &random].concat(), Some((Layer::Raw, 0))),
+        (text.clone(), None),
+        (noise(2 * 4096), None),
+        (picture.clone(), None),
+        (part(&picture), None),
+        (base64(&picture).into_bytes(), None),
+        ([&picture[..], &random].concat(), Some((Layer::Raw, 0))),
+        (packed, None),
+    ] {
+        for piece in [333, usize::MAX] {
+            let scanner = scan_with(&all_rules(), &body, piece);
+            let mut found = scanner.leaks().iter().filter(|leak| leak.class == LeakClass::Opaque);
+            let first = found.next().map(|leak| (leak.layer, leak.offset));
+            assert_eq!(first, expected, "{} {piece}", body[..20].escape_ascii());
+            assert!(
+                scanner.leaks().iter().all(|leak| leak.class != LeakClass::Opaque || leak.length == 12_288)
+            );
+        }
+    }
 }
 
 #[test]

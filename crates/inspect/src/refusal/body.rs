@@ -1,7 +1,8 @@
 //! The bodies of refusals.
 
+use super::rpc::MAX_RPC_ID;
 use super::shape::Shape;
-use super::{Refusal, text};
+use super::{Asked, Refusal, text};
 use serde_json::{Value, json};
 
 /// Where our own names are unique.
@@ -10,9 +11,6 @@ const DOMAIN: &str = "cofferdam.dev";
 /// A JSON-RPC error of ours: the first of the numbers that the specification leaves to servers
 /// (<https://www.jsonrpc.org/specification#error_object>).
 const RPC_REFUSED: i32 = -32000;
-
-/// Most bytes of a JSON-RPC id that is given back.
-const MAX_RPC_ID: usize = 256;
 
 pub(crate) fn content_type(shape: Shape) -> &'static str {
     match shape {
@@ -33,13 +31,17 @@ pub(crate) fn content_type(shape: Shape) -> &'static str {
     }
 }
 
-pub(crate) fn body(shape: Shape, rpc_id: Option<&str>, refusal: &Refusal<'_>) -> Vec<u8> {
+pub(crate) fn body(shape: Shape, asked: &Asked<'_>, refusal: &Refusal<'_>) -> Vec<u8> {
     match shape {
         Shape::S3 => s3(refusal).into_bytes(),
         Shape::AzureBlob => azure_blob(refusal).into_bytes(),
         Shape::Git => format!("{}\n", refusal.text()).into_bytes(),
         Shape::Grpc => Vec::new(),
         Shape::Html => html(refusal).into_bytes(),
+        Shape::JsonRpc if !asked.rpc_batch.is_empty() => {
+            let errors = asked.rpc_batch.iter().map(|id| json(shape, Some(id), refusal));
+            Value::Array(errors.collect()).to_string().into_bytes()
+        }
         Shape::OpenAi
         | Shape::Anthropic
         | Shape::Google
@@ -49,7 +51,7 @@ pub(crate) fn body(shape: Shape, rpc_id: Option<&str>, refusal: &Refusal<'_>) ->
         | Shape::Lfs
         | Shape::Cargo
         | Shape::JsonRpc
-        | Shape::Worded => json(shape, rpc_id, refusal).to_string().into_bytes(),
+        | Shape::Worded => json(shape, asked.rpc_id, refusal).to_string().into_bytes(),
     }
 }
 

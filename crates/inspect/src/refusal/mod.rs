@@ -10,11 +10,13 @@ mod body;
 mod boundary;
 mod cut;
 mod kind;
+mod rpc;
 mod shape;
 mod text;
 
 pub use boundary::Boundary;
 pub use cut::{Framing, cut};
+pub use rpc::{MAX_BATCH, RpcIds, rpc_ids};
 
 use kind::Kind;
 use policy::{Operation, Verb};
@@ -48,6 +50,8 @@ pub struct Asked<'a> {
     pub user_agent: Option<&'a str>,
     /// The `id` of a JSON-RPC request as JSON: a number or a quoted text. `None`: not known.
     pub rpc_id: Option<&'a str>,
+    /// Those of a batch, each as above or `null`. Empty: it is none.
+    pub rpc_batch: &'a [String],
 }
 
 /// What to send instead of the server's answer.
@@ -92,7 +96,7 @@ pub fn answer(operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>) -
         status: status(shape, refusal),
         reason_phrase: text::phrase(&refusal.text()),
         headers: vec![("x-cofferdam-reason", text::header_value(refusal.reason))],
-        body: body::body(shape, asked.rpc_id, refusal),
+        body: body::body(shape, asked, refusal),
     };
     if let Some(rule) = refusal.rule {
         answer.headers.push(("x-cofferdam-policy", text::header_value(rule)));

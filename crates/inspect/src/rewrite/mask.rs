@@ -152,7 +152,7 @@ fn marker(rule: &str, class: LeakClass) -> String {
         LeakClass::Secret => format!("[secret removed: {rule}]"),
         LeakClass::Pii | LeakClass::Emails => format!("[personal data removed: {rule}]"),
         LeakClass::Canary(_) => "[canary removed]".to_owned(),
-        LeakClass::File(_) | LeakClass::Noise | LeakClass::Bomb => format!("[removed: {rule}]"),
+        LeakClass::File(_) | LeakClass::Opaque | LeakClass::Bomb => format!("[removed: {rule}]"),
     }
 }
 

@@ -1,45 +1,79 @@
 //! A tar, member by member.
 //!
-//! Enters: bytes, split anywhere. Leaves: dangers. Guarantees: holds one header, or one long name. Does not: verify checksums.
+//! Enters: bytes, split anywhere. Leaves: dangers. Guarantees: holds one header, or one long name or set of records; what
+//! readers take differently is told of. Does not: read sparse members of the old GNU form.
 
+use super::content::Content;
 use super::{Danger, Dangers, MAX_MEMBER_NAME, is_pickle_name, is_unsafe, shown};
-use crate::leak::pickle::Pickles;
 
-const BLOCK: usize = 512;
+/// Bytes of a block.
+pub(super) const BLOCK: usize = 512;
 
-#[derive(Debug, Default)]
+/// Most bytes of a member's records, or of a long name.
+const MAX_RECORDS: usize = 4 * MAX_MEMBER_NAME;
+
+#[derive(Debug)]
 enum State {
     /// A header, as far as it came.
-    #[default]
     Header,
     /// A member's bytes, then the padding of its last block.
     Body { left: u64, padding: u64, use_of: Use },
+    /// It cannot be followed any further.
+    Done,
 }
 
 /// What a member's bytes are.
 #[derive(Debug)]
 enum Use {
-    None,
     /// The name, or the link's target, of the next member.
     LongName,
     /// Records of the next member.
     Pax,
-    Pickle(Box<Pickles>),
+    File(Box<Content>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tar {
     state: State,
     held: Vec<u8>,
     /// From a member before, for the next.
     name: Option<Vec<u8>>,
+    size: Option<u64>,
+    /// Whether a block of zeros was seen, with which a tar ends.
+    is_over: bool,
+}
+
+impl Default for Tar {
+    fn default() -> Self {
+        Self { state: State::Header, held: Vec::new(), name: None, size: None, is_over: false }
+    }
+}
+
+/// Whether a block is the header of a member: its checksum holds.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    let sum: u64 = block
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| u64::from(if (148..156).contains(&at) { b' ' } else { *byte }))
+        .sum();
+    block.len() == BLOCK && block.get(148..156).and_then(number) == Some(sum)
 }
 
 impl Tar {
+    /// About how many bytes it holds.
+    pub(super) fn weight(&self) -> usize {
+        let of_file = match &self.state {
+            State::Body { use_of: Use::File(content), .. } => content.weight(),
+            State::Body { .. } | State::Header | State::Done => 0,
+        };
+        self.held.len() + of_file
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8], dangers: &mut Dangers) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match &mut self.state {
+                State::Done => return,
                 State::Header => {
                     let taken = rest.len().min(BLOCK - self.held.len().min(BLOCK));
                     self.held.extend_from_slice(rest.get(..taken).unwrap_or_default());
@@ -48,32 +82,20 @@ impl Tar {
                     }
                     taken
                 }
-                State::Body { left, padding, use_of } => {
-                    let of = |count: u64| rest.len().min(usize::try_from(count).unwrap_or(usize::MAX));
-                    if *left > 0 {
-                        let taken = of(*left);
-                        let part = rest.get(..taken).unwrap_or_default();
-                        *left -= taken as u64;
-                        match use_of {
-                            Use::None => {}
-                            Use::Pickle(pickles) => {
-                                pickles.push(part);
-                                dangers.add_imports(pickles);
-                            }
-                            Use::LongName | Use::Pax => {
-                                let room = MAX_MEMBER_NAME.saturating_sub(self.held.len());
-                                self.held.extend_from_slice(part.get(..taken.min(room)).unwrap_or_default());
-                            }
-                        }
-                        taken
-                    } else {
-                        let taken = of(*padding);
-                        *padding -= taken as u64;
-                        if *padding == 0 {
-                            self.body_is_over(dangers);
-                        }
-                        taken
+                State::Body { left, use_of, .. } if *left > 0 => {
+                    let taken = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= taken as u64;
+                    let part = rest.get(..taken).unwrap_or_default();
+                    match use_of {
+                        Use::File(content) => content.push(part, dangers),
+                        Use::LongName | Use::Pax => self.held.extend_from_slice(part),
                     }
+                    taken
+                }
+                State::Body { padding, .. } => {
+                    let taken = rest.len().min(usize::try_from(*padding).unwrap_or(usize::MAX));
+                    *padding -= taken as u64;
+                    taken
                 }
             };
             if let State::Body { left: 0, padding: 0, .. } = &self.state {
@@ -83,71 +105,121 @@ impl Tar {
         }
     }
 
+    fn give_up(&mut self, why: &'static str, dangers: &mut Dangers) {
+        dangers.add(Danger::Unreadable(why));
+        self.state = State::Done;
+    }
+
     fn header(&mut self, dangers: &mut Dangers) {
         let header = std::mem::take(&mut self.held);
         if header.iter().all(|byte| *byte == 0) {
+            self.is_over = true;
             return;
         }
-        let text = |range: std::ops::Range<usize>| {
-            let field = header.get(range).unwrap_or_default();
-            field.split(|byte| *byte == 0).next().unwrap_or_default()
-        };
-        let prefix = text(345..500);
-        let short =
-            if prefix.is_empty() { text(0..100).to_vec() } else { [prefix, b"/", text(0..100)].concat() };
-        let Some(size) = size(header.get(124..136).unwrap_or_default()) else {
-            dangers.add(Danger::Unreadable("a member of a tar has no size"));
-            return;
-        };
+        if !is_header(&header) {
+            // Anything may stand behind the end.
+            return match self.is_over {
+                true => self.state = State::Done,
+                false => self.give_up("a tar goes on with no header", dangers),
+            };
+        }
         let kind = header.get(156).copied().unwrap_or(0);
-        let is_member = !matches!(kind, b'L' | b'K' | b'x' | b'g');
-        let name = if is_member { self.name.take().unwrap_or(short) } else { Vec::new() };
-        let use_of = match kind {
-            b'L' | b'K' => Use::LongName,
-            b'x' | b'g' => Use::Pax,
+        let Some(size) = header.get(124..136).and_then(number) else {
+            return self.give_up("a member of a tar has no size", dangers);
+        };
+        if matches!(kind, b'L' | b'K' | b'x' | b'g') {
+            if size > MAX_RECORDS as u64 {
+                return self.give_up("a member of a tar has too many records", dangers);
+            }
+            let use_of = if matches!(kind, b'L' | b'K') { Use::LongName } else { Use::Pax };
+            self.state = State::Body { left: size, padding: padding(size), use_of };
+            return;
+        }
+        let size = self.size.take().unwrap_or(size);
+        let name = self.name.take().unwrap_or_else(|| name(&header));
+        dangers.add_name(&name);
+        match kind {
             b'1' | b'2' => {
-                let target = text(157..257);
+                let target = text(&header, 157..257);
                 let danger = if is_unsafe(target) { Danger::Path } else { Danger::Link };
                 dangers.add(danger(shown(&[&name, b" -> ".as_slice(), target].concat())));
-                Use::None
             }
-            _ if is_pickle_name(&name) => Use::Pickle(Box::default()),
-            _ => Use::None,
-        };
-        dangers.add_name(&name);
-        // Links have no bytes, whatever size they say.
-        let left = if matches!(kind, b'1' | b'2') { 0 } else { size };
-        self.state = State::Body { left, padding: left.wrapping_neg() % BLOCK as u64, use_of };
+            b'3' | b'4' | b'6' => dangers.add(Danger::Device(shown(&name))),
+            b'S' | b'M' | b'D' | b'V' => {
+                return self.give_up("a member of a tar is of an old GNU form", dangers);
+            }
+            _ => {}
+        }
+        // Some readers skip what others take for the next header.
+        if matches!(kind, b'1'..=b'6') && size > 0 {
+            return self.give_up("a member of a tar without bytes has a size", dangers);
+        }
+        let content = Content::new(is_pickle_name(&name));
+        self.state = State::Body { left: size, padding: padding(size), use_of: Use::File(Box::new(content)) };
     }
 
     fn body_is_over(&mut self, dangers: &mut Dangers) {
         let held = std::mem::take(&mut self.held);
-        let State::Body { use_of, .. } = std::mem::take(&mut self.state) else { return };
+        let State::Body { use_of, .. } = std::mem::replace(&mut self.state, State::Header) else { return };
         match use_of {
-            Use::None | Use::Pickle(_) => {}
+            Use::File(_) => {}
             Use::LongName => {
                 let name = held.split(|byte| *byte == 0).next().unwrap_or_default();
                 dangers.add_name(name);
                 self.name = Some(name.to_vec());
             }
             Use::Pax => {
-                // `LENGTH KEY=VALUE\n`; a value with a line end in it is no path that is meant well, and is cut there.
-                for line in held.split(|byte| *byte == b'\n') {
-                    let record = line.splitn(2, |byte| *byte == b' ').nth(1).unwrap_or_default();
-                    if let Some(path) = record.strip_prefix(b"path=") {
-                        dangers.add_name(path);
-                        self.name = Some(path.to_vec());
-                    } else if let Some(target) = record.strip_prefix(b"linkpath=") {
-                        dangers.add_name(target);
-                    }
+                if self.records(&held, dangers).is_none() {
+                    self.give_up("the records of a member of a tar cannot be read", dangers);
                 }
             }
         }
     }
+
+    /// `LENGTH KEY=VALUE\n`, the length of all of it in decimal.
+    fn records(&mut self, held: &[u8], dangers: &mut Dangers) -> Option<()> {
+        let mut rest = held;
+        while rest.first().is_some_and(|byte| *byte != 0) {
+            let digits = rest.iter().position(|byte| *byte == b' ')?;
+            let length: usize = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
+            let record = rest.get(digits + 1..length)?.strip_suffix(b"\n")?;
+            let equals = record.iter().position(|byte| *byte == b'=')?;
+            let value = record.get(equals + 1..)?;
+            match record.get(..equals)? {
+                b"path" | b"GNU.sparse.name" => {
+                    dangers.add_name(value);
+                    self.name = Some(value.to_vec());
+                }
+                b"linkpath" => dangers.add_name(value),
+                b"size" => self.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
+                _ => {}
+            }
+            rest = rest.get(length..)?;
+        }
+        Some(())
+    }
+}
+
+fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
+}
+
+fn text(header: &[u8], range: std::ops::Range<usize>) -> &[u8] {
+    header.get(range).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+fn name(header: &[u8]) -> Vec<u8> {
+    // Only there, and not in the old GNU form, stands a prefix.
+    let prefix = if header.get(257..263) == Some(b"ustar\0") { text(header, 345..500) } else { b"" };
+    if prefix.is_empty() {
+        text(header, 0..100).to_vec()
+    } else {
+        [prefix, b"/", text(header, 0..100)].concat()
+    }
 }
 
 /// Octal digits, or base 256 behind a first byte of 0x80.
-fn size(field: &[u8]) -> Option<u64> {
+fn number(field: &[u8]) -> Option<u64> {
     match field {
         [0x80, rest @ ..] => {
             rest.iter().try_fold(0u64, |size, byte| Some(size.checked_mul(256)? + u64::from(*byte)))

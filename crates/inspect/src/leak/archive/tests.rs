@@ -78,8 +78,16 @@ fn tar_member(name: &str, kind: u8, target: &str, body: &[u8]) -> Vec<u8> {
     header[156] = kind;
     header[157..157 + target.len()].copy_from_slice(target.as_bytes());
     header[257..262].copy_from_slice(b"ustar");
+    seal(&mut header);
     let padding = body.len().next_multiple_of(512) - body.len();
     [header, body.to_vec(), vec![0; padding]].concat()
+}
+
+/// Puts a checksum that holds into a header.
+fn seal(header: &mut [u8]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -92,7 +100,7 @@ fn dangers(name: &str, file: &[u8], piece: usize) -> Vec<Danger> {
     let mut watch = Watch::new(name);
     file.chunks(piece).for_each(|bytes| watch.push(bytes));
     watch.end();
-    watch.dangers().to_vec()
+    watch.dangers().into_iter().cloned().collect()
 }
 
 fn check(name: &str, file: &[u8], expected: &[Danger]) {
@@ -110,7 +118,17 @@ fn system() -> Danger {
 fn pickles_are_read_alone_and_in_archives() {
     check("", SYSTEM, &[system()]);
     check("model.pt", b"cos\nsystem\n.", &[system()]);
-    check("notes.txt", b"cos\nsystem\n.", &[]);
+    check("notes.bin", b"cos\nsystem\n.", &[system()]);
+    check("notes.txt", b"config\nvalue\nand more", &[]);
+    check("model.joblib", &zlib(SYSTEM), &[system()]);
+    check("", &array("'descr': '|O', 'fortran_order': False", SYSTEM), &[system()]);
+    check("", &array("'descr': '<f4', 'fortran_order': False", SYSTEM), &[]);
+    check(
+        "",
+        &Builder::default().member("a.npy", &array("'descr': '|O'", SYSTEM), How::Deflated).finish(),
+        &[system()],
+    );
+    check("", &tar_member("pickle", b'0', "", SYSTEM), &[system()]);
     check("", &gzip(SYSTEM), &[system()]);
     check("", &tar_member("a/model.pkl", b'0', "", SYSTEM), &[system()]);
     check("", &gzip(&tar_member("a/model.pkl", b'0', "", SYSTEM)), &[system()]);
@@ -125,6 +143,19 @@ fn pickles_are_read_alone_and_in_archives() {
         check("", &zip.finish(), &[]);
         check("", &Builder::default().member("other", SYSTEM, how).finish(), &[system()]);
     }
+}
+
+fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::new(6));
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// An array of numpy's first format, with these values.
+fn array(header: &str, values: &[u8]) -> Vec<u8> {
+    let header = format!("{{{header}, 'shape': (1,), }}\n");
+    let length = u16::try_from(header.len()).unwrap().to_le_bytes();
+    [b"\x93NUMPY\x01\0".as_slice(), &length, header.as_bytes(), values].concat()
 }
 
 #[test]
@@ -143,8 +174,33 @@ fn members_that_lead_elsewhere_are_dangers() {
     }
     let long = [tar_member("x", b'L', "", b"../long\0"), tar_member("x", b'0', "", b"")].concat();
     check("", &long, &[Danger::Path("../long".to_owned())]);
-    let pax = [tar_member("x", b'x', "", b"16 path=../pax\n"), tar_member("x", b'0', "", b"")].concat();
+    let pax = [tar_member("x", b'x', "", b"15 path=../pax\n"), tar_member("x", b'0', "", b"")].concat();
     check("", &pax, &[Danger::Path("../pax".to_owned())]);
+    let pax = [tar_member("x", b'x', "", b"19 path=a\n18 b=../c\n"), tar_member("x", b'0', "", b"")].concat();
+    check("", &pax, &[Danger::Unreadable("the records of a member of a tar cannot be read")]);
+    let pax = [tar_member("x", b'x', "", b"19 path=a\n9 b/../c\n"), tar_member("x", b'0', "", b"")].concat();
+    check("", &pax, &[Danger::Path("a\n9 b/../c".to_owned())]);
+}
+
+#[test]
+fn what_readers_of_tars_take_differently_is_a_danger() {
+    let device = tar_member("dev", b'3', "", b"");
+    check("", &device, &[Danger::Device("dev".to_owned())]);
+    let hidden = tar_member("m/data.pkl", b'0', "", SYSTEM);
+    let folder = tar_member("folder", b'5', "", &hidden);
+    check("", &folder, &[Danger::Unreadable("a member of a tar without bytes has a size")]);
+    // The size of the records counts, not that of the header.
+    let sized = [tar_member("x", b'x', "", b"9 size=0\n"), tar_member("notes", b'0', "", &hidden)].concat();
+    check("", &sized, &[system()]);
+    let plain = tar_member("notes", b'0', "", b"text");
+    check("", &[&plain[..], &[7; 512]].concat(), &[Danger::Unreadable("a tar goes on with no header")]);
+    check("", &[&plain[..], &[0; 1024], &[7; 512]].concat(), &[]);
+    check("", &[&plain[..], &[0; 1024], &hidden].concat(), &[system()]);
+    // Without the mark of POSIX, as the first tars were.
+    let mut old = tar_member("../x", b'0', "", b"");
+    old[257..262].fill(0);
+    seal(&mut old[..512]);
+    check("", &old, &[Danger::Path("../x".to_owned())]);
 }
 
 #[test]
@@ -169,14 +225,44 @@ fn a_directory_that_differs_from_the_members_is_a_danger() {
 }
 
 #[test]
+fn an_archive_that_becomes_too_large_is_told_and_what_is_no_danger_is_known_early() {
+    let mut bomb = Builder::default();
+    for at in 0..3 {
+        bomb = bomb.member(&format!("{at}"), &vec![0; 100 << 20], How::Deflated);
+    }
+    assert_eq!(dangers("", &bomb.finish(), usize::MAX), [Danger::Bomb]);
+    let mut watch = Watch::new("model.gguf");
+    watch.push(&[b"GGUF\x03\0\0\0".as_slice(), &[0; 504]].concat());
+    assert!(watch.is_harmless());
+    for head in [SYSTEM, b"PK\x03\x04", &gzip(SYSTEM), b"\x93NUMPY\x01\0"] {
+        let mut watch = Watch::new("");
+        watch.push(head);
+        assert!(!watch.is_harmless(), "{}", head.escape_ascii());
+    }
+}
+
+#[test]
 fn what_cannot_be_followed_is_told() {
     let zip = Builder::default().member("m/data.pkl", TENSOR, How::Stored).finish();
     check("", &zip[..40], &[Danger::Unreadable("a zip ends in the middle")]);
     let mut other = zip.clone();
     other[8] = 93;
-    check("", &other, &[Danger::Unreadable("a pickle in a zip is encrypted or compressed in another way")]);
-    let bomb = Builder::default().member("a", &vec![0; 4 << 20], How::Deflated).finish();
-    check("", &bomb, &[]);
+    check("", &other, &[Danger::Unreadable("a member of a zip is encrypted or compressed in another way")]);
+    let zeros = Builder::default().member("a", &vec![0; 4 << 20], How::Deflated).finish();
+    check("", &zeros, &[]);
+    for file in [
+        &b"BZh91AY&SY and so on"[..],
+        b"\xfd7zXZ\0\0",
+        b"7z\xbc\xaf\x27\x1c\0",
+        b"Rar!\x1a\x07\0",
+        &gzip(&gzip(SYSTEM)),
+    ] {
+        check("", file, &[Danger::Unreadable("a packing that is not undone")]);
+    }
+    let two = [gzip(&tar_member("a", b'0', "", b"x")), gzip(b"more")].concat();
+    check("", &two, &[Danger::Unreadable("its packing has several parts")]);
+    check("", &[gzip(&[b'-'; 600]), gzip(b"more")].concat(), &[]);
+    check("", &gzip(&vec![0; 4 << 20]), &[Danger::Bomb]);
     let broken = [&gzip(SYSTEM)[..12], b"\xff\xff\xff\xff"].concat();
     check("", &broken, &[Danger::Unreadable("it does not unpack")]);
 }

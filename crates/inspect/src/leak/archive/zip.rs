@@ -4,17 +4,22 @@
 //! members. A member without a size in its header ends where its compression does, or where a descriptor with the right
 //! size follows. Does not: undo compressions other than deflate; read zips with something in front of them.
 
+use super::content::Content;
 use super::{Danger, Dangers, MAX_MEMBER_NAME, is_pickle_name, shown};
-use crate::coding::{CodingFlaw, Inflate};
-use crate::leak::pickle::Pickles;
+use crate::coding::{CodingFlaw, Inflate, MAX_RATIO};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Members whose places are remembered.
 const MAX_MEMBERS: usize = 1 << 17;
 
-/// Times its size that a deflated member may become, beyond a first mebibyte.
-const MAX_RATIO: u64 = 1100;
+/// Bytes that its members may become whatever they are packed in: arrays of zeros are large and pack well. Beyond it,
+/// [`MAX_RATIO`] times as many.
+const FREE: u64 = 256 << 20;
+
+/// About how many bytes a remembered member takes, and what undoes its compression.
+const REMEMBERED: usize = 32;
+const INFLATING: usize = 48 * 1024;
 
 const DESCRIPTOR: &[u8; 4] = b"PK\x07\x08";
 
@@ -37,11 +42,8 @@ enum State {
 struct Member {
     length: Length,
     inflate: Option<Box<Inflate>>,
-    pickles: Option<Box<Pickles>>,
-    /// Whether the first bytes may still say that it is a pickle.
-    first: Vec<u8>,
+    content: Content,
     taken: u64,
-    given: u64,
 }
 
 /// Where a member ends.
@@ -62,11 +64,22 @@ pub(super) struct Zip {
     /// Where a local header is, and whose.
     members: HashMap<u64, u64>,
     is_blind: bool,
+    /// Bytes that its deflated members became.
+    given: u64,
     /// Whether the last thing was a descriptor, of which another eight bytes may follow.
     may_be_long: bool,
 }
 
 impl Zip {
+    /// About how many bytes it holds.
+    pub(super) fn weight(&self) -> usize {
+        let of_member = match &self.state {
+            State::Member(member) => INFLATING + member.content.weight(),
+            State::Record | State::Skip(_) | State::Done => 0,
+        };
+        self.held.len() + self.members.len() * REMEMBERED + of_member
+    }
+
     pub(super) fn push(&mut self, bytes: &[u8], dangers: &mut Dangers) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -82,7 +95,7 @@ impl Zip {
                 }
                 State::Record => self.record(rest, dangers),
                 State::Member(member) => {
-                    let (taken, is_over) = member.push(rest, dangers);
+                    let (taken, is_over) = member.push(rest, self.at, &mut self.given, dangers);
                     if is_over {
                         self.may_be_long = matches!(member.length, Length::Described(_));
                         self.state = State::Record;
@@ -164,11 +177,10 @@ impl Zip {
                 return;
             }
         };
-        let is_pickle = is_pickle_name(name);
-        if is_pickle && (is_encrypted || !matches!(method, 0 | 8)) {
-            dangers.add(Danger::Unreadable("a pickle in a zip is encrypted or compressed in another way"));
-        }
         let can_read = !is_encrypted && matches!(method, 0 | 8);
+        if !can_read {
+            dangers.add(Danger::Unreadable("a member of a zip is encrypted or compressed in another way"));
+        }
         if matches!(length, Length::Known(0)) {
             return;
         }
@@ -177,10 +189,8 @@ impl Zip {
             length => State::Member(Member {
                 length,
                 inflate: (method == 8).then(|| Box::new(Inflate::new(false))),
-                pickles: is_pickle.then(Box::default),
-                first: Vec::new(),
+                content: Content::new(is_pickle_name(name)),
                 taken: 0,
-                given: 0,
             }),
         };
     }
@@ -203,8 +213,9 @@ impl Zip {
 }
 
 impl Member {
-    /// Takes bytes up to its end; how many, and whether it is over.
-    fn push(&mut self, bytes: &[u8], dangers: &mut Dangers) -> (usize, bool) {
+    /// Takes bytes up to its end; how many, and whether it is over. `at`: how many came before them in the file. `given`:
+    /// how many its members became.
+    fn push(&mut self, bytes: &[u8], at: u64, given: &mut u64, dangers: &mut Dangers) -> (usize, bool) {
         let (taken, is_over) = match &mut self.length {
             Length::Known(left) => {
                 let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -216,52 +227,29 @@ impl Member {
         };
         let part = bytes.get(..taken).unwrap_or_default();
         self.taken += taken as u64;
-        if self.inflate.is_none() {
-            self.content(part, dangers);
+        let Some(inflate) = &mut self.inflate else {
+            self.content.push(part, dangers);
             return (taken, is_over);
-        }
-        match self.inflated(part, dangers) {
+        };
+        let most = FREE.saturating_add((at + taken as u64).saturating_mul(MAX_RATIO));
+        let inflated = inflate.push(part, &mut |piece| {
+            *given = given.saturating_add(piece.len() as u64);
+            self.content.push(piece, dangers);
+            if *given > most { Err(CodingFlaw::Ratio) } else { Ok(()) }
+        });
+        match inflated {
             Ok(used) if matches!(self.length, Length::Compressed) => {
                 self.taken = self.taken.saturating_sub((taken - used) as u64);
-                (used, self.inflate.as_ref().is_some_and(|inflate| inflate.is_finished))
+                (used, inflate.is_finished)
             }
             Ok(_) => (taken, is_over),
-            Err(_) => {
-                dangers.add(Danger::Unreadable("a member of a zip does not unpack"));
-                self.inflate = None;
-                self.pickles = None;
+            Err(flaw) => {
+                dangers.add(match flaw {
+                    CodingFlaw::Ratio => Danger::Bomb,
+                    _ => Danger::Unreadable("a member of a zip does not unpack"),
+                });
+                (self.inflate, self.content) = (None, Content::none());
                 (taken, is_over)
-            }
-        }
-    }
-
-    fn inflated(&mut self, part: &[u8], dangers: &mut Dangers) -> Result<usize, CodingFlaw> {
-        let Some(mut inflate) = self.inflate.take() else { return Ok(part.len()) };
-        let most = (1 << 20) + self.taken.saturating_mul(MAX_RATIO);
-        let used = inflate.push(part, &mut |piece| {
-            self.given += piece.len() as u64;
-            self.content(piece, dangers);
-            if self.given > most { Err(CodingFlaw::Ratio) } else { Ok(()) }
-        });
-        self.inflate = Some(inflate);
-        used
-    }
-
-    fn content(&mut self, bytes: &[u8], dangers: &mut Dangers) {
-        if let Some(pickles) = &mut self.pickles {
-            pickles.push(bytes);
-            dangers.add_imports(pickles);
-            return;
-        }
-        if self.first.len() < 2 {
-            let (head, behind) = bytes.split_at(bytes.len().min(2 - self.first.len()));
-            self.first.extend_from_slice(head);
-            if matches!(self.first.as_slice(), [0x80, 2..=5]) {
-                let mut pickles = Pickles::new();
-                pickles.push(&self.first);
-                pickles.push(behind);
-                dangers.add_imports(&pickles);
-                self.pickles = Some(Box::new(pickles));
             }
         }
     }

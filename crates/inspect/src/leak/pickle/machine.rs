@@ -5,7 +5,7 @@
 
 use super::MAX_NAME;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Values on the stack.
 const MAX_STACK: usize = 1 << 16;
@@ -29,7 +29,7 @@ pub(super) enum Step {
 
 #[derive(Clone, Debug)]
 enum Value {
-    Text(Rc<str>),
+    Text(Arc<str>),
     Mark,
     Other,
 }
@@ -37,7 +37,7 @@ enum Value {
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     stack: Vec<Value>,
-    memo: HashMap<u32, Rc<str>>,
+    memo: HashMap<u32, Arc<str>>,
     /// How many values `MEMOIZE` has numbered, with those that are put by number.
     memoized: u32,
     kept: usize,
@@ -80,6 +80,13 @@ impl Machine {
             _ => self.put(Value::Other),
         }
         if self.stack.len() >= MAX_STACK { self.overflow() } else { Step::Next }
+    }
+
+    /// About how many bytes it holds.
+    pub(super) fn weight(&self) -> usize {
+        /// Of an entry of the memo beside its text.
+        const ENTRY: usize = 48;
+        self.stack.len() * size_of::<Value>() + self.memo.len() * ENTRY + self.kept
     }
 
     fn overflow(&mut self) -> Step {
@@ -131,7 +138,7 @@ impl Machine {
 
     fn get(&mut self, key: Option<u32>) {
         let known = key.and_then(|key| self.memo.get(&key)).filter(|_| !self.is_over);
-        let value = known.map_or(Value::Other, |text| Value::Text(Rc::clone(text)));
+        let value = known.map_or(Value::Other, |text| Value::Text(Arc::clone(text)));
         self.put(value);
     }
 
@@ -148,7 +155,7 @@ impl Machine {
                 self.memo.clear();
                 self.kept = 0;
             } else {
-                self.memo.insert(key, Rc::clone(text));
+                self.memo.insert(key, Arc::clone(text));
             }
         }
     }

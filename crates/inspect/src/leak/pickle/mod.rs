@@ -2,7 +2,9 @@
 //!
 //! Enters: bytes of a pickle, split anywhere, and what may follow it in the same file. Leaves: every import that is not
 //! harmless ([`Import`]), as soon as its opcode is there: a pickle acts before its end. Guarantees: bounded stack, memo and
-//! names; what is beyond the bounds or cannot be read is told of as unreadable. Does not: follow what imported things do.
+//! names; what is beyond the bounds or cannot be read is told of as unreadable. Of what may be no pickle at all
+//! ([`Pickles::guess`], and what follows a pickle without saying that it is one) only that counts which no other file would
+//! say by chance. Does not: follow what imported things do.
 //! Source: CPython `Lib/pickletools.py`.
 
 mod imports;
@@ -48,7 +50,7 @@ enum State {
     Argument(u8, Argument),
     /// So many bytes of a text, kept if it is short.
     Body(u8, u64),
-    /// A pickle has ended; another may begin.
+    /// A pickle may begin.
     Between,
     Done,
 }
@@ -62,6 +64,10 @@ pub struct Pickles {
     imports: Vec<Import>,
     is_cut: bool,
     pickles: usize,
+    /// Whether the one that is read is known to be a pickle.
+    is_sure: bool,
+    /// What counts once it is.
+    maybe: Vec<Import>,
 }
 
 impl Default for Pickles {
@@ -80,7 +86,14 @@ impl Pickles {
             imports: Vec::new(),
             is_cut: false,
             pickles: 0,
+            is_sure: true,
+            maybe: Vec::new(),
         }
+    }
+
+    /// At the beginning of what may be a pickle.
+    pub fn guess() -> Self {
+        Self { state: State::Between, ..Self::new() }
     }
 
     /// Takes the next bytes.
@@ -94,8 +107,9 @@ impl Pickles {
                     1
                 }
                 State::Between => {
-                    // Only what says that it is a pickle: raw numbers may follow as well.
-                    self.state = if first == 0x80 { State::Opcode } else { State::Done };
+                    // Raw numbers may follow as well. Those of the first protocols do not say what they are.
+                    self.is_sure = false;
+                    self.state = State::Opcode;
                     0
                 }
                 State::Argument(opcode, argument) => self.gather(opcode, argument, rest),
@@ -118,6 +132,11 @@ impl Pickles {
     /// Whether nothing of what follows is a pickle.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
+    }
+
+    /// About how many bytes it holds.
+    pub fn weight(&self) -> usize {
+        self.machine.weight() + (self.imports.len() + self.maybe.len()) * size_of::<Import>()
     }
 
     fn opcode(&mut self, opcode: u8) {
@@ -181,11 +200,20 @@ impl Pickles {
 
     fn run(&mut self, opcode: u8) {
         self.state = State::Opcode;
+        match (opcode, self.argument.as_slice()) {
+            (0x80, [2..=5]) => self.is_sure = true,
+            // No reader goes on with a later protocol.
+            (0x80, [6..=u8::MAX]) => return self.broken(),
+            _ => {}
+        }
         match self.machine.step(opcode, &self.argument) {
             Step::Next => {}
             Step::Import(module, name) => self.import(&module, &name),
-            Step::Unreadable => self.unreadable(),
+            // Any text may have a line that is no name; no text has these opcodes.
+            Step::Unreadable if self.is_sure || opcode > 0x7f => self.unreadable(),
+            Step::Unreadable => {}
             Step::Stop => {
+                std::mem::take(&mut self.maybe).into_iter().for_each(|import| self.add(import));
                 self.pickles += 1;
                 self.machine = Machine::default();
                 self.state = State::Between;
@@ -194,9 +222,18 @@ impl Pickles {
     }
 
     fn import(&mut self, module: &str, name: &str) {
+        let import = |threat| Import { module: module.to_owned(), name: name.to_owned(), threat };
+        let may_be_one = self.is_sure || is_path(module) && is_path(name);
+        if !may_be_one {
+            return;
+        }
         match threat(module, name) {
             Threat::Harmless => {}
-            threat => self.add(Import { module: module.to_owned(), name: name.to_owned(), threat }),
+            Threat::Suspicious if !self.is_sure => {
+                let room = self.maybe.len() < MAX_IMPORTS;
+                self.maybe.extend(room.then(|| import(Threat::Suspicious)));
+            }
+            threat @ (Threat::Suspicious | Threat::Malicious) => self.add(import(threat)),
         }
     }
 
@@ -207,7 +244,8 @@ impl Pickles {
     /// No pickle goes on so. Behind a whole one that is no wonder; in the first, it is.
     fn broken(&mut self) {
         self.state = State::Done;
-        if self.pickles == 0 {
+        self.maybe.clear();
+        if self.pickles == 0 && self.is_sure {
             self.add(Import { module: "?".to_owned(), name: "?".to_owned(), threat: Threat::Suspicious });
         }
     }
@@ -229,6 +267,12 @@ impl Pickles {
             _ => self.imports.push(import),
         }
     }
+}
+
+/// Whether a name can be one in Python: words with dots between them.
+fn is_path(name: &str) -> bool {
+    name.split('.')
+        .all(|word| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'))
 }
 
 /// By the table of opcodes; `None`: there is no such opcode.

@@ -86,6 +86,38 @@ fn it_acts_before_it_breaks_and_later_pickles_are_read() {
     check(b"\x80\x02N.\0\x01cos\nsystem\n.", &[]);
 }
 
+fn guessed(file: &[u8], piece: usize) -> Vec<String> {
+    let mut reader = Pickles::guess();
+    file.chunks(piece).for_each(|bytes| reader.push(bytes));
+    reader.imports().iter().map(|import| format!("{}.{}", import.module, import.name)).collect()
+}
+
+#[test]
+fn what_does_not_say_that_it_is_a_pickle_is_read_as_one_as_far_as_nothing_else_would_look_so() {
+    for (file, expected) in [
+        (&b"cposix\nsystem\n(Vid\ntR."[..], &["posix.system"][..]),
+        (b"Vo\\u0073\nVsystem\n\x93)R.", &["?.?"]),
+        (b"csklearn.svm\nSVC\n)\x81.", &["sklearn.svm.SVC"]),
+        (b"\x80\x04csklearn.svm\nSVC\n", &["sklearn.svm.SVC"]),
+        (b"\x80\x02N.cposix\nsystem\n)R.", &["posix.system"]),
+        // Cut short, and texts that begin as pickles do.
+        (b"csklearn.svm\nSVC\n)", &[]),
+        (b"config\nvalue\n", &[]),
+        (b"copyright (c) somebody\n\nRedistribution is allowed.", &[]),
+        (b"import os\nos.system('x')\n.", &[]),
+        (b"(c) somebody\nos\nsystem\n.", &[]),
+        (b"{\"a\": 1}", &[]),
+        (b"\x80\x7fcos\nsystem\n.", &[]),
+        (b"GGUF\x03\0\0\0\x01\0\0\0", &[]),
+    ] {
+        for piece in [1, 3, usize::MAX] {
+            assert_eq!(guessed(file, piece), expected, "{} {piece}", file.escape_ascii());
+        }
+    }
+    let line = [b"c".as_slice(), &[b'a'; 4000], b"\nb\n."].concat();
+    assert!(guessed(&line, 7).is_empty(), "a text with long lines");
+}
+
 #[test]
 fn noise_does_not_hide_what_is_worse() {
     let many: String = (0..200).map(|at| format!("cmodule{at}\nname\n")).collect();
@@ -98,5 +130,6 @@ proptest::proptest! {
     #[test]
     fn any_bytes_are_read_the_same_however_split(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), piece in 1usize..40) {
         proptest::prop_assert_eq!(imports(&bytes, piece), imports(&bytes, usize::MAX));
+        proptest::prop_assert_eq!(guessed(&bytes, piece), guessed(&bytes, usize::MAX));
     }
 }
