@@ -506,7 +506,8 @@ fn any_stream_is_served_whose_caller_somebody_knows() {
         let mut stream = patient(server.accept().unwrap().0);
         let mut all = vec![];
         stream.read_to_end(&mut all).unwrap();
-        stream.write_all(&all).unwrap();
+        // No hello: that would be no answer to one.
+        stream.write_all(&all[all.len() - (1 << 20)..]).unwrap();
         all.len()
     });
     let hello = hello_of(Some("hub.example"), &[]);
@@ -528,7 +529,7 @@ fn any_stream_is_served_whose_caller_somebody_knows() {
             write.shutdown().await.unwrap();
             let mut back = vec![];
             read.read_to_end(&mut back).await.unwrap();
-            assert!(back.starts_with(&hello) && back.ends_with(&body));
+            assert!(back == body, "{} bytes", back.len());
         };
         tokio::join!(serving, asking);
     });
