@@ -202,6 +202,12 @@ mod tests {
         };
         let authority = crate::Authority::generate(std::time::SystemTime::now()).unwrap();
         let secret = authority.key.lines().nth(1).unwrap().to_owned();
+        let node = feed::tls::Identity {
+            chain: authority.certificate.clone().into_bytes(),
+            key: authority.key.clone().into_bytes(),
+            authority: Vec::new(),
+        };
+        let shown = Some(crate::Shown::from(&node));
         let inspection = Inspection { authority, roots: vec![vec![1, 2]] };
         let state = State {
             generation: Generation(7),
@@ -210,6 +216,8 @@ mod tests {
             spent: [(16, Window::Hour)].into(),
             quota_use: [(3, QuotaUse { tokens_day: 1, ..QuotaUse::default() })].into(),
             inspection: Some(Arc::new(inspection)),
+            egress: Some(Arc::new(Egress { replicas: vec![([192, 0, 2, 9], 9445).into()], shown })),
+            workloads: [(address(200), "team/trainer".into())].into(),
         };
         let frame = StateFrame::of(&state);
         assert_eq!(frame.bindings.rows.len(), 2);
