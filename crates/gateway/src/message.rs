@@ -263,6 +263,12 @@ mod tests {
         };
         let authority = crate::Authority::generate(std::time::SystemTime::now()).unwrap();
         let secret = authority.key.lines().nth(1).unwrap().to_owned();
+        let node = feed::tls::Identity {
+            chain: authority.certificate.clone().into_bytes(),
+            key: authority.key.clone().into_bytes(),
+            authority: Vec::new(),
+        };
+        let shown = Some(crate::Shown::from(&node));
         let inspection = Inspection { authority, roots: vec![vec![1, 2]] };
         let store = StoreMeans {
             address: crate::StoreAddress::Tcp("store".into(), 6379),
@@ -279,8 +285,8 @@ mod tests {
             spent: [(16, Window::Hour)].into(),
             quota_use: [(3, QuotaUse { tokens_day: 1, ..QuotaUse::default() })].into(),
             inspection: Some(Arc::new(inspection)),
-            egress: None,
-            workloads: [(address(200), "a/b".into())].into(),
+            egress: Some(Arc::new(Egress { replicas: vec![([192, 0, 2, 9], 9445).into()], shown })),
+            workloads: [(address(200), "team/trainer".into())].into(),
             store: Some(Arc::new(store)),
             prices: Some(Arc::new(Prices { currency: "USD".into(), prices: Vec::new() })),
         };

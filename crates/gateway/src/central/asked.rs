@@ -140,28 +140,31 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Parts);
+
+    fn set(parts: &mut Parts, name: HeaderName, value: &'static str) {
+        parts.headers.insert(name, HeaderValue::from_static(value));
+    }
+
+    fn add(parts: &mut Parts, name: HeaderName, value: &'static str) {
+        parts.headers.append(name, HeaderValue::from_static(value));
+    }
+
     #[test]
     fn what_two_could_read_differently_is_nothing() {
-        let cases: [(&str, fn(&mut Parts)); 11] = [
+        let cases: [(&str, Change); 12] = [
             ("a GET", |it| it.method = Method::GET),
             ("a name as destination", |it| it.uri = "hub.example:443".parse().unwrap()),
             ("no port", |it| it.uri = "192.0.2.1".parse().unwrap()),
             ("a path", |it| it.uri = "http://192.0.2.1:443/x".parse().unwrap()),
             ("an address with zeros", |it| it.uri = "[2001:db8:0::7]:443".parse().unwrap()),
-            ("two pods", |it| {
-                it.headers.append(POD, HeaderValue::from_static("a/b"));
-            }),
-            ("a pod of no namespace", |it| drop(it.headers.insert(POD, HeaderValue::from_static("/b")))),
-            ("a pod with more", |it| drop(it.headers.insert(POD, HeaderValue::from_static("a/b/c")))),
-            ("no source", |it| drop(it.headers.remove(SOURCE))),
-            ("a generation with a sign", |it| {
-                drop(it.headers.insert(GENERATION, HeaderValue::from_static("+7")));
-            }),
-            ("too many names", |it| {
-                for _ in 0..MOST_NAMES {
-                    it.headers.append(NAME, HeaderValue::from_static("a.example"));
-                }
-            }),
+            ("two pods", |it| add(it, POD, "a/b")),
+            ("a pod of no namespace", |it| set(it, POD, "/b")),
+            ("a pod with more", |it| set(it, POD, "a/b/c")),
+            ("no source", |it| set(it, SOURCE, "")),
+            ("a generation with a sign", |it| set(it, GENERATION, "+7")),
+            ("a name in capitals", |it| add(it, NAME, "Hub.example")),
+            ("too many names", |it| (0..MOST_NAMES).for_each(|_| add(it, NAME, "a.example"))),
         ];
         for (what, change) in cases {
             let (mut parts, ()) = asked().head().unwrap().into_parts();

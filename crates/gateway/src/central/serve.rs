@@ -113,6 +113,13 @@ impl std::fmt::Debug for Central {
     }
 }
 
+/// What was asked, by whom, and the states of policy behind the one that allowed it.
+struct Question<'a> {
+    node: &'a str,
+    asked: &'a Asked,
+    policies: watch::Receiver<Option<Arc<Policies>>>,
+}
+
 type Connection = h2::server::Connection<TlsStream<TcpStream>, Bytes>;
 
 impl Central {
@@ -271,7 +278,7 @@ impl Central {
             return guard.ended(End::PodGone);
         };
         let tunnel = Tunnel::new(send, receive, place);
-        self.copied(&node, &asked, policies, tunnel, server, &mut guard).await;
+        self.copied(Question { node: &node, asked: &asked, policies }, tunnel, server, &mut guard).await;
     }
 
     /// By the policy of now, or of a moment later where that may know better.
@@ -306,13 +313,12 @@ impl Central {
     /// Copies until both sides are done, policy is against it, or time is over.
     async fn copied(
         &self,
-        node: &str,
-        asked: &Asked,
-        mut policies: watch::Receiver<Option<Arc<Policies>>>,
+        question: Question<'_>,
         mut tunnel: Tunnel,
         mut server: TcpStream,
         guard: &mut Guard,
     ) {
+        let Question { node, asked, mut policies } = question;
         let mut counted = Counted {
             inner: &mut server,
             traffic: Arc::clone(&guard.traffic),
