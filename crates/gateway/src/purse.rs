@@ -168,10 +168,10 @@ impl Drawing {
             }
         }
         // Somebody must find out that it is there again.
-        if self.store.is_none() {
-            if let Err(silence) = self.connected().await.map(|_| ()) {
-                self.failed(silence);
-            }
+        if self.store.is_none()
+            && let Err(silence) = self.connected().await.map(|_| ())
+        {
+            self.failed(silence);
         }
     }
 

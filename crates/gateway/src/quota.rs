@@ -10,7 +10,7 @@ use crate::lease::{Ask, COUNTS, Grant, Lease, StoreIs};
 use crate::purse::Purse;
 use crate::reason::Reason;
 use crate::state::Window;
-use policy::{Quota, Quotas, RuleId};
+use policy::{Quotas, RuleId};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -403,6 +403,7 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policy::Quota;
     use proptest::prelude::*;
 
     const NOON: u64 = 1_800_000_000 - 1_800_000_000 % DAY + 12 * HOUR;
