@@ -34,6 +34,8 @@ pub(crate) struct Lease {
     told: QuotaUse,
     /// What was used before this process began to share: the store has it as that of others.
     base: QuotaUse,
+    /// It was granted for a request that may not have taken it yet, and is not given back at once.
+    is_fresh: bool,
 }
 
 /// What the store is asked for, of one account.
@@ -44,6 +46,7 @@ pub(crate) struct Ask {
     pub(crate) windows: (u64, u64),
     pub(crate) rows: [Row; COUNTS],
     used: QuotaUse,
+    is_for_request: bool,
 }
 
 /// Of one count.
@@ -52,7 +55,7 @@ pub(crate) struct Row {
     /// `None`: nothing is limited.
     pub(crate) limit: Option<u64>,
     pub(crate) used: u64,
-    /// If not so much is there, nothing is granted beyond what is used.
+    /// If not so much is there, no more is granted than before.
     pub(crate) need: u64,
     pub(crate) want: u64,
 }
@@ -69,7 +72,7 @@ impl Lease {
     /// Of an account of which this much was used before.
     pub(crate) fn new(name: &Arc<str>, quotas: Quotas, base: QuotaUse) -> Self {
         let [granted, others] = [QuotaUse::default(); 2];
-        Self { name: Arc::clone(name), quotas, granted, others, told: base, base }
+        Self { name: Arc::clone(name), quotas, granted, others, told: base, base, is_fresh: false }
     }
 
     /// Limits for what this gateway uses, in windows that began at these times.
@@ -97,18 +100,20 @@ impl Lease {
     }
 
     /// What to ask for a request that needs as much.
-    pub(crate) fn ask(&self, used: &QuotaUse, amount: Amount) -> Ask {
-        self.asked(used, [1, 1, amount.tokens, amount.tokens, amount.money, amount.money], true)
+    pub(crate) fn ask(&mut self, used: &QuotaUse, amount: Amount) -> Ask {
+        let needs = [1, 1, amount.tokens, amount.tokens, amount.money, amount.money];
+        Ask { is_for_request: true, ..self.asked(used, needs, true) }
     }
 
     /// What to tell of what was used since, if there is anything: an account that is in use keeps something ahead, one that
     /// is not gives it back.
-    pub(crate) fn news(&self, used: &QuotaUse) -> Option<Ask> {
+    pub(crate) fn news(&mut self, used: &QuotaUse) -> Option<Ask> {
         let windows = used.windows();
         let is_used = counts(used) != in_windows(&self.told, windows);
         let granted = in_windows(&self.granted, windows);
         let has_spare = granted.iter().zip(self.own(used)).any(|(granted, used)| *granted > used);
-        (is_used || has_spare).then(|| self.asked(used, [0; COUNTS], is_used))
+        let is_fresh = std::mem::take(&mut self.is_fresh);
+        (is_used || has_spare && !is_fresh).then(|| self.asked(used, [0; COUNTS], is_used))
     }
 
     /// What this process used.
@@ -120,7 +125,8 @@ impl Lease {
         own
     }
 
-    fn asked(&self, used: &QuotaUse, needs: [u64; COUNTS], ahead: bool) -> Ask {
+    /// From now on no more is held than is asked for: what is given back must not be drawn while the store takes it.
+    fn asked(&mut self, used: &QuotaUse, needs: [u64; COUNTS], ahead: bool) -> Ask {
         let mut rows = [Row::default(); COUNTS];
         for (((row, used), need), limit) in
             rows.iter_mut().zip(self.own(used)).zip(needs).zip(limits(&self.quotas))
@@ -130,7 +136,12 @@ impl Lease {
             *row = Row { limit, used, need, want: need.saturating_add(spare) };
         }
         let (name, windows) = (Arc::clone(&self.name), used.windows());
-        Ask { name, windows, rows, used: *used }
+        let mut kept = in_windows(&self.granted, windows);
+        for (kept, row) in kept.iter_mut().zip(&rows) {
+            *kept = (*kept).min(row.want);
+        }
+        self.granted = from_counts(windows, kept);
+        Ask { name, windows, rows, used: *used, is_for_request: false }
     }
 
     /// Takes what the store answered.
@@ -139,6 +150,7 @@ impl Lease {
         self.granted = of(|grant| grant.granted);
         self.others = of(|grant| grant.others);
         self.told = ask.used;
+        self.is_fresh = ask.is_for_request;
     }
 }
 
@@ -272,6 +284,7 @@ mod tests {
             "it goes on, and keeps something ahead"
         );
         granted(&mut lease, &used(70), 170, 0);
+        assert_eq!(lease.news(&used(70)), None, "whoever it was granted for may not have taken it yet");
         let news = lease.news(&used(70)).unwrap();
         assert_eq!((news.rows[2].used, news.rows[2].want), (70, 70), "it rests");
         granted(&mut lease, &used(70), 70, 0);

@@ -23,8 +23,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(1);
 /// Requests that wait for it.
 const QUEUE: usize = 1024;
-/// Accounts of which it is told at once; others have their turn the next time.
-const MOST_TOLD: usize = 4096;
+/// Accounts of which it is told at once: as many as there are before those that rest are forgotten.
+const MOST_TOLD: usize = 65_536;
 /// Longest problem that is told, in characters.
 const MAX_PROBLEM: usize = 256;
 
@@ -157,21 +157,22 @@ impl Drawing {
 
     /// Tells what was used; what requests need in between comes first.
     async fn tell(&mut self, asked: &mut mpsc::Receiver<Needed>) {
-        let news = self.accounts.lease_news(MOST_TOLD);
-        for (key, ask) in news {
+        for key in self.accounts.leased(MOST_TOLD) {
             while let Ok(Needed { key, amount, done }) = asked.try_recv() {
                 self.draw(key, amount).await;
                 let _gone = done.send(());
             }
+            // As it is now: what was drawn in between must not be given back.
+            let Some(ask) = self.accounts.lease_news_of(key) else { continue };
             if !self.ask(key, &ask).await {
                 return;
             }
         }
         // Somebody must find out that it is there again.
-        if self.store.is_none() {
-            if let Err(silence) = self.connected().await.map(|_| ()) {
-                self.failed(silence);
-            }
+        if self.store.is_none()
+            && let Err(silence) = self.connected().await.map(|_| ())
+        {
+            self.failed(silence);
         }
     }
 

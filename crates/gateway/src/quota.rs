@@ -175,17 +175,22 @@ impl Accounts {
     pub(crate) fn lease_ask(&self, key: Key, amount: Amount) -> Option<Ask> {
         let mut all = self.all();
         let entry = all.get_mut(&key)?;
-        let lease = entry.lease.as_ref()?;
+        let lease = entry.lease.as_mut()?;
         let held = lease.held(entry.used.windows(), StoreIs::Up);
         lacking(&held, &entry.used, amount).map(|_| lease.ask(&entry.used, amount))
     }
 
-    /// What the store is to be told; of at most so many accounts.
-    pub(crate) fn lease_news(&self, most: usize) -> Vec<(Key, Ask)> {
+    /// Accounts that are shared; at most so many.
+    pub(crate) fn leased(&self, most: usize) -> Vec<Key> {
         let all = self.all();
-        let news =
-            all.iter().filter_map(|(key, entry)| Some((*key, entry.lease.as_ref()?.news(&entry.used)?)));
-        news.take(most).collect()
+        all.iter().filter(|(_, entry)| entry.lease.is_some()).map(|(key, _)| *key).take(most).collect()
+    }
+
+    /// What the store is to be told of an account; nothing where there is no news.
+    pub(crate) fn lease_news_of(&self, key: Key) -> Option<Ask> {
+        let mut all = self.all();
+        let Entry { used, lease, .. } = all.get_mut(&key)?;
+        lease.as_mut()?.news(used)
     }
 
     /// Takes what the store answered.

@@ -44,7 +44,8 @@ for at = 0, 5 do
     local mine = name .. ':' .. gateway
     local before = tonumber(redis.call('HGET', key, mine) or '0')
     others = math.max(0, tonumber(redis.call('HGET', key, name) or '0') - before)
-    if others + need <= limit then granted = math.max(used, math.min(want, limit - others)) end
+    if others + need > limit then want = math.min(want, before) else want = math.min(want, limit - others) end
+    granted = math.max(used, want)
     redis.call('HSET', key, mine, string.format('%.0f', granted))
     redis.call('HSET', key, name, string.format('%.0f', others + granted))
     redis.call('EXPIRE', key, ARGV[2 + at % 2])
