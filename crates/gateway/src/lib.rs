@@ -24,6 +24,7 @@ pub mod call;
 pub mod ceiling;
 pub mod counters;
 pub mod decide;
+mod edges;
 pub mod files;
 mod forward;
 mod gate;

@@ -3,6 +3,7 @@
 use crate::bounds::{Bounds, Slot};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Opening, Permit, decide};
+use crate::edges::Edges;
 use crate::files::Files;
 use crate::http::{self, Hold};
 use crate::identify::Ends;
@@ -47,6 +48,7 @@ pub struct Gateway {
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
+    pub(crate) edges: Arc<Edges>,
     bounds: Arc<Bounds>,
     pub(crate) phase: watch::Receiver<Phase>,
     stands_for: Option<SocketAddr>,
@@ -69,7 +71,8 @@ impl Gateway {
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
         let (hold, referrals, files) = (Arc::default(), Arc::default(), Arc::default());
-        Self { judge, sink, counters, limits, hold, referrals, files, bounds, phase, stands_for: None }
+        let edges = Arc::new(Edges::new(Arc::clone(&counters)));
+        Self { judge, sink, counters, limits, hold, referrals, files, edges, bounds, phase, stands_for: None }
     }
 
     /// Connections were going to `destination`, whatever the kernel says: for listeners that nothing is steered to, in

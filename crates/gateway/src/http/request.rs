@@ -10,7 +10,7 @@ use super::hold::Hold;
 use super::leading;
 use super::reading::{Reading, decoder};
 use super::refusal;
-use super::searching::{Searching, search_head};
+use super::searching::{Part, Searching, search_head};
 use super::tally::{Meter, Tally, now};
 use super::tasks::Tasks;
 use super::tunnel::Tunnel;
@@ -19,6 +19,7 @@ use super::watching;
 use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
 use crate::decide::{Claim, Judge, Opening};
+use crate::edges::Edges;
 use crate::files::Files;
 use crate::quota::Account;
 use crate::reason::{End, Reason};
@@ -58,6 +59,7 @@ pub(crate) struct Exchange {
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
+    pub(crate) edges: Arc<Edges>,
     pub(crate) tasks: Tasks,
     pub(crate) pod: SocketAddr,
     pub(crate) opening: Opening,
@@ -241,7 +243,10 @@ impl Exchange {
             if is_blocked {
                 return Err(Reason::LeakBlocked);
             }
-            Searching::new(search, &head.headers, &guard.course)
+            let (pod, host) = (self.opening.pod, self.name.as_str());
+            let place = self.edges.place(pod, host, &head.method, &head.uri, &head.headers);
+            let searching = Searching::new(search, &head.headers, &guard.course)?;
+            Ok(searching.part(place.map(|place| Part::new(&self.edges, place))))
         });
         match searching {
             Ok(searching) => outgoing.search(searching),
