@@ -267,6 +267,11 @@ impl Health for Agent {
             gateway(|gateway| gateway.files_blocked),
         );
         page.counter(
+            "gateway_edges_lost",
+            "Edges of parts of uploads that were forgotten for want of room: what stands across them was not looked for",
+            gateway(|gateway| gateway.edges_lost),
+        );
+        page.counter(
             "gateway_bytes_sent",
             "Bytes from pods to names, of ended connections",
             gateway(|gateway| gateway.bytes_up),

@@ -141,6 +141,13 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
                 gateway.files_reported, gateway.files_blocked
             )?;
         }
+        if gateway.edges_lost > 0 {
+            writeln!(
+                out,
+                "          {} edges of parts of uploads were forgotten: not searched across",
+                gateway.edges_lost
+            )?;
+        }
     }
     Ok(())
 }

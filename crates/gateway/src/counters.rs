@@ -26,6 +26,7 @@ pub struct Counters {
     pub(crate) bytes_down: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
     pub(crate) records_lost: AtomicU64,
+    pub(crate) edges_lost: AtomicU64,
     pub(crate) open: AtomicU64,
 }
 
@@ -51,6 +52,9 @@ pub struct Counts {
     pub accept_errors: u64,
     /// Records that found no room.
     pub records_lost: u64,
+    /// Edges of parts of uploads that were forgotten for want of room: what stands across them was not looked for.
+    #[serde(default)]
+    pub edges_lost: u64,
     /// Connections open now.
     pub open: u64,
     /// Accounts that were drawn on since they were told last, by their number ([`crate::RuleFacts::quota`]).
@@ -79,6 +83,7 @@ impl Counters {
             bytes_down: AtomicU64::default(),
             accept_errors: AtomicU64::default(),
             records_lost: AtomicU64::default(),
+            edges_lost: AtomicU64::default(),
             open: AtomicU64::default(),
         }
     }
@@ -123,6 +128,7 @@ impl Counters {
             bytes_down: get(&self.bytes_down),
             accept_errors: get(&self.accept_errors),
             records_lost: get(&self.records_lost),
+            edges_lost: get(&self.edges_lost),
             open: get(&self.open),
             quotas: Vec::new(),
             store: None,

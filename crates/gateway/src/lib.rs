@@ -30,6 +30,7 @@ mod central;
 pub mod counters;
 pub mod decide;
 mod digest;
+mod edges;
 pub mod files;
 mod forward;
 pub mod front;

@@ -4,6 +4,7 @@ use crate::bounds::{Bounds, Slot};
 use crate::central::{Failed, Pool};
 use crate::counters::{Counters, add};
 use crate::decide::{Claim, Decision, Judge, Judgement, Opening, Permit, decide};
+use crate::edges::Edges;
 use crate::files::Files;
 use crate::forward::Server;
 use crate::front::{Caller, Resolve};
@@ -53,6 +54,7 @@ pub struct Gateway {
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
+    pub(crate) edges: Arc<Edges>,
     pub(crate) pool: Pool,
     bounds: Arc<Bounds<IpAddr>>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -98,6 +100,7 @@ impl Gateway {
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
         let (hold, referrals, files) = (Arc::default(), Arc::default(), Arc::default());
+        let edges = Arc::new(Edges::new(Arc::clone(&counters)));
         let (pool, news) = (Pool::default(), Arc::default());
         Self {
             judge,
@@ -107,6 +110,7 @@ impl Gateway {
             hold,
             referrals,
             files,
+            edges,
             pool,
             bounds,
             phase,

@@ -129,17 +129,20 @@ fn what_is_in_a_target_or_a_field_stops_a_request_too_but_a_key_in_its_place_doe
 
 #[test]
 fn what_cannot_be_searched_does_not_pass_where_leaks_are_blocked() {
-    for (action, coding, expected) in [
-        (LeakAction::Block, "compress", Some(Reason::LeakUnread)),
-        (LeakAction::Block, "gzip", Some(Reason::LeakUnread)),
-        (LeakAction::Block, "gzip,aws-chunked", Some(Reason::LeakUnread)),
-        (LeakAction::Block, "aws-chunked", None),
-        (LeakAction::Block, "identity", None),
-        (LeakAction::Report, "compress", None),
+    let chunks = "5\r\nplain\r\n0\r\n\r\n";
+    for (action, coding, body, expected) in [
+        (LeakAction::Block, "compress", "plain", Some(Reason::LeakUnread)),
+        (LeakAction::Block, "gzip", "plain", Some(Reason::LeakUnread)),
+        (LeakAction::Block, "gzip,aws-chunked", "plain", Some(Reason::LeakUnread)),
+        (LeakAction::Block, "aws-chunked", "plain", Some(Reason::LeakUnread)),
+        (LeakAction::Block, "aws-chunked", chunks, None),
+        (LeakAction::Block, "identity", "plain", None),
+        (LeakAction::Report, "compress", "plain", None),
+        (LeakAction::Report, "aws-chunked", "plain", None),
     ] {
         let world = World::new(Way::Clear, watched(action));
         let status = run(async {
-            let mut asked = request("PUT", "/x", full("plain"));
+            let mut asked = request("PUT", "/x", full(body));
             asked.headers_mut().insert("content-encoding", coding.parse().unwrap());
             world.client().await.send(asked).await.unwrap().status()
         });
@@ -197,5 +200,58 @@ fn a_web_socket_that_nobody_could_search_is_refused() {
             let answer = world.client().await.send(asked).await.unwrap();
             assert_eq!(answer.status(), expected, "{action:?}");
         });
+    }
+}
+
+/// Puts a part of an upload with so many bytes of its own beside what it brings; returns what was found.
+async fn put(world: &World, number: u64, text: &str, coding: Option<&str>) -> (Option<StatusCode>, Call) {
+    let target = format!("/bucket/key?partNumber={number}&uploadId=x");
+    let body = match coding {
+        Some(_) => format!("{:x}\r\n{text}\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", text.len()),
+        None => text.to_owned(),
+    };
+    let mut asked = request("PUT", &target, full(body));
+    coding.into_iter().for_each(|coding| {
+        asked.headers_mut().insert("content-encoding", coding.parse().unwrap());
+    });
+    let status = world.client().await.send(asked).await.ok().map(|answer| answer.status());
+    (status, world.proxy.call())
+}
+
+#[test]
+fn what_stands_across_parts_of_an_upload_is_found_in_whatever_order_they_come() {
+    let (before, behind) = CANARY.split_at(9);
+    let filler = "-".repeat(20_000);
+    let middle = behind.split_at(3);
+    let parts = [
+        format!("{filler}{before}"),
+        format!("{behind}{filler}"),
+        middle.0.to_owned(),
+        format!("{}{filler}", middle.1),
+    ];
+    for coding in [None, Some("aws-chunked")] {
+        for (order, expected) in [
+            (&[(1, 0), (2, 1)][..], &[false, true][..]),
+            (&[(2, 1), (1, 0)], &[false, true]),
+            (&[(1, 0), (2, 2), (3, 3)], &[false, false, true]),
+            (&[(1, 0), (3, 1)], &[false, false]),
+            (&[(1, 1), (2, 0)], &[false, false]),
+        ] {
+            for action in [LeakAction::Block, LeakAction::Report] {
+                let world = World::new(Way::Tls1, watched(action));
+                let found: Vec<bool> = run(async {
+                    let mut found = Vec::new();
+                    for (number, part) in order {
+                        let (status, call) = put(&world, *number, &parts[*part], coding).await;
+                        let is_found = call.leaks.iter().any(|fact| fact.class == LeakKind::Canary);
+                        let passed = status == Some(StatusCode::OK);
+                        assert_eq!(passed, !is_found || action == LeakAction::Report, "{order:?} {call:?}");
+                        found.push(is_found);
+                    }
+                    found
+                });
+                assert_eq!(found, expected, "{coding:?} {order:?} {action:?}");
+            }
+        }
     }
 }

@@ -443,6 +443,7 @@ impl Enforcer {
             requests_refused: requests(Verdict::Deny),
             files_reported: files(false),
             files_blocked: files(true),
+            edges_lost: standing.counts.edges_lost,
             open: standing.counts.open,
             passed: of(Verdict::Allow),
             refused: of(Verdict::Deny),

@@ -347,6 +347,9 @@ pub(crate) struct GatewayStatus {
     /// And for which they were stopped.
     #[serde(default)]
     pub(crate) files_blocked: u64,
+    /// Edges of parts of uploads that were forgotten for want of room.
+    #[serde(default)]
+    pub(crate) edges_lost: u64,
     /// Times it was started.
     pub(crate) starts: u64,
     /// Whether it can open TLS where rules look at requests; without, those requests are refused.

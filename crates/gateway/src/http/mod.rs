@@ -2,11 +2,12 @@
 //!
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
-//! client's side), `request` (one request), `fields`, `reading`, `searching`, `body`, `upstream` (the server's side),
+//! client's side), `request` (one request), `fields`, `reading`, `searching`, `aws_chunks`, `body`, `upstream` (the server's side),
 //! `answer`, `watching`, `tally`, `cutting`, `leading`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
 
 mod answer;
 mod asking;
+mod aws_chunks;
 mod body;
 mod cutting;
 mod drawing;

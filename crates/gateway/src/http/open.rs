@@ -180,6 +180,7 @@ impl Gateway {
             hold: Arc::clone(&self.hold),
             referrals: Arc::clone(&self.referrals),
             files: Arc::clone(&self.files),
+            edges: Arc::clone(&self.edges),
             tasks: parties.tasks.0.clone(),
             pod: parties.pod,
             opening: parties.permit.opening().clone(),

@@ -12,7 +12,7 @@ use super::leading;
 use super::reading::{Reading, decoder};
 use super::refusal;
 use super::rewriting::{self, Rewriting};
-use super::searching::{self, Searching, search_head};
+use super::searching::{self, Part, Searching, search_head};
 use super::tally::Tally;
 use super::tasks::Tasks;
 use super::trimming::Trimming;
@@ -22,6 +22,7 @@ use super::watching;
 use crate::call::{Asked, CallGuard, Caller, Ledger};
 use crate::counters::Counters;
 use crate::decide::{Claim, Judge, Opening};
+use crate::edges::Edges;
 use crate::files::Files;
 use crate::reason::{End, Reason};
 use crate::record::Sink;
@@ -59,6 +60,7 @@ pub(crate) struct Exchange {
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
+    pub(crate) edges: Arc<Edges>,
     pub(crate) tasks: Tasks,
     pub(crate) pod: SocketAddr,
     pub(crate) opening: Opening,
@@ -329,7 +331,10 @@ impl Exchange {
             if let Some(reason) = stops {
                 return Err(reason);
             }
-            Searching::new(search, &head.headers, &guard.course, may_mask)
+            let (pod, host) = (self.opening.pod, self.name.as_str());
+            let place = self.edges.place(pod, host, &head.method, &head.uri, &head.headers);
+            let searching = Searching::new(search, &head.headers, &guard.course, may_mask)?;
+            Ok(searching.part(place.map(|place| Part::new(&self.edges, place))))
         });
         match searching {
             Ok(searching) => outgoing.search(searching),

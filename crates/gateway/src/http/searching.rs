@@ -2,18 +2,20 @@
 //!
 //! Enters: what the allowing rule looks for, a head, and the body as it was sent. Leaves: findings, and the reason for
 //! which the request must stop. Guarantees: where a rule blocks anything, a request that cannot be searched stops. Does
-//! not: look for a key where one belongs (fields and parameters of credentials; a canary is looked for there too); undo
-//! the chunks of `aws-chunked`, so that what stands across two of them is not seen.
+//! not: look for a key where one belongs (fields and parameters of credentials; a canary is looked for there too).
 
+use super::aws_chunks::AwsChunks;
 use super::reading::decoder;
 use crate::call::Course;
+use crate::edges::{EDGE, Edges, Place};
 use crate::leaks::{LeakFact, LeakKind, LeakPlace, MAX_FACTS, Search};
 use crate::reason::Reason;
 use ::inspect::coding::Decoder;
-use ::inspect::leak::{LeakRules, Scanner, Span};
+use ::inspect::leak::{Layer, Leak, LeakClass, LeakRules, Scanner, Span};
 use http::{HeaderMap, header, request};
 use policy::LeakAction;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Fields in which a key belongs.
 const KEY_FIELDS: [&str; 11] = [
@@ -98,12 +100,65 @@ pub(crate) struct Searching {
     scanner: Scanner,
     /// Undoes its codings; `None`: it is not searched any further.
     decoder: Option<Decoder>,
+    /// And before that the chunks that it comes in.
+    chunks: Option<AwsChunks>,
     course: Arc<Course>,
     /// Findings that were told.
     told: usize,
     stops: Option<Reason>,
     /// Whether the body can be masked, so that what is to be masked does not stop it.
     may_mask: bool,
+    /// Where it is a part of something larger.
+    part: Option<Part>,
+    /// What stands across its edges.
+    across: Vec<LeakFact>,
+}
+
+/// A part of an upload that comes in several requests.
+#[derive(Debug)]
+pub(crate) struct Part {
+    edges: Arc<Edges>,
+    place: Place,
+    length: u64,
+    head: Vec<u8>,
+    tail: Vec<u8>,
+    has_begun: bool,
+}
+
+impl Part {
+    pub(crate) fn new(edges: &Arc<Edges>, place: Place) -> Self {
+        let edges = Arc::clone(edges);
+        Self { edges, place, length: 0, head: Vec::new(), tail: Vec::new(), has_begun: false }
+    }
+
+    /// Takes its next bytes. Gives what stands across its beginning, with where that is, once enough came.
+    fn push(&mut self, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        let room = EDGE.saturating_sub(self.head.len());
+        self.head.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+        self.tail.extend_from_slice(bytes.get(bytes.len().saturating_sub(EDGE)..).unwrap_or_default());
+        self.tail.drain(..self.tail.len().saturating_sub(EDGE));
+        if self.head.len() == EDGE { self.begin() } else { None }
+    }
+
+    fn begin(&mut self) -> Option<(Vec<u8>, usize)> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            return None;
+        }
+        let before = self.edges.begins(self.place, &self.head, Instant::now())?;
+        if self.length < EDGE as u64 {
+            // It is shorter than what may stand across it.
+            self.tail = [before.as_slice(), &self.head].concat();
+        }
+        let at = before.len();
+        Some(([before.as_slice(), &self.head].concat(), at))
+    }
+
+    /// It is over. Gives what stands across its end.
+    fn end(&mut self) -> Option<(Vec<u8>, usize)> {
+        let behind = self.edges.ends(self.place, self.length, &self.tail, Instant::now())?;
+        Some(([self.tail.as_slice(), &behind].concat(), self.tail.len()))
+    }
 }
 
 impl Searching {
@@ -118,13 +173,31 @@ impl Searching {
         may_mask: bool,
     ) -> Result<Self, Reason> {
         let rules = search.rules().ok_or(Reason::LeakUnread)?;
-        let decoder = if is_framed_only(fields) { Some(Decoder::of(&[], u64::MAX)) } else { decoder(fields) };
+        let chunks = is_framed_only(fields).then(AwsChunks::new);
+        let decoder = if chunks.is_some() { Some(Decoder::of(&[], u64::MAX)) } else { decoder(fields) };
         if decoder.is_none() && search.blocks() {
             return Err(Reason::LeakUnread);
         }
         let (search, course) = (Arc::clone(search), Arc::clone(course));
         let scanner = Scanner::new(Arc::clone(rules));
-        Ok(Self { search, scanner, decoder, course, told: 0, stops: None, may_mask })
+        Ok(Self {
+            search,
+            scanner,
+            decoder,
+            chunks,
+            course,
+            told: 0,
+            stops: None,
+            may_mask,
+            part: None,
+            across: Vec::new(),
+        })
+    }
+
+    /// Has what stands across its edges searched as well.
+    pub(crate) fn part(mut self, part: Option<Part>) -> Self {
+        self.part = part;
+        self
     }
 
     /// What is found in a body that cannot be masked any further.
@@ -161,20 +234,56 @@ impl Searching {
 
     pub(crate) fn push(&mut self, piece: &[u8]) {
         let Some(decoder) = &mut self.decoder else { return };
-        let scanner = &mut self.scanner;
-        let read = decoder.push_to(piece, &mut |bytes| {
+        let (scanner, part) = (&mut self.scanner, &mut self.part);
+        let mut across = None;
+        let mut search = |bytes: &[u8], is_content: bool| {
             scanner.push(bytes);
-            Ok(())
-        });
-        self.read(read.is_ok());
+            let begins = part.as_mut().filter(|_| is_content).and_then(|part| part.push(bytes));
+            across = across.take().or(begins);
+        };
+        let is_read = match &mut self.chunks {
+            Some(chunks) => chunks.push(piece, &mut search).is_ok(),
+            None => decoder
+                .push_to(piece, &mut |bytes| {
+                    search(bytes, true);
+                    Ok(())
+                })
+                .is_ok(),
+        };
+        self.read(is_read);
+        self.cross(across);
     }
 
     pub(crate) fn end(&mut self) {
         let Some(decoder) = &mut self.decoder else { return };
-        let is_whole = decoder.end().is_ok();
+        let is_whole = decoder.end().is_ok() && self.chunks.as_ref().is_none_or(AwsChunks::is_over);
         self.scanner.end();
         self.read(is_whole);
         self.decoder = None;
+        let edges = self.part.as_mut().map(|part| [part.begin(), part.end()]);
+        edges.into_iter().flatten().for_each(|across| self.cross(across));
+    }
+
+    /// Searches what stands across an edge, `at` so many bytes.
+    fn cross(&mut self, across: Option<(Vec<u8>, usize)>) {
+        let (Some((bytes, at)), Some(rules)) = (across, self.search.rules()) else { return };
+        let mut scanner = Scanner::new(Arc::clone(rules));
+        scanner.push(&bytes);
+        scanner.end();
+        let is_across = |leak: &&Leak| {
+            let start = usize::try_from(leak.offset).unwrap_or(usize::MAX);
+            // Where a part begins, no file does; what is wrapped is found from where its wrapping begins.
+            let begins_before = start < at && !matches!(leak.class, LeakClass::File(_));
+            begins_before && (leak.layer != Layer::Raw || start + leak.length > at)
+        };
+        let leaks = scanner.leaks().iter().filter(is_across);
+        let facts = leaks.filter_map(|leak| self.search.fact(leak, LeakPlace::Body, false));
+        let across: Vec<_> = facts.map(|fact| LeakFact { offset: 0, ..fact }).collect();
+        if !across.is_empty() {
+            self.across.extend(across);
+            self.told = usize::MAX;
+            self.read(true);
+        }
     }
 
     fn read(&mut self, is_readable: bool) {
@@ -187,8 +296,8 @@ impl Searching {
             return;
         }
         self.told = leaks.len();
-        let mut facts: Vec<_> =
-            leaks.iter().filter_map(|leak| self.search.fact(leak, LeakPlace::Body, self.may_mask)).collect();
+        let own = leaks.iter().filter_map(|leak| self.search.fact(leak, LeakPlace::Body, self.may_mask));
+        let mut facts: Vec<_> = own.chain(self.across.iter().cloned()).collect();
         // What stopped it must not be lost.
         facts.sort_by_key(|fact| (!fact.blocked, !fact.masked));
         facts.truncate(MAX_FACTS);
@@ -197,16 +306,14 @@ impl Searching {
     }
 }
 
-/// Whether the body is plain but for the chunks in which SDKs of S3 send it
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html>).
+/// Whether the body is plain but for the chunks in which SDKs of S3 send it.
 fn is_framed_only(fields: &HeaderMap) -> bool {
     let values = fields.get_all(header::CONTENT_ENCODING).into_iter();
-    let mut names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names.all(|name| {
-        let name = name.trim_ascii();
-        name.is_empty()
-            || [&b"aws-chunked"[..], b"identity"].iter().any(|known| name.eq_ignore_ascii_case(known))
-    })
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut names = names.map(<[u8]>::trim_ascii);
+    let known = |name: &[u8]| name.is_empty() || name.eq_ignore_ascii_case(b"identity");
+    names.by_ref().find(|name| !known(name)).is_some_and(|name| name.eq_ignore_ascii_case(b"aws-chunked"))
+        && names.all(known)
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ pub(crate) async fn watch(
         Verb::Call | Verb::Authorize => false,
         Verb::Download | Verb::Upload | Verb::Mutate | Verb::Admin | Verb::Meta | Verb::Unknown => true,
     };
-    if answers.is_open() || !brings_file || method == Method::HEAD {
+    let is_empty = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if answers.is_open() || !brings_file || is_empty || method == Method::HEAD {
         return Ok(None);
     }
     let mut watching = Watching {
