@@ -1,0 +1,146 @@
+//! What a rule's targets name: values with their names, those that exclusions take away left out.
+
+use std::sync::Arc;
+
+use super::Transaction;
+use super::texts::TextId;
+use crate::profile::Part;
+use crate::rule::{Link, Rule};
+use crate::seclang::targets::{Mode, Select, Target};
+use crate::variable::{Shape, Variable};
+
+/// A value for an operator.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) variable: Variable,
+    pub(super) count: bool,
+    pub(super) key: Arc<[u8]>,
+    pub(super) text: Source,
+}
+
+/// Where the bytes of a candidate are.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// In the table of texts, where transformations are kept.
+    Text(TextId),
+    /// Made while rules run.
+    Bytes(Arc<[u8]>),
+}
+
+impl Candidate {
+    /// The name in reports and in `MATCHED_VAR_NAME`: `ARGS:id`.
+    pub(super) fn name(&self) -> Vec<u8> {
+        let mut name = if self.count { vec![b'&'] } else { Vec::new() };
+        name.extend_from_slice(self.variable.name().as_bytes());
+        if self.variable.shape() == Shape::Keyed && !self.key.is_empty() {
+            name.push(b':');
+            name.extend_from_slice(&self.key);
+        }
+        name
+    }
+}
+
+impl Transaction {
+    /// All values that a link looks at.
+    pub(super) fn candidates(&self, number: usize, rule: &Rule, link: &Link, found: &mut Vec<Candidate>) {
+        let retargeted = super::evaluate::bit(&self.retargeted, number);
+        for target in &link.targets {
+            let excluded = |key: &[u8]| {
+                let named = |other: &Target| other.variable == target.variable && other.select.has(key);
+                link.exclusions.iter().any(named)
+                    || retargeted
+                        && self.removed_targets.iter().any(|(rules, other)| super::evaluate::bit(rules, number) && named(other))
+            };
+            if self.wholly_excluded(number, retargeted, link, target) {
+                continue;
+            }
+            match target.mode {
+                Mode::Exclude => {}
+                Mode::Count => {
+                    let mut count = 0_usize;
+                    self.each(target, rule.injection, &mut |key, _| count += usize::from(!excluded(key)));
+                    found.push(Candidate {
+                        variable: target.variable,
+                        count: true,
+                        key: match &target.select {
+                            Select::Key(key) => Arc::from(&**key),
+                            Select::All | Select::Pattern(_) => Arc::from(&[][..]),
+                        },
+                        text: Source::Bytes(Arc::from(count.to_string().as_bytes())),
+                    });
+                }
+                Mode::Inspect => self.each(target, rule.injection, &mut |key, text| {
+                    if !excluded(key) {
+                        found.push(Candidate { variable: target.variable, count: false, key: Arc::clone(key), text: text() });
+                    }
+                }),
+            }
+        }
+    }
+
+    /// Whether an exclusion without a key takes the whole variable away, its count with it.
+    fn wholly_excluded(&self, number: usize, retargeted: bool, link: &Link, target: &Target) -> bool {
+        let whole = |other: &Target| other.variable == target.variable && matches!(other.select, Select::All);
+        link.exclusions.iter().any(whole)
+            || retargeted
+                && self.removed_targets.iter().any(|(rules, other)| super::evaluate::bit(rules, number) && whole(other))
+    }
+
+    /// Gives each value of a target that is not excluded.
+    fn each(&self, target: &Target, injection: bool, give: &mut dyn FnMut(&Arc<[u8]>, &dyn Fn() -> Source)) {
+        let none: Arc<[u8]> = Arc::from(&[][..]);
+        let mut dynamic = |key: &[u8], value: Arc<[u8]>| {
+            if target.select.has(key) {
+                give(&Arc::from(key), &|| Source::Bytes(Arc::clone(&value)));
+            }
+        };
+        match target.variable {
+            Variable::Tx => match &target.select {
+                Select::Key(key) => {
+                    let lower = key.to_ascii_lowercase();
+                    if let Some(value) = self.tx.get(&lower) {
+                        dynamic(&lower, value.as_slice().into());
+                    }
+                }
+                Select::All | Select::Pattern(_) => {
+                    for (key, value) in &self.tx {
+                        dynamic(key, value.as_slice().into());
+                    }
+                }
+            },
+            Variable::MatchedVar => {
+                if let Some((_, value)) = &self.matched_var {
+                    give(&none, &|| Source::Bytes(Arc::clone(value)));
+                }
+            }
+            Variable::MatchedVarName => {
+                if let Some((name, _)) = &self.matched_var {
+                    give(&none, &|| Source::Bytes(name.as_slice().into()));
+                }
+            }
+            Variable::MatchedVars => self.matched_vars.iter().for_each(|(name, value)| dynamic(name, Arc::clone(value))),
+            Variable::MatchedVarsNames => {
+                self.matched_vars.iter().for_each(|(name, _)| dynamic(name, name.as_slice().into()));
+            }
+            Variable::HighestSeverity => give(&none, &|| Source::Bytes(self.highest().as_bytes().into())),
+            Variable::Rule => {
+                for key in [&b"id"[..], b"msg", b"severity", b"ver"] {
+                    dynamic(key, self.rule_fact(key).into());
+                }
+            }
+            variable if variable.is_persistent() => {
+                for (key, value) in self.persistent(variable) {
+                    dynamic(&key, value.into());
+                }
+            }
+            variable => {
+                for fact in self.facts.of(variable) {
+                    let left_out = injection && fact.part == Part::Prose;
+                    if !left_out && target.select.has(&fact.key) {
+                        give(&fact.key, &|| Source::Text(fact.text));
+                    }
+                }
+            }
+        }
+    }
+}
