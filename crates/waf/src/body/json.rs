@@ -2,12 +2,21 @@
 
 use super::{Limits, MAX_NAMES, Pairs};
 
+/// What a body says.
+#[derive(Debug, Default)]
+pub(crate) struct Document {
+    pub(crate) pairs: Pairs,
+    /// Names of lists: they are names of the sender's choice too, though only their elements are arguments.
+    pub(crate) lists: Vec<Vec<u8>>,
+    pub(crate) fault: Option<String>,
+}
+
 /// Reads a body; a fault comes with the arguments before it.
-pub(crate) fn read(body: &[u8], limits: Limits) -> (Pairs, Option<String>) {
-    let mut reader =
-        Reader { body, at: 0, stack: Vec::new(), path: b"json".to_vec(), pairs: Vec::new(), names: 0, limits };
+pub(crate) fn read(body: &[u8], limits: Limits) -> Document {
+    let document = Document::default();
+    let mut reader = Reader { body, at: 0, stack: Vec::new(), path: b"json".to_vec(), document, names: 0, limits };
     let fault = reader.document().err().map(|what| format!("JSON parsing error at byte {}: {what}", reader.at));
-    (reader.pairs, fault)
+    Document { fault, ..reader.document }
 }
 
 /// An open container: how long the path around it is, and for an array how many elements there were.
@@ -21,7 +30,7 @@ struct Reader<'b> {
     at: usize,
     stack: Vec<Open>,
     path: Vec<u8>,
-    pairs: Pairs,
+    document: Document,
     names: usize,
     limits: Limits,
 }
@@ -113,6 +122,10 @@ impl Reader<'_> {
                 }
                 self.at += 1;
                 let elements = (open == b'[').then_some(0);
+                if elements.is_some() && !self.stack.is_empty() {
+                    self.count(self.path.len(), self.document.lists.len())?;
+                    self.document.lists.push(self.path.clone());
+                }
                 self.stack.push(Open { path: self.path.len(), elements });
                 Ok(())
             }
@@ -137,11 +150,16 @@ impl Reader<'_> {
     }
 
     fn argument(&mut self, value: Vec<u8>) -> Result<(), String> {
-        self.names += self.path.len();
-        if self.pairs.len() >= self.limits.arguments || self.names > MAX_NAMES {
+        self.count(self.path.len(), self.document.pairs.len())?;
+        self.document.pairs.push((self.path.clone(), value));
+        Ok(())
+    }
+
+    fn count(&mut self, name: usize, others: usize) -> Result<(), String> {
+        self.names += name;
+        if others >= self.limits.arguments || self.names > MAX_NAMES {
             return Err(format!("more than {} values, or their names are too long", self.limits.arguments));
         }
-        self.pairs.push((self.path.clone(), value));
         Ok(())
     }
 
@@ -242,7 +260,7 @@ mod tests {
     const LIMITS: Limits = Limits { arguments: 20, depth: 5 };
 
     fn check(body: &str, expected: &[(&str, &str)], whole: bool) {
-        let (pairs, fault) = read(body.as_bytes(), LIMITS);
+        let Document { pairs, fault, .. } = read(body.as_bytes(), LIMITS);
         let pairs: Vec<_> = pairs.iter().map(|(name, value)| (str(name), str(value))).collect();
         assert_eq!(pairs, expected, "{body}");
         assert_eq!(fault.is_none(), whole, "{body}: {fault:?}");
@@ -264,12 +282,18 @@ mod tests {
     }
 
     #[test]
+    fn lists_have_names_too() {
+        let lists = read(br#"[{"a":[1,[2]]}]"#, LIMITS).lists;
+        assert_eq!(lists, [b"json.array_0.a".to_vec(), b"json.array_0.a.array_1".to_vec()]);
+    }
+
+    #[test]
     fn faults_keep_what_was_before_them() {
         check(r#"{"a":1,"b":}"#, &[("json.a", "1")], false);
         for bad in ["", "{", "[1", "[1 2]", "{\"a\" 1}", "{1:2}", "[1,]x", "\"\u{1}\"", "\"\\x\"", "[[[[[[1]]]]]]", "nul", "01", "1 2"] {
-            assert!(read(bad.as_bytes(), LIMITS).1.is_some(), "{bad}");
+            assert!(read(bad.as_bytes(), LIMITS).fault.is_some(), "{bad}");
         }
-        assert!(read(b"\"\xff\"", LIMITS).1.is_some());
+        assert!(read(b"\"\xff\"", LIMITS).fault.is_some());
     }
 
     proptest::proptest! {
@@ -281,7 +305,7 @@ mod tests {
         #[test]
         fn what_serde_reads_is_read(text in "[\\[\\]{}:,\"a1\\\\u0-9 etrufalsn.-]{0,40}") {
             let theirs = serde_json::from_str::<serde_json::Value>(&text).is_ok();
-            let ours = read(text.as_bytes(), Limits { arguments: 1000, depth: 100 }).1.is_none();
+            let ours = read(text.as_bytes(), Limits { arguments: 1000, depth: 100 }).fault.is_none();
             proptest::prop_assert!(!theirs || ours, "{}", text);
         }
     }

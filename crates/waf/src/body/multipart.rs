@@ -60,8 +60,10 @@ pub(crate) fn read(body: &[u8], content_type: &[u8], limits: Limits) -> (Parts, 
 /// The boundary that a header names.
 fn boundary(content_type: &[u8], flags: &mut Flags) -> Result<Vec<u8>, &'static str> {
     let lower = content_type.to_ascii_lowercase();
-    let at = memchr::memmem::find(&lower, b"boundary").ok_or("the boundary is not named")?;
-    if memchr::memmem::find(lower.get(at + 8..).unwrap_or_default(), b"boundary").is_some() {
+    let mut named = memchr::memmem::find_iter(&lower, b"boundary")
+        .filter(|at| lower.get(at + 8..).is_some_and(|behind| behind.trim_ascii_start().starts_with(b"=")));
+    let at = named.next().ok_or("the boundary is not named")?;
+    if named.next().is_some() {
         return Err("the boundary is named twice");
     }
     let before = lower.get(..at).unwrap_or_default().trim_ascii_end();

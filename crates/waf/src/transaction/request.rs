@@ -167,8 +167,14 @@ impl Transaction {
                 }
             }
             Some(Processor::Json) => {
-                let (pairs, fault) = json::read(&body, limits);
+                let json::Document { pairs, lists, fault } = json::read(&body, limits);
                 let parts = profile::parts(self.start.profile, &self.content_path, &pairs);
+                for list in lists {
+                    let key: Arc<[u8]> = list.as_slice().into();
+                    let name = self.texts.add(list);
+                    self.facts.add(Variable::ArgsNames, &key, name);
+                    self.facts.add(Variable::ArgsPostNames, &key, name);
+                }
                 for ((name, value), part) in pairs.into_iter().zip(parts) {
                     self.argument(From::Body, name, value, part);
                 }

@@ -20,8 +20,8 @@ pub(super) fn decode(input: &[u8]) -> Option<Vec<u8>> {
 /// The byte of an entity and how long it is, its semicolon with it.
 fn one(entity: &[u8]) -> Option<(u8, usize)> {
     let (byte, end) = match entity {
-        [_, b'#', b'x' | b'X', digits @ ..] => number(digits, 16, 2).map(|(byte, count)| (byte, 3 + count))?,
-        [_, b'#', digits @ ..] => number(digits, 10, 3).map(|(byte, count)| (byte, 2 + count))?,
+        [_, b'#', b'x' | b'X', digits @ ..] => number(digits, 16).map(|(byte, count)| (byte, 3 + count))?,
+        [_, b'#', digits @ ..] => number(digits, 10).map(|(byte, count)| (byte, 2 + count))?,
         [_, name @ ..] => {
             let count = name.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
             // A name that only begins by a known one is read as that one.
@@ -33,8 +33,10 @@ fn one(entity: &[u8]) -> Option<(u8, usize)> {
     Some((byte, end + usize::from(entity.get(end) == Some(&b';'))))
 }
 
-fn number(text: &[u8], radix: u32, most: usize) -> Option<(u8, usize)> {
-    let digits = text.iter().take(most).map_while(|byte| char::from(*byte).to_digit(radix));
-    let (value, count) = digits.fold((0_u32, 0), |(value, count), digit| (value * radix + digit, count + 1));
+/// The low byte of a number, however many digits it has, and how many those are.
+fn number(text: &[u8], radix: u32) -> Option<(u8, usize)> {
+    let digits = text.iter().map_while(|byte| char::from(*byte).to_digit(radix));
+    let add = |value: u32, digit: u32| value.wrapping_mul(radix).wrapping_add(digit);
+    let (value, count) = digits.fold((0_u32, 0), |(value, count), digit| (add(value, digit), count + 1));
     (count > 0).then(|| (value.to_le_bytes().first().copied().unwrap_or_default(), count))
 }
