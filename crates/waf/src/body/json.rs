@@ -8,6 +8,8 @@ pub(crate) struct Document {
     pub(crate) pairs: Pairs,
     /// Names of lists: they are names of the sender's choice too, though only their elements are arguments.
     pub(crate) lists: Vec<Vec<u8>>,
+    /// Whether a key could be taken for a path or for the number of an element.
+    pub(crate) dotted: bool,
     pub(crate) fault: Option<String>,
 }
 
@@ -97,6 +99,7 @@ impl Reader<'_> {
         self.blanks();
         if array.is_none() {
             let key = self.string()?;
+            self.document.dotted |= key.contains(&b'.') || key.starts_with(b"array_");
             self.path.push(b'.');
             self.path.extend_from_slice(&key);
             self.blanks();

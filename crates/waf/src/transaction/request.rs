@@ -167,8 +167,9 @@ impl Transaction {
                 }
             }
             Some(Processor::Json) => {
-                let json::Document { pairs, lists, fault } = json::read(&body, limits);
-                let parts = profile::parts(self.start.profile, &self.content_path, &pairs);
+                let document = json::read(&body, limits);
+                let parts = profile::parts(self.start.profile, &self.content_path, &document);
+                let json::Document { pairs, lists, fault, .. } = document;
                 for list in lists {
                     let key: Arc<[u8]> = list.as_slice().into();
                     let name = self.texts.add(list);
