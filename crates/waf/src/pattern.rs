@@ -6,6 +6,7 @@
 //! letters, digits and blanks are ASCII.
 //! Source: pcre2pattern(3); regex-syntax's documentation of its syntax.
 
+pub(crate) mod backtrack;
 mod class;
 
 use regex::bytes::{Regex, RegexBuilder};
@@ -57,7 +58,7 @@ pub(crate) fn compile(pattern: &[u8], ignore_case: bool) -> Result<Pattern, Stri
 
 /// Rewrites a pattern; the result is ASCII.
 fn convert(pattern: &[u8]) -> Result<String, String> {
-    let mut reader = Reader { rest: pattern, out: String::with_capacity(pattern.len() * 2), extended: false };
+    let mut reader = Reader::new(pattern);
     while let Some(byte) = reader.next() {
         match byte {
             b'\\' => reader.escape()?,
@@ -84,7 +85,11 @@ struct Reader<'a> {
     extended: bool,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(pattern: &'a [u8]) -> Self {
+        Self { rest: pattern, out: String::with_capacity(pattern.len() * 2), extended: false }
+    }
+
     fn next(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;

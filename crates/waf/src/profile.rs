@@ -28,8 +28,9 @@ pub(crate) enum Part {
 }
 
 /// Tags of rules that look for injections into what may run or interpret a value.
-const INJECTIONS: [&str; 12] = [
+const INJECTIONS: [&str; 13] = [
     "attack-deserialization",
+    "attack-fixation",
     "attack-generic",
     "attack-injection-generic",
     "attack-injection-java",
@@ -43,9 +44,12 @@ const INJECTIONS: [&str; 12] = [
     "attack-xss",
 ];
 
-/// Whether a rule with this tag looks for injections.
-pub(crate) fn is_injection(tag: &str) -> bool {
-    INJECTIONS.contains(&tag)
+/// Tag of rules that look for pieces of protocols in values; those that look at bytes and sizes have it too.
+const PROTOCOL: &str = "attack-protocol";
+
+/// Whether a rule looks for injections, by its tags and by whether it looks for a text.
+pub(crate) fn is_injection(tags: &[String], seeks_text: bool) -> bool {
+    tags.iter().any(|tag| INJECTIONS.contains(&tag.as_str()) || seeks_text && tag == PROTOCOL)
 }
 
 /// An API: how paths of its requests end, and where free text is in their bodies. `*` is an element of a list, and `**`
@@ -70,6 +74,7 @@ const APIS: &[Api] = &[
             "messages.*.reasoning_content",
             "messages.*.thinking",
             "messages.*.refusal",
+            "messages.*.content.*.refusal",
             "system",
             "system.*.text",
             "prediction.content",
@@ -77,6 +82,10 @@ const APIS: &[Api] = &[
             "tools.*.description",
             "tools.*.function.description",
             "functions.*.description",
+            "stop",
+            "stop.*",
+            "stop_sequences.*",
+            "options.stop.*",
         ],
     },
     Api {
@@ -93,9 +102,9 @@ const APIS: &[Api] = &[
             "tools.*.description",
         ],
     },
-    Api { paths: &["/completions"], prose: &["prompt", "prompt.*", "suffix"] },
+    Api { paths: &["/completions"], prose: &["prompt", "prompt.*", "suffix", "stop", "stop.*"] },
     Api { paths: &["/embeddings", "/moderations", "/api/embed"], prose: &["input", "input.*", "input.*.text"] },
-    Api { paths: &["/api/generate"], prose: &["prompt", "system", "suffix"] },
+    Api { paths: &["/api/generate"], prose: &["prompt", "system", "suffix", "options.stop.*"] },
     Api { paths: &["/api/embeddings"], prose: &["prompt"] },
     Api {
         paths: &[":generateContent", ":streamGenerateContent", ":countTokens"],
@@ -107,6 +116,7 @@ const APIS: &[Api] = &[
             "system_instruction.parts.*.text",
             "systemInstruction.parts.text",
             "system_instruction.parts.text",
+            "generationConfig.stopSequences.*",
             "tools.*.functionDeclarations.*.description",
             "tools.*.function_declarations.*.description",
         ],
@@ -114,7 +124,7 @@ const APIS: &[Api] = &[
     Api { paths: &[":embedContent"], prose: &["content.parts.*.text"] },
     Api { paths: &["/v1/chat"], prose: &["message", "chat_history.*.message", "preamble", "documents.*.text", "documents.*.snippet"] },
     Api { paths: &["/rerank"], prose: &["query", "documents.*", "documents.*.text", "texts.*"] },
-    Api { paths: &["/generate", "/generate_stream"], prose: &["inputs"] },
+    Api { paths: &["/generate", "/generate_stream"], prose: &["inputs", "parameters.stop.*"] },
 ];
 
 /// Which part each argument of a JSON body is.

@@ -134,6 +134,8 @@ pub(crate) struct Link {
     pub(crate) exclusions: Vec<Target>,
     pub(crate) operator: Operator,
     pub(crate) steps: Vec<Transformation>,
+    /// Number of these steps among all lists of steps that the set has.
+    pub(crate) pipeline: usize,
     /// Its number among the links that the shared scanner knows literals of.
     pub(crate) filter: Option<u32>,
     pub(crate) capture: bool,

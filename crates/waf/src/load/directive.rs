@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Defaults, Loader, MAX_RULES, actions};
-use crate::operator;
+use crate::operator::{self, Test};
 use crate::profile;
 use crate::options::{Beyond, MAX_BODY, MAX_DEPTH};
 use crate::rule::{Audit, Disruptive, Engine, Link, Phase, Rule, RuleFacts, Which};
@@ -19,7 +19,9 @@ const NAMES: [&str; 2] = ["SecComponentSignature", "SecServerSignature"];
 impl Loader<'_> {
     pub(super) fn directive(&mut self, name: &str, words: &[Vec<u8>]) -> Result<(), String> {
         let is = |known: &str| known.eq_ignore_ascii_case(name);
-        if self.open_chain && !is("SecRule") && !is("SecAction") {
+        let in_chain = self.open_chain || self.broken_chain;
+        if in_chain && !is("SecRule") && !is("SecAction") {
+            self.broken_chain = false;
             self.open_chain = false;
             return Err("a chain is open; its next SecRule must follow".to_owned());
         }
@@ -31,9 +33,9 @@ impl Loader<'_> {
                 if !(2..=3).contains(&words.len()) {
                     return Err(format!("SecRule has targets, an operator and actions; here are {} words", words.len()));
                 }
-                self.rule(Some((bytes(0), bytes(1))), bytes(2))?;
+                self.link(Some((bytes(0), bytes(1))), bytes(2))?;
             }
-            "secaction" => self.rule(None, bytes(0))?,
+            "secaction" => self.link(None, bytes(0))?,
             "secmarker" => self.markers.push((one()?, self.rules.len())),
             "secdefaultaction" => self.default_action(bytes(0))?,
             "secruleengine" => self.options.engine = engine(&one()?)?,
@@ -76,6 +78,21 @@ impl Loader<'_> {
         Ok(())
     }
 
+    /// One link; behind one with a fault the rest of its chain is read past, for it is no rule of its own.
+    fn link(&mut self, test: Option<(&[u8], &[u8])>, written: &[u8]) -> Result<(), String> {
+        let chained = actions::Read::parse(written).is_ok_and(|read| read.chain);
+        if self.broken_chain {
+            self.broken_chain = chained;
+            return Ok(());
+        }
+        let done = self.rule(test, written);
+        if done.is_err() {
+            self.open_chain = false;
+            self.broken_chain = chained;
+        }
+        done
+    }
+
     fn rule(&mut self, test: Option<(&[u8], &[u8])>, written: &[u8]) -> Result<(), String> {
         let in_chain = std::mem::take(&mut self.open_chain);
         let read = actions::Read::parse(written)?;
@@ -97,6 +114,7 @@ impl Loader<'_> {
             exclusions,
             operator,
             steps,
+            pipeline: 0,
             filter: None,
             capture: read.capture,
             multi_match: read.multi_match,
@@ -132,6 +150,7 @@ impl Loader<'_> {
             severity: read.severity,
             version: read.version,
         };
+        let seeks_text = matches!(link.operator.test, Test::Pattern(_) | Test::Tried(_) | Test::Phrases(_));
         self.rules.push(Rule {
             links: vec![link],
             disruptive: read.disruptive.or_else(|| defaults.disruptive.clone()).map(|action| match action {
@@ -143,7 +162,7 @@ impl Loader<'_> {
             audit: read.audit.or(read.log).or(defaults.audit).unwrap_or(true),
             skip: read.skip,
             skip_to: None,
-            injection: facts.tags.iter().any(|tag| profile::is_injection(tag)),
+            injection: profile::is_injection(&facts.tags, seeks_text),
             facts: Arc::new(facts),
         });
         Ok(())

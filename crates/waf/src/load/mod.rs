@@ -48,6 +48,8 @@ pub(crate) struct Compiled {
     pub(crate) options: Options,
     /// Variables that rules look at.
     used: Vec<bool>,
+    /// How many lists of transformations there are.
+    pub(crate) pipelines: usize,
 }
 
 impl Compiled {
@@ -106,6 +108,8 @@ struct Loader<'f> {
     ids: BTreeMap<u64, (Arc<str>, usize)>,
     /// Whether the last rule waits for the next link of its chain.
     open_chain: bool,
+    /// Whether a link of the open chain has a fault, so that the chain is no rule.
+    broken_chain: bool,
     errors: LoadErrors,
     file: Arc<str>,
     line: usize,
@@ -123,6 +127,7 @@ impl<'f> Loader<'f> {
             retargeted: Vec::new(),
             ids: BTreeMap::new(),
             open_chain: false,
+            broken_chain: false,
             errors: LoadErrors::default(),
             file: Arc::from(""),
             line: 0,
@@ -137,6 +142,7 @@ impl<'f> Loader<'f> {
                 self.fail(what);
             }
         }
+        self.broken_chain = false;
         if std::mem::take(&mut self.open_chain) {
             self.fail("the file ends within a chain; write its last rule, or take `chain` away".to_owned());
         }
@@ -185,6 +191,11 @@ impl<'f> Loader<'f> {
             numbered.filter(|(_, rule)| rule.facts.phase == phase).map(|(number, _)| number).collect::<Vec<_>>()
         });
         self.link_skips(&mut kept, &phases);
+        let mut pipelines: BTreeMap<Vec<Transformation>, usize> = BTreeMap::new();
+        for link in kept.iter_mut().flat_map(|rule| &mut rule.links) {
+            let next = pipelines.len();
+            link.pipeline = *pipelines.entry(link.steps.clone()).or_insert(next);
+        }
         let scanners = [
             Scanner::build(&mut kept, |phase| phase <= Phase::RequestBody),
             Scanner::build(&mut kept, |phase| phase > Phase::RequestBody),
@@ -204,7 +215,7 @@ impl<'f> Loader<'f> {
                 *slot = true;
             }
         }
-        Ok(Compiled { rules: kept, phases, scanners, options: self.options, used })
+        Ok(Compiled { rules: kept, phases, scanners, options: self.options, used, pipelines: pipelines.len() })
     }
 
     /// Turns `skipAfter` and `skip` into positions in the rules of a phase.

@@ -2,15 +2,14 @@
 
 use super::{Operator, Phrases, Test, address, encoding, number, text, verify};
 use crate::literal;
-use crate::pattern;
+use crate::pattern::{self, backtrack};
 use crate::template::Template;
 
 /// Finds the bytes of a file that an operator names.
 pub(crate) type Data<'a> = dyn Fn(&str) -> Option<&'a [u8]> + 'a;
 
 /// Operators that need what this engine must not have: a network, a disk, a program.
-const IMPOSSIBLE: [&str; 8] =
-    ["inspectFile", "fuzzyHash", "gsbLookup", "geoLookup", "rbl", "rsub", "validateDTD", "validateSchema"];
+const IMPOSSIBLE: [&str; 6] = ["inspectFile", "fuzzyHash", "gsbLookup", "rsub", "validateDTD", "validateSchema"];
 
 /// Reads `!@operator argument`; without an operator it is a pattern.
 ///
@@ -32,8 +31,7 @@ pub(crate) fn parse(written: &[u8], data: &Data<'_>) -> Result<Operator, String>
         }
     };
     let (test, literals) = test(&name, argument, data)?;
-    let text = String::from_utf8_lossy(written).into_owned().into_boxed_str();
-    Ok(Operator { text, negated, test, literals })
+    Ok(Operator { negated, test, literals })
 }
 
 fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<(Test, Option<Vec<Vec<u8>>>), String> {
@@ -74,6 +72,10 @@ fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<(Test, Option<Ve
         Test::Sqli
     } else if is("detectXSS") {
         Test::Xss
+    } else if is("geoLookup") {
+        Test::Missing("geoLookup")
+    } else if is("rbl") {
+        Test::Missing("rbl")
     } else if IMPOSSIBLE.iter().any(|known| is(known)) {
         return Err(format!("operator @{name} needs a network or a disk, which this engine has not; remove the rule"));
     } else {
@@ -91,7 +93,12 @@ fn patterns(argument: &[u8], each: bool) -> Result<(Test, Option<Vec<Vec<u8>>>),
     {
         return Ok((Test::PatternOf(template), None));
     }
-    let compiled = pattern::compile(argument, false)?;
+    let compiled = match pattern::compile(argument, false) {
+        Ok(compiled) => compiled,
+        // Where the other engine has no reading either, the fault of the first is the one to know of.
+        Err(fault) if !each => return backtrack::compile(argument).map(|program| (Test::Tried(program), None)).map_err(|_| fault),
+        Err(fault) => return Err(fault),
+    };
     let literals = literal::required(&compiled.tree);
     Ok((if each { Test::EachPattern(compiled.regex) } else { Test::Pattern(compiled.regex) }, literals))
 }

@@ -36,6 +36,13 @@ enum Item {
 
 /// Reads the class behind an opening bracket and writes it as ranges of bytes.
 pub(super) fn convert(reader: &mut Reader<'_>) -> Result<(), String> {
+    let (negated, set) = read(reader)?;
+    write(reader, negated, &set);
+    Ok(())
+}
+
+/// Reads the class behind an opening bracket: whether it is negated, and the bytes that it names.
+pub(super) fn read(reader: &mut Reader<'_>) -> Result<(bool, [bool; 256]), String> {
     let negated = reader.eat(b"^");
     let mut set = [false; 256];
     let mut add = |wanted: &dyn Fn(u8) -> bool| {
@@ -65,8 +72,7 @@ pub(super) fn convert(reader: &mut Reader<'_>) -> Result<(), String> {
             Item::Set(wanted) => add(&|byte| byte == from || byte == b'-' || wanted(byte)),
         }
     }
-    write(reader, negated, &set);
-    Ok(())
+    Ok((negated, set))
 }
 
 /// Ranges keep `[^` outside, so that ignoring case folds what the rule names and not its complement.

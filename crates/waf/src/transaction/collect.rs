@@ -14,8 +14,17 @@ use crate::variable::{Shape, Variable};
 pub(super) struct Candidate {
     pub(super) variable: Variable,
     pub(super) count: bool,
-    pub(super) key: Arc<[u8]>,
+    pub(super) key: Key,
     pub(super) text: Source,
+}
+
+/// Where the key of a candidate is.
+#[derive(Debug, Clone)]
+pub(super) enum Key {
+    /// With the fact of the variable that has this number.
+    Fact(usize),
+    /// Here; empty where there is none.
+    Own(Arc<[u8]>),
 }
 
 /// Where the bytes of a candidate are.
@@ -27,20 +36,22 @@ pub(super) enum Source {
     Bytes(Arc<[u8]>),
 }
 
-impl Candidate {
+impl Transaction {
     /// The name in reports and in `MATCHED_VAR_NAME`: `ARGS:id`.
-    pub(super) fn name(&self) -> Vec<u8> {
-        let mut name = if self.count { vec![b'&'] } else { Vec::new() };
-        name.extend_from_slice(self.variable.name().as_bytes());
-        if self.variable.shape() == Shape::Keyed && !self.key.is_empty() {
+    pub(super) fn name(&self, candidate: &Candidate) -> Vec<u8> {
+        let key = match &candidate.key {
+            Key::Fact(number) => self.facts.of(candidate.variable).get(*number).map(|fact| &*fact.key).unwrap_or_default(),
+            Key::Own(key) => key,
+        };
+        let mut name = if candidate.count { vec![b'&'] } else { Vec::new() };
+        name.extend_from_slice(candidate.variable.name().as_bytes());
+        if candidate.variable.shape() == Shape::Keyed && !key.is_empty() {
             name.push(b':');
-            name.extend_from_slice(&self.key);
+            name.extend_from_slice(key);
         }
         name
     }
-}
 
-impl Transaction {
     /// All values that a link looks at.
     pub(super) fn candidates(&self, number: usize, rule: &Rule, link: &Link, found: &mut Vec<Candidate>) {
         let retargeted = super::evaluate::bit(&self.retargeted, number);
@@ -63,15 +74,16 @@ impl Transaction {
                         variable: target.variable,
                         count: true,
                         key: match &target.select {
-                            Select::Key(key) => Arc::from(&**key),
-                            Select::All | Select::Pattern(_) => Arc::from(&[][..]),
+                            Select::Key(key) => Key::Own(Arc::from(&**key)),
+                            Select::All | Select::Pattern(_) => Key::Own(Arc::from(&[][..])),
                         },
                         text: Source::Bytes(Arc::from(count.to_string().as_bytes())),
                     });
                 }
-                Mode::Inspect => self.each(target, rule.injection, &mut |key, text| {
+                Mode::Inspect => self.each(target, rule.injection, &mut |key, made| {
                     if !excluded(key) {
-                        found.push(Candidate { variable: target.variable, count: false, key: Arc::clone(key), text: text() });
+                        let (key, text) = made();
+                        found.push(Candidate { variable: target.variable, count: false, key, text });
                     }
                 }),
             }
@@ -87,11 +99,10 @@ impl Transaction {
     }
 
     /// Gives each value of a target that is not excluded.
-    fn each(&self, target: &Target, injection: bool, give: &mut dyn FnMut(&Arc<[u8]>, &dyn Fn() -> Source)) {
-        let none: Arc<[u8]> = Arc::from(&[][..]);
+    fn each(&self, target: &Target, injection: bool, give: &mut dyn FnMut(&[u8], &dyn Fn() -> (Key, Source))) {
         let mut dynamic = |key: &[u8], value: Arc<[u8]>| {
             if target.select.has(key) {
-                give(&Arc::from(key), &|| Source::Bytes(Arc::clone(&value)));
+                give(key, &|| (Key::Own(Arc::from(key)), Source::Bytes(Arc::clone(&value))));
             }
         };
         match target.variable {
@@ -110,19 +121,19 @@ impl Transaction {
             },
             Variable::MatchedVar => {
                 if let Some((_, value)) = &self.matched_var {
-                    give(&none, &|| Source::Bytes(Arc::clone(value)));
+                    dynamic(&[], Arc::clone(value));
                 }
             }
             Variable::MatchedVarName => {
                 if let Some((name, _)) = &self.matched_var {
-                    give(&none, &|| Source::Bytes(name.as_slice().into()));
+                    dynamic(&[], name.as_slice().into());
                 }
             }
             Variable::MatchedVars => self.matched_vars.iter().for_each(|(name, value)| dynamic(name, Arc::clone(value))),
             Variable::MatchedVarsNames => {
                 self.matched_vars.iter().for_each(|(name, _)| dynamic(name, name.as_slice().into()));
             }
-            Variable::HighestSeverity => give(&none, &|| Source::Bytes(self.highest().as_bytes().into())),
+            Variable::HighestSeverity => dynamic(&[], self.highest().as_bytes().into()),
             Variable::Rule => {
                 for key in [&b"id"[..], b"msg", b"severity", b"ver"] {
                     dynamic(key, self.rule_fact(key).into());
@@ -134,10 +145,10 @@ impl Transaction {
                 }
             }
             variable => {
-                for fact in self.facts.of(variable) {
+                for (number, fact) in self.facts.of(variable).iter().enumerate() {
                     let left_out = injection && fact.part == Part::Prose;
                     if !left_out && target.select.has(&fact.key) {
-                        give(&fact.key, &|| Source::Text(fact.text));
+                        give(&fact.key, &|| (Key::Fact(number), Source::Text(fact.text)));
                     }
                 }
             }

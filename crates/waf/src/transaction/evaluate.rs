@@ -101,20 +101,20 @@ impl Transaction {
                 return self.made_value(rules, rule, link, candidate, bytes, report);
             }
         };
-        let mut any = false;
-        if link.multi_match {
-            any |= self.ask(rules, rule, link, candidate, text, report);
-        }
-        for step in &link.steps {
-            let next = self.texts.step(text, *step, page);
-            if link.multi_match && next != text {
-                any |= self.ask(rules, rule, link, candidate, next, report);
+        let any = if link.multi_match {
+            let mut any = self.ask(rules, rule, link, candidate, text, report);
+            for step in &link.steps {
+                let next = self.texts.step(text, *step, page);
+                if next != text {
+                    any |= self.ask(rules, rule, link, candidate, next, report);
+                }
+                text = next;
             }
-            text = next;
-        }
-        if !link.multi_match {
-            any = self.ask(rules, rule, link, candidate, text, report);
-        }
+            any
+        } else {
+            text = self.texts.after(text, link, rules.pipelines, page);
+            self.ask(rules, rule, link, candidate, text, report)
+        };
         if self.texts.read > rules.options.budget {
             self.reached(Limit::Budget, rule.facts.phase);
         }
@@ -193,7 +193,7 @@ impl Transaction {
             }
         }
         if let Some(candidate) = candidate {
-            let name = candidate.name();
+            let name = self.name(candidate);
             if report.values.len() < MAX_VALUES {
                 report.values.push((name.clone(), value.get(..MAX_SHOWN).unwrap_or(&value).to_vec()));
             }

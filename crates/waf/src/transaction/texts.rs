@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::rule::Link;
 use crate::scanner::{Hits, Scanner};
 use crate::transform::{CodePage, Transformation};
 
@@ -29,6 +30,8 @@ pub(super) struct Texts {
 struct Text {
     bytes: Arc<[u8]>,
     became: Option<Box<[u32; STEPS]>>,
+    /// What it is after each list of steps.
+    finals: Vec<u32>,
     hits: [Option<Hits>; 2],
     /// The text that differs from this only in case.
     twin: Option<u32>,
@@ -49,7 +52,7 @@ impl Texts {
         if shared {
             self.known.insert(Arc::clone(&bytes), id);
         }
-        self.texts.push(Text { bytes, became: None, hits: [None, None], twin });
+        self.texts.push(Text { bytes, became: None, finals: Vec::new(), hits: [None, None], twin });
         id
     }
 
@@ -84,6 +87,25 @@ impl Texts {
             }
         }
         TextId(next)
+    }
+
+    /// What a text is after a list of steps, of which there are `pipelines` and this is one.
+    pub(super) fn after(&mut self, id: TextId, link: &Link, pipelines: usize, page: Option<&CodePage>) -> TextId {
+        if link.steps.is_empty() {
+            return id;
+        }
+        let kept = self.texts.get(id.0 as usize).and_then(|text| text.finals.get(link.pipeline)).copied();
+        if let Some(known) = kept.filter(|known| *known != UNKNOWN) {
+            return TextId(known);
+        }
+        let last = link.steps.iter().fold(id, |text, step| self.step(text, *step, page));
+        if let Some(text) = self.texts.get_mut(id.0 as usize) {
+            text.finals.resize(pipelines, UNKNOWN);
+            if let Some(slot) = text.finals.get_mut(link.pipeline) {
+                *slot = last.0;
+            }
+        }
+        last
     }
 
     /// Whether a scan of the text finds a link's literals; `group` is the scanner's number.

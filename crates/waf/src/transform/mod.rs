@@ -18,7 +18,7 @@ pub(crate) use url::{CodePage, decode_form, decode_path};
 macro_rules! transformations {
     ($($variant:ident = $name:literal $(| $alias:literal)*, $function:expr;)*) => {
         /// One step of a rule's `t:` actions.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Transformation { $($variant,)* UrlDecodeUni }
 
         impl Transformation {
