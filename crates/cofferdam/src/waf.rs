@@ -70,9 +70,13 @@ impl Rules {
             }
         }
         if !found.iter().any(|(name, _)| name.contains(".conf")) {
-            bail!("{} holds no rules: nothing there, or in `rules` below, ends in .conf", self.rules.display());
+            bail!(
+                "{} holds no rules: nothing there, or in `rules` below, ends in .conf",
+                self.rules.display()
+            );
         }
-        waf::cases::Bench::load(&found, self.profile.into()).context("the rules do not load; none of them is applied")
+        waf::cases::Bench::load(&found, self.profile.into())
+            .context("the rules do not load; none of them is applied")
     }
 }
 

@@ -22,7 +22,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let bench = Bench::load(&found, Profile::Crs)?;
     println!("load of two set-ups: {} ms", started.elapsed().as_millis());
-    let license = found.iter().find(|(name, _)| name.ends_with("LICENSE")).map(|found| found.1.clone()).unwrap_or_default();
+    let license = found
+        .iter()
+        .find(|(name, _)| name.ends_with("LICENSE"))
+        .map(|found| found.1.clone())
+        .unwrap_or_default();
     let prose = String::from_utf8_lossy(&license).into_owned();
     let sentence = "Write a short story about a gardener who finds an old letter under the roses. Keep it warm and plain. ";
     let requests: Vec<(&str, Case)> = vec![
@@ -53,7 +57,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     least = least.min(start.elapsed().as_nanos());
                     runs += 1;
                 }
-                println!("{name}, {mode}, {profile:?}: {} us, {}", least / 1000, if verdict.is_some() { "blocked" } else { "passes" });
+                println!(
+                    "{name}, {mode}, {profile:?}: {} us, {}",
+                    least / 1000,
+                    if verdict.is_some() { "blocked" } else { "passes" }
+                );
             }
         }
     }
@@ -71,11 +79,17 @@ fn get(target: &str) -> Case {
 
 fn chat(text: &str) -> Case {
     let quoted = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    let body = format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"{quoted}\"}}],\"temperature\":0.7}}");
+    let body = format!(
+        "{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"{quoted}\"}}],\"temperature\":0.7}}"
+    );
     let length = body.len().to_string();
     Case {
         line: [b"POST".to_vec(), b"/v1/chat/completions".to_vec(), b"HTTP/1.1".to_vec()],
-        headers: headers(&[("Host", "api.example.com"), ("Content-Type", "application/json"), ("Content-Length", &length)]),
+        headers: headers(&[
+            ("Host", "api.example.com"),
+            ("Content-Type", "application/json"),
+            ("Content-Length", &length),
+        ]),
         body: body.into_bytes(),
         status: 200,
         ..Case::default()
@@ -83,6 +97,14 @@ fn chat(text: &str) -> Case {
 }
 
 fn headers(more: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let common = [("User-Agent", "OpenAI/Python 1.51.0"), ("Accept", "application/json"), ("Accept-Encoding", "gzip, deflate")];
-    common.iter().chain(more).map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+    let common = [
+        ("User-Agent", "OpenAI/Python 1.51.0"),
+        ("Accept", "application/json"),
+        ("Accept-Encoding", "gzip, deflate"),
+    ];
+    common
+        .iter()
+        .chain(more)
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect()
 }

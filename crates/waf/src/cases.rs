@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 
+use crate::LoadErrors;
 use crate::load::{Files, RuleSet};
 use crate::profile::Profile;
 use crate::transaction::{Interruption, Outcome, Start, Transaction};
 use crate::transform::decode_base64;
-use crate::LoadErrors;
 
 /// One request with its answer, and what is expected.
 #[derive(Debug, Clone, Default)]
@@ -91,7 +91,9 @@ fn one(line: &str) -> Result<Case, String> {
 fn pairs(value: &Value, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
     let wrong = || format!("`{name}` is no list of pairs in base64");
     let list = value.get(name).and_then(Value::as_array).ok_or_else(wrong)?;
-    let part = |pair: &Value, index: usize| pair.get(index).and_then(Value::as_str).and_then(|text| decode_base64(text.as_bytes()));
+    let part = |pair: &Value, index: usize| {
+        pair.get(index).and_then(Value::as_str).and_then(|text| decode_base64(text.as_bytes()))
+    };
     list.iter().map(|pair| part(pair, 0).zip(part(pair, 1)).ok_or_else(wrong)).collect()
 }
 

@@ -12,8 +12,8 @@ pub mod cases;
 mod error;
 mod literal;
 mod load;
-pub mod options;
 mod operator;
+pub mod options;
 mod pattern;
 mod profile;
 mod rule;
@@ -32,7 +32,7 @@ pub use profile::Profile;
 pub use rule::{Audit, Engine, Phase, RuleFacts, Severity};
 pub use store::Store;
 pub use transaction::{
-    Action, Cause, Interruption, Limit, MAX_HEADER_BYTES, MAX_HEADERS, MAX_MATCHES, MAX_SHOWN, MAX_TX, MAX_VALUES,
-    Match, Outcome, Scores, Start, Transaction,
+    Action, Cause, Interruption, Limit, MAX_HEADER_BYTES, MAX_HEADERS, MAX_MATCHES, MAX_SHOWN, MAX_TX,
+    MAX_VALUES, Match, Outcome, Scores, Start, Transaction,
 };
 pub use variable::{Shape, Variable};

@@ -95,7 +95,9 @@ fn known(tree: &Hir) -> Known {
                 },
                 (0, _) => Known::nothing(),
                 (1, Some(1)) => inner,
-                (least, Some(most)) if least == most && least <= 4 => concat((0..least).map(|_| known(&repetition.sub))),
+                (least, Some(most)) if least == most && least <= 4 => {
+                    concat((0..least).map(|_| known(&repetition.sub)))
+                }
                 _ => Known { exact: None, required: inner.into_required() },
             }
         }
@@ -144,7 +146,10 @@ fn concat(parts: impl Iterator<Item = Known>) -> Known {
         best = better(best, required);
         let next = match exact {
             Some(exact) if exact.len() * open.len() <= MAX_EXACT => {
-                open = open.iter().flat_map(|head| exact.iter().map(move |tail| [&head[..], &tail[..]].concat())).collect();
+                open = open
+                    .iter()
+                    .flat_map(|head| exact.iter().map(move |tail| [&head[..], &tail[..]].concat()))
+                    .collect();
                 continue;
             }
             Some(exact) => exact,
@@ -153,7 +158,11 @@ fn concat(parts: impl Iterator<Item = Known>) -> Known {
         best = better(best, usable(std::mem::replace(&mut open, next)));
         whole = false;
     }
-    if whole { Known { exact: Some(open), required: best } } else { Known { exact: None, required: better(best, usable(open)) } }
+    if whole {
+        Known { exact: Some(open), required: best }
+    } else {
+        Known { exact: None, required: better(best, usable(open)) }
+    }
 }
 
 #[cfg(test)]
@@ -163,8 +172,13 @@ mod tests {
 
     fn check(pattern: &str, expected: Option<&[&str]>) {
         let found = required(&pattern::compile(pattern.as_bytes(), false).unwrap().tree);
-        let found = found.map(|set| set.into_iter().map(|text| String::from_utf8(text).unwrap()).collect::<Vec<_>>());
-        assert_eq!(found, expected.map(|set| set.iter().map(|text| (*text).to_owned()).collect()), "{pattern}");
+        let found =
+            found.map(|set| set.into_iter().map(|text| String::from_utf8(text).unwrap()).collect::<Vec<_>>());
+        assert_eq!(
+            found,
+            expected.map(|set| set.iter().map(|text| (*text).to_owned()).collect()),
+            "{pattern}"
+        );
     }
 
     #[test]

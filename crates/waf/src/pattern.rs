@@ -131,7 +131,9 @@ impl<'a> Reader<'a> {
             b'R' => self.out.push_str("(?:\\r\\n|[\\n-\\r])"),
             b'Q' => self.quoted(),
             b'E' => {}
-            b'1'..=b'9' => return Err("pattern: back-references need unbounded time and are not supported".to_owned()),
+            b'1'..=b'9' => {
+                return Err("pattern: back-references need unbounded time and are not supported".to_owned());
+            }
             b'G' | b'K' | b'X' | b'k' | b'g' | b'p' | b'P' | b'C' | b'L' | b'l' | b'U' | b'u' | b'o' => {
                 return Err(format!("pattern: \\{} is not supported", char::from(byte)));
             }
@@ -170,7 +172,8 @@ impl<'a> Reader<'a> {
             b'0' => self.number(8, 2),
             b'c' => self.next().ok_or("pattern ends by \\c")?.to_ascii_uppercase() ^ 0x40,
             b'x' if self.eat(b"{") => {
-                let end = self.rest.iter().position(|byte| *byte == b'}').ok_or("pattern: \\x{ is not closed")?;
+                let end =
+                    self.rest.iter().position(|byte| *byte == b'}').ok_or("pattern: \\x{ is not closed")?;
                 let (digits, rest) = self.rest.split_at_checked(end).unwrap_or_default();
                 self.rest = rest.get(1..).unwrap_or_default();
                 let digits = std::str::from_utf8(digits).unwrap_or("?");
@@ -192,7 +195,9 @@ impl<'a> Reader<'a> {
     fn number(&mut self, radix: u32, most: usize) -> u8 {
         let mut value = 0_u32;
         for _ in 0..most {
-            let Some(digit) = self.rest.first().and_then(|byte| char::from(*byte).to_digit(radix)) else { break };
+            let Some(digit) = self.rest.first().and_then(|byte| char::from(*byte).to_digit(radix)) else {
+                break;
+            };
             value = value * radix + digit;
             self.next();
         }
@@ -284,7 +289,8 @@ mod tests {
     use super::*;
 
     fn check(pattern: &str, text: &[u8], expected: bool) {
-        let compiled = compile(pattern.as_bytes(), false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+        let compiled =
+            compile(pattern.as_bytes(), false).unwrap_or_else(|error| panic!("{pattern}: {error}"));
         assert_eq!(compiled.regex.is_match(text), expected, "{pattern} on {}", text.escape_ascii());
     }
 
@@ -324,7 +330,9 @@ mod tests {
 
     #[test]
     fn what_needs_unbounded_time_is_an_error() {
-        for pattern in [r"(a)\1", r"a(?=b)", r"a(?!b)", r"(?<=a)b", r"(?<!a)b", r"a\K", r"(*SKIP)a", r"a\", r"[a"] {
+        for pattern in
+            [r"(a)\1", r"a(?=b)", r"a(?!b)", r"(?<=a)b", r"(?<!a)b", r"a\K", r"(*SKIP)a", r"a\", r"[a"]
+        {
             assert!(compile(pattern.as_bytes(), false).is_err(), "{pattern}");
         }
     }

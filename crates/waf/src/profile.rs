@@ -62,7 +62,15 @@ struct Api {
 /// Where messages of a chat have text: a text, or parts of text, of thinking, and of results of tools.
 const APIS: &[Api] = &[
     Api {
-        paths: &["/chat/completions", "/messages", "/messages/count_tokens", "/api/chat", "/v2/chat", "/converse", "/converse-stream"],
+        paths: &[
+            "/chat/completions",
+            "/messages",
+            "/messages/count_tokens",
+            "/api/chat",
+            "/v2/chat",
+            "/converse",
+            "/converse-stream",
+        ],
         prose: &[
             "messages.*.content",
             "messages.*.content.*.text",
@@ -103,7 +111,10 @@ const APIS: &[Api] = &[
         ],
     },
     Api { paths: &["/completions"], prose: &["prompt", "prompt.*", "suffix", "stop", "stop.*"] },
-    Api { paths: &["/embeddings", "/moderations", "/api/embed"], prose: &["input", "input.*", "input.*.text"] },
+    Api {
+        paths: &["/embeddings", "/moderations", "/api/embed"],
+        prose: &["input", "input.*", "input.*.text"],
+    },
     Api { paths: &["/api/generate"], prose: &["prompt", "system", "suffix", "options.stop.*"] },
     Api { paths: &["/api/embeddings"], prose: &["prompt"] },
     Api {
@@ -122,7 +133,10 @@ const APIS: &[Api] = &[
         ],
     },
     Api { paths: &[":embedContent"], prose: &["content.parts.*.text"] },
-    Api { paths: &["/v1/chat"], prose: &["message", "chat_history.*.message", "preamble", "documents.*.text", "documents.*.snippet"] },
+    Api {
+        paths: &["/v1/chat"],
+        prose: &["message", "chat_history.*.message", "preamble", "documents.*.text", "documents.*.snippet"],
+    },
     Api { paths: &["/rerank"], prose: &["query", "documents.*", "documents.*.text", "texts.*"] },
     Api { paths: &["/generate", "/generate_stream"], prose: &["inputs", "parameters.stop.*"] },
 ];
@@ -145,12 +159,19 @@ pub(crate) fn parts(profile: Profile, path: &[u8], document: &Document) -> Vec<P
 /// The API whose path is the longest that fits.
 fn api(path: &[u8]) -> Option<&'static Api> {
     let path = path.strip_suffix(b"/").unwrap_or(path);
-    let ends = |api: &&'static Api| api.paths.iter().filter(|end| path.ends_with(end.as_bytes())).map(|end| end.len()).max();
-    APIS.iter().filter_map(|api| ends(&api).map(|length| (length, api))).max_by_key(|(length, _)| *length).map(|(_, api)| api)
+    let ends = |api: &&'static Api| {
+        api.paths.iter().filter(|end| path.ends_with(end.as_bytes())).map(|end| end.len()).max()
+    };
+    APIS.iter()
+        .filter_map(|api| ends(&api).map(|length| (length, api)))
+        .max_by_key(|(length, _)| *length)
+        .map(|(_, api)| api)
 }
 
 fn is_prose(api: &Api, name: &[u8]) -> bool {
-    let Some(name) = std::str::from_utf8(name).ok().and_then(|name| name.strip_prefix("json.")) else { return false };
+    let Some(name) = std::str::from_utf8(name).ok().and_then(|name| name.strip_prefix("json.")) else {
+        return false;
+    };
     api.prose.iter().any(|place| fits(place, name))
 }
 
@@ -161,7 +182,9 @@ fn fits(place: &str, name: &str) -> bool {
             return name.next().is_some();
         }
         let Some(found) = name.next() else { return false };
-        let element = found.strip_prefix("array_").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let element = found
+            .strip_prefix("array_")
+            .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
         if if wanted == "*" { !element } else { wanted != found } {
             return false;
         }
@@ -184,17 +207,35 @@ mod tests {
 
     #[test]
     fn free_text_is_told_from_everything_else() {
-        let check = |path: &str, body: &str, expected: &[&str]| assert_eq!(prose(path, body), expected, "{path} {body}");
-        check("/v1/chat/completions", r#"{"model":"m","messages":[{"role":"user","content":"a"},
+        let check = |path: &str, body: &str, expected: &[&str]| {
+            assert_eq!(prose(path, body), expected, "{path} {body}")
+        };
+        check(
+            "/v1/chat/completions",
+            r#"{"model":"m","messages":[{"role":"user","content":"a"},
             {"role":"user","content":[{"type":"text","text":"b"},{"type":"image_url","image_url":{"url":"u"}}]},
             {"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{}"}}]},
-            {"role":"tool","content":"c"}],"user":"x"}"#, &["a", "b", "c"]);
-        check("/v1/messages", r#"{"system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":[
+            {"role":"tool","content":"c"}],"user":"x"}"#,
+            &["a", "b", "c"],
+        );
+        check(
+            "/v1/messages",
+            r#"{"system":[{"type":"text","text":"a"}],"messages":[{"role":"user","content":[
             {"type":"tool_use","input":{"text":"strict"}},{"type":"tool_result","content":[{"type":"text","text":"b"}]},
-            {"type":"image","source":{"url":"u"}}]}]}"#, &["a", "b"]);
-        check("/v1/responses", r#"{"input":[{"type":"function_call","arguments":"{}"},{"type":"function_call_output","output":"a"}],"instructions":"b"}"#, &["a", "b"]);
+            {"type":"image","source":{"url":"u"}}]}]}"#,
+            &["a", "b"],
+        );
+        check(
+            "/v1/responses",
+            r#"{"input":[{"type":"function_call","arguments":"{}"},{"type":"function_call_output","output":"a"}],"instructions":"b"}"#,
+            &["a", "b"],
+        );
         check("/v1/completions", r#"{"prompt":["a","b"],"model":"m"}"#, &["a", "b"]);
-        check("/v1beta/models/gemini:generateContent", r#"{"contents":[{"parts":[{"text":"a"},{"functionResponse":{"response":{"x":{"y":"b"}}}},{"functionCall":{"args":{"q":"s"}}}]}]}"#, &["a", "b"]);
+        check(
+            "/v1beta/models/gemini:generateContent",
+            r#"{"contents":[{"parts":[{"text":"a"},{"functionResponse":{"response":{"x":{"y":"b"}}}},{"functionCall":{"args":{"q":"s"}}}]}]}"#,
+            &["a", "b"],
+        );
         check("/api/generate", r#"{"model":"m","prompt":"a","template":"t"}"#, &["a"]);
         check("/search", r#"{"prompt":"a","messages":[{"content":"b"}]}"#, &[]);
     }

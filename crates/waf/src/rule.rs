@@ -62,7 +62,8 @@ impl Phase {
 pub struct Severity(u8);
 
 impl Severity {
-    const NAMES: [&str; 8] = ["EMERGENCY", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"];
+    const NAMES: [&str; 8] =
+        ["EMERGENCY", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"];
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let named = Self::NAMES.iter().position(|name| name.eq_ignore_ascii_case(text));

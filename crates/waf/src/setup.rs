@@ -56,7 +56,9 @@ pub fn order(found: Vec<(String, Vec<u8>)>, more: &[(&str, &str)]) -> Files {
     for (path, bytes) in found {
         let file = name(&path);
         match file.strip_suffix(".example") {
-            Some(plain) if plain.ends_with(".conf") && !names.iter().any(|known| known == plain) => rules.push((path, bytes)),
+            Some(plain) if plain.ends_with(".conf") && !names.iter().any(|known| known == plain) => {
+                rules.push((path, bytes))
+            }
             Some(_) => {}
             None if file.ends_with(".conf") => rules.push((path, bytes)),
             None if file.ends_with(".data") => files.data.push((file, bytes)),

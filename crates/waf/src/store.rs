@@ -64,7 +64,8 @@ impl Store {
     /// All entries of a collection that have not ended.
     pub(crate) fn entries(&self, variable: Variable, key: &[u8], now: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
         self.with(|inner| {
-            let collection = inner.collections.get(&(variable, cut(key))).filter(|collection| collection.ends > now);
+            let collection =
+                inner.collections.get(&(variable, cut(key))).filter(|collection| collection.ends > now);
             let entries = collection.into_iter().flat_map(|collection| &collection.entries);
             let alive = entries.filter(|(_, entry)| entry.ends.is_none_or(|ends| ends > now));
             alive.map(|(name, entry)| (name.clone(), entry.value.clone())).collect()
@@ -93,7 +94,8 @@ impl Store {
     pub(crate) fn expire(&self, variable: Variable, key: &[u8], name: &[u8], ends: u64) {
         self.with(|inner| {
             let collection = inner.collections.get_mut(&(variable, cut(key)));
-            let entry = collection.and_then(|collection| collection.entries.get_mut(&cut(name).to_ascii_lowercase()));
+            let entry =
+                collection.and_then(|collection| collection.entries.get_mut(&cut(name).to_ascii_lowercase()));
             if let Some(entry) = entry {
                 entry.ends = Some(ends);
             }
@@ -126,7 +128,11 @@ impl Inner {
     }
 
     fn make_room(&mut self, now: u64) {
-        while self.ends.first().is_some_and(|(ends, _)| *ends <= now || self.collections.len() >= MAX_COLLECTIONS) {
+        while self
+            .ends
+            .first()
+            .is_some_and(|(ends, _)| *ends <= now || self.collections.len() >= MAX_COLLECTIONS)
+        {
             let Some((ends, key)) = self.ends.pop_first() else { return };
             self.collections.remove(&key);
             self.displaced += u64::from(ends > now);

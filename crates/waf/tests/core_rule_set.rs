@@ -22,7 +22,10 @@ fn shared() -> Option<PathBuf> {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let folder = std::env::var_os("COFFERDAM_SHARED").map_or(default, PathBuf::from).join("data/waf");
     if !folder.is_dir() {
-        println!("NOT RUN: {} is not there; COFFERDAM_SHARED names the folder that has data/waf", folder.display());
+        println!(
+            "NOT RUN: {} is not there; COFFERDAM_SHARED names the folder that has data/waf",
+            folder.display()
+        );
         return None;
     }
     Some(folder)

@@ -51,7 +51,11 @@ pub(super) fn run(args: &TestArgs, out: &mut impl Write) -> Result<bool> {
     for limit in &outcome.limits {
         writeln!(out, "limit reached: {}", limit.name())?;
     }
-    writeln!(out, "anomaly score: {} of the request, {} of the answer", outcome.scores.inbound, outcome.scores.outbound)?;
+    writeln!(
+        out,
+        "anomaly score: {} of the request, {} of the answer",
+        outcome.scores.inbound, outcome.scores.outbound
+    )?;
     let Some(interruption) = interruption else {
         writeln!(out, "verdict: passes")?;
         return Ok(true);
@@ -87,7 +91,9 @@ impl TestArgs {
     fn case(&self) -> Result<Case> {
         let body = match (&self.body, &self.body_file) {
             (Some(body), _) => body.clone().into_bytes(),
-            (None, Some(path)) => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+            (None, Some(path)) => {
+                fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
+            }
             (None, None) => Vec::new(),
         };
         let default = if body.is_empty() { "GET" } else { "POST" };
@@ -96,13 +102,17 @@ impl TestArgs {
             Some((_, rest)) => {
                 let end = rest.find(['/', '?']).unwrap_or(rest.len());
                 let (host, target) = rest.split_at(end);
-                (host.to_owned(), if target.starts_with('/') { target.to_owned() } else { format!("/{target}") })
+                (
+                    host.to_owned(),
+                    if target.starts_with('/') { target.to_owned() } else { format!("/{target}") },
+                )
             }
             None => ("localhost".to_owned(), self.url.clone()),
         };
         let mut headers = Vec::new();
         for header in &self.headers {
-            let (name, value) = header.split_once(':').with_context(|| format!("{header} is no `Name: value`"))?;
+            let (name, value) =
+                header.split_once(':').with_context(|| format!("{header} is no `Name: value`"))?;
             headers.push((name.trim().as_bytes().to_vec(), value.trim().as_bytes().to_vec()));
         }
         let length = body.len().to_string();

@@ -66,10 +66,19 @@ fn print(tally: &Tally, out: &mut impl Write) -> Result<()> {
     }
     for (key, verdict) in tally.failures.iter().take(SHOWN) {
         let list = |ids: &[u64]| ids.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-        writeln!(out, "{key}: missing [{}], not expected [{}]", list(&verdict.missing), list(&verdict.extra))?;
+        writeln!(
+            out,
+            "{key}: missing [{}], not expected [{}]",
+            list(&verdict.missing),
+            list(&verdict.extra)
+        )?;
     }
     for (key, blocked) in tally.disagreements.iter().take(SHOWN) {
-        writeln!(out, "{key}: {}, unlike the engines named", if *blocked { "blocked" } else { "not blocked" })?;
+        writeln!(
+            out,
+            "{key}: {}, unlike the engines named",
+            if *blocked { "blocked" } else { "not blocked" }
+        )?;
     }
     writeln!(out, "{} passed, {} failed", tally.passed, tally.failed)?;
     Ok(())

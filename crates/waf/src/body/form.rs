@@ -37,7 +37,8 @@ mod tests {
     #[test]
     fn pairs_are_decoded_and_bounded() {
         let form = read(b"a=1&b%20c=+x%41&&d&e=%zz", b'&', Limits { arguments: 9, depth: 1 });
-        let pairs: Vec<_> = form.pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+        let pairs: Vec<_> =
+            form.pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
         assert_eq!(pairs, [(&b"a"[..], &b"1"[..]), (b"b c", b" xA"), (b"d", b""), (b"e", b"%zz")]);
         assert!(form.bad_escape && !form.too_many);
         assert!(read(b"a&b", b'&', Limits { arguments: 1, depth: 1 }).too_many);

@@ -16,8 +16,10 @@ pub(crate) struct Document {
 /// Reads a body; a fault comes with the arguments before it.
 pub(crate) fn read(body: &[u8], limits: Limits) -> Document {
     let document = Document::default();
-    let mut reader = Reader { body, at: 0, stack: Vec::new(), path: b"json".to_vec(), document, names: 0, limits };
-    let fault = reader.document().err().map(|what| format!("JSON parsing error at byte {}: {what}", reader.at));
+    let mut reader =
+        Reader { body, at: 0, stack: Vec::new(), path: b"json".to_vec(), document, names: 0, limits };
+    let fault =
+        reader.document().err().map(|what| format!("JSON parsing error at byte {}: {what}", reader.at));
     Document { fault, ..reader.document }
 }
 
@@ -234,7 +236,9 @@ impl Reader<'_> {
     /// A surrogate without its other half becomes a question mark, as in the parser that ModSecurity uses.
     fn unicode(&mut self, text: &mut Vec<u8>) -> Result<(), String> {
         let mut code = self.four_digits()?;
-        if (0xd800..0xdc00).contains(&code) && self.body.get(self.at..).is_some_and(|rest| rest.starts_with(b"\\u")) {
+        if (0xd800..0xdc00).contains(&code)
+            && self.body.get(self.at..).is_some_and(|rest| rest.starts_with(b"\\u"))
+        {
             let back = self.at;
             self.at += 2;
             match self.four_digits()? {
@@ -275,9 +279,18 @@ mod tests {
 
     #[test]
     fn scalars_are_named_by_their_path() {
-        check(r#"{"a":"b","c":{"d":1.5e3},"e":[true,null,{"f":"g"},[2]],"h":{}}"#,
-            &[("json.a", "b"), ("json.c.d", "1.5e3"), ("json.e.array_0", "true"), ("json.e.array_1", ""),
-              ("json.e.array_2.f", "g"), ("json.e.array_3.array_0", "2")], true);
+        check(
+            r#"{"a":"b","c":{"d":1.5e3},"e":[true,null,{"f":"g"},[2]],"h":{}}"#,
+            &[
+                ("json.a", "b"),
+                ("json.c.d", "1.5e3"),
+                ("json.e.array_0", "true"),
+                ("json.e.array_1", ""),
+                ("json.e.array_2.f", "g"),
+                ("json.e.array_3.array_0", "2"),
+            ],
+            true,
+        );
         check(r#" "x\u00e9\ud83d\ude00\n\ud800" "#, &[("json", "xé😀\n?")], true);
         check("[{},[],1]", &[("json.array_2", "1")], true);
         check(r#"{"":1,"":2}"#, &[("json.", "1"), ("json.", "2")], true);
@@ -293,7 +306,21 @@ mod tests {
     #[test]
     fn faults_keep_what_was_before_them() {
         check(r#"{"a":1,"b":}"#, &[("json.a", "1")], false);
-        for bad in ["", "{", "[1", "[1 2]", "{\"a\" 1}", "{1:2}", "[1,]x", "\"\u{1}\"", "\"\\x\"", "[[[[[[1]]]]]]", "nul", "01", "1 2"] {
+        for bad in [
+            "",
+            "{",
+            "[1",
+            "[1 2]",
+            "{\"a\" 1}",
+            "{1:2}",
+            "[1,]x",
+            "\"\u{1}\"",
+            "\"\\x\"",
+            "[[[[[[1]]]]]]",
+            "nul",
+            "01",
+            "1 2",
+        ] {
             assert!(read(bad.as_bytes(), LIMITS).fault.is_some(), "{bad}");
         }
         assert!(read(b"\"\xff\"", LIMITS).fault.is_some());

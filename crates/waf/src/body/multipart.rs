@@ -76,7 +76,10 @@ fn boundary(content_type: &[u8], flags: &mut Flags) -> Result<Vec<u8>, &'static 
     let value = match value.strip_prefix(b"\"") {
         Some(inner) => {
             flags.boundary_quoted = true;
-            let end = inner.iter().position(|byte| *byte == b'"').ok_or("the quote of the boundary is not closed")?;
+            let end = inner
+                .iter()
+                .position(|byte| *byte == b'"')
+                .ok_or("the quote of the boundary is not closed")?;
             inner.get(..end).unwrap_or_default()
         }
         None => {
@@ -147,7 +150,8 @@ impl Parts {
                     part = (!last).then(part::Part::default);
                 }
                 (None, Some(part)) => {
-                    self.flags.unmatched_boundary |= text.starts_with(b"--") && !part.in_headers() && looks_like(text, boundary);
+                    self.flags.unmatched_boundary |=
+                        text.starts_with(b"--") && !part.in_headers() && looks_like(text, boundary);
                     part.line(text, whole, &mut self.flags)?;
                 }
                 (None, None) => self.flags.data_before |= !begun && !text.is_empty(),
@@ -175,7 +179,9 @@ impl Parts {
         let finished = part.finish(&mut self.flags)?;
         self.headers.extend(finished.headers.into_iter().map(|header| (finished.name.clone(), header)));
         match finished.filename {
-            Some(filename) => self.files.push(Upload { field: finished.name, filename, content: finished.content }),
+            Some(filename) => {
+                self.files.push(Upload { field: finished.name, filename, content: finished.content })
+            }
             None => self.fields.push((finished.name, finished.content)),
         }
         Ok(())
@@ -201,7 +207,10 @@ mod tests {
         let (parts, fault) = read(body, TYPE, LIMITS);
         assert_eq!((fault, parts.flags), (None, Flags::default()));
         assert_eq!(parts.fields, [(b"a".to_vec(), b"1\r\n2".to_vec())]);
-        assert_eq!((parts.files[0].filename.as_slice(), parts.files[0].content.as_slice()), (&b"b.txt"[..], &b"abc"[..]));
+        assert_eq!(
+            (parts.files[0].filename.as_slice(), parts.files[0].content.as_slice()),
+            (&b"b.txt"[..], &b"abc"[..])
+        );
         assert_eq!(parts.headers.len(), 3);
     }
 
@@ -213,8 +222,13 @@ mod tests {
         assert!(seen.missing_semicolon && seen.boundary_whitespace && seen.boundary_quoted);
         assert!(seen.lf_line && seen.data_after && !seen.crlf_lf_lines);
         assert!(flags(TYPE, b"z\r\n--xx\r\n").data_before);
-        assert!(flags(TYPE, b"--xx\r\nContent-Disposition: form-data;\r\n name=a\r\n\r\n--xx--").header_folding);
-        assert!(flags(TYPE, b"--xx\r\nContent-Disposition: form-data; name=a\r\n\r\n--xxx\r\n--xx--").unmatched_boundary);
+        assert!(
+            flags(TYPE, b"--xx\r\nContent-Disposition: form-data;\r\n name=a\r\n\r\n--xx--").header_folding
+        );
+        assert!(
+            flags(TYPE, b"--xx\r\nContent-Disposition: form-data; name=a\r\n\r\n--xxx\r\n--xx--")
+                .unmatched_boundary
+        );
     }
 
     #[test]
@@ -228,7 +242,10 @@ mod tests {
             ("multipart/form-data; boundary=xx", "--xx\r\nContent-Type: a\r\n\r\nb\r\n--xx--"),
             ("multipart/form-data; boundary=xx", "--xx\r\nnonsense\r\n\r\nb\r\n--xx--"),
         ] {
-            assert!(read(body.as_bytes(), content_type.as_bytes(), LIMITS).1.is_some(), "{content_type} {body}");
+            assert!(
+                read(body.as_bytes(), content_type.as_bytes(), LIMITS).1.is_some(),
+                "{content_type} {body}"
+            );
         }
     }
 

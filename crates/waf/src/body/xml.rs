@@ -81,14 +81,20 @@ impl<'b> Reader<'b> {
     fn name(&mut self) -> Result<&'b [u8], String> {
         let count = self.rest.iter().take_while(|byte| is_name(**byte)).count();
         match self.rest.first() {
-            Some(first) if count > 0 && !first.is_ascii_digit() && !matches!(first, b'-' | b'.') => Ok(self.take(count)),
+            Some(first) if count > 0 && !first.is_ascii_digit() && !matches!(first, b'-' | b'.') => {
+                Ok(self.take(count))
+            }
             _ => Err("a name is missing".to_owned()),
         }
     }
 
     fn text(&mut self, text: &[u8]) -> Result<(), String> {
         if self.open.is_empty() {
-            return if text.trim_ascii().is_empty() { Ok(()) } else { Err("text outside of the element".to_owned()) };
+            return if text.trim_ascii().is_empty() {
+                Ok(())
+            } else {
+                Err("text outside of the element".to_owned())
+            };
         }
         let mut out = std::mem::take(&mut self.texts.text);
         let done = unescape(text, &mut out);
@@ -175,7 +181,11 @@ impl<'b> Reader<'b> {
             return Err(format!("more than {} attributes", self.limits.arguments));
         }
         let mut value = Vec::with_capacity(inner.len());
-        let done = if inner.contains(&b'<') { Err("an attribute's value has a `<`".to_owned()) } else { unescape(inner, &mut value) };
+        let done = if inner.contains(&b'<') {
+            Err("an attribute's value has a `<`".to_owned())
+        } else {
+            unescape(inner, &mut value)
+        };
         self.texts.attributes.push(value);
         done
     }
@@ -226,7 +236,18 @@ mod tests {
 
     #[test]
     fn what_is_not_well_formed_is_a_fault() {
-        for bad in ["", "test", "<a>", "<a></b>", "<a/><b/>", "<a>&x;</a>", "<a b=c/>", "<a><b><c><d><e>", "<!DOCTYPE a [<!ENTITY x 'y'>]><a/>", "<a"] {
+        for bad in [
+            "",
+            "test",
+            "<a>",
+            "<a></b>",
+            "<a/><b/>",
+            "<a>&x;</a>",
+            "<a b=c/>",
+            "<a><b><c><d><e>",
+            "<!DOCTYPE a [<!ENTITY x 'y'>]><a/>",
+            "<a",
+        ] {
             assert!(read(bad.as_bytes(), LIMITS).1.is_some(), "{bad}");
         }
     }

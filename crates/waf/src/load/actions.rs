@@ -60,7 +60,10 @@ impl Read {
         let misplaced = [
             ("id", self.id.is_some()),
             ("phase", self.phase.is_some()),
-            ("a disruptive action", self.disruptive.as_ref().is_some_and(|action| *action != Disruptive::Pass)),
+            (
+                "a disruptive action",
+                self.disruptive.as_ref().is_some_and(|action| *action != Disruptive::Pass),
+            ),
             ("skip", self.skip.is_some()),
             ("status", self.status.is_some()),
         ];
@@ -136,7 +139,9 @@ impl Read {
         }
         match Transformation::parse(name) {
             Some(step) => self.steps.push(step),
-            None => return Err(format!("transformation t:{name} is not known here; see docs/reference/waf.md")),
+            None => {
+                return Err(format!("transformation t:{name} is not known here; see docs/reference/waf.md"));
+            }
         }
         Ok(())
     }
@@ -144,7 +149,9 @@ impl Read {
 
 fn unknown(name: &str) -> String {
     let sanitise = name.to_ascii_lowercase().starts_with("sanitise");
-    let known = IMPOSSIBLE.iter().find(|(known, _)| known.eq_ignore_ascii_case(name) || sanitise && *known == "sanitiseArg");
+    let known = IMPOSSIBLE
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name) || sanitise && *known == "sanitiseArg");
     match known {
         Some((_, reason)) => format!("action {name} is not supported, for {reason}; take it away"),
         None => format!("action {name} is not known here; see docs/reference/waf.md for those that are"),
@@ -172,7 +179,8 @@ fn entry(text: &[u8]) -> Result<(Variable, Template), String> {
     let Some((collection, key)) = shown.split_once(['.', ':']) else {
         return Err(format!("{shown} is no collection and key such as tx.score"));
     };
-    let variable = Variable::parse(collection).filter(|variable| *variable == Variable::Tx || variable.is_persistent());
+    let variable =
+        Variable::parse(collection).filter(|variable| *variable == Variable::Tx || variable.is_persistent());
     let variable = variable.ok_or_else(|| format!("{collection} is no collection that rules can change"))?;
     let start = collection.len() + 1;
     Ok((variable, Template::parse(text.get(start..).unwrap_or(key.as_bytes()))?))
@@ -198,14 +206,17 @@ fn set_var(text: &[u8]) -> Result<SetVar, String> {
 
 fn open(text: &[u8]) -> Result<Late, String> {
     let shown = String::from_utf8_lossy(text);
-    let Some((collection, _)) = shown.split_once('=') else { return Err(format!("initcol:{shown} has no key")) };
+    let Some((collection, _)) = shown.split_once('=') else {
+        return Err(format!("initcol:{shown} has no key"));
+    };
     let variable = Variable::parse(collection).filter(|variable| variable.is_persistent());
     let variable = variable.ok_or_else(|| format!("{collection} is no persistent collection"))?;
     Ok(Late::Open(variable, Template::parse(text.get(collection.len() + 1..).unwrap_or_default())?))
 }
 
 fn expire(text: &[u8]) -> Result<Late, String> {
-    let at = text.iter().position(|byte| *byte == b'=').ok_or("expirevar needs seconds, such as ip.block=600")?;
+    let at =
+        text.iter().position(|byte| *byte == b'=').ok_or("expirevar needs seconds, such as ip.block=600")?;
     let (collection, key) = entry(text.get(..at).unwrap_or_default())?;
     Ok(Late::Expire(collection, key, Template::parse(text.get(at + 1..).unwrap_or_default())?))
 }

@@ -15,7 +15,8 @@ pub(super) fn parse(text: &str) -> Result<Ctl, String> {
         "requestbodyaccess" => Ctl::RequestBodyAccess(switch(value)?),
         "responsebodyaccess" => Ctl::ResponseBodyAccess(switch(value)?),
         "requestbodyprocessor" => Ctl::RequestBodyProcessor(
-            Processor::parse(value).ok_or_else(|| format!("{value} is none of URLENCODED, MULTIPART, JSON, XML"))?,
+            Processor::parse(value)
+                .ok_or_else(|| format!("{value} is none of URLENCODED, MULTIPART, JSON, XML"))?,
         ),
         "ruleremovebyid" => Ctl::Remove(Which::Ids(ids(value.as_bytes())?)),
         "ruleremovebytag" => Ctl::Remove(Which::Tag(value.to_owned())),
@@ -32,7 +33,9 @@ pub(super) fn parse(text: &str) -> Result<Ctl, String> {
             let (message, target) = excluded(value)?;
             Ctl::RemoveTarget(Which::Message(message.to_owned()), target)
         }
-        _ => return Err(format!("ctl:{name} is not known here; see docs/reference/waf.md for those that are")),
+        _ => {
+            return Err(format!("ctl:{name} is not known here; see docs/reference/waf.md for those that are"));
+        }
     })
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Defaults, Loader, MAX_RULES, actions};
 use crate::operator::{self, Test};
-use crate::profile;
 use crate::options::{Beyond, MAX_BODY, MAX_DEPTH};
+use crate::profile;
 use crate::rule::{Audit, Disruptive, Engine, Link, Phase, Rule, RuleFacts, Which};
 use crate::seclang::targets::{self, Mode};
 use crate::transform::CodePage;
@@ -31,7 +31,10 @@ impl Loader<'_> {
         match name.to_ascii_lowercase().as_str() {
             "secrule" => {
                 if !(2..=3).contains(&words.len()) {
-                    return Err(format!("SecRule has targets, an operator and actions; here are {} words", words.len()));
+                    return Err(format!(
+                        "SecRule has targets, an operator and actions; here are {} words",
+                        words.len()
+                    ));
                 }
                 self.link(Some((bytes(0), bytes(1))), bytes(2))?;
             }
@@ -44,12 +47,15 @@ impl Loader<'_> {
             "secrequestbodyaccess" => self.options.request_body_access = switch(&one()?)?,
             "secresponsebodyaccess" => self.options.response_body_access = switch(&one()?)?,
             "secrequestbodylimit" => self.options.request_body_limit = number(&one()?, MAX_BODY)?,
-            "secrequestbodynofileslimit" => self.options.request_body_no_files_limit = number(&one()?, MAX_BODY)?,
+            "secrequestbodynofileslimit" => {
+                self.options.request_body_no_files_limit = number(&one()?, MAX_BODY)?
+            }
             "secrequestbodylimitaction" => self.options.request_body_beyond = beyond(&one()?)?,
             "secresponsebodylimit" => self.options.response_body_limit = number(&one()?, MAX_BODY)?,
             "secresponsebodylimitaction" => self.options.response_body_beyond = beyond(&one()?)?,
             "secresponsebodymimetype" => {
-                self.options.response_types = words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+                self.options.response_types =
+                    words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
             }
             "secresponsebodymimetypesclear" => self.options.response_types.clear(),
             "secargumentslimit" => self.options.arguments = number(&one()?, 1 << 20)?,
@@ -73,7 +79,11 @@ impl Loader<'_> {
             "secruleupdatetargetbymsg" => self.retarget(Which::Message(one()?), words)?,
             "secruleupdateactionbyid" => self.update_action(&ids(bytes(0))?, bytes(1))?,
             _ if GUARANTEED.iter().chain(&NAMES).any(|known| is(known)) => {}
-            _ => return Err(format!("directive {name} is not supported here; remove it, or see docs/reference/waf.md")),
+            _ => {
+                return Err(format!(
+                    "directive {name} is not supported here; remove it, or see docs/reference/waf.md"
+                ));
+            }
         }
         Ok(())
     }
@@ -125,18 +135,28 @@ impl Loader<'_> {
         };
         if in_chain {
             read.only_in_first_link()?;
-            let Some(rule) = self.rules.last_mut() else { return Err("a chain without a first rule".to_owned()) };
+            let Some(rule) = self.rules.last_mut() else {
+                return Err("a chain without a first rule".to_owned());
+            };
             rule.links.push(link);
             return Ok(());
         }
         self.add(read, link, phase, &defaults)
     }
 
-    fn add(&mut self, read: actions::Read, link: Link, phase: Phase, defaults: &Defaults) -> Result<(), String> {
+    fn add(
+        &mut self,
+        read: actions::Read,
+        link: Link,
+        phase: Phase,
+        defaults: &Defaults,
+    ) -> Result<(), String> {
         if self.rules.len() >= MAX_RULES {
             return Err(format!("more than {MAX_RULES} rules"));
         }
-        let Some(id) = read.id else { return Err("a rule without an id; give it `id:` and a number of its own".to_owned()) };
+        let Some(id) = read.id else {
+            return Err("a rule without an id; give it `id:` and a number of its own".to_owned());
+        };
         if let Some((file, line)) = self.ids.insert(id, (Arc::clone(&self.file), self.line)) {
             return Err(format!("id {id} is taken by {file}:{line}; give this rule another"));
         }
@@ -205,9 +225,9 @@ impl Loader<'_> {
             let defaults = self.defaults.get(&rule.facts.phase);
             if let Some(action) = &read.disruptive {
                 rule.disruptive = Some(match action {
-                    Disruptive::Block => defaults
-                        .and_then(|defaults| defaults.disruptive.clone())
-                        .unwrap_or(Disruptive::Pass),
+                    Disruptive::Block => {
+                        defaults.and_then(|defaults| defaults.disruptive.clone()).unwrap_or(Disruptive::Pass)
+                    }
                     other => other.clone(),
                 });
             }
@@ -228,7 +248,8 @@ impl Loader<'_> {
 
     /// The file has, for each code page, a line with its number and one with `code:byte` pairs in hexadecimal digits.
     fn code_page(&mut self, name: &str, page: &str) -> Result<(), String> {
-        let bytes = self.data(name).ok_or_else(|| format!("file {name} was not given; put it beside the rules"))?;
+        let bytes =
+            self.data(name).ok_or_else(|| format!("file {name} was not given; put it beside the rules"))?;
         let text = String::from_utf8_lossy(bytes);
         let mut lines = text.lines().skip_while(|line| line.split_ascii_whitespace().next() != Some(page));
         lines.next().ok_or_else(|| format!("{name} has no code page {page}"))?;
@@ -237,7 +258,8 @@ impl Loader<'_> {
             let read = pair.split_once(':').and_then(|(code, byte)| {
                 Some((u16::from_str_radix(code, 16).ok()?, u8::from_str_radix(byte, 16).ok()?))
             });
-            let (code, byte) = read.ok_or_else(|| format!("{name}: {pair} is no pair of a character and a byte"))?;
+            let (code, byte) =
+                read.ok_or_else(|| format!("{name}: {pair} is no pair of a character and a byte"))?;
             pairs.insert(code, byte);
         }
         self.options.code_page = Some(CodePage(pairs));
@@ -280,7 +302,10 @@ fn beyond(text: &str) -> Result<Beyond, String> {
 }
 
 fn number(text: &str, most: usize) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number <= most).ok_or_else(|| format!("{text} is no number from 0 to {most}"))
+    text.parse()
+        .ok()
+        .filter(|number| *number <= most)
+        .ok_or_else(|| format!("{text} is no number from 0 to {most}"))
 }
 
 /// `1 2-5,7` to ranges.

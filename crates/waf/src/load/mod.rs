@@ -188,7 +188,10 @@ impl<'f> Loader<'f> {
         }
         let phases = Phase::ALL.map(|phase| {
             let numbered = kept.iter().enumerate();
-            numbered.filter(|(_, rule)| rule.facts.phase == phase).map(|(number, _)| number).collect::<Vec<_>>()
+            numbered
+                .filter(|(_, rule)| rule.facts.phase == phase)
+                .map(|(number, _)| number)
+                .collect::<Vec<_>>()
         });
         self.link_skips(&mut kept, &phases);
         let mut pipelines: BTreeMap<Vec<Transformation>, usize> = BTreeMap::new();
@@ -215,7 +218,14 @@ impl<'f> Loader<'f> {
                 *slot = true;
             }
         }
-        Ok(Compiled { rules: kept, phases, scanners, options: self.options, used, pipelines: pipelines.len() })
+        Ok(Compiled {
+            rules: kept,
+            phases,
+            scanners,
+            options: self.options,
+            used,
+            pipelines: pipelines.len(),
+        })
     }
 
     /// Turns `skipAfter` and `skip` into positions in the rules of a phase.
@@ -231,7 +241,8 @@ impl<'f> Loader<'f> {
                 Skip::Rules(count) => Some((own + count).min(of_phase.len())),
                 Skip::After(name) => {
                     let marker = self.markers.iter().filter(|(known, _)| known == name).map(|(_, at)| *at);
-                    let by_id = name.parse::<u64>().ok().and_then(|id| ids.iter().position(|known| *known == id));
+                    let by_id =
+                        name.parse::<u64>().ok().and_then(|id| ids.iter().position(|known| *known == id));
                     let target = marker.chain(by_id.map(|at| at + 1)).filter(|at| *at > number).min();
                     target.map(|at| of_phase.partition_point(|other| *other < at))
                 }
@@ -239,7 +250,12 @@ impl<'f> Loader<'f> {
             match (target, &skip) {
                 (None, Skip::After(name)) => {
                     let rule = rule.clone();
-                    self.fail_at(&rule, format!("skipAfter:{name} has no SecMarker {name} behind it; add one, or mend the name"));
+                    self.fail_at(
+                        &rule,
+                        format!(
+                            "skipAfter:{name} has no SecMarker {name} behind it; add one, or mend the name"
+                        ),
+                    );
                 }
                 _ => {
                     if let Some(rule) = rules.get_mut(number) {

@@ -19,7 +19,9 @@ pub(super) fn parse(list: &[u8]) -> Result<Vec<Net>, String> {
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
         for part in line.split([',', ' ', '\t', '\r']).filter(|part| !part.is_empty()) {
-            nets.push(one(part).ok_or_else(|| format!("{part} is no address or network, such as 10.0.0.0/8"))?);
+            nets.push(
+                one(part).ok_or_else(|| format!("{part} is no address or network, such as 10.0.0.0/8"))?,
+            );
         }
     }
     match nets.len() {
@@ -39,7 +41,8 @@ fn one(part: &str) -> Option<Net> {
 
 /// Whether the value is an address in one of the networks.
 pub(super) fn within(value: &[u8], nets: &[Net]) -> bool {
-    let Some(address) = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<IpAddr>().ok()) else {
+    let Some(address) = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<IpAddr>().ok())
+    else {
         return false;
     };
     nets.iter().any(|net| match (net.address, address) {
@@ -62,7 +65,9 @@ mod tests {
     #[test]
     fn an_address_is_in_its_networks() {
         let nets = parse(b"10.0.0.0/8, ::1 # own\n192.168.1.1").unwrap();
-        for (address, expected) in [("10.9.8.7", true), ("::1", true), ("192.168.1.2", false), ("x", false), ("11.0.0.1", false)] {
+        for (address, expected) in
+            [("10.9.8.7", true), ("::1", true), ("192.168.1.2", false), ("x", false), ("11.0.0.1", false)]
+        {
             assert_eq!(within(address.as_bytes(), &nets), expected, "{address}");
         }
         assert!(within(b"9.9.9.9", &parse(b"0.0.0.0/0").unwrap()));

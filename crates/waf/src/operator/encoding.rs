@@ -6,7 +6,9 @@ pub(super) fn range(argument: &[u8]) -> Result<[u64; 4], String> {
     let mut set = [0_u64; 4];
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
-        let byte = |text: &str| text.trim().parse::<u8>().map_err(|_| format!("{part} is no range of bytes from 0 to 255"));
+        let byte = |text: &str| {
+            text.trim().parse::<u8>().map_err(|_| format!("{part} is no range of bytes from 0 to 255"))
+        };
         for byte in byte(from)?..=byte(to)? {
             if let Some(word) = set.get_mut(usize::from(byte / 64)) {
                 *word |= 1 << (byte % 64);
@@ -18,7 +20,9 @@ pub(super) fn range(argument: &[u8]) -> Result<[u64; 4], String> {
 
 /// Whether a byte of the value is not in the set.
 pub(super) fn outside(value: &[u8], allowed: &[u64; 4]) -> bool {
-    value.iter().any(|byte| allowed.get(usize::from(byte / 64)).is_none_or(|word| word >> (byte % 64) & 1 == 0))
+    value
+        .iter()
+        .any(|byte| allowed.get(usize::from(byte / 64)).is_none_or(|word| word >> (byte % 64) & 1 == 0))
 }
 
 /// Whether a percent sign is not followed by two hexadecimal digits.
@@ -36,7 +40,9 @@ mod tests {
     #[test]
     fn what_is_badly_written_is_found() {
         let printable = range(b"9,10,13,32-126").unwrap();
-        assert!(outside(b"a\0", &printable) && outside(b"\xff", &printable) && !outside(b"a\r\n ~", &printable));
+        assert!(
+            outside(b"a\0", &printable) && outside(b"\xff", &printable) && !outside(b"a\r\n ~", &printable)
+        );
         assert!(range(b"1-256").is_err());
         for (value, expected) in [("a%20", false), ("a%2", true), ("%zz", true), ("", false), ("%", true)] {
             assert_eq!(bad_escape(value.as_bytes()), expected, "{value}");

@@ -16,8 +16,8 @@ use regex::bytes::Regex;
 use crate::pattern::{self, backtrack};
 use crate::template::{Lookup, Template};
 
-pub(crate) use parse::parse;
 pub(crate) use number::integer;
+pub(crate) use parse::parse;
 pub(crate) use phrase::Phrases;
 
 /// Most groups that a pattern gives to `TX.0` to `TX.9`.
@@ -97,7 +97,9 @@ impl Operator {
                 Err(error) => Answer::Unable(error),
             },
             Test::EachPattern(pattern) => search_each(pattern, value),
-            Test::Phrases(phrases) => phrases.find(value).map_or(Answer::No, |found| Answer::Yes(vec![(0, found.to_vec())])),
+            Test::Phrases(phrases) => {
+                phrases.find(value).map_or(Answer::No, |found| Answer::Yes(vec![(0, found.to_vec())]))
+            }
             Test::Text(relation, template) => plain(relation.holds(value, &template.expand(lookup))),
             Test::Number(relation, template) => plain(relation.holds(value, &template.expand(lookup))),
             Test::Addresses(nets) => plain(address::within(value, nets)),
@@ -105,7 +107,13 @@ impl Operator {
             Test::UrlEncoding => plain(encoding::bad_escape(value)),
             Test::Utf8Encoding => plain(std::str::from_utf8(value).is_err()),
             Test::Sqli => sqli(value),
-            Test::Xss => if xss(value) { Answer::Yes(vec![(0, value.to_vec())]) } else { Answer::No },
+            Test::Xss => {
+                if xss(value) {
+                    Answer::Yes(vec![(0, value.to_vec())])
+                } else {
+                    Answer::No
+                }
+            }
             Test::Digits(kind, pattern) => {
                 kind.find(pattern, value).map_or(Answer::No, |found| Answer::Yes(vec![(0, found.to_vec())]))
             }
@@ -152,7 +160,8 @@ fn sqli(value: &[u8]) -> Answer {
     if !found.is_injection() {
         return Answer::No;
     }
-    let print = found.fingerprint.map(|print| print.as_bytes().iter().copied().filter(|byte| *byte != 0).collect());
+    let print =
+        found.fingerprint.map(|print| print.as_bytes().iter().copied().filter(|byte| *byte != 0).collect());
     Answer::Yes(vec![(0, print.unwrap_or_default())])
 }
 
@@ -160,7 +169,9 @@ fn one_word(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
     while let Some((first, after)) = rest.split_first() {
-        let words = TWO_WORDS.iter().find(|words| rest.get(..words.len()).is_some_and(|start| start.eq_ignore_ascii_case(words)));
+        let words = TWO_WORDS
+            .iter()
+            .find(|words| rest.get(..words.len()).is_some_and(|start| start.eq_ignore_ascii_case(words)));
         match words {
             Some(words) => {
                 out.extend_from_slice(b"into");
@@ -178,7 +189,8 @@ fn one_word(value: &[u8]) -> Vec<u8> {
 /// Browsers skip null bytes in names of attributes, and so does the C library; the reader used here does not.
 fn xss(value: &[u8]) -> bool {
     let found = |value: &[u8]| libinjectionrs::detect_xss(value).is_injection();
-    found(value) || value.contains(&0) && found(&value.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>())
+    found(value)
+        || value.contains(&0) && found(&value.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ pub(crate) fn integer(text: &[u8]) -> i64 {
         _ => (false, text),
     };
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
-    let value = digits.fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
+    let value =
+        digits.fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')));
     if negative { -value } else { value }
 }
 
@@ -53,7 +54,9 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_c_reads_them() {
-        for (text, expected) in [("12", 12), (" 7x", 7), ("-3", -3), ("", 0), ("x", 0), ("99999999999999999999", i64::MAX)] {
+        for (text, expected) in
+            [("12", 12), (" 7x", 7), ("-3", -3), ("", 0), ("x", 0), ("99999999999999999999", i64::MAX)]
+        {
             assert_eq!(integer(text.as_bytes()), expected, "{text}");
         }
         assert!(Relation::Ge.holds(b"5", b"5") && !Relation::Lt.holds(b"5", b"5"));

@@ -9,7 +9,8 @@ use crate::template::Template;
 pub(crate) type Data<'a> = dyn Fn(&str) -> Option<&'a [u8]> + 'a;
 
 /// Operators that need what this engine must not have: a network, a disk, a program.
-const IMPOSSIBLE: [&str; 6] = ["inspectFile", "fuzzyHash", "gsbLookup", "rsub", "validateDTD", "validateSchema"];
+const IMPOSSIBLE: [&str; 6] =
+    ["inspectFile", "fuzzyHash", "gsbLookup", "rsub", "validateDTD", "validateSchema"];
 
 /// Reads `!@operator argument`; without an operator it is a pattern.
 ///
@@ -41,7 +42,8 @@ fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<(Test, Option<Ve
         return patterns(argument, is("rxGlobal"));
     }
     if is("pm") || is("pmFromFile") || is("pmf") {
-        let phrases = if is("pm") { Phrases::of_words(trimmed)? } else { Phrases::of_lines(&read(trimmed, data)?)? };
+        let phrases =
+            if is("pm") { Phrases::of_words(trimmed)? } else { Phrases::of_lines(&read(trimmed, data)?)? };
         let literals = phrases.literals();
         return Ok((Test::Phrases(phrases), literals));
     }
@@ -77,9 +79,13 @@ fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<(Test, Option<Ve
     } else if is("rbl") {
         Test::Missing("rbl")
     } else if IMPOSSIBLE.iter().any(|known| is(known)) {
-        return Err(format!("operator @{name} needs a network or a disk, which this engine has not; remove the rule"));
+        return Err(format!(
+            "operator @{name} needs a network or a disk, which this engine has not; remove the rule"
+        ));
     } else {
-        return Err(format!("operator @{name} is not known here; see docs/reference/waf.md for those that are"));
+        return Err(format!(
+            "operator @{name} is not known here; see docs/reference/waf.md for those that are"
+        ));
     };
     Ok((simple, None))
 }
@@ -96,7 +102,11 @@ fn patterns(argument: &[u8], each: bool) -> Result<(Test, Option<Vec<Vec<u8>>>),
     let compiled = match pattern::compile(argument, false) {
         Ok(compiled) => compiled,
         // Where the other engine has no reading either, the fault of the first is the one to know of.
-        Err(fault) if !each => return backtrack::compile(argument).map(|program| (Test::Tried(program), None)).map_err(|_| fault),
+        Err(fault) if !each => {
+            return backtrack::compile(argument)
+                .map(|program| (Test::Tried(program), None))
+                .map_err(|_| fault);
+        }
         Err(fault) => return Err(fault),
     };
     let literals = literal::required(&compiled.tree);
@@ -110,7 +120,9 @@ fn read(names: &[u8], data: &Data<'_>) -> Result<Vec<u8>, String> {
     for name in names.split_ascii_whitespace() {
         let file = name.rsplit('/').next().unwrap_or(name);
         let bytes = data(name).or_else(|| data(file));
-        all.extend_from_slice(bytes.ok_or_else(|| format!("data file {name} was not given; put it beside the rules"))?);
+        all.extend_from_slice(
+            bytes.ok_or_else(|| format!("data file {name} was not given; put it beside the rules"))?,
+        );
         all.push(b'\n');
     }
     Ok(all)

@@ -21,13 +21,17 @@ pub(crate) struct Phrases {
 impl Phrases {
     /// Phrases between blanks; `|41 42|` are bytes in hexadecimal digits.
     pub(crate) fn of_words(argument: &[u8]) -> Result<Self, String> {
-        Self::new(argument.split(u8::is_ascii_whitespace).map(bytes).filter(|word| !word.is_empty()).collect())
+        Self::new(
+            argument.split(u8::is_ascii_whitespace).map(bytes).filter(|word| !word.is_empty()).collect(),
+        )
     }
 
     /// One phrase a line; empty lines and those that begin by `#` are none.
     pub(crate) fn of_lines(text: &[u8]) -> Result<Self, String> {
         let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-        Self::new(lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(<[u8]>::to_vec).collect())
+        Self::new(
+            lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")).map(<[u8]>::to_vec).collect(),
+        )
     }
 
     fn new(phrases: Vec<Vec<u8>>) -> Result<Self, String> {

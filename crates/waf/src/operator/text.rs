@@ -68,7 +68,11 @@ mod tests {
             ("within", "PUT", "GET POST", false),
         ] {
             let relation = Relation::parse(name).unwrap();
-            assert_eq!(relation.holds(value.as_bytes(), argument.as_bytes()), expected, "{name} {value} {argument}");
+            assert_eq!(
+                relation.holds(value.as_bytes(), argument.as_bytes()),
+                expected,
+                "{name} {value} {argument}"
+            );
         }
     }
 }

@@ -111,11 +111,19 @@ impl Program {
         Ok(())
     }
 
-    fn repeat(&mut self, inner: &Node, least: usize, most: Option<usize>, greedy: bool) -> Result<(), String> {
+    fn repeat(
+        &mut self,
+        inner: &Node,
+        least: usize,
+        most: Option<usize>,
+        greedy: bool,
+    ) -> Result<(), String> {
         for _ in 0..least {
             self.emit(inner)?;
         }
-        let either = |go: usize, stop: usize| if greedy { Instruction::Split(go, stop) } else { Instruction::Split(stop, go) };
+        let either = |go: usize, stop: usize| {
+            if greedy { Instruction::Split(go, stop) } else { Instruction::Split(stop, go) }
+        };
         let Some(most) = most else {
             let split = self.hole();
             self.emit(inner)?;
@@ -165,7 +173,14 @@ impl Program {
     }
 
     /// Tries to match at a place; where `end` is set the match must end there.
-    fn run(&self, text: &[u8], start: usize, slots: &mut Vec<Option<usize>>, steps: &mut u64, end: Option<usize>) -> Result<bool, Exhausted> {
+    fn run(
+        &self,
+        text: &[u8],
+        start: usize,
+        slots: &mut Vec<Option<usize>>,
+        steps: &mut u64,
+        end: Option<usize>,
+    ) -> Result<bool, Exhausted> {
         // What is left to try: an instruction, a place, and the positions that were remembered there.
         let mut waiting = vec![(0_usize, start, slots.clone())];
         while let Some((mut at, mut place, mut saved)) = waiting.pop() {
@@ -197,7 +212,8 @@ impl Program {
                         true
                     }
                     Instruction::Set(set) => {
-                        let holds = here.is_some_and(|byte| set.get(usize::from(byte)).copied().unwrap_or(false));
+                        let holds =
+                            here.is_some_and(|byte| set.get(usize::from(byte)).copied().unwrap_or(false));
                         place += usize::from(holds);
                         holds
                     }
@@ -206,7 +222,9 @@ impl Program {
                     Instruction::TextStart => place == 0,
                     Instruction::TextEnd => place == text.len(),
                     Instruction::Word(wanted) => {
-                        let word = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                        let word = |byte: Option<u8>| {
+                            byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                        };
                         (word(before) != word(here)) == *wanted
                     }
                     Instruction::Back(group, fold) => match referred(&saved, *group, text) {
@@ -214,7 +232,9 @@ impl Program {
                             let later = text.get(place..place + earlier.len());
                             *steps = steps.saturating_sub(earlier.len() as u64);
                             place += earlier.len();
-                            later.is_some_and(|later| later == earlier || *fold && later.eq_ignore_ascii_case(earlier))
+                            later.is_some_and(|later| {
+                                later == earlier || *fold && later.eq_ignore_ascii_case(earlier)
+                            })
                         }
                         None => false,
                     },
@@ -235,7 +255,14 @@ fn referred<'t>(saved: &[Option<usize>], group: usize, text: &'t [u8]) -> Option
     text.get(from?..to?)
 }
 
-fn look_around(look: Look, inner: &Program, text: &[u8], place: usize, saved: &[Option<usize>], steps: &mut u64) -> Result<bool, Exhausted> {
+fn look_around(
+    look: Look,
+    inner: &Program,
+    text: &[u8],
+    place: usize,
+    saved: &[Option<usize>],
+    steps: &mut u64,
+) -> Result<bool, Exhausted> {
     let mut slots = saved.to_vec();
     let found = match look {
         Look::Ahead { .. } => inner.run(text, place, &mut slots, steps, None)?,
@@ -271,7 +298,9 @@ mod tests {
             (r"(?<=a)b+?c*", "abc", true),
             (r"a{2}(?!a)", "baab", true),
         ] {
-            let found = compile(pattern.as_bytes()).unwrap_or_else(|error| panic!("{pattern}: {error}")).find(text.as_bytes());
+            let found = compile(pattern.as_bytes())
+                .unwrap_or_else(|error| panic!("{pattern}: {error}"))
+                .find(text.as_bytes());
             assert_eq!(found.unwrap().is_some(), expected, "{pattern} on {text}");
         }
     }

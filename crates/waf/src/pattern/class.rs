@@ -118,7 +118,9 @@ fn item(reader: &mut Reader<'_>) -> Result<Item, String> {
         b'b' => Ok(Item::Byte(0x08)),
         other => match reader.code(other)? {
             Code::Byte(byte) => Ok(Item::Byte(byte)),
-            Code::Character(c) => Err(format!("pattern: U+{:04X} is more than a byte and cannot be in a class", u32::from(c))),
+            Code::Character(c) => {
+                Err(format!("pattern: U+{:04X} is more than a byte and cannot be in a class", u32::from(c)))
+            }
         },
     }
 }
@@ -128,7 +130,9 @@ fn posix(reader: &mut Reader<'_>) -> Result<Item, String> {
     let Some(name) = end.and_then(|end| reader.rest.get(1..end)) else { return Ok(Item::Byte(b'[')) };
     let text = std::str::from_utf8(name).unwrap_or_default();
     let (negated, text) = text.strip_prefix('^').map_or((false, text), |text| (true, text));
-    let Some((_, wanted)) = POSIX.iter().find(|(known, _)| *known == text) else { return Ok(Item::Byte(b'[')) };
+    let Some((_, wanted)) = POSIX.iter().find(|(known, _)| *known == text) else {
+        return Ok(Item::Byte(b'['));
+    };
     reader.rest = reader.rest.get(name.len() + 3..).unwrap_or_default();
     Ok(Item::Set(Box::new(move |byte| wanted(byte) != negated)))
 }

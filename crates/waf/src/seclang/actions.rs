@@ -24,7 +24,8 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Written>, String> {
         let (value, after) = match after.strip_prefix(b":") {
             None => (None, after),
             Some(value) => {
-                let (value, after) = value_of(value).ok_or_else(|| format!("the quote of action {name} is not closed"))?;
+                let (value, after) =
+                    value_of(value).ok_or_else(|| format!("the quote of action {name} is not closed"))?;
                 (Some(value), after)
             }
         };
@@ -70,7 +71,8 @@ mod tests {
 
     #[test]
     fn values_may_be_quoted_and_hold_commas() {
-        let list = parse(b"id:1, phase:2,\\tblock,msg:'a, \\'b\\'',setvar:'tx.a=+%{tx.b}'").map(|list| list.len());
+        let list =
+            parse(b"id:1, phase:2,\\tblock,msg:'a, \\'b\\'',setvar:'tx.a=+%{tx.b}'").map(|list| list.len());
         assert_eq!(list, Ok(5));
         let list = parse(b"msg:'a, \\'b\\'',chain").unwrap();
         assert_eq!(list[0].value.as_deref(), Some(&b"a, 'b'"[..]));

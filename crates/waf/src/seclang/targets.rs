@@ -104,8 +104,9 @@ fn one(part: &str) -> Result<Target, String> {
         Some((name, key)) => (name, Some(key.trim_matches('\''))),
         None => (rest, None),
     };
-    let variable = Variable::parse(name)
-        .ok_or_else(|| format!("variable {name} is not known here; see docs/reference/waf.md for those that are"))?;
+    let variable = Variable::parse(name).ok_or_else(|| {
+        format!("variable {name} is not known here; see docs/reference/waf.md for those that are")
+    })?;
     let select = match key {
         None => Select::All,
         Some(path) if variable == Variable::Xml => xml_path(path)?,
@@ -134,7 +135,8 @@ mod tests {
 
     #[test]
     fn targets_are_split_outside_of_patterns() {
-        let found = parse(br"ARGS|!ARGS:foo|&TX:bar|REQUEST_COOKIES:/^a|b\/c/|XML:/*|XML://@*|ARGS:'/x|y/'").unwrap();
+        let found =
+            parse(br"ARGS|!ARGS:foo|&TX:bar|REQUEST_COOKIES:/^a|b\/c/|XML:/*|XML://@*|ARGS:'/x|y/'").unwrap();
         let seen: Vec<_> = found.iter().map(|target| (target.variable.name(), target.mode)).collect();
         assert_eq!(seen.len(), 7);
         assert_eq!(seen[1], ("ARGS", Mode::Exclude));

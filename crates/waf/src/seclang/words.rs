@@ -69,7 +69,8 @@ fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let mut rest = line.trim_ascii();
     while let Some((&first, after)) = rest.split_first() {
         let word = if first == b'"' {
-            let (word, after) = quoted(after).ok_or("a quote is not closed; close it, or end the line by a backslash")?;
+            let (word, after) =
+                quoted(after).ok_or("a quote is not closed; close it, or end the line by a backslash")?;
             rest = after;
             word
         } else {

@@ -103,7 +103,8 @@ impl Transaction {
     fn change_parts(&mut self, change: &str) {
         match change.split_at_checked(1) {
             Some(("+", parts)) => {
-                let more: Vec<char> = parts.chars().filter(|part| !self.audit_parts.contains(*part)).collect();
+                let more: Vec<char> =
+                    parts.chars().filter(|part| !self.audit_parts.contains(*part)).collect();
                 self.audit_parts.extend(more);
             }
             Some(("-", parts)) => self.audit_parts.retain(|part| !parts.contains(part)),

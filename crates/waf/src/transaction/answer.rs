@@ -39,7 +39,10 @@ impl Transaction {
     /// A piece of the answer's body; what is beyond the limit, or of a type that is not looked at, is not kept.
     pub fn response_body(&mut self, piece: &[u8]) {
         let options = &self.rules.options;
-        let looked_at = options.response_types.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(&self.response_type));
+        let looked_at = options
+            .response_types
+            .iter()
+            .any(|known| known.as_bytes().eq_ignore_ascii_case(&self.response_type));
         if !self.response_body_access || !looked_at {
             return;
         }

@@ -40,7 +40,9 @@ impl Transaction {
     /// The name in reports and in `MATCHED_VAR_NAME`: `ARGS:id`.
     pub(super) fn name(&self, candidate: &Candidate) -> Vec<u8> {
         let key = match &candidate.key {
-            Key::Fact(number) => self.facts.of(candidate.variable).get(*number).map(|fact| &*fact.key).unwrap_or_default(),
+            Key::Fact(number) => {
+                self.facts.of(candidate.variable).get(*number).map(|fact| &*fact.key).unwrap_or_default()
+            }
             Key::Own(key) => key,
         };
         let mut name = if candidate.count { vec![b'&'] } else { Vec::new() };
@@ -60,7 +62,10 @@ impl Transaction {
                 let named = |other: &Target| other.variable == target.variable && other.select.has(key);
                 link.exclusions.iter().any(named)
                     || retargeted
-                        && self.removed_targets.iter().any(|(rules, other)| super::evaluate::bit(rules, number) && named(other))
+                        && self
+                            .removed_targets
+                            .iter()
+                            .any(|(rules, other)| super::evaluate::bit(rules, number) && named(other))
             };
             if self.wholly_excluded(number, retargeted, link, target) {
                 continue;
@@ -95,11 +100,19 @@ impl Transaction {
         let whole = |other: &Target| other.variable == target.variable && matches!(other.select, Select::All);
         link.exclusions.iter().any(whole)
             || retargeted
-                && self.removed_targets.iter().any(|(rules, other)| super::evaluate::bit(rules, number) && whole(other))
+                && self
+                    .removed_targets
+                    .iter()
+                    .any(|(rules, other)| super::evaluate::bit(rules, number) && whole(other))
     }
 
     /// Gives each value of a target that is not excluded.
-    fn each(&self, target: &Target, injection: bool, give: &mut dyn FnMut(&[u8], &dyn Fn() -> (Key, Source))) {
+    fn each(
+        &self,
+        target: &Target,
+        injection: bool,
+        give: &mut dyn FnMut(&[u8], &dyn Fn() -> (Key, Source)),
+    ) {
         let mut dynamic = |key: &[u8], value: Arc<[u8]>| {
             if target.select.has(key) {
                 give(key, &|| (Key::Own(Arc::from(key)), Source::Bytes(Arc::clone(&value))));
@@ -129,7 +142,9 @@ impl Transaction {
                     dynamic(&[], name.as_slice().into());
                 }
             }
-            Variable::MatchedVars => self.matched_vars.iter().for_each(|(name, value)| dynamic(name, Arc::clone(value))),
+            Variable::MatchedVars => {
+                self.matched_vars.iter().for_each(|(name, value)| dynamic(name, Arc::clone(value)))
+            }
             Variable::MatchedVarsNames => {
                 self.matched_vars.iter().for_each(|(name, _)| dynamic(name, name.as_slice().into()));
             }

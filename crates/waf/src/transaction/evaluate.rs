@@ -57,7 +57,8 @@ impl Transaction {
             if let Some(target) = rule.skip_to {
                 at = target.max(at);
             }
-            let over = self.outcome.interruption.is_some() || self.allowed_until.is_some_and(|until| phase <= until);
+            let over =
+                self.outcome.interruption.is_some() || self.allowed_until.is_some_and(|until| phase <= until);
             if over {
                 return;
             }
@@ -65,7 +66,13 @@ impl Transaction {
     }
 
     /// Runs one rule; says whether all its links matched.
-    fn rule(&mut self, rules: &Compiled, number: usize, rule: &Rule, candidates: &mut Vec<Candidate>) -> bool {
+    fn rule(
+        &mut self,
+        rules: &Compiled,
+        number: usize,
+        rule: &Rule,
+        candidates: &mut Vec<Candidate>,
+    ) -> bool {
         self.matched_vars.clear();
         self.matched_var = None;
         self.current = Some(Arc::clone(&rule.facts));
@@ -93,7 +100,14 @@ impl Transaction {
     }
 
     /// Asks a link's operator of one value; says whether it matched.
-    fn candidate(&mut self, rules: &Compiled, rule: &Rule, link: &Link, candidate: &Candidate, report: &mut Report) -> bool {
+    fn candidate(
+        &mut self,
+        rules: &Compiled,
+        rule: &Rule,
+        link: &Link,
+        candidate: &Candidate,
+        report: &mut Report,
+    ) -> bool {
         let page = rules.options.code_page.as_ref();
         let mut text = match &candidate.text {
             Source::Text(text) => *text,
@@ -122,7 +136,15 @@ impl Transaction {
     }
 
     /// The same for a value that rules made, which is not kept in the table of texts.
-    fn made_value(&mut self, rules: &Compiled, rule: &Rule, link: &Link, candidate: &Candidate, bytes: &Arc<[u8]>, report: &mut Report) -> bool {
+    fn made_value(
+        &mut self,
+        rules: &Compiled,
+        rule: &Rule,
+        link: &Link,
+        candidate: &Candidate,
+        bytes: &Arc<[u8]>,
+        report: &mut Report,
+    ) -> bool {
         let page = rules.options.code_page.as_ref();
         let mut any = false;
         let mut value = Arc::clone(bytes);
@@ -144,7 +166,15 @@ impl Transaction {
         any
     }
 
-    fn ask(&mut self, rules: &Compiled, rule: &Rule, link: &Link, candidate: &Candidate, text: TextId, report: &mut Report) -> bool {
+    fn ask(
+        &mut self,
+        rules: &Compiled,
+        rule: &Rule,
+        link: &Link,
+        candidate: &Candidate,
+        text: TextId,
+        report: &mut Report,
+    ) -> bool {
         if let Some(filter) = link.filter {
             let group = usize::from(rule.facts.phase > Phase::RequestBody);
             if let Some(scanner) = rules.scanners.get(group)
@@ -158,9 +188,17 @@ impl Transaction {
         self.test(rule, link, candidate, value, report)
     }
 
-    fn test(&mut self, rule: &Rule, link: &Link, candidate: &Candidate, value: Arc<[u8]>, report: &mut Report) -> bool {
+    fn test(
+        &mut self,
+        rule: &Rule,
+        link: &Link,
+        candidate: &Candidate,
+        value: Arc<[u8]>,
+        report: &mut Report,
+    ) -> bool {
         self.texts.read += value.len() as u64;
-        let answer = link.operator.ask(&value, link.capture, &|variable, key, out| self.append(variable, key, out));
+        let answer =
+            link.operator.ask(&value, link.capture, &|variable, key, out| self.append(variable, key, out));
         match answer {
             Answer::No => false,
             Answer::Yes(captures) => {
@@ -214,7 +252,8 @@ impl Transaction {
     /// What follows once all links have matched.
     fn complete(&mut self, rules: &Compiled, rule: &Rule, report: Report) {
         if let Some(severity) = rule.facts.severity.map(crate::rule::Severity::number) {
-            self.highest_severity = Some(self.highest_severity.map_or(severity, |highest| highest.min(severity)));
+            self.highest_severity =
+                Some(self.highest_severity.map_or(severity, |highest| highest.min(severity)));
         }
         for late in rule.links.iter().rev().flat_map(|link| &link.late) {
             self.late(rules, late);

@@ -59,8 +59,12 @@ impl Transaction {
             b"content-type" => self.content_type(value),
             b"host" => {
                 let host = value.trim_ascii();
-                let port = memchr::memrchr(b':', host).filter(|at| memchr::memchr(b']', host.get(*at..).unwrap_or_default()).is_none());
-                self.set(Variable::ServerName, host.get(..port.unwrap_or(host.len())).unwrap_or_default().to_vec());
+                let port = memchr::memrchr(b':', host)
+                    .filter(|at| memchr::memchr(b']', host.get(*at..).unwrap_or_default()).is_none());
+                self.set(
+                    Variable::ServerName,
+                    host.get(..port.unwrap_or(host.len())).unwrap_or_default().to_vec(),
+                );
             }
             b"authorization" => self.authorization(value),
             _ => {}
@@ -69,7 +73,8 @@ impl Transaction {
 
     /// Counts a header; false when there are too many, or too large ones.
     pub(super) fn count_header(&mut self, side: usize, name: &[u8], value: &[u8], phase: Phase) -> bool {
-        let (Some(count), Some(bytes)) = (self.header_count.get_mut(side), self.header_bytes.get_mut(side)) else {
+        let (Some(count), Some(bytes)) = (self.header_count.get_mut(side), self.header_bytes.get_mut(side))
+        else {
             return false;
         };
         *count += 1;
@@ -246,7 +251,8 @@ impl Transaction {
             (Variable::MultipartUnmatchedBoundary, flags.unmatched_boundary),
         ];
         let digit = |set: bool| if set { b"1".to_vec() } else { b"0".to_vec() };
-        let strict = fault || all.iter().any(|(variable, set)| *set && *variable != Variable::MultipartUnmatchedBoundary);
+        let strict = fault
+            || all.iter().any(|(variable, set)| *set && *variable != Variable::MultipartUnmatchedBoundary);
         for (variable, set) in all {
             self.set(variable, digit(set));
         }

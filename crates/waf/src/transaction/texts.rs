@@ -69,7 +69,9 @@ impl Texts {
     pub(super) fn step(&mut self, id: TextId, step: Transformation, page: Option<&CodePage>) -> TextId {
         let Some(text) = self.texts.get(id.0 as usize) else { return id };
         let slot = step as usize;
-        if let Some(known) = text.became.as_ref().and_then(|became| became.get(slot)).filter(|known| **known != UNKNOWN) {
+        if let Some(known) =
+            text.became.as_ref().and_then(|became| became.get(slot)).filter(|known| **known != UNKNOWN)
+        {
             return TextId(*known);
         }
         self.read += text.bytes.len() as u64;
@@ -90,7 +92,13 @@ impl Texts {
     }
 
     /// What a text is after a list of steps, of which there are `pipelines` and this is one.
-    pub(super) fn after(&mut self, id: TextId, link: &Link, pipelines: usize, page: Option<&CodePage>) -> TextId {
+    pub(super) fn after(
+        &mut self,
+        id: TextId,
+        link: &Link,
+        pipelines: usize,
+        page: Option<&CodePage>,
+    ) -> TextId {
         if link.steps.is_empty() {
             return id;
         }

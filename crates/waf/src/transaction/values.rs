@@ -21,14 +21,24 @@ impl Transaction {
             }
             Variable::MatchedVar => out.extend(self.matched_var.iter().flat_map(|(_, value)| value.iter())),
             Variable::MatchedVarName => out.extend(self.matched_var.iter().flat_map(|(name, _)| name.iter())),
-            Variable::MatchedVars => out.extend(self.matched_vars.iter().take(1).flat_map(|(_, value)| value.iter())),
-            Variable::MatchedVarsNames => out.extend(self.matched_vars.iter().take(1).flat_map(|(name, _)| name.iter())),
+            Variable::MatchedVars => {
+                out.extend(self.matched_vars.iter().take(1).flat_map(|(_, value)| value.iter()))
+            }
+            Variable::MatchedVarsNames => {
+                out.extend(self.matched_vars.iter().take(1).flat_map(|(name, _)| name.iter()))
+            }
             Variable::HighestSeverity => out.extend_from_slice(self.highest().as_bytes()),
             Variable::Rule => out.extend_from_slice(&self.rule_fact(key.unwrap_or_default())),
             _ if variable.is_persistent() => {
                 let wanted = key.unwrap_or_default();
                 let entries = self.persistent(variable);
-                out.extend(entries.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).into_iter().flat_map(|entry| entry.1));
+                out.extend(
+                    entries
+                        .into_iter()
+                        .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                        .into_iter()
+                        .flat_map(|entry| entry.1),
+                );
             }
             _ => {
                 if let Some(text) = self.facts.first(variable, key) {
@@ -58,7 +68,10 @@ impl Transaction {
 
     /// Entries of a persistent collection that a rule has opened.
     pub(super) fn persistent(&self, variable: Variable) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.opened.get(&variable).map(|key| self.store.entries(variable, key, self.start.now)).unwrap_or_default()
+        self.opened
+            .get(&variable)
+            .map(|key| self.store.entries(variable, key, self.start.now))
+            .unwrap_or_default()
     }
 
     /// Sets the variables of time, in UTC, by the civil calendar.

@@ -37,7 +37,10 @@ pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.trim_ascii_end();
     let end = text.iter().position(|byte| *byte == b'=').unwrap_or(text.len());
     let digits = text.get(..end)?;
-    digits.iter().all(|byte| sextet(*byte).is_some()).then(|| decode(digits.iter().filter_map(|byte| sextet(*byte))))
+    digits
+        .iter()
+        .all(|byte| sextet(*byte).is_some())
+        .then(|| decode(digits.iter().filter_map(|byte| sextet(*byte))))
 }
 
 /// Decodes up to the first byte that is no digit.
@@ -55,7 +58,8 @@ pub(super) fn base64_decode_ext(input: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn base64_encode(input: &[u8]) -> Option<Vec<u8>> {
     let mut output = Vec::with_capacity(input.len().div_ceil(3) * 4);
     for chunk in input.chunks(3) {
-        let value = chunk.iter().fold(0_u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let value =
+            chunk.iter().fold(0_u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4_usize {
             let digit = (value >> (18 - 6 * place) & 63) as usize;
             let digit = ALPHABET.get(digit).copied().unwrap_or(b'=');

@@ -22,7 +22,9 @@ pub(super) fn sha1(input: &[u8]) -> Option<Vec<u8>> {
     for block in blocks(input, true).chunks_exact(64) {
         let mut schedule: Vec<u32> = words(block, u32::from_be_bytes).collect();
         while schedule.len() < 80 {
-            let back = |distance: usize| schedule.len().checked_sub(distance).and_then(|at| schedule.get(at)).copied().unwrap_or(0);
+            let back = |distance: usize| {
+                schedule.len().checked_sub(distance).and_then(|at| schedule.get(at)).copied().unwrap_or(0)
+            };
             let next = (back(3) ^ back(8) ^ back(14) ^ back(16)).rotate_left(1);
             schedule.push(next);
         }
@@ -34,7 +36,8 @@ pub(super) fn sha1(input: &[u8]) -> Option<Vec<u8>> {
                 2 => (b & c | b & d | c & d, 0x8f1b_bcdc),
                 _ => (b ^ c ^ d, 0xca62_c1d6_u32),
             };
-            let next = a.rotate_left(5).wrapping_add(mix).wrapping_add(e).wrapping_add(constant).wrapping_add(word);
+            let next =
+                a.rotate_left(5).wrapping_add(mix).wrapping_add(e).wrapping_add(constant).wrapping_add(word);
             (a, b, c, d, e) = (next, a, b.rotate_left(30), c, d);
         }
         for (slot, value) in state.iter_mut().zip([a, b, c, d, e]) {
@@ -67,7 +70,11 @@ pub(super) fn md5(input: &[u8]) -> Option<Vec<u8>> {
                 _ => (c ^ (b | !d), 7 * round),
             };
             let word = words.get((index % 16) as usize).copied().unwrap_or(0);
-            let turn = TURNS.get((round / 16) as usize).and_then(|turns| turns.get((round % 4) as usize)).copied().unwrap_or(0);
+            let turn = TURNS
+                .get((round / 16) as usize)
+                .and_then(|turns| turns.get((round % 4) as usize))
+                .copied()
+                .unwrap_or(0);
             let sum = a.wrapping_add(mix).wrapping_add(constant(round)).wrapping_add(word);
             (a, b, c, d) = (d, b.wrapping_add(sum.rotate_left(turn)), b, c);
         }

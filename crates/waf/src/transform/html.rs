@@ -1,6 +1,7 @@
 //! Entities of HTML: numbers, and the five names that matter to attacks.
 
-const NAMES: [(&[u8], u8); 5] = [(b"quot", b'"'), (b"amp", b'&'), (b"lt", b'<'), (b"gt", b'>'), (b"nbsp", 0xa0)];
+const NAMES: [(&[u8], u8); 5] =
+    [(b"quot", b'"'), (b"amp", b'&'), (b"lt", b'<'), (b"gt", b'>'), (b"nbsp", 0xa0)];
 
 pub(super) fn decode(input: &[u8]) -> Option<Vec<u8>> {
     memchr::memchr(b'&', input)?;
@@ -25,7 +26,8 @@ fn one(entity: &[u8]) -> Option<(u8, usize)> {
         [_, name @ ..] => {
             let count = name.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
             // A name that only begins by a known one is read as that one.
-            let known = |known: &[u8]| name.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known));
+            let known =
+                |known: &[u8]| name.get(..known.len()).is_some_and(|start| start.eq_ignore_ascii_case(known));
             NAMES.iter().find(|(text, _)| known(text)).map(|(_, byte)| (*byte, 1 + count))?
         }
         [] => return None,

@@ -66,7 +66,9 @@ impl Part {
         let disposition = self.headers.iter().find_map(|header| {
             let at = header.iter().position(|byte| *byte == b':')?;
             let (name, value) = header.split_at_checked(at)?;
-            name.trim_ascii().eq_ignore_ascii_case(b"content-disposition").then(|| value.get(1..).unwrap_or_default())
+            name.trim_ascii()
+                .eq_ignore_ascii_case(b"content-disposition")
+                .then(|| value.get(1..).unwrap_or_default())
         });
         let Some(disposition) = disposition else {
             flags.invalid_part = true;
@@ -102,7 +104,10 @@ fn parameters(header: &[u8], flags: &mut Flags) -> Result<Names, &'static str> {
         if rest.is_empty() {
             return Ok((name, filename));
         }
-        rest = rest.strip_prefix(b";").ok_or("a part's parameters are not separated by a semicolon")?.trim_ascii_start();
+        rest = rest
+            .strip_prefix(b";")
+            .ok_or("a part's parameters are not separated by a semicolon")?
+            .trim_ascii_start();
         if rest.is_empty() {
             return Ok((name, filename));
         }

@@ -24,7 +24,12 @@ pub(super) enum Node {
     Concat(Vec<Node>),
     Alternate(Vec<Node>),
     Group(Box<Node>, Option<usize>),
-    Repeat { inner: Box<Node>, least: usize, most: Option<usize>, greedy: bool },
+    Repeat {
+        inner: Box<Node>,
+        least: usize,
+        most: Option<usize>,
+        greedy: bool,
+    },
     Look(Look, Box<Node>),
 }
 
@@ -45,7 +50,11 @@ struct Parser<'p> {
 pub(super) fn parse(pattern: &[u8]) -> Result<(Node, usize), String> {
     let mut parser = Parser { reader: Reader::new(pattern), groups: 0, fold: false };
     let node = parser.alternation(0)?;
-    if parser.reader.rest.is_empty() { Ok((node, parser.groups)) } else { Err("pattern: a parenthesis is not opened".to_owned()) }
+    if parser.reader.rest.is_empty() {
+        Ok((node, parser.groups))
+    } else {
+        Err("pattern: a parenthesis is not opened".to_owned())
+    }
 }
 
 impl Parser<'_> {
@@ -75,7 +84,8 @@ impl Parser<'_> {
     fn set(&self, wanted: impl Fn(u8) -> bool) -> Node {
         let mut set = Box::new([false; 256]);
         for (byte, slot) in (0_u8..=u8::MAX).zip(set.iter_mut()) {
-            let folded = self.fold && (wanted(byte.to_ascii_lowercase()) || wanted(byte.to_ascii_uppercase()));
+            let folded =
+                self.fold && (wanted(byte.to_ascii_lowercase()) || wanted(byte.to_ascii_uppercase()));
             *slot = wanted(byte) || folded;
         }
         Node::Set(set)
@@ -125,7 +135,9 @@ impl Parser<'_> {
             }
             other => match self.reader.code(other)? {
                 Code::Byte(code) => self.set(|byte| byte == code),
-                Code::Character(_) => return Err("pattern: a character of more than a byte is not supported here".to_owned()),
+                Code::Character(_) => {
+                    return Err("pattern: a character of more than a byte is not supported here".to_owned());
+                }
             },
         })
     }
@@ -169,7 +181,9 @@ impl Parser<'_> {
             None => Node::Group(Box::new(inner), number),
             Some((true, negative)) => Node::Look(Look::Ahead { negative }, Box::new(inner)),
             Some((false, negative)) => {
-                let (shortest, longest) = width(&inner).filter(|(_, longest)| *longest <= MAX_BEHIND).ok_or("pattern: a look-behind has no bound")?;
+                let (shortest, longest) = width(&inner)
+                    .filter(|(_, longest)| *longest <= MAX_BEHIND)
+                    .ok_or("pattern: a look-behind has no bound")?;
                 Node::Look(Look::Behind { negative, shortest, longest }, Box::new(inner))
             }
         })
@@ -191,8 +205,14 @@ impl Parser<'_> {
         let end = self.reader.rest.iter().position(|byte| *byte == b'}').unwrap_or(0);
         let text = std::str::from_utf8(self.reader.rest.get(1..end).unwrap_or_default()).unwrap_or_default();
         let (least, most) = text.split_once(',').map_or((text, text), |(least, most)| (least, most));
-        let Ok(least) = least.parse::<usize>() else { return Err("pattern: a brace must be escaped here".to_owned()) };
-        let most = if most.is_empty() { None } else { Some(most.parse().map_err(|_| "pattern: a brace must be escaped here")?) };
+        let Ok(least) = least.parse::<usize>() else {
+            return Err("pattern: a brace must be escaped here".to_owned());
+        };
+        let most = if most.is_empty() {
+            None
+        } else {
+            Some(most.parse().map_err(|_| "pattern: a brace must be escaped here")?)
+        };
         if least.max(most.unwrap_or(0)) > MAX_REPEAT {
             return Err(format!("pattern: more than {MAX_REPEAT} repetitions"));
         }
@@ -210,7 +230,13 @@ impl Parser<'_> {
 fn width(node: &Node) -> Option<(usize, usize)> {
     Some(match node {
         Node::Set(_) => (1, 1),
-        Node::Empty | Node::LineStart | Node::LineEnd | Node::TextStart | Node::TextEnd | Node::Word(_) | Node::Look(..) => (0, 0),
+        Node::Empty
+        | Node::LineStart
+        | Node::LineEnd
+        | Node::TextStart
+        | Node::TextEnd
+        | Node::Word(_)
+        | Node::Look(..) => (0, 0),
         Node::Back(..) => return None,
         Node::Group(inner, _) => width(inner)?,
         Node::Concat(parts) => {
