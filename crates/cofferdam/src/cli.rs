@@ -19,6 +19,7 @@ use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
 use crate::up::gateway_proxy::GatewayProxy;
 use crate::up::keeper::{Kind, process};
+use crate::waf::WafCommand;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use std::io::Write;
@@ -55,6 +56,8 @@ enum Command {
     Findings(FindingsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
+    #[command(subcommand)]
+    Waf(WafCommand),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -93,6 +96,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::GatewayProxy => process(|control| Ok(gateway::run_proxy(control)?)).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),
+        Command::Waf(command) => crate::waf::run(&command, out),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

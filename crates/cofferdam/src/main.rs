@@ -27,6 +27,7 @@ mod status;
 mod translate;
 mod trust;
 mod up;
+mod waf;
 mod webhook;
 
 use std::io::Write;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 14] = [
+const ROWS: [(&str, u8); 15] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
@@ -14,6 +14,7 @@ const ROWS: [(&str, u8); 14] = [
     ("handover", 1),
     ("inspect", 1),
     ("observe", 1),
+    ("waf", 1),
     ("controller", 2),
     ("datapath", 2),
     ("dns", 2),
@@ -24,7 +25,7 @@ const ROWS: [(&str, u8); 14] = [
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 4] = ["policy", "crds", "compiler", "inspect"];
+const PURE: [&str; 5] = ["policy", "crds", "compiler", "inspect", "waf"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

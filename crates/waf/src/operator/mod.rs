@@ -1,0 +1,219 @@
+//! Operators: what a rule asks of a value.
+//!
+//! Enters: a value after its transformations. Leaves: whether the operator says yes, and what it captured.
+//! Guarantees: time is linear in the value. Source: the reference manual of ModSecurity v3, section Operators.
+
+mod address;
+mod encoding;
+mod number;
+mod parse;
+mod phrase;
+mod text;
+mod verify;
+
+use regex::bytes::Regex;
+
+use crate::pattern::{self, backtrack};
+use crate::template::{Lookup, Template};
+
+pub(crate) use number::integer;
+pub(crate) use parse::parse;
+pub(crate) use phrase::Phrases;
+
+/// Most groups that a pattern gives to `TX.0` to `TX.9`.
+pub(crate) const MAX_CAPTURES: usize = 10;
+
+/// An operator with its argument read.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator {
+    pub(crate) negated: bool,
+    pub(crate) test: Test,
+    /// Literals of which one is in every value that the test says yes to.
+    pub(crate) literals: Option<Vec<Vec<u8>>>,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Test {
+    Always,
+    Never,
+    Pattern(Regex),
+    /// A pattern with look-around or references to its groups.
+    Tried(backtrack::Program),
+    PatternOf(Template),
+    EachPattern(Regex),
+    Phrases(Phrases),
+    Text(text::Relation, Template),
+    Number(number::Relation, Template),
+    Addresses(Vec<address::Net>),
+    ByteRange([u64; 4]),
+    UrlEncoding,
+    Utf8Encoding,
+    Sqli,
+    Xss,
+    Digits(verify::Kind, Regex),
+    /// What only a network could answer: loads, because old rule sets have it behind a switch, and denies when asked.
+    Missing(&'static str),
+}
+
+/// What an operator says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The operator, negation counted in, does not match.
+    No,
+    /// It does; each capture is a number of a group and its text.
+    Yes(Vec<(usize, Vec<u8>)>),
+    /// It could not be asked, and why; the caller denies.
+    Unable(String),
+}
+
+impl Operator {
+    /// Asks the operator; `capture` says whether anybody will read captures.
+    pub(crate) fn ask(&self, value: &[u8], capture: bool, lookup: &Lookup<'_>) -> Answer {
+        match self.raw(value, capture && !self.negated, lookup) {
+            Answer::Yes(_) if self.negated => Answer::No,
+            Answer::No if self.negated => Answer::Yes(Vec::new()),
+            answer => answer,
+        }
+    }
+
+    fn raw(&self, value: &[u8], capture: bool, lookup: &Lookup<'_>) -> Answer {
+        let plain = |yes: bool| if yes { Answer::Yes(Vec::new()) } else { Answer::No };
+        match &self.test {
+            Test::Always => plain(true),
+            Test::Never => plain(false),
+            Test::Pattern(pattern) => search(pattern, value, capture),
+            Test::Tried(program) => match program.find(value) {
+                Ok(found) => found.map_or(Answer::No, |groups| {
+                    let text = |(from, to)| value.get(from..to).map(<[u8]>::to_vec);
+                    let groups = groups.into_iter().take(MAX_CAPTURES).enumerate();
+                    Answer::Yes(groups.filter_map(|(index, group)| Some((index, text(group?)?))).collect())
+                }),
+                Err(backtrack::Exhausted) => Answer::Unable("a pattern needs too many steps".to_owned()),
+            },
+            Test::Missing(what) => Answer::Unable(format!("@{what} has nobody to ask")),
+            Test::PatternOf(template) => match pattern::compile(&template.expand(lookup), false) {
+                Ok(pattern) => search(&pattern.regex, value, capture),
+                Err(error) => Answer::Unable(error),
+            },
+            Test::EachPattern(pattern) => search_each(pattern, value),
+            Test::Phrases(phrases) => {
+                phrases.find(value).map_or(Answer::No, |found| Answer::Yes(vec![(0, found.to_vec())]))
+            }
+            Test::Text(relation, template) => plain(relation.holds(value, &template.expand(lookup))),
+            Test::Number(relation, template) => plain(relation.holds(value, &template.expand(lookup))),
+            Test::Addresses(nets) => plain(address::within(value, nets)),
+            Test::ByteRange(allowed) => plain(encoding::outside(value, allowed)),
+            Test::UrlEncoding => plain(encoding::bad_escape(value)),
+            Test::Utf8Encoding => plain(std::str::from_utf8(value).is_err()),
+            Test::Sqli => sqli(value),
+            Test::Xss => {
+                if xss(value) {
+                    Answer::Yes(vec![(0, value.to_vec())])
+                } else {
+                    Answer::No
+                }
+            }
+            Test::Digits(kind, pattern) => {
+                kind.find(pattern, value).map_or(Answer::No, |found| Answer::Yes(vec![(0, found.to_vec())]))
+            }
+        }
+    }
+}
+
+fn search(pattern: &Regex, value: &[u8], capture: bool) -> Answer {
+    if !capture {
+        return if pattern.is_match(value) { Answer::Yes(Vec::new()) } else { Answer::No };
+    }
+    // Whether it matches is cheaper to know than where its groups are.
+    if !pattern.is_match(value) {
+        return Answer::No;
+    }
+    let Some(groups) = pattern.captures(value) else { return Answer::No };
+    let groups = groups.iter().take(MAX_CAPTURES).enumerate();
+    Answer::Yes(groups.filter_map(|(index, group)| Some((index, group?.as_bytes().to_vec()))).collect())
+}
+
+/// All matches one behind the other, their groups counted through.
+fn search_each(pattern: &Regex, value: &[u8]) -> Answer {
+    let mut found = Vec::new();
+    for groups in pattern.captures_iter(value) {
+        for group in groups.iter().flatten() {
+            found.push((found.len(), group.as_bytes().to_vec()));
+        }
+        if found.len() >= MAX_CAPTURES {
+            break;
+        }
+    }
+    found.truncate(MAX_CAPTURES);
+    if found.is_empty() { Answer::No } else { Answer::Yes(found) }
+}
+
+/// What the C library reads as one word and the reader used here as two; `into` alone is of the same kind.
+const TWO_WORDS: [&[u8]; 2] = [b"into outfile", b"into dumpfile"];
+
+fn sqli(value: &[u8]) -> Answer {
+    let mut found = libinjectionrs::detect_sqli(value);
+    if !found.is_injection() && memchr::memmem::find(&value.to_ascii_lowercase(), b"into ").is_some() {
+        found = libinjectionrs::detect_sqli(&one_word(value));
+    }
+    if !found.is_injection() {
+        return Answer::No;
+    }
+    let print =
+        found.fingerprint.map(|print| print.as_bytes().iter().copied().filter(|byte| *byte != 0).collect());
+    Answer::Yes(vec![(0, print.unwrap_or_default())])
+}
+
+fn one_word(value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((first, after)) = rest.split_first() {
+        let words = TWO_WORDS
+            .iter()
+            .find(|words| rest.get(..words.len()).is_some_and(|start| start.eq_ignore_ascii_case(words)));
+        match words {
+            Some(words) => {
+                out.extend_from_slice(b"into");
+                rest = rest.get(words.len()..).unwrap_or_default();
+            }
+            None => {
+                out.push(*first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+/// Browsers skip null bytes in names of attributes, and so does the C library; the reader used here does not.
+fn xss(value: &[u8]) -> bool {
+    let found = |value: &[u8]| libinjectionrs::detect_xss(value).is_injection();
+    found(value)
+        || value.contains(&0) && found(&value.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn injections_are_found_as_the_c_library_finds_them() {
+        for (value, expected) in [
+            ("1' or '1'='1", true),
+            ("1 into outfile 'asd'", true),
+            ("-1 UNION SELECT a FROM b", true),
+            ("the old rose in the garden", false),
+        ] {
+            assert_eq!(sqli(value.as_bytes()) != Answer::No, expected, "{value}");
+        }
+        for (value, expected) in [
+            (&b"<script>alert(1)</script>"[..], true),
+            (b"x\0onload=y", false),
+            (b"<a \0onload=y>", true),
+            (b"a < b", false),
+        ] {
+            assert_eq!(xss(value), expected, "{}", value.escape_ascii());
+        }
+    }
+}
