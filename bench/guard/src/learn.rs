@@ -1,239 +1,242 @@
 //! Learns what each feature weighs.
+//!
+//! A text is known to be an attack or not as a whole, while only some place in it is: of an attack its most suspicious window
+//! is taken for what it is, of a harmless text the most suspicious one for harmless (multiple-instance learning), and at less
+//! weight the whole and a window by chance. A multinomial logistic function of the sums of weights, divided by the root of
+//! the window's length; AdaGrad.
+
 use crate::corpus::Row;
+use crate::random::Random;
 use guard::features::{Group, Reading};
 use guard::fold::Folded;
+use guard::window::{Logits, STRIDE, WINDOW, any, logits, windows};
 use std::collections::HashMap;
 
-pub(crate) struct Doc {
-    pub hashes: Vec<(u32, u8, u64)>,
-    pub tokens: usize,
-    pub target: Option<usize>,
-    pub source: u32,
+/// Settings, chosen by what they do on sources left out.
+const EPOCHS: usize = 5;
+const RATE: f32 = 0.1;
+const SHRINK: f32 = 1e-5;
+/// Texts and sources that a feature must be in.
+const MIN_TEXTS: u32 = 3;
+const MIN_SOURCES: u32 = 2;
+/// How much less the texts of a large source count: its size to this power.
+const EVEN: f32 = 0.5;
+/// How much the whole of a long text counts beside its most suspicious window, and a window by chance.
+const WHOLE: f32 = 0.3;
+const CHANCE: f32 = 0.5;
+const BIAS: f32 = -2.0;
+
+/// How far a feature of the group may go: pieces and marks are many and say little each.
+fn scale(group: Group) -> f32 {
+    match group {
+        Group::Piece | Group::Mark => 0.5,
+        Group::Word | Group::Pair | Group::Triple | Group::Skip => 1.0,
+        Group::Concept | Group::Concepts | Group::Order => 1.0,
+    }
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub window: usize,
-    pub stride: usize,
-    pub epochs: usize,
-    pub rate: f32,
-    pub l2: f32,
-    pub min_df: u32,
-    pub min_sources: u32,
-    pub scales: [f32; 9],
-    pub source_power: f32,
-    pub positive: f32,
-    pub whole: f32,
+/// A text as numbers of features.
+struct Text {
+    features: Vec<u32>,
+    /// Where the features of each token begin, and the end.
+    starts: Vec<usize>,
+    target: Option<usize>,
+    source: u32,
 }
 
-pub(crate) fn doc(row: &Row, source: u32) -> Doc {
-    let folded = Folded::of(&row.text);
-    let reading = Reading::of(&folded.chars);
-    let mut hashes = Vec::new();
-    reading.features(&folded.chars, |at, group: Group, hash| hashes.push((at as u32, group as u8, hash)));
-    Doc { hashes, tokens: reading.tokens.len().max(1), target: row.target(), source }
+/// All texts, and the hash and group of each feature that at least two of them have.
+pub(crate) struct Texts {
+    texts: Vec<Text>,
+    features: Vec<(u64, Group)>,
 }
 
-/// Every feature of a corpus, interned: docs hold places in `hashes`.
-pub(crate) struct Corpus {
-    pub docs: Vec<Placed>,
-    pub hashes: Vec<u64>,
-    pub groups: Vec<u8>,
+/// What was learned: the weights of each feature, by its hash, and in how many texts it is.
+pub(crate) struct Learned {
+    pub(crate) bias: Logits,
+    pub(crate) weights: Vec<(u64, Logits, u32)>,
 }
 
-/// Features by place.
-pub(crate) struct Placed {
-    pub ids: Vec<u32>,
-    pub starts: Vec<u32>,
-    pub target: Option<usize>,
-    pub source: u32,
-}
+impl Texts {
+    /// Reads the rows.
+    pub(crate) fn of(rows: &[Row]) -> Self {
+        let mut sources: HashMap<&str, u32> = HashMap::new();
+        let mut read = Vec::with_capacity(rows.len());
+        let mut all: Vec<(u64, u32, Group)> = Vec::new();
+        for (row, place) in rows.iter().zip(0u32..) {
+            let folded = Folded::of(&row.text);
+            let reading = Reading::of(&folded.chars);
+            let mut hashes: Vec<(usize, u64)> = Vec::new();
+            reading.features(&folded.chars, |at, group, hash| {
+                hashes.push((at, hash));
+                all.push((hash, place, group));
+            });
+            let next = u32::try_from(sources.len()).unwrap_or(u32::MAX);
+            let source = *sources.entry(&row.source).or_insert(next);
+            read.push((hashes, reading.tokens.len(), row.target(), source));
+        }
+        all.sort_unstable();
+        all.dedup();
+        let several = all.chunk_by(|one, other| one.0 == other.0).filter(|same| same.len() > 1);
+        let features: Vec<(u64, Group)> =
+            several.filter_map(|same| same.first().map(|(hash, _, group)| (*hash, *group))).collect();
+        let numbers: HashMap<u64, u32> = features.iter().map(|(hash, _)| *hash).zip(0..).collect();
+        let texts = read.into_iter().map(|(hashes, tokens, target, source)| {
+            let (mut numbered, mut starts) = (Vec::new(), vec![0]);
+            for (at, hash) in hashes {
+                starts.resize(starts.len().max(at + 1), numbered.len());
+                numbered.extend(numbers.get(&hash));
+            }
+            starts.resize(tokens + 1, numbered.len());
+            Text { features: numbered, starts, target, source }
+        });
+        Self { texts: texts.collect(), features }
+    }
 
-pub(crate) fn intern(docs: Vec<Doc>) -> Corpus {
-    let mut all: Vec<(u64, u32, u8)> = docs
-        .iter()
-        .enumerate()
-        .flat_map(|(i, d)| d.hashes.iter().map(move |(_, g, h)| (*h, i as u32, *g)))
-        .collect();
-    all.sort_unstable();
-    all.dedup();
-    let (mut hashes, mut groups) = (Vec::new(), Vec::new());
-    for same in all.chunk_by(|a, b| a.0 == b.0) {
-        if same.len() >= 2 {
-            hashes.push(same[0].0);
-            groups.push(same[0].2);
+    /// Learns from the texts at these places.
+    pub(crate) fn learn(&self, places: &[usize], seed: u64) -> Learned {
+        let texts: Vec<&Text> = places.iter().filter_map(|place| self.texts.get(*place)).collect();
+        let counts = self.counts(&texts);
+        let mut weigher = Weigher::new(self, &counts);
+        let sizes = sizes(&texts);
+        let mut random = Random::new(seed);
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        for _ in 0..EPOCHS {
+            for last in (1..order.len()).rev() {
+                order.swap(last, random.below(last + 1));
+            }
+            for text in order.iter().filter_map(|place| texts.get(*place)) {
+                let size = sizes.get(&(text.source, text.target.is_some())).copied().unwrap_or(1.0);
+                weigher.step(text, (size / 500.0).powf(-EVEN), &mut random);
+            }
+        }
+        let scaled = weigher.weights.iter().zip(&weigher.scales);
+        let weights = scaled.map(|(weights, scale)| weights.map(|weight| weight * scale));
+        let named = self.features.iter().zip(weights).zip(&counts);
+        let weights = named.map(|(((hash, _), weights), (texts, _))| (*hash, weights, *texts));
+        Learned {
+            bias: weigher.bias,
+            weights: weights.filter(|(_, weights, _)| *weights != [0.0; 3]).collect(),
         }
     }
-    drop(all);
-    let map: HashMap<u64, u32, BH> = hashes.iter().enumerate().map(|(i, h)| (*h, i as u32)).collect();
-    let docs = docs.into_iter().map(|d| place(&d, &map)).collect();
-    Corpus { docs, hashes, groups }
-}
 
-#[derive(Default, Clone, Copy)]
-pub(crate) struct BH;
-#[derive(Default)]
-pub(crate) struct HH(u64);
-impl std::hash::BuildHasher for BH {
-    type Hasher = HH;
-    fn build_hasher(&self) -> HH {
-        HH(0)
-    }
-}
-impl std::hash::Hasher for HH {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, _: &[u8]) {}
-    fn write_u64(&mut self, v: u64) {
-        self.0 = v;
-    }
-}
-
-pub(crate) struct Model {
-    /// scale per feature; 0: not in use.
-    pub scale: Vec<f32>,
-    pub weights: Vec<[f32; 3]>,
-    pub bias: [f32; 3],
-}
-
-pub(crate) fn lse(z: [f32; 3]) -> f32 {
-    let m = z.iter().copied().fold(f32::MIN, f32::max);
-    m + z.iter().map(|z| (z - m).exp()).sum::<f32>().ln()
-}
-
-pub(crate) fn windows(tokens: usize, window: usize, stride: usize) -> Vec<(usize, usize)> {
-    if tokens <= window {
-        return vec![(0, tokens)];
-    }
-    let mut all = Vec::new();
-    let mut at = 0;
-    while at + window < tokens {
-        all.push((at, at + window));
-        at += stride;
-    }
-    all.push((tokens - window, tokens));
-    all
-}
-
-impl Model {
-    pub(crate) fn train(corpus: &Corpus, picked: &[usize], s: &Settings, seed: u64) -> Self {
-        let n = corpus.hashes.len();
-        let (mut df, mut src, mut last) = (vec![0u32; n], vec![0u64; n], vec![u32::MAX; n]);
-        let mut sizes: HashMap<(u32, bool), f32> = HashMap::new();
-        for &i in picked {
-            let d = &corpus.docs[i];
-            *sizes.entry((d.source, d.target.is_some())).or_default() += 1.0;
-            for &id in &d.ids {
-                let id = id as usize;
-                if last[id] != i as u32 {
-                    last[id] = i as u32;
-                    df[id] += 1;
-                    src[id] |= 1 << (d.source % 64);
+    /// In how many texts each feature is, and a bit for each source.
+    fn counts(&self, texts: &[&Text]) -> Vec<(u32, u64)> {
+        let mut counts = vec![(0, 0); self.features.len()];
+        let mut last = vec![usize::MAX; self.features.len()];
+        for (place, text) in texts.iter().enumerate() {
+            for feature in text.features.iter().map(|feature| index(*feature)) {
+                if let (Some(last), Some((texts, sources))) = (last.get_mut(feature), counts.get_mut(feature))
+                    && *last != place
+                {
+                    *last = place;
+                    *texts += 1;
+                    *sources |= 1 << (text.source % 64);
                 }
             }
         }
-        let scale = (0..n)
-            .map(|i| {
-                let ok = df[i] >= s.min_df && src[i].count_ones() >= s.min_sources;
-                if ok { s.scales[corpus.groups[i] as usize] } else { 0.0 }
-            })
-            .collect();
-        let mut m = Self { scale, weights: vec![[0.0; 3]; n], bias: [-2.0; 3] };
-        let mut acc = vec![[1e-3f32; 3]; n];
-        let mut bacc = [1e-3f32; 3];
-        let mut rng = crate::random::Random::new(seed);
-        let mut order: Vec<usize> = picked.to_vec();
-        for _ in 0..s.epochs {
-            for i in (1..order.len()).rev() {
-                order.swap(i, rng.below(i + 1));
-            }
-            for &i in &order {
-                let d = &corpus.docs[i];
-                let size = sizes[&(d.source, d.target.is_some())];
-                let dw = (size / 500.0).powf(-s.source_power) * if d.target.is_some() { s.positive } else { 1.0 };
-                let pre = m.prefix(d);
-                let tokens = d.starts.len() - 1;
-                let ws = windows(tokens, s.window, s.stride);
-                let key = |w: &(usize, usize)| {
-                    let z = m.logits(&pre, *w);
-                    d.target.map_or_else(|| lse(z), |f| z[f])
-                };
-                let best = ws.iter().copied().max_by(|a, b| key(a).total_cmp(&key(b))).unwrap_or((0, tokens));
-                let mut picks = vec![(best, dw)];
-                if d.target.is_none() && ws.len() > 1 {
-                    picks.push((ws[rng.below(ws.len())], dw * 0.5));
-                }
-                if s.whole > 0.0 && ws.len() > 1 {
-                    picks.push(((0, tokens), dw * s.whole));
-                }
-                for (w, weight) in picks {
-                    let z = m.logits(&pre, w);
-                    let total = 1.0 + z.iter().map(|z| z.exp()).sum::<f32>();
-                    let norm = 1.0 / ((w.1 - w.0).max(1) as f32).sqrt();
-                    let g: [f32; 3] = std::array::from_fn(|f| {
-                        (z[f].exp() / total - if d.target == Some(f) { 1.0 } else { 0.0 }) * weight
-                    });
-                    for f in 0..3 {
-                        bacc[f] += g[f] * g[f];
-                        m.bias[f] -= s.rate * g[f] / bacc[f].sqrt();
-                    }
-                    for id in &d.ids[d.starts[w.0] as usize..d.starts[w.1] as usize] {
-                        let id = *id as usize;
-                        let sc = m.scale[id];
-                        if sc == 0.0 {
-                            continue;
-                        }
-                        for f in 0..3 {
-                            let gr = g[f] * norm * sc + s.l2 * m.weights[id][f];
-                            acc[id][f] += gr * gr;
-                            m.weights[id][f] -= s.rate * gr / acc[id][f].sqrt();
-                        }
-                    }
-                }
-            }
-        }
-        m
-    }
-
-    pub(crate) fn prefix(&self, d: &Placed) -> Vec<[f32; 3]> {
-        let mut out = Vec::with_capacity(d.starts.len());
-        let mut sum = [0.0f32; 3];
-        out.push(sum);
-        for t in 0..d.starts.len() - 1 {
-            for id in &d.ids[d.starts[t] as usize..d.starts[t + 1] as usize] {
-                let w = self.weights[*id as usize];
-                let sc = self.scale[*id as usize];
-                for f in 0..3 {
-                    sum[f] += w[f] * sc;
-                }
-            }
-            out.push(sum);
-        }
-        out
-    }
-
-    pub(crate) fn logits(&self, pre: &[[f32; 3]], w: (usize, usize)) -> [f32; 3] {
-        let norm = 1.0 / ((w.1 - w.0).max(1) as f32).sqrt();
-        std::array::from_fn(|f| (self.bias[f] + (pre[w.1][f] - pre[w.0][f]) * norm).clamp(-30.0, 30.0))
+        counts
     }
 }
 
-fn place(d: &Doc, vocabulary: &HashMap<u64, u32, BH>) -> Placed {
-    let mut ids = Vec::new();
-    let mut starts = vec![0u32];
-    let mut cur = 0;
-    for (at, _, h) in &d.hashes {
-        while cur < *at {
-            starts.push(ids.len() as u32);
-            cur += 1;
-        }
-        if let Some(id) = vocabulary.get(h) {
-            ids.push(*id);
+/// How many attacks and how many others each source has.
+fn sizes(texts: &[&Text]) -> HashMap<(u32, bool), f32> {
+    let mut sizes = HashMap::new();
+    for text in texts {
+        *sizes.entry((text.source, text.target.is_some())).or_default() += 1.0;
+    }
+    sizes
+}
+
+struct Weigher {
+    /// Of each feature; zero: it is not used.
+    scales: Vec<f32>,
+    weights: Vec<Logits>,
+    /// Sums of squares of what each weight was moved by.
+    squares: Vec<Logits>,
+    bias: Logits,
+    bias_squares: Logits,
+}
+
+impl Weigher {
+    fn new(texts: &Texts, counts: &[(u32, u64)]) -> Self {
+        let is_used = |(texts, sources): &(u32, u64)| *texts >= MIN_TEXTS && sources.count_ones() >= MIN_SOURCES;
+        let scales = texts.features.iter().zip(counts);
+        let scales = scales.map(|((_, group), counts)| if is_used(counts) { scale(*group) } else { 0.0 });
+        Self {
+            scales: scales.collect(),
+            weights: vec![[0.0; 3]; counts.len()],
+            squares: vec![[1e-3; 3]; counts.len()],
+            bias: [BIAS; 3],
+            bias_squares: [1e-3; 3],
         }
     }
-    while starts.len() <= d.tokens {
-        starts.push(ids.len() as u32);
+
+    fn sums(&self, text: &Text) -> Vec<Logits> {
+        let mut sum = [0.0; 3];
+        let mut sums = vec![sum];
+        for features in text.starts.windows(2).filter_map(|ends| text.features.get(*ends.first()?..*ends.last()?)) {
+            for feature in features.iter().map(|feature| index(*feature)) {
+                if let (Some(weights), Some(scale)) = (self.weights.get(feature), self.scales.get(feature)) {
+                    sum.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight * scale);
+                }
+            }
+            sums.push(sum);
+        }
+        sums
     }
-    Placed { ids, starts, target: d.target, source: d.source }
+
+    fn step(&mut self, text: &Text, importance: f32, random: &mut Random) {
+        let sums = self.sums(text);
+        let all: Vec<(usize, usize)> = windows(sums.len() - 1, WINDOW, STRIDE).collect();
+        let value = |window: &(usize, usize)| {
+            let logits = logits(&sums, self.bias, *window);
+            text.target.and_then(|target| logits.get(target).copied()).unwrap_or_else(|| any(logits))
+        };
+        let Some(best) = all.iter().copied().max_by(|one, other| value(one).total_cmp(&value(other))) else {
+            return;
+        };
+        self.learn_window(text, &sums, best, importance);
+        if all.len() > 1 {
+            if let Some(chance) = all.get(random.below(all.len())).filter(|_| text.target.is_none()) {
+                self.learn_window(text, &sums, *chance, importance * CHANCE);
+            }
+            self.learn_window(text, &sums, (0, sums.len() - 1), importance * WHOLE);
+        }
+    }
+
+    fn learn_window(&mut self, text: &Text, sums: &[Logits], window: (usize, usize), importance: f32) {
+        let logits = logits(sums, self.bias, window);
+        let total = 1.0 + logits.iter().map(|logit| logit.exp()).sum::<f32>();
+        let mut slope = logits.map(|logit| logit.exp() / total * importance);
+        if let Some(slope) = text.target.and_then(|target| slope.get_mut(target)) {
+            *slope -= importance;
+        }
+        descend(&mut self.bias, &mut self.bias_squares, slope);
+        let length = u16::try_from((window.1 - window.0).max(1)).unwrap_or(u16::MAX);
+        let norm = f32::from(length).sqrt().recip();
+        let ends = (text.starts.get(window.0), text.starts.get(window.1));
+        let (Some(start), Some(end)) = ends else { return };
+        for feature in text.features.get(*start..*end).unwrap_or_default().iter().map(|feature| index(*feature)) {
+            let scale = self.scales.get(feature).copied().unwrap_or_default();
+            if scale > 0.0
+                && let (Some(weights), Some(squares)) = (self.weights.get_mut(feature), self.squares.get_mut(feature))
+            {
+                let mut slope = slope.map(|slope| slope * norm * scale);
+                slope.iter_mut().zip(&*weights).for_each(|(slope, weight)| *slope += SHRINK * weight);
+                descend(weights, squares, slope);
+            }
+        }
+    }
+}
+
+/// One step of AdaGrad.
+fn descend(weights: &mut Logits, squares: &mut Logits, slope: Logits) {
+    for ((weight, square), slope) in weights.iter_mut().zip(squares).zip(slope) {
+        *square += slope * slope;
+        *weight -= RATE * slope / square.sqrt();
+    }
+}
+
+fn index(feature: u32) -> usize {
+    usize::try_from(feature).unwrap_or(usize::MAX)
 }

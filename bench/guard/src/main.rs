@@ -1,108 +1,213 @@
-#![allow(clippy::all, clippy::indexing_slicing, clippy::cast_possible_truncation, clippy::print_stdout, clippy::panic, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+//! Trains the weights of crate `guard`, and says how good they are on sources they never saw.
+//!
+//! Enters: rows of texts that are known to be attacks or harmless; our own sentences (`data/`). Leaves: `weights.bin`, the same for
+//! the same rows; a table. Everything that is said about quality is of texts whose whole source was left out: features, head
+//! and thresholds come from the others.
+
 mod corpus;
+mod export;
+mod head;
 mod learn;
 mod own;
 mod random;
-use learn::*;
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+mod report;
 
-fn fold_of(source: &str) -> usize {
-    match source {
-        "s-labs" => 0,
-        "hackaprompt(neuralchemy)" | "docs-garak" | "open-assistant" => 1,
-        "neuralchemy-original" | "neuralchemy_v1" | "jbb-benign(neuralchemy)" | "cse-mitre-frr" => 2,
-        "satml-ctf-2024" | "persistbench" | "own-templates" | "docs-llm-guard" => 3,
-        "yanismiraoui" | "cse-frr-multilingual" | "awesome-chatgpt-prompts-zh" | "self-instruct-seed" => 4,
-        "llmail-inject" | "enron(giskard)" | "bipia-email" | "writingbench" | "rust-book" => 5,
-        "opi-composed(asb+bipia-train)" | "tau2-docs" | "tau2-json" | "tau2-tasks" | "cse-instruct" | "swe-lancer" => 6,
-        "in-the-wild" | "pyrit-in-the-wild" | "gptfuzz" | "giskard" | "awesome-chatgpt-prompts" | "docs-giskard" | "cse-threatintel" => 7,
-        _ => 99,
-    }
+use anyhow::{Context, Result};
+use clap::Parser;
+use corpus::Row;
+use guard::look::{Look, looks};
+use guard::model::{Head, Model};
+use guard::quality::threshold;
+use head::Example;
+use learn::Texts;
+use random::Random;
+use report::Scored;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Everything by chance begins with this.
+const SEED: u64 = 7;
+
+/// Sources that are left out together, for they are alike or come from one place.
+const FOLDS: [&[&str]; 8] = [
+    &["s-labs"],
+    &["hackaprompt(neuralchemy)", "docs-garak", "open-assistant"],
+    &["neuralchemy-original", "neuralchemy_v1", "jbb-benign(neuralchemy)", "cse-mitre-frr"],
+    &["satml-ctf-2024", "persistbench", "own-templates", "docs-llm-guard"],
+    &["yanismiraoui", "cse-frr-multilingual", "awesome-chatgpt-prompts-zh", "self-instruct-seed"],
+    &["llmail-inject", "enron(giskard)", "bipia-email", "writingbench", "rust-book"],
+    &["opi-composed(asb+bipia-train)", "tau2-docs", "tau2-json", "tau2-tasks", "cse-instruct", "swe-lancer"],
+    &["in-the-wild", "pyrit-in-the-wild", "gptfuzz", "giskard", "awesome-chatgpt-prompts", "docs-giskard", "cse-threatintel"],
+];
+
+/// Learn the weights of the guard; print how good they are on sources left out
+#[derive(Parser, Debug)]
+#[command(after_help = "Example:
+  cargo run --release -p bench-guard -- train.jsonl --write crates/guard/data/weights.bin
+
+A row is a line of JSON with text, label (0 or 1), family (direct, indirect, jailbreak, or of harmless texts another) and source.")]
+struct Args {
+    /// Rows to learn from
+    rows: PathBuf,
+    /// Where the weights are written; without, none are
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
 }
 
-pub(crate) fn auc(p: &[f32], n: &[f32]) -> f64 {
-    let mut all: Vec<(f32, bool)> = p.iter().map(|x| (*x, true)).chain(n.iter().map(|x| (*x, false))).collect();
-    all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut rank, mut i) = (0.0, 0);
-    while i < all.len() {
-        let mut j = i;
-        while j < all.len() && all[j].0 == all[i].0 { j += 1; }
-        let r = (i + j + 1) as f64 / 2.0;
-        rank += r * all[i..j].iter().filter(|a| a.1).count() as f64;
-        i = j;
-    }
-    (rank - p.len() as f64 * (p.len() as f64 + 1.0) / 2.0) / (p.len() as f64 * n.len() as f64)
+/// A row, and without which fold it must not be learned from.
+struct Material {
+    rows: Vec<Row>,
+    /// For each row the fold it is tried in; our own are tried in none.
+    tried: Vec<Option<usize>>,
+    /// For each row the fold in which it is not learned from.
+    left_out: Vec<Option<usize>>,
 }
 
-pub(crate) fn threshold(n: &[f32], rate: f64) -> f32 {
-    let mut v = n.to_vec();
-    v.sort_by(|a, b| b.total_cmp(a));
-    v[((n.len() as f64 * rate) as usize).min(n.len() - 1)]
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let begun = Instant::now();
+    let material = material(corpus::read(&args.rows)?);
+    let texts = Texts::of(&material.rows);
+    let mut out = io::stdout();
+    let mut seen: Vec<Vec<Look>> = vec![Vec::new(); material.rows.len()];
+    for fold in 0..FOLDS.len() {
+        let places: Vec<usize> =
+            (0..material.rows.len()).filter(|place| material.left_out.get(*place) != Some(&Some(fold))).collect();
+        let model = model(&texts.learn(&places, SEED), &unlearned(), [[0.0; 2]; 2])?.0;
+        for (place, row) in material.rows.iter().enumerate() {
+            if let Some(seen) = seen.get_mut(place).filter(|_| material.tried.get(place) == Some(&Some(fold))) {
+                *seen = looks(&model, &row.text);
+            }
+        }
+        writeln!(io::stderr(), "fold {fold}: {:?}", begun.elapsed())?;
+    }
+    let scored = scored(&material, &seen);
+    writeln!(out, "| attacks | texts | AUC | found at 1 % | at 0.1 % |\n| --- | --- | --- | --- | --- |")?;
+    report::print(&scored, &mut out)?;
+    let examples = examples(&material, &seen, None);
+    let head = head::learn(&examples);
+    let all: Vec<usize> = (0..material.rows.len()).collect();
+    let learned = texts.learn(&all, SEED);
+    let (_, bytes, placed, left_out) = model(&learned, &head, thresholds(&material, &scored))?;
+    writeln!(
+        out,
+        "\n{placed} features, {left_out} without a place; {} bytes; head {:?} {}; {:?}",
+        bytes.len(),
+        head.coefficients,
+        head.constant,
+        begun.elapsed()
+    )?;
+    if let Some(file) = args.write {
+        fs::write(&file, bytes).with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    Ok(())
 }
 
-fn report(rows: &[(Option<usize>, String, f32, bool)]) {
-    let neg: Vec<f32> = rows.iter().filter(|r| r.0.is_none()).map(|r| r.2).collect();
-    let pos: Vec<f32> = rows.iter().filter(|r| r.0.is_some()).map(|r| r.2).collect();
-    let (t1, t01) = (threshold(&neg, 0.01), threshold(&neg, 0.001));
-    let rec = |v: &[f32], t: f32| v.iter().filter(|x| **x > t).count() as f64 / v.len().max(1) as f64;
-    println!("ALL auc {:.3} r1 {:.3} r01 {:.3}", auc(&pos, &neg), rec(&pos, t1), rec(&pos, t01));
-    for f in 0..3 {
-        let v: Vec<f32> = rows.iter().filter(|r| r.0 == Some(f)).map(|r| r.2).collect();
-        print!("  {} auc {:.3} r1 {:.3} r01 {:.3};", ["direct", "indirect", "jailbreak"][f], auc(&v, &neg), rec(&v, t1), rec(&v, t01));
-    }
-    println!();
-    let mut by: BTreeMap<(bool, &str), Vec<f32>> = BTreeMap::new();
-    for r in rows { by.entry((r.0.is_some(), &r.1)).or_default().push(r.2); }
-    let mut mac=(0.0,0.0,0.0,0.0);
-    for ((p, s), v) in &by {
-        if *p { println!("    + {s:32} n {:5} auc {:.3} r1 {:.3} r01 {:.3}", v.len(), auc(v, &neg), rec(v, t1), rec(v, t01));
-          if v.len()>=40 {mac.0+=auc(v,&neg);mac.1+=rec(v,t1);mac.2+=rec(v,t01);mac.3+=1.0;} }
-        else { print!("    - {s}: {:.1}%/{}", 100.0 * rec(v, t1), v.len()); }
-    }
-    println!("\nMACRO auc {:.3} r1 {:.3} r01 {:.3}", mac.0/mac.3,mac.1/mac.3,mac.2/mac.3);
-}
-
-fn main() -> anyhow::Result<()> {
-    let get = |k: &str, d: f32| std::env::var(k).ok().and_then(|v| v.parse().ok()).unwrap_or(d);
-    let base = std::env::var("DATA").unwrap_or("/work/shared/data/prompts".into());
-    let mut rows = corpus::read(Path::new(&format!("{base}/train.jsonl")))?;
-    let mut folds: Vec<usize> = rows.iter().map(|r| fold_of(&r.source)).collect();
-    if get("OWN", 1.0) > 0.0 {
-        let mut random = random::Random::new(5);
-        let own = own::rows(&mut random);
-        let carriers: Vec<&corpus::Row> = rows.iter().filter(|r| r.label == 0 && (r.family == "benign_doc" || r.family == "benign_code" || r.source=="writingbench" || r.source.starts_with("docs-"))).chain(own.iter().filter(|r| r.family == "benign_doc")).collect();
-        let composed = own::composed(&carriers, &mut random);
-        let more: Vec<(usize, corpus::Row)> = composed.into_iter().map(|(p, r)| (fold_of(&carriers[p].source) + 100, r)).collect();
-        eprintln!("own {} composed {}", own.len(), more.len());
-        folds.extend(own.iter().map(|_| 99));
-        rows.extend(own);
-        for (f, r) in more { folds.push(f); rows.push(r); }
-    }
-    let mut sources: HashMap<String, u32> = HashMap::new();
-    let t = std::time::Instant::now();
-    let docs: Vec<Doc> = rows.iter().map(|r| { let n = sources.len() as u32; let s = *sources.entry(r.source.clone()).or_insert(n); doc(r, s) }).collect();
-    eprintln!("read {:?}, feats {}", t.elapsed(), docs.iter().map(|d| d.hashes.len()).sum::<usize>());
-    let corpus = intern(docs);
-    eprintln!("interned {} {:?}", corpus.hashes.len(), t.elapsed());
-    let s = Settings {
-        window: get("W", 48.0) as usize, stride: get("S", 16.0) as usize, epochs: get("E", 6.0) as usize, rate: get("R", 0.1), l2: get("L2", 1e-5),
-        min_df: get("DF", 3.0) as u32, min_sources: get("MS", 2.0) as u32,
-        scales: [get("G0", 1.0), get("G1", 1.0), get("G2", 1.0), get("G3", 1.0), get("G4", 0.5), get("G5", 0.5), get("G6", 1.0), get("G7", 1.0), get("G8", 1.0)],
-        source_power: get("SP", 0.5), positive: get("POS", 1.0), whole: get("WH", 0.0),
+/// The rows, our own, and documents with orders in them.
+fn material(rows: Vec<Row>) -> Material {
+    let mut random = Random::new(SEED);
+    let fold = |row: &Row| FOLDS.iter().position(|sources| sources.contains(&row.source.as_str()));
+    let own = own::rows(&mut random);
+    let is_document = |row: &&Row| {
+        matches!(row.family.as_str(), "benign_doc" | "benign_code")
+            || row.label == 0 && (row.source.starts_with("docs-") || row.source == "writingbench")
     };
-    let mut out = Vec::new();
-    for fold in 0..8 {
-        let train: Vec<usize> = (0..rows.len()).filter(|i| folds[*i] != fold && folds[*i] != fold + 100).collect();
-        let m = Model::train(&corpus, &train, &s, 7);
-        for i in (0..rows.len()).filter(|i| folds[*i] == fold) {
-            let p = &corpus.docs[i];
-            let pre = m.prefix(p);
-            let z = windows(p.starts.len() - 1, s.window, s.stride).into_iter().map(|w| lse(m.logits(&pre, w))).fold(f32::MIN, f32::max);
-            out.push((rows[i].target(), rows[i].source.clone(), z, false));
+    let documents: Vec<&Row> = rows.iter().chain(&own).filter(is_document).collect();
+    let composed = own::composed(&documents, &mut random);
+    let carriers: Vec<Option<usize>> =
+        composed.iter().map(|(place, _)| documents.get(*place).and_then(|row| fold(row))).collect();
+    let tried: Vec<Option<usize>> = rows.iter().map(fold).chain(own.iter().map(|_| None)).collect();
+    let mut material = Material { left_out: tried.clone(), tried, rows };
+    material.rows.extend(own);
+    material.rows.extend(composed.into_iter().map(|(_, row)| row));
+    material.tried.resize(material.rows.len(), None);
+    material.left_out.extend(carriers);
+    material
+}
+
+/// A head that takes the most suspicious window as it is.
+fn unlearned() -> Head {
+    let mut coefficients = [0.0; Head::INPUTS];
+    coefficients[0] = 1.0;
+    Head { coefficients, constant: 0.0 }
+}
+
+fn model(
+    learned: &learn::Learned,
+    head: &Head,
+    thresholds: [[f32; 2]; 2],
+) -> Result<(Model, Vec<u8>, usize, usize)> {
+    let (bytes, placed, left_out) = export::bytes(learned, head, thresholds);
+    let model = Model::parse(&bytes).context("the weights cannot be read back")?;
+    Ok((model, bytes, placed, left_out))
+}
+
+/// What the head learns from: texts seen by weights that do not know their source, but for those of this fold.
+fn examples<'a>(material: &'a Material, seen: &'a [Vec<Look>], without: Option<usize>) -> Vec<Example<'a>> {
+    let mut sizes: HashMap<(&str, u8), f64> = HashMap::new();
+    for row in &material.rows {
+        *sizes.entry((&row.source, row.label)).or_default() += 1.0;
+    }
+    let rows = material.rows.iter().zip(seen).zip(&material.tried);
+    let meant = rows.filter(|((_, seen), tried)| !seen.is_empty() && (without.is_none() || **tried != without));
+    meant
+        .map(|((row, looks), _)| {
+            let size = sizes.get(&(row.source.as_str(), row.label)).copied().unwrap_or(1.0);
+            Example { looks, is_attack: row.label == 1, importance: (size / 500.0).powf(-0.5) }
+        })
+        .collect()
+}
+
+/// The score of each row that was tried, by a head that does not know its fold either.
+fn scored(material: &Material, seen: &[Vec<Look>]) -> Vec<Scored> {
+    let mut all = Vec::new();
+    for fold in 0..FOLDS.len() {
+        let head = head::learn(&examples(material, seen, Some(fold)));
+        for ((row, looks), tried) in material.rows.iter().zip(seen).zip(&material.tried) {
+            if *tried != Some(fold) {
+                continue;
+            }
+            let Some((logit, _)) = head::most(&head, looks) else { continue };
+            all.push(Scored {
+                target: row.target(),
+                source: row.source.clone(),
+                score: f64::from(logit),
+                is_foreign: is_foreign(&row.text),
+            });
         }
     }
-    eprintln!("{:?}", t.elapsed());
-    report(&out);
-    Ok(())
+    all
+}
+
+/// Whether a tenth of the letters are beyond ASCII, or words of other languages are common in it.
+fn is_foreign(text: &str) -> bool {
+    const WORDS: [&str; 24] = [
+        "de", "la", "el", "que", "mis", "tus", "las", "los", "les", "des", "tes", "votre", "der", "die", "das", "und", "deine",
+        "dei", "tue", "le", "suas", "seu", "os", "ein",
+    ];
+    let letters = text.chars().filter(|char| char.is_alphabetic());
+    let (all, beyond) = letters.fold((0, 0), |(all, beyond), char| (all + 1, beyond + usize::from(!char.is_ascii())));
+    let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
+    let common = words.iter().filter(|word| WORDS.contains(&word.as_str())).count();
+    beyond * 10 > all || common * 8 > words.len()
+}
+
+/// From which logit on a text is annotated and blocked: of users by all harmless texts, of tools by documents and code.
+#[expect(clippy::cast_possible_truncation, reason = "a threshold needs no more")]
+fn thresholds(material: &Material, scored: &[Scored]) -> [[f32; 2]; 2] {
+    let documents_of: BTreeSet<&String> = material
+        .rows
+        .iter()
+        .filter(|row| matches!(row.family.as_str(), "benign_doc" | "benign_code") || row.source.starts_with("docs-"))
+        .map(|row| &row.source)
+        .collect();
+    let harmless = scored.iter().filter(|scored| scored.target.is_none());
+    let all: Vec<f64> = harmless.clone().map(|scored| scored.score).collect();
+    let documents: Vec<f64> =
+        harmless.filter(|scored| documents_of.contains(&scored.source)).map(|scored| scored.score).collect();
+    let pair = |scores: &[f64]| [threshold(scores, 0.01) as f32, threshold(scores, 0.001) as f32];
+    [pair(&all), pair(&documents)]
 }

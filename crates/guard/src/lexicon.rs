@@ -6,7 +6,7 @@
 use crate::fold::Folded;
 use crate::hash::Hash;
 use crate::tokens::{Token, tokens};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 /// Tokens of a phrase; a character of a script without spaces is one.
@@ -16,6 +16,16 @@ pub const LONGEST_PHRASE: usize = 20;
 pub type Concepts = u64;
 
 static LEXICON: LazyLock<Lexicon> = LazyLock::new(|| Lexicon::parse(include_str!("../data/lexicon.txt")));
+
+static ENGLISH: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    let lines = include_str!("../data/lexicon.txt").lines().filter_map(|line| line.strip_prefix("en:"));
+    lines.flat_map(|line| line.split(',')).map(|word| word.trim().trim_end_matches('*')).collect()
+});
+
+/// The English words and phrases.
+pub(crate) fn english() -> &'static HashSet<&'static str> {
+    &ENGLISH
+}
 
 /// What is known of a run of characters.
 #[derive(Clone, Copy, Default)]
