@@ -36,8 +36,7 @@ pub(crate) fn bytes(learned: &Learned, head: &Head, thresholds: [[f32; 2]; 2]) -
     let (mut placed, mut left_out) = (0, 0);
     for (_, hash, [direct, indirect, jailbreak]) in features {
         let (bucket, fingerprint) = slot_of(hash);
-        let slot =
-            [fingerprint, direct.cast_unsigned(), indirect.cast_unsigned(), jailbreak.cast_unsigned()];
+        let slot = [fingerprint, direct.cast_unsigned(), indirect.cast_unsigned(), jailbreak.cast_unsigned()];
         match buckets.get_mut(bucket) {
             Some(slots) if slots.len() < SLOTS && slots.iter().all(|other| other.first() != slot.first()) => {
                 slots.push(slot);

@@ -25,6 +25,8 @@ const EVEN: f32 = 0.5;
 const WHOLE: f32 = 0.3;
 const CHANCE: f32 = 0.5;
 const BIAS: f32 = -2.0;
+/// So that the first step is no larger than the others.
+const FIRST_SQUARE: f32 = 1e-3;
 
 /// How far a feature of the group may go: pieces and marks are many and say little each.
 fn scale(group: Group) -> f32 {
@@ -96,27 +98,30 @@ impl Texts {
     pub(crate) fn learn(&self, places: &[usize], seed: u64) -> Learned {
         let texts: Vec<&Text> = places.iter().filter_map(|place| self.texts.get(*place)).collect();
         let counts = self.counts(&texts);
-        let mut weigher = Weigher::new(self, &counts);
-        let sizes = sizes(&texts);
-        let mut random = Random::new(seed);
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        for _ in 0..EPOCHS {
-            for last in (1..order.len()).rev() {
-                order.swap(last, random.below(last + 1));
-            }
-            for text in order.iter().filter_map(|place| texts.get(*place)) {
-                let size = sizes.get(&(text.source, text.target.is_some())).copied().unwrap_or(1.0);
-                weigher.step(text, (size / 500.0).powf(-EVEN), &mut random);
-            }
-        }
-        let scaled = weigher.weights.iter().zip(&weigher.scales);
-        let weights = scaled.map(|(weights, scale)| weights.map(|weight| weight * scale));
-        let named = self.features.iter().zip(weights).zip(&counts);
-        let weights = named.map(|(((hash, _), weights), (texts, _))| (*hash, weights, *texts));
-        Learned {
-            bias: weigher.bias,
-            weights: weights.filter(|(_, weights, _)| *weights != [0.0; 3]).collect(),
-        }
+        // Features that are used, in a table of their own, which is small enough for the processor's cache.
+        let is_used =
+            |(texts, sources): &(u32, u64)| *texts >= MIN_TEXTS && sources.count_ones() >= MIN_SOURCES;
+        let used: Vec<usize> = counts
+            .iter()
+            .enumerate()
+            .filter(|(_, counts)| is_used(counts))
+            .map(|(feature, _)| feature)
+            .collect();
+        let mut places = vec![None; self.features.len()];
+        let features = used.iter().zip(0u32..).filter_map(|(feature, place)| {
+            *places.get_mut(*feature)? = Some(place);
+            Some(Feature::new(self.features.get(*feature)?.1))
+        });
+        let features = features.collect();
+        let kept: Vec<Text> = texts.iter().map(|text| text.with(&places)).collect();
+        let mut weigher = Weigher { features, bias: [BIAS; 3], bias_squares: [FIRST_SQUARE; 3] };
+        weigher.learn(&kept, &mut Random::new(seed));
+        let named = used.iter().zip(&weigher.features).filter_map(|(feature, learned)| {
+            let (hash, _) = self.features.get(*feature)?;
+            let (texts, _) = counts.get(*feature)?;
+            Some((*hash, learned.weights.map(|weight| weight * learned.scale), *texts))
+        });
+        Learned { bias: weigher.bias, weights: named.collect() }
     }
 
     /// In how many texts each feature is, and a bit for each source.
@@ -139,7 +144,7 @@ impl Texts {
 }
 
 /// How many attacks and how many others each source has.
-fn sizes(texts: &[&Text]) -> HashMap<(u32, bool), f32> {
+fn sizes(texts: &[Text]) -> HashMap<(u32, bool), f32> {
     let mut sizes = HashMap::new();
     for text in texts {
         *sizes.entry((text.source, text.target.is_some())).or_default() += 1.0;
@@ -147,37 +152,68 @@ fn sizes(texts: &[&Text]) -> HashMap<(u32, bool), f32> {
     sizes
 }
 
-struct Weigher {
-    /// Of each feature; zero: it is not used.
-    scales: Vec<f32>,
-    weights: Vec<Logits>,
+impl Text {
+    /// The same text with features by other numbers, without those that have none.
+    fn with(&self, numbers: &[Option<u32>]) -> Self {
+        let (mut features, mut starts) = (Vec::with_capacity(self.features.len()), vec![0]);
+        for ends in self.starts.windows(2) {
+            let of_token =
+                ends.first().zip(ends.last()).and_then(|(start, end)| self.features.get(*start..*end));
+            let of_token = of_token.unwrap_or_default().iter();
+            features.extend(of_token.filter_map(|feature| numbers.get(index(*feature)).copied().flatten()));
+            starts.push(features.len());
+        }
+        Self { features, starts, target: self.target, source: self.source }
+    }
+}
+
+/// What is known of a feature.
+struct Feature {
+    scale: f32,
+    weights: Logits,
     /// Sums of squares of what each weight was moved by.
-    squares: Vec<Logits>,
+    squares: Logits,
+}
+
+impl Feature {
+    fn new(group: Group) -> Self {
+        Self { scale: scale(group), weights: [0.0; 3], squares: [FIRST_SQUARE; 3] }
+    }
+}
+
+struct Weigher {
+    features: Vec<Feature>,
     bias: Logits,
     bias_squares: Logits,
 }
 
 impl Weigher {
-    fn new(texts: &Texts, counts: &[(u32, u64)]) -> Self {
-        let is_used = |(texts, sources): &(u32, u64)| *texts >= MIN_TEXTS && sources.count_ones() >= MIN_SOURCES;
-        let scales = texts.features.iter().zip(counts);
-        let scales = scales.map(|((_, group), counts)| if is_used(counts) { scale(*group) } else { 0.0 });
-        Self {
-            scales: scales.collect(),
-            weights: vec![[0.0; 3]; counts.len()],
-            squares: vec![[1e-3; 3]; counts.len()],
-            bias: [BIAS; 3],
-            bias_squares: [1e-3; 3],
+    fn learn(&mut self, texts: &[Text], random: &mut Random) {
+        let sizes = sizes(texts);
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        for _ in 0..EPOCHS {
+            for last in (1..order.len()).rev() {
+                order.swap(last, random.below(last + 1));
+            }
+            for text in order.iter().filter_map(|place| texts.get(*place)) {
+                let size = sizes.get(&(text.source, text.target.is_some())).copied().unwrap_or(1.0);
+                self.step(text, (size / 500.0).powf(-EVEN), random);
+            }
         }
     }
 
     fn sums(&self, text: &Text) -> Vec<Logits> {
         let mut sum = [0.0; 3];
-        let mut sums = vec![sum];
-        for features in text.starts.windows(2).filter_map(|ends| text.features.get(*ends.first()?..*ends.last()?)) {
-            for feature in features.iter().map(|feature| index(*feature)) {
-                if let (Some(weights), Some(scale)) = (self.weights.get(feature), self.scales.get(feature)) {
-                    sum.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight * scale);
+        let mut sums = Vec::with_capacity(text.starts.len());
+        sums.push(sum);
+        for ends in text.starts.windows(2) {
+            let of_token =
+                ends.first().zip(ends.last()).and_then(|(start, end)| text.features.get(*start..*end));
+            for feature in of_token.unwrap_or_default() {
+                if let Some(feature) = self.features.get(index(*feature)) {
+                    sum.iter_mut()
+                        .zip(feature.weights)
+                        .for_each(|(sum, weight)| *sum += weight * feature.scale);
                 }
             }
             sums.push(sum);
@@ -216,14 +252,11 @@ impl Weigher {
         let norm = f32::from(length).sqrt().recip();
         let ends = (text.starts.get(window.0), text.starts.get(window.1));
         let (Some(start), Some(end)) = ends else { return };
-        for feature in text.features.get(*start..*end).unwrap_or_default().iter().map(|feature| index(*feature)) {
-            let scale = self.scales.get(feature).copied().unwrap_or_default();
-            if scale > 0.0
-                && let (Some(weights), Some(squares)) = (self.weights.get_mut(feature), self.squares.get_mut(feature))
-            {
-                let mut slope = slope.map(|slope| slope * norm * scale);
-                slope.iter_mut().zip(&*weights).for_each(|(slope, weight)| *slope += SHRINK * weight);
-                descend(weights, squares, slope);
+        for place in text.features.get(*start..*end).unwrap_or_default() {
+            if let Some(feature) = self.features.get_mut(index(*place)) {
+                let mut slope = slope.map(|slope| slope * norm * feature.scale);
+                slope.iter_mut().zip(feature.weights).for_each(|(slope, weight)| *slope += SHRINK * weight);
+                descend(&mut feature.weights, &mut feature.squares, slope);
             }
         }
     }

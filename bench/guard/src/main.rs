@@ -10,7 +10,6 @@ mod head;
 mod learn;
 mod own;
 mod random;
-mod report;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -18,10 +17,10 @@ use corpus::Row;
 use guard::look::{Look, looks};
 use guard::model::{Head, Model};
 use guard::quality::threshold;
+use guard::table::{Scored, Table, is_foreign};
 use head::Example;
 use learn::Texts;
 use random::Random;
-use report::Scored;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Write};
@@ -32,15 +31,46 @@ use std::time::Instant;
 const SEED: u64 = 7;
 
 /// Sources that are left out together, for they are alike or come from one place.
-const FOLDS: [&[&str]; 8] = [
+const FOLDS: [&[&str]; 6] = [
     &["s-labs"],
-    &["hackaprompt(neuralchemy)", "docs-garak", "open-assistant"],
-    &["neuralchemy-original", "neuralchemy_v1", "jbb-benign(neuralchemy)", "cse-mitre-frr"],
-    &["satml-ctf-2024", "persistbench", "own-templates", "docs-llm-guard"],
-    &["yanismiraoui", "cse-frr-multilingual", "awesome-chatgpt-prompts-zh", "self-instruct-seed"],
-    &["llmail-inject", "enron(giskard)", "bipia-email", "writingbench", "rust-book"],
-    &["opi-composed(asb+bipia-train)", "tau2-docs", "tau2-json", "tau2-tasks", "cse-instruct", "swe-lancer"],
-    &["in-the-wild", "pyrit-in-the-wild", "gptfuzz", "giskard", "awesome-chatgpt-prompts", "docs-giskard", "cse-threatintel"],
+    &["hackaprompt(neuralchemy)", "docs-garak", "open-assistant", "docs-llm-guard"],
+    &[
+        "neuralchemy-original",
+        "neuralchemy_v1",
+        "jbb-benign(neuralchemy)",
+        "satml-ctf-2024",
+        "persistbench",
+        "own-templates",
+    ],
+    &[
+        "yanismiraoui",
+        "cse-frr-multilingual",
+        "cse-mitre-frr",
+        "awesome-chatgpt-prompts-zh",
+        "self-instruct-seed",
+    ],
+    &[
+        "llmail-inject",
+        "opi-composed(asb+bipia-train)",
+        "enron(giskard)",
+        "bipia-email",
+        "tau2-docs",
+        "tau2-json",
+        "tau2-tasks",
+        "swe-lancer",
+    ],
+    &[
+        "in-the-wild",
+        "pyrit-in-the-wild",
+        "gptfuzz",
+        "giskard",
+        "awesome-chatgpt-prompts",
+        "docs-giskard",
+        "cse-threatintel",
+        "writingbench",
+        "rust-book",
+        "cse-instruct",
+    ],
 ];
 
 /// Learn the weights of the guard; print how good they are on sources left out
@@ -74,19 +104,20 @@ fn main() -> Result<()> {
     let mut out = io::stdout();
     let mut seen: Vec<Vec<Look>> = vec![Vec::new(); material.rows.len()];
     for fold in 0..FOLDS.len() {
-        let places: Vec<usize> =
-            (0..material.rows.len()).filter(|place| material.left_out.get(*place) != Some(&Some(fold))).collect();
+        let places: Vec<usize> = (0..material.rows.len())
+            .filter(|place| material.left_out.get(*place) != Some(&Some(fold)))
+            .collect();
         let model = model(&texts.learn(&places, SEED), &unlearned(), [[0.0; 2]; 2])?.0;
         for (place, row) in material.rows.iter().enumerate() {
-            if let Some(seen) = seen.get_mut(place).filter(|_| material.tried.get(place) == Some(&Some(fold))) {
+            if let Some(seen) = seen.get_mut(place).filter(|_| material.tried.get(place) == Some(&Some(fold)))
+            {
                 *seen = looks(&model, &row.text);
             }
         }
         writeln!(io::stderr(), "fold {fold}: {:?}", begun.elapsed())?;
     }
     let scored = scored(&material, &seen);
-    writeln!(out, "| attacks | texts | AUC | found at 1 % | at 0.1 % |\n| --- | --- | --- | --- | --- |")?;
-    report::print(&scored, &mut out)?;
+    write!(out, "{}", Table(&scored))?;
     let examples = examples(&material, &seen, None);
     let head = head::learn(&examples);
     let all: Vec<usize> = (0..material.rows.len()).collect();
@@ -152,7 +183,8 @@ fn examples<'a>(material: &'a Material, seen: &'a [Vec<Look>], without: Option<u
         *sizes.entry((&row.source, row.label)).or_default() += 1.0;
     }
     let rows = material.rows.iter().zip(seen).zip(&material.tried);
-    let meant = rows.filter(|((_, seen), tried)| !seen.is_empty() && (without.is_none() || **tried != without));
+    let meant =
+        rows.filter(|((_, seen), tried)| !seen.is_empty() && (without.is_none() || **tried != without));
     meant
         .map(|((row, looks), _)| {
             let size = sizes.get(&(row.source.as_str(), row.label)).copied().unwrap_or(1.0);
@@ -172,7 +204,7 @@ fn scored(material: &Material, seen: &[Vec<Look>]) -> Vec<Scored> {
             }
             let Some((logit, _)) = head::most(&head, looks) else { continue };
             all.push(Scored {
-                target: row.target(),
+                family: row.target(),
                 source: row.source.clone(),
                 score: f64::from(logit),
                 is_foreign: is_foreign(&row.text),
@@ -182,29 +214,18 @@ fn scored(material: &Material, seen: &[Vec<Look>]) -> Vec<Scored> {
     all
 }
 
-/// Whether a tenth of the letters are beyond ASCII, or words of other languages are common in it.
-fn is_foreign(text: &str) -> bool {
-    const WORDS: [&str; 24] = [
-        "de", "la", "el", "que", "mis", "tus", "las", "los", "les", "des", "tes", "votre", "der", "die", "das", "und", "deine",
-        "dei", "tue", "le", "suas", "seu", "os", "ein",
-    ];
-    let letters = text.chars().filter(|char| char.is_alphabetic());
-    let (all, beyond) = letters.fold((0, 0), |(all, beyond), char| (all + 1, beyond + usize::from(!char.is_ascii())));
-    let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
-    let common = words.iter().filter(|word| WORDS.contains(&word.as_str())).count();
-    beyond * 10 > all || common * 8 > words.len()
-}
-
 /// From which logit on a text is annotated and blocked: of users by all harmless texts, of tools by documents and code.
 #[expect(clippy::cast_possible_truncation, reason = "a threshold needs no more")]
 fn thresholds(material: &Material, scored: &[Scored]) -> [[f32; 2]; 2] {
     let documents_of: BTreeSet<&String> = material
         .rows
         .iter()
-        .filter(|row| matches!(row.family.as_str(), "benign_doc" | "benign_code") || row.source.starts_with("docs-"))
+        .filter(|row| {
+            matches!(row.family.as_str(), "benign_doc" | "benign_code") || row.source.starts_with("docs-")
+        })
         .map(|row| &row.source)
         .collect();
-    let harmless = scored.iter().filter(|scored| scored.target.is_none());
+    let harmless = scored.iter().filter(|scored| scored.family.is_none());
     let all: Vec<f64> = harmless.clone().map(|scored| scored.score).collect();
     let documents: Vec<f64> =
         harmless.filter(|scored| documents_of.contains(&scored.source)).map(|scored| scored.score).collect();

@@ -26,7 +26,8 @@ struct Pattern {
 fn patterns() -> Vec<Pattern> {
     let (mut all, mut family, mut language) = (Vec::new(), "", "");
     for line in ENGLISH.lines().chain(LANGUAGES.lines()) {
-        if let Some((new_family, new_language)) = line.strip_prefix('@').and_then(|head| head.split_once(' ')) {
+        if let Some((new_family, new_language)) = line.strip_prefix('@').and_then(|head| head.split_once(' '))
+        {
             (family, language) = (new_family, new_language);
         } else if !line.is_empty() && !line.starts_with("# ") || line.starts_with("# «") {
             all.push(Pattern { family, language, text: line });
@@ -79,11 +80,13 @@ pub(crate) fn rows(random: &mut Random) -> Vec<Row> {
 
 /// Documents with an order put into them, and the place of the document in `documents`.
 pub(crate) fn composed(documents: &[&Row], random: &mut Random) -> Vec<(usize, Row)> {
-    let orders: Vec<Pattern> = patterns().into_iter().filter(|pattern| pattern.family == "indirect").collect();
+    let orders: Vec<Pattern> =
+        patterns().into_iter().filter(|pattern| pattern.family == "indirect").collect();
     let mut rows = Vec::new();
     for _ in 0..COMPOSED {
         let place = random.below(documents.len());
-        let (Some(document), Some(order)) = (documents.get(place), orders.get(random.below(orders.len()))) else {
+        let (Some(document), Some(order)) = (documents.get(place), orders.get(random.below(orders.len())))
+        else {
             break;
         };
         let order = written(order.text, random);
@@ -98,7 +101,10 @@ pub(crate) fn composed(documents: &[&Row], random: &mut Random) -> Vec<(usize, R
         let before: String = before.iter().collect();
         let after: String = after.iter().collect();
         let text = format!("{before}{between}{order}{between}{after}").trim().to_owned();
-        rows.push((place, Row { text, label: 1, family: "indirect".to_owned(), source: "own-composed".to_owned() }));
+        rows.push((
+            place,
+            Row { text, label: 1, family: "indirect".to_owned(), source: "own-composed".to_owned() },
+        ));
     }
     rows
 }

@@ -8,6 +8,7 @@ use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
+use crate::guard::GuardCommand;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
 use crate::lookups::DnsArgs;
@@ -50,6 +51,8 @@ enum Command {
     Findings(FindingsArgs),
     Status(StatusArgs),
     Lab(LabArgs),
+    #[command(subcommand)]
+    Guard(GuardCommand),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -86,6 +89,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::GatewayProxy => process(|control| Ok(gateway::run_proxy(control)?)).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),
+        Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

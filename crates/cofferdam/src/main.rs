@@ -12,6 +12,7 @@ mod control;
 mod findings;
 mod flows;
 mod folder;
+mod guard;
 mod health;
 mod http;
 mod install;

@@ -8,9 +8,31 @@ static TABLE: LazyLock<HashMap<char, &'static str>> =
 
 /// The small capitals of the phonetic blocks, which the table leaves out where they are narrower than the capital.
 const SMALL_CAPITALS: [(char, char); 25] = [
-    ('ᴀ', 'a'), ('ʙ', 'b'), ('ᴄ', 'c'), ('ᴅ', 'd'), ('ᴇ', 'e'), ('ꜰ', 'f'), ('ɢ', 'g'), ('ʜ', 'h'), ('ɪ', 'i'),
-    ('ᴊ', 'j'), ('ᴋ', 'k'), ('ʟ', 'l'), ('ᴍ', 'm'), ('ɴ', 'n'), ('ᴏ', 'o'), ('ᴘ', 'p'), ('ꞯ', 'q'), ('ʀ', 'r'),
-    ('ꜱ', 's'), ('ᴛ', 't'), ('ᴜ', 'u'), ('ᴠ', 'v'), ('ᴡ', 'w'), ('ʏ', 'y'), ('ᴢ', 'z'),
+    ('ᴀ', 'a'),
+    ('ʙ', 'b'),
+    ('ᴄ', 'c'),
+    ('ᴅ', 'd'),
+    ('ᴇ', 'e'),
+    ('ꜰ', 'f'),
+    ('ɢ', 'g'),
+    ('ʜ', 'h'),
+    ('ɪ', 'i'),
+    ('ᴊ', 'j'),
+    ('ᴋ', 'k'),
+    ('ʟ', 'l'),
+    ('ᴍ', 'm'),
+    ('ɴ', 'n'),
+    ('ᴏ', 'o'),
+    ('ᴘ', 'p'),
+    ('ꞯ', 'q'),
+    ('ʀ', 'r'),
+    ('ꜱ', 's'),
+    ('ᴛ', 't'),
+    ('ᴜ', 'u'),
+    ('ᴠ', 'v'),
+    ('ᴡ', 'w'),
+    ('ʏ', 'y'),
+    ('ᴢ', 'z'),
 ];
 
 /// What it looks like, if that is ASCII letters and digits alone; of the letters lower ones.
@@ -55,7 +77,8 @@ mod tests {
 
     #[test]
     fn look_alikes_of_other_scripts_are_known() {
-        for (char, expected) in [('а', Some("a")), ('ο', Some("o")), ('Ꭺ', Some("a")), ('я', None), ('中', None)]
+        for (char, expected) in
+            [('а', Some("a")), ('ο', Some("o")), ('Ꭺ', Some("a")), ('я', None), ('中', None)]
         {
             assert_eq!(looks_like(char), expected, "{char}");
         }
@@ -63,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_whole_table_is_there() {
-        let rows = include_str!("../data/confusables.txt").lines().filter(|line| !line.starts_with('#')).count();
+        let rows =
+            include_str!("../data/confusables.txt").lines().filter(|line| !line.starts_with('#')).count();
         assert_eq!(rows, 6565);
         assert!(TABLE.len() > 1200, "{}", TABLE.len());
     }

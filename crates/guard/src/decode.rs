@@ -79,7 +79,8 @@ fn is_readable(bytes: &[u8]) -> bool {
 
 fn hex(run: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = run.as_bytes().as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect())?
+    rest.is_empty()
+        .then(|| pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect())?
 }
 
 fn nibble(byte: u8) -> Option<u8> {
@@ -132,7 +133,8 @@ fn backslash(text: &str) -> Option<(Vec<u8>, usize)> {
         _ => return None,
     };
     let hex = text.get(2..2 + digits)?;
-    let char = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32).filter(|char| !char.is_control())?;
+    let char =
+        u32::from_str_radix(hex, 16).ok().and_then(char::from_u32).filter(|char| !char.is_control())?;
     Some((char.to_string().into_bytes(), 2 + digits))
 }
 

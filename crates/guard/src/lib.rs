@@ -8,6 +8,7 @@
 //!
 //! The weights are made by `bench/guard`, which says how.
 
+pub mod collect;
 mod confusable;
 mod decode;
 pub mod features;
@@ -18,10 +19,12 @@ pub mod look;
 mod mend;
 pub mod model;
 pub mod quality;
+pub mod table;
 pub mod tokens;
 pub mod verdict;
 pub mod view;
 pub mod window;
 
-pub use verdict::{Band, LARGEST, Role, Verdict, judge};
+pub use collect::{Collected, LARGEST};
+pub use verdict::{Band, Role, Verdict, judge};
 pub use window::FAMILIES;

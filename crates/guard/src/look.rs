@@ -64,8 +64,18 @@ fn logarithm(count: u32) -> f32 {
 
 /// Words that name who speaks, beside a mark: the borders that chat templates put between messages.
 fn markers(chars: &[char], tokens: &[Token]) -> u32 {
-    const SPEAKERS: [&str; 10] =
-        ["system", "assistant", "user", "human", "inst", "sys", "instruction", "instructions", "tool", "admin"];
+    const SPEAKERS: [&str; 10] = [
+        "system",
+        "assistant",
+        "user",
+        "human",
+        "inst",
+        "sys",
+        "instruction",
+        "instructions",
+        "tool",
+        "admin",
+    ];
     let mark = |token: Option<&Token>| {
         token.filter(|token| token.kind == Kind::Mark).and_then(|token| chars.get(token.start)).copied()
     };
@@ -74,9 +84,7 @@ fn markers(chars: &[char], tokens: &[Token]) -> u32 {
         let is_opened = matches!(before, Some('<' | '[' | '|' | '/' | '#' | '{' | '_'));
         let is_closed = matches!(mark(tokens.get(at + 1)), Some(':' | '>' | ']' | '|' | '_'));
         let word = chars.get(token.start..token.end).unwrap_or_default();
-        is_opened
-            && is_closed
-            && SPEAKERS.iter().any(|speaker| speaker.chars().eq(word.iter().copied()))
+        is_opened && is_closed && SPEAKERS.iter().any(|speaker| speaker.chars().eq(word.iter().copied()))
     });
     count(found.count())
 }

@@ -96,7 +96,9 @@ fn apart(chars: &[char]) -> usize {
         }
         letters += 1;
         match rest.first() {
-            Some(between) if !between.is_alphanumeric() && separator.is_none_or(|known| known == *between) => {
+            Some(between)
+                if !between.is_alphanumeric() && separator.is_none_or(|known| known == *between) =>
+            {
                 separator = Some(*between);
             }
             // Two letters without anything between: the last one belongs to a word of its own.
@@ -127,7 +129,8 @@ fn unleeted(folded: &Folded) -> Option<Folded> {
         let word = chars.iter().skip(at).take_while(|char| letter_of(**char).is_some()).count();
         let letters = chars.iter().skip(at).take(word).filter(|char| char.is_ascii_alphabetic()).count();
         // Most of it are letters, and it is no word with a sign at its end.
-        let trailing = chars.iter().skip(at).take(word).rev().take_while(|char| !char.is_alphanumeric()).count();
+        let trailing =
+            chars.iter().skip(at).take(word).rev().take_while(|char| !char.is_alphanumeric()).count();
         let word_end = word - trailing.min(word);
         if letters >= 1 && word_end > letters && letters * 2 + 1 >= word_end {
             for place in out.chars.iter_mut().skip(at).take(word_end) {

@@ -12,7 +12,8 @@ pub fn auc(attacks: &[f64], harmless: &[f64]) -> Option<f64> {
         won += theirs * (below + ours / 2.0);
         below += ours;
     }
-    (!attacks.is_empty() && !harmless.is_empty()).then(|| won / (number(attacks.len()) * number(harmless.len())))
+    (!attacks.is_empty() && !harmless.is_empty())
+        .then(|| won / (number(attacks.len()) * number(harmless.len())))
 }
 
 /// The score that no more than this part of the harmless texts exceeds.

@@ -91,8 +91,14 @@ fn class(char: char) -> Class {
     }
     match u32::from(char) {
         // Thai, Lao, Burmese, Khmer; kana; ideographs.
-        0xE00..=0xEFF | 0x1000..=0x109F | 0x1780..=0x17FF | 0x3040..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF
-        | 0xF900..=0xFAFF | 0x2_0000..=0x3_FFFF => Class::Character,
+        0xE00..=0xEFF
+        | 0x1000..=0x109F
+        | 0x1780..=0x17FF
+        | 0x3040..=0x30FF
+        | 0x3400..=0x4DBF
+        | 0x4E00..=0x9FFF
+        | 0xF900..=0xFAFF
+        | 0x2_0000..=0x3_FFFF => Class::Character,
         // Indic scripts join with signs that are no letters; a danda ends a sentence.
         0x964 | 0x965 => Class::Mark,
         0x900..=0xDFF => Class::Letter,
@@ -111,7 +117,10 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let folded = Folded::of(text);
-        tokens(&folded.chars).iter().map(|token| folded.chars[token.start..token.end].iter().collect()).collect()
+        tokens(&folded.chars)
+            .iter()
+            .map(|token| folded.chars[token.start..token.end].iter().collect())
+            .collect()
     }
 
     #[test]

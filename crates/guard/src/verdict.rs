@@ -1,13 +1,10 @@
 //! What is said of a text: how suspicious it is, what it looks like, and where.
 
+use crate::collect::{Collected, LARGEST};
 use crate::look::{Look, looks};
 use crate::model::Model;
 use crate::view::Way;
 use crate::window::FAMILIES;
-use std::borrow::Cow;
-
-/// Bytes of a text that are looked at: of a longer one its beginning and its end, half of this each.
-pub const LARGEST: usize = 1 << 20;
 
 /// Who a text comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +68,7 @@ impl Verdict {
     /// Why, in one sentence.
     pub fn reason(&self) -> String {
         let (from, to) = self.span;
-        let partial =
-            if self.is_partial { "; it is too long, and its middle was not looked at" } else { "" };
+        let partial = if self.is_partial { "; it is too long, and its middle was not looked at" } else { "" };
         match self.band {
             Band::Allow => format!("nothing in it looks enough like an attack{partial}"),
             Band::Annotate | Band::Block => format!(
@@ -88,17 +84,19 @@ impl Verdict {
 /// Says what is to be said of the text. None: the weights in the program are damaged; then nothing must pass for judged.
 #[must_use]
 pub fn judge(text: &str, role: Role) -> Option<Verdict> {
-    Model::embedded().map(|model| judge_by(model, text, role))
+    if text.len() <= LARGEST {
+        return judge_text(text, false, role);
+    }
+    let mut collected = Collected::default();
+    collected.push(text.as_bytes());
+    collected.judge(role)
 }
 
-/// The same, by these weights.
-pub fn judge_by(model: &Model, text: &str, role: Role) -> Verdict {
-    let (looked_at, is_partial) = shortened(text);
-    let looks = looks(model, &looked_at);
+pub(crate) fn judge_text(text: &str, is_partial: bool, role: Role) -> Option<Verdict> {
+    let model = Model::embedded()?;
+    let looks = looks(model, text);
     let most = looks.iter().map(|look| (model.head.logit(&look.inputs), look));
-    let Some((logit, look)) = most.max_by(|(one, _), (other, _)| one.total_cmp(other)) else {
-        return Verdict { score: 0.0, families: [0.0; 3], band: Band::Allow, way: Way::Plain, span: (0, 0), is_partial };
-    };
+    let (logit, look) = most.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
     let score = 1.0 / (1.0 + (-f64::from(logit)).exp());
     let band = match role {
         Role::Operator => Band::Allow,
@@ -106,7 +104,7 @@ pub fn judge_by(model: &Model, text: &str, role: Role) -> Verdict {
         Role::User | Role::Tool => band(model, logit, role),
     };
     let (families, span) = (shares(look, score), look.span);
-    Verdict { score, families, band, way: look.way, span, is_partial }
+    Some(Verdict { score, families, band, way: look.way, span, is_partial })
 }
 
 fn band(model: &Model, logit: f32, role: Role) -> Band {
@@ -126,14 +124,4 @@ fn shares(look: &Look, score: f64) -> [f64; 3] {
     let raised = look.summary.families.map(|logit| f64::from(logit - most).exp());
     let sum: f64 = raised.iter().sum();
     raised.map(|raised| score * raised / sum)
-}
-
-/// What is looked at of a text.
-fn shortened(text: &str) -> (Cow<'_, str>, bool) {
-    if text.len() <= LARGEST {
-        return (Cow::Borrowed(text), false);
-    }
-    let head = text.get(..text.floor_char_boundary(LARGEST / 2)).unwrap_or_default();
-    let tail = text.get(text.ceil_char_boundary(text.len() - LARGEST / 2)..).unwrap_or_default();
-    (Cow::Owned(format!("{head}\n{tail}")), true)
 }

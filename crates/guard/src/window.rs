@@ -54,7 +54,9 @@ pub fn summary(sums: &[Logits], bias: Logits) -> Summary {
     Summary {
         best: best.0,
         second: apart.map(|window| any(logits(window))).fold(any(bias), f32::max),
-        small: windows(tokens, SMALL, SMALL_STRIDE).map(|window| any(logits(window))).fold(f32::MIN, f32::max),
+        small: windows(tokens, SMALL, SMALL_STRIDE)
+            .map(|window| any(logits(window)))
+            .fold(f32::MIN, f32::max),
         whole: any(logits((0, tokens))),
         families: logits(best.1),
         place: best.1,
