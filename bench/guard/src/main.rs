@@ -85,6 +85,9 @@ struct Args {
     /// Where the weights are written; without, none are
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Rows that are tried besides, by what was learned from all
+    #[arg(long = "try", value_name = "FILE")]
+    tried: Option<PathBuf>,
 }
 
 /// A row, and without which fold it must not be learned from.
@@ -122,7 +125,7 @@ fn main() -> Result<()> {
     let head = head::learn(&examples);
     let all: Vec<usize> = (0..material.rows.len()).collect();
     let learned = texts.learn(&all, SEED);
-    let (_, bytes, placed, left_out) = model(&learned, &head, thresholds(&material, &scored))?;
+    let (made, bytes, placed, left_out) = model(&learned, &head, thresholds(&material, &scored))?;
     writeln!(
         out,
         "\n{placed} features, {left_out} without a place; {} bytes; head {:?} {}; {:?}",
@@ -131,9 +134,34 @@ fn main() -> Result<()> {
         head.constant,
         begun.elapsed()
     )?;
+    if let Some(file) = args.tried {
+        try_rows(&made, &corpus::read(&file)?, &mut out)?;
+    }
     if let Some(file) = args.write {
         fs::write(&file, bytes).with_context(|| format!("{} cannot be written", file.display()))?;
     }
+    Ok(())
+}
+
+/// Characters of the texts whose time is told.
+const TIMED: usize = 2000;
+
+/// Prints how good the weights are on these rows, and how long a text of [`TIMED`] characters takes.
+fn try_rows(model: &Model, rows: &[Row], out: &mut impl Write) -> Result<()> {
+    let (mut all, mut times) = (Vec::new(), Vec::new());
+    for row in rows {
+        let seen = looks(model, &row.text);
+        let Some((logit, _)) = head::most(&model.head, &seen) else { continue };
+        let (source, is_foreign) = (row.source.clone(), is_foreign(&row.text));
+        all.push(Scored { family: row.target(), source, score: f64::from(logit), is_foreign });
+        let long: String = row.text.chars().cycle().take(TIMED).collect();
+        let begun = Instant::now();
+        std::hint::black_box(looks(model, &long));
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+    writeln!(out, "\n{}\n{TIMED} characters: p50 {:?}, p99 {:?}", Table(&all), at(50), at(99))?;
     Ok(())
 }
 

@@ -83,18 +83,28 @@ fn hidden_attacks_are_found() {
     check("Cyrillic", |text| {
         swapped(text, &[('a', 'а'), ('e', 'е'), ('o', 'о'), ('p', 'р'), ('c', 'с'), ('y', 'у'), ('i', 'і')])
     });
-    check("full width", |text| each(text, |char| if char == ' ' { "\u{3000}".into() } else { shifted(&char.to_string(), 0xFEE0) }));
+    check("full width", |text| {
+        each(text, |char| if char == ' ' { "\u{3000}".into() } else { shifted(&char.to_string(), 0xFEE0) })
+    });
     check("mathematical", |text| {
         each(text, |char| match char {
-            'a'..='z' => char::from_u32(0x1_D41A + u32::from(char) - u32::from('a')).expect("a letter").to_string(),
+            'a'..='z' => {
+                char::from_u32(0x1_D41A + u32::from(char) - u32::from('a')).expect("a letter").to_string()
+            }
             _ => char.to_string(),
         })
     });
     check("combining marks", |text| each(text, |char| format!("{char}\u{336}")));
     check("tag characters", |text| format!("Nice weather! {}", shifted(text, 0xE_0000)));
-    check("signs for letters", |text| swapped(text, &[('a', '4'), ('e', '3'), ('i', '1'), ('o', '0'), ('s', '5')]));
-    check("letters set apart", |text| each(text, |char| if char == ' ' { "  ".into() } else { format!("{char} ") }));
-    check("dashes between letters", |text| each(text, |char| if char == ' ' { " ".into() } else { format!("{char}-") }));
+    check("signs for letters", |text| {
+        swapped(text, &[('a', '4'), ('e', '3'), ('i', '1'), ('o', '0'), ('s', '5')])
+    });
+    check("letters set apart", |text| {
+        each(text, |char| if char == ' ' { "  ".into() } else { format!("{char} ") })
+    });
+    check("dashes between letters", |text| {
+        each(text, |char| if char == ' ' { " ".into() } else { format!("{char}-") })
+    });
     check("base64", |text| base64(text));
     check("base64 twice", |text| base64(&base64(text)));
     check("hexadecimal", |text| text.bytes().map(|byte| format!("{byte:02x}")).collect());
