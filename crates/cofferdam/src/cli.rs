@@ -9,6 +9,7 @@ use crate::control::ControllerArgs;
 use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
+use crate::guard::GuardCommand;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
 use crate::lookups::DnsArgs;
@@ -58,6 +59,8 @@ enum Command {
     Lab(LabArgs),
     #[command(subcommand)]
     Waf(WafCommand),
+    #[command(subcommand)]
+    Guard(GuardCommand),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -97,6 +100,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Status(args) => crate::status::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),
         Command::Waf(command) => crate::waf::run(&command, out),
+        Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

@@ -13,6 +13,7 @@ mod egress_gateway;
 mod findings;
 mod flows;
 mod folder;
+mod guard;
 mod health;
 mod http;
 mod install;

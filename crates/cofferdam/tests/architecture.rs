@@ -11,6 +11,7 @@ const ROWS: [(&str, u8); 15] = [
     ("crds", 0),
     ("compiler", 1),
     ("feed", 1),
+    ("guard", 1),
     ("handover", 1),
     ("inspect", 1),
     ("observe", 1),
@@ -25,7 +26,7 @@ const ROWS: [(&str, u8); 15] = [
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 5] = ["policy", "crds", "compiler", "inspect", "waf"];
+const PURE: [&str; 6] = ["policy", "crds", "compiler", "inspect", "waf", "guard"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

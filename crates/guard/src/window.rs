@@ -1,0 +1,117 @@
+//! How suspicious the most suspicious parts of a text are, from the weights of its features.
+//!
+//! Enters: sums of weights up to each token, for each family. Leaves: [`Summary`]. Guarantees: time linear in the tokens, for
+//! every window is a difference of two sums.
+
+/// Tokens of a window.
+pub const WINDOW: usize = 48;
+/// How far the next window begins behind.
+pub const STRIDE: usize = 16;
+/// The same for small windows, which find an order in one sentence.
+pub const SMALL: usize = 16;
+const SMALL_STRIDE: usize = 4;
+/// What one window says at most, either way.
+const MOST: f32 = 30.0;
+
+/// What kind of attack: the place of each in arrays of three.
+pub const FAMILIES: [&str; 3] = ["direct", "indirect", "jailbreak"];
+
+/// Logits of the families.
+pub type Logits = [f32; 3];
+
+/// How suspicious parts of a text are; all are logits of any attack against none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// The most suspicious window.
+    pub best: f32,
+    /// The next that shares no token with it, or how little a text without one says.
+    pub second: f32,
+    /// The most suspicious small window.
+    pub small: f32,
+    /// The text as a whole.
+    pub whole: f32,
+    /// The families' logits in the most suspicious window.
+    pub families: Logits,
+    /// Its first token, and the first behind it.
+    pub place: (usize, usize),
+    /// Tokens.
+    pub tokens: usize,
+}
+
+/// Sums up. `sums` has an entry before the first token, and one after each.
+pub fn summary(sums: &[Logits], bias: Logits) -> Summary {
+    let tokens = sums.len().saturating_sub(1);
+    let logits = |window: (usize, usize)| logits(sums, bias, window);
+    let mut best = (f32::MIN, (0, tokens));
+    for window in windows(tokens, WINDOW, STRIDE) {
+        let value = any(logits(window));
+        if value > best.0 {
+            best = (value, window);
+        }
+    }
+    let (from, to) = best.1;
+    let apart = windows(tokens, WINDOW, STRIDE).filter(|(start, end)| *end <= from || *start >= to);
+    Summary {
+        best: best.0,
+        second: apart.map(|window| any(logits(window))).fold(any(bias), f32::max),
+        small: windows(tokens, SMALL, SMALL_STRIDE)
+            .map(|window| any(logits(window)))
+            .fold(f32::MIN, f32::max),
+        whole: any(logits((0, tokens))),
+        families: logits(best.1),
+        place: best.1,
+        tokens,
+    }
+}
+
+/// The windows of this many tokens: each of `length`, but the only one of a shorter text.
+pub fn windows(tokens: usize, length: usize, stride: usize) -> impl Iterator<Item = (usize, usize)> {
+    let last = tokens.saturating_sub(length);
+    (0..last).step_by(stride.max(1)).chain([last]).map(move |start| (start, (start + length).min(tokens)))
+}
+
+/// The logits of a window: what its features weigh, by the root of its length.
+pub fn logits(sums: &[Logits], bias: Logits, (start, end): (usize, usize)) -> Logits {
+    let (before, after) =
+        (sums.get(start).copied().unwrap_or_default(), sums.get(end).copied().unwrap_or_default());
+    let length = u16::try_from(end.saturating_sub(start).max(1)).unwrap_or(u16::MAX);
+    let norm = f32::from(length).sqrt().recip();
+    let mut logits = bias;
+    for (logit, (before, after)) in logits.iter_mut().zip(before.into_iter().zip(after)) {
+        *logit = (*logit + (after - before) * norm).clamp(-MOST, MOST);
+    }
+    logits
+}
+
+/// The logit of any of them against none.
+pub fn any(logits: Logits) -> f32 {
+    let most = logits.into_iter().fold(f32::MIN, f32::max);
+    most + logits.into_iter().map(|logit| (logit - most).exp()).sum::<f32>().ln()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_every_token_and_all_have_their_length() {
+        for (tokens, expected) in
+            [(0, vec![(0, 0)]), (5, vec![(0, 5)]), (16, vec![(0, 16)]), (20, vec![(0, 16), (4, 20)])]
+        {
+            assert_eq!(windows(tokens, SMALL, SMALL_STRIDE).collect::<Vec<_>>(), expected, "{tokens}");
+        }
+    }
+
+    #[test]
+    fn a_loud_place_in_a_long_text_is_found() {
+        let mut sums = vec![[0.0; 3]];
+        for token in 0..1000 {
+            let [a, b, c] = *sums.last().unwrap();
+            sums.push([a, b + if (500..510).contains(&token) { 9.0 } else { -0.01 }, c]);
+        }
+        let found = summary(&sums, [-2.0; 3]);
+        assert!(found.best > 5.0 && found.second < 0.0 && found.whole < found.best, "{found:?}");
+        assert!(found.place.0 <= 500 && found.place.1 >= 510, "{found:?}");
+        assert!(found.families[1] > found.families[0]);
+    }
+}
