@@ -11,7 +11,6 @@ use crds::{Diagnostic, PriceList};
 use gateway::{Price, Prices};
 use policy::{Glob, Money};
 use serde_json::json;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
