@@ -1,10 +1,6 @@
 //! Connections of a pod leave by the central gateway, on another machine, or not at all.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is the failure report"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
 mod machine;
 

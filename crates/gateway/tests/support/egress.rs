@@ -1,6 +1,6 @@
 //! Central gateways in this process, nodes that use them, and nodes that lie to them.
 
-use super::{ALL, PATIENCE, POD, Proxy, patient, rules, state, strict};
+use super::{ALL, PATIENCE, POD, Proxy, patient, state, strict};
 use compiler::compile_unlinted;
 use feed::tls::{GATEWAY, Identity, node_name};
 use gateway::{
@@ -257,9 +257,4 @@ pub fn is_reset(client: &mut TcpStream) -> bool {
 
 pub fn accept(server: &TcpListener) -> TcpStream {
     patient(server.accept().unwrap().0)
-}
-
-/// As [`rules`], for a state that is changed.
-pub fn facts() -> [(policy::RuleId, Arc<gateway::RuleFacts>); 2] {
-    rules(Ceiling::default(), None)
 }
