@@ -112,6 +112,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
     use super::*;
+    use std::fs;
 
     fn said(command: &PricesCommand) -> Result<String> {
         let mut out = Vec::new();
