@@ -41,7 +41,8 @@ fn verify_counts_and_says_no_by_its_exit_code() {
     let line = text.lines().last().expect("a line");
     assert!(line.contains(r#""blocked":1"#) && line.contains(r#""blocked_agree":2"#), "{text}");
     assert!(line.contains(r#""passed":2"#) && line.contains(r#""failed":0"#), "{text}");
-    std::fs::write(folder.path().join("cases.jsonl"), CASES.replace("\"exp\":[]", "\"exp\":[\"7\"]")).expect("written");
+    std::fs::write(folder.path().join("cases.jsonl"), CASES.replace("\"exp\":[]", "\"exp\":[\"7\"]"))
+        .expect("written");
     let (code, text) = waf(folder.path(), &["verify", "--rules", ".", "cases.jsonl"]);
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("1 passed, 1 failed"), "{text}");
@@ -52,7 +53,12 @@ fn one_request_is_judged_and_explained() {
     let folder = folder();
     let (code, text) = waf(folder.path(), &["test", "--rules", ".", "--url", "/?q=UNION%20SELECT"]);
     assert_eq!(code, Some(1), "{text}");
-    for part in ["942100 CRITICAL: SQL injection", "ARGS:q = UNION SELECT", "anomaly score: 5", "blocked by rule 949110"] {
+    for part in [
+        "942100 CRITICAL: SQL injection",
+        "ARGS:q = UNION SELECT",
+        "anomaly score: 5",
+        "blocked by rule 949110",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(waf(folder.path(), &["test", "--rules", ".", "--url", "/?q=roses"]).0, Some(0));
@@ -65,7 +71,10 @@ fn prompts_pass_where_prose_is_told_from_the_rest() {
     let request = |profile| {
         let header = "Content-Type: application/json";
         let url = "https://api.example.com/v1/chat/completions";
-        waf(folder.path(), &["test", "--rules", ".", "--profile", profile, "--url", url, "--header", header, "--body", body])
+        waf(
+            folder.path(),
+            &["test", "--rules", ".", "--profile", profile, "--url", url, "--header", header, "--body", body],
+        )
     };
     assert_eq!(request("crs").0, Some(1));
     assert_eq!(request("field-aware").0, Some(0));

@@ -173,7 +173,7 @@ fn interruptions_say_who_and_how() {
     check("/?a=deny", Some((1, 418, Action::Deny)));
     check("/?a=block", Some((2, 406, Action::Deny)));
     check("/?a=go", Some((3, 302, Action::Redirect(b"https://example.org/go".to_vec()))));
-    check("/?a=drop", Some((4, 403, Action::Drop)));
+    check("/?a=drop", Some((4, 406, Action::Drop)));
     check("/", Some((5, 403, Action::Deny)));
     let (outcome, found) = run(
         &deny.replace("SecDefaultAction", "SecRuleEngine DetectionOnly\nSecDefaultAction"),
