@@ -3,6 +3,13 @@
 //! The rules and cases are not part of this repository: `COFFERDAM_SHARED` names the folder that has `data/waf`, and
 //! without it the folder `shared` beside the repository is tried. Where neither is there, the tests say so and end.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test's helpers fail the test, or say why they did not run it"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 

@@ -1,5 +1,7 @@
 //! What rules mean: small rule sets and requests, and which of the rules match.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 use std::sync::Arc;
 
 use waf::{
