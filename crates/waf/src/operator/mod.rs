@@ -189,6 +189,10 @@ fn one_word(value: &[u8]) -> Vec<u8> {
 
 /// Browsers skip null bytes in names of attributes, and so does the C library; the reader used here does not.
 fn xss(value: &[u8]) -> bool {
+    // What is found begins as a tag or is an attribute with a value.
+    if memchr::memchr2(b'<', b'=', value).is_none() {
+        return false;
+    }
     let found = |value: &[u8]| libinjectionrs::detect_xss(value).is_injection();
     found(value)
         || value.contains(&0) && found(&value.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>())
