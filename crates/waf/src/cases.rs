@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use serde_json::Value;
 
 use crate::LoadErrors;
+use crate::body::Pairs;
 use crate::load::{Files, RuleSet};
 use crate::profile::Profile;
 use crate::transaction::{Interruption, Outcome, Start, Transaction};
@@ -88,7 +89,7 @@ fn one(line: &str) -> Result<Case, String> {
     })
 }
 
-fn pairs(value: &Value, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+fn pairs(value: &Value, name: &str) -> Result<Pairs, String> {
     let wrong = || format!("`{name}` is no list of pairs in base64");
     let list = value.get(name).and_then(Value::as_array).ok_or_else(wrong)?;
     let part = |pair: &Value, index: usize| {

@@ -305,7 +305,7 @@ mod tests {
             (r"[^\]a]", b"]a", false),
             (r"[a-\d]", b"-", true),
             (r"[&&a]", b"&", true),
-            (r"[a--b]", b"-", true),
+            (r"[+--]", b",", true),
             (r"a{,3}", b"a{,3}", true),
             (r"x{2}", b"xx", true),
             (r"a{b", b"a{b", true),

@@ -57,12 +57,12 @@ impl Scanner {
     pub(crate) fn scan(&self, text: &[u8]) -> Hits {
         let mut hits = vec![0_u64; self.words].into_boxed_slice();
         let Some(finder) = &self.finder else { return hits };
-        let mut seen = vec![false; self.owners.len()];
+        let mut seen = vec![0_u64; self.owners.len().div_ceil(64)];
         for found in finder.find_overlapping_iter(text) {
-            let literal = found.pattern().as_usize();
-            let Some(seen) = seen.get_mut(literal) else { continue };
-            if !std::mem::replace(seen, true) {
-                for owner in self.owners.get(literal).into_iter().flatten() {
+            let literal = found.pattern().as_u32();
+            if !has(&seen, literal) {
+                set(&mut seen, literal);
+                for owner in self.owners.get(literal as usize).into_iter().flatten() {
                     set(&mut hits, *owner);
                 }
             }

@@ -3,6 +3,13 @@
 //! The rules and cases are not part of this repository: `COFFERDAM_SHARED` names the folder that has `data/waf`, and
 //! without it the folder `shared` beside the repository is tried. Where neither is there, the tests say so and end.
 
+#![expect(
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test's helpers fail the test, or say why they did not run it"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -72,4 +79,16 @@ fn ordinary_prompts_are_judged_as_other_engines_judge_them() {
     let tally = bench.tally(&cases("benign-prompts.jsonl"));
     assert!(tally.disagreements.is_empty(), "{:#?}", tally.disagreements);
     assert!(tally.blocked_agree > 400);
+}
+
+#[test]
+fn prose_of_ai_requests_is_left_to_guards_and_nothing_else_is() {
+    let Some(bench) = bench(Profile::FieldAware) else { return };
+    let prompts = cases("benign-prompts.jsonl");
+    let tally = bench.tally(&prompts);
+    assert!(tally.blocked * 200 <= prompts.len(), "{} of {} blocked", tally.blocked, prompts.len());
+    let others = cases("crs-4.28.0-regression.jsonl");
+    let sample: Vec<Case> = others.into_iter().step_by(5).collect();
+    let tally = bench.tally(&sample);
+    assert!(tally.disagreements.is_empty(), "{:#?}", tally.disagreements);
 }

@@ -20,7 +20,7 @@ The request has Host, User-Agent and Accept unless a header says something else,
 the one of the folder of rules; without one, paranoia level 1 and threshold 5. Printed are the rules that match, with file and
 line, message, data and the values that matched, then the anomaly score and the verdict.
 
-Exit code: 0 the request passes; 2 it is blocked.")]
+Exit code: 0 the request passes; 1 it is blocked; 2 it could not be asked.")]
 pub(crate) struct TestArgs {
     #[command(flatten)]
     rules: Rules,

@@ -26,7 +26,7 @@ Printed are a table by file of rules, the first failures, and the count. --json 
 many requests the stock set-up blocks; blocked_agree: to how many lines it says what blocked_pl1 says, among them blocked_split
 where the engines named there differ and it says what one of them does.
 
-Exit code: 0 all passed; 2 some failed.")]
+Exit code: 0 all passed; 1 some failed; 2 it could not be run.")]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     rules: Rules,

@@ -34,7 +34,9 @@ pub(super) fn parse(text: &str) -> Result<Ctl, String> {
             Ctl::RemoveTarget(Which::Message(message.to_owned()), target)
         }
         _ => {
-            return Err(format!("ctl:{name} is not known here; see docs/reference/waf.md for those that are"));
+            return Err(format!(
+                "ctl:{name} is not known here; see docs/reference/waf.md for those that are"
+            ));
         }
     })
 }

@@ -8,6 +8,9 @@ use crate::template::Template;
 /// Finds the bytes of a file that an operator names.
 pub(crate) type Data<'a> = dyn Fn(&str) -> Option<&'a [u8]> + 'a;
 
+/// A test, and literals of which one is in every value that it says yes to.
+type Parsed = (Test, Option<Vec<Vec<u8>>>);
+
 /// Operators that need what this engine must not have: a network, a disk, a program.
 const IMPOSSIBLE: [&str; 6] =
     ["inspectFile", "fuzzyHash", "gsbLookup", "rsub", "validateDTD", "validateSchema"];
@@ -35,7 +38,7 @@ pub(crate) fn parse(written: &[u8], data: &Data<'_>) -> Result<Operator, String>
     Ok(Operator { negated, test, literals })
 }
 
-fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<(Test, Option<Vec<Vec<u8>>>), String> {
+fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<Parsed, String> {
     let is = |known: &str| known.eq_ignore_ascii_case(name);
     let trimmed = argument.trim_ascii();
     if is("rx") || is("rxGlobal") {
@@ -90,7 +93,7 @@ fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<(Test, Option<Ve
     Ok((simple, None))
 }
 
-fn patterns(argument: &[u8], each: bool) -> Result<(Test, Option<Vec<Vec<u8>>>), String> {
+fn patterns(argument: &[u8], each: bool) -> Result<Parsed, String> {
     let template = Template::parse(argument);
     // A brace behind a percent sign may be part of a pattern; only what names a variable is one.
     if let Ok(template) = template

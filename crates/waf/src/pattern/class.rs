@@ -2,8 +2,11 @@
 
 use super::{Code, Reader};
 
+/// Whether a byte is in a named set.
+type Member = fn(u8) -> bool;
+
 /// Names within `[:` and `:]`.
-const POSIX: [(&str, fn(u8) -> bool); 14] = [
+const POSIX: [(&str, Member); 14] = [
     ("alnum", |byte| byte.is_ascii_alphanumeric()),
     ("alpha", |byte| byte.is_ascii_alphabetic()),
     ("ascii", |byte| byte.is_ascii()),

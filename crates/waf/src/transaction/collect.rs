@@ -36,6 +36,9 @@ pub(super) enum Source {
     Bytes(Arc<[u8]>),
 }
 
+/// Takes a key, and makes the value where it is wanted.
+type Give<'g> = dyn FnMut(&[u8], &dyn Fn() -> (Key, Source)) + 'g;
+
 impl Transaction {
     /// The name in reports and in `MATCHED_VAR_NAME`: `ARGS:id`.
     pub(super) fn name(&self, candidate: &Candidate) -> Vec<u8> {
@@ -107,12 +110,7 @@ impl Transaction {
     }
 
     /// Gives each value of a target that is not excluded.
-    fn each(
-        &self,
-        target: &Target,
-        injection: bool,
-        give: &mut dyn FnMut(&[u8], &dyn Fn() -> (Key, Source)),
-    ) {
+    fn each(&self, target: &Target, injection: bool, give: &mut Give<'_>) {
         let mut dynamic = |key: &[u8], value: Arc<[u8]>| {
             if target.select.has(key) {
                 give(key, &|| (Key::Own(Arc::from(key)), Source::Bytes(Arc::clone(&value))));

@@ -78,15 +78,16 @@ impl Transaction {
         self.current = Some(Arc::clone(&rule.facts));
         let mut report = Report::default();
         for link in &rule.links {
+            let at = At { rules, rule, link };
             candidates.clear();
             if link.targets.is_empty() && link.exclusions.is_empty() {
-                self.matched(rule, link, None, Arc::from(&[][..]), Vec::new(), &mut report);
+                self.matched(at, None, Arc::from(&[][..]), Vec::new(), &mut report);
                 continue;
             }
             self.candidates(number, rule, link, candidates);
             let mut any = false;
             for candidate in candidates.drain(..) {
-                any |= self.candidate(rules, rule, link, &candidate, &mut report);
+                any |= self.candidate(at, &candidate, &mut report);
                 if self.outcome.interruption.is_some() {
                     return false;
                 }
@@ -100,34 +101,28 @@ impl Transaction {
     }
 
     /// Asks a link's operator of one value; says whether it matched.
-    fn candidate(
-        &mut self,
-        rules: &Compiled,
-        rule: &Rule,
-        link: &Link,
-        candidate: &Candidate,
-        report: &mut Report,
-    ) -> bool {
+    fn candidate(&mut self, at: At<'_>, candidate: &Candidate, report: &mut Report) -> bool {
+        let At { rules, rule, link } = at;
         let page = rules.options.code_page.as_ref();
         let mut text = match &candidate.text {
             Source::Text(text) => *text,
             Source::Bytes(bytes) => {
-                return self.made_value(rules, rule, link, candidate, bytes, report);
+                return self.made_value(at, candidate, bytes, report);
             }
         };
         let any = if link.multi_match {
-            let mut any = self.ask(rules, rule, link, candidate, text, report);
+            let mut any = self.ask(at, candidate, text, report);
             for step in &link.steps {
                 let next = self.texts.step(text, *step, page);
                 if next != text {
-                    any |= self.ask(rules, rule, link, candidate, next, report);
+                    any |= self.ask(at, candidate, next, report);
                 }
                 text = next;
             }
             any
         } else {
             text = self.texts.after(text, link, rules.pipelines, page);
-            self.ask(rules, rule, link, candidate, text, report)
+            self.ask(at, candidate, text, report)
         };
         if self.texts.read > rules.options.budget {
             self.reached(Limit::Budget, rule.facts.phase);
@@ -138,43 +133,35 @@ impl Transaction {
     /// The same for a value that rules made, which is not kept in the table of texts.
     fn made_value(
         &mut self,
-        rules: &Compiled,
-        rule: &Rule,
-        link: &Link,
+        at: At<'_>,
         candidate: &Candidate,
         bytes: &Arc<[u8]>,
         report: &mut Report,
     ) -> bool {
+        let At { rules, link, .. } = at;
         let page = rules.options.code_page.as_ref();
         let mut any = false;
         let mut value = Arc::clone(bytes);
         if link.multi_match {
-            any |= self.test(rule, link, candidate, Arc::clone(&value), report);
+            any |= self.test(at, candidate, Arc::clone(&value), report);
         }
         for step in &link.steps {
             self.texts.read += value.len() as u64;
             if let Some(next) = step.apply(&value, page) {
                 value = next.into();
                 if link.multi_match {
-                    any |= self.test(rule, link, candidate, Arc::clone(&value), report);
+                    any |= self.test(at, candidate, Arc::clone(&value), report);
                 }
             }
         }
         if !link.multi_match {
-            any = self.test(rule, link, candidate, value, report);
+            any = self.test(at, candidate, value, report);
         }
         any
     }
 
-    fn ask(
-        &mut self,
-        rules: &Compiled,
-        rule: &Rule,
-        link: &Link,
-        candidate: &Candidate,
-        text: TextId,
-        report: &mut Report,
-    ) -> bool {
+    fn ask(&mut self, at: At<'_>, candidate: &Candidate, text: TextId, report: &mut Report) -> bool {
+        let At { rules, rule, link } = at;
         if let Some(filter) = link.filter {
             let group = usize::from(rule.facts.phase > Phase::RequestBody);
             if let Some(scanner) = rules.scanners.get(group)
@@ -185,24 +172,18 @@ impl Transaction {
             }
         }
         let value = self.texts.shared(text);
-        self.test(rule, link, candidate, value, report)
+        self.test(at, candidate, value, report)
     }
 
-    fn test(
-        &mut self,
-        rule: &Rule,
-        link: &Link,
-        candidate: &Candidate,
-        value: Arc<[u8]>,
-        report: &mut Report,
-    ) -> bool {
+    fn test(&mut self, at: At<'_>, candidate: &Candidate, value: Arc<[u8]>, report: &mut Report) -> bool {
+        let At { rule, link, .. } = at;
         self.texts.read += value.len() as u64;
         let answer =
             link.operator.ask(&value, link.capture, &|variable, key, out| self.append(variable, key, out));
         match answer {
             Answer::No => false,
             Answer::Yes(captures) => {
-                self.matched(rule, link, Some(candidate), value, captures, report);
+                self.matched(at, Some(candidate), value, captures, report);
                 true
             }
             Answer::Unable(_) => {
@@ -215,13 +196,13 @@ impl Transaction {
     /// What follows at once from a value that matched.
     fn matched(
         &mut self,
-        rule: &Rule,
-        link: &Link,
+        at: At<'_>,
         candidate: Option<&Candidate>,
         value: Arc<[u8]>,
         captures: Vec<(usize, Vec<u8>)>,
         report: &mut Report,
     ) {
+        let At { rule, link, .. } = at;
         if link.capture && !captures.is_empty() {
             for group in 0..crate::operator::MAX_CAPTURES {
                 self.tx.remove(group.to_string().as_bytes());
@@ -268,6 +249,14 @@ impl Transaction {
         }
         self.disrupt(rule);
     }
+}
+
+/// A link, its rule, and all of them.
+#[derive(Clone, Copy)]
+struct At<'r> {
+    rules: &'r Compiled,
+    rule: &'r Rule,
+    link: &'r Link,
 }
 
 /// What a rule has to say so far.

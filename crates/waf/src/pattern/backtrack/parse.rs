@@ -40,6 +40,9 @@ pub(super) enum Look {
     Behind { negative: bool, shortest: usize, longest: usize },
 }
 
+/// How a group begins, and for one that looks: whether ahead, and whether it must not find.
+type Sign<'s> = (&'s [u8], Option<(bool, bool)>);
+
 struct Parser<'p> {
     reader: Reader<'p>,
     groups: usize,
@@ -144,7 +147,7 @@ impl Parser<'_> {
 
     fn group(&mut self, depth: usize) -> Result<Node, String> {
         let fold = self.fold;
-        let signs: [(&[u8], Option<(bool, bool)>); 6] = [
+        let signs: [Sign<'_>; 6] = [
             (b"?:", None),
             (b"?=", Some((true, false))),
             (b"?!", Some((true, true))),
