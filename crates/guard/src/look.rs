@@ -98,5 +98,7 @@ fn span(text: &str, view: &View, tokens: &[Token], (from, to): (usize, usize)) -
     let first = tokens.get(from).and_then(|token| byte(token.start)).unwrap_or(0);
     let last = tokens.get(to.saturating_sub(1)).and_then(|token| byte(token.end.saturating_sub(1)));
     let (start, end) = last.map_or((first, text.len()), |last| (first.min(last), first.max(last)));
-    (start, text.ceil_char_boundary((end + 1).min(text.len())))
+    // The last character as a whole.
+    let behind = (end + 1..text.len()).find(|at| text.is_char_boundary(*at));
+    (start, behind.unwrap_or(text.len()))
 }

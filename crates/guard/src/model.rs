@@ -75,7 +75,7 @@ impl Model {
         let head =
             Head { coefficients: floats(&mut rest)?, constant: floats::<1>(&mut rest)?.into_iter().next()? };
         let thresholds = [floats(&mut rest)?, floats(&mut rest)?];
-        let is_whole = rest.len() == SLOT * SLOTS << BUCKETS_LOG2;
+        let is_whole = rest.len() == (SLOT * SLOTS) << BUCKETS_LOG2;
         is_whole.then(|| Self { bias, scales, head, thresholds, slots: rest.to_vec() })
     }
 
