@@ -13,7 +13,7 @@ pub const SLOTS: usize = 4;
 /// Bytes of a slot: a fingerprint, and a weight for each family.
 const SLOT: usize = 4;
 /// The buckets' number is a power of two of this exponent.
-pub const BUCKETS_LOG2: u32 = 15;
+pub const BUCKETS_LOG2: u32 = 16;
 /// What a file of weights begins with.
 pub const MARK: [u8; 8] = *b"GUARD1\0\0";
 
