@@ -44,7 +44,7 @@ pub struct Head {
 
 impl Head {
     /// How many numbers there are of a text.
-    pub const INPUTS: usize = 12;
+    pub const INPUTS: usize = 11;
 
     /// The logit of an attack.
     pub fn logit(&self, inputs: &[f32; Self::INPUTS]) -> f32 {
@@ -127,7 +127,7 @@ fn small(value: i32) -> f32 {
 }
 
 /// A part of a whole; 0 of nothing.
-pub(crate) fn ratio(part: u32, whole: u32) -> f32 {
+fn ratio(part: u32, whole: u32) -> f32 {
     let short = |count: u32| f32::from(u16::try_from(count.min(60_000)).unwrap_or(u16::MAX));
     if whole == 0 { 0.0 } else { (short(part) / short(whole)).min(1.0) }
 }
