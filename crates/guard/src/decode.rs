@@ -110,8 +110,11 @@ fn base64(run: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// What begins with an escape: the bytes it gives, and the bytes it takes.
+type Escape = fn(&str) -> Option<(Vec<u8>, usize)>;
+
 /// Escapes in a row, each of which gives bytes.
-fn escapes(text: &str, one: fn(&str) -> Option<(Vec<u8>, usize)>) -> Option<(String, usize)> {
+fn escapes(text: &str, one: Escape) -> Option<(String, usize)> {
     let (mut bytes, mut at) = (Vec::new(), 0);
     while let Some((more, length)) = text.get(at..).and_then(one) {
         bytes.extend(more);

@@ -4,7 +4,7 @@
 
 use crate::features::Reading;
 use crate::fold::Folded;
-use crate::model::{Head, Model, ratio};
+use crate::model::{Head, Model};
 use crate::tokens::{Kind, Token};
 use crate::view::{View, Way, views};
 use crate::window::{Summary, WINDOW, summary};
@@ -34,7 +34,6 @@ fn look(model: &Model, text: &str, view: &View, tricks: u32) -> Look {
     let reading = Reading::of(chars);
     let (sums, known) = model.sums(chars, &reading);
     let summary = summary(&sums, model.bias);
-    let foreign = count(chars.iter().filter(|char| !char.is_ascii() && char.is_alphabetic()).count());
     let is = |holds: bool| f32::from(u8::from(holds));
     let inputs = [
         summary.best,
@@ -47,7 +46,6 @@ fn look(model: &Model, text: &str, view: &View, tricks: u32) -> Look {
         logarithm(tricks.min(20)),
         known,
         logarithm(markers(chars, &reading.tokens)),
-        ratio(foreign, count(chars.len())),
         if reading.tokens.len() > WINDOW { summary.best } else { 0.0 },
     ];
     let span = view.about.unwrap_or_else(|| span(text, view, &reading.tokens, summary.place));
@@ -98,5 +96,7 @@ fn span(text: &str, view: &View, tokens: &[Token], (from, to): (usize, usize)) -
     let first = tokens.get(from).and_then(|token| byte(token.start)).unwrap_or(0);
     let last = tokens.get(to.saturating_sub(1)).and_then(|token| byte(token.end.saturating_sub(1)));
     let (start, end) = last.map_or((first, text.len()), |last| (first.min(last), first.max(last)));
-    (start, text.ceil_char_boundary((end + 1).min(text.len())))
+    // The last character as a whole.
+    let behind = (end + 1..text.len()).find(|at| text.is_char_boundary(*at));
+    (start, behind.unwrap_or(text.len()))
 }

@@ -13,7 +13,7 @@ pub const SLOTS: usize = 4;
 /// Bytes of a slot: a fingerprint, and a weight for each family.
 const SLOT: usize = 4;
 /// The buckets' number is a power of two of this exponent.
-pub const BUCKETS_LOG2: u32 = 15;
+pub const BUCKETS_LOG2: u32 = 16;
 /// What a file of weights begins with.
 pub const MARK: [u8; 8] = *b"GUARD1\0\0";
 
@@ -44,7 +44,7 @@ pub struct Head {
 
 impl Head {
     /// How many numbers there are of a text.
-    pub const INPUTS: usize = 12;
+    pub const INPUTS: usize = 11;
 
     /// The logit of an attack.
     pub fn logit(&self, inputs: &[f32; Self::INPUTS]) -> f32 {
@@ -75,7 +75,7 @@ impl Model {
         let head =
             Head { coefficients: floats(&mut rest)?, constant: floats::<1>(&mut rest)?.into_iter().next()? };
         let thresholds = [floats(&mut rest)?, floats(&mut rest)?];
-        let is_whole = rest.len() == SLOT * SLOTS << BUCKETS_LOG2;
+        let is_whole = rest.len() == (SLOT * SLOTS) << BUCKETS_LOG2;
         is_whole.then(|| Self { bias, scales, head, thresholds, slots: rest.to_vec() })
     }
 
@@ -127,7 +127,7 @@ fn small(value: i32) -> f32 {
 }
 
 /// A part of a whole; 0 of nothing.
-pub(crate) fn ratio(part: u32, whole: u32) -> f32 {
+fn ratio(part: u32, whole: u32) -> f32 {
     let short = |count: u32| f32::from(u16::try_from(count.min(60_000)).unwrap_or(u16::MAX));
     if whole == 0 { 0.0 } else { (short(part) / short(whole)).min(1.0) }
 }
