@@ -1,6 +1,6 @@
 //! `cofferdam guard`, as a user runs it.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+#![expect(clippy::expect_used, reason = "a test's helpers fail the test")]
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
