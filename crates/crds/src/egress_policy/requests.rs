@@ -1,0 +1,443 @@
+//! What a rule of an egress policy says of requests: which it allows, and what it demands of them.
+//!
+//! Enters: the fields of a rule. Leaves: [`Requests`], with a diagnostic for each value that cannot be. Guarantees: what
+//! cannot be read is left out and makes the policy broken. Does not: say what the fields mean; the compiler does.
+
+use super::{MOST, MOST_PATTERN, MOST_PATTERNS, bytes, only_allow};
+use crate::cluster_network_policy::RuleAction;
+use crate::decode::{Decoder, Map};
+use crate::diagnostic::{Code, Diagnostic};
+use crate::document::Node;
+use crate::meta::Located;
+use crate::price;
+use std::sync::Arc;
+
+/// Which requests a rule allows. At least one field says something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// `operations`: one of them must match. Empty: not written.
+    pub operations: Vec<Operations>,
+    /// `models`, patterns. Empty: not written.
+    pub models: Vec<Arc<str>>,
+    /// `tools`, patterns. Empty: not written.
+    pub tools: Vec<Arc<str>>,
+    /// `credentials`. Empty: not written.
+    pub credentials: Vec<Credential>,
+    /// `onlyReferred: true`
+    pub only_referred: bool,
+    /// `leaks`
+    pub leaks: Leaks,
+    /// `budgets`
+    pub budgets: Budgets,
+    /// `capture`
+    pub capture: Option<Capture>,
+    /// `toolConditions`. Empty: not written.
+    pub tool_conditions: Vec<Located<ToolCondition>>,
+    /// `answers`
+    pub answers: Answers,
+}
+
+/// `capture`: what is kept of the contents of requests and answers; at least one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capture {
+    /// `requests: true`
+    pub requests: bool,
+    /// `answers: true`
+    pub answers: bool,
+    /// `maxBytes`, 1 to [`Capture::MOST_BYTES`].
+    pub max_bytes: Option<u32>,
+}
+
+impl Capture {
+    /// Most that may be kept of a body, in bytes.
+    pub const MOST_BYTES: u32 = 256 * 1024;
+}
+
+/// One entry of `toolConditions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCondition {
+    /// `tool`, a pattern.
+    pub tool: Arc<str>,
+    /// `when`, an expression in CEL; whether it is one is the compiler's to say.
+    pub when: Located<Arc<str>>,
+}
+
+/// `answers`: what is looked for in files that come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// `pickles`
+    pub pickles: Option<LeakAction>,
+    /// `archives`
+    pub archives: Option<LeakAction>,
+}
+
+/// `leaks`: what is looked for in bodies of requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leaks {
+    /// `secrets`
+    pub secrets: Option<LeakAction>,
+    /// `personal`
+    pub personal: Option<LeakAction>,
+    /// `files`
+    pub files: Option<LeakAction>,
+    /// `canaries`: the marks, and what to do.
+    pub canaries: Option<(Vec<Arc<str>>, LeakAction)>,
+    /// `opaque`: what to do, and from how many bytes on: [`LEAST_OPAQUE`] to [`MOST_BYTES`].
+    pub opaque: Option<(LeakAction, u64)>,
+}
+
+/// What to do where something is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeakAction {
+    /// `Report`
+    Report,
+    /// `Block`
+    Block,
+    /// `Mask`
+    Mask,
+}
+
+impl LeakAction {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("Report", Self::Report), ("Block", Self::Block), ("Mask", Self::Mask)];
+    /// Those for files, of which nothing would be left.
+    pub const OF_FILES: [(&'static str, Self); 2] = [("Report", Self::Report), ("Block", Self::Block)];
+}
+
+/// `budgets`: how much there may be of requests and tokens, each 1 to [`MOST_BYTES`], and of money.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budgets {
+    /// `requests`
+    pub requests: Budget,
+    /// `tokens`
+    pub tokens: Budget,
+    /// `money`, in billionths of the currency of the price list, each 1 to 10^18 - 1.
+    pub money: Budget,
+}
+
+/// How much in a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// `hour`
+    pub hour: Option<u64>,
+    /// `day`
+    pub day: Option<u64>,
+}
+
+/// One entry of `operations`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operations {
+    /// `verbs`, at least one.
+    pub verbs: Vec<Verb>,
+    /// `resources`, patterns. Empty: any.
+    pub resources: Vec<Arc<str>>,
+}
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `download`
+    Download,
+    /// `upload`
+    Upload,
+    /// `call`
+    Call,
+    /// `mutate`
+    Mutate,
+    /// `admin`
+    Admin,
+    /// `meta`
+    Meta,
+    /// `authorize`
+    Authorize,
+    /// `unknown`
+    Unknown,
+}
+
+impl Verb {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 8] = [
+        ("download", Self::Download),
+        ("upload", Self::Upload),
+        ("call", Self::Call),
+        ("mutate", Self::Mutate),
+        ("admin", Self::Admin),
+        ("meta", Self::Meta),
+        ("authorize", Self::Authorize),
+        ("unknown", Self::Unknown),
+    ];
+}
+
+/// One entry of `credentials`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// `sha256`: of the key, 64 lower-case hexadecimal digits.
+    Sha256(Arc<str>),
+    /// `awsKeyId`: an access key id.
+    AwsKeyId(Arc<str>),
+}
+
+/// Fewest bytes that can be told to be opaque: of fewer, texts would be too.
+pub const LEAST_OPAQUE: u64 = 4096;
+
+/// From how many bytes on something is opaque where that is not written.
+const USUAL_OPAQUE: u64 = 64 * 1024;
+/// How long a canary may be, in bytes.
+const CANARY: std::ops::RangeInclusive<usize> = 8..=256;
+
+/// What is judged of requests. What cannot be read of them is left out, and makes the policy broken.
+pub(super) fn requests<'n>(
+    d: &mut Decoder<'n>,
+    rule: Map<'n>,
+    action: Option<RuleAction>,
+) -> Option<Requests> {
+    let operations = d.field(rule, "operations", |d, node| {
+        only_allow(d, node, action);
+        d.check_length(node, 1, MOST);
+        d.list(node, operations)
+    });
+    let patterns = |d: &mut Decoder<'n>, field: &'static str| {
+        d.field(rule, field, |d, node| {
+            only_allow(d, node, action);
+            patterns(d, node)
+        })
+    };
+    let (models, tools) = (patterns(d, "models"), patterns(d, "tools"));
+    let credentials = d.field(rule, "credentials", |d, node| {
+        only_allow(d, node, action);
+        d.check_length(node, 1, MOST_PATTERNS);
+        d.list(node, credential)
+    });
+    let only_referred = d.field(rule, "onlyReferred", |d, node| {
+        let is_wanted = d.boolean(node)?;
+        is_wanted.then(|| only_allow(d, node, action))
+    });
+    let only_referred = only_referred.flatten().is_some();
+    let leaks = d.field(rule, "leaks", |d, node| {
+        only_allow(d, node, action);
+        leaks(d, node).unwrap_or_default()
+    });
+    let budgets = d.field(rule, "budgets", |d, node| {
+        only_allow(d, node, action);
+        budgets(d, node).unwrap_or_default()
+    });
+    let capture = d.field(rule, "capture", |d, node| {
+        only_allow(d, node, action);
+        capture(d, node)
+    });
+    let tool_conditions = d.field(rule, "toolConditions", |d, node| {
+        only_allow(d, node, action);
+        d.check_length(node, 1, MOST);
+        d.located(node, tool_condition)
+    });
+    let answers = d.field(rule, "answers", |d, node| {
+        only_allow(d, node, action);
+        answers(d, node).unwrap_or_default()
+    });
+    let lists = [
+        operations.is_some(),
+        models.is_some(),
+        tools.is_some(),
+        credentials.is_some(),
+        tool_conditions.is_some(),
+    ];
+    let demands = [leaks.is_some(), budgets.is_some(), capture.is_some(), answers.is_some()];
+    if !(lists.contains(&true) || only_referred || demands.contains(&true)) {
+        return None;
+    }
+    Some(Requests {
+        only_referred,
+        leaks: leaks.unwrap_or_default(),
+        budgets: budgets.unwrap_or_default(),
+        operations: operations.flatten().unwrap_or_default(),
+        models: models.flatten().unwrap_or_default(),
+        tools: tools.flatten().unwrap_or_default(),
+        credentials: credentials.flatten().unwrap_or_default(),
+        capture: capture.flatten(),
+        tool_conditions: tool_conditions.flatten().unwrap_or_default(),
+        answers: answers.unwrap_or_default(),
+    })
+}
+
+fn capture<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Capture> {
+    let map = d.strict(node, &["requests", "answers", "maxBytes"])?;
+    let [requests, answers] = ["requests", "answers"]
+        .map(|what| d.field(map, what, Decoder::boolean).flatten().unwrap_or_default());
+    if !(requests || answers) {
+        let diagnostic = Diagnostic::error(Code::MissingField, "it keeps neither requests nor answers");
+        d.report(node.place, diagnostic.suggest("for example {requests: true}, or leave capture out"));
+    }
+    let max_bytes = d.field(map, "maxBytes", |d, node| {
+        let number = u32::try_from(bytes(d, node)?).ok().filter(|number| *number <= Capture::MOST_BYTES);
+        if number.is_none() {
+            let message = format!("at most {} bytes of a body are kept", Capture::MOST_BYTES);
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest("write at most 256Ki"));
+        }
+        number
+    });
+    Some(Capture { requests, answers, max_bytes: max_bytes.flatten() })
+}
+
+fn tool_condition<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ToolCondition> {
+    let map = d.strict(node, &["tool", "when"])?;
+    let tool = d.required(map, "tool", pattern);
+    let when = d.required(map, "when", |d, node| {
+        let value = d.string(node)?;
+        Some(Located { position: d.position(node.place), value })
+    });
+    Some(ToolCondition { tool: tool?, when: when? })
+}
+
+fn answers<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Answers> {
+    const CLASSES: [&str; 2] = ["pickles", "archives"];
+    let map = d.strict(node, &CLASSES)?;
+    at_least_one(d, node, map, "for example {pickles: Block}, or leave answers out");
+    let [pickles, archives] =
+        CLASSES.map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::OF_FILES)).flatten());
+    Some(Answers { pickles, archives })
+}
+
+fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Leaks> {
+    let map = d.strict(node, &["secrets", "personal", "files", "canaries", "opaque"])?;
+    at_least_one(d, node, map, "for example {secrets: Block}, or leave leaks out");
+    let [secrets, personal] = ["secrets", "personal"]
+        .map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::WORDS)).flatten());
+    let files = d.field(map, "files", |d, node| d.one_of(node, &LeakAction::OF_FILES)).flatten();
+    let canaries = d.field(map, "canaries", |d, node| {
+        let map = d.strict(node, &["values", "action"])?;
+        let values = d.required(map, "values", |d, node| {
+            d.check_length(node, 1, MOST_PATTERNS);
+            d.list(node, canary)
+        });
+        let action = d.required(map, "action", |d, node| d.one_of(node, &LeakAction::WORDS));
+        Some((values?, action?))
+    });
+    let opaque = d.field(map, "opaque", |d, node| {
+        let map = d.strict(node, &["action", "minBytes"])?;
+        let action = d.required(map, "action", |d, node| d.one_of(node, &LeakAction::OF_FILES));
+        let least = d.field(map, "minBytes", opaque_bytes).unwrap_or(Some(USUAL_OPAQUE));
+        Some((action?, least?))
+    });
+    Some(Leaks { secrets, personal, files, canaries: canaries.flatten(), opaque: opaque.flatten() })
+}
+
+fn opaque_bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+    let number = bytes(d, node)?;
+    if number < LEAST_OPAQUE {
+        let message = format!("fewer than {LEAST_OPAQUE} bytes cannot be told to be opaque");
+        let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+        d.report(node.place, diagnostic.suggest("write a larger number, or leave it out for 64Ki"));
+        return None;
+    }
+    Some(number)
+}
+
+fn canary<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let text = d.string(node)?;
+    if !CANARY.contains(&text.len()) {
+        let message = format!("a canary has {} to {} bytes", CANARY.start(), CANARY.end());
+        let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+        d.report(node.place, diagnostic.suggest("a shorter one would be found where it is not"));
+        return None;
+    }
+    Some(text)
+}
+
+fn budgets<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Budgets> {
+    let map = d.strict(node, &["requests", "tokens", "money"])?;
+    at_least_one(d, node, map, "for example {tokens: {day: 1M}}, or leave budgets out");
+    let [requests, tokens] = ["requests", "tokens"].map(|what| {
+        let budget = d.field(map, what, |d, node| budget(d, node, "for example {day: 1M}", bytes));
+        budget.flatten().unwrap_or_default()
+    });
+    let money = d.field(map, "money", |d, node| budget(d, node, "for example {day: \"5.00\"}", some_money));
+    Some(Budgets { requests, tokens, money: money.flatten().unwrap_or_default() })
+}
+
+fn budget<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    example: &str,
+    much: fn(&mut Decoder<'n>, &'n Node<'n>) -> Option<u64>,
+) -> Option<Budget> {
+    let map = d.strict(node, &["hour", "day"])?;
+    at_least_one(d, node, map, &format!("{example}, or leave it out"));
+    let [hour, day] = ["hour", "day"].map(|window| d.field(map, window, much).flatten());
+    Some(Budget { hour, day })
+}
+
+fn some_money<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+    let amount = price::amount(d, node)?;
+    if amount == 0 {
+        d.error(node.place, Code::InvalidValue, "a budget of nothing allows no call; write a Deny instead");
+        return None;
+    }
+    Some(amount)
+}
+
+/// An empty object would say nothing, and whoever writes it means something.
+fn at_least_one<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, map: Map<'n>, way_out: &str) {
+    if map.keys().next().is_none() {
+        let diagnostic = Diagnostic::error(Code::MissingField, "at least one field is needed");
+        d.report(node.place, diagnostic.suggest(way_out));
+    }
+}
+
+fn operations<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Operations> {
+    let map = d.strict(node, &["verbs", "resources"])?;
+    let verbs = d.required(map, "verbs", |d, node| {
+        d.check_length(node, 1, Verb::WORDS.len());
+        d.list(node, |d, node| d.one_of(node, &Verb::WORDS))
+    });
+    let resources = d.field(map, "resources", patterns).flatten();
+    Some(Operations { verbs: verbs?, resources: resources.unwrap_or_default() })
+}
+
+fn patterns<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<Arc<str>>> {
+    d.check_length(node, 1, MOST_PATTERNS);
+    d.list(node, pattern)
+}
+
+fn pattern<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let text = d.string(node)?;
+    if text.is_empty() || text.len() > MOST_PATTERN {
+        let message = format!("a pattern has 1 to {MOST_PATTERN} bytes");
+        d.error(node.place, Code::InvalidValue, message);
+        return None;
+    }
+    Some(text)
+}
+
+fn credential<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Credential> {
+    let map = d.strict(node, &["sha256", "awsKeyId"])?;
+    let digest = d.field(map, "sha256", |d, node| {
+        let text = d.string(node)?;
+        let is_digest = text.len() == 64 && text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_digest {
+            let message = "it is no SHA-256 of a key: 64 hexadecimal digits in lower case";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest("make it with: printf %s \"$KEY\" | sha256sum"));
+            return None;
+        }
+        Some(Credential::Sha256(text))
+    });
+    let key = d.field(map, "awsKeyId", |d, node| {
+        let text = d.string(node)?;
+        let is_id = (16..=128).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_alphanumeric());
+        if !is_id {
+            let message = "it is no access key id: 16 to 128 letters and digits, AKIA or ASIA before them";
+            d.error(node.place, Code::InvalidValue, message);
+            return None;
+        }
+        Some(Credential::AwsKeyId(text))
+    });
+    match (digest, key) {
+        (Some(one), None) | (None, Some(one)) => one,
+        (Some(_), Some(_)) | (None, None) => {
+            d.error(node.place, Code::ExactlyOne, "exactly one of sha256 and awsKeyId is needed");
+            None
+        }
+    }
+}
