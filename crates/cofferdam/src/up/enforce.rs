@@ -466,34 +466,34 @@ impl Enforcer {
         })
     }
 
+    fn gate(&mut self) -> Option<&mut Gate> {
+        self.kernel.as_mut()?.proxies.as_mut()?.gate.as_mut()
+    }
+
     /// Has the gateway open TLS with other means, if there is one.
     pub(crate) fn inspect_with(&mut self, inspection: Option<Arc<Inspection>>) {
-        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
-        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+        if let Some(gate) = self.gate() {
             gate.inspect_with(inspection);
         }
     }
 
     /// Has connections leave by another central gateway, or by none yet.
     pub(crate) fn leave_by(&mut self, egress: &Arc<Egress>) {
-        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
-        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+        if let Some(gate) = self.gate() {
             gate.leave_by(egress);
         }
     }
 
     /// Of which workloads pods are.
     pub(crate) fn know_workloads<'w>(&mut self, pods: impl Iterator<Item = &'w Pod>) {
-        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
-        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+        if let Some(gate) = self.gate() {
             gate.know_workloads(pods);
         }
     }
 
     /// Forgets what pods that are gone sent.
     pub(crate) fn forget_budgets(&mut self, is_there: impl Fn(&PodName) -> bool) {
-        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
-        if let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) {
+        if let Some(gate) = self.gate() {
             gate.budgets.retain(&is_there);
             gate.quotas.retain(is_there);
         }
@@ -501,8 +501,7 @@ impl Enforcer {
 
     /// Looks how much of the budgets is used. What was used up since then.
     pub(crate) fn look_at_budgets(&mut self) -> Vec<Spent> {
-        let proxies = self.kernel.as_mut().and_then(|kernel| kernel.proxies.as_mut());
-        let Some(gate) = proxies.and_then(|proxies| proxies.gate.as_mut()) else { return Vec::new() };
+        let Some(gate) = self.gate() else { return Vec::new() };
         gate.keep_quotas();
         let spent = gate.budgets.look();
         gate.spend();
