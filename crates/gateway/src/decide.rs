@@ -238,7 +238,7 @@ pub(crate) fn judge(
         Claim::Tls(hello) if hello.ech && how.ech == Ech::Deny => at.nameless(Reason::EncryptedHello),
         Claim::Tls(hello) => match &hello.sni {
             None => at.nameless(Reason::NoName),
-            Some(name) => at.spoken(hello, at.named(name, Reason::NameMismatch)),
+            Some(name) => at.spoken(hello, at.left_shut(name, how, at.named(name, Reason::NameMismatch))),
         },
         Claim::Http { .. } | Claim::Opaque if how.tls_ports.contains(&port) => at.nameless(Reason::NotTls),
         Claim::Http { host: Host::Address(_), .. } => at.nameless(Reason::NoName),
@@ -278,6 +278,15 @@ impl Judging<'_> {
             // As to an address that nobody resolved.
             (None, Verdict::Allow) => Judgement::by(Reason::AddressAllowed, self.pod, ruling),
             (None, Verdict::Deny) => self.refuse(mismatch),
+        }
+    }
+
+    /// What must not be opened is not let through unread either, where its requests were to be judged.
+    fn left_shut(&self, name: &DnsName, how: &Rules, judgement: Judgement) -> Judgement {
+        let is_shut = || how.never_open.iter().any(|pattern| pattern.matches(name));
+        match judgement.handling {
+            Handling::Open if is_shut() => self.refuse(Reason::NeverOpened),
+            Handling::Open | Handling::Pass => judgement,
         }
     }
 

@@ -148,11 +148,13 @@ pub enum Reason {
     AnswerBlocked,
     /// The rule blocks unsafe files, and what an answer brings cannot be read.
     AnswerUnread,
+    /// The rule allows certain requests, and TLS to this name must not be opened.
+    NeverOpened,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 69] = [
+    pub const ALL: [Self; 70] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -222,6 +224,7 @@ impl Reason {
         Self::LeakUnmasked,
         Self::AnswerBlocked,
         Self::AnswerUnread,
+        Self::NeverOpened,
     ];
 
     /// The verdict that always comes with this reason.
@@ -294,7 +297,8 @@ impl Reason {
             | Self::TooManyAsked
             | Self::LeakUnmasked
             | Self::AnswerBlocked
-            | Self::AnswerUnread => Verdict::Deny,
+            | Self::AnswerUnread
+            | Self::NeverOpened => Verdict::Deny,
         }
     }
 
@@ -370,6 +374,7 @@ impl Reason {
             Self::LeakUnmasked => "leak-unmasked",
             Self::AnswerBlocked => "answer-blocked",
             Self::AnswerUnread => "answer-unread",
+            Self::NeverOpened => "never-opened",
         }
     }
 
@@ -491,6 +496,9 @@ impl Reason {
             }
             Self::AnswerBlocked => "something was found in the file that the answer brings",
             Self::AnswerUnread => "the rule blocks unsafe files, and what the answer brings cannot be read",
+            Self::NeverOpened => {
+                "the rule allows certain requests, and TLS to this name is never opened here (--never-open)"
+            }
         }
     }
 }

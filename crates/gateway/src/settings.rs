@@ -1,5 +1,6 @@
 //! What an operator may set. Every bound has a default that holds on a node of 250 pods.
 
+use policy::DomainPattern;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -84,6 +85,9 @@ pub struct Rules {
     /// that name. It is seen up to TLS 1.2 only. Must be off where clients are told to accept a certificate for another
     /// name, or one with its name in the subject's common name alone.
     pub certificates: bool,
+    /// To whom TLS is never opened: under rules that allow certain requests, such connections are refused.
+    #[serde(default)]
+    pub never_open: Vec<DomainPattern>,
 }
 
 impl Default for Rules {
@@ -94,6 +98,7 @@ impl Default for Rules {
             tls_ports: [443].into(),
             http_ports: [80].into(),
             certificates: true,
+            never_open: Vec::new(),
         }
     }
 }

@@ -183,6 +183,28 @@ fn what_does_not_speak_http_never_passes_under_a_rule_about_requests() {
 }
 
 #[test]
+fn to_whom_tls_is_never_opened_nothing_passes_where_requests_were_to_be_judged() {
+    let pattern = |text| policy::DomainPattern::parse_own(text).unwrap();
+    let how =
+        Rules { never_open: vec![pattern("**.bank.example"), pattern("hub.example")], ..Rules::default() };
+    let requests = rule(Verb::Call, "**.example", (443, 443), true);
+    let any = Arc::new(RuleFacts { text: "any".into(), ..RuleFacts::default() });
+    for (facts, name, expected) in [
+        (&requests, "hub.example", Reason::NeverOpened),
+        (&requests, "my.bank.example", Reason::NeverOpened),
+        (&requests, "other.example", Reason::NameAllowed),
+        // Nobody would have opened it.
+        (&any, "hub.example", Reason::NameAllowed),
+    ] {
+        let table = table(&[Arc::clone(facts)], bound(&[(name, ALL)]), how.clone());
+        let opening = opening(tls(name, &["h2"]), 443);
+        assert_eq!(table.judge(&opening).reason, expected, "{name}");
+        // What was opened before the list came is judged anew.
+        assert_eq!(table.still(&opening).reason, expected, "{name}");
+    }
+}
+
+#[test]
 fn a_claim_is_waited_for_where_requests_are_judged() {
     let free = || Bound { unnamed: row(ALL), ..bound(&[("hub.example", ALL)]) };
     let needs = |facts: Arc<RuleFacts>| {

@@ -16,7 +16,7 @@ use gateway::Rules;
 use ipnet::IpNet;
 use policy::dns::{DnsRules, Lists, dns_rules};
 use policy::table::Table;
-use policy::{DnsName, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
+use policy::{DnsName, DomainPattern, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -36,6 +36,10 @@ pub(crate) struct DnsArgs {
     /// Do not look for whom the certificate of a server is (in TLS up to 1.2): for clients that are told to accept any
     #[arg(long)]
     gateway_any_certificate: bool,
+    /// Never open TLS to these names (`*.x`: one label more, `**.x`: any); where a rule looks at their requests, they are
+    /// refused. May be repeated
+    #[arg(long, value_name = "NAME", value_parser = pattern, conflicts_with_all = ["no_dns", "no_gateway"])]
+    never_open: Vec<DomainPattern>,
     /// Answer the DNS of all pods, for its records; else only of those that a rule on names or on DNS is for
     #[arg(long)]
     pub(crate) dns_all: bool,
@@ -66,6 +70,10 @@ pub(crate) struct DnsArgs {
     spending: SpendingArgs,
 }
 
+fn pattern(text: &str) -> Result<DomainPattern, String> {
+    DomainPattern::parse_own(text).map_err(|error| error.to_string())
+}
+
 fn zone(text: &str) -> Result<DnsName, String> {
     DnsName::parse(text).map_err(|error| error.to_string())
 }
@@ -76,7 +84,8 @@ impl DnsArgs {
         if self.no_dns {
             return Ok(None);
         }
-        let rules = Rules { certificates: !self.gateway_any_certificate, ..Rules::default() };
+        let never_open = self.never_open.clone();
+        let rules = Rules { certificates: !self.gateway_any_certificate, never_open, ..Rules::default() };
         let gateway = match self.no_gateway {
             true => None,
             false => {
