@@ -10,6 +10,7 @@ use machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Two rules of two policies for one name: what either allows is allowed. A third allows the name without looking, and does
@@ -199,7 +200,7 @@ spec:
 
 #[test]
 fn netns_tools_are_called_with_what_their_condition_allows_and_nothing_else() {
-    let machine = Machine::new("r");
+    let machine = Machine::new("q");
     machine.write("policy.yaml", TOOLS);
     let _resolver = Resolver::start(&machine);
     serve(&machine);
@@ -397,4 +398,28 @@ fn netns_without_a_gateway_what_looks_at_requests_is_closed_and_said_so() {
     let status = up.status();
     let degraded = status["degraded"].to_string();
     assert!(degraded.contains("prod/web") && degraded.contains("--no-gateway"), "{degraded}");
+}
+
+#[test]
+fn netns_to_whom_tls_is_never_opened_nothing_passes_where_requests_are_judged() {
+    let machine = Machine::new("w");
+    machine.write("policy.yaml", &POLICY.replace("port: 80", "port: 443"));
+    let _resolver = Resolver::start(&machine);
+    let options = ["--never-open", "**.example.com", "--dns-resolver", "10.9.2.2", "--dns-hold", "600"];
+    let up = Up::start_with(&machine, &options);
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    let client = machine.at("a", || {
+        let to = SocketAddr::from((HUB, 443)).to_string();
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-connect", &to, "-servername", "hub.example.com"]);
+        client.stdin(Stdio::null()).output().unwrap()
+    });
+    assert!(!client.status.success());
+    let told = String::from_utf8(client.stderr).unwrap();
+    assert!(told.contains("access denied"), "{told}");
+    let record = eventually("its record", || {
+        let lines = up.text(&["connections", "--json"]);
+        lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).next()
+    });
+    assert_eq!((&record["reason"], &record["verdict"]), (&"never-opened".into(), &"deny".into()), "{record}");
 }
