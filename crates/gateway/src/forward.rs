@@ -33,8 +33,8 @@ pub(crate) enum Server {
     Unopened,
     /// To be connected to; from this node with this mark on what is sent, with 0 without.
     Marked(u32),
-    /// Connected to under an earlier permit for the same place.
-    Open(Way),
+    /// Connected to under an earlier permit for the same place, and the budget that this one draws on.
+    Open(Way, Option<u32>),
 }
 
 /// Something that passes bytes and can say how it ended.
@@ -106,12 +106,18 @@ impl Gateway {
         guard: &mut Guard,
     ) -> Result<Way, Failed> {
         match server {
-            Server::Open(Way::Direct(socket)) => {
+            Server::Open(Way::Direct(socket), _) => {
                 // Without a budget it draws on none.
                 let counted = count_on(&socket, permit.judgement().budget.unwrap_or(0));
                 counted.map(|()| Way::Direct(socket)).map_err(|_| Failed::Unreachable)
             }
-            Server::Open(tunnel @ Way::Central(_)) => Ok(tunnel),
+            Server::Open(tunnel @ Way::Central(_), budget) if budget == permit.judgement().budget => {
+                Ok(tunnel)
+            }
+            // A tunnel draws on the budget of the connection that it is in.
+            Server::Open(Way::Central(_), _) => {
+                self.connect(permit, (self.limits.connect_timeout, 0), guard).await
+            }
             Server::Marked(mark) => self.connect(permit, (self.limits.connect_timeout, mark), guard).await,
             Server::Unopened => self.connect(permit, (self.limits.connect_timeout, 0), guard).await,
         }

@@ -280,7 +280,10 @@ impl Gateway {
             let within = deadline.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
             let reason = match self.connect(permit, (within, mark), guard).await {
-                Ok(server) => return Ok((way, Server::Open(server))),
+                Ok(server) => {
+                    let budget = permit.judgement().budget;
+                    return Ok((way, Server::Open(server, budget)));
+                }
                 Err(Failed::Silent) => Reason::ServerSilent,
                 Err(Failed::Unreachable) => Reason::ServerUnreachable,
                 Err(Failed::Refused(reason)) => reason,
