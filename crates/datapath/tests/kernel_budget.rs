@@ -14,7 +14,7 @@ use datapath::{ApplyError, Budget, Budgets, Window};
 use nix::sys::socket::sockopt::{Linger, Priority, SendTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket};
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -235,4 +235,27 @@ fn kernel_budgets_are_read_back_as_they_were_set() {
     kernel.uninstall().unwrap();
     kernel.uninstall().unwrap();
     assert_eq!(kernel.read().unwrap(), BTreeMap::new());
+}
+
+#[test]
+fn kernel_budgets_are_read_whole_while_the_kernel_resizes_its_tables() {
+    if !privileged() {
+        return;
+    }
+    let lab = Lab::new(0);
+    let mut kernel = budgets(&lab);
+    let numbers = |step| (Budget::FIRST..20_000).step_by(step);
+    let all: Vec<Budget> = numbers(1).map(|number| hourly(number, 9, 1)).collect();
+    let few: BTreeSet<u32> = numbers(7).collect();
+    let gone: Vec<u32> = numbers(1).filter(|number| !few.contains(number)).collect();
+    for round in 0..5 {
+        kernel.change(&all, &[]).unwrap();
+        let read = kernel.read().unwrap();
+        assert!(read.keys().copied().eq(numbers(1)), "round {round}: {} of {}", read.len(), all.len());
+        assert!(read.values().all(|budget| budget.hour.is_some()), "round {round}");
+        kernel.change(&[], &gone).unwrap();
+        let read = kernel.read().unwrap();
+        assert!(read.keys().eq(&few), "round {round}: {} of {}", read.len(), few.len());
+        assert!(read.values().all(|budget| budget.hour.is_some()), "round {round}");
+    }
 }

@@ -10,10 +10,15 @@ use super::sets::{HashSet, Interval, IntervalSet, Intervals, Key, cell_of};
 use super::{Config, GUARD, Installed, State, Suppressed, TABLE, comment, guard_comment};
 use crate::error::ApplyError;
 use crate::mark::Tag;
-use crate::netlink::{DUMP, Message, Parsed, Socket, TransactError};
+use crate::netlink::{DUMP, DUMP_INTERRUPTED, Message, Parsed, Socket, TransactError};
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// How often a set is read before it counts as unreadable, and the pause between; a resize takes milliseconds.
+const READINGS: usize = 50;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What is in force.
 pub(super) fn read(socket: &mut Socket, config: &Config) -> Result<Installed, ApplyError> {
@@ -147,29 +152,65 @@ fn value(element: Parsed<'_>, machine: bool) -> Option<u32> {
     Some(if machine { u32::from_ne_bytes(bytes) } else { u32::from_be_bytes(bytes) })
 }
 
-/// Hands key and attributes of every element to `each`.
+/// Hands key and attributes of every element to `each`, once.
+///
+/// A dump of more than one message goes on after as many elements as were given, and the kernel may resize its hash
+/// table between two messages: the dump then has some elements twice and others not at all. It never gives fewer than
+/// there are, so one without repetition is complete; any other is asked for again, as is one that a change interrupted.
 pub(crate) fn elements(
     socket: &mut Socket,
     table: &str,
     set: &str,
     mut each: impl FnMut(&[u8], Parsed<'_>),
 ) -> Result<(), ApplyError> {
+    let doing = format!("reading set {table} {set}");
+    for _ in 0..READINGS {
+        let Some(lists) = dump(socket, table, set, &doing)? else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        for list in &lists {
+            for_each_element(list, &mut each);
+        }
+        return Ok(());
+    }
+    Err(ApplyError::from_errno(doing, Errno::EAGAIN))
+}
+
+/// The lists of elements as they came; `None` if the dump may lack some.
+fn dump(
+    socket: &mut Socket,
+    table: &str,
+    set: &str,
+    doing: &str,
+) -> Result<Option<Vec<Vec<u8>>>, ApplyError> {
     let mut messages = socket.messages();
     messages.push(kind::GET_ELEMENT, DUMP, INET, 0, |a| {
         a.text(1, table).text(2, set);
     });
-    query(socket, &messages, &format!("reading set {table} {set}"), |message| {
-        let Some(list) = message.attributes().nest(3) else { return };
-        for (_, element) in list.iter() {
-            let element = Parsed::from(element);
-            if let Some(key) = element.nest(1).and_then(|key| key.get(1)) {
-                each(key, element);
-            }
-        }
-    })
+    let (mut lists, mut interrupted) = (Vec::new(), false);
+    query(socket, &messages, doing, |message| {
+        interrupted |= message.flags & DUMP_INTERRUPTED != 0;
+        lists.extend(message.attributes().get(3).map(<[u8]>::to_vec));
+    })?;
+    let mut seen = std::collections::HashSet::new();
+    let mut once = true;
+    for list in &lists {
+        // An interval's end has the key of the next one's beginning.
+        for_each_element(list, &mut |key, element| once &= seen.insert((key.to_vec(), element.u32(3))));
+    }
+    Ok((once && !interrupted).then_some(lists))
 }
 
-/// Asks again if the tables changed while they were being read.
+fn for_each_element(list: &[u8], each: &mut impl FnMut(&[u8], Parsed<'_>)) {
+    for (_, element) in Parsed::from(list).iter() {
+        let element = Parsed::from(element);
+        if let Some(key) = element.nest(1).and_then(|key| key.get(1)) {
+            each(key, element);
+        }
+    }
+}
+
 fn query(
     socket: &mut Socket,
     messages: &crate::netlink::Messages,
