@@ -22,6 +22,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A proxy that ran so long was well.
 const WELL: Duration = Duration::from_secs(60);
+/// A proxy that was told to end has ended by then.
+const PARTING: Duration = Duration::from_secs(10);
 
 /// A kind of proxy.
 pub(crate) trait Kind: Sized + Send + Sync + 'static {
@@ -63,13 +65,16 @@ pub(crate) fn process(run: impl FnOnce(OwnedFd) -> Result<()>) -> Result<()> {
     run(std::io::stdin().as_fd().try_clone_to_owned().context("taking the channel to the keeper")?)
 }
 
-/// Ends the proxy that waits for its next agent here, if there is one.
+/// Ends the proxy that waits for its next agent here, if there is one, and waits until it has ended.
 pub(crate) fn dismiss<K: Kind>(control: &Path) -> Result<()> {
-    let (orders, _) = channel();
+    let (orders, heard) = channel();
     let ear = Ear { node: "".into(), listener: Arc::new(Nobody), orders, shared: Arc::default(), run: 0 };
-    match K::adopt(control, ear)? {
-        Some((proxy, _)) => K::stop(proxy),
-        None => Ok(()),
+    let Some((proxy, _)) = K::adopt(control, ear)? else { return Ok(()) };
+    K::stop(proxy)?;
+    // All that a proxy's ear orders is to notice its end.
+    match heard.recv_timeout(PARTING) {
+        Ok(_) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+        Err(RecvTimeoutError::Timeout) => bail!("the {} did not end within {PARTING:?}", K::WHAT),
     }
 }
 
