@@ -11,6 +11,7 @@ mod decode;
 mod diagnostic;
 mod document;
 mod egress_policy;
+mod gateway_api;
 mod glimpse;
 mod meta;
 mod name;
@@ -34,6 +35,7 @@ pub use egress_policy::{
     EgressPort, EgressReach, EgressRule, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb,
 };
+pub use gateway_api::{Hidden, TlsSecret};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,
