@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 17] = [
+const ROWS: [(&str, u8); 18] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
@@ -21,6 +21,7 @@ const ROWS: [(&str, u8); 17] = [
     ("datapath", 2),
     ("dns", 2),
     ("gateway", 2),
+    ("ingress", 2),
     ("lab", 2),
     ("cni", 3),
     ("cofferdam", 3),

@@ -121,6 +121,11 @@ impl Reader {
         }
     }
 
+    /// What the bytes so far say that it does; it may turn out to be something else. For an answer before it is judged.
+    pub fn so_far(&self) -> &Operation {
+        &self.operation
+    }
+
     /// Drops what tools are called with, once it was judged.
     pub fn forget_arguments(&mut self) {
         self.operation.calls = Vec::new();
