@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 16] = [
+const ROWS: [(&str, u8); 18] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
@@ -16,6 +16,8 @@ const ROWS: [(&str, u8); 16] = [
     ("inspect", 1),
     ("observe", 1),
     ("waf", 1),
+    ("admit", 1),
+    ("authn", 1),
     ("controller", 2),
     ("datapath", 2),
     ("dns", 2),
@@ -26,7 +28,7 @@ const ROWS: [(&str, u8); 16] = [
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 6] = ["policy", "crds", "compiler", "inspect", "waf", "guard"];
+const PURE: [&str; 8] = ["policy", "crds", "compiler", "inspect", "waf", "guard", "admit", "authn"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))
