@@ -1,8 +1,16 @@
 //! Whether a request may pass.
+//!
+//! Enters: what holds where it goes ([`Effective`]), who asks, and what ([`Facts`]). Leaves: a [`Verdict`]. Guarantees: rules
+//! in their order; all conditions of a request together take at most [`MAX_STEPS`] steps; nothing of a token's claims is in
+//! what leaves. Does not: see the request itself.
 
 use crate::effective::{Effective, Source};
-use crds::OperationClass;
+use crate::rule::{Meant, Rule, values};
+use crds::{InferenceAction, OperationClass};
 use policy::Consumer;
+use policy::cel::Budget;
+use policy::condition::MAX_STEPS;
+use std::sync::Arc;
 
 /// What a request does.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +38,7 @@ pub struct Verdict {
     /// Why, and so whether.
     pub reason: Reason,
     /// The name of the rule that decides, if it has one.
-    pub rule: Option<std::sync::Arc<str>>,
+    pub rule: Option<Arc<str>>,
     /// The rule that decides, or what comes nearest. `None`: nothing was written.
     pub source: Option<Source>,
     /// A sentence, for a person.
@@ -89,9 +97,64 @@ impl Reason {
 }
 
 impl Effective {
-    /// Whether this may pass.
+    /// Whether this may pass: the first rule that is meant decides, and where none is, nothing passes.
     pub fn judge(&self, consumer: &Consumer, facts: &Facts<'_>) -> Verdict {
-        let _ = (consumer, facts);
-        Verdict { reason: Reason::NoPolicy, rule: None, source: None, message: "no policy".into() }
+        if let Some(closed) = &self.closed {
+            return Verdict::of(Reason::Closed, Some(&closed.source), closed.why.clone());
+        }
+        let Some((_, known_by)) = &self.authentication else {
+            let message = "no InferencePolicy says who may ask here: write authentication in one".to_owned();
+            return Verdict::of(Reason::NoPolicy, None, message);
+        };
+        match &self.rules {
+            Some(rules) => by_rules(rules, consumer, facts),
+            None if facts.class == OperationClass::Infer => {
+                let message = "there are no rules, and whoever is known may ask models".to_owned();
+                Verdict::of(Reason::AllowedByDefault, Some(known_by), message)
+            }
+            None => {
+                let message =
+                    format!("there are no rules, and what is of class {} needs one", facts.class.as_str());
+                Verdict::of(Reason::NotInference, Some(known_by), message)
+            }
+        }
+    }
+}
+
+fn by_rules(rules: &[Rule], consumer: &Consumer, facts: &Facts<'_>) -> Verdict {
+    let mut budget = Budget::new(MAX_STEPS);
+    let values = match rules.iter().any(Rule::has_condition) {
+        true => values(consumer, facts),
+        false => Vec::new(),
+    };
+    for rule in rules {
+        let reason = match (rule.is_meant(consumer, facts, &values, &mut budget), rule.action) {
+            (Meant::No, _) | (Meant::Unknown(_), InferenceAction::Allow) => continue,
+            (Meant::Yes, InferenceAction::Allow) => Reason::Allowed,
+            (Meant::Yes, InferenceAction::Deny) => Reason::Denied,
+            (Meant::Unknown(why), InferenceAction::Deny) => {
+                let message = format!("whether {} denies this cannot be told: {why}", rule.source);
+                return Verdict::by(rule, Reason::ConditionUnknown, message);
+            }
+        };
+        let does = if reason.is_allowed() { "allows" } else { "denies" };
+        return Verdict::by(rule, reason, format!("{} {does} this", rule.source));
+    }
+    let message = format!(
+        "no rule allows {:?} of class {} to {}",
+        facts.operation,
+        facts.class.as_str(),
+        if consumer.name.is_empty() { "nobody in particular" } else { "this consumer" },
+    );
+    Verdict::of(Reason::NoRule, rules.first().map(|rule| &rule.source), message)
+}
+
+impl Verdict {
+    fn of(reason: Reason, source: Option<&Source>, message: String) -> Self {
+        Self { reason, rule: None, source: source.cloned(), message }
+    }
+
+    fn by(rule: &Rule, reason: Reason, message: String) -> Self {
+        Self { reason, rule: rule.name.clone(), source: Some(rule.source.clone()), message }
     }
 }

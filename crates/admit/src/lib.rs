@@ -11,6 +11,9 @@
 mod effective;
 mod judge;
 mod ledger;
+mod limit;
+mod pattern;
+mod rule;
 
 pub use effective::{Closed, Effective, Place, Policies, RouteKey, Source};
 pub use judge::{Facts, Reason, Verdict};

@@ -64,6 +64,8 @@ pub struct JwtIssuer {
     pub consumer: Arc<str>,
     /// `groups`: the claim with its groups, a text or a list of them.
     pub groups: Option<Arc<str>>,
+    /// `prefix`: stands before the names of its consumers and groups, so that they are no other issuer's. Empty: nothing.
+    pub prefix: Arc<str>,
 }
 
 /// Where an issuer's keys are.
@@ -114,16 +116,14 @@ pub(super) fn authentication<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Opt
         d.located(node, jwt)
     });
     let mtls = d.field(map, "mtls", mtls).flatten();
+    let jwt: Vec<_> = jwt.flatten().unwrap_or_default();
+    let api_keys = api_keys.flatten().unwrap_or_default();
+    names_apart(d, node, &jwt, !api_keys.is_empty());
     if !anonymous && map.keys().all(|key| key == "anonymous") {
         let diagnostic = Diagnostic::error(Code::MissingField, "nobody could be known by it");
         d.report(node.place, diagnostic.suggest("write apiKeys, jwt or mtls, or anonymous: true"));
     }
-    Some(Authentication {
-        anonymous,
-        api_keys: api_keys.flatten().unwrap_or_default(),
-        jwt: jwt.flatten().unwrap_or_default(),
-        mtls,
-    })
+    Some(Authentication { anonymous, api_keys, jwt, mtls })
 }
 
 /// A key of two consumers would be whichever is looked for first.
@@ -133,6 +133,29 @@ fn one_owner_per_key<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, keys: &[Locate
     for (_, key) in all.filter(|(digest, _)| !seen.insert(*digest)) {
         let message = format!("a key of {:?} is there twice", short(&key.value.consumer));
         d.error(node.place, Code::InvalidValue, message);
+    }
+}
+
+/// Whoever may choose names at one issuer could otherwise take those of another's consumers.
+fn names_apart<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, issuers: &[Located<JwtIssuer>], has_keys: bool) {
+    let mut seen = BTreeSet::new();
+    for issuer in issuers.iter().filter(|it| !seen.insert(it.value.name.clone())) {
+        let message = format!("two issuers are called {:?}", short(&issuer.value.name));
+        d.error(node.place, Code::InvalidValue, message);
+    }
+    let mut prefixes: BTreeSet<&str> = if has_keys { [""].into() } else { BTreeSet::new() };
+    for issuer in issuers.iter().filter(|it| !prefixes.insert(&it.value.prefix)) {
+        let message = format!(
+            "consumers of issuer {:?} can have the names of others: {:?} stands before both",
+            short(&issuer.value.name),
+            short(&issuer.value.prefix)
+        );
+        let diagnostic = Diagnostic::warning(Code::InvalidValue, message);
+        let example = short(&issuer.value.name);
+        d.report(
+            node.place,
+            diagnostic.suggest(format!("give it a prefix of its own: prefix: '{example}:'")),
+        );
     }
 }
 
@@ -180,13 +203,14 @@ fn hex(text: &str) -> Option<[u8; 32]> {
 }
 
 fn jwt<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<JwtIssuer> {
-    let map = d.strict(node, &["name", "issuer", "audiences", "jwks", "consumer", "groups"])?;
+    let map = d.strict(node, &["name", "issuer", "audiences", "jwks", "consumer", "groups", "prefix"])?;
     let of = d.required(map, "name", name);
     let issuer = d.required(map, "issuer", name);
     let audiences = d.required(map, "audiences", names);
     let jwks = d.required(map, "jwks", jwks);
     let consumer = d.field(map, "consumer", name).unwrap_or_else(|| Some("sub".into()));
     let groups = d.field(map, "groups", name).flatten();
+    let prefix = d.field(map, "prefix", name).flatten().unwrap_or_default();
     Some(JwtIssuer {
         name: of?,
         issuer: issuer?,
@@ -194,6 +218,7 @@ fn jwt<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<JwtIssuer> {
         jwks: jwks?,
         consumer: consumer?,
         groups,
+        prefix,
     })
 }
 

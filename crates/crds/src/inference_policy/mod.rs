@@ -212,14 +212,14 @@ fn target<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<PolicyTarget> {
     let map = d.strict(node, &["group", "kind", "name", "sectionName"])?;
     d.required(map, "group", |d, node| d.one_of(node, &[(TARGET_GROUP, ())]));
     let kind = d.required(map, "kind", |d, node| d.one_of(node, &TargetKind::WORDS));
-    let mut named = |d: &mut Decoder<'n>, node: &'n Node<'n>| {
+    let named = |d: &mut Decoder<'n>, node: &'n Node<'n>| {
         let text = d.string(node)?;
         if let Some(wrong) = name::dns_subdomain(&text) {
             d.error(node.place, Code::InvalidName, format!("{:?} names no object: {wrong}", short(&text)));
         }
         Some(text)
     };
-    let of = d.required(map, "name", &mut named);
-    let section = d.field(map, "sectionName", &mut named).flatten();
+    let of = d.required(map, "name", named);
+    let section = d.field(map, "sectionName", named).flatten();
     Some(PolicyTarget { kind: kind?, name: of?, section })
 }
