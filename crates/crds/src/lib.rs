@@ -13,6 +13,7 @@ mod document;
 mod egress_policy;
 mod gateway_api;
 mod glimpse;
+mod inference_policy;
 mod meta;
 mod name;
 mod network_policy;
@@ -36,6 +37,11 @@ pub use egress_policy::{
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb,
 };
 pub use gateway_api::{Hidden, TlsSecret};
+pub use inference_policy::{
+    ApiKey, Authentication, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule, JwksSource,
+    JwtIssuer, Limit, LimitPer, LimitWindow, MutualTls, OperationClass, OverBudget, PolicyTarget,
+    ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain, Waf, WafProfile,
+};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,

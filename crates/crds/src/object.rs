@@ -8,6 +8,7 @@ use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
 use crate::egress_policy::{self, EgressPolicy, EgressPolicyKind};
 use crate::glimpse::{Glimpse, fields};
+use crate::inference_policy::InferencePolicy;
 use crate::meta::{Namespace, Node, ObjectMeta, short};
 use crate::network_policy::NetworkPolicy;
 use crate::pod::Pod;
@@ -46,6 +47,8 @@ pub enum Object {
     ClusterPolicy(ClusterPolicy),
     /// EgressPolicy or ClusterEgressPolicy.
     EgressPolicy(EgressPolicy),
+    /// `cofferdam.dev`
+    InferencePolicy(InferencePolicy),
 }
 
 impl Object {
@@ -61,6 +64,7 @@ impl Object {
             Self::NetworkPolicy(_) => "NetworkPolicy",
             Self::ClusterPolicy(policy) => policy.kind.as_str(),
             Self::EgressPolicy(policy) => policy.kind().as_str(),
+            Self::InferencePolicy(_) => "InferencePolicy",
         }
     }
 
@@ -76,6 +80,7 @@ impl Object {
             Self::NetworkPolicy(object) => &object.meta,
             Self::ClusterPolicy(object) => &object.meta,
             Self::EgressPolicy(object) => &object.meta,
+            Self::InferencePolicy(object) => &object.meta,
         }
     }
 
@@ -91,6 +96,7 @@ impl Object {
             Self::NetworkPolicy(object) => &object.position,
             Self::ClusterPolicy(object) => &object.position,
             Self::EgressPolicy(object) => &object.position,
+            Self::InferencePolicy(object) => &object.position,
         }
     }
 
@@ -286,9 +292,10 @@ enum PolicyKind {
     Namespaced,
     Cluster(ClusterPolicyKind),
     Egress(EgressPolicyKind),
+    Inference,
 }
 
-const POLICY_KINDS: [(PolicyKind, &str, &str); 6] = [
+const POLICY_KINDS: [(PolicyKind, &str, &str); 7] = [
     (PolicyKind::Namespaced, "NetworkPolicy", "networking.k8s.io/v1"),
     (
         PolicyKind::Cluster(ClusterPolicyKind::ClusterNetworkPolicy),
@@ -311,6 +318,7 @@ const POLICY_KINDS: [(PolicyKind, &str, &str); 6] = [
         "ClusterEgressPolicy",
         egress_policy::API_VERSION,
     ),
+    (PolicyKind::Inference, "InferencePolicy", egress_policy::API_VERSION),
 ];
 
 /// Where own kinds are.
@@ -328,13 +336,13 @@ impl PolicyKind {
             Self::Namespaced | Self::Cluster(_) => {
                 matches!(group, "" | "extensions" | "networking.k8s.io" | "policy.networking.k8s.io")
             }
-            Self::Egress(_) => matches!(group, "" | OWN_GROUP),
+            Self::Egress(_) | Self::Inference => matches!(group, "" | OWN_GROUP),
         })
     }
 
     fn is_of_cluster(self) -> bool {
         match self {
-            Self::Namespaced | Self::Egress(EgressPolicyKind::EgressPolicy) => false,
+            Self::Namespaced | Self::Egress(EgressPolicyKind::EgressPolicy) | Self::Inference => false,
             Self::Cluster(_) | Self::Egress(EgressPolicyKind::ClusterEgressPolicy) => true,
         }
     }
@@ -345,6 +353,7 @@ impl PolicyKind {
             Self::Namespaced => Object::NetworkPolicy(NetworkPolicy::unreadable(meta, position)),
             Self::Cluster(kind) => Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position)),
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::unreadable(kind, meta, position)),
+            Self::Inference => Object::InferencePolicy(InferencePolicy::unreadable(meta, position)),
         }
     }
 
@@ -371,6 +380,7 @@ impl PolicyKind {
                 Object::ClusterPolicy(admin_network_policy::decode_baseline(d, map))
             }
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::decode(d, map, kind)),
+            Self::Inference => Object::InferencePolicy(InferencePolicy::decode(d, map)),
         }
     }
 }
