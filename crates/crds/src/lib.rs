@@ -35,7 +35,12 @@ pub use egress_policy::{
     EgressPort, EgressReach, EgressRule, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb,
 };
-pub use gateway_api::{Hidden, TlsSecret};
+pub use gateway_api::{
+    AllowedFrom, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass, GatewayListener, GrantFrom,
+    GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter, PathMatch, PathModifier,
+    RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind,
+    RouteMatch, RouteRule, TextMatch, TlsSecret,
+};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,

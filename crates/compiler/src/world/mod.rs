@@ -59,7 +59,7 @@ impl<'o> Sorted<'o> {
                     Object::ClusterPolicy(it) => sorted.cluster.push(it),
                     Object::EgressPolicy(it) => sorted.egress.push(it),
                     // Pods have a form of their own.
-                    Object::Pod(_) | Object::Service(_) | Object::Ingress(_) => {}
+                    Object::Pod(_) | Object::Service(_) | Object::Ingress(_) | Object::GatewayApi(_) => {}
                 },
             }
         }
