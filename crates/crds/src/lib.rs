@@ -41,6 +41,11 @@ pub use inference_policy::{
     ApiKey, Authentication, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule, JwksSource,
     JwtIssuer, Limit, LimitPer, LimitWindow, MutualTls, OperationClass, OverBudget, PolicyTarget,
     ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain, Waf, WafProfile,
+pub use gateway_api::{
+    AllowedFrom, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass, GatewayListener, GrantFrom,
+    GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter, PathMatch, PathModifier,
+    RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind,
+    RouteMatch, RouteRule, TextMatch, TlsSecret,
 };
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{

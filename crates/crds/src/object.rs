@@ -7,6 +7,7 @@ use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
 use crate::egress_policy::{self, EgressPolicy, EgressPolicyKind};
+use crate::gateway_api::GatewayApi;
 use crate::glimpse::{Glimpse, fields};
 use crate::inference_policy::InferencePolicy;
 use crate::meta::{Namespace, Node, ObjectMeta, short};
@@ -49,6 +50,8 @@ pub enum Object {
     EgressPolicy(EgressPolicy),
     /// `cofferdam.dev`
     InferencePolicy(InferencePolicy),
+    /// Of the Gateway API, or what its objects refer to.
+    GatewayApi(GatewayApi),
 }
 
 impl Object {
@@ -65,6 +68,7 @@ impl Object {
             Self::ClusterPolicy(policy) => policy.kind.as_str(),
             Self::EgressPolicy(policy) => policy.kind().as_str(),
             Self::InferencePolicy(_) => "InferencePolicy",
+            Self::GatewayApi(object) => object.kind(),
         }
     }
 
@@ -81,6 +85,7 @@ impl Object {
             Self::ClusterPolicy(object) => &object.meta,
             Self::EgressPolicy(object) => &object.meta,
             Self::InferencePolicy(object) => &object.meta,
+            Self::GatewayApi(object) => object.meta(),
         }
     }
 
@@ -97,6 +102,7 @@ impl Object {
             Self::ClusterPolicy(object) => &object.position,
             Self::EgressPolicy(object) => &object.position,
             Self::InferencePolicy(object) => &object.position,
+            Self::GatewayApi(object) => object.position(),
         }
     }
 
@@ -262,6 +268,9 @@ fn decode<'n>(
     if let Some(kind) = WorkloadKind::of(group, item.kind) {
         return Some(Object::Workload(Workload::decode(d, map, kind)));
     }
+    if let Some(object) = GatewayApi::decode(d, item.node, map, (group, version, item.kind)) {
+        return Some(Object::GatewayApi(object));
+    }
     match (group, item.kind) {
         ("", "Namespace") => Some(Object::Namespace(Namespace::decode(d, map))),
         ("", "Node") => Some(Object::Node(Node::decode(d, map))),
@@ -279,7 +288,7 @@ fn decode<'n>(
 fn object_name<'n>(d: &mut Decoder<'n>, item: &Item<'n>) -> ObjectName {
     let metadata = peek(item.node, "metadata");
     let text = |name| metadata.and_then(|node| peek_text(node, name));
-    let cluster = matches!(item.kind, "Namespace" | "Node")
+    let cluster = matches!(item.kind, "Namespace" | "Node" | "GatewayClass")
         || PolicyKind::named(item.kind).is_some_and(PolicyKind::is_of_cluster);
     let namespace = if cluster { "" } else { text("namespace").unwrap_or("default") };
     let name = text("name").or(text("generateName")).unwrap_or_default();

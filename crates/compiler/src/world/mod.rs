@@ -62,6 +62,7 @@ impl<'o> Sorted<'o> {
                     Object::Pod(_) | Object::Service(_) | Object::Ingress(_) => {}
                     // It says who may ask a model, and nothing of connections.
                     Object::InferencePolicy(_) => {}
+                    Object::Pod(_) | Object::Service(_) | Object::Ingress(_) | Object::GatewayApi(_) => {}
                 },
             }
         }
