@@ -34,6 +34,7 @@ mod rpc;
 #[cfg(test)]
 mod sample;
 mod shapes;
+pub mod shield;
 mod target;
 mod text;
 
