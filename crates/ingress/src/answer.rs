@@ -5,12 +5,17 @@
 
 use crate::admission::Turn;
 use crate::body::Broken;
+use crate::cutting::{Cutting, Piece};
 use crate::fields;
 use crate::reason::Reason;
 use crate::record::{End, Guard};
+use crate::refusal;
+use crate::server::seconds;
 use crate::upstream::Lease;
+use admit::{Taken, Tokens};
+use http::response;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use inspect::answer::AnswerReader;
+use inspect::answer::{AnswerReader, Usage, estimate};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -31,6 +36,15 @@ enum Source {
     Own(Option<Bytes>),
 }
 
+/// What goes when an answer does.
+pub(crate) struct Held {
+    pub(crate) taken: Taken,
+    #[expect(dead_code, reason = "it goes with the answer")]
+    pub(crate) lease: Lease,
+    #[expect(dead_code, reason = "it goes with the answer")]
+    pub(crate) turn: Turn,
+}
+
 /// The body of an answer.
 pub(crate) struct Answer {
     source: Source,
@@ -40,18 +54,23 @@ pub(crate) struct Answer {
     late: Option<Pin<Box<Sleep>>>,
     last: Option<Pin<Box<Sleep>>>,
     piece_within: Duration,
-    _held: Option<(Lease, Turn)>,
+    held: Option<Held>,
+    /// How it ends where its tokens are spent, and whether they are.
+    cutting: Cutting,
+    is_spent: bool,
 }
 
 impl Answer {
     /// From the server.
     pub(crate) fn of_server(
         body: Incoming,
+        head: &response::Parts,
         guard: Guard,
         reader: AnswerReader,
-        held: (Lease, Turn),
+        held: Held,
         patience: Patience,
     ) -> Self {
+        let cutting = Cutting::of(&guard.record.operation, head, body.size_hint().exact().is_some());
         let mut answer = Self {
             source: Source::Server(body),
             guard: Some(guard),
@@ -59,7 +78,9 @@ impl Answer {
             late: None,
             last: patience.until.map(|until| Box::pin(sleep_until(until))),
             piece_within: patience.piece,
-            _held: Some(held),
+            held: Some(held),
+            cutting,
+            is_spent: false,
         };
         answer.note_end();
         answer
@@ -83,7 +104,9 @@ impl Answer {
             late: None,
             last: None,
             piece_within: Duration::MAX,
-            _held: None,
+            held: None,
+            cutting: Cutting::LetThrough,
+            is_spent: false,
         }
     }
 
@@ -102,17 +125,52 @@ impl Answer {
     }
 
     fn settle(&mut self) {
-        if let (Some(reader), Some(guard)) = (self.reader.take(), &mut self.guard) {
-            let is_read = !reader.is_opaque();
-            guard.record.usage = is_read.then(|| reader.end().into());
+        let Some(guard) = &mut self.guard else { return };
+        let Some(reader) = self.reader.take() else { return };
+        let so_far = tokens(&reader.usage());
+        let is_read = !reader.is_opaque();
+        let usage = reader.end();
+        if let Some(held) = &mut self.held {
+            match (usage.input_tokens, usage.output_tokens) {
+                (Some(input), Some(output)) => held.taken.settle(Tokens { input, output }, seconds()),
+                // What it does not say is as it was set aside, or more where more came.
+                _ => drop(held.taken.grow(so_far, seconds())),
+            }
         }
+        guard.record.usage = is_read.then(|| usage.into());
     }
 
-    fn passes(&mut self, data: &Bytes) {
+    /// Reads what comes, and says what goes on of it.
+    fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
+        if let (Some(reader), Some(held)) = (&mut self.reader, &mut self.held) {
+            reader.push(&data);
+            if let Some(spent) = held.taken.grow(tokens(&reader.usage()), seconds())
+                && let (Some(guard), false) = (&mut self.guard, self.is_spent)
+                && !matches!(self.cutting, Cutting::LetThrough)
+            {
+                self.is_spent = true;
+                guard.refused(Reason::LimitSpent, Some(spent.message));
+                guard.record.rule = Some(spent.source.to_string());
+            }
+        }
+        let data = match self.cutting.take(&data, self.is_spent) {
+            Piece::Whole => data,
+            Piece::Break => return Err(self.cut(Reason::LimitSpent)),
+            Piece::Until(length, framing) => {
+                let Some(guard) = &self.guard else { return Err(Broken) };
+                let end = refusal::cut(guard, framing);
+                let last = data.get(..length).unwrap_or_default();
+                let data = Bytes::from([last, &end].concat());
+                guard.course.abort(Reason::LimitSpent);
+                self.settle();
+                self.source = Source::Own(None);
+                data
+            }
+        };
         if let Some(guard) = &self.guard {
             guard.course.down.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
-        self.reader.iter_mut().for_each(|reader| reader.push(data));
+        Ok(data)
     }
 
     /// Whether its time is over.
@@ -129,6 +187,14 @@ impl Answer {
             guard.course.abort(reason);
         }
         Broken
+    }
+}
+
+/// How many tokens an answer has at least, so far.
+fn tokens(usage: &Usage) -> Tokens {
+    Tokens {
+        input: usage.input_tokens.unwrap_or(0),
+        output: usage.output_tokens.unwrap_or(0).max(estimate(usage.output_chars)),
     }
 }
 
@@ -173,11 +239,13 @@ impl Body for Answer {
                 Some(Err(Broken))
             }
             Some(Ok(frame)) => Some(Ok(match frame.into_data() {
-                Ok(data) => {
-                    this.passes(&data);
-                    this.note_end();
-                    Frame::data(data)
-                }
+                Ok(data) => match this.passes(data) {
+                    Ok(data) => {
+                        this.note_end();
+                        Frame::data(data)
+                    }
+                    Err(broken) => return Poll::Ready(Some(Err(broken))),
+                },
                 Err(frame) => {
                     this.note_end();
                     let mut trailers = frame.into_trailers().unwrap_or_default();

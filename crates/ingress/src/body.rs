@@ -9,7 +9,7 @@ use crate::record::Course;
 use http::{HeaderMap, header};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use inspect::coding::Decoder;
-use inspect::operation::{Head, Progress, Reader};
+use inspect::operation::{Progress, Reader};
 use policy::Operation;
 use std::collections::VecDeque;
 use std::fmt;
@@ -135,13 +135,12 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(crate) fn new(
         source: Incoming,
-        head: &Head<'_>,
+        reader: Reader,
         fields: &HeaderMap,
         hold: &Hold,
         course: &Arc<Course>,
     ) -> Self {
-        let reading =
-            Reading { reader: Reader::with_arguments(head), decoder: decoder(fields), is_flawed: false };
+        let reading = Reading { reader, decoder: decoder(fields), is_flawed: false };
         let size = source.size_hint();
         let mut body = Self {
             source,
@@ -158,11 +157,6 @@ impl Outgoing {
         };
         body.note_end();
         body
-    }
-
-    /// What its head alone says that it does.
-    pub(crate) fn so_far(&self) -> &Operation {
-        self.reading.reader.so_far()
     }
 
     /// What did not come yet.
@@ -227,7 +221,12 @@ impl Outgoing {
         Some(body)
     }
 
-    /// How many bytes are held, or all of it if it says so.
+    /// How long it is, where it says so.
+    pub(crate) fn exact(&self) -> Option<u64> {
+        self.size.exact()
+    }
+
+    /// How long it is, or how many bytes are held where it does not say so.
     pub(crate) fn length(&self) -> u64 {
         self.size.exact().unwrap_or(self.held_bytes as u64)
     }

@@ -6,12 +6,14 @@
 use crate::config::ConfigError;
 use crds::TlsSecret;
 use routes::{Listener, Tls};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use std::sync::Arc;
 
 /// Protocols that are offered, the better first.
@@ -29,25 +31,29 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// How a listener answers hellos; `None`: it does not end TLS.
+/// How a listener answers hellos; `None`: it does not end TLS. `asks`: clients are asked for a certificate.
 ///
 /// # Errors
 /// A certificate or key cannot be read, or they do not belong together.
-pub(crate) fn server(listener: &Listener) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
+pub(crate) fn server(listener: &Listener, asks: bool) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
     let Tls::Terminate(secrets) = &listener.tls else { return Ok(None) };
     let keys: Result<Vec<_>, _> = secrets.iter().map(|secret| certified(secret).map(Arc::new)).collect();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| ConfigError::Tls(error.to_string()))?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(Certificates(keys?)));
+    let certificates = Arc::new(Certificates(keys?));
+    let mut config = match asks {
+        true => builder.with_client_cert_verifier(Arc::new(Anybody)).with_cert_resolver(certificates),
+        false => builder.with_no_client_auth().with_cert_resolver(certificates),
+    };
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
     Ok(Some(Arc::new(config)))
 }
 
 fn certified(secret: &TlsSecret) -> Result<CertifiedKey, ConfigError> {
     let bad = |field: &'static str, why: String| ConfigError::Secret {
-        at: format!("{:?}", secret.position),
+        at: secret.position.to_string(),
         field,
         why,
     };
@@ -61,4 +67,52 @@ fn certified(secret: &TlsSecret) -> Result<CertifiedKey, ConfigError> {
     let key = PrivateKeyDer::from_pem_slice(&secret.key.0).map_err(unread)?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
         .map_err(|error| bad("tls.key", error.to_string()))
+}
+
+/// Takes any certificate of a client, and none: that the client has its key is proved here, and whom it is by is for the
+/// policies of a route to say, which differ.
+#[derive(Debug)]
+struct Anybody;
+
+impl ClientCertVerifier for Anybody {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, &known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, &known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
 }

@@ -1,8 +1,11 @@
 //! What the gateway goes by: [`Settings`] of the process, and the [`Config`] that objects say, swapped whole.
 
 use crate::certificate;
-use routes::{ListenerId, Routing, Target};
-use rustls::ServerConfig;
+use crate::policy::{Attached, Held};
+use authn::KeySources;
+use crds::InferencePolicy;
+use routes::{ListenerId, Routing, RuleId, Target};
+use rustls::{RootCertStore, ServerConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,11 +21,18 @@ pub struct Settings {
     pub ports: BTreeMap<u16, u16>,
     /// Bounds.
     pub limits: Limits,
+    /// By whom the servers are certified from which keys of issuers are fetched, where a policy says nothing.
+    pub roots: Arc<RootCertStore>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { bind: Ipv4Addr::UNSPECIFIED.into(), ports: BTreeMap::new(), limits: Limits::default() }
+        Self {
+            bind: Ipv4Addr::UNSPECIFIED.into(),
+            ports: BTreeMap::new(),
+            limits: Limits::default(),
+            roots: Arc::new(RootCertStore::empty()),
+        }
     }
 }
 
@@ -85,6 +95,10 @@ pub struct Config {
     pub routing: Arc<Routing>,
     /// Who answers for each target that a route names.
     pub endpoints: BTreeMap<Target, Vec<SocketAddr>>,
+    /// Who may ask, what, and what is looked at.
+    pub policies: Vec<InferencePolicy>,
+    /// Files of a Core Rule Set, by their paths; none: no policy may want a firewall.
+    pub waf: Arc<[(String, Vec<u8>)]>,
 }
 
 /// Why a configuration does not take hold.
@@ -100,6 +114,17 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
+    /// A policy.
+    #[error("{at} cannot be enforced: {why}")]
+    Policy {
+        /// Where it is written.
+        at: String,
+        /// What is wrong, and the way out.
+        why: String,
+    },
+    /// Listeners and rules.
+    #[error("more than {0} pairs of a listener and a rule of a route")]
+    TooMany(usize),
     /// TLS as such.
     #[error("TLS cannot be set up: {0}")]
     Tls(String),
@@ -121,17 +146,25 @@ pub enum ConfigError {
 pub(crate) struct Live {
     pub(crate) config: Config,
     tls: BTreeMap<ListenerId, Arc<ServerConfig>>,
+    attached: Attached,
 }
 
 impl Live {
-    pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: Config, sources: &KeySources) -> Result<Self, ConfigError> {
+        let attached = Attached::build(&config, sources)?;
         let mut tls = BTreeMap::new();
         for listener in config.routing.listeners() {
-            if let Some(server) = certificate::server(listener)? {
+            let asks = attached.mtls.contains(&listener.id);
+            if let Some(server) = certificate::server(listener, asks)? {
                 tls.insert(listener.id, server);
             }
         }
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, attached })
+    }
+
+    /// What holds for a rule on a listener.
+    pub(crate) fn held(&self, listener: ListenerId, rule: RuleId) -> Option<&Arc<Held>> {
+        self.attached.at(listener, rule)
     }
 
     pub(crate) fn routing(&self) -> &Routing {

@@ -52,9 +52,9 @@ pub(crate) async fn serve(
     let live = shared.live();
     let on_port = live.routing().listeners().iter().find(|listener| listener.port == port);
     let Some(listener) = on_port else { return };
-    let client = |tls| Client { address, port, tls, active: Arc::new(()) };
+    let client = |tls, certificates| Client { address, port, tls, certificates, active: Arc::new(()) };
     if listener.protocol == ListenerProtocol::Http {
-        return begin(Exchange { shared, client: client(None) }, stream, phase).await;
+        return begin(Exchange { shared, client: client(None, Arc::new([])) }, stream, phase).await;
     }
     let Ok(Some((stream, hello))) = timeout(shared.limits.head, hello(stream)).await else { return };
     let name = hello.sni.as_ref().map(policy::DnsName::as_str);
@@ -73,7 +73,9 @@ pub(crate) async fn serve(
         return;
     }
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let exchange = Exchange { shared, client: client(Some(listener.id)) };
+    let certificates = session.peer_certificates().unwrap_or_default().iter();
+    let certificates = certificates.map(|certificate| certificate.clone().into_owned()).collect();
+    let exchange = Exchange { shared, client: client(Some(listener.id), certificates) };
     drop(live);
     run(exchange, stream, is_http2, phase).await;
 }

@@ -84,7 +84,8 @@ pub(crate) fn location(redirect: &Redirect, asked: &Asked<'_>, matched: &Matched
     format!("{scheme}://{host}{port}{path}{query}")
 }
 
-fn without_port(authority: &str) -> &str {
+/// The host of an authority.
+pub(crate) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
         Some(_) | None => authority,

@@ -65,11 +65,17 @@ pub enum Reason {
     Uninspected,
     /// Something that must not get out was found in its answer.
     LeakBlocked,
+    /// No policy says who may ask.
+    NoPolicy,
+    /// A policy that cannot be applied is attached to its route.
+    PolicyClosed,
+    /// The keys by which its sender is known are not there.
+    KeysNotThere,
 }
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 32] = [
         Self::Allowed,
         Self::Redirected,
         Self::NotJudged,
@@ -99,6 +105,9 @@ impl Reason {
         Self::GuardBlocked,
         Self::Uninspected,
         Self::LeakBlocked,
+        Self::NoPolicy,
+        Self::PolicyClosed,
+        Self::KeysNotThere,
     ];
 
     /// A word in kebab-case, for machines.
@@ -167,6 +176,13 @@ impl Reason {
             Self::GuardBlocked => ("guard-blocked", 403, "a text in it looks like an attack on the model"),
             Self::Uninspected => ("uninspected", 403, "it cannot be inspected"),
             Self::LeakBlocked => ("leak-blocked", 403, "its answer holds what must not get out"),
+            Self::NoPolicy => ("no-policy", 403, "no policy says who may ask"),
+            Self::PolicyClosed => {
+                ("policy-closed", 503, "a policy that cannot be applied is attached to its route")
+            }
+            Self::KeysNotThere => {
+                ("keys-not-there", 503, "the keys by which its sender is known are not there")
+            }
         }
     }
 }

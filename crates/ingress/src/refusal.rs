@@ -5,7 +5,7 @@ use crate::record::{End, Guard};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::Bytes;
 use hyper::ext::ReasonPhrase;
-use inspect::refusal::{self, Asked, Refusal};
+use inspect::refusal::{self, Asked, Framing, Refusal};
 use policy::{Operation, Verb};
 
 /// What of a request its refusal depends on, kept for the case.
@@ -34,11 +34,6 @@ impl Caller {
             user_agent: text(header::USER_AGENT),
             ..Self::default()
         }
-    }
-
-    /// Its body is one of gRPC.
-    pub(crate) fn is_grpc(&self) -> bool {
-        self.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/grpc"))
     }
 }
 
@@ -81,6 +76,20 @@ pub(crate) fn refuse(mut guard: Guard, caller: &Caller, end: End) -> Response<An
     guard.answered(response.status().as_u16());
     guard.record.end = end;
     response.map(|body| Answer::own(body, guard))
+}
+
+/// The last bytes of a stream that is cut for the reason in its record.
+pub(crate) fn cut(guard: &Guard, framing: Framing) -> Vec<u8> {
+    let record = &guard.record;
+    let refusal = Refusal {
+        status: record.reason.status(),
+        reason: record.reason.as_str(),
+        message: &message(guard),
+        rule: record.rule.as_deref(),
+        request_id: &record.request_id,
+    };
+    let asked = Asked { method: &record.method, ..Asked::default() };
+    refusal::cut(&record.operation, &asked, &refusal, framing)
 }
 
 fn message(guard: &Guard) -> String {

@@ -4,14 +4,16 @@ use crate::admission::Admission;
 use crate::body::Hold;
 use crate::config::{Config, ConfigError, Limits, Live, Settings};
 use crate::connection;
+use crate::keys::Keys;
 use crate::pool::Pool;
 use crate::record::Sink;
+use admit::Ledger;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -32,6 +34,11 @@ pub(crate) enum Phase {
     Stopped,
 }
 
+/// Seconds since 1970.
+pub(crate) fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// Returns when everything ends.
 pub(crate) async fn stopped(phase: &mut watch::Receiver<Phase>) {
     // Where nobody can say it any more, it ends as well.
@@ -47,7 +54,9 @@ pub(crate) struct Shared {
     pub(crate) hold: Hold,
     pub(crate) limits: Limits,
     pub(crate) sink: Arc<dyn Sink>,
-    pub(crate) number: AtomicU64,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) keys: Arc<Keys>,
+    number: AtomicU64,
     phase: watch::Sender<Phase>,
 }
 
@@ -86,6 +95,8 @@ pub struct Server {
     settings: Settings,
     listening: Mutex<BTreeMap<u16, Listening>>,
     connections: Arc<Semaphore>,
+    /// Fetches keys of issuers.
+    keeping: JoinHandle<()>,
 }
 
 impl Server {
@@ -95,18 +106,27 @@ impl Server {
     /// A certificate cannot be used, or a port not be had.
     pub fn start(config: Config, settings: Settings, sink: Arc<dyn Sink>) -> Result<Self, ConfigError> {
         let limits = settings.limits.clone();
+        let keys = Arc::new(Keys::new(Arc::clone(&settings.roots)));
         let shared = Shared {
-            live: RwLock::new(Arc::new(Live::new(Config::default())?)),
+            live: RwLock::new(Arc::new(Live::new(Config::default(), &keys.sources)?)),
             pool: Pool::default(),
             admission: Admission::new(limits.running, limits.waiting, limits.wait),
             hold: Hold::new(limits.body, limits.held, limits.body_piece),
             sink,
+            ledger: Arc::default(),
+            keys: Arc::clone(&keys),
             number: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Serving),
             limits,
         };
         let connections = Arc::new(Semaphore::new(shared.limits.connections));
-        let server = Self { shared: Arc::new(shared), settings, listening: Mutex::default(), connections };
+        let server = Self {
+            shared: Arc::new(shared),
+            settings,
+            listening: Mutex::default(),
+            connections,
+            keeping: tokio::spawn(keys.keep()),
+        };
         server.reload(config)?;
         Ok(server)
     }
@@ -116,7 +136,7 @@ impl Server {
     /// # Errors
     /// It does not take hold, and the one before stays.
     pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
-        let live = Live::new(config)?;
+        let live = Live::new(config, &self.shared.keys.sources)?;
         let ports = live.ports();
         let mut listening = self.listening();
         let mut opened = Vec::new();
@@ -170,6 +190,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.keeping.abort();
         self.shared.phase.send_replace(Phase::Stopped);
     }
 }

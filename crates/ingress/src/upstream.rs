@@ -87,10 +87,6 @@ impl Endpoint {
         lock(&self.failed).is_some_and(|failed| failed.elapsed() < REST)
     }
 
-    pub(crate) fn is_http2(&self) -> bool {
-        self.is_http2
-    }
-
     /// Counts a request to it.
     pub(crate) fn lease(self: &Arc<Self>) -> Lease {
         self.running.fetch_add(1, Ordering::Relaxed);
