@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 16] = [
+const ROWS: [(&str, u8); 20] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
@@ -16,17 +16,21 @@ const ROWS: [(&str, u8); 16] = [
     ("inspect", 1),
     ("observe", 1),
     ("waf", 1),
+    ("routes", 1),
+    ("admit", 1),
+    ("authn", 1),
     ("controller", 2),
     ("datapath", 2),
     ("dns", 2),
     ("gateway", 2),
+    ("ingress", 2),
     ("lab", 2),
     ("cni", 3),
     ("cofferdam", 3),
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 6] = ["policy", "crds", "compiler", "inspect", "waf", "guard"];
+const PURE: [&str; 9] = ["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

@@ -73,11 +73,13 @@ pub(crate) struct Decoder<'n> {
     errors: usize,
     excused: usize,
     reported: usize,
+    /// How many diagnostics there were when the current object began.
+    began: usize,
 }
 
 impl<'n> Decoder<'n> {
     pub(crate) fn new(file: Arc<str>, kept: Kept) -> Self {
-        Self { file, kept, object: None, path: Vec::new(), errors: 0, excused: 0, reported: 0 }
+        Self { file, kept, object: None, path: Vec::new(), errors: 0, excused: 0, reported: 0, began: 0 }
     }
 
     /// Ends the document.
@@ -92,11 +94,27 @@ impl<'n> Decoder<'n> {
         self.errors = 0;
         self.excused = 0;
         self.reported = 0;
+        self.began = self.kept.diagnostics.len();
     }
 
     /// Whether the current object has an error that keeps it from being applied.
     pub(crate) fn is_broken(&self) -> bool {
         self.errors > self.excused
+    }
+
+    /// What keeps the current object from being applied: its first error, with the field. `None`: nothing does.
+    pub(crate) fn first_error(&self) -> Option<Arc<str>> {
+        if !self.is_broken() {
+            return None;
+        }
+        let own = self.kept.diagnostics.get(self.began..).unwrap_or_default();
+        Some(own.iter().find(|diagnostic| diagnostic.is_error()).map_or_else(
+            || "it has errors".into(),
+            |first| match first.field.as_str() {
+                "" => first.message.as_str().into(),
+                field => format!("{field}: {}", first.message).into(),
+            },
+        ))
     }
 
     /// Does something, and gives its result up if that brought an error.

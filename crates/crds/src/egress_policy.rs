@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod requests;
 
+pub(crate) use requests::canary;
 use requests::requests;
 pub use requests::{
     Answers, Budget, Budgets, Capture, Credential, LEAST_OPAQUE, LeakAction, Leaks, Operations, Requests,
@@ -372,7 +373,7 @@ fn max_upload_bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Uploa
 }
 
 /// A number: whole, or a quantity with a suffix.
-fn bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+pub(crate) fn bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
     let number = match Decoder::as_integer(node) {
         Some(number) => u64::try_from(number).ok(),
         None => quantity(d.str(node)?),

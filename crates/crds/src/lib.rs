@@ -11,7 +11,9 @@ mod decode;
 mod diagnostic;
 mod document;
 mod egress_policy;
+mod gateway_api;
 mod glimpse;
+mod inference_policy;
 mod meta;
 mod name;
 mod network_policy;
@@ -33,6 +35,17 @@ pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
     EgressPort, EgressReach, EgressRule, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb,
+};
+pub use gateway_api::{
+    AllowedFrom, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass, GatewayListener, GrantFrom,
+    GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter, PathMatch, PathModifier,
+    RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind,
+    RouteMatch, RouteRule, TextMatch, TlsSecret,
+};
+pub use inference_policy::{
+    ApiKey, Authentication, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule, JwksSource,
+    JwtIssuer, Limit, LimitPer, LimitWindow, MutualTls, OperationClass, OverBudget, PolicyTarget,
+    ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain, Waf, WafProfile,
 };
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{

@@ -35,6 +35,10 @@ pub struct ObjectMeta {
     pub generate_name: Arc<str>,
     /// A deletion timestamp is set: the object is being deleted, and still there.
     pub deleting: bool,
+    /// `creationTimestamp`, as the API server writes it, so that texts compare as times do; empty if not written.
+    pub created: Arc<str>,
+    /// `generation`; 0 if not written.
+    pub generation: i64,
 }
 
 /// One of `metadata.ownerReferences`.
@@ -147,6 +151,8 @@ impl ObjectMeta {
             owners: d.field(map, "ownerReferences", owners).unwrap_or_default(),
             generate_name,
             deleting: map.get("deletionTimestamp").is_some(),
+            created: d.field(map, "creationTimestamp", Decoder::string).flatten().unwrap_or_default(),
+            generation: d.field(map, "generation", Decoder::integer).flatten().unwrap_or_default(),
         }
     }
 }

@@ -7,7 +7,9 @@ use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
 use crate::egress_policy::{self, EgressPolicy, EgressPolicyKind};
+use crate::gateway_api::GatewayApi;
 use crate::glimpse::{Glimpse, fields};
+use crate::inference_policy::InferencePolicy;
 use crate::meta::{Namespace, Node, ObjectMeta, short};
 use crate::network_policy::NetworkPolicy;
 use crate::pod::Pod;
@@ -46,6 +48,10 @@ pub enum Object {
     ClusterPolicy(ClusterPolicy),
     /// EgressPolicy or ClusterEgressPolicy.
     EgressPolicy(EgressPolicy),
+    /// `cofferdam.dev`
+    InferencePolicy(InferencePolicy),
+    /// Of the Gateway API, or what its objects refer to.
+    GatewayApi(GatewayApi),
 }
 
 impl Object {
@@ -61,6 +67,8 @@ impl Object {
             Self::NetworkPolicy(_) => "NetworkPolicy",
             Self::ClusterPolicy(policy) => policy.kind.as_str(),
             Self::EgressPolicy(policy) => policy.kind().as_str(),
+            Self::InferencePolicy(_) => "InferencePolicy",
+            Self::GatewayApi(object) => object.kind(),
         }
     }
 
@@ -76,6 +84,8 @@ impl Object {
             Self::NetworkPolicy(object) => &object.meta,
             Self::ClusterPolicy(object) => &object.meta,
             Self::EgressPolicy(object) => &object.meta,
+            Self::InferencePolicy(object) => &object.meta,
+            Self::GatewayApi(object) => object.meta(),
         }
     }
 
@@ -91,6 +101,8 @@ impl Object {
             Self::NetworkPolicy(object) => &object.position,
             Self::ClusterPolicy(object) => &object.position,
             Self::EgressPolicy(object) => &object.position,
+            Self::InferencePolicy(object) => &object.position,
+            Self::GatewayApi(object) => object.position(),
         }
     }
 
@@ -256,6 +268,9 @@ fn decode<'n>(
     if let Some(kind) = WorkloadKind::of(group, item.kind) {
         return Some(Object::Workload(Workload::decode(d, map, kind)));
     }
+    if let Some(object) = GatewayApi::decode(d, item.node, map, (group, version, item.kind)) {
+        return Some(Object::GatewayApi(object));
+    }
     match (group, item.kind) {
         ("", "Namespace") => Some(Object::Namespace(Namespace::decode(d, map))),
         ("", "Node") => Some(Object::Node(Node::decode(d, map))),
@@ -273,7 +288,7 @@ fn decode<'n>(
 fn object_name<'n>(d: &mut Decoder<'n>, item: &Item<'n>) -> ObjectName {
     let metadata = peek(item.node, "metadata");
     let text = |name| metadata.and_then(|node| peek_text(node, name));
-    let cluster = matches!(item.kind, "Namespace" | "Node")
+    let cluster = matches!(item.kind, "Namespace" | "Node" | "GatewayClass")
         || PolicyKind::named(item.kind).is_some_and(PolicyKind::is_of_cluster);
     let namespace = if cluster { "" } else { text("namespace").unwrap_or("default") };
     let name = text("name").or(text("generateName")).unwrap_or_default();
@@ -286,9 +301,10 @@ enum PolicyKind {
     Namespaced,
     Cluster(ClusterPolicyKind),
     Egress(EgressPolicyKind),
+    Inference,
 }
 
-const POLICY_KINDS: [(PolicyKind, &str, &str); 6] = [
+const POLICY_KINDS: [(PolicyKind, &str, &str); 7] = [
     (PolicyKind::Namespaced, "NetworkPolicy", "networking.k8s.io/v1"),
     (
         PolicyKind::Cluster(ClusterPolicyKind::ClusterNetworkPolicy),
@@ -311,6 +327,7 @@ const POLICY_KINDS: [(PolicyKind, &str, &str); 6] = [
         "ClusterEgressPolicy",
         egress_policy::API_VERSION,
     ),
+    (PolicyKind::Inference, "InferencePolicy", egress_policy::API_VERSION),
 ];
 
 /// Where own kinds are.
@@ -328,13 +345,13 @@ impl PolicyKind {
             Self::Namespaced | Self::Cluster(_) => {
                 matches!(group, "" | "extensions" | "networking.k8s.io" | "policy.networking.k8s.io")
             }
-            Self::Egress(_) => matches!(group, "" | OWN_GROUP),
+            Self::Egress(_) | Self::Inference => matches!(group, "" | OWN_GROUP),
         })
     }
 
     fn is_of_cluster(self) -> bool {
         match self {
-            Self::Namespaced | Self::Egress(EgressPolicyKind::EgressPolicy) => false,
+            Self::Namespaced | Self::Egress(EgressPolicyKind::EgressPolicy) | Self::Inference => false,
             Self::Cluster(_) | Self::Egress(EgressPolicyKind::ClusterEgressPolicy) => true,
         }
     }
@@ -345,6 +362,7 @@ impl PolicyKind {
             Self::Namespaced => Object::NetworkPolicy(NetworkPolicy::unreadable(meta, position)),
             Self::Cluster(kind) => Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position)),
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::unreadable(kind, meta, position)),
+            Self::Inference => Object::InferencePolicy(InferencePolicy::unreadable(meta, position)),
         }
     }
 
@@ -371,6 +389,7 @@ impl PolicyKind {
                 Object::ClusterPolicy(admin_network_policy::decode_baseline(d, map))
             }
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::decode(d, map, kind)),
+            Self::Inference => Object::InferencePolicy(InferencePolicy::decode(d, map)),
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct ServicePort {
     pub target: PortRef,
     /// Protocol.
     pub protocol: Protocol,
+    /// `appProtocol`; empty if not written.
+    pub app_protocol: Arc<str>,
 }
 
 /// An Ingress or an OpenShift Route: hosts, and the services behind them.
@@ -113,6 +115,7 @@ fn service_port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ServicePo
         port,
         target: target.unwrap_or(PortRef::Number(port)),
         protocol: d.field(map, "protocol", Protocol::decode).flatten().unwrap_or_default(),
+        app_protocol: d.field(map, "appProtocol", Decoder::string).flatten().unwrap_or_default(),
     })
 }
 

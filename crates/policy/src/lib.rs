@@ -8,6 +8,7 @@
 pub mod access;
 pub mod cel;
 pub mod condition;
+mod consumer;
 pub mod decide;
 pub mod dns;
 pub mod domain;
@@ -24,6 +25,7 @@ pub mod world;
 
 pub use access::{Access, Direction, Endpoint, Party, Protocol};
 pub use condition::{Arguments, ArgumentsFlaw, Condition, ToolCall, ToolCondition, Unmet};
+pub use consumer::{Consumer, Known};
 pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};

@@ -86,7 +86,8 @@ impl Runs {
                 Object::Ingress(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
-                | Object::EgressPolicy(_) => continue,
+                | Object::EgressPolicy(_)
+                | Object::InferencePolicy(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);
         }

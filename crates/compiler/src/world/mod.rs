@@ -60,6 +60,8 @@ impl<'o> Sorted<'o> {
                     Object::EgressPolicy(it) => sorted.egress.push(it),
                     // Pods have a form of their own.
                     Object::Pod(_) | Object::Service(_) | Object::Ingress(_) => {}
+                    // They say who may ask a server and by which way, and nothing of connections.
+                    Object::InferencePolicy(_) | Object::GatewayApi(_) => {}
                 },
             }
         }

@@ -334,7 +334,7 @@ fn opaque_bytes<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
     Some(number)
 }
 
-fn canary<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+pub(crate) fn canary<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
     let text = d.string(node)?;
     if !CANARY.contains(&text.len()) {
         let message = format!("a canary has {} to {} bytes", CANARY.start(), CANARY.end());

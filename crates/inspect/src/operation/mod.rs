@@ -34,6 +34,7 @@ mod rpc;
 #[cfg(test)]
 mod sample;
 mod shapes;
+pub mod shield;
 mod target;
 mod text;
 
@@ -119,6 +120,11 @@ impl Reader {
             State::Known => Progress::Known(&self.operation),
             State::Contradicted(why) => Progress::Contradicted(&self.operation, why),
         }
+    }
+
+    /// What the bytes so far say that it does; it may turn out to be something else. For an answer before it is judged.
+    pub fn so_far(&self) -> &Operation {
+        &self.operation
     }
 
     /// Drops what tools are called with, once it was judged.

@@ -146,6 +146,11 @@ fn number_order(a: i128, b: f64) -> Option<Ordering> {
 }
 
 impl Map {
+    /// What is under a text.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(&Key::String(key.into()))
+    }
+
     /// How many keys it has.
     pub(super) fn len(&self) -> usize {
         self.0.len()

@@ -1,0 +1,196 @@
+//! Who may begin: as many requests at once as there is room for, the others one after the other, consumer by consumer.
+//!
+//! Guarantees: a consumer with many requests waits for itself, not before others; what waits is bounded, in number and in time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Why a request does not get its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// There is no room, for anybody.
+    Everybody,
+    /// There is none for this consumer.
+    Consumer,
+}
+
+#[derive(Debug)]
+struct Queues {
+    running: usize,
+    waiting: usize,
+    by_consumer: BTreeMap<String, VecDeque<oneshot::Sender<Turn>>>,
+    /// Consumers with somebody waiting, in the order of their turns.
+    order: VecDeque<String>,
+}
+
+/// Gives turns.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    most_running: usize,
+    most_waiting: usize,
+    wait: Duration,
+    queues: Mutex<Queues>,
+}
+
+/// A request that runs. The next gets its turn when it goes.
+#[derive(Debug)]
+pub(crate) struct Turn(Option<Arc<Admission>>);
+
+impl Admission {
+    pub(crate) fn new(most_running: usize, most_waiting: usize, wait: Duration) -> Arc<Self> {
+        let queues = Queues { running: 0, waiting: 0, by_consumer: BTreeMap::new(), order: VecDeque::new() };
+        Arc::new(Self { most_running, most_waiting, wait, queues: Mutex::new(queues) })
+    }
+
+    fn queues(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn.
+    pub(crate) async fn enter(self: &Arc<Self>, consumer: &str) -> Result<Turn, Full> {
+        let waiting = {
+            let mut queues = self.queues();
+            if queues.running < self.most_running {
+                queues.running += 1;
+                return Ok(Turn(Some(Arc::clone(self))));
+            }
+            self.wait_in(&mut queues, consumer)?
+        };
+        match tokio::time::timeout(self.wait, waiting).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(Full::Everybody),
+        }
+    }
+
+    fn wait_in(&self, queues: &mut Queues, consumer: &str) -> Result<oneshot::Receiver<Turn>, Full> {
+        queues.forget_gone();
+        if queues.waiting >= self.most_waiting {
+            return Err(Full::Everybody);
+        }
+        // Nobody takes more than its part of the places, so that there is one for whoever comes next.
+        let own = queues.by_consumer.get(consumer).map_or(0, VecDeque::len);
+        let consumers = queues.by_consumer.len() + 1;
+        if own > 0 && own >= self.most_waiting.div_ceil(consumers) {
+            return Err(Full::Consumer);
+        }
+        let (give, take) = oneshot::channel();
+        if own == 0 {
+            queues.order.push_back(consumer.to_owned());
+        }
+        queues.by_consumer.entry(consumer.to_owned()).or_default().push_back(give);
+        queues.waiting += 1;
+        Ok(take)
+    }
+}
+
+impl Queues {
+    /// Requests whose clients went while they waited still have places; they are looked for when places are rare.
+    fn forget_gone(&mut self) {
+        // One consumer a call, so that no call is long.
+        let Some(consumer) = self.order.front().cloned() else { return };
+        if let Some(queue) = self.by_consumer.get_mut(&consumer) {
+            let before = queue.len();
+            queue.retain(|waiting| !waiting.is_closed());
+            self.waiting = self.waiting.saturating_sub(before - queue.len());
+        }
+        if self.by_consumer.get(&consumer).is_none_or(VecDeque::is_empty) {
+            self.by_consumer.remove(&consumer);
+            self.order.pop_front();
+        }
+    }
+
+    /// Who is next.
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let consumer = self.order.pop_front()?;
+        let queue = self.by_consumer.get_mut(&consumer)?;
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            self.by_consumer.remove(&consumer);
+        } else {
+            self.order.push_back(consumer);
+        }
+        self.waiting = self.waiting.saturating_sub(usize::from(next.is_some()));
+        next
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(admission) = self.0.take() else { return };
+        loop {
+            let next = {
+                let mut queues = admission.queues();
+                let next = queues.next();
+                if next.is_none() {
+                    queues.running = queues.running.saturating_sub(1);
+                }
+                next
+            };
+            let Some(next) = next else { return };
+            match next.send(Self(Some(Arc::clone(&admission)))) {
+                Ok(()) => return,
+                // It went; somebody else has its turn.
+                Err(mut turn) => drop(turn.0.take()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn consumers_take_turns_however_many_requests_one_of_them_has() {
+        let admission = Admission::new(1, 100, LONG);
+        let first = admission.enter("greedy").await.unwrap();
+        let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let mut tasks = Vec::new();
+        for consumer in ["greedy", "greedy", "greedy", "modest", "modest"] {
+            let (admission, told) = (Arc::clone(&admission), told.clone());
+            tasks.push(tokio::spawn(async move {
+                let turn = admission.enter(consumer).await.unwrap();
+                told.send(consumer).unwrap();
+                drop(turn);
+            }));
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let mut found = Vec::new();
+        while let Ok(consumer) = order.try_recv() {
+            found.push(consumer);
+        }
+        assert_eq!(found, ["greedy", "modest", "greedy", "modest", "greedy"]);
+        assert_eq!(admission.queues().running, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_bounded_in_number_and_in_time() {
+        let admission = Admission::new(1, 2, LONG);
+        let running = admission.enter("a").await.unwrap();
+        let waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let admission = Arc::clone(&admission);
+                tokio::spawn(async move { admission.enter("a").await.map(drop) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert_eq!(admission.enter("a").await.unwrap_err(), Full::Everybody);
+        for task in waiting {
+            assert_eq!(task.await.unwrap(), Err(Full::Everybody), "its time was over");
+        }
+        let late = Arc::clone(&admission);
+        let late = tokio::spawn(async move { late.enter("b").await.map(drop) });
+        tokio::task::yield_now().await;
+        drop(running);
+        assert_eq!(late.await.unwrap(), Ok(()), "places of those that went are free");
+        assert_eq!(admission.queues().running, 0);
+    }
+}

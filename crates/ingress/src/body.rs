@@ -1,0 +1,320 @@
+//! The body of a request on its way to the server.
+//!
+//! Guarantees: what is not held streams, piece by piece; what contradicts what was judged does not get to the server whole;
+//! trailers that may not be there are not. A body that stops coming is an error.
+
+use crate::fields;
+use crate::reason::Reason;
+use crate::record::Course;
+use http::{HeaderMap, header};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use inspect::coding::Decoder;
+use inspect::operation::{Progress, Reader};
+use policy::Operation;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
+
+/// Most bytes that a body may decode to.
+const MAX_DECODED: u64 = 64 << 30;
+/// Held bodies are counted in pieces of so many bytes.
+const GRAIN: usize = 16 * 1024;
+
+/// A body that does not come to its end.
+#[derive(Debug)]
+pub(crate) struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the message was broken off")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Why a body could not be read as far as it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Its client went, or was too slow.
+    Gone,
+    /// More than is held.
+    TooLarge,
+    /// More than there is room for now.
+    NoRoom,
+    /// It contradicts itself.
+    Contradicted,
+}
+
+/// How much of bodies is held.
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    room: Arc<Semaphore>,
+    most: usize,
+    piece_within: Duration,
+}
+
+impl Hold {
+    /// `most` of one body, `all` of all of them, in bytes; the next piece must come within that time.
+    pub(crate) fn new(most: usize, all: usize, piece_within: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(all.div_ceil(GRAIN))), most, piece_within }
+    }
+}
+
+/// Reads what a body says it does.
+#[derive(Debug)]
+struct Reading {
+    reader: Reader,
+    /// Undoes its codings; `None`: it cannot be read.
+    decoder: Option<Decoder>,
+    is_flawed: bool,
+}
+
+impl Reading {
+    fn push(&mut self, piece: &[u8]) {
+        let (Some(decoder), true) = (&mut self.decoder, self.reader.reads_body()) else { return };
+        let reader = &mut self.reader;
+        let read = decoder.push_to(piece, &mut |bytes| {
+            reader.push(bytes);
+            Ok(())
+        });
+        self.is_flawed |= read.is_err() && self.reader.reads_body();
+    }
+
+    fn end(&mut self) {
+        if self.reader.reads_body() {
+            self.is_flawed |= self.decoder.as_mut().is_none_or(|decoder| decoder.end().is_err());
+        }
+        self.reader.end();
+    }
+
+    /// What it does, once that is known. The error: nobody can say.
+    fn known(&self) -> Option<Result<Operation, Unread>> {
+        if self.reader.reads_body() && self.decoder.is_none() {
+            return Some(Ok(Operation::unknown("its body is in a content coding that is not read")));
+        }
+        match self.reader.progress() {
+            Progress::NeedMore if self.is_flawed => {
+                Some(Ok(Operation::unknown("its body is not what its content coding says")))
+            }
+            Progress::NeedMore => None,
+            Progress::Known(_) if self.is_flawed => Some(Err(Unread::Contradicted)),
+            Progress::Known(operation) => Some(Ok(operation.clone())),
+            Progress::Contradicted(..) => Some(Err(Unread::Contradicted)),
+        }
+    }
+
+    fn is_contradicted(&self) -> bool {
+        matches!(self.known(), Some(Err(Unread::Contradicted)))
+    }
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    source: Incoming,
+    reading: Reading,
+    held: VecDeque<Bytes>,
+    held_bytes: usize,
+    room: Vec<OwnedSemaphorePermit>,
+    hold: Hold,
+    trailers: Option<HeaderMap>,
+    /// Everything came.
+    is_over: bool,
+    late: Option<Pin<Box<Sleep>>>,
+    course: Arc<Course>,
+    size: SizeHint,
+}
+
+impl Outgoing {
+    pub(crate) fn new(
+        source: Incoming,
+        reader: Reader,
+        fields: &HeaderMap,
+        hold: &Hold,
+        course: &Arc<Course>,
+    ) -> Self {
+        let reading = Reading { reader, decoder: decoder(fields), is_flawed: false };
+        let size = source.size_hint();
+        let mut body = Self {
+            source,
+            reading,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            room: Vec::new(),
+            hold: hold.clone(),
+            trailers: None,
+            is_over: false,
+            late: None,
+            course: Arc::clone(course),
+            size,
+        };
+        body.note_end();
+        body
+    }
+
+    /// What did not come yet.
+    pub(crate) fn into_source(self) -> Incoming {
+        self.source
+    }
+
+    fn note_end(&mut self) {
+        if !self.is_over && self.source.is_end_stream() {
+            self.is_over = true;
+            self.reading.end();
+        }
+    }
+
+    /// Reads until it is known what the request does.
+    pub(crate) async fn understand(&mut self) -> Result<Operation, Unread> {
+        loop {
+            if let Some(known) = self.reading.known() {
+                self.reading.reader.forget_arguments();
+                return known;
+            }
+            if self.is_over {
+                return Ok(Operation::unknown("its body is in a form that is not read"));
+            }
+            self.hold_more().await?;
+        }
+    }
+
+    /// Holds all of it.
+    pub(crate) async fn hold_all(&mut self) -> Result<(), Unread> {
+        while !self.is_over {
+            self.hold_more().await?;
+        }
+        if self.reading.is_contradicted() { Err(Unread::Contradicted) } else { Ok(()) }
+    }
+
+    async fn hold_more(&mut self) -> Result<(), Unread> {
+        let Some(piece) = poll_fn(|cx| self.poll_take(cx)).await.map_err(|Broken| Unread::Gone)? else {
+            return Ok(());
+        };
+        self.held_bytes += piece.len();
+        if self.held_bytes > self.hold.most {
+            return Err(Unread::TooLarge);
+        }
+        while self.room.len() * GRAIN < self.held_bytes {
+            let room = Arc::clone(&self.hold.room).try_acquire_owned().map_err(|_| Unread::NoRoom)?;
+            self.room.push(room);
+        }
+        self.held.push_back(piece);
+        Ok(())
+    }
+
+    /// What is held, decoded. `None`: it cannot be decoded, or decodes to more than may be held.
+    pub(crate) fn decoded(&self, fields: &HeaderMap) -> Option<Vec<u8>> {
+        let values = fields.get_all(header::CONTENT_ENCODING).into_iter().map(http::HeaderValue::as_bytes);
+        let mut decoder = Decoder::new(values, self.hold.most as u64).ok()?;
+        let mut body = Vec::with_capacity(self.held_bytes);
+        for piece in &self.held {
+            decoder.push(piece, &mut body).ok()?;
+        }
+        decoder.end().ok()?;
+        Some(body)
+    }
+
+    /// How long it is, where it says so.
+    pub(crate) fn exact(&self) -> Option<u64> {
+        self.size.exact()
+    }
+
+    /// How long it is, or how many bytes are held where it does not say so.
+    pub(crate) fn length(&self) -> u64 {
+        self.size.exact().unwrap_or(self.held_bytes as u64)
+    }
+
+    /// Takes the next piece from the client; `None`: there are no more.
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        if self.is_over {
+            return Poll::Ready(Ok(None));
+        }
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.source).poll_frame(cx) else {
+                let within = self.hold.piece_within;
+                let late = self.late.get_or_insert_with(|| Box::pin(sleep(within)));
+                ready!(late.as_mut().poll(cx));
+                self.course.abort(Reason::Timeout);
+                return Poll::Ready(Err(Broken));
+            };
+            self.late = None;
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) => return Poll::Ready(Err(Broken)),
+                None => {
+                    self.is_over = true;
+                    self.reading.end();
+                    return Poll::Ready(Ok(None));
+                }
+            };
+            match frame.into_data() {
+                Ok(piece) => {
+                    self.reading.push(&piece);
+                    self.note_end();
+                    return Poll::Ready(Ok(Some(piece)));
+                }
+                Err(frame) => {
+                    if let Ok(mut trailers) = frame.into_trailers() {
+                        fields::strip_trailers(&mut trailers);
+                        self.trailers = Some(trailers);
+                    }
+                    self.note_end();
+                }
+            }
+        }
+    }
+}
+
+fn decoder(fields: &HeaderMap) -> Option<Decoder> {
+    let values = fields.get_all(header::CONTENT_ENCODING).into_iter().map(http::HeaderValue::as_bytes);
+    Decoder::new(values, MAX_DECODED).ok()
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        if this.course.aborted().is_some() {
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        let piece = match this.held.pop_front() {
+            Some(piece) => Some(piece),
+            None => {
+                this.room.clear();
+                match ready!(this.poll_take(cx)) {
+                    Ok(piece) => piece,
+                    Err(broken) => return Poll::Ready(Some(Err(broken))),
+                }
+            }
+        };
+        if this.reading.is_contradicted() {
+            this.course.abort(Reason::RequestChanged);
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        let Some(piece) = piece else {
+            return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+        };
+        this.course.up.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over && self.held.is_empty() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size.clone()
+    }
+}

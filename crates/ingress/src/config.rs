@@ -1,0 +1,186 @@
+//! What the gateway goes by: [`Settings`] of the process, and the [`Config`] that objects say, swapped whole.
+
+use crate::certificate;
+use crate::policy::{Attached, Held};
+use authn::KeySources;
+use crds::InferencePolicy;
+use routes::{ListenerId, Routing, RuleId, Target};
+use rustls::{RootCertStore, ServerConfig};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+
+/// What holds as long as the process runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// The port to open for one that a Gateway names, where it is another: a process without rights cannot have 80.
+    pub ports: BTreeMap<u16, u16>,
+    /// Bounds.
+    pub limits: Limits,
+    /// By whom the servers are certified from which keys of issuers are fetched, where a policy says nothing.
+    pub roots: Arc<RootCertStore>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            bind: Ipv4Addr::UNSPECIFIED.into(),
+            ports: BTreeMap::new(),
+            limits: Limits::default(),
+            roots: Arc::new(RootCertStore::empty()),
+        }
+    }
+}
+
+/// Bounds of what the gateway does at once, and how long it waits.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections of clients. More wait to be accepted.
+    pub connections: usize,
+    /// Requests at once. More wait for their turn, consumer by consumer.
+    pub running: usize,
+    /// Requests that wait. More are refused 503.
+    pub waiting: usize,
+    /// How long a request waits for its turn before it is refused 503.
+    pub wait: Duration,
+    /// Largest body, in bytes, that is held to look at it; larger ones are refused where a policy wants to see them whole.
+    pub body: usize,
+    /// Bytes of all bodies that are held.
+    pub held: usize,
+    /// For TLS, and for a head from its first byte to its last.
+    pub head: Duration,
+    /// For the next piece of a request's body.
+    pub body_piece: Duration,
+    /// For a connection without a request.
+    pub idle: Duration,
+    /// For a client that takes nothing of its answer.
+    pub write: Duration,
+    /// To connect to an endpoint.
+    pub connect: Duration,
+    /// Until the head of an answer, where a route says nothing.
+    pub answer: Duration,
+    /// For the next piece of an answer.
+    pub answer_piece: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            connections: 16 * 1024,
+            running: 1024,
+            waiting: 4096,
+            wait: seconds(10),
+            body: 16 << 20,
+            held: 256 << 20,
+            head: seconds(10),
+            body_piece: seconds(30),
+            idle: seconds(75),
+            write: seconds(60),
+            connect: seconds(5),
+            answer: seconds(600),
+            answer_piece: seconds(300),
+        }
+    }
+}
+
+/// What objects say.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Listeners, routes, filters.
+    pub routing: Arc<Routing>,
+    /// Who answers for each target that a route names.
+    pub endpoints: BTreeMap<Target, Vec<SocketAddr>>,
+    /// Who may ask, what, and what is looked at.
+    pub policies: Vec<InferencePolicy>,
+    /// Files of a Core Rule Set, by their paths; none: no policy may want a firewall.
+    pub waf: Arc<[(String, Vec<u8>)]>,
+}
+
+/// Why a configuration does not take hold.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A certificate or a key.
+    #[error("{at}: {field} of the Secret cannot be used: {why}")]
+    Secret {
+        /// Where the Secret is written.
+        at: String,
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A policy.
+    #[error("{at} cannot be enforced: {why}")]
+    Policy {
+        /// Where it is written.
+        at: String,
+        /// What is wrong, and the way out.
+        why: String,
+    },
+    /// Listeners and rules.
+    #[error("more than {0} pairs of a listener and a rule of a route")]
+    TooMany(usize),
+    /// TLS as such.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// A port.
+    #[error("cannot listen on {address} for port {port} of a Gateway")]
+    Listen {
+        /// The port that the Gateway names.
+        port: u16,
+        /// Where.
+        address: SocketAddr,
+        /// What the kernel says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A configuration in force.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) config: Config,
+    tls: BTreeMap<ListenerId, Arc<ServerConfig>>,
+    attached: Attached,
+}
+
+impl Live {
+    pub(crate) fn new(config: Config, sources: &KeySources) -> Result<Self, ConfigError> {
+        let attached = Attached::build(&config, sources)?;
+        let mut tls = BTreeMap::new();
+        for listener in config.routing.listeners() {
+            let asks = attached.mtls.contains(&listener.id);
+            if let Some(server) = certificate::server(listener, asks)? {
+                tls.insert(listener.id, server);
+            }
+        }
+        Ok(Self { config, tls, attached })
+    }
+
+    /// What holds for a rule on a listener.
+    pub(crate) fn held(&self, listener: ListenerId, rule: RuleId) -> Option<&Arc<Held>> {
+        self.attached.at(listener, rule)
+    }
+
+    pub(crate) fn routing(&self) -> &Routing {
+        &self.config.routing
+    }
+
+    /// How a listener ends TLS; `None`: it does not.
+    pub(crate) fn tls(&self, listener: ListenerId) -> Option<&Arc<ServerConfig>> {
+        self.tls.get(&listener)
+    }
+
+    pub(crate) fn endpoints(&self, target: &Target) -> &[SocketAddr] {
+        self.config.endpoints.get(target).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(crate) fn ports(&self) -> BTreeSet<u16> {
+        self.routing().listeners().iter().map(|listener| listener.port).collect()
+    }
+}

@@ -1,0 +1,233 @@
+//! One client: TLS if its listener ends that, then requests until it, or the gateway, is done.
+//!
+//! Guarantees: how long a hello, a head, an idle connection and an answer that nobody takes may last is bounded; a flood of
+//! requests that are taken back at once ends the connection (CVE-2023-44487), and a head is bounded in whatever frames it
+//! comes. Does not: judge requests.
+
+use crate::config::{Limits, Live};
+use crate::reason::Reason;
+use crate::record::{Begin, End, Guard};
+use crate::request::{Client, Exchange};
+use crate::server::{Phase, Shared, stopped};
+use crate::socket::{Begun, Patience, Socket, Stream, Wrong};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use inspect::{ClientHello, HelloReader, Outcome};
+use routes::{ListenerId, ListenerProtocol, Target};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+/// Most fields of a request, and most bytes of its head.
+const MAX_FIELDS: usize = 128;
+const MAX_HEAD: usize = 64 * 1024;
+/// Most requests at once on one connection.
+const MAX_STREAMS: u32 = 128;
+/// Requests that a client took back before they were looked at, and streams that it broke, after which it is a flood.
+const MAX_RESETS: usize = 20;
+/// How often a client of HTTP/2 must show that it is there.
+const PING: Duration = Duration::from_secs(20);
+/// With what HTTP/2 begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes read at once of a hello.
+const PIECE: usize = 4096;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    address: SocketAddr,
+    port: u16,
+    phase: watch::Receiver<Phase>,
+) {
+    // Without it, small pieces would wait for each other; that it cannot be set harms nobody.
+    let _slower = stream.set_nodelay(true);
+    let live = shared.live();
+    let on_port = live.routing().listeners().iter().find(|listener| listener.port == port);
+    let Some(listener) = on_port else { return };
+    let client = |tls, certificates| Client { address, port, tls, certificates, active: Arc::new(()) };
+    if listener.protocol == ListenerProtocol::Http {
+        return begin(Exchange { shared, client: client(None, Arc::new([])) }, stream, phase).await;
+    }
+    let Ok(Some((stream, hello))) = timeout(shared.limits.head, hello(stream)).await else { return };
+    let name = hello.sni.as_ref().map(policy::DnsName::as_str);
+    let Some(listener) = live.routing().listener_for(port, name) else { return };
+    let Some(config) = live.tls(listener.id) else {
+        if let Some(name) = name {
+            pass_on(&shared, &live, listener.id, name, stream, &mut phase.clone()).await;
+        }
+        return;
+    };
+    let accepting = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+    let Ok(Ok(stream)) = timeout(shared.limits.head, accepting).await else { return };
+    let session = stream.get_ref().1;
+    // Whoever reads the hello must read the same.
+    if session.server_name() != name {
+        return;
+    }
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let certificates = session.peer_certificates().unwrap_or_default().iter();
+    let certificates = certificates.map(|certificate| certificate.clone().into_owned()).collect();
+    let exchange = Exchange { shared, client: client(Some(listener.id), certificates) };
+    drop(live);
+    run(exchange, stream, is_http2, phase).await;
+}
+
+/// Reads a hello; gives the stream back as it was. `None`: it is none that everybody reads alike.
+async fn hello(mut stream: TcpStream) -> Option<(Begun<TcpStream>, ClientHello)> {
+    let (mut reader, mut bytes) = (HelloReader::new(), Vec::new());
+    loop {
+        let at = bytes.len();
+        bytes.reserve(PIECE);
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+        match reader.push(bytes.get(at..).unwrap_or_default()) {
+            Outcome::NeedMore => {}
+            Outcome::Hello(hello) => return Some((Begun::new(stream, bytes), hello)),
+            Outcome::NotTls | Outcome::Malformed(_) | Outcome::TooLarge => return None,
+        }
+    }
+}
+
+/// Hands TLS on as it is.
+async fn pass_on(
+    shared: &Shared,
+    live: &Live,
+    listener: ListenerId,
+    name: &str,
+    mut stream: Begun<TcpStream>,
+    phase: &mut watch::Receiver<Phase>,
+) {
+    let Some(rule) = live.routing().find_tls(listener, name) else { return };
+    let Some(backend) = rule.pick(shared.next_number()) else { return };
+    if matches!(backend.target, Target::Nobody(_)) {
+        return;
+    }
+    let Some(endpoint) = shared.pool.pick(live.endpoints(&backend.target), false, &[]) else { return };
+    let _load = endpoint.lease();
+    let connecting = timeout(shared.limits.connect, TcpStream::connect(endpoint.address));
+    let Ok(Ok(mut server)) = connecting.await else { return };
+    tokio::select! {
+        // How it ended, both ends see.
+        _ended = copy_bidirectional(&mut stream, &mut server) => {}
+        () = stopped(phase) => {}
+    }
+}
+
+/// Finds out whether a connection in clear begins with HTTP/2.
+async fn begin(exchange: Exchange, mut stream: TcpStream, phase: watch::Receiver<Phase>) {
+    let mut bytes = Vec::with_capacity(PREFACE.len());
+    let limits = &exchange.shared.limits;
+    let reading = async {
+        while bytes.len() < PREFACE.len() && PREFACE.starts_with(&bytes) {
+            let left = PREFACE.len().saturating_sub(bytes.len());
+            match (&mut stream).take(left as u64).read_buf(&mut bytes).await {
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+        }
+        true
+    };
+    let patience = limits.idle;
+    if timeout(patience, reading).await != Ok(true) {
+        return;
+    }
+    let is_http2 = bytes == PREFACE;
+    run(exchange, Begun::new(stream, bytes), is_http2, phase).await;
+}
+
+/// Takes requests until there are no more.
+async fn run(exchange: Exchange, stream: impl Stream, is_http2: bool, mut phase: watch::Receiver<Phase>) {
+    let exchange = Arc::new(exchange);
+    let limits = &exchange.shared.limits;
+    let wrong = Arc::new(Wrong::default());
+    let patience = Patience { head: limits.head, write: limits.write };
+    let io = TokioIo::new(Socket::new(stream, !is_http2, patience, &wrong));
+    let answering = Arc::clone(&exchange);
+    let service = service_fn(move |request| Arc::clone(&answering).answer(request));
+    let mut end = phase.clone();
+    let last = async {
+        tokio::select! {
+            () = idle(&exchange.client.active, limits) => {}
+            _gone = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+        }
+    };
+    let serving = async {
+        if is_http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(PING)
+                .keep_alive_timeout(PING)
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+                .max_pending_accept_reset_streams(MAX_RESETS)
+                .max_local_error_reset_streams(MAX_RESETS)
+                .auto_date_header(false);
+            let connection = builder.serve_connection(io, service);
+            until_last(connection, http2::Connection::graceful_shutdown, last).await
+        } else {
+            let mut builder = http1::Builder::new();
+            builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD).auto_date_header(false);
+            // How long a head may take is bounded by the socket: the parser's own bound would end connections that
+            // only wait for their next request.
+            builder.header_read_timeout(None);
+            let connection = builder.serve_connection(io, service).with_upgrades();
+            until_last(connection, http1::UpgradeableConnection::graceful_shutdown, last).await
+        }
+    };
+    tokio::select! {
+        served = serving => tell(&exchange, &wrong, served),
+        () = stopped(&mut end) => {}
+    }
+}
+
+/// Drives a connection to its end; has it take no further requests once `last` returns.
+async fn until_last<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    end: impl Fn(Pin<&mut C>),
+    last: impl Future<Output = ()>,
+) -> hyper::Result<()> {
+    let (mut connection, mut last) = (pin!(connection), pin!(last));
+    tokio::select! {
+        served = &mut connection => return served,
+        () = &mut last => {}
+    }
+    end(connection.as_mut());
+    connection.await
+}
+
+/// Returns when no request was there for long enough.
+async fn idle(active: &Arc<()>, limits: &Limits) {
+    // The connection has one itself, and a request one each.
+    let is_idle = || Arc::strong_count(active) <= 1;
+    let step = limits.idle / 4;
+    let mut quiet = 0;
+    while quiet < 4 {
+        sleep(step).await;
+        quiet = if is_idle() { quiet + 1 } else { 0 };
+    }
+}
+
+/// What the parser answered, and no request is there for, has a record as well.
+fn tell(exchange: &Exchange, wrong: &Wrong, served: hyper::Result<()>) {
+    let detail = match (wrong.flaw(), wrong.is_late(), &served) {
+        (Some(flaw), _, _) => (Reason::HttpMalformed, Some(flaw.to_string())),
+        (None, true, _) => (Reason::Timeout, None),
+        (None, false, Err(error)) if error.is_parse() => (Reason::HttpMalformed, Some(error.to_string())),
+        (None, false, _) => return,
+    };
+    let client = &exchange.client;
+    let begin = Begin { client: client.address, port: client.port, host: "", method: "", path: "" };
+    let mut guard = Guard::new(&exchange.shared.sink, &begin, &client.active);
+    guard.refused(detail.0, detail.1);
+    guard.record.end = End::Cut;
+}

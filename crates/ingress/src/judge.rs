@@ -1,0 +1,261 @@
+//! Whether a request may go on: who asks, what, how much, and what is in it.
+//!
+//! Guarantees: every step that a policy has is taken, in this order: who, turn, what, how much, firewall, guard. What cannot
+//! be looked at as a policy demands does not go on. Does not: choose endpoints.
+
+use crate::body::{Outgoing, Unread};
+use crate::guard;
+use crate::policy::Held;
+use crate::reason::Reason;
+use crate::record::Guard;
+use crate::request::{Client, Stop};
+use crate::server::{Shared, seconds};
+use crate::waf;
+use admit::{Facts, Taken, Tokens};
+use authn::Shown;
+use crds::{OperationClass, ProtectionMode, ServerKind};
+use http::{HeaderMap, request};
+use inspect::answer::{Ask, AskReader, estimate_question};
+use inspect::operation::shield::{Class, Server, class, class_unless_told};
+use policy::{Consumer, Operation, Verb};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest body of a call that is held to see how long its answer may become.
+const MAX_ASK: u64 = 1 << 20;
+/// From this size on a body is inspected where it does not keep others waiting.
+const LARGE: usize = 16 * 1024;
+/// How long a request waits for the keys by which it is known.
+const KEYS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a request is judged by.
+pub(crate) struct Judging<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) client: &'a Client,
+    pub(crate) held: &'a Held,
+}
+
+impl Judging<'_> {
+    /// Who asks.
+    pub(crate) async fn consumer(&self, headers: &HeaderMap) -> Result<Arc<Consumer>, Stop> {
+        if let Some(closed) = &self.held.effective.closed {
+            let rule = Some(closed.source.to_string());
+            return Err(Stop { rule, ..Stop::because(Reason::PolicyClosed, closed.why.clone()) });
+        }
+        let Some(authenticator) = &self.held.authenticator else {
+            let why = "no InferencePolicy says who may ask here: write authentication in one";
+            return Err(Stop::because(Reason::NoPolicy, why));
+        };
+        let headers: Vec<(&str, &[u8])> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let certificates: Vec<&[u8]> = self.client.certificates.iter().map(AsRef::as_ref).collect();
+        let shown = Shown { headers: &headers, certificates: &certificates };
+        let mut told = authenticator.authenticate(&shown, seconds());
+        if told.as_ref().is_err_and(|refused| refused.awaits.is_some()) {
+            self.shared.keys.wanted(KEYS_PATIENCE).await;
+            told = authenticator.authenticate(&shown, seconds());
+        }
+        told.map_err(|refused| {
+            let source = self.held.effective.authentication.as_ref().map(|(_, source)| source.to_string());
+            let reason = match refused.status() {
+                503 => Reason::KeysNotThere,
+                _ => Reason::Unauthenticated,
+            };
+            let headers = vec![("www-authenticate", refused.challenge().to_owned())];
+            let detail = format!("{} ({})", refused.reason.describe(), refused.reason.as_str());
+            Stop { rule: source, headers, ..Stop::because(reason, detail) }
+        })
+    }
+
+    /// Whether this consumer may do that. `path` is the one that goes on.
+    pub(crate) fn may(
+        &self,
+        consumer: &Consumer,
+        head: &request::Parts,
+        path: &str,
+        body: &Outgoing,
+        guard: &mut Guard,
+    ) -> Result<(), Stop> {
+        let operation = &guard.record.operation;
+        let class = match self.held.effective.server {
+            Some(kind) => class(server(kind), head.method.as_str(), path),
+            None => class_unless_told(head.method.as_str(), path),
+        };
+        let class = of_operation(class, operation);
+        let facts = Facts {
+            class,
+            operation: &operation.api,
+            model: operation.model.as_deref(),
+            tools: &operation.tools,
+            method: head.method.as_str(),
+            path,
+            input_tokens: Some(estimate_question(body.length())),
+        };
+        let verdict = self.held.effective.judge(consumer, &facts);
+        guard.record.class = Some(class.as_str());
+        let rule = verdict.source.as_ref().map(ToString::to_string);
+        guard.record.rule.clone_from(&rule);
+        if verdict.reason.is_allowed() {
+            return Ok(());
+        }
+        let reason = match verdict.reason {
+            admit::Reason::NotInference => Reason::Shielded,
+            admit::Reason::Closed => Reason::PolicyClosed,
+            admit::Reason::NoPolicy => Reason::NoPolicy,
+            _ if class == OperationClass::Unknown => Reason::NotUnderstood,
+            _ => Reason::NotAllowed,
+        };
+        Err(Stop { rule, ..Stop::because(reason, verdict.message) })
+    }
+
+    /// Takes what the request may need of every limit.
+    pub(crate) async fn take(
+        &self,
+        consumer: &Consumer,
+        head: &request::Parts,
+        body: &mut Outgoing,
+        operation: &Operation,
+    ) -> Result<Taken, Stop> {
+        let needs = self.needs(head, body, operation).await?;
+        let ledger = &self.shared.ledger;
+        let model = operation.model.as_deref();
+        ledger.take(&self.held.effective, consumer, model, needs, seconds()).map_err(|spent| Stop {
+            rule: Some(spent.source.to_string()),
+            retry_after: spent.retry_after,
+            ..Stop::because(Reason::LimitSpent, spent.message)
+        })
+    }
+
+    async fn needs(
+        &self,
+        head: &request::Parts,
+        body: &mut Outgoing,
+        operation: &Operation,
+    ) -> Result<Tokens, Unread> {
+        if operation.verb != Verb::Call {
+            return Ok(Tokens::default());
+        }
+        let mut ask = AskReader::new(operation);
+        let ask = match body.exact() {
+            Some(length) if length <= MAX_ASK => {
+                body.hold_all().await?;
+                let decoded = body.decoded(&head.headers);
+                decoded.iter().for_each(|decoded| ask.push(decoded));
+                ask.end(decoded.is_some())
+            }
+            Some(_) | None if operation.tools.is_empty() => Ask::SILENT,
+            Some(_) | None => Ask { limit: Some(0), choices: 1 },
+        };
+        Ok(Tokens { input: estimate_question(body.length()), output: ask.output() })
+    }
+
+    /// Whether anybody looks at what is said.
+    pub(crate) fn looks_inside(&self) -> bool {
+        let effective = &self.held.effective;
+        let is_guarded = effective.guard.as_ref().is_some_and(|(guard, _)| guard.mode != ProtectionMode::Off);
+        self.held.waf.is_some() || is_guarded || effective.responses.is_some()
+    }
+
+    /// Has the firewall and the guard look at a request.
+    pub(crate) async fn inspect(
+        &self,
+        head: &request::Parts,
+        body: &mut Outgoing,
+        guard: &mut Guard,
+    ) -> Result<(), Stop> {
+        let effective = &self.held.effective;
+        let wanted = effective.guard.as_ref().filter(|(guard, _)| guard.mode != ProtectionMode::Off);
+        if self.held.waf.is_none() && wanted.is_none() {
+            return Ok(());
+        }
+        body.hold_all().await?;
+        let is_enforced = self.held.waf.as_ref().is_some_and(|(waf, _)| waf.mode == ProtectionMode::Enforce)
+            || wanted.is_some_and(|(guard, _)| guard.mode == ProtectionMode::Enforce);
+        let Some(decoded) = body.decoded(&head.headers) else {
+            let why = "its body is in a content coding that is not read, or too large when decoded";
+            return if is_enforced { Err(Stop::because(Reason::Uninspected, why)) } else { Ok(()) };
+        };
+        let decoded = self.firewall(head, decoded, guard).await?;
+        if let Some((policy, source)) = wanted {
+            let policy = policy.clone();
+            let said = apart(decoded.len(), move || guard::ask(&policy, &decoded)).await?;
+            guard.record.guard = said.fact;
+            if let Some((reason, why)) = said.stops {
+                return Err(Stop { rule: Some(source.to_string()), ..Stop::because(reason, why) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the firewall; gives the body back.
+    async fn firewall(
+        &self,
+        head: &request::Parts,
+        body: Vec<u8>,
+        guard: &mut Guard,
+    ) -> Result<Vec<u8>, Stop> {
+        let Some((policy, rules)) = &self.held.waf else { return Ok(body) };
+        let asked = waf::Asked {
+            id: guard.record.request_id.clone(),
+            now: seconds(),
+            client: self.client.address,
+            server: SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.client.port)),
+            line: waf::Asked::line(head),
+            headers: head.headers.clone(),
+            body,
+        };
+        let (policy, rules) = (*policy, rules.clone());
+        let (said, body) = apart(asked.body.len(), move || {
+            let said = waf::ask(&policy, &rules, &asked);
+            (said, asked.body)
+        })
+        .await?;
+        guard.record.waf = Some(said.fact);
+        match said.stops {
+            Some(why) => {
+                let source = self.held.effective.waf.as_ref().map(|(_, source)| source.to_string());
+                Err(Stop { rule: source, ..Stop::because(Reason::WafBlocked, why) })
+            }
+            None => Ok(body),
+        }
+    }
+}
+
+/// Does what takes long where it does not keep other requests waiting.
+async fn apart<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stop> {
+    if size < LARGE {
+        return Ok(work());
+    }
+    // It fails only where the work did not come to its end.
+    let lost = |_| Stop::because(Reason::Uninspected, "its inspection did not come to an end");
+    tokio::task::spawn_blocking(work).await.map_err(lost)
+}
+
+fn server(kind: ServerKind) -> Server {
+    match kind {
+        ServerKind::Vllm => Server::Vllm,
+        ServerKind::Sglang => Server::Sglang,
+        ServerKind::Tgi => Server::Tgi,
+        ServerKind::Triton => Server::Triton,
+        ServerKind::Kserve => Server::Kserve,
+        ServerKind::Ollama => Server::Ollama,
+        ServerKind::LlamaCpp => Server::LlamaCpp,
+        ServerKind::TorchServe => Server::TorchServe,
+        ServerKind::Ray => Server::Ray,
+        ServerKind::Mcp => Server::Mcp,
+        ServerKind::A2a => Server::A2a,
+        ServerKind::OpenAi => Server::Openai,
+    }
+}
+
+/// The class of a request: that of its path, and the graver one that its body may say.
+fn of_operation(class: Class, operation: &Operation) -> OperationClass {
+    match (class, operation.verb) {
+        (Class::Unknown, _) => OperationClass::Unknown,
+        (Class::MutateWeights, _) => OperationClass::MutateWeights,
+        (Class::Admin, _) | (_, Verb::Admin) => OperationClass::Admin,
+        (Class::Introspect, _) => OperationClass::Introspect,
+        (Class::Infer, _) => OperationClass::Infer,
+    }
+}

@@ -1,0 +1,39 @@
+//! The ingress gateway: a server in front of models and other services of a cluster.
+//!
+//! Enters: connections of clients (HTTP/1 and HTTP/2, with and without TLS), and a [`Config`]: routing, endpoints, policies.
+//! Leaves: requests to endpoints, answers to clients, and one [`Record`] for each request, whatever becomes of it.
+//! Guarantees: what two readers of HTTP could understand differently is refused; what a policy wants to see is seen whole
+//! or refused; bodies stream but for what has to be held, which is bounded, and so are connections, requests at once and
+//! waiting ones; a configuration takes hold at once or not at all. Does not: read files or an API server, or write logs.
+//!
+//! Reading order: `server` (sockets, reload, drain), `connection` (one client), `request` (one request, step by step),
+//! `body`, `answer`, `upstream`.
+
+mod admission;
+mod answer;
+mod body;
+mod certificate;
+mod config;
+mod connection;
+mod cutting;
+mod fields;
+mod filters;
+mod guard;
+mod judge;
+mod keys;
+mod policy;
+mod pool;
+mod reason;
+mod record;
+mod refusal;
+mod request;
+mod server;
+mod socket;
+mod tunnel;
+mod upstream;
+mod waf;
+
+pub use config::{Config, ConfigError, Limits, Settings};
+pub use reason::Reason;
+pub use record::{End, Record, Sink};
+pub use server::Server;

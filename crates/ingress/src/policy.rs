@@ -1,0 +1,118 @@
+//! The policies of a configuration, made ready for requests: once for each rule of a route on each listener.
+//!
+//! Guarantees: what a policy demands and the gateway cannot do is an error here, before any request.
+
+use crate::config::{Config, ConfigError};
+use crate::waf::Wafs;
+use admit::{Effective, Place, Policies, RouteKey};
+use authn::{Authenticator, KeySources};
+use crds::{Authentication, ProtectionMode, TargetKind, Waf};
+use routes::{Listener, ListenerId, Rule, RuleId};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use waf::RuleSet;
+
+/// Most pairs of a listener and a rule.
+const MOST_PLACES: usize = 200_000;
+
+/// What holds for requests of one rule that come by one listener.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) effective: Arc<Effective>,
+    /// `None`: nobody can be known.
+    pub(crate) authenticator: Option<Arc<Authenticator>>,
+    /// Its rules; `None`: not asked.
+    pub(crate) waf: Option<(Waf, RuleSet)>,
+}
+
+/// What holds where.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    places: HashMap<(ListenerId, RuleId), Arc<Held>>,
+    /// Listeners where certificates of clients say who asks.
+    pub(crate) mtls: BTreeSet<ListenerId>,
+}
+
+/// What is shared while the places are made ready.
+struct Making<'a> {
+    wafs: Wafs<'a>,
+    sources: &'a KeySources,
+    authenticators: HashMap<*const Authentication, Arc<Authenticator>>,
+}
+
+impl Attached {
+    /// # Errors
+    /// A policy cannot be enforced as it is written.
+    pub(crate) fn build(config: &Config, sources: &KeySources) -> Result<Self, ConfigError> {
+        let (policies, _told_where_they_are_read) = Policies::build(config.policies.clone());
+        let wafs = Wafs::new(&config.waf);
+        let mut making = Making { wafs, sources, authenticators: HashMap::new() };
+        let mut attached = Self::default();
+        let (listeners, rules) = (config.routing.listeners(), config.routing.rules());
+        if listeners.len().saturating_mul(rules.len()) > MOST_PLACES {
+            return Err(ConfigError::TooMany(MOST_PLACES));
+        }
+        for listener in listeners {
+            for rule in rules {
+                let held = making.held(&policies, listener, rule)?;
+                if held.effective.authentication.as_ref().is_some_and(|(it, _)| it.mtls.is_some()) {
+                    attached.mtls.insert(listener.id);
+                }
+                attached.places.insert((listener.id, rule.id), Arc::new(held));
+            }
+        }
+        Ok(attached)
+    }
+
+    /// What holds here.
+    pub(crate) fn at(&self, listener: ListenerId, rule: RuleId) -> Option<&Arc<Held>> {
+        self.places.get(&(listener, rule))
+    }
+}
+
+impl Making<'_> {
+    fn held(&mut self, policies: &Policies, listener: &Listener, rule: &Rule) -> Result<Held, ConfigError> {
+        let kind = if rule.route.kind == "GRPCRoute" { TargetKind::GrpcRoute } else { TargetKind::HttpRoute };
+        let route = RouteKey {
+            kind,
+            namespace: &rule.route.namespace,
+            name: &rule.route.name,
+            rule: rule.name.as_deref(),
+        };
+        let place = Place {
+            gateway: (&listener.gateway.namespace, &listener.gateway.name),
+            listener: &listener.name,
+            route: Some(route),
+        };
+        let effective = policies.at(&place);
+        let authenticator = match &effective.authentication {
+            Some((written, source)) => Some(self.authenticator(written, &source.to_string())?),
+            None => None,
+        };
+        let waf = match &effective.waf {
+            Some((waf, source)) if waf.mode != ProtectionMode::Off => {
+                Some((*waf, self.wafs.of(waf, &source.to_string())?))
+            }
+            Some(_) | None => None,
+        };
+        Ok(Held { effective, authenticator, waf })
+    }
+
+    fn authenticator(
+        &mut self,
+        written: &Arc<Authentication>,
+        at: &str,
+    ) -> Result<Arc<Authenticator>, ConfigError> {
+        let key = Arc::as_ptr(written);
+        if let Some(known) = self.authenticators.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let made = Authenticator::new(written, self.sources).map_err(|wrong| ConfigError::Policy {
+            at: at.to_owned(),
+            why: wrong.iter().map(|one| one.message.clone()).collect::<Vec<_>>().join("; "),
+        })?;
+        let made = Arc::new(made);
+        self.authenticators.insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+}

@@ -1,0 +1,402 @@
+//! One request from its head to its answer.
+//!
+//! Its head says which route it takes; then it waits for its turn, goes to the endpoint that has the least to do, and its
+//! answer streams back. Whatever it is stopped for, [`Stop`] says it, and its client hears it in the words of its service.
+
+mod forward;
+
+use crate::admission::{Full, Turn};
+use crate::answer::Answer;
+use crate::body::{Broken, Outgoing, Unread};
+use crate::config::Live;
+use crate::fields::{self, Asks};
+use crate::filters;
+use crate::judge::Judging;
+use crate::policy::Held;
+use crate::reason::Reason;
+use crate::record::{Begin, End, Guard, micros};
+use crate::refusal::{self, Caller};
+use crate::server::Shared;
+use admit::Taken;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
+use hyper::body::{Bytes, Incoming};
+use hyper::upgrade::OnUpgrade;
+use inspect::operation::{Head, Reader};
+use policy::Known;
+use routes::{Backend, Found, ListenerId, Matched, Rule, Why};
+use rustls_pki_types::CertificateDer;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long, and how much of, the body of a refused request is thrown away, so that its client hears the refusal.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
+const DISCARD: usize = 256 * 1024;
+/// In how many seconds a client should try again where nobody knows.
+const RETRY: u64 = 1;
+
+/// Why a request does not go on.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) reason: Reason,
+    /// What it is about, for a person.
+    pub(crate) detail: Option<String>,
+    /// The rule that decided.
+    pub(crate) rule: Option<String>,
+    /// In how many seconds it may be tried again.
+    pub(crate) retry_after: Option<u64>,
+    /// Further fields of the answer.
+    pub(crate) headers: Vec<(&'static str, String)>,
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self { reason, detail: None, rule: None, retry_after: None, headers: Vec::new() }
+    }
+}
+
+impl Stop {
+    pub(crate) fn because(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..reason.into() }
+    }
+}
+
+impl From<Unread> for Stop {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Gone => Reason::Timeout.into(),
+            Unread::TooLarge => Reason::BodyTooLarge.into(),
+            Unread::Contradicted => Reason::RequestChanged.into(),
+            Unread::NoRoom => Self { retry_after: Some(RETRY), ..Reason::Overloaded.into() },
+        }
+    }
+}
+
+/// Who sends requests over a connection, and where to.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    /// Of the Gateway.
+    pub(crate) port: u16,
+    /// The listener that ended its TLS; `None`: there is none.
+    pub(crate) tls: Option<ListenerId>,
+    /// That it showed, its own first; whom they are by is not known.
+    pub(crate) certificates: Arc<[CertificateDer<'static>]>,
+    /// Counts its requests that are not over.
+    pub(crate) active: Arc<()>,
+}
+
+/// What all requests of a connection share.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: Client,
+}
+
+/// A request that is on its way.
+struct Asking<'a> {
+    /// The host that it names.
+    host: &'a str,
+    asks: Asks,
+    head: request::Parts,
+    /// Its target as it goes on.
+    target: PathAndQuery,
+}
+
+/// Where a request goes.
+struct Way<'a> {
+    held: Arc<Held>,
+    rule: &'a Rule,
+    matched: Matched,
+    backend: Option<&'a Backend>,
+    /// When its time is over, if its route says so.
+    until: Option<Instant>,
+}
+
+impl Exchange {
+    /// Answers a request. An error breaks the connection, or with HTTP/2 the stream.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Answer>, Broken> {
+        let asks = Asks::of(&request);
+        let is_http1 = request.version() != Version::HTTP_2;
+        let mut response = self.asked(request, asks).await;
+        // What asked for a tunnel was the last that was read strictly.
+        let is_last = asks != Asks::Nothing || self.shared.is_draining();
+        if is_last && is_http1 && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+
+    async fn asked(&self, mut request: Request<Incoming>, asks: Asks) -> Response<Answer> {
+        let live = self.shared.live();
+        let host = fields::authority(&request);
+        let begin = Begin {
+            client: self.client.address,
+            port: self.client.port,
+            host: host.as_deref().unwrap_or_default(),
+            method: request.method().as_str(),
+            path: request.uri().path(),
+        };
+        let mut guard = Guard::new(&self.shared.sink, &begin, &self.client.active);
+        let mut caller = Caller::of(request.headers());
+        let upgrade = (asks == Asks::WebSocket).then(|| hyper::upgrade::on(&mut request));
+        let (head, body) = request.into_parts();
+        let will_continue = head.headers.contains_key(header::EXPECT);
+        let stop = match self.found(&live, host.as_deref(), asks, &head, &mut guard) {
+            Ok(way) if way.rule.filters.redirect.is_some() => {
+                return self.redirected(host.as_deref().unwrap_or_default(), &head, &way, guard);
+            }
+            Ok(way) => {
+                let host = host.as_deref().unwrap_or_default();
+                let target = head.uri.path_and_query().cloned();
+                let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+                let asking = Asking { host, asks, head, target };
+                match self.go(&live, asking, way, body, guard, upgrade).await {
+                    Ok(response) => return response,
+                    Err((stop, back)) => {
+                        guard = back;
+                        stop
+                    }
+                }
+            }
+            Err(stop) => {
+                let told = operation(&head, host.as_deref(), self.client.port, None);
+                guard.record.operation = told.so_far().clone();
+                if !will_continue {
+                    tokio::spawn(discard(body));
+                }
+                stop
+            }
+        };
+        let end = if guard.record.reason == Reason::Allowed { End::ServerGone } else { End::Refused };
+        guard.refused(stop.reason, stop.detail);
+        guard.record.rule = stop.rule.or(guard.record.rule.take());
+        (caller.retry_after, caller.headers) = (stop.retry_after, stop.headers);
+        refusal::refuse(guard, &caller, end)
+    }
+
+    /// Judges a request and sends it on. The error gives its record back.
+    async fn go(
+        &self,
+        live: &Live,
+        mut asking: Asking<'_>,
+        way: Way<'_>,
+        body: Incoming,
+        mut guard: Guard,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<Answer>, (Stop, Guard)> {
+        match rewritten(&way, &asking.target) {
+            Some(target) => asking.target = target,
+            None => return Err((Stop::because(Reason::NoBackend, "its rewritten path is none"), guard)),
+        }
+        let reader = operation(&asking.head, Some(asking.host), self.client.port, Some(&asking.target));
+        guard.record.operation = reader.so_far().clone();
+        let mut body = Outgoing::new(body, reader, &asking.head.headers, &self.shared.hold, &guard.course);
+        match self.judged(&asking, &way, &mut body, &mut guard).await {
+            Ok(turn) => self.forward(live, asking, way, body, guard, (turn, upgrade)).await,
+            Err(mut stop) => {
+                if let Some(reason) = guard.course.aborted() {
+                    stop = reason.into();
+                }
+                if !asking.head.headers.contains_key(header::EXPECT) {
+                    tokio::spawn(discard(body.into_source()));
+                }
+                Err((stop, guard))
+            }
+        }
+    }
+
+    /// Finds out whether a request may go on.
+    async fn judged(
+        &self,
+        asking: &Asking<'_>,
+        way: &Way<'_>,
+        body: &mut Outgoing,
+        guard: &mut Guard,
+    ) -> Result<(Turn, Taken), Stop> {
+        let judging = Judging { shared: &self.shared, client: &self.client, held: &way.held };
+        let head = &asking.head;
+        let consumer = judging.consumer(&head.headers).await?;
+        guard.record.consumer = Some(consumer.name.to_string());
+        let turn = match consumer.how {
+            // Of whom nothing is known, the address is the best there is.
+            Known::Anonymous => self.turn(&self.client.address.ip().to_string(), guard).await?,
+            Known::ApiKey | Known::Token(_) | Known::Certificate(_) => {
+                self.turn(&consumer.name, guard).await?
+            }
+        };
+        guard.record.operation = body.understand().await?;
+        judging.may(&consumer, head, asking.target.path(), body, guard)?;
+        let operation = guard.record.operation.clone();
+        let taken = judging.take(&consumer, head, body, &operation).await?;
+        if asking.asks == Asks::WebSocket && judging.looks_inside() {
+            let why = "its policy looks at what is said, and within a WebSocket nobody does";
+            return Err(Stop::because(Reason::Uninspected, why));
+        }
+        judging.inspect(head, body, guard).await?;
+        guard.record.reason = Reason::Allowed;
+        Ok((turn, taken))
+    }
+
+    /// Finds the way of a request.
+    fn found<'a>(
+        &self,
+        live: &'a Live,
+        host: Option<&str>,
+        asks: Asks,
+        head: &request::Parts,
+        guard: &mut Guard,
+    ) -> Result<Way<'a>, Stop> {
+        let host = host.ok_or(Reason::HttpHost)?;
+        if asks == Asks::Tunnel {
+            return Err(Reason::HttpTunnel.into());
+        }
+        let routing = live.routing();
+        let listener = match self.client.tls {
+            Some(listener) => routing.listener(listener),
+            None => routing.listener_for(self.client.port, Some(host)),
+        };
+        let listener = listener.ok_or(Reason::NoListener)?;
+        let gateway = &listener.gateway;
+        guard.record.gateway = Some(format!("{}/{}/{}", gateway.namespace, gateway.name, listener.name));
+        let asked = routes::Asked {
+            host,
+            path: head.uri.path(),
+            query: head.uri.query(),
+            method: head.method.as_str(),
+            headers: &Fields(&head.headers),
+        };
+        let (rule, matched) = match routing.find(listener.id, &asked) {
+            Found::Rule(rule, matched) => (rule, matched),
+            Found::Nothing(why) => return Err(nothing(why)),
+        };
+        let route = &rule.route;
+        guard.record.route = Some(format!(
+            "{} {}/{} rule {} ({})",
+            route.kind, route.namespace, route.name, rule.index, rule.position
+        ));
+        let held = live.held(listener.id, rule.id).ok_or(Reason::NoPolicy)?;
+        let backend = rule.pick(spread(self.shared.next_number()));
+        let until = rule.timeouts.request.map(|request| Instant::now() + request);
+        Ok(Way { held: Arc::clone(held), rule, matched, backend, until })
+    }
+
+    async fn turn(&self, consumer: &str, guard: &mut Guard) -> Result<Turn, Stop> {
+        let began = Instant::now();
+        let turn = self.shared.admission.enter(consumer).await;
+        guard.record.waited_micros = micros(began.elapsed());
+        turn.map_err(|full| {
+            let reason = match full {
+                Full::Everybody => Reason::Overloaded,
+                Full::Consumer => Reason::TooManyWaiting,
+            };
+            Stop { retry_after: Some(RETRY), ..reason.into() }
+        })
+    }
+
+    fn redirected(
+        &self,
+        host: &str,
+        head: &request::Parts,
+        way: &Way<'_>,
+        mut guard: Guard,
+    ) -> Response<Answer> {
+        let mut response = Response::new(());
+        let target = head.uri.path_and_query().cloned();
+        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let asked = filters::Asked {
+            is_tls: self.client.tls.is_some(),
+            port: self.client.port,
+            host,
+            target: &target,
+        };
+        if let Some(redirect) = &way.rule.filters.redirect {
+            let location = filters::location(redirect, &asked, &way.matched);
+            *response.status_mut() = StatusCode::from_u16(redirect.status).unwrap_or(StatusCode::FOUND);
+            if let Ok(location) = HeaderValue::from_str(&location) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+        }
+        filters::change(response.headers_mut(), &way.rule.filters.response);
+        guard.refused(Reason::Redirected, None);
+        guard.answered(response.status().as_u16());
+        guard.record.end = End::Closed;
+        response.map(|()| Answer::own(Bytes::new(), guard))
+    }
+}
+
+/// Why no route was found.
+fn nothing(why: Why) -> Stop {
+    match why {
+        Why::NoListener => Reason::NoListener.into(),
+        Why::NoRule => Reason::NoRoute.into(),
+        Why::Misdirected => Reason::Misdirected.into(),
+        Why::BadHost => Reason::HttpHost.into(),
+        Why::BadPath(fault) => Stop::because(Reason::TargetAmbiguous, fault.as_str()),
+        Why::LongQuery => {
+            Stop::because(Reason::TargetAmbiguous, "the query has more parameters than are looked at")
+        }
+    }
+}
+
+/// The target as it goes on. `None`: what it would become is none.
+fn rewritten(way: &Way<'_>, target: &PathAndQuery) -> Option<PathAndQuery> {
+    let own = way.backend.and_then(|backend| backend.filters.rewrite.as_ref());
+    filters::target(own.or(way.rule.filters.rewrite.as_ref()), target, &way.matched)
+}
+
+/// Begins to read what a request does. `target`: the one that goes on, where that is known.
+fn operation(head: &request::Parts, host: Option<&str>, port: u16, target: Option<&PathAndQuery>) -> Reader {
+    let headers: Vec<(&str, &[u8])> =
+        head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let host = filters::without_port(host.unwrap_or_default()).to_ascii_lowercase();
+    let target = target.or_else(|| head.uri.path_and_query());
+    Reader::with_arguments(&Head {
+        method: head.method.as_str(),
+        host: &host,
+        port,
+        target: target.map_or("/", PathAndQuery::as_str),
+        headers: &headers,
+    })
+}
+
+/// Spreads a counter over all numbers, so that weights hold for every rule whatever others are asked in between
+/// (the finalizer of SplitMix64).
+fn spread(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// Fields as routing looks at them.
+struct Fields<'a>(&'a HeaderMap);
+
+impl routes::Headers for Fields<'_> {
+    fn each(&self, name: &str, see: &mut dyn FnMut(&[u8])) {
+        self.0.get_all(name).iter().for_each(|value| see(value.as_bytes()));
+    }
+}
+
+/// Reads a body that nobody wants, for a while.
+async fn discard(mut body: Incoming) {
+    use hyper::body::Body;
+    let mut left = DISCARD;
+    let read = async {
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Who does not stop is cut.
+    let _late = timeout(DISCARD_PATIENCE, read).await;
+}

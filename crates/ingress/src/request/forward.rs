@@ -1,0 +1,169 @@
+//! A request that may go on: to an endpoint of its backend, and the answer back.
+
+use super::{Asking, Exchange, RETRY, Stop, Way};
+use crate::admission::Turn;
+use crate::answer::{Answer, Held, Patience};
+use crate::body::Outgoing;
+use crate::config::Live;
+use crate::fields::{self, Origin};
+use crate::filters;
+use crate::reason::Reason;
+use crate::record::Guard;
+use crate::server::seconds;
+use crate::tunnel;
+use crate::upstream::{Endpoint, Failed, Lease};
+use admit::Taken;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use inspect::answer::AnswerReader;
+use routes::{Backend, Target};
+use std::net::SocketAddr;
+use tokio::time::{Instant, timeout_at};
+
+/// Endpoints that are tried for one request.
+const MAX_TRIED: usize = 3;
+
+impl Exchange {
+    /// Sends a request on. The error gives its record back.
+    pub(super) async fn forward(
+        &self,
+        live: &Live,
+        asking: Asking<'_>,
+        way: Way<'_>,
+        body: Outgoing,
+        mut guard: Guard,
+        ((turn, mut taken), upgrade): ((Turn, Taken), Option<OnUpgrade>),
+    ) -> Result<Response<Answer>, (Stop, Guard)> {
+        let (backend, addresses, is_http2) = match backend(live, &way) {
+            Ok(found) => found,
+            Err(stop) => return Err((stop, guard)),
+        };
+        if is_http2 && upgrade.is_some() {
+            return Err((Stop::because(Reason::HttpTunnel, "its backend speaks HTTP/2"), guard));
+        }
+        let request = match self.written(asking, &way, backend, is_http2, body, &guard) {
+            Ok(request) => request,
+            Err(stop) => return Err((stop, guard)),
+        };
+        let limits = &self.shared.limits;
+        let until = Instant::now() + way.rule.timeouts.backend_request.unwrap_or(limits.answer);
+        let until = way.until.map_or(until, |last| last.min(until));
+        let sending = self.send(request, addresses, is_http2, &mut guard);
+        let sent = timeout_at(until, sending).await;
+        let aborted = guard.course.aborted();
+        let (answer, lease) = match sent {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(reason)) => return Err((aborted.unwrap_or(reason).into(), guard)),
+            Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
+        };
+        taken.answered();
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(upgrade) = upgrade else { return Err((Reason::ServerBroke.into(), guard)) };
+            return Ok(tunnel::agreed(upgrade, answer, guard, (lease, turn), limits.answer_piece));
+        }
+        let (mut head, body) = answer.into_parts();
+        fields::strip(&mut head.headers);
+        head.extensions.clear();
+        filters::change(&mut head.headers, &way.rule.filters.response);
+        filters::change(&mut head.headers, &backend.filters.response);
+        let id = ("x-request-id", guard.record.request_id.clone());
+        for (name, value) in taken.headers(seconds()).into_iter().chain([id]) {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value)) {
+                head.headers.insert(name, value);
+            }
+        }
+        guard.answered(head.status.as_u16());
+        let fields: Vec<(&str, &[u8])> =
+            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let reader = AnswerReader::new(&guard.record.operation, &fields);
+        let patience = Patience { piece: limits.answer_piece, until: way.until };
+        let held = Held { taken, lease, turn };
+        let body = Answer::of_server(body, &head, guard, reader, held, patience);
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// The request as it goes on.
+    fn written(
+        &self,
+        asking: Asking<'_>,
+        way: &Way<'_>,
+        backend: &Backend,
+        is_http2: bool,
+        body: Outgoing,
+        guard: &Guard,
+    ) -> Result<Request<Outgoing>, Stop> {
+        let Asking { host, asks, mut head, target } = asking;
+        let origin = Origin {
+            client: self.client.address.ip(),
+            is_tls: self.client.tls.is_some(),
+            host,
+            request_id: &guard.record.request_id,
+        };
+        fields::forwarded(&mut head.headers, asks, &origin);
+        // They were for the gateway; whoever stands behind could use them.
+        authn::CREDENTIAL_HEADERS.iter().for_each(|name| drop(head.headers.remove(*name)));
+        let consumer = guard.record.consumer.as_deref().filter(|name| !name.is_empty());
+        if let Some(Ok(consumer)) = consumer.map(HeaderValue::from_str) {
+            head.headers.insert("x-cofferdam-consumer", consumer);
+        }
+        let filters = [&way.rule.filters, &backend.filters];
+        filters.iter().for_each(|filters| filters::change(&mut head.headers, &filters.request));
+        let rewrite = backend.filters.rewrite.as_ref().or(way.rule.filters.rewrite.as_ref());
+        let host = rewrite.and_then(|rewrite| rewrite.host.as_deref()).unwrap_or(host);
+        head.extensions = http::Extensions::new();
+        if is_http2 {
+            head.version = Version::HTTP_2;
+            let uri = Uri::builder().scheme("http").authority(host).path_and_query(target);
+            head.uri = uri.build().map_err(|_| Reason::HttpHost)?;
+        } else {
+            head.version = Version::HTTP_11;
+            head.uri = Uri::from(target);
+            let host = HeaderValue::from_str(host).map_err(|_| Reason::HttpHost)?;
+            head.headers.insert(header::HOST, host);
+        }
+        Ok(Request::from_parts(head, body))
+    }
+
+    /// Asks endpoints until one answers, or may have seen something of the request.
+    async fn send(
+        &self,
+        request: Request<Outgoing>,
+        addresses: &[SocketAddr],
+        is_http2: bool,
+        guard: &mut Guard,
+    ) -> Result<(Response<Incoming>, Lease), Reason> {
+        let mut tried = Vec::new();
+        let mut request = request;
+        let pick = |tried: &[SocketAddr]| self.shared.pool.pick(addresses, is_http2, tried);
+        while let Some(endpoint) = pick(&tried).filter(|_| tried.len() < MAX_TRIED) {
+            tried.push(endpoint.address);
+            guard.record.upstream = Some(endpoint.address);
+            let mut lease = Endpoint::lease(&endpoint);
+            match lease.send(request, self.shared.limits.connect).await {
+                Ok(answer) => return Ok((answer, lease)),
+                Err(Failed::Broke) => return Err(Reason::ServerBroke),
+                Err(Failed::Unreachable(unsent)) => request = *unsent,
+            }
+        }
+        Err(Reason::ServerUnreachable)
+    }
+}
+
+/// Who answers.
+fn backend<'a>(live: &'a Live, way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], bool), Stop> {
+    let backend = way.backend.ok_or(Reason::NoBackend)?;
+    if !way.rule.filters.mirrors.is_empty() || !backend.filters.mirrors.is_empty() {
+        return Err(Stop::because(Reason::NoBackend, "its route has a RequestMirror, which is not served"));
+    }
+    let is_http2 = match &backend.target {
+        Target::Service { is_h2, .. } => *is_h2,
+        Target::Pool { .. } => false,
+        Target::Nobody(fault) => return Err(Stop::because(Reason::NoBackend, format!("{fault:?}"))),
+    };
+    let addresses = live.endpoints(&backend.target);
+    if addresses.is_empty() {
+        return Err(Stop { retry_after: Some(RETRY), ..Reason::NoEndpoint.into() });
+    }
+    Ok((backend, addresses, is_http2))
+}

@@ -1,0 +1,221 @@
+//! One endpoint of a backend: its connections, and how much it has to do.
+//!
+//! Guarantees: a request goes over a connection that was idle or over one of its own (HTTP/1), or over one that all share
+//! (HTTP/2); one that was idle and turns out to be gone costs nobody a request. Does not: try a request again of which an
+//! endpoint may have seen anything.
+
+use crate::body::Outgoing;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+
+/// Most fields of an answer, and most bytes of its head.
+const MAX_FIELDS: usize = 256;
+const MAX_HEAD: usize = 256 * 1024;
+/// Idle connections that are kept for each endpoint.
+const MAX_IDLE: usize = 64;
+/// How long one is kept.
+const IDLE: Duration = Duration::from_secs(55);
+/// How long a connection has to end the answer before, to be used again.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How long an endpoint that could not be reached is left alone where others are there.
+const REST: Duration = Duration::from_secs(5);
+
+/// Why an endpoint did not answer.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// It never saw anything of the request, which may go to another.
+    Unreachable(Box<Request<Outgoing>>),
+    /// It broke off.
+    Broke,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: http1::SendRequest<Outgoing>,
+    since: Instant,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    is_http2: bool,
+    /// Requests that are not over.
+    running: AtomicUsize,
+    idle: Mutex<Vec<Idle>>,
+    shared: Mutex<Option<http2::SendRequest<Outgoing>>>,
+    failed: Mutex<Option<Instant>>,
+}
+
+/// A request that an endpoint has; its load, and its connection until the answer is over.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) endpoint: Arc<Endpoint>,
+    sender: Option<http1::SendRequest<Outgoing>>,
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Endpoint {
+    pub(crate) fn new(address: SocketAddr, is_http2: bool) -> Self {
+        Self {
+            address,
+            is_http2,
+            running: AtomicUsize::new(0),
+            idle: Mutex::default(),
+            shared: Mutex::default(),
+            failed: Mutex::default(),
+        }
+    }
+
+    /// How many requests it has.
+    pub(crate) fn load(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Whether it could not be reached a moment ago.
+    pub(crate) fn rests(&self) -> bool {
+        lock(&self.failed).is_some_and(|failed| failed.elapsed() < REST)
+    }
+
+    /// Counts a request to it.
+    pub(crate) fn lease(self: &Arc<Self>) -> Lease {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Lease { endpoint: Arc::clone(self), sender: None }
+    }
+
+    fn take_idle(&self) -> Option<http1::SendRequest<Outgoing>> {
+        let mut idle = lock(&self.idle);
+        // The one that was used last is the least likely to be gone.
+        while let Some(kept) = idle.pop() {
+            if kept.since.elapsed() < IDLE && kept.sender.is_ready() {
+                return Some(kept.sender);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, sender: http1::SendRequest<Outgoing>) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    async fn connect(&self, within: Duration) -> Option<TokioIo<TcpStream>> {
+        let connected = tokio::time::timeout(within, TcpStream::connect(self.address)).await;
+        let stream = connected.ok().and_then(Result::ok);
+        *lock(&self.failed) = stream.is_none().then(Instant::now);
+        let stream = stream?;
+        // Without it, small pieces would wait for each other; that it cannot be set harms nobody.
+        let _slower = stream.set_nodelay(true);
+        Some(TokioIo::new(stream))
+    }
+
+    async fn open_http1(&self, within: Duration) -> Option<http1::SendRequest<Outgoing>> {
+        let io = self.connect(within).await?;
+        let mut builder = http1::Builder::new();
+        builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
+        let (sender, connection) = builder.handshake(io).await.ok()?;
+        // Whoever waits for an answer is told that it broke.
+        tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        Some(sender)
+    }
+
+    async fn open_http2(&self, within: Duration) -> Option<http2::SendRequest<Outgoing>> {
+        let known = lock(&self.shared).clone().filter(|sender| !sender.is_closed());
+        if known.is_some() {
+            return known;
+        }
+        let io = self.connect(within).await?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+        let (sender, connection) = tokio::time::timeout(within, builder.handshake(io)).await.ok()?.ok()?;
+        tokio::spawn(async move { drop(connection.await) });
+        *lock(&self.shared) = Some(sender.clone());
+        Some(sender)
+    }
+}
+
+impl Lease {
+    /// Sends a request; returns the head of its answer.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Outgoing>,
+        connect: Duration,
+    ) -> Result<Response<Incoming>, Failed> {
+        if self.endpoint.is_http2 {
+            return self.send_http2(request, connect).await;
+        }
+        let mut request = request;
+        while let Some(mut idle) = self.endpoint.take_idle() {
+            match idle.try_send_request(request).await {
+                Ok(answer) => {
+                    self.sender = Some(idle);
+                    return Ok(answer);
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(Failed::Broke),
+                },
+            }
+        }
+        let Some(mut sender) = self.endpoint.open_http1(connect).await else {
+            return Err(Failed::Unreachable(Box::new(request)));
+        };
+        match sender.try_send_request(request).await {
+            Ok(answer) => {
+                self.sender = Some(sender);
+                Ok(answer)
+            }
+            Err(mut error) => Err(error
+                .take_message()
+                .map_or(Failed::Broke, |unsent| Failed::Unreachable(Box::new(unsent)))),
+        }
+    }
+
+    async fn send_http2(
+        &mut self,
+        request: Request<Outgoing>,
+        connect: Duration,
+    ) -> Result<Response<Incoming>, Failed> {
+        let Some(mut sender) = self.endpoint.open_http2(connect).await else {
+            return Err(Failed::Unreachable(Box::new(request)));
+        };
+        sender.try_send_request(request).await.map_err(|mut error| {
+            error.take_message().map_or(Failed::Broke, |unsent| Failed::Unreachable(Box::new(unsent)))
+        })
+    }
+
+    /// The connection became something else.
+    pub(crate) fn forget_connection(&mut self) {
+        self.sender = None;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.running.fetch_sub(1, Ordering::Relaxed);
+        let Some(mut sender) = self.sender.take().filter(|sender| !sender.is_closed()) else { return };
+        let endpoint = Arc::clone(&self.endpoint);
+        if sender.is_ready() {
+            endpoint.keep(sender);
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Ok(Ok(())) = tokio::time::timeout(SETTLE, sender.ready()).await {
+                endpoint.keep(sender);
+            }
+        });
+    }
+}

@@ -1,0 +1,126 @@
+//! The web application firewall: rule sets as policies want them, and what one says to a request.
+
+use crate::config::ConfigError;
+use crate::record::WafFact;
+use crds::{OverBudget, ProtectionMode, WafProfile};
+use http::{HeaderMap, Version, request};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use waf::{Cause, Limit, Profile, RuleSet, Start, Transaction};
+
+/// Rules that a record names.
+const MOST_TOLD: usize = 16;
+
+/// Rule sets by what policies set them to.
+#[derive(Debug)]
+pub(crate) struct Wafs<'a> {
+    files: &'a [(String, Vec<u8>)],
+    made: BTreeMap<(u8, u32), RuleSet>,
+}
+
+impl<'a> Wafs<'a> {
+    /// Of the files of a Core Rule Set.
+    pub(crate) fn new(files: &'a [(String, Vec<u8>)]) -> Self {
+        Self { files, made: BTreeMap::new() }
+    }
+
+    /// The rule set that a policy wants.
+    ///
+    /// # Errors
+    /// There are no rules, or they do not load.
+    pub(crate) fn of(&mut self, waf: &crds::Waf, at: &str) -> Result<RuleSet, ConfigError> {
+        let wanted = (waf.paranoia, waf.inbound_threshold);
+        if let Some(known) = self.made.get(&wanted) {
+            return Ok(known.clone());
+        }
+        let bad = |why: String| ConfigError::Policy { at: at.to_owned(), why };
+        if self.files.is_empty() {
+            let why = "it wants a web application firewall, and the gateway was given no rules for one";
+            return Err(bad(why.to_owned()));
+        }
+        let setup = setup(waf.paranoia, waf.inbound_threshold);
+        let files = waf::setup::order(self.files.to_vec(), &[("InferencePolicy", &setup)]);
+        let rules = RuleSet::load(&files).map_err(|errors| bad(errors.to_string()))?;
+        self.made.insert(wanted, rules.clone());
+        Ok(rules)
+    }
+}
+
+/// Sets what the Core Rule Set lets its users set.
+fn setup(paranoia: u8, threshold: u32) -> String {
+    format!(
+        "SecAction \"id:900000,phase:1,nolog,pass,t:none,\
+         setvar:tx.blocking_paranoia_level={paranoia},setvar:tx.detection_paranoia_level={paranoia},\
+         setvar:tx.paranoia_level={paranoia},setvar:tx.executing_paranoia_level={paranoia},\
+         setvar:tx.inbound_anomaly_score_threshold={threshold}\"\n"
+    )
+}
+
+/// What is judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) id: String,
+    pub(crate) now: u64,
+    pub(crate) client: SocketAddr,
+    pub(crate) server: SocketAddr,
+    /// Request line: method, target, protocol.
+    pub(crate) line: [String; 3],
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Asked {
+    pub(crate) fn line(head: &request::Parts) -> [String; 3] {
+        let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let protocol = match head.version {
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        };
+        [head.method.as_str().to_owned(), target.to_owned(), protocol.to_owned()]
+    }
+}
+
+/// What the firewall says, and whether the request must not pass.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) fact: WafFact,
+    /// Why it must not pass, for a person; `None`: it may.
+    pub(crate) stops: Option<String>,
+}
+
+/// Asks the rules of a policy.
+pub(crate) fn ask(waf: &crds::Waf, rules: &RuleSet, asked: &Asked) -> Said {
+    let profile = match waf.profile {
+        WafProfile::Crs => Profile::Crs,
+        WafProfile::FieldAware => Profile::FieldAware,
+    };
+    let start = Start { now: asked.now, unique_id: asked.id.clone(), store: None, profile };
+    let mut transaction = Transaction::new(rules, start);
+    transaction.connection(asked.client, asked.server);
+    let [method, target, protocol] = &asked.line;
+    transaction.request_line(method.as_bytes(), target.as_bytes(), protocol.as_bytes());
+    for (name, value) in &asked.headers {
+        transaction.request_header(name.as_str().as_bytes(), value.as_bytes());
+    }
+    if transaction.request_headers_done().is_none() {
+        transaction.request_body(&asked.body);
+        let _told_below = transaction.request_body_done();
+    }
+    let outcome = transaction.finish();
+    let interruption = outcome.interruption.filter(|interruption| {
+        // Work that is over is what the policy decides about; whatever else a limit is about, nobody may leave out.
+        !(interruption.cause == Cause::Limit(Limit::Budget) && waf.over_budget == OverBudget::Allow)
+    });
+    let told = outcome.matched.iter().filter(|found| found.log);
+    let rules: Vec<u64> = told.clone().map(|found| found.rule.id).take(MOST_TOLD).collect();
+    let why = interruption.map(|interruption| match interruption.cause {
+        Cause::Rule(id) => {
+            let first = told.clone().map(|found| found.message.escape_ascii().to_string()).next();
+            format!("rule {id}, score {}: {}", outcome.scores.inbound, first.unwrap_or_default())
+        }
+        Cause::Limit(limit) => format!("the limit {} of its inspection", limit.name()),
+    });
+    let fact = WafFact { score: outcome.scores.inbound, rules, blocks: why.is_some() };
+    Said { fact, stops: why.filter(|_| waf.mode == ProtectionMode::Enforce) }
+}

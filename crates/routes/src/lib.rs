@@ -1,0 +1,22 @@
+//! Gateway API objects -> compiled routing, and what each object's status says (Gateway API v1.5,
+//! <https://gateway-api.sigs.k8s.io/reference/spec/>).
+//!
+//! Enters: every object that was read. Leaves: a [`Routing`], which finds the rule of a request, and an
+//! [`ObjectStatus`] for every class, gateway and route that is ours. Guarantees: finding takes time linear in the
+//! request and in the rules of one host; what cannot be read, resolved or told apart never becomes a rule that
+//! forwards. Does not: open sockets, read certificates, pick endpoints, judge who may ask.
+
+mod asked;
+mod filter;
+mod routing;
+mod rule;
+mod status;
+
+pub use asked::{Asked, Headers, PathFault};
+pub use filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
+pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
+pub use rule::{Backend, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
+pub use status::{Condition, ConditionKind, ListenerStatus, ObjectStatus, ParentStatus, Reason, Status};
+
+/// What GatewayClasses that are ours name as `spec.controllerName`.
+pub const CONTROLLER: &str = "cofferdam.dev/ingress-gateway";
