@@ -7,7 +7,15 @@
 //! forwards. Does not: open sockets, read certificates, pick endpoints, judge who may ask.
 
 mod asked;
+mod attach;
 mod filter;
+mod host;
+mod known;
+mod listen;
+mod matching;
+mod path;
+mod query;
+mod resolve;
 mod routing;
 mod rule;
 mod status;
