@@ -24,6 +24,7 @@ mod lookups;
 mod metrics;
 mod policy;
 mod prices;
+mod printer;
 mod status;
 mod translate;
 mod trust;
