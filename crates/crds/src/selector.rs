@@ -22,6 +22,21 @@ impl LabelSelector {
     pub fn is_everything(&self) -> bool {
         self.match_labels.is_empty() && self.match_expressions.is_empty()
     }
+
+    /// Whether it selects these labels.
+    pub fn selects(&self, labels: &BTreeMap<Arc<str>, Arc<str>>) -> bool {
+        let has = |key: &Arc<str>, value: &Arc<str>| labels.get(key) == Some(value);
+        self.match_labels.iter().all(|(key, value)| has(key, value))
+            && self.match_expressions.iter().all(|expression| {
+                let is_one = expression.values.iter().any(|value| has(&expression.key, value));
+                match expression.operator {
+                    Operator::In => is_one,
+                    Operator::NotIn => !is_one,
+                    Operator::Exists => labels.contains_key(&expression.key),
+                    Operator::DoesNotExist => !labels.contains_key(&expression.key),
+                }
+            })
+    }
 }
 
 /// One of `matchExpressions`.

@@ -51,7 +51,7 @@ pub enum PathFault {
     BadEscape,
     /// What is decoded would decode once more (`%2561`).
     TwiceEscaped,
-    /// A control character, a space or a `#`, itself or escaped control.
+    /// A control character, escaped or not, or a space, a `?` or a `#` that is not escaped.
     Control,
     /// Decoded, it is no UTF-8.
     NotUtf8,

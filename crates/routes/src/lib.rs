@@ -7,12 +7,22 @@
 //! forwards. Does not: open sockets, read certificates, pick endpoints, judge who may ask.
 
 mod asked;
+mod attach;
+mod endpoints;
 mod filter;
+mod host;
+mod known;
+mod listen;
+mod matching;
+mod path;
+mod query;
+mod resolve;
 mod routing;
 mod rule;
 mod status;
 
 pub use asked::{Asked, Headers, PathFault};
+pub use endpoints::{Endpoints, MOST_ENDPOINTS};
 pub use filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
 pub use rule::{Backend, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};

@@ -1,9 +1,18 @@
 //! Where a request goes: listener, host, path, and the rest of its head.
 
 use crate::asked::{Asked, PathFault};
+use crate::attach::{self, Attached, Parents};
+use crate::host::{self, Hosts};
+use crate::known::Known;
+use crate::listen::{self, Ours};
+use crate::matching::Table;
+use crate::path::Path;
+use crate::query::Query;
+use crate::resolve::{Resolved, resolve};
 use crate::rule::{Resource, Rule, RuleId};
 use crate::status::ObjectStatus;
-use crds::{Object, Position};
+use crds::{Object, Position, Route};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Everything that requests are routed by. Immutable: a change is another one.
@@ -11,6 +20,10 @@ use std::sync::Arc;
 pub struct Routing {
     listeners: Vec<Listener>,
     rules: Vec<Rule>,
+    /// Of each port, by host name.
+    ports: HashMap<u16, Hosts<Option<ListenerId>>>,
+    /// Of each listener, by the host names that its routes are written with.
+    tables: Vec<Hosts<Table>>,
 }
 
 /// Names a listener within one [`Routing`].
@@ -113,8 +126,70 @@ pub type TlsFound<'r> = Option<&'r Rule>;
 impl Routing {
     /// Compiles every object that was read. Objects of other kinds are looked past, and gateways of other classes.
     pub fn build(objects: &[Object]) -> (Arc<Self>, Vec<ObjectStatus>) {
-        let _ = objects;
-        (Arc::new(Self::default()), Vec::new())
+        let known = Known::new(objects);
+        let (mut ours, mut statuses) = listen::gateways(&known);
+        let (mut routing, ids) = Self::listening(&ours);
+        let parents = Parents::new(&known, &ours);
+        let mut attached = Attached::default();
+        for route in attach::in_order(&known) {
+            let first = u32::try_from(routing.rules.len()).unwrap_or(u32::MAX);
+            let resolved = resolve(&known, route, first);
+            let (places, status) =
+                attach::attach(&known, &mut ours, &parents, &mut attached, route, &resolved);
+            statuses.extend(status);
+            let listeners: BTreeSet<ListenerId> =
+                places.iter().filter_map(|place| ids.get(place).copied()).collect();
+            if !listeners.is_empty() {
+                routing.add(route, resolved, &listeners);
+            }
+        }
+        routing.tables.iter_mut().flat_map(Hosts::values_mut).for_each(Table::sort);
+        statuses.extend(ours.into_iter().map(listen::status));
+        (Arc::new(routing), statuses)
+    }
+
+    /// With the listeners that are in force, and the ids that they have.
+    fn listening(ours: &[Ours<'_>]) -> (Self, HashMap<attach::Place, ListenerId>) {
+        let (mut routing, mut ids) = (Self::default(), HashMap::new());
+        for (at, gateway) in ours.iter().enumerate() {
+            for (place, draft) in gateway.listeners.iter().enumerate() {
+                let (true, Some(protocol)) = (gateway.is_in_force(draft), draft.protocol) else { continue };
+                let Ok(id) = u32::try_from(routing.listeners.len()).map(ListenerId) else { continue };
+                let meta = &gateway.gateway.meta;
+                ids.insert((at, place), id);
+                routing.listeners.push(Listener {
+                    id,
+                    gateway: Resource { namespace: meta.namespace.clone(), name: meta.name.clone() },
+                    name: draft.written.name.clone(),
+                    position: draft.written.position.clone(),
+                    port: draft.written.port,
+                    protocol,
+                    hostname: draft.written.hostname.clone(),
+                    tls: draft.tls.clone(),
+                });
+                routing.tables.push(Hosts::default());
+                let hosts = routing.ports.entry(draft.written.port).or_default();
+                *hosts.entry(draft.written.hostname.as_deref()) = Some(id);
+            }
+        }
+        (routing, ids)
+    }
+
+    fn add(&mut self, route: &Route, resolved: Resolved, listeners: &BTreeSet<ListenerId>) {
+        for id in listeners {
+            let Ok(at) = usize::try_from(id.0) else { continue };
+            let (Some(listener), Some(hosts)) = (self.listeners.get(at), self.tables.get_mut(at)) else {
+                continue;
+            };
+            for name in attach::hostnames(route) {
+                if name.is_some_and(|name| !host::intersect(listener.hostname.as_deref(), name)) {
+                    continue;
+                }
+                let table = hosts.entry(name);
+                resolved.entries.iter().for_each(|entry| table.insert(entry.clone()));
+            }
+        }
+        self.rules.extend(resolved.rules);
     }
 
     /// Those in force.
@@ -138,21 +213,62 @@ impl Routing {
     }
 
     /// The listener of a port for a host, which is the server name of a TLS connection or the host of a request: the one
-    /// with the most specific host name.
+    /// with the most specific host name. Without a host, the one that has any.
     pub fn listener_for(&self, port: u16, host: Option<&str>) -> Option<&Listener> {
-        let _ = (port, host);
-        None
+        let host = match host {
+            Some(host) => Some(host::read(host)?),
+            None => None,
+        };
+        self.of_host(port, host.as_deref())
+    }
+
+    fn of_host(&self, port: u16, host: Option<&str>) -> Option<&Listener> {
+        let id = self.ports.get(&port)?.matching(host).find_map(|id| *id)?;
+        self.listener(id)
     }
 
     /// The rule of a request. `listener` is that of the connection's server name, or with plain HTTP that of the request's host.
     pub fn find<'r>(&'r self, listener: ListenerId, asked: &Asked<'_>) -> Found<'r> {
-        let _ = (listener, asked);
-        Found::Nothing(Why::NoRule)
+        match self.look(listener, asked) {
+            Ok((rule, matched)) => Found::Rule(rule, matched),
+            Err(why) => Found::Nothing(why),
+        }
+    }
+
+    fn look(&self, id: ListenerId, asked: &Asked<'_>) -> Result<(&Rule, Matched), Why> {
+        let listener = self.listener(id).ok_or(Why::NoListener)?;
+        let host = host::read(asked.host).ok_or(Why::BadHost)?;
+        // A request belongs to the listener of its host alone, whatever the connection was opened to.
+        if self.of_host(listener.port, Some(&host)).map(|own| own.id) != Some(id) {
+            return Err(match listener.protocol {
+                ListenerProtocol::Http => Why::NoListener,
+                ListenerProtocol::Https | ListenerProtocol::Tls => Why::Misdirected,
+            });
+        }
+        let path = Path::read(asked.path).map_err(Why::BadPath)?;
+        let query = Query::new(asked.query);
+        for table in self.tables_of(id).flat_map(|hosts| hosts.matching(Some(&host))) {
+            if let Some((rule, elements)) = table.find(&path, asked, &query)? {
+                let prefix = elements.map(|elements| path.raw_length(elements));
+                let rule = self.rule(rule).ok_or(Why::NoRule)?;
+                return Ok((rule, Matched { listener: id, prefix }));
+            }
+        }
+        Err(Why::NoRule)
+    }
+
+    fn tables_of(&self, id: ListenerId) -> impl Iterator<Item = &Hosts<Table>> {
+        usize::try_from(id.0).ok().and_then(|at| self.tables.get(at)).into_iter()
     }
 
     /// The rule of a TLS connection that is handed on.
     pub fn find_tls(&self, listener: ListenerId, server_name: &str) -> TlsFound<'_> {
-        let _ = (listener, server_name);
-        None
+        let own = self.listener(listener).filter(|own| own.protocol == ListenerProtocol::Tls)?;
+        let host = host::read(server_name)?;
+        if self.of_host(own.port, Some(&host)).map(|own| own.id) != Some(listener) {
+            return None;
+        }
+        let table = self.tables_of(listener).flat_map(|hosts| hosts.matching(Some(&host))).next()?;
+        self.rule(table.first()?)
     }
 }

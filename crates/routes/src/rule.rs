@@ -107,6 +107,8 @@ pub enum Fault {
     Missing,
     /// It is in another namespace, and no ReferenceGrant there allows it.
     NotPermitted,
+    /// It speaks what the gateway does not (`appProtocol`).
+    Protocol,
 }
 
 /// How long a request may take; `None`: as long as the server allows.

@@ -84,10 +84,8 @@ pub enum ConditionKind {
     Programmed,
     /// Everything it refers to is there and may be referred to.
     ResolvedRefs,
-    /// It excludes another listener.
+    /// Another listener excludes it.
     Conflicted,
-    /// Some of its rules are left out.
-    PartiallyInvalid,
 }
 
 /// `reason` of a condition, as the Gateway API names them.
@@ -95,4 +93,108 @@ pub enum ConditionKind {
 pub enum Reason {
     /// Of Accepted.
     Accepted,
+    /// Of Programmed.
+    Programmed,
+    /// Of ResolvedRefs.
+    ResolvedRefs,
+    /// Of Conflicted: it excludes nobody.
+    NoConflicts,
+    /// A class or gateway has parameters, and there are none.
+    InvalidParameters,
+    /// A gateway wants an address.
+    UnsupportedAddress,
+    /// Some or all listeners of a gateway are not in force.
+    ListenersNotValid,
+    /// What is not accepted is not in force.
+    Invalid,
+    /// Two listeners of a port have one host name.
+    HostnameConflict,
+    /// Two listeners of a port do not go together.
+    ProtocolConflict,
+    /// The protocol of a listener is not known.
+    UnsupportedProtocol,
+    /// It is not written as it must be, or asks for what is not done.
+    UnsupportedValue,
+    /// A certificate is not there, or is none.
+    InvalidCertificateRef,
+    /// A listener names kinds of routes that it cannot have.
+    InvalidRouteKinds,
+    /// No ReferenceGrant allows the reference.
+    RefNotPermitted,
+    /// No listener of the parent is meant.
+    NoMatchingParent,
+    /// The listeners that are meant take no such route.
+    NotAllowedByListeners,
+    /// No listener that is meant has one of the host names.
+    NoMatchingListenerHostname,
+    /// A backend is of a kind that is not known.
+    InvalidKind,
+    /// A backend, or its port, is not there.
+    BackendNotFound,
+}
+
+impl Reason {
+    /// As it is written in a status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Programmed => "Programmed",
+            Self::ResolvedRefs => "ResolvedRefs",
+            Self::NoConflicts => "NoConflicts",
+            Self::InvalidParameters => "InvalidParameters",
+            Self::UnsupportedAddress => "UnsupportedAddress",
+            Self::ListenersNotValid => "ListenersNotValid",
+            Self::Invalid => "Invalid",
+            Self::HostnameConflict => "HostnameConflict",
+            Self::ProtocolConflict => "ProtocolConflict",
+            Self::UnsupportedProtocol => "UnsupportedProtocol",
+            Self::UnsupportedValue => "UnsupportedValue",
+            Self::InvalidCertificateRef => "InvalidCertificateRef",
+            Self::InvalidRouteKinds => "InvalidRouteKinds",
+            Self::RefNotPermitted => "RefNotPermitted",
+            Self::NoMatchingParent => "NoMatchingParent",
+            Self::NotAllowedByListeners => "NotAllowedByListeners",
+            Self::NoMatchingListenerHostname => "NoMatchingListenerHostname",
+            Self::InvalidKind => "InvalidKind",
+            Self::BackendNotFound => "BackendNotFound",
+        }
+    }
+}
+
+impl ConditionKind {
+    /// As it is written in a status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Programmed => "Programmed",
+            Self::ResolvedRefs => "ResolvedRefs",
+            Self::Conflicted => "Conflicted",
+        }
+    }
+}
+
+impl Condition {
+    pub(crate) fn yes(kind: ConditionKind, reason: Reason) -> Self {
+        Self { kind, holds: true, reason, message: String::new() }
+    }
+
+    pub(crate) fn no(kind: ConditionKind, reason: Reason, message: impl Into<String>) -> Self {
+        Self { kind, holds: false, reason, message: message.into() }
+    }
+
+    /// Holds with the usual reason, unless something is wrong.
+    pub(crate) fn of(kind: ConditionKind, wrong: Option<(Reason, String)>) -> Self {
+        match wrong {
+            Some((reason, message)) => Self::no(kind, reason, message),
+            None => Self::yes(
+                kind,
+                match kind {
+                    ConditionKind::Accepted => Reason::Accepted,
+                    ConditionKind::Programmed => Reason::Programmed,
+                    ConditionKind::ResolvedRefs => Reason::ResolvedRefs,
+                    ConditionKind::Conflicted => Reason::HostnameConflict,
+                },
+            ),
+        }
+    }
 }
