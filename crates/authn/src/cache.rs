@@ -83,3 +83,27 @@ impl Halves {
         self.young.insert(token, entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_never_more_than_so_many_and_those_in_use_stay() {
+        let (verified, keys) = (Verified::default(), Arc::new(KeySet::default()));
+        let nobody = Arc::new(Consumer::anonymous());
+        let token = |number: usize| {
+            let mut digest = Digest::default();
+            digest[..8].copy_from_slice(&number.to_be_bytes());
+            digest
+        };
+        let mut most = 0;
+        for number in 0..2 * MOST {
+            verified.add(token(number), &nobody, 9, 0, keys.clone());
+            most = most.max(verified.len());
+            assert!(verified.find(&token(0), 1, |_| Some(keys.clone())).is_some(), "{number}");
+        }
+        assert!(most <= MOST, "{most}");
+        assert!(verified.find(&token(1), 1, |_| Some(keys.clone())).is_none());
+    }
+}

@@ -260,3 +260,111 @@ fn text<'j>(jwk: &'j Map, field: &str) -> Option<&'j str> {
 fn octets(jwk: &Map, field: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text(jwk, field)?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7515, appendix A.2.
+    const RSA: [&str; 3] = [
+        r#"{"kty":"RSA","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ","e":"AQAB"}"#,
+        "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+        "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+    ];
+    /// RFC 7515, appendix A.3.
+    const EC: [&str; 3] = [
+        r#"{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}"#,
+        "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+        "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+    ];
+    /// RFC 8037, appendix A.
+    const ED: [&str; 3] = [
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+        "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc",
+        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+    ];
+
+    fn set(keys: &[&str]) -> Result<KeySet, String> {
+        KeySet::read(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes())
+    }
+
+    #[test]
+    fn the_examples_of_the_standards_are_verified() {
+        for (algorithm, [jwk, message, signature]) in
+            [(Algorithm::Rs256, RSA), (Algorithm::Es256, EC), (Algorithm::EdDsa, ED)]
+        {
+            let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let all = set(&[RSA[0], EC[0], ED[0]]).unwrap();
+            for keys in [&set(&[jwk]).unwrap(), &all] {
+                assert_eq!(keys.verify(algorithm, None, message.as_bytes(), &signature), Ok(()));
+                let other = format!("{message}x");
+                assert_eq!(keys.verify(algorithm, None, other.as_bytes(), &signature), Err(Bad::Signature));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_left_out_where_it_is_for_something_else_or_cannot_be() {
+        let with = |more: &str| ED[0].replacen('{', &format!("{{{more},"), 1);
+        for (jwk, is_taken) in [
+            (with(r#""use":"sig""#), true),
+            (with(r#""use":"enc""#), false),
+            (with(r#""use":1"#), false),
+            (with(r#""key_ops":["verify"]"#), true),
+            (with(r#""key_ops":["sign"]"#), false),
+            (with(r#""key_ops":"verify""#), false),
+            (with(r#""alg":"EdDSA""#), true),
+            (with(r#""alg":"HS256""#), false),
+            (with(r#""alg":null"#), false),
+            (with(r#""kid":1"#), false),
+            (ED[0].replace("OKP", "EC"), false),
+            (ED[0].replace("Ed25519", "X25519"), false),
+            (ED[0].replace("11qY", ""), false),
+            (EC[0].replace("P-256", "P-384"), false),
+            (EC[0].replace("P-256", "secp256k1"), false),
+            (EC[0].replace("5a0", "5a4"), false),
+            (RSA[0].replace("AQAB", "AQABAQAB"), false),
+            (RSA[0].replace("AQAB", "AQAB=="), false),
+            (r#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#.into(), false),
+            (r#"{"kty":"oct","k":"c2VjcmV0"}"#.into(), false),
+            ("7".into(), false),
+        ] {
+            assert_eq!(set(&[&jwk]).is_ok(), is_taken, "{jwk}");
+        }
+    }
+
+    #[test]
+    fn a_set_that_is_none_or_too_large_is_not_taken() {
+        let many = vec![ED[0]; MAX_KEYS + 1];
+        assert!(set(&many[1..]).is_ok() && set(&many).is_err());
+        let large = format!(r#"{{"keys":[{}],"x":"{}"}}"#, ED[0], "y".repeat(MAX_BYTES));
+        for text in
+            [&large, "", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#, "{\"keys\":[],\"keys\":[]}", "\u{0}"]
+        {
+            assert!(KeySet::read(text.as_bytes()).is_err());
+        }
+        let deep = format!(r#"{{"keys":{}"#, "[".repeat(100_000));
+        assert!(KeySet::read(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn one_signature_is_tried_with_few_keys_and_a_name_chooses_among_them() {
+        let other =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik","kid":"o"}"#;
+        let named = ED[0].replacen('{', r#"{"kid":"k","#, 1);
+        let signature = URL_SAFE_NO_PAD.decode(ED[2]).unwrap();
+        let verify = |keys: &[&str], kid| {
+            set(keys).unwrap().verify(Algorithm::EdDsa, kid, ED[1].as_bytes(), &signature)
+        };
+        assert_eq!(verify(&[other, &named], Some("k")), Ok(()));
+        assert_eq!(verify(&[other, &named], Some("o")), Err(Bad::Signature));
+        assert_eq!(verify(&[other, &named], Some("x")), Err(Bad::NoKey));
+        assert_eq!(verify(&[other, ED[0]], Some("x")), Ok(()), "a key without a name");
+        let mut keys = vec![other; MAX_TRIED];
+        assert_eq!(verify(&keys, None), Err(Bad::Signature));
+        keys.push(&named);
+        assert_eq!(verify(&keys, None), Err(Bad::Signature), "beyond what is tried");
+        keys.remove(0);
+        assert_eq!(verify(&keys, None), Ok(()));
+    }
+}

@@ -36,7 +36,7 @@ pub(crate) struct Claims(Arc<Map>);
 
 /// Whether a text has the form of a token, so that it is not only a key that nobody has.
 pub(crate) fn is_token(text: &str) -> bool {
-    text.bytes().filter(|byte| *byte == b'.').count() == 2 && text.starts_with("ey")
+    text.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
 impl<'t> Token<'t> {
