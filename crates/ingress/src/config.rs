@@ -3,7 +3,7 @@
 use crate::certificate;
 use crate::policy::{Attached, Held};
 use authn::KeySources;
-use crds::InferencePolicy;
+use crds::{InferencePolicy, Object};
 use routes::{ListenerId, Routing, RuleId, Target};
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,7 @@ impl Default for Limits {
 }
 
 /// What objects say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Listeners, routes, filters.
     pub routing: Arc<Routing>,
@@ -99,6 +99,25 @@ pub struct Config {
     pub policies: Vec<InferencePolicy>,
     /// Files of a Core Rule Set, by their paths; none: no policy may want a firewall.
     pub waf: Arc<[(String, Vec<u8>)]>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::of(&[], Arc::new([]))
+    }
+}
+
+impl Config {
+    /// What objects say, without endpoints. `waf`: files of a Core Rule Set. What is wrong with the objects, whoever reads
+    /// them tells; what is wrong is closed here.
+    pub fn of(objects: &[Object], waf: Arc<[(String, Vec<u8>)]>) -> Self {
+        let (routing, _told_by_who_reads_them) = Routing::build(objects);
+        let policies = objects.iter().filter_map(|object| match object {
+            Object::InferencePolicy(policy) => Some(policy.clone()),
+            _ => None,
+        });
+        Self { routing, endpoints: BTreeMap::new(), policies: policies.collect(), waf }
+    }
 }
 
 /// Why a configuration does not take hold.

@@ -1,5 +1,7 @@
 //! What a rule changes of requests and answers.
 
+use crate::asked::Asked;
+use crate::routing::{Listener, ListenerProtocol};
 use crate::rule::Target;
 use std::sync::Arc;
 
@@ -71,4 +73,87 @@ pub struct Mirror {
     pub of: u32,
     /// ... so many are copied.
     pub part: u32,
+}
+
+impl Redirect {
+    /// What `Location` says. `host` is the request's, without port; the path is as it came, and `prefix` what matched of it.
+    pub fn location(
+        &self,
+        listener: &Listener,
+        host: &str,
+        asked: &Asked<'_>,
+        prefix: Option<usize>,
+    ) -> String {
+        let own = match listener.protocol {
+            ListenerProtocol::Http => "http",
+            ListenerProtocol::Https | ListenerProtocol::Tls => "https",
+        };
+        let scheme = self.scheme.as_deref().unwrap_or(own);
+        let usual = if scheme == "https" { 443 } else { 80 };
+        // The API: without a port, that of a written scheme, or else the listener's.
+        let port = self.port.unwrap_or(if self.scheme.is_some() { usual } else { listener.port });
+        let host = self.host.as_deref().unwrap_or(host);
+        let port = if port == usual { String::new() } else { format!(":{port}") };
+        let path = self.path.as_ref().map(|change| change.of(asked.path, prefix));
+        let path = path.as_deref().unwrap_or(asked.path);
+        let query = asked.query.map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{scheme}://{host}{port}{path}{query}")
+    }
+}
+
+impl PathChange {
+    /// The path instead of this one. `prefix`: how many bytes of it matched as a prefix.
+    pub fn of(&self, path: &str, prefix: Option<usize>) -> String {
+        match self {
+            Self::Full(text) => text.to_string(),
+            Self::Prefix(text) => {
+                let rest = prefix.and_then(|prefix| path.get(prefix..)).unwrap_or_default();
+                let start = if rest.starts_with('/') { text.strip_suffix('/').unwrap_or(text) } else { text };
+                let whole = format!("{start}{rest}");
+                if whole.is_empty() { "/".to_owned() } else { whole }
+            }
+        }
+    }
+}
+
+impl Mirror {
+    /// Whether the request with this number is copied: so many of each `of`, evenly over all numbers.
+    pub fn is_meant(&self, number: u64) -> bool {
+        number.checked_rem(u64::from(self.of)).is_some_and(|rest| rest < u64::from(self.part))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_replaced_by_whole_elements() {
+        // The table of the API's `replacePrefixMatch`, and prefixes of nothing.
+        for (path, prefix, new, expected) in [
+            ("/foo/bar", 4, "/xyz", "/xyz/bar"),
+            ("/foo/bar", 4, "/xyz/", "/xyz/bar"),
+            ("/foo", 4, "/xyz", "/xyz"),
+            ("/foo/", 4, "/xyz", "/xyz/"),
+            ("/foo/bar", 4, "", "/bar"),
+            ("/foo/", 4, "", "/"),
+            ("/foo", 4, "", "/"),
+            ("/foo/", 4, "/", "/"),
+            ("/foo", 4, "/", "/"),
+            ("/foo/bar", 0, "/xyz", "/xyz/foo/bar"),
+            ("/f%6Fo/b%20r", 6, "/xyz", "/xyz/b%20r"),
+        ] {
+            assert_eq!(PathChange::Prefix(new.into()).of(path, Some(prefix)), expected, "{path} {new}");
+            assert_eq!(PathChange::Full("/f".into()).of(path, Some(prefix)), "/f");
+        }
+    }
+
+    #[test]
+    fn so_many_are_copied() {
+        let mirror = |part, of| Mirror { target: Target::Nobody(crate::Fault::Missing), of, part };
+        for (part, of, expected) in [(1, 1, 1000), (0, 100, 0), (20, 100, 200), (1, 4, 250), (1, 0, 0)] {
+            let copied = (0..1000).filter(|number| mirror(part, of).is_meant(*number)).count();
+            assert_eq!(copied, expected, "{part} of {of}");
+        }
+    }
 }

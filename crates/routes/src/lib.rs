@@ -8,6 +8,7 @@
 
 mod asked;
 mod attach;
+mod endpoints;
 mod filter;
 mod host;
 mod known;
@@ -21,6 +22,7 @@ mod rule;
 mod status;
 
 pub use asked::{Asked, Headers, PathFault};
+pub use endpoints::{Endpoints, MOST_ENDPOINTS};
 pub use filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
 pub use rule::{Backend, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};

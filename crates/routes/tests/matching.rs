@@ -134,19 +134,18 @@ fn a_match() -> impl Strategy<Value = String> {
             .prop_map(|path| format!("path: {{type: RegularExpression, value: '{path}'}}")),
         Just("path: null".to_owned()),
     ];
-    let method = prop::option::of(prop::sample::select(&METHODS[..]));
+    let method = prop::option::weighted(0.3, prop::sample::select(&METHODS[..]));
     let text = (prop::sample::select(&["p", "q"][..]), prop::sample::select(&["1", "2", "[12]"][..]));
     let text = text.prop_map(|(name, value)| {
         let kind = if value.starts_with('[') { "RegularExpression" } else { "Exact" };
         (name, format!("{{name: {name}, value: '{value}', type: {kind}}}"))
     });
-    let texts =
-        prop::collection::btree_map(Just(()).prop_flat_map(|()| 0..2_u8), text, 0..3).prop_map(|texts| {
-            let mut texts: Vec<(&str, String)> = texts.into_values().collect();
-            texts.sort();
-            texts.dedup_by(|one, other| one.0 == other.0);
-            texts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")
-        });
+    let texts = prop::collection::vec(text, 1..3).prop_map(|mut texts| {
+        texts.sort();
+        texts.dedup_by(|one, other| one.0 == other.0);
+        texts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(", ")
+    });
+    let texts = prop_oneof![3 => Just(String::new()), 1 => texts];
     (path, method, texts.clone(), texts).prop_map(|(path, method, headers, query)| {
         let method = method.map_or(String::new(), |method| format!(", method: {method}"));
         format!("{{{path}{method}, headers: [{headers}], queryParams: [{query}]}}")

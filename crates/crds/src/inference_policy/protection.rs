@@ -15,7 +15,7 @@ const MOST_HELD: u64 = 64 * 1024;
 /// Whether what is found has consequences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProtectionMode {
-    /// `Off`
+    /// `Disabled`; not `Off`, which is a boolean in YAML.
     Off,
     /// `Shadow`: it is recorded, and passes.
     Shadow,
@@ -26,7 +26,7 @@ pub enum ProtectionMode {
 impl ProtectionMode {
     /// As they are written.
     pub const WORDS: [(&'static str, Self); 3] =
-        [("Off", Self::Off), ("Shadow", Self::Shadow), ("Enforce", Self::Enforce)];
+        [("Disabled", Self::Off), ("Shadow", Self::Shadow), ("Enforce", Self::Enforce)];
 }
 
 /// `waf`

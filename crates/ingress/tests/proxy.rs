@@ -1,0 +1,170 @@
+//! What passes through the gateway, and how.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+
+mod support;
+
+use http::{Request, StatusCode, Version, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use ingress::{End, Limits, Reason, Settings};
+use std::time::Duration;
+use support::{EVENTS, OPEN, PATIENCE, PLAIN, World, chat, text};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn open() -> String {
+    format!("{PLAIN}{OPEN}")
+}
+
+#[tokio::test]
+async fn a_request_and_its_answer_pass_without_what_is_about_their_connections() {
+    let world = World::new(&open()).await;
+    let mut request = chat(r#"{"model":"llama","messages":[]}"#);
+    for (name, value) in [("x-forwarded-for", "10.0.0.1"), ("authorization", "Bearer"), ("te", "gzip")] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    request.headers_mut().remove("authorization");
+    let response = world.ask(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["x-from"], "stub");
+    assert!(!response.headers().contains_key("x-hop"), "named by Connection");
+    let id = response.headers()["x-request-id"].clone();
+    assert!(text(response).await.contains("Hello"));
+    let seen = world.stub.last();
+    assert_eq!((seen.uri.as_str(), seen.version), ("/v1/chat/completions", Version::HTTP_11));
+    assert_eq!(seen.headers["host"], "models.example");
+    assert_eq!(seen.headers["x-forwarded-for"], "127.0.0.1");
+    assert!(!seen.headers.contains_key("te"));
+    let records = world.records.wait(1).await;
+    let record = &records[0];
+    assert_eq!((record.reason, record.status, record.end), (Reason::Allowed, 200, End::Closed));
+    assert_eq!(record.operation.model.as_deref(), Some("llama"));
+    assert_eq!(record.class, Some("infer"));
+    assert_eq!(record.request_id, id.to_str().unwrap());
+    assert_eq!(record.upstream, Some(world.stub.address));
+    let usage = record.usage.as_ref().unwrap();
+    assert_eq!((usage.input, usage.output), (Some(9), Some(2)));
+    assert!(record.route.as_deref().unwrap().starts_with("HTTPRoute ai/models rule 0 (test.yaml:"));
+}
+
+#[tokio::test]
+async fn a_stream_of_events_passes_and_its_tokens_are_counted() {
+    let world = World::new(&open()).await;
+    let response = world.ask(chat(r#"{"model":"llama","stream":true,"messages":[]}"#)).await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+    assert_eq!(text(response).await, EVENTS.concat());
+    let records = world.records.wait(1).await;
+    assert_eq!(records[0].usage.as_ref().unwrap().output, Some(2));
+}
+
+#[tokio::test]
+async fn every_piece_of_an_answer_passes_as_it_comes() {
+    let world = World::new(&open()).await;
+    let request = Request::get("/held").header(header::HOST, "a.example").body(Full::default()).unwrap();
+    let mut body = world.ask(request).await.into_body();
+    for number in 0..3 {
+        world.stub.gate.add_permits(1);
+        let frame = tokio::time::timeout(PATIENCE, body.frame()).await.unwrap().unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), format!("piece {number}\n"));
+    }
+}
+
+#[tokio::test]
+async fn one_connection_to_a_server_serves_request_after_request() {
+    let world = World::new(&open()).await;
+    for _ in 0..5 {
+        let response = world.ask(chat(r#"{"model":"m","messages":[]}"#)).await;
+        text(response).await;
+        // The connection is free when the record is there.
+        let count = world.stub.seen.lock().unwrap().len();
+        world.records.wait(count).await;
+    }
+    let opened = world.stub.connections.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(opened <= 2, "{opened} connections for 5 requests");
+}
+
+#[tokio::test]
+async fn http2_in_clear_and_grpc_trailers_pass_to_a_server_of_http2() {
+    let manifests = open().replace("{port: 8000}", "{port: 8000, appProtocol: kubernetes.io/h2c}");
+    let world = World::with(&manifests, Settings::default(), true).await;
+    let io = TokioIo::new(world.connect().await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let request = Request::post("http://models.example/grpc")
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .body(Full::new(Bytes::from_static(b"\0\0\0\0\0")))
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let collected = response.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    let seen = world.stub.last();
+    assert_eq!((seen.version, seen.headers["te"].to_str().unwrap()), (Version::HTTP_2, "trailers"));
+}
+
+#[tokio::test]
+async fn a_web_socket_passes_both_ways() {
+    let world = World::new(&open()).await;
+    let mut stream = world.connect().await;
+    let request = "GET /ws HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    stream.write_all(b"abcd").await.unwrap();
+    let mut back = [0; 4];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"dcba");
+}
+
+#[tokio::test]
+async fn without_an_endpoint_or_one_that_answers_the_client_is_told_so() {
+    let world = World::new(&open()).await;
+    let mut config = support::config(&open(), ([127, 0, 0, 1], 1).into());
+    world.server.reload(config.clone()).unwrap();
+    let response = world.ask(chat("{}")).await;
+    assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(response.headers()["x-cofferdam-reason"], "server-unreachable");
+    config.endpoints.clear();
+    world.server.reload(config).unwrap();
+    let response = world.ask(chat("{}")).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    let body: serde_json::Value = serde_json::from_str(&text(response).await).unwrap();
+    assert_eq!(body["error"]["code"], "no-endpoint", "{body}");
+}
+
+#[tokio::test]
+async fn what_does_not_get_its_turn_is_told_when_to_try_again() {
+    let limits = Limits { running: 1, waiting: 1, wait: Duration::from_millis(50), ..Limits::default() };
+    let world = World::with(&open(), Settings { limits, ..Settings::default() }, false).await;
+    let held = Request::get("/held").header(header::HOST, "a.example").body(Full::default()).unwrap();
+    let first = world.ask(held).await;
+    let response = world.ask(chat(r#"{"model":"m","messages":[]}"#)).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    world.stub.gate.add_permits(3);
+    text(first).await;
+    let response = world.ask(chat(r#"{"model":"m","messages":[]}"#)).await;
+    assert_eq!(response.status(), StatusCode::OK, "its place is free again");
+}
+
+#[tokio::test]
+async fn draining_lets_answers_come_to_their_end_and_takes_nothing_new() {
+    let world = World::new(&open()).await;
+    let address = world.address();
+    let held = Request::get("/held").header(header::HOST, "a.example").body(Full::default()).unwrap();
+    let first = world.ask(held).await;
+    let draining = tokio::spawn(world.server.drain(PATIENCE));
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    world.stub.gate.add_permits(3);
+    assert_eq!(text(first).await, "piece 0\npiece 1\npiece 2\n");
+    assert!(draining.await.unwrap(), "everything came to its end");
+}
