@@ -101,7 +101,7 @@ pub(super) fn cluster_egress_policy() -> Value {
     crd(kind, true, &whole(about, spec), &columns)
 }
 
-fn whole(about: &str, spec: Value) -> Value {
+pub(super) fn whole(about: &str, spec: Value) -> Value {
     json!({
         "type": "object",
         "description": about,
@@ -390,7 +390,7 @@ fn budgets() -> Value {
     budgets
 }
 
-fn patterns(about: &str) -> Value {
+pub(super) fn patterns(about: &str) -> Value {
     list(about, 1, MOST_PATTERNS, json!({ "type": "string", "minLength": 1, "maxLength": 512 }))
 }
 
@@ -520,7 +520,7 @@ fn selector(about: &str) -> Value {
     selector
 }
 
-fn object(about: &str, required: &[&str], properties: Value) -> Value {
+pub(super) fn object(about: &str, required: &[&str], properties: Value) -> Value {
     let mut object = json!({ "type": "object", "description": about, "properties": properties });
     if !required.is_empty() {
         put(&mut object, "required", json!(required));
@@ -528,7 +528,7 @@ fn object(about: &str, required: &[&str], properties: Value) -> Value {
     object
 }
 
-fn list(about: &str, least: usize, most: usize, items: Value) -> Value {
+pub(super) fn list(about: &str, least: usize, most: usize, items: Value) -> Value {
     let mut list = json!({
         "type": "array", "description": about, "maxItems": most, "items": items, "x-kubernetes-list-type": "atomic",
     });
@@ -539,7 +539,7 @@ fn list(about: &str, least: usize, most: usize, items: Value) -> Value {
 }
 
 /// Adds a rule in the Common Expression Language.
-fn rule(schema: &mut Value, rule: &str, message: &str) {
+pub(super) fn rule(schema: &mut Value, rule: &str, message: &str) {
     let rule = json!({ "rule": rule, "message": message });
     match schema.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut) {
         Some(rules) => rules.push(rule),
