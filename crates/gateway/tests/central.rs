@@ -375,19 +375,19 @@ fn downloads() -> Requests {
 const BOTH: &str = "[{action: Allow, to: [{networks: [203.0.113.9/32]}]}, \
                     {action: Allow, to: [{domains: [hub.example]}], ports: [{port: 443}]}]";
 
-/// `budget`: what `hub.example` draws on; connections that name nobody draw on none. Whom the central gateway was asked for
-/// must be `expected`.
-fn check_ahead(budget: Option<u32>, expected: &[Option<&str>]) {
+/// What connections that name nobody and those to `hub.example` draw on. Whom the central gateway was asked for must be
+/// `expected`.
+fn check_ahead([unnamed, named]: [Option<u32>; 2], expected: &[Option<&str>]) {
     let (authority, (server, address)) = (Authority::new(), server());
     let replica = Replica::start(authority.gateway(), policies(BOTH, 7), address);
     let mut state = through(&[replica.address], Some(&authority.node("node-a")));
     for pod in state.pods.values_mut() {
-        let unlimited = RuleId(18);
-        let free = RuleFacts { text: "the address".into(), ..RuleFacts::default() };
-        let named = RuleFacts { budget, ..(*pod.rules[&ALLOWS]).clone() };
-        pod.rules.extend([(unlimited, Arc::new(free)), (ALLOWS, Arc::new(named))]);
+        let address = RuleId(18);
+        let of_address = RuleFacts { text: "the address".into(), budget: unnamed, ..RuleFacts::default() };
+        let of_name = RuleFacts { budget: named, ..(*pod.rules[&ALLOWS]).clone() };
+        pod.rules.extend([(address, Arc::new(of_address)), (ALLOWS, Arc::new(of_name))]);
         for bound in pod.bound.values_mut() {
-            let otherwise = Ruling { verdict: Verdict::Allow, rule: unlimited };
+            let otherwise = Ruling { verdict: Verdict::Allow, rule: address };
             bound.unnamed = Arc::new(Row { otherwise, cells: Vec::new() });
         }
     }
@@ -421,6 +421,7 @@ fn check_ahead(budget: Option<u32>, expected: &[Option<&str>]) {
 
 #[test]
 fn a_tunnel_that_was_opened_for_an_address_carries_no_name_that_draws_on_another_budget() {
-    check_ahead(Some(3), &[None, Some("hub.example")]);
-    check_ahead(None, &[None]);
+    check_ahead([None, Some(3)], &[None, Some("hub.example")]);
+    check_ahead([Some(2), Some(3)], &[None, Some("hub.example")]);
+    check_ahead([Some(3), Some(3)], &[None]);
 }
