@@ -16,6 +16,7 @@ mod folder;
 mod guard;
 mod health;
 mod http;
+mod ingress_gateway;
 mod install;
 mod kubectl;
 mod lab_cmd;
