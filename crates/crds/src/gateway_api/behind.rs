@@ -118,7 +118,7 @@ impl InferencePool {
             self.selector = d.required(map, "matchLabels", |d, node| Some(crate::meta::labels(d, node)))?;
             Some(())
         });
-        d.field(map, "appProtocol", |d, node| d.one_of(node, &[("http", ()), ("kubernetes.io/h2c", ())]));
+        d.field(map, "appProtocol", |d, node| d.one_of(node, &[("http", ())]));
         let ports = d.required(map, "targetPorts", |d, node| {
             d.check_length(node, 1, MOST_PORTS);
             d.list(node, |d, node| {
