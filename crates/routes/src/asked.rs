@@ -43,7 +43,7 @@ pub enum PathFault {
     NotAbsolute,
     /// `//`: an element is empty, and it is not the last.
     EmptyElement,
-    /// `.` or `..` as an element, in any spelling, also with parameters (`..;x`).
+    /// `.` or `..` as an element, in any spelling.
     DotElement,
     /// `/` or `\` behind a percent sign, or `\` itself.
     HiddenSlash,
@@ -55,6 +55,8 @@ pub enum PathFault {
     Control,
     /// Decoded, it is no UTF-8.
     NotUtf8,
+    /// `;`, escaped or not: parameters of an element.
+    Parameter,
 }
 
 impl PathFault {
@@ -69,6 +71,7 @@ impl PathFault {
             Self::TwiceEscaped => "the path is escaped twice",
             Self::Control => "the path has a character that no path may have",
             Self::NotUtf8 => "the path is not UTF-8",
+            Self::Parameter => "the path has parameters (;)",
         }
     }
 }

@@ -16,10 +16,15 @@ type Wrong = (Reason, String);
 /// A listener by its gateway's place and its own.
 pub(crate) type Place = (usize, usize);
 
-/// Host names of routes of each kind on each listener: HTTPRoutes and GRPCRoutes do not share one.
+/// Most matches in force, each counted once for every listener and host name it is for.
+pub const MOST_IN_FORCE: usize = 1_000_000;
+
+/// What is attached so far.
 #[derive(Default)]
 pub(crate) struct Attached {
+    /// Host names of routes of each kind on each listener: HTTPRoutes and GRPCRoutes do not share one.
     hosts: HashMap<(Place, RouteKind), HostSet>,
+    in_force: usize,
 }
 
 /// Gateways of ours by name, and those of others.
@@ -89,6 +94,13 @@ pub(crate) fn attach(
             ],
         });
     }
+    let cost = resolved.entries.len() * hostnames(route).count() * places.len();
+    if attached.in_force + cost > MOST_IN_FORCE {
+        places.clear();
+        refuse(&mut statuses);
+    } else {
+        attached.in_force += cost;
+    }
     for (gateway, listener) in &places {
         if let Some(draft) = ours.get_mut(*gateway).and_then(|ours| ours.listeners.get_mut(*listener)) {
             draft.attached += 1;
@@ -107,6 +119,18 @@ pub(crate) fn attach(
         status: Status::Route(statuses),
     });
     (places, status)
+}
+
+fn refuse(statuses: &mut [ParentStatus]) {
+    let message = format!(
+        "older routes have all {MOST_IN_FORCE} matches (times listeners and host names) that there may be: \
+         attach it to fewer listeners, or write fewer host names and matches"
+    );
+    for accepted in statuses.iter_mut().filter_map(|status| status.conditions.first_mut()) {
+        if accepted.holds {
+            *accepted = Condition::no(ConditionKind::Accepted, Reason::UnsupportedValue, message.clone());
+        }
+    }
 }
 
 /// Its host names, or that it has any.

@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn endpoints_are_those_that_can_be_asked() {
         let read = crds::read_objects("t.yaml", OBJECTS.as_bytes());
-        assert_eq!(read.diagnostics, []);
+        let told: Vec<&str> = read.diagnostics.iter().map(|it| it.field.as_str()).collect();
+        assert_eq!(told, ["spec.endpointPickerRef"], "a picker is not asked, and that is said");
         let endpoints = Endpoints::build(&read.objects);
         let resource = |name: &str| Resource { namespace: "x".into(), name: name.into() };
         let service = |name: &str| Target::Service { service: resource(name), port: 80, is_h2: false };

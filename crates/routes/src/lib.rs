@@ -22,6 +22,7 @@ mod rule;
 mod status;
 
 pub use asked::{Asked, Headers, PathFault};
+pub use attach::MOST_IN_FORCE;
 pub use endpoints::{Endpoints, MOST_ENDPOINTS};
 pub use filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};

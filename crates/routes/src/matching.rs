@@ -203,8 +203,8 @@ fn compile_path(path: &PathMatch) -> Result<(Where, (usize, usize)), String> {
 /// Every match of one host.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    exact: HashMap<Arc<str>, Vec<Entry>>,
-    regexes: Vec<Entry>,
+    exact: HashMap<Arc<str>, Vec<Arc<Entry>>>,
+    regexes: Vec<Arc<Entry>>,
     /// The root first.
     prefixes: Vec<Node>,
 }
@@ -212,14 +212,14 @@ pub(crate) struct Table {
 #[derive(Debug, Default)]
 struct Node {
     children: BTreeMap<Arc<str>, usize>,
-    entries: Vec<Entry>,
+    entries: Vec<Arc<Entry>>,
 }
 
 impl Table {
-    pub(crate) fn insert(&mut self, entry: Entry) {
+    pub(crate) fn insert(&mut self, entry: &Arc<Entry>) {
         match &entry.path {
-            Where::Exact(path) => self.exact.entry(path.clone()).or_default().push(entry),
-            Where::Regex(_) => self.regexes.push(entry),
+            Where::Exact(path) => self.exact.entry(path.clone()).or_default().push(entry.clone()),
+            Where::Regex(_) => self.regexes.push(entry.clone()),
             Where::Prefix(path) => {
                 let at = self.node(path);
                 self.prefixes.get_mut(at).into_iter().for_each(|node| node.entries.push(entry.clone()));
@@ -246,7 +246,7 @@ impl Table {
 
     /// Puts everything in order, once all is there.
     pub(crate) fn sort(&mut self) {
-        let by_rank = |one: &Entry, other: &Entry| one.rank.cmp(&other.rank);
+        let by_rank = |one: &Arc<Entry>, other: &Arc<Entry>| one.rank.cmp(&other.rank);
         self.exact.values_mut().for_each(|entries| entries.sort_by(by_rank));
         self.regexes.sort_by(by_rank);
         self.prefixes.iter_mut().for_each(|node| node.entries.sort_by(by_rank));

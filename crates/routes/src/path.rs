@@ -32,10 +32,12 @@ impl<'a> Path<'a> {
         if decoded.contains("//") {
             return Err(PathFault::EmptyElement);
         }
-        // Some servers drop parameters from an element before they resolve its dots.
-        let is_dots = |element: &str| matches!(element.split(';').next(), Some("." | ".."));
-        if decoded.split('/').any(is_dots) {
+        if decoded.split('/').any(|element| matches!(element, "." | "..")) {
             return Err(PathFault::DotElement);
+        }
+        // Some servers drop what follows a `;` before they look who serves an element, others do not.
+        if decoded.contains(';') {
+            return Err(PathFault::Parameter);
         }
         Ok(Self { raw, decoded })
     }
@@ -115,8 +117,9 @@ mod tests {
             ("/.", Err(DotElement)),
             ("/a/../b", Err(DotElement)),
             ("/a/%2e%2E/b", Err(DotElement)),
-            ("/a/..;x/b", Err(DotElement)),
-            ("/a/.%3b/b", Err(DotElement)),
+            ("/a/..;x/b", Err(Parameter)),
+            ("/admin;x", Err(Parameter)),
+            ("/a/.%3b/b", Err(Parameter)),
             ("/a%2Fb", Err(HiddenSlash)),
             ("/a%5cb", Err(HiddenSlash)),
             ("/a\\b", Err(HiddenSlash)),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(crate) struct Resolved {
     pub(crate) rules: Vec<Rule>,
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) entries: Vec<Arc<Entry>>,
     /// Why nothing of it can be applied.
     pub(crate) wrong: Option<Arc<str>>,
     /// The first thing that it refers to in vain.
@@ -29,7 +29,7 @@ pub(crate) fn resolve(known: &Known<'_>, route: &Route, first: u32) -> Resolved 
         resolved.rules.push(rule);
         for (place, wanted) in written.matches.iter().enumerate() {
             match Entry::new(wanted, RuleId(id), &age, (index, place)) {
-                Ok(entry) => resolved.entries.push(entry),
+                Ok(entry) => resolved.entries.push(Arc::new(entry)),
                 Err(why) => {
                     let why = format!("spec.rules[{index}].matches[{place}]: {why}");
                     resolved.wrong.get_or_insert(why.into());

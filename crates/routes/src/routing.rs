@@ -186,7 +186,7 @@ impl Routing {
                     continue;
                 }
                 let table = hosts.entry(name);
-                resolved.entries.iter().for_each(|entry| table.insert(entry.clone()));
+                resolved.entries.iter().for_each(|entry| table.insert(entry));
             }
         }
         self.rules.extend(resolved.rules);

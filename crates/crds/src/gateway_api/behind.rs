@@ -1,7 +1,7 @@
 //! Who is behind a backend: `discovery.k8s.io/v1` EndpointSlice and `inference.networking.k8s.io/v1` InferencePool.
 
 use crate::decode::{Decoder, Map};
-use crate::diagnostic::Position;
+use crate::diagnostic::{Code, Diagnostic, Position};
 use crate::document::Node;
 use crate::gateway_api::reference::{Reference, Usual};
 use crate::meta::{ObjectMeta, Scope};
@@ -118,7 +118,7 @@ impl InferencePool {
             self.selector = d.required(map, "matchLabels", |d, node| Some(crate::meta::labels(d, node)))?;
             Some(())
         });
-        d.field(map, "appProtocol", |d, node| d.one_of(node, &[("http", ()), ("kubernetes.io/h2c", ())]));
+        d.field(map, "appProtocol", |d, node| d.one_of(node, &[("http", ())]));
         let ports = d.required(map, "targetPorts", |d, node| {
             d.check_length(node, 1, MOST_PORTS);
             d.list(node, |d, node| {
@@ -132,7 +132,10 @@ impl InferencePool {
     }
 }
 
+/// An endpoint picker is not asked, and whoever wrote one is told.
 fn picker<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Reference> {
+    let message = "no endpoint picker is asked: the least loaded pod of the pool answers";
+    d.report(node.place, Diagnostic::warning(Code::Unsupported, message));
     let map = d.strict(node, &["group", "kind", "name", "port", "failureMode"])?;
     d.field(map, "failureMode", |d, node| d.one_of(node, &[("FailOpen", ()), ("FailClose", ())]));
     d.field(map, "port", |d, node| {

@@ -149,6 +149,9 @@ pub(crate) fn not_a_path(path: &str) -> Option<&'static str> {
     if lower.contains("//") || lower.contains("%2f") || lower.contains("%5c") {
         return Some("an empty element or an escaped slash: requests with these are refused");
     }
+    if lower.contains(';') || lower.contains("%3b") {
+        return Some("parameters after a ;: requests with these are refused");
+    }
     let has_dots = lower.split('/').any(|element| matches!(element, "." | ".."));
     has_dots.then_some(". or .. is no element: requests with these are refused")
 }
