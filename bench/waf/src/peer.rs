@@ -16,17 +16,17 @@ const PROGRAM: &str = include_str!("modsecurity.py");
 const MORE: &str = "SecAuditEngine Off\nSecPcreMatchLimit 1000\nSecPcreMatchLimitRecursion 1000\n";
 
 /// The other engine, its rules loaded.
-pub struct Peer {
+pub(crate) struct Peer {
     child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
     /// What it calls itself.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl Peer {
     /// Starts it with a Python that has the package; none where it cannot be had.
-    pub fn start(python: &Path, rules: &[String], requests: &[Request]) -> Result<Option<Self>> {
+    pub(crate) fn start(python: &Path, rules: &[String], requests: &[Request]) -> Result<Option<Self>> {
         let there = Command::new(python).args(["-c", "import libmodsecurity"]).stderr(Stdio::null()).status();
         if !there.is_ok_and(|status| status.success()) {
             return Ok(None);
@@ -48,12 +48,12 @@ impl Peer {
             })).collect::<Vec<_>>(),
         });
         let hello = peer.ask(&setup.to_string())?;
-        peer.name = hello["peer"].as_str().unwrap_or("libmodsecurity").to_owned();
+        peer.name = hello.get("peer").and_then(Value::as_str).unwrap_or("libmodsecurity").to_owned();
         Ok(Some(peer))
     }
 
     /// Runs a request for so many nanoseconds of processor time.
-    pub fn run(&mut self, number: usize, budget: u64) -> Result<Value> {
+    pub(crate) fn run(&mut self, number: usize, budget: u64) -> Result<Value> {
         self.ask(&format!("{number} {budget}"))
     }
 

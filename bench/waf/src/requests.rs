@@ -1,12 +1,12 @@
 //! The requests that are measured: those of everyday, and prompts made to cost.
 
 /// A request, all of it text.
-pub struct Request {
-    pub name: &'static str,
-    pub method: &'static str,
-    pub target: &'static str,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: String,
+pub(crate) struct Request {
+    pub(crate) name: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) target: &'static str,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: String,
 }
 
 const SENTENCE: &str =
@@ -16,7 +16,7 @@ const SENTENCE: &str =
 const ADVERSARIAL: usize = 64 << 10;
 
 /// All of them; `prose` is a long text.
-pub fn all(prose: &str) -> Vec<Request> {
+pub(crate) fn all(prose: &str) -> Vec<Request> {
     let long = |bytes: usize| prose.chars().cycle().take(bytes).collect::<String>();
     let flood = |piece: &str| piece.repeat(ADVERSARIAL / piece.len());
     vec![

@@ -176,7 +176,8 @@ fn pieces(value: &[u8]) -> u64 {
     let mut in_word = false;
     for byte in value {
         let word = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | 0x80..);
-        count += u64::from(!byte.is_ascii_whitespace() && !(word && in_word));
+        let goes_on = byte.is_ascii_whitespace() || (word && in_word);
+        count += u64::from(!goes_on);
         in_word = word;
     }
     count
