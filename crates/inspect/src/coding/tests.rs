@@ -94,6 +94,7 @@ fn anything_behind_the_end_is_a_flaw_and_so_is_an_early_end() {
 
 #[test]
 fn what_is_not_its_coding_is_malformed() {
+    check("zstd", b"u006\xd6", Err(CodingFlaw::Malformed));
     check("gzip", SENTENCE.as_bytes(), Err(CodingFlaw::Malformed));
     check("zstd", SENTENCE.as_bytes(), Err(CodingFlaw::Malformed));
     check("deflate", SENTENCE.as_bytes(), Err(CodingFlaw::Malformed));

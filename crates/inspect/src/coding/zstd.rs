@@ -75,13 +75,13 @@ impl Zstd {
     /// How many bytes the unit has, as far as the bytes held say it.
     fn wanted(&self) -> Result<usize, CodingFlaw> {
         Ok(match self.state {
-            State::Header if self.held.len() < 5 => {
+            State::Header => {
+                // However many bytes came at once: what follows another magic is not waited for.
                 if !MAGIC.starts_with(self.held.get(..self.held.len().min(4)).unwrap_or_default()) {
                     return Err(CodingFlaw::Malformed);
                 }
-                5
+                self.held.get(4).map_or(5, |descriptor| header_length(*descriptor))
             }
-            State::Header => header_length(self.held.get(4).copied().unwrap_or(0)),
             State::Blocks => match self.held.get(..3) {
                 Some(&[a, b, c]) => 3 + block_length(u32::from_le_bytes([a, b, c, 0]))?,
                 _ => 3,

@@ -148,12 +148,15 @@ fn is_safetensors(head: &[u8]) -> bool {
     let length = u64::from_le_bytes(*length);
     let json = head.get(8..).unwrap_or_default();
     let json = json.trim_ascii_start();
-    let has_key = [b"\"dtype\"".as_slice(), b"\"data_offsets\"", b"\"__metadata__\""]
-        .iter()
-        .any(|key| contains(json, key));
+    // Last, for it looks at everything.
+    let has_key = || {
+        [b"\"dtype\"".as_slice(), b"\"data_offsets\"", b"\"__metadata__\""]
+            .iter()
+            .any(|key| contains(json, key))
+    };
     (2..=MAX_SAFETENSORS).contains(&length)
         && json.first() == Some(&b'{')
-        && (has_key || json.len() > 8 && json.starts_with(b"{\"") && head.len() < 128)
+        && (json.len() > 8 && json.starts_with(b"{\"") && head.len() < 128 || has_key())
 }
 
 /// `PROTO` of 2 to 5, and then an opcode with which pickles begin.

@@ -10,6 +10,7 @@ pub mod archive;
 mod canary;
 pub mod files;
 mod forms;
+mod literals;
 mod multipart;
 mod numbers;
 mod opaque;

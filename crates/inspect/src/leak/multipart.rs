@@ -156,7 +156,7 @@ impl Parts {
                 continue;
             }
             let rest = bytes.get(index..).unwrap_or_default();
-            let plain = rest.iter().position(|byte| *byte == b'\r').unwrap_or(rest.len());
+            let plain = memchr::memchr(b'\r', rest).unwrap_or(rest.len());
             sink(Part::Bytes(rest.get(..plain).unwrap_or_default()));
             index += plain;
         }

@@ -8,7 +8,8 @@
 use super::forms::Form;
 
 /// Bytes of a window.
-const WINDOW: u16 = 4096;
+const WINDOW: usize = 4096;
+const SIZE: f32 = 4096.0;
 
 /// Bits per byte from which on a window looks random. Random bytes have 7.95 in a window of this size, what is well packed
 /// nearly as many; text and code 4 to 6, weights of 32 bits 7.0 to 7.5, sound that is not packed up to 7.7.
@@ -18,8 +19,8 @@ const NOISE: f32 = 7.8;
 #[derive(Debug)]
 pub(super) struct Opaque {
     form: Form,
-    counts: Box<[u16; 256]>,
-    seen: u16,
+    /// The beginning of a window.
+    held: Vec<u8>,
     random: u64,
     from: u64,
     is_told: bool,
@@ -28,8 +29,7 @@ pub(super) struct Opaque {
 impl Opaque {
     /// From so many bytes on it is opaque.
     pub(super) fn new(from: u64) -> Self {
-        let counts = Box::new([0; 256]);
-        Self { form: Form::default(), counts, seen: 0, random: 0, from, is_told: false }
+        Self { form: Form::default(), held: Vec::new(), random: 0, from, is_told: false }
     }
 
     /// Takes the next bytes. Whether it turned out to be opaque.
@@ -39,19 +39,19 @@ impl Opaque {
         }
         self.form.push(bytes);
         let mut rest = bytes;
-        while !rest.is_empty() {
-            let (head, behind) = rest.split_at(rest.len().min(usize::from(WINDOW - self.seen)));
-            for byte in head {
-                if let Some(count) = self.counts.get_mut(usize::from(*byte)) {
-                    *count += 1;
-                }
-            }
-            self.seen += u16::try_from(head.len()).unwrap_or(WINDOW);
+        if !self.held.is_empty() {
+            let (head, behind) = rest.split_at(rest.len().min(WINDOW.saturating_sub(self.held.len())));
+            self.held.extend_from_slice(head);
             rest = behind;
-            if self.seen == WINDOW {
-                self.judge();
+            if self.held.len() < WINDOW {
+                return self.is_now();
             }
+            self.random += random(&self.held);
+            self.held.clear();
         }
+        let (windows, behind) = rest.as_chunks::<WINDOW>();
+        self.random += windows.iter().map(|window| random(window)).sum::<u64>();
+        self.held.extend_from_slice(behind);
         self.is_now()
     }
 
@@ -66,14 +66,25 @@ impl Opaque {
         self.is_told |= is_now;
         is_now
     }
+}
 
-    fn judge(&mut self) {
-        let of = |count: u16| f32::from(count) * f32::from(count).max(1.0).log2();
-        let sum: f32 = self.counts.iter().map(|count| of(*count)).sum();
-        if f32::from(WINDOW).log2() - sum / f32::from(WINDOW) > NOISE {
-            self.random += u64::from(WINDOW);
-        }
-        self.counts.fill(0);
-        self.seen = 0;
+/// How many bytes of a window count: all, if it looks random.
+///
+/// Text is told without counting: if of its bytes the share p is 0x80 or above, they have at most 7 bits each and the entropy
+/// of p, which for a fifth is 7.73.
+fn random(window: &[u8]) -> u64 {
+    let high = window.iter().filter(|byte| !byte.is_ascii()).count();
+    if high < WINDOW / 5 {
+        return 0;
     }
+    let mut counts = [0u16; 256];
+    for byte in window {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    let of = |count: u16| f32::from(count) * f32::from(count).max(1.0).log2();
+    let sum: f32 = counts.iter().map(|count| of(*count)).sum();
+    let is_random = SIZE.log2() - sum / SIZE > NOISE;
+    if is_random { WINDOW as u64 } else { 0 }
 }

@@ -224,6 +224,8 @@ fn iban(rest: &[u8]) -> Option<(Kind, usize)> {
 }
 
 fn nino(text: &[u8], start: usize, rest: &[u8]) -> Option<(Kind, usize)> {
+    // Most numbers are none of these: asked first, for the rest costs more.
+    rest.iter().find(|byte| **byte != b' ').filter(|byte| byte.is_ascii_uppercase())?;
     let mut compact = Vec::new();
     let mut length = 0;
     for byte in rest.iter().take(14) {
@@ -235,8 +237,8 @@ fn nino(text: &[u8], start: usize, rest: &[u8]) -> Option<(Kind, usize)> {
             compact.push(*byte);
         }
     }
-    let has_context = has_word(text, start, &[b"national insurance", b"nino", b"ni number"]);
-    (has_context && numbers::uk_nino(&compact)).then_some((BRITISH, length))
+    let has_context = || has_word(text, start, &[b"national insurance", b"nino", b"ni number"]);
+    (numbers::uk_nino(&compact) && has_context()).then_some((BRITISH, length))
 }
 
 fn codice_fiscale(rest: &[u8]) -> Option<(Kind, usize)> {

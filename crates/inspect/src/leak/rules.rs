@@ -4,9 +4,9 @@
 //! [`MAX_CANARIES`] and [`LeakRules::MAX_PREFIX`]. Does not: say what is done about a leak.
 
 use super::canary::variants;
+use super::literals::Literals;
 use super::opaque::Opaque;
 use super::secrets::{SECRETS, Secret};
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 /// Most canaries.
 pub const MAX_CANARIES: usize = 256;
@@ -39,15 +39,14 @@ pub enum LeakFlaw {
     TooManyCanaries,
     /// A canary, by its place, is not of [`CANARY_LENGTH`].
     CanaryLength(usize),
-    /// What to search with became too large.
-    TooLarge,
 }
 
 /// What to look for, prepared.
 #[derive(Debug)]
 pub struct LeakRules {
-    pub(super) search: Option<AhoCorasick>,
-    /// By pattern.
+    /// `None`: nothing is searched for.
+    pub(super) search: Option<Literals>,
+    /// By literal.
     pub(super) targets: Vec<Target>,
     canaries: Vec<Vec<Vec<u8>>>,
     pub(super) pii: bool,
@@ -93,7 +92,7 @@ impl LeakRules {
                 targets.push(Target::Canary { canary, variant });
             }
         }
-        let search = (!patterns.is_empty()).then(|| search(&patterns)).transpose()?;
+        let search = (!patterns.is_empty()).then(|| Literals::new(&patterns));
         let LeakOptions { pii, files, opaque_from, .. } = *options;
         Ok(Self { search, targets, canaries, pii, files, opaque_from, salt: options.salt.clone() })
     }
@@ -105,14 +104,6 @@ impl LeakRules {
     pub(super) fn variant(&self, canary: u16, variant: u16) -> Option<&[u8]> {
         Some(self.canaries.get(usize::from(canary))?.get(usize::from(variant))?)
     }
-}
-
-fn search(patterns: &[&[u8]]) -> Result<AhoCorasick, LeakFlaw> {
-    AhoCorasick::builder()
-        .match_kind(MatchKind::Standard)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(patterns)
-        .map_err(|_| LeakFlaw::TooLarge)
 }
 
 #[cfg(test)]
@@ -129,7 +120,7 @@ mod tests {
         assert!(all >= 40, "{all}");
         for secret in SECRETS {
             assert!(
-                secret.prefixes.iter().all(|prefix| (2..=LeakRules::MAX_PREFIX).contains(&prefix.len())),
+                secret.prefixes.iter().all(|prefix| (3..=LeakRules::MAX_PREFIX).contains(&prefix.len())),
                 "{}",
                 secret.id
             );

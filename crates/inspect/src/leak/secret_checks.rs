@@ -3,7 +3,7 @@
 //! Each function takes a text and the place of the prefix, and gives the place of the secret. None looks at more than
 //! [`MAX_SECRET`] bytes, and only a structure that is unlikely to be there by chance counts.
 
-use super::shape::{Alphabet, begins_word, entropy, is_placeholder};
+use super::shape::{Alphabet, Shape, begins_word, entropy, is_placeholder};
 use flate2::Crc;
 use std::ops::Range;
 
@@ -42,6 +42,11 @@ pub(super) fn sk_key(text: &[u8], prefix: Range<usize>) -> Found {
     }
     let end = run(text, prefix.end, Alphabet::Alnum, 32..65)?;
     genuine(text, prefix.start..end)
+}
+
+/// `SK` and 32 hexadecimal digits, the first of which is of the prefix: two letters are in too many words.
+pub(super) fn twilio(text: &[u8], prefix: Range<usize>) -> Found {
+    Shape::Run(Alphabet::Hex, 32, 32).find(text, prefix.start..prefix.start + 2)
 }
 
 /// `SG.`, 22 characters, a dot, 43 characters.

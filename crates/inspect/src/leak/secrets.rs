@@ -20,6 +20,13 @@ pub struct Secret {
     pub(super) shape: Shape,
 }
 
+impl Secret {
+    /// What it begins with, or the names of the field that it is in.
+    pub fn prefixes(&self) -> &'static [&'static str] {
+        self.prefixes
+    }
+}
+
 const VENDOR: &str = "vendor documentation";
 const GITHUB: &str =
     "https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/";
@@ -153,8 +160,11 @@ pub static SECRETS: &[Secret] = &[
         "twilio-key",
         "Twilio API key id",
         "https://www.twilio.com/docs/iam/api-keys",
-        &["SK"],
-        Run(Hex, 32, 32),
+        &[
+            "SK0", "SK1", "SK2", "SK3", "SK4", "SK5", "SK6", "SK7", "SK8", "SK9", "SKa", "SKb", "SKc", "SKd",
+            "SKe", "SKf",
+        ],
+        Custom(checks::twilio),
     ),
     row("sendgrid-key", "SendGrid API key", VENDOR, &["SG."], Custom(checks::sendgrid)),
     row(

@@ -21,6 +21,9 @@ pub(super) const AHEAD: usize = 4096;
 const STEP: usize = 32 * 1024;
 const LEAST: usize = 2048;
 
+/// Bytes that are passed over together if no number and no address is in them.
+const BLOCK: usize = 64;
+
 /// Tokens whose last characters are a checksum.
 const WITH_CHECKSUM: [&str; 5] =
     ["github-pat", "github-oauth", "github-app-user", "github-refresh", "npm-token"];
@@ -89,14 +92,12 @@ impl Text {
         if let Some(search) = &rules.search {
             let reach = self.held.len().min(limit + LeakRules::MAX_PREFIX);
             let part = self.held.get(self.done..reach).unwrap_or_default();
-            for found in search.find_overlapping_iter(part) {
-                let at = self.done + found.start()..self.done + found.end();
-                if let Some(target) =
-                    rules.targets.get(found.pattern().as_usize()).filter(|_| at.start < limit)
-                {
-                    self.candidate(rules, *target, at, sink);
+            search.search(part, &mut |literal, at| {
+                let start = self.done + at;
+                if let Some(target) = rules.targets.get(literal).filter(|_| start < limit) {
+                    self.candidate(rules, *target, start..start + search.length(literal), sink);
                 }
-            }
+            });
         }
         if rules.pii {
             self.numbers(limit, sink);
@@ -140,17 +141,24 @@ impl Text {
     fn numbers(&self, limit: usize, sink: Sink<'_>) {
         let mut is_digit_before =
             self.done.checked_sub(1).and_then(|at| self.held.get(at)).is_some_and(u8::is_ascii_digit);
-        for (index, byte) in self.held.get(self.done..limit).unwrap_or_default().iter().enumerate() {
-            let is_digit = byte.is_ascii_digit();
-            if is_digit && !is_digit_before {
-                self.number(self.done + index, sink);
-            } else if *byte == b'@' {
-                let (text, start) = self.around(self.done + index);
-                if pii::is_email(text, self.done + index - start) {
-                    sink(Found::Email(self.base + (self.done + index) as u64));
-                }
+        let part = self.held.get(self.done..limit).unwrap_or_default();
+        for (block, begin) in part.chunks(BLOCK).zip((self.done..).step_by(BLOCK)) {
+            if !has_digit_or_at(block) {
+                is_digit_before = false;
+                continue;
             }
-            is_digit_before = is_digit;
+            for (at, byte) in (begin..).zip(block) {
+                let is_digit = byte.is_ascii_digit();
+                if is_digit && !is_digit_before {
+                    self.number(at, sink);
+                } else if *byte == b'@' {
+                    let (text, start) = self.around(at);
+                    if pii::is_email(text, at - start) {
+                        sink(Found::Email(self.base + at as u64));
+                    }
+                }
+                is_digit_before = is_digit;
+            }
         }
     }
 
@@ -163,4 +171,9 @@ impl Text {
         let class = LeakClass::Pii;
         sink(Found::Hit(Hit { rule, name, class, is_confirmed: true, start, text: matched }));
     }
+}
+
+/// Without a branch, so that many bytes are looked at in one step.
+fn has_digit_or_at(block: &[u8]) -> bool {
+    block.iter().fold(0, |any, byte| any | u8::from(byte.is_ascii_digit()) | u8::from(*byte == b'@')) != 0
 }

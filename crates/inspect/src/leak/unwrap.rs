@@ -316,7 +316,7 @@ impl Percent {
     }
 
     fn search(&mut self, bytes: &[u8], sink: Sink<'_>) -> usize {
-        let found = bytes.iter().position(|byte| *byte == b'%');
+        let found = memchr::memchr(b'%', bytes);
         let seen = bytes.get(..found.unwrap_or(bytes.len())).unwrap_or_default();
         self.before
             .extend_from_slice(seen.get(seen.len().saturating_sub(PERCENT_BEFORE)..).unwrap_or_default());
@@ -334,12 +334,27 @@ impl Percent {
     }
 
     fn decode(&mut self, bytes: &[u8], sink: Sink<'_>) -> usize {
-        for (index, byte) in bytes.iter().copied().enumerate() {
+        let mut index = 0;
+        while let Some(byte) = bytes.get(index).copied() {
             if is_break(byte) {
                 self.finish(sink);
                 return index;
             }
-            self.take(byte);
+            if self.escape.is_empty() && !matches!(byte, b'%' | b'+') {
+                let rest = bytes.get(index..).unwrap_or_default();
+                let plain = rest.iter().take(PIECE).take_while(|byte| is_plain(**byte)).count();
+                self.decoded.extend_from_slice(rest.get(..plain).unwrap_or_default());
+                index += plain;
+            } else if self.escape.is_empty()
+                && let Some([b'%', high, low]) = bytes.get(index..index + 3)
+                && let (Some(high), Some(low)) = (nibble(*high), nibble(*low))
+            {
+                self.decoded.push(high << 4 | low);
+                index += 3;
+            } else {
+                self.take(byte);
+                index += 1;
+            }
             if self.decoded.len() >= PIECE {
                 sink(Encoding::Percent, Piece::Bytes(&self.decoded));
                 self.decoded.clear();
@@ -382,6 +397,11 @@ impl Percent {
 /// What is never in percent-encoded text.
 fn is_break(byte: u8) -> bool {
     byte <= b' ' || byte >= 0x7f || matches!(byte, b'"' | b'<' | b'>' | b'\\')
+}
+
+/// What stands for itself in percent-encoded text.
+fn is_plain(byte: u8) -> bool {
+    !is_break(byte) && !matches!(byte, b'%' | b'+')
 }
 
 #[cfg(test)]
