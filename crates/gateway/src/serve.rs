@@ -229,7 +229,7 @@ impl Gateway {
             Door::Steered => {}
             Door::Front => {
                 let caller = Caller { pod: ends.pod, listener: ends.destination };
-                return self.front(stream, caller).await;
+                return Box::pin(self.front(stream, caller)).await;
             }
         }
         ends.destination = self.stands_for.unwrap_or(ends.destination);
@@ -295,7 +295,9 @@ impl Gateway {
             Decision::Permit(permit) => {
                 guard.judged(permit.judgement());
                 match permit.judgement().handling {
-                    Handling::Pass => self.permitted(stream, (opened, server), &permit, phase, guard).await,
+                    Handling::Pass => {
+                        Box::pin(self.permitted(stream, (opened, server), &permit, phase, guard)).await
+                    }
                     Handling::Open => {
                         let opening = http::Opening {
                             stream,
@@ -306,7 +308,7 @@ impl Gateway {
                             server,
                             front: None,
                         };
-                        self.open(opening, guard).await
+                        Box::pin(self.open(opening, guard)).await
                     }
                 }
             }

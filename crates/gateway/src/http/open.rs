@@ -146,14 +146,14 @@ impl Gateway {
                 Err(reason) => Err(reason),
             };
             let refused = upstream.as_ref().err().copied();
-            let outcome = self.answered(client, Speech::Unsaid, upstream, parties).await;
+            let outcome = Box::pin(self.answered(client, Speech::Unsaid, upstream, parties)).await;
             return refused.map_or(outcome, |reason| (End::Refused, Some(reason)));
         };
         let Some(inspector) = inspector else { return (End::Refused, Some(Reason::NoAuthority)) };
         let connected = match server {
             Ok(server) => {
                 let connecting = inspector.connect(server, name, &hello.alpn);
-                within(limits.connect_timeout, connecting, Reason::ServerHandshake).await
+                within(limits.connect_timeout, Box::pin(connecting), Reason::ServerHandshake).await
             }
             Err(reason) => Err(reason),
         };
@@ -164,11 +164,11 @@ impl Gateway {
         };
         let refused = upstream.as_ref().err().copied();
         let accepting = inspector.accept(client, speech);
-        let client = match within(limits.header_timeout, accepting, Reason::Timeout).await {
+        let client = match within(limits.header_timeout, Box::pin(accepting), Reason::Timeout).await {
             Ok(client) => client,
             Err(reason) => return (End::Refused, refused.or(Some(reason))),
         };
-        let outcome = self.answered(client, speech, upstream, parties).await;
+        let outcome = Box::pin(self.answered(client, speech, upstream, parties)).await;
         refused.map_or(outcome, |reason| (End::Refused, Some(reason)))
     }
 
