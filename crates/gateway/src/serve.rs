@@ -232,7 +232,7 @@ impl Gateway {
             Door::Steered => {}
             Door::Front => {
                 let caller = Caller { pod: ends.pod, listener: ends.destination };
-                return self.front(stream, caller).await;
+                return Box::pin(self.front(stream, caller)).await;
             }
         }
         ends.destination = self.stands_for.unwrap_or(ends.destination);
@@ -298,10 +298,12 @@ impl Gateway {
             Decision::Permit(permit) => {
                 guard.judged(permit.judgement());
                 match permit.judgement().handling {
-                    Handling::Pass => self.permitted(stream, (opened, server), &permit, phase, guard).await,
+                    Handling::Pass => {
+                        Box::pin(self.permitted(stream, (opened, server), &permit, phase, guard)).await
+                    }
                     Handling::Open if self.is_left_unopened(&permit) => {
                         guard.refused(Reason::PassedUnopened);
-                        self.permitted(stream, (opened, server), &permit, phase, guard).await
+                        Box::pin(self.permitted(stream, (opened, server), &permit, phase, guard)).await
                     }
                     Handling::Open => {
                         let opening = http::Opening {
@@ -313,7 +315,7 @@ impl Gateway {
                             server,
                             front: None,
                         };
-                        self.open(opening, guard).await
+                        Box::pin(self.open(opening, guard)).await
                     }
                 }
             }

@@ -153,7 +153,7 @@ impl Gateway {
                     server,
                     front: Some(http::Front { name }),
                 };
-                self.open(opening, guard).await.map(Told::Refused)
+                Box::pin(self.open(opening, guard)).await.map(Told::Refused)
             }
             (Form::Request(_) | Form::Connect, _) => {
                 self.tunnel(near, caller, request, (way.to, server), guard).await
@@ -194,7 +194,7 @@ impl Gateway {
         };
         let approach = Approach { first: bytes.split_off(asked.length), server, name };
         let ends = crate::identify::Ends { pod: caller.pod, destination: to };
-        self.judged(near, ends, approach, guard).await.map(Told::Refused)
+        Box::pin(self.judged(near, ends, approach, guard)).await.map(Told::Refused)
     }
 
     /// The addresses to which a client may come, best first.

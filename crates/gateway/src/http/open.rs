@@ -146,14 +146,14 @@ impl Gateway {
                 Err(reason) => Err(reason),
             };
             let refused = upstream.as_ref().err().copied();
-            let outcome = self.answered(client, Speech::Unsaid, upstream, parties).await;
+            let outcome = Box::pin(self.answered(client, Speech::Unsaid, upstream, parties)).await;
             return refused.map_or(outcome, |reason| (End::Refused, Some(reason)));
         };
         let Some(inspector) = inspector else { return (End::Refused, Some(Reason::NoAuthority)) };
         let connected = match server {
             Ok(server) => {
                 let connecting = inspector.connect(server, name, &hello.alpn);
-                within(limits.connect_timeout, connecting, Reason::ServerHandshake).await
+                within(limits.connect_timeout, Box::pin(connecting), Reason::ServerHandshake).await
             }
             Err(reason) => Err(reason),
         };
@@ -164,7 +164,7 @@ impl Gateway {
         };
         let refused = upstream.as_ref().err().copied();
         let accepting = inspector.accept(client, speech);
-        let client = match within(limits.header_timeout, accepting, Unbelieved::Late).await {
+        let client = match within(limits.header_timeout, Box::pin(accepting), Unbelieved::Late).await {
             Ok(client) => client,
             Err(why) => {
                 self.heard(parties.permit, Err(why));
@@ -172,7 +172,7 @@ impl Gateway {
             }
         };
         self.heard(parties.permit, Ok(()));
-        let outcome = self.answered(client, speech, upstream, parties).await;
+        let outcome = Box::pin(self.answered(client, speech, upstream, parties)).await;
         refused.map_or(outcome, |reason| (End::Refused, Some(reason)))
     }
 

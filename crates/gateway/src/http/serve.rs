@@ -44,7 +44,8 @@ pub(crate) async fn serve(
     let Serving { head_within, cut, is_clean } = how;
     let answering = Arc::clone(&exchange);
     let closing = Closing { ledger: Arc::clone(&exchange.ledger), is_clean };
-    let service = service_fn(move |request| Arc::clone(&answering).answer(request));
+    // hyper keeps the place of an answer between requests: only what is under way is to take its room.
+    let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));
     let served = match speech {
         Speech::Unsaid | Speech::Http1 => {
             let mut builder = http1::Builder::new();

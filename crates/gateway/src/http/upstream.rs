@@ -17,13 +17,16 @@ const MAX_FIELDS: usize = 256;
 /// Most bytes of an answer's head.
 const MAX_HEAD: usize = 256 * 1024;
 
+/// A body, kept apart from its request: for each connection hyper keeps room for 32 requests.
+type Kept = Box<Outgoing>;
+
 /// A connection to a server over which requests go.
 #[derive(Debug)]
 pub(crate) enum Upstream {
     /// One after the other.
-    Http1(Mutex<http1::SendRequest<Outgoing>>),
+    Http1(Mutex<http1::SendRequest<Kept>>),
     /// Several at once.
-    Http2(http2::SendRequest<Outgoing>),
+    Http2(http2::SendRequest<Kept>),
 }
 
 impl Upstream {
@@ -62,6 +65,7 @@ impl Upstream {
 
     /// Sends a request; returns the head of its answer.
     pub(crate) async fn send(&self, request: Request<Outgoing>) -> hyper::Result<Response<Incoming>> {
+        let request = request.map(Box::new);
         match self {
             Self::Http1(sender) => {
                 poll_fn(|cx| lock(sender).poll_ready(cx)).await?;
