@@ -4,7 +4,7 @@ use crate::certificate;
 use crate::policy::{Attached, Held};
 use authn::KeySources;
 use crds::{InferencePolicy, Object};
-use routes::{ListenerId, Routing, RuleId, Target};
+use routes::{Endpoints, ListenerId, Routing, RuleId, Target};
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -108,7 +108,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What objects say, without endpoints. `waf`: files of a Core Rule Set. What is wrong with the objects, whoever reads
+    /// What objects say. `waf`: files of a Core Rule Set. What is wrong with the objects, whoever reads
     /// them tells; what is wrong is closed here.
     pub fn of(objects: &[Object], waf: Arc<[(String, Vec<u8>)]>) -> Self {
         let (routing, _told_by_who_reads_them) = Routing::build(objects);
@@ -116,7 +116,10 @@ impl Config {
             Object::InferencePolicy(policy) => Some(policy.clone()),
             _ => None,
         });
-        Self { routing, endpoints: BTreeMap::new(), policies: policies.collect(), waf }
+        let found = Endpoints::build(objects);
+        let backends = routing.rules().iter().flat_map(|rule| &rule.backends);
+        let endpoints = backends.map(|it| (it.target.clone(), found.of(&it.target).to_vec())).collect();
+        Self { routing, endpoints, policies: policies.collect(), waf }
     }
 }
 

@@ -45,6 +45,7 @@ impl Endpoints {
                 | Object::Workload(_)
                 | Object::Service(_)
                 | Object::Ingress(_)
+                | Object::InferencePolicy(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)

@@ -45,6 +45,7 @@ impl<'o> Known<'o> {
                 | Object::Pod(_)
                 | Object::Workload(_)
                 | Object::Ingress(_)
+                | Object::InferencePolicy(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_) => {}
