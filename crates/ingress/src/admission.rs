@@ -175,13 +175,12 @@ mod tests {
     async fn what_waits_is_bounded_in_number_and_in_time() {
         let admission = Admission::new(1, 2, LONG);
         let running = admission.enter("a").await.unwrap();
-        let waiting: Vec<_> = (0..2)
-            .map(|_| {
-                let admission = Arc::clone(&admission);
-                tokio::spawn(async move { admission.enter("a").await.map(drop) })
-            })
-            .collect();
-        tokio::task::yield_now().await;
+        let mut waiting = Vec::new();
+        for consumer in ["a", "b"] {
+            let admission = Arc::clone(&admission);
+            waiting.push(tokio::spawn(async move { admission.enter(consumer).await.map(drop) }));
+            tokio::task::yield_now().await;
+        }
         assert_eq!(admission.enter("a").await.unwrap_err(), Full::Everybody);
         for task in waiting {
             assert_eq!(task.await.unwrap(), Err(Full::Everybody), "its time was over");

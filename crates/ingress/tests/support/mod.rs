@@ -68,7 +68,7 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
   authentication: {anonymous: true}
   rules:
-    - {name: all, action: Allow}
+    - {name: all, action: Allow, classes: [infer, introspect, admin, mutate-weights, unknown]}
 ";
 
 /// Keeps records.
