@@ -73,7 +73,7 @@ fn the_most_specific_policy_that_writes_a_section_says_it() {
         let policies = written.clone().map(|(name, target)| policy(name, target, "waf: {mode: Shadow}"));
         let (found, wrong) = here(policies.collect());
         assert_eq!(wrong, []);
-        let expected = written.clone().last().unwrap().0;
+        let expected = written.clone().next_back().unwrap().0;
         assert_eq!(&*found.waf.as_ref().unwrap().1.object.name, expected, "{subset:b}");
         assert!(found.guard.is_none() && found.closed.is_none());
     }

@@ -10,6 +10,7 @@ use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::guard::GuardCommand;
+use crate::ingress_gateway::IngressGatewayArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
 use crate::lookups::DnsArgs;
@@ -43,6 +44,7 @@ enum Command {
     Controller(ControllerArgs),
     Agent(AgentArgs),
     EgressGateway(EgressGatewayArgs),
+    IngressGateway(IngressGatewayArgs),
     #[command(subcommand)]
     Install(InstallCommand),
     #[command(subcommand)]
@@ -88,6 +90,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Catalog(command) => crate::catalog::run(&command, out).map(|()| true),
         Command::Classify(args) => crate::classify::run(&args, out).map(|()| true),
         Command::EgressGateway(args) => crate::egress_gateway::run(&args).map(|()| true),
+        Command::IngressGateway(args) => crate::ingress_gateway::run(&args).map(|()| true),
         Command::Prices(command) => crate::prices::run(&command, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),

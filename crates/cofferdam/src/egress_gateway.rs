@@ -13,6 +13,7 @@ use crate::catalog::CatalogArg;
 use crate::health::{self, Health};
 use crate::http;
 use crate::metrics::Page;
+use crate::printer;
 use crate::up::{block_signals, source, watch::Watch};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -117,7 +118,7 @@ impl Shared {
     }
 
     fn say(&self, text: &str) {
-        told::note(text, self.as_json);
+        printer::note(text, self.as_json);
     }
 }
 
@@ -239,7 +240,7 @@ fn serve(args: &EgressGatewayArgs, shared: &Arc<Shared>) -> Result<JoinHandle<Re
     shared.say(&format!("serves nodes at {}", args.listen));
     let limits = CentralLimits { drain_timeout: Duration::from_secs(args.drain), ..CentralLimits::default() };
     let limits = limits.within_descriptors();
-    let sink = told::Printer::start(args.json).context("starting the printer's thread")?;
+    let sink = told::Told::start(args.json).context("starting the printer's thread")?;
     let (policies, phase) = (shared.policies.subscribe(), shared.phase.subscribe());
     let central = Arc::new(Central::new(policies, sink, Arc::clone(&shared.counters), limits, phase));
     let following = Following::new(args.controller.clone(), args.credentials()?, Arc::clone(shared));

@@ -107,6 +107,7 @@ mod tests {
             ("PolicyStatus", include_str!("../../../deploy/chart/crds/policystatuses.json")),
             ("EgressPolicy", include_str!("../../../deploy/chart/crds/egresspolicies.json")),
             ("ClusterEgressPolicy", include_str!("../../../deploy/chart/crds/clusteregresspolicies.json")),
+            ("InferencePolicy", include_str!("../../../deploy/chart/crds/inferencepolicies.json")),
         ];
         assert_eq!(chart.len(), definition::definitions().len());
         for (kind, text) in chart {
@@ -121,7 +122,7 @@ mod tests {
         let mut made = Vec::new();
         run(&InstallCommand::Crds { kind: None }, &mut made).unwrap();
         let list: Value = serde_json::from_slice(&made).unwrap();
-        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 3));
+        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 4));
         let other = InstallCommand::Crds { kind: Some("Pod".to_owned()) };
         assert!(run(&other, &mut Vec::new()).is_err());
     }

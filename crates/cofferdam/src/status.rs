@@ -141,6 +141,13 @@ fn print_node(node: &NodeStatus, out: &mut impl Write) -> Result<()> {
                 gateway.files_reported, gateway.files_blocked
             )?;
         }
+        if gateway.passed_unopened > 0 {
+            writeln!(
+                out,
+                "          {} connections passed unread: their clients do not trust the inspection CA (whenUnopened: Pass)",
+                gateway.passed_unopened
+            )?;
+        }
         if gateway.edges_lost > 0 {
             writeln!(
                 out,

@@ -63,21 +63,24 @@ pub(crate) fn run(command: &WafCommand, out: &mut impl Write) -> Result<bool> {
 
 impl Rules {
     fn load(&self) -> Result<waf::cases::Bench> {
-        let mut found = Vec::new();
-        for folder in [self.rules.clone(), self.rules.join("rules")] {
-            if folder.is_dir() {
-                read_folder(&folder, &mut found)?;
-            }
-        }
-        if !found.iter().any(|(name, _)| name.contains(".conf")) {
-            bail!(
-                "{} holds no rules: nothing there, or in `rules` below, ends in .conf",
-                self.rules.display()
-            );
-        }
+        let found = read_rules(&self.rules)?;
         waf::cases::Bench::load(&found, self.profile.into())
             .context("the rules do not load; none of them is applied")
     }
+}
+
+/// Files of a Core Rule Set: of the folder, and of `rules` in it.
+pub(crate) fn read_rules(rules: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut found = Vec::new();
+    for folder in [rules.to_path_buf(), rules.join("rules")] {
+        if folder.is_dir() {
+            read_folder(&folder, &mut found)?;
+        }
+    }
+    if !found.iter().any(|(name, _)| name.contains(".conf")) {
+        bail!("{} holds no rules: nothing there, or in `rules` below, ends in .conf", rules.display());
+    }
+    Ok(found)
 }
 
 fn read_folder(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) -> Result<()> {

@@ -10,8 +10,8 @@ use policy::{
     DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort,
     Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Party, Peer, Peers, Pod, Policy,
     PolicySet, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule,
-    RuleEntry, RuleId, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WorkloadRef,
-    World,
+    RuleEntry, RuleId, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
+    WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -259,6 +259,7 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 answers: dice.chance(50),
                 max_bytes: Capture::BYTES,
             }),
+            when_unopened: if dice.chance(20) { WhenUnopened::Pass } else { WhenUnopened::Deny },
         })
     })
 }

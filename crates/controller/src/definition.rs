@@ -1,10 +1,11 @@
-//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, and how a NetworkPolicy stands, which has
+//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, InferencePolicy, and how a NetworkPolicy stands, which has
 //! no status of its own.
 //!
 //! Leaves: CustomResourceDefinitions with structural schemas, rules and columns. What is checked in and installed is made
 //! from them. Does not: write objects of them.
 
 mod egress;
+mod inference;
 
 use serde_json::{Value, json};
 
@@ -18,8 +19,8 @@ pub const KIND: &str = "PolicyStatus";
 pub const PLURAL: &str = "policystatuses";
 
 /// Every definition.
-pub fn definitions() -> [Value; 3] {
-    [policy_status(), egress::egress_policy(), egress::cluster_egress_policy()]
+pub fn definitions() -> [Value; 4] {
+    [policy_status(), egress::egress_policy(), egress::cluster_egress_policy(), inference::inference_policy()]
 }
 
 /// Every definition as one object, to be installed in a cluster.

@@ -1,6 +1,7 @@
 //! Which objects of an API server policy is made of.
 
 use crate::definition::{GROUP, VERSION};
+use crate::watch::Watched;
 use kube::core::{ApiResource, GroupVersionKind};
 
 /// A kind of object that is watched.
@@ -65,18 +66,6 @@ impl Kind {
         plural
     }
 
-    /// Whether a cluster may not have it: its definition is an add-on.
-    pub(crate) fn is_optional(self) -> bool {
-        match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy => false,
-            Self::ClusterNetworkPolicy
-            | Self::AdminNetworkPolicy
-            | Self::BaselineAdminNetworkPolicy
-            | Self::EgressPolicy
-            | Self::ClusterEgressPolicy => true,
-        }
-    }
-
     /// Whether it has no status, and how it stands is written beside it.
     pub(crate) fn lacks_status(self) -> bool {
         self == Self::NetworkPolicy
@@ -99,5 +88,26 @@ impl Kind {
     pub fn resource(self) -> ApiResource {
         let [group, version, kind, plural] = self.names();
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    }
+}
+
+impl Watched for Kind {
+    fn resource(self) -> ApiResource {
+        Kind::resource(self)
+    }
+
+    fn is_optional(self) -> bool {
+        match self {
+            Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy => false,
+            Self::ClusterNetworkPolicy
+            | Self::AdminNetworkPolicy
+            | Self::BaselineAdminNetworkPolicy
+            | Self::EgressPolicy
+            | Self::ClusterEgressPolicy => true,
+        }
+    }
+
+    fn has_annotations(self) -> bool {
+        self.is_policy()
     }
 }

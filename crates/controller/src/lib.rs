@@ -8,6 +8,7 @@
 pub mod admission;
 pub mod authority;
 pub mod definition;
+pub mod ingress;
 pub mod inject;
 pub mod inspection;
 mod kinds;
@@ -122,7 +123,7 @@ async fn publish_changes(
             // Whoever gave the catalog may be gone; then it stays as it is.
             Ok(()) = catalog.changed() => true,
         };
-        differs |= rest_of_burst(&mut changes, &mut store).await;
+        differs |= rest_of_burst(&mut changes, |kind, change| store.take(kind, change)).await;
         let problems = store.problems();
         status.send_if_modified(|status| {
             let differs = status.problems != problems;
@@ -140,12 +141,16 @@ fn is_behind(feed: &Feed) -> bool {
     feed.current().is_some_and(|current| current.generation < feed.highest())
 }
 
-async fn rest_of_burst(changes: &mut mpsc::Receiver<(Kind, Change)>, store: &mut Store) -> bool {
+/// Takes in what comes until nothing comes for a moment. Whether anything differs by it.
+async fn rest_of_burst<K>(
+    changes: &mut mpsc::Receiver<(K, Change)>,
+    mut take: impl FnMut(K, Change) -> bool,
+) -> bool {
     let [quiet, longest] = BURST;
     let end = Instant::now() + longest;
     let mut differs = false;
     while let Ok(Some((kind, change))) = timeout_at(end.min(Instant::now() + quiet), changes.recv()).await {
-        differs |= store.take(kind, change);
+        differs |= take(kind, change);
         if Instant::now() >= end {
             break;
         }

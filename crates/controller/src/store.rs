@@ -10,7 +10,7 @@ use crate::report::Written;
 use compiler::{Prepared, Preparer};
 use crds::{Diagnostic, Read};
 use feed::Revisions;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One object as it came.
@@ -48,47 +48,127 @@ pub(crate) enum Change {
     Recovered,
 }
 
-/// An object of the store.
+/// An object that is there.
 #[derive(Clone, Debug)]
-struct Kept {
+struct Kept<M> {
     revision: u64,
-    objects: Box<[Prepared]>,
-    diagnostics: Box<[Diagnostic]>,
+    uid: Arc<str>,
+    generation: i64,
+    made: M,
 }
 
-impl PartialEq for Kept {
+impl<M: PartialEq> PartialEq for Kept<M> {
     /// Whether both say the same, at whatever revision.
     fn eq(&self, other: &Self) -> bool {
-        self.objects == other.objects && self.diagnostics == other.diagnostics
+        self.made == other.made
     }
 }
 
-/// Sorted, for that is how the compiler wants them.
-type Objects = BTreeMap<(Arc<str>, Arc<str>), Kept>;
+/// By namespace and name; sorted, for that is how the compiler wants them.
+type Objects<M> = BTreeMap<(Arc<str>, Arc<str>), Kept<M>>;
 
-#[derive(Debug, Default)]
-struct OfKind {
-    objects: Objects,
+/// Objects of one kind, and what is made of each.
+#[derive(Debug)]
+pub(crate) struct Collection<M> {
+    objects: Objects<M>,
     /// What was listed while the list has not ended.
-    listing: Option<Objects>,
+    listing: Option<Objects<M>>,
     /// Listed once, or known to be absent.
     is_known: bool,
-    /// Identity of policies, of which policy is not made.
-    written: HashMap<(Arc<str>, Arc<str>), Written>,
     revision: u64,
     problem: Option<String>,
 }
 
-/// All kinds.
+impl<M> Default for Collection<M> {
+    fn default() -> Self {
+        Self { objects: Objects::new(), listing: None, is_known: false, revision: 0, problem: None }
+    }
+}
+
+impl<M: PartialEq> Collection<M> {
+    /// Takes in a change. Whether what is made of the objects may differ from before.
+    pub(crate) fn take(&mut self, change: Change, make: impl FnOnce(Read) -> M) -> bool {
+        if !matches!(change, Change::ListBegins | Change::Listed(_) | Change::Failed(_)) {
+            self.problem = None;
+        }
+        match change {
+            Change::ListBegins => {
+                self.listing = Some(Objects::new());
+                false
+            }
+            Change::Listed(found) => {
+                self.revision = self.revision.max(found.revision);
+                let (key, kept) = keep(found, make);
+                self.listing.get_or_insert_default().insert(key, kept);
+                false
+            }
+            Change::ListEnds => {
+                let listed = self.listing.take().unwrap_or_default();
+                let differs = !self.is_known || listed != self.objects;
+                (self.objects, self.is_known) = (listed, true);
+                differs
+            }
+            Change::Applied(found) if !self.is_newer_than(&found) => {
+                self.revision = self.revision.max(found.revision);
+                let (key, kept) = keep(found, make);
+                let differs = self.objects.get(&key) != Some(&kept);
+                self.objects.insert(key, kept);
+                differs
+            }
+            Change::Deleted(found) if !self.is_newer_than(&found) => {
+                self.revision = self.revision.max(found.revision);
+                self.objects.remove(&(found.namespace, found.name)).is_some()
+            }
+            // An API server that is starting may not know it yet: what was there before stays.
+            Change::NoSuchKind => !std::mem::replace(&mut self.is_known, true),
+            Change::Applied(_) | Change::Deleted(_) | Change::Recovered => false,
+            Change::Failed(why) => {
+                self.problem = Some(why);
+                false
+            }
+        }
+    }
+
+    /// Whether a later revision of the object is known than the one found. Only a list goes back, as a whole.
+    fn is_newer_than(&self, found: &Found) -> bool {
+        let known = self.objects.get(&(found.namespace.clone(), found.name.clone()));
+        known.is_some_and(|kept| kept.revision > found.revision)
+    }
+
+    /// Listed once, or known to be absent.
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// What is made of each object, by namespace and name.
+    pub(crate) fn made(&self) -> impl Iterator<Item = &M> {
+        self.objects.values().map(|kept| &kept.made)
+    }
+
+    /// Why its watch fails.
+    pub(crate) fn problem(&self) -> Option<&String> {
+        self.problem.as_ref()
+    }
+}
+
+fn keep<M>(found: Found, make: impl FnOnce(Read) -> M) -> ((Arc<str>, Arc<str>), Kept<M>) {
+    let Found { namespace, name, revision, uid, generation, read } = found;
+    ((namespace, name), Kept { revision, uid, generation, made: make(read) })
+}
+
+/// What policy is made of: an object, and what is wrong with it.
+type Made = (Box<[Prepared]>, Box<[Diagnostic]>);
+
+/// All kinds that policy is made of.
 #[derive(Debug)]
 pub(crate) struct Store {
-    kinds: BTreeMap<Kind, OfKind>,
+    kinds: BTreeMap<Kind, Collection<Made>>,
     preparer: Preparer,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        let kinds = Kind::ALL.into_iter().map(|kind| (kind, OfKind::default())).collect();
+        let kinds = Kind::ALL.into_iter().map(|kind| (kind, Collection::default())).collect();
         Self { kinds, preparer: Preparer::default() }
     }
 }
@@ -96,88 +176,44 @@ impl Default for Store {
 impl Store {
     /// Takes in a change. Whether policy may differ from before.
     pub(crate) fn take(&mut self, kind: Kind, change: Change) -> bool {
-        let of = self.kinds.entry(kind).or_default();
-        match change {
-            Change::ListBegins => {
-                of.listing = Some(Objects::new());
-                false
-            }
-            Change::Listed(found) => {
-                of.revision = of.revision.max(found.revision);
-                of.identify(kind, &found);
-                let (key, kept) = prepare(&mut self.preparer, found);
-                of.listing.get_or_insert_default().insert(key, kept);
-                false
-            }
-            Change::ListEnds => {
-                of.problem = None;
-                let listed = of.listing.take().unwrap_or_default();
-                let differs = !of.is_known || listed != of.objects;
-                (of.objects, of.is_known) = (listed, true);
-                of.written.retain(|key, _| of.objects.contains_key(key));
-                differs
-            }
-            Change::Applied(found) => {
-                of.problem = None;
-                if of.is_newer_than(&found) {
-                    return false;
-                }
-                of.revision = of.revision.max(found.revision);
-                of.identify(kind, &found);
-                let (key, kept) = prepare(&mut self.preparer, found);
-                let before = of.objects.get(&key);
-                let differs = before != Some(&kept);
-                of.objects.insert(key, kept);
-                differs
-            }
-            Change::Deleted(found) => {
-                of.problem = None;
-                if of.is_newer_than(&found) {
-                    return false;
-                }
-                of.revision = of.revision.max(found.revision);
-                let key = (found.namespace, found.name);
-                of.written.remove(&key);
-                of.objects.remove(&key).is_some()
-            }
-            // An API server that is starting may not know it yet: what was there before stays.
-            Change::NoSuchKind => {
-                of.problem = None;
-                !std::mem::replace(&mut of.is_known, true)
-            }
-            Change::Recovered => {
-                of.problem = None;
-                false
-            }
-            Change::Failed(why) => {
-                of.problem = Some(why);
-                false
-            }
-        }
+        let preparer = &mut self.preparer;
+        let prepare = |read: Read| -> Made {
+            let objects = read.objects.into_iter().map(|object| preparer.prepare(object)).collect();
+            (objects, read.diagnostics.into())
+        };
+        self.kinds.entry(kind).or_default().take(change, prepare)
     }
 
     /// Whether everything was listed once. Before, what is not there may only not have been read.
     pub(crate) fn is_complete(&self) -> bool {
-        self.kinds.values().all(|of| of.is_known)
+        self.kinds.values().all(Collection::is_known)
     }
 
     /// Everything there is.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Prepared> {
-        self.kept().flat_map(|kept| &kept.objects)
+        self.kinds.values().flat_map(Collection::made).flat_map(|(objects, _)| objects)
     }
 
     /// What is wrong with it.
     pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
-        self.kept().flat_map(|kept| kept.diagnostics.iter().cloned()).collect()
-    }
-
-    fn kept(&self) -> impl Iterator<Item = &Kept> {
-        self.kinds.values().flat_map(|of| of.objects.values())
+        let made = self.kinds.values().flat_map(Collection::made);
+        made.flat_map(|(_, diagnostics)| diagnostics.iter().cloned()).collect()
     }
 
     /// Every policy.
     pub(crate) fn written(&self) -> Vec<Written> {
-        self.kinds.values().flat_map(|of| of.written.values().cloned()).collect()
+        let policies = self.kinds.iter().filter(|(kind, _)| kind.is_policy());
+        let of_kind = |(kind, of): (&Kind, &Collection<Made>)| {
+            let written = |((namespace, name), kept): (&(Arc<str>, Arc<str>), &Kept<Made>)| Written {
+                kind: *kind,
+                namespace: namespace.clone(),
+                name: name.clone(),
+                uid: kept.uid.clone(),
+                generation: kept.generation,
+            };
+            of.objects.iter().map(written).collect::<Vec<_>>()
+        };
+        policies.flat_map(of_kind).collect()
     }
 
     /// How far each kind was read.
@@ -187,37 +223,14 @@ impl Store {
 
     /// Watches that fail now, and why.
     pub(crate) fn problems(&self) -> BTreeMap<Kind, String> {
-        self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.problem.clone()?))).collect()
+        self.kinds.iter().filter_map(|(kind, of)| Some((*kind, of.problem()?.clone()))).collect()
     }
-}
-
-impl OfKind {
-    /// Whether a later revision of the object is known than the one found. Only a list goes back, as a whole.
-    fn is_newer_than(&self, found: &Found) -> bool {
-        let known = self.objects.get(&(found.namespace.clone(), found.name.clone()));
-        known.is_some_and(|kept| kept.revision > found.revision)
-    }
-
-    fn identify(&mut self, kind: Kind, found: &Found) {
-        if !kind.is_policy() {
-            return;
-        }
-        let (namespace, name) = (found.namespace.clone(), found.name.clone());
-        let (uid, generation) = (found.uid.clone(), found.generation);
-        let key = (namespace.clone(), name.clone());
-        self.written.insert(key, Written { kind, namespace, name, uid, generation });
-    }
-}
-
-fn prepare(preparer: &mut Preparer, found: Found) -> ((Arc<str>, Arc<str>), Kept) {
-    let Found { namespace, name, revision, read, .. } = found;
-    let objects = read.objects.into_iter().map(|object| preparer.prepare(object)).collect();
-    ((namespace, name), Kept { revision, objects, diagnostics: read.diagnostics.into() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watch::Watched;
 
     fn pod(name: &str, app: &str, revision: u64) -> Found {
         let value = serde_json::json!({

@@ -4,7 +4,6 @@
 //! it was, or lists anew where the server has forgotten that (410 Gone), waiting longer each time, up to a bound.
 //! Does not: remember objects.
 
-use crate::kinds::Kind;
 use crate::store::{Change, Found};
 use futures_util::StreamExt;
 use kube::api::{ApiResource, DynamicObject, ListParams};
@@ -24,11 +23,31 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(
 /// than the longest wait, whether it answers again; and has so long to answer.
 const CHECK: Duration = Duration::from_secs(6);
 
+/// A kind of object that can be watched.
+pub(crate) trait Watched: Copy + Send + Sync + 'static {
+    /// How a client asks for it.
+    fn resource(self) -> ApiResource;
+
+    /// Whether a cluster may not have it: its definition is an add-on.
+    fn is_optional(self) -> bool;
+
+    /// Whether its annotations say something.
+    fn has_annotations(self) -> bool;
+
+    /// A field selector: which of its objects are asked for. `None`: all.
+    fn selector(self) -> Option<&'static str> {
+        None
+    }
+}
+
 /// Watches a kind until nobody listens.
-pub(crate) async fn watch(client: Client, kind: Kind, to: mpsc::Sender<(Kind, Change)>) {
+pub(crate) async fn watch<K: Watched>(client: Client, kind: K, to: mpsc::Sender<(K, Change)>) {
     let resource = kind.resource();
     let api: Api<DynamicObject> = Api::all_with(client, &resource);
-    let config = Config::default().page_size(PAGE);
+    let mut config = Config::default().page_size(PAGE);
+    if let Some(fields) = kind.selector() {
+        config = config.fields(fields);
+    }
     let [soonest, slowest] = BACKOFF;
     let mut events = pin!(watcher(api.clone(), config));
     let (mut failed, mut wait) = (false, soonest);
@@ -75,7 +94,7 @@ fn is_unknown_kind(error: &Error) -> bool {
     matches!(cause, kube::Error::Api(status) if status.code == 404)
 }
 
-fn found(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Found {
+fn found(kind: impl Watched, resource: &ApiResource, object: DynamicObject) -> Found {
     let DynamicObject { types: _, mut metadata, data: mut value } = object;
     let revision = metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
     let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
@@ -83,7 +102,7 @@ fn found(kind: Kind, resource: &ApiResource, object: DynamicObject) -> Found {
     let (uid, generation) = (text(&metadata.uid), metadata.generation.unwrap_or_default());
     // Large, changing often, and nothing that policy is made of.
     metadata.managed_fields = None;
-    if !kind.is_policy() {
+    if !kind.has_annotations() {
         metadata.annotations = None;
     }
     if let Some(fields) = value.as_object_mut() {

@@ -24,7 +24,7 @@ pub(crate) use requests::canary;
 use requests::requests;
 pub use requests::{
     Answers, Budget, Budgets, Capture, Credential, LEAST_OPAQUE, LeakAction, Leaks, Operations, Requests,
-    ToolCondition, Verb,
+    ToolCondition, Verb, WhenUnopened,
 };
 
 /// API group and version of both kinds.
@@ -281,7 +281,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 16] = [
+    const FIELDS: [&str; 17] = [
         "name",
         "action",
         "to",
@@ -298,6 +298,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "capture",
         "toolConditions",
         "answers",
+        "whenUnopened",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
@@ -310,7 +311,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
     });
     let action = d.required(map, "action", |d, node| d.one_of(node, kind.actions()));
     let upload = upload_limits(d, map, action);
-    let requests = requests(d, map, action);
+    let requests = requests(d, map, action, upload.is_some());
     let is_limited = upload.is_some() || requests.is_some();
     let peers = d.required(map, "to", |d, node| {
         d.check_length(node, 1, MOST);

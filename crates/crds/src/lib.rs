@@ -34,7 +34,7 @@ pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
     EgressPort, EgressReach, EgressRule, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
-    ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb,
+    ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 pub use gateway_api::{
     AllowedFrom, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass, GatewayListener, GrantFrom,

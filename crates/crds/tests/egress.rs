@@ -5,7 +5,7 @@
 use crds::{
     Answers, Budget, Budgets, Capture, Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind,
     EgressReach, LeakAction, Leaks, MOST_BYTES, Object, Operations, Purpose, Read, Requests, Resolver,
-    RuleAction, UploadLimits, Verb, read_objects,
+    RuleAction, UploadLimits, Verb, WhenUnopened, read_objects,
 };
 use std::sync::Arc;
 
@@ -393,6 +393,22 @@ fn which_requests_are_allowed_is_read_as_written() {
 }
 
 #[test]
+fn what_cannot_be_opened_passes_only_where_that_is_written_beside_a_limit() {
+    for (more, expected) in [
+        (", models: [a]", WhenUnopened::Deny),
+        (", models: [a], whenUnopened: Deny", WhenUnopened::Deny),
+        (", models: [a], whenUnopened: Pass, downloadOnly: true", WhenUnopened::Pass),
+        (", leaks: {secrets: Block}, whenUnopened: Pass, maxUploadBytes: {day: 1Mi}", WhenUnopened::Pass),
+    ] {
+        for (policy, read) in rule_with("Allow", "{provider: hub}", more) {
+            assert_eq!(errors(&read), [], "{more}");
+            let requests = policy.egress.rules[0].requests.as_ref().unwrap();
+            assert_eq!(requests.when_unopened, expected, "{more}");
+        }
+    }
+}
+
+#[test]
 fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
     let (names, network) = ("{domains: [a.io]}", "{networks: [192.0.2.0/24]}");
     let download = "operations: [{verbs: [download]}]";
@@ -409,6 +425,24 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
         ("Allow", names, "credentials: [{}]", Code::ExactlyOne, "credentials[0]"),
         ("Allow", names, "credentials: [{sha256: abc}]", Code::InvalidValue, "credentials[0].sha256"),
         ("Allow", names, "credentials: [{awsKeyId: AKIA-1}]", Code::InvalidValue, "credentials[0].awsKeyId"),
+        (
+            "Allow",
+            names,
+            "models: [a], downloadOnly: true, whenUnopened: Allow",
+            Code::InvalidValue,
+            "whenUnopened",
+        ),
+        ("Allow", names, "models: [a], whenUnopened: Pass", Code::InvalidValue, "whenUnopened"),
+        (
+            "Allow",
+            names,
+            "models: [a], downloadOnly: false, whenUnopened: Pass",
+            Code::InvalidValue,
+            "whenUnopened",
+        ),
+        ("Allow", names, "downloadOnly: true, whenUnopened: Pass", Code::InvalidValue, "whenUnopened"),
+        ("Allow", names, "whenUnopened: Deny", Code::InvalidValue, "whenUnopened"),
+        ("Deny", names, "whenUnopened: Deny", Code::InvalidValue, "whenUnopened"),
         ("Allow", names, "leaks: {}", Code::MissingField, "leaks"),
         ("Allow", names, "leaks: {secrets: Hide}", Code::InvalidValue, "leaks.secrets"),
         ("Allow", names, "leaks: {files: Mask}", Code::InvalidValue, "leaks.files"),

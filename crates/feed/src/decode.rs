@@ -13,7 +13,7 @@ use policy::{
     DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
     NamespaceScope, Node, ObjectRef, Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports,
     Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector,
-    SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WorkloadRef,
+    SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -352,6 +352,7 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         }),
         tool_conditions: sent.tool_conditions.iter().map(tool_condition).collect::<Result<_, _>>()?,
         answers: AnswerFiles { pickles: action(&sent.pickles)?, archives: action(&sent.archives)? },
+        when_unopened: if sent.pass_unopened { WhenUnopened::Pass } else { WhenUnopened::Deny },
     })
 }
 

@@ -9,7 +9,7 @@ use policy::{
     Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
     NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
     Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, ToolCondition,
-    UploadLimits,
+    UploadLimits, WhenUnopened,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -304,6 +304,7 @@ fn requests(requests: &Requests) -> wire::Requests {
         opaque_from: leaks.opaque.map_or(0, |opaque| opaque.min_bytes),
         pickles: answers.pickles.and_then(word),
         archives: answers.archives.and_then(word),
+        pass_unopened: requests.when_unopened == WhenUnopened::Pass,
     }
 }
 

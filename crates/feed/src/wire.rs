@@ -439,6 +439,9 @@ pub(crate) struct Requests {
     pub(crate) pickles: Option<String>,
     #[prost(string, optional, tag = "21")]
     pub(crate) archives: Option<String>,
+    /// Connections that cannot be opened pass. A reader that overlooks it refuses them.
+    #[prost(bool, tag = "22")]
+    pub(crate) pass_unopened: bool,
 }
 
 /// What is kept of contents.

@@ -9,12 +9,12 @@ use crate::central::Route;
 use crate::reason::Reason;
 use crate::requests::{Handling, RequestJudgement};
 use crate::settings::{Ech, Opaque, Rules};
-use crate::state::{Bound, Named, PodState};
+use crate::state::{Bound, Named, PodState, RuleFacts};
 use crate::tls::Inspector;
 use ::inspect::http_head::{Host, HttpFlaw};
 use ::inspect::{ClientHello, Flaw};
 use policy::table::Ruling;
-use policy::{DnsName, Generation, Operation, RuleId, Verdict};
+use policy::{DnsName, Generation, Operation, RuleId, Verdict, WhenUnopened};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -148,6 +148,8 @@ pub struct Judgement {
     pub ceiling: Ceiling,
     /// The budget that it draws on.
     pub budget: Option<u32>,
+    /// What becomes of it where it is to be opened and its client does not let it.
+    pub when_unopened: WhenUnopened,
 }
 
 impl Judgement {
@@ -162,6 +164,7 @@ impl Judgement {
             generation: Generation::default(),
             ceiling: Ceiling::default(),
             budget: None,
+            when_unopened: WhenUnopened::Deny,
         }
     }
 
@@ -174,6 +177,7 @@ impl Judgement {
             handling,
             ceiling: facts.ceiling,
             budget: facts.budget,
+            when_unopened: when_unopened(facts),
             ..Self::without_rule(reason)
         }
     }
@@ -248,6 +252,15 @@ pub(crate) fn judge(
             Opaque::Deny => at.nameless(Reason::Opaque),
             Opaque::ByEveryName => at.by_every_name(),
         },
+    }
+}
+
+/// Only what is limited in another way may pass unread, whatever the rule says.
+fn when_unopened(facts: &RuleFacts) -> WhenUnopened {
+    let is_limited = facts.budget.is_some() || !facts.ceiling.is_open();
+    match &facts.requests {
+        Some(rule) if is_limited => rule.requests.when_unopened,
+        Some(_) | None => WhenUnopened::Deny,
     }
 }
 

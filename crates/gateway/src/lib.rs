@@ -44,6 +44,7 @@ mod message;
 mod near;
 mod news;
 pub mod otel;
+mod pinned;
 pub mod price;
 mod process;
 mod purse;

@@ -150,11 +150,13 @@ pub enum Reason {
     AnswerUnread,
     /// The rule allows certain requests, and TLS to this name must not be opened.
     NeverOpened,
+    /// Clients of the pod do not trust the inspection CA, and the rule passes what cannot be opened.
+    PassedUnopened,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 70] = [
+    pub const ALL: [Self; 71] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -225,14 +227,17 @@ impl Reason {
         Self::AnswerBlocked,
         Self::AnswerUnread,
         Self::NeverOpened,
+        Self::PassedUnopened,
     ];
 
     /// The verdict that always comes with this reason.
     pub fn verdict(self) -> Verdict {
         match self {
-            Self::NameAllowed | Self::EveryNameAllowed | Self::AddressAllowed | Self::RequestAllowed => {
-                Verdict::Allow
-            }
+            Self::NameAllowed
+            | Self::EveryNameAllowed
+            | Self::AddressAllowed
+            | Self::RequestAllowed
+            | Self::PassedUnopened => Verdict::Allow,
             Self::NotJudged
             | Self::NoPolicy
             | Self::UnknownPod
@@ -375,6 +380,7 @@ impl Reason {
             Self::AnswerBlocked => "answer-blocked",
             Self::AnswerUnread => "answer-unread",
             Self::NeverOpened => "never-opened",
+            Self::PassedUnopened => "passed-unopened",
         }
     }
 
@@ -498,6 +504,9 @@ impl Reason {
             Self::AnswerUnread => "the rule blocks unsafe files, and what the answer brings cannot be read",
             Self::NeverOpened => {
                 "the rule allows certain requests, and TLS to this name is never opened here (--never-open)"
+            }
+            Self::PassedUnopened => {
+                "the pod's client does not trust the inspection CA, and the rule lets that pass (whenUnopened: Pass): its requests were not judged, its name and limits of upload were"
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::http::{self, Hold};
 use crate::identify::Ends;
 use crate::near::Near;
 use crate::news::News;
+use crate::pinned::Pinned;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
 use crate::referrals::Referrals;
@@ -23,10 +24,10 @@ use crate::settings::Limits;
 use crate::{inspect, refuse};
 use ::inspect::http_head::Host;
 use nix::sys::socket::{setsockopt, sockopt};
-use policy::{DnsName, Verdict};
+use policy::{DnsName, Verdict, WhenUnopened};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -55,6 +56,7 @@ pub struct Gateway {
     pub(crate) referrals: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) pinned: Pinned,
     pub(crate) pool: Pool,
     bounds: Arc<Bounds<IpAddr>>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -111,6 +113,7 @@ impl Gateway {
             referrals,
             files,
             edges,
+            pinned: Pinned::default(),
             pool,
             bounds,
             phase,
@@ -296,6 +299,10 @@ impl Gateway {
                 guard.judged(permit.judgement());
                 match permit.judgement().handling {
                     Handling::Pass => self.permitted(stream, (opened, server), &permit, phase, guard).await,
+                    Handling::Open if self.is_left_unopened(&permit) => {
+                        guard.refused(Reason::PassedUnopened);
+                        self.permitted(stream, (opened, server), &permit, phase, guard).await
+                    }
                     Handling::Open => {
                         let opening = http::Opening {
                             stream,
@@ -319,6 +326,13 @@ impl Gateway {
             Decision::Refuse(_) if self.news.heard().await => decide(self.judge.as_ref(), opening),
             decision @ (Decision::Permit(_) | Decision::Refuse(_)) => decision,
         }
+    }
+
+    /// Whether a connection that would be opened passes unread: its rule lets it, and clients of its pod said that they
+    /// do not believe us.
+    fn is_left_unopened(&self, permit: &Permit) -> bool {
+        let Some((pod, name)) = passable(permit) else { return false };
+        self.pinned.is(pod, name, Instant::now())
     }
 
     async fn permitted(
@@ -359,6 +373,7 @@ impl Gateway {
                 return Some(Refused { stream, claim: opened.claim, judgement });
             }
         };
+        let is_unopened = permit.judgement().handling == Handling::Open;
         let relay = Relay {
             pod: stream,
             server,
@@ -369,7 +384,7 @@ impl Gateway {
             splice_after: self.limits.splice_after,
             idle: self.limits.idle_timeout,
         };
-        let (end, cut) = relay.run(first, self.stopped(permit, phase)).await;
+        let (end, cut) = relay.run(first, self.stopped(permit, is_unopened, phase)).await;
         guard.ended(end);
         if let Some(reason) = cut {
             guard.refused(reason);
@@ -391,9 +406,11 @@ impl Gateway {
     }
 
     /// Returns when an open connection must end: it was waited for long enough, or policy changed against it.
+    /// `is_unopened`: it passes unread though its rule looks at requests.
     pub(crate) async fn stopped(
         &self,
         permit: &Permit,
+        is_unopened: bool,
         mut phase: watch::Receiver<Phase>,
     ) -> Result<End, Reason> {
         let judged_again = async {
@@ -402,7 +419,9 @@ impl Gateway {
                 if still.reason.verdict() == Verdict::Deny {
                     return still.reason;
                 }
-                if (permit.judgement().handling, still.handling) == (Handling::Pass, Handling::Open) {
+                let was_read = permit.judgement().handling == Handling::Open && !is_unopened;
+                let may_be_unread = is_unopened && still.when_unopened == WhenUnopened::Pass;
+                if still.handling == Handling::Open && !was_read && !may_be_unread {
                     return Reason::Unread;
                 }
             }
@@ -417,6 +436,15 @@ impl Gateway {
     /// Returns when draining took as long as it may.
     pub(crate) async fn drained(&self) {
         drained(self.phase.clone(), self.limits.drain_timeout).await;
+    }
+}
+
+/// Of a connection whose rule passes what cannot be opened, its pod and the name in its TLS.
+pub(crate) fn passable(permit: &Permit) -> Option<(IpAddr, &DnsName)> {
+    let opening = permit.opening();
+    match (permit.judgement().when_unopened, &opening.claim) {
+        (WhenUnopened::Pass, Claim::Tls(hello)) => Some((opening.pod, hello.sni.as_ref()?)),
+        (WhenUnopened::Pass | WhenUnopened::Deny, _) => None,
     }
 }
 

@@ -11,14 +11,15 @@ mod support;
 
 use feed::tls::{Identity, node_name};
 use gateway::{End, Phase, Reason, RuleFacts};
-use policy::{Operations, Requests, Verb, Verdict};
+use policy::table::{Row, Ruling};
+use policy::{Operations, Requests, RuleId, Verb, Verdict};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use support::egress::{Authority, HUB, Replica, accept, is_reset, node, policies, server, through};
 use support::web::rule;
-use support::{ALLOWS, Proxy, hello_of};
+use support::{ALLOWS, Proxy, hello_of, patient};
 
 /// A node's gateway and its replicas.
 struct World {
@@ -368,4 +369,59 @@ fn requests_are_judged_on_the_node_and_leave_by_the_gateway() {
 fn downloads() -> Requests {
     let operations = vec![Operations { verbs: [Verb::Download, Verb::Meta].into(), resources: vec![] }];
     Requests { operations, ..Requests::default() }
+}
+
+/// Two addresses' worth of leave: the address itself, and `hub.example` there.
+const BOTH: &str = "[{action: Allow, to: [{networks: [203.0.113.9/32]}]}, \
+                    {action: Allow, to: [{domains: [hub.example]}], ports: [{port: 443}]}]";
+
+/// What connections that name nobody and those to `hub.example` draw on. Whom the central gateway was asked for must be
+/// `expected`.
+fn check_ahead([unnamed, named]: [Option<u32>; 2], expected: &[Option<&str>]) {
+    let (authority, (server, address)) = (Authority::new(), server());
+    let replica = Replica::start(authority.gateway(), policies(BOTH, 7), address);
+    let mut state = through(&[replica.address], Some(&authority.node("node-a")));
+    for pod in state.pods.values_mut() {
+        let address = RuleId(18);
+        let of_address = RuleFacts { text: "the address".into(), budget: unnamed, ..RuleFacts::default() };
+        let of_name = RuleFacts { budget: named, ..(*pod.rules[&ALLOWS]).clone() };
+        pod.rules.extend([(address, Arc::new(of_address)), (ALLOWS, Arc::new(of_name))]);
+        for bound in pod.bound.values_mut() {
+            let otherwise = Ruling { verdict: Verdict::Allow, rule: address };
+            bound.unnamed = Arc::new(Row { otherwise, cells: Vec::new() });
+        }
+    }
+    let node = node(server.try_clone().unwrap(), state);
+    let mut client = patient(TcpStream::connect(node.front).unwrap());
+    client.write_all(b"CONNECT 203.0.113.9:443 HTTP/1.1\r\nHost: 203.0.113.9:443\r\n\r\n").unwrap();
+    let mut leave = [0; 39];
+    client.read_exact(&mut leave).unwrap();
+    assert_eq!(&leave[..], b"HTTP/1.1 200 Connection established\r\n\r\n");
+    // Opened before anything was said in the tunnel.
+    let mut ahead = accept(&server);
+    let hello = hello_of(Some("hub.example"), &[]);
+    client.write_all(&hello).unwrap();
+    let mut carrying = if expected.len() > 1 { accept(&server) } else { ahead.try_clone().unwrap() };
+    let mut read = vec![0; hello.len()];
+    carrying.read_exact(&mut read).unwrap();
+    assert_eq!(read, hello);
+    if expected.len() > 1 {
+        let mut stray = Vec::new();
+        let _broken_off = ahead.read_to_end(&mut stray);
+        assert_eq!(stray, b"", "nothing went by the other budget");
+    }
+    drop((client, carrying, ahead));
+    let record = node.record();
+    assert_eq!((record.reason, record.claim.name.as_deref()), (Reason::NameAllowed, Some("hub.example")));
+    let mut asked: Vec<_> = expected.iter().map(|_| replica.record().claim.name).collect();
+    asked.sort();
+    assert_eq!(asked, expected.iter().map(|name| name.map(str::to_owned)).collect::<Vec<_>>());
+    assert!(replica.records.try_recv().is_err(), "no other tunnel");
+}
+
+#[test]
+fn a_tunnel_that_was_opened_for_an_address_carries_no_name_that_draws_on_another_budget() {
+    check_ahead([None, Some(3)], &[None, Some("hub.example")]);
+    check_ahead([Some(2), Some(3)], &[None, Some("hub.example")]);
+    check_ahead([Some(3), Some(3)], &[None]);
 }

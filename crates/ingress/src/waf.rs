@@ -95,7 +95,7 @@ pub(crate) fn ask(waf: &crds::Waf, rules: &RuleSet, asked: &Asked) -> Said {
         WafProfile::Crs => Profile::Crs,
         WafProfile::FieldAware => Profile::FieldAware,
     };
-    let start = Start { now: asked.now, unique_id: asked.id.clone(), store: None, profile };
+    let start = Start { now: asked.now, unique_id: asked.id.clone(), store: None, profile, budget: None };
     let mut transaction = Transaction::new(rules, start);
     transaction.connection(asked.client, asked.server);
     let [method, target, protocol] = &asked.line;

@@ -33,7 +33,7 @@ pub use labels::{Labels, Requirement, Selector};
 pub use money::{Money, NANOS};
 pub use operation::{
     AnswerFiles, Canaries, Capture, Credential, Glob, LeakAction, Leaks, Mismatch, Opaque, Operation,
-    Operations, Quota, Quotas, Requests, Verb, judge_operation,
+    Operations, Quota, Quotas, Requests, Verb, WhenUnopened, judge_operation,
 };
 pub use reason::Reason;
 pub use rule::{

@@ -177,6 +177,26 @@ pub struct Requests {
     /// What must not be in the files that come back.
     #[serde(default, skip_serializing_if = "AnswerFiles::is_open")]
     pub answers: AnswerFiles,
+    /// What becomes of connections of a client that does not let its TLS be opened.
+    #[serde(default, skip_serializing_if = "WhenUnopened::is_deny")]
+    pub when_unopened: WhenUnopened,
+}
+
+/// What becomes of a connection whose requests a rule would judge, and whose client does not let its TLS be opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenUnopened {
+    /// It is refused.
+    #[default]
+    Deny,
+    /// It passes unread: the name in its hello and the limits of upload hold, its requests are not judged.
+    Pass,
+}
+
+impl WhenUnopened {
+    fn is_deny(&self) -> bool {
+        *self == Self::Deny
+    }
 }
 
 /// What is kept of what was said, with leaks masked.
@@ -421,7 +441,13 @@ impl fmt::Display for Requests {
         if !self.answers.is_open() {
             write!(f, "; {}", self.answers)?;
         }
-        self.tool_conditions.iter().try_for_each(|condition| write!(f, "; {condition}"))
+        self.tool_conditions.iter().try_for_each(|condition| write!(f, "; {condition}"))?;
+        match self.when_unopened {
+            WhenUnopened::Deny => Ok(()),
+            WhenUnopened::Pass => {
+                f.write_str("; of clients that do not trust the inspection CA anything, unread")
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a request costs: `cost RULES`, microseconds of processor time, the least of several batches' averages (Linux).
+//! What a request costs: `cost RULES [REQUEST]`, microseconds of processor time, the least of several batches' averages (Linux).
 
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
@@ -44,7 +44,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("chat 64 KB of %25", chat(&"%25".repeat(21_000))),
         ("chat 64 KB of ;", chat(&";a=".repeat(21_000))),
     ];
-    for (name, case) in &requests {
+    let only = std::env::args().nth(2);
+    for (name, case) in
+        requests.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| name.contains(only.as_str())))
+    {
         for (rules, mode) in [(bench.blocking(), "stock"), (bench.detecting(), "all levels")] {
             for profile in [Profile::Crs, Profile::FieldAware] {
                 let mut least = u64::MAX;

@@ -1,12 +1,14 @@
-//! What a text must contain for a pattern to match it: a set of short texts, one of which is in every match.
+//! What a text must contain for a pattern to match it: sets of short texts, one of each of which is in every match.
 //!
 //! Enters: a pattern's syntax tree. Leaves: literals in lower case, or nothing where none would be rare enough to help.
-//! Guarantees: where no literal of the set is in a text, in any case of its letters, the pattern does not match it.
+//! Guarantees: where no literal of a set is in a text, in any case of its letters, the pattern does not match it.
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
 /// Most literals of one pattern.
 const MAX_SET: usize = 300;
+/// Most sets of one pattern: the rarest say most, and each takes its place in the scanner.
+const MAX_SETS: usize = 3;
 /// Most texts of a part that is spelled out.
 const MAX_EXACT: usize = 100;
 /// Longest literal; a longer one is cut.
@@ -16,36 +18,42 @@ const MAX_CLASS: usize = 6;
 /// How likely a literal may be at any one byte of ordinary text.
 const MAX_LIKELY: f64 = 0.02;
 
+/// Literals one of which is in every match.
+pub(crate) type Set = Vec<Vec<u8>>;
+
 /// What is known about a part of a pattern.
 struct Known {
     /// All texts that it matches, when they are few.
-    exact: Option<Vec<Vec<u8>>>,
-    /// A set one of which is in all texts that it matches.
-    required: Option<Vec<Vec<u8>>>,
+    exact: Option<Set>,
+    /// Sets one of each of which is in all texts that it matches, the rarest first.
+    required: Vec<Set>,
 }
 
-/// The literals of a pattern.
-pub(crate) fn required(tree: &Hir) -> Option<Vec<Vec<u8>>> {
-    let set = known(tree).into_required()?;
-    (likelihood(&set) <= MAX_LIKELY).then_some(set)
+/// The literals of a pattern: sets, the rarest first.
+pub(crate) fn required(tree: &Hir) -> Vec<Set> {
+    let mut sets = known(tree).into_required();
+    sets.retain(|set| likelihood(set) <= MAX_LIKELY);
+    sets
 }
 
 impl Known {
     fn nothing() -> Self {
-        Self { exact: None, required: None }
+        Self { exact: None, required: Vec::new() }
     }
 
-    fn exactly(exact: Vec<Vec<u8>>) -> Self {
-        Self { exact: Some(exact), required: None }
+    fn exactly(exact: Set) -> Self {
+        Self { exact: Some(exact), required: Vec::new() }
     }
 
-    fn into_required(self) -> Option<Vec<Vec<u8>>> {
-        better(self.required, self.exact.and_then(usable))
+    fn into_required(self) -> Vec<Set> {
+        let mut sets = self.required;
+        sets.extend(self.exact.and_then(usable));
+        rarest(sets)
     }
 }
 
 /// A set with the empty text says nothing.
-fn usable(mut set: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
+fn usable(mut set: Set) -> Option<Set> {
     if set.is_empty() || set.iter().any(Vec::is_empty) {
         return None;
     }
@@ -57,11 +65,11 @@ fn usable(mut set: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
     (set.len() <= MAX_SET).then_some(set)
 }
 
-fn better(a: Option<Vec<Vec<u8>>>, b: Option<Vec<Vec<u8>>>) -> Option<Vec<Vec<u8>>> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if likelihood(&a) <= likelihood(&b) { a } else { b }),
-        (a, b) => a.or(b),
-    }
+fn rarest(mut sets: Vec<Set>) -> Vec<Set> {
+    sets.sort_by(|a, b| likelihood(a).total_cmp(&likelihood(b)));
+    sets.dedup();
+    sets.truncate(MAX_SETS);
+    sets
 }
 
 /// How likely one of the texts begins at a given byte; rough frequencies of English text with code in it.
@@ -131,19 +139,19 @@ fn alternation(parts: Vec<Known>) -> Known {
     }
     let mut all = Vec::new();
     for part in parts {
-        let Some(set) = part.into_required() else { return Known::nothing() };
+        let Some(set) = part.into_required().into_iter().next() else { return Known::nothing() };
         all.extend(set);
     }
-    Known { exact: None, required: usable(all) }
+    Known { exact: None, required: usable(all).into_iter().collect() }
 }
 
 fn concat(parts: impl Iterator<Item = Known>) -> Known {
-    let mut best: Option<Vec<Vec<u8>>> = None;
-    let mut open: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut sets: Vec<Set> = Vec::new();
+    let mut open: Set = vec![Vec::new()];
     let mut whole = true;
     for part in parts {
         let Known { exact, required } = part;
-        best = better(best, required);
+        sets.extend(required);
         let next = match exact {
             Some(exact) if exact.len() * open.len() <= MAX_EXACT => {
                 open = open
@@ -155,14 +163,15 @@ fn concat(parts: impl Iterator<Item = Known>) -> Known {
             Some(exact) => exact,
             None => vec![Vec::new()],
         };
-        best = better(best, usable(std::mem::replace(&mut open, next)));
+        sets.extend(usable(std::mem::replace(&mut open, next)));
+        sets = rarest(sets);
         whole = false;
     }
     if whole {
-        Known { exact: Some(open), required: best }
-    } else {
-        Known { exact: None, required: better(best, usable(open)) }
+        return Known { exact: Some(open), required: rarest(sets) };
     }
+    sets.extend(usable(open));
+    Known { exact: None, required: rarest(sets) }
 }
 
 #[cfg(test)]
@@ -170,25 +179,21 @@ mod tests {
     use super::*;
     use crate::pattern;
 
-    fn check(pattern: &str, expected: Option<&[&str]>) {
+    fn check(pattern: &str, expected: &[&str]) {
         let found = required(&pattern::compile(pattern.as_bytes(), false).unwrap().tree);
-        let found =
-            found.map(|set| set.into_iter().map(|text| String::from_utf8(text).unwrap()).collect::<Vec<_>>());
-        assert_eq!(
-            found,
-            expected.map(|set| set.iter().map(|text| (*text).to_owned()).collect()),
-            "{pattern}"
-        );
+        let text = |set: &Set| String::from_utf8(set.join(&b'|')).unwrap();
+        assert_eq!(found.iter().map(text).collect::<Vec<_>>(), expected, "{pattern}");
     }
 
     #[test]
-    fn the_rarest_set_that_every_match_contains_is_found() {
-        check(r"(?i)union\s+select", Some(&["select"]));
-        check(r"(?i)(?:sleep|benchmark)\s*\(", Some(&["benchmark", "sleep"]));
-        check(r"\$\{jndi:", Some(&["${jndi:"]));
-        check(r"a?b*.+", None);
-        check(r"[a-z]+", None);
-        check(r"(?:abc|x)?d", None);
-        check(r"x(?:yz){2}", Some(&["xyzyz"]));
+    fn the_rarest_sets_that_every_match_contains_are_found() {
+        check(r"(?i)union\s+select", &["select", "union"]);
+        check(r"(?i)(?:sleep|benchmark)\s*\(", &["benchmark|sleep", "("]);
+        check(r"(?i)[\s;]on[a-z]{3,50}\s*=[^=]", &["on", "="]);
+        check(r"\$\{jndi:", &["${jndi:"]);
+        check(r"a?b*.+", &[]);
+        check(r"[a-z]+", &[]);
+        check(r"(?:abc|x)?d", &[]);
+        check(r"x(?:yz){2}", &["xyzyz"]);
     }
 }

@@ -15,7 +15,8 @@ pub const DEFAULT_ARGUMENTS: usize = 1000;
 pub const DEFAULT_DEPTH: usize = 512;
 /// Deepest nesting that a directive may ask for.
 pub const MAX_DEPTH: usize = 10_000;
-/// Bytes that the rules may look at for one transaction: each transformation, scan and operator counts what it reads.
+/// Bytes that the rules may read for one transaction: each transformation, scan and operator counts what it reads, and what
+/// is dear counts more. A body of prose as long as [`DEFAULT_REQUEST_BODY`] is within it.
 pub const DEFAULT_BUDGET: u64 = 4 << 30;
 /// Seconds that a persistent collection lives, unless `SecCollectionTimeout` says something else.
 pub const DEFAULT_COLLECTION_TIMEOUT: u64 = 3600;

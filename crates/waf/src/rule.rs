@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::operator::Operator;
+use crate::scanner::Filter;
 use crate::seclang::targets::Target;
 use crate::template::Template;
 use crate::transform::Transformation;
@@ -137,8 +138,11 @@ pub(crate) struct Link {
     pub(crate) steps: Vec<Transformation>,
     /// Number of these steps among all lists of steps that the set has.
     pub(crate) pipeline: usize,
-    /// Its number among the links that the shared scanner knows literals of.
-    pub(crate) filter: Option<u32>,
+    /// What the shared scanner must find in a text that it matches.
+    pub(crate) filter: Option<Filter>,
+    /// Number of its targets among all lists of targets that the set has; none where what they name changes while
+    /// rules run.
+    pub(crate) gather: Option<usize>,
     pub(crate) capture: bool,
     pub(crate) multi_match: bool,
     pub(crate) set: Vec<SetVar>,

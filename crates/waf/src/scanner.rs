@@ -1,28 +1,56 @@
 //! One pass over a text that says which rules could match it at all.
 //!
-//! Enters: a text. Leaves: a set of links, a bit each, that holds every link whose literals are in the text. All rules
-//! of the phases share the pass, so a rule whose literals are not there costs a look at a bit.
+//! Enters: a text. Leaves: for each set of literals of each link a bit that says whether one of them is in the text. All rules
+//! of the phases share the pass, so a rule whose literals are not there costs a look at a bit. A byte costs one step
+//! of an automaton, whatever the text is.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::collections::BTreeMap;
+
+use aho_corasick::automaton::{Automaton, StateID};
+use aho_corasick::dfa::DFA;
+use aho_corasick::{Anchored, MatchKind, StartKind};
 
 use crate::operator::Test;
 use crate::rule::{Phase, Rule};
 
-/// Links found by a scan, a bit each.
+/// Sets of literals that a scan has met, a bit each.
 pub(crate) type Hits = Box<[u64]>;
+
+/// Which bits a link's sets have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Filter {
+    first: u32,
+    end: u32,
+}
+
+impl Filter {
+    /// Whether a text could match, by what a scan of it met.
+    pub(crate) fn passes(self, hits: &[u64]) -> bool {
+        (self.first..self.end).all(|bit| has(hits, bit))
+    }
+}
+
+/// Most bytes of all literals together; the automaton has a state for each at most, and a step from it for each
+/// byte that literals tell apart.
+const MAX_LITERALS: usize = 200_000;
 
 /// The literals of all links.
 #[derive(Debug)]
 pub(crate) struct Scanner {
-    finder: Option<AhoCorasick>,
-    /// Links that each literal belongs to.
-    owners: Vec<Vec<u32>>,
+    finder: Option<Finder>,
     words: usize,
 }
 
+#[derive(Debug)]
+struct Finder {
+    automaton: DFA,
+    start: StateID,
+    /// Sets that each literal belongs to.
+    owners: Vec<Vec<u32>>,
+}
+
 impl Scanner {
-    /// Gathers literals of the rules of some phases and gives each of their links a number.
+    /// Gathers literals of the rules of some phases and gives each of their sets a number.
     ///
     /// # Errors
     /// When there are more literals than fit.
@@ -32,42 +60,72 @@ impl Scanner {
         let chosen = rules.iter_mut().filter(|rule| phases(rule.facts.phase));
         for link in chosen.flat_map(|rule| &mut rule.links) {
             let sought = matches!(link.operator.test, Test::Pattern(_) | Test::Phrases(_));
-            let Some(set) = link.operator.literals.as_ref().filter(|_| sought) else { continue };
-            for literal in set {
-                literals.entry(literal.clone()).or_default().push(count);
+            if !sought || link.operator.literals.is_empty() {
+                continue;
             }
-            link.filter = Some(count);
-            count += 1;
+            let first = count;
+            for set in &link.operator.literals {
+                for literal in set {
+                    literals.entry(literal.clone()).or_default().push(count);
+                }
+                count += 1;
+            }
+            link.filter = Some(Filter { first, end: count });
         }
         let words = (count as usize).div_ceil(64);
-        let (patterns, owners): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
-        if patterns.is_empty() {
-            return Ok(Self { finder: None, owners, words });
-        }
-        let finder = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(&patterns)
-            .map_err(|error| format!("literals of the rules: {error}"))?;
-        Ok(Self { finder: Some(finder), owners, words })
+        let finder = if literals.is_empty() { None } else { Some(Finder::build(literals)?) };
+        Ok(Self { finder, words })
     }
 
-    /// Links whose literals are in the text.
+    /// Sets of which a literal is in the text.
     pub(crate) fn scan(&self, text: &[u8]) -> Hits {
         let mut hits = vec![0_u64; self.words].into_boxed_slice();
-        let Some(finder) = &self.finder else { return hits };
+        if let Some(finder) = &self.finder {
+            finder.scan(text, &mut hits);
+        }
+        hits
+    }
+}
+
+impl Finder {
+    fn build(literals: BTreeMap<Vec<u8>, Vec<u32>>) -> Result<Self, String> {
+        let bytes: usize = literals.keys().map(Vec::len).sum();
+        if bytes > MAX_LITERALS {
+            return Err(format!("literals of the rules have {bytes} bytes; {MAX_LITERALS} are allowed"));
+        }
+        let (patterns, owners): (Vec<_>, Vec<_>) = literals.into_iter().unzip();
+        let automaton = DFA::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .start_kind(StartKind::Unanchored)
+            .build(&patterns)
+            .map_err(|error| format!("literals of the rules: {error}"))?;
+        let start =
+            automaton.start_state(Anchored::No).map_err(|error| format!("literals of the rules: {error}"))?;
+        Ok(Self { automaton, start, owners })
+    }
+
+    fn scan(&self, text: &[u8], hits: &mut [u64]) {
+        let mut state = self.start;
         let mut seen = vec![0_u64; self.owners.len().div_ceil(64)];
-        for found in finder.find_overlapping_iter(text) {
-            let literal = found.pattern().as_u32();
-            if !has(&seen, literal) {
-                set(&mut seen, literal);
+        for byte in text {
+            state = self.automaton.next_state(Anchored::No, state, *byte);
+            if self.automaton.is_match(state) {
+                self.note(state, &mut seen, hits);
+            }
+        }
+    }
+
+    fn note(&self, state: StateID, seen: &mut [u64], hits: &mut [u64]) {
+        for index in 0..self.automaton.match_len(state) {
+            let literal = self.automaton.match_pattern(state, index).as_u32();
+            if !has(seen, literal) {
+                set(seen, literal);
                 for owner in self.owners.get(literal as usize).into_iter().flatten() {
-                    set(&mut hits, *owner);
+                    set(hits, *owner);
                 }
             }
         }
-        hits
     }
 }
 
@@ -77,7 +135,6 @@ fn set(hits: &mut [u64], bit: u32) {
     }
 }
 
-/// Whether a scan found a link.
-pub(crate) fn has(hits: &[u64], bit: u32) -> bool {
+fn has(hits: &[u64], bit: u32) -> bool {
     hits.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
 }

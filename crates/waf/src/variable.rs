@@ -257,6 +257,21 @@ impl Variable {
         known.or_else(|| ALIASES.iter().find(|(alias, _)| same(alias)).map(|(_, variable)| *variable))
     }
 
+    /// Whether rules change its values, and not only what arrives.
+    pub(crate) fn changes_while_rules_run(self) -> bool {
+        self.is_persistent()
+            || matches!(
+                self,
+                Self::Tx
+                    | Self::MatchedVar
+                    | Self::MatchedVarName
+                    | Self::MatchedVars
+                    | Self::MatchedVarsNames
+                    | Self::HighestSeverity
+                    | Self::Rule
+            )
+    }
+
     /// Whether its values live longer than a transaction.
     #[must_use]
     pub fn is_persistent(self) -> bool {

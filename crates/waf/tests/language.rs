@@ -236,6 +236,68 @@ fn limits_interrupt_and_are_said() {
 }
 
 #[test]
+fn work_beyond_the_budget_is_not_done_and_is_said() {
+    const RULES: &str = r#"SecRule ARGS "@detectSQLi" "id:1,phase:2,pass"
+        SecRule ARGS "@rx ." "id:2,phase:2,pass""#;
+    let flood = format!("/?p={}", "<a+".repeat(20_000));
+    let request = Request { target: &flood, ..PLAIN };
+    let check = |more: &str, budget: u64, reached: bool, denied: bool, last_rule: bool| {
+        let rules = load(&format!("{more}\n{RULES}")).unwrap();
+        let start = Start { budget: Some(budget), ..Start::default() };
+        let (outcome, found) = run_with(&rules, &request, start);
+        assert_eq!(outcome.limits.contains(&Limit::Budget), reached, "{more} {budget}");
+        assert_eq!(found.is_some_and(|found| found.cause == Cause::Limit(Limit::Budget)), denied);
+        assert_eq!(matched(&outcome).contains(&2), last_rule, "{more} {budget}");
+    };
+    check("", 100_000_000, false, false, true);
+    check("", 1_000_000, true, true, false);
+    check("SecRuleEngine DetectionOnly", 1_000_000, true, false, false);
+}
+
+#[test]
+fn values_that_rules_share_are_gathered_again_when_something_changes() {
+    let processor = r#"
+        SecRule REQBODY_PROCESSOR "@rx ^JSON" "id:1,phase:1,pass"
+        SecAction "id:2,phase:1,pass,ctl:requestBodyProcessor=JSON"
+        SecRule REQBODY_PROCESSOR "@rx ^JSON" "id:3,phase:1,pass""#;
+    check(processor, &Request { body: "{}", ..PLAIN }, &[2, 3]);
+    let body = r#"
+        SecRule ARGS "@rx attack" "id:1,phase:1,pass"
+        SecRule ARGS "@rx attack" "id:2,phase:2,pass""#;
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    check(body, &Request { target: "/?a=b", headers: &form, body: "c=attack", ..PLAIN }, &[2]);
+    let exclusion = r#"
+        SecRule ARGS "@rx attack" "id:1,phase:2,pass"
+        SecAction "id:2,phase:2,pass,ctl:ruleRemoveTargetById=3;ARGS:a"
+        SecRule ARGS "@rx attack" "id:3,phase:2,pass"
+        SecRule ARGS "@rx attack" "id:4,phase:2,pass""#;
+    check(exclusion, &Request { target: "/?a=attack", ..PLAIN }, &[1, 2, 4]);
+}
+
+#[test]
+fn a_pattern_is_asked_only_where_all_its_literals_are_in_one_value_or_other() {
+    let rules = r#"
+        SecRule ARGS "@rx (?i)[\s;]on[a-z]{3,50}\s*=[^=]" "id:1,phase:2,pass,capture,msg:'%{TX.0}'"
+        SecRule ARGS "!@rx union\s+select" "id:2,phase:2,pass""#;
+    for (target, expected) in [
+        ("/?a=x+ONload=y", &[1, 2][..]),
+        ("/?a=once+upon&b=c%3dd", &[2]),
+        ("/?a=x;onload%3d%3d", &[2]),
+        ("/?a=union+select", &[]),
+        ("/?a=union&b=select", &[2]),
+    ] {
+        check(rules, &Request { target, ..PLAIN }, expected);
+    }
+}
+
+#[test]
+fn a_transaction_goes_from_thread_to_thread() {
+    fn moves<T: Send + 'static>() {}
+    moves::<Transaction>();
+    moves::<RuleSet>();
+}
+
+#[test]
 fn lists_are_found_in_any_case_and_operators_negated() {
     let rules = r#"
         SecRule ARGS:a "@pmFromFile words.data" "id:1,phase:2,pass,capture,msg:'%{TX.0}'"

@@ -1,50 +1,24 @@
-//! What an egress gateway prints: a line for each connection, and what happens to itself.
-//!
-//! Guarantees: a reader that is slow or gone keeps no connection waiting; what it did not get is counted.
+//! The line that an egress gateway prints for each connection.
 
-use crate::flows::printable;
+use crate::printer::{Manner, Printer};
 use gateway::{Record, Sink};
 use policy::Verdict;
-use serde_json::json;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-
-/// Records that wait to be printed.
-const QUEUE: usize = 8192;
 
 /// Prints records on a thread of its own.
-pub(super) struct Printer(SyncSender<Record>);
+pub(super) struct Told(Printer<Record>);
 
-impl Printer {
+impl Told {
     pub(super) fn start(as_json: bool) -> io::Result<Arc<Self>> {
-        let (sender, records) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("printer".into()).spawn(move || print(&records, as_json))?;
-        Ok(Arc::new(Self(sender)))
+        Ok(Arc::new(Self(Printer::start(Manner { field: "central", line, as_json })?)))
     }
 }
 
-impl Sink for Printer {
+impl Sink for Told {
     fn take(&self, record: Record) -> bool {
-        self.0.try_send(record).is_ok()
+        self.0.take(record)
     }
-}
-
-fn print(records: &Receiver<Record>, as_json: bool) {
-    for record in records {
-        say(&if as_json { json!({ "central": record }).to_string() } else { line(&record) });
-    }
-}
-
-/// Something about the gateway itself.
-pub(super) fn note(text: &str, as_json: bool) {
-    say(&if as_json { json!({ "note": text }).to_string() } else { printable(text) });
-}
-
-/// Whoever read it may have left; that is no reason to stop.
-fn say(line: &str) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 fn line(record: &Record) -> String {
@@ -53,7 +27,7 @@ fn line(record: &Record) -> String {
         Verdict::Deny => "DENY",
     };
     let whom = record.claim.name.as_deref().unwrap_or("-");
-    let text = format!(
+    format!(
         "{} {verdict} {} of node {} to {whom} at {}: {}, {}, {} bytes sent, {} received{}",
         record.time.clock(),
         record.pod.ip(),
@@ -64,6 +38,5 @@ fn line(record: &Record) -> String {
         record.bytes_up,
         record.bytes_down,
         record.rule.as_ref().map(|rule| format!(" ({rule})")).unwrap_or_default(),
-    );
-    printable(&text)
+    )
 }

@@ -14,7 +14,7 @@ use super::protocol::{DnsStatus, GatewayStatus, NodeStatus};
 use anyhow::{Context, Result, bail};
 use compiler::lower::{Binder, Destination};
 use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span, Steer, Steering};
-use gateway::{Egress, Inspection, StoreStanding};
+use gateway::{Egress, Inspection, Reason, StoreStanding};
 use observe::Bound;
 use policy::table::Table;
 use policy::{DnsName, Generation, Pod, PodName, RuleId, Verdict};
@@ -444,6 +444,7 @@ impl Enforcer {
             files_reported: files(false),
             files_blocked: files(true),
             edges_lost: standing.counts.edges_lost,
+            passed_unopened: standing.counts.reasons.get(&Reason::PassedUnopened).copied().unwrap_or(0),
             open: standing.counts.open,
             passed: of(Verdict::Allow),
             refused: of(Verdict::Deny),

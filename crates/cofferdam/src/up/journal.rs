@@ -109,7 +109,7 @@ impl Journal {
             let passage = Passage { sequence: 0, node: Arc::clone(node), from, record };
             let finding = passage.finding();
             self.passages.add(passage);
-            finding.into_iter().for_each(|finding| self.found(finding));
+            finding.into_iter().filter(|finding| self.is_news(finding)).for_each(|it| self.found(it));
         }
     }
 
@@ -138,7 +138,8 @@ impl Journal {
             FindingKind::QuotaRequests
             | FindingKind::QuotaTokens
             | FindingKind::QuotaMoney
-            | FindingKind::NoPrice => {
+            | FindingKind::NoPrice
+            | FindingKind::Unopened => {
                 let hour = finding.time.0 / HOUR;
                 let key = (Arc::clone(&finding.from), finding.rule.clone(), finding.kind, hour);
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -87,6 +87,7 @@ impl Runs {
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)
+                | Object::GatewayApi(_)
                 | Object::InferencePolicy(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);

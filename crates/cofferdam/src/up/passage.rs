@@ -41,6 +41,7 @@ impl Passage {
         let kind = match self.record.reason {
             Reason::UploadCeiling => FindingKind::UploadConnection,
             Reason::DownloadOnly => FindingKind::DownloadOnly,
+            Reason::PassedUnopened => FindingKind::Unopened,
             _ => return None,
         };
         let from = self.from.as_ref().map_or_else(|| self.record.pod.to_string(), ToString::to_string);
@@ -136,6 +137,8 @@ pub(crate) enum FindingKind {
     UnsafeFile,
     /// Such a file was stopped.
     UnsafeFileBlocked,
+    /// A client did not let its connection be opened, and it passed without its requests being judged.
+    Unopened,
 }
 
 impl FindingKind {
@@ -159,6 +162,7 @@ impl FindingKind {
             Self::LeakMasked => "a request carried what should not leave, and went without it",
             Self::UnsafeFile => "an answer brought a file that is unsafe, or could not be read",
             Self::UnsafeFileBlocked => "a file was stopped: it is unsafe, or could not be read",
+            Self::Unopened => "a connection passed unread: its client does not trust the inspection CA",
         }
     }
 }

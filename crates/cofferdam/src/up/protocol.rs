@@ -350,6 +350,9 @@ pub(crate) struct GatewayStatus {
     /// Edges of parts of uploads that were forgotten for want of room.
     #[serde(default)]
     pub(crate) edges_lost: u64,
+    /// Connections that passed unread and ended, for their clients did not let them be opened.
+    #[serde(default)]
+    pub(crate) passed_unopened: u64,
     /// Times it was started.
     pub(crate) starts: u64,
     /// Whether it can open TLS where rules look at requests; without, those requests are refused.

@@ -14,7 +14,7 @@ use policy::{
     Action, AnswerFiles, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames, DnsResolvers,
     DomainPattern, Glob, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer, Peers,
     Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section,
-    Selector, Subject, Tier, ToolCondition, UploadLimits, Verb,
+    Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 use std::sync::Arc;
 
@@ -351,6 +351,10 @@ fn requests(written: &crds::Requests) -> Requests {
         answers: AnswerFiles {
             pickles: written.answers.pickles.map(action),
             archives: written.answers.archives.map(action),
+        },
+        when_unopened: match written.when_unopened {
+            crds::WhenUnopened::Deny => WhenUnopened::Deny,
+            crds::WhenUnopened::Pass => WhenUnopened::Pass,
         },
     }
 }

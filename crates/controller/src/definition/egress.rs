@@ -101,7 +101,7 @@ pub(super) fn cluster_egress_policy() -> Value {
     crd(kind, true, &whole(about, spec), &columns)
 }
 
-fn whole(about: &str, spec: Value) -> Value {
+pub(super) fn whole(about: &str, spec: Value) -> Value {
     json!({
         "type": "object",
         "description": about,
@@ -151,6 +151,13 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             "capture": capture(),
             "toolConditions": tool_conditions(),
             "answers": answers(),
+            "whenUnopened": {
+                "type": "string", "enum": ["Deny", "Pass"],
+                "description": "What becomes of a client that does not trust the inspection CA, so that its requests cannot be judged. \
+                                Deny, also if left out: it is refused. Pass: it is known by its alerts, and its next connections to that \
+                                name pass unread; the name and the limits of upload hold, requests are not judged. Pass only with \
+                                maxUploadBytes or downloadOnly on the same rule, for a pod can choose not to be opened.",
+            },
             "downloadOnly": {
                 "type": "boolean",
                 "description": "true: a connection may send at most 64 KiB and 5 % of what it received. As with maxUploadBytes, only in a \
@@ -158,10 +165,11 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             },
         }),
     );
-    let is_limited = "has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || has(self.operations) || \
-                      has(self.models) || has(self.tools) || has(self.credentials) || (has(self.onlyReferred) && \
-                      self.onlyReferred) || has(self.leaks) || has(self.budgets) || has(self.capture) || \
-                      has(self.toolConditions) || has(self.answers)";
+    let judges = "has(self.operations) || has(self.models) || has(self.tools) || has(self.credentials) || \
+                  (has(self.onlyReferred) && self.onlyReferred) || has(self.leaks) || has(self.budgets) || has(self.capture) || \
+                  has(self.toolConditions) || has(self.answers)";
+    let is_limited =
+        format!("has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || {judges}");
     for (needs, message) in [
         ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
@@ -175,6 +183,16 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
     ] {
         rule(&mut of_egress, &format!("!({is_limited}) || {needs}"), message);
     }
+    rule(
+        &mut of_egress,
+        "!has(self.whenUnopened) || self.whenUnopened == 'Deny' || has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly)",
+        "what passes unopened is not judged: whenUnopened: Pass needs maxUploadBytes or downloadOnly: true",
+    );
+    rule(
+        &mut of_egress,
+        &format!("!has(self.whenUnopened) || ({judges})"),
+        "nothing is opened for this rule, for it looks at no requests: leave whenUnopened out",
+    );
     spec.insert("egress".to_owned(), list(about, 0, MOST, of_egress));
     spec.insert("dns".to_owned(), dns());
 }
@@ -390,7 +408,7 @@ fn budgets() -> Value {
     budgets
 }
 
-fn patterns(about: &str) -> Value {
+pub(super) fn patterns(about: &str) -> Value {
     list(about, 1, MOST_PATTERNS, json!({ "type": "string", "minLength": 1, "maxLength": 512 }))
 }
 
@@ -520,7 +538,7 @@ fn selector(about: &str) -> Value {
     selector
 }
 
-fn object(about: &str, required: &[&str], properties: Value) -> Value {
+pub(super) fn object(about: &str, required: &[&str], properties: Value) -> Value {
     let mut object = json!({ "type": "object", "description": about, "properties": properties });
     if !required.is_empty() {
         put(&mut object, "required", json!(required));
@@ -528,7 +546,7 @@ fn object(about: &str, required: &[&str], properties: Value) -> Value {
     object
 }
 
-fn list(about: &str, least: usize, most: usize, items: Value) -> Value {
+pub(super) fn list(about: &str, least: usize, most: usize, items: Value) -> Value {
     let mut list = json!({
         "type": "array", "description": about, "maxItems": most, "items": items, "x-kubernetes-list-type": "atomic",
     });
@@ -539,7 +557,7 @@ fn list(about: &str, least: usize, most: usize, items: Value) -> Value {
 }
 
 /// Adds a rule in the Common Expression Language.
-fn rule(schema: &mut Value, rule: &str, message: &str) {
+pub(super) fn rule(schema: &mut Value, rule: &str, message: &str) {
     let rule = json!({ "rule": rule, "message": message });
     match schema.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut) {
         Some(rules) => rules.push(rule),

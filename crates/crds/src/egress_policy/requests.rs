@@ -35,6 +35,23 @@ pub struct Requests {
     pub tool_conditions: Vec<Located<ToolCondition>>,
     /// `answers`
     pub answers: Answers,
+    /// `whenUnopened`
+    pub when_unopened: WhenUnopened,
+}
+
+/// `whenUnopened`: what becomes of a client that does not let its TLS be opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenUnopened {
+    /// `Deny`, also where nothing is written.
+    #[default]
+    Deny,
+    /// `Pass`, only beside limits of upload.
+    Pass,
+}
+
+impl WhenUnopened {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 2] = [("Deny", Self::Deny), ("Pass", Self::Pass)];
 }
 
 /// `capture`: what is kept of the contents of requests and answers; at least one of them.
@@ -191,6 +208,7 @@ pub(super) fn requests<'n>(
     d: &mut Decoder<'n>,
     rule: Map<'n>,
     action: Option<RuleAction>,
+    is_upload_limited: bool,
 ) -> Option<Requests> {
     let operations = d.field(rule, "operations", |d, node| {
         only_allow(d, node, action);
@@ -243,7 +261,12 @@ pub(super) fn requests<'n>(
         tool_conditions.is_some(),
     ];
     let demands = [leaks.is_some(), budgets.is_some(), capture.is_some(), answers.is_some()];
-    if !(lists.contains(&true) || only_referred || demands.contains(&true)) {
+    let judges = lists.contains(&true) || only_referred || demands.contains(&true);
+    let when_unopened = d.field(rule, "whenUnopened", |d, node| {
+        only_allow(d, node, action);
+        when_unopened(d, node, judges, is_upload_limited)
+    });
+    if !judges {
         return None;
     }
     Some(Requests {
@@ -257,7 +280,33 @@ pub(super) fn requests<'n>(
         capture: capture.flatten(),
         tool_conditions: tool_conditions.flatten().unwrap_or_default(),
         answers: answers.unwrap_or_default(),
+        when_unopened: when_unopened.flatten().unwrap_or_default(),
     })
+}
+
+/// A pod chooses itself not to be opened, so what passes then must be limited in some other way.
+fn when_unopened<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    judges: bool,
+    is_upload_limited: bool,
+) -> Option<WhenUnopened> {
+    let written = d.one_of(node, &WhenUnopened::WORDS)?;
+    let wrong = match (judges, written, is_upload_limited) {
+        (false, _, _) => Some((
+            "nothing is opened for this rule, for it looks at no requests",
+            "leave whenUnopened out, or write which requests the rule allows: operations, models, tools",
+        )),
+        (true, WhenUnopened::Pass, false) => Some((
+            "what passes unopened is not judged, and nothing else limits what it may send",
+            "add maxUploadBytes or downloadOnly: true to the same rule, or write whenUnopened: Deny",
+        )),
+        (true, WhenUnopened::Pass, true) | (true, WhenUnopened::Deny, _) => None,
+    };
+    if let Some((message, way_out)) = wrong {
+        d.report(node.place, Diagnostic::error(Code::InvalidValue, message).suggest(way_out));
+    }
+    Some(written)
 }
 
 fn capture<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Capture> {

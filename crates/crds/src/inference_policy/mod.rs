@@ -167,9 +167,11 @@ impl InferencePolicy {
             ["targetRefs", "server", "authentication", "rules", "limits", "waf", "guard", "responses"];
         let map = d.strict(node, &FIELDS)?;
         self.targets = d.required(map, "targetRefs", |d, node| {
-            d.check_length(node, 1, MOST);
             // With one of them unknown it is not known what to close.
-            d.sound(|d| d.located(node, target))
+            d.sound(|d| {
+                d.check_length(node, 1, MOST);
+                d.located(node, target)
+            })
         });
         self.server = section(d, map, "server", |d, node| d.one_of(node, &ServerKind::WORDS));
         self.authentication = section(d, map, "authentication", authentication::authentication);

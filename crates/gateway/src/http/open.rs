@@ -15,13 +15,13 @@ use crate::record::Guard;
 use crate::refuse::Refused;
 use crate::relay::idle;
 use crate::requests::name_of;
-use crate::serve::{Gateway, Phase, draining};
-use crate::tls::{Inspector, Speech};
+use crate::serve::{Gateway, Phase, draining, passable};
+use crate::tls::{Inspector, Speech, Unbelieved};
 use policy::DnsName;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// How long a server has to hear that its connection is over.
@@ -116,7 +116,7 @@ impl Gateway {
             reason = cut.wait() => (End::Cut, Some(reason)),
             outcome = self.requests(client, server, &parties, inspector) => outcome,
             () = idle(&guard.traffic, self.limits.idle_timeout) => (End::Idle, None),
-            stopped = self.stopped(permit, phase) => match stopped {
+            stopped = self.stopped(permit, false, phase) => match stopped {
                 Ok(end) => (end, None),
                 Err(reason) => (End::Cut, Some(reason)),
             },
@@ -164,12 +164,27 @@ impl Gateway {
         };
         let refused = upstream.as_ref().err().copied();
         let accepting = inspector.accept(client, speech);
-        let client = match within(limits.header_timeout, accepting, Reason::Timeout).await {
+        let client = match within(limits.header_timeout, accepting, Unbelieved::Late).await {
             Ok(client) => client,
-            Err(reason) => return (End::Refused, refused.or(Some(reason))),
+            Err(why) => {
+                self.heard(parties.permit, Err(why));
+                return (End::Refused, refused.or(Some(why.reason())));
+            }
         };
+        self.heard(parties.permit, Ok(()));
         let outcome = self.answered(client, speech, upstream, parties).await;
         refused.map_or(outcome, |reason| (End::Refused, Some(reason)))
+    }
+
+    /// Remembers whether a client let itself be opened, where its rule asks.
+    fn heard(&self, permit: &Permit, shaken: Result<(), Unbelieved>) {
+        let Some((pod, name)) = passable(permit) else { return };
+        match shaken {
+            Ok(()) => self.pinned.took(pod, name, Instant::now()),
+            Err(Unbelieved::Said) => self.pinned.refused(pod, name, Instant::now()),
+            // Who goes without a word may have any cause.
+            Err(Unbelieved::Gone | Unbelieved::Otherwise | Unbelieved::Late) => {}
+        }
     }
 
     fn exchange(&self, parties: &Parties<'_>, upstream: Result<Upstream, Reason>) -> Arc<Exchange> {
@@ -223,10 +238,6 @@ impl Gateway {
     }
 }
 
-async fn within<T>(
-    time: Duration,
-    shaking: impl Future<Output = Result<T, Reason>>,
-    late: Reason,
-) -> Result<T, Reason> {
+async fn within<T, E>(time: Duration, shaking: impl Future<Output = Result<T, E>>, late: E) -> Result<T, E> {
     tokio::time::timeout(time, shaking).await.unwrap_or(Err(late))
 }

@@ -34,6 +34,30 @@ impl Speech {
     }
 }
 
+/// Why a handshake with a client failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unbelieved {
+    /// It refused our certificate with an alert that says that it does not know who signed it.
+    Said,
+    /// It went, or refused our certificate for what may be another cause.
+    Gone,
+    /// Something else.
+    Otherwise,
+    /// It took too long.
+    Late,
+}
+
+impl Unbelieved {
+    /// The reason with which its connection is refused.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::Said | Self::Gone => Reason::ClientDistrusts,
+            Self::Otherwise => Reason::ClientHandshake,
+            Self::Late => Reason::Timeout,
+        }
+    }
+}
+
 impl Inspector {
     /// Shakes hands with a server as the client would: of what it offered, with what can be read.
     pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
@@ -65,7 +89,7 @@ impl Inspector {
         &self,
         client: S,
         speech: Speech,
-    ) -> Result<server::TlsStream<S>, Reason> {
+    ) -> Result<server::TlsStream<S>, Unbelieved> {
         let config = match speech {
             Speech::Unsaid => &self.unnamed,
             Speech::Http1 => &self.http1,
@@ -74,15 +98,22 @@ impl Inspector {
         let shaken = TlsAcceptor::from(Arc::clone(config)).accept(client).await;
         shaken.map_err(|error| match tls_error(&error) {
             // It went, as those do that do not say why.
-            None => Reason::ClientDistrusts,
-            Some(rustls::Error::AlertReceived(alert)) if is_distrust(*alert) => Reason::ClientDistrusts,
-            Some(_) => Reason::ClientHandshake,
+            None => Unbelieved::Gone,
+            Some(rustls::Error::AlertReceived(alert)) if is_of_stranger(*alert) => Unbelieved::Said,
+            Some(rustls::Error::AlertReceived(alert)) if is_distrust(*alert) => Unbelieved::Gone,
+            Some(_) => Unbelieved::Otherwise,
         })
     }
 }
 
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref())
+}
+
+/// Those alerts with which clients say that they do not know our authority: which of the three, libraries differ in.
+fn is_of_stranger(alert: AlertDescription) -> bool {
+    [AlertDescription::BadCertificate, AlertDescription::CertificateUnknown, AlertDescription::UnknownCA]
+        .contains(&alert)
 }
 
 /// The alerts with which clients refuse a certificate (RFC 8446, section 6.2); the last where they know another authority

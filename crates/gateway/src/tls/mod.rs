@@ -10,7 +10,7 @@ mod authority;
 
 pub use authority::{Authority, AuthorityError, AuthorityPem};
 
-pub(crate) use accept::Speech;
+pub(crate) use accept::{Speech, Unbelieved};
 
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;

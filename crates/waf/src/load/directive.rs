@@ -126,6 +126,7 @@ impl Loader<'_> {
             steps,
             pipeline: 0,
             filter: None,
+            gather: None,
             capture: read.capture,
             multi_match: read.multi_match,
             set: read.set.clone(),

@@ -50,6 +50,8 @@ pub(crate) struct Compiled {
     used: Vec<bool>,
     /// How many lists of transformations there are.
     pub(crate) pipelines: usize,
+    /// How many lists of targets there are.
+    pub(crate) gathers: usize,
 }
 
 impl Compiled {
@@ -199,6 +201,7 @@ impl<'f> Loader<'f> {
             let next = pipelines.len();
             link.pipeline = *pipelines.entry(link.steps.clone()).or_insert(next);
         }
+        let gathers = number_targets(&mut kept);
         let scanners = [
             Scanner::build(&mut kept, |phase| phase <= Phase::RequestBody),
             Scanner::build(&mut kept, |phase| phase > Phase::RequestBody),
@@ -225,6 +228,7 @@ impl<'f> Loader<'f> {
             options: self.options,
             used,
             pipelines: pipelines.len(),
+            gathers,
         })
     }
 
@@ -265,4 +269,22 @@ impl<'f> Loader<'f> {
             }
         }
     }
+}
+
+/// Numbers lists of targets, equal ones alike, and says how many there are.
+fn number_targets(rules: &mut [Rule]) -> usize {
+    let mut known: BTreeMap<String, usize> = BTreeMap::new();
+    for rule in rules {
+        let injection = rule.injection;
+        for link in &mut rule.links {
+            if link.targets.iter().any(|target| target.variable.changes_while_rules_run()) {
+                continue;
+            }
+            let next = known.len();
+            // Targets are equal when they are written alike, patterns included.
+            let written = format!("{injection} {:?} {:?}", link.targets, link.exclusions);
+            link.gather = Some(*known.entry(written).or_insert(next));
+        }
+    }
+    known.len()
 }

@@ -8,8 +8,8 @@ use crate::template::Template;
 /// Finds the bytes of a file that an operator names.
 pub(crate) type Data<'a> = dyn Fn(&str) -> Option<&'a [u8]> + 'a;
 
-/// A test, and literals of which one is in every value that it says yes to.
-type Parsed = (Test, Option<Vec<Vec<u8>>>);
+/// A test, and sets of literals of which one each is in every value that it says yes to.
+type Parsed = (Test, Vec<literal::Set>);
 
 /// Operators that need what this engine must not have: a network, a disk, a program.
 const IMPOSSIBLE: [&str; 6] =
@@ -47,21 +47,21 @@ fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<Parsed, String> 
     if is("pm") || is("pmFromFile") || is("pmf") {
         let phrases =
             if is("pm") { Phrases::of_words(trimmed)? } else { Phrases::of_lines(&read(trimmed, data)?)? };
-        let literals = phrases.literals();
+        let literals = phrases.literals().into_iter().collect();
         return Ok((Test::Phrases(phrases), literals));
     }
     if let Some(relation) = text::Relation::parse(name) {
-        return Ok((Test::Text(relation, Template::parse(argument)?), None));
+        return Ok((Test::Text(relation, Template::parse(argument)?), Vec::new()));
     }
     if let Some(relation) = number::Relation::parse(name) {
-        return Ok((Test::Number(relation, Template::parse(trimmed)?), None));
+        return Ok((Test::Number(relation, Template::parse(trimmed)?), Vec::new()));
     }
     if let Some(kind) = verify::Kind::parse(name) {
-        return Ok((Test::Digits(kind, pattern::compile(argument, false)?.regex), None));
+        return Ok((Test::Digits(kind, pattern::compile(argument, false)?.regex), Vec::new()));
     }
     if is("ipMatch") || is("ipMatchFromFile") || is("ipMatchF") {
         let list = if is("ipMatch") { trimmed.to_vec() } else { read(trimmed, data)? };
-        return Ok((Test::Addresses(address::parse(&list)?), None));
+        return Ok((Test::Addresses(address::parse(&list)?), Vec::new()));
     }
     let simple = if is("unconditionalMatch") {
         Test::Always
@@ -90,7 +90,7 @@ fn test(name: &str, argument: &[u8], data: &Data<'_>) -> Result<Parsed, String> 
             "operator @{name} is not known here; see docs/reference/waf.md for those that are"
         ));
     };
-    Ok((simple, None))
+    Ok((simple, Vec::new()))
 }
 
 fn patterns(argument: &[u8], each: bool) -> Result<Parsed, String> {
@@ -100,14 +100,14 @@ fn patterns(argument: &[u8], each: bool) -> Result<Parsed, String> {
         && template.constant().is_none()
         && !each
     {
-        return Ok((Test::PatternOf(template), None));
+        return Ok((Test::PatternOf(template), Vec::new()));
     }
     let compiled = match pattern::compile(argument, false) {
         Ok(compiled) => compiled,
         // Where the other engine has no reading either, the fault of the first is the one to know of.
         Err(fault) if !each => {
             return backtrack::compile(argument)
-                .map(|program| (Test::Tried(program), None))
+                .map(|program| (Test::Tried(program), Vec::new()))
                 .map_err(|_| fault);
         }
         Err(fault) => return Err(fault),

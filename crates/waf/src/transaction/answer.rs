@@ -38,14 +38,10 @@ impl Transaction {
 
     /// A piece of the answer's body; what is beyond the limit, or of a type that is not looked at, is not kept.
     pub fn response_body(&mut self, piece: &[u8]) {
-        let options = &self.rules.options;
-        let looked_at = options
-            .response_types
-            .iter()
-            .any(|known| known.as_bytes().eq_ignore_ascii_case(&self.response_type));
-        if !self.response_body_access || !looked_at {
+        if !self.keeps_response_body() {
             return;
         }
+        let options = &self.rules.options;
         let room = options.response_body_limit.saturating_sub(self.response_body.len());
         let beyond = options.response_body_beyond;
         self.response_body.extend_from_slice(piece.get(..room).unwrap_or(piece));
@@ -56,6 +52,12 @@ impl Transaction {
                 Beyond::ProcessPartial => {}
             }
         }
+    }
+
+    pub(super) fn keeps_response_body(&self) -> bool {
+        let types = &self.rules.options.response_types;
+        let known = |known: &String| known.as_bytes().eq_ignore_ascii_case(&self.response_type);
+        self.response_body_access && types.iter().any(known)
     }
 
     pub(super) fn read_response_body(&mut self) {

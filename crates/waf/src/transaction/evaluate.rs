@@ -18,6 +18,11 @@ pub(super) fn bit(set: &[u64], number: usize) -> bool {
     set.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
 }
 
+/// Number of the scanner that knows literals of a phase's rules.
+pub(super) fn scanner_of(phase: Phase) -> usize {
+    usize::from(phase > Phase::RequestBody)
+}
+
 impl Transaction {
     /// Runs a phase, unless the transaction has ended or was let pass.
     pub(super) fn run(&mut self, phase: Phase) -> Option<&Interruption> {
@@ -47,7 +52,8 @@ impl Transaction {
         let mut candidates = Vec::new();
         while let Some(number) = numbers.get(at).copied() {
             at += 1;
-            if self.engine == Engine::Off {
+            // Work ends here also where rules only detect, and nothing is interrupted.
+            if self.engine == Engine::Off || self.spent() {
                 return;
             }
             let Some(rule) = rules.rules.get(number) else { return };
@@ -73,6 +79,9 @@ impl Transaction {
         rule: &Rule,
         candidates: &mut Vec<Candidate>,
     ) -> bool {
+        if rule.links.first().is_some_and(|link| self.cannot_match(rules, number, rule, link)) {
+            return false;
+        }
         self.matched_vars.clear();
         self.matched_var = None;
         self.current = Some(Arc::clone(&rule.facts));
@@ -84,11 +93,14 @@ impl Transaction {
                 self.matched(at, None, Arc::from(&[][..]), Vec::new(), &mut report);
                 continue;
             }
-            self.candidates(number, rule, link, candidates);
+            let kept = self.gathered(number, rule, link);
+            if kept.is_none() {
+                self.candidates(number, rule, link, candidates);
+            }
             let mut any = false;
-            for candidate in candidates.drain(..) {
-                any |= self.candidate(at, &candidate, &mut report);
-                if self.outcome.interruption.is_some() {
+            for candidate in kept.as_deref().unwrap_or(candidates) {
+                any |= self.candidate(at, candidate, &mut report);
+                if self.outcome.interruption.is_some() || self.spent() {
                     return false;
                 }
             }
@@ -124,10 +136,15 @@ impl Transaction {
             text = self.texts.after(text, link, rules.pipelines, page);
             self.ask(at, candidate, text, report)
         };
-        if self.texts.read > rules.options.budget {
+        if self.spent() {
             self.reached(Limit::Budget, rule.facts.phase);
         }
         any
+    }
+
+    /// Whether rules have read as much as they may.
+    pub(super) fn spent(&self) -> bool {
+        self.texts.read > self.start.budget.unwrap_or(self.rules.options.budget)
     }
 
     /// The same for a value that rules made, which is not kept in the table of texts.
@@ -163,7 +180,7 @@ impl Transaction {
     fn ask(&mut self, at: At<'_>, candidate: &Candidate, text: TextId, report: &mut Report) -> bool {
         let At { rules, rule, link } = at;
         if let Some(filter) = link.filter {
-            let group = usize::from(rule.facts.phase > Phase::RequestBody);
+            let group = scanner_of(rule.facts.phase);
             if let Some(scanner) = rules.scanners.get(group)
                 && !self.texts.may_match(text, group, scanner, filter)
                 && !link.operator.negated
@@ -177,7 +194,11 @@ impl Transaction {
 
     fn test(&mut self, at: At<'_>, candidate: &Candidate, value: Arc<[u8]>, report: &mut Report) -> bool {
         let At { rule, link, .. } = at;
-        self.texts.read += value.len() as u64;
+        self.texts.read = self.texts.read.saturating_add(link.operator.cost(&value));
+        if self.spent() {
+            self.reached(Limit::Budget, rule.facts.phase);
+            return false;
+        }
         let answer =
             link.operator.ask(&value, link.capture, &|variable, key, out| self.append(variable, key, out));
         match answer {

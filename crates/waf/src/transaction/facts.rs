@@ -18,17 +18,20 @@ pub(super) struct Fact {
 #[derive(Debug)]
 pub(super) struct Facts {
     lists: Vec<Vec<Fact>>,
+    /// Counts changes.
+    pub(super) version: u64,
     no_key: Arc<[u8]>,
 }
 
 impl Facts {
     pub(super) fn new() -> Self {
-        Self { lists: vec![Vec::new(); Variable::ALL.len()], no_key: Arc::from(&[][..]) }
+        Self { lists: vec![Vec::new(); Variable::ALL.len()], version: 0, no_key: Arc::from(&[][..]) }
     }
 
     /// Sets the only value of a variable.
     pub(super) fn set(&mut self, variable: Variable, text: TextId) {
         let key = Arc::clone(&self.no_key);
+        self.version += 1;
         if let Some(list) = self.lists.get_mut(variable as usize) {
             list.clear();
             list.push(Fact { key, text, part: Part::Strict });
@@ -42,6 +45,7 @@ impl Facts {
 
     /// Adds a value under a key, and says how strictly it is judged.
     pub(super) fn add_part(&mut self, variable: Variable, key: &Arc<[u8]>, text: TextId, part: Part) {
+        self.version += 1;
         if let Some(list) = self.lists.get_mut(variable as usize) {
             list.push(Fact { key: Arc::clone(key), text, part });
         }

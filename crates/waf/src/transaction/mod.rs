@@ -11,6 +11,7 @@ mod answer;
 mod collect;
 mod evaluate;
 mod facts;
+mod gathered;
 mod outcome;
 mod request;
 mod texts;
@@ -31,6 +32,7 @@ use crate::seclang::targets::Target;
 use crate::store::Store;
 use crate::variable::Variable;
 use facts::Facts;
+use gathered::Gathered;
 use texts::Texts;
 
 /// Most headers of a request or answer.
@@ -51,6 +53,9 @@ pub struct Start {
     pub store: Option<Arc<Store>>,
     /// What is judged how.
     pub profile: Profile,
+    /// How much the rules may read, in bytes: each transformation, scan and operator counts. What would be beyond is not
+    /// done, and [`Limit::Budget`] is reached. None: [`DEFAULT_BUDGET`](crate::options::DEFAULT_BUDGET).
+    pub budget: Option<u64>,
 }
 
 /// A request and its answer on their way through the rules.
@@ -61,6 +66,8 @@ pub struct Transaction {
     store: Arc<Store>,
     facts: Facts,
     texts: Texts,
+    /// Values of lists of targets, as long as no fact changes.
+    gathered: Vec<Option<Gathered>>,
     tx: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Keys of the persistent collections that rules have opened.
     opened: BTreeMap<Variable, Vec<u8>>,
@@ -107,6 +114,7 @@ impl Transaction {
             store,
             facts: Facts::new(),
             texts: Texts::default(),
+            gathered: vec![None; rules.gathers],
             tx: BTreeMap::new(),
             opened: BTreeMap::new(),
             matched_vars: Vec::new(),
@@ -225,6 +233,18 @@ impl Transaction {
     #[must_use]
     pub fn interruption(&self) -> Option<&Interruption> {
         self.outcome.interruption.as_ref()
+    }
+
+    /// Whether the request's body is looked at; where it is not, it need not be given, and can go on at once.
+    #[must_use]
+    pub fn wants_request_body(&self) -> bool {
+        self.engine != Engine::Off && self.request_body_access && self.outcome.interruption.is_none()
+    }
+
+    /// The same of the answer's body, once its headers are there: rules look at bodies of some types only.
+    #[must_use]
+    pub fn wants_response_body(&self) -> bool {
+        self.engine != Engine::Off && self.keeps_response_body() && self.outcome.interruption.is_none()
     }
 
     /// What rules keep in `TX` under a name.

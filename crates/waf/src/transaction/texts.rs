@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::rule::Link;
-use crate::scanner::{Hits, Scanner};
+use crate::scanner::{Filter, Hits, Scanner};
 use crate::transform::{CodePage, Transformation};
 
 /// Texts up to this length are looked up, so that equal ones are transformed and scanned once.
@@ -117,18 +117,22 @@ impl Texts {
     }
 
     /// Whether a scan of the text finds a link's literals; `group` is the scanner's number.
-    pub(super) fn may_match(&mut self, id: TextId, group: usize, scanner: &Scanner, link: u32) -> bool {
+    pub(super) fn may_match(&mut self, id: TextId, group: usize, scanner: &Scanner, filter: Filter) -> bool {
+        self.hits(id, group, scanner).is_none_or(|hits| filter.passes(hits))
+    }
+
+    /// What a scan of the text finds.
+    pub(super) fn hits(&mut self, id: TextId, group: usize, scanner: &Scanner) -> Option<&Hits> {
         let mut id = id.0;
         // A text in another case has the same literals, for they are found in any.
         while let Some(twin) = self.texts.get(id as usize).and_then(|text| text.twin) {
             id = twin;
         }
-        let Some(text) = self.texts.get_mut(id as usize) else { return true };
-        let Some(slot) = text.hits.get_mut(group) else { return true };
+        let text = self.texts.get_mut(id as usize)?;
+        let slot = text.hits.get_mut(group)?;
         if slot.is_none() {
             self.read += text.bytes.len() as u64;
         }
-        let hits = slot.get_or_insert_with(|| scanner.scan(&text.bytes));
-        crate::scanner::has(hits, link)
+        Some(slot.get_or_insert_with(|| scanner.scan(&text.bytes)))
     }
 }

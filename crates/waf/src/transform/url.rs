@@ -58,6 +58,14 @@ pub(super) fn decode_uni(input: &[u8], page: Option<&CodePage>) -> Option<Vec<u8
     let mut output = Vec::with_capacity(input.len());
     let mut rest = input;
     while let Some((first, after)) = rest.split_first() {
+        if !matches!(first, b'%' | b'+') {
+            // What stands as it is goes in one piece.
+            let end = memchr::memchr2(b'%', b'+', rest).unwrap_or(rest.len());
+            let (plain, behind) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+            output.extend_from_slice(plain);
+            rest = behind;
+            continue;
+        }
         match rest {
             [b'%', b'u' | b'U', digits @ ..] => {
                 if let Some(byte) = character(digits, page) {

@@ -1,0 +1,298 @@
+//! `cofferdam ingress-gateway`: whoever asks models of a cluster comes through here.
+//!
+//! Enters: Gateways, routes, policies and who answers, from an API server or a folder; requests of clients. Leaves: what
+//! the servers behind it may hear, one printed record for each request, probes and figures. Guarantees: answers nobody
+//! before everything was read once; goes on by what it had last where something cannot be put in force; on SIGTERM takes
+//! no more, waits for what is under way, and then ends. Does not: write status to an API server.
+
+mod told;
+
+use crate::control;
+use crate::folder;
+use crate::health::{self, Health};
+use crate::http;
+use crate::metrics::Page;
+use crate::printer;
+use crate::up::{block_signals, watch::Watch};
+use crate::waf::read_rules;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use controller::ingress::{Known, Seen};
+use crds::Diagnostic;
+use ingress::{Config, Server, Settings};
+use nix::sys::signalfd::SignalFd;
+use routes::Routing;
+use rustls_pki_types::CertificateDer;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// How long the main loop sleeps where nothing happens.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Serve models: who may ask, what may be asked, what may be answered.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam ingress-gateway -f manifests/ --port 80=8080 --crs /usr/share/modsecurity-crs
+  cofferdam ingress-gateway --cluster --health 0.0.0.0:9090 --json
+
+It serves the Gateways whose class has the controllerName cofferdam.dev/ingress-gateway. What an InferencePolicy may say is in
+docs/reference/inference-policy.md; a route that no policy is attached to is closed.")]
+pub(crate) struct IngressGatewayArgs {
+    /// Manifest, or folder of manifests, read again when they change; may be repeated
+    #[arg(short, long = "file", value_name = "PATH", required_unless_present = "cluster")]
+    files: Vec<PathBuf>,
+    /// Instead: what the API server of a cluster holds
+    #[arg(long, conflicts_with = "files")]
+    cluster: bool,
+    /// How to reach the API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// Listen at this address
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    bind: IpAddr,
+    /// Listen at PORT for the port that Gateways name; may be repeated
+    #[arg(long = "port", value_name = "GATEWAY_PORT=PORT", value_parser = ports)]
+    ports: Vec<(u16, u16)>,
+    /// Folder of an OWASP Core Rule Set, for policies with `waf`
+    #[arg(long, value_name = "DIR")]
+    crs: Option<PathBuf>,
+    /// How long requests under way are waited for at the end
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    drain: u64,
+    /// Answer /healthz, /readyz and /metrics here
+    #[arg(long, value_name = "ADDRESS")]
+    health: Option<SocketAddr>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let (named, own) = text.split_once('=').ok_or("write it as GATEWAY_PORT=PORT, for example 80=8080")?;
+    let port = |text: &str| text.parse().map_err(|_| format!("{text} is no port"));
+    Ok((port(named)?, port(own)?))
+}
+
+/// What the threads share.
+struct Shared {
+    told: Arc<told::Told>,
+    standing: Mutex<Standing>,
+    as_json: bool,
+}
+
+#[derive(Debug, Default)]
+struct Standing {
+    /// How often something was put in force.
+    generation: u64,
+    draining: bool,
+    /// Why the newest is not in force.
+    problem: Option<String>,
+    /// Kinds whose watch fails.
+    cut_off: usize,
+    /// Objects with errors.
+    errors: usize,
+}
+
+impl Shared {
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, text: &str) {
+        printer::note(text, self.as_json);
+    }
+}
+
+impl Health for Shared {
+    fn ready(&self) -> Result<(), String> {
+        let standing = self.standing();
+        if standing.draining {
+            return Err("it takes no more connections, and ends".to_owned());
+        }
+        match (&standing.problem, standing.generation) {
+            (Some(problem), 0) => Err(problem.clone()),
+            (None, 0) => Err("nothing was read yet".to_owned()),
+            (_, _) => Ok(()),
+        }
+    }
+
+    fn metrics(&self) -> Page {
+        let mut page = Page::new();
+        let standing = self.standing();
+        page.counter("ingress_loads", "How often something else was put in force", standing.generation);
+        page.gauge(
+            "ingress_stale",
+            "1 where the newest is not in force",
+            u64::from(standing.problem.is_some()),
+        );
+        page.gauge("ingress_watches_failing", "Kinds that cannot be watched", standing.cut_off as u64);
+        page.gauge("ingress_errors", "What is wrong with objects", standing.errors as u64);
+        self.told.metrics(&mut page);
+        page
+    }
+}
+
+/// Where objects come from.
+enum Source {
+    Files(Watch),
+    Cluster(watch::Receiver<Known>),
+}
+
+/// Runs until a signal, and then until nothing is under way.
+pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
+    // Before any thread exists, so that all of them inherit it.
+    let signals = block_signals()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let shared = Arc::new(Shared {
+        told: told::Told::start(args.json).context("starting the printer's thread")?,
+        standing: Mutex::default(),
+        as_json: args.json,
+    });
+    let waf = match &args.crs {
+        Some(folder) => read_rules(folder)?.into(),
+        None => Arc::default(),
+    };
+    let mut gateway = Gateway { settings: args.settings()?, waf, shared: Arc::clone(&shared), server: None };
+    let mut source = args.source(&runtime)?;
+    if let Some(address) = args.health {
+        let listener = runtime.block_on(http::bind(address))?;
+        runtime.spawn(health::serve(listener, Arc::clone(&shared)));
+    }
+    let _on_the_runtime = runtime.enter();
+    if let Source::Files(_) = source {
+        gateway.load(&of_files(&args.files));
+    }
+    until_signal(args, &signals, &mut source, &mut gateway);
+    shared.standing().draining = true;
+    let Some(server) = gateway.server else { return Ok(()) };
+    shared.say("takes no more, and waits for what is under way");
+    let (done, ended) = std::sync::mpsc::channel();
+    let patience = Duration::from_secs(args.drain);
+    runtime.spawn(async move { done.send(server.drain(patience).await) });
+    loop {
+        // Who asks twice does not want to wait.
+        match ended.recv_timeout(TICK) {
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+                if !matches!(signals.read_signal(), Ok(Some(_))) => {}
+            Ok(true) => return Ok(()),
+            _ => bail!("requests were under way when it ended"),
+        }
+    }
+}
+
+impl IngressGatewayArgs {
+    fn settings(&self) -> Result<Settings> {
+        let mut roots = rustls::RootCertStore::empty();
+        let found: Vec<CertificateDer<'static>> = rustls_native_certs::load_native_certs().certs;
+        let _some_cannot_be_read = roots.add_parsable_certificates(found);
+        let ports = self.ports.iter().copied().collect();
+        Ok(Settings { bind: self.bind, ports, roots: Arc::new(roots), ..Settings::default() })
+    }
+
+    fn source(&self, runtime: &Runtime) -> Result<Source> {
+        if !self.cluster {
+            return Ok(Source::Files(Watch::new(&self.files)));
+        }
+        let client = runtime.block_on(control::client(self.kubeconfig.as_deref()))?;
+        let (sender, known) = watch::channel(Known::default());
+        runtime.spawn(controller::ingress::follow(client, sender));
+        Ok(Source::Cluster(known))
+    }
+}
+
+fn until_signal(args: &IngressGatewayArgs, signals: &SignalFd, source: &mut Source, gateway: &mut Gateway) {
+    // It watches nothing, and waits for signals alone.
+    let mut nothing = Watch::new(&[]);
+    loop {
+        let changed = match source {
+            Source::Files(watch) => watch.wait(signals.as_fd(), TICK),
+            Source::Cluster(_) => nothing.wait(signals.as_fd(), TICK),
+        };
+        if matches!(signals.read_signal(), Ok(Some(_))) {
+            return;
+        }
+        match source {
+            Source::Files(watch) if changed => {
+                watch.arm();
+                gateway.load(&of_files(&args.files));
+            }
+            Source::Cluster(known) if known.has_changed().unwrap_or(false) => {
+                let known = known.borrow_and_update().clone();
+                gateway.watches_fail(&known);
+                if let Some(seen) = known.seen {
+                    gateway.load(&seen);
+                }
+            }
+            Source::Files(_) | Source::Cluster(_) => {}
+        }
+    }
+}
+
+fn of_files(files: &[PathBuf]) -> Seen {
+    let read = folder::read(files, None);
+    Seen { objects: read.objects, diagnostics: read.diagnostics }
+}
+
+/// The server, once there is one.
+struct Gateway {
+    settings: Settings,
+    waf: Arc<[(String, Vec<u8>)]>,
+    shared: Arc<Shared>,
+    server: Option<Server>,
+}
+
+impl Gateway {
+    /// Goes by these objects, or says why it does not.
+    fn load(&mut self, seen: &Seen) {
+        let config = Config::of(&seen.objects, Arc::clone(&self.waf));
+        let (_, judged) = admit::Policies::build(config.policies.clone());
+        let all: Vec<&Diagnostic> = seen.diagnostics.iter().chain(&judged).collect();
+        for diagnostic in &all {
+            self.shared.say(&diagnostic.to_string());
+        }
+        let (_, statuses) = Routing::build(&seen.objects);
+        for wrong in told::wrong(&statuses) {
+            self.shared.say(&wrong);
+        }
+        let taken = match &self.server {
+            Some(server) => server.reload(config),
+            None => {
+                let sink = Arc::clone(&self.shared.told);
+                Server::start(config, self.settings.clone(), sink).map(|server| {
+                    self.server = Some(server);
+                })
+            }
+        };
+        let mut standing = self.shared.standing();
+        standing.errors = all.iter().filter(|it| it.is_error()).count();
+        match taken {
+            Ok(()) => {
+                standing.generation += 1;
+                standing.problem = None;
+            }
+            Err(error) => standing.problem = Some(format!("NOT in force: {:#}", anyhow::Error::new(error))),
+        }
+        let text = match &standing.problem {
+            Some(problem) => problem.clone(),
+            None => self.server.as_ref().map(told::serves).unwrap_or_default(),
+        };
+        drop(standing);
+        self.shared.say(&text);
+    }
+
+    fn watches_fail(&self, known: &Known) {
+        let mut standing = self.shared.standing();
+        if standing.cut_off != known.problems.len() {
+            for (kind, why) in &known.problems {
+                self.shared.say(&format!("cannot watch {kind}, and goes on by what it knows: {why}"));
+            }
+        }
+        standing.cut_off = known.problems.len();
+    }
+}

@@ -1,0 +1,147 @@
+//! What an ingress gateway prints: a line for each request, and what is wrong with objects.
+
+use crate::metrics::Page;
+use crate::printer::{Manner, Printer};
+use ingress::{Record, Server, Sink};
+use policy::Verdict;
+use routes::{Condition, ObjectStatus, Status};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Prints records on a thread of its own, and counts them.
+#[derive(Debug)]
+pub(super) struct Told {
+    printer: Printer<Record>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    by_reason: BTreeMap<&'static str, u64>,
+    lost: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl Told {
+    pub(super) fn start(as_json: bool) -> io::Result<Arc<Self>> {
+        let printer = Printer::start(Manner { field: "request", line, as_json })?;
+        Ok(Arc::new(Self { printer, counts: Mutex::default() }))
+    }
+
+    /// Puts what was counted on a page.
+    pub(super) fn metrics(&self, page: &mut Page) {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_reason = counts.by_reason.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
+        page.gauges(("ingress_requests", "reason"), "Requests that ended since the start, by why", by_reason);
+        page.counter(
+            "ingress_input_tokens",
+            "Tokens that went into models, as they say",
+            counts.input_tokens,
+        );
+        page.counter(
+            "ingress_output_tokens",
+            "Tokens that came out of models, as they say",
+            counts.output_tokens,
+        );
+        page.counter("ingress_records_lost", "Records that were not printed", counts.lost);
+    }
+}
+
+impl Sink for Told {
+    fn ended(&self, record: Record) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.by_reason.entry(record.reason.as_str()).or_default() += 1;
+        if let Some(usage) = &record.usage {
+            counts.input_tokens += usage.input.unwrap_or_default();
+            counts.output_tokens += usage.output.unwrap_or_default();
+        }
+        counts.lost += u64::from(!self.printer.take(record));
+    }
+}
+
+fn line(record: &Record) -> String {
+    let verdict = match record.reason.verdict() {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "DENY",
+    };
+    let who = record.consumer.clone().unwrap_or_else(|| record.client.ip().to_string());
+    let mut text = format!(
+        "{} {verdict} {who}: {} {}{}: {} {}",
+        record.time.clock(),
+        record.method,
+        record.host,
+        record.path,
+        record.status,
+        record.reason.describe(),
+    );
+    if let Some(detail) = &record.detail {
+        let _ = write!(text, ": {detail}");
+    }
+    if let Some(model) = &record.operation.model {
+        let _ = write!(text, ", model {model}");
+    }
+    if let Some(usage) = &record.usage {
+        let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
+        let _ = write!(text, ", {} tokens in, {} out", tokens(usage.input), tokens(usage.output));
+    }
+    if let Some(waf) = &record.waf {
+        let _ = write!(text, ", firewall {} {:?}", waf.score, waf.rules);
+    }
+    if let Some(guard) = &record.guard {
+        let _ = write!(text, ", guard {:.3} ({}, {})", guard.score, guard.family, guard.role);
+    }
+    for leak in &record.leaks {
+        let _ = write!(text, ", with {leak} in its answer");
+    }
+    if let Some(rule) = record.rule.as_ref().or(record.route.as_ref()) {
+        let _ = write!(text, " ({rule})");
+    }
+    text
+}
+
+/// Where it listens.
+pub(super) fn serves(server: &Server) -> String {
+    let addresses = server.addresses();
+    if addresses.is_empty() {
+        return "in force, and listens nowhere: no Gateway has a listener, or none a class with the controllerName \
+                cofferdam.dev/ingress-gateway"
+            .to_owned();
+    }
+    let listed: Vec<_> = addresses.iter().map(|(port, at)| format!("{at} for port {port}")).collect();
+    format!("in force; listens at {}", listed.join(", "))
+}
+
+/// What does not hold of Gateways and routes, and why.
+pub(super) fn wrong(statuses: &[ObjectStatus]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for of in statuses {
+        let mut tell = |part: &str, conditions: &[Condition]| {
+            for condition in conditions.iter().filter(|it| is_wrong(it)) {
+                let (kind, reason) = (condition.kind.as_str(), condition.reason.as_str());
+                lines.push(format!(
+                    "{}: {}{part}: {kind}: {reason}: {}",
+                    of.position, of.object, condition.message
+                ));
+            }
+        };
+        match &of.status {
+            Status::Class(conditions) => tell("", conditions),
+            Status::Gateway { conditions, listeners } => {
+                tell("", conditions);
+                listeners.iter().for_each(|it| tell(&format!(", listener {}", it.name), &it.conditions));
+            }
+            Status::Route(parents) => {
+                parents.iter().for_each(|it| tell(&format!(", at Gateway {}", it.name), &it.conditions));
+            }
+        }
+    }
+    lines
+}
+
+fn is_wrong(condition: &Condition) -> bool {
+    // It says what is wrong where it holds.
+    condition.holds == (condition.kind == routes::ConditionKind::Conflicted)
+}
