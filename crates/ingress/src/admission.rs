@@ -60,12 +60,19 @@ impl Admission {
         };
         match tokio::time::timeout(self.wait, waiting).await {
             Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) | Err(_) => Err(Full::Everybody),
+            Ok(Err(_)) | Err(_) => {
+                self.queues().forget_gone(consumer);
+                Err(Full::Everybody)
+            }
         }
     }
 
     fn wait_in(&self, queues: &mut Queues, consumer: &str) -> Result<oneshot::Receiver<Turn>, Full> {
-        queues.forget_gone();
+        queues.forget_gone(consumer);
+        // Whoever is next has waited longest, and most of its clients may be gone.
+        if let Some(next) = queues.order.front().cloned() {
+            queues.forget_gone(&next);
+        }
         if queues.waiting >= self.most_waiting {
             return Err(Full::Everybody);
         }
@@ -86,18 +93,15 @@ impl Admission {
 }
 
 impl Queues {
-    /// Requests whose clients went while they waited still have places; they are looked for when places are rare.
-    fn forget_gone(&mut self) {
-        // One consumer a call, so that no call is long.
-        let Some(consumer) = self.order.front().cloned() else { return };
-        if let Some(queue) = self.by_consumer.get_mut(&consumer) {
-            let before = queue.len();
-            queue.retain(|waiting| !waiting.is_closed());
-            self.waiting = self.waiting.saturating_sub(before - queue.len());
-        }
-        if self.by_consumer.get(&consumer).is_none_or(VecDeque::is_empty) {
-            self.by_consumer.remove(&consumer);
-            self.order.pop_front();
+    /// Forgets the requests of a consumer whose clients went while they waited.
+    fn forget_gone(&mut self, consumer: &str) {
+        let Some(queue) = self.by_consumer.get_mut(consumer) else { return };
+        let before = queue.len();
+        queue.retain(|waiting| !waiting.is_closed());
+        self.waiting = self.waiting.saturating_sub(before - queue.len());
+        if queue.is_empty() {
+            self.by_consumer.remove(consumer);
+            self.order.retain(|waiting| waiting != consumer);
         }
     }
 
@@ -175,13 +179,12 @@ mod tests {
     async fn what_waits_is_bounded_in_number_and_in_time() {
         let admission = Admission::new(1, 2, LONG);
         let running = admission.enter("a").await.unwrap();
-        let waiting: Vec<_> = (0..2)
-            .map(|_| {
-                let admission = Arc::clone(&admission);
-                tokio::spawn(async move { admission.enter("a").await.map(drop) })
-            })
-            .collect();
-        tokio::task::yield_now().await;
+        let mut waiting = Vec::new();
+        for consumer in ["a", "b"] {
+            let admission = Arc::clone(&admission);
+            waiting.push(tokio::spawn(async move { admission.enter(consumer).await.map(drop) }));
+            tokio::task::yield_now().await;
+        }
         assert_eq!(admission.enter("a").await.unwrap_err(), Full::Everybody);
         for task in waiting {
             assert_eq!(task.await.unwrap(), Err(Full::Everybody), "its time was over");

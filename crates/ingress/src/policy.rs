@@ -89,6 +89,11 @@ impl Making<'_> {
             Some((written, source)) => Some(self.authenticator(written, &source.to_string())?),
             None => None,
         };
+        // Nothing may be written that is not done.
+        if let Some((_, source)) = &effective.responses {
+            let why = "the ingress gateway does not search answers: take responses out of the policy";
+            return Err(ConfigError::Policy { at: source.to_string(), why: why.to_owned() });
+        }
         let waf = match &effective.waf {
             Some((waf, source)) if waf.mode != ProtectionMode::Off => {
                 Some((*waf, self.wafs.of(waf, &source.to_string())?))

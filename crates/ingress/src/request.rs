@@ -109,6 +109,7 @@ struct Asking<'a> {
 
 /// Where a request goes.
 struct Way<'a> {
+    live: &'a Live,
     held: Arc<Held>,
     rule: &'a Rule,
     matched: Matched,
@@ -158,7 +159,7 @@ impl Exchange {
                 let target = head.uri.path_and_query().cloned();
                 let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
                 let asking = Asking { host, asks, head, target };
-                match self.go(&live, asking, way, body, guard, upgrade).await {
+                match self.go(asking, way, body, guard, upgrade).await {
                     Ok(response) => return response,
                     Err((stop, back)) => {
                         guard = back;
@@ -185,7 +186,6 @@ impl Exchange {
     /// Judges a request and sends it on. The error gives its record back.
     async fn go(
         &self,
-        live: &Live,
         mut asking: Asking<'_>,
         way: Way<'_>,
         body: Incoming,
@@ -200,7 +200,7 @@ impl Exchange {
         guard.record.operation = reader.so_far().clone();
         let mut body = Outgoing::new(body, reader, &asking.head.headers, &self.shared.hold, &guard.course);
         match self.judged(&asking, &way, &mut body, &mut guard).await {
-            Ok(turn) => self.forward(live, asking, way, body, guard, (turn, upgrade)).await,
+            Ok(turn) => self.forward(asking, way, body, guard, (turn, upgrade)).await,
             Err(mut stop) => {
                 if let Some(reason) = guard.course.aborted() {
                     stop = reason.into();
@@ -285,7 +285,7 @@ impl Exchange {
         let held = live.held(listener.id, rule.id).ok_or(Reason::NoPolicy)?;
         let backend = rule.pick(spread(self.shared.next_number()));
         let until = rule.timeouts.request.map(|request| Instant::now() + request);
-        Ok(Way { held: Arc::clone(held), rule, matched, backend, until })
+        Ok(Way { live, held: Arc::clone(held), rule, matched, backend, until })
     }
 
     async fn turn(&self, consumer: &str, guard: &mut Guard) -> Result<Turn, Stop> {

@@ -1,6 +1,11 @@
 //! Who may ask what through the gateway, how much, and what is looked at.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
 
 mod support;
 
@@ -150,11 +155,17 @@ async fn an_attack_on_the_model_is_blocked_where_that_is_enforced_and_told_where
 }
 
 #[tokio::test]
-async fn a_firewall_without_rules_does_not_start() {
-    let manifests = policy(&format!("{}\n  waf: {{mode: Enforce}}", keyed()));
-    let read = crds::read_objects("test.yaml", manifests.as_bytes());
-    let config = ingress::Config::of(&read.objects, std::sync::Arc::new([]));
-    let records = std::sync::Arc::new(support::Records::default());
-    let refused = ingress::Server::start(config, ingress::Settings::default(), records).unwrap_err();
-    assert!(refused.to_string().contains("was given no rules"), "{refused}");
+async fn what_a_policy_wants_and_nobody_does_keeps_a_configuration_from_taking_hold() {
+    for (wanted, why) in [
+        ("waf: {mode: Enforce}", "was given no rules"),
+        ("responses: {leaks: {secrets: Block}}", "does not search answers"),
+    ] {
+        let manifests = policy(&format!("{}\n  {wanted}", keyed()));
+        let read = crds::read_objects("test.yaml", manifests.as_bytes());
+        assert!(read.diagnostics.is_empty(), "{:?}", read.diagnostics);
+        let config = ingress::Config::of(&read.objects, std::sync::Arc::new([]));
+        let records = std::sync::Arc::new(support::Records::default());
+        let refused = ingress::Server::start(config, ingress::Settings::default(), records).unwrap_err();
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
 }

@@ -4,7 +4,6 @@ use super::{Asking, Exchange, RETRY, Stop, Way};
 use crate::admission::Turn;
 use crate::answer::{Answer, Held, Patience};
 use crate::body::Outgoing;
-use crate::config::Live;
 use crate::fields::{self, Origin};
 use crate::filters;
 use crate::reason::Reason;
@@ -28,21 +27,20 @@ impl Exchange {
     /// Sends a request on. The error gives its record back.
     pub(super) async fn forward(
         &self,
-        live: &Live,
         asking: Asking<'_>,
         way: Way<'_>,
         body: Outgoing,
         mut guard: Guard,
         ((turn, mut taken), upgrade): ((Turn, Taken), Option<OnUpgrade>),
     ) -> Result<Response<Answer>, (Stop, Guard)> {
-        let (backend, addresses, is_http2) = match backend(live, &way) {
+        let (backend, addresses, is_http2) = match backend(&way) {
             Ok(found) => found,
             Err(stop) => return Err((stop, guard)),
         };
         if is_http2 && upgrade.is_some() {
             return Err((Stop::because(Reason::HttpTunnel, "its backend speaks HTTP/2"), guard));
         }
-        let request = match self.written(asking, &way, backend, is_http2, body, &guard) {
+        let request = match self.written(asking, &way, (backend, is_http2), body, &guard) {
             Ok(request) => request,
             Err(stop) => return Err((stop, guard)),
         };
@@ -88,8 +86,7 @@ impl Exchange {
         &self,
         asking: Asking<'_>,
         way: &Way<'_>,
-        backend: &Backend,
-        is_http2: bool,
+        (backend, is_http2): (&Backend, bool),
         body: Outgoing,
         guard: &Guard,
     ) -> Result<Request<Outgoing>, Stop> {
@@ -151,7 +148,7 @@ impl Exchange {
 }
 
 /// Who answers.
-fn backend<'a>(live: &'a Live, way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], bool), Stop> {
+fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], bool), Stop> {
     let backend = way.backend.ok_or(Reason::NoBackend)?;
     if !way.rule.filters.mirrors.is_empty() || !backend.filters.mirrors.is_empty() {
         return Err(Stop::because(Reason::NoBackend, "its route has a RequestMirror, which is not served"));
@@ -161,7 +158,7 @@ fn backend<'a>(live: &'a Live, way: &Way<'a>) -> Result<(&'a Backend, &'a [Socke
         Target::Pool { .. } => false,
         Target::Nobody(fault) => return Err(Stop::because(Reason::NoBackend, format!("{fault:?}"))),
     };
-    let addresses = live.endpoints(&backend.target);
+    let addresses = way.live.endpoints(&backend.target);
     if addresses.is_empty() {
         return Err(Stop { retry_after: Some(RETRY), ..Reason::NoEndpoint.into() });
     }

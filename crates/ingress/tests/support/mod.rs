@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
@@ -68,7 +69,7 @@ spec:
   targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}]
   authentication: {anonymous: true}
   rules:
-    - {name: all, action: Allow}
+    - {name: all, action: Allow, classes: [infer, introspect, admin, mutate-weights, unknown]}
 ";
 
 /// Keeps records.
