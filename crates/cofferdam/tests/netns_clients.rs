@@ -7,6 +7,7 @@
 mod clients;
 
 use clients::page;
+use clients::python::{PYTHON, root};
 use clients::row::Row;
 use gateway::Call;
 use std::fs::{self, File};
@@ -23,10 +24,6 @@ const LONGEST: &str = "300";
 /// Of the Python clients, which are there whenever anything is.
 const LEAST_ROWS: usize = 70;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 /// Whether they can run here; says so loudly if not.
 fn may_run(test: &str) -> bool {
     if !lab::privilege::has_capabilities() {
@@ -40,26 +37,6 @@ fn may_run(test: &str) -> bool {
         eprintln!("NOT RUN: {test} needs {missing:?}");
     }
     missing.is_empty()
-}
-
-/// As [`python`] found or made it, once for all tests.
-static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(python);
-
-/// An interpreter with the clients of `requirements.txt`, made where there is none; `None` where it cannot be made.
-fn python() -> Option<PathBuf> {
-    let wanted = root().join("tests/clients/requirements.txt");
-    let venv = root().canonicalize().ok()?.join("target/clients-python");
-    let (python, has) = (venv.join("bin/python"), venv.join("requirements.txt"));
-    if fs::read(&has).is_ok_and(|has| has == fs::read(&wanted).unwrap()) {
-        return Some(python);
-    }
-    let ran = |command: &mut Command| command.status().is_ok_and(|status| status.success());
-    let is_made = ran(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-        && ran(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(&wanted));
-    if is_made {
-        fs::copy(&wanted, &has).unwrap();
-    }
-    is_made.then_some(python)
 }
 
 /// What the lab said, and the records of all requests. `None`: it cannot be run here, which is said loudly.

@@ -1,4 +1,5 @@
-//! What `netns_clients` reads and writes.
+//! What `netns_clients` reads and writes, and what runs clients.
 
 pub(crate) mod page;
+pub(crate) mod python;
 pub(crate) mod row;
