@@ -187,6 +187,11 @@ fn conflict(policy: &Compiled, section: &str, position: Position) -> Diagnostic 
 }
 
 impl Effective {
+    /// A place where nothing passes.
+    pub fn closed(closed: Closed) -> Self {
+        Self { closed: Some(closed), ..Self::default() }
+    }
+
     fn close(&mut self, closed: Option<&Closed>) {
         if self.closed.is_none() {
             self.closed = closed.cloned();

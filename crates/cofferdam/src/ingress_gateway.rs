@@ -94,8 +94,10 @@ struct Standing {
     problem: Option<String>,
     /// Kinds whose watch fails.
     cut_off: usize,
-    /// Objects with errors.
+    /// What is wrong with objects.
     errors: usize,
+    /// What is closed, for it cannot be in force as it is written.
+    closed: usize,
 }
 
 impl Shared {
@@ -132,6 +134,7 @@ impl Health for Shared {
         );
         page.gauge("ingress_watches_failing", "Kinds that cannot be watched", standing.cut_off as u64);
         page.gauge("ingress_errors", "What is wrong with objects", standing.errors as u64);
+        page.gauge("ingress_closed", "What is closed, for it cannot be enforced", standing.closed as u64);
         self.told.metrics(&mut page);
         page
     }
@@ -260,30 +263,29 @@ impl Gateway {
         for wrong in told::wrong(&statuses) {
             self.shared.say(&wrong);
         }
-        let taken = match &self.server {
-            Some(server) => server.reload(config),
-            None => {
-                let sink = Arc::clone(&self.shared.told);
-                Server::start(config, self.settings.clone(), sink).map(|server| {
-                    self.server = Some(server);
-                })
-            }
-        };
+        let server = self.server.get_or_insert_with(|| {
+            let sink = Arc::clone(&self.shared.told);
+            Server::start(self.settings.clone(), sink)
+        });
+        let taken = server.reload(config);
         let mut standing = self.shared.standing();
         standing.errors = all.iter().filter(|it| it.is_error()).count();
+        standing.problem = None;
         match taken {
-            Ok(()) => {
+            Ok(faults) => {
                 standing.generation += 1;
-                standing.problem = None;
+                standing.closed = faults.len();
+                for fault in faults {
+                    self.shared.say(&format!("CLOSED: {:#}", anyhow::Error::new(fault)));
+                }
+                self.shared.say(&told::serves(server));
             }
-            Err(error) => standing.problem = Some(format!("NOT in force: {:#}", anyhow::Error::new(error))),
+            Err(error) => {
+                let problem = format!("NOT in force: {:#}", anyhow::Error::new(error));
+                self.shared.say(&problem);
+                standing.problem = Some(problem);
+            }
         }
-        let text = match &standing.problem {
-            Some(problem) => problem.clone(),
-            None => self.server.as_ref().map(told::serves).unwrap_or_default(),
-        };
-        drop(standing);
-        self.shared.say(&text);
     }
 
     fn watches_fail(&self, known: &Known) {

@@ -333,15 +333,11 @@ fn the_firewall_reads_what_servers_act_on_and_leaves_prose_to_the_guard() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_enforced_is_not_in_force_and_says_why() {
+fn a_policy_that_cannot_be_enforced_closes_its_gateway_and_says_why() {
     let folder = folder(model(), "  waf: {mode: Enforce}");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
-    command.args(["ingress-gateway", "--bind", "127.0.0.1", "--port", "80=0", "-f"]);
-    let mut child = command.arg(folder.path().join("manifests")).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let told = lines.find(|line| line.contains("NOT in force"));
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
-    assert!(child.wait().unwrap().success());
-    let told = told.unwrap();
-    assert!(told.contains("all.yaml") && told.contains("--crs"), "{told}");
+    let mut gateway = Gateway::start(folder.path(), &[]);
+    let (status, body) = gateway.curl(&[&KEY[..], &CHAT].concat(), "/v1/chat/completions");
+    assert!(status == 503 && body.contains("policy-closed") && body.contains("--crs"), "{status} {body}");
+    kill(Pid::from_raw(i32::try_from(gateway.child.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert!(gateway.child.wait().unwrap().success());
 }

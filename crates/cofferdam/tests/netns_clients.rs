@@ -11,9 +11,9 @@ use clients::python::{PYTHON, root};
 use clients::row::Row;
 use gateway::Call;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+
 use std::process::Command;
-use std::sync::LazyLock;
+
 use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cofferdam");

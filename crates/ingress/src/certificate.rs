@@ -31,24 +31,39 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// How a listener answers hellos; `None`: it does not end TLS. `asks`: clients are asked for a certificate.
-///
-/// # Errors
-/// A certificate or key cannot be read, or they do not belong together.
-pub(crate) fn server(listener: &Listener, asks: bool) -> Result<Option<Arc<ServerConfig>>, ConfigError> {
-    let Tls::Terminate(secrets) = &listener.tls else { return Ok(None) };
-    let keys: Result<Vec<_>, _> = secrets.iter().map(|secret| certified(secret).map(Arc::new)).collect();
+/// How a listener answers hellos; `None`: it does not end TLS, or has no certificate that can be used. `asks`: clients are
+/// asked for a certificate. What cannot be used is added to `faults`.
+pub(crate) fn server(
+    listener: &Listener,
+    asks: bool,
+    faults: &mut Vec<ConfigError>,
+) -> Option<Arc<ServerConfig>> {
+    let Tls::Terminate(secrets) = &listener.tls else { return None };
+    let mut keys = Vec::new();
+    for secret in secrets {
+        match certified(secret) {
+            Ok(key) => keys.push(Arc::new(key)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if keys.is_empty() {
+        return None;
+    }
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| ConfigError::Tls(error.to_string()))?;
-    let certificates = Arc::new(Certificates(keys?));
+    let builder = match ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions() {
+        Ok(builder) => builder,
+        Err(error) => {
+            faults.push(ConfigError::Tls(error.to_string()));
+            return None;
+        }
+    };
+    let certificates = Arc::new(Certificates(keys));
     let mut config = match asks {
         true => builder.with_client_cert_verifier(Arc::new(Anybody)).with_cert_resolver(certificates),
         false => builder.with_no_client_auth().with_cert_resolver(certificates),
     };
     config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
-    Ok(Some(Arc::new(config)))
+    Some(Arc::new(config))
 }
 
 fn certified(secret: &TlsSecret) -> Result<CertifiedKey, ConfigError> {

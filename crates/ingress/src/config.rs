@@ -123,7 +123,7 @@ impl Config {
     }
 }
 
-/// Why a configuration does not take hold.
+/// What of a configuration does not take hold, so that what needs it is closed; or why all of it does not.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// A certificate or a key.
@@ -164,7 +164,7 @@ pub enum ConfigError {
 }
 
 /// A configuration in force.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Live {
     pub(crate) config: Config,
     tls: BTreeMap<ListenerId, Arc<ServerConfig>>,
@@ -172,12 +172,20 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(config: Config, sources: &KeySources) -> Result<Self, ConfigError> {
-        let attached = Attached::build(&config, sources)?;
+    /// Adds to `faults` what cannot be in force.
+    ///
+    /// # Errors
+    /// There is too much.
+    pub(crate) fn new(
+        config: Config,
+        sources: &KeySources,
+        faults: &mut Vec<ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let attached = Attached::build(&config, sources, faults)?;
         let mut tls = BTreeMap::new();
         for listener in config.routing.listeners() {
             let asks = attached.mtls.contains(&listener.id);
-            if let Some(server) = certificate::server(listener, asks)? {
+            if let Some(server) = certificate::server(listener, asks, faults) {
                 tls.insert(listener.id, server);
             }
         }

@@ -1,14 +1,14 @@
 //! The policies of a configuration, made ready for requests: once for each rule of a route on each listener.
 //!
-//! Guarantees: what a policy demands and the gateway cannot do is an error here, before any request.
+//! Guarantees: what a policy demands and the gateway cannot do closes what it is attached to, and is told, before any request.
 
 use crate::config::{Config, ConfigError};
 use crate::waf::Wafs;
-use admit::{Effective, Place, Policies, RouteKey};
+use admit::{Closed, Effective, Place, Policies, RouteKey, Source};
 use authn::{Authenticator, KeySources};
 use crds::{Authentication, ProtectionMode, TargetKind, Waf};
 use routes::{Listener, ListenerId, Rule, RuleId};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use waf::RuleSet;
 
@@ -33,20 +33,31 @@ pub(crate) struct Attached {
     pub(crate) mtls: BTreeSet<ListenerId>,
 }
 
+/// What requests of a place are asked with.
+type Ready = (Option<Arc<Authenticator>>, Option<(Waf, RuleSet)>);
+
 /// What is shared while the places are made ready.
 struct Making<'a> {
     wafs: Wafs<'a>,
     sources: &'a KeySources,
     authenticators: HashMap<*const Authentication, Arc<Authenticator>>,
+    /// What cannot be enforced, once for each policy: where it is written, and why.
+    faults: BTreeMap<String, String>,
 }
 
 impl Attached {
+    /// What cannot be enforced as it is written is closed where it would hold, and added to `faults`.
+    ///
     /// # Errors
-    /// A policy cannot be enforced as it is written.
-    pub(crate) fn build(config: &Config, sources: &KeySources) -> Result<Self, ConfigError> {
+    /// There is too much.
+    pub(crate) fn build(
+        config: &Config,
+        sources: &KeySources,
+        faults: &mut Vec<ConfigError>,
+    ) -> Result<Self, ConfigError> {
         let (policies, _told_where_they_are_read) = Policies::build(config.policies.clone());
         let wafs = Wafs::new(&config.waf);
-        let mut making = Making { wafs, sources, authenticators: HashMap::new() };
+        let mut making = Making { wafs, sources, authenticators: HashMap::new(), faults: BTreeMap::new() };
         let mut attached = Self::default();
         let (listeners, rules) = (config.routing.listeners(), config.routing.rules());
         if listeners.len().saturating_mul(rules.len()) > MOST_PLACES {
@@ -54,13 +65,14 @@ impl Attached {
         }
         for listener in listeners {
             for rule in rules {
-                let held = making.held(&policies, listener, rule)?;
+                let held = making.held(&policies, listener, rule);
                 if held.effective.authentication.as_ref().is_some_and(|(it, _)| it.mtls.is_some()) {
                     attached.mtls.insert(listener.id);
                 }
                 attached.places.insert((listener.id, rule.id), Arc::new(held));
             }
         }
+        faults.extend(making.faults.into_iter().map(|(at, why)| ConfigError::Policy { at, why }));
         Ok(attached)
     }
 
@@ -71,7 +83,7 @@ impl Attached {
 }
 
 impl Making<'_> {
-    fn held(&mut self, policies: &Policies, listener: &Listener, rule: &Rule) -> Result<Held, ConfigError> {
+    fn held(&mut self, policies: &Policies, listener: &Listener, rule: &Rule) -> Held {
         let kind = if rule.route.kind == "GRPCRoute" { TargetKind::GrpcRoute } else { TargetKind::HttpRoute };
         let route = RouteKey {
             kind,
@@ -85,37 +97,43 @@ impl Making<'_> {
             route: Some(route),
         };
         let effective = policies.at(&place);
+        match self.ready(&effective) {
+            Ok((authenticator, waf)) => Held { effective, authenticator, waf },
+            Err(closed) => {
+                self.faults.insert(closed.source.to_string(), closed.why.clone());
+                Held { effective: Arc::new(Effective::closed(closed)), authenticator: None, waf: None }
+            }
+        }
+    }
+
+    /// What the sections need.
+    fn ready(&mut self, effective: &Effective) -> Result<Ready, Closed> {
+        let closed = |source: &Source, why: String| Closed { why, source: source.clone() };
         let authenticator = match &effective.authentication {
-            Some((written, source)) => Some(self.authenticator(written, &source.to_string())?),
+            Some((written, source)) => Some(self.authenticator(written).map_err(|why| closed(source, why))?),
             None => None,
         };
         // Nothing may be written that is not done.
         if let Some((_, source)) = &effective.responses {
             let why = "the ingress gateway does not search answers: take responses out of the policy";
-            return Err(ConfigError::Policy { at: source.to_string(), why: why.to_owned() });
+            return Err(closed(source, why.to_owned()));
         }
         let waf = match &effective.waf {
             Some((waf, source)) if waf.mode != ProtectionMode::Off => {
-                Some((*waf, self.wafs.of(waf, &source.to_string())?))
+                Some((*waf, self.wafs.of(waf).map_err(|why| closed(source, why))?))
             }
             Some(_) | None => None,
         };
-        Ok(Held { effective, authenticator, waf })
+        Ok((authenticator, waf))
     }
 
-    fn authenticator(
-        &mut self,
-        written: &Arc<Authentication>,
-        at: &str,
-    ) -> Result<Arc<Authenticator>, ConfigError> {
+    fn authenticator(&mut self, written: &Arc<Authentication>) -> Result<Arc<Authenticator>, String> {
         let key = Arc::as_ptr(written);
         if let Some(known) = self.authenticators.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let made = Authenticator::new(written, self.sources).map_err(|wrong| ConfigError::Policy {
-            at: at.to_owned(),
-            why: wrong.iter().map(|one| one.message.clone()).collect::<Vec<_>>().join("; "),
-        })?;
+        let made = Authenticator::new(written, self.sources)
+            .map_err(|wrong| wrong.iter().map(|one| one.message.clone()).collect::<Vec<_>>().join("; "))?;
         let made = Arc::new(made);
         self.authenticators.insert(key, Arc::clone(&made));
         Ok(made)

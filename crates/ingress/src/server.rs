@@ -100,15 +100,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the sockets of a configuration and serves, on the runtime of whoever calls.
-    ///
-    /// # Errors
-    /// A certificate cannot be used, or a port not be had.
-    pub fn start(config: Config, settings: Settings, sink: Arc<dyn Sink>) -> Result<Self, ConfigError> {
+    /// Begins, on the runtime of whoever calls, and listens nowhere before the first [`reload`](Self::reload).
+    pub fn start(settings: Settings, sink: Arc<dyn Sink>) -> Self {
         let limits = settings.limits.clone();
         let keys = Arc::new(Keys::new(Arc::clone(&settings.roots)));
         let shared = Shared {
-            live: RwLock::new(Arc::new(Live::new(Config::default(), &keys.sources)?)),
+            live: RwLock::default(),
             pool: Pool::default(),
             admission: Admission::new(limits.running, limits.waiting, limits.wait),
             hold: Hold::new(limits.body, limits.held, limits.body_piece),
@@ -120,28 +117,31 @@ impl Server {
             limits,
         };
         let connections = Arc::new(Semaphore::new(shared.limits.connections));
-        let server = Self {
+        Self {
             shared: Arc::new(shared),
             settings,
             listening: Mutex::default(),
             connections,
             keeping: tokio::spawn(keys.keep()),
-        };
-        server.reload(config)?;
-        Ok(server)
+        }
     }
 
-    /// Puts another configuration in force, for requests that begin from now on. Connections stay.
+    /// Puts a configuration in force, for requests that begin from now on. Connections stay. What of it cannot be in force is
+    /// returned, and is closed: routes of policies that cannot be enforced, listeners without a certificate or port.
     ///
     /// # Errors
     /// It does not take hold, and the one before stays.
-    pub fn reload(&self, config: Config) -> Result<(), ConfigError> {
-        let live = Live::new(config, &self.shared.keys.sources)?;
+    pub fn reload(&self, config: Config) -> Result<Vec<ConfigError>, ConfigError> {
+        let mut faults = Vec::new();
+        let live = Live::new(config, &self.shared.keys.sources, &mut faults)?;
         let ports = live.ports();
         let mut listening = self.listening();
         let mut opened = Vec::new();
         for port in ports.iter().filter(|port| !listening.contains_key(port)) {
-            opened.push((*port, self.open(*port)?));
+            match self.open(*port) {
+                Ok(socket) => opened.push((*port, socket)),
+                Err(fault) => faults.push(fault),
+            }
         }
         let named = live.config.endpoints.values().flatten().copied().collect();
         *self.shared.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
@@ -152,7 +152,7 @@ impl Server {
             listening.insert(port, Listening { address, task });
         }
         self.shared.pool.keep(&named);
-        Ok(())
+        Ok(faults)
     }
 
     /// Where it listens, by the ports that Gateways name.

@@ -1,6 +1,5 @@
 //! The web application firewall: rule sets as policies want them, and what one says to a request.
 
-use crate::config::ConfigError;
 use crate::record::WafFact;
 use crds::{OverBudget, ProtectionMode, WafProfile};
 use http::{HeaderMap, Version, request};
@@ -28,19 +27,18 @@ impl<'a> Wafs<'a> {
     ///
     /// # Errors
     /// There are no rules, or they do not load.
-    pub(crate) fn of(&mut self, waf: &crds::Waf, at: &str) -> Result<RuleSet, ConfigError> {
+    pub(crate) fn of(&mut self, waf: &crds::Waf) -> Result<RuleSet, String> {
         let wanted = (waf.paranoia, waf.inbound_threshold);
         if let Some(known) = self.made.get(&wanted) {
             return Ok(known.clone());
         }
-        let bad = |why: String| ConfigError::Policy { at: at.to_owned(), why };
         if self.files.is_empty() {
-            let why = "it wants a web application firewall, and the gateway was given no rules for one";
-            return Err(bad(why.to_owned()));
+            let why = "it wants a web application firewall, and the gateway was given no rules for one: `--crs` names a folder of them";
+            return Err(why.to_owned());
         }
         let setup = setup(waf.paranoia, waf.inbound_threshold);
         let files = waf::setup::order(self.files.to_vec(), &[("InferencePolicy", &setup)]);
-        let rules = RuleSet::load(&files).map_err(|errors| bad(errors.to_string()))?;
+        let rules = RuleSet::load(&files).map_err(|errors| errors.to_string())?;
         self.made.insert(wanted, rules.clone());
         Ok(rules)
     }

@@ -155,17 +155,40 @@ async fn an_attack_on_the_model_is_blocked_where_that_is_enforced_and_told_where
 }
 
 #[tokio::test]
-async fn what_a_policy_wants_and_nobody_does_keeps_a_configuration_from_taking_hold() {
+async fn what_a_policy_wants_and_nobody_does_closes_what_it_is_attached_to_and_nothing_else() {
     for (wanted, why) in [
         ("waf: {mode: Enforce}", "was given no rules"),
         ("responses: {leaks: {secrets: Block}}", "does not search answers"),
     ] {
-        let manifests = policy(&format!("{}\n  {wanted}", keyed()));
-        let read = crds::read_objects("test.yaml", manifests.as_bytes());
-        assert!(read.diagnostics.is_empty(), "{:?}", read.diagnostics);
-        let config = ingress::Config::of(&read.objects, std::sync::Arc::new([]));
-        let records = std::sync::Arc::new(support::Records::default());
-        let refused = ingress::Server::start(config, ingress::Settings::default(), records).unwrap_err();
-        assert!(refused.to_string().contains(why), "{refused}");
+        let world = World::new(&policy(&keyed())).await;
+        let open = "\n---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: other, namespace: ai}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [other.example]
+  rules: [{backendRefs: [{name: model, port: 8000}]}]
+";
+        let of_route = policy(&format!("{}\n  {wanted}", keyed()))
+            .replace(
+                "kind: Gateway, name: edge}]\n  authentication",
+                "kind: HTTPRoute, name: models}]\n  authentication",
+            )
+            .replace(
+                "metadata: {name: models, namespace: ai}\nspec:\n  targetRefs",
+                "metadata: {name: strict, namespace: ai}\nspec:\n  targetRefs",
+            );
+        let of_gateway = policy(&keyed()).replace(PLAIN, "");
+        let config = support::config(&format!("{of_route}{open}{of_gateway}"), world.stub.address);
+        let faults = world.server.reload(config).unwrap();
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains(why) && told[0].contains("strict"), "{told:?}");
+        let response = world.ask(with_key(chat("{}"), "sk-team-a")).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(code(response).await, "policy-closed");
+        let mut elsewhere = with_key(chat(r#"{"model":"m","messages":[]}"#), "sk-team-a");
+        elsewhere.headers_mut().insert(header::HOST, "other.example".parse().unwrap());
+        assert_eq!(world.ask(elsewhere).await.status(), StatusCode::OK);
     }
 }

@@ -276,7 +276,9 @@ impl World {
         };
         let config = config(manifests, stub.address);
         let sink: Arc<dyn Sink> = Arc::clone(&records) as _;
-        let server = Server::start(config, settings, sink).unwrap();
+        let server = Server::start(settings, sink);
+        let faults = server.reload(config).unwrap();
+        assert!(faults.is_empty(), "{faults:?}");
         Self { server, records, stub }
     }
 
