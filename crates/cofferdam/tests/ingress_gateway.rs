@@ -157,6 +157,11 @@ struct Gateway {
 
 impl Gateway {
     fn start(folder: &Path, more: &[&str]) -> Self {
+        let files = folder.join("manifests");
+        Self::run(&[&["-f", files.to_str().unwrap()], more].concat())
+    }
+
+    fn run(args: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
         command.args([
@@ -178,7 +183,7 @@ impl Gateway {
             }
         });
         let gateway = Self { child, lines, url: format!("http://127.0.0.1:{port}") };
-        gateway.note("in force");
+        gateway.note("in force; listens at");
         gateway
     }
 
@@ -340,4 +345,84 @@ fn a_policy_that_cannot_be_enforced_closes_its_gateway_and_says_why() {
     assert!(status == 503 && body.contains("policy-closed") && body.contains("--crs"), "{status} {body}");
     kill(Pid::from_raw(i32::try_from(gateway.child.id()).unwrap()), Signal::SIGTERM).unwrap();
     assert!(gateway.child.wait().unwrap().success());
+}
+
+/// Kinds of the Gateway API as loose as can be: how they are read is what is tried.
+fn definitions() -> String {
+    let kinds = [
+        ("GatewayClass", "gatewayclasses", "Cluster"),
+        ("Gateway", "gateways", "Namespaced"),
+        ("HTTPRoute", "httproutes", "Namespaced"),
+    ];
+    let definition = |(kind, plural, scope): (&str, &str, &str)| {
+        let singular = kind.to_lowercase();
+        format!(
+            "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: {plural}.gateway.networking.k8s.io
+  annotations: {{api-approved.kubernetes.io: 'unapproved, for tests'}}
+spec:
+  group: gateway.networking.k8s.io
+  scope: {scope}
+  names: {{kind: {kind}, plural: {plural}, singular: {singular}}}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
+---"
+        )
+    };
+    kinds.map(definition).concat()
+}
+
+fn kubectl(cluster: &apiserver::Cluster, args: &[&str], input: &str) {
+    let output = cluster.kubectl(args, input).unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn on_a_cluster_it_goes_by_what_the_api_server_holds_also_while_that_is_gone() {
+    let Some(mut cluster) = apiserver::Cluster::start_or_skip() else { return };
+    let server = model();
+    kubectl(&cluster, &["apply", "-f", "-"], &definitions());
+    let own = root().join("deploy/chart/crds/inferencepolicies.json");
+    kubectl(&cluster, &["apply", "-f", own.to_str().unwrap()], "");
+    let defined = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
+    kubectl(&cluster, &defined, "");
+    kubectl(&cluster, &["create", "namespace", "ai"], "");
+    let kubeconfig = cluster.kubeconfig();
+    // The API server takes no EndpointSlice that leads to loopback; a pod's address it takes as it is told.
+    let slice = manifests(server, "");
+    let slice = slice.split("---").find(|document| document.contains("kind: EndpointSlice")).unwrap();
+    let pod = "\n{apiVersion: v1, kind: Pod, metadata: {name: model, namespace: ai, labels: {app: model}}, \
+               spec: {containers: [{name: c, image: i}]}}\n";
+    let ports =
+        format!("{{selector: {{app: model}}, ports: [{{port: 8000, targetPort: {}}}]}}", server.port());
+    let apply = |more: &str| {
+        let text = manifests(server, more).replace(slice, pod).replace("{ports: [{port: 8000}]}", &ports);
+        kubectl(&cluster, &["apply", "-f", "-"], &text);
+    };
+    apply("");
+    let address = r#"{"status":{"podIP":"127.0.0.1","podIPs":[{"ip":"127.0.0.1"}]}}"#;
+    kubectl(&cluster, &["patch", "-n", "ai", "pod", "model", "--subresource=status", "-p", address], "");
+    let gateway = Gateway::run(&["--cluster", "--kubeconfig", kubeconfig.to_str().unwrap()]);
+    let ask = || gateway.curl(&[&KEY[..], &CHAT].concat(), "/v1/chat/completions");
+    let answered = |wanted: u16| {
+        let asked = (0..300).map(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            ask().0
+        });
+        asked.into_iter().find(|status| *status == wanted).unwrap_or_else(|| panic!("never {wanted}"))
+    };
+    answered(200);
+    apply("  rules: [{name: other, action: Allow, models: [other]}]");
+    answered(403);
+    cluster.kill_part(apiserver::Part::Api).unwrap();
+    assert_eq!(ask().0, 403);
+    cluster.start_part(apiserver::Part::Api).unwrap();
+    kubectl(&cluster, &["delete", "-n", "ai", "inferencepolicy", "models"], "");
+    answered(403);
 }
