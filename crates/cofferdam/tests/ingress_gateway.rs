@@ -164,16 +164,8 @@ impl Gateway {
     fn run(args: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
-        command.args([
-            "ingress-gateway",
-            "--json",
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            &format!("80={port}"),
-            "-f",
-        ]);
-        command.arg(folder.join("manifests")).args(more).stdout(Stdio::piped());
+        command.args(["ingress-gateway", "--json", "--bind", "127.0.0.1", "--port", &format!("80={port}")]);
+        command.args(args).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
         let printed = BufReader::new(child.stdout.take().unwrap());
