@@ -93,6 +93,7 @@ fn build<'o>(
 ) -> Compiled {
     let sorted = world::Sorted::new(objects);
     let (world, closures) = world::world(&mut context, &sorted);
+    world::tell_elsewhere(&mut context, &sorted);
     let book = rules::rulebook(&mut context, catalog, &sorted, closures, last);
     let set = PolicySet {
         generation,

@@ -42,6 +42,7 @@ pub(crate) struct Sorted<'o> {
     pub(crate) network: Vec<&'o crds::NetworkPolicy>,
     pub(crate) cluster: Vec<&'o crds::ClusterPolicy>,
     pub(crate) egress: Vec<&'o crds::EgressPolicy>,
+    pub(crate) inference: Vec<&'o crds::InferencePolicy>,
 }
 
 impl<'o> Sorted<'o> {
@@ -60,12 +61,29 @@ impl<'o> Sorted<'o> {
                     Object::EgressPolicy(it) => sorted.egress.push(it),
                     // Pods have a form of their own.
                     Object::Pod(_) | Object::Service(_) | Object::Ingress(_) => {}
-                    // They say who may ask a server and by which way, and nothing of connections.
-                    Object::InferencePolicy(_) | Object::GatewayApi(_) => {}
+                    Object::InferencePolicy(it) => sorted.inference.push(it),
+                    // They say by which way a server is asked, and nothing of connections.
+                    Object::GatewayApi(_) => {}
                 },
             }
         }
         sorted
+    }
+}
+
+/// Says of policies that other parts enforce that nothing here does.
+pub(crate) fn tell_elsewhere(context: &mut Context, sorted: &Sorted<'_>) {
+    for it in &sorted.inference {
+        let name = ObjectName {
+            kind: "InferencePolicy".into(),
+            namespace: it.meta.namespace.clone(),
+            name: it.meta.name.clone(),
+        };
+        let note = Diagnostic::note(
+            Code::Unsupported,
+            "it is enforced by `cofferdam ingress-gateway`, by nothing else: nodes judge connections alone",
+        );
+        context.report(note.of(name).at(it.position.clone()));
     }
 }
 
