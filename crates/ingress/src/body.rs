@@ -198,6 +198,8 @@ impl Outgoing {
             return Ok(());
         };
         self.held_bytes += piece.len();
+        // Whatever becomes of it: where nobody must see it whole, it goes on.
+        self.held.push_back(piece);
         if self.held_bytes > self.hold.most {
             return Err(Unread::TooLarge);
         }
@@ -205,7 +207,6 @@ impl Outgoing {
             let room = Arc::clone(&self.hold.room).try_acquire_owned().map_err(|_| Unread::NoRoom)?;
             self.room.push(room);
         }
-        self.held.push_back(piece);
         Ok(())
     }
 

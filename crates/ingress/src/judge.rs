@@ -169,12 +169,22 @@ impl Judging<'_> {
         if self.held.waf.is_none() && wanted.is_none() {
             return Ok(());
         }
-        body.hold_all().await?;
         let is_enforced = self.held.waf.as_ref().is_some_and(|(waf, _)| waf.mode == ProtectionMode::Enforce)
             || wanted.is_some_and(|(guard, _)| guard.mode == ProtectionMode::Enforce);
+        match body.hold_all().await {
+            Err(Unread::TooLarge | Unread::NoRoom) if !is_enforced => {
+                guard.record.detail = Some("not inspected: its body is larger than what is held".to_owned());
+                return Ok(());
+            }
+            held => held?,
+        }
         let Some(decoded) = body.decoded(&head.headers) else {
             let why = "its body is in a content coding that is not read, or too large when decoded";
-            return if is_enforced { Err(Stop::because(Reason::Uninspected, why)) } else { Ok(()) };
+            if is_enforced {
+                return Err(Stop::because(Reason::Uninspected, why));
+            }
+            guard.record.detail = Some(format!("not inspected: {why}"));
+            return Ok(());
         };
         let decoded = self.firewall(head, decoded, guard).await?;
         if let Some((policy, source)) = wanted {

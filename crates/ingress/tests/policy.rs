@@ -155,6 +155,31 @@ async fn an_attack_on_the_model_is_blocked_where_that_is_enforced_and_told_where
 }
 
 #[tokio::test]
+async fn a_body_that_is_too_large_to_look_at_is_refused_where_that_is_enforced_and_told_where_it_is_not() {
+    let body = "x".repeat(400_000);
+    let open = "  authentication: {anonymous: true}
+  rules: [{name: all, action: Allow, classes: [infer, unknown]}]";
+    for (mode, status) in [("Enforce", StatusCode::PAYLOAD_TOO_LARGE), ("Shadow", StatusCode::OK)] {
+        let limits = ingress::Limits { body: 64 * 1024, ..ingress::Limits::default() };
+        let settings = ingress::Settings { limits, ..ingress::Settings::default() };
+        let policy = policy(&format!("{open}\n  guard: {{mode: {mode}}}"));
+        let world = World::with(&policy, settings, false).await;
+        let put = Request::put("/blob").header(header::HOST, "models.example");
+        let response = world.ask(put.body(Full::from(body.clone())).unwrap()).await;
+        assert_eq!(response.status(), status, "{mode}");
+        text(response).await;
+        let record = world.records.wait(1).await.remove(0);
+        if mode == "Shadow" {
+            assert!(record.detail.is_some_and(|detail| detail.starts_with("not inspected")));
+            let seen = world.stub.seen.lock().unwrap();
+            assert_eq!(seen[0].body.len(), body.len(), "all of it goes on");
+        } else {
+            assert_eq!(record.reason, Reason::BodyTooLarge);
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_policy_wants_and_nobody_does_closes_what_it_is_attached_to_and_nothing_else() {
     for (wanted, why) in [
         ("waf: {mode: Enforce}", "was given no rules"),
