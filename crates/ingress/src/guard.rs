@@ -18,6 +18,8 @@ const MOST_TEXTS: usize = 4096;
 pub(crate) struct Said {
     pub(crate) fact: Option<GuardFact>,
     pub(crate) stops: Option<(Reason, String)>,
+    /// Why it could not look, where that stops nothing.
+    pub(crate) unread: Option<String>,
 }
 
 /// Fields whose texts are names, kinds and settings, and not said to a model.
@@ -42,8 +44,11 @@ const SETTINGS: [&str; 14] = [
 pub(crate) fn ask(policy: &Guard, body: &[u8]) -> Said {
     let is_enforced = policy.mode == ProtectionMode::Enforce;
     let unread = |why: &str| {
-        let stops = is_enforced.then(|| (Reason::Uninspected, why.to_owned()));
-        Said { fact: None, stops }
+        let why = why.to_owned();
+        match is_enforced {
+            true => Said { stops: Some((Reason::Uninspected, why)), ..Said::default() },
+            false => Said { unread: Some(why), ..Said::default() },
+        }
     };
     if body.is_empty() {
         return Said::default();
@@ -81,7 +86,7 @@ pub(crate) fn ask(policy: &Guard, body: &[u8]) -> Said {
     };
     let why = || format!("a text of the {}: {} (score {:.2})", name(role), verdict.reason(), verdict.score);
     let stops = (is_enforced && band == Band::Block).then(|| (Reason::GuardBlocked, why()));
-    Said { fact: Some(fact), stops }
+    Said { fact: Some(fact), stops, unread: None }
 }
 
 /// What an operator's text is looked at as, where a policy wants that: the guard itself lets all of these pass.
@@ -227,11 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_stops_where_that_is_enforced() {
+    fn what_cannot_be_read_stops_where_that_is_enforced_and_is_told_where_it_is_not() {
         let policy = |mode| Guard { mode, annotate_at: None, block_at: None, roles: Vec::new() };
         let said = ask(&policy(ProtectionMode::Enforce), b"\xff\xfe");
         assert_eq!(said.stops.unwrap().0, Reason::Uninspected);
-        assert!(ask(&policy(ProtectionMode::Shadow), b"\xff\xfe").stops.is_none());
+        let said = ask(&policy(ProtectionMode::Shadow), b"\xff\xfe");
+        assert!(said.stops.is_none() && said.unread.is_some());
     }
 
     #[test]

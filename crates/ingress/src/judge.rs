@@ -191,6 +191,9 @@ impl Judging<'_> {
             let policy = policy.clone();
             let said = apart(decoded.len(), move || guard::ask(&policy, &decoded)).await?;
             guard.record.guard = said.fact;
+            if let Some(why) = said.unread {
+                guard.record.detail = Some(format!("not inspected: {why}"));
+            }
             if let Some((reason, why)) = said.stops {
                 return Err(Stop { rule: Some(source.to_string()), ..Stop::because(reason, why) });
             }
