@@ -190,7 +190,10 @@ async fn drive(io: impl Stream + 'static, shared: &Arc<Shared>) {
             }
         };
         io = parts.io.into_inner();
-        if !parts.read_buf.is_empty() || !wakes(&mut io, shared).await {
+        let is_all_read = parts.read_buf.is_empty();
+        // It is the whole of the parser's buffer.
+        drop(parts.read_buf);
+        if !is_all_read || !wakes(&mut io, shared).await {
             // The server may be gone already.
             let _gone = io.shutdown().await;
             return;

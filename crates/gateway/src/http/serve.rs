@@ -142,11 +142,14 @@ async fn one_by_one(
             () = tires(how.rest_after, &quiet, &exchange.ledger) => {}
         }
         let Some(parts) = connection.into_parts() else { return closing.close(Ok(())) };
-        io = parts.io.into_inner();
-        if !parts.read_buf.is_empty() {
+        let http1::Parts { io: rested, read_buf, .. } = parts;
+        io = rested.into_inner();
+        if !read_buf.is_empty() {
             // What is left of a request is for nobody, and where the next one begins is not known.
             return exchange.ledger.end_of_broken();
         }
+        // It is the whole of the parser's buffer.
+        drop(read_buf);
         if let Ok(upstream) = &exchange.upstream {
             upstream.rest();
         }
