@@ -58,7 +58,8 @@ pub enum Reason {
     HttpTooLarge,
     /// An HTTP request without host, or with several.
     HttpHost,
-    /// HTTP/2 in clear, a tunnel or another protocol inside HTTP: what follows cannot be read.
+    /// A tunnel or another protocol inside HTTP, or HTTP/2 in clear where it is not known for whom it is or nobody judges its
+    /// requests: what follows is not read.
     HttpTunnel,
     /// It was let through as a connection on which the server speaks first, and then says for whom it is.
     LateClaim,
@@ -152,11 +153,13 @@ pub enum Reason {
     NeverOpened,
     /// Clients of the pod do not trust the inspection CA, and the rule passes what cannot be opened.
     PassedUnopened,
+    /// What a request does is not known yet, and its pod, or all, have as much of such requests held as may be.
+    TooMuchHeld,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 71] = [
+    pub const ALL: [Self; 72] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -228,6 +231,7 @@ impl Reason {
         Self::AnswerUnread,
         Self::NeverOpened,
         Self::PassedUnopened,
+        Self::TooMuchHeld,
     ];
 
     /// The verdict that always comes with this reason.
@@ -303,7 +307,8 @@ impl Reason {
             | Self::LeakUnmasked
             | Self::AnswerBlocked
             | Self::AnswerUnread
-            | Self::NeverOpened => Verdict::Deny,
+            | Self::NeverOpened
+            | Self::TooMuchHeld => Verdict::Deny,
         }
     }
 
@@ -381,6 +386,7 @@ impl Reason {
             Self::AnswerUnread => "answer-unread",
             Self::NeverOpened => "never-opened",
             Self::PassedUnopened => "passed-unopened",
+            Self::TooMuchHeld => "too-much-held",
         }
     }
 
@@ -419,7 +425,9 @@ impl Reason {
             Self::HttpMalformed => "an HTTP request that servers could read differently",
             Self::HttpTooLarge => "an HTTP request head beyond the bound",
             Self::HttpHost => "an HTTP request without host, or with several",
-            Self::HttpTunnel => "HTTP/2 in clear, CONNECT or Upgrade: what follows cannot be read",
+            Self::HttpTunnel => {
+                "CONNECT, Upgrade, or HTTP/2 in clear to an address of several names or by a rule without requests: what follows is not read"
+            }
             Self::LateClaim => "it waited for the server to speak first, and then spoke TLS or HTTP itself",
             Self::CertificateName => "the server's certificate is for other names",
             Self::ServerFlight => {
@@ -507,6 +515,9 @@ impl Reason {
             }
             Self::PassedUnopened => {
                 "the pod's client does not trust the inspection CA, and the rule lets that pass (whenUnopened: Pass): its requests were not judged, its name and limits of upload were"
+            }
+            Self::TooMuchHeld => {
+                "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"
             }
         }
     }
