@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 20] = [
+const ROWS: [(&str, u8); 21] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
@@ -25,6 +25,7 @@ const ROWS: [(&str, u8); 20] = [
     ("gateway", 2),
     ("ingress", 2),
     ("lab", 2),
+    ("ledger", 2),
     ("cni", 3),
     ("cofferdam", 3),
 ];

@@ -98,15 +98,16 @@ pub(crate) fn seal(connection: &mut Connection, limit: Option<i64>, now: u64) ->
             transaction.prepare_cached(range)?.query_row(params![after, limit, BLOCK], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             })?;
-        let (Some(last), Some(first), Some(oldest), Some(newest)) = (last, first, oldest, newest) else { break };
+        let (Some(last), Some(first), Some(oldest), Some(newest)) = (last, first, oldest, newest) else {
+            break;
+        };
         let is_old = u64::try_from(oldest).is_ok_and(|oldest| oldest.saturating_add(PATIENCE) <= now);
         if count < BLOCK && !is_old {
             break;
         }
         let content = content(&transaction, first, last)?.0;
         let number = number + 1;
-        let mut block =
-            Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
+        let mut block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
         block.hash = block.right_hash();
         let add = "INSERT INTO blocks (number, first, last, newest, content, previous, hash) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -164,11 +165,19 @@ impl Reader {
             verify(&view)
         })
     }
+
+    /// Whether a block has this hash, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn has_block(&self, hash: &str) -> Result<bool, LedgerError> {
+        let find = "SELECT count(*) > 0 FROM blocks WHERE lower(hex(hash)) = lower(?1)";
+        self.reading("looking for a block", |connection| connection.query_row(find, [hash], |row| row.get(0)))
+    }
 }
 
 fn verify(connection: &Connection) -> rusqlite::Result<Verification> {
-    let mut found =
-        Verification { blocks: 0, pruned: 0, entries: 0, unsealed: 0, newest: None, fault: None };
+    let mut found = Verification { blocks: 0, pruned: 0, entries: 0, unsealed: 0, newest: None, fault: None };
     let mut statement = connection.prepare(&format!("{BLOCKS} ORDER BY number"))?;
     let mut rows = statement.query([])?;
     let (mut previous, mut last, mut number) = (GENESIS.to_vec(), i64::MIN, 0);
@@ -224,7 +233,9 @@ fn fault_inside(
     }
     if content != block.content {
         let (first, last) = (block.first, block.last);
-        return Ok(Some(format!("entries {first} to {last} are not those that were sealed: something was changed, removed or added")));
+        return Ok(Some(format!(
+            "entries {first} to {last} are not those that were sealed: something was changed, removed or added"
+        )));
     }
     found.blocks += 1;
     found.entries += entries;

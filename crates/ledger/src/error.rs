@@ -51,9 +51,6 @@ impl LedgerError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         let Self::Sqlite { source, .. } = self else { return false };
-        matches!(
-            source.sqlite_error_code(),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        )
+        matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
     }
 }

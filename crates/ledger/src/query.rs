@@ -251,7 +251,9 @@ impl Reader {
     /// The file cannot be read.
     pub fn lost(&self) -> Result<Vec<(String, u64)>, LedgerError> {
         let query = "SELECT what, count FROM lost ORDER BY what";
-        self.list(query, &Where::default(), "reading what is lost", |row| Ok((row.get(0)?, unsigned(row, 1)?)))
+        self.list(query, &Where::default(), "reading what is lost", |row| {
+            Ok((row.get(0)?, unsigned(row, 1)?))
+        })
     }
 
     fn list<T>(
@@ -273,7 +275,11 @@ impl Reader {
         doing: &'static str,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, LedgerError> {
-        read(&self.connection).map_err(|source| LedgerError::Sqlite { path: self.path.clone(), doing, source })
+        read(&self.connection).map_err(|source| LedgerError::Sqlite {
+            path: self.path.clone(),
+            doing,
+            source,
+        })
     }
 }
 

@@ -51,7 +51,8 @@ pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), Ledger
 /// Whether this is a ledger that can be read here.
 pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "reading its version", source };
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
+    let number =
+        |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
     if number("application_id")? != APPLICATION {
         return Err(LedgerError::Foreign { path: path.to_owned() });
     }

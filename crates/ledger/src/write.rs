@@ -97,7 +97,8 @@ impl Ledger {
         match Self::open_as_it_is(path) {
             Ok(ledger) => Ok((ledger, Vec::new())),
             Err(error) if error.is_damage() => {
-                let to = put_aside(path).map_err(|source| LedgerError::Aside { path: path.to_owned(), source })?;
+                let to =
+                    put_aside(path).map_err(|source| LedgerError::Aside { path: path.to_owned(), source })?;
                 Ok((Self::open_as_it_is(path)?, vec![Notice::PutAside { why: error.to_string(), to }]))
             }
             Err(error) => Err(error),
@@ -137,7 +138,8 @@ impl Ledger {
     }
 
     fn write(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction =
+            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let mut sums: HashMap<Alike, Amount> = HashMap::new();
         let mut edges: HashMap<Edge, Reached> = HashMap::new();
         for entry in entries {

@@ -56,10 +56,15 @@ fn whatever_is_changed_in_sealed_entries_is_told_with_its_block() {
     check("hash", "UPDATE blocks SET hash = zeroblob(32) WHERE number = 1", 1);
     check("said-forgotten", "UPDATE blocks SET pruned = 1 WHERE number = 2", 2);
     check("forgotten-in-between", "DELETE FROM entries WHERE id BETWEEN 4097 AND 8192", 2);
-    let forgotten = "UPDATE blocks SET pruned = 1 WHERE number = 2; DELETE FROM entries WHERE id BETWEEN 4097 AND 8192;";
+    let forgotten =
+        "UPDATE blocks SET pruned = 1 WHERE number = 2; DELETE FROM entries WHERE id BETWEEN 4097 AND 8192;";
     check("forgotten-out-of-turn", forgotten, 2);
-    check("before", "INSERT INTO entries SELECT -5, time, kind, verdict, node, source, destination, port, protocol, rule, \
-                     reason, count, sent, received, detail FROM entries WHERE id = 1", 1);
+    check(
+        "before",
+        "INSERT INTO entries SELECT -5, time, kind, verdict, node, source, destination, port, protocol, rule, \
+                     reason, count, sent, received, detail FROM entries WHERE id = 1",
+        1,
+    );
 }
 
 #[test]
@@ -73,6 +78,8 @@ fn the_end_of_a_chain_that_was_cut_off_shows_in_its_newest_hash_only() {
     let after = Reader::open(&path).unwrap().verify().unwrap();
     assert_eq!(after.fault, None);
     assert_ne!(after.newest, before.newest);
+    let has = |hash: &Option<String>| Reader::open(&path).unwrap().has_block(hash.as_ref().unwrap()).unwrap();
+    assert!(has(&after.newest) && !has(&before.newest));
 }
 
 #[test]
@@ -130,9 +137,13 @@ fn what_a_newer_or_another_program_wrote_is_left_alone() {
         let error = Reader::open(path).unwrap_err();
         assert!(matches!(error, LedgerError::Newer { .. } | LedgerError::Foreign { .. }), "{error}");
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().filter(|it| {
-        it.as_ref().unwrap().file_name().to_string_lossy().contains("damaged")
-    }).count(), 0);
+    assert_eq!(
+        std::fs::read_dir(folder.path())
+            .unwrap()
+            .filter(|it| { it.as_ref().unwrap().file_name().to_string_lossy().contains("damaged") })
+            .count(),
+        0
+    );
 }
 
 const FILE: &str = "LEDGER_TEST_FILE";
@@ -161,7 +172,8 @@ fn what_was_acknowledged_outlives_a_kill_and_what_was_not_is_there_whole_or_not_
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let mut wrote = lines.filter_map(|line| line.strip_prefix("wrote ").and_then(|it| it.parse::<usize>().ok()));
+    let mut wrote =
+        lines.filter_map(|line| line.strip_prefix("wrote ").and_then(|it| it.parse::<usize>().ok()));
     let told = wrote.by_ref().find(|number| *number >= 200).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();

@@ -1,9 +1,7 @@
 //! What is written is found again, once, and stays within its bounds.
 
 use ledger::write::{EDGES_OF_ONE, OTHER, WINDOW};
-use ledger::{
-    EdgeFilter, Entry, EntryFilter, Kind, Ledger, Measure, Reader, Retention, TopBy, Verdict,
-};
+use ledger::{EdgeFilter, Entry, EntryFilter, Kind, Ledger, Measure, Reader, Retention, TopBy, Verdict};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -37,13 +35,16 @@ fn equal_connections_of_a_window_are_one_entry_and_denials_with_detail_stay_sing
     let mut ledger = Ledger::open(&path).unwrap().0;
     let start = START / WINDOW * WINDOW;
     let allowed = |time| flow(time, "ai/train", "hub.example", Verdict::Allow);
-    let denied = |time| Entry { detail: Some("{}".to_owned()), ..flow(time, "ai/train", "x.example", Verdict::Deny) };
+    let denied =
+        |time| Entry { detail: Some("{}".to_owned()), ..flow(time, "ai/train", "x.example", Verdict::Deny) };
     ledger.append(&[allowed(start + 1), allowed(start + 2), denied(start + 3), denied(start + 4)]).unwrap();
     ledger.append(&[allowed(start + WINDOW - 1)]).unwrap();
     ledger.append(&[allowed(start + WINDOW)]).unwrap();
     let entries = Reader::open(&path).unwrap().entries(&EntryFilter::default()).unwrap();
-    let mut counts: Vec<_> =
-        entries.iter().map(|it| (it.entry.verdict, it.entry.time - start, it.entry.count, it.entry.sent)).collect();
+    let mut counts: Vec<_> = entries
+        .iter()
+        .map(|it| (it.entry.verdict, it.entry.time - start, it.entry.count, it.entry.sent))
+        .collect();
     counts.sort_unstable();
     let expected = [
         (Verdict::Allow, 1, 3, 30),
@@ -102,10 +103,7 @@ fn names_beyond_those_told_apart_are_one_edge_and_counted() {
 #[test]
 fn what_is_too_old_or_too_much_is_forgotten_and_the_chain_still_holds() {
     let day = 24 * 3600 * 1_000_000;
-    for retention in [
-        Retention { age: day, bytes: u64::MAX },
-        Retention { age: u64::MAX, bytes: 3 << 20 },
-    ] {
+    for retention in [Retention { age: day, bytes: u64::MAX }, Retention { age: u64::MAX, bytes: 3 << 20 }] {
         let (_folder, path) = file();
         let mut ledger = Ledger::open(&path).unwrap().0;
         let mut largest = 0;

@@ -463,6 +463,7 @@ impl Engine {
             load: self.last.clone(),
             records,
             findings: self.journal.findings.total(),
+            ledger: self.journal.ledger(),
             resolver,
             top_rules,
         }
@@ -510,6 +511,12 @@ impl Engine {
         reasons.extend(self.unopened().map(|why| format!("requests inside TLS are refused: {why}")));
         reasons
             .extend(self.stays.as_ref().map(|why| format!("the egress gateway cannot be used anew: {why}")));
+        let ledger = self.journal.ledger();
+        reasons.extend(
+            ledger
+                .and_then(|it| it.problem)
+                .map(|why| format!("records are not written to the ledger: {why}")),
+        );
         reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
         reasons
     }
