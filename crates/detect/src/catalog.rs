@@ -141,6 +141,67 @@ pub static BYPASS: Detector = Detector {
     techniques: &["T1090.004", "T1572"],
 };
 
+/// Tokens and money.
+pub static SPEND: Detector = Detector {
+    name: "spend-spike",
+    what: "many more tokens, or much more money, for one service in an hour than usual",
+    thresholds: "200,000 tokens or 5 units of money, and 8 times the median of up to 24 hours in which it was called before; 3 are needed",
+    limits: "a workload that begins with it; only requests that a gateway judged are known",
+    severity: Severity::Medium,
+    techniques: &["AML.T0034", "LLM10"],
+};
+
+/// Budgets that are used up.
+pub static BUDGET: Detector = Detector {
+    name: "budget-exhausted",
+    what: "calls that were refused because a budget is used up",
+    thresholds: "1 in an hour",
+    limits: "as of spend-spike",
+    severity: Severity::Low,
+    techniques: &["AML.T0034", "LLM10"],
+};
+
+/// Many texts that give a model orders.
+pub static INJECTION: Detector = Detector {
+    name: "injection-campaign",
+    what: "many texts that the prompt guard takes for attempts to give a model orders",
+    thresholds: "5 in ten minutes from one consumer to one service, of those that the guard would annotate or block",
+    limits: "what the guard does not see; only the ingress gateway asks it",
+    severity: Severity::High,
+    techniques: &["AML.T0051", "LLM01"],
+};
+
+/// Answers gathered.
+pub static EXTRACTION: Detector = Detector {
+    name: "model-extraction",
+    what: "many different questions of one make, as somebody asks who wants all answers of a model",
+    thresholds: "1000 different in an hour, 70% of all, spread of their length a quarter of its mean",
+    limits: "evaluations and sweeps look the same: it is a suspicion; bodies are compared by their digest, so those of a gateway that \
+             has none are not seen; slower ones",
+    severity: Severity::Low,
+    techniques: &["AML.T0024", "LLM10"],
+};
+
+/// A key of others.
+pub static CREDENTIAL: Detector = Detector {
+    name: "credential-misuse",
+    what: "a key that one namespace shows and then another",
+    thresholds: "the key is known for an hour; one call from another namespace",
+    limits: "keys that namespaces share on purpose look the same; within a namespace",
+    severity: Severity::High,
+    techniques: &["T1078", "AML.T0012", "LLM02"],
+};
+
+/// Weights that leave.
+pub static WEIGHTS: Detector = Detector {
+    name: "weights-leaving",
+    what: "uploads of files that hold the weights of a model",
+    thresholds: "one file whose name ends like one (.safetensors, .gguf, .pt, .onnx, ...), or 256 MiB in one request",
+    limits: "weights under another name in pieces; only requests that a gateway judged are known",
+    severity: Severity::High,
+    techniques: &["AML.T0025", "T1567"],
+};
+
 /// All, in the order in which they are listed.
 pub static ALL: &[&Detector] = &[
     &DNS_TUNNEL,
@@ -154,4 +215,10 @@ pub static ALL: &[&Detector] = &[
     &PROBING,
     &RESOLVER_EVASION,
     &BYPASS,
+    &SPEND,
+    &BUDGET,
+    &INJECTION,
+    &EXTRACTION,
+    &CREDENTIAL,
+    &WEIGHTS,
 ];

@@ -1,5 +1,6 @@
 //! All detectors together: an event in, findings out.
 
+use crate::abuse::Abuses;
 use crate::beacon::Beacons;
 use crate::dga::Draws;
 use crate::event::{Event, Flow, Lookup, What};
@@ -7,6 +8,7 @@ use crate::finding::Finding;
 use crate::name;
 use crate::scan::Scans;
 use crate::sign::Signs;
+use crate::spend::Spending;
 use crate::storm::Storms;
 use crate::tunnel::Tunnels;
 use crate::volume::Volumes;
@@ -21,6 +23,8 @@ pub struct Detectors {
     scans: Scans,
     volumes: Volumes,
     signs: Signs,
+    spending: Spending,
+    abuses: Abuses,
 }
 
 impl Default for Detectors {
@@ -33,6 +37,8 @@ impl Default for Detectors {
             scans: Scans::new(),
             volumes: Volumes::new(),
             signs: Signs::new(),
+            spending: Spending::new(),
+            abuses: Abuses::new(),
         }
     }
 }
@@ -47,7 +53,10 @@ impl Detectors {
             What::Lookup(lookup) => self.lookup(event, lookup, &mut findings),
             What::Flow(flow) => self.flow(event, flow, &mut findings),
             What::Sign(sign) => findings.extend(self.signs.see(event, *sign)),
-            What::Call(_) => {}
+            What::Call(call) => {
+                self.spending.see(event, call, &mut findings);
+                self.abuses.see(event, call, &mut findings);
+            }
         }
         findings
     }
@@ -61,6 +70,8 @@ impl Detectors {
             + self.scans.evicted()
             + self.volumes.evicted()
             + self.signs.evicted()
+            + self.spending.evicted()
+            + self.abuses.evicted()
     }
 
     fn flow(&mut self, event: &Event, flow: &Flow, findings: &mut Vec<Finding>) {

@@ -5,6 +5,7 @@
 //! the same findings; memory is bounded ([`Detectors::evicted`] says when that cost something); time is constant for an
 //! event. Does not: block anything, or know what was said.
 
+mod abuse;
 mod beacon;
 mod bounded;
 pub mod catalog;
@@ -19,6 +20,7 @@ pub mod read;
 pub mod replay;
 mod scan;
 mod sign;
+mod spend;
 mod storm;
 mod tunnel;
 mod volume;

@@ -18,6 +18,8 @@ const TIMES: f64 = 4.0;
 const WEIGHT: f64 = 0.1;
 /// Part of all distinct names.
 const SHARE: f64 = 0.5;
+/// Labels, and one, that a search list may have below what was registered.
+const SEARCHED: usize = 4;
 /// Quiet minutes after which the mean is as good as nothing.
 const FORGOTTEN: u64 = 120;
 
@@ -48,8 +50,7 @@ impl Storms {
         let code = lookup.rcode?;
         let workload = self.0.entry(&event.who);
         workload.turn(event.micros() / MINUTE);
-        let is_expanded = code == NXDOMAIN && parts.below.contains('.') && split(parts.below).is_public;
-        if is_expanded || !workload.seen.is_new(key(&lookup.name)) {
+        if (code == NXDOMAIN && is_expanded(parts.below)) || !workload.seen.is_new(key(&lookup.name)) {
             return None;
         }
         workload.asked += 1;
@@ -60,6 +61,20 @@ impl Storms {
         workload.evidence.add(event.time, &event.record);
         workload.judge(event)
     }
+}
+
+/// Whether a whole name is below the registered one, as search lists put it there: `api.example.com.corp` below
+/// `example.org`.
+fn is_expanded(below: &str) -> bool {
+    let mut head = below;
+    for _ in 0..SEARCHED {
+        if head.contains('.') && split(head).is_public {
+            return true;
+        }
+        let Some((rest, _)) = head.rsplit_once('.') else { return false };
+        head = rest;
+    }
+    false
 }
 
 impl Workload {

@@ -69,6 +69,34 @@ struct Row<'a> {
     answers: Vec<Found<'a>>,
     #[serde(default)]
     missed: Option<u64>,
+    #[serde(default)]
+    client: Option<SocketAddr>,
+    #[serde(default, borrow)]
+    consumer: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    host: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    guard: Option<Guard<'a>>,
+    #[serde(default)]
+    status: u16,
+}
+
+/// How lines of gateways that run by themselves begin.
+const WRAPPED: [&str; 3] = ["{\"request\":", "{\"central\":", "{\"note\":"];
+
+/// What gateways that run by themselves print: a record in a field that says what it is.
+#[derive(Deserialize)]
+struct Wrapped<'a> {
+    #[serde(default, borrow, alias = "central")]
+    request: Option<Row<'a>>,
+    #[serde(default)]
+    note: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Guard<'a> {
+    #[serde(borrow)]
+    band: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -119,9 +147,9 @@ struct Operation<'a> {
 
 #[derive(Deserialize)]
 struct Usage {
-    #[serde(default)]
+    #[serde(default, alias = "input")]
     input_tokens: Option<u64>,
-    #[serde(default)]
+    #[serde(default, alias = "output")]
     output_tokens: Option<u64>,
 }
 
@@ -130,15 +158,39 @@ struct Cost {
     nanos: u64,
 }
 
+/// With what else is known, or by its rule alone.
 #[derive(Deserialize)]
-struct Found<'a> {
+#[serde(untagged)]
+enum Found<'a> {
+    Fact {
+        #[serde(borrow)]
+        rule: Cow<'a, str>,
+    },
     #[serde(borrow)]
-    rule: Cow<'a, str>,
+    Rule(Cow<'a, str>),
+}
+
+impl Found<'_> {
+    fn rule(&self) -> Arc<str> {
+        match self {
+            Self::Fact { rule } | Self::Rule(rule) => Arc::from(&**rule),
+        }
+    }
 }
 
 pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Result<(), String> {
-    let row: Row<'_> =
-        serde_json::from_str(line).map_err(|error| format!("not a record of cofferdam: {error}"))?;
+    let told = |error: serde_json::Error| format!("not a record of cofferdam: {error}");
+    let is_wrapped = WRAPPED.iter().any(|begin| line.starts_with(begin));
+    let row: Row<'_> = if is_wrapped {
+        let wrapped: Wrapped<'_> = serde_json::from_str(line).map_err(told)?;
+        match (wrapped.request, wrapped.note) {
+            (Some(row), _) => row,
+            (None, Some(_)) => return Ok(()),
+            (None, None) => return Err("not a record of cofferdam: the field that holds it is empty".into()),
+        }
+    } else {
+        serde_json::from_str(line).map_err(told)?
+    };
     if row.missed.is_some() {
         return Ok(());
     }
@@ -171,6 +223,11 @@ pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Re
 impl Row<'_> {
     fn who(&self) -> Option<Arc<str>> {
         let Some(end) = &self.from else {
+            if let Some(client) = self.client {
+                return Some(
+                    self.consumer.as_deref().map_or_else(|| client.ip().to_string().into(), Arc::from),
+                );
+            }
             let pod = self.pod.as_deref()?;
             // Connections have the port of the pod as well, queries do not.
             return Some(
@@ -300,11 +357,14 @@ fn call(row: &Row<'_>) -> Call {
     let text = |text: &Cow<'_, str>| Arc::<str>::from(&**text);
     let operation = row.operation.as_ref();
     let keys = operation.map(|operation| &*operation.credentials).unwrap_or_default();
+    let is_suspicious = row.guard.as_ref().is_some_and(|guard| guard.band != "allow");
+    let said = is_suspicious.then(|| Arc::from("prompt-guard"));
     Call {
-        service: row.name.as_ref().map(text).unwrap_or_default(),
+        service: row.name.as_ref().or(row.host.as_ref()).map(text).unwrap_or_default(),
         verb: operation.map(|operation| text(&operation.verb)).unwrap_or_default(),
         subject: operation.and_then(|it| it.model.as_ref().or(it.resource.as_ref())).map(text),
-        allowed: row.verdict == "allow",
+        // The ingress gateway says only how it answered.
+        allowed: row.verdict == "allow" || (row.client.is_some() && (200..400).contains(&row.status)),
         reason: text(&row.reason),
         lacks: row.lacks.as_ref().map(text),
         input_tokens: row.usage.as_ref().and_then(|usage| usage.input_tokens).unwrap_or(0),
@@ -314,7 +374,7 @@ fn call(row: &Row<'_>) -> Call {
         received: row.bytes_down,
         keys: keys.iter().map(|key| key.to_string().into()).collect(),
         body: row.request_sha256.as_ref().map(text),
-        found: row.leaks.iter().chain(&row.answers).map(|found| text(&found.rule)).collect(),
+        found: row.leaks.iter().chain(&row.answers).map(Found::rule).chain(said).collect(),
     }
 }
 
