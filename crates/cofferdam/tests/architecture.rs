@@ -21,6 +21,7 @@ const ROWS: [(&str, u8); 21] = [
     ("authn", 1),
     ("controller", 2),
     ("datapath", 2),
+    ("detect", 2),
     ("dns", 2),
     ("gateway", 2),
     ("ingress", 2),
@@ -31,7 +32,8 @@ const ROWS: [(&str, u8); 21] = [
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 9] = ["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn"];
+const PURE: [&str; 10] =
+    ["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))
