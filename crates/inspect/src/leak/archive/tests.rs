@@ -302,7 +302,7 @@ proptest::proptest! {
         change in 1u8..,
         piece in 1usize..600,
     ) {
-        let plain = [SYSTEM.to_vec(), (0..filler).map(|at| (at * at % 251) as u8).collect()].concat();
+        let plain = [SYSTEM.to_vec(), (0..filler).map(|at| u8::try_from(at * at % 251).unwrap()).collect()].concat();
         let mut file = match which {
             0 => zlib(&plain),
             1 => gzip(&plain),
