@@ -334,7 +334,7 @@ impl Exchange {
             let (pod, host) = (self.opening.pod, self.name.as_str());
             let place = self.edges.place(pod, host, &head.method, &head.uri, &head.headers);
             let searching = Searching::new(search, &head.headers, &guard.course, may_mask)?;
-            Ok(searching.part(place.map(|place| Part::new(&self.edges, place))))
+            Ok(searching.part(place.map(|place| Part::new(&self.edges, place, &head.headers))))
         });
         match searching {
             Ok(searching) => outgoing.search(searching),
