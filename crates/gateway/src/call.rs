@@ -244,13 +244,18 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// Whether a request is under way.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) != 0
+    }
+
     /// How a connection ended that broke off, and why where it was cut: that matters to nobody if no request was under
     /// way.
     pub(crate) fn end_of_broken(&self) -> (End, Option<Reason>) {
         match self.broke.get() {
             Some((End::ServerGone, _)) => (End::ServerGone, None),
             Some((End::Cut, reason)) => (End::Cut, *reason),
-            None if self.open.load(Ordering::Relaxed) == 0 => (End::Closed, None),
+            None if !self.is_open() => (End::Closed, None),
             Some(_) | None => (End::PodGone, None),
         }
     }

@@ -365,7 +365,7 @@ impl Exchange {
             is_tls: matches!(self.opening.claim, Claim::Tls(_)),
         };
         let method = request.method().clone();
-        let Ok(answer) = upstream.send(request).await else {
+        let Ok(answer) = upstream.send(request, client.is_some()).await else {
             return self.unanswered(guard);
         };
         self.is_answered.store(true, Ordering::Relaxed);
