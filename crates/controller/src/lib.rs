@@ -173,7 +173,7 @@ async fn publish(
         let newest = revisions.values().max().copied().unwrap_or_default();
         let generation = Generation(newest.max(last.0 + 1));
         // What is odd but legal is found later: enforcement does not wait for it.
-        let Compiled { set, diagnostics: compiled } =
+        let Compiled { set, diagnostics: compiled, .. } =
             compiler::compile_prepared(store.objects(), &catalog, generation);
         let diagnostics = [store.diagnostics(), compiled].concat();
         let set = Arc::new(set);

@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
     Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName,
-    DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
+    DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels, LeakAction, Leaks, NamedPort, Namespace,
     NamespaceScope, Node, ObjectRef, Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports,
-    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector,
+    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector,
     SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef,
 };
 use prost::Message as _;
@@ -353,7 +353,14 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         tool_conditions: sent.tool_conditions.iter().map(tool_condition).collect::<Result<_, _>>()?,
         answers: AnswerFiles { pickles: action(&sent.pickles)?, archives: action(&sent.archives)? },
         when_unopened: if sent.pass_unopened { WhenUnopened::Pass } else { WhenUnopened::Deny },
+        inject: sent.inject.as_ref().map(inject),
     })
+}
+
+fn inject(sent: &wire::Inject) -> Inject {
+    let wire::Inject { namespace, name, key, header } = sent;
+    let [namespace, name, key] = [namespace, name, key].map(|text| text.as_str().into());
+    Inject { secret: SecretRef { namespace, name, key }, header: header.as_deref().map(Into::into) }
 }
 
 fn tool_condition(sent: &wire::ToolCondition) -> Result<ToolCondition, DecodeError> {
