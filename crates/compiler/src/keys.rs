@@ -22,7 +22,9 @@ pub(crate) fn keys(
     }
     let (mut keys, mut told) = (BTreeMap::new(), BTreeSet::new());
     for entry in entries {
-        let Some(inject) = entry.requests.as_ref().and_then(|requests| requests.inject.as_ref()) else { continue };
+        let Some(inject) = entry.requests.as_ref().and_then(|requests| requests.inject.as_ref()) else {
+            continue;
+        };
         let secret = &inject.secret;
         let named = by_name.get(&(&*secret.namespace, &*secret.name)).map(Vec::as_slice);
         match key(named.unwrap_or_default(), secret) {
@@ -42,7 +44,11 @@ pub(crate) fn keys(
 fn key(named: &[&KeySecret], secret: &SecretRef) -> Result<Key, Lack> {
     let SecretRef { namespace, name, key } = secret;
     let [first, others @ ..] = named else {
-        let why = format!("there is no Secret {namespace}/{name} with the label {}: \"{}\"", Inject::LABEL, Inject::LABEL_VALUE);
+        let why = format!(
+            "there is no Secret {namespace}/{name} with the label {}: \"{}\"",
+            Inject::LABEL,
+            Inject::LABEL_VALUE
+        );
         return Err((why, "make the Secret, or add the label to the one that is there"));
     };
     if others.iter().any(|other| other.data != first.data) {
@@ -50,7 +56,10 @@ fn key(named: &[&KeySecret], secret: &SecretRef) -> Result<Key, Lack> {
         return Err((why, "remove all but one"));
     }
     let Some(bytes) = first.data.get(key) else {
-        return Err((format!("the Secret {namespace}/{name} has no {key}"), "add it to the data of the Secret"));
+        return Err((
+            format!("the Secret {namespace}/{name} has no {key}"),
+            "add it to the data of the Secret",
+        ));
     };
     Key::read(&bytes.0).map_err(|flaw| {
         let why = format!("{key} of the Secret {namespace}/{name} is no key that can be sent: {flaw}");

@@ -1,6 +1,11 @@
 //! `inject`, and the Secrets that it names: what is accepted, what is refused and where.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the failure report"
+)]
 
 use crds::{Code, EgressPolicy, Object, Read, read_objects};
 
@@ -14,7 +19,8 @@ fn errors(read: &Read) -> Vec<(Code, &str)> {
 }
 
 fn injecting(kind: &str, entry: &str, to: &str, more: &str) -> (EgressPolicy, Read) {
-    let of_cluster = if kind == "EgressPolicy" { "" } else { "tier: Admin, priority: 1, subject: {namespaces: {}}, " };
+    let of_cluster =
+        if kind == "EgressPolicy" { "" } else { "tier: Admin, priority: 1, subject: {namespaces: {}}, " };
     let rule = format!("{{action: Allow, to: [{to}], credentials: [{entry}]{more}}}");
     let read = read(&format!(
         "apiVersion: cofferdam.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: p}}\nspec: {{{of_cluster}egress: [{rule}]}}\n"
@@ -59,8 +65,20 @@ fn a_key_that_could_go_to_others_or_nowhere_breaks_the_policy() {
     for (entry, to, more, code, field) in [
         (of("{}"), OPENAI, "", Code::MissingField, "credentials[0].inject.secretRef"),
         (of("{secretRef: {key: a}}"), OPENAI, "", Code::MissingField, "credentials[0].inject.secretRef.name"),
-        (of("{secretRef: {name: A, key: a}}"), OPENAI, "", Code::InvalidName, "credentials[0].inject.secretRef.name"),
-        (of("{secretRef: {name: a, key: a/b}}"), OPENAI, "", Code::InvalidName, "credentials[0].inject.secretRef.key"),
+        (
+            of("{secretRef: {name: A, key: a}}"),
+            OPENAI,
+            "",
+            Code::InvalidName,
+            "credentials[0].inject.secretRef.name",
+        ),
+        (
+            of("{secretRef: {name: a, key: a/b}}"),
+            OPENAI,
+            "",
+            Code::InvalidName,
+            "credentials[0].inject.secretRef.key",
+        ),
         (
             of("{secretRef: {name: a, key: a, namespace: ops}}"),
             OPENAI,
@@ -68,8 +86,20 @@ fn a_key_that_could_go_to_others_or_nowhere_breaks_the_policy() {
             Code::UnknownField,
             "credentials[0].inject.secretRef",
         ),
-        (of("{secretRef: {name: a, key: a}, header: Host}"), OPENAI, "", Code::InvalidValue, "credentials[0].inject.header"),
-        (of("{secretRef: {name: a, key: a}, header: 'a: b'}"), OPENAI, "", Code::InvalidValue, "credentials[0].inject.header"),
+        (
+            of("{secretRef: {name: a, key: a}, header: Host}"),
+            OPENAI,
+            "",
+            Code::InvalidValue,
+            "credentials[0].inject.header",
+        ),
+        (
+            of("{secretRef: {name: a, key: a}, header: 'a: b'}"),
+            OPENAI,
+            "",
+            Code::InvalidValue,
+            "credentials[0].inject.header",
+        ),
         (both, OPENAI, "", Code::ExactlyOne, one),
         (two, OPENAI, "", Code::InvalidValue, "credentials"),
         (signed, OPENAI, "", Code::InvalidValue, "credentials"),

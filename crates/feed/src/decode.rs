@@ -12,8 +12,8 @@ use policy::{
     Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName,
     DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels, LeakAction, Leaks, NamedPort, Namespace,
     NamespaceScope, Node, ObjectRef, Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports,
-    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector,
-    SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef,
+    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section,
+    Selector, SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;

@@ -6,10 +6,10 @@ use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
 use policy::{
-    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels, LeakAction,
-    NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
-    Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, SourceRef, Subject, Tier, ToolCondition,
-    UploadLimits, WhenUnopened,
+    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels,
+    LeakAction, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota,
+    Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, SourceRef, Subject, Tier,
+    ToolCondition, UploadLimits, WhenUnopened,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;

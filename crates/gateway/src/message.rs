@@ -246,7 +246,19 @@ impl StateFrame {
         }
         let keys: Keys = self.keys.into_iter().map(|(secret, KeyFrame(key))| (secret, key)).collect();
         let keys = Arc::new(keys);
-        Ok(State { generation, rules, pods, spent, quota_use, inspection, egress, workloads, prices, store, keys })
+        Ok(State {
+            generation,
+            rules,
+            pods,
+            spent,
+            quota_use,
+            inspection,
+            egress,
+            workloads,
+            prices,
+            store,
+            keys,
+        })
     }
 }
 

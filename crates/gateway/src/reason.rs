@@ -531,9 +531,7 @@ impl Reason {
             Self::KeyMissing => {
                 "the rule has a key put into requests, and its Secret is missing, not labelled cofferdam.dev/inject: \"true\", or has no such key"
             }
-            Self::KeyInClear => {
-                "the rule has a key put into requests, and this one would leave without TLS"
-            }
+            Self::KeyInClear => "the rule has a key put into requests, and this one would leave without TLS",
             Self::KeySigned => {
                 "the rule has a key put into requests, and this one is signed with another, which no key can take the place of"
             }

@@ -603,8 +603,7 @@ pub fn judge_operation<'r>(
             // What one rule demands must not be undone by another that allows the same.
             Ok(()) => {
                 let Requests { leaks, quotas, answers, inject, .. } = requests;
-                let demands =
-                    [!leaks.is_open(), !quotas.is_open(), !answers.is_open(), inject.is_some()];
+                let demands = [!leaks.is_open(), !quotas.is_open(), !answers.is_open(), inject.is_some()];
                 if allowing.is_none_or(|(_, before)| before < demands) {
                     allowing = Some((rule, demands));
                 }
@@ -790,7 +789,8 @@ mod tests {
         ] {
             assert_eq!(judge_operation(rules, &operation(Verb::Upload, "x")), Ok(RuleId(expected)));
         }
-        let shown = "anything that is understood; sent with openai of Secret ns/keys, whatever key the pod sends";
+        let shown =
+            "anything that is understood; sent with openai of Secret ns/keys, whatever key the pod sends";
         assert_eq!(keyed.to_string(), shown);
         assert_eq!(judge(&operation(Verb::Call, "x")), Err(Some((RuleId(17), Mismatch::Model))));
         assert_eq!(judge_operation([], &operation(Verb::Call, "x")), Err(None));

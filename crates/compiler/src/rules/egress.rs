@@ -12,9 +12,9 @@ use crds::{
 };
 use policy::{
     Action, AnswerFiles, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames, DnsResolvers,
-    DomainPattern, Glob, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer, Peers,
-    Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, SecretRef,
-    Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
+    DomainPattern, Glob, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer,
+    Peers, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId,
+    SecretRef, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 use std::sync::Arc;
 

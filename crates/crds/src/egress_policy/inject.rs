@@ -109,7 +109,8 @@ fn header<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
     if !is_name || is_taken {
         let message = format!("a key cannot go in the field {:?}", short(&text));
         let diagnostic = Diagnostic::error(Code::InvalidValue, message);
-        let way_out = "write authorization (with Bearer before the key) or the service's own field, such as x-api-key";
+        let way_out =
+            "write authorization (with Bearer before the key) or the service's own field, such as x-api-key";
         d.report(node.place, diagnostic.suggest(way_out));
         return None;
     }
@@ -117,7 +118,12 @@ fn header<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
 }
 
 /// What a rule with a key cannot be.
-pub(super) fn check<'n>(d: &mut Decoder<'n>, rule: Map<'n>, peers: &[Located<EgressPeer>], unopened: WhenUnopened) {
+pub(super) fn check<'n>(
+    d: &mut Decoder<'n>,
+    rule: Map<'n>,
+    peers: &[Located<EgressPeer>],
+    unopened: WhenUnopened,
+) {
     d.field(rule, "to", |d, node| {
         let wildcard = |peer: &Located<EgressPeer>| match &peer.value {
             EgressPeer::Domains(domains) => domains.iter().any(|domain| domain.contains('*')),
@@ -137,7 +143,8 @@ pub(super) fn check<'n>(d: &mut Decoder<'n>, rule: Map<'n>, peers: &[Located<Egr
     });
     if unopened == WhenUnopened::Pass {
         d.field(rule, "whenUnopened", |d, node| {
-            let message = "what passes unopened would leave with the pod's own key instead of the one of inject";
+            let message =
+                "what passes unopened would leave with the pod's own key instead of the one of inject";
             let diagnostic = Diagnostic::error(Code::InvalidValue, message);
             d.report(node.place, diagnostic.suggest("leave whenUnopened out, or write whenUnopened: Deny"));
         });

@@ -481,7 +481,9 @@ fn credentials<'n>(
     }
     let is_signed = shown.iter().any(|it| matches!(it, Credential::AwsKeyId(_)));
     let wrong = match injected.as_slice() {
-        [_, _, ..] => Some(("a request leaves with one key, and this rule has several", "write a rule for each key")),
+        [_, _, ..] => {
+            Some(("a request leaves with one key, and this rule has several", "write a rule for each key"))
+        }
         [_] if is_signed => Some((
             "a signature of AWS is made by the client with its own key, and no other can take its place",
             "leave awsKeyId or inject out",

@@ -98,7 +98,12 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, asks: Asks, version: Versio
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     strip(trailers);
     let own = ["expect", "host", "range", "trailer"];
-    let is_own = |name: &str| own.contains(&name) || KEY_FIELDS.contains(&name) || name.starts_with("content-") || name.starts_with("if-");
+    let is_own = |name: &str| {
+        own.contains(&name)
+            || KEY_FIELDS.contains(&name)
+            || name.starts_with("content-")
+            || name.starts_with("if-")
+    };
     let names: Vec<HeaderName> = trailers.keys().filter(|name| is_own(name.as_str())).cloned().collect();
     for name in names {
         trailers.remove(name);

@@ -51,8 +51,8 @@ pub(super) fn inject(
     // TRACE has the server send back what it was sent.
     let form = form(&injecting.inject, operation, target).filter(|_| head.method != Method::TRACE);
     let (field, start) = form.ok_or(Reason::KeyForm)?;
-    let mut value = HeaderValue::from_str(&format!("{start}{}", held.key.expose()))
-        .map_err(|_| Reason::KeyMissing)?;
+    let mut value =
+        HeaderValue::from_str(&format!("{start}{}", held.key.expose())).map_err(|_| Reason::KeyMissing)?;
     // Kept out of tables that compress heads, and of what is printed.
     value.set_sensitive(true);
     let uri = if bare == target { None } else { Some(with_target(&head.uri, &bare)?) };
@@ -81,7 +81,8 @@ fn is_signed(operation: &Operation, fields: &HeaderMap) -> bool {
     let is_signing = |value: &HeaderValue| {
         let start = value.as_bytes().trim_ascii().split(|byte| !byte.is_ascii_alphanumeric()).next();
         let scheme = start.unwrap_or_default().to_ascii_lowercase();
-        SIGNING.iter().any(|signing| scheme.starts_with(signing.as_bytes())) && value.as_bytes().contains(&b' ')
+        SIGNING.iter().any(|signing| scheme.starts_with(signing.as_bytes()))
+            && value.as_bytes().contains(&b' ')
     };
     operation.credentials.iter().any(is_aws) || fields.get_all(header::AUTHORIZATION).iter().any(is_signing)
 }
