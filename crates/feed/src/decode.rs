@@ -357,6 +357,15 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
     })
 }
 
+/// Keys as they came. One that cannot be a key is none: the rule that has it is closed.
+pub(crate) fn keys(sent: wire::Keys) -> BTreeMap<SecretRef, policy::Key> {
+    let one = |wire::SecretKey { namespace, name, entry, key }: wire::SecretKey| {
+        let key = policy::Key::read(zeroize::Zeroizing::new(key).as_bytes()).ok()?;
+        Some((SecretRef { namespace: namespace.into(), name: name.into(), key: entry.into() }, key))
+    };
+    sent.all.into_iter().filter_map(one).collect()
+}
+
 fn inject(sent: &wire::Inject) -> Inject {
     let wire::Inject { namespace, name, key, header } = sent;
     let [namespace, name, key] = [namespace, name, key].map(|text| text.as_str().into());

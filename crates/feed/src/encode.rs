@@ -309,6 +309,15 @@ fn requests(requests: &Requests) -> wire::Requests {
     }
 }
 
+/// Keys on their way, which are in nothing that is kept.
+pub(crate) fn keys(keys: &BTreeMap<SecretRef, policy::Key>) -> wire::Keys {
+    let one = |(SecretRef { namespace, name, key: entry }, key): (&SecretRef, &policy::Key)| {
+        let [namespace, name, entry] = [namespace, name, entry].map(ToString::to_string);
+        wire::SecretKey { namespace, name, entry, key: key.expose().to_owned() }
+    };
+    wire::Keys { all: keys.iter().map(one).collect() }
+}
+
 fn inject(inject: &Inject) -> wire::Inject {
     let Inject { secret: SecretRef { namespace, name, key }, header } = inject;
     let [namespace, name, key] = [namespace, name, key].map(ToString::to_string);

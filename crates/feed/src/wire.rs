@@ -6,6 +6,7 @@
 use prost::bytes::Bytes;
 use prost::{Message, Oneof};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// From the controller: what changes.
 #[derive(Clone, PartialEq, Message)]
@@ -28,6 +29,37 @@ pub(crate) struct Update {
     /// How far the controller had read the API, by kind.
     #[prost(btree_map = "string, uint64", tag = "6")]
     pub(crate) revisions: BTreeMap<String, u64>,
+    /// The keys that rules of the node's pods put into requests, in place of those before. Absent: they are as they were. Only
+    /// in the last message.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) keys: Option<Keys>,
+}
+
+/// Keys. They are no part of a state that a node keeps.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Keys {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) all: Vec<SecretKey>,
+}
+
+/// A key, and where it is.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub(crate) struct SecretKey {
+    #[prost(string, tag = "1")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(string, tag = "3")]
+    pub(crate) entry: String,
+    #[prost(string, tag = "4")]
+    pub(crate) key: String,
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of Secret {}/{} (hidden)", self.entry, self.namespace, self.name)
+    }
 }
 
 /// From the node.
