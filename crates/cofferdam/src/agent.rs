@@ -122,7 +122,7 @@ impl Agent {
     /// Puts in force what was received.
     fn load(&self, set: PolicySet) {
         let objects = set.world.pods.len() + set.policies.len() + set.world.namespaces.len();
-        let loaded = Loaded { objects, runs: Runs::default(), set, diagnostics: Vec::new() };
+        let loaded = Loaded { objects, runs: Runs::default(), set, diagnostics: Vec::new(), keys: None };
         self.say.load(self.engine().load(|_| loaded));
     }
 }
