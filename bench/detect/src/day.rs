@@ -108,7 +108,7 @@ impl Day {
         let time = minute * MINUTE + self.below(MINUTE);
         if self.below(3) == 0 {
             // What a workload talks to is its own; what it sends differs.
-            let host = HOSTS[usize::try_from((workload + self.below(4)) % 12).unwrap_or(0)];
+            let host = pick(&HOSTS, workload + self.below(4));
             let sizes = (400 + self.below(9000), 2000 + self.below(900_000));
             self.visit(time, who, host, sizes);
         }
@@ -181,10 +181,8 @@ impl Day {
             // A crawler that finds dead links.
             (8, 11) => {
                 for page in 0..15 {
-                    let word = ["river", "stone", "maple", "harbor", "winter"]
-                        [usize::try_from(self.below(5)).unwrap_or(0)];
-                    let place = ["ville", "shop", "news", "press", "labs"]
-                        [usize::try_from(self.below(5)).unwrap_or(0)];
+                    let word = pick(&["river", "stone", "maple", "harbor", "winter"], self.below(5));
+                    let place = pick(&["ville", "shop", "news", "press", "labs"], self.below(5));
                     self.lookup(time + page * SECOND, who, &format!("{word}{place}.com"), NXDOMAIN);
                 }
             }
@@ -210,7 +208,13 @@ impl Day {
     }
 }
 
-/// What is found on the second day, by detector; and events a second.
+/// One of them, round and round.
+fn pick(all: &[&'static str], number: u64) -> &'static str {
+    let place = usize::try_from(number).unwrap_or(0) % all.len().max(1);
+    all.get(place).copied().unwrap_or_default()
+}
+
+/// What is found on both days, by detector; and events a second.
 pub(crate) fn measure() -> (BTreeMap<&'static str, usize>, u64, f64) {
     let events = events();
     let mut replay = Replay::default();

@@ -41,7 +41,8 @@ pub static DGA: Detector = Detector {
     what: "names that a program draws until one of them answers",
     thresholds: "the last 10 distinct registered domains that do not exist have a mean oddity of 1.25 (1.6 where it is not known \
                  whether they exist); or 30 distinct domains in half an hour do not exist and they are 70% of those asked for",
-    limits: "words put together and syllables are found only by the second rule, and so only where answers are known",
+    limits: "words put together and syllables are found only by the second rule, and so only where answers are known; names below zones \
+             of clouds count only where it is known that they do not exist",
     severity: Severity::High,
     techniques: &["T1568.002"],
 };
@@ -104,8 +105,8 @@ pub static NEW_DESTINATION: Detector = Detector {
 pub static UPLOAD: Detector = Detector {
     name: "upload-volume",
     what: "much more sent to one destination than usual",
-    thresholds: "64 MiB in an hour, and 8 times the median of up to 24 hours before; where fewer than 3 are known, 4 bytes sent for \
-                 each received",
+    thresholds: "64 MiB in an hour, twice the most of any of up to 24 hours before, and 8 times their median; where fewer than 3 are \
+                 known, 4 bytes sent for each received, and 512 MiB in the first 24 hours",
     limits: "less than 64 MiB an hour; a destination is as for new-destination; backups look the same the first time",
     severity: Severity::Medium,
     techniques: &["T1048", "T1567"],

@@ -54,6 +54,9 @@ impl Draws {
         let workload = self.0.entry(&event.who);
         workload.age(event.micros());
         let is_known = lookup.rcode.is_some();
+        if !is_known && split.is_of_cloud() {
+            return None;
+        }
         let exists = lookup.rcode.is_some_and(|code| code != NXDOMAIN);
         if !workload.seen.is_new(key((split.registered, exists))) {
             return None;

@@ -12,12 +12,24 @@ pub struct Split<'a> {
     pub registered: &'a str,
     /// Whether the suffix is one that the list knows: others belong to no registry that sells names.
     pub is_public: bool,
+    /// Whether whose the suffix is lets others have names below it: a cloud's, or one of dynamic DNS.
+    pub is_shared: bool,
 }
 
 impl Split<'_> {
     /// Whether somebody could have registered it: not an address turned round, not a suffix by itself.
     pub fn is_registrable(&self) -> bool {
         self.registered.contains('.') && !self.registered.ends_with(".arpa")
+    }
+}
+
+/// What names of services of dynamic DNS have in them.
+const DYNAMIC: [&str; 4] = ["dyn", "ddns", "dns", "no-ip"];
+
+impl Split<'_> {
+    /// Whether it is below a zone of a cloud: programs have their names drawn there for harmless ends.
+    pub fn is_of_cloud(&self) -> bool {
+        self.is_shared && !DYNAMIC.iter().any(|word| self.registered.contains(word))
     }
 }
 
@@ -29,7 +41,7 @@ const LOCAL: [&str; 9] =
 /// Splits a name that is in lower case and has no last dot.
 pub fn split(name: &str) -> Split<'_> {
     let Some(suffix) = psl::suffix(name.as_bytes()) else {
-        return Split { below: "", registered: name, is_public: false };
+        return Split { below: "", registered: name, is_public: false, is_shared: false };
     };
     let start = name.len().saturating_sub(suffix.as_bytes().len());
     let head = name.get(..start).unwrap_or_default().strip_suffix('.').unwrap_or_default();
@@ -38,6 +50,7 @@ pub fn split(name: &str) -> Split<'_> {
         below: head.get(..label.saturating_sub(1)).unwrap_or_default(),
         registered: name.get(label..).unwrap_or(name),
         is_public: suffix.is_known(),
+        is_shared: suffix.typ() == Some(psl::Type::Private),
     }
 }
 
@@ -124,6 +137,18 @@ mod tests {
         for (name, below, registered) in cases {
             let found = split(name);
             assert_eq!((found.below, found.registered), (below, registered), "{name}");
+        }
+    }
+
+    #[test]
+    fn zones_of_clouds_are_told_from_those_of_dynamic_dns() {
+        for (name, expected) in [
+            ("d111.cloudfront.net", true),
+            ("x.ddns.net", false),
+            ("x.dyndns.org", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(split(name).is_of_cloud(), expected, "{name}");
         }
     }
 

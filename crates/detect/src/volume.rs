@@ -25,8 +25,12 @@ const TIMES: f64 = 8.0;
 /// Hours that are remembered, and how many a median needs.
 const HOURS: usize = 24;
 const LEAST_HOURS: usize = 3;
+/// Times the most of any hour before: a backup at night is no news by day.
+const TIMES_MOST: f64 = 2.0;
 /// Bytes sent for each received, where there are no hours to compare with.
 const RATIO: f64 = 4.0;
+/// Bytes in an hour of a workload that is not watched for long yet, below which nothing is said.
+const LEAST_LEARNING: f64 = 536_870_912.0;
 
 /// What is followed.
 #[derive(Debug)]
@@ -73,15 +77,20 @@ impl Volumes {
             findings.extend(workload.is_new(event, &shown));
         }
         if flow.phase != Phase::Open && flow.place != Place::Inside {
-            findings.extend(pair.sent(event, flow, &shown));
+            let is_learning = workload.watched(event) < LEARNING;
+            findings.extend(pair.sent(event, flow, &shown, is_learning));
         }
     }
 }
 
 impl Workload {
+    /// For how long, in microseconds.
+    fn watched(&mut self, event: &Event) -> u64 {
+        event.micros().saturating_sub(*self.first.get_or_insert(event.micros()))
+    }
+
     fn is_new(&mut self, event: &Event, shown: &str) -> Option<Finding> {
-        let now = event.micros();
-        let known_for = now.saturating_sub(*self.first.get_or_insert(now));
+        let (now, known_for) = (event.micros(), self.watched(event));
         if known_for < LEARNING {
             return None;
         }
@@ -106,7 +115,7 @@ impl Workload {
 }
 
 impl Pair {
-    fn sent(&mut self, event: &Event, flow: &Flow, shown: &str) -> Option<Finding> {
+    fn sent(&mut self, event: &Event, flow: &Flow, shown: &str, is_learning: bool) -> Option<Finding> {
         let hour = event.micros() / HOUR;
         if hour != self.hour {
             if self.hour != 0 {
@@ -126,7 +135,12 @@ impl Pair {
         }
         let ratio = self.sent / self.received.max(1.0);
         let usual = (self.before.len() >= LEAST_HOURS).then(|| median(&self.before));
-        let is_much = usual.map_or(ratio >= RATIO, |usual| self.sent >= TIMES * usual);
+        let most = self.before.iter().copied().fold(0.0, f64::max);
+        let is_much = match usual {
+            Some(usual) => self.sent >= TIMES * usual,
+            None => ratio >= RATIO && (!is_learning || self.sent >= LEAST_LEARNING),
+        };
+        let is_much = is_much && self.sent >= TIMES_MOST * most;
         if !is_much || !self.evidence.is_due() {
             return None;
         }

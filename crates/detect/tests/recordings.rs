@@ -1,6 +1,6 @@
 //! Recordings are read the same however they are split, and what cannot be read is named.
 
-#![expect(clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use detect::event::{Phase, Sign, What};
 use detect::read::{Read, Recording};
