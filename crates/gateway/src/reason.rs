@@ -152,11 +152,17 @@ pub enum Reason {
     NeverOpened,
     /// Clients of the pod do not trust the inspection CA, and the rule passes what cannot be opened.
     PassedUnopened,
+    /// The certificate of who comes to the egress gateway is that of no workload.
+    WorkloadUnknown,
+    /// No rule that somebody wrote lets the workload go there: for one outside the cluster that is not enough.
+    WorkloadUnselected,
+    /// The rule demands what only the gateway of a node does: look at requests, or count uploads.
+    NeedsNode,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 71] = [
+    pub const ALL: [Self; 74] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -228,6 +234,9 @@ impl Reason {
         Self::AnswerUnread,
         Self::NeverOpened,
         Self::PassedUnopened,
+        Self::WorkloadUnknown,
+        Self::WorkloadUnselected,
+        Self::NeedsNode,
     ];
 
     /// The verdict that always comes with this reason.
@@ -303,7 +312,10 @@ impl Reason {
             | Self::LeakUnmasked
             | Self::AnswerBlocked
             | Self::AnswerUnread
-            | Self::NeverOpened => Verdict::Deny,
+            | Self::NeverOpened
+            | Self::WorkloadUnknown
+            | Self::WorkloadUnselected
+            | Self::NeedsNode => Verdict::Deny,
         }
     }
 
@@ -381,6 +393,9 @@ impl Reason {
             Self::AnswerUnread => "answer-unread",
             Self::NeverOpened => "never-opened",
             Self::PassedUnopened => "passed-unopened",
+            Self::WorkloadUnknown => "workload-unknown",
+            Self::WorkloadUnselected => "workload-unselected",
+            Self::NeedsNode => "needs-node",
         }
     }
 
@@ -507,6 +522,15 @@ impl Reason {
             }
             Self::PassedUnopened => {
                 "the pod's client does not trust the inspection CA, and the rule lets that pass (whenUnopened: Pass): its requests were not judged, its name and limits of upload were"
+            }
+            Self::WorkloadUnknown => {
+                "the certificate is that of no workload: it needs the URI spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT, of the egress gateway's domain and by its authority"
+            }
+            Self::WorkloadUnselected => {
+                "no rule allows it, and who comes from outside the cluster gets only where a rule says so"
+            }
+            Self::NeedsNode => {
+                "the rule looks at requests or limits uploads, which only the gateway of a node does: this workload needs a rule without"
             }
         }
     }
