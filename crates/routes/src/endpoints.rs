@@ -49,7 +49,8 @@ impl Endpoints {
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)
-                | Object::GatewayApi(_) => {}
+                | Object::GatewayApi(_)
+                | Object::KeySecret(_) => {}
             }
         }
         let mut endpoints = Self::default();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Fields in which a key belongs.
-const KEY_FIELDS: [&str; 11] = [
+pub(super) const KEY_FIELDS: [&str; 11] = [
     "api-key",
     "authorization",
     "cookie",
