@@ -71,6 +71,7 @@ pub use call::{Call, Shortfall, Usage};
 pub use capture::{Content, Text};
 pub use ceiling::{Ceiling, DownloadOnly};
 pub use central::{Central, CentralLimits, Egress, EgressError, Forwarding, Policies, Route, Shown};
+pub use central::{Clients, ClientsError, Looking, Lookup, SystemLookup, Visitors};
 pub use counters::{Counters, Counts};
 pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
 pub use files::FileFact;

@@ -160,11 +160,17 @@ pub enum Reason {
     KeySigned,
     /// The form in which the service takes the key that the rule puts into requests is not known.
     KeyForm,
+    /// The certificate of who comes to the egress gateway is that of no workload.
+    WorkloadUnknown,
+    /// No rule that somebody wrote lets the workload go there: for one outside the cluster that is not enough.
+    WorkloadUnselected,
+    /// The rule demands what only the gateway of a node does: look at requests, or count uploads.
+    NeedsNode,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 75] = [
+    pub const ALL: [Self; 78] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -240,6 +246,9 @@ impl Reason {
         Self::KeyInClear,
         Self::KeySigned,
         Self::KeyForm,
+        Self::WorkloadUnknown,
+        Self::WorkloadUnselected,
+        Self::NeedsNode,
     ];
 
     /// The verdict that always comes with this reason.
@@ -316,6 +325,9 @@ impl Reason {
             | Self::AnswerBlocked
             | Self::AnswerUnread
             | Self::NeverOpened
+            | Self::WorkloadUnknown
+            | Self::WorkloadUnselected
+            | Self::NeedsNode
             | Self::KeyMissing
             | Self::KeyInClear
             | Self::KeySigned
@@ -401,6 +413,9 @@ impl Reason {
             Self::KeyInClear => "key-in-clear",
             Self::KeySigned => "key-signed",
             Self::KeyForm => "key-form",
+            Self::WorkloadUnknown => "workload-unknown",
+            Self::WorkloadUnselected => "workload-unselected",
+            Self::NeedsNode => "needs-node",
         }
     }
 
@@ -537,6 +552,15 @@ impl Reason {
             }
             Self::KeyForm => {
                 "the rule has a key put into requests, and how this service takes it is not known: name the field (header)"
+            }
+            Self::WorkloadUnknown => {
+                "the certificate is that of no workload: it needs the URI spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT, of the egress gateway's domain and by its authority"
+            }
+            Self::WorkloadUnselected => {
+                "no rule allows it, and who comes from outside the cluster gets only where a rule says so"
+            }
+            Self::NeedsNode => {
+                "the rule looks at requests or limits uploads, which only the gateway of a node does: this workload needs a rule without"
             }
         }
     }
