@@ -121,6 +121,15 @@ pub struct Looking {
     pub most: usize,
 }
 
+/// What is changed in each message of a body before it is looked at: from its JSON to other JSON, or `None`.
+pub struct Edit(pub Box<dyn FnMut(&str) -> Option<String> + Send>);
+
+impl std::fmt::Debug for Edit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Edit")
+    }
+}
+
 /// A piece that may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -135,6 +144,7 @@ pub struct Piece {
 pub struct Sieve {
     looking: Looking,
     form: Form,
+    edit: Option<Edit>,
     boundary: Option<Boundary>,
     /// Of the unit under way.
     input: Vec<u8>,
@@ -159,6 +169,7 @@ impl Sieve {
         Self {
             looking,
             form,
+            edit: None,
             boundary,
             input: Vec::new(),
             pending: VecDeque::new(),
@@ -169,6 +180,12 @@ impl Sieve {
             unread: None,
             is_let_through: false,
         }
+    }
+
+    /// Has every message changed.
+    #[must_use]
+    pub fn editing(self, edit: Edit) -> Self {
+        Self { edit: Some(edit), ..self }
     }
 
     /// What was found so far, each kind once, in the order of their rules.
@@ -292,7 +309,7 @@ impl Sieve {
     fn unit(&mut self) -> Result<(), Stop> {
         self.units += 1;
         let raw = std::mem::take(&mut self.input);
-        let read = Unit::read(&raw, self.form, self.looking.joins);
+        let read = Unit::read(&raw, self.form, self.looking.joins, self.edit.as_mut());
         let (mut unit, rest) = match read {
             Ok(read) => read,
             Err(why) => {
