@@ -60,9 +60,9 @@ pub struct InferencePolicy {
     /// `guard`
     pub guard: Option<Located<Guard>>,
     /// `responses`
-    pub responses: Option<Located<Responses>>,
+    pub responses: Option<Box<Located<Responses>>>,
     /// `mcp`
-    pub mcp: Option<Located<Mcp>>,
+    pub mcp: Option<Box<Located<Mcp>>>,
 }
 
 /// One entry of `targetRefs`: an object of the policy's own namespace, or a part of it.
@@ -190,8 +190,8 @@ impl InferencePolicy {
         });
         self.waf = section(d, map, "waf", protection::waf);
         self.guard = section(d, map, "guard", protection::guard);
-        self.responses = section(d, map, "responses", protection::responses);
-        self.mcp = section(d, map, "mcp", mcp::mcp);
+        self.responses = section(d, map, "responses", protection::responses).map(Box::new);
+        self.mcp = section(d, map, "mcp", mcp::mcp).map(Box::new);
         if map.keys().all(|key| key == "targetRefs") {
             let diagnostic = Diagnostic::error(Code::MissingField, "it says nothing of its targets");
             d.report(node.place, diagnostic.suggest("for example authentication: {anonymous: true}"));

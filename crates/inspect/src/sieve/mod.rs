@@ -121,8 +121,11 @@ pub struct Looking {
     pub most: usize,
 }
 
-/// What is changed in each message of a body before it is looked at: from its JSON to other JSON, or `None`.
-pub struct Edit(pub Box<dyn FnMut(&str) -> Option<String> + Send>);
+/// From the JSON of a message to other JSON; `None`: it stays.
+pub type Change = dyn FnMut(&str) -> Option<String> + Send;
+
+/// What is changed in each message of a body before it is looked at.
+pub struct Edit(pub Box<Change>);
 
 impl std::fmt::Debug for Edit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
