@@ -44,9 +44,10 @@ pub use gateway_api::{
     RouteMatch, RouteRule, TextMatch, TlsSecret,
 };
 pub use inference_policy::{
-    ApiKey, Authentication, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule, JwksSource,
-    JwtIssuer, Limit, LimitPer, LimitWindow, MutualTls, OperationClass, OverBudget, PolicyTarget,
-    ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain, Waf, WafProfile,
+    ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule,
+    JwksSource, JwtIssuer, Limit, LimitPer, LimitWindow, Mcp, MutualTls, OperationClass, OverBudget,
+    PolicyTarget, ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain,
+    Unpinned, Waf, WafProfile,
 };
 pub use key_secret::{INJECT_LABEL, KeySecret};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};

@@ -7,7 +7,7 @@ use crate::connection;
 use crate::keys::Keys;
 use crate::pool::Pool;
 use crate::record::Sink;
-use admit::Ledger;
+use admit::{Ledger, Pins};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -56,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) pins: Arc<Pins>,
     number: AtomicU64,
     phase: watch::Sender<Phase>,
 }
@@ -112,6 +113,7 @@ impl Server {
             sink,
             ledger: Arc::default(),
             keys: Arc::clone(&keys),
+            pins: Arc::default(),
             number: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Serving),
             limits,

@@ -26,6 +26,7 @@ pub mod retry;
 pub mod rewrite;
 pub mod server_flight;
 pub mod sieve;
+pub mod tool_list;
 
 pub use client_hello::{HelloReader, MAX_HELLO, Outcome};
 pub use hello_message::{ClientHello, Flaw};

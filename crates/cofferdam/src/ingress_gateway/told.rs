@@ -94,7 +94,10 @@ fn line(record: &Record) -> String {
         let _ = write!(text, ", guard {:.3} ({}, {})", guard.score, guard.family, guard.role);
     }
     for leak in &record.leaks {
-        let _ = write!(text, ", with {leak} in its answer");
+        let _ = write!(text, ", {} {} times in its answer ({})", leak.rule, leak.count, leak.action);
+    }
+    for tool in record.tools.iter().filter(|tool| tool.is_quarantined) {
+        let _ = write!(text, ", tool {:?} in quarantine ({}, {})", tool.name, tool.standing, tool.sha256);
     }
     if let Some(rule) = record.rule.as_ref().or(record.route.as_ref()) {
         let _ = write!(text, " ({rule})");

@@ -121,6 +121,18 @@ pub struct Looking {
     pub most: usize,
 }
 
+/// From the JSON of a message to other JSON; `None`: it stays.
+pub type Change = dyn FnMut(&str) -> Option<String> + Send;
+
+/// What is changed in each message of a body before it is looked at.
+pub struct Edit(pub Box<Change>);
+
+impl std::fmt::Debug for Edit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Edit")
+    }
+}
+
 /// A piece that may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -135,6 +147,7 @@ pub struct Piece {
 pub struct Sieve {
     looking: Looking,
     form: Form,
+    edit: Option<Edit>,
     boundary: Option<Boundary>,
     /// Of the unit under way.
     input: Vec<u8>,
@@ -159,6 +172,7 @@ impl Sieve {
         Self {
             looking,
             form,
+            edit: None,
             boundary,
             input: Vec::new(),
             pending: VecDeque::new(),
@@ -169,6 +183,12 @@ impl Sieve {
             unread: None,
             is_let_through: false,
         }
+    }
+
+    /// Has every message changed.
+    #[must_use]
+    pub fn editing(self, edit: Edit) -> Self {
+        Self { edit: Some(edit), ..self }
     }
 
     /// What was found so far, each kind once, in the order of their rules.
@@ -292,7 +312,7 @@ impl Sieve {
     fn unit(&mut self) -> Result<(), Stop> {
         self.units += 1;
         let raw = std::mem::take(&mut self.input);
-        let read = Unit::read(&raw, self.form, self.looking.joins);
+        let read = Unit::read(&raw, self.form, self.looking.joins, self.edit.as_mut());
         let (mut unit, rest) = match read {
             Ok(read) => read,
             Err(why) => {

@@ -212,6 +212,27 @@ fn an_answer_that_ends_like_the_prompt_begins_goes_on_whole() {
 }
 
 #[test]
+fn every_message_is_changed_before_it_is_looked_at() {
+    let edit = || Edit(Box::new(|text: &str| text.contains("old").then(|| text.replace("old", TOKEN))));
+    for (form, text, expected) in [
+        (Form::Json, "{\"a\":\"old\"}", "{\"a\":\"[secret removed: stripe-key]\"}"),
+        (Form::Lines, "{\"a\":\"old \"}\n", "{\"a\":\"[secret removed: stripe-key] \"}\n"),
+        (
+            Form::Events,
+            "id: 1\r\ndata: {\"a\":\"old \"}\r\n\r\n",
+            "id: 1\ndata: {\"a\":\"[secret removed: stripe-key] \"}\n\n",
+        ),
+        (Form::Events, "data: {\"a\":\"new \"}\n\n", "data: {\"a\":\"new \"}\n\n"),
+    ] {
+        let mut sieve = Sieve::new(looking(LeakAction::Mask), form).editing(edit());
+        let mut out = Vec::new();
+        sieve.push(text.as_bytes(), &mut out).and_then(|()| sieve.end(&mut out)).unwrap();
+        let bytes: Vec<u8> = out.into_iter().flat_map(|piece| piece.bytes).collect();
+        assert_eq!(String::from_utf8(bytes).unwrap().trim_end(), expected.trim_end(), "{text}");
+    }
+}
+
+#[test]
 fn messages_of_their_own_wait_for_nothing() {
     let mut sieve = Sieve::new(Looking { joins: false, ..looking(LeakAction::Mask) }, Form::Events);
     let mut out = Vec::new();

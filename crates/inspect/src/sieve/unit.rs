@@ -4,7 +4,7 @@
 
 use super::channel::Channel;
 use super::leaves::{LEAST, leaves};
-use super::{Cut, Form};
+use super::{Cut, Edit, Form};
 use crate::rewrite::tokens::is_json;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -53,7 +53,12 @@ impl Unit {
     }
 
     /// Reads what is there; and what of it belongs to the next.
-    pub(super) fn read(raw: &[u8], form: Form, joins: bool) -> Result<(Self, Vec<u8>), &'static str> {
+    pub(super) fn read(
+        raw: &[u8],
+        form: Form,
+        joins: bool,
+        edit: Option<&mut Edit>,
+    ) -> Result<(Self, Vec<u8>), &'static str> {
         let mut rest: &[u8] = &[];
         let whole = match std::str::from_utf8(raw) {
             Ok(whole) => whole,
@@ -68,6 +73,11 @@ impl Unit {
             if form == Form::Events { event(whole) } else { (whole.to_owned(), String::new()) };
         let mut unit =
             Self { raw: whole.as_bytes().to_vec(), text, others, leaves: Vec::new(), is_opaque: false };
+        if let Some(changed) = edit.and_then(|edit| (edit.0)(&unit.text)) {
+            let end = if unit.text.ends_with('\n') { "\n" } else { "" };
+            unit.raw = unit.framed(form, format!("{changed}{end}"));
+            unit.text = changed + end;
+        }
         unit.find(form, joins)?;
         Ok((unit, rest.to_vec()))
     }
@@ -115,10 +125,15 @@ impl Unit {
             return self.raw.clone();
         }
         out.push_str(self.text.get(copied..).unwrap_or_default());
+        self.framed(form, out)
+    }
+
+    /// With another text.
+    fn framed(&self, form: Form, text: String) -> Vec<u8> {
         if form != Form::Events {
-            return out.into_bytes();
+            return text.into_bytes();
         }
-        let data: String = out.split('\n').map(|line| format!("data: {line}\n")).collect();
+        let data: String = text.split('\n').map(|line| format!("data: {line}\n")).collect();
         format!("{}{data}\n", self.others).into_bytes()
     }
 }
