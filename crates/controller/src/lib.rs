@@ -108,7 +108,7 @@ async fn publish_changes(
     let (sender, mut changes) = mpsc::channel(QUEUE);
     for kind in Kind::ALL {
         // Ends when the receiver goes with this future.
-        tokio::spawn(watch::watch(client.clone(), kind, sender.clone()));
+        tokio::spawn(watch::watch(client.clone(), kind, None, sender.clone()));
     }
     let mut store = Store::default();
     let mut standings = feed.standings();

@@ -36,4 +36,4 @@ mod waf;
 pub use config::{Config, ConfigError, Limits, Settings};
 pub use reason::Reason;
 pub use record::{End, Record, Sink};
-pub use server::Server;
+pub use server::{Server, Unserved};

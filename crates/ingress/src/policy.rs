@@ -41,8 +41,8 @@ struct Making<'a> {
     wafs: Wafs<'a>,
     sources: &'a KeySources,
     authenticators: HashMap<*const Authentication, Arc<Authenticator>>,
-    /// What cannot be enforced, once for each policy: where it is written, and why.
-    faults: BTreeMap<String, String>,
+    /// What cannot be enforced, once for each field of a policy: where it is written, and why.
+    faults: BTreeMap<String, Closed>,
 }
 
 impl Attached {
@@ -72,7 +72,8 @@ impl Attached {
                 attached.places.insert((listener.id, rule.id), Arc::new(held));
             }
         }
-        faults.extend(making.faults.into_iter().map(|(at, why)| ConfigError::Policy { at, why }));
+        let policy = |Closed { why, source }| ConfigError::Policy { at: Box::new(source), why };
+        faults.extend(making.faults.into_values().map(policy));
         Ok(attached)
     }
 
@@ -100,7 +101,7 @@ impl Making<'_> {
         match self.ready(&effective) {
             Ok((authenticator, waf)) => Held { effective, authenticator, waf },
             Err(closed) => {
-                self.faults.insert(closed.source.to_string(), closed.why.clone());
+                self.faults.insert(closed.source.to_string(), closed.clone());
                 Held { effective: Arc::new(Effective::closed(closed)), authenticator: None, waf: None }
             }
         }
