@@ -170,9 +170,9 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     let (to_hold, held) = watch::channel(Held::Err(trust::NOT_YET.to_owned()));
     tokio::select! {
         () = controller::run(client.clone(), feed.clone(), catalog.clone(), status, provider_keys) => {}
-        other = lease::run(client.clone(), &namespace, &holder, &elected) => {
+        other = lease::run(client.clone(), (&namespace, lease::CONTROLLER), &holder, &elected) => {
             // A process that is no longer asked must not go on answering: its successor is another process.
-            bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::NAME);
+            bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::CONTROLLER);
         }
         served = serve_agents(args, &feed, &client, &namespace, role.clone(), held.clone()) => served?,
         answered = serve_webhook(args, &client, &namespace, catalog) => answered?,

@@ -124,7 +124,7 @@ async fn publish_changes(
             continue;
         }
         // Ends when the receiver goes with this future.
-        tokio::spawn(watch::watch(client.clone(), kind, sender.clone()));
+        tokio::spawn(watch::watch(client.clone(), kind, None, sender.clone()));
     }
     let mut standings = feed.standings();
     loop {

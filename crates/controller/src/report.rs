@@ -242,7 +242,7 @@ fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> V
     conditions
 }
 
-fn more(count: usize) -> String {
+pub(crate) fn more(count: usize) -> String {
     if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
 }
 

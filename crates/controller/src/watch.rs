@@ -50,10 +50,18 @@ pub(crate) trait Watched: Copy + Send + Sync + 'static {
     }
 }
 
-/// Watches a kind until nobody listens.
-pub(crate) async fn watch<K: Watched>(client: Client, kind: K, to: mpsc::Sender<(K, Change)>) {
+/// Watches a kind, in one namespace or in all, until nobody listens.
+pub(crate) async fn watch<K: Watched>(
+    client: Client,
+    kind: K,
+    namespace: Option<String>,
+    to: mpsc::Sender<(K, Change)>,
+) {
     let resource = kind.resource();
-    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let api: Api<DynamicObject> = match &namespace {
+        None => Api::all_with(client, &resource),
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+    };
     let mut config = Config::default().page_size(PAGE);
     if let Some(fields) = kind.selector() {
         config = config.fields(fields);
