@@ -21,7 +21,7 @@ const INFERENCE: &str = "inference.networking.k8s.io";
 const TLS_SECRETS: &str = "type=kubernetes.io/tls";
 
 /// Group, version, kind, plural, and whether it is an add-on.
-const KINDS: [([&str; 4], bool); 12] = [
+const KINDS: [([&str; 4], bool); 14] = [
     (["", "v1", "Namespace", "namespaces"], false),
     (["", "v1", "Pod", "pods"], false),
     (["", "v1", "Service", "services"], false),
@@ -34,6 +34,8 @@ const KINDS: [([&str; 4], bool); 12] = [
     ([GATEWAY_API, "v1", "ReferenceGrant", "referencegrants"], true),
     ([INFERENCE, "v1", "InferencePool", "inferencepools"], true),
     ([GROUP, VERSION, "InferencePolicy", "inferencepolicies"], true),
+    ([GATEWAY_API, "v1", "BackendTLSPolicy", "backendtlspolicies"], true),
+    (["", "v1", "ConfigMap", "configmaps"], false),
 ];
 
 /// A kind, by its place in [`KINDS`].
