@@ -6,6 +6,7 @@
 //! processor time of the proxy's process, from the kernel's scheduler, for each connection and byte; samples are compared
 //! with HAProxy's of the same round. Proxies have one thread on one processor; clients and server share another.
 
+mod idle;
 mod load;
 mod proxies;
 mod requests;
@@ -25,6 +26,11 @@ fn main() -> Result<()> {
         return proxies::serve(rest);
     }
     let quick = arguments.iter().any(|argument| argument == "--quick");
+    if let [role, rest @ ..] = arguments.as_slice()
+        && role == "idle"
+    {
+        return idle::run(rest.first().map_or("", String::as_str));
+    }
     if arguments.iter().any(|argument| argument == "requests") {
         return requests::run(quick);
     }

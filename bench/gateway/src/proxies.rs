@@ -13,6 +13,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -232,6 +233,36 @@ fn cofferdam(server: u16, splice_after: u64) -> Result<Proxy> {
 pub(crate) enum Peer {
     HaProxy,
     Envoy,
+    /// One worker, without buffering.
+    Nginx,
+    /// As accelerator, without a cache.
+    Squid,
+}
+
+impl Peer {
+    pub(crate) const ALL: [Self; 4] = [Self::HaProxy, Self::Envoy, Self::Nginx, Self::Squid];
+
+    /// How its program is called.
+    pub(crate) fn program(self) -> &'static str {
+        match self {
+            Self::HaProxy => "haproxy",
+            Self::Envoy => "envoy",
+            Self::Nginx => "nginx",
+            Self::Squid => "squid",
+        }
+    }
+
+    /// What its program says it is; none where there is none.
+    pub(crate) fn version(self) -> Option<String> {
+        let output = match self {
+            Self::Envoy => return envoy_version(),
+            Self::HaProxy | Self::Nginx | Self::Squid => {
+                Command::new(self.program()).arg("-v").output().ok()?
+            }
+        };
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).lines().next().map(str::to_owned)
+    }
 }
 
 /// What the gateway judges requests by.
@@ -278,8 +309,24 @@ pub(crate) fn http_peer(peer: Peer, transport: Transport, server: u16, keys: &Ke
                 &path,
             ]);
         }
+        Peer::Nginx => {
+            let text = nginx_http(folder.path(), port, server, tls.then_some(&files));
+            let path = write("nginx.conf", &text)?;
+            command.args(["nginx", "-e", "/dev/null", "-c", &path]);
+        }
+        Peer::Squid => {
+            let text = squid_http(folder.path(), port, server, tls.then_some(&files));
+            let path = write("squid.conf", &text)?;
+            // One process: it would be its child that serves.
+            command.args(["squid", "-N", "-f", &path]);
+        }
     }
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting a peer")?;
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting a peer")?;
     wait_for(Proxy { child, port, _configuration: Some(Box::new(folder)) })
 }
 
@@ -312,6 +359,70 @@ frontend requests
   default_backend there
 backend there
   server s 127.0.0.1:{server} pool-max-conn 2048{verify}
+"
+    )
+}
+
+fn nginx_http(folder: &Path, port: u16, server: u16, tls: Option<&Files>) -> String {
+    let folder = folder.display();
+    let listen = if tls.is_some() { " ssl" } else { "" };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let both = tls.map(|it| {
+        format!(
+            "ssl_certificate {}; ssl_certificate_key {}; ssl_session_tickets off;
+    proxy_ssl_server_name on; proxy_ssl_name {NAME}; proxy_ssl_verify on; proxy_ssl_trusted_certificate {};",
+            it.certificate, it.key, it.trusted
+        )
+    });
+    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let paths = paths.map(|it| format!("{it}_temp_path {folder}/{it};")).join(" ");
+    format!(
+        "daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null crit;
+events {{ worker_connections 16384; }}
+http {{
+  access_log off; keepalive_requests 100000000; keepalive_timeout 600; tcp_nodelay on; {paths}
+  upstream up {{ server 127.0.0.1:{server}; keepalive 2048; keepalive_requests 100000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096{listen}; {}
+    proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host;
+    proxy_set_header X-Forwarded-For $remote_addr; proxy_buffering off;
+    location / {{ proxy_pass {scheme}://up; }}
+  }}
+}}
+",
+        both.unwrap_or_default()
+    )
+}
+
+fn squid_http(folder: &Path, port: u16, server: u16, tls: Option<&Files>) -> String {
+    let folder = folder.display();
+    let (listen, upstream) = tls.map_or_else(
+        || (format!("http_port 127.0.0.1:{port}"), String::new()),
+        |it| {
+            (
+                format!("https_port 127.0.0.1:{port} tls-cert={} tls-key={}", it.certificate, it.key),
+                format!("tls tls-cafile={} ssldomain={NAME}", it.trusted),
+            )
+        },
+    );
+    format!(
+        "{listen} accel defaultsite={NAME}
+cache_peer 127.0.0.1 parent {server} 0 no-query originserver {upstream}
+http_access allow all
+never_direct allow all
+cache deny all
+access_log none
+cache_log /dev/null
+cache_store_log none
+pid_filename {folder}/squid.pid
+coredump_dir {folder}
+netdb_filename none
+pinger_enable off
+shutdown_lifetime 1 seconds
+max_filedescriptors 16384
+client_lifetime 1 hour
+cache_effective_user root
+dns_nameservers 127.0.0.1
 "
     )
 }

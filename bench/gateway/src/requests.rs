@@ -6,7 +6,7 @@
 //! client alone, and what idle connections take of memory. HAProxy and Envoy forward what they are given; the gateway's rows
 //! understand and judge each request.
 
-use crate::load::pin;
+use crate::load::{self, pin};
 use crate::proxies::{Judged, Peer, Proxy};
 use anyhow::{Context, Result, bail};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
@@ -17,7 +17,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The name that is asked for.
 pub(crate) const NAME: &str = "api.openai.com";
@@ -29,9 +29,14 @@ const CALL: usize = 2048;
 /// Connections that do nothing.
 const IDLE: usize = 1000;
 
+/// They come in so many groups, and each has been idle for so long when the next comes: what a proxy gives back is used by
+/// the next, as it is not by all at once.
+const IDLE_GROUPS: usize = 4;
+const IDLE_FOR: Duration = Duration::from_millis(2500);
+
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Row {
+pub(crate) enum Row {
     Peer(Peer, Transport),
     /// The gateway, with what it is to look for in bodies.
     Gateway(Judged, Transport),
@@ -45,21 +50,20 @@ pub(crate) enum Transport {
 }
 
 impl Row {
-    fn all(with_envoy: bool) -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for transport in [Transport::Clear, Transport::Tls] {
-            all.push(Self::Peer(Peer::HaProxy, transport));
-            all.extend(with_envoy.then_some(Self::Peer(Peer::Envoy, transport)));
+            let peers = Peer::ALL.into_iter().filter(|peer| peer.version().is_some());
+            all.extend(peers.map(|peer| Self::Peer(peer, transport)));
             all.push(Self::Gateway(Judged::Operations, transport));
             all.push(Self::Gateway(Judged::OperationsAndLeaks, transport));
         }
         all
     }
 
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         let (who, transport) = match self {
-            Self::Peer(Peer::HaProxy, transport) => ("haproxy", transport),
-            Self::Peer(Peer::Envoy, transport) => ("envoy", transport),
+            Self::Peer(peer, transport) => (peer.program(), transport),
             Self::Gateway(Judged::Operations, transport) => ("cofferdam", transport),
             Self::Gateway(Judged::OperationsAndLeaks, transport) => ("cofferdam with leaks", transport),
         };
@@ -71,6 +75,20 @@ impl Row {
         match self {
             Self::Peer(_, transport) | Self::Gateway(_, transport) => transport,
         }
+    }
+
+    /// Starts it before one of these servers, which speak in clear and TLS.
+    pub(crate) fn start(self, (clear, tls): (u16, u16), keys: &Keys) -> Result<Proxy> {
+        let server = if self.transport() == Transport::Tls { tls } else { clear };
+        match self {
+            Self::Peer(peer, transport) => crate::proxies::http_peer(peer, transport, server, keys),
+            Self::Gateway(judged, _) => crate::proxies::judging(judged, server, keys),
+        }
+    }
+
+    /// How its clients speak TLS, if they do.
+    pub(crate) fn client(self, config: &Arc<ClientConfig>) -> Tls<'_> {
+        (self.transport() == Transport::Tls).then_some((config, NAME))
     }
 }
 
@@ -85,13 +103,13 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    fn make() -> Result<Self> {
+    pub(crate) fn make() -> Result<Self> {
         let make = || gateway::Authority::generate(std::time::SystemTime::now());
         let (outside, authority) = (make()?, make()?);
         let key = rcgen::KeyPair::generate()?;
         let issuer =
             rcgen::Issuer::from_ca_cert_pem(&outside.certificate, rcgen::KeyPair::from_pem(&outside.key)?)?;
-        let leaf = rcgen::CertificateParams::new(vec![NAME.to_owned()])?.signed_by(&key, &issuer)?;
+        let leaf = rcgen::CertificateParams::new(vec![NAME.to_owned(), load::NAME.to_owned()])?.signed_by(&key, &issuer)?;
         let trusted = format!("{}{}", outside.certificate, authority.certificate);
         Ok(Self { trusted, server: (leaf.pem(), key.serialize_pem()), authority })
     }
@@ -120,28 +138,22 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     let (rounds, requests) = if quick { (2, 4_000) } else { (5, 20_000) };
     let machine = bench_machine::describe();
     pin(1)?;
-    let keys = Arc::new(Keys::make()?);
-    let servers = [serve(None)?, serve(Some(server_config(&keys)?))?];
+    for peer in Peer::ALL.into_iter().filter(|peer| peer.version().is_none()) {
+        say(&format!("NOT MEASURED: {} (it is not installed)", peer.program()));
+    }
+    let keys = Keys::make()?;
+    let servers = (serve(None)?, serve(Some(server_config(&keys)?))?);
     let client = Arc::new(client_config(&keys)?);
-    let rows = Row::all(crate::proxies::envoy_version().is_some());
+    let rows = Row::all();
     let mut samples: Vec<(usize, String, Sample)> = Vec::new();
     for round in 0..rounds {
         // Each row stands once at each place of the order.
         for at in 0..rows.len() {
             let Some(row) = rows.get((at + round) % rows.len()) else { continue };
             say(&format!("round {} of {rounds}: {}", round + 1, row.name()));
-            let [clear, tls] = servers;
-            let server = if row.transport() == Transport::Tls { tls } else { clear };
-            let proxy = match row {
-                Row::Peer(peer, transport) => crate::proxies::http_peer(*peer, *transport, server, &keys)?,
-                Row::Gateway(judged, _) => crate::proxies::judging(*judged, server, &keys)?,
-            };
-            let tls = (row.transport() == Transport::Tls).then(|| Arc::clone(&client));
-            samples.push((
-                round,
-                row.name(),
-                measure(&proxy, tls.as_ref(), requests).with_context(|| row.name())?,
-            ));
+            let proxy = row.start(servers, &keys)?;
+            let sample = measure(&proxy, row.client(&client), requests).with_context(|| row.name())?;
+            samples.push((round, row.name(), sample));
         }
     }
     let names: Vec<String> = rows.iter().map(|row| row.name()).collect();
@@ -153,7 +165,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     };
     let report = json!({
         "what": "requests over open connections; processor seconds of the proxy for each, seconds of a request of one client alone",
-        "machine": machine, "haproxy": crate::proxies::haproxy_version()?, "envoy": crate::proxies::envoy_version(),
+        "machine": machine, "peers": Peer::ALL.map(|peer| json!({ "name": peer.program(), "version": peer.version() })),
         "size": { "requests": requests, "clients": CLIENTS, "answer_bytes": ANSWER, "call_bytes": CALL, "idle": IDLE },
         "rounds": rounds, "samples": samples.iter().map(to_json).collect::<Vec<Value>>(),
     });
@@ -162,7 +174,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     Ok(())
 }
 
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
@@ -189,7 +201,7 @@ fn table(names: &[String], samples: &[(usize, String, Sample)]) -> String {
     text
 }
 
-fn server_config(keys: &Keys) -> Result<Arc<ServerConfig>> {
+pub(crate) fn server_config(keys: &Keys) -> Result<Arc<ServerConfig>> {
     let (certificate, key) = &keys.server;
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes())?];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
@@ -198,7 +210,7 @@ fn server_config(keys: &Keys) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-fn client_config(keys: &Keys) -> Result<ClientConfig> {
+pub(crate) fn client_config(keys: &Keys) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(keys.roots()?.into_iter().map(CertificateDer::from));
     // HAProxy and Envoy answer with the server's certificate.
@@ -208,7 +220,7 @@ fn client_config(keys: &Keys) -> Result<ClientConfig> {
 }
 
 /// Answers every request with [`ANSWER`] bytes; the port.
-fn serve(tls: Option<Arc<ServerConfig>>) -> Result<u16> {
+pub(crate) fn serve(tls: Option<Arc<ServerConfig>>) -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
@@ -262,19 +274,20 @@ fn read_head(stream: &mut impl BufRead) -> std::io::Result<Option<u64>> {
     }
 }
 
-type Tls = Option<Arc<ClientConfig>>;
+/// How a client speaks TLS, and with whom.
+pub(crate) type Tls<'a> = Option<(&'a Arc<ClientConfig>, &'static str)>;
 
 /// A connection through the proxy that had one answer.
 struct Client(BufReader<Box<dyn Stream>>);
 
 impl Client {
-    fn open(port: u16, tls: Option<&Arc<ClientConfig>>) -> Result<Self> {
+    fn open(port: u16, tls: Tls<'_>) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),
-            Some(config) => {
-                let name = ServerName::try_from(NAME)?;
+            Some((config, name)) => {
+                let name = ServerName::try_from(name)?;
                 Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), name)?, stream))
             }
         };
@@ -312,17 +325,16 @@ fn call() -> Vec<u8> {
         .into_bytes()
 }
 
-fn measure(proxy: &Proxy, tls: Option<&Arc<ClientConfig>>, count: usize) -> Result<Sample> {
-    let tls: Tls = tls.cloned();
+fn measure(proxy: &Proxy, tls: Tls<'_>, count: usize) -> Result<Sample> {
     let (get, call) = (get(), call());
     let cpu = |request: &[u8]| -> Result<f64> {
-        many(proxy.port(), &tls, request, count / 10)?;
+        many(proxy.port(), tls, request, count / 10)?;
         let before = proxy.processor_seconds()?;
-        many(proxy.port(), &tls, request, count)?;
+        many(proxy.port(), tls, request, count)?;
         Ok((proxy.processor_seconds()? - before) / f64::from(u32::try_from(count)?))
     };
     let alone = |request: &[u8]| -> Result<f64> {
-        let mut client = Client::open(proxy.port(), tls.as_ref())?;
+        let mut client = Client::open(proxy.port(), tls)?;
         let mut times = Vec::new();
         for _ in 0..count / 10 {
             let began = Instant::now();
@@ -333,22 +345,30 @@ fn measure(proxy: &Proxy, tls: Option<&Arc<ClientConfig>>, count: usize) -> Resu
         Ok(times.get(times.len() / 2).copied().unwrap_or_default())
     };
     let (get_cpu, call_cpu, get_p50, call_p50) = (cpu(&get)?, cpu(&call)?, alone(&get)?, alone(&call)?);
+    let idle = idle_bytes(proxy, tls)?;
+    Ok(Sample { get: get_cpu, call: call_cpu, get_p50, call_p50, idle })
+}
+
+/// What a connection takes of a proxy's memory that had its answer and does nothing.
+pub(crate) fn idle_bytes(proxy: &Proxy, tls: Tls<'_>) -> Result<f64> {
     let before = proxy.memory()?;
     let mut idle = Vec::new();
-    for _ in 0..IDLE {
-        let mut client = Client::open(proxy.port(), tls.as_ref())?;
-        client.ask(&get)?;
-        idle.push(client);
+    for _ in 0..IDLE_GROUPS {
+        for _ in 0..IDLE / IDLE_GROUPS {
+            let mut client = Client::open(proxy.port(), tls)?;
+            client.ask(&get())?;
+            idle.push(client);
+        }
+        std::thread::sleep(IDLE_FOR);
     }
-    let each = (proxy.memory()? - before) / f64::from(u32::try_from(IDLE)?);
-    Ok(Sample { get: get_cpu, call: call_cpu, get_p50, call_p50, idle: each })
+    Ok((proxy.memory()? - before) / f64::from(u32::try_from(IDLE)?))
 }
 
 /// Clients that ask until so many were answered.
-fn many(port: u16, tls: &Tls, request: &[u8], count: usize) -> Result<()> {
+fn many(port: u16, tls: Tls<'_>, request: &[u8], count: usize) -> Result<()> {
     let left = AtomicUsize::new(count);
     let client = || -> Result<()> {
-        let mut client = Client::open(port, tls.as_ref())?;
+        let mut client = Client::open(port, tls)?;
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             client.ask(request)?;
         }

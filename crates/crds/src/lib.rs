@@ -14,6 +14,7 @@ mod egress_policy;
 mod gateway_api;
 mod glimpse;
 mod inference_policy;
+mod key_secret;
 mod meta;
 mod name;
 mod network_policy;
@@ -33,7 +34,7 @@ pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
-    EgressPort, EgressReach, EgressRule, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
+    EgressPort, EgressReach, EgressRule, Inject, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 pub use gateway_api::{
@@ -48,6 +49,7 @@ pub use inference_policy::{
     PolicyTarget, ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain,
     Unpinned, Waf, WafProfile,
 };
+pub use key_secret::{INJECT_LABEL, KeySecret};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,

@@ -30,6 +30,15 @@ pub struct Limits {
     /// none.
     #[serde(default)]
     pub front_mark: u32,
+    /// An opened HTTP/1 connection that nobody uses for this long (at most twice as long) rests: until there is another
+    /// request it takes next to no memory.
+    #[serde(default = "rest_after")]
+    pub rest_after: Duration,
+}
+
+/// As long as clients are found to wait between requests that belong together.
+fn rest_after() -> Duration {
+    Duration::from_secs(1)
 }
 
 impl Default for Limits {
@@ -44,6 +53,7 @@ impl Default for Limits {
             max_per_pod: 2_000,
             splice_after: 256 * 1024,
             front_mark: 0,
+            rest_after: rest_after(),
         }
     }
 }

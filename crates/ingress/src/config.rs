@@ -143,7 +143,7 @@ pub enum ConfigError {
     #[error("{at} cannot be enforced: {why}")]
     Policy {
         /// Where it is written.
-        at: String,
+        at: Box<admit::Source>,
         /// What is wrong, and the way out.
         why: String,
     },

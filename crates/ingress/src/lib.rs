@@ -40,4 +40,4 @@ mod waf;
 pub use config::{Config, ConfigError, Limits, Settings};
 pub use reason::Reason;
 pub use record::{End, LeakFact, Record, Sink, ToolFact};
-pub use server::Server;
+pub use server::{Server, Unserved};

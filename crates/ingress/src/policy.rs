@@ -48,8 +48,8 @@ struct Making<'a> {
     sources: &'a KeySources,
     authenticators: HashMap<*const Authentication, Arc<Authenticator>>,
     answers: HashMap<Sections, Arc<Answers>>,
-    /// What cannot be enforced, once for each policy: where it is written, and why.
-    faults: BTreeMap<String, String>,
+    /// What cannot be enforced, once for each field of a policy: where it is written, and why.
+    faults: BTreeMap<String, Closed>,
 }
 
 impl Attached {
@@ -85,7 +85,8 @@ impl Attached {
                 attached.places.insert((listener.id, rule.id), Arc::new(held));
             }
         }
-        faults.extend(making.faults.into_iter().map(|(at, why)| ConfigError::Policy { at, why }));
+        let policy = |Closed { why, source }| ConfigError::Policy { at: Box::new(source), why };
+        faults.extend(making.faults.into_values().map(policy));
         Ok(attached)
     }
 
@@ -113,7 +114,7 @@ impl Making<'_> {
         match self.ready(&effective) {
             Ok((authenticator, waf, answers)) => Held { effective, authenticator, waf, answers },
             Err(closed) => {
-                self.faults.insert(closed.source.to_string(), closed.why.clone());
+                self.faults.insert(closed.source.to_string(), closed.clone());
                 Held {
                     effective: Arc::new(Effective::closed(closed)),
                     authenticator: None,

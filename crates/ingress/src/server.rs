@@ -9,6 +9,7 @@ use crate::pool::Pool;
 use crate::record::Sink;
 use crate::secured::Ways;
 use admit::{Ledger, Pins};
+use routes::{Listener, ListenerId, Tls};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -76,6 +77,15 @@ impl Shared {
     pub(crate) fn next_number(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Why a listener is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// The process cannot listen on its port.
+    Port,
+    /// None of its certificates can be used.
+    Certificate,
 }
 
 /// A socket, and the task that accepts from it.
@@ -165,6 +175,21 @@ impl Server {
     /// Where it listens, by the ports that Gateways name.
     pub fn addresses(&self) -> BTreeMap<u16, SocketAddr> {
         self.listening().iter().map(|(port, listening)| (*port, listening.address)).collect()
+    }
+
+    /// Listeners that should be served and are not: those of a port that cannot be had, and those that end TLS and have no
+    /// certificate that can be used. With each, which of the two.
+    pub fn unserved(&self) -> Vec<(ListenerId, Unserved)> {
+        let (live, listening) = (self.shared.live(), self.listening());
+        let why = |listener: &Listener| {
+            let has_no_certificate =
+                matches!(listener.tls, Tls::Terminate(_)) && live.tls(listener.id).is_none();
+            match listening.contains_key(&listener.port) {
+                false => Some(Unserved::Port),
+                true => has_no_certificate.then_some(Unserved::Certificate),
+            }
+        };
+        live.routing().listeners().iter().filter_map(|it| Some((it.id, why(it)?))).collect()
     }
 
     /// Accepts nothing more, has what is there come to its end within that time, and ends. Returns whether everything did.

@@ -51,7 +51,8 @@ impl Endpoints {
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)
-                | Object::GatewayApi(_) => {}
+                | Object::GatewayApi(_)
+                | Object::KeySecret(_) => {}
             }
         }
         let mut endpoints = Self::default();

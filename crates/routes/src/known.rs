@@ -51,7 +51,8 @@ impl<'o> Known<'o> {
                 | Object::InferencePolicy(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
-                | Object::EgressPolicy(_) => {}
+                | Object::EgressPolicy(_)
+                | Object::KeySecret(_) => {}
             }
         }
         known

@@ -117,6 +117,23 @@ pub(super) fn serves(server: &Server) -> String {
     format!("in force; listens at {}", listed.join(", "))
 }
 
+/// Which add-ons the cluster does not have, and what to do.
+pub(super) fn missing(kinds: &BTreeMap<&'static str, String>) -> Vec<String> {
+    let line = |(plural, api_version): (&&str, &String)| {
+        let remedy = match api_version.split('/').next().unwrap_or_default() {
+            "gateway.networking.k8s.io" => {
+                "install the definitions of the Gateway API v1.5 or later (standard channel)"
+            }
+            "cofferdam.dev" => "install Cofferdam's definitions (cofferdam install crds)",
+            _ => "install the definitions of the Gateway API Inference Extension where pools are wanted",
+        };
+        format!(
+            "the cluster has no {plural} of {api_version}: {remedy}; it is looked for again and taken when it comes"
+        )
+    };
+    kinds.iter().map(line).collect()
+}
+
 /// What does not hold of Gateways and routes, and why.
 pub(super) fn wrong(statuses: &[ObjectStatus]) -> Vec<String> {
     let mut lines = Vec::new();

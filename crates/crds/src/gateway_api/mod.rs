@@ -27,6 +27,7 @@ pub use matches::{PathMatch, RouteMatch, TextMatch};
 pub use reference::Reference;
 pub use route::{Route, RouteBackend, RouteKind, RouteRule};
 pub use secret::{Hidden, TlsSecret};
+pub(crate) use secret::{clear, encoded};
 
 /// Group of the Gateway API's own kinds.
 pub(crate) const GROUP: &str = "gateway.networking.k8s.io";

@@ -2,7 +2,7 @@
 //!
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
-//! client's side), `request` (one request), `fields`, `reading`, `searching`, `aws_chunks`, `body`, `upstream` (the server's side),
+//! client's side), `request` (one request), `fields`, `reading`, `searching`, `aws_chunks`, `body`, `upstream` and `line` (the server's side),
 //! `answer`, `watching`, `tally`, `cutting`, `leading`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
 
 mod answer;
@@ -13,7 +13,9 @@ mod cutting;
 mod drawing;
 mod fields;
 mod hold;
+mod injecting;
 mod leading;
+mod line;
 mod open;
 mod reading;
 mod refusal;

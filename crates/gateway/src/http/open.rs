@@ -142,7 +142,7 @@ impl Gateway {
         let (limits, name) = (&self.limits, parties.name);
         let Claim::Tls(hello) = &parties.permit.opening().claim else {
             let upstream = match server {
-                Ok(server) => parties.upstream(server, Speech::Unsaid).await,
+                Ok(server) => Box::pin(parties.upstream(server, Speech::Unsaid)).await,
                 Err(reason) => Err(reason),
             };
             let refused = upstream.as_ref().err().copied();
@@ -152,19 +152,21 @@ impl Gateway {
         let Some(inspector) = inspector else { return (End::Refused, Some(Reason::NoAuthority)) };
         let connected = match server {
             Ok(server) => {
-                let connecting = inspector.connect(server, name, &hello.alpn);
-                within(limits.connect_timeout, Box::pin(connecting), Reason::ServerHandshake).await
+                let late = Reason::ServerHandshake;
+                // Boxed, as all that is over soon: its room is not kept for as long as the connection lives.
+                within(limits.connect_timeout, Box::pin(inspector.connect(server, name, &hello.alpn)), late)
+                    .await
             }
             Err(reason) => Err(reason),
         };
         let (upstream, speech) = match connected {
-            Ok((server, speech)) => (parties.upstream(server, speech).await, speech),
+            Ok((server, speech)) => (Box::pin(parties.upstream(server, speech)).await, speech),
             // The client is told inside.
             Err(reason) => (Err(reason), Speech::first_of(&hello.alpn)),
         };
         let refused = upstream.as_ref().err().copied();
-        let accepting = inspector.accept(client, speech);
-        let client = match within(limits.header_timeout, Box::pin(accepting), Unbelieved::Late).await {
+        let accepting = Box::pin(inspector.accept(client, speech));
+        let client = match within(limits.header_timeout, accepting, Unbelieved::Late).await {
             Ok(client) => client,
             Err(why) => {
                 self.heard(parties.permit, Err(why));
@@ -226,6 +228,7 @@ impl Gateway {
         };
         let how = Serving {
             head_within: self.limits.header_timeout,
+            rest_after: self.limits.rest_after,
             cut: &parties.cut,
             is_clean: &parties.is_clean,
         };

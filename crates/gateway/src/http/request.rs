@@ -8,6 +8,7 @@ use super::body::{Broken, Outgoing, Unclear};
 use super::drawing::{Drawn, draw};
 use super::fields::{self, Asks};
 use super::hold::Hold;
+use super::injecting::{Way, inject};
 use super::leading;
 use super::reading::{Reading, decoder};
 use super::refusal;
@@ -132,6 +133,7 @@ impl Exchange {
                 if let Some(keep) = demands.capture.take() {
                     guard.course.contents.asked(keep, &head.headers);
                 }
+                let met = met.and_then(|()| self.injected(&demands, &mut head, &mut guard));
                 match met {
                     Ok(()) => draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?,
                     Err(reason) => Err(reason),
@@ -227,6 +229,22 @@ impl Exchange {
             Verdict::Allow => Ok(judgement.demands),
             Verdict::Deny => Err(judgement.reason),
         })
+    }
+
+    /// Has a request leave with the key that the rule that allows it has, if it has one, and with no other.
+    fn injected(
+        &self,
+        demands: &Demands,
+        head: &mut request::Parts,
+        guard: &mut CallGuard,
+    ) -> Result<(), Reason> {
+        let Some(injecting) = &demands.inject else { return Ok(()) };
+        // Without a verified server there is none to send to.
+        let is_verified = matches!(self.opening.claim, Claim::Tls(_));
+        let way = Way { is_verified, name: &self.name };
+        let injected = inject(injecting, way, &guard.so_far().operation, head)?;
+        guard.injected(injected);
+        Ok(())
     }
 
     fn url(&self, uri: &Uri) -> Url {
@@ -334,7 +352,7 @@ impl Exchange {
             let (pod, host) = (self.opening.pod, self.name.as_str());
             let place = self.edges.place(pod, host, &head.method, &head.uri, &head.headers);
             let searching = Searching::new(search, &head.headers, &guard.course, may_mask)?;
-            Ok(searching.part(place.map(|place| Part::new(&self.edges, place))))
+            Ok(searching.part(place.map(|place| Part::new(&self.edges, place, &head.headers))))
         });
         match searching {
             Ok(searching) => outgoing.search(searching),
@@ -365,7 +383,7 @@ impl Exchange {
             is_tls: matches!(self.opening.claim, Claim::Tls(_)),
         };
         let method = request.method().clone();
-        let Ok(answer) = upstream.send(request).await else {
+        let Ok(answer) = upstream.send(request, client.is_some()).await else {
             return self.unanswered(guard);
         };
         self.is_answered.store(true, Ordering::Relaxed);

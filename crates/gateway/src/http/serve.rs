@@ -1,19 +1,20 @@
-//! The client's side of an opened connection: takes requests until it, or the server, is done.
+//! The client's side of an opened connection: takes requests until it, or the server, is done. Between requests it rests.
 
 use super::body::Broken;
 use super::request::Exchange;
 use super::socket::{Cut, Stream};
-use super::strict::Strict;
+use super::strict::{Quiet, Strict};
 use crate::call::Ledger;
 use crate::reason::{End, Reason};
 use crate::tls::Speech;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::pin::{Pin, pin};
+use std::pin::{self, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 
 /// Most fields of a request.
 const MAX_FIELDS: usize = 128;
@@ -28,6 +29,8 @@ const MAX_RESETS: usize = 20;
 pub(crate) struct Serving<'a> {
     /// How long the head of an HTTP/1 request may take.
     pub(crate) head_within: Duration,
+    /// How long an HTTP/1 connection is not used before it rests.
+    pub(crate) rest_after: Duration,
     pub(crate) cut: &'a Arc<Cut>,
     /// Set before the sockets go, where everything came to its end.
     pub(crate) is_clean: &'a AtomicBool,
@@ -41,32 +44,11 @@ pub(crate) async fn serve(
     how: Serving<'_>,
     last: impl Future<Output = ()>,
 ) -> Outcome {
-    let Serving { head_within, cut, is_clean } = how;
-    let answering = Arc::clone(&exchange);
+    let is_clean = how.is_clean;
     let closing = Closing { ledger: Arc::clone(&exchange.ledger), is_clean };
-    // hyper keeps the place of an answer between requests: only what is under way is to take its room.
-    let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));
     let served = match speech {
-        Speech::Unsaid | Speech::Http1 => {
-            let mut builder = http1::Builder::new();
-            builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD).auto_date_header(false);
-            // How long a head may take is bounded where it is read strictly: the parser's own bound would end
-            // connections that only wait for their next request.
-            builder.header_read_timeout(None);
-            let io = TokioIo::new(Strict::new(client, head_within, cut));
-            let connection = builder.serve_connection(io, service).with_upgrades();
-            until_last(connection, http1::UpgradeableConnection::graceful_shutdown, closing, last).await
-        }
-        Speech::Http2 => {
-            let mut builder = http2::Builder::new(exchange.tasks.clone());
-            builder
-                .max_concurrent_streams(MAX_STREAMS)
-                .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-                .max_pending_accept_reset_streams(MAX_RESETS)
-                .auto_date_header(false);
-            let connection = builder.serve_connection(TokioIo::new(client), service);
-            until_last(connection, http2::Connection::graceful_shutdown, closing, last).await
-        }
+        Speech::Unsaid | Speech::Http1 => one_by_one(client, &exchange, &how, &closing, last).await,
+        Speech::Http2 => at_once(client, &exchange, &closing, last).await,
     };
     let tunnel = exchange.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(tunnel) = tunnel else { return served };
@@ -85,32 +67,114 @@ struct Closing<'a> {
     is_clean: &'a AtomicBool,
 }
 
-/// Drives a connection to its end; has it take no further requests once `last` returns.
-async fn until_last<C: Future<Output = hyper::Result<()>>>(
-    connection: C,
-    end: impl Fn(Pin<&mut C>),
-    closing: Closing<'_>,
+impl Closing<'_> {
+    fn close(&self, served: hyper::Result<()>) -> Outcome {
+        let outcome = match served {
+            Ok(()) => (End::Closed, None),
+            // The parser answered it.
+            Err(error) if error.is_parse_too_large() => (End::Cut, Some(Reason::HttpTooLarge)),
+            Err(error) if error.is_parse() => (End::Cut, Some(Reason::HttpMalformed)),
+            Err(_) => self.ledger.end_of_broken(),
+        };
+        let is_clean = matches!(
+            outcome,
+            (End::Closed, None) | (End::Cut, Some(Reason::HttpTooLarge | Reason::HttpMalformed))
+        );
+        self.is_clean.store(is_clean, Ordering::Relaxed);
+        outcome
+    }
+}
+
+/// HTTP/2.
+async fn at_once(
+    client: impl Stream + 'static,
+    exchange: &Arc<Exchange>,
+    closing: &Closing<'_>,
     last: impl Future<Output = ()>,
 ) -> Outcome {
-    let (mut connection, mut last) = (pin!(connection), pin!(last));
+    let mut builder = http2::Builder::new(exchange.tasks.clone());
+    builder
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .auto_date_header(false);
+    let answering = Arc::clone(exchange);
+    let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(client), service));
     let served = tokio::select! {
         served = &mut connection => served,
-        () = &mut last => {
-            end(connection.as_mut());
+        () = last => {
+            connection.as_mut().graceful_shutdown();
             connection.as_mut().await
         }
     };
-    let outcome = match served {
-        Ok(()) => (End::Closed, None),
-        // The parser answered it.
-        Err(error) if error.is_parse_too_large() => (End::Cut, Some(Reason::HttpTooLarge)),
-        Err(error) if error.is_parse() => (End::Cut, Some(Reason::HttpMalformed)),
-        Err(_) => closing.ledger.end_of_broken(),
-    };
-    let is_clean = matches!(
-        outcome,
-        (End::Closed, None) | (End::Cut, Some(Reason::HttpTooLarge | Reason::HttpMalformed))
-    );
-    closing.is_clean.store(is_clean, Ordering::Relaxed);
-    outcome
+    closing.close(served)
+}
+
+/// HTTP/1. A connection that nobody uses for a while rests: of it and the server's only the sockets are kept.
+async fn one_by_one(
+    client: impl Stream + 'static,
+    exchange: &Arc<Exchange>,
+    how: &Serving<'_>,
+    closing: &Closing<'_>,
+    last: impl Future<Output = ()>,
+) -> Outcome {
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD).auto_date_header(false);
+    // How long a head may take is bounded where it is read strictly: the parser's own bound would end connections that
+    // only wait for their next request.
+    builder.header_read_timeout(None);
+    let quiet = Arc::new(Quiet::default());
+    let mut io = Strict::new(client, how.head_within, how.cut, &quiet);
+    let mut last = pin!(last);
+    loop {
+        let answering = Arc::clone(exchange);
+        // hyper keeps the place of an answer between requests: only what is under way is to take its room.
+        let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));
+        let mut connection = Box::new(builder.serve_connection(TokioIo::new(io), service).with_upgrades());
+        tokio::select! {
+            served = &mut connection => return closing.close(served),
+            () = &mut last => {
+                pin::Pin::new(&mut *connection).graceful_shutdown();
+                let served = (&mut connection).await;
+                return closing.close(served);
+            }
+            () = tires(how.rest_after, &quiet, &exchange.ledger) => {}
+        }
+        let Some(parts) = connection.into_parts() else { return closing.close(Ok(())) };
+        let http1::Parts { io: rested, read_buf, .. } = parts;
+        io = rested.into_inner();
+        if !read_buf.is_empty() {
+            // What is left of a request is for nobody, and where the next one begins is not known.
+            return exchange.ledger.end_of_broken();
+        }
+        // It is the whole of the parser's buffer.
+        drop(read_buf);
+        if let Ok(upstream) = &exchange.upstream {
+            upstream.rest();
+        }
+        let wakes = tokio::select! {
+            wakes = io.wakes() => wakes,
+            () = &mut last => Ok(false),
+        };
+        if !matches!(wakes, Ok(true)) {
+            let outcome = match wakes {
+                Ok(_) => closing.close(Ok(())),
+                Err(_) => exchange.ledger.end_of_broken(),
+            };
+            // Its client may be gone already.
+            let _gone = io.shutdown().await;
+            return outcome;
+        }
+    }
+}
+
+/// Returns when nobody used a connection for as long.
+async fn tires(after: Duration, quiet: &Quiet, ledger: &Ledger) {
+    loop {
+        tokio::time::sleep(after).await;
+        if quiet.lasts() && !ledger.is_open() {
+            return;
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! The parser behind it takes a request with two framings, or some bad line ends, as RFC 9112 allows a tolerant reader
 //! to. What goes on is written anew, so that tolerance could smuggle nothing; but it could be judged as something else
-//! than its sender meant, and so it is refused as on connections that are passed on. Also bounds how long a head may take.
+//! than its sender meant, and so it is refused as on connections that are passed on. Also bounds how long a head may take,
+//! and knows when nothing is under way ([`Quiet`]).
 
 use super::socket::{Cut, Stream};
 use crate::decide::Unreadable;
@@ -13,14 +14,40 @@ use ::inspect::http_stream::{Event, Requests};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+/// What is read at once when a connection wakes.
+const PIECE: usize = 512;
+
+/// Whether a connection is between requests, for whoever does not see its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Quiet {
+    /// All that was read belongs to requests that are whole.
+    is_whole: AtomicBool,
+    /// All that was written has gone.
+    is_flushed: AtomicBool,
+    /// Something was read since it was last asked.
+    was_used: AtomicBool,
+}
+
+impl Quiet {
+    /// Whether nothing came since this was asked before, and nothing is under way.
+    pub(crate) fn lasts(&self) -> bool {
+        let was_used = self.was_used.swap(false, Ordering::Relaxed);
+        !was_used && self.is_whole.load(Ordering::Relaxed) && self.is_flushed.load(Ordering::Relaxed)
+    }
+}
 
 /// The client's side.
 pub(crate) struct Strict<S> {
     inner: S,
+    /// What was read and not given out.
+    ahead: Vec<u8>,
+    quiet: Arc<Quiet>,
     /// Nothing once a request asked for a tunnel: it is answered, and is the last.
     requests: Option<Requests>,
     /// How long a head may take, and when the one that began is late.
@@ -30,11 +57,35 @@ pub(crate) struct Strict<S> {
 }
 
 impl<S: Stream> Strict<S> {
-    pub(crate) fn new(inner: S, head_within: Duration, cut: &Arc<Cut>) -> Self {
-        Self { inner, requests: Some(Requests::new()), head_within, late: None, cut: Arc::clone(cut) }
+    pub(crate) fn new(inner: S, head_within: Duration, cut: &Arc<Cut>, quiet: &Arc<Quiet>) -> Self {
+        Self {
+            inner,
+            ahead: Vec::new(),
+            quiet: Arc::clone(quiet),
+            requests: Some(Requests::new()),
+            head_within,
+            late: None,
+            cut: Arc::clone(cut),
+        }
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+    /// Returns when bytes came, which are kept for who reads next; false at the end.
+    pub(crate) async fn wakes(&mut self) -> io::Result<bool> {
+        let mut piece = [0; PIECE];
+        let length = self.read(&mut piece).await?;
+        self.ahead = piece.get(..length).unwrap_or_default().to_vec();
+        Ok(length > 0)
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        self.quiet.was_used.store(true, Ordering::Relaxed);
+        let judged = self.judge_all(bytes);
+        let is_whole = self.requests.as_ref().is_some_and(Requests::is_between_requests);
+        self.quiet.is_whole.store(is_whole, Ordering::Relaxed);
+        judged
+    }
+
+    fn judge_all(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         let Some(requests) = &mut self.requests else { return Ok(()) };
         let mut rest = bytes;
         loop {
@@ -68,6 +119,12 @@ impl<S: Stream> AsyncRead for Strict<S> {
         to: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if !this.ahead.is_empty() {
+            let rest = this.ahead.split_off(this.ahead.len().min(to.remaining()));
+            to.put_slice(&this.ahead);
+            this.ahead = rest;
+            return Poll::Ready(Ok(()));
+        }
         let before = to.filled().len();
         if Pin::new(&mut this.inner).poll_read(cx, to)?.is_pending() {
             if !this.is_in_head() {
@@ -79,12 +136,13 @@ impl<S: Stream> AsyncRead for Strict<S> {
             return Poll::Ready(Err(this.cut.cut(Reason::Timeout)));
         }
         let new = to.filled().get(before..).unwrap_or_default();
-        Poll::Ready(this.read(new).map_err(|reason| this.cut.cut(reason)))
+        Poll::Ready(this.judge(new).map_err(|reason| this.cut.cut(reason)))
     }
 }
 
 impl<S: Stream> AsyncWrite for Strict<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.quiet.is_flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -93,6 +151,7 @@ impl<S: Stream> AsyncWrite for Strict<S> {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.quiet.is_flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.inner).poll_write_vectored(cx, pieces)
     }
 
@@ -101,7 +160,9 @@ impl<S: Stream> AsyncWrite for Strict<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.inner).poll_flush(cx));
+        self.quiet.is_flushed.store(flushed.is_ok(), Ordering::Relaxed);
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

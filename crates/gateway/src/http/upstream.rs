@@ -1,30 +1,22 @@
 //! The way to the server: one connection for each of a client's, in the same protocol.
 
-use super::body::Outgoing;
+use super::body::{Broken, Outgoing};
+use super::line::{Kept, Line, MAX_HEAD};
 use super::socket::Stream;
 use super::tasks::Tasks;
 use crate::tls::Speech;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
-use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Notify;
-
-/// Most fields of an answer.
-const MAX_FIELDS: usize = 256;
-/// Most bytes of an answer's head.
-const MAX_HEAD: usize = 256 * 1024;
-
-/// A body, kept apart from its request: for each connection hyper keeps room for 32 requests.
-type Kept = Box<Outgoing>;
 
 /// A connection to a server over which requests go.
 #[derive(Debug)]
 pub(crate) enum Upstream {
     /// One after the other.
-    Http1(Mutex<http1::SendRequest<Kept>>),
+    Http1(Line),
     /// Several at once.
     Http2(http2::SendRequest<Kept>),
 }
@@ -37,24 +29,14 @@ impl Upstream {
         tasks: &Tasks,
         gone: Arc<Notify>,
     ) -> hyper::Result<Self> {
-        let io = TokioIo::new(io);
         match speech {
-            Speech::Unsaid | Speech::Http1 => {
-                let mut builder = http1::Builder::new();
-                builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
-                let (sender, connection) = builder.handshake(io).await?;
-                tasks.spawn(async move {
-                    // Whoever waits for an answer is told.
-                    let _broken = connection.with_upgrades().await;
-                    gone.notify_one();
-                });
-                Ok(Self::Http1(Mutex::new(sender)))
-            }
+            Speech::Unsaid | Speech::Http1 => Ok(Self::Http1(Line::open(io, tasks, gone))),
             Speech::Http2 => {
                 let mut builder = http2::Builder::new(tasks.clone());
                 builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
-                let (sender, connection) = builder.handshake(io).await?;
+                let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
                 tasks.spawn(async move {
+                    // Whoever waits for an answer is told.
                     let _broken = connection.await;
                     gone.notify_one();
                 });
@@ -63,20 +45,28 @@ impl Upstream {
         }
     }
 
-    /// Sends a request; returns the head of its answer.
-    pub(crate) async fn send(&self, request: Request<Outgoing>) -> hyper::Result<Response<Incoming>> {
+    /// Sends a request; returns the head of its answer. With `upgrades`, that may agree to another protocol.
+    pub(crate) async fn send(
+        &self,
+        request: Request<Outgoing>,
+        upgrades: bool,
+    ) -> Result<Response<Incoming>, Broken> {
         let request = request.map(Box::new);
         match self {
-            Self::Http1(sender) => {
-                poll_fn(|cx| lock(sender).poll_ready(cx)).await?;
-                let answer = lock(sender).send_request(request);
-                answer.await
-            }
+            Self::Http1(line) => line.send(request, upgrades).await,
             Self::Http2(sender) => {
                 let mut sender = sender.clone();
-                sender.ready().await?;
-                sender.send_request(request).await
+                sender.ready().await.map_err(|_| Broken)?;
+                sender.send_request(request).await.map_err(|_| Broken)
             }
+        }
+    }
+
+    /// No request is expected soon.
+    pub(crate) fn rest(&self) {
+        match self {
+            Self::Http1(line) => line.rest(),
+            Self::Http2(_) => {}
         }
     }
 
@@ -84,8 +74,4 @@ impl Upstream {
     pub(crate) fn is_http2(&self) -> bool {
         matches!(self, Self::Http2(_))
     }
-}
-
-fn lock<T>(sender: &Mutex<T>) -> MutexGuard<'_, T> {
-    sender.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -138,7 +138,7 @@ impl Proxy {
     fn launch(
         server: TcpListener,
         state: Option<State>,
-        limits: Limits,
+        mut limits: Limits,
         with: impl FnOnce(Gateway) -> Gateway,
     ) -> Self {
         let [listener, door] = [(); 2].map(|()| TcpListener::bind((POD, 0)).unwrap());
@@ -149,6 +149,8 @@ impl Proxy {
         if let Some(state) = state {
             table.replace(state);
         }
+        // Connections rest wherever they can.
+        limits.rest_after = Duration::from_millis(1);
         let counters = Arc::new(Counters::new());
         let sink = Arc::new(Collect(sender, caller, keeper));
         let gateway = Arc::new(with(Gateway::new(table.clone(), sink, counters.clone(), limits, told)));

@@ -11,7 +11,7 @@ mod canary;
 pub mod files;
 mod forms;
 mod literals;
-mod multipart;
+pub mod multipart;
 mod numbers;
 mod opaque;
 pub mod pickle;
@@ -165,7 +165,7 @@ impl Scanner {
             runs: Runs::default(),
             percent: Percent::default(),
             wrapped: Wrapped::default(),
-            parts: Parts::new(),
+            parts: Parts::default(),
             part: None,
             opaque: rules.opaque(),
             report: Report::new(&rules.salt),

@@ -1,0 +1,29 @@
+//! What a connection takes of memory that does nothing: `bench-gateway idle [NAME]`.
+//!
+//! Enters: nothing but the machine, with the peers that are installed, and what the names of rows must contain. Leaves: a line for each row on standard error. Rows are
+//! those of [`requests`](crate::requests), and TLS that is passed on unread ([`proxies`](crate::proxies)); connections had one
+//! answer each.
+
+use crate::load::{self, pin};
+use crate::proxies;
+use crate::requests::{Keys, Row, client_config, idle_bytes, say, serve, server_config};
+use anyhow::{Context, Result};
+use std::sync::Arc;
+
+pub(crate) fn run(only: &str) -> Result<()> {
+    pin(1)?;
+    let keys = Keys::make()?;
+    let (clear, tls) = (serve(None)?, serve(Some(server_config(&keys)?))?);
+    let client = Arc::new(client_config(&keys)?);
+    let tell = |row: &str, bytes: f64| say(&format!("{row}: {:.1} KiB", bytes / 1024.0));
+    for row in proxies::Row::all().into_iter().filter(|row| row.name().contains(only)) {
+        let proxy = row.start(tls)?;
+        let bytes = idle_bytes(&proxy, Some((&client, load::NAME))).context(row.name())?;
+        tell(&format!("{}, passed on", row.name()), bytes);
+    }
+    for row in Row::all().into_iter().filter(|row| row.name().contains(only)) {
+        let proxy = row.start((clear, tls), &keys)?;
+        tell(&row.name(), idle_bytes(&proxy, row.client(&client)).with_context(|| row.name())?);
+    }
+    Ok(())
+}
