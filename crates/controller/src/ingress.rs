@@ -31,7 +31,7 @@ const INFERENCE: &str = "inference.networking.k8s.io";
 const TLS_SECRETS: &str = "type=kubernetes.io/tls";
 
 /// Group, version, kind, plural, and whether it is an add-on.
-const KINDS: [([&str; 4], bool); 13] = [
+const KINDS: [([&str; 4], bool); 15] = [
     (["", "v1", "Namespace", "namespaces"], false),
     (["", "v1", "Pod", "pods"], false),
     (["", "v1", "Service", "services"], false),
@@ -45,6 +45,8 @@ const KINDS: [([&str; 4], bool); 13] = [
     ([GATEWAY_API, "v1", "ReferenceGrant", "referencegrants"], true),
     ([INFERENCE, "v1", "InferencePool", "inferencepools"], true),
     ([GROUP, VERSION, "InferencePolicy", "inferencepolicies"], true),
+    ([GATEWAY_API, "v1", "BackendTLSPolicy", "backendtlspolicies"], true),
+    (["", "v1", "ConfigMap", "configmaps"], false),
 ];
 /// Kinds whose status is written.
 const WITH_STATUS: [&str; 6] =

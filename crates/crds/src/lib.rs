@@ -38,10 +38,10 @@ pub use egress_policy::{
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 pub use gateway_api::{
-    AllowedFrom, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass, GatewayListener, GrantFrom,
-    GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter, PathMatch, PathModifier,
-    RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind,
-    RouteMatch, RouteRule, TextMatch, TlsSecret,
+    AllowedFrom, BackendTlsPolicy, CaBundle, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass,
+    GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter,
+    PathMatch, PathModifier, RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend,
+    RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
 };
 pub use inference_policy::{
     ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule,

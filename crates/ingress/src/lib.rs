@@ -29,6 +29,7 @@ mod reason;
 mod record;
 mod refusal;
 mod request;
+mod secured;
 mod server;
 mod sieving;
 mod socket;

@@ -7,6 +7,7 @@ use crate::connection;
 use crate::keys::Keys;
 use crate::pool::Pool;
 use crate::record::Sink;
+use crate::secured::Ways;
 use admit::{Ledger, Pins};
 use routes::{Listener, ListenerId, Tls};
 use std::collections::BTreeMap;
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) pins: Arc<Pins>,
+    ways: Ways,
     number: AtomicU64,
     phase: watch::Sender<Phase>,
 }
@@ -124,6 +126,7 @@ impl Server {
             ledger: Arc::default(),
             keys: Arc::clone(&keys),
             pins: Arc::default(),
+            ways: Ways::default(),
             number: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Serving),
             limits,
@@ -145,7 +148,8 @@ impl Server {
     /// It does not take hold, and the one before stays.
     pub fn reload(&self, config: Config) -> Result<Vec<ConfigError>, ConfigError> {
         let mut faults = Vec::new();
-        let live = Live::new(config, &self.shared.keys.sources, &mut faults)?;
+        let (ways, roots) = (&self.shared.ways, &self.settings.roots);
+        let live = Live::new(config, &self.shared.keys.sources, (ways, roots), &mut faults)?;
         let ports = live.ports();
         let mut listening = self.listening();
         let mut opened = Vec::new();
@@ -156,6 +160,7 @@ impl Server {
             }
         }
         let named = live.config.endpoints.values().flatten().copied().collect();
+        let ways = live.ways();
         *self.shared.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         listening.retain(|port, _| ports.contains(port));
         for (port, (address, socket)) in opened {
@@ -163,7 +168,7 @@ impl Server {
                 tokio::spawn(accept(Arc::clone(&self.shared), socket, port, Arc::clone(&self.connections)));
             listening.insert(port, Listening { address, task });
         }
-        self.shared.pool.keep(&named);
+        self.shared.pool.keep(&named, &ways);
         Ok(faults)
     }
 

@@ -58,6 +58,8 @@ pub(super) fn faults(
         ConfigError::Policy { at, why } => Some((at.object.clone(), why.clone())),
         ConfigError::Secret { .. }
         | ConfigError::TooMany(_)
+        | ConfigError::Backend { .. }
+        | ConfigError::Endpoints(_)
         | ConfigError::Tls(_)
         | ConfigError::Listen { .. } => None,
     });

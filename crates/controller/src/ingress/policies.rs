@@ -134,7 +134,9 @@ impl<'a> Served<'a> {
                 | GatewayApi::Grant(_)
                 | GatewayApi::Slice(_)
                 | GatewayApi::Pool(_)
-                | GatewayApi::Secret(_) => {}
+                | GatewayApi::Secret(_)
+                | GatewayApi::BackendTls(_)
+                | GatewayApi::CaBundle(_) => {}
             }
         }
         let mut served = Self::default();

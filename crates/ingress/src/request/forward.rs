@@ -6,6 +6,7 @@ use crate::body::{Outgoing, Unread};
 use crate::fields::{self, Origin};
 use crate::filters;
 use crate::mcp::{self, Told};
+use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::Guard;
 use crate::server::seconds;
@@ -40,21 +41,21 @@ impl Exchange {
         (passed, upgrade): (Passed, Option<OnUpgrade>),
     ) -> Result<Response<Answer>, (Stop, Guard)> {
         let Passed { turn, mut taken, prompt } = passed;
-        let (backend, addresses, is_http2) = match backend(&way) {
+        let (backend, addresses, spoken) = match backend(&way) {
             Ok(found) => found,
             Err(stop) => return Err((stop, guard)),
         };
-        if is_http2 && upgrade.is_some() {
+        if spoken.is_http2 && upgrade.is_some() {
             return Err((Stop::because(Reason::HttpTunnel, "its backend speaks HTTP/2"), guard));
         }
-        let request = match self.written(asking, &way, (backend, is_http2), body, &guard) {
+        let request = match self.written(asking, &way, (backend, spoken), body, &guard) {
             Ok(request) => request,
             Err(stop) => return Err((stop, guard)),
         };
         let limits = &self.shared.limits;
         let until = Instant::now() + way.rule.timeouts.backend_request.unwrap_or(limits.answer);
         let until = way.until.map_or(until, |last| last.min(until));
-        let sending = self.send(request, addresses, is_http2, &mut guard);
+        let sending = self.send(request, addresses, spoken, &mut guard);
         let sent = timeout_at(until, sending).await;
         let aborted = guard.course.aborted();
         let (answer, lease) = match sent {
@@ -143,7 +144,7 @@ impl Exchange {
         &self,
         asking: Asking<'_>,
         way: &Way<'_>,
-        (backend, is_http2): (&Backend, bool),
+        (backend, spoken): (&Backend, Spoken<'_>),
         body: Outgoing,
         guard: &Guard,
     ) -> Result<Request<Outgoing>, Stop> {
@@ -171,9 +172,10 @@ impl Exchange {
         let rewrite = backend.filters.rewrite.as_ref().or(way.rule.filters.rewrite.as_ref());
         let host = rewrite.and_then(|rewrite| rewrite.host.as_deref()).unwrap_or(host);
         head.extensions = http::Extensions::new();
-        if is_http2 {
+        if spoken.is_http2 {
             head.version = Version::HTTP_2;
-            let uri = Uri::builder().scheme("http").authority(host).path_and_query(target);
+            let scheme = if spoken.tls.is_some() { "https" } else { "http" };
+            let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
             head.uri = uri.build().map_err(|_| Reason::HttpHost)?;
         } else {
             head.version = Version::HTTP_11;
@@ -189,12 +191,12 @@ impl Exchange {
         &self,
         request: Request<Outgoing>,
         addresses: &[SocketAddr],
-        is_http2: bool,
+        spoken: Spoken<'_>,
         guard: &mut Guard,
     ) -> Result<(Response<Incoming>, Lease), Reason> {
         let mut tried = Vec::new();
         let mut request = request;
-        let pick = |tried: &[SocketAddr]| self.shared.pool.pick(addresses, is_http2, tried);
+        let pick = |tried: &[SocketAddr]| self.shared.pool.pick(addresses, spoken, tried);
         while let Some(endpoint) = pick(&tried).filter(|_| tried.len() < MAX_TRIED) {
             tried.push(endpoint.address);
             guard.record.upstream = Some(endpoint.address);
@@ -210,7 +212,7 @@ impl Exchange {
 }
 
 /// Who answers.
-fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], bool), Stop> {
+fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], Spoken<'a>), Stop> {
     let backend = way.backend.ok_or(Reason::NoBackend)?;
     if !way.rule.filters.mirrors.is_empty() || !backend.filters.mirrors.is_empty() {
         return Err(Stop::because(Reason::NoBackend, "its route has a RequestMirror, which is not served"));
@@ -220,11 +222,17 @@ fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], bool), S
         Target::Pool { .. } => false,
         Target::Nobody(fault) => return Err(Stop::because(Reason::NoBackend, format!("{fault:?}"))),
     };
+    let tls = match &backend.tls {
+        Some(tls) => Some(way.live.secured(tls).ok_or_else(|| {
+            Stop::because(Reason::NoBackend, "its BackendTLSPolicy cannot be applied, so it is not asked")
+        })?),
+        None => None,
+    };
     let addresses = way.live.endpoints(&backend.target);
     if addresses.is_empty() {
         return Err(Stop { retry_after: Some(RETRY), ..Reason::NoEndpoint.into() });
     }
-    Ok((backend, addresses, is_http2))
+    Ok((backend, addresses, Spoken { is_http2, tls }))
 }
 
 /// What an answer is read and held with.
