@@ -10,6 +10,7 @@ mod idle;
 mod load;
 mod proxies;
 mod requests;
+mod streams;
 
 use anyhow::{Context, Result, bail};
 use load::{Sample, Size};
@@ -30,6 +31,9 @@ fn main() -> Result<()> {
         && role == "idle"
     {
         return idle::run(rest.first().map_or("", String::as_str));
+    }
+    if arguments.iter().any(|argument| argument == "streams") {
+        return streams::run(quick);
     }
     if arguments.iter().any(|argument| argument == "requests") {
         return requests::run(quick);

@@ -11,8 +11,10 @@ use policy::table::{self, Ruling};
 use policy::{DnsName, Glob, LeakAction, Leaks, Requests, RuleId, Verdict};
 use serde_json::json;
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -315,6 +317,8 @@ pub(crate) fn http_peer(peer: Peer, transport: Transport, server: u16, keys: &Ke
             command.args(["nginx", "-e", "/dev/null", "-c", &path]);
         }
         Peer::Squid => {
+            // It does not stay root.
+            std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777))?;
             let text = squid_http(folder.path(), port, server, tls.then_some(&files));
             let path = write("squid.conf", &text)?;
             // One process: it would be its child that serves.
@@ -414,14 +418,15 @@ cache deny all
 access_log none
 cache_log /dev/null
 cache_store_log none
-pid_filename {folder}/squid.pid
+pid_filename none
 coredump_dir {folder}
 netdb_filename none
 pinger_enable off
 shutdown_lifetime 1 seconds
 max_filedescriptors 16384
 client_lifetime 1 hour
-cache_effective_user root
+cache_effective_user nobody
+cache_effective_group nogroup
 dns_nameservers 127.0.0.1
 "
     )

@@ -71,7 +71,7 @@ impl Row {
         format!("{who}{how}")
     }
 
-    fn transport(self) -> Transport {
+    pub(crate) fn transport(self) -> Transport {
         match self {
             Self::Peer(_, transport) | Self::Gateway(_, transport) => transport,
         }
@@ -109,7 +109,8 @@ impl Keys {
         let key = rcgen::KeyPair::generate()?;
         let issuer =
             rcgen::Issuer::from_ca_cert_pem(&outside.certificate, rcgen::KeyPair::from_pem(&outside.key)?)?;
-        let leaf = rcgen::CertificateParams::new(vec![NAME.to_owned(), load::NAME.to_owned()])?.signed_by(&key, &issuer)?;
+        let leaf = rcgen::CertificateParams::new(vec![NAME.to_owned(), load::NAME.to_owned()])?
+            .signed_by(&key, &issuer)?;
         let trusted = format!("{}{}", outside.certificate, authority.certificate);
         Ok(Self { trusted, server: (leaf.pem(), key.serialize_pem()), authority })
     }
@@ -122,7 +123,7 @@ impl Keys {
 }
 
 /// A stream of either kind.
-trait Stream: Read + Write + Send {}
+pub(crate) trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 #[derive(Clone, Copy)]
@@ -255,7 +256,7 @@ fn answer(stream: impl Read + Write) -> std::io::Result<()> {
 }
 
 /// The length of the body behind a head; none at the end.
-fn read_head(stream: &mut impl BufRead) -> std::io::Result<Option<u64>> {
+pub(crate) fn read_head(stream: &mut impl BufRead) -> std::io::Result<Option<u64>> {
     let (mut length, mut line) = (0, String::new());
     loop {
         line.clear();
@@ -278,10 +279,10 @@ fn read_head(stream: &mut impl BufRead) -> std::io::Result<Option<u64>> {
 pub(crate) type Tls<'a> = Option<(&'a Arc<ClientConfig>, &'static str)>;
 
 /// A connection through the proxy that had one answer.
-struct Client(BufReader<Box<dyn Stream>>);
+pub(crate) struct Client(BufReader<Box<dyn Stream>>);
 
 impl Client {
-    fn open(port: u16, tls: Tls<'_>) -> Result<Self> {
+    pub(crate) fn open(port: u16, tls: Tls<'_>) -> Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match tls {
@@ -295,16 +296,30 @@ impl Client {
     }
 
     fn ask(&mut self, request: &[u8]) -> Result<()> {
+        self.send(request)?;
+        let length = self.head()?;
+        std::io::copy(&mut Read::by_ref(&mut self.0).take(length), &mut std::io::sink())?;
+        Ok(())
+    }
+
+    pub(crate) fn send(&mut self, request: &[u8]) -> Result<()> {
         self.0.get_mut().write_all(request)?;
-        self.0.get_mut().flush()?;
+        Ok(self.0.get_mut().flush()?)
+    }
+
+    /// Reads the head of an answer; the length of its body, as far as it is said.
+    pub(crate) fn head(&mut self) -> Result<u64> {
         let mut status = String::new();
         self.0.read_line(&mut status)?;
         let length = read_head(&mut self.0)?.context("no answer")?;
-        std::io::copy(&mut Read::by_ref(&mut self.0).take(length), &mut std::io::sink())?;
         if !status.contains(" 200 ") {
             bail!("answered {status:?}");
         }
-        Ok(())
+        Ok(length)
+    }
+
+    pub(crate) fn into_inner(self) -> BufReader<Box<dyn Stream>> {
+        self.0
     }
 }
 

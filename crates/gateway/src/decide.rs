@@ -122,6 +122,11 @@ pub trait Judge: Send + Sync {
         false
     }
 
+    /// The name that an address means to a pod, where it means that one alone.
+    fn only_name(&self, _pod: IpAddr, _destination: SocketAddr) -> Option<DnsName> {
+        None
+    }
+
     /// Whether a server's certificate, where it is seen, must be for the name that was judged.
     fn checks_certificates(&self) -> bool {
         true

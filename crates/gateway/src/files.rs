@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn reader(files: &Files, at: u64) -> Progress {
-        let held = Held::none(&files.hold);
+        let held = Held::none(&files.hold.share(POD));
         Progress::Paused(Box::new(Reader { decoder: Decoder::of(&[], 1), watch: Watch::new(""), at, held }))
     }
 

@@ -8,9 +8,10 @@ use crate::decide::{Claim, Unreadable};
 use crate::gate::Gate;
 use crate::near::Near;
 use crate::reason::Reason;
-use ::inspect::http_head::HttpFlaw;
+use ::inspect::http_head::{Host, HttpFlaw};
 use ::inspect::http_stream::{Event, Requests};
 use ::inspect::{HelloReader, Outcome};
+use policy::DnsName;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
@@ -31,7 +32,20 @@ pub(crate) struct Opened {
     pub(crate) gate: Gate,
 }
 
+/// The first line of HTTP/2 (RFC 9113, section 3.4): no request of HTTP/1 begins so.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+
 impl Opened {
+    /// Whether it speaks HTTP/2 in clear. That says for whom it is with each request, and not before.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.bytes.starts_with(HTTP2)
+    }
+
+    /// Takes a connection of HTTP/2 in clear for one to a name. It must be opened, and each request held to that.
+    pub(crate) fn is_for(&mut self, name: DnsName) {
+        self.claim = Claim::Http { host: Host::Name(name), method: "PRI".to_owned() };
+    }
+
     /// The bytes that may be forwarded with the claim: those it is made of, and what the gate lets go of the rest.
     pub(crate) fn first_bytes(&mut self) -> Result<Vec<u8>, Reason> {
         let rest = self.bytes.split_off(self.judged);

@@ -58,7 +58,8 @@ pub enum Reason {
     HttpTooLarge,
     /// An HTTP request without host, or with several.
     HttpHost,
-    /// HTTP/2 in clear, a tunnel or another protocol inside HTTP: what follows cannot be read.
+    /// A tunnel or another protocol inside HTTP, or HTTP/2 in clear where it is not known for whom it is or nobody judges its
+    /// requests: what follows is not read.
     HttpTunnel,
     /// It was let through as a connection on which the server speaks first, and then says for whom it is.
     LateClaim,
@@ -166,11 +167,13 @@ pub enum Reason {
     WorkloadUnselected,
     /// The rule demands what only the gateway of a node does: look at requests, or count uploads.
     NeedsNode,
+    /// What a request does is not known yet, and its pod, or all, have as much of such requests held as may be.
+    TooMuchHeld,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 78] = [
+    pub const ALL: [Self; 79] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -249,6 +252,7 @@ impl Reason {
         Self::WorkloadUnknown,
         Self::WorkloadUnselected,
         Self::NeedsNode,
+        Self::TooMuchHeld,
     ];
 
     /// The verdict that always comes with this reason.
@@ -331,7 +335,8 @@ impl Reason {
             | Self::KeyMissing
             | Self::KeyInClear
             | Self::KeySigned
-            | Self::KeyForm => Verdict::Deny,
+            | Self::KeyForm
+            | Self::TooMuchHeld => Verdict::Deny,
         }
     }
 
@@ -416,6 +421,7 @@ impl Reason {
             Self::WorkloadUnknown => "workload-unknown",
             Self::WorkloadUnselected => "workload-unselected",
             Self::NeedsNode => "needs-node",
+            Self::TooMuchHeld => "too-much-held",
         }
     }
 
@@ -454,7 +460,9 @@ impl Reason {
             Self::HttpMalformed => "an HTTP request that servers could read differently",
             Self::HttpTooLarge => "an HTTP request head beyond the bound",
             Self::HttpHost => "an HTTP request without host, or with several",
-            Self::HttpTunnel => "HTTP/2 in clear, CONNECT or Upgrade: what follows cannot be read",
+            Self::HttpTunnel => {
+                "CONNECT, Upgrade, or HTTP/2 in clear to an address of several names or by a rule without requests: what follows is not read"
+            }
             Self::LateClaim => "it waited for the server to speak first, and then spoke TLS or HTTP itself",
             Self::CertificateName => "the server's certificate is for other names",
             Self::ServerFlight => {
@@ -561,6 +569,8 @@ impl Reason {
             }
             Self::NeedsNode => {
                 "the rule looks at requests or limits uploads, which only the gateway of a node does: this workload needs a rule without"
+            Self::TooMuchHeld => {
+                "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"
             }
         }
     }

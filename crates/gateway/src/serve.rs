@@ -18,7 +18,7 @@ use crate::record::{Guard, Sink};
 use crate::referrals::Referrals;
 use crate::refuse::Refused;
 use crate::relay::Relay;
-use crate::requests::Handling;
+use crate::requests::{Handling, name_of};
 use crate::server_gate::ServerGate;
 use crate::settings::Limits;
 use crate::{inspect, refuse};
@@ -266,13 +266,19 @@ impl Gateway {
         let Approach { first, server, name } = approach;
         let opened = if self.judge.needs_claim(ends.pod.ip(), ends.destination) {
             let silence = self.judge.may_be_silent(ends.destination.port()).then_some(self.limits.silence);
-            let opened = tokio::select! {
+            let mut opened = tokio::select! {
                 opened = inspect::read(&mut stream, first, self.limits.header_timeout, silence) => opened,
                 () = self.drained() => {
                     guard.ended(End::Drained);
                     return None;
                 }
             };
+            let only = || name.clone().or_else(|| self.judge.only_name(ends.pod.ip(), ends.destination));
+            if opened.is_http2()
+                && let Some(only) = only()
+            {
+                opened.is_for(only);
+            }
             guard.claims(&opened.claim);
             opened
         } else {
@@ -298,6 +304,14 @@ impl Gateway {
             Decision::Permit(permit) => {
                 guard.judged(permit.judgement());
                 match permit.judgement().handling {
+                    // Passed on, nobody would hold its requests to the name.
+                    Handling::Pass if opened.is_http2() && name_of(&opened.claim).is_some() => {
+                        guard.refused(Reason::HttpTunnel);
+                        guard.ended(End::Refused);
+                        let reason = Reason::HttpTunnel;
+                        let judgement = Judgement { reason, ..permit.judgement().clone() };
+                        Some(Refused { stream, claim: opened.claim, judgement })
+                    }
                     Handling::Pass => {
                         Box::pin(self.permitted(stream, (opened, server), &permit, phase, guard)).await
                     }
@@ -355,7 +369,8 @@ impl Gateway {
             }
         };
         let connected = tokio::select! {
-            connected = self.server(permit, server, guard) => connected,
+            // Boxed: its room is not kept for as long as the connection lives.
+            connected = Box::pin(self.server(permit, server, guard)) => connected,
             () = self.drained() => {
                 guard.ended(End::Drained);
                 return None;

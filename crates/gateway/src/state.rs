@@ -445,6 +445,18 @@ impl Judge for Table {
         may.unwrap_or(false)
     }
 
+    fn only_name(&self, pod: IpAddr, destination: SocketAddr) -> Option<DnsName> {
+        self.ask(|state| {
+            let bound = state.pods.get(&pod)?.bound.get(&destination.ip())?;
+            let mut names = bound.names.iter().filter(|(_, named)| named.is_live).map(|(name, _)| name);
+            match (names.next(), names.next()) {
+                (Some(only), None) => Some(only.clone()),
+                (Some(_) | None, _) => None,
+            }
+        })
+        .flatten()
+    }
+
     fn checks_certificates(&self) -> bool {
         self.ask(|state| state.rules.certificates).unwrap_or(true)
     }

@@ -55,7 +55,7 @@ pub struct Head {
 pub enum HttpFlaw {
     /// The first line is not that of an HTTP/1 request.
     NotHttp,
-    /// HTTP/2 in clear (h2c): its requests are not read.
+    /// HTTP/2 in clear (h2c), which is not read here.
     Http2,
     /// A line that breaks the grammar, or that only tolerant servers accept.
     Malformed,

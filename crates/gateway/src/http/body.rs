@@ -6,7 +6,7 @@
 
 use super::asking::Asking;
 use super::fields;
-use super::hold::{Held, Hold, MAX_HELD};
+use super::hold::{Full, Held, MAX_HELD, Share};
 use super::reading::{Reading, decoder_within};
 use super::searching::Searching;
 use crate::call::Course;
@@ -35,10 +35,21 @@ pub(crate) enum Unclear {
     Gone,
     /// It took too long to come.
     TooSlow,
-    /// Too much would have to be held.
+    /// Too much of it would have to be held.
     TooLarge,
+    /// Too much is held of its pod, or of all.
+    Full,
     /// It contradicts itself.
     Contradicted(Operation),
+}
+
+impl From<Full> for Unclear {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Body => Self::TooLarge,
+            Full::Share => Self::Full,
+        }
+    }
 }
 
 /// The body of a request, read on its way to the server. Trailers go on only where [`Outgoing::with_trailers`] says so: a
@@ -100,7 +111,7 @@ impl Outgoing {
     }
 
     /// Reads and holds until it is known what the request does. `None`: it cannot be read.
-    pub(crate) async fn understand(&mut self, hold: &Arc<Hold>) -> Result<Option<Operation>, Unclear> {
+    pub(crate) async fn understand(&mut self, hold: &Share) -> Result<Option<Operation>, Unclear> {
         let mut held = Held::none(hold);
         loop {
             match self.reading.progress() {
@@ -119,9 +130,7 @@ impl Outgoing {
                 Some(Progress::NeedMore) => {}
             }
             let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
-            if !held.more(taken) {
-                return Err(Unclear::TooLarge);
-            }
+            held.more(taken)?;
         }
     }
 
@@ -157,7 +166,7 @@ impl Outgoing {
             let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
             self.pieces.back().filter(|_| taken > 0).into_iter().for_each(|piece| asking.push(piece));
             // What is held no longer is not counted as held; what has not gone on must not be more than may be.
-            if !self.held.as_mut().is_some_and(|held| held.more(taken)) {
+            if !self.held.as_mut().is_some_and(|held| held.more(taken).is_ok()) {
                 break;
             }
         }
@@ -166,17 +175,13 @@ impl Outgoing {
     }
 
     /// Reads and holds all of it.
-    pub(crate) async fn hold_all(&mut self, hold: &Arc<Hold>) -> Result<(), Unclear> {
+    pub(crate) async fn hold_all(&mut self, hold: &Share) -> Result<(), Unclear> {
         self.held = None;
         let mut held = Held::none(hold);
-        if !held.more(self.queued) {
-            return Err(Unclear::TooLarge);
-        }
+        held.more(self.queued)?;
         while self.stops().is_none() && !self.is_over {
             let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
-            if !held.more(taken) {
-                return Err(Unclear::TooLarge);
-            }
+            held.more(taken)?;
         }
         self.held = Some(held);
         Ok(())
@@ -191,9 +196,8 @@ impl Outgoing {
         Some(body)
     }
 
-    /// Has this go on in place of what is held; false if there is no room for it. `reading` read all of it.
-    #[must_use]
-    pub(crate) fn replace(&mut self, body: Vec<u8>, reading: Reading, hold: &Arc<Hold>) -> bool {
+    /// Has this go on in place of what is held, if there is room for it. `reading` read all of it.
+    pub(crate) fn replace(&mut self, body: Vec<u8>, reading: Reading, hold: &Share) -> Result<(), Full> {
         self.pieces.clear();
         self.held = None;
         let mut held = Held::none(hold);
@@ -314,7 +318,7 @@ impl Body for Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hold::MAX_HELD;
+    use super::super::hold::{Hold, MAX_HELD};
     use super::*;
     use http::{Request, Response};
     use hyper::service::service_fn;
@@ -366,7 +370,8 @@ mod tests {
     }
 
     async fn read(body: Incoming) -> Became {
-        let (course, hold) = (Arc::new(Course::default()), Arc::new(Hold::default()));
+        let course = Arc::new(Course::default());
+        let hold = Arc::new(Hold::default()).share(std::net::Ipv4Addr::LOCALHOST.into());
         let mut body = Outgoing::new(body, Reading::script(&HeaderMap::new()), &course);
         let understood = body.understand(&hold).await.map(|known| known.map(|operation| operation.verb));
         let (mut sent, mut is_whole) = (Vec::new(), false);

@@ -60,7 +60,7 @@ pub(crate) async fn draw(
     head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     let (ask, input) = match asked(outgoing, head, guard).await {
         Ok(asked) => asked,
-        Err(Unclear::TooLarge) => (Ask::SILENT, estimate_question(outgoing.length())),
+        Err(Unclear::TooLarge | Unclear::Full) => (Ask::SILENT, estimate_question(outgoing.length())),
         Err(Unclear::TooSlow) => return Ok(Err(Reason::Timeout)),
         Err(Unclear::Gone | Unclear::Contradicted(_)) => {
             guard.ended(End::PodGone);

@@ -165,9 +165,11 @@ async fn drive(io: impl Stream + 'static, shared: &Arc<Shared>) {
     loop {
         let mut builder = http1::Builder::new();
         builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
-        let Ok((sender, mut connection)) = Box::pin(builder.handshake(TokioIo::new(io))).await else {
+        let Ok((sender, connection)) = Box::pin(builder.handshake(TokioIo::new(io))).await else {
             return;
         };
+        // Apart from what rests.
+        let mut connection = Box::new(connection);
         if !shared.begins(sender) {
             // Its end is said without a request, too.
             let _broken = connection.await;
@@ -178,7 +180,7 @@ async fn drive(io: impl Stream + 'static, shared: &Arc<Shared>) {
                 biased;
                 () = shared.told.notified() => {
                     if matches!(*shared.state(), State::Upgrading(_)) {
-                        let _broken = connection.with_upgrades().await;
+                        let _broken = Box::pin(connection.with_upgrades()).await;
                         return;
                     }
                     if shared.lies_down() {

@@ -59,6 +59,8 @@ struct Parties<'a> {
     is_single: bool,
     /// It came by the explicit proxy.
     explicit: bool,
+    /// What it speaks where that is not TLS.
+    in_clear: Speech,
 }
 
 impl Parties<'_> {
@@ -87,7 +89,8 @@ impl Gateway {
             return Some(Refused { stream, claim: opened.claim, judgement });
         };
         let connected = tokio::select! {
-            connected = self.server(permit, server, guard) => connected,
+            // Boxed: its room is not kept for as long as the connection lives.
+            connected = Box::pin(self.server(permit, server, guard)) => connected,
             () = self.drained() => {
                 guard.ended(End::Drained);
                 return None;
@@ -105,12 +108,23 @@ impl Gateway {
             ceiling: permit.judgement().ceiling,
             cut: Arc::clone(&cut),
         });
+        let in_clear = if opened.is_http2() { Speech::Http2 } else { Speech::Unsaid };
         let client = Socket::new(stream, opened.bytes, &is_clean);
         let (tasks, gone) = (Owner::default(), Arc::new(Notify::new()));
         let (is_single, explicit) = (front.is_some(), guard.is_explicit());
         let cut_here = Arc::clone(&cut);
-        let parties =
-            Parties { pod, name, permit, cut: cut_here, is_clean, tasks, gone, is_single, explicit };
+        let parties = Parties {
+            pod,
+            name,
+            permit,
+            cut: cut_here,
+            is_clean,
+            tasks,
+            gone,
+            is_single,
+            explicit,
+            in_clear,
+        };
         let (end, reason) = tokio::select! {
             biased;
             reason = cut.wait() => (End::Cut, Some(reason)),
@@ -142,11 +156,11 @@ impl Gateway {
         let (limits, name) = (&self.limits, parties.name);
         let Claim::Tls(hello) = &parties.permit.opening().claim else {
             let upstream = match server {
-                Ok(server) => Box::pin(parties.upstream(server, Speech::Unsaid)).await,
+                Ok(server) => Box::pin(parties.upstream(server, parties.in_clear)).await,
                 Err(reason) => Err(reason),
             };
             let refused = upstream.as_ref().err().copied();
-            let outcome = Box::pin(self.answered(client, Speech::Unsaid, upstream, parties)).await;
+            let outcome = Box::pin(self.answered(client, parties.in_clear, upstream, parties)).await;
             return refused.map_or(outcome, |reason| (End::Refused, Some(reason)));
         };
         let Some(inspector) = inspector else { return (End::Refused, Some(Reason::NoAuthority)) };
@@ -194,7 +208,7 @@ impl Gateway {
             judge: Arc::clone(&self.judge),
             sink: Arc::clone(&self.sink),
             counters: Arc::clone(&self.counters),
-            hold: Arc::clone(&self.hold),
+            hold: self.hold.share(parties.pod.ip()),
             referrals: Arc::clone(&self.referrals),
             files: Arc::clone(&self.files),
             edges: Arc::clone(&self.edges),

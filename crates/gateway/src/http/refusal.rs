@@ -15,7 +15,7 @@ use hyper::ext::ReasonPhrase;
 use policy::{Mismatch, Money, Operation, Verb};
 
 /// Statuses (RFC 9110, section 15) of reasons that are not simply forbidden.
-const STATUS: [(Reason, StatusCode); 12] = [
+const STATUS: [(Reason, StatusCode); 13] = [
     (Reason::HostMismatch, StatusCode::MISDIRECTED_REQUEST),
     (Reason::HttpHost, StatusCode::BAD_REQUEST),
     (Reason::HttpMalformed, StatusCode::BAD_REQUEST),
@@ -28,6 +28,7 @@ const STATUS: [(Reason, StatusCode); 12] = [
     (Reason::QuotaTokens, StatusCode::TOO_MANY_REQUESTS),
     (Reason::QuotaMoney, StatusCode::TOO_MANY_REQUESTS),
     (Reason::QuotaStore, StatusCode::SERVICE_UNAVAILABLE),
+    (Reason::TooMuchHeld, StatusCode::SERVICE_UNAVAILABLE),
 ];
 
 /// The answer to a request that is refused for the reason in its record so far.

@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::body::{Broken, Outgoing, Unclear};
 use super::drawing::{Drawn, draw};
 use super::fields::{self, Asks};
-use super::hold::Hold;
+use super::hold::{Full, Share};
 use super::injecting::{Way, inject};
 use super::leading;
 use super::reading::{Reading, decoder};
@@ -58,7 +58,7 @@ pub(crate) struct Exchange {
     pub(crate) judge: Arc<dyn Judge>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) hold: Arc<Hold>,
+    pub(crate) hold: Share,
     pub(crate) referrals: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
     pub(crate) edges: Arc<Edges>,
@@ -177,7 +177,8 @@ impl Exchange {
         head.version = version;
         head.extensions = http::Extensions::new();
         if upstream.is_http2() {
-            head.uri = absolute(&authority, path)?;
+            let is_tls = matches!(self.opening.claim, Claim::Tls(_));
+            head.uri = absolute(if is_tls { Scheme::HTTPS } else { Scheme::HTTP }, &authority, path)?;
         } else {
             head.uri = Uri::from(path);
             let host = HeaderValue::from_str(&authority).map_err(|_| Reason::HttpHost)?;
@@ -215,6 +216,7 @@ impl Exchange {
                 return Err(Broken);
             }
             Err(Unclear::TooLarge) => return Ok(Err(Reason::RequestTooLarge)),
+            Err(Unclear::Full) => return Ok(Err(Reason::TooMuchHeld)),
             Err(Unclear::TooSlow) => return Ok(Err(Reason::Timeout)),
             Err(Unclear::Contradicted(operation)) => {
                 guard.understood(operation);
@@ -285,8 +287,9 @@ impl Exchange {
                 return Err(Broken);
             }
             // Without masks nothing has to be changed.
-            Err(Unclear::TooLarge) if !may_mask => return Ok(Ok(())),
+            Err(Unclear::TooLarge | Unclear::Full) if !may_mask => return Ok(Ok(())),
             Err(Unclear::TooLarge) => return Ok(Err(Reason::RequestTooLarge)),
+            Err(Unclear::Full) => return Ok(Err(Reason::TooMuchHeld)),
             Err(Unclear::TooSlow | Unclear::Contradicted(_)) => return Ok(Err(Reason::Timeout)),
         }
         Ok(outgoing.stops().map_or_else(|| self.rewritten(&rewriting, head, outgoing, guard), Err))
@@ -323,9 +326,7 @@ impl Exchange {
             return unchanged(guard);
         }
         head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(made.body.len()));
-        if !outgoing.replace(made.body, reading, &self.hold) {
-            return Err(Reason::RequestTooLarge);
-        }
+        outgoing.replace(made.body, reading, &self.hold).map_err(Full::reason)?;
         guard.course.masked(made.masked);
         if made.asks_usage {
             guard.asked_usage();
@@ -457,9 +458,9 @@ struct Owed {
 }
 
 /// A target that names its server.
-fn absolute(authority: &str, path: PathAndQuery) -> Result<Uri, Reason> {
+fn absolute(scheme: Scheme, authority: &str, path: PathAndQuery) -> Result<Uri, Reason> {
     let mut parts = Parts::default();
-    parts.scheme = Some(Scheme::HTTPS);
+    parts.scheme = Some(scheme);
     parts.authority = Some(authority.parse().map_err(|_| Reason::HttpHost)?);
     parts.path_and_query = Some(path);
     Uri::from_parts(parts).map_err(|_| Reason::HttpMalformed)

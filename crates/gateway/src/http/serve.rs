@@ -47,12 +47,12 @@ pub(crate) async fn serve(
     let is_clean = how.is_clean;
     let closing = Closing { ledger: Arc::clone(&exchange.ledger), is_clean };
     let served = match speech {
-        Speech::Unsaid | Speech::Http1 => one_by_one(client, &exchange, &how, &closing, last).await,
-        Speech::Http2 => at_once(client, &exchange, &closing, last).await,
+        Speech::Unsaid | Speech::Http1 => Box::pin(one_by_one(client, &exchange, &how, &closing, last)).await,
+        Speech::Http2 => Box::pin(at_once(client, &exchange, &closing, last)).await,
     };
     let tunnel = exchange.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(tunnel) = tunnel else { return served };
-    match tunnel.run(is_clean).await {
+    match Box::pin(tunnel.run(is_clean)).await {
         Ok(()) => (End::Closed, None),
         Err(Broken) => exchange.ledger.end_of_broken(),
     }

@@ -106,7 +106,7 @@ impl Watching {
         if part.start == 0 {
             let name = text(&head.headers, header::CONTENT_DISPOSITION).and_then(file_name);
             let name = name.unwrap_or_else(|| asked.url.target.split('?').next().unwrap_or_default());
-            let held = Held::none(&self.files.hold);
+            let held = Held::none(&self.files.hold.share(asked.pod));
             self.reader = Some(Box::new(Reader { decoder, watch: Watch::new(name), at: 0, held }));
             return self.tell(Progress::UnderWay);
         }
@@ -148,9 +148,9 @@ impl Watching {
         });
         reader.at += piece.len() as u64;
         let more = reader.watch.weight().saturating_sub(before);
-        let has_room = reader.held.more(more) || {
+        let has_room = reader.held.more(more).is_ok() || {
             self.files.forget_paused();
-            reader.held.more(more)
+            reader.held.more(more).is_ok()
         };
         let is_harmless = reader.watch.is_harmless();
         self.look();

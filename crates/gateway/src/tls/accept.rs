@@ -59,13 +59,14 @@ impl Unbelieved {
 }
 
 impl Inspector {
-    /// Shakes hands with a server as the client would: of what it offered, with what can be read.
+    /// Shakes hands with a server as the client would: of what it offered, with what can be read. Boxed, as by
+    /// [`Self::accept`]: whoever passes it on keeps room for it at each step.
     pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         server: S,
         name: &DnsName,
         offered: &[String],
-    ) -> Result<(client::TlsStream<S>, Speech), Reason> {
+    ) -> Result<(Box<client::TlsStream<S>>, Speech), Reason> {
         let host = ServerName::try_from(name.as_str().to_owned()).map_err(|_| Reason::ServerHandshake)?;
         let offered = offered.iter().filter(|offer| is_read(offer)).map(|offer| offer.clone().into_bytes());
         let connector = TlsConnector::from(Arc::clone(&self.client));
@@ -81,7 +82,7 @@ impl Inspector {
             Some(_) => Speech::Http1,
             None => Speech::Unsaid,
         };
-        Ok((stream, speech))
+        Ok((Box::new(stream), speech))
     }
 
     /// Shakes hands with a client in the server's name.
@@ -89,14 +90,14 @@ impl Inspector {
         &self,
         client: S,
         speech: Speech,
-    ) -> Result<server::TlsStream<S>, Unbelieved> {
+    ) -> Result<Box<server::TlsStream<S>>, Unbelieved> {
         let config = match speech {
             Speech::Unsaid => &self.unnamed,
             Speech::Http1 => &self.http1,
             Speech::Http2 => &self.http2,
         };
         let shaken = TlsAcceptor::from(Arc::clone(config)).accept(client).await;
-        shaken.map_err(|error| match tls_error(&error) {
+        shaken.map(Box::new).map_err(|error| match tls_error(&error) {
             // It went, as those do that do not say why.
             None => Unbelieved::Gone,
             Some(rustls::Error::AlertReceived(alert)) if is_of_stranger(*alert) => Unbelieved::Said,

@@ -45,12 +45,14 @@ pub enum Way {
     Tls2,
     /// TLS, and nothing is offered or agreed on.
     TlsUnsaid,
+    /// HTTP/2 in clear. The server has one name only.
+    Clear2,
 }
 
 impl Way {
     pub fn alpn(self) -> Vec<Vec<u8>> {
         match self {
-            Self::Clear | Self::TlsUnsaid => vec![],
+            Self::Clear | Self::Clear2 | Self::TlsUnsaid => vec![],
             Self::Tls1 => vec![b"http/1.1".to_vec()],
             Self::Tls2 => vec![b"h2".to_vec()],
         }
@@ -115,13 +117,18 @@ impl World {
         let inspection = Inspection { authority, roots: if is_trusted { vec![root] } else { vec![] } };
         let inspection = Arc::new(inspection);
         state.inspection = Some(Arc::clone(&inspection));
+        if way == Way::Clear2 {
+            let all = state.pods.values_mut().flat_map(|pod| pod.bound.values_mut());
+            all.for_each(|bound| bound.names.retain(|name, _| name.as_str() == "hub.example"));
+        }
         let proxy = Proxy::start(Some(state), limits);
         let mut config = (*tls.server).clone();
         config.alpn_protocols = way.alpn();
         let (sender, seen) = channel();
         let (go_on, began) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let config = (way != Way::Clear).then(|| Arc::new(config));
-        serve(proxy.server.try_clone().unwrap(), config, sender, [&go_on, &began].map(Arc::clone));
+        let config = (!matches!(way, Way::Clear | Way::Clear2)).then(|| Arc::new(config));
+        let told = [&go_on, &began].map(Arc::clone);
+        serve(proxy.server.try_clone().unwrap(), (way, config), sender, told);
         Self { proxy, seen, inspection, way, go_on, began }
     }
 
@@ -166,8 +173,8 @@ impl Client {
         authority: &AuthorityPem,
     ) -> std::io::Result<Self> {
         let stream = tokio::net::TcpStream::connect(proxy.address).await?;
-        if way == Way::Clear {
-            return Ok(Self::over(TokioIo::new(stream), false).await);
+        if matches!(way, Way::Clear | Way::Clear2) {
+            return Ok(Self::over(TokioIo::new(stream), way == Way::Clear2).await);
         }
         let connector = TlsConnector::from(trusting(authority, way.alpn()));
         let name = ServerName::try_from(name).unwrap();
@@ -295,7 +302,12 @@ pub const COMPLETED: &str = "{\"model\":\"m-1\",\"choices\":[{\"finish_reason\":
 pub const COMPLETED_GZIP: &[u8] = &[31, 139, 8, 0, 0, 0, 0, 0, 2, 3, 61, 140, 177, 14, 194, 48, 12, 5, 255, 229, 205, 101, 128, 5, 41, 191, 82, 161, 170, 10, 134, 88, 109, 236, 168, 54, 83, 148, 127, 175, 151, 178, 222, 157, 174, 163, 234, 155, 118, 36, 212, 219, 29, 19, 114, 81, 206, 100, 72, 115, 199, 135, 133, 173, 44, 7, 173, 166, 18, 133, 185, 182, 72, 42, 153, 173, 95, 66, 234, 200, 42, 78, 226, 225, 10, 99, 140, 215, 132, 223, 165, 218, 161, 181, 249, 226, 186, 145, 196, 238, 25, 235, 0, 59, 57, 171, 252, 233, 99, 140, 19, 85, 101, 222, 12, 129, 0, 0, 0];
 
 /// Serves a listener until the test ends.
-fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<Seen>, told: [Arc<Notify>; 2]) {
+fn serve(
+    listener: TcpListener,
+    (way, tls): (Way, Option<Arc<ServerConfig>>),
+    seen: Sender<Seen>,
+    told: [Arc<Notify>; 2],
+) {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -307,6 +319,11 @@ fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, seen: Sender<See
                 tokio::spawn(async move {
                     let service = service_fn(move |request| answer(request, seen.clone(), told.clone()));
                     let Some(config) = tls else {
+                        if way == Way::Clear2 {
+                            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                            let _over = http.serve_connection(TokioIo::new(stream), service).await;
+                            return;
+                        }
                         let http = hyper::server::conn::http1::Builder::new();
                         let _over =
                             http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
