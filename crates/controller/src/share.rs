@@ -64,3 +64,46 @@ impl Needs for Shares {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
+    use super::*;
+    use policy::Generation;
+
+    const OBJECTS: &str = "
+{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: team, labels: {app: asks}}, spec: {nodeName: n1, containers: [{name: c, image: i}]}, status: {podIP: 10.0.0.1}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: b, namespace: team}, spec: {nodeName: n2, containers: [{name: c, image: i}]}, status: {podIP: 10.0.0.2}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: team, labels: {cofferdam.dev/inject: 'true'}}, stringData: {openai: sk-1, other: sk-2}}
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: p, namespace: team}
+spec:
+  subject: {podSelector: {matchLabels: {app: asks}}}
+  egress:
+    - {action: Allow, to: [{provider: openai}], credentials: [{inject: {secretRef: {name: keys, key: openai}}}]}
+";
+
+    #[test]
+    fn a_key_goes_to_nodes_with_pods_that_its_rule_selects_and_to_nobody_else() {
+        let read = crds::read_objects("t.yaml", OBJECTS.as_bytes());
+        let compiled = compiler::compile(read.objects, Generation(1));
+        let set = Arc::new(compiled.set);
+        let parts = Arc::new(Parts::new(&set, None));
+        let shares = Shares::new(set, parts, compiled.keys);
+        let keys = |node: &str| {
+            let keys = shares.keys_of(node);
+            keys.into_iter()
+                .map(|(at, key)| (at.key.to_string(), key.expose().to_owned()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(keys("n1"), [("openai".to_owned(), "sk-1".to_owned())]);
+        for node in ["n2", "n3", &feed::tls::gateway_name("x")] {
+            assert_eq!(keys(node), [], "{node}");
+        }
+    }
+}

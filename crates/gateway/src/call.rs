@@ -443,9 +443,9 @@ impl CallGuard {
         self.call.usage_asked = true;
     }
 
-    /// It leaves with another key.
-    pub(crate) fn injected(&mut self, injected: Injected) {
-        self.call.injected = Some(injected);
+    /// With which key it leaves in place of the pod's; `None`: with the pod's.
+    pub(crate) fn injected(&mut self, injected: Option<Injected>) {
+        self.call.injected = injected;
     }
 
     pub(crate) fn ended(&mut self, end: End) {

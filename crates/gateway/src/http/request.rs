@@ -25,6 +25,7 @@ use crate::counters::Counters;
 use crate::decide::{Claim, Judge, Opening};
 use crate::edges::Edges;
 use crate::files::Files;
+use crate::keys::Injected;
 use crate::reason::{End, Reason};
 use crate::record::Sink;
 use crate::referrals::{Referrals, Url};
@@ -133,9 +134,15 @@ impl Exchange {
                 if let Some(keep) = demands.capture.take() {
                     guard.course.contents.asked(keep, &head.headers);
                 }
-                let met = met.and_then(|()| self.injected(&demands, &mut head, &mut guard));
-                match met {
-                    Ok(()) => draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?,
+                match met.and_then(|()| self.injected(&demands, &mut head, &guard)) {
+                    Ok(injected) => {
+                        let drawn = draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?;
+                        // What does not go on leaves with no key.
+                        if drawn.is_ok() {
+                            guard.injected(injected);
+                        }
+                        drawn
+                    }
                     Err(reason) => Err(reason),
                 }
                 .map(|drawn| Owed { drawn, answers })
@@ -238,15 +245,13 @@ impl Exchange {
         &self,
         demands: &Demands,
         head: &mut request::Parts,
-        guard: &mut CallGuard,
-    ) -> Result<(), Reason> {
-        let Some(injecting) = &demands.inject else { return Ok(()) };
+        guard: &CallGuard,
+    ) -> Result<Option<Injected>, Reason> {
+        let Some(injecting) = &demands.inject else { return Ok(None) };
         // Without a verified server there is none to send to.
         let is_verified = matches!(self.opening.claim, Claim::Tls(_));
         let way = Way { is_verified, name: &self.name };
-        let injected = inject(injecting, way, &guard.so_far().operation, head)?;
-        guard.injected(injected);
-        Ok(())
+        inject(injecting, way, &guard.so_far().operation, head).map(Some)
     }
 
     fn url(&self, uri: &Uri) -> Url {

@@ -124,6 +124,7 @@ fn takes_key(host: &str) -> bool {
 mod tests {
     use super::super::{Head, Reader};
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn each_service_takes_its_key_in_its_own_form() {
@@ -167,6 +168,24 @@ mod tests {
             ("h.example", "/m?%zz=1", Err(KeptKey::Unreadable)),
         ] {
             assert_eq!(without_keys(host, target).as_deref(), expected.as_deref(), "{host}{target}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_key_that_is_told_of_stays(
+            host in prop::sample::select(vec!["generativelanguage.googleapis.com", "llm.example", "api.openai.com"]),
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "key=a", "k%65y=a", "access_token=a", "api-key=a", "api_key", "alt=sse", "", "=", "a=%26key=b", "KEY=a", "sig=a",
+                "X-Amz-Credential=A%2Fb", "AWSAccessKeyId=A", "%zz=a", "key%3Da", "a+b=c",
+            ]), 0..6),
+        ) {
+            let target = format!("/v1/models?{}", parts.join("&"));
+            if let Ok(bare) = without_keys(host, &target) {
+                let head = Head { method: "GET", host, port: 443, target: &bare, headers: &[] };
+                prop_assert!(Reader::new(&head).so_far().credentials.is_empty(), "{} -> {}", target, bare);
+                prop_assert_eq!(without_keys(host, &bare).as_deref(), Ok(&*bare));
+            }
         }
     }
 }
