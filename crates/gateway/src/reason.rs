@@ -569,6 +569,7 @@ impl Reason {
             }
             Self::NeedsNode => {
                 "the rule looks at requests or limits uploads, which only the gateway of a node does: this workload needs a rule without"
+            }
             Self::TooMuchHeld => {
                 "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"
             }
