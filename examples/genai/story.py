@@ -3,7 +3,7 @@ what was denied to it.
 
     python3 story.py OUTPUT FLOWS LOOKUPS CONNECTIONS CALLS
 
-OUTPUT: what `cofferdam up` printed. The others: `cofferdam flows --json`, and so `dns`, `connections` and `calls`. A step that
+OUTPUT: what `cofferdam up` printed, which has the records of the ingress gateway as well. The others: `cofferdam flows --json`, and so `dns`, `connections` and `calls`. A step that
 was blocked and has no record ends this with 1, and so does one that was reached without being a known limit.
 """
 
@@ -13,6 +13,9 @@ import re
 import sys
 
 LINE = re.compile(r"\[([^]]+)\] ATTACK ([^:]+): (.*): (blocked|useless|REACHED)(.*)$")
+GATEWAY = re.compile(r"\[[^]]+\] (\{\"request\": ?\{.*\}\})$")
+# The id of a request, or the address that it came from.
+REQUEST = re.compile(r"\b(?:request|from) ([\w.:-]+)")
 PORT = re.compile(r"\b(\d+)/(TCP|UDP)\b")
 
 
@@ -68,6 +71,18 @@ def of_call(record):
     return f"gateway {record['reason']}{lacks}, {does}{': ' + rule if rule else ''}"
 
 
+def of_request(record):
+    """A record of the ingress gateway."""
+    guard, waf = record.get("guard") or {}, record.get("waf") or {}
+    found = {
+        "guard-blocked": f" ({guard.get('family')}, {guard.get('score', 0):.2f}, said by {guard.get('role')})",
+        "waf-blocked": f" (rules {waf.get('rules')})",
+    }
+    rule = record.get("rule") or record.get("route") or record.get("detail")
+    who = f", {record['consumer']}" if record.get("consumer") else ""
+    return f"ingress gateway {record['reason']}{found.get(record['reason'], '')}{who}{': ' + rule if rule else ''}"
+
+
 def is_request(record, words):
     """Whether a record is of what is written as host, method and path."""
     return [record["name"], record["method"], record["path"]] == [*words[:2], words[2].split("?")[0]]
@@ -107,9 +122,15 @@ def reason(pod, target, flows, lookups, connections, calls):
 def main(output, flows, lookups, connections, calls):
     flows, lookups, failed = records(flows), records(lookups), 0
     connections, calls = records(connections), records(calls)
+    asked = [json.loads(found[1])["request"] for line in lines(output) if (found := GATEWAY.search(line.rstrip()))]
+    asked = {**{record["client"]: record for record in asked}, **{record["request_id"]: record for record in asked}}
     steps = [found.groups() for line in lines(output) if (found := LINE.search(line.rstrip()))]
     for pod, step, target, outcome, rest in steps:
-        why = reason(pod, target, flows, lookups, connections, calls) if outcome == "blocked" else rest.strip()
+        why = rest.strip()
+        if outcome == "blocked" and (told := REQUEST.search(rest)):
+            why = of_request(asked[told[1]]) if told[1] in asked else None
+        elif outcome == "blocked":
+            why = reason(pod, target, flows, lookups, connections, calls)
         is_wrong = not why or (outcome == "REACHED" and "known limit" not in rest)
         failed += is_wrong
         mark = "   <-- WRONG" if is_wrong else ""

@@ -8,8 +8,8 @@
 use crate::limit::{Limits, limits};
 use crate::rule::{Rule, rules};
 use crds::{
-    Authentication, Code, Diagnostic, Guard, InferencePolicy, Located, ObjectName, PolicyTarget, Position,
-    Responses, ServerKind, TargetKind, Waf,
+    Authentication, Code, Diagnostic, Guard, InferencePolicy, Located, Mcp, ObjectName, PolicyTarget,
+    Position, Responses, ServerKind, TargetKind, Waf,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,6 +80,8 @@ pub struct Effective {
     pub guard: Option<(Guard, Source)>,
     /// `responses`
     pub responses: Option<(Arc<Responses>, Source)>,
+    /// `mcp`
+    pub mcp: Option<(Arc<Mcp>, Source)>,
     pub(crate) rules: Option<Arc<[Rule]>>,
     pub(crate) limits: Option<Limits>,
 }
@@ -99,6 +101,7 @@ struct Compiled {
     policy: InferencePolicy,
     authentication: Option<Arc<Authentication>>,
     responses: Option<Arc<Responses>>,
+    mcp: Option<Arc<Mcp>>,
     rules: Option<Arc<[Rule]>>,
     limits: Option<Limits>,
     broken: Option<Closed>,
@@ -217,6 +220,9 @@ impl Effective {
         if let (None, Some(it), Some(place)) = (&self.responses, &policy.responses, &written.responses) {
             self.responses = Some((it.clone(), at("spec.responses", &place.position)));
         }
+        if let (None, Some(it), Some(place)) = (&self.mcp, &policy.mcp, &written.mcp) {
+            self.mcp = Some((it.clone(), at("spec.mcp", &place.position)));
+        }
         if self.rules.is_none() {
             self.rules.clone_from(&policy.rules);
         }
@@ -231,6 +237,7 @@ impl Compiled {
         let mut compiled = Self {
             authentication: policy.authentication.as_ref().map(|it| Arc::new(it.value.clone())),
             responses: policy.responses.as_ref().map(|it| Arc::new(it.value.clone())),
+            mcp: policy.mcp.as_ref().map(|it| Arc::new(it.value.clone())),
             rules: None,
             limits: None,
             broken: None,
@@ -273,6 +280,7 @@ impl Compiled {
             ("waf", mine.waf.is_some() && theirs.waf.is_some()),
             ("guard", mine.guard.is_some() && theirs.guard.is_some()),
             ("responses", mine.responses.is_some() && theirs.responses.is_some()),
+            ("mcp", mine.mcp.is_some() && theirs.mcp.is_some()),
         ];
         both.iter().filter(|(_, both)| *both).map(|(section, _)| *section).collect()
     }

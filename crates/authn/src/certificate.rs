@@ -19,9 +19,13 @@ const MAX_AUTHORITIES: usize = 64;
 /// Bytes of an id (SPIFFE-ID, section 2.3).
 const MAX_ID: usize = 2048;
 
+/// Ids of a certificate that are told, and characters of each.
+const MAX_TOLD: usize = 4;
+const MAX_TOLD_LENGTH: usize = 256;
+
 /// Who may certify ids.
 #[derive(Debug)]
-pub(crate) struct Authorities {
+pub struct Authorities {
     domains: Vec<(Arc<str>, Vec<TrustAnchor<'static>>)>,
 }
 
@@ -40,8 +44,23 @@ impl Authorities {
         Self { domains }
     }
 
-    /// The id, and its trust domain.
-    pub(crate) fn identify(&self, chain: &[&[u8]], now: u64) -> Result<(Arc<str>, Arc<str>), Reason> {
+    /// Of one trust domain, with its authorities in PEM.
+    ///
+    /// # Errors
+    /// It is no trust domain, or the authorities cannot be read.
+    pub fn of(domain: &str, pem: &str) -> Result<Self, String> {
+        if trust_domain(&format!("spiffe://{domain}")) != Some(domain) {
+            return Err(format!("{domain:?} is no trust domain, such as `prod.example.org`"));
+        }
+        Ok(Self { domains: vec![(domain.into(), anchors(pem)?)] })
+    }
+
+    /// The id, and its trust domain. `chain`: certificates in DER, the client's own first. `now`: seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Reason::NoCredential`], [`Reason::UnreadableCredential`], [`Reason::CertificateNoId`] or
+    /// [`Reason::CertificateUntrusted`].
+    pub fn identify(&self, chain: &[&[u8]], now: u64) -> Result<(Arc<str>, Arc<str>), Reason> {
         let (own, others) = chain.split_first().ok_or(Reason::NoCredential)?;
         if chain.len() > MAX_CHAIN {
             return Err(Reason::CertificateUntrusted);
@@ -61,6 +80,14 @@ impl Authorities {
             .map_err(|_| Reason::CertificateUntrusted)?;
         Ok((id.into(), domain.clone()))
     }
+}
+
+/// What a certificate in DER says whose it is, for a person who asks why it was refused: its URIs, cut short.
+pub fn uris(certificate: &[u8]) -> Vec<String> {
+    let own = CertificateDer::from(certificate);
+    let Ok(certificate) = EndEntityCert::try_from(&own) else { return Vec::new() };
+    let cut = |uri: &str| uri.chars().filter(char::is_ascii_graphic).take(MAX_TOLD_LENGTH).collect();
+    certificate.valid_uri_names().take(MAX_TOLD).map(cut).collect()
 }
 
 fn anchors(pem: &str) -> Result<Vec<TrustAnchor<'static>>, String> {

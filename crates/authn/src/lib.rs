@@ -16,6 +16,7 @@ mod shown;
 mod sources;
 mod token;
 
+pub use certificate::{Authorities, uris};
 pub use policy::{Consumer, Known};
 pub use refused::{Reason, Refused};
 pub use shown::{CREDENTIAL_HEADERS, Shown};
@@ -24,7 +25,6 @@ pub use sources::{Fetch, KeySources};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use cache::{Digest, Verified};
-use certificate::Authorities;
 use crds::{Authentication, Diagnostic};
 use issuer::Issuer;
 use std::collections::HashMap;

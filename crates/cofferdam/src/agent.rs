@@ -12,6 +12,7 @@ mod link;
 
 use crate::health::{self, Health};
 use crate::http;
+use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
 use crate::up::dns::DnsArgs;
 use crate::up::enforce::Enforcer;
@@ -89,6 +90,8 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "N", default_value_t = Limits::default().records)]
     records: usize,
     #[command(flatten)]
+    ledger: LedgerArgs,
+    #[command(flatten)]
     dns: DnsArgs,
 }
 
@@ -119,7 +122,7 @@ impl Agent {
     /// Puts in force what was received.
     fn load(&self, set: PolicySet) {
         let objects = set.world.pods.len() + set.policies.len() + set.world.namespaces.len();
-        let loaded = Loaded { objects, runs: Runs::default(), set, diagnostics: Vec::new() };
+        let loaded = Loaded { objects, runs: Runs::default(), set, diagnostics: Vec::new(), keys: None };
         self.say.load(self.engine().load(|_| loaded));
     }
 }
@@ -307,6 +310,15 @@ impl Health for Agent {
             gateway(|gateway| gateway.used.iter().map(|it| it.used.tokens_day).sum()),
         );
         page.counter("gateway_starts", "Times the gateway was started", gateway(|gateway| gateway.starts));
+        if let Some(ledger) = &status.ledger {
+            page.counter("ledger_written", "Records that were written to the ledger", ledger.written);
+            page.counter("ledger_lost", "Records for which the ledger had no room", ledger.lost);
+            page.gauge(
+                "ledger_down",
+                "Whether the ledger cannot be written",
+                ledger.problem.is_some().into(),
+            );
+        }
         page.counter("findings", "Things that somebody should look at", status.findings);
         page.counter(
             "verdict_disagreements",
@@ -327,7 +339,9 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         Some(name) => name.clone(),
         None => std::env::var("NODE_NAME").or_else(|_| host_name())?,
     };
-    let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
+    let pen = args.ledger.start()?;
+    let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
+    let journal = Arc::new(journal.kept_by(pen));
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
     let answering = args.dns.answering(Some(args.state.join("cofferdam.dns")), &Home::Nowhere)?;
     let enforcer = Enforcer::open(node.as_str().into(), config, &journal, answering)

@@ -148,6 +148,9 @@ fn why(call: &gateway::Call) -> String {
         let about = if cost.is_estimated { "about " } else { "" };
         let _ = write!(text, ", cost {about}{}", Money(cost.nanos));
     }
+    if let Some(injected) = &call.injected {
+        let _ = write!(text, ", sent with {} ({})", injected.secret, injected.credential);
+    }
     for leak in &call.leaks {
         let masked = if leak.masked { ", masked" } else { "" };
         let _ = write!(text, ", with {} in it ({}{masked})", leak.rule, leak.layer);

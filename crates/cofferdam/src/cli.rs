@@ -13,6 +13,7 @@ use crate::guard::GuardCommand;
 use crate::ingress_gateway::IngressGatewayArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
+use crate::ledger_cmd::{EdgesArgs, LedgerCommand, TopArgs};
 use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
 use crate::prices::PricesCommand;
@@ -57,6 +58,10 @@ enum Command {
     Connections(ConnectionsArgs),
     Calls(CallsArgs),
     Findings(FindingsArgs),
+    Edges(EdgesArgs),
+    Top(TopArgs),
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
     Status(StatusArgs),
     Lab(LabArgs),
     #[command(subcommand)]
@@ -98,6 +103,9 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Connections(args) => crate::connections::run(&args, out).map(|()| true),
         Command::Calls(args) => crate::calls::run(&args, out).map(|()| true),
         Command::Findings(args) => crate::findings::run(&args, out).map(|()| true),
+        Command::Edges(args) => crate::ledger_cmd::edges(&args, out).map(|()| true),
+        Command::Top(args) => crate::ledger_cmd::top(&args, out).map(|()| true),
+        Command::Ledger(command) => crate::ledger_cmd::run(&command, out),
         Command::DnsProxy => process(|control| Ok(dns::run_proxy(control)?)).map(|()| true),
         Command::GatewayProxy => process(|control| Ok(gateway::run_proxy(control)?)).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),

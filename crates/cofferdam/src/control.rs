@@ -62,6 +62,10 @@ pub(crate) struct ControllerArgs {
     health: Option<SocketAddr>,
     #[command(flatten)]
     catalog: CatalogArg,
+    /// Read Secrets labelled cofferdam.dev/inject: "true", whose keys rules put into requests (inject), and give them to the nodes
+    /// that need them; without, what such rules allow is refused
+    #[arg(long)]
+    provider_keys: bool,
     #[command(flatten)]
     trust: TrustArgs,
     /// Print one JSON object per line
@@ -161,13 +165,14 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
             Arc::new(Ready { status: status.subscribe(), role: role.clone(), standings: feed.standings() });
         tokio::spawn(health::serve(http::bind(address).await?, ready));
     }
+    let provider_keys = if args.provider_keys { ProviderKeys::Read } else { ProviderKeys::NotRead };
     let (seen, written) = (status.subscribe(), status.subscribe());
     let (to_hold, held) = watch::channel(Held::Err(trust::NOT_YET.to_owned()));
     tokio::select! {
-        () = controller::run(client.clone(), feed.clone(), catalog.clone(), status) => {}
-        other = lease::run(client.clone(), &namespace, &holder, &elected) => {
+        () = controller::run(client.clone(), feed.clone(), catalog.clone(), status, provider_keys) => {}
+        other = lease::run(client.clone(), (&namespace, lease::CONTROLLER), &holder, &elected) => {
             // A process that is no longer asked must not go on answering: its successor is another process.
-            bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::NAME);
+            bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::CONTROLLER);
         }
         served = serve_agents(args, &feed, &client, &namespace, role.clone(), held.clone()) => served?,
         answered = serve_webhook(args, &client, &namespace, catalog) => answered?,

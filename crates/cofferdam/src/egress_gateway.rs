@@ -1,10 +1,12 @@
 //! `cofferdam egress-gateway`: connections of a cluster's pods leave from here, as their nodes ask for them.
 //!
-//! Enters: policy, from the controller or a folder; CONNECTs of nodes, by mutual TLS. Leaves: connections to servers, one
+//! Enters: policy, from the controller or a folder; CONNECTs of nodes, by mutual TLS; and, where it has a door for them,
+//! requests of workloads that are on no node, known by their certificates. Leaves: connections to servers, one
 //! printed record for each, probes and figures. Guarantees: connects nobody before it has policy; goes on by what it had
 //! last when the controller is gone; on SIGTERM takes no more, waits for what is open, and then ends.
-//! Does not: enforce in the kernel, resolve names, or read what is carried.
+//! Does not: enforce in the kernel, resolve names of pods, or read what is carried.
 
+mod door;
 mod following;
 mod told;
 
@@ -17,6 +19,7 @@ use crate::printer;
 use crate::up::{block_signals, source, watch::Watch};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use door::DoorArgs;
 use following::{Following, Renewal};
 use gateway::{Central, CentralLimits, Counters, Phase, Policies};
 use ipnet::IpNet;
@@ -38,6 +41,8 @@ const TICK: Duration = Duration::from_secs(2);
 #[command(after_help = "Examples:
   cofferdam egress-gateway --controller 10.0.0.2:9443 --token TOKEN --authority ca.crt
   cofferdam egress-gateway -f manifests/ --certificates /etc/cofferdam
+  cofferdam egress-gateway -f manifests/ --certificates /etc/cofferdam --front 0.0.0.0:9446 \\
+    --clients /etc/cofferdam-clients --clients-domain prod.example.org
 
 Nodes come to it with `cofferdam agent --egress-gateway` or `cofferdam up --egress-gateway`.")]
 pub(crate) struct EgressGatewayArgs {
@@ -61,6 +66,8 @@ pub(crate) struct EgressGatewayArgs {
     /// Serve nodes here
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9445")]
     listen: SocketAddr,
+    #[command(flatten)]
+    door: DoorArgs,
     /// Names may lead into this private network; may be repeated. Into others only rules on addresses do
     #[arg(long = "private-network", value_name = "CIDR")]
     private: Vec<IpNet>,
@@ -96,6 +103,8 @@ struct Shared {
     problem: Mutex<Option<String>>,
     /// Why it cannot be shown who this is.
     unknown: Mutex<Option<String>>,
+    /// Why newer files about workloads that come by themselves are not gone by.
+    unread: Mutex<Option<String>>,
     as_json: bool,
 }
 
@@ -104,6 +113,7 @@ impl Shared {
     fn load(&self, set: policy::PolicySet) {
         let (generation, policies) = (set.generation, set.policies.len());
         self.policies.send_replace(Some(Arc::new(Policies::new(set, self.private.clone()))));
+        self.phase.send_modify(|phase| phase.changes = phase.changes.wrapping_add(1));
         self.say(&format!("generation {generation}: {policies} policies"));
     }
 
@@ -177,6 +187,7 @@ pub(crate) fn run(args: &EgressGatewayArgs) -> Result<()> {
         private: args.private.clone(),
         problem: Mutex::default(),
         unknown: Mutex::new(Some("it has no certificate yet".to_owned())),
+        unread: Mutex::default(),
         as_json: args.json,
     });
     let mut watch = Watch::new(&args.files);
@@ -230,19 +241,20 @@ fn read(args: &EgressGatewayArgs, shared: &Shared, generation: &mut Generation) 
 fn serve(args: &EgressGatewayArgs, shared: &Arc<Shared>) -> Result<JoinHandle<Result<()>>> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
-    let (listener, health) = runtime.block_on(async {
+    let (listener, health, door) = runtime.block_on(async {
         let health = match args.health {
             Some(address) => Some(http::bind(address).await?),
             None => None,
         };
-        anyhow::Ok((http::bind(args.listen).await?, health))
+        anyhow::Ok((http::bind(args.listen).await?, health, args.door.open(shared).await?))
     })?;
     shared.say(&format!("serves nodes at {}", args.listen));
-    let limits = CentralLimits { drain_timeout: Duration::from_secs(args.drain), ..CentralLimits::default() };
+    let drain_timeout = Duration::from_secs(args.drain);
+    let limits = CentralLimits { drain_timeout, ..CentralLimits::default() };
     let limits = limits.within_descriptors();
     let sink = told::Told::start(args.json).context("starting the printer's thread")?;
     let (policies, phase) = (shared.policies.subscribe(), shared.phase.subscribe());
-    let central = Arc::new(Central::new(policies, sink, Arc::clone(&shared.counters), limits, phase));
+    let central = Arc::new(Central::new(policies, sink.clone(), Arc::clone(&shared.counters), limits, phase));
     let following = Following::new(args.controller.clone(), args.credentials()?, Arc::clone(shared));
     let mut renewal = Renewal::new(args.controller.clone(), args.credentials()?, Arc::clone(shared));
     let shared = Arc::clone(shared);
@@ -252,6 +264,12 @@ fn serve(args: &EgressGatewayArgs, shared: &Arc<Shared>) -> Result<JoinHandle<Re
                 tokio::spawn(health::serve(listener, Arc::clone(&shared)));
             }
             tokio::spawn(following.follow());
+            let door = async move {
+                if let Some(door) = door {
+                    door.serve(sink, drain_timeout).await;
+                }
+            };
+            let door = tokio::spawn(door);
             let mut phase = shared.phase.subscribe();
             let first = tokio::select! {
                 first = renewal.first() => first,
@@ -260,6 +278,8 @@ fn serve(args: &EgressGatewayArgs, shared: &Arc<Shared>) -> Result<JoinHandle<Re
             let (sender, identity) = watch::channel(Arc::new(first));
             tokio::spawn(renewal.keep(sender));
             central.serve(listener, identity).await;
+            // It drains at the same time, and has as long.
+            let _ended = door.await;
         });
         Ok(())
     };

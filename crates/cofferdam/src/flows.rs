@@ -194,7 +194,7 @@ impl Summary {
 }
 
 /// `namespace/Kind/name` of the workload, or what the end is.
-fn workload(end: &End) -> String {
+pub(crate) fn workload(end: &End) -> String {
     match (&end.namespace, &end.workload) {
         (Some(namespace), Some(workload)) if &*workload.kind != "Pod" => {
             format!("{namespace}/{}/{}", workload.kind, workload.name)

@@ -3,8 +3,9 @@
 //! Enters: Gateways, routes, policies and who answers, from an API server or a folder; requests of clients. Leaves: what
 //! the servers behind it may hear, one printed record for each request, probes and figures. Guarantees: answers nobody
 //! before everything was read once; goes on by what it had last where something cannot be put in force; on SIGTERM takes
-//! no more, waits for what is under way, and then ends. Does not: write status to an API server.
+//! no more, waits for what is under way, and then ends.
 
+mod status;
 mod told;
 
 use crate::control;
@@ -17,12 +18,14 @@ use crate::up::{block_signals, watch::Watch};
 use crate::waf::read_rules;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use controller::ingress::{Known, Seen};
+use controller::ingress::{Candidate, Known, Seen, Told, Writing};
+use controller::lease::Role;
 use crds::Diagnostic;
 use ingress::{Config, Server, Settings};
 use nix::sys::signalfd::SignalFd;
-use routes::Routing;
+use routes::{Resource, Routing};
 use rustls_pki_types::CertificateDer;
+use status::Statuses;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -52,6 +55,15 @@ pub(crate) struct IngressGatewayArgs {
     /// How to reach the API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE", requires = "cluster")]
     kubeconfig: Option<PathBuf>,
+    /// Namespace of the Lease by which one of several gateways writes status [default: $POD_NAMESPACE, else cofferdam-system]
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    namespace: Option<String>,
+    /// The Service that leads here: its addresses are those that Gateways say they have
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "cluster", value_parser = status::service)]
+    service: Option<Resource>,
+    /// Read the Secrets of this namespace, and of no other that is not named too; may be repeated [default: of all]
+    #[arg(long = "secrets-of", value_name = "NAMESPACE", requires = "cluster")]
+    secrets: Vec<String>,
     /// Listen at this address
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
     bind: IpAddr,
@@ -98,6 +110,10 @@ struct Standing {
     errors: usize,
     /// What is closed, for it cannot be in force as it is written.
     closed: usize,
+    /// Add-ons that the cluster does not have.
+    missing: usize,
+    /// How the writing of status goes, on a cluster.
+    writing: Option<Writing>,
 }
 
 impl Shared {
@@ -135,6 +151,13 @@ impl Health for Shared {
         page.gauge("ingress_watches_failing", "Kinds that cannot be watched", standing.cut_off as u64);
         page.gauge("ingress_errors", "What is wrong with objects", standing.errors as u64);
         page.gauge("ingress_closed", "What is closed, for it cannot be enforced", standing.closed as u64);
+        page.gauge("ingress_kinds_missing", "Kinds that the cluster does not have", standing.missing as u64);
+        if let Some(writing) = &standing.writing {
+            let leads = u64::from(writing.role == Role::Leads);
+            page.gauge("ingress_status_leads", "1 where this one writes status", leads);
+            let fails = u64::from(writing.problem.is_some());
+            page.gauge("ingress_status_failing", "1 where some status cannot be written", fails);
+        }
         self.told.metrics(&mut page);
         page
     }
@@ -161,8 +184,9 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
         Some(folder) => read_rules(folder)?.into(),
         None => Arc::default(),
     };
-    let mut gateway = Gateway { settings: args.settings()?, waf, shared: Arc::clone(&shared), server: None };
-    let mut source = args.source(&runtime)?;
+    let (mut source, statuses) = args.source(&runtime)?;
+    let settings = args.settings()?;
+    let mut gateway = Gateway { settings, waf, shared: Arc::clone(&shared), server: None, statuses };
     if let Some(address) = args.health {
         let listener = runtime.block_on(http::bind(address))?;
         runtime.spawn(health::serve(listener, Arc::clone(&shared)));
@@ -198,14 +222,20 @@ impl IngressGatewayArgs {
         Ok(Settings { bind: self.bind, ports, roots: Arc::new(roots), ..Settings::default() })
     }
 
-    fn source(&self, runtime: &Runtime) -> Result<Source> {
+    /// With what is written back, where it can be.
+    fn source(&self, runtime: &Runtime) -> Result<(Source, Option<Statuses>)> {
         if !self.cluster {
-            return Ok(Source::Files(Watch::new(&self.files)));
+            return Ok((Source::Files(Watch::new(&self.files)), None));
         }
         let client = runtime.block_on(control::client(self.kubeconfig.as_deref()))?;
         let (sender, known) = watch::channel(Known::default());
-        runtime.spawn(controller::ingress::follow(client, sender));
-        Ok(Source::Cluster(known))
+        let (watching, secrets) = (client.clone(), self.secrets.clone());
+        runtime.spawn(async move { controller::ingress::follow(watching, &secrets, sender).await });
+        let namespace = self.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
+        let namespace = namespace.unwrap_or_else(|| "cofferdam-system".to_owned());
+        let name = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
+        let statuses = Statuses::start(runtime, client, Candidate { namespace, name }, self.service.clone());
+        Ok((Source::Cluster(known), Some(statuses)))
     }
 }
 
@@ -234,6 +264,7 @@ fn until_signal(args: &IngressGatewayArgs, signals: &SignalFd, source: &mut Sour
             }
             Source::Files(_) | Source::Cluster(_) => {}
         }
+        gateway.note_writing();
     }
 }
 
@@ -248,18 +279,19 @@ struct Gateway {
     waf: Arc<[(String, Vec<u8>)]>,
     shared: Arc<Shared>,
     server: Option<Server>,
+    statuses: Option<Statuses>,
 }
 
 impl Gateway {
     /// Goes by these objects, or says why it does not.
     fn load(&mut self, seen: &Seen) {
         let config = Config::of(&seen.objects, Arc::clone(&self.waf));
-        let (_, judged) = admit::Policies::build(config.policies.clone());
+        let (policies, judged) = admit::Policies::build(config.policies.clone());
         let all: Vec<&Diagnostic> = seen.diagnostics.iter().chain(&judged).collect();
         for diagnostic in &all {
             self.shared.say(&diagnostic.to_string());
         }
-        let (_, statuses) = Routing::build(&seen.objects);
+        let (routing, statuses) = Routing::build(&seen.objects);
         for wrong in told::wrong(&statuses) {
             self.shared.say(&wrong);
         }
@@ -268,6 +300,12 @@ impl Gateway {
             Server::start(self.settings.clone(), sink)
         });
         let taken = server.reload(config);
+        if let Some(to) = &self.statuses {
+            let faults = status::faults(&taken, server, &routing);
+            let (diagnostics, statuses, service) = (&*all, &*statuses, to.service.as_ref());
+            let (objects, policies, faults) = (&*seen.objects, &policies, &faults);
+            to.say(&Told { objects, diagnostics, statuses, policies, faults, service });
+        }
         let mut standing = self.shared.standing();
         standing.errors = all.iter().filter(|it| it.is_error()).count();
         standing.problem = None;
@@ -296,5 +334,18 @@ impl Gateway {
             }
         }
         standing.cut_off = known.problems.len();
+        if standing.missing != known.missing.len() {
+            told::missing(&known.missing).iter().for_each(|line| self.shared.say(line));
+        }
+        standing.missing = known.missing.len();
+    }
+
+    fn note_writing(&mut self) {
+        let Some(statuses) = &mut self.statuses else { return };
+        if statuses.writing.has_changed().unwrap_or(false) {
+            let writing = statuses.writing.borrow_and_update().clone();
+            self.shared.say(&status::line(&writing));
+            self.shared.standing().writing = Some(writing);
+        }
     }
 }

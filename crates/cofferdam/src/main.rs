@@ -20,6 +20,7 @@ mod ingress_gateway;
 mod install;
 mod kubectl;
 mod lab_cmd;
+mod ledger_cmd;
 mod listing;
 mod lookups;
 mod metrics;

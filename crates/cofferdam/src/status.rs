@@ -238,6 +238,13 @@ fn print_records(status: &Status, out: &mut impl Write) -> Result<()> {
         "checked   kernel and tables disagree on {} verdicts and {} rules; {} connections open now",
         resolver.verdict_disagreements, resolver.rule_disagreements, resolver.open
     )?;
+    if let Some(ledger) = &status.ledger {
+        let path = ledger.path.display().to_string();
+        writeln!(out, "ledger    {}: {} written, {} lost", printable(&path), ledger.written, ledger.lost)?;
+        for notice in &ledger.notices {
+            writeln!(out, "  {}", printable(notice))?;
+        }
+    }
     for sample in &resolver.samples {
         writeln!(out, "  {}", printable(sample))?;
     }

@@ -28,6 +28,7 @@ pub(crate) mod lookup;
 mod memory;
 pub(crate) mod names;
 pub(crate) mod passage;
+pub(crate) mod pen;
 mod pod_files;
 pub(crate) mod protocol;
 mod quotas;
@@ -41,6 +42,7 @@ pub(crate) mod watch;
 pub(crate) use ground::uninstall;
 
 use crate::catalog::CatalogArg;
+use crate::ledger_cmd::LedgerArgs;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use dns::DnsArgs;
@@ -116,6 +118,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
     #[command(flatten)]
+    ledger: LedgerArgs,
+    #[command(flatten)]
     dns: DnsArgs,
 }
 
@@ -138,6 +142,7 @@ impl UpArgs {
             json,
             records: Limits::default().records,
             socket,
+            ledger: LedgerArgs::default(),
             dns: DnsArgs::default(),
         }
     }
@@ -181,7 +186,9 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // Before a lab may enter a user namespace, where the usual places are others.
     let socket = Socket::bind(args.socket.as_deref())?;
     let say = Arc::new(Say::new(args.json));
-    let journal = Arc::new(Journal::new(Limits { records: args.records, ..Limits::default() }));
+    let pen = args.ledger.start()?;
+    let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
+    let journal = Arc::new(journal.kept_by(pen));
     let (mut engine, lab) = engine(args, &socket, &journal)?;
     let watched: Vec<PathBuf> = args.files.iter().chain(args.catalog.file()).cloned().collect();
     let mut watch = Watch::new(&watched);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 20] = [
+const ROWS: [(&str, u8); 22] = [
     ("policy", 0),
     ("crds", 0),
     ("compiler", 1),
@@ -21,16 +21,19 @@ const ROWS: [(&str, u8); 20] = [
     ("authn", 1),
     ("controller", 2),
     ("datapath", 2),
+    ("detect", 2),
     ("dns", 2),
     ("gateway", 2),
     ("ingress", 2),
     ("lab", 2),
+    ("ledger", 2),
     ("cni", 3),
     ("cofferdam", 3),
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 9] = ["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn"];
+const PURE: [&str; 10] =
+    ["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

@@ -28,6 +28,15 @@ egressGateway:
   hostNetwork: false
   nodeSelector: {cofferdam.dev/egress: \"true\"}
   privateNetworks: [10.20.0.0/16]
+ingressGateway:
+  enabled: true
+  replicas: 3
+  listeners: [{port: 443, containerPort: 8443}]
+  secretNamespaces: [default]
+  service: {type: NodePort, annotations: {a: b}, externalTrafficPolicy: Cluster}
+  crs: /rules
+  volumes: [{name: rules, image: {reference: registry.example/crs:4}}]
+  volumeMounts: [{name: rules, mountPath: /rules, readOnly: true}]
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
 prices: {list: \"kind: PriceList\"}
@@ -72,6 +81,27 @@ issuerRef:
 ",
     ],
 ];
+
+/// The Gateway API's class, with the fields that the chart's has.
+const CLASS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: gatewayclasses.gateway.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: 'unapproved, for tests'}
+spec:
+  group: gateway.networking.k8s.io
+  scope: Cluster
+  names: {kind: GatewayClass, plural: gatewayclasses, singular: gatewayclass}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties: {spec: {type: object, properties: {controllerName: {type: string}}}}
+";
 
 fn definition_of([group, kind, plural, fields]: [&str; 4]) -> String {
     let fields = fields.replace('\n', "\n                ");
@@ -144,6 +174,8 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "controller.replicas=none",
         "agent.guard={a b}",
         "controller.ports.feed=70000",
+        "ingressGateway.listeners[0].port=443",
+        "ingressGateway.service.type=ExternalName",
     ] {
         let output = run(&helm, &["template", "chart", "--set", wrong]);
         assert!(!output.status.success(), "{wrong} is taken");
@@ -157,6 +189,7 @@ fn chart_is_taken_by_an_api_server_that_checks_every_field() {
     for other in OTHERS {
         must(&cluster, "apply -f -", &definition_of(other));
     }
+    must(&cluster, "apply -f -", CLASS);
     must(&cluster, "wait --for=condition=Established crd --all --timeout=60s", "");
     let folder = tempfile::tempdir().unwrap();
     let values = folder.path().join("values.yaml");
@@ -277,4 +310,67 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
     ] {
         assert!(!may("cofferdam-agent", &format!("{what} {own}")), "{what}");
     }
+}
+
+#[test]
+fn chart_gives_the_ingress_gateway_what_it_watches_and_says_and_no_more() {
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
+    must(&cluster, "create namespace cofferdam-system", "");
+    let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system"];
+    let with = |more: &str| {
+        let values = format!("ingressGateway.enabled=true,ingressGateway.createClass=false{more}");
+        let rendered = run(&helm, &[&arguments[..], &["--set", &values]].concat());
+        must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    };
+    with("");
+    // As kubectl asks only of kinds that are defined: verb, group, resource, namespace (empty: all).
+    let may = |[verb, group, resource, namespace]: [&str; 4]| {
+        let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let (part, name) = if part == "status" { (part, "") } else { ("", part) };
+        let review = format!(
+            "{{apiVersion: authorization.k8s.io/v1, kind: SubjectAccessReview, spec: {{
+              user: 'system:serviceaccount:cofferdam-system:cofferdam-ingress-gateway', resourceAttributes: {{
+              verb: {verb}, group: '{group}', resource: {resource}, subresource: '{part}', name: '{name}', namespace: '{namespace}'}}}}}}"
+        );
+        must(&cluster, "create -f - -o jsonpath={.status.allowed}", &review) == "true"
+    };
+    let (api, own, here) = ("gateway.networking.k8s.io", "cofferdam.dev", "cofferdam-system");
+    let (leases, lease) = ("coordination.k8s.io", "leases/cofferdam-ingress-gateway");
+    for what in [
+        ["watch", "", "namespaces", ""],
+        ["list", "", "pods", ""],
+        ["list", "", "services", ""],
+        ["watch", "", "secrets", ""],
+        ["list", "discovery.k8s.io", "endpointslices", ""],
+        ["watch", api, "gatewayclasses", ""],
+        ["watch", api, "tlsroutes", ""],
+        ["list", api, "referencegrants", ""],
+        ["get", api, "httproutes", ""],
+        ["patch", api, "gateways/status", ""],
+        ["patch", api, "httproutes/status", ""],
+        ["watch", "inference.networking.k8s.io", "inferencepools", ""],
+        ["get", own, "inferencepolicies", ""],
+        ["patch", own, "inferencepolicies/status", ""],
+        ["get", leases, lease, here],
+        ["update", leases, lease, here],
+        ["create", leases, "leases", here],
+    ] {
+        assert!(may(what), "{what:?}");
+    }
+    for what in [
+        ["get", "", "secrets/cofferdam-authority", here],
+        ["create", "", "secrets", here],
+        ["update", leases, "leases/cofferdam-controller", here],
+        ["patch", api, "gateways", here],
+        ["patch", own, "inferencepolicies", here],
+        ["delete", "", "pods", here],
+        ["list", "", "nodes", ""],
+        ["list", "", "configmaps", here],
+        ["create", "authentication.k8s.io", "tokenreviews", ""],
+    ] {
+        assert!(!may(what), "{what:?}");
+    }
+    with(",ingressGateway.secretNamespaces={default}");
+    assert!(may(["list", "", "secrets", "default"]) && may(["watch", "", "secrets", "default"]));
+    assert!(!may(["list", "", "secrets", here]) && !may(["list", "", "secrets", ""]));
 }

@@ -10,9 +10,12 @@
     reason = "a test; a panic is the failure report, and not all of the shared module is used"
 )]
 
+#[path = "ingress/gateway.rs"]
+mod gateway;
 #[path = "clients/python.rs"]
 mod python;
 
+use gateway::Gateway;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use python::{PYTHON, root};
@@ -20,12 +23,9 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::Command;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// SHA-256 of `sk-team-a`.
 const DIGEST: &str = "8879f6a4ae35c420a15d35fed3b8dd07577207803d404f6d4cc4fa829dafa910";
 /// Blocks what a rule set would: SQL in a query, and files of the system anywhere in the line.
@@ -145,76 +145,6 @@ fn answer(stream: &TcpStream) {
         if stream.write_all((head + &text).as_bytes()).is_err() {
             return;
         }
-    }
-}
-
-/// The gateway as a user runs it, and what it prints.
-struct Gateway {
-    child: Child,
-    lines: Receiver<Value>,
-    url: String,
-}
-
-impl Gateway {
-    fn start(folder: &Path, more: &[&str]) -> Self {
-        let files = folder.join("manifests");
-        Self::run(&[&["-f", files.to_str().unwrap()], more].concat())
-    }
-
-    fn run(args: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
-        command.args(["ingress-gateway", "--json", "--bind", "127.0.0.1", "--port", &format!("80={port}")]);
-        command.args(args).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let (sender, lines) = channel();
-        let printed = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            for line in printed.lines().map_while(Result::ok) {
-                let _ = sender.send(serde_json::from_str(&line).unwrap());
-            }
-        });
-        let gateway = Self { child, lines, url: format!("http://127.0.0.1:{port}") };
-        gateway.note("in force; listens at");
-        gateway
-    }
-
-    /// The next of what it prints that has this field.
-    fn next(&self, field: &str) -> Value {
-        loop {
-            let line =
-                self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it did not print a {field}"));
-            if !line[field].is_null() {
-                return line[field].clone();
-            }
-        }
-    }
-
-    /// Waits for it to say something.
-    fn note(&self, text: &str) -> String {
-        loop {
-            let note = self.next("note");
-            if note.as_str().unwrap().contains(text) {
-                return note.as_str().unwrap().to_owned();
-            }
-        }
-    }
-
-    /// What curl gets: status and body.
-    fn curl(&self, args: &[&str], path: &str) -> (u16, String) {
-        let mut command = Command::new("curl");
-        command.args(["--silent", "--max-time", "20", "--write-out", "\n%{http_code}"]).args(args);
-        let output = command.arg(format!("{}{path}", self.url)).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        (status.parse().unwrap(), body.to_owned())
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -339,8 +269,12 @@ fn a_policy_that_cannot_be_enforced_closes_its_gateway_and_says_why() {
     assert!(gateway.child.wait().unwrap().success());
 }
 
-/// Kinds of the Gateway API as loose as can be: how they are read is what is tried.
+/// Kinds of the Gateway API: those of a file that `GATEWAY_API_DEFINITIONS` names, as they are released; without it as
+/// loose as can be, for how they are read and written is what is tried.
 fn definitions() -> String {
+    if let Ok(file) = std::env::var("GATEWAY_API_DEFINITIONS") {
+        return fs::read_to_string(file).unwrap();
+    }
     let kinds = [
         ("GatewayClass", "gatewayclasses", "Cluster"),
         ("Gateway", "gateways", "Namespaced"),
@@ -363,6 +297,7 @@ spec:
   - name: v1
     served: true
     storage: true
+    subresources: {{status: {{}}}}
     schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}
 ---"
         )
@@ -370,32 +305,40 @@ spec:
     kinds.map(definition).concat()
 }
 
-fn kubectl(cluster: &apiserver::Cluster, args: &[&str], input: &str) {
+fn kubectl(cluster: &apiserver::Cluster, args: &[&str], input: &str) -> String {
     let output = cluster.kubectl(args, input).unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything that is to be defined before objects can be there.
+fn define(cluster: &apiserver::Cluster) {
+    kubectl(cluster, &["apply", "--server-side", "-f", "-"], &definitions());
+    let own = root().join("deploy/chart/crds/inferencepolicies.json");
+    kubectl(cluster, &["apply", "-f", own.to_str().unwrap()], "");
+    kubectl(cluster, &["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"], "");
+}
+
+/// The same without the EndpointSlice: the API server takes none that leads to loopback. A pod's address it takes as it is told.
+fn of_cluster(server: SocketAddr, more: &str) -> String {
+    let text = manifests(server, more);
+    let slice = text.split("---").find(|document| document.contains("kind: EndpointSlice")).unwrap();
+    let pod = "\n{apiVersion: v1, kind: Pod, metadata: {name: model, namespace: ai, labels: {app: model}}, \
+               spec: {containers: [{name: c, image: i}]}}\n";
+    let ports =
+        format!("{{selector: {{app: model}}, ports: [{{port: 8000, targetPort: {}}}]}}", server.port());
+    text.replace(slice, pod).replace("{ports: [{port: 8000}]}", &ports)
 }
 
 #[test]
 fn on_a_cluster_it_goes_by_what_the_api_server_holds_also_while_that_is_gone() {
     let Some(mut cluster) = apiserver::Cluster::start_or_skip() else { return };
     let server = model();
-    kubectl(&cluster, &["apply", "-f", "-"], &definitions());
-    let own = root().join("deploy/chart/crds/inferencepolicies.json");
-    kubectl(&cluster, &["apply", "-f", own.to_str().unwrap()], "");
-    let defined = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"];
-    kubectl(&cluster, &defined, "");
+    define(&cluster);
     kubectl(&cluster, &["create", "namespace", "ai"], "");
     let kubeconfig = cluster.kubeconfig();
-    // The API server takes no EndpointSlice that leads to loopback; a pod's address it takes as it is told.
-    let slice = manifests(server, "");
-    let slice = slice.split("---").find(|document| document.contains("kind: EndpointSlice")).unwrap();
-    let pod = "\n{apiVersion: v1, kind: Pod, metadata: {name: model, namespace: ai, labels: {app: model}}, \
-               spec: {containers: [{name: c, image: i}]}}\n";
-    let ports =
-        format!("{{selector: {{app: model}}, ports: [{{port: 8000, targetPort: {}}}]}}", server.port());
     let apply = |more: &str| {
-        let text = manifests(server, more).replace(slice, pod).replace("{ports: [{port: 8000}]}", &ports);
-        kubectl(&cluster, &["apply", "-f", "-"], &text);
+        kubectl(&cluster, &["apply", "-f", "-"], &of_cluster(server, more));
     };
     apply("");
     let address = r#"{"status":{"podIP":"127.0.0.1","podIPs":[{"ip":"127.0.0.1"}]}}"#;
@@ -417,4 +360,96 @@ fn on_a_cluster_it_goes_by_what_the_api_server_holds_also_while_that_is_gone() {
     cluster.start_part(apiserver::Part::Api).unwrap();
     kubectl(&cluster, &["delete", "-n", "ai", "inferencepolicy", "models"], "");
     answered(403);
+}
+
+/// What the API server holds of an object's status, once it is so.
+fn status(cluster: &apiserver::Cluster, object: &[&str], is_so: impl Fn(&Value) -> bool) -> Value {
+    let args = [&["get", "-n", "ai", "-o", "json"], object].concat();
+    let mut last = Value::Null;
+    for _ in 0..300 {
+        last = serde_json::from_str(&kubectl(cluster, &args, "")).unwrap();
+        if is_so(&last["status"]) {
+            return last;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{object:?} never came to it: {last:#}");
+}
+
+/// Whether a condition is so, for this reason.
+fn has(of: &Value, kind: &str, status: &str, reason: &str) -> bool {
+    let conditions = of["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|it| it["type"] == kind && it["status"] == status && it["reason"] == reason)
+}
+
+#[test]
+fn on_a_cluster_status_says_what_is_in_force_and_one_of_several_writes_it() {
+    let Some(cluster) = apiserver::Cluster::start_or_skip() else { return };
+    let kubeconfig = cluster.kubeconfig();
+    let args = [
+        "--cluster",
+        "--kubeconfig",
+        kubeconfig.to_str().unwrap(),
+        "--namespace",
+        "ai",
+        "--service",
+        "ai/model",
+    ];
+    kubectl(&cluster, &["create", "namespace", "ai"], "");
+    let first = Gateway::spawn("first", &args);
+    let told = first.note("the cluster has no gateways of gateway.networking.k8s.io/v1");
+    assert!(told.contains("install the definitions of the Gateway API"), "{told}");
+    define(&cluster);
+    kubectl(&cluster, &["apply", "-f", "-"], &of_cluster(model(), ""));
+    let theirs = json!({
+        "controllerName": "example.org/other", "parentRef": {"name": "theirs"},
+        "conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+    });
+    let patch = json!({"status": {"parents": [theirs]}}).to_string();
+    let of_route = ["patch", "-n", "ai", "httproute", "models", "--type=merge", "--subresource=status", "-p"];
+    kubectl(&cluster, &[&of_route[..], &[&patch]].concat(), "");
+    first.note("in force; listens at");
+
+    let class =
+        status(&cluster, &["gatewayclass", "cofferdam"], |it| has(it, "Accepted", "True", "Accepted"));
+    assert_eq!(class["status"]["conditions"][0]["observedGeneration"], class["metadata"]["generation"]);
+    let gateway = status(&cluster, &["gateway", "edge"], |it| has(it, "Programmed", "True", "Programmed"));
+    let listener = &gateway["status"]["listeners"][0];
+    assert!(has(listener, "Programmed", "True", "Programmed"), "{gateway:#}");
+    assert_eq!((&listener["name"], &listener["attachedRoutes"]), (&json!("web"), &json!(1)));
+    let service: Value =
+        serde_json::from_str(&kubectl(&cluster, &["get", "-n", "ai", "-o", "json", "service", "model"], ""))
+            .unwrap();
+    assert_eq!(gateway["status"]["addresses"][0]["value"], service["spec"]["clusterIP"], "{gateway:#}");
+    let of_both = |it: &Value| it["parents"].as_array().is_some_and(|parents| parents.len() == 2);
+    let route = status(&cluster, &["httproute", "models"], of_both);
+    let own = route["status"]["parents"].as_array().unwrap();
+    let own = own.iter().find(|it| it["controllerName"] == "cofferdam.dev/ingress-gateway").unwrap();
+    assert!(
+        has(own, "Accepted", "True", "Accepted") && has(own, "ResolvedRefs", "True", "ResolvedRefs"),
+        "{route:#}"
+    );
+    assert_eq!(own["parentRef"]["name"], "edge");
+    let policy = ["inferencepolicy", "models"];
+    status(&cluster, &policy, |it| has(it, "Programmed", "True", "Programmed"));
+
+    // Another takes over and finds nothing to write.
+    let second = Gateway::spawn("second", &args);
+    second.note("first writes status");
+    drop(first);
+    second.note("this one writes status");
+    kubectl(&cluster, &["apply", "-f", "-"], &of_cluster(model(), "  waf: {mode: Enforce}"));
+    let said = status(&cluster, &policy, |it| has(it, "Programmed", "False", "NotEnforceable"));
+    assert!(said["status"].to_string().contains("--crs"), "{said:#}");
+    let after = status(&cluster, &["gateway", "edge"], |_| true);
+    assert_eq!(after["metadata"]["resourceVersion"], gateway["metadata"]["resourceVersion"], "{after:#}");
+
+    // A route that is ours no more keeps what others say, and nothing of us.
+    let elsewhere = r#"{"spec":{"parentRefs":[{"name":"theirs"}]}}"#;
+    kubectl(&cluster, &["patch", "-n", "ai", "httproute", "models", "--type=merge", "-p", elsewhere], "");
+    let route = status(&cluster, &["httproute", "models"], |it| !of_both(it));
+    assert_eq!(route["status"]["parents"][0]["controllerName"], "example.org/other", "{route:#}");
+    let unattached = |it: &Value| it["listeners"][0]["attachedRoutes"] == 0;
+    status(&cluster, &["gateway", "edge"], unattached);
 }

@@ -11,6 +11,26 @@ use std::time::{Duration, Instant};
 const BINARY: &str = env!("CARGO_BIN_EXE_cofferdam");
 /// What the example runs, besides Python.
 const TOOLS: [(&str, &str); 3] = [("unbound", "-V"), ("openssl", "version"), ("curl", "--version")];
+/// What somebody with a stolen key tries at the ingress gateway, and what its record says of it.
+const AT_THE_EDGE: [(&str, &str); 17] = [
+    ("no-key", "unauthenticated"),
+    ("guessed-key", "unauthenticated"),
+    ("stolen-key-on-another-model", "not-allowed"),
+    ("stolen-key-without-a-model", "not-allowed"),
+    ("stolen-key-on-another-application", "not-understood"),
+    ("adapter-loaded", "not-allowed"),
+    ("adapter-loaded-by-another-path", "not-understood"),
+    ("path-that-servers-read-differently", "target-ambiguous"),
+    ("metrics", "not-allowed"),
+    ("models-listed", "not-allowed"),
+    ("prompt-injection", "guard-blocked"),
+    ("prompt-injection-in-a-page", "guard-blocked"),
+    ("sql-in-a-field-that-is-no-text", "waf-blocked"),
+    ("file-in-the-query", "waf-blocked"),
+    ("smuggled-request", "http-malformed"),
+    ("host-of-nobody", "no-route"),
+    ("over-quota", "limit-spent"),
+];
 /// `timeout` ends it with SIGTERM, so that the lab is removed.
 const LONGEST: &str = "240";
 
@@ -76,8 +96,26 @@ fn netns_the_examples_pipeline_works_and_its_attacker_does_not() {
         "{attack:#?}"
     );
     let blocked = attack.iter().filter(|line| line.contains(": blocked")).count();
-    assert!(blocked >= 47, "{attack:#?}");
-    for client in ["download-model", "read-corpus", "list-bucket", "ask-anthropic", "list-models"] {
+    assert!(blocked >= 67, "{attack:#?}");
+    let story = String::from_utf8(told.stdout).unwrap();
+    let told: Vec<&str> = story.lines().collect();
+    for (step, reason) in AT_THE_EDGE {
+        let is_it =
+            |pair: &&[&str]| pair.first().is_some_and(|it| it.split_whitespace().nth(1) == Some(step));
+        let why = told.windows(2).find(is_it).and_then(|pair| pair.last());
+        let wanted = format!("ingress gateway {reason}");
+        assert!(why.is_some_and(|why| why.trim().starts_with(&wanted)), "{step}: {why:?}");
+    }
+    for client in [
+        "download-model",
+        "read-corpus",
+        "list-bucket",
+        "ask-anthropic",
+        "list-models",
+        "] chat ",
+        "chat-stream",
+        "] question ",
+    ] {
         assert!(work.iter().any(|line| line.contains(client) && line.contains(": ok")), "{client}: {said}");
     }
 }

@@ -129,3 +129,79 @@ fn netns_sigkill_under_load_leaks_no_denied_packet_and_a_restart_adopts() {
     machine.uninstall();
     eventually("datagrams pass after uninstall", || (denied.received() > received).then_some(()));
 }
+
+#[test]
+fn netns_a_ledger_outlives_a_kill_says_who_reached_whom_and_can_be_checked() {
+    let machine = Machine::new("g");
+    machine.write("policy.yaml", POLICY);
+    let _server = machine.listen("b", ALLOWED_PORT);
+    let file = machine.socket().with_extension("ledger");
+    let file = file.to_str().unwrap();
+    let start = || Up::start_with(&machine, &["--ledger", file]);
+    let up = start();
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+    let lines = |arguments: &[&str]| -> Vec<Value> {
+        let output = machine.program(arguments).args(["--json", "--ledger", file]).output().unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let edges = eventually("two edges in the ledger", || {
+        let edges = lines(&["edges", "--new", "--since", "1h"]);
+        let denied: u64 = edges.iter().map(|edge| edge["denied"].as_u64().unwrap()).sum();
+        (edges.len() == 2 && denied > 0 && edges.iter().any(|edge| edge["allowed"] == 2)).then_some(edges)
+    });
+    let denied = edges.iter().find(|edge| edge["port"] == DENIED_PORT).unwrap();
+    assert_eq!(
+        (&denied["source"], &denied["destination"]),
+        (&Value::from("prod/web"), &Value::from("prod/db"))
+    );
+    let rule = denied["rule"].as_str().unwrap();
+    assert!(rule.contains("NetworkPolicy prod/db") && rule.contains("policy.yaml:"), "{rule}");
+    // The running `up` tells where its ledger is.
+    assert_eq!(up.text(&["edges", "--json"]).lines().count(), 2);
+
+    up.kill();
+    let before = lines(&["ledger", "show", "--kind", "flow", "--verdict", "deny"]);
+    assert_eq!(before.len(), 1, "{before:?}");
+    assert_eq!(before[0]["detail"]["ingress"]["object"]["name"], "db");
+    let up = start();
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    eventually("a third connection", || {
+        let edges = lines(&["edges", "--source", "prod/web", "--destination", "prod/db"]);
+        edges.iter().any(|edge| edge["allowed"] == 3).then_some(())
+    });
+    let top = lines(&["top", "rule", "--measure", "denied"]);
+    assert!(top[0]["denied"].as_u64() > Some(0) && top[0]["of"] == denied["rule"], "{top:?}");
+    let status = up.status();
+    assert_eq!((&status["ledger"]["lost"], &status["degraded"]), (&Value::from(0), &Value::Array(vec![])));
+    let found = &lines(&["ledger", "verify"])[0];
+    assert_eq!((&found["holds"], &found["fault"]), (&Value::Bool(true), &Value::Null), "{found}");
+}
+
+#[test]
+fn netns_a_ledger_that_cannot_be_written_stops_nothing_and_is_written_again_when_it_can_be() {
+    let machine = Machine::new("h");
+    machine.write("policy.yaml", POLICY);
+    let _server = machine.listen("b", ALLOWED_PORT);
+    let folder = machine.socket().with_extension("full");
+    // A folder in place of the file: nobody can write that, root neither.
+    fs::create_dir(&folder).unwrap();
+    let up = Up::start_with(&machine, &["--ledger", folder.to_str().unwrap()]);
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+    let status = eventually("the trouble in the status", || {
+        let status = up.status();
+        status["ledger"]["problem"].is_string().then_some(status)
+    });
+    let reason = status["degraded"][0].as_str().unwrap();
+    assert!(reason.starts_with("records are not written to the ledger: ledger /"), "{reason}");
+    fs::remove_dir(&folder).unwrap();
+    // What was recorded meanwhile waited.
+    eventually("both connections in the ledger", || {
+        (up.text(&["edges", "--json"]).lines().count() == 2).then_some(())
+    });
+    assert_eq!(up.status()["degraded"], Value::Array(vec![]));
+}

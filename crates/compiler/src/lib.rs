@@ -8,6 +8,7 @@
 pub mod connectivity;
 mod convert;
 pub mod engine;
+mod keys;
 pub mod lint;
 pub mod lower;
 mod prepare;
@@ -20,7 +21,8 @@ pub use prepare::{Prepared, Preparer};
 pub use world::CLOSED_LABEL;
 
 use crds::{Catalog, Diagnostic, Object};
-use policy::{Generation, PolicySet, RuleId};
+use policy::{Generation, Key, PolicySet, RuleId, SecretRef};
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 /// What objects mean, and what is to be said about them.
@@ -30,6 +32,9 @@ pub struct Compiled {
     pub set: PolicySet,
     /// By file and line.
     pub diagnostics: Vec<Diagnostic>,
+    /// The keys that rules put into requests, so far as they are there. Part of no policy: whoever may not have them is not
+    /// given them.
+    pub keys: BTreeMap<SecretRef, Key>,
 }
 
 /// The catalog that comes with the program, read once.
@@ -95,6 +100,7 @@ fn build<'o>(
     let (world, closures) = world::world(&mut context, &sorted);
     world::tell_elsewhere(&mut context, &sorted);
     let book = rules::rulebook(&mut context, catalog, &sorted, closures, last);
+    let keys = keys::keys(&mut context, &sorted.keys, &book.entries);
     let set = PolicySet {
         generation,
         world,
@@ -104,7 +110,7 @@ fn build<'o>(
     };
     let mut diagnostics = context.diagnostics;
     sort(&mut diagnostics);
-    Compiled { set, diagnostics }
+    Compiled { set, diagnostics, keys }
 }
 
 fn sort(diagnostics: &mut [Diagnostic]) {

@@ -7,11 +7,11 @@
 use ipnet::IpNet;
 use policy::{
     Access, Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Dns, DnsName,
-    DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, Labels, LeakAction, Leaks, NamedPort,
-    Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Party, Peer, Peers, Pod, Policy,
-    PolicySet, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved, Rule,
-    RuleEntry, RuleId, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
-    WorkloadRef, World,
+    DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, Inject, Labels, LeakAction, Leaks,
+    NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Party, Peer, Peers, Pod,
+    Policy, PolicySet, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved,
+    Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb,
+    WhenUnopened, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -260,6 +260,14 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 max_bytes: Capture::BYTES,
             }),
             when_unopened: if dice.chance(20) { WhenUnopened::Pass } else { WhenUnopened::Deny },
+            inject: dice.chance(20).then(|| Inject {
+                secret: SecretRef {
+                    namespace: "x".into(),
+                    name: "keys".into(),
+                    key: dice.text(&["a", "b"]).into(),
+                },
+                header: dice.chance(30).then(|| "x-key".into()),
+            }),
         })
     })
 }

@@ -5,7 +5,7 @@
 //! Does not: look at other objects. What depends on them is in the policy's status a moment later.
 
 use compiler::compile_unlinted_with;
-use crds::{Catalog, Diagnostic, Severity};
+use crds::{Catalog, Code, Diagnostic, Severity};
 use policy::Generation;
 use serde_json::{Value, json};
 
@@ -31,7 +31,10 @@ fn judge(object: &Value, catalog: &Catalog) -> Value {
     let mut found = read.diagnostics;
     found.extend(compile_unlinted_with(read.objects, catalog, Generation(1)).diagnostics);
     let errors: Vec<String> = found.iter().filter(|it| it.is_error()).map(text).collect();
-    let warnings = found.iter().filter(|it| it.severity == Severity::Warning);
+    // Whether a Secret is there is for the status to say.
+    let is_of_itself =
+        |it: &&Diagnostic| it.severity == Severity::Warning && it.code != Code::MissingReference;
+    let warnings = found.iter().filter(is_of_itself);
     let warnings: Vec<String> =
         warnings.map(|it| text(it).chars().take(WARNING).collect()).take(WARNINGS).collect();
     if errors.is_empty() {

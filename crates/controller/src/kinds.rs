@@ -25,11 +25,13 @@ pub enum Kind {
     EgressPolicy,
     /// `cofferdam.dev/v1alpha1`
     ClusterEgressPolicy,
+    /// `v1`, those whose keys may be put into requests. Watched only where [`crate::ProviderKeys`] says so.
+    Secret,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -39,6 +41,7 @@ impl Kind {
         Self::BaselineAdminNetworkPolicy,
         Self::EgressPolicy,
         Self::ClusterEgressPolicy,
+        Self::Secret,
     ];
 
     fn names(self) -> [&'static str; 4] {
@@ -57,6 +60,7 @@ impl Kind {
             }
             Self::EgressPolicy => [GROUP, VERSION, "EgressPolicy", "egresspolicies"],
             Self::ClusterEgressPolicy => [GROUP, VERSION, "ClusterEgressPolicy", "clusteregresspolicies"],
+            Self::Secret => ["", "v1", "Secret", "secrets"],
         }
     }
 
@@ -74,7 +78,7 @@ impl Kind {
     /// Whether its objects say what is allowed.
     pub(crate) fn is_policy(self) -> bool {
         match self {
-            Self::Namespace | Self::Node | Self::Pod => false,
+            Self::Namespace | Self::Node | Self::Pod | Self::Secret => false,
             Self::NetworkPolicy
             | Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
@@ -98,7 +102,7 @@ impl Watched for Kind {
 
     fn is_optional(self) -> bool {
         match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy => false,
+            Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy | Self::Secret => false,
             Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
             | Self::BaselineAdminNetworkPolicy
@@ -109,5 +113,17 @@ impl Watched for Kind {
 
     fn has_annotations(self) -> bool {
         self.is_policy()
+    }
+
+    fn labels(self) -> Option<&'static str> {
+        match self {
+            // As `crds::INJECT_LABEL`.
+            Self::Secret => Some("cofferdam.dev/inject=true"),
+            _ => None,
+        }
+    }
+
+    fn may_be_forbidden(self) -> bool {
+        self == Self::Secret
     }
 }

@@ -15,8 +15,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The lease's name.
-pub const NAME: &str = "cofferdam-controller";
+/// Who writes policies' status and serves agents.
+pub const CONTROLLER: &str = "cofferdam-controller";
+/// Who writes the status of what ingress gateways serve.
+pub const INGRESS: &str = "cofferdam-ingress-gateway";
 /// Not renewed for so long, it is free.
 const TERM: Duration = Duration::from_secs(10);
 /// How often it is looked at and renewed, and how long the server may take.
@@ -34,19 +36,24 @@ pub enum Role {
     Leads,
 }
 
-/// Takes part in the election until this one led and another took over; returns that one's name.
-pub async fn run(client: Client, namespace: &str, holder: &str, role: &watch::Sender<Role>) -> String {
+/// Takes part in the election for the lease of this name until this one led and another took over; returns that one's name.
+pub async fn run(
+    client: Client,
+    (namespace, name): (&str, &str),
+    holder: &str,
+    role: &watch::Sender<Role>,
+) -> String {
     let api: Api<Lease> = Api::namespaced(client, namespace);
     let mut seen = Seen::default();
     loop {
         // While the server does not answer, nothing changes.
-        if let Ok(Ok(lease)) = timeout(EVERY, api.get_opt(NAME)).await {
+        if let Ok(Ok(lease)) = timeout(EVERY, api.get_opt(name)).await {
             let is_held_by_other = seen.note(lease.as_ref(), holder, Instant::now());
             match is_held_by_other {
                 Some(other) if *role.borrow() == Role::Leads => return other,
                 Some(other) => role.send_if_modified(|role| replace(role, Role::Stands(other))),
                 None => {
-                    let claimed = timeout(EVERY, claim(&api, lease, holder)).await;
+                    let claimed = timeout(EVERY, claim(&api, name, lease, holder)).await;
                     matches!(claimed, Ok(Ok(()))) && role.send_if_modified(|role| replace(role, Role::Leads))
                 }
             };
@@ -83,12 +90,12 @@ impl Seen {
 }
 
 /// Takes or renews it; somebody else may be faster.
-async fn claim(api: &Api<Lease>, lease: Option<Lease>, me: &str) -> Result<(), String> {
+async fn claim(api: &Api<Lease>, name: &str, lease: Option<Lease>, me: &str) -> Result<(), String> {
     let params = PostParams::default();
     let now = MicroTime(Timestamp::now());
     let is_new = lease.is_none();
     let mut lease = lease.unwrap_or_else(|| Lease {
-        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         spec: None,
     });
     let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
@@ -100,6 +107,6 @@ async fn claim(api: &Api<Lease>, lease: Option<Lease>, me: &str) -> Result<(), S
     spec.lease_duration_seconds = i32::try_from(TERM.as_secs()).ok();
     spec.renew_time = Some(now);
     let written =
-        if is_new { api.create(&params, &lease).await } else { api.replace(NAME, &params, &lease).await };
+        if is_new { api.create(&params, &lease).await } else { api.replace(name, &params, &lease).await };
     written.map(drop).map_err(|error| chain(&error))
 }

@@ -64,16 +64,27 @@ pub struct Status {
     pub closed_scopes: usize,
 }
 
+/// Whether Secrets are read whose keys rules put into requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProviderKeys {
+    /// They are not: what such rules allow is refused.
+    #[default]
+    NotRead,
+    /// Those that are labelled `cofferdam.dev/inject: "true"`.
+    Read,
+}
+
 /// Runs until the future is dropped. Another catalog is another state of policy.
 pub async fn run(
     client: Client,
     feed: Feed,
     catalog: latest::Receiver<Arc<Catalog>>,
     status: latest::Sender<Status>,
+    provider_keys: ProviderKeys,
 ) {
     let (to_lint, sets) = latest::channel(None);
     tokio::select! {
-        () = publish_changes(client, feed, catalog, &status, to_lint) => {}
+        () = publish_changes(client, feed, catalog, (&status, to_lint), provider_keys) => {}
         () = find(sets, &status) => {}
     }
 }
@@ -102,15 +113,19 @@ async fn publish_changes(
     client: Client,
     feed: Feed,
     mut catalog: latest::Receiver<Arc<Catalog>>,
-    status: &latest::Sender<Status>,
-    to_lint: latest::Sender<Option<Arc<PolicySet>>>,
+    (status, to_lint): (&latest::Sender<Status>, latest::Sender<Option<Arc<PolicySet>>>),
+    provider_keys: ProviderKeys,
 ) {
     let (sender, mut changes) = mpsc::channel(QUEUE);
-    for kind in Kind::ALL {
-        // Ends when the receiver goes with this future.
-        tokio::spawn(watch::watch(client.clone(), kind, sender.clone()));
-    }
     let mut store = Store::default();
+    for kind in Kind::ALL {
+        if kind == Kind::Secret && provider_keys == ProviderKeys::NotRead {
+            store.take(kind, Change::NoSuchKind);
+            continue;
+        }
+        // Ends when the receiver goes with this future.
+        tokio::spawn(watch::watch(client.clone(), kind, None, sender.clone()));
+    }
     let mut standings = feed.standings();
     loop {
         let mut differs = tokio::select! {
@@ -173,12 +188,12 @@ async fn publish(
         let newest = revisions.values().max().copied().unwrap_or_default();
         let generation = Generation(newest.max(last.0 + 1));
         // What is odd but legal is found later: enforcement does not wait for it.
-        let Compiled { set, diagnostics: compiled } =
+        let Compiled { set, diagnostics: compiled, keys } =
             compiler::compile_prepared(store.objects(), &catalog, generation);
         let diagnostics = [store.diagnostics(), compiled].concat();
         let set = Arc::new(set);
         let parts = Arc::new(Parts::new(&set, before.as_ref().map(|it| &*it.parts)));
-        let needs = Box::new(Shares::new(Arc::clone(&set), Arc::clone(&parts)));
+        let needs = Box::new(Shares::new(Arc::clone(&set), Arc::clone(&parts), keys));
         (store, set, diagnostics, Publication { generation, revisions, parts, needs })
     };
     // A panic while compiling is a bug that must be seen, not a state to go on from.

@@ -242,7 +242,7 @@ fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> V
     conditions
 }
 
-fn more(count: usize) -> String {
+pub(crate) fn more(count: usize) -> String {
     if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() }
 }
 
@@ -276,7 +276,7 @@ mod tests {
         let set = compiler::compile_unlinted(objects, Generation(generation));
         let set = Arc::new(set.set);
         let parts = Arc::new(Parts::new(&set, None));
-        let needs = Box::new(Shares::new(set, Arc::clone(&parts)));
+        let needs = Box::new(Shares::new(set, Arc::clone(&parts), BTreeMap::default()));
         let revisions = BTreeMap::new();
         Publication { generation: Generation(generation), revisions, parts, needs }
     }

@@ -1,15 +1,16 @@
 //! Which parts of a publication each node gets.
 //!
-//! Enters: a policy set and its parts. Leaves: keys, for any node; all, for a central egress gateway. Guarantees: as
-//! [`compiler::lower::View`]. Does not: send
+//! Enters: a policy set and its parts, and the keys that rules put into requests. Leaves: which parts, for any node; all, for a
+//! central egress gateway; and which keys. Guarantees: as [`compiler::lower::View`]; a key goes only to nodes with pods that a rule
+//! with it selects. Does not: send
 //! anything, or know who asks.
 
 use compiler::lower::Cluster;
 use feed::server::Needs;
 use feed::tls::is_gateway;
 use feed::{Key, Parts};
-use policy::PolicySet;
-use std::collections::BTreeSet;
+use policy::{Key as ProviderKey, PolicySet, SecretRef, Section};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Of one publication.
@@ -17,11 +18,16 @@ pub(crate) struct Shares {
     cluster: Cluster,
     set: Arc<PolicySet>,
     parts: Arc<Parts>,
+    keys: BTreeMap<SecretRef, ProviderKey>,
 }
 
 impl Shares {
-    pub(crate) fn new(set: Arc<PolicySet>, parts: Arc<Parts>) -> Self {
-        Self { cluster: Cluster::load(&set), set, parts }
+    pub(crate) fn new(
+        set: Arc<PolicySet>,
+        parts: Arc<Parts>,
+        keys: BTreeMap<SecretRef, ProviderKey>,
+    ) -> Self {
+        Self { cluster: Cluster::load(&set), set, parts, keys }
     }
 }
 
@@ -39,5 +45,65 @@ impl Needs for Shares {
         let [policies, closed] = self.cluster.selecting(node);
         let policies = policies.into_iter().filter_map(|at| self.parts.policies.get(at));
         policies.chain(closed.into_iter().filter_map(|at| self.parts.closed.get(at))).collect()
+    }
+
+    fn keys_of(&self, node: &str) -> BTreeMap<SecretRef, ProviderKey> {
+        // A central egress gateway opens no connection, and is not given what it does not need.
+        if is_gateway(node) || self.keys.is_empty() {
+            return BTreeMap::new();
+        }
+        let [selecting, _] = self.cluster.selecting(node);
+        let rules = selecting.into_iter().filter_map(|at| match &self.set.policies.get(at)?.egress {
+            Section::Rules(rules) => Some(rules),
+            Section::Untouched => None,
+        });
+        let inject = rules.flatten().filter_map(|rule| self.set.requests(rule.id)?.inject.as_ref());
+        inject
+            .filter_map(|it| self.keys.get_key_value(&it.secret))
+            .map(|(at, key)| (at.clone(), key.clone()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
+    use super::*;
+    use policy::Generation;
+
+    const OBJECTS: &str = "
+{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: team, labels: {app: asks}}, spec: {nodeName: n1, containers: [{name: c, image: i}]}, status: {podIP: 10.0.0.1}}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: b, namespace: team}, spec: {nodeName: n2, containers: [{name: c, image: i}]}, status: {podIP: 10.0.0.2}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: keys, namespace: team, labels: {cofferdam.dev/inject: 'true'}}, stringData: {openai: sk-1, other: sk-2}}
+---
+apiVersion: cofferdam.dev/v1alpha1
+kind: EgressPolicy
+metadata: {name: p, namespace: team}
+spec:
+  subject: {podSelector: {matchLabels: {app: asks}}}
+  egress:
+    - {action: Allow, to: [{provider: openai}], credentials: [{inject: {secretRef: {name: keys, key: openai}}}]}
+";
+
+    #[test]
+    fn a_key_goes_to_nodes_with_pods_that_its_rule_selects_and_to_nobody_else() {
+        let read = crds::read_objects("t.yaml", OBJECTS.as_bytes());
+        let compiled = compiler::compile(read.objects, Generation(1));
+        let set = Arc::new(compiled.set);
+        let parts = Arc::new(Parts::new(&set, None));
+        let shares = Shares::new(set, parts, compiled.keys);
+        let keys = |node: &str| {
+            let keys = shares.keys_of(node);
+            keys.into_iter()
+                .map(|(at, key)| (at.key.to_string(), key.expose().to_owned()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(keys("n1"), [("openai".to_owned(), "sk-1".to_owned())]);
+        for node in ["n2", "n3", &feed::tls::gateway_name("x")] {
+            assert_eq!(keys(node), [], "{node}");
+        }
     }
 }

@@ -38,15 +38,36 @@ pub(crate) trait Watched: Copy + Send + Sync + 'static {
     fn selector(self) -> Option<&'static str> {
         None
     }
+
+    /// A label selector, likewise.
+    fn labels(self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether everything else goes on where the API server does not let it be listed: there are none of it then.
+    fn may_be_forbidden(self) -> bool {
+        false
+    }
 }
 
-/// Watches a kind until nobody listens.
-pub(crate) async fn watch<K: Watched>(client: Client, kind: K, to: mpsc::Sender<(K, Change)>) {
+/// Watches a kind, in one namespace or in all, until nobody listens.
+pub(crate) async fn watch<K: Watched>(
+    client: Client,
+    kind: K,
+    namespace: Option<String>,
+    to: mpsc::Sender<(K, Change)>,
+) {
     let resource = kind.resource();
-    let api: Api<DynamicObject> = Api::all_with(client, &resource);
+    let api: Api<DynamicObject> = match &namespace {
+        None => Api::all_with(client, &resource),
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+    };
     let mut config = Config::default().page_size(PAGE);
     if let Some(fields) = kind.selector() {
         config = config.fields(fields);
+    }
+    if let Some(labels) = kind.labels() {
+        config = config.labels(labels);
     }
     let [soonest, slowest] = BACKOFF;
     let mut events = pin!(watcher(api.clone(), config));
@@ -72,8 +93,14 @@ pub(crate) async fn watch<K: Watched>(client: Client, kind: K, to: mpsc::Sender<
             Ok(Event::InitDone) => Change::ListEnds,
             Ok(Event::Apply(object)) => Change::Applied(found(object)),
             Ok(Event::Delete(object)) => Change::Deleted(found(object)),
-            Err(error) if kind.is_optional() && is_unknown_kind(&error) => Change::NoSuchKind,
-            Err(error) => Change::Failed(feed::client::chain(&error)),
+            Err(error) if kind.is_optional() && is_refused_with(404, &error) => Change::NoSuchKind,
+            Err(error) => {
+                let is_none = kind.may_be_forbidden() && is_refused_with(403, &error);
+                if is_none && to.send((kind, Change::NoSuchKind)).await.is_err() {
+                    return;
+                }
+                Change::Failed(feed::client::chain(&error))
+            }
         };
         failed = matches!(change, Change::Failed(_));
         if to.send((kind, change)).await.is_err() {
@@ -89,9 +116,9 @@ pub(crate) async fn watch<K: Watched>(client: Client, kind: K, to: mpsc::Sender<
     }
 }
 
-fn is_unknown_kind(error: &Error) -> bool {
+fn is_refused_with(code: u16, error: &Error) -> bool {
     let (Error::InitialListFailed(cause) | Error::WatchStartFailed(cause)) = error else { return false };
-    matches!(cause, kube::Error::Api(status) if status.code == 404)
+    matches!(cause, kube::Error::Api(status) if status.code == code)
 }
 
 fn found(kind: impl Watched, resource: &ApiResource, object: DynamicObject) -> Found {

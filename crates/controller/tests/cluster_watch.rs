@@ -61,7 +61,13 @@ impl World {
         let cluster = Cluster::start_or_skip()?;
         let (feed, sender) = (Feed::default(), watch::Sender::default());
         let status = sender.subscribe();
-        let task = tokio::spawn(controller::run(client(&cluster).await, feed.clone(), catalog(), sender));
+        let task = tokio::spawn(controller::run(
+            client(&cluster).await,
+            feed.clone(),
+            catalog(),
+            sender,
+            controller::ProviderKeys::NotRead,
+        ));
         Some(Self { cluster, feed, status, task })
     }
 
@@ -183,7 +189,13 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
     world.task.abort();
     let (feed, sender) = (Feed::default(), watch::Sender::default());
     world.status = sender.subscribe();
-    world.task = tokio::spawn(controller::run(client(&world.cluster).await, feed.clone(), catalog(), sender));
+    world.task = tokio::spawn(controller::run(
+        client(&world.cluster).await,
+        feed.clone(),
+        catalog(),
+        sender,
+        controller::ProviderKeys::NotRead,
+    ));
     world.feed = feed;
     assert!(world.agrees(KINDS).await > Generation(0));
     world.task.abort();

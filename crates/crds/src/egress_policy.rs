@@ -18,8 +18,10 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod inject;
 mod requests;
 
+pub use inject::Inject;
 pub(crate) use requests::canary;
 use requests::requests;
 pub use requests::{
@@ -311,7 +313,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
     });
     let action = d.required(map, "action", |d, node| d.one_of(node, kind.actions()));
     let upload = upload_limits(d, map, action);
-    let requests = requests(d, map, action, upload.is_some());
+    let requests = requests(d, map, action, upload.is_some(), kind);
     let is_limited = upload.is_some() || requests.is_some();
     let peers = d.required(map, "to", |d, node| {
         d.check_length(node, 1, MOST);
@@ -321,6 +323,9 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         d.check_length(node, 1, MOST);
         d.located(node, |d, node| port(d, node, is_limited))
     });
+    if let Some(Requests { inject: Some(_), when_unopened, .. }) = &requests {
+        inject::check(d, map, peers.as_deref().unwrap_or_default(), *when_unopened);
+    }
     Some(EgressRule {
         position: d.position(node.place),
         name: name.flatten(),

@@ -14,6 +14,7 @@ mod egress_policy;
 mod gateway_api;
 mod glimpse;
 mod inference_policy;
+mod key_secret;
 mod meta;
 mod name;
 mod network_policy;
@@ -33,20 +34,22 @@ pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
-    EgressPort, EgressReach, EgressRule, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
+    EgressPort, EgressReach, EgressRule, Inject, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 pub use gateway_api::{
-    AllowedFrom, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass, GatewayListener, GrantFrom,
-    GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter, PathMatch, PathModifier,
-    RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind,
-    RouteMatch, RouteRule, TextMatch, TlsSecret,
+    AllowedFrom, BackendTlsPolicy, CaBundle, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass,
+    GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter,
+    PathMatch, PathModifier, RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend,
+    RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
 };
 pub use inference_policy::{
-    ApiKey, Authentication, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule, JwksSource,
-    JwtIssuer, Limit, LimitPer, LimitWindow, MutualTls, OperationClass, OverBudget, PolicyTarget,
-    ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain, Waf, WafProfile,
+    ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule,
+    JwksSource, JwtIssuer, Limit, LimitPer, LimitWindow, Mcp, MutualTls, OperationClass, OverBudget,
+    PolicyTarget, ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain,
+    Unpinned, Waf, WafProfile,
 };
+pub use key_secret::{INJECT_LABEL, KeySecret};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};
 pub use network_policy::{
     NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicyRule, PolicyTypes, Section,

@@ -10,6 +10,7 @@ use crate::egress_policy::{self, EgressPolicy, EgressPolicyKind};
 use crate::gateway_api::GatewayApi;
 use crate::glimpse::{Glimpse, fields};
 use crate::inference_policy::InferencePolicy;
+use crate::key_secret::KeySecret;
 use crate::meta::{Namespace, Node, ObjectMeta, short};
 use crate::network_policy::NetworkPolicy;
 use crate::pod::Pod;
@@ -52,6 +53,8 @@ pub enum Object {
     InferencePolicy(InferencePolicy),
     /// Of the Gateway API, or what its objects refer to.
     GatewayApi(GatewayApi),
+    /// `v1` Secret, labelled to be used.
+    KeySecret(KeySecret),
 }
 
 impl Object {
@@ -69,6 +72,7 @@ impl Object {
             Self::EgressPolicy(policy) => policy.kind().as_str(),
             Self::InferencePolicy(_) => "InferencePolicy",
             Self::GatewayApi(object) => object.kind(),
+            Self::KeySecret(_) => "Secret",
         }
     }
 
@@ -86,6 +90,7 @@ impl Object {
             Self::EgressPolicy(object) => &object.meta,
             Self::InferencePolicy(object) => &object.meta,
             Self::GatewayApi(object) => object.meta(),
+            Self::KeySecret(object) => &object.meta,
         }
     }
 
@@ -103,6 +108,7 @@ impl Object {
             Self::EgressPolicy(object) => &object.position,
             Self::InferencePolicy(object) => &object.position,
             Self::GatewayApi(object) => object.position(),
+            Self::KeySecret(object) => &object.position,
         }
     }
 
@@ -278,6 +284,7 @@ fn decode<'n>(
         ("", "Service") => Some(Object::Service(Service::decode(d, map))),
         ("networking.k8s.io" | "extensions", "Ingress") => Some(Object::Ingress(Ingress::decode(d, map))),
         ("route.openshift.io" | "", "Route") => Some(Object::Ingress(Ingress::decode_route(d, map))),
+        ("", "Secret") if KeySecret::is_one(map) => Some(Object::KeySecret(KeySecret::decode(d, map))),
         (group, kind) => {
             unknown_kind(d, item.node.place, group, version, kind);
             None

@@ -28,6 +28,8 @@ pub struct Service {
     pub cluster_addresses: Vec<IpAddr>,
     /// `clusterIP: None`: the name resolves to the pods themselves.
     pub headless: bool,
+    /// `status.loadBalancer.ingress`: the IP address of each, or its host name.
+    pub balancer_addresses: Vec<Arc<str>>,
 }
 
 /// One port of a Service.
@@ -79,8 +81,10 @@ impl Service {
             ports: Vec::new(),
             cluster_addresses: Vec::new(),
             headless: false,
+            balancer_addresses: Vec::new(),
         };
         d.field(object, "spec", |d, node| service.spec(d, node));
+        service.balancer_addresses = d.field(object, "status", balancer).flatten().unwrap_or_default();
         service
     }
 
@@ -101,6 +105,23 @@ impl Service {
             }
         }
     }
+}
+
+/// Addresses that a load balancer gave.
+fn balancer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<Arc<str>>> {
+    let map = d.map(node)?;
+    let given = d.field(map, "loadBalancer", |d, node| {
+        let map = d.map(node)?;
+        d.field(map, "ingress", |d, node| {
+            d.list(node, |d, node| {
+                let map = d.map(node)?;
+                let address = d.field(map, "ip", Decoder::string).flatten();
+                address.or_else(|| d.field(map, "hostname", Decoder::string).flatten())
+            })
+        })
+        .flatten()
+    });
+    given.flatten()
 }
 
 fn service_port<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ServicePort> {

@@ -42,7 +42,8 @@ fn everything_that_can_be_written_is_read() {
   - {{per: policy, streams: 100}}
   waf: {{mode: Shadow, profile: CRS, paranoia: 2, inboundThreshold: 7, overBudget: Allow}}
   guard: {{mode: Enforce, annotateAt: 0.5, blockAt: 0.95, roles: [user, tool]}}
-  responses: {{leaks: {{secrets: Mask, personal: Report, canaries: {{values: [a-canary-of-ours], action: Block}}}}, holdBytes: 8Ki}}"
+  responses: {{leaks: {{secrets: Mask, personal: Report, canaries: {{values: [a-canary-of-ours], action: Block}}, systemPrompt: Block}}, holdBytes: 8Ki, uninspected: Allow}}
+  mcp: {{origins: ['https://app.example', 'http://[::1]:8080'], definitions: {{pins: [{{tool: search, sha256: '{digest}'}}], others: Quarantine}}}}"
     ));
     assert_eq!(errors(&read), []);
     assert_eq!(read.diagnostics, []);
@@ -134,6 +135,19 @@ fn what_cannot_be_is_an_error_at_its_field() {
             "responses: {leaks: {secrets: Mask}, holdBytes: 65Ki}",
             Code::InvalidValue,
             "spec.responses.holdBytes",
+        ),
+        (
+            "responses: {leaks: {secrets: Mask}, uninspected: Maybe}",
+            Code::InvalidValue,
+            "spec.responses.uninspected",
+        ),
+        ("mcp: {}", Code::MissingField, "spec.mcp"),
+        ("mcp: {origins: ['https://app.example/']}", Code::InvalidValue, "spec.mcp.origins[0]"),
+        ("mcp: {origins: ['null']}", Code::InvalidValue, "spec.mcp.origins[0]"),
+        (
+            "mcp: {definitions: {pins: [{tool: a, sha256: b}]}}",
+            Code::InvalidValue,
+            "spec.mcp.definitions.pins[0].sha256",
         ),
     ] {
         let (policy, read) = read(&format!("{TARGETS}\n  {section}"));

@@ -8,11 +8,12 @@ use crate::replica::Replica;
 use crate::server::{ALIVE, MESSAGE_LIMIT, PATH};
 use crate::tls::{CONTROLLER, Identity};
 use crate::wire::{Held, Hello, Report, Said, Standing, Update};
-use crate::{encode, server};
+use crate::{decode, encode, server};
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use policy::Generation;
+use policy::{Generation, Key, SecretRef};
 use rustls::pki_types::ServerName;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub trait Node: Send {
     fn identity(&mut self, address: &str) -> impl Future<Output = io::Result<Identity>> + Send;
     /// The copy changed.
     fn received(&mut self, replica: &Replica) -> impl Future<Output = Enforced> + Send;
+    /// The keys that rules of the node's pods put into requests, in place of those before. By default nobody wants them.
+    fn keys(&mut self, _keys: BTreeMap<SecretRef, Key>) {}
     /// Whether there is a connection, and if not why.
     fn connected(&mut self, problem: Option<String>);
     /// Waits until something about [`Enforced`] changed by itself. Must be safe to drop and call again.
@@ -126,17 +129,22 @@ async fn connection(
     let answer = grpc.streaming(request, PathAndQuery::from_static(PATH), codec).await.map_err(status)?;
     let mut updates = answer.into_inner();
     node.connected(None);
-    let mut messages = Vec::new();
+    let (mut messages, mut keys) = (Vec::new(), None);
     loop {
         let enforced = tokio::select! {
             update = updates.message() => {
-                let update = update.map_err(status)?.ok_or(Ended::Closed)?;
+                let mut update = update.map_err(status)?.ok_or(Ended::Closed)?;
                 let more = update.more;
+                keys = update.keys.take().or(keys);
                 messages.push(update);
                 if more {
                     continue;
                 }
                 replica.take(&std::mem::take(&mut messages))?;
+                // Before the rules that need them.
+                if let Some(keys) = keys.take() {
+                    node.keys(decode::keys(keys));
+                }
                 node.received(replica).await
             }
             enforced = node.changed() => enforced,

@@ -10,10 +10,10 @@ use ipnet::IpNet;
 use policy::intern::Interner;
 use policy::{
     Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName,
-    DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction, Leaks, NamedPort, Namespace,
+    DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels, LeakAction, Leaks, NamedPort, Namespace,
     NamespaceScope, Node, ObjectRef, Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports,
-    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, Section, Selector,
-    SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef,
+    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section,
+    Selector, SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -353,7 +353,23 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         tool_conditions: sent.tool_conditions.iter().map(tool_condition).collect::<Result<_, _>>()?,
         answers: AnswerFiles { pickles: action(&sent.pickles)?, archives: action(&sent.archives)? },
         when_unopened: if sent.pass_unopened { WhenUnopened::Pass } else { WhenUnopened::Deny },
+        inject: sent.inject.as_ref().map(inject),
     })
+}
+
+/// Keys as they came. One that cannot be a key is none: the rule that has it is closed.
+pub(crate) fn keys(sent: wire::Keys) -> BTreeMap<SecretRef, policy::Key> {
+    let one = |wire::SecretKey { namespace, name, entry, key }: wire::SecretKey| {
+        let key = policy::Key::read(zeroize::Zeroizing::new(key).as_bytes()).ok()?;
+        Some((SecretRef { namespace: namespace.into(), name: name.into(), key: entry.into() }, key))
+    };
+    sent.all.into_iter().filter_map(one).collect()
+}
+
+fn inject(sent: &wire::Inject) -> Inject {
+    let wire::Inject { namespace, name, key, header } = sent;
+    let [namespace, name, key] = [namespace, name, key].map(|text| text.as_str().into());
+    Inject { secret: SecretRef { namespace, name, key }, header: header.as_deref().map(Into::into) }
 }
 
 fn tool_condition(sent: &wire::ToolCondition) -> Result<ToolCondition, DecodeError> {

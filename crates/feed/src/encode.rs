@@ -6,10 +6,10 @@ use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
 use policy::{
-    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Labels, LeakAction,
-    NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota, Requests,
-    Requirement, Rule, RuleEntry, RuleId, Section, Selector, SourceRef, Subject, Tier, ToolCondition,
-    UploadLimits, WhenUnopened,
+    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels,
+    LeakAction, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota,
+    Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, SourceRef, Subject, Tier,
+    ToolCondition, UploadLimits, WhenUnopened,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -293,7 +293,7 @@ fn requests(requests: &Requests) -> wire::Requests {
         request_quota: quota(quotas.requests),
         token_quota: quota(quotas.tokens),
         money_quota: quota(quotas.money),
-        level: wire::LEVEL,
+        level: if requests.inject.is_some() { wire::LEVEL } else { wire::WITHOUT_INJECT },
         capture: capture.map(|Capture { requests, answers, max_bytes }| wire::Capture {
             requests,
             answers,
@@ -305,7 +305,23 @@ fn requests(requests: &Requests) -> wire::Requests {
         pickles: answers.pickles.and_then(word),
         archives: answers.archives.and_then(word),
         pass_unopened: requests.when_unopened == WhenUnopened::Pass,
+        inject: requests.inject.as_ref().map(inject),
     }
+}
+
+/// Keys on their way, which are in nothing that is kept.
+pub(crate) fn keys(keys: &BTreeMap<SecretRef, policy::Key>) -> wire::Keys {
+    let one = |(SecretRef { namespace, name, key: entry }, key): (&SecretRef, &policy::Key)| {
+        let [namespace, name, entry] = [namespace, name, entry].map(ToString::to_string);
+        wire::SecretKey { namespace, name, entry, key: key.expose().to_owned() }
+    };
+    wire::Keys { all: keys.iter().map(one).collect() }
+}
+
+fn inject(inject: &Inject) -> wire::Inject {
+    let Inject { secret: SecretRef { namespace, name, key }, header } = inject;
+    let [namespace, name, key] = [namespace, name, key].map(ToString::to_string);
+    wire::Inject { namespace, name, key, header: header.as_ref().map(ToString::to_string) }
 }
 
 fn object(object: &ObjectRef) -> wire::Object {

@@ -215,6 +215,7 @@ impl Replica {
             resources: resources.collect::<Vec<Bytes>>(),
             gone: Vec::new(),
             revisions: self.revisions.clone(),
+            keys: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Guarantees: one update is under way to a node at a time, so a slow node gets fewer, never a queue; a node gets nothing
 //! older than what it has; it is who its certificate says. Does not: accept connections before it has published.
 
+use crate::encode;
 use crate::enrol::{self, Granted, Registrar};
 use crate::replica::Revisions;
 use crate::resource::{Key, Parts};
@@ -14,7 +15,7 @@ use crate::{decode::Decoder, tls::Identity};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use policy::Generation;
+use policy::{Generation, Key as ProviderKey, SecretRef};
 use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -48,6 +49,11 @@ pub trait Needs: Send + Sync {
 
     /// The policies and closed scopes among that.
     fn policies_of(&self, node: &str) -> Vec<&Key>;
+
+    /// The keys that rules which select pods of the node put into requests. By default none has any.
+    fn keys_of(&self, _node: &str) -> BTreeMap<SecretRef, ProviderKey> {
+        BTreeMap::new()
+    }
 }
 
 /// One state of policy, for all nodes.
@@ -275,6 +281,8 @@ struct Session {
     feed: Feed,
     node: Arc<str>,
     has: Has,
+    /// The keys that it was given on this connection. `None`: none were yet, and what it has is not known.
+    keys: Option<BTreeMap<SecretRef, ProviderKey>>,
     revisions: Revisions,
     /// The last update sent, while the node has not said that it understood it.
     pending: Option<Generation>,
@@ -305,6 +313,7 @@ impl Session {
             feed,
             node,
             has: told.into_iter().collect(),
+            keys: None,
             revisions,
             pending: None,
             shown: zero,
@@ -349,7 +358,7 @@ impl Session {
     ) -> Result<(), ()> {
         let needs = publication.needs.of(&self.node);
         let first = self.shown == Generation(0);
-        let messages = between(
+        let mut messages = between(
             &publication.parts,
             &needs,
             &mut self.has,
@@ -357,7 +366,15 @@ impl Session {
             &publication.revisions,
         );
         self.shown = publication.generation;
-        let is_empty = |update: &Update| update.resources.is_empty() && update.gone.is_empty();
+        let keys = publication.needs.keys_of(&self.node);
+        if self.keys.as_ref() != Some(&keys)
+            && let Some(last) = messages.last_mut()
+        {
+            last.keys = Some(encode::keys(&keys));
+            self.keys = Some(keys);
+        }
+        let is_empty =
+            |update: &Update| update.resources.is_empty() && update.gone.is_empty() && update.keys.is_none();
         if !first && messages.iter().all(is_empty) {
             // The node need not hear of what is no change to it: what it enforces is this state too.
             self.note_current();

@@ -6,6 +6,7 @@
 use prost::bytes::Bytes;
 use prost::{Message, Oneof};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// From the controller: what changes.
 #[derive(Clone, PartialEq, Message)]
@@ -28,6 +29,37 @@ pub(crate) struct Update {
     /// How far the controller had read the API, by kind.
     #[prost(btree_map = "string, uint64", tag = "6")]
     pub(crate) revisions: BTreeMap<String, u64>,
+    /// The keys that rules of the node's pods put into requests, in place of those before. Absent: they are as they were. Only
+    /// in the last message.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) keys: Option<Keys>,
+}
+
+/// Keys. They are no part of a state that a node keeps.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Keys {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) all: Vec<SecretKey>,
+}
+
+/// A key, and where it is.
+#[derive(Clone, PartialEq, Message)]
+#[prost(skip_debug)]
+pub(crate) struct SecretKey {
+    #[prost(string, tag = "1")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(string, tag = "3")]
+    pub(crate) entry: String,
+    #[prost(string, tag = "4")]
+    pub(crate) key: String,
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of Secret {}/{} (hidden)", self.entry, self.namespace, self.name)
+    }
 }
 
 /// From the node.
@@ -387,7 +419,9 @@ pub(crate) const LIMITED: &str = "+limited";
 pub(crate) const JUDGED: &str = "+requests";
 
 /// What a reader must know of [`Requests`] at least: raised with each field that nobody may overlook.
-pub(crate) const LEVEL: u32 = 1;
+pub(crate) const LEVEL: u32 = 2;
+/// What is enough for rules that put no key into requests.
+pub(crate) const WITHOUT_INJECT: u32 = 1;
 
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
@@ -423,7 +457,7 @@ pub(crate) struct Requests {
     /// In billionths of the currency of the node's prices.
     #[prost(message, optional, tag = "14")]
     pub(crate) money_quota: Option<Quota>,
-    /// [`LEVEL`] of the sender: what it may have written.
+    /// What a reader must know: [`LEVEL`], or less where less was written.
     #[prost(uint32, tag = "15")]
     pub(crate) level: u32,
     /// Absent: nothing is kept.
@@ -442,6 +476,23 @@ pub(crate) struct Requests {
     /// Connections that cannot be opened pass. A reader that overlooks it refuses them.
     #[prost(bool, tag = "22")]
     pub(crate) pass_unopened: bool,
+    /// Absent: requests leave with what the pod sent.
+    #[prost(message, optional, tag = "23")]
+    pub(crate) inject: Option<Inject>,
+}
+
+/// Where the key is that requests leave with; never the key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Inject {
+    #[prost(string, tag = "1")]
+    pub(crate) namespace: String,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(string, tag = "3")]
+    pub(crate) key: String,
+    /// Absent: where the service has it.
+    #[prost(string, optional, tag = "4")]
+    pub(crate) header: Option<String>,
 }
 
 /// What is kept of contents.

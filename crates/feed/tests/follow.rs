@@ -15,8 +15,8 @@ use feed::enrol::{Granted, Registrar, enrol, intermediate};
 use feed::server::{Feed, Needs, Publication, Standing};
 use feed::tls::{CONTROLLER, Identity, node_name};
 use feed::{Key, Parts, Replica, Revisions};
-use policy::{Generation, PolicySet, World};
-use std::collections::BTreeSet;
+use policy::{Generation, Key as ProviderKey, PolicySet, SecretRef, World};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -51,7 +51,10 @@ struct TestNode {
     identity: Arc<Identity>,
     received: mpsc::UnboundedSender<Replica>,
     problems: watch::Sender<Option<String>>,
+    keys: watch::Sender<Option<Keys>>,
 }
+
+type Keys = BTreeMap<SecretRef, ProviderKey>;
 
 impl Node for TestNode {
     async fn identity(&mut self, _address: &str) -> std::io::Result<Identity> {
@@ -61,6 +64,10 @@ impl Node for TestNode {
     async fn received(&mut self, replica: &Replica) -> Enforced {
         self.received.send(replica.clone()).unwrap();
         Enforced { generation: Some(replica.generation()), endpoints: 3, ..Enforced::default() }
+    }
+
+    fn keys(&mut self, keys: Keys) {
+        self.keys.send_replace(Some(keys));
     }
 
     fn connected(&mut self, problem: Option<String>) {
@@ -76,19 +83,21 @@ struct Connected {
     task: JoinHandle<()>,
     received: mpsc::UnboundedReceiver<Replica>,
     problems: watch::Receiver<Option<String>>,
+    keys: watch::Receiver<Option<Keys>>,
 }
 
 impl Connected {
     fn start(address: &str, identity: Arc<Identity>, replica: Replica) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
         let problems = watch::Sender::new(None);
-        let told = problems.subscribe();
+        let (told, keys) = (problems.subscribe(), watch::Sender::new(None));
+        let given = keys.subscribe();
         let address = address.to_owned();
         let task = tokio::spawn(async move {
-            let mut node = TestNode { identity, received: sender, problems };
+            let mut node = TestNode { identity, received: sender, problems, keys };
             follow(&[address], "node0", "test", replica, &mut node).await;
         });
-        Self { task, received, problems: told }
+        Self { task, received, problems: told, keys: given }
     }
 
     async fn next(&mut self) -> Replica {
@@ -121,6 +130,7 @@ struct All {
     cluster: Cluster,
     world: World,
     parts: Arc<Parts>,
+    keys: Keys,
 }
 
 impl Needs for All {
@@ -132,13 +142,21 @@ impl Needs for All {
     fn policies_of(&self, _node: &str) -> Vec<&Key> {
         Vec::new()
     }
+
+    fn keys_of(&self, node: &str) -> Keys {
+        if node == "node0" { self.keys.clone() } else { Keys::new() }
+    }
 }
 
 fn publish(feed: &Feed, set: &PolicySet, revision: u64) {
+    publish_with(feed, set, revision, Keys::new());
+}
+
+fn publish_with(feed: &Feed, set: &PolicySet, revision: u64, keys: Keys) {
     let before = feed.current();
     let parts = Arc::new(Parts::new(set, before.as_ref().map(|it| &*it.parts)));
     let (cluster, world) = (Cluster::load(set), set.world.clone());
-    let needs = Box::new(All { cluster, world, parts: Arc::clone(&parts) });
+    let needs = Box::new(All { cluster, world, parts: Arc::clone(&parts), keys });
     let revisions = Revisions::from([("pods".to_owned(), revision)]);
     feed.publish(Publication { generation: set.generation, revisions, parts, needs });
 }
@@ -286,4 +304,47 @@ async fn a_node_enrols_and_without_a_certificate_can_do_nothing_else() {
     let mut stranger = Connected::start(&address, Arc::new(stranger), Replica::default());
     stranger.problems.wait_for(Option::is_some).await.unwrap();
     drop(identity);
+}
+
+fn keys(key: &str) -> Keys {
+    let at = SecretRef { namespace: "team".into(), name: "keys".into(), key: "openai".into() };
+    [(at, ProviderKey::read(key.as_bytes()).unwrap())].into()
+}
+
+impl Connected {
+    async fn given(&mut self, wanted: &Keys) {
+        let is_wanted = |given: &Option<Keys>| given.as_ref() == Some(wanted);
+        let came = tokio::time::timeout(PATIENCE, self.keys.wait_for(is_wanted)).await.is_ok();
+        assert!(came, "{:?}", *self.keys.borrow());
+    }
+}
+
+#[tokio::test]
+async fn keys_come_beside_policy_and_are_in_nothing_that_is_kept() {
+    let authority = Authority::new();
+    let feed = Feed::default();
+    let (address, server) = serve(&feed, authority.identity(CONTROLLER)).await;
+    publish_with(&feed, &set(3, 1), 1, keys("sk-one"));
+    let mut node = Connected::start(&address, authority.identity(&node_name("node0")), Replica::default());
+    node.given(&keys("sk-one")).await;
+    let kept = node.next().await.to_bytes();
+    assert!(!kept.windows(6).any(|part| part == b"sk-one"), "it would be in a file");
+    // Nothing but the key changes.
+    publish_with(&feed, &set(3, 2), 2, keys("sk-two"));
+    node.given(&keys("sk-two")).await;
+    publish_with(&feed, &set(3, 3), 3, Keys::new());
+    node.given(&Keys::new()).await;
+    node.task.abort();
+    // Who comes back has none: they are given anew.
+    publish_with(&feed, &set(3, 4), 4, keys("sk-two"));
+    let mut again = Connected::start(
+        &address,
+        authority.identity(&node_name("node0")),
+        Replica::from_bytes(&kept).unwrap(),
+    );
+    again.given(&keys("sk-two")).await;
+    let shown = format!("{:?}", again.keys.borrow());
+    assert!(!shown.contains("sk-"), "{shown}");
+    again.task.abort();
+    server.abort();
 }

@@ -6,7 +6,7 @@
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
 //! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`, `explicit`, `masked` (what was
 //! taken out of it), `usage_asked`, `request_sha256` and `answer_sha256` (of their bodies, as far as they passed),
-//! `answers` (what was found in the file that came back).
+//! `answers` (what was found in the file that came back), `injected` (with which key it left: its Secret and its SHA-256).
 //! Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
@@ -14,6 +14,7 @@ use crate::capture::Contents;
 use crate::counters::{Counters, add};
 use crate::digest::Digests;
 use crate::files::FileFact;
+use crate::keys::Injected;
 use crate::leaks::{LeakFact, MAX_FACTS, MaskFact};
 use crate::price::Cost;
 use crate::quota::Spent;
@@ -132,6 +133,9 @@ pub struct Call {
     /// What was found in the file that its answer brought; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<FileFact>,
+    /// With which key it left in place of what the pod sent, which `operation` has. Left out: with what the pod sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub injected: Option<Injected>,
 }
 
 /// Why there is not enough: tokens, or billionths of money, or one request and none.
@@ -353,6 +357,7 @@ impl CallGuard {
             request_sha256: None,
             answer_sha256: None,
             answers: Vec::new(),
+            injected: None,
         };
         let (began, course) = (Instant::now(), Arc::default());
         Self { ledger, sink, counters, began, call, caller: asked.caller, course, retry_at: None }
@@ -436,6 +441,11 @@ impl CallGuard {
 
     pub(crate) fn asked_usage(&mut self) {
         self.call.usage_asked = true;
+    }
+
+    /// With which key it leaves in place of the pod's; `None`: with the pod's.
+    pub(crate) fn injected(&mut self, injected: Option<Injected>) {
+        self.call.injected = injected;
     }
 
     pub(crate) fn ended(&mut self, end: End) {

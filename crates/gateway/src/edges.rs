@@ -3,7 +3,8 @@
 //! Enters: where a part of which upload stands ([`Place`]), its first bytes, and at its end its last ones. Leaves: the bytes
 //! that stand before and behind it, as far as these parts came. Guarantees: at most [`EDGE`] bytes of each side of a part, of
 //! at most [`MAX_EDGES`] parts, for [`LIFETIME`]; what is forgotten for want of room is counted. Parts may come in any order.
-//! Does not: know the order of parts that only the last request of an upload tells (blocks of Azure, parts of OpenAI).
+//! Of an upload whose last request alone tells the order (blocks of Azure, parts of OpenAI), a part is taken to stand beside
+//! each of the [`NEAR`] that came before and behind it. Does not: find what stands across two that come further apart.
 
 use crate::counters::{Counters, add};
 use http::{HeaderMap, Method, Uri};
@@ -18,6 +19,10 @@ use std::time::{Duration, Instant};
 pub(crate) const EDGE: usize = 512;
 /// Most parts' edges.
 const MAX_EDGES: usize = 4096;
+/// Of parts without a known order, how many that came before one, and behind it, may stand beside it.
+const NEAR: u64 = 8;
+/// Where it is counted how many parts of an upload came.
+const COUNT: u64 = u64::MAX;
 /// How long they are kept.
 const LIFETIME: Duration = Duration::from_secs(900);
 
@@ -28,15 +33,47 @@ type Mark = [u64; 2];
 pub(crate) struct Place {
     upload: Mark,
     at: u64,
-    /// Whether parts are numbered; else `at` counts bytes.
-    is_numbered: bool,
+    order: Order,
+}
+
+/// How parts are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// `at` counts bytes.
+    Offset,
+    /// `at` counts parts.
+    Number,
+    /// `at` counts parts as they came, which need not be how they will stand.
+    Arrival,
 }
 
 impl Place {
     /// Where the next part stands, of one with so many bytes.
     fn behind(self, length: u64) -> u64 {
-        self.at.saturating_add(if self.is_numbered { 1 } else { length })
+        self.at.saturating_add(match self.order {
+            Order::Number | Order::Arrival => 1,
+            Order::Offset => length,
+        })
     }
+
+    /// Other parts that may stand beside it, besides the one that is next in order.
+    fn near(self) -> impl Iterator<Item = u64> {
+        let reach = match self.order {
+            Order::Number | Order::Offset => 0,
+            Order::Arrival => NEAR,
+        };
+        let around = self.at.saturating_sub(reach)..=self.at.saturating_add(reach);
+        around.filter(move |at| *at != self.at)
+    }
+}
+
+/// What stands, or may stand, at one side of a part.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// Of the part that is next in order.
+    pub(crate) next: Option<Vec<u8>>,
+    /// Of others that may be.
+    pub(crate) others: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +82,8 @@ struct Edge {
     head: Option<Vec<u8>>,
     /// Last bytes of the part that ends there.
     tail: Option<Vec<u8>>,
+    /// How many parts of its upload came; only at [`COUNT`].
+    parts: u64,
     until: Option<Instant>,
 }
 
@@ -83,64 +122,117 @@ impl Edges {
         };
         let field = |name: &str| fields.get(name).and_then(|value| value.to_str().ok());
         let number = |text: &str| text.trim().parse::<u64>().ok();
-        let (upload, at, is_numbered) = match *method {
+        let azure = |what: &str| parameter("comp") == Some(what);
+        let (upload, at, order) = match *method {
             // S3, and storage that speaks it (also behind Git LFS).
             Method::PUT if parameter("partNumber").is_some() => {
-                (parameter("uploadId")?, number(parameter("partNumber")?)?, true)
+                (parameter("uploadId")?, number(parameter("partNumber")?)?, Order::Number)
             }
             // Resumable uploads of Google's: `bytes 0-9/100`.
             Method::PUT if field("content-range").is_some() => {
                 let range = field("content-range")?.strip_prefix("bytes ")?;
                 let upload = parameter("upload_id").or(parameter("session_crd")).unwrap_or_default();
-                (upload, number(range.split_once('-')?.0)?, false)
+                (upload, number(range.split_once('-')?.0)?, Order::Offset)
             }
+            // Azure: pages say where they stand (`bytes=0-511`); blocks have ids that a later list orders; what is appended
+            // stands in the order in which it comes.
+            Method::PUT if azure("page") => {
+                let range = field("x-ms-range").or(field("range"))?.strip_prefix("bytes=")?;
+                ("", number(range.split_once('-')?.0)?, Order::Offset)
+            }
+            Method::PUT if azure("block") || azure("appendblock") => ("", COUNT, Order::Arrival),
+            Method::PATCH if parameter("action") == Some("append") => {
+                ("", number(parameter("position")?)?, Order::Offset)
+            }
+            // OpenAI, and servers like it: a form whose file is the part.
+            Method::POST if is_part_of_openai(uri.path()) => ("", COUNT, Order::Arrival),
             // tus.io, and uploads of layers to registries.
             Method::PATCH if field("upload-offset").is_some() => {
-                ("", number(field("upload-offset")?)?, false)
+                ("", number(field("upload-offset")?)?, Order::Offset)
             }
             Method::PATCH if field("content-range").is_some() => {
-                ("", number(field("content-range")?.split_once('-')?.0)?, false)
+                ("", number(field("content-range")?.split_once('-')?.0)?, Order::Offset)
             }
             _ => return None,
         };
         let what = (pod, host, uri.path(), upload);
-        Some(Place { upload: self.keys.each_ref().map(|key| key.hash_one(what)), at, is_numbered })
+        let upload = self.keys.each_ref().map(|key| key.hash_one(what));
+        let at = match order {
+            Order::Arrival => self.next_of(upload, Instant::now()),
+            Order::Number | Order::Offset => at,
+        };
+        Some(Place { upload, at, order })
     }
 
-    /// A part began so. Gives the last bytes of the one before it.
-    pub(crate) fn begins(&self, place: Place, head: &[u8], now: Instant) -> Option<Vec<u8>> {
+    /// The number of a part that comes, among those of its upload.
+    fn next_of(&self, upload: Mark, now: Instant) -> u64 {
+        self.edge(&mut self.known(), (upload, COUNT), now, |edge| {
+            edge.parts += 1;
+            edge.parts
+        })
+    }
+
+    /// A part began so. Gives the last bytes of those before it.
+    pub(crate) fn begins(&self, place: Place, head: &[u8], now: Instant) -> Beside {
         let head = head.get(..head.len().min(EDGE)).unwrap_or_default().to_vec();
-        self.edge(place.upload, place.at, now, |edge| {
+        let mut known = self.known();
+        let next = self.edge(&mut known, (place.upload, place.at), now, |edge| {
             edge.head = Some(head);
             edge.tail.clone()
-        })
+        });
+        // The end of a part is kept where the one behind it would begin. That of the one next in order was just given.
+        let ends = place.near().map(|at| at.saturating_add(1)).filter(|at| *at != place.at);
+        let others = ends.filter_map(|at| living(&known, (place.upload, at), now)?.tail.clone());
+        Beside { next, others: others.collect() }
     }
 
-    /// A part of so many bytes ended so. Gives the first bytes of the one behind it.
-    pub(crate) fn ends(&self, place: Place, length: u64, tail: &[u8], now: Instant) -> Option<Vec<u8>> {
+    /// A part of so many bytes ended so. Gives the first bytes of those behind it.
+    pub(crate) fn ends(&self, place: Place, length: u64, tail: &[u8], now: Instant) -> Beside {
         let tail = tail.get(tail.len().saturating_sub(EDGE)..).unwrap_or_default().to_vec();
-        self.edge(place.upload, place.behind(length), now, |edge| {
+        let mut known = self.known();
+        let behind = place.behind(length);
+        let next = self.edge(&mut known, (place.upload, behind), now, |edge| {
             edge.tail = Some(tail);
             edge.head.clone()
-        })
+        });
+        let begins = place.near().filter(|at| *at != behind);
+        let others = begins.filter_map(|at| living(&known, (place.upload, at), now)?.head.clone());
+        Beside { next, others: others.collect() }
     }
 
-    fn edge<T>(&self, upload: Mark, at: u64, now: Instant, ask: impl FnOnce(&mut Edge) -> T) -> T {
-        let mut known = self.known();
-        if known.len() >= MAX_EDGES && !known.contains_key(&(upload, at)) {
+    fn edge<T>(
+        &self,
+        known: &mut HashMap<(Mark, u64), Edge>,
+        key: (Mark, u64),
+        now: Instant,
+        ask: impl FnOnce(&mut Edge) -> T,
+    ) -> T {
+        if known.len() >= MAX_EDGES && !known.contains_key(&key) {
             known.retain(|_, edge| edge.until.is_some_and(|until| now <= until));
             if known.len() >= MAX_EDGES {
                 add(&self.counters.edges_lost, known.len() as u64);
                 known.clear();
             }
         }
-        let edge = known.entry((upload, at)).or_default();
+        let edge = known.entry(key).or_default();
         if edge.until.is_some_and(|until| until < now) {
             *edge = Edge::default();
         }
         edge.until = Some(now + LIFETIME);
         ask(edge)
     }
+}
+
+fn living(known: &HashMap<(Mark, u64), Edge>, key: (Mark, u64), now: Instant) -> Option<&Edge> {
+    known.get(&key).filter(|edge| edge.until.is_some_and(|until| now <= until))
+}
+
+/// `POST …/uploads/{id}/parts`.
+fn is_part_of_openai(path: &str) -> bool {
+    let mut segments = path.rsplit('/');
+    segments.next() == Some("parts")
+        && segments.next().is_some_and(|id| !id.is_empty())
+        && segments.next() == Some("uploads")
 }
 
 #[cfg(test)]
@@ -194,15 +286,64 @@ mod tests {
     }
 
     #[test]
+    fn parts_without_a_known_order_are_counted_as_they_come() {
+        let edges = edges();
+        let block = |id: &str, blob: &str| {
+            place(&edges, Method::PUT, &format!("/c/{blob}?comp=block&blockid={id}"), None).unwrap()
+        };
+        let openai = || place(&edges, Method::POST, "/v1/uploads/u1/parts", None).unwrap();
+        let (one, two, other) = (block("eA==", "x"), block("eB==", "x"), block("eA==", "y"));
+        assert_eq!((one.at, two.at, other.at), (1, 2, 1));
+        assert_eq!((one.upload == two.upload, one.upload == other.upload), (true, false));
+        assert_eq!([openai().at, openai().at, one.behind(9)], [1, 2, 2]);
+        let page =
+            place(&edges, Method::PUT, "/c/x?comp=page", Some(("x-ms-range", "bytes=512-1023"))).unwrap();
+        assert_eq!((page.at, page.behind(512)), (512, 1024));
+        let lake = place(&edges, Method::PATCH, "/f/x?action=append&position=7", None).unwrap();
+        assert_eq!((lake.at, lake.behind(3)), (7, 10));
+        for (method, target) in [
+            (Method::PUT, "/c/x?comp=blocklist"),
+            (Method::PUT, "/c/x?comp=page"),
+            (Method::POST, "/v1/uploads/u1/complete"),
+            (Method::POST, "/v1/uploads//parts"),
+            (Method::POST, "/v1/parts"),
+        ] {
+            assert_eq!(place(&edges, method, target, None), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn parts_without_a_known_order_meet_all_that_came_near_them_but_not_themselves() {
+        let (edges, now) = (edges(), Instant::now());
+        let part = || place(&edges, Method::PUT, "/c/x?comp=block", None).unwrap();
+        let parts: Vec<_> = (0..12).map(|_| part()).collect();
+        for (at, place) in parts.iter().enumerate() {
+            edges.begins(*place, format!("head {at}").as_bytes(), now);
+            edges.ends(*place, 99, format!("tail {at}").as_bytes(), now);
+        }
+        let texts = |what: &str, of: &[u64]| -> Vec<Vec<u8>> {
+            of.iter().map(|at| format!("{what} {at}").into_bytes()).collect()
+        };
+        let before = edges.begins(parts[9], b"head 9", now);
+        assert_eq!(before.next, texts("tail", &[8]).pop());
+        assert_eq!(before.others, texts("tail", &[1, 2, 3, 4, 5, 6, 7, 10, 11]));
+        let behind = edges.ends(parts[1], 99, b"tail 1", now);
+        assert_eq!(behind.next, texts("head", &[2]).pop());
+        assert_eq!(behind.others, texts("head", &[0, 3, 4, 5, 6, 7, 8, 9]));
+        assert_eq!(edges.begins(parts[9], b"head 9", now + 2 * LIFETIME), Beside::default());
+    }
+
+    #[test]
     fn edges_meet_in_whatever_order_parts_come_and_are_bounded() {
         let (edges, now) = (edges(), Instant::now());
         let part = |at| place(&edges, Method::PUT, &format!("/k?partNumber={at}&uploadId=x"), None).unwrap();
-        assert_eq!(edges.begins(part(2), b"two", now), None);
-        assert_eq!(edges.ends(part(2), 3, b"two", now), None);
-        assert_eq!(edges.begins(part(1), b"one", now), None);
-        assert_eq!(edges.ends(part(1), 3, b"one", now), Some(b"two".to_vec()));
-        assert_eq!(edges.begins(part(3), &[b'x'; 2 * EDGE], now), Some(b"two".to_vec()));
-        assert_eq!(edges.begins(part(3), b"three", now + 2 * LIFETIME), None, "that was too long ago");
+        let two = Beside { next: Some(b"two".to_vec()), others: vec![] };
+        assert_eq!(edges.begins(part(2), b"two", now), Beside::default());
+        assert_eq!(edges.ends(part(2), 3, b"two", now), Beside::default());
+        assert_eq!(edges.begins(part(1), b"one", now), Beside::default());
+        assert_eq!(edges.ends(part(1), 3, b"one", now), two);
+        assert_eq!(edges.begins(part(3), &[b'x'; 2 * EDGE], now), two);
+        assert_eq!(edges.begins(part(3), b"three", now + 2 * LIFETIME), Beside::default(), "too long ago");
         for at in 0..=MAX_EDGES {
             edges.begins(part(at), b"x", now);
         }

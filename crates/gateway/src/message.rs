@@ -5,6 +5,7 @@ use crate::capture::Content;
 use crate::central::Egress;
 use crate::counters::Counts;
 use crate::front::{Host, Resolved};
+use crate::keys::Keys;
 use crate::price::Prices;
 use crate::quota::QuotaUse;
 use crate::record::Record;
@@ -13,8 +14,8 @@ use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
 use crate::store::StoreMeans;
 use crate::tls::Inspection;
 use policy::table::Row;
-use policy::{DnsName, Generation, RuleId};
-use serde::{Deserialize, Serialize};
+use policy::{DnsName, Generation, Key, RuleId, SecretRef};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -122,6 +123,25 @@ pub(crate) struct StateFrame {
     prices: Option<Arc<Prices>>,
     #[serde(default)]
     store: Option<Arc<StoreMeans>>,
+    #[serde(default)]
+    keys: Vec<(SecretRef, KeyFrame)>,
+}
+
+/// A key on its way between two processes of one node, by a socket that nobody else has. Nothing else writes one.
+#[derive(Debug)]
+struct KeyFrame(Key);
+
+impl Serialize for KeyFrame {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyFrame {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = zeroize::Zeroizing::new(String::deserialize(deserializer)?);
+        Key::read(text.as_bytes()).map(Self).map_err(de::Error::custom)
+    }
 }
 
 /// Bindings, with each row once.
@@ -196,6 +216,7 @@ impl StateFrame {
         let (generation, quota_use) = (*generation, quota_use.clone());
         let (egress, workloads) = (state.egress.clone(), state.workloads.clone());
         let (prices, store) = (state.prices.clone(), state.store.clone());
+        let keys = state.keys.iter().map(|(secret, key)| (secret.clone(), KeyFrame(key.clone()))).collect();
         Self {
             generation,
             rules,
@@ -208,6 +229,7 @@ impl StateFrame {
             workloads,
             prices,
             store,
+            keys,
         }
     }
 
@@ -222,7 +244,21 @@ impl StateFrame {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
         }
-        Ok(State { generation, rules, pods, spent, quota_use, inspection, egress, workloads, prices, store })
+        let keys: Keys = self.keys.into_iter().map(|(secret, KeyFrame(key))| (secret, key)).collect();
+        let keys = Arc::new(keys);
+        Ok(State {
+            generation,
+            rules,
+            pods,
+            spent,
+            quota_use,
+            inspection,
+            egress,
+            workloads,
+            prices,
+            store,
+            keys,
+        })
     }
 }
 
@@ -278,6 +314,7 @@ mod tests {
             node: "n".into(),
             down: crate::WhenDown::Deny,
         };
+        let at = SecretRef { namespace: "ns".into(), name: "keys".into(), key: "a".into() };
         let state = State {
             generation: Generation(7),
             rules: Rules::default(),
@@ -289,11 +326,12 @@ mod tests {
             workloads: [(address(200), "team/trainer".into())].into(),
             store: Some(Arc::new(store)),
             prices: Some(Arc::new(Prices { currency: "USD".into(), prices: Vec::new() })),
+            keys: Arc::new([(at, Key::read(b"sk-quiet").unwrap())].into_iter().collect()),
         };
         let frame = StateFrame::of(&state);
         assert_eq!(frame.bindings.rows.len(), 2);
         let shown = format!("{state:?} {frame:?}");
-        assert!(!shown.contains(&secret) && !shown.contains("hush-hush"));
+        assert!(!shown.contains(&secret) && !shown.contains("hush-hush") && !shown.contains("sk-quiet"));
         let text = serde_json::to_string(&frame).unwrap();
         let read: StateFrame = serde_json::from_str(&text).unwrap();
         assert_eq!(read.read().unwrap(), state);

@@ -153,6 +153,8 @@ fn own(all: &mut Map<String, Value>, call: &Call) {
     put("generation", Some(json!(call.generation.0)));
     put("leaks", words(call.leaks.iter().map(|fact| fact.rule.as_ref()).collect()));
     put("masked", words(call.masked.iter().map(|fact| fact.rule.as_ref()).collect()));
+    put("injected.secret", call.injected.as_ref().map(|it| json!(it.secret.to_string())));
+    put("injected.credential", call.injected.as_ref().map(|it| json!(it.credential.to_string())));
     put("request.body.sha256", call.request_sha256.as_ref().map(|digest| json!(digest)));
     put("response.body.sha256", call.answer_sha256.as_ref().map(|digest| json!(digest)));
 }

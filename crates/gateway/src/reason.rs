@@ -153,13 +153,27 @@ pub enum Reason {
     NeverOpened,
     /// Clients of the pod do not trust the inspection CA, and the rule passes what cannot be opened.
     PassedUnopened,
+    /// The key that the rule puts into requests is not there.
+    KeyMissing,
+    /// It would carry the key that the rule puts into requests, and leaves without TLS.
+    KeyInClear,
+    /// It is signed with the pod's own key, and the rule puts another into requests.
+    KeySigned,
+    /// The form in which the service takes the key that the rule puts into requests is not known.
+    KeyForm,
+    /// The certificate of who comes to the egress gateway is that of no workload.
+    WorkloadUnknown,
+    /// No rule that somebody wrote lets the workload go there: for one outside the cluster that is not enough.
+    WorkloadUnselected,
+    /// The rule demands what only the gateway of a node does: look at requests, or count uploads.
+    NeedsNode,
     /// What a request does is not known yet, and its pod, or all, have as much of such requests held as may be.
     TooMuchHeld,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 79] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -231,6 +245,13 @@ impl Reason {
         Self::AnswerUnread,
         Self::NeverOpened,
         Self::PassedUnopened,
+        Self::KeyMissing,
+        Self::KeyInClear,
+        Self::KeySigned,
+        Self::KeyForm,
+        Self::WorkloadUnknown,
+        Self::WorkloadUnselected,
+        Self::NeedsNode,
         Self::TooMuchHeld,
     ];
 
@@ -308,6 +329,13 @@ impl Reason {
             | Self::AnswerBlocked
             | Self::AnswerUnread
             | Self::NeverOpened
+            | Self::WorkloadUnknown
+            | Self::WorkloadUnselected
+            | Self::NeedsNode
+            | Self::KeyMissing
+            | Self::KeyInClear
+            | Self::KeySigned
+            | Self::KeyForm
             | Self::TooMuchHeld => Verdict::Deny,
         }
     }
@@ -386,6 +414,13 @@ impl Reason {
             Self::AnswerUnread => "answer-unread",
             Self::NeverOpened => "never-opened",
             Self::PassedUnopened => "passed-unopened",
+            Self::KeyMissing => "key-missing",
+            Self::KeyInClear => "key-in-clear",
+            Self::KeySigned => "key-signed",
+            Self::KeyForm => "key-form",
+            Self::WorkloadUnknown => "workload-unknown",
+            Self::WorkloadUnselected => "workload-unselected",
+            Self::NeedsNode => "needs-node",
             Self::TooMuchHeld => "too-much-held",
         }
     }
@@ -515,6 +550,25 @@ impl Reason {
             }
             Self::PassedUnopened => {
                 "the pod's client does not trust the inspection CA, and the rule lets that pass (whenUnopened: Pass): its requests were not judged, its name and limits of upload were"
+            }
+            Self::KeyMissing => {
+                "the rule has a key put into requests, and its Secret is missing, not labelled cofferdam.dev/inject: \"true\", or has no such key"
+            }
+            Self::KeyInClear => "the rule has a key put into requests, and this one would leave without TLS",
+            Self::KeySigned => {
+                "the rule has a key put into requests, and this one is signed with another, which no key can take the place of"
+            }
+            Self::KeyForm => {
+                "the rule has a key put into requests, and how this service takes it is not known: name the field (header)"
+            }
+            Self::WorkloadUnknown => {
+                "the certificate is that of no workload: it needs the URI spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT, of the egress gateway's domain and by its authority"
+            }
+            Self::WorkloadUnselected => {
+                "no rule allows it, and who comes from outside the cluster gets only where a rule says so"
+            }
+            Self::NeedsNode => {
+                "the rule looks at requests or limits uploads, which only the gateway of a node does: this workload needs a rule without"
             }
             Self::TooMuchHeld => {
                 "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"

@@ -105,7 +105,7 @@ pub struct Record {
     /// The replica of the central gateway that it went through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<SocketAddr>,
-    /// Of the central gateway's records: the node that asked for it.
+    /// Of the central gateway's records: the node that asked for it, or the id in the certificate of who came by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<Arc<str>>,
     /// Of a connection by the explicit proxy, what it was asked for.
@@ -211,6 +211,11 @@ impl Guard {
         let name = names.first().map(ToString::to_string);
         self.record.claim = Facts { kind: "connect".into(), name, ..Facts::default() };
         self.record.asked_by = Some(node);
+    }
+
+    /// Who opened it showed this id.
+    pub(crate) fn presented(&mut self, id: Option<Arc<str>>) {
+        self.record.asked_by = id;
     }
 
     pub(crate) fn claims(&mut self, claim: &Claim) {

@@ -6,6 +6,7 @@
 
 use crate::capture::Keep;
 use crate::decide::{Claim, Judgement, Opening};
+use crate::keys::Injecting;
 use crate::leaks::Search;
 use crate::price::Prices;
 use crate::quota::Account;
@@ -89,6 +90,8 @@ pub struct Demands {
     pub(crate) capture: Option<Keep>,
     /// What is looked for in the file that its answer brings.
     pub(crate) answers: policy::AnswerFiles,
+    /// With which key it leaves.
+    pub(crate) inject: Option<Injecting>,
 }
 
 impl RequestJudgement {

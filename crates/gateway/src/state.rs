@@ -4,6 +4,7 @@ use crate::capture::Keep;
 use crate::ceiling::Ceiling;
 use crate::central::{Asked, Egress, EgressError, Forwarding, MOST_NAMES, Means, Route, is_of_machine};
 use crate::decide::{Judge, Judgement, Opening, Permit, judge};
+use crate::keys::Keys;
 use crate::leaks::Searches;
 use crate::price::Prices;
 use crate::purse::{Purse, StoreStanding};
@@ -127,6 +128,8 @@ pub struct State {
     pub prices: Option<Arc<Prices>>,
     /// Where budgets are shared with other gateways. `None`: nowhere.
     pub store: Option<Arc<StoreMeans>>,
+    /// The keys that requests leave with, those that rules of these pods have. What is not among them, nothing leaves with.
+    pub keys: Arc<Keys>,
 }
 
 /// Why a state cannot be gone by.
@@ -277,6 +280,7 @@ impl Table {
         rule: RuleId,
         facts: &RuleFacts,
         (prices, purse): (Option<Arc<Prices>>, Option<Arc<Purse>>),
+        keys: &Keys,
     ) -> Demands {
         let Some(requests) = facts.requests.as_ref().map(|rule| &rule.requests) else {
             return Demands { prices, ..Demands::default() };
@@ -289,7 +293,8 @@ impl Table {
         });
         let capture = Keep::of(requests, &self.searches);
         let search = self.searches.of(&requests.leaks);
-        Demands { search, account, prices, capture, answers: requests.answers }
+        let inject = requests.inject.as_ref().map(|inject| keys.injecting(inject));
+        Demands { search, account, prices, capture, answers: requests.answers, inject }
     }
 
     /// What pods used of their quotas.
@@ -390,13 +395,13 @@ impl Judge for Table {
             let judgement = state.judged_request(opening, operation);
             let pod = state.pods.get(&opening.pod);
             let deciding = judgement.deciding.and_then(|rule| Some((rule, Arc::clone(pod?.rule(rule)?))));
-            (judgement, deciding, state.prices.clone(), now.purse.clone())
+            (judgement, deciding, (state.prices.clone(), now.purse.clone()), Arc::clone(&state.keys))
         });
-        let Some((judgement, deciding, prices, purse)) = judged else {
+        let Some((judgement, deciding, (prices, purse), keys)) = judged else {
             return RequestJudgement::without_rule(Reason::NoPolicy);
         };
         let demands = match deciding {
-            Some((rule, facts)) => self.demands(opening.pod, rule, &facts, (prices, purse)),
+            Some((rule, facts)) => self.demands(opening.pod, rule, &facts, (prices, purse), &keys),
             None => Demands { prices, ..Demands::default() },
         };
         RequestJudgement { demands, ..judgement }

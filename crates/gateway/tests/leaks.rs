@@ -255,3 +255,75 @@ fn what_stands_across_parts_of_an_upload_is_found_in_whatever_order_they_come() 
         }
     }
 }
+
+/// A part of an upload whose parts have no known order.
+#[derive(Clone, Copy, Debug)]
+enum Unordered {
+    /// A block of Azure's, of this id.
+    Block(&'static str),
+    /// A part of OpenAI's: a form with one file.
+    Form,
+}
+
+impl Unordered {
+    fn request(self, text: &str) -> http::Request<Body> {
+        match self {
+            Self::Block(id) => {
+                request("PUT", &format!("/c/blob?comp=block&blockid={id}"), full(text.to_owned()))
+            }
+            Self::Form => {
+                let field = "Content-Disposition: form-data; name=\"data\"; filename=\"x\"";
+                let body = format!("--edge\r\n{field}\r\n\r\n{text}\r\n--edge--\r\n");
+                let mut asked = request("POST", "/v1/uploads/u1/parts", full(body));
+                let kind = "multipart/form-data; boundary=edge".parse().unwrap();
+                asked.headers_mut().insert("content-type", kind);
+                asked
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_across_blocks_of_azure_and_parts_of_openai_is_found() {
+    let (before, behind) = CANARY.split_at(9);
+    let filler = "-".repeat(20_000);
+    let [first, last] = [format!("{filler}{before}"), format!("{behind}{filler}")];
+    let [model, rest] = ["GG", "UF\x03\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0 and weights"];
+    let block = Unordered::Block;
+    for (parts, expected) in [
+        (&[(block("eA=="), &*first), (block("eB=="), &*last)][..], Some(LeakKind::Canary)),
+        (
+            &[(block("eA=="), &*last), (block("eB=="), &*filler), (block("eC=="), &*first)],
+            Some(LeakKind::Canary),
+        ),
+        (
+            &[(block("eA=="), before), (block("eB=="), &behind[..3]), (block("eC=="), &behind[3..])],
+            Some(LeakKind::Canary),
+        ),
+        (&[(block("eA=="), &*first), (block("eB=="), &*filler)], None),
+        (&[(Unordered::Form, &*first), (Unordered::Form, &*last)], Some(LeakKind::Canary)),
+        (&[(Unordered::Form, before), (Unordered::Form, behind)], Some(LeakKind::Canary)),
+        (&[(Unordered::Form, model), (Unordered::Form, rest)], Some(LeakKind::File)),
+        (&[(block("eA=="), model), (block("eB=="), rest)], Some(LeakKind::File)),
+        (&[(block("eA=="), &*format!("{filler}{model}")), (block("eB=="), rest)], None),
+    ] {
+        let mut watched = watched(LeakAction::Block);
+        watched.leaks.files = Some(LeakAction::Block);
+        let world = World::new(Way::Tls1, watched);
+        run(async {
+            for (at, (how, text)) in parts.iter().enumerate() {
+                let answer = world.client().await.send(how.request(text)).await;
+                let call = world.proxy.call();
+                let found: Vec<_> = call.leaks.iter().map(|fact| fact.class).collect();
+                let is_last = at + 1 == parts.len();
+                assert_eq!(
+                    found,
+                    expected.filter(|_| is_last).into_iter().collect::<Vec<_>>(),
+                    "{how:?} {at}"
+                );
+                let passed = answer.is_ok_and(|answer| answer.status() == StatusCode::OK);
+                assert_eq!(passed, found.is_empty(), "{how:?} {at} {call:?}");
+            }
+        });
+    }
+}

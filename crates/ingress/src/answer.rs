@@ -1,6 +1,6 @@
 //! The body of an answer on its way to the client, with the record of its request.
 //!
-//! Guarantees: an answer that breaks off at the server breaks off at the client; it streams; when it goes, so does the load
+//! Guarantees: what a policy wants to be looked for does not leave; an answer that breaks off at the server breaks off at the client; it streams; when it goes, so does the load
 //! of its endpoint, its turn, and its record.
 
 use crate::admission::Turn;
@@ -11,9 +11,10 @@ use crate::reason::Reason;
 use crate::record::{End, Guard};
 use crate::refusal;
 use crate::server::seconds;
+use crate::sieving::{self, Sieving, Sifted};
 use crate::upstream::Lease;
 use admit::{Taken, Tokens};
-use http::response;
+use http::{HeaderMap, response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use inspect::answer::{AnswerReader, Usage, estimate};
 use std::pin::Pin;
@@ -21,6 +22,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+/// After how long without anything new that is held back is judged as if nothing followed.
+pub(crate) const QUIET: Duration = Duration::from_secs(2);
 
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +62,11 @@ pub(crate) struct Answer {
     /// How it ends where its tokens are spent, and whether they are.
     cutting: Cutting,
     is_spent: bool,
+    /// Looks through it, and where the policy that wants it is written.
+    sieving: Option<(Sieving, String)>,
+    quiet: Option<Pin<Box<Sleep>>>,
+    /// What follows what was held back.
+    trailers: Option<HeaderMap>,
 }
 
 impl Answer {
@@ -68,9 +77,13 @@ impl Answer {
         guard: Guard,
         reader: AnswerReader,
         held: Held,
-        patience: Patience,
+        (patience, sieving): (Patience, Option<(Sieving, String)>),
     ) -> Self {
-        let cutting = Cutting::of(&guard.record.operation, head, body.size_hint().exact().is_some());
+        let cutting = Cutting::of(
+            &guard.record.operation,
+            head,
+            sieving.is_none() && body.size_hint().exact().is_some(),
+        );
         let mut answer = Self {
             source: Source::Server(body),
             guard: Some(guard),
@@ -81,8 +94,20 @@ impl Answer {
             held: Some(held),
             cutting,
             is_spent: false,
+            sieving,
+            quiet: None,
+            trailers: None,
         };
         answer.note_end();
+        answer
+    }
+
+    /// From the server, and whole: it was looked through.
+    pub(crate) fn whole(body: Bytes, guard: Guard, reader: AnswerReader, held: Held) -> Self {
+        guard.course.down.fetch_add(body.len() as u64, Ordering::Relaxed);
+        let mut answer = Self::own(body, guard);
+        (answer.reader, answer.held) = (Some(reader), Some(held));
+        answer.ends(End::Closed);
         answer
     }
 
@@ -107,12 +132,15 @@ impl Answer {
             held: None,
             cutting: Cutting::LetThrough,
             is_spent: false,
+            sieving: None,
+            quiet: None,
+            trailers: None,
         }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
     fn note_end(&mut self) {
-        if matches!(&self.source, Source::Server(body) if body.is_end_stream()) {
+        if self.sieving.is_none() && matches!(&self.source, Source::Server(body) if body.is_end_stream()) {
             self.ends(End::Closed);
         }
     }
@@ -142,16 +170,57 @@ impl Answer {
 
     /// Reads what comes, and says what goes on of it.
     fn passes(&mut self, data: Bytes) -> Result<Bytes, Broken> {
-        if let (Some(reader), Some(held)) = (&mut self.reader, &mut self.held) {
-            reader.push(&data);
-            if let Some(spent) = held.taken.grow(tokens(&reader.usage()), seconds())
-                && let (Some(guard), false) = (&mut self.guard, self.is_spent)
-                && !matches!(self.cutting, Cutting::LetThrough)
-            {
-                self.is_spent = true;
-                guard.refused(Reason::LimitSpent, Some(spent.message));
-                guard.record.rule = Some(spent.source.to_string());
+        let reader = &mut self.reader;
+        let mut read = |plain: &[u8]| {
+            if let Some(reader) = reader {
+                reader.push(plain);
             }
+        };
+        let data = match &mut self.sieving {
+            None => {
+                read(&data);
+                data
+            }
+            Some((sieving, _)) => {
+                let sifted = sieving.push(&data, &mut read);
+                self.sifted(sifted)?
+            }
+        };
+        self.goes_on(data)
+    }
+
+    /// What was looked through; where nothing more may go on, with the end of the stream.
+    fn sifted(&mut self, (mut data, came): Sifted) -> Result<Bytes, Broken> {
+        let Err(stop) = came else { return Ok(data.into()) };
+        let (Some((sieving, source)), Some(guard)) = (self.sieving.take(), &mut self.guard) else {
+            return Err(Broken);
+        };
+        let (reason, why) = sieving::why(stop);
+        sieving.note(&mut guard.record);
+        guard.refused(reason, Some(why));
+        guard.record.rule = Some(source);
+        let Some(framing) = sieving.framing() else { return Err(self.cut(reason)) };
+        data.extend(refusal::cut(guard, framing));
+        guard.course.down.fetch_add(data.len() as u64, Ordering::Relaxed);
+        guard.course.abort(reason);
+        self.settle();
+        self.source = Source::Own(None);
+        Ok(data.into())
+    }
+
+    /// Ends a stream whose tokens are spent; what goes on is counted.
+    fn goes_on(&mut self, data: Bytes) -> Result<Bytes, Broken> {
+        if let (Some(reader), Some(held)) = (&self.reader, &mut self.held)
+            && let Some(spent) = held.taken.grow(tokens(&reader.usage()), seconds())
+            && let (Some(guard), false) = (&mut self.guard, self.is_spent)
+            && !matches!(self.cutting, Cutting::LetThrough)
+        {
+            self.is_spent = true;
+            guard.refused(Reason::LimitSpent, Some(spent.message));
+            guard.record.rule = Some(spent.source.to_string());
+        }
+        if matches!(self.source, Source::Own(_)) {
+            return Ok(data);
         }
         let data = match self.cutting.take(&data, self.is_spent) {
             Piece::Whole => data,
@@ -171,6 +240,30 @@ impl Answer {
             guard.course.down.fetch_add(data.len() as u64, Ordering::Relaxed);
         }
         Ok(data)
+    }
+
+    /// What is still held back when the server has said all.
+    fn last_piece(&mut self) -> Result<Bytes, Broken> {
+        let Some((sieving, _)) = &mut self.sieving else { return Ok(Bytes::new()) };
+        let sifted = sieving.end();
+        let data = self.sifted(sifted)?;
+        if let (Some((sieving, _)), Some(guard)) = (self.sieving.take(), &mut self.guard) {
+            sieving.note(&mut guard.record);
+        }
+        self.goes_on(data)
+    }
+
+    /// What is held back where nothing comes for a while; `None`: nothing.
+    fn quiet_piece(&mut self, cx: &mut Context<'_>) -> Option<Result<Bytes, Broken>> {
+        let (sieving, _) = self.sieving.as_mut().filter(|(sieving, _)| sieving.is_waiting())?;
+        let quiet = self.quiet.get_or_insert_with(|| Box::pin(sleep(QUIET)));
+        if quiet.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        self.quiet = None;
+        let sifted = sieving.flush();
+        let data = self.sifted(sifted).and_then(|data| self.goes_on(data));
+        Some(data).filter(|data| !matches!(data, Ok(data) if data.is_empty()))
     }
 
     /// Whether its time is over.
@@ -198,6 +291,59 @@ fn tokens(usage: &Usage) -> Tokens {
     }
 }
 
+impl Answer {
+    /// What becomes of what the server sends; the outer `None`: nothing yet.
+    #[expect(clippy::option_option, reason = "the inner one is the end of a body")]
+    fn frame(
+        &mut self,
+        came: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = match came {
+            None => return self.over(),
+            Some(Err(_)) => {
+                self.ends(End::ServerGone);
+                return Some(Some(Err(Broken)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                let data = self.passes(data);
+                self.note_end();
+                let is_held = self.sieving.is_some() && matches!(&data, Ok(data) if data.is_empty());
+                (!is_held).then(|| Some(data.map(Frame::data)))
+            }
+            Err(frame) => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                fields::strip_trailers(&mut trailers);
+                self.trailers = Some(trailers);
+                let last = self.last_piece();
+                if matches!(self.source, Source::Own(_)) {
+                    self.trailers = None;
+                }
+                match last {
+                    Ok(data) if data.is_empty() => None,
+                    last => Some(Some(last.map(Frame::data))),
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::option_option, reason = "the inner one is the end of a body")]
+    fn over(&mut self) -> Option<Option<Result<Frame<Bytes>, Broken>>> {
+        let was_held = self.sieving.is_some();
+        let last = self.last_piece();
+        if !matches!(self.source, Source::Own(_)) {
+            self.source = Source::Own(None);
+            self.ends(End::Closed);
+        }
+        match last {
+            Ok(data) if !was_held || data.is_empty() => Some(None),
+            last => Some(Some(last.map(Frame::data))),
+        }
+    }
+}
+
 impl Drop for Answer {
     fn drop(&mut self) {
         self.settle();
@@ -213,58 +359,48 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        let body = match &mut this.source {
-            Source::Own(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Source::Server(body) => body,
-        };
-        let polled = Pin::new(body).poll_frame(cx);
-        if this.guard.as_ref().is_some_and(|guard| guard.course.aborted().is_some()) {
-            return Poll::Ready(Some(Err(Broken)));
-        }
-        if polled.is_pending() {
-            return if this.is_late(cx) {
-                Poll::Ready(Some(Err(this.cut(Reason::ServerTimeout))))
-            } else {
-                Poll::Pending
-            };
-        }
-        this.late = None;
-        Poll::Ready(match ready!(polled) {
-            None => {
+        loop {
+            if let Some(trailers) = this.trailers.take() {
+                this.source = Source::Own(None);
                 this.ends(End::Closed);
-                None
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
             }
-            Some(Err(_)) => {
-                this.ends(End::ServerGone);
-                Some(Err(Broken))
+            let body = match &mut this.source {
+                Source::Own(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+                Source::Server(body) => body,
+            };
+            let polled = Pin::new(body).poll_frame(cx);
+            if this.guard.as_ref().is_some_and(|guard| guard.course.aborted().is_some()) {
+                return Poll::Ready(Some(Err(Broken)));
             }
-            Some(Ok(frame)) => Some(Ok(match frame.into_data() {
-                Ok(data) => match this.passes(data) {
-                    Ok(data) => {
-                        this.note_end();
-                        Frame::data(data)
-                    }
-                    Err(broken) => return Poll::Ready(Some(Err(broken))),
-                },
-                Err(frame) => {
-                    this.note_end();
-                    let mut trailers = frame.into_trailers().unwrap_or_default();
-                    fields::strip_trailers(&mut trailers);
-                    Frame::trailers(trailers)
+            if polled.is_pending() {
+                if let Some(data) = this.quiet_piece(cx) {
+                    return Poll::Ready(Some(data.map(Frame::data)));
                 }
-            })),
-        })
+                let is_late = this.is_late(cx);
+                return if is_late {
+                    Poll::Ready(Some(Err(this.cut(Reason::ServerTimeout))))
+                } else {
+                    Poll::Pending
+                };
+            }
+            (this.late, this.quiet) = (None, None);
+            if let Some(frame) = this.frame(ready!(polled)) {
+                return Poll::Ready(frame);
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Server(body) => body.is_end_stream(),
+            Source::Server(body) => self.sieving.is_none() && self.trailers.is_none() && body.is_end_stream(),
             Source::Own(body) => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Server(_) if self.sieving.is_some() => SizeHint::default(),
             Source::Server(body) => body.size_hint(),
             Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
         }

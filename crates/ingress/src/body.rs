@@ -10,6 +10,7 @@ use http::{HeaderMap, header};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use inspect::coding::Decoder;
 use inspect::operation::{Progress, Reader};
+use inspect::refusal::{RpcIds, rpc_ids};
 use policy::Operation;
 use std::collections::VecDeque;
 use std::fmt;
@@ -24,6 +25,8 @@ use tokio::time::{Sleep, sleep};
 
 /// Most bytes that a body may decode to.
 const MAX_DECODED: u64 = 64 << 30;
+/// Largest body that is held so that its refusal can name its requests.
+const MAX_RPC: u64 = 1 << 20;
 /// Held bodies are counted in pieces of so many bytes.
 const GRAIN: usize = 16 * 1024;
 
@@ -64,6 +67,22 @@ impl Hold {
     /// `most` of one body, `all` of all of them, in bytes; the next piece must come within that time.
     pub(crate) fn new(most: usize, all: usize, piece_within: Duration) -> Self {
         Self { room: Arc::new(Semaphore::new(all.div_ceil(GRAIN))), most, piece_within }
+    }
+
+    /// Most bytes of one body.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Makes room for so many bytes of one body.
+    pub(crate) fn take(&self, room: &mut Vec<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Unread> {
+        if bytes > self.most {
+            return Err(Unread::TooLarge);
+        }
+        while room.len() * GRAIN < bytes {
+            room.push(Arc::clone(&self.room).try_acquire_owned().map_err(|_| Unread::NoRoom)?);
+        }
+        Ok(())
     }
 }
 
@@ -200,14 +219,7 @@ impl Outgoing {
         self.held_bytes += piece.len();
         // Whatever becomes of it: where nobody must see it whole, it goes on.
         self.held.push_back(piece);
-        if self.held_bytes > self.hold.most {
-            return Err(Unread::TooLarge);
-        }
-        while self.room.len() * GRAIN < self.held_bytes {
-            let room = Arc::clone(&self.hold.room).try_acquire_owned().map_err(|_| Unread::NoRoom)?;
-            self.room.push(room);
-        }
-        Ok(())
+        self.hold.take(&mut self.room, self.held_bytes)
     }
 
     /// What is held, decoded. `None`: it cannot be decoded, or decodes to more than may be held.
@@ -220,6 +232,19 @@ impl Outgoing {
         }
         decoder.end().ok()?;
         Some(body)
+    }
+
+    /// Which requests of JSON-RPC a refusal answers; none where that is not known.
+    pub(crate) async fn rpc_ids(&mut self, operation: &Operation, fields: &HeaderMap) -> RpcIds {
+        let is_rpc = matches!(operation.provider.as_deref(), Some("mcp" | "a2a"));
+        if !is_rpc || self.exact().is_none_or(|length| length == 0 || length > MAX_RPC) {
+            return RpcIds::default();
+        }
+        match self.hold_all().await {
+            Ok(()) => self.decoded(fields).map(|body| rpc_ids(&body)).unwrap_or_default(),
+            // It goes on as it is, and is refused where that must be so.
+            Err(_) => RpcIds::default(),
+        }
     }
 
     /// How long it is, where it says so.

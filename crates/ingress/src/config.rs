@@ -2,9 +2,10 @@
 
 use crate::certificate;
 use crate::policy::{Attached, Held};
+use crate::secured::{Made, Secured, Ways};
 use authn::KeySources;
 use crds::{InferencePolicy, Object};
-use routes::{Endpoints, ListenerId, Routing, RuleId, Target};
+use routes::{BackendTls, Endpoints, ListenerId, Routing, RuleId, Target};
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -97,6 +98,8 @@ pub struct Config {
     pub endpoints: BTreeMap<Target, Vec<SocketAddr>>,
     /// Who may ask, what, and what is looked at.
     pub policies: Vec<InferencePolicy>,
+    /// Backends of which not all endpoints are asked.
+    pub cut: Vec<String>,
     /// Files of a Core Rule Set, by their paths; none: no policy may want a firewall.
     pub waf: Arc<[(String, Vec<u8>)]>,
 }
@@ -119,7 +122,7 @@ impl Config {
         let found = Endpoints::build(objects);
         let backends = routing.rules().iter().flat_map(|rule| &rule.backends);
         let endpoints = backends.map(|it| (it.target.clone(), found.of(&it.target).to_vec())).collect();
-        Self { routing, endpoints, policies: policies.collect(), waf }
+        Self { routing, endpoints, policies: policies.collect(), cut: found.cut().to_vec(), waf }
     }
 }
 
@@ -140,10 +143,21 @@ pub enum ConfigError {
     #[error("{at} cannot be enforced: {why}")]
     Policy {
         /// Where it is written.
-        at: String,
+        at: Box<admit::Source>,
         /// What is wrong, and the way out.
         why: String,
     },
+    /// TLS to a backend, which is then not asked.
+    #[error("backends that must be {hostname} by TLS cannot be asked: {why}")]
+    Backend {
+        /// For whom its certificate must be.
+        hostname: String,
+        /// What is wrong, and the way out.
+        why: String,
+    },
+    /// A backend that is too large.
+    #[error("{0} has more than {most} endpoints, and those beyond are not asked: make it several", most = routes::MOST_ENDPOINTS)]
+    Endpoints(String),
     /// Listeners and rules.
     #[error("more than {0} pairs of a listener and a rule of a route")]
     TooMany(usize),
@@ -169,6 +183,7 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     tls: BTreeMap<ListenerId, Arc<ServerConfig>>,
     attached: Attached,
+    secured: Made,
 }
 
 impl Live {
@@ -179,6 +194,7 @@ impl Live {
     pub(crate) fn new(
         config: Config,
         sources: &KeySources,
+        (ways, roots): (&Ways, &Arc<RootCertStore>),
         faults: &mut Vec<ConfigError>,
     ) -> Result<Self, ConfigError> {
         let attached = Attached::build(&config, sources, faults)?;
@@ -189,7 +205,12 @@ impl Live {
                 tls.insert(listener.id, server);
             }
         }
-        Ok(Self { config, tls, attached })
+        let backends = config.routing.rules().iter().flat_map(|rule| &rule.backends);
+        let secured = ways.of(backends.filter_map(|backend| backend.tls.as_ref()), roots, &mut |tls, why| {
+            faults.push(ConfigError::Backend { hostname: tls.hostname.to_string(), why });
+        });
+        faults.extend(config.cut.iter().cloned().map(ConfigError::Endpoints));
+        Ok(Self { config, tls, attached, secured })
     }
 
     /// What holds for a rule on a listener.
@@ -208,6 +229,16 @@ impl Live {
 
     pub(crate) fn endpoints(&self, target: &Target) -> &[SocketAddr] {
         self.config.endpoints.get(target).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// How a backend is checked; `None`: it cannot be, and must not be asked.
+    pub(crate) fn secured(&self, tls: &Arc<BackendTls>) -> Option<&Arc<Secured>> {
+        self.secured.get(tls)
+    }
+
+    /// Numbers of all ways of checking.
+    pub(crate) fn ways(&self) -> BTreeSet<u64> {
+        self.secured.values().map(|way| way.number).collect()
     }
 
     pub(crate) fn ports(&self) -> BTreeSet<u16> {

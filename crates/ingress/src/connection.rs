@@ -5,6 +5,7 @@
 //! comes. Does not: judge requests.
 
 use crate::config::{Limits, Live};
+use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::{Begin, End, Guard};
 use crate::request::{Client, Exchange};
@@ -111,7 +112,9 @@ async fn pass_on(
     if matches!(backend.target, Target::Nobody(_)) {
         return;
     }
-    let Some(endpoint) = shared.pool.pick(live.endpoints(&backend.target), false, &[]) else { return };
+    let Some(endpoint) = shared.pool.pick(live.endpoints(&backend.target), Spoken::default(), &[]) else {
+        return;
+    };
     let _load = endpoint.lease();
     let connecting = timeout(shared.limits.connect, TcpStream::connect(endpoint.address));
     let Ok(Ok(mut server)) = connecting.await else { return };

@@ -89,6 +89,17 @@ pub(crate) fn ask(policy: &Guard, body: &[u8]) -> Said {
     Said { fact: Some(fact), stops, unread: None }
 }
 
+/// The texts of a body that are the operator's: what the model must not repeat. `None`: it cannot be read.
+pub(crate) fn operator_texts(body: &[u8]) -> Option<Vec<String>> {
+    if body.is_empty() {
+        return Some(Vec::new());
+    }
+    let mut texts = Texts::default();
+    texts.read(&serde_json::from_slice(body).ok()?, Role::User);
+    let is_operators = |(text, role): (String, Role)| (role == Role::Operator).then_some(text);
+    (!texts.is_over).then(|| texts.found.into_iter().filter_map(is_operators).collect())
+}
+
 /// What an operator's text is looked at as, where a policy wants that: the guard itself lets all of these pass.
 fn looked_at_as(role: Role) -> Role {
     match role {

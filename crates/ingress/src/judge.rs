@@ -17,6 +17,7 @@ use crds::{OperationClass, ProtectionMode, ServerKind};
 use http::{HeaderMap, request};
 use inspect::answer::{Ask, AskReader, estimate_question};
 use inspect::operation::shield::{Class, Server, class, class_unless_told};
+use inspect::sieve::Prompt;
 use policy::{Consumer, Operation, Verb};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -150,11 +151,45 @@ impl Judging<'_> {
         Ok(Tokens { input: estimate_question(body.length()), output: ask.output() })
     }
 
-    /// Whether anybody looks at what is said.
+    /// Whether anybody looks at what is said to the model, which nobody does within a WebSocket.
     pub(crate) fn looks_inside(&self) -> bool {
         let effective = &self.held.effective;
         let is_guarded = effective.guard.as_ref().is_some_and(|(guard, _)| guard.mode != ProtectionMode::Off);
-        self.held.waf.is_some() || is_guarded || effective.responses.is_some()
+        let answers = self.held.answers.as_ref();
+        let needs_prompt = answers.is_some_and(|answers| answers.wants_prompt() && !answers.is_lenient());
+        self.held.waf.is_some() || is_guarded || needs_prompt
+    }
+
+    /// What the operator told the model, where its answer is searched for that.
+    pub(crate) async fn prompt(
+        &self,
+        head: &request::Parts,
+        body: &mut Outgoing,
+        guard: &mut Guard,
+    ) -> Result<Prompt, Stop> {
+        let mut prompt = Prompt::default();
+        let Some(answers) = self.held.answers.as_ref().filter(|answers| answers.wants_prompt()) else {
+            return Ok(prompt);
+        };
+        let why = match body.hold_all().await {
+            Err(unread @ (Unread::TooLarge | Unread::NoRoom)) if !answers.is_lenient() => {
+                return Err(unread.into());
+            }
+            Err(Unread::TooLarge | Unread::NoRoom) => "its body is larger than what is held",
+            Err(unread) => return Err(unread.into()),
+            Ok(()) => match body.decoded(&head.headers).and_then(|decoded| guard::operator_texts(&decoded)) {
+                Some(texts) => {
+                    texts.iter().for_each(|text| prompt.add(text));
+                    return Ok(prompt);
+                }
+                None => "its body is no JSON that is read, so what the operator says in it is not known",
+            },
+        };
+        if answers.is_lenient() {
+            guard.record.detail = Some(format!("not inspected: {why}"));
+            return Ok(prompt);
+        }
+        Err(Stop { rule: Some(answers.source.to_string()), ..Stop::because(Reason::Uninspected, why) })
     }
 
     /// Has the firewall and the guard look at a request.

@@ -3,10 +3,11 @@
 //! Guarantees: what a policy demands and the gateway cannot do closes what it is attached to, and is told, before any request.
 
 use crate::config::{Config, ConfigError};
+use crate::sieving::Answers;
 use crate::waf::Wafs;
 use admit::{Closed, Effective, Place, Policies, RouteKey, Source};
 use authn::{Authenticator, KeySources};
-use crds::{Authentication, ProtectionMode, TargetKind, Waf};
+use crds::{Authentication, Mcp, ProtectionMode, Responses, TargetKind, Waf};
 use routes::{Listener, ListenerId, Rule, RuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(crate) struct Held {
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     /// Its rules; `None`: not asked.
     pub(crate) waf: Option<(Waf, RuleSet)>,
+    /// What is looked for in answers; `None`: nothing.
+    pub(crate) answers: Option<Arc<Answers>>,
 }
 
 /// What holds where.
@@ -34,15 +37,19 @@ pub(crate) struct Attached {
 }
 
 /// What requests of a place are asked with.
-type Ready = (Option<Arc<Authenticator>>, Option<(Waf, RuleSet)>);
+type Ready = (Option<Arc<Authenticator>>, Option<(Waf, RuleSet)>, Option<Arc<Answers>>);
+
+/// Which sections say what is looked for in answers.
+type Sections = (Option<*const Responses>, Option<*const Mcp>);
 
 /// What is shared while the places are made ready.
 struct Making<'a> {
     wafs: Wafs<'a>,
     sources: &'a KeySources,
     authenticators: HashMap<*const Authentication, Arc<Authenticator>>,
-    /// What cannot be enforced, once for each policy: where it is written, and why.
-    faults: BTreeMap<String, String>,
+    answers: HashMap<Sections, Arc<Answers>>,
+    /// What cannot be enforced, once for each field of a policy: where it is written, and why.
+    faults: BTreeMap<String, Closed>,
 }
 
 impl Attached {
@@ -57,7 +64,13 @@ impl Attached {
     ) -> Result<Self, ConfigError> {
         let (policies, _told_where_they_are_read) = Policies::build(config.policies.clone());
         let wafs = Wafs::new(&config.waf);
-        let mut making = Making { wafs, sources, authenticators: HashMap::new(), faults: BTreeMap::new() };
+        let mut making = Making {
+            wafs,
+            sources,
+            authenticators: HashMap::new(),
+            answers: HashMap::new(),
+            faults: BTreeMap::new(),
+        };
         let mut attached = Self::default();
         let (listeners, rules) = (config.routing.listeners(), config.routing.rules());
         if listeners.len().saturating_mul(rules.len()) > MOST_PLACES {
@@ -72,7 +85,8 @@ impl Attached {
                 attached.places.insert((listener.id, rule.id), Arc::new(held));
             }
         }
-        faults.extend(making.faults.into_iter().map(|(at, why)| ConfigError::Policy { at, why }));
+        let policy = |Closed { why, source }| ConfigError::Policy { at: Box::new(source), why };
+        faults.extend(making.faults.into_values().map(policy));
         Ok(attached)
     }
 
@@ -98,10 +112,15 @@ impl Making<'_> {
         };
         let effective = policies.at(&place);
         match self.ready(&effective) {
-            Ok((authenticator, waf)) => Held { effective, authenticator, waf },
+            Ok((authenticator, waf, answers)) => Held { effective, authenticator, waf, answers },
             Err(closed) => {
-                self.faults.insert(closed.source.to_string(), closed.why.clone());
-                Held { effective: Arc::new(Effective::closed(closed)), authenticator: None, waf: None }
+                self.faults.insert(closed.source.to_string(), closed.clone());
+                Held {
+                    effective: Arc::new(Effective::closed(closed)),
+                    authenticator: None,
+                    waf: None,
+                    answers: None,
+                }
             }
         }
     }
@@ -113,18 +132,14 @@ impl Making<'_> {
             Some((written, source)) => Some(self.authenticator(written).map_err(|why| closed(source, why))?),
             None => None,
         };
-        // Nothing may be written that is not done.
-        if let Some((_, source)) = &effective.responses {
-            let why = "the ingress gateway does not search answers: take responses out of the policy";
-            return Err(closed(source, why.to_owned()));
-        }
+        let answers = self.answers(effective)?;
         let waf = match &effective.waf {
             Some((waf, source)) if waf.mode != ProtectionMode::Off => {
                 Some((*waf, self.wafs.of(waf).map_err(|why| closed(source, why))?))
             }
             Some(_) | None => None,
         };
-        Ok((authenticator, waf))
+        Ok((authenticator, waf, answers))
     }
 
     fn authenticator(&mut self, written: &Arc<Authentication>) -> Result<Arc<Authenticator>, String> {
@@ -136,6 +151,25 @@ impl Making<'_> {
             .map_err(|wrong| wrong.iter().map(|one| one.message.clone()).collect::<Vec<_>>().join("; "))?;
         let made = Arc::new(made);
         self.authenticators.insert(key, Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// What is looked for in answers, made once for each pair of sections.
+    fn answers(&mut self, effective: &Effective) -> Result<Option<Arc<Answers>>, Closed> {
+        let responses = effective.responses.as_ref();
+        let tools = effective.mcp.as_ref().filter(|(mcp, _)| mcp.definitions.is_some());
+        let Some(source) = responses.map(|(_, source)| source).or(tools.map(|(_, source)| source)) else {
+            return Ok(None);
+        };
+        let key = (responses.map(|(it, _)| Arc::as_ptr(it)), tools.map(|(it, _)| Arc::as_ptr(it)));
+        if let Some(known) = self.answers.get(&key) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let written = responses.map(|(written, source)| (&**written, source));
+        let made = Answers::new(written, tools.map(|(_, source)| source))
+            .map_err(|why| Closed { why, source: source.clone() })?;
+        let made = made.map(Arc::new);
+        self.answers.extend(made.iter().map(|made| (key, Arc::clone(made))));
         Ok(made)
     }
 }

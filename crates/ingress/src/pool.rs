@@ -3,14 +3,28 @@
 //! Guarantees: the one with the fewest requests that are not over, of those that could be reached; among equals they take
 //! turns. An endpoint that is in no configuration any more and has nothing to do is forgotten.
 
+use crate::secured::Secured;
 use crate::upstream::Endpoint;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// An address, and whether HTTP/2 is spoken there.
-type Key = (SocketAddr, bool);
+/// An address, whether HTTP/2 is spoken there, and in which TLS; 0: in none.
+type Key = (SocketAddr, bool, u64);
+
+/// How an endpoint is spoken to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spoken<'a> {
+    pub(crate) is_http2: bool,
+    pub(crate) tls: Option<&'a Arc<Secured>>,
+}
+
+impl Spoken<'_> {
+    fn number(self) -> u64 {
+        self.tls.map_or(0, |way| way.number)
+    }
+}
 
 /// All endpoints.
 #[derive(Debug, Default)]
@@ -28,7 +42,7 @@ impl Pool {
     pub(crate) fn pick(
         &self,
         addresses: &[SocketAddr],
-        is_http2: bool,
+        spoken: Spoken<'_>,
         tried: &[SocketAddr],
     ) -> Option<Arc<Endpoint>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -37,15 +51,19 @@ impl Pool {
         let mut endpoints = self.endpoints();
         let in_turn = first.iter().chain(later).filter(|address| !tried.contains(address));
         let known = in_turn.map(|address| {
-            let key = (*address, is_http2);
-            Arc::clone(endpoints.entry(key).or_insert_with(|| Arc::new(Endpoint::new(*address, is_http2))))
+            let key = (*address, spoken.is_http2, spoken.number());
+            let new = || Arc::new(Endpoint::new(*address, spoken.is_http2, spoken.tls.cloned()));
+            Arc::clone(endpoints.entry(key).or_insert_with(new))
         });
         known.min_by_key(|endpoint| (endpoint.rests(), endpoint.load()))
     }
 
     /// Forgets those that are not named and have nothing to do.
-    pub(crate) fn keep(&self, named: &BTreeSet<SocketAddr>) {
-        self.endpoints().retain(|(address, _), endpoint| named.contains(address) || endpoint.load() > 0);
+    pub(crate) fn keep(&self, named: &BTreeSet<SocketAddr>, ways: &BTreeSet<u64>) {
+        self.endpoints().retain(|(address, _, way), endpoint| {
+            let is_named = named.contains(address) && (*way == 0 || ways.contains(way));
+            is_named || endpoint.load() > 0
+        });
     }
 }
 
@@ -59,20 +77,22 @@ mod tests {
         let pool = Pool::default();
         let mut leases = Vec::new();
         for _ in 0..6 {
-            leases.push(pool.pick(&addresses, false, &[]).unwrap().lease());
+            leases.push(pool.pick(&addresses, Spoken::default(), &[]).unwrap().lease());
         }
-        let loads: Vec<usize> =
-            addresses.iter().map(|address| pool.pick(&[*address], false, &[]).unwrap().load()).collect();
+        let loads: Vec<usize> = addresses
+            .iter()
+            .map(|address| pool.pick(&[*address], Spoken::default(), &[]).unwrap().load())
+            .collect();
         assert_eq!(loads, [2, 2, 2]);
         let freed = leases.remove(3).endpoint.address;
-        let next = pool.pick(&addresses, false, &[]).unwrap().address;
+        let next = pool.pick(&addresses, Spoken::default(), &[]).unwrap().address;
         assert_eq!(next, freed);
-        let other = pool.pick(&addresses, false, &[freed]).unwrap().address;
+        let other = pool.pick(&addresses, Spoken::default(), &[freed]).unwrap().address;
         assert_ne!(other, freed, "what was tried is not tried again");
-        assert!(pool.pick(&addresses, false, &addresses).is_none());
-        assert!(pool.pick(&[], false, &[]).is_none());
+        assert!(pool.pick(&addresses, Spoken::default(), &addresses).is_none());
+        assert!(pool.pick(&[], Spoken::default(), &[]).is_none());
         drop(leases);
-        pool.keep(&BTreeSet::from([freed]));
+        pool.keep(&BTreeSet::from([freed]), &BTreeSet::new());
         assert_eq!(pool.endpoints().len(), 1);
     }
 }

@@ -71,11 +71,15 @@ pub enum Reason {
     PolicyClosed,
     /// The keys by which its sender is known are not there.
     KeysNotThere,
+    /// A browser asks for a page that may not.
+    OriginDenied,
+    /// It calls a tool that is not what it was.
+    ToolQuarantined,
 }
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Allowed,
         Self::Redirected,
         Self::NotJudged,
@@ -108,6 +112,8 @@ impl Reason {
         Self::NoPolicy,
         Self::PolicyClosed,
         Self::KeysNotThere,
+        Self::OriginDenied,
+        Self::ToolQuarantined,
     ];
 
     /// A word in kebab-case, for machines.
@@ -183,6 +189,8 @@ impl Reason {
             Self::KeysNotThere => {
                 ("keys-not-there", 503, "the keys by which its sender is known are not there")
             }
+            Self::OriginDenied => ("origin-denied", 403, "the page that a browser asks for may not"),
+            Self::ToolQuarantined => ("tool-quarantined", 403, "the tool that it calls is in quarantine"),
         }
     }
 }

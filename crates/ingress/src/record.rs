@@ -5,6 +5,7 @@
 
 use crate::reason::Reason;
 use inspect::answer::Usage;
+use inspect::refusal::RpcIds;
 use observe::Time;
 use policy::Operation;
 use serde::Serialize;
@@ -88,9 +89,12 @@ pub struct Record {
     /// What the prompt guard said of the most suspicious text. `None`: it was not asked, or there was no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard: Option<GuardFact>,
-    /// Rules for leaks that matched in the answer.
+    /// What was found in the answer, each kind once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub leaks: Vec<String>,
+    pub leaks: Vec<LeakFact>,
+    /// Tools of a server of MCP that the answer lists, the first of them, and those in quarantine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolFact>,
     /// Who answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<SocketAddr>,
@@ -122,6 +126,34 @@ pub struct WafFact {
     pub rules: Vec<u64>,
     /// Whether it would block, whatever the mode.
     pub blocks: bool,
+}
+
+/// What was found in an answer. Never what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeakFact {
+    /// Id of what found it, the same in every release: `github-pat`, `canary`, `system-prompt`.
+    pub rule: &'static str,
+    /// `secret`, `personal`, `canary`, `system-prompt`.
+    pub class: &'static str,
+    /// Whether everything that its kind is checked by holds; what is not certain is only told.
+    pub certain: bool,
+    /// `reported`, `masked`, `blocked`.
+    pub action: &'static str,
+    /// How often.
+    pub count: u32,
+}
+
+/// A tool that a server of MCP lists.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ToolFact {
+    /// Its name. The server's text: show it as such.
+    pub name: String,
+    /// SHA-256 of its definition, as `mcp.definitions.pins` takes it.
+    pub sha256: String,
+    /// `same`, `first`, `changed`, `unpinned`, `no-room`.
+    pub standing: &'static str,
+    /// Whether it was taken out of the list.
+    pub is_quarantined: bool,
 }
 
 /// What the prompt guard said of a text.
@@ -202,6 +234,8 @@ pub(crate) struct Guard {
     pub(crate) record: Box<Record>,
     pub(crate) course: Arc<Course>,
     pub(crate) began: Instant,
+    /// Which requests of JSON-RPC a refusal answers.
+    pub(crate) rpc: RpcIds,
     sink: Arc<dyn Sink>,
     /// Its connection has a request as long as this is there.
     _active: Arc<()>,
@@ -230,6 +264,7 @@ impl Guard {
             waf: None,
             guard: None,
             leaks: Vec::new(),
+            tools: Vec::new(),
             upstream: None,
             status: 0,
             usage: None,
@@ -244,6 +279,7 @@ impl Guard {
             record: Box::new(record),
             course: Arc::default(),
             began: Instant::now(),
+            rpc: RpcIds::default(),
             sink: Arc::clone(sink),
             _active: Arc::clone(active),
         }

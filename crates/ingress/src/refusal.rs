@@ -14,9 +14,6 @@ pub(crate) struct Caller {
     accept: Option<String>,
     content_type: Option<String>,
     user_agent: Option<String>,
-    /// The id of a request of JSON-RPC.
-    pub(crate) rpc_ids: Vec<String>,
-    pub(crate) is_batch: bool,
     /// When it may be tried again, in seconds, where that is known.
     pub(crate) retry_after: Option<u64>,
     /// Further fields of the answer.
@@ -53,8 +50,8 @@ pub(crate) fn refuse(mut guard: Guard, caller: &Caller, end: End) -> Response<An
         accept: caller.accept.as_deref(),
         content_type: caller.content_type.as_deref(),
         user_agent: caller.user_agent.as_deref(),
-        rpc_id: caller.rpc_ids.first().map(String::as_str).filter(|_| !caller.is_batch),
-        rpc_batch: if caller.is_batch { &caller.rpc_ids } else { &[] },
+        rpc_id: rpc_id(&guard),
+        rpc_batch: if guard.rpc.is_batch { &guard.rpc.ids } else { &[] },
     };
     let answer = refusal::answer(&record.operation, &asked, &refusal);
     let mut response = Response::new(Bytes::from(answer.body));
@@ -88,8 +85,12 @@ pub(crate) fn cut(guard: &Guard, framing: Framing) -> Vec<u8> {
         rule: record.rule.as_deref(),
         request_id: &record.request_id,
     };
-    let asked = Asked { method: &record.method, ..Asked::default() };
+    let asked = Asked { method: &record.method, rpc_id: rpc_id(guard), ..Asked::default() };
     refusal::cut(&record.operation, &asked, &refusal, framing)
+}
+
+fn rpc_id(guard: &Guard) -> Option<&str> {
+    guard.rpc.ids.first().map(String::as_str).filter(|_| !guard.rpc.is_batch)
 }
 
 fn message(guard: &Guard) -> String {

@@ -12,6 +12,7 @@ use crate::config::Live;
 use crate::fields::{self, Asks};
 use crate::filters;
 use crate::judge::Judging;
+use crate::mcp;
 use crate::policy::Held;
 use crate::reason::Reason;
 use crate::record::{Begin, End, Guard, micros};
@@ -23,6 +24,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use hyper::body::{Bytes, Incoming};
 use hyper::upgrade::OnUpgrade;
 use inspect::operation::{Head, Reader};
+use inspect::sieve::Prompt;
 use policy::Known;
 use routes::{Backend, Found, ListenerId, Matched, Rule, Why};
 use rustls_pki_types::CertificateDer;
@@ -107,6 +109,14 @@ struct Asking<'a> {
     target: PathAndQuery,
 }
 
+/// What a request that may go on takes with it.
+struct Passed {
+    turn: Turn,
+    taken: Taken,
+    /// What its answer must not repeat.
+    prompt: Prompt,
+}
+
 /// Where a request goes.
 struct Way<'a> {
     live: &'a Live,
@@ -176,7 +186,9 @@ impl Exchange {
                 stop
             }
         };
-        let end = if guard.record.reason == Reason::Allowed { End::ServerGone } else { End::Refused };
+        let was_sent = guard.record.reason == Reason::Allowed;
+        let is_ours = matches!(stop.reason, Reason::LeakBlocked | Reason::Uninspected);
+        let end = if was_sent && !is_ours { End::ServerGone } else { End::Refused };
         guard.refused(stop.reason, stop.detail);
         guard.record.rule = stop.rule.or(guard.record.rule.take());
         (caller.retry_after, caller.headers) = (stop.retry_after, stop.headers);
@@ -200,7 +212,7 @@ impl Exchange {
         guard.record.operation = reader.so_far().clone();
         let mut body = Outgoing::new(body, reader, &asking.head.headers, &self.shared.hold, &guard.course);
         match self.judged(&asking, &way, &mut body, &mut guard).await {
-            Ok(turn) => self.forward(asking, way, body, guard, (turn, upgrade)).await,
+            Ok(passed) => self.forward(asking, way, body, guard, (passed, upgrade)).await,
             Err(mut stop) => {
                 if let Some(reason) = guard.course.aborted() {
                     stop = reason.into();
@@ -220,9 +232,10 @@ impl Exchange {
         way: &Way<'_>,
         body: &mut Outgoing,
         guard: &mut Guard,
-    ) -> Result<(Turn, Taken), Stop> {
+    ) -> Result<Passed, Stop> {
         let judging = Judging { shared: &self.shared, client: &self.client, held: &way.held };
         let head = &asking.head;
+        mcp::origin(&way.held, &head.headers)?;
         let consumer = judging.consumer(&head.headers).await?;
         guard.record.consumer = Some(consumer.name.to_string());
         let turn = match consumer.how {
@@ -233,7 +246,12 @@ impl Exchange {
             }
         };
         guard.record.operation = body.understand().await?;
+        guard.rpc = body.rpc_ids(&guard.record.operation, &head.headers).await;
         judging.may(&consumer, head, asking.target.path(), body, guard)?;
+        if let Some(backend) = way.backend {
+            let server = mcp::server(&backend.target);
+            mcp::call(&way.held, &self.shared.pins, &server, &guard.record.operation)?;
+        }
         let operation = guard.record.operation.clone();
         let taken = judging.take(&consumer, head, body, &operation).await?;
         if asking.asks == Asks::WebSocket && judging.looks_inside() {
@@ -241,8 +259,9 @@ impl Exchange {
             return Err(Stop::because(Reason::Uninspected, why));
         }
         judging.inspect(head, body, guard).await?;
+        let prompt = judging.prompt(head, body, guard).await?;
         guard.record.reason = Reason::Allowed;
-        Ok((turn, taken))
+        Ok(Passed { turn, taken, prompt })
     }
 
     /// Finds the way of a request.

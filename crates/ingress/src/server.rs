@@ -7,7 +7,9 @@ use crate::connection;
 use crate::keys::Keys;
 use crate::pool::Pool;
 use crate::record::Sink;
-use admit::Ledger;
+use crate::secured::Ways;
+use admit::{Ledger, Pins};
+use routes::{Listener, ListenerId, Tls};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -56,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) pins: Arc<Pins>,
+    ways: Ways,
     number: AtomicU64,
     phase: watch::Sender<Phase>,
 }
@@ -73,6 +77,15 @@ impl Shared {
     pub(crate) fn next_number(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// Why a listener is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// The process cannot listen on its port.
+    Port,
+    /// None of its certificates can be used.
+    Certificate,
 }
 
 /// A socket, and the task that accepts from it.
@@ -112,6 +125,8 @@ impl Server {
             sink,
             ledger: Arc::default(),
             keys: Arc::clone(&keys),
+            pins: Arc::default(),
+            ways: Ways::default(),
             number: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Serving),
             limits,
@@ -133,7 +148,8 @@ impl Server {
     /// It does not take hold, and the one before stays.
     pub fn reload(&self, config: Config) -> Result<Vec<ConfigError>, ConfigError> {
         let mut faults = Vec::new();
-        let live = Live::new(config, &self.shared.keys.sources, &mut faults)?;
+        let (ways, roots) = (&self.shared.ways, &self.settings.roots);
+        let live = Live::new(config, &self.shared.keys.sources, (ways, roots), &mut faults)?;
         let ports = live.ports();
         let mut listening = self.listening();
         let mut opened = Vec::new();
@@ -144,6 +160,7 @@ impl Server {
             }
         }
         let named = live.config.endpoints.values().flatten().copied().collect();
+        let ways = live.ways();
         *self.shared.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         listening.retain(|port, _| ports.contains(port));
         for (port, (address, socket)) in opened {
@@ -151,13 +168,28 @@ impl Server {
                 tokio::spawn(accept(Arc::clone(&self.shared), socket, port, Arc::clone(&self.connections)));
             listening.insert(port, Listening { address, task });
         }
-        self.shared.pool.keep(&named);
+        self.shared.pool.keep(&named, &ways);
         Ok(faults)
     }
 
     /// Where it listens, by the ports that Gateways name.
     pub fn addresses(&self) -> BTreeMap<u16, SocketAddr> {
         self.listening().iter().map(|(port, listening)| (*port, listening.address)).collect()
+    }
+
+    /// Listeners that should be served and are not: those of a port that cannot be had, and those that end TLS and have no
+    /// certificate that can be used. With each, which of the two.
+    pub fn unserved(&self) -> Vec<(ListenerId, Unserved)> {
+        let (live, listening) = (self.shared.live(), self.listening());
+        let why = |listener: &Listener| {
+            let has_no_certificate =
+                matches!(listener.tls, Tls::Terminate(_)) && live.tls(listener.id).is_none();
+            match listening.contains_key(&listener.port) {
+                false => Some(Unserved::Port),
+                true => has_no_certificate.then_some(Unserved::Certificate),
+            }
+        };
+        live.routing().listeners().iter().filter_map(|it| Some((it.id, why(it)?))).collect()
     }
 
     /// Accepts nothing more, has what is there come to its end within that time, and ends. Returns whether everything did.

@@ -5,6 +5,7 @@
 //! endpoint may have seen anything.
 
 use crate::body::Outgoing;
+use crate::secured::Secured;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Most fields of an answer, and most bytes of its head.
@@ -36,6 +38,11 @@ pub(crate) enum Failed {
     Broke,
 }
 
+/// What a connection is made over.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
 #[derive(Debug)]
 struct Idle {
     sender: http1::SendRequest<Outgoing>,
@@ -47,6 +54,7 @@ struct Idle {
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     is_http2: bool,
+    tls: Option<Arc<Secured>>,
     /// Requests that are not over.
     running: AtomicUsize,
     idle: Mutex<Vec<Idle>>,
@@ -66,10 +74,11 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: SocketAddr, is_http2: bool) -> Self {
+    pub(crate) fn new(address: SocketAddr, is_http2: bool, tls: Option<Arc<Secured>>) -> Self {
         Self {
             address,
             is_http2,
+            tls,
             running: AtomicUsize::new(0),
             idle: Mutex::default(),
             shared: Mutex::default(),
@@ -111,14 +120,22 @@ impl Endpoint {
         }
     }
 
-    async fn connect(&self, within: Duration) -> Option<TokioIo<TcpStream>> {
-        let connected = tokio::time::timeout(within, TcpStream::connect(self.address)).await;
-        let stream = connected.ok().and_then(Result::ok);
+    async fn connect(&self, within: Duration) -> Option<TokioIo<Box<dyn Io>>> {
+        let connected = tokio::time::timeout(within, self.opened()).await;
+        let stream = connected.ok().flatten();
         *lock(&self.failed) = stream.is_none().then(Instant::now);
-        let stream = stream?;
+        stream.map(TokioIo::new)
+    }
+
+    /// With TLS if that is wanted, and then never without.
+    async fn opened(&self) -> Option<Box<dyn Io>> {
+        let stream = TcpStream::connect(self.address).await.ok()?;
         // Without it, small pieces would wait for each other; that it cannot be set harms nobody.
         let _slower = stream.set_nodelay(true);
-        Some(TokioIo::new(stream))
+        match &self.tls {
+            Some(tls) => Some(Box::new(tls.connect(stream, self.is_http2).await?)),
+            None => Some(Box::new(stream)),
+        }
     }
 
     async fn open_http1(&self, within: Duration) -> Option<http1::SendRequest<Outgoing>> {

@@ -13,7 +13,9 @@ pub mod decide;
 pub mod dns;
 pub mod domain;
 pub mod explain;
+pub mod inject;
 pub mod intern;
+pub mod key;
 pub mod labels;
 mod money;
 pub mod operation;
@@ -29,6 +31,8 @@ pub use consumer::{Consumer, Known};
 pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
+pub use inject::{Inject, SecretRef};
+pub use key::{Key, KeyFlaw};
 pub use labels::{Labels, Requirement, Selector};
 pub use money::{Money, NANOS};
 pub use operation::{

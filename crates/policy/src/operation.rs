@@ -5,6 +5,7 @@
 //! rule that names it. Does not: read requests.
 
 use crate::condition::{ToolCall, ToolCondition, Unmet, unmet};
+use crate::inject::Inject;
 use crate::money::Money;
 use crate::rule::RuleId;
 use serde::{Deserialize, Serialize};
@@ -180,6 +181,9 @@ pub struct Requests {
     /// What becomes of connections of a client that does not let its TLS be opened.
     #[serde(default, skip_serializing_if = "WhenUnopened::is_deny")]
     pub when_unopened: WhenUnopened,
+    /// With which key they leave, in place of all that the pod sent. `None`: with what it sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inject: Option<Inject>,
 }
 
 /// What becomes of a connection whose requests a rule would judge, and whose client does not let its TLS be opened.
@@ -426,6 +430,9 @@ impl fmt::Display for Requests {
         if !self.credentials.is_empty() {
             write!(f, "; with {}", list(&mut self.credentials.iter().map(Credential::to_string)))?;
         }
+        if let Some(inject) = &self.inject {
+            write!(f, "; sent {inject}")?;
+        }
         if self.only_referred {
             f.write_str("; only what an answer led to")?;
         }
@@ -590,13 +597,13 @@ pub fn judge_operation<'r>(
     operation: &Operation,
 ) -> Result<RuleId, Option<(RuleId, Mismatch)>> {
     let mut nearest: Option<(RuleId, Mismatch)> = None;
-    let mut allowing: Option<(RuleId, [bool; 3])> = None;
+    let mut allowing: Option<(RuleId, [bool; 4])> = None;
     for (rule, requests) in rules {
         match requests.allows(operation) {
             // What one rule demands must not be undone by another that allows the same.
             Ok(()) => {
-                let Requests { leaks, quotas, answers, .. } = requests;
-                let demands = [!leaks.is_open(), !quotas.is_open(), !answers.is_open()];
+                let Requests { leaks, quotas, answers, inject, .. } = requests;
+                let demands = [!leaks.is_open(), !quotas.is_open(), !answers.is_open(), inject.is_some()];
                 if allowing.is_none_or(|(_, before)| before < demands) {
                     allowing = Some((rule, demands));
                 }
@@ -663,6 +670,7 @@ impl fmt::Display for Glob {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inject::SecretRef;
 
     #[test]
     fn a_star_stays_within_a_part_and_two_do_not() {
@@ -773,6 +781,17 @@ mod tests {
         let rules = [(RuleId(16), &all), (RuleId(17), &watched)];
         assert_eq!(judge_operation(rules, &operation(Verb::Upload, "x")), Ok(RuleId(17)));
         assert_eq!(watched.to_string(), "anything that is understood; unsafe pickles blocked");
+        let secret = SecretRef { namespace: "ns".into(), name: "keys".into(), key: "openai".into() };
+        let keyed = Requests { inject: Some(Inject { secret, header: None }), ..Requests::default() };
+        for (rules, expected) in [
+            ([(RuleId(16), &all), (RuleId(17), &keyed), (RuleId(18), &keyed)], 17),
+            ([(RuleId(16), &keyed), (RuleId(17), &watched), (RuleId(18), &keyed)], 17),
+        ] {
+            assert_eq!(judge_operation(rules, &operation(Verb::Upload, "x")), Ok(RuleId(expected)));
+        }
+        let shown =
+            "anything that is understood; sent with openai of Secret ns/keys, whatever key the pod sends";
+        assert_eq!(keyed.to_string(), shown);
         assert_eq!(judge(&operation(Verb::Call, "x")), Err(Some((RuleId(17), Mismatch::Model))));
         assert_eq!(judge_operation([], &operation(Verb::Call, "x")), Err(None));
     }

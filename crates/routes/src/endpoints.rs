@@ -18,6 +18,8 @@ pub const MOST_ENDPOINTS: usize = 10_000;
 pub struct Endpoints {
     services: HashMap<(Resource, u16), Vec<SocketAddr>>,
     pools: HashMap<Resource, Vec<SocketAddr>>,
+    /// Backends that have more endpoints than are asked.
+    cut: Vec<String>,
 }
 
 type Slices<'o> = HashMap<Resource, Vec<&'o crds::EndpointSlice>>;
@@ -49,7 +51,8 @@ impl Endpoints {
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)
-                | Object::GatewayApi(_) => {}
+                | Object::GatewayApi(_)
+                | Object::KeySecret(_) => {}
             }
         }
         let mut endpoints = Self::default();
@@ -73,6 +76,11 @@ impl Endpoints {
         found.map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Backends that have more than [`MOST_ENDPOINTS`], of which the others are not asked: kind, namespace, name and port.
+    pub fn cut(&self) -> &[String] {
+        &self.cut
+    }
+
     fn add_service(&mut self, service: &Service, slices: &Slices<'_>, pods: &Pods<'_>) {
         let resource = resource(&service.meta);
         let slices = slices.get(&resource);
@@ -87,6 +95,9 @@ impl Endpoints {
                     selected.flat_map(|pod| of_pod(pod, number(pod, &port.target))).collect()
                 }
             };
+            if found.len() > MOST_ENDPOINTS {
+                self.cut.push(format!("Service {}/{} port {}", resource.namespace, resource.name, port.port));
+            }
             self.services.insert((resource.clone(), port.port), bounded(found));
         }
     }
@@ -97,7 +108,11 @@ impl Endpoints {
         }
         let selected = pods.selected(&pool.meta.namespace, &pool.selector);
         let found = selected.flat_map(|pod| pool.ports.iter().flat_map(move |port| of_pod(pod, Some(*port))));
-        self.pools.insert(resource(&pool.meta), bounded(found.collect()));
+        let found: BTreeSet<SocketAddr> = found.collect();
+        if found.len() > MOST_ENDPOINTS {
+            self.cut.push(format!("InferencePool {}/{}", pool.meta.namespace, pool.meta.name));
+        }
+        self.pools.insert(resource(&pool.meta), bounded(found));
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::rule::Resource;
 use crds::{
-    Gateway, GatewayApi, GatewayClass, InferencePool, Object, Reference, ReferenceGrant, Route, Service,
-    TlsSecret,
+    BackendTlsPolicy, Gateway, GatewayApi, GatewayClass, InferencePool, Object, Reference, ReferenceGrant,
+    Route, Service, TlsSecret,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,6 +22,9 @@ pub(crate) struct Known<'o> {
     pub(crate) services: HashMap<Resource, &'o Service>,
     pub(crate) pools: HashMap<Resource, &'o InferencePool>,
     pub(crate) secrets: HashMap<Resource, Arc<TlsSecret>>,
+    pub(crate) bundles: HashMap<Resource, Arc<str>>,
+    /// By the Service that they are for.
+    pub(crate) backend_tls: HashMap<Resource, Vec<&'o BackendTlsPolicy>>,
     /// By the namespace that grants.
     grants: HashMap<Arc<str>, Vec<&'o ReferenceGrant>>,
     namespaces: HashMap<Arc<str>, &'o BTreeMap<Arc<str>, Arc<str>>>,
@@ -48,7 +51,8 @@ impl<'o> Known<'o> {
                 | Object::InferencePolicy(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
-                | Object::EgressPolicy(_) => {}
+                | Object::EgressPolicy(_)
+                | Object::KeySecret(_) => {}
             }
         }
         known
@@ -67,6 +71,15 @@ impl<'o> Known<'o> {
             }
             GatewayApi::Secret(it) => {
                 self.secrets.insert(resource, Arc::new(it.clone()));
+            }
+            GatewayApi::CaBundle(it) => {
+                self.bundles.insert(resource, it.certificates.clone());
+            }
+            GatewayApi::BackendTls(it) => {
+                for (name, _) in &it.targets {
+                    let service = Resource { namespace: resource.namespace.clone(), name: name.clone() };
+                    self.backend_tls.entry(service).or_default().push(it);
+                }
             }
             GatewayApi::Grant(_) | GatewayApi::Slice(_) => {}
         }

@@ -8,6 +8,7 @@
 
 mod asked;
 mod attach;
+mod backend_tls;
 mod endpoints;
 mod filter;
 mod host;
@@ -26,7 +27,7 @@ pub use attach::MOST_IN_FORCE;
 pub use endpoints::{Endpoints, MOST_ENDPOINTS};
 pub use filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
-pub use rule::{Backend, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
+pub use rule::{Backend, BackendTls, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
 pub use status::{Condition, ConditionKind, ListenerStatus, ObjectStatus, ParentStatus, Reason, Status};
 
 /// What GatewayClasses that are ours name as `spec.controllerName`.

@@ -1,9 +1,10 @@
 //! The rules of one route, with everything found that they refer to.
 
+use crate::backend_tls;
 use crate::filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 use crate::known::{INFERENCE_GROUP, Known};
 use crate::matching::{Age, Entry};
-use crate::rule::{Backend, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
+use crate::rule::{Backend, BackendTls, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
 use crate::status::Reason;
 use crds::{PathModifier, Protocol, Reference, Route, RouteFilter, RouteKind, RouteRule};
 use std::sync::Arc;
@@ -50,16 +51,22 @@ fn rule(
     unresolved: &mut Unresolved,
 ) -> Rule {
     let mut find = |reference: &Reference| {
-        let target = target(known, route, reference);
+        let (target, tls) = match target(known, route, reference) {
+            Ok(found) => found,
+            Err(why) => {
+                unresolved.get_or_insert_with(|| (Reason::InvalidCertificateRef, why));
+                (Target::Nobody(Fault::Tls), None)
+            }
+        };
         if let Target::Nobody(fault) = target {
             unresolved.get_or_insert_with(|| told(route, fault, reference));
         }
-        target
+        (target, tls)
     };
-    let backends = written.backends.iter().map(|backend| Backend {
-        weight: backend.weight,
-        target: find(&backend.reference),
-        filters: filters(&backend.filters, &mut find),
+    let backends = written.backends.iter().map(|backend| {
+        let (target, tls) = find(&backend.reference);
+        let filters = filters(&backend.filters, &mut find);
+        Backend { weight: backend.weight, target, filters, tls }
     });
     let backends = backends.collect();
     Rule {
@@ -96,55 +103,72 @@ fn told(route: &Route, fault: Fault, reference: &Reference) -> (Reason, String) 
             );
             (Reason::RefNotPermitted, message)
         }
+        Fault::Tls => (Reason::InvalidCertificateRef, format!("{shown} cannot be asked by TLS")),
         Fault::Protocol => {
             (Reason::UnsupportedProtocol, format!("{shown} has a protocol that the gateway does not speak"))
         }
     }
 }
 
-fn target(known: &Known<'_>, route: &Route, reference: &Reference) -> Target {
+/// Who is asked, and how it is secured. The error: it must be, and cannot.
+fn target(
+    known: &Known<'_>,
+    route: &Route,
+    reference: &Reference,
+) -> Result<(Target, Option<Arc<BackendTls>>), String> {
+    let nobody = |fault| Ok((Target::Nobody(fault), None));
     let is_service = reference.group.is_empty() && &*reference.kind == "Service";
     let is_pool = &*reference.group == INFERENCE_GROUP && &*reference.kind == "InferencePool";
     if !is_service && !is_pool {
-        return Target::Nobody(Fault::Kind);
+        return nobody(Fault::Kind);
     }
     // Before it is looked for: who may not refer to a namespace learns nothing of what is in it.
     if !known.may_refer(route.kind.as_str(), &route.meta.namespace, reference) {
-        return Target::Nobody(Fault::NotPermitted);
+        return nobody(Fault::NotPermitted);
     }
     let meant = Known::meant(reference, &route.meta.namespace);
     if is_pool {
         let is_there = known.pools.get(&meant).is_some_and(|pool| pool.broken.is_none());
-        return if is_there { Target::Pool { pool: meant } } else { Target::Nobody(Fault::Missing) };
+        return if is_there { Ok((Target::Pool { pool: meant }, None)) } else { nobody(Fault::Missing) };
     }
     let (Some(service), Some(number)) = (known.services.get(&meant), reference.port) else {
-        return Target::Nobody(Fault::Missing);
+        return nobody(Fault::Missing);
     };
     // A name elsewhere is nothing that a grant was asked about.
     if &*service.service_type == "ExternalName" {
-        return Target::Nobody(Fault::Protocol);
+        return nobody(Fault::Protocol);
     }
     let of_number = |port: &&crds::ServicePort| port.port == number && port.protocol == Protocol::Tcp;
     let Some(port) = service.ports.iter().find(of_number) else {
-        return Target::Nobody(Fault::Missing);
+        return nobody(Fault::Missing);
+    };
+    // What is handed on is the client's own TLS.
+    let tls = match route.kind {
+        RouteKind::Tls => None,
+        RouteKind::Http | RouteKind::Grpc => backend_tls::of(known, &meant, port)?,
     };
     let is_h2 = match &*port.app_protocol {
         "" | "http" | "kubernetes.io/ws" => false,
         "kubernetes.io/h2c" | "grpc" | "http2" => true,
         _ if route.kind == RouteKind::Tls => false,
-        _ => return Target::Nobody(Fault::Protocol),
+        "https" if tls.is_some() => false,
+        _ => return nobody(Fault::Protocol),
     };
-    Target::Service { service: meant, port: number, is_h2: is_h2 || route.kind == RouteKind::Grpc }
+    let is_h2 = is_h2 || route.kind == RouteKind::Grpc;
+    Ok((Target::Service { service: meant, port: number, is_h2 }, tls))
 }
 
-fn filters(written: &[RouteFilter], find: &mut impl FnMut(&Reference) -> Target) -> Filters {
+fn filters(
+    written: &[RouteFilter],
+    find: &mut impl FnMut(&Reference) -> (Target, Option<Arc<BackendTls>>),
+) -> Filters {
     let mut filters = Filters::default();
     for filter in written {
         match filter {
             RouteFilter::Request(change) => filters.request.push(header_change(change)),
             RouteFilter::Response(change) => filters.response.push(header_change(change)),
             RouteFilter::Mirror(mirror) => {
-                let target = find(&mirror.backend);
+                let (target, _) = find(&mirror.backend);
                 filters.mirrors.push(Mirror { target, of: mirror.of, part: mirror.part });
             }
             RouteFilter::Redirect(redirect) => {

@@ -64,8 +64,19 @@ pub struct Backend {
     pub weight: u32,
     /// Who.
     pub target: Target,
+    /// How the connection to it is secured; `None`: it is not.
+    pub tls: Option<Arc<BackendTls>>,
     /// What is changed for this backend alone, after the rule's.
     pub filters: Filters,
+}
+
+/// What the certificate of a backend must be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendTls {
+    /// For whom it is, and what is asked for in the hello.
+    pub hostname: Arc<str>,
+    /// Who may have certified it, in PEM. `None`: whom the system trusts.
+    pub authorities: Option<Arc<str>>,
 }
 
 /// Who is asked.
@@ -109,6 +120,8 @@ pub enum Fault {
     NotPermitted,
     /// It speaks what the gateway does not (`appProtocol`).
     Protocol,
+    /// A BackendTLSPolicy of it cannot be applied: it must not be asked without.
+    Tls,
 }
 
 /// How long a request may take; `None`: as long as the server allows.

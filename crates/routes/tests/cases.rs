@@ -104,7 +104,8 @@ fn told(listener: &Listener, rule: &Rule, matched: &Matched, asked: &Asked<'_>) 
 fn backends(backends: &[routes::Backend]) -> String {
     let one = |backend: &routes::Backend| {
         let weight = if backend.weight == 1 { String::new() } else { format!("*{}", backend.weight) };
-        format!("{}{weight}", target(&backend.target))
+        let tls = backend.tls.as_ref().map_or(String::new(), |tls| format!("+tls({})", tls.hostname));
+        format!("{}{tls}{weight}", target(&backend.target))
     };
     backends.iter().map(one).collect::<Vec<_>>().join(" ")
 }

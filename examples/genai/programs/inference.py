@@ -1,4 +1,5 @@
-"""An inference server with the shape of OpenAI's chat API on 8000, and an admin port on 8001 that swaps weights."""
+"""An inference server with the shape of vLLM's API on 8000, where whoever reaches it may load adapters too, and an admin
+port on 8001 that swaps weights."""
 
 import argparse
 import json
@@ -12,7 +13,9 @@ LARGEST = 1 << 16
 
 class Chat(BaseHTTPRequestHandler):
     def do_POST(self):
-        if self.path != "/v1/chat/completions":
+        if self.path == "/v1/load_lora_adapter":
+            return self.reply(200, {"status": "adapter loaded"})
+        if self.path.partition("?")[0] != "/v1/chat/completions":
             return self.reply(404, {"error": {"message": "not found"}})
         length = min(int(self.headers.get("Content-Length", 0)), LARGEST)
         try:
@@ -21,17 +24,32 @@ class Chat(BaseHTTPRequestHandler):
         except (ValueError, LookupError, TypeError):
             return self.reply(400, {"error": {"message": "no messages"}})
         words = len(prompt.split())
-        message = {"role": "assistant", "content": f"{words} words received"}
+        if request.get("stream"):
+            return self.stream(request, ["words ", "received: ", str(words)])
+        message = {"role": "assistant", "content": f"words received: {words}"}
         return self.reply(
             200,
             {
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
+                "created": 1,
                 "model": request.get("model", "llm"),
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": words, "completion_tokens": 3, "total_tokens": words + 3},
             },
         )
+
+    def stream(self, request, parts):
+        """As events that the server sends (SSE), to the end of the connection."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        about = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": request.get("model", "llm")}
+        for number, part in enumerate(parts, 1):
+            finish = "stop" if number == len(parts) else None
+            choice = {"index": 0, "delta": {"content": part}, "finish_reason": finish}
+            self.wfile.write(f"data: {json.dumps({**about, 'choices': [choice]})}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def do_GET(self):
         return self.reply(200, {"object": "list", "data": [{"id": "llm", "object": "model"}]})

@@ -9,7 +9,8 @@ use super::kept::Kept;
 use feed::Replica;
 use feed::client::{Enforced, Node};
 use feed::tls::Identity;
-use policy::Generation;
+use policy::{Generation, Key, SecretRef};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -57,6 +58,10 @@ impl Node for Link {
         // Blocks this thread, which has nothing else to do than to wait for it.
         self.agent.load(replica.policy_set());
         self.enforced()
+    }
+
+    fn keys(&mut self, keys: BTreeMap<SecretRef, Key>) {
+        self.agent.engine().inject_with(keys);
     }
 
     fn connected(&mut self, problem: Option<String>) {

@@ -26,11 +26,13 @@ fn line(record: &Record) -> String {
         Verdict::Allow => "allow",
         Verdict::Deny => "DENY",
     };
-    let whom = record.claim.name.as_deref().unwrap_or("-");
+    let asked = record.explicit.as_deref().map(|explicit| explicit.asked.as_str());
+    let whom = record.claim.name.as_deref().or(asked).unwrap_or("-");
     format!(
-        "{} {verdict} {} of node {} to {whom} at {}: {}, {}, {} bytes sent, {} received{}",
+        "{} {verdict} {} {} {} to {whom} at {}: {}, {}, {} bytes sent, {} received{}",
         record.time.clock(),
         record.pod.ip(),
+        if record.explicit.is_some() { "as" } else { "of node" },
         record.asked_by.as_deref().unwrap_or("-"),
         record.destination,
         record.reason.describe(),

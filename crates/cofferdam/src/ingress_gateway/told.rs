@@ -94,7 +94,10 @@ fn line(record: &Record) -> String {
         let _ = write!(text, ", guard {:.3} ({}, {})", guard.score, guard.family, guard.role);
     }
     for leak in &record.leaks {
-        let _ = write!(text, ", with {leak} in its answer");
+        let _ = write!(text, ", {} {} times in its answer ({})", leak.rule, leak.count, leak.action);
+    }
+    for tool in record.tools.iter().filter(|tool| tool.is_quarantined) {
+        let _ = write!(text, ", tool {:?} in quarantine ({}, {})", tool.name, tool.standing, tool.sha256);
     }
     if let Some(rule) = record.rule.as_ref().or(record.route.as_ref()) {
         let _ = write!(text, " ({rule})");
@@ -112,6 +115,23 @@ pub(super) fn serves(server: &Server) -> String {
     }
     let listed: Vec<_> = addresses.iter().map(|(port, at)| format!("{at} for port {port}")).collect();
     format!("in force; listens at {}", listed.join(", "))
+}
+
+/// Which add-ons the cluster does not have, and what to do.
+pub(super) fn missing(kinds: &BTreeMap<&'static str, String>) -> Vec<String> {
+    let line = |(plural, api_version): (&&str, &String)| {
+        let remedy = match api_version.split('/').next().unwrap_or_default() {
+            "gateway.networking.k8s.io" => {
+                "install the definitions of the Gateway API v1.5 or later (standard channel)"
+            }
+            "cofferdam.dev" => "install Cofferdam's definitions (cofferdam install crds)",
+            _ => "install the definitions of the Gateway API Inference Extension where pools are wanted",
+        };
+        format!(
+            "the cluster has no {plural} of {api_version}: {remedy}; it is looked for again and taken when it comes"
+        )
+    };
+    kinds.iter().map(line).collect()
 }
 
 /// What does not hold of Gateways and routes, and why.

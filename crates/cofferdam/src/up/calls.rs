@@ -77,7 +77,8 @@ impl Kept for ApiCall {
     }
 
     fn weight(&self) -> usize {
-        let gateway::Call { request_id, method, path, operation, rule, nearest, answers, .. } = &self.call;
+        let gateway::Call { request_id, method, path, operation, rule, nearest, answers, injected, .. } =
+            &self.call;
         let digests = [&self.call.request_sha256, &self.call.answer_sha256].into_iter().flatten();
         let rules = [rule, nearest].into_iter().flatten().map(|rule| rule.len());
         let named = [&operation.resource, &operation.model].into_iter().flatten().chain(&operation.tools);
@@ -89,6 +90,10 @@ impl Kept for ApiCall {
                 .map(String::len)
                 .sum::<usize>()
             + rules.sum::<usize>()
+            + injected
+                .iter()
+                .map(|it| it.secret.to_string().len() + it.credential.to_string().len())
+                .sum::<usize>()
             + answers.iter().map(|fact| size_of_val(fact) + fact.what.len()).sum::<usize>()
     }
 

@@ -17,7 +17,7 @@ use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span,
 use gateway::{Egress, Inspection, Reason, StoreStanding};
 use observe::Bound;
 use policy::table::Table;
-use policy::{DnsName, Generation, Pod, PodName, RuleId, Verdict};
+use policy::{DnsName, Generation, Key, Pod, PodName, RuleId, SecretRef, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -475,6 +475,13 @@ impl Enforcer {
     pub(crate) fn inspect_with(&mut self, inspection: Option<Arc<Inspection>>) {
         if let Some(gate) = self.gate() {
             gate.inspect_with(inspection);
+        }
+    }
+
+    /// Has requests leave with other keys, if there is a gateway.
+    pub(crate) fn inject_with(&mut self, keys: &Arc<BTreeMap<SecretRef, Key>>) {
+        if let Some(gate) = self.gate() {
+            gate.inject_with(keys);
         }
     }
 

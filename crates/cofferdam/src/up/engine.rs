@@ -22,7 +22,7 @@ use crds::{Code, Diagnostic, Severity};
 use gateway::{Egress, Inspection};
 use observe::{Book, Time};
 use policy::table::Table;
-use policy::{Generation, Pod, PodName, PolicySet, RuleId, World};
+use policy::{Generation, Key, Pod, PodName, PolicySet, RuleId, SecretRef, World};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +32,8 @@ use std::time::{Instant, SystemTime};
 const SHOWN: usize = 200;
 /// Pods settled before their sources know their addresses.
 const PLACED: usize = 4096;
+/// Rules without their key that the status names.
+const KEYLESS: usize = 10;
 /// Rules that the status lists by packets.
 const TOP: usize = 20;
 
@@ -74,6 +76,8 @@ pub(crate) struct Engine {
     cut_off: Option<String>,
     /// Why TLS is not opened, where that is known.
     unopened: Option<String>,
+    /// The keys that rules put into requests, so far as they are there.
+    keys: Arc<BTreeMap<SecretRef, Key>>,
     /// Why connections cannot leave by the central gateway, where they are to.
     stays: Option<String>,
     started: Time,
@@ -92,6 +96,8 @@ pub(crate) struct Loaded {
     pub(crate) set: PolicySet,
     /// Of the reader and of the compiler.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// The keys that rules put into requests. `None`: they come by another way.
+    pub(crate) keys: Option<BTreeMap<SecretRef, Key>>,
 }
 
 impl Engine {
@@ -136,6 +142,7 @@ impl Engine {
             nodes_at: HashSet::new(),
             cut_off: None,
             unopened: None,
+            keys: Arc::default(),
             stays: None,
             started,
             last,
@@ -193,6 +200,15 @@ impl Engine {
         self.enforcers.iter_mut().for_each(|enforcer| enforcer.inspect_with(inspection.clone()));
     }
 
+    /// Has requests leave with these keys from now on, where rules put one into them.
+    pub(crate) fn inject_with(&mut self, keys: BTreeMap<SecretRef, Key>) {
+        if *self.keys == keys {
+            return;
+        }
+        self.keys = Arc::new(keys);
+        self.enforcers.iter_mut().for_each(|enforcer| enforcer.inject_with(&self.keys));
+    }
+
     /// Has connections leave by this central gateway. Where why not is told, by the last that was known.
     pub(crate) fn leave_by(&mut self, egress: Result<Egress, String>) {
         match egress {
@@ -240,6 +256,9 @@ impl Engine {
         let outcome = if broken && self.in_force.is_some() {
             Outcome::KeptLastGood
         } else {
+            if let Some(keys) = &loaded.keys {
+                self.inject_with(keys.clone());
+            }
             match self.enforce(&mut loaded.set) {
                 Ok(()) => {
                     self.in_force = Some(loaded.set);
@@ -463,6 +482,7 @@ impl Engine {
             load: self.last.clone(),
             records,
             findings: self.journal.findings.total(),
+            ledger: self.journal.ledger(),
             resolver,
             top_rules,
         }
@@ -508,8 +528,15 @@ impl Engine {
             ));
         }
         reasons.extend(self.unopened().map(|why| format!("requests inside TLS are refused: {why}")));
+        reasons.extend(self.keyless());
         reasons
             .extend(self.stays.as_ref().map(|why| format!("the egress gateway cannot be used anew: {why}")));
+        let ledger = self.journal.ledger();
+        reasons.extend(
+            ledger
+                .and_then(|it| it.problem)
+                .map(|why| format!("records are not written to the ledger: {why}")),
+        );
         reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
         reasons
     }
@@ -520,6 +547,26 @@ impl Engine {
         let set = self.in_force.as_ref().filter(|_| self.enforcers.iter().any(is_closed))?;
         let looks = set.rules.iter().any(|entry| entry.requests.is_some());
         looks.then(|| self.unopened.as_deref().unwrap_or("there is no inspection authority"))
+    }
+
+    /// Rules whose requests are refused for want of the key that they put into them; the first few by name.
+    fn keyless(&self) -> Vec<String> {
+        let rules = self.in_force.iter().flat_map(|set| set.rules.iter());
+        let mut lacking = BTreeMap::new();
+        for entry in rules {
+            let secret = entry.requests.as_ref().and_then(|requests| Some(&requests.inject.as_ref()?.secret));
+            let Some(secret) = secret.filter(|secret| !self.keys.contains_key(*secret)) else { continue };
+            // A rule that names a provider is several.
+            lacking.entry((entry.object.clone(), entry.index)).or_insert_with(|| {
+                format!("{entry}: what it allows is refused, for its key is not there: {secret}")
+            });
+        }
+        let more = lacking.len().saturating_sub(KEYLESS);
+        let mut told: Vec<String> = lacking.into_values().take(KEYLESS).collect();
+        if more > 0 {
+            told.push(format!("{more} more rules lack the key that they put into requests"));
+        }
+        told
     }
 
     /// The rules that judged the most connections, over all enforcement points.

@@ -14,12 +14,12 @@ use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use dns::address::{Reach, reach};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Named, PodState, Prices, RequestRule, Resolved,
-    RuleFacts, Rules, State, StoreMeans, StoreStanding,
+    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Keys, Named, PodState, Prices, RequestRule,
+    Resolved, RuleFacts, Rules, State, StoreMeans, StoreStanding,
 };
 use ipnet::IpNet;
 use policy::table::{Row, Table};
-use policy::{DnsName, Pod, PodName, Protocol, RuleId};
+use policy::{DnsName, Key, Pod, PodName, Protocol, RuleId, SecretRef};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub(crate) struct Gate {
     /// Which pod has an address.
     workloads: HashMap<IpAddr, Arc<str>>,
     store: Option<Arc<StoreMeans>>,
+    /// All keys that there are; a gateway is told those that rules of its pods have.
+    keys: Arc<BTreeMap<SecretRef, Key>>,
     /// Where clients of the explicit proxy were led.
     visits: Visits,
     revision: u64,
@@ -73,8 +75,8 @@ impl Gate {
         let store = holding.store.clone();
         let store = store.map(|means| Arc::new(StoreMeans { node: Arc::clone(&node), ..means }));
         let keeper = Keeper::open(node, control, holding.front.listen.clone())?;
-        let (workloads, visits) = (HashMap::new(), Visits::default());
-        Ok(Self { keeper, budgets, quotas, holding, workloads, store, visits, revision: 0 })
+        let (workloads, visits, keys) = (HashMap::new(), Visits::default(), Arc::default());
+        Ok(Self { keeper, budgets, quotas, holding, workloads, store, keys, visits, revision: 0 })
     }
 
     /// Says which pod has an address, from the next table on.
@@ -110,6 +112,7 @@ impl Gate {
             workloads: self.workloads.clone(),
             prices: self.holding.prices.clone(),
             store: self.store.clone(),
+            keys: Arc::default(),
         };
         self.visits.retain(|pod| table.endpoints.contains_key(&pod));
         let visits = self.visits.clone();
@@ -129,6 +132,7 @@ impl Gate {
                 known.rules.entry(judging.rule).or_insert_with(facts);
             }
         }
+        state.keys = self.keys_of(&state);
         self.keeper.tell(Told { revision: self.revision, state });
         Ok(())
     }
@@ -144,6 +148,26 @@ impl Gate {
         if let Some(state) = self.keeper.with_state(|told| State { inspection, ..told.state.clone() }) {
             self.keeper.tell(Told { revision: self.revision, state });
         }
+    }
+
+    /// Has requests leave with other keys from the next one on.
+    pub(crate) fn inject_with(&mut self, keys: &Arc<BTreeMap<SecretRef, Key>>) {
+        self.keys = Arc::clone(keys);
+        self.revision += 1;
+        let next =
+            self.keeper.with_state(|told| State { keys: self.keys_of(&told.state), ..told.state.clone() });
+        if let Some(state) = next {
+            self.keeper.tell(Told { revision: self.revision, state });
+        }
+    }
+
+    /// The keys that rules of pods of this state have.
+    fn keys_of(&self, state: &State) -> Arc<Keys> {
+        let rules = state.pods.values().flat_map(|pod| pod.rules.values());
+        let inject =
+            |facts: &Arc<RuleFacts>| Some(facts.requests.as_ref()?.requests.inject.as_ref()?.secret.clone());
+        let wanted: BTreeSet<SecretRef> = rules.filter_map(inject).collect();
+        Arc::new(Keys::some(&self.keys, |secret| wanted.contains(secret)))
     }
 
     /// Whether it was told how to open TLS.

@@ -8,6 +8,7 @@
 use super::calls::{ApiCall, ApiContent};
 use super::lookup::Lookup;
 use super::passage::{Finding, FindingKind, Passage};
+use super::pen::{LedgerStatus, Pen, Recorded};
 use observe::{
     Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
     StoreCounts,
@@ -35,6 +36,8 @@ pub(crate) struct Journal {
     pub(crate) findings: Shelf<Finding>,
     /// Budgets that were told of as used up, and in which hour.
     told: Mutex<HashSet<Told>>,
+    /// Keeps all of it on disk.
+    pen: Option<Pen>,
 }
 
 /// Who, under which rule, what, when.
@@ -64,6 +67,23 @@ impl Journal {
             contents: Shelf::new(limits),
             findings: Shelf::new(limits),
             told: Mutex::default(),
+            pen: None,
+        }
+    }
+
+    /// The same, kept on disk besides.
+    pub(crate) fn kept_by(self, pen: Option<Pen>) -> Self {
+        Self { pen, ..self }
+    }
+
+    /// How what is kept on disk is; `None` where nothing is.
+    pub(crate) fn ledger(&self) -> Option<LedgerStatus> {
+        self.pen.as_ref().map(Pen::status)
+    }
+
+    fn keep(&self, record: &impl Recorded) {
+        if let Some(pen) = &self.pen {
+            pen.write(record.entry());
         }
     }
 
@@ -88,6 +108,7 @@ impl Journal {
     pub(crate) fn observe(&self, seen: &Observation) {
         let record = self.resolver().resolve(seen);
         if let Some(record) = record {
+            self.keep(&record);
             self.flows.add(record);
         }
     }
@@ -97,7 +118,9 @@ impl Journal {
         let book = self.resolver().newest().cloned();
         for query in queries {
             let end = book.as_ref().map(|book| book.end(SocketAddr::new(query.pod, 0)));
-            self.lookups.add(Lookup { sequence: 0, node: Arc::clone(node), from: end, query });
+            let lookup = Lookup { sequence: 0, node: Arc::clone(node), from: end, query };
+            self.keep(&lookup);
+            self.lookups.add(lookup);
         }
     }
 
@@ -108,6 +131,7 @@ impl Journal {
             let from = book.as_ref().map(|book| book.end(SocketAddr::new(record.pod.ip(), 0)));
             let passage = Passage { sequence: 0, node: Arc::clone(node), from, record };
             let finding = passage.finding();
+            self.keep(&passage);
             self.passages.add(passage);
             finding.into_iter().filter(|finding| self.is_news(finding)).for_each(|it| self.found(it));
         }
@@ -120,6 +144,7 @@ impl Journal {
             let from = book.as_ref().map(|book| book.end(SocketAddr::new(call.pod.ip(), 0)));
             let call = ApiCall { sequence: 0, node: Arc::clone(node), from, call };
             let findings = call.findings();
+            self.keep(&call);
             self.calls.add(call);
             findings.into_iter().filter(|finding| self.is_news(finding)).for_each(|it| self.found(it));
         }
@@ -163,6 +188,7 @@ impl Journal {
 
     /// Keeps a finding.
     pub(crate) fn found(&self, finding: Finding) {
+        self.keep(&finding);
         self.findings.add(finding);
     }
 

@@ -88,7 +88,8 @@ impl Runs {
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)
                 | Object::GatewayApi(_)
-                | Object::InferencePolicy(_) => continue,
+                | Object::InferencePolicy(_)
+                | Object::KeySecret(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);
         }

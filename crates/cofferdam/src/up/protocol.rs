@@ -18,6 +18,7 @@
 use super::calls::{ApiCall, ApiCallQuery, ApiContent};
 use super::lookup::{Lookup, LookupQuery};
 use super::passage::{Finding, FindingQuery, Passage, PassageQuery};
+use super::pen::LedgerStatus;
 use gateway::{QuotaUse, StoreStanding};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
 use policy::{Generation, Protocol};
@@ -244,6 +245,9 @@ pub(crate) struct Status {
     /// Findings since the process began.
     #[serde(default)]
     pub(crate) findings: u64,
+    /// What is kept on disk; left out where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ledger: Option<LedgerStatus>,
     /// How events became records.
     pub(crate) resolver: ResolverCounts,
     /// Rules by new connections judged, most first.

@@ -28,7 +28,7 @@ pub(crate) fn read(paths: &[PathBuf], catalog: &CatalogArg, generation: Generati
     });
     let compiled = compile_with(objects, &catalog, generation);
     diagnostics.extend(compiled.diagnostics);
-    Loaded { objects: count, runs, set: compiled.set, diagnostics }
+    Loaded { objects: count, runs, set: compiled.set, diagnostics, keys: Some(compiled.keys) }
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl Machine {
     }
 
     /// The program, on the machine.
-    fn program(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn program(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace("n"), BINARY]).args(arguments);
         command

@@ -12,9 +12,9 @@ use crds::{
 };
 use policy::{
     Action, AnswerFiles, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames, DnsResolvers,
-    DomainPattern, Glob, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer, Peers,
-    Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId, Section,
-    Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
+    DomainPattern, Glob, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer,
+    Peers, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId,
+    SecretRef, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 use std::sync::Arc;
 
@@ -123,7 +123,8 @@ impl Drafting<'_> {
         let field = format!("spec.egress[{index}]");
         let requests = written.requests.as_ref().map(|written| {
             let tool_conditions = self.tool_conditions(&field, &written.tool_conditions);
-            Arc::new(Requests { tool_conditions, ..requests(written) })
+            let inject = written.inject.as_ref().map(|inject| self.inject(inject));
+            Arc::new(Requests { tool_conditions, inject, ..requests(written) })
         });
         let mut add = |drafting: &mut Self, field: String, at: &Position, peers: Vec<Peer>, ports: Ports| {
             let reason = match (drafting.tier, action) {
@@ -292,6 +293,13 @@ impl Drafting<'_> {
         conditions
     }
 
+    fn inject(&self, written: &crds::Inject) -> Inject {
+        let crds::Inject { namespace, name, key, header } = written;
+        let namespace = namespace.as_ref().unwrap_or(&self.object.namespace);
+        let [namespace, name, key] = [namespace, name, key].map(Arc::clone);
+        Inject { secret: SecretRef { namespace, name, key }, header: header.clone() }
+    }
+
     fn wrong(&mut self, field: &str, at: &Position, diagnostic: Diagnostic) {
         self.is_sound = false;
         let message = format!("{}; what the policy may select is closed for egress", diagnostic.message);
@@ -309,7 +317,7 @@ fn upload(written: &crds::UploadLimits) -> UploadLimits {
     UploadLimits { connection, hour, day, download_only }
 }
 
-/// All but the conditions on arguments, which may be wrong.
+/// All but the conditions on arguments, which may be wrong, and the key, which is of the policy's namespace.
 fn requests(written: &crds::Requests) -> Requests {
     let globs = |patterns: &[Arc<str>]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
     let mut operations: Vec<Operations> = written
@@ -356,6 +364,7 @@ fn requests(written: &crds::Requests) -> Requests {
             crds::WhenUnopened::Deny => WhenUnopened::Deny,
             crds::WhenUnopened::Pass => WhenUnopened::Pass,
         },
+        inject: None,
     }
 }
 

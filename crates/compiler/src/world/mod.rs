@@ -43,6 +43,7 @@ pub(crate) struct Sorted<'o> {
     pub(crate) cluster: Vec<&'o crds::ClusterPolicy>,
     pub(crate) egress: Vec<&'o crds::EgressPolicy>,
     pub(crate) inference: Vec<&'o crds::InferencePolicy>,
+    pub(crate) keys: Vec<&'o crds::KeySecret>,
 }
 
 impl<'o> Sorted<'o> {
@@ -64,6 +65,7 @@ impl<'o> Sorted<'o> {
                     Object::InferencePolicy(it) => sorted.inference.push(it),
                     // They say by which way a server is asked, and nothing of connections.
                     Object::GatewayApi(_) => {}
+                    Object::KeySecret(it) => sorted.keys.push(it),
                 },
             }
         }

@@ -33,7 +33,12 @@ pub(super) fn egress_policy() -> Value {
     });
     let mut spec = Map::new();
     spec.insert("subject".to_owned(), subject);
-    add_rules(&mut spec, actions, "Rules; their order does not matter. None: nothing is allowed.");
+    add_rules(
+        &mut spec,
+        actions,
+        Scope::Namespace,
+        "Rules; their order does not matter. None: nothing is allowed.",
+    );
     let spec = object("What is allowed.", &[], Value::Object(spec));
     let kind = Kind {
         kind: "EgressPolicy",
@@ -88,7 +93,7 @@ pub(super) fn cluster_egress_policy() -> Value {
         }),
     );
     spec.insert("subject".to_owned(), subject);
-    add_rules(&mut spec, actions, "Rules, judged from top to bottom.");
+    add_rules(&mut spec, actions, Scope::Cluster, "Rules, judged from top to bottom.");
     let spec = object("What is allowed.", &["tier", "priority", "subject"], Value::Object(spec));
     let columns = [("Tier", "string", ".spec.tier"), ("Priority", "integer", ".spec.priority")];
     let kind = Kind {
@@ -121,7 +126,7 @@ pub(super) fn whole(about: &str, spec: Value) -> Value {
 }
 
 /// `egress` and `dns`.
-fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
+fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about: &str) {
     let mut of_egress = object(
         "It matches a connection to one of `to`, at one of `ports`.",
         &["action", "to"],
@@ -140,7 +145,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, about: &str) {
             "tools": patterns(
                 "Patterns of the names of tools (MCP tools/call): each that is called must be one of these. Without operations as with \
                  models."),
-            "credentials": credentials(),
+            "credentials": credentials(scope),
             "onlyReferred": {
                 "type": "boolean",
                 "description": "true: only what an answer to another allowed request of the pod led to in the last five minutes, by a \
@@ -265,9 +270,16 @@ fn tool_conditions() -> Value {
     list(about, 1, MOST, entry)
 }
 
-fn credentials() -> Value {
+/// Whose kind it is.
+#[derive(Clone, Copy)]
+enum Scope {
+    Namespace,
+    Cluster,
+}
+
+fn credentials(scope: Scope) -> Value {
     let mut entry = object(
-        "Exactly one of the two.",
+        "Exactly one of the three.",
         &[],
         json!({
             "sha256": {
@@ -278,14 +290,58 @@ fn credentials() -> Value {
                 "type": "string", "pattern": "^[A-Za-z0-9]{16,128}$",
                 "description": "Access key id of an AWS signature.",
             },
+            "inject": inject(scope),
         }),
     );
     rule(
         &mut entry,
-        "has(self.sha256) != has(self.awsKeyId)",
-        "exactly one of sha256 and awsKeyId is needed",
+        "(has(self.sha256) ? 1 : 0) + (has(self.awsKeyId) ? 1 : 0) + (has(self.inject) ? 1 : 0) == 1",
+        "exactly one of sha256, awsKeyId and inject is needed",
     );
-    list("Keys with which requests may be made. Left out: any, or none.", 1, MOST_PATTERNS, entry)
+    let about = "Keys with which requests may be made (sha256, awsKeyId; with neither: any, or none), and at most one with which they \
+                 leave (inject).";
+    list(about, 1, MOST_PATTERNS, entry)
+}
+
+/// With which key requests leave.
+fn inject(scope: Scope) -> Value {
+    let named =
+        |about: &str| json!({ "type": "string", "minLength": 1, "maxLength": 253, "description": about });
+    let (mut fields, needed) = (
+        Map::new(),
+        match scope {
+            Scope::Namespace => &["name", "key"][..],
+            Scope::Cluster => &["namespace", "name", "key"],
+        },
+    );
+    fields.insert("name".to_owned(), named("Its name."));
+    fields.insert("key".to_owned(), named("The entry of its data that is the key."));
+    match scope {
+        Scope::Namespace => {}
+        Scope::Cluster => {
+            fields.insert("namespace".to_owned(), named("Its namespace."));
+        }
+    }
+    let secret = object(
+        "The Secret, with the label cofferdam.dev/inject: \"true\"; of an EgressPolicy, in its own namespace. While it is not there, has \
+         not the label or not the key, requests that the rule would allow are refused.",
+        needed,
+        Value::Object(fields),
+    );
+    object(
+        "Requests that this rule allows leave with this key, as their service takes it; what the pod sends of keys (fields, \
+         parameters of the query, cookies) is taken out. Only over TLS to a server that verifies; requests that are signed (AWS) are \
+         refused. `to` must have one entry, without patterns, and awsKeyId and whenUnopened: Pass cannot be beside it.",
+        &["secretRef"],
+        json!({
+            "secretRef": secret,
+            "header": {
+                "type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[A-Za-z0-9_-]+$",
+                "description": "The field that the key goes in: authorization, with Bearer before it, or another, alone. Left out: as the \
+                                provider has it; where that is not known requests are refused.",
+            },
+        }),
+    )
 }
 
 /// What must not be in bodies of requests.

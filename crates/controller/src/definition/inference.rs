@@ -36,11 +36,12 @@ pub(super) fn inference_policy() -> Value {
             "waf": waf(),
             "guard": guard(),
             "responses": responses(),
+            "mcp": mcp(),
         }),
     );
     rule(
         &mut spec,
-        "has(self.server) || has(self.authentication) || has(self.rules) || has(self.limits) || has(self.waf) || has(self.guard) || has(self.responses)",
+        "has(self.server) || has(self.authentication) || has(self.rules) || has(self.limits) || has(self.waf) || has(self.guard) || has(self.responses) || has(self.mcp)",
         "it says nothing of its targets",
     );
     let kind = Kind {
@@ -256,14 +257,45 @@ fn responses() -> Value {
     let mut leaks = object(
         "What is looked for.",
         &[],
-        json!({ "secrets": action(), "personal": action(), "canaries": canaries }),
+        json!({ "secrets": action(), "personal": action(), "canaries": canaries, "systemPrompt": action() }),
     );
     rule(
         &mut leaks,
-        "has(self.secrets) || has(self.personal) || has(self.canaries)",
+        "has(self.secrets) || has(self.personal) || has(self.canaries) || has(self.systemPrompt)",
         "at least one field is needed",
     );
     let held = json!({ "x-kubernetes-int-or-string": true, "anyOf": [{ "type": "integer" }, { "type": "string" }],
         "pattern": AMOUNT, "minimum": 1, "maximum": 65536, "description": "How much of an answer is held back at most; 64Ki at most." });
-    object("What is looked for in answers.", &["leaks"], json!({ "leaks": leaks, "holdBytes": held }))
+    let uninspected = one_of(
+        "What becomes of an answer that cannot be looked at; Deny unless written.",
+        &["Deny", "Allow"],
+    );
+    let fields = json!({ "leaks": leaks, "holdBytes": held, "uninspected": uninspected });
+    object("What is looked for in answers.", &["leaks"], fields)
+}
+
+fn mcp() -> Value {
+    let sha256 = json!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "Records of tools/list have it." });
+    let pin = object(
+        "A tool, and the digest of its definition.",
+        &["tool", "sha256"],
+        json!({ "tool": text("Its name.", 256), "sha256": sha256 }),
+    );
+    let others = one_of(
+        "What becomes of other tools; TrustOnFirstUse unless written.",
+        &["TrustOnFirstUse", "Quarantine"],
+    );
+    let definitions = object(
+        "What tools say of themselves stays what it was.",
+        &[],
+        json!({ "pins": list("Each tool once.", 1, 256, pin), "others": others }),
+    );
+    let origin = json!({ "type": "string", "minLength": 1, "maxLength": 320, "pattern": "^https?://[a-z0-9.:\\[\\]-]+$" });
+    let fields = json!({
+        "origins": list("Which pages of a browser may ask, as browsers write them. Left out: none.", 1, 64, origin),
+        "definitions": definitions,
+    });
+    let mut mcp = object("What holds for servers of the Model Context Protocol.", &[], fields);
+    rule(&mut mcp, "has(self.origins) || has(self.definitions)", "at least one field is needed");
+    mcp
 }

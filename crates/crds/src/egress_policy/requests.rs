@@ -3,7 +3,8 @@
 //! Enters: the fields of a rule. Leaves: [`Requests`], with a diagnostic for each value that cannot be. Guarantees: what
 //! cannot be read is left out and makes the policy broken. Does not: say what the fields mean; the compiler does.
 
-use super::{MOST, MOST_PATTERN, MOST_PATTERNS, bytes, only_allow};
+use super::inject::{Inject, inject};
+use super::{EgressPolicyKind, MOST, MOST_PATTERN, MOST_PATTERNS, bytes, only_allow};
 use crate::cluster_network_policy::RuleAction;
 use crate::decode::{Decoder, Map};
 use crate::diagnostic::{Code, Diagnostic};
@@ -21,7 +22,7 @@ pub struct Requests {
     pub models: Vec<Arc<str>>,
     /// `tools`, patterns. Empty: not written.
     pub tools: Vec<Arc<str>>,
-    /// `credentials`. Empty: not written.
+    /// `credentials` that the pod may show. Empty: not written.
     pub credentials: Vec<Credential>,
     /// `onlyReferred: true`
     pub only_referred: bool,
@@ -37,6 +38,8 @@ pub struct Requests {
     pub answers: Answers,
     /// `whenUnopened`
     pub when_unopened: WhenUnopened,
+    /// `inject`, among `credentials`.
+    pub inject: Option<Inject>,
 }
 
 /// `whenUnopened`: what becomes of a client that does not let its TLS be opened.
@@ -186,7 +189,7 @@ impl Verb {
     ];
 }
 
-/// One entry of `credentials`.
+/// One entry of `credentials` that is no `inject`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// `sha256`: of the key, 64 lower-case hexadecimal digits.
@@ -209,6 +212,7 @@ pub(super) fn requests<'n>(
     rule: Map<'n>,
     action: Option<RuleAction>,
     is_upload_limited: bool,
+    kind: EgressPolicyKind,
 ) -> Option<Requests> {
     let operations = d.field(rule, "operations", |d, node| {
         only_allow(d, node, action);
@@ -225,7 +229,7 @@ pub(super) fn requests<'n>(
     let credentials = d.field(rule, "credentials", |d, node| {
         only_allow(d, node, action);
         d.check_length(node, 1, MOST_PATTERNS);
-        d.list(node, credential)
+        credentials(d, node, kind)
     });
     let only_referred = d.field(rule, "onlyReferred", |d, node| {
         let is_wanted = d.boolean(node)?;
@@ -269,6 +273,7 @@ pub(super) fn requests<'n>(
     if !judges {
         return None;
     }
+    let (credentials, inject) = credentials.flatten().unwrap_or_default();
     Some(Requests {
         only_referred,
         leaks: leaks.unwrap_or_default(),
@@ -276,11 +281,12 @@ pub(super) fn requests<'n>(
         operations: operations.flatten().unwrap_or_default(),
         models: models.flatten().unwrap_or_default(),
         tools: tools.flatten().unwrap_or_default(),
-        credentials: credentials.flatten().unwrap_or_default(),
+        credentials,
         capture: capture.flatten(),
         tool_conditions: tool_conditions.flatten().unwrap_or_default(),
         answers: answers.unwrap_or_default(),
         when_unopened: when_unopened.flatten().unwrap_or_default(),
+        inject,
     })
 }
 
@@ -459,8 +465,44 @@ fn pattern<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
     Some(text)
 }
 
-fn credential<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Credential> {
-    let map = d.strict(node, &["sha256", "awsKeyId"])?;
+/// What the pod may show, and what takes its place.
+fn credentials<'n>(
+    d: &mut Decoder<'n>,
+    node: &'n Node<'n>,
+    kind: EgressPolicyKind,
+) -> Option<(Vec<Credential>, Option<Inject>)> {
+    let entries = d.list(node, |d, node| credential(d, node, kind))?;
+    let (mut shown, mut injected) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry {
+            Entry::Shown(credential) => shown.push(credential),
+            Entry::Inject(inject) => injected.push(inject),
+        }
+    }
+    let is_signed = shown.iter().any(|it| matches!(it, Credential::AwsKeyId(_)));
+    let wrong = match injected.as_slice() {
+        [_, _, ..] => {
+            Some(("a request leaves with one key, and this rule has several", "write a rule for each key"))
+        }
+        [_] if is_signed => Some((
+            "a signature of AWS is made by the client with its own key, and no other can take its place",
+            "leave awsKeyId or inject out",
+        )),
+        [_] | [] => None,
+    };
+    if let Some((message, way_out)) = wrong {
+        d.report(node.place, Diagnostic::error(Code::InvalidValue, message).suggest(way_out));
+    }
+    Some((shown, injected.into_iter().next()))
+}
+
+enum Entry {
+    Shown(Credential),
+    Inject(Inject),
+}
+
+fn credential<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<Entry> {
+    let map = d.strict(node, &["sha256", "awsKeyId", "inject"])?;
     let digest = d.field(map, "sha256", |d, node| {
         let text = d.string(node)?;
         let is_digest = text.len() == 64 && text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'));
@@ -482,10 +524,13 @@ fn credential<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Credential>
         }
         Some(Credential::AwsKeyId(text))
     });
-    match (digest, key) {
-        (Some(one), None) | (None, Some(one)) => one,
-        (Some(_), Some(_)) | (None, None) => {
-            d.error(node.place, Code::ExactlyOne, "exactly one of sha256 and awsKeyId is needed");
+    let inject = d.field(map, "inject", |d, node| inject(d, node, kind));
+    match (digest.or(key), inject) {
+        (Some(one), None) if map.keys().count() == 1 => one.map(Entry::Shown),
+        (None, Some(one)) => one.map(Entry::Inject),
+        (Some(_), _) | (None, None) => {
+            let message = "exactly one of sha256, awsKeyId and inject is needed";
+            d.error(node.place, Code::ExactlyOne, message);
             None
         }
     }

@@ -3,6 +3,7 @@
 //! Guarantees: an object of which anything is wrong, or which asks for something that Cofferdam does not do, says so in
 //! `broken`, and is to be used for nothing but its status.
 
+mod backend_tls;
 mod behind;
 mod filter;
 mod gateway;
@@ -17,6 +18,7 @@ use crate::diagnostic::{Code, Diagnostic, Position};
 use crate::document::Node;
 use crate::meta::{ObjectMeta, short};
 
+pub use backend_tls::{BackendTlsPolicy, CaBundle};
 pub use behind::{Endpoint, EndpointSlice, InferencePool};
 pub use filter::{HeaderFilter, MirrorFilter, PathModifier, RedirectFilter, RewriteFilter, RouteFilter};
 pub use gateway::{AllowedFrom, Gateway, GatewayClass, GatewayListener, ListenerTls};
@@ -25,6 +27,7 @@ pub use matches::{PathMatch, RouteMatch, TextMatch};
 pub use reference::Reference;
 pub use route::{Route, RouteBackend, RouteKind, RouteRule};
 pub use secret::{Hidden, TlsSecret};
+pub(crate) use secret::{clear, encoded};
 
 /// Group of the Gateway API's own kinds.
 pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
@@ -48,6 +51,10 @@ pub enum GatewayApi {
     Pool(InferencePool),
     /// `v1`, of type `kubernetes.io/tls`.
     Secret(TlsSecret),
+    /// `gateway.networking.k8s.io`
+    BackendTls(BackendTlsPolicy),
+    /// `v1` ConfigMap with `ca.crt`.
+    CaBundle(CaBundle),
 }
 
 impl GatewayApi {
@@ -61,6 +68,8 @@ impl GatewayApi {
             Self::Slice(_) => "EndpointSlice",
             Self::Pool(_) => "InferencePool",
             Self::Secret(_) => "Secret",
+            Self::BackendTls(_) => "BackendTLSPolicy",
+            Self::CaBundle(_) => "ConfigMap",
         }
     }
 
@@ -74,6 +83,8 @@ impl GatewayApi {
             Self::Slice(object) => &object.meta,
             Self::Pool(object) => &object.meta,
             Self::Secret(object) => &object.meta,
+            Self::BackendTls(object) => &object.meta,
+            Self::CaBundle(object) => &object.meta,
         }
     }
 
@@ -87,6 +98,8 @@ impl GatewayApi {
             Self::Slice(object) => &object.position,
             Self::Pool(object) => &object.position,
             Self::Secret(object) => &object.position,
+            Self::BackendTls(object) => &object.position,
+            Self::CaBundle(object) => &object.position,
         }
     }
 
@@ -99,7 +112,9 @@ impl GatewayApi {
     ) -> Option<Self> {
         if group == GROUP {
             let route = RouteKind::named(kind);
-            if route.is_none() && !matches!(kind, "GatewayClass" | "Gateway" | "ReferenceGrant") {
+            if route.is_none()
+                && !matches!(kind, "GatewayClass" | "Gateway" | "ReferenceGrant" | "BackendTLSPolicy")
+            {
                 return None;
             }
             known_version(d, node, version, kind);
@@ -108,12 +123,14 @@ impl GatewayApi {
                 (Some(route), _) => Self::Route(Route::decode(d, map, route)),
                 (None, "GatewayClass") => Self::Class(GatewayClass::decode(d, map)),
                 (None, "Gateway") => Self::Gateway(Gateway::decode(d, map)),
+                (None, "BackendTLSPolicy") => Self::BackendTls(BackendTlsPolicy::decode(d, map)),
                 (None, _) => Self::Grant(ReferenceGrant::decode(d, map)),
             });
         }
         match (group, kind) {
             ("discovery.k8s.io", "EndpointSlice") => Some(Self::Slice(EndpointSlice::decode(d, map))),
             (INFERENCE_GROUP, "InferencePool") => Some(Self::Pool(InferencePool::decode(d, node, map))),
+            ("", "ConfigMap") if CaBundle::is_one(map) => Some(Self::CaBundle(CaBundle::decode(d, map))),
             ("", "Secret") if TlsSecret::is_one(map) => Some(Self::Secret(TlsSecret::decode(d, map))),
             _ => None,
         }

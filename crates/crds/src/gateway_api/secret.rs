@@ -77,11 +77,11 @@ fn hidden<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<&'n str> {
     }
 }
 
-fn clear<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<u8>> {
+pub(crate) fn clear<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<u8>> {
     hidden(d, node).map(|text| text.as_bytes().to_vec())
 }
 
-fn encoded<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<u8>> {
+pub(crate) fn encoded<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<u8>> {
     let bytes = base64(hidden(d, node)?);
     if bytes.is_none() {
         d.error(node.place, Code::InvalidValue, "it is not in base64");

@@ -190,7 +190,8 @@ fn digest<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<[u8; 32]> {
     read
 }
 
-fn hex(text: &str) -> Option<[u8; 32]> {
+/// 32 bytes in hexadecimal digits.
+pub(super) fn hex(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

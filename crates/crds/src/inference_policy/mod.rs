@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 mod authentication;
 mod limits;
+mod mcp;
 mod protection;
 mod rules;
 mod values;
 
 pub use authentication::{ApiKey, Authentication, JwksSource, JwtIssuer, MutualTls, TrustDomain};
 pub use limits::{Limit, LimitPer, LimitWindow};
+pub use mcp::{Definitions, Mcp, Unpinned};
 pub use protection::{
     Guard, GuardRole, OverBudget, ProtectionMode, ResponseLeaks, Responses, Waf, WafProfile,
 };
@@ -58,7 +60,9 @@ pub struct InferencePolicy {
     /// `guard`
     pub guard: Option<Located<Guard>>,
     /// `responses`
-    pub responses: Option<Located<Responses>>,
+    pub responses: Option<Box<Located<Responses>>>,
+    /// `mcp`
+    pub mcp: Option<Box<Located<Mcp>>>,
 }
 
 /// One entry of `targetRefs`: an object of the policy's own namespace, or a part of it.
@@ -159,12 +163,13 @@ impl InferencePolicy {
             waf: None,
             guard: None,
             responses: None,
+            mcp: None,
         }
     }
 
     fn spec<'n>(&mut self, d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<()> {
-        const FIELDS: [&str; 8] =
-            ["targetRefs", "server", "authentication", "rules", "limits", "waf", "guard", "responses"];
+        const FIELDS: [&str; 9] =
+            ["targetRefs", "server", "authentication", "rules", "limits", "waf", "guard", "responses", "mcp"];
         let map = d.strict(node, &FIELDS)?;
         self.targets = d.required(map, "targetRefs", |d, node| {
             // With one of them unknown it is not known what to close.
@@ -185,7 +190,8 @@ impl InferencePolicy {
         });
         self.waf = section(d, map, "waf", protection::waf);
         self.guard = section(d, map, "guard", protection::guard);
-        self.responses = section(d, map, "responses", protection::responses);
+        self.responses = section(d, map, "responses", protection::responses).map(Box::new);
+        self.mcp = section(d, map, "mcp", mcp::mcp).map(Box::new);
         if map.keys().all(|key| key == "targetRefs") {
             let diagnostic = Diagnostic::error(Code::MissingField, "it says nothing of its targets");
             d.report(node.place, diagnostic.suggest("for example authentication: {anonymous: true}"));

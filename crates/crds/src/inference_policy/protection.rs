@@ -53,13 +53,18 @@ pub enum WafProfile {
     FieldAware,
 }
 
-/// What becomes of a request whose inspection takes more than it may.
+/// What becomes of what cannot be inspected, or not with the work that may be done for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OverBudget {
     /// `Deny`
     Deny,
     /// `Allow`
     Allow,
+}
+
+impl OverBudget {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 2] = [("Deny", Self::Deny), ("Allow", Self::Allow)];
 }
 
 /// `guard`
@@ -100,6 +105,8 @@ pub struct Responses {
     /// `holdBytes`: how much of an answer is held back so that what is found in it does not leave, 1 to 64 KiB. `None`:
     /// as much as the longest thing that is looked for needs.
     pub hold_bytes: Option<u64>,
+    /// `uninspected`: what becomes of an answer that cannot be looked at; `Deny` if not written.
+    pub uninspected: OverBudget,
 }
 
 /// What is looked for in answers; at least one.
@@ -111,19 +118,20 @@ pub struct ResponseLeaks {
     pub personal: Option<LeakAction>,
     /// `canaries`: the marks, and what to do.
     pub canaries: Option<(Vec<Arc<str>>, LeakAction)>,
+    /// `systemPrompt`: parts of what the request's own operator told the model.
+    pub system_prompt: Option<LeakAction>,
 }
 
 pub(super) fn waf<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Waf> {
     const PROFILES: [(&str, WafProfile); 2] =
         [("CRS", WafProfile::Crs), ("FieldAware", WafProfile::FieldAware)];
-    const OVER: [(&str, OverBudget); 2] = [("Deny", OverBudget::Deny), ("Allow", OverBudget::Allow)];
     const MOST_THRESHOLD: u32 = 1000;
     let map = d.strict(node, &["mode", "profile", "paranoia", "inboundThreshold", "overBudget"])?;
     let mode = d.required(map, "mode", |d, node| d.one_of(node, &ProtectionMode::WORDS));
     let profile = d.field(map, "profile", |d, node| d.one_of(node, &PROFILES));
     let paranoia = d.field(map, "paranoia", |d, node| between(d, node, 4));
     let threshold = d.field(map, "inboundThreshold", |d, node| between(d, node, MOST_THRESHOLD));
-    let over_budget = d.field(map, "overBudget", |d, node| d.one_of(node, &OVER));
+    let over_budget = d.field(map, "overBudget", |d, node| d.one_of(node, &OverBudget::WORDS));
     Some(Waf {
         mode: mode?,
         profile: profile.unwrap_or(Some(WafProfile::FieldAware))?,
@@ -159,7 +167,7 @@ pub(super) fn guard<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Guard
 }
 
 pub(super) fn responses<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Responses> {
-    let map = d.strict(node, &["leaks", "holdBytes"])?;
+    let map = d.strict(node, &["leaks", "holdBytes", "uninspected"])?;
     let leaks = d.required(map, "leaks", leaks);
     let hold_bytes = d.field(map, "holdBytes", |d, node| {
         let held = bytes(d, node)?;
@@ -169,16 +177,21 @@ pub(super) fn responses<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<R
         }
         Some(held)
     });
-    Some(Responses { leaks: leaks?, hold_bytes: hold_bytes.flatten() })
+    let uninspected = d.field(map, "uninspected", |d, node| d.one_of(node, &OverBudget::WORDS));
+    Some(Responses {
+        leaks: leaks?,
+        hold_bytes: hold_bytes.flatten(),
+        uninspected: uninspected.unwrap_or(Some(OverBudget::Deny))?,
+    })
 }
 
 fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ResponseLeaks> {
-    let map = d.strict(node, &["secrets", "personal", "canaries"])?;
+    let map = d.strict(node, &["secrets", "personal", "canaries", "systemPrompt"])?;
     if map.keys().next().is_none() {
         let diagnostic = Diagnostic::error(Code::MissingField, "at least one field is needed");
         d.report(node.place, diagnostic.suggest("for example {secrets: Mask}, or leave responses out"));
     }
-    let [secrets, personal] = ["secrets", "personal"]
+    let [secrets, personal, system_prompt] = ["secrets", "personal", "systemPrompt"]
         .map(|class| d.field(map, class, |d, node| d.one_of(node, &LeakAction::WORDS)).flatten());
     let canaries = d.field(map, "canaries", |d, node| {
         let map = d.strict(node, &["values", "action"])?;
@@ -189,5 +202,5 @@ fn leaks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ResponseLeaks> {
         let action = d.required(map, "action", |d, node| d.one_of(node, &LeakAction::WORDS));
         Some((values?, action?))
     });
-    Some(ResponseLeaks { secrets, personal, canaries: canaries.flatten() })
+    Some(ResponseLeaks { secrets, personal, canaries: canaries.flatten(), system_prompt })
 }

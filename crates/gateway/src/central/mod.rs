@@ -4,9 +4,11 @@
 //! TLS connection of HTTP/2, with a CONNECT stream (RFC 9113, section 8.5) for each connection of a pod. The central one
 //! (`serve`) knows the node by its certificate, judges each CONNECT by its own copy of policy (`policies`), and connects to
 //! the address that the node says. `asked` is what a CONNECT says, `tunnel` its bytes, `barred` where nobody is connected to.
+//! Workloads without a node of ours come to another door of the central one by themselves (`visitors`): each is known by its
+//! certificate (`workload`), and judged and led as a client of the explicit proxy (`visiting`).
 //! Guarantees: what is to go through the central gateway never goes another way; a node gets for its own pods what policy
 //! allows them, and nothing for those of other nodes; both sides' memory is bounded by windows.
-//! Does not: resolve names, open TLS of pods, or count budgets: their node does.
+//! Does not: resolve names of pods, open TLS of pods, or count budgets: their node does.
 
 mod asked;
 mod barred;
@@ -14,10 +16,15 @@ mod dial;
 mod policies;
 mod serve;
 mod tunnel;
+mod visiting;
+mod visitors;
+mod workload;
 
 pub use dial::{Egress, EgressError, Forwarding, Route, Shown};
 pub use policies::Policies;
 pub use serve::{Central, CentralLimits};
+pub use visiting::{Looking, Lookup, SystemLookup};
+pub use visitors::{Clients, ClientsError, Visitors};
 
 pub(crate) use asked::{Asked, MOST_NAMES};
 pub(crate) use barred::is_of_machine;

@@ -2,19 +2,21 @@
 //!
 //! Enters: a [`PolicySet`] with every pod. Leaves: judgements. Guarantees: as if the pod had resolved to the address the names
 //! that its node says, which its node alone knows; a pod that is not on the node that asks, or has another address, is
-//! nobody. Does not: judge requests, budgets or what is carried.
+//! nobody. A workload that comes by itself gets what a rule allows it by name or by address, and nothing for want of a
+//! policy. Does not: judge requests, budgets or what is carried; for such a workload a rule that demands it allows nothing.
 
 use super::asked::Asked;
 use super::barred::{Bar, Needs};
 use crate::decide::Judgement;
 use crate::reason::Reason;
 use policy::decide::{self, selects};
+use policy::dns_rules;
 use policy::{
     Access, Answers, Direction, DnsName, Endpoint, Generation, Party, Pod, PodName, PolicySet, Protocol,
     Resolved, RuleId, Verdict, World,
 };
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Pods whose part of policy is kept at a time: those that connect now.
@@ -73,8 +75,7 @@ impl Policies {
             Needs::Barred => refuse(Reason::BarredDestination),
             Needs::RuleOfAddress => {
                 let judgement = judged_as(&mut part, pod, asked, None);
-                let is_written = judgement.deciding.is_some_and(|rule| rule >= RuleId::FIRST_WRITTEN);
-                match (judgement.reason.verdict(), is_written) {
+                match (judgement.reason.verdict(), is_written(&judgement)) {
                     (Verdict::Allow, true) => judgement,
                     (Verdict::Allow | Verdict::Deny, _) => refuse(Reason::BarredDestination),
                 }
@@ -91,6 +92,58 @@ impl Policies {
                 judgement
             }
         }
+    }
+
+    /// Judges a workload that comes by itself: may it go there, for `name`, to which that address belongs?
+    pub(super) fn visited(
+        &self,
+        workload: &Arc<Pod>,
+        source: IpAddr,
+        destination: SocketAddr,
+        name: Option<&DnsName>,
+    ) -> Judgement {
+        let asked = Asked {
+            pod: workload.to_string().into(),
+            source: SocketAddr::new(source, 0),
+            destination,
+            names: Vec::new(),
+            generation: self.generation(),
+        };
+        let part = self.part(workload);
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let judgement = match self.bar.needs(destination) {
+            Needs::Barred => Judgement::without_rule(Reason::BarredDestination),
+            Needs::RuleOfAddress => match judged_as(&mut part, workload, &asked, None) {
+                allowed if allowed.reason.verdict() == Verdict::Allow && is_written(&allowed) => allowed,
+                _ => Judgement::without_rule(Reason::BarredDestination),
+            },
+            Needs::Rule => judged_as(&mut part, workload, &asked, name),
+        };
+        let demands = judgement.deciding.is_some_and(|rule| {
+            let is_read = part.requests(rule).is_some();
+            is_read || part.upload(rule).is_some()
+        });
+        let reason = match judgement.reason.verdict() {
+            Verdict::Allow if !is_written(&judgement) => Reason::WorkloadUnselected,
+            Verdict::Allow if demands => Reason::NeedsNode,
+            Verdict::Allow | Verdict::Deny => judgement.reason,
+        };
+        Judgement { reason, generation: self.generation(), ..judgement }
+    }
+
+    /// Whether a workload that comes by itself may have a name looked up: one that its policy speaks of and lets it ask for.
+    ///
+    /// # Errors
+    /// The rule that is against it, where there is one.
+    pub(super) fn may_ask(&self, workload: &Arc<Pod>, name: &DnsName) -> Result<(), Option<Arc<str>>> {
+        let part = self.part(workload);
+        let part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = dns_rules(&part, workload);
+        let asked = rules.question(name);
+        if asked.verdict == Verdict::Deny {
+            return Err(part.rule(asked.rule).map(|entry| entry.to_string().into()));
+        }
+        if rules.speaks_of(name) { Ok(()) } else { Err(None) }
     }
 
     /// The policies that select a pod, and a world that has nobody else.
@@ -117,6 +170,11 @@ impl Policies {
         }
         Arc::clone(parts.entry(key).or_insert_with(make))
     }
+}
+
+/// Whether somebody wrote the rule that decides.
+fn is_written(judgement: &Judgement) -> bool {
+    judgement.deciding.is_some_and(|rule| rule >= RuleId::FIRST_WRITTEN)
 }
 
 /// As if the address meant this name alone, or none.

@@ -35,6 +35,17 @@ pub struct Caller {
     pub listener: SocketAddr,
 }
 
+/// What somebody who is known by a certificate presented.
+#[derive(Clone, Debug)]
+pub(crate) struct Presented {
+    /// Where it comes from.
+    pub(crate) peer: SocketAddr,
+    /// The id in its certificate, where it is known by that.
+    pub(crate) id: Option<Arc<str>>,
+    /// Why it gets nowhere whatever it asks for, in the words of both.
+    pub(crate) refused: Option<(Reason, Arc<str>)>,
+}
+
 /// Where a host is, or why nowhere.
 pub type Resolved = Result<Vec<IpAddr>, Unresolved>;
 

@@ -2,7 +2,7 @@
 
 use super::answer::{self, ESTABLISHED, Refusal};
 use super::head::{self, Request};
-use super::{Caller, Host, Unresolved, place};
+use super::{Caller, Host, Presented, Unresolved, place};
 use crate::bounds::Slot;
 use crate::central::Failed;
 use crate::decide::{Claim, Decision, Judgement, Opening, Permit, decide};
@@ -62,8 +62,26 @@ struct Way {
 impl Gateway {
     /// Serves a connection to the front door. Whoever calls this is sure that it is the caller's.
     pub async fn front(&self, near: impl Into<Near>, caller: Caller) {
-        let near = near.into();
-        let mut guard = self.guard(caller.pod, caller.listener);
+        let guard = self.guard(caller.pod, caller.listener);
+        self.received(near.into(), caller, guard).await;
+    }
+
+    /// As [`Self::front`], of somebody who is known by a certificate. The record has where it comes from, and its id.
+    pub(crate) async fn presented(&self, near: Near, caller: Caller, presented: Presented) {
+        let mut guard = self.guard(presented.peer, caller.listener);
+        let why = presented.refused.as_ref().map(|(_, why)| Arc::clone(why));
+        guard.presented(presented.id.or(why));
+        let Some((reason, detail)) = presented.refused else {
+            return self.received(near, caller, guard).await;
+        };
+        let request_id = guard.explicit();
+        guard.refused(reason);
+        guard.ended(End::Refused);
+        drop(guard);
+        tell(near, Turned { detail: Some(detail), ..Turned::by(reason) }, None, &request_id).await;
+    }
+
+    async fn received(&self, near: Near, caller: Caller, mut guard: Guard) {
         let request_id = guard.explicit();
         let slot = match self.welcome(caller) {
             Ok(slot) => slot,

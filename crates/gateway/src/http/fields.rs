@@ -1,5 +1,6 @@
 //! Which fields of a message are about its connection only, and for whom a request says it is.
 
+use super::searching::KEY_FIELDS;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Version};
 use policy::DnsName;
@@ -92,11 +93,17 @@ pub(crate) fn strip_request(headers: &mut HeaderMap, asks: Asks, version: Versio
     }
 }
 
-/// Removes from trailers what no trailer may be: what says how, by whom or to whom a message is (RFC 9110, section 6.5.1).
+/// Removes from trailers what no trailer may be: what says how, by whom, with which key or to whom a message is (RFC 9110,
+/// section 6.5.1).
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     strip(trailers);
-    let own = ["authorization", "cookie", "expect", "host", "proxy-authorization", "range", "trailer"];
-    let is_own = |name: &str| own.contains(&name) || name.starts_with("content-") || name.starts_with("if-");
+    let own = ["expect", "host", "range", "trailer"];
+    let is_own = |name: &str| {
+        own.contains(&name)
+            || KEY_FIELDS.contains(&name)
+            || name.starts_with("content-")
+            || name.starts_with("if-")
+    };
     let names: Vec<HeaderName> = trailers.keys().filter(|name| is_own(name.as_str())).cloned().collect();
     for name in names {
         trailers.remove(name);

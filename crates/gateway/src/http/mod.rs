@@ -13,6 +13,7 @@ mod cutting;
 mod drawing;
 mod fields;
 mod hold;
+mod injecting;
 mod leading;
 mod line;
 mod open;

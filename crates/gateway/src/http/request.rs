@@ -8,6 +8,7 @@ use super::body::{Broken, Outgoing, Unclear};
 use super::drawing::{Drawn, draw};
 use super::fields::{self, Asks};
 use super::hold::{Full, Share};
+use super::injecting::{Way, inject};
 use super::leading;
 use super::reading::{Reading, decoder};
 use super::refusal;
@@ -24,6 +25,7 @@ use crate::counters::Counters;
 use crate::decide::{Claim, Judge, Opening};
 use crate::edges::Edges;
 use crate::files::Files;
+use crate::keys::Injected;
 use crate::reason::{End, Reason};
 use crate::record::Sink;
 use crate::referrals::{Referrals, Url};
@@ -132,8 +134,15 @@ impl Exchange {
                 if let Some(keep) = demands.capture.take() {
                     guard.course.contents.asked(keep, &head.headers);
                 }
-                match met {
-                    Ok(()) => draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?,
+                match met.and_then(|()| self.injected(&demands, &mut head, &guard)) {
+                    Ok(injected) => {
+                        let drawn = draw(demands, asks, &mut head, &mut outgoing, &mut guard).await?;
+                        // What does not go on leaves with no key.
+                        if drawn.is_ok() {
+                            guard.injected(injected);
+                        }
+                        drawn
+                    }
                     Err(reason) => Err(reason),
                 }
                 .map(|drawn| Owed { drawn, answers })
@@ -229,6 +238,20 @@ impl Exchange {
             Verdict::Allow => Ok(judgement.demands),
             Verdict::Deny => Err(judgement.reason),
         })
+    }
+
+    /// Has a request leave with the key that the rule that allows it has, if it has one, and with no other.
+    fn injected(
+        &self,
+        demands: &Demands,
+        head: &mut request::Parts,
+        guard: &CallGuard,
+    ) -> Result<Option<Injected>, Reason> {
+        let Some(injecting) = &demands.inject else { return Ok(None) };
+        // Without a verified server there is none to send to.
+        let is_verified = matches!(self.opening.claim, Claim::Tls(_));
+        let way = Way { is_verified, name: &self.name };
+        inject(injecting, way, &guard.so_far().operation, head).map(Some)
     }
 
     fn url(&self, uri: &Uri) -> Url {
@@ -335,7 +358,7 @@ impl Exchange {
             let (pod, host) = (self.opening.pod, self.name.as_str());
             let place = self.edges.place(pod, host, &head.method, &head.uri, &head.headers);
             let searching = Searching::new(search, &head.headers, &guard.course, may_mask)?;
-            Ok(searching.part(place.map(|place| Part::new(&self.edges, place))))
+            Ok(searching.part(place.map(|place| Part::new(&self.edges, place, &head.headers))))
         });
         match searching {
             Ok(searching) => outgoing.search(searching),

@@ -7,18 +7,19 @@
 use super::aws_chunks::AwsChunks;
 use super::reading::decoder;
 use crate::call::Course;
-use crate::edges::{EDGE, Edges, Place};
+use crate::edges::{Beside, EDGE, Edges, Place};
 use crate::leaks::{LeakFact, LeakKind, LeakPlace, MAX_FACTS, Search};
 use crate::reason::Reason;
 use ::inspect::coding::Decoder;
+use ::inspect::leak::multipart::{Part as Piece, Parts};
 use ::inspect::leak::{Layer, Leak, LeakClass, LeakRules, Scanner, Span};
-use http::{HeaderMap, header, request};
+use http::{HeaderMap, HeaderValue, header, request};
 use policy::LeakAction;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Fields in which a key belongs.
-const KEY_FIELDS: [&str; 11] = [
+pub(super) const KEY_FIELDS: [&str; 11] = [
     "api-key",
     "authorization",
     "cookie",
@@ -49,6 +50,9 @@ const KEY_PARAMETERS: [&str; 14] = [
     "x-goog-credential",
     "x-goog-signature",
 ];
+
+/// The media type of a body whose parts have content.
+const FORM: &[u8] = b"multipart/form-data";
 
 /// What is found in a head.
 ///
@@ -119,45 +123,76 @@ pub(crate) struct Searching {
 pub(crate) struct Part {
     edges: Arc<Edges>,
     place: Place,
+    /// Takes a form apart, where the part is a file in one.
+    form: Option<Parts>,
     length: u64,
     head: Vec<u8>,
     tail: Vec<u8>,
     has_begun: bool,
 }
 
+/// What stands across an edge, and how many bytes of it before the edge.
+type Across = Vec<(Vec<u8>, usize)>;
+
 impl Part {
-    pub(crate) fn new(edges: &Arc<Edges>, place: Place) -> Self {
+    /// Of a request with these fields.
+    pub(crate) fn new(edges: &Arc<Edges>, place: Place, fields: &HeaderMap) -> Self {
         let edges = Arc::clone(edges);
-        Self { edges, place, length: 0, head: Vec::new(), tail: Vec::new(), has_begun: false }
+        let kind = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let is_form = kind.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM));
+        let form = is_form.then(Parts::default);
+        Self { edges, place, form, length: 0, head: Vec::new(), tail: Vec::new(), has_begun: false }
     }
 
-    /// Takes its next bytes. Gives what stands across its beginning, with where that is, once enough came.
-    fn push(&mut self, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    /// Takes the next bytes of the body. Gives what stands across the part's beginning, once enough came.
+    fn push(&mut self, bytes: &[u8]) -> Across {
+        let Some(form) = &mut self.form else { return self.take(bytes) };
+        let mut content = Vec::new();
+        form.push(bytes, &mut gathering(&mut content));
+        self.take(&content)
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Across {
         self.length = self.length.saturating_add(bytes.len() as u64);
         let room = EDGE.saturating_sub(self.head.len());
         self.head.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
         self.tail.extend_from_slice(bytes.get(bytes.len().saturating_sub(EDGE)..).unwrap_or_default());
         self.tail.drain(..self.tail.len().saturating_sub(EDGE));
-        if self.head.len() == EDGE { self.begin() } else { None }
+        if self.head.len() == EDGE { self.begin() } else { Vec::new() }
     }
 
-    fn begin(&mut self) -> Option<(Vec<u8>, usize)> {
+    fn begin(&mut self) -> Across {
         if std::mem::replace(&mut self.has_begun, true) {
-            return None;
+            return Vec::new();
         }
-        let before = self.edges.begins(self.place, &self.head, Instant::now())?;
-        if self.length < EDGE as u64 {
+        let Beside { next, others } = self.edges.begins(self.place, &self.head, Instant::now());
+        if let Some(before) = next.as_ref().filter(|_| self.length < EDGE as u64) {
             // It is shorter than what may stand across it.
             self.tail = [before.as_slice(), &self.head].concat();
         }
-        let at = before.len();
-        Some(([before.as_slice(), &self.head].concat(), at))
+        let across = |before: Vec<u8>| ([before.as_slice(), &self.head].concat(), before.len());
+        next.into_iter().chain(others).map(across).collect()
     }
 
-    /// It is over. Gives what stands across its end.
-    fn end(&mut self) -> Option<(Vec<u8>, usize)> {
-        let behind = self.edges.ends(self.place, self.length, &self.tail, Instant::now())?;
-        Some(([self.tail.as_slice(), &behind].concat(), self.tail.len()))
+    /// It is over. Gives what stands across its beginning, if that was not given yet, and across its end.
+    fn end(&mut self) -> Across {
+        let mut content = Vec::new();
+        if let Some(form) = &mut self.form {
+            form.end(&mut gathering(&mut content));
+        }
+        let mut all = self.take(&content);
+        all.append(&mut self.begin());
+        let Beside { next, others } = self.edges.ends(self.place, self.length, &self.tail, Instant::now());
+        let across = |behind: Vec<u8>| ([self.tail.as_slice(), &behind].concat(), self.tail.len());
+        all.extend(next.into_iter().chain(others).map(across));
+        all
+    }
+}
+
+fn gathering(content: &mut Vec<u8>) -> impl FnMut(Piece<'_>) {
+    |piece| match piece {
+        Piece::Bytes(bytes) => content.extend_from_slice(bytes),
+        Piece::Begin(_) | Piece::End | Piece::Outside(_) => {}
     }
 }
 
@@ -235,11 +270,12 @@ impl Searching {
     pub(crate) fn push(&mut self, piece: &[u8]) {
         let Some(decoder) = &mut self.decoder else { return };
         let (scanner, part) = (&mut self.scanner, &mut self.part);
-        let mut across = None;
+        let mut across = Vec::new();
         let mut search = |bytes: &[u8], is_content: bool| {
             scanner.push(bytes);
-            let begins = part.as_mut().filter(|_| is_content).and_then(|part| part.push(bytes));
-            across = across.take().or(begins);
+            if let Some(part) = part.as_mut().filter(|_| is_content) {
+                across.append(&mut part.push(bytes));
+            }
         };
         let is_read = match &mut self.chunks {
             Some(chunks) => chunks.push(piece, &mut search).is_ok(),
@@ -251,7 +287,7 @@ impl Searching {
                 .is_ok(),
         };
         self.read(is_read);
-        self.cross(across);
+        across.iter().for_each(|(bytes, at)| self.cross(bytes, *at));
     }
 
     pub(crate) fn end(&mut self) {
@@ -260,23 +296,28 @@ impl Searching {
         self.scanner.end();
         self.read(is_whole);
         self.decoder = None;
-        let edges = self.part.as_mut().map(|part| [part.begin(), part.end()]);
-        edges.into_iter().flatten().for_each(|across| self.cross(across));
+        let across = self.part.as_mut().map(Part::end).unwrap_or_default();
+        across.iter().for_each(|(bytes, at)| self.cross(bytes, *at));
     }
 
     /// Searches what stands across an edge, `at` so many bytes.
-    fn cross(&mut self, across: Option<(Vec<u8>, usize)>) {
-        let (Some((bytes, at)), Some(rules)) = (across, self.search.rules()) else { return };
+    fn cross(&mut self, bytes: &[u8], at: usize) {
+        let Some(rules) = self.search.rules() else { return };
         let mut scanner = Scanner::new(Arc::clone(rules));
-        scanner.push(&bytes);
+        scanner.push(bytes);
         scanner.end();
         let is_across = |leak: &&Leak| {
             let start = usize::try_from(leak.offset).unwrap_or(usize::MAX);
-            // Where a part begins, no file does; what is wrapped is found from where its wrapping begins.
-            let begins_before = start < at && !matches!(leak.class, LeakClass::File(_));
-            begins_before && (leak.layer != Layer::Raw || start + leak.length > at)
+            // A file begins where the upload does: all of what came before must be there. What is wrapped is found from where
+            // its wrapping begins.
+            let may_begin = !matches!(leak.class, LeakClass::File(_)) || (start == 0 && at < EDGE);
+            may_begin && start < at && (leak.layer != Layer::Raw || start + leak.length > at)
         };
-        let leaks = scanner.leaks().iter().filter(is_across);
+        // A file reaches to where it was looked at, so that what follows seems to be of it.
+        let known: Vec<&str> = self.scanner.leaks().iter().map(|leak| leak.rule).collect();
+        let is_known = |rule: &str| known.contains(&rule) || self.across.iter().any(|fact| fact.rule == rule);
+        let is_news = |leak: &&Leak| !matches!(leak.class, LeakClass::File(_)) || !is_known(leak.rule);
+        let leaks = scanner.leaks().iter().filter(is_across).filter(is_news);
         let facts = leaks.filter_map(|leak| self.search.fact(leak, LeakPlace::Body, false));
         let across: Vec<_> = facts.map(|fact| LeakFact { offset: 0, ..fact }).collect();
         if !across.is_empty() {

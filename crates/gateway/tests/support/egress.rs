@@ -52,6 +52,20 @@ impl Authority {
         self.identity(&[name], Duration::from_secs(2 * 86_400))
     }
 
+    /// A certificate with these URIs and no other name.
+    pub fn with_uris(&self, uris: &[&str]) -> Identity {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        let uri = |uri: &&str| rcgen::SanType::URI((*uri).try_into().unwrap());
+        params.subject_alt_names = uris.iter().map(uri).collect();
+        let own = params.signed_by(&key, &self.0).unwrap();
+        Identity {
+            chain: own.pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+            authority: self.0.pem().into_bytes(),
+        }
+    }
+
     pub fn node(&self, node: &str) -> Identity {
         self.valid(&node_name(node))
     }

@@ -163,12 +163,21 @@ pub fn trusting(authority: &AuthorityPem, alpn: Vec<Vec<u8>>) -> Arc<ClientConfi
 
 impl Client {
     pub async fn connect(proxy: &Proxy, way: Way, authority: &AuthorityPem) -> std::io::Result<Self> {
+        Self::connect_to("hub.example", proxy, way, authority).await
+    }
+
+    pub async fn connect_to(
+        name: &'static str,
+        proxy: &Proxy,
+        way: Way,
+        authority: &AuthorityPem,
+    ) -> std::io::Result<Self> {
         let stream = tokio::net::TcpStream::connect(proxy.address).await?;
         if matches!(way, Way::Clear | Way::Clear2) {
             return Ok(Self::over(TokioIo::new(stream), way == Way::Clear2).await);
         }
         let connector = TlsConnector::from(trusting(authority, way.alpn()));
-        let name = ServerName::try_from("hub.example").unwrap();
+        let name = ServerName::try_from(name).unwrap();
         let stream = connector.connect(name, stream).await?;
         let alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         assert_eq!(alpn.into_iter().collect::<Vec<_>>(), way.alpn(), "what both agree on is agreed on");

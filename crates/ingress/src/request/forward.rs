@@ -1,25 +1,32 @@
 //! A request that may go on: to an endpoint of its backend, and the answer back.
 
-use super::{Asking, Exchange, RETRY, Stop, Way};
-use crate::admission::Turn;
+use super::{Asking, Exchange, Passed, RETRY, Stop, Way};
 use crate::answer::{Answer, Held, Patience};
-use crate::body::Outgoing;
+use crate::body::{Outgoing, Unread};
 use crate::fields::{self, Origin};
 use crate::filters;
+use crate::mcp::{self, Told};
+use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::Guard;
 use crate::server::seconds;
+use crate::sieving::{self, Edited, Sieving};
 use crate::tunnel;
 use crate::upstream::{Endpoint, Failed, Lease};
-use admit::Taken;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, response};
+use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use inspect::answer::AnswerReader;
+use inspect::sieve::{Form, Prompt};
 use routes::{Backend, Target};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use tokio::time::{Instant, timeout_at};
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
 
+/// Longer than any answer takes whose route says nothing.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
 /// Endpoints that are tried for one request.
 const MAX_TRIED: usize = 3;
 
@@ -31,23 +38,24 @@ impl Exchange {
         way: Way<'_>,
         body: Outgoing,
         mut guard: Guard,
-        ((turn, mut taken), upgrade): ((Turn, Taken), Option<OnUpgrade>),
+        (passed, upgrade): (Passed, Option<OnUpgrade>),
     ) -> Result<Response<Answer>, (Stop, Guard)> {
-        let (backend, addresses, is_http2) = match backend(&way) {
+        let Passed { turn, mut taken, prompt } = passed;
+        let (backend, addresses, spoken) = match backend(&way) {
             Ok(found) => found,
             Err(stop) => return Err((stop, guard)),
         };
-        if is_http2 && upgrade.is_some() {
+        if spoken.is_http2 && upgrade.is_some() {
             return Err((Stop::because(Reason::HttpTunnel, "its backend speaks HTTP/2"), guard));
         }
-        let request = match self.written(asking, &way, (backend, is_http2), body, &guard) {
+        let request = match self.written(asking, &way, (backend, spoken), body, &guard) {
             Ok(request) => request,
             Err(stop) => return Err((stop, guard)),
         };
         let limits = &self.shared.limits;
         let until = Instant::now() + way.rule.timeouts.backend_request.unwrap_or(limits.answer);
         let until = way.until.map_or(until, |last| last.min(until));
-        let sending = self.send(request, addresses, is_http2, &mut guard);
+        let sending = self.send(request, addresses, spoken, &mut guard);
         let sent = timeout_at(until, sending).await;
         let aborted = guard.course.aborted();
         let (answer, lease) = match sent {
@@ -56,9 +64,16 @@ impl Exchange {
             Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
         };
         taken.answered();
+        let most = self.shared.hold.most();
+        let edited = self.edited(&way, backend, prompt);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade else { return Err((Reason::ServerBroke.into(), guard)) };
-            return Ok(tunnel::agreed(upgrade, answer, guard, (lease, turn), limits.answer_piece));
+            let joins = sieving::joins(&guard.record.operation);
+            let looking = way.held.answers.as_ref().map(|answers| {
+                let (told, source) = (edited.told.clone(), answers.source.to_string());
+                tunnel::Looking { sieve: answers.sieve(edited, Form::Messages, joins, most), source, told }
+            });
+            return Ok(tunnel::agreed(upgrade, answer, guard, (lease, turn, looking), limits.answer_piece));
         }
         let (mut head, body) = answer.into_parts();
         fields::strip(&mut head.headers);
@@ -71,14 +86,57 @@ impl Exchange {
                 head.headers.insert(name, value);
             }
         }
-        guard.answered(head.status.as_u16());
+        let sieving = match self.sieving(&way, edited, &mut head, &body, &mut guard) {
+            Ok(sieving) => sieving,
+            Err(stop) => return Err((stop, guard)),
+        };
         let fields: Vec<(&str, &[u8])> =
             head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let reader = AnswerReader::new(&guard.record.operation, &fields);
         let patience = Patience { piece: limits.answer_piece, until: way.until };
         let held = Held { taken, lease, turn };
-        let body = Answer::of_server(body, &head, guard, reader, held, patience);
+        if sieving.as_ref().is_some_and(|(sieving, _)| sieving.is_whole()) {
+            return whole(self, head, body, guard, (reader, held, patience, sieving)).await;
+        }
+        guard.answered(head.status.as_u16());
+        let body = Answer::of_server(body, &head, guard, reader, held, (patience, sieving));
         Ok(Response::from_parts(head, body))
+    }
+
+    /// What is looked for besides in the answer to this request.
+    fn edited(&self, way: &Way<'_>, backend: &Backend, prompt: Prompt) -> Edited {
+        let told = Told::default();
+        let edit = mcp::definitions(&way.held)
+            .map(|(section, _)| mcp::edit(&self.shared.pins, section, mcp::server(&backend.target), &told));
+        Edited { prompt, edit, told }
+    }
+
+    /// Begins to look through an answer, where a policy wants that.
+    fn sieving(
+        &self,
+        way: &Way<'_>,
+        edited: Edited,
+        head: &mut response::Parts,
+        body: &Incoming,
+        guard: &mut Guard,
+    ) -> Result<Option<(Sieving, String)>, Stop> {
+        let Some(answers) = way.held.answers.as_ref().filter(|_| !body.is_end_stream()) else {
+            return Ok(None);
+        };
+        if answers.passes(&head.headers) {
+            return Ok(None);
+        }
+        let most = self.shared.hold.most();
+        let most = (most, body.size_hint().lower());
+        let why = match Sieving::of(answers, edited, &guard.record.operation, head, most) {
+            Ok(sieving) => return Ok(Some((sieving, answers.source.to_string()))),
+            Err(why) => why,
+        };
+        if answers.is_lenient() {
+            guard.record.detail = Some(format!("not inspected: {why}"));
+            return Ok(None);
+        }
+        Err(Stop { rule: Some(answers.source.to_string()), ..Stop::because(Reason::Uninspected, why) })
     }
 
     /// The request as it goes on.
@@ -86,7 +144,7 @@ impl Exchange {
         &self,
         asking: Asking<'_>,
         way: &Way<'_>,
-        (backend, is_http2): (&Backend, bool),
+        (backend, spoken): (&Backend, Spoken<'_>),
         body: Outgoing,
         guard: &Guard,
     ) -> Result<Request<Outgoing>, Stop> {
@@ -98,6 +156,11 @@ impl Exchange {
             request_id: &guard.record.request_id,
         };
         fields::forwarded(&mut head.headers, asks, &origin);
+        if way.held.answers.is_some() {
+            // What is compressed would be undone here, and frames of a WebSocket could not be read.
+            head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            head.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+        }
         // They were for the gateway; whoever stands behind could use them.
         authn::CREDENTIAL_HEADERS.iter().for_each(|name| drop(head.headers.remove(*name)));
         let consumer = guard.record.consumer.as_deref().filter(|name| !name.is_empty());
@@ -109,9 +172,10 @@ impl Exchange {
         let rewrite = backend.filters.rewrite.as_ref().or(way.rule.filters.rewrite.as_ref());
         let host = rewrite.and_then(|rewrite| rewrite.host.as_deref()).unwrap_or(host);
         head.extensions = http::Extensions::new();
-        if is_http2 {
+        if spoken.is_http2 {
             head.version = Version::HTTP_2;
-            let uri = Uri::builder().scheme("http").authority(host).path_and_query(target);
+            let scheme = if spoken.tls.is_some() { "https" } else { "http" };
+            let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
             head.uri = uri.build().map_err(|_| Reason::HttpHost)?;
         } else {
             head.version = Version::HTTP_11;
@@ -127,12 +191,12 @@ impl Exchange {
         &self,
         request: Request<Outgoing>,
         addresses: &[SocketAddr],
-        is_http2: bool,
+        spoken: Spoken<'_>,
         guard: &mut Guard,
     ) -> Result<(Response<Incoming>, Lease), Reason> {
         let mut tried = Vec::new();
         let mut request = request;
-        let pick = |tried: &[SocketAddr]| self.shared.pool.pick(addresses, is_http2, tried);
+        let pick = |tried: &[SocketAddr]| self.shared.pool.pick(addresses, spoken, tried);
         while let Some(endpoint) = pick(&tried).filter(|_| tried.len() < MAX_TRIED) {
             tried.push(endpoint.address);
             guard.record.upstream = Some(endpoint.address);
@@ -148,7 +212,7 @@ impl Exchange {
 }
 
 /// Who answers.
-fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], bool), Stop> {
+fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], Spoken<'a>), Stop> {
     let backend = way.backend.ok_or(Reason::NoBackend)?;
     if !way.rule.filters.mirrors.is_empty() || !backend.filters.mirrors.is_empty() {
         return Err(Stop::because(Reason::NoBackend, "its route has a RequestMirror, which is not served"));
@@ -158,9 +222,71 @@ fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], bool), S
         Target::Pool { .. } => false,
         Target::Nobody(fault) => return Err(Stop::because(Reason::NoBackend, format!("{fault:?}"))),
     };
+    let tls = match &backend.tls {
+        Some(tls) => Some(way.live.secured(tls).ok_or_else(|| {
+            Stop::because(Reason::NoBackend, "its BackendTLSPolicy cannot be applied, so it is not asked")
+        })?),
+        None => None,
+    };
     let addresses = way.live.endpoints(&backend.target);
     if addresses.is_empty() {
         return Err(Stop { retry_after: Some(RETRY), ..Reason::NoEndpoint.into() });
     }
-    Ok((backend, addresses, is_http2))
+    Ok((backend, addresses, Spoken { is_http2, tls }))
+}
+
+/// What an answer is read and held with.
+type Looked = (AnswerReader, Held, Patience, Option<(Sieving, String)>);
+
+/// Looks through an answer that is one value: it is there whole before any of it leaves.
+async fn whole(
+    exchange: &Exchange,
+    head: response::Parts,
+    mut body: Incoming,
+    mut guard: Guard,
+    (mut reader, held, patience, sieving): Looked,
+) -> Result<Response<Answer>, (Stop, Guard)> {
+    let Some((mut sieving, source)) = sieving else { return Err((Reason::Uninspected.into(), guard)) };
+    let reading = read(exchange, &mut body, &mut sieving, &mut reader, patience.piece);
+    let last = patience.until.unwrap_or_else(|| Instant::now() + FOREVER);
+    let read = timeout_at(last, reading).await.unwrap_or(Err(Reason::ServerTimeout.into()));
+    sieving.note(&mut guard.record);
+    match read {
+        Ok(bytes) => {
+            guard.answered(head.status.as_u16());
+            Ok(Response::from_parts(head, Answer::whole(bytes.into(), guard, reader, held)))
+        }
+        Err(stop) => Err((Stop { rule: stop.rule.or(Some(source)), ..stop }, guard)),
+    }
+}
+
+async fn read(
+    exchange: &Exchange,
+    body: &mut Incoming,
+    sieving: &mut Sieving,
+    reader: &mut AnswerReader,
+    piece_within: Duration,
+) -> Result<Vec<u8>, Stop> {
+    let (mut out, mut room, mut count) = (Vec::new(), Vec::new(), 0);
+    let stopped = |stop| {
+        let (reason, why) = sieving::why(stop);
+        Stop::because(reason, why)
+    };
+    loop {
+        let frame = timeout(piece_within, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))).await;
+        let Some(frame) = frame.map_err(|_| Reason::ServerTimeout)? else { break };
+        let Ok(data) = frame.map_err(|_| Reason::ServerBroke)?.into_data() else { continue };
+        count += data.len();
+        exchange.shared.hold.take(&mut room, count).map_err(|unread| match unread {
+            Unread::TooLarge => Stop::because(Reason::Uninspected, "its answer is larger than what is held"),
+            other => other.into(),
+        })?;
+        let (more, came) = sieving.push(&data, &mut |plain| reader.push(plain));
+        out.extend(more);
+        came.map_err(stopped)?;
+    }
+    let (more, came) = sieving.end();
+    out.extend(more);
+    came.map_err(stopped)?;
+    Ok(out)
 }

@@ -9,6 +9,8 @@
     reason = "a test's helpers fail the test, and not every test uses all of them"
 )]
 
+pub mod canned;
+
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Bytes;

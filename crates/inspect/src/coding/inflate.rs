@@ -3,11 +3,14 @@
 //! Enters: bytes, split anywhere. Leaves: what they inflate to. Guarantees: one member, its header and checksum held to;
 //! 32 KiB of window. Does not: read a second member, of which some readers see only the first.
 
-use super::{CodingFlaw, PIECE, Sink};
+use super::{CodingFlaw, Sink};
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 /// Most bytes of a gzip header. It is looked at anew with each push, so it is small.
 const MAX_HEADER: usize = 1024;
+
+/// Bytes of a window of deflate (RFC 1951, section 2).
+const WINDOW: usize = 32 * 1024;
 
 /// The header's flags: CRC, extra field, name, comment; the others are reserved.
 const FHCRC: u8 = 2;
@@ -153,25 +156,26 @@ impl Inflate {
         Self { inner: Decompress::new(zlib_header), is_finished: false }
     }
 
-    /// Takes bytes up to the end of the stream; how many.
+    /// Takes bytes up to the end of the stream; how many. What stands before a flaw is given before the flaw is told.
     pub(crate) fn push(&mut self, bytes: &[u8], sink: Sink<'_>) -> Result<usize, CodingFlaw> {
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; WINDOW];
         let mut at = 0;
         while !self.is_finished {
             let (before_in, before_out) = (self.inner.total_in(), self.inner.total_out());
             let rest = bytes.get(at..).unwrap_or_default();
-            let status = self
-                .inner
-                .decompress(rest, &mut piece, FlushDecompress::None)
-                .map_err(|_| CodingFlaw::Malformed)?;
+            // The inflater fills its window, then copies it out. Room up to the window's end takes all that it has: what is
+            // left in it when it meets a flaw is lost, and how much that is would depend on where the input is split.
+            let into = usize::try_from(before_out % WINDOW as u64).unwrap_or(0);
+            let room = piece.get_mut(into..).unwrap_or_default();
+            let status = self.inner.decompress(rest, room, FlushDecompress::None);
             let count = |now: u64, before: u64| usize::try_from(now.saturating_sub(before)).unwrap_or(0);
             let (taken, given) =
                 (count(self.inner.total_in(), before_in), count(self.inner.total_out(), before_out));
             at += taken;
-            self.is_finished = status == Status::StreamEnd;
             if given > 0 {
-                sink(piece.get(..given).unwrap_or_default())?;
+                sink(room.get(..given).unwrap_or_default())?;
             }
+            self.is_finished = status.map_err(|_| CodingFlaw::Malformed)? == Status::StreamEnd;
             if taken == 0 && given == 0 {
                 break;
             }

@@ -235,14 +235,17 @@ impl Layer {
             let paid = self.taken - into as u64 + PIECE as u64;
             self.taken = self.taken.saturating_add(bytes.len() as u64);
             let given = &mut self.given;
+            let by_ratio = RATIO_FREE.saturating_add(paid.saturating_mul(MAX_RATIO));
             let mut gauged = |piece: &[u8]| {
-                *given = given.saturating_add(piece.len() as u64);
-                match *given {
-                    given if given > cap => Err(CodingFlaw::TooLarge),
-                    given if given > RATIO_FREE.saturating_add(paid.saturating_mul(MAX_RATIO)) => {
-                        Err(CodingFlaw::Ratio)
-                    }
-                    _ => sink(piece),
+                // All that may still be given is, however large the pieces are: these depend on the split.
+                let room = usize::try_from(by_ratio.min(cap).saturating_sub(*given)).unwrap_or(usize::MAX);
+                let (within, beyond) = piece.split_at(piece.len().min(room));
+                *given = given.saturating_add(within.len() as u64);
+                sink(within)?;
+                match beyond {
+                    [] => Ok(()),
+                    _ if cap <= by_ratio => Err(CodingFlaw::TooLarge),
+                    _ => Err(CodingFlaw::Ratio),
                 }
             };
             match &mut self.kind {

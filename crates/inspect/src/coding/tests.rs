@@ -195,9 +195,11 @@ proptest! {
             let pushed = body.chunks(piece).try_for_each(|bytes| decoder.push(bytes, &mut out));
             (pushed.and_then(|()| decoder.end()), out)
         };
-        prop_assert_eq!(collected(piece).0, collected(usize::MAX).0);
-        if collected(piece).0.is_ok() {
-            prop_assert_eq!(collected(piece).1, collected(usize::MAX).1);
+        let (split, whole) = (collected(piece), collected(usize::MAX));
+        prop_assert_eq!(&split.0, &whole.0);
+        // A decoder of brotli forgets what it has not given when it meets a flaw.
+        if which != 3 || whole.0.is_ok() {
+            prop_assert_eq!(&split.1, &whole.1);
         }
     }
 }

@@ -11,7 +11,7 @@ mod canary;
 pub mod files;
 mod forms;
 mod literals;
-mod multipart;
+pub mod multipart;
 mod numbers;
 mod opaque;
 pub mod pickle;
@@ -22,6 +22,7 @@ mod secret_checks;
 mod secrets;
 mod shape;
 mod stream;
+mod tail;
 mod text;
 mod unwrap;
 
@@ -30,6 +31,7 @@ pub use report::{Fingerprint, MAX_PER_RULE, MAX_SPANS, Span};
 pub use rules::{CANARY_LENGTH, LeakFlaw, LeakOptions, LeakRules, MAX_CANARIES};
 pub use secrets::{SECRETS, Secret};
 pub use stream::EMAILS_FROM;
+pub use tail::Tail;
 
 use multipart::{Part, Parts};
 use opaque::Opaque;
@@ -163,7 +165,7 @@ impl Scanner {
             runs: Runs::default(),
             percent: Percent::default(),
             wrapped: Wrapped::default(),
-            parts: Parts::new(),
+            parts: Parts::default(),
             part: None,
             opaque: rules.opaque(),
             report: Report::new(&rules.salt),

@@ -12,15 +12,18 @@ const MAX_FIELDS: usize = 8 * 1024;
 
 /// What a part's bytes are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub enum Part<'a> {
     /// A part's content begins at this offset of the body.
     Begin(u64),
+    /// Bytes of its content.
     Bytes(&'a [u8]),
+    /// Its content is over.
     End,
     /// Bytes of no part's content, but for delimiters: all of what is no multipart body.
     Outside(&'a [u8]),
 }
 
+/// Who is given what was found.
 type Sink<'s> = &'s mut dyn FnMut(Part<'_>);
 
 #[derive(Debug, Clone, Copy)]
@@ -37,19 +40,23 @@ enum State {
 
 /// Finds parts.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub struct Parts {
     state: State,
     /// `\r\n--boundary`.
     delimiter: Vec<u8>,
     at: u64,
 }
 
-impl Parts {
-    pub(super) fn new() -> Self {
+impl Default for Parts {
+    /// At a body's beginning.
+    fn default() -> Self {
         Self { state: State::First, delimiter: b"\r\n".to_vec(), at: 0 }
     }
+}
 
-    pub(super) fn push(&mut self, bytes: &[u8], sink: Sink<'_>) {
+impl Parts {
+    /// Takes the next bytes.
+    pub fn push(&mut self, bytes: &[u8], sink: Sink<'_>) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = match self.state {
@@ -73,7 +80,8 @@ impl Parts {
         }
     }
 
-    pub(super) fn end(&mut self, sink: Sink<'_>) {
+    /// The body is over.
+    pub fn end(&mut self, sink: Sink<'_>) {
         if let State::Content(matched) = self.state {
             sink(Part::Bytes(self.delimiter.get(..matched).unwrap_or_default()));
             sink(Part::End);
@@ -170,7 +178,7 @@ mod tests {
     use super::*;
 
     fn parts(body: &[u8], piece: usize) -> Vec<(u64, String)> {
-        let mut reader = Parts::new();
+        let mut reader = Parts::default();
         let mut found: Vec<(u64, String)> = Vec::new();
         let mut open = |part: Part<'_>| match part {
             Part::Begin(at) => found.push((at, String::new())),

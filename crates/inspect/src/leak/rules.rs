@@ -48,6 +48,8 @@ pub struct LeakRules {
     pub(super) search: Option<Literals>,
     /// By literal.
     pub(super) targets: Vec<Target>,
+    /// The literals that are no single word.
+    pub(super) spaced: Vec<Vec<u8>>,
     canaries: Vec<Vec<Vec<u8>>>,
     pub(super) pii: bool,
     pub(super) files: bool,
@@ -92,9 +94,11 @@ impl LeakRules {
                 targets.push(Target::Canary { canary, variant });
             }
         }
+        let is_spaced = |pattern: &&&[u8]| !pattern.iter().all(u8::is_ascii_graphic);
+        let spaced = patterns.iter().filter(is_spaced).map(|pattern| pattern.to_vec()).collect();
         let search = (!patterns.is_empty()).then(|| Literals::new(&patterns));
         let LeakOptions { pii, files, opaque_from, .. } = *options;
-        Ok(Self { search, targets, canaries, pii, files, opaque_from, salt: options.salt.clone() })
+        Ok(Self { search, targets, spaced, canaries, pii, files, opaque_from, salt: options.salt.clone() })
     }
 
     pub(super) fn opaque(&self) -> Option<Opaque> {

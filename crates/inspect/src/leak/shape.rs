@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+/// Most bytes between a field's name and its value.
+const MAX_ASSIGNMENT: usize = 16;
+
 /// What a secret's characters are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alphabet {
@@ -72,6 +75,22 @@ impl Shape {
         (min..=max).contains(&length).then_some(())?;
         (!is_placeholder(secret)).then_some(start..body + length)
     }
+
+    /// Whether bytes behind the text could make another secret, or a longer one, of what begins with `prefix`.
+    pub(super) fn may_go_on(self, text: &[u8], prefix: Range<usize>) -> bool {
+        let rest = text.get(prefix.end..).unwrap_or_default();
+        match self {
+            Self::Run(alphabet, _, max) => alphabet.run(rest, max + 1) == rest.len(),
+            Self::Field(alphabet, _, max) => {
+                let is_sign = |byte: &&u8| b"\"'\\ \t>:=".contains(*byte);
+                let sign = rest.iter().take(MAX_ASSIGNMENT).take_while(is_sign).count();
+                let value = rest.get(sign..).unwrap_or_default();
+                alphabet.run(value, max + 1) == value.len()
+            }
+            // None of them has a blank, but for private keys, which are asked for apart.
+            Self::Custom(_) => rest.iter().all(u8::is_ascii_graphic),
+        }
+    }
 }
 
 /// Whether a token may begin here: nothing of a longer word stands before it. An escape such as `\n` is no word.
@@ -86,10 +105,12 @@ pub(super) fn begins_word(text: &[u8], at: usize) -> bool {
 
 /// Length of what separates a field's name from its value: quotes, blanks and exactly one kind of sign.
 fn assignment(bytes: &[u8]) -> Option<usize> {
-    const MAX: usize = 16;
     let is_blank = |byte: u8| matches!(byte, b'"' | b'\'' | b'\\' | b' ' | b'\t' | b'>');
-    let length =
-        bytes.iter().take(MAX).take_while(|byte| is_blank(**byte) || matches!(byte, b':' | b'=')).count();
+    let length = bytes
+        .iter()
+        .take(MAX_ASSIGNMENT)
+        .take_while(|byte| is_blank(**byte) || matches!(byte, b':' | b'='))
+        .count();
     let has_sign = bytes.get(..length)?.iter().any(|byte| matches!(byte, b':' | b'='));
     has_sign.then_some(length)
 }

@@ -68,12 +68,38 @@ impl Text {
             let limit = self.held.len().saturating_sub(AHEAD);
             if limit >= self.done + LEAST {
                 self.judge(rules, limit, sink);
-                let old = self.done.saturating_sub(BEHIND);
-                self.held.drain(..old);
-                self.base += old as u64;
-                self.done -= old;
+                self.forget();
             }
         }
+    }
+
+    /// Takes bytes and judges all up to where `open`, given what is held and how much of it is judged, says that something may
+    /// begin that is not whole.
+    pub(super) fn push_until(
+        &mut self,
+        rules: &LeakRules,
+        bytes: &[u8],
+        open: impl Fn(&[u8], usize) -> usize,
+        sink: Sink<'_>,
+    ) {
+        self.held.extend_from_slice(bytes);
+        let limit = open(&self.held, self.done).min(self.held.len()).max(self.done);
+        self.judge(rules, limit, sink);
+        self.forget();
+    }
+
+    /// Judges all that is there, as if nothing followed. More may follow.
+    pub(super) fn judge_all(&mut self, rules: &LeakRules, sink: Sink<'_>) {
+        self.judge(rules, self.held.len(), sink);
+        self.forget();
+    }
+
+    /// Forgets what is not looked at again.
+    fn forget(&mut self) {
+        let old = self.done.saturating_sub(BEHIND);
+        self.held.drain(..old);
+        self.base += old as u64;
+        self.done -= old;
     }
 
     /// The stream is over; the next push begins another.

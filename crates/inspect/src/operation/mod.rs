@@ -22,6 +22,7 @@ mod google;
 mod hosts;
 mod hub;
 mod inference;
+mod inject;
 mod json;
 mod mcp;
 mod objects;
@@ -37,6 +38,8 @@ mod shapes;
 pub mod shield;
 mod target;
 mod text;
+
+pub use inject::{KeptKey, KeyForm, key_form, without_keys};
 
 use body::Body;
 use policy::Operation;

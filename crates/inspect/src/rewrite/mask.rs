@@ -147,7 +147,7 @@ impl<'t> Masker<'t> {
 }
 
 /// Nothing in it has a meaning in JSON.
-fn marker(rule: &str, class: LeakClass) -> String {
+pub(crate) fn marker(rule: &str, class: LeakClass) -> String {
     match class {
         LeakClass::Secret => format!("[secret removed: {rule}]"),
         LeakClass::Pii | LeakClass::Emails => format!("[personal data removed: {rule}]"),

@@ -7,7 +7,8 @@
 
 mod mask;
 mod option;
-mod tokens;
+pub(crate) mod tokens;
 
+pub(crate) use mask::marker;
 pub use mask::{Masked, Unmaskable, mask, mask_text};
 pub use option::{Set, set_option};

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `{`
     Object,
     /// `[`
@@ -25,30 +25,30 @@ pub(super) enum Kind {
 
 /// One token; commas and colons are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) range: Range<usize>,
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) range: Range<usize>,
 }
 
 /// Whether a text is one JSON value and nothing else, at most 128 levels deep.
-pub(super) fn is_json(text: &str) -> bool {
+pub(crate) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// The tokens of a JSON text, in order.
 #[derive(Clone)]
-pub(super) struct Tokens<'t> {
+pub(crate) struct Tokens<'t> {
     text: &'t [u8],
     at: usize,
 }
 
 impl<'t> Tokens<'t> {
-    pub(super) fn of(text: &'t str) -> Self {
+    pub(crate) fn of(text: &'t str) -> Self {
         Self::from(text, 0)
     }
 
     /// From the token that begins there on.
-    pub(super) fn from(text: &'t str, at: usize) -> Self {
+    pub(crate) fn from(text: &'t str, at: usize) -> Self {
         Self { text: text.as_bytes(), at }
     }
 

@@ -8,8 +8,8 @@ use crate::up::client::ask;
 use crate::up::names::Names;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Context, Result, bail};
-use controller::Kind;
 use controller::authority::Authority;
+use controller::{Kind, ProviderKeys};
 use crds::Catalog;
 use feed::server::Feed;
 use feed::tls::{CONTROLLER, node_name};
@@ -111,7 +111,13 @@ impl Cluster {
             serving.serve(listener, latest, None).await;
         };
         self.tasks.push(tokio::spawn(serve));
-        self.tasks.push(tokio::spawn(controller::run(client, feed, catalog, watch::Sender::default())));
+        self.tasks.push(tokio::spawn(controller::run(
+            client,
+            feed,
+            catalog,
+            watch::Sender::default(),
+            ProviderKeys::NotRead,
+        )));
         for node in nodes {
             let agent = self.agent(lab, &node.name).with_context(|| format!("the agent of {}", node.name))?;
             self.agents.push(agent);
@@ -310,7 +316,7 @@ fn wanted(set: &PolicySet, policies: &[Value]) -> Result<BTreeMap<Name, Value>> 
             | Kind::AdminNetworkPolicy
             | Kind::BaselineAdminNetworkPolicy
             | Kind::ClusterEgressPolicy => "",
-            Kind::Namespace | Kind::Node | Kind::Pod => continue,
+            Kind::Namespace | Kind::Node | Kind::Pod | Kind::Secret => continue,
         };
         let mut object = policy.clone();
         put(
@@ -344,6 +350,7 @@ async fn write(client: &Client, held: &BTreeMap<Name, Value>, wanted: &BTreeMap<
         // Little of a pod can be changed.
         Kind::Pod => wanted.get(name) != Some(held),
         Kind::Node
+        | Kind::Secret
         | Kind::NetworkPolicy
         | Kind::ClusterNetworkPolicy
         | Kind::AdminNetworkPolicy

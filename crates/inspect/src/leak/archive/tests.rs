@@ -267,7 +267,52 @@ fn what_cannot_be_followed_is_told() {
     check("", &broken, &[Danger::Unreadable("it does not unpack")]);
 }
 
+/// A pickle in blocks of zlib that are whole, `filler` bytes behind it, then one of a kind that does not exist.
+fn zlib_with_a_bad_end(filler: usize) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), Compression::new(6));
+    encoder.write_all(SYSTEM).unwrap();
+    encoder.write_all(&vec![b'-'; filler]).unwrap();
+    encoder.flush().unwrap();
+    let mut packed = encoder.get_ref().clone();
+    packed.push(0b110);
+    packed
+}
+
+#[test]
+fn what_a_packing_held_before_it_broke_is_a_danger_however_split() {
+    let broken = Danger::Unreadable("it does not unpack");
+    check("", &zlib_with_a_bad_end(0), &[broken.clone(), system()]);
+    check("", &zlib_with_a_bad_end(100_000), &[broken, system()]);
+    // The same in a member of a zip, which goes by what its header says of its size.
+    let packed = zlib_with_a_bad_end(70_000);
+    let mut zip = Builder::default().member("m", &packed, How::Stored).bytes;
+    zip.drain(31..33);
+    zip[8] = 8;
+    let size = u32::try_from(packed.len() - 2).unwrap().to_le_bytes();
+    zip[18..22].copy_from_slice(&size);
+    check("", &zip, &[system(), Danger::Unreadable("a member of a zip does not unpack")]);
+}
+
 proptest::proptest! {
+    #[test]
+    fn a_damaged_packing_is_read_the_same_however_split(
+        which in 0..3,
+        filler in 0usize..70_000,
+        at in proptest::prelude::any::<proptest::sample::Index>(),
+        change in 1u8..,
+        piece in 1usize..600,
+    ) {
+        let plain = [SYSTEM.to_vec(), (0..filler).map(|at| u8::try_from(at * at % 251).unwrap()).collect()].concat();
+        let mut file = match which {
+            0 => zlib(&plain),
+            1 => gzip(&plain),
+            _ => Builder::default().member("m/data.pkl", &plain, How::Deflated).finish(),
+        };
+        let at = at.index(file.len());
+        file[at] ^= change;
+        proptest::prop_assert_eq!(dangers("", &file, piece), dangers("", &file, usize::MAX));
+    }
+
     #[test]
     fn any_file_is_read_the_same_however_split(
         start in proptest::sample::select(vec![&b"PK\x03\x04"[..], b"\x80\x04", b"PK\x03\x04\x14\0\x08\0\x08\0", b"\x1f\x8b\x08\0\0\0\0\0\0\0"]),

@@ -1,0 +1,484 @@
+//! `cofferdam ledger`, `edges` and `top`: what was kept on disk.
+//!
+//! Enters: filters, a ledger's file or, without one, the file of the running `up` or agent. Leaves: lines or JSON.
+//! Guarantees: as [`crate::flows`]; works while the file is written, and when nobody writes it any more. Does not: change it.
+
+use crate::flows::{Table, bytes, moment, printable};
+use crate::up::client::ask;
+use crate::up::protocol::{Answer, Request};
+use ::ledger::{
+    Edge, EdgeFilter, EntryFilter, Kind, Measure, Reader, Retention, Stored, Sum, TopBy, Verdict,
+};
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use observe::{Time, parse_duration};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whether and how records are kept on disk.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct LedgerArgs {
+    /// Keep records in this file, too, which outlives the process; see `cofferdam ledger --help`
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Forget what is older: 12h, 30d [default: 30d]
+    #[arg(long, value_name = "AGE", requires = "ledger", value_parser = age)]
+    ledger_age: Option<Duration>,
+    /// Forget the oldest where the file would have more MiB in use [default: 2048]
+    #[arg(long, value_name = "MIB", requires = "ledger")]
+    ledger_size: Option<u64>,
+}
+
+fn age(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+impl LedgerArgs {
+    /// Begins to keep them, if that is asked for.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(&self) -> Result<Option<crate::up::pen::Pen>> {
+        let Some(path) = &self.ledger else { return Ok(None) };
+        let default = Retention::default();
+        let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+        let bytes = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
+        let retention = Retention { age: age.unwrap_or(default.age), bytes: bytes.unwrap_or(default.bytes) };
+        crate::up::pen::Pen::start(path, retention).map(Some)
+    }
+}
+
+/// Show or check what was kept on disk.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    Show(ShowArgs),
+    Verify(VerifyArgs),
+}
+
+/// Where the ledger is, and the form of what is told of it.
+#[derive(Args, Debug)]
+struct Place {
+    /// The ledger's file [default: that of the running `up` or agent]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Local socket of the running `up` or agent, to ask for the file
+    #[arg(long, value_name = "PATH", conflicts_with = "ledger")]
+    socket: Option<PathBuf>,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Place {
+    fn open(&self) -> Result<Reader> {
+        let path = match &self.ledger {
+            Some(path) => path.clone(),
+            None => {
+                let answer = ask(self.socket.as_deref(), &Request::Status {})
+                    .context("which ledger? name its file with --ledger")?
+                    .next()
+                    .context("no answer")??;
+                let Answer::Status(status) = answer else { bail!("the answer is not a status") };
+                let ledger = status.ledger.context(
+                    "what runs keeps no ledger: start it with --ledger FILE, or name another file with --ledger",
+                )?;
+                ledger.path
+            }
+        };
+        Ok(Reader::open(&path)?)
+    }
+
+    /// A table with these heads, or one JSON object for each.
+    fn print<T, const COLUMNS: usize>(
+        &self,
+        found: impl IntoIterator<Item = T>,
+        heads: [&str; COLUMNS],
+        cells: impl Fn(&T) -> [String; COLUMNS],
+        json: impl Fn(&T) -> Value,
+        out: &mut impl Write,
+    ) -> Result<()> {
+        let found: Vec<T> = found.into_iter().collect();
+        if self.json {
+            for it in &found {
+                writeln!(out, "{}", json(it))?;
+            }
+            return Ok(());
+        }
+        let rows: Vec<_> = found.iter().map(|it| cells(it).map(|cell| printable(&cell))).collect();
+        let rows = [heads.map(str::to_owned)].into_iter().chain(rows);
+        // The first time only widens the columns.
+        let mut table = Table::<COLUMNS>::new([0; COLUMNS]);
+        let rows: Vec<_> = rows.inspect(|row| drop(table.row(row.clone()))).collect();
+        for row in rows {
+            write!(out, "{}", table.row(row))?;
+        }
+        Ok(())
+    }
+}
+
+/// Show entries, the oldest first: all denials, requests and findings, and allowed connections and DNS queries by 15 seconds.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam ledger show --since 1h --verdict deny
+  cofferdam ledger show --ledger /var/lib/cofferdam/ledger.db --kind ai-call --source ai/Job/train --json
+
+With --json, `detail` has the whole record where there is one. `count` is 0 where only bytes were added to connections that
+were counted before.")]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Only this kind
+    #[arg(long)]
+    kind: Option<KindArg>,
+    /// Only this verdict
+    #[arg(long)]
+    verdict: Option<VerdictArg>,
+    /// Who, as `edges` shows it: for example ai/Job/train
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// To whom, as `edges` shows it
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+    /// Not younger: written like --since
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Time>,
+    /// Only entries with a lower number: to go on from the first one of an earlier answer
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<i64>,
+    /// At most so many, the newest ones; at most 10,000
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KindArg {
+    Flow,
+    Dns,
+    Tls,
+    AiCall,
+    Finding,
+    Audit,
+}
+
+impl From<KindArg> for Kind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Flow => Self::Flow,
+            KindArg::Dns => Self::Dns,
+            KindArg::Tls => Self::Tls,
+            KindArg::AiCall => Self::AiCall,
+            KindArg::Finding => Self::Finding,
+            KindArg::Audit => Self::Audit,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VerdictArg {
+    Allow,
+    Deny,
+    Fail,
+}
+
+impl From<VerdictArg> for Verdict {
+    fn from(verdict: VerdictArg) -> Self {
+        match verdict {
+            VerdictArg::Allow => Self::Allow,
+            VerdictArg::Deny => Self::Deny,
+            VerdictArg::Fail => Self::Fail,
+        }
+    }
+}
+
+/// Check that nothing in a ledger was changed since it was written.
+///
+/// Entries are sealed in blocks, each with a hash over its entries and the block before. Exits with 1 where something does
+/// not hold. Who cut off the end of the chain can only be found out by its newest hash, kept elsewhere.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam ledger verify
+  cofferdam ledger verify --ledger /backup/ledger.db --newest 6b86b273ff34fce19d6b804eff5a3f57...")]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Hash that the last block had when it was looked at before: it must be in the chain
+    #[arg(long, value_name = "HASH")]
+    newest: Option<String>,
+}
+
+/// Show who reached, or tried to reach, whom: each source, destination and port once, from all that was ever recorded.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam edges --new --since 24h
+  cofferdam edges --source ai/Job/train --json
+
+Those first that were first seen last.")]
+pub(crate) struct EdgesArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Only those that were first seen since --since
+    #[arg(long, requires = "since")]
+    new: bool,
+    /// Seen since: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+    /// Who
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// To whom
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// At most so many; at most 10,000
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    limit: usize,
+}
+
+/// Show the largest: who sent and received most, or was denied most.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam top --since 1h
+  cofferdam top rule --measure denied --since 1d")]
+pub(crate) struct TopArgs {
+    /// By what connections are summed up
+    #[arg(default_value = "source")]
+    by: ByArg,
+    #[command(flatten)]
+    place: Place,
+    /// What counts
+    #[arg(long, default_value = "bytes")]
+    measure: MeasureArg,
+    /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ByArg {
+    Source,
+    Destination,
+    Rule,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MeasureArg {
+    Bytes,
+    Count,
+    Denied,
+}
+
+/// Runs `cofferdam ledger`. False: something does not hold.
+pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<bool> {
+    match command {
+        LedgerCommand::Show(args) => show(args, out).map(|()| true),
+        LedgerCommand::Verify(args) => verify(args, out),
+    }
+}
+
+fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
+    let filter = EntryFilter {
+        kind: args.kind.map(Kind::from),
+        verdict: args.verdict.map(Verdict::from),
+        source: args.source.clone(),
+        destination: args.destination.clone(),
+        since: args.since.map(|time| time.0),
+        until: args.until.map(|time| time.0),
+        before: args.before,
+        limit: Some(args.limit),
+    };
+    let mut entries = args.place.open()?.entries(&filter)?;
+    entries.reverse();
+    let heads = ["NUMBER", "TIME", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
+    args.place.print(entries, heads, entry_cells, entry_json, out)
+}
+
+fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
+    let why = if entry.rule.is_empty() { &entry.reason } else { &entry.rule };
+    [
+        id.to_string(),
+        Time(entry.time).to_string(),
+        entry.kind.name().to_owned(),
+        verdict(entry.verdict).to_owned(),
+        entry.count.to_string(),
+        entry.source.to_string(),
+        entry.destination.to_string(),
+        port(entry.port, entry.protocol),
+        why.to_string(),
+    ]
+}
+
+fn entry_json(Stored { id, entry }: &Stored) -> Value {
+    // What this program wrote is JSON; what somebody changed may not be, and is shown as it is.
+    let detail = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
+    json!({
+        "number": id,
+        "time": Time(entry.time),
+        "kind": entry.kind,
+        "verdict": entry.verdict,
+        "node": &*entry.node,
+        "source": &*entry.source,
+        "destination": &*entry.destination,
+        "port": entry.port,
+        "protocol": entry.protocol,
+        "rule": &*entry.rule,
+        "reason": &*entry.reason,
+        "count": entry.count,
+        "bytes_sent": entry.sent,
+        "bytes_received": entry.received,
+        "detail": entry.detail.as_ref().map(detail),
+    })
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "DENY",
+        Verdict::Fail => "fail",
+        Verdict::None => "-",
+    }
+}
+
+fn port(port: u16, protocol: u8) -> String {
+    match (port, protocol) {
+        (0, 0) => "-".to_owned(),
+        (_, _) => format!("{port}/{}", policy::Protocol(protocol)),
+    }
+}
+
+fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
+    let reader = args.place.open()?;
+    let found = reader.verify()?;
+    let lost = reader.lost()?;
+    let is_in_chain = match &args.newest {
+        Some(hash) => reader.has_block(hash)?,
+        None => true,
+    };
+    let fault = match (&found.fault, &args.newest, is_in_chain) {
+        (Some(fault), _, _) => Some(format!("block {}: {}", fault.block, fault.what)),
+        (None, Some(hash), false) => Some(format!(
+            "no block has the hash {hash}: the chain's end was cut off, or this is another ledger"
+        )),
+        (None, _, _) => None,
+    };
+    if args.place.json {
+        let lost: serde_json::Map<_, _> =
+            lost.into_iter().map(|(what, count)| (what, count.into())).collect();
+        let all = json!({
+            "holds": fault.is_none(),
+            "fault": fault,
+            "blocks": found.blocks,
+            "entries": found.entries,
+            "forgotten_blocks": found.pruned,
+            "unsealed_entries": found.unsealed,
+            "newest": found.newest,
+            "lost": lost,
+        });
+        writeln!(out, "{all}")?;
+        return Ok(fault.is_none());
+    }
+    match &fault {
+        Some(fault) => writeln!(out, "DOES NOT HOLD: {}", printable(fault))?,
+        None => writeln!(out, "holds")?,
+    }
+    writeln!(
+        out,
+        "{} blocks with {} entries hold, {} more were forgotten with their entries; {} entries are not sealed yet",
+        found.blocks, found.entries, found.pruned, found.unsealed
+    )?;
+    if let Some(newest) = &found.newest {
+        writeln!(out, "newest hash {newest}")?;
+    }
+    for (what, count) in lost {
+        writeln!(out, "not in it: {count} {}", printable(&what))?;
+    }
+    Ok(fault.is_none())
+}
+
+/// Runs `cofferdam edges`.
+pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
+    let since = args.since.map(|time| time.0);
+    let (first_since, last_since) = if args.new { (since, None) } else { (None, since) };
+    let (source, destination) = (args.source.clone(), args.destination.clone());
+    let filter = EdgeFilter { source, destination, first_since, last_since, limit: Some(args.limit) };
+    let edges = args.place.open()?.edges(&filter)?;
+    let heads = [
+        "FIRST SEEN",
+        "LAST SEEN",
+        "FROM",
+        "TO",
+        "PORT",
+        "ALLOWED",
+        "DENIED",
+        "SENT",
+        "RECEIVED",
+        "DECIDED LAST BY",
+    ];
+    args.place.print(edges, heads, edge_cells, edge_json, out)
+}
+
+fn edge_cells(edge: &Edge) -> [String; 10] {
+    [
+        Time(edge.first).to_string(),
+        Time(edge.last).to_string(),
+        edge.source.clone(),
+        edge.destination.clone(),
+        port(edge.port, edge.protocol),
+        edge.allowed.to_string(),
+        edge.denied.to_string(),
+        bytes(edge.sent),
+        bytes(edge.received),
+        edge.rule.clone(),
+    ]
+}
+
+fn edge_json(edge: &Edge) -> Value {
+    json!({
+        "source": edge.source,
+        "destination": edge.destination,
+        "port": edge.port,
+        "protocol": edge.protocol,
+        "first_seen": Time(edge.first),
+        "last_seen": Time(edge.last),
+        "allowed": edge.allowed,
+        "denied": edge.denied,
+        "bytes_sent": edge.sent,
+        "bytes_received": edge.received,
+        "rule": edge.rule,
+    })
+}
+
+/// Runs `cofferdam top`.
+pub(crate) fn top(args: &TopArgs, out: &mut impl Write) -> Result<()> {
+    let (by, head) = match args.by {
+        ByArg::Source => (TopBy::Source, "FROM"),
+        ByArg::Destination => (TopBy::Destination, "TO"),
+        ByArg::Rule => (TopBy::Rule, "DECIDED BY"),
+    };
+    let measure = match args.measure {
+        MeasureArg::Bytes => Measure::Bytes,
+        MeasureArg::Count => Measure::Count,
+        MeasureArg::Denied => Measure::Denied,
+    };
+    let since = args.since.map_or(0, |time| time.0);
+    let sums = args.place.open()?.top(by, measure, since, args.limit)?;
+    let cells = |sum: &Sum| {
+        [sum.count.to_string(), sum.denied.to_string(), bytes(sum.sent), bytes(sum.received), sum.of.clone()]
+    };
+    let json = |sum: &Sum| {
+        json!({
+            "of": sum.of,
+            "count": sum.count,
+            "denied": sum.denied,
+            "bytes_sent": sum.sent,
+            "bytes_received": sum.received,
+        })
+    };
+    args.place.print(sums, ["COUNT", "DENIED", "SENT", "RECEIVED", head], cells, json, out)
+}

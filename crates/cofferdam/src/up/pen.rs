@@ -1,0 +1,363 @@
+//! What the journal hears, kept in a ledger by a thread of its own.
+//!
+//! Enters: records, as the journal gets them. Leaves: a file. Guarantees: whoever brings a record never waits for the disk;
+//! what the disk does not take is tried again; what finds no room meanwhile is counted, in the status and, once it can be
+//! written, in the file. Does not: enforce, or stop anything that does.
+
+use super::calls::ApiCall;
+use super::lookup::Lookup;
+use super::passage::{Finding, Passage};
+use crate::flows::workload;
+use ::ledger::{Entry, Kind, Ledger, Notice, Retention, Verdict};
+use anyhow::{Context, Result};
+use observe::{End, Record};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Records that wait for the disk.
+const QUEUE: usize = 65_536;
+/// Most of them that are written at once.
+const BATCH: usize = 8192;
+/// How often is written what came.
+const PACE: Duration = Duration::from_millis(500);
+/// How long after a failure it is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Port of DNS.
+const DNS: u16 = 53;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// How the ledger is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LedgerStatus {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Records that were written since the process began.
+    pub(crate) written: u64,
+    /// Records for which there was no room.
+    pub(crate) lost: u64,
+    /// Why nothing is written at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
+    /// What was found and mended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notices: Vec<String>,
+}
+
+/// Writes a ledger.
+#[derive(Debug)]
+pub(crate) struct Pen {
+    entries: Option<SyncSender<Entry>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    written: AtomicU64,
+    lost: AtomicU64,
+    /// The process ends: what cannot be written is given up.
+    ends: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    problem: Option<String>,
+    notices: Vec<String>,
+}
+
+impl Shared {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Pen {
+    /// Begins to write. A file that cannot be opened is tried again, and shows in the status.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(path: &Path, retention: Retention) -> Result<Self> {
+        let (entries, received) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            written: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            ends: AtomicBool::new(false),
+            state: Mutex::default(),
+        });
+        let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
+        let thread = std::thread::Builder::new().name("ledger".to_owned());
+        let thread = thread.spawn(move || hand.run(&received)).context("starting the ledger's thread")?;
+        Ok(Self { entries: Some(entries), shared, thread: Some(thread) })
+    }
+
+    /// How it is.
+    pub(crate) fn status(&self) -> LedgerStatus {
+        let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        LedgerStatus {
+            path: self.shared.path.clone(),
+            written: self.shared.written.load(Ordering::Relaxed),
+            lost: self.shared.lost.load(Ordering::Relaxed),
+            problem: state.problem.clone(),
+            notices: state.notices.clone(),
+        }
+    }
+
+    /// Keeps one record.
+    pub(crate) fn write(&self, entry: Entry) {
+        if self.entries.as_ref().is_none_or(|entries| entries.try_send(entry).is_err()) {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Pen {
+    /// Writes what waits.
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
+        self.entries = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the thread has.
+struct Hand {
+    shared: Arc<Shared>,
+    retention: Retention,
+    ledger: Option<Ledger>,
+    /// Of the lost, those that the file knows of.
+    told: u64,
+}
+
+impl Hand {
+    fn run(mut self, received: &Receiver<Entry>) {
+        let mut waiting = Vec::new();
+        let mut paused: Option<Instant> = None;
+        loop {
+            let is_last = collect(received, &mut waiting);
+            let ends = is_last || self.shared.ends.load(Ordering::Relaxed);
+            if paused.is_none_or(|until| Instant::now() >= until || ends) {
+                paused = match self.write(&waiting) {
+                    Ok(()) => {
+                        self.shared.written.fetch_add(waiting.len() as u64, Ordering::Relaxed);
+                        waiting.clear();
+                        None
+                    }
+                    Err(error) => {
+                        self.shared.change(|state| state.problem = Some(format!("{error:#}")));
+                        Some(Instant::now() + PAUSE)
+                    }
+                };
+            }
+            if is_last || (ends && paused.is_some()) {
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, waiting: &[Entry]) -> Result<()> {
+        if self.ledger.is_none() {
+            let (ledger, notices) = Ledger::open(&self.shared.path)?;
+            self.ledger = Some(ledger);
+            for Notice::PutAside { why, to } in notices {
+                let notice = format!("{why}; what was in it is in {}", to.display());
+                self.shared.change(|state| state.notices.push(notice));
+            }
+        }
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let written = ledger.append(waiting).and_then(|()| {
+            let lost = self.shared.lost.load(Ordering::Relaxed);
+            if lost > self.told {
+                ledger.lose("records for which there was no room", lost - self.told)?;
+                self.told = lost;
+            }
+            Ok(())
+        });
+        // What cannot be sealed or forgotten now can be the next time; what was written is.
+        let tended = ledger.tend(now(), &self.retention);
+        let is_damaged =
+            |done: &Result<(), ::ledger::LedgerError>| done.as_ref().is_err_and(|error| error.is_damage());
+        if is_damaged(&written) || is_damaged(&tended) {
+            // Opening it puts it aside.
+            self.ledger = None;
+        }
+        written?;
+        self.shared.change(|state| state.problem = tended.err().map(|error| error.to_string()));
+        Ok(())
+    }
+}
+
+/// Waits for records, and takes what is there. True: there will be no more.
+fn collect(received: &Receiver<Entry>, waiting: &mut Vec<Entry>) -> bool {
+    if waiting.len() >= BATCH {
+        // They could not be written, and come before all others.
+        std::thread::sleep(PACE);
+        return false;
+    }
+    let end = Instant::now() + PACE;
+    while waiting.len() < BATCH {
+        match received.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(entry) => waiting.push(entry),
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => return true,
+        }
+    }
+    false
+}
+
+fn now() -> u64 {
+    observe::Time::from(SystemTime::now()).0
+}
+
+/// The record as JSON, without the number that another store gives it.
+fn detail(record: &impl Serialize) -> Option<String> {
+    let mut value = serde_json::to_value(record).ok()?;
+    value.as_object_mut()?.remove("sequence");
+    Some(value.to_string())
+}
+
+fn of(verdict: policy::Verdict) -> Verdict {
+    match verdict {
+        policy::Verdict::Allow => Verdict::Allow,
+        policy::Verdict::Deny => Verdict::Deny,
+    }
+}
+
+fn who(from: Option<&End>, address: impl ToString) -> Arc<str> {
+    from.map_or_else(|| address.to_string(), workload).into()
+}
+
+/// The word that JSON has for something.
+fn word(value: impl Serialize) -> Arc<str> {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().into()
+}
+
+fn some(rule: Option<&Arc<str>>) -> Arc<str> {
+    rule.map_or_else(|| "".into(), Arc::clone)
+}
+
+/// What the ledger keeps of a record.
+pub(crate) trait Recorded {
+    /// The entry.
+    fn entry(&self) -> Entry;
+}
+
+impl Recorded for Record {
+    fn entry(&self) -> Entry {
+        let to = self.to.names.first().map_or_else(|| workload(&self.to), ToString::to_string);
+        let traffic = self.traffic.unwrap_or_default();
+        Entry {
+            time: self.time.0,
+            node: Arc::clone(&self.node),
+            source: workload(&self.from).into(),
+            destination: to.into(),
+            port: self.port,
+            protocol: self.protocol.0,
+            rule: self.rule().map(ToString::to_string).unwrap_or_default().into(),
+            reason: word(self.reason),
+            count: match self.kind {
+                observe::Kind::Open | observe::Kind::Deny => 1 + self.suppressed,
+                // It was counted when it was opened.
+                observe::Kind::Close => 0,
+            },
+            sent: traffic.bytes_sent,
+            received: traffic.bytes_received,
+            detail: (self.verdict == policy::Verdict::Deny).then(|| detail(self)).flatten(),
+            ..Entry::new(Kind::Flow, of(self.verdict))
+        }
+    }
+}
+
+impl Recorded for Lookup {
+    fn entry(&self) -> Entry {
+        let query = &self.query;
+        let verdict = match query.verdict {
+            dns::Verdict::Allow => Verdict::Allow,
+            dns::Verdict::Deny => Verdict::Deny,
+            dns::Verdict::Fail => Verdict::Fail,
+        };
+        Entry {
+            time: query.time.0,
+            node: Arc::clone(&self.node),
+            source: who(self.from.as_ref(), query.pod),
+            destination: Arc::from(&*query.name),
+            port: DNS,
+            protocol: match query.transport {
+                dns::Transport::Udp => UDP,
+                dns::Transport::Tcp => TCP,
+            },
+            rule: some(query.rule.as_ref()),
+            reason: word(query.reason),
+            detail: (verdict == Verdict::Deny).then(|| detail(self)).flatten(),
+            ..Entry::new(Kind::Dns, verdict)
+        }
+    }
+}
+
+impl Recorded for Passage {
+    fn entry(&self) -> Entry {
+        let record = &self.record;
+        Entry {
+            time: record.time.0,
+            node: Arc::clone(&self.node),
+            source: who(self.from.as_ref(), record.pod.ip()),
+            destination: self.whom().into(),
+            port: record.destination.port(),
+            protocol: TCP,
+            rule: some(record.rule.as_ref()),
+            reason: word(record.reason),
+            sent: record.bytes_up,
+            received: record.bytes_down,
+            detail: (record.verdict == policy::Verdict::Deny).then(|| detail(self)).flatten(),
+            ..Entry::new(Kind::Tls, of(record.verdict))
+        }
+    }
+}
+
+impl Recorded for ApiCall {
+    fn entry(&self) -> Entry {
+        let call = &self.call;
+        Entry {
+            time: call.time.0,
+            node: Arc::clone(&self.node),
+            source: who(self.from.as_ref(), call.pod.ip()),
+            destination: call.name.as_str().into(),
+            port: call.destination.port(),
+            protocol: TCP,
+            rule: some(call.rule.as_ref().or(call.nearest.as_ref())),
+            reason: word(call.reason),
+            sent: call.bytes_up,
+            received: call.bytes_down,
+            detail: detail(self),
+            ..Entry::new(Kind::AiCall, of(call.verdict))
+        }
+    }
+}
+
+impl Recorded for Finding {
+    fn entry(&self) -> Entry {
+        Entry {
+            time: self.time.0,
+            node: Arc::clone(&self.node),
+            source: Arc::clone(&self.from),
+            destination: some(self.to.as_ref()),
+            rule: some(self.rule.as_ref()),
+            reason: word(self.kind),
+            sent: self.bytes,
+            detail: detail(self),
+            ..Entry::new(Kind::Finding, Verdict::None)
+        }
+    }
+}

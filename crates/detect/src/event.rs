@@ -1,0 +1,218 @@
+//! What detectors look at: one small shape for our own records and for recordings of others.
+//!
+//! Enters: readers ([`crate::read`]) and whoever has records. Guarantees: names are text without control characters, so a
+//! finding can show them. Does not: hold what was said.
+
+use observe::Time;
+use serde::Serialize;
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Microseconds of a second.
+pub const SECOND: u64 = 1_000_000;
+/// Microseconds of a minute.
+pub const MINUTE: u64 = 60 * SECOND;
+/// Microseconds of an hour.
+pub const HOUR: u64 = 60 * MINUTE;
+/// Microseconds of a day.
+pub const DAY: u64 = 24 * HOUR;
+
+/// Which record an event was made from: a source and a number in it. As text `source:number`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// A file, or the kind of record of our own.
+    pub source: Arc<str>,
+    /// Line of a file, packet of a capture, sequence of a record.
+    pub number: u64,
+}
+
+impl fmt::Display for RecordId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source, self.number)
+    }
+}
+
+impl Serialize for RecordId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Something that a workload did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When; the epoch where nobody knows.
+    pub time: Time,
+    /// Who: `namespace/workload`, or an address where that is all that is known.
+    pub who: Arc<str>,
+    /// The record that says so.
+    pub record: RecordId,
+    /// What.
+    pub what: What,
+}
+
+impl Event {
+    /// Microseconds since 1970 UTC.
+    pub(crate) fn micros(&self) -> u64 {
+        self.time.0
+    }
+}
+
+/// What a workload did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// It asked DNS.
+    Lookup(Lookup),
+    /// It connected, or tried to.
+    Flow(Flow),
+    /// It asked a service something that was understood.
+    Call(Box<Call>),
+    /// It did what an enforcement point has a word for.
+    Sign(Sign),
+}
+
+/// A question to DNS and, as far as it is known, what was answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookup {
+    /// Lower case, without the last dot; bytes that are no printable ASCII as `\xNN`.
+    pub name: Arc<str>,
+    /// Type asked for, by its number.
+    pub kind: u16,
+    /// Response code; `None` where no answer is known.
+    pub rcode: Option<u16>,
+    /// Bytes of what the answer holds; 0 where nobody knows.
+    pub answer_bytes: u32,
+}
+
+/// A name as a lookup has it. What is no printable ASCII is written as `\xNN`, so that it can be shown, and is at most four times
+/// as long.
+pub fn clean_name(bytes: &[u8]) -> Arc<str> {
+    let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'!'..=b'~' => text.push(char::from(byte.to_ascii_lowercase())),
+            _ => {
+                let _ = write!(text, "\\x{byte:02x}");
+            }
+        }
+    }
+    text.into()
+}
+
+/// Response code for a name that is not there.
+pub const NXDOMAIN: u16 = 3;
+
+/// Where the other end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A pod or a node of the cluster.
+    Inside,
+    /// Outside the cluster.
+    Outside,
+    /// The recording does not say.
+    Unknown,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It was opened; another event tells of its end.
+    Open,
+    /// It ended; another event told of its begin.
+    Close,
+    /// It was opened and ended.
+    Whole,
+    /// It was refused, by policy or by the other end, or nobody answered.
+    Failed,
+}
+
+/// A connection. The event's time is when it began, except of [`Phase::Close`], where it is when it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// How far it is.
+    pub phase: Phase,
+    /// Whether the one who opened it is a node.
+    pub from_node: bool,
+    /// Where it went.
+    pub address: IpAddr,
+    /// By which name, if that is known; for workloads inside `namespace/workload`.
+    pub name: Option<Arc<str>>,
+    /// Where that is.
+    pub place: Place,
+    /// Destination port.
+    pub port: u16,
+    /// Number of the transport protocol: 6 TCP, 17 UDP.
+    pub protocol: u8,
+    /// Bytes from the one who opened it.
+    pub sent: u64,
+    /// Bytes to the one who opened it.
+    pub received: u64,
+    /// Microseconds from begin to end; 0 where nobody knows.
+    pub duration: u64,
+}
+
+impl Flow {
+    /// Whom a person would say it went to.
+    pub fn whom(&self) -> String {
+        self.name.as_ref().map_or_else(|| self.address.to_string(), ToString::to_string)
+    }
+}
+
+/// What one request does, as far as detectors look at it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Call {
+    /// Service: the name that the connection was opened for.
+    pub service: Arc<str>,
+    /// What it does: `call`, `upload`, `download`, ...
+    pub verb: Arc<str>,
+    /// The model it names, or what it is done to.
+    pub subject: Option<Arc<str>>,
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// Why, in the word of its record.
+    pub reason: Arc<str>,
+    /// What it lacks to be allowed, in the word of its record.
+    pub lacks: Option<Arc<str>>,
+    /// Tokens that went in.
+    pub input_tokens: u64,
+    /// Tokens that came out.
+    pub output_tokens: u64,
+    /// Billionths of the currency of the prices.
+    pub cost_nanos: u64,
+    /// Bytes of its body.
+    pub sent: u64,
+    /// Bytes of its answer's body.
+    pub received: u64,
+    /// Fingerprints of the keys it shows.
+    pub keys: Vec<Arc<str>>,
+    /// Digest of its body.
+    pub body: Option<Arc<str>>,
+    /// What was found in it or in its answer.
+    pub found: Vec<Arc<str>>,
+}
+
+/// A word of an enforcement point for something that it refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sign {
+    /// The service that hands out credentials of a cloud.
+    MetadataService,
+    /// The Kubernetes API server.
+    ApiServer,
+    /// DNS of somebody who is not the cluster's.
+    DnsElsewhere,
+    /// DNS over TLS or QUIC.
+    DnsOverTls,
+    /// A public resolver by HTTPS.
+    DnsOverHttps,
+    /// An address that no answer gave.
+    NotResolved,
+    /// A connection that says another name than the one it was opened for.
+    OtherName,
+    /// A connection that hides its name, or speaks what cannot be judged.
+    Hidden,
+    /// An answer of DNS that leads a public name inside.
+    Rebinding,
+}

@@ -1,0 +1,210 @@
+//! What a detector says: numbers with what they were compared with, and one sentence.
+//!
+//! JSON, one object: `id`, `detector`, `severity`, `time`, `until` (RFC 3339, UTC), `workload`,
+//! `subject`, `sentence`, `numbers` (`name`, `value`, and where they apply `baseline`, `threshold`), `count`, `records`,
+//! `techniques`. Guarantees: the same records in the same order give the same findings with the same ids; an id names a
+//! detector, a workload and a subject, so what is told again is told under its id.
+
+use crate::catalog::Detector;
+use crate::event::RecordId;
+use observe::Time;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Most records that a finding names; how many there were is in its count.
+pub const MAX_RECORDS: usize = 32;
+/// Longest subject in bytes; what is longer is cut.
+pub const MAX_SUBJECT: usize = 256;
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Look at it today.
+    Medium,
+    /// Look at it now.
+    High,
+}
+
+impl Severity {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// A number that a finding rests on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Number {
+    /// What was counted or measured, with its unit.
+    pub name: &'static str,
+    /// How much it is; rounded to three digits behind the point.
+    pub value: f64,
+    /// What it was before, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// From where on it is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+}
+
+impl Number {
+    /// A number that is only said.
+    pub fn of(name: &'static str, value: f64) -> Self {
+        Self { name, value: rounded(value), baseline: None, threshold: None }
+    }
+
+    /// From where on it is told.
+    #[must_use]
+    pub fn from(mut self, threshold: f64) -> Self {
+        self.threshold = Some(rounded(threshold));
+        self
+    }
+
+    /// What it was before.
+    #[must_use]
+    pub fn was(mut self, baseline: f64) -> Self {
+        self.baseline = Some(rounded(baseline));
+        self
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// Something that somebody should look at.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// 16 hexadecimal digits of detector, workload and subject.
+    pub id: String,
+    /// Which detector.
+    pub detector: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// When it began.
+    pub time: Time,
+    /// When it was last seen.
+    pub until: Time,
+    /// Who.
+    pub workload: Arc<str>,
+    /// What about: a domain, a destination, a service.
+    pub subject: String,
+    /// What a person reads.
+    pub sentence: String,
+    /// What it rests on.
+    pub numbers: Vec<Number>,
+    /// How many records speak for it, as far as they were counted.
+    pub count: u64,
+    /// The first of them.
+    pub records: Vec<RecordId>,
+    /// Ids of MITRE ATT&CK, MITRE ATLAS and the OWASP Top 10 for LLM applications.
+    pub techniques: &'static [&'static str],
+}
+
+/// What a detector has seen that speaks for a finding.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence {
+    first: Option<Time>,
+    last: Time,
+    count: u64,
+    records: Vec<RecordId>,
+    /// The count from which on it is told again.
+    again: u64,
+}
+
+impl Evidence {
+    /// One more record.
+    pub(crate) fn add(&mut self, time: Time, record: &RecordId) {
+        self.first.get_or_insert(time);
+        self.last = time;
+        self.count += 1;
+        if self.records.len() < MAX_RECORDS {
+            self.records.push(record.clone());
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether to tell now: the first time, and whenever there is twice as much as when it was last told. So what lasts is
+    /// told with its size, and at most 64 times.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let due = self.count >= self.again;
+        if due {
+            self.again = self.count.saturating_mul(2).max(1);
+        }
+        due
+    }
+
+    /// The finding that it speaks for.
+    pub(crate) fn tell(
+        &self,
+        detector: &'static Detector,
+        who: &Arc<str>,
+        subject: &str,
+        told: Told,
+    ) -> Finding {
+        let subject = cut(subject);
+        Finding {
+            id: id(detector.name, who, &subject),
+            detector: detector.name,
+            severity: told.severity.unwrap_or(detector.severity),
+            time: self.first.unwrap_or_default(),
+            until: self.last,
+            workload: Arc::clone(who),
+            subject,
+            sentence: told.sentence,
+            numbers: told.numbers,
+            count: self.count,
+            records: self.records.clone(),
+            techniques: detector.techniques,
+        }
+    }
+}
+
+/// What a detector says in its own words.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Another severity than the detector's.
+    pub(crate) severity: Option<Severity>,
+    /// The sentence.
+    pub(crate) sentence: String,
+    /// The numbers.
+    pub(crate) numbers: Vec<Number>,
+}
+
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_SUBJECT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// FNV-1a over the parts, with a byte between that no part has: the same on every machine and in every release.
+fn id(detector: &str, who: &str, subject: &str) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for part in [detector, who, subject] {
+        for byte in part.bytes().chain([0xff]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    let mut text = String::with_capacity(16);
+    let _ = write!(text, "{hash:016x}");
+    text
+}

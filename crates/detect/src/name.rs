@@ -1,0 +1,191 @@
+//! Names of DNS: who registered them, what is below, and what of it says nothing.
+//!
+//! Source of what can be registered below what: the Public Suffix List with its private part, compiled in by crate `psl`, so
+//! that `a.ddns.net` is a name of its own. An unknown last label counts as such a suffix.
+
+/// A name in two parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split<'a> {
+    /// What is below the registered name, without the dot between; empty if nothing.
+    pub below: &'a str,
+    /// What was registered, with its suffix. A name that is a suffix itself is here whole.
+    pub registered: &'a str,
+    /// Whether the suffix is one that the list knows: others belong to no registry that sells names.
+    pub is_public: bool,
+    /// Whether whose the suffix is lets others have names below it: a cloud's, or one of dynamic DNS.
+    pub is_shared: bool,
+}
+
+impl Split<'_> {
+    /// Whether somebody could have registered it: not an address turned round, not a suffix by itself.
+    pub fn is_registrable(&self) -> bool {
+        self.registered.contains('.') && !self.registered.ends_with(".arpa")
+    }
+}
+
+/// What names of services of dynamic DNS have in them.
+const DYNAMIC: [&str; 4] = ["dyn", "ddns", "dns", "no-ip"];
+
+impl Split<'_> {
+    /// Whether it is below a zone of a cloud: programs have their names drawn there for harmless ends.
+    pub fn is_of_cloud(&self) -> bool {
+        self.is_shared && !DYNAMIC.iter().any(|word| self.registered.contains(word))
+    }
+}
+
+/// Ends of names that never leave a cluster or a network: the cluster's own, RFC 6762, RFC 8375, RFC 6761, and what clouds
+/// and networks search.
+const LOCAL: [&str; 9] =
+    ["cluster.local", "local", "internal", "home.arpa", "localdomain", "lan", "localhost", "svc", "test"];
+
+/// Splits a name that is in lower case and has no last dot.
+pub fn split(name: &str) -> Split<'_> {
+    let Some(suffix) = psl::suffix(name.as_bytes()) else {
+        return Split { below: "", registered: name, is_public: false, is_shared: false };
+    };
+    let start = name.len().saturating_sub(suffix.as_bytes().len());
+    let head = name.get(..start).unwrap_or_default().strip_suffix('.').unwrap_or_default();
+    let label = head.rfind('.').map_or(0, |dot| dot + 1);
+    Split {
+        below: head.get(..label.saturating_sub(1)).unwrap_or_default(),
+        registered: name.get(label..).unwrap_or(name),
+        is_public: suffix.is_known(),
+        is_shared: suffix.typ() == Some(psl::Type::Private),
+    }
+}
+
+/// The label that somebody chose when the name was registered: `example` of `example.co.uk`.
+pub fn chosen(registered: &str) -> &str {
+    registered.split('.').next().unwrap_or_default()
+}
+
+/// Whether the name is of a cluster's or a network's own: not resolved by servers outside.
+pub fn is_local(name: &str) -> bool {
+    // `test` is no network's own: tunnels in a laboratory are below it.
+    !name.contains('.')
+        || LOCAL
+            .iter()
+            .filter(|end| **end != "test")
+            .any(|end| name.strip_suffix(end).is_some_and(|head| head.is_empty() || head.ends_with('.')))
+}
+
+/// Whether the name is below an address turned round, as reverse lookups and block lists have it.
+pub fn is_turned_address(name: &str, below: &str) -> bool {
+    let octets = |labels: &str| {
+        let mut count = 0usize;
+        let all = labels.split('.').all(|label| {
+            count += 1;
+            label.parse::<u8>().is_ok()
+        });
+        all && (1..=4).contains(&count)
+    };
+    let nibbles = |labels: &str| {
+        labels.split('.').all(|label| label.len() == 1 && label.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    if let Some(head) = name.strip_suffix(".in-addr.arpa") {
+        return octets(head);
+    }
+    if let Some(head) = name.strip_suffix(".ip6.arpa") {
+        return nibbles(head);
+    }
+    // A block list has one label of its own before what it registered, or none.
+    let lists = below
+        .rsplit_once('.')
+        .map_or(below, |(head, list)| if list.parse::<u8>().is_ok() { below } else { head });
+    lists.split('.').count() == 4 && octets(lists)
+}
+
+/// Bits per byte of what is in a text, by how often each byte is in it (Shannon); 0 for one that is empty.
+pub fn entropy(text: &str) -> f64 {
+    let mut counts = [0u16; 256];
+    let mut total = 0u16;
+    for byte in text.bytes().filter(|byte| *byte != b'.') {
+        if let Some(count) = counts.get_mut(usize::from(byte)) {
+            *count = count.saturating_add(1);
+            total = total.saturating_add(1);
+        }
+    }
+    if total == 0 {
+        return 0.0;
+    }
+    let of_all = f64::from(total);
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / of_all)
+        .map(|share| -share * share.log2())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_split_where_they_were_registered() {
+        let cases = [
+            ("www.example.co.uk", "www", "example.co.uk"),
+            ("example.com", "", "example.com"),
+            ("com", "", "com"),
+            ("a.b.evil.ddns.net", "a.b", "evil.ddns.net"),
+            ("d111.cloudfront.net", "", "d111.cloudfront.net"),
+            ("x.y.nosuchtld", "x", "y.nosuchtld"),
+            ("pod", "", "pod"),
+            ("", "", ""),
+            ("a.t.tunnel-lab.test", "a.t", "tunnel-lab.test"),
+        ];
+        for (name, below, registered) in cases {
+            let found = split(name);
+            assert_eq!((found.below, found.registered), (below, registered), "{name}");
+        }
+    }
+
+    #[test]
+    fn zones_of_clouds_are_told_from_those_of_dynamic_dns() {
+        for (name, expected) in [
+            ("d111.cloudfront.net", true),
+            ("x.ddns.net", false),
+            ("x.dyndns.org", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(split(name).is_of_cloud(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_a_cluster_are_local() {
+        for (name, expected) in [
+            ("api.default.svc.cluster.local", true),
+            ("kubernetes.default.svc", true),
+            ("api.openai.com.ec2.internal", true),
+            ("gateway", true),
+            ("notlocal.com", false),
+            ("xlocal", true),
+            ("x.mylocal.com", false),
+        ] {
+            assert_eq!(is_local(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses_turned_round_are_told_from_what_looks_like_them() {
+        for (name, expected) in [
+            ("4.3.2.1.in-addr.arpa", true),
+            ("1.2.3.4.zen.spamhaus.org", true),
+            ("1.2.3.4.spamhaus.org", true),
+            ("2.3.4.spamhaus.org", false),
+            ("1.2.3.999.zen.spamhaus.org", false),
+            ("b.a.9.8.ip6.arpa", true),
+            ("hello.in-addr.arpa", false),
+        ] {
+            assert_eq!(is_turned_address(name, split(name).below), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn entropy_is_of_the_bytes_without_dots() {
+        assert_eq!(entropy(""), 0.0);
+        assert_eq!(entropy("aaaa.a"), 0.0);
+        assert!((entropy("abcd") - 2.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,100 @@
+//! Recordings -> events.
+//!
+//! Enters: lines of text ([`lines`]) or the bytes of a capture ([`capture`]). Leaves: events in the order of the recording.
+//! Guarantees: no panic and bounded memory whatever comes; what cannot be read is an [`Unreadable`] that says where, and what
+//! is read but says nothing of interest is counted ([`Reader::ignored`]). Does not: open files, or undo compression.
+
+pub mod capture;
+mod message;
+mod own;
+mod packet;
+mod recording;
+mod zeek;
+
+pub use recording::{Read, Recording};
+
+use crate::event::{Event, Lookup, RecordId, What, clean_name};
+use observe::Time;
+use std::sync::Arc;
+
+/// Longest line in bytes.
+pub const LONGEST_LINE: usize = 1 << 20;
+/// Longest name in a list of names in bytes: RFC 1035, section 2.3.4, with dots.
+const LONGEST_NAME: usize = 255;
+/// Who asked for the names of a list.
+const LISTED: &str = "list";
+/// Type of a question for an address.
+pub(crate) const TYPE_A: u16 = 1;
+
+/// What could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {why}")]
+pub struct Unreadable {
+    /// In which file.
+    pub file: Arc<str>,
+    /// Line, or packet of a capture, from 1.
+    pub line: u64,
+    /// Why, and what would be right.
+    pub why: String,
+}
+
+/// Reads lines: our own JSON, Zeek's JSON, or names.
+#[derive(Debug)]
+pub struct Reader {
+    file: Arc<str>,
+    line: u64,
+    ignored: u64,
+    listed: Arc<str>,
+}
+
+impl Reader {
+    /// For lines of this file, whose name is only said.
+    pub fn new(file: &str) -> Self {
+        Self { file: file.into(), line: 0, ignored: 0, listed: LISTED.into() }
+    }
+
+    /// How many lines said nothing of interest: other logs of Zeek, comments, how many records were missed.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
+    /// The events of the next line. An object is ours or Zeek's by its fields; anything else is a name.
+    pub fn line(&mut self, line: &[u8], events: &mut Vec<Event>) -> Result<(), Unreadable> {
+        self.line += 1;
+        if line.len() > LONGEST_LINE + 1 {
+            return Err(self.unreadable(format!("the line is longer than {LONGEST_LINE} bytes")));
+        }
+        let line = line.trim_ascii();
+        if line.is_empty() || line.starts_with(b"#") {
+            self.ignored += 1;
+            return Ok(());
+        }
+        let record = RecordId { source: Arc::clone(&self.file), number: self.line };
+        if !line.starts_with(b"{") {
+            events.push(self.name(line, record)?);
+            return Ok(());
+        }
+        let before = events.len();
+        let text = std::str::from_utf8(line).map_err(|_| self.unreadable("the line is not UTF-8"))?;
+        let read = if zeek::is_one(text) { zeek::read } else { own::read };
+        read(text, &record, events).map_err(|why| self.unreadable(why))?;
+        self.ignored += u64::from(events.len() == before);
+        Ok(())
+    }
+
+    /// A name that somebody may have asked for; whether it exists is not known.
+    fn name(&self, line: &[u8], record: RecordId) -> Result<Event, Unreadable> {
+        let is_name = line.len() <= LONGEST_NAME
+            && line.iter().all(|byte| matches!(byte, b'!'..=b'~') && !b"{}\"',;<>".contains(byte));
+        if !is_name {
+            let why = "this is neither a JSON object nor one name: write one name a line, JSON lines of cofferdam, or JSON logs of Zeek";
+            return Err(self.unreadable(why));
+        }
+        let lookup = Lookup { name: clean_name(line), kind: TYPE_A, rcode: None, answer_bytes: 0 };
+        Ok(Event { time: Time::default(), who: Arc::clone(&self.listed), record, what: What::Lookup(lookup) })
+    }
+
+    fn unreadable(&self, why: impl Into<String>) -> Unreadable {
+        Unreadable { file: Arc::clone(&self.file), line: self.line, why: why.into() }
+    }
+}

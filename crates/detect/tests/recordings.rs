@@ -1,0 +1,179 @@
+//! Recordings are read the same however they are split, and what cannot be read is named.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
+use detect::event::{Phase, Sign, What};
+use detect::read::{Read, Recording};
+use proptest::prelude::*;
+
+fn read(bytes: &[u8], piece: usize) -> Read {
+    let (mut recording, mut read) = (Recording::new("file"), Read::default());
+    bytes.chunks(piece.max(1)).for_each(|piece| recording.push(piece, &mut read));
+    recording.finish(&mut read);
+    read
+}
+
+fn shown(read: &Read) -> (Vec<String>, Vec<String>) {
+    let events = read.events.iter().map(|event| format!("{event:?}")).collect();
+    (events, read.unreadable.iter().map(ToString::to_string).collect())
+}
+
+/// A packet of a capture at so many seconds.
+fn packet(second: u32, frame: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(frame.len()).unwrap();
+    let numbers = [second, 0, length, length].map(u32::to_le_bytes).concat();
+    [numbers, frame.to_vec()].concat()
+}
+
+/// Raw IPv4 of UDP or TCP.
+fn ip(protocol: u8, from: (u8, u16), to: (u8, u16), rest: &[u8]) -> Vec<u8> {
+    let total = u16::try_from(24 + rest.len()).unwrap().to_be_bytes();
+    let mut bytes =
+        vec![0x45, 0, total[0], total[1], 0, 0, 0, 0, 64, protocol, 0, 0, 10, 0, 0, from.0, 10, 0, 0, to.0];
+    bytes.extend(from.1.to_be_bytes());
+    bytes.extend(to.1.to_be_bytes());
+    bytes.extend(rest);
+    bytes
+}
+
+fn tcp(from: (u8, u16), to: (u8, u16), flags: u8, payload: &[u8]) -> Vec<u8> {
+    ip(6, from, to, &[&[0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0], payload].concat())
+}
+
+fn udp(from: (u8, u16), to: (u8, u16), payload: &[u8]) -> Vec<u8> {
+    ip(17, from, to, &[&[0, 0, 0, 0], payload].concat())
+}
+
+fn capture(packets: &[Vec<u8>]) -> Vec<u8> {
+    let header = [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, 101].map(u32::to_le_bytes).concat();
+    [header, packets.concat()].concat()
+}
+
+/// A question, its answer, a connection, one that is refused, a question that nobody answers, and something unreadable.
+fn sample() -> Vec<u8> {
+    let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03WWW\x07example\x03com\0\0\x10\0\x01";
+    let answer = b"\x12\x34\x81\x83\0\x01\0\0\0\0\0\0\x03WWW\x07example\x03com\0\0\x10\0\x01";
+    let lonely = b"\x12\x35\x01\0\0\x01\0\0\0\0\0\0\x02t1\x07example\x03org\0\0\x01\0\x01";
+    capture(&[
+        packet(100, &udp((1, 4000), (2, 53), question)),
+        packet(101, &udp((2, 53), (1, 4000), answer)),
+        packet(102, &tcp((1, 4001), (3, 443), 2, b"")),
+        packet(102, &tcp((3, 443), (1, 4001), 0x12, b"")),
+        packet(103, &tcp((1, 4001), (3, 443), 0x10, b"hello")),
+        packet(104, &tcp((3, 443), (1, 4001), 0x11, b"bye")),
+        packet(105, &tcp((1, 4001), (3, 443), 0x11, b"")),
+        packet(106, &tcp((1, 4002), (3, 22), 2, b"")),
+        packet(106, &tcp((3, 22), (1, 4002), 0x14, b"")),
+        packet(107, &udp((1, 4003), (2, 53), lonely)),
+        packet(108, b"\x45"),
+    ])
+}
+
+const LINES: &str = concat!(
+    r#"{"sequence":7,"time":"2026-11-23T21:06:27.000042Z","kind":"deny","verdict":"deny","node":"n","generation":1,"#,
+    r#""from":{"kind":"pod","namespace":"app","name":"web-7d9-x","address":"10.0.0.1","port":4000,"workload":{"kind":"Deployment","name":"web"}},"#,
+    r#""to":{"kind":"outside","address":"169.254.169.254","port":80},"protocol":"TCP","port":80,"reason":"no-policy","deciding":"egress","about":"metadata-service"}"#,
+    "\n",
+    r#"{"sequence":1,"node":"n","time":"2026-11-23T21:06:27Z","pod":"10.0.0.1","resolver":"10.0.0.2","transport":"udp","name":"X.Example.com","type":"TXT","verdict":"allow","reason":"answered","rcode":"NXDOMAIN","micros":3,"learned":false}"#,
+    "\n",
+    r#"{"request":{"time":"2026-11-23T21:06:28Z","client":"10.0.0.9:5000","consumer":"key:team-a","host":"llm.example","operation":{"provider":null,"api":"chat","verb":"call","resource":null,"model":"m","stream":false,"reason":"r"},"reason":"allowed","guard":{"score":0.9,"band":"block"},"status":200,"usage":{"input":5,"output":6},"leaks":["github-token"],"bytes_up":1,"bytes_down":2}}"#,
+    "\n{\"note\":\"it began\"}\n{\"missed\":3}\n",
+    r#"{"ts":1588205199.82437,"uid":"C","id.orig_h":"10.0.1.6","id.orig_p":1,"id.resp_h":"10.0.0.4","id.resp_p":53,"proto":"udp","query":"a.example.com","qtype":16,"rcode":3}"#,
+    "\n",
+    r#"{"ts":"2026-11-23T21:06:27.000042Z","id_orig_h":"10.0.1.6","id_resp_h":"10.0.0.4","id_resp_p":445,"proto":"tcp","conn_state":"REJ"}"#,
+    "\n# a comment\nevil.Example.ORG.\n{\"no\":1}\nnot a name\n{\"time\": 3}",
+);
+
+#[test]
+fn a_capture_tells_of_answers_and_of_how_connections_ended() {
+    let found = read(&sample(), usize::MAX);
+    assert_eq!(shown(&found).1, Vec::<String>::new());
+    let mut texts = Vec::new();
+    for event in &found.events {
+        texts.push(match &event.what {
+            What::Lookup(it) => format!("{} {} {} {:?}", event.record, it.name, it.kind, it.rcode),
+            What::Flow(it) => {
+                format!("{} {:?} {} {}/{}", event.record, it.phase, it.port, it.sent, it.received)
+            }
+            other => panic!("{other:?}"),
+        });
+    }
+    let expected = [
+        "file:1 www.example.com 16 Some(3)",
+        "file:3 Whole 443 5/3",
+        "file:8 Failed 22 0/0",
+        "file:10 t1.example.org 1 None",
+    ];
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn lines_of_all_kinds_are_read_and_those_that_cannot_are_named() {
+    let found = read(LINES.as_bytes(), usize::MAX);
+    let whats: Vec<_> = found.events.iter().map(|event| (&*event.who, &event.what)).collect();
+    let [(web, denied), (_, sign), (pod, asked), (consumer, called), (_, zeek), (_, refused), (list, name)] =
+        &whats[..]
+    else {
+        panic!("{whats:?}")
+    };
+    assert_eq!((*web, *pod, *consumer, *list), ("app/web", "10.0.0.1", "key:team-a", "list"));
+    assert!(matches!(denied, What::Flow(flow) if flow.phase == Phase::Failed));
+    assert!(matches!(sign, What::Sign(Sign::MetadataService)));
+    assert!(
+        matches!(asked, What::Lookup(it) if (&*it.name, it.kind, it.rcode) == ("x.example.com", 16, Some(3)))
+    );
+    let What::Call(called) = called else { panic!("{called:?}") };
+    assert_eq!((called.input_tokens, called.output_tokens, called.allowed), (5, 6, true));
+    assert_eq!(called.found.iter().map(|it| &**it).collect::<Vec<_>>(), ["github-token", "prompt-guard"]);
+    assert!(matches!(zeek, What::Lookup(it) if it.kind == 16 && it.rcode == Some(3)));
+    assert!(matches!(refused, What::Flow(flow) if flow.phase == Phase::Failed && flow.port == 445));
+    assert!(matches!(name, What::Lookup(it) if &*it.name == "evil.example.org" && it.rcode.is_none()));
+    let unreadable = shown(&found).1;
+    assert_eq!(unreadable.len(), 3, "{unreadable:?}");
+    for (text, place) in unreadable.iter().zip(["file:10: ", "file:11: ", "file:12: "]) {
+        assert!(text.starts_with(place), "{text}");
+    }
+}
+
+#[test]
+fn what_is_damaged_or_of_another_kind_is_named_with_the_way_out() {
+    let whole = sample();
+    let other_link = [&whole[..20], &[147, 0, 0, 0][..]].concat();
+    let huge = [&whole[..24], &[0xff; 16][..]].concat();
+    let long = [vec![b'a'; 3 << 20], b"\nok.example.com\n".to_vec()].concat();
+    for (bytes, expected) in [
+        (&b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1a\x01\0\0\0\xff\xff\xff\xff"[..], "editcap"),
+        (&whole[..whole.len() - 1], "file:11: the capture ends within a packet"),
+        (&whole[..20], "shorter than the header"),
+        (&other_link, "link type 147"),
+        (&huge, "damaged"),
+        (&long, "file:1: the line is longer"),
+    ] {
+        let bytes = if bytes.starts_with(b"\x0a\x0d") { [bytes, &[0; 8]].concat() } else { bytes.to_vec() };
+        let errors = shown(&read(&bytes, 1000)).1;
+        assert!(matches!(&errors[..], [one] if one.contains(expected)), "{expected}: {errors:?}");
+    }
+    assert_eq!(read(&long, 1000).events.len(), 1, "the line after a long one is read");
+}
+
+proptest! {
+    #[test]
+    fn a_recording_is_read_the_same_however_it_is_split(piece in 1usize..400) {
+        for bytes in [sample(), LINES.as_bytes().to_vec()] {
+            prop_assert_eq!(shown(&read(&bytes, piece)), shown(&read(&bytes, usize::MAX)));
+        }
+    }
+
+    #[test]
+    fn damage_is_no_panic_and_splitting_changes_nothing(
+        at in 0usize..700, byte: u8, cut in 0usize..700, piece in 1usize..100,
+    ) {
+        for mut bytes in [sample(), LINES.as_bytes().to_vec()] {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+            bytes.truncate(bytes.len() - cut.min(bytes.len() / 2));
+            prop_assert_eq!(shown(&read(&bytes, piece)), shown(&read(&bytes, usize::MAX)));
+        }
+    }
+}

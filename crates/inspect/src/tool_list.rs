@@ -1,0 +1,167 @@
+//! Definitions of tools as servers of the Model Context Protocol list them.
+//!
+//! Enters: a message of a server, a JSON text. Leaves: the digest of each tool that it lists, and the message without those that nobody may
+//! see. Guarantees: what goes on was written anew, so that every reader finds the tools that were looked at, also where a
+//! member was written twice; a digest does not depend on the order of members or on blanks. Does not: remember tools.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use serde_json::Value;
+
+/// Tools of one list; a longer one has none that may be seen.
+pub const MOST_LISTED: usize = 4096;
+/// Members of a definition that are about this answer and not about the tool.
+const APART: &str = "_meta";
+
+/// One tool.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listed<'t> {
+    /// Its name.
+    pub name: &'t str,
+    /// SHA-256 of its definition: all its members but `_meta`, sorted by their names at every level, as JSON without blanks.
+    pub digest: [u8; 32],
+}
+
+/// Keeps the tools that may be seen in every list of a message, or of a batch of them. `None`: there is no list in it, or it
+/// is no JSON.
+pub fn keep(text: &str, may_see: &mut dyn FnMut(&Listed<'_>) -> bool) -> Option<String> {
+    if !text.contains("tools") && !text.contains('\\') {
+        return None;
+    }
+    let mut message: Value = serde_json::from_str(text).ok()?;
+    let mut has_list = false;
+    match &mut message {
+        Value::Array(messages) => {
+            messages.iter_mut().for_each(|message| has_list |= keep_in(message, may_see));
+        }
+        message => has_list = keep_in(message, may_see),
+    }
+    has_list.then(|| message.to_string())
+}
+
+fn keep_in(message: &mut Value, may_see: &mut dyn FnMut(&Listed<'_>) -> bool) -> bool {
+    let list = message.get_mut("result").and_then(|result| result.get_mut("tools"));
+    let Some(Value::Array(tools)) = list else { return false };
+    if tools.len() > MOST_LISTED {
+        tools.clear();
+        return true;
+    }
+    tools.retain(|tool| {
+        // Without a name nobody can call it.
+        let Some(name) = tool.get("name").and_then(Value::as_str) else { return false };
+        may_see(&Listed { name, digest: digest(tool) })
+    });
+    true
+}
+
+fn digest(tool: &Value) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    write(tool, true, &mut context);
+    context.finish().as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+/// serde_json bounds how deep a value is.
+fn write(value: &Value, is_tool: bool, out: &mut Context) {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().filter(|(name, _)| !is_tool || *name != APART).collect();
+            members.sort_by_key(|(name, _)| *name);
+            out.update(b"{");
+            for (at, (name, value)) in members.into_iter().enumerate() {
+                if at > 0 {
+                    out.update(b",");
+                }
+                out.update(Value::String(name.clone()).to_string().as_bytes());
+                out.update(b":");
+                write(value, false, out);
+            }
+            out.update(b"}");
+        }
+        Value::Array(items) => {
+            out.update(b"[");
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.update(b",");
+                }
+                write(item, false, out);
+            }
+            out.update(b"]");
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            out.update(value.to_string().as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept of a message, and the digests that were seen.
+    fn check(text: &str, hidden: &str) -> (Option<String>, Vec<[u8; 32]>) {
+        let mut seen = Vec::new();
+        let kept = keep(text, &mut |tool| {
+            seen.push(tool.digest);
+            tool.name != hidden
+        });
+        (kept, seen)
+    }
+
+    #[test]
+    fn a_tool_that_nobody_may_see_is_in_no_list() {
+        let list =
+            r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"b"}],"nextCursor":"x"}}"#;
+        let (kept, seen) = check(list, "b");
+        assert_eq!(seen.len(), 2);
+        let kept = kept.unwrap();
+        assert!(
+            kept.contains(r#""name":"a""#) && !kept.contains(r#""name":"b""#) && kept.contains("nextCursor")
+        );
+        assert!(check(&format!("[{list}]"), "b").0.unwrap().starts_with('['));
+        for other in
+            [r#"{"result":{"content":[{"text":"tools"}]}}"#, "no tools", r#"{"tools":[{"name":"b"}]}"#]
+        {
+            assert_eq!(check(other, "b").0, None, "{other}");
+        }
+    }
+
+    #[test]
+    fn who_writes_a_member_twice_or_with_escapes_hides_nothing() {
+        let twice = r#"{"result":{"tools":[{"name":"good"}],"tools":[{"name":"bad"}]}}"#;
+        let (kept, _) = check(twice, "bad");
+        assert!(!kept.unwrap().contains("bad"));
+        let escaped = r#"{"result":{"\u0074ools":[{"name":"bad"}]}}"#;
+        assert!(!check(escaped, "bad").0.unwrap().contains("bad"));
+        let nameless = r#"{"result":{"tools":[{"title":"x"}]}}"#;
+        assert!(!check(nameless, "bad").0.unwrap().contains("title"));
+    }
+
+    #[test]
+    fn a_digest_is_of_what_is_said_and_not_of_how() {
+        let digest = |tool: &str| check(&format!("{{\"result\":{{\"tools\":[{tool}]}}}}"), "").1[0];
+        let first =
+            digest(r#"{"name":"a","description":"x","inputSchema":{"type":"object","required":["q"]}}"#);
+        for same in [
+            r#"{ "inputSchema":{"required":["q"],"type":"object"}, "description":"\u0078","name":"a"}"#,
+            r#"{"name":"a","description":"x","_meta":{"at":1},"inputSchema":{"type":"object","required":["q"]}}"#,
+        ] {
+            assert_eq!(digest(same), first, "{same}");
+        }
+        for other in [
+            r#"{"name":"a","description":"x ","inputSchema":{"type":"object","required":["q"]}}"#,
+            r#"{"name":"a","description":"x","inputSchema":{"type":"object","required":["q"],"_meta":1}}"#,
+            r#"{"name":"a","description":"x","inputSchema":{"type":"object","required":["q"]},"title":"y"}"#,
+        ] {
+            assert_ne!(digest(other), first, "{other}");
+        }
+        let sorted = br#"{"description":"x","name":"a"}"#;
+        let expected = aws_lc_rs::digest::digest(&SHA256, sorted);
+        assert_eq!(digest(r#"{"name":"a","description":"x"}"#), expected.as_ref());
+    }
+
+    #[test]
+    fn a_list_without_end_has_nothing_in_it() {
+        let tools = vec![r#"{"name":"a"}"#; MOST_LISTED + 1].join(",");
+        let (kept, seen) = check(&format!("{{\"result\":{{\"tools\":[{tools}]}}}}"), "");
+        assert_eq!((kept.as_deref(), seen.len()), (Some(r#"{"result":{"tools":[]}}"#), 0));
+    }
+}

@@ -1,0 +1,247 @@
+//! The chain: blocks of entries, each sealed by a hash over what is in it and over the block before.
+//!
+//! A block's content is the SHA-256 of its entries in order, each field with its length, texts in full. Its hash is the
+//! SHA-256 of the block before, its number, the first and last entry, and its content. When old entries are forgotten
+//! their block stays, so that the chain can still be followed; of such a block only the hash is checked.
+
+use crate::error::LedgerError;
+use crate::query::Reader;
+use aws_lc_rs::digest::{Context, SHA256};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Entries of one block.
+const BLOCK: i64 = 4096;
+/// After so many microseconds a block is sealed although it is not full.
+const PATIENCE: u64 = 60_000_000;
+/// What the first block follows.
+const GENESIS: [u8; 32] = [0; 32];
+
+/// What checking a ledger found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// Blocks whose hash and content hold.
+    pub blocks: u64,
+    /// Blocks whose hash holds, and whose entries were forgotten.
+    pub pruned: u64,
+    /// Entries in blocks that hold.
+    pub entries: u64,
+    /// Entries after the last block, which nothing holds yet.
+    pub unsealed: u64,
+    /// Hash of the last block in hexadecimal digits: kept elsewhere, it tells that the chain's end was cut off.
+    pub newest: Option<String>,
+    /// The first thing that is wrong.
+    pub fault: Option<Fault>,
+}
+
+/// What is wrong with a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// In which block.
+    pub block: i64,
+    /// What.
+    pub what: String,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    number: i64,
+    first: i64,
+    last: i64,
+    content: Vec<u8>,
+    previous: Vec<u8>,
+    hash: Vec<u8>,
+    is_pruned: bool,
+}
+
+impl Block {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            number: row.get(0)?,
+            first: row.get(1)?,
+            last: row.get(2)?,
+            content: row.get(3)?,
+            previous: row.get(4)?,
+            hash: row.get(5)?,
+            is_pruned: row.get(6)?,
+        })
+    }
+
+    fn right_hash(&self) -> Vec<u8> {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.previous);
+        for number in [self.number, self.first, self.last] {
+            context.update(&number.to_be_bytes());
+        }
+        context.update(&self.content);
+        context.finish().as_ref().to_vec()
+    }
+}
+
+const BLOCKS: &str = "SELECT number, first, last, content, previous, hash, pruned FROM blocks";
+
+/// Number, last entry and hash of the last block.
+pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<Option<(i64, i64, Vec<u8>)>> {
+    let last = "SELECT number, last, hash FROM blocks ORDER BY number DESC LIMIT 1";
+    connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
+}
+
+/// Seals entries before `limit`, where there are enough of them or they are old enough.
+pub(crate) fn seal(connection: &mut Connection, limit: Option<i64>, now: u64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    loop {
+        let before = newest(&transaction)?;
+        let (number, after, previous) = before.unwrap_or_else(|| (0, 0, GENESIS.to_vec()));
+        let range = "SELECT count(*), max(id), min(id), min(time), max(time) FROM \
+                     (SELECT id, time FROM entries WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)";
+        let limit = limit.unwrap_or(i64::MAX);
+        let (count, last, first, oldest, newest): (i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>) =
+            transaction.prepare_cached(range)?.query_row(params![after, limit, BLOCK], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            })?;
+        let (Some(last), Some(first), Some(oldest), Some(newest)) = (last, first, oldest, newest) else {
+            break;
+        };
+        let is_old = u64::try_from(oldest).is_ok_and(|oldest| oldest.saturating_add(PATIENCE) <= now);
+        if count < BLOCK && !is_old {
+            break;
+        }
+        let content = content(&transaction, first, last)?.0;
+        let number = number + 1;
+        let mut block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
+        block.hash = block.right_hash();
+        let add = "INSERT INTO blocks (number, first, last, newest, content, previous, hash) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        transaction.prepare_cached(add)?.execute(params![
+            block.number,
+            block.first,
+            block.last,
+            newest,
+            block.content,
+            block.previous,
+            block.hash
+        ])?;
+    }
+    transaction.commit()
+}
+
+/// The digest of entries, and how many there are.
+fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<(Vec<u8>, u64)> {
+    let all = "SELECT e.id, e.time, e.kind, e.verdict, e.port, e.protocol, e.count, e.sent, e.received, \
+               n.text, s.text, d.text, r.text, w.text, e.detail FROM entries e \
+               LEFT JOIN words n ON n.id = e.node LEFT JOIN words s ON s.id = e.source \
+               LEFT JOIN words d ON d.id = e.destination LEFT JOIN words r ON r.id = e.rule \
+               LEFT JOIN words w ON w.id = e.reason WHERE e.id BETWEEN ?1 AND ?2 ORDER BY e.id";
+    let mut statement = connection.prepare_cached(all)?;
+    let mut rows = statement.query([first, last])?;
+    let (mut context, mut count) = (Context::new(&SHA256), 0);
+    while let Some(row) = rows.next()? {
+        for column in 0..9 {
+            context.update(&row.get::<_, i64>(column)?.to_be_bytes());
+        }
+        for column in 9..15 {
+            match row.get_ref(column)?.as_bytes_or_null()? {
+                Some(text) => {
+                    context.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+                    context.update(text);
+                }
+                // No text is as long.
+                None => context.update(&u64::MAX.to_be_bytes()),
+            }
+        }
+        count += 1;
+    }
+    Ok((context.finish().as_ref().to_vec(), count))
+}
+
+impl Reader {
+    /// Follows the whole chain and hashes all entries anew. Reads the whole file.
+    ///
+    /// # Errors
+    /// The file cannot be read to its end; what is wrong in what can be read is no error but a [`Fault`].
+    pub fn verify(&self) -> Result<Verification, LedgerError> {
+        self.reading("checking it", |connection| {
+            // One view of the file, whatever is written meanwhile.
+            let view = connection.unchecked_transaction()?;
+            verify(&view)
+        })
+    }
+
+    /// Whether a block has this hash, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn has_block(&self, hash: &str) -> Result<bool, LedgerError> {
+        let find = "SELECT count(*) > 0 FROM blocks WHERE lower(hex(hash)) = lower(?1)";
+        self.reading("looking for a block", |connection| connection.query_row(find, [hash], |row| row.get(0)))
+    }
+}
+
+fn verify(connection: &Connection) -> rusqlite::Result<Verification> {
+    let mut found = Verification { blocks: 0, pruned: 0, entries: 0, unsealed: 0, newest: None, fault: None };
+    let mut statement = connection.prepare(&format!("{BLOCKS} ORDER BY number"))?;
+    let mut rows = statement.query([])?;
+    let (mut previous, mut last, mut number) = (GENESIS.to_vec(), i64::MIN, 0);
+    while let Some(row) = rows.next()? {
+        let block = Block::of(row)?;
+        let fault = if block.number != number + 1 {
+            Some(format!("the block before it is missing: it follows block {number}"))
+        } else if block.previous != previous {
+            Some("it does not follow the block before".to_owned())
+        } else if block.hash != block.right_hash() {
+            Some("its hash is not the hash of what it says".to_owned())
+        } else if block.first <= last || block.last < block.first {
+            Some("its entries overlap with those of the block before".to_owned())
+        } else {
+            None
+        };
+        let fault = match fault {
+            Some(fault) => Some(fault),
+            None => fault_inside(connection, &block, last, &mut found)?,
+        };
+        if let Some(what) = fault {
+            found.fault = Some(Fault { block: block.number, what });
+            return Ok(found);
+        }
+        (previous, last, number) = (block.hash.clone(), block.last, block.number);
+        found.newest = Some(hex(&block.hash));
+    }
+    let unsealed: i64 =
+        connection.query_row("SELECT count(*) FROM entries WHERE id > ?1", [last], |row| row.get(0))?;
+    found.unsealed = u64::try_from(unsealed).unwrap_or(0);
+    Ok(found)
+}
+
+fn fault_inside(
+    connection: &Connection,
+    block: &Block,
+    before: i64,
+    found: &mut Verification,
+) -> rusqlite::Result<Option<String>> {
+    let between = "SELECT count(*) FROM entries WHERE id > ?1 AND id < ?2";
+    let strangers: i64 = connection.query_row(between, [before, block.first], |row| row.get(0))?;
+    if strangers > 0 {
+        return Ok(Some(format!("{strangers} entries lie before it that no block has")));
+    }
+    let (content, entries) = content(connection, block.first, block.last)?;
+    if block.is_pruned {
+        found.pruned += 1;
+        return Ok(match (entries, found.blocks) {
+            (0, 0) => None,
+            (0, _) => Some("its entries are forgotten, and older ones are not".to_owned()),
+            _ => Some("it is said to be forgotten, and has entries".to_owned()),
+        });
+    }
+    if content != block.content {
+        let (first, last) = (block.first, block.last);
+        return Ok(Some(format!(
+            "entries {first} to {last} are not those that were sealed: something was changed, removed or added"
+        )));
+    }
+    found.blocks += 1;
+    found.entries += entries;
+    Ok(None)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,56 @@
+//! Why the ledger could not do something.
+
+use rusqlite::ErrorCode;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// The ledger could not do something. What was in the file still is.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// SQLite said no.
+    #[error("ledger {path}: {doing}: {source}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// The file was written by a program that knows more.
+    #[error(
+        "ledger {path}: it has version {found}, and this program knows {known}: use the program that wrote it, or another file"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest that is known here.
+        known: i64,
+    },
+    /// The file is a database, of something else.
+    #[error("ledger {path}: this SQLite file is not a ledger: name another file")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A damaged file could not be put aside.
+    #[error("ledger {path}: it is damaged, and cannot be put aside: {source}")]
+    Aside {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl LedgerError {
+    /// Whether the file itself is damaged, so that trying again cannot help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        let Self::Sqlite { source, .. } = self else { return false };
+        matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+}

@@ -1,0 +1,334 @@
+//! Finding again what was written, while it is written.
+
+use crate::entry::{Entry, Kind, Verdict};
+use crate::error::LedgerError;
+use crate::schema;
+use crate::write::signed;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Most rows of one answer.
+pub const MOST: usize = 10_000;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One ledger, to be read.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// An entry with its number in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// From 1, ascending; numbers of what was forgotten do not come again.
+    pub id: i64,
+    /// What was written.
+    pub entry: Entry,
+}
+
+/// Which entries; what is absent holds for all.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    /// Of this kind.
+    pub kind: Option<Kind>,
+    /// With this verdict.
+    pub verdict: Option<Verdict>,
+    /// Of this source.
+    pub source: Option<String>,
+    /// To this destination.
+    pub destination: Option<String>,
+    /// Not older, in microseconds since 1970.
+    pub since: Option<u64>,
+    /// Not younger.
+    pub until: Option<u64>,
+    /// With a lower number: what came before.
+    pub before: Option<i64>,
+    /// At most so many, the newest; [`MOST`] at most.
+    pub limit: Option<usize>,
+}
+
+/// Which edges; what is absent holds for all.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeFilter {
+    /// Of this source.
+    pub source: Option<String>,
+    /// To this destination.
+    pub destination: Option<String>,
+    /// First seen not before, in microseconds since 1970.
+    pub first_since: Option<u64>,
+    /// Last seen not before.
+    pub last_since: Option<u64>,
+    /// At most so many, the newest by when they were first seen; [`MOST`] at most.
+    pub limit: Option<usize>,
+}
+
+/// Who ever reached, or tried to reach, whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// Who.
+    pub source: String,
+    /// Whom.
+    pub destination: String,
+    /// At which port.
+    pub port: u16,
+    /// By which transport protocol.
+    pub protocol: u8,
+    /// First seen, in microseconds since 1970.
+    pub first: u64,
+    /// Last seen.
+    pub last: u64,
+    /// How often it was let through.
+    pub allowed: u64,
+    /// How often it was not.
+    pub denied: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// The rule that decided last.
+    pub rule: String,
+}
+
+/// By what sums are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopBy {
+    /// Who.
+    Source,
+    /// Whom.
+    Destination,
+    /// The rule that decided.
+    Rule,
+}
+
+/// What is summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Bytes both ways.
+    Bytes,
+    /// How often.
+    Count,
+    /// How often it was not let through.
+    Denied,
+}
+
+/// One line of a table of the largest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// Of whom.
+    pub of: String,
+    /// How often.
+    pub count: u64,
+    /// How often it was not let through.
+    pub denied: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+}
+
+/// Conditions of a query, and what is bound in them.
+#[derive(Default)]
+struct Where {
+    text: String,
+    values: Vec<Value>,
+}
+
+impl Where {
+    /// `condition` has one `?`.
+    fn and(&mut self, condition: &str, value: Option<impl Into<Value>>) {
+        let Some(value) = value else { return };
+        let word = if self.text.is_empty() { "WHERE" } else { "AND" };
+        // Writing to a string cannot fail.
+        let _ = write!(self.text, " {word} {condition}");
+        self.values.push(value.into());
+    }
+}
+
+impl Reader {
+    /// Opens a ledger to read.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "opening it", source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        connection.busy_timeout(PATIENCE).map_err(failed)?;
+        schema::check(&connection, path)?;
+        Ok(Self { connection, path: path.to_owned() })
+    }
+
+    /// Entries, the newest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError> {
+        let mut conditions = Where::default();
+        conditions.and("e.kind = ?", filter.kind.map(Kind::number));
+        conditions.and("e.verdict = ?", filter.verdict.map(Verdict::number));
+        let word = "(SELECT id FROM words WHERE text = ?)";
+        conditions.and(&format!("e.source = {word}"), filter.source.clone());
+        conditions.and(&format!("e.destination = {word}"), filter.destination.clone());
+        conditions.and("e.time >= ?", filter.since.map(signed));
+        conditions.and("e.time <= ?", filter.until.map(signed));
+        conditions.and("e.id < ?", filter.before);
+        let query = format!(
+            "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, w.text, e.count, \
+             e.sent, e.received, e.detail FROM entries e JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
+             JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule JOIN words w ON w.id = e.reason{} \
+             ORDER BY e.id DESC LIMIT {}",
+            conditions.text,
+            limit(filter.limit)
+        );
+        self.list(&query, &conditions, "looking for entries", stored)
+    }
+
+    /// Edges, those first that were first seen last.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
+        let mut conditions = Where::default();
+        let word = "(SELECT id FROM words WHERE text = ?)";
+        conditions.and(&format!("e.source = {word}"), filter.source.clone());
+        conditions.and(&format!("e.destination = {word}"), filter.destination.clone());
+        conditions.and("e.first >= ?", filter.first_since.map(signed));
+        conditions.and("e.last >= ?", filter.last_since.map(signed));
+        let query = format!(
+            "SELECT s.text, d.text, e.port, e.protocol, e.first, e.last, e.allowed, e.denied, e.sent, e.received, r.text \
+             FROM edges e JOIN words s ON s.id = e.source JOIN words d ON d.id = e.destination \
+             JOIN words r ON r.id = e.rule{} ORDER BY e.first DESC, s.text, d.text, e.port LIMIT {}",
+            conditions.text,
+            limit(filter.limit)
+        );
+        self.list(&query, &conditions, "looking for edges", edge)
+    }
+
+    /// The largest of all connections since a time, by what is asked for.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError> {
+        let column = match by {
+            TopBy::Source => "source",
+            TopBy::Destination => "destination",
+            TopBy::Rule => "rule",
+        };
+        let order = match measure {
+            Measure::Bytes => "sent + received",
+            Measure::Count => "number",
+            Measure::Denied => "denied",
+        };
+        let mut conditions = Where::default();
+        conditions.and("kind = ?", Some(Kind::Flow.number()));
+        conditions.and("time >= ?", Some(signed(since)));
+        let query = format!(
+            "SELECT w.text, number, denied, sent, received FROM (SELECT {column} AS word, sum(count) AS number, \
+             sum(CASE verdict WHEN {} THEN count ELSE 0 END) AS denied, sum(sent) AS sent, sum(received) AS received \
+             FROM entries{} GROUP BY {column}) JOIN words w ON w.id = word ORDER BY {order} DESC, w.text LIMIT {}",
+            Verdict::Deny.number(),
+            conditions.text,
+            limit(Some(most))
+        );
+        self.list(&query, &conditions, "summing up", |row| {
+            Ok(Sum {
+                of: row.get(0)?,
+                count: unsigned(row, 1)?,
+                denied: unsigned(row, 2)?,
+                sent: unsigned(row, 3)?,
+                received: unsigned(row, 4)?,
+            })
+        })
+    }
+
+    /// What is not in the file, and how often.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn lost(&self) -> Result<Vec<(String, u64)>, LedgerError> {
+        let query = "SELECT what, count FROM lost ORDER BY what";
+        self.list(query, &Where::default(), "reading what is lost", |row| {
+            Ok((row.get(0)?, unsigned(row, 1)?))
+        })
+    }
+
+    fn list<T>(
+        &self,
+        query: &str,
+        conditions: &Where,
+        doing: &'static str,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, LedgerError> {
+        self.reading(doing, |connection| {
+            let mut statement = connection.prepare(query)?;
+            let rows = statement.query_map(params_from_iter(&conditions.values), |row| read(row))?;
+            rows.collect()
+        })
+    }
+
+    pub(crate) fn reading<T>(
+        &self,
+        doing: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        read(&self.connection).map_err(|source| LedgerError::Sqlite {
+            path: self.path.clone(),
+            doing,
+            source,
+        })
+    }
+}
+
+fn limit(asked: Option<usize>) -> usize {
+    asked.map_or(MOST, |asked| asked.min(MOST))
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}
+
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {
+    Ok(row.get::<_, String>(column)?.into())
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let unknown = |column, value| rusqlite::Error::IntegralValueOutOfRange(column, value);
+    let (kind, verdict): (i64, i64) = (row.get(2)?, row.get(3)?);
+    let entry = Entry {
+        time: unsigned(row, 1)?,
+        kind: Kind::of_number(kind).ok_or_else(|| unknown(2, kind))?,
+        verdict: Verdict::of_number(verdict).ok_or_else(|| unknown(3, verdict))?,
+        node: text(row, 4)?,
+        source: text(row, 5)?,
+        destination: text(row, 6)?,
+        port: row.get(7)?,
+        protocol: row.get(8)?,
+        rule: text(row, 9)?,
+        reason: text(row, 10)?,
+        count: unsigned(row, 11)?,
+        sent: unsigned(row, 12)?,
+        received: unsigned(row, 13)?,
+        detail: row.get(14)?,
+    };
+    Ok(Stored { id: row.get(0)?, entry })
+}
+
+fn edge(row: &Row<'_>) -> rusqlite::Result<Edge> {
+    Ok(Edge {
+        source: row.get(0)?,
+        destination: row.get(1)?,
+        port: row.get(2)?,
+        protocol: row.get(3)?,
+        first: unsigned(row, 4)?,
+        last: unsigned(row, 5)?,
+        allowed: unsigned(row, 6)?,
+        denied: unsigned(row, 7)?,
+        sent: unsigned(row, 8)?,
+        received: unsigned(row, 9)?,
+        rule: row.get(10)?,
+    })
+}

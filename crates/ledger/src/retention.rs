@@ -1,0 +1,71 @@
+//! Forgetting: the oldest blocks go when they are too old or the file is too large.
+
+use crate::write::signed;
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// Blocks that are forgotten in one go, so that a writer never waits long.
+const AT_ONCE: usize = 16;
+/// So many words that nothing uses are let be.
+const UNUSED: i64 = 100_000;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// For how long, in microseconds.
+    pub age: u64,
+    /// In how many bytes of file; some more may be in use for a while.
+    pub bytes: u64,
+}
+
+impl Default for Retention {
+    /// Thirty days, two GiB.
+    fn default() -> Self {
+        Self { age: 30 * 24 * 3600 * 1_000_000, bytes: 2 << 30 }
+    }
+}
+
+/// Forgets old blocks, and says whether words went, too. Room in the file is used again; the file does not shrink.
+pub(crate) fn prune(connection: &mut Connection, now: u64, retention: &Retention) -> rusqlite::Result<bool> {
+    let mut pruned = 0;
+    while pruned < AT_ONCE {
+        let oldest = "SELECT number, last, newest FROM blocks WHERE pruned = 0 ORDER BY number LIMIT 1";
+        let oldest: Option<(i64, i64, i64)> = connection
+            .prepare_cached(oldest)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((number, last, newest)) = oldest else { break };
+        let is_old = newest < signed(now.saturating_sub(retention.age));
+        if !is_old && used(connection)? <= retention.bytes {
+            break;
+        }
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        transaction.prepare_cached("DELETE FROM entries WHERE id <= ?1")?.execute([last])?;
+        transaction.prepare_cached("UPDATE blocks SET pruned = 1 WHERE number = ?1")?.execute([number])?;
+        transaction.commit()?;
+        pruned += 1;
+    }
+    if pruned == 0 { Ok(false) } else { forget_words(connection) }
+}
+
+/// Bytes of the file that hold something.
+fn used(connection: &Connection) -> rusqlite::Result<u64> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")? - number("freelist_count")?;
+    Ok(u64::try_from(pages.saturating_mul(number("page_size")?)).unwrap_or(0))
+}
+
+/// Forgets words that nothing uses, where there are so many that looking through all entries is worth it.
+fn forget_words(connection: &mut Connection) -> rusqlite::Result<bool> {
+    let counts = "SELECT (SELECT count(*) FROM words) - (SELECT count(*) FROM edges)";
+    let more: i64 = connection.query_row(counts, [], |row| row.get(0))?;
+    if more < UNUSED {
+        return Ok(false);
+    }
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let unused = "DELETE FROM words WHERE id NOT IN (SELECT node FROM entries UNION SELECT source FROM entries UNION \
+                  SELECT destination FROM entries UNION SELECT rule FROM entries UNION SELECT reason FROM entries UNION \
+                  SELECT source FROM edges UNION SELECT destination FROM edges UNION SELECT rule FROM edges)";
+    let gone = transaction.execute(unused, params![])?;
+    transaction.commit()?;
+    Ok(gone > 0)
+}

@@ -1,0 +1,67 @@
+//! The tables of the file.
+//!
+//! Texts that come again and again are numbers of `words`. `entries` are numbered in the order they were written and never
+//! changed once a block is sealed over them. `edges` say who ever reached or tried whom. `blocks` are the chain. `lost`
+//! counts what is not in the file.
+
+use crate::error::LedgerError;
+use rusqlite::Connection;
+use std::path::Path;
+
+/// `application_id` of a ledger: "CFDL".
+const APPLICATION: i64 = 0x4346_444c;
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE words (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time INTEGER NOT NULL, kind INTEGER NOT NULL, verdict INTEGER NOT NULL,
+    node INTEGER NOT NULL, source INTEGER NOT NULL, destination INTEGER NOT NULL,
+    port INTEGER NOT NULL, protocol INTEGER NOT NULL, rule INTEGER NOT NULL, reason INTEGER NOT NULL,
+    count INTEGER NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL, detail TEXT);
+CREATE INDEX entries_by_time ON entries (time);
+CREATE INDEX entries_by_source ON entries (source, time);
+CREATE TABLE edges (
+    source INTEGER NOT NULL, destination INTEGER NOT NULL, port INTEGER NOT NULL, protocol INTEGER NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, allowed INTEGER NOT NULL, denied INTEGER NOT NULL,
+    sent INTEGER NOT NULL, received INTEGER NOT NULL, rule INTEGER NOT NULL,
+    PRIMARY KEY (source, destination, port, protocol)) WITHOUT ROWID;
+CREATE INDEX edges_by_first ON edges (first);
+CREATE TABLE blocks (
+    number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, newest INTEGER NOT NULL,
+    content BLOB NOT NULL, previous BLOB NOT NULL, hash BLOB NOT NULL, pruned INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE lost (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+";
+
+/// Makes the tables where there are none; or says why this file is not to be written.
+pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "preparing it", source };
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    if is_empty(connection).map_err(failed)? {
+        let all = format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        );
+        return connection.execute_batch(&all).map_err(failed);
+    }
+    check(connection, path)
+}
+
+/// Whether this is a ledger that can be read here.
+pub(crate) fn check(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+    let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "reading its version", source };
+    let number =
+        |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map_err(failed);
+    if number("application_id")? != APPLICATION {
+        return Err(LedgerError::Foreign { path: path.to_owned() });
+    }
+    match number("user_version")? {
+        VERSION => Ok(()),
+        found => Err(LedgerError::Newer { path: path.to_owned(), found, known: VERSION }),
+    }
+}
+
+fn is_empty(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 0 FROM sqlite_master", [], |row| row.get(0))
+}

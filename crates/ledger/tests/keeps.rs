@@ -1,0 +1,190 @@
+//! What is written is found again, once, and stays within its bounds.
+
+use ledger::write::{EDGES_OF_ONE, OTHER, WINDOW};
+use ledger::{EdgeFilter, Entry, EntryFilter, Kind, Ledger, Measure, Reader, Retention, TopBy, Verdict};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+const START: u64 = 1_800_000_000_000_000;
+
+fn file() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    (folder, path)
+}
+
+fn flow(time: u64, source: &str, destination: &str, verdict: Verdict) -> Entry {
+    Entry {
+        time,
+        source: source.into(),
+        destination: destination.into(),
+        port: 443,
+        protocol: 6,
+        rule: "a rule".into(),
+        sent: 10,
+        received: 1000,
+        ..Entry::new(Kind::Flow, verdict)
+    }
+}
+
+#[test]
+fn equal_connections_of_a_window_are_one_entry_and_denials_with_detail_stay_single() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let start = START / WINDOW * WINDOW;
+    let allowed = |time| flow(time, "ai/train", "hub.example", Verdict::Allow);
+    let denied =
+        |time| Entry { detail: Some("{}".to_owned()), ..flow(time, "ai/train", "x.example", Verdict::Deny) };
+    ledger.append(&[allowed(start + 1), allowed(start + 2), denied(start + 3), denied(start + 4)]).unwrap();
+    ledger.append(&[allowed(start + WINDOW - 1)]).unwrap();
+    ledger.append(&[allowed(start + WINDOW)]).unwrap();
+    let entries = Reader::open(&path).unwrap().entries(&EntryFilter::default()).unwrap();
+    let mut counts: Vec<_> = entries
+        .iter()
+        .map(|it| (it.entry.verdict, it.entry.time - start, it.entry.count, it.entry.sent))
+        .collect();
+    counts.sort_unstable();
+    let expected = [
+        (Verdict::Allow, 1, 3, 30),
+        (Verdict::Allow, WINDOW, 1, 10),
+        (Verdict::Deny, 3, 1, 10),
+        (Verdict::Deny, 4, 1, 10),
+    ];
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn a_window_that_was_sealed_does_not_grow() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let entry = flow(START, "a", "b", Verdict::Allow);
+    ledger.append(std::slice::from_ref(&entry)).unwrap();
+    ledger.tend(START + 300_000_000, &Retention::default()).unwrap();
+    ledger.append(&[entry]).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let found = reader.verify().unwrap();
+    assert_eq!((found.fault, found.entries, found.unsealed), (None, 1, 1));
+    assert_eq!(reader.edges(&EdgeFilter::default()).unwrap()[0].allowed, 2);
+}
+
+#[test]
+fn a_clock_that_was_set_back_seals_and_forgets_as_before() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    ledger.append(&[flow(START, "a", "b", Verdict::Allow)]).unwrap();
+    ledger.append(&[flow(START + 300_000_000, "a", "b", Verdict::Allow)]).unwrap();
+    let retention = Retention { age: 3600 * 1_000_000, ..Retention::default() };
+    ledger.tend(0, &retention).unwrap();
+    let found = Reader::open(&path).unwrap().verify().unwrap();
+    assert_eq!((found.fault, found.entries, found.unsealed, found.pruned), (None, 1, 1, 0));
+}
+
+#[test]
+fn names_beyond_those_told_apart_are_one_edge_and_counted() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let more = 25;
+    let many: Vec<_> = (0..EDGES_OF_ONE + more)
+        .map(|number| flow(START, "a", &format!("n{number}.example"), Verdict::Allow))
+        .collect();
+    ledger.append(&many).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let other = EdgeFilter { destination: Some(OTHER.to_owned()), ..EdgeFilter::default() };
+    let other = reader.edges(&other).unwrap();
+    assert_eq!(other.iter().map(|edge| edge.allowed).collect::<Vec<_>>(), [more]);
+    assert_eq!(reader.lost().unwrap(), [("edges beyond those that are told apart".to_owned(), more)]);
+    ledger.append(&[flow(START, "b", "c", Verdict::Allow)]).unwrap();
+    let of_others = EdgeFilter { source: Some("b".to_owned()), ..EdgeFilter::default() };
+    assert_eq!(reader.edges(&of_others).unwrap()[0].destination, "c");
+}
+
+#[test]
+fn what_is_too_old_or_too_much_is_forgotten_and_the_chain_still_holds() {
+    let day = 24 * 3600 * 1_000_000;
+    for retention in [Retention { age: day, bytes: u64::MAX }, Retention { age: u64::MAX, bytes: 3 << 20 }] {
+        let (_folder, path) = file();
+        let mut ledger = Ledger::open(&path).unwrap().0;
+        let mut largest = 0;
+        for step in 0..40 {
+            let now = START + step * day / 4;
+            let detail = Some("x".repeat(500));
+            let entries: Vec<_> = (0..1000)
+                .map(|number| Entry { detail: detail.clone(), ..flow(now + number, "a", "b", Verdict::Deny) })
+                .collect();
+            ledger.append(&entries).unwrap();
+            ledger.tend(now + 120_000_000, &retention).unwrap();
+            largest = largest.max(std::fs::metadata(&path).unwrap().len());
+        }
+        let reader = Reader::open(&path).unwrap();
+        let found = reader.verify().unwrap();
+        assert_eq!(found.fault, None);
+        assert!(found.pruned > 20 && found.blocks > 2, "{found:?}");
+        assert!(largest < 8 << 20, "{largest}");
+        // Who was ever reached is not forgotten.
+        assert_eq!(reader.edges(&EdgeFilter::default()).unwrap()[0].denied, 40_000);
+    }
+}
+
+/// What `Reader` must say, by going through all entries.
+#[derive(Debug, Default)]
+struct Oracle {
+    /// First, last, allowed, denied, sent.
+    edges: BTreeMap<(String, String, u16), (u64, u64, u64, u64, u64)>,
+    sent: BTreeMap<String, u64>,
+}
+
+fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let entry = (0..200_000_000_u64, 0..4_u8, 0..6_u8, 0..2_u16, any::<bool>(), any::<bool>(), 0..1000_u64);
+    let entry = entry.prop_map(|(time, source, destination, port, allowed, single, sent)| Entry {
+        time: START + time,
+        source: format!("s{source}").into(),
+        destination: format!("d{destination}").into(),
+        port,
+        sent,
+        detail: single.then(|| "{}".to_owned()),
+        ..Entry::new(Kind::Flow, if allowed { Verdict::Allow } else { Verdict::Deny })
+    });
+    prop::collection::vec(entry, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn edges_and_sums_are_those_of_all_entries(entries in entries(), cut in 1..40_usize) {
+        let (_folder, path) = file();
+        let mut ledger = Ledger::open(&path).unwrap().0;
+        let mut oracle = Oracle::default();
+        for part in entries.chunks(cut) {
+            ledger.append(part).unwrap();
+            ledger.tend(part[0].time, &Retention::default()).unwrap();
+        }
+        for entry in &entries {
+            let key = (entry.source.to_string(), entry.destination.to_string(), entry.port);
+            let edge = oracle.edges.entry(key).or_insert((entry.time, entry.time, 0, 0, 0));
+            edge.0 = edge.0.min(entry.time);
+            edge.1 = edge.1.max(entry.time);
+            *if entry.verdict == Verdict::Allow { &mut edge.2 } else { &mut edge.3 } += 1;
+            edge.4 += entry.sent;
+            *oracle.sent.entry(entry.source.to_string()).or_default() += entry.sent;
+        }
+        let reader = Reader::open(&path).unwrap();
+        let edges = reader.edges(&EdgeFilter::default()).unwrap().into_iter();
+        let edges: BTreeMap<_, _> = edges
+            .map(|it| ((it.source, it.destination, it.port), (it.first, it.last, it.allowed, it.denied, it.sent)))
+            .collect();
+        prop_assert_eq!(edges, oracle.edges);
+        let top = reader.top(TopBy::Source, Measure::Bytes, 0, 10).unwrap();
+        let sums: Vec<_> = top.iter().map(|sum| sum.sent).collect();
+        prop_assert!(sums.is_sorted_by(|a, b| a >= b));
+        prop_assert_eq!(top.into_iter().map(|sum| (sum.of, sum.sent)).collect::<BTreeMap<_, _>>(), oracle.sent);
+        let found = reader.entries(&EntryFilter::default()).unwrap();
+        prop_assert_eq!(found.iter().map(|it| it.entry.count).sum::<u64>(), entries.len() as u64);
+        let numbers: BTreeSet<_> = found.iter().map(|it| it.id).collect();
+        prop_assert_eq!(numbers.len(), found.len());
+        let verified = reader.verify().unwrap();
+        prop_assert_eq!(verified.fault, None);
+        prop_assert_eq!(verified.entries + verified.unsealed, found.len() as u64);
+    }
+}
