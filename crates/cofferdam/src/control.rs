@@ -14,7 +14,7 @@ use clap::Args;
 use controller::lease::{self, Role};
 use controller::registrar::{self, Maker};
 use controller::trust::Held;
-use controller::{Kind, Status};
+use controller::{Kind, ProviderKeys, Status};
 use crds::{Catalog, Severity};
 use feed::server::{Feed, Standing};
 use feed::tls::{CONTROLLER, Identity, is_gateway};
