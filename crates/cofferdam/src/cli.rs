@@ -6,6 +6,7 @@ use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
+use crate::detect::DetectArgs;
 use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
@@ -68,6 +69,7 @@ enum Command {
     Waf(WafCommand),
     #[command(subcommand)]
     Guard(GuardCommand),
+    Detect(DetectArgs),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -112,6 +114,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Lab(args) => crate::lab_cmd::run(args, out),
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
+        Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

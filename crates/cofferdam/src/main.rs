@@ -9,6 +9,7 @@ mod classify;
 mod cli;
 mod connections;
 mod control;
+mod detect;
 mod egress_gateway;
 mod findings;
 mod flows;
