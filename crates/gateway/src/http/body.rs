@@ -166,7 +166,7 @@ impl Outgoing {
             let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
             self.pieces.back().filter(|_| taken > 0).into_iter().for_each(|piece| asking.push(piece));
             // What is held no longer is not counted as held; what has not gone on must not be more than may be.
-            if !self.held.as_mut().is_some_and(|held| held.more(taken).is_ok()) {
+            if self.held.as_mut().is_none_or(|held| held.more(taken).is_err()) {
                 break;
             }
         }
