@@ -1,5 +1,7 @@
 //! What is written is found again, once, and stays within its bounds.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
+
 use ledger::write::{EDGES_OF_ONE, OTHER, WINDOW};
 use ledger::{EdgeFilter, Entry, EntryFilter, Kind, Ledger, Measure, Reader, Retention, TopBy, Verdict};
 use proptest::prelude::*;
@@ -127,11 +129,13 @@ fn what_is_too_old_or_too_much_is_forgotten_and_the_chain_still_holds() {
     }
 }
 
+/// First, last, allowed, denied, sent.
+type Reached = (u64, u64, u64, u64, u64);
+
 /// What `Reader` must say, by going through all entries.
 #[derive(Debug, Default)]
 struct Oracle {
-    /// First, last, allowed, denied, sent.
-    edges: BTreeMap<(String, String, u16), (u64, u64, u64, u64, u64)>,
+    edges: BTreeMap<(String, String, u16), Reached>,
     sent: BTreeMap<String, u64>,
 }
 
