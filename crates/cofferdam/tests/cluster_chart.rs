@@ -345,6 +345,8 @@ fn chart_gives_the_ingress_gateway_what_it_watches_and_says_and_no_more() {
         ["watch", api, "gatewayclasses", ""],
         ["watch", api, "tlsroutes", ""],
         ["list", api, "referencegrants", ""],
+        ["watch", api, "backendtlspolicies", ""],
+        ["list", "", "configmaps", ""],
         ["get", api, "httproutes", ""],
         ["patch", api, "gateways/status", ""],
         ["patch", api, "httproutes/status", ""],
@@ -365,7 +367,7 @@ fn chart_gives_the_ingress_gateway_what_it_watches_and_says_and_no_more() {
         ["patch", own, "inferencepolicies", here],
         ["delete", "", "pods", here],
         ["list", "", "nodes", ""],
-        ["list", "", "configmaps", here],
+        ["create", "", "configmaps", here],
         ["create", "authentication.k8s.io", "tokenreviews", ""],
     ] {
         assert!(!may(what), "{what:?}");
