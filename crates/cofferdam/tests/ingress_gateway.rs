@@ -376,6 +376,34 @@ fn status(cluster: &apiserver::Cluster, object: &[&str], is_so: impl Fn(&Value) 
     panic!("{object:?} never came to it: {last:#}");
 }
 
+/// Adds what another controller says of the route, beside what is said of it already, as controllers do.
+fn say_of_route(cluster: &apiserver::Cluster, theirs: &Value) {
+    for _ in 0..50 {
+        let route = kubectl(cluster, &["get", "-n", "ai", "-o", "json", "httproute", "models"], "");
+        let route: Value = serde_json::from_str(&route).unwrap();
+        let mut parents = route["status"]["parents"].as_array().cloned().unwrap_or_default();
+        parents.push(theirs.clone());
+        let version = &route["metadata"]["resourceVersion"];
+        let patch =
+            json!({"metadata": {"resourceVersion": version}, "status": {"parents": parents}}).to_string();
+        let patching = [
+            "patch",
+            "-n",
+            "ai",
+            "httproute",
+            "models",
+            "--type=merge",
+            "--subresource=status",
+            "-p",
+            &patch,
+        ];
+        if cluster.kubectl(patching, "").unwrap().status.success() {
+            return;
+        }
+    }
+    panic!("the route never stayed as it was for long enough");
+}
+
 /// Whether a condition is so, for this reason.
 fn has(of: &Value, kind: &str, status: &str, reason: &str) -> bool {
     let conditions = of["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -401,14 +429,14 @@ fn on_a_cluster_status_says_what_is_in_force_and_one_of_several_writes_it() {
     assert!(told.contains("install the definitions of the Gateway API"), "{told}");
     define(&cluster);
     kubectl(&cluster, &["apply", "-f", "-"], &of_cluster(model(), ""));
-    let theirs = json!({
-        "controllerName": "example.org/other", "parentRef": {"name": "theirs"},
-        "conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:00Z"}],
-    });
-    let patch = json!({"status": {"parents": [theirs]}}).to_string();
-    let of_route = ["patch", "-n", "ai", "httproute", "models", "--type=merge", "--subresource=status", "-p"];
-    kubectl(&cluster, &[&of_route[..], &[&patch]].concat(), "");
+    say_of_route(
+        &cluster,
+        &json!({
+            "controllerName": "example.org/other", "parentRef": {"name": "theirs"},
+            "conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        }),
+    );
     first.note("in force; listens at");
 
     let class =
