@@ -26,7 +26,7 @@ const HOSTS: [&str; 12] = [
     "files.pythonhosted.org",
     "github.com",
     "api.wandb.ai",
-    "registry.npmjs.org",
+    "packages.example.org",
     "storage.googleapis.com",
     "login.microsoftonline.com",
     "ghcr.io",
