@@ -33,9 +33,15 @@ def of_openai():
     def sound():
         return ("a.wav", io.BytesIO(bytes(40000)))
 
-    def converse(model):
-        with client.realtime.connect(model=model) as connection:
-            return connection.recv().type
+    def converse(model, tries=3):
+        try:
+            with client.realtime.connect(model=model) as connection:
+                return connection.recv().type
+        except TimeoutError:
+            # Nobody answered, which is no refusal.
+            if tries == 1:
+                raise
+            return converse(model, tries - 1)
 
     def respond():
         events = client.responses.create(model=model, input="Hello", stream=True)
