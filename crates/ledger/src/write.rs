@@ -197,12 +197,13 @@ impl Ledger {
     /// # Errors
     /// As [`Self::append`]; it is tried again the next time.
     pub fn tend(&mut self, now: u64, retention: &Retention) -> Result<(), LedgerError> {
-        // A clock that was set back must not keep windows open for ever, nor forget what is young.
-        let now = now.max(self.newest);
-        self.open.retain(|alike, _| (alike.window + 1) * WINDOW + LATE > now);
+        // A clock that was set back must not keep windows open for ever. What is old is judged by the clock as it is: one
+        // that was ahead for a while must not have all that comes later forgotten.
+        let latest = now.max(self.newest);
+        self.open.retain(|alike, _| (alike.window + 1) * WINDOW + LATE > latest);
         let limit = self.open.values().min().copied();
         let tended = (|| {
-            chain::seal(&mut self.connection, limit, now)?;
+            chain::seal(&mut self.connection, limit, latest)?;
             retention::prune(&mut self.connection, now, retention)
         })();
         match tended {

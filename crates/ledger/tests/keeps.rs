@@ -84,6 +84,21 @@ fn a_clock_that_was_set_back_seals_and_forgets_as_before() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_for_a_while_has_nothing_forgotten_afterwards() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let year = 365 * 24 * 3600 * 1_000_000;
+    ledger.append(&[flow(START + year, "a", "b", Verdict::Allow)]).unwrap();
+    ledger.append(&[flow(START, "a", "b", Verdict::Allow)]).unwrap();
+    ledger.tend(START, &Retention::default()).unwrap();
+    ledger.tend(START + 1_000_000, &Retention::default()).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let times: Vec<_> =
+        reader.entries(&EntryFilter::default()).unwrap().iter().map(|it| it.entry.time).collect();
+    assert_eq!(times, [START, START + year]);
+}
+
+#[test]
 fn names_beyond_those_told_apart_are_one_edge_and_counted() {
     let (_folder, path) = file();
     let mut ledger = Ledger::open(&path).unwrap().0;

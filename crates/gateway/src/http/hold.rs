@@ -1,7 +1,7 @@
 //! How much of requests' bodies, and of answers that are read, may be held until it is known what they do.
 //!
-//! Guarantees: a pod may hold as much as is left for the others, so that whatever one does, the next finds as much as that
-//! one has; many pods together can leave little. Does not: wait for room.
+//! Guarantees: a pod may hold as much as is left for the others, so that whatever one does, as much as it has
+//! stays free; many pods together can leave little. Does not: wait for room.
 
 use crate::reason::Reason;
 use std::collections::HashMap;
