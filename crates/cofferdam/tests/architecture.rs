@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
-const ROWS: [(&str, u8); 22] = [
+const ROWS: &[(&str, u8)] = &[
     ("policy", 0),
     ("crds", 0),
+    ("ledger", 0),
     ("compiler", 1),
     ("feed", 1),
     ("guard", 1),
@@ -26,14 +27,13 @@ const ROWS: [(&str, u8); 22] = [
     ("gateway", 2),
     ("ingress", 2),
     ("lab", 2),
-    ("ledger", 2),
-    ("cni", 3),
-    ("cofferdam", 3),
+        ("cni", 4),
+    ("cofferdam", 4),
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: [&str; 10] =
-    ["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect"];
+const PURE: &[&str] =
+    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))
@@ -63,7 +63,7 @@ fn row(name: &str) -> Option<u8> {
 #[test]
 fn every_crate_uses_only_rows_below_its_own() {
     let found = dependencies();
-    for (name, mine) in ROWS {
+    for &(name, mine) in ROWS {
         let used = found.get(name).unwrap_or_else(|| panic!("{name} is in no manifest"));
         for theirs in used.iter().filter_map(|used| row(used).map(|row| (used, row))) {
             assert!(theirs.1 < mine, "{name} (row {mine}) uses {} (row {})", theirs.0, theirs.1);
@@ -83,7 +83,7 @@ fn every_product_crate_has_a_row() {
 #[test]
 fn pure_crates_stay_pure() {
     let found = dependencies();
-    for name in PURE {
+    for &name in PURE {
         for forbidden in ["tokio", "nix", "rustix", "rand", "hyper"] {
             assert!(!found[name].iter().any(|used| used == forbidden), "{name} uses {forbidden}");
         }
