@@ -60,6 +60,25 @@ pub struct Seal {
     pub hash: String,
 }
 
+impl Seal {
+    /// Whether its hash is that of what it says.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let (Some(content), Some(previous)) = (bytes(&self.content), bytes(&self.previous)) else {
+            return false;
+        };
+        let Self { block: number, first, last, .. } = *self;
+        let block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
+        hex(&block.right_hash()) == self.hash
+    }
+}
+
+/// What hexadecimal digits say.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pair = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    (0..hex.len()).step_by(2).map(pair).collect()
+}
+
 #[derive(Clone, Debug)]
 struct Block {
     number: i64,

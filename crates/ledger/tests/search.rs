@@ -136,7 +136,9 @@ fn the_blocks_of_entries_are_those_that_verification_follows() {
     let seal = seals.first().unwrap();
     assert_eq!((seals.len(), seal.block, seal.first, seal.last), (1, 1, 1, 6));
     assert_eq!(reader.verify().unwrap().newest.as_ref(), Some(&seal.hash));
-    assert!(reader.has_block(&seal.hash).unwrap());
+    assert!(reader.has_block(&seal.hash).unwrap() && seal.holds());
+    assert!(!ledger::Seal { last: 7, ..seal.clone() }.holds());
+    assert!(!ledger::Seal { content: "\u{e9}x".to_owned(), ..seal.clone() }.holds());
     assert_eq!(reader.seals(&[7]).unwrap(), []);
 }
 
