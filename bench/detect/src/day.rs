@@ -68,7 +68,7 @@ impl Day {
     fn push(&mut self, time: u64, who: &Arc<str>, what: What) {
         let number = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
         let record = RecordId { source: "day".into(), number };
-        self.events.push(Event { time: Time(BEGIN + time), who: Arc::clone(who), record, what });
+        self.events.push(Event::new(Time(BEGIN + time), Arc::clone(who), record, what));
     }
 
     fn lookup(&mut self, time: u64, who: &Arc<str>, name: &str, rcode: u16) {

@@ -245,6 +245,21 @@ fn print_records(status: &Status, out: &mut impl Write) -> Result<()> {
             writeln!(out, "  {}", printable(notice))?;
         }
     }
+    if let Some(detection) = &status.detection {
+        writeln!(
+            out,
+            "detectors {} records looked at, {} lost, {} things forgotten, {} findings suppressed; {} destinations known from the \
+             ledger",
+            detection.records,
+            detection.lost,
+            detection.forgotten,
+            detection.suppressed,
+            detection.remembered
+        )?;
+        if let Some(problem) = &detection.problem {
+            writeln!(out, "  {}", printable(problem))?;
+        }
+    }
     for sample in &resolver.samples {
         writeln!(out, "  {}", printable(sample))?;
     }

@@ -14,14 +14,18 @@ mod distinct;
 mod engine;
 pub mod event;
 pub mod finding;
+mod limit;
 pub mod model;
 pub mod name;
+pub mod own;
 pub mod read;
+pub mod reference;
 pub mod replay;
 mod scan;
 mod sign;
 mod spend;
 mod storm;
+mod tool;
 mod tunnel;
 mod volume;
 

@@ -159,6 +159,7 @@ impl Replica {
             policies: Vec::new(),
             closed: Vec::new(),
             rules: Arc::new(if self.rules.is_empty() { built_in_rules() } else { self.rules.clone() }),
+            detection: Arc::default(),
         };
         for held in self.held.values() {
             match &held.resource {
