@@ -32,7 +32,8 @@ fn too_many(policy: &crds::DetectionPolicy) -> Diagnostic {
         namespace: policy.meta.namespace.clone(),
         name: policy.meta.name.clone(),
     };
-    let message = format!("its namespace has more than {MOST_OF_NAMESPACE} DetectionPolicies: it is not applied");
+    let message =
+        format!("its namespace has more than {MOST_OF_NAMESPACE} DetectionPolicies: it is not applied");
     let diagnostic = Diagnostic::error(Code::LimitExceeded, message);
     diagnostic.suggest("one policy may speak of many detectors").of(name).at(policy.position.clone())
 }

@@ -158,7 +158,12 @@ fn tuning<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<DetectorTuning>
         d.report(node.place, diagnostic.suggest("for example thresholdPercent: 200"));
     }
     let disabled = reason.filter(|_| !enabled);
-    Some(DetectorTuning { name, disabled, threshold_percent, suppress: suppress.flatten().unwrap_or_default() })
+    Some(DetectorTuning {
+        name,
+        disabled,
+        threshold_percent,
+        suppress: suppress.flatten().unwrap_or_default(),
+    })
 }
 
 fn name<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
@@ -220,7 +225,8 @@ fn end_of_day(text: &str) -> Option<u64> {
     };
     let is_formed = text.len() == 10 && text.get(4..5) == Some("-") && text.get(7..8) == Some("-");
     let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let is_leap =
+        |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let length = |at: u64| {
         let length = MONTHS.get(usize::try_from(at.checked_sub(1)?).ok()?)?;
         Some(length + u64::from(at == 2 && is_leap(year)))
@@ -301,10 +307,22 @@ spec:
 
     #[test]
     fn days_end_where_the_calendar_says() {
-        for (text, days) in [("1970-01-01", 1), ("1972-02-29", 790), ("2000-12-31", 11_323), ("2100-03-01", 47_542)] {
+        for (text, days) in
+            [("1970-01-01", 1), ("1972-02-29", 790), ("2000-12-31", 11_323), ("2100-03-01", 47_542)]
+        {
             assert_eq!(end_of_day(text), Some(days * 86_400), "{text}");
         }
-        for text in ["", "1969-12-31", "2026-13-01", "2026-00-10", "2026-01-00", "2100-02-29", "2026-1-1", "２026-01", "+026-01-01"] {
+        for text in [
+            "",
+            "1969-12-31",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-01-00",
+            "2100-02-29",
+            "2026-1-1",
+            "２026-01",
+            "+026-01-01",
+        ] {
             assert_eq!(end_of_day(text), None, "{text}");
         }
     }

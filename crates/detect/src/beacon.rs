@@ -202,7 +202,11 @@ pub(crate) fn real(count: u64) -> f64 {
 }
 
 /// The whole number; those too large are the largest.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast to a whole number saturates")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast to a whole number saturates"
+)]
 pub(crate) fn whole(number: f64) -> u64 {
     number as u64
 }
@@ -241,8 +245,7 @@ mod tests {
                 duration: 1000,
             };
             let record = RecordId { source: "test".into(), number };
-            let event =
-                Event::new(Time(time), "app/web".into(), record, What::Flow(flow.clone()));
+            let event = Event::new(Time(time), "app/web".into(), record, What::Flow(flow.clone()));
             found = beacons.see(&event, &flow).map(|finding| finding.numbers[0].value).or(found);
         }
         found

@@ -29,7 +29,9 @@ pub struct Detector {
 impl Detector {
     /// Whether it compares something with a threshold that a policy may change. The others say what is so.
     pub fn is_tunable(&self) -> bool {
-        ALL.iter().take_while(|detector| detector.name != TOOL_DEFINITION_CHANGE.name).any(|it| it.name == self.name)
+        ALL.iter()
+            .take_while(|detector| detector.name != TOOL_DEFINITION_CHANGE.name)
+            .any(|it| it.name == self.name)
     }
 }
 

@@ -75,19 +75,28 @@ pub struct Event {
 
 /// By what thresholds of detectors are multiplied, for one workload.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Factors(Option<Arc<[(Arc<str>, f64)]>>);
+pub struct Factors(Option<Arc<[Factor]>>);
+
+/// Of one detector.
+#[derive(Clone, Debug, PartialEq)]
+struct Factor {
+    detector: Arc<str>,
+    times: f64,
+}
 
 impl Factors {
-    /// By names of detectors; each factor is kept within [`LEAST_FACTOR`] and [`MOST_FACTOR`].
+    /// By names of detectors; each factor is kept within [`LEAST_FACTOR`] and [`MOST_FACTOR`], and what is no number is left out.
     pub fn new(factors: impl IntoIterator<Item = (Arc<str>, f64)>) -> Self {
-        let bounded = |(name, factor): (Arc<str>, f64)| (name, factor.clamp(LEAST_FACTOR, MOST_FACTOR));
-        let factors: Arc<[_]> = factors.into_iter().map(bounded).filter(|(_, factor)| !factor.is_nan()).collect();
+        let numbers = factors.into_iter().filter(|(_, times)| !times.is_nan());
+        let bounded =
+            |(detector, times): (_, f64)| Factor { detector, times: times.clamp(LEAST_FACTOR, MOST_FACTOR) };
+        let factors: Arc<[Factor]> = numbers.map(bounded).collect();
         Self((!factors.is_empty()).then_some(factors))
     }
 
     fn of(&self, detector: &Detector) -> f64 {
         let Some(factors) = &self.0 else { return 1.0 };
-        factors.iter().find(|(name, _)| **name == *detector.name).map_or(1.0, |(_, factor)| *factor)
+        factors.iter().find(|factor| *factor.detector == *detector.name).map_or(1.0, |factor| factor.times)
     }
 }
 

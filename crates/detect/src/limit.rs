@@ -44,10 +44,7 @@ impl Limits {
     pub(crate) fn called(&mut self, event: &Event, call: &Call, findings: &mut Vec<Finding>) {
         for found in call.found.iter().take(MOST_FOUND) {
             let (detector, words) = carried(found);
-            let sentence = format!(
-                "{} {words} {}: {} ({})",
-                event.who, call.service, found.rule, found.what
-            );
+            let sentence = format!("{} {words} {}: {} ({})", event.who, call.service, found.rule, found.what);
             let numbers = vec![Number::of("bytes_of_the_request", real(call.sent))];
             findings.extend(self.tell(event, detector, (&call.service, &found.rule), sentence, numbers));
         }
@@ -99,7 +96,9 @@ fn limit(limit: Limit) -> (&'static Detector, &'static str) {
         Limit::UploadDay => {
             (&catalog::UPLOAD_DAY, "used up the day's upload; its connections are cut until the day ends")
         }
-        Limit::Unopened => (&catalog::UNOPENED, "had a connection pass unread, for it does not trust the inspection CA"),
+        Limit::Unopened => {
+            (&catalog::UNOPENED, "had a connection pass unread, for it does not trust the inspection CA")
+        }
     }
 }
 

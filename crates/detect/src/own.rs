@@ -5,7 +5,8 @@
 //! ([`crate::read`] does).
 
 use crate::event::{
-    Call, Event, Factors, Flow, Limit, Lookup, Phase, Place, Reached, RecordId, Scene, Sign, Tool, What, clean_name,
+    Call, Event, Factors, Flow, Limit, Lookup, Phase, Place, Reached, RecordId, Scene, Sign, Tool, What,
+    clean_name,
 };
 use observe::{About, End, EndKind, Kind, Time};
 use std::net::{IpAddr, SocketAddr};

@@ -20,7 +20,8 @@ pub fn page() -> String {
             let techniques = detector.techniques.join(", ");
             let _ = writeln!(text, "### `{}`\n", detector.name);
             let _ = writeln!(text, "{} ({}; {techniques})\n", detector.what, detector.severity.as_str());
-            let tuned = if detector.is_tunable() { "" } else { " (a policy can suppress it, and not tune it)" };
+            let tuned =
+                if detector.is_tunable() { "" } else { " (a policy can suppress it, and not tune it)" };
             let _ = writeln!(text, "- tells when: {}{tuned}", detector.thresholds);
             let _ = writeln!(text, "- does not see: {}", detector.limits);
             let _ = writeln!(text, "- what to do: {}\n", detector.advice);

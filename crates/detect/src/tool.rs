@@ -44,7 +44,11 @@ impl Tools {
             return None;
         }
         let name: String = tool.name.chars().take(SHOWN).collect();
-        let became = if tool.is_quarantined { "; it was taken out of the list" } else { "; it may be used all the same" };
+        let became = if tool.is_quarantined {
+            "; it was taken out of the list"
+        } else {
+            "; it may be used all the same"
+        };
         let sentence = format!(
             "{} lists tool {name:?} with another definition than before, or than it is pinned to ({}){became}: a model reads it as an order",
             tool.server,

@@ -79,8 +79,11 @@ impl Tally {
     fn add(&mut self, event: &Event, lookup: &Lookup, split: Split<'_>, scale: &Scale) {
         if event.micros().saturating_sub(self.start) >= scale.window {
             // A tunnel that goes on is one finding: what was told of it stays.
-            let evidence =
-                if self.is_over(event, scale) { std::mem::take(&mut self.evidence) } else { Evidence::default() };
+            let evidence = if self.is_over(event, scale) {
+                std::mem::take(&mut self.evidence)
+            } else {
+                Evidence::default()
+            };
             let mut seen = std::mem::take(&mut self.seen);
             seen.clear();
             *self = Self { start: event.micros(), seen, evidence, ..Self::default() };

@@ -159,7 +159,10 @@ impl Pair {
     fn tell(&self, event: &Event, shown: &str, usual: Option<f64>, ratio: f64) -> Finding {
         let mib = |bytes: f64| bytes / 1_048_576.0;
         let (compared, limit) = match usual {
-            Some(usual) => (format!("{:.1} MiB an hour are usual", mib(usual)), event.limit(&UPLOAD, LEAST.max(TIMES * usual))),
+            Some(usual) => (
+                format!("{:.1} MiB an hour are usual", mib(usual)),
+                event.limit(&UPLOAD, LEAST.max(TIMES * usual)),
+            ),
             None => (format!("{ratio:.1} bytes for each that came back"), event.limit(&UPLOAD, LEAST)),
         };
         let sentence =

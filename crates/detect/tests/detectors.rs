@@ -3,8 +3,8 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
 use detect::event::{
-    Call, Carrier, DAY, Factors, Fate, Flow, Found, HOUR, Limit, Lookup, MINUTE, NXDOMAIN, Phase, Place, Reached,
-    RecordId, SECOND, Scene, Sign, Tool, What,
+    Call, Carrier, DAY, Factors, Fate, Flow, Found, HOUR, Limit, Lookup, MINUTE, NXDOMAIN, Phase, Place,
+    Reached, RecordId, SECOND, Scene, Sign, Tool, What,
 };
 use detect::{Detectors, Event, Finding, Replay, Severity, catalog};
 use observe::Time;
@@ -217,8 +217,7 @@ fn calls_are_told_of_where_they_cost_gather_or_give_away() {
     check("a spike", &hours(2_000_000), &["spend-spike"]);
     let refused = call(|call| (call.reason, call.allowed) = ("quota-tokens".into(), false));
     check("a budget", &every(SECOND, [refused]), &["quota-tokens"]);
-    let texts =
-        |count: u64| every(SECOND, (0..count).map(|_| call(|call| call.is_suspicious = true)));
+    let texts = |count: u64| every(SECOND, (0..count).map(|_| call(|call| call.is_suspicious = true)));
     check("a few texts", &texts(4), &[]);
     check("a campaign", &texts(6), &["injection-campaign"]);
     let gather = |bodies: u64| {
@@ -293,7 +292,8 @@ fn what_enforcement_points_did_is_told_of_by_what_it_is() {
 fn a_fact_is_told_at_once_by_doubling_and_in_every_hour_in_which_it_comes_again() {
     let mut detectors = Detectors::default();
     let mut told = |after: u64, count: u64| -> Vec<(String, u64)> {
-        let each = |number| event(after + number, "app/web", number, found_in(Carrier::Request, Fate::Blocked));
+        let each =
+            |number| event(after + number, "app/web", number, found_in(Carrier::Request, Fate::Blocked));
         let findings = (0..count).flat_map(|number| detectors.observe(&each(number)));
         findings.map(|finding| (finding.id, finding.count)).collect()
     };
@@ -404,7 +404,8 @@ fn a_clock_is_told_of_with_any_factor_and_what_is_nearly_one_is_not() {
     let told = |factor: f64, jitter: u64| {
         let events: Vec<_> = (0..40)
             .map(|number: u64| {
-                let at = number * MINUTE + number * 7919 % 13 * jitter;
+                let noise = (number * number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60;
+                let at = number * MINUTE + noise * jitter;
                 let what = flow([192, 0, 2, 7], 443, Phase::Whole, (300, 200));
                 let factors = Factors::new([(Arc::from("beacon"), factor)]);
                 Event { factors, ..event(at, "app/web", number, what) }

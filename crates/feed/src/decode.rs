@@ -7,6 +7,7 @@
 use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
+use policy::detection::Tuning;
 use policy::intern::Interner;
 use policy::{
     Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName,
@@ -355,6 +356,11 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         when_unopened: if sent.pass_unopened { WhenUnopened::Pass } else { WhenUnopened::Deny },
         inject: sent.inject.as_ref().map(inject),
     })
+}
+
+/// What DetectionPolicies say. One that is not understood whole says nothing: it would suppress more than it should.
+pub(crate) fn detection(sent: &wire::Detection) -> Arc<[Tuning]> {
+    sent.tunings.iter().filter_map(|json| serde_json::from_slice(json).ok()).collect()
 }
 
 /// Keys as they came. One that cannot be a key is none: the rule that has it is closed.

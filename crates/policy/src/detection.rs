@@ -12,6 +12,7 @@ pub const MOST_OF_NAMESPACE: usize = 64;
 
 /// One policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tuning {
     /// Whose pods.
     pub namespace: Arc<str>,
@@ -23,6 +24,7 @@ pub struct Tuning {
 
 /// What holds for one detector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tuned {
     /// Its name.
     pub detector: Arc<str>,
@@ -34,6 +36,7 @@ pub struct Tuned {
 
 /// Findings that nobody has to see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Suppression {
     /// What they are about.
     pub subject: Glob,
@@ -60,7 +63,8 @@ impl Tuning {
 impl Tuned {
     /// What a finding is suppressed by; `second` is now, since 1970.
     pub fn suppression(&self, subject: &str, second: u64) -> Option<&Suppression> {
-        let holds = |it: &&Suppression| it.until.is_none_or(|until| second < until) && it.subject.matches(subject);
+        let holds =
+            |it: &&Suppression| it.until.is_none_or(|until| second < until) && it.subject.matches(subject);
         self.suppress.iter().find(holds)
     }
 }

@@ -105,8 +105,7 @@ impl Sight {
     fn lookup(&self, lookup: &Lookup, events: &mut Vec<Event>) {
         let query = &lookup.query;
         let from = (lookup.from.as_ref(), query.pod);
-        let head =
-            head(&self.dns, lookup.sequence, query.time, from, (&lookup.node, query.rule.clone()));
+        let head = head(&self.dns, lookup.sequence, query.time, from, (&lookup.node, query.rule.clone()));
         let question = Question {
             name: &query.name,
             kind: query.kind.0,

@@ -40,7 +40,9 @@ impl Tunings {
                 *known = percent.min(*known);
             }
         }
-        Factors::new(percents.into_iter().map(|(name, percent)| (Arc::clone(name), f64::from(percent) / 100.0)))
+        Factors::new(
+            percents.into_iter().map(|(name, percent)| (Arc::clone(name), f64::from(percent) / 100.0)),
+        )
     }
 
     /// Why nobody has to see a finding about somebody.
@@ -170,10 +172,7 @@ spec:
         }
         let marked = scan(&pod("ops", "scanner"), "2026-12-31", 30).remove(0).suppressed.unwrap();
         assert_eq!(&*marked.reason, "it is our scanner");
-        assert_eq!(
-            &*marked.policy,
-            "DetectionPolicy ops/known spec.detectors[0].suppress[0] (ops.yaml:20)"
-        );
+        assert_eq!(&*marked.policy, "DetectionPolicy ops/known spec.detectors[0].suppress[0] (ops.yaml:20)");
     }
 
     #[test]
