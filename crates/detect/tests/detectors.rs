@@ -6,7 +6,8 @@ use detect::event::{
     Call, Carrier, DAY, Factors, Fate, Flow, Found, HOUR, Limit, Lookup, MINUTE, NXDOMAIN, Phase, Place,
     Reached, RecordId, SECOND, Scene, Sign, Tool, What,
 };
-use detect::{Detectors, Event, Finding, Replay, Severity, catalog};
+use detect::pace::MOST_OF_HOUR;
+use detect::{Detectors, Event, Finding, Pace, Replay, Severity, catalog};
 use observe::Time;
 use std::sync::Arc;
 
@@ -426,4 +427,22 @@ fn policies_speak_of_the_detectors_that_there_are() {
     let percent = crds::THRESHOLD_PERCENT;
     let bounds = [percent.start(), percent.end()].map(|bound| f64::from(*bound) / 100.0);
     assert_eq!(bounds, [detect::event::LEAST_FACTOR, detect::event::MOST_FACTOR]);
+}
+
+#[test]
+fn who_is_told_of_all_the_time_pushes_nobody_else_out_of_sight() {
+    let (mut detectors, mut pace, mut told) = (Detectors::default(), Pace::default(), Vec::new());
+    let mut tell = |after: u64, who: &str, number: u64| {
+        let name = format!("{}.drawn-{number}.com", noise(number, 60));
+        for part in 0..8 {
+            let event = event(after, who, number, lookup(&format!("{part}{name}"), 16, Some(0)));
+            told.extend(detectors.observe(&event).into_iter().filter(|it| pace.lets(it)));
+        }
+    };
+    (0..1000).for_each(|number| tell(number * SECOND, "app/evil", number));
+    tell(2000 * SECOND, "app/web", 2000);
+    tell(2 * HOUR, "app/evil", 3000);
+    let tunnels =
+        |who: &str| told.iter().filter(|it| it.detector == "dns-tunnel" && *it.workload == *who).count();
+    assert_eq!((tunnels("app/web"), tunnels("app/evil")), (1, MOST_OF_HOUR as usize + 1));
 }

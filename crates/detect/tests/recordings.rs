@@ -142,7 +142,8 @@ fn tools_and_leaks_of_the_ingress_gateway_are_read_with_what_became_of_them() {
         "reason":"forwarded","rule":"InferencePolicy ai/tools","status":200,"leaks":[{"rule":"canary","class":"canary","certain":true,"action":"blocked","count":1}],
         "tools":[{"name":"a\u001bb","sha256":"00ff","standing":"changed","is_quarantined":true},{"name":"c","sha256":"01","standing":"same","is_quarantined":false}]}}"#
         .replace('\n', "");
-    let found = read(line.as_bytes(), usize::MAX);
+    // What it says of findings is no record.
+    let found = read(format!("{line}\n{{\"finding\":{{\"id\":\"x\"}}}}").as_bytes(), usize::MAX);
     assert_eq!(shown(&found).1, Vec::<String>::new());
     let [call, first, second] = &found.events[..] else { panic!("{found:?}") };
     assert_eq!(call.scene.rule.as_deref(), Some("InferencePolicy ai/tools"));

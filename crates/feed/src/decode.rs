@@ -465,3 +465,19 @@ fn prefix(prefix: &wire::Prefix) -> Result<IpNet, DecodeError> {
         None => unknown("the length of a prefix", prefix.length),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_controller_says_of_detectors_suppresses_nothing_where_it_is_not_understood_whole() {
+        let known = r#"{"namespace":"ai","pods":[],"detectors":[]}"#;
+        let only_some = r#"{"namespace":"ai","pods":[],"detectors":[{"detector":"beacon","threshold_percent":null,
+            "suppress":[{"subject":"**","place":"p","reason":"r","until":null,"only_by_night":true}]}]}"#;
+        let tunings = [known, only_some, "", "[]", "\u{0}"].map(|json| json.as_bytes().to_vec());
+        let understood = detection(&wire::Detection { tunings: tunings.to_vec() });
+        assert_eq!(understood.len(), 1);
+        assert!(understood[0].detectors.is_empty());
+    }
+}

@@ -206,3 +206,61 @@ fn seen_of(call: &gateway::Call) -> Call {
         is_suspicious: false,
     }
 }
+
+/// Records for tests.
+#[cfg(test)]
+pub(crate) mod example {
+    use super::*;
+    use observe::{EndKind, Kind, Traffic};
+    use policy::{Direction, Generation, Protocol, Reason, Verdict, WorkloadRef};
+
+    /// A pod of a Deployment `web`.
+    pub(crate) fn pod(namespace: &str, app: &str) -> End {
+        End {
+            kind: EndKind::Pod,
+            namespace: Some(namespace.into()),
+            name: Some("pod".into()),
+            workload: Some(WorkloadRef { kind: "Deployment".into(), name: "web".into() }),
+            labels: Arc::new([("app".into(), app.into())].into()),
+            ..outside([10, 0, 0, 1])
+        }
+    }
+
+    /// An address outside.
+    pub(crate) fn outside(address: [u8; 4]) -> End {
+        End {
+            kind: EndKind::Outside,
+            namespace: None,
+            name: None,
+            address: address.into(),
+            port: 0,
+            workload: None,
+            labels: Arc::default(),
+            names: Arc::default(),
+        }
+    }
+
+    /// A connection to port 443.
+    pub(crate) fn flow(time: Time, from: &End, to: &End, kind: Kind) -> Record {
+        Record {
+            sequence: 0,
+            time,
+            kind,
+            verdict: if kind == Kind::Deny { Verdict::Deny } else { Verdict::Allow },
+            node: "a".into(),
+            generation: Generation(1),
+            connection: None,
+            from: from.clone(),
+            to: to.clone(),
+            protocol: Protocol::TCP,
+            port: 443,
+            reason: Reason::NoPolicy,
+            deciding: Direction::Egress,
+            egress: None,
+            ingress: None,
+            traffic: (kind == Kind::Close).then(Traffic::default),
+            about: None,
+            suppressed: 0,
+        }
+    }
+}

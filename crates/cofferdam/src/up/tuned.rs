@@ -66,11 +66,11 @@ impl Tunings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::up::sight::example::{self, pod};
     use crate::up::sight::{Seen, Sight};
     use detect::{Detectors, Event};
     use observe::{EndKind, Kind, Record, Time};
-    use policy::{Direction, Generation, PolicySet, Protocol, Reason, Verdict};
-    use std::net::IpAddr;
+    use policy::{Generation, PolicySet};
 
     const POLICIES: &str = "
 apiVersion: cofferdam.dev/v1alpha1
@@ -102,46 +102,15 @@ spec:
         compiled.set
     }
 
-    fn pod(namespace: &str, app: &str) -> End {
-        let labels = BTreeMap::from([("app".into(), app.into())]);
-        End {
-            kind: EndKind::Pod,
-            namespace: Some(namespace.into()),
-            name: Some("pod".into()),
-            address: IpAddr::from([10, 0, 0, 1]),
-            port: 0,
-            workload: Some(policy::WorkloadRef { kind: "Deployment".into(), name: "web".into() }),
-            labels: Arc::new(labels),
-            names: Arc::default(),
-        }
-    }
-
     /// Denied connections of a pod, to so many ports, and what is said.
     fn scan(from: &End, day: &str, ports: u16) -> Vec<detect::Finding> {
         let (sight, set, mut detectors) = (Sight::default(), set(), Detectors::default());
         let tunings = Tunings::new(&set.detection);
         let mut found = Vec::new();
         for port in 1..=ports {
-            let record = Record {
-                sequence: u64::from(port),
-                time: format!("{day}T00:00:01Z").parse::<Time>().unwrap(),
-                kind: Kind::Deny,
-                verdict: Verdict::Deny,
-                node: "a".into(),
-                generation: Generation(1),
-                connection: None,
-                from: from.clone(),
-                to: End { kind: EndKind::Outside, address: [192, 0, 2, 1].into(), ..pod("-", "-") },
-                protocol: Protocol::TCP,
-                port,
-                reason: Reason::NoPolicy,
-                deciding: Direction::Egress,
-                egress: None,
-                ingress: None,
-                traffic: None,
-                about: None,
-                suppressed: 0,
-            };
+            let time = format!("{day}T00:00:01Z").parse::<Time>().unwrap();
+            let to = example::outside([192, 0, 2, 1]);
+            let record = Record { port, ..example::flow(time, from, &to, Kind::Deny) };
             let (seen, mut events) = (Seen::Flow(Arc::new(record)), Vec::new());
             let who = sight.events(&seen, &mut events);
             for event in events {

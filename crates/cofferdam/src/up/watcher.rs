@@ -11,7 +11,7 @@ use super::sight::{Seen, Sight};
 use super::tuned::Tunings;
 use ::ledger::Reader;
 use anyhow::{Context, Result};
-use detect::{Detectors, Event};
+use detect::{Detectors, Event, Pace};
 use observe::{End, Time};
 use policy::detection::Tuning;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ const QUEUE: usize = 65_536;
 const EDGES: usize = 65_536;
 /// What the ledger says of records that were not looked at.
 const LOST: &str = "records that detectors had no room for";
+/// And of findings about whoever is told of all the time.
+const HELD: &str = "findings beyond those of one workload and detector that are told in an hour";
 
 /// How the detectors are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,8 @@ pub(crate) struct DetectionStatus {
     pub(crate) suppressed: u64,
     /// Who talks to whom, as known from the ledger at the start.
     pub(crate) remembered: u64,
+    /// Findings that were not told, for there were too many of one workload and detector in the hour.
+    pub(crate) held_back: u64,
     /// Why that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
@@ -61,6 +65,7 @@ struct Shared {
     forgotten: AtomicU64,
     remembered: AtomicU64,
     suppressed: AtomicU64,
+    held_back: AtomicU64,
     problem: Mutex<Option<String>>,
     tunings: Mutex<Arc<Tunings>>,
 }
@@ -84,6 +89,7 @@ impl Watcher {
             shelf,
             pen,
             detectors: Detectors::default(),
+            pace: Pace::default(),
             sight: Sight::default(),
             told: 0,
         };
@@ -112,6 +118,7 @@ impl Watcher {
             lost: of(&self.shared.lost),
             forgotten: of(&self.shared.forgotten),
             suppressed: of(&self.shared.suppressed),
+            held_back: of(&self.shared.held_back),
             remembered: of(&self.shared.remembered),
             problem: self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -135,6 +142,7 @@ struct Eye {
     shelf: Arc<Shelf<Finding>>,
     pen: Option<Arc<Pen>>,
     detectors: Detectors,
+    pace: Pace,
     sight: Sight,
     /// Of the lost, those that the ledger knows of.
     told: u64,
@@ -151,7 +159,11 @@ impl Eye {
             for event in events.drain(..) {
                 let event = Event { factors: factors.clone(), ..event };
                 for told in self.detectors.observe(&event) {
-                    self.tell(who, told, &tunings);
+                    if self.pace.lets(&told) {
+                        self.tell(who, told, &tunings);
+                    } else {
+                        self.hold_back();
+                    }
                 }
             }
             self.shared.records.fetch_add(1, Ordering::Relaxed);
@@ -183,6 +195,13 @@ impl Eye {
         self.shelf.add(finding);
     }
 
+    fn hold_back(&self) {
+        self.shared.held_back.fetch_add(1, Ordering::Relaxed);
+        if let Some(pen) = &self.pen {
+            pen.lose(HELD, 1);
+        }
+    }
+
     fn tell_lost(&mut self) {
         let lost = self.shared.lost.load(Ordering::Relaxed);
         if lost > self.told
@@ -202,4 +221,109 @@ fn known(ledger: &Path, detectors: &mut Detectors) -> Result<u64> {
         count += 1;
     })?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::up::finding::FindingQuery;
+    use crate::up::journal::Journal;
+    use crate::up::sight::example::{flow, outside, pod};
+    use ::ledger::{EntryFilter, Kind as EntryKind, Ledger, Retention};
+    use observe::{Kind, Limits, Record};
+    use std::time::Duration;
+
+    const NOW: u64 = 1_800_000_000_000_000;
+    const DAY: u64 = 24 * 3600 * 1_000_000;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn see(watcher: &Watcher, record: Record) {
+        watcher.see(Seen::Flow(Arc::new(record)));
+    }
+
+    fn shelf() -> Arc<Shelf<Finding>> {
+        Arc::clone(&Journal::new(Limits::default()).findings)
+    }
+
+    fn told(shelf: &Shelf<Finding>) -> Vec<(String, String)> {
+        let all = shelf.newest(&FindingQuery::default()).records;
+        all.iter().map(|it| (it.told.detector.to_string(), it.told.subject.clone())).collect()
+    }
+
+    #[test]
+    fn what_is_brought_is_looked_at_and_what_waits_when_it_ends_as_well() {
+        let shelf = shelf();
+        let watcher = Watcher::start(Arc::clone(&shelf), None).unwrap();
+        for port in 1..=25 {
+            let record = flow(Time(NOW), &pod("ai", "x"), &outside([192, 0, 2, 1]), Kind::Deny);
+            see(&watcher, Record { port, ..record });
+        }
+        let page = shelf.after(0, &FindingQuery::default(), PATIENCE);
+        assert_eq!(page.records[0].told.detector, "port-scan");
+        see(&watcher, flow(Time(NOW), &pod("ai", "x"), &outside([192, 0, 2, 2]), Kind::Open));
+        let shared = Arc::clone(&watcher.shared);
+        drop(watcher);
+        assert_eq!(shared.records.load(Ordering::Relaxed), 26);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_the_ledger_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let pen = Arc::new(Pen::start(&path, Retention::default()).unwrap());
+        let shelf = shelf();
+        let watcher = Watcher::start(Arc::clone(&shelf), Some(Arc::clone(&pen))).unwrap();
+        // As if the queue were full.
+        watcher.shared.lost.fetch_add(7, Ordering::Relaxed);
+        see(&watcher, flow(Time(NOW), &pod("ai", "x"), &outside([192, 0, 2, 2]), Kind::Open));
+        assert_eq!(watcher.status().lost, 7);
+        drop(watcher);
+        drop(pen);
+        assert_eq!(Reader::open(&path).unwrap().lost().unwrap(), [(LOST.to_owned(), 7)]);
+    }
+
+    #[test]
+    fn after_a_restart_only_what_the_ledger_does_not_know_is_new_and_findings_are_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let who = pod("ai", "x");
+        let open = |time, to: [u8; 4]| flow(Time(time), &who, &outside(to), Kind::Open);
+        let before = [open(NOW - 3 * DAY, [192, 0, 2, 7]), open(NOW - 2 * DAY, [198, 51, 100, 1])];
+        let entries: Vec<_> = before.iter().map(Recorded::entry).collect();
+        Ledger::open(&path).unwrap().0.append(&entries).unwrap();
+
+        let pen = Arc::new(Pen::start(&path, Retention::default()).unwrap());
+        let shelf = shelf();
+        let watcher = Watcher::start(Arc::clone(&shelf), Some(Arc::clone(&pen))).unwrap();
+        for to in [[192, 0, 2, 7], [198, 51, 100, 1], [203, 0, 113, 9]] {
+            see(&watcher, open(NOW, to));
+        }
+        let status = || watcher.status();
+        shelf.after(0, &FindingQuery::default(), PATIENCE);
+        assert_eq!((status().remembered, status().problem), (2, None));
+        assert_eq!(told(&shelf), [("new-destination".to_owned(), "203.0.113.9".to_owned())]);
+        drop(watcher);
+        drop(pen);
+        let filter = EntryFilter { kind: Some(EntryKind::Finding), ..EntryFilter::default() };
+        let found = Reader::open(&path).unwrap().entries(&filter).unwrap();
+        let [found] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((&*found.entry.source, &*found.entry.reason), ("ai/Deployment/web", "new-destination"));
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_read_is_said_and_stops_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        std::fs::create_dir(&path).unwrap();
+        let pen = Arc::new(Pen::start(&path, Retention::default()).unwrap());
+        let shelf = shelf();
+        let watcher = Watcher::start(Arc::clone(&shelf), Some(pen)).unwrap();
+        for port in 1..=25 {
+            let record = flow(Time(NOW), &pod("ai", "x"), &outside([192, 0, 2, 1]), Kind::Deny);
+            see(&watcher, Record { port, ..record });
+        }
+        assert!(!shelf.after(0, &FindingQuery::default(), PATIENCE).records.is_empty());
+        let problem = watcher.status().problem.unwrap();
+        assert!(problem.starts_with("what workloads did before is not known: "), "{problem}");
+    }
 }

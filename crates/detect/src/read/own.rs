@@ -102,14 +102,14 @@ struct Listed<'a> {
 }
 
 /// How lines of gateways that run by themselves begin.
-const WRAPPED: [&str; 3] = ["{\"request\":", "{\"central\":", "{\"note\":"];
+const WRAPPED: [&str; 4] = ["{\"request\":", "{\"central\":", "{\"note\":", "{\"finding\":"];
 
 /// What gateways that run by themselves print: a record in a field that says what it is.
 #[derive(Deserialize)]
 struct Wrapped<'a> {
     #[serde(default, borrow, alias = "central")]
     request: Option<Row<'a>>,
-    #[serde(default)]
+    #[serde(default, alias = "finding")]
     note: Option<serde::de::IgnoredAny>,
 }
 
