@@ -28,7 +28,7 @@ const ROWS: &[(&str, u8)] = &[
     ("incident", 2),
     ("ingress", 2),
     ("lab", 2),
-        ("cni", 4),
+    ("cni", 4),
     ("cofferdam", 4),
 ];
 
