@@ -204,6 +204,7 @@ impl Policies {
                 policies: selecting.cloned().collect(),
                 closed: closed.cloned().collect(),
                 rules: Arc::clone(&whole.rules),
+                detection: Arc::default(),
                 world,
             }))
         };
