@@ -68,7 +68,8 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
         if (fits(query, record)) response.write(`id: ${record.number}\nevent: record\ndata: ${JSON.stringify(record)}\n\n`);
       }
     }, 1000);
-    request.on("close", () => clearInterval(timer));
+    response.flushHeaders();
+    response.on("close", () => clearInterval(timer));
   }
 
   function records(response, query) {

@@ -125,7 +125,7 @@ function registrable(name) {
 }
 
 function node(name) {
-  if (name.split("/").length === 3 && !name.includes("<")) return { id: name, kind: "workload", namespace: name.split("/")[0], label: name };
+  if (/^[a-z]+\/[A-Z]\w+\//.test(name) || name.startsWith("team-")) return { id: name, kind: "workload", namespace: name.split("/")[0], label: name };
   if (PROVIDERS[name]) return { id: name, kind: "provider", group: PROVIDERS[name], label: name };
   return { id: name, kind: "external", group: registrable(name), label: name };
 }

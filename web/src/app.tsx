@@ -60,15 +60,17 @@ function Nav({ status }: { status: Status | undefined }) {
 function Footer({ status, gone }: { status: Status | undefined; gone: boolean }) {
   if (gone) {
     return (
-      <footer className="bad" role="status">
-        Cofferdam does not answer. What is shown is what was last heard{status ? ` at ${moment(status.time)}` : ""}; it is asked again by itself.
+      <footer className="bad">
+        <span role="status">
+          Cofferdam does not answer. What is shown is what was last heard{status ? ` at ${moment(status.time)}` : ""}; it is asked again by itself.
+        </span>
       </footer>
     );
   }
   if (!status) return <footer />;
   const lost = (status.ledger?.lost ?? 0) + status.sensors.reduce((sum, sensor) => sum + sensor.lost, 0);
   return (
-    <footer role="status">
+    <footer>
       {lost > 0 && (
         <Link to="sensors" className="bad">
           {count(lost)} records lost

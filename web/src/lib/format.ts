@@ -14,7 +14,7 @@ export function bytes(count: number): string {
 }
 
 const GROUPED = new Intl.NumberFormat("en-GB");
-const SHORT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumFractionDigits: 1 });
+const SHORT = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
 
 /** A count with its thousands apart. */
 export function count(value: number): string {

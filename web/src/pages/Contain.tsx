@@ -1,7 +1,8 @@
 import { useState } from "react";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { post } from "../lib/api";
 import { bytes, count, moment } from "../lib/format";
+import { useOnce } from "../lib/once";
 import { quoted } from "../lib/text";
 import type { Containment } from "../lib/types";
 import { Copy } from "../parts/Copy";
@@ -22,9 +23,9 @@ export function Contain({ incident, workload, close }: { incident: string; workl
     staleTime: 0,
     gcTime: 0,
   });
-  const act = useMutation({
-    mutationFn: () => post<Containment>(path, { workload, minutes, dry_run: false }),
-    onSuccess: async () => {
+  const act = useOnce({
+    act: () => post<Containment>(path, { workload, minutes, dry_run: false }),
+    done: async () => {
       await client.invalidateQueries({ queryKey: ["incident", incident] });
       close();
     },
@@ -66,7 +67,7 @@ export function Contain({ incident, workload, close }: { incident: string; workl
             </pre>
           </details>
           <p className="buttons">
-            <button type="button" className="danger" disabled={act.isPending} onClick={() => act.mutate()}>
+            <button type="button" className="danger" disabled={act.isPending} onClick={() => act.run()}>
               {act.isPending ? "Containing…" : `Contain until ${moment(review.data.until)}`}
             </button>
             <button type="button" onClick={close}>
@@ -76,7 +77,7 @@ export function Contain({ incident, workload, close }: { incident: string; workl
           </p>
         </>
       )}
-      {act.isError && <Problem error={act.error} retry={() => act.mutate()} />}
+      {act.isError && <Problem error={act.error} retry={() => act.run()} />}
     </Dialog>
   );
 }

@@ -2,17 +2,20 @@ import { useEffect, useRef } from "react";
 import cytoscape, { type Core, type ElementDefinition, type StylesheetJson } from "cytoscape";
 import fcose from "cytoscape-fcose";
 import { short } from "../lib/format";
-import { width, type Box, type Line, type Picture } from "../lib/graph";
+import { CROWDED, width, type Box, type Line, type Picture } from "../lib/graph";
 import { printable } from "../lib/text";
 
 cytoscape.use(fcose);
 
 /** The library puts a style element into the page unless one with this id is there; the page's policy forbids style elements. */
 const STYLE_ID = "__________cytoscape_stylesheet";
-const LABEL = 26;
-/** Above so many lines the layout is made with less care, and curves become straight. */
-const MANY = 1200;
-const COLUMN = 260;
+const LABEL = 22;
+/** Above so many lines they are straight, thin and without arrows. */
+const MANY = 600;
+const COLUMN = 230;
+/** Room of a workload in a block, and between blocks. */
+const BLOCK = 64;
+const GAP = 90;
 
 function label(text: string): string {
   const shown = printable(text);
@@ -20,7 +23,7 @@ function label(text: string): string {
 }
 
 /** Without what the box says already: `ns/Kind/name` is `name`. */
-function short_(id: string): string {
+function nameOf(id: string): string {
   const parts = id.split("/");
   return parts.length === 3 ? (parts[2] ?? id) : id;
 }
@@ -33,7 +36,7 @@ function boxElements(box: Box): ElementDefinition[] {
   }
   const alone = box.nodes.length === 1 && box.kind !== "namespace";
   const nodes = box.nodes.map((node) => ({
-    data: { id: node.id, label: label(short_(node.label)), ...(alone ? {} : { parent: box.id }) },
+    data: { id: node.id, label: label(node.kind === "workload" ? nameOf(node.label) : node.label), ...(alone ? {} : { parent: box.id }) },
     classes: `${box.kind}${box.kind === "external" && isAddress(node.label) ? " unknown" : ""}`,
   }));
   return alone ? nodes : [{ data: { id: box.id, label: label(box.title) }, classes: `box ${box.kind}` }, ...nodes];
@@ -47,9 +50,9 @@ function lineElement(line: Line): ElementDefinition {
 function style(of: Element): StylesheetJson {
   const css = getComputedStyle(of);
   const color = (name: string) => css.getPropertyValue(`--${name}`).trim() || "#888";
-  const text = { color: color("text"), "font-family": "system-ui, sans-serif", "font-size": 12, "text-outline-width": 0 };
+  const text = { color: color("text"), "font-family": "system-ui, sans-serif", "font-size": 15, "text-background-color": color("surface"), "text-background-opacity": 0.8, "text-background-padding": "1px" };
   return [
-    { selector: "node", style: { ...text, label: "data(label)", width: 26, height: 26, "background-color": color("accent"), "text-valign": "bottom", "text-margin-y": 4, "text-max-width": "170px", "min-zoomed-font-size": 6, "border-width": 0 } },
+    { selector: "node", style: { ...text, label: "data(label)", width: 30, height: 30, "background-color": color("accent"), "text-valign": "bottom", "text-margin-y": 4, "text-max-width": "170px", "min-zoomed-font-size": 6, "border-width": 0 } },
     { selector: "node.box", style: { "background-color": color("surface"), "background-opacity": 0.85, "border-width": 1, "border-color": color("line-strong"), shape: "round-rectangle", "text-valign": "top", "text-margin-y": -4, "font-weight": "bold", padding: "16px" } },
     { selector: "node.folded", style: { shape: "round-rectangle", width: 44, height: 30, "border-width": 2, "border-color": color("line-strong"), "border-style": "double" } },
     { selector: "node.provider", style: { "background-color": color("provider"), shape: "round-hexagon", width: 34, height: 30, "text-valign": "center", "text-halign": "right", "text-margin-x": 6, "text-margin-y": 0 } },
@@ -58,10 +61,10 @@ function style(of: Element): StylesheetJson {
     { selector: "node.node", style: { shape: "round-diamond", "background-color": color("muted") } },
     { selector: "node.unknown", style: { "border-width": 3, "border-style": "dashed", "border-color": color("fail") } },
     { selector: "edge", style: { width: "data(width)", "curve-style": "bezier", "line-color": color("allow"), "target-arrow-color": color("allow"), "target-arrow-shape": "triangle", "arrow-scale": 0.8, "line-opacity": 0.65 } },
-    { selector: "edge.many", style: { "curve-style": "haystack", "target-arrow-shape": "none", "line-opacity": 0.35 } },
+    { selector: "edge.many", style: { width: 1, "curve-style": "haystack", "haystack-radius": 0, "target-arrow-shape": "none", "line-opacity": 0.25 } },
     { selector: "edge.deny", style: { "line-color": color("deny"), "target-arrow-color": color("deny"), "line-style": "dashed", "line-opacity": 0.95, width: 2.4 } },
     { selector: "edge.both", style: { "line-color": color("fail"), "target-arrow-color": color("fail"), "line-opacity": 0.95 } },
-    { selector: "edge.fresh", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.35, "underlay-padding": 4 } },
+    { selector: "edge.fresh", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.22, "underlay-padding": 3 } },
     { selector: "node:selected, node.at", style: { "border-width": 3, "border-color": color("text"), "border-style": "solid" } },
     { selector: ".away", style: { opacity: 0.18 } },
   ] as unknown as StylesheetJson;
@@ -73,39 +76,63 @@ function columns(cy: Core) {
   const box = inside.length ? inside.boundingBox({ includeLabels: false }) : { x1: 0, x2: 0, y1: 0, y2: 400, w: 0, h: 400 };
   const place = (selector: string, x: number) => {
     const nodes = cy.nodes(selector).filter((node) => !node.isParent());
-    const sorted = nodes.toArray().sort((a, b) => (a.data("parent") ?? a.id()).localeCompare(b.data("parent") ?? b.id()) || a.id().localeCompare(b.id()));
-    const room = Math.max(52, Math.min(110, box.h / Math.max(1, sorted.length)));
-    const top = (box.y1 + box.y2) / 2 - ((sorted.length - 1) * room) / 2;
-    let parent: unknown = null;
-    let gap = 0;
-    sorted.forEach((node, index) => {
-      if (index > 0 && node.data("parent") !== parent) gap += 34;
-      parent = node.data("parent");
-      node.position({ x, y: top + index * room + gap });
-    });
-    return sorted.length > 0;
+    const sorted = (nodes.toArray() as cytoscape.NodeSingular[]).sort((a, b) => (a.data("parent") ?? a.id()).localeCompare(b.data("parent") ?? b.id()) || a.id().localeCompare(b.id()));
+    const room = Math.max(46, Math.min(100, box.h / Math.max(1, sorted.length)));
+    // More than the namespaces are high: several columns beside one another.
+    const most = Math.max(12, Math.floor(box.h / room));
+    const rows = Math.min(sorted.length, most);
+    const top = (box.y1 + box.y2) / 2 - ((rows - 1) * room) / 2;
+    sorted.forEach((node, index) => node.position({ x: x + Math.floor(index / most) * COLUMN, y: top + (index % most) * room }));
+    return Math.ceil(sorted.length / most);
   };
   let x = box.x2 + COLUMN * 0.75;
-  if (place(".provider", x)) x += COLUMN;
+  x += place(".provider", x) * COLUMN;
   place(".external", x);
   cy.nodes(".node").filter((node) => !node.isParent()).forEach((node, index) => {
     node.position({ x: box.x1 + 60 + index * 90, y: box.y2 + 90 });
   });
 }
 
+/** Many: each namespace a block of its workloads, blocks in rows. Nothing overlaps, and it takes no time. */
+function blocks(cy: Core) {
+  const groups = new Map<string, cytoscape.NodeSingular[]>();
+  cy.nodes(".namespace").forEach((node) => {
+    if (node.isParent()) return;
+    const group: string = node.data("parent") ?? "";
+    groups.set(group, [...(groups.get(group) ?? []), node]);
+  });
+  const all = [...groups].sort(([a], [b]) => a.localeCompare(b));
+  const sides = all.map(([, nodes]) => Math.ceil(Math.sqrt(nodes.length)));
+  const width = Math.sqrt(sides.reduce((sum, side) => sum + (side * BLOCK + GAP) ** 2, 0)) * 1.5;
+  let x = 0;
+  let y = 0;
+  let high = 0;
+  all.forEach(([, nodes], index) => {
+    const side = sides[index] ?? 1;
+    if (x > 0 && x + side * BLOCK > width) {
+      x = 0;
+      y += high + GAP;
+      high = 0;
+    }
+    nodes.forEach((node, n) => node.position({ x: x + (n % side) * BLOCK, y: y + Math.floor(n / side) * BLOCK }));
+    x += side * BLOCK + GAP;
+    high = Math.max(high, Math.ceil(nodes.length / side) * BLOCK);
+  });
+}
+
 function arrange(cy: Core, first: boolean) {
   const inside = cy.nodes(".namespace");
   const among = inside.union(inside.edgesWith(inside));
-  const many = among.edges().length > MANY;
-  if (inside.length > 0) {
+  if (inside.length > CROWDED || among.edges().length > MANY) blocks(cy);
+  else if (inside.length > 0) {
     const options = {
       name: "fcose",
-      quality: many ? "draft" : "default",
-      randomize: first || many,
+      quality: "default",
+      randomize: first,
       animate: false,
       fit: false,
       nodeSeparation: 110,
-      idealEdgeLength: 120,
+      idealEdgeLength: 110,
       nodeRepulsion: 9000,
       tile: true,
       tilingPaddingVertical: 30,
@@ -169,6 +196,11 @@ export function Drawing({ picture, theme, at, select, turn, ready }: Props) {
   }, []);
 
   useEffect(() => {
+    const element = place.current;
+    if (element && drawn.current) drawn.current.cy.style(style(element));
+  }, [theme]);
+
+  useEffect(() => {
     const now = drawn.current;
     if (!now) return;
     const { cy } = now;
@@ -193,11 +225,6 @@ export function Drawing({ picture, theme, at, select, turn, ready }: Props) {
     }
     acts.current.ready(true);
   }, [picture]);
-
-  useEffect(() => {
-    const element = place.current;
-    if (element && drawn.current) drawn.current.cy.style(style(element));
-  }, [theme]);
 
   useEffect(() => {
     if (drawn.current) highlight(drawn.current.cy, at);

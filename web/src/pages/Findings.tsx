@@ -1,7 +1,8 @@
 import { useState } from "react";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { askedTime, get, post } from "../lib/api";
 import { ago, count, moment } from "../lib/format";
+import { useOnce } from "../lib/once";
 import { go, useRoute } from "../lib/route";
 import type { Finding, Page } from "../lib/types";
 import { SeverityBadge, StateBadge } from "../parts/Badge";
@@ -73,9 +74,9 @@ export function Records({ of }: { of: string[] }) {
 function Acknowledge({ finding }: { finding: Finding }) {
   const [text, setText] = useState("");
   const client = useQueryClient();
-  const say = useMutation({
-    mutationFn: () => post(`findings/${encodeURIComponent(finding.id)}/acknowledge`, { text }),
-    onSuccess: () => client.invalidateQueries({ queryKey: ["findings"] }),
+  const say = useOnce({
+    act: () => post(`findings/${encodeURIComponent(finding.id)}/acknowledge`, { text }),
+    done: () => client.invalidateQueries({ queryKey: ["findings"] }),
   });
   if (finding.state === "acknowledged") return null;
   return (
@@ -83,7 +84,7 @@ function Acknowledge({ finding }: { finding: Finding }) {
       className="buttons"
       onSubmit={(event) => {
         event.preventDefault();
-        say.mutate();
+        say.run();
       }}
     >
       <input aria-label="Why it is all right" placeholder="why it is all right" required maxLength={500} value={text} onChange={(event) => setText(event.target.value)} />
@@ -125,15 +126,17 @@ function Card({ finding }: { finding: Finding }) {
         {finding.subject && (
           <>
             {" → "}
-            <Link to="hunt" changes={{ indicator: finding.subject }} label={`Hunt for the subject of this ${finding.detector}`}>
+            <Link to="hunt" changes={{ indicator: finding.subject }}>
               <Name text={finding.subject} />
             </Link>
           </>
         )}
       </p>
       <Numbers finding={finding} />
-      <Records of={finding.records} />
-      <Acknowledge finding={finding} />
+      <div className="card-foot">
+        <Records of={finding.records} />
+        <Acknowledge finding={finding} />
+      </div>
     </article>
   );
 }

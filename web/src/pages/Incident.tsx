@@ -1,7 +1,8 @@
 import { useState } from "react";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { apiAddress, get, post } from "../lib/api";
 import { count, moment } from "../lib/format";
+import { useOnce } from "../lib/once";
 import { go, useRoute } from "../lib/route";
 import { quoted } from "../lib/text";
 import type { BlastRadius, Finding, Incident, IncidentWhole } from "../lib/types";
@@ -16,11 +17,12 @@ import { Score } from "./Incidents";
 import { Timeline } from "./Timeline";
 import { WhyDrawer } from "./Why";
 
-function useAct(id: string) {
+function useAct(id: string, done?: () => void) {
   const client = useQueryClient();
-  return useMutation({
-    mutationFn: ({ what, body }: { what: string; body: object }) => post(`incidents/${encodeURIComponent(id)}/${what}`, body),
-    onSettled: () => client.invalidateQueries({ queryKey: ["incident", id] }),
+  return useOnce({
+    act: ({ what, body }: { what: string; body: object }) => post(`incidents/${encodeURIComponent(id)}/${what}`, body),
+    ...(done ? { done } : {}),
+    always: () => client.invalidateQueries({ queryKey: ["incident", id] }),
   });
 }
 
@@ -51,7 +53,7 @@ function Head({ incident }: { incident: Incident }) {
             <Name text={it.workload} />
           </strong>{" "}
           is contained until {moment(it.until)}.{" "}
-          <button type="button" onClick={() => act.mutate({ what: "release", body: { workload: it.workload } })} disabled={act.isPending}>
+          <button type="button" onClick={() => act.run({ what: "release", body: { workload: it.workload } })} disabled={act.isPending}>
             Release
           </button>
         </p>
@@ -65,11 +67,11 @@ function Head({ incident }: { incident: Incident }) {
             </button>
           ))}
         {incident.state === "open" && (
-          <button type="button" disabled={act.isPending} onClick={() => act.mutate({ what: "acknowledge", body: {} })}>
+          <button type="button" disabled={act.isPending} onClick={() => act.run({ what: "acknowledge", body: {} })}>
             Acknowledge
           </button>
         )}
-        <button type="button" disabled={act.isPending} onClick={() => act.mutate({ what: incident.state === "closed" ? "reopen" : "close", body: {} })}>
+        <button type="button" disabled={act.isPending} onClick={() => act.run({ what: incident.state === "closed" ? "reopen" : "close", body: {} })}>
           {incident.state === "closed" ? "Reopen" : "Close"}
         </button>
         <a className="button" href={apiAddress(`incidents/${encodeURIComponent(incident.id)}/evidence`)} download={`incident-${incident.id.replace(/[^\w-]/g, "_")}.tar`}>
@@ -119,7 +121,7 @@ function Radius({ of }: { of: BlastRadius }) {
         reached {count(reached.length)}, was stopped from {count(denied.length)}, could reach {count(of.could.length)}
         {of.could_is_complete ? "" : " or more"}
       </p>
-      <ul className="rows">
+      <ul className="rows" tabIndex={0} aria-label="Destinations">
         {reached.map((edge) => (
           <li key={`${edge.destination}:${edge.port}`}>
             <span className="badge v-allow">reached</span> <Name text={edge.destination} />
@@ -157,7 +159,7 @@ function FindingRow({ finding }: { finding: Finding }) {
 
 function Notes({ incident }: { incident: Incident }) {
   const [text, setText] = useState("");
-  const act = useAct(incident.id);
+  const act = useAct(incident.id, () => setText(""));
   return (
     <section className="panel">
       <h3>Notes</h3>
@@ -175,7 +177,7 @@ function Notes({ incident }: { incident: Incident }) {
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          act.mutate({ what: "notes", body: { text } }, { onSuccess: () => setText("") });
+          act.run({ what: "notes", body: { text } });
         }}
       >
         <textarea aria-label="Note" placeholder="what you saw or did" required maxLength={4000} rows={2} value={text} onChange={(event) => setText(event.target.value)} />

@@ -99,11 +99,13 @@ function Card({ policy }: { policy: Policy }) {
         <span className="tag">
           <Name text={policy.kind} />
         </span>
-        <span className="tag">
-          <Name text={policy.tier} />
-        </span>
+        {policy.tier !== policy.kind && (
+          <span className="tag">
+            tier <Name text={policy.tier} />
+          </span>
+        )}
         <span className="end muted">
-          selects {typeof policy.selects === "number" ? `${count(policy.selects)} pods` : <Name text={policy.selects ?? "?"} />}
+          selects {typeof policy.selects === "number" ? `${count(policy.selects)} ${policy.selects === 1 ? "pod" : "pods"}` : <Name text={policy.selects ?? "?"} />}
           {policy.file ? (
             <>
               {" · "}

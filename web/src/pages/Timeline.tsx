@@ -1,3 +1,4 @@
+import { useEffect, useRef, useState } from "react";
 import { clock } from "../lib/format";
 import { go, useRoute } from "../lib/route";
 import type { Kind, TimelineItem } from "../lib/types";
@@ -13,25 +14,34 @@ const LANES: [Kind[], string][] = [
 ];
 const SHORT: Record<string, string> = { finding: "finding", ai_call: "call", flow: "flow", tls: "tls", dns: "dns", audit: "action" };
 const HIGH = 26;
-const WIDE = 1000;
-const LEFT = 110;
+const LEFT = 86;
 
 /** All kinds on one axis of time: where things came together is seen at once. */
 function Axis({ items }: { items: TimelineItem[] }) {
   const { page } = useRoute();
+  const place = useRef<HTMLDivElement>(null);
+  const [wide, setWide] = useState(640);
+  useEffect(() => {
+    const element = place.current;
+    if (!element) return;
+    const watch = new ResizeObserver(() => setWide(Math.max(240, element.clientWidth)));
+    watch.observe(element);
+    return () => watch.disconnect();
+  }, []);
   const times = items.map((item) => Date.parse(item.time)).filter((time) => !Number.isNaN(time));
   const first = times.reduce((least, time) => Math.min(least, time), Infinity);
   const last = times.reduce((most, time) => Math.max(most, time), -Infinity);
   const long = Math.max(1, last - first);
   const lanes = LANES.filter(([kinds]) => items.some((item) => kinds.includes(item.kind)));
-  const x = (time: string) => LEFT + 10 + ((Date.parse(time) - first) / long) * (WIDE - LEFT - 24);
+  const x = (time: string) => LEFT + 10 + ((Date.parse(time) - first) / long) * (wide - LEFT - 24);
   const now = new Date();
   const high = lanes.length * HIGH + 22;
   return (
-    <svg className="axis" viewBox={`0 0 ${WIDE} ${high}`} role="img" aria-label={`${items.length} events from ${new Date(first).toLocaleString()} to ${new Date(last).toLocaleString()}; each one is in the list below`}>
+    <div ref={place} className="axis-place">
+    <svg className="axis" width={wide} height={high} role="img" aria-label={`${items.length} events from ${new Date(first).toLocaleString()} to ${new Date(last).toLocaleString()}; each one is in the list below`}>
       {lanes.map(([kinds, name], lane) => (
         <g key={name}>
-          <line x1={LEFT} x2={WIDE - 4} y1={lane * HIGH + HIGH / 2} y2={lane * HIGH + HIGH / 2} className="lane" />
+          <line x1={LEFT} x2={wide - 4} y1={lane * HIGH + HIGH / 2} y2={lane * HIGH + HIGH / 2} className="lane" />
           <text x={0} y={lane * HIGH + HIGH / 2 + 4} className="lane-name">
             {name}
           </text>
@@ -52,10 +62,11 @@ function Axis({ items }: { items: TimelineItem[] }) {
       <text x={LEFT} y={high - 4} className="lane-name">
         {clock(new Date(first).toISOString(), now)}
       </text>
-      <text x={WIDE - 4} y={high - 4} textAnchor="end" className="lane-name">
+      <text x={wide - 4} y={high - 4} textAnchor="end" className="lane-name">
         {clock(new Date(last).toISOString(), now)}
       </text>
     </svg>
+    </div>
   );
 }
 

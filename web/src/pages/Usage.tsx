@@ -5,7 +5,7 @@ import { go, useRoute } from "../lib/route";
 import type { Budget, Usage, UsageItem } from "../lib/types";
 import { Copy } from "../parts/Copy";
 import { Link } from "../parts/Link";
-import { Name } from "../parts/Name";
+import { Name, Party } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
 
 const ORDERS: Record<string, [string, (item: UsageItem) => number]> = {
@@ -58,7 +58,7 @@ function Row({ item }: { item: UsageItem }) {
     <tr>
       <td>
         <Link to="calls" changes={{ source: item.workload }}>
-          <Name text={item.workload} />
+          <Party text={item.workload} />
         </Link>
       </td>
       <td>

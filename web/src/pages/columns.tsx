@@ -3,32 +3,32 @@ import { call, told } from "../lib/call";
 import { bytes, clock, count, money, short } from "../lib/format";
 import type { Kind, LedgerRecord } from "../lib/types";
 import { VerdictBadge } from "../parts/Badge";
-import { Name } from "../parts/Name";
+import { Name, Party } from "../parts/Name";
 
 type C = Column<LedgerRecord>;
 
 function time(now: Date): C {
-  return { key: "time", title: "Time", width: "104px", cell: (it) => <time dateTime={it.time}>{clock(it.time, now)}</time> };
+  return { key: "time", title: "Time", width: "86px", cell: (it) => <time dateTime={it.time}>{clock(it.time, now)}</time> };
 }
-const VERDICT: C = { key: "verdict", title: "Verdict", width: "84px", cell: (it) => <VerdictBadge verdict={it.verdict} /> };
-const SOURCE: C = { key: "source", title: "From", width: "minmax(150px, 1.1fr)", cell: (it) => <Name text={it.source} /> };
-const RULE: C = { key: "rule", title: "Decided by", width: "minmax(150px, 1.4fr)", cell: (it) => <Name text={it.rule || it.reason} /> };
-const COUNT: C = { key: "count", title: "Count", width: "64px", number: true, cell: (it) => count(it.count) };
+const VERDICT: C = { key: "verdict", title: "Verdict", width: "78px", cell: (it) => <VerdictBadge verdict={it.verdict} /> };
+const SOURCE: C = { key: "source", title: "From", width: "minmax(140px, 1fr)", cell: (it) => <Party text={it.source} /> };
+const RULE: C = { key: "rule", title: "Decided by", width: "minmax(170px, 1.7fr)", cell: (it) => <Name text={it.rule || it.reason} /> };
+const COUNT: C = { key: "count", title: "Count", width: "52px", number: true, cell: (it) => count(it.count) };
 const NODE: C = { key: "node", title: "Node", width: "minmax(60px, 0.4fr)", cell: (it) => <Name text={it.node} /> };
 
 const DESTINATION: C = {
   key: "destination",
   title: "To",
-  width: "minmax(150px, 1.1fr)",
+  width: "minmax(140px, 1fr)",
   cell: (it) => (
     <>
-      <Name text={it.destination} />
+      <Party text={it.destination} />
       {it.port !== 0 && <span className="muted">:{it.port}</span>}
     </>
   ),
 };
-const SENT: C = { key: "sent", title: "Sent", width: "76px", number: true, cell: (it) => bytes(it.bytes_sent) };
-const RECEIVED: C = { key: "received", title: "Received", width: "76px", number: true, cell: (it) => bytes(it.bytes_received) };
+const SENT: C = { key: "sent", title: "Sent", width: "70px", number: true, cell: (it) => bytes(it.bytes_sent) };
+const RECEIVED: C = { key: "received", title: "Received", width: "70px", number: true, cell: (it) => bytes(it.bytes_received) };
 
 const ASKED: C = { key: "asked", title: "Name", width: "minmax(180px, 1.6fr)", cell: (it) => <Name text={it.destination} /> };
 const TYPE: C = { key: "type", title: "Type", width: "60px", cell: (it) => <Name text={told(it.detail, "type") || told(it.detail, "record_type")} /> };
