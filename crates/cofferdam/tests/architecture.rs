@@ -20,6 +20,7 @@ const ROWS: &[(&str, u8)] = &[
     ("routes", 1),
     ("admit", 1),
     ("authn", 1),
+    ("console", 2),
     ("controller", 2),
     ("datapath", 2),
     ("detect", 2),
