@@ -22,6 +22,7 @@
 pub mod chain;
 pub mod entry;
 pub mod error;
+pub mod follow;
 pub mod query;
 mod retention;
 mod schema;
@@ -31,6 +32,7 @@ pub mod write;
 pub use chain::{Fault, Verification};
 pub use entry::{Entry, Kind, Verdict};
 pub use error::LedgerError;
+pub use follow::Followed;
 pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
 pub use retention::Retention;
 pub use write::{Ledger, Notice};

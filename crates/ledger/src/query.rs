@@ -13,6 +13,12 @@ use std::time::Duration;
 /// Most rows of one answer.
 pub const MOST: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Whole entries, as [`stored`] reads them.
+pub(crate) const ENTRIES: &str = "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, \
+                                  w.text, e.count, e.sent, e.received, e.detail FROM entries e \
+                                  JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
+                                  JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule \
+                                  JOIN words w ON w.id = e.reason";
 
 /// One ledger, to be read.
 #[derive(Debug)]
@@ -176,14 +182,7 @@ impl Reader {
         conditions.and("e.time >= ?", filter.since.map(signed));
         conditions.and("e.time <= ?", filter.until.map(signed));
         conditions.and("e.id < ?", filter.before);
-        let query = format!(
-            "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, w.text, e.count, \
-             e.sent, e.received, e.detail FROM entries e JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
-             JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule JOIN words w ON w.id = e.reason{} \
-             ORDER BY e.id DESC LIMIT {}",
-            conditions.text,
-            limit(filter.limit)
-        );
+        let query = format!("{ENTRIES}{} ORDER BY e.id DESC LIMIT {}", conditions.text, limit(filter.limit));
         self.list(&query, &conditions, "looking for entries", stored)
     }
 
@@ -295,7 +294,7 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {
     Ok(row.get::<_, String>(column)?.into())
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let unknown = |column, value| rusqlite::Error::IntegralValueOutOfRange(column, value);
     let (kind, verdict): (i64, i64) = (row.get(2)?, row.get(3)?);
     let entry = Entry {
