@@ -25,6 +25,7 @@ mod finding;
 mod lookup;
 mod network;
 
+pub use detail::Detail;
 pub use event::{event, lost, sentence, uid};
 
 /// Version of the schema that events say they follow.

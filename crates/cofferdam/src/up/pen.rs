@@ -10,6 +10,7 @@ use super::passage::{Finding, Passage};
 use crate::flows::workload;
 use ::ledger::{Entry, Kind, Ledger, Notice, Retention, Verdict};
 use anyhow::{Context, Result};
+use export::{Exports, SinkStatus};
 use observe::{End, Record};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,9 @@ pub(crate) struct LedgerStatus {
     /// What was found and mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notices: Vec<String>,
+    /// Where it is exported to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exports: Vec<SinkStatus>,
 }
 
 /// Writes a ledger.
@@ -55,6 +59,8 @@ pub(crate) struct Pen {
     entries: Option<SyncSender<Entry>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Follow what is written.
+    exports: Option<Exports>,
 }
 
 #[derive(Debug)]
@@ -96,7 +102,13 @@ impl Pen {
         let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let thread = thread.spawn(move || hand.run(&received)).context("starting the ledger's thread")?;
-        Ok(Self { entries: Some(entries), shared, thread: Some(thread) })
+        Ok(Self { entries: Some(entries), shared, thread: Some(thread), exports: None })
+    }
+
+    /// The same, with what is written exported by others.
+    pub(crate) fn exported(mut self, exports: Option<Exports>) -> Self {
+        self.exports = exports;
+        self
     }
 
     /// How it is.
@@ -108,6 +120,7 @@ impl Pen {
             lost: self.shared.lost.load(Ordering::Relaxed),
             problem: state.problem.clone(),
             notices: state.notices.clone(),
+            exports: self.exports.as_ref().map(Exports::status).unwrap_or_default(),
         }
     }
 
