@@ -318,6 +318,7 @@ impl Health for Agent {
                 "Whether the ledger cannot be written",
                 ledger.problem.is_some().into(),
             );
+            page.exports(&ledger.exports);
         }
         page.counter("findings", "Things that somebody should look at", status.findings);
         if let Some(detection) = &status.detection {

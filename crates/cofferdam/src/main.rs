@@ -11,6 +11,7 @@ mod connections;
 mod control;
 mod detect;
 mod egress_gateway;
+mod export_cmd;
 mod findings;
 mod flows;
 mod folder;

@@ -16,6 +16,7 @@ const ROWS: &[(&str, u8)] = &[
     ("handover", 1),
     ("inspect", 1),
     ("observe", 1),
+    ("ocsf", 1),
     ("waf", 1),
     ("routes", 1),
     ("admit", 1),
@@ -25,6 +26,7 @@ const ROWS: &[(&str, u8)] = &[
     ("datapath", 2),
     ("detect", 2),
     ("dns", 2),
+    ("export", 2),
     ("gateway", 2),
     ("incident", 2),
     ("ingress", 2),
@@ -34,8 +36,10 @@ const ROWS: &[(&str, u8)] = &[
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: &[&str] =
-    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "incident"];
+const PURE: &[&str] = &[
+    "policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect",
+    "incident", "ocsf",
+];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

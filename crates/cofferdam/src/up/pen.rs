@@ -11,6 +11,7 @@ use super::passage::Passage;
 use crate::flows::workload;
 use ::ledger::{Entry, Kind, Ledger, Notice, Retention, Verdict};
 use anyhow::{Context, Result};
+use export::{Exports, SinkStatus};
 use observe::{End, Record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,6 +50,9 @@ pub(crate) struct LedgerStatus {
     /// What was found and mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notices: Vec<String>,
+    /// Where it is exported to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exports: Vec<SinkStatus>,
 }
 
 /// Writes a ledger.
@@ -57,6 +61,8 @@ pub(crate) struct Pen {
     entries: Option<SyncSender<Entry>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Follow what is written.
+    exports: Option<Exports>,
 }
 
 #[derive(Debug)]
@@ -104,7 +110,13 @@ impl Pen {
         let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let thread = thread.spawn(move || hand.run(&received)).context("starting the ledger's thread")?;
-        Ok(Self { entries: Some(entries), shared, thread: Some(thread) })
+        Ok(Self { entries: Some(entries), shared, thread: Some(thread), exports: None })
+    }
+
+    /// The same, with what is written exported by others.
+    pub(crate) fn exported(mut self, exports: Option<Exports>) -> Self {
+        self.exports = exports;
+        self
     }
 
     /// How it is.
@@ -116,6 +128,7 @@ impl Pen {
             lost: self.shared.lost.load(Ordering::Relaxed),
             problem: state.problem.clone(),
             notices: state.notices.clone(),
+            exports: self.exports.as_ref().map(Exports::status).unwrap_or_default(),
         }
     }
 
