@@ -20,6 +20,7 @@ const ROWS: &[(&str, u8)] = &[
     ("routes", 1),
     ("admit", 1),
     ("authn", 1),
+    ("fleet", 1),
     ("controller", 2),
     ("datapath", 2),
     ("detect", 2),
@@ -27,13 +28,13 @@ const ROWS: &[(&str, u8)] = &[
     ("gateway", 2),
     ("ingress", 2),
     ("lab", 2),
-        ("cni", 4),
+    ("cni", 4),
     ("cofferdam", 4),
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
 const PURE: &[&str] =
-    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect"];
+    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "fleet"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))
