@@ -55,8 +55,11 @@ impl Manifest {
 }
 
 /// Policies among these objects, and what else was there: namespaces, pods and the like are of a cluster, not of a policy.
-pub(crate) fn contents(values: &[Value]) -> Result<(Vec<Manifest>, Vec<ObjectName>), NotContents> {
-    let (mut policies, mut others) = (BTreeMap::new(), Vec::new());
+///
+/// # Errors
+/// See [`NotContents`]; that there is none is no error here.
+pub fn policies(values: &[Value]) -> Result<(Vec<Manifest>, Vec<ObjectName>), NotContents> {
+    let (mut found, mut others) = (BTreeMap::new(), Vec::new());
     for value in values {
         let read = crds::read_value("the manifest", value);
         let object = read.objects.into_iter().next();
@@ -72,14 +75,14 @@ pub(crate) fn contents(values: &[Value]) -> Result<(Vec<Manifest>, Vec<ObjectNam
             continue;
         }
         let manifest = Manifest { value: normal(value, &name), name: name.clone() };
-        if policies.insert(name.clone(), manifest).is_some() {
+        if found.insert(name.clone(), manifest).is_some() {
             return Err(NotContents::Twice(name));
         }
-        if policies.len() > MOST_OBJECTS {
+        if found.len() > MOST_OBJECTS {
             return Err(NotContents::TooMany);
         }
     }
-    Ok((policies.into_values().collect(), others))
+    Ok((found.into_values().collect(), others))
 }
 
 fn is_policy(object: &Object) -> bool {

@@ -16,7 +16,7 @@ mod pinned;
 mod release;
 pub mod rollout;
 
-pub use contents::{MOST_OBJECTS, Manifest, NotContents};
+pub use contents::{MOST_OBJECTS, Manifest, NotContents, policies};
 pub use difference::{Change, FieldChange, MOST_FIELDS, compare};
 pub use digest::{Digest, NotADigest};
 pub use envelope::{

@@ -6,7 +6,7 @@
 
 use crate::digest::Digest;
 use crate::envelope::Signed;
-use crate::release::Ref;
+use crate::release::{Ref, Release};
 use serde::{Deserialize, Serialize};
 
 /// The newest release that a cluster was given.
@@ -66,6 +66,11 @@ pub enum Refused {
 }
 
 impl Memory {
+    /// What a cluster remembers whose newest release is this one.
+    pub fn of(release: &Release) -> Self {
+        Self { highest: Some(release.reference()), fallback: release.header().fallback.clone(), hub: None }
+    }
+
     /// Whether a release may be applied.
     ///
     /// # Errors
@@ -99,11 +104,7 @@ impl Memory {
     #[must_use]
     pub fn after(self, signed: &Signed) -> Self {
         match self.consider(signed) {
-            Ok(Step::Forward) => Self {
-                highest: Some(signed.release().reference()),
-                fallback: signed.release().header().fallback.clone(),
-                hub: self.hub,
-            },
+            Ok(Step::Forward) => Self { hub: self.hub, ..Self::of(signed.release()) },
             Ok(Step::Again | Step::Back) | Err(_) => self,
         }
     }

@@ -5,6 +5,7 @@
 //! Does not: fetch keys.
 
 use crate::envelope::{key_id, public_from_pem};
+use crds::Code;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -115,6 +116,16 @@ impl Pinned {
     /// See [`NotPinned`].
     pub fn read(file: &str, bytes: &[u8]) -> Result<Self, NotPinned> {
         let form = |why: String| NotPinned::Form { file: file.to_owned(), why };
+        // The kind is none that policy is made of, and that is all that may be wrong with it: a half-read list of keys would
+        // still believe a key that the other half revokes.
+        let is_kind = |code| matches!(code, Code::UnknownKind | Code::UnknownPolicyKind);
+        let wrong = crds::read_objects(file, bytes)
+            .diagnostics
+            .into_iter()
+            .find(|it| it.is_error() && !is_kind(it.code));
+        if let Some(wrong) = wrong {
+            return Err(form(wrong.message));
+        }
         let mut objects = crds::as_json(file, bytes).into_iter();
         let is_one = |it: &Value| {
             it.get("apiVersion").is_some_and(|it| it == "cofferdam.dev/v1alpha1")

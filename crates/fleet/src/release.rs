@@ -4,7 +4,7 @@
 //! the policies, and of nothing else; a payload whose policies do not have the digest it claims is refused, as is one with a
 //! field that this version does not know. Does not: know whether anybody signed it ([`crate::Envelope`]).
 
-use crate::contents::{Manifest, NotContents, contents};
+use crate::contents::{Manifest, NotContents, policies};
 use crate::digest::Digest;
 use crds::ObjectName;
 use serde::{Deserialize, Serialize};
@@ -121,7 +121,7 @@ impl Release {
     /// # Errors
     /// See [`NotARelease`].
     pub fn build(header: Header, values: &[Value]) -> Result<(Self, Vec<ObjectName>), NotARelease> {
-        let (manifests, others) = contents(values)?;
+        let (manifests, others) = policies(values)?;
         if manifests.is_empty() {
             return Err(NotContents::Nothing.into());
         }

@@ -177,7 +177,9 @@ fn a_file_of_keys_that_is_not_understood_pins_nobody() {
         ("name: a", "name: a\n  notAfter: tomorrow", "notAfter"),
         ("name: a", "name: a\n  notAfter: 2027", "expected a string"),
         ("name: a", "name: a\n  revoked: maybe", "boolean"),
-        ("keys:", "---\nkeys:", "exactly one object"),
+        ("keys:", "---\nkeys:", "kind is missing"),
+        ("threshold: 1", "threshold: 1\nthreshold: 2", "there twice"),
+        ("keys:", "key: [\nkeys:", "k"),
     ] {
         assert!(whole.contains(from), "{from}");
         let error = Pinned::read("keys.yaml", whole.replace(from, to).as_bytes()).map(drop);
