@@ -18,6 +18,7 @@ mod folder;
 mod guard;
 mod health;
 mod http;
+mod hub;
 mod ingress_gateway;
 mod install;
 mod kubectl;

@@ -10,7 +10,7 @@ use crate::policy::Sources;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use crds::{Code, Diagnostic};
-use fleet::{Digest, Envelope, Header, Memory, Pinned, Ref, Release, SigningKey};
+use fleet::{Digest, Envelope, Header, Memory, Pinned, Ref, Release, SigningKey, hub};
 use observe::Time;
 use serde_json::json;
 use std::fs::{self, File};
@@ -29,6 +29,7 @@ const MOST: u64 = 4 * 1024 * 1024;
   cofferdam release show release-8.json
   cofferdam release diff release-7.json release-8.json --on cluster.yaml
   cofferdam release verify release-8.json --keys keys.yaml --newest release-7.json
+  cofferdam release object release-8.json | kubectl --context hub apply --server-side -f -
 
 A file of keys:
 
@@ -56,6 +57,12 @@ pub(crate) enum ReleaseCommand {
     },
     Diff(DiffArgs),
     Verify(VerifyArgs),
+    /// The object that a hub has of a release, to be applied there
+    Object {
+        /// The release
+        #[arg(value_name = "RELEASE")]
+        file: PathBuf,
+    },
 }
 
 /// Make a release of the policies among manifests
@@ -116,6 +123,11 @@ pub(crate) fn run(command: &ReleaseCommand, out: &mut impl Write) -> Result<bool
         ReleaseCommand::Show { file, json } => show(file, *json, out).map(|()| true),
         ReleaseCommand::Diff(args) => diff(args, out),
         ReleaseCommand::Verify(args) => verify(args, out),
+        ReleaseCommand::Object { file } => {
+            let (envelope, release) = peek(file)?;
+            writeln!(out, "{}", hub::release_object(&release, &envelope))?;
+            Ok(true)
+        }
     }
 }
 
@@ -194,6 +206,11 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Keys that are believed.
+pub(crate) fn pinned(path: &Path) -> Result<Pinned> {
+    Ok(Pinned::read(&path.display().to_string(), &bytes(path)?)?)
+}
+
 /// A release of which nobody has asked who signed it.
 fn peek(path: &Path) -> Result<(Envelope, Release)> {
     let is_none = || format!("{} is no release", path.display());
@@ -241,8 +258,7 @@ fn show(path: &Path, as_json: bool, out: &mut impl Write) -> Result<()> {
 }
 
 fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
-    let name = args.keys.display().to_string();
-    let pinned = Pinned::read(&name, &bytes(&args.keys)?)?;
+    let pinned = pinned(&args.keys)?;
     let now = Time::from(SystemTime::now()).to_string();
     // It is what the cluster took, and so is not asked who signed it.
     let newest = args.newest.as_deref().map(|path| peek(path).map(|(_, release)| release)).transpose()?;

@@ -28,6 +28,7 @@ const ROWS: &[(&str, u8)] = &[
     ("gateway", 2),
     ("ingress", 2),
     ("lab", 2),
+    ("spoke", 2),
     ("cni", 4),
     ("cofferdam", 4),
 ];

@@ -11,6 +11,7 @@ mod contents;
 mod difference;
 mod digest;
 mod envelope;
+pub mod hub;
 mod memory;
 mod pinned;
 mod release;

@@ -203,7 +203,7 @@ impl Release {
     }
 }
 
-fn digest_of(manifests: &[Manifest]) -> Digest {
+pub(crate) fn digest_of(manifests: &[Manifest]) -> Digest {
     let values: Vec<&Value> = manifests.iter().map(|it| &it.value).collect();
     Digest::of(&serde_json::to_vec(&values).unwrap_or_default())
 }
