@@ -22,6 +22,7 @@ const ROWS: &[(&str, u8)] = &[
     ("admit", 1),
     ("authn", 1),
     ("console", 2),
+    ("fleet", 1),
     ("controller", 2),
     ("datapath", 2),
     ("detect", 2),
@@ -31,6 +32,7 @@ const ROWS: &[(&str, u8)] = &[
     ("incident", 2),
     ("ingress", 2),
     ("lab", 2),
+    ("spoke", 2),
     ("cni", 4),
     ("cofferdam", 4),
 ];
@@ -38,7 +40,7 @@ const ROWS: &[(&str, u8)] = &[
 /// Crates without sockets, clock, randomness or an async runtime.
 const PURE: &[&str] = &[
     "policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect",
-    "incident", "ocsf",
+    "incident", "ocsf", "fleet",
 ];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {

@@ -11,6 +11,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Most rows of one answer.
+pub const MOST: usize = 10_000;
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What [`stored`] reads of an entry `e` and its [`WORDS`].
 pub(crate) const SELECTED: &str = "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, \
                                    w.text, e.count, e.sent, e.received, e.detail";
