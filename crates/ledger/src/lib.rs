@@ -25,6 +25,7 @@ pub mod error;
 pub mod query;
 mod retention;
 mod schema;
+pub mod sums;
 mod words;
 pub mod write;
 
@@ -33,4 +34,5 @@ pub use entry::{Entry, Kind, Verdict};
 pub use error::LedgerError;
 pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
 pub use retention::Retention;
+pub use sums::{Call, Field, Interrupter, Pair, Point, RuleSum, SeriesBy, Span};
 pub use write::{Ledger, Notice};

@@ -270,6 +270,10 @@ impl Reader {
         })
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     pub(crate) fn reading<T>(
         &self,
         doing: &'static str,
@@ -287,7 +291,7 @@ fn limit(asked: Option<usize>) -> usize {
     asked.map_or(MOST, |asked| asked.min(MOST))
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 
