@@ -15,13 +15,17 @@ use crate::seam::{Actions, Live, NotDone};
 use crate::who::Who;
 use hyper::StatusCode;
 use hyper::body::Bytes;
+use incident::{Case, State, View};
 use ledger::{Reader, Span};
+use observe::Time;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Microseconds of an hour.
 const HOUR: u64 = 3_600_000_000;
+/// How long a count of incidents holds, in microseconds.
+const COUNTED: u64 = 3_000_000;
 
 /// What handlers go by.
 pub(crate) struct Known {
@@ -29,6 +33,25 @@ pub(crate) struct Known {
     pub(crate) actions: Arc<dyn Actions>,
     pub(crate) providers: Providers,
     pub(crate) document: Bytes,
+    /// How many incidents nobody closed, and when that was counted.
+    pub(crate) incidents: Mutex<Option<(Time, u64)>>,
+}
+
+impl Known {
+    /// Counted anew after [`COUNTED`] only: every open page of the console asks for it all the time.
+    pub(crate) fn open_incidents(&self, reader: &Reader, now: Time) -> Result<u64, Problem> {
+        let known = *self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, count)) = known
+            && now.0.saturating_sub(at.0) < COUNTED
+        {
+            return Ok(count);
+        }
+        let view = View::read(reader, now)?;
+        let is_open = |case: &&Case| case.incident.state != State::Closed;
+        let count = view.cases.iter().filter(is_open).count() as u64;
+        *self.incidents.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, count));
+        Ok(count)
+    }
 }
 
 /// One request that was let in.

@@ -4,7 +4,8 @@ use crate::handle::{Asked, Reply, findings, graph, incidents, live, records, sum
 use crate::problem::Problem;
 use crate::query::{Parameter, ParameterKind, decode};
 use crate::shape::incident::{
-    ContainOrder, Containment, Finding, Hunt, Incident, IncidentWhole, LogIn, Me, ReleaseOrder, Words,
+    ContainOrder, Containment, Finding, Hunt, Incident, IncidentWhole, LogIn, Me, ReleaseOrder, Released,
+    Words,
 };
 use crate::shape::live::{ManifestAnswer, Policies, Status};
 use crate::shape::records::{EdgeAnswer, Graph, Hints, Record, Series, SumAnswer, Usage, Why};
@@ -236,7 +237,7 @@ pub(crate) fn routes() -> Vec<Route> {
         get(
             "/graph",
             "Who reached, or tried to reach, whom in a time, to be drawn",
-            const { &[SINCE, UNTIL, limit(10_000, "At most so many pairs and ports [2000]")] },
+            const { &[SINCE, UNTIL, limit(50_000, "At most so many pairs and ports, and 10,000 [2000]")] },
             Json(SchemaGenerator::subschema_for::<Graph>),
             Ledger(graph::graph),
         ),
@@ -346,7 +347,7 @@ pub(crate) fn routes() -> Vec<Route> {
         ),
         get(
             "/incidents",
-            "Findings that belong together, the worst first",
+            "Findings that belong together, the latest first",
             const {
                 &[
                     Parameter {
@@ -406,7 +407,7 @@ pub(crate) fn routes() -> Vec<Route> {
             "/incidents/{id}/release",
             "End that",
             SchemaGenerator::subschema_for::<ReleaseOrder>,
-            SchemaGenerator::subschema_for::<Done>,
+            SchemaGenerator::subschema_for::<Released>,
             incidents::release,
         ),
         Route {

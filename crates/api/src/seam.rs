@@ -3,7 +3,7 @@
 use crate::shape::live::{Budget, Deciding, PolicyItem, Status};
 use crate::who::Who;
 use hyper::body::Bytes;
-use ledger::Reader;
+use incident::Reachable;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -111,6 +111,13 @@ pub enum Change {
         /// As the ledger has it.
         workload: String,
     },
+    /// Evidence of an incident was taken away.
+    Export {
+        /// Its id.
+        incident: String,
+        /// SHA-256 of the bundle's manifest.
+        manifest: String,
+    },
 }
 
 /// Does what changes something. Each change leaves an audit entry. Called on threads that may wait.
@@ -121,29 +128,8 @@ pub trait Actions: Send + Sync + 'static {
     /// Why it was not done; then nothing was.
     fn change(&self, who: &Who, change: Change) -> Result<Value, NotDone>;
 
-    /// Incidents, each as [`crate::shape::incident::Incident`] has it.
-    ///
-    /// # Errors
-    /// The ledger cannot be read.
-    fn incidents(&self, ledger: &Reader, since: u64) -> Result<Vec<Value>, NotDone>;
-
-    /// One incident, as [`crate::shape::incident::IncidentWhole`] has it.
-    ///
-    /// # Errors
-    /// There is none, or the ledger cannot be read.
-    fn incident(&self, ledger: &Reader, id: &str) -> Result<Value, NotDone>;
-
-    /// A sealed bundle, as a tar file; leaves an audit entry.
-    ///
-    /// # Errors
-    /// There is no such incident, or the ledger cannot be read.
-    fn evidence(&self, ledger: &Reader, who: &Who, incident: &str) -> Result<Vec<u8>, NotDone>;
-
-    /// Where an indicator was seen, as [`crate::shape::incident::Hunt`] has it.
-    ///
-    /// # Errors
-    /// It is no indicator, or the ledger cannot be read.
-    fn hunt(&self, ledger: &Reader, indicator: &str, since: u64) -> Result<Value, NotDone>;
+    /// Where policy lets a workload go; `None` where that is not known.
+    fn could(&self, workload: &str) -> Option<Reachable>;
 
     /// Somebody was not let in: an audit entry.
     fn refused(&self, from: IpAddr, why: &str);

@@ -24,8 +24,8 @@ use observe::Time;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -119,6 +119,7 @@ fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
             actions,
             providers: Providers::of(&catalog),
             document: document.into(),
+            incidents: Mutex::default(),
         }),
         readers: Arc::new(Readers::new(ledger)),
         authenticate,

@@ -82,10 +82,14 @@ fn has_fields(
 /// What is asked of each route that is not GET, or has braces.
 fn asked(server: &Served, method: &str, path: &str) -> Answer {
     let newest = served::ENTRIES.to_string();
+    // What is read comes from the ledger; what is ordered, from who does it.
+    let incidents = server.get("/incidents").json();
+    let incident = incidents["items"][0]["id"].as_str().unwrap();
+    let incident = if method == "GET" { incident } else { "inc-1" };
     let path = path
         .replace("{number}", &newest)
         .replace("{kind}/{namespace}/{name}", "EgressPolicy/ai/train")
-        .replace("{id}", "inc-1");
+        .replace("{id}", incident);
     let path = if path == "/hunt" { "/hunt?indicator=example.com".to_owned() } else { path };
     // The sample's hour is not the last one.
     let spans = ["/graph", "/series", "/usage", "/hints", "/top", "/edges", "/records", "/policies"];
@@ -150,7 +154,7 @@ fn what_is_refused_is_a_problem_as_the_document_says() {
         ("GET /api/v1/records/x", vec![("authorization", "Bearer viewer")], 400),
         ("GET /api/v1/series?since=30d&step=1", vec![("authorization", "Bearer viewer")], 400),
         ("GET /api/v1/incidents/none", vec![("authorization", "Bearer viewer")], 404),
-        ("GET /api/v1/incidents/inc-1/evidence", vec![("authorization", "Bearer viewer")], 403),
+        ("GET /api/v1/incidents/x/evidence", vec![("authorization", "Bearer viewer")], 403),
         ("GET /api/v1/hunt", vec![("authorization", "Bearer viewer")], 400),
         ("GET /api/v1/me", vec![("host", "evil.example")], 421),
     ] {

@@ -4,6 +4,7 @@ use super::{Asked, Reply, json};
 use crate::problem::Problem;
 use crate::shape::Moment;
 use crate::shape::records::{Graph, GraphEdge};
+use ledger::query::MOST;
 use ledger::{Pair, Reader};
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ const PORTS: usize = 20;
 
 /// `GET /graph`.
 pub(crate) fn graph(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
-    let (span, limit) = (asked.span(1), asked.query.limit(2000));
+    let (span, limit) = (asked.span(1), asked.query.limit(2000).min(MOST));
     let pairs = reader.pairs(span, limit)?;
     let truncated = pairs.len() >= limit;
     let mut edges: BTreeMap<(String, String), GraphEdge> = BTreeMap::new();

@@ -1,12 +1,16 @@
 //! Incidents, and what people do about them.
 
+use super::findings::once_each;
 use super::{Asked, Reply, json, lost};
 use crate::problem::Problem;
-use crate::seam::Change;
+use crate::seam::{Actions, Change};
 use crate::shape::List;
-use crate::shape::incident::{ContainOrder, ReleaseOrder, Words};
+use crate::shape::incident::{ContainOrder, Finding, ReleaseOrder, Words};
+use incident::evidence::bundle;
+use incident::{Case, Incident, Indicator, Item, Radius, Reach, Reachable, View, radius, timeline};
 use ledger::Reader;
-use serde_json::Value;
+use observe::Time;
+use serde::Serialize;
 
 /// Longest text of a note.
 const TEXT_BYTES: usize = 4096;
@@ -14,37 +18,80 @@ const TEXT_BYTES: usize = 4096;
 const MINUTES: u32 = 7 * 24 * 60;
 /// Most incidents of one answer.
 const INCIDENTS: usize = 1000;
+/// Workloads whose reach is told.
+const RADII: usize = 20;
 
 /// `GET /incidents`.
 pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
     let since = asked.query.time("since").unwrap_or(0);
     let states = asked.query.texts("state");
-    let state =
-        |incident: &Value| incident.get("state").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut items = asked.known.actions.incidents(reader, since)?;
-    items.retain(|incident| states.is_empty() || states.contains(&state(incident)));
-    items.truncate(INCIDENTS);
-    json(&List { items, next: None, lost: lost(reader)? })
+    let view = View::read(reader, asked.query.now())?;
+    let wants = |it: &Incident| {
+        it.last.0 >= since && (states.is_empty() || states.iter().any(|state| state == it.state.as_str()))
+    };
+    let all = view.cases.into_iter().map(|case| case.incident).filter(wants);
+    json(&List { items: all.take(INCIDENTS).collect(), next: None, lost: lost(reader)? })
+}
+
+fn case(view: &View, id: &str) -> Result<Case, Problem> {
+    let gone =
+        || Problem::not_found("there is no such incident: its findings are not in the ledger any more");
+    view.find(id).cloned().ok_or_else(gone)
+}
+
+/// Asks whoever knows the policy in force.
+struct Asking<'a>(&'a dyn Actions);
+
+impl Reach for Asking<'_> {
+    fn could(&self, workload: &str) -> Option<Reachable> {
+        self.0.could(workload)
+    }
+}
+
+/// An incident with all about it.
+#[derive(Serialize)]
+struct Whole {
+    incident: Incident,
+    findings: Vec<Finding>,
+    timeline: Vec<Item>,
+    timeline_truncated: bool,
+    blast_radius: Vec<Radius>,
 }
 
 /// `GET /incidents/{id}`.
 pub(crate) fn one(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
-    json(&asked.known.actions.incident(reader, asked.word(0))?)
+    let view = View::read(reader, asked.query.now())?;
+    let case = case(&view, asked.word(0))?;
+    let told = timeline(reader, &case)?;
+    let workloads: Vec<String> = case.incident.workloads.iter().take(RADII).cloned().collect();
+    let blast_radius = radius(reader, &Asking(&*asked.known.actions), &workloads)?;
+    json(&Whole {
+        findings: once_each(case.findings.iter(), &view),
+        incident: case.incident,
+        timeline: told.items,
+        timeline_truncated: told.truncated,
+        blast_radius,
+    })
 }
 
 /// `GET /incidents/{id}/evidence`.
 pub(crate) fn evidence(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
-    let id = asked.word(0);
-    let bundle = asked.known.actions.evidence(reader, asked.who, id)?;
-    let name: String = id.chars().filter(|it| it.is_ascii_alphanumeric() || *it == '-').take(64).collect();
-    Ok(Reply::File("application/x-tar", format!("cofferdam-{name}.tar"), bundle.into()))
+    let case = case(&View::read(reader, asked.query.now())?, asked.word(0))?;
+    let id = case.incident.id.clone();
+    let bundle = bundle(reader, &case, &Asking(&*asked.known.actions), env!("CARGO_PKG_VERSION"))?;
+    // Whoever takes it is written down before it is given away.
+    let export = Change::Export { incident: id.clone(), manifest: bundle.manifest };
+    asked.known.actions.change(asked.who, export)?;
+    let name: String = id.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+    Ok(Reply::File("application/x-tar", format!("cofferdam-{name}.tar"), bundle.archive.into()))
 }
 
 /// `GET /hunt`.
 pub(crate) fn hunt(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
-    let indicator = asked.query.text("indicator");
-    let indicator = indicator.ok_or_else(|| Problem::bad("indicator: what is to be looked for?"))?;
-    json(&asked.known.actions.hunt(reader, indicator, asked.query.time("since").unwrap_or(0))?)
+    let text = asked.query.text("indicator");
+    let text = text.ok_or_else(|| Problem::bad("indicator: what is to be looked for?"))?;
+    let indicator = Indicator::read(text).map_err(|error| Problem::bad(format!("indicator: {error}")))?;
+    json(&incident::hunt(reader, &indicator, asked.query.time("since").map(Time))?)
 }
 
 /// `POST /findings/{id}/acknowledge`.

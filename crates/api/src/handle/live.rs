@@ -24,11 +24,7 @@ pub(crate) fn status(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Proble
     let mut status = asked.known.live.status();
     // What an earlier process lost is not in the ledger either.
     status.ledger.lost = status.ledger.lost.max(lost(reader)?);
-    if let Ok(incidents) = asked.known.actions.incidents(reader, 0) {
-        let is_open =
-            |it: &&serde_json::Value| it.get("state").and_then(|state| state.as_str()) != Some("closed");
-        status.counts.incidents_open = incidents.iter().filter(is_open).count() as u64;
-    }
+    status.counts.incidents_open = asked.known.open_incidents(reader, asked.query.now())?;
     json(&status)
 }
 

@@ -70,27 +70,44 @@ pub struct Containment {
     pub until: Moment,
     /// What is open, or was used in the last hour, and will be cut.
     pub cuts: Vec<EdgeAnswer>,
+    /// Which one.
+    pub workload: String,
+    /// Whether it is cut off now.
+    pub in_force: bool,
+    /// What else somebody should know.
+    pub warnings: Vec<String>,
 }
 
-/// Something that somebody should look at: what the newest entry about it says.
-#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+/// What releasing a workload did.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Released {
+    /// Which one.
+    pub workload: String,
+    /// Not, where it was not cut off.
+    pub released: bool,
+}
+
+/// Something that somebody should look at, as all that is told of it says.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Finding {
     /// The same for all that is told of it.
     pub id: String,
-    /// Number of the newest entry.
-    pub number: i64,
     /// What found it.
     pub detector: String,
     /// How bad it is.
     #[schemars(extend("enum" = ["low", "medium", "high"]))]
-    pub severity: String,
+    pub severity: &'static str,
     /// Whether somebody has seen it.
     #[schemars(extend("enum" = ["open", "acknowledged"]))]
-    pub state: String,
-    /// When it was told of first, of what is in the answer's time.
-    pub first: Option<Moment>,
-    /// When last.
-    pub last: Option<Moment>,
+    pub state: &'static str,
+    /// When it began, as the newest entry says.
+    pub time: Moment,
+    /// When it was last seen.
+    pub until: Moment,
+    /// When it began, as the oldest entry about it says.
+    pub first: Moment,
+    /// As `until`.
+    pub last: Moment,
     /// Who.
     pub workload: String,
     /// About what; empty where nothing can be named. Comes from the wire: show it as text only.
@@ -99,19 +116,16 @@ pub struct Finding {
     pub sentence: String,
     /// What was measured.
     pub numbers: Vec<Value>,
-    /// How often.
+    /// How many records speak for it.
     pub count: u64,
-    /// Entries of the ledger that it is about, as `kind:number`.
+    /// The first of them, as `kind:number`.
     pub records: Vec<String>,
     /// As MITRE and OWASP number them.
     pub techniques: Vec<String>,
     /// The rule that was reached; empty where none was.
     pub rule: String,
-    /// Where.
-    pub node: String,
-    /// Which one of the workload's pods.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<String>,
+    /// Entries of the ledger that told of it, the newest last.
+    pub entries: Vec<i64>,
 }
 
 /// Findings that belong together.
@@ -188,7 +202,7 @@ pub struct IncidentWhole {
     /// What it is.
     pub incident: Incident,
     /// What it is made of.
-    pub findings: Vec<Value>,
+    pub findings: Vec<Finding>,
     /// What happened, in order.
     pub timeline: Vec<Event>,
     /// Not all of it is there.
@@ -240,9 +254,9 @@ pub struct BlastRadius {
 pub struct Reachable {
     /// Whom.
     pub destination: String,
-    /// At which port.
-    pub port: Value,
-    /// By which rule.
+    /// Ports and protocol, as `443/TCP`; `*` where all are allowed.
+    pub port: String,
+    /// By which rule; empty where that is not one.
     pub rule: String,
 }
 
@@ -263,6 +277,8 @@ pub struct Hunt {
     pub workloads: Vec<HuntWorkload>,
     /// The newest of them.
     pub records: Vec<Record>,
+    /// Whether there may be more than was looked at.
+    pub truncated: bool,
 }
 
 /// A workload that had to do with it.

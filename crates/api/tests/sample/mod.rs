@@ -7,7 +7,8 @@
 use api::shape::Moment;
 use api::shape::live::{Budget, Counts, Deciding, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Status};
 use api::{Actions, Change, Live, Manifest, NotDone, Who};
-use ledger::{Entry, EntryFilter, Kind, Ledger, Reader, Verdict};
+use incident::{Could, Reachable};
+use ledger::{Entry, Kind, Ledger, Verdict};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::path::Path;
@@ -274,49 +275,24 @@ impl Actions for SampleActions {
             }
             Change::Contain { incident: id, .. } => {
                 known(id)?;
-                json!({ "policy": YAML, "until": Moment::of(MICROS), "cuts": [edge()] })
+                json!({
+                    "policy": YAML, "until": Moment::of(MICROS), "cuts": [edge()], "workload": "ai/Job/train",
+                    "in_force": false, "warnings": [],
+                })
             }
             Change::Release { incident: id, .. } => {
                 known(id)?;
-                json!({})
+                json!({ "workload": "ai/Job/train", "released": true })
             }
+            Change::Export { .. } => json!({}),
         };
         self.changes.lock().unwrap().push((who.name.to_string(), change));
         Ok(answer)
     }
 
-    fn incidents(&self, _: &Reader, _: u64) -> Result<Vec<Value>, NotDone> {
-        Ok(vec![incident()])
-    }
-
-    fn incident(&self, ledger: &Reader, id: &str) -> Result<Value, NotDone> {
-        known(id)?;
-        let filter = EntryFilter { kinds: vec![Kind::Finding], limit: Some(3), ..EntryFilter::default() };
-        let findings = ledger.entries(&filter).map_err(|error| NotDone::Unavailable(error.to_string()))?;
-        let findings: Vec<Value> =
-            findings.iter().filter_map(|it| serde_json::from_str(it.entry.detail.as_deref()?).ok()).collect();
-        Ok(json!({
-            "incident": incident(), "findings": findings, "timeline": [{
-                "time": Moment::of(MICROS), "kind": "flow", "verdict": "allow", "source": "ai/Job/train",
-                "destination": HOSTILE[1], "port": 443, "rule": RULE, "reason": "rule", "sentence": "it connected", "number": 1,
-            }], "timeline_truncated": false, "blast_radius": [{
-                "workload": "ai/Job/train", "could": [{ "destination": "pypi.org", "port": 443, "rule": RULE }],
-                "could_is_complete": true, "did": [edge()],
-            }],
-        }))
-    }
-
-    fn evidence(&self, _: &Reader, _: &Who, id: &str) -> Result<Vec<u8>, NotDone> {
-        known(id)?;
-        Ok(vec![0; 1024])
-    }
-
-    fn hunt(&self, _: &Reader, indicator: &str, _: u64) -> Result<Value, NotDone> {
-        Ok(json!({
-            "indicator": indicator, "kind": "domain", "hits": 1, "first": Moment::of(MICROS), "last": null,
-            "workloads": [{ "workload": "ai/Job/train", "hits": 1, "first": Moment::of(MICROS), "last": Moment::of(MICROS) }],
-            "records": [],
-        }))
+    fn could(&self, _: &str) -> Option<Reachable> {
+        let place = Could { destination: "pypi.org".into(), port: "443/TCP".into(), rule: RULE.into() };
+        Some(Reachable { places: vec![place], is_complete: true })
     }
 
     fn refused(&self, from: IpAddr, _: &str) {
