@@ -305,6 +305,28 @@ impl Reader {
         })
     }
 
+    /// Goes through who was let through to whom, those first that were seen last, and when first; at most so many. For whoever
+    /// has to know what is usual.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn each_allowed_edge(
+        &self,
+        most: usize,
+        mut see: impl FnMut(&str, &str, u64),
+    ) -> Result<(), LedgerError> {
+        let query = "SELECT s.text, d.text, e.first FROM edges e JOIN words s ON s.id = e.source \
+                     JOIN words d ON d.id = e.destination WHERE e.allowed > 0 ORDER BY e.last DESC LIMIT ?1";
+        self.reading("going through edges", |connection| {
+            let mut statement = connection.prepare(query)?;
+            let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
+            while let Some(row) = rows.next()? {
+                see(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, unsigned(row, 2)?);
+            }
+            Ok(())
+        })
+    }
+
     /// What is not in the file, and how often.
     ///
     /// # Errors
