@@ -21,8 +21,8 @@ const ROWS: &[(&str, u8)] = &[
     ("routes", 1),
     ("admit", 1),
     ("authn", 1),
-    ("console", 2),
     ("fleet", 1),
+    ("console", 2),
     ("controller", 2),
     ("datapath", 2),
     ("detect", 2),
@@ -33,6 +33,7 @@ const ROWS: &[(&str, u8)] = &[
     ("ingress", 2),
     ("lab", 2),
     ("spoke", 2),
+    ("api", 3),
     ("cni", 4),
     ("cofferdam", 4),
 ];

@@ -27,6 +27,7 @@ pub mod query;
 mod retention;
 mod schema;
 pub mod search;
+pub mod sums;
 mod words;
 pub mod write;
 
@@ -37,4 +38,5 @@ pub use follow::Followed;
 pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy};
 pub use retention::Retention;
 pub use search::{Column, Match};
+pub use sums::{Call, Field, Interrupter, Pair, Point, RuleSum, SeriesBy, Span};
 pub use write::{Ledger, Notice};
