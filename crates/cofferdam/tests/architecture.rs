@@ -27,7 +27,7 @@ const ROWS: &[(&str, u8)] = &[
     ("gateway", 2),
     ("ingress", 2),
     ("lab", 2),
-    ("cni", 4),
+        ("cni", 4),
     ("cofferdam", 4),
 ];
 
