@@ -25,6 +25,7 @@ const ROWS: &[(&str, u8)] = &[
     ("detect", 2),
     ("dns", 2),
     ("gateway", 2),
+    ("incident", 2),
     ("ingress", 2),
     ("lab", 2),
         ("cni", 4),
@@ -33,7 +34,7 @@ const ROWS: &[(&str, u8)] = &[
 
 /// Crates without sockets, clock, randomness or an async runtime.
 const PURE: &[&str] =
-    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect"];
+    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "incident"];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

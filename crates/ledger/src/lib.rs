@@ -25,12 +25,14 @@ pub mod error;
 pub mod query;
 mod retention;
 mod schema;
+pub mod search;
 mod words;
 pub mod write;
 
-pub use chain::{Fault, Verification};
+pub use chain::{Fault, Seal, Verification};
 pub use entry::{Entry, Kind, Verdict};
 pub use error::LedgerError;
-pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
+pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy};
 pub use retention::Retention;
+pub use search::{Column, Match};
 pub use write::{Ledger, Notice};
