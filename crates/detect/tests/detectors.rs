@@ -303,6 +303,7 @@ fn a_fact_is_told_at_once_by_doubling_and_in_every_hour_in_which_it_comes_again(
     assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
     assert_eq!(again, []);
     assert_eq!(later, [(first[0].0.clone(), 1002)], "the same finding");
+    assert_eq!(told(9 * HOUR, 1), [(first[0].0.clone(), 1)], "of which nobody heard for long: counted anew");
 }
 
 #[test]
