@@ -435,7 +435,7 @@ fn who_is_told_of_all_the_time_pushes_nobody_else_out_of_sight() {
     let (mut detectors, mut pace, mut told) = (Detectors::default(), Pace::default(), Vec::new());
     let mut tell = |after: u64, who: &str, number: u64| {
         let name = format!("{}.drawn-{number}.com", noise(number, 60));
-        for part in 0..8 {
+        for part in 0..12 {
             let event = event(after, who, number, lookup(&format!("{part}{name}"), 16, Some(0)));
             told.extend(detectors.observe(&event).into_iter().filter(|it| pace.lets(it)));
         }
