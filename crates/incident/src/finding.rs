@@ -76,6 +76,9 @@ pub struct Finding {
     pub rule: String,
     /// Entries of the ledger that told of it, the newest last; at most [`MAX_LIST`].
     pub entries: Vec<i64>,
+    /// Whether a DetectionPolicy says that nobody has to see it: it makes no incident.
+    #[serde(skip)]
+    pub is_suppressed: bool,
 }
 
 impl Finding {
@@ -112,6 +115,7 @@ impl Finding {
             techniques: said.texts("techniques"),
             rule: cut(&entry.rule),
             entries: vec![stored.id],
+            is_suppressed: said.0.get("suppressed").is_some_and(Value::is_object),
             detector,
             workload,
             subject,

@@ -137,7 +137,7 @@ impl View {
         let (findings, more_findings) = newest(reader, &of_findings, MOST_FINDINGS)?;
         let (acts, more_acts) = acts(reader)?;
         let mut cases = Vec::new();
-        for group in fold(findings.iter().map(Finding::read)) {
+        for group in fold(findings.iter().map(Finding::read).filter(|finding| !finding.is_suppressed)) {
             cases.push(case(reader, group)?);
         }
         cases.sort_by(|a, b| (b.incident.last, &b.incident.id).cmp(&(a.incident.last, &a.incident.id)));
