@@ -11,6 +11,7 @@ use ::ledger::{
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use incident::record;
 use observe::{Time, parse_duration};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -59,20 +60,24 @@ pub(crate) enum LedgerCommand {
 
 /// Where the ledger is, and the form of what is told of it.
 #[derive(Args, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// The ledger's file [default: that of the running `up` or agent]
     #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
+    pub(crate) ledger: Option<PathBuf>,
     /// Local socket of the running `up` or agent, to ask for the file
     #[arg(long, value_name = "PATH", conflicts_with = "ledger")]
-    socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
     /// One JSON object per line
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Place {
-    fn open(&self) -> Result<Reader> {
+    /// Opens it to read.
+    ///
+    /// # Errors
+    /// Nobody says where it is, or it cannot be read.
+    pub(crate) fn open(&self) -> Result<Reader> {
         let path = match &self.ledger {
             Some(path) => path.clone(),
             None => {
@@ -91,7 +96,7 @@ impl Place {
     }
 
     /// A table with these heads, or one JSON object for each.
-    fn print<T, const COLUMNS: usize>(
+    pub(crate) fn print<T, const COLUMNS: usize>(
         &self,
         found: impl IntoIterator<Item = T>,
         heads: [&str; COLUMNS],
@@ -297,7 +302,7 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
     let mut entries = args.place.open()?.entries(&filter)?;
     entries.reverse();
     let heads = ["NUMBER", "TIME", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
-    args.place.print(entries, heads, entry_cells, entry_json, out)
+    args.place.print(entries, heads, entry_cells, record::json, out)
 }
 
 fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
@@ -313,28 +318,6 @@ fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
         port(entry.port, entry.protocol),
         why.to_string(),
     ]
-}
-
-fn entry_json(Stored { id, entry }: &Stored) -> Value {
-    // What this program wrote is JSON; what somebody changed may not be, and is shown as it is.
-    let detail = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
-    json!({
-        "number": id,
-        "time": Time(entry.time),
-        "kind": entry.kind,
-        "verdict": entry.verdict,
-        "node": &*entry.node,
-        "source": &*entry.source,
-        "destination": &*entry.destination,
-        "port": entry.port,
-        "protocol": entry.protocol,
-        "rule": &*entry.rule,
-        "reason": &*entry.reason,
-        "count": entry.count,
-        "bytes_sent": entry.sent,
-        "bytes_received": entry.received,
-        "detail": entry.detail.as_ref().map(detail),
-    })
 }
 
 fn verdict(verdict: Verdict) -> &'static str {
@@ -421,7 +404,7 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "RECEIVED",
         "DECIDED LAST BY",
     ];
-    args.place.print(edges, heads, edge_cells, edge_json, out)
+    args.place.print(edges, heads, edge_cells, record::edge, out)
 }
 
 fn edge_cells(edge: &Edge) -> [String; 10] {
@@ -437,22 +420,6 @@ fn edge_cells(edge: &Edge) -> [String; 10] {
         bytes(edge.received),
         edge.rule.clone(),
     ]
-}
-
-fn edge_json(edge: &Edge) -> Value {
-    json!({
-        "source": edge.source,
-        "destination": edge.destination,
-        "port": edge.port,
-        "protocol": edge.protocol,
-        "first_seen": Time(edge.first),
-        "last_seen": Time(edge.last),
-        "allowed": edge.allowed,
-        "denied": edge.denied,
-        "bytes_sent": edge.sent,
-        "bytes_received": edge.received,
-        "rule": edge.rule,
-    })
 }
 
 /// Runs `cofferdam top`.

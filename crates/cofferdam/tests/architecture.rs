@@ -28,13 +28,14 @@ const ROWS: &[(&str, u8)] = &[
     ("incident", 2),
     ("ingress", 2),
     ("lab", 2),
-        ("cni", 4),
+    ("cni", 4),
     ("cofferdam", 4),
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: &[&str] =
-    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "incident"];
+const PURE: &[&str] = &[
+    "policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "incident",
+];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

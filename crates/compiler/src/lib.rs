@@ -5,12 +5,14 @@
 //! Guarantees: pure and deterministic; nothing that is known but could not be applied ever means allow.
 //! Does not: read files, decide accesses (`policy`) or touch packets (`datapath`).
 
+pub mod changes;
 pub mod connectivity;
 mod convert;
 pub mod engine;
 mod keys;
 pub mod lint;
 pub mod lower;
+pub mod overlay;
 mod prepare;
 mod rules;
 #[cfg(feature = "sample")]

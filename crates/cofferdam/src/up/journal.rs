@@ -9,14 +9,16 @@ use super::calls::{ApiCall, ApiContent};
 use super::lookup::Lookup;
 use super::passage::{Finding, FindingKind, Passage};
 use super::pen::{LedgerStatus, Pen, Recorded};
+use incident::What;
 use observe::{
     Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
-    StoreCounts,
+    StoreCounts, Time,
 };
+use serde_json::{Map, Value};
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Records of this process.
 #[derive(Debug)]
@@ -79,6 +81,18 @@ impl Journal {
     /// How what is kept on disk is; `None` where nothing is.
     pub(crate) fn ledger(&self) -> Option<LedgerStatus> {
         self.pen.as_ref().map(Pen::status)
+    }
+
+    /// Whether anything is kept on disk.
+    pub(crate) fn keeps(&self) -> bool {
+        self.pen.is_some()
+    }
+
+    /// Keeps what somebody, or this program, did. Whether it is kept: not where there is no ledger.
+    pub(crate) fn audit(&self, who: &str, what: What, on: &str, detail: &Map<String, Value>) -> bool {
+        let Some(pen) = &self.pen else { return false };
+        pen.write(incident::entry(Time::from(SystemTime::now()), who, what, on, detail));
+        true
     }
 
     fn keep(&self, record: &impl Recorded) {
