@@ -14,6 +14,13 @@ use std::time::Duration;
 /// Most rows of one answer.
 pub const MOST: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What [`stored`] reads of an entry `e` and its [`WORDS`].
+pub(crate) const SELECTED: &str = "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, \
+                                   w.text, e.count, e.sent, e.received, e.detail";
+/// The words of an entry `e`.
+pub(crate) const WORDS: &str = "JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
+                                JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule \
+                                JOIN words w ON w.id = e.reason";
 
 /// One ledger, to be read.
 #[derive(Debug)]
@@ -234,12 +241,8 @@ impl Reader {
         };
         // What is sorted are numbers: whole entries, with their details, only those of the answer.
         let query = format!(
-            "{}SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, w.text, e.count, \
-             e.sent, e.received, e.detail \
-             FROM (SELECT e.id AS number FROM entries e{} ORDER BY e.id {order} LIMIT {}) \
-             JOIN entries e ON e.id = number JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
-             JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule JOIN words w ON w.id = e.reason \
-             ORDER BY e.id {order}",
+            "{}{SELECTED} FROM (SELECT e.id AS number FROM entries e{} ORDER BY e.id {order} LIMIT {}) \
+             JOIN entries e ON e.id = number {WORDS} ORDER BY e.id {order}",
             conditions.with,
             conditions.text,
             limit(filter.limit)
@@ -305,6 +308,28 @@ impl Reader {
         })
     }
 
+    /// Goes through who was let through to whom, those first that were seen last, and when first; at most so many. For whoever
+    /// has to know what is usual.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn each_allowed_edge(
+        &self,
+        most: usize,
+        mut see: impl FnMut(&str, &str, u64),
+    ) -> Result<(), LedgerError> {
+        let query = "SELECT s.text, d.text, e.first FROM edges e JOIN words s ON s.id = e.source \
+                     JOIN words d ON d.id = e.destination WHERE e.allowed > 0 ORDER BY e.last DESC LIMIT ?1";
+        self.reading("going through edges", |connection| {
+            let mut statement = connection.prepare(query)?;
+            let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
+            while let Some(row) = rows.next()? {
+                see(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, unsigned(row, 2)?);
+            }
+            Ok(())
+        })
+    }
+
     /// What is not in the file, and how often.
     ///
     /// # Errors
@@ -330,6 +355,10 @@ impl Reader {
         })
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     pub(crate) fn reading<T>(
         &self,
         doing: &'static str,
@@ -343,7 +372,7 @@ impl Reader {
     }
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 
@@ -351,7 +380,7 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {
     Ok(row.get::<_, String>(column)?.into())
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let unknown = |column, value| rusqlite::Error::IntegralValueOutOfRange(column, value);
     let (kind, verdict): (i64, i64) = (row.get(2)?, row.get(3)?);
     let entry = Entry {

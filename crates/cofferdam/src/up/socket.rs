@@ -4,6 +4,7 @@
 //! requests and waits; a client that went away or does not read costs nothing but its own thread for a while.
 //! Does not: change policy, but for cutting a workload off and releasing it (`respond`), which are in the ledger with who asked.
 
+use super::finding::FindingQuery;
 use super::hosted::Hosted;
 use super::journal::{Journal, Shelf};
 use super::lookup::Filter;
@@ -204,7 +205,8 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
         }
         Ok(Request::Findings { query, after, follow }) => {
             let shelf = &source.journal().findings;
-            Reading { shelf, query: both(query), answer: Answer::Finding }
+            let unlimited = FindingQuery { limit: None, ..query.clone() };
+            Reading { shelf, query: [query, unlimited], answer: Answer::Finding }
                 .talk(stream, &mut out, after, follow)?;
         }
         Ok(Request::Contents { query, after, follow }) => {
