@@ -12,6 +12,7 @@ use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::guard::GuardCommand;
+use crate::incident_cmd::{HuntArgs, IncidentCommand};
 use crate::ingress_gateway::IngressGatewayArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
@@ -73,6 +74,9 @@ enum Command {
     Guard(GuardCommand),
     Detect(DetectArgs),
     #[command(subcommand)]
+    Incident(IncidentCommand),
+    Hunt(HuntArgs),
+    #[command(subcommand)]
     Release(ReleaseCommand),
     #[command(subcommand)]
     Clusters(ClustersCommand),
@@ -121,6 +125,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
+        Command::Incident(command) => crate::incident_cmd::run(&command, out),
+        Command::Hunt(args) => crate::incident_cmd::hunt(&args, out).map(|()| true),
         Command::Release(command) => crate::release::run(&command, out),
         Command::Clusters(command) => crate::clusters::run(&command, out),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
