@@ -134,7 +134,8 @@ fn cells(call: &ApiCall) -> [String; 10] {
     ]
 }
 
-fn why(call: &gateway::Call) -> String {
+/// Why a request went as it did, by what it was understood to do, and with what was found in it.
+pub(crate) fn why(call: &gateway::Call) -> String {
     let mut text = call.reason.describe().to_owned();
     if let Some(lacks) = call.lacks {
         let _ = write!(text, ": {}", call.unmet.as_deref().unwrap_or(lacks.describe()));

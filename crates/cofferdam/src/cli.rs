@@ -4,6 +4,7 @@ use crate::agent::AgentArgs;
 use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
+use crate::clusters::ClustersCommand;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
 use crate::detect::DetectArgs;
@@ -18,6 +19,7 @@ use crate::ledger_cmd::{EdgesArgs, LedgerCommand, TopArgs};
 use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
 use crate::prices::PricesCommand;
+use crate::release::ReleaseCommand;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
@@ -70,6 +72,10 @@ enum Command {
     #[command(subcommand)]
     Guard(GuardCommand),
     Detect(DetectArgs),
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    #[command(subcommand)]
+    Clusters(ClustersCommand),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -115,6 +121,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
+        Command::Release(command) => crate::release::run(&command, out),
+        Command::Clusters(command) => crate::clusters::run(&command, out),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

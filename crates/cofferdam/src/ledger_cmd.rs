@@ -310,6 +310,7 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
         until: args.until.map(|time| time.0),
         before: args.before,
         limit: Some(args.limit),
+        ..EntryFilter::default()
     };
     let mut entries = args.place.open()?.entries(&filter)?;
     entries.reverse();

@@ -249,6 +249,22 @@ fn print_records(status: &Status, out: &mut impl Write) -> Result<()> {
             print_export(export, out)?;
         }
     }
+    if let Some(detection) = &status.detection {
+        writeln!(
+            out,
+            "detectors {} records looked at, {} lost, {} things forgotten; {} findings suppressed, {} too many of one workload; {} \
+             destinations known from the ledger",
+            detection.records,
+            detection.lost,
+            detection.forgotten,
+            detection.suppressed,
+            detection.held_back,
+            detection.remembered
+        )?;
+        if let Some(problem) = &detection.problem {
+            writeln!(out, "  {}", printable(problem))?;
+        }
+    }
     for sample in &resolver.samples {
         writeln!(out, "  {}", printable(sample))?;
     }

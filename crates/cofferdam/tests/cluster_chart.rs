@@ -28,6 +28,14 @@ egressGateway:
   hostNetwork: false
   nodeSelector: {cofferdam.dev/egress: \"true\"}
   privateNetworks: [10.20.0.0/16]
+  clients:
+    enabled: true
+    domain: prod.example.org
+    secret: clients
+    inspectionSecret: clients-inspection
+    neverOpen: [\"**.bank.example\"]
+    port: 19447
+    service: {type: NodePort, annotations: {a: b}, externalTrafficPolicy: Cluster}
 ingressGateway:
   enabled: true
   replicas: 3

@@ -6,7 +6,7 @@
 
 use crate::chain;
 use crate::error::LedgerError;
-use crate::query::{ENTRIES, Reader, Stored, stored};
+use crate::query::{Reader, SELECTED, Stored, WORDS, stored};
 use crate::write::{LATE, WINDOW, signed};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -79,7 +79,7 @@ impl Reader {
 fn follow(connection: &Connection, after: i64, now: u64, most: usize) -> rusqlite::Result<Followed> {
     let sealed = chain::newest(connection)?.map_or(0, |(_number, last, _hash)| last);
     let newest = newest(connection)?;
-    let query = format!("{ENTRIES} WHERE e.id > ?1 ORDER BY e.id LIMIT ?2");
+    let query = format!("{SELECTED} FROM entries e {WORDS} WHERE e.id > ?1 ORDER BY e.id LIMIT ?2");
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(params![after, i64::try_from(most).unwrap_or(i64::MAX)])?;
     let (mut found, mut last, mut waits) = (Vec::new(), after, false);
