@@ -3,7 +3,7 @@
 //! Enters: filters, a ledger's file or, without one, the file of the running `up` or agent. Leaves: lines or JSON.
 //! Guarantees: as [`crate::flows`]; works while the file is written, and when nobody writes it any more. Does not: change it.
 
-use crate::export_cmd::{ExportArgs, OnceArgs};
+use crate::export_cmd::{DdlArgs, ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment, printable};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
@@ -61,6 +61,8 @@ pub(crate) enum LedgerCommand {
     Show(ShowArgs),
     Verify(VerifyArgs),
     Export(OnceArgs),
+    /// Print the statements that make the tables of ClickHouse that entries can be exported to
+    ClickhouseDdl(DdlArgs),
 }
 
 /// Where the ledger is, and the form of what is told of it.
@@ -295,6 +297,7 @@ pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<bool>
         LedgerCommand::Show(args) => show(args, out).map(|()| true),
         LedgerCommand::Verify(args) => verify(args, out),
         LedgerCommand::Export(args) => crate::export_cmd::run(args, out).map(|()| true),
+        LedgerCommand::ClickhouseDdl(args) => crate::export_cmd::ddl(args, out).map(|()| true),
     }
 }
 
