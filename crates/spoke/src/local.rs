@@ -166,11 +166,7 @@ impl Local {
     }
 
     /// The client for a policy, the policy as it is written, and its digest.
-    fn prepared(
-        &self,
-        manifest: &Manifest,
-        number: u64,
-    ) -> Option<(Api<DynamicObject>, DynamicObject, String)> {
+    fn prepared(&self, manifest: &Manifest) -> Option<(Api<DynamicObject>, DynamicObject, String)> {
         let version = manifest.value.get("apiVersion")?.as_str()?;
         let is_it = |[group, v, kind, _]: &[&str; 4]| {
             *kind == &*manifest.name.kind && format!("{group}/{v}") == version
