@@ -318,8 +318,18 @@ impl Health for Agent {
                 "Whether the ledger cannot be written",
                 ledger.problem.is_some().into(),
             );
+            page.exports(&ledger.exports);
         }
         page.counter("findings", "Things that somebody should look at", status.findings);
+        if let Some(detection) = &status.detection {
+            page.counter("detection_records", "Records that detectors looked at", detection.records);
+            page.counter("detection_records_lost", "Records that detectors had no room for", detection.lost);
+            page.counter(
+                "detection_forgotten",
+                "Things that detectors forgot for want of room",
+                detection.forgotten,
+            );
+        }
         page.counter(
             "verdict_disagreements",
             "Events where kernel and tables gave another verdict; more than 0 is a bug",
@@ -342,6 +352,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     let pen = args.ledger.start()?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
+    journal.watch()?;
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
     let answering = args.dns.answering(Some(args.state.join("cofferdam.dns")), &Home::Nowhere)?;
     let enforcer = Enforcer::open(node.as_str().into(), config, &journal, answering)

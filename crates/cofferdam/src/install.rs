@@ -114,6 +114,7 @@ mod tests {
             ("EgressPolicy", include_str!("../../../deploy/chart/crds/egresspolicies.json")),
             ("ClusterEgressPolicy", include_str!("../../../deploy/chart/crds/clusteregresspolicies.json")),
             ("InferencePolicy", include_str!("../../../deploy/chart/crds/inferencepolicies.json")),
+            ("DetectionPolicy", include_str!("../../../deploy/chart/crds/detectionpolicies.json")),
         ];
         assert_eq!(chart.len(), definition::definitions().len());
         for (kind, text) in chart {
@@ -128,7 +129,7 @@ mod tests {
         let mut made = Vec::new();
         run(&InstallCommand::Crds { kind: None }, &mut made).unwrap();
         let list: Value = serde_json::from_slice(&made).unwrap();
-        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 4));
+        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 5));
         let other = InstallCommand::Crds { kind: Some("Pod".to_owned()) };
         assert!(run(&other, &mut Vec::new()).is_err());
     }

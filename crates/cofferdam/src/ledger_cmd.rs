@@ -3,6 +3,7 @@
 //! Enters: filters, a ledger's file or, without one, the file of the running `up` or agent. Leaves: lines or JSON.
 //! Guarantees: as [`crate::flows`]; works while the file is written, and when nobody writes it any more. Does not: change it.
 
+use crate::export_cmd::{ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment, printable};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
@@ -29,6 +30,8 @@ pub(crate) struct LedgerArgs {
     /// Forget the oldest where the file would have more MiB in use [default: 2048]
     #[arg(long, value_name = "MIB", requires = "ledger")]
     ledger_size: Option<u64>,
+    #[command(flatten)]
+    export: ExportArgs,
 }
 
 fn age(text: &str) -> Result<Duration, String> {
@@ -39,27 +42,29 @@ impl LedgerArgs {
     /// Begins to keep them, if that is asked for.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system gives no thread, or they cannot be exported as is asked for.
     pub(crate) fn start(&self) -> Result<Option<crate::up::pen::Pen>> {
         let Some(path) = &self.ledger else { return Ok(None) };
         let default = Retention::default();
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let bytes = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
         let retention = Retention { age: age.unwrap_or(default.age), bytes: bytes.unwrap_or(default.bytes) };
-        crate::up::pen::Pen::start(path, retention).map(Some)
+        let exports = self.export.start(path)?;
+        Ok(Some(crate::up::pen::Pen::start(path, retention)?.exported(exports)))
     }
 }
 
-/// Show or check what was kept on disk.
+/// Show, check or export what was kept on disk.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     Show(ShowArgs),
     Verify(VerifyArgs),
+    Export(OnceArgs),
 }
 
 /// Where the ledger is, and the form of what is told of it.
 #[derive(Args, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// The ledger's file [default: that of the running `up` or agent]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -72,7 +77,11 @@ struct Place {
 }
 
 impl Place {
-    fn open(&self) -> Result<Reader> {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Nothing says where it is, or it cannot be read.
+    pub(crate) fn open(&self) -> Result<Reader> {
         let path = match &self.ledger {
             Some(path) => path.clone(),
             None => {
@@ -88,6 +97,11 @@ impl Place {
             }
         };
         Ok(Reader::open(&path)?)
+    }
+
+    /// Whether JSON is asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
     }
 
     /// A table with these heads, or one JSON object for each.
@@ -279,6 +293,7 @@ pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<bool>
     match command {
         LedgerCommand::Show(args) => show(args, out).map(|()| true),
         LedgerCommand::Verify(args) => verify(args, out),
+        LedgerCommand::Export(args) => crate::export_cmd::run(args, out).map(|()| true),
     }
 }
 
@@ -292,11 +307,12 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
         until: args.until.map(|time| time.0),
         before: args.before,
         limit: Some(args.limit),
+        ..EntryFilter::default()
     };
     let mut entries = args.place.open()?.entries(&filter)?;
     entries.reverse();
     let heads = ["NUMBER", "TIME", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
-    args.place.print(entries, heads, entry_cells, entry_json, out)
+    args.place.print(entries, heads, entry_cells, export::line, out)
 }
 
 fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
@@ -312,28 +328,6 @@ fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
         port(entry.port, entry.protocol),
         why.to_string(),
     ]
-}
-
-fn entry_json(Stored { id, entry }: &Stored) -> Value {
-    // What this program wrote is JSON; what somebody changed may not be, and is shown as it is.
-    let detail = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
-    json!({
-        "number": id,
-        "time": Time(entry.time),
-        "kind": entry.kind,
-        "verdict": entry.verdict,
-        "node": &*entry.node,
-        "source": &*entry.source,
-        "destination": &*entry.destination,
-        "port": entry.port,
-        "protocol": entry.protocol,
-        "rule": &*entry.rule,
-        "reason": &*entry.reason,
-        "count": entry.count,
-        "bytes_sent": entry.sent,
-        "bytes_received": entry.received,
-        "detail": entry.detail.as_ref().map(detail),
-    })
 }
 
 fn verdict(verdict: Verdict) -> &'static str {

@@ -12,6 +12,7 @@ mod connections;
 mod control;
 mod detect;
 mod egress_gateway;
+mod export_cmd;
 mod findings;
 mod flows;
 mod folder;

@@ -16,6 +16,7 @@ pub(crate) mod egress;
 pub(crate) mod enforce;
 pub(crate) mod engine;
 mod events;
+pub(crate) mod finding;
 mod gate;
 pub(crate) mod gateway_proxy;
 pub(crate) mod ground;
@@ -33,11 +34,14 @@ mod pod_files;
 pub(crate) mod protocol;
 mod quotas;
 pub(crate) mod say;
+mod sight;
 pub(crate) mod socket;
 pub(crate) mod source;
 mod spending;
+mod tuned;
 mod visits;
 pub(crate) mod watch;
+pub(crate) mod watcher;
 
 pub(crate) use ground::uninstall;
 
@@ -190,6 +194,8 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     let (mut engine, lab) = engine(args, &socket, &journal)?;
+    // A process with threads cannot enter a user namespace, so not before the lab is there.
+    journal.watch()?;
     let watched: Vec<PathBuf> = args.files.iter().chain(args.catalog.file()).cloned().collect();
     let mut watch = Watch::new(&watched);
     engine.watched_by(watch.method());

@@ -7,6 +7,7 @@
 
 pub mod connectivity;
 mod convert;
+mod detection;
 pub mod engine;
 mod keys;
 pub mod lint;
@@ -107,6 +108,7 @@ fn build<'o>(
         policies: book.policies,
         closed: book.closed,
         rules: Arc::new(book.entries),
+        detection: detection::tunings(&mut context, &sorted).into(),
     };
     let mut diagnostics = context.diagnostics;
     sort(&mut diagnostics);

@@ -261,6 +261,7 @@ impl Engine {
             }
             match self.enforce(&mut loaded.set) {
                 Ok(()) => {
+                    self.journal.tune(&loaded.set.detection);
                     self.in_force = Some(loaded.set);
                     match self.mode {
                         Mode::JudgeOnly => Outcome::JudgedOnly,
@@ -485,6 +486,7 @@ impl Engine {
             ledger: self.journal.ledger(),
             resolver,
             top_rules,
+            detection: self.journal.detection(),
         }
     }
 
@@ -593,8 +595,11 @@ impl Engine {
 
 /// An error about a policy or the catalog, or about a file that may hold one.
 fn is_broken_policy(diagnostic: &Diagnostic) -> bool {
-    let may_be_policy =
-        |kind: &str| kind.ends_with("NetworkPolicy") || kind.ends_with("EgressPolicy") || kind == "Catalog";
+    let may_be_policy = |kind: &str| {
+        kind.ends_with("NetworkPolicy")
+            || kind.ends_with("EgressPolicy")
+            || matches!(kind, "Catalog" | "DetectionPolicy")
+    };
     let is_about_one = diagnostic.object.as_ref().is_none_or(|object| may_be_policy(&object.kind));
     // A misspelt kind is nearly one.
     diagnostic.is_error() && (is_about_one || diagnostic.code == Code::UnknownPolicyKind)

@@ -5,13 +5,16 @@
 //! written, in the file. Does not: enforce, or stop anything that does.
 
 use super::calls::ApiCall;
+use super::finding::Finding;
 use super::lookup::Lookup;
-use super::passage::{Finding, Passage};
+use super::passage::Passage;
 use crate::flows::workload;
 use ::ledger::{Entry, Kind, Ledger, Notice, Retention, Verdict};
 use anyhow::{Context, Result};
+use export::{Exports, SinkStatus};
 use observe::{End, Record};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -47,6 +50,9 @@ pub(crate) struct LedgerStatus {
     /// What was found and mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notices: Vec<String>,
+    /// Where it is exported to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exports: Vec<SinkStatus>,
 }
 
 /// Writes a ledger.
@@ -55,6 +61,8 @@ pub(crate) struct Pen {
     entries: Option<SyncSender<Entry>>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Follow what is written.
+    exports: Option<Exports>,
 }
 
 #[derive(Debug)]
@@ -71,11 +79,17 @@ struct Shared {
 struct State {
     problem: Option<String>,
     notices: Vec<String>,
+    /// What others lost, and how often, that the file does not know of yet.
+    elsewhere: BTreeMap<&'static str, u64>,
 }
 
 impl Shared {
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn take_elsewhere(&self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).elsewhere)
     }
 }
 
@@ -96,7 +110,13 @@ impl Pen {
         let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let thread = thread.spawn(move || hand.run(&received)).context("starting the ledger's thread")?;
-        Ok(Self { entries: Some(entries), shared, thread: Some(thread) })
+        Ok(Self { entries: Some(entries), shared, thread: Some(thread), exports: None })
+    }
+
+    /// The same, with what is written exported by others.
+    pub(crate) fn exported(mut self, exports: Option<Exports>) -> Self {
+        self.exports = exports;
+        self
     }
 
     /// How it is.
@@ -108,6 +128,7 @@ impl Pen {
             lost: self.shared.lost.load(Ordering::Relaxed),
             problem: state.problem.clone(),
             notices: state.notices.clone(),
+            exports: self.exports.as_ref().map(Exports::status).unwrap_or_default(),
         }
     }
 
@@ -116,6 +137,11 @@ impl Pen {
         if self.entries.as_ref().is_none_or(|entries| entries.try_send(entry).is_err()) {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts in the file what others lost.
+    pub(crate) fn lose(&self, what: &'static str, count: u64) {
+        self.shared.change(|state| *state.elsewhere.entry(what).or_default() += count);
     }
 }
 
@@ -181,6 +207,13 @@ impl Hand {
             if lost > self.told {
                 ledger.lose("records for which there was no room", lost - self.told)?;
                 self.told = lost;
+            }
+            for (what, count) in self.shared.take_elsewhere() {
+                // What cannot be counted now is counted with the next.
+                if let Err(error) = ledger.lose(what, count) {
+                    self.shared.change(|state| *state.elsewhere.entry(what).or_default() += count);
+                    return Err(error);
+                }
             }
             Ok(())
         });
@@ -348,14 +381,15 @@ impl Recorded for ApiCall {
 
 impl Recorded for Finding {
     fn entry(&self) -> Entry {
+        let told = &self.told;
         Entry {
-            time: self.time.0,
-            node: Arc::clone(&self.node),
-            source: Arc::clone(&self.from),
-            destination: some(self.to.as_ref()),
-            rule: some(self.rule.as_ref()),
-            reason: word(self.kind),
-            sent: self.bytes,
+            // When it was told: what was told before under its id came earlier.
+            time: told.until.0,
+            node: some(told.node.as_ref()),
+            source: Arc::clone(&told.workload),
+            destination: told.subject.as_str().into(),
+            rule: some(told.rule.as_ref()),
+            reason: (*told.detector).into(),
             detail: detail(self),
             ..Entry::new(Kind::Finding, Verdict::None)
         }

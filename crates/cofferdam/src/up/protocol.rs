@@ -16,9 +16,11 @@
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
 
 use super::calls::{ApiCall, ApiCallQuery, ApiContent};
+use super::finding::{Finding, FindingQuery};
 use super::lookup::{Lookup, LookupQuery};
-use super::passage::{Finding, FindingQuery, Passage, PassageQuery};
+use super::passage::{Passage, PassageQuery};
 use super::pen::LedgerStatus;
+use super::watcher::DetectionStatus;
 use gateway::{QuotaUse, StoreStanding};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
 use policy::{Generation, Protocol};
@@ -252,6 +254,9 @@ pub(crate) struct Status {
     pub(crate) resolver: ResolverCounts,
     /// Rules by new connections judged, most first.
     pub(crate) top_rules: Vec<RuleCount>,
+    /// How detectors are; left out where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detection: Option<DetectionStatus>,
 }
 
 /// What this process does with its policy.

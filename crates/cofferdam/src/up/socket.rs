@@ -4,6 +4,7 @@
 //! requests and waits; a client that went away or does not read costs nothing but its own thread for a while.
 //! Does not: change policy. No request does more than open a connection in the lab.
 
+use super::finding::FindingQuery;
 use super::hosted::Hosted;
 use super::journal::{Journal, Shelf};
 use super::lookup::Filter;
@@ -197,7 +198,8 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
         }
         Ok(Request::Findings { query, after, follow }) => {
             let shelf = &source.journal().findings;
-            Reading { shelf, query: both(query), answer: Answer::Finding }
+            let unlimited = FindingQuery { limit: None, ..query.clone() };
+            Reading { shelf, query: [query, unlimited], answer: Answer::Finding }
                 .talk(stream, &mut out, after, follow)?;
         }
         Ok(Request::Contents { query, after, follow }) => {
