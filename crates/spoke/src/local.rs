@@ -23,7 +23,7 @@ const MOST_PROBLEMS: usize = 20;
 const PAGE: u32 = 500;
 
 /// Kinds that a release may hold: group, version, kind, plural.
-const KINDS: [[&str; 4]; 7] = [
+const KINDS: [[&str; 4]; 8] = [
     ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"],
     ["policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies"],
     ["policy.networking.k8s.io", "v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"],
@@ -31,6 +31,7 @@ const KINDS: [[&str; 4]; 7] = [
     ["cofferdam.dev", "v1alpha1", "EgressPolicy", "egresspolicies"],
     ["cofferdam.dev", "v1alpha1", "ClusterEgressPolicy", "clusteregresspolicies"],
     ["cofferdam.dev", "v1alpha1", "InferencePolicy", "inferencepolicies"],
+    ["cofferdam.dev", "v1alpha1", "DetectionPolicy", "detectionpolicies"],
 ];
 
 /// The policies of one release.
