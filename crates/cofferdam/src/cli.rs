@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and where each is done.
 
 use crate::agent::AgentArgs;
+use crate::api_cmd::ApiCommand;
 use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
@@ -70,6 +71,8 @@ enum Command {
     #[command(subcommand)]
     Guard(GuardCommand),
     Detect(DetectArgs),
+    #[command(subcommand)]
+    Api(ApiCommand),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -115,6 +118,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
+        Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

@@ -17,6 +17,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Size of a ledger that is kept beside the socket, which often is in memory.
+const BESIDE_BYTES: u64 = 256 << 20;
+
 /// Whether and how records are kept on disk.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct LedgerArgs {
@@ -36,17 +39,15 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 impl LedgerArgs {
-    /// Begins to keep them, if that is asked for.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(crate) fn start(&self) -> Result<Option<crate::up::pen::Pen>> {
-        let Some(path) = &self.ledger else { return Ok(None) };
+    /// Who keeps them, if that is asked for: where `beside` says, smaller, if it is asked for only by what needs a ledger.
+    pub(crate) fn pen(&self, beside: Option<PathBuf>) -> Option<crate::up::pen::Pen> {
         let default = Retention::default();
+        let bytes = if self.ledger.is_some() { default.bytes } else { BESIDE_BYTES };
+        let path = self.ledger.clone().or(beside)?;
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
-        let bytes = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
-        let retention = Retention { age: age.unwrap_or(default.age), bytes: bytes.unwrap_or(default.bytes) };
-        crate::up::pen::Pen::start(path, retention).map(Some)
+        let asked = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
+        let retention = Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) };
+        Some(crate::up::pen::Pen::new(&path, retention))
     }
 }
 

@@ -34,8 +34,9 @@ const ROWS: &[(&str, u8)] = &[
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: &[&str] =
-    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "incident"];
+const PURE: &[&str] = &[
+    "policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "incident",
+];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

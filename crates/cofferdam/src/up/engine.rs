@@ -226,6 +226,11 @@ impl Engine {
         self.in_force.as_ref().map_or(Generation(0), |set| set.generation)
     }
 
+    /// The policy set in force.
+    pub(crate) fn policy_set(&self) -> Option<&PolicySet> {
+        self.in_force.as_ref()
+    }
+
     /// The one node that this serves.
     pub(crate) fn here(&self) -> Option<NodeStatus> {
         self.enforcers.first().map(Enforcer::status)
