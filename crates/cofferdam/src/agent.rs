@@ -321,6 +321,7 @@ impl Health for Agent {
                 "Whether the ledger cannot be written",
                 ledger.problem.is_some().into(),
             );
+            page.exports(&ledger.exports);
         }
         page.counter("findings", "Things that somebody should look at", status.findings);
         if let Some(detection) = &status.detection {
@@ -352,7 +353,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         None => std::env::var("NODE_NAME").or_else(|_| host_name())?,
     };
     let door = args.serve.open(socket.path())?;
-    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()));
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     journal.watch()?;

@@ -79,7 +79,8 @@ fn contents(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
 
 /// A span, with who sent it.
 fn otel(call: &ApiCall) -> String {
-    let mut span = gateway::otel::span(&call.call);
+    let record = serde_json::to_value(&call.call).unwrap_or_default();
+    let mut span = export::otel::span(&record.into());
     if let Some(attributes) = span.get_mut("attributes").and_then(serde_json::Value::as_object_mut) {
         attributes.insert("k8s.node.name".to_owned(), call.node.as_ref().into());
         let from = call.from.as_ref().map(ToString::to_string);

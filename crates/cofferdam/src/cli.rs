@@ -5,6 +5,7 @@ use crate::api_cmd::ApiCommand;
 use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
+use crate::clusters::ClustersCommand;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
 use crate::detect::DetectArgs;
@@ -19,6 +20,7 @@ use crate::ledger_cmd::{EdgesArgs, LedgerCommand, TopArgs};
 use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
 use crate::prices::PricesCommand;
+use crate::release::ReleaseCommand;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
@@ -72,6 +74,10 @@ enum Command {
     Guard(GuardCommand),
     Detect(DetectArgs),
     #[command(subcommand)]
+    Release(ReleaseCommand),
+    #[command(subcommand)]
+    Clusters(ClustersCommand),
+    #[command(subcommand)]
     Api(ApiCommand),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
@@ -118,6 +124,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
+        Command::Release(command) => crate::release::run(&command, out),
+        Command::Clusters(command) => crate::clusters::run(&command, out),
         Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }

@@ -3,6 +3,7 @@
 //! Enters: filters, a ledger's file or, without one, the file of the running `up` or agent. Leaves: lines or JSON.
 //! Guarantees: as [`crate::flows`]; works while the file is written, and when nobody writes it any more. Does not: change it.
 
+use crate::export_cmd::{ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment, printable};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
@@ -32,6 +33,8 @@ pub(crate) struct LedgerArgs {
     /// Forget the oldest where the file would have more MiB in use [default: 2048]
     #[arg(long, value_name = "MIB", requires = "ledger")]
     ledger_size: Option<u64>,
+    #[command(flatten)]
+    export: ExportArgs,
 }
 
 fn age(text: &str) -> Result<Duration, String> {
@@ -40,27 +43,32 @@ fn age(text: &str) -> Result<Duration, String> {
 
 impl LedgerArgs {
     /// Who keeps them, if that is asked for: where `beside` says, smaller, if it is asked for only by what needs a ledger.
-    pub(crate) fn pen(&self, beside: Option<PathBuf>) -> Option<crate::up::pen::Pen> {
+    ///
+    /// # Errors
+    /// They cannot be exported as is asked for.
+    pub(crate) fn pen(&self, beside: Option<PathBuf>) -> Result<Option<crate::up::pen::Pen>> {
         let default = Retention::default();
         let bytes = if self.ledger.is_some() { default.bytes } else { BESIDE_BYTES };
-        let path = self.ledger.clone().or(beside)?;
+        let Some(path) = self.ledger.clone().or(beside) else { return Ok(None) };
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let asked = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
         let retention = Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) };
-        Some(crate::up::pen::Pen::new(&path, retention))
+        let exports = self.export.start(&path)?;
+        Ok(Some(crate::up::pen::Pen::new(&path, retention).exported(exports)))
     }
 }
 
-/// Show or check what was kept on disk.
+/// Show, check or export what was kept on disk.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     Show(ShowArgs),
     Verify(VerifyArgs),
+    Export(OnceArgs),
 }
 
 /// Where the ledger is, and the form of what is told of it.
 #[derive(Args, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// The ledger's file [default: that of the running `up` or agent]
     #[arg(long, value_name = "FILE")]
     ledger: Option<PathBuf>,
@@ -73,7 +81,11 @@ struct Place {
 }
 
 impl Place {
-    fn open(&self) -> Result<Reader> {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Nothing says where it is, or it cannot be read.
+    pub(crate) fn open(&self) -> Result<Reader> {
         let path = match &self.ledger {
             Some(path) => path.clone(),
             None => {
@@ -89,6 +101,11 @@ impl Place {
             }
         };
         Ok(Reader::open(&path)?)
+    }
+
+    /// Whether JSON is asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
     }
 
     /// A table with these heads, or one JSON object for each.
@@ -280,6 +297,7 @@ pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<bool>
     match command {
         LedgerCommand::Show(args) => show(args, out).map(|()| true),
         LedgerCommand::Verify(args) => verify(args, out),
+        LedgerCommand::Export(args) => crate::export_cmd::run(args, out).map(|()| true),
     }
 }
 
@@ -298,7 +316,7 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
     let mut entries = args.place.open()?.entries(&filter)?;
     entries.reverse();
     let heads = ["NUMBER", "TIME", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
-    args.place.print(entries, heads, entry_cells, entry_json, out)
+    args.place.print(entries, heads, entry_cells, export::line, out)
 }
 
 fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
@@ -314,28 +332,6 @@ fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
         port(entry.port, entry.protocol),
         why.to_string(),
     ]
-}
-
-fn entry_json(Stored { id, entry }: &Stored) -> Value {
-    // What this program wrote is JSON; what somebody changed may not be, and is shown as it is.
-    let detail = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
-    json!({
-        "number": id,
-        "time": Time(entry.time),
-        "kind": entry.kind,
-        "verdict": entry.verdict,
-        "node": &*entry.node,
-        "source": &*entry.source,
-        "destination": &*entry.destination,
-        "port": entry.port,
-        "protocol": entry.protocol,
-        "rule": &*entry.rule,
-        "reason": &*entry.reason,
-        "count": entry.count,
-        "bytes_sent": entry.sent,
-        "bytes_received": entry.received,
-        "detail": entry.detail.as_ref().map(detail),
-    })
 }
 
 fn verdict(verdict: Verdict) -> &'static str {

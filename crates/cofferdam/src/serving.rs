@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use api::{Asset, Config, Token};
 use clap::Args;
 use crds::Catalog;
+use hyper::body::Bytes;
 use live::Teller;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -130,10 +131,9 @@ fn serve(listener: TcpListener, config: Config) -> Result<()> {
     Ok(())
 }
 
-/// Until the console is built in.
-fn page(path: &str, _codings: &str) -> Option<Asset> {
-    (path == "/" || path == "/index.html").then(|| Asset {
-        headers: vec![("content-type", "text/plain; charset=utf-8".into())],
-        body: "The HTTP API is at /api/v1; /api/v1/openapi.json says what can be asked.\n".into(),
-    })
+/// A file of the console.
+fn page(path: &str, codings: &str) -> Option<Asset> {
+    let found = console::asset(path, codings)?;
+    let headers = found.headers().map(|(name, value)| (name, value.into())).collect();
+    Some(Asset { headers, body: Bytes::from_static(found.bytes) })
 }

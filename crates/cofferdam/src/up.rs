@@ -195,7 +195,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     let socket = Socket::bind(args.socket.as_deref())?;
     let say = Arc::new(Say::new(args.json));
     let door = args.serve.open(socket.path())?;
-    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()));
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     let (mut engine, lab) = engine(args, &socket, &journal)?;

@@ -47,6 +47,8 @@ ingressGateway:
   volumeMounts: [{name: rules, mountPath: /rules, readOnly: true}]
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
+dashboards: {enabled: true, labels: {a: b}}
+ledger: {enabled: true, age: 7d, sizeMiB: 64, export: [otlp+https://otel.example], exportSecret: siem, exportCa: true}
 prices: {list: \"kind: PriceList\"}
 budgetStore: {url: rediss://10.0.0.7, secret: budget-store, ca: true, down: deny}
 ";

@@ -7,8 +7,11 @@
 //! nodes (host-network pods are listed under their workload, and judged as their node); know what DNS will answer.
 
 mod allowed;
+mod difference;
 mod ranges;
 pub mod render;
+
+pub use difference::{Difference, difference};
 
 use crate::lower::classes::{self, Classes, Relevant, Signature};
 use crate::lower::forest::Forest;

@@ -152,6 +152,7 @@ fn netns_what_cannot_be_opened_does_not_pass_where_requests_are_judged() {
         let fails = |door: &Door| {
             let mut stream = through(door, &own);
             assert!(stream.write_all(GET.replace('|', "\r\n").as_bytes()).is_err());
+            drop(stream);
             door.record()
         };
         let door = Door::new(policies(&hub(DOWNLOADS)));
@@ -223,8 +224,8 @@ fn netns_a_connection_does_not_outlive_the_certificate_it_came_with() {
         // What newer files still believe goes on; what they do not is cut.
         let (mut stream, mut far) = open(&shown(&door.authority, &[RUNNER]));
         door.clients.send(Arc::new(Clients::new(&door.authority.valid(DOOR), DOMAIN).unwrap())).unwrap();
-        stream.write_all(b"more").unwrap();
-        far.read_exact(&mut [0; 4]).unwrap();
+        far.write_all(b"answer").unwrap();
+        stream.read_exact(&mut [0; 6]).unwrap();
         let next = support::egress::Authority::new();
         let both = Identity { authority: next.valid(DOOR).authority, ..door.authority.valid(DOOR) };
         door.clients.send(Arc::new(Clients::new(&both, DOMAIN).unwrap())).unwrap();

@@ -22,6 +22,7 @@
 pub mod chain;
 pub mod entry;
 pub mod error;
+pub mod follow;
 pub mod query;
 mod retention;
 mod schema;
@@ -33,6 +34,7 @@ pub mod write;
 pub use chain::{Fault, Seal, Verification};
 pub use entry::{Entry, Kind, Verdict};
 pub use error::LedgerError;
+pub use follow::Followed;
 pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy};
 pub use retention::Retention;
 pub use search::{Column, Match};

@@ -14,6 +14,13 @@ use std::time::Duration;
 /// Most rows of one answer.
 pub const MOST: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What [`stored`] reads of an entry `e` and its [`WORDS`].
+pub(crate) const SELECTED: &str = "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, \
+                                   w.text, e.count, e.sent, e.received, e.detail";
+/// The words of an entry `e`.
+pub(crate) const WORDS: &str = "JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
+                                JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule \
+                                JOIN words w ON w.id = e.reason";
 
 /// One ledger, to be read.
 #[derive(Debug)]
@@ -234,12 +241,8 @@ impl Reader {
         };
         // What is sorted are numbers: whole entries, with their details, only those of the answer.
         let query = format!(
-            "{}SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, w.text, e.count, \
-             e.sent, e.received, e.detail \
-             FROM (SELECT e.id AS number FROM entries e{} ORDER BY e.id {order} LIMIT {}) \
-             JOIN entries e ON e.id = number JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
-             JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule JOIN words w ON w.id = e.reason \
-             ORDER BY e.id {order}",
+            "{}{SELECTED} FROM (SELECT e.id AS number FROM entries e{} ORDER BY e.id {order} LIMIT {}) \
+             JOIN entries e ON e.id = number {WORDS} ORDER BY e.id {order}",
             conditions.with,
             conditions.text,
             limit(filter.limit)
@@ -377,7 +380,7 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {
     Ok(row.get::<_, String>(column)?.into())
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let unknown = |column, value| rusqlite::Error::IntegralValueOutOfRange(column, value);
     let (kind, verdict): (i64, i64) = (row.get(2)?, row.get(3)?);
     let entry = Entry {

@@ -38,7 +38,11 @@ impl Told {
     pub(super) fn metrics(&self, page: &mut Page) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let by_reason = counts.by_reason.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
-        page.gauges(("ingress_requests", "reason"), "Requests that ended since the start, by why", by_reason);
+        page.counters(
+            ("ingress_requests", "reason"),
+            "Requests that ended since the start, by why",
+            by_reason,
+        );
         page.counter(
             "ingress_input_tokens",
             "Tokens that went into models, as they say",

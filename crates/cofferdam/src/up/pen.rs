@@ -11,6 +11,7 @@ use super::passage::Passage;
 use crate::flows::workload;
 use ::ledger::{Entry, Kind, Ledger, Notice, Retention, Verdict};
 use anyhow::{Context, Result};
+use export::{Exports, SinkStatus};
 use observe::{End, Record};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,6 +50,9 @@ pub(crate) struct LedgerStatus {
     /// What was found and mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notices: Vec<String>,
+    /// Where it is exported to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exports: Vec<SinkStatus>,
 }
 
 /// Writes a ledger.
@@ -59,6 +63,8 @@ pub(crate) struct Pen {
     /// What will be the thread, until it is.
     waiting: Mutex<Option<(Hand, Receiver<Entry>)>>,
     thread: OnceLock<JoinHandle<()>>,
+    /// Follow what is written.
+    exports: Option<Exports>,
 }
 
 #[derive(Debug)]
@@ -102,7 +108,7 @@ impl Pen {
         });
         let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
         let waiting = Mutex::new(Some((hand, received)));
-        Self { entries: Some(entries), shared, waiting, thread: OnceLock::new() }
+        Self { entries: Some(entries), shared, waiting, thread: OnceLock::new(), exports: None }
     }
 
     /// Begins to write. A file that cannot be opened is tried again, and shows in the status.
@@ -118,6 +124,12 @@ impl Pen {
         Ok(())
     }
 
+    /// The same, with what is written exported by others.
+    pub(crate) fn exported(mut self, exports: Option<Exports>) -> Self {
+        self.exports = exports;
+        self
+    }
+
     /// How it is.
     pub(crate) fn status(&self) -> LedgerStatus {
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,6 +139,7 @@ impl Pen {
             lost: self.shared.lost.load(Ordering::Relaxed),
             problem: state.problem.clone(),
             notices: state.notices.clone(),
+            exports: self.exports.as_ref().map(Exports::status).unwrap_or_default(),
         }
     }
 

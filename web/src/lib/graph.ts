@@ -1,0 +1,106 @@
+// What the map draws of a graph: namespaces, groups of external names and providers as boxes, open or folded; never more than
+// people can look at.
+
+import type { Graph, GraphEdge, GraphNode } from "./types";
+
+/** Above so many nodes, boxes fold by themselves. */
+export const CROWDED = 200;
+/** Most edges that are drawn; the strongest, and all denied ones before them. */
+export const MOST_EDGES = 5000;
+
+export interface Box {
+  id: string;
+  title: string;
+  kind: "namespace" | "external" | "provider" | "node";
+  nodes: GraphNode[];
+  folded: boolean;
+}
+
+export interface Line {
+  id: string;
+  source: string;
+  destination: string;
+  allowed: number;
+  denied: number;
+  bytes: number;
+  isNew: boolean;
+  ports: string[];
+  /** How many edges of the graph it stands for. */
+  edges: number;
+}
+
+export interface Picture {
+  boxes: Box[];
+  lines: Line[];
+  /** Of the lines, those that found no room. */
+  left: number;
+}
+
+/** The box of a node. */
+export function boxOf(node: GraphNode): { id: string; title: string; kind: Box["kind"] } {
+  switch (node.kind) {
+    case "workload": {
+      const namespace = node.namespace ?? (node.id.includes("/") ? node.id.slice(0, node.id.indexOf("/")) : "(none)");
+      return { id: `n:${namespace}`, title: namespace, kind: "namespace" };
+    }
+    case "provider":
+      return { id: `p:${node.group ?? node.label}`, title: node.group ?? node.label, kind: "provider" };
+    case "node":
+      return { id: "h:", title: "nodes", kind: "node" };
+    default:
+      return { id: `e:${node.group ?? node.label}`, title: node.group ?? node.label, kind: "external" };
+  }
+}
+
+function boxes(nodes: GraphNode[], turned: ReadonlySet<string>): Map<string, Box> {
+  const found = new Map<string, Box>();
+  for (const node of nodes) {
+    const of = boxOf(node);
+    const box = found.get(of.id);
+    if (box) box.nodes.push(node);
+    else found.set(of.id, { ...of, nodes: [node], folded: false });
+  }
+  // Of an outside group the one name is the box; of a crowd only boxes are shown, until somebody opens them.
+  for (const box of found.values()) {
+    const byItself = nodes.length > CROWDED || (box.kind !== "namespace" && box.nodes.length > 1);
+    box.folded = box.nodes.length > 1 && byItself !== turned.has(box.id);
+  }
+  return found;
+}
+
+function strength(line: Line): number {
+  return (line.denied > 0 ? 2 ** 52 : 0) + (line.isNew ? 2 ** 51 : 0) + Math.min(line.bytes + line.allowed, 2 ** 50);
+}
+
+/** What is drawn, with the boxes in `turned` the other way than they would be by themselves. */
+export function picture(graph: Graph, turned: ReadonlySet<string>): Picture {
+  const all = boxes(graph.nodes, turned);
+  const shown = new Map<string, string>();
+  for (const box of all.values()) for (const node of box.nodes) shown.set(node.id, box.folded ? box.id : node.id);
+  const lines = new Map<string, Line>();
+  for (const edge of graph.edges) {
+    const source = shown.get(edge.source);
+    const destination = shown.get(edge.destination);
+    if (source === undefined || destination === undefined || (source === destination && edge.source !== edge.destination)) continue;
+    add(lines, source, destination, edge);
+  }
+  const sorted = [...lines.values()].sort((a, b) => strength(b) - strength(a));
+  return { boxes: [...all.values()], lines: sorted.slice(0, MOST_EDGES), left: Math.max(0, sorted.length - MOST_EDGES) };
+}
+
+function add(lines: Map<string, Line>, source: string, destination: string, edge: GraphEdge) {
+  const id = JSON.stringify([source, destination]);
+  const line = lines.get(id) ?? { id, source, destination, allowed: 0, denied: 0, bytes: 0, isNew: false, ports: [], edges: 0 };
+  line.allowed += edge.allowed;
+  line.denied += edge.denied;
+  line.bytes += edge.bytes_sent + edge.bytes_received;
+  line.isNew ||= edge.is_new;
+  line.edges += 1;
+  for (const port of edge.ports) if (line.ports.length < 12 && !line.ports.includes(port)) line.ports.push(port);
+  lines.set(id, line);
+}
+
+/** Width of a line by its bytes: each tenfold is a step. */
+export function width(bytes: number): number {
+  return 1.2 + Math.min(6, Math.log10(Math.max(1, bytes)) * 0.55);
+}

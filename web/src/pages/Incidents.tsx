@@ -1,0 +1,101 @@
+import { useQuery } from "@tanstack/react-query";
+import { askedTime, get } from "../lib/api";
+import { ago, moment } from "../lib/format";
+import { go, useRoute } from "../lib/route";
+import type { Incident, Page } from "../lib/types";
+import { SeverityBadge, StateBadge } from "../parts/Badge";
+import { Copy } from "../parts/Copy";
+import { Link } from "../parts/Link";
+import { Name } from "../parts/Name";
+import { Empty, Loading, Problem } from "../parts/State";
+
+/** A score as a number and a bar. */
+export function Score({ value }: { value: number }) {
+  return (
+    <span className="score">
+      <strong>{value}</strong>
+      <meter min={0} max={100} low={40} high={70} optimum={0} value={value} aria-label="Risk score of 100">
+        {value} of 100
+      </meter>
+    </span>
+  );
+}
+
+export function Incidents() {
+  const { page, params } = useRoute();
+  const state = params.get("state");
+  const found = useQuery({
+    queryKey: ["incidents", params.get("range"), params.get("since"), state],
+    queryFn: ({ signal }) => get<Page<Incident>>("incidents", { since: String(askedTime(params, Date.now()).since), state }, signal),
+    refetchInterval: 5000,
+  });
+  const now = new Date();
+  return (
+    <>
+      <div className="bar">
+        <label>
+          State{" "}
+          <select value={state ?? ""} onChange={(event) => go(page, { state: event.target.value }, true)}>
+            <option value="">all</option>
+            <option value="open">open</option>
+            <option value="acknowledged">acknowledged</option>
+            <option value="contained">contained</option>
+            <option value="closed">closed</option>
+          </select>
+        </label>
+        <span className="end">
+          <Copy label="Copy as CLI" text="cofferdam incident list" />
+        </span>
+      </div>
+      {found.isPending ? (
+        <Loading what="incidents" />
+      ) : found.isError ? (
+        <Problem error={found.error} retry={() => void found.refetch()} />
+      ) : found.data.items.length === 0 ? (
+        <Empty title="No incidents in this time">
+          <p>Findings that share a workload, a destination or a moment become one incident. There were none, or all are older than the time chosen above.</p>
+        </Empty>
+      ) : (
+        <div className="table-place" tabIndex={0} role="region" aria-label="Incidents">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Risk</th>
+                <th scope="col">Incident</th>
+                <th scope="col">State</th>
+                <th scope="col">Workloads</th>
+                <th scope="col">Detectors</th>
+                <th scope="col">Last</th>
+              </tr>
+            </thead>
+            <tbody>
+              {found.data.items.map((incident) => (
+                <tr key={incident.id}>
+                  <td>
+                    <Score value={incident.score} />
+                  </td>
+                  <td className="wide">
+                    <Link to="incident" changes={{ id: incident.id }}>
+                      <Name text={incident.title} wrap />
+                    </Link>{" "}
+                    <SeverityBadge severity={incident.severity} />
+                  </td>
+                  <td>
+                    <StateBadge state={incident.state} />
+                  </td>
+                  <td>
+                    <Name text={incident.workloads.join(", ")} wrap />
+                  </td>
+                  <td>
+                    <Name text={incident.detectors.join(", ")} wrap />
+                  </td>
+                  <td title={moment(incident.last)}>{ago(incident.last, now)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}

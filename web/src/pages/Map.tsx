@@ -1,0 +1,230 @@
+import { useMemo, useState } from "react";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { askedTime, get } from "../lib/api";
+import { edgesCommand } from "../lib/cli";
+import { bytes, count } from "../lib/format";
+import { picture, type Line, type Picture } from "../lib/graph";
+import { filters, go, useRoute } from "../lib/route";
+import { useTheme } from "../lib/theme";
+import type { Graph, GraphEdge } from "../lib/types";
+import { Copy } from "../parts/Copy";
+import { Link } from "../parts/Link";
+import { Name } from "../parts/Name";
+import { Empty, Loading, Problem } from "../parts/State";
+import { Drawing } from "./Drawing";
+
+const LIMIT = 20_000;
+
+/** The boxes that somebody turned, as the address has them. */
+export function turnedOf(text: string | null): Set<string> {
+  try {
+    const read: unknown = JSON.parse(text ?? "[]");
+    return new Set(Array.isArray(read) ? read.filter((it): it is string => typeof it === "string") : []);
+  } catch {
+    return new Set();
+  }
+}
+
+function glob(pattern: string | undefined, text: string): boolean {
+  if (!pattern) return true;
+  return pattern.endsWith("*") ? text.startsWith(pattern.slice(0, -1)) : text === pattern;
+}
+
+/** What the filters leave. The API filters a graph by time only. */
+export function filtered(graph: Graph, params: URLSearchParams): Graph {
+  const asked = filters(params);
+  const fits = (edge: GraphEdge) =>
+    glob(asked.source, edge.source) &&
+    glob(asked.destination, edge.destination) &&
+    (asked.verdict !== "deny" || edge.denied > 0) &&
+    (asked.verdict !== "allow" || edge.allowed > 0) &&
+    (!asked.port || edge.ports.some((port) => port.startsWith(`${asked.port}/`))) &&
+    (!asked.q || edge.source.includes(asked.q) || edge.destination.includes(asked.q)) &&
+    (params.get("new") !== "1" || edge.is_new);
+  if (Object.keys(asked).length === 0 && params.get("new") !== "1") return graph;
+  const edges = graph.edges.filter(fits);
+  const met = new Set(edges.flatMap((edge) => [edge.source, edge.destination]));
+  return { ...graph, edges, nodes: graph.nodes.filter((node) => met.has(node.id)) };
+}
+
+/** A name of the picture as people know it: boxes have a mark before their name. */
+function title(id: string, of: Picture): string {
+  return of.boxes.find((box) => box.id === id)?.title ?? id;
+}
+
+function Ends({ line, of }: { line: Line; of: Picture }) {
+  const whole = (id: string) => of.boxes.every((box) => box.id !== id);
+  const changes = { source: whole(line.source) ? line.source : null, destination: whole(line.destination) ? line.destination : null, at: null };
+  return (
+    <li>
+      <span className={line.denied > 0 ? (line.allowed > 0 ? "badge v-fail" : "badge v-deny") : "badge v-allow"}>{line.denied > 0 ? (line.allowed > 0 ? "both" : "denied") : "allowed"}</span>{" "}
+      {line.isNew && <span className="tag">new</span>}
+      <Link to="flows" changes={changes}>
+        <Name text={title(line.source, of)} /> → <Name text={title(line.destination, of)} />
+      </Link>
+      <br />
+      <span className="muted">
+        {count(line.allowed)} allowed, {count(line.denied)} denied · {bytes(line.bytes)} · <Name text={line.ports.join(" ")} />
+      </span>
+    </li>
+  );
+}
+
+function Side({ of, at }: { of: Picture; at: string }) {
+  const { page } = useRoute();
+  const box = of.boxes.find((it) => it.id === at);
+  const inside = new Set(box ? box.nodes.map((node) => node.id) : []);
+  const touches = (id: string) => id === at || inside.has(id);
+  const lines = of.lines.filter((line) => touches(line.source) || touches(line.destination));
+  return (
+    <aside className="panel map-side" aria-label="Selected">
+      <header>
+        <h2>
+          <Name text={box?.title ?? at} wrap />
+        </h2>
+        <button type="button" className="quiet" aria-label="Close" onClick={() => go(page, { at: null }, true)}>
+          ✕
+        </button>
+      </header>
+      {!box && (
+        <p className="buttons">
+          <Link to="flows" changes={{ source: at, destination: null }} className="button">
+            What it did
+          </Link>
+          <Link to="flows" changes={{ source: null, destination: at }} className="button">
+            Who came to it
+          </Link>
+        </p>
+      )}
+      <ul className="rows">
+        {lines.slice(0, 100).map((line) => (
+          <Ends key={line.id} line={line} of={of} />
+        ))}
+      </ul>
+      {lines.length > 100 && <p className="muted">and {count(lines.length - 100)} more</p>}
+    </aside>
+  );
+}
+
+function Table({ of }: { of: Picture }) {
+  return (
+    <div className="table-place" tabIndex={0} role="region" aria-label="Who met whom">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">From</th>
+            <th scope="col">To</th>
+            <th scope="col">Ports</th>
+            <th scope="col" className="number">
+              Allowed
+            </th>
+            <th scope="col" className="number">
+              Denied
+            </th>
+            <th scope="col" className="number">
+              Bytes
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {of.lines.slice(0, 500).map((line) => (
+            <tr key={line.id}>
+              <td>
+                <Name text={title(line.source, of)} />
+              </td>
+              <td>
+                <Name text={title(line.destination, of)} /> {line.isNew && <span className="tag">new</span>}
+              </td>
+              <td>
+                <Name text={line.ports.join(" ")} />
+              </td>
+              <td className="number">{count(line.allowed)}</td>
+              <td className={`number ${line.denied > 0 ? "text-deny" : ""}`}>{count(line.denied)}</td>
+              <td className="number">{bytes(line.bytes)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {of.lines.length > 500 && <p className="muted">the first 500 of {count(of.lines.length)}; filter to see others</p>}
+    </div>
+  );
+}
+
+function Legend() {
+  return (
+    <ul className="legend" aria-label="Legend">
+      <li><span className="swatch allow" aria-hidden="true" /> allowed</li>
+      <li><span className="swatch deny" aria-hidden="true" /> denied</li>
+      <li><span className="swatch fail" aria-hidden="true" /> both</li>
+      <li><span className="swatch fresh" aria-hidden="true" /> new in this time</li>
+      <li className="muted">width: bytes · double click: open or fold</li>
+    </ul>
+  );
+}
+
+export default function MapPage() {
+  const { page, params } = useRoute();
+  const theme = useTheme();
+  const [ready, setReady] = useState(false);
+  const found = useQuery({
+    queryKey: ["graph", params.get("range"), params.get("since"), params.get("until")],
+    queryFn: ({ signal }) => get<Graph>("graph", { ...askedTime(params, Date.now()), limit: LIMIT }, signal),
+    refetchInterval: params.get("until") ? false : 10_000,
+    placeholderData: keepPreviousData,
+  });
+  const asking = params.toString();
+  const turnedText = params.get("turned");
+  const of = useMemo(() => {
+    const turned = turnedOf(turnedText);
+    return found.data ? picture(filtered(found.data, new URLSearchParams(asking)), turned) : null;
+  }, [found.data, asking, turnedText]);
+  const turn = (id: string) => {
+    const turned = turnedOf(params.get("turned"));
+    if (!turned.delete(id)) turned.add(id);
+    go(page, { turned: turned.size ? JSON.stringify([...turned]) : null, at: null }, true);
+  };
+  const asTable = params.get("view") === "table";
+  const at = params.get("at");
+  return (
+    <>
+      <div className="bar">
+        <button type="button" aria-pressed={asTable} onClick={() => go(page, { view: asTable ? null : "table" }, true)}>
+          As a table
+        </button>
+        <button type="button" aria-pressed={params.get("new") === "1"} onClick={() => go(page, { new: params.get("new") === "1" ? null : "1" }, true)}>
+          Only new
+        </button>
+        {of && (
+          <span className="muted" role="status">
+            {count(of.boxes.reduce((sum, box) => sum + box.nodes.length, 0))} parties, {count(of.lines.length)} lines
+            {of.left > 0 ? `; ${count(of.left)} weak ones are not drawn` : ""}
+            {found.data?.truncated ? "; the server left some out: choose a shorter time" : ""}
+          </span>
+        )}
+        <span className="end">
+          <Copy label="Copy as CLI" text={edgesCommand(params, Date.now())} />
+        </span>
+      </div>
+      {found.isPending ? (
+        <Loading what="the map" />
+      ) : found.isError && !found.data ? (
+        <Problem error={found.error} retry={() => void found.refetch()} />
+      ) : !of || of.lines.length === 0 ? (
+        <Empty title="Nobody met anybody in this time">
+          <p>
+            The map shows who reached, or tried to reach, whom. Choose a longer time or fewer filters, or let the example run: <code>make run</code>.
+          </p>
+        </Empty>
+      ) : asTable ? (
+        <Table of={of} />
+      ) : (
+        <div className="map-place">
+          <Drawing picture={of} theme={theme} at={at} select={(id) => go(page, { at: id }, true)} turn={turn} ready={setReady} />
+          {!ready && <Loading what="the drawing" />}
+          <Legend />
+          {at && <Side of={of} at={at} />}
+        </div>
+      )}
+    </>
+  );
+}

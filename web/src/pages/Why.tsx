@@ -1,0 +1,198 @@
+import { useQuery } from "@tanstack/react-query";
+import { get } from "../lib/api";
+import { call } from "../lib/call";
+import { bytes, clock, count, money, moment, protocol } from "../lib/format";
+import { go, useRoute, type Field } from "../lib/route";
+import { quoted } from "../lib/text";
+import type { LedgerRecord, Why } from "../lib/types";
+import { VerdictBadge } from "../parts/Badge";
+import { Copy } from "../parts/Copy";
+import { Dialog } from "../parts/Dialog";
+import { Name } from "../parts/Name";
+import { Loading, Problem } from "../parts/State";
+
+/** What happened, as one sentence. */
+function verb(record: LedgerRecord): string {
+  const done = { allow: "was allowed to", deny: "was not allowed to", fail: "failed to", none: "did" }[record.verdict] ?? record.verdict;
+  const what: Partial<Record<string, string>> = { dns: "ask for", ai_call: "call" };
+  return `${done} ${what[record.kind] ?? "connect to"}`;
+}
+
+function Lines({ why }: { why: Why }) {
+  const { deciding, record } = why;
+  if (!deciding) {
+    return (
+      <p>
+        {record.rule ? <Name text={record.rule} wrap /> : "No rule of a policy decided this"}
+        {record.reason && (
+          <>
+            {" "}
+            (<Name text={record.reason} />)
+          </>
+        )}
+        . <span className="muted">Its lines are not at hand: it is built in, or its file is not on this node.</span>
+      </p>
+    );
+  }
+  return (
+    <>
+      <p>
+        <strong>
+          <Name text={deciding.object} />
+        </strong>{" "}
+        <Name text={deciding.field} />
+        {deciding.name && (
+          <>
+            {" "}
+            “<Name text={deciding.name} />”
+          </>
+        )}
+        {deciding.file && (
+          <span className="muted">
+            {" "}
+            · <Name text={deciding.file} />
+            {deciding.line !== null ? `:${deciding.line}` : ""}
+          </span>
+        )}
+      </p>
+      {deciding.lines.length > 0 && (
+        <pre className="yaml" tabIndex={0} aria-label="Lines of the policy; those that decided are marked">
+          {deciding.lines.map((line) => (
+            <span key={line.number} className={line.decides ? "line decides" : "line"}>
+              <span className="line-number">{line.number}</span>
+              <span className="line-mark">{line.decides ? "▸" : " "}</span>
+              <Name text={line.text || " "} />
+            </span>
+          ))}
+        </pre>
+      )}
+    </>
+  );
+}
+
+function Facts({ record }: { record: LedgerRecord }) {
+  const of = record.kind === "ai_call" ? call(record.detail) : null;
+  const facts: [string, string][] = [
+    ["time", moment(record.time)],
+    ["reason", record.reason],
+    ["port", record.port === 0 ? "" : `${record.port} ${protocol(record.protocol)}`],
+    ["count", count(record.count)],
+    ["sent", bytes(record.bytes_sent)],
+    ["received", bytes(record.bytes_received)],
+    ["node", record.node],
+    ["does", of ? `${of.verb} ${of.resource}`.trim() : ""],
+    ["request", of ? `${of.method} ${of.path}`.trim() : ""],
+    ["status", of?.status ? String(of.status) : ""],
+    ["model", of?.model ?? ""],
+    ["tools", of?.tools.join(", ") ?? ""],
+    ["tokens", of?.tokens == null ? "" : count(of.tokens)],
+    ["cost", of?.cost == null ? "" : money(of.cost, of.currency)],
+    ["first byte", of?.firstByte == null ? "" : `${Math.round(of.firstByte)} ms`],
+    ["took", of?.milliseconds == null ? "" : `${Math.round(of.milliseconds)} ms`],
+    ["leaks", of?.leaks.join(", ") ?? ""],
+  ];
+  return (
+    <dl className="facts">
+      {facts
+        .filter(([, value]) => value !== "")
+        .map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>
+              <Name text={value} wrap />
+            </dd>
+          </div>
+        ))}
+    </dl>
+  );
+}
+
+function Joined({ records }: { records: LedgerRecord[] }) {
+  const { page } = useRoute();
+  const now = new Date();
+  return (
+    <ul className="rows">
+      {records.map((record) => (
+        <li key={record.number}>
+          <button type="button" className="row-button" onClick={() => go(page, { open: String(record.number) })}>
+            <span className="muted">{clock(record.time, now)}</span>
+            <span className="kind">{record.kind.replace("_", " ")}</span>
+            <VerdictBadge verdict={record.verdict} />
+            <Name text={record.destination} />
+            <Name text={record.reason} />
+          </button>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Narrow({ record }: { record: LedgerRecord }) {
+  const { page } = useRoute();
+  const fields: [Field, string][] = [
+    ["source", record.source],
+    ["destination", record.destination],
+    ["rule", record.rule],
+  ];
+  return (
+    <p className="buttons">
+      {fields
+        .filter(([, value]) => value !== "")
+        .map(([field, value]) => (
+          <button key={field} type="button" onClick={() => go(page, { [field]: value, open: null })}>
+            only this {field}
+          </button>
+        ))}
+    </p>
+  );
+}
+
+/** Why one access was decided as it was. */
+export function WhyDrawer({ number, close }: { number: string; close: () => void }) {
+  const why = useQuery({
+    queryKey: ["why", number],
+    queryFn: ({ signal }) => get<Why>(`records/${encodeURIComponent(number)}`, {}, signal),
+    staleTime: 60_000,
+  });
+  const record = why.data?.record;
+  return (
+    <Dialog kind="drawer" label="Why?" title={record ? <VerdictBadge verdict={record.verdict} /> : "Why?"} close={close}>
+      {why.isPending && <Loading what={`record ${number}`} />}
+      {why.isError && <Problem error={why.error} retry={() => void why.refetch()} />}
+      {why.data && record && (
+        <>
+          <p className="sentence">
+            <Name text={record.source} wrap /> {verb(record)} <Name text={record.destination} wrap />
+            {record.port !== 0 && record.kind !== "dns" ? ` at port ${record.port}` : ""}.
+          </p>
+          <section>
+            <h3>Decided by</h3>
+            <Lines why={why.data} />
+          </section>
+          {why.data.nearest && (
+            <section>
+              <h3>Nearest rule that allows</h3>
+              <p>
+                <Name text={why.data.nearest.rule} wrap /> <span className="muted">would, but for</span> <Name text={why.data.nearest.lacks} wrap />
+              </p>
+            </section>
+          )}
+          <section>
+            <h3>What is known of it</h3>
+            <Facts record={record} />
+          </section>
+          <section>
+            <h3>Together with it</h3>
+            {why.data.joined.length > 0 ? <Joined records={why.data.joined} /> : <p className="muted">Nothing else was recorded of the same connection.</p>}
+          </section>
+          <Narrow record={record} />
+          <p className="buttons">
+            <Copy label="Copy as CLI" text={`cofferdam ledger show --before ${record.number + 1} --limit 1 --json`} />
+            <Copy label="Copy what was asked for" text={quoted(record.destination)} />
+            <Copy label="Copy as JSON" text={JSON.stringify(record, null, 1)} />
+          </p>
+        </>
+      )}
+    </Dialog>
+  );
+}

@@ -1,0 +1,46 @@
+import type { ReactNode } from "react";
+import { ApiError } from "../lib/api";
+import { Name } from "./Name";
+
+/** What is shown while an answer is on its way: for 20 seconds at most, then it is an error. */
+export function Loading({ what }: { what: string }) {
+  return (
+    <p className="state" role="status">
+      <span className="spinner" aria-hidden="true" /> Loading {what}…
+    </p>
+  );
+}
+
+/** What went wrong, what to do about it, and how to try again. */
+export function Problem({ error, retry }: { error: unknown; retry?: () => void }) {
+  const known = error instanceof ApiError ? error : null;
+  return (
+    <div className="state problem" role="alert">
+      <strong>{known?.status === 401 ? "You are not logged in" : "This did not work"}</strong>
+      <p>
+        <Name text={error instanceof Error ? error.message : String(error)} wrap />
+      </p>
+      {known && <p>{known.way}</p>}
+      {known?.request && (
+        <p className="muted">
+          request <Name text={known.request} />
+        </p>
+      )}
+      {retry && (
+        <button type="button" onClick={retry}>
+          Try again
+        </button>
+      )}
+    </div>
+  );
+}
+
+/** Why there is nothing, and how there would be something. */
+export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+  return (
+    <div className="state empty">
+      <strong>{title}</strong>
+      {children}
+    </div>
+  );
+}

@@ -1,0 +1,72 @@
+import { describe, expect, it } from "vitest";
+import { call, told } from "../src/lib/call";
+import { edgesCommand, showCommand } from "../src/lib/cli";
+import { ago, bytes, duration, money } from "../src/lib/format";
+import { joined } from "../src/lib/live";
+import type { LedgerRecord } from "../src/lib/types";
+import { typed } from "../src/parts/FilterBar";
+import { turnedOf } from "../src/pages/Map";
+import { step } from "../src/pages/Records";
+
+describe("what is said", () => {
+  it("of bytes, as the command line does", () => {
+    expect([0, 999, 1000, 1_550_000, 2e9].map(bytes)).toEqual(["0 B", "999 B", "1.0 kB", "1.6 MB", "2.0 GB"]);
+  });
+  it("of money, and of a price that nobody knows", () => {
+    expect(money(5e9, "USD")).toBe("5.00 USD");
+    expect(money(1_200_000, "USD")).toBe("0.0012 USD");
+    expect(money(null, "USD")).toBe("no price");
+  });
+  it("of times, also where a clock is ahead", () => {
+    const now = new Date("2026-11-26T12:00:00Z");
+    expect(ago("2026-11-26T11:00:00Z", now)).toBe("60 min ago");
+    expect(ago("2026-11-26T12:10:00Z", now)).toBe("10 min ahead");
+    expect(ago("nonsense", now)).toBe("nonsense");
+    expect(ago(null, now)).toBe("never");
+    expect(duration(86400 * 3)).toBe("3 d");
+  });
+  it("by bars that are not too many", () => {
+    for (const seconds of [60, 3600, 86400, 30 * 86400]) expect(seconds / step(seconds)).toBeLessThanOrEqual(120);
+  });
+});
+
+describe("commands", () => {
+  const now = Date.parse("2026-11-26T12:00:00Z");
+  it("tell what the page tells", () => {
+    expect(showCommand(["flow", "tls"], new URLSearchParams("verdict=deny&source=ai/Job/t&range=24h"), now)).toBe("cofferdam ledger show --kind flow --source ai/Job/t --verdict deny --since 24h");
+    expect(edgesCommand(new URLSearchParams("destination=hub.example"), now)).toBe("cofferdam edges --destination hub.example --since 1h");
+  });
+  it("are safe to paste", () => {
+    const command = showCommand(["dns"], new URLSearchParams({ destination: "$(reboot)", q: "'; reboot #" }), now);
+    expect(command).toBe("cofferdam ledger show --kind dns --destination '$(reboot)' --since 1h | grep -F -- ''\\''; reboot #'");
+  });
+});
+
+describe("records", () => {
+  const record = (number: number) => ({ number }) as LedgerRecord;
+  it("come each once, the newest first, and no more than are kept", () => {
+    const found = joined([record(4), record(5), record(5)], [record(3), record(4), record(2)], 3);
+    expect(found.records.map((it) => it.number)).toEqual([5, 4, 3]);
+    expect(found.dropped).toBe(1);
+  });
+  it("of a later version are read as far as they are known", () => {
+    for (const detail of [null, undefined, 7, "text", [], { operation: null, usage: [], leaks: {} }, { operation: { tools: [1, "a", {}] } }]) {
+      expect(call(detail).verb).toBe("");
+    }
+    expect(call({ operation: { tools: [1, "a", {}] } }).tools).toEqual(["a"]);
+    expect(told({ type: { a: 1 } }, "type")).toBe("");
+  });
+});
+
+describe("what somebody types", () => {
+  it("is a field and a value, or a text", () => {
+    expect(typed("source=ai/")).toEqual({ field: "source", value: "ai/" });
+    expect(typed("Verdict: deny")).toEqual({ field: "verdict", value: "deny" });
+    expect(typed("https://x")).toEqual({ field: null, value: "https://x" });
+    expect(typed("__proto__=1")).toEqual({ field: null, value: "__proto__=1" });
+  });
+  it("and what an address says of boxes is read with care", () => {
+    expect([...turnedOf('["n:a",7,{}]')]).toEqual(["n:a"]);
+    for (const text of [null, "", "{", "7", "null"]) expect(turnedOf(text).size).toBe(0);
+  });
+});
