@@ -14,6 +14,7 @@ use crate::health::{self, Health};
 use crate::http;
 use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
+use crate::respond::Responder;
 use crate::serving::{self, ServeArgs};
 use crate::up::dns::DnsArgs;
 use crate::up::enforce::Enforcer;
@@ -114,6 +115,7 @@ struct Agent {
     holds_pods: AtomicBool,
     /// Counts what the main loop changed, for the one who tells the controller.
     changes: watch::Sender<u64>,
+    responder: Responder,
 }
 
 impl Agent {
@@ -167,6 +169,10 @@ impl Source for Agent {
         let mut engine = self.engine();
         engine.forget(namespace, name);
         engine.in_force()
+    }
+
+    fn responder(&self) -> Option<&Responder> {
+        Some(&self.responder)
     }
 }
 
@@ -366,8 +372,10 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     engine.watched_by("feed");
     engine.with_dns(args.dns.clone(), Some(&args.state.join("names")));
     engine.cut_off(Some(format!("not connected to the controller at {} yet", args.controller.join(" or "))));
+    let engine = Arc::new(Mutex::new(engine));
     let agent = Arc::new(Agent {
-        engine: Arc::new(Mutex::new(engine)),
+        responder: Responder::new(Arc::clone(&engine), Arc::clone(&journal)),
+        engine,
         journal,
         say: Say::new(args.json),
         holds_pods: AtomicBool::new(args.cni || !args.guard.is_empty()),

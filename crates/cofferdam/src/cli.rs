@@ -13,6 +13,7 @@ use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::guard::GuardCommand;
+use crate::incident_cmd::{HuntArgs, IncidentCommand};
 use crate::ingress_gateway::IngressGatewayArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
@@ -79,6 +80,9 @@ enum Command {
     Clusters(ClustersCommand),
     #[command(subcommand)]
     Api(ApiCommand),
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    Hunt(HuntArgs),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -127,6 +131,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Release(command) => crate::release::run(&command, out),
         Command::Clusters(command) => crate::clusters::run(&command, out),
         Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
+        Command::Incident(command) => crate::incident_cmd::run(&command, out),
+        Command::Hunt(args) => crate::incident_cmd::hunt(&args, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

@@ -12,6 +12,7 @@ use ::ledger::{
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use incident::record;
 use observe::{Time, parse_duration};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -71,13 +72,13 @@ pub(crate) enum LedgerCommand {
 pub(crate) struct Place {
     /// The ledger's file [default: that of the running `up` or agent]
     #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
+    pub(crate) ledger: Option<PathBuf>,
     /// Local socket of the running `up` or agent, to ask for the file
     #[arg(long, value_name = "PATH", conflicts_with = "ledger")]
-    socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
     /// One JSON object per line
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Place {
@@ -109,7 +110,7 @@ impl Place {
     }
 
     /// A table with these heads, or one JSON object for each.
-    fn print<T, const COLUMNS: usize>(
+    pub(crate) fn print<T, const COLUMNS: usize>(
         &self,
         found: impl IntoIterator<Item = T>,
         heads: [&str; COLUMNS],
@@ -418,7 +419,7 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "RECEIVED",
         "DECIDED LAST BY",
     ];
-    args.place.print(edges, heads, edge_cells, edge_json, out)
+    args.place.print(edges, heads, edge_cells, record::edge, out)
 }
 
 fn edge_cells(edge: &Edge) -> [String; 10] {
@@ -434,22 +435,6 @@ fn edge_cells(edge: &Edge) -> [String; 10] {
         bytes(edge.received),
         edge.rule.clone(),
     ]
-}
-
-fn edge_json(edge: &Edge) -> Value {
-    json!({
-        "source": edge.source,
-        "destination": edge.destination,
-        "port": edge.port,
-        "protocol": edge.protocol,
-        "first_seen": Time(edge.first),
-        "last_seen": Time(edge.last),
-        "allowed": edge.allowed,
-        "denied": edge.denied,
-        "bytes_sent": edge.sent,
-        "bytes_received": edge.received,
-        "rule": edge.rule,
-    })
 }
 
 /// Runs `cofferdam top`.

@@ -8,6 +8,7 @@ mod act;
 mod budgets;
 mod live;
 
+use crate::respond::Responder;
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
 use crate::up::say::Say;
@@ -96,9 +97,10 @@ impl Door {
         let Running { engine, journal, files, catalog } = running;
         let ledger = journal.ledger().context("--serve: there is no ledger")?.path;
         let link = format!("http://{address}/#token={}", token.reveal());
+        let responder = Responder::new(Arc::clone(&engine), Arc::clone(&journal));
         let config = Config {
             live: Arc::new(Teller::new(engine, Arc::clone(&journal), files)),
-            actions: Arc::new(Acting::new(journal, ledger.clone())),
+            actions: Arc::new(Acting::new(responder, journal, ledger.clone())),
             authenticate: Arc::new(token),
             ledger: ledger.clone(),
             catalog,

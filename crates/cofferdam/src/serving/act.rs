@@ -1,9 +1,10 @@
 //! What the API has done about incidents: by the one who does it for the local socket, too.
 
+use crate::respond::{Annotation, Containment, Mark, Order, Responder};
 use crate::up::journal::Journal;
 use ::ledger::{EntryFilter, Kind, Reader};
 use api::{Actions, Change, NotDone, Who};
-use incident::{Reachable, View, What};
+use incident::{Reach, Reachable, View, What};
 use observe::Time;
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
@@ -17,13 +18,14 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Acts for people who ask over HTTP.
 pub(crate) struct Acting {
+    responder: Responder,
     journal: Arc<Journal>,
     ledger: PathBuf,
 }
 
 impl Acting {
-    pub(crate) fn new(journal: Arc<Journal>, ledger: PathBuf) -> Self {
-        Self { journal, ledger }
+    pub(crate) fn new(responder: Responder, journal: Arc<Journal>, ledger: PathBuf) -> Self {
+        Self { responder, journal, ledger }
     }
 
     fn reader(&self) -> Result<Reader, NotDone> {
@@ -41,21 +43,20 @@ impl Acting {
         Ok(case.incident.id.clone())
     }
 
-    fn annotate(&self, who: &Who, on: &str, what: What, more: [(&str, String); 1]) -> Result<Value, NotDone> {
-        let more = more.into_iter().filter(|(_, text)| !text.is_empty());
-        let detail: Map<String, Value> = more.map(|(key, text)| (key.to_owned(), text.into())).collect();
-        if self.journal.audit(&who.name, what, on, &detail) {
-            return Ok(json!({}));
-        }
-        Err(NotDone::Unavailable("there is no ledger to write it into: start with --ledger FILE".to_owned()))
+    fn run(&self, who: &Who, order: &Order) -> Result<Value, NotDone> {
+        self.responder.run(&who.name, order).map_err(|error| NotDone::Conflict(format!("{error:#}")))
+    }
+
+    fn annotate(&self, who: &Who, annotation: Annotation) -> Result<Value, NotDone> {
+        self.run(who, &Order::Annotate(annotation))
     }
 
     /// Writes something down about an incident, and gives the incident as it is then.
-    fn mark(&self, who: &Who, incident: &str, what: What, text: String) -> Result<Value, NotDone> {
+    fn mark(&self, who: &Who, incident: &str, what: Mark, text: String) -> Result<Value, NotDone> {
         let reader = self.reader()?;
         let on = self.id_of(&reader, incident)?;
         let before = newest_act(&reader, &on)?;
-        self.annotate(who, &on, what, [("text", text)])?;
+        self.annotate(who, Annotation { on: on.clone(), what, text: Some(text), manifest: None })?;
         let end = std::time::Instant::now() + WRITTEN;
         while newest_act(&reader, &on)? == before && std::time::Instant::now() < end {
             std::thread::sleep(LOOK);
@@ -86,23 +87,32 @@ impl Actions for Acting {
     fn change(&self, who: &Who, change: Change) -> Result<Value, NotDone> {
         match change {
             Change::AcknowledgeFinding { finding, text } => {
-                self.annotate(who, &finding, What::Acknowledged, [("text", text)])
+                let what = Mark::Acknowledged;
+                self.annotate(who, Annotation { on: finding, what, text: Some(text), manifest: None })
             }
-            Change::Note { incident, text } => self.mark(who, &incident, What::Note, text),
-            Change::Acknowledge { incident, text } => self.mark(who, &incident, What::Acknowledged, text),
-            Change::Close { incident, text } => self.mark(who, &incident, What::Closed, text),
-            Change::Reopen { incident, text } => self.mark(who, &incident, What::Reopened, text),
-            Change::Contain { .. } | Change::Release { .. } => Err(NotDone::Unavailable(
-                "this program cuts off no workloads: write a policy that denies all, and apply it".to_owned(),
-            )),
+            Change::Note { incident, text } => self.mark(who, &incident, Mark::Note, text),
+            Change::Acknowledge { incident, text } => self.mark(who, &incident, Mark::Acknowledged, text),
+            Change::Close { incident, text } => self.mark(who, &incident, Mark::Closed, text),
+            Change::Reopen { incident, text } => self.mark(who, &incident, Mark::Reopened, text),
+            Change::Contain { incident, workload, minutes, dry_run } => {
+                let incident = Some(self.id_of(&self.reader()?, &incident)?);
+                let seconds = u64::from(minutes) * 60;
+                let order = Containment { workload, incident, seconds, dry_run, ..Containment::default() };
+                self.run(who, &Order::Contain(order))
+            }
+            Change::Release { incident, workload } => {
+                let incident = Some(self.id_of(&self.reader()?, &incident)?);
+                self.run(who, &Order::Release { workload, incident, text: None })
+            }
             Change::Export { incident, manifest } => {
-                self.annotate(who, &incident, What::Exported, [("manifest", manifest)])
+                let what = Mark::Exported;
+                self.annotate(who, Annotation { on: incident, what, text: None, manifest: Some(manifest) })
             }
         }
     }
 
-    fn could(&self, _workload: &str) -> Option<Reachable> {
-        None
+    fn could(&self, workload: &str) -> Option<Reachable> {
+        self.responder.could(workload)
     }
 
     fn refused(&self, from: IpAddr, why: &str) {

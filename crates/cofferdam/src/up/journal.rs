@@ -112,6 +112,11 @@ impl Journal {
         }
     }
 
+    /// Whether anything is kept on disk.
+    pub(crate) fn keeps(&self) -> bool {
+        self.pen.is_some()
+    }
+
     /// Keeps what somebody, or this program, did. Whether it is kept: not where there is no ledger.
     pub(crate) fn audit(&self, who: &str, what: What, on: &str, detail: &Map<String, Value>) -> bool {
         let Some(pen) = &self.pen else { return false };
