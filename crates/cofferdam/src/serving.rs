@@ -120,10 +120,9 @@ fn serve(listener: TcpListener, config: Config) -> Result<()> {
         .build()
         .context("--serve: starting its thread")?;
     let task = async move {
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => api::serve(listener, config).await,
-            // It listens already; there is nobody left to tell.
-            Err(_) => {}
+        // It listens already, and cannot fail to.
+        if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
+            api::serve(listener, config).await;
         }
     };
     std::thread::Builder::new()
