@@ -19,6 +19,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Size of a ledger that is kept beside the socket, which often is in memory.
+const BESIDE_BYTES: u64 = 256 << 20;
+
 /// Whether and how records are kept on disk.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct LedgerArgs {
@@ -40,18 +43,19 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 impl LedgerArgs {
-    /// Begins to keep them, if that is asked for.
+    /// Who keeps them, if that is asked for: where `beside` says, smaller, if it is asked for only by what needs a ledger.
     ///
     /// # Errors
-    /// The system gives no thread, or they cannot be exported as is asked for.
-    pub(crate) fn start(&self) -> Result<Option<crate::up::pen::Pen>> {
-        let Some(path) = &self.ledger else { return Ok(None) };
+    /// They cannot be exported as is asked for.
+    pub(crate) fn pen(&self, beside: Option<PathBuf>) -> Result<Option<crate::up::pen::Pen>> {
         let default = Retention::default();
+        let bytes = if self.ledger.is_some() { default.bytes } else { BESIDE_BYTES };
+        let Some(path) = self.ledger.clone().or(beside) else { return Ok(None) };
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
-        let bytes = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
-        let retention = Retention { age: age.unwrap_or(default.age), bytes: bytes.unwrap_or(default.bytes) };
-        let exports = self.export.start(path)?;
-        Ok(Some(crate::up::pen::Pen::start(path, retention)?.exported(exports)))
+        let asked = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
+        let retention = Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) };
+        let exports = self.export.start(&path)?;
+        Ok(Some(crate::up::pen::Pen::new(&path, retention).exported(exports)))
     }
 }
 
