@@ -121,7 +121,14 @@ mod tests {
 
     #[test]
     fn what_was_not_built_in_is_not_there() {
-        for path in ["/../Cargo.toml", "/assets/../index.html", "/etc/passwd", "/assets/", "/.gitignore", "/index.html.gz"] {
+        for path in [
+            "/../Cargo.toml",
+            "/assets/../index.html",
+            "/etc/passwd",
+            "/assets/",
+            "/.gitignore",
+            "/index.html.gz",
+        ] {
             assert_eq!(asset(path, "br, gzip"), None, "{path}");
         }
     }
@@ -132,7 +139,10 @@ mod tests {
             let asset = asset(file.path, "").expect("it is there");
             let header = |name| asset.headers().find(|(known, _)| *known == name).map(|(_, value)| value);
             let policy = header("content-security-policy").expect("a policy");
-            assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+            assert!(
+                policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+                "{policy}"
+            );
             assert!(!policy.contains("unsafe") && !policy.contains('\n'), "{policy}");
             assert_eq!(header("x-content-type-options"), Some("nosniff"));
         }
