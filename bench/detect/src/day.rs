@@ -68,7 +68,7 @@ impl Day {
     fn push(&mut self, time: u64, who: &Arc<str>, what: What) {
         let number = u64::try_from(self.events.len()).unwrap_or(u64::MAX);
         let record = RecordId { source: "day".into(), number };
-        self.events.push(Event { time: Time(BEGIN + time), who: Arc::clone(who), record, what });
+        self.events.push(Event::new(Time(BEGIN + time), Arc::clone(who), record, what));
     }
 
     fn lookup(&mut self, time: u64, who: &Arc<str>, name: &str, rcode: u16) {
@@ -215,7 +215,7 @@ fn pick(all: &[&'static str], number: u64) -> &'static str {
 }
 
 /// What is found on both days, by detector; and events a second.
-pub(crate) fn measure() -> (BTreeMap<&'static str, usize>, u64, f64) {
+pub(crate) fn measure() -> (BTreeMap<String, usize>, u64, f64) {
     let events = events();
     let mut replay = Replay::default();
     let begin = Instant::now();
@@ -224,7 +224,7 @@ pub(crate) fn measure() -> (BTreeMap<&'static str, usize>, u64, f64) {
     let count = replay.events();
     let mut by_detector = BTreeMap::new();
     for finding in replay.findings() {
-        *by_detector.entry(finding.detector).or_insert(0) += 1;
+        *by_detector.entry(finding.detector.into_owned()).or_insert(0) += 1;
     }
     let rate = f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / taken;
     (by_detector, count, rate)

@@ -107,7 +107,7 @@ fn zeek(log: &Path, out: &mut impl Write) -> Result<()> {
     let is_attack = |finding: &&Finding| ATTACKERS.iter().any(|address| finding.subject.contains(address));
     let mut by_detector: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for finding in &findings {
-        let counts = by_detector.entry(finding.detector).or_default();
+        let counts = by_detector.entry(&*finding.detector).or_default();
         if is_attack(&finding) {
             counts.0 += 1
         } else {

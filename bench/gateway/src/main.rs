@@ -33,7 +33,8 @@ fn main() -> Result<()> {
         return idle::run(rest.first().map_or("", String::as_str));
     }
     if arguments.iter().any(|argument| argument == "streams") {
-        return streams::run(quick);
+        let only = arguments.iter().skip_while(|it| *it != "--only").nth(1);
+        return streams::run(quick, only.map(String::as_str));
     }
     if arguments.iter().any(|argument| argument == "requests") {
         return requests::run(quick);

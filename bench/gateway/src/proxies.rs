@@ -357,6 +357,7 @@ defaults
   timeout client 600s
   timeout server 600s
   http-reuse always
+  option http-no-delay
 frontend requests
   option forwardfor
   bind 127.0.0.1:{port} backlog 4096{bind}

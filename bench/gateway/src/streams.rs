@@ -1,4 +1,4 @@
-//! What a proxy adds to the time of an event of a stream: `bench-gateway streams [--quick]`.
+//! What a proxy adds to the time of an event of a stream: `bench-gateway streams [--quick] [--only ROW]`.
 //!
 //! Enters: nothing but the machine, with the peers that are installed. Leaves: raw samples as JSON on standard output, a table
 //! and progress on standard error. [`STREAMS`] answers of server-sent events are open at once, as of chat completions; the
@@ -71,13 +71,14 @@ struct Sample {
     cpu: f64,
 }
 
-pub(crate) fn run(quick: bool) -> Result<()> {
+pub(crate) fn run(quick: bool, only: Option<&str>) -> Result<()> {
     let (rounds, events) = if quick { (1, 10) } else { (5, 40) };
     let machine = bench_machine::describe();
     pin(1)?;
     let keys = Keys::make()?;
     let config = Arc::new(client_config(&keys)?);
-    let all = Between::all();
+    let mut all = Between::all();
+    all.retain(|between| only.is_none_or(|only| between.name() == only));
     let mut samples: Vec<(usize, String, Sample)> = Vec::new();
     for round in 0..rounds {
         // Each row stands once at each place of the order.

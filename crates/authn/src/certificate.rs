@@ -90,6 +90,17 @@ pub fn uris(certificate: &[u8]) -> Vec<String> {
     certificate.valid_uri_names().take(MAX_TOLD).map(cut).collect()
 }
 
+/// When the first certificate of a chain ends, in seconds since 1970; `None` where one of them cannot be read, or there is none.
+/// A client that shows more than it needs is bound by all that it shows.
+pub fn ends(chain: &[&[u8]]) -> Option<u64> {
+    let end = |certificate: &&[u8]| {
+        let (_, read) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        Some(u64::try_from(read.validity().not_after.timestamp()).unwrap_or_default())
+    };
+    let ends: Option<Vec<u64>> = chain.iter().take(MAX_CHAIN + 1).map(end).collect();
+    ends?.into_iter().min()
+}
+
 fn anchors(pem: &str) -> Result<Vec<TrustAnchor<'static>>, String> {
     let mut anchors = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {

@@ -16,7 +16,7 @@ mod shown;
 mod sources;
 mod token;
 
-pub use certificate::{Authorities, uris};
+pub use certificate::{Authorities, ends, uris};
 pub use policy::{Consumer, Known};
 pub use refused::{Reason, Refused};
 pub use shown::{CREDENTIAL_HEADERS, Shown};

@@ -126,6 +126,24 @@ fn a_certificate_says_who_asks_if_an_authority_of_its_own_domain_made_it() {
     assert!(wrong[0].to_string().contains("example.org") && wrong[0].position.is_some(), "{wrong:?}");
 }
 
+#[test]
+fn a_chain_ends_with_the_first_of_its_certificates() {
+    let authority = Authority::new();
+    let own = authority.certificate(&["spiffe://example.org/ns/prod/sa/rag"]);
+    // 2027-06-01.
+    const OWN: u64 = 1_811_808_000;
+    let above = authority.0.der().to_vec();
+    assert_eq!(authn::ends(&[&own]), Some(OWN));
+    assert_eq!(authn::ends(&[&own, &above]), Some(OWN), "the authority lives longer");
+    let mut params = CertificateParams::default();
+    params.not_after = rcgen::date_time_ymd(2026, 6, 1);
+    let short = params.signed_by(&KeyPair::generate().unwrap(), &authority.0).unwrap().der().to_vec();
+    assert!(authn::ends(&[&own, &short]).is_some_and(|end| end < OWN));
+    for unreadable in [&[][..], &[&b"0\x03abc"[..]], &[own.as_slice(), b""]] {
+        assert_eq!(authn::ends(unreadable), None);
+    }
+}
+
 const URL: &str = "https://issuer.example/jwks";
 
 fn fetched(sources: &KeySources) -> Authenticator {

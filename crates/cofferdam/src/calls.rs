@@ -79,7 +79,8 @@ fn contents(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
 
 /// A span, with who sent it.
 fn otel(call: &ApiCall) -> String {
-    let mut span = gateway::otel::span(&call.call);
+    let record = serde_json::to_value(&call.call).unwrap_or_default();
+    let mut span = export::otel::span(&record.into());
     if let Some(attributes) = span.get_mut("attributes").and_then(serde_json::Value::as_object_mut) {
         attributes.insert("k8s.node.name".to_owned(), call.node.as_ref().into());
         let from = call.from.as_ref().map(ToString::to_string);
@@ -133,7 +134,8 @@ fn cells(call: &ApiCall) -> [String; 10] {
     ]
 }
 
-fn why(call: &gateway::Call) -> String {
+/// Why a request went as it did, by what it was understood to do, and with what was found in it.
+pub(crate) fn why(call: &gateway::Call) -> String {
     let mut text = call.reason.describe().to_owned();
     if let Some(lacks) = call.lacks {
         let _ = write!(text, ": {}", call.unmet.as_deref().unwrap_or(lacks.describe()));

@@ -1,9 +1,11 @@
 //! The command line: which commands there are, and where each is done.
 
 use crate::agent::AgentArgs;
+use crate::api_cmd::ApiCommand;
 use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
+use crate::clusters::ClustersCommand;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
 use crate::detect::DetectArgs;
@@ -11,6 +13,7 @@ use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::guard::GuardCommand;
+use crate::incident_cmd::{HuntArgs, IncidentCommand};
 use crate::ingress_gateway::IngressGatewayArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
@@ -18,6 +21,7 @@ use crate::ledger_cmd::{EdgesArgs, LedgerCommand, TopArgs};
 use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
 use crate::prices::PricesCommand;
+use crate::release::ReleaseCommand;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
@@ -70,6 +74,15 @@ enum Command {
     #[command(subcommand)]
     Guard(GuardCommand),
     Detect(DetectArgs),
+    #[command(subcommand)]
+    Release(ReleaseCommand),
+    #[command(subcommand)]
+    Clusters(ClustersCommand),
+    #[command(subcommand)]
+    Api(ApiCommand),
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    Hunt(HuntArgs),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -115,6 +128,11 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
+        Command::Release(command) => crate::release::run(&command, out),
+        Command::Clusters(command) => crate::clusters::run(&command, out),
+        Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
+        Command::Incident(command) => crate::incident_cmd::run(&command, out),
+        Command::Hunt(args) => crate::incident_cmd::hunt(&args, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

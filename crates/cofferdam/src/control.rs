@@ -6,6 +6,7 @@
 use crate::catalog::CatalogArg;
 use crate::flows::printable;
 use crate::health::{self, Health};
+use crate::hub::HubArgs;
 use crate::metrics::Page;
 use crate::trust::{self, TrustArgs};
 use crate::{http, webhook};
@@ -71,6 +72,8 @@ pub(crate) struct ControllerArgs {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 impl ControllerArgs {
@@ -179,6 +182,7 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
         () = controller::write::run(client.clone(), feed.clone(), written, role.clone()) => {}
         () = follow(&args.catalog, catalogs) => {}
         () = args.trust.keep(args.certificates.is_none(), &client, &namespace, role.clone(), to_hold) => {}
+        followed = args.hub.follow(&client, &namespace, role.clone()) => followed?,
         () = tell(seen, role, args.json) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -146,7 +146,8 @@ fn list(as_json: bool, out: &mut impl Write) -> Result<()> {
             (detector.name, detector.severity.as_str(), detector.techniques.join(" "));
         writeln!(out, "{name} ({severity}): {}", detector.what)?;
         writeln!(out, "    tells when: {}", detector.thresholds)?;
-        writeln!(out, "    does not see: {}\n    {techniques}", detector.limits)?;
+        writeln!(out, "    does not see: {}", detector.limits)?;
+        writeln!(out, "    what to do: {}\n    {techniques}", detector.advice)?;
     }
     Ok(())
 }

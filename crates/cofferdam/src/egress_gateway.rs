@@ -4,7 +4,7 @@
 //! requests of workloads that are on no node, known by their certificates. Leaves: connections to servers, one
 //! printed record for each, probes and figures. Guarantees: connects nobody before it has policy; goes on by what it had
 //! last when the controller is gone; on SIGTERM takes no more, waits for what is open, and then ends.
-//! Does not: enforce in the kernel, resolve names of pods, or read what is carried.
+//! Does not: enforce in the kernel, resolve names of pods, or read what is carried for pods.
 
 mod door;
 mod following;
@@ -42,7 +42,8 @@ const TICK: Duration = Duration::from_secs(2);
   cofferdam egress-gateway --controller 10.0.0.2:9443 --token TOKEN --authority ca.crt
   cofferdam egress-gateway -f manifests/ --certificates /etc/cofferdam
   cofferdam egress-gateway -f manifests/ --certificates /etc/cofferdam --front 0.0.0.0:9446 \\
-    --clients /etc/cofferdam-clients --clients-domain prod.example.org
+    --clients /etc/cofferdam-clients --clients-domain prod.example.org \\
+    --inspection-ca ca.crt --inspection-key ca.key
 
 Nodes come to it with `cofferdam agent --egress-gateway` or `cofferdam up --egress-gateway`.")]
 pub(crate) struct EgressGatewayArgs {
@@ -265,23 +266,23 @@ fn serve(args: &EgressGatewayArgs, shared: &Arc<Shared>) -> Result<JoinHandle<Re
             }
             tokio::spawn(following.follow());
             let door = async move {
-                if let Some(door) = door {
-                    door.serve(sink, drain_timeout).await;
+                match door {
+                    Some(door) => door.serve(sink, drain_timeout).await,
+                    None => Ok(()),
                 }
             };
             let door = tokio::spawn(door);
             let mut phase = shared.phase.subscribe();
             let first = tokio::select! {
                 first = renewal.first() => first,
-                _ = phase.wait_for(|phase| phase.draining) => return,
+                _ = phase.wait_for(|phase| phase.draining) => return Ok(()),
             };
             let (sender, identity) = watch::channel(Arc::new(first));
             tokio::spawn(renewal.keep(sender));
             central.serve(listener, identity).await;
             // It drains at the same time, and has as long.
-            let _ended = door.await;
-        });
-        Ok(())
+            door.await.unwrap_or_else(|_| bail!("the task that serves workloads panicked"))
+        })
     };
     std::thread::Builder::new().name("serve".into()).spawn(run).context("starting the thread that serves")
 }

@@ -1,48 +1,197 @@
 //! `cofferdam findings`: what somebody should look at.
 //!
-//! Enters: filters. Leaves: one line per finding. Guarantees: as [`crate::flows`]. Does not: act on them.
+//! Enters: filters. Leaves: findings, each once as it was last told, oldest first; with `--follow` each time it is told. Guarantees: as
+//! [`crate::flows`]. Does not: act on them.
 
-use crate::flows::bytes;
-use crate::listing::{Form, Listing};
-use crate::up::passage::Finding;
+use crate::flows::{Table, moment, printable};
+use crate::up::client::ask;
+use crate::up::finding::{Finding, FindingQuery};
 use crate::up::protocol::{Answer, Request};
-use anyhow::Result;
-use clap::Args;
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use detect::catalog;
+use observe::{Pattern, Time};
+use std::collections::HashMap;
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-/// Show what somebody should look at: limits and budgets that were reached, and what leaked.
+/// Show what somebody should look at: what detectors say, limits and budgets that were reached, and what leaked.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam findings --since 1d
+  cofferdam findings --severity high
+  cofferdam findings --detector beacon --from 'ai/*'
   cofferdam findings --follow --json
 
-Times are UTC.")]
+`cofferdam detect --list` explains detectors, and what to do. Times are UTC.")]
 pub(crate) struct FindingsArgs {
-    #[command(flatten)]
-    listing: Listing,
+    /// Go on with findings as they come
+    #[arg(long, short = 'F')]
+    follow: bool,
+    /// Only what matters at least so much
+    #[arg(long)]
+    severity: Option<SeverityArg>,
+    /// Only of this detector: dns-tunnel, beacon, leak-blocked, ...
+    #[arg(long, value_name = "NAME", value_parser = detector)]
+    detector: Option<String>,
+    /// Who: part of the workload, or a glob such as 'prod/*'
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// What about: part of the domain, destination or service, or a glob
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Last seen not before: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+    /// Begun not after: written like --since
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Time>,
+    /// At most so many, the newest ones
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Those as well that a policy suppresses
+    #[arg(long)]
+    suppressed: bool,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// Local socket of the running `up` or agent
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SeverityArg {
+    Low,
+    Medium,
+    High,
+}
+
+fn detector(text: &str) -> Result<String, String> {
+    match catalog::find(text) {
+        Some(detector) => Ok(detector.name.to_owned()),
+        None => Err("there is no such detector; see `cofferdam detect --list`".into()),
+    }
+}
+
+impl FindingsArgs {
+    fn query(&self) -> FindingQuery {
+        FindingQuery {
+            severity: self.severity.map(|severity| match severity {
+                SeverityArg::Low => detect::Severity::Low,
+                SeverityArg::Medium => detect::Severity::Medium,
+                SeverityArg::High => detect::Severity::High,
+            }),
+            detector: self.detector.clone(),
+            from: self.from.as_deref().map(|text| Pattern(text.into())),
+            name: self.name.as_deref().map(|text| Pattern(text.to_ascii_lowercase().into())),
+            since: self.since,
+            until: self.until,
+            // Of each finding the last is wanted: the limit is for those.
+            limit: None,
+            suppressed: self.suppressed,
+        }
+    }
 }
 
 /// Runs the command.
 pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
-    let query = args.listing.filter(None);
-    let request = Request::Findings { query, after: None, follow: args.listing.follow };
-    let form = Form {
-        heads: ["TIME", "FROM", "TO", "BYTES", "WHAT"],
-        widths: [12, 24, 24, 8, 0],
-        record: |answer| match answer {
-            Answer::Finding(finding) => Some(finding),
-            _ => None,
-        },
-        cells,
-        line: None,
-    };
-    args.listing.show(&request, &form, out)
+    let request = Request::Findings { query: args.query(), after: None, follow: args.follow };
+    let mut page = Page { args, out, table: Table::new([12, 6, 18, 24, 24]), headed: args.json };
+    let mut newest = Newest::default();
+    for answer in ask(args.socket.as_deref(), &request)? {
+        match answer? {
+            Answer::Finding(finding) if args.follow => page.show(&finding)?,
+            Answer::Finding(finding) => newest.add(finding),
+            Answer::Missed(count) => page.missed(count)?,
+            Answer::End { .. } => break,
+            Answer::Record(_)
+            | Answer::Lookup(_)
+            | Answer::Passage(_)
+            | Answer::Call(_)
+            | Answer::Content(_)
+            | Answer::Settled { .. }
+            | Answer::Status(_)
+            | Answer::Lab { .. }
+            | Answer::Probe(_)
+            | Answer::Error(_) => bail!("the answer is about something else"),
+        }
+    }
+    newest.last(args.limit).iter().try_for_each(|finding| page.show(finding))
 }
 
-fn cells(finding: &Finding) -> [String; 5] {
-    let to = finding.to.as_deref().unwrap_or("any").to_owned();
-    let rule = finding.rule.as_ref().map(|rule| format!(": {rule}")).unwrap_or_default();
-    let what = finding.what.as_ref().map(|what| format!(": {what}")).unwrap_or_default();
-    let what = format!("{}{what}{rule}", finding.kind.describe());
-    [finding.time.clock(), finding.from.to_string(), to, bytes(finding.bytes), what]
+/// Findings as they were last told, in the order in which they were first told.
+#[derive(Default)]
+struct Newest {
+    places: HashMap<String, usize>,
+    findings: Vec<Arc<Finding>>,
+}
+
+impl Newest {
+    fn add(&mut self, finding: Arc<Finding>) {
+        let place = *self.places.entry(finding.told.id.clone()).or_insert(self.findings.len());
+        match self.findings.get_mut(place) {
+            Some(known) => *known = finding,
+            None => self.findings.push(finding),
+        }
+    }
+
+    fn last(&self, limit: Option<usize>) -> &[Arc<Finding>] {
+        let from = self.findings.len().saturating_sub(limit.unwrap_or(usize::MAX));
+        self.findings.get(from..).unwrap_or_default()
+    }
+}
+
+struct Page<'a, W> {
+    args: &'a FindingsArgs,
+    out: &'a mut W,
+    table: Table<6>,
+    headed: bool,
+}
+
+impl<W: Write> Page<'_, W> {
+    fn show(&mut self, finding: &Finding) -> Result<()> {
+        if self.args.json {
+            writeln!(self.out, "{}", serde_json::to_string(finding)?)?;
+        } else {
+            if !std::mem::replace(&mut self.headed, true) {
+                let heads = ["LAST SEEN", "", "DETECTOR", "WHO", "WHAT ABOUT", "WHAT"].map(str::to_owned);
+                write!(self.out, "{}", self.table.row(heads))?;
+            }
+            write!(self.out, "{}", self.table.row(cells(finding).map(|cell| printable(&cell))))?;
+        }
+        if self.args.follow {
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn missed(&mut self, count: u64) -> Result<()> {
+        if self.args.json {
+            writeln!(self.out, "{{\"missed\":{count}}}")?;
+        } else {
+            writeln!(self.out, "... {count} findings were evicted before they could be read")?;
+        }
+        Ok(())
+    }
+}
+
+fn cells(finding: &Finding) -> [String; 6] {
+    let told = &finding.told;
+    let mut what = told.sentence.clone();
+    if let Some(rule) = &told.rule {
+        what.push_str(&format!(" ({rule})"));
+    }
+    if let Some(suppressed) = &told.suppressed {
+        what.push_str(&format!("; suppressed by {}: {}", suppressed.policy, suppressed.reason));
+    }
+    [
+        told.until.clock(),
+        told.severity.as_str().to_owned(),
+        told.detector.to_string(),
+        told.workload.to_string(),
+        told.subject.clone(),
+        what,
+    ]
 }

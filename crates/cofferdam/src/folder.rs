@@ -25,22 +25,18 @@ pub(crate) struct Manifests {
     pub(crate) objects: Vec<Object>,
     /// What is wrong with them.
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// The objects as they were written, for whoever hands them on; only of [`read_with_json`].
+    pub(crate) json: Vec<serde_json::Value>,
 }
 
 /// Reads; the path `-` means `stdin` where that is given.
-pub(crate) fn read(paths: &[PathBuf], mut stdin: Option<&mut dyn Read>) -> Manifests {
-    let mut walk = Walk::default();
-    for path in paths {
-        match &mut stdin {
-            Some(input) if path == Path::new("-") => {
-                let bytes = bounded(&mut **input);
-                walk.take("(stdin)", bytes);
-            }
-            Some(_) | None if path.is_dir() => walk.folder(path, &mut Vec::new()),
-            Some(_) | None => walk.file(path),
-        }
-    }
-    walk.found
+pub(crate) fn read(paths: &[PathBuf], stdin: Option<&mut dyn Read>) -> Manifests {
+    Walk::default().paths(paths, stdin)
+}
+
+/// As [`read`], and keeps what was written as JSON too.
+pub(crate) fn read_with_json(paths: &[PathBuf], stdin: Option<&mut dyn Read>) -> Manifests {
+    Walk { keeps_json: true, ..Walk::default() }.paths(paths, stdin)
 }
 
 #[derive(Default)]
@@ -50,9 +46,24 @@ struct Walk {
     seen: BTreeSet<PathBuf>,
     /// Real paths of folders that were read to the end: a few links to each other would multiply otherwise.
     folders: BTreeSet<PathBuf>,
+    keeps_json: bool,
 }
 
 impl Walk {
+    fn paths(mut self, paths: &[PathBuf], mut stdin: Option<&mut dyn Read>) -> Manifests {
+        for path in paths {
+            match &mut stdin {
+                Some(input) if path == Path::new("-") => {
+                    let bytes = bounded(&mut **input);
+                    self.take("(stdin)", bytes);
+                }
+                Some(_) | None if path.is_dir() => self.folder(path, &mut Vec::new()),
+                Some(_) | None => self.file(path),
+            }
+        }
+        self.found
+    }
+
     /// `above`: the real paths of the folders on the way here.
     fn folder(&mut self, path: &Path, above: &mut Vec<PathBuf>) {
         let (real, entries) = match fs::canonicalize(path).and_then(|real| Ok((real, fs::read_dir(path)?))) {
@@ -126,6 +137,9 @@ impl Walk {
             }
             Ok(bytes) => {
                 let read = crds::read_objects(name, &bytes);
+                if self.keeps_json {
+                    self.found.json.extend(crds::as_json(name, &bytes));
+                }
                 self.found.objects.extend(read.objects);
                 self.found.diagnostics.extend(read.diagnostics);
             }

@@ -5,6 +5,7 @@
 //! before everything was read once; goes on by what it had last where something cannot be put in force; on SIGTERM takes
 //! no more, waits for what is under way, and then ends.
 
+mod lookout;
 mod status;
 mod told;
 

@@ -9,7 +9,7 @@ use self::baseline::BaselineArgs;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use controller::definition;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write;
 
 /// What `helm template` gives for the chart.
@@ -41,6 +41,8 @@ pub(crate) enum InstallCommand {
         #[arg(long, value_name = "KIND")]
         kind: Option<String>,
     },
+    /// The definitions of what stands at the hub of a fleet of clusters
+    Hub,
 }
 
 /// Prints it.
@@ -56,6 +58,10 @@ pub(crate) fn run(command: &InstallCommand, out: &mut impl Write) -> Result<()> 
                 }
             };
             writeln!(out, "{}", serde_json::to_string_pretty(&chosen)?)?;
+        }
+        InstallCommand::Hub => {
+            let list = json!({ "apiVersion": "v1", "kind": "List", "items": fleet::hub::definitions() });
+            writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
         }
         InstallCommand::Baseline(args) => out.write_all(args.policies().as_bytes())?,
         InstallCommand::Manifests { image, guard } => {
@@ -108,6 +114,7 @@ mod tests {
             ("EgressPolicy", include_str!("../../../deploy/chart/crds/egresspolicies.json")),
             ("ClusterEgressPolicy", include_str!("../../../deploy/chart/crds/clusteregresspolicies.json")),
             ("InferencePolicy", include_str!("../../../deploy/chart/crds/inferencepolicies.json")),
+            ("DetectionPolicy", include_str!("../../../deploy/chart/crds/detectionpolicies.json")),
         ];
         assert_eq!(chart.len(), definition::definitions().len());
         for (kind, text) in chart {
@@ -122,7 +129,7 @@ mod tests {
         let mut made = Vec::new();
         run(&InstallCommand::Crds { kind: None }, &mut made).unwrap();
         let list: Value = serde_json::from_slice(&made).unwrap();
-        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 4));
+        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 5));
         let other = InstallCommand::Crds { kind: Some("Pod".to_owned()) };
         assert!(run(&other, &mut Vec::new()).is_err());
     }

@@ -3,6 +3,7 @@
 //! Enters: filters, a ledger's file or, without one, the file of the running `up` or agent. Leaves: lines or JSON.
 //! Guarantees: as [`crate::flows`]; works while the file is written, and when nobody writes it any more. Does not: change it.
 
+use crate::export_cmd::{ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment, printable};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
@@ -11,11 +12,15 @@ use ::ledger::{
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use incident::record;
 use observe::{Time, parse_duration};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Size of a ledger that is kept beside the socket, which often is in memory.
+const BESIDE_BYTES: u64 = 256 << 20;
 
 /// Whether and how records are kept on disk.
 #[derive(Args, Clone, Debug, Default)]
@@ -29,6 +34,8 @@ pub(crate) struct LedgerArgs {
     /// Forget the oldest where the file would have more MiB in use [default: 2048]
     #[arg(long, value_name = "MIB", requires = "ledger")]
     ledger_size: Option<u64>,
+    #[command(flatten)]
+    export: ExportArgs,
 }
 
 fn age(text: &str) -> Result<Duration, String> {
@@ -36,43 +43,50 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 impl LedgerArgs {
-    /// Begins to keep them, if that is asked for.
+    /// Who keeps them, if that is asked for: where `beside` says, smaller, if it is asked for only by what needs a ledger.
     ///
     /// # Errors
-    /// The system gives no thread.
-    pub(crate) fn start(&self) -> Result<Option<crate::up::pen::Pen>> {
-        let Some(path) = &self.ledger else { return Ok(None) };
+    /// They cannot be exported as is asked for.
+    pub(crate) fn pen(&self, beside: Option<PathBuf>) -> Result<Option<crate::up::pen::Pen>> {
         let default = Retention::default();
+        let bytes = if self.ledger.is_some() { default.bytes } else { BESIDE_BYTES };
+        let Some(path) = self.ledger.clone().or(beside) else { return Ok(None) };
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
-        let bytes = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
-        let retention = Retention { age: age.unwrap_or(default.age), bytes: bytes.unwrap_or(default.bytes) };
-        crate::up::pen::Pen::start(path, retention).map(Some)
+        let asked = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
+        let retention = Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) };
+        let exports = self.export.start(&path)?;
+        Ok(Some(crate::up::pen::Pen::new(&path, retention).exported(exports)))
     }
 }
 
-/// Show or check what was kept on disk.
+/// Show, check or export what was kept on disk.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     Show(ShowArgs),
     Verify(VerifyArgs),
+    Export(OnceArgs),
 }
 
 /// Where the ledger is, and the form of what is told of it.
 #[derive(Args, Debug)]
-struct Place {
+pub(crate) struct Place {
     /// The ledger's file [default: that of the running `up` or agent]
     #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
+    pub(crate) ledger: Option<PathBuf>,
     /// Local socket of the running `up` or agent, to ask for the file
     #[arg(long, value_name = "PATH", conflicts_with = "ledger")]
-    socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
     /// One JSON object per line
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Place {
-    fn open(&self) -> Result<Reader> {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Nothing says where it is, or it cannot be read.
+    pub(crate) fn open(&self) -> Result<Reader> {
         let path = match &self.ledger {
             Some(path) => path.clone(),
             None => {
@@ -90,8 +104,13 @@ impl Place {
         Ok(Reader::open(&path)?)
     }
 
+    /// Whether JSON is asked for.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A table with these heads, or one JSON object for each.
-    fn print<T, const COLUMNS: usize>(
+    pub(crate) fn print<T, const COLUMNS: usize>(
         &self,
         found: impl IntoIterator<Item = T>,
         heads: [&str; COLUMNS],
@@ -279,6 +298,7 @@ pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<bool>
     match command {
         LedgerCommand::Show(args) => show(args, out).map(|()| true),
         LedgerCommand::Verify(args) => verify(args, out),
+        LedgerCommand::Export(args) => crate::export_cmd::run(args, out).map(|()| true),
     }
 }
 
@@ -292,11 +312,12 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
         until: args.until.map(|time| time.0),
         before: args.before,
         limit: Some(args.limit),
+        ..EntryFilter::default()
     };
     let mut entries = args.place.open()?.entries(&filter)?;
     entries.reverse();
     let heads = ["NUMBER", "TIME", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
-    args.place.print(entries, heads, entry_cells, entry_json, out)
+    args.place.print(entries, heads, entry_cells, export::line, out)
 }
 
 fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
@@ -312,28 +333,6 @@ fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
         port(entry.port, entry.protocol),
         why.to_string(),
     ]
-}
-
-fn entry_json(Stored { id, entry }: &Stored) -> Value {
-    // What this program wrote is JSON; what somebody changed may not be, and is shown as it is.
-    let detail = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()));
-    json!({
-        "number": id,
-        "time": Time(entry.time),
-        "kind": entry.kind,
-        "verdict": entry.verdict,
-        "node": &*entry.node,
-        "source": &*entry.source,
-        "destination": &*entry.destination,
-        "port": entry.port,
-        "protocol": entry.protocol,
-        "rule": &*entry.rule,
-        "reason": &*entry.reason,
-        "count": entry.count,
-        "bytes_sent": entry.sent,
-        "bytes_received": entry.received,
-        "detail": entry.detail.as_ref().map(detail),
-    })
 }
 
 fn verdict(verdict: Verdict) -> &'static str {
@@ -420,7 +419,7 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "RECEIVED",
         "DECIDED LAST BY",
     ];
-    args.place.print(edges, heads, edge_cells, edge_json, out)
+    args.place.print(edges, heads, edge_cells, record::edge, out)
 }
 
 fn edge_cells(edge: &Edge) -> [String; 10] {
@@ -436,22 +435,6 @@ fn edge_cells(edge: &Edge) -> [String; 10] {
         bytes(edge.received),
         edge.rule.clone(),
     ]
-}
-
-fn edge_json(edge: &Edge) -> Value {
-    json!({
-        "source": edge.source,
-        "destination": edge.destination,
-        "port": edge.port,
-        "protocol": edge.protocol,
-        "first_seen": Time(edge.first),
-        "last_seen": Time(edge.last),
-        "allowed": edge.allowed,
-        "denied": edge.denied,
-        "bytes_sent": edge.sent,
-        "bytes_received": edge.received,
-        "rule": edge.rule,
-    })
 }
 
 /// Runs `cofferdam top`.

@@ -3,20 +3,25 @@
 //! Exit codes: 0 as asked; 1 the answer is no, or not everything is in force; 2 it could not be done.
 
 mod agent;
+mod api_cmd;
 mod calls;
 mod catalog;
 mod classify;
 mod cli;
+mod clusters;
 mod connections;
 mod control;
 mod detect;
 mod egress_gateway;
+mod export_cmd;
 mod findings;
 mod flows;
 mod folder;
 mod guard;
 mod health;
 mod http;
+mod hub;
+mod incident_cmd;
 mod ingress_gateway;
 mod install;
 mod kubectl;
@@ -28,6 +33,9 @@ mod metrics;
 mod policy;
 mod prices;
 mod printer;
+mod release;
+mod respond;
+mod serving;
 mod status;
 mod translate;
 mod trust;

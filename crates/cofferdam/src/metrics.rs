@@ -3,6 +3,7 @@
 //! Enters: figures of the moment. Leaves: a page. Guarantees: the page is what is known when it is asked for; nothing is
 //! counted twice. Does not: keep anything, or say anything about single pods.
 
+use export::{Format, SinkStatus};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -59,6 +60,65 @@ impl Page {
     }
 }
 
+impl Page {
+    /// How often something happened, for each value of a label; values that come twice are added up.
+    pub(crate) fn counters(
+        &mut self,
+        (name, label): (&str, &'static str),
+        help: &str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) {
+        let family = Family::<Label, Counter>::default();
+        for (value, number) in values {
+            family.get_or_create(&[(label, value)]).inc_by(number);
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// How what is exported of the ledger stands, by format.
+    pub(crate) fn exports(&mut self, exports: &[SinkStatus]) {
+        let of = |value: fn(&SinkStatus) -> u64| {
+            let format = |it: &SinkStatus| it.known_format().map_or("other", Format::name).to_owned();
+            exports.iter().map(move |it| (format(it), value(it))).collect::<Vec<_>>()
+        };
+        self.counters(
+            ("export_sent", "format"),
+            "Entries of the ledger that were sent elsewhere",
+            of(|it| it.sent),
+        );
+        self.counters(
+            ("export_refused", "format"),
+            "Entries that a target refused for good",
+            of(|it| it.refused),
+        );
+        self.counters(
+            ("export_lost", "format"),
+            "Entries that were forgotten before they could be sent",
+            of(|it| it.lost),
+        );
+        self.sums(("export_waiting", "format"), "Entries that wait to be sent", of(|it| it.waiting));
+        self.sums(
+            ("export_down", "format"),
+            "Targets that nothing is sent to at the moment",
+            of(|it| it.problem.is_some().into()),
+        );
+    }
+
+    /// How much there is for each value of a label; values that come twice are added up.
+    fn sums(
+        &mut self,
+        (name, label): (&str, &'static str),
+        help: &str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) {
+        let family = Family::<Label, Gauge>::default();
+        for (value, number) in values {
+            family.get_or_create(&[(label, value)]).inc_by(signed(number));
+        }
+        self.0.register(name, help, family);
+    }
+}
+
 impl fmt::Display for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         encode(f, &self.0)
@@ -72,6 +132,29 @@ fn signed(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_of_one_format_are_one_figure() {
+        let sink = |format: &str, sent, problem: Option<&str>| SinkStatus {
+            format: format.to_owned(),
+            sent,
+            waiting: 2,
+            problem: problem.map(str::to_owned),
+            ..SinkStatus::default()
+        };
+        let mut page = Page::new();
+        page.exports(&[sink("jsonl", 3, None), sink("jsonl", 4, Some("down")), sink("\"x\n", 5, None)]);
+        let text = page.to_string();
+        for line in [
+            "cofferdam_export_sent_total{format=\"jsonl\"} 7",
+            "cofferdam_export_sent_total{format=\"other\"} 5",
+            "cofferdam_export_waiting{format=\"jsonl\"} 4",
+            "cofferdam_export_down{format=\"jsonl\"} 1",
+            "cofferdam_export_lost_total{format=\"jsonl\"} 0",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
+        }
+    }
 
     #[test]
     fn page_is_what_prometheus_reads() {

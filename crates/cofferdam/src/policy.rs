@@ -9,12 +9,13 @@ pub(crate) use explain::named::Named;
 pub(crate) use explain::{end, rule_text, same_family};
 
 use crate::catalog::CatalogArg;
-use crate::folder;
+use crate::folder::{self, Manifests};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use crds::{Diagnostic, Severity};
 use policy::{Generation, PolicySet};
-use std::io::Write;
+use serde_json::Value;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 /// The verbs.
@@ -47,8 +48,20 @@ pub(crate) struct Loaded {
 
 impl Sources {
     pub(crate) fn load(&self) -> Result<Loaded> {
+        self.load_with(folder::read).map(|(loaded, _)| loaded)
+    }
+
+    /// What the manifests mean, and how they were written.
+    pub(crate) fn load_with_json(&self) -> Result<(Loaded, Vec<Value>)> {
+        self.load_with(folder::read_with_json)
+    }
+
+    fn load_with(
+        &self,
+        read: impl FnOnce(&[PathBuf], Option<&mut dyn Read>) -> Manifests,
+    ) -> Result<(Loaded, Vec<Value>)> {
         let catalog = self.catalog.load()?;
-        let read = folder::read(&self.files, Some(&mut std::io::stdin()));
+        let read = read(&self.files, Some(&mut std::io::stdin()));
         if read.files == 0 && read.diagnostics.is_empty() {
             let names: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
             bail!("{} holds no manifest: nothing ends in .yaml, .yml or .json", names.join(", "));
@@ -58,7 +71,14 @@ impl Sources {
         let mut diagnostics = read.diagnostics;
         diagnostics.extend(compiled.diagnostics);
         diagnostics.sort_by(|a, b| (&a.position, &a.field, a.code).cmp(&(&b.position, &b.field, b.code)));
-        Ok(Loaded { files, objects, set: compiled.set, diagnostics })
+        Ok((Loaded { files, objects, set: compiled.set, diagnostics }, read.json))
+    }
+}
+
+impl Loaded {
+    /// Of the reader and of the compiler, by file and line.
+    pub(crate) fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
     }
 }
 

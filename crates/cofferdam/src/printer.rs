@@ -56,8 +56,8 @@ pub(crate) fn note(text: &str, as_json: bool) {
     say(&if as_json { json!({ "note": text }).to_string() } else { printable(text) });
 }
 
-/// Whoever read it may have left; that is no reason to stop.
-fn say(line: &str) {
+/// One line. Whoever read it may have left; that is no reason to stop.
+pub(crate) fn say(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -10,6 +10,7 @@ use crate::up::client::ask;
 use crate::up::protocol::{Answer, GatewayStatus, Mode, NodeStatus, Outcome, Request, Status, Used};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use export::SinkStatus;
 use observe::Time;
 use policy::Money;
 use std::io::Write;
@@ -244,9 +245,44 @@ fn print_records(status: &Status, out: &mut impl Write) -> Result<()> {
         for notice in &ledger.notices {
             writeln!(out, "  {}", printable(notice))?;
         }
+        for export in &ledger.exports {
+            print_export(export, out)?;
+        }
+    }
+    if let Some(detection) = &status.detection {
+        writeln!(
+            out,
+            "detectors {} records looked at, {} lost, {} things forgotten; {} findings suppressed, {} too many of one workload; {} \
+             destinations known from the ledger",
+            detection.records,
+            detection.lost,
+            detection.forgotten,
+            detection.suppressed,
+            detection.held_back,
+            detection.remembered
+        )?;
+        if let Some(problem) = &detection.problem {
+            writeln!(out, "  {}", printable(problem))?;
+        }
     }
     for sample in &resolver.samples {
         writeln!(out, "  {}", printable(sample))?;
+    }
+    Ok(())
+}
+
+fn print_export(export: &SinkStatus, out: &mut impl Write) -> Result<()> {
+    let SinkStatus { to, sent, refused, lost, waiting, problem, notice, .. } = export;
+    writeln!(
+        out,
+        "export    {}: {sent} sent, {waiting} waiting, {refused} refused, {lost} forgotten before they were sent",
+        printable(to)
+    )?;
+    if let Some(problem) = problem {
+        writeln!(out, "  NOTHING IS SENT: {}", printable(problem))?;
+    }
+    if let Some(notice) = notice {
+        writeln!(out, "  {}", printable(notice))?;
     }
     Ok(())
 }

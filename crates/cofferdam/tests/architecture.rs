@@ -16,25 +16,33 @@ const ROWS: &[(&str, u8)] = &[
     ("handover", 1),
     ("inspect", 1),
     ("observe", 1),
+    ("ocsf", 1),
     ("waf", 1),
     ("routes", 1),
     ("admit", 1),
     ("authn", 1),
+    ("fleet", 1),
     ("console", 2),
     ("controller", 2),
     ("datapath", 2),
     ("detect", 2),
     ("dns", 2),
+    ("export", 2),
     ("gateway", 2),
+    ("incident", 2),
     ("ingress", 2),
     ("lab", 2),
-        ("cni", 4),
+    ("spoke", 2),
+    ("api", 3),
+    ("cni", 4),
     ("cofferdam", 4),
 ];
 
 /// Crates without sockets, clock, randomness or an async runtime.
-const PURE: &[&str] =
-    &["policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect"];
+const PURE: &[&str] = &[
+    "policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect",
+    "incident", "ocsf", "fleet",
+];
 
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let output = Command::new(env!("CARGO"))

@@ -28,6 +28,14 @@ egressGateway:
   hostNetwork: false
   nodeSelector: {cofferdam.dev/egress: \"true\"}
   privateNetworks: [10.20.0.0/16]
+  clients:
+    enabled: true
+    domain: prod.example.org
+    secret: clients
+    inspectionSecret: clients-inspection
+    neverOpen: [\"**.bank.example\"]
+    port: 19447
+    service: {type: NodePort, annotations: {a: b}, externalTrafficPolicy: Cluster}
 ingressGateway:
   enabled: true
   replicas: 3
@@ -39,6 +47,8 @@ ingressGateway:
   volumeMounts: [{name: rules, mountPath: /rules, readOnly: true}]
 certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
+dashboards: {enabled: true, labels: {a: b}}
+ledger: {enabled: true, age: 7d, sizeMiB: 64, export: [otlp+https://otel.example], exportSecret: siem, exportCa: true}
 prices: {list: \"kind: PriceList\"}
 budgetStore: {url: rediss://10.0.0.7, secret: budget-store, ca: true, down: deny}
 ";

@@ -208,10 +208,10 @@ fn netns_uploads_end_at_their_limits_whoever_restarts() {
     let found = |kind: &str| {
         let lines = up.text(&["findings", "--json"]);
         let all = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        all.into_iter().find(|finding| finding["kind"] == kind)
+        all.into_iter().find(|finding| finding["detector"] == kind)
     };
     let finding = eventually("the finding", || found("download-only"));
-    assert_eq!((&finding["from"], &finding["to"]), (&"prod/web".into(), &"pull.example.com".into()));
+    assert_eq!((&finding["workload"], &finding["subject"]), (&"prod/web".into(), &"pull.example.com".into()));
 
     // Twice within the limit; not a third time, from whatever port.
     assert!(passes(&put(&mut open(&machine), "store.example.com", 120_000), 120_000));
@@ -220,7 +220,8 @@ fn netns_uploads_end_at_their_limits_whoever_restarts() {
     third.set_write_timeout(Some(Duration::from_secs(30))).unwrap();
     assert!(put(&mut third, "store.example.com", 120_000).is_empty());
     let finding = eventually("the finding", || found("upload-hour"));
-    assert_eq!((&finding["from"], &finding["bytes"]), (&"prod/web".into(), &300_000.into()));
+    let bytes = finding["numbers"][0]["value"].as_f64();
+    assert_eq!((&finding["workload"], bytes), (&"prod/web".into(), Some(300_000.0)));
     assert!(finding["rule"].as_str().unwrap().contains("\"store\""), "{finding:#}");
     let is_over = || {
         let answer = put(&mut open(&machine), "store.example.com", 3);

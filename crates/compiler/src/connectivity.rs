@@ -7,8 +7,11 @@
 //! nodes (host-network pods are listed under their workload, and judged as their node); know what DNS will answer.
 
 mod allowed;
+mod difference;
 mod ranges;
 pub mod render;
+
+pub use difference::{Difference, difference};
 
 use crate::lower::classes::{self, Classes, Relevant, Signature};
 use crate::lower::forest::Forest;
@@ -130,6 +133,24 @@ pub fn connectivity(set: &PolicySet) -> Vec<Entry> {
     for (workload, units) in &survey.workloads {
         survey.outside(workload, units, &mut entries);
     }
+    entries.sort_unstable();
+    entries
+}
+
+/// Of the allow list, what one end may reach; sorted by `to` and protocol.
+pub fn connectivity_from(set: &PolicySet, from: &Peer) -> Vec<Entry> {
+    let survey = Survey::new(set);
+    let Some(units) = survey.workloads.get(from) else { return Vec::new() };
+    let mut entries = Vec::new();
+    for (to, to_units) in survey.workloads.iter().filter(|(to, _)| *to != from) {
+        let mut allowed = Allowed::default();
+        for pair in units.iter().flat_map(|a| to_units.iter().map(move |b| (*a, *b))) {
+            allowed.unite(&survey.allowed(pair.0, pair.1));
+        }
+        entries.extend(allowed.entries(from, to));
+    }
+    survey.outside(from, units, &mut entries);
+    entries.retain(|entry| entry.from == *from);
     entries.sort_unstable();
     entries
 }

@@ -5,12 +5,15 @@
 //! Guarantees: pure and deterministic; nothing that is known but could not be applied ever means allow.
 //! Does not: read files, decide accesses (`policy`) or touch packets (`datapath`).
 
+pub mod changes;
 pub mod connectivity;
 mod convert;
+mod detection;
 pub mod engine;
 mod keys;
 pub mod lint;
 pub mod lower;
+pub mod overlay;
 mod prepare;
 mod rules;
 #[cfg(feature = "sample")]
@@ -107,6 +110,7 @@ fn build<'o>(
         policies: book.policies,
         closed: book.closed,
         rules: Arc::new(book.entries),
+        detection: detection::tunings(&mut context, &sorted).into(),
     };
     let mut diagnostics = context.diagnostics;
     sort(&mut diagnostics);

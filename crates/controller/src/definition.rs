@@ -1,9 +1,10 @@
-//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, InferencePolicy, and how a NetworkPolicy stands, which has
+//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, InferencePolicy, DetectionPolicy, and how a NetworkPolicy stands, which has
 //! no status of its own.
 //!
 //! Leaves: CustomResourceDefinitions with structural schemas, rules and columns. What is checked in and installed is made
 //! from them. Does not: write objects of them.
 
+mod detection;
 mod egress;
 mod inference;
 
@@ -19,8 +20,14 @@ pub const KIND: &str = "PolicyStatus";
 pub const PLURAL: &str = "policystatuses";
 
 /// Every definition.
-pub fn definitions() -> [Value; 4] {
-    [policy_status(), egress::egress_policy(), egress::cluster_egress_policy(), inference::inference_policy()]
+pub fn definitions() -> [Value; 5] {
+    [
+        policy_status(),
+        egress::egress_policy(),
+        egress::cluster_egress_policy(),
+        inference::inference_policy(),
+        detection::detection_policy(),
+    ]
 }
 
 /// Every definition as one object, to be installed in a cluster.

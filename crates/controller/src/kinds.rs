@@ -27,11 +27,13 @@ pub enum Kind {
     ClusterEgressPolicy,
     /// `v1`, those whose keys may be put into requests. Watched only where [`crate::ProviderKeys`] says so.
     Secret,
+    /// `cofferdam.dev/v1alpha1`; it says what detectors tell, and nothing of what is allowed.
+    DetectionPolicy,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -42,6 +44,7 @@ impl Kind {
         Self::EgressPolicy,
         Self::ClusterEgressPolicy,
         Self::Secret,
+        Self::DetectionPolicy,
     ];
 
     fn names(self) -> [&'static str; 4] {
@@ -61,6 +64,7 @@ impl Kind {
             Self::EgressPolicy => [GROUP, VERSION, "EgressPolicy", "egresspolicies"],
             Self::ClusterEgressPolicy => [GROUP, VERSION, "ClusterEgressPolicy", "clusteregresspolicies"],
             Self::Secret => ["", "v1", "Secret", "secrets"],
+            Self::DetectionPolicy => [GROUP, VERSION, "DetectionPolicy", "detectionpolicies"],
         }
     }
 
@@ -78,7 +82,7 @@ impl Kind {
     /// Whether its objects say what is allowed.
     pub(crate) fn is_policy(self) -> bool {
         match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::Secret => false,
+            Self::Namespace | Self::Node | Self::Pod | Self::Secret | Self::DetectionPolicy => false,
             Self::NetworkPolicy
             | Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
@@ -107,7 +111,8 @@ impl Watched for Kind {
             | Self::AdminNetworkPolicy
             | Self::BaselineAdminNetworkPolicy
             | Self::EgressPolicy
-            | Self::ClusterEgressPolicy => true,
+            | Self::ClusterEgressPolicy
+            | Self::DetectionPolicy => true,
         }
     }
 

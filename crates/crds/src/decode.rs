@@ -461,13 +461,19 @@ pub(crate) fn json(node: &Node<'_>) -> serde_json::Value {
             Meaning::Null => serde_json::Value::Null,
             Meaning::Bool(value) => value.into(),
             Meaning::Integer(number) => number.into(),
-            Meaning::Float | Meaning::Text => text.as_ref().into(),
+            Meaning::Float => number(text).unwrap_or_else(|| text.as_ref().into()),
+            Meaning::Text => text.as_ref().into(),
         },
         Value::Sequence(items) => items.iter().map(json).collect(),
         Value::Mapping(entries) => {
             entries.iter().map(|entry| (entry.key.to_string(), json(&entry.node))).collect()
         }
     }
+}
+
+/// JSON has no infinity, and nothing that is no number.
+fn number(text: &str) -> Option<serde_json::Value> {
+    Some(serde_json::Number::from_f64(text.parse().ok()?)?.into())
 }
 
 /// What an unquoted scalar means. `y` and `n` stay text, as in YAML 1.2 and in what everybody expects.

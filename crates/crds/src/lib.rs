@@ -8,6 +8,7 @@ mod admin_network_policy;
 mod catalog;
 mod cluster_network_policy;
 mod decode;
+mod detection_policy;
 mod diagnostic;
 mod document;
 mod egress_policy;
@@ -30,6 +31,7 @@ pub use cluster_network_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, RuleAction, Subject, Tier,
 };
 pub use decode::MAX_DIAGNOSTICS_PER_FILE;
+pub use detection_policy::{DetectionPolicy, DetectorTuning, FACTS, Suppression, THRESHOLD_PERCENT, TUNABLE};
 pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{

@@ -4,6 +4,7 @@ use crate::admin_network_policy;
 use crate::catalog;
 use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
 use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
+use crate::detection_policy::DetectionPolicy;
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
 use crate::document::{self, Document, Node as YamlNode, Place, Value};
 use crate::egress_policy::{self, EgressPolicy, EgressPolicyKind};
@@ -55,6 +56,8 @@ pub enum Object {
     GatewayApi(GatewayApi),
     /// `v1` Secret, labelled to be used.
     KeySecret(KeySecret),
+    /// `cofferdam.dev`
+    DetectionPolicy(DetectionPolicy),
 }
 
 impl Object {
@@ -73,6 +76,7 @@ impl Object {
             Self::InferencePolicy(_) => "InferencePolicy",
             Self::GatewayApi(object) => object.kind(),
             Self::KeySecret(_) => "Secret",
+            Self::DetectionPolicy(_) => "DetectionPolicy",
         }
     }
 
@@ -91,6 +95,7 @@ impl Object {
             Self::InferencePolicy(object) => &object.meta,
             Self::GatewayApi(object) => object.meta(),
             Self::KeySecret(object) => &object.meta,
+            Self::DetectionPolicy(object) => &object.meta,
         }
     }
 
@@ -109,6 +114,7 @@ impl Object {
             Self::InferencePolicy(object) => &object.position,
             Self::GatewayApi(object) => object.position(),
             Self::KeySecret(object) => &object.position,
+            Self::DetectionPolicy(object) => &object.position,
         }
     }
 
@@ -302,16 +308,17 @@ fn object_name<'n>(d: &mut Decoder<'n>, item: &Item<'n>) -> ObjectName {
     ObjectName { kind: d.intern(&short(item.kind)), namespace: d.intern(namespace), name: d.intern(name) }
 }
 
-/// A kind that says what is allowed, and so must never be skipped.
+/// A kind that says what is allowed, or what nobody has to see, and so must never be skipped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PolicyKind {
     Namespaced,
     Cluster(ClusterPolicyKind),
     Egress(EgressPolicyKind),
     Inference,
+    Detection,
 }
 
-const POLICY_KINDS: [(PolicyKind, &str, &str); 7] = [
+const POLICY_KINDS: [(PolicyKind, &str, &str); 8] = [
     (PolicyKind::Namespaced, "NetworkPolicy", "networking.k8s.io/v1"),
     (
         PolicyKind::Cluster(ClusterPolicyKind::ClusterNetworkPolicy),
@@ -335,6 +342,7 @@ const POLICY_KINDS: [(PolicyKind, &str, &str); 7] = [
         egress_policy::API_VERSION,
     ),
     (PolicyKind::Inference, "InferencePolicy", egress_policy::API_VERSION),
+    (PolicyKind::Detection, "DetectionPolicy", egress_policy::API_VERSION),
 ];
 
 /// Where own kinds are.
@@ -352,13 +360,16 @@ impl PolicyKind {
             Self::Namespaced | Self::Cluster(_) => {
                 matches!(group, "" | "extensions" | "networking.k8s.io" | "policy.networking.k8s.io")
             }
-            Self::Egress(_) | Self::Inference => matches!(group, "" | OWN_GROUP),
+            Self::Egress(_) | Self::Inference | Self::Detection => matches!(group, "" | OWN_GROUP),
         })
     }
 
     fn is_of_cluster(self) -> bool {
         match self {
-            Self::Namespaced | Self::Egress(EgressPolicyKind::EgressPolicy) | Self::Inference => false,
+            Self::Namespaced
+            | Self::Egress(EgressPolicyKind::EgressPolicy)
+            | Self::Inference
+            | Self::Detection => false,
             Self::Cluster(_) | Self::Egress(EgressPolicyKind::ClusterEgressPolicy) => true,
         }
     }
@@ -370,6 +381,7 @@ impl PolicyKind {
             Self::Cluster(kind) => Object::ClusterPolicy(ClusterPolicy::unreadable(kind, meta, position)),
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::unreadable(kind, meta, position)),
             Self::Inference => Object::InferencePolicy(InferencePolicy::unreadable(meta, position)),
+            Self::Detection => Object::DetectionPolicy(DetectionPolicy::unreadable(meta, position)),
         }
     }
 
@@ -397,6 +409,7 @@ impl PolicyKind {
             }
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::decode(d, map, kind)),
             Self::Inference => Object::InferencePolicy(InferencePolicy::decode(d, map)),
+            Self::Detection => Object::DetectionPolicy(DetectionPolicy::decode(d, map)),
         }
     }
 }

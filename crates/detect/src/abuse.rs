@@ -38,8 +38,6 @@ const WEIGHT_FILES: [&str; 10] = [
     ".tflite",
     "pytorch_model.bin",
 ];
-/// What the guard's word in a call begins with.
-const GUARD: &str = "prompt-guard";
 
 /// What is followed.
 #[derive(Debug)]
@@ -92,25 +90,26 @@ impl Abuses {
 
 impl Pair {
     fn injection(&mut self, event: &Event, call: &Call) -> Option<Finding> {
-        if !call.found.iter().any(|found| found.starts_with(GUARD)) {
+        if !call.is_suspicious {
             return None;
         }
+        let least = event.count(&INJECTION, TEXTS);
         if event.micros().saturating_sub(self.campaign) >= CAMPAIGN {
-            if self.texts.count() < TEXTS {
+            if self.texts.count() < least {
                 self.texts.clear();
             }
             self.campaign = event.micros();
         }
         self.texts.add(event.time, &event.record);
-        if self.texts.count() < TEXTS || !self.texts.is_due() {
+        if self.texts.count() < least || !self.texts.is_due() {
             return None;
         }
         let count = self.texts.count();
         let sentence = format!(
-            "{} sent {} {count} texts that look like orders to a model ({TEXTS} in ten minutes are the limit)",
+            "{} sent {} {count} texts that look like orders to a model ({least} in ten minutes are the limit)",
             event.who, call.service
         );
-        let numbers = vec![Number::of("texts", real(count)).from(real(TEXTS))];
+        let numbers = vec![Number::of("texts", real(count)).from(real(least))];
         Some(self.texts.tell(
             &INJECTION,
             &event.who,
@@ -137,12 +136,13 @@ impl Pair {
         self.gathered.add(event.time, &event.record);
         let different = f64::from(self.different) / asked;
         let spread = (self.squares - self.length * self.length).max(0.0).sqrt() / self.length.max(1.0);
-        let is_many = self.different >= QUESTIONS && different >= DIFFERENT && spread <= SPREAD;
+        let least = event.count(&EXTRACTION, u64::from(QUESTIONS));
+        let is_many = u64::from(self.different) >= least && different >= DIFFERENT && spread <= SPREAD;
         if !is_many || !self.gathered.is_due() {
             return None;
         }
         let sentence = format!(
-            "{} asked {} {} different questions this hour ({QUESTIONS} are the limit), {:.0}% of all, of nearly one length ({:.2} of the \
+            "{} asked {} {} different questions this hour ({least} are the limit), {:.0}% of all, of nearly one length ({:.2} of the \
              mean): it may be gathering the model's answers",
             event.who,
             call.service,
@@ -151,7 +151,7 @@ impl Pair {
             spread
         );
         let numbers = vec![
-            Number::of("different_questions", f64::from(self.different)).from(f64::from(QUESTIONS)),
+            Number::of("different_questions", f64::from(self.different)).from(real(least)),
             Number::of("share_of_different", different).from(DIFFERENT),
             Number::of("spread_of_length", spread).from(SPREAD),
         ];
@@ -170,7 +170,8 @@ impl Pair {
         let subject = call.subject.as_deref().unwrap_or_default();
         let lower = subject.to_ascii_lowercase();
         let is_named = WEIGHT_FILES.iter().any(|end| lower.ends_with(end));
-        if !is_named && call.sent < LARGE {
+        let large = event.count(&WEIGHTS, LARGE);
+        if !is_named && call.sent < large {
             return None;
         }
         self.left.add(event.time, &event.record);
@@ -191,7 +192,7 @@ impl Pair {
             }
         );
         let numbers = vec![
-            Number::of("bytes", real(call.sent)).from(if is_named { 0.0 } else { real(LARGE) }),
+            Number::of("bytes", real(call.sent)).from(if is_named { 0.0 } else { real(large) }),
             Number::of("uploads", real(self.left.count())),
         ];
         let is_small = call.allowed && call.sent < SMALL;
@@ -209,7 +210,8 @@ impl Key {
             return None;
         };
         let known = event.micros().saturating_sub(self.since);
-        if *owner == *namespace || known < KNOWN {
+        let least = event.count(&CREDENTIAL, KNOWN);
+        if *owner == *namespace || known < least {
             return None;
         }
         self.evidence.add(event.time, &event.record);
@@ -222,7 +224,7 @@ impl Key {
             event.who, call.service
         );
         let numbers = vec![
-            Number::of("minutes_known", real(minutes)).from(real(KNOWN / MINUTE)),
+            Number::of("minutes_known", real(minutes)).from(real(least / MINUTE)),
             Number::of("calls", real(self.evidence.count())).from(1.0),
         ];
         // A fingerprint is no secret, and the beginning of one is enough to find it.

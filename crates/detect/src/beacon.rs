@@ -105,10 +105,12 @@ impl Beacons {
         // More than half of what is looked at is different each time: constant time for a connection.
         pair.next = pair.evidence.count() + (pair.evidence.count() / 2).min(32);
         let shape = pair.shape()?;
-        if shape.score() < SCORE || !pair.evidence.is_due() {
+        // Of what is missing to a clock.
+        let least = 1.0 - (1.0 - SCORE) / event.limit(&BEACON, 1.0);
+        if shape.score() < least || !pair.evidence.is_due() {
             return None;
         }
-        Some(tell(event, flow, &shape, &pair.evidence))
+        Some(tell(event, flow, (&shape, least), &pair.evidence))
     }
 }
 
@@ -154,11 +156,11 @@ impl Pair {
     }
 }
 
-fn tell(event: &Event, flow: &Flow, shape: &Shape, evidence: &Evidence) -> Finding {
+fn tell(event: &Event, flow: &Flow, (shape, least): (&Shape, f64), evidence: &Evidence) -> Finding {
     let whom = flow.whom();
     let sentence = format!(
         "{} comes back to {whom} port {} about every {:.1} seconds, {} times so far, as regular as a program that asks for \
-         orders ({:.2} of 1, {SCORE} is the limit)",
+         orders ({:.2} of 1, {least:.2} is the limit)",
         event.who,
         flow.port,
         shape.pause,
@@ -166,7 +168,7 @@ fn tell(event: &Event, flow: &Flow, shape: &Shape, evidence: &Evidence) -> Findi
         shape.score()
     );
     let numbers = vec![
-        Number::of("score", shape.score()).from(SCORE),
+        Number::of("score", shape.score()).from(least),
         Number::of("regularity_of_pauses", shape.regularity),
         Number::of("evenness_of_pauses", shape.evenness),
         Number::of("sameness_of_bytes_sent", shape.sameness),
@@ -197,6 +199,16 @@ fn spread(values: &[f64]) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "digits beyond the fifteenth do not matter to any threshold")]
 pub(crate) fn real(count: u64) -> f64 {
     count as f64
+}
+
+/// The whole number; those too large are the largest.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast to a whole number saturates"
+)]
+pub(crate) fn whole(number: f64) -> u64 {
+    number as u64
 }
 
 pub(crate) fn seconds(micros: u64) -> f64 {
@@ -233,8 +245,7 @@ mod tests {
                 duration: 1000,
             };
             let record = RecordId { source: "test".into(), number };
-            let event =
-                Event { time: Time(time), who: "app/web".into(), record, what: What::Flow(flow.clone()) };
+            let event = Event::new(Time(time), "app/web".into(), record, What::Flow(flow.clone()));
             found = beacons.see(&event, &flow).map(|finding| finding.numbers[0].value).or(found);
         }
         found

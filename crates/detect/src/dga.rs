@@ -1,5 +1,6 @@
 //! Names that a program draws: how odd the last ones were that do not exist, and how many there are.
 
+use crate::beacon::real;
 use crate::bounded::Bounded;
 use crate::catalog::DGA;
 use crate::distinct::{Seen, key};
@@ -101,7 +102,7 @@ impl Workload {
         }
         let mean = self.last.iter().map(|(odd, _)| odd).sum::<f64>() / 10.0;
         let all_known = self.last.iter().all(|(_, known)| *known);
-        let least = if all_known { ODD } else { ODD_UNKNOWN };
+        let least = event.limit(&DGA, if all_known { ODD } else { ODD_UNKNOWN });
         if mean < least || !self.odd.is_due() {
             return None;
         }
@@ -127,18 +128,19 @@ impl Workload {
 
     fn failing_names(&mut self, event: &Event) -> Option<Finding> {
         let share = f64::from(self.failed) / f64::from(self.asked.max(1));
-        if self.failed < FAILING || share < SHARE || !self.failing.is_due() {
+        let least = event.count(&DGA, u64::from(FAILING));
+        if u64::from(self.failed) < least || share < SHARE || !self.failing.is_due() {
             return None;
         }
         let sentence = format!(
-            "{} asked for {} different registered domains within half an hour that do not exist ({FAILING} are the limit), {:.0}% \
+            "{} asked for {} different registered domains within half an hour that do not exist ({least} are the limit), {:.0}% \
              of those it asked for: it may be searching for a server whose name changes",
             event.who,
             self.failed,
             share * 100.0
         );
         let numbers = vec![
-            Number::of("domains_that_do_not_exist", f64::from(self.failed)).from(f64::from(FAILING)),
+            Number::of("domains_that_do_not_exist", f64::from(self.failed)).from(real(least)),
             Number::of("share_of_domains", share).from(SHARE),
         ];
         let told = Told { severity: Some(Severity::Medium), sentence, numbers };

@@ -3,15 +3,19 @@
 use crate::abuse::Abuses;
 use crate::beacon::Beacons;
 use crate::dga::Draws;
-use crate::event::{Event, Flow, Lookup, What};
+use crate::event::{Event, Flow, Lookup, Scene, What};
 use crate::finding::Finding;
+use crate::limit::Limits;
 use crate::name;
 use crate::scan::Scans;
 use crate::sign::Signs;
 use crate::spend::Spending;
 use crate::storm::Storms;
+use crate::tool::Tools;
 use crate::tunnel::Tunnels;
 use crate::volume::Volumes;
+use observe::Time;
+use std::sync::Arc;
 
 /// What every detector remembers. Its size is bounded whatever comes; see [`Detectors::evicted`].
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Detectors {
     signs: Signs,
     spending: Spending,
     abuses: Abuses,
+    limits: Limits,
+    tools: Tools,
 }
 
 impl Default for Detectors {
@@ -39,6 +45,8 @@ impl Default for Detectors {
             signs: Signs::new(),
             spending: Spending::new(),
             abuses: Abuses::new(),
+            limits: Limits::new(),
+            tools: Tools::new(),
         }
     }
 }
@@ -56,9 +64,22 @@ impl Detectors {
             What::Call(call) => {
                 self.spending.see(event, call, &mut findings);
                 self.abuses.see(event, call, &mut findings);
+                self.limits.called(event, call, &mut findings);
             }
+            What::Reached(reached) => findings.extend(self.limits.reached(event, reached)),
+            What::Tool(tool) => findings.extend(self.tools.see(event, tool)),
+        }
+        for finding in &mut findings {
+            let Scene { node, pod, rule } = event.scene.clone();
+            (finding.node, finding.pod, finding.rule) = (node, pod, rule);
         }
         findings
+    }
+
+    /// What an earlier process saw, so that it is not new: who reached whom, by the words of [`crate::own::Party::word`] or the name
+    /// that it was reached by, and when first.
+    pub fn remember(&mut self, who: &Arc<str>, whom: &str, first: Time) {
+        self.volumes.remember(who, whom, first.0);
     }
 
     /// How many things were forgotten because there was no room for them: above 0, something may not have been seen.
@@ -72,6 +93,8 @@ impl Detectors {
             + self.signs.evicted()
             + self.spending.evicted()
             + self.abuses.evicted()
+            + self.limits.evicted()
+            + self.tools.evicted()
     }
 
     fn flow(&mut self, event: &Event, flow: &Flow, findings: &mut Vec<Finding>) {

@@ -3,8 +3,11 @@
 //! Enters: readers ([`crate::read`]) and whoever has records. Guarantees: names are text without control characters, so a
 //! finding can show them. Does not: hold what was said.
 
+use crate::beacon::{real, whole};
+use crate::catalog::Detector;
 use observe::Time;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -18,6 +21,10 @@ pub const MINUTE: u64 = 60 * SECOND;
 pub const HOUR: u64 = 60 * MINUTE;
 /// Microseconds of a day.
 pub const DAY: u64 = 24 * HOUR;
+/// Bounds of what a threshold is multiplied by.
+pub const LEAST_FACTOR: f64 = 0.25;
+/// As [`LEAST_FACTOR`].
+pub const MOST_FACTOR: f64 = 16.0;
 
 /// Which record an event was made from: a source and a number in it. As text `source:number`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,20 +47,87 @@ impl Serialize for RecordId {
     }
 }
 
+impl<'de> Deserialize<'de> for RecordId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let parts = text.rsplit_once(':').and_then(|(source, number)| Some((source, number.parse().ok()?)));
+        let (source, number) = parts.ok_or_else(|| de::Error::custom("not a record: write source:number"))?;
+        Ok(Self { source: source.into(), number })
+    }
+}
+
 /// Something that a workload did.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// When; the epoch where nobody knows.
     pub time: Time,
-    /// Who: `namespace/workload`, or an address where that is all that is known.
+    /// Who: `namespace/kind/workload`, `namespace/pod`, `node name`, or an address where that is all that is known.
     pub who: Arc<str>,
     /// The record that says so.
     pub record: RecordId,
     /// What.
     pub what: What,
+    /// What findings say besides.
+    pub scene: Scene,
+    /// How far from their own thresholds detectors tell of whoever did it.
+    pub factors: Factors,
+}
+
+/// By what thresholds of detectors are multiplied, for one workload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Factors(Option<Arc<[Factor]>>);
+
+/// Of one detector.
+#[derive(Clone, Debug, PartialEq)]
+struct Factor {
+    detector: Arc<str>,
+    times: f64,
+}
+
+impl Factors {
+    /// By names of detectors; each factor is kept within [`LEAST_FACTOR`] and [`MOST_FACTOR`], and what is no number is left out.
+    pub fn new(factors: impl IntoIterator<Item = (Arc<str>, f64)>) -> Self {
+        let numbers = factors.into_iter().filter(|(_, times)| !times.is_nan());
+        let bounded =
+            |(detector, times): (_, f64)| Factor { detector, times: times.clamp(LEAST_FACTOR, MOST_FACTOR) };
+        let factors: Arc<[Factor]> = numbers.map(bounded).collect();
+        Self((!factors.is_empty()).then_some(factors))
+    }
+
+    fn of(&self, detector: &Detector) -> f64 {
+        let Some(factors) = &self.0 else { return 1.0 };
+        factors.iter().find(|factor| *factor.detector == *detector.name).map_or(1.0, |factor| factor.times)
+    }
+}
+
+/// What else is known of an event. No detector looks at it: findings have it from the last event that speaks for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// The enforcement point.
+    pub node: Option<Arc<str>>,
+    /// The pod, `namespace/name`.
+    pub pod: Option<Arc<str>>,
+    /// The rule that decided, as text.
+    pub rule: Option<Arc<str>>,
 }
 
 impl Event {
+    /// One of which nothing else is known.
+    pub fn new(time: Time, who: Arc<str>, record: RecordId, what: What) -> Self {
+        Self { time, who, record, what, scene: Scene::default(), factors: Factors::default() }
+    }
+
+    /// From where on a detector tells that tells from this on.
+    pub(crate) fn limit(&self, detector: &Detector, own: f64) -> f64 {
+        own * self.factors.of(detector)
+    }
+
+    /// The same of what is counted: at least 1, and exact where nobody tuned the detector.
+    pub(crate) fn count(&self, detector: &Detector, own: u64) -> u64 {
+        let factor = self.factors.of(detector);
+        if factor == 1.0 { own } else { whole((real(own) * factor).ceil()).max(1) }
+    }
+
     /// Microseconds since 1970 UTC.
     pub(crate) fn micros(&self) -> u64 {
         self.time.0
@@ -71,6 +145,10 @@ pub enum What {
     Call(Box<Call>),
     /// It did what an enforcement point has a word for.
     Sign(Sign),
+    /// It came to a limit of a rule.
+    Reached(Reached),
+    /// A server of MCP told it of a tool.
+    Tool(Tool),
 }
 
 /// A question to DNS and, as far as it is known, what was answered.
@@ -100,6 +178,14 @@ pub fn clean_name(bytes: &[u8]) -> Arc<str> {
         }
     }
     text.into()
+}
+
+/// A text of somebody else's without control characters: each is written as `?`.
+pub fn clean_text(text: &str) -> Arc<str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect::<String>().into()
 }
 
 /// Response code for a name that is not there.
@@ -174,8 +260,6 @@ pub struct Call {
     pub allowed: bool,
     /// Why, in the word of its record.
     pub reason: Arc<str>,
-    /// What it lacks to be allowed, in the word of its record.
-    pub lacks: Option<Arc<str>>,
     /// Tokens that went in.
     pub input_tokens: u64,
     /// Tokens that came out.
@@ -191,7 +275,85 @@ pub struct Call {
     /// Digest of its body.
     pub body: Option<Arc<str>>,
     /// What was found in it or in its answer.
-    pub found: Vec<Arc<str>>,
+    pub found: Vec<Found>,
+    /// Whether the prompt guard would annotate or block it.
+    pub is_suspicious: bool,
+}
+
+/// Something that was found in a request or its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Id of what found it.
+    pub rule: Arc<str>,
+    /// Where and what, as far as it is known.
+    pub what: Arc<str>,
+    /// In what.
+    pub place: Carrier,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// In what something was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// A request: something that should not leave.
+    Request,
+    /// An answer: something that it should not give away.
+    Answer,
+    /// A file that an answer brought: something that is unsafe to open.
+    File,
+}
+
+/// What became of something that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It went on.
+    Told,
+    /// It was taken out, and the rest went on.
+    Masked,
+    /// It was stopped.
+    Blocked,
+}
+
+/// A limit of a rule that was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Which.
+    pub limit: Limit,
+    /// With whom; `None`: with all whom the rule allows.
+    pub whom: Option<Arc<str>>,
+    /// Bytes: the limit, or what was sent.
+    pub bytes: u64,
+}
+
+/// Limits of what is sent, and of what may pass unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// One connection sent as much as its rule lets one send.
+    UploadConnection,
+    /// One connection sent more than goes with downloading.
+    DownloadOnly,
+    /// A pod sent as much as its rule allows in an hour.
+    UploadHour,
+    /// A pod sent as much as its rule allows in a day.
+    UploadDay,
+    /// A client did not let its connection be opened, and it passed without its requests being judged.
+    Unopened,
+}
+
+/// A tool, as a server of MCP lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// The server, by the name that it was asked under.
+    pub server: Arc<str>,
+    /// Its name; the server's text, without control characters.
+    pub name: Arc<str>,
+    /// Digest of its definition.
+    pub digest: Arc<str>,
+    /// Whether an enforcement point says that it is another than it was, or than it is pinned to.
+    pub has_changed: bool,
+    /// Whether it was taken out of the list.
+    pub is_quarantined: bool,
 }
 
 /// A word of an enforcement point for something that it refused.

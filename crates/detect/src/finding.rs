@@ -2,13 +2,15 @@
 //!
 //! JSON, one object: `id`, `detector`, `severity`, `time`, `until` (RFC 3339, UTC), `workload`,
 //! `subject`, `sentence`, `numbers` (`name`, `value`, and where they apply `baseline`, `threshold`), `count`, `records`,
-//! `techniques`. Guarantees: the same records in the same order give the same findings with the same ids; an id names a
-//! detector, a workload and a subject, so what is told again is told under its id.
+//! `techniques`, and where they are known `node`, `pod`, `rule` (of the last record that speaks for it) and `suppressed`.
+//! Guarantees: the same records in the same order give the same findings with the same ids; an id names a
+//! detector, a workload and a subject, so what is told again is told under its id, and the newest is the truth.
 
 use crate::catalog::Detector;
 use crate::event::RecordId;
 use observe::Time;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ pub const MAX_RECORDS: usize = 32;
 pub const MAX_SUBJECT: usize = 256;
 
 /// How much it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
@@ -41,24 +43,24 @@ impl Severity {
 }
 
 /// A number that a finding rests on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Number {
     /// What was counted or measured, with its unit.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How much it is; rounded to three digits behind the point.
     pub value: f64,
     /// What it was before, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
     /// From where on it is told.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
 }
 
 impl Number {
     /// A number that is only said.
     pub fn of(name: &'static str, value: f64) -> Self {
-        Self { name, value: rounded(value), baseline: None, threshold: None }
+        Self { name: Cow::Borrowed(name), value: rounded(value), baseline: None, threshold: None }
     }
 
     /// From where on it is told.
@@ -81,12 +83,12 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// Something that somebody should look at.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// 16 hexadecimal digits of detector, workload and subject.
     pub id: String,
     /// Which detector.
-    pub detector: &'static str,
+    pub detector: Cow<'static, str>,
     /// How much it matters.
     pub severity: Severity,
     /// When it began.
@@ -106,7 +108,28 @@ pub struct Finding {
     /// The first of them.
     pub records: Vec<RecordId>,
     /// Ids of MITRE ATT&CK, MITRE ATLAS and the OWASP Top 10 for LLM applications.
-    pub techniques: &'static [&'static str],
+    pub techniques: Vec<Cow<'static, str>>,
+    /// The enforcement point that saw the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Arc<str>>,
+    /// The pod of the last of them, `namespace/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Arc<str>>,
+    /// The rule that decided the last of them, with the place where it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
+    /// By which policy it is not to be shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suppressed: Option<Suppressed>,
+}
+
+/// Why a finding is not to be shown. It is counted and kept all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppressed {
+    /// The policy that says so, with the place where it was written.
+    pub policy: Arc<str>,
+    /// Why, in the words of its author.
+    pub reason: Arc<str>,
 }
 
 /// What a detector has seen that speaks for a finding.
@@ -151,6 +174,11 @@ impl Evidence {
         due
     }
 
+    /// Has it told the next time, whatever there is.
+    pub(crate) fn again(&mut self) {
+        self.again = 0;
+    }
+
     /// The finding that it speaks for.
     pub(crate) fn tell(
         &self,
@@ -161,8 +189,8 @@ impl Evidence {
     ) -> Finding {
         let subject = cut(subject);
         Finding {
-            id: id(detector.name, who, &subject),
-            detector: detector.name,
+            id: id(&[detector.name, who, &subject]),
+            detector: Cow::Borrowed(detector.name),
             severity: told.severity.unwrap_or(detector.severity),
             time: self.first.unwrap_or_default(),
             until: self.last,
@@ -172,7 +200,11 @@ impl Evidence {
             numbers: told.numbers,
             count: self.count,
             records: self.records.clone(),
-            techniques: detector.techniques,
+            techniques: detector.techniques.iter().copied().map(Cow::Borrowed).collect(),
+            node: None,
+            pod: None,
+            rule: None,
+            suppressed: None,
         }
     }
 }
@@ -197,9 +229,9 @@ fn cut(text: &str) -> String {
 }
 
 /// FNV-1a over the parts, with a byte between that no part has: the same on every machine and in every release.
-fn id(detector: &str, who: &str, subject: &str) -> String {
+pub(crate) fn id(parts: &[&str]) -> String {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for part in [detector, who, subject] {
+    for part in parts {
         for byte in part.bytes().chain([0xff]) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

@@ -1,5 +1,6 @@
 //! Ports and machines tried one after the other.
 
+use crate::beacon::real;
 use crate::bounded::Bounded;
 use crate::catalog::{LATERAL, PORT_SCAN};
 use crate::distinct::{Seen, key};
@@ -19,7 +20,7 @@ const SHARE: f64 = 0.5;
 /// Machines whose ports of administration are reached for.
 const MACHINES: u32 = 5;
 /// Kinds of administration on one machine, one of which runs commands.
-const KINDS: usize = 3;
+const KINDS: u64 = 3;
 /// Ports that run commands: SSH, RDP, WinRM, Docker, kubelet.
 const COMMANDS: [u16; 8] = [22, 3389, 5985, 5986, 2375, 2376, 10250, 10255];
 /// Other ports of administration: telnet, RPC, NetBIOS, SMB, VNC, etcd.
@@ -80,18 +81,19 @@ impl Workload {
         self.failed += 1;
         self.evidence.add(event.time, &event.record);
         let share = f64::from(self.failed) / f64::from(self.tried);
-        if self.failed < FAILED || share < SHARE || !self.evidence.is_due() {
+        let least = event.count(&PORT_SCAN, u64::from(FAILED));
+        if u64::from(self.failed) < least || share < SHARE || !self.evidence.is_due() {
             return None;
         }
         let sentence = format!(
-            "{} tried {} different addresses and ports within ten minutes that refused it, did not answer or were denied ({FAILED} \
+            "{} tried {} different addresses and ports within ten minutes that refused it, did not answer or were denied ({least} \
              are the limit), {:.0}% of those it tried: it is looking for what is open",
             event.who,
             self.failed,
             share * 100.0
         );
         let numbers = vec![
-            Number::of("destinations_that_failed", f64::from(self.failed)).from(f64::from(FAILED)),
+            Number::of("destinations_that_failed", f64::from(self.failed)).from(real(least)),
             Number::of("share_of_destinations", share).from(SHARE),
         ];
         Some(self.evidence.tell(
@@ -114,22 +116,24 @@ impl Workload {
             (self.machine, self.ports) = (machine, BTreeSet::new());
         }
         self.ports.insert(flow.port);
-        let kinds = self.ports.len();
+        let kinds = self.ports.len() as u64;
         let has_command = self.ports.iter().any(|port| COMMANDS.contains(port));
-        let is_mix = kinds >= KINDS && has_command;
-        if (self.machines < MACHINES && !is_mix) || !self.reached.is_due() {
+        let machines = event.count(&LATERAL, u64::from(MACHINES));
+        let most_kinds = event.count(&LATERAL, KINDS);
+        let is_mix = kinds >= most_kinds && has_command;
+        if (u64::from(self.machines) < machines && !is_mix) || !self.reached.is_due() {
             return None;
         }
         let sentence = format!(
-            "{} reached for ports of administration of {} machines within ten minutes ({MACHINES} are the limit), {kinds} kinds of them on \
-             the last, {} ({KINDS} with one that runs commands are the limit): it may be moving on from where it is",
+            "{} reached for ports of administration of {} machines within ten minutes ({machines} are the limit), {kinds} kinds of them on \
+             the last, {} ({most_kinds} with one that runs commands are the limit): it may be moving on from where it is",
             event.who,
             self.machines,
             flow.whom()
         );
         let numbers = vec![
-            Number::of("machines", f64::from(self.machines)).from(f64::from(MACHINES)),
-            Number::of("kinds_on_one_machine", f64::from(u32::try_from(kinds).unwrap_or(0))).from(3.0),
+            Number::of("machines", f64::from(self.machines)).from(real(machines)),
+            Number::of("kinds_on_one_machine", real(kinds)).from(real(most_kinds)),
         ];
         Some(self.reached.tell(
             &LATERAL,

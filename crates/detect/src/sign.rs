@@ -50,6 +50,7 @@ impl Signs {
 
     pub(crate) fn see(&mut self, event: &Event, sign: Sign) -> Option<Finding> {
         let (detector, least, words) = meaning(sign);
+        let least = event.count(detector, least);
         let seen = self.0.entry(&key((&event.who, sign)));
         if event.micros().saturating_sub(seen.start) >= WINDOW {
             // What is told of already goes on as the same finding.

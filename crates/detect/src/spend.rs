@@ -1,8 +1,8 @@
-//! Tokens and money: more than usual in an hour, and budgets that are used up.
+//! Tokens and money: more than usual in an hour.
 
 use crate::beacon::real;
 use crate::bounded::Bounded;
-use crate::catalog::{BUDGET, Detector, SPEND};
+use crate::catalog::{Detector, SPEND};
 use crate::distinct::key;
 use crate::event::{Call, Event, HOUR};
 use crate::finding::{Evidence, Finding, Number, Told};
@@ -30,7 +30,6 @@ struct Pair {
     hour: u64,
     tokens: Course,
     nanos: Course,
-    refused: Evidence,
 }
 
 /// An hour, and those before.
@@ -58,12 +57,7 @@ impl Spending {
                 pair.tokens.turn();
                 pair.nanos.turn();
             }
-            pair.refused.clear();
             pair.hour = hour;
-        }
-        if call.reason.starts_with("quota-") && !call.allowed {
-            pair.refused.add(event.time, &event.record);
-            findings.extend(exhausted(event, call, &mut pair.refused));
         }
         let tokens = real(call.input_tokens.saturating_add(call.output_tokens));
         findings.extend(pair.tokens.add(event, call, tokens, ("tokens", LEAST_TOKENS, 1.0)));
@@ -74,21 +68,6 @@ impl Spending {
             ("units of money", LEAST_NANOS, 1e9),
         ));
     }
-}
-
-fn exhausted(event: &Event, call: &Call, refused: &mut Evidence) -> Option<Finding> {
-    if !refused.is_due() {
-        return None;
-    }
-    let sentence = format!(
-        "{} was refused {} calls of {} this hour, for its budget is used up ({})",
-        event.who,
-        refused.count(),
-        call.service,
-        call.reason
-    );
-    let numbers = vec![Number::of("refused_calls", real(refused.count())).from(1.0)];
-    Some(refused.tell(&BUDGET, &event.who, &call.service, Told { severity: None, sentence, numbers }))
 }
 
 impl Course {
@@ -112,11 +91,12 @@ impl Course {
         }
         self.sum += amount;
         self.evidence.add(event.time, &event.record);
+        let least = event.limit(&SPEND, least);
         if self.sum < least || self.before.len() < LEAST_HOURS {
             return None;
         }
         let usual = median(&self.before);
-        let limit = least.max(TIMES * usual);
+        let limit = least.max(event.limit(&SPEND, TIMES * usual));
         if self.sum < limit || !self.evidence.is_due() {
             return None;
         }

@@ -97,7 +97,7 @@ impl Workload {
 
     fn judge(&mut self, event: &Event) -> Option<Finding> {
         let failed = f64::from(self.failed);
-        let least = NAMES.max(TIMES * self.mean);
+        let least = event.limit(&NXDOMAIN_STORM, NAMES.max(TIMES * self.mean));
         let share = failed / f64::from(self.asked.max(1));
         if failed < least || share < SHARE || !self.evidence.is_due() {
             return None;

@@ -67,7 +67,7 @@ impl Tunnels {
         let mut told = None;
         for (tally, scale) in zone.0.iter_mut().zip(&SCALES) {
             tally.add(event, lookup, split, scale);
-            if told.is_none() && tally.is_over(scale) && tally.evidence.is_due() {
+            if told.is_none() && tally.is_over(event, scale) && tally.evidence.is_due() {
                 told = Some(tally.tell(event, split.registered, scale));
             }
         }
@@ -79,8 +79,11 @@ impl Tally {
     fn add(&mut self, event: &Event, lookup: &Lookup, split: Split<'_>, scale: &Scale) {
         if event.micros().saturating_sub(self.start) >= scale.window {
             // A tunnel that goes on is one finding: what was told of it stays.
-            let evidence =
-                if self.is_over(scale) { std::mem::take(&mut self.evidence) } else { Evidence::default() };
+            let evidence = if self.is_over(event, scale) {
+                std::mem::take(&mut self.evidence)
+            } else {
+                Evidence::default()
+            };
             let mut seen = std::mem::take(&mut self.seen);
             seen.clear();
             *self = Self { start: event.micros(), seen, evidence, ..Self::default() };
@@ -110,13 +113,17 @@ impl Tally {
         self.carrying * 2 >= self.names || self.mean() >= LONG
     }
 
-    fn is_over(&self, scale: &Scale) -> bool {
+    fn is_over(&self, event: &Event, scale: &Scale) -> bool {
+        self.names >= scale.names && self.bytes >= self.limit(event, scale)
+    }
+
+    fn limit(&self, event: &Event, scale: &Scale) -> f64 {
         let bytes = if self.looks_like_one() { scale.bytes } else { scale.bytes_else };
-        self.names >= scale.names && self.bytes >= bytes
+        event.limit(&DNS_TUNNEL, bytes)
     }
 
     fn tell(&self, event: &Event, domain: &str, scale: &Scale) -> Finding {
-        let bytes = if self.looks_like_one() { scale.bytes } else { scale.bytes_else };
+        let bytes = self.limit(event, scale);
         let share = f64::from(self.carrying) / f64::from(self.names.max(1));
         let sentence = format!(
             "{} asked for {} different names below {domain} within {}; they can carry {:.0} bytes ({} bytes are the limit), \

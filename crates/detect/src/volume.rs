@@ -65,6 +65,13 @@ impl Volumes {
         self.workloads.evicted() + self.pairs.evicted()
     }
 
+    /// What an earlier process saw: since when, in microseconds.
+    pub(crate) fn remember(&mut self, who: &Arc<str>, whom: &str, first: u64) {
+        self.pairs.entry(&key((who, known(whom)))).is_known = true;
+        let workload = self.workloads.entry(who);
+        workload.first = Some(workload.first.map_or(first, |known| known.min(first)));
+    }
+
     pub(crate) fn see(&mut self, event: &Event, flow: &Flow, findings: &mut Vec<Finding>) {
         if flow.phase == Phase::Failed || flow.from_node {
             return;
@@ -91,7 +98,8 @@ impl Workload {
 
     fn is_new(&mut self, event: &Event, shown: &str) -> Option<Finding> {
         let (now, known_for) = (event.micros(), self.watched(event));
-        if known_for < LEARNING {
+        let learning = event.count(&NEW_DESTINATION, LEARNING);
+        if known_for < learning {
             return None;
         }
         if self.day != now / DAY {
@@ -105,7 +113,7 @@ impl Workload {
         let sentence =
             format!("{} talks to {shown} for the first time in the {hours} hours it is watched", event.who);
         let numbers = vec![
-            Number::of("hours_watched", real(hours)).from(real(LEARNING / HOUR)),
+            Number::of("hours_watched", real(hours)).from(real(learning / HOUR)),
             Number::of("new_destinations_today", f64::from(self.told)).from(1.0),
         ];
         let mut evidence = Evidence::default();
@@ -130,15 +138,16 @@ impl Pair {
         self.sent += real(flow.sent);
         self.received += real(flow.received);
         self.evidence.add(event.time, &event.record);
-        if self.sent < LEAST {
+        let floor = event.limit(&UPLOAD, LEAST);
+        if self.sent < floor {
             return None;
         }
         let ratio = self.sent / self.received.max(1.0);
         let usual = (self.before.len() >= LEAST_HOURS).then(|| median(&self.before));
         let most = self.before.iter().copied().fold(0.0, f64::max);
         let is_much = match usual {
-            Some(usual) => self.sent >= TIMES * usual,
-            None => ratio >= RATIO && (!is_learning || self.sent >= LEAST_LEARNING),
+            Some(usual) => self.sent >= event.limit(&UPLOAD, TIMES * usual),
+            None => ratio >= RATIO && (!is_learning || self.sent >= event.limit(&UPLOAD, LEAST_LEARNING)),
         };
         let is_much = is_much && self.sent >= TIMES_MOST * most;
         if !is_much || !self.evidence.is_due() {
@@ -150,8 +159,11 @@ impl Pair {
     fn tell(&self, event: &Event, shown: &str, usual: Option<f64>, ratio: f64) -> Finding {
         let mib = |bytes: f64| bytes / 1_048_576.0;
         let (compared, limit) = match usual {
-            Some(usual) => (format!("{:.1} MiB an hour are usual", mib(usual)), LEAST.max(TIMES * usual)),
-            None => (format!("{ratio:.1} bytes for each that came back"), LEAST),
+            Some(usual) => (
+                format!("{:.1} MiB an hour are usual", mib(usual)),
+                event.limit(&UPLOAD, LEAST.max(TIMES * usual)),
+            ),
+            None => (format!("{ratio:.1} bytes for each that came back"), event.limit(&UPLOAD, LEAST)),
         };
         let sentence =
             format!("{} sent {:.1} MiB to {shown} within an hour; {compared}", event.who, mib(self.sent));
@@ -172,14 +184,25 @@ fn destination(flow: &Flow) -> (u64, String) {
             let registered = name::split(name).registered;
             (key(registered), registered.to_owned())
         }
-        (None, _) => {
-            let network = match flow.address {
-                IpAddr::V4(address) => u128::from(address.to_bits() >> 8),
-                IpAddr::V6(address) => address.to_bits() >> 64,
-            };
-            (key(("network", flow.address.is_ipv4(), network)), flow.address.to_string())
-        }
+        (None, _) => (network(flow.address), flow.address.to_string()),
     }
+}
+
+fn network(address: IpAddr) -> u64 {
+    let network = match address {
+        IpAddr::V4(address) => u128::from(address.to_bits() >> 8),
+        IpAddr::V6(address) => address.to_bits() >> 64,
+    };
+    key(("network", address.is_ipv4(), network))
+}
+
+/// The same of a destination that is known by its word alone: an address, a workload or node, or a name.
+fn known(whom: &str) -> u64 {
+    if let Ok(address) = whom.parse() {
+        return network(address);
+    }
+    let is_inside = whom.contains(['/', ' ']);
+    if is_inside { key(whom) } else { key(name::split(whom).registered) }
 }
 
 /// The middle of a few numbers; 0 of none.

@@ -2,8 +2,12 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
-use detect::event::{Call, Flow, HOUR, Lookup, MINUTE, NXDOMAIN, Phase, Place, RecordId, SECOND, Sign, What};
-use detect::{Event, Finding, Replay};
+use detect::event::{
+    Call, Carrier, DAY, Factors, Fate, Flow, Found, HOUR, Limit, Lookup, MINUTE, NXDOMAIN, Phase, Place,
+    Reached, RecordId, SECOND, Scene, Sign, Tool, What,
+};
+use detect::pace::MOST_OF_HOUR;
+use detect::{Detectors, Event, Finding, Pace, Replay, Severity, catalog};
 use observe::Time;
 use std::sync::Arc;
 
@@ -12,7 +16,7 @@ const BEGIN: u64 = 1_790_000_000 * SECOND;
 
 fn event(after: u64, who: &str, number: u64, what: What) -> Event {
     let record = RecordId { source: "test".into(), number };
-    Event { time: Time(BEGIN + after), who: who.into(), record, what }
+    Event::new(Time(BEGIN + after), who.into(), record, what)
 }
 
 /// Events of one workload, so far apart.
@@ -54,8 +58,8 @@ fn found(events: &[Event]) -> Vec<Finding> {
 }
 
 /// Words of the detectors that tell, each once.
-fn words(events: &[Event]) -> Vec<&'static str> {
-    let mut words: Vec<_> = found(events).iter().map(|finding| finding.detector).collect();
+fn words(events: &[Event]) -> Vec<String> {
+    let mut words: Vec<_> = found(events).iter().map(|finding| finding.detector.to_string()).collect();
     words.sort_unstable();
     words.dedup();
     words
@@ -213,9 +217,8 @@ fn calls_are_told_of_where_they_cost_gather_or_give_away() {
     check("as usual", &hours(150_000), &[]);
     check("a spike", &hours(2_000_000), &["spend-spike"]);
     let refused = call(|call| (call.reason, call.allowed) = ("quota-tokens".into(), false));
-    check("a budget", &every(SECOND, [refused]), &["budget-exhausted"]);
-    let texts =
-        |count: u64| every(SECOND, (0..count).map(|_| call(|call| call.found = vec!["prompt-guard".into()])));
+    check("a budget", &every(SECOND, [refused]), &["quota-tokens"]);
+    let texts = |count: u64| every(SECOND, (0..count).map(|_| call(|call| call.is_suspicious = true)));
     check("a few texts", &texts(4), &[]);
     check("a campaign", &texts(6), &["injection-campaign"]);
     let gather = |bodies: u64| {
@@ -254,4 +257,192 @@ fn what_goes_on_is_one_finding_with_its_size_and_the_same_id_each_time() {
     assert_eq!((&short.id, short.time), (&long.id, long.time));
     assert!(long.count > 1000, "{}", long.count);
     assert_eq!(found(&every(SECOND, names(2000))), std::slice::from_ref(long));
+}
+
+fn found_in(place: Carrier, fate: Fate) -> What {
+    let found = Found { rule: "github-token".into(), what: "base64".into(), place, fate };
+    call(|call| (call.found, call.sent) = (vec![found], 900))
+}
+
+#[test]
+fn what_enforcement_points_did_is_told_of_by_what_it_is() {
+    for (place, fate, expected) in [
+        (Carrier::Request, Fate::Told, "leak"),
+        (Carrier::Request, Fate::Masked, "leak-masked"),
+        (Carrier::Answer, Fate::Blocked, "leak-blocked"),
+        (Carrier::File, Fate::Told, "unsafe-file"),
+        (Carrier::File, Fate::Blocked, "unsafe-file-blocked"),
+    ] {
+        check(expected, &every(SECOND, [found_in(place, fate)]), &[expected]);
+    }
+    for (limit, expected) in [
+        (Limit::UploadConnection, "upload-connection"),
+        (Limit::DownloadOnly, "download-only"),
+        (Limit::UploadHour, "upload-hour"),
+        (Limit::UploadDay, "upload-day"),
+        (Limit::Unopened, "unopened"),
+    ] {
+        let reached = What::Reached(Reached { limit, whom: Some("store.example".into()), bytes: 7 });
+        check(expected, &every(SECOND, [reached]), &[expected]);
+    }
+    let allowed = call(|call| call.reason = "quota-money".into());
+    check("a call that was cut later counts as it was judged", &every(SECOND, [allowed]), &[]);
+}
+
+#[test]
+fn a_fact_is_told_at_once_by_doubling_and_in_every_hour_in_which_it_comes_again() {
+    let mut detectors = Detectors::default();
+    let mut told = |after: u64, count: u64| -> Vec<(String, u64)> {
+        let each =
+            |number| event(after + number, "app/web", number, found_in(Carrier::Request, Fate::Blocked));
+        let findings = (0..count).flat_map(|number| detectors.observe(&each(number)));
+        findings.map(|finding| (finding.id, finding.count)).collect()
+    };
+    let (first, again, later) = (told(0, 1000), told(MINUTE, 1), told(2 * HOUR, 1));
+    let counts: Vec<u64> = first.iter().map(|(_, count)| *count).collect();
+    assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+    assert_eq!(again, []);
+    assert_eq!(later, [(first[0].0.clone(), 1002)], "the same finding");
+}
+
+#[test]
+fn what_leaks_to_one_service_by_two_rules_or_twice_the_same_is_told_apart_by_the_rule() {
+    let scene = |rule: &str| Scene { rule: Some(rule.into()), ..Scene::default() };
+    let leak = |number, rule| Event {
+        scene: scene(rule),
+        ..event(number, "app/web", number, found_in(Carrier::Request, Fate::Told))
+    };
+    let findings = found(&[leak(1, "a"), leak(2, "b"), leak(3, "a")]);
+    let told: Vec<_> = findings.iter().map(|it| (it.rule.as_deref(), it.count, &*it.subject)).collect();
+    assert_eq!(told, [(Some("a"), 2, "api.openai.com"), (Some("b"), 1, "api.openai.com")]);
+}
+
+#[test]
+fn a_tool_is_told_of_when_its_definition_is_another() {
+    let lists = |digest: &str, has_changed: bool| {
+        What::Tool(Tool {
+            server: "tools.example".into(),
+            name: "search\u{202e}".into(),
+            digest: digest.into(),
+            has_changed,
+            is_quarantined: has_changed,
+        })
+    };
+    check("the same", &every(SECOND, [lists("aa", false), lists("aa", false)]), &[]);
+    let (other, said) = ([lists("aa", false), lists("bb", false)], [lists("aa", true)]);
+    check("another", &every(SECOND, other.clone()), &["tool-definition-change"]);
+    check("the gateway says so", &every(SECOND, said.clone()), &["tool-definition-change"]);
+    let severity = |whats: &[What]| found(&every(SECOND, whats.to_vec()))[0].severity;
+    assert_eq!((severity(&other), severity(&said)), (Severity::High, Severity::Medium));
+    assert!(!found(&every(SECOND, said))[0].sentence.contains('\u{202e}'), "a name steers nothing");
+}
+
+#[test]
+fn what_an_earlier_process_saw_is_not_new() {
+    let goes = |after, to: [u8; 4], name: Option<&str>| {
+        let mut what = flow(to, 443, Phase::Whole, (10, 10));
+        if let (What::Flow(flow), Some(name)) = (&mut what, name) {
+            (flow.name, flow.place) = (Some(name.into()), Place::Outside);
+        }
+        event(after, "app/Deployment/web", after, what)
+    };
+    let visits = [
+        goes(0, [192, 0, 2, 7], None),
+        goes(1, [192, 0, 2, 9], Some("cdn.example.com")),
+        goes(2, [198, 51, 100, 1], None),
+    ];
+    let told = |detectors: &mut Detectors| -> Vec<String> {
+        let findings = visits.iter().flat_map(|event| detectors.observe(event));
+        findings.filter(|it| it.detector == "new-destination").map(|it| it.subject).collect()
+    };
+    assert_eq!(told(&mut Detectors::default()), Vec::<String>::new(), "it is watched since a moment");
+    let mut detectors = Detectors::default();
+    let since = Time(BEGIN - 2 * DAY);
+    for whom in ["192.0.2.7", "api.example.com", "app/Deployment/db", "node a", "\u{1b}[2J", ""] {
+        detectors.remember(&"app/Deployment/web".into(), whom, since);
+    }
+    assert_eq!(told(&mut detectors), ["198.51.100.1"]);
+}
+
+#[test]
+fn findings_are_the_same_after_a_way_through_json() {
+    let mut findings = found(&every(SECOND, [found_in(Carrier::Request, Fate::Blocked)]));
+    findings[0].node = Some("a".into());
+    let text = serde_json::to_string(&findings).expect("findings are JSON");
+    assert_eq!(serde_json::from_str::<Vec<Finding>>(&text).expect("and are read"), findings);
+    assert!(text.contains("\"records\":[\"test:0\"]"), "{text}");
+}
+
+#[test]
+fn the_page_of_the_documentation_is_that_of_the_catalog() {
+    let page = include_str!("../../../docs/reference/detectors.md");
+    assert_eq!(page, detect::reference::page(), "make it again: see its second line");
+    let mut names: Vec<_> = catalog::ALL.iter().map(|detector| detector.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), catalog::ALL.len(), "each name once");
+}
+
+#[test]
+fn a_factor_moves_the_threshold_of_its_detector_and_of_no_other() {
+    let scan: Vec<_> = (1..30).map(|port| flow([10, 0, 0, 9], port, Phase::Failed, (0, 0))).collect();
+    let told = |detector: &str, factor: f64| {
+        let factors = Factors::new([(Arc::from(detector), factor)]);
+        let events = every(SECOND, scan.clone());
+        let events: Vec<_> =
+            events.into_iter().map(|event| Event { factors: factors.clone(), ..event }).collect();
+        found(&events).iter().map(|it| (it.count, it.numbers[0].threshold)).collect::<Vec<_>>()
+    };
+    assert_eq!(told("beacon", 16.0), [(20, Some(20.0))]);
+    assert_eq!(told("port-scan", 1.2), [(24, Some(24.0))]);
+    assert_eq!(told("port-scan", 2.0), []);
+    assert_eq!(told("port-scan", 0.0), [(20, Some(5.0))], "a factor is bounded: from 5 on, and last at 20");
+    assert_eq!(told("port-scan", f64::NAN), [(20, Some(20.0))], "what is no number changes nothing");
+}
+
+#[test]
+fn a_clock_is_told_of_with_any_factor_and_what_is_nearly_one_is_not() {
+    let told = |factor: f64, jitter: u64| {
+        let events: Vec<_> = (0..40)
+            .map(|number: u64| {
+                let noise = (number * number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60;
+                let at = number * MINUTE + noise * jitter;
+                let what = flow([192, 0, 2, 7], 443, Phase::Whole, (300, 200));
+                let factors = Factors::new([(Arc::from("beacon"), factor)]);
+                Event { factors, ..event(at, "app/web", number, what) }
+            })
+            .collect();
+        !found(&events).is_empty()
+    };
+    assert!(told(1.0, 0) && told(16.0, 0));
+    assert!(told(1.0, SECOND) && !told(16.0, SECOND));
+}
+
+#[test]
+fn policies_speak_of_the_detectors_that_there_are() {
+    let (tunable, facts): (Vec<&detect::Detector>, Vec<_>) =
+        catalog::ALL.iter().copied().partition(|detector| detector.is_tunable());
+    assert_eq!(tunable.iter().map(|it| it.name).collect::<Vec<_>>(), crds::TUNABLE);
+    assert_eq!(facts.iter().map(|it| it.name).collect::<Vec<_>>(), crds::FACTS);
+    let percent = crds::THRESHOLD_PERCENT;
+    let bounds = [percent.start(), percent.end()].map(|bound| f64::from(*bound) / 100.0);
+    assert_eq!(bounds, [detect::event::LEAST_FACTOR, detect::event::MOST_FACTOR]);
+}
+
+#[test]
+fn who_is_told_of_all_the_time_pushes_nobody_else_out_of_sight() {
+    let (mut detectors, mut pace, mut told) = (Detectors::default(), Pace::default(), Vec::new());
+    let mut tell = |after: u64, who: &str, number: u64| {
+        let name = format!("{}.drawn-{number}.com", noise(number, 60));
+        for part in 0..8 {
+            let event = event(after, who, number, lookup(&format!("{part}{name}"), 16, Some(0)));
+            told.extend(detectors.observe(&event).into_iter().filter(|it| pace.lets(it)));
+        }
+    };
+    (0..1000).for_each(|number| tell(number * SECOND, "app/evil", number));
+    tell(2000 * SECOND, "app/web", 2000);
+    tell(2 * HOUR, "app/evil", 3000);
+    let tunnels =
+        |who: &str| told.iter().filter(|it| it.detector == "dns-tunnel" && *it.workload == *who).count();
+    assert_eq!((tunnels("app/web"), tunnels("app/evil")), (1, MOST_OF_HOUR as usize + 1));
 }

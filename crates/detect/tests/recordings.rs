@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
-use detect::event::{Phase, Sign, What};
+use detect::event::{Carrier, Fate, Phase, Sign, What};
 use detect::read::{Read, Recording};
 use proptest::prelude::*;
 
@@ -116,7 +116,7 @@ fn lines_of_all_kinds_are_read_and_those_that_cannot_are_named() {
     else {
         panic!("{whats:?}")
     };
-    assert_eq!((*web, *pod, *consumer, *list), ("app/web", "10.0.0.1", "key:team-a", "list"));
+    assert_eq!((*web, *pod, *consumer, *list), ("app/Deployment/web", "10.0.0.1", "key:team-a", "list"));
     assert!(matches!(denied, What::Flow(flow) if flow.phase == Phase::Failed));
     assert!(matches!(sign, What::Sign(Sign::MetadataService)));
     assert!(
@@ -124,7 +124,8 @@ fn lines_of_all_kinds_are_read_and_those_that_cannot_are_named() {
     );
     let What::Call(called) = called else { panic!("{called:?}") };
     assert_eq!((called.input_tokens, called.output_tokens, called.allowed), (5, 6, true));
-    assert_eq!(called.found.iter().map(|it| &**it).collect::<Vec<_>>(), ["github-token", "prompt-guard"]);
+    assert_eq!(called.found.iter().map(|it| &*it.rule).collect::<Vec<_>>(), ["github-token"]);
+    assert!(called.is_suspicious);
     assert!(matches!(zeek, What::Lookup(it) if it.kind == 16 && it.rcode == Some(3)));
     assert!(matches!(refused, What::Flow(flow) if flow.phase == Phase::Failed && flow.port == 445));
     assert!(matches!(name, What::Lookup(it) if &*it.name == "evil.example.org" && it.rcode.is_none()));
@@ -133,6 +134,30 @@ fn lines_of_all_kinds_are_read_and_those_that_cannot_are_named() {
     for (text, place) in unreadable.iter().zip(["file:10: ", "file:11: ", "file:12: "]) {
         assert!(text.starts_with(place), "{text}");
     }
+}
+
+#[test]
+fn tools_and_leaks_of_the_ingress_gateway_are_read_with_what_became_of_them() {
+    let line = r#"{"request":{"time":"2026-11-23T21:06:28Z","client":"10.0.0.9:5000","host":"Tools.example","operation":{"verb":"call"},
+        "reason":"forwarded","rule":"InferencePolicy ai/tools","status":200,"leaks":[{"rule":"canary","class":"canary","certain":true,"action":"blocked","count":1}],
+        "tools":[{"name":"a\u001bb","sha256":"00ff","standing":"changed","is_quarantined":true},{"name":"c","sha256":"01","standing":"same","is_quarantined":false}]}}"#
+        .replace('\n', "");
+    // What it says of findings is no record.
+    let found = read(format!("{line}\n{{\"finding\":{{\"id\":\"x\"}}}}").as_bytes(), usize::MAX);
+    assert_eq!(shown(&found).1, Vec::<String>::new());
+    let [call, first, second] = &found.events[..] else { panic!("{found:?}") };
+    assert_eq!(call.scene.rule.as_deref(), Some("InferencePolicy ai/tools"));
+    let What::Call(call) = &call.what else { panic!("{call:?}") };
+    let leaks: Vec<_> = call.found.iter().map(|it| (&*it.rule, it.place, it.fate)).collect();
+    assert_eq!(leaks, [("canary", Carrier::Answer, Fate::Blocked)]);
+    let tools: Vec<_> = [first, second]
+        .into_iter()
+        .map(|event| match &event.what {
+            What::Tool(it) => (&*it.server, &*it.name, it.has_changed, it.is_quarantined),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(tools, [("tools.example", "a?b", true, true), ("tools.example", "c", false, false)]);
 }
 
 #[test]

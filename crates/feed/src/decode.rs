@@ -7,6 +7,7 @@
 use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
+use policy::detection::Tuning;
 use policy::intern::Interner;
 use policy::{
     Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName,
@@ -357,6 +358,11 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
     })
 }
 
+/// What DetectionPolicies say. One that is not understood whole says nothing: it would suppress more than it should.
+pub(crate) fn detection(sent: &wire::Detection) -> Arc<[Tuning]> {
+    sent.tunings.iter().filter_map(|json| serde_json::from_slice(json).ok()).collect()
+}
+
 /// Keys as they came. One that cannot be a key is none: the rule that has it is closed.
 pub(crate) fn keys(sent: wire::Keys) -> BTreeMap<SecretRef, policy::Key> {
     let one = |wire::SecretKey { namespace, name, entry, key }: wire::SecretKey| {
@@ -457,5 +463,21 @@ fn prefix(prefix: &wire::Prefix) -> Result<IpNet, DecodeError> {
     match length {
         Some(net) => Ok(net),
         None => unknown("the length of a prefix", prefix.length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_newer_controller_says_of_detectors_suppresses_nothing_where_it_is_not_understood_whole() {
+        let known = r#"{"namespace":"ai","pods":[],"detectors":[]}"#;
+        let only_some = r#"{"namespace":"ai","pods":[],"detectors":[{"detector":"beacon","threshold_percent":null,
+            "suppress":[{"subject":"**","place":"p","reason":"r","until":null,"only_by_night":true}]}]}"#;
+        let tunings = [known, only_some, "", "[]", "\u{0}"].map(|json| json.as_bytes().to_vec());
+        let understood = detection(&wire::Detection { tunings: tunings.to_vec() });
+        assert_eq!(understood.len(), 1);
+        assert!(understood[0].detectors.is_empty());
     }
 }

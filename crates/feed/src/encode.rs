@@ -5,6 +5,7 @@
 use crate::resource::{Key, Kind, Resource};
 use crate::wire;
 use ipnet::IpNet;
+use policy::detection::Tuning;
 use policy::{
     Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels,
     LeakAction, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota,
@@ -307,6 +308,12 @@ fn requests(requests: &Requests) -> wire::Requests {
         pass_unopened: requests.when_unopened == WhenUnopened::Pass,
         inject: requests.inject.as_ref().map(inject),
     }
+}
+
+/// What DetectionPolicies say.
+pub(crate) fn detection<'t>(tunings: impl Iterator<Item = &'t Tuning>) -> wire::Detection {
+    // Texts and numbers always become JSON.
+    wire::Detection { tunings: tunings.filter_map(|tuning| serde_json::to_vec(tuning).ok()).collect() }
 }
 
 /// Keys on their way, which are in nothing that is kept.

@@ -4,9 +4,11 @@
 //! ended. Guarantees: an update holds as a whole or not at all; generations only grow; a rule keeps its id as long as
 //! its policy stays as it is. Does not: enforce, or connect to anything.
 
-use crate::decode::{DecodeError, Decoder};
+use crate::decode::{self, DecodeError, Decoder};
+use crate::encode;
 use crate::resource::{Digest, Key, Resource, digest, renumber};
 use crate::wire;
+use policy::detection::Tuning;
 use policy::set::built_in_rules;
 use policy::{Generation, PolicySet, RuleEntry, RuleId, World};
 use prost::Message as _;
@@ -57,6 +59,7 @@ pub struct Replica {
     revisions: Revisions,
     held: BTreeMap<Key, Held>,
     rules: Vec<RuleEntry>,
+    detection: Arc<[Tuning]>,
 }
 
 impl Replica {
@@ -112,6 +115,9 @@ impl Replica {
             self.hold(key, held);
         }
         self.compact();
+        if let Some(detection) = &last.detection {
+            self.detection = decode::detection(detection);
+        }
         self.generation = offered;
         self.revisions.clone_from(&last.revisions);
         Ok(())
@@ -159,6 +165,7 @@ impl Replica {
             policies: Vec::new(),
             closed: Vec::new(),
             rules: Arc::new(if self.rules.is_empty() { built_in_rules() } else { self.rules.clone() }),
+            detection: Arc::clone(&self.detection),
         };
         for held in self.held.values() {
             match &held.resource {
@@ -216,6 +223,7 @@ impl Replica {
             gone: Vec::new(),
             revisions: self.revisions.clone(),
             keys: None,
+            detection: Some(encode::detection(self.detection.iter())),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! policy changes nothing of them. Does not: know who needs which.
 
 use crate::encode;
+use policy::detection::Tuning;
 use policy::{ClosedScope, Namespace, Node, Pod, Policy, PolicySet, RuleEntry, RuleId, World};
 use prost::bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
@@ -129,12 +130,14 @@ pub struct Parts {
     pub policies: Vec<Key>,
     /// As [`PolicySet::closed`].
     pub closed: Vec<Key>,
+    /// As [`PolicySet::detection`].
+    pub detection: Arc<[Tuning]>,
 }
 
 impl Parts {
     /// Encodes a set. What `before` has already is shared with it.
     pub fn new(set: &PolicySet, before: Option<&Self>) -> Self {
-        let mut parts = Self::default();
+        let mut parts = Self { detection: Arc::clone(&set.detection), ..Self::default() };
         for namespace in set.world.namespaces.values() {
             parts.add(Key::namespace(&namespace.name), &Resource::Namespace(namespace.clone()), before);
         }

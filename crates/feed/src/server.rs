@@ -7,7 +7,7 @@
 use crate::encode;
 use crate::enrol::{self, Granted, Registrar};
 use crate::replica::Revisions;
-use crate::resource::{Key, Parts};
+use crate::resource::{Key, Kind, Parts};
 use crate::tls::is_of;
 use crate::update::{Has, between};
 use crate::wire::{Enrolled, Enrolment, Hello, Report, Said, Update};
@@ -15,6 +15,7 @@ use crate::{decode::Decoder, tls::Identity};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use policy::detection::Tuning;
 use policy::{Generation, Key as ProviderKey, SecretRef};
 use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -283,6 +284,8 @@ struct Session {
     has: Has,
     /// The keys that it was given on this connection. `None`: none were yet, and what it has is not known.
     keys: Option<BTreeMap<SecretRef, ProviderKey>>,
+    /// What it was told of detectors on this connection. `None`: nothing was yet.
+    detection: Option<Vec<Tuning>>,
     revisions: Revisions,
     /// The last update sent, while the node has not said that it understood it.
     pending: Option<Generation>,
@@ -314,6 +317,7 @@ impl Session {
             node,
             has: told.into_iter().collect(),
             keys: None,
+            detection: None,
             revisions,
             pending: None,
             shown: zero,
@@ -373,8 +377,19 @@ impl Session {
             last.keys = Some(encode::keys(&keys));
             self.keys = Some(keys);
         }
-        let is_empty =
-            |update: &Update| update.resources.is_empty() && update.gone.is_empty() && update.keys.is_none();
+        let detection = tunings(&publication.parts, &needs);
+        if self.detection.as_ref() != Some(&detection)
+            && let Some(last) = messages.last_mut()
+        {
+            last.detection = Some(encode::detection(detection.iter()));
+            self.detection = Some(detection);
+        }
+        let is_empty = |update: &Update| {
+            update.resources.is_empty()
+                && update.gone.is_empty()
+                && update.keys.is_none()
+                && update.detection.is_none()
+        };
         if !first && messages.iter().all(is_empty) {
             // The node need not hear of what is no change to it: what it enforces is this state too.
             self.note_current();
@@ -412,6 +427,16 @@ impl Session {
             }
         });
     }
+}
+
+/// What holds for detectors in the namespaces that a node needs.
+fn tunings(parts: &Parts, needs: &BTreeSet<Key>) -> Vec<Tuning> {
+    if parts.detection.is_empty() {
+        return Vec::new();
+    }
+    let namespaces: BTreeSet<&str> =
+        needs.iter().filter(|key| key.kind == Kind::Pod).map(|key| &*key.namespace).collect();
+    parts.detection.iter().filter(|tuning| namespaces.contains(&*tuning.namespace)).cloned().collect()
 }
 
 impl Drop for Session {

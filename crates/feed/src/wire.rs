@@ -33,6 +33,18 @@ pub(crate) struct Update {
     /// in the last message.
     #[prost(message, optional, tag = "7")]
     pub(crate) keys: Option<Keys>,
+    /// What DetectionPolicies say, in place of what they said before. Absent: as it was. Only in the last message. A reader that
+    /// does not know it has its detectors tell of everything from their own thresholds on: it judges no worse.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) detection: Option<Detection>,
+}
+
+/// What DetectionPolicies of a node's namespaces say.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Detection {
+    /// Each the JSON of a [`policy::detection::Tuning`]. One that a reader does not understand whole says nothing to it.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub(crate) tunings: Vec<Vec<u8>>,
 }
 
 /// Keys. They are no part of a state that a node keeps.

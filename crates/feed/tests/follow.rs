@@ -15,7 +15,8 @@ use feed::enrol::{Granted, Registrar, enrol, intermediate};
 use feed::server::{Feed, Needs, Publication, Standing};
 use feed::tls::{CONTROLLER, Identity, node_name};
 use feed::{Key, Parts, Replica, Revisions};
-use policy::{Generation, Key as ProviderKey, PolicySet, SecretRef, World};
+use policy::detection::{Tuned, Tuning};
+use policy::{Generation, Key as ProviderKey, PolicySet, SecretRef, Selector, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -347,4 +348,39 @@ async fn keys_come_beside_policy_and_are_in_nothing_that_is_kept() {
     assert!(!shown.contains("sk-"), "{shown}");
     again.task.abort();
     server.abort();
+}
+
+#[tokio::test]
+async fn a_node_is_told_what_holds_for_detectors_in_its_namespaces_and_keeps_it() {
+    let authority = Authority::new();
+    let feed = Feed::default();
+    let (address, _server) = serve(&feed, authority.identity(CONTROLLER)).await;
+    let mut connected =
+        Connected::start(&address, authority.identity(&node_name("node0")), Replica::default());
+    let tuning = |namespace: &str, percent| Tuning {
+        namespace: namespace.into(),
+        pods: Selector::everything(),
+        detectors: vec![Tuned {
+            detector: "beacon".into(),
+            threshold_percent: Some(percent),
+            suppress: Vec::new(),
+        }],
+    };
+    let mut one = set(3, 10);
+    let here = shown(&one).world.pods[0].namespace.clone();
+    one.detection = [tuning(&here, 200), tuning("of-no-pod-here", 300)].into();
+    publish(&feed, &one, 1);
+    assert_eq!(*connected.next().await.policy_set().detection, [tuning(&here, 200)]);
+    // Nothing else changed.
+    one.generation = Generation(11);
+    one.detection = [tuning(&here, 50)].into();
+    publish(&feed, &one, 2);
+    let replica = connected.next().await;
+    assert_eq!(replica.policy_set().detection, one.detection);
+    let kept = Replica::from_bytes(&replica.to_bytes()).unwrap();
+    assert_eq!(kept.policy_set().detection, one.detection, "over a restart");
+    one.generation = Generation(12);
+    one.detection = Arc::default();
+    publish(&feed, &one, 3);
+    assert_eq!(*connected.next().await.policy_set().detection, []);
 }

@@ -6,7 +6,8 @@
 //! `first_byte_micros`, `usage` (of a call: what the answer says of its tokens),
 //! `leaks` (what was found in it), `window` (of a quota that is spent), `duration_micros`, `end`, `explicit`, `masked` (what was
 //! taken out of it), `usage_asked`, `request_sha256` and `answer_sha256` (of their bodies, as far as they passed),
-//! `answers` (what was found in the file that came back), `injected` (with which key it left: its Secret and its SHA-256).
+//! `answers` (what was found in the file that came back), `injected` (with which key it left: its Secret and its SHA-256),
+//! `asked_by` (at the egress gateway, the workload's id).
 //! Guarantees: a guard emits it when the request goes, so a request whose task is cancelled has
 //! one as well. Does not: hold what was said, queries or keys.
 
@@ -136,6 +137,9 @@ pub struct Call {
     /// With which key it left in place of what the pod sent, which `operation` has. Left out: with what the pod sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub injected: Option<Injected>,
+    /// At the egress gateway, the id in the certificate of the workload that came by itself; `pod` is where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<Arc<str>>,
 }
 
 /// Why there is not enough: tokens, or billionths of money, or one request and none.
@@ -243,6 +247,8 @@ impl Course {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     open: AtomicUsize,
+    /// All that ever began.
+    begun: AtomicUsize,
     /// How the first ended that did not come to its end, and why where it was cut.
     broke: OnceLock<(End, Option<Reason>)>,
 }
@@ -251,6 +257,11 @@ impl Ledger {
     /// Whether a request is under way.
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed) != 0
+    }
+
+    /// How many requests began.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// How a connection ended that broke off, and why where it was cut: that matters to nobody if no request was under
@@ -306,6 +317,7 @@ impl Caller {
 /// What is known of a request when its head was read.
 pub(crate) struct Asked<'a> {
     pub(crate) pod: SocketAddr,
+    pub(crate) asked_by: Option<Arc<str>>,
     pub(crate) destination: SocketAddr,
     pub(crate) name: &'a DnsName,
     pub(crate) method: &'a str,
@@ -322,6 +334,7 @@ impl CallGuard {
         asked: Asked<'_>,
     ) -> Self {
         ledger.open.fetch_add(1, Ordering::Relaxed);
+        ledger.begun.fetch_add(1, Ordering::Relaxed);
         let time: Time = SystemTime::now().into();
         let call = Call {
             time,
@@ -358,6 +371,7 @@ impl CallGuard {
             answer_sha256: None,
             answers: Vec::new(),
             injected: None,
+            asked_by: asked.asked_by,
         };
         let (began, course) = (Instant::now(), Arc::default());
         Self { ledger, sink, counters, began, call, caller: asked.caller, course, retry_at: None }
@@ -513,6 +527,7 @@ mod tests {
         let address = SocketAddr::from(([10, 0, 0, 1], 443));
         let name = DnsName::parse("a.example").unwrap();
         let asked = || Asked {
+            asked_by: None,
             pod: address,
             destination: address,
             name: &name,
@@ -545,6 +560,7 @@ mod tests {
         let name = DnsName::parse("a.example").unwrap();
         let path = "/é".repeat(300);
         let asked = || Asked {
+            asked_by: None,
             pod: address,
             destination: address,
             name: &name,

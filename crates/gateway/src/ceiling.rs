@@ -1,6 +1,7 @@
 //! How much a pod may send over one connection, whatever it says inside.
 
 use crate::reason::Reason;
+use policy::UploadLimits;
 use serde::{Deserialize, Serialize};
 
 /// What a connection may carry from the pod to the server, in bytes of TCP payload.
@@ -25,6 +26,14 @@ pub struct DownloadOnly {
 impl Default for DownloadOnly {
     fn default() -> Self {
         Self { allowance: 64 * 1024, percent: 5 }
+    }
+}
+
+impl From<UploadLimits> for Ceiling {
+    /// What of a rule's limits is one connection's.
+    fn from(limits: UploadLimits) -> Self {
+        let download_only = limits.download_only.then(DownloadOnly::default);
+        Self { max_upload: limits.connection, download_only }
     }
 }
 

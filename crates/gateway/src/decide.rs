@@ -9,12 +9,12 @@ use crate::central::Route;
 use crate::reason::Reason;
 use crate::requests::{Handling, RequestJudgement};
 use crate::settings::{Ech, Opaque, Rules};
-use crate::state::{Bound, Named, PodState, RuleFacts};
+use crate::state::{Bound, Named, PodState};
 use crate::tls::Inspector;
 use ::inspect::http_head::{Host, HttpFlaw};
 use ::inspect::{ClientHello, Flaw};
 use policy::table::Ruling;
-use policy::{DnsName, Generation, Operation, RuleId, Verdict, WhenUnopened};
+use policy::{DnsName, DomainPattern, Generation, Operation, Requests, RuleId, Verdict, WhenUnopened};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -155,6 +155,8 @@ pub struct Judgement {
     pub budget: Option<u32>,
     /// What becomes of it where it is to be opened and its client does not let it.
     pub when_unopened: WhenUnopened,
+    /// Whether it is good for nothing but what an answer led to: without one that did, nobody is connected to its server.
+    pub only_referred: bool,
 }
 
 impl Judgement {
@@ -170,6 +172,7 @@ impl Judgement {
             ceiling: Ceiling::default(),
             budget: None,
             when_unopened: WhenUnopened::Deny,
+            only_referred: false,
         }
     }
 
@@ -182,7 +185,10 @@ impl Judgement {
             handling,
             ceiling: facts.ceiling,
             budget: facts.budget,
-            when_unopened: when_unopened(facts),
+            when_unopened: when_unopened(
+                facts.requests.as_ref().map(|rule| &rule.requests),
+                facts.budget.is_some() || !facts.ceiling.is_open(),
+            ),
             ..Self::without_rule(reason)
         }
     }
@@ -247,7 +253,13 @@ pub(crate) fn judge(
         Claim::Tls(hello) if hello.ech && how.ech == Ech::Deny => at.nameless(Reason::EncryptedHello),
         Claim::Tls(hello) => match &hello.sni {
             None => at.nameless(Reason::NoName),
-            Some(name) => at.spoken(hello, at.left_shut(name, how, at.named(name, Reason::NameMismatch))),
+            Some(name) => {
+                let judgement = at.named(name, Reason::NameMismatch);
+                match (judgement.handling, shut(hello, name, &how.never_open)) {
+                    (Handling::Open, Some(reason)) => at.refuse(reason),
+                    (Handling::Open | Handling::Pass, _) => judgement,
+                }
+            }
         },
         Claim::Http { .. } | Claim::Opaque if how.tls_ports.contains(&port) => at.nameless(Reason::NotTls),
         Claim::Http { host: Host::Address(_), .. } => at.nameless(Reason::NoName),
@@ -261,12 +273,18 @@ pub(crate) fn judge(
 }
 
 /// Only what is limited in another way may pass unread, whatever the rule says.
-fn when_unopened(facts: &RuleFacts) -> WhenUnopened {
-    let is_limited = facts.budget.is_some() || !facts.ceiling.is_open();
-    match &facts.requests {
-        Some(rule) if is_limited => rule.requests.when_unopened,
-        Some(_) | None => WhenUnopened::Deny,
+pub(crate) fn when_unopened(requests: Option<&Requests>, is_limited: bool) -> WhenUnopened {
+    requests.filter(|_| is_limited).map_or(WhenUnopened::Deny, |requests| requests.when_unopened)
+}
+
+/// Why TLS is not opened where it would have to be: what must not be opened is not let through unread either, and it must
+/// offer a protocol that can be read.
+pub(crate) fn shut(hello: &ClientHello, name: &DnsName, never_open: &[DomainPattern]) -> Option<Reason> {
+    if never_open.iter().any(|pattern| pattern.matches(name)) {
+        return Some(Reason::NeverOpened);
     }
+    let is_http = hello.alpn.is_empty() || hello.alpn.iter().any(|offered| is_read(offered));
+    (!is_http).then_some(Reason::NotHttp)
 }
 
 /// Whether the requests of a protocol, by its name in ALPN, can be read.
@@ -296,24 +314,6 @@ impl Judging<'_> {
             // As to an address that nobody resolved.
             (None, Verdict::Allow) => Judgement::by(Reason::AddressAllowed, self.pod, ruling),
             (None, Verdict::Deny) => self.refuse(mismatch),
-        }
-    }
-
-    /// What must not be opened is not let through unread either, where its requests were to be judged.
-    fn left_shut(&self, name: &DnsName, how: &Rules, judgement: Judgement) -> Judgement {
-        let is_shut = || how.never_open.iter().any(|pattern| pattern.matches(name));
-        match judgement.handling {
-            Handling::Open if is_shut() => self.refuse(Reason::NeverOpened),
-            Handling::Open | Handling::Pass => judgement,
-        }
-    }
-
-    /// What is to be opened must offer a protocol that can be read.
-    fn spoken(&self, hello: &ClientHello, judgement: Judgement) -> Judgement {
-        let is_http = hello.alpn.is_empty() || hello.alpn.iter().any(|offered| is_read(offered));
-        match judgement.handling {
-            Handling::Open if !is_http => self.refuse(Reason::NotHttp),
-            Handling::Open | Handling::Pass => judgement,
         }
     }
 

@@ -44,7 +44,6 @@ mod lease;
 mod message;
 mod near;
 mod news;
-pub mod otel;
 mod pinned;
 pub mod price;
 mod process;

@@ -165,15 +165,19 @@ pub enum Reason {
     WorkloadUnknown,
     /// No rule that somebody wrote lets the workload go there: for one outside the cluster that is not enough.
     WorkloadUnselected,
-    /// The rule demands what only the gateway of a node does: look at requests, or count uploads.
+    /// The rule demands what only the gateway of a node does: count over time, put in keys, or keep contents.
     NeedsNode,
     /// What a request does is not known yet, and its pod, or all, have as much of such requests held as may be.
     TooMuchHeld,
+    /// The certificate by which a workload is known came to its end, or is not believed any more.
+    CertificateEnded,
+    /// All rules for its server allow only what an answer led to, and none led to that server.
+    NotReferred,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 79] = [
+    pub const ALL: [Self; 81] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -253,6 +257,8 @@ impl Reason {
         Self::WorkloadUnselected,
         Self::NeedsNode,
         Self::TooMuchHeld,
+        Self::CertificateEnded,
+        Self::NotReferred,
     ];
 
     /// The verdict that always comes with this reason.
@@ -332,6 +338,8 @@ impl Reason {
             | Self::WorkloadUnknown
             | Self::WorkloadUnselected
             | Self::NeedsNode
+            | Self::CertificateEnded
+            | Self::NotReferred
             | Self::KeyMissing
             | Self::KeyInClear
             | Self::KeySigned
@@ -422,6 +430,8 @@ impl Reason {
             Self::WorkloadUnselected => "workload-unselected",
             Self::NeedsNode => "needs-node",
             Self::TooMuchHeld => "too-much-held",
+            Self::CertificateEnded => "certificate-ended",
+            Self::NotReferred => "not-referred",
         }
     }
 
@@ -568,10 +578,16 @@ impl Reason {
                 "no rule allows it, and who comes from outside the cluster gets only where a rule says so"
             }
             Self::NeedsNode => {
-                "the rule looks at requests or limits uploads, which only the gateway of a node does: this workload needs a rule without"
+                "the rule counts (budgets, maxUploadBytes by hour or day), puts keys in, or keeps contents, which only the gateway of a node does: this workload needs a rule without"
             }
             Self::TooMuchHeld => {
                 "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"
+            }
+            Self::CertificateEnded => {
+                "the certificate that it came with has ended, or its authority is not believed any more: it has to come again with another"
+            }
+            Self::NotReferred => {
+                "the rule allows only what an answer led to a short while ago (onlyReferred), and none led to this server: ask for it where it is referred from"
             }
         }
     }

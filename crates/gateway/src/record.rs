@@ -20,6 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
+use tokio::sync::watch;
 
 /// Longest text of a client's that is kept in a record.
 const MAX_TEXT: usize = 64;
@@ -165,7 +166,11 @@ pub(crate) struct Guard {
     accepted: Instant,
     record: Record,
     pub(crate) traffic: Arc<Traffic>,
+    over: Option<Over>,
 }
+
+/// Says why somebody's connections must end, once they must.
+pub(crate) type Over = watch::Receiver<Option<Reason>>;
 
 impl Guard {
     pub(crate) fn new(
@@ -193,7 +198,7 @@ impl Guard {
             asked_by: None,
             explicit: None,
         };
-        Self { sink, counters, accepted: Instant::now(), record, traffic: Arc::default() }
+        Self { sink, counters, accepted: Instant::now(), record, traffic: Arc::default(), over: None }
     }
 
     /// Who opened it.
@@ -213,9 +218,30 @@ impl Guard {
         self.record.asked_by = Some(node);
     }
 
-    /// Who opened it showed this id.
-    pub(crate) fn presented(&mut self, id: Option<Arc<str>>) {
+    /// Who opened it showed this id, which is good until `over` says otherwise.
+    pub(crate) fn presented(&mut self, id: Option<Arc<str>>, over: Over) {
         self.record.asked_by = id;
+        self.over = Some(over);
+    }
+
+    /// Who asked the central gateway for it.
+    pub(crate) fn asker(&self) -> Option<Arc<str>> {
+        self.record.asked_by.clone()
+    }
+
+    /// Returns when it must end for who opened it.
+    pub(crate) fn over(&self) -> impl Future<Output = Reason> + use<> {
+        let over = self.over.clone();
+        async move {
+            if let Some(mut over) = over
+                && let Ok(reason) = over.wait_for(Option::is_some).await
+                && let Some(reason) = *reason
+            {
+                return reason;
+            }
+            // Whoever would say it is gone, or nobody would.
+            std::future::pending().await
+        }
     }
 
     pub(crate) fn claims(&mut self, claim: &Claim) {

@@ -4,8 +4,9 @@
 //! the oldest go first; a URL counts for its pod only, exactly as it was named; what is kept cannot be read (a keyed hash).
 //! Does not: look at a clock, or outlive its process.
 
+use policy::DnsName;
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -68,8 +69,13 @@ impl Referrals {
 
     /// An answer named these to a pod.
     pub(crate) fn name(&self, pod: IpAddr, urls: impl IntoIterator<Item = Url>, now: Instant) {
-        let marks: Vec<Mark> =
-            urls.into_iter().filter(|url| url.target.len() <= MAX_URL).map(|url| self.mark(&url)).collect();
+        let mut marks = Vec::new();
+        let mut hosts = HashSet::new();
+        for url in urls.into_iter().filter(|url| url.target.len() <= MAX_URL) {
+            marks.push(self.mark(&url));
+            hosts.insert((url.host, url.port));
+        }
+        marks.extend(hosts.into_iter().map(|(host, port)| self.host(host, port)));
         let until = now + LIFETIME;
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         if pods.len() >= MAX_PODS {
@@ -89,9 +95,22 @@ impl Referrals {
         of_pod.forget(|until, count| until < now || count > MAX_OF_POD);
     }
 
+    /// A server stands for all that was named of it: no target is empty.
+    fn host(&self, host: String, port: u16) -> Mark {
+        self.mark(&Url { host, port, target: String::new() })
+    }
+
     /// Whether an answer named this to a pod a short while ago.
     pub(crate) fn is_named(&self, pod: IpAddr, url: &Url, now: Instant) -> bool {
-        let mark = self.mark(url);
+        self.is_marked(pod, self.mark(url), now)
+    }
+
+    /// Whether it named anything of this server.
+    pub(crate) fn is_host_named(&self, pod: IpAddr, host: &DnsName, port: u16, now: Instant) -> bool {
+        self.is_marked(pod, self.host(host.as_str().to_owned(), port), now)
+    }
+
+    fn is_marked(&self, pod: IpAddr, mark: Mark, now: Instant) -> bool {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         pods.get(&pod).and_then(|of_pod| of_pod.until.get(&mark)).is_some_and(|until| now <= *until)
     }
@@ -130,11 +149,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_counts_for_as_long_as_anything_of_it() {
+        let (referrals, now) = (Referrals::default(), Instant::now());
+        let cdn = DnsName::parse("cdn.example").unwrap();
+        let named = |pod, port, after: u64| {
+            referrals.is_host_named(pod, &cdn, port, now + Duration::from_secs(after))
+        };
+        assert!(!named(POD, 443, 0));
+        referrals.name(POD, [url("/a"), url("/b")], now);
+        assert!(named(POD, 443, 0) && named(POD, 443, 300));
+        assert!(!named(POD, 443, 301) && !named(POD, 80, 0) && !named(IpAddr::from([10, 0, 0, 2]), 443, 0));
+        assert!(!referrals.is_named(POD, &url("/"), now), "a server is nothing of it");
+        referrals.name(POD, [url("/c")], now + Duration::from_secs(200));
+        assert!(named(POD, 443, 400));
+    }
+
+    #[test]
     fn the_oldest_of_too_many_go() {
         let (referrals, now) = (Referrals::default(), Instant::now());
         referrals.name(POD, (0..=MAX_OF_POD).map(|at| url(&format!("/{at}"))), now);
-        assert!(!referrals.is_named(POD, &url("/0"), now));
-        assert!(referrals.is_named(POD, &url("/1"), now));
+        assert!(!referrals.is_named(POD, &url("/1"), now));
+        assert!(referrals.is_named(POD, &url("/2"), now), "their server is one more");
         referrals.name(POD, [url(&"x".repeat(MAX_URL + 1))], now);
         assert!(!referrals.is_named(POD, &url(&"x".repeat(MAX_URL + 1)), now));
         let pods = referrals.pods.lock().unwrap();

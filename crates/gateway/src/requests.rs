@@ -7,7 +7,7 @@
 use crate::capture::Keep;
 use crate::decide::{Claim, Judgement, Opening};
 use crate::keys::Injecting;
-use crate::leaks::Search;
+use crate::leaks::{Search, Searches};
 use crate::price::Prices;
 use crate::quota::Account;
 use crate::reason::Reason;
@@ -94,6 +94,14 @@ pub struct Demands {
     pub(crate) inject: Option<Injecting>,
 }
 
+impl Demands {
+    /// What of it is met without an account of the pod's and without keys.
+    pub(crate) fn of(requests: &Requests, searches: &Searches) -> Self {
+        let (search, capture) = (searches.of(&requests.leaks), Keep::of(requests, searches));
+        Self { search, capture, answers: requests.answers, ..Self::default() }
+    }
+}
+
 impl RequestJudgement {
     /// A judgement that no rule is behind.
     pub fn without_rule(reason: Reason) -> Self {
@@ -126,6 +134,37 @@ pub(crate) fn judge_request(
     opening: &Opening,
     operation: &Operation,
 ) -> RequestJudgement {
+    let text = |rule: RuleId| pod.rule(rule).map(|facts| facts.text.clone());
+    judge_by(rules(pod, connection, opening), connection, operation, text)
+}
+
+/// The rules that may allow requests of a connection, the one that decides it first; none where that does not look at them.
+fn rules<'p>(pod: &'p PodState, connection: &Judgement, opening: &Opening) -> Vec<(RuleId, &'p Requests)> {
+    let deciding = connection.deciding.and_then(|rule| Some((rule, pod.rule(rule)?)));
+    let deciding = deciding.and_then(|(id, facts)| Some((id, facts.requests.as_deref()?)));
+    let Some((deciding, rule)) = deciding else { return Vec::new() };
+    let others = if rule.shared { shared(pod, deciding, opening) } else { Vec::new() };
+    std::iter::once((deciding, &rule.requests)).chain(others).collect()
+}
+
+/// Whether a connection is good for nothing but what an answer led to.
+pub(crate) fn is_only_referred(pod: &PodState, connection: &Judgement, opening: &Opening) -> bool {
+    connection.handling == Handling::Open && all_referred(&rules(pod, connection, opening))
+}
+
+/// Whether rules that may allow requests allow only what an answer led to.
+pub(crate) fn all_referred(rules: &[(RuleId, &Requests)]) -> bool {
+    !rules.is_empty() && rules.iter().all(|(_, requests)| requests.only_referred)
+}
+
+/// Judges a request by the rules that may allow it, the one that decides its connection first; none: that one does not look at
+/// requests. `text`: a rule as a person reads it.
+pub(crate) fn judge_by(
+    rules: Vec<(RuleId, &Requests)>,
+    connection: &Judgement,
+    operation: &Operation,
+    text: impl Fn(RuleId) -> Option<Arc<str>>,
+) -> RequestJudgement {
     let of = |reason| RequestJudgement {
         generation: connection.generation,
         ..RequestJudgement::without_rule(reason)
@@ -133,20 +172,16 @@ pub(crate) fn judge_request(
     if connection.reason.verdict() == policy::Verdict::Deny {
         return RequestJudgement { nearest: connection.nearest.clone(), ..of(connection.reason) };
     }
-    let text = |rule: RuleId| pod.rule(rule).map(|facts| facts.text.clone());
-    let deciding = connection.deciding.and_then(|rule| Some((rule, pod.rule(rule)?)));
-    let Some((deciding, rule)) = deciding.and_then(|(id, facts)| Some((id, facts.requests.as_ref()?))) else {
+    if rules.is_empty() {
         return RequestJudgement { rule: connection.rule.clone(), ..of(Reason::RequestAllowed) };
-    };
-    let others = if rule.shared { shared(pod, deciding, opening) } else { Vec::new() };
-    let rules = std::iter::once((deciding, &rule.requests)).chain(others);
-    match judge_operation(rules, operation) {
+    }
+    match judge_operation(rules.iter().copied(), operation) {
         Ok(rule) => RequestJudgement { rule: text(rule), deciding: Some(rule), ..of(Reason::RequestAllowed) },
         Err(None) => of(Reason::RequestNotAllowed),
         Err(Some((rule, lacks))) => {
-            let nearest = pod.rule(rule).and_then(|facts| facts.requests.as_ref());
-            let unmet = nearest.filter(|_| lacks == Mismatch::ToolArguments);
-            let unmet = unmet.and_then(|rule| rule.requests.unmet(operation));
+            let is_by_arguments = lacks == Mismatch::ToolArguments;
+            let nearest = rules.iter().find(|(known, _)| *known == rule && is_by_arguments);
+            let unmet = nearest.and_then(|(_, requests)| requests.unmet(operation));
             RequestJudgement {
                 lacks: Some(lacks),
                 nearest: text(rule),

@@ -315,20 +315,13 @@ impl Gateway {
                     Handling::Pass => {
                         Box::pin(self.permitted(stream, (opened, server), &permit, phase, guard)).await
                     }
-                    Handling::Open if self.is_left_unopened(&permit) => {
+                    Handling::Open if self.is_led_to(&permit) && self.is_left_unopened(&permit) => {
                         guard.refused(Reason::PassedUnopened);
                         Box::pin(self.permitted(stream, (opened, server), &permit, phase, guard)).await
                     }
                     Handling::Open => {
-                        let opening = http::Opening {
-                            stream,
-                            pod: ends.pod,
-                            opened,
-                            permit: &permit,
-                            phase,
-                            server,
-                            front: None,
-                        };
+                        let opening =
+                            http::Opening { stream, opened, permit: &permit, phase, server, front: None };
                         Box::pin(self.open(opening, guard)).await
                     }
                 }
@@ -349,6 +342,13 @@ impl Gateway {
     fn is_left_unopened(&self, permit: &Permit) -> bool {
         let Some((pod, name)) = passable(permit) else { return false };
         self.pinned.is(pod, name, Instant::now())
+    }
+
+    /// Whether a connection may reach its server: where that is only for what an answer led to, one must have led there.
+    pub(crate) fn is_led_to(&self, permit: &Permit) -> bool {
+        let Opening { pod, destination, claim } = permit.opening();
+        let is_named = |name| self.referrals.is_host_named(*pod, name, destination.port(), Instant::now());
+        !permit.judgement().only_referred || name_of(claim).is_some_and(is_named)
     }
 
     async fn permitted(
@@ -401,7 +401,7 @@ impl Gateway {
             splice_after: self.limits.splice_after,
             idle: self.limits.idle_timeout,
         };
-        let (end, cut) = relay.run(first, self.stopped(permit, is_unopened, phase)).await;
+        let (end, cut) = relay.run(first, self.stopped(permit, is_unopened, (phase, guard))).await;
         guard.ended(end);
         if let Some(reason) = cut {
             guard.refused(reason);
@@ -422,13 +422,13 @@ impl Gateway {
         }
     }
 
-    /// Returns when an open connection must end: it was waited for long enough, or policy changed against it.
-    /// `is_unopened`: it passes unread though its rule looks at requests.
+    /// Returns when an open connection must end: it was waited for long enough, policy changed against it, or who opened it
+    /// is nobody any more. `is_unopened`: it passes unread though its rule looks at requests.
     pub(crate) async fn stopped(
         &self,
         permit: &Permit,
         is_unopened: bool,
-        mut phase: watch::Receiver<Phase>,
+        (mut phase, guard): (watch::Receiver<Phase>, &Guard),
     ) -> Result<End, Reason> {
         let judged_again = async {
             while phase.changed().await.is_ok() {
@@ -446,6 +446,7 @@ impl Gateway {
         };
         tokio::select! {
             reason = judged_again => Err(reason),
+            reason = guard.over() => Err(reason),
             () = self.drained() => Ok(End::Drained),
         }
     }

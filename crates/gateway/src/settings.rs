@@ -34,6 +34,15 @@ pub struct Limits {
     /// request it takes next to no memory.
     #[serde(default = "rest_after")]
     pub rest_after: Duration,
+    /// An opened HTTP/2 connection over which no request was under way for this long (at most twice as long) is ended as HTTP/2
+    /// has it (GOAWAY), and its client opens another when it needs one: what both sides have agreed on cannot be put aside.
+    #[serde(default = "http2_idle")]
+    pub http2_idle: Duration,
+}
+
+/// About as long as servers keep idle connections by default (nginx: 75 s).
+fn http2_idle() -> Duration {
+    Duration::from_secs(60)
 }
 
 /// As long as clients are found to wait between requests that belong together.
@@ -54,6 +63,7 @@ impl Default for Limits {
             splice_after: 256 * 1024,
             front_mark: 0,
             rest_after: rest_after(),
+            http2_idle: http2_idle(),
         }
     }
 }

@@ -291,10 +291,8 @@ impl Table {
             quotas: requests.quotas,
             shared: facts.shared.clone().zip(purse).map(|(name, purse)| Shared { name, purse }),
         });
-        let capture = Keep::of(requests, &self.searches);
-        let search = self.searches.of(&requests.leaks);
         let inject = requests.inject.as_ref().map(|inject| keys.injecting(inject));
-        Demands { search, account, prices, capture, answers: requests.answers, inject }
+        Demands { account, prices, inject, ..Demands::of(requests, &self.searches) }
     }
 
     /// What pods used of their quotas.
@@ -337,7 +335,11 @@ impl State {
             None => Judgement::without_rule(Reason::UnknownPod),
             Some(pod) => match pod.bound.get(&opening.destination.ip()) {
                 None => Judgement::without_rule(Reason::NotResolved),
-                Some(bound) => judge(pod, bound, &self.rules, opening, is_open),
+                Some(bound) => {
+                    let judgement = judge(pod, bound, &self.rules, opening, is_open);
+                    let only_referred = requests::is_only_referred(pod, &judgement, opening);
+                    Judgement { only_referred, ..judgement }
+                }
             },
         };
         let spent = judgement.budget.and_then(|budget| self.spent.get(&budget));

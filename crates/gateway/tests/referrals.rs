@@ -9,7 +9,7 @@
 
 mod support;
 
-use gateway::{Ceiling, Limits, RuleFacts};
+use gateway::{Ceiling, Limits, Reason, RuleFacts};
 use http::StatusCode;
 use policy::{Mismatch, Operations, Requests, RuleId, Verb};
 use std::sync::Arc;
@@ -120,6 +120,31 @@ fn an_answer_of_git_lfs_leads_to_its_downloads_only_where_downloads_were_asked_f
             assert_eq!(asks("POST", BATCH, r#"{"operation":"download"}"#).await, StatusCode::OK);
             assert_eq!(asks("GET", "/down", "").await, StatusCode::OK);
             assert_eq!(asks("GET", "/up", "").await, StatusCode::FORBIDDEN);
+        });
+    }
+}
+
+#[test]
+fn a_server_that_only_referrals_allow_is_not_connected_to_before_one() {
+    for way in WAYS {
+        let referred = Requests { only_referred: true, ..anything() };
+        let world = World::new(way, referred.clone());
+        let ask_for = async |target| {
+            let mut client = world.client().await;
+            ask(&mut client, "GET", target, ("x-location", "/two"), "").await
+        };
+        run(async { assert_eq!(ask_for("/one").await, StatusCode::FORBIDDEN, "{way:?}") });
+        let record = world.proxy.record();
+        assert_eq!((record.reason, record.bytes_up), (Reason::NotReferred, 0), "{way:?}");
+        assert_eq!(world.proxy.call().reason, Reason::NotReferred);
+        assert!(world.seen.try_recv().is_err());
+        // While another rule allows it too, an answer leads on; then that alone does.
+        world.allow(anything());
+        run(async { assert_eq!(ask_for(BLOB).await, StatusCode::FOUND) });
+        world.allow(referred);
+        run(async {
+            assert_eq!(ask_for("/two").await, StatusCode::FOUND, "{way:?}");
+            assert_eq!(ask_for("/one").await, StatusCode::FORBIDDEN, "what is asked for is judged still");
         });
     }
 }

@@ -1,15 +1,20 @@
 //! Connections that rest between requests: whoever uses them notices nothing.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 
 mod support;
 
-use gateway::End;
+use gateway::{Ceiling, End, Limits};
 use http::StatusCode;
 use hyper_util::rt::TokioIo;
 use std::io::{Read, Write};
 use std::time::Duration;
-use support::web::{Way, World, anything, full, request, run};
+use support::web::{Client, Way, World, anything, full, request, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Several times as long as a connection waits for its next request before it rests, in tests.
@@ -82,5 +87,30 @@ fn a_client_that_goes_while_its_connection_rests_ends_it() {
             tokio::time::sleep(A_WHILE).await;
         });
         assert_eq!(world.proxy.record().end, End::Closed, "{way:?}");
+    }
+}
+
+#[test]
+fn an_http2_connection_that_nobody_uses_is_ended_in_good_order() {
+    for way in [Way::Tls2, Way::Clear2] {
+        let limits = Limits { http2_idle: A_WHILE, ..Limits::default() };
+        let world = World::with(way, anything(), Ceiling::default(), limits, true);
+        run(async {
+            let mut client = world.client().await;
+            assert_eq!(client.get("/again").await.0, StatusCode::OK);
+            // One that is under way is waited for, however long.
+            let slow = client.send(request("GET", "/slow", full(""))).await.unwrap();
+            assert_eq!(slow.status(), StatusCode::OK);
+            tokio::time::sleep(10 * A_WHILE).await;
+            assert_eq!(world.proxy.records.try_iter().count(), 0, "{way:?}");
+            world.go_on.notify_one();
+            http_body_util::BodyExt::collect(slow.into_body()).await.unwrap();
+            let Client::Http2(sender) = &client else { panic!("{way:?}") };
+            while !sender.is_closed() {
+                tokio::time::sleep(A_WHILE).await;
+            }
+        });
+        assert_eq!(world.proxy.record().end, End::Closed, "{way:?}");
+        run(async { assert_eq!(world.client().await.get("/again").await.0, StatusCode::OK) });
     }
 }

@@ -8,6 +8,7 @@ use crate::error::LedgerError;
 use crate::query::Reader;
 use aws_lc_rs::digest::{Context, SHA256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 
 /// Entries of one block.
 const BLOCK: i64 = 4096;
@@ -40,6 +41,42 @@ pub struct Fault {
     pub block: i64,
     /// What.
     pub what: String,
+}
+
+/// A block, as whoever keeps entries elsewhere needs it to tell that they were in the ledger. All hashes in hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Number of the block, from 1.
+    pub block: i64,
+    /// Number of its first entry.
+    pub first: i64,
+    /// Number of its last entry.
+    pub last: i64,
+    /// Hash of its entries.
+    pub content: String,
+    /// Hash of the block before.
+    pub previous: String,
+    /// Its own hash.
+    pub hash: String,
+}
+
+impl Seal {
+    /// Whether its hash is that of what it says.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let (Some(content), Some(previous)) = (bytes(&self.content), bytes(&self.previous)) else {
+            return false;
+        };
+        let Self { block: number, first, last, .. } = *self;
+        let block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
+        hex(&block.right_hash()) == self.hash
+    }
+}
+
+/// What hexadecimal digits say.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pair = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    (0..hex.len()).step_by(2).map(pair).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -163,6 +200,33 @@ impl Reader {
             // One view of the file, whatever is written meanwhile.
             let view = connection.unchecked_transaction()?;
             verify(&view)
+        })
+    }
+
+    /// The blocks that have these entries, in order. Entries that no block has yet are in none of them.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn seals(&self, entries: &[i64]) -> Result<Vec<Seal>, LedgerError> {
+        let mut entries = entries.to_vec();
+        entries.sort_unstable();
+        let (Some(least), Some(most)) = (entries.first(), entries.last()) else { return Ok(Vec::new()) };
+        self.reading("looking for blocks", |connection| {
+            let query = format!("{BLOCKS} WHERE last >= ?1 AND first <= ?2 ORDER BY number");
+            let mut statement = connection.prepare(&query)?;
+            let mut rows = statement.query([least, most])?;
+            let mut seals = Vec::new();
+            while let Some(row) = rows.next()? {
+                let block = Block::of(row)?;
+                let from = entries.partition_point(|entry| *entry < block.first);
+                if entries.get(from).is_some_and(|entry| *entry <= block.last) {
+                    let (content, previous, hash) =
+                        (hex(&block.content), hex(&block.previous), hex(&block.hash));
+                    let Block { number, first, last, .. } = block;
+                    seals.push(Seal { block: number, first, last, content, previous, hash });
+                }
+            }
+            Ok(seals)
         })
     }
 

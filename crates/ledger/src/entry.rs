@@ -64,6 +64,17 @@ pub enum Verdict {
 impl Verdict {
     const ALL: [Self; 4] = [Self::Allow, Self::Deny, Self::Fail, Self::None];
 
+    /// As JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Fail => "fail",
+            Self::None => "none",
+        }
+    }
+
     pub(crate) fn number(self) -> i64 {
         self as i64
     }

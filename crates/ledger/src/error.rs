@@ -53,4 +53,11 @@ impl LedgerError {
         let Self::Sqlite { source, .. } = self else { return false };
         matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
     }
+
+    /// Whether somebody ended it because it took too long.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        let Self::Sqlite { source, .. } = self else { return false };
+        source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
+    }
 }

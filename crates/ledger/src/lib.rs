@@ -22,15 +22,21 @@
 pub mod chain;
 pub mod entry;
 pub mod error;
+pub mod follow;
 pub mod query;
 mod retention;
 mod schema;
+pub mod search;
+pub mod sums;
 mod words;
 pub mod write;
 
-pub use chain::{Fault, Verification};
+pub use chain::{Fault, Seal, Verification};
 pub use entry::{Entry, Kind, Verdict};
 pub use error::LedgerError;
-pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
+pub use follow::Followed;
+pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy};
 pub use retention::Retention;
+pub use search::{Column, Match};
+pub use sums::{Call, Field, Interrupter, Pair, Point, RuleSum, SeriesBy, Span};
 pub use write::{Ledger, Notice};

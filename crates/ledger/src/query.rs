@@ -3,6 +3,7 @@
 use crate::entry::{Entry, Kind, Verdict};
 use crate::error::LedgerError;
 use crate::schema;
+use crate::search::{Column, Match, limit};
 use crate::write::signed;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
@@ -13,6 +14,13 @@ use std::time::Duration;
 /// Most rows of one answer.
 pub const MOST: usize = 10_000;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What [`stored`] reads of an entry `e` and its [`WORDS`].
+pub(crate) const SELECTED: &str = "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, \
+                                   w.text, e.count, e.sent, e.received, e.detail";
+/// The words of an entry `e`.
+pub(crate) const WORDS: &str = "JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
+                                JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule \
+                                JOIN words w ON w.id = e.reason";
 
 /// One ledger, to be read.
 #[derive(Debug)]
@@ -47,8 +55,28 @@ pub struct EntryFilter {
     pub until: Option<u64>,
     /// With a lower number: what came before.
     pub before: Option<i64>,
-    /// At most so many, the newest; [`MOST`] at most.
+    /// At most so many, the first in `order`; [`MOST`] at most.
     pub limit: Option<usize>,
+    /// Of one of these kinds; where none is named, of any.
+    pub kinds: Vec<Kind>,
+    /// At this destination port.
+    pub port: Option<u16>,
+    /// With these texts; all must hold.
+    pub texts: Vec<(Column, Match)>,
+    /// With a higher number: what came after.
+    pub after: Option<i64>,
+    /// Which come first.
+    pub order: Order,
+}
+
+/// Which entries come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Those with the highest numbers.
+    #[default]
+    NewestFirst,
+    /// Those with the lowest numbers.
+    OldestFirst,
 }
 
 /// Which edges; what is absent holds for all.
@@ -133,6 +161,8 @@ pub struct Sum {
 /// Conditions of a query, and what is bound in them.
 #[derive(Default)]
 struct Where {
+    /// Tables of words that conditions name.
+    with: String,
     text: String,
     values: Vec<Value>,
 }
@@ -141,10 +171,26 @@ impl Where {
     /// `condition` has one `?`.
     fn and(&mut self, condition: &str, value: Option<impl Into<Value>>) {
         let Some(value) = value else { return };
+        self.holds(condition);
+        self.values.push(value.into());
+    }
+
+    /// `condition` has no `?`.
+    fn holds(&mut self, condition: &str) {
         let word = if self.text.is_empty() { "WHERE" } else { "AND" };
         // Writing to a string cannot fail.
         let _ = write!(self.text, " {word} {condition}");
-        self.values.push(value.into());
+    }
+
+    /// All of the words that `texts` mean are looked up once. To be called before anything else: what is bound comes first.
+    fn texts(&mut self, texts: &[(Column, Match)]) {
+        for (number, (column, wanted)) in texts.iter().enumerate() {
+            let (query, values) = wanted.query();
+            let word = if self.with.is_empty() { "WITH" } else { "," };
+            let _ = write!(self.with, "{word} words_{number} AS MATERIALIZED ({query}) ");
+            self.values.extend(values);
+            self.holds(&column.is_in(&format!("words_{number}")));
+        }
     }
 }
 
@@ -162,25 +208,42 @@ impl Reader {
         Ok(Self { connection, path: path.to_owned() })
     }
 
-    /// Entries, the newest first.
+    /// Entries, the newest first where the filter says no other.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError> {
+        let is = |column, text: &Option<String>| Some((column, Match::Is(text.clone()?)));
+        let mut texts = filter.texts.clone();
+        texts.extend(is(Column::Source, &filter.source));
+        texts.extend(is(Column::Destination, &filter.destination));
+        for (_, wanted) in &texts {
+            if !self.knows(wanted)? {
+                return Ok(Vec::new());
+            }
+        }
         let mut conditions = Where::default();
+        conditions.texts(&texts);
+        if !filter.kinds.is_empty() {
+            let numbers: Vec<String> = filter.kinds.iter().map(|kind| kind.number().to_string()).collect();
+            conditions.holds(&format!("e.kind IN ({})", numbers.join(", ")));
+        }
         conditions.and("e.kind = ?", filter.kind.map(Kind::number));
         conditions.and("e.verdict = ?", filter.verdict.map(Verdict::number));
-        let word = "(SELECT id FROM words WHERE text = ?)";
-        conditions.and(&format!("e.source = {word}"), filter.source.clone());
-        conditions.and(&format!("e.destination = {word}"), filter.destination.clone());
+        conditions.and("e.port = ?", filter.port.map(i64::from));
         conditions.and("e.time >= ?", filter.since.map(signed));
         conditions.and("e.time <= ?", filter.until.map(signed));
         conditions.and("e.id < ?", filter.before);
+        conditions.and("e.id > ?", filter.after);
+        let order = match filter.order {
+            Order::NewestFirst => "DESC",
+            Order::OldestFirst => "ASC",
+        };
+        // What is sorted are numbers: whole entries, with their details, only those of the answer.
         let query = format!(
-            "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, w.text, e.count, \
-             e.sent, e.received, e.detail FROM entries e JOIN words n ON n.id = e.node JOIN words s ON s.id = e.source \
-             JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule JOIN words w ON w.id = e.reason{} \
-             ORDER BY e.id DESC LIMIT {}",
+            "{}{SELECTED} FROM (SELECT e.id AS number FROM entries e{} ORDER BY e.id {order} LIMIT {}) \
+             JOIN entries e ON e.id = number {WORDS} ORDER BY e.id {order}",
+            conditions.with,
             conditions.text,
             limit(filter.limit)
         );
@@ -245,6 +308,28 @@ impl Reader {
         })
     }
 
+    /// Goes through who was let through to whom, those first that were seen last, and when first; at most so many. For whoever
+    /// has to know what is usual.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn each_allowed_edge(
+        &self,
+        most: usize,
+        mut see: impl FnMut(&str, &str, u64),
+    ) -> Result<(), LedgerError> {
+        let query = "SELECT s.text, d.text, e.first FROM edges e JOIN words s ON s.id = e.source \
+                     JOIN words d ON d.id = e.destination WHERE e.allowed > 0 ORDER BY e.last DESC LIMIT ?1";
+        self.reading("going through edges", |connection| {
+            let mut statement = connection.prepare(query)?;
+            let mut rows = statement.query([i64::try_from(most).unwrap_or(i64::MAX)])?;
+            while let Some(row) = rows.next()? {
+                see(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?, unsigned(row, 2)?);
+            }
+            Ok(())
+        })
+    }
+
     /// What is not in the file, and how often.
     ///
     /// # Errors
@@ -270,6 +355,10 @@ impl Reader {
         })
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     pub(crate) fn reading<T>(
         &self,
         doing: &'static str,
@@ -283,11 +372,7 @@ impl Reader {
     }
 }
 
-fn limit(asked: Option<usize>) -> usize {
-    asked.map_or(MOST, |asked| asked.min(MOST))
-}
-
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 
@@ -295,7 +380,7 @@ fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<std::sync::Arc<str>> {
     Ok(row.get::<_, String>(column)?.into())
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
+pub(crate) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let unknown = |column, value| rusqlite::Error::IntegralValueOutOfRange(column, value);
     let (kind, verdict): (i64, i64) = (row.get(2)?, row.get(3)?);
     let entry = Entry {

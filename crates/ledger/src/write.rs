@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Entries without detail of one such span are one, in microseconds.
 pub const WINDOW: u64 = 15_000_000;
 /// How long a window waits for entries that are late, in microseconds.
-const LATE: u64 = 15_000_000;
+pub(crate) const LATE: u64 = 15_000_000;
 /// Destinations of one source that are told apart; those beyond are one.
 pub const EDGES_OF_ONE: u64 = 10_000;
 /// Name of all destinations beyond.

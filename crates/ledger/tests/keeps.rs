@@ -207,3 +207,28 @@ proptest! {
         prop_assert_eq!(verified.entries + verified.unsealed, found.len() as u64);
     }
 }
+
+#[test]
+fn who_was_let_through_is_gone_through_with_the_latest_first_and_denials_left_out() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let entries = [
+        flow(START, "ai/train", "hub.example", Verdict::Allow),
+        flow(START + 5, "ai/train", "hub.example", Verdict::Allow),
+        flow(START + 1, "ai/serve", "10.0.0.9", Verdict::Allow),
+        flow(START + 9, "ai/train", "paste.example", Verdict::Deny),
+    ];
+    ledger.append(&entries).unwrap();
+    let known = |most| {
+        let mut known = Vec::new();
+        let reader = Reader::open(&path).unwrap();
+        reader
+            .each_allowed_edge(most, |who, whom, first| known.push((who.to_owned(), whom.to_owned(), first)))
+            .unwrap();
+        known
+    };
+    let train = ("ai/train".to_owned(), "hub.example".to_owned(), START);
+    let serve = ("ai/serve".to_owned(), "10.0.0.9".to_owned(), START + 1);
+    assert_eq!(known(10), [train.clone(), serve]);
+    assert_eq!(known(1), [train]);
+}

@@ -86,6 +86,15 @@ impl Book {
         }
     }
 
+    /// A pod by its name; of several addresses, any. Takes time linear in the world.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&End> {
+        self.ends.values().find(|end| {
+            end.kind == EndKind::Pod
+                && end.namespace.as_deref() == Some(namespace)
+                && end.name.as_deref() == Some(name)
+        })
+    }
+
     /// What the tables say: egress by the table of the source's node, ingress by that of the destination's. `bound` is
     /// what holds between the two by name; it comes and goes while a generation is in force.
     pub fn judge(

@@ -1,7 +1,7 @@
 //! Labels and label selectors, as Kubernetes defines them
 //! (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Labels {
 }
 
 /// One condition of a selector. `matchLabels` entries are `In` with one value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Requirement {
     /// The key is present and its value is one of these.
     In(Arc<str>, Vec<Arc<str>>),
@@ -56,7 +56,7 @@ impl Requirement {
 }
 
 /// A label selector: all requirements must hold. No requirement selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Selector(pub Arc<[Requirement]>);
 
 impl Selector {

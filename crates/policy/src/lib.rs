@@ -10,6 +10,7 @@ pub mod cel;
 pub mod condition;
 mod consumer;
 pub mod decide;
+pub mod detection;
 pub mod dns;
 pub mod domain;
 pub mod explain;

@@ -1,6 +1,7 @@
 //! Everything an evaluator needs: who exists and what was written, at one generation.
 
 use crate::access::Direction;
+use crate::detection::Tuning;
 use crate::operation::Requests;
 use crate::reason::Reason;
 use crate::rule::{ClosedScope, Policy, RuleEntry, RuleId, UploadLimits};
@@ -33,6 +34,8 @@ pub struct PolicySet {
     pub closed: Vec<ClosedScope>,
     /// By [`RuleId`].
     pub rules: Arc<Vec<RuleEntry>>,
+    /// What holds for detectors. It decides nothing.
+    pub detection: Arc<[Tuning]>,
 }
 
 impl PolicySet {
@@ -44,6 +47,7 @@ impl PolicySet {
             policies: Vec::new(),
             closed: Vec::new(),
             rules: Arc::new(built_in_rules()),
+            detection: Arc::default(),
         }
     }
 

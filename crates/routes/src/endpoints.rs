@@ -48,6 +48,7 @@ impl Endpoints {
                 | Object::Service(_)
                 | Object::Ingress(_)
                 | Object::InferencePolicy(_)
+                | Object::DetectionPolicy(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)

@@ -49,6 +49,7 @@ impl<'o> Known<'o> {
                 | Object::Workload(_)
                 | Object::Ingress(_)
                 | Object::InferencePolicy(_)
+                | Object::DetectionPolicy(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)

@@ -1,24 +1,54 @@
-//! The line that an egress gateway prints for each connection.
+//! The line that an egress gateway prints for each connection, and for each request of a workload that it opened TLS for.
 
+use crate::calls::why;
 use crate::printer::{Manner, Printer};
-use gateway::{Record, Sink};
+use gateway::{Call, Record, Sink};
 use policy::Verdict;
 use std::io;
 use std::sync::Arc;
 
-/// Prints records on a thread of its own.
-pub(super) struct Told(Printer<Record>);
+/// Prints records on threads of its own.
+pub(super) struct Told {
+    connections: Printer<Record>,
+    calls: Printer<Call>,
+}
 
 impl Told {
     pub(super) fn start(as_json: bool) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self(Printer::start(Manner { field: "central", line, as_json })?)))
+        let connections = Printer::start(Manner { field: "central", line, as_json })?;
+        let calls = Printer::start(Manner { field: "call", line: line_of_call, as_json })?;
+        Ok(Arc::new(Self { connections, calls }))
     }
 }
 
 impl Sink for Told {
     fn take(&self, record: Record) -> bool {
-        self.0.take(record)
+        self.connections.take(record)
     }
+
+    fn call(&self, call: Call) -> bool {
+        self.calls.take(call)
+    }
+}
+
+fn line_of_call(call: &Call) -> String {
+    let verdict = match call.verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "DENY",
+    };
+    format!(
+        "{} {verdict} {} as {} {} {} {} {}: {}, {} bytes sent, {} received",
+        call.time.clock(),
+        call.pod.ip(),
+        call.asked_by.as_deref().unwrap_or("-"),
+        call.name,
+        call.method,
+        call.path,
+        call.status,
+        why(call),
+        call.bytes_up,
+        call.bytes_down,
+    )
 }
 
 fn line(record: &Record) -> String {

@@ -1,5 +1,6 @@
-//! What an ingress gateway prints: a line for each request, and what is wrong with objects.
+//! What an ingress gateway prints: a line for each request and each finding, and what is wrong with objects.
 
+use super::lookout::Lookout;
 use crate::metrics::Page;
 use crate::printer::{Manner, Printer};
 use ingress::{Record, Server, Sink};
@@ -8,12 +9,14 @@ use routes::{Condition, ObjectStatus, Status};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Prints records on a thread of its own, and counts them.
 #[derive(Debug)]
 pub(super) struct Told {
     printer: Printer<Record>,
+    lookout: Lookout,
     counts: Mutex<Counts>,
 }
 
@@ -28,14 +31,18 @@ struct Counts {
 impl Told {
     pub(super) fn start(as_json: bool) -> io::Result<Arc<Self>> {
         let printer = Printer::start(Manner { field: "request", line, as_json })?;
-        Ok(Arc::new(Self { printer, counts: Mutex::default() }))
+        Ok(Arc::new(Self { printer, lookout: Lookout::start(as_json)?, counts: Mutex::default() }))
     }
 
     /// Puts what was counted on a page.
     pub(super) fn metrics(&self, page: &mut Page) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let by_reason = counts.by_reason.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
-        page.gauges(("ingress_requests", "reason"), "Requests that ended since the start, by why", by_reason);
+        page.counters(
+            ("ingress_requests", "reason"),
+            "Requests that ended since the start, by why",
+            by_reason,
+        );
         page.counter(
             "ingress_input_tokens",
             "Tokens that went into models, as they say",
@@ -47,11 +54,21 @@ impl Told {
             counts.output_tokens,
         );
         page.counter("ingress_records_lost", "Records that were not printed", counts.lost);
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let seen = self.lookout.counts();
+        page.counter("findings", "Things that somebody should look at", of(&seen.findings));
+        page.counter("detection_records_lost", "Records that detectors had no room for", of(&seen.lost));
+        page.counter(
+            "findings_held_back",
+            "Findings beyond those of one consumer and detector that are told in an hour",
+            of(&seen.held_back),
+        );
     }
 }
 
 impl Sink for Told {
     fn ended(&self, record: Record) {
+        self.lookout.see(&record);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.by_reason.entry(record.reason.as_str()).or_default() += 1;
         if let Some(usage) = &record.usage {

@@ -7,11 +7,12 @@
 
 use super::account::{Account, free_number};
 use super::names::Seconds;
-use super::passage::{Finding, FindingKind};
+use super::sight;
 use anyhow::{Context, Result};
 use datapath::{Budget, Budgets, Window};
+use detect::event::{Limit, Reached};
 use gateway::Window as Span;
-use observe::Time;
+use observe::{End, Time};
 use policy::{PodName, RuleEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -79,21 +80,24 @@ pub(crate) struct Spent {
 }
 
 impl Spent {
-    pub(crate) fn finding(&self, node: &Arc<str>) -> Finding {
-        let kind = match self.span {
-            Span::Hour => FindingKind::UploadHour,
-            Span::Day => FindingKind::UploadDay,
+    /// Whose.
+    pub(crate) fn pod(&self) -> (&str, &str) {
+        (&self.pod.0, &self.pod.1)
+    }
+
+    /// As detectors hear of it. `from` is who the pod is.
+    pub(crate) fn seen(&self, node: &Arc<str>, from: Option<End>) -> sight::Spent {
+        let limit = match self.span {
+            Span::Hour => Limit::UploadHour,
+            Span::Day => Limit::UploadDay,
         };
-        Finding {
-            sequence: 0,
+        sight::Spent {
             time: Time::from(SystemTime::now()),
             node: Arc::clone(node),
-            kind,
-            from: format!("{}/{}", self.pod.0, self.pod.1).into(),
-            to: None,
-            rule: Some(Arc::clone(&self.rule)),
-            what: None,
-            bytes: self.limit,
+            pod: self.pod.clone(),
+            from,
+            rule: Arc::clone(&self.rule),
+            reached: Reached { limit, whom: None, bytes: self.limit },
         }
     }
 }

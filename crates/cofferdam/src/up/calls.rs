@@ -1,8 +1,6 @@
 //! The records of requests that the gateway judged, and what rules had kept of them, as the journal keeps both.
 
 use super::lookup::Filter;
-use super::passage::{Finding, FindingKind};
-use gateway::Reason;
 use observe::{End, Kept, Pattern, StoreCounts};
 use policy::Verdict;
 use serde::{Deserialize, Serialize};
@@ -21,45 +19,6 @@ pub(crate) struct ApiCall {
     /// What the gateway tells.
     #[serde(flatten)]
     pub(crate) call: gateway::Call,
-}
-
-impl ApiCall {
-    /// What is worth somebody's attention about it: each leak, what is in a file that came, and that a budget is used up.
-    pub(crate) fn findings(&self) -> Vec<Finding> {
-        let call = &self.call;
-        let from = self.from.as_ref().map_or_else(|| call.pod.to_string(), ToString::to_string);
-        let of = |kind, what| Finding {
-            sequence: 0,
-            time: call.time,
-            node: Arc::clone(&self.node),
-            kind,
-            from: from.as_str().into(),
-            to: Some(call.name.as_str().into()),
-            rule: call.rule.clone().or_else(|| call.nearest.clone()),
-            what,
-            bytes: call.bytes_up,
-        };
-        let leaks = call.leaks.iter().map(|leak| {
-            let kind = match (leak.blocked, leak.masked) {
-                (true, _) => FindingKind::LeakBlocked,
-                (false, true) => FindingKind::LeakMasked,
-                (false, false) => FindingKind::Leak,
-            };
-            of(kind, Some(format!("{} ({}), request {}", leak.rule, leak.layer, call.request_id)))
-        });
-        let files = call.answers.iter().map(|fact| {
-            let kind = if fact.blocked { FindingKind::UnsafeFileBlocked } else { FindingKind::UnsafeFile };
-            of(kind, Some(format!("{} ({}), request {}", fact.rule, fact.what, call.request_id)))
-        });
-        let spent = match call.reason {
-            Reason::QuotaRequests => Some(of(FindingKind::QuotaRequests, None)),
-            Reason::QuotaTokens => Some(of(FindingKind::QuotaTokens, None)),
-            Reason::QuotaMoney => Some(of(FindingKind::QuotaMoney, None)),
-            Reason::NoPrice => Some(of(FindingKind::NoPrice, None)),
-            _ => None,
-        };
-        leaks.chain(files).chain(spent).collect()
-    }
 }
 
 /// Filters of requests.

@@ -70,7 +70,8 @@ pub(crate) struct DnsArgs {
     spending: SpendingArgs,
 }
 
-fn pattern(text: &str) -> Result<DomainPattern, String> {
+/// An option with names.
+pub(crate) fn pattern(text: &str) -> Result<DomainPattern, String> {
     DomainPattern::parse_own(text).map_err(|error| error.to_string())
 }
 

@@ -14,8 +14,8 @@ use anyhow::Result;
 use compiler::lower::{Binder, Judging};
 use dns::address::{Reach, reach};
 use gateway::{
-    Bind, Bound, Ceiling, DownloadOnly, Egress, Inspection, Keys, Named, PodState, Prices, RequestRule,
-    Resolved, RuleFacts, Rules, State, StoreMeans, StoreStanding,
+    Bind, Bound, Ceiling, Egress, Inspection, Keys, Named, PodState, Prices, RequestRule, Resolved,
+    RuleFacts, Rules, State, StoreMeans, StoreStanding,
 };
 use ipnet::IpNet;
 use policy::table::{Row, Table};
@@ -325,10 +325,7 @@ impl Gate {
             return Ok(RuleFacts { text: text(table, rule), ..RuleFacts::default() });
         };
         let limits = entry.upload.unwrap_or_default();
-        let ceiling = Ceiling {
-            max_upload: limits.connection,
-            download_only: limits.download_only.then(DownloadOnly::default),
-        };
+        let ceiling = Ceiling::from(limits);
         let budget = self.budgets.number(pod, entry)?;
         let of_requests = match &entry.requests {
             // Of a rule that should look at requests and cannot be found again, nothing is allowed.

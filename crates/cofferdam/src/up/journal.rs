@@ -5,18 +5,25 @@
 //! Guarantees: a lock is held only for memory work; readers never delay enforcement.
 //! Does not: read the kernel or a socket.
 
+use super::budgets;
 use super::calls::{ApiCall, ApiContent};
+use super::finding::Finding;
 use super::lookup::Lookup;
-use super::passage::{Finding, FindingKind, Passage};
+use super::passage::Passage;
 use super::pen::{LedgerStatus, Pen, Recorded};
+use super::sight::Seen;
+use super::watcher::{DetectionStatus, Watcher};
+use anyhow::Result;
+use incident::What;
 use observe::{
     Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
-    StoreCounts,
+    StoreCounts, Time,
 };
-use std::collections::HashSet;
+use policy::detection::Tuning;
+use serde_json::{Map, Value};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Records of this process.
 #[derive(Debug)]
@@ -33,20 +40,12 @@ pub(crate) struct Journal {
     /// What was kept of requests, where rules asked for it.
     pub(crate) contents: Shelf<ApiContent>,
     /// What somebody should look at.
-    pub(crate) findings: Shelf<Finding>,
-    /// Budgets that were told of as used up, and in which hour.
-    told: Mutex<HashSet<Told>>,
+    pub(crate) findings: Arc<Shelf<Finding>>,
+    /// Looks at all of it. Before the pen: its last findings are written.
+    watcher: OnceLock<Watcher>,
     /// Keeps all of it on disk.
-    pen: Option<Pen>,
+    pen: Option<Arc<Pen>>,
 }
-
-/// Who, under which rule, what, when.
-type Told = (Arc<str>, Option<Arc<str>>, FindingKind, u64);
-
-/// Microseconds.
-const HOUR: u64 = 3600 * 1_000_000;
-/// Most that is told of in an hour.
-const TOLD: usize = 4096;
 
 /// Records of one kind, and whoever waits for more.
 #[derive(Debug)]
@@ -65,20 +64,64 @@ impl Journal {
             passages: Shelf::new(limits),
             calls: Shelf::new(limits),
             contents: Shelf::new(limits),
-            findings: Shelf::new(limits),
-            told: Mutex::default(),
+            findings: Arc::new(Shelf::new(limits)),
+            watcher: OnceLock::new(),
             pen: None,
         }
     }
 
     /// The same, kept on disk besides.
     pub(crate) fn kept_by(self, pen: Option<Pen>) -> Self {
-        Self { pen, ..self }
+        Self { pen: pen.map(Arc::new), ..self }
+    }
+
+    /// Has detectors look at what comes from here on; they begin with what is kept on disk. Records of before are not looked at.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn watch(&self) -> Result<()> {
+        if let Some(pen) = &self.pen {
+            pen.begin()?;
+        }
+        let watcher = Watcher::start(Arc::clone(&self.findings), self.pen.clone())?;
+        // Who asks twice has the first.
+        let _ = self.watcher.set(watcher);
+        Ok(())
+    }
+
+    /// Has detectors go by what policies say.
+    pub(crate) fn tune(&self, tunings: &[Tuning]) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.tune(tunings);
+        }
     }
 
     /// How what is kept on disk is; `None` where nothing is.
     pub(crate) fn ledger(&self) -> Option<LedgerStatus> {
-        self.pen.as_ref().map(Pen::status)
+        self.pen.as_ref().map(|pen| pen.status())
+    }
+
+    /// How detectors are; `None` where there are none.
+    pub(crate) fn detection(&self) -> Option<DetectionStatus> {
+        self.watcher.get().map(Watcher::status)
+    }
+
+    fn show(&self, seen: Seen) {
+        if let Some(watcher) = self.watcher.get() {
+            watcher.see(seen);
+        }
+    }
+
+    /// Whether anything is kept on disk.
+    pub(crate) fn keeps(&self) -> bool {
+        self.pen.is_some()
+    }
+
+    /// Keeps what somebody, or this program, did. Whether it is kept: not where there is no ledger.
+    pub(crate) fn audit(&self, who: &str, what: What, on: &str, detail: &Map<String, Value>) -> bool {
+        let Some(pen) = &self.pen else { return false };
+        pen.write(incident::entry(Time::from(SystemTime::now()), who, what, on, detail));
+        true
     }
 
     fn keep(&self, record: &impl Recorded) {
@@ -109,7 +152,7 @@ impl Journal {
         let record = self.resolver().resolve(seen);
         if let Some(record) = record {
             self.keep(&record);
-            self.flows.add(record);
+            self.show(Seen::Flow(self.flows.add(record)));
         }
     }
 
@@ -120,7 +163,7 @@ impl Journal {
             let end = book.as_ref().map(|book| book.end(SocketAddr::new(query.pod, 0)));
             let lookup = Lookup { sequence: 0, node: Arc::clone(node), from: end, query };
             self.keep(&lookup);
-            self.lookups.add(lookup);
+            self.show(Seen::Lookup(self.lookups.add(lookup)));
         }
     }
 
@@ -130,10 +173,8 @@ impl Journal {
         for record in records {
             let from = book.as_ref().map(|book| book.end(SocketAddr::new(record.pod.ip(), 0)));
             let passage = Passage { sequence: 0, node: Arc::clone(node), from, record };
-            let finding = passage.finding();
             self.keep(&passage);
-            self.passages.add(passage);
-            finding.into_iter().filter(|finding| self.is_news(finding)).for_each(|it| self.found(it));
+            self.show(Seen::Passage(self.passages.add(passage)));
         }
     }
 
@@ -143,10 +184,8 @@ impl Journal {
         for call in calls {
             let from = book.as_ref().map(|book| book.end(SocketAddr::new(call.pod.ip(), 0)));
             let call = ApiCall { sequence: 0, node: Arc::clone(node), from, call };
-            let findings = call.findings();
             self.keep(&call);
-            self.calls.add(call);
-            findings.into_iter().filter(|finding| self.is_news(finding)).for_each(|it| self.found(it));
+            self.show(Seen::Call(self.calls.add(call)));
         }
     }
 
@@ -154,42 +193,14 @@ impl Journal {
     pub(crate) fn kept(&self, node: &Arc<str>, content: gateway::Content) {
         let book = self.resolver().newest().cloned();
         let from = book.as_ref().map(|book| book.end(SocketAddr::new(content.pod.ip(), 0)));
-        self.contents.add(ApiContent { sequence: 0, node: Arc::clone(node), from, content });
+        let _ = self.contents.add(ApiContent { sequence: 0, node: Arc::clone(node), from, content });
     }
 
-    /// Whether a finding says something that none before said: that a budget is used up, each refused request says again.
-    fn is_news(&self, finding: &Finding) -> bool {
-        match finding.kind {
-            FindingKind::QuotaRequests
-            | FindingKind::QuotaTokens
-            | FindingKind::QuotaMoney
-            | FindingKind::NoPrice
-            | FindingKind::Unopened => {
-                let hour = finding.time.0 / HOUR;
-                let key = (Arc::clone(&finding.from), finding.rule.clone(), finding.kind, hour);
-                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                // Of earlier hours none comes again.
-                if told.iter().any(|(.., of)| *of != hour) {
-                    told.clear();
-                }
-                told.len() < TOLD && told.insert(key)
-            }
-            FindingKind::UploadConnection
-            | FindingKind::DownloadOnly
-            | FindingKind::UploadHour
-            | FindingKind::UploadDay
-            | FindingKind::Leak
-            | FindingKind::LeakBlocked
-            | FindingKind::LeakMasked
-            | FindingKind::UnsafeFile
-            | FindingKind::UnsafeFileBlocked => true,
-        }
-    }
-
-    /// Keeps a finding.
-    pub(crate) fn found(&self, finding: Finding) {
-        self.keep(&finding);
-        self.findings.add(finding);
+    /// Has it told that a budget of bytes is used up.
+    pub(crate) fn spent(&self, node: &Arc<str>, spent: &budgets::Spent) {
+        let (namespace, name) = spent.pod();
+        let from = self.resolver().newest().and_then(|book| book.pod(namespace, name).cloned());
+        self.show(Seen::Spent(Box::new(spent.seen(node, from))));
     }
 
     /// The counters.
@@ -207,9 +218,11 @@ impl<R: Kept> Shelf<R> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, record: R) {
-        self.lock().add(record);
+    /// Keeps one, and gives it back with its number.
+    pub(crate) fn add(&self, record: R) -> Arc<R> {
+        let record = self.lock().add(record);
         self.added.notify_all();
+        record
     }
 
     /// How many there were.

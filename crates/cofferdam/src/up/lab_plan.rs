@@ -89,6 +89,7 @@ impl Runs {
                 | Object::EgressPolicy(_)
                 | Object::GatewayApi(_)
                 | Object::InferencePolicy(_)
+                | Object::DetectionPolicy(_)
                 | Object::KeySecret(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);

@@ -5,17 +5,20 @@
 //! written, in the file. Does not: enforce, or stop anything that does.
 
 use super::calls::ApiCall;
+use super::finding::Finding;
 use super::lookup::Lookup;
-use super::passage::{Finding, Passage};
+use super::passage::Passage;
 use crate::flows::workload;
 use ::ledger::{Entry, Kind, Ledger, Notice, Retention, Verdict};
 use anyhow::{Context, Result};
+use export::{Exports, SinkStatus};
 use observe::{End, Record};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +50,9 @@ pub(crate) struct LedgerStatus {
     /// What was found and mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notices: Vec<String>,
+    /// Where it is exported to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exports: Vec<SinkStatus>,
 }
 
 /// Writes a ledger.
@@ -54,7 +60,11 @@ pub(crate) struct LedgerStatus {
 pub(crate) struct Pen {
     entries: Option<SyncSender<Entry>>,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    /// What will be the thread, until it is.
+    waiting: Mutex<Option<(Hand, Receiver<Entry>)>>,
+    thread: OnceLock<JoinHandle<()>>,
+    /// Follow what is written.
+    exports: Option<Exports>,
 }
 
 #[derive(Debug)]
@@ -71,20 +81,23 @@ struct Shared {
 struct State {
     problem: Option<String>,
     notices: Vec<String>,
+    /// What others lost, and how often, that the file does not know of yet.
+    elsewhere: BTreeMap<&'static str, u64>,
 }
 
 impl Shared {
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
+
+    fn take_elsewhere(&self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).elsewhere)
+    }
 }
 
 impl Pen {
-    /// Begins to write. A file that cannot be opened is tried again, and shows in the status.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(crate) fn start(path: &Path, retention: Retention) -> Result<Self> {
+    /// One that keeps records until it begins to write them: a process with threads cannot enter a user namespace, as a lab may.
+    pub(crate) fn new(path: &Path, retention: Retention) -> Self {
         let (entries, received) = sync_channel(QUEUE);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
@@ -94,9 +107,27 @@ impl Pen {
             state: Mutex::default(),
         });
         let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
+        let waiting = Mutex::new(Some((hand, received)));
+        Self { entries: Some(entries), shared, waiting, thread: OnceLock::new(), exports: None }
+    }
+
+    /// Begins to write. A file that cannot be opened is tried again, and shows in the status.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((hand, received)) = waiting else { return Ok(()) };
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let thread = thread.spawn(move || hand.run(&received)).context("starting the ledger's thread")?;
-        Ok(Self { entries: Some(entries), shared, thread: Some(thread) })
+        let _ = self.thread.set(thread);
+        Ok(())
+    }
+
+    /// The same, with what is written exported by others.
+    pub(crate) fn exported(mut self, exports: Option<Exports>) -> Self {
+        self.exports = exports;
+        self
     }
 
     /// How it is.
@@ -108,6 +139,7 @@ impl Pen {
             lost: self.shared.lost.load(Ordering::Relaxed),
             problem: state.problem.clone(),
             notices: state.notices.clone(),
+            exports: self.exports.as_ref().map(Exports::status).unwrap_or_default(),
         }
     }
 
@@ -116,6 +148,11 @@ impl Pen {
         if self.entries.as_ref().is_none_or(|entries| entries.try_send(entry).is_err()) {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Counts in the file what others lost.
+    pub(crate) fn lose(&self, what: &'static str, count: u64) {
+        self.shared.change(|state| *state.elsewhere.entry(what).or_default() += count);
     }
 }
 
@@ -132,6 +169,7 @@ impl Drop for Pen {
 }
 
 /// What the thread has.
+#[derive(Debug)]
 struct Hand {
     shared: Arc<Shared>,
     retention: Retention,
@@ -181,6 +219,13 @@ impl Hand {
             if lost > self.told {
                 ledger.lose("records for which there was no room", lost - self.told)?;
                 self.told = lost;
+            }
+            for (what, count) in self.shared.take_elsewhere() {
+                // What cannot be counted now is counted with the next.
+                if let Err(error) = ledger.lose(what, count) {
+                    self.shared.change(|state| *state.elsewhere.entry(what).or_default() += count);
+                    return Err(error);
+                }
             }
             Ok(())
         });
@@ -348,14 +393,15 @@ impl Recorded for ApiCall {
 
 impl Recorded for Finding {
     fn entry(&self) -> Entry {
+        let told = &self.told;
         Entry {
-            time: self.time.0,
-            node: Arc::clone(&self.node),
-            source: Arc::clone(&self.from),
-            destination: some(self.to.as_ref()),
-            rule: some(self.rule.as_ref()),
-            reason: word(self.kind),
-            sent: self.bytes,
+            // When it was told: what was told before under its id came earlier.
+            time: told.until.0,
+            node: some(told.node.as_ref()),
+            source: Arc::clone(&told.workload),
+            destination: told.subject.as_str().into(),
+            rule: some(told.rule.as_ref()),
+            reason: (*told.detector).into(),
             detail: detail(self),
             ..Entry::new(Kind::Finding, Verdict::None)
         }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 pub(crate) mod resolver;
+pub(crate) mod web;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};

@@ -44,6 +44,7 @@ impl View {
             policies: self.policies.iter().filter_map(|at| set.policies.get(*at)).cloned().collect(),
             closed: self.closed.iter().filter_map(|at| set.closed.get(*at)).cloned().collect(),
             rules: set.rules.clone(),
+            detection: set.detection.clone(),
         }
     }
 }

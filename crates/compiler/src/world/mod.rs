@@ -44,6 +44,7 @@ pub(crate) struct Sorted<'o> {
     pub(crate) egress: Vec<&'o crds::EgressPolicy>,
     pub(crate) inference: Vec<&'o crds::InferencePolicy>,
     pub(crate) keys: Vec<&'o crds::KeySecret>,
+    pub(crate) detection: Vec<&'o crds::DetectionPolicy>,
 }
 
 impl<'o> Sorted<'o> {
@@ -66,6 +67,7 @@ impl<'o> Sorted<'o> {
                     // They say by which way a server is asked, and nothing of connections.
                     Object::GatewayApi(_) => {}
                     Object::KeySecret(it) => sorted.keys.push(it),
+                    Object::DetectionPolicy(it) => sorted.detection.push(it),
                 },
             }
         }

@@ -566,7 +566,7 @@ fn networks(about: &str) -> Value {
     list(about, 1, MOST, block)
 }
 
-fn selector(about: &str) -> Value {
+pub(super) fn selector(about: &str) -> Value {
     let expression = object(
         "One condition.",
         &["key", "operator"],

@@ -215,12 +215,8 @@ impl Capture {
         let Message { id, is_answer, rcode, name, kind, answer_bytes } = message;
         let (client, server) = if is_answer { (packet.to, packet.from) } else { (packet.from, packet.to) };
         let question = (client.0, client.1, server.0, id);
-        let mut event = Event {
-            time: Time(time),
-            who: client.0.to_string().into(),
-            record: record.clone(),
-            what: What::Lookup(Lookup { name, kind, rcode: None, answer_bytes }),
-        };
+        let asked = What::Lookup(Lookup { name, kind, rcode: None, answer_bytes });
+        let mut event = Event::new(Time(time), client.0.to_string().into(), record.clone(), asked);
         if !is_answer {
             if self.questions.len() >= MAX_OPEN {
                 self.unanswered(u64::MAX, events);
@@ -311,11 +307,6 @@ impl Open {
             received: self.received,
             duration: self.last.saturating_sub(self.began),
         };
-        Event {
-            time: Time(self.began),
-            who: from.0.to_string().into(),
-            record: self.record,
-            what: What::Flow(flow),
-        }
+        Event::new(Time(self.began), from.0.to_string().into(), self.record, What::Flow(flow))
     }
 }

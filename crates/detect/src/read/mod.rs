@@ -91,7 +91,7 @@ impl Reader {
             return Err(self.unreadable(why));
         }
         let lookup = Lookup { name: clean_name(line), kind: TYPE_A, rcode: None, answer_bytes: 0 };
-        Ok(Event { time: Time::default(), who: Arc::clone(&self.listed), record, what: What::Lookup(lookup) })
+        Ok(Event::new(Time::default(), Arc::clone(&self.listed), record, What::Lookup(lookup)))
     }
 
     fn unreadable(&self, why: impl Into<String>) -> Unreadable {

@@ -1,7 +1,8 @@
 //! Our own records, as `cofferdam flows`, `dns`, `connections` and `calls` print them with `--json`. Fields that are not needed here may be
 //! there or not, so records of later releases are read as well.
 
-use crate::event::{Call, Event, Flow, Lookup, Phase, Place, RecordId, Sign, What, clean_name};
+use crate::event::{self, Call, Carrier, Event, Fate, RecordId, Scene, Tool, clean_name, clean_text};
+use crate::own::{self, Access, Head, Held, Party, Question};
 use observe::{About, EndKind, Time};
 use policy::{Credential, Protocol};
 use serde::Deserialize;
@@ -49,8 +50,6 @@ struct Row<'a> {
     destination: Option<SocketAddr>,
     #[serde(default, borrow)]
     operation: Option<Operation<'a>>,
-    #[serde(default, borrow)]
-    lacks: Option<Cow<'a, str>>,
     #[serde(default)]
     usage: Option<Usage>,
     #[serde(default)]
@@ -79,17 +78,38 @@ struct Row<'a> {
     guard: Option<Guard<'a>>,
     #[serde(default)]
     status: u16,
+    #[serde(default, borrow)]
+    node: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    rule: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    nearest: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    tools: Vec<Listed<'a>>,
+}
+
+/// A tool that a server of MCP lists.
+#[derive(Deserialize)]
+struct Listed<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    sha256: Cow<'a, str>,
+    #[serde(default, borrow)]
+    standing: Cow<'a, str>,
+    #[serde(default)]
+    is_quarantined: bool,
 }
 
 /// How lines of gateways that run by themselves begin.
-const WRAPPED: [&str; 3] = ["{\"request\":", "{\"central\":", "{\"note\":"];
+const WRAPPED: [&str; 4] = ["{\"request\":", "{\"central\":", "{\"note\":", "{\"finding\":"];
 
 /// What gateways that run by themselves print: a record in a field that says what it is.
 #[derive(Deserialize)]
 struct Wrapped<'a> {
     #[serde(default, borrow, alias = "central")]
     request: Option<Row<'a>>,
-    #[serde(default)]
+    #[serde(default, alias = "finding")]
     note: Option<serde::de::IgnoredAny>,
 }
 
@@ -115,6 +135,8 @@ struct End<'a> {
 
 #[derive(Deserialize)]
 struct Workload<'a> {
+    #[serde(default, borrow)]
+    kind: Cow<'a, str>,
     #[serde(borrow)]
     name: Cow<'a, str>,
 }
@@ -165,16 +187,35 @@ enum Found<'a> {
     Fact {
         #[serde(borrow)]
         rule: Cow<'a, str>,
+        #[serde(default, borrow)]
+        layer: Option<Cow<'a, str>>,
+        #[serde(default, borrow)]
+        what: Option<Cow<'a, str>>,
+        #[serde(default)]
+        blocked: bool,
+        #[serde(default)]
+        masked: bool,
+        #[serde(default, borrow)]
+        action: Option<Cow<'a, str>>,
     },
     #[serde(borrow)]
     Rule(Cow<'a, str>),
 }
 
 impl Found<'_> {
-    fn rule(&self) -> Arc<str> {
-        match self {
-            Self::Fact { rule } | Self::Rule(rule) => Arc::from(&**rule),
-        }
+    fn found(&self, place: Carrier) -> event::Found {
+        let (rule, what, fate) = match self {
+            Self::Rule(rule) => (rule, "", Fate::Told),
+            Self::Fact { rule, layer, what, blocked, masked, action } => {
+                let fate = match (*blocked, *masked, action.as_deref()) {
+                    (true, _, _) | (_, _, Some("blocked")) => Fate::Blocked,
+                    (false, true, _) | (_, _, Some("masked")) => Fate::Masked,
+                    (false, false, _) => Fate::Told,
+                };
+                (rule, layer.as_deref().or(what.as_deref()).unwrap_or_default(), fate)
+            }
+        };
+        event::Found { rule: clean_text(rule), what: clean_text(what), place, fate }
     }
 }
 
@@ -194,33 +235,35 @@ pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Re
     if row.missed.is_some() {
         return Ok(());
     }
-    let Some(time) = row.time else { return Err("not a record of cofferdam: it has no time".into()) };
-    let Some(who) = row.who() else {
+    let Some(head) = row.head(record)? else {
         return Err("not a record of cofferdam: it does not say from whom it is".into());
     };
-    let mut push = |what| events.push(Event { time, who: Arc::clone(&who), record: record.clone(), what });
     if row.operation.is_some() {
-        push(What::Call(Box::new(call(&row))));
+        own::call(&head, call(&row), events);
+        row.tools.iter().for_each(|listed| own::tool(&head, tool(&row, listed), events));
     } else if row.asked.is_some() {
-        push(What::Lookup(lookup(&row)));
-        if row.reason == "rebinding" {
-            push(What::Sign(Sign::Rebinding));
-        }
+        question(&row, &head, events);
     } else if row.claim.is_some() {
-        push(What::Flow(passage(&row)?));
-        if let Some(sign) = passage_sign(&row.reason) {
-            push(What::Sign(sign));
-        }
+        held(&row, &head, events)?;
     } else {
-        push(What::Flow(flow(&row)?));
-        if let Some(about) = row.about {
-            push(What::Sign(sign(about)));
-        }
+        access(&row, &head, events)?;
     }
     Ok(())
 }
 
 impl Row<'_> {
+    /// `None`: it does not say who it was.
+    fn head(&self, record: &RecordId) -> Result<Option<Head>, String> {
+        let Some(time) = self.time else { return Err("not a record of cofferdam: it has no time".into()) };
+        let Some(who) = self.who() else { return Ok(None) };
+        let scene = Scene {
+            node: self.node.as_deref().map(Arc::from),
+            pod: self.from.as_ref().and_then(|from| from.party().pod()),
+            rule: self.rule.as_deref().or(self.nearest.as_deref()).map(Arc::from),
+        };
+        Ok(Some(Head { time, who, record: record.clone(), scene }))
+    }
+
     fn who(&self) -> Option<Arc<str>> {
         let Some(end) = &self.from else {
             if let Some(client) = self.client {
@@ -234,38 +277,33 @@ impl Row<'_> {
                 pod.parse::<SocketAddr>().map_or_else(|_| pod.into(), |pod| pod.ip().to_string().into()),
             );
         };
-        Some(end.who())
+        Some(end.party().word())
     }
 }
 
 impl End<'_> {
-    fn who(&self) -> Arc<str> {
-        let name = self.workload.as_ref().map(|workload| &workload.name).or(self.name.as_ref());
-        match (self.kind, &self.namespace, name) {
-            (EndKind::Pod, Some(namespace), Some(name)) => format!("{namespace}/{name}").into(),
-            (EndKind::Node, _, Some(name)) => format!("node {name}").into(),
-            (EndKind::Pod | EndKind::Node | EndKind::Outside, _, _) => self.address.to_string().into(),
-        }
-    }
-
-    fn place(&self) -> Place {
-        match self.kind {
-            EndKind::Pod | EndKind::Node => Place::Inside,
-            EndKind::Outside => Place::Outside,
+    fn party(&self) -> Party<'_> {
+        Party {
+            kind: self.kind,
+            namespace: self.namespace.as_deref(),
+            name: self.name.as_deref(),
+            workload: self.workload.as_ref().map(|workload| (&*workload.kind, &*workload.name)),
+            address: self.address,
         }
     }
 }
 
-fn lookup(row: &Row<'_>) -> Lookup {
-    let answers = row.addresses.iter().map(|address| if address.is_ipv4() { 4 } else { 16 }).sum::<usize>()
-        + row.aliases.iter().map(|alias| alias.len()).sum::<usize>();
-    Lookup {
-        name: clean_name(row.name.as_deref().unwrap_or_default().as_bytes()),
+fn question(row: &Row<'_>, head: &Head, events: &mut Vec<Event>) {
+    let asked = Question {
+        name: row.name.as_deref().unwrap_or_default(),
         kind: kind(row.asked.as_deref().unwrap_or_default()),
-        // What was refused by policy says nothing of whether the name exists, and was still asked for.
-        rcode: (row.verdict != "deny").then(|| rcode(row.rcode.as_deref().unwrap_or_default())).flatten(),
-        answer_bytes: u32::try_from(answers).unwrap_or(u32::MAX),
-    }
+        is_denied: row.verdict == "deny",
+        is_rebinding: row.reason == "rebinding",
+        rcode: rcode(row.rcode.as_deref().unwrap_or_default()),
+        addresses: &row.addresses,
+        alias_bytes: row.aliases.iter().map(|alias| alias.len()).sum(),
+    };
+    own::question(head, &asked, events);
 }
 
 /// Types that detectors tell apart; for them, any other is one that carries data.
@@ -301,72 +339,62 @@ fn rcode(name: &str) -> Option<u16> {
     }
 }
 
-fn flow(row: &Row<'_>) -> Result<Flow, String> {
+fn access(row: &Row<'_>, head: &Head, events: &mut Vec<Event>) -> Result<(), String> {
     let Some(to) = &row.to else {
         return Err("not a record of cofferdam: it does not say to whom it is".into());
     };
-    let phase = match row.kind.as_deref() {
-        Some("open") => Phase::Open,
-        Some("close") => Phase::Close,
-        Some("deny") => Phase::Failed,
+    let kind = match row.kind.as_deref() {
+        Some("open") => observe::Kind::Open,
+        Some("close") => observe::Kind::Close,
+        Some("deny") => observe::Kind::Deny,
         Some(_) | None => return Err("not a record of cofferdam: kind is none of open, close, deny".into()),
     };
     let traffic = row.traffic.as_ref();
-    let name = match to.kind {
-        EndKind::Pod | EndKind::Node => Some(to.who()),
-        EndKind::Outside => to.names.first().map(|name| clean_name(name.as_bytes())),
-    };
-    Ok(Flow {
-        phase,
+    let access = Access {
+        kind,
         from_node: row.from.as_ref().is_some_and(|from| from.kind == EndKind::Node),
-        address: to.address,
-        name,
-        place: to.place(),
+        to: to.party(),
+        name: to.names.first().map(|name| &**name),
         port: row.port,
         protocol: row.protocol.map_or(0, |protocol| protocol.0),
-        sent: traffic.map_or(0, |traffic| traffic.bytes_sent),
-        received: traffic.map_or(0, |traffic| traffic.bytes_received),
+        bytes: traffic.map_or((0, 0), |traffic| (traffic.bytes_sent, traffic.bytes_received)),
         duration: traffic.and_then(|traffic| traffic.duration_micros).unwrap_or(0),
-    })
+        about: row.about,
+    };
+    own::access(head, &access, events);
+    Ok(())
 }
 
-/// A connection that the gateway let through or not; it tells of it when it ended, with the time when it began.
-fn passage(row: &Row<'_>) -> Result<Flow, String> {
+fn held(row: &Row<'_>, head: &Head, events: &mut Vec<Event>) -> Result<(), String> {
     let Some(destination) = row.destination else {
         return Err("not a record of cofferdam: it has no destination".into());
     };
-    Ok(Flow {
-        phase: if row.verdict == "deny" { Phase::Failed } else { Phase::Whole },
-        from_node: false,
-        address: destination.ip(),
-        name: row
-            .claim
-            .as_ref()
-            .and_then(|claim| claim.name.as_ref())
-            .map(|name| clean_name(name.as_bytes())),
-        place: Place::Outside,
-        port: destination.port(),
-        protocol: 6,
-        sent: row.bytes_up,
-        received: row.bytes_down,
+    let held = Held {
+        is_denied: row.verdict == "deny",
+        reason: &row.reason,
+        destination,
+        name: row.claim.as_ref().and_then(|claim| claim.name.as_deref()),
+        bytes: (row.bytes_up, row.bytes_down),
         duration: row.duration_micros,
-    })
+        is_told_by_kernel: false,
+    };
+    own::held(head, &held, events);
+    Ok(())
 }
 
 fn call(row: &Row<'_>) -> Call {
     let text = |text: &Cow<'_, str>| Arc::<str>::from(&**text);
     let operation = row.operation.as_ref();
     let keys = operation.map(|operation| &*operation.credentials).unwrap_or_default();
-    let is_suspicious = row.guard.as_ref().is_some_and(|guard| guard.band != "allow");
-    let said = is_suspicious.then(|| Arc::from("prompt-guard"));
+    let carrier = if row.client.is_some() { Carrier::Answer } else { Carrier::Request };
+    let leaks = row.leaks.iter().map(|found| found.found(carrier));
     Call {
         service: row.name.as_ref().or(row.host.as_ref()).map(text).unwrap_or_default(),
         verb: operation.map(|operation| text(&operation.verb)).unwrap_or_default(),
-        subject: operation.and_then(|it| it.model.as_ref().or(it.resource.as_ref())).map(text),
+        subject: operation.and_then(|it| it.model.as_deref().or(it.resource.as_deref())).map(clean_text),
         // The ingress gateway says only how it answered.
         allowed: row.verdict == "allow" || (row.client.is_some() && (200..400).contains(&row.status)),
         reason: text(&row.reason),
-        lacks: row.lacks.as_ref().map(text),
         input_tokens: row.usage.as_ref().and_then(|usage| usage.input_tokens).unwrap_or(0),
         output_tokens: row.usage.as_ref().and_then(|usage| usage.output_tokens).unwrap_or(0),
         cost_nanos: row.cost.as_ref().map_or(0, |cost| cost.nanos),
@@ -374,29 +402,17 @@ fn call(row: &Row<'_>) -> Call {
         received: row.bytes_down,
         keys: keys.iter().map(|key| key.to_string().into()).collect(),
         body: row.request_sha256.as_ref().map(text),
-        found: row.leaks.iter().chain(&row.answers).map(Found::rule).chain(said).collect(),
+        found: leaks.chain(row.answers.iter().map(|found| found.found(Carrier::File))).collect(),
+        is_suspicious: row.guard.as_ref().is_some_and(|guard| guard.band != "allow"),
     }
 }
 
-fn sign(about: About) -> Sign {
-    match about {
-        About::MetadataService => Sign::MetadataService,
-        About::ApiServer => Sign::ApiServer,
-        About::DnsElsewhere => Sign::DnsElsewhere,
-        About::DnsOverTls => Sign::DnsOverTls,
-        About::DnsOverHttps => Sign::DnsOverHttps,
-        About::AddressNotResolved => Sign::NotResolved,
-    }
-}
-
-/// What a refusal of the gateway is a sign of.
-fn passage_sign(reason: &str) -> Option<Sign> {
-    match reason {
-        "name-mismatch" | "host-mismatch" | "later-host" | "second-hello" | "certificate-name" => {
-            Some(Sign::OtherName)
-        }
-        "encrypted-hello" | "opaque" | "not-tls" | "http-tunnel" | "quic" | "no-name" => Some(Sign::Hidden),
-        "not-resolved" => Some(Sign::NotResolved),
-        _ => None,
+fn tool(row: &Row<'_>, listed: &Listed<'_>) -> Tool {
+    Tool {
+        server: clean_name(row.host.as_deref().unwrap_or_default().as_bytes()),
+        name: clean_text(&listed.name),
+        digest: clean_text(&listed.sha256),
+        has_changed: listed.standing == "changed",
+        is_quarantined: listed.is_quarantined,
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Re
         (None, Some(state)) => What::Flow(flow(&row, state)),
         (None, None) => return Ok(()),
     };
-    events.push(Event { time, who: row.id_orig_h.to_string().into(), record: record.clone(), what });
+    events.push(Event::new(time, row.id_orig_h.to_string().into(), record.clone(), what));
     Ok(())
 }
 

@@ -8,7 +8,8 @@
 //! certificate (`workload`), and judged and led as a client of the explicit proxy (`visiting`).
 //! Guarantees: what is to go through the central gateway never goes another way; a node gets for its own pods what policy
 //! allows them, and nothing for those of other nodes; both sides' memory is bounded by windows.
-//! Does not: resolve names of pods, open TLS of pods, or count budgets: their node does.
+//! Does not: resolve names of pods, open TLS of pods, or count budgets: their node does. For workloads without a node TLS is
+//! opened here.
 
 mod asked;
 mod barred;

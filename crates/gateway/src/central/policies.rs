@@ -3,18 +3,22 @@
 //! Enters: a [`PolicySet`] with every pod. Leaves: judgements. Guarantees: as if the pod had resolved to the address the names
 //! that its node says, which its node alone knows; a pod that is not on the node that asks, or has another address, is
 //! nobody. A workload that comes by itself gets what a rule allows it by name or by address, and nothing for want of a
-//! policy. Does not: judge requests, budgets or what is carried; for such a workload a rule that demands it allows nothing.
+//! policy; its requests are judged by the same rules as a pod's. Does not: judge requests of nodes' pods, count budgets, or put
+//! in keys; for such a workload a rule that demands it allows nothing.
 
 use super::asked::Asked;
 use super::barred::{Bar, Needs};
-use crate::decide::Judgement;
+use crate::ceiling::Ceiling;
+use crate::decide::{Judgement, when_unopened};
+use crate::leaks::Searches;
 use crate::reason::Reason;
+use crate::requests::{self, Demands, Handling, RequestJudgement};
 use policy::decide::{self, selects};
-use policy::dns_rules;
 use policy::{
-    Access, Answers, Direction, DnsName, Endpoint, Generation, Party, Pod, PodName, PolicySet, Protocol,
-    Resolved, RuleId, Verdict, World,
+    Access, Answers, Direction, DnsName, Endpoint, Generation, Operation, Party, Pod, PodName, PolicySet,
+    Protocol, Resolved, RuleEntry, RuleId, Verdict, World,
 };
+use policy::{dns_rules, judging_rules};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,41 +98,79 @@ impl Policies {
         }
     }
 
-    /// Judges a workload that comes by itself: may it go there, for `name`, to which that address belongs?
-    pub(super) fn visited(
-        &self,
-        workload: &Arc<Pod>,
-        source: IpAddr,
-        destination: SocketAddr,
-        name: Option<&DnsName>,
-    ) -> Judgement {
-        let asked = Asked {
-            pod: workload.to_string().into(),
-            source: SocketAddr::new(source, 0),
-            destination,
-            names: Vec::new(),
-            generation: self.generation(),
-        };
-        let part = self.part(workload);
+    /// Judges a connection of a workload that comes by itself.
+    pub(super) fn visited(&self, visit: &Visit<'_>) -> Judgement {
+        let part = self.part(visit.workload);
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-        let judgement = match self.bar.needs(destination) {
+        self.connection(&mut part, visit)
+    }
+
+    /// Judges a request on such a connection, and says what the rule that allows it demands.
+    pub(super) fn asked(
+        &self,
+        visit: &Visit<'_>,
+        operation: &Operation,
+        searches: &Searches,
+    ) -> RequestJudgement {
+        let part = self.part(visit.workload);
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connection(&mut part, visit);
+        let asked = visit.asked(self.generation());
+        let access = access(visit.workload, &asked);
+        let rules = connection.deciding.map(|rule| judging_rules(&part, &access, rule)).unwrap_or_default();
+        let text = |rule: RuleId| part.rule(rule).map(|entry| entry.to_string().into());
+        let judgement = requests::judge_by(rules, &connection, operation, text);
+        let Some(entry) = judgement.deciding.and_then(|rule| part.rule(rule)) else { return judgement };
+        if needs_node(entry) {
+            let (nearest, generation) = (judgement.rule, judgement.generation);
+            return RequestJudgement {
+                nearest,
+                generation,
+                ..RequestJudgement::without_rule(Reason::NeedsNode)
+            };
+        }
+        let demands = entry.requests.as_ref().map(|requests| Demands::of(requests, searches));
+        RequestJudgement { demands: demands.unwrap_or_default(), ..judgement }
+    }
+
+    fn connection(&self, part: &mut PolicySet, visit: &Visit<'_>) -> Judgement {
+        let asked = visit.asked(self.generation());
+        let judgement = match self.bar.needs(visit.destination) {
             Needs::Barred => Judgement::without_rule(Reason::BarredDestination),
-            Needs::RuleOfAddress => match judged_as(&mut part, workload, &asked, None) {
+            Needs::RuleOfAddress => match judged_as(part, visit.workload, &asked, None) {
                 allowed if allowed.reason.verdict() == Verdict::Allow && is_written(&allowed) => allowed,
                 _ => Judgement::without_rule(Reason::BarredDestination),
             },
-            Needs::Rule => judged_as(&mut part, workload, &asked, name),
+            Needs::Rule => judged_as(part, visit.workload, &asked, visit.name),
         };
-        let demands = judgement.deciding.is_some_and(|rule| {
-            let is_read = part.requests(rule).is_some();
-            is_read || part.upload(rule).is_some()
-        });
+        let entry = judgement.deciding.and_then(|rule| part.rule(rule));
         let reason = match judgement.reason.verdict() {
             Verdict::Allow if !is_written(&judgement) => Reason::WorkloadUnselected,
-            Verdict::Allow if demands => Reason::NeedsNode,
+            Verdict::Allow if entry.is_some_and(needs_node) => Reason::NeedsNode,
             Verdict::Allow | Verdict::Deny => judgement.reason,
         };
-        Judgement { reason, generation: self.generation(), ..judgement }
+        let requests = entry.and_then(|entry| entry.requests.as_deref());
+        let access = access(visit.workload, &asked);
+        let judging = judgement.deciding.map(|rule| judging_rules(part, &access, rule));
+        let ceiling = Ceiling::from(entry.and_then(|entry| entry.upload).unwrap_or_default());
+        Judgement {
+            reason,
+            generation: self.generation(),
+            handling: if requests.is_some() { Handling::Open } else { Handling::Pass },
+            ceiling,
+            when_unopened: when_unopened(requests, !ceiling.is_open()),
+            only_referred: judging.is_some_and(|rules| requests::all_referred(&rules)),
+            ..judgement
+        }
+    }
+
+    /// Whether a rule of such a workload asks what tools are called with.
+    pub(super) fn wants_arguments(&self, workload: &Arc<Pod>) -> bool {
+        let part = self.part(workload);
+        let part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = part.policies.iter().flat_map(|policy| policy.egress.rules());
+        let mut requests = rules.filter_map(|rule| part.requests(rule.id));
+        requests.any(|requests| !requests.tool_conditions.is_empty())
     }
 
     /// Whether a workload that comes by itself may have a name looked up: one that its policy speaks of and lets it ask for.
@@ -162,6 +204,7 @@ impl Policies {
                 policies: selecting.cloned().collect(),
                 closed: closed.cloned().collect(),
                 rules: Arc::clone(&whole.rules),
+                detection: Arc::default(),
                 world,
             }))
         };
@@ -170,6 +213,38 @@ impl Policies {
         }
         Arc::clone(parts.entry(key).or_insert_with(make))
     }
+}
+
+/// Where a workload that comes by itself wants to go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visit<'a> {
+    /// Who it is to policy.
+    pub(super) workload: &'a Arc<Pod>,
+    /// The address under which it stands.
+    pub(super) source: IpAddr,
+    pub(super) destination: SocketAddr,
+    /// The name to which that address belongs, where the connection is for one.
+    pub(super) name: Option<&'a DnsName>,
+}
+
+impl Visit<'_> {
+    fn asked(&self, generation: Generation) -> Asked {
+        Asked {
+            pod: self.workload.to_string().into(),
+            source: SocketAddr::new(self.source, 0),
+            destination: self.destination,
+            names: Vec::new(),
+            generation,
+        }
+    }
+}
+
+/// Whether a rule demands what nobody here can meet: that there is an account of a workload over time, in which several gateways
+/// agree; keys; or a place for contents.
+fn needs_node(rule: &RuleEntry) -> bool {
+    let counts = rule.upload.is_some_and(|upload| upload.hour.is_some() || upload.day.is_some());
+    let requests = rule.requests.as_deref();
+    counts || requests.is_some_and(|it| !it.quotas.is_open() || it.inject.is_some() || it.capture.is_some())
 }
 
 /// Whether somebody wrote the rule that decides.
@@ -183,13 +258,7 @@ fn judged_as(part: &mut PolicySet, pod: &Pod, asked: &Asked, name: Option<&DnsNa
     let live: Answers = name.map(|name| (to.ip(), [name.clone()].into())).into_iter().collect();
     let key = (pod.namespace.clone(), pod.name.clone());
     part.world.names = [(key, Resolved { live, past: Answers::new() })].into();
-    let access = Access {
-        from: Endpoint { party: Party::Pod(pod), address: Some(asked.source.ip()) },
-        to: Endpoint { party: Party::Outside, address: Some(to.ip()) },
-        protocol: Protocol::TCP,
-        port: to.port(),
-    };
-    let judged = decide::judge(part, &access, Direction::Egress);
+    let judged = decide::judge(part, &access(pod, asked), Direction::Egress);
     let reason = match (judged.verdict, name) {
         (Verdict::Allow, Some(_)) => Reason::NameAllowed,
         (Verdict::Allow, None) => Reason::AddressAllowed,
@@ -198,4 +267,14 @@ fn judged_as(part: &mut PolicySet, pod: &Pod, asked: &Asked, name: Option<&DnsNa
     };
     let rule = part.rule(judged.rule).map(|entry| entry.to_string().into());
     Judgement { rule, deciding: Some(judged.rule), ..Judgement::without_rule(reason) }
+}
+
+fn access<'a>(pod: &'a Pod, asked: &Asked) -> Access<'a> {
+    let to = asked.destination;
+    Access {
+        from: Endpoint { party: Party::Pod(pod), address: Some(asked.source.ip()) },
+        to: Endpoint { party: Party::Outside, address: Some(to.ip()) },
+        protocol: Protocol::TCP,
+        port: to.port(),
+    }
 }

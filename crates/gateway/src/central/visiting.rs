@@ -3,21 +3,25 @@
 //! Enters: states of policy, and who came ([`Workloads`]). Leaves: judgements, by the reference evaluator as for nodes; and
 //! addresses of names. Guarantees: a name is only looked up where the workload's policy speaks of it and lets it ask; a
 //! connection by a name goes only to an address that this gateway itself was told for the name; what policy leaves open, and
-//! what it allows with demands that nobody here can meet, is refused. Does not: open TLS, judge requests, count uploads.
+//! what it allows with demands that nobody here can meet, is refused; a rule that looks at requests lets none through that it
+//! does not list. Does not: count over time, put in keys, keep contents.
 
-use super::policies::Policies;
+use super::policies::{Policies, Visit};
 use super::workload::{Stranger, Workloads};
 use crate::bounds::Bounds;
-use crate::decide::{Claim, Judge, Judgement, Opening};
+use crate::decide::{Claim, Judge, Judgement, Opening, shut};
 use crate::front::{Host, Resolve, Resolved, Resolving, Unresolved};
+use crate::leaks::Searches;
 use crate::reason::Reason;
-use crate::requests::{RequestJudgement, name_of};
-use policy::{DnsName, Operation, Verdict};
+use crate::requests::{Handling, RequestJudgement, name_of};
+use crate::tls::Inspector;
+use policy::{DnsName, DomainPattern, Generation, Operation, Verdict};
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -62,13 +66,34 @@ pub(super) struct Visiting {
     asking: Arc<Bounds<IpAddr>>,
     /// Which names led to an address, and until when that counts.
     found: Mutex<HashMap<(IpAddr, DnsName), Instant>>,
+    opens: RwLock<Opens>,
+    searches: Searches,
+    /// The state of policy that searches are of.
+    searched: AtomicU64,
+}
+
+/// With what TLS is opened.
+#[derive(Debug, Default)]
+pub(super) struct Opens {
+    /// None: with nothing, and what would have to be opened is refused.
+    pub(super) inspector: Option<Arc<Inspector>>,
+    /// To whom it never is.
+    pub(super) never: Vec<DomainPattern>,
 }
 
 impl Visiting {
     pub(super) fn new(policies: watch::Receiver<Option<Arc<Policies>>>, lookup: Arc<dyn Lookup>) -> Self {
         let [all, each] = ASKING;
-        let (workloads, found) = (Workloads::default(), Mutex::default());
-        Self { policies, workloads, lookup, asking: Bounds::new(all, each), found }
+        Self {
+            policies,
+            workloads: Workloads::default(),
+            lookup,
+            asking: Bounds::new(all, each),
+            found: Mutex::default(),
+            opens: RwLock::default(),
+            searches: Searches::default(),
+            searched: AtomicU64::new(0),
+        }
     }
 
     /// The address under which the workload of an id stands.
@@ -96,23 +121,66 @@ impl Visiting {
         self.found().get(&(to, name.clone())).is_some_and(|until| now <= *until)
     }
 
-    fn judged(&self, opening: &Opening, is_open: bool) -> Judgement {
-        let refuse = Judgement::without_rule;
-        let Some(workload) = self.workloads.at(opening.pod) else { return refuse(Reason::UnknownPod) };
+    /// Asks policy about a connection, for the name to which its address belongs; or refuses it unasked.
+    fn ask<T>(
+        &self,
+        opening: &Opening,
+        is_open: bool,
+        question: impl FnOnce(&Policies, &Visit<'_>) -> T,
+    ) -> Result<T, Judgement> {
+        let refuse = |reason| Err(Judgement::without_rule(reason));
+        let (source, destination) = (opening.pod, opening.destination);
+        let Some(workload) = self.workloads.at(source) else { return refuse(Reason::UnknownPod) };
         let Some(policies) = self.policies.borrow().clone() else { return refuse(Reason::NoPolicy) };
-        let mismatch = match &opening.claim {
+        match &opening.claim {
             Claim::Unreadable(why) => return refuse(why.reason()),
             Claim::Tls(hello) if hello.ech => return refuse(Reason::EncryptedHello),
-            Claim::Tls(_) => Reason::NameMismatch,
-            Claim::Http { .. } => Reason::HostMismatch,
-            Claim::Opaque => Reason::NoName,
-        };
-        let to = opening.destination;
-        let name = name_of(&opening.claim);
-        let led = name.filter(|name| is_open || self.leads(name, to.ip(), Instant::now()));
-        let judgement = policies.visited(&workload, opening.pod, to, led);
-        let is_elsewhere = name.is_some() && led.is_none() && judgement.reason == Reason::NoName;
-        if is_elsewhere { Judgement { reason: mismatch, ..judgement } } else { judgement }
+            Claim::Tls(_) | Claim::Http { .. } | Claim::Opaque => {}
+        }
+        let leads = |name: &&DnsName| is_open || self.leads(name, destination.ip(), Instant::now());
+        let name = name_of(&opening.claim).filter(leads);
+        Ok(question(&policies, &Visit { workload: &workload, source, destination, name }))
+    }
+
+    fn judged(&self, opening: &Opening, is_open: bool) -> Judgement {
+        let asked = self.ask(opening, is_open, |policies, visit| {
+            let judgement = policies.visited(visit);
+            let is_elsewhere = visit.name.is_none() && judgement.reason == Reason::NoName;
+            let reason = match (&opening.claim, name_of(&opening.claim)) {
+                (Claim::Tls(_), Some(_)) if is_elsewhere => Reason::NameMismatch,
+                (Claim::Http { .. }, Some(_)) if is_elsewhere => Reason::HostMismatch,
+                _ => judgement.reason,
+            };
+            Judgement { reason, ..judgement }
+        });
+        let judgement = asked.unwrap_or_else(|refused| refused);
+        match (judgement.reason.verdict(), judgement.handling, self.shut(&opening.claim)) {
+            (Verdict::Allow, Handling::Open, Some(reason)) => Judgement { reason, ..judgement },
+            _ => judgement,
+        }
+    }
+
+    /// Why TLS is not opened where it would have to be.
+    fn shut(&self, claim: &Claim) -> Option<Reason> {
+        let (Claim::Tls(hello), Some(name)) = (claim, name_of(claim)) else { return None };
+        shut(hello, name, &self.opens().never)
+    }
+
+    fn opens(&self) -> RwLockReadGuard<'_, Opens> {
+        self.opens.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes by other means to open TLS from now on.
+    pub(super) fn open_with(&self, opens: Opens) {
+        *self.opens.write().unwrap_or_else(PoisonError::into_inner) = opens;
+    }
+
+    /// What is looked for by a state of policy. What earlier ones looked for is forgotten.
+    fn searches(&self, generation: Generation) -> &Searches {
+        if self.searched.swap(generation.0, Ordering::Relaxed) != generation.0 {
+            self.searches.keep(std::iter::empty());
+        }
+        &self.searches
     }
 
     async fn led(&self, pod: IpAddr, host: Host) -> Resolved {
@@ -148,14 +216,20 @@ impl Judge for Visiting {
         self.judged(opening, true)
     }
 
-    /// A request that came without a tunnel: nothing is asked of it that was not of its connection.
-    fn judge_request(&self, opening: &Opening, _operation: &Operation) -> RequestJudgement {
-        let Judgement { reason, rule, deciding, nearest, generation, .. } = self.judged(opening, true);
-        let reason = match reason.verdict() {
-            Verdict::Allow => Reason::RequestAllowed,
-            Verdict::Deny => reason,
-        };
-        RequestJudgement { rule, deciding, nearest, generation, ..RequestJudgement::without_rule(reason) }
+    fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
+        let asked = self.ask(opening, true, |policies, visit| {
+            policies.asked(visit, operation, self.searches(policies.generation()))
+        });
+        asked.unwrap_or_else(|refused| RequestJudgement::without_rule(refused.reason))
+    }
+
+    fn wants_arguments(&self, pod: IpAddr) -> bool {
+        let (workload, policies) = (self.workloads.at(pod), self.policies.borrow().clone());
+        workload.zip(policies).is_some_and(|(workload, policies)| policies.wants_arguments(&workload))
+    }
+
+    fn inspector(&self) -> Option<Arc<Inspector>> {
+        self.opens().inspector.clone()
     }
 }
 

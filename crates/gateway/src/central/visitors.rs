@@ -2,11 +2,11 @@
 //!
 //! Enters: TLS connections with client certificates, and what these are known by ([`Clients`]). Leaves: what clients of the
 //! front door get; one record for each, with the id that was presented. Guarantees: who is no workload by a certificate of
-//! the operator's authority gets nothing but an answer that says so; the certificate is looked at once, when the connection
-//! comes. Does not: believe addresses, ask for passwords, look for revocations.
+//! the operator's authority gets nothing but an answer that says so; a connection does not outlive its certificate, nor the
+//! authority behind it. Does not: believe addresses, ask for passwords, look for revocations.
 
 use super::policies::Policies;
-use super::visiting::{Lookup, Visiting};
+use super::visiting::{Lookup, Opens, Visiting};
 use super::workload::Stranger;
 use crate::bounds::Bounds;
 use crate::counters::{Counters, add};
@@ -16,8 +16,10 @@ use crate::reason::Reason;
 use crate::record::Sink;
 use crate::serve::{Gateway, Phase, draining};
 use crate::settings::Limits;
+use crate::tls::{Inspection, InspectionError, Inspector};
 use authn::Authorities;
 use feed::tls::{Identity, TlsError};
+use policy::DomainPattern;
 use rustls::ServerConfig;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -34,6 +36,8 @@ const GREETING: Duration = Duration::from_secs(10);
 const GREETINGS: [usize; 2] = [1024, 128];
 /// How long nobody is accepted after the kernel refused.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often it is looked whether a certificate ended.
+const CLOCK: Duration = Duration::from_secs(60);
 /// Who has no place among workloads.
 const NOBODY: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
@@ -72,9 +76,10 @@ impl Clients {
     }
 
     /// The id that a chain of certificates shows; or what is wrong, for the client.
-    fn identify(&self, chain: &[&[u8]], now: SystemTime) -> Result<Arc<str>, String> {
+    fn identify(&self, chain: &[Vec<u8>], now: SystemTime) -> Result<Arc<str>, String> {
+        let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
-        self.authorities.identify(chain, seconds).map(|(id, _)| id).map_err(|reason| {
+        self.authorities.identify(&chain, seconds).map(|(id, _)| id).map_err(|reason| {
             let uris = chain.first().map(|own| authn::uris(own)).unwrap_or_default();
             let why = authn::Refused::new(reason);
             if uris.is_empty() { why.to_string() } else { format!("{why}; it says {}", uris.join(", ")) }
@@ -115,6 +120,21 @@ impl Visitors {
         Self { gateway, visiting, greeting: Bounds::new(all, each), counters, phase }
     }
 
+    /// Opens TLS with these means from the next connection on, where a rule looks at requests, but never to these names. `None`:
+    /// it is not opened, and what would have to be is refused.
+    ///
+    /// # Errors
+    /// The means cannot be used. Then nothing changes.
+    pub fn open_with(
+        &self,
+        means: Option<&Inspection>,
+        never: Vec<DomainPattern>,
+    ) -> Result<(), InspectionError> {
+        let inspector = means.map(Inspector::new).transpose()?.map(Arc::new);
+        self.visiting.open_with(Opens { inspector, never });
+        Ok(())
+    }
+
     /// Serves until told to drain, and then until the last connection ended or the time for that is over. `clients` is looked
     /// at for each connection. Dropping the future cuts every connection.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, clients: watch::Receiver<Arc<Clients>>) {
@@ -127,8 +147,7 @@ impl Visitors {
                 Some(_) = open.join_next() => {}
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let clients = Arc::clone(&clients.borrow());
-                        open.spawn(Arc::clone(&self).connection(stream, peer, clients));
+                        open.spawn(Arc::clone(&self).connection(stream, peer, clients.clone()));
                     }
                     Err(_) => {
                         add(&self.counters.accept_errors, 1);
@@ -141,46 +160,91 @@ impl Visitors {
         while open.join_next().await.is_some() {}
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, clients: Arc<Clients>) {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        mut clients: watch::Receiver<Arc<Clients>>,
+    ) {
         let Ok(greeting) = self.greeting.admit(peer.ip()) else {
             add(&self.counters.accept_errors, 1);
             return;
         };
-        let Some((near, listener, shown)) = greet(stream, &clients).await else {
+        let known = Arc::clone(&clients.borrow_and_update());
+        let Some(Greeted { near, listener, chain }) = greet(stream, &known).await else {
             add(&self.counters.accept_errors, 1);
             return;
         };
-        let entered = shown.and_then(|id| match self.visiting.enter(&id) {
-            Ok(address) => Ok((id, address)),
-            Err(Stranger::OtherForm) => Err(format!("its certificate says {id}")),
-            Err(Stranger::TooMany) => {
-                Err("too many workloads came, and there is no room for another".to_owned())
-            }
-        });
+        let (end, over) = watch::channel(None);
+        let entered =
+            known.identify(&chain, SystemTime::now()).and_then(|id| match self.visiting.enter(&id) {
+                Ok(address) => Ok((id, address)),
+                Err(Stranger::OtherForm) => Err(format!("its certificate says {id}")),
+                Err(Stranger::TooMany) => {
+                    Err("too many workloads came, and there is no room for another".to_owned())
+                }
+            });
         let (address, presented) = match entered {
             Ok((id, address)) => {
                 // From here on it takes a place of its workload's.
                 drop(greeting);
-                (address, Presented { peer, id: Some(id), refused: None })
+                (address, Presented { peer, id: Some(id), refused: None, over })
             }
             Err(why) => {
                 let refused = Some((Reason::WorkloadUnknown, why.into()));
-                (NOBODY, Presented { peer, id: None, refused })
+                (NOBODY, Presented { peer, id: None, refused, over })
             }
         };
         let caller = Caller { pod: SocketAddr::new(address, peer.port()), listener };
-        Box::pin(self.gateway.presented(near, caller, presented)).await;
+        let is_over = async {
+            ended(&chain, &mut clients).await;
+            end.send_replace(Some(Reason::CertificateEnded));
+            // What is open ends by it; what is not open yet as soon as it is.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = Box::pin(self.gateway.presented(near, caller, presented)) => {}
+            () = is_over => {}
+        }
     }
 }
 
-/// The handshake: the client's end, where it connected to, and the id that it shows or why it shows none.
-async fn greet(stream: TcpStream, clients: &Clients) -> Option<(Near, SocketAddr, Result<Arc<str>, String>)> {
+/// Who came.
+struct Greeted {
+    near: Near,
+    /// Where it connected to.
+    listener: SocketAddr,
+    /// The certificates that it shows, in DER.
+    chain: Vec<Vec<u8>>,
+}
+
+/// The handshake.
+async fn greet(stream: TcpStream, clients: &Clients) -> Option<Greeted> {
     stream.set_nodelay(true).ok()?;
     let listener = stream.local_addr().ok()?;
     let accepting = TlsAcceptor::from(Arc::clone(&clients.tls)).accept(stream);
     let stream = tokio::time::timeout(GREETING, accepting).await.ok()?.ok()?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let chain: Vec<&[u8]> = chain.iter().map(|it| &**it).collect();
-    let shown = clients.identify(&chain, SystemTime::now());
-    Some((Near::any(stream), listener, shown))
+    let chain = chain.iter().map(|it| it.to_vec()).collect();
+    Some(Greeted { near: Near::any(stream), listener, chain })
+}
+
+/// Returns when nobody is known by a chain any more: it came to its end, or newer files have another authority.
+async fn ended(chain: &[Vec<u8>], clients: &mut watch::Receiver<Arc<Clients>>) {
+    let shown: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(authn::ends(&shown).unwrap_or_default());
+    while let Ok(left) = end.duration_since(SystemTime::now()) {
+        tokio::select! {
+            // The clock that certificates go by may be set.
+            () = tokio::time::sleep(left.min(CLOCK)) => {}
+            changed = clients.changed() => {
+                if changed.is_err() {
+                    // None will come; this one's end does.
+                    tokio::time::sleep(left.min(CLOCK)).await;
+                } else if clients.borrow_and_update().identify(chain, SystemTime::now()).is_err() {
+                    return;
+                }
+            }
+        }
+    }
 }

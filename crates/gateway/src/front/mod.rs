@@ -18,6 +18,7 @@ mod place;
 mod serve;
 
 use crate::reason::Reason;
+use crate::record::Over;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -44,6 +45,8 @@ pub(crate) struct Presented {
     pub(crate) id: Option<Arc<str>>,
     /// Why it gets nowhere whatever it asks for, in the words of both.
     pub(crate) refused: Option<(Reason, Arc<str>)>,
+    /// Until when it is known.
+    pub(crate) over: Over,
 }
 
 /// Where a host is, or why nowhere.

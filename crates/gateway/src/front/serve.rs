@@ -70,7 +70,7 @@ impl Gateway {
     pub(crate) async fn presented(&self, near: Near, caller: Caller, presented: Presented) {
         let mut guard = self.guard(presented.peer, caller.listener);
         let why = presented.refused.as_ref().map(|(_, why)| Arc::clone(why));
-        guard.presented(presented.id.or(why));
+        guard.presented(presented.id.or(why), presented.over);
         let Some((reason, detail)) = presented.refused else {
             return self.received(near, caller, guard).await;
         };
@@ -164,7 +164,6 @@ impl Gateway {
                 let name = name_of(&asked.host);
                 let opening = http::Opening {
                     stream: near,
-                    pod: caller.pod,
                     opened,
                     permit: &permit,
                     phase,
@@ -294,7 +293,10 @@ impl Gateway {
         let mut failed = None;
         let mut left = u32::try_from(ways.len()).unwrap_or(u32::MAX);
         for way in ways {
-            let Some(permit) = &way.permit else { return Ok((way, Server::Marked(mark))) };
+            // Nor one that nobody is to be connected to: its client is told inside.
+            let Some(permit) = way.permit.as_ref().filter(|permit| self.is_led_to(permit)) else {
+                return Ok((way, Server::Marked(mark)));
+            };
             let within = deadline.saturating_duration_since(Instant::now()) / left.max(1);
             left = left.saturating_sub(1);
             let reason = match self.connect(permit, (within, mark), guard).await {

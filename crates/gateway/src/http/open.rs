@@ -30,7 +30,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A connection to be opened.
 pub(crate) struct Opening<'a> {
     pub(crate) stream: Near,
-    pub(crate) pod: SocketAddr,
     pub(crate) opened: Opened,
     pub(crate) permit: &'a Permit,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -47,7 +46,8 @@ pub(crate) struct Front {
 
 /// Whose connection it is, and what ends it.
 struct Parties<'a> {
-    pod: SocketAddr,
+    /// Where it comes from, and the id in the certificate of who came by itself.
+    from: (SocketAddr, Option<Arc<str>>),
     name: &'a DnsName,
     permit: &'a Permit,
     cut: Arc<Cut>,
@@ -73,7 +73,7 @@ impl Parties<'_> {
 impl Gateway {
     /// Opens a connection and answers its requests; returns it if it was refused after all, to be told.
     pub(crate) async fn open(&self, opening: Opening<'_>, guard: &mut Guard) -> Option<Refused> {
-        let Opening { stream, pod, opened, permit, phase, server, front } = opening;
+        let Opening { stream, opened, permit, phase, server, front } = opening;
         let inspector = self.judge.inspector();
         let name = name_of(&permit.opening().claim).or_else(|| front.as_ref()?.name.as_ref());
         let lacks = match (&opened.claim, name) {
@@ -90,19 +90,14 @@ impl Gateway {
         };
         let connected = tokio::select! {
             // Boxed: its room is not kept for as long as the connection lives.
-            connected = Box::pin(self.server(permit, server, guard)) => connected,
+            connected = Box::pin(self.reached(permit, server, guard)) => connected,
             () = self.drained() => {
                 guard.ended(End::Drained);
                 return None;
             }
         };
         let (cut, is_clean) = (Arc::new(Cut::default()), Arc::new(AtomicBool::new(false)));
-        // The client is told inside.
-        let failed = |failed| match failed {
-            Failed::Unreachable | Failed::Silent => Reason::ServerUnreachable,
-            Failed::Refused(reason) => reason,
-        };
-        let server = connected.map_err(failed).map(|server| Counted {
+        let server = connected.map(|server| Counted {
             inner: Socket::new(server, Vec::new(), &is_clean),
             traffic: Arc::clone(&guard.traffic),
             ceiling: permit.judgement().ceiling,
@@ -114,7 +109,7 @@ impl Gateway {
         let (is_single, explicit) = (front.is_some(), guard.is_explicit());
         let cut_here = Arc::clone(&cut);
         let parties = Parties {
-            pod,
+            from: (guard.pod(), guard.asker()),
             name,
             permit,
             cut: cut_here,
@@ -130,7 +125,7 @@ impl Gateway {
             reason = cut.wait() => (End::Cut, Some(reason)),
             outcome = self.requests(client, server, &parties, inspector) => outcome,
             () = idle(&guard.traffic, self.limits.idle_timeout) => (End::Idle, None),
-            stopped = self.stopped(permit, false, phase) => match stopped {
+            stopped = self.stopped(permit, false, (phase, guard)) => match stopped {
                 Ok(end) => (end, None),
                 Err(reason) => (End::Cut, Some(reason)),
             },
@@ -143,6 +138,17 @@ impl Gateway {
             guard.refused(reason);
         }
         None
+    }
+
+    /// The way to the server; or why there is none, which the client is told inside.
+    async fn reached(&self, permit: &Permit, server: Server, guard: &mut Guard) -> Result<Way, Reason> {
+        if !self.is_led_to(permit) {
+            return Err(Reason::NotReferred);
+        }
+        self.server(permit, server, guard).await.map_err(|failed| match failed {
+            Failed::Unreachable | Failed::Silent => Reason::ServerUnreachable,
+            Failed::Refused(reason) => reason,
+        })
     }
 
     /// Takes requests until there are no more.
@@ -204,17 +210,18 @@ impl Gateway {
     }
 
     fn exchange(&self, parties: &Parties<'_>, upstream: Result<Upstream, Reason>) -> Arc<Exchange> {
+        let opening = parties.permit.opening().clone();
         Arc::new(Exchange {
             judge: Arc::clone(&self.judge),
             sink: Arc::clone(&self.sink),
             counters: Arc::clone(&self.counters),
-            hold: self.hold.share(parties.pod.ip()),
+            hold: self.hold.share(opening.pod),
             referrals: Arc::clone(&self.referrals),
             files: Arc::clone(&self.files),
             edges: Arc::clone(&self.edges),
             tasks: parties.tasks.0.clone(),
-            pod: parties.pod,
-            opening: parties.permit.opening().clone(),
+            from: parties.from.clone(),
+            opening,
             name: parties.name.clone(),
             upstream,
             is_answered: AtomicBool::new(false),
@@ -243,6 +250,7 @@ impl Gateway {
         let how = Serving {
             head_within: self.limits.header_timeout,
             rest_after: self.limits.rest_after,
+            http2_idle: self.limits.http2_idle,
             cut: &parties.cut,
             is_clean: &parties.is_clean,
         };

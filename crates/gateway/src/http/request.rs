@@ -64,7 +64,8 @@ pub(crate) struct Exchange {
     pub(crate) files: Arc<Files>,
     pub(crate) edges: Arc<Edges>,
     pub(crate) tasks: Tasks,
-    pub(crate) pod: SocketAddr,
+    /// Where the connection comes from, and the id in the certificate of who came by itself.
+    pub(crate) from: (SocketAddr, Option<Arc<str>>),
     pub(crate) opening: Opening,
     /// For whom the connection was opened.
     pub(crate) name: DnsName,
@@ -101,8 +102,10 @@ impl Exchange {
     }
 
     async fn asked(&self, mut request: Request<Incoming>, asks: Asks) -> Result<Response<Answer>, Broken> {
+        let (pod, asked_by) = self.from.clone();
         let asked = Asked {
-            pod: self.pod,
+            pod,
+            asked_by,
             destination: self.opening.destination,
             name: &self.name,
             method: request.method().as_str(),

@@ -31,6 +31,8 @@ pub(crate) struct Serving<'a> {
     pub(crate) head_within: Duration,
     /// How long an HTTP/1 connection is not used before it rests.
     pub(crate) rest_after: Duration,
+    /// How long no request is under way on an HTTP/2 connection before it is ended.
+    pub(crate) http2_idle: Duration,
     pub(crate) cut: &'a Arc<Cut>,
     /// Set before the sockets go, where everything came to its end.
     pub(crate) is_clean: &'a AtomicBool,
@@ -48,7 +50,7 @@ pub(crate) async fn serve(
     let closing = Closing { ledger: Arc::clone(&exchange.ledger), is_clean };
     let served = match speech {
         Speech::Unsaid | Speech::Http1 => Box::pin(one_by_one(client, &exchange, &how, &closing, last)).await,
-        Speech::Http2 => Box::pin(at_once(client, &exchange, &closing, last)).await,
+        Speech::Http2 => Box::pin(at_once(client, &exchange, &how, &closing, last)).await,
     };
     let tunnel = exchange.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(tunnel) = tunnel else { return served };
@@ -85,10 +87,12 @@ impl Closing<'_> {
     }
 }
 
-/// HTTP/2.
+/// HTTP/2. A connection that nobody uses for a while is ended in good order: to rest and go on, both sides would have to keep what
+/// they agreed on, which is most of what it takes.
 async fn at_once(
     client: impl Stream + 'static,
     exchange: &Arc<Exchange>,
+    how: &Serving<'_>,
     closing: &Closing<'_>,
     last: impl Future<Output = ()>,
 ) -> Outcome {
@@ -101,14 +105,19 @@ async fn at_once(
     let answering = Arc::clone(exchange);
     let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(client), service));
-    let served = tokio::select! {
-        served = &mut connection => served,
+    tokio::select! {
+        served = &mut connection => return closing.close(served),
         () = last => {
             connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
+            return closing.close(connection.as_mut().await);
         }
-    };
-    closing.close(served)
+        () = unused(how.http2_idle, &exchange.ledger) => connection.as_mut().graceful_shutdown(),
+    }
+    // What was asked before its client heard of it is answered. Who does not answer is gone.
+    tokio::select! {
+        served = &mut connection => closing.close(served),
+        () = unused(how.head_within, &exchange.ledger) => (End::Idle, None),
+    }
 }
 
 /// HTTP/1. A connection that nobody uses for a while rests: of it and the server's only the sockets are kept.
@@ -165,6 +174,17 @@ async fn one_by_one(
             // Its client may be gone already.
             let _gone = io.shutdown().await;
             return outcome;
+        }
+    }
+}
+
+/// Returns when no request was under way for as long.
+async fn unused(after: Duration, ledger: &Ledger) {
+    loop {
+        let before = ledger.begun();
+        tokio::time::sleep(after).await;
+        if !ledger.is_open() && ledger.begun() == before {
+            return;
         }
     }
 }

@@ -54,8 +54,14 @@ impl Authority {
 
     /// A certificate with these URIs and no other name.
     pub fn with_uris(&self, uris: &[&str]) -> Identity {
+        self.with_uris_until(uris, SystemTime::now() + Duration::from_secs(86_400))
+    }
+
+    /// The same, until then.
+    pub fn with_uris_until(&self, uris: &[&str], end: SystemTime) -> Identity {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::default();
+        params.not_after = end.into();
         let uri = |uri: &&str| rcgen::SanType::URI((*uri).try_into().unwrap());
         params.subject_alt_names = uris.iter().map(uri).collect();
         let own = params.signed_by(&key, &self.0).unwrap();

@@ -4,10 +4,12 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test's helpers fail the test"
 )]
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
+pub mod door;
 pub mod egress;
 pub mod web;
 

@@ -316,7 +316,8 @@ fn wanted(set: &PolicySet, policies: &[Value]) -> Result<BTreeMap<Name, Value>> 
             | Kind::AdminNetworkPolicy
             | Kind::BaselineAdminNetworkPolicy
             | Kind::ClusterEgressPolicy => "",
-            Kind::Namespace | Kind::Node | Kind::Pod | Kind::Secret => continue,
+            // The last says nothing of what is allowed.
+            Kind::Namespace | Kind::Node | Kind::Pod | Kind::Secret | Kind::DetectionPolicy => continue,
         };
         let mut object = policy.clone();
         put(
@@ -356,7 +357,8 @@ async fn write(client: &Client, held: &BTreeMap<Name, Value>, wanted: &BTreeMap<
         | Kind::AdminNetworkPolicy
         | Kind::BaselineAdminNetworkPolicy
         | Kind::EgressPolicy
-        | Kind::ClusterEgressPolicy => !wanted.contains_key(name),
+        | Kind::ClusterEgressPolicy
+        | Kind::DetectionPolicy => !wanted.contains_key(name),
     };
     for (name, _) in held.iter().filter(|(name, held)| removed(name, held)) {
         let (api, _) = api(name);

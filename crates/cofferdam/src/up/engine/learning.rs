@@ -117,7 +117,7 @@ impl Engine {
         let _ = self.rebind();
         for enforcer in &mut self.enforcers {
             for spent in enforcer.look_at_budgets() {
-                self.journal.found(spent.finding(enforcer.node()));
+                self.journal.spent(enforcer.node(), &spent);
             }
         }
     }

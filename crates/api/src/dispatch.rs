@@ -1,0 +1,441 @@
+//! One request: is it meant for here, who asks, may they, and what is answered.
+//!
+//! Guarantees: nobody who is not recognised learns more than that; a page of another site can neither read (no CORS, names
+//! of hosts are checked against DNS rebinding) nor change anything (cookies are SameSite, and need a header besides); every
+//! answer has a number and headers that keep browsers from doing more with it than showing it.
+
+use crate::body::AnswerBody;
+use crate::handle::{Asked, Known, Reply};
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::readers::{Readers, aside};
+use crate::route::{BASE, Handle, Led, Route, lead};
+use crate::seam::Assets;
+use crate::session::{LASTS, Sessions, Wrongs};
+use crate::shape::Done;
+use crate::shape::incident::{LogIn, Me};
+use crate::stream;
+use crate::who::{Authenticate, NotRecognised, Role, Who};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use observe::Time;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{Semaphore, watch};
+
+/// Longest body of a request.
+const BODY_BYTES: usize = 64 << 10;
+/// How long a body may take to come.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Cookie of a log-in.
+const COOKIE: &str = "cofferdam_session";
+/// What a page of ours sends with what changes something; a page of others cannot without CORS.
+const CSRF: &str = "x-cofferdam-csrf";
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Of all answers.
+static HEADERS: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+/// Of those of the API.
+static API_HEADERS: [(HeaderName, &str); 2] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+];
+
+/// What all requests share.
+pub(crate) struct Shared {
+    pub(crate) routes: Vec<Route>,
+    pub(crate) known: Arc<Known>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) authenticate: Arc<dyn Authenticate>,
+    pub(crate) sessions: Sessions,
+    pub(crate) wrongs: Wrongs,
+    /// Names that it may be asked by, besides addresses and `localhost`.
+    pub(crate) hosts: Vec<String>,
+    /// Whether browsers are to send cookies only over TLS.
+    pub(crate) has_tls: bool,
+    pub(crate) assets: Box<Assets>,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) newest: watch::Receiver<i64>,
+    /// Of this process, so that numbers of requests of several do not meet.
+    pub(crate) started: u64,
+    pub(crate) requests: AtomicU64,
+}
+
+/// Somebody, and by what they were recognised.
+struct Recognised {
+    who: Who,
+    by_cookie: bool,
+}
+
+impl Shared {
+    /// Answers.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        from: IpAddr,
+        request: Request<Incoming>,
+    ) -> Response<AnswerBody> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:x}-{number:x}", self.started);
+        let is_api = is_below(request.uri().path(), "/api");
+        let mut response = match self.handle(from, request).await {
+            Ok(response) => response,
+            Err(problem) => refusal(&problem, &id),
+        };
+        let headers = response.headers_mut();
+        let all = HEADERS.iter().chain(if is_api { &API_HEADERS[..] } else { &[] });
+        for (name, value) in all {
+            headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        headers.extend(HeaderValue::from_str(&id).ok().map(|id| (REQUEST_ID, id)));
+        response
+    }
+
+    async fn handle(
+        self: &Arc<Self>,
+        from: IpAddr,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        self.check_host(&request)?;
+        let path = request.uri().path();
+        let Some(path) = path.strip_prefix(BASE).filter(|rest| rest.starts_with('/')) else {
+            return self.asset(&request);
+        };
+        let Led { routes, words } = lead(&self.routes, path)?;
+        let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
+        let Some(route) = routes.iter().find(|route| route.method == *method) else {
+            return other_method(&routes, method);
+        };
+        let recognised = match route.role {
+            None => None,
+            Some(role) => Some(self.let_in(from, &request, role).await?),
+        };
+        let is_change = route.method != Method::GET;
+        let by_cookie = recognised.as_ref().map_or(cookie(request.headers()).is_some(), |it| it.by_cookie);
+        if is_change && by_cookie && !matches!(route.handle, Handle::LogIn) && !has_csrf(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("what changes something and comes with a cookie needs the header {CSRF}: 1"),
+            ));
+        }
+        let now = Time::from(SystemTime::now());
+        let query = Query::read(request.uri().query().unwrap_or(""), route.parameters, now)?;
+        let is_head = request.method() == Method::HEAD;
+        if let Handle::Stream = route.handle {
+            return self.stream(&request, &query, is_head).await;
+        }
+        let headers = request.headers().clone();
+        let body = if is_change { body(request).await? } else { Bytes::new() };
+        match (route.handle, recognised) {
+            (Handle::LogIn, _) => self.log_in(from, &body).await,
+            (Handle::LogOut, _) => Ok(self.log_out(&headers)),
+            (Handle::Ledger(handle), Some(Recognised { who, .. })) => {
+                let known = Arc::clone(&self.known);
+                let read = move |reader: &ledger::Reader| {
+                    let asked = Asked { known: &known, who: &who, query: &query, words: &words, body: &body };
+                    handle(&asked, reader)
+                };
+                self.readers.read(read).await.map(reply)
+            }
+            (Handle::Aside(handle), Some(Recognised { who, .. })) => {
+                let known = Arc::clone(&self.known);
+                let work = move || {
+                    handle(&Asked { known: &known, who: &who, query: &query, words: &words, body: &body })
+                };
+                aside(work).await.map(reply)
+            }
+            // Routes that name no role are those above; without one, nobody is let in.
+            (Handle::Ledger(_) | Handle::Aside(_) | Handle::Stream, _) => Err(unauthorised("log in first")),
+        }
+    }
+
+    /// Pages of other sites may have their own name lead here (DNS rebinding); an address or a name of ours cannot.
+    fn check_host(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let given = request.uri().host().or_else(|| request.headers().get(header::HOST)?.to_str().ok());
+        let host = given.map(host_of).unwrap_or_default();
+        let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        let is_known = host.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+        if is_address || is_known {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this is not a host that is answered for: use an address, localhost, or a name given with --serve-name",
+        ))
+    }
+
+    /// Who asks, if they may.
+    async fn let_in(
+        &self,
+        from: IpAddr,
+        request: &Request<Incoming>,
+        role: Role,
+    ) -> Result<Recognised, Problem> {
+        let recognised = match bearer(request.headers()) {
+            Some(token) => Recognised { who: self.recognise(from, token).await?, by_cookie: false },
+            None => {
+                let session = cookie(request.headers());
+                let who = session.and_then(|name| self.sessions.of(name, Instant::now()));
+                let who = who.ok_or_else(|| {
+                    unauthorised(match session {
+                        Some(_) => "the log-in is over: log in again",
+                        None => "send a token as `Authorization: Bearer TOKEN`, or log in with POST /api/v1/session",
+                    })
+                })?;
+                Recognised { who, by_cookie: true }
+            }
+        };
+        if recognised.who.role < role {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                format!("this is for the role {}; yours is {}", role.name(), recognised.who.role.name()),
+            ));
+        }
+        Ok(recognised)
+    }
+
+    async fn recognise(&self, from: IpAddr, token: &str) -> Result<Who, Problem> {
+        let wait = self.wrongs.wait(from, Instant::now());
+        if wait > 0 {
+            let text = "too many tokens from this address were wrong";
+            return Err(Problem { retry_after: wait, ..Problem::new(StatusCode::TOO_MANY_REQUESTS, text) });
+        }
+        match self.authenticate.recognise(token).await {
+            Ok(who) => Ok(who),
+            Err(error @ NotRecognised::Wrong) => {
+                if self.wrongs.add(from, Instant::now()) {
+                    self.known.actions.refused(from, &error.to_string());
+                }
+                Err(unauthorised(&error.to_string()))
+            }
+            Err(error @ NotRecognised::Unavailable(_)) => Err(Problem::unavailable(error.to_string())),
+        }
+    }
+
+    async fn log_in(&self, from: IpAddr, body: &[u8]) -> Result<Response<AnswerBody>, Problem> {
+        // What serde says could have part of the token in it.
+        let LogIn { token } = serde_json::from_slice(body)
+            .map_err(|_| Problem::bad("the body: an object with nothing but a token is wanted"))?;
+        let who = self.recognise(from, &token).await?;
+        let me = Me::from(&who);
+        let session = self.sessions.begin(who, Instant::now());
+        let session = session.map_err(|error| Problem::unavailable(error.to_string()))?;
+        let mut response = reply(crate::handle::json(&me)?);
+        self.set_cookie(&mut response, &session, LASTS);
+        Ok(response)
+    }
+
+    fn log_out(&self, headers: &HeaderMap) -> Response<AnswerBody> {
+        if let Some(session) = cookie(headers) {
+            self.sessions.end(session);
+        }
+        let done = crate::handle::json(&Done {}).unwrap_or(Reply::Json(Bytes::from_static(b"{}")));
+        let mut response = reply(done);
+        self.set_cookie(&mut response, "", Duration::ZERO);
+        response
+    }
+
+    fn set_cookie(&self, response: &mut Response<AnswerBody>, session: &str, lasts: Duration) {
+        let secure = if self.has_tls { "; Secure" } else { "" };
+        let text = format!(
+            "{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
+            lasts.as_secs()
+        );
+        let value = HeaderValue::from_str(&text).ok();
+        response.headers_mut().extend(value.map(|value| (header::SET_COOKIE, value)));
+    }
+
+    async fn stream(
+        self: &Arc<Self>,
+        request: &Request<Incoming>,
+        query: &Query,
+        is_head: bool,
+    ) -> Result<Response<AnswerBody>, Problem> {
+        let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+        let last = last.filter(|id| !id.is_empty());
+        let body = if is_head {
+            AnswerBody::empty()
+        } else {
+            AnswerBody::Stream(stream::begin(self, query, last).await?)
+        };
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        // A proxy in between must not wait for more of it.
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        Ok(response)
+    }
+
+    /// A file of the console; what is no file is its first page, which knows the rest.
+    fn asset(&self, request: &Request<Incoming>) -> Result<Response<AnswerBody>, Problem> {
+        let path = request.uri().path();
+        if is_below(path, "/api") {
+            return Err(Problem::not_found(format!("the API is at {BASE}")));
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let allow = Some("GET, HEAD".to_owned());
+            return Err(Problem {
+                allow,
+                ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD")
+            });
+        }
+        let codings = request.headers().get(header::ACCEPT_ENCODING).and_then(|it| it.to_str().ok());
+        let codings = codings.unwrap_or("");
+        let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+        let found = (self.assets)(path, codings);
+        let found = found.or_else(|| if is_file { None } else { (self.assets)("/index.html", codings) });
+        let asset = found.ok_or_else(|| Problem::not_found("there is no such page"))?;
+        let mut response = Response::new(AnswerBody::whole(asset.body));
+        for (name, value) in asset.headers {
+            let value = HeaderValue::from_str(&value).ok();
+            response.headers_mut().extend(value.map(|value| (HeaderName::from_static(name), value)));
+        }
+        Ok(response)
+    }
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A host without its port.
+fn host_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // The last part of an address of IPv6 is no port.
+        Some((name, port)) if port.bytes().all(|it| it.is_ascii_digit()) && !name.is_empty() => {
+            if name.contains(':') && !name.starts_with('[') { host } else { name }
+        }
+        Some(_) | None => host,
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
+    let mut pairs = all.flat_map(|it| it.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+fn has_csrf(headers: &HeaderMap) -> bool {
+    headers.get(CSRF).is_some_and(|value| value == "1")
+}
+
+fn unauthorised(text: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, text)
+}
+
+/// OPTIONS is told what else there is; other methods are refused with the same.
+fn other_method(routes: &[&Route], method: &Method) -> Result<Response<AnswerBody>, Problem> {
+    let mut names: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+    if names.contains(&"GET") {
+        names.push("HEAD");
+    }
+    names.push("OPTIONS");
+    let allow = names.join(", ");
+    if method != Method::OPTIONS {
+        let text = format!("only {allow} can be done with this");
+        return Err(Problem { allow: Some(allow), ..Problem::new(StatusCode::METHOD_NOT_ALLOWED, text) });
+    }
+    let mut response = Response::new(AnswerBody::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().extend(HeaderValue::from_str(&allow).ok().map(|it| (header::ALLOW, it)));
+    Ok(response)
+}
+
+/// The body of a request that changes something. Forms of other sites cannot send JSON.
+async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase());
+    let reading = Limited::new(request.into_body(), BODY_BYTES).collect();
+    let Ok(read) = tokio::time::timeout(BODY_PATIENCE, reading).await else {
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come"));
+    };
+    let bytes = read.map_err(|_| {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is longer than {BODY_BYTES} bytes, or broke off"),
+        )
+    })?;
+    let bytes = bytes.to_bytes();
+    if !bytes.is_empty() && kind.as_deref() != Some("application/json") {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body: application/json is wanted as content-type",
+        ));
+    }
+    Ok(bytes)
+}
+
+fn reply(reply: Reply) -> Response<AnswerBody> {
+    let (kind, name, bytes) = match reply {
+        Reply::Json(bytes) => ("application/json", None, bytes),
+        Reply::File(kind, name, bytes) => (kind, Some(name), bytes),
+    };
+    let mut response = Response::new(AnswerBody::whole(bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    let attached =
+        name.and_then(|name| HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")).ok());
+    headers.extend(attached.map(|value| (header::CONTENT_DISPOSITION, value)));
+    response
+}
+
+fn refusal(problem: &Problem, id: &str) -> Response<AnswerBody> {
+    // Nothing in it can fail to be written.
+    let bytes = serde_json::to_vec(&problem.answer(id)).unwrap_or_default();
+    let mut response = Response::new(AnswerBody::whole(bytes));
+    *response.status_mut() = problem.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if problem.retry_after > 0 {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(problem.retry_after));
+    }
+    if problem.status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    let allow = problem.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok());
+    headers.extend(allow.map(|allow| (header::ALLOW, allow)));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_told_from_its_port() {
+        for (given, host) in [
+            ("localhost:8080", "localhost"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("::1", "::1"),
+            ("evil.example:1", "evil.example"),
+            ("", ""),
+            (":80", ":80"),
+        ] {
+            assert_eq!(host_of(given), host, "{given}");
+        }
+    }
+
+    #[test]
+    fn cookies_of_others_are_not_ours() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=b; xcofferdam_session=no"));
+        assert_eq!(cookie(&headers), None);
+        headers.append(header::COOKIE, HeaderValue::from_static("c; cofferdam_session=yes; d=e"));
+        assert_eq!(cookie(&headers), Some("yes"));
+    }
+}

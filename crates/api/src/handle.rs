@@ -1,0 +1,119 @@
+//! Answers, one module for each kind of question. All of it runs on threads that may wait.
+
+pub(crate) mod findings;
+pub(crate) mod graph;
+pub(crate) mod incidents;
+pub(crate) mod live;
+pub(crate) mod records;
+pub(crate) mod sums;
+pub(crate) mod usage;
+
+use crate::graph_names::Providers;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::seam::{Actions, Live, NotDone};
+use crate::who::Who;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use incident::{Case, State, View};
+use ledger::{Reader, Span};
+use observe::Time;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Microseconds of an hour.
+const HOUR: u64 = 3_600_000_000;
+/// How long a count of incidents holds, in microseconds.
+const COUNTED: u64 = 3_000_000;
+
+/// What handlers go by.
+pub(crate) struct Known {
+    pub(crate) live: Arc<dyn Live>,
+    pub(crate) actions: Arc<dyn Actions>,
+    pub(crate) providers: Providers,
+    pub(crate) document: Bytes,
+    /// How many incidents nobody closed, and when that was counted.
+    pub(crate) incidents: Mutex<Option<(Time, u64)>>,
+}
+
+impl Known {
+    /// Counted anew after [`COUNTED`] only: every open page of the console asks for it all the time.
+    pub(crate) fn open_incidents(&self, reader: &Reader, now: Time) -> Result<u64, Problem> {
+        let known = *self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, count)) = known
+            && now.0.saturating_sub(at.0) < COUNTED
+        {
+            return Ok(count);
+        }
+        let view = View::read(reader, now)?;
+        let is_open = |case: &&Case| case.incident.state != State::Closed;
+        let count = view.cases.iter().filter(is_open).count() as u64;
+        *self.incidents.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, count));
+        Ok(count)
+    }
+}
+
+/// One request that was let in.
+pub(crate) struct Asked<'a> {
+    pub(crate) known: &'a Known,
+    pub(crate) who: &'a Who,
+    pub(crate) query: &'a Query,
+    /// What stands for segments in braces.
+    pub(crate) words: &'a [String],
+    pub(crate) body: &'a [u8],
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// JSON.
+    Json(Bytes),
+    /// A file of this media type and name.
+    File(&'static str, String, Bytes),
+}
+
+impl Asked<'_> {
+    /// What stands for a segment in braces.
+    fn word(&self, number: usize) -> &str {
+        self.words.get(number).map_or("", String::as_str)
+    }
+
+    /// The time that was asked for; without `since` it is so many hours long.
+    fn span(&self, hours: u64) -> Span {
+        let until = self.query.time("until").unwrap_or(self.query.now().0);
+        let since = self.query.time("since").unwrap_or_else(|| until.saturating_sub(hours * HOUR));
+        Span { since, until }
+    }
+
+    /// The body as JSON; an empty one is an empty object.
+    fn order<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let body = if self.body.is_empty() { b"{}" } else { self.body };
+        serde_json::from_slice(body).map_err(|error| Problem::bad(format!("the body: {error}")))
+    }
+}
+
+/// As JSON.
+pub(crate) fn json(answer: &impl Serialize) -> Result<Reply, Problem> {
+    let written = serde_json::to_vec(answer);
+    written.map(|bytes| Reply::Json(bytes.into())).map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the answer cannot be written: {error}"))
+    })
+}
+
+/// What is not in the ledger.
+pub(crate) fn lost(reader: &Reader) -> Result<u64, Problem> {
+    Ok(reader.lost()?.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count)))
+}
+
+impl From<NotDone> for Problem {
+    fn from(error: NotDone) -> Self {
+        let text = error.to_string();
+        match error {
+            NotDone::NotFound(_) => Self::not_found(text),
+            NotDone::Conflict(_) => Self::new(StatusCode::CONFLICT, text),
+            NotDone::Invalid(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, text),
+            NotDone::Unavailable(_) => Self::unavailable(text),
+        }
+    }
+}

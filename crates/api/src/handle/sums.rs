@@ -1,0 +1,141 @@
+//! Sums of entries: edges, the largest, counts over time, words for filters.
+
+use super::records::kinds;
+use super::{Asked, Reply, json, lost};
+use crate::problem::Problem;
+use crate::shape::records::{EdgeAnswer, Hint, Hints, OneSeries, Series, SumAnswer};
+use crate::shape::{List, Moment};
+use ledger::{EdgeFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
+use std::collections::BTreeMap;
+
+/// Values of one series, at most.
+const STEPS: u64 = 2000;
+/// Series that are told apart.
+const SERIES: usize = 10;
+/// Name of all others.
+const OTHER: &str = "(other)";
+const MICROS: u64 = 1_000_000;
+
+/// `GET /edges`.
+pub(crate) fn edges(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+    let query = asked.query;
+    let since = query.time("since");
+    if query.flag("new") && since.is_none() {
+        return Err(Problem::bad("new: since when? give since, too"));
+    }
+    let (first_since, last_since) = if query.flag("new") { (since, None) } else { (None, since) };
+    let text = |name| query.text(name).map(str::to_owned);
+    let filter = EdgeFilter {
+        source: text("source"),
+        destination: text("destination"),
+        first_since,
+        last_since,
+        limit: Some(query.limit(1000)),
+    };
+    let until = query.time("until").unwrap_or(u64::MAX);
+    let found = reader.edges(&filter)?.into_iter().filter(|edge| edge.first <= until);
+    json(&List { items: found.map(EdgeAnswer::from).collect(), next: None, lost: lost(reader)? })
+}
+
+/// `GET /top`.
+pub(crate) fn top(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+    let by = match asked.query.text("by") {
+        Some("destination") => TopBy::Destination,
+        Some("rule") => TopBy::Rule,
+        Some(_) | None => TopBy::Source,
+    };
+    let measure = match asked.query.text("measure") {
+        Some("count") => Measure::Count,
+        Some("denied") => Measure::Denied,
+        Some(_) | None => Measure::Bytes,
+    };
+    let since = asked.query.time("since").unwrap_or(0);
+    let found = reader.top(by, measure, since, asked.query.limit(20))?;
+    json(&List { items: found.into_iter().map(SumAnswer::from).collect(), next: None, lost: lost(reader)? })
+}
+
+/// `GET /hints`.
+pub(crate) fn hints(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+    let field = field(asked.query.text("field").unwrap_or("source"));
+    let prefix = asked.query.text("prefix").unwrap_or("");
+    let found = reader.hints(field, prefix, asked.span(24), asked.query.limit(20))?;
+    json(&Hints { items: found.into_iter().map(|(value, count)| Hint { value, count }).collect() })
+}
+
+fn field(name: &str) -> Field {
+    match name {
+        "destination" => Field::Destination,
+        "rule" => Field::Rule,
+        "reason" => Field::Reason,
+        "node" => Field::Node,
+        _ => Field::Source,
+    }
+}
+
+/// `GET /series`.
+pub(crate) fn series(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+    let query = asked.query;
+    let step = query.number("step").and_then(|step| u64::try_from(step).ok()).unwrap_or(60);
+    let micros = step * MICROS;
+    let mut span = asked.span(1);
+    // Steps begin where clocks do, so that answers asked for later have the same ones.
+    span.since -= span.since % micros;
+    let steps = span.until.saturating_sub(span.since) / micros + 1;
+    if steps > STEPS {
+        return Err(Problem::bad(format!(
+            "step: {steps} values would be answered, and at most {STEPS} are: make it longer, or the time shorter"
+        )));
+    }
+    let by = match query.text("by").unwrap_or("verdict") {
+        "verdict" => SeriesBy::Verdict,
+        "kind" => SeriesBy::Kind,
+        name => SeriesBy::Field(field(name)),
+    };
+    let points = reader.series(&kinds(query), by, span, micros)?;
+    json(&Series { step, start: Moment::of(span.since), series: lines(points, steps) })
+}
+
+/// The largest, and all others as one.
+fn lines(points: Vec<Point>, steps: u64) -> Vec<OneSeries> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for point in &points {
+        let sum = sums.entry(&point.of).or_default();
+        *sum = sum.saturating_add(point.count);
+    }
+    let mut names: Vec<(&str, u64)> = sums.into_iter().collect();
+    names.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
+    let length = usize::try_from(steps).unwrap_or(0);
+    let line = |name: &str| OneSeries { name: name.to_owned(), values: vec![0; length] };
+    let mut lines: Vec<_> = names.iter().take(SERIES).map(|(name, _)| line(name)).collect();
+    if names.len() > SERIES {
+        lines.push(line(OTHER));
+    }
+    let places: BTreeMap<&str, usize> =
+        names.iter().enumerate().map(|(place, (name, _))| (*name, place.min(SERIES))).collect();
+    for point in &points {
+        let line = places.get(point.of.as_str()).and_then(|place| lines.get_mut(*place));
+        let step = usize::try_from(point.step).unwrap_or(usize::MAX);
+        if let Some(value) = line.and_then(|line| line.values.get_mut(step)) {
+            *value = value.saturating_add(point.count);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_beyond_the_largest_is_one_and_nothing_is_left_out() {
+        let points: Vec<_> = (0..30)
+            .map(|number| Point { step: number % 3, of: format!("name-{number:02}"), count: number + 1 })
+            .collect();
+        let lines = lines(points, 3);
+        assert_eq!(lines.len(), SERIES + 1);
+        assert_eq!(lines[0], OneSeries { name: "name-29".into(), values: vec![0, 0, 30] });
+        assert_eq!(lines[SERIES].name, OTHER);
+        let sum: u64 = lines.iter().flat_map(|line| &line.values).sum();
+        assert_eq!(sum, 30 * 31 / 2);
+    }
+}

@@ -1,0 +1,136 @@
+//! Listens, and has each request answered.
+//!
+//! Guarantees: bounded connections; who is slow with a request, or does not take an answer, is let go.
+
+use crate::body::AnswerBody;
+use crate::dispatch::Shared;
+use crate::graph_names::Providers;
+use crate::handle::Known;
+use crate::openapi;
+use crate::patient::Patient;
+use crate::readers::Readers;
+use crate::route::routes;
+use crate::seam::{Actions, Assets, Live};
+use crate::session::{Sessions, Wrongs};
+use crate::stream::{self, STREAMS};
+use crate::who::Authenticate;
+use crds::Catalog;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use observe::Time;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+/// Connections at a time.
+pub const CONNECTIONS: usize = 256;
+/// How long the head of a request may take, and how long a connection may be without one.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long to wait where no more connections can be taken.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a server goes by.
+pub struct Config {
+    /// How things stand.
+    pub live: Arc<dyn Live>,
+    /// Who does what changes something.
+    pub actions: Arc<dyn Actions>,
+    /// Who recognises people.
+    pub authenticate: Arc<dyn Authenticate>,
+    /// The ledger's file, which need not be there yet.
+    pub ledger: PathBuf,
+    /// Whose hosts are whose.
+    pub catalog: Catalog,
+    /// Names that it may be asked by, besides addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Files of the console.
+    pub assets: Box<Assets>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("ledger", &self.ledger)
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves until the future is dropped.
+pub async fn serve(listener: TcpListener, config: Config) {
+    let (sender, newest) = watch::channel(0);
+    let shared = Arc::new(shared(config, newest));
+    let look = tokio::spawn(stream::look(Arc::clone(&shared), sender));
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let _ends = Ends(look);
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok((stream, from)) = listener.accept().await else {
+            // Out of descriptors, most likely; do not spin.
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(Arc::clone(&shared), from.ip(), request));
+            // Whoever asked is gone or will ask again.
+            let _ended = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(Patient::new(stream)), service)
+                .await;
+            drop(permit);
+        });
+    }
+}
+
+/// Ends a task with whoever has it.
+struct Ends(tokio::task::JoinHandle<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    from: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    Ok(shared.answer(from, request).await)
+}
+
+fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
+    let Config { live, actions, authenticate, ledger, catalog, hosts, assets } = config;
+    let document = serde_json::to_vec(&openapi::document()).unwrap_or_default();
+    Shared {
+        routes: routes(),
+        known: Arc::new(Known {
+            live,
+            actions,
+            providers: Providers::of(&catalog),
+            document: document.into(),
+            incidents: Mutex::default(),
+        }),
+        readers: Arc::new(Readers::new(ledger)),
+        authenticate,
+        sessions: Sessions::default(),
+        wrongs: Wrongs::default(),
+        hosts,
+        has_tls: false,
+        assets,
+        streams: Arc::new(Semaphore::new(STREAMS)),
+        newest,
+        started: Time::from(SystemTime::now()).0,
+        requests: AtomicU64::new(0),
+    }
+}

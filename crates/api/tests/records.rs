@@ -1,0 +1,208 @@
+//! Entries come out of the API once each, whole, and unharmed by what is in them.
+
+mod sample;
+mod served;
+
+use ledger::{Entry, Kind, Verdict};
+use serde_json::Value;
+use served::{END, ENTRIES, Served, serve};
+use std::collections::BTreeSet;
+use std::process::Command;
+
+fn entry(number: u64) -> Entry {
+    Entry {
+        time: END + number,
+        source: "ai/Job/late".into(),
+        destination: format!("n{number}.example").into(),
+        detail: Some("{}".into()),
+        ..Entry::new(Kind::Dns, Verdict::Allow)
+    }
+}
+
+fn numbers(answer: &Value) -> Vec<i64> {
+    answer["items"].as_array().unwrap().iter().map(|it| it["number"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn paging_walks_all_entries_once_while_more_are_written() {
+    let mut server = serve();
+    let mut seen = Vec::new();
+    let mut before = String::new();
+    for round in 0.. {
+        let answer = server.get(&format!("/records?limit=97{before}")).json();
+        seen.extend(numbers(&answer));
+        server.ledger.append(&[entry(round)]).unwrap();
+        match answer["next"].as_i64() {
+            Some(next) => before = format!("&before={next}"),
+            None => break,
+        }
+    }
+    let wanted: Vec<i64> = (1..=ENTRIES.cast_signed()).rev().collect();
+    assert_eq!(seen, wanted);
+}
+
+#[test]
+fn filters_give_what_they_say_and_no_more() {
+    let server = serve();
+    let all = sample::entries(ENTRIES, END);
+    let count = |is: &dyn Fn(&Entry) -> bool| all.iter().filter(|entry| is(entry)).count();
+    let ask = |query: &str| numbers(&server.get(&format!("/records?limit=1000&{query}")).json()).len();
+    let flow = |it: &Entry| it.kind == Kind::Flow;
+    assert_eq!(ask("kind=flow"), count(&flow));
+    assert_eq!(ask("kind=flow&kind=dns&verdict=deny"), {
+        count(&|it| matches!(it.kind, Kind::Flow | Kind::Dns) && it.verdict == Verdict::Deny)
+    });
+    assert_eq!(ask("kind=flow&source=ai%2F*"), count(&|it| flow(it) && it.source.starts_with("ai/")));
+    assert_eq!(ask("kind=flow&source=ai/"), 0);
+    assert_eq!(ask("kind=dns&port=53"), count(&|it| it.kind == Kind::Dns));
+    assert_eq!(
+        ask("kind=flow&q=OPENAI"),
+        count(&|it| flow(it) && { it.destination.contains("openai") || it.rule.contains("openai") })
+    );
+    for name in sample::HOSTILE {
+        let query = format!("kind=flow&destination={}", encoded(name));
+        assert_eq!(ask(&query), count(&|it| flow(it) && &*it.destination == name), "{name:?}");
+    }
+    assert_eq!(ask("since=2026-11-26T11:59:00Z&until=2026-11-26T11:59:30Z"), {
+        count(&|it| (END - 60_000_000..=END - 30_000_000).contains(&it.time))
+    });
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+#[test]
+fn names_that_mean_harm_come_back_as_they_are_and_as_json() {
+    let server = serve();
+    let mut found = BTreeSet::new();
+    for before in [1001, 2001, 3001] {
+        let answer = server.get(&format!("/records?limit=1000&before={before}"));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        // Control characters leave escaped.
+        assert!(answer.body.iter().all(|byte| *byte >= 0x20));
+        let items = answer.json()["items"].as_array().unwrap().clone();
+        found.extend(items.iter().map(|it| it["destination"].as_str().unwrap().to_owned()));
+    }
+    for name in sample::HOSTILE.iter().map(ToString::to_string).chain([sample::long_name()]) {
+        assert!(found.contains(&name), "{name:?}");
+    }
+}
+
+#[test]
+fn a_record_tells_its_rule_with_its_lines_and_what_it_belongs_to() {
+    let server = serve();
+    let by =
+        |query: &str| server.get(&format!("/records?limit=1&{query}")).json()["items"][0]["number"].clone();
+    let allowed = server.get(&format!("/records/{}", by("kind=flow&verdict=allow"))).json();
+    assert_eq!(allowed["deciding"]["object"], "EgressPolicy ai/train");
+    let decides: Vec<_> = allowed["deciding"]["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| line["decides"].as_bool().unwrap())
+        .map(|line| line["number"].as_u64().unwrap())
+        .collect();
+    assert_eq!(decides, [8, 9, 10]);
+    for joined in allowed["joined"].as_array().unwrap() {
+        assert_eq!(joined["source"], allowed["record"]["source"]);
+        assert_eq!(joined["destination"], allowed["record"]["destination"]);
+    }
+    let denied = server.get(&format!("/records/{}", by("kind=flow&verdict=deny"))).json();
+    assert_eq!((&denied["deciding"], &denied["nearest"]["lacks"]), (&Value::Null, &"port".into()));
+}
+
+#[test]
+fn a_finding_is_listed_once_as_it_was_told_last() {
+    let server = serve();
+    let answer = server.get("/findings?limit=1000").json();
+    let items = answer["items"].as_array().unwrap();
+    let ids: BTreeSet<&str> = items.iter().map(|it| it["id"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), items.len()), (ENTRIES as usize / 60, ENTRIES as usize / 60));
+    assert!(items.iter().all(|it| it["first"].as_str() <= it["last"].as_str()));
+    assert!(items.iter().any(|it| it["first"].as_str() < it["last"].as_str()));
+    // The pages of a list have each of them once.
+    let mut paged = Vec::new();
+    let mut before = String::new();
+    loop {
+        let page = server.get(&format!("/findings?limit=7{before}")).json();
+        paged.extend(page["items"].as_array().unwrap().clone());
+        match page["next"].as_i64() {
+            Some(next) => before = format!("&before={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(&paged, items);
+    // The sample's audit entries are notes: nothing is acknowledged.
+    assert_eq!(server.get("/findings?state=acknowledged").json()["items"], Value::Array(vec![]));
+    let mut server = server;
+    acknowledge(&mut server);
+    let seen = server.get("/findings?state=acknowledged").json();
+    assert_eq!(seen["items"][0]["id"], "finding-1");
+}
+
+fn acknowledge(server: &mut Served) {
+    let audit = Entry {
+        time: END,
+        source: "local:0".into(),
+        destination: "finding-1".into(),
+        reason: "acknowledged".into(),
+        detail: Some("{}".into()),
+        ..Entry::new(Kind::Audit, Verdict::None)
+    };
+    server.ledger.append(&[audit]).unwrap();
+}
+
+#[test]
+fn sums_agree_with_the_entries() {
+    let server = serve();
+    let all = sample::entries(ENTRIES, END);
+    let series =
+        server.get("/series?since=2026-11-26T11:00:00Z&until=2026-11-26T12:00:00Z&by=kind&step=600").json();
+    let sum: u64 = series["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|line| line["values"].as_array().unwrap())
+        .map(|value| value.as_u64().unwrap())
+        .sum();
+    assert_eq!(sum, ENTRIES);
+    let usage = server.get("/usage?since=2026-11-26T11:00:00Z").json();
+    let calls: u64 = usage["items"].as_array().unwrap().iter().map(|it| it["calls"].as_u64().unwrap()).sum();
+    assert_eq!(calls, all.iter().filter(|it| it.kind == Kind::AiCall).count() as u64);
+    let graph = server.get("/graph?since=2026-11-26T11:00:00Z").json();
+    let sent: u64 =
+        graph["edges"].as_array().unwrap().iter().map(|it| it["bytes_sent"].as_u64().unwrap()).sum();
+    assert_eq!(sent, all.iter().filter(|it| it.kind == Kind::Flow).map(|it| it.sent).sum::<u64>());
+    let kinds: BTreeSet<&str> =
+        graph["nodes"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["external", "node", "provider", "workload"].into());
+    let policies = server.get("/policies").json();
+    let hits = policies["items"][0]["rules"][0]["hits"].as_u64().unwrap();
+    assert_eq!(hits, all.iter().filter(|it| &*it.rule == sample::RULE).count() as u64);
+    assert_eq!(policies["items"][0]["rules"][1]["last"], Value::Null);
+}
+
+#[test]
+fn a_ledger_that_is_gone_or_replaced_is_said_so_and_read_anew() {
+    let server = serve();
+    assert_eq!(server.get("/records?limit=1").status, 200);
+    let aside = server.path.with_extension("aside");
+    std::fs::rename(&server.path, &aside).unwrap();
+    let answer = server.get("/records?limit=1");
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")));
+    let _new = sample::ledger(&server.path, 6, END);
+    assert_eq!(numbers(&server.get("/records").json()).len(), 6);
+}
+
+#[test]
+fn curl_gets_what_it_asks_for() {
+    let server = serve();
+    let url = format!("http://{}/api/v1/records?limit=3", server.address);
+    let output = Command::new("curl")
+        .args(["-sS", "--fail-with-body", "-H", "Authorization: Bearer viewer", &url])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(numbers(&serde_json::from_slice(&output.stdout).unwrap()).len(), 3);
+}

@@ -1,0 +1,70 @@
+//! The controller of a cluster whose policies come from a hub.
+//!
+//! Enters: options. Leaves: what the cluster takes from its hub (`spoke`), and one line whenever why it takes something not
+//! changes. Guarantees: only who leads takes anything; whom to believe is read anew for each release.
+
+use crate::control::{client, complain};
+use crate::release::pinned;
+use anyhow::{Context, Result};
+use clap::Args;
+use controller::lease::Role;
+use kube::Client;
+use std::path::PathBuf;
+use tokio::sync::watch;
+
+/// From where policies of the fleet come.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Policies of a fleet")]
+pub(crate) struct HubArgs {
+    /// Take policies from the hub that this kubeconfig reaches
+    #[arg(long, value_name = "FILE", requires = "cluster", requires = "release_keys")]
+    hub: Option<PathBuf>,
+    /// Name of this cluster at the hub: of its ManagedCluster
+    #[arg(long, value_name = "NAME", requires = "hub")]
+    cluster: Option<String>,
+    /// Keys that must have signed what is taken: see `cofferdam release --help`
+    #[arg(long, value_name = "FILE", requires = "hub")]
+    release_keys: Option<PathBuf>,
+}
+
+impl HubArgs {
+    /// Runs until the future is dropped.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub(crate) async fn follow(
+        &self,
+        local: &Client,
+        namespace: &str,
+        mut role: watch::Receiver<Role>,
+    ) -> Result<()> {
+        let (Some(hub), Some(cluster), Some(keys)) = (&self.hub, &self.cluster, &self.release_keys) else {
+            return std::future::pending().await;
+        };
+        let hub = client(Some(hub)).await.context("--hub")?;
+        // Better now than when a release comes.
+        pinned(keys).context("--release-keys")?;
+        if role.wait_for(|role| *role == Role::Leads).await.is_err() {
+            return Ok(());
+        }
+        let keys = keys.clone();
+        let settings = spoke::Settings {
+            cluster: cluster.clone(),
+            namespace: namespace.to_owned(),
+            pinned: Box::new(move || pinned(&keys).map_err(|error| format!("{error:#}"))),
+        };
+        let (said, mut status) = watch::channel(None);
+        let tell = async {
+            let mut told = Vec::new();
+            while status.changed().await.is_ok() {
+                let Some(now) = status.borrow_and_update().clone() else { continue };
+                let lines: Vec<String> = now.problems.into_iter().chain(now.drift).collect();
+                let news = lines.iter().filter(|line| !told.contains(*line));
+                news.for_each(|line| complain(format!("fleet: {line}")));
+                told = lines;
+            }
+        };
+        tokio::join!(spoke::run(hub, local.clone(), settings, said), tell);
+        Ok(())
+    }
+}

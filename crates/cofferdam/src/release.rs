@@ -1,0 +1,301 @@
+//! `cofferdam release`: policies that are handed to many clusters as one.
+//!
+//! Enters: manifests, private keys, release files, files of keys that are believed. Leaves: a signed release, or what is in one.
+//! Guarantees: what the reader or the compiler finds an error in, or what cuts off a cluster's own system pods, becomes no
+//! release; `verify` says exactly what a cluster with these keys would say. Does not: talk to a cluster.
+
+use crate::clusters::{Form, Side, print};
+use crate::flows::printable;
+use crate::policy::Sources;
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, Subcommand};
+use crds::{Code, Diagnostic};
+use fleet::{Digest, Envelope, Header, Memory, Pinned, Ref, Release, SigningKey, hub};
+use observe::Time;
+use serde_json::json;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// More than the largest release, key or file of keys.
+const MOST: u64 = 4 * 1024 * 1024;
+
+/// Put policies under a number, sign them, and look into what somebody signed.
+#[derive(Subcommand, Debug)]
+#[command(after_help = "Examples:
+  openssl genpkey -algorithm ed25519 -out release.key
+  cofferdam release build -f policies/ --number 8 --previous release-7.json --sign release.key -o release-8.json
+  cofferdam release show release-8.json
+  cofferdam release diff release-7.json release-8.json --on cluster.yaml
+  cofferdam release verify release-8.json --keys keys.yaml --newest release-7.json
+  cofferdam release object release-8.json | kubectl --context hub apply --server-side -f -
+
+A file of keys:
+
+  apiVersion: cofferdam.dev/v1alpha1
+  kind: ReleaseKeys
+  threshold: 1                # so many of them must have signed
+  keys:
+  - name: platform-team
+    notAfter: \"2027-12-31\"    # believed until the end of that day
+    revoked: false
+    public: |                 # openssl pkey -in release.key -pubout
+      -----BEGIN PUBLIC KEY-----
+      ...
+      -----END PUBLIC KEY-----")]
+pub(crate) enum ReleaseCommand {
+    Build(BuildArgs),
+    /// What is in a release, whoever signed it
+    Show {
+        /// The release
+        #[arg(value_name = "RELEASE")]
+        file: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    Diff(DiffArgs),
+    Verify(VerifyArgs),
+    /// The object that a hub has of a release, to be applied there
+    Object {
+        /// The release
+        #[arg(value_name = "RELEASE")]
+        file: PathBuf,
+    },
+}
+
+/// Make a release of the policies among manifests
+#[derive(Args, Debug)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    sources: Sources,
+    /// Higher than that of every release before
+    #[arg(long, value_name = "N")]
+    number: u64,
+    /// The release that clusters may fall back to from this one, or `none` for having no policy of the fleet's
+    #[arg(long, value_name = "RELEASE")]
+    previous: Option<PathBuf>,
+    /// The policies are those of an earlier release with this digest
+    #[arg(long, value_name = "DIGEST")]
+    rollback_to: Option<Digest>,
+    /// Private key to sign with; may be repeated
+    #[arg(long, value_name = "FILE")]
+    sign: Vec<PathBuf>,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// What is different in another release: object by object, and on a cluster verdict by verdict
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// Release, or manifests
+    before: PathBuf,
+    /// Release, or manifests
+    after: PathBuf,
+    /// Namespaces, pods and other policies of a cluster, to say which connections would be judged differently there
+    #[arg(long, value_name = "PATH")]
+    on: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Say whether a cluster would take a release, and if not, why
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The release
+    #[arg(value_name = "RELEASE")]
+    file: PathBuf,
+    /// Keys that are believed
+    #[arg(long, value_name = "FILE")]
+    keys: PathBuf,
+    /// The newest release that the cluster has had
+    #[arg(long, value_name = "RELEASE")]
+    newest: Option<PathBuf>,
+}
+
+/// Runs a verb. False: the answer is no.
+pub(crate) fn run(command: &ReleaseCommand, out: &mut impl Write) -> Result<bool> {
+    match command {
+        ReleaseCommand::Build(args) => build(args, out),
+        ReleaseCommand::Show { file, json } => show(file, *json, out).map(|()| true),
+        ReleaseCommand::Diff(args) => diff(args, out),
+        ReleaseCommand::Verify(args) => verify(args, out),
+        ReleaseCommand::Object { file } => {
+            let (envelope, release) = peek(file)?;
+            writeln!(out, "{}", hub::release_object(&release, &envelope))?;
+            Ok(true)
+        }
+    }
+}
+
+fn build(args: &BuildArgs, out: &mut impl Write) -> Result<bool> {
+    let (loaded, values) = args.sources.load_with_json()?;
+    let stops = |it: &&Diagnostic| it.is_error() || it.code == Code::SystemLockedOut;
+    let wrong: Vec<&Diagnostic> = loaded.diagnostics().iter().filter(stops).collect();
+    if !wrong.is_empty() {
+        let mut err = std::io::stderr();
+        for diagnostic in &wrong {
+            writeln!(err, "{diagnostic}")?;
+        }
+        writeln!(
+            err,
+            "no release is made of policies that cannot be enforced as written, or cut off a cluster's own pods"
+        )?;
+        return Ok(false);
+    }
+    let header = Header {
+        number: args.number,
+        fallback: args.previous.as_deref().map(previous).transpose()?,
+        rollback_to: args.rollback_to.clone(),
+    };
+    let (release, others) = Release::build(header, &values).context("it becomes no release")?;
+    let keys = args.sign.iter().map(|path| signing_key(path)).collect::<Result<Vec<_>>>()?;
+    let sealed = Envelope::seal(&release, &keys);
+    fs::write(&args.output, sealed.to_json() + "\n")
+        .with_context(|| format!("writing {}", args.output.display()))?;
+    let policies = release.manifests().len();
+    writeln!(out, "release {}: {policies} policies, digest {}", release.header().number, release.digest())?;
+    match &release.header().fallback {
+        Some(fallback) => writeln!(out, "clusters may fall back from it to release {fallback}")?,
+        None => writeln!(
+            out,
+            "it cannot be taken back by itself: --previous names what clusters may fall back to"
+        )?,
+    }
+    if !others.is_empty() {
+        writeln!(
+            out,
+            "{} objects that are no policies are left out, such as {}",
+            others.len(),
+            shown(others.first())
+        )?;
+    }
+    match keys.len() {
+        0 => writeln!(out, "nobody signed it: no cluster takes it; --sign KEY signs it")?,
+        count => writeln!(out, "{count} signatures; written to {}", args.output.display())?,
+    }
+    Ok(true)
+}
+
+fn shown(name: Option<&crds::ObjectName>) -> String {
+    name.map_or_else(String::new, |it| printable(&it.to_string()))
+}
+
+fn previous(path: &Path) -> Result<Ref> {
+    if path == Path::new("none") {
+        return Ok(Ref::nothing());
+    }
+    Ok(peek(path)?.1.reference())
+}
+
+fn signing_key(path: &Path) -> Result<SigningKey> {
+    let text = bytes(path)?;
+    SigningKey::from_pem(&text).with_context(|| format!("{} signs nothing", path.display()))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes));
+    read.with_context(|| format!("reading {}", path.display()))?;
+    if bytes.len() as u64 > MOST {
+        bail!("{} has more than {MOST} bytes", path.display());
+    }
+    Ok(bytes)
+}
+
+/// Keys that are believed.
+pub(crate) fn pinned(path: &Path) -> Result<Pinned> {
+    Ok(Pinned::read(&path.display().to_string(), &bytes(path)?)?)
+}
+
+/// A release of which nobody has asked who signed it.
+fn peek(path: &Path) -> Result<(Envelope, Release)> {
+    let is_none = || format!("{} is no release", path.display());
+    let envelope = Envelope::from_json(&bytes(path)?).with_context(is_none)?;
+    let release = envelope.peek().with_context(is_none)?;
+    Ok((envelope, release))
+}
+
+fn show(path: &Path, as_json: bool, out: &mut impl Write) -> Result<()> {
+    let (envelope, release) = peek(path)?;
+    let Header { number, fallback, rollback_to } = release.header();
+    if as_json {
+        let objects: Vec<_> = release
+            .manifests()
+            .iter()
+            .map(|it| json!({ "object": it.name, "digest": it.digest(), "manifest": it.value }))
+            .collect();
+        let signatures: Vec<&str> = envelope.signatures.iter().map(|it| it.keyid.as_str()).collect();
+        let whole = json!({
+            "number": number, "digest": release.digest(), "fallback": fallback, "rollbackTo": rollback_to,
+            "keys": signatures, "objects": objects,
+        });
+        writeln!(out, "{whole:#}")?;
+        return Ok(());
+    }
+    writeln!(out, "release {number}, digest {}", release.digest())?;
+    match fallback {
+        Some(fallback) if fallback.number == 0 => writeln!(out, "falls back to no policy of the fleet's")?,
+        Some(fallback) => {
+            writeln!(out, "falls back to release {} with digest {}", fallback.number, fallback.digest)?
+        }
+        None => writeln!(out, "falls back to nothing")?,
+    }
+    if let Some(digest) = rollback_to {
+        writeln!(out, "brings back the policies with digest {digest}")?;
+    }
+    for signature in &envelope.signatures {
+        writeln!(out, "claims to be signed with key {}", printable(&signature.keyid))?;
+    }
+    for manifest in release.manifests() {
+        writeln!(out, "  {}  {}", manifest.digest().short(), printable(&manifest.name.to_string()))?;
+    }
+    writeln!(out, "whether a cluster believes it, `cofferdam release verify` says")?;
+    Ok(())
+}
+
+fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
+    let pinned = pinned(&args.keys)?;
+    let now = Time::from(SystemTime::now()).to_string();
+    // It is what the cluster took, and so is not asked who signed it.
+    let newest = args.newest.as_deref().map(|path| peek(path).map(|(_, release)| release)).transpose()?;
+    let memory = newest.map_or_else(Memory::default, |release| Memory::of(&release));
+    let envelope = Envelope::from_json(&bytes(&args.file)?);
+    let said = envelope.map_err(|error| anyhow!(error)).and_then(|envelope| {
+        let signed = envelope.open(&pinned, &now)?;
+        memory.consider(&signed)?;
+        Ok(signed)
+    });
+    match said {
+        Ok(signed) => {
+            let release = signed.release();
+            let signers = signed.signers().join(", ");
+            writeln!(out, "release {} with digest {} holds", release.header().number, release.digest())?;
+            writeln!(out, "signed by {}", printable(&signers))?;
+            Ok(true)
+        }
+        Err(error) => {
+            writeln!(out, "it changes nothing: {}", printable(&format!("{error:#}")))?;
+            Ok(false)
+        }
+    }
+}
+
+fn diff(args: &DiffArgs, out: &mut impl Write) -> Result<bool> {
+    let [before, after] = [&args.before, &args.after].map(|path| side(path, &args.on));
+    let form = if args.json { Form::Json } else { Form::Text };
+    print(&before?, &after?, !args.on.is_empty(), form, out)
+}
+
+fn side(path: &Path, on: &[PathBuf]) -> Result<Side> {
+    let name = path.display().to_string();
+    let is_release = path.is_file() && Envelope::from_json(&bytes(path)?).is_ok();
+    if !is_release {
+        return Side::read(&name, &[path.to_owned()], on);
+    }
+    let (_, release) = peek(path)?;
+    Side::of_release(&name, &release, on)
+}

@@ -1,0 +1,281 @@
+//! Where to, and in which format: what a URL says.
+
+use crate::error::ExportError;
+use hyper::Uri;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where OTLP logs are taken at a server whose URL has no path (OTLP specification, "OTLP/HTTP Request").
+const OTLP_PATH: &str = "/v1/logs";
+/// Ports of RFC 5426, RFC 6587 (there is no other custom) and RFC 5425.
+const SYSLOG_UDP: u16 = 514;
+const SYSLOG_TCP: u16 = 601;
+const SYSLOG_TLS: u16 = 6514;
+const FORMS: &str = "use file:/path, stdout:, http(s)://host/path, with ocsf+ or (before http) otlp+ in front, or \
+                     syslog+udp://host:514, syslog+tcp://host:601, syslog+tls://host:6514";
+
+/// How entries are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// One JSON object per line, as the ledger has it.
+    JsonLines,
+    /// OTLP logs in JSON.
+    Otlp,
+    /// OCSF events, one per line.
+    Ocsf,
+    /// Syslog messages, RFC 5424.
+    Syslog,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::JsonLines, Self::Otlp, Self::Ocsf, Self::Syslog];
+
+    /// As the status and metrics have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Otlp => "otlp",
+            Self::Ocsf => "ocsf",
+            Self::Syslog => "syslog",
+        }
+    }
+}
+
+/// One target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// How entries are written.
+    pub format: Format,
+    pub(crate) place: Place,
+}
+
+impl Target {
+    /// Whether it is this process's own output.
+    #[must_use]
+    pub fn is_stdout(&self) -> bool {
+        self.place == Place::Stdout
+    }
+}
+
+/// Where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Stdout,
+    File(PathBuf),
+    Http { host: Host, path: String },
+    Syslog { transport: Transport, host: Host },
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// A name or an address; of IPv6 without its brackets.
+    pub(crate) name: String,
+    pub(crate) port: u16,
+    pub(crate) is_tls: bool,
+}
+
+/// How syslog is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    Stream,
+}
+
+impl FromStr for Target {
+    type Err = ExportError;
+
+    fn from_str(text: &str) -> Result<Self, ExportError> {
+        let shown = without_secrets(text);
+        parse(text).map_err(|why| ExportError::Target { target: shown, why })
+    }
+}
+
+fn parse(text: &str) -> Result<Target, String> {
+    let (scheme, rest) = text.split_once(':').ok_or_else(|| format!("it is no URL: {FORMS}"))?;
+    let (format, base) = match scheme.split_once('+') {
+        None => (Format::JsonLines, scheme),
+        Some(("jsonl", base)) => (Format::JsonLines, base),
+        Some(("ocsf", base)) => (Format::Ocsf, base),
+        Some(("otlp", base)) => (Format::Otlp, base),
+        Some(("syslog", base)) => (Format::Syslog, base),
+        Some(_) => return Err(format!("the scheme {scheme:?} is not known: {FORMS}")),
+    };
+    let place = match (format, base) {
+        (Format::JsonLines | Format::Ocsf, "file") => file(rest)?,
+        (Format::JsonLines | Format::Ocsf, "stdout") if rest.is_empty() => Place::Stdout,
+        (Format::JsonLines | Format::Ocsf | Format::Otlp, "http" | "https") => {
+            http(format, base == "https", rest)?
+        }
+        (Format::Syslog, "udp") => syslog(Transport::Udp, SYSLOG_UDP, false, rest)?,
+        (Format::Syslog, "tcp") => syslog(Transport::Stream, SYSLOG_TCP, false, rest)?,
+        (Format::Syslog, "tls") => syslog(Transport::Stream, SYSLOG_TLS, true, rest)?,
+        (_, _) => return Err(format!("the scheme {scheme:?} is not known: {FORMS}")),
+    };
+    Ok(Target { format, place })
+}
+
+fn file(rest: &str) -> Result<Place, String> {
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if !path.starts_with('/') {
+        return Err("the path of a file begins with /: file:/var/log/cofferdam.jsonl".to_owned());
+    }
+    Ok(Place::File(PathBuf::from(path)))
+}
+
+fn http(format: Format, is_tls: bool, rest: &str) -> Result<Place, String> {
+    let uri = uri(rest)?;
+    let default = if is_tls { 443 } else { 80 };
+    let path = match uri.path_and_query().map(|it| it.as_str()) {
+        None | Some("" | "/") if format == Format::Otlp => OTLP_PATH,
+        None => "/",
+        Some(path) => path,
+    };
+    Ok(Place::Http { host: host(&uri, default, is_tls)?, path: path.to_owned() })
+}
+
+fn syslog(transport: Transport, port: u16, is_tls: bool, rest: &str) -> Result<Place, String> {
+    let uri = uri(rest)?;
+    if !matches!(uri.path_and_query().map(|it| it.as_str()), None | Some("" | "/")) {
+        return Err("syslog has no path: syslog+tls://host:6514".to_owned());
+    }
+    Ok(Place::Syslog { transport, host: host(&uri, port, is_tls)? })
+}
+
+fn uri(rest: &str) -> Result<Uri, String> {
+    // What the scheme is called does not matter any more.
+    let uri: Uri = format!("http:{rest}").parse().map_err(|error| format!("it is no URL: {error}"))?;
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err("a password does not belong in a URL: put a header into a file, and name it with --export-headers"
+                .to_owned())
+        }
+        Some(_) => Ok(uri),
+        None => Err("it names no host: write https://host/path".to_owned()),
+    }
+}
+
+fn host(uri: &Uri, default: u16, is_tls: bool) -> Result<Host, String> {
+    let name = uri.host().unwrap_or_default();
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    if name.is_empty() {
+        return Err("it names no host: write https://host/path".to_owned());
+    }
+    let authority = uri.authority().map_or("", |it| it.as_str());
+    // A port that is none must not become the default one.
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    match (uri.port_u16(), has_port) {
+        (Some(port), _) if port != 0 => Ok(Host { name: name.to_owned(), port, is_tls }),
+        (None, false) => Ok(Host { name: name.to_owned(), port: default, is_tls }),
+        (_, _) => Err("its port is no number from 1 to 65535".to_owned()),
+    }
+}
+
+/// Tokens are put into queries, and passwords before a host.
+fn without_secrets(text: &str) -> String {
+    let text = text.split('?').next().unwrap_or_default();
+    match (text.find("//"), text.rfind('@')) {
+        (Some(slashes), Some(at)) if at > slashes => {
+            let (start, end) = (text.get(..slashes + 2), text.get(at + 1..));
+            format!("{}{}", start.unwrap_or_default(), end.unwrap_or_default())
+        }
+        (_, _) => text.to_owned(),
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]:{}", self.name, self.port)
+        } else {
+            write!(f, "{}:{}", self.name, self.port)
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    /// The URL without its query, in which there may be a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = match self.format {
+            Format::JsonLines => "",
+            Format::Otlp => "otlp+",
+            Format::Ocsf => "ocsf+",
+            Format::Syslog => "syslog+",
+        };
+        match &self.place {
+            Place::Stdout => write!(f, "{prefix}stdout:"),
+            Place::File(path) => write!(f, "{prefix}file:{}", path.display()),
+            Place::Http { host, path } => {
+                let scheme = if host.is_tls { "https" } else { "http" };
+                write!(f, "{prefix}{scheme}://{host}{}", path.split('?').next().unwrap_or_default())
+            }
+            Place::Syslog { transport, host } => {
+                let scheme = match (transport, host.is_tls) {
+                    (Transport::Udp, _) => "udp",
+                    (Transport::Stream, false) => "tcp",
+                    (Transport::Stream, true) => "tls",
+                };
+                write!(f, "{prefix}{scheme}://{host}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_where_to_and_how() {
+        for (text, shown, format) in [
+            ("file:/var/log/x.jsonl", "file:/var/log/x.jsonl", Format::JsonLines),
+            ("file:///var/log/x", "file:/var/log/x", Format::JsonLines),
+            ("ocsf+file:/x", "ocsf+file:/x", Format::Ocsf),
+            ("stdout:", "stdout:", Format::JsonLines),
+            ("https://logs.example/in?token=secret", "https://logs.example:443/in", Format::JsonLines),
+            ("jsonl+http://[::1]:8080/a/b", "http://[::1]:8080/a/b", Format::JsonLines),
+            ("otlp+https://otel.example", "otlp+https://otel.example:443/v1/logs", Format::Otlp),
+            ("otlp+http://otel:4318/", "otlp+http://otel:4318/v1/logs", Format::Otlp),
+            ("otlp+http://otel:4318/own", "otlp+http://otel:4318/own", Format::Otlp),
+            ("syslog+udp://log", "syslog+udp://log:514", Format::Syslog),
+            ("syslog+tcp://log:1514", "syslog+tcp://log:1514", Format::Syslog),
+            ("syslog+tls://log/", "syslog+tls://log:6514", Format::Syslog),
+        ] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!((target.to_string().as_str(), target.format), (shown, format), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said_without_its_secrets() {
+        for text in [
+            "",
+            "x",
+            "file:x",
+            "file:",
+            "stdout:x",
+            "otlp+file:/x",
+            "otlp+stdout:",
+            "syslog+file:/x",
+            "syslog://x",
+            "ftp://x/",
+            "ocsf+syslog+tcp://x",
+            "https:///x",
+            "https://",
+            "https:x",
+            "https://x:0/",
+            "https://x:99999/",
+            "https://x:y/",
+            "https://user:geheim@x/",
+            "https://geheim@x/?geheim",
+            "syslog+tcp://x/geheim?geheim",
+            "https://x y/",
+        ] {
+            let error = text.parse::<Target>().unwrap_err().to_string();
+            assert!(!error.contains("geheim@") && !error.contains("?geheim"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! One policy over many clusters: what is handed over, who said so, and how far it may go.
+//!
+//! Enters: manifests, signed envelopes, what clusters report; the time is a parameter. Leaves: a [`Release`] with its digest,
+//! whether a cluster may take it ([`Envelope::open`], [`Memory::consider`]), and what each cluster is to have next
+//! ([`rollout::step`]).
+//! Guarantees: pure and deterministic; what is unsigned, altered, or older than what a cluster has had changes nothing, and the
+//! reason is a value; nothing is enforced on a stage before its gate held or somebody named promoted it.
+//! Does not: read files or clocks, talk to an API server, or compile policies; whoever makes or applies a release does.
+
+mod contents;
+mod difference;
+mod digest;
+mod envelope;
+pub mod hub;
+mod memory;
+mod pinned;
+mod release;
+pub mod rollout;
+
+pub use contents::{MOST_OBJECTS, Manifest, NotContents, policies};
+pub use difference::{Change, FieldChange, MOST_FIELDS, compare};
+pub use digest::{Digest, NotADigest};
+pub use envelope::{
+    Envelope, MOST_SIGNATURES, NotAKey, NotAnEnvelope, PAYLOAD_TYPE, Signature, Signed, SigningKey, Unproven,
+};
+pub use memory::{Memory, Refused, Step};
+pub use pinned::{MOST_KEYS, NotPinned, Pinned, PinnedKey};
+pub use release::{Header, MOST_BYTES, NotARelease, Ref, Release};

@@ -1,0 +1,146 @@
+//! Whether a stage may go on, and what is missing.
+
+use super::evidence::{Cluster, Evidence, Mode, Report, Seen};
+use super::plan::{Plan, Stage};
+use super::state::{Numbers, State};
+
+/// Most reasons that are given; those beyond are counted.
+const MOST_REASONS: usize = 20;
+
+/// What a stage is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// May it be enforced?
+    Gate,
+    /// Is it enforced for long enough that the next may begin?
+    Hold,
+}
+
+impl Question {
+    fn mode(self) -> Mode {
+        match self {
+            Self::Gate => Mode::Shadow,
+            Self::Hold => Mode::Enforce,
+        }
+    }
+}
+
+/// What is missing (nothing: it holds), and what was seen.
+pub(super) struct Answer {
+    pub(super) missing: Vec<String>,
+    pub(super) numbers: Numbers,
+}
+
+/// Asks of the stage that the state is about.
+pub(super) fn ask(question: Question, plan: &Plan, state: &State, seen: &Seen, now: u64) -> Answer {
+    let mut asking = Asking { question, plan, now, missing: Vec::new(), numbers: Numbers::default() };
+    let Some(stage) = plan.stages.get(state.stage) else {
+        return Answer { missing: vec!["there is no such stage".to_owned()], numbers: asking.numbers };
+    };
+    let members = state.members.iter().filter(|(_, member)| member.stage == state.stage);
+    for (name, _) in members {
+        asking.numbers.clusters += 1;
+        let least = if asking.numbers.clusters == 1 { u64::MAX } else { asking.numbers.seconds };
+        let seconds = asking.cluster(stage, name, seen.clusters.get(name));
+        asking.numbers.seconds = least.min(seconds);
+    }
+    asking.stage(stage);
+    asking.answer()
+}
+
+struct Asking<'p> {
+    question: Question,
+    plan: &'p Plan,
+    now: u64,
+    missing: Vec<String>,
+    numbers: Numbers,
+}
+
+impl Asking<'_> {
+    /// Takes in what is seen of one cluster. For how long it has had the release so.
+    fn cluster(&mut self, stage: &Stage, name: &str, cluster: Option<&Cluster>) -> u64 {
+        let Some(report) = cluster.and_then(|it| it.report.as_ref()) else {
+            self.missing.push(format!("{name} has never said how it stands"));
+            return 0;
+        };
+        let silent = self.now.saturating_sub(report.heard);
+        if silent > self.plan.silence {
+            self.missing.push(format!("{name} is silent for {silent} s"));
+            return 0;
+        }
+        if let Some(problem) = report.problems.first() {
+            self.numbers.failing += 1;
+            self.missing.push(format!("{name}: {problem}"));
+            return 0;
+        }
+        let Some(evidence) = self.evidence(report) else {
+            let what = match self.question {
+                Question::Gate => "does not judge the release yet",
+                Question::Hold => "does not enforce the release yet",
+            };
+            self.missing.push(format!("{name} {what}"));
+            return 0;
+        };
+        self.numbers.reporting += 1;
+        self.weigh(stage, name, evidence);
+        evidence.seconds
+    }
+
+    fn evidence<'r>(&self, report: &'r Report) -> Option<&'r Evidence> {
+        let has_it = match self.question {
+            Question::Gate => report.shadow.as_ref() == Some(&self.plan.release),
+            Question::Hold => report.enforced == self.plan.release,
+        };
+        let is_it = |it: &&Evidence| it.of == self.plan.release && it.mode == self.question.mode();
+        report.evidence.as_ref().filter(|_| has_it).filter(is_it)
+    }
+
+    fn weigh(&mut self, stage: &Stage, name: &str, evidence: &Evidence) {
+        let [denials, accepted] = evidence.denials(&self.plan.accepted);
+        let numbers = &mut self.numbers;
+        numbers.flows = numbers.flows.saturating_add(evidence.flows);
+        numbers.denials = numbers.denials.saturating_add(denials);
+        numbers.accepted = numbers.accepted.saturating_add(accepted);
+        numbers.findings = numbers.findings.saturating_add(evidence.findings);
+        let needed = match self.question {
+            Question::Gate => stage.gate.seconds,
+            Question::Hold => stage.hold,
+        };
+        if evidence.seconds < needed {
+            self.missing.push(format!("{name}: {} of {needed} s", evidence.seconds));
+        }
+        if self.question == Question::Hold {
+            return;
+        }
+        if denials > 0 {
+            let first = evidence.denials.iter().find(|it| !self.plan.accepted.iter().any(|a| a.fits(it)));
+            let like = first.map_or_else(String::new, |it| {
+                format!(", such as {} to {} port {}", it.source, it.destination, it.port)
+            });
+            self.missing.push(format!("{name}: {denials} would be denied that are not accepted{like}"));
+        }
+        if evidence.findings > stage.gate.findings {
+            let most = stage.gate.findings;
+            self.missing.push(format!("{name}: {} findings, at most {most} may be", evidence.findings));
+        }
+    }
+
+    fn stage(&mut self, stage: &Stage) {
+        if self.numbers.clusters == 0 {
+            self.missing.push(format!("stage {} has no cluster", stage.name));
+        }
+        let needed = stage.gate.flows;
+        if self.question == Question::Gate && self.numbers.flows < needed {
+            self.missing.push(format!("{} of {needed} flows were seen", self.numbers.flows));
+        }
+    }
+
+    fn answer(mut self) -> Answer {
+        let more = self.missing.len().saturating_sub(MOST_REASONS);
+        if more > 0 {
+            self.missing.truncate(MOST_REASONS);
+            self.missing.push(format!("and {more} more reasons"));
+        }
+        Answer { missing: self.missing, numbers: self.numbers }
+    }
+}

@@ -1,0 +1,183 @@
+//! How a rollout stands, and what was decided on the way.
+
+use super::evidence::Wanted;
+use super::plan::Plan;
+use crate::release::Ref;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Most decisions that are kept; of those before, how many there were.
+pub const MOST_DECISIONS: usize = 200;
+/// Most clusters of a rollout.
+pub const MOST_CLUSTERS: usize = 5000;
+
+/// How it stands. Begins as [`State::default`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// What is going on.
+    pub phase: Phase,
+    /// Index of the stage that it is about.
+    pub stage: usize,
+    /// Who paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// Who approved the stage that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<String>,
+    /// Clusters of stages that have begun, by name.
+    #[serde(default)]
+    pub members: BTreeMap<String, Member>,
+    /// What it waits for, in words.
+    #[serde(default)]
+    pub waits: Vec<String>,
+    /// In order.
+    #[serde(default)]
+    pub decisions: Vec<Decision>,
+    /// Decisions before those.
+    #[serde(default)]
+    pub forgotten: u64,
+    /// The last command that was handled.
+    #[serde(default)]
+    pub handled: u64,
+}
+
+/// What is going on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// A stage is about to begin.
+    #[default]
+    Waiting,
+    /// The stage judges the release without effect.
+    Shadow,
+    /// The stage enforces it.
+    Enforce,
+    /// It is being taken back.
+    RollingBack,
+    /// It was taken back everywhere.
+    RolledBack,
+    /// Every stage enforces it.
+    Done,
+}
+
+/// One cluster of a stage that has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Index of its stage.
+    pub stage: usize,
+    /// What it has if the release is not for it.
+    pub before: Ref,
+    /// What it was told last.
+    pub told: Told,
+    /// Since when it says without a pause that it cannot have what is wanted, by the hub's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<u64>,
+    /// It was seen to enforce the release for as long as its stage holds.
+    #[serde(default)]
+    pub settled: bool,
+}
+
+/// What a cluster was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Told {
+    /// Judge it without effect.
+    Shadow,
+    /// Enforce it.
+    Enforce,
+    /// Have what was there before.
+    Back,
+}
+
+/// Something that was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Seconds by the hub's clock.
+    pub at: u64,
+    /// What.
+    pub what: Word,
+    /// Name of the stage that it is about.
+    pub stage: String,
+    /// Who asked for it; empty: nobody, it followed from what was seen.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// Why, in words.
+    pub why: String,
+    /// What was seen then.
+    pub numbers: Numbers,
+}
+
+/// Every kind of decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// A stage judges the release.
+    Began,
+    /// A stage enforces it, for its gate held.
+    Promoted,
+    /// A stage enforces it, although its gate did not hold.
+    Forced,
+    /// A stage has enforced it for long enough that the next may begin.
+    Settled,
+    /// A stage that selects nobody is passed over.
+    Skipped,
+    /// Every stage enforces it.
+    Finished,
+    /// It goes back.
+    RollsBack,
+    /// It went back everywhere.
+    RolledBack,
+    /// Nothing goes on.
+    Paused,
+    /// It goes on.
+    Resumed,
+    /// Somebody approved a stage.
+    Approved,
+    /// What somebody asked for was not done.
+    NotDone,
+    /// A cluster is gone.
+    Left,
+    /// A cluster came after its stage.
+    Joined,
+}
+
+/// What was seen of the clusters of a stage together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Numbers {
+    /// Clusters.
+    pub clusters: u64,
+    /// Of these, that said lately how they stand with the release.
+    pub reporting: u64,
+    /// Of these, that cannot have it.
+    pub failing: u64,
+    /// Seconds: the least of them.
+    pub seconds: u64,
+    /// Flows: all.
+    pub flows: u64,
+    /// Denials that are not accepted: all.
+    pub denials: u64,
+    /// Denials that are.
+    pub accepted: u64,
+    /// Findings: all.
+    pub findings: u64,
+}
+
+impl State {
+    /// What a member is to have.
+    pub(super) fn wanted(plan: &Plan, member: &Member) -> Wanted {
+        match member.told {
+            Told::Shadow => Wanted { enforce: member.before.clone(), shadow: Some(plan.release.clone()) },
+            Told::Enforce => Wanted { enforce: plan.release.clone(), shadow: None },
+            Told::Back => Wanted { enforce: member.before.clone(), shadow: None },
+        }
+    }
+
+    pub(super) fn decide(&mut self, decision: Decision) {
+        if self.decisions.len() >= MOST_DECISIONS {
+            let surplus = self.decisions.len() + 1 - MOST_DECISIONS;
+            self.decisions.drain(..surplus);
+            self.forgotten = self.forgotten.saturating_add(surplus as u64);
+        }
+        self.decisions.push(decision);
+    }
+}

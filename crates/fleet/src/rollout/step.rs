@@ -1,0 +1,379 @@
+//! One step of a rollout.
+
+use super::evidence::{Command, Mode, Seen, Verb, Wanted};
+use super::gate::{Answer, Question, ask};
+use super::plan::Plan;
+use super::state::{Decision, MOST_CLUSTERS, Member, Numbers, Phase, State, Told, Word};
+use crate::release::Ref;
+
+/// Something to be done at the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Say that a cluster is to have this. Said in every step until the hub says so.
+    Want {
+        /// Its name.
+        cluster: String,
+        /// What.
+        wanted: Wanted,
+    },
+}
+
+/// Goes on from what is seen. `now`: seconds by the hub's clock; it may jump.
+///
+/// At most one change of phase is made, so that what the next one goes by was seen after it.
+#[must_use]
+pub fn step(plan: &Plan, state: State, seen: &Seen, now: u64) -> (State, Vec<Action>) {
+    let mut work = Work { plan, state, seen, now };
+    let before = work.state.phase;
+    work.leave();
+    work.note_failing();
+    let forced = work.commands();
+    work.look_for_harm();
+    work.note_settled();
+    if work.state.phase == before {
+        work.go_on(forced);
+    } else {
+        work.not_forced(forced, "the rollout goes another way");
+    }
+    let actions = work.actions();
+    (work.state, actions)
+}
+
+struct Work<'a> {
+    plan: &'a Plan,
+    state: State,
+    seen: &'a Seen,
+    now: u64,
+}
+
+impl Work<'_> {
+    /// Clusters that are gone hold nobody up.
+    fn leave(&mut self) {
+        let members = self.state.members.keys();
+        let gone: Vec<String> = members.filter(|it| !self.seen.clusters.contains_key(*it)).cloned().collect();
+        for name in gone {
+            self.state.members.remove(&name);
+            self.decide(Word::Left, "", format!("{name} is no longer a cluster of this hub"), None);
+        }
+    }
+
+    fn note_failing(&mut self) {
+        for (name, member) in &mut self.state.members {
+            let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
+            let fails = report.is_some_and(|it| !it.problems.is_empty());
+            member.failing_since = fails.then(|| member.failing_since.unwrap_or(self.now));
+        }
+    }
+
+    /// Handles what was asked, each command once. Who, if anybody, wants the stage to go on without its gate.
+    fn commands(&mut self) -> Option<String> {
+        let handled = self.state.handled;
+        let mut due: Vec<&Command> = self.seen.commands.iter().filter(|it| it.id > handled).collect();
+        due.sort_by_key(|it| it.id);
+        let mut forced = None;
+        for command in due {
+            self.state.handled = command.id;
+            if let Err(why) = self.command(command, &mut forced) {
+                self.decide(Word::NotDone, &command.by, format!("{:?}: {why}", command.verb), None);
+            }
+        }
+        forced
+    }
+
+    fn command(&mut self, command: &Command, forced: &mut Option<String>) -> Result<(), &'static str> {
+        let by = command.by.as_str();
+        let runs = matches!(self.state.phase, Phase::Waiting | Phase::Shadow | Phase::Enforce);
+        match command.verb {
+            Verb::Abort if runs || self.state.phase == Phase::Done => {
+                self.roll_back(by, "it was aborted".to_owned());
+                Ok(())
+            }
+            _ if !runs => Err("the rollout is over, or going back"),
+            Verb::Pause => {
+                self.state.paused = Some(by.to_owned());
+                self.decide(Word::Paused, by, "on request".to_owned(), None);
+                Ok(())
+            }
+            Verb::Resume => {
+                self.state.paused = None;
+                self.decide(Word::Resumed, by, "on request".to_owned(), None);
+                Ok(())
+            }
+            Verb::Approve if self.state.phase == Phase::Enforce => Err("the stage is enforced already"),
+            Verb::Approve => {
+                self.state.approved = Some(by.to_owned());
+                self.decide(Word::Approved, by, "on request".to_owned(), None);
+                Ok(())
+            }
+            Verb::Promote if self.state.paused.is_some() => Err("it is paused; resume it first"),
+            Verb::Promote => {
+                *forced = Some(by.to_owned());
+                Ok(())
+            }
+            Verb::Abort => Err("there is nothing to take back"),
+        }
+    }
+
+    /// Denials of what worked, or half of a stage that cannot have the release, take it back; also while it is paused, and
+    /// where a cluster enforces it only after somebody let the rollout go on without it.
+    fn look_for_harm(&mut self) {
+        let is_done = match self.state.phase {
+            Phase::Waiting | Phase::Shadow | Phase::Enforce => false,
+            Phase::Done => true,
+            Phase::RollingBack | Phase::RolledBack => return,
+        };
+        let is_watched = |it: &Member| it.told == Told::Enforce && !(is_done && it.settled);
+        let enforcing = self.state.members.iter().filter(|(_, member)| is_watched(member));
+        let denied = enforcing.filter_map(|(name, _)| {
+            let evidence = self.seen.clusters.get(name)?.report.as_ref()?.evidence.as_ref()?;
+            let is_it = evidence.of == self.plan.release && evidence.mode == Mode::Enforce;
+            let [denials, _] = evidence.denials(&self.plan.accepted);
+            (is_it && denials >= self.plan.spike.max(1)).then_some((name, denials))
+        });
+        let worst = denied.max_by_key(|(_, denials)| *denials);
+        if let Some((name, denials)) = worst {
+            let why = format!(
+                "{name} denies {denials} flows that worked before, and {} are too many",
+                self.plan.spike
+            );
+            return self.roll_back("", why);
+        }
+        let of_stage = || self.state.members.values().filter(|it| it.stage == self.state.stage);
+        let lasting =
+            |it: &&Member| it.failing_since.is_some_and(|at| self.now.saturating_sub(at) > self.plan.silence);
+        let (failing, all) = (of_stage().filter(lasting).count(), of_stage().count());
+        if self.state.phase == Phase::Enforce && failing > 0 && failing * 2 >= all {
+            self.roll_back("", format!("{failing} of {all} clusters of the stage cannot have the release"));
+        }
+    }
+
+    fn note_settled(&mut self) {
+        for (name, member) in &mut self.state.members {
+            let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
+            let hold = self.plan.stages.get(member.stage).map_or(u64::MAX, |it| it.hold);
+            let has_held = report.and_then(|it| it.evidence.as_ref()).is_some_and(|it| {
+                it.of == self.plan.release && it.mode == Mode::Enforce && it.seconds >= hold
+            });
+            member.settled |= has_held && member.told == Told::Enforce;
+        }
+    }
+
+    fn go_on(&mut self, forced: Option<String>) {
+        match self.state.phase {
+            Phase::Waiting => self.begin(forced),
+            Phase::Shadow => self.promote(forced),
+            Phase::Enforce => self.finish_stage(forced),
+            Phase::RollingBack => self.finish_rollback(),
+            Phase::Done => self.join(),
+            Phase::RolledBack => {}
+        }
+    }
+
+    /// The clusters of a stage begin to judge the release.
+    fn begin(&mut self, forced: Option<String>) {
+        self.state.waits.clear();
+        if let Some(by) = &self.state.paused {
+            self.state.waits.push(format!("paused by {by}"));
+            return;
+        }
+        let (mut chosen, mut missing) = (Vec::new(), Vec::new());
+        for name in self.clusters_of(self.state.stage) {
+            match self.starting_point(&name) {
+                Ok(before) => chosen.push((name, before)),
+                Err(why) => missing.push(why),
+            }
+        }
+        if self.state.members.len() + chosen.len() > MOST_CLUSTERS {
+            missing.push(format!("more than {MOST_CLUSTERS} clusters; make several fleets of them"));
+        }
+        if chosen.is_empty() && missing.is_empty() {
+            let why = "the stage selects no cluster".to_owned();
+            let Some(by) = forced else {
+                return self.state.waits.push(format!("{why}; promote it to pass over it"));
+            };
+            self.decide(Word::Skipped, &by, why, None);
+            return self.next_stage();
+        }
+        if !missing.is_empty() {
+            self.state.waits = missing;
+            return self.not_forced(forced, "what the clusters would go back to is not known");
+        }
+        let (stage, count) = (self.state.stage, chosen.len());
+        for (name, before) in chosen {
+            self.state.members.insert(
+                name,
+                Member { stage, before, told: Told::Shadow, failing_since: None, settled: false },
+            );
+        }
+        self.state.phase = Phase::Shadow;
+        let numbers = Numbers { clusters: count as u64, ..Numbers::default() };
+        self.decide(
+            Word::Began,
+            "",
+            format!("{count} clusters judge the release without effect"),
+            Some(numbers),
+        );
+        self.not_forced(forced, "the stage has only just begun");
+    }
+
+    fn not_forced(&mut self, forced: Option<String>, why: &str) {
+        if let Some(by) = forced {
+            self.decide(Word::NotDone, &by, format!("Promote: {why}"), None);
+        }
+    }
+
+    /// Clusters that a stage is the first to select, and that are in no stage yet.
+    fn clusters_of(&self, stage: usize) -> Vec<String> {
+        let first = |labels| self.plan.stages.iter().position(|it| it.clusters.selects(labels));
+        let all = self.seen.clusters.iter();
+        let own = all
+            .filter(|(name, it)| first(&it.labels) == Some(stage) && !self.state.members.contains_key(*name));
+        own.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What a cluster goes back to.
+    fn starting_point(&self, name: &str) -> Result<Ref, String> {
+        let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
+        let Some(report) = report else { return Err(format!("{name} has never said how it stands")) };
+        let (has, release) = (&report.enforced, &self.plan.release);
+        if has.number > release.number {
+            return Err(format!("{name} has release {has}, which is newer"));
+        }
+        match &self.plan.fallback {
+            None => Ok(has.clone()),
+            Some(fallback) if has == fallback || has == release => Ok(fallback.clone()),
+            Some(fallback) => Err(format!(
+                "{name} has release {has}, and this one was signed to fall back to {fallback}: it could not be taken back there"
+            )),
+        }
+    }
+
+    /// A stage whose gate holds enforces the release.
+    fn promote(&mut self, forced: Option<String>) {
+        let Answer { mut missing, numbers } =
+            ask(Question::Gate, self.plan, &self.state, self.seen, self.now);
+        let wants_approval = self.plan.stages.get(self.state.stage).is_some_and(|it| it.approval);
+        if wants_approval && self.state.approved.is_none() {
+            missing.push("somebody is to approve the stage".to_owned());
+        }
+        if let Some(by) = &self.state.paused {
+            missing.push(format!("paused by {by}"));
+        }
+        let (word, by) = match forced {
+            _ if missing.is_empty() => (Word::Promoted, self.state.approved.clone().unwrap_or_default()),
+            // A command to promote is not taken while it is paused.
+            Some(by) => (Word::Forced, by),
+            None => {
+                self.state.waits = missing;
+                return;
+            }
+        };
+        let why = if missing.is_empty() { "the gate holds".to_owned() } else { missing.join("; ") };
+        self.decide(word, &by, why, Some(numbers));
+        let stage = self.state.stage;
+        self.state.members.values_mut().filter(|it| it.stage == stage).for_each(|it| it.told = Told::Enforce);
+        (self.state.phase, self.state.approved) = (Phase::Enforce, None);
+        self.state.waits.clear();
+    }
+
+    /// A stage that has enforced the release for long enough makes room for the next.
+    fn finish_stage(&mut self, forced: Option<String>) {
+        let Answer { mut missing, numbers } =
+            ask(Question::Hold, self.plan, &self.state, self.seen, self.now);
+        if let Some(by) = &self.state.paused {
+            missing.push(format!("paused by {by}"));
+        }
+        let Some(by) = missing.is_empty().then(String::new).or(forced) else {
+            self.state.waits = missing;
+            return;
+        };
+        let (word, why) = match missing.is_empty() {
+            true => (Word::Settled, "every cluster of the stage has enforced it for long enough".to_owned()),
+            false => (Word::Forced, missing.join("; ")),
+        };
+        self.decide(word, &by, why, Some(numbers));
+        self.next_stage();
+    }
+
+    fn next_stage(&mut self) {
+        self.state.approved = None;
+        self.state.waits.clear();
+        if self.state.stage + 1 < self.plan.stages.len() {
+            self.state.stage += 1;
+            self.state.phase = Phase::Waiting;
+            return;
+        }
+        self.decide(Word::Finished, "", "every stage is through".to_owned(), None);
+        self.state.phase = Phase::Done;
+    }
+
+    /// Whoever has the release, or judges it, goes back to what it had.
+    fn roll_back(&mut self, by: &str, why: String) {
+        let has_way = self.plan.fallback.is_some();
+        let (mut goes, mut stays) = (0, 0);
+        for member in self.state.members.values_mut() {
+            if member.told == Told::Enforce && !has_way {
+                stays += 1;
+            } else {
+                (member.told, goes) = (Told::Back, goes + 1);
+            }
+        }
+        let mut text = format!("{why}; {goes} clusters go back");
+        if stays > 0 {
+            text += &format!("; {stays} keep the release, for it was not signed to fall back to anything");
+        }
+        self.state.phase = Phase::RollingBack;
+        self.state.paused = None;
+        let numbers = ask(Question::Hold, self.plan, &self.state, self.seen, self.now).numbers;
+        self.decide(Word::RollsBack, by, text, Some(numbers));
+    }
+
+    fn finish_rollback(&mut self) {
+        let is_back = |name: &String, member: &Member| {
+            let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
+            member.told != Told::Back
+                || report.is_some_and(|it| it.enforced == member.before && it.shadow.is_none())
+        };
+        let members = self.state.members.iter();
+        let late: Vec<String> =
+            members.filter(|(name, it)| !is_back(name, it)).map(|(name, _)| name.clone()).collect();
+        if late.is_empty() {
+            self.decide(Word::RolledBack, "", "every cluster is back".to_owned(), None);
+            self.state.phase = Phase::RolledBack;
+        }
+        self.state.waits = late.into_iter().map(|name| format!("{name} is not back yet")).collect();
+    }
+
+    /// A cluster that came after its stage gets what its stage has, once that is everybody's.
+    fn join(&mut self) {
+        for stage in 0..self.plan.stages.len() {
+            for name in self.clusters_of(stage) {
+                let Ok(before) = self.starting_point(&name) else { continue };
+                if self.state.members.len() >= MOST_CLUSTERS {
+                    return;
+                }
+                let member =
+                    Member { stage, before, told: Told::Enforce, failing_since: None, settled: false };
+                self.state.members.insert(name.clone(), member);
+                self.decide(Word::Joined, "", format!("{name} came after its stage"), None);
+            }
+        }
+    }
+
+    fn decide(&mut self, what: Word, by: &str, why: String, numbers: Option<Numbers>) {
+        let stage = self.plan.stages.get(self.state.stage).map(|it| it.name.clone()).unwrap_or_default();
+        let numbers = numbers.unwrap_or_default();
+        self.state.decide(Decision { at: self.now, what, stage, by: by.to_owned(), why, numbers });
+    }
+
+    /// What the hub does not say yet.
+    fn actions(&self) -> Vec<Action> {
+        let members = self.state.members.iter();
+        let due = members.filter_map(|(name, member)| {
+            let wanted = State::wanted(self.plan, member);
+            let said = self.seen.clusters.get(name)?.wanted.as_ref();
+            (said != Some(&wanted)).then(|| Action::Want { cluster: name.clone(), wanted })
+        });
+        due.collect()
+    }
+}

@@ -1,0 +1,356 @@
+//! What a rollout does with what it sees, one situation at a time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "in a test a panic is the failure report"
+)]
+
+use fleet::rollout::*;
+use fleet::{Digest, Ref};
+use std::collections::BTreeMap;
+
+fn reference(number: u64) -> Ref {
+    if number == 0 { Ref::nothing() } else { Ref { number, digest: Digest::of(&number.to_be_bytes()) } }
+}
+
+fn selector(env: &str) -> crds::LabelSelector {
+    let match_labels = BTreeMap::from([("env".into(), env.into())]);
+    crds::LabelSelector { match_labels, match_expressions: Vec::new() }
+}
+
+fn stage(name: &str, approval: bool) -> Stage {
+    let gate = Gate { seconds: 60, flows: 100, findings: 0 };
+    Stage { name: name.to_owned(), clusters: selector(name), gate, approval, hold: 30 }
+}
+
+fn plan() -> Plan {
+    let accepted = vec![Accepted { destination: Some("192.0.2.1".to_owned()), ..Accepted::default() }];
+    Plan {
+        release: reference(8),
+        fallback: Some(reference(7)),
+        stages: vec![stage("dev", false), stage("prod", true)],
+        accepted,
+        spike: 5,
+        silence: 120,
+    }
+}
+
+/// A hub with its clusters, which do at once what they are told.
+struct Hub {
+    plan: Plan,
+    state: State,
+    seen: Seen,
+    now: u64,
+    next: u64,
+}
+
+impl Hub {
+    fn new(plan: Plan) -> Self {
+        let mut hub = Self { plan, state: State::default(), seen: Seen::default(), now: 1000, next: 1 };
+        for (name, env) in [("a", "dev"), ("b", "dev"), ("p", "prod")] {
+            hub.join(name, env, 7);
+        }
+        hub
+    }
+
+    fn join(&mut self, name: &str, env: &str, enforced: u64) {
+        let enforced = reference(enforced);
+        let report = Report { heard: self.now, enforced, shadow: None, evidence: None, problems: Vec::new() };
+        let labels = BTreeMap::from([("env".into(), env.into())]);
+        self.seen.clusters.insert(name.to_owned(), Cluster { labels, wanted: None, report: Some(report) });
+    }
+
+    fn step(&mut self) {
+        let (state, actions) = step(&self.plan, self.state.clone(), &self.seen, self.now);
+        self.state = state;
+        for Action::Want { cluster, wanted } in actions {
+            self.seen.clusters.get_mut(&cluster).unwrap().wanted = Some(wanted);
+        }
+    }
+
+    fn report(&mut self, name: &str) -> &mut Report {
+        self.seen.clusters.get_mut(name).unwrap().report.as_mut().unwrap()
+    }
+
+    /// Every cluster has what it was told, and has seen so much of it.
+    fn obey(&mut self, seconds: u64, flows: u64) {
+        self.now += seconds;
+        for cluster in self.seen.clusters.values_mut() {
+            let (Some(wanted), Some(report)) = (&cluster.wanted, &mut cluster.report) else { continue };
+            (report.enforced, report.shadow, report.heard) =
+                (wanted.enforce.clone(), wanted.shadow.clone(), self.now);
+            let (of, mode) = match &wanted.shadow {
+                Some(shadow) => (shadow.clone(), Mode::Shadow),
+                None => (wanted.enforce.clone(), Mode::Enforce),
+            };
+            report.evidence = Some(Evidence {
+                of,
+                mode,
+                seconds,
+                flows,
+                denials: Vec::new(),
+                more_denials: 0,
+                findings: 0,
+            });
+        }
+    }
+
+    fn deny(&mut self, name: &str, destination: &str, count: u64) {
+        let denial = Denial {
+            source: "shop/Deployment/web".to_owned(),
+            destination: destination.to_owned(),
+            port: 443,
+            count,
+        };
+        self.report(name).evidence.as_mut().unwrap().denials.push(denial);
+    }
+
+    fn ask(&mut self, verb: Verb) {
+        self.seen.commands.push(Command { id: self.next, by: "ann".to_owned(), verb });
+        self.next += 1;
+        self.step();
+    }
+
+    fn words(&self) -> Vec<Word> {
+        self.state.decisions.iter().map(|it| it.what).collect()
+    }
+
+    fn enforced_by(&self) -> String {
+        let has = |it: &&String| {
+            self.seen.clusters[*it].wanted.as_ref().is_some_and(|it| it.enforce == self.plan.release)
+        };
+        self.seen.clusters.keys().filter(has).map(String::as_str).collect()
+    }
+
+    /// Up to dev enforcing.
+    fn at_dev(plan: Plan) -> Self {
+        let mut hub = Self::new(plan);
+        hub.step();
+        hub.obey(60, 50);
+        hub.step();
+        assert_eq!((hub.state.phase, hub.enforced_by().as_str()), (Phase::Enforce, "ab"));
+        hub
+    }
+}
+
+#[test]
+fn a_release_goes_through_its_stages_and_every_decision_has_its_numbers() {
+    let mut hub = Hub::at_dev(plan());
+    hub.obey(30, 40);
+    hub.step();
+    assert_eq!((hub.state.phase, hub.state.stage), (Phase::Waiting, 1));
+    hub.step();
+    hub.obey(60, 100);
+    hub.step();
+    assert_eq!(hub.state.waits, ["somebody is to approve the stage"]);
+    hub.ask(Verb::Approve);
+    assert_eq!(hub.enforced_by(), "abp");
+    hub.obey(30, 0);
+    hub.step();
+    assert_eq!(hub.state.phase, Phase::Done);
+    use Word::*;
+    assert_eq!(hub.words(), [Began, Promoted, Settled, Began, Approved, Promoted, Settled, Finished]);
+    let promoted = &hub.state.decisions[1];
+    let numbers = Numbers { clusters: 2, reporting: 2, seconds: 60, flows: 100, ..Numbers::default() };
+    assert_eq!((promoted.stage.as_str(), promoted.by.as_str(), promoted.numbers), ("dev", "", numbers));
+    let promoted = &hub.state.decisions[5];
+    assert_eq!((promoted.stage.as_str(), promoted.by.as_str()), ("prod", "ann"));
+    let text = serde_json::to_string(&hub.state).unwrap();
+    assert_eq!(serde_json::from_str::<State>(&text).unwrap(), hub.state);
+}
+
+#[test]
+fn a_gate_says_what_is_missing_and_lets_nothing_through() {
+    for (case, change, says) in [
+        (
+            "too few flows",
+            (|hub| hub.report("a").evidence.as_mut().unwrap().flows = 49) as fn(&mut Hub),
+            "99 of 100 flows",
+        ),
+        ("too short", |hub| hub.report("a").evidence.as_mut().unwrap().seconds = 59, "a: 59 of 60 s"),
+        ("a denial", |hub| hub.deny("b", "198.51.100.7", 1), "b: 1 would be denied"),
+        (
+            "denials without room",
+            |hub| hub.report("b").evidence.as_mut().unwrap().more_denials = 1,
+            "b: 1 would be denied",
+        ),
+        ("a finding", |hub| hub.report("b").evidence.as_mut().unwrap().findings = 1, "b: 1 findings"),
+        ("silence", |hub| hub.report("b").heard -= 121, "b is silent for 121 s"),
+        ("a problem", |hub| hub.report("b").problems.push("no such kind".to_owned()), "b: no such kind"),
+        ("not shadowed", |hub| hub.report("b").shadow = None, "b does not judge"),
+        (
+            "of another",
+            |hub| hub.report("b").evidence.as_mut().unwrap().of = reference(7),
+            "b does not judge",
+        ),
+        (
+            "enforced evidence",
+            |hub| hub.report("b").evidence.as_mut().unwrap().mode = Mode::Enforce,
+            "b does not judge",
+        ),
+        ("nothing heard", |hub| hub.seen.clusters.get_mut("b").unwrap().report = None, "b has never said"),
+        ("paused", |hub| hub.ask(Verb::Pause), "paused by ann"),
+    ] {
+        let mut hub = Hub::new(plan());
+        hub.step();
+        hub.obey(60, 50);
+        change(&mut hub);
+        hub.step();
+        assert_eq!((hub.state.phase, hub.enforced_by().as_str()), (Phase::Shadow, ""), "{case}");
+        assert!(hub.state.waits.iter().any(|it| it.contains(says)), "{case}: {:?}", hub.state.waits);
+    }
+}
+
+#[test]
+fn denials_that_are_meant_hold_nothing_up() {
+    let mut hub = Hub::new(plan());
+    hub.step();
+    hub.obey(60, 50);
+    hub.deny("a", "192.0.2.1", 1000);
+    hub.step();
+    assert_eq!(hub.state.phase, Phase::Enforce);
+    assert_eq!(hub.state.decisions[1].numbers.accepted, 1000);
+}
+
+#[test]
+fn a_stage_does_not_begin_where_it_could_not_be_taken_back() {
+    for (case, change, says) in [
+        ("another release", (|hub| hub.join("b", "dev", 5)) as fn(&mut Hub), "b has release 5"),
+        ("a newer one", |hub| hub.join("b", "dev", 9), "which is newer"),
+        ("unheard", |hub| hub.seen.clusters.get_mut("b").unwrap().report = None, "b has never said"),
+        ("nobody", |hub| hub.seen.clusters.retain(|name, _| name == "p"), "selects no cluster"),
+        ("paused", |hub| hub.ask(Verb::Pause), "paused by ann"),
+    ] {
+        let mut hub = Hub::new(plan());
+        change(&mut hub);
+        let members = hub.state.members.len();
+        hub.step();
+        hub.step();
+        assert_eq!((hub.state.phase, hub.state.members.len(), members), (Phase::Waiting, 0, 0), "{case}");
+        assert!(hub.state.waits.iter().any(|it| it.contains(says)), "{case}: {:?}", hub.state.waits);
+    }
+}
+
+#[test]
+fn a_stage_without_clusters_is_passed_over_only_by_somebody() {
+    let mut hub = Hub::new(plan());
+    hub.seen.clusters.retain(|name, _| name == "p");
+    hub.ask(Verb::Promote);
+    assert_eq!((hub.state.stage, hub.state.phase), (1, Phase::Waiting));
+    assert_eq!((hub.words(), hub.state.decisions[0].by.as_str()), (vec![Word::Skipped], "ann"));
+}
+
+#[test]
+fn what_breaks_a_flow_goes_back_everywhere_also_when_forced_and_paused() {
+    let mut hub = Hub::new(plan());
+    hub.step();
+    hub.obey(10, 0);
+    hub.ask(Verb::Promote);
+    assert_eq!((hub.enforced_by().as_str(), *hub.words().last().unwrap()), ("ab", Word::Forced));
+    assert!(hub.state.decisions.last().unwrap().why.contains("of 60 s"));
+    hub.obey(5, 10);
+    hub.ask(Verb::Pause);
+    hub.deny("a", "192.0.2.1", 100);
+    hub.deny("a", "198.51.100.7", 4);
+    hub.step();
+    assert_eq!(hub.state.phase, Phase::Enforce);
+    hub.deny("a", "198.51.100.8", 1);
+    hub.step();
+    assert_eq!((hub.state.phase, hub.enforced_by().as_str()), (Phase::RollingBack, ""));
+    assert_eq!(hub.state.decisions.last().unwrap().numbers.denials, 5);
+    hub.step();
+    assert_eq!(hub.state.waits, ["a is not back yet", "b is not back yet"]);
+    hub.obey(1, 0);
+    hub.step();
+    assert_eq!(hub.state.phase, Phase::RolledBack);
+    assert_eq!(hub.seen.clusters["a"].wanted, Some(Wanted { enforce: reference(7), shadow: None }));
+}
+
+#[test]
+fn half_of_a_stage_that_cannot_have_it_takes_it_back_after_a_while() {
+    let mut hub = Hub::at_dev(plan());
+    hub.obey(10, 0);
+    hub.report("a").problems.push("no such kind".to_owned());
+    hub.step();
+    assert_eq!((hub.state.phase, hub.state.waits[0].as_str()), (Phase::Enforce, "a: no such kind"));
+    hub.now += 121;
+    hub.step();
+    assert_eq!(hub.state.phase, Phase::RollingBack);
+}
+
+#[test]
+fn a_release_that_was_signed_to_fall_back_to_nothing_stays_and_says_so() {
+    let mut hub = Hub::at_dev(Plan { fallback: None, ..plan() });
+    hub.obey(5, 10);
+    hub.deny("a", "198.51.100.8", 50);
+    hub.step();
+    assert_eq!(hub.enforced_by(), "ab");
+    let why = &hub.state.decisions.last().unwrap().why;
+    assert!(why.contains("2 keep the release, for it was not signed to fall back to anything"), "{why}");
+}
+
+#[test]
+fn commands_are_handled_once_and_what_is_not_done_is_said() {
+    let mut hub = Hub::at_dev(plan());
+    hub.ask(Verb::Abort);
+    assert_eq!(hub.state.phase, Phase::RollingBack);
+    hub.obey(1, 0);
+    hub.step();
+    for verb in [Verb::Abort, Verb::Resume, Verb::Promote, Verb::Approve, Verb::Pause] {
+        hub.ask(verb);
+        assert_eq!(
+            (hub.state.phase, *hub.words().last().unwrap()),
+            (Phase::RolledBack, Word::NotDone),
+            "{verb:?}"
+        );
+    }
+    let before = hub.state.clone();
+    hub.step();
+    assert_eq!(hub.state, before);
+}
+
+#[test]
+fn who_comes_late_gets_it_when_everybody_has_it() {
+    let mut hub = Hub::at_dev(plan());
+    hub.join("late", "dev", 7);
+    hub.obey(30, 40);
+    hub.step();
+    hub.step();
+    hub.obey(60, 100);
+    assert!(!hub.state.members.contains_key("late"));
+    hub.ask(Verb::Approve);
+    hub.obey(30, 0);
+    hub.step();
+    assert_eq!((hub.state.phase, hub.enforced_by().as_str()), (Phase::Done, "abp"));
+    hub.step();
+    assert_eq!(hub.enforced_by(), "ablatep");
+}
+
+#[test]
+fn a_cluster_that_is_gone_holds_nobody_up() {
+    let mut hub = Hub::new(plan());
+    hub.step();
+    hub.seen.clusters.remove("b");
+    hub.obey(60, 100);
+    hub.step();
+    assert_eq!(
+        (hub.enforced_by().as_str(), hub.words()),
+        ("a", vec![Word::Began, Word::Left, Word::Promoted])
+    );
+}
+
+#[test]
+fn decisions_are_bounded_and_those_forgotten_are_counted() {
+    let mut hub = Hub::at_dev(plan());
+    for _ in 0..150 {
+        hub.ask(Verb::Pause);
+        hub.ask(Verb::Resume);
+    }
+    assert_eq!(
+        (hub.state.decisions.len(), hub.state.forgotten),
+        (MOST_DECISIONS, 2 + 300 - MOST_DECISIONS as u64)
+    );
+}

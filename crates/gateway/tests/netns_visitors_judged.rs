@@ -1,0 +1,234 @@
+//! Requests of workloads that come to the central gateway by themselves, judged as those of pods are; and how long such a workload
+//! is known.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test"
+)]
+
+mod support;
+
+use feed::tls::Identity;
+use gateway::{Authority, AuthorityPem, Clients, End, Inspection, Reason};
+use policy::{DomainPattern, Verdict};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use support::door::{CONNECT, DOMAIN, DOOR, Door, LEAVE, RUNNER, able, outside, policies, server, shown};
+use support::web::trusting;
+use support::{Tls, hello_of, patient};
+
+/// What a rule says of the hub, at its usual ports.
+fn hub(more: &str) -> String {
+    format!(
+        "[{{action: Allow, to: [{{domains: [hub.example]}}], ports: [{{port: 443}}, {{port: 80}}], {more}}}]"
+    )
+}
+
+const DOWNLOADS: &str = "operations: [{verbs: [download], resources: [acme/*]}]";
+const GET: &str = "GET /acme/tiny/resolve/main/weights.safetensors HTTP/1.1|Host: hub.example||";
+const COMMIT: &str =
+    "POST /api/models/acme/tiny/commit/main HTTP/1.1|Host: hub.example|Content-Length: 2||{}";
+
+/// The means to open TLS, before a server with this certificate.
+fn means(tls: &Tls) -> Inspection {
+    let root = CertificateDer::from_pem_slice(tls.certificate.as_bytes()).unwrap().to_vec();
+    Inspection { authority: Authority::generate(SystemTime::now()).unwrap(), roots: vec![root] }
+}
+
+/// Answers each request of each connection with its first line, in TLS or in clear.
+fn serve(port: u16, tls: Option<Arc<ServerConfig>>) {
+    let listener = server(port);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (Ok(stream), tls) = (stream, tls.clone()) else { return };
+            std::thread::spawn(move || match tls {
+                Some(tls) => answer(StreamOwned::new(ServerConnection::new(tls).unwrap(), stream)),
+                None => answer(stream),
+            });
+        }
+    });
+}
+
+fn answer(mut stream: impl Read + Write) {
+    while let Some(head) = head(&mut stream) {
+        let line = head.lines().next().unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}", line.len());
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn head(stream: &mut impl Read) -> Option<String> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        if !stream.read(&mut byte).is_ok_and(|length| length == 1) {
+            return None;
+        }
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Head and body of the answer.
+fn ask(stream: &mut (impl Read + Write), request: &str) -> (String, String) {
+    stream.write_all(request.replace('|', "\r\n").as_bytes()).unwrap();
+    let head = head(stream).unwrap();
+    let length = head.lines().filter_map(|line| line.split_once(": "));
+    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).next_back();
+    let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
+    stream.read_exact(&mut body).unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+type Outer = StreamOwned<ClientConnection, TcpStream>;
+
+/// Through the door, TLS to the hub as a client does it that believes an authority.
+fn through(door: &Door, believed: &AuthorityPem) -> StreamOwned<ClientConnection, Outer> {
+    let (answer, outer) = door.ask(CONNECT);
+    assert_eq!(answer, LEAVE);
+    let name = ServerName::try_from("hub.example").unwrap();
+    StreamOwned::new(ClientConnection::new(trusting(believed, vec![]), name).unwrap(), outer)
+}
+
+#[test]
+fn netns_requests_of_a_workload_are_judged_inside_tls_and_in_clear() {
+    if !able() {
+        return;
+    }
+    outside("ja", || {
+        let tls = Tls::new();
+        serve(443, Some(Arc::clone(&tls.server)));
+        serve(80, None);
+        let means = means(&tls);
+        let door = Door::opening(policies(&hub(DOWNLOADS)), Some(means.clone()), Vec::new());
+        let mut stream = through(&door, &means.authority);
+        let (head, body) = ask(&mut stream, GET);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert!(body.contains("weights.safetensors"), "{body}");
+        let (head, body) = ask(&mut stream, COMMIT);
+        assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+        assert!(body.contains("EgressPolicy team/visitors"), "it says by which rule: {body}");
+        for (reason, verdict) in
+            [(Reason::RequestAllowed, Verdict::Allow), (Reason::RequestNotAllowed, Verdict::Deny)]
+        {
+            let call = door.calls.recv_timeout(support::PATIENCE).unwrap();
+            assert_eq!((call.reason, call.verdict), (reason, verdict));
+            assert_eq!((call.asked_by.as_deref(), call.generation.0), (Some(RUNNER), 7));
+            assert!(call.pod.ip().is_loopback(), "where it came from: {}", call.pod);
+        }
+        // What a change of policy allows holds from the next request on.
+        door.policies.send(policies(&hub("operations: [{verbs: [upload]}]"))).unwrap();
+        assert!(ask(&mut stream, GET).0.starts_with("HTTP/1.1 403 "));
+        drop(stream);
+        assert_eq!(door.record().reason, Reason::NameAllowed);
+
+        // Without a tunnel, in clear.
+        door.policies.send(policies(&hub(DOWNLOADS))).unwrap();
+        for (request, status) in [(GET, "HTTP/1.1 200 "), (COMMIT, "HTTP/1.1 403 ")] {
+            let (method, path) = request.split_once(' ').unwrap();
+            let (answer, _stream) = door.ask(&format!("{method} http://hub.example{path}"));
+            assert!(answer.starts_with(status), "{request}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn netns_what_cannot_be_opened_does_not_pass_where_requests_are_judged() {
+    if !able() {
+        return;
+    }
+    outside("jb", || {
+        let tls = Tls::new();
+        serve(443, Some(Arc::clone(&tls.server)));
+        let own = AuthorityPem { certificate: tls.certificate.clone(), key: String::new() };
+        let fails = |door: &Door| {
+            let mut stream = through(door, &own);
+            assert!(stream.write_all(GET.replace('|', "\r\n").as_bytes()).is_err());
+            drop(stream);
+            door.record()
+        };
+        let door = Door::new(policies(&hub(DOWNLOADS)));
+        let record = fails(&door);
+        assert_eq!((record.reason, record.end), (Reason::NoAuthority, End::Refused));
+        // One that believes the server alone.
+        let means = means(&tls);
+        let door = Door::opening(policies(&hub(DOWNLOADS)), Some(means.clone()), Vec::new());
+        assert_eq!(fails(&door).reason, Reason::ClientDistrusts);
+        let never = vec![DomainPattern::parse_own("**.example").unwrap()];
+        let door = Door::opening(policies(&hub(DOWNLOADS)), Some(means), never);
+        let runner = shown(&door.authority, &[RUNNER]);
+        door.check_refused(Some(&runner), CONNECT, Reason::NeverOpened, "never-opened");
+        // A rule that does not look at requests passes it unread, whatever the means.
+        door.policies.send(policies(&hub("name: unread"))).unwrap();
+        assert!(ask(&mut through(&door, &own), GET).0.starts_with("HTTP/1.1 200 "));
+    });
+}
+
+#[test]
+fn netns_a_connection_carries_no_more_than_its_rule_says() {
+    if !able() {
+        return;
+    }
+    outside("jc", || {
+        let tls = Tls::new();
+        serve(443, Some(Arc::clone(&tls.server)));
+        let own = AuthorityPem { certificate: tls.certificate.clone(), key: String::new() };
+        let door = Door::new(policies(&hub("maxUploadBytes: {connection: 20Ki}")));
+        let mut stream = through(&door, &own);
+        assert!(ask(&mut stream, GET).0.starts_with("HTTP/1.1 200 "));
+        let mut sent = Ok(());
+        while sent.is_ok() {
+            sent = stream.write_all(&[b'x'; 4096]).and_then(|()| stream.flush());
+        }
+        let record = door.record();
+        assert_eq!((record.reason, record.end), (Reason::UploadCeiling, End::Cut));
+        assert!(record.bytes_up <= 20 * 1024, "{}", record.bytes_up);
+    });
+}
+
+#[test]
+fn netns_a_connection_does_not_outlive_the_certificate_it_came_with() {
+    if !able() {
+        return;
+    }
+    outside("jd", || {
+        let tls = server(443);
+        let door = Door::new(policies(&hub("name: unread")));
+        let open = |identity: &Identity| {
+            let (answer, mut stream) = door.ask_as(Some(identity), CONNECT);
+            assert_eq!(answer, LEAVE);
+            let hello = hello_of(Some("hub.example"), &[]);
+            stream.write_all(&hello).unwrap();
+            let mut far = patient(tls.accept().unwrap().0);
+            far.read_exact(&mut vec![0; hello.len()]).unwrap();
+            (stream, far)
+        };
+        let is_cut = |far: &mut TcpStream| {
+            assert!(far.read(&mut [0; 1]).is_err(), "the server sees a reset, no end");
+            let record = door.record();
+            assert_eq!((record.reason, record.end), (Reason::CertificateEnded, End::Cut));
+            assert_eq!(record.verdict, Verdict::Deny);
+        };
+        let soon = SystemTime::now() + Duration::from_secs(3);
+        let (_stream, mut far) = open(&door.authority.with_uris_until(&[RUNNER], soon));
+        is_cut(&mut far);
+
+        // What newer files still believe goes on; what they do not is cut.
+        let (mut stream, mut far) = open(&shown(&door.authority, &[RUNNER]));
+        door.clients.send(Arc::new(Clients::new(&door.authority.valid(DOOR), DOMAIN).unwrap())).unwrap();
+        far.write_all(b"answer").unwrap();
+        stream.read_exact(&mut [0; 6]).unwrap();
+        let next = support::egress::Authority::new();
+        let both = Identity { authority: next.valid(DOOR).authority, ..door.authority.valid(DOOR) };
+        door.clients.send(Arc::new(Clients::new(&both, DOMAIN).unwrap())).unwrap();
+        is_cut(&mut far);
+    });
+}

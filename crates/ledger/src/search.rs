@@ -1,0 +1,146 @@
+//! Finding entries by their texts: conditions on the table of words, so that no search reads the texts of all entries.
+
+use crate::error::LedgerError;
+use crate::query::{MOST, Reader};
+use rusqlite::params_from_iter;
+use rusqlite::types::Value;
+use std::fmt::Write as _;
+
+/// Words that [`Match::AnyOf`] takes; those beyond are not looked for.
+pub const WORDS: usize = 1000;
+
+/// Which text of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The enforcement point.
+    Node,
+    /// Who.
+    Source,
+    /// To whom.
+    Destination,
+    /// The rule that decided.
+    Rule,
+    /// Why.
+    Reason,
+    /// Any of source, destination, rule and reason.
+    Any,
+}
+
+/// What a text must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// This.
+    Is(String),
+    /// One of these, at most [`WORDS`].
+    AnyOf(Vec<String>),
+    /// Something that begins so.
+    Begins(String),
+    /// Something with this in it; letters of ASCII are alike in either case.
+    Has(String),
+    /// This domain name or one below it.
+    Below(String),
+}
+
+impl Column {
+    fn columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Node => &["node"],
+            Self::Source => &["source"],
+            Self::Destination => &["destination"],
+            Self::Rule => &["rule"],
+            Self::Reason => &["reason"],
+            Self::Any => &["source", "destination", "rule", "reason"],
+        }
+    }
+
+    /// That the text of an entry `e` is among the numbers of a table.
+    pub(crate) fn is_in(self, table: &str) -> String {
+        let mut text = String::new();
+        for column in self.columns() {
+            let word = if text.is_empty() { "(" } else { " OR " };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{word}e.{column} IN {table}");
+        }
+        text + ")"
+    }
+}
+
+impl Match {
+    /// A query for the numbers of the words that match, and what is bound in it.
+    pub(crate) fn query(&self) -> (String, Vec<Value>) {
+        let all = |condition: &str| format!("SELECT id FROM words WHERE {condition}");
+        match self {
+            Self::Is(text) => (all("text = ?"), vec![text.clone().into()]),
+            Self::AnyOf(texts) => {
+                let texts: Vec<Value> = texts.iter().take(WORDS).map(|text| text.clone().into()).collect();
+                let places = vec!["?"; texts.len()].join(", ");
+                (all(&format!("text IN ({places})")), texts)
+            }
+            Self::Begins(text) => match after_all(text) {
+                Some(end) => (all("text >= ? AND text < ?"), vec![text.clone().into(), end.into()]),
+                None => (all("text >= ?"), vec![text.clone().into()]),
+            },
+            Self::Has(text) => (all("instr(lower(text), lower(?)) > 0"), vec![text.clone().into()]),
+            Self::Below(name) => {
+                let name = name.to_ascii_lowercase();
+                let end = format!(".{name}");
+                let length = i64::try_from(end.chars().count()).unwrap_or(i64::MAX);
+                let condition = "lower(text) = ? OR substr(lower(text), -?) = ?";
+                (all(condition), vec![name.into(), length.into(), end.into()])
+            }
+        }
+    }
+}
+
+/// The first text, in the order of words, that is after all that begin so; `None`: none is.
+fn after_all(text: &str) -> Option<String> {
+    let mut end: Vec<char> = text.chars().collect();
+    while let Some(last) = end.pop() {
+        // Over the gap that no character has.
+        let next = (u32::from(last) + 1..).take(0x801).find_map(char::from_u32);
+        if let Some(next) = next {
+            end.push(next);
+            return Some(end.into_iter().collect());
+        }
+    }
+    None
+}
+
+impl Reader {
+    /// Words that a test holds for, at most [`WORDS`] of them, and whether there are more. Looks at all words of the ledger.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn words(&self, is_meant: impl Fn(&str) -> bool) -> Result<(Vec<String>, bool), LedgerError> {
+        self.reading("looking through its words", |connection| {
+            let mut statement = connection.prepare_cached("SELECT text FROM words")?;
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let text: String = row.get(0)?;
+                if !is_meant(&text) {
+                    continue;
+                }
+                if found.len() == WORDS {
+                    return Ok((found, true));
+                }
+                found.push(text);
+            }
+            Ok((found, false))
+        })
+    }
+
+    /// Whether any word matches: where none does, no entry has to be looked at.
+    pub(crate) fn knows(&self, wanted: &Match) -> Result<bool, LedgerError> {
+        let (query, values) = wanted.query();
+        self.reading("looking for words", |connection| {
+            let query = format!("SELECT EXISTS ({query})");
+            connection.query_row(&query, params_from_iter(&values), |row| row.get(0))
+        })
+    }
+}
+
+/// Of how many rows an answer may be.
+pub(crate) fn limit(asked: Option<usize>) -> usize {
+    asked.map_or(MOST, |asked| asked.min(MOST))
+}

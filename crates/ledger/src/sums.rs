@@ -1,0 +1,344 @@
+//! What many entries say together: over time, by words, by pairs, by rules.
+//!
+//! Each looks at the entries of a time and gives no more than it is asked for. What takes too long is ended by
+//! [`Interrupter`], from another thread.
+
+use crate::entry::{Kind, Verdict};
+use crate::error::LedgerError;
+use crate::query::{MOST, Reader, unsigned};
+use crate::write::signed;
+use rusqlite::{InterruptHandle, Row, params};
+
+/// A time, in microseconds since 1970, both ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Not older.
+    pub since: u64,
+    /// Not younger.
+    pub until: u64,
+}
+
+/// A column of entries that holds words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Who.
+    Source,
+    /// To whom.
+    Destination,
+    /// The rule that decided.
+    Rule,
+    /// Why.
+    Reason,
+    /// The enforcement point.
+    Node,
+}
+
+impl Field {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+            Self::Rule => "rule",
+            Self::Reason => "reason",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// What series are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeriesBy {
+    /// How it was decided.
+    Verdict,
+    /// What kind.
+    Kind,
+    /// A word.
+    Field(Field),
+}
+
+/// How often something was in one step of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Number of the step, from 0.
+    pub step: u64,
+    /// Of what.
+    pub of: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// What passed between two at one port, in a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Who.
+    pub source: String,
+    /// Whom.
+    pub destination: String,
+    /// At which port.
+    pub port: u16,
+    /// By which transport protocol.
+    pub protocol: u8,
+    /// How often it was let through.
+    pub allowed: u64,
+    /// How often it was not.
+    pub denied: u64,
+    /// Bytes sent.
+    pub sent: u64,
+    /// Bytes received.
+    pub received: u64,
+    /// First seen in the time, in microseconds since 1970.
+    pub first: u64,
+    /// Last seen in it.
+    pub last: u64,
+    /// First seen at all.
+    pub ever_first: u64,
+}
+
+/// How often a rule decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleSum {
+    /// The rule, as entries have it.
+    pub rule: String,
+    /// How often.
+    pub count: u64,
+    /// How often it denied.
+    pub denied: u64,
+    /// When last, in microseconds since 1970.
+    pub last: u64,
+}
+
+/// A request, and what is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Who.
+    pub source: String,
+    /// To whom.
+    pub destination: String,
+    /// How it was decided.
+    pub verdict: Verdict,
+    /// The whole record as JSON.
+    pub detail: Option<String>,
+}
+
+/// Ends what a [`Reader`] is looking for, from another thread: it then says so with an error.
+pub struct Interrupter(InterruptHandle);
+
+impl std::fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupter")
+    }
+}
+
+impl Interrupter {
+    /// Ends what is looked for at this moment, if anything is.
+    pub fn interrupt(&self) {
+        self.0.interrupt();
+    }
+}
+
+impl Reader {
+    /// What ends a query that takes too long.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.connection().get_interrupt_handle())
+    }
+
+    /// Numbers of the oldest and of the newest entry; both 0 where there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn numbers(&self) -> Result<(i64, i64), LedgerError> {
+        let query =
+            "SELECT coalesce((SELECT min(id) FROM entries), 0), coalesce((SELECT max(id) FROM entries), 0)";
+        self.reading("looking for the newest entry", |connection| {
+            connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        })
+    }
+
+    /// How often what was, in steps of so many microseconds from the beginning of the time.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn series(
+        &self,
+        kinds: &[Kind],
+        by: SeriesBy,
+        span: Span,
+        step: u64,
+    ) -> Result<Vec<Point>, LedgerError> {
+        let column = match by {
+            SeriesBy::Verdict => "verdict",
+            SeriesBy::Kind => "kind",
+            SeriesBy::Field(field) => field.column(),
+        };
+        let query = format!(
+            "SELECT step, word, w.text, number FROM (SELECT (time - ?1) / ?3 AS step, {column} AS word, \
+             sum(count) AS number FROM entries WHERE time >= ?1 AND time <= ?2{} GROUP BY 1, 2) \
+             LEFT JOIN words w ON w.id = word ORDER BY step, word",
+            of_kinds(kinds)
+        );
+        let name = |row: &Row<'_>| -> rusqlite::Result<String> {
+            let number: i64 = row.get(1)?;
+            Ok(match by {
+                SeriesBy::Verdict => Verdict::of_number(number).map_or("unknown", Verdict::name).to_owned(),
+                SeriesBy::Kind => Kind::of_number(number).map_or("unknown", Kind::name).to_owned(),
+                SeriesBy::Field(_) => row.get::<_, Option<String>>(2)?.unwrap_or_default(),
+            })
+        };
+        let step = signed(step).max(1);
+        self.all("counting over time", &query, params![signed(span.since), signed(span.until), step], |row| {
+            Ok(Point { step: unsigned(row, 0)?, of: name(row)?, count: unsigned(row, 3)? })
+        })
+    }
+
+    /// The most frequent words of a column that begin so, and how many entries have them.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn hints(
+        &self,
+        field: Field,
+        prefix: &str,
+        span: Span,
+        most: usize,
+    ) -> Result<Vec<(String, u64)>, LedgerError> {
+        let query = format!(
+            "SELECT w.text, number FROM (SELECT {} AS word, count(*) AS number FROM entries \
+             WHERE time >= ?1 AND time <= ?2 GROUP BY 1) JOIN words w ON w.id = word \
+             WHERE w.text != '' AND substr(w.text, 1, length(?3)) = ?3 ORDER BY number DESC, w.text LIMIT ?4",
+            field.column()
+        );
+        let values = params![signed(span.since), signed(span.until), prefix, at_most(most)];
+        self.all("looking for words", &query, values, |row| Ok((row.get(0)?, unsigned(row, 1)?)))
+    }
+
+    /// Who met whom in a time: those with the most denials first, then those with the most bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn pairs(&self, span: Span, most: usize) -> Result<Vec<Pair>, LedgerError> {
+        let query = format!(
+            "SELECT s.text, d.text, g.port, g.protocol, g.allowed, g.denied, g.sent, g.received, g.first, g.last, \
+             coalesce(e.first, g.first) FROM (SELECT source, destination, port, protocol, \
+             sum(CASE verdict WHEN {allow} THEN count ELSE 0 END) AS allowed, \
+             sum(CASE verdict WHEN {allow} THEN 0 ELSE count END) AS denied, sum(sent) AS sent, \
+             sum(received) AS received, min(time) AS first, max(time) AS last FROM entries \
+             WHERE kind = {flow} AND time >= ?1 AND time <= ?2 GROUP BY 1, 2, 3, 4) g \
+             JOIN words s ON s.id = g.source JOIN words d ON d.id = g.destination \
+             LEFT JOIN edges e ON e.source = g.source AND e.destination = g.destination AND e.port = g.port \
+             AND e.protocol = g.protocol WHERE d.text != '' \
+             ORDER BY g.denied > 0 DESC, g.sent + g.received DESC, s.text, d.text, g.port LIMIT ?3",
+            allow = Verdict::Allow.number(),
+            flow = Kind::Flow.number(),
+        );
+        let values = params![signed(span.since), signed(span.until), at_most(most)];
+        self.all("looking for pairs", &query, values, |row| {
+            Ok(Pair {
+                source: row.get(0)?,
+                destination: row.get(1)?,
+                port: row.get(2)?,
+                protocol: row.get(3)?,
+                allowed: unsigned(row, 4)?,
+                denied: unsigned(row, 5)?,
+                sent: unsigned(row, 6)?,
+                received: unsigned(row, 7)?,
+                first: unsigned(row, 8)?,
+                last: unsigned(row, 9)?,
+                ever_first: unsigned(row, 10)?,
+            })
+        })
+    }
+
+    /// How often each rule decided, whatever the kind of entry.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn rules(&self, span: Span) -> Result<Vec<RuleSum>, LedgerError> {
+        let query = format!(
+            "SELECT w.text, g.number, g.denied, g.last FROM (SELECT rule, sum(count) AS number, \
+             sum(CASE verdict WHEN {} THEN count ELSE 0 END) AS denied, max(time) AS last FROM entries \
+             WHERE time >= ?1 AND time <= ?2 GROUP BY rule) g JOIN words w ON w.id = g.rule \
+             WHERE w.text != '' ORDER BY g.number DESC LIMIT ?3",
+            Verdict::Deny.number()
+        );
+        let values = params![signed(span.since), signed(span.until), at_most(MOST)];
+        self.all("summing up rules", &query, values, |row| {
+            Ok(RuleSum {
+                rule: row.get(0)?,
+                count: unsigned(row, 1)?,
+                denied: unsigned(row, 2)?,
+                last: unsigned(row, 3)?,
+            })
+        })
+    }
+
+    /// Shows the newest requests of a time one by one, at most so many. Whether there were more.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn calls(&self, span: Span, most: usize, mut show: impl FnMut(Call)) -> Result<bool, LedgerError> {
+        let query = format!(
+            "SELECT s.text, d.text, e.verdict, e.detail FROM entries e JOIN words s ON s.id = e.source \
+             JOIN words d ON d.id = e.destination WHERE e.kind = {} AND e.time >= ?1 AND e.time <= ?2 \
+             ORDER BY e.id DESC LIMIT ?3",
+            Kind::AiCall.number()
+        );
+        self.reading("looking for requests", |connection| {
+            let mut statement = connection.prepare(&query)?;
+            let more = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+            let mut rows = statement.query(params![signed(span.since), signed(span.until), more])?;
+            let mut shown = 0;
+            while let Some(row) = rows.next()? {
+                if shown == most {
+                    return Ok(true);
+                }
+                shown += 1;
+                let verdict = Verdict::of_number(row.get(2)?).unwrap_or(Verdict::None);
+                show(Call { source: row.get(0)?, destination: row.get(1)?, verdict, detail: row.get(3)? });
+            }
+            Ok(false)
+        })
+    }
+
+    /// How many findings there are of whom about whom, in a time.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn findings_by_pair(&self, span: Span) -> Result<Vec<(String, String, u64)>, LedgerError> {
+        let query = format!(
+            "SELECT s.text, d.text, g.number FROM (SELECT source, destination, count(*) AS number FROM entries \
+             WHERE kind = {} AND time >= ?1 AND time <= ?2 GROUP BY 1, 2) g JOIN words s ON s.id = g.source \
+             JOIN words d ON d.id = g.destination LIMIT ?3",
+            Kind::Finding.number()
+        );
+        let values = params![signed(span.since), signed(span.until), at_most(MOST)];
+        self.all("counting findings", &query, values, |row| Ok((row.get(0)?, row.get(1)?, unsigned(row, 2)?)))
+    }
+
+    fn all<T>(
+        &self,
+        doing: &'static str,
+        query: &str,
+        values: &[&dyn rusqlite::ToSql],
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, LedgerError> {
+        self.reading(doing, |connection| {
+            let mut statement = connection.prepare(query)?;
+            let rows = statement.query_map(values, |row| read(row))?;
+            rows.collect()
+        })
+    }
+}
+
+/// As SQLite wants it.
+fn at_most(most: usize) -> i64 {
+    i64::try_from(most.min(MOST)).unwrap_or(i64::MAX)
+}
+
+/// A condition; the numbers are ours.
+fn of_kinds(kinds: &[Kind]) -> String {
+    if kinds.is_empty() {
+        return String::new();
+    }
+    let numbers: Vec<_> = kinds.iter().map(|kind| kind.number().to_string()).collect();
+    format!(" AND kind IN ({})", numbers.join(", "))
+}

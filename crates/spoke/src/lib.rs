@@ -1,0 +1,81 @@
+//! A cluster of a fleet: what its hub wants it to have, it takes, verifies and has as its own policies.
+//!
+//! Enters: a client of the hub's API server, one of the cluster's own, and whom to believe. Leaves: policies in the cluster that
+//! belong to the fleet, and how the cluster stands, in the status of its object at the hub.
+//! Guarantees: nobody connects to the cluster; what is unsigned, altered or older changes nothing, and the hub is told why; what
+//! is remembered is written before anything is applied; a policy that is not the fleet's is never touched; old policies go only
+//! when all the new ones are there; while the hub is gone, everything stays, and what is changed locally is still put back.
+//! Does not: compile or enforce; the cluster's controller does, as with every policy.
+
+mod local;
+mod round;
+
+pub use local::LABEL;
+
+use fleet::Pinned;
+use fleet::hub::ClusterStatus;
+use futures_util::StreamExt;
+use kube::Client;
+use kube::api::{ApiResource, DynamicObject};
+use kube::core::GroupVersionKind;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
+use round::Spoke;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// How often the cluster says how it stands, and looks whether its policies of the fleet are as they should be, when nothing
+/// happens.
+const BEAT: Duration = Duration::from_secs(20);
+/// Soonest next look after something went wrong.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What a cluster of a fleet is told when it starts.
+pub struct Settings {
+    /// Name of its ManagedCluster at the hub.
+    pub cluster: String,
+    /// Namespace of its own objects, in the cluster.
+    pub namespace: String,
+    /// Whom to believe now: read anew for each release, so that a key that is revoked is revoked at once. An error: nobody.
+    pub pinned: Box<dyn Fn() -> Result<Pinned, String> + Send + Sync>,
+}
+
+/// Runs until the future is dropped. `said`: what was last said to the hub, or would have been.
+pub async fn run(hub: Client, local: Client, settings: Settings, said: watch::Sender<Option<ClusterStatus>>) {
+    let api = round::clusters(&hub);
+    let mut events = pin!(watch_object::<DynamicObject>(api, &settings.cluster,).default_backoff());
+    let mut spoke = Spoke::new(hub, local, settings);
+    let mut object = None;
+    let mut next = Instant::now();
+    loop {
+        let is_new = tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(found)) => {
+                    let differs = spec(found.as_ref()) != spec(object.as_ref()) || object.is_none();
+                    object = found;
+                    differs
+                }
+                // It goes on by itself; what is there stays.
+                Some(Err(_)) => false,
+                None => return,
+            },
+            () = sleep_until(next) => true,
+        };
+        if !is_new {
+            continue;
+        }
+        let status = spoke.round(object.as_ref()).await;
+        next = Instant::now() + if status.problems.is_empty() { BEAT } else { AGAIN };
+        said.send_replace(Some(status));
+    }
+}
+
+fn spec(object: Option<&DynamicObject>) -> Option<&serde_json::Value> {
+    object?.data.get("spec")
+}
+
+fn resource([group, version, kind, plural]: [&str; 4]) -> ApiResource {
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+}

@@ -1,0 +1,297 @@
+//! Policies of the fleet in the cluster.
+//!
+//! Enters: a release's policies. Leaves: the same in the cluster, with a label that says whose they are, and what they became
+//! there. Guarantees: an object without the label is never touched; an object of the fleet is replaced as a whole, so that nothing
+//! somebody added to it stays; what is as it should be is not written.
+
+use crate::resource;
+use crds::ObjectName;
+use fleet::Manifest;
+use fleet::hub::Drift;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Label of the fleet's policies.
+pub const LABEL: &str = "cofferdam.dev/of-fleet";
+/// Digest of the policy as it was released.
+const ANNOTATION: &str = "cofferdam.dev/fleet-digest";
+/// Most problems that are told; those beyond are counted.
+const MOST_PROBLEMS: usize = 20;
+/// Objects asked for at a time.
+const PAGE: u32 = 500;
+
+/// Kinds that a release may hold: group, version, kind, plural.
+const KINDS: [[&str; 4]; 8] = [
+    ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"],
+    ["policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies"],
+    ["policy.networking.k8s.io", "v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"],
+    ["policy.networking.k8s.io", "v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies"],
+    ["cofferdam.dev", "v1alpha1", "EgressPolicy", "egresspolicies"],
+    ["cofferdam.dev", "v1alpha1", "ClusterEgressPolicy", "clusteregresspolicies"],
+    ["cofferdam.dev", "v1alpha1", "InferencePolicy", "inferencepolicies"],
+    ["cofferdam.dev", "v1alpha1", "DetectionPolicy", "detectionpolicies"],
+];
+
+/// The policies of one release.
+pub(crate) struct Intended<'r> {
+    pub(crate) manifests: &'r [Manifest],
+    pub(crate) drift: Drift,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Why something is not as it should be.
+    pub(crate) problems: Vec<String>,
+    /// What was changed in the cluster.
+    pub(crate) drift: Vec<String>,
+    /// The fleet's policies as they are.
+    pub(crate) effective: Vec<Manifest>,
+}
+
+/// The cluster's own API server.
+pub(crate) struct Local {
+    client: Client,
+    /// Objects that were seen to be as they should: their version, and the digest of what they should be.
+    verified: BTreeMap<ObjectName, (String, String)>,
+}
+
+/// An object of the fleet as it is.
+struct Live {
+    object: DynamicObject,
+    resource: ApiResource,
+}
+
+impl Local {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, verified: BTreeMap::new() }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Makes the cluster have exactly these policies of the fleet.
+    pub(crate) async fn put(&mut self, intended: &Intended<'_>) -> Outcome {
+        let mut outcome = Outcome::default();
+        let mut owned = match self.owned().await {
+            Ok(owned) => owned,
+            Err(problem) => {
+                outcome.problems.push(problem);
+                return outcome;
+            }
+        };
+        // What is added comes before what is changed, and that before what goes: where a denial moves from one policy into a new
+        // one, it is there twice for a moment, and never not at all.
+        let (changed, added): (Vec<&Manifest>, Vec<&Manifest>) =
+            intended.manifests.iter().partition(|it| owned.contains_key(&it.name));
+        let mut live = Vec::new();
+        for manifest in added.into_iter().chain(changed) {
+            let before = owned.remove(&manifest.name);
+            match self.put_one(intended, manifest, before, &mut outcome.drift).await {
+                Ok(object) => live.push(object),
+                Err(problem) => outcome.problems.push(format!("{}: {problem}", manifest.name)),
+            }
+        }
+        // Whatever could not be put in place, what it replaces still guards.
+        if outcome.problems.is_empty() {
+            for (name, live) in owned {
+                if let Err(problem) = self.remove(&name, &live).await {
+                    outcome.problems.push(format!("{name}: {problem}"));
+                }
+            }
+        }
+        match fleet::policies(&live) {
+            Ok((manifests, _)) => outcome.effective = manifests,
+            Err(error) => outcome.problems.push(format!("what the API server made of it: {error}")),
+        }
+        [&mut outcome.problems, &mut outcome.drift].into_iter().for_each(bound);
+        outcome
+    }
+
+    /// Whether the cluster would take these policies. Nothing is written.
+    pub(crate) async fn would_take(&self, manifests: &[Manifest]) -> Vec<String> {
+        let mut problems = Vec::new();
+        let params = PostParams { dry_run: true, field_manager: None };
+        for manifest in manifests {
+            let Some((api, object, _)) = self.prepared(manifest) else {
+                problems.push(format!("{}: this cluster takes no such kind from a fleet", manifest.name));
+                continue;
+            };
+            let said = match api.get_opt(&manifest.name.name).await {
+                Ok(None) => api.create(&params, &object).await.map(drop),
+                Ok(Some(live)) if !is_of_fleet(&live) => {
+                    problems.push(format!("{}: {NOT_OURS}", manifest.name));
+                    continue;
+                }
+                Ok(Some(live)) => {
+                    api.replace(&manifest.name.name, &params, &at(object, &live)).await.map(drop)
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = said {
+                problems.push(format!("{}: {}", manifest.name, why(&error)));
+            }
+        }
+        bound(&mut problems);
+        problems
+    }
+
+    /// Every object with the label. A kind that the cluster does not have has none.
+    async fn owned(&self) -> Result<BTreeMap<ObjectName, Live>, String> {
+        let mut found = BTreeMap::new();
+        for kind in KINDS {
+            let resource = resource(kind);
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+            let mut params = ListParams::default().labels(LABEL).limit(PAGE);
+            loop {
+                let list = match api.list(&params).await {
+                    Ok(list) => list,
+                    Err(kube::Error::Api(status)) if status.code == 404 => break,
+                    Err(error) => return Err(format!("listing {}: {}", resource.plural, why(&error))),
+                };
+                let token = list.metadata.continue_.clone().filter(|it| !it.is_empty());
+                for object in list {
+                    let text = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
+                    let (namespace, name) = (text(&object.metadata.namespace), text(&object.metadata.name));
+                    let name = ObjectName { kind: resource.kind.as_str().into(), namespace, name };
+                    found.insert(name, Live { object, resource: resource.clone() });
+                }
+                let Some(token) = token else { break };
+                params = params.continue_token(&token);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The client for a policy, the policy as it is written, and its digest.
+    fn prepared(&self, manifest: &Manifest) -> Option<(Api<DynamicObject>, DynamicObject, String)> {
+        let version = manifest.value.get("apiVersion")?.as_str()?;
+        let is_it = |[group, v, kind, _]: &[&str; 4]| {
+            *kind == &*manifest.name.kind && format!("{group}/{v}") == version
+        };
+        let resource = resource(*KINDS.iter().find(|it| is_it(it))?);
+        let digest = String::from(manifest.digest());
+        let mut value = manifest.value.clone();
+        let metadata = value.get_mut("metadata")?.as_object_mut()?;
+        for (field, key, text) in
+            [("labels", LABEL, "true".to_owned()), ("annotations", ANNOTATION, digest.clone())]
+        {
+            let entry = metadata.entry(field).or_insert_with(|| json!({}));
+            entry.as_object_mut()?.insert(key.to_owned(), text.into());
+        }
+        let object = serde_json::from_value(value).ok()?;
+        let api = match &*manifest.name.namespace {
+            "" => Api::all_with(self.client.clone(), &resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
+        };
+        Some((api, object, digest))
+    }
+
+    /// The object as it is afterwards.
+    async fn put_one(
+        &mut self,
+        intended: &Intended<'_>,
+        manifest: &Manifest,
+        before: Option<Live>,
+        drift: &mut Vec<String>,
+    ) -> Result<Value, String> {
+        let Some((api, object, digest)) = self.prepared(manifest) else {
+            return Err("this cluster takes no such kind from a fleet".to_owned());
+        };
+        let name = &*manifest.name.name;
+        let Some(Live { object: live, .. }) = before else {
+            let there = api.get_opt(name).await.map_err(|error| why(&error))?;
+            if there.is_some() {
+                return Err(NOT_OURS.to_owned());
+            }
+            let made = api.create(&PostParams::default(), &object).await.map_err(|error| why(&error))?;
+            self.verified.insert(manifest.name.clone(), (version(&made), digest));
+            return Ok(plain(made));
+        };
+        let is_verified = (version(&live), digest.clone());
+        if self.verified.get(&manifest.name) == Some(&is_verified) {
+            return Ok(plain(live));
+        }
+        // The same as before in the API server's own eyes gets no other version: its defaults are no change.
+        let was_released =
+            live.metadata.annotations.as_ref().and_then(|it| it.get(ANNOTATION)) == Some(&digest);
+        let only_tells = was_released && intended.drift == Drift::Report;
+        let params = PostParams { dry_run: only_tells, field_manager: None };
+        let put = api.replace(name, &params, &at(object, &live)).await.map_err(|error| why(&error))?;
+        let (was, is) = (plain(live.clone()), plain(put.clone()));
+        if was_released && said(&was) != said(&is) {
+            let done = if only_tells { "it is left as it is" } else { "it was put back" };
+            drift.push(format!("{} was changed in the cluster; {done}", manifest.name));
+        }
+        if only_tells {
+            return Ok(was);
+        }
+        self.verified.insert(manifest.name.clone(), (version(&put), digest));
+        Ok(is)
+    }
+
+    async fn remove(&mut self, name: &ObjectName, live: &Live) -> Result<(), String> {
+        let api: Api<DynamicObject> = match &*name.namespace {
+            "" => Api::all_with(self.client.clone(), &live.resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &live.resource),
+        };
+        self.verified.remove(name);
+        match api.delete(&name.name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(why(&error)),
+        }
+    }
+}
+
+const NOT_OURS: &str =
+    "it is there, and not of the fleet; delete or rename it in the cluster, or leave it out of the release";
+
+fn is_of_fleet(object: &DynamicObject) -> bool {
+    object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL))
+}
+
+fn version(object: &DynamicObject) -> String {
+    object.metadata.resource_version.clone().unwrap_or_default()
+}
+
+/// In place of what is there, if nobody else was faster.
+fn at(mut object: DynamicObject, live: &DynamicObject) -> DynamicObject {
+    object.metadata.resource_version.clone_from(&live.metadata.resource_version);
+    object
+}
+
+/// Without what says that it is the fleet's: as it would be in a release.
+fn plain(mut object: DynamicObject) -> Value {
+    for (marks, key) in [(&mut object.metadata.labels, LABEL), (&mut object.metadata.annotations, ANNOTATION)]
+    {
+        if let Some(marks) = marks {
+            marks.remove(key);
+        }
+    }
+    // Texts and JSON values: there is nothing in it that could fail to be written.
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+/// What it says, whatever the API server notes about it.
+fn said(value: &Value) -> Option<fleet::Manifest> {
+    fleet::policies(std::slice::from_ref(value)).ok()?.0.pop()
+}
+
+pub(crate) fn why(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn bound(list: &mut Vec<String>) {
+    let more = list.len().saturating_sub(MOST_PROBLEMS);
+    if more > 0 {
+        list.truncate(MOST_PROBLEMS);
+        list.push(format!("and {more} more"));
+    }
+}
