@@ -283,6 +283,7 @@ pub(crate) fn block_signals() -> Result<SignalFd> {
 }
 
 fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, running: &Running, say: &Say) {
+    let mut is_told = false;
     loop {
         let changed = watch.wait(signals.as_fd(), TICK);
         if matches!(signals.read_signal(), Ok(Some(_))) {
@@ -297,6 +298,13 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
         running.engine().tick();
         if args.until_done && running.lab.as_ref().is_none_or(Hosted::has_ended) {
             return;
+        }
+        if !is_told && running.lab.as_ref().is_some_and(|lab| lab.has_jobs() && lab.has_ended()) {
+            is_told = true;
+            if args.flows {
+                say.summary(&running.journal, &running.status());
+            }
+            say.note("the commands of all jobs have ended; the lab stays until Ctrl-C");
         }
     }
 }
