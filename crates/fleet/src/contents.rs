@@ -90,7 +90,8 @@ fn is_policy(object: &Object) -> bool {
         Object::NetworkPolicy(_)
         | Object::ClusterPolicy(_)
         | Object::EgressPolicy(_)
-        | Object::InferencePolicy(_) => true,
+        | Object::InferencePolicy(_)
+        | Object::DetectionPolicy(_) => true,
         Object::Namespace(_)
         | Object::Node(_)
         | Object::Pod(_)

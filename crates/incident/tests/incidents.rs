@@ -86,7 +86,13 @@ fn folded(entries: &[Entry]) -> Vec<String> {
 
 #[test]
 fn what_shares_a_name_or_a_namespace_and_time_is_one_incident_and_else_it_is_not() {
-    let cases: [(&str, Vec<Entry>, &[&str]); 10] = [
+    let cases: [(&str, Vec<Entry>, &[&str]); 12] = [
+        (
+            "a phrase",
+            vec![at("a", "x/w", "ports and so on", 0), at("a", "y/v", "ports and so on", 0)],
+            &["x/w", "y/v"],
+        ),
+        ("one node", vec![at("a", "x/w", "node a", 0), at("a", "y/v", "node a", 0)], &["x/w y/v"]),
         ("one workload", vec![at("a", "x/w", "s", 0), at("b", "x/w", "t", JOIN)], &["x/w"]),
         ("too long between", vec![at("a", "x/w", "s", 0), at("b", "x/w", "t", JOIN + 1)], &["x/w", "x/w"]),
         (
@@ -120,6 +126,16 @@ fn what_shares_a_name_or_a_namespace_and_time_is_one_incident_and_else_it_is_not
         let backwards: Vec<Entry> = entries.into_iter().rev().collect();
         assert_eq!(folded(&backwards), expected, "{why}, told in the other order");
     }
+}
+
+#[test]
+fn what_a_policy_suppresses_makes_no_incident_until_it_is_told_without() {
+    let told = at("a", "x/w", "s", 0);
+    let mut detail: Map<String, Value> = serde_json::from_str(told.detail.as_ref().unwrap()).unwrap();
+    detail.insert("suppressed".into(), json!({ "policy": "p", "reason": "r" }));
+    let suppressed = Entry { detail: Some(Value::Object(detail).to_string()), ..told.clone() };
+    assert_eq!(folded(&[suppressed.clone(), suppressed.clone()]), Vec::<String>::new());
+    assert_eq!(folded(&[suppressed, told]), ["x/w"]);
 }
 
 #[test]
