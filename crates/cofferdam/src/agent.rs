@@ -15,6 +15,7 @@ use crate::http;
 use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
 use crate::respond::Responder;
+use crate::serving::{self, ServeArgs};
 use crate::up::dns::DnsArgs;
 use crate::up::enforce::Enforcer;
 use crate::up::engine::{Engine, Leader, Loaded};
@@ -94,6 +95,8 @@ pub(crate) struct AgentArgs {
     ledger: LedgerArgs,
     #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 /// How long the main loop sleeps when nothing happens.
@@ -355,7 +358,8 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         Some(name) => name.clone(),
         None => std::env::var("NODE_NAME").or_else(|_| host_name())?,
     };
-    let pen = args.ledger.start()?;
+    let door = args.serve.open(socket.path())?;
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     journal.watch()?;
@@ -381,6 +385,11 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     Leader::lead(&agent.engine, &agent.journal);
     socket.serve(&agent)?;
     agent.say.ready(&agent.status(), socket.path());
+    if let Some(door) = door {
+        let (engine, journal) = (Arc::clone(&agent.engine), Arc::clone(&agent.journal));
+        let catalog = crds::Catalog::built_in();
+        door.serve(serving::Running { engine, journal, files: Vec::new(), catalog }, &agent.say)?;
+    }
     let link = Link::new(Arc::clone(&agent), kept, credentials(args, &node)?);
     let asking = asking(args, &node)?;
     args.dns.egress.follow(&agent.engine, Some(credentials(args, &node)?), &args.controller)?;

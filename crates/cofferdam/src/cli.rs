@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and where each is done.
 
 use crate::agent::AgentArgs;
+use crate::api_cmd::ApiCommand;
 use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
@@ -74,12 +75,14 @@ enum Command {
     Guard(GuardCommand),
     Detect(DetectArgs),
     #[command(subcommand)]
-    Incident(IncidentCommand),
-    Hunt(HuntArgs),
-    #[command(subcommand)]
     Release(ReleaseCommand),
     #[command(subcommand)]
     Clusters(ClustersCommand),
+    #[command(subcommand)]
+    Api(ApiCommand),
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    Hunt(HuntArgs),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -125,10 +128,11 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
-        Command::Incident(command) => crate::incident_cmd::run(&command, out),
-        Command::Hunt(args) => crate::incident_cmd::hunt(&args, out).map(|()| true),
         Command::Release(command) => crate::release::run(&command, out),
         Command::Clusters(command) => crate::clusters::run(&command, out),
+        Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
+        Command::Incident(command) => crate::incident_cmd::run(&command, out),
+        Command::Hunt(args) => crate::incident_cmd::hunt(&args, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 as asked; 1 the answer is no, or not everything is in force; 2 it could not be done.
 
 mod agent;
+mod api_cmd;
 mod calls;
 mod catalog;
 mod classify;
@@ -34,6 +35,7 @@ mod prices;
 mod printer;
 mod release;
 mod respond;
+mod serving;
 mod status;
 mod translate;
 mod trust;

@@ -50,6 +50,7 @@ pub(crate) use ground::uninstall;
 use crate::catalog::CatalogArg;
 use crate::ledger_cmd::LedgerArgs;
 use crate::respond::Responder;
+use crate::serving::{self, ServeArgs};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use dns::DnsArgs;
@@ -129,6 +130,8 @@ pub(crate) struct UpArgs {
     ledger: LedgerArgs,
     #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 impl UpArgs {
@@ -152,6 +155,7 @@ impl UpArgs {
             socket,
             ledger: LedgerArgs::default(),
             dns: DnsArgs::default(),
+            serve: ServeArgs::default(),
         }
     }
 }
@@ -199,7 +203,8 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // Before a lab may enter a user namespace, where the usual places are others.
     let socket = Socket::bind(args.socket.as_deref())?;
     let say = Arc::new(Say::new(args.json));
-    let pen = args.ledger.start()?;
+    let door = args.serve.open(socket.path())?;
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     let (mut engine, lab) = engine(args, &socket, &journal)?;
@@ -233,6 +238,11 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     let running = Arc::new(Running { engine, journal, lab, responder });
     socket.serve(&running)?;
     say.ready(&running.status(), socket.path());
+    if let Some(door) = door {
+        let (engine, journal) = (Arc::clone(&running.engine), Arc::clone(&running.journal));
+        let catalog = args.catalog.read().unwrap_or_default();
+        door.serve(serving::Running { engine, journal, files: args.files.clone(), catalog }, &say)?;
+    }
     if args.flows {
         say.follow(&running.journal)?;
     }

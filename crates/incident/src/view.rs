@@ -141,7 +141,7 @@ impl View {
         let mut cases = Vec::new();
         // They stay in the ledger, and are no reason for anybody to get up.
         let (suppressed, findings): (Vec<Finding>, Vec<Finding>) =
-            findings.iter().map(Finding::read).partition(|finding| finding.is_suppressed);
+            findings.iter().map(Finding::read).partition(|finding| finding.suppressed);
         for group in fold(findings) {
             cases.push(case(reader, group)?);
         }

@@ -80,6 +80,9 @@ impl Journal {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn watch(&self) -> Result<()> {
+        if let Some(pen) = &self.pen {
+            pen.begin()?;
+        }
         let watcher = Watcher::start(Arc::clone(&self.findings), self.pen.clone())?;
         // Who asks twice has the first.
         let _ = self.watcher.set(watcher);
