@@ -54,6 +54,12 @@ export function call(detail: unknown): Call {
   };
 }
 
+/** Any value as a text to be read. */
+export function words(value: unknown): string {
+  if (typeof value === "string") return value;
+  return value === null || value === undefined ? "" : JSON.stringify(value);
+}
+
 /** A field of a detail that is a text or a number, as text. */
 export function told(detail: unknown, field: string): string {
   const value = fields(detail)[field];

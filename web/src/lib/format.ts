@@ -28,7 +28,7 @@ export function short(value: number): string {
 
 /** Money from billionths of its unit. */
 export function money(nanos: number | null | undefined, currency: string | null | undefined): string {
-  if (nanos === null || nanos === undefined) return "no price";
+  if (nanos === null || nanos === undefined || (nanos === 0 && !currency)) return "no price";
   const value = nanos / 1e9;
   const digits = value !== 0 && Math.abs(value) < 1 ? 4 : 2;
   return `${value.toFixed(digits)} ${currency ?? ""}`.trim();

@@ -66,7 +66,7 @@ export interface Why {
     lines: { number: number; text: string; decides: boolean }[];
   } | null;
   joined: LedgerRecord[];
-  nearest: { rule: string; lacks: string } | null;
+  nearest: { rule: string; lacks: unknown } | null;
 }
 
 export interface GraphNode {
@@ -137,7 +137,7 @@ export interface Budget {
   rule: string;
   what: string;
   used: number;
-  limit: number;
+  limit: number | null;
   window: string;
   resets: string | null;
 }
@@ -234,7 +234,7 @@ export interface TimelineItem {
 
 export interface BlastRadius {
   workload: string;
-  could: { destination: string; port: number; rule: string }[];
+  could: { destination: string; port: number | string; rule: string }[];
   could_is_complete: boolean;
   did: Edge[];
 }
@@ -251,6 +251,9 @@ export interface Containment {
   policy: string;
   until: string;
   cuts: Edge[];
+  /** Whether the node that was asked holds to it by itself; false where the policy is yet to be applied. */
+  in_force?: boolean;
+  warnings?: string[];
 }
 
 export interface Hunt {
@@ -261,4 +264,5 @@ export interface Hunt {
   last: string | null;
   workloads: { workload: string; hits: number; first: string; last: string }[];
   records: LedgerRecord[];
+  truncated?: boolean;
 }

@@ -15,6 +15,7 @@ const TIMES: [number, string][] = [[30, "30 minutes"], [120, "2 hours"], [480, "
 /** What containing would cut, seen before it is done. */
 export function Contain({ incident, workload, close }: { incident: string; workload: string; close: () => void }) {
   const [minutes, setMinutes] = useState(120);
+  const [pending, setPending] = useState<Containment | null>(null);
   const client = useQueryClient();
   const path = `incidents/${encodeURIComponent(incident)}/contain`;
   const review = useQuery({
@@ -25,9 +26,10 @@ export function Contain({ incident, workload, close }: { incident: string; workl
   });
   const act = useOnce({
     act: () => post<Containment>(path, { workload, minutes, dry_run: false }),
-    done: async () => {
+    done: async (done) => {
       await client.invalidateQueries({ queryKey: ["incident", incident] });
-      close();
+      if (done.in_force === false) setPending(done);
+      else close();
     },
   });
   return (
@@ -60,7 +62,13 @@ export function Contain({ incident, workload, close }: { incident: string; workl
               </li>
             ))}
           </ul>
-          <details>
+          {(pending ?? review.data).warnings?.map((warning) => (
+            <p key={warning} className="notice">
+              <Name text={warning} wrap />
+            </p>
+          ))}
+          {pending && <p className="notice bad" role="alert">It is written down and NOT in force yet: apply the policy below.</p>}
+          <details open={pending !== null}>
             <summary>The policy</summary>
             <pre className="yaml" tabIndex={0} aria-label="The policy as YAML">
               <Name text={review.data.policy.replaceAll("\t", "  ")} wrap />

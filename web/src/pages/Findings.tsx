@@ -20,7 +20,9 @@ function figure(value: number | string | null | undefined): string {
 }
 
 export function Numbers({ finding }: { finding: Finding }) {
-  if (finding.numbers.length === 0) return null;
+  // What a later version counts may look otherwise.
+  const numbers = finding.numbers.filter((number) => typeof number?.name === "string");
+  if (numbers.length === 0) return null;
   return (
     <table className="numbers">
       <thead>
@@ -32,7 +34,7 @@ export function Numbers({ finding }: { finding: Finding }) {
         </tr>
       </thead>
       <tbody>
-        {finding.numbers.map((number) => (
+        {numbers.map((number) => (
           <tr key={number.name}>
             <th scope="row">
               <Name text={number.name} />

@@ -27,7 +27,7 @@ function Hits({ found }: { found: Found }) {
   return (
     <>
       <p>
-        <strong>{count(found.hits)}</strong> hits as <Name text={found.kind} />, from {moment(found.first)} to {moment(found.last)}.
+        <strong>{count(found.hits)}</strong> hits as <Name text={found.kind} />, from {moment(found.first)} to {moment(found.last)}.{found.truncated ? " There are more than were looked at: choose a shorter time." : ""}
       </p>
       <div className="table-place" tabIndex={0} role="region" aria-label="Workloads that met it">
         <table>

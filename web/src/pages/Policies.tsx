@@ -10,7 +10,7 @@ import { Name } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
 
 function key(policy: Policy): string {
-  return [policy.kind, policy.namespace ?? "-", policy.name].map(encodeURIComponent).join("/");
+  return [policy.kind, policy.namespace || "-", policy.name].map(encodeURIComponent).join("/");
 }
 
 function hits(policy: Policy): number {

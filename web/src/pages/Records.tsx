@@ -4,7 +4,7 @@ import { asked, get } from "../lib/api";
 import { showCommand } from "../lib/cli";
 import { count, short } from "../lib/format";
 import { useLive } from "../lib/live";
-import { go, timespan, useRoute } from "../lib/route";
+import { filters, go, timespan, useRoute } from "../lib/route";
 import { useTheme } from "../lib/theme";
 import type { LedgerRecord, Page, Series } from "../lib/types";
 import { Chart } from "../parts/Chart";
@@ -50,6 +50,13 @@ function useSeries(kind: string, params: URLSearchParams, live: boolean) {
   });
 }
 
+/** The chart of all; of one verdict only that. What the server cannot sum up by is not drawn, for it would tell of other records. */
+function shownSeries(series: Series | undefined, params: URLSearchParams, filters: string[]): Series | null {
+  if (!series || filters.some((field) => field !== "verdict")) return null;
+  const verdict = params.get("verdict");
+  return verdict ? { ...series, series: series.series.filter((one) => one.name === verdict) } : series;
+}
+
 /** Without what is only about how the page is shown. */
 function question(params: URLSearchParams): URLSearchParams {
   const asked = new URLSearchParams(params);
@@ -87,6 +94,7 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
 
   const columns = useMemo(() => table.columns(new Date()), [table]);
   const more = past.hasNextPage && !past.isFetchingNextPage && there.length < DEEPEST ? () => void past.fetchNextPage() : null;
+  const drawn = useMemo(() => (table.only ? null : shownSeries(series.data, asking, Object.keys(filters(asking)))), [series.data, asking, table]);
   const lost = (past.data?.pages[0]?.lost ?? 0) + live.lost;
   return (
     <>
@@ -109,7 +117,7 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
           <Copy label="Copy as CLI" text={showCommand(table.kinds, asking, Date.now())} />
         </span>
       </div>
-      {series.data && <Chart series={series.data} theme={theme} choose={(since, until) => go(page, { range: null, since: new Date(since).toISOString(), until: new Date(until).toISOString() })} />}
+      {drawn && <Chart series={drawn} theme={theme} choose={(since, until) => go(page, { range: null, since: new Date(since).toISOString(), until: new Date(until).toISOString() })} />}
       {past.isPending ? (
         <Loading what={table.what} />
       ) : past.isError && there.length === 0 ? (

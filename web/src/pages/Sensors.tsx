@@ -1,15 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
 import { get } from "../lib/api";
+import { words } from "../lib/call";
 import { count } from "../lib/format";
 import type { Status } from "../lib/types";
 import { Copy } from "../parts/Copy";
 import { Name } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
-
-function detail(value: unknown): string {
-  if (typeof value === "string") return value;
-  return value === null || value === undefined ? "" : JSON.stringify(value);
-}
 
 export function Sensors() {
   const found = useQuery({ queryKey: ["status"], queryFn: ({ signal }) => get<Status>("status", {}, signal), refetchInterval: 5000 });
@@ -67,7 +63,7 @@ export function Sensors() {
                   <td>{sensor.ready ? <span className="badge v-allow">ready</span> : <span className="badge v-deny">not ready</span>}</td>
                   <td className={`number ${sensor.lost > 0 ? "text-deny" : ""}`}>{count(sensor.lost)}</td>
                   <td>
-                    <Name text={detail(sensor.detail)} wrap />
+                    <Name text={words(sensor.detail)} wrap />
                   </td>
                 </tr>
               ))}

@@ -20,14 +20,14 @@ const millis = (value: number | null | undefined) => (value === null || value ==
 
 /** What a budget counts, as a person says it. */
 function amount(budget: Budget, value: number): string {
-  return /money|nanos|cost/.test(budget.what) ? money(value, "") : short(value);
+  return /money|nanos|cost/.test(budget.what) ? money(value, " ") : short(value);
 }
 
 function Budgets({ budgets }: { budgets: Budget[] }) {
   return (
     <section className="budgets" aria-label="Budgets">
       {budgets.map((budget) => {
-        const share = budget.limit > 0 ? Math.min(1, budget.used / budget.limit) : 1;
+        const share = budget.limit === null ? 0 : budget.limit > 0 ? Math.min(1, budget.used / budget.limit) : 1;
         return (
           <div key={`${budget.workload} ${budget.rule} ${budget.what}`} className="panel budget">
             <p>
@@ -40,7 +40,11 @@ function Budgets({ budgets }: { budgets: Budget[] }) {
             </p>
             <meter min={0} max={1} low={0.7} high={0.9} optimum={0} value={share} aria-label={`Used of the budget for ${budget.what}`} />
             <p>
-              {amount(budget, budget.used)} of {amount(budget, budget.limit)} <span className="muted">({Math.round(share * 100)} %)</span>
+              {amount(budget, budget.used)} {budget.limit !== null && (
+                <>
+                  of {amount(budget, budget.limit)} <span className="muted">({Math.round(share * 100)} %)</span>
+                </>
+              )}
               {budget.resets && <span className="muted"> · anew {moment(budget.resets)}</span>}
             </p>
             <p className="muted">

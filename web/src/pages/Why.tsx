@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { get } from "../lib/api";
-import { call } from "../lib/call";
+import { call, words } from "../lib/call";
 import { bytes, clock, count, money, moment, protocol } from "../lib/format";
 import { go, useRoute, type Field } from "../lib/route";
 import { quoted } from "../lib/text";
@@ -173,7 +173,7 @@ export function WhyDrawer({ number, close }: { number: string; close: () => void
             <section>
               <h3>Nearest rule that allows</h3>
               <p>
-                <Name text={why.data.nearest.rule} wrap /> <span className="muted">would, but for</span> <Name text={why.data.nearest.lacks} wrap />
+                <Name text={why.data.nearest.rule} wrap /> <span className="muted">would, but for</span> <Name text={words(why.data.nearest.lacks)} wrap />
               </p>
             </section>
           )}
