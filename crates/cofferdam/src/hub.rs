@@ -53,7 +53,7 @@ impl HubArgs {
             namespace: namespace.to_owned(),
             pinned: Box::new(move || pinned(&keys).map_err(|error| format!("{error:#}"))),
         };
-        let (said, mut status) = watch::channel(None);
+        let (said, mut status) = watch::channel(None::<fleet::hub::ClusterStatus>);
         let tell = async {
             let mut told = Vec::new();
             while status.changed().await.is_ok() {

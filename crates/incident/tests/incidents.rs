@@ -170,6 +170,23 @@ fn the_same_entries_give_the_same_incidents_and_old_ids_lead_to_what_two_became(
 }
 
 #[test]
+fn a_suppressed_finding_is_counted_and_no_incident() {
+    let marked = |mark: Value| {
+        let entry = at("a", "x/w", "s", 0);
+        let mut detail: Value = serde_json::from_str(entry.detail.as_deref().unwrap()).unwrap();
+        detail["suppressed"] = mark;
+        Entry { detail: Some(detail.to_string()), ..entry }
+    };
+    let kept = Kept::new(&[marked(json!({ "policy": "p", "reason": "known" }))]);
+    let view = kept.view();
+    assert_eq!((view.cases.len(), view.suppressed), (0, 1));
+    // Told again when nothing suppresses it any more.
+    kept.add(&[marked(Value::Null)]);
+    let view = kept.view();
+    assert_eq!((view.cases.len(), view.suppressed), (1, 1));
+}
+
+#[test]
 fn whatever_an_entry_says_is_a_finding() {
     let details = [
         None,

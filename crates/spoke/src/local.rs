@@ -23,7 +23,7 @@ const MOST_PROBLEMS: usize = 20;
 const PAGE: u32 = 500;
 
 /// Kinds that a release may hold: group, version, kind, plural.
-const KINDS: [[&str; 4]; 7] = [
+const KINDS: [[&str; 4]; 8] = [
     ["networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"],
     ["policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies"],
     ["policy.networking.k8s.io", "v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies"],
@@ -31,6 +31,7 @@ const KINDS: [[&str; 4]; 7] = [
     ["cofferdam.dev", "v1alpha1", "EgressPolicy", "egresspolicies"],
     ["cofferdam.dev", "v1alpha1", "ClusterEgressPolicy", "clusteregresspolicies"],
     ["cofferdam.dev", "v1alpha1", "InferencePolicy", "inferencepolicies"],
+    ["cofferdam.dev", "v1alpha1", "DetectionPolicy", "detectionpolicies"],
 ];
 
 /// The policies of one release.
@@ -166,11 +167,7 @@ impl Local {
     }
 
     /// The client for a policy, the policy as it is written, and its digest.
-    fn prepared(
-        &self,
-        manifest: &Manifest,
-        number: u64,
-    ) -> Option<(Api<DynamicObject>, DynamicObject, String)> {
+    fn prepared(&self, manifest: &Manifest) -> Option<(Api<DynamicObject>, DynamicObject, String)> {
         let version = manifest.value.get("apiVersion")?.as_str()?;
         let is_it = |[group, v, kind, _]: &[&str; 4]| {
             *kind == &*manifest.name.kind && format!("{group}/{v}") == version

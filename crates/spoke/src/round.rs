@@ -56,6 +56,8 @@ pub(crate) struct Spoke {
     shadow: Option<Ref>,
     since: Instant,
     said: Option<ClusterStatus>,
+    /// What the hub has of what the cluster remembers: never written lower than it is.
+    at_hub: Memory,
 }
 
 impl Spoke {
@@ -73,17 +75,21 @@ impl Spoke {
             shadow: None,
             since,
             said: None,
+            at_hub: Memory::default(),
         }
     }
 
     /// Does what is wanted as far as it may, and says how the cluster stands.
     pub(crate) async fn round(&mut self, object: Option<&DynamicObject>) -> ClusterStatus {
         let mut problems = Vec::new();
+        self.note_memory(object);
         let kept = match self.kept().await {
             Ok(kept) => kept,
             Err(problem) => {
-                problems.push(problem);
-                return self.tell(Kept::default(), Outcome { problems, ..Outcome::default() }).await;
+                // What was said last still holds as far as anybody knows.
+                let enforced = self.said.as_ref().map(|it| it.enforced.clone());
+                let kept = Kept { memory: Memory::default(), enforced };
+                return self.tell(kept, Outcome { problems: vec![problem], ..Outcome::default() }).await;
             }
         };
         let told = match object {
@@ -119,14 +125,18 @@ impl Spoke {
                 .map_err(|error| format!("what the hub wants is not understood: {error}"))?,
             None => ClusterSpec::default(),
         };
-        let at_hub: Option<ClusterStatus> =
-            field("status").and_then(|status| serde_json::from_value(status).ok());
         let hub = self.hub_id(object).await?;
         let memory = kept.memory.of_hub(&hub).map_err(|refused| refused.to_string())?;
-        // Only what this cluster itself wrote, of this hub, may lift what it remembers.
+        // Only what this cluster wrote of this hub may lift what it remembers.
         let at_hub =
-            at_hub.map(|it| it.memory).filter(|it| it.hub.as_ref() == Some(&hub)).unwrap_or_default();
+            Some(&self.at_hub).filter(|it| it.hub.as_ref() == Some(&hub)).cloned().unwrap_or_default();
         Ok((spec, Kept { memory: memory.newer(at_hub), ..kept }))
+    }
+
+    fn note_memory(&mut self, object: Option<&DynamicObject>) {
+        let status = object.and_then(|object| object.data.get("status")?.get("memory").cloned());
+        let memory: Option<Memory> = status.and_then(|memory| serde_json::from_value(memory).ok());
+        self.at_hub = std::mem::take(&mut self.at_hub).newer(memory.unwrap_or_default());
     }
 
     /// Which hub it is: two that claim one cluster are told apart by it.
@@ -199,15 +209,10 @@ impl Spoke {
     /// A release of the hub whose signatures hold.
     async fn fetch(&mut self, wanted: &Ref) -> Result<Signed, String> {
         let name = release_name(wanted);
-        let releases: Api<DynamicObject> = Api::all_with(
-            self.hub.clone(),
-            &resource(["cofferdam.dev", "v1alpha1", "PolicyRelease", "policyreleases"]),
-        );
-        let object =
-            releases.get(&name).await.map_err(|error| format!("{name} at the hub: {}", why(&error)))?;
-        let envelope = object.data.pointer("/spec/envelope").cloned().unwrap_or_default();
-        let envelope: Envelope =
-            serde_json::from_value(envelope).map_err(|error| format!("{name}: {error}"))?;
+        let envelope = match self.fetched.get(wanted) {
+            Some(envelope) => envelope.clone(),
+            None => self.envelope(&name).await?,
+        };
         let pinned = (self.settings.pinned)()?;
         let signed = envelope
             .open(&pinned, &Timestamp::now().to_string())
@@ -263,7 +268,7 @@ impl Spoke {
             problems: outcome.problems,
             drift: outcome.drift,
             effective: Effective::of(&outcome.effective),
-            memory: kept.memory,
+            memory: kept.memory.newer(self.at_hub.clone()),
         };
         let patch = json!({
             "apiVersion": API_VERSION, "kind": "ManagedCluster", "metadata": { "name": self.settings.cluster },
