@@ -129,17 +129,26 @@ impl World {
     }
 }
 
+impl World {
+    /// Everything passes; on a busy machine the first answer of DNS may not come in time.
+    fn is_open(&self) {
+        eventually("everything to pass", || {
+            (ask(&self.machine, "hub.example.com") == Some(0) && self.reaches() == [true; 4]).then_some(())
+        });
+    }
+}
+
 #[test]
 fn netns_who_is_cut_off_reaches_nobody_until_let_go_over_restarts_and_broken_edits() {
     let world = World::new("q");
     let machine = &world.machine;
     let up = world.up();
-    assert_eq!(ask(machine, "hub.example.com"), Some(0));
+    world.is_open();
     let mut by_address = open(machine, "a", ([10, 9, 2, 2], PORT).into());
     let mut inwards = open(machine, "b", ([10, 9, 1, 2], PORT).into());
     let mut by_name = open(machine, "a", (HUB, 80).into());
     assert!(answers(&mut by_address) && answers(&mut inwards) && answers(&mut by_name));
-    assert_eq!(world.reaches(), [true; 4]);
+    world.is_open();
 
     let contain = ["incident", "contain", "--workload", "prod/web", "--for", "1h", "--json"];
     let plan: Value = serde_json::from_str(&up.text(&[&contain[..], &["--dry-run"]].concat())).unwrap();
@@ -151,7 +160,7 @@ fn netns_who_is_cut_off_reaches_nobody_until_let_go_over_restarts_and_broken_edi
         "{cuts:?}"
     );
     assert!(plan["policy"].as_str().unwrap().contains("kind: ClusterNetworkPolicy"));
-    assert_eq!(world.reaches(), [true; 4]);
+    world.is_open();
     // Nothing is done unless somebody says yes.
     assert!(!up.text(&contain).contains("\"in_force\":true"));
 
@@ -199,7 +208,7 @@ fn netns_who_is_cut_off_reaches_nobody_until_let_go_over_restarts_and_broken_edi
     let released: Value =
         serde_json::from_str(&up.text(&["incident", "release", "prod/web", "--json"])).unwrap();
     assert_eq!(released["released"], true);
-    assert_eq!(world.reaches(), [true; 4]);
+    world.is_open();
     eventually("the release in the ledger", || world.has_audit("released", "prod/web"));
     let released: Value =
         serde_json::from_str(&up.text(&["incident", "release", "prod/web", "--json"])).unwrap();
@@ -215,7 +224,7 @@ fn netns_who_is_cut_off_reaches_nobody_until_let_go_over_restarts_and_broken_edi
 fn netns_a_containment_ends_at_its_time_and_nobody_unknown_is_cut_off() {
     let world = World::new("x");
     let up = world.up();
-    assert_eq!(ask(&world.machine, "hub.example.com"), Some(0));
+    world.is_open();
     let contain = |workload, lasts| {
         up.text(&["incident", "contain", "--workload", workload, "--for", lasts, "--yes", "--json"])
     };
@@ -224,9 +233,9 @@ fn netns_a_containment_ends_at_its_time_and_nobody_unknown_is_cut_off() {
     {
         assert_eq!(contain(workload, lasts), "", "{workload} {lasts}");
     }
-    assert_eq!(world.reaches(), [true; 4]);
+    world.is_open();
     assert!(contain("prod/web", "2s").contains("\"in_force\":true"));
-    eventually("the end of the containment", || (world.reaches() == [true; 4]).then_some(()));
+    world.is_open();
     eventually("the end in the ledger", || world.has_audit("containment-expired", "prod/web"));
 }
 
