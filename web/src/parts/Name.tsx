@@ -5,7 +5,7 @@ export function Party({ text }: { text: string }) {
   const parts = text.split("/");
   if (parts.length !== 3 || !/^[A-Z]/.test(parts[1] ?? "")) return <Name text={text} />;
   return (
-    <span title={printable(text)}>
+    <span className="party" title={printable(text)}>
       <span className="party-place">
         <Name text={parts[0] ?? ""} />/
       </span>
