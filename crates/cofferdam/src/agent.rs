@@ -14,6 +14,8 @@ use crate::health::{self, Health};
 use crate::http;
 use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
+use crate::respond::Responder;
+use crate::serving::{self, ServeArgs};
 use crate::up::dns::DnsArgs;
 use crate::up::enforce::Enforcer;
 use crate::up::engine::{Engine, Leader, Loaded};
@@ -93,6 +95,8 @@ pub(crate) struct AgentArgs {
     ledger: LedgerArgs,
     #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 /// How long the main loop sleeps when nothing happens.
@@ -111,6 +115,7 @@ struct Agent {
     holds_pods: AtomicBool,
     /// Counts what the main loop changed, for the one who tells the controller.
     changes: watch::Sender<u64>,
+    responder: Responder,
 }
 
 impl Agent {
@@ -164,6 +169,10 @@ impl Source for Agent {
         let mut engine = self.engine();
         engine.forget(namespace, name);
         engine.in_force()
+    }
+
+    fn responder(&self) -> Option<&Responder> {
+        Some(&self.responder)
     }
 }
 
@@ -349,7 +358,8 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         Some(name) => name.clone(),
         None => std::env::var("NODE_NAME").or_else(|_| host_name())?,
     };
-    let pen = args.ledger.start()?;
+    let door = args.serve.open(socket.path())?;
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     journal.watch()?;
@@ -362,8 +372,10 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     engine.watched_by("feed");
     engine.with_dns(args.dns.clone(), Some(&args.state.join("names")));
     engine.cut_off(Some(format!("not connected to the controller at {} yet", args.controller.join(" or "))));
+    let engine = Arc::new(Mutex::new(engine));
     let agent = Arc::new(Agent {
-        engine: Arc::new(Mutex::new(engine)),
+        responder: Responder::new(Arc::clone(&engine), Arc::clone(&journal)),
+        engine,
         journal,
         say: Say::new(args.json),
         holds_pods: AtomicBool::new(args.cni || !args.guard.is_empty()),
@@ -373,6 +385,11 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     Leader::lead(&agent.engine, &agent.journal);
     socket.serve(&agent)?;
     agent.say.ready(&agent.status(), socket.path());
+    if let Some(door) = door {
+        let (engine, journal) = (Arc::clone(&agent.engine), Arc::clone(&agent.journal));
+        let catalog = crds::Catalog::built_in();
+        door.serve(serving::Running { engine, journal, files: Vec::new(), catalog }, &agent.say)?;
+    }
     let link = Link::new(Arc::clone(&agent), kept, credentials(args, &node)?);
     let asking = asking(args, &node)?;
     args.dns.egress.follow(&agent.engine, Some(credentials(args, &node)?), &args.controller)?;

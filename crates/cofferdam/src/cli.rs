@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and where each is done.
 
 use crate::agent::AgentArgs;
+use crate::api_cmd::ApiCommand;
 use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
@@ -12,6 +13,7 @@ use crate::egress_gateway::EgressGatewayArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::guard::GuardCommand;
+use crate::incident_cmd::{HuntArgs, IncidentCommand};
 use crate::ingress_gateway::IngressGatewayArgs;
 use crate::install::InstallCommand;
 use crate::lab_cmd::LabArgs;
@@ -76,6 +78,11 @@ enum Command {
     Release(ReleaseCommand),
     #[command(subcommand)]
     Clusters(ClustersCommand),
+    #[command(subcommand)]
+    Api(ApiCommand),
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    Hunt(HuntArgs),
     /// The process that answers pods' DNS; started by others, which give it its sockets
     #[command(name = DnsProxy::COMMAND, hide = true)]
     DnsProxy,
@@ -123,6 +130,9 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
         Command::Release(command) => crate::release::run(&command, out),
         Command::Clusters(command) => crate::clusters::run(&command, out),
+        Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
+        Command::Incident(command) => crate::incident_cmd::run(&command, out),
+        Command::Hunt(args) => crate::incident_cmd::hunt(&args, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
 }

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ExportArgs {
     /// Send what the ledger gets there, too: file:/path, stdout:, https://host/path, each with ocsf+ in front for OCSF;
-    /// otlp+https://host; syslog+udp://host, syslog+tcp://host, syslog+tls://host; may be repeated
+    /// otlp+https://host; syslog+udp://host, syslog+tcp://host, syslog+tls://host;
+    /// clickhouse+https://host/database; may be repeated
     #[arg(long = "export", value_name = "URL", requires = "ledger")]
     targets: Vec<Target>,
     #[command(flatten)]
@@ -99,5 +100,27 @@ pub(crate) fn run(args: &OnceArgs, out: &mut impl Write) -> Result<()> {
     if let Some(says) = &done.says {
         writeln!(out, "  {}", printable(says))?;
     }
+    Ok(())
+}
+
+/// For which database.
+#[derive(Args, Debug)]
+pub(crate) struct DdlArgs {
+    /// Name of the database
+    #[arg(long, value_name = "NAME", default_value = "default", value_parser = name)]
+    database: String,
+    /// Days for which rows are kept
+    #[arg(long, value_name = "N", default_value_t = 90)]
+    days: u16,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !text.is_empty();
+    if is_name { Ok(text.to_owned()) } else { Err("a name has letters, digits and _".to_owned()) }
+}
+
+/// Runs `cofferdam ledger clickhouse-ddl`.
+pub(crate) fn ddl(args: &DdlArgs, out: &mut impl Write) -> Result<()> {
+    write!(out, "{}", export::clickhouse_ddl(&args.database, args.days))?;
     Ok(())
 }

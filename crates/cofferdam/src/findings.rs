@@ -115,6 +115,7 @@ pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
             | Answer::Status(_)
             | Answer::Lab { .. }
             | Answer::Probe(_)
+            | Answer::Response(_)
             | Answer::Error(_) => bail!("the answer is about something else"),
         }
     }

@@ -137,6 +137,7 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
             | Answer::Call(_)
             | Answer::Finding(_)
             | Answer::Content(_)
+            | Answer::Response(_)
             | Answer::Settled { .. }
             | Answer::Status(_)
             | Answer::Lab { .. }

@@ -8,7 +8,6 @@ use crate::release::pinned;
 use anyhow::{Context, Result};
 use clap::Args;
 use controller::lease::Role;
-use fleet::hub::ClusterStatus;
 use kube::Client;
 use std::path::PathBuf;
 use tokio::sync::watch;
@@ -54,7 +53,7 @@ impl HubArgs {
             namespace: namespace.to_owned(),
             pinned: Box::new(move || pinned(&keys).map_err(|error| format!("{error:#}"))),
         };
-        let (said, mut status) = watch::channel(None::<ClusterStatus>);
+        let (said, mut status) = watch::channel(None::<fleet::hub::ClusterStatus>);
         let tell = async {
             let mut told = Vec::new();
             while status.changed().await.is_ok() {

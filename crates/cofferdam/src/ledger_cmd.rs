@@ -3,7 +3,7 @@
 //! Enters: filters, a ledger's file or, without one, the file of the running `up` or agent. Leaves: lines or JSON.
 //! Guarantees: as [`crate::flows`]; works while the file is written, and when nobody writes it any more. Does not: change it.
 
-use crate::export_cmd::{ExportArgs, OnceArgs};
+use crate::export_cmd::{DdlArgs, ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment, printable};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
@@ -12,11 +12,15 @@ use ::ledger::{
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use incident::record;
 use observe::{Time, parse_duration};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Size of a ledger that is kept beside the socket, which often is in memory.
+const BESIDE_BYTES: u64 = 256 << 20;
 
 /// Whether and how records are kept on disk.
 #[derive(Args, Clone, Debug, Default)]
@@ -39,18 +43,19 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 impl LedgerArgs {
-    /// Begins to keep them, if that is asked for.
+    /// Who keeps them, if that is asked for: where `beside` says, smaller, if it is asked for only by what needs a ledger.
     ///
     /// # Errors
-    /// The system gives no thread, or they cannot be exported as is asked for.
-    pub(crate) fn start(&self) -> Result<Option<crate::up::pen::Pen>> {
-        let Some(path) = &self.ledger else { return Ok(None) };
+    /// They cannot be exported as is asked for.
+    pub(crate) fn pen(&self, beside: Option<PathBuf>) -> Result<Option<crate::up::pen::Pen>> {
         let default = Retention::default();
+        let bytes = if self.ledger.is_some() { default.bytes } else { BESIDE_BYTES };
+        let Some(path) = self.ledger.clone().or(beside) else { return Ok(None) };
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
-        let bytes = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
-        let retention = Retention { age: age.unwrap_or(default.age), bytes: bytes.unwrap_or(default.bytes) };
-        let exports = self.export.start(path)?;
-        Ok(Some(crate::up::pen::Pen::start(path, retention)?.exported(exports)))
+        let asked = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
+        let retention = Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) };
+        let exports = self.export.start(&path)?;
+        Ok(Some(crate::up::pen::Pen::new(&path, retention).exported(exports)))
     }
 }
 
@@ -60,6 +65,8 @@ pub(crate) enum LedgerCommand {
     Show(ShowArgs),
     Verify(VerifyArgs),
     Export(OnceArgs),
+    /// Print the statements that make the tables of ClickHouse that entries can be exported to
+    ClickhouseDdl(DdlArgs),
 }
 
 /// Where the ledger is, and the form of what is told of it.
@@ -67,13 +74,13 @@ pub(crate) enum LedgerCommand {
 pub(crate) struct Place {
     /// The ledger's file [default: that of the running `up` or agent]
     #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
+    pub(crate) ledger: Option<PathBuf>,
     /// Local socket of the running `up` or agent, to ask for the file
     #[arg(long, value_name = "PATH", conflicts_with = "ledger")]
-    socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
     /// One JSON object per line
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Place {
@@ -105,7 +112,7 @@ impl Place {
     }
 
     /// A table with these heads, or one JSON object for each.
-    fn print<T, const COLUMNS: usize>(
+    pub(crate) fn print<T, const COLUMNS: usize>(
         &self,
         found: impl IntoIterator<Item = T>,
         heads: [&str; COLUMNS],
@@ -294,6 +301,7 @@ pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<bool>
         LedgerCommand::Show(args) => show(args, out).map(|()| true),
         LedgerCommand::Verify(args) => verify(args, out),
         LedgerCommand::Export(args) => crate::export_cmd::run(args, out).map(|()| true),
+        LedgerCommand::ClickhouseDdl(args) => crate::export_cmd::ddl(args, out).map(|()| true),
     }
 }
 
@@ -414,7 +422,7 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "RECEIVED",
         "DECIDED LAST BY",
     ];
-    args.place.print(edges, heads, edge_cells, edge_json, out)
+    args.place.print(edges, heads, edge_cells, record::edge, out)
 }
 
 fn edge_cells(edge: &Edge) -> [String; 10] {
@@ -430,22 +438,6 @@ fn edge_cells(edge: &Edge) -> [String; 10] {
         bytes(edge.received),
         edge.rule.clone(),
     ]
-}
-
-fn edge_json(edge: &Edge) -> Value {
-    json!({
-        "source": edge.source,
-        "destination": edge.destination,
-        "port": edge.port,
-        "protocol": edge.protocol,
-        "first_seen": Time(edge.first),
-        "last_seen": Time(edge.last),
-        "allowed": edge.allowed,
-        "denied": edge.denied,
-        "bytes_sent": edge.sent,
-        "bytes_received": edge.received,
-        "rule": edge.rule,
-    })
 }
 
 /// Runs `cofferdam top`.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 as asked; 1 the answer is no, or not everything is in force; 2 it could not be done.
 
 mod agent;
+mod api_cmd;
 mod calls;
 mod catalog;
 mod classify;
@@ -20,6 +21,7 @@ mod guard;
 mod health;
 mod http;
 mod hub;
+mod incident_cmd;
 mod ingress_gateway;
 mod install;
 mod kubectl;
@@ -32,6 +34,8 @@ mod policy;
 mod prices;
 mod printer;
 mod release;
+mod respond;
+mod serving;
 mod status;
 mod translate;
 mod trust;

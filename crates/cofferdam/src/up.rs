@@ -32,7 +32,9 @@ pub(crate) mod passage;
 pub(crate) mod pen;
 mod pod_files;
 pub(crate) mod protocol;
+pub(crate) mod quarantine;
 mod quotas;
+pub(crate) mod reach;
 pub(crate) mod say;
 mod sight;
 pub(crate) mod socket;
@@ -47,6 +49,8 @@ pub(crate) use ground::uninstall;
 
 use crate::catalog::CatalogArg;
 use crate::ledger_cmd::LedgerArgs;
+use crate::respond::Responder;
+use crate::serving::{self, ServeArgs};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use dns::DnsArgs;
@@ -58,6 +62,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use observe::Limits;
 use protocol::{Outcome, Status};
+use quarantine::Quarantines;
 use say::Say;
 use socket::{Socket, Source};
 use std::os::fd::AsFd;
@@ -125,6 +130,8 @@ pub(crate) struct UpArgs {
     ledger: LedgerArgs,
     #[command(flatten)]
     dns: DnsArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
 }
 
 impl UpArgs {
@@ -148,6 +155,7 @@ impl UpArgs {
             socket,
             ledger: LedgerArgs::default(),
             dns: DnsArgs::default(),
+            serve: ServeArgs::default(),
         }
     }
 }
@@ -160,6 +168,7 @@ struct Running {
     engine: Arc<Mutex<Engine>>,
     journal: Arc<Journal>,
     lab: Option<Hosted>,
+    responder: Responder,
 }
 
 impl Running {
@@ -181,6 +190,10 @@ impl Source for Running {
     fn lab(&self) -> Option<&Hosted> {
         self.lab.as_ref()
     }
+
+    fn responder(&self) -> Option<&Responder> {
+        Some(&self.responder)
+    }
 }
 
 /// Runs the command until a signal. Whether what was loaded first is in force, or judged by if that was asked for.
@@ -190,10 +203,12 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // Before a lab may enter a user namespace, where the usual places are others.
     let socket = Socket::bind(args.socket.as_deref())?;
     let say = Arc::new(Say::new(args.json));
-    let pen = args.ledger.start()?;
+    let door = args.serve.open(socket.path())?;
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     let (mut engine, lab) = engine(args, &socket, &journal)?;
+    engine.with_quarantines(Quarantines::beside(socket.path()));
     // A process with threads cannot enter a user namespace, so not before the lab is there.
     journal.watch()?;
     let watched: Vec<PathBuf> = args.files.iter().chain(args.catalog.file()).cloned().collect();
@@ -219,9 +234,15 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     if let Some(lab) = &lab {
         lab.start(Arc::clone(&say))?;
     }
-    let running = Arc::new(Running { engine, journal, lab });
+    let responder = Responder::new(Arc::clone(&engine), Arc::clone(&journal));
+    let running = Arc::new(Running { engine, journal, lab, responder });
     socket.serve(&running)?;
     say.ready(&running.status(), socket.path());
+    if let Some(door) = door {
+        let (engine, journal) = (Arc::clone(&running.engine), Arc::clone(&running.journal));
+        let catalog = args.catalog.read().unwrap_or_default();
+        door.serve(serving::Running { engine, journal, files: args.files.clone(), catalog }, &say)?;
+    }
     if args.flows {
         say.follow(&running.journal)?;
     }
@@ -262,6 +283,7 @@ pub(crate) fn block_signals() -> Result<SignalFd> {
 }
 
 fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, running: &Running, say: &Say) {
+    let mut is_told = false;
     loop {
         let changed = watch.wait(signals.as_fd(), TICK);
         if matches!(signals.read_signal(), Ok(Some(_))) {
@@ -276,6 +298,13 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
         running.engine().tick();
         if args.until_done && running.lab.as_ref().is_none_or(Hosted::has_ended) {
             return;
+        }
+        if !is_told && running.lab.as_ref().is_some_and(|lab| lab.has_jobs() && lab.has_ended()) {
+            is_told = true;
+            if args.flows {
+                say.summary(&running.journal, &running.status());
+            }
+            say.note("the commands of all jobs have ended; the lab stays until Ctrl-C");
         }
     }
 }

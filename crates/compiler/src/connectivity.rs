@@ -137,6 +137,24 @@ pub fn connectivity(set: &PolicySet) -> Vec<Entry> {
     entries
 }
 
+/// Of the allow list, what one end may reach; sorted by `to` and protocol.
+pub fn connectivity_from(set: &PolicySet, from: &Peer) -> Vec<Entry> {
+    let survey = Survey::new(set);
+    let Some(units) = survey.workloads.get(from) else { return Vec::new() };
+    let mut entries = Vec::new();
+    for (to, to_units) in survey.workloads.iter().filter(|(to, _)| *to != from) {
+        let mut allowed = Allowed::default();
+        for pair in units.iter().flat_map(|a| to_units.iter().map(move |b| (*a, *b))) {
+            allowed.unite(&survey.allowed(pair.0, pair.1));
+        }
+        entries.extend(allowed.entries(from, to));
+    }
+    survey.outside(from, units, &mut entries);
+    entries.retain(|entry| entry.from == *from);
+    entries.sort_unstable();
+    entries
+}
+
 /// What the ingress controller may reach: for each workload, what its ingress policies allow a pod without labels
 /// in a namespace without labels. The caller keeps the ports its Ingress and Route objects forward to.
 pub fn from_ingress_controller(set: &PolicySet) -> Vec<Entry> {

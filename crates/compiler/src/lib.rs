@@ -5,6 +5,7 @@
 //! Guarantees: pure and deterministic; nothing that is known but could not be applied ever means allow.
 //! Does not: read files, decide accesses (`policy`) or touch packets (`datapath`).
 
+pub mod changes;
 pub mod connectivity;
 mod convert;
 mod detection;
@@ -12,6 +13,7 @@ pub mod engine;
 mod keys;
 pub mod lint;
 pub mod lower;
+pub mod overlay;
 mod prepare;
 mod rules;
 #[cfg(feature = "sample")]

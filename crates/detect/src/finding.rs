@@ -159,6 +159,11 @@ impl Evidence {
         self.count
     }
 
+    /// When the last was.
+    pub(crate) fn last(&self) -> Time {
+        self.last
+    }
+
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

@@ -10,6 +10,8 @@ use crate::finding::{Evidence, Finding, Number, Told, id};
 
 /// Facts that are followed at a time.
 const FACTS: usize = 1 << 15;
+/// After so long without it a fact begins anew.
+const QUIET: u64 = 6 * HOUR;
 /// What of one request is looked at.
 const MOST_FOUND: usize = 64;
 
@@ -64,6 +66,9 @@ impl Limits {
     ) -> Option<Finding> {
         let rule = event.scene.rule.as_deref().unwrap_or_default();
         let fact = self.0.entry(&key((detector.name, &event.who, subject, apart, rule)));
+        if event.micros().saturating_sub(fact.evidence.last().0) >= QUIET {
+            fact.evidence.clear();
+        }
         let hour = event.micros() / HOUR;
         if fact.hour != hour {
             fact.hour = hour;

@@ -303,6 +303,7 @@ fn a_fact_is_told_at_once_by_doubling_and_in_every_hour_in_which_it_comes_again(
     assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
     assert_eq!(again, []);
     assert_eq!(later, [(first[0].0.clone(), 1002)], "the same finding");
+    assert_eq!(told(9 * HOUR, 1), [(first[0].0.clone(), 1)], "of which nobody heard for long: counted anew");
 }
 
 #[test]
@@ -434,7 +435,7 @@ fn who_is_told_of_all_the_time_pushes_nobody_else_out_of_sight() {
     let (mut detectors, mut pace, mut told) = (Detectors::default(), Pace::default(), Vec::new());
     let mut tell = |after: u64, who: &str, number: u64| {
         let name = format!("{}.drawn-{number}.com", noise(number, 60));
-        for part in 0..8 {
+        for part in 0..12 {
             let event = event(after, who, number, lookup(&format!("{part}{name}"), 16, Some(0)));
             told.extend(detectors.observe(&event).into_iter().filter(|it| pace.lets(it)));
         }

@@ -1,6 +1,7 @@
 //! Entries as bytes of a body.
 
 use crate::batch::{Batch, Lost};
+use crate::clickhouse;
 use crate::otlp;
 use crate::target::Format;
 use ledger::Stored;
@@ -14,6 +15,9 @@ pub(crate) fn body(format: Format, batch: &Batch) -> Vec<u8> {
         Format::JsonLines | Format::Syslog => {
             lines(batch.lost.iter().map(lost_line).chain(batch.entries.iter().map(line)))
         }
+        Format::ClickHouse => {
+            lines(batch.lost.iter().map(clickhouse::lost).chain(batch.entries.iter().map(clickhouse::row)))
+        }
         Format::Ocsf => {
             let lost = batch.lost.iter().map(|lost| ocsf::lost(lost.records, lost.up_to, lost.time));
             lines(lost.chain(batch.entries.iter().map(ocsf::event)))
@@ -25,7 +29,7 @@ pub(crate) fn body(format: Format, batch: &Batch) -> Vec<u8> {
 pub(crate) fn media_type(format: Format) -> &'static str {
     match format {
         Format::Otlp => "application/json",
-        Format::JsonLines | Format::Ocsf | Format::Syslog => "application/x-ndjson",
+        Format::JsonLines | Format::Ocsf | Format::Syslog | Format::ClickHouse => "application/x-ndjson",
     }
 }
 

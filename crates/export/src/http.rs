@@ -1,9 +1,10 @@
-//! A target that takes requests of HTTP/1.1: JSON lines, OCSF events or OTLP logs, packed with gzip.
+//! A target that takes requests of HTTP/1.1: JSON lines, OCSF events, OTLP logs or rows of ClickHouse, packed with gzip.
 //!
 //! What an answer means: 2xx, it is taken; of OTLP some of it may not be, and is not sent again. 400, 413, 415 and 422: it will
 //! never be, and smaller parts are tried, to find what of it. Everything else is tried again later: also 401, 403 and 404, for a
 //! token or a path can be put right, and until then the ledger keeps what waits. Redirects are not followed.
 
+use crate::clickhouse;
 use crate::format::media_type;
 use crate::otlp;
 use crate::settings::Settings;
@@ -100,7 +101,12 @@ impl Http {
             packed.write_all(body).and_then(|()| packed.finish()).map_err(|error| error.to_string())?;
         let mut request = Request::new(Full::new(Bytes::from(packed)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.path.parse().map_err(|error| format!("its path: {error}"))?;
+        let path = match self.format {
+            // Of a target of ClickHouse, the path is the database.
+            Format::ClickHouse => &clickhouse::path(&self.path, body),
+            Format::JsonLines | Format::Otlp | Format::Ocsf | Format::Syslog => &self.path,
+        };
+        *request.uri_mut() = path.parse().map_err(|error| format!("its path: {error}"))?;
         *request.headers_mut() = self.settings.headers().map_err(|error| error.to_string())?;
         let default = if self.host.is_tls { 443 } else { 80 };
         let host = self.host.to_string();
@@ -174,7 +180,9 @@ impl Http {
                 let (rejected, says) = otlp::partial(answer);
                 Outcome::Taken { rejected, says: says.map(|says| told_text(&says)) }
             }
-            Format::JsonLines | Format::Ocsf | Format::Syslog => Outcome::Taken { rejected: 0, says: None },
+            Format::JsonLines | Format::Ocsf | Format::Syslog | Format::ClickHouse => {
+                Outcome::Taken { rejected: 0, says: None }
+            }
         }
     }
 }

@@ -11,6 +11,7 @@
 //! began; those after it wait for it, so that one number says how far a target is.
 
 mod batch;
+mod clickhouse;
 mod cursor;
 mod error;
 mod file;
@@ -26,6 +27,7 @@ mod syslog;
 mod target;
 mod worker;
 
+pub use clickhouse::clickhouse_ddl;
 pub use error::ExportError;
 pub use format::line;
 pub use once::{Sent, once};

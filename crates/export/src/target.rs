@@ -1,5 +1,6 @@
 //! Where to, and in which format: what a URL says.
 
+use crate::clickhouse::is_name;
 use crate::error::ExportError;
 use hyper::Uri;
 use std::fmt;
@@ -12,8 +13,11 @@ const OTLP_PATH: &str = "/v1/logs";
 const SYSLOG_UDP: u16 = 514;
 const SYSLOG_TCP: u16 = 601;
 const SYSLOG_TLS: u16 = 6514;
+/// Ports of ClickHouse's HTTP interface.
+const CLICKHOUSE: u16 = 8123;
+const CLICKHOUSE_TLS: u16 = 8443;
 const FORMS: &str = "use file:/path, stdout:, http(s)://host/path, with ocsf+ or (before http) otlp+ in front, or \
-                     syslog+udp://host:514, syslog+tcp://host:601, syslog+tls://host:6514";
+                     syslog+udp://host:514, syslog+tcp://host:601, syslog+tls://host:6514, or clickhouse+https://host:8443/database";
 
 /// How entries are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,11 +30,13 @@ pub enum Format {
     Ocsf,
     /// Syslog messages, RFC 5424.
     Syslog,
+    /// Rows of ClickHouse, over HTTP.
+    ClickHouse,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::JsonLines, Self::Otlp, Self::Ocsf, Self::Syslog];
+    pub const ALL: [Self; 5] = [Self::JsonLines, Self::Otlp, Self::Ocsf, Self::Syslog, Self::ClickHouse];
 
     /// As the status and metrics have it.
     #[must_use]
@@ -40,6 +46,7 @@ impl Format {
             Self::Otlp => "otlp",
             Self::Ocsf => "ocsf",
             Self::Syslog => "syslog",
+            Self::ClickHouse => "clickhouse",
         }
     }
 }
@@ -102,6 +109,7 @@ fn parse(text: &str) -> Result<Target, String> {
         Some(("ocsf", base)) => (Format::Ocsf, base),
         Some(("otlp", base)) => (Format::Otlp, base),
         Some(("syslog", base)) => (Format::Syslog, base),
+        Some(("clickhouse", base)) => (Format::ClickHouse, base),
         Some(_) => return Err(format!("the scheme {scheme:?} is not known: {FORMS}")),
     };
     let place = match (format, base) {
@@ -110,6 +118,7 @@ fn parse(text: &str) -> Result<Target, String> {
         (Format::JsonLines | Format::Ocsf | Format::Otlp, "http" | "https") => {
             http(format, base == "https", rest)?
         }
+        (Format::ClickHouse, "http" | "https") => clickhouse(base == "https", rest)?,
         (Format::Syslog, "udp") => syslog(Transport::Udp, SYSLOG_UDP, false, rest)?,
         (Format::Syslog, "tcp") => syslog(Transport::Stream, SYSLOG_TCP, false, rest)?,
         (Format::Syslog, "tls") => syslog(Transport::Stream, SYSLOG_TLS, true, rest)?,
@@ -135,6 +144,22 @@ fn http(format: Format, is_tls: bool, rest: &str) -> Result<Place, String> {
         Some(path) => path,
     };
     Ok(Place::Http { host: host(&uri, default, is_tls)?, path: path.to_owned() })
+}
+
+/// The path is the database.
+fn clickhouse(is_tls: bool, rest: &str) -> Result<Place, String> {
+    let uri = uri(rest)?;
+    let database = match uri.path().trim_matches('/') {
+        "" => "default",
+        database => database,
+    };
+    if !is_name(database) || uri.query().is_some() {
+        return Err("the path is the name of a database: clickhouse+https://host:8443/security; users and settings are \
+                    headers (--export-headers)"
+            .to_owned());
+    }
+    let default = if is_tls { CLICKHOUSE_TLS } else { CLICKHOUSE };
+    Ok(Place::Http { host: host(&uri, default, is_tls)?, path: database.to_owned() })
 }
 
 fn syslog(transport: Transport, port: u16, is_tls: bool, rest: &str) -> Result<Place, String> {
@@ -204,13 +229,15 @@ impl fmt::Display for Target {
             Format::Otlp => "otlp+",
             Format::Ocsf => "ocsf+",
             Format::Syslog => "syslog+",
+            Format::ClickHouse => "clickhouse+",
         };
         match &self.place {
             Place::Stdout => write!(f, "{prefix}stdout:"),
             Place::File(path) => write!(f, "{prefix}file:{}", path.display()),
             Place::Http { host, path } => {
                 let scheme = if host.is_tls { "https" } else { "http" };
-                write!(f, "{prefix}{scheme}://{host}{}", path.split('?').next().unwrap_or_default())
+                let slash = if path.starts_with('/') { "" } else { "/" };
+                write!(f, "{prefix}{scheme}://{host}{slash}{}", path.split('?').next().unwrap_or_default())
             }
             Place::Syslog { transport, host } => {
                 let scheme = match (transport, host.is_tls) {
@@ -240,6 +267,8 @@ mod tests {
             ("otlp+https://otel.example", "otlp+https://otel.example:443/v1/logs", Format::Otlp),
             ("otlp+http://otel:4318/", "otlp+http://otel:4318/v1/logs", Format::Otlp),
             ("otlp+http://otel:4318/own", "otlp+http://otel:4318/own", Format::Otlp),
+            ("clickhouse+https://ch", "clickhouse+https://ch:8443/default", Format::ClickHouse),
+            ("clickhouse+http://ch:1/security/", "clickhouse+http://ch:1/security", Format::ClickHouse),
             ("syslog+udp://log", "syslog+udp://log:514", Format::Syslog),
             ("syslog+tcp://log:1514", "syslog+tcp://log:1514", Format::Syslog),
             ("syslog+tls://log/", "syslog+tls://log:6514", Format::Syslog),
@@ -262,6 +291,11 @@ mod tests {
             "syslog+file:/x",
             "syslog://x",
             "ftp://x/",
+            "clickhouse+http://x/a b",
+            "clickhouse+http://x/a;b",
+            "clickhouse+http://x/1",
+            "clickhouse+http://x/a?user=geheim",
+            "clickhouse+file:/x",
             "ocsf+syslog+tcp://x",
             "https:///x",
             "https://",

@@ -358,6 +358,33 @@ fn attributes(of: &Value) -> serde_json::Map<String, Value> {
 }
 
 #[test]
+fn a_table_of_clickhouse_gets_rows_with_a_token_that_is_the_same_when_they_come_again() {
+    let mut world = World::new();
+    world.ledger.append(&[denial(0, "{\"a\": [1]}")]).unwrap();
+    let down = answer("500 Internal Server Error", "", "Code: 241. DB::Exception: Memory limit exceeded");
+    let collector = Collector::start(&[down]);
+    let exports = world.start(&[collector.url("clickhouse+", "/security")], &Settings::default());
+    wait(&exports, |status| status.sent == 1);
+    let [first, second] = &collector.asked()[..] else { panic!("it was not tried twice") };
+    assert_eq!((&first.path, &first.body), (&second.path, &second.body));
+    let (path, token) = first.path.rsplit_once("&insert_deduplication_token=").unwrap();
+    assert_eq!(token.len(), 64);
+    let insert = "/?query=INSERT%20INTO%20security.cofferdam_records%20FORMAT%20JSONEachRow";
+    assert!(path.starts_with(insert) && path.contains("&async_insert=1&wait_for_async_insert=1&"), "{path}");
+    let row = first.lines().remove(0);
+    assert_eq!(
+        (&row["detail"], &row["source"], &row["port"]),
+        (&json!("{\"a\": [1]}"), &json!("ai/Job/j0"), &json!(443))
+    );
+    // Exactly the columns of the table.
+    let ddl = export::clickhouse_ddl("security", 90);
+    let columns = ddl.split_once('(').unwrap().1.split_once("\nENGINE").unwrap().0;
+    for name in row.as_object().unwrap().keys() {
+        assert!(columns.contains(&format!(" {name} ")), "{name} is no column of {columns}");
+    }
+}
+
+#[test]
 fn exporting_once_sends_all_of_it_and_says_where_it_gave_up() {
     let mut world = World::with(3);
     // It may still grow, and is sent as it is.

@@ -10,7 +10,7 @@ use crate::digest::sha256;
 use crate::radius::{Radius, Reach, radius};
 use crate::timeline::{Timeline, timeline};
 use crate::view::{Case, newest};
-use crate::{ocsf, record, report, tar};
+use crate::{record, report, tar};
 use ledger::{Column, EntryFilter, LedgerError, Match, Reader, Seal, Stored};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub fn bundle(
         ("incident.json", incident_json(case, &timeline, &radius)),
         ("findings.jsonl", lines(case.findings.iter().map(|finding| json!(finding)))),
         ("records.jsonl", lines(records.iter().map(record::json))),
-        ("ocsf.jsonl", lines(records.iter().filter_map(|record| ocsf::event(record, product)))),
+        ("ocsf.jsonl", lines(records.iter().map(ocsf::event))),
         ("report.html", report::html(case, &timeline, &radius)),
     ];
     let hashes = files.iter().map(|(name, text)| ((*name).to_owned(), sha256(text.as_bytes())));

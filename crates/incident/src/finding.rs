@@ -76,6 +76,9 @@ pub struct Finding {
     pub rule: String,
     /// Entries of the ledger that told of it, the newest last; at most [`MAX_LIST`].
     pub entries: Vec<i64>,
+    /// A policy says that nobody wants to hear of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub suppressed: bool,
 }
 
 impl Finding {
@@ -112,6 +115,10 @@ impl Finding {
             techniques: said.texts("techniques"),
             rule: cut(&entry.rule),
             entries: vec![stored.id],
+            suppressed: said
+                .0
+                .get("suppressed")
+                .is_some_and(|mark| !mark.is_null() && *mark != Value::Bool(false)),
             detector,
             workload,
             subject,

@@ -6,7 +6,7 @@
 //! Two findings belong together where they have a name in common (the workload of one is workload or subject of the other, or
 //! both have one subject) and at most [`JOIN`] lies between them; or where their workloads are of one namespace and at most
 //! [`CLOSE`] lies between them. A subject that more than [`SHARED`] workloads have in common is a common place, and joins
-//! nothing. Whatever belongs together with the same belongs together.
+//! nothing, and so does one that is a phrase. Whatever belongs together with the same belongs together.
 
 use crate::finding::{Finding, MAX_LIST};
 use observe::Time;
@@ -108,8 +108,11 @@ fn by_name(told: &[Told]) -> Vec<Mark<'_>> {
             of.insert(&finding.workload);
         }
     }
-    let is_common_place =
-        |subject: &str| subject.is_empty() || workloads.get(subject).is_some_and(|of| of.len() > SHARED);
+    // Words such as "addresses and ports" name nobody; nodes are the only ones whose name has a space.
+    let is_phrase = |subject: &str| subject.contains(' ') && !subject.starts_with("node ");
+    let is_common_place = |subject: &str| {
+        subject.is_empty() || is_phrase(subject) || workloads.get(subject).is_some_and(|of| of.len() > SHARED)
+    };
     let mut marks = Vec::with_capacity(told.len() * 2);
     for (index, Told { finding, .. }) in told.iter().enumerate() {
         let mark = |name| (name, finding.time, finding.until, index);

@@ -13,7 +13,6 @@ pub mod evidence;
 mod finding;
 mod fold;
 pub mod hunt;
-pub mod ocsf;
 pub mod quarantine;
 mod radius;
 pub mod record;

@@ -125,6 +125,8 @@ pub struct View {
     pub acknowledged: BTreeSet<String>,
     /// Whether older findings or acts were left out.
     pub truncated: bool,
+    /// Entries of findings that policies suppress; they are in no incident.
+    pub suppressed: usize,
 }
 
 impl View {
@@ -137,11 +139,15 @@ impl View {
         let (findings, more_findings) = newest(reader, &of_findings, MOST_FINDINGS)?;
         let (acts, more_acts) = acts(reader)?;
         let mut cases = Vec::new();
-        for group in fold(findings.iter().map(Finding::read)) {
+        // They stay in the ledger, and are no reason for anybody to get up.
+        let (suppressed, findings): (Vec<Finding>, Vec<Finding>) =
+            findings.iter().map(Finding::read).partition(|finding| finding.suppressed);
+        for group in fold(findings) {
             cases.push(case(reader, group)?);
         }
         cases.sort_by(|a, b| (b.incident.last, &b.incident.id).cmp(&(a.incident.last, &a.incident.id)));
-        let mut view = Self { cases, acknowledged: BTreeSet::new(), truncated: more_findings || more_acts };
+        let truncated = more_findings || more_acts;
+        let mut view = Self { cases, acknowledged: BTreeSet::new(), truncated, suppressed: suppressed.len() };
         view.apply(&acts, now);
         Ok(view)
     }

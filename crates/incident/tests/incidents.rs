@@ -86,7 +86,13 @@ fn folded(entries: &[Entry]) -> Vec<String> {
 
 #[test]
 fn what_shares_a_name_or_a_namespace_and_time_is_one_incident_and_else_it_is_not() {
-    let cases: [(&str, Vec<Entry>, &[&str]); 10] = [
+    let cases: [(&str, Vec<Entry>, &[&str]); 12] = [
+        (
+            "a phrase",
+            vec![at("a", "x/w", "ports and so on", 0), at("a", "y/v", "ports and so on", 0)],
+            &["x/w", "y/v"],
+        ),
+        ("one node", vec![at("a", "x/w", "node a", 0), at("a", "y/v", "node a", 0)], &["x/w y/v"]),
         ("one workload", vec![at("a", "x/w", "s", 0), at("b", "x/w", "t", JOIN)], &["x/w"]),
         ("too long between", vec![at("a", "x/w", "s", 0), at("b", "x/w", "t", JOIN + 1)], &["x/w", "x/w"]),
         (
@@ -123,6 +129,16 @@ fn what_shares_a_name_or_a_namespace_and_time_is_one_incident_and_else_it_is_not
 }
 
 #[test]
+fn what_a_policy_suppresses_makes_no_incident_until_it_is_told_without() {
+    let told = at("a", "x/w", "s", 0);
+    let mut detail: Map<String, Value> = serde_json::from_str(told.detail.as_ref().unwrap()).unwrap();
+    detail.insert("suppressed".into(), json!({ "policy": "p", "reason": "r" }));
+    let suppressed = Entry { detail: Some(Value::Object(detail).to_string()), ..told.clone() };
+    assert_eq!(folded(&[suppressed.clone(), suppressed.clone()]), Vec::<String>::new());
+    assert_eq!(folded(&[suppressed, told]), ["x/w"]);
+}
+
+#[test]
 fn a_subject_of_many_workloads_joins_none_of_them() {
     let of = |count: usize| -> Vec<Entry> {
         (0..count).map(|n| at("a", &format!("n{n}/w"), "everybody.example", 0)).collect()
@@ -151,6 +167,23 @@ fn the_same_entries_give_the_same_incidents_and_old_ids_lead_to_what_two_became(
     assert_eq!(joined.findings[0].entries, [1, 4]);
     assert_eq!(after.latest_of("y/v"), Some(joined));
     assert_eq!(after.find("0000000000000000"), None);
+}
+
+#[test]
+fn a_suppressed_finding_is_counted_and_no_incident() {
+    let marked = |mark: Value| {
+        let entry = at("a", "x/w", "s", 0);
+        let mut detail: Value = serde_json::from_str(entry.detail.as_deref().unwrap()).unwrap();
+        detail["suppressed"] = mark;
+        Entry { detail: Some(detail.to_string()), ..entry }
+    };
+    let kept = Kept::new(&[marked(json!({ "policy": "p", "reason": "known" }))]);
+    let view = kept.view();
+    assert_eq!((view.cases.len(), view.suppressed), (0, 1));
+    // Told again when nothing suppresses it any more.
+    kept.add(&[marked(Value::Null)]);
+    let view = kept.view();
+    assert_eq!((view.cases.len(), view.suppressed), (1, 1));
 }
 
 #[test]

@@ -11,8 +11,8 @@ function time(now: Date): C {
   return { key: "time", title: "Time", width: "86px", cell: (it) => <time dateTime={it.time}>{clock(it.time, now)}</time> };
 }
 const VERDICT: C = { key: "verdict", title: "Verdict", width: "78px", cell: (it) => <VerdictBadge verdict={it.verdict} /> };
-const SOURCE: C = { key: "source", title: "From", width: "minmax(140px, 1fr)", cell: (it) => <Party text={it.source} /> };
-const RULE: C = { key: "rule", title: "Decided by", width: "minmax(170px, 1.7fr)", cell: (it) => <Name text={it.rule || it.reason} /> };
+const SOURCE: C = { key: "source", title: "From", width: "minmax(115px, 1fr)", cell: (it) => <Party text={it.source} /> };
+const RULE: C = { key: "rule", title: "Decided by", width: "minmax(150px, 1.7fr)", cell: (it) => <Name text={it.rule || it.reason} /> };
 const COUNT: C = { key: "count", title: "Count", width: "52px", number: true, cell: (it) => count(it.count) };
 const NODE: C = { key: "node", title: "Node", width: "minmax(60px, 0.4fr)", cell: (it) => <Name text={it.node} /> };
 
@@ -34,12 +34,12 @@ const ASKED: C = { key: "asked", title: "Name", width: "minmax(180px, 1.6fr)", c
 const TYPE: C = { key: "type", title: "Type", width: "60px", cell: (it) => <Name text={told(it.detail, "type") || told(it.detail, "record_type")} /> };
 const REASON: C = { key: "reason", title: "Why", width: "minmax(100px, 0.7fr)", cell: (it) => <Name text={it.reason} /> };
 
-const SERVICE: C = { key: "service", title: "Service", width: "minmax(120px, 0.9fr)", cell: (it) => <Name text={it.destination} /> };
+const SERVICE: C = { key: "service", title: "Service", width: "minmax(105px, 0.9fr)", cell: (it) => <Name text={it.destination} /> };
 const VERB: C = { key: "verb", title: "Does", width: "84px", cell: (it) => <Name text={call(it.detail).verb} /> };
 const WHAT: C = {
   key: "what",
-  title: "Model or resource",
-  width: "minmax(120px, 1fr)",
+  title: "What",
+  width: "minmax(105px, 1fr)",
   cell: (it) => {
     const of = call(it.detail);
     return <Name text={of.model || of.resource || of.path} />;
@@ -58,7 +58,7 @@ const TOKENS: C = {
 const COST: C = {
   key: "cost",
   title: "Cost",
-  width: "88px",
+  width: "84px",
   number: true,
   cell: (it) => {
     const of = call(it.detail);

@@ -15,6 +15,7 @@ use super::lab_plan::Runs;
 use super::memory::Memory;
 use super::names::Names;
 use super::protocol::{Load, Mode, NodeStatus, Outcome, RuleCount, Status};
+use super::quarantine::Quarantines;
 use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
@@ -37,6 +38,7 @@ const KEYLESS: usize = 10;
 /// Rules that the status lists by packets.
 const TOP: usize = 20;
 
+mod holding;
 mod leading;
 mod learning;
 
@@ -84,6 +86,12 @@ pub(crate) struct Engine {
     last: Load,
     watched_by: String,
     notes: Vec<String>,
+    /// Workloads that are cut off, and the folder that says so.
+    quarantines: Option<Quarantines>,
+    /// What of it could not be read, or not be put in force.
+    unheld: Vec<String>,
+    /// Whether it has to be put in force again.
+    unsettled: bool,
 }
 
 /// What a load of the sources gave.
@@ -148,6 +156,9 @@ impl Engine {
             last,
             watched_by: String::new(),
             notes: Vec::new(),
+            quarantines: None,
+            unheld: Vec::new(),
+            unsettled: false,
         }
     }
 
@@ -169,6 +180,7 @@ impl Engine {
             enforcer.look_for_bypass();
         }
         self.look_after_names();
+        self.look_after_quarantines();
     }
 
     /// Begins to answer DNS.
@@ -253,6 +265,7 @@ impl Engine {
         let broken = loaded.diagnostics.iter().any(is_broken_policy);
         let diagnostics = shown(&loaded.diagnostics);
         let objects = loaded.objects;
+        let changes = self.changes(&mut loaded.set);
         let outcome = if broken && self.in_force.is_some() {
             Outcome::KeptLastGood
         } else {
@@ -281,7 +294,11 @@ impl Engine {
         };
         let took_micros = u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX);
         let generation = self.in_force();
-        self.last = Load { time, took_micros, outcome, generation, objects, diagnostics, errors, warnings };
+        let load = Load { time, took_micros, outcome, generation, objects, diagnostics, errors, warnings };
+        if let Some(changes) = changes {
+            self.tell(&load, &changes);
+        }
+        self.last = load;
         &self.last
     }
 
@@ -294,6 +311,7 @@ impl Engine {
     /// Puts a policy set in force at every enforcement point.
     fn enforce(&mut self, set: &mut PolicySet) -> Result<()> {
         self.notes.clear();
+        self.hold(set);
         self.place(set)?;
         if !self.enforcers.iter().all(Enforcer::judges_requests) {
             self.close_unjudged(set);
@@ -539,7 +557,8 @@ impl Engine {
                 .and_then(|it| it.problem)
                 .map(|why| format!("records are not written to the ledger: {why}")),
         );
-        reasons.extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).cloned());
+        reasons
+            .extend(self.cut_off.iter().chain(&self.unkept).chain(&self.notes).chain(&self.unheld).cloned());
         reasons
     }
 

@@ -135,6 +135,11 @@ impl Hosted {
         Ok(())
     }
 
+    /// Whether any pod is of a job.
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.finite.is_empty()
+    }
+
     /// Whether the commands of all jobs have ended; where there is no job, those of all pods.
     pub(crate) fn has_ended(&self) -> bool {
         let is_meant = |namespace: &str, name: &str| {

@@ -14,14 +14,16 @@ use super::pen::{LedgerStatus, Pen, Recorded};
 use super::sight::Seen;
 use super::watcher::{DetectionStatus, Watcher};
 use anyhow::Result;
+use incident::What;
 use observe::{
     Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
-    StoreCounts,
+    StoreCounts, Time,
 };
 use policy::detection::Tuning;
+use serde_json::{Map, Value};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Records of this process.
 #[derive(Debug)]
@@ -78,6 +80,9 @@ impl Journal {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn watch(&self) -> Result<()> {
+        if let Some(pen) = &self.pen {
+            pen.begin()?;
+        }
         let watcher = Watcher::start(Arc::clone(&self.findings), self.pen.clone())?;
         // Who asks twice has the first.
         let _ = self.watcher.set(watcher);
@@ -105,6 +110,18 @@ impl Journal {
         if let Some(watcher) = self.watcher.get() {
             watcher.see(seen);
         }
+    }
+
+    /// Whether anything is kept on disk.
+    pub(crate) fn keeps(&self) -> bool {
+        self.pen.is_some()
+    }
+
+    /// Keeps what somebody, or this program, did. Whether it is kept: not where there is no ledger.
+    pub(crate) fn audit(&self, who: &str, what: What, on: &str, detail: &Map<String, Value>) -> bool {
+        let Some(pen) = &self.pen else { return false };
+        pen.write(incident::entry(Time::from(SystemTime::now()), who, what, on, detail));
+        true
     }
 
     fn keep(&self, record: &impl Recorded) {

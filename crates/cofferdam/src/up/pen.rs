@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -60,7 +60,9 @@ pub(crate) struct LedgerStatus {
 pub(crate) struct Pen {
     entries: Option<SyncSender<Entry>>,
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    /// What will be the thread, until it is.
+    waiting: Mutex<Option<(Hand, Receiver<Entry>)>>,
+    thread: OnceLock<JoinHandle<()>>,
     /// Follow what is written.
     exports: Option<Exports>,
 }
@@ -94,11 +96,8 @@ impl Shared {
 }
 
 impl Pen {
-    /// Begins to write. A file that cannot be opened is tried again, and shows in the status.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(crate) fn start(path: &Path, retention: Retention) -> Result<Self> {
+    /// One that keeps records until it begins to write them: a process with threads cannot enter a user namespace, as a lab may.
+    pub(crate) fn new(path: &Path, retention: Retention) -> Self {
         let (entries, received) = sync_channel(QUEUE);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
@@ -108,9 +107,21 @@ impl Pen {
             state: Mutex::default(),
         });
         let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
+        let waiting = Mutex::new(Some((hand, received)));
+        Self { entries: Some(entries), shared, waiting, thread: OnceLock::new(), exports: None }
+    }
+
+    /// Begins to write. A file that cannot be opened is tried again, and shows in the status.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((hand, received)) = waiting else { return Ok(()) };
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let thread = thread.spawn(move || hand.run(&received)).context("starting the ledger's thread")?;
-        Ok(Self { entries: Some(entries), shared, thread: Some(thread), exports: None })
+        let _ = self.thread.set(thread);
+        Ok(())
     }
 
     /// The same, with what is written exported by others.
@@ -158,6 +169,7 @@ impl Drop for Pen {
 }
 
 /// What the thread has.
+#[derive(Debug)]
 struct Hand {
     shared: Arc<Shared>,
     retention: Retention,

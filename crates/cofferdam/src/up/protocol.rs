@@ -11,6 +11,7 @@
 //! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
 //! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"]}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
 //! | `{"forget":{"namespace":"a","name":"b"}}` | `{"settled":{"generation":N}}`: the pod is gone |
+//! | `{"respond":{"contain":{…}}}` and the other fields of [`crate::respond::Order`] | `{"response":{…}}` |
 //!
 //! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
 //! those of [`observe::Query`], of a record those of [`observe::Record`].
@@ -21,10 +22,12 @@ use super::lookup::{Lookup, LookupQuery};
 use super::passage::{Passage, PassageQuery};
 use super::pen::LedgerStatus;
 use super::watcher::DetectionStatus;
+use crate::respond::Order;
 use gateway::{QuotaUse, StoreStanding};
 use observe::{Query, Record, ResolverCounts, StoreCounts, Time};
 use policy::{Generation, Protocol};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -138,6 +141,8 @@ pub(crate) enum Request {
         /// Destination port.
         port: u16,
     },
+    /// Do something about an incident.
+    Respond(Order),
 }
 
 /// One line of an answer.
@@ -181,6 +186,8 @@ pub(crate) enum Answer {
     Probe(ProbeResult),
     /// The request was not understood, or could not be done.
     Error(String),
+    /// What was done about an incident.
+    Response(Value),
 }
 
 /// A pod, node or the outside of a lab.

@@ -2,15 +2,18 @@
 //!
 //! Guarantees: only the user who runs `up` (mode 0600 in a folder of mode 0700 where this makes it); bounded clients,
 //! requests and waits; a client that went away or does not read costs nothing but its own thread for a while.
-//! Does not: change policy. No request does more than open a connection in the lab.
+//! Does not: change policy, but for cutting a workload off and releasing it (`respond`), which are in the ledger with who asked.
 
 use super::finding::FindingQuery;
 use super::hosted::Hosted;
 use super::journal::{Journal, Shelf};
 use super::lookup::Filter;
 use super::protocol::{Answer, REQUEST_BYTES, Request, Status};
+use crate::respond::{Order, Responder};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use observe::{Kept, Query};
@@ -51,6 +54,10 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// A pod is gone.
     fn forget(&self, _namespace: &str, _name: &str) -> Generation {
         Generation(0)
+    }
+    /// Who acts about incidents.
+    fn responder(&self) -> Option<&Responder> {
+        None
     }
 }
 
@@ -220,10 +227,22 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
             let probe = |lab: &Hosted| lab.probe(&from, &to, protocol, port).map(Answer::Probe);
             say(&mut out, &in_lab(source, probe))?;
         }
+        Ok(Request::Respond(order)) => say(&mut out, &respond(stream, source, &order))?,
         Err(error) => say(&mut out, &Answer::Error(format!("not a request: {error}")))?,
     }
     out.flush()?;
     Ok(())
+}
+
+/// Does what is asked about an incident, in the name of the user at the other end.
+fn respond(stream: &UnixStream, source: &impl Source, order: &Order) -> Answer {
+    let Some(responder) = source.responder() else {
+        return Answer::Error("this process does nothing about incidents".into());
+    };
+    let done = getsockopt(stream, PeerCredentials)
+        .context("asking the kernel who asks")
+        .and_then(|peer| responder.run(&format!("local:{}", peer.uid()), order));
+    done.map_or_else(|error| Answer::Error(format!("{error:#}")), Answer::Response)
 }
 
 fn in_lab(source: &impl Source, act: impl FnOnce(&Hosted) -> Result<Answer>) -> Answer {

@@ -141,7 +141,7 @@ spec:
         }
         let marked = scan(&pod("ops", "scanner"), "2026-12-31", 30).remove(0).suppressed.unwrap();
         assert_eq!(&*marked.reason, "it is our scanner");
-        assert_eq!(&*marked.policy, "DetectionPolicy ops/known spec.detectors[0].suppress[0] (ops.yaml:20)");
+        assert_eq!(&*marked.policy, "DetectionPolicy ops/known spec.detectors[0].suppress[0] (ops.yaml:19)");
     }
 
     #[test]

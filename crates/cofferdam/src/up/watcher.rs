@@ -266,11 +266,17 @@ mod tests {
         assert_eq!(shared.records.load(Ordering::Relaxed), 26);
     }
 
+    fn begun(path: &std::path::Path) -> Pen {
+        let pen = Pen::new(path, Retention::default());
+        pen.begin().unwrap();
+        pen
+    }
+
     #[test]
     fn what_finds_no_room_is_counted_and_the_ledger_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
-        let pen = Arc::new(Pen::start(&path, Retention::default()).unwrap());
+        let pen = Arc::new(begun(&path));
         let shelf = shelf();
         let watcher = Watcher::start(Arc::clone(&shelf), Some(Arc::clone(&pen))).unwrap();
         // As if the queue were full.
@@ -292,7 +298,7 @@ mod tests {
         let entries: Vec<_> = before.iter().map(Recorded::entry).collect();
         Ledger::open(&path).unwrap().0.append(&entries).unwrap();
 
-        let pen = Arc::new(Pen::start(&path, Retention::default()).unwrap());
+        let pen = Arc::new(begun(&path));
         let shelf = shelf();
         let watcher = Watcher::start(Arc::clone(&shelf), Some(Arc::clone(&pen))).unwrap();
         for to in [[192, 0, 2, 7], [198, 51, 100, 1], [203, 0, 113, 9]] {
@@ -315,7 +321,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
         std::fs::create_dir(&path).unwrap();
-        let pen = Arc::new(Pen::start(&path, Retention::default()).unwrap());
+        let pen = Arc::new(begun(&path));
         let shelf = shelf();
         let watcher = Watcher::start(Arc::clone(&shelf), Some(pen)).unwrap();
         for port in 1..=25 {

@@ -10,6 +10,10 @@ use policy::{
     Rule, RuleEntry, RuleId, Section, Selector, Subject, Tier,
 };
 
+/// Annotation by which a Deny of the Admin tier means everybody on every port: the API has no ingress peer for nodes and the
+/// outside, and who is cut off must not be reached from there. The pod's own node reaches it nonetheless.
+const QUARANTINE: &str = "cofferdam.dev/quarantine";
+
 pub(super) fn draft(context: &mut Context, written: &crds::ClusterPolicy) -> Draft {
     let object = context.object(written.kind.as_str(), &written.meta);
     let at = source(&written.position);
@@ -41,7 +45,8 @@ pub(super) fn draft(context: &mut Context, written: &crds::ClusterPolicy) -> Dra
         crds::Tier::Admin => Tier::Admin,
         crds::Tier::Baseline => Tier::Baseline,
     };
-    let mut drafting = Drafting { context, tier, object: object.clone(), entries: Vec::new() };
+    let is_quarantine = tier == Tier::Admin && written.meta.annotations.contains_key(QUARANTINE);
+    let mut drafting = Drafting { context, tier, object: object.clone(), entries: Vec::new(), is_quarantine };
     let ingress = drafting.section(Direction::Ingress, &written.ingress.rules);
     let egress = drafting.section(Direction::Egress, &written.egress.rules);
     let entries = drafting.entries;
@@ -65,6 +70,7 @@ struct Drafting<'a> {
     tier: Tier,
     object: ObjectRef,
     entries: Vec<RuleEntry>,
+    is_quarantine: bool,
 }
 
 impl Drafting<'_> {
@@ -83,6 +89,7 @@ impl Drafting<'_> {
             RuleAction::Pass => Action::Pass,
         };
         let (action, peers, ports) = match self.peers(action, &written.peers) {
+            Some(_) if self.is_quarantine && action == Action::Deny => closed_rule(action),
             Some(peers) => (action, peers, self.ports(&written.ports)),
             None => closed_rule(action),
         };

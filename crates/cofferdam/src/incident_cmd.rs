@@ -1,0 +1,384 @@
+//! `cofferdam incident` and `cofferdam hunt`: what happened together, and what is done about it.
+//!
+//! Enters: a ledger's file, or the socket of the running `up` or agent. Leaves: lines, JSON, or an archive of evidence.
+//! Guarantees: as [`crate::ledger_cmd`]; whatever changes something goes through the running process, which writes down who
+//! asked. Does not: change a ledger itself.
+
+mod respond;
+mod show;
+
+use crate::flows::{moment, printable};
+use crate::ledger_cmd::Place;
+use crate::respond::{Annotation, Mark, Order};
+use crate::up::client::ask;
+use crate::up::protocol::{Answer, Request};
+use ::ledger::Reader;
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, Subcommand, ValueEnum};
+use incident::{Case, Indicator, Reach, Reachable, State, View, evidence};
+use observe::Time;
+use respond::ContainArgs;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// What happened together, and what is done about it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentCommand {
+    List(ListArgs),
+    /// Show one incident: findings, score, timeline, and how far its workloads reach
+    Show(OneArgs),
+    /// Show what happened around an incident, in order
+    Timeline(OneArgs),
+    Contain(ContainArgs),
+    /// Let a workload go that was cut off
+    Release(ReleaseArgs),
+    /// Write something about an incident
+    Note(NoteArgs),
+    /// Say that somebody looks after an incident
+    Acknowledge(MarkArgs),
+    /// Say that an incident is over; what is found later opens it again
+    Close(MarkArgs),
+    /// Say that an incident is not over
+    Reopen(MarkArgs),
+    Evidence(EvidenceArgs),
+    Verify(VerifyArgs),
+}
+
+/// List incidents, the latest first.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam incident list --state open
+  cofferdam incident list --ledger /backup/ledger.db --json")]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    place: Place,
+    /// Only those in this state
+    #[arg(long)]
+    state: Option<StateArg>,
+    /// Seen since: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StateArg {
+    Open,
+    Acknowledged,
+    Contained,
+    Closed,
+}
+
+impl From<StateArg> for State {
+    fn from(state: StateArg) -> Self {
+        match state {
+            StateArg::Open => Self::Open,
+            StateArg::Acknowledged => Self::Acknowledged,
+            StateArg::Contained => Self::Contained,
+            StateArg::Closed => Self::Closed,
+        }
+    }
+}
+
+/// One incident.
+#[derive(Args, Debug)]
+pub(crate) struct OneArgs {
+    /// Its id, or as many letters of it as no other begins with
+    id: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Whom to let go.
+#[derive(Args, Debug)]
+pub(crate) struct ReleaseArgs {
+    /// The workload, as namespace/Kind/name
+    workload: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What to write.
+#[derive(Args, Debug)]
+pub(crate) struct NoteArgs {
+    /// Id of the incident
+    id: String,
+    /// The text
+    text: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What to say of an incident.
+#[derive(Args, Debug)]
+pub(crate) struct MarkArgs {
+    /// Id of the incident
+    id: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Take out the evidence of an incident: one tar that tells whether anything in it was changed.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  cofferdam incident evidence 3f2a9c -o incident.tar
+
+It holds the incident, its findings and records as JSON lines, the same in OCSF, a page for people, and a manifest with the
+SHA-256 of each file and the blocks of the ledger that seal the records. Keep the manifest's hash elsewhere.")]
+pub(crate) struct EvidenceArgs {
+    /// Id of the incident
+    id: String,
+    /// The file to write; it must not be there yet
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Check evidence: whether any file in it was changed, and, with a ledger, whether its records were in it.
+///
+/// Exits with 1 where something does not hold.
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The archive
+    file: PathBuf,
+    /// The ledger that it was taken from
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Look back: who ever had to do with a domain, an address, a workload, a key, a model, a hash or a rule?
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam hunt evil.example                the domain and all below it
+  cofferdam hunt 192.0.2.0/24 --since 7d     addresses
+  cofferdam hunt ai/Job/train                a workload
+  cofferdam hunt key:9f86d081884c            part of a key's fingerprint
+  cofferdam hunt model:gpt-4o, hash:SHA256, rule:policy.yaml:7
+
+Keys, models and hashes are looked for in the newest 200,000 requests and findings.")]
+pub(crate) struct HuntArgs {
+    /// What to look for
+    indicator: String,
+    #[command(flatten)]
+    place: Place,
+    /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<Time>,
+}
+
+/// Runs `cofferdam incident`. False: the answer is no.
+pub(crate) fn run(command: &IncidentCommand, out: &mut impl Write) -> Result<bool> {
+    match command {
+        IncidentCommand::List(args) => list(args, out).map(|()| true),
+        IncidentCommand::Show(args) => show::one(args, out).map(|()| true),
+        IncidentCommand::Timeline(args) => show::timeline(args, out).map(|()| true),
+        IncidentCommand::Contain(args) => respond::contain(args, out),
+        IncidentCommand::Release(args) => respond::release(args, out),
+        IncidentCommand::Note(args) => mark(&args.place, &args.id, Mark::Note, Some(&args.text), out),
+        IncidentCommand::Acknowledge(args) => {
+            mark(&args.place, &args.id, Mark::Acknowledged, args.text.as_ref(), out)
+        }
+        IncidentCommand::Close(args) => mark(&args.place, &args.id, Mark::Closed, args.text.as_ref(), out),
+        IncidentCommand::Reopen(args) => mark(&args.place, &args.id, Mark::Reopened, args.text.as_ref(), out),
+        IncidentCommand::Evidence(args) => take_out(args, out).map(|()| true),
+        IncidentCommand::Verify(args) => verify(args, out),
+    }
+}
+
+fn now() -> Time {
+    Time::from(SystemTime::now())
+}
+
+fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
+    let view = View::read(&args.place.open()?, now())?;
+    let state = args.state.map(State::from);
+    let meant = |case: &&Case| {
+        state.is_none_or(|state| case.incident.state == state)
+            && args.since.is_none_or(|since| case.incident.last >= since)
+    };
+    let cases = view.cases.iter().filter(meant).take(args.limit);
+    let heads = ["ID", "SCORE", "SEVERITY", "STATE", "FIRST", "LAST", "WHAT"];
+    let cells = |case: &&Case| {
+        let incident = &case.incident;
+        [
+            incident.id.clone(),
+            incident.score.to_string(),
+            incident.severity.as_str().to_owned(),
+            incident.state.as_str().to_owned(),
+            incident.first.to_string(),
+            incident.last.to_string(),
+            incident.title.clone(),
+        ]
+    };
+    args.place.print(cases, heads, cells, |case| json!(case.incident), out)?;
+    if view.truncated && !args.place.json {
+        writeln!(out, "Older findings were left out.")?;
+    }
+    Ok(())
+}
+
+/// The incident that is meant.
+fn find<'v>(view: &'v View, id: &str) -> Result<&'v Case> {
+    if let Some(case) = view.find(id) {
+        return Ok(case);
+    }
+    let mut begin = view.cases.iter().filter(|case| !id.is_empty() && case.incident.id.starts_with(id));
+    match (begin.next(), begin.next()) {
+        (Some(case), None) => Ok(case),
+        (Some(_), Some(_)) => bail!("several incidents begin with {}: give more of the id", printable(id)),
+        (None, _) => {
+            bail!("there is no incident {}: `cofferdam incident list` shows those there are", printable(id))
+        }
+    }
+}
+
+/// Gives one order to the running process.
+fn order(place: &Place, order: Order) -> Result<Value> {
+    ensure!(
+        place.ledger.is_none(),
+        "a ledger's file alone is only read: what changes something is asked of the running `up` or agent (--socket)"
+    );
+    match ask(place.socket.as_deref(), &Request::Respond(order))?.next().context("no answer")?? {
+        Answer::Response(value) => Ok(value),
+        _ => bail!("the answer is not what this version of the program expects"),
+    }
+}
+
+/// The running process, asked for its policy; nobody, where only a file is read.
+struct Running<'a>(&'a Place);
+
+impl Reach for Running<'_> {
+    fn could(&self, workload: &str) -> Option<Reachable> {
+        if self.0.ledger.is_some() {
+            return None;
+        }
+        let answer = order(self.0, Order::Reach { workload: workload.to_owned() }).ok()?;
+        serde_json::from_value(answer).ok()?
+    }
+}
+
+fn mark(place: &Place, id: &str, what: Mark, text: Option<&String>, out: &mut impl Write) -> Result<bool> {
+    let view = View::read(&place.open()?, now())?;
+    let on = find(&view, id)?.incident.id.clone();
+    let annotation = Annotation { on: on.clone(), what, text: text.cloned(), manifest: None };
+    let answer = order(place, Order::Annotate(annotation))?;
+    if place.json {
+        writeln!(out, "{answer}")?;
+    } else {
+        writeln!(out, "{on}: written down")?;
+    }
+    Ok(true)
+}
+
+fn take_out(args: &EvidenceArgs, out: &mut impl Write) -> Result<()> {
+    let reader = args.place.open()?;
+    let view = View::read(&reader, now())?;
+    let case = find(&view, &args.id)?;
+    let bundle = evidence::bundle(&reader, case, &Running(&args.place), env!("CARGO_PKG_VERSION"))?;
+    let writing = || format!("writing {}", args.output.display());
+    let mut file = fs::File::create_new(&args.output).with_context(writing)?;
+    file.write_all(&bundle.archive).and_then(|()| file.sync_all()).with_context(writing)?;
+    let (on, manifest) = (case.incident.id.clone(), Some(bundle.manifest.clone()));
+    let told = match &args.place.ledger {
+        // Nobody to write it down: only a file is read.
+        Some(_) => false,
+        None => {
+            let annotation = Annotation { on, what: Mark::Exported, text: None, manifest };
+            order(&args.place, Order::Annotate(annotation))
+                .context("the evidence is written, but nobody noted that")?;
+            true
+        }
+    };
+    if args.place.json {
+        let all = json!({
+            "file": args.output,
+            "manifest": bundle.manifest,
+            "records": bundle.records,
+            "truncated": bundle.truncated,
+            "audited": told,
+        });
+        writeln!(out, "{all}")?;
+        return Ok(());
+    }
+    writeln!(out, "{}: {} records", printable(&args.output.display().to_string()), bundle.records)?;
+    writeln!(out, "hash of its manifest {}", bundle.manifest)?;
+    if bundle.truncated {
+        writeln!(out, "There are more records than fit: the oldest are left out.")?;
+    }
+    if !told {
+        writeln!(out, "Nothing was written into the ledger about it: keep the hash elsewhere.")?;
+    }
+    Ok(())
+}
+
+fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
+    let size = fs::metadata(&args.file).with_context(|| format!("opening {}", args.file.display()))?.len();
+    ensure!(size <= evidence::MAX_ARCHIVE as u64, "the archive is larger than any that this program makes");
+    let archive = fs::read(&args.file).with_context(|| format!("reading {}", args.file.display()))?;
+    let reader = args.ledger.as_deref().map(Reader::open).transpose()?;
+    let checked = evidence::verify(&archive, reader.as_ref())?;
+    let holds = checked.faults.is_empty();
+    if args.json {
+        writeln!(out, "{}", json!({ "holds": holds, "checked": checked }))?;
+        return Ok(holds);
+    }
+    for fault in &checked.faults {
+        writeln!(out, "DOES NOT HOLD: {}", printable(fault))?;
+    }
+    if holds {
+        writeln!(out, "holds: incident {}, {} files", printable(&checked.incident), checked.files.len())?;
+    }
+    if !checked.manifest.is_empty() {
+        writeln!(out, "hash of its manifest {}", checked.manifest)?;
+    }
+    match (checked.blocks_in_ledger, checked.is_told) {
+        (Some(found), Some(told)) => {
+            writeln!(out, "{found} of {} blocks are in the ledger", checked.blocks)?;
+            let told =
+                if told { "tells that it was taken out" } else { "does not tell that it was taken out" };
+            writeln!(out, "the ledger {told}")?;
+        }
+        (_, _) => writeln!(out, "its {} blocks were not looked for: --ledger FILE", checked.blocks)?,
+    }
+    Ok(holds)
+}
+
+/// Runs `cofferdam hunt`.
+pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
+    let indicator = Indicator::read(&args.indicator)?;
+    let found = incident::hunt(&args.place.open()?, &indicator, args.since)?;
+    if args.place.json {
+        writeln!(out, "{}", json!(found))?;
+        return Ok(());
+    }
+    let kind = json!(found.kind);
+    let kind = kind.as_str().unwrap_or_default();
+    if found.hits == 0 {
+        writeln!(out, "Nobody had to do with the {kind} {}.", printable(&found.indicator))?;
+    } else {
+        let heads = ["HITS", "FIRST", "LAST", "WHO"];
+        let cells = |it: &incident::hunt::OfWorkload| {
+            [it.hits.to_string(), it.first.to_string(), it.last.to_string(), it.workload.clone()]
+        };
+        args.place.print(found.workloads, heads, cells, |it| json!(it), out)?;
+    }
+    if found.truncated {
+        writeln!(out, "There may be more: not everything was looked at.")?;
+    }
+    Ok(())
+}
