@@ -8,7 +8,7 @@ use crate::resource;
 use crds::ObjectName;
 use fleet::Manifest;
 use fleet::hub::Drift;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, TypeMeta};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -153,7 +153,10 @@ impl Local {
                     Err(error) => return Err(format!("listing {}: {}", resource.plural, why(&error))),
                 };
                 let token = list.metadata.continue_.clone().filter(|it| !it.is_empty());
-                for object in list {
+                for mut object in list {
+                    // Items of a list say neither.
+                    let (api_version, kind) = (resource.api_version.clone(), resource.kind.clone());
+                    object.types = Some(TypeMeta { api_version, kind });
                     let text = |it: &Option<String>| it.as_deref().unwrap_or_default().into();
                     let (namespace, name) = (text(&object.metadata.namespace), text(&object.metadata.name));
                     let name = ObjectName { kind: resource.kind.as_str().into(), namespace, name };

@@ -58,6 +58,8 @@ pub(crate) struct Spoke {
     said: Option<ClusterStatus>,
     /// What the hub has of what the cluster remembers: never written lower than it is.
     at_hub: Memory,
+    /// Whether that was read: before, nothing is said, for it would be written over.
+    knows_hub: bool,
 }
 
 impl Spoke {
@@ -76,6 +78,7 @@ impl Spoke {
             since,
             said: None,
             at_hub: Memory::default(),
+            knows_hub: false,
         }
     }
 
@@ -136,6 +139,7 @@ impl Spoke {
     fn note_memory(&mut self, object: Option<&DynamicObject>) {
         let status = object.and_then(|object| object.data.get("status")?.get("memory").cloned());
         let memory: Option<Memory> = status.and_then(|memory| serde_json::from_value(memory).ok());
+        self.knows_hub |= object.is_some();
         self.at_hub = std::mem::take(&mut self.at_hub).newer(memory.unwrap_or_default());
     }
 
@@ -270,18 +274,22 @@ impl Spoke {
             effective: Effective::of(&outcome.effective),
             memory: kept.memory.newer(self.at_hub.clone()),
         };
-        let patch = json!({
-            "apiVersion": API_VERSION, "kind": "ManagedCluster", "metadata": { "name": self.settings.cluster },
-            "status": status,
-        });
-        let (api, params) = (clusters(&self.hub), PatchParams::apply(MANAGER).force());
-        let written =
-            patiently(api.patch_status(&self.settings.cluster, &params, &Patch::Apply(&patch))).await;
-        if let Err(problem) = written {
+        if self.knows_hub
+            && let Err(problem) = self.write(&status).await
+        {
             status.problems.push(format!("telling the hub: {problem}"));
         }
         self.said = Some(status.clone());
         status
+    }
+
+    async fn write(&self, status: &ClusterStatus) -> Result<(), String> {
+        let name = &self.settings.cluster;
+        let patch = json!({
+            "apiVersion": API_VERSION, "kind": "ManagedCluster", "metadata": { "name": name }, "status": status,
+        });
+        let (api, params) = (clusters(&self.hub), PatchParams::apply(MANAGER).force());
+        patiently(api.patch_status(name, &params, &Patch::Apply(&patch))).await.map(drop)
     }
 
     fn kept_api(&self) -> Api<ConfigMap> {

@@ -269,6 +269,9 @@ async fn cluster_what_is_not_the_fleets_is_left_alone_and_what_is_the_fleets_is_
 
     // Told only to report.
     kubectl(&world.hub, "patch managedcluster dev --type=merge -p {\"spec\":{\"drift\":\"Report\"}}", "");
+    // The watch may take its time after the hub was away: one that begins now knows.
+    world.task.abort();
+    (world.status, world.task) = spoke(&world.hub, &world.local).await;
     world.has(&two.reference()).await;
     kubectl(&world.local, open, "");
     world.until("report", |it| it.drift.iter().any(|it| it.contains("it is left as it is"))).await;

@@ -1,0 +1,138 @@
+//! `cofferdam release` and `cofferdam clusters`, as a user runs them.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}}
+spec: {containers: [{name: c, image: i}]}
+status: {podIP: 10.0.0.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: shop, labels: {app: db}}
+spec: {containers: [{name: c, image: i}]}
+status: {podIP: 10.0.0.2}
+";
+
+const POLICY: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 5432}]}]
+";
+
+/// Made by `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout`, for tests alone.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEILd2Q1NBOQwkl8DSsPh8GzfipkgiLPnKiUSdgkwb+TsI
+-----END PRIVATE KEY-----
+";
+const PUBLIC: &str = "MCowBQYDK2VwAyEAlfctkCpQpMs7j1oB5b6rYjL1Pr0FjsZrzUi0x4t+NUU=";
+
+fn run(folder: &Path, args: &str) -> (Option<i32>, String, String) {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(args.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("cofferdam runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A folder with what is written above.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let keys = format!(
+        "apiVersion: cofferdam.dev/v1alpha1\nkind: ReleaseKeys\nkeys:\n- name: platform\n  public: |\n    -----BEGIN PUBLIC KEY-----\n    \
+         {PUBLIC}\n    -----END PUBLIC KEY-----\n"
+    );
+    let narrower = POLICY.replace("port: 5432", "port: 5433");
+    for (name, text) in [
+        ("key.pem", PRIVATE),
+        ("keys.yaml", &keys),
+        ("pods.yaml", POD),
+        ("one/policy.yaml", POLICY),
+        ("one/pods.yaml", POD),
+        ("two/policy.yaml", &narrower),
+        ("two/pods.yaml", POD),
+        ("bad/policy.yaml", &POLICY.replace("port: 5432", "port: 70000")),
+    ] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("it is made");
+        fs::write(path, text).expect("it is written");
+    }
+    folder
+}
+
+#[test]
+fn a_release_is_built_signed_verified_and_never_goes_backwards() {
+    let folder = folder();
+    let here = folder.path();
+    let (code, out, err) =
+        run(here, "release build -f one --number 1 --previous none --sign key.pem -o 1.json");
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.contains("release 1: 1 policies")
+            && out.contains("2 objects that are no policies are left out, such as Pod shop/"),
+        "{out}"
+    );
+    let (code, out, err) = run(here, "release build -f two --number 2 --sign key.pem -o 2.json");
+    assert!(code == Some(0) && out.contains("cannot be taken back by itself"), "{out}{err}");
+    run(here, "release build -f two --number 3 -o unsigned.json");
+    for (args, expected, says) in [
+        ("release verify 1.json --keys keys.yaml", 0, "signed by platform"),
+        ("release verify 2.json --keys keys.yaml --newest 1.json", 0, "release 2 with digest sha256:"),
+        ("release verify 1.json --keys keys.yaml --newest 2.json", 1, "is older than 2"),
+        ("release verify unsigned.json --keys keys.yaml", 1, "nobody signed it"),
+        ("release verify key.pem --keys keys.yaml", 1, "it is no signed release"),
+        ("release show unsigned.json", 0, "NetworkPolicy shop/db"),
+        ("release diff 1.json 1.json", 0, "0 objects differ"),
+        ("release diff 1.json 2.json", 1, "spec.ingress[0].ports[0].port: 5433"),
+        ("release diff 1.json 2.json --on pods.yaml", 1, "- shop/web[Pod] -> shop/db[Pod] : TCP 5432"),
+    ] {
+        let (code, out, err) = run(here, args);
+        assert!(code == Some(expected) && out.contains(says), "{args}: {code:?} {out}{err}");
+    }
+    let (_, out, _) = run(here, "release object 1.json");
+    let object: Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!((&object["metadata"]["name"], &object["spec"]["number"]), (&"release-1".into(), &1.into()));
+}
+
+#[test]
+fn what_cannot_be_enforced_becomes_no_release_and_the_line_is_named() {
+    let folder = folder();
+    let (code, _, err) = run(folder.path(), "release build -f bad --number 1 --sign key.pem -o bad.json");
+    assert!(
+        code == Some(1) && err.contains("bad/policy.yaml:") && !folder.path().join("bad.json").exists(),
+        "{err}"
+    );
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let (code, _, err) =
+        run(folder.path(), &format!("release build -f one --number 1 --rollback-to {digest} -o x.json"));
+    assert!(code == Some(2) && err.contains("which they are said to bring back"), "{err}");
+}
+
+#[test]
+fn clusters_that_judge_differently_differ_in_objects_and_connections() {
+    let folder = folder();
+    let here = folder.path();
+    let (code, out, err) = run(here, "clusters diff one one");
+    assert!(code == Some(0) && out.contains("0 objects, 0 connections differ"), "{out}{err}");
+    let (code, out, _) = run(here, "clusters diff one two");
+    assert_eq!(code, Some(1));
+    assert!(out.contains("+ shop/web[Pod] -> shop/db[Pod] : TCP 5433"), "{out}");
+    assert!(out.contains("denied on the other side by NetworkPolicy shop/db"), "{out}");
+    let (code, out, _) = run(here, "clusters diff one two --json");
+    let whole: Value = serde_json::from_str(&out).expect("one object");
+    assert_eq!((code, &whole["connections"][0]["onlyFirst"][0]), (Some(1), &"5432".into()), "{out}");
+    let (code, _, err) = run(here, "clusters diff one bad");
+    assert!(code == Some(2) && err.contains("cannot be compared"), "{err}");
+}
