@@ -2,7 +2,13 @@
 //!
 //! Prints the address with its token. For tests of the console; enforces nothing.
 
-#![expect(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "an example")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "an example"
+)]
 
 #[path = "../tests/sample/mod.rs"]
 mod sample;

@@ -1,5 +1,14 @@
 //! Who is let in, to what, and what a page of another site can do.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests; a panic is the failure report"
+)]
+
 mod sample;
 mod served;
 

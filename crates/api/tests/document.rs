@@ -1,5 +1,14 @@
 //! The OpenAPI document and what is really answered are the same: every route is asked, and its answer held against it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests; a panic is the failure report"
+)]
+
 mod sample;
 mod served;
 

@@ -1,5 +1,14 @@
 //! Entries come out of the API once each, whole, and unharmed by what is in them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests; a panic is the failure report"
+)]
+
 mod sample;
 mod served;
 

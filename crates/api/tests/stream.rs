@@ -1,5 +1,14 @@
 //! Records as they come: none is lost, none comes twice, whoever is slow or comes again.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests; a panic is the failure report"
+)]
+
 mod sample;
 mod served;
 

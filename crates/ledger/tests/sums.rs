@@ -1,5 +1,7 @@
 //! Sums of many entries: none is left out, none is counted twice, and what takes too long can be ended.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+
 use ledger::{Entry, Field, Kind, Ledger, LedgerError, Reader, SeriesBy, Span, Verdict};
 use std::path::Path;
 use std::time::Duration;
