@@ -1,11 +1,7 @@
 //! Detectors look at what happens on a machine: a pod that scans and hides data in names is told of within seconds, in memory
 //! and in the ledger, and what a policy suppresses is marked and counted.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is the failure report"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
 mod machine;
 
