@@ -1,6 +1,6 @@
 //! `cofferdam release` and `cofferdam clusters`, as a user runs them.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+#![expect(clippy::expect_used, reason = "a test's helpers fail the test")]
 
 use serde_json::Value;
 use std::fs;

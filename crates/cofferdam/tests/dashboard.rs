@@ -3,12 +3,7 @@
 //! Names are read where the program makes its pages: every call of a `Page` with a name. What a real page looks like is held by
 //! the tests of `metrics.rs`.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
+#![expect(clippy::expect_used, reason = "a test's helpers fail the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,11 +1,7 @@
 //! A workload that is cut off reaches nobody and is reached by nobody, by address or by name, over a restart and a broken edit,
 //! until its time is over or it is let go; and the ledger tells who did it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is the failure report"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
 mod machine;
 

@@ -1,6 +1,6 @@
 //! What two allow lists say differently, against asking both at points.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use compiler::connectivity::{Difference, Entry, Peer, PortRange, Protocols, connectivity, difference};
 use compiler::sample::{self, Dice};

@@ -81,8 +81,8 @@ fn head(stream: &mut impl Read) -> Option<String> {
 fn ask(stream: &mut (impl Read + Write), request: &str) -> (String, String) {
     stream.write_all(request.replace('|', "\r\n").as_bytes()).unwrap();
     let head = head(stream).unwrap();
-    let length = head.lines().filter_map(|line| line.split_once(": "));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).next_back();
+    let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+    let length = fields.rfind(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let mut body = vec![0; length.map_or(0, |(_, length)| length.parse().unwrap())];
     stream.read_exact(&mut body).unwrap();
     (head, String::from_utf8(body).unwrap())
