@@ -20,7 +20,7 @@ const MOST_TEXT: usize = 256;
 pub const THRESHOLD_PERCENT: std::ops::RangeInclusive<u32> = 25..=1600;
 
 /// Names of detectors that compare something with a threshold.
-pub const TUNABLE: [&str; 16] = [
+pub const TUNABLE: [&str; 17] = [
     "dns-tunnel",
     "dga",
     "nxdomain-storm",
@@ -37,6 +37,7 @@ pub const TUNABLE: [&str; 16] = [
     "model-extraction",
     "credential-misuse",
     "weights-leaving",
+    "refused-writes",
 ];
 
 /// Names of detectors that say what an enforcement point did, or what is wrong once.

@@ -2,7 +2,7 @@
 
 use crate::beacon::real;
 use crate::bounded::Bounded;
-use crate::catalog::{CREDENTIAL, EXTRACTION, INJECTION, WEIGHTS};
+use crate::catalog::{CREDENTIAL, EXTRACTION, INJECTION, WEIGHTS, WRITES};
 use crate::distinct::{Seen, key};
 use crate::event::{Call, Event, HOUR, MINUTE};
 use crate::finding::{Evidence, Finding, Number, Severity, Told};
@@ -14,6 +14,9 @@ const KEYS: usize = 1 << 14;
 /// Texts that the guard would block, in this time.
 const TEXTS: u64 = 5;
 const CAMPAIGN: u64 = 10 * MINUTE;
+/// Writes that are refused, in this time.
+const REFUSED: u64 = 3;
+const REFUSALS: u64 = 10 * MINUTE;
 /// Different questions in an hour, their part of all, and how much their length may differ. Of two thousand different ones a
 /// quarter meets the place of another and is not counted.
 const QUESTIONS: u32 = 1000;
@@ -59,6 +62,8 @@ struct Pair {
     squares: f64,
     gathered: Evidence,
     left: Evidence,
+    refusals: u64,
+    refused: Evidence,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +87,7 @@ impl Abuses {
         findings.extend(pair.injection(event, call));
         findings.extend(pair.extraction(event, call));
         findings.extend(pair.weights(event, call));
+        findings.extend(pair.writes(event, call));
         for shown in &call.keys {
             findings.extend(self.keys.entry(shown).see(event, call, shown));
         }
@@ -198,6 +204,41 @@ impl Pair {
         let is_small = call.allowed && call.sent < SMALL;
         let severity = is_small.then_some(Severity::Low);
         Some(self.left.tell(&WEIGHTS, &event.who, &call.service, Told { severity, sentence, numbers }))
+    }
+
+    /// What a program that looks for a way out does where it may only read.
+    fn writes(&mut self, event: &Event, call: &Call) -> Option<Finding> {
+        if call.allowed || !matches!(&*call.verb, "upload" | "mutate" | "admin") {
+            return None;
+        }
+        let least = event.count(&WRITES, REFUSED);
+        if event.micros().saturating_sub(self.refusals) >= REFUSALS {
+            // What is told of already goes on as the same finding.
+            if self.refused.count() < least {
+                self.refused.clear();
+            }
+            self.refusals = event.micros();
+        }
+        self.refused.add(event.time, &event.record);
+        let count = self.refused.count();
+        if count < least || !self.refused.is_due() {
+            return None;
+        }
+        let sentence = format!(
+            "{} tried to write to {} {count} times ({least} in ten minutes are the limit), the last time {}; it was refused",
+            event.who,
+            call.service,
+            call.subject
+                .as_deref()
+                .map_or_else(|| call.verb.to_string(), |of| format!("{} of {of}", call.verb)),
+        );
+        let numbers = vec![Number::of("attempts", real(count)).from(real(least))];
+        Some(self.refused.tell(
+            &WRITES,
+            &event.who,
+            &call.service,
+            Told { severity: None, sentence, numbers },
+        ))
     }
 }
 

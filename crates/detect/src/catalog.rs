@@ -222,6 +222,17 @@ pub static WEIGHTS: Detector = Detector {
     techniques: &["AML.T0025", "T1567"],
 };
 
+/// Writes that no rule allows.
+pub static WRITES: Detector = Detector {
+    name: "refused-writes",
+    what: "refused attempts to write to a service that a workload may only read from: uploads, commits, pull requests, jobs, messages",
+    thresholds: "3 to one service in ten minutes",
+    limits: "only requests that a gateway judged are known; a program that was never allowed to write and keeps trying looks the same",
+    advice: "nothing got out by these; find out which program writes, and whether it found another way before",
+    severity: Severity::High,
+    techniques: &["T1567", "T1048", "AML.T0025"],
+};
+
 /// A tool that became another.
 pub static TOOL_DEFINITION_CHANGE: Detector = Detector {
     name: "tool-definition-change",
@@ -405,6 +416,7 @@ pub static ALL: &[&Detector] = &[
     &EXTRACTION,
     &CREDENTIAL,
     &WEIGHTS,
+    &WRITES,
     &TOOL_DEFINITION_CHANGE,
     &UPLOAD_CONNECTION,
     &DOWNLOAD_ONLY,

@@ -237,6 +237,16 @@ fn calls_are_told_of_where_they_cost_gather_or_give_away() {
     };
     check("weights", &upload("acme/model/adapter.safetensors", 40 << 20), &["weights-leaving"]);
     check("a log", &upload("runs/1/train.log", 40 << 20), &[]);
+    let refused = |verb: &str, times: usize| {
+        let tried = call(|call| {
+            (call.verb, call.allowed, call.subject) = (verb.into(), false, Some("datasets/out".into()))
+        });
+        every(SECOND, vec![tried; times])
+    };
+    check("commits that no rule allows", &refused("upload", 3), &["refused-writes"]);
+    check("jobs that no rule allows", &refused("mutate", 4), &["refused-writes"]);
+    check("two of them", &refused("upload", 2), &[]);
+    check("downloads that no rule allows", &refused("download", 30), &[]);
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn of_breadth(workloads: usize, destinations: usize) -> Option<Part> {
     let of = |count: usize, each: usize, most: usize| count.saturating_sub(1).saturating_mul(each).min(most);
     let points = of(workloads, 3, 6) + of(destinations, 1, 4);
     let points = u64::try_from(points).unwrap_or(FROM_ELSE).min(FROM_ELSE);
-    let why = format!("{workloads} workloads and {destinations} destinations are concerned");
+    let why = format!("workloads concerned: {workloads}, destinations: {destinations}");
     (points > 0).then(|| Part { what: "breadth".to_owned(), points, why })
 }
 

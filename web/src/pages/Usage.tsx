@@ -27,7 +27,7 @@ function Budgets({ budgets }: { budgets: Budget[] }) {
   return (
     <section className="budgets" aria-label="Budgets">
       {budgets.map((budget) => {
-        const share = budget.limit === null ? 0 : budget.limit > 0 ? Math.min(1, budget.used / budget.limit) : 1;
+        const share = budget.limit == null ? 0 : budget.limit > 0 ? Math.min(1, budget.used / budget.limit) : 1;
         return (
           <div key={`${budget.workload} ${budget.rule} ${budget.what}`} className="panel budget">
             <p>
@@ -38,9 +38,11 @@ function Budgets({ budgets }: { budgets: Budget[] }) {
                 <Name text={budget.what} /> per <Name text={budget.window} />
               </span>
             </p>
-            <meter min={0} max={1} low={0.7} high={0.9} optimum={0} value={share} aria-label={`Used of the budget for ${budget.what}`} />
+            {budget.limit != null && (
+              <meter min={0} max={1} low={0.7} high={0.9} optimum={0} value={share} aria-label={`Used of the budget for ${budget.what}`} />
+            )}
             <p>
-              {amount(budget, budget.used)} {budget.limit !== null && (
+              {amount(budget, budget.used)} {budget.limit != null && (
                 <>
                   of {amount(budget, budget.limit)} <span className="muted">({Math.round(share * 100)} %)</span>
                 </>
