@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Microseconds of an hour.
 const HOUR: u64 = 3_600_000_000;
-/// How long a count of incidents holds, in microseconds.
+/// How long a count of what is open holds, in microseconds.
 const COUNTED: u64 = 3_000_000;
 
 /// What handlers go by.
@@ -33,24 +33,37 @@ pub(crate) struct Known {
     pub(crate) actions: Arc<dyn Actions>,
     pub(crate) providers: Providers,
     pub(crate) document: Bytes,
-    /// How many incidents nobody closed, and when that was counted.
-    pub(crate) incidents: Mutex<Option<(Time, u64)>>,
+    /// What is open, and when that was counted.
+    pub(crate) open: Mutex<Option<(Time, Open)>>,
+}
+
+/// How much somebody has yet to look after.
+#[derive(Clone, Copy)]
+pub(crate) struct Open {
+    /// Incidents that nobody closed.
+    pub(crate) incidents: u64,
+    /// Findings that nobody acknowledged.
+    pub(crate) findings: u64,
 }
 
 impl Known {
     /// Counted anew after [`COUNTED`] only: every open page of the console asks for it all the time.
-    pub(crate) fn open_incidents(&self, reader: &Reader, now: Time) -> Result<u64, Problem> {
-        let known = *self.incidents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, count)) = known
+    pub(crate) fn open(&self, reader: &Reader, now: Time) -> Result<Open, Problem> {
+        let known = *self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, open)) = known
             && now.0.saturating_sub(at.0) < COUNTED
         {
-            return Ok(count);
+            return Ok(open);
         }
         let view = View::read(reader, now)?;
         let is_open = |case: &&Case| case.incident.state != State::Closed;
-        let count = view.cases.iter().filter(is_open).count() as u64;
-        *self.incidents.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, count));
-        Ok(count)
+        let findings = view.cases.iter().flat_map(|case| &case.findings);
+        let open = Open {
+            incidents: view.cases.iter().filter(is_open).count() as u64,
+            findings: findings.filter(|finding| !view.acknowledged.contains(&finding.id)).count() as u64,
+        };
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, open));
+        Ok(open)
     }
 }
 

@@ -119,7 +119,7 @@ fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
             actions,
             providers: Providers::of(&catalog),
             document: document.into(),
-            incidents: Mutex::default(),
+            open: Mutex::default(),
         }),
         readers: Arc::new(Readers::new(ledger)),
         authenticate,

@@ -24,7 +24,7 @@ export function Sensors() {
         {[
           ["records", counts.records],
           ["denied", counts.denied],
-          ["findings", counts.findings],
+          ["open findings", counts.findings],
           ["open incidents", counts.incidents_open],
         ].map(([name, value]) => (
           <div key={name} className="panel tile">

@@ -24,7 +24,8 @@ pub(crate) fn status(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Proble
     let mut status = asked.known.live.status();
     // What an earlier process lost is not in the ledger either.
     status.ledger.lost = status.ledger.lost.max(lost(reader)?);
-    status.counts.incidents_open = asked.known.open_incidents(reader, asked.query.now())?;
+    let open = asked.known.open(reader, asked.query.now())?;
+    (status.counts.incidents_open, status.counts.findings) = (open.incidents, open.findings);
     json(&status)
 }
 

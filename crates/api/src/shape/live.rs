@@ -63,7 +63,7 @@ pub struct Counts {
     pub records: u64,
     /// Connections that were denied since then.
     pub denied: u64,
-    /// Findings since then.
+    /// Findings that nobody acknowledged.
     pub findings: u64,
     /// Incidents that nobody closed.
     pub incidents_open: u64,
