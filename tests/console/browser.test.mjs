@@ -1,60 +1,19 @@
 // The console in a real browser, against a server that answers as the API does. Each page's main task is done by clicking
 // through it; axe looks at every page in both themes; names that were made to do harm must do none.
-// `scripts/web --test` runs it where there is a Chromium. Screenshots: CONSOLE_SHOTS=FOLDER.
+// `scripts/web --test` runs it where there is a Chromium.
 
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { mock, TOKEN } from "./mock.mjs";
-
-const require = createRequire(new URL("../../web/package.json", import.meta.url));
-const { chromium } = require("playwright-core");
-const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
-const BROWSER = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
-const SHOTS = process.env.CONSOLE_SHOTS;
-const DESK = { width: 1280, height: 800 };
-const PHONE = { width: 390, height: 844 };
+import { accessible, launch, PHONE, settled, shot, visit as visitAs } from "./visitor.mjs";
 
 let browser;
 before(async () => {
-  browser = await chromium.launch({ executablePath: BROWSER, args: ["--no-sandbox", "--disable-gpu"] });
-  if (SHOTS) mkdirSync(SHOTS, { recursive: true });
+  browser = await launch();
 });
 after(() => browser.close());
 
-/** A page that is logged in. What it complained of is in `complaints`. */
-async function visit(server, { theme = "light", size = DESK, path = "map" } = {}) {
-  const context = await browser.newContext({ viewport: size, colorScheme: theme, acceptDownloads: true, timezoneId: "Europe/Berlin" });
-  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
-  const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-  page.on("dialog", (dialog) => complaints.push(`a dialog: ${dialog.message()}`));
-  await page.goto(`${server.url}${path}#token=${TOKEN}`);
-  await page.waitForSelector("footer span");
-  return { page, complaints, close: () => context.close() };
-}
-
-async function shot(page, name) {
-  if (SHOTS) await page.screenshot({ path: `${SHOTS}/console-${name}.png` });
-}
-
-/** What the page shows, once nothing loads any more. */
-async function settled(page) {
-  await page.waitForFunction(() => !document.querySelector(".spinner"));
-  await page.waitForTimeout(300);
-}
-
-async function accessible(page, name) {
-  // The page's own policy forbids scripts from elsewhere; the tool's channel into the page is not of the page.
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-  const told = violations.map((it) => `${it.id}: ${it.help}\n  ${it.nodes.slice(0, 3).map((node) => node.html.slice(0, 200) + "  " + node.failureSummary.replaceAll("\n", " ").slice(0, 200)).join("\n  ")}`);
-  assert.deepEqual(told, [], `axe on ${name}`);
-}
+const visit = (server, options) => visitAs(browser, { url: server.url, token: TOKEN }, options);
 
 async function unhurt({ page, complaints }) {
   assert.equal(await page.evaluate(() => window.hurt), undefined, "a name was executed");
