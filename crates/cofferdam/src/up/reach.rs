@@ -113,15 +113,24 @@ spec:
     - action: Allow
       to: [{ domains: ['*.example.com'] }]
       ports: [{ protocol: TCP, port: 443 }]
-    - action: Allow
-      to: [{ podSelector: { matchLabels: { app: db } } }]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: web, namespace: prod }
+spec:
+  podSelector: { matchLabels: { app: web } }
+  policyTypes: [Egress]
+  egress:
+    - to: [{ podSelector: { matchLabels: { app: db } } }]
       ports: [{ protocol: TCP, port: 5432 }]
 ";
 
     #[test]
     fn a_workload_reaches_what_rules_list_by_name_and_by_pod_and_nothing_when_cut_off() {
-        let mut set =
-            compiler::compile(crds::read_objects("t.yaml", TEXT.as_bytes()).objects, Generation(1)).set;
+        let compiled =
+            compiler::compile(crds::read_objects("t.yaml", TEXT.as_bytes()).objects, Generation(1));
+        assert!(!compiled.diagnostics.iter().any(crds::Diagnostic::is_error), "{:#?}", compiled.diagnostics);
+        let mut set = compiled.set;
         let found = reachable(&set, "prod/web").unwrap();
         let places: Vec<_> =
             found.places.iter().map(|it| (it.destination.as_str(), it.port.as_str())).collect();
