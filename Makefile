@@ -1,7 +1,7 @@
 # The two that matter: `make run` shows the product at work, `make test` proves it.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin:/sbin:$(PATH)
 
-.PHONY: help run test bench check fix setup
+.PHONY: help run test bench soak check fix setup
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
@@ -17,6 +17,9 @@ test: setup      ## rustfmt, clippy, every test, the conformance cases
 
 bench: setup     ## measurements, raw runs under bench/runs/
 	@scripts/bench $(ARGS)
+
+soak: setup      ## load and random deaths for ten minutes (ARGS=SECONDS), then level memory
+	@scripts/soak $(ARGS)
 
 check: setup     ## the quick half of `test`: rustfmt and clippy
 	@cargo fmt --all --check

@@ -42,15 +42,15 @@ impl WithArgs {
 }
 
 impl ExportArgs {
-    /// Begins to send what a ledger has, if that is asked for.
+    /// Who will be sent what a ledger has, if that is asked for.
     ///
     /// # Errors
     /// A target, or a file that goes with it, is not what it should be.
-    pub(crate) fn start(&self, ledger: &Path) -> Result<Option<Exports>> {
+    pub(crate) fn exports(&self, ledger: &Path) -> Result<Option<Exports>> {
         if self.targets.is_empty() {
             return Ok(None);
         }
-        Exports::start(ledger, &self.targets, &self.with.settings()).map(Some).context("--export")
+        Exports::new(ledger, &self.targets, &self.with.settings()).map(Some).context("--export")
     }
 }
 

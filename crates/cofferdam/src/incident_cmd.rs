@@ -8,7 +8,7 @@ mod respond;
 mod show;
 
 use crate::flows::{moment, printable};
-use crate::ledger_cmd::Place;
+use crate::ledger_cmd::{Place, Rows};
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
@@ -54,7 +54,7 @@ pub(crate) enum IncidentCommand {
   cofferdam incident list --ledger /backup/ledger.db --json")]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    place: Place,
+    rows: Rows,
     /// Only those in this state
     #[arg(long)]
     state: Option<StateArg>,
@@ -168,14 +168,15 @@ pub(crate) struct VerifyArgs {
   cofferdam hunt 192.0.2.0/24 --since 7d     addresses
   cofferdam hunt ai/Job/train                a workload
   cofferdam hunt key:9f86d081884c            part of a key's fingerprint
-  cofferdam hunt model:gpt-4o, hash:SHA256, rule:policy.yaml:7
+  cofferdam hunt model:gpt-4o
+  cofferdam hunt rule:policy.yaml:7
 
 Keys, models and hashes are looked for in the newest 200,000 requests and findings.")]
 pub(crate) struct HuntArgs {
     /// What to look for
     indicator: String,
     #[command(flatten)]
-    place: Place,
+    rows: Rows,
     /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Time>,
@@ -205,7 +206,7 @@ fn now() -> Time {
 }
 
 fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
-    let view = View::read(&args.place.open()?, now())?;
+    let view = View::read(&args.rows.place.open()?, now())?;
     let state = args.state.map(State::from);
     let meant = |case: &&Case| {
         state.is_none_or(|state| case.incident.state == state)
@@ -225,9 +226,9 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
             incident.title.clone(),
         ]
     };
-    args.place.print(cases, heads, cells, |case| json!(case.incident), out)?;
-    if view.truncated && !args.place.json {
-        writeln!(out, "Older findings were left out.")?;
+    args.rows.print(cases, heads, cells, |case| json!(case.incident), out)?;
+    if view.truncated && !args.rows.place.json {
+        args.rows.note("Older findings were left out.", out)?;
     }
     Ok(())
 }
@@ -361,24 +362,24 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
 /// Runs `cofferdam hunt`.
 pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
     let indicator = Indicator::read(&args.indicator)?;
-    let found = incident::hunt(&args.place.open()?, &indicator, args.since)?;
-    if args.place.json {
+    let found = incident::hunt(&args.rows.place.open()?, &indicator, args.since)?;
+    if args.rows.place.json {
         writeln!(out, "{}", json!(found))?;
         return Ok(());
     }
     let kind = json!(found.kind);
     let kind = kind.as_str().unwrap_or_default();
     if found.hits == 0 {
-        writeln!(out, "Nobody had to do with the {kind} {}.", printable(&found.indicator))?;
+        args.rows.note(&format!("Nobody had to do with the {kind} {}.", printable(&found.indicator)), out)?;
     } else {
         let heads = ["HITS", "FIRST", "LAST", "WHO"];
         let cells = |it: &incident::hunt::OfWorkload| {
             [it.hits.to_string(), it.first.to_string(), it.last.to_string(), it.workload.clone()]
         };
-        args.place.print(found.workloads, heads, cells, |it| json!(it), out)?;
+        args.rows.print(found.workloads, heads, cells, |it| json!(it), out)?;
     }
     if found.truncated {
-        writeln!(out, "There may be more: not everything was looked at.")?;
+        args.rows.note("There may be more: not everything was looked at.", out)?;
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ impl LedgerArgs {
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let asked = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
         let retention = Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) };
-        let exports = self.export.start(&path)?;
+        let exports = self.export.exports(&path)?;
         Ok(Some(crate::up::pen::Pen::new(&path, retention).exported(exports)))
     }
 }
@@ -81,6 +81,26 @@ pub(crate) struct Place {
     /// One JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The same, of commands that print a table.
+#[derive(Args, Debug)]
+pub(crate) struct Rows {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Values between commas, below a line of names, as spreadsheets read them
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+}
+
+/// A value between commas (RFC 4180). Names come from the wire: none may become a formula.
+fn csv(cell: &str) -> String {
+    let guard = if cell.len() > 1 && cell.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+    if cell.contains(['"', ',', '\n', '\r']) {
+        format!("\"{guard}{}\"", cell.replace('"', "\"\""))
+    } else {
+        format!("{guard}{cell}")
+    }
 }
 
 impl Place {
@@ -110,8 +130,15 @@ impl Place {
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
+}
 
-    /// A table with these heads, or one JSON object for each.
+impl Rows {
+    /// A sentence beside the rows, where no program reads them.
+    pub(crate) fn note(&self, text: &str, out: &mut impl Write) -> std::io::Result<()> {
+        if self.csv { writeln!(std::io::stderr(), "{text}") } else { writeln!(out, "{text}") }
+    }
+
+    /// A table with these heads, or values between commas, or one JSON object for each.
     pub(crate) fn print<T, const COLUMNS: usize>(
         &self,
         found: impl IntoIterator<Item = T>,
@@ -121,7 +148,7 @@ impl Place {
         out: &mut impl Write,
     ) -> Result<()> {
         let found: Vec<T> = found.into_iter().collect();
-        if self.json {
+        if self.place.json {
             for it in &found {
                 writeln!(out, "{}", json(it))?;
             }
@@ -129,6 +156,12 @@ impl Place {
         }
         let rows: Vec<_> = found.iter().map(|it| cells(it).map(|cell| printable(&cell))).collect();
         let rows = [heads.map(str::to_owned)].into_iter().chain(rows);
+        if self.csv {
+            for row in rows {
+                writeln!(out, "{}", row.map(|cell| csv(&cell)).join(","))?;
+            }
+            return Ok(());
+        }
         // The first time only widens the columns.
         let mut table = Table::<COLUMNS>::new([0; COLUMNS]);
         let rows: Vec<_> = rows.inspect(|row| drop(table.row(row.clone()))).collect();
@@ -149,7 +182,7 @@ With --json, `detail` has the whole record where there is one. `count` is 0 wher
 were counted before.")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
-    place: Place,
+    rows: Rows,
     /// Only this kind
     #[arg(long)]
     kind: Option<KindArg>,
@@ -241,7 +274,7 @@ pub(crate) struct VerifyArgs {
 Those first that were first seen last.")]
 pub(crate) struct EdgesArgs {
     #[command(flatten)]
-    place: Place,
+    rows: Rows,
     /// Only those that were first seen since --since
     #[arg(long, requires = "since")]
     new: bool,
@@ -269,7 +302,7 @@ pub(crate) struct TopArgs {
     #[arg(default_value = "source")]
     by: ByArg,
     #[command(flatten)]
-    place: Place,
+    rows: Rows,
     /// What counts
     #[arg(long, default_value = "bytes")]
     measure: MeasureArg,
@@ -317,10 +350,10 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
         limit: Some(args.limit),
         ..EntryFilter::default()
     };
-    let mut entries = args.place.open()?.entries(&filter)?;
+    let mut entries = args.rows.place.open()?.entries(&filter)?;
     entries.reverse();
     let heads = ["NUMBER", "TIME", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
-    args.place.print(entries, heads, entry_cells, export::line, out)
+    args.rows.print(entries, heads, entry_cells, export::line, out)
 }
 
 fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
@@ -409,7 +442,7 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
     let (first_since, last_since) = if args.new { (since, None) } else { (None, since) };
     let (source, destination) = (args.source.clone(), args.destination.clone());
     let filter = EdgeFilter { source, destination, first_since, last_since, limit: Some(args.limit) };
-    let edges = args.place.open()?.edges(&filter)?;
+    let edges = args.rows.place.open()?.edges(&filter)?;
     let heads = [
         "FIRST SEEN",
         "LAST SEEN",
@@ -422,7 +455,7 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "RECEIVED",
         "DECIDED LAST BY",
     ];
-    args.place.print(edges, heads, edge_cells, record::edge, out)
+    args.rows.print(edges, heads, edge_cells, record::edge, out)
 }
 
 fn edge_cells(edge: &Edge) -> [String; 10] {
@@ -453,7 +486,7 @@ pub(crate) fn top(args: &TopArgs, out: &mut impl Write) -> Result<()> {
         MeasureArg::Denied => Measure::Denied,
     };
     let since = args.since.map_or(0, |time| time.0);
-    let sums = args.place.open()?.top(by, measure, since, args.limit)?;
+    let sums = args.rows.place.open()?.top(by, measure, since, args.limit)?;
     let cells = |sum: &Sum| {
         [sum.count.to_string(), sum.denied.to_string(), bytes(sum.sent), bytes(sum.received), sum.of.clone()]
     };
@@ -466,5 +499,24 @@ pub(crate) fn top(args: &TopArgs, out: &mut impl Write) -> Result<()> {
             "bytes_received": sum.received,
         })
     };
-    args.place.print(sums, ["COUNT", "DENIED", "SENT", "RECEIVED", head], cells, json, out)
+    args.rows.print(sums, ["COUNT", "DENIED", "SENT", "RECEIVED", head], cells, json, out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_between_commas_are_read_as_they_were_and_never_as_formulas() {
+        for (cell, written) in [
+            ("prod/web", "prod/web"),
+            ("a,b", "\"a,b\""),
+            ("say \"no\"", "\"say \"\"no\"\"\""),
+            ("=HYPERLINK(\"http://evil.example\")", "\"'=HYPERLINK(\"\"http://evil.example\"\")\""),
+            ("@cmd", "'@cmd"),
+            ("-", "-"),
+        ] {
+            assert_eq!(csv(cell), written);
+        }
+    }
 }

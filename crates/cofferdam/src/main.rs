@@ -33,6 +33,7 @@ mod metrics;
 mod policy;
 mod prices;
 mod printer;
+mod reference;
 mod release;
 mod respond;
 mod serving;

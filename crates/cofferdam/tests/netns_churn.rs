@@ -40,6 +40,10 @@ const FIRST: u32 = u32::from_be_bytes([151, 101, 0, 0]);
 /// Of each answer.
 const AT_ONCE: u32 = 8;
 const LASTS: Duration = Duration::from_secs(20);
+/// Seconds that it lasts instead, the second half of them without deaths, when what processes hold must stay level.
+const SOAK: &str = "COFFERDAM_SOAK_SECONDS";
+/// Processes that are looked at.
+const ROLES: [&str; 3] = ["dns-proxy", "gateway-proxy", "\0up\0"];
 
 /// A number that is another one each time.
 fn random(state: &mut u64) -> u32 {
@@ -157,6 +161,43 @@ fn client(number: usize, end: Instant) -> Did {
     did
 }
 
+/// Memory in KiB and open files of a process.
+fn held(pid: nix::unistd::Pid) -> Option<[u64; 2]> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let memory = memory.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some([memory, std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64])
+}
+
+/// What each role holds, the most over some seconds.
+fn most_held(machine: &Machine, lasts: Duration) -> [[u64; 2]; 3] {
+    let end = Instant::now() + lasts;
+    let mut most = [[0; 2]; 3];
+    while Instant::now() < end {
+        for (most, role) in most.iter_mut().zip(ROLES) {
+            for held in machine.running(role).into_iter().filter_map(held) {
+                *most = [most[0].max(held[0]), most[1].max(held[1])];
+            }
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    most
+}
+
+/// Nobody holds more at the end of a long time than at its beginning, but for what an allocator keeps.
+fn assert_level(machine: &Machine, until: Instant) {
+    let lasts = until.saturating_duration_since(Instant::now());
+    let first = most_held(machine, lasts / 4);
+    std::thread::sleep(lasts / 4);
+    let last = most_held(machine, lasts / 4);
+    println!("memory in KiB and open files, at most: {ROLES:?} {first:?}, later {last:?}");
+    for (role, (first, last)) in ROLES.into_iter().zip(first.into_iter().zip(last)) {
+        assert!(first[0] > 0, "{role} was not found");
+        assert!(last[0] <= first[0] + first[0] / 5 + 4096, "memory of {role}: {first:?}, later {last:?}");
+        assert!(last[1] <= first[1] + first[1] / 5 + 64, "open files of {role}: {first:?}, later {last:?}");
+    }
+}
+
 #[test]
 fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through() {
     let machine = Machine::new("c");
@@ -168,12 +209,14 @@ fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through(
     let options = ["--dns-resolver", "10.9.2.2"];
     let mut up = Some(Up::start_with(&machine, &options));
     assert_eq!(ask(&machine, "hub.example.com"), Some(0));
-    let end = Instant::now() + LASTS;
+    let soak = std::env::var(SOAK).ok().map(|seconds| Duration::from_secs(seconds.parse().unwrap()));
+    let end = Instant::now() + soak.unwrap_or(LASTS);
+    let deaths_end = end - soak.unwrap_or_default() / 2;
     let clients: Vec<_> =
         (0..CLIENTS).map(|number| machine.spawn_at("a", move || client(number, end))).collect();
     let mut state = 5;
     let mut deaths = [0; 3];
-    while Instant::now() + Duration::from_secs(3) < end {
+    while Instant::now() + Duration::from_secs(3) < deaths_end {
         std::thread::sleep(Duration::from_millis(500 + u64::from(random(&mut state) % 1000)));
         let victim = random(&mut state) % 3;
         match victim {
@@ -185,6 +228,9 @@ fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through(
             _ => machine.running("gateway-proxy").iter().for_each(|pid| kill(*pid, Signal::SIGKILL).unwrap()),
         }
         deaths[victim as usize] += 1;
+    }
+    if soak.is_some() {
+        assert_level(&machine, end);
     }
     let did: Vec<Did> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     let sum = |count: fn(&Did) -> u64| did.iter().map(count).sum::<u64>();

@@ -5,6 +5,8 @@
 use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -53,16 +55,32 @@ struct Running {
     said: Vec<String>,
 }
 
+/// What runs a program as somebody without rights, for root and for others.
+fn without_rights() -> Command {
+    let mut command = Command::new("setpriv");
+    if nix::unistd::geteuid().is_root() {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    command.arg("--");
+    command
+}
+
 impl Running {
     fn start() -> Self {
+        Self::start_by(Command::new(BINARY), |_, _| ())
+    }
+
+    /// The same by another command line, which is given more arguments once the folder is there.
+    fn start_by(mut command: Command, more: impl FnOnce(&mut Command, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let manifests = folder.path().join("manifests");
         fs::create_dir(&manifests).unwrap();
         fs::write(manifests.join("pods.yaml"), PODS).unwrap();
         fs::write(manifests.join("policy.yaml"), POLICY).unwrap();
-        let mut command = Command::new(BINARY);
         command.args(["up", "--lab", "--json", "-f"]).arg(&manifests);
         command.arg("--socket").arg(folder.path().join("socket"));
+        more(&mut command, folder.path());
         let child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut running = Self { folder, child, said: Vec::new() };
         let lines = BufReader::new(running.child.stdout.take().unwrap()).lines();
@@ -175,4 +193,28 @@ fn netns_a_lab_enforces_records_once_across_nodes_follows_edits_and_is_removed()
     for namespace in namespaces {
         assert!(!std::path::Path::new("/run/netns").join(&namespace).exists(), "{namespace} is still there");
     }
+}
+
+/// Nothing may have threads before the lab has its user namespace, or the kernel refuses it.
+#[test]
+fn netns_a_lab_without_root_keeps_a_ledger_exports_it_and_is_served() {
+    if !without_rights().args(["unshare", "--user", "--net", "true"]).status().unwrap().success() {
+        eprintln!("SKIPPED: this kernel gives nobody but root a user namespace");
+        return;
+    }
+    let mut command = without_rights();
+    command.arg(BINARY);
+    let running = Running::start_by(command, |command, folder| {
+        command.arg("--ledger").arg(folder.join("ledger.db"));
+        command.arg("--export").arg(format!("file:{}/sent.jsonl", folder.display()));
+        command.args(["--serve", "127.0.0.1:0"]);
+    });
+    assert!(running.probe("prod/web-0", "prod/db", "5432"));
+    assert!(!running.probe("prod/web-0", "prod/db", "22"));
+    // Whoever exports sees it, and waits until it is old enough to be final.
+    let export = eventually("the export's thread", || {
+        let export = running.status()["ledger"]["exports"][0].take();
+        export["waiting"].as_u64().is_some_and(|waiting| waiting > 0).then_some(export)
+    });
+    assert_eq!(export["problem"], Value::Null, "{export:#}");
 }

@@ -13,7 +13,7 @@ use crate::target::{Format, Target};
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -59,41 +59,36 @@ pub struct Exports {
     workers: Vec<Running>,
 }
 
-/// A thread, and how its target is.
+/// What will be a thread, the thread, and how its target is.
 #[derive(Debug)]
 struct Running {
     status: Arc<Mutex<SinkStatus>>,
-    thread: Option<JoinHandle<()>>,
+    waiting: Mutex<Option<Worker>>,
+    thread: OnceLock<JoinHandle<()>>,
 }
 
 impl Exports {
-    /// Begins to send what is in a ledger, from where each target was, or from the beginning. The file need not be there yet.
+    /// Targets that will be sent what is in a ledger once they [`begin`](Self::begin), from where each was, or from the
+    /// beginning. The file need not be there yet.
     ///
     /// # Errors
-    /// A target, or a file that goes with it, is not what it should be, or the system gives no thread.
-    pub fn start(ledger: &Path, targets: &[Target], settings: &Settings) -> Result<Self, ExportError> {
+    /// A target, or a file that goes with it, is not what it should be.
+    pub fn new(ledger: &Path, targets: &[Target], settings: &Settings) -> Result<Self, ExportError> {
         if targets.len() > TARGETS {
             return Err(ExportError::Many { found: targets.len(), most: TARGETS });
         }
-        let (ends, ended) = watch::channel(false);
-        let mut exports = Self { ends, workers: Vec::new() };
+        let mut exports = Self { ends: watch::Sender::new(false), workers: Vec::new() };
         for (number, target) in targets.iter().enumerate() {
             let why = || "it is named twice: name it once".to_owned();
             if targets.iter().take(number).any(|other| other.to_string() == target.to_string()) {
                 return Err(ExportError::Target { target: target.to_string(), why: why() });
             }
-            exports.add(ledger, target, settings, ended.clone())?;
+            exports.add(ledger, target, settings)?;
         }
         Ok(exports)
     }
 
-    fn add(
-        &mut self,
-        ledger: &Path,
-        target: &Target,
-        settings: &Settings,
-        ended: watch::Receiver<bool>,
-    ) -> Result<(), ExportError> {
+    fn add(&mut self, ledger: &Path, target: &Target, settings: &Settings) -> Result<(), ExportError> {
         let kept = cursor::path(ledger, target);
         let (cursor, notice) = Cursor::read(&kept, target);
         let status = SinkStatus {
@@ -113,11 +108,27 @@ impl Exports {
             failures: 0,
         };
         worker.tell(|_| ());
-        let failed = |source| ExportError::Thread { target: target.to_string(), source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let thread = std::thread::Builder::new().name("export".to_owned());
-        let thread = thread.spawn(move || run(&runtime, worker, ended)).map_err(failed)?;
-        self.workers.push(Running { status, thread: Some(thread) });
+        self.workers.push(Running { status, waiting: Mutex::new(Some(worker)), thread: OnceLock::new() });
+        Ok(())
+    }
+
+    /// Begins to send. Apart from [`new`](Self::new), for a process with threads cannot enter a user namespace.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn begin(&self) -> Result<(), ExportError> {
+        for running in &self.workers {
+            let waiting = running.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(worker) = waiting else { continue };
+            let target = running.status.lock().unwrap_or_else(PoisonError::into_inner).to.clone();
+            let failed = |source| ExportError::Thread { target: target.clone(), source };
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            let ended = self.ends.subscribe();
+            let thread = std::thread::Builder::new().name("export".to_owned());
+            let thread = thread.spawn(move || run(&runtime, worker, ended)).map_err(failed)?;
+            let _ = running.thread.set(thread);
+        }
         Ok(())
     }
 

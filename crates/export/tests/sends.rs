@@ -52,7 +52,9 @@ impl World {
     }
 
     fn start(&self, urls: &[String], settings: &Settings) -> Exports {
-        Exports::start(&self.path, &targets(urls), settings).unwrap()
+        let exports = Exports::new(&self.path, &targets(urls), settings).unwrap();
+        exports.begin().unwrap();
+        exports
     }
 }
 
@@ -421,7 +423,7 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
         (vec!["stdout:"; 17], with(None, None), "17 targets to export to, and at most 16"),
     ] {
         let urls: Vec<_> = urls.into_iter().map(str::to_owned).collect();
-        let error = Exports::start(&world.path, &targets(&urls), &settings).unwrap_err().to_string();
+        let error = Exports::new(&world.path, &targets(&urls), &settings).unwrap_err().to_string();
         assert!(error.contains(says) && !error.contains("geheim"), "{error}");
     }
 }
@@ -431,7 +433,8 @@ fn a_ledger_that_is_not_there_yet_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let collector = Collector::start(&[]);
-    let exports = Exports::start(&path, &targets(&[collector.url("", "/")]), &Settings::default()).unwrap();
+    let exports = Exports::new(&path, &targets(&[collector.url("", "/")]), &Settings::default()).unwrap();
+    exports.begin().unwrap();
     wait(&exports, |status| status.problem.is_some());
     Ledger::open(&path).unwrap().0.append(&[denial(0, "{}")]).unwrap();
     let status = wait(&exports, |status| status.sent == 1);

@@ -49,7 +49,9 @@ impl World {
 
     fn start(&self, url: &str, settings: &Settings) -> Exports {
         let target: Target = url.parse().unwrap();
-        Exports::start(&self.path, &[target], settings).unwrap()
+        let exports = Exports::new(&self.path, &[target], settings).unwrap();
+        exports.begin().unwrap();
+        exports
     }
 }
 

@@ -121,10 +121,10 @@ impl Pen {
         let thread = std::thread::Builder::new().name("ledger".to_owned());
         let thread = thread.spawn(move || hand.run(&received)).context("starting the ledger's thread")?;
         let _ = self.thread.set(thread);
-        Ok(())
+        self.exports.as_ref().map_or(Ok(()), Exports::begin).context("--export")
     }
 
-    /// The same, with what is written exported by others.
+    /// The same, with what is written exported by others, once it is begun.
     pub(crate) fn exported(mut self, exports: Option<Exports>) -> Self {
         self.exports = exports;
         self

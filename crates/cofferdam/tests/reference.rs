@@ -1,0 +1,99 @@
+//! The documentation is what the program says, and leads where it says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the project")
+}
+
+#[test]
+fn pages_made_from_the_program_are_what_it_says() {
+    for page in ["cli", "kinds", "reasons"] {
+        let printed = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+            .args(["reference", page])
+            .output()
+            .expect("it runs");
+        assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+        let printed = String::from_utf8(printed.stdout).expect("UTF-8");
+        let kept = fs::read_to_string(root().join(format!("docs/reference/{page}.md"))).unwrap_or_default();
+        let differs = printed.lines().zip(kept.lines()).find(|(printed, kept)| printed != kept);
+        assert!(
+            printed == kept,
+            "run `cofferdam reference {page} > docs/reference/{page}.md`; first: {differs:?}"
+        );
+    }
+}
+
+/// Pages of the documentation, and those that lead to it.
+fn pages() -> Vec<PathBuf> {
+    let mut found =
+        vec![root().join("README.md"), root().join("ARCHITECTURE.md"), root().join("bench/README.md")];
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Where links of a page lead: what stands between `](` and `)`, outside code.
+fn links(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_code = false;
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        if is_code {
+            continue;
+        }
+        // Every second part is code.
+        for prose in line.split('`').step_by(2) {
+            let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            found.extend(targets.map(ToOwned::to_owned));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_link_within_the_documentation_leads_somewhere() {
+    let mut wrong = Vec::new();
+    let mut looked_at = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        for link in links(&text) {
+            if link.starts_with("http") || link.starts_with('#') {
+                continue;
+            }
+            looked_at += 1;
+            let path = link.split('#').next().unwrap_or_default();
+            if !page.parent().expect("a folder").join(path).exists() {
+                wrong.push(format!("{}: {link}", page.strip_prefix(root()).expect("below it").display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(looked_at > 100, "only {looked_at} links were found");
+}
+
+/// mdBook leaves out what its summary does not name.
+#[test]
+fn every_page_is_in_the_summary() {
+    let docs = root().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("a summary");
+    let named: BTreeSet<PathBuf> = links(&summary).into_iter().map(PathBuf::from).collect();
+    let below = pages().into_iter().filter_map(|page| page.strip_prefix(&docs).map(Path::to_owned).ok());
+    let there: BTreeSet<PathBuf> = below.filter(|page| page != Path::new("SUMMARY.md")).collect();
+    assert_eq!(named, there);
+}
