@@ -22,6 +22,7 @@ use crate::lookups::DnsArgs;
 use crate::policy::PolicyCommand;
 use crate::prices::PricesCommand;
 use crate::release::ReleaseCommand;
+use crate::rollout::{RolloutCommand, RolloutsArgs};
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
@@ -77,6 +78,9 @@ enum Command {
     #[command(subcommand)]
     Release(ReleaseCommand),
     #[command(subcommand)]
+    Rollout(RolloutCommand),
+    Rollouts(RolloutsArgs),
+    #[command(subcommand)]
     Clusters(ClustersCommand),
     #[command(subcommand)]
     Api(ApiCommand),
@@ -129,6 +133,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
         Command::Release(command) => crate::release::run(&command, out),
+        Command::Rollout(command) => crate::rollout::run(&command, out),
+        Command::Rollouts(args) => crate::rollout::run_all(&args).map(|()| true),
         Command::Clusters(command) => crate::clusters::run(&command, out),
         Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
         Command::Incident(command) => crate::incident_cmd::run(&command, out),

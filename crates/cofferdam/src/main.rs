@@ -35,6 +35,7 @@ mod prices;
 mod printer;
 mod release;
 mod respond;
+mod rollout;
 mod serving;
 mod status;
 mod translate;

@@ -247,3 +247,20 @@ fn conditions_say_what_goes_on_and_keep_their_time() {
     }
     assert_eq!(serde_json::from_str::<Verb>("\"Abort\"").unwrap(), Verb::Abort);
 }
+
+#[test]
+fn the_example_says_the_digests_of_its_own_policies() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/fleet");
+    let text = |path: &str| std::fs::read(format!("{folder}/{path}")).unwrap();
+    let reference = |number: u64| {
+        let values = crds::as_json("policies.yaml", &text(&format!("{number}/policies.yaml")));
+        Release::build(Header { number, fallback: None, rollback_to: None }, &values).unwrap().0.reference()
+    };
+    for number in [8, 9] {
+        let object = crds::as_json("rollout.yaml", &text(&format!("rollout-{number}.yaml"))).remove(0);
+        let spec = RolloutSpec::read(object.get("spec")).unwrap();
+        let plan = spec.plan().unwrap();
+        assert_eq!((plan.release, plan.fallback), (reference(number), Some(reference(7))));
+        assert_eq!((plan.stages.len(), plan.stages[1].approval), (2, true));
+    }
+}

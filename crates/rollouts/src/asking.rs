@@ -54,6 +54,15 @@ pub struct Asked {
     pub why: Option<String>,
 }
 
+/// A command that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its number.
+    pub id: u64,
+    /// Decisions before it.
+    known: u64,
+}
+
 /// A rollout as it stands now.
 #[derive(Clone, Debug)]
 pub struct Looked {
@@ -81,11 +90,11 @@ pub async fn who(hub: &Client) -> Result<String, Error> {
     name.ok_or_else(|| failed("it does not say".to_owned()))
 }
 
-/// Writes a command. Its number.
+/// Writes a command.
 ///
 /// # Errors
 /// Why it is not written.
-pub async fn ask(hub: &Client, name: &str, by: &str, asked: &Asked) -> Result<u64, Error> {
+pub async fn ask(hub: &Client, name: &str, by: &str, asked: &Asked) -> Result<Ticket, Error> {
     for _ in 0..TRIES {
         let mut object = get(hub, name).await?;
         let (spec, status) = parts(name, &object)?;
@@ -106,7 +115,7 @@ pub async fn ask(hub: &Client, name: &str, by: &str, asked: &Asked) -> Result<u6
         let params =
             PostParams { field_manager: Some("cofferdam-rollout".to_owned()), ..PostParams::default() };
         match patiently(rollouts(hub).replace(name, &params, &object)).await {
-            Ok(_) => return Ok(id),
+            Ok(_) => return Ok(Ticket { id, known: count(&status) }),
             Err(Refusal::Stale) => {}
             Err(Refusal::Problem(why)) => return Err(Error::Hub(format!("writing Rollout {name}"), why)),
         }
@@ -121,18 +130,14 @@ pub async fn ask(hub: &Client, name: &str, by: &str, asked: &Asked) -> Result<u6
 pub async fn answers(
     hub: &Client,
     name: &str,
-    id: u64,
+    ticket: Ticket,
     patience: Duration,
 ) -> Result<Option<Vec<Decision>>, Error> {
-    let (_, before) = parts(name, &get(hub, name).await?)?;
-    let count = |it: &RolloutStatus| it.state.forgotten + it.state.decisions.len() as u64;
-    // What was handled before the first look is in the last decisions all the same.
-    let known = if before.state.handled >= id { count(&before).saturating_sub(1) } else { count(&before) };
     let end = Instant::now() + patience;
     loop {
         let (_, status) = parts(name, &get(hub, name).await?)?;
-        if status.state.handled >= id {
-            let new = usize::try_from(count(&status).saturating_sub(known)).unwrap_or(usize::MAX);
+        if status.state.handled >= ticket.id {
+            let new = usize::try_from(count(&status).saturating_sub(ticket.known)).unwrap_or(usize::MAX);
             let all = status.state.decisions;
             let skipped = all.len().saturating_sub(new);
             return Ok(Some(all.into_iter().skip(skipped).collect()));
@@ -180,6 +185,10 @@ pub async fn contents(hub: &Client, release: &Ref) -> Result<Release, Error> {
         return Err(failed(format!("it is release {}, and not {release}", found.reference())));
     }
     Ok(found)
+}
+
+fn count(status: &RolloutStatus) -> u64 {
+    status.state.forgotten + status.state.decisions.len() as u64
 }
 
 async fn get(hub: &Client, name: &str) -> Result<DynamicObject, Error> {

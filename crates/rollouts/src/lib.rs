@@ -11,7 +11,7 @@ mod asking;
 mod board;
 mod turn;
 
-pub use asking::{Asked, Error, Looked, answers, ask, contents, look, who};
+pub use asking::{Asked, Error, Looked, Ticket, answers, ask, contents, look, who};
 
 use board::Board;
 use fleet::rollout::Decision;
