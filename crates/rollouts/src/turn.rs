@@ -65,7 +65,7 @@ impl Turn {
         for (name, held) in board.rollouts.clone() {
             match understood(&held) {
                 Ok(it) => drop(ready.insert(name, it)),
-                Err((before, wrong)) => self.invalid(board, &name, before, wrong, tell).await?,
+                Err(wrong) => self.invalid(board, &name, wrong, tell).await?,
             }
         }
         for (name, it) in ready.iter().filter(|(_, it)| !it.before.state.has_begun()) {
@@ -109,7 +109,6 @@ impl Turn {
         &mut self,
         board: &mut Board,
         name: &str,
-        before: Option<RolloutStatus>,
         wrong: Vec<String>,
         tell: &(impl Fn(News) + Send + Sync),
     ) -> Result<(), String> {
@@ -119,7 +118,8 @@ impl Turn {
             self.told.insert(name.to_owned(), text);
         }
         // A status that is not understood may be that of a newer version: it is not written over.
-        let (Some(before), Some(held)) = (before, board.rollouts.get(name)) else { return Ok(()) };
+        let Some(held) = board.rollouts.get(name) else { return Ok(()) };
+        let Ok(before) = held.status.clone() else { return Ok(()) };
         let generation = held.object.metadata.generation.unwrap_or_default();
         let stages = (before.state.clone(), &[][..]);
         let next = RolloutStatus {
@@ -298,13 +298,13 @@ fn seen(board: &Board, spec: &RolloutSpec, mine: &Share) -> Seen {
     }
 }
 
-fn understood(held: &Held) -> Result<Ready, (Option<RolloutStatus>, Vec<String>)> {
-    let before = held.status.clone().map_err(|problem| {
-        (None, vec![format!("its status is not understood, and it is left alone: {problem}")])
-    })?;
-    let spec = RolloutSpec::read(held.object.data.get("spec"));
-    let spec = spec.map_err(|problem| (Some(before.clone()), vec![problem]))?;
-    let plan = spec.plan().map_err(|wrong| (Some(before.clone()), wrong))?;
+fn understood(held: &Held) -> Result<Ready, Vec<String>> {
+    let before = held
+        .status
+        .clone()
+        .map_err(|problem| vec![format!("its status is not understood, and it is left alone: {problem}")])?;
+    let spec = RolloutSpec::read(held.object.data.get("spec")).map_err(|problem| vec![problem])?;
+    let plan = spec.plan()?;
     Ok(Ready { spec, plan, before })
 }
 
