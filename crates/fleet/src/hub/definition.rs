@@ -184,7 +184,7 @@ fn status() -> Value {
             "observedGeneration": whole_number("Generation of the object that it is about."),
         }),
     );
-    let stages = json!({ "type": "array", "x-kubernetes-preserve-unknown-fields": true, "x-kubernetes-list-type": "atomic", "items": {
+    let stages = json!({ "type": "array", "x-kubernetes-list-type": "atomic", "items": {
         "type": "object", "x-kubernetes-preserve-unknown-fields": true,
     } });
     object(
