@@ -172,7 +172,7 @@ fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
     world.until(&format!("rollout status release-8 {hub}"), "judges it without effect");
     let _second = world.rollouts(&runs);
     world.say("dev-1", 2, 7, Some(8), 37);
-    let (code, out) = world.until(&format!("rollout status release-8 {hub}"), "37/0");
+    let (code, out) = world.until(&format!("rollout status release-8 {hub}"), "HELD");
     assert_eq!(code, Some(1), "{out}");
     println!("{out}");
     for says in [
