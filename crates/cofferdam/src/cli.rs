@@ -23,6 +23,7 @@ use crate::policy::PolicyCommand;
 use crate::prices::PricesCommand;
 use crate::reference::ReferenceCommand;
 use crate::release::ReleaseCommand;
+use crate::rollout::{RolloutCommand, RolloutsArgs};
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
@@ -78,6 +79,9 @@ enum Command {
     #[command(subcommand)]
     Release(ReleaseCommand),
     #[command(subcommand)]
+    Rollout(RolloutCommand),
+    Rollouts(RolloutsArgs),
+    #[command(subcommand)]
     Clusters(ClustersCommand),
     #[command(subcommand)]
     Api(ApiCommand),
@@ -132,6 +136,8 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),
         Command::Detect(args) => crate::detect::run(&args, out).map(|()| true),
         Command::Release(command) => crate::release::run(&command, out),
+        Command::Rollout(command) => crate::rollout::run(&command, out),
+        Command::Rollouts(args) => crate::rollout::run_all(&args).map(|()| true),
         Command::Clusters(command) => crate::clusters::run(&command, out),
         Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
         Command::Incident(command) => crate::incident_cmd::run(&command, out),

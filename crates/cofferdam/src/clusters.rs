@@ -87,6 +87,11 @@ impl Side {
         Self::of(name, release.manifests().to_vec(), objects.collect(), on)
     }
 
+    /// No policy at all.
+    pub(crate) fn of_nothing(name: &str, on: &[PathBuf]) -> Result<Self> {
+        Self::of(name, Vec::new(), Vec::new(), on)
+    }
+
     fn of(name: &str, manifests: Vec<Manifest>, mut objects: Vec<Object>, on: &[PathBuf]) -> Result<Self> {
         let beside = folder::read(on, None);
         refuse(name, &beside.diagnostics)?;

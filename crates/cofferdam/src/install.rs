@@ -60,7 +60,9 @@ pub(crate) fn run(command: &InstallCommand, out: &mut impl Write) -> Result<()> 
             writeln!(out, "{}", serde_json::to_string_pretty(&chosen)?)?;
         }
         InstallCommand::Hub => {
-            let list = json!({ "apiVersion": "v1", "kind": "List", "items": fleet::hub::definitions() });
+            let items: Vec<Value> =
+                fleet::hub::definitions().into_iter().chain(fleet::hub::guards()).collect();
+            let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
             writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
         }
         InstallCommand::Baseline(args) => out.write_all(args.policies().as_bytes())?,

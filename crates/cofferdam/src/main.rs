@@ -36,6 +36,7 @@ mod printer;
 mod reference;
 mod release;
 mod respond;
+mod rollout;
 mod serving;
 mod status;
 mod translate;

@@ -32,6 +32,7 @@ const ROWS: &[(&str, u8)] = &[
     ("incident", 2),
     ("ingress", 2),
     ("lab", 2),
+    ("rollouts", 2),
     ("spoke", 2),
     ("api", 3),
     ("cni", 4),

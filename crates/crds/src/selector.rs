@@ -1,8 +1,8 @@
 //! `metav1.LabelSelector`, with the API server's rules for label keys and values.
 
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Kept};
 use crate::diagnostic::Code;
-use crate::document::Node;
+use crate::document::{Node, tree};
 use crate::meta::{labels, short};
 use crate::name;
 use std::collections::BTreeMap;
@@ -64,6 +64,18 @@ pub enum Operator {
 }
 
 impl LabelSelector {
+    /// One that is no object's of a file, but a value of its own.
+    ///
+    /// # Errors
+    /// Which field of it is wrong, and how.
+    pub fn read(value: &serde_json::Value) -> Result<Self, String> {
+        let root = tree(value);
+        let mut decoder = Decoder::new("".into(), Kept::default());
+        decoder.begin(None);
+        let selector = Self::decode(&mut decoder, &root);
+        selector.ok_or_else(|| decoder.first_error().as_deref().unwrap_or("it is no selector").to_owned())
+    }
+
     /// `None` if anything in it is wrong: half a selector selects something else.
     pub(crate) fn decode<'n>(decoder: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Self> {
         decoder.sound(|d| {

@@ -1,7 +1,17 @@
-//! What stands at the hub: releases, and for each cluster what it is to have and how it stands.
+//! What stands at the hub: releases, rollouts, and for each cluster what it is to have and how it stands.
 //!
-//! Leaves: the definitions of PolicyRelease and ManagedCluster, and their forms. Guarantees: a release's object cannot be changed
+//! Leaves: the definitions of PolicyRelease, ManagedCluster and Rollout, and their forms. Guarantees: a release's object cannot be changed
 //! once it is there; what a cluster says of itself is in its status, which it may be allowed to write alone. Does not: write.
+
+mod asked;
+mod definition;
+mod share;
+mod stands;
+
+pub use asked::{MOST_ACCEPTED, MOST_COMMANDS, RolloutSpec, StageSpec};
+pub use definition::guards;
+pub use share::{Contender, Labels, Share, share};
+pub use stands::{Accepted, Condition, RolloutStatus, StageStatus};
 
 use crate::digest::Digest;
 use crate::envelope::{Envelope, MOST_SIGNATURES};
@@ -29,7 +39,7 @@ pub struct ClusterSpec {
 }
 
 /// What is done where somebody changed a policy of the fleet in a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Drift {
     /// It is put back, and told.
     #[default]
@@ -110,8 +120,8 @@ pub fn release_object(release: &Release, envelope: &Envelope) -> Value {
 }
 
 /// Definitions of the hub's kinds.
-pub fn definitions() -> [Value; 2] {
-    [policy_release(), managed_cluster()]
+pub fn definitions() -> [Value; 3] {
+    [policy_release(), managed_cluster(), definition::rollout()]
 }
 
 fn definition(
@@ -198,7 +208,7 @@ fn policy_release() -> Value {
 }
 
 fn managed_cluster() -> Value {
-    let wanted = object(
+    let mut wanted = object(
         "What it is to have. Left out: what it has.",
         &["enforce"],
         &json!({
@@ -206,6 +216,10 @@ fn managed_cluster() -> Value {
             "shadow": reference("Judged beside it, without effect."),
         }),
     );
+    // Whoever writes it writes both: who only applies one field does not leave another's beside it.
+    if let Some(fields) = wanted.as_object_mut() {
+        fields.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
+    }
     let drift = json!({
         "type": "string", "enum": ["Correct", "Report"], "default": "Correct",
         "description": "What is done where somebody changed a policy of the fleet in the cluster.",

@@ -143,10 +143,10 @@ impl World {
             }
         }
         let label = |stage: &str| BTreeMap::from([("env".into(), stage.into())]);
-        let clusters = spokes.iter().map(|(name, it)| {
-            (name.clone(), Cluster { labels: label(it.stage), wanted: None, report: None })
-        });
-        let seen = Seen { clusters: clusters.collect(), commands: Vec::new() };
+        let clusters = spokes
+            .iter()
+            .map(|(name, it)| (name.clone(), Cluster { labels: label(it.stage), ..Cluster::default() }));
+        let seen = Seen { clusters: clusters.collect(), ..Seen::default() };
         let breaks = if dice.one_in(2) { Some(STAGES[dice.index(3)]) } else { None };
         Self {
             releases,
@@ -284,7 +284,13 @@ impl World {
     }
 
     fn ask(&mut self, verb: Verb) {
-        self.seen.commands.push(Command { id: self.next_command, by: "ann".to_owned(), verb });
+        self.seen.commands.push(Command {
+            id: self.next_command,
+            by: "ann".to_owned(),
+            verb,
+            stage: None,
+            why: None,
+        });
         self.next_command += 1;
     }
 

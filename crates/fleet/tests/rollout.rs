@@ -60,7 +60,9 @@ impl Hub {
         let enforced = reference(enforced);
         let report = Report { heard: self.now, enforced, shadow: None, evidence: None, problems: Vec::new() };
         let labels = BTreeMap::from([("env".into(), env.into())]);
-        self.seen.clusters.insert(name.to_owned(), Cluster { labels, wanted: None, report: Some(report) });
+        self.seen
+            .clusters
+            .insert(name.to_owned(), Cluster { labels, report: Some(report), ..Cluster::default() });
     }
 
     fn step(&mut self) {
@@ -109,7 +111,13 @@ impl Hub {
     }
 
     fn ask(&mut self, verb: Verb) {
-        self.seen.commands.push(Command { id: self.next, by: "ann".to_owned(), verb });
+        self.seen.commands.push(Command {
+            id: self.next,
+            by: "ann".to_owned(),
+            verb,
+            stage: None,
+            why: None,
+        });
         self.next += 1;
         self.step();
     }
@@ -353,4 +361,125 @@ fn decisions_are_bounded_and_those_forgotten_are_counted() {
         (hub.state.decisions.len(), hub.state.forgotten),
         (MOST_DECISIONS, 2 + 300 - MOST_DECISIONS as u64)
     );
+}
+
+#[test]
+fn what_is_paused_beside_the_plan_goes_on_only_when_that_is_gone() {
+    let mut hub = Hub::new(plan());
+    hub.seen.paused = true;
+    hub.step();
+    assert_eq!((hub.words(), hub.state.waits[0].as_str()), (vec![Word::Paused], "paused by spec.paused"));
+    hub.ask(Verb::Resume);
+    assert_eq!((*hub.words().last().unwrap(), hub.state.phase), (Word::NotDone, Phase::Waiting));
+    hub.seen.paused = false;
+    hub.step();
+    assert_eq!(hub.words()[2..], [Word::Resumed, Word::Began]);
+    // Who paused it by name, resumes it.
+    hub.ask(Verb::Pause);
+    hub.seen.paused = true;
+    hub.step();
+    hub.seen.paused = false;
+    hub.step();
+    assert_eq!(hub.state.paused.as_deref(), Some("ann"));
+}
+
+#[test]
+fn who_let_one_stage_through_did_not_mean_another() {
+    let mut hub = Hub::new(plan());
+    hub.step();
+    let command = |id, stage: &str| Command {
+        id,
+        by: "ann".to_owned(),
+        verb: Verb::Promote,
+        stage: Some(stage.to_owned()),
+        why: Some("it is known to be harmless".to_owned()),
+    };
+    hub.seen.commands.push(command(1, "prod"));
+    hub.step();
+    assert_eq!((hub.state.phase, *hub.words().last().unwrap()), (Phase::Shadow, Word::NotDone));
+    assert!(hub.state.decisions.last().unwrap().why.contains("it was meant for another stage"));
+    hub.seen.commands.push(command(2, "dev"));
+    hub.step();
+    let decision = hub.state.decisions.last().unwrap();
+    assert_eq!((hub.state.phase, decision.what), (Phase::Enforce, Word::Forced));
+    assert!(decision.why.ends_with("(ann: it is known to be harmless)"), "{}", decision.why);
+}
+
+#[test]
+fn what_may_not_begin_does_not_and_what_has_begun_is_not_stopped_by_it() {
+    let mut hub = Hub::new(plan());
+    hub.seen.refused = vec!["a is of rollout other".to_owned()];
+    hub.ask(Verb::Promote);
+    assert_eq!((hub.state.phase, hub.words()), (Phase::Waiting, vec![Word::NotDone]));
+    assert_eq!((hub.state.waits[0].as_str(), hub.state.held), ("a is of rollout other", true));
+    hub.seen.refused.clear();
+    hub.step();
+    hub.seen.refused = vec!["the hub has no release-8".to_owned()];
+    hub.obey(60, 50);
+    hub.step();
+    assert_eq!(hub.enforced_by(), "ab");
+    // It could be aborted before, too.
+    let mut hub = Hub::new(plan());
+    hub.seen.refused = vec!["a is of rollout other".to_owned()];
+    hub.ask(Verb::Abort);
+    hub.step();
+    assert_eq!(hub.state.phase, Phase::RolledBack);
+}
+
+#[test]
+fn a_cluster_of_another_rollout_is_let_go_and_not_taken() {
+    let mut hub = Hub::at_dev(plan());
+    for name in ["b", "p"] {
+        hub.seen.clusters.get_mut(name).unwrap().held_by = Some("other".to_owned());
+    }
+    let before = hub.seen.clusters["b"].wanted.clone();
+    hub.step();
+    let decision = hub.state.decisions.last().unwrap();
+    assert_eq!((decision.what, hub.state.members.len()), (Word::Left, 1));
+    assert_eq!(decision.why, "rollout other has 1 of its clusters now, such as b");
+    hub.obey(30, 40);
+    hub.step();
+    hub.step();
+    assert_eq!((hub.state.waits[0].as_str(), hub.state.held), ("p is of rollout other", true));
+    assert_eq!(hub.seen.clusters["b"].wanted, before);
+}
+
+#[test]
+fn a_look_shows_what_a_step_would_decide_by() {
+    let mut hub = Hub::new(plan());
+    let stages = look(&hub.plan, &hub.state, &hub.seen, hub.now);
+    assert_eq!((stages[0].phase, stages[0].selects, stages[1].selects), (StagePhase::Pending, 2, 1));
+    hub.step();
+    hub.obey(60, 40);
+    hub.deny("a", "198.51.100.7", 3);
+    hub.deny("a", "192.0.2.1", 5);
+    hub.step();
+    let stages = look(&hub.plan, &hub.state, &hub.seen, hub.now);
+    let dev = &stages[0];
+    assert_eq!((dev.phase, dev.numbers.flows, dev.numbers.denials), (StagePhase::Shadow, 80, 3));
+    assert_eq!((&dev.missing, dev.missing.len()), (&hub.state.waits, 2));
+    let a = &dev.clusters[0];
+    assert_eq!((a.name.as_str(), a.denials, a.accepted, a.seconds, a.silent), ("a", 3, 5, 60, Some(0)));
+    hub.ask(Verb::Promote);
+    let phases = |hub: &Hub| -> Vec<StagePhase> {
+        look(&hub.plan, &hub.state, &hub.seen, hub.now).iter().map(|it| it.phase).collect()
+    };
+    assert_eq!(phases(&hub), [StagePhase::Enforce, StagePhase::Pending]);
+    hub.ask(Verb::Abort);
+    assert_eq!(phases(&hub), [StagePhase::GoingBack, StagePhase::Pending]);
+    hub.obey(1, 0);
+    hub.step();
+    assert_eq!(phases(&hub), [StagePhase::Back, StagePhase::Pending]);
+}
+
+#[test]
+fn what_comes_by_waiting_alone_holds_nothing_up() {
+    let mut hub = Hub::new(plan());
+    hub.step();
+    hub.obey(30, 10);
+    hub.step();
+    assert_eq!((hub.state.waits.len(), hub.state.held), (3, false));
+    hub.deny("a", "198.51.100.7", 3);
+    hub.step();
+    assert!(hub.state.held);
 }

@@ -13,6 +13,10 @@ pub struct Seen {
     pub clusters: BTreeMap<String, Cluster>,
     /// In any order; those that were handled are passed over.
     pub commands: Vec<Command>,
+    /// Whether it is written beside the plan that nothing goes on.
+    pub paused: bool,
+    /// Why the rollout may not begin, in words. Once it has begun, that counts no more.
+    pub refused: Vec<String>,
 }
 
 /// One cluster, as the hub knows it.
@@ -24,6 +28,8 @@ pub struct Cluster {
     pub wanted: Option<Wanted>,
     /// What it said last; `None`: nothing yet.
     pub report: Option<Report>,
+    /// The other rollout that says what it is to have.
+    pub held_by: Option<String>,
 }
 
 /// What a cluster is to have.
@@ -116,6 +122,7 @@ impl Evidence {
 
 /// What somebody asks of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Command {
     /// Grows from one to the next: each is handled once.
     pub id: u64,
@@ -123,6 +130,20 @@ pub struct Command {
     pub by: String,
     /// What.
     pub verb: Verb,
+    /// The stage that is meant, by name; `None`: whichever it is about. Somebody who looked at one stage does not let another
+    /// one through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Command {
+    /// A reason, with that of whoever asks.
+    pub(crate) fn with_reason(&self, text: &str) -> String {
+        self.why.as_ref().map_or_else(|| text.to_owned(), |why| format!("{text} ({}: {why})", self.by))
+    }
 }
 
 /// What can be asked.

@@ -29,15 +29,28 @@ impl Question {
 pub(super) struct Answer {
     pub(super) missing: Vec<String>,
     pub(super) numbers: Numbers,
+    /// Whether any of what is missing does not come by waiting alone.
+    pub(super) held: bool,
 }
 
 /// Asks of the stage that the state is about.
 pub(super) fn ask(question: Question, plan: &Plan, state: &State, seen: &Seen, now: u64) -> Answer {
-    let mut asking = Asking { question, plan, now, missing: Vec::new(), numbers: Numbers::default() };
-    let Some(stage) = plan.stages.get(state.stage) else {
-        return Answer { missing: vec!["there is no such stage".to_owned()], numbers: asking.numbers };
+    ask_of(state.stage, question, (plan, state, seen, now))
+}
+
+/// Asks of one stage.
+pub(super) fn ask_of(
+    index: usize,
+    question: Question,
+    (plan, state, seen, now): (&Plan, &State, &Seen, u64),
+) -> Answer {
+    let mut asking =
+        Asking { question, plan, now, missing: Vec::new(), held: false, numbers: Numbers::default() };
+    let Some(stage) = plan.stages.get(index) else {
+        asking.stop("there is no such stage".to_owned());
+        return asking.answer();
     };
-    let members = state.members.iter().filter(|(_, member)| member.stage == state.stage);
+    let members = state.members.iter().filter(|(_, member)| member.stage == index);
     for (name, _) in members {
         asking.numbers.clusters += 1;
         let least = if asking.numbers.clusters == 1 { u64::MAX } else { asking.numbers.seconds };
@@ -53,24 +66,31 @@ struct Asking<'p> {
     plan: &'p Plan,
     now: u64,
     missing: Vec<String>,
+    held: bool,
     numbers: Numbers,
 }
 
 impl Asking<'_> {
+    /// Something is missing that does not come by waiting alone.
+    fn stop(&mut self, why: String) {
+        self.held = true;
+        self.missing.push(why);
+    }
+
     /// Takes in what is seen of one cluster. For how long it has had the release so.
     fn cluster(&mut self, stage: &Stage, name: &str, cluster: Option<&Cluster>) -> u64 {
         let Some(report) = cluster.and_then(|it| it.report.as_ref()) else {
-            self.missing.push(format!("{name} has never said how it stands"));
+            self.stop(format!("{name} has never said how it stands"));
             return 0;
         };
         let silent = self.now.saturating_sub(report.heard);
         if silent > self.plan.silence {
-            self.missing.push(format!("{name} is silent for {silent} s"));
+            self.stop(format!("{name} is silent for {silent} s"));
             return 0;
         }
         if let Some(problem) = report.problems.first() {
             self.numbers.failing += 1;
-            self.missing.push(format!("{name}: {problem}"));
+            self.stop(format!("{name}: {problem}"));
             return 0;
         }
         let Some(evidence) = self.evidence(report) else {
@@ -117,17 +137,17 @@ impl Asking<'_> {
             let like = first.map_or_else(String::new, |it| {
                 format!(", such as {} to {} port {}", it.source, it.destination, it.port)
             });
-            self.missing.push(format!("{name}: {denials} would be denied that are not accepted{like}"));
+            self.stop(format!("{name}: {denials} would be denied that are not accepted{like}"));
         }
         if evidence.findings > stage.gate.findings {
             let most = stage.gate.findings;
-            self.missing.push(format!("{name}: {} findings, at most {most} may be", evidence.findings));
+            self.stop(format!("{name}: {} findings, at most {most} may be", evidence.findings));
         }
     }
 
     fn stage(&mut self, stage: &Stage) {
         if self.numbers.clusters == 0 {
-            self.missing.push(format!("stage {} has no cluster", stage.name));
+            self.stop(format!("stage {} has no cluster", stage.name));
         }
         let needed = stage.gate.flows;
         if self.question == Question::Gate && self.numbers.flows < needed {
@@ -141,6 +161,6 @@ impl Asking<'_> {
             self.missing.truncate(MOST_REASONS);
             self.missing.push(format!("and {more} more reasons"));
         }
-        Answer { missing: self.missing, numbers: self.numbers }
+        Answer { missing: self.missing, numbers: self.numbers, held: self.held }
     }
 }

@@ -3,6 +3,7 @@
 use super::evidence::Denial;
 use crate::release::Ref;
 use crds::LabelSelector;
+use serde::{Deserialize, Serialize};
 
 /// Most stages of a rollout.
 pub const MOST_STAGES: usize = 16;
@@ -40,24 +41,30 @@ pub struct Stage {
 }
 
 /// What must have been seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gate {
     /// Seconds, at every cluster of the stage, by its own steady clock.
     pub seconds: u64,
     /// Flows judged, at all clusters of the stage together.
     pub flows: u64,
     /// Most findings at any one cluster.
+    #[serde(default)]
     pub findings: u64,
 }
 
 /// Denials that are meant: what is not given fits everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Accepted {
     /// Workload, as in a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// Workload, name or address, as in a report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
     /// Destination port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
 }
 

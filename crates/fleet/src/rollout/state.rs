@@ -31,6 +31,9 @@ pub struct State {
     /// What it waits for, in words.
     #[serde(default)]
     pub waits: Vec<String>,
+    /// Whether any of that does not come by waiting alone.
+    #[serde(default)]
+    pub held: bool,
     /// In order.
     #[serde(default)]
     pub decisions: Vec<Decision>,
@@ -134,7 +137,7 @@ pub enum Word {
     Approved,
     /// What somebody asked for was not done.
     NotDone,
-    /// A cluster is gone.
+    /// Clusters are gone, or another rollout's.
     Left,
     /// A cluster came after its stage.
     Joined,
@@ -163,6 +166,23 @@ pub struct Numbers {
 }
 
 impl State {
+    /// Whether any stage began, or was passed over.
+    pub fn has_begun(&self) -> bool {
+        self.stage > 0 || self.phase != Phase::Waiting || !self.members.is_empty()
+    }
+
+    /// Whether nothing more is going to happen by itself, but for clusters that come late.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Done | Phase::RolledBack)
+    }
+
+    /// Whether it says more than another about what clusters are to have, or about what was decided: everything but what it waits
+    /// for.
+    pub fn differs_from(&self, other: &Self) -> bool {
+        let without = |it: &Self| Self { waits: Vec::new(), ..it.clone() };
+        without(self) != without(other)
+    }
+
     /// What a member is to have.
     pub(super) fn wanted(plan: &Plan, member: &Member) -> Wanted {
         match member.told {

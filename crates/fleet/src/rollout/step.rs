@@ -5,6 +5,14 @@ use super::gate::{Answer, Question, ask};
 use super::plan::Plan;
 use super::state::{Decision, MOST_CLUSTERS, Member, Numbers, Phase, State, Told, Word};
 use crate::release::Ref;
+use std::collections::BTreeMap;
+
+/// Names of clusters in one decision.
+const MOST_NAMED: usize = 10;
+/// What is waited for: more than one gate gives.
+const MOST_WAITS: usize = 25;
+/// Who paused it, where that is written beside the plan.
+const WRITTEN: &str = "spec.paused";
 
 /// Something to be done at the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +34,7 @@ pub fn step(plan: &Plan, state: State, seen: &Seen, now: u64) -> (State, Vec<Act
     let mut work = Work { plan, state, seen, now };
     let before = work.state.phase;
     work.leave();
+    work.note_paused();
     work.note_failing();
     let forced = work.commands();
     work.look_for_harm();
@@ -47,7 +56,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Clusters that are gone hold nobody up.
+    /// Clusters that are gone hold nobody up; those of another rollout are that one's.
     fn leave(&mut self) {
         let members = self.state.members.keys();
         let gone: Vec<String> = members.filter(|it| !self.seen.clusters.contains_key(*it)).cloned().collect();
@@ -55,6 +64,36 @@ impl Work<'_> {
             self.state.members.remove(&name);
             self.decide(Word::Left, "", format!("{name} is no longer a cluster of this hub"), None);
         }
+        let mut taken: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for name in self.state.members.keys() {
+            let other = self.seen.clusters.get(name).and_then(|it| it.held_by.as_ref());
+            if let Some(other) = other {
+                taken.entry(other.clone()).or_default().push(name.clone());
+            }
+        }
+        for (other, names) in taken {
+            names.iter().for_each(|name| drop(self.state.members.remove(name)));
+            let (count, first) = (names.len(), names.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>());
+            let why =
+                format!("rollout {other} has {count} of its clusters now, such as {}", first.join(", "));
+            self.decide(Word::Left, "", why, None);
+        }
+    }
+
+    /// That nothing goes on may be written beside the plan, instead of being asked for.
+    fn note_paused(&mut self) {
+        let is_written = self.state.paused.as_deref() == Some(WRITTEN);
+        if self.seen.paused && self.state.paused.is_none() && self.runs() {
+            self.state.paused = Some(WRITTEN.to_owned());
+            self.decide(Word::Paused, "", format!("{WRITTEN} is true"), None);
+        } else if !self.seen.paused && is_written {
+            self.state.paused = None;
+            self.decide(Word::Resumed, "", format!("{WRITTEN} is no longer true"), None);
+        }
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.state.phase, Phase::Waiting | Phase::Shadow | Phase::Enforce)
     }
 
     fn note_failing(&mut self) {
@@ -65,8 +104,8 @@ impl Work<'_> {
         }
     }
 
-    /// Handles what was asked, each command once. Who, if anybody, wants the stage to go on without its gate.
-    fn commands(&mut self) -> Option<String> {
+    /// Handles what was asked, each command once. The one, if any, that wants the stage to go on without its gate.
+    fn commands(&mut self) -> Option<Command> {
         let handled = self.state.handled;
         let mut due: Vec<&Command> = self.seen.commands.iter().filter(|it| it.id > handled).collect();
         due.sort_by_key(|it| it.id);
@@ -74,40 +113,50 @@ impl Work<'_> {
         for command in due {
             self.state.handled = command.id;
             if let Err(why) = self.command(command, &mut forced) {
-                self.decide(Word::NotDone, &command.by, format!("{:?}: {why}", command.verb), None);
+                self.decide(
+                    Word::NotDone,
+                    &command.by,
+                    command.with_reason(&format!("{:?}: {why}", command.verb)),
+                    None,
+                );
             }
         }
         forced
     }
 
-    fn command(&mut self, command: &Command, forced: &mut Option<String>) -> Result<(), &'static str> {
+    fn command(&mut self, command: &Command, forced: &mut Option<Command>) -> Result<(), &'static str> {
         let by = command.by.as_str();
-        let runs = matches!(self.state.phase, Phase::Waiting | Phase::Shadow | Phase::Enforce);
+        let runs = self.runs();
+        let on_request = command.with_reason("on request");
+        let now = self.plan.stages.get(self.state.stage).map(|it| it.name.as_str());
+        let is_meant = command.stage.is_none() || command.stage.as_deref() == now;
         match command.verb {
             Verb::Abort if runs || self.state.phase == Phase::Done => {
-                self.roll_back(by, "it was aborted".to_owned());
+                self.roll_back(by, command.with_reason("it was aborted"));
                 Ok(())
             }
             _ if !runs => Err("the rollout is over, or going back"),
             Verb::Pause => {
                 self.state.paused = Some(by.to_owned());
-                self.decide(Word::Paused, by, "on request".to_owned(), None);
+                self.decide(Word::Paused, by, on_request, None);
                 Ok(())
             }
+            Verb::Resume if self.seen.paused => Err("spec.paused is true; set it to false"),
             Verb::Resume => {
                 self.state.paused = None;
-                self.decide(Word::Resumed, by, "on request".to_owned(), None);
+                self.decide(Word::Resumed, by, on_request, None);
                 Ok(())
             }
+            Verb::Approve | Verb::Promote if !is_meant => Err("it was meant for another stage"),
             Verb::Approve if self.state.phase == Phase::Enforce => Err("the stage is enforced already"),
             Verb::Approve => {
                 self.state.approved = Some(by.to_owned());
-                self.decide(Word::Approved, by, "on request".to_owned(), None);
+                self.decide(Word::Approved, by, on_request, None);
                 Ok(())
             }
             Verb::Promote if self.state.paused.is_some() => Err("it is paused; resume it first"),
             Verb::Promote => {
-                *forced = Some(by.to_owned());
+                *forced = Some(command.clone());
                 Ok(())
             }
             Verb::Abort => Err("there is nothing to take back"),
@@ -158,7 +207,7 @@ impl Work<'_> {
         }
     }
 
-    fn go_on(&mut self, forced: Option<String>) {
+    fn go_on(&mut self, forced: Option<Command>) {
         match self.state.phase {
             Phase::Waiting => self.begin(forced),
             Phase::Shadow => self.promote(forced),
@@ -170,11 +219,14 @@ impl Work<'_> {
     }
 
     /// The clusters of a stage begin to judge the release.
-    fn begin(&mut self, forced: Option<String>) {
-        self.state.waits.clear();
+    fn begin(&mut self, forced: Option<Command>) {
+        self.wait_for(Vec::new(), false);
+        if !self.state.has_begun() && !self.seen.refused.is_empty() {
+            self.wait_for(self.seen.refused.clone(), true);
+            return self.not_forced(forced, "the rollout may not begin");
+        }
         if let Some(by) = &self.state.paused {
-            self.state.waits.push(format!("paused by {by}"));
-            return;
+            return self.wait_for(vec![format!("paused by {by}")], true);
         }
         let (mut chosen, mut missing) = (Vec::new(), Vec::new());
         for name in self.clusters_of(self.state.stage) {
@@ -188,14 +240,14 @@ impl Work<'_> {
         }
         if chosen.is_empty() && missing.is_empty() {
             let why = "the stage selects no cluster".to_owned();
-            let Some(by) = forced else {
-                return self.state.waits.push(format!("{why}; promote it to pass over it"));
+            let Some(command) = forced else {
+                return self.wait_for(vec![format!("{why}; promote it to pass over it")], true);
             };
-            self.decide(Word::Skipped, &by, why, None);
+            self.decide(Word::Skipped, &command.by, command.with_reason(&why), None);
             return self.next_stage();
         }
         if !missing.is_empty() {
-            self.state.waits = missing;
+            self.wait_for(missing, true);
             return self.not_forced(forced, "what the clusters would go back to is not known");
         }
         let (stage, count) = (self.state.stage, chosen.len());
@@ -216,10 +268,21 @@ impl Work<'_> {
         self.not_forced(forced, "the stage has only just begun");
     }
 
-    fn not_forced(&mut self, forced: Option<String>, why: &str) {
-        if let Some(by) = forced {
-            self.decide(Word::NotDone, &by, format!("Promote: {why}"), None);
+    fn not_forced(&mut self, forced: Option<Command>, why: &str) {
+        if let Some(command) = forced {
+            let why = command.with_reason(&format!("Promote: {why}"));
+            self.decide(Word::NotDone, &command.by, why, None);
         }
+    }
+
+    fn wait_for(&mut self, missing: Vec<String>, held: bool) {
+        let mut missing = missing;
+        let more = missing.len().saturating_sub(MOST_WAITS);
+        if more > 0 {
+            missing.truncate(MOST_WAITS);
+            missing.push(format!("and {more} more"));
+        }
+        (self.state.waits, self.state.held) = (missing, held);
     }
 
     /// Clusters that a stage is the first to select, and that are in no stage yet.
@@ -233,7 +296,11 @@ impl Work<'_> {
 
     /// What a cluster goes back to.
     fn starting_point(&self, name: &str) -> Result<Ref, String> {
-        let report = self.seen.clusters.get(name).and_then(|it| it.report.as_ref());
+        let cluster = self.seen.clusters.get(name);
+        if let Some(other) = cluster.and_then(|it| it.held_by.as_ref()) {
+            return Err(format!("{name} is of rollout {other}"));
+        }
+        let report = cluster.and_then(|it| it.report.as_ref());
         let Some(report) = report else { return Err(format!("{name} has never said how it stands")) };
         let (has, release) = (&report.enforced, &self.plan.release);
         if has.number > release.number {
@@ -249,47 +316,47 @@ impl Work<'_> {
     }
 
     /// A stage whose gate holds enforces the release.
-    fn promote(&mut self, forced: Option<String>) {
-        let Answer { mut missing, numbers } =
+    fn promote(&mut self, forced: Option<Command>) {
+        let Answer { mut missing, numbers, mut held } =
             ask(Question::Gate, self.plan, &self.state, self.seen, self.now);
         let wants_approval = self.plan.stages.get(self.state.stage).is_some_and(|it| it.approval);
         if wants_approval && self.state.approved.is_none() {
             missing.push("somebody is to approve the stage".to_owned());
+            held = true;
         }
         if let Some(by) = &self.state.paused {
             missing.push(format!("paused by {by}"));
+            held = true;
         }
-        let (word, by) = match forced {
-            _ if missing.is_empty() => (Word::Promoted, self.state.approved.clone().unwrap_or_default()),
-            // A command to promote is not taken while it is paused.
-            Some(by) => (Word::Forced, by),
-            None => {
-                self.state.waits = missing;
-                return;
-            }
-        };
         let why = if missing.is_empty() { "the gate holds".to_owned() } else { missing.join("; ") };
+        let (word, by, why) = match forced {
+            _ if missing.is_empty() => (Word::Promoted, self.state.approved.clone().unwrap_or_default(), why),
+            // A command to promote is not taken while it is paused.
+            Some(command) => (Word::Forced, command.by.clone(), command.with_reason(&why)),
+            None => return self.wait_for(missing, held),
+        };
         self.decide(word, &by, why, Some(numbers));
         let stage = self.state.stage;
         self.state.members.values_mut().filter(|it| it.stage == stage).for_each(|it| it.told = Told::Enforce);
         (self.state.phase, self.state.approved) = (Phase::Enforce, None);
-        self.state.waits.clear();
+        self.wait_for(Vec::new(), false);
     }
 
     /// A stage that has enforced the release for long enough makes room for the next.
-    fn finish_stage(&mut self, forced: Option<String>) {
-        let Answer { mut missing, numbers } =
+    fn finish_stage(&mut self, forced: Option<Command>) {
+        let Answer { mut missing, numbers, mut held } =
             ask(Question::Hold, self.plan, &self.state, self.seen, self.now);
         if let Some(by) = &self.state.paused {
             missing.push(format!("paused by {by}"));
+            held = true;
         }
-        let Some(by) = missing.is_empty().then(String::new).or(forced) else {
-            self.state.waits = missing;
-            return;
-        };
-        let (word, why) = match missing.is_empty() {
-            true => (Word::Settled, "every cluster of the stage has enforced it for long enough".to_owned()),
-            false => (Word::Forced, missing.join("; ")),
+        let (word, by, why) = match forced {
+            _ if missing.is_empty() => {
+                let why = "every cluster of the stage has enforced it for long enough";
+                (Word::Settled, String::new(), why.to_owned())
+            }
+            Some(command) => (Word::Forced, command.by.clone(), command.with_reason(&missing.join("; "))),
+            None => return self.wait_for(missing, held),
         };
         self.decide(word, &by, why, Some(numbers));
         self.next_stage();
@@ -297,7 +364,7 @@ impl Work<'_> {
 
     fn next_stage(&mut self) {
         self.state.approved = None;
-        self.state.waits.clear();
+        self.wait_for(Vec::new(), false);
         if self.state.stage + 1 < self.plan.stages.len() {
             self.state.stage += 1;
             self.state.phase = Phase::Waiting;
@@ -324,6 +391,7 @@ impl Work<'_> {
         }
         self.state.phase = Phase::RollingBack;
         self.state.paused = None;
+        self.wait_for(Vec::new(), false);
         let numbers = ask(Question::Hold, self.plan, &self.state, self.seen, self.now).numbers;
         self.decide(Word::RollsBack, by, text, Some(numbers));
     }
@@ -341,7 +409,7 @@ impl Work<'_> {
             self.decide(Word::RolledBack, "", "every cluster is back".to_owned(), None);
             self.state.phase = Phase::RolledBack;
         }
-        self.state.waits = late.into_iter().map(|name| format!("{name} is not back yet")).collect();
+        self.wait_for(late.into_iter().map(|name| format!("{name} is not back yet")).collect(), false);
     }
 
     /// A cluster that came after its stage gets what its stage has, once that is everybody's.

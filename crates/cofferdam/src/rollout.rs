@@ -1,0 +1,183 @@
+//! `cofferdam rollout`: how a release comes to the clusters of a fleet, and what people say to it; `cofferdam rollouts` runs them.
+//!
+//! Enters: a hub's kubeconfig, the name of a Rollout. Leaves: stages with their numbers beside what their gates ask for, decisions,
+//! commands of people. Guarantees: the numbers are those that a step decides by; a command is in the user's own name, and what came
+//! of it is said; texts from clusters cannot steer a terminal. Does not: decide; `cofferdam rollouts` does.
+
+mod run;
+mod show;
+
+pub(crate) use run::{RolloutsArgs, run as run_all};
+
+use crate::clusters::{Form, Side, print};
+use crate::control::client;
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use fleet::rollout::{Verb, Word};
+use kube::Client;
+use rollouts::Asked;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long somebody waits for what comes of a command.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How a release comes to the clusters of a fleet, and what people say to it.
+#[derive(Subcommand, Debug)]
+#[command(after_help = "Examples:
+  cofferdam rollout status release-8 --hub hub.kubeconfig
+  cofferdam rollout diff release-8 --hub hub.kubeconfig --on prod.yaml
+  cofferdam rollout approve release-8 --hub hub.kubeconfig --stage prod --reason 'seen in staging for a week'
+  cofferdam rollout rollback release-8 --hub hub.kubeconfig --reason 'checkout fails'
+  cofferdam rollout history release-8 --hub hub.kubeconfig --json
+
+`cofferdam rollouts` must run somewhere: it decides; these look and ask. How a Rollout is written:
+docs/how-to/promote-policy-over-clusters.md")]
+pub(crate) enum RolloutCommand {
+    /// Show stages, their numbers beside what their gates ask for, and what is missing. Exit code 1: it is held, or was taken back
+    Status(ShowArgs),
+    /// Show what is different in the release from what it falls back to. Exit code 1: it differs
+    Diff(DiffArgs),
+    /// Say that a stage may be enforced that asks for approval, once its gate holds
+    Approve(AskArgs),
+    /// Enforce a stage, or pass over one without clusters, although its gate does not hold: what is missing is written down
+    Promote(AskArgs),
+    /// Let no stage begin or be enforced; going back still happens by itself
+    Pause(AskArgs),
+    /// Go on
+    Resume(AskArgs),
+    /// Take it back everywhere, before it is done or after
+    #[command(visible_alias = "rollback")]
+    Abort(AskArgs),
+    /// Show every decision: when, what, who, why, and what was seen
+    History(ShowArgs),
+}
+
+/// Which rollout, at which hub.
+#[derive(Args, Debug)]
+pub(crate) struct Which {
+    /// Name of the Rollout
+    name: String,
+    /// How to reach the hub's API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE")]
+    hub: Option<PathBuf>,
+}
+
+/// What to show.
+#[derive(Args, Debug)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to compare.
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Namespaces, pods and other policies of a cluster, to say which connections would be judged differently there
+    #[arg(long, value_name = "PATH")]
+    on: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to ask.
+#[derive(Args, Debug)]
+pub(crate) struct AskArgs {
+    #[command(flatten)]
+    which: Which,
+    /// The stage that is meant; if it is no longer that one's turn, nothing is done [default: the one that it is about now]
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Why; it is written down
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Do not wait for what comes of it
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// Runs a verb. False: the answer is no.
+pub(crate) fn run(command: &RolloutCommand, out: &mut impl Write) -> Result<bool> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(async {
+        match command {
+            RolloutCommand::Status(args) => status(args, out).await,
+            RolloutCommand::Diff(args) => diff(args, out).await,
+            RolloutCommand::Approve(args) => ask(args, Verb::Approve, out).await,
+            RolloutCommand::Promote(args) => ask(args, Verb::Promote, out).await,
+            RolloutCommand::Pause(args) => ask(args, Verb::Pause, out).await,
+            RolloutCommand::Resume(args) => ask(args, Verb::Resume, out).await,
+            RolloutCommand::Abort(args) => ask(args, Verb::Abort, out).await,
+            RolloutCommand::History(args) => history(args, out).await,
+        }
+    })
+}
+
+async fn hub(which: &Which) -> Result<Client> {
+    client(which.hub.as_deref()).await.context("--hub")
+}
+
+async fn status(args: &ShowArgs, out: &mut impl Write) -> Result<bool> {
+    let looked = rollouts::look(&hub(&args.which).await?, &args.which.name).await?;
+    if args.json {
+        show::json(&args.which.name, &looked, out)?;
+    } else {
+        show::status(&args.which.name, &looked, out)?;
+    }
+    let is = |kind: &str| looked.status.conditions.iter().any(|it| it.kind == kind && it.status == "True");
+    Ok(!is("Held") && !is("RolledBack"))
+}
+
+async fn history(args: &ShowArgs, out: &mut impl Write) -> Result<bool> {
+    let looked = rollouts::look(&hub(&args.which).await?, &args.which.name).await?;
+    show::history(&looked.status.state, args.json, out)?;
+    Ok(true)
+}
+
+async fn diff(args: &DiffArgs, out: &mut impl Write) -> Result<bool> {
+    let hub = hub(&args.which).await?;
+    let spec = rollouts::look(&hub, &args.which.name).await?.spec;
+    let Some(fallback) = &spec.fallback else {
+        bail!("the release falls back to nothing; compare files: `cofferdam release diff`");
+    };
+    let after = rollouts::contents(&hub, &spec.release).await?;
+    let after = Side::of_release(&fleet::hub::release_name(&spec.release), &after, &args.on)?;
+    let before = match fallback.number {
+        0 => Side::of_nothing("no policy of the fleet's", &args.on)?,
+        _ => {
+            let before = rollouts::contents(&hub, fallback).await?;
+            Side::of_release(&fleet::hub::release_name(fallback), &before, &args.on)?
+        }
+    };
+    print(&before, &after, !args.on.is_empty(), if args.json { Form::Json } else { Form::Text }, out)
+}
+
+async fn ask(args: &AskArgs, verb: Verb, out: &mut impl Write) -> Result<bool> {
+    let (hub, name) = (hub(&args.which).await?, &args.which.name);
+    let by = rollouts::who(&hub).await?;
+    let asked = Asked { verb, stage: args.stage.clone(), why: args.reason.clone() };
+    let ticket = rollouts::ask(&hub, name, &by, &asked).await?;
+    if args.no_wait {
+        writeln!(out, "asked, as {by}; `cofferdam rollout history {name}` shows what comes of it")?;
+        return Ok(true);
+    }
+    let Some(decisions) = rollouts::answers(&hub, name, ticket, PATIENCE).await? else {
+        writeln!(
+            out,
+            "asked, as {by}; nobody took it up within {PATIENCE:?}: does `cofferdam rollouts` run?"
+        )?;
+        return Ok(false);
+    };
+    for decision in &decisions {
+        show::decision(decision, out)?;
+    }
+    Ok(!decisions.iter().any(|it| it.what == Word::NotDone))
+}

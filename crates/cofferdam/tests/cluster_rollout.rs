@@ -1,0 +1,227 @@
+//! `cofferdam rollouts` and `cofferdam rollout` at a hub with a real API server, on `examples/fleet`, with the rights that it gives.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "in a test a panic is the failure report"
+)]
+
+use apiserver::Cluster;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(90);
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/fleet");
+/// Made by `openssl genpkey -algorithm ed25519`, for tests alone.
+const PRIVATE: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEILd2Q1NBOQwkl8DSsPh8GzfipkgiLPnKiUSdgkwb+TsI
+-----END PRIVATE KEY-----
+";
+
+struct World {
+    hub: Cluster,
+    folder: tempfile::TempDir,
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+impl World {
+    fn start() -> Option<Self> {
+        let hub = Cluster::start_or_skip()?;
+        let world = Self { hub, folder: tempfile::tempdir().unwrap() };
+        fs::write(world.path("key.pem"), PRIVATE).unwrap();
+        let (_, objects, _) = world.run("install hub");
+        world.kubectl("apply -f -", &objects);
+        world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
+        world.kubectl("create namespace cofferdam-system", "");
+        world.kubectl(&format!("apply -f {EXAMPLE}/role.yaml -f {EXAMPLE}/clusters.yaml"), "");
+        for (number, previous) in [(7, "none"), (8, "7.json"), (9, "7.json")] {
+            let args = format!(
+                "release build -f {EXAMPLE}/{number} --number {number} --previous {previous} --sign key.pem -o {number}.json"
+            );
+            assert_eq!(world.run(&args).0, Some(0));
+            let (_, object, _) = world.run(&format!("release object {number}.json"));
+            world.kubectl("apply --server-side -f -", &object);
+        }
+        Some(world)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn kubectl(&self, arguments: &str, input: &str) -> String {
+        let output = self.hub.kubectl(arguments.split(' '), input).unwrap();
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs the program. Exit code, output and errors.
+    fn run(&self, args: &str) -> (Option<i32>, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+            .args(args.split_whitespace())
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// A kubeconfig of an account that may do what a role says, and nothing else.
+    fn account(&self, name: &str, roles: &[&str]) -> PathBuf {
+        self.kubectl(&format!("create serviceaccount {name} -n cofferdam-system"), "");
+        for role in roles {
+            let kind = if role.starts_with("--clusterrole") {
+                "clusterrolebinding"
+            } else {
+                "rolebinding -n cofferdam-system"
+            };
+            let binding = format!("create {kind} {name} {role} --serviceaccount=cofferdam-system:{name}");
+            self.kubectl(&binding, "");
+        }
+        let token = self.kubectl(&format!("create token {name} -n cofferdam-system"), "");
+        let admin = fs::read_to_string(self.hub.kubeconfig()).unwrap();
+        let (path, own) = (self.path(name), admin.replace("test-administrator", token.trim()));
+        assert_ne!(admin, own);
+        fs::write(&path, own).unwrap();
+        path
+    }
+
+    fn rollouts(&self, kubeconfig: &Path) -> Running {
+        let log = fs::File::options().append(true).create(true).open(self.path("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+            .args(["rollouts", "--json", "--hub"])
+            .arg(kubeconfig)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .stdin(Stdio::null())
+            .spawn();
+        Running(child.unwrap())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn reference(&self, number: u64) -> Value {
+        let (_, text, _) = self.run(&format!("release show {number}.json --json"));
+        let whole: Value = serde_json::from_str(&text).unwrap();
+        json!({ "number": number, "digest": whole["digest"] })
+    }
+
+    /// What a cluster says of itself.
+    fn say(&self, cluster: &str, beat: u64, enforced: u64, shadow: Option<u64>, denials: u64) {
+        let of = self.reference(shadow.unwrap_or(enforced));
+        let mode = if shadow.is_some() { "Shadow" } else { "Enforce" };
+        let denial = json!({ "source": "shop/Deployment/web", "destination": "shop/StatefulSet/db", "port": 5432, "count": denials });
+        let denials = if denials > 0 { vec![denial] } else { Vec::new() };
+        let status = json!({
+            "beat": beat, "enforced": self.reference(enforced), "shadow": shadow.map(|it| self.reference(it)),
+            "evidence": { "of": of, "mode": mode, "seconds": 4000, "flows": 5321, "denials": denials },
+            "problems": [], "drift": [], "effective": { "digest": self.reference(enforced)["digest"], "policies": 1 },
+            "memory": { "highest": null },
+        });
+        let patch = json!({ "status": status }).to_string();
+        let arguments =
+            format!("patch managedcluster {cluster} --subresource=status --type=merge -p {patch}");
+        self.kubectl(&arguments, "");
+    }
+
+    /// Runs a verb until it says this.
+    fn until(&self, args: &str, says: &str) -> (Option<i32>, String) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (code, out, err) = self.run(args);
+            if out.contains(says) {
+                return (code, out);
+            }
+            assert!(Instant::now() < end, "{args} never said {says:?}: {out}{err}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+#[test]
+fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
+    let Some(world) = World::start() else { return };
+    let runs = world.account("runs", &["--clusterrole=cofferdam-rollouts", "--role=cofferdam-rollouts"]);
+    let ann = world.account("ann", &["--clusterrole=cofferdam-rollout-operator"]);
+    let hub = format!("--hub {}", ann.display());
+    for (cluster, beat) in [("dev-1", 1), ("prod-1", 1), ("prod-2", 1)] {
+        world.say(cluster, beat, 7, None, 0);
+    }
+    world.kubectl(&format!("apply -f {EXAMPLE}/rollout-8.yaml"), "");
+    let (code, out) = world.until(&format!("rollout status release-8 {hub}"), "nobody has looked at it yet");
+    assert_eq!(code, Some(0), "{out}");
+
+    // One decides, the other waits; it takes over when the first is killed.
+    let first = world.rollouts(&runs);
+    world.until(&format!("rollout status release-8 {hub}"), "judges it without effect");
+    let _second = world.rollouts(&runs);
+    world.say("dev-1", 2, 7, Some(8), 37);
+    let (code, out) = world.until(&format!("rollout status release-8 {hub}"), "HELD");
+    assert_eq!(code, Some(1), "{out}");
+    println!("{out}");
+    for says in [
+        "HELD: stage dev (1 of 2) judges it without effect",
+        "4000/3600",
+        "missing: dev-1: 37 would be denied that are not accepted, such as shop/Deployment/web to shop/StatefulSet/db port 5432",
+        "Began dev by itself",
+    ] {
+        assert!(out.contains(says), "{says}: {out}");
+    }
+    let (code, out, err) = world.run(&format!("rollout diff release-8 {hub}"));
+    println!("{out}");
+    assert!(
+        code == Some(1) && out.contains("5433") && out.contains("NetworkPolicy shop/closed"),
+        "{out}{err}"
+    );
+    drop(first);
+
+    let forced = format!("rollout promote release-8 {hub} --stage dev --reason known-to-be-harmless");
+    let (code, out) = world.until(&forced, "Forced dev by system:serviceaccount:cofferdam-system:ann");
+    println!("{out}");
+    assert!(
+        code == Some(0) && out.contains("37 would be denied") && out.contains("known-to-be-harmless"),
+        "{out}"
+    );
+    world.say("dev-1", 3, 8, None, 37);
+    world.until(
+        &format!("rollout history release-8 {hub}"),
+        "dev-1 denies 37 flows that worked before, and 20 are too many",
+    );
+    world.say("dev-1", 4, 7, None, 0);
+    let (_, out) = world.until(&format!("rollout history release-8 {hub}"), "RolledBack dev by itself");
+    println!("{out}");
+    let (code, out, _) = world.run(&format!("rollout status release-8 {hub} --json"));
+    let whole: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &whole["phase"], &whole["stages"][1]["phase"]),
+        (Some(1), &"RolledBack".into(), &"Pending".into())
+    );
+
+    // What comes too late, and what is not there.
+    let (code, out, _) = world.run(&format!("rollout approve release-8 {hub}"));
+    assert!(code == Some(1) && out.contains("NotDone") && out.contains("the rollout is over"), "{out}");
+    let (code, _, err) = world.run(&format!("rollout status no-such {hub}"));
+    assert!(code == Some(2) && err.contains("the hub has no Rollout \"no-such\""), "{err}");
+    // Whoever decides may not ask, and whoever asks may not decide.
+    let (code, _, err) = world.run(&format!("rollout abort release-8 --hub {}", runs.display()));
+    assert!(code == Some(2) && err.contains("cannot update resource \"rollouts\""), "{err}");
+    let lines: Vec<Value> = world.log().lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
+    let told = |what: &str| lines.iter().filter(|it| it["decision"]["what"] == what).count();
+    assert_eq!((told("Began"), told("Forced"), told("RolledBack")), (1, 1, 1), "{}", world.log());
+}
