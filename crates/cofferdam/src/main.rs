@@ -36,6 +36,7 @@ mod printer;
 mod release;
 mod respond;
 mod serving;
+mod shadow_cmd;
 mod status;
 mod translate;
 mod trust;

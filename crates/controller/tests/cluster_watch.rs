@@ -67,6 +67,7 @@ impl World {
             catalog(),
             sender,
             controller::ProviderKeys::NotRead,
+            None,
         ));
         Some(Self { cluster, feed, status, task })
     }

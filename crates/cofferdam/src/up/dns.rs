@@ -144,6 +144,18 @@ pub(crate) fn steered(state: &State, args: &DnsArgs) -> BTreeSet<IpAddr> {
     state.pods.iter().filter(is_governed).flat_map(|pod| pod.addresses.iter().copied()).collect()
 }
 
+/// Has the proxy tell by which of these names pods know addresses, too, of pods whose DNS it answers anyway: what nobody
+/// enforces makes no pod's DNS go there.
+pub(crate) fn follow(state: &mut State, steered: &BTreeSet<IpAddr>, names: &BTreeSet<DomainPattern>) {
+    if names.is_empty() {
+        return;
+    }
+    for pod in state.pods.iter_mut().filter(|pod| pod.addresses.iter().any(|it| steered.contains(it))) {
+        let own: BTreeSet<DomainPattern> = pod.patterns.iter().cloned().collect();
+        pod.patterns.extend(names.difference(&own).cloned());
+    }
+}
+
 /// Addresses by pod: those that the world knows, or the ones that were placed.
 pub(crate) fn addresses(world: &World, placed: &Placement) -> BTreeMap<PodName, Vec<IpAddr>> {
     let own = world.pods.iter().filter(|pod| !pod.host_network && !pod.addresses.is_empty());
