@@ -339,7 +339,7 @@ impl Engine {
         self.nodes_at = set.world.nodes.values().flat_map(|node| &node.addresses).copied().collect();
         set.world.names = self.names.answers(&set.world);
         let beside = self.lower_beside(set, &placement);
-        self.followed.clear();
+        let mut followed = HashSet::new();
         let names = self.names_beside();
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
         let mut binders: BTreeMap<Arc<str>, Binder> = BTreeMap::new();
@@ -373,7 +373,7 @@ impl Engine {
             let steered = dns::steered(&state, &self.dns);
             if enforcer.answers_dns() {
                 dns::follow(&mut state, &steered, &names);
-                self.followed.extend(&steered);
+                followed.extend(&steered);
             }
             let answering = Answers { steered, state: Some(state) };
             if let Err(error) = enforcer.apply(table, binder, answering, &pairs) {
@@ -381,7 +381,7 @@ impl Engine {
             }
             enforcer.forget_budgets(|(namespace, name)| set.world.find_pod(namespace, name).is_some());
         }
-        let followed = self.followed.clone();
+        self.followed.clone_from(&followed);
         self.journal.judge_beside(beside.map(|it| Candidate { followed, ..it }));
         if refused.is_ok() {
             // The tables have all of it.

@@ -26,7 +26,7 @@ pub(super) struct Shadow {
     sources: Vec<String>,
     /// Counts what was written.
     edition: u64,
-    /// Why there is none.
+    /// As it was written, or why there is none.
     set: Result<PolicySet, String>,
     /// By node.
     tables: BTreeMap<Arc<str>, (Arc<Table>, Binder)>,
@@ -38,12 +38,12 @@ impl Shadow {
     /// Lowers the candidate for the parties of a set, as they are placed.
     fn lower<'n>(
         &mut self,
+        mut set: PolicySet,
         in_force: &PolicySet,
         nodes: impl Iterator<Item = &'n str>,
         placement: &Placement,
     ) -> Option<Candidate> {
         self.tables.clear();
-        let Ok(set) = &mut self.set else { return None };
         set.world.clone_from(&in_force.world);
         let mut led_by_names = Vec::new();
         let tables = &mut self.tables;
@@ -51,7 +51,7 @@ impl Shadow {
             led_by_names.extend(binder.led_by_names(&table));
             tables.insert(table.node.clone(), (Arc::new(table), binder));
         };
-        if let Err(error) = Cluster::load(set).lower_each(nodes, placement, keep) {
+        if let Err(error) = Cluster::load(&set).lower_each(nodes, placement, keep) {
             self.tables.clear();
             self.problem = Some(format!("its tables cannot be made: {error}"));
             return None;
@@ -99,15 +99,16 @@ impl Engine {
     /// Makes the candidate's tables for what is, or is about to be, in force.
     pub(super) fn lower_beside(&mut self, in_force: &PolicySet, placement: &Placement) -> Option<Candidate> {
         let mut shadow = self.shadow.take()?;
-        let judges_requests = self.judges_requests();
-        if let Ok(set) = &mut shadow.set {
-            self.hold(set);
-            if !judges_requests {
+        // What was written stays as it is, to be compared with what is written next.
+        let written = shadow.set.clone().ok();
+        let candidate = written.and_then(|mut set| {
+            self.hold(&mut set);
+            if !self.judges_requests() {
                 set.close_judging(super::UNJUDGED);
             }
-        }
-        let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
-        let candidate = shadow.lower(in_force, nodes, placement);
+            let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
+            shadow.lower(set, in_force, nodes, placement)
+        });
         self.shadow = Some(shadow);
         candidate
     }
