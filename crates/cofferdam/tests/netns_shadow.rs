@@ -100,7 +100,7 @@ fn netns_a_candidate_is_judged_on_real_packets_and_changes_none_of_them() {
         let path = ledger.to_str().unwrap();
         let output = machine.program(&["ledger", "show", "--json", "--ledger", path]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.contains("prod/next").then_some(text)
+        text.contains("shadow").then_some(text)
     });
     assert!(rows.lines().any(|line| line.contains("7070") && line.contains("shadow")), "{rows}");
 }

@@ -241,3 +241,32 @@ fn trusted(world: &World, args: &DnsArgs) -> BTreeSet<IpAddr> {
     trusted.extend(servers.filter(|address| !address.is_loopback()));
     trusted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_candidate_are_followed_only_where_dns_is_answered_anyway() {
+        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let pattern = |text: &str| DomainPattern::parse(text).unwrap();
+        let pod = |last: u8| dns::Pod {
+            identity: "a/b".into(),
+            addresses: vec![address(last)],
+            patterns: vec![pattern("a.example.com")],
+            questions: Questions::Any,
+            resolvers: Resolvers::Any,
+        };
+        let mut state = State {
+            generation: policy::Generation(1),
+            pods: vec![pod(1), pod(2)],
+            trusted: Vec::new(),
+            private_zones: Vec::new(),
+            settings: Settings::default(),
+        };
+        let names = BTreeSet::from([pattern("a.example.com"), pattern("*.b.example.com")]);
+        follow(&mut state, &BTreeSet::from([address(2)]), &names);
+        let counts: Vec<usize> = state.pods.iter().map(|pod| pod.patterns.len()).collect();
+        assert_eq!(counts, [1, 2], "each once, and nobody's DNS is answered for a candidate's sake");
+    }
+}
