@@ -192,6 +192,20 @@ test("lost records are told on every page", async () => {
   server.close();
 });
 
+test("what a candidate would have done is told on the page of policies, with names as text", async () => {
+  const server = await mock();
+  const { page, close, complaints } = await visit(server, { path: "policies" });
+  const candidate = page.getByLabel("Candidate");
+  await candidate.waitFor();
+  const text = await candidate.textContent();
+  assert.match(text, /41,231 accesses judged.*12 would be denied.*3 would be allowed/s);
+  assert.match(text, /deny.*train\/Job\/finetune.*serve\/vector-db-0.*6333\/TCP.*next\/serve\.yaml:12/s);
+  assert.match(text, /<b>10\.8\.0\.4<\/b>.*2 accesses that differ/s);
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
 test("it works below a prefix, as behind a proxy", async () => {
   const server = await mock({ prefix: "/tools/cofferdam" });
   const { page, close, complaints } = await visit(server, { path: "flows" });

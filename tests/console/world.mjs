@@ -224,8 +224,16 @@ export function usage(now) {
 export function policies(now) {
   const at = new Date(now - 30 * SECOND).toISOString();
   const rule = (text, field, name, hits, denied) => ({ rule: text, field, name, hits, denied, last: hits ? at : null });
+  const shadow = {
+    sources: ["next/"], policies: 9, problem: null, judged: 41231, would_deny: 12, would_allow: 3, unknown: 0, unlisted: 2,
+    differences: [
+      { verdict: "deny", source: "train/Job/finetune", destination: "serve/vector-db-0", protocol: "TCP", port: 6333, rule: "NetworkPolicy serve/vector-db spec (next/serve.yaml:12)", count: 12, first: at, last: at },
+      { verdict: "allow", source: "serve/Deployment/rag", destination: "<b>10.8.0.4</b>", protocol: "ICMP", port: 0, rule: "NetworkPolicy serve/rag spec.egress[1] (next/serve.yaml:40)", count: 3, first: at, last: at },
+    ],
+  };
   return {
     generation: 14,
+    shadow,
     items: [
       { kind: "NetworkPolicy", namespace: "train", name: "llm-trainer", file: "41-policies-train.yaml", line: 11, tier: "NetworkPolicy", selects: 3, rules: [rule(RULES.trainer, "egress[1]", null, 18234, 0), rule("NetworkPolicy train/llm-trainer ingress[0] (41-policies-train.yaml:18)", "ingress[0]", null, 9001, 0)], problems: [] },
       { kind: "NetworkPolicy", namespace: "train", name: "default-deny", file: "41-policies-train.yaml", line: 2, tier: "NetworkPolicy", selects: 5, rules: [rule(RULES.closed, "spec", null, 61, 61)], problems: [] },

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { ApiError } from "../src/lib/api";
 import { VerdictBadge } from "../src/parts/Badge";
 import { Dialog } from "../src/parts/Dialog";
+import { Candidate } from "../src/pages/Candidate";
 import { Name } from "../src/parts/Name";
 import { Problem } from "../src/parts/State";
 import type { Verdict } from "../src/lib/types";
@@ -52,5 +53,20 @@ describe("a dialog", () => {
     );
     fireEvent.click(screen.getByLabelText("Close"));
     expect(close).toHaveBeenCalledOnce();
+  });
+});
+
+describe("a candidate", () => {
+  const shadow = { sources: ["next/"], policies: 2, problem: null, judged: 7, would_deny: 1, would_allow: 0, unknown: 3, unlisted: 0, differences: [{ verdict: "deny", source: "a/web", destination: "<b>db</b>", protocol: "TCP", port: 80, rule: "NetworkPolicy a/db", count: 1, first: "", last: "" }] };
+  it("tells what would be denied, and by which rule", () => {
+    const { container } = render(<Candidate shadow={shadow} />);
+    expect(container.textContent).toContain("1 would be denied");
+    expect(container.textContent).toContain("3 cannot be told");
+    expect([...container.querySelectorAll("tbody td")].map((it) => it.textContent).slice(0, 5)).toEqual(["deny", "a/web", "<b>db</b>", "80/TCP", "NetworkPolicy a/db"]);
+  });
+  it("that cannot be read does not look like one that differs nowhere", () => {
+    const { container } = render(<Candidate shadow={{ ...shadow, problem: "it cannot be read", differences: [] }} />);
+    expect(container.textContent).toContain("Nothing is judged by it");
+    expect(container.textContent).not.toContain("would be denied");
   });
 });

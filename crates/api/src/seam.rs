@@ -1,6 +1,6 @@
 //! What the API is told and has done by whoever runs it.
 
-use crate::shape::live::{Budget, Deciding, PolicyItem, Status};
+use crate::shape::live::{Budget, Deciding, PolicyItem, Shadow, Status};
 use crate::who::Who;
 use hyper::body::Bytes;
 use incident::Reachable;
@@ -16,6 +16,9 @@ pub trait Live: Send + Sync + 'static {
 
     /// State of policy in force, and each policy with its rules; hits are filled in later.
     fn policies(&self) -> (u64, Vec<PolicyItem>);
+
+    /// What policies would have done that are judged and not enforced; `None`: there are none.
+    fn shadow(&self) -> Option<Shadow>;
 
     /// The manifest of one object that is among the policy's sources; `namespace` is empty where it has none.
     fn manifest(&self, kind: &str, namespace: &str, name: &str) -> Option<Manifest>;

@@ -187,6 +187,10 @@ fn sums_agree_with_the_entries() {
         graph["nodes"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["external", "node", "provider", "workload"].into());
     let policies = server.get("/policies").json();
+    assert_eq!(
+        (&policies["shadow"]["would_deny"], &policies["shadow"]["differences"][0]["count"]),
+        (&3.into(), &3.into())
+    );
     let hits = policies["items"][0]["rules"][0]["hits"].as_u64().unwrap();
     assert_eq!(hits, all.iter().filter(|it| &*it.rule == sample::RULE).count() as u64);
     assert_eq!(policies["items"][0]["rules"][1]["last"], Value::Null);

@@ -24,6 +24,7 @@ use crate::prices::PricesCommand;
 use crate::reference::ReferenceCommand;
 use crate::release::ReleaseCommand;
 use crate::rollout::{RolloutCommand, RolloutsArgs};
+use crate::shadow_cmd::ShadowArgs;
 use crate::status::StatusArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
@@ -70,6 +71,7 @@ enum Command {
     #[command(subcommand)]
     Ledger(LedgerCommand),
     Status(StatusArgs),
+    Shadow(ShadowArgs),
     Lab(LabArgs),
     #[command(subcommand)]
     Waf(WafCommand),
@@ -131,6 +133,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::DnsProxy => process(|control| Ok(dns::run_proxy(control)?)).map(|()| true),
         Command::GatewayProxy => process(|control| Ok(gateway::run_proxy(control)?)).map(|()| true),
         Command::Status(args) => crate::status::run(&args, out),
+        Command::Shadow(args) => crate::shadow_cmd::run(&args, out),
         Command::Lab(args) => crate::lab_cmd::run(args, out),
         Command::Waf(command) => crate::waf::run(&command, out),
         Command::Guard(command) => crate::guard::run(&command, out).map(|()| true),

@@ -170,9 +170,10 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     }
     let provider_keys = if args.provider_keys { ProviderKeys::Read } else { ProviderKeys::NotRead };
     let (seen, written) = (status.subscribe(), status.subscribe());
+    let (judge, asking) = args.hub.judging();
     let (to_hold, held) = watch::channel(Held::Err(trust::NOT_YET.to_owned()));
     tokio::select! {
-        () = controller::run(client.clone(), feed.clone(), catalog.clone(), status, provider_keys) => {}
+        () = controller::run(client.clone(), feed.clone(), catalog.clone(), status, provider_keys, asking) => {}
         other = lease::run(client.clone(), (&namespace, lease::CONTROLLER), &holder, &elected) => {
             // A process that is no longer asked must not go on answering: its successor is another process.
             bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::CONTROLLER);
@@ -182,7 +183,7 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
         () = controller::write::run(client.clone(), feed.clone(), written, role.clone()) => {}
         () = follow(&args.catalog, catalogs) => {}
         () = args.trust.keep(args.certificates.is_none(), &client, &namespace, role.clone(), to_hold) => {}
-        followed = args.hub.follow(&client, &namespace, role.clone()) => followed?,
+        followed = args.hub.follow(&client, &namespace, role.clone(), judge) => followed?,
         () = tell(seen, role, args.json) => {}
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -116,6 +116,7 @@ pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
             | Answer::Lab { .. }
             | Answer::Probe(_)
             | Answer::Response(_)
+            | Answer::Shadow(_)
             | Answer::Error(_) => bail!("the answer is about something else"),
         }
     }

@@ -9,7 +9,7 @@ use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Result, bail};
 use clap::Args;
-use observe::{About, End, Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
+use observe::{About, Kind, Pattern, Query, Record, RuleVerdict, Time, Traffic, parse_duration};
 use policy::{Protocol, Verdict};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
   cofferdam flows --verdict deny --since 5m
   cofferdam flows --summary --since 1h
   cofferdam flows --about address-not-resolved
+  cofferdam flows --shadow-differs --follow
   cofferdam flows --from 'train/*' --to vector-db --port 6333
   cofferdam flows --json | jq -r 'select(.kind == \"deny\") | .ingress.source.file'
 
@@ -61,6 +62,9 @@ pub(crate) struct FlowsArgs {
     /// address-not-resolved
     #[arg(long, value_name = "WORD")]
     about: Option<About>,
+    /// Only where the candidate that `up --shadow` judges by would not have done what happened
+    #[arg(long)]
+    shadow_differs: bool,
     /// At most so many, the newest ones
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -116,6 +120,7 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
         port: args.port,
         protocol: args.protocol,
         about: args.about,
+        shadow_differs: args.shadow_differs,
         limit: args.limit,
     };
     let request = Request::Flows { query, after: None, follow: args.follow };
@@ -138,6 +143,7 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
             | Answer::Finding(_)
             | Answer::Content(_)
             | Answer::Response(_)
+            | Answer::Shadow(_)
             | Answer::Settled { .. }
             | Answer::Status(_)
             | Answer::Lab { .. }
@@ -166,7 +172,7 @@ impl Summary {
         if record.kind == Kind::Close {
             return;
         }
-        let key = [workload(&record.from), workload(&record.to), port(record), why(record)];
+        let key = [record.from.workload(), record.to.workload(), port(record), why(record)];
         *self.0.entry((Reverse(record.verdict), key)).or_default() += 1 + record.suppressed;
     }
 
@@ -191,16 +197,6 @@ impl Summary {
         let [allowed, denied] = totals;
         let _ = writeln!(text, "{allowed} allowed, {denied} denied");
         text
-    }
-}
-
-/// `namespace/Kind/name` of the workload, or what the end is.
-pub(crate) fn workload(end: &End) -> String {
-    match (&end.namespace, &end.workload) {
-        (Some(namespace), Some(workload)) if &*workload.kind != "Pod" => {
-            format!("{namespace}/{}/{}", workload.kind, workload.name)
-        }
-        (_, _) => end.to_string(),
     }
 }
 
@@ -299,6 +295,13 @@ fn because(record: &Record) -> String {
     }
     if record.suppressed > 0 {
         let _ = write!(text, ", and {} equal before", record.suppressed);
+    }
+    if let Some(shadow) = record.shadow.as_ref().filter(|_| record.differs()) {
+        let verdict = match shadow.verdict {
+            Verdict::Allow => "allow",
+            Verdict::Deny => "DENY",
+        };
+        let _ = write!(text, "; the candidate would {verdict}: {shadow}");
     }
     text
 }

@@ -7,10 +7,18 @@ use crate::control::{client, complain};
 use crate::release::pinned;
 use anyhow::{Context, Result};
 use clap::Args;
+use controller::beside::Asking;
 use controller::lease::Role;
+use fleet::rollout::Denial;
+use fleet::{Beside, MOST_DENIALS};
 use kube::Client;
+use spoke::Judge;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tokio::sync::watch;
+
+/// Would-be denials that are told of one release.
+const MOST_TOLD: usize = 10 * MOST_DENIALS;
 
 /// From where policies of the fleet come.
 #[derive(Args, Debug)]
@@ -37,6 +45,7 @@ impl HubArgs {
         local: &Client,
         namespace: &str,
         mut role: watch::Receiver<Role>,
+        judge: Option<Judge>,
     ) -> Result<()> {
         let (Some(hub), Some(cluster), Some(keys)) = (&self.hub, &self.cluster, &self.release_keys) else {
             return std::future::pending().await;
@@ -52,7 +61,9 @@ impl HubArgs {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
             pinned: Box::new(move || pinned(&keys).map_err(|error| format!("{error:#}"))),
+            judge,
         };
+        let seen = settings.judge.as_ref().map(|judge| judge.said.clone());
         let (said, mut status) = watch::channel(None::<fleet::hub::ClusterStatus>);
         let tell = async {
             let mut told = Vec::new();
@@ -64,7 +75,36 @@ impl HubArgs {
                 told = lines;
             }
         };
-        tokio::join!(spoke::run(hub, local.clone(), settings, said), tell);
+        tokio::join!(spoke::run(hub, local.clone(), settings, said), tell, tell_denials(seen));
         Ok(())
+    }
+
+    /// Who judges beside what is enforced, and who asks for it; nobody where there is no hub.
+    pub(crate) fn judging(&self) -> (Option<Judge>, Option<Asking>) {
+        if self.hub.is_none() {
+            return (None, None);
+        }
+        let (want, wanted) = watch::channel(None);
+        let (say, said) = watch::channel(None);
+        (Some(Judge { wanted: want, said }), Some(Asking { wanted, said: say }))
+    }
+}
+
+/// Tells once of each way in which a release that is judged beside would have denied what was allowed.
+async fn tell_denials(seen: Option<watch::Receiver<Option<Beside>>>) {
+    let Some(mut seen) = seen else { return };
+    let (mut of, mut told) = (None, BTreeSet::new());
+    while seen.changed().await.is_ok() {
+        let Some(beside) = seen.borrow_and_update().clone() else { continue };
+        if of.as_ref() != Some(&beside.of) {
+            (of, told) = (Some(beside.of.clone()), BTreeSet::new());
+        }
+        for (denial, rule) in beside.denials.iter().zip(&beside.rules) {
+            let Denial { source, destination, port, .. } = denial;
+            let line = format!("{source} to {destination} port {port}: {rule}");
+            if told.len() < MOST_TOLD && told.insert(line.clone()) {
+                complain(format!("fleet: release {} would deny {line}", beside.of.number));
+            }
+        }
     }
 }

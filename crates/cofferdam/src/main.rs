@@ -38,6 +38,7 @@ mod release;
 mod respond;
 mod rollout;
 mod serving;
+mod shadow_cmd;
 mod status;
 mod translate;
 mod trust;

@@ -3,7 +3,6 @@
 //! Enters: orders, and who gives them. Leaves: JSON. Guarantees: whatever changes something is an entry of kind `audit` in the
 //! ledger, with who asked; cutting off twice is one containment, and the later end counts. Does not: decide who may.
 
-use crate::flows::workload as word_of;
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
 use crate::up::protocol::Mode;
@@ -293,7 +292,7 @@ impl Responder {
         for record in &records {
             let is_open =
                 record.kind == Kind::Open && record.connection.is_some_and(|it| !closed.contains(&it));
-            let ends = [word_of(&record.from), word_of(&record.to)];
+            let ends = [record.from.workload(), record.to.workload()];
             if !(is_open || record.time >= since) || !ends.iter().any(|end| end == workload) {
                 continue;
             }

@@ -6,6 +6,7 @@
 //! Does not: fix anything.
 
 use crate::flows::{bytes, printable};
+use crate::shadow_cmd::summary;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, GatewayStatus, Mode, NodeStatus, Outcome, Request, Status, Used};
 use anyhow::{Context, Result, bail};
@@ -248,6 +249,9 @@ fn print_records(status: &Status, out: &mut impl Write) -> Result<()> {
         for export in &ledger.exports {
             print_export(export, out)?;
         }
+    }
+    if let Some(shadow) = &status.shadow {
+        writeln!(out, "shadow    {}", printable(&summary(shadow)))?;
     }
     if let Some(detection) = &status.detection {
         writeln!(

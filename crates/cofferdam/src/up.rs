@@ -36,6 +36,8 @@ pub(crate) mod quarantine;
 mod quotas;
 pub(crate) mod reach;
 pub(crate) mod say;
+pub(crate) mod seen;
+pub(crate) mod shadow;
 mod sight;
 pub(crate) mod socket;
 pub(crate) mod source;
@@ -61,9 +63,10 @@ use memory::Memory;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use observe::Limits;
-use protocol::{Outcome, Status};
+use protocol::{Load, Outcome, Status};
 use quarantine::Quarantines;
 use say::Say;
+use shadow::ShadowStatus;
 use socket::{Socket, Source};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -77,6 +80,7 @@ use watch::Watch;
   cofferdam up -f manifests/                     enforce on this machine
   cofferdam up -f examples/genai --lab --flows   run the pods in a lab and show what happens
   cofferdam up -f manifests/ --once              put the rules in force and leave
+  cofferdam up -f now/ --shadow next/            enforce now/, and show what next/ would have done (`cofferdam shadow`)
 
 Without --lab the rules stay in force when the process ends; `cofferdam uninstall` removes them.
 Edits take effect within a second. An edit with errors leaves the last good policy in force.")]
@@ -84,6 +88,10 @@ pub(crate) struct UpArgs {
     /// Manifest, or folder of manifests; may be repeated
     #[arg(short, long = "file", value_name = "PATH", required = true)]
     files: Vec<PathBuf>,
+    /// Manifest, or folder of manifests, whose policies are judged by beside those of --file, without effect: `cofferdam shadow`
+    /// shows the difference. Parties are those of --file; may be repeated
+    #[arg(long, value_name = "PATH")]
+    shadow: Vec<PathBuf>,
     #[command(flatten)]
     catalog: CatalogArg,
     /// Name of the node to enforce for [default: this machine's host name]
@@ -139,6 +147,7 @@ impl UpArgs {
     pub(crate) fn lab_only(files: Vec<PathBuf>, json: bool, socket: Option<PathBuf>) -> Self {
         Self {
             files,
+            shadow: Vec::new(),
             catalog: CatalogArg::default(),
             node: None,
             lab: true,
@@ -194,6 +203,10 @@ impl Source for Running {
     fn responder(&self) -> Option<&Responder> {
         Some(&self.responder)
     }
+
+    fn shadow(&self) -> Option<ShadowStatus> {
+        self.engine().shadow()
+    }
 }
 
 /// Runs the command until a signal. Whether what was loaded first is in force, or judged by if that was asked for.
@@ -211,11 +224,11 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     engine.with_quarantines(Quarantines::beside(socket.path()));
     // A process with threads cannot enter a user namespace, so not before the lab is there.
     journal.watch()?;
-    let watched: Vec<PathBuf> = args.files.iter().chain(args.catalog.file()).cloned().collect();
+    let watched = args.files.iter().chain(&args.shadow).chain(args.catalog.file());
+    let watched: Vec<PathBuf> = watched.cloned().collect();
     let mut watch = Watch::new(&watched);
     engine.watched_by(watch.method());
-    let load = engine.load(|next| source::read(&args.files, &args.catalog, next)).clone();
-    say.load(&load);
+    let load = load(args, &mut engine, &say);
     let in_force = match load.outcome {
         Outcome::Applied | Outcome::AppliedWithClosedScopes => true,
         // As was asked for.
@@ -257,6 +270,20 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     Ok(in_force)
 }
 
+/// Reads what is to be enforced, and what is judged by beside it.
+fn load(args: &UpArgs, engine: &mut Engine, say: &Say) -> Load {
+    if !args.shadow.is_empty() {
+        let read = shadow::read(&args.files, &args.shadow, &args.catalog);
+        engine.shadow_by(&args.shadow, read);
+    }
+    let load = engine.load(|next| source::read(&args.files, &args.catalog, next)).clone();
+    say.load(&load);
+    if let Some(problem) = engine.shadow().and_then(|it| it.problem) {
+        say.note(&format!("nothing is judged by the candidate: {problem}"));
+    }
+    load
+}
+
 fn engine(args: &UpArgs, socket: &Socket, journal: &Arc<Journal>) -> Result<(Engine, Option<Hosted>)> {
     let sources = args.files.iter().map(|path| path.display().to_string()).collect();
     if !args.lab {
@@ -292,8 +319,7 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
         if changed || running.engine().wants_retry() {
             // First look where to watch, then read: a change in between is noticed again.
             watch.arm();
-            let load = running.engine().load(|next| source::read(&args.files, &args.catalog, next)).clone();
-            say.load(&load);
+            load(args, &mut running.engine(), say);
         }
         running.engine().tick();
         if args.until_done && running.lab.as_ref().is_none_or(Hosted::has_ended) {

@@ -7,6 +7,7 @@
 
 pub mod admission;
 pub mod authority;
+pub mod beside;
 pub mod definition;
 pub mod ingress;
 pub mod inject;
@@ -24,10 +25,12 @@ pub mod write;
 pub use kinds::Kind;
 pub use report::Written;
 
+use beside::{Asking, Candidate};
 use compiler::Compiled;
 use crds::{Catalog, Diagnostic};
 use feed::server::{Feed, Publication};
 use feed::{Parts, Revisions};
+use fleet::Signed;
 use kube::Client;
 use policy::{Generation, PolicySet};
 use share::Shares;
@@ -74,18 +77,32 @@ pub enum ProviderKeys {
     Read,
 }
 
-/// Runs until the future is dropped. Another catalog is another state of policy.
+/// Runs until the future is dropped. Another catalog is another state of policy. What is asked for besides is judged beside it.
 pub async fn run(
     client: Client,
     feed: Feed,
     catalog: latest::Receiver<Arc<Catalog>>,
     status: latest::Sender<Status>,
     provider_keys: ProviderKeys,
+    asking: Option<Asking>,
 ) {
     let (to_lint, sets) = latest::channel(None);
+    let (to_judge, candidates) = latest::channel(None);
+    let (wanted, judging) = match asking {
+        Some(Asking { wanted, said }) => (Some(wanted), Some(said)),
+        None => (None, None),
+    };
+    let judge = async {
+        match judging {
+            Some(said) => beside::run(feed.clone(), candidates, said).await,
+            None => std::future::pending().await,
+        }
+    };
+    let beside = (wanted, to_judge);
     tokio::select! {
-        () = publish_changes(client, feed, catalog, (&status, to_lint), provider_keys) => {}
+        () = publish_changes(client, feed.clone(), catalog, (&status, to_lint), provider_keys, beside) => {}
         () = find(sets, &status) => {}
+        () = judge => {}
     }
 }
 
@@ -115,6 +132,7 @@ async fn publish_changes(
     mut catalog: latest::Receiver<Arc<Catalog>>,
     (status, to_lint): (&latest::Sender<Status>, latest::Sender<Option<Arc<PolicySet>>>),
     provider_keys: ProviderKeys,
+    (mut wanted, to_judge): Judging,
 ) {
     let (sender, mut changes) = mpsc::channel(QUEUE);
     let mut store = Store::default();
@@ -128,6 +146,7 @@ async fn publish_changes(
     }
     let mut standings = feed.standings();
     loop {
+        let mut is_wanted_anew = false;
         let mut differs = tokio::select! {
             change = changes.recv() => match change {
                 Some((kind, change)) => store.take(kind, change),
@@ -137,6 +156,10 @@ async fn publish_changes(
             _ = standings.changed() => is_behind(&feed),
             // Whoever gave the catalog may be gone; then it stays as it is.
             Ok(()) = catalog.changed() => true,
+            Ok(()) = wanted_anew(wanted.as_mut()) => {
+                is_wanted_anew = true;
+                false
+            }
         };
         differs |= rest_of_burst(&mut changes, |kind, change| store.take(kind, change)).await;
         let problems = store.problems();
@@ -149,7 +172,50 @@ async fn publish_changes(
             let latest = catalog.borrow_and_update().clone();
             store = publish(store, latest, &feed, status, &to_lint).await;
         }
+        // After what is enforced, for which nobody waits then.
+        if let Some(wanted) = wanted.as_mut().filter(|_| (differs || is_wanted_anew) && store.is_complete()) {
+            let (wanted, latest) = (wanted.borrow_and_update().clone(), catalog.borrow().clone());
+            store = judge_by(store, latest, wanted, &to_judge).await;
+        }
     }
+}
+
+/// What is to be judged beside, if anybody may ask for that, and where what is judged by goes.
+type Judging = (Option<latest::Receiver<Option<Arc<Signed>>>>, latest::Sender<Option<Arc<Candidate>>>);
+
+/// Waits until something else is to be judged by. Nobody who asks: for ever.
+async fn wanted_anew(
+    wanted: Option<&mut latest::Receiver<Option<Arc<Signed>>>>,
+) -> Result<(), latest::error::RecvError> {
+    match wanted {
+        Some(wanted) => wanted.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Compiles what is judged beside. Gives the store back.
+async fn judge_by(
+    store: Store,
+    catalog: Arc<Catalog>,
+    wanted: Option<Arc<Signed>>,
+    to_judge: &latest::Sender<Option<Arc<Candidate>>>,
+) -> Store {
+    let work = move || {
+        let candidate =
+            wanted.map(|signed| Arc::new(Candidate::new(&signed, store.objects_of_others(), &catalog)));
+        (store, candidate)
+    };
+    // A panic while compiling is a bug that must be seen, not a state to go on from.
+    let (store, candidate) = match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    to_judge.send_if_modified(|judged| {
+        let differs = judged.is_some() || candidate.is_some();
+        *judged = candidate;
+        differs
+    });
+    store
 }
 
 fn is_behind(feed: &Feed) -> bool {

@@ -23,6 +23,8 @@ pub(crate) struct Found {
     pub(crate) uid: Arc<str>,
     /// How often its specification changed.
     pub(crate) generation: i64,
+    /// Whether its label says that it came in a release of a fleet.
+    pub(crate) of_fleet: bool,
     /// What it says. The text of it is large, and gone.
     pub(crate) read: Read,
 }
@@ -54,13 +56,14 @@ struct Kept<M> {
     revision: u64,
     uid: Arc<str>,
     generation: i64,
+    of_fleet: bool,
     made: M,
 }
 
 impl<M: PartialEq> PartialEq for Kept<M> {
     /// Whether both say the same, at whatever revision.
     fn eq(&self, other: &Self) -> bool {
-        self.made == other.made
+        self.made == other.made && self.of_fleet == other.of_fleet
     }
 }
 
@@ -152,8 +155,8 @@ impl<M: PartialEq> Collection<M> {
 }
 
 fn keep<M>(found: Found, make: impl FnOnce(Read) -> M) -> ((Arc<str>, Arc<str>), Kept<M>) {
-    let Found { namespace, name, revision, uid, generation, read } = found;
-    ((namespace, name), Kept { revision, uid, generation, made: make(read) })
+    let Found { namespace, name, revision, uid, generation, of_fleet, read } = found;
+    ((namespace, name), Kept { revision, uid, generation, of_fleet, made: make(read) })
 }
 
 /// What policy is made of: an object, and what is wrong with it.
@@ -192,6 +195,15 @@ impl Store {
     /// Everything there is.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Prepared> {
         self.kinds.values().flat_map(Collection::made).flat_map(|(objects, _)| objects)
+    }
+
+    /// The same without policies of the fleet.
+    pub(crate) fn objects_of_others(&self) -> impl Iterator<Item = &Prepared> {
+        let is_of_fleet = |kind: Kind, of_fleet: bool| of_fleet && kind.is_policy();
+        let kept =
+            self.kinds.iter().flat_map(|(kind, of)| of.objects.values().map(move |kept| (*kind, kept)));
+        let others = kept.filter(move |(kind, kept)| !is_of_fleet(*kind, kept.of_fleet));
+        others.flat_map(|(_, kept)| kept.made.0.iter())
     }
 
     /// What is wrong with it.
@@ -239,7 +251,15 @@ mod tests {
             "spec": {"containers": [{"name": "c", "image": "i"}]},
         });
         let read = crds::read_value("the API server", &value);
-        Found { namespace: "a".into(), name: name.into(), revision, uid: "".into(), generation: 1, read }
+        Found {
+            namespace: "a".into(),
+            name: name.into(),
+            revision,
+            uid: "".into(),
+            generation: 1,
+            of_fleet: false,
+            read,
+        }
     }
 
     fn names(store: &Store) -> Vec<String> {

@@ -126,6 +126,7 @@ fn found(kind: impl Watched, resource: &ApiResource, object: DynamicObject) -> F
     let revision = metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
     let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
     let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
+    let of_fleet = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(fleet::hub::LABEL));
     let (uid, generation) = (text(&metadata.uid), metadata.generation.unwrap_or_default());
     // Large, changing often, and nothing that policy is made of.
     metadata.managed_fields = None;
@@ -139,5 +140,5 @@ fn found(kind: impl Watched, resource: &ApiResource, object: DynamicObject) -> F
         fields.insert("metadata".into(), serde_json::to_value(metadata).unwrap_or(Value::Null));
     }
     let read = crds::read_value("the API server", &value);
-    Found { namespace, name, revision: revision.unwrap_or_default(), uid, generation, read }
+    Found { namespace, name, revision: revision.unwrap_or_default(), uid, generation, of_fleet, read }
 }

@@ -67,6 +67,7 @@ impl World {
             catalog(),
             sender,
             controller::ProviderKeys::NotRead,
+            None,
         ));
         Some(Self { cluster, feed, status, task })
     }
@@ -195,6 +196,7 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
         catalog(),
         sender,
         controller::ProviderKeys::NotRead,
+        None,
     ));
     world.feed = feed;
     assert!(world.agrees(KINDS).await > Generation(0));

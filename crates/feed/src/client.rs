@@ -4,6 +4,7 @@
 //! the controller. Guarantees: what the node has is kept through every failure; a connection goes on where the last one
 //! ended; after a failure it waits ever longer, up to [`SLOWEST`]. Does not: enforce.
 
+use crate::access::{self, Accesses, Asks};
 use crate::replica::Replica;
 use crate::server::{ALIVE, MESSAGE_LIMIT, PATH};
 use crate::tls::{CONTROLLER, Identity};
@@ -59,6 +60,21 @@ pub trait Node: Send {
     fn connected(&mut self, problem: Option<String>);
     /// Waits until something about [`Enforced`] changed by itself. Must be safe to drop and call again.
     fn changed(&mut self) -> impl Future<Output = Enforced> + Send;
+    /// What is to be told of what pods open, on this connection, in place of what was asked before. By default nobody is told.
+    fn asked(&mut self, _asks: Asks) {}
+    /// Waits until there is something to say. Must be safe to drop and call again.
+    fn news(&mut self) -> impl Future<Output = News> + Send {
+        async { News::Enforced(self.changed().await) }
+    }
+}
+
+/// What a node says by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Something about what is enforced changed.
+    Enforced(Enforced),
+    /// What its pods opened, since it was asked.
+    Seen(Accesses),
 }
 
 /// Why a connection ended.
@@ -129,11 +145,17 @@ async fn connection(
     let answer = grpc.streaming(request, PathAndQuery::from_static(PATH), codec).await.map_err(status)?;
     let mut updates = answer.into_inner();
     node.connected(None);
+    // Another controller, or this one anew, says by itself what it wants to be told.
+    node.asked(Asks::default());
     let (mut messages, mut keys) = (Vec::new(), None);
     loop {
         let enforced = tokio::select! {
             update = updates.message() => {
                 let mut update = update.map_err(status)?.ok_or(Ended::Closed)?;
+                if let Some(asks) = update.asks.take() {
+                    node.asked(access::decode_asks(&asks).map_err(crate::ReplicaError::from)?);
+                    continue;
+                }
                 let more = update.more;
                 keys = update.keys.take().or(keys);
                 messages.push(update);
@@ -147,7 +169,13 @@ async fn connection(
                 }
                 node.received(replica).await
             }
-            enforced = node.changed() => enforced,
+            news = node.news() => match news {
+                News::Enforced(enforced) => enforced,
+                News::Seen(accesses) => {
+                    say(Said::Accesses(access::encode_accesses(&accesses))).await?;
+                    continue;
+                }
+            },
         };
         say(Said::Standing(standing(replica, enforced))).await?;
     }

@@ -416,7 +416,7 @@ fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {
     if (entry as usize) < entries { Ok(RuleId(entry)) } else { unknown("the number of a rule", entry) }
 }
 
-fn patterns(names: &wire::Names) -> Result<Vec<DomainPattern>, DecodeError> {
+pub(crate) fn patterns(names: &wire::Names) -> Result<Vec<DomainPattern>, DecodeError> {
     let pattern = |text: &String| {
         let parsed = match text.strip_prefix("*1.") {
             Some(name) => DnsName::parse(name).map(DomainPattern::OneBelow),
@@ -447,7 +447,7 @@ fn addresses(addresses: &[Vec<u8>]) -> Result<Vec<IpAddr>, DecodeError> {
     addresses.iter().map(|bytes| address(bytes)).collect()
 }
 
-fn address(bytes: &[u8]) -> Result<IpAddr, DecodeError> {
+pub(crate) fn address(bytes: &[u8]) -> Result<IpAddr, DecodeError> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Ok(v4.into());
     }

@@ -74,7 +74,7 @@ fn labels(labels: &Labels) -> BTreeMap<String, String> {
     labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-fn address(address: &IpAddr) -> Vec<u8> {
+pub(crate) fn address(address: &IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -132,7 +132,7 @@ fn policy(policy: &Policy, entries: &[RuleEntry]) -> wire::Policy {
     }
 }
 
-fn names(patterns: &[DomainPattern]) -> wire::Names {
+pub(crate) fn names(patterns: &[DomainPattern]) -> wire::Names {
     let text = |pattern: &DomainPattern| match pattern {
         DomainPattern::Exact(name) => name.to_string(),
         DomainPattern::OneBelow(name) => format!("*1.{name}"),

@@ -5,6 +5,7 @@
 //! back is sent only what it lacks, by any replica of the controller. Does not: decide who needs what (`controller`) or
 //! enforce (`datapath`).
 
+pub mod access;
 pub mod client;
 mod decode;
 mod encode;

@@ -223,6 +223,7 @@ impl Replica {
             gone: Vec::new(),
             revisions: self.revisions.clone(),
             keys: None,
+            asks: None,
             detection: Some(encode::detection(self.detection.iter())),
         }
     }

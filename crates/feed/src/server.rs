@@ -4,11 +4,12 @@
 //! Guarantees: one update is under way to a node at a time, so a slow node gets fewer, never a queue; a node gets nothing
 //! older than what it has; it is who its certificate says. Does not: accept connections before it has published.
 
+use crate::access::{self, Asked, Asks, Told};
 use crate::encode;
 use crate::enrol::{self, Granted, Registrar};
 use crate::replica::Revisions;
 use crate::resource::{Key, Kind, Parts};
-use crate::tls::is_of;
+use crate::tls::{is_gateway, is_of};
 use crate::update::{Has, between};
 use crate::wire::{Enrolled, Enrolment, Hello, Report, Said, Update};
 use crate::{decode::Decoder, tls::Identity};
@@ -21,6 +22,7 @@ use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -103,6 +105,10 @@ struct Inner {
     standings: watch::Sender<BTreeMap<Arc<str>, Standing>>,
     /// The highest generation any node said it has.
     highest: Mutex<Generation>,
+    /// What nodes are asked to tell, if anything.
+    asked: watch::Sender<Option<Asked>>,
+    /// Counts connections.
+    connections: AtomicU64,
 }
 
 impl Default for Feed {
@@ -111,6 +117,8 @@ impl Default for Feed {
             current: watch::Sender::new(None),
             standings: watch::Sender::new(BTreeMap::new()),
             highest: Mutex::new(Generation(0)),
+            asked: watch::Sender::new(None),
+            connections: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -136,6 +144,11 @@ impl Feed {
     /// The highest generation that a node said it has: the next publication must have a higher one.
     pub fn highest(&self) -> Generation {
         *self.inner.highest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks every node what its pods open, from here on; nobody any more if `None`.
+    pub fn ask(&self, asked: Option<Asked>) {
+        self.inner.asked.send_replace(asked);
     }
 
     /// How the nodes stand, and whenever that changes.
@@ -292,6 +305,12 @@ struct Session {
     /// The state the node was last brought to, and the last that changed anything for it.
     shown: Generation,
     changed: Generation,
+    /// Which connection it is.
+    connection: u64,
+    /// What it was asked on this connection.
+    asks: Asks,
+    /// Accesses that it told of and nobody took.
+    unheard: u64,
 }
 
 impl Session {
@@ -311,6 +330,7 @@ impl Session {
             *standing = Standing { version, connections, ..Standing::default() };
         });
         let zero = Generation(0);
+        let connection = feed.inner.connections.fetch_add(1, Ordering::Relaxed);
         let revisions = hello.revisions.clone();
         Ok(Self {
             feed,
@@ -322,11 +342,15 @@ impl Session {
             pending: None,
             shown: zero,
             changed: zero,
+            connection,
+            asks: Asks::default(),
+            unheard: 0,
         })
     }
 
     async fn run(&mut self, mut reports: Streaming<Report>, out: mpsc::Sender<Result<Update, Status>>) {
         let mut current = self.feed.inner.current.subscribe();
+        let mut asked = self.feed.inner.asked.subscribe();
         loop {
             if self.pending.is_none() {
                 let publication = current.borrow_and_update().clone();
@@ -336,15 +360,53 @@ impl Session {
                     return;
                 }
             }
+            let wanted = asked.borrow_and_update().clone();
+            if self.ask(wanted.as_ref(), &out).await.is_err() {
+                return;
+            }
             tokio::select! {
                 changed = current.changed() => if changed.is_err() { return },
+                changed = asked.changed() => if changed.is_err() { return },
                 report = reports.next() => match report {
                     Some(Ok(Report { said: Some(Said::Standing(standing)) })) => self.hear(&standing),
+                    Some(Ok(Report { said: Some(Said::Accesses(accesses)) })) => {
+                        self.pass_on(&accesses, wanted.as_ref());
+                    }
                     Some(Ok(Report { said: Some(Said::Hello(_)) | None })) => {}
                     Some(Err(_)) | None => return,
                 },
             }
         }
+    }
+
+    /// Asks the node what is wanted, where it was not asked that. Only once it has a state: an update cannot lead to none.
+    async fn ask(
+        &mut self,
+        wanted: Option<&Asked>,
+        out: &mpsc::Sender<Result<Update, Status>>,
+    ) -> Result<(), ()> {
+        let asks = wanted.map(|it| it.asks.clone()).unwrap_or_default();
+        if asks == self.asks || self.shown == Generation(0) || is_gateway(&self.node) {
+            return Ok(());
+        }
+        let update = Update {
+            generation: self.changed.0,
+            revisions: self.revisions.clone(),
+            asks: Some(access::encode_asks(&asks)),
+            ..Update::default()
+        };
+        self.asks = asks;
+        out.send(Ok(update)).await.map_err(|_| ())
+    }
+
+    /// Hands on what the node saw, to whoever asked; what was asked by an earlier one is nobody's.
+    fn pass_on(&mut self, sent: &crate::wire::Accesses, wanted: Option<&Asked>) {
+        let Some(asked) = wanted.filter(|it| it.asks.number == sent.number) else { return };
+        let mut accesses = access::decode_accesses(sent);
+        accesses.lost = accesses.lost.saturating_add(self.unheard);
+        let count = accesses.seen.iter().fold(accesses.lost, |sum, (_, count)| sum.saturating_add(*count));
+        let told = Told { node: self.node.clone(), connection: self.connection, accesses };
+        self.unheard = if asked.to.try_send(told).is_ok() { 0 } else { count };
     }
 
     /// Whether it is newer than what the node has, in every kind of object.
@@ -389,6 +451,7 @@ impl Session {
                 && update.gone.is_empty()
                 && update.keys.is_none()
                 && update.detection.is_none()
+                && update.asks.is_none()
         };
         if !first && messages.iter().all(is_empty) {
             // The node need not hear of what is no change to it: what it enforces is this state too.

@@ -37,6 +37,20 @@ pub(crate) struct Update {
     /// does not know it has its detectors tell of everything from their own thresholds on: it judges no worse.
     #[prost(message, optional, tag = "8")]
     pub(crate) detection: Option<Detection>,
+    /// Set: a node is asked what its pods open, and the update says nothing else. To a reader that does not know it, it is one
+    /// that changes nothing; nobody is told anything then.
+    #[prost(message, optional, tag = "9")]
+    pub(crate) asks: Option<Asks>,
+}
+
+/// What a node is to tell of what its pods open, in place of what it was asked before.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Asks {
+    /// 0: nothing.
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) names: Option<Names>,
 }
 
 /// What DetectionPolicies of a node's namespaces say.
@@ -77,7 +91,7 @@ impl fmt::Debug for SecretKey {
 /// From the node.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Report {
-    #[prost(oneof = "Said", tags = "1, 2")]
+    #[prost(oneof = "Said", tags = "1, 2, 3")]
     pub(crate) said: Option<Said>,
 }
 
@@ -87,6 +101,54 @@ pub(crate) enum Said {
     Hello(Hello),
     #[prost(message, tag = "2")]
     Standing(Standing),
+    #[prost(message, tag = "3")]
+    Accesses(Accesses),
+}
+
+/// What the node's pods opened, or tried to, since it said so last. Only who was asked says it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Accesses {
+    /// Of [`Asks`].
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) seen: Vec<Seen>,
+    /// Those that found no room.
+    #[prost(uint64, tag = "3")]
+    pub(crate) lost: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Seen {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) from: Option<End>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) to: Option<End>,
+    #[prost(uint32, tag = "3")]
+    pub(crate) protocol: u32,
+    #[prost(uint32, tag = "4")]
+    pub(crate) port: u32,
+    #[prost(bool, tag = "5")]
+    pub(crate) denied: bool,
+    #[prost(string, repeated, tag = "6")]
+    pub(crate) names: Vec<String>,
+    #[prost(bool, tag = "7")]
+    pub(crate) unfollowed: bool,
+    #[prost(uint64, tag = "8")]
+    pub(crate) count: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct End {
+    /// 4 or 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) address: Vec<u8>,
+    /// Of a pod.
+    #[prost(string, tag = "2")]
+    pub(crate) namespace: String,
+    /// Empty: no pod.
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
 }
 
 /// Who asks, and what it has already.

@@ -10,13 +10,16 @@
 
 use compiler::lower::Cluster;
 use compiler::sample;
-use feed::client::{Enforced, Node, follow};
+use feed::access::{Accesses, Asked, Asks, End, Seen};
+use feed::client::{Enforced, News, Node, follow};
 use feed::enrol::{Granted, Registrar, enrol, intermediate};
 use feed::server::{Feed, Needs, Publication, Standing};
 use feed::tls::{CONTROLLER, Identity, node_name};
 use feed::{Key, Parts, Replica, Revisions};
 use policy::detection::{Tuned, Tuning};
-use policy::{Generation, Key as ProviderKey, PolicySet, SecretRef, Selector, World};
+use policy::{
+    DomainPattern, Generation, Key as ProviderKey, PolicySet, Protocol, SecretRef, Selector, Verdict, World,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -384,4 +387,89 @@ async fn a_node_is_told_what_holds_for_detectors_in_its_namespaces_and_keeps_it(
     one.detection = Arc::default();
     publish(&feed, &one, 3);
     assert_eq!(*connected.next().await.policy_set().detection, []);
+}
+
+/// A node that says what it saw as soon as it is asked.
+struct TellingNode {
+    identity: Arc<Identity>,
+    asked: watch::Sender<Asks>,
+    told: u64,
+}
+
+impl Node for TellingNode {
+    async fn identity(&mut self, _address: &str) -> std::io::Result<Identity> {
+        Ok((*self.identity).clone())
+    }
+
+    async fn received(&mut self, replica: &Replica) -> Enforced {
+        Enforced { generation: Some(replica.generation()), ..Enforced::default() }
+    }
+
+    fn connected(&mut self, _problem: Option<String>) {}
+
+    async fn changed(&mut self) -> Enforced {
+        std::future::pending().await
+    }
+
+    fn asked(&mut self, asks: Asks) {
+        self.asked.send_replace(asks);
+    }
+
+    async fn news(&mut self) -> News {
+        let number = self.asked.borrow().number;
+        if number == self.told {
+            std::future::pending::<()>().await;
+        }
+        self.told = number;
+        News::Seen(Accesses { number, seen: vec![(access(), 4)], lost: 1 })
+    }
+}
+
+fn access() -> Seen {
+    Seen {
+        from: End { address: "10.0.0.1".parse().unwrap(), pod: Some(("a".into(), "b".into())) },
+        to: End { address: "2001:db8::1".parse().unwrap(), pod: None },
+        protocol: Protocol::UDP,
+        port: 53,
+        verdict: Verdict::Allow,
+        names: Vec::new(),
+        unfollowed: true,
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_asked_says_what_it_saw_and_one_that_is_not_says_nothing() {
+    let authority = Authority::new();
+    let feed = Feed::default();
+    publish(&feed, &set(3, 10), 1);
+    let (address, server) = serve(&feed, authority.identity(CONTROLLER)).await;
+    let identity = authority.identity(&node_name("node0"));
+    let asked = watch::Sender::new(Asks::default());
+    let mut asks = asked.subscribe();
+    let node = tokio::spawn(async move {
+        let mut node = TellingNode { identity, asked, told: 0 };
+        follow(&[address], "node0", "test", Replica::default(), &mut node).await;
+    });
+    standing(&feed, |it| it.enforced == Some(Generation(10))).await;
+    assert!(!asks.has_changed().unwrap() || asks.borrow_and_update().number == 0);
+
+    let (to, mut told) = mpsc::channel(4);
+    let names: Arc<[DomainPattern]> = [DomainPattern::parse("*.example.com").unwrap()].into_iter().collect();
+    let wanted = Asks { number: 7, names };
+    feed.ask(Some(Asked { asks: wanted.clone(), to: to.clone() }));
+    let heard = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    assert_eq!((&*heard.node, &heard.accesses.seen, heard.accesses.lost), ("node0", &vec![(access(), 4)], 1));
+    assert_eq!(*asks.borrow_and_update(), wanted);
+
+    // It is still fed, and asked anew under another number.
+    publish(&feed, &set(3, 11), 2);
+    feed.ask(Some(Asked { asks: Asks { number: 8, names: Arc::default() }, to }));
+    let again = tokio::time::timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    assert_eq!((again.accesses.number, again.connection), (8, heard.connection));
+    standing(&feed, |it| it.enforced == Some(Generation(11))).await;
+
+    feed.ask(None);
+    tokio::time::timeout(PATIENCE, asks.wait_for(|asks| asks.number == 0)).await.unwrap().unwrap();
+    node.abort();
+    server.abort();
 }

@@ -24,6 +24,8 @@ use std::collections::BTreeMap;
 
 /// Group and version of the kinds.
 pub const API_VERSION: &str = "cofferdam.dev/v1alpha1";
+/// Label of the fleet's policies in a cluster.
+pub const LABEL: &str = "cofferdam.dev/of-fleet";
 /// Policies of which a cluster's status lists the digest of each; of more, only that of all.
 pub const MOST_LISTED: usize = 500;
 

@@ -7,6 +7,7 @@
 //! reason is a value; nothing is enforced on a stage before its gate held or somebody named promoted it.
 //! Does not: read files or clocks, talk to an API server, or compile policies; whoever makes or applies a release does.
 
+mod beside;
 mod contents;
 mod difference;
 mod digest;
@@ -17,6 +18,7 @@ mod pinned;
 mod release;
 pub mod rollout;
 
+pub use beside::{Beside, MOST_DENIALS};
 pub use contents::{MOST_OBJECTS, Manifest, NotContents, policies};
 pub use difference::{Change, FieldChange, MOST_FIELDS, compare};
 pub use digest::{Digest, NotADigest};

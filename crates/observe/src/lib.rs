@@ -11,6 +11,7 @@ pub mod book;
 pub mod query;
 pub mod record;
 pub mod resolve;
+pub mod shadow;
 pub mod store;
 pub mod time;
 
@@ -19,5 +20,6 @@ pub use book::Book;
 pub use query::{Pattern, Query};
 pub use record::{End, EndKind, Kind, Record, RuleVerdict, Traffic};
 pub use resolve::{Bindings, Bound, Event, Observation, Resolver, ResolverCounts};
+pub use shadow::{Candidate, Difference, Sightings, Tally};
 pub use store::{Kept, Limits, Page, Store, StoreCounts};
 pub use time::{Time, parse_duration};

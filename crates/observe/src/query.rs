@@ -103,9 +103,17 @@ pub struct Query {
     /// What a denied connection was about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<About>,
+    /// Only where the candidate that is judged beside would not have done what happened.
+    #[serde(skip_serializing_if = "is_false")]
+    pub shadow_differs: bool,
     /// At most so many, the newest ones. The store has a ceiling of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Query {
@@ -116,6 +124,7 @@ impl Query {
             && self.port.is_none_or(|wanted| wanted == record.port)
             && self.protocol.is_none_or(|wanted| wanted == record.protocol)
             && self.about.is_none_or(|wanted| Some(wanted) == record.about)
+            && (!self.shadow_differs || record.differs())
             && self.since.is_none_or(|since| record.time >= since)
             && self.until.is_none_or(|until| record.time <= until)
             && self.from.as_ref().is_none_or(|pattern| pattern.matches(&record.from))

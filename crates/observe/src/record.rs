@@ -19,6 +19,7 @@
 //! | `traffic` | close only: packets and bytes each way, and microseconds from open to close |
 //! | `about` | deny of egress only: what the connection was about, from the closed table of [`crate::about`] |
 //! | `suppressed` | deny only: equal denials before this one that were counted instead of recorded |
+//! | `shadow` | where a candidate is judged beside what is enforced: what it would have done, in the form of `egress` |
 //!
 //! Does not: hold payload, names from the wire, or anything that is not in the table above.
 
@@ -100,6 +101,23 @@ fn no_names(names: &Arc<[DnsName]>) -> bool {
 
 fn no_labels(labels: &Arc<BTreeMap<Arc<str>, Arc<str>>>) -> bool {
     labels.is_empty()
+}
+
+impl End {
+    /// `namespace/Kind/name` of the workload, or what the end is.
+    pub fn workload(&self) -> String {
+        match (&self.namespace, &self.workload) {
+            (Some(namespace), Some(workload)) if &*workload.kind != "Pod" => {
+                format!("{namespace}/{}/{}", workload.kind, workload.name)
+            }
+            (_, _) => self.to_string(),
+        }
+    }
+
+    /// The name by which the other end knows it, or its workload.
+    pub fn called(&self) -> String {
+        self.names.first().map_or_else(|| self.workload(), ToString::to_string)
+    }
 }
 
 impl fmt::Display for End {
@@ -236,6 +254,9 @@ pub struct Record {
     /// Of a deny: how many equal ones were counted instead of recorded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub suppressed: u64,
+    /// What the candidate would have done, and by which rule. `None`: there is no candidate, or it cannot be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Box<RuleVerdict>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
@@ -252,6 +273,11 @@ impl Record {
         }
     }
 
+    /// Whether the candidate would not have done what happened.
+    pub fn differs(&self) -> bool {
+        self.shadow.as_ref().is_some_and(|shadow| shadow.verdict != self.verdict)
+    }
+
     /// Bytes of memory, at most: text that records share is counted for each.
     pub fn weight(&self) -> usize {
         let end = |end: &End| {
@@ -260,13 +286,15 @@ impl Record {
             let names: usize = end.names.iter().map(|name| size_of_val(name) + name.as_str().len()).sum();
             text(&end.namespace) + text(&end.name) + workload + names
         };
-        let rule = |rule: &Option<RuleVerdict>| {
+        let rule = |rule: Option<&RuleVerdict>| {
             let Some(rule) = rule else { return 0 };
             let object =
                 rule.object.as_ref().map_or(0, |it| it.kind.len() + it.namespace.len() + it.name.len());
             let source = rule.source.as_ref().map_or(0, |it| it.file.len());
             object + source + rule.field.len() + rule.name.as_ref().map_or(0, |name| name.len())
         };
-        size_of::<Self>() + end(&self.from) + end(&self.to) + rule(&self.egress) + rule(&self.ingress)
+        let shadow = self.shadow.as_deref();
+        let rules = rule(self.egress.as_ref()) + rule(self.ingress.as_ref()) + rule(shadow);
+        size_of::<Self>() + end(&self.from) + end(&self.to) + rules + shadow.map_or(0, size_of_val)
     }
 }

@@ -10,6 +10,7 @@
 use crate::about::{About, Knowledge};
 use crate::book::Book;
 use crate::record::{Kind, Record, RuleVerdict, Traffic};
+use crate::shadow::{Beside, Candidate, Tally};
 use crate::time::Time;
 use policy::table::{Row, TableVerdict};
 use policy::{Direction, DnsName, Generation, Protocol, Reason, RuleId, Verdict};
@@ -111,6 +112,8 @@ pub struct Resolver {
     before: Bindings,
     /// What was bound before the latest changes, the latest last.
     replaced: VecDeque<((IpAddr, IpAddr), Option<Bound>)>,
+    /// What is judged beside, without effect.
+    beside: Option<Box<Beside>>,
     counts: ResolverCounts,
 }
 
@@ -138,6 +141,7 @@ impl Resolver {
             bindings: Bindings::new(),
             before: Bindings::new(),
             replaced: VecDeque::new(),
+            beside: None,
             counts: ResolverCounts::default(),
         }
     }
@@ -166,6 +170,38 @@ impl Resolver {
             self.replaced.pop_front();
         }
         self.replaced.push_back(((from, to), before));
+    }
+
+    /// Has a candidate judge what comes from here on; nobody if `None`. What it said so far goes on to count if it is the same
+    /// edition.
+    pub fn judge_beside(&mut self, candidate: Option<Candidate>) {
+        let before = self.beside.take();
+        self.beside = candidate.map(|candidate| {
+            let same = before.filter(|it| it.candidate.edition == candidate.edition);
+            Box::new(Beside { candidate, tally: same.map(|it| it.tally).unwrap_or_default() })
+        });
+    }
+
+    /// Says what the candidate has bound between two addresses.
+    pub fn bind_beside(&mut self, from: IpAddr, to: IpAddr, row: Option<Arc<Row>>) {
+        let Some(beside) = &mut self.beside else { return };
+        match row {
+            Some(row) => beside.candidate.rows.insert((from, to), row),
+            None => beside.candidate.rows.remove(&(from, to)),
+        };
+    }
+
+    /// What the candidate said so far; `None` where there is none.
+    pub fn tally(&self) -> Option<&Tally> {
+        self.beside.as_ref().map(|beside| &beside.tally)
+    }
+
+    /// Notes in a record what the candidate says. What comes before all policy would come before the candidate's, too.
+    fn note_beside(&mut self, record: &mut Record, by: Option<RuleId>) {
+        let Some(beside) = &mut self.beside else { return };
+        if !matches!(by, Some(RuleId::UNMANAGED | RuleId::UNTRACKED)) {
+            beside.judge(record);
+        }
     }
 
     /// What was bound when an event came. Events are read after what changed behind them: where what is bound now leads to
@@ -203,7 +239,10 @@ impl Resolver {
             Event::Opened => self.opened(&book, seen),
             Event::Closed(traffic) => self.closed(&book, seen, traffic),
             Event::Denied { suppressed } => {
-                Some(Record { suppressed, ..self.judged(&book, seen, Kind::Deny, Verdict::Deny) })
+                let judged = self.judged(&book, seen, Kind::Deny, Verdict::Deny);
+                let mut record = Record { suppressed, ..judged };
+                self.note_beside(&mut record, seen.rule);
+                Some(record)
             }
         }
     }
@@ -231,6 +270,7 @@ impl Resolver {
         self.connections += 1;
         let mut record = self.judged(book, seen, Kind::Open, Verdict::Allow);
         record.connection = Some(self.connections);
+        self.note_beside(&mut record, seen.rule);
         self.order.insert(self.connections, key.clone());
         self.open.insert(key, (self.connections, Arc::new(record.clone())));
         if self.open.len() > self.keep_open
@@ -322,6 +362,7 @@ impl Resolver {
             traffic: None,
             about,
             suppressed: 0,
+            shadow: None,
         }
     }
 

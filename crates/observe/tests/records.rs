@@ -4,13 +4,13 @@
 
 use observe::about::{METADATA_SERVICES, PUBLIC_RESOLVERS};
 use observe::{
-    About, Book, Bound, Event, Kind, Limits, Observation, Pattern, Query, Record, Resolver, Store, Time,
-    Traffic,
+    About, Book, Bound, Candidate, Event, Kind, Limits, Observation, Pattern, Query, Record, Resolver, Store,
+    Time, Traffic,
 };
 use policy::set::built_in_rules;
 use policy::table::{Cell, Lane, Row, RowId, Ruling, Slot, SlotId, Table};
 use policy::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -33,6 +33,11 @@ fn pod(namespace: &str, name: &str, node: &str, address: &str) -> Pod {
 
 /// `prod/web` on n1 may reach `prod/db` on n2 at TCP 5432 and nothing else there.
 fn book(generation: u64) -> Arc<Book> {
+    Arc::new(book_of(generation, 5432, 0))
+}
+
+/// The same with another port, and another row for what `prod/web` may open.
+fn book_of(generation: u64, port: u16, egress: u32) -> Book {
     let node = |name: &str, address: &str| {
         let node =
             Node { name: name.into(), labels: Labels::default(), addresses: vec![address.parse().unwrap()] };
@@ -62,10 +67,10 @@ fn book(generation: u64) -> Arc<Book> {
     let open = Ruling { verdict: Verdict::Allow, rule: RuleId::NO_POLICY };
     let isolated = Ruling { verdict: Verdict::Deny, rule: ISOLATION };
     let allowed = Ruling { verdict: Verdict::Allow, rule: RULE };
-    let cell = Cell { protocol: Protocol::TCP, first: 5432, last: 5432, ruling: allowed };
+    let cell = Cell { protocol: Protocol::TCP, first: port, last: port, ruling: allowed };
     let rows = vec![Row { otherwise: open, cells: vec![] }, Row { otherwise: isolated, cells: vec![cell] }];
     let lane = |row| Lane { rows: BTreeMap::new(), otherwise: RowId(row) };
-    let table = |node: &str, endpoint: &str, ingress: u32| {
+    let table = |node: &str, endpoint: &str, [egress, ingress]: [u32; 2]| {
         Arc::new(Table {
             generation: Generation(generation),
             node: node.into(),
@@ -75,13 +80,13 @@ fn book(generation: u64) -> Arc<Book> {
             bound: BTreeMap::new(),
             past: BTreeMap::new(),
             networks: BTreeMap::new(),
-            slots: vec![Slot { egress: lane(0), ingress: lane(ingress) }],
+            slots: vec![Slot { egress: lane(egress), ingress: lane(ingress) }],
             rows: rows.clone(),
             rules: rules.clone(),
         })
     };
-    let tables = [table("n1", "10.0.1.1", 0), table("n2", "10.0.2.1", 1)];
-    Arc::new(Book::new(Generation(generation), rules.clone(), &world, tables))
+    let tables = [table("n1", "10.0.1.1", [egress, 0]), table("n2", "10.0.2.1", [0, 1])];
+    Book::new(Generation(generation), rules.clone(), &world, tables)
 }
 
 fn seen(node: &str, to: &str, rule: Option<RuleId>, event: Event) -> Observation {
@@ -444,4 +449,70 @@ fn what_it_was_about_is_a_word_in_json_and_a_filter() {
 fn no_address_is_in_the_tables_twice() {
     let all: BTreeSet<IpAddr> = METADATA_SERVICES.into_iter().chain(PUBLIC_RESOLVERS).collect();
     assert_eq!(all.len(), METADATA_SERVICES.len() + PUBLIC_RESOLVERS.len());
+}
+
+/// A candidate by which `prod/web` reaches `prod/db` at port 22 and nothing else there.
+fn candidate(edition: u64, egress: u32) -> Candidate {
+    let web: IpAddr = "10.0.1.1".parse().unwrap();
+    let book = book_of(1, 22, egress).with_led_by_names([web]);
+    Candidate { edition, book: Arc::new(book), rows: HashMap::new(), followed: HashSet::new() }
+}
+
+#[test]
+fn a_candidate_is_judged_beside_and_changes_nothing_else_of_a_record() {
+    let opened = seen("n2", "10.0.2.1:5432", Some(RULE), Event::Opened);
+    let plain = resolver().resolve(&opened).unwrap();
+    let mut resolver = resolver();
+    resolver.judge_beside(Some(candidate(1, 0)));
+    let open = resolver.resolve(&opened).unwrap();
+    assert_eq!(Record { shadow: None, ..open.clone() }, plain);
+    let shadow = open.shadow.clone().unwrap();
+    assert_eq!((shadow.verdict, shadow.reason, open.differs()), (Verdict::Deny, Reason::Isolated, true));
+
+    // Its end says the same, and is no access of its own.
+    let close =
+        resolver.resolve(&seen("n2", "10.0.2.1:5432", None, Event::Closed(Traffic::default()))).unwrap();
+    assert_eq!(close.shadow.unwrap(), shadow);
+    let denied = seen("n2", "10.0.2.1:22", Some(ISOLATION), Event::Denied { suppressed: 4 });
+    assert_eq!(resolver.resolve(&denied).unwrap().shadow.unwrap().verdict, Verdict::Allow);
+    // What comes before all policy comes before the candidate, too.
+    let late = seen("n2", "10.0.2.1:22", Some(RuleId::UNTRACKED), Event::Denied { suppressed: 0 });
+    assert_eq!(resolver.resolve(&late).unwrap().shadow, None);
+
+    let tally = resolver.tally().unwrap();
+    assert_eq!((tally.judged, tally.would_deny, tally.would_allow, tally.unknown), (6, 1, 5, 0));
+    let told: Vec<_> = tally
+        .differences()
+        .into_iter()
+        .map(|(it, seen)| (&*it.source, &*it.destination, it.port, seen.count))
+        .collect();
+    let (web, db) = ("prod/Deployment/web", "prod/Deployment/db");
+    assert_eq!(told, [(web, db, 5432, 1), (web, db, 22, 5)]);
+
+    resolver.judge_beside(Some(candidate(1, 0)));
+    assert_eq!(resolver.tally().unwrap().judged, 6, "other parties, the same candidate");
+    resolver.judge_beside(Some(candidate(2, 0)));
+    assert_eq!(resolver.tally().unwrap().judged, 0, "another candidate");
+    resolver.judge_beside(None);
+    let again = seen("n2", "10.0.2.1:5432", Some(RULE), Event::Opened);
+    assert!(resolver.resolve(&again).unwrap().shadow.is_none() && resolver.tally().is_none());
+}
+
+#[test]
+fn what_a_name_that_is_not_known_may_allow_is_neither_allowed_nor_denied() {
+    let (web, outside): (IpAddr, IpAddr) = ("10.0.1.1".parse().unwrap(), "198.51.100.9".parse().unwrap());
+    let mut resolver = resolver();
+    let mut judged = |candidate: Candidate, port: u16| {
+        resolver.judge_beside(Some(candidate));
+        let opened = seen("n1", &format!("198.51.100.9:{port}"), Some(RuleId::NO_POLICY), Event::Opened);
+        let shadow = resolver.resolve(&opened).unwrap().shadow.map(|it| it.verdict);
+        (shadow, resolver.tally().unwrap().unknown)
+    };
+    assert_eq!(judged(candidate(1, 1), 443), (None, 1));
+    let followed = Candidate { followed: HashSet::from([web]), ..candidate(2, 1) };
+    assert_eq!(judged(followed.clone(), 444), (Some(Verdict::Deny), 0));
+    let ruling = Ruling { verdict: Verdict::Allow, rule: RULE };
+    let row = Arc::new(Row { otherwise: ruling, cells: vec![] });
+    let named = Candidate { edition: 3, rows: HashMap::from([((web, outside), row)]), ..followed };
+    assert_eq!(judged(named, 445), (Some(Verdict::Allow), 0));
 }

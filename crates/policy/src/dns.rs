@@ -243,7 +243,8 @@ fn levels<L>(
 }
 
 /// Patterns in the egress rules of a policy.
-fn names_of_rules(policy: &Policy) -> impl Iterator<Item = (&DomainPattern, RuleId, Action)> {
+/// Patterns of names that egress rules of a policy speak of, and what those rules do.
+pub fn names_of_rules(policy: &Policy) -> impl Iterator<Item = (&DomainPattern, RuleId, Action)> {
     policy.egress.rules().iter().flat_map(|rule| {
         let peers = match &rule.peers {
             Peers::Everyone => &[],

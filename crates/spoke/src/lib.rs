@@ -12,8 +12,8 @@ mod round;
 
 pub use local::LABEL;
 
-use fleet::Pinned;
 use fleet::hub::ClusterStatus;
+use fleet::{Beside, Pinned, Signed};
 use futures_util::StreamExt;
 use kube::Client;
 use kube::api::{ApiResource, DynamicObject};
@@ -22,6 +22,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use round::Spoke;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -40,6 +41,16 @@ pub struct Settings {
     pub namespace: String,
     /// Whom to believe now: read anew for each release, so that a key that is revoked is revoked at once. An error: nobody.
     pub pinned: Box<dyn Fn() -> Result<Pinned, String> + Send + Sync>,
+    /// Who judges beside what is enforced. `None`: nobody here, and the hub is told of no accesses.
+    pub judge: Option<Judge>,
+}
+
+/// The cluster's own judge of what is wanted beside.
+pub struct Judge {
+    /// What it judges by; `None`: nothing.
+    pub wanted: watch::Sender<Option<Arc<Signed>>>,
+    /// What it saw.
+    pub said: watch::Receiver<Option<Beside>>,
 }
 
 /// Runs until the future is dropped. `said`: what was last said to the hub, or would have been.

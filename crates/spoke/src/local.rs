@@ -13,8 +13,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Label of the fleet's policies.
-pub const LABEL: &str = "cofferdam.dev/of-fleet";
+pub use fleet::hub::LABEL;
 /// Digest of the policy as it was released.
 const ANNOTATION: &str = "cofferdam.dev/fleet-digest";
 /// Most problems that are told; those beyond are counted.

@@ -4,7 +4,7 @@ use crate::local::{Intended, Local, Outcome, why};
 use crate::{Settings, resource};
 use fleet::hub::{API_VERSION, ClusterSpec, ClusterStatus, Drift, Effective, release_name};
 use fleet::rollout::{Evidence, Mode, Wanted};
-use fleet::{Envelope, Memory, Ref, Signed};
+use fleet::{Beside, Envelope, Memory, Ref, Signed};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -238,9 +239,22 @@ impl Spoke {
         serde_json::from_value(envelope).map_err(|error| format!("{name}: {error}"))
     }
 
-    /// Whether the cluster would take a release; nothing of it has any effect.
+    /// Has a release judged that the cluster would take; nothing of it has any effect.
     async fn judge_beside(&mut self, shadow: Option<&Ref>, memory: &Memory) -> Result<(), Vec<String>> {
         let before = self.shadow.take();
+        let judged = self.judge_beside_of(shadow, memory, before).await;
+        if self.shadow.is_none() {
+            self.judge_by(None);
+        }
+        judged
+    }
+
+    async fn judge_beside_of(
+        &mut self,
+        shadow: Option<&Ref>,
+        memory: &Memory,
+        before: Option<Ref>,
+    ) -> Result<(), Vec<String>> {
         let Some(wanted) = shadow else { return Ok(()) };
         let signed = self.fetch(wanted).await.map_err(|problem| vec![problem])?;
         memory.consider(&signed).map_err(|refused| vec![refused.to_string()])?;
@@ -252,7 +266,30 @@ impl Spoke {
             self.since = Instant::now();
         }
         self.shadow = Some(wanted.clone());
-        Ok(())
+        self.judge_by(Some(signed));
+        match self.seen_of(wanted).and_then(|seen| seen.problem) {
+            Some(problem) => Err(vec![problem]),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the cluster's judge go by a release, or by none any more.
+    fn judge_by(&self, signed: Option<Signed>) {
+        let Some(judge) = &self.settings.judge else { return };
+        let of = |signed: &Signed| signed.release().reference();
+        judge.wanted.send_if_modified(|wanted| {
+            let differs = wanted.as_deref().map(of) != signed.as_ref().map(of);
+            if differs {
+                *wanted = signed.map(Arc::new);
+            }
+            differs
+        });
+    }
+
+    /// What the cluster's judge saw of a release.
+    fn seen_of(&self, release: &Ref) -> Option<Beside> {
+        let judge = self.settings.judge.as_ref()?;
+        judge.said.borrow().clone().filter(|said| said.of == *release)
     }
 
     async fn tell(&mut self, kept: Kept, outcome: Outcome) -> ClusterStatus {
@@ -262,8 +299,18 @@ impl Spoke {
             None => (enforced.clone(), Mode::Enforce),
         };
         let seconds = self.since.elapsed().as_secs();
-        let evidence =
+        let nothing =
             Evidence { of, mode, seconds, flows: 0, denials: Vec::new(), more_denials: 0, findings: 0 };
+        let evidence = match (&self.shadow, &self.settings.judge) {
+            (Some(shadow), Some(_)) => match self.seen_of(shadow) {
+                Some(Beside { seconds, flows, denials, more_denials, .. }) => {
+                    Evidence { seconds, flows, denials, more_denials, ..nothing }
+                }
+                // It has not begun.
+                None => Evidence { seconds: 0, ..nothing },
+            },
+            (None, _) | (Some(_), None) => nothing,
+        };
         let mut status = ClusterStatus {
             beat: self.said.as_ref().map_or(0, |it| it.beat.wrapping_add(1)),
             enforced,

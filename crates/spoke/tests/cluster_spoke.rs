@@ -73,6 +73,7 @@ struct World {
 
 async fn spoke(hub: &Cluster, local: &Cluster) -> (watch::Receiver<Option<ClusterStatus>>, JoinHandle<()>) {
     let settings = spoke::Settings {
+        judge: None,
         cluster: "dev".to_owned(),
         namespace: "cofferdam-system".to_owned(),
         pinned: Box::new(|| Ok(pinned())),

@@ -171,6 +171,31 @@ export interface Policy {
 export interface Policies {
   generation: number;
   items: Policy[];
+  shadow?: Shadow | null;
+}
+
+export interface Shadow {
+  sources: string[];
+  policies: number;
+  problem: string | null;
+  judged: number;
+  would_deny: number;
+  would_allow: number;
+  unknown: number;
+  unlisted: number;
+  differences: Difference[];
+}
+
+export interface Difference {
+  verdict: string;
+  source: string;
+  destination: string;
+  protocol: string;
+  port: number;
+  rule: string;
+  count: number;
+  first: string;
+  last: string;
 }
 
 export interface PolicySource {

@@ -8,6 +8,7 @@ import { Dialog } from "../parts/Dialog";
 import { Link } from "../parts/Link";
 import { Name } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
+import { Candidate } from "./Candidate";
 
 function key(policy: Policy): string {
   return [policy.kind, policy.namespace || "-", policy.name].map(encodeURIComponent).join("/");
@@ -153,6 +154,7 @@ export function Policies() {
           <Copy label="Copy as CLI" text="cofferdam top rule --since 30d" />
         </span>
       </div>
+      {found.data?.shadow && <Candidate shadow={found.data.shadow} />}
       {found.isPending ? (
         <Loading what="policies" />
       ) : found.isError ? (

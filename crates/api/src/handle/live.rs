@@ -40,7 +40,7 @@ pub(crate) fn policies(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Prob
             (rule.hits, rule.denied, rule.last) = (sum.count, sum.denied, Some(Moment::of(sum.last)));
         }
     }
-    json(&Policies { generation, items })
+    json(&Policies { generation, items, shadow: asked.known.live.shadow() })
 }
 
 /// `GET /policies/{kind}/{namespace}/{name}`.

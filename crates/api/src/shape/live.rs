@@ -104,6 +104,55 @@ pub struct Policies {
     pub generation: u64,
     /// In order of judgement.
     pub items: Vec<PolicyItem>,
+    /// What other policies would have done, where some are judged beside these; left out where none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+/// What policies that are judged and not enforced would have done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Shadow {
+    /// Files and folders that they come from.
+    pub sources: Vec<String>,
+    /// How many there are.
+    pub policies: u64,
+    /// Why nothing is judged by them; null where it is.
+    pub problem: Option<String>,
+    /// Accesses that were judged by them since they were read as they are.
+    pub judged: u64,
+    /// Of these, those that were allowed and would have been denied.
+    pub would_deny: u64,
+    /// Of these, those that were denied and would have been allowed.
+    pub would_allow: u64,
+    /// Accesses of which it cannot be said: they would go by names, and the DNS of the pod is not followed.
+    pub unknown: u64,
+    /// Of those that differ, those that `differences` has no room for.
+    pub unlisted: u64,
+    /// Each way in which they differ, would-be denials first, those seen most often first; at most 200.
+    pub differences: Vec<Difference>,
+}
+
+/// One way in which what happened differs from what other policies would have done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Difference {
+    /// What they would have done, and did not happen: `allow` or `deny`.
+    pub verdict: String,
+    /// Who, as records have it.
+    pub source: String,
+    /// To whom, as records have it.
+    pub destination: String,
+    /// Transport protocol.
+    pub protocol: String,
+    /// Destination port; 0 where the protocol has none.
+    pub port: u16,
+    /// Their rule: object, field, file and line.
+    pub rule: String,
+    /// How many accesses.
+    pub count: u64,
+    /// When first.
+    pub first: Moment,
+    /// When last.
+    pub last: Moment,
 }
 
 /// One policy.

@@ -5,7 +5,9 @@
 #![allow(dead_code, reason = "each user needs a part of it")]
 
 use api::shape::Moment;
-use api::shape::live::{Budget, Counts, Deciding, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Status};
+use api::shape::live::{
+    Budget, Counts, Deciding, Difference, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Shadow, Status,
+};
 use api::{Actions, Change, Live, Manifest, NotDone, Who};
 use incident::{Could, Reachable};
 use ledger::{Entry, Kind, Ledger, Verdict};
@@ -175,6 +177,30 @@ impl Live for SampleLive {
             }],
             counts: Counts { records: 5000, denied: 400, findings: 80, incidents_open: 0 },
         }
+    }
+
+    fn shadow(&self) -> Option<Shadow> {
+        Some(Shadow {
+            sources: vec!["next".into()],
+            policies: 1,
+            problem: None,
+            judged: 12,
+            would_deny: 3,
+            would_allow: 0,
+            unknown: 0,
+            unlisted: 0,
+            differences: vec![Difference {
+                verdict: "deny".into(),
+                source: "ai/train".into(),
+                destination: "192.0.2.7".into(),
+                protocol: "TCP".into(),
+                port: 443,
+                rule: "EgressPolicy ai/train (next/ai.yaml:8)".into(),
+                count: 3,
+                first: Moment::of(1),
+                last: Moment::of(2),
+            }],
+        })
     }
 
     fn policies(&self) -> (u64, Vec<PolicyItem>) {

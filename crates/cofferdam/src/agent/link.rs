@@ -7,14 +7,17 @@ use super::Agent;
 use super::credentials::Credentials;
 use super::kept::Kept;
 use feed::Replica;
-use feed::client::{Enforced, Node};
+use feed::access::{Accesses, Asks};
+use feed::client::{Enforced, News, Node};
 use feed::tls::Identity;
 use policy::{Generation, Key, SecretRef};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 /// The agent's end of the feed.
 pub(crate) struct Link {
@@ -24,12 +27,19 @@ pub(crate) struct Link {
     changes: watch::Receiver<u64>,
     /// Why the copy is not kept.
     unkept: Option<String>,
+    /// When is told next what pods opened; `None`: nobody asks.
+    tells: Option<Instant>,
+    /// Events that the kernel could not hand over until then.
+    lost: u64,
 }
+
+/// How often is told what pods opened.
+const PACE: Duration = Duration::from_secs(3);
 
 impl Link {
     pub(crate) fn new(agent: Arc<Agent>, kept: Kept, credentials: Credentials) -> Self {
         let changes = agent.changes.subscribe();
-        Self { agent, kept, credentials, changes, unkept: None }
+        Self { agent, kept, credentials, changes, unkept: None, tells: None, lost: 0 }
     }
 
     /// Whom it speaks for.
@@ -45,6 +55,23 @@ impl Link {
             endpoints: here.endpoints as u64,
             holds_pods: self.agent.holds_pods.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Link {
+    /// What pods opened since it was told last, with the names by which they know whom.
+    fn seen(&mut self) -> Accesses {
+        let mut accesses = self.agent.journal.sightings.take();
+        let engine = self.agent.engine();
+        for (seen, _) in &mut accesses.seen {
+            if let (Some(pod), None) = (&seen.from.pod, &seen.to.pod) {
+                (seen.names, seen.unfollowed) = engine.names_known(seen.from.address, pod, seen.to.address);
+            }
+        }
+        let lost = engine.here().map_or(0, |here| here.lost_events);
+        accesses.lost = accesses.lost.saturating_add(lost.saturating_sub(self.lost));
+        self.lost = lost;
+        accesses
     }
 }
 
@@ -80,5 +107,26 @@ impl Node for Link {
             std::future::pending::<()>().await;
         }
         self.enforced()
+    }
+
+    fn asked(&mut self, asks: Asks) {
+        let mut engine = self.agent.engine();
+        // That it is not put in force shows in the status, as always.
+        let _ = engine.follow_names(asks.names);
+        self.lost = engine.here().map_or(0, |here| here.lost_events);
+        drop(engine);
+        self.agent.journal.sightings.ask(asks.number);
+        self.tells = (asks.number > 0).then(|| Instant::now() + PACE);
+    }
+
+    async fn news(&mut self) -> News {
+        let Some(at) = self.tells else { return News::Enforced(self.changed().await) };
+        tokio::select! {
+            enforced = self.changed() => News::Enforced(enforced),
+            () = sleep_until(at) => {
+                self.tells = Some(Instant::now() + PACE);
+                News::Seen(self.seen())
+            }
+        }
     }
 }

@@ -4,10 +4,11 @@ use super::budgets::budgets;
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
 use crate::up::protocol::{NodeStatus, Status};
+use crate::up::shadow::Seen;
 use api::excerpt::excerpt;
 use api::shape::Moment;
 use api::shape::live::{
-    Budget, Counts, Deciding, LedgerStatus, PolicyItem, RuleItem, Sensor, Status as Told,
+    Budget, Counts, Deciding, Difference, LedgerStatus, PolicyItem, RuleItem, Sensor, Shadow, Status as Told,
 };
 use api::{Live, Manifest};
 use observe::Time;
@@ -18,6 +19,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+/// Ways in which a candidate differs that are told.
+const DIFFERENCES: usize = 200;
 
 /// Tells of one engine.
 pub(crate) struct Teller {
@@ -118,6 +122,20 @@ impl Known {
     }
 }
 
+fn difference(Seen { difference, seen }: Seen) -> Difference {
+    Difference {
+        verdict: difference.verdict.to_string(),
+        source: difference.source.to_string(),
+        destination: difference.destination.to_string(),
+        protocol: difference.protocol.to_string(),
+        port: difference.port,
+        rule: difference.rule.to_string(),
+        count: seen.count,
+        first: Moment(seen.first),
+        last: Moment(seen.last),
+    }
+}
+
 fn item(entry: &RuleEntry, text: &str) -> RuleItem {
     RuleItem {
         rule: text.to_owned(),
@@ -207,6 +225,22 @@ impl Live for Teller {
     fn policies(&self) -> (u64, Vec<PolicyItem>) {
         let known = self.known();
         (known.generation.0, known.items.clone())
+    }
+
+    fn shadow(&self) -> Option<Shadow> {
+        let shadow = self.engine().shadow()?;
+        Some(Shadow {
+            sources: shadow.sources,
+            policies: shadow.policies as u64,
+            problem: shadow.problem,
+            judged: shadow.judged,
+            would_deny: shadow.would_deny,
+            would_allow: shadow.would_allow,
+            unknown: shadow.unknown,
+            unlisted: shadow.differences.iter().skip(DIFFERENCES).map(|it| it.seen.count).sum::<u64>()
+                + shadow.unlisted,
+            differences: shadow.differences.into_iter().take(DIFFERENCES).map(difference).collect(),
+        })
     }
 
     fn manifest(&self, kind: &str, namespace: &str, name: &str) -> Option<Manifest> {

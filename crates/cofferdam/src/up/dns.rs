@@ -144,6 +144,18 @@ pub(crate) fn steered(state: &State, args: &DnsArgs) -> BTreeSet<IpAddr> {
     state.pods.iter().filter(is_governed).flat_map(|pod| pod.addresses.iter().copied()).collect()
 }
 
+/// Has the proxy tell by which of these names pods know addresses, too, of pods whose DNS it answers anyway: what nobody
+/// enforces makes no pod's DNS go there.
+pub(crate) fn follow(state: &mut State, steered: &BTreeSet<IpAddr>, names: &BTreeSet<DomainPattern>) {
+    if names.is_empty() {
+        return;
+    }
+    for pod in state.pods.iter_mut().filter(|pod| pod.addresses.iter().any(|it| steered.contains(it))) {
+        let own: BTreeSet<DomainPattern> = pod.patterns.iter().cloned().collect();
+        pod.patterns.extend(names.difference(&own).cloned());
+    }
+}
+
 /// Addresses by pod: those that the world knows, or the ones that were placed.
 pub(crate) fn addresses(world: &World, placed: &Placement) -> BTreeMap<PodName, Vec<IpAddr>> {
     let own = world.pods.iter().filter(|pod| !pod.host_network && !pod.addresses.is_empty());
@@ -228,4 +240,33 @@ fn trusted(world: &World, args: &DnsArgs) -> BTreeSet<IpAddr> {
     let servers = servers.filter_map(|rest| rest.trim().parse::<IpAddr>().ok());
     trusted.extend(servers.filter(|address| !address.is_loopback()));
     trusted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_candidate_are_followed_only_where_dns_is_answered_anyway() {
+        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let pattern = |text: &str| DomainPattern::parse(text).unwrap();
+        let pod = |last: u8| dns::Pod {
+            identity: "a/b".into(),
+            addresses: vec![address(last)],
+            patterns: vec![pattern("a.example.com")],
+            questions: Questions::Any,
+            resolvers: Resolvers::Any,
+        };
+        let mut state = State {
+            generation: policy::Generation(1),
+            pods: vec![pod(1), pod(2)],
+            trusted: Vec::new(),
+            private_zones: Vec::new(),
+            settings: Settings::default(),
+        };
+        let names = BTreeSet::from([pattern("a.example.com"), pattern("*.b.example.com")]);
+        follow(&mut state, &BTreeSet::from([address(2)]), &names);
+        let counts: Vec<usize> = state.pods.iter().map(|pod| pod.patterns.len()).collect();
+        assert_eq!(counts, [1, 2], "each once, and nobody's DNS is answered for a candidate's sake");
+    }
 }

@@ -399,6 +399,11 @@ impl Enforcer {
         }
     }
 
+    /// Whether somebody answers its pods' DNS.
+    pub(crate) fn answers_dns(&self) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.proxies.is_some())
+    }
+
     /// How its pods' DNS is answered, if it is.
     pub(crate) fn dns(&self) -> Option<DnsStatus> {
         let kernel = self.kernel.as_ref()?;

@@ -16,14 +16,15 @@ use super::memory::Memory;
 use super::names::Names;
 use super::protocol::{Load, Mode, NodeStatus, Outcome, RuleCount, Status};
 use super::quarantine::Quarantines;
+use super::shadow::ShadowStatus;
 use crate::translate::Places;
 use anyhow::{Context, Result};
 use compiler::lower::{Binder, Cluster, Placement};
 use crds::{Code, Diagnostic, Severity};
 use gateway::{Egress, Inspection};
-use observe::{Book, Time};
+use observe::{Book, Candidate, Time};
 use policy::table::Table;
-use policy::{Generation, Key, Pod, PodName, PolicySet, RuleId, SecretRef, World};
+use policy::{DomainPattern, Generation, Key, Pod, PodName, PolicySet, RuleId, SecretRef, World};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,12 +38,16 @@ const PLACED: usize = 4096;
 const KEYLESS: usize = 10;
 /// Rules that the status lists by packets.
 const TOP: usize = 20;
+/// Why what rules that look at requests select is closed.
+const UNJUDGED: &str = "requests are judged by the gateway, and there is none: --no-gateway or --no-dns";
 
 mod holding;
 mod leading;
 mod learning;
+mod shadow;
 
 pub(crate) use learning::Leader;
+use shadow::Shadow;
 
 /// Everything that is in force, or should be.
 pub(crate) struct Engine {
@@ -92,6 +97,12 @@ pub(crate) struct Engine {
     unheld: Vec<String>,
     /// Whether it has to be put in force again.
     unsettled: bool,
+    /// What is judged by beside, without effect.
+    shadow: Option<Shadow>,
+    /// Names that a controller wants to know of, for it judges by them beside.
+    asked_names: Arc<[DomainPattern]>,
+    /// Pods whose DNS is answered here, so that it is known by which names they know addresses.
+    followed: HashSet<IpAddr>,
 }
 
 /// What a load of the sources gave.
@@ -159,6 +170,9 @@ impl Engine {
             quarantines: None,
             unheld: Vec::new(),
             unsettled: false,
+            shadow: None,
+            asked_names: Arc::default(),
+            followed: HashSet::new(),
         }
     }
 
@@ -267,6 +281,7 @@ impl Engine {
         let objects = loaded.objects;
         let changes = self.changes(&mut loaded.set);
         let outcome = if broken && self.in_force.is_some() {
+            self.settle_beside();
             Outcome::KeptLastGood
         } else {
             if let Some(keys) = &loaded.keys {
@@ -313,7 +328,7 @@ impl Engine {
         self.notes.clear();
         self.hold(set);
         self.place(set)?;
-        if !self.enforcers.iter().all(Enforcer::judges_requests) {
+        if !self.judges_requests() {
             self.close_unjudged(set);
         }
         let generation = set.generation;
@@ -323,6 +338,9 @@ impl Engine {
             self.addresses.iter().flat_map(|(pod, all)| all.iter().map(|it| (*it, pod.clone()))).collect();
         self.nodes_at = set.world.nodes.values().flat_map(|node| &node.addresses).copied().collect();
         set.world.names = self.names.answers(&set.world);
+        let beside = self.lower_beside(set, &placement);
+        let mut followed = HashSet::new();
+        let names = self.names_beside();
         let mut tables: BTreeMap<Arc<str>, Arc<Table>> = BTreeMap::new();
         let mut binders: BTreeMap<Arc<str>, Binder> = BTreeMap::new();
         let nodes = self.enforcers.iter().map(|enforcer| &**enforcer.node());
@@ -351,13 +369,20 @@ impl Engine {
             let Some(table) = tables.get(enforcer.node()) else { continue };
             enforcer.know_workloads(set.world.pods.iter().map(AsRef::as_ref));
             let binder = binders.remove(enforcer.node()).unwrap_or_default();
-            let state = dns::state(set, table, &self.addresses, &self.dns);
-            let answering = Answers { steered: dns::steered(&state, &self.dns), state: Some(state) };
+            let mut state = dns::state(set, table, &self.addresses, &self.dns);
+            let steered = dns::steered(&state, &self.dns);
+            if enforcer.answers_dns() {
+                dns::follow(&mut state, &steered, &names);
+                followed.extend(&steered);
+            }
+            let answering = Answers { steered, state: Some(state) };
             if let Err(error) = enforcer.apply(table, binder, answering, &pairs) {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }
             enforcer.forget_budgets(|(namespace, name)| set.world.find_pod(namespace, name).is_some());
         }
+        self.followed.clone_from(&followed);
+        self.journal.judge_beside(beside.map(|it| Candidate { followed, ..it }));
         if refused.is_ok() {
             // The tables have all of it.
             self.unbound.clear();
@@ -365,14 +390,20 @@ impl Engine {
         refused
     }
 
+    /// Whether every node judges requests.
+    fn judges_requests(&self) -> bool {
+        self.enforcers.iter().all(Enforcer::judges_requests)
+    }
+
     /// Closes what is selected by policies that look at requests, for nobody here does.
     fn close_unjudged(&mut self, set: &mut PolicySet) {
-        const WHY: &str = "requests are judged by the gateway, and there is none: --no-gateway or --no-dns";
-        set.close_judging(WHY);
+        set.close_judging(UNJUDGED);
         let entries = set.closed.iter().filter_map(|scope| set.rule(scope.rule));
-        let closed = entries.filter(|entry| *entry.field == *WHY).filter_map(|entry| entry.object.as_ref());
-        self.notes
-            .extend(closed.map(|object| format!("what {object} may select is closed for egress: {WHY}")));
+        let closed =
+            entries.filter(|entry| *entry.field == *UNJUDGED).filter_map(|entry| entry.object.as_ref());
+        self.notes.extend(
+            closed.map(|object| format!("what {object} may select is closed for egress: {UNJUDGED}")),
+        );
     }
 
     /// Enforces for a pod at these addresses before its sources know them. Whether it is in force; if not, the pod is not
@@ -505,6 +536,7 @@ impl Engine {
             resolver,
             top_rules,
             detection: self.journal.detection(),
+            shadow: self.shadow().map(ShadowStatus::without_list),
         }
     }
 
@@ -613,7 +645,7 @@ impl Engine {
 }
 
 /// An error about a policy or the catalog, or about a file that may hold one.
-fn is_broken_policy(diagnostic: &Diagnostic) -> bool {
+pub(super) fn is_broken_policy(diagnostic: &Diagnostic) -> bool {
     let may_be_policy = |kind: &str| {
         kind.ends_with("NetworkPolicy")
             || kind.ends_with("EgressPolicy")

@@ -11,15 +11,18 @@ use super::finding::Finding;
 use super::lookup::Lookup;
 use super::passage::Passage;
 use super::pen::{LedgerStatus, Pen, Recorded};
+use super::seen::Sightings;
+use super::shadow::ShadowStatus;
 use super::sight::Seen;
 use super::watcher::{DetectionStatus, Watcher};
 use anyhow::Result;
 use incident::What;
 use observe::{
-    Bindings, Book, Bound, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts, Store,
-    StoreCounts, Time,
+    Bindings, Book, Bound, Candidate, Kept, Limits, Observation, Page, Record, Resolver, ResolverCounts,
+    Store, StoreCounts, Time,
 };
 use policy::detection::Tuning;
+use policy::table::Row;
 use serde_json::{Map, Value};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -41,6 +44,8 @@ pub(crate) struct Journal {
     pub(crate) contents: Shelf<ApiContent>,
     /// What somebody should look at.
     pub(crate) findings: Arc<Shelf<Finding>>,
+    /// What pods open, for a controller that asks.
+    pub(crate) sightings: Sightings,
     /// Looks at all of it. Before the pen: its last findings are written.
     watcher: OnceLock<Watcher>,
     /// Keeps all of it on disk.
@@ -65,6 +70,7 @@ impl Journal {
             calls: Shelf::new(limits),
             contents: Shelf::new(limits),
             findings: Arc::new(Shelf::new(limits)),
+            sightings: Sightings::default(),
             watcher: OnceLock::new(),
             pen: None,
         }
@@ -147,11 +153,30 @@ impl Journal {
         self.resolver().bind(from, to, bound);
     }
 
+    /// Has a candidate judge what comes from here on; nobody if `None`.
+    pub(crate) fn judge_beside(&self, candidate: Option<Candidate>) {
+        self.resolver().judge_beside(candidate);
+    }
+
+    /// Says what the candidate has bound from one address to another.
+    pub(crate) fn bind_beside(&self, from: IpAddr, to: IpAddr, row: Option<Arc<Row>>) {
+        self.resolver().bind_beside(from, to, row);
+    }
+
+    /// The status of a candidate, with what it said so far.
+    pub(crate) fn with_tally(&self, status: ShadowStatus) -> ShadowStatus {
+        match self.resolver().tally() {
+            Some(tally) => status.with(tally),
+            None => status,
+        }
+    }
+
     /// Makes and keeps the record of an event.
     pub(crate) fn observe(&self, seen: &Observation) {
         let record = self.resolver().resolve(seen);
         if let Some(record) = record {
             self.keep(&record);
+            self.sightings.note(&record);
             self.show(Seen::Flow(self.flows.add(record)));
         }
     }

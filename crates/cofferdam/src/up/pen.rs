@@ -8,7 +8,6 @@ use super::calls::ApiCall;
 use super::finding::Finding;
 use super::lookup::Lookup;
 use super::passage::Passage;
-use crate::flows::workload;
 use ::ledger::{Entry, Kind, Ledger, Notice, Retention, Verdict};
 use anyhow::{Context, Result};
 use export::{Exports, SinkStatus};
@@ -280,7 +279,7 @@ fn of(verdict: policy::Verdict) -> Verdict {
 }
 
 fn who(from: Option<&End>, address: impl ToString) -> Arc<str> {
-    from.map_or_else(|| address.to_string(), workload).into()
+    from.map_or_else(|| address.to_string(), End::workload).into()
 }
 
 /// The word that JSON has for something.
@@ -301,13 +300,12 @@ pub(crate) trait Recorded {
 
 impl Recorded for Record {
     fn entry(&self) -> Entry {
-        let to = self.to.names.first().map_or_else(|| workload(&self.to), ToString::to_string);
         let traffic = self.traffic.unwrap_or_default();
         Entry {
             time: self.time.0,
             node: Arc::clone(&self.node),
-            source: workload(&self.from).into(),
-            destination: to.into(),
+            source: self.from.workload().into(),
+            destination: self.to.called().into(),
             port: self.port,
             protocol: self.protocol.0,
             rule: self.rule().map(ToString::to_string).unwrap_or_default().into(),
@@ -319,7 +317,7 @@ impl Recorded for Record {
             },
             sent: traffic.bytes_sent,
             received: traffic.bytes_received,
-            detail: (self.verdict == policy::Verdict::Deny).then(|| detail(self)).flatten(),
+            detail: (self.verdict == policy::Verdict::Deny || self.differs()).then(|| detail(self)).flatten(),
             ..Entry::new(Kind::Flow, of(self.verdict))
         }
     }

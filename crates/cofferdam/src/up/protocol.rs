@@ -11,6 +11,7 @@
 //! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
 //! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"]}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
 //! | `{"forget":{"namespace":"a","name":"b"}}` | `{"settled":{"generation":N}}`: the pod is gone |
+//! | `{"shadow":{}}` | `{"shadow":{…}}`: what a candidate says that is judged by beside; `null` where there is none |
 //! | `{"respond":{"contain":{…}}}` and the other fields of [`crate::respond::Order`] | `{"response":{…}}` |
 //!
 //! Anything else is answered `{"error":"…"}`. A request is one line of at most 64 KiB. The fields of a query are
@@ -21,6 +22,7 @@ use super::finding::{Finding, FindingQuery};
 use super::lookup::{Lookup, LookupQuery};
 use super::passage::{Passage, PassageQuery};
 use super::pen::LedgerStatus;
+use super::shadow::ShadowStatus;
 use super::watcher::DetectionStatus;
 use crate::respond::Order;
 use gateway::{QuotaUse, StoreStanding};
@@ -141,6 +143,8 @@ pub(crate) enum Request {
         /// Destination port.
         port: u16,
     },
+    /// What a candidate says.
+    Shadow {},
     /// Do something about an incident.
     Respond(Order),
 }
@@ -188,6 +192,8 @@ pub(crate) enum Answer {
     Error(String),
     /// What was done about an incident.
     Response(Value),
+    /// What a candidate says, if there is one.
+    Shadow(Option<Box<ShadowStatus>>),
 }
 
 /// A pod, node or the outside of a lab.
@@ -264,6 +270,9 @@ pub(crate) struct Status {
     /// How detectors are; left out where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) detection: Option<DetectionStatus>,
+    /// What is judged by beside, without effect, and what it said so far; left out where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<ShadowStatus>,
 }
 
 /// What this process does with its policy.

@@ -261,6 +261,7 @@ pub(crate) mod example {
             traffic: (kind == Kind::Close).then(Traffic::default),
             about: None,
             suppressed: 0,
+            shadow: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::hosted::Hosted;
 use super::journal::{Journal, Shelf};
 use super::lookup::Filter;
 use super::protocol::{Answer, REQUEST_BYTES, Request, Status};
+use super::shadow::ShadowStatus;
 use crate::respond::{Order, Responder};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -54,6 +55,10 @@ pub(crate) trait Source: Send + Sync + 'static {
     /// A pod is gone.
     fn forget(&self, _namespace: &str, _name: &str) -> Generation {
         Generation(0)
+    }
+    /// What a candidate says that is judged by beside; `None`: there is none.
+    fn shadow(&self) -> Option<ShadowStatus> {
+        None
     }
     /// Who acts about incidents.
     fn responder(&self) -> Option<&Responder> {
@@ -227,6 +232,7 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
             let probe = |lab: &Hosted| lab.probe(&from, &to, protocol, port).map(Answer::Probe);
             say(&mut out, &in_lab(source, probe))?;
         }
+        Ok(Request::Shadow {}) => say(&mut out, &Answer::Shadow(source.shadow().map(Box::new)))?,
         Ok(Request::Respond(order)) => say(&mut out, &respond(stream, source, &order))?,
         Err(error) => say(&mut out, &Answer::Error(format!("not a request: {error}")))?,
     }

@@ -137,7 +137,7 @@ spec:
             let [finding] = &found[..] else { panic!("{from} {found:?}") };
             assert_eq!(threshold(finding), Some(expected), "{from}");
             assert_eq!(finding.suppressed.is_some(), suppressed, "{from} {day}");
-            assert_eq!(&*finding.workload, crate::flows::workload(&from), "the word that the ledger has");
+            assert_eq!(&*finding.workload, from.workload(), "the word that the ledger has");
         }
         let marked = scan(&pod("ops", "scanner"), "2026-12-31", 30).remove(0).suppressed.unwrap();
         assert_eq!(&*marked.reason, "it is our scanner");

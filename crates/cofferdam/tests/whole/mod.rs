@@ -160,6 +160,11 @@ impl World {
         Some(world)
     }
 
+    /// The administrator's.
+    pub fn kubeconfig_path(&self) -> &str {
+        self.kubeconfig.to_str().unwrap()
+    }
+
     /// Runs it where the API server is.
     pub fn at_api<T: Send + 'static>(&self, act: impl FnOnce(&mut Cluster) -> T + Send + 'static) -> T {
         let (done, result) = channel();

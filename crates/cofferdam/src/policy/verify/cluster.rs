@@ -117,6 +117,7 @@ impl Cluster {
             catalog,
             watch::Sender::default(),
             ProviderKeys::NotRead,
+            None,
         )));
         for node in nodes {
             let agent = self.agent(lab, &node.name).with_context(|| format!("the agent of {}", node.name))?;

@@ -87,6 +87,9 @@ impl Engine {
         let pairs = pairs(unbound, &self.names, &self.addresses, |to| {
             !self.pods_at.contains_key(&to) && !self.nodes_at.contains(&to)
         });
+        if let Some(shadow) = &mut self.shadow {
+            shadow.bind(&pairs, &self.journal);
+        }
         for enforcer in &mut self.enforcers {
             enforcer.bind(&pairs, &self.journal).with_context(|| format!("node {}", enforcer.node()))?;
         }

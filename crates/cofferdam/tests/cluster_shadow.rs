@@ -1,0 +1,119 @@
+//! A release that is judged beside what is enforced: agents say what their pods open, the controller judges it, and the hub
+//! hears of it. With real packets, beside a real API server, which is its own hub.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
+
+mod whole;
+
+use fleet::hub::{definitions, release_object};
+use fleet::{Envelope, Header, Ref, Release, SigningKey};
+use serde_json::{Value, json};
+use std::fs;
+use whole::{NODES, World, eventually, only};
+
+fn key() -> SigningKey {
+    let head =
+        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let block = pem::encode(&pem::Pem::new("PRIVATE KEY", [&head[..], &[7; 32]].concat()));
+    SigningKey::from_pem(block.as_bytes()).unwrap()
+}
+
+fn keys() -> String {
+    let spki = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    let public = pem::encode(&pem::Pem::new("PUBLIC KEY", [&spki[..], &key().public()].concat()));
+    let keys = json!([{ "name": "platform", "public": public }]);
+    json!({ "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ReleaseKeys", "keys": keys }).to_string()
+}
+
+fn publish(world: &World, number: u64, text: &str) -> Ref {
+    let values = crds::as_json("t.yaml", text.as_bytes());
+    let release = Release::build(Header { number, fallback: None, rollback_to: None }, &values).unwrap().0;
+    let object = release_object(&release, &Envelope::seal(&release, &[key()]));
+    world.kubectl("apply --server-side -f -", &object.to_string());
+    release.reference()
+}
+
+fn want(world: &World, enforce: &Ref, shadow: Option<&Ref>) {
+    let patch = json!({ "spec": { "wanted": { "enforce": enforce, "shadow": shadow } } });
+    world.kubectl(&format!("patch managedcluster dev --type=merge -p {patch}"), "");
+}
+
+fn status(world: &World) -> Value {
+    world.get("managedcluster dev")["status"].clone()
+}
+
+/// Both ports of `db`.
+fn both() -> String {
+    only(80).replace("ports: [{port: 80}]", "ports: [{port: 80}, {port: 5432}]")
+}
+
+#[test]
+fn cluster_a_release_is_judged_beside_on_real_packets_and_the_hub_hears_what_it_would_deny() {
+    let Some(world) = World::start() else { return };
+    let hub = json!({ "apiVersion": "v1", "kind": "List", "items": definitions() });
+    world.kubectl("apply -f -", &hub.to_string());
+    world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
+    let object = json!({ "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ManagedCluster", "metadata": { "name": "dev" } });
+    world.kubectl("apply -f -", &object.to_string());
+    let pinned = world.folder.path().join("keys.json");
+    fs::write(&pinned, keys()).unwrap();
+    let config = world.kubeconfig_path().to_owned();
+    let arguments = ["--hub", &config, "--cluster", "dev", "--release-keys", pinned.to_str().unwrap()];
+    let controller = world.certified_controller_with("first", &arguments);
+    let mut agents = NODES.map(|node| Some(world.agent(node)));
+
+    let (one, two) = (publish(&world, 1, &both()), publish(&world, 2, &only(5432)));
+    // Not of the fleet: it stays under whichever release.
+    let mine = only(80).replace("name: db, namespace", "name: mine, namespace");
+    world.kubectl("apply -f -", &mine);
+    want(&world, &one, None);
+    world.reachable("release 1", &[80, 5432]);
+    want(&world, &one, Some(&two));
+    let evidence = |what: &str, is_it: &dyn Fn(&Value) -> bool| {
+        eventually(what, || {
+            // Traffic goes on, and none of it is denied.
+            assert!(world.web_reaches_db(80) && world.web_reaches_db(5432), "{what}");
+            Some(status(&world)).filter(|it| is_it(&it["evidence"]))
+        })
+    };
+    let judged = evidence("release 2 judged", &|it| {
+        it["mode"] == "Shadow" && it["flows"].as_u64() >= Some(2) && it["seconds"].as_u64() >= Some(5)
+    });
+    assert_eq!(judged["evidence"]["denials"], json!([]), "another policy allows it: {judged:#}");
+    assert_eq!((&judged["enforced"]["number"], &judged["shadow"]["number"]), (&1.into(), &2.into()));
+
+    world.kubectl("delete networkpolicy mine -n shop", "");
+    let denied = evidence("a would-be denial", &|it| it["denials"][0]["count"].as_u64() > Some(0));
+    let denial = &denied["evidence"]["denials"][0];
+    assert_eq!(
+        (&denial["source"], &denial["destination"], &denial["port"]),
+        (&"shop/web".into(), &"shop/db".into(), &80.into()),
+        "{denied:#}"
+    );
+    assert_eq!(denied["evidence"]["denials"].as_array().unwrap().len(), 1, "{denied:#}");
+    assert_eq!(
+        (&denied["evidence"]["moreDenials"], &denied["problems"]),
+        (&0.into(), &json!([])),
+        "{denied:#}"
+    );
+    eventually("the controller names the rule", || {
+        let line = "release 2 would deny shop/web to shop/db port 80: NetworkPolicy shop/db";
+        controller.said().contains(line).then_some(())
+    });
+
+    // A node that says nothing is a gap, and told.
+    drop(agents[1].take());
+    let silent = eventually("the silent node", || {
+        let now = status(&world);
+        let told = now["problems"].to_string().contains("do not say what their pods open, such as node-b");
+        told.then_some(now)
+    });
+    assert_eq!(silent["evidence"]["seconds"], 0, "{silent:#}");
+    agents[1] = Some(world.agent(NODES[1]));
+    eventually("whole again", || (status(&world)["problems"] == json!([])).then_some(()));
+
+    want(&world, &one, None);
+    let ended = eventually("no more", || Some(status(&world)).filter(|it| it["shadow"].is_null()));
+    assert_eq!((&ended["evidence"]["mode"], &ended["evidence"]["denials"]), (&"Enforce".into(), &json!([])));
+    world.reachable("as before", &[80, 5432]);
+}

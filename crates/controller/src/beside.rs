@@ -1,0 +1,70 @@
+//! A release that is judged beside what is enforced, without effect.
+//!
+//! Enters: the release, everything else that the API server holds, and what agents say that pods open. Leaves: how often the
+//! release would have denied what was allowed, and for how long all of it was judged.
+//! Guarantees: the release stands in place of the fleet's own policies, and everything else stays; nobody's policy, generation
+//! or status changes by it; what a node does not say, or nobody took, is a gap, after which time begins anew; what cannot be
+//! said counts as denied. Does not: publish, or write to the API server.
+
+mod judge;
+
+pub(crate) use judge::run;
+
+use compiler::{Compiled, Prepared, Preparer, compile_prepared};
+use crds::{Catalog, Diagnostic};
+use fleet::{Beside, Ref, Signed};
+use policy::dns::names_of_rules;
+use policy::{DomainPattern, Generation, PolicySet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::watch as latest;
+
+/// Who wants a release judged, and hears what was seen.
+#[derive(Debug)]
+pub struct Asking {
+    /// Which; `None`: none.
+    pub wanted: latest::Receiver<Option<Arc<Signed>>>,
+    /// What was seen.
+    pub said: latest::Sender<Option<Beside>>,
+}
+
+/// What is judged by.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) of: Ref,
+    /// Why there is nothing to judge by.
+    pub(crate) set: Result<PolicySet, String>,
+    /// Names that its rules speak of.
+    pub(crate) names: Arc<[DomainPattern]>,
+}
+
+impl Candidate {
+    /// A release with everything that is not of the fleet.
+    pub(crate) fn new<'o>(
+        signed: &Signed,
+        others: impl IntoIterator<Item = &'o Prepared>,
+        catalog: &Catalog,
+    ) -> Self {
+        let of = signed.release().reference();
+        let origin = format!("release {}", of.number);
+        let (mut preparer, mut prepared, mut wrong) = (Preparer::default(), Vec::new(), Vec::new());
+        for manifest in signed.release().manifests() {
+            let read = crds::read_value(&origin, &manifest.value);
+            prepared.extend(read.objects.into_iter().map(|object| preparer.prepare(object)));
+            wrong.extend(read.diagnostics);
+        }
+        let mut all: Vec<&Prepared> = others.into_iter().collect();
+        all.extend(&prepared);
+        let Compiled { set, diagnostics, keys: _ } = compile_prepared(all, catalog, Generation(0));
+        let is_own = |it: &Diagnostic| it.position.as_ref().is_some_and(|at| *at.file == *origin);
+        wrong.extend(diagnostics.into_iter().filter(is_own));
+        wrong.retain(Diagnostic::is_error);
+        let names = set.policies.iter().flat_map(names_of_rules).map(|(pattern, _, _)| pattern.clone());
+        let names: BTreeSet<DomainPattern> = names.collect();
+        let set = match wrong.first() {
+            None => Ok(set),
+            Some(first) => Err(format!("{} errors, the first: {first}", wrong.len())),
+        };
+        Self { of, set, names: names.into_iter().collect() }
+    }
+}

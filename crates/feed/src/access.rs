@@ -1,0 +1,192 @@
+//! What a node's pods open, or try to, as the node says when it is asked.
+//!
+//! Enters: what a controller asks, what a node saw. Leaves: the same at the other end. Guarantees: bounded; what finds no
+//! room, or is not understood, is counted. Does not: judge, or remember.
+
+use crate::decode::{self, DecodeError};
+use crate::encode;
+use crate::wire;
+use policy::{DnsName, DomainPattern, PodName, Protocol, Verdict};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Accesses, told apart, in one report. What comes after them is counted.
+pub const MOST: usize = 16_384;
+/// Names of one address in a report.
+const MOST_NAMES: usize = 16;
+
+/// What nodes are asked to tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Under which number; 0: nothing any more.
+    pub number: u64,
+    /// Names for which is wanted by which a pod knows an address.
+    pub names: Arc<[DomainPattern]>,
+}
+
+/// One end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct End {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whose that was, where it was a pod's.
+    pub pod: Option<PodName>,
+}
+
+/// An access as policy sees it, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seen {
+    /// Who opened.
+    pub from: End,
+    /// Who received.
+    pub to: End,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port; 0 where the protocol has none.
+    pub port: u16,
+    /// What the node did.
+    pub verdict: Verdict,
+    /// Names by which the one knows the other, of those that were asked for or that rules speak of.
+    pub names: Vec<DnsName>,
+    /// Whether more names than these may be known to the pod.
+    pub unfollowed: bool,
+}
+
+/// What a node saw since it said so last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accesses {
+    /// Under which number it was asked.
+    pub number: u64,
+    /// How often each.
+    pub seen: Vec<(Seen, u64)>,
+    /// Those that found no room.
+    pub lost: u64,
+}
+
+/// A node's report, as it comes to whoever asked.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Its name, by its certificate.
+    pub node: Arc<str>,
+    /// Another number for another connection: between two, something may have been lost.
+    pub connection: u64,
+    /// What it saw.
+    pub accesses: Accesses,
+}
+
+/// Whom reports go to.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// What is asked.
+    pub asks: Asks,
+    /// Who hears; where that finds no room, reports are left out, and counted.
+    pub to: mpsc::Sender<Told>,
+}
+
+pub(crate) fn encode_asks(asks: &Asks) -> wire::Asks {
+    wire::Asks { number: asks.number, names: Some(encode::names(&asks.names)) }
+}
+
+pub(crate) fn decode_asks(sent: &wire::Asks) -> Result<Asks, DecodeError> {
+    let names = sent.names.as_ref().map(decode::patterns).transpose()?.unwrap_or_default();
+    Ok(Asks { number: sent.number, names: names.into() })
+}
+
+pub(crate) fn encode_accesses(accesses: &Accesses) -> wire::Accesses {
+    let one = |(seen, count): &(Seen, u64)| wire::Seen {
+        from: Some(end(&seen.from)),
+        to: Some(end(&seen.to)),
+        protocol: seen.protocol.0.into(),
+        port: seen.port.into(),
+        denied: seen.verdict == Verdict::Deny,
+        names: seen.names.iter().take(MOST_NAMES).map(ToString::to_string).collect(),
+        unfollowed: seen.unfollowed || seen.names.len() > MOST_NAMES,
+        count: *count,
+    };
+    let seen = accesses.seen.iter().take(MOST).map(one).collect();
+    let beyond = accesses.seen.iter().skip(MOST).fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
+    wire::Accesses { number: accesses.number, seen, lost: accesses.lost.saturating_add(beyond) }
+}
+
+/// What is not understood is counted as lost.
+pub(crate) fn decode_accesses(sent: &wire::Accesses) -> Accesses {
+    let mut accesses = Accesses { number: sent.number, seen: Vec::new(), lost: sent.lost };
+    for (at, it) in sent.seen.iter().enumerate() {
+        match seen(it) {
+            Some(seen) if at < MOST => accesses.seen.push((seen, it.count)),
+            Some(_) | None => accesses.lost = accesses.lost.saturating_add(it.count.max(1)),
+        }
+    }
+    accesses
+}
+
+fn seen(sent: &wire::Seen) -> Option<Seen> {
+    let names = sent.names.iter().take(MOST_NAMES).map(|name| DnsName::parse(name).ok());
+    Some(Seen {
+        from: end_of(sent.from.as_ref()?)?,
+        to: end_of(sent.to.as_ref()?)?,
+        protocol: Protocol(u8::try_from(sent.protocol).ok()?),
+        port: u16::try_from(sent.port).ok()?,
+        verdict: if sent.denied { Verdict::Deny } else { Verdict::Allow },
+        names: names.collect::<Option<_>>()?,
+        unfollowed: sent.unfollowed || sent.names.len() > MOST_NAMES,
+    })
+}
+
+fn end(end: &End) -> wire::End {
+    let [namespace, name] = match &end.pod {
+        Some((namespace, name)) => [namespace.to_string(), name.to_string()],
+        None => [String::new(), String::new()],
+    };
+    wire::End { address: encode::address(&end.address), namespace, name }
+}
+
+fn end_of(sent: &wire::End) -> Option<End> {
+    let address = decode::address(&sent.address).ok()?;
+    let pod = (!sent.name.is_empty()).then(|| (sent.namespace.as_str().into(), sent.name.as_str().into()));
+    Some(End { address, pod })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(port: u16) -> Seen {
+        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
+        Seen {
+            from: End { address: address(1), pod: Some(("team".into(), "web".into())) },
+            to: End { address: address(9), pod: None },
+            protocol: Protocol::TCP,
+            port,
+            verdict: Verdict::Deny,
+            names: vec![DnsName::parse("api.example.com").unwrap()],
+            unfollowed: true,
+        }
+    }
+
+    #[test]
+    fn what_is_asked_and_told_comes_as_it_was() {
+        let asks =
+            Asks { number: 7, names: [DomainPattern::parse("*.example.com").unwrap()].into_iter().collect() };
+        assert_eq!(decode_asks(&encode_asks(&asks)).unwrap(), asks);
+        let allowed = Seen { verdict: Verdict::Allow, names: Vec::new(), unfollowed: false, ..seen(81) };
+        let accesses = Accesses { number: 7, seen: vec![(seen(80), 3), (allowed, 1)], lost: 2 };
+        assert_eq!(decode_accesses(&encode_accesses(&accesses)), accesses);
+    }
+
+    #[test]
+    fn what_finds_no_room_or_makes_no_sense_is_counted() {
+        let many = (0..=u16::MAX).map(|port| (seen(port), 2)).collect();
+        let accesses = Accesses { number: 1, seen: many, lost: 1 };
+        let mut sent = encode_accesses(&accesses);
+        let beyond = 2 * (65_536 - MOST as u64);
+        assert_eq!((sent.seen.len(), sent.lost), (MOST, 1 + beyond));
+        sent.seen[0].from = None;
+        sent.seen[1].names = vec!["..".to_owned()];
+        sent.seen[2].port = 1 << 20;
+        sent.seen.push(sent.seen[3].clone());
+        let heard = decode_accesses(&sent);
+        assert_eq!((heard.seen.len(), heard.lost), (MOST - 3, 1 + beyond + 8));
+    }
+}

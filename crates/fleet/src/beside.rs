@@ -1,0 +1,30 @@
+//! What a cluster's controller says of a release that it judges beside what is enforced.
+//!
+//! Leaves: numbers for the cluster's evidence, and why there are none. Does not: judge, or say it to the hub.
+
+use crate::release::Ref;
+use crate::rollout::Denial;
+use std::sync::Arc;
+
+/// Denials alike that a cluster tells its hub of; those beyond are counted.
+pub const MOST_DENIALS: usize = 100;
+
+/// What was seen of one release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// Which.
+    pub of: Ref,
+    /// For how long everything was judged by it without a gap, by a clock that nobody sets.
+    pub seconds: u64,
+    /// Accesses that were judged in that time.
+    pub flows: u64,
+    /// What was allowed and would have been denied since the release is judged; at most [`MOST_DENIALS`], those seen most
+    /// often. What cannot be said counts as that.
+    pub denials: Vec<Denial>,
+    /// Denials beyond.
+    pub more_denials: u64,
+    /// By which rule each of `denials` would have been: in the same order.
+    pub rules: Vec<Arc<str>>,
+    /// Why not everything is judged by it.
+    pub problem: Option<String>,
+}
