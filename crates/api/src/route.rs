@@ -93,7 +93,8 @@ const PORT: Parameter =
     Parameter { name: "port", kind: ParameterKind::Number(0, 65_535), about: "Destination port" };
 const RULE: Parameter = text("rule", "The rule that decided; with * at the end all that begin so");
 const REASON: Parameter = text("reason", "Why");
-const NODE: Parameter = text("node", "The enforcement point: in a ledger of several nodes; with * at the end all that begin so");
+const NODE: Parameter =
+    text("node", "The enforcement point: in a ledger of several nodes; with * at the end all that begin so");
 const Q: Parameter = text("q", "Part of source, destination, rule or reason, in either case");
 const BEFORE: Parameter = Parameter {
     name: "before",

@@ -342,9 +342,14 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
     let rendered = run(&helm, &arguments);
     assert!(rendered.status.success(), "{}", text(&rendered));
     must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
-    for sender in ["daemonset/cofferdam-agent", "deployment/cofferdam-egress-gateway", "deployment/cofferdam-ingress-gateway"] {
+    for sender in [
+        "daemonset/cofferdam-agent",
+        "deployment/cofferdam-egress-gateway",
+        "deployment/cofferdam-ingress-gateway",
+    ] {
         let pod = must(&cluster, &format!("get {sender} -n cofferdam-system -o yaml"), "");
-        for argument in ["--ledger=", "--collector=https://$(COFFERDAM_COLLECTOR_SERVICE_HOST):", "--token="] {
+        for argument in ["--ledger=", "--collector=https://$(COFFERDAM_COLLECTOR_SERVICE_HOST):", "--token="]
+        {
             assert!(pod.contains(argument), "{sender} has no {argument}: {pod}");
         }
         assert!(pod.contains("mountPath: /var/lib/cofferdam"), "{sender}: {pod}");

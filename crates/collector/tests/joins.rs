@@ -262,7 +262,8 @@ fn who_speaks_for_another_is_refused_and_that_is_in_the_ledger() {
     assert_eq!(status.sent, 2);
     let mut all = world.all();
     let audit = |all: &mut BTreeMap<(String, String), u64>, name: &str| {
-        all.remove(&(String::new(), node_name(name))).unwrap_or_else(|| panic!("{name} is in no audit: {all:?}"))
+        all.remove(&(String::new(), node_name(name)))
+            .unwrap_or_else(|| panic!("{name} is in no audit: {all:?}"))
     };
     assert!(audit(&mut all, "node-b") >= 1 && audit(&mut all, "node-c") >= 1);
     assert_eq!(all, expected(&[("node-c", 2)]));
