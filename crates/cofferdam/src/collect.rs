@@ -37,6 +37,9 @@ use std::time::{Duration, SystemTime};
 /// Who was not heard of for so long does not do its work: three times as long as a sender is silent, at most.
 const SILENT: Duration = Duration::from_secs(30);
 
+/// Who was not heard of for so long is not told of any more: a node, and a replica of a gateway, of which others come.
+const GONE: [Duration; 2] = [Duration::from_secs(7 * 86400), Duration::from_secs(3600)];
+
 /// Be the one ledger of a cluster.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
@@ -102,6 +105,8 @@ impl Shared {
         let mut joined = Reader::open(self.store.path())?.joined()?;
         // Of one node, the newest come first.
         joined.dedup_by(|later, first| later.node == first.node);
+        let now = now();
+        joined.retain(|sender| silence(sender, now) < gone_after(sender));
         Ok(joined)
     }
 
@@ -136,6 +141,13 @@ fn silence(sender: &Joined, now: u64) -> Duration {
     Duration::from_micros(now.saturating_sub(sender.seen))
 }
 
+/// How long somebody may be silent and is still told of.
+fn gone_after(sender: &Joined) -> Duration {
+    let [node, replica] = GONE;
+    // No name of a node has a slash.
+    if sender.node.contains('/') { replica } else { node }
+}
+
 impl Health for Shared {
     fn ready(&self) -> Result<(), String> {
         self.problem().map_or(Ok(()), Err)
@@ -157,7 +169,11 @@ impl Health for Shared {
         let now = now();
         let silent = senders.iter().filter(|it| silence(it, now) >= SILENT).count() as u64;
         let sum = |of: fn(&Joined) -> u64| senders.iter().map(of).fold(0, u64::saturating_add);
-        page.gauge("collector_senders", "Nodes and gateways that ever sent something", senders.len() as u64);
+        page.gauge(
+            "collector_senders",
+            "Nodes that were heard of in the last week, and replicas of gateways in the last hour",
+            senders.len() as u64,
+        );
         page.gauge("collector_senders_silent", "Those that were not heard of for 30 s", silent);
         page.gauge(
             "collector_waiting",

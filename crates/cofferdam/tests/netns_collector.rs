@@ -6,8 +6,8 @@
 mod machine;
 
 use controller::authority::Authority;
-use feed::tls::{COLLECTOR, Identity, node_name};
-use machine::{Machine, eventually};
+use feed::tls::{COLLECTOR, node_name};
+use machine::{Machine, eventually, ip, write_identity};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,21 +25,6 @@ metadata: { name: nowhere, namespace: prod }
 spec: { podSelector: { matchLabels: { app: web } }, policyTypes: [Egress] }
 ";
 const API: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// As a Secret of type `kubernetes.io/tls` would be mounted.
-fn write(folder: &Path, identity: &Identity) {
-    fs::create_dir_all(folder).unwrap();
-    for (name, bytes) in
-        [("tls.crt", &identity.chain), ("tls.key", &identity.key), ("ca.crt", &identity.authority)]
-    {
-        fs::write(folder.join(name), bytes).unwrap();
-    }
-}
 
 /// A pod of a StatefulSet whose pods are on both machines.
 fn pod(node: &str, app: &str, number: u8) -> String {
@@ -73,7 +58,7 @@ impl Collector {
         }
         let folder = tempfile::tempdir().unwrap();
         let identity = authority.issue(&[COLLECTOR.to_owned()], SystemTime::now()).unwrap();
-        write(&folder.path().join("certificates"), &identity);
+        write_identity(&folder.path().join("certificates"), &identity);
         let mut collector = Self { namespace, folder, child: None };
         collector.start();
         collector
@@ -157,7 +142,7 @@ impl Node {
         machine.write("policy.yaml", POLICY);
         let folder = tempfile::tempdir().unwrap();
         let identity = authority.issue(&[node_name(name)], SystemTime::now()).unwrap();
-        write(&folder.path().join("certificates"), &identity);
+        write_identity(&folder.path().join("certificates"), &identity);
         Self { machine, name, folder, child: None }
     }
 
