@@ -1,6 +1,6 @@
 //! Real senders follow real ledgers to a real collector, over mutual TLS.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use collector::{Counts, Store, serve};
 use export::{Exports, Sender, Settings, SinkStatus, Target};

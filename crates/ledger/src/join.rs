@@ -13,6 +13,14 @@ use std::sync::Arc;
 
 /// Ledgers of others whose numbers are remembered; beyond, those are forgotten that were heard of longest ago.
 pub const JOINED: u32 = 16_384;
+/// Of these, of one node: it had a new one each time its disk was.
+pub const OF_NODE: u32 = 16;
+/// Longest text of an entry but its detail, in bytes.
+pub const TEXT: usize = 4096;
+/// Longest detail.
+pub const DETAIL: usize = 1 << 20;
+/// Longest name of a ledger: see [`Reader::origin`].
+const ORIGIN: usize = 64;
 /// How much later than now an entry may be, in microseconds: clocks differ, but what comes from the future would never grow old.
 pub const AHEAD: u64 = 3600 * 1_000_000;
 
@@ -44,6 +52,8 @@ enum Refusal {
     Another,
     /// It is of the future.
     Future,
+    /// A text of it is too long.
+    Long,
 }
 
 impl Ledger {
@@ -53,7 +63,8 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::append`].
     pub fn join(&mut self, parcel: &Parcel, now: u64) -> Result<Receipt, LedgerError> {
-        let Parcel { node, ledger, .. } = parcel;
+        let Parcel { node, .. } = parcel;
+        let ledger = &parcel.ledger.chars().take(ORIGIN).collect::<String>();
         let before =
             self.reading("reading how far a ledger is", |connection| of(connection, node, ledger))?;
         let last = before.as_ref().map_or(0, |before| before.last);
@@ -102,6 +113,11 @@ fn judge(sender: &str, entry: &Entry, now: u64) -> Result<(), Refusal> {
     if entry.time > now.saturating_add(AHEAD) {
         return Err(Refusal::Future);
     }
+    let Entry { source, destination, rule, reason, detail, .. } = entry;
+    let is_long = [source, destination, rule, reason].into_iter().any(|text| text.len() > TEXT);
+    if is_long || detail.as_ref().is_some_and(|detail| detail.len() > DETAIL) {
+        return Err(Refusal::Long);
+    }
     Ok(())
 }
 
@@ -113,6 +129,11 @@ fn why(refusal: Refusal, sender: &str, entry: &Entry) -> String {
         }
         Refusal::Future => {
             format!("{sender} sent entries of more than {} s from now: set its clock", AHEAD / 1_000_000)
+        }
+        Refusal::Long => {
+            format!(
+                "{sender} sent entries with a text of more than {TEXT} bytes, or a detail of more than {DETAIL}"
+            )
         }
     }
 }
@@ -144,6 +165,10 @@ fn keep(connection: &Connection, it: &Joined) -> rusqlite::Result<()> {
     let values =
         params![it.node, it.ledger, it.last, taken, refused, lost, signed(it.waiting), signed(it.seen)];
     connection.prepare_cached(add)?.execute(values)?;
+    // Those of one node first: it must not have others' forgotten.
+    let forget = "DELETE FROM joined WHERE rowid IN \
+                  (SELECT rowid FROM joined WHERE node = ?1 ORDER BY seen DESC, rowid DESC LIMIT -1 OFFSET ?2)";
+    connection.prepare_cached(forget)?.execute(params![it.node, OF_NODE])?;
     let count: u32 = connection.query_row("SELECT count(*) FROM joined", [], |row| row.get(0))?;
     let Some(beyond) = count.checked_sub(JOINED).filter(|beyond| *beyond > 0) else { return Ok(()) };
     let forget = "DELETE FROM joined WHERE rowid IN (SELECT rowid FROM joined ORDER BY seen LIMIT ?1)";

@@ -1,8 +1,8 @@
 //! Ledgers joined into one: each entry once, in order, and under the name of who sent it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
-use ledger::join::{AHEAD, JOINED};
+use ledger::join::{AHEAD, JOINED, OF_NODE, TEXT};
 use ledger::{Entry, EntryFilter, Kind, Ledger, Order, Parcel, Reader, Receipt, Retention, Verdict};
 use std::path::PathBuf;
 
@@ -90,19 +90,20 @@ fn how_far_a_ledger_is_outlives_the_process() {
 }
 
 #[test]
-fn nobody_speaks_for_another_nor_from_the_future() {
+fn nobody_speaks_for_another_nor_from_the_future_nor_without_end() {
     let mut world = World::new();
     let mut mixed = parcel("a", "x", 1..=4);
     mixed.entries[0].1.node = "b".into();
     mixed.entries[1].1.node = "".into();
     mixed.entries[2].1.time = NOW + AHEAD + 1;
+    mixed.entries.push((5, Entry { source: "x".repeat(TEXT + 1).into(), ..denial("a", 5) }));
     let receipt = world.join(&mixed);
-    assert_eq!(counts(&receipt), (2, 0, 2));
-    assert!(receipt.why.unwrap().contains("from now"));
+    assert_eq!(counts(&receipt), (2, 0, 3));
+    assert!(receipt.why.unwrap().contains("4096 bytes"));
     assert_eq!(world.all(), [("a", "ai/j2"), ("a", "ai/j4")].map(|(n, s)| (n.to_owned(), s.to_owned())));
     // What was refused is not refused again.
-    assert_eq!(counts(&world.join(&mixed)), (0, 4, 0));
-    assert_eq!(world.reader().joined().unwrap()[0].refused, 2);
+    assert_eq!(counts(&world.join(&mixed)), (0, 5, 0));
+    assert_eq!(world.reader().joined().unwrap()[0].refused, 3);
 }
 
 #[test]
@@ -137,12 +138,20 @@ fn a_joined_ledger_is_a_ledger() {
 fn of_too_many_ledgers_those_are_forgotten_that_were_heard_of_longest_ago() {
     let mut world = World::new();
     let fill = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) \
-                INSERT INTO joined SELECT 'a', printf('%05d', i), 1, 0, 0, 0, 0, i FROM n";
+                INSERT INTO joined SELECT printf('%05d', i), 'x', 1, 0, 0, 0, 0, i FROM n";
     rusqlite::Connection::open(&world.path).unwrap().execute(fill, [JOINED]).unwrap();
     world.join(&parcel("b", "x", 1..=1));
     let joined = world.reader().joined().unwrap();
     assert_eq!(joined.len(), JOINED as usize);
-    assert!(joined.iter().all(|it| it.ledger != "00000"));
+    assert!(joined.iter().all(|it| it.node != "00000"));
+    // Of one node no more than these.
+    for number in 0..u64::from(OF_NODE) + 3 {
+        let empty = Parcel { entries: Vec::new(), ..parcel("b", &format!("{number:05}"), 1..=1) };
+        world.ledger.join(&empty, NOW + 1 + number).unwrap();
+    }
+    let joined = world.reader().joined().unwrap();
+    let of_b: Vec<&str> = joined.iter().filter(|it| it.node == "b").map(|it| &*it.ledger).collect();
+    assert_eq!((of_b.len(), of_b[0], of_b[15]), (16, "00018", "00003"));
 }
 
 #[test]
