@@ -93,6 +93,8 @@ const PORT: Parameter =
     Parameter { name: "port", kind: ParameterKind::Number(0, 65_535), about: "Destination port" };
 const RULE: Parameter = text("rule", "The rule that decided; with * at the end all that begin so");
 const REASON: Parameter = text("reason", "Why");
+const NODE: Parameter =
+    text("node", "The enforcement point: in a ledger of several nodes; with * at the end all that begin so");
 const Q: Parameter = text("q", "Part of source, destination, rule or reason, in either case");
 const BEFORE: Parameter = Parameter {
     name: "before",
@@ -172,6 +174,7 @@ pub(crate) fn routes() -> Vec<Route> {
                     PORT,
                     RULE,
                     REASON,
+                    NODE,
                     Q,
                     SINCE,
                     UNTIL,
@@ -185,7 +188,7 @@ pub(crate) fn routes() -> Vec<Route> {
         get(
             "/records/stream",
             "What happens, as server-sent events: `record` with its number as id, `lost` with how many were left out, `ping`",
-            &[KIND, VERDICT, SOURCE, DESTINATION, PORT, RULE, REASON, Q, SINCE, UNTIL, AFTER],
+            &[KIND, VERDICT, SOURCE, DESTINATION, PORT, RULE, REASON, NODE, Q, SINCE, UNTIL, AFTER],
             Other("text/event-stream"),
             Handle::Stream,
         ),

@@ -320,14 +320,7 @@ impl Health for Agent {
         );
         page.counter("gateway_starts", "Times the gateway was started", gateway(|gateway| gateway.starts));
         if let Some(ledger) = &status.ledger {
-            page.counter("ledger_written", "Records that were written to the ledger", ledger.written);
-            page.counter("ledger_lost", "Records for which the ledger had no room", ledger.lost);
-            page.gauge(
-                "ledger_down",
-                "Whether the ledger cannot be written",
-                ledger.problem.is_some().into(),
-            );
-            page.exports(&ledger.exports);
+            page.ledger(ledger);
         }
         page.counter("findings", "Things that somebody should look at", status.findings);
         if let Some(detection) = &status.detection {
@@ -359,7 +352,9 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         None => std::env::var("NODE_NAME").or_else(|_| host_name())?,
     };
     let door = args.serve.open(socket.path())?;
-    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
+    let own = || Ok((credentials(args, &node)?, args.controller.clone()));
+    let outlet = args.ledger.outlet(&node, own)?;
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()), outlet)?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     journal.watch()?;

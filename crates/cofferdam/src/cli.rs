@@ -6,6 +6,7 @@ use crate::calls::CallsArgs;
 use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
 use crate::clusters::ClustersCommand;
+use crate::collect::CollectorArgs;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
 use crate::detect::DetectArgs;
@@ -54,6 +55,7 @@ enum Command {
     Agent(AgentArgs),
     EgressGateway(EgressGatewayArgs),
     IngressGateway(IngressGatewayArgs),
+    Collector(CollectorArgs),
     #[command(subcommand)]
     Install(InstallCommand),
     #[command(subcommand)]
@@ -120,6 +122,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Classify(args) => crate::classify::run(&args, out).map(|()| true),
         Command::EgressGateway(args) => crate::egress_gateway::run(&args).map(|()| true),
         Command::IngressGateway(args) => crate::ingress_gateway::run(&args).map(|()| true),
+        Command::Collector(args) => crate::collect::run(&args).map(|()| true),
         Command::Prices(command) => crate::prices::run(&command, out).map(|()| true),
         Command::Agent(args) => crate::agent::run(&args).map(|()| true),
         Command::Flows(args) => crate::flows::run(args, out).map(|()| true),

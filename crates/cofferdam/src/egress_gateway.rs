@@ -2,7 +2,7 @@
 //!
 //! Enters: policy, from the controller or a folder; CONNECTs of nodes, by mutual TLS; and, where it has a door for them,
 //! requests of workloads that are on no node, known by their certificates. Leaves: connections to servers, one
-//! printed record for each, probes and figures. Guarantees: connects nobody before it has policy; goes on by what it had
+//! printed record for each, which is kept in a ledger where one is asked for, probes and figures. Guarantees: connects nobody before it has policy; goes on by what it had
 //! last when the controller is gone; on SIGTERM takes no more, waits for what is open, and then ends.
 //! Does not: enforce in the kernel, resolve names of pods, or read what is carried for pods.
 
@@ -14,12 +14,16 @@ use crate::agent::credentials::Credentials;
 use crate::catalog::CatalogArg;
 use crate::health::{self, Health};
 use crate::http;
+use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
 use crate::printer;
+use crate::up::ground::host_name;
+use crate::up::pen::Pen;
 use crate::up::{block_signals, source, watch::Watch};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use door::DoorArgs;
+use feed::tls::gateway_name;
 use following::{Following, Renewal};
 use gateway::{Central, CentralLimits, Counters, Phase, Policies};
 use ipnet::IpNet;
@@ -81,6 +85,8 @@ pub(crate) struct EgressGatewayArgs {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    ledger: LedgerArgs,
 }
 
 impl EgressGatewayArgs {
@@ -92,6 +98,20 @@ impl EgressGatewayArgs {
         let authority = self.authority.clone().context("--token without --authority")?;
         Ok(Credentials::Token { node: "egress-gateway".to_owned(), token, authority, held: None })
     }
+
+    /// Who keeps records on disk, if that is asked for.
+    fn pen(&self, name: &str) -> Result<Option<Arc<Pen>>> {
+        let outlet = self.ledger.outlet(name, || Ok((self.credentials()?, self.controller.clone())))?;
+        let pen = self.ledger.pen(None, outlet)?.map(Arc::new);
+        pen.as_ref().map_or(Ok(()), |pen| pen.begin())?;
+        Ok(pen)
+    }
+}
+
+/// The name of this replica, by which it follows a controller and which is the node of its records.
+fn own_name() -> String {
+    let host = std::env::var("POD_NAME").or_else(|_| host_name());
+    gateway_name(&host.unwrap_or_else(|_| std::process::id().to_string()))
 }
 
 /// What the threads share.
@@ -100,6 +120,8 @@ struct Shared {
     counters: Arc<Counters>,
     phase: watch::Sender<Phase>,
     private: Vec<IpNet>,
+    /// Keeps records on disk.
+    pen: Option<Arc<Pen>>,
     /// Why nothing new comes.
     problem: Mutex<Option<String>>,
     /// Why it cannot be shown who this is.
@@ -173,6 +195,9 @@ impl Health for Shared {
             "Connections that were not those of a node, or for which there was no room",
             counts.accept_errors,
         );
+        if let Some(pen) = &self.pen {
+            page.ledger(&pen.status());
+        }
         page
     }
 }
@@ -186,6 +211,7 @@ pub(crate) fn run(args: &EgressGatewayArgs) -> Result<()> {
         counters: Arc::new(Counters::new()),
         phase: watch::Sender::new(Phase::default()),
         private: args.private.clone(),
+        pen: args.pen(&own_name())?,
         problem: Mutex::default(),
         unknown: Mutex::new(Some("it has no certificate yet".to_owned())),
         unread: Mutex::default(),
@@ -253,7 +279,8 @@ fn serve(args: &EgressGatewayArgs, shared: &Arc<Shared>) -> Result<JoinHandle<Re
     let drain_timeout = Duration::from_secs(args.drain);
     let limits = CentralLimits { drain_timeout, ..CentralLimits::default() };
     let limits = limits.within_descriptors();
-    let sink = told::Told::start(args.json).context("starting the printer's thread")?;
+    let sink = told::Told::start(args.json, shared.pen.clone(), &own_name())
+        .context("starting the printer's thread")?;
     let (policies, phase) = (shared.policies.subscribe(), shared.phase.subscribe());
     let central = Arc::new(Central::new(policies, sink.clone(), Arc::clone(&shared.counters), limits, phase));
     let following = Following::new(args.controller.clone(), args.credentials()?, Arc::clone(shared));

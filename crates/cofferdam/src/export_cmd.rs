@@ -5,6 +5,7 @@
 
 use crate::flows::{moment, printable};
 use crate::ledger_cmd::Place;
+use crate::sending::Outlet;
 use anyhow::{Context, Result};
 use clap::Args;
 use export::{Exports, Settings, Target};
@@ -37,7 +38,7 @@ struct WithArgs {
 
 impl WithArgs {
     fn settings(&self) -> Settings {
-        Settings { headers: self.headers.clone(), authorities: self.authorities.clone() }
+        Settings { headers: self.headers.clone(), authorities: self.authorities.clone(), sender: None }
     }
 }
 
@@ -46,11 +47,16 @@ impl ExportArgs {
     ///
     /// # Errors
     /// A target, or a file that goes with it, is not what it should be.
-    pub(crate) fn exports(&self, ledger: &Path) -> Result<Option<Exports>> {
-        if self.targets.is_empty() {
+    pub(crate) fn exports(&self, ledger: &Path, outlet: Option<Outlet>) -> Result<Option<Exports>> {
+        let (mut targets, mut settings) = (self.targets.clone(), self.with.settings());
+        if let Some(Outlet { target, sender }) = outlet {
+            targets.push(target);
+            settings.sender = Some(sender);
+        }
+        if targets.is_empty() {
             return Ok(None);
         }
-        Exports::new(ledger, &self.targets, &self.with.settings()).map(Some).context("--export")
+        Exports::new(ledger, &targets, &settings).map(Some).context("--export")
     }
 }
 

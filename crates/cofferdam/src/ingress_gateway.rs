@@ -1,20 +1,25 @@
 //! `cofferdam ingress-gateway`: whoever asks models of a cluster comes through here.
 //!
 //! Enters: Gateways, routes, policies and who answers, from an API server or a folder; requests of clients. Leaves: what
-//! the servers behind it may hear, one printed record for each request, probes and figures. Guarantees: answers nobody
+//! the servers behind it may hear, one printed record for each request, which is kept in a ledger where one is asked for, probes
+//! and figures. Guarantees: answers nobody
 //! before everything was read once; goes on by what it had last where something cannot be put in force; on SIGTERM takes
 //! no more, waits for what is under way, and then ends.
 
+mod kept;
 mod lookout;
 mod status;
 mod told;
 
+use crate::agent::credentials::Credentials;
 use crate::control;
 use crate::folder;
 use crate::health::{self, Health};
 use crate::http;
+use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
 use crate::printer;
+use crate::up::ground::host_name;
 use crate::up::{block_signals, watch::Watch};
 use crate::waf::read_rules;
 use anyhow::{Context, Result, bail};
@@ -22,7 +27,9 @@ use clap::Args;
 use controller::ingress::{Candidate, Known, Seen, Told, Writing};
 use controller::lease::Role;
 use crds::Diagnostic;
+use feed::tls::ingress_name;
 use ingress::{Config, Server, Settings};
+use kept::Kept;
 use nix::sys::signalfd::SignalFd;
 use routes::{Resource, Routing};
 use rustls_pki_types::CertificateDer;
@@ -83,6 +90,23 @@ pub(crate) struct IngressGatewayArgs {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// Where a controller is that gives a certificate to show the collector, as HOST:PORT; may be repeated
+    #[arg(long, value_name = "ADDRESS", requires = "token")]
+    controller: Vec<String>,
+    /// Service account token to ask it with
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "authority",
+        requires = "controller",
+        requires = "collector"
+    )]
+    token: Option<PathBuf>,
+    /// Certificate of the authority to believe, with --token
+    #[arg(long, value_name = "FILE", requires = "token")]
+    authority: Option<PathBuf>,
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {
@@ -177,7 +201,7 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let shared = Arc::new(Shared {
-        told: told::Told::start(args.json).context("starting the printer's thread")?,
+        told: told::Told::start(args.json, args.kept()?).context("starting the printer's thread")?,
         standing: Mutex::default(),
         as_json: args.json,
     });
@@ -215,6 +239,26 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
 }
 
 impl IngressGatewayArgs {
+    /// Who keeps records on disk, if that is asked for.
+    fn kept(&self) -> Result<Option<Kept>> {
+        let host = std::env::var("POD_NAME").or_else(|_| host_name());
+        let node = ingress_name(&host.unwrap_or_else(|_| std::process::id().to_string()));
+        let own = || {
+            let (Some(token), Some(authority)) = (self.token.clone(), self.authority.clone()) else {
+                bail!(
+                    "--collector needs a certificate to show: --collector-certificates, or --controller, --token and \
+                     --authority"
+                );
+            };
+            let node = "ingress-gateway".to_owned();
+            Ok((Credentials::Token { node, token, authority, held: None }, self.controller.clone()))
+        };
+        let outlet = self.ledger.outlet(&node, own)?;
+        let Some(pen) = self.ledger.pen(None, outlet)? else { return Ok(None) };
+        pen.begin()?;
+        Ok(Some(Kept::new(Arc::new(pen), &node)))
+    }
+
     fn settings(&self) -> Result<Settings> {
         let mut roots = rustls::RootCertStore::empty();
         let found: Vec<CertificateDer<'static>> = rustls_native_certs::load_native_certs().certs;

@@ -3,20 +3,25 @@
 //! Enters: filters, a ledger's file or, without one, the file of the running `up` or agent. Leaves: lines or JSON.
 //! Guarantees: as [`crate::flows`]; works while the file is written, and when nobody writes it any more. Does not: change it.
 
+use crate::agent::credentials::Credentials;
 use crate::export_cmd::{DdlArgs, ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment, printable};
+use crate::sending::{Outlet, SendingArgs};
 use crate::up::client::ask;
+use crate::up::pen::Pen;
 use crate::up::protocol::{Answer, Request};
 use ::ledger::{
-    Edge, EdgeFilter, EntryFilter, Kind, Measure, Reader, Retention, Stored, Sum, TopBy, Verdict,
+    Column, Edge, EdgeFilter, EntryFilter, Kind, Match, Measure, Reader, Retention, Stored, Sum, TopBy,
+    Verdict,
 };
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use export::Exports;
 use incident::record;
 use observe::{Time, parse_duration};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Size of a ledger that is kept beside the socket, which often is in memory.
@@ -36,6 +41,8 @@ pub(crate) struct LedgerArgs {
     ledger_size: Option<u64>,
     #[command(flatten)]
     export: ExportArgs,
+    #[command(flatten)]
+    sending: SendingArgs,
 }
 
 fn age(text: &str) -> Result<Duration, String> {
@@ -47,15 +54,41 @@ impl LedgerArgs {
     ///
     /// # Errors
     /// They cannot be exported as is asked for.
-    pub(crate) fn pen(&self, beside: Option<PathBuf>) -> Result<Option<crate::up::pen::Pen>> {
+    pub(crate) fn pen(&self, beside: Option<PathBuf>, outlet: Option<Outlet>) -> Result<Option<Pen>> {
+        let Some((path, retention)) = self.kept(beside) else { return Ok(None) };
+        let exports = self.exports(&path, outlet)?;
+        Ok(Some(Pen::new(&path, retention).exported(exports)))
+    }
+
+    /// In which file, and for how long.
+    pub(crate) fn kept(&self, beside: Option<PathBuf>) -> Option<(PathBuf, Retention)> {
         let default = Retention::default();
         let bytes = if self.ledger.is_some() { default.bytes } else { BESIDE_BYTES };
-        let Some(path) = self.ledger.clone().or(beside) else { return Ok(None) };
+        let path = self.ledger.clone().or(beside)?;
         let age = self.ledger_age.map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let asked = self.ledger_size.map(|size| size.saturating_mul(1 << 20));
-        let retention = Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) };
-        let exports = self.export.exports(&path)?;
-        Ok(Some(crate::up::pen::Pen::new(&path, retention).exported(exports)))
+        Some((path, Retention { age: age.unwrap_or(default.age), bytes: asked.unwrap_or(bytes) }))
+    }
+
+    /// Who sends elsewhere what such a file gets.
+    ///
+    /// # Errors
+    /// They cannot be exported as is asked for.
+    pub(crate) fn exports(&self, path: &Path, outlet: Option<Outlet>) -> Result<Option<Exports>> {
+        self.export.exports(path, outlet)
+    }
+
+    /// How the collector of the cluster is sent records of a node, if that is asked for; `own` is by what the node is known
+    /// where nothing else is named.
+    ///
+    /// # Errors
+    /// The system gives no thread, or what `own` says.
+    pub(crate) fn outlet(
+        &self,
+        node: &str,
+        own: impl FnOnce() -> Result<(Credentials, Vec<String>)>,
+    ) -> Result<Option<Outlet>> {
+        self.sending.outlet(node, own)
     }
 }
 
@@ -195,6 +228,9 @@ pub(crate) struct ShowArgs {
     /// To whom, as `edges` shows it
     #[arg(long, value_name = "NAME")]
     destination: Option<String>,
+    /// Of this node, or replica of a gateway: in a ledger of several
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
     /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Time>,
@@ -348,19 +384,21 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
         until: args.until.map(|time| time.0),
         before: args.before,
         limit: Some(args.limit),
+        texts: args.node.iter().map(|node| (Column::Node, Match::Is(node.clone()))).collect(),
         ..EntryFilter::default()
     };
     let mut entries = args.rows.place.open()?.entries(&filter)?;
     entries.reverse();
-    let heads = ["NUMBER", "TIME", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
+    let heads = ["NUMBER", "TIME", "NODE", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
     args.rows.print(entries, heads, entry_cells, export::line, out)
 }
 
-fn entry_cells(Stored { id, entry }: &Stored) -> [String; 9] {
+fn entry_cells(Stored { id, entry }: &Stored) -> [String; 10] {
     let why = if entry.rule.is_empty() { &entry.reason } else { &entry.rule };
     [
         id.to_string(),
         Time(entry.time).to_string(),
+        if entry.node.is_empty() { "-".to_owned() } else { entry.node.to_string() },
         entry.kind.name().to_owned(),
         verdict(entry.verdict).to_owned(),
         entry.count.to_string(),

@@ -3,6 +3,7 @@
 //! Enters: figures of the moment. Leaves: a page. Guarantees: the page is what is known when it is asked for; nothing is
 //! counted twice. Does not: keep anything, or say anything about single pods.
 
+use crate::up::pen::LedgerStatus;
 use export::{Format, SinkStatus};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -73,6 +74,14 @@ impl Page {
             family.get_or_create(&[(label, value)]).inc_by(number);
         }
         self.0.register(name, help, family);
+    }
+
+    /// How the ledger is, and what is exported of it.
+    pub(crate) fn ledger(&mut self, ledger: &LedgerStatus) {
+        self.counter("ledger_written", "Records that were written to the ledger", ledger.written);
+        self.counter("ledger_lost", "Records for which the ledger had no room", ledger.lost);
+        self.gauge("ledger_down", "Whether the ledger cannot be written", ledger.problem.is_some().into());
+        self.exports(&ledger.exports);
     }
 
     /// How what is exported of the ledger stands, by format.

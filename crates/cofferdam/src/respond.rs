@@ -90,6 +90,26 @@ pub(crate) struct Annotation {
     pub(crate) manifest: Option<String>,
 }
 
+impl Annotation {
+    /// What the entry says besides who, what and on what.
+    ///
+    /// # Errors
+    /// A text is too long, or a note has none.
+    pub(crate) fn detail(&self) -> Result<Map<String, Value>> {
+        let Self { on, what, text, manifest } = self;
+        check_text(text.as_deref())?;
+        ensure!(on.len() <= MAX_TEXT, "an id has at most {MAX_TEXT} bytes");
+        ensure!(
+            *what != Mark::Note || text.as_ref().is_some_and(|text| !text.trim().is_empty()),
+            "a note has a text"
+        );
+        let mut detail = Map::new();
+        add(&mut detail, "text", text.as_deref());
+        add(&mut detail, "manifest", manifest.as_deref());
+        Ok(detail)
+    }
+}
+
 /// What may be written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -257,18 +277,9 @@ impl Responder {
     /// # Errors
     /// There is no ledger to write it into, or it is too long.
     pub(crate) fn annotate(&self, who: &str, annotation: &Annotation) -> Result<Value> {
-        let Annotation { on, what, text, manifest } = annotation;
-        check_text(text.as_deref())?;
-        ensure!(on.len() <= MAX_TEXT, "an id has at most {MAX_TEXT} bytes");
+        let detail = annotation.detail()?;
         ensure!(
-            *what != Mark::Note || text.as_ref().is_some_and(|text| !text.trim().is_empty()),
-            "a note has a text"
-        );
-        let mut detail = Map::new();
-        add(&mut detail, "text", text.as_deref());
-        add(&mut detail, "manifest", manifest.as_deref());
-        ensure!(
-            self.journal.audit(who, What::from(*what), on, &detail),
+            self.journal.audit(who, What::from(annotation.what), &annotation.on, &detail),
             "there is no ledger to write it into: start with --ledger FILE"
         );
         Ok(json!({}))

@@ -14,7 +14,7 @@ use crate::up::journal::Journal;
 use crate::up::say::Say;
 use act::Acting;
 use anyhow::{Context, Result, bail};
-use api::{Asset, Config, Token};
+use api::{Actions, Asset, Config, Live, Token};
 use clap::Args;
 use crds::Catalog;
 use hyper::body::Bytes;
@@ -45,6 +45,18 @@ pub(crate) struct Running {
     pub(crate) journal: Arc<Journal>,
     /// Files and folders that policy comes from; none on a cluster.
     pub(crate) files: Vec<PathBuf>,
+    /// Whose hosts are whose.
+    pub(crate) catalog: Catalog,
+}
+
+/// Who tells and does what is asked, where that is not an engine.
+pub(crate) struct Seams {
+    /// How things stand.
+    pub(crate) live: Arc<dyn Live>,
+    /// Who does what changes something.
+    pub(crate) actions: Arc<dyn Actions>,
+    /// The ledger's file.
+    pub(crate) ledger: PathBuf,
     /// Whose hosts are whose.
     pub(crate) catalog: Catalog,
 }
@@ -93,14 +105,29 @@ impl Door {
     /// # Errors
     /// There is no ledger; the system gives no thread.
     pub(crate) fn serve(self, running: Running, say: &Say) -> Result<()> {
-        let Self { listener, address, token, file, hosts } = self;
         let Running { engine, journal, files, catalog } = running;
         let ledger = journal.ledger().context("--serve: there is no ledger")?.path;
-        let link = format!("http://{address}/#token={}", token.reveal());
         let responder = Responder::new(Arc::clone(&engine), Arc::clone(&journal));
-        let config = Config {
+        let seams = Seams {
             live: Arc::new(Teller::new(engine, Arc::clone(&journal), files)),
             actions: Arc::new(Acting::new(responder, journal, ledger.clone())),
+            ledger,
+            catalog,
+        };
+        self.answer(seams, |text| say.note(text))
+    }
+
+    /// The same for who has no engine.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn answer(self, seams: Seams, note: impl Fn(&str)) -> Result<()> {
+        let Self { listener, address, token, file, hosts } = self;
+        let Seams { live, actions, ledger, catalog } = seams;
+        let link = format!("http://{address}/#token={}", token.reveal());
+        let config = Config {
+            live,
+            actions,
             authenticate: Arc::new(token),
             ledger: ledger.clone(),
             catalog,
@@ -108,8 +135,8 @@ impl Door {
             assets: Box::new(page),
         };
         serve(listener, config)?;
-        say.note(&format!("console and API: {link}"));
-        say.note(&format!("the token is kept in {}, the ledger in {}", file.display(), ledger.display()));
+        note(&format!("console and API: {link}"));
+        note(&format!("the token is kept in {}, the ledger in {}", file.display(), ledger.display()));
         Ok(())
     }
 }

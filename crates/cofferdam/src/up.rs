@@ -52,6 +52,7 @@ pub(crate) use ground::uninstall;
 use crate::catalog::CatalogArg;
 use crate::ledger_cmd::LedgerArgs;
 use crate::respond::Responder;
+use crate::sending::Outlet;
 use crate::serving::{self, ServeArgs};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -217,7 +218,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     let socket = Socket::bind(args.socket.as_deref())?;
     let say = Arc::new(Say::new(args.json));
     let door = args.serve.open(socket.path())?;
-    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()))?;
+    let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()), outlet(args)?)?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
     let (mut engine, lab) = engine(args, &socket, &journal)?;
@@ -282,6 +283,20 @@ fn load(args: &UpArgs, engine: &mut Engine, say: &Say) -> Load {
         say.note(&format!("nothing is judged by the candidate: {problem}"));
     }
     load
+}
+
+/// How the collector of the cluster is sent records, if that is asked for.
+fn outlet(args: &UpArgs) -> Result<Option<Outlet>> {
+    let node = match &args.node {
+        Some(node) => node.clone(),
+        None => ground::host_name()?,
+    };
+    let own = || bail!("--collector needs --collector-certificates: nobody here has a certificate to show");
+    let outlet = args.ledger.outlet(&node, own)?;
+    if args.lab && outlet.is_some() {
+        bail!("--collector with --lab: a lab has records of several nodes, and a sender speaks for one");
+    }
+    Ok(outlet)
 }
 
 fn engine(args: &UpArgs, socket: &Socket, journal: &Arc<Journal>) -> Result<(Engine, Option<Hosted>)> {

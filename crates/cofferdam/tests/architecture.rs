@@ -35,6 +35,7 @@ const ROWS: &[(&str, u8)] = &[
     ("rollouts", 2),
     ("spoke", 2),
     ("api", 3),
+    ("collector", 3),
     ("cni", 4),
     ("cofferdam", 4),
 ];

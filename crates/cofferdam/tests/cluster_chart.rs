@@ -49,6 +49,13 @@ certManager: {enabled: true, issuerRef: {name: company, kind: ClusterIssuer}}
 monitoring: {enabled: true, interval: 10s, labels: {release: prometheus}}
 dashboards: {enabled: true, labels: {a: b}}
 ledger: {enabled: true, age: 7d, sizeMiB: 64, export: [otlp+https://otel.example], exportSecret: siem, exportCa: true}
+collector:
+  enabled: true
+  storage: {size: 1Gi, className: fast}
+  age: 7d
+  sizeMiB: 64
+  ports: {collect: 19448, health: 19449, serve: 18080}
+  nodeSelector: {a: b}
 prices: {list: \"kind: PriceList\"}
 budgetStore: {url: rediss://10.0.0.7, secret: budget-store, ca: true, down: deny}
 ";
@@ -186,6 +193,8 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "controller.ports.feed=70000",
         "ingressGateway.listeners[0].port=443",
         "ingressGateway.service.type=ExternalName",
+        "collector.storage.size=much",
+        "collector.ports.listen=1",
     ] {
         let output = run(&helm, &["template", "chart", "--set", wrong]);
         assert!(!output.status.success(), "{wrong} is taken");
@@ -319,6 +328,40 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "list policystatuses",
     ] {
         assert!(!may("cofferdam-agent", &format!("{what} {own}")), "{what}");
+    }
+}
+
+#[test]
+fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
+    must(&cluster, "create namespace cofferdam-system", "");
+    must(&cluster, "apply -f -", CLASS);
+    must(&cluster, "wait --for=condition=Established crd --all --timeout=60s", "");
+    let values = "collector.enabled=true,egressGateway.enabled=true,ingressGateway.enabled=true";
+    let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", values];
+    let rendered = run(&helm, &arguments);
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    for sender in [
+        "daemonset/cofferdam-agent",
+        "deployment/cofferdam-egress-gateway",
+        "deployment/cofferdam-ingress-gateway",
+    ] {
+        let pod = must(&cluster, &format!("get {sender} -n cofferdam-system -o yaml"), "");
+        for argument in ["--ledger=", "--collector=https://$(COFFERDAM_COLLECTOR_SERVICE_HOST):", "--token="]
+        {
+            assert!(pod.contains(argument), "{sender} has no {argument}: {pod}");
+        }
+        assert!(pod.contains("mountPath: /var/lib/cofferdam"), "{sender}: {pod}");
+    }
+    let of = |what: &str| must(&cluster, &format!("get {what} -n cofferdam-system -o yaml"), "");
+    assert!(of("statefulset/cofferdam-collector").contains("volumeClaimTemplates"));
+    assert!(of("service/cofferdam-collector").contains("port: 9448"));
+    assert!(of("networkpolicy/cofferdam-collector").contains("port: collect"));
+    let who = "--as system:serviceaccount:cofferdam-system:cofferdam-collector -n cofferdam-system";
+    for what in ["list pods", "get secrets", "get configmaps", "create tokenreviews", "get nodes"] {
+        let said = text(&kubectl(&cluster, &format!("auth can-i {what} {who}"), ""));
+        assert!(said.lines().any(|line| line == "no"), "{what}: {said}");
     }
 }
 

@@ -5,11 +5,10 @@
 mod machine;
 
 use controller::authority::Authority;
-use feed::tls::{GATEWAY, Identity, node_name};
+use feed::tls::{GATEWAY, node_name};
 use machine::resolver::{HUB, Resolver, ask};
-use machine::{Machine, Up, eventually};
+use machine::{Machine, Up, eventually, ip, write_identity};
 use serde_json::Value;
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -54,21 +53,6 @@ struct Edge<'m> {
     records: Arc<Mutex<Vec<Value>>>,
 }
 
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// As a Secret of type `kubernetes.io/tls` would be mounted.
-fn write(folder: &Path, identity: &Identity) {
-    fs::create_dir_all(folder).unwrap();
-    for (name, bytes) in
-        [("tls.crt", &identity.chain), ("tls.key", &identity.key), ("ca.crt", &identity.authority)]
-    {
-        fs::write(folder.join(name), bytes).unwrap();
-    }
-}
-
 impl<'m> Edge<'m> {
     fn new(machine: &'m Machine, authority: &Authority, folder: &Path) -> Self {
         let (namespace, node) = (machine.namespace("e"), machine.namespace("n"));
@@ -81,7 +65,7 @@ impl<'m> Edge<'m> {
         ip(&format!("-n {namespace} link set lo up"));
         ip(&format!("-n {namespace} route add default via 10.9.3.1"));
         let certificates = folder.join("gateway");
-        write(&certificates, &authority.issue(&[GATEWAY.to_owned()], SystemTime::now()).unwrap());
+        write_identity(&certificates, &authority.issue(&[GATEWAY.to_owned()], SystemTime::now()).unwrap());
         let manifests = machine.folder();
         let mut edge =
             Self { machine, namespace, manifests, certificates, child: None, records: Arc::default() };
@@ -201,7 +185,7 @@ fn netns_connections_leave_by_the_central_gateway_or_not_at_all() {
     machine.write("policy.yaml", POLICY);
     let authority = Authority::new(SystemTime::now()).unwrap();
     let own = folder.path().join("m1");
-    write(&own, &authority.issue(&[node_name("m1")], SystemTime::now()).unwrap());
+    write_identity(&own, &authority.issue(&[node_name("m1")], SystemTime::now()).unwrap());
     let _resolver = Resolver::start(&machine);
     serve(&machine);
     let mut edge = Edge::new(&machine, &authority, folder.path());
@@ -256,7 +240,7 @@ fn netns_a_node_gets_nothing_for_pods_of_another() {
     machine.write("policy.yaml", POLICY);
     let authority = Authority::new(SystemTime::now()).unwrap();
     let stolen = folder.path().join("m2");
-    write(&stolen, &authority.issue(&[node_name("m2")], SystemTime::now()).unwrap());
+    write_identity(&stolen, &authority.issue(&[node_name("m2")], SystemTime::now()).unwrap());
     let _resolver = Resolver::start(&machine);
     serve(&machine);
     let edge = Edge::new(&machine, &authority, folder.path());

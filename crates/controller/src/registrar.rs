@@ -1,7 +1,7 @@
 //! The authority of a cluster, and whom it vouches for.
 //!
-//! Enters: tokens of agents and egress gateways. Leaves: certificates for exactly the node that the API server says the
-//! token's pod runs on, or for the egress gateway.
+//! Enters: tokens of agents, gateways and collectors. Leaves: certificates for exactly the node that the API server says the
+//! token's pod runs on, or for the egress gateway, the ingress gateway or the collector.
 //! Guarantees: all replicas share one authority, which lives in a Secret; its certificate is published in a ConfigMap of
 //! the same name; a token of anyone else, or of an agent for no node, is refused.
 //! Does not: keep tokens.
@@ -10,7 +10,7 @@ use crate::authority::{Authority, AuthorityError, VALIDITY};
 use crate::trust::Held;
 use feed::client::chain;
 use feed::enrol::{Answer, Granted, Registrar, Request};
-use feed::tls::{GATEWAY, Identity, node_name};
+use feed::tls::{COLLECTOR, GATEWAY, INGRESS, Identity, node_name};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -33,8 +33,12 @@ const WEBHOOK: &str = "cofferdam";
 pub const AUDIENCE: &str = "cofferdam";
 /// Service account of agents, in the controller's namespace.
 const AGENT: &str = "cofferdam-agent";
-/// Service account of egress gateways, there too.
-const EGRESS_GATEWAY: &str = "cofferdam-egress-gateway";
+/// Service accounts of others, there too, and the name in their certificates.
+const OTHERS: [(&str, &str); 3] = [
+    ("cofferdam-egress-gateway", GATEWAY),
+    ("cofferdam-ingress-gateway", INGRESS),
+    ("cofferdam-collector", COLLECTOR),
+];
 /// Where the API server says on which node a token's pod runs (Kubernetes 1.32 and later).
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 /// How often it is looked whether the Secret holds another authority.
@@ -216,7 +220,7 @@ pub fn registrar(
     authority: Arc<Authority>,
     inspection: watch::Receiver<Held>,
 ) -> Registrar {
-    let accounts = [AGENT, EGRESS_GATEWAY].map(|name| format!("system:serviceaccount:{namespace}:{name}"));
+    let accounts = format!("system:serviceaccount:{namespace}:");
     Arc::new(move |request| {
         let inspection = inspection.borrow().clone();
         Box::pin(answer(client.clone(), accounts.clone(), Arc::clone(&authority), inspection, request))
@@ -225,7 +229,7 @@ pub fn registrar(
 
 async fn answer(
     client: Client,
-    accounts: [String; 2],
+    accounts: String,
     authority: Arc<Authority>,
     inspection: Held,
     request: Request,
@@ -250,7 +254,7 @@ async fn answer(
     let now = SystemTime::now();
     let name = match &holder {
         Holder::Node(node) => node_name(node),
-        Holder::EgressGateway => GATEWAY.to_owned(),
+        Holder::Other(name) => (*name).to_owned(),
     };
     let certificate =
         authority.sign(&request.signing_request, &[name], now).map_err(|error| error.to_string())?;
@@ -259,33 +263,61 @@ async fn answer(
             root.intermediate(&request, &node, now)
                 .map_err(|error| format!("Secret {}: {error}", crate::trust::SECRET))
         }),
-        (Some(_), Holder::EgressGateway) => Err("an egress gateway opens no TLS".to_owned()),
+        (Some(_), Holder::Other(name)) => Err(format!("{name} opens no TLS of pods")),
         (None, _) => Err("it was not asked for".to_owned()),
     };
     Ok(Granted { certificate, inspection })
 }
 
 /// Who asks.
+#[derive(Debug, PartialEq, Eq)]
 enum Holder {
     /// The agent of a node.
     Node(String),
-    /// A replica of the central egress gateway.
-    EgressGateway,
+    /// A replica of something that there is once in a cluster, by the name in its certificate.
+    Other(&'static str),
 }
 
-fn holder(user: &UserInfo, [agent, gateway]: &[String; 2]) -> Result<Holder, String> {
+/// Who that is, of those whose service accounts begin so.
+fn holder(user: &UserInfo, accounts: &str) -> Result<Holder, String> {
     let name = user.username.as_deref().unwrap_or_default();
-    if name == gateway {
-        return Ok(Holder::EgressGateway);
+    let account = name.strip_prefix(accounts).unwrap_or_default();
+    if let Some((_, name)) = OTHERS.iter().find(|(known, _)| *known == account) {
+        return Ok(Holder::Other(name));
     }
-    if name != agent {
-        return Err(format!("the token is of {name}, not of {agent} or {gateway}"));
+    if account != AGENT {
+        let others = OTHERS.map(|(known, _)| known).join(", ");
+        return Err(format!("the token is of {name}, not of {AGENT}, {others} of this namespace"));
     }
     let nodes = user.extra.as_ref().and_then(|extra| extra.get(NODE_NAME)).map(Vec::as_slice);
     match nodes {
         Some([node]) => Ok(Holder::Node(node.clone())),
         Some(_) | None => {
             Err("the token is not bound to a pod on a node (Kubernetes 1.32 or later is needed)".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, node: Option<&str>) -> UserInfo {
+        let extra = node.map(|node| BTreeMap::from([(NODE_NAME.to_owned(), vec![node.to_owned()])]));
+        UserInfo { username: Some(name.to_owned()), extra, ..UserInfo::default() }
+    }
+
+    #[test]
+    fn a_service_account_has_one_name_and_others_none() {
+        const OURS: &str = "system:serviceaccount:sys:";
+        let of = |name: &str, node| holder(&user(&format!("{OURS}{name}"), node), OURS);
+        assert_eq!(of("cofferdam-agent", Some("a")), Ok(Holder::Node("a".to_owned())));
+        assert_eq!(of("cofferdam-egress-gateway", Some("a")), Ok(Holder::Other(GATEWAY)));
+        assert_eq!(of("cofferdam-ingress-gateway", None), Ok(Holder::Other(INGRESS)));
+        assert_eq!(of("cofferdam-collector", None), Ok(Holder::Other(COLLECTOR)));
+        assert!(of("cofferdam-agent", None).is_err());
+        for stranger in ["system:serviceaccount:other:cofferdam-collector", "cofferdam-collector", "", OURS] {
+            assert!(holder(&user(stranger, Some("a")), OURS).is_err(), "{stranger}");
         }
     }
 }

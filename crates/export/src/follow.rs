@@ -1,6 +1,6 @@
 //! What comes after a cursor in a ledger that somebody else writes, and may put aside and begin anew.
 
-use crate::batch::{Batch, Lost};
+use crate::batch::{Batch, Lost, Place};
 use crate::cursor::Cursor;
 use ledger::{LedgerError, Reader};
 use std::fs;
@@ -88,7 +88,13 @@ impl Follower {
         }
         let inside = u64::try_from(found.entries.len()).unwrap_or(u64::MAX);
         self.waiting = found.waiting.saturating_add(inside);
-        let batch = Batch { lost, entries: found.entries };
+        let place = Place {
+            ledger: reader.origin()?,
+            last: found.last,
+            waiting: found.waiting,
+            lost: cursor.lost.saturating_add(lost.map_or(0, |lost| lost.records)),
+        };
+        let batch = Batch { lost, entries: found.entries, place };
         Ok(Next { batch, last: found.last, waiting: found.waiting })
     }
 }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 pub(crate) fn body(format: Format, batch: &Batch) -> Vec<u8> {
     match format {
         Format::Otlp => otlp::request(batch).to_string().into_bytes(),
-        Format::JsonLines | Format::Syslog => {
+        // Those of collectors and syslog are made where they are sent.
+        Format::JsonLines | Format::Syslog | Format::Collector => {
             lines(batch.lost.iter().map(lost_line).chain(batch.entries.iter().map(line)))
         }
         Format::ClickHouse => {
@@ -28,7 +29,7 @@ pub(crate) fn body(format: Format, batch: &Batch) -> Vec<u8> {
 /// Media type of a body.
 pub(crate) fn media_type(format: Format) -> &'static str {
     match format {
-        Format::Otlp => "application/json",
+        Format::Otlp | Format::Collector => "application/json",
         Format::JsonLines | Format::Ocsf | Format::Syslog | Format::ClickHouse => "application/x-ndjson",
     }
 }

@@ -1,4 +1,4 @@
-//! A target that takes requests of HTTP/1.1: JSON lines, OCSF events, OTLP logs or rows of ClickHouse, packed with gzip.
+//! A target that takes requests of HTTP/1.1: JSON lines, OCSF events, OTLP logs, rows of ClickHouse or parcels of a collector, packed with gzip.
 //!
 //! What an answer means: 2xx, it is taken; of OTLP some of it may not be, and is not sent again. 400, 413, 415 and 422: it will
 //! never be, and smaller parts are tried, to find what of it. Everything else is tried again later: also 401, 403 and 404, for a
@@ -7,9 +7,10 @@
 use crate::clickhouse;
 use crate::format::media_type;
 use crate::otlp;
-use crate::settings::Settings;
+use crate::settings::{Sender, Settings};
 use crate::sink::Outcome;
 use crate::target::{Format, Host};
+use feed::tls::COLLECTOR;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_body_util::{BodyExt, Full, Limited};
@@ -20,6 +21,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use ledger::Receipt;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use std::io::Write;
@@ -46,9 +48,20 @@ pub(crate) struct Http {
     format: Format,
     host: Host,
     path: String,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Tls,
     settings: Settings,
     open: Option<Open>,
+}
+
+/// Whether and how TLS is spoken.
+#[derive(Clone, Debug)]
+pub(crate) enum Tls {
+    /// It is not.
+    Clear,
+    /// With a server whose certificate is one of the URL's host.
+    Host(Arc<ClientConfig>),
+    /// With a collector, which is known by a name of its own, wherever it is.
+    Collector(Sender),
 }
 
 /// A connection that may be used again.
@@ -65,13 +78,7 @@ impl Drop for Open {
 }
 
 impl Http {
-    pub(crate) fn new(
-        format: Format,
-        host: Host,
-        path: &str,
-        tls: Option<Arc<ClientConfig>>,
-        settings: Settings,
-    ) -> Self {
+    pub(crate) fn new(format: Format, host: Host, path: &str, tls: Tls, settings: Settings) -> Self {
         Self { format, host, path: path.to_owned(), tls, settings, open: None }
     }
 
@@ -104,7 +111,9 @@ impl Http {
         let path = match self.format {
             // Of a target of ClickHouse, the path is the database.
             Format::ClickHouse => &clickhouse::path(&self.path, body),
-            Format::JsonLines | Format::Otlp | Format::Ocsf | Format::Syslog => &self.path,
+            Format::JsonLines | Format::Otlp | Format::Ocsf | Format::Syslog | Format::Collector => {
+                &self.path
+            }
         };
         *request.uri_mut() = path.parse().map_err(|error| format!("its path: {error}"))?;
         *request.headers_mut() = self.settings.headers().map_err(|error| error.to_string())?;
@@ -142,8 +151,12 @@ impl Http {
             let stream = TcpStream::connect((self.host.name.as_str(), self.host.port)).await;
             let stream = stream.map_err(|error| format!("connecting to {}: {error}", self.host))?;
             match &self.tls {
-                None => spoken(stream).await,
-                Some(config) => spoken(secured(config, &self.host, stream).await?).await,
+                Tls::Clear => spoken(stream).await,
+                Tls::Host(config) => spoken(secured(config, &self.host, stream).await?).await,
+                Tls::Collector(sender) => {
+                    let config = sender.tls()?;
+                    spoken(secured_as(&config, COLLECTOR, &self.host, stream).await?).await
+                }
             }
         };
         let late = |_| format!("connecting to {}: no answer within {} s", self.host, CONNECT.as_secs());
@@ -157,6 +170,8 @@ impl Http {
         let (bytes, is_whole) = read.map_or_else(|_| (Bytes::new(), false), |read| (read.to_bytes(), true));
         let says = || format!("{}{}", head.status, told(&bytes));
         let outcome = match head.status {
+            // Half an answer says nothing of what became of it.
+            status if status.is_success() && self.format == Format::Collector => received(&bytes),
             status if status.is_success() => self.taken(&bytes),
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
@@ -180,7 +195,7 @@ impl Http {
                 let (rejected, says) = otlp::partial(answer);
                 Outcome::Taken { rejected, says: says.map(|says| told_text(&says)) }
             }
-            Format::JsonLines | Format::Ocsf | Format::Syslog | Format::ClickHouse => {
+            Format::JsonLines | Format::Ocsf | Format::Syslog | Format::ClickHouse | Format::Collector => {
                 Outcome::Taken { rejected: 0, says: None }
             }
         }
@@ -197,13 +212,33 @@ async fn spoken(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) ->
     Ok(Open { sender, task })
 }
 
+/// What a collector says of a parcel.
+fn received(answer: &[u8]) -> Outcome {
+    match serde_json::from_slice::<Receipt>(answer) {
+        Ok(Receipt { refused, why, .. }) => {
+            Outcome::Taken { rejected: refused, says: why.map(|why| told_text(&why)) }
+        }
+        Err(error) => Outcome::Later { why: format!("its answer is no receipt: {error}"), after: None },
+    }
+}
+
 /// TLS to a server.
 pub(crate) async fn secured(
     config: &Arc<ClientConfig>,
     host: &Host,
     stream: TcpStream,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
-    let name = ServerName::try_from(host.name.clone()).map_err(|error| format!("its name: {error}"))?;
+    secured_as(config, &host.name, host, stream).await
+}
+
+/// TLS to a server that is known by this name.
+async fn secured_as(
+    config: &Arc<ClientConfig>,
+    name: &str,
+    host: &Host,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, String> {
+    let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("its name: {error}"))?;
     let connector = TlsConnector::from(Arc::clone(config));
     connector.connect(name, stream).await.map_err(|error| format!("TLS with {host}: {error}"))
 }

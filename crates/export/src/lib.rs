@@ -1,4 +1,5 @@
-//! The ledger, followed: what was recorded goes to files, collectors and logs elsewhere ([`Exports`]).
+//! The ledger, followed: what was recorded goes to files, collectors and logs elsewhere, and to the cluster's own collector
+//! ([`Exports`]).
 //!
 //! Enters: a ledger's file, written by somebody else. Leaves: its entries, to each [`Target`] in its format, and how each
 //! stands ([`SinkStatus`]). Guarantees: the ledger is the queue, on disk and bounded by its retention, so a target that is dead
@@ -31,6 +32,6 @@ pub use clickhouse::clickhouse_ddl;
 pub use error::ExportError;
 pub use format::line;
 pub use once::{Sent, once};
-pub use settings::Settings;
+pub use settings::{Sender, Settings};
 pub use target::{Format, Target};
 pub use worker::{Exports, SinkStatus};

@@ -1,6 +1,6 @@
 //! Exporting what a ledger has, once.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Place};
 use crate::error::ExportError;
 use crate::settings::Settings;
 use crate::sink::{Outcome, Sink};
@@ -42,7 +42,7 @@ pub fn once(reader: &Reader, after: i64, target: &Target, settings: &Settings) -
             return Ok(done);
         }
         // What was forgotten before is nothing that this missed: nobody asked for it until today.
-        let batch = Batch { lost: None, entries: found.entries };
+        let batch = Batch { lost: None, entries: found.entries, place: Place::default() };
         let outcome = runtime.block_on(sink.send(&batch));
         let refused = match outcome {
             Outcome::Taken { rejected, says } => {

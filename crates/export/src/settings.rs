@@ -1,15 +1,18 @@
 //! What goes with targets: headers that say who sends, and whom to believe.
 
 use crate::error::ExportError;
+use feed::tls::Identity;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Most bytes of a file with headers.
 const HEADERS: u64 = 65_536;
@@ -24,6 +27,34 @@ pub struct Settings {
     pub headers: Option<PathBuf>,
     /// File with certificates of authorities in PEM, which are believed instead of the system's.
     pub authorities: Option<PathBuf>,
+    /// As whom collectors are sent something.
+    pub sender: Option<Sender>,
+}
+
+/// As whom a collector is sent what a ledger has.
+#[derive(Clone)]
+pub struct Sender {
+    /// The node, or the gateway's replica, as its certificate and its records have it.
+    pub node: String,
+    /// What it shows, or why it has nothing to show. Looked at for each connection.
+    pub identity: watch::Receiver<Result<Arc<Identity>, String>>,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Sender {
+    /// How TLS is spoken with a collector.
+    pub(crate) fn tls(&self) -> Result<Arc<ClientConfig>, String> {
+        let identity = self.identity.borrow().clone();
+        let identity = identity.map_err(|why| format!("there is no certificate to show: {why}"))?;
+        let mut config = identity.client().map_err(|error| error.to_string())?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
 }
 
 impl Settings {

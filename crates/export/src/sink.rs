@@ -4,10 +4,10 @@ use crate::batch::Batch;
 use crate::error::ExportError;
 use crate::file::Lines;
 use crate::format;
-use crate::http::Http;
+use crate::http::{Http, Tls};
 use crate::settings::Settings;
 use crate::syslog::Syslog;
-use crate::target::{Place, Target};
+use crate::target::{Format, Place, Target};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Sink {
     target: Target,
+    /// As whom a collector is sent something.
+    sender: Option<String>,
     door: Door,
 }
 
@@ -53,7 +55,15 @@ impl Sink {
                     let why = "headers may hold tokens, and would be readable on the way: use https, or a collector on this machine";
                     return Err(ExportError::Target { target: target.to_string(), why: why.to_owned() });
                 }
-                let tls = if host.is_tls { Some(settings.tls()?) } else { None };
+                let tls = match (target.format, &settings.sender) {
+                    (Format::Collector, Some(sender)) => Tls::Collector(sender.clone()),
+                    (Format::Collector, None) => {
+                        let why = "a collector takes nothing from nobody: it is sent with a certificate, by --collector";
+                        return Err(ExportError::Target { target: target.to_string(), why: why.to_owned() });
+                    }
+                    (_, _) if host.is_tls => Tls::Host(settings.tls()?),
+                    (_, _) => Tls::Clear,
+                };
                 Door::Http(Box::new(Http::new(target.format, host.clone(), path, tls, settings.clone())))
             }
             Place::Syslog { transport, host } => {
@@ -61,7 +71,8 @@ impl Sink {
                 Door::Syslog(Box::new(Syslog::new(*transport, host.clone(), tls)))
             }
         };
-        Ok(Self { target, door })
+        let sender = settings.sender.as_ref().map(|sender| sender.node.clone());
+        Ok(Self { target, sender, door })
     }
 
     /// Sends a batch.
@@ -69,7 +80,10 @@ impl Sink {
         if let Door::Syslog(syslog) = &mut self.door {
             return syslog.send(batch).await;
         }
-        let body = format::body(self.target.format, batch);
+        let body = match self.body(batch) {
+            Ok(body) => body,
+            Err(why) => return Outcome::Later { why, after: None },
+        };
         if body.len() > MOST_BYTES {
             return Outcome::Never {
                 why: format!("it has {} bytes, and at most {MOST_BYTES} go at once", body.len()),
@@ -82,6 +96,23 @@ impl Sink {
             Door::Syslog(syslog) => syslog.send(batch).await,
         }
     }
+
+    fn body(&self, batch: &Batch) -> Result<Vec<u8>, String> {
+        match (self.target.format, &self.sender) {
+            (Format::Collector, Some(node)) => {
+                let parcel = batch.parcel(node);
+                let parcel =
+                    parcel.ok_or("the ledger was made by an earlier version and not written since")?;
+                serde_json::to_vec(&parcel).map_err(|error| error.to_string())
+            }
+            (format, _) => Ok(format::body(format, batch)),
+        }
+    }
+}
+
+/// Whether a target is told now and then how things stand, also when there is nothing to send.
+pub(crate) fn is_told(target: &Target) -> bool {
+    target.format == Format::Collector
 }
 
 fn is_this_machine(host: &str) -> bool {

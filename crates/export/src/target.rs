@@ -16,6 +16,10 @@ const SYSLOG_TLS: u16 = 6514;
 /// Ports of ClickHouse's HTTP interface.
 const CLICKHOUSE: u16 = 8123;
 const CLICKHOUSE_TLS: u16 = 8443;
+/// Where a collector listens when nobody says, and where it takes entries.
+const COLLECTOR: u16 = 9448;
+const COLLECTOR_PATH: &str = "/v1/entries";
+const COLLECTORS: &str = "a collector is written https://HOST:9448, without a path";
 const FORMS: &str = "use file:/path, stdout:, http(s)://host/path, with ocsf+ or (before http) otlp+ in front, or \
                      syslog+udp://host:514, syslog+tcp://host:601, syslog+tls://host:6514, or clickhouse+https://host:8443/database";
 
@@ -32,11 +36,14 @@ pub enum Format {
     Syslog,
     /// Rows of ClickHouse, over HTTP.
     ClickHouse,
+    /// Parcels for a collector of this program's, over mutual TLS.
+    Collector,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::JsonLines, Self::Otlp, Self::Ocsf, Self::Syslog, Self::ClickHouse];
+    pub const ALL: [Self; 6] =
+        [Self::JsonLines, Self::Otlp, Self::Ocsf, Self::Syslog, Self::ClickHouse, Self::Collector];
 
     /// As the status and metrics have it.
     #[must_use]
@@ -47,6 +54,7 @@ impl Format {
             Self::Ocsf => "ocsf",
             Self::Syslog => "syslog",
             Self::ClickHouse => "clickhouse",
+            Self::Collector => "collector",
         }
     }
 }
@@ -60,6 +68,27 @@ pub struct Target {
 }
 
 impl Target {
+    /// A collector of this program's, at `https://HOST[:PORT]`.
+    ///
+    /// # Errors
+    /// The URL is none, or has a path.
+    pub fn collector(url: &str) -> Result<Self, ExportError> {
+        let parsed = url.strip_prefix("https:").ok_or_else(|| COLLECTORS.to_owned()).and_then(|rest| {
+            let uri = uri(rest)?;
+            if !matches!(uri.path_and_query().map(|it| it.as_str()), None | Some("" | "/")) {
+                return Err(COLLECTORS.to_owned());
+            }
+            host(&uri, COLLECTOR, true)
+        });
+        match parsed {
+            Ok(host) => {
+                let place = Place::Http { host, path: COLLECTOR_PATH.to_owned() };
+                Ok(Self { format: Format::Collector, place })
+            }
+            Err(why) => Err(ExportError::Target { target: without_secrets(url), why }),
+        }
+    }
+
     /// Whether it is this process's own output.
     #[must_use]
     pub fn is_stdout(&self) -> bool {
@@ -230,6 +259,7 @@ impl fmt::Display for Target {
             Format::Ocsf => "ocsf+",
             Format::Syslog => "syslog+",
             Format::ClickHouse => "clickhouse+",
+            Format::Collector => "collector+",
         };
         match &self.place {
             Place::Stdout => write!(f, "{prefix}stdout:"),
@@ -275,6 +305,17 @@ mod tests {
         ] {
             let target: Target = text.parse().unwrap();
             assert_eq!((target.to_string().as_str(), target.format), (shown, format), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_collector_has_no_path_and_no_other_scheme() {
+        let shown = |url| Target::collector(url).map(|it| it.to_string());
+        assert_eq!(shown("https://10.0.0.7").unwrap(), "collector+https://10.0.0.7:9448/v1/entries");
+        assert_eq!(shown("https://[::1]:1/").unwrap(), "collector+https://[::1]:1/v1/entries");
+        for url in ["http://x", "https://x/y", "x:1", "https://", "https://geheim@x", "https://x:0"] {
+            let error = shown(url).unwrap_err().to_string();
+            assert!(!error.contains("geheim"), "{error}");
         }
     }
 

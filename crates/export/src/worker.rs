@@ -8,14 +8,14 @@ use crate::cursor::{self, Cursor};
 use crate::error::ExportError;
 use crate::follow::{Follower, Next, now};
 use crate::settings::Settings;
-use crate::sink::{Outcome, Sink};
+use crate::sink::{Outcome, Sink, is_told};
 use crate::target::{Format, Target};
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -25,6 +25,8 @@ const TARGETS: usize = 16;
 pub(crate) const BATCH: usize = 500;
 /// How often is looked for new entries.
 const PACE: Duration = Duration::from_secs(1);
+/// How often a collector is told how things stand, at least.
+const BEAT: Duration = Duration::from_secs(10);
 /// How long after a failure it is tried again, the first time and at most.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 
@@ -33,7 +35,7 @@ const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 pub struct SinkStatus {
     /// Its URL, without its query.
     pub to: String,
-    /// `jsonl`, `otlp`, `ocsf` or `syslog`.
+    /// `jsonl`, `otlp`, `ocsf`, `syslog`, `clickhouse` or `collector`.
     pub format: String,
     /// Entries that were sent since the target was first named.
     pub sent: u64,
@@ -106,6 +108,8 @@ impl Exports {
             status: Arc::clone(&status),
             size: BATCH,
             failures: 0,
+            is_told: is_told(target),
+            told: None,
         };
         worker.tell(|_| ());
         self.workers.push(Running { status, waiting: Mutex::new(Some(worker)), thread: OnceLock::new() });
@@ -182,6 +186,10 @@ struct Worker {
     size: usize,
     /// Failures since something was taken last.
     failures: u32,
+    /// Whether the target is told how things stand when there is nothing to send.
+    is_told: bool,
+    /// When it was told something last.
+    told: Option<Instant>,
 }
 
 impl Worker {
@@ -193,7 +201,8 @@ impl Worker {
         };
         let inside = next.batch.entries.len() as u64;
         self.tell(|status| status.waiting = next.waiting + inside);
-        if next.batch.len() == 0 {
+        let is_due = self.is_told && self.told.is_none_or(|told| told.elapsed() >= BEAT);
+        if next.batch.len() == 0 && !is_due {
             self.failures = 0;
             self.tell(|status| status.problem = None);
             return PACE;
@@ -208,6 +217,8 @@ impl Worker {
                 self.size = next.batch.entries.len() / 2;
                 Duration::ZERO
             }
+            // There is nothing to leave out.
+            Outcome::Never { why } if next.batch.len() == 0 => self.failed(why, None),
             Outcome::Never { why } => {
                 let which = next.batch.entries.first().map_or(0, |stored| stored.id);
                 self.advance(&next, inside, Some(format!("entry {which} was refused: {why}")))
@@ -218,7 +229,8 @@ impl Worker {
 
     /// Goes on after a batch, of which so much was refused.
     fn advance(&mut self, next: &Next, refused: u64, says: Option<String>) -> Duration {
-        let Batch { lost, entries } = &next.batch;
+        let Batch { lost, entries, .. } = &next.batch;
+        self.told = Some(Instant::now());
         let cursor = &mut self.cursor;
         cursor.last = next.last;
         cursor.sent = cursor.sent.saturating_add((entries.len() as u64).saturating_sub(refused));

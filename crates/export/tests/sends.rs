@@ -413,6 +413,7 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     let with = |headers: Option<&PathBuf>, authorities: Option<&PathBuf>| Settings {
         headers: headers.cloned(),
         authorities: authorities.cloned(),
+        ..Settings::default()
     };
     for (urls, settings, says) in [
         (vec!["http://logs.example/"], with(Some(&headers), None), "would be readable on the way: use https"),

@@ -21,6 +21,12 @@ pub const CONTROLLER: &str = "feed.cofferdam.internal";
 pub const GATEWAY: &str = "egress.cofferdam.internal";
 /// What the names begin with by which replicas of it follow a controller: no node's name can.
 const GATEWAYS: &str = "egress-gateway/";
+/// The ingress gateway's name in its certificate.
+pub const INGRESS: &str = "ingress.cofferdam.internal";
+/// What the names of its replicas begin with.
+const INGRESS_GATEWAYS: &str = "ingress-gateway/";
+/// The collector's name in its certificate.
+pub const COLLECTOR: &str = "collector.cofferdam.internal";
 /// What the names of nodes end in.
 const OF_NODES: &str = ".node.cofferdam.internal";
 
@@ -62,6 +68,12 @@ pub fn node_of(certificate: &CertificateDer<'_>) -> Option<String> {
     names.next().is_none().then_some(node)
 }
 
+/// The first name of a certificate, for people; empty where it has none.
+pub fn first_name(certificate: &CertificateDer<'_>) -> String {
+    let end = webpki::EndEntityCert::try_from(certificate).ok();
+    end.and_then(|end| end.valid_dns_names().next().map(str::to_owned)).unwrap_or_default()
+}
+
 /// For a node that has no certificate yet. `authority` is PEM.
 pub(crate) fn anonymous(authority: &[u8]) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -96,9 +108,26 @@ pub fn is_gateway(name: &str) -> bool {
     name.starts_with(GATEWAYS)
 }
 
+/// The name of a replica of the ingress gateway.
+pub fn ingress_name(replica: &str) -> String {
+    format!("{INGRESS_GATEWAYS}{replica}")
+}
+
 /// Whether a certificate is that of a node, or of a replica of the central egress gateway.
 pub(crate) fn is_of(certificate: &CertificateDer<'_>, follower: &str) -> bool {
     let name = if is_gateway(follower) { GATEWAY.to_owned() } else { node_name(follower) };
+    is_named(certificate, name)
+}
+
+/// Whether who shows a certificate may speak for a node, or for a replica of one of the gateways that run by themselves.
+pub fn speaks_for(certificate: &CertificateDer<'_>, who: &str) -> bool {
+    if who.starts_with(INGRESS_GATEWAYS) {
+        return is_named(certificate, INGRESS.to_owned());
+    }
+    is_of(certificate, who)
+}
+
+fn is_named(certificate: &CertificateDer<'_>, name: String) -> bool {
     let (Ok(name), Ok(end)) = (ServerName::try_from(name), webpki::EndEntityCert::try_from(certificate))
     else {
         return false;

@@ -35,13 +35,15 @@ pub enum What {
     Exported,
     /// Somebody was not let in.
     LoginRefused,
+    /// Records that were sent to be joined with others were not taken.
+    RecordsRefused,
     /// Something that this program does not know.
     Other,
 }
 
 impl What {
     /// All that have a name.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::PolicyApplied,
         Self::PolicyRefused,
         Self::Contained,
@@ -54,6 +56,7 @@ impl What {
         Self::Reopened,
         Self::Exported,
         Self::LoginRefused,
+        Self::RecordsRefused,
     ];
 
     /// As the reason of an entry says it.
@@ -72,6 +75,7 @@ impl What {
             Self::Reopened => "reopened",
             Self::Exported => "exported",
             Self::LoginRefused => "login-refused",
+            Self::RecordsRefused => "records-refused",
             Self::Other => "other",
         }
     }
@@ -90,7 +94,7 @@ pub struct Act {
     pub number: i64,
     /// When.
     pub time: Time,
-    /// Who did it: the program, a user of the API, or `local:UID`.
+    /// Who did it: the program, a user of the API, or `local:UID`; with `at NODE` where its entry came from another ledger.
     pub who: String,
     /// On what: an incident, a finding or a workload.
     pub on: String,
@@ -109,7 +113,10 @@ impl Act {
         Self {
             number: stored.id,
             time: Time(entry.time),
-            who: cut(&entry.source),
+            who: match &*entry.node {
+                "" => cut(&entry.source),
+                node => cut(&format!("{} at {node}", entry.source)),
+            },
             on: cut(&entry.destination),
             what: What::of(&entry.reason),
             detail: detail.unwrap_or_default(),
@@ -150,6 +157,7 @@ impl Act {
             What::Reopened => format!("{who} opened {on} again{said}"),
             What::Exported => format!("{who} took out the evidence of {on}{said}"),
             What::LoginRefused => format!("{who} was not let in{said}"),
+            What::RecordsRefused => format!("records of {who} were not taken{said}"),
             What::Other => format!("{who} did something to {on} that this version does not know{said}"),
         }
     }

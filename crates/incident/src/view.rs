@@ -200,6 +200,7 @@ impl View {
             | What::Reopened
             | What::Exported
             | What::LoginRefused
+            | What::RecordsRefused
             | What::Other => {}
         }
     }
@@ -237,6 +238,7 @@ impl Case {
             | What::PolicyRefused
             | What::Exported
             | What::LoginRefused
+            | What::RecordsRefused
             | What::Other => {}
         }
         if let Some(text) = act.text("text").filter(|text| !text.is_empty()) {
@@ -283,14 +285,15 @@ pub(crate) fn newest(
     Ok((found, has_more))
 }
 
-/// Acts that change what incidents are, in order.
+/// Acts that change what incidents are, in order. Those that came from the ledgers of other nodes are told in timelines, and
+/// change nothing: a node that was taken over must not close what others found.
 fn acts(reader: &Reader) -> Result<(Vec<Act>, bool), LedgerError> {
-    let of_policy = [What::PolicyApplied, What::PolicyRefused, What::LoginRefused];
+    let of_policy = [What::PolicyApplied, What::PolicyRefused, What::LoginRefused, What::RecordsRefused];
     let reasons = What::ALL.into_iter().filter(|what| !of_policy.contains(what));
     let reasons = reasons.map(|what| what.as_str().to_owned()).collect();
     let filter = EntryFilter {
         kind: Some(Kind::Audit),
-        texts: vec![(Column::Reason, Match::AnyOf(reasons))],
+        texts: vec![(Column::Reason, Match::AnyOf(reasons)), (Column::Node, Match::Is(String::new()))],
         ..EntryFilter::default()
     };
     let (entries, has_more) = newest(reader, &filter, MOST_ACTS)?;

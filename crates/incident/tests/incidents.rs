@@ -216,6 +216,30 @@ fn whatever_an_entry_says_is_a_finding() {
 }
 
 #[test]
+fn what_was_done_at_another_node_is_told_and_changes_no_state() {
+    let kept = Kept::new(&[at("a", "x/w", "s", 0)]);
+    let id = kept.view().cases[0].incident.id.clone();
+    let elsewhere = |entry: Entry| Entry { node: "node-b".into(), ..entry };
+    let until = json!({ "until": Time(START + 9 * HOUR), "incident": id });
+    kept.add(&[
+        elsewhere(act(What::Closed, &id, 1, json!({ "text": "nothing to see" }))),
+        elsewhere(act(What::Contained, "x/w", 2, until)),
+        elsewhere(act(What::Acknowledged, "a/x/w/s", 3, json!({}))),
+    ]);
+    let view = kept.view();
+    assert_eq!((view.cases[0].incident.state, view.acknowledged.len()), (State::Open, 0));
+    let told = timeline(&kept.reader(), &view.cases[0]).unwrap();
+    assert!(told.items.iter().any(|item| item.sentence.contains("local:1000 at node-b")), "{told:?}");
+}
+
+#[test]
+fn findings_of_two_nodes_about_one_workload_are_one_incident() {
+    let of =
+        |node: &str, time| Entry { node: node.into(), ..at("port-scan", "x/w", "addresses and ports", time) };
+    assert_eq!(folded(&[of("node-a", 0), of("node-b", SECOND)]), ["x/w"]);
+}
+
+#[test]
 fn what_was_done_about_an_incident_is_its_state_and_what_comes_later_opens_it_again() {
     let kept = Kept::new(&[at("a", "x/w", "s", 0)]);
     let id = kept.view().cases[0].incident.id.clone();

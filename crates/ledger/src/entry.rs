@@ -86,7 +86,7 @@ impl Verdict {
 
 /// One thing that happened. Without a `detail` it is one of many: those of the same 15 seconds that differ in nothing but
 /// time and amounts become one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When, in microseconds since 1970, UTC.
     pub time: u64,
@@ -115,6 +115,7 @@ pub struct Entry {
     /// Bytes that it received.
     pub received: u64,
     /// The whole record as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Texts that come again and again are numbers of `words`. `entries` are numbered in the order they were written and never
 //! changed once a block is sealed over them. `edges` say who ever reached or tried whom. `blocks` are the chain. `lost`
-//! counts what is not in the file.
+//! counts what is not in the file. Later versions have some more.
 
 use crate::error::LedgerError;
 use rusqlite::Connection;
@@ -34,6 +34,16 @@ CREATE TABLE blocks (
 CREATE TABLE lost (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
+/// Tables that came later: programs of before do not miss them. `origin` tells ledgers apart, `joined` says how far those of others are
+/// that are joined into this one.
+const LATER: &str = "
+CREATE TABLE IF NOT EXISTS origin (id TEXT NOT NULL);
+INSERT INTO origin SELECT lower(hex(randomblob(16))) WHERE NOT EXISTS (SELECT 1 FROM origin);
+CREATE TABLE IF NOT EXISTS joined (
+    node TEXT NOT NULL, ledger TEXT NOT NULL, last INTEGER NOT NULL, taken INTEGER NOT NULL, refused INTEGER NOT NULL,
+    lost INTEGER NOT NULL, waiting INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (node, ledger));
+";
+
 /// Makes the tables where there are none; or says why this file is not to be written.
 pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "preparing it", source };
@@ -41,11 +51,12 @@ pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), Ledger
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     if is_empty(connection).map_err(failed)? {
         let all = format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+            "BEGIN IMMEDIATE; {TABLES} {LATER} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
         );
         return connection.execute_batch(&all).map_err(failed);
     }
-    check(connection, path)
+    check(connection, path)?;
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {LATER} COMMIT;")).map_err(failed)
 }
 
 /// Whether this is a ledger that can be read here.

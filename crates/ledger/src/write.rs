@@ -128,7 +128,16 @@ impl Ledger {
         if entries.is_empty() {
             return Ok(());
         }
-        let written = self.write(entries);
+        self.append_with(entries, |_| Ok(()))
+    }
+
+    /// The same, with something beside them that is written if they are.
+    pub(crate) fn append_with(
+        &mut self,
+        entries: &[Entry],
+        beside: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> Result<(), LedgerError> {
+        let written = self.write(entries, beside);
         if written.is_err() {
             // Numbers of words and rows that did not come into the file.
             self.words.forget();
@@ -137,7 +146,11 @@ impl Ledger {
         written.map_err(|source| self.failed("adding entries", source))
     }
 
-    fn write(&mut self, entries: &[Entry]) -> rusqlite::Result<()> {
+    fn write(
+        &mut self,
+        entries: &[Entry],
+        beside: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
         let transaction =
             self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let mut sums: HashMap<Alike, Amount> = HashMap::new();
@@ -188,6 +201,7 @@ impl Ledger {
         for (edge, reached) in edges {
             note(&transaction, &mut self.words, edge, &reached)?;
         }
+        beside(&transaction)?;
         transaction.commit()
     }
 
@@ -222,6 +236,15 @@ impl Ledger {
     /// As [`Self::append`].
     pub fn lose(&mut self, what: &str, count: u64) -> Result<(), LedgerError> {
         lose(&self.connection, what, count).map_err(|source| self.failed("counting what is lost", source))
+    }
+
+    /// Reads something of the file as it is for who writes it.
+    pub(crate) fn reading<T>(
+        &self,
+        doing: &'static str,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, LedgerError> {
+        read(&self.connection).map_err(|source| self.failed(doing, source))
     }
 
     fn failed(&self, doing: &'static str, source: rusqlite::Error) -> LedgerError {

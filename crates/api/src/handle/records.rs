@@ -36,7 +36,12 @@ pub(crate) fn filter(query: &Query) -> Result<EntryFilter, Problem> {
     };
     filter.kinds = kinds(query);
     filter.verdict = query.text("verdict").and_then(verdict);
-    let columns = [("source", Column::Source), ("destination", Column::Destination), ("rule", Column::Rule)];
+    let columns = [
+        ("source", Column::Source),
+        ("destination", Column::Destination),
+        ("rule", Column::Rule),
+        ("node", Column::Node),
+    ];
     for (name, column) in columns {
         filter.texts.extend(query.text(name).map(|text| (column, wanted(text))));
     }

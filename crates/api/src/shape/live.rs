@@ -15,7 +15,7 @@ pub struct Status {
     pub node: String,
     /// State of policy in force.
     pub generation: u64,
-    /// What is done with policy: `machine`, `lab`, `node` or `judge-only`.
+    /// What is done with policy: `machine`, `lab`, `node` or `judge-only`; `collector`: nothing, for it only has what others send.
     pub enforcement: String,
     /// Why not everything that was written is in force; empty when it is.
     pub degraded: Vec<String>,
@@ -44,9 +44,9 @@ pub struct LedgerStatus {
 /// A part that sees something.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Sensor {
-    /// Of its node.
+    /// Of its node, or of the gateway's replica.
     pub name: String,
-    /// `kernel`, `dns` or `gateway`.
+    /// `kernel`, `dns` or `gateway`; of a collector, itself (`collector`) and who sends to it (`sender`).
     pub role: String,
     /// Whether it does its work.
     pub ready: bool,

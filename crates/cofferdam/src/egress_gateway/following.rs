@@ -3,12 +3,11 @@
 //! Guarantees: what was received holds through every failure; a certificate is renewed before it ends. Does not: keep
 //! anything over a restart: a gateway that has received nothing connects nobody, and there are others.
 
-use super::Shared;
+use super::{Shared, own_name};
 use crate::agent::credentials::Credentials;
-use crate::up::ground::host_name;
 use feed::Replica;
 use feed::client::{Enforced, Node, follow};
-use feed::tls::{Identity, gateway_name};
+use feed::tls::Identity;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,9 +37,8 @@ impl Following {
         if self.controllers.is_empty() {
             return;
         }
-        let host = std::env::var("POD_NAME").or_else(|_| host_name());
-        let name = gateway_name(&host.unwrap_or_else(|_| std::process::id().to_string()));
-        follow(&self.controllers, &name, env!("CARGO_PKG_VERSION"), Replica::default(), &mut self.link).await;
+        follow(&self.controllers, &own_name(), env!("CARGO_PKG_VERSION"), Replica::default(), &mut self.link)
+            .await;
     }
 }
 

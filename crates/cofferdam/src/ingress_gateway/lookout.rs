@@ -1,8 +1,9 @@
 //! Detectors over the requests of an ingress gateway, on a thread of their own.
 //!
-//! Enters: records, as the gateway makes them. Leaves: a line for each finding. Guarantees: no request waits for a detector; what
+//! Enters: records, as the gateway makes them. Leaves: a line for each finding, and an entry of its ledger where it has one. Guarantees: no request waits for a detector; what
 //! finds no room is counted. Does not: remember anything over a restart, or know what other gateways serve.
 
+use super::kept::Kept;
 use crate::flows::printable;
 use crate::printer::say;
 use detect::event::{Call, Carrier, Event, Fate, Found, RecordId, Scene, Tool, clean_name, clean_text};
@@ -41,11 +42,11 @@ pub(super) struct Counts {
 
 impl Lookout {
     /// Starts the thread.
-    pub(super) fn start(as_json: bool) -> io::Result<Self> {
+    pub(super) fn start(as_json: bool, kept: Option<Kept>) -> io::Result<Self> {
         let (events, received) = sync_channel(QUEUE);
         let counts = Arc::new(Counts::default());
         let of_thread = Arc::clone(&counts);
-        let look = move || look(&received, &of_thread, as_json);
+        let look = move || look(&received, &of_thread, as_json, kept.as_ref());
         std::thread::Builder::new().name("detect".into()).spawn(look)?;
         Ok(Self { events, kind: "request".into(), counts })
     }
@@ -65,7 +66,7 @@ impl Lookout {
     }
 }
 
-fn look(received: &Receiver<Vec<Event>>, counts: &Counts, as_json: bool) {
+fn look(received: &Receiver<Vec<Event>>, counts: &Counts, as_json: bool, kept: Option<&Kept>) {
     let (mut detectors, mut pace) = (Detectors::default(), Pace::default());
     for event in received.iter().flatten() {
         for finding in detectors.observe(&event) {
@@ -74,6 +75,9 @@ fn look(received: &Receiver<Vec<Event>>, counts: &Counts, as_json: bool) {
                 continue;
             }
             counts.findings.fetch_add(1, Ordering::Relaxed);
+            if let Some(kept) = kept {
+                kept.finding(&finding);
+            }
             say(&if as_json { json!({ "finding": finding }).to_string() } else { line(&finding) });
         }
     }

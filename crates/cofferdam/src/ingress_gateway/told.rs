@@ -1,5 +1,6 @@
 //! What an ingress gateway prints: a line for each request and each finding, and what is wrong with objects.
 
+use super::kept::Kept;
 use super::lookout::Lookout;
 use crate::metrics::Page;
 use crate::printer::{Manner, Printer};
@@ -12,10 +13,11 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Prints records on a thread of its own, and counts them.
+/// Prints records on a thread of its own, has them kept, and counts them.
 #[derive(Debug)]
 pub(super) struct Told {
     printer: Printer<Record>,
+    kept: Option<Kept>,
     lookout: Lookout,
     counts: Mutex<Counts>,
 }
@@ -29,9 +31,10 @@ struct Counts {
 }
 
 impl Told {
-    pub(super) fn start(as_json: bool) -> io::Result<Arc<Self>> {
+    pub(super) fn start(as_json: bool, kept: Option<Kept>) -> io::Result<Arc<Self>> {
         let printer = Printer::start(Manner { field: "request", line, as_json })?;
-        Ok(Arc::new(Self { printer, lookout: Lookout::start(as_json)?, counts: Mutex::default() }))
+        let lookout = Lookout::start(as_json, kept.clone())?;
+        Ok(Arc::new(Self { printer, kept, lookout, counts: Mutex::default() }))
     }
 
     /// Puts what was counted on a page.
@@ -63,12 +66,18 @@ impl Told {
             "Findings beyond those of one consumer and detector that are told in an hour",
             of(&seen.held_back),
         );
+        if let Some(kept) = &self.kept {
+            page.ledger(&kept.pen.status());
+        }
     }
 }
 
 impl Sink for Told {
     fn ended(&self, record: Record) {
         self.lookout.see(&record);
+        if let Some(kept) = &self.kept {
+            kept.request(&record);
+        }
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.by_reason.entry(record.reason.as_str()).or_default() += 1;
         if let Some(usage) = &record.usage {

@@ -6,6 +6,7 @@
 pub(crate) mod resolver;
 pub(crate) mod web;
 
+use feed::tls::Identity;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,9 +36,20 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-fn ip(arguments: &str) {
+/// Runs `ip`, which must work.
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Writes an identity as a Secret of type `kubernetes.io/tls` would be mounted.
+pub(crate) fn write_identity(folder: &Path, identity: &Identity) {
+    fs::create_dir_all(folder).unwrap();
+    for (name, bytes) in
+        [("tls.crt", &identity.chain), ("tls.key", &identity.key), ("ca.crt", &identity.authority)]
+    {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
 }
 
 /// Runs `act` with the network of a namespace; sockets it makes stay there.

@@ -323,12 +323,17 @@ impl World {
 
     /// A replica of the egress gateway, on a node, that enrols.
     pub fn egress_gateway(&self, node: &str, token: &str, more: &[&str]) -> Process {
-        let folder = self.mounted("egress-gateway", token);
+        self.with_token("egress-gateway", node, token, more)
+    }
+
+    /// A command of the program on a node that asks the controller for a certificate.
+    pub fn with_token(&self, command: &str, node: &str, token: &str, more: &[&str]) -> Process {
+        let folder = self.mounted(command, token);
         let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
         let (token, authority, controller) = (path("token"), path("ca.crt"), format!("{}:9443", OUTSIDE[0]));
-        let arguments = ["egress-gateway", "--json", "--controller", &controller, "--token", &token];
+        let arguments = [command, "--json", "--controller", &controller, "--token", &token];
         let arguments = [&arguments[..], &["--authority", &authority], more].concat();
-        self.spawn(&Place::Node(node.to_owned()), "egress-gateway", &folder, &arguments)
+        self.spawn(&Place::Node(node.to_owned()), command, &folder, &arguments)
     }
 
     /// A folder with a token and the authority to believe, as a pod has them.

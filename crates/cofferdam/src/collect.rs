@@ -1,0 +1,269 @@
+//! `cofferdam collector`: one ledger of a cluster, and the API and console over it.
+//!
+//! Enters: what nodes and gateways send of their ledgers, each by its certificate. Leaves: one ledger, answers of the API, probes and
+//! figures. Guarantees: as the crate `collector`; on SIGTERM it ends at once, for what it said it has is on the disk and senders come
+//! again. Does not: enforce, look for anything itself (findings are those of the nodes), or have policy.
+
+mod act;
+mod live;
+
+use crate::agent::credentials::Credentials;
+use crate::health::{self, Health};
+use crate::http;
+use crate::ledger_cmd::LedgerArgs;
+use crate::metrics::Page;
+use crate::printer;
+use crate::sending::{self, Shown};
+use crate::serving::{Door, Seams, ServeArgs};
+use crate::up::block_signals;
+use crate::up::pen::LedgerStatus;
+use ::collector::{Counts, Store};
+use ::ledger::{Joined, Reader};
+use act::Deciding;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use export::Exports;
+use live::Teller;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signalfd::SignalFd;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// Who was not heard of for so long does not do its work: three times as long as a sender is silent, at most.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// Who was not heard of for so long is not told of any more: a node, and a replica of a gateway, of which others come.
+const GONE: [Duration; 2] = [Duration::from_secs(7 * 86400), Duration::from_secs(3600)];
+
+/// Be the one ledger of a cluster.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cofferdam collector --ledger /var/lib/cofferdam/ledger.db --certificates /etc/cofferdam --serve 127.0.0.1:8080
+  cofferdam collector --ledger /var/lib/cofferdam/ledger.db --controller 10.0.0.2:9443 --token TOKEN --authority ca.crt
+
+Nodes and gateways send it what their ledgers get with `--ledger FILE --collector https://HOST:9448`.")]
+pub(crate) struct CollectorArgs {
+    /// Take what nodes and gateways send here
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9448")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    ledger: LedgerArgs,
+    /// Folder with ca.crt, tls.crt (for collector.cofferdam.internal) and tls.key, read anew when they change
+    #[arg(long, value_name = "DIR", required_unless_present = "token")]
+    certificates: Option<PathBuf>,
+    /// Instead: where a controller is that gives certificates, as HOST:PORT; may be repeated
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with = "certificates",
+        required_unless_present = "certificates"
+    )]
+    controller: Vec<String>,
+    /// Service account token to ask the controller for a certificate with
+    #[arg(long, value_name = "FILE", requires = "authority", conflicts_with = "certificates")]
+    token: Option<PathBuf>,
+    /// Certificate of the authority to believe, with --token
+    #[arg(long, value_name = "FILE", requires = "token")]
+    authority: Option<PathBuf>,
+    /// Answer /healthz, /readyz and /metrics here
+    #[arg(long, value_name = "ADDRESS")]
+    health: Option<SocketAddr>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+impl CollectorArgs {
+    fn credentials(&self) -> Result<Credentials> {
+        if let Some(folder) = &self.certificates {
+            return Ok(Credentials::Folder(folder.clone()));
+        }
+        let token = self.token.clone().context("neither --certificates nor --token")?;
+        let authority = self.authority.clone().context("--token without --authority")?;
+        Ok(Credentials::Token { node: "collector".to_owned(), token, authority, held: None })
+    }
+}
+
+/// What the threads share.
+struct Shared {
+    store: Arc<Store>,
+    counts: Arc<Counts>,
+    identity: Shown,
+    exports: Option<Exports>,
+}
+
+impl Shared {
+    /// How each sender stands, by the ledger of its that was heard of last.
+    fn senders(&self) -> Result<Vec<Joined>, ::ledger::LedgerError> {
+        let mut joined = Reader::open(self.store.path())?.joined()?;
+        // Of one node, the newest come first.
+        joined.dedup_by(|later, first| later.node == first.node);
+        let now = now();
+        joined.retain(|sender| silence(sender, now) < gone_after(sender));
+        Ok(joined)
+    }
+
+    /// How the ledger is, as others say it.
+    fn ledger(&self) -> LedgerStatus {
+        let standing = self.store.standing();
+        LedgerStatus {
+            path: self.store.path().to_owned(),
+            written: standing.written,
+            lost: 0,
+            problem: standing.problem,
+            notices: standing.notices,
+            exports: self.exports.as_ref().map(Exports::status).unwrap_or_default(),
+        }
+    }
+
+    /// Why nobody can be served.
+    fn problem(&self) -> Option<String> {
+        let identity = self.identity.borrow().as_ref().err().cloned();
+        let identity = identity.map(|why| format!("it has no certificate to show: {why}"));
+        identity.or_else(|| Some(format!("the ledger cannot be written: {}", self.store.standing().problem?)))
+    }
+}
+
+/// Microseconds since 1970.
+fn now() -> u64 {
+    observe::Time::from(SystemTime::now()).0
+}
+
+/// How long ago a sender was heard of.
+fn silence(sender: &Joined, now: u64) -> Duration {
+    Duration::from_micros(now.saturating_sub(sender.seen))
+}
+
+/// How long somebody may be silent and is still told of.
+fn gone_after(sender: &Joined) -> Duration {
+    let [node, replica] = GONE;
+    // No name of a node has a slash.
+    if sender.node.contains('/') { replica } else { node }
+}
+
+impl Health for Shared {
+    fn ready(&self) -> Result<(), String> {
+        self.problem().map_or(Ok(()), Err)
+    }
+
+    fn metrics(&self) -> Page {
+        let mut page = Page::new();
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        page.ledger(&self.ledger());
+        page.counter("collector_parcels", "Parcels that were taken", of(&self.counts.parcels));
+        page.counter("collector_refused", "Parcels that were refused", of(&self.counts.refused));
+        page.counter(
+            "collector_strangers",
+            "Connections without a certificate of this cluster, or for which there was no room",
+            of(&self.counts.strangers),
+        );
+        // A file that cannot be read shows as one that cannot be written.
+        let senders = self.senders().unwrap_or_default();
+        let now = now();
+        let silent = senders.iter().filter(|it| silence(it, now) >= SILENT).count() as u64;
+        let sum = |of: fn(&Joined) -> u64| senders.iter().map(of).fold(0, u64::saturating_add);
+        page.gauge(
+            "collector_senders",
+            "Nodes that were heard of in the last week, and replicas of gateways in the last hour",
+            senders.len() as u64,
+        );
+        page.gauge("collector_senders_silent", "Those that were not heard of for 30 s", silent);
+        page.gauge(
+            "collector_waiting",
+            "Entries that wait at senders, as they said last",
+            sum(|it| it.waiting),
+        );
+        page.gauge("collector_lost", "Entries that senders forgot before they were sent", sum(|it| it.lost));
+        page
+    }
+}
+
+/// Runs until a signal.
+pub(crate) fn run(args: &CollectorArgs) -> Result<()> {
+    // Before any thread exists, so that all of them inherit it.
+    let signals = block_signals()?;
+    let (path, retention) = args.ledger.kept(None).context("a collector needs --ledger FILE")?;
+    let outlet = args.ledger.outlet("", || bail!("--collector: a collector sends to no other collector"))?;
+    if outlet.is_some() {
+        bail!("--collector: a collector sends to no other collector");
+    }
+    let store = Arc::new(Store::open(&path, retention)?);
+    for notice in store.standing().notices {
+        printer::note(&notice, args.json);
+    }
+    // Its token is kept beside the ledger.
+    let door = args.serve.open(&path)?;
+    let shared = Arc::new(Shared {
+        exports: args.ledger.exports(&path, None)?,
+        identity: sending::shown(args.credentials()?, args.controller.clone())?,
+        counts: Arc::default(),
+        store,
+    });
+    shared.exports.as_ref().map_or(Ok(()), Exports::begin).context("--export")?;
+    let served = serve(args, &shared)?;
+    if let Some(door) = door {
+        answer(door, &shared, args.json)?;
+    }
+    until_ended(&signals, &served);
+    if served.is_finished() {
+        bail!("the thread that serves nodes ended");
+    }
+    Ok(())
+}
+
+/// Serves nodes on threads of their own.
+fn serve(args: &CollectorArgs, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let (listener, health) = runtime.block_on(async {
+        let health = match args.health {
+            Some(address) => Some(http::bind(address).await?),
+            None => None,
+        };
+        anyhow::Ok((http::bind(args.listen).await?, health))
+    })?;
+    let address = listener.local_addr().context("which address was taken")?;
+    printer::note(&format!("takes entries at {address}, into {}", shared.store.path().display()), args.json);
+    let (of_health, identity) = (Arc::clone(shared), shared.identity.clone());
+    let (store, counts) = (Arc::clone(&shared.store), Arc::clone(&shared.counts));
+    let run = move || {
+        runtime.block_on(async {
+            if let Some(listener) = health {
+                tokio::spawn(health::serve(listener, of_health));
+            }
+            ::collector::serve(listener, identity, store, counts).await;
+        });
+    };
+    std::thread::Builder::new().name("serve".into()).spawn(run).context("starting the thread that serves")
+}
+
+/// Begins to answer the API.
+fn answer(door: Door, shared: &Arc<Shared>, as_json: bool) -> Result<()> {
+    let seams = Seams {
+        live: Arc::new(Teller::new(Arc::clone(shared))),
+        actions: Arc::new(Deciding::new(Arc::clone(&shared.store))),
+        ledger: shared.store.path().to_owned(),
+        catalog: crds::Catalog::built_in(),
+    };
+    door.answer(seams, |text| printer::note(text, as_json))
+}
+
+fn until_ended(signals: &SignalFd, served: &JoinHandle<()>) {
+    /// How often it is looked whether the other thread still runs, in milliseconds.
+    const TICK: u16 = 2000;
+    while !served.is_finished() {
+        let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        // An error is an interruption; the signal is looked for anyway.
+        let _ = poll(&mut fds, PollTimeout::from(TICK));
+        if matches!(signals.read_signal(), Ok(Some(_))) {
+            return;
+        }
+    }
+}
