@@ -375,7 +375,7 @@ mod tests {
         let current = publication_of(OBJECTS, 5);
         for (is_over, phase, programmed) in [(true, "Over", false), (false, "Pending", false)] {
             let policy = Written { is_over, ..policy() };
-            let reports = reporter.reports(&current, &[policy.clone()], &[], &BTreeMap::new());
+            let reports = reporter.reports(&current, std::slice::from_ref(&policy), &[], &BTreeMap::new());
             let report = &reports[&policy];
             assert_eq!(report.phase(), phase);
             let found = report.conditions.iter().find(|it| it.kind == "Programmed").unwrap();
