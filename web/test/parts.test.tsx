@@ -41,6 +41,24 @@ describe("an error", () => {
     fireEvent.click(screen.getByText("Try again"));
     expect(retry).toHaveBeenCalledOnce();
   });
+  it("takes a token where nobody is logged in, sends it once, and says why it was refused", async () => {
+    const fetched = vi.fn(async () => new Response('{"title":"Unauthorized","detail":"the token is not valid here"}', { status: 401 }));
+    vi.stubGlobal("fetch", fetched);
+    const { container } = render(<Problem error={new ApiError(401, "no session", null)} />);
+    const field = container.querySelector<HTMLInputElement>("input[type=password]");
+    fireEvent.change(field as HTMLInputElement, { target: { value: " abc " } });
+    fireEvent.click(screen.getByText("Log in"));
+    fireEvent.click(screen.getByText("Log in"));
+    expect(await screen.findByText(/the token is not valid here/)).toBeTruthy();
+    expect(fetched).toHaveBeenCalledOnce();
+    const [address, request] = fetched.mock.calls[0] as unknown as [string, RequestInit];
+    expect([address, request.body]).toEqual(["api/v1/session", '{"token":"abc"}']);
+    vi.unstubAllGlobals();
+  });
+  it("asks for no token where something else went wrong", () => {
+    const { container } = render(<Problem error={new ApiError(503, "busy", null)} />);
+    expect(container.querySelector("input")).toBeNull();
+  });
 });
 
 describe("a dialog", () => {

@@ -11,7 +11,7 @@ use crate::query::Query;
 use crate::readers::{Readers, aside};
 use crate::route::{BASE, Handle, Led, Route, lead};
 use crate::seam::Assets;
-use crate::session::{LASTS, Sessions, Wrongs};
+use crate::session::{Sessions, Wrongs};
 use crate::shape::Done;
 use crate::shape::incident::{LogIn, Me};
 use crate::stream;
@@ -35,6 +35,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 const COOKIE: &str = "cofferdam_session";
 /// What a page of ours sends with what changes something; a page of others cannot without CORS.
 const CSRF: &str = "x-cofferdam-csrf";
+/// Over TLS: for a year a browser comes back by TLS only.
+const HSTS: &str = "max-age=31536000";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Of all answers.
 static HEADERS: [(HeaderName, &str); 4] = [
@@ -59,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) wrongs: Wrongs,
     /// Names that it may be asked by, besides addresses and `localhost`.
     pub(crate) hosts: Vec<String>,
-    /// Whether browsers are to send cookies only over TLS.
+    /// Whether this is served over TLS: browsers are to send cookies, and to come back, only so.
     pub(crate) has_tls: bool,
     pub(crate) assets: Box<Assets>,
     pub(crate) streams: Arc<Semaphore>,
@@ -93,6 +95,9 @@ impl Shared {
         let all = HEADERS.iter().chain(if is_api { &API_HEADERS[..] } else { &[] });
         for (name, value) in all {
             headers.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        if self.has_tls {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
         }
         headers.extend(HeaderValue::from_str(&id).ok().map(|id| (REQUEST_ID, id)));
         response
@@ -211,12 +216,20 @@ impl Shared {
         match self.authenticate.recognise(token).await {
             Ok(who) => Ok(who),
             Err(error @ NotRecognised::Wrong) => {
-                if self.wrongs.add(from, Instant::now()) {
-                    self.known.actions.refused(from, &error.to_string());
-                }
+                self.note_refusal(from, &error.to_string());
                 Err(unauthorised(&error.to_string()))
             }
+            Err(error @ NotRecognised::NoRole(_)) => {
+                self.note_refusal(from, &error.to_string());
+                Err(Problem::new(StatusCode::FORBIDDEN, error.to_string()))
+            }
             Err(error @ NotRecognised::Unavailable(_)) => Err(Problem::unavailable(error.to_string())),
+        }
+    }
+
+    fn note_refusal(&self, from: IpAddr, why: &str) {
+        if self.wrongs.add(from, Instant::now()) {
+            self.known.actions.refused(from, why);
         }
     }
 
@@ -226,10 +239,11 @@ impl Shared {
             .map_err(|_| Problem::bad("the body: an object with nothing but a token is wanted"))?;
         let who = self.recognise(from, &token).await?;
         let me = Me::from(&who);
-        let session = self.sessions.begin(who, Instant::now());
+        let lasts = self.authenticate.session(&who);
+        let session = self.sessions.begin(who, lasts, Instant::now());
         let session = session.map_err(|error| Problem::unavailable(error.to_string()))?;
         let mut response = reply(crate::handle::json(&me)?);
-        self.set_cookie(&mut response, &session, LASTS);
+        self.set_cookie(&mut response, &session, lasts);
         Ok(response)
     }
 

@@ -16,6 +16,7 @@ mod patient;
 pub mod problem;
 pub mod query;
 mod readers;
+pub mod remember;
 mod route;
 pub mod seam;
 pub mod server;
@@ -26,8 +27,9 @@ pub mod token;
 pub mod who;
 
 pub use openapi::document;
+pub use remember::Remembering;
 pub use route::BASE;
 pub use seam::{Actions, Asset, Assets, Change, Live, Manifest, NotDone};
-pub use server::{Config, serve};
+pub use server::{Config, serve, serve_tls};
 pub use token::Token;
 pub use who::{Authenticate, NotRecognised, Recognition, Role, Who};

@@ -1,6 +1,6 @@
 //! Listens, and has each request answered.
 //!
-//! Guarantees: bounded connections; who is slow with a request, or does not take an answer, is let go.
+//! Guarantees: bounded connections; who is slow with a handshake or a request, or does not take an answer, is let go.
 
 use crate::body::AnswerBody;
 use crate::dispatch::Shared;
@@ -21,14 +21,18 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use observe::Time;
+use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 /// Connections at a time.
 pub const CONNECTIONS: usize = 256;
@@ -64,10 +68,20 @@ impl std::fmt::Debug for Config {
     }
 }
 
-/// Serves until the future is dropped.
+/// Serves in clear until the future is dropped.
 pub async fn serve(listener: TcpListener, config: Config) {
+    serve_by(listener, config, None).await;
+}
+
+/// Serves over TLS until the future is dropped; what is newest of `tls` holds for the next connection. Whoever does not speak
+/// TLS is let go.
+pub async fn serve_tls(listener: TcpListener, config: Config, tls: watch::Receiver<Arc<ServerConfig>>) {
+    serve_by(listener, config, Some(tls)).await;
+}
+
+async fn serve_by(listener: TcpListener, config: Config, tls: Option<watch::Receiver<Arc<ServerConfig>>>) {
     let (sender, newest) = watch::channel(0);
-    let shared = Arc::new(shared(config, newest));
+    let shared = Arc::new(Shared { has_tls: tls.is_some(), ..shared(config, newest) });
     let look = tokio::spawn(stream::look(Arc::clone(&shared), sender));
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let _ends = Ends(look);
@@ -79,17 +93,30 @@ pub async fn serve(listener: TcpListener, config: Config) {
             continue;
         };
         let shared = Arc::clone(&shared);
+        let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone()));
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(Arc::clone(&shared), from.ip(), request));
-            // Whoever asked is gone or will ask again.
-            let _ended = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .serve_connection(TokioIo::new(Patient::new(stream)), service)
-                .await;
+            let stream = Patient::new(stream);
+            match tls {
+                None => talk(shared, from.ip(), stream).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = timeout(HEAD, tls.accept(stream)).await {
+                        talk(shared, from.ip(), stream).await;
+                    }
+                }
+            }
             drop(permit);
         });
     }
+}
+
+async fn talk(shared: Arc<Shared>, from: IpAddr, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = service_fn(|request| answer(Arc::clone(&shared), from, request));
+    // Whoever asked is gone or will ask again.
+    let _ended = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 /// Ends a task with whoever has it.

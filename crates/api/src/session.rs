@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a log-in holds.
+/// How long a log-in holds, at most.
 pub const LASTS: Duration = Duration::from_secs(12 * 3600);
 /// Log-ins at a time; the oldest ends for one more.
 const SESSIONS: usize = 1024;
@@ -31,7 +31,7 @@ impl Sessions {
     }
 
     /// Begins one; its name is what the cookie has.
-    pub(crate) fn begin(&self, who: Who, now: Instant) -> io::Result<String> {
+    pub(crate) fn begin(&self, who: Who, lasts: Duration, now: Instant) -> io::Result<String> {
         let name = random()?;
         let mut sessions = self.lock();
         sessions.retain(|_, (_, until)| *until > now);
@@ -39,7 +39,7 @@ impl Sessions {
             let oldest = sessions.iter().min_by_key(|(_, (_, until))| *until).map(|(name, _)| name.clone());
             oldest.and_then(|name| sessions.remove(&name));
         }
-        sessions.insert(name.clone(), (who, now + LASTS));
+        sessions.insert(name.clone(), (who, now + lasts.min(LASTS)));
         Ok(name)
     }
 
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_session_holds_until_it_is_ended_or_over() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let [one, two] = [0; 2].map(|_| sessions.begin(who(), now).unwrap());
+        let [one, two] = [0; 2].map(|_| sessions.begin(who(), LASTS, now).unwrap());
         assert_ne!(one, two);
         assert_eq!(sessions.of(&one, now), Some(who()));
         sessions.end(&one);
@@ -111,9 +111,9 @@ mod tests {
     #[test]
     fn sessions_beyond_the_bound_end_the_oldest() {
         let (sessions, now) = (Sessions::default(), Instant::now());
-        let first = sessions.begin(who(), now).unwrap();
+        let first = sessions.begin(who(), LASTS, now).unwrap();
         for number in 1..=SESSIONS {
-            sessions.begin(who(), now + Duration::from_secs(number as u64)).unwrap();
+            sessions.begin(who(), LASTS, now + Duration::from_secs(number as u64)).unwrap();
         }
         assert_eq!(sessions.lock().len(), SESSIONS);
         assert_eq!(sessions.of(&first, now), None);

@@ -125,6 +125,20 @@ fn who_guesses_waits_and_is_told_of() {
 }
 
 #[test]
+fn who_is_known_and_has_no_role_is_refused_and_told_of() {
+    let server = serve();
+    let answer = log_in(&server, "idle");
+    assert_eq!((answer.status, answer.header("set-cookie")), (403, None));
+    assert!(answer.json()["detail"].as_str().unwrap().contains("idle has no role here"));
+    assert_eq!(server.actions.refused.lock().unwrap().len(), 1);
+    // While nobody can tell, nobody new is let in, and nobody is to blame.
+    let answer = log_in(&server, "down");
+    assert_eq!(answer.status, 503);
+    assert!(answer.json()["detail"].as_str().unwrap().contains("nobody answers"));
+    assert_eq!(server.actions.refused.lock().unwrap().len(), 1);
+}
+
+#[test]
 fn what_is_wrong_in_a_log_in_is_not_said_back() {
     let server = serve();
     for body in

@@ -117,6 +117,7 @@ mod tests {
             ("ClusterEgressPolicy", include_str!("../../../deploy/chart/crds/clusteregresspolicies.json")),
             ("InferencePolicy", include_str!("../../../deploy/chart/crds/inferencepolicies.json")),
             ("DetectionPolicy", include_str!("../../../deploy/chart/crds/detectionpolicies.json")),
+            ("Containment", include_str!("../../../deploy/chart/crds/containments.json")),
         ];
         assert_eq!(chart.len(), definition::definitions().len());
         for (kind, text) in chart {
@@ -131,7 +132,7 @@ mod tests {
         let mut made = Vec::new();
         run(&InstallCommand::Crds { kind: None }, &mut made).unwrap();
         let list: Value = serde_json::from_slice(&made).unwrap();
-        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 5));
+        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 6));
         let other = InstallCommand::Crds { kind: Some("Pod".to_owned()) };
         assert!(run(&other, &mut Vec::new()).is_err());
     }

@@ -3,6 +3,8 @@
 //! Enters: orders, and who gives them. Leaves: JSON. Guarantees: whatever changes something is an entry of kind `audit` in the
 //! ledger, with who asked; cutting off twice is one containment, and the later end counts. Does not: decide who may.
 
+mod cluster;
+
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
 use crate::up::protocol::Mode;
@@ -141,6 +143,13 @@ impl From<Mark> for What {
     }
 }
 
+/// What an entry of the ledger says of a containment.
+struct Told<'a> {
+    workload: &'a str,
+    until: Time,
+    manifest: &'a str,
+}
+
 /// Acts for one running process.
 pub(crate) struct Responder {
     engine: Arc<Mutex<Engine>>,
@@ -186,9 +195,13 @@ impl Responder {
             "a workload is cut off for at least a second and at most 90 days"
         );
         let now = Time::from(SystemTime::now());
-        let engine = self.engine();
-        let (mut quarantine, mut warnings) = quarantine(engine.policy_set(), who, order)?;
         let until = now.0.saturating_add(u64::try_from(lasts.as_micros()).unwrap_or(u64::MAX));
+        let engine = self.engine();
+        if engine.mode() == Mode::Node {
+            drop(engine);
+            return self.contain_in_cluster(who, order, Time(until), now);
+        }
+        let (mut quarantine, mut warnings) = quarantine(engine.policy_set(), who, order)?;
         let held = engine.held().into_iter().find(|held| held.workload == quarantine.workload);
         let longer = held.as_ref().filter(|held| held.until.0 > until);
         quarantine.until = longer.map_or(Time(until), |held| held.until);
@@ -202,12 +215,7 @@ impl Responder {
         // Whoever waits for a name waits for the engine: it is not held while a ledger is read.
         drop(engine);
         match mode {
-            Mode::Machine | Mode::Lab => {}
-            Mode::Node => warnings.push(
-                "this node goes by what a controller publishes: nothing is in force until the policy is applied to the \
-                 cluster (kubectl apply -f), and it does not end by itself"
-                    .to_owned(),
-            ),
+            Mode::Machine | Mode::Lab | Mode::Node => {}
             Mode::JudgeOnly => warnings.push("nothing is enforced here: this process only judges".to_owned()),
         }
         let enforces = matches!(mode, Mode::Machine | Mode::Lab);
@@ -215,7 +223,10 @@ impl Responder {
         let in_force = enforces && !order.dry_run;
         if in_force {
             let done = self.engine().contain(&quarantine);
-            let is_told = self.tell_of(who, &quarantine, order, done.as_ref().err());
+            let problem = done.as_ref().err().map(|error| format!("{error:#}"));
+            let manifest = quarantine.manifest();
+            let told = Told { workload: &quarantine.workload, until: quarantine.until, manifest: &manifest };
+            let is_told = self.tell_of(who, &told, order, problem.as_deref());
             done?;
             if !is_told {
                 warnings.push(
@@ -233,20 +244,14 @@ impl Responder {
         }))
     }
 
-    fn tell_of(
-        &self,
-        who: &str,
-        quarantine: &Quarantine,
-        order: &Containment,
-        failed: Option<&anyhow::Error>,
-    ) -> bool {
+    fn tell_of(&self, who: &str, told: &Told<'_>, order: &Containment, problem: Option<&str>) -> bool {
         let mut detail = Map::new();
-        detail.insert("until".to_owned(), json!(quarantine.until));
-        detail.insert("policy".to_owned(), quarantine.manifest().into());
+        detail.insert("until".to_owned(), json!(told.until));
+        detail.insert("policy".to_owned(), told.manifest.into());
         add(&mut detail, "incident", order.incident.as_deref());
         add(&mut detail, "text", order.text.as_deref());
-        add(&mut detail, "problem", failed.map(|error| format!("{error:#}")).as_deref());
-        self.journal.audit(who, What::Contained, &quarantine.workload, &detail)
+        add(&mut detail, "problem", problem);
+        self.journal.audit(who, What::Contained, told.workload, &detail)
     }
 
     /// Lets a workload go, in the name of `who`. Answers `{workload, released}`: not, where it was not cut off.
@@ -262,6 +267,11 @@ impl Responder {
     ) -> Result<Value> {
         check_text(text)?;
         let workload = canonical(workload);
+        let cluster = self.engine().cluster().cloned();
+        if let Some(cluster) = cluster {
+            let released = self.release_in_cluster(who, &cluster, &workload, [incident, text])?;
+            return Ok(json!({ "workload": workload, "released": released }));
+        }
         let released = self.engine().release(&workload)?;
         if released {
             let mut detail = Map::new();

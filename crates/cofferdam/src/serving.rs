@@ -2,13 +2,17 @@
 //!
 //! Enters: an address, and what runs. Leaves: answers, on a thread of its own. Guarantees: nobody who enforces waits for it;
 //! at an address that others can reach it is not served in clear unless that is asked for; its token is in a file that only
-//! the user who started the process can read. Does not: keep a second view of anything: it asks the engine and the ledger.
+//! the user who started the process can read; whoever else is let in, the cluster's API server vouched for. Does not: keep a second view of anything: it asks the engine and the ledger.
 
 mod act;
 mod budgets;
 mod live;
+mod login;
+mod tls;
 
+use crate::control;
 use crate::respond::Responder;
+use crate::up::cluster::Cluster;
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
 use crate::up::say::Say;
@@ -16,12 +20,21 @@ use act::Acting;
 use anyhow::{Context, Result, bail};
 use api::{Actions, Asset, Config, Live, Token};
 use clap::Args;
+use controller::reviewer::Reviewer;
 use crds::Catalog;
 use hyper::body::Bytes;
+use kube::Client;
 use live::Teller;
+use login::Login;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use tls::Files;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+/// For whom tokens of the cluster must be made, where nobody says another.
+const AUDIENCE: &str = "cofferdam-api";
 
 /// Whether and where the HTTP API is served.
 #[derive(Args, Clone, Debug, Default)]
@@ -35,6 +48,28 @@ pub(crate) struct ServeArgs {
     /// Serve without TLS at an address that others can reach: only behind something that brings TLS
     #[arg(long, requires = "serve")]
     serve_plain: bool,
+    /// Serve over TLS, with this certificate (PEM, its own first); read anew when it changes
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "serve",
+        requires = "serve_key",
+        conflicts_with = "serve_plain"
+    )]
+    serve_cert: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "serve_cert")]
+    serve_key: Option<PathBuf>,
+    /// Let in whom the cluster's API server knows: by a token (kubectl create token), with a role by RBAC (ClusterRoles
+    /// cofferdam-viewer, cofferdam-operator, cofferdam-admin); and contain workloads by objects of the cluster
+    #[arg(long, requires = "serve")]
+    serve_kubernetes: bool,
+    /// How to reach that API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
+    #[arg(long, value_name = "FILE", requires = "serve_kubernetes")]
+    serve_kubeconfig: Option<PathBuf>,
+    /// For whom such tokens must have been made [default: cofferdam-api]
+    #[arg(long, value_name = "NAME", requires = "serve_kubernetes")]
+    serve_audience: Option<String>,
 }
 
 /// What is asked.
@@ -70,14 +105,21 @@ impl ServeArgs {
     /// Takes the address and the token, before a lab may enter another network and another user namespace.
     ///
     /// # Errors
-    /// The address is taken, or others can reach it and nobody said that they may; the token cannot be kept.
+    /// The address is taken, or others can reach it in clear and nobody said that they may; the certificate cannot be used; the
+    /// token cannot be kept.
     pub(crate) fn open(&self, socket: &Path) -> Result<Option<Door>> {
         let Some(address) = self.serve else { return Ok(None) };
-        if !address.ip().is_loopback() && !self.serve_plain {
+        let files = self.serve_cert.clone().zip(self.serve_key.clone());
+        let files = files.map(|(certificate, key)| Files { certificate, key });
+        if !address.ip().is_loopback() && !self.serve_plain && files.is_none() {
             bail!(
-                "--serve {address}: others can reach this address, and the token would pass in clear: serve at 127.0.0.1 and \
-                 put something with TLS before it, or say --serve-plain"
+                "--serve {address}: others can reach this address, and the token would pass in clear: give a certificate \
+                 (--serve-cert, --serve-key), or serve at 127.0.0.1, or say --serve-plain where something before it brings TLS"
             );
+        }
+        if let Some(files) = &files {
+            // Better now than when somebody asks.
+            files.load()?;
         }
         let listener =
             TcpListener::bind(address).with_context(|| format!("--serve: listening at {address}"))?;
@@ -86,7 +128,12 @@ impl ServeArgs {
         let file = socket.with_extension("token");
         let token = Token::kept_in(&file)
             .with_context(|| format!("--serve: keeping the token in {}", file.display()))?;
-        Ok(Some(Door { listener, address, token, file, hosts: self.serve_name.clone() }))
+        let hosts = self.serve_name.clone();
+        let cluster = self.serve_kubernetes.then(|| AtCluster {
+            kubeconfig: self.serve_kubeconfig.clone(),
+            audience: self.serve_audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
+        });
+        Ok(Some(Door { listener, address, token, file, hosts, files, cluster }))
     }
 }
 
@@ -97,16 +144,29 @@ pub(crate) struct Door {
     token: Token,
     file: PathBuf,
     hosts: Vec<String>,
+    files: Option<Files>,
+    cluster: Option<AtCluster>,
+}
+
+/// The API server that says who somebody is.
+struct AtCluster {
+    kubeconfig: Option<PathBuf>,
+    audience: String,
 }
 
 impl Door {
     /// Begins to answer.
     ///
     /// # Errors
-    /// There is no ledger; the system gives no thread.
+    /// There is no ledger, or no API server to be asked; the system gives no thread.
     pub(crate) fn serve(self, running: Running, say: &Say) -> Result<()> {
         let Running { engine, journal, files, catalog } = running;
         let ledger = journal.ledger().context("--serve: there is no ledger")?.path;
+        let (runtime, client) = self.begin()?;
+        if let Some(client) = &client {
+            let cluster = Cluster::new(runtime.handle().clone(), client.clone());
+            engine.lock().unwrap_or_else(PoisonError::into_inner).with_cluster(cluster);
+        }
         let responder = Responder::new(Arc::clone(&engine), Arc::clone(&journal));
         let seams = Seams {
             live: Arc::new(Teller::new(engine, Arc::clone(&journal), files)),
@@ -114,42 +174,95 @@ impl Door {
             ledger,
             catalog,
         };
-        self.answer(seams, |text| say.note(text))
+        self.answer_on((runtime, client), seams, |text| say.note(text))
     }
 
     /// The same for who has no engine.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// There is no API server to be asked; the system gives no thread.
     pub(crate) fn answer(self, seams: Seams, note: impl Fn(&str)) -> Result<()> {
-        let Self { listener, address, token, file, hosts } = self;
+        let begun = self.begin()?;
+        self.answer_on(begun, seams, note)
+    }
+
+    /// What answers run on, and the API server that says who somebody is.
+    fn begin(&self) -> Result<(Runtime, Option<Client>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("--serve: starting its thread")?;
+        let client = match &self.cluster {
+            None => None,
+            Some(AtCluster { kubeconfig, .. }) => {
+                Some(client_on(&runtime, kubeconfig.as_deref()).context("--serve-kubernetes")?)
+            }
+        };
+        Ok((runtime, client))
+    }
+
+    fn answer_on(
+        self,
+        (runtime, client): (Runtime, Option<Client>),
+        seams: Seams,
+        note: impl Fn(&str),
+    ) -> Result<()> {
+        let Self { listener, address, token, file, hosts, files, cluster } = self;
         let Seams { live, actions, ledger, catalog } = seams;
-        let link = format!("http://{address}/#token={}", token.reveal());
+        let scheme = if files.is_some() { "https" } else { "http" };
+        let link = format!("{scheme}://{address}/#token={}", token.reveal());
+        let audience = cluster.map(|cluster| cluster.audience);
+        let reviewer = client.zip(audience.clone()).map(|(client, audience)| Reviewer::new(client, audience));
         let config = Config {
             live,
             actions,
-            authenticate: Arc::new(token),
+            authenticate: Arc::new(Login::new(token, reviewer)),
             ledger: ledger.clone(),
             catalog,
             hosts,
             assets: Box::new(page),
         };
-        serve(listener, config)?;
+        serve(runtime, listener, config, files)?;
         note(&format!("console and API: {link}"));
         note(&format!("the token is kept in {}, the ledger in {}", file.display(), ledger.display()));
+        if let Some(audience) = audience {
+            note(&format!(
+                "tokens of the cluster are taken, too: kubectl create token NAME --audience {audience}"
+            ));
+        }
         Ok(())
     }
 }
 
-fn serve(listener: TcpListener, config: Config) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("--serve: starting its thread")?;
+/// A client that belongs to a runtime which does not run yet. On a thread of its own, for the caller may be of another runtime.
+fn client_on(runtime: &Runtime, kubeconfig: Option<&Path>) -> Result<Client> {
+    let made =
+        std::thread::scope(|scope| scope.spawn(|| runtime.block_on(control::client(kubeconfig))).join());
+    match made {
+        Ok(made) => made,
+        Err(panicked) => std::panic::resume_unwind(panicked),
+    }
+}
+
+fn serve(runtime: Runtime, listener: TcpListener, config: Config, files: Option<Files>) -> Result<()> {
+    let tls = match files {
+        None => None,
+        Some(files) => {
+            let (identity, first) = files.load()?;
+            let (sender, newest) = watch::channel(first);
+            Some((files.follow(identity, sender), newest))
+        }
+    };
     let task = async move {
         // It listens already, and cannot fail to.
         if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-            api::serve(listener, config).await;
+            match tls {
+                None => api::serve(listener, config).await,
+                Some((follow, newest)) => tokio::select! {
+                    () = api::serve_tls(listener, config, newest) => {}
+                    () = follow => {}
+                },
+            }
         }
     };
     std::thread::Builder::new()

@@ -10,6 +10,7 @@ mod account;
 mod budgets;
 pub(crate) mod calls;
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod dns;
 pub(crate) mod dns_proxy;
 pub(crate) mod egress;

@@ -283,6 +283,8 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "watch networkpolicies.networking.k8s.io",
         "watch egresspolicies",
         "patch clusteregresspolicies --subresource=status",
+        "watch containments",
+        "patch containments --subresource=status",
         "create tokenreviews",
     ] {
         assert!(may("cofferdam-controller", &format!("{what} -A")), "{what}");
@@ -308,6 +310,7 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "delete pods",
         "patch networkpolicies",
         "patch egresspolicies",
+        "create containments",
         "get nodes --subresource=proxy",
         "list configmaps",
         "get configmaps/other",

@@ -21,6 +21,21 @@ pub(crate) enum Form {
     Other(Box<Object>),
 }
 
+impl Prepared {
+    /// Whether it is a Containment.
+    pub fn is_containment(&self) -> bool {
+        matches!(&self.0, Form::Other(object) if matches!(&**object, Object::Containment(_)))
+    }
+
+    /// Whether it is a Containment whose time is over at `seconds` since 1970.
+    pub fn is_over(&self, seconds: u64) -> bool {
+        match &self.0 {
+            Form::Pod(_) => false,
+            Form::Other(object) => matches!(&**object, Object::Containment(it) if it.is_over(seconds)),
+        }
+    }
+}
+
 /// Makes objects ready.
 #[derive(Debug, Default)]
 pub struct Preparer {

@@ -1,9 +1,10 @@
-//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, InferencePolicy, DetectionPolicy, and how a NetworkPolicy stands, which has
+//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, InferencePolicy, DetectionPolicy, Containment, and how a NetworkPolicy stands, which has
 //! no status of its own.
 //!
 //! Leaves: CustomResourceDefinitions with structural schemas, rules and columns. What is checked in and installed is made
 //! from them. Does not: write objects of them.
 
+mod containment;
 mod detection;
 mod egress;
 mod inference;
@@ -20,13 +21,14 @@ pub const KIND: &str = "PolicyStatus";
 pub const PLURAL: &str = "policystatuses";
 
 /// Every definition.
-pub fn definitions() -> [Value; 5] {
+pub fn definitions() -> [Value; 6] {
     [
         policy_status(),
         egress::egress_policy(),
         egress::cluster_egress_policy(),
         inference::inference_policy(),
         detection::detection_policy(),
+        containment::containment(),
     ]
 }
 

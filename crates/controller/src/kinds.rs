@@ -29,11 +29,13 @@ pub enum Kind {
     Secret,
     /// `cofferdam.dev/v1alpha1`; it says what detectors tell, and nothing of what is allowed.
     DetectionPolicy,
+    /// `cofferdam.dev/v1alpha1`: pods that are cut off.
+    Containment,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -45,6 +47,7 @@ impl Kind {
         Self::ClusterEgressPolicy,
         Self::Secret,
         Self::DetectionPolicy,
+        Self::Containment,
     ];
 
     fn names(self) -> [&'static str; 4] {
@@ -65,6 +68,7 @@ impl Kind {
             Self::ClusterEgressPolicy => [GROUP, VERSION, "ClusterEgressPolicy", "clusteregresspolicies"],
             Self::Secret => ["", "v1", "Secret", "secrets"],
             Self::DetectionPolicy => [GROUP, VERSION, "DetectionPolicy", "detectionpolicies"],
+            Self::Containment => [GROUP, VERSION, "Containment", "containments"],
         }
     }
 
@@ -88,7 +92,8 @@ impl Kind {
             | Self::AdminNetworkPolicy
             | Self::BaselineAdminNetworkPolicy
             | Self::EgressPolicy
-            | Self::ClusterEgressPolicy => true,
+            | Self::ClusterEgressPolicy
+            | Self::Containment => true,
         }
     }
 
@@ -112,7 +117,8 @@ impl Watched for Kind {
             | Self::BaselineAdminNetworkPolicy
             | Self::EgressPolicy
             | Self::ClusterEgressPolicy
-            | Self::DetectionPolicy => true,
+            | Self::DetectionPolicy
+            | Self::Containment => true,
         }
     }
 

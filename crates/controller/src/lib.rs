@@ -2,12 +2,14 @@
 //!
 //! Enters: a client of an API server, and the catalog of providers. Leaves: publications on a [`Feed`], and how it goes ([`Status`]).
 //! Guarantees: publishes nothing before it has read everything once; while the API server is gone, slow or forgets, the
-//! last state stays published; generations only grow; a burst of changes is one state.
+//! last state stays published; generations only grow; a burst of changes is one state; a containment is published until its time
+//! is over, by this process's clock.
 //! Does not: write to the API server, enforce, or keep anything over a restart.
 
 pub mod admission;
 pub mod authority;
 pub mod beside;
+pub mod contain;
 pub mod definition;
 pub mod ingress;
 pub mod inject;
@@ -16,6 +18,7 @@ mod kinds;
 pub mod lease;
 pub mod registrar;
 mod report;
+pub mod reviewer;
 mod share;
 mod store;
 pub mod trust;
@@ -36,7 +39,7 @@ use policy::{Generation, PolicySet};
 use share::Shares;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Change, Store};
 use tokio::sync::{mpsc, watch as latest};
 use tokio::time::{Instant, timeout_at};
@@ -45,6 +48,9 @@ use tokio::time::{Instant, timeout_at};
 const QUEUE: usize = 1024;
 /// A burst of changes is over when this long nothing came, and is acted on after at most that long.
 const BURST: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
+
+/// How often it is looked whether a containment's time is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How the controller stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -145,8 +151,10 @@ async fn publish_changes(
         tokio::spawn(watch::watch(client.clone(), kind, None, sender.clone()));
     }
     let mut standings = feed.standings();
+    let mut over = 0;
     loop {
         let mut is_wanted_anew = false;
+        let [containments, _] = store.containments(0);
         let mut differs = tokio::select! {
             change = changes.recv() => match change {
                 Some((kind, change)) => store.take(kind, change),
@@ -160,6 +168,8 @@ async fn publish_changes(
                 is_wanted_anew = true;
                 false
             }
+            // By the clock on the wall, which may be set.
+            () = tokio::time::sleep(LOOK), if containments > 0 => false,
         };
         differs |= rest_of_burst(&mut changes, |kind, change| store.take(kind, change)).await;
         let problems = store.problems();
@@ -168,9 +178,13 @@ async fn publish_changes(
             status.problems = problems;
             differs
         });
+        let now = seconds();
+        let [_, over_now] = store.containments(now);
+        differs |= over_now != over;
         if differs && store.is_complete() {
+            over = over_now;
             let latest = catalog.borrow_and_update().clone();
-            store = publish(store, latest, &feed, status, &to_lint).await;
+            store = publish((store, now), latest, &feed, status, &to_lint).await;
         }
         // After what is enforced, for which nobody waits then.
         if let Some(wanted) = wanted.as_mut().filter(|_| (differs || is_wanted_anew) && store.is_complete()) {
@@ -218,6 +232,11 @@ async fn judge_by(
     store
 }
 
+/// Since 1970. A clock before that ends nothing.
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 fn is_behind(feed: &Feed) -> bool {
     feed.current().is_some_and(|current| current.generation < feed.highest())
 }
@@ -239,9 +258,9 @@ async fn rest_of_burst<K>(
     differs
 }
 
-/// Compiles what there is and makes it the current state. Gives the store back.
+/// Compiles what there is at a time and makes it the current state. Gives the store back.
 async fn publish(
-    store: Store,
+    (store, now): (Store, u64),
     catalog: Arc<Catalog>,
     feed: &Feed,
     status: &latest::Sender<Status>,
@@ -255,7 +274,7 @@ async fn publish(
         let generation = Generation(newest.max(last.0 + 1));
         // What is odd but legal is found later: enforcement does not wait for it.
         let Compiled { set, diagnostics: compiled, keys } =
-            compiler::compile_prepared(store.objects(), &catalog, generation);
+            compiler::compile_prepared(store.objects(now), &catalog, generation);
         let diagnostics = [store.diagnostics(), compiled].concat();
         let set = Arc::new(set);
         let parts = Arc::new(Parts::new(&set, before.as_ref().map(|it| &*it.parts)));
@@ -269,7 +288,7 @@ async fn publish(
     };
     let read = publication.revisions.clone();
     feed.publish(publication);
-    let (written, problems) = (store.written(), store.problems());
+    let (written, problems) = (store.written(now), store.problems());
     status.send_modify(|status| {
         *status = Status {
             generation: Some(set.generation),

@@ -7,6 +7,7 @@
 //! Does not: keep tokens.
 
 use crate::authority::{Authority, AuthorityError, VALIDITY};
+use crate::reviewer::{NotReviewed, review};
 use crate::trust::Held;
 use feed::client::chain;
 use feed::enrol::{Answer, Granted, Registrar, Request};
@@ -15,7 +16,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -234,23 +235,12 @@ async fn answer(
     inspection: Held,
     request: Request,
 ) -> Answer {
-    let api: Api<TokenReview> = Api::all(client);
-    let review = TokenReview {
-        spec: TokenReviewSpec { audiences: Some(vec![AUDIENCE.to_owned()]), token: request.token },
-        ..TokenReview::default()
+    let user = match review(client, request.token, AUDIENCE).await {
+        Ok(user) => user,
+        Err(NotReviewed::Refused(why)) => return Err(why),
+        Err(NotReviewed::Unavailable(why)) => return Err(format!("the token cannot be reviewed: {why}")),
     };
-    let reviewed = api.create(&PostParams::default(), &review).await;
-    let reviewed = reviewed.map_err(|error| format!("the token cannot be reviewed: {}", chain(&error)))?;
-    let status = reviewed.status.unwrap_or_default();
-    if !status.authenticated.unwrap_or_default() {
-        let why = status.error.unwrap_or_else(|| "it is no token of this cluster".to_owned());
-        return Err(format!("the token is not valid: {why}"));
-    }
-    // A server that ignores audiences answers without any.
-    if !status.audiences.unwrap_or_default().iter().any(|it| it == AUDIENCE) {
-        return Err(format!("the token is not for {AUDIENCE}"));
-    }
-    let holder = holder(&status.user.unwrap_or_default(), &accounts)?;
+    let holder = holder(&user, &accounts)?;
     let now = SystemTime::now();
     let name = match &holder {
         Holder::Node(node) => node_name(node),

@@ -26,6 +26,8 @@ pub struct Written {
     pub uid: Arc<str>,
     /// How often its specification changed.
     pub generation: i64,
+    /// A containment whose time is over: nothing of it is published.
+    pub is_over: bool,
 }
 
 /// One thing to know about a policy.
@@ -66,6 +68,20 @@ pub(crate) struct Report {
     /// State of policy that first held it as it is.
     pub(crate) since: Generation,
     pub(crate) conditions: Vec<Condition>,
+}
+
+/// Why a containment is not in force any more.
+const OVER: &str = "Over";
+
+impl Report {
+    /// A containment's status in one word.
+    pub(crate) fn phase(&self) -> &'static str {
+        match self.conditions.iter().find(|it| it.kind == "Programmed") {
+            Some(programmed) if programmed.reason == OVER => "Over",
+            Some(programmed) if programmed.holds => "InForce",
+            Some(_) | None => "Pending",
+        }
+    }
 }
 
 /// Kind, namespace and name.
@@ -114,7 +130,7 @@ impl Reporter {
             let spread = spreads.get(&name).unwrap_or(&nowhere);
             let since = self.since.get(&name).map_or(current.generation, |(_, since)| *since);
             let said = said.get(&name).map(Vec::as_slice).unwrap_or_default();
-            let conditions = conditions(spread, since, said);
+            let conditions = if policy.is_over { over() } else { conditions(spread, since, said) };
             Report { needed: spread.needed, enforced: spread.enforced, since, conditions }
         };
         written.iter().map(|policy| (policy.clone(), report(policy))).collect()
@@ -195,6 +211,23 @@ impl<'a> Spread<'a> {
             self.unwell.get_or_insert((node, why));
         }
     }
+}
+
+/// Of a containment whose time is over.
+fn over() -> Vec<Condition> {
+    let programmed = Condition {
+        kind: "Programmed",
+        holds: false,
+        reason: OVER,
+        message: "its time is over: it is not in force any more".to_owned(),
+    };
+    let accepted = Condition {
+        kind: "Accepted",
+        holds: true,
+        reason: "Valid",
+        message: "it was enforced as written".to_owned(),
+    };
+    vec![accepted, programmed]
 }
 
 fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> Vec<Condition> {
@@ -283,7 +316,7 @@ mod tests {
 
     fn policy() -> Written {
         let (namespace, name) = ("shop".into(), "db".into());
-        Written { kind: Kind::NetworkPolicy, namespace, name, uid: "1".into(), generation: 3 }
+        Written { kind: Kind::NetworkPolicy, namespace, name, uid: "1".into(), generation: 3, is_over: false }
     }
 
     /// Conditions as text, of the policy after these standings of its node.
@@ -334,6 +367,20 @@ mod tests {
             cut_off.iter().any(|it| it.starts_with("Degraded true node node-a: its agent is cut off")),
             "{cut_off:?}"
         );
+    }
+
+    #[test]
+    fn what_is_over_is_in_force_nowhere() {
+        let mut reporter = Reporter::default();
+        let current = publication_of(OBJECTS, 5);
+        for (is_over, phase, programmed) in [(true, "Over", false), (false, "Pending", false)] {
+            let policy = Written { is_over, ..policy() };
+            let reports = reporter.reports(&current, std::slice::from_ref(&policy), &[], &BTreeMap::new());
+            let report = &reports[&policy];
+            assert_eq!(report.phase(), phase);
+            let found = report.conditions.iter().find(|it| it.kind == "Programmed").unwrap();
+            assert_eq!((found.holds, found.reason == OVER), (programmed, is_over));
+        }
     }
 
     #[test]

@@ -192,9 +192,22 @@ impl Store {
         self.kinds.values().all(Collection::is_known)
     }
 
-    /// Everything there is.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = &Prepared> {
-        self.kinds.values().flat_map(Collection::made).flat_map(|(objects, _)| objects)
+    /// Everything that holds at `seconds` since 1970: all there is, but for containments whose time is over.
+    pub(crate) fn objects(&self, seconds: u64) -> impl Iterator<Item = &Prepared> {
+        let all = self.kinds.values().flat_map(Collection::made).flat_map(|(objects, _)| objects);
+        all.filter(move |object| !object.is_over(seconds))
+    }
+
+    /// How many containments there are, and how many of them are over at `seconds` since 1970.
+    pub(crate) fn containments(&self, seconds: u64) -> [usize; 2] {
+        let made = self.kinds.get(&Kind::Containment).into_iter().flat_map(Collection::made);
+        let mut counts = [0; 2];
+        for object in made.flat_map(|(objects, _)| objects) {
+            let [all, over] = &mut counts;
+            *all += 1;
+            *over += usize::from(object.is_over(seconds));
+        }
+        counts
     }
 
     /// The same without policies of the fleet.
@@ -212,8 +225,8 @@ impl Store {
         made.flat_map(|(_, diagnostics)| diagnostics.iter().cloned()).collect()
     }
 
-    /// Every policy.
-    pub(crate) fn written(&self) -> Vec<Written> {
+    /// Every policy, as it stands at `seconds` since 1970.
+    pub(crate) fn written(&self, seconds: u64) -> Vec<Written> {
         let policies = self.kinds.iter().filter(|(kind, _)| kind.is_policy());
         let of_kind = |(kind, of): (&Kind, &Collection<Made>)| {
             let written = |((namespace, name), kept): (&(Arc<str>, Arc<str>), &Kept<Made>)| Written {
@@ -222,6 +235,7 @@ impl Store {
                 name: name.clone(),
                 uid: kept.uid.clone(),
                 generation: kept.generation,
+                is_over: kept.made.0.iter().any(|object| object.is_over(seconds)),
             };
             of.objects.iter().map(written).collect::<Vec<_>>()
         };
@@ -310,6 +324,32 @@ mod tests {
         store.take(Kind::Pod, Change::Listed(pod("one", "old", 3)));
         assert!(store.take(Kind::Pod, Change::ListEnds));
         assert!(change(&mut store, "new", 4));
+    }
+
+    #[test]
+    fn a_containment_holds_until_its_time_is_over() {
+        let value = serde_json::json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "Containment",
+            "metadata": {"name": "c", "resourceVersion": "5"},
+            "spec": {"namespace": "a", "podSelector": {}, "until": "2026-12-31T18:00:00Z"},
+        });
+        let read = crds::read_value("the API server", &value);
+        let found = Found {
+            namespace: "".into(),
+            name: "c".into(),
+            revision: 5,
+            uid: "".into(),
+            generation: 1,
+            read,
+        };
+        let mut store = Store::default();
+        assert!(store.take(Kind::Containment, Change::Applied(found)));
+        let end = 1_798_740_000;
+        for (seconds, over) in [(end - 1, 0), (end, 1)] {
+            assert_eq!(store.containments(seconds), [1, over]);
+            assert_eq!(store.objects(seconds).count(), 1 - over);
+            assert_eq!(store.written(seconds).iter().filter(|it| it.is_over).count(), over);
+        }
     }
 
     #[test]

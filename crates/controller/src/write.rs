@@ -5,6 +5,7 @@
 //! Guarantees: only who leads writes; only what changed is written, at most every second; what cannot be written is
 //! written later. Does not: touch anything else of an object.
 
+use crate::Kind;
 use crate::Status;
 use crate::definition::{GROUP, KIND, PLURAL, VERSION};
 use crate::lease::Role;
@@ -170,10 +171,16 @@ impl Writer {
             if let Some(fields) = metadata.as_object_mut().filter(|_| !namespace.is_empty()) {
                 fields.insert("namespace".to_owned(), namespace.into());
             }
-            let patch = json!({
+            let mut patch = json!({
                 "apiVersion": resource.api_version, "kind": resource.kind,
                 "metadata": metadata, "status": { "conditions": conditions },
             });
+            let own = patch.get_mut("status").and_then(Value::as_object_mut);
+            if let Some(status) = own.filter(|_| policy.kind == Kind::Containment) {
+                status.insert("phase".to_owned(), report.phase().into());
+                let nodes = json!({ "needed": report.needed, "enforced": report.enforced });
+                status.insert("nodes".to_owned(), nodes);
+            }
             return api.patch_status(&policy.name, &params, &Patch::Apply(&patch)).await.map(drop);
         }
         let patch = json!({

@@ -7,6 +7,7 @@
 mod admin_network_policy;
 mod catalog;
 mod cluster_network_policy;
+mod containment;
 mod decode;
 mod detection_policy;
 mod diagnostic;
@@ -24,12 +25,14 @@ mod pod;
 mod price;
 mod selector;
 mod service;
+mod time;
 mod workload;
 
 pub use catalog::{Catalog, CatalogHost, Provider, Purpose};
 pub use cluster_network_policy::{
     ClusterPeer, ClusterPolicy, ClusterPolicyKind, ClusterPort, ClusterRule, RuleAction, Subject, Tier,
 };
+pub use containment::{Contained, Containment};
 pub use decode::MAX_DIAGNOSTICS_PER_FILE;
 pub use detection_policy::{DetectionPolicy, DetectorTuning, FACTS, Suppression, THRESHOLD_PERCENT, TUNABLE};
 pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};

@@ -3,6 +3,7 @@
 use crate::admin_network_policy;
 use crate::catalog;
 use crate::cluster_network_policy::{ClusterPolicy, ClusterPolicyKind, V1ALPHA2};
+use crate::containment::Containment;
 use crate::decode::{Decoder, Kept, Map, is_null, json, nearest};
 use crate::detection_policy::DetectionPolicy;
 use crate::diagnostic::{Code, Diagnostic, ObjectName, Position};
@@ -58,6 +59,8 @@ pub enum Object {
     KeySecret(KeySecret),
     /// `cofferdam.dev`
     DetectionPolicy(DetectionPolicy),
+    /// `cofferdam.dev`
+    Containment(Containment),
 }
 
 impl Object {
@@ -77,6 +80,7 @@ impl Object {
             Self::GatewayApi(object) => object.kind(),
             Self::KeySecret(_) => "Secret",
             Self::DetectionPolicy(_) => "DetectionPolicy",
+            Self::Containment(_) => "Containment",
         }
     }
 
@@ -96,6 +100,7 @@ impl Object {
             Self::GatewayApi(object) => object.meta(),
             Self::KeySecret(object) => &object.meta,
             Self::DetectionPolicy(object) => &object.meta,
+            Self::Containment(object) => &object.meta,
         }
     }
 
@@ -115,6 +120,7 @@ impl Object {
             Self::GatewayApi(object) => object.position(),
             Self::KeySecret(object) => &object.position,
             Self::DetectionPolicy(object) => &object.position,
+            Self::Containment(object) => &object.position,
         }
     }
 
@@ -316,9 +322,10 @@ enum PolicyKind {
     Egress(EgressPolicyKind),
     Inference,
     Detection,
+    Containment,
 }
 
-const POLICY_KINDS: [(PolicyKind, &str, &str); 8] = [
+const POLICY_KINDS: [(PolicyKind, &str, &str); 9] = [
     (PolicyKind::Namespaced, "NetworkPolicy", "networking.k8s.io/v1"),
     (
         PolicyKind::Cluster(ClusterPolicyKind::ClusterNetworkPolicy),
@@ -343,6 +350,7 @@ const POLICY_KINDS: [(PolicyKind, &str, &str); 8] = [
     ),
     (PolicyKind::Inference, "InferencePolicy", egress_policy::API_VERSION),
     (PolicyKind::Detection, "DetectionPolicy", egress_policy::API_VERSION),
+    (PolicyKind::Containment, "Containment", egress_policy::API_VERSION),
 ];
 
 /// Where own kinds are.
@@ -360,7 +368,9 @@ impl PolicyKind {
             Self::Namespaced | Self::Cluster(_) => {
                 matches!(group, "" | "extensions" | "networking.k8s.io" | "policy.networking.k8s.io")
             }
-            Self::Egress(_) | Self::Inference | Self::Detection => matches!(group, "" | OWN_GROUP),
+            Self::Egress(_) | Self::Inference | Self::Detection | Self::Containment => {
+                matches!(group, "" | OWN_GROUP)
+            }
         })
     }
 
@@ -370,7 +380,9 @@ impl PolicyKind {
             | Self::Egress(EgressPolicyKind::EgressPolicy)
             | Self::Inference
             | Self::Detection => false,
-            Self::Cluster(_) | Self::Egress(EgressPolicyKind::ClusterEgressPolicy) => true,
+            Self::Cluster(_) | Self::Egress(EgressPolicyKind::ClusterEgressPolicy) | Self::Containment => {
+                true
+            }
         }
     }
 
@@ -382,6 +394,7 @@ impl PolicyKind {
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::unreadable(kind, meta, position)),
             Self::Inference => Object::InferencePolicy(InferencePolicy::unreadable(meta, position)),
             Self::Detection => Object::DetectionPolicy(DetectionPolicy::unreadable(meta, position)),
+            Self::Containment => Object::Containment(Containment::unreadable(meta, position)),
         }
     }
 
@@ -410,6 +423,7 @@ impl PolicyKind {
             Self::Egress(kind) => Object::EgressPolicy(EgressPolicy::decode(d, map, kind)),
             Self::Inference => Object::InferencePolicy(InferencePolicy::decode(d, map)),
             Self::Detection => Object::DetectionPolicy(DetectionPolicy::decode(d, map)),
+            Self::Containment => Object::Containment(Containment::decode(d, map)),
         }
     }
 }

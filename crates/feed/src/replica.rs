@@ -185,15 +185,7 @@ impl Replica {
                 }
             }
         }
-        set.policies.sort_by(|a, b| {
-            let order = |p: &policy::Policy| (p.tier, p.priority);
-            order(a).cmp(&order(b)).then_with(|| {
-                let name = |p: &policy::Policy| {
-                    (p.object.namespace.clone(), p.object.name.clone(), p.object.kind.clone())
-                };
-                name(a).cmp(&name(b))
-            })
-        });
+        set.policies.sort_by(|a, b| a.order().cmp(&b.order()));
         set
     }
 

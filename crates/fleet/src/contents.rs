@@ -92,7 +92,9 @@ fn is_policy(object: &Object) -> bool {
         | Object::EgressPolicy(_)
         | Object::InferencePolicy(_)
         | Object::DetectionPolicy(_) => true,
-        Object::Namespace(_)
+        // Whom one cluster cuts off, and until when, is no policy of a fleet.
+        Object::Containment(_)
+        | Object::Namespace(_)
         | Object::Node(_)
         | Object::Pod(_)
         | Object::Workload(_)

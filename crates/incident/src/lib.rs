@@ -2,12 +2,13 @@
 //! something before, and the evidence of it.
 //!
 //! Enters: a ledger to read, the time. Leaves: incidents ([`View`]), timelines ([`timeline()`]), reach ([`radius()`]), hits
-//! ([`hunt()`]), the policy that cuts a workload off ([`Quarantine`]) and bundles of evidence ([`evidence`]).
+//! ([`hunt()`]), the policy that cuts a workload off ([`Quarantine`], and [`Containment`] for a cluster) and bundles of evidence ([`evidence`]).
 //! Guarantees: pure but for reading through [`ledger::Reader`]; the same ledger and time give the same answer; everything is
 //! bounded, and says so where it stopped. States of incidents are nowhere but in the ledger's entries of kind `audit`.
 //! Does not: find anything, write, or enforce.
 
 mod act;
+mod containment;
 mod digest;
 pub mod evidence;
 mod finding;
@@ -24,6 +25,7 @@ mod timeline;
 mod view;
 
 pub use act::{Act, What, entry};
+pub use containment::{Containment, Target};
 pub use digest::sha256;
 pub use finding::{Finding, MAX_LIST, MAX_TEXT, Severity, cut};
 pub use fold::{CLOSE, JOIN, SHARED};

@@ -178,6 +178,6 @@ spec:
 }
 
 /// A string of JSON is one of YAML.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }

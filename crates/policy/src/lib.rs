@@ -42,8 +42,9 @@ pub use operation::{
 };
 pub use reason::Reason;
 pub use rule::{
-    Action, ClosedScope, Demand, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Peer, Peers, Policy,
-    PortMatch, Ports, Rule, RuleEntry, RuleId, Section, SourceRef, Subject, Tier, UploadLimits,
+    Action, CONTAINMENT, ClosedScope, Demand, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Order,
+    Peer, Peers, Policy, PortMatch, Ports, Rule, RuleEntry, RuleId, Section, SourceRef, Subject, Tier,
+    UploadLimits, order,
 };
 pub use set::{Generation, PolicySet};
 pub use world::{

@@ -131,6 +131,24 @@ pub struct Policy {
     pub dns: Dns,
 }
 
+/// Kind of the objects that cut pods off: of one tier and priority they are judged before all others.
+pub const CONTAINMENT: &str = "Containment";
+
+/// By what policies are judged one after another: tier and priority, whether it is no containment, namespace, name and kind.
+pub type Order<'a> = (Tier, u16, bool, &'a Arc<str>, &'a Arc<str>, &'a Arc<str>);
+
+/// The place of a policy among others.
+pub fn order(tier: Tier, priority: u16, object: &ObjectRef) -> Order<'_> {
+    (tier, priority, &*object.kind != CONTAINMENT, &object.namespace, &object.name, &object.kind)
+}
+
+impl Policy {
+    /// Its place among others.
+    pub fn order(&self) -> Order<'_> {
+        order(self.tier, self.priority, &self.object)
+    }
+}
+
 /// What a policy says about the subject's DNS. The default says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {

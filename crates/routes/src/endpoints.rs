@@ -49,6 +49,7 @@ impl Endpoints {
                 | Object::Ingress(_)
                 | Object::InferencePolicy(_)
                 | Object::DetectionPolicy(_)
+                | Object::Containment(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)

@@ -50,6 +50,7 @@ impl<'o> Known<'o> {
                 | Object::Ingress(_)
                 | Object::InferencePolicy(_)
                 | Object::DetectionPolicy(_)
+                | Object::Containment(_)
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)

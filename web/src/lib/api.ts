@@ -18,7 +18,7 @@ export class ApiError extends Error {
 
   /** What somebody can do about it. */
   get way(): string {
-    if (this.status === 401) return "Open the address with #token= that Cofferdam printed when it started.";
+    if (this.status === 401) return "Open the address with #token= that Cofferdam printed when it started, or give a token: that one, or on a cluster one of `kubectl create token`.";
     if (this.status === 403) return "Your role may look and not do this. Ask somebody with the role operator.";
     if (this.status === 404) return "It may be older than what the ledger keeps. Widen the time, or go back to the list.";
     if (this.status === 429 || this.status === 503) return "The server is busy. It is asked again in a moment; a shorter time range helps.";
@@ -103,6 +103,11 @@ export async function enter(): Promise<void> {
   const token = fragment.get("token");
   if (token === null) return;
   window.history.replaceState(null, "", window.location.pathname + window.location.search);
+  await logIn(token);
+}
+
+/** Trades a token for a cookie. */
+export async function logIn(token: string): Promise<void> {
   await post("session", { token });
 }
 

@@ -67,7 +67,7 @@ export function Contain({ incident, workload, close }: { incident: string; workl
               <Name text={warning} wrap />
             </p>
           ))}
-          {pending && <p className="notice bad" role="alert">It is written down and NOT in force yet: apply the policy below.</p>}
+          {pending && <p className="notice bad" role="alert">It is NOT in force yet: the notes above say what is missing.</p>}
           <details open={pending !== null}>
             <summary>The policy</summary>
             <pre className="yaml" tabIndex={0} aria-label="The policy as YAML">

@@ -1,5 +1,6 @@
-import type { ReactNode } from "react";
-import { ApiError } from "../lib/api";
+import { useState } from "react";
+import type { FormEvent, ReactNode } from "react";
+import { ApiError, logIn } from "../lib/api";
 import { Name } from "./Name";
 
 /** What is shown while an answer is on its way: for 20 seconds at most, then it is an error. */
@@ -21,6 +22,7 @@ export function Problem({ error, retry }: { error: unknown; retry?: () => void }
         <Name text={error instanceof Error ? error.message : String(error)} wrap />
       </p>
       {known && <p>{known.way}</p>}
+      {known?.status === 401 && <LogIn />}
       {known?.request && (
         <p className="muted">
           request <Name text={known.request} />
@@ -32,6 +34,41 @@ export function Problem({ error, retry }: { error: unknown; retry?: () => void }
         </button>
       )}
     </div>
+  );
+}
+
+/** A token is typed or pasted, sent once, and kept nowhere in the page. */
+function LogIn() {
+  const [token, setToken] = useState("");
+  const [isBusy, setBusy] = useState(false);
+  const [refused, setRefused] = useState("");
+  const send = (event: FormEvent) => {
+    event.preventDefault();
+    if (token.trim() === "" || isBusy) return;
+    setBusy(true);
+    logIn(token.trim()).then(
+      () => window.location.reload(),
+      (error: unknown) => {
+        setRefused(error instanceof Error ? error.message : String(error));
+        setBusy(false);
+      },
+    );
+  };
+  return (
+    <form onSubmit={send}>
+      <label>
+        Token{" "}
+        <input type="password" autoComplete="off" spellCheck={false} value={token} onChange={(event) => setToken(event.target.value)} />
+      </label>{" "}
+      <button type="submit" disabled={isBusy}>
+        Log in
+      </button>
+      {refused !== "" && (
+        <p>
+          <Name text={refused} wrap />
+        </p>
+      )}
+    </form>
   );
 }
 

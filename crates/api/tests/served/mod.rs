@@ -18,7 +18,7 @@ pub(crate) const ENTRIES: u64 = 3000;
 pub(crate) const END: u64 = 1_795_694_400_000_000;
 
 /// Everybody's token is the name of their role.
-struct Roles;
+pub(crate) struct Roles;
 
 impl Authenticate for Roles {
     fn recognise<'a>(&'a self, token: &'a str) -> Recognition<'a> {
@@ -26,6 +26,7 @@ impl Authenticate for Roles {
             "viewer" => Ok(Role::Viewer),
             "operator" => Ok(Role::Operator),
             "admin" => Ok(Role::Admin),
+            "idle" => Err(NotRecognised::NoRole("idle".into())),
             "down" => Err(NotRecognised::Unavailable("nobody answers".to_owned())),
             _ => Err(NotRecognised::Wrong),
         };

@@ -26,7 +26,8 @@ const SHOWN: usize = 50;
   cofferdam incident contain --workload ai/Job/train --for 2h --yes
   cofferdam incident contain --workload ai/Job/train --for 2h --manifest | kubectl apply -f -
 
-Under a controller a node cuts nobody off by itself: apply what --manifest prints to the cluster, and delete it when it is over.
+On a cluster that is an object of it, a Containment, which ends by itself. An agent with --serve-kubernetes writes it where it may;
+else apply what --manifest prints.
 Exits with 1 where nothing is in force afterwards, but for --dry-run and --manifest.")]
 pub(crate) struct ContainArgs {
     /// Id of the incident; with one workload, that is meant

@@ -6,6 +6,7 @@
 //! could not be read is closed and everything else is enforced; generations only grow, over restarts too.
 //! Does not: wait for changes, read events, or print.
 
+use super::cluster::Cluster as OfCluster;
 use super::dns::{self, DnsArgs};
 use super::enforce::{Answers, Enforcer};
 use super::ground::Ground;
@@ -93,6 +94,8 @@ pub(crate) struct Engine {
     notes: Vec<String>,
     /// Workloads that are cut off, and the folder that says so.
     quarantines: Option<Quarantines>,
+    /// Where a controller says what holds: by what workloads are cut off.
+    of_cluster: Option<OfCluster>,
     /// What of it could not be read, or not be put in force.
     unheld: Vec<String>,
     /// Whether it has to be put in force again.
@@ -168,6 +171,7 @@ impl Engine {
             watched_by: String::new(),
             notes: Vec::new(),
             quarantines: None,
+            of_cluster: None,
             unheld: Vec::new(),
             unsettled: false,
             shadow: None,
@@ -649,7 +653,7 @@ pub(super) fn is_broken_policy(diagnostic: &Diagnostic) -> bool {
     let may_be_policy = |kind: &str| {
         kind.ends_with("NetworkPolicy")
             || kind.ends_with("EgressPolicy")
-            || matches!(kind, "Catalog" | "DetectionPolicy")
+            || matches!(kind, "Catalog" | "DetectionPolicy" | "Containment")
     };
     let is_about_one = diagnostic.object.as_ref().is_none_or(|object| may_be_policy(&object.kind));
     // A misspelt kind is nearly one.

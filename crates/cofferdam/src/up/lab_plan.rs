@@ -90,6 +90,7 @@ impl Runs {
                 | Object::GatewayApi(_)
                 | Object::InferencePolicy(_)
                 | Object::DetectionPolicy(_)
+                | Object::Containment(_)
                 | Object::KeySecret(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);

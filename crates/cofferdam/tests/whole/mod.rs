@@ -415,6 +415,11 @@ impl World {
         self.agent_with(node, folder, &["--no-dns"])
     }
 
+    /// With the certificate that is there, and more arguments.
+    pub fn agent_and(&self, node: &str, folder: &Path, more: &[&str]) -> Process {
+        self.agent_with(node, folder, more)
+    }
+
     fn agent_with(&self, node: &str, folder: &Path, more: &[&str]) -> Process {
         let ([first, other], text) = (OUTSIDE.map(|at| format!("{at}:9443")), folder.to_str().unwrap());
         let arguments = [

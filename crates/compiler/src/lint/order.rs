@@ -2,7 +2,7 @@
 
 use super::{DIRECTIONS, Findings, cover};
 use crds::{Code, Diagnostic};
-use policy::{Action, Policy, Rule, Subject, Tier};
+use policy::{Action, CONTAINMENT, Policy, Rule, Subject, Tier};
 use std::collections::HashMap;
 
 /// How many earlier policies of one subject, and how many with all pods of some namespaces, a rule is compared with.
@@ -14,10 +14,11 @@ const DENYING_RULES: usize = 64;
 /// The API leaves the order of equal priorities undefined; ours is by name.
 pub(super) fn equal_priority(findings: &mut Findings<'_>) {
     let set = findings.set;
-    let same = |a: &Policy, b: &Policy| (a.tier, a.priority) == (b.tier, b.priority);
-    for group in set.policies.chunk_by(same) {
+    let place = |it: &Policy| (it.tier, it.priority, is_containment(it));
+    for group in set.policies.chunk_by(|a, b| place(a) == place(b)) {
         let Some((first, others)) = group.split_first() else { continue };
-        if first.tier == Tier::NetworkPolicy {
+        // Of containments each denies everything: their order says nothing.
+        if first.tier == Tier::NetworkPolicy || is_containment(first) {
             continue;
         }
         for policy in others {
@@ -34,6 +35,10 @@ pub(super) fn equal_priority(findings: &mut Findings<'_>) {
     }
 }
 
+fn is_containment(policy: &Policy) -> bool {
+    &*policy.object.kind == CONTAINMENT
+}
+
 /// A rule that an earlier one of its tier covers can never decide. Compared are the rules of one policy, and those of
 /// earlier policies with the same subject or one that covers it.
 pub(super) fn shadowed(findings: &mut Findings<'_>) {
@@ -41,7 +46,7 @@ pub(super) fn shadowed(findings: &mut Findings<'_>) {
     let mut alike: HashMap<&Subject, Vec<&Policy>> = HashMap::new();
     let mut broad: Vec<&Policy> = Vec::new();
     let mut tier = None;
-    for policy in set.policies.iter().filter(|policy| policy.tier != Tier::NetworkPolicy) {
+    for policy in set.policies.iter().filter(|it| it.tier != Tier::NetworkPolicy && !is_containment(it)) {
         if tier.replace(policy.tier) != Some(policy.tier) {
             alike.clear();
             broad.clear();

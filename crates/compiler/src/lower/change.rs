@@ -5,7 +5,7 @@
 
 use super::dense;
 use super::index::{CompiledPolicy, Id, Index, RANK_GAP, Scope};
-use policy::{Labels, Policy, Selector};
+use policy::{Labels, Order, Policy, Selector, order};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -150,7 +150,7 @@ impl Index {
         let id = dense(self.policies.len());
         self.add_policy(policy);
         self.order.pop();
-        let key = sort_key_of(policy);
+        let key = policy.order();
         let place = self.order.partition_point(|other| {
             self.policies.get(*other as usize).is_some_and(|other| sort_key(other) < key)
         });
@@ -204,16 +204,6 @@ impl Index {
     }
 }
 
-type Key<'a> = (policy::Tier, u16, &'a Arc<str>, &'a Arc<str>, &'a Arc<str>);
-
-fn sort_key(policy: &CompiledPolicy) -> Key<'_> {
-    key(policy.tier, policy.priority, &policy.object)
-}
-
-fn sort_key_of(policy: &Policy) -> Key<'_> {
-    key(policy.tier, policy.priority, &policy.object)
-}
-
-fn key(tier: policy::Tier, priority: u16, object: &policy::ObjectRef) -> Key<'_> {
-    (tier, priority, &object.namespace, &object.name, &object.kind)
+fn sort_key(policy: &CompiledPolicy) -> Order<'_> {
+    order(policy.tier, policy.priority, &policy.object)
 }

@@ -5,6 +5,7 @@
 //! broken, contradicts another of its name, or no longer fits the numbers is a closed scope, never left out.
 
 mod cluster;
+mod containment;
 mod egress;
 mod network;
 mod provider;
@@ -112,6 +113,7 @@ pub(crate) fn rulebook(
         written.network.iter().map(|written| network::draft(context, written)).collect();
     drafts.extend(written.cluster.iter().map(|written| cluster::draft(context, written)));
     drafts.extend(written.egress.iter().map(|written| egress::draft(context, catalog, written)));
+    drafts.extend(written.containments.iter().map(|written| containment::draft(context, written)));
     let drafts = one_per_name(context, drafts);
 
     let mut closed = closures;
@@ -122,15 +124,7 @@ pub(crate) fn rulebook(
             Draft::Closed(closure) => closed.push(closure),
         }
     }
-    judged.sort_by(|(a, _), (b, _)| {
-        (a.tier, a.priority, &a.object.namespace, &a.object.name, &a.object.kind).cmp(&(
-            b.tier,
-            b.priority,
-            &b.object.namespace,
-            &b.object.name,
-            &b.object.kind,
-        ))
-    });
+    judged.sort_by(|(a, _), (b, _)| a.order().cmp(&b.order()));
     closed.sort_by(|a, b| (&a.object, &a.source).cmp(&(&b.object, &b.source)));
     number(context, judged, closed, last)
 }

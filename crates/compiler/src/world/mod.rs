@@ -11,6 +11,7 @@
 //!
 //! Closed pods carry the label [`CLOSED_LABEL`], so that a scope can select exactly them.
 
+mod contained;
 mod nodes;
 pub(crate) mod pods;
 mod workloads;
@@ -18,6 +19,7 @@ mod workloads;
 use crate::convert::{Context, source};
 use crate::prepare::{Form, Prepared};
 use crate::rules::Closure;
+pub(crate) use contained::contained_label;
 use crds::{Code, Diagnostic, EgressPolicyKind, Object, ObjectName, Position};
 use pods::WrittenPod;
 use policy::{Direction, Namespace, NamespaceScope, ObjectRef, Pod, Requirement, Selector, Subject, World};
@@ -45,6 +47,7 @@ pub(crate) struct Sorted<'o> {
     pub(crate) inference: Vec<&'o crds::InferencePolicy>,
     pub(crate) keys: Vec<&'o crds::KeySecret>,
     pub(crate) detection: Vec<&'o crds::DetectionPolicy>,
+    pub(crate) containments: Vec<&'o crds::Containment>,
 }
 
 impl<'o> Sorted<'o> {
@@ -68,6 +71,7 @@ impl<'o> Sorted<'o> {
                     Object::GatewayApi(_) => {}
                     Object::KeySecret(it) => sorted.keys.push(it),
                     Object::DetectionPolicy(it) => sorted.detection.push(it),
+                    Object::Containment(it) => sorted.containments.push(it),
                 },
             }
         }
@@ -133,6 +137,7 @@ pub(crate) fn world(context: &mut Context, sorted: &Sorted<'_>) -> (World, Vec<C
     nodes::bind(context, &mut world.nodes, &mut placed);
     close_shared_addresses(context, &world, &mut placed);
     closures.extend(close_marked(context, &mut placed));
+    contained::mark(context, sorted, &mut placed);
     world.pods = placed.into_iter().map(|placed| placed.pod).collect();
     implicit_namespaces(context, sorted, &mut world);
     (world, closures)

@@ -316,7 +316,8 @@ fn wanted(set: &PolicySet, policies: &[Value]) -> Result<BTreeMap<Name, Value>> 
             Kind::ClusterNetworkPolicy
             | Kind::AdminNetworkPolicy
             | Kind::BaselineAdminNetworkPolicy
-            | Kind::ClusterEgressPolicy => "",
+            | Kind::ClusterEgressPolicy
+            | Kind::Containment => "",
             // The last says nothing of what is allowed.
             Kind::Namespace | Kind::Node | Kind::Pod | Kind::Secret | Kind::DetectionPolicy => continue,
         };
@@ -359,7 +360,8 @@ async fn write(client: &Client, held: &BTreeMap<Name, Value>, wanted: &BTreeMap<
         | Kind::BaselineAdminNetworkPolicy
         | Kind::EgressPolicy
         | Kind::ClusterEgressPolicy
-        | Kind::DetectionPolicy => !wanted.contains_key(name),
+        | Kind::DetectionPolicy
+        | Kind::Containment => !wanted.contains_key(name),
     };
     for (name, _) in held.iter().filter(|(name, held)| removed(name, held)) {
         let (api, _) = api(name);

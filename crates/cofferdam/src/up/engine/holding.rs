@@ -1,6 +1,7 @@
 //! Workloads that are cut off, whatever the sources say; and what loads changed, for the ledger.
 
 use super::{Engine, PolicySet};
+use crate::up::cluster::Cluster;
 use crate::up::protocol::{Load, Mode, Outcome};
 use crate::up::quarantine::{Held, Holding, Quarantines};
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,16 @@ impl Engine {
     /// Has workloads cut off by what is in a folder, from the next load on.
     pub(crate) fn with_quarantines(&mut self, quarantines: Quarantines) {
         self.quarantines = Some(quarantines);
+    }
+
+    /// Has workloads cut off by objects of the cluster.
+    pub(crate) fn with_cluster(&mut self, cluster: Cluster) {
+        self.of_cluster = Some(cluster);
+    }
+
+    /// By what workloads are cut off in the cluster, where this process can write to it.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.of_cluster.as_ref().filter(|_| self.mode == Mode::Node)
     }
 
     /// The policy set in force.
