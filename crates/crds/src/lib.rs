@@ -42,8 +42,8 @@ pub use egress_policy::{
 pub use gateway_api::{
     AllowedFrom, BackendTlsPolicy, CaBundle, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass,
     GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter,
-    PathMatch, PathModifier, RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend,
-    RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
+    PathMatch, PathModifier, PickerRef, RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route,
+    RouteBackend, RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
 };
 pub use inference_policy::{
     ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule,

@@ -39,6 +39,12 @@ pub enum Reason {
     ServerBroke,
     /// The endpoint did not answer in time.
     ServerTimeout,
+    /// The endpoint picker of its pool does not answer as it must.
+    PickerFailed,
+    /// The endpoint picker of its pool says that nobody can answer.
+    PickerRefused,
+    /// The endpoint picker of its pool sheds it.
+    PickerSheds,
     /// The gateway has as much to do as it can.
     Overloaded,
     /// Its consumer has too many requests waiting.
@@ -79,7 +85,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 37] = [
         Self::Allowed,
         Self::Redirected,
         Self::NotJudged,
@@ -96,6 +102,9 @@ impl Reason {
         Self::ServerUnreachable,
         Self::ServerBroke,
         Self::ServerTimeout,
+        Self::PickerFailed,
+        Self::PickerRefused,
+        Self::PickerSheds,
         Self::Overloaded,
         Self::TooManyWaiting,
         Self::BodyTooLarge,
@@ -163,6 +172,15 @@ impl Reason {
             }
             Self::ServerBroke => ("server-broke", 502, "the server broke off before it answered"),
             Self::ServerTimeout => ("server-timeout", 504, "the server did not answer in time"),
+            Self::PickerFailed => {
+                ("picker-failed", 503, "the endpoint picker of its pool does not answer as it must")
+            }
+            Self::PickerRefused => {
+                ("picker-refused", 503, "the endpoint picker of its pool says that nobody can answer")
+            }
+            Self::PickerSheds => {
+                ("picker-sheds", 429, "the endpoint picker of its pool sheds it, for there is too much to do")
+            }
             Self::Overloaded => ("overloaded", 503, "the gateway has as much to do as it can"),
             Self::TooManyWaiting => {
                 ("too-many-waiting", 429, "too many requests of the same consumer are waiting")

@@ -4,6 +4,7 @@
 //! answer streams back. Whatever it is stopped for, [`Stop`] says it, and its client hears it in the words of its service.
 
 mod forward;
+mod outward;
 
 use crate::admission::{Full, Turn};
 use crate::answer::Answer;
@@ -187,7 +188,14 @@ impl Exchange {
             }
         };
         let was_sent = guard.record.reason == Reason::Allowed;
-        let is_ours = matches!(stop.reason, Reason::LeakBlocked | Reason::Uninspected);
+        let is_ours = matches!(
+            stop.reason,
+            Reason::LeakBlocked
+                | Reason::Uninspected
+                | Reason::PickerFailed
+                | Reason::PickerRefused
+                | Reason::PickerSheds
+        );
         let end = if was_sent && !is_ours { End::ServerGone } else { End::Refused };
         guard.refused(stop.reason, stop.detail);
         guard.record.rule = stop.rule.or(guard.record.rule.take());

@@ -2,7 +2,7 @@
 
 use crate::asked::Asked;
 use crate::routing::{Listener, ListenerProtocol};
-use crate::rule::Target;
+use crate::rule::{BackendTls, Target};
 use std::sync::Arc;
 
 /// What a rule, or one of its backends, changes.
@@ -69,6 +69,8 @@ pub enum PathChange {
 pub struct Mirror {
     /// To whom.
     pub target: Target,
+    /// How the connection to it is secured; `None`: it is not.
+    pub tls: Option<Arc<BackendTls>>,
     /// Of so many requests ...
     pub of: u32,
     /// ... so many are copied.
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn so_many_are_copied() {
-        let mirror = |part, of| Mirror { target: Target::Nobody(crate::Fault::Missing), of, part };
+        let mirror = |part, of| Mirror { target: Target::Nobody(crate::Fault::Missing), tls: None, of, part };
         for (part, of, expected) in [(1, 1, 1000), (0, 100, 0), (20, 100, 200), (1, 4, 250), (1, 0, 0)] {
             let copied = (0..1000).filter(|number| mirror(part, of).is_meant(*number)).count();
             assert_eq!(copied, expected, "{part} of {of}");

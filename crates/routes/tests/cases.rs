@@ -105,7 +105,12 @@ fn backends(backends: &[routes::Backend]) -> String {
     let one = |backend: &routes::Backend| {
         let weight = if backend.weight == 1 { String::new() } else { format!("*{}", backend.weight) };
         let tls = backend.tls.as_ref().map_or(String::new(), |tls| format!("+tls({})", tls.hostname));
-        format!("{}{tls}{weight}", target(&backend.target))
+        let picker = backend.picker.as_ref().map_or(String::new(), |picker| {
+            let tls = if picker.tls.is_some() { ",tls" } else { "" };
+            let mode = if picker.is_lenient { "open" } else { "close" };
+            format!("+picker({}{tls},{mode})", target(&picker.target))
+        });
+        format!("{}{picker}{tls}{weight}", target(&backend.target))
     };
     backends.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -161,6 +166,15 @@ fn say(statuses: &[ObjectStatus], line: &str) -> Result<(), String> {
     let said = match statuses.iter().find(is_it).map(|status| &status.status) {
         None => vec!["nothing".to_owned()],
         Some(Status::Class(conditions)) => shown(conditions),
+        Some(Status::Used(users)) => {
+            let is_it = |user: &&routes::UserStatus| {
+                part.is_some_and(|part| part == format!("{}/{}", user.gateway.namespace, user.gateway.name))
+            };
+            match users.iter().find(is_it) {
+                None => vec!["nothing".to_owned()],
+                Some(user) => shown(&user.conditions),
+            }
+        }
         Some(Status::Gateway { conditions, listeners }) => match part {
             None => shown(conditions),
             Some(part) => {

@@ -19,7 +19,7 @@ use crate::document::Node;
 use crate::meta::{ObjectMeta, short};
 
 pub use backend_tls::{BackendTlsPolicy, CaBundle};
-pub use behind::{Endpoint, EndpointSlice, InferencePool};
+pub use behind::{Endpoint, EndpointSlice, InferencePool, PickerRef};
 pub use filter::{HeaderFilter, MirrorFilter, PathModifier, RedirectFilter, RewriteFilter, RouteFilter};
 pub use gateway::{AllowedFrom, Gateway, GatewayClass, GatewayListener, ListenerTls};
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
