@@ -190,10 +190,9 @@ impl Outgoing {
 
     /// Lets the copies go where everything went on.
     fn note_sent(&mut self) {
-        if self.is_over && self.held.is_empty() && !self.reading.is_contradicted() {
-            if let Some(mut tap) = self.tap.take() {
-                tap.finish();
-            }
+        let is_sent = self.is_over && self.held.is_empty() && !self.reading.is_contradicted();
+        if let Some(mut tap) = self.tap.take_if(|_| is_sent) {
+            tap.finish();
         }
     }
 

@@ -19,6 +19,7 @@ mod certificate;
 mod config;
 mod connection;
 mod copies;
+mod cors;
 mod cutting;
 mod fields;
 mod filters;

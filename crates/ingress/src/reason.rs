@@ -11,6 +11,8 @@ pub enum Reason {
     Allowed,
     /// A rule of its route redirects it.
     Redirected,
+    /// A browser asked whether a page may ask, and its route said so.
+    Preflight,
     /// Its client went before it was judged.
     NotJudged,
     /// Readers of HTTP could understand it differently.
@@ -85,9 +87,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Allowed,
         Self::Redirected,
+        Self::Preflight,
         Self::NotJudged,
         Self::HttpMalformed,
         Self::HttpHost,
@@ -152,6 +155,7 @@ impl Reason {
         match self {
             Self::Allowed => ("allowed", 200, "it is allowed"),
             Self::Redirected => ("redirected", 302, "its route redirects it"),
+            Self::Preflight => ("preflight", 204, "its route answers what a browser asks of CORS"),
             Self::NotJudged => ("not-judged", 499, "its client went before it was judged"),
             Self::HttpMalformed => ("http-malformed", 400, "readers of HTTP could understand it differently"),
             Self::HttpHost => ("http-host", 400, "it names no host, or several"),

@@ -27,7 +27,7 @@ mod used;
 pub use asked::{Asked, Headers, PathFault};
 pub use attach::MOST_IN_FORCE;
 pub use endpoints::{Endpoints, MOST_ENDPOINTS};
-pub use filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
+pub use filter::{Cors, Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
 pub use rule::{Backend, BackendTls, Fault, Picker, Resource, RouteRef, Rule, RuleId, Target, Timeouts, Way};
 pub use status::{
@@ -36,7 +36,7 @@ pub use status::{
 
 /// What of the Gateway API is done, in the words of its `supportedFeatures`, in their order. What is not here is refused with a
 /// condition, or is no feature with a name.
-pub const FEATURES: [&str; 30] = [
+pub const FEATURES: [&str; 31] = [
     "BackendTLSPolicy",
     "GRPCRoute",
     "Gateway",
@@ -51,6 +51,7 @@ pub const FEATURES: [&str; 30] = [
     "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteNamedRouteRule",

@@ -1,7 +1,7 @@
 //! The rules of one route, with everything found that they refer to.
 
 use crate::backend_tls;
-use crate::filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
+use crate::filter::{Cors, Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 use crate::known::{INFERENCE_GROUP, Known};
 use crate::matching::{Age, Entry};
 use crate::picker;
@@ -173,6 +173,7 @@ fn filters(
                 let (target, tls) = find(&mirror.backend);
                 filters.mirrors.push(Mirror { target, tls, of: mirror.of, part: mirror.part });
             }
+            RouteFilter::Cors(cors) => filters.cors = Some(Arc::new(Cors(cors.clone()))),
             RouteFilter::Redirect(redirect) => {
                 filters.redirect = Some(Redirect {
                     scheme: redirect.scheme.clone(),

@@ -126,6 +126,7 @@ fn references(route: &Route) -> impl Iterator<Item = &Reference> {
         RouteFilter::Mirror(mirror) => Some(&mirror.backend),
         RouteFilter::Request(_)
         | RouteFilter::Response(_)
+        | RouteFilter::Cors(_)
         | RouteFilter::Redirect(_)
         | RouteFilter::Rewrite(_) => None,
     });

@@ -138,6 +138,14 @@ fn filters(text: &mut String, filters: &Filters, asked: &Asked<'_>, prefix: Opti
         write!(text, " rewrite={}{}", rewrite.host.as_deref().unwrap_or_default(), path.unwrap_or_default())
             .unwrap();
     }
+    if let Some(routes::Cors(cors)) = filters.cors.as_deref() {
+        let origin = |it: &crds::CorsOrigin| match it {
+            crds::CorsOrigin::Any => "*".to_owned(),
+            crds::CorsOrigin::One { scheme, host, port } => format!("{scheme}://{host}:{port}"),
+        };
+        let origins: Vec<String> = cors.origins.iter().map(origin).collect();
+        write!(text, " cors={},{}s", origins.join("|"), cors.max_age).unwrap();
+    }
     for mirror in &filters.mirrors {
         write!(text, " mirror={}({}/{})", target(&mirror.target), mirror.part, mirror.of).unwrap();
     }

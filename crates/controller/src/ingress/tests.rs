@@ -368,5 +368,5 @@ fn a_class_says_what_is_done_in_order_and_each_once() {
     let features = status["supportedFeatures"].as_array().unwrap();
     let names: Vec<&str> = features.iter().map(|it| it["name"].as_str().unwrap()).collect();
     assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
-    assert!(names.contains(&"HTTPRouteRequestPercentageMirror") && !names.contains(&"HTTPRouteCORS"));
+    assert!(names.contains(&"HTTPRouteRequestPercentageMirror") && !names.contains(&"HTTPRouteRetry"));
 }
