@@ -20,7 +20,7 @@ pub use certificate::{Authorities, ends, uris};
 pub use policy::{Consumer, Known};
 pub use refused::{Reason, Refused};
 pub use shown::{CREDENTIAL_HEADERS, Shown};
-pub use sources::{Fetch, KeySources};
+pub use sources::{Fetch, KeySources, Standing};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};

@@ -7,6 +7,7 @@
 
 use crate::jwks::{self, KeySet};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Seconds between fetches that unknown keys ask for.
@@ -20,7 +21,25 @@ const LAST_RETRY: u64 = 300;
 
 /// The key sets of all policies. One for the process.
 #[derive(Debug, Default)]
-pub struct KeySources(Mutex<HashMap<Fetch, Weak<Source>>>);
+pub struct KeySources {
+    sources: Mutex<HashMap<Fetch, Weak<Source>>>,
+    failures: AtomicU64,
+}
+
+/// How the sets in use stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many there are.
+    pub sets: usize,
+    /// Of which nothing was fetched yet.
+    pub missing: usize,
+    /// Whose last fetch failed.
+    pub failing: usize,
+    /// Seconds since the oldest of those that are there was fetched. `None`: none is there.
+    pub oldest: Option<u64>,
+    /// Fetches that failed since the start, of sets that are not in use any more too.
+    pub failures: u64,
+}
 
 /// A key set that should be fetched now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +77,7 @@ impl KeySources {
     pub const MOST_BYTES: usize = jwks::MAX_BYTES;
 
     fn all(&self) -> MutexGuard<'_, HashMap<Fetch, Weak<Source>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn in_use(&self) -> Vec<Arc<Source>> {
@@ -94,12 +113,33 @@ impl KeySources {
         self.in_use().iter().map(|source| source.state().due_at()).min()
     }
 
+    /// How the sets in use stand. `now`: seconds since 1970.
+    pub fn standing(&self, now: u64) -> Standing {
+        let sources = self.in_use();
+        let mut standing = Standing {
+            sets: sources.len(),
+            failures: self.failures.load(Ordering::Relaxed),
+            ..Standing::default()
+        };
+        for source in &sources {
+            let state = source.state();
+            standing.failing += usize::from(state.failures > 0);
+            if state.keys.is_none() {
+                standing.missing += 1;
+            } else {
+                standing.oldest = standing.oldest.max(Some(now.saturating_sub(state.fetched_at)));
+            }
+        }
+        standing
+    }
+
     /// This is what came.
     ///
     /// # Errors
     /// It is no key set; what was there before stays. A clause for the log.
     pub fn fetched(&self, fetch: &Fetch, body: &[u8], now: u64) -> Result<(), String> {
         let read = KeySet::read(body);
+        self.failures.fetch_add(u64::from(read.is_err()), Ordering::Relaxed);
         let source = self.all().get(fetch).and_then(Weak::upgrade);
         let Some(source) = source else { return Ok(()) };
         match read {
@@ -116,6 +156,7 @@ impl KeySources {
 
     /// It could not be fetched.
     pub fn failed(&self, fetch: &Fetch, now: u64) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let source = self.all().get(fetch).and_then(Weak::upgrade);
         if let Some(source) = source {
             source.state().failed(now);

@@ -28,7 +28,7 @@ use controller::ingress::{Candidate, Known, Seen, Told, Writing};
 use controller::lease::Role;
 use crds::Diagnostic;
 use feed::tls::ingress_name;
-use ingress::{Config, Server, Settings};
+use ingress::{Config, Figures, Server, Settings};
 use kept::Kept;
 use nix::sys::signalfd::SignalFd;
 use routes::{Resource, Routing};
@@ -37,7 +37,7 @@ use status::Statuses;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -118,6 +118,8 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 /// What the threads share.
 struct Shared {
     told: Arc<told::Told>,
+    /// Of the server, once there is one.
+    figures: OnceLock<Figures>,
     standing: Mutex<Standing>,
     as_json: bool,
 }
@@ -184,6 +186,9 @@ impl Health for Shared {
             page.gauge("ingress_status_failing", "1 where some status cannot be written", fails);
         }
         self.told.metrics(&mut page);
+        if let Some(figures) = self.figures.get() {
+            told::figures(figures, &mut page);
+        }
         page
     }
 }
@@ -202,6 +207,7 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let shared = Arc::new(Shared {
         told: told::Told::start(args.json, args.kept()?).context("starting the printer's thread")?,
+        figures: OnceLock::new(),
         standing: Mutex::default(),
         as_json: args.json,
     });
@@ -344,6 +350,7 @@ impl Gateway {
             let sink = Arc::clone(&self.shared.told);
             Server::start(self.settings.clone(), sink)
         });
+        self.shared.figures.get_or_init(|| server.figures());
         let taken = server.reload(config);
         if let Some(to) = &self.statuses {
             let faults = status::faults(&taken, server, &routing);

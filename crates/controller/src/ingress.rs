@@ -4,6 +4,7 @@
 //! one differs. Guarantees: nothing is seen half listed; while the API server is gone, what was read stays, and the kinds
 //! whose watch fails, and those that the cluster does not have, are named. Does not: route or judge.
 
+mod events;
 mod merge;
 mod policies;
 mod stands;
@@ -49,8 +50,16 @@ const KINDS: [([&str; 4], bool); 15] = [
     (["", "v1", "ConfigMap", "configmaps"], false),
 ];
 /// Kinds whose status is written.
-const WITH_STATUS: [&str; 6] =
-    ["GatewayClass", "Gateway", "HTTPRoute", "GRPCRoute", "TLSRoute", "InferencePolicy"];
+const WITH_STATUS: [&str; 8] = [
+    "GatewayClass",
+    "Gateway",
+    "HTTPRoute",
+    "GRPCRoute",
+    "TLSRoute",
+    "InferencePolicy",
+    "InferencePool",
+    "BackendTLSPolicy",
+];
 
 /// A kind, by its place in [`KINDS`], and which of several watches of it: Secrets have one for each of their namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

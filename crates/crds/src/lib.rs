@@ -43,10 +43,11 @@ pub use egress_policy::{
     ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 pub use gateway_api::{
-    AllowedFrom, BackendTlsPolicy, CaBundle, Endpoint, EndpointSlice, Gateway, GatewayApi, GatewayClass,
-    GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, InferencePool, ListenerTls, MirrorFilter,
-    PathMatch, PathModifier, RedirectFilter, Reference, ReferenceGrant, RewriteFilter, Route, RouteBackend,
-    RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
+    AllowedFrom, BackendTlsPolicy, CaBundle, CorsFilter, CorsOrigin, Endpoint, EndpointSlice, Gateway,
+    GatewayApi, GatewayClass, GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, InferencePool,
+    ListenerTls, MirrorFilter, PathMatch, PathModifier, PickerRef, RedirectFilter, Reference, ReferenceGrant,
+    RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
+    read_origin,
 };
 pub use inference_policy::{
     ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule,

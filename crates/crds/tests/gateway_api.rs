@@ -102,7 +102,18 @@ fn what_cannot_be_done_as_written_breaks_the_route_and_is_said_with_its_field() 
         ("{rules: [{timeouts: {request: 1s, backendRequest: 2s}}]}".into(), Code::InvalidValue, "spec.rules[0].timeouts".into()),
         ("{hostnames: [10.0.0.1]}".into(), Code::InvalidName, "spec.hostnames[0]".into()),
         ("{hostnames: ['a.*.com']}".into(), Code::InvalidName, "spec.hostnames[0]".into()),
-        (filtered("{type: CORS, cors: {}}"), Code::Unsupported, format!("{at_filter}.type")),
+        (filtered("{type: ExternalAuth, externalAuth: {}}"), Code::Unsupported, format!("{at_filter}.type")),
+        (
+            filtered("{type: CORS, cors: {allowOrigins: ['https://a*.example']}}"),
+            Code::InvalidValue,
+            format!("{at_filter}.cors.allowOrigins[0]"),
+        ),
+        (filtered("{type: CORS, cors: {maxAge: 0}}"), Code::InvalidValue, format!("{at_filter}.cors.maxAge")),
+        (
+            "{rules: [{backendRefs: [{name: a, port: 80, filters: [{type: CORS, cors: {}}]}]}]}".into(),
+            Code::Unsupported,
+            "spec.rules[0]".into(),
+        ),
         (filtered("{type: RequestRedirect}"), Code::MissingField, format!("{at_filter}.requestRedirect")),
         (
             filtered("{type: RequestRedirect, requestRedirect: {statusCode: 200}}"),

@@ -7,6 +7,7 @@ use crate::admission::Turn;
 use crate::body::Broken;
 use crate::cutting::{Cutting, Piece};
 use crate::fields;
+use crate::picker::Talk;
 use crate::reason::Reason;
 use crate::record::{End, Guard};
 use crate::refusal;
@@ -47,6 +48,9 @@ pub(crate) struct Held {
     pub(crate) lease: Lease,
     #[expect(dead_code, reason = "it goes with the answer")]
     pub(crate) turn: Turn,
+    /// With the picker that picked who answers.
+    #[expect(dead_code, reason = "it goes with the answer")]
+    pub(crate) talk: Option<Talk>,
 }
 
 /// The body of an answer.

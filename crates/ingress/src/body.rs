@@ -3,6 +3,7 @@
 //! Guarantees: what is not held streams, piece by piece; what contradicts what was judged does not get to the server whole;
 //! trailers that may not be there are not. A body that stops coming is an error.
 
+use crate::copies::Tap;
 use crate::fields;
 use crate::reason::Reason;
 use crate::record::Course;
@@ -149,6 +150,8 @@ pub(crate) struct Outgoing {
     late: Option<Pin<Box<Sleep>>>,
     course: Arc<Course>,
     size: SizeHint,
+    /// Who gets a copy.
+    tap: Option<Tap>,
 }
 
 impl Outgoing {
@@ -173,9 +176,29 @@ impl Outgoing {
             late: None,
             course: Arc::clone(course),
             size,
+            tap: None,
         };
         body.note_end();
         body
+    }
+
+    /// Has what goes on copied, from its beginning.
+    pub(crate) fn copied_to(&mut self, tap: Option<Tap>) {
+        self.tap = tap;
+        self.note_sent();
+    }
+
+    /// Lets the copies go where everything went on.
+    fn note_sent(&mut self) {
+        let is_sent = self.is_over && self.held.is_empty() && !self.reading.is_contradicted();
+        if let Some(mut tap) = self.tap.take_if(|_| is_sent) {
+            tap.finish();
+        }
+    }
+
+    /// What is held, piece by piece.
+    pub(crate) fn pieces(&self) -> Vec<Bytes> {
+        self.held.iter().cloned().collect()
     }
 
     /// What did not come yet.
@@ -330,9 +353,14 @@ impl Body for Outgoing {
             return Poll::Ready(Some(Err(Broken)));
         }
         let Some(piece) = piece else {
+            this.note_sent();
             return Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
         };
         this.course.up.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if let Some(tap) = &mut this.tap {
+            tap.push(&piece);
+        }
+        this.note_sent();
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

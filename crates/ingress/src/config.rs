@@ -62,6 +62,8 @@ pub struct Limits {
     pub write: Duration,
     /// To connect to an endpoint.
     pub connect: Duration,
+    /// For an endpoint picker to say who answers.
+    pub pick: Duration,
     /// Until the head of an answer, where a route says nothing.
     pub answer: Duration,
     /// For the next piece of an answer.
@@ -83,6 +85,7 @@ impl Default for Limits {
             idle: seconds(75),
             write: seconds(60),
             connect: seconds(5),
+            pick: seconds(10),
             answer: seconds(600),
             answer_piece: seconds(300),
         }
@@ -94,7 +97,7 @@ impl Default for Limits {
 pub struct Config {
     /// Listeners, routes, filters.
     pub routing: Arc<Routing>,
-    /// Who answers for each target that a route names.
+    /// Who answers for each target that a route names, or that a pool that it names is picked by.
     pub endpoints: BTreeMap<Target, Vec<SocketAddr>>,
     /// Who may ask, what, and what is looked at.
     pub policies: Vec<InferencePolicy>,
@@ -120,8 +123,8 @@ impl Config {
             _ => None,
         });
         let found = Endpoints::build(objects);
-        let backends = routing.rules().iter().flat_map(|rule| &rule.backends);
-        let endpoints = backends.map(|it| (it.target.clone(), found.of(&it.target).to_vec())).collect();
+        let ways = routing.rules().iter().flat_map(routes::Rule::ways);
+        let endpoints = ways.map(|(target, _)| (target.clone(), found.of(target).to_vec())).collect();
         Self { routing, endpoints, policies: policies.collect(), cut: found.cut().to_vec(), waf }
     }
 }
@@ -205,8 +208,8 @@ impl Live {
                 tls.insert(listener.id, server);
             }
         }
-        let backends = config.routing.rules().iter().flat_map(|rule| &rule.backends);
-        let secured = ways.of(backends.filter_map(|backend| backend.tls.as_ref()), roots, &mut |tls, why| {
+        let asked = config.routing.rules().iter().flat_map(routes::Rule::ways);
+        let secured = ways.of(asked.filter_map(|(_, tls)| tls), roots, &mut |tls, why| {
             faults.push(ConfigError::Backend { hostname: tls.hostname.to_string(), why });
         });
         faults.extend(config.cut.iter().cloned().map(ConfigError::Endpoints));

@@ -30,8 +30,8 @@ const ORIGIN: [&str; 10] = [
     "x-real-ip",
 ];
 
-/// Fields of our own begin so.
-const OWN: &str = "x-cofferdam-";
+/// Fields of our own, and of whoever picks endpoints, begin so.
+const OWN: [&str; 2] = ["x-cofferdam-", "x-gateway-destination-"];
 
 /// What a request asks its connection to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, asks: Asks, origin: &Origin<'_>
         headers.remove(*name);
     }
     let own: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(OWN)).cloned().collect();
+        headers.keys().filter(|name| OWN.iter().any(|own| name.as_str().starts_with(own))).cloned().collect();
     own.iter().for_each(|name| drop(headers.remove(name)));
     let proto = if origin.is_tls { "https" } else { "http" };
     let client = origin.client.to_string();
@@ -186,6 +186,7 @@ mod tests {
                 ("x-real-ip", "10.0.0.1"),
                 ("x-request-id", "mine"),
                 ("x-cofferdam-consumer", "root"),
+                ("x-gateway-destination-endpoint", "10.0.0.1:22"),
                 ("expect", "100-continue"),
                 ("accept", "*/*"),
             ],

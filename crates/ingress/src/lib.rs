@@ -6,6 +6,9 @@
 //! or refused; bodies stream but for what has to be held, which is bounded, and so are connections, requests at once and
 //! waiting ones; a configuration takes hold at once or not at all. Does not: read files or an API server, or write logs.
 //!
+//! Who does not ask in vain is also copied to whom its route says (`copies`), and goes to the pod that its pool's endpoint picker
+//! picks (`picker`).
+//!
 //! Reading order: `server` (sockets, reload, drain), `connection` (one client), `request` (one request, step by step),
 //! `body`, `answer`, `upstream`.
 
@@ -15,6 +18,8 @@ mod body;
 mod certificate;
 mod config;
 mod connection;
+mod copies;
+mod cors;
 mod cutting;
 mod fields;
 mod filters;
@@ -23,6 +28,7 @@ mod guard;
 mod judge;
 mod keys;
 mod mcp;
+mod picker;
 mod policy;
 mod pool;
 mod reason;
@@ -38,6 +44,7 @@ mod upstream;
 mod waf;
 
 pub use config::{Config, ConfigError, Limits, Settings};
+pub use copies::{CopyFate, MOST_COPIED};
 pub use reason::Reason;
 pub use record::{End, LeakFact, Record, Sink, ToolFact};
-pub use server::{Server, Unserved};
+pub use server::{Figures, Server, Unserved};

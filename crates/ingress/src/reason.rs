@@ -11,6 +11,8 @@ pub enum Reason {
     Allowed,
     /// A rule of its route redirects it.
     Redirected,
+    /// A browser asked whether a page may ask, and its route said so.
+    Preflight,
     /// Its client went before it was judged.
     NotJudged,
     /// Readers of HTTP could understand it differently.
@@ -39,6 +41,12 @@ pub enum Reason {
     ServerBroke,
     /// The endpoint did not answer in time.
     ServerTimeout,
+    /// The endpoint picker of its pool does not answer as it must.
+    PickerFailed,
+    /// The endpoint picker of its pool says that nobody can answer.
+    PickerRefused,
+    /// The endpoint picker of its pool sheds it.
+    PickerSheds,
     /// The gateway has as much to do as it can.
     Overloaded,
     /// Its consumer has too many requests waiting.
@@ -79,9 +87,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 38] = [
         Self::Allowed,
         Self::Redirected,
+        Self::Preflight,
         Self::NotJudged,
         Self::HttpMalformed,
         Self::HttpHost,
@@ -96,6 +105,9 @@ impl Reason {
         Self::ServerUnreachable,
         Self::ServerBroke,
         Self::ServerTimeout,
+        Self::PickerFailed,
+        Self::PickerRefused,
+        Self::PickerSheds,
         Self::Overloaded,
         Self::TooManyWaiting,
         Self::BodyTooLarge,
@@ -143,6 +155,7 @@ impl Reason {
         match self {
             Self::Allowed => ("allowed", 200, "it is allowed"),
             Self::Redirected => ("redirected", 302, "its route redirects it"),
+            Self::Preflight => ("preflight", 204, "its route answers what a browser asks of CORS"),
             Self::NotJudged => ("not-judged", 499, "its client went before it was judged"),
             Self::HttpMalformed => ("http-malformed", 400, "readers of HTTP could understand it differently"),
             Self::HttpHost => ("http-host", 400, "it names no host, or several"),
@@ -163,6 +176,15 @@ impl Reason {
             }
             Self::ServerBroke => ("server-broke", 502, "the server broke off before it answered"),
             Self::ServerTimeout => ("server-timeout", 504, "the server did not answer in time"),
+            Self::PickerFailed => {
+                ("picker-failed", 503, "the endpoint picker of its pool does not answer as it must")
+            }
+            Self::PickerRefused => {
+                ("picker-refused", 503, "the endpoint picker of its pool says that nobody can answer")
+            }
+            Self::PickerSheds => {
+                ("picker-sheds", 429, "the endpoint picker of its pool sheds it, for there is too much to do")
+            }
             Self::Overloaded => ("overloaded", 503, "the gateway has as much to do as it can"),
             Self::TooManyWaiting => {
                 ("too-many-waiting", 429, "too many requests of the same consumer are waiting")

@@ -4,11 +4,13 @@
 //! answer streams back. Whatever it is stopped for, [`Stop`] says it, and its client hears it in the words of its service.
 
 mod forward;
+mod outward;
 
 use crate::admission::{Full, Turn};
 use crate::answer::Answer;
 use crate::body::{Broken, Outgoing, Unread};
 use crate::config::Live;
+use crate::cors;
 use crate::fields::{self, Asks};
 use crate::filters;
 use crate::judge::Judging;
@@ -26,7 +28,7 @@ use hyper::upgrade::OnUpgrade;
 use inspect::operation::{Head, Reader};
 use inspect::sieve::Prompt;
 use policy::Known;
-use routes::{Backend, Found, ListenerId, Matched, Rule, Why};
+use routes::{Backend, Cors, Found, ListenerId, Matched, Rule, Why};
 use rustls_pki_types::CertificateDer;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -145,7 +147,22 @@ impl Exchange {
         Ok(response)
     }
 
-    async fn asked(&self, mut request: Request<Incoming>, asks: Asks) -> Response<Answer> {
+    async fn asked(&self, request: Request<Incoming>, asks: Asks) -> Response<Answer> {
+        let mut cors = None;
+        let mut response = self.led(request, asks, &mut cors).await;
+        if let Some((cors, asked)) = cors.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
+            cors::allow(response.headers_mut(), &cors, asked.as_ref());
+        }
+        response
+    }
+
+    /// `cors`: what its route says of pages of other origins, and what one asks.
+    async fn led(
+        &self,
+        mut request: Request<Incoming>,
+        asks: Asks,
+        cors: &mut Option<(Arc<Cors>, Option<cors::Asked>)>,
+    ) -> Response<Answer> {
         let live = self.shared.live();
         let host = fields::authority(&request);
         let begin = Begin {
@@ -160,7 +177,14 @@ impl Exchange {
         let upgrade = (asks == Asks::WebSocket).then(|| hyper::upgrade::on(&mut request));
         let (head, body) = request.into_parts();
         let will_continue = head.headers.contains_key(header::EXPECT);
-        let stop = match self.found(&live, host.as_deref(), asks, &head, &mut guard) {
+        let found = self.found(&live, host.as_deref(), asks, &head, &mut guard);
+        let of_route = found.as_ref().ok().and_then(|way| way.rule.filters.cors.clone());
+        *cors = of_route.map(|cors| (cors, cors::Asked::of(&head)));
+        let is_preflight =
+            cors.as_ref().is_some_and(|(_, asked)| asked.as_ref().is_some_and(cors::Asked::is_preflight));
+        let stop = match found {
+            // Browsers ask so without saying who they are for.
+            Ok(_) if is_preflight => return preflight(guard),
             Ok(way) if way.rule.filters.redirect.is_some() => {
                 return self.redirected(host.as_deref().unwrap_or_default(), &head, &way, guard);
             }
@@ -187,7 +211,14 @@ impl Exchange {
             }
         };
         let was_sent = guard.record.reason == Reason::Allowed;
-        let is_ours = matches!(stop.reason, Reason::LeakBlocked | Reason::Uninspected);
+        let is_ours = matches!(
+            stop.reason,
+            Reason::LeakBlocked
+                | Reason::Uninspected
+                | Reason::PickerFailed
+                | Reason::PickerRefused
+                | Reason::PickerSheds
+        );
         let end = if was_sent && !is_ours { End::ServerGone } else { End::Refused };
         guard.refused(stop.reason, stop.detail);
         guard.record.rule = stop.rule.or(guard.record.rule.take());
@@ -349,6 +380,16 @@ impl Exchange {
         guard.record.end = End::Closed;
         response.map(|()| Answer::own(Bytes::new(), guard))
     }
+}
+
+/// The answer to a browser that asks whether it may ask; what it may is added.
+fn preflight(mut guard: Guard) -> Response<Answer> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    guard.refused(Reason::Preflight, None);
+    guard.answered(response.status().as_u16());
+    guard.record.end = End::Closed;
+    response.map(|()| Answer::own(Bytes::new(), guard))
 }
 
 /// Why no route was found.

@@ -4,6 +4,7 @@ use crate::admission::Admission;
 use crate::body::Hold;
 use crate::config::{Config, ConfigError, Limits, Live, Settings};
 use crate::connection;
+use crate::copies::{Copies, CopyFate};
 use crate::keys::Keys;
 use crate::pool::Pool;
 use crate::record::Sink;
@@ -52,6 +53,9 @@ pub(crate) async fn stopped(phase: &mut watch::Receiver<Phase>) {
 pub(crate) struct Shared {
     live: RwLock<Arc<Live>>,
     pub(crate) pool: Pool,
+    pub(crate) copies: Arc<Copies>,
+    /// Requests whose endpoint picker could not be followed.
+    pub(crate) unpicked: AtomicU64,
     pub(crate) admission: Arc<Admission>,
     pub(crate) hold: Hold,
     pub(crate) limits: Limits,
@@ -76,6 +80,27 @@ impl Shared {
 
     pub(crate) fn next_number(&self) -> u64 {
         self.number.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// What a gateway counts besides records, as long as it is there and after.
+#[derive(Clone, Debug)]
+pub struct Figures(Arc<Shared>);
+
+impl Figures {
+    /// Copies of requests for RequestMirror filters, by what became of them.
+    pub fn copies(&self) -> Vec<(CopyFate, u64)> {
+        self.0.copies.counts()
+    }
+
+    /// How keys of issuers stand.
+    pub fn keys(&self) -> authn::Standing {
+        self.0.keys.sources.standing(seconds())
+    }
+
+    /// Requests to pools whose endpoint picker did not answer as it must, whatever became of them.
+    pub fn unpicked(&self) -> u64 {
+        self.0.unpicked.load(Ordering::Relaxed)
     }
 }
 
@@ -120,6 +145,8 @@ impl Server {
         let shared = Shared {
             live: RwLock::default(),
             pool: Pool::default(),
+            copies: Copies::new(limits.connect),
+            unpicked: AtomicU64::new(0),
             admission: Admission::new(limits.running, limits.waiting, limits.wait),
             hold: Hold::new(limits.body, limits.held, limits.body_piece),
             sink,
@@ -175,6 +202,11 @@ impl Server {
     /// Where it listens, by the ports that Gateways name.
     pub fn addresses(&self) -> BTreeMap<u16, SocketAddr> {
         self.listening().iter().map(|(port, listening)| (*port, listening.address)).collect()
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> Figures {
+        Figures(Arc::clone(&self.shared))
     }
 
     /// Listeners that should be served and are not: those of a port that cannot be had, and those that end TLS and have no

@@ -4,18 +4,21 @@
 //! (HTTP/2); one that was idle and turns out to be gone costs nobody a request. Does not: try a request again of which an
 //! endpoint may have seen anything.
 
-use crate::body::Outgoing;
+use crate::body::{Broken, Outgoing};
 use crate::secured::Secured;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 /// Most fields of an answer, and most bytes of its head.
 const MAX_FIELDS: usize = 256;
@@ -29,11 +32,59 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How long an endpoint that could not be reached is left alone where others are there.
 const REST: Duration = Duration::from_secs(5);
 
+/// The body of what is sent to an endpoint.
+#[derive(Debug)]
+pub(crate) enum Carried {
+    /// Of a client's request.
+    Own(Box<Outgoing>),
+    /// Of a copy of one.
+    Copy(Option<Bytes>),
+    /// Messages to an endpoint picker, as they come.
+    Talk(mpsc::Receiver<Bytes>),
+}
+
+impl Body for Carried {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Copy(body) => {
+                let body = body.take().filter(|body| !body.is_empty());
+                Poll::Ready(body.map(|body| Ok(Frame::data(body))))
+            }
+            Self::Talk(messages) => {
+                messages.poll_recv(cx).map(|message| message.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body) => body.is_end_stream(),
+            Self::Copy(body) => body.as_ref().is_none_or(Bytes::is_empty),
+            Self::Talk(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body) => body.size_hint(),
+            Self::Copy(body) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Talk(_) => SizeHint::default(),
+        }
+    }
+}
+
 /// Why an endpoint did not answer.
 #[derive(Debug)]
 pub(crate) enum Failed {
     /// It never saw anything of the request, which may go to another.
-    Unreachable(Box<Request<Outgoing>>),
+    Unreachable(Box<Request<Carried>>),
     /// It broke off.
     Broke,
 }
@@ -45,7 +96,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 #[derive(Debug)]
 struct Idle {
-    sender: http1::SendRequest<Outgoing>,
+    sender: http1::SendRequest<Carried>,
     since: Instant,
 }
 
@@ -58,7 +109,7 @@ pub(crate) struct Endpoint {
     /// Requests that are not over.
     running: AtomicUsize,
     idle: Mutex<Vec<Idle>>,
-    shared: Mutex<Option<http2::SendRequest<Outgoing>>>,
+    shared: Mutex<Option<http2::SendRequest<Carried>>>,
     failed: Mutex<Option<Instant>>,
 }
 
@@ -66,7 +117,7 @@ pub(crate) struct Endpoint {
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) endpoint: Arc<Endpoint>,
-    sender: Option<http1::SendRequest<Outgoing>>,
+    sender: Option<http1::SendRequest<Carried>>,
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,7 +153,7 @@ impl Endpoint {
         Lease { endpoint: Arc::clone(self), sender: None }
     }
 
-    fn take_idle(&self) -> Option<http1::SendRequest<Outgoing>> {
+    fn take_idle(&self) -> Option<http1::SendRequest<Carried>> {
         let mut idle = lock(&self.idle);
         // The one that was used last is the least likely to be gone.
         while let Some(kept) = idle.pop() {
@@ -113,7 +164,7 @@ impl Endpoint {
         None
     }
 
-    fn keep(&self, sender: http1::SendRequest<Outgoing>) {
+    fn keep(&self, sender: http1::SendRequest<Carried>) {
         let mut idle = lock(&self.idle);
         if idle.len() < MAX_IDLE {
             idle.push(Idle { sender, since: Instant::now() });
@@ -138,7 +189,7 @@ impl Endpoint {
         }
     }
 
-    async fn open_http1(&self, within: Duration) -> Option<http1::SendRequest<Outgoing>> {
+    async fn open_http1(&self, within: Duration) -> Option<http1::SendRequest<Carried>> {
         let io = self.connect(within).await?;
         let mut builder = http1::Builder::new();
         builder.max_headers(MAX_FIELDS).max_buf_size(MAX_HEAD);
@@ -148,7 +199,7 @@ impl Endpoint {
         Some(sender)
     }
 
-    async fn open_http2(&self, within: Duration) -> Option<http2::SendRequest<Outgoing>> {
+    async fn open_http2(&self, within: Duration) -> Option<http2::SendRequest<Carried>> {
         let known = lock(&self.shared).clone().filter(|sender| !sender.is_closed());
         if known.is_some() {
             return known;
@@ -167,7 +218,7 @@ impl Lease {
     /// Sends a request; returns the head of its answer.
     pub(crate) async fn send(
         &mut self,
-        request: Request<Outgoing>,
+        request: Request<Carried>,
         connect: Duration,
     ) -> Result<Response<Incoming>, Failed> {
         if self.endpoint.is_http2 {
@@ -202,7 +253,7 @@ impl Lease {
 
     async fn send_http2(
         &mut self,
-        request: Request<Outgoing>,
+        request: Request<Carried>,
         connect: Duration,
     ) -> Result<Response<Incoming>, Failed> {
         let Some(mut sender) = self.endpoint.open_http2(connect).await else {

@@ -2,7 +2,8 @@
 
 use crate::asked::Asked;
 use crate::routing::{Listener, ListenerProtocol};
-use crate::rule::Target;
+use crate::rule::{BackendTls, Target};
+use crds::CorsOrigin;
 use std::sync::Arc;
 
 /// What a rule, or one of its backends, changes.
@@ -18,6 +19,36 @@ pub struct Filters {
     pub rewrite: Option<Rewrite>,
     /// Who is sent a copy, whose answer is thrown away.
     pub mirrors: Vec<Mirror>,
+    /// Which pages of other origins may ask. `None`: the server says so.
+    pub cors: Option<Arc<Cors>>,
+}
+
+/// `CORS`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors(pub crds::CorsFilter);
+
+impl Cors {
+    /// Whether pages of every origin may ask.
+    pub fn is_any_origin(&self) -> bool {
+        self.0.origins.contains(&CorsOrigin::Any)
+    }
+
+    /// Whether pages of this origin may ask: what a request has as `Origin`.
+    pub fn allows(&self, origin: &str) -> bool {
+        let read = crds::read_origin(origin);
+        self.0.origins.iter().any(|allowed| match (allowed, read) {
+            (CorsOrigin::Any, _) => true,
+            (CorsOrigin::One { .. }, None) => false,
+            (CorsOrigin::One { scheme, host, port }, Some((its_scheme, its_host, its_port))) => {
+                let its_host = its_host.to_ascii_lowercase();
+                let is_host = match host.strip_prefix('*') {
+                    Some(end) => its_host.ends_with(end) && its_host.len() > end.len(),
+                    None => its_host == **host,
+                };
+                is_host && **scheme == *its_scheme && *port == its_port
+            }
+        })
+    }
 }
 
 /// Names are in lower case and checked; values have no control characters. First `set`, then `add`, then `remove`.
@@ -69,6 +100,8 @@ pub enum PathChange {
 pub struct Mirror {
     /// To whom.
     pub target: Target,
+    /// How the connection to it is secured; `None`: it is not.
+    pub tls: Option<Arc<BackendTls>>,
     /// Of so many requests ...
     pub of: u32,
     /// ... so many are copied.
@@ -149,8 +182,47 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_allowed_by_scheme_host_and_port() {
+        let cors = |origins: &str| {
+            let route = format!(
+                "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r, namespace: x}},
+                 spec: {{rules: [{{filters: [{{type: CORS, cors: {{allowOrigins: [{origins}]}}}}]}}]}}}}"
+            );
+            let objects = crds::read_objects("t", route.as_bytes()).objects;
+            let [crds::Object::GatewayApi(crds::GatewayApi::Route(route))] = objects.as_slice() else {
+                panic!("{objects:?}")
+            };
+            let [crds::RouteFilter::Cors(cors)] = route.rules[0].filters.as_slice() else {
+                panic!("{route:?}")
+            };
+            Cors(cors.clone())
+        };
+        for (origins, origin, expected) in [
+            ("'*'", "https://a.example", true),
+            ("'*'", "null", true),
+            ("'https://a.example'", "https://a.example", true),
+            ("'https://A.example'", "https://a.EXAMPLE:443", true),
+            ("'https://a.example'", "http://a.example", false),
+            ("'https://a.example'", "https://a.example:8443", false),
+            ("'https://a.example:8443'", "https://a.example:8443", true),
+            ("'https://a.example'", "https://b.a.example", false),
+            ("'https://*.example'", "https://b.a.example", true),
+            ("'https://*.example'", "https://.example", false),
+            ("'https://*.example'", "https://evilexample", false),
+            ("'https://*.example'", "https://a.example.evil", false),
+            ("'https://*'", "https://a.example", true),
+            ("'https://*'", "http://a.example", false),
+            ("'https://a.example'", "null", false),
+            ("'https://a.example'", "https://a.example@evil", false),
+            ("", "https://a.example", false),
+        ] {
+            assert_eq!(cors(origins).allows(origin), expected, "{origins} {origin}");
+        }
+    }
+
+    #[test]
     fn so_many_are_copied() {
-        let mirror = |part, of| Mirror { target: Target::Nobody(crate::Fault::Missing), of, part };
+        let mirror = |part, of| Mirror { target: Target::Nobody(crate::Fault::Missing), tls: None, of, part };
         for (part, of, expected) in [(1, 1, 1000), (0, 100, 0), (20, 100, 200), (1, 4, 250), (1, 0, 0)] {
             let copied = (0..1000).filter(|number| mirror(part, of).is_meant(*number)).count();
             assert_eq!(copied, expected, "{part} of {of}");

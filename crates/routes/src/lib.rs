@@ -16,19 +16,59 @@ mod known;
 mod listen;
 mod matching;
 mod path;
+mod picker;
 mod query;
 mod resolve;
 mod routing;
 mod rule;
 mod status;
+mod used;
 
 pub use asked::{Asked, Headers, PathFault};
 pub use attach::MOST_IN_FORCE;
 pub use endpoints::{Endpoints, MOST_ENDPOINTS};
-pub use filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
+pub use filter::{Cors, Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
-pub use rule::{Backend, BackendTls, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
-pub use status::{Condition, ConditionKind, ListenerStatus, ObjectStatus, ParentStatus, Reason, Status};
+pub use rule::{Backend, BackendTls, Fault, Picker, Resource, RouteRef, Rule, RuleId, Target, Timeouts, Way};
+pub use status::{
+    Condition, ConditionKind, ListenerStatus, ObjectStatus, ParentStatus, Reason, Status, UserStatus,
+};
+
+/// What of the Gateway API is done, in the words of its `supportedFeatures`, in their order. What is not here is refused with a
+/// condition, or is no feature with a name.
+pub const FEATURES: [&str; 31] = [
+    "BackendTLSPolicy",
+    "GRPCRoute",
+    "Gateway",
+    "GatewayHTTPListenerIsolation",
+    "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayPort8080",
+    "HTTPRoute",
+    "HTTPRoute303RedirectStatusCode",
+    "HTTPRoute307RedirectStatusCode",
+    "HTTPRoute308RedirectStatusCode",
+    "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "ReferenceGrant",
+    "TLSRoute",
+];
 
 /// What GatewayClasses that are ours name as `spec.controllerName`.
 pub const CONTROLLER: &str = "cofferdam.dev/ingress-gateway";

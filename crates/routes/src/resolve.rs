@@ -1,9 +1,10 @@
 //! The rules of one route, with everything found that they refer to.
 
 use crate::backend_tls;
-use crate::filter::{Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
+use crate::filter::{Cors, Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 use crate::known::{INFERENCE_GROUP, Known};
 use crate::matching::{Age, Entry};
+use crate::picker;
 use crate::rule::{Backend, BackendTls, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
 use crate::status::Reason;
 use crds::{PathModifier, Protocol, Reference, Route, RouteFilter, RouteKind, RouteRule};
@@ -66,7 +67,8 @@ fn rule(
     let backends = written.backends.iter().map(|backend| {
         let (target, tls) = find(&backend.reference);
         let filters = filters(&backend.filters, &mut find);
-        Backend { weight: backend.weight, target, filters, tls }
+        let picker = picker::of(known, &target);
+        Backend { weight: backend.weight, target, filters, tls, picker }
     });
     let backends = backends.collect();
     Rule {
@@ -168,9 +170,10 @@ fn filters(
             RouteFilter::Request(change) => filters.request.push(header_change(change)),
             RouteFilter::Response(change) => filters.response.push(header_change(change)),
             RouteFilter::Mirror(mirror) => {
-                let (target, _) = find(&mirror.backend);
-                filters.mirrors.push(Mirror { target, of: mirror.of, part: mirror.part });
+                let (target, tls) = find(&mirror.backend);
+                filters.mirrors.push(Mirror { target, tls, of: mirror.of, part: mirror.part });
             }
+            RouteFilter::Cors(cors) => filters.cors = Some(Arc::new(Cors(cors.clone()))),
             RouteFilter::Redirect(redirect) => {
                 filters.redirect = Some(Redirect {
                     scheme: redirect.scheme.clone(),

@@ -11,6 +11,7 @@ use crate::query::Query;
 use crate::resolve::{Resolved, resolve};
 use crate::rule::{Resource, Rule, RuleId};
 use crate::status::ObjectStatus;
+use crate::used;
 use crds::{Object, Position, Route};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -144,6 +145,7 @@ impl Routing {
             }
         }
         routing.tables.iter_mut().flat_map(Hosts::values_mut).for_each(Table::sort);
+        statuses.extend(used::statuses(&known, &statuses, &ours));
         statuses.extend(ours.into_iter().map(listen::status));
         (Arc::new(routing), statuses)
     }

@@ -44,6 +44,15 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Everybody to whom something of its requests is sent: backends, who gets copies, and who picks endpoints.
+    pub fn ways(&self) -> impl Iterator<Item = Way<'_>> {
+        let backends = self.backends.iter().map(|it| (&it.target, it.tls.as_ref()));
+        let pickers = self.backends.iter().filter_map(|it| it.picker.as_ref());
+        let filters = self.backends.iter().map(|it| &it.filters).chain([&self.filters]);
+        let mirrors = filters.flat_map(|it| &it.mirrors).map(|it| (&it.target, it.tls.as_ref()));
+        backends.chain(pickers.map(|it| (&it.target, it.tls.as_ref()))).chain(mirrors)
+    }
+
     /// The backend for this number, evenly by weight over all numbers. `None`: nobody has a weight, answer 500.
     pub fn pick(&self, number: u64) -> Option<&Backend> {
         let all: u64 = self.backends.iter().map(|backend| u64::from(backend.weight)).sum();
@@ -68,7 +77,23 @@ pub struct Backend {
     pub tls: Option<Arc<BackendTls>>,
     /// What is changed for this backend alone, after the rule's.
     pub filters: Filters,
+    /// Who says which pod of an InferencePool answers; `None`: nobody has to.
+    pub picker: Option<Picker>,
 }
+
+/// `endpointPickerRef` of an InferencePool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picker {
+    /// Who is asked; nobody where it is not there.
+    pub target: Target,
+    /// How the connection to it is secured; `None`: it is not.
+    pub tls: Option<Arc<BackendTls>>,
+    /// Whether any pod answers where the picker does not (`FailOpen`).
+    pub is_lenient: bool,
+}
+
+/// Somebody to whom something is sent, and how the connection is secured.
+pub type Way<'r> = (&'r Target, Option<&'r Arc<BackendTls>>);
 
 /// What the certificate of a backend must be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

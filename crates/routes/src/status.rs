@@ -1,5 +1,6 @@
 //! What the status of an object says.
 
+use crate::rule::Resource;
 use crds::{ObjectName, Position};
 use std::sync::Arc;
 
@@ -30,6 +31,17 @@ pub enum Status {
     },
     /// Of a route: one for each of its parents that is ours.
     Route(Vec<ParentStatus>),
+    /// Of an InferencePool or a BackendTLSPolicy: one for each Gateway of ours that comes to it by a route.
+    Used(Vec<UserStatus>),
+}
+
+/// What one Gateway says of an object that it comes to by its routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserStatus {
+    /// The Gateway.
+    pub gateway: Resource,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
 }
 
 /// Of one listener.
@@ -131,6 +143,18 @@ pub enum Reason {
     InvalidKind,
     /// A backend, or its port, is not there.
     BackendNotFound,
+    /// No route that leads to a pool is accepted.
+    HttpRouteNotAccepted,
+    /// The endpoint picker of a pool is not there, or is none.
+    InvalidExtensionRef,
+    /// Certificates that a BackendTLSPolicy names are not there, or are none.
+    InvalidCaCertificateRef,
+    /// A BackendTLSPolicy has no certificates to go by.
+    NoValidCaCertificate,
+    /// Another BackendTLSPolicy holds instead.
+    Conflicted,
+    /// A policy names what is not there.
+    TargetNotFound,
 }
 
 impl Reason {
@@ -157,6 +181,12 @@ impl Reason {
             Self::NoMatchingListenerHostname => "NoMatchingListenerHostname",
             Self::InvalidKind => "InvalidKind",
             Self::BackendNotFound => "BackendNotFound",
+            Self::HttpRouteNotAccepted => "HTTPRouteNotAccepted",
+            Self::InvalidExtensionRef => "InvalidExtensionRef",
+            Self::InvalidCaCertificateRef => "InvalidCACertificateRef",
+            Self::NoValidCaCertificate => "NoValidCACertificate",
+            Self::Conflicted => "Conflicted",
+            Self::TargetNotFound => "TargetNotFound",
         }
     }
 }

@@ -105,7 +105,12 @@ fn backends(backends: &[routes::Backend]) -> String {
     let one = |backend: &routes::Backend| {
         let weight = if backend.weight == 1 { String::new() } else { format!("*{}", backend.weight) };
         let tls = backend.tls.as_ref().map_or(String::new(), |tls| format!("+tls({})", tls.hostname));
-        format!("{}{tls}{weight}", target(&backend.target))
+        let picker = backend.picker.as_ref().map_or(String::new(), |picker| {
+            let tls = if picker.tls.is_some() { ",tls" } else { "" };
+            let mode = if picker.is_lenient { "open" } else { "close" };
+            format!("+picker({}{tls},{mode})", target(&picker.target))
+        });
+        format!("{}{picker}{tls}{weight}", target(&backend.target))
     };
     backends.iter().map(one).collect::<Vec<_>>().join(" ")
 }
@@ -132,6 +137,14 @@ fn filters(text: &mut String, filters: &Filters, asked: &Asked<'_>, prefix: Opti
         let path = rewrite.path.as_ref().map(|change: &PathChange| change.of(asked.path, prefix));
         write!(text, " rewrite={}{}", rewrite.host.as_deref().unwrap_or_default(), path.unwrap_or_default())
             .unwrap();
+    }
+    if let Some(routes::Cors(cors)) = filters.cors.as_deref() {
+        let origin = |it: &crds::CorsOrigin| match it {
+            crds::CorsOrigin::Any => "*".to_owned(),
+            crds::CorsOrigin::One { scheme, host, port } => format!("{scheme}://{host}:{port}"),
+        };
+        let origins: Vec<String> = cors.origins.iter().map(origin).collect();
+        write!(text, " cors={},{}s", origins.join("|"), cors.max_age).unwrap();
     }
     for mirror in &filters.mirrors {
         write!(text, " mirror={}({}/{})", target(&mirror.target), mirror.part, mirror.of).unwrap();
@@ -161,6 +174,15 @@ fn say(statuses: &[ObjectStatus], line: &str) -> Result<(), String> {
     let said = match statuses.iter().find(is_it).map(|status| &status.status) {
         None => vec!["nothing".to_owned()],
         Some(Status::Class(conditions)) => shown(conditions),
+        Some(Status::Used(users)) => {
+            let is_it = |user: &&routes::UserStatus| {
+                part.is_some_and(|part| part == format!("{}/{}", user.gateway.namespace, user.gateway.name))
+            };
+            match users.iter().find(is_it) {
+                None => vec!["nothing".to_owned()],
+                Some(user) => shown(&user.conditions),
+            }
+        }
         Some(Status::Gateway { conditions, listeners }) => match part {
             None => shown(conditions),
             Some(part) => {

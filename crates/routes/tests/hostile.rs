@@ -120,7 +120,7 @@ fn more_matches_than_there_may_be_are_refused_and_said() {
     let (_, statuses) = Routing::build(&read.objects);
     let accepted = statuses.iter().filter(|status| match &status.status {
         Status::Route(parents) => parents.iter().all(|parent| parent.conditions.iter().all(|it| it.holds)),
-        Status::Class(_) | Status::Gateway { .. } => false,
+        Status::Class(_) | Status::Gateway { .. } | Status::Used(_) => false,
     });
     // 64 listeners, 16 host names, 128 matches: seven routes have room.
     assert_eq!(accepted.count(), routes::MOST_IN_FORCE / (64 * 16 * 128));

@@ -4,7 +4,7 @@ use super::kept::Kept;
 use super::lookout::Lookout;
 use crate::metrics::Page;
 use crate::printer::{Manner, Printer};
-use ingress::{Record, Server, Sink};
+use ingress::{Figures, Record, Server, Sink};
 use policy::Verdict;
 use routes::{Condition, ObjectStatus, Status};
 use std::collections::BTreeMap;
@@ -70,6 +70,31 @@ impl Told {
             page.ledger(&kept.pen.status());
         }
     }
+}
+
+/// Puts what the server counts on a page.
+pub(super) fn figures(figures: &Figures, page: &mut Page) {
+    let copies = figures.copies().into_iter().map(|(fate, count)| (fate.as_str().to_owned(), count));
+    page.counters(
+        ("ingress_copies", "fate"),
+        "Copies of requests for RequestMirror filters, by what became of them",
+        copies,
+    );
+    page.counter(
+        "ingress_unpicked",
+        "Requests to pools whose endpoint picker did not answer as it must",
+        figures.unpicked(),
+    );
+    let keys = figures.keys();
+    page.gauge("ingress_key_sets", "Key sets of issuers in use", keys.sets as u64);
+    page.gauge("ingress_key_sets_missing", "Key sets that were never fetched", keys.missing as u64);
+    page.gauge("ingress_key_sets_failing", "Key sets whose last fetch failed", keys.failing as u64);
+    page.gauge(
+        "ingress_key_sets_age_seconds",
+        "Since when the oldest key set was not fetched again",
+        keys.oldest.unwrap_or_default(),
+    );
+    page.counter("ingress_key_fetches_failed", "Fetches of key sets that failed", keys.failures);
 }
 
 impl Sink for Told {
@@ -178,6 +203,11 @@ pub(super) fn wrong(statuses: &[ObjectStatus]) -> Vec<String> {
             Status::Gateway { conditions, listeners } => {
                 tell("", conditions);
                 listeners.iter().for_each(|it| tell(&format!(", listener {}", it.name), &it.conditions));
+            }
+            Status::Used(users) => {
+                users
+                    .iter()
+                    .for_each(|it| tell(&format!(", at Gateway {}", it.gateway.name), &it.conditions));
             }
             Status::Route(parents) => {
                 parents.iter().for_each(|it| tell(&format!(", at Gateway {}", it.name), &it.conditions));

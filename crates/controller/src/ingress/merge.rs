@@ -5,7 +5,7 @@
 
 use super::stands::{Listener, Says, Wanted};
 use crate::report::Condition;
-use routes::CONTROLLER;
+use routes::{CONTROLLER, FEATURES, Resource};
 use serde_json::{Map, Value, json};
 
 /// Conditions of an InferencePolicy that come and go.
@@ -30,6 +30,8 @@ pub(super) fn merged(object: &Value, wanted: &Wanted, now: &str) -> Option<Value
     match &wanted.says {
         Says::Class(conditions) => {
             status.insert("conditions".to_owned(), at(conditions, old, &[]));
+            let features: Vec<Value> = FEATURES.iter().map(|name| json!({ "name": name })).collect();
+            status.insert("supportedFeatures".to_owned(), features.into());
         }
         Says::Policy(conditions) => {
             status.insert("conditions".to_owned(), at(conditions, old, &PASSING));
@@ -60,9 +62,78 @@ pub(super) fn merged(object: &Value, wanted: &Wanted, now: &str) -> Option<Value
                 status.insert("parents".to_owned(), parents.into());
             }
         }
+        Says::Pool(own) => POOL.put(&mut status, old, own, |conditions, old| at(conditions, old, &[])),
+        Says::BackendTls(own) => {
+            BACKEND_TLS.put(&mut status, old, own, |conditions, old| at(conditions, old, &[]));
+        }
     }
     let status = Value::Object(status);
     (status != *old).then_some(status)
+}
+
+/// How a kind names the Gateways that come to its objects.
+struct Words {
+    list: &'static str,
+    reference: &'static str,
+    /// As many as the list has room for.
+    most: usize,
+}
+
+const POOL: Words = Words { list: "parents", reference: "parentRef", most: 32 };
+const BACKEND_TLS: Words = Words { list: "ancestors", reference: "ancestorRef", most: 16 };
+
+impl Words {
+    fn put(
+        &self,
+        status: &mut Map<String, Value>,
+        old: &Value,
+        own: &[(Resource, Vec<Condition>)],
+        conditions: impl Fn(&[Condition], &Value) -> Value,
+    ) {
+        let before = list(old, self.list);
+        let users = self.users(before, own, conditions);
+        // Whoever nobody of ours comes to, and who says nothing, need say nothing.
+        if !users.is_empty() || !before.is_empty() {
+            status.insert(self.list.to_owned(), users.into());
+        }
+    }
+
+    /// Ours in their places or at the end, as long as there is room; those of others stay.
+    fn users(
+        &self,
+        before: &[Value],
+        own: &[(Resource, Vec<Condition>)],
+        conditions: impl Fn(&[Condition], &Value) -> Value,
+    ) -> Vec<Value> {
+        let mut wanted: Vec<_> = own.iter().collect();
+        let made = |(gateway, wanted): &(Resource, Vec<Condition>), old: &Value| {
+            let reference = json!({
+                "group": GROUP, "kind": "Gateway", "namespace": gateway.namespace, "name": gateway.name,
+            });
+            json!({ self.reference: reference, "controllerName": CONTROLLER, "conditions": conditions(wanted, old) })
+        };
+        let is_of = |old: &Value, gateway: &Resource| {
+            let reference = old.get(self.reference).unwrap_or(&Value::Null);
+            text(reference, "kind").is_none_or(|kind| kind == "Gateway")
+                && text(reference, "namespace") == Some(&gateway.namespace)
+                && text(reference, "name") == Some(&gateway.name)
+        };
+        let mut users = Vec::new();
+        for old in before {
+            let is_ours = text(old, "controllerName") == Some(CONTROLLER);
+            let at = wanted.iter().position(|(gateway, _)| is_of(old, gateway));
+            // Definitions of pools without the field drop who said it: then it is who speaks for the Gateway.
+            let may_be_ours = text(old, "controllerName").is_none();
+            match at.filter(|_| is_ours || may_be_ours) {
+                Some(at) => users.push(made(wanted.remove(at), old)),
+                None if is_ours => {}
+                None => users.push(old.clone()),
+            }
+        }
+        users.extend(wanted.into_iter().map(|it| made(it, &Value::Null)));
+        users.truncate(self.most);
+        users
+    }
 }
 
 fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {

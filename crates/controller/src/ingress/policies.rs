@@ -156,7 +156,7 @@ impl<'a> Served<'a> {
                     let route = routes.get(&key).copied();
                     served.routes.insert(key, (parents.iter().filter(taken).collect(), route));
                 }
-                Status::Class(_) => {}
+                Status::Class(_) | Status::Used(_) => {}
             }
         }
         served

@@ -69,6 +69,10 @@ pub(crate) enum Says {
     },
     /// For some of its parents, by their places in `spec.parentRefs`.
     Route(Vec<(usize, Vec<Condition>)>),
+    /// Of an InferencePool, for each Gateway that comes to it.
+    Pool(Vec<(Resource, Vec<Condition>)>),
+    /// Of a BackendTLSPolicy, for each Gateway that comes to it.
+    BackendTls(Vec<(Resource, Vec<Condition>)>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +121,16 @@ impl Stands {
                     gateway(conditions, listeners, &own, told.faults.whole.as_deref(), addresses.as_deref())
                 }
                 Status::Route(parents) => Says::Route(route(parents, &ours)),
+                Status::Used(users) => {
+                    let of = |it: &routes::UserStatus| {
+                        (it.gateway.clone(), it.conditions.iter().map(condition).collect())
+                    };
+                    let users = users.iter().map(of).collect();
+                    match &*status.object.kind {
+                        "InferencePool" => Says::Pool(users),
+                        _ => Says::BackendTls(users),
+                    }
+                }
             };
             let created = "".into();
             wanted.insert(status.object.clone(), Wanted { generation: status.generation, created, says });

@@ -290,3 +290,83 @@ fn nothing_is_said_of_another_state_of_the_object_than_was_looked_at() {
     let said = state.written("InferencePolicy", "models", policy).unwrap();
     assert_eq!(lines(&said["conditions"]).len(), 2, "{said:#}");
 }
+
+/// A pool that a route leads to, and a policy for its picker.
+const POOL: &str = "
+---
+{apiVersion: v1, kind: Service, metadata: {name: picker, namespace: ai}, spec: {ports: [{port: 9002}]}}
+---
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: llamas, namespace: ai}
+spec: {selector: {matchLabels: {app: llama}}, targetPorts: [{number: 8000}], endpointPickerRef: {name: picker, port: {number: 9002}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: picker, namespace: ai}
+spec: {targetRefs: [{group: '', kind: Service, name: picker}], validation: {hostname: p.test, wellKnownCACertificates: System}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: pooled, namespace: ai}
+spec:
+  parentRefs: [{name: edge}]
+  rules: [{backendRefs: [{group: inference.networking.k8s.io, kind: InferencePool, name: llamas}]}]
+";
+
+#[test]
+fn pools_and_policies_name_the_gateways_that_come_to_them_beside_what_others_say() {
+    let state = State::of(&format!("{OBJECTS}{POOL}"), ROUTE);
+    for (kind, name, list, reference) in [
+        ("InferencePool", "llamas", "parents", "parentRef"),
+        ("BackendTLSPolicy", "picker", "ancestors", "ancestorRef"),
+    ] {
+        let of = |gateway: &str, by: Option<&str>| {
+            let mut said = json!({"conditions": []});
+            said[reference] = json!({"kind": "Gateway", "namespace": "ai", "name": gateway});
+            if let Some(by) = by {
+                said["controllerName"] = by.into();
+            }
+            said
+        };
+        let object = |before: Value| {
+            let mut object = json!({"kind": kind, "metadata": {}});
+            object["status"][list] = before;
+            object
+        };
+        let others = of("edge", Some("example.org/other"));
+        let ours = "cofferdam.dev/ingress-gateway";
+        // Ours of a Gateway that comes here no more goes; one that nobody signed is taken over.
+        for before in
+            [json!([others]), json!([others, of("gone", Some(ours))]), json!([others, of("edge", None)])]
+        {
+            let status = state.written(kind, name, object(before)).unwrap();
+            let said = status[list].as_array().unwrap();
+            assert_eq!((said.len(), &said[0]), (2, &others), "{status:#}");
+            assert_eq!(said[1]["controllerName"], ours);
+            assert_eq!(said[1][reference]["name"], "edge");
+            assert_eq!(
+                lines(&said[1]["conditions"]),
+                ["Accepted True Accepted", "ResolvedRefs True ResolvedRefs"]
+            );
+            assert_eq!(state.written(kind, name, object(status[list].clone())), None, "nothing differs");
+        }
+        let full: Vec<Value> = (0..40).map(|at| of(&format!("g{at}"), Some("example.org/other"))).collect();
+        let status = state.written(kind, name, object(full.into())).unwrap();
+        assert!(status[list].as_array().unwrap().len() <= 32, "there is no more room than so much");
+    }
+    // Nobody comes to it.
+    let alone = State::of(&format!("{OBJECTS}{}", POOL.replace("{name: edge}", "{name: theirs}")), ROUTE);
+    let pool = json!({"kind": "InferencePool", "metadata": {}});
+    assert_eq!(alone.written("InferencePool", "llamas", pool), None);
+}
+
+#[test]
+fn a_class_says_what_is_done_in_order_and_each_once() {
+    let state = State::of(OBJECTS, ROUTE);
+    let status = state.written("GatewayClass", "cofferdam", json!({"metadata": {}})).unwrap();
+    let features = status["supportedFeatures"].as_array().unwrap();
+    let names: Vec<&str> = features.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+    assert!(names.contains(&"HTTPRouteRequestPercentageMirror") && !names.contains(&"HTTPRouteRetry"));
+}

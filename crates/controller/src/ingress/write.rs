@@ -1,10 +1,11 @@
 //! Writes to an API server what the status of Gateways, routes and policies is to say.
 //!
-//! Enters: [`Stands`], whenever they differ. Leaves: statuses. Guarantees: of several gateways only the one that leads
+//! Enters: [`Stands`], whenever they differ. Leaves: statuses, and Events where one began to say that something is refused. Guarantees: of several gateways only the one that leads
 //! writes; an object is read before it is written and written only if nobody wrote it meanwhile, so that what others
 //! say stays; only what differs is written, at most so much in a second; what cannot be written, or was changed by somebody
-//! else, is written later. Does not: touch anything but the status.
+//! else, is written later. Does not: touch anything of an object but its status.
 
+use super::events::Events;
 use super::merge::merged;
 use super::stands::{Says, Stands, Wanted};
 use super::{Served, with_status};
@@ -115,6 +116,7 @@ async fn write(
 
 struct Writer {
     client: Client,
+    events: Events,
     wanted: BTreeMap<ObjectName, Wanted>,
     /// What may not be as it is wanted.
     due: BTreeSet<ObjectName>,
@@ -131,7 +133,18 @@ impl Writer {
     fn new(client: Client) -> Self {
         let (wanted, due) = (BTreeMap::new(), BTreeSet::new());
         let look_at = Instant::now();
-        Self { client, wanted, due, last: None, has_more: false, leads: false, look_at, problem: None }
+        let events = Events::new(client.clone(), MANAGER);
+        Self {
+            client,
+            events,
+            wanted,
+            due,
+            last: None,
+            has_more: false,
+            leads: false,
+            look_at,
+            problem: None,
+        }
     }
 
     fn take(&mut self, stands: &Stands) {
@@ -183,7 +196,7 @@ impl Writer {
                 };
                 for object in page.items {
                     let name = name_of(kind, &object);
-                    if self.change(&name, object).is_some() {
+                    if self.change(&name, &object).is_some() {
                         self.due.insert(name);
                     }
                 }
@@ -196,7 +209,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn put(&self, name: &ObjectName) -> kube::Result<()> {
+    async fn put(&mut self, name: &ObjectName) -> kube::Result<()> {
         let Some(kind) = with_status().find(|kind| kind.kind() == &*name.kind) else { return Ok(()) };
         let (client, resource) = (self.client.clone(), kind.resource());
         let api: Api<DynamicObject> = match &*name.namespace {
@@ -206,18 +219,22 @@ impl Writer {
         // Whoever removed it has no use for its status.
         let Some(object) = api.get_opt(&name.name).await? else { return Ok(()) };
         let version = object.metadata.resource_version.clone();
-        let Some(status) = self.change(name, object) else { return Ok(()) };
+        let Some(status) = self.change(name, &object) else { return Ok(()) };
         sleep(REST).await;
         let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         match api.patch_status(&name.name, &params, &Patch::Merge(&patch)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            written => written.map(drop),
+            Ok(_) => {
+                self.events.tell(name, &object, &status).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 
     /// What its status is to be, where it is not.
-    fn change(&self, name: &ObjectName, object: DynamicObject) -> Option<Value> {
+    fn change(&self, name: &ObjectName, object: &DynamicObject) -> Option<Value> {
         let object = serde_json::to_value(object).unwrap_or_default();
         let no_route = || Wanted::none(&object);
         match self.wanted.get(name) {

@@ -1,7 +1,7 @@
 //! Who is behind a backend: `discovery.k8s.io/v1` EndpointSlice and `inference.networking.k8s.io/v1` InferencePool.
 
 use crate::decode::{Decoder, Map};
-use crate::diagnostic::{Code, Diagnostic, Position};
+use crate::diagnostic::Position;
 use crate::document::Node;
 use crate::gateway_api::reference::{Reference, Usual};
 use crate::meta::{ObjectMeta, Scope};
@@ -55,7 +55,16 @@ pub struct InferencePool {
     /// `spec.targetPorts`
     pub ports: Vec<u16>,
     /// `spec.endpointPickerRef`
-    pub picker: Option<Reference>,
+    pub picker: Option<PickerRef>,
+}
+
+/// `endpointPickerRef`: who says which pod of a pool answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PickerRef {
+    /// Of whom; its port is `port.number`.
+    pub reference: Reference,
+    /// `failureMode: FailOpen`
+    pub is_lenient: bool,
 }
 
 impl EndpointSlice {
@@ -132,25 +141,24 @@ impl InferencePool {
     }
 }
 
-/// An endpoint picker is not asked, and whoever wrote one is told.
-fn picker<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Reference> {
-    let message = "no endpoint picker is asked: the least loaded pod of the pool answers";
-    d.report(node.place, Diagnostic::warning(Code::Unsupported, message));
+fn picker<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<PickerRef> {
     let map = d.strict(node, &["group", "kind", "name", "port", "failureMode"])?;
-    d.field(map, "failureMode", |d, node| d.one_of(node, &[("FailOpen", ()), ("FailClose", ())]));
-    d.field(map, "port", |d, node| {
+    let modes = [("FailOpen", true), ("FailClose", false)];
+    let is_lenient = d.field(map, "failureMode", |d, node| d.one_of(node, &modes)).flatten();
+    let port = d.field(map, "port", |d, node| {
         let map = d.strict(node, &["number"])?;
         d.required(map, "number", port_number)
     });
     let text = |d: &mut Decoder<'n>, field: &'n str| d.field(map, field, Decoder::string).flatten();
     let usual = Usual("", "Service");
-    Some(Reference {
+    let reference = Reference {
         position: d.position(node.place),
         group: text(d, "group").unwrap_or_else(|| usual.0.into()),
         kind: text(d, "kind").unwrap_or_else(|| usual.1.into()),
         namespace: None,
         name: d.required(map, "name", Decoder::string)?,
         section: None,
-        port: None,
-    })
+        port: port.flatten(),
+    };
+    Some(PickerRef { reference, is_lenient: is_lenient.unwrap_or(false) })
 }

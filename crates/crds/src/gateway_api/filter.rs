@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 /// Most filters of a rule or a backend, and most headers of each list of one.
 pub(crate) const MOST: usize = 16;
+/// Most entries of each list of CORS.
+const MOST_NAMES: usize = 64;
 /// Longest value of a header, in bytes.
 const MOST_VALUE: usize = 4096;
 /// Fields that say how a message is framed, who is asked, or what holds for one hop: changing them would turn one message
@@ -43,6 +45,41 @@ pub enum RouteFilter {
     Redirect(RedirectFilter),
     /// `urlRewrite`
     Rewrite(RewriteFilter),
+    /// `cors`
+    Cors(CorsFilter),
+}
+
+/// Which pages of other origins may ask (Fetch Standard, section 3.2). `*` in a list is everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorsFilter {
+    /// `allowOrigins`
+    pub origins: Vec<CorsOrigin>,
+    /// `allowCredentials`
+    pub credentials: bool,
+    /// `allowMethods`
+    pub methods: Vec<Arc<str>>,
+    /// `allowHeaders`
+    pub headers: Vec<Arc<str>>,
+    /// `exposeHeaders`
+    pub exposed: Vec<Arc<str>>,
+    /// `maxAge`, in seconds; 5 if not written.
+    pub max_age: u32,
+}
+
+/// Where pages are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigin {
+    /// `*`
+    Any,
+    /// `scheme://host[:port]`
+    One {
+        /// `http` or `https`.
+        scheme: Arc<str>,
+        /// In lower case; `*` is every host, and `*.` first means any name below.
+        host: Arc<str>,
+        /// That of the scheme if not written.
+        port: u16,
+    },
 }
 
 /// Changes of header fields. Names in lower case.
@@ -109,6 +146,7 @@ impl RouteFilter {
             Self::Mirror(_) => "requestMirror",
             Self::Redirect(_) => "requestRedirect",
             Self::Rewrite(_) => "urlRewrite",
+            Self::Cors(_) => "cors",
         }
     }
 
@@ -118,7 +156,7 @@ impl RouteFilter {
             Self::Redirect(RedirectFilter { path, .. }) | Self::Rewrite(RewriteFilter { path, .. }) => {
                 matches!(path, Some(PathModifier::Prefix(_)))
             }
-            Self::Request(_) | Self::Response(_) | Self::Mirror(_) => false,
+            Self::Request(_) | Self::Response(_) | Self::Mirror(_) | Self::Cors(_) => false,
         }
     }
 }
@@ -136,7 +174,8 @@ pub(crate) fn filters<'n>(d: &mut Decoder<'n>, map: Map<'n>, kind: RouteKind) ->
 
 fn unique<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, filters: &[RouteFilter]) {
     let count = |field: &str| filters.iter().filter(|filter| filter.field() == field).count();
-    for field in ["requestHeaderModifier", "responseHeaderModifier", "requestRedirect", "urlRewrite"] {
+    for field in ["requestHeaderModifier", "responseHeaderModifier", "requestRedirect", "urlRewrite", "cors"]
+    {
         if count(field) > 1 {
             d.error(node.place, Code::ExactlyOne, format!("{field} stands here more than once"));
         }
@@ -147,15 +186,16 @@ fn unique<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, filters: &[RouteFilter]) 
 }
 
 fn filter<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: RouteKind) -> Option<RouteFilter> {
-    const TYPES: [(&str, &str); 5] = [
+    const TYPES: [(&str, &str); 6] = [
         ("RequestHeaderModifier", "requestHeaderModifier"),
         ("ResponseHeaderModifier", "responseHeaderModifier"),
         ("RequestMirror", "requestMirror"),
         ("RequestRedirect", "requestRedirect"),
         ("URLRewrite", "urlRewrite"),
+        ("CORS", "cors"),
     ];
-    const UNSUPPORTED: [(&str, &str); 3] =
-        [("CORS", "cors"), ("ExternalAuth", "externalAuth"), ("ExtensionRef", "extensionRef")];
+    const UNSUPPORTED: [(&str, &str); 2] =
+        [("ExternalAuth", "externalAuth"), ("ExtensionRef", "extensionRef")];
     let known = match kind {
         RouteKind::Http | RouteKind::Tls => TYPES.as_slice(),
         RouteKind::Grpc => TYPES.get(..3).unwrap_or_default(),
@@ -179,6 +219,7 @@ fn filter<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: RouteKind) -> Optio
         "responseHeaderModifier" => header_filter(d, node).map(RouteFilter::Response),
         "requestMirror" => mirror(d, node).map(RouteFilter::Mirror),
         "requestRedirect" => redirect(d, node).map(RouteFilter::Redirect),
+        "cors" => cors(d, node).map(RouteFilter::Cors),
         _ => rewrite(d, node).map(RouteFilter::Rewrite),
     })
 }
@@ -265,6 +306,78 @@ fn redirect<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<RedirectFilte
         port: d.field(map, "port", port_number).flatten(),
         status: status.flatten().unwrap_or(302),
     })
+}
+
+fn cors<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<CorsFilter> {
+    const FIELDS: [&str; 6] =
+        ["allowOrigins", "allowCredentials", "allowMethods", "allowHeaders", "exposeHeaders", "maxAge"];
+    let map = d.strict(node, &FIELDS)?;
+    let origins = d.field(map, "allowOrigins", |d, node| {
+        d.check_length(node, 0, MOST_NAMES);
+        d.list(node, origin)
+    });
+    let [methods, headers, exposed] = ["allowMethods", "allowHeaders", "exposeHeaders"].map(|field| {
+        let names = d.field(map, field, |d, node| {
+            d.check_length(node, 0, MOST_NAMES);
+            // `*` is one of the characters of a name.
+            d.list(node, token)
+        });
+        names.flatten().unwrap_or_default()
+    });
+    let max_age = d.field(map, "maxAge", |d, node| {
+        let seconds = d.integer(node)?;
+        let found = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0);
+        if found.is_none() {
+            d.error(node.place, Code::InvalidValue, format!("{seconds} is no number of seconds"));
+        }
+        found
+    });
+    let credentials = d.field(map, "allowCredentials", Decoder::boolean).flatten().unwrap_or(false);
+    Some(CorsFilter {
+        origins: origins.flatten().unwrap_or_default(),
+        credentials,
+        methods,
+        headers,
+        exposed,
+        max_age: max_age.flatten().unwrap_or(5),
+    })
+}
+
+/// `*`, or a scheme and a host, of which all or the first names may be `*`.
+fn origin<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<CorsOrigin> {
+    let text = d.string(node)?;
+    if &*text == "*" {
+        return Some(CorsOrigin::Any);
+    }
+    let found = read_origin(&text).filter(|(_, host, _)| {
+        let names = host.strip_prefix("*.").unwrap_or(host);
+        *host == "*" || (!names.contains('*') && !names.is_empty())
+    });
+    let Some((scheme, host, port)) = found else {
+        let message = format!("{:?} is no origin", short(&text));
+        let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+        d.report(node.place, diagnostic.suggest("https://*.example.com"));
+        return None;
+    };
+    let (scheme, host) = (d.intern(scheme), d.intern(&host.to_ascii_lowercase()));
+    Some(CorsOrigin::One { scheme, host, port })
+}
+
+/// Scheme, host and port of an origin (RFC 6454, section 6.1). `None`: it is none of HTTP.
+pub fn read_origin(text: &str) -> Option<(&str, &str, u16)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let usual = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let (host, port) = match rest.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => (host, port.parse().ok().filter(|port| *port > 0)?),
+        Some(_) | None => (rest, usual),
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-*[]:_".contains(&byte);
+    (!host.is_empty() && host.bytes().all(is_plain)).then_some((scheme, host, port))
 }
 
 fn rewrite<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<RewriteFilter> {

@@ -19,8 +19,11 @@ use crate::document::Node;
 use crate::meta::{ObjectMeta, short};
 
 pub use backend_tls::{BackendTlsPolicy, CaBundle};
-pub use behind::{Endpoint, EndpointSlice, InferencePool};
-pub use filter::{HeaderFilter, MirrorFilter, PathModifier, RedirectFilter, RewriteFilter, RouteFilter};
+pub use behind::{Endpoint, EndpointSlice, InferencePool, PickerRef};
+pub use filter::{
+    CorsFilter, CorsOrigin, HeaderFilter, MirrorFilter, PathModifier, RedirectFilter, RewriteFilter,
+    RouteFilter, read_origin,
+};
 pub use gateway::{AllowedFrom, Gateway, GatewayClass, GatewayListener, ListenerTls};
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
 pub use matches::{PathMatch, RouteMatch, TextMatch};

@@ -1,7 +1,7 @@
 //! `gateway.networking.k8s.io` HTTPRoute, GRPCRoute and TLSRoute.
 
 use crate::decode::{Decoder, Map};
-use crate::diagnostic::{Code, Position};
+use crate::diagnostic::{Code, Diagnostic, Position};
 use crate::document::Node;
 use crate::gateway_api::GROUP;
 use crate::gateway_api::filter::{self, RouteFilter, filters};
@@ -196,6 +196,12 @@ fn check_filters<'n>(d: &mut Decoder<'n>, map: Map<'n>, rule: &RouteRule) {
     if every().any(RouteFilter::needs_prefix) && !rule.has_one_prefix() {
         let message = "replacePrefixMatch needs a rule with exactly one match, of type PathPrefix";
         d.error(map.place, Code::InvalidValue, message);
+    }
+    let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters);
+    if of_backends.clone().any(|filter| matches!(filter, RouteFilter::Redirect(_) | RouteFilter::Cors(_))) {
+        let message = "requestRedirect and cors stand in a rule: a backend has none of its own";
+        let diagnostic = Diagnostic::error(Code::Unsupported, message);
+        d.report(map.place, diagnostic.suggest("write it in the filters of the rule"));
     }
     let redirects = rule.filters.iter().any(|filter| matches!(filter, RouteFilter::Redirect(_)));
     if redirects && !rule.backends.is_empty() {

@@ -3,7 +3,7 @@
 use super::{Asking, Exchange, Passed, RETRY, Stop, Way};
 use crate::answer::{Answer, Held, Patience};
 use crate::body::{Outgoing, Unread};
-use crate::fields::{self, Origin};
+use crate::fields;
 use crate::filters;
 use crate::mcp::{self, Told};
 use crate::pool::Spoken;
@@ -12,8 +12,8 @@ use crate::record::Guard;
 use crate::server::seconds;
 use crate::sieving::{self, Edited, Sieving};
 use crate::tunnel;
-use crate::upstream::{Endpoint, Failed, Lease};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version, header, response};
+use crate::upstream::{Carried, Endpoint, Failed, Lease};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, response};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use inspect::answer::AnswerReader;
@@ -36,7 +36,7 @@ impl Exchange {
         &self,
         asking: Asking<'_>,
         way: Way<'_>,
-        body: Outgoing,
+        mut body: Outgoing,
         mut guard: Guard,
         (passed, upgrade): (Passed, Option<OnUpgrade>),
     ) -> Result<Response<Answer>, (Stop, Guard)> {
@@ -48,14 +48,33 @@ impl Exchange {
         if spoken.is_http2 && upgrade.is_some() {
             return Err((Stop::because(Reason::HttpTunnel, "its backend speaks HTTP/2"), guard));
         }
-        let request = match self.written(asking, &way, (backend, spoken), body, &guard) {
-            Ok(request) => request,
+        let mut outward = self.outward(asking, &way, backend, &guard);
+        let picked = match &backend.picker {
+            None => None,
+            Some(picker) => {
+                let of_request = (&mut body, &mut guard);
+                match self.picked(picker, &outward, &way, of_request, addresses).await {
+                    Ok(picked) => picked,
+                    Err(stop) => return Err((stop, guard)),
+                }
+            }
+        };
+        if let Some(picked) = &picked {
+            filters::change(&mut outward.head.headers, std::slice::from_ref(&picked.change));
+        }
+        let head = match outward.addressed(spoken) {
+            Ok(head) => head,
             Err(stop) => return Err((stop, guard)),
         };
+        if upgrade.is_none() {
+            body.copied_to(self.copies(&outward, &way, backend));
+        }
+        let request = Request::from_parts(head, Carried::Own(Box::new(body)));
+        let pods = picked.as_ref().map(|picked| picked.pods.as_slice());
         let limits = &self.shared.limits;
         let until = Instant::now() + way.rule.timeouts.backend_request.unwrap_or(limits.answer);
         let until = way.until.map_or(until, |last| last.min(until));
-        let sending = self.send(request, addresses, spoken, &mut guard);
+        let sending = self.send(request, (addresses, pods), spoken, &mut guard);
         let sent = timeout_at(until, sending).await;
         let aborted = guard.course.aborted();
         let (answer, lease) = match sent {
@@ -64,6 +83,9 @@ impl Exchange {
             Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
         };
         taken.answered();
+        if let Some(picked) = &picked {
+            picked.talk.served(lease.endpoint.address, answer.status());
+        }
         let most = self.shared.hold.most();
         let edited = self.edited(&way, backend, prompt);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -94,7 +116,7 @@ impl Exchange {
             head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let reader = AnswerReader::new(&guard.record.operation, &fields);
         let patience = Patience { piece: limits.answer_piece, until: way.until };
-        let held = Held { taken, lease, turn };
+        let held = Held { taken, lease, turn, talk: picked.map(|picked| picked.talk) };
         if sieving.as_ref().is_some_and(|(sieving, _)| sieving.is_whole()) {
             return whole(self, head, body, guard, (reader, held, patience, sieving)).await;
         }
@@ -139,64 +161,24 @@ impl Exchange {
         Err(Stop { rule: Some(answers.source.to_string()), ..Stop::because(Reason::Uninspected, why) })
     }
 
-    /// The request as it goes on.
-    fn written(
-        &self,
-        asking: Asking<'_>,
-        way: &Way<'_>,
-        (backend, spoken): (&Backend, Spoken<'_>),
-        body: Outgoing,
-        guard: &Guard,
-    ) -> Result<Request<Outgoing>, Stop> {
-        let Asking { host, asks, mut head, target } = asking;
-        let origin = Origin {
-            client: self.client.address.ip(),
-            is_tls: self.client.tls.is_some(),
-            host,
-            request_id: &guard.record.request_id,
-        };
-        fields::forwarded(&mut head.headers, asks, &origin);
-        if way.held.answers.is_some() {
-            // What is compressed would be undone here, and frames of a WebSocket could not be read.
-            head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-            head.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
-        }
-        // They were for the gateway; whoever stands behind could use them.
-        authn::CREDENTIAL_HEADERS.iter().for_each(|name| drop(head.headers.remove(*name)));
-        let consumer = guard.record.consumer.as_deref().filter(|name| !name.is_empty());
-        if let Some(Ok(consumer)) = consumer.map(HeaderValue::from_str) {
-            head.headers.insert("x-cofferdam-consumer", consumer);
-        }
-        let filters = [&way.rule.filters, &backend.filters];
-        filters.iter().for_each(|filters| filters::change(&mut head.headers, &filters.request));
-        let rewrite = backend.filters.rewrite.as_ref().or(way.rule.filters.rewrite.as_ref());
-        let host = rewrite.and_then(|rewrite| rewrite.host.as_deref()).unwrap_or(host);
-        head.extensions = http::Extensions::new();
-        if spoken.is_http2 {
-            head.version = Version::HTTP_2;
-            let scheme = if spoken.tls.is_some() { "https" } else { "http" };
-            let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target);
-            head.uri = uri.build().map_err(|_| Reason::HttpHost)?;
-        } else {
-            head.version = Version::HTTP_11;
-            head.uri = Uri::from(target);
-            let host = HeaderValue::from_str(host).map_err(|_| Reason::HttpHost)?;
-            head.headers.insert(header::HOST, host);
-        }
-        Ok(Request::from_parts(head, body))
-    }
-
-    /// Asks endpoints until one answers, or may have seen something of the request.
+    /// Asks endpoints until one answers, or may have seen something of the request: those that were picked, in their order, or
+    /// the ones with the least to do.
     async fn send(
         &self,
-        request: Request<Outgoing>,
-        addresses: &[SocketAddr],
+        request: Request<Carried>,
+        (addresses, picked): (&[SocketAddr], Option<&[SocketAddr]>),
         spoken: Spoken<'_>,
         guard: &mut Guard,
     ) -> Result<(Response<Incoming>, Lease), Reason> {
         let mut tried = Vec::new();
         let mut request = request;
-        let pick = |tried: &[SocketAddr]| self.shared.pool.pick(addresses, spoken, tried);
+        let pick = |tried: &[SocketAddr]| match picked {
+            None => self.shared.pool.pick(addresses, spoken, tried),
+            Some(picked) => {
+                let next = picked.iter().find(|address| !tried.contains(address))?;
+                self.shared.pool.pick(std::slice::from_ref(next), spoken, &[])
+            }
+        };
         while let Some(endpoint) = pick(&tried).filter(|_| tried.len() < MAX_TRIED) {
             tried.push(endpoint.address);
             guard.record.upstream = Some(endpoint.address);
@@ -214,9 +196,6 @@ impl Exchange {
 /// Who answers.
 fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], Spoken<'a>), Stop> {
     let backend = way.backend.ok_or(Reason::NoBackend)?;
-    if !way.rule.filters.mirrors.is_empty() || !backend.filters.mirrors.is_empty() {
-        return Err(Stop::because(Reason::NoBackend, "its route has a RequestMirror, which is not served"));
-    }
     let is_http2 = match &backend.target {
         Target::Service { is_h2, .. } => *is_h2,
         Target::Pool { .. } => false,

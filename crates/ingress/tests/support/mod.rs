@@ -206,7 +206,7 @@ async fn answer(
     let wants_stream = body.windows(13).any(|piece| piece == b"\"stream\":true");
     let pieces: Vec<Bytes> = match path.as_str() {
         "/held" => (0..3).map(|number| Bytes::from(format!("piece {number}\n"))).collect(),
-        "/grpc" => vec![Bytes::from_static(b"\0\0\0\0\0")],
+        path if path.ends_with("/grpc") => vec![Bytes::from_static(b"\0\0\0\0\0")],
         _ if wants_stream => EVENTS.iter().map(|event| Bytes::from_static(event.as_bytes())).collect(),
         _ => vec![Bytes::from(
             "{\"id\":\"c1\",\"object\":\"chat.completion\",\"model\":\"llama\",\"choices\":[{\"index\":0,\"message\":\
@@ -221,7 +221,7 @@ async fn answer(
     } else {
         response.header(header::CONTENT_TYPE, "application/json")
     };
-    if path == "/grpc" || path == "/held" || wants_stream {
+    if path.ends_with("/grpc") || path == "/held" || wants_stream {
         let (send, mut receive) = mpsc::channel::<Result<Frame<Bytes>, Infallible>>(1);
         tokio::spawn(async move {
             for piece in pieces {
@@ -232,7 +232,7 @@ async fn answer(
                     return;
                 }
             }
-            if path == "/grpc" {
+            if path.ends_with("/grpc") {
                 let mut trailers = HeaderMap::new();
                 trailers.insert("grpc-status", "0".parse().unwrap());
                 drop(send.send(Ok(Frame::trailers(trailers))).await);
@@ -257,8 +257,8 @@ pub fn config(manifests: &str, stub: SocketAddr) -> Config {
     let read = crds::read_objects("test.yaml", manifests.as_bytes());
     assert!(read.diagnostics.is_empty(), "{:?}", read.diagnostics);
     let mut config = Config::of(&read.objects, Arc::new([]));
-    let targets = config.routing.rules().iter().flat_map(|rule| &rule.backends);
-    let targets: Vec<Target> = targets.map(|backend| backend.target.clone()).collect();
+    let targets = config.routing.rules().iter().flat_map(routes::Rule::ways);
+    let targets: Vec<Target> = targets.map(|(target, _)| target.clone()).collect();
     config.endpoints = targets.into_iter().map(|target| (target, vec![stub])).collect();
     config
 }
