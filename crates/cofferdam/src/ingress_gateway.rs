@@ -6,6 +6,7 @@
 //! no more, waits for what is under way, and then ends.
 
 mod lookout;
+mod memory;
 mod status;
 mod told;
 
@@ -15,15 +16,18 @@ use crate::health::{self, Health};
 use crate::http;
 use crate::metrics::Page;
 use crate::printer;
-use crate::up::{block_signals, watch::Watch};
+use crate::up::{block_signals, spending::SpendingArgs, watch::Watch};
 use crate::waf::read_rules;
+use admit::Ledger;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::ingress::{Candidate, Known, Seen, Told, Writing};
 use controller::lease::Role;
 use crds::Diagnostic;
 use ingress::{Config, Server, Settings};
+use memory::Memory;
 use nix::sys::signalfd::SignalFd;
+use purse::{Purse, StoreMeans};
 use routes::{Resource, Routing};
 use rustls_pki_types::CertificateDer;
 use status::Statuses;
@@ -77,6 +81,12 @@ pub(crate) struct IngressGatewayArgs {
     /// How long requests under way are waited for at the end
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     drain: u64,
+    /// Folder in which what consumers used of their limits, and tools of MCP servers as they were seen first, are kept over a
+    /// restart; of this gateway alone [default: they are forgotten]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    #[command(flatten)]
+    spending: SpendingArgs,
     /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
@@ -95,6 +105,10 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
 struct Shared {
     told: Arc<told::Told>,
     standing: Mutex<Standing>,
+    /// What is kept over a restart, where it is.
+    memory: Option<Arc<Memory>>,
+    /// The way to the store of shared budgets, where there is one.
+    purse: Option<Arc<Purse<Ledger>>>,
     as_json: bool,
 }
 
@@ -115,6 +129,8 @@ struct Standing {
     missing: usize,
     /// How the writing of status goes, on a cluster.
     writing: Option<Writing>,
+    /// Why limits are not shared, or not kept, as it was said last.
+    limits: [Option<String>; 2],
 }
 
 impl Shared {
@@ -124,6 +140,28 @@ impl Shared {
 
     fn say(&self, text: &str) {
         printer::note(text, self.as_json);
+    }
+
+    /// Says what became of the store of shared limits, and of the files in which they are kept.
+    fn note_limits(&self) {
+        let store = self.purse.as_ref().and_then(|purse| purse.standing().problem);
+        let memory = self.memory.as_ref().and_then(|memory| memory.problem());
+        let now = [store, memory];
+        let before = std::mem::replace(&mut self.standing().limits, now.clone());
+        let what = [
+            (
+                "the store of shared limits cannot be reached, and this gateway uses no more than its share",
+                "the store of shared limits answers again",
+            ),
+            ("what was used of limits is NOT kept", "what was used of limits is kept again"),
+        ];
+        for ((before, now), (lost, back)) in before.iter().zip(now).zip(what) {
+            match (before, now) {
+                (None, Some(why)) => self.say(&format!("{lost}: {why}")),
+                (Some(_), None) => self.say(back),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
     }
 }
 
@@ -159,6 +197,26 @@ impl Health for Shared {
             let fails = u64::from(writing.problem.is_some());
             page.gauge("ingress_status_failing", "1 where some status cannot be written", fails);
         }
+        if let Some(purse) = &self.purse {
+            let store = purse.standing();
+            page.gauge(
+                "ingress_budget_store_down",
+                "1 where limits are not shared, for the store cannot be reached",
+                u64::from(store.problem.is_some()),
+            );
+            page.counter(
+                "ingress_budget_store_failures",
+                "Times that the store gave no answer",
+                store.failures,
+            );
+        }
+        if let Some(memory) = &self.memory {
+            page.gauge(
+                "ingress_state_failing",
+                "1 where what was used of limits is not kept, for it cannot be written",
+                u64::from(memory.problem().is_some()),
+            );
+        }
         self.told.metrics(&mut page);
         page
     }
@@ -176,9 +234,16 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
     let signals = block_signals()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let settings = args.settings()?;
+    let memory = match &args.state {
+        Some(folder) => Some(Memory::start(folder, &settings.ledger, &settings.pins)?),
+        None => None,
+    };
     let shared = Arc::new(Shared {
         told: told::Told::start(args.json).context("starting the printer's thread")?,
         standing: Mutex::default(),
+        memory: memory.clone(),
+        purse: settings.purse.clone(),
         as_json: args.json,
     });
     let waf = match &args.crs {
@@ -186,7 +251,6 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
         None => Arc::default(),
     };
     let (mut source, statuses) = args.source(&runtime)?;
-    let settings = args.settings()?;
     let mut gateway = Gateway { settings, waf, shared: Arc::clone(&shared), server: None, statuses };
     if let Some(address) = args.health {
         let listener = runtime.block_on(http::bind(address))?;
@@ -199,6 +263,23 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
     until_signal(args, &signals, &mut source, &mut gateway);
     shared.standing().draining = true;
     let Some(server) = gateway.server else { return Ok(()) };
+    let ended = drained(args, &runtime, &shared, &signals, server);
+    // Of what ended in order, all is kept.
+    if let Some(memory) = memory {
+        memory.keep();
+        memory.problem().map_or(Ok(()), |problem| Err(anyhow::anyhow!(problem)))?;
+    }
+    ended
+}
+
+/// Waits for what is under way.
+fn drained(
+    args: &IngressGatewayArgs,
+    runtime: &Runtime,
+    shared: &Shared,
+    signals: &SignalFd,
+    server: Server,
+) -> Result<()> {
     shared.say("takes no more, and waits for what is under way");
     let (done, ended) = std::sync::mpsc::channel();
     let patience = Duration::from_secs(args.drain);
@@ -220,7 +301,18 @@ impl IngressGatewayArgs {
         let found: Vec<CertificateDer<'static>> = rustls_native_certs::load_native_certs().certs;
         let _some_cannot_be_read = roots.add_parsable_certificates(found);
         let ports = self.ports.iter().copied().collect();
-        Ok(Settings { bind: self.bind, ports, roots: Arc::new(roots), ..Settings::default() })
+        let ledger: Arc<Ledger> = Arc::default();
+        let purse = match self.spending.store()? {
+            Some(means) => {
+                let node = std::env::var("POD_NAME").unwrap_or_else(|_| "ingress-gateway".to_owned());
+                let means = Arc::new(StoreMeans { node: node.into(), ..means });
+                Some(Purse::start(means, &ledger).context("starting the thread that shares limits")?)
+            }
+            None => None,
+        };
+        let prices = self.spending.prices()?;
+        let (bind, roots) = (self.bind, Arc::new(roots));
+        Ok(Settings { bind, ports, roots, ledger, prices, purse, ..Settings::default() })
     }
 
     /// With what is written back, where it can be.
@@ -266,6 +358,7 @@ fn until_signal(args: &IngressGatewayArgs, signals: &SignalFd, source: &mut Sour
             Source::Files(_) | Source::Cluster(_) => {}
         }
         gateway.note_writing();
+        gateway.shared.note_limits();
     }
 }
 

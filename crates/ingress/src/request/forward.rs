@@ -9,7 +9,6 @@ use crate::mcp::{self, Told};
 use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::Guard;
-use crate::server::seconds;
 use crate::sieving::{self, Edited, Sieving};
 use crate::tunnel;
 use crate::upstream::{Endpoint, Failed, Lease};
@@ -34,19 +33,23 @@ impl Exchange {
     /// Sends a request on. The error gives its record back.
     pub(super) async fn forward(
         &self,
-        asking: Asking<'_>,
+        mut asking: Asking<'_>,
         way: Way<'_>,
         body: Outgoing,
         mut guard: Guard,
         (passed, upgrade): (Passed, Option<OnUpgrade>),
     ) -> Result<Response<Answer>, (Stop, Guard)> {
-        let Passed { turn, mut taken, prompt } = passed;
+        let Passed { turn, mut drawn, prompt } = passed;
         let (backend, addresses, spoken) = match backend(&way) {
             Ok(found) => found,
             Err(stop) => return Err((stop, guard)),
         };
         if spoken.is_http2 && upgrade.is_some() {
             return Err((Stop::because(Reason::HttpTunnel, "its backend speaks HTTP/2"), guard));
+        }
+        if drawn.is_metered() {
+            // What is coded could be neither counted nor cut.
+            asking.head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let request = match self.written(asking, &way, (backend, spoken), body, &guard) {
             Ok(request) => request,
@@ -63,7 +66,7 @@ impl Exchange {
             Ok(Err(reason)) => return Err((aborted.unwrap_or(reason).into(), guard)),
             Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
         };
-        taken.answered();
+        drawn.answered(answer.status());
         let most = self.shared.hold.most();
         let edited = self.edited(&way, backend, prompt);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -81,7 +84,7 @@ impl Exchange {
         filters::change(&mut head.headers, &way.rule.filters.response);
         filters::change(&mut head.headers, &backend.filters.response);
         let id = ("x-request-id", guard.record.request_id.clone());
-        for (name, value) in taken.headers(seconds()).into_iter().chain([id]) {
+        for (name, value) in drawn.headers().into_iter().chain([id]) {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value)) {
                 head.headers.insert(name, value);
             }
@@ -94,7 +97,7 @@ impl Exchange {
             head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let reader = AnswerReader::new(&guard.record.operation, &fields);
         let patience = Patience { piece: limits.answer_piece, until: way.until };
-        let held = Held { taken, lease, turn };
+        let held = Held { drawn, lease, turn };
         if sieving.as_ref().is_some_and(|(sieving, _)| sieving.is_whole()) {
             return whole(self, head, body, guard, (reader, held, patience, sieving)).await;
         }
