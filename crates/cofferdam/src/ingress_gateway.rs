@@ -85,14 +85,14 @@ pub(crate) struct IngressGatewayArgs {
     /// restart; of this gateway alone [default: they are forgotten]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    #[command(flatten)]
-    spending: SpendingArgs,
     /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    spending: SpendingArgs,
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {
