@@ -19,5 +19,5 @@ mod rule;
 
 pub use effective::{Closed, Effective, Place, Policies, RouteKey, Source};
 pub use judge::{Facts, Reason, Verdict};
-pub use ledger::{Ledger, Spent, Taken, Tokens};
-pub use pins::{Digest, Pins, Standing};
+pub use ledger::{AccountKey, Amount, Kept, Ledger, Need, Short, Spent, Taken, Tokens};
+pub use pins::{Digest, KeptTool, Pins, Standing};

@@ -2,7 +2,8 @@
 
 use crate::effective::Source;
 use crate::pattern::{Patterns, Star, Whom};
-use crds::{Limit as Written, LimitPer, Located, Position};
+use crds::{Limit as Written, LimitPer, LimitWindow, Located, Position};
+use lease::{Count, Limits as Counted, Window};
 use policy::Consumer;
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ pub(crate) struct Limit {
     pub(crate) id: Arc<str>,
     pub(crate) source: Source,
     pub(crate) most: Most,
-    /// The length of the window in seconds; `None`: streams alone are limited.
-    pub(crate) window: Option<u64>,
+    /// `None`: streams alone are limited.
+    pub(crate) window: Option<Window>,
     per: LimitPer,
     whom: Whom,
     models: Patterns,
@@ -32,7 +33,25 @@ pub(crate) struct Most {
     pub(crate) input_tokens: Option<u64>,
     pub(crate) output_tokens: Option<u64>,
     pub(crate) tokens: Option<u64>,
+    /// In billionths of the currency of the prices.
+    pub(crate) money: Option<u64>,
 }
+
+impl Most {
+    /// What is counted in windows: requests, tokens in, tokens out, both, money.
+    pub(crate) fn counted(&self) -> Counted<COUNTS> {
+        [self.requests, self.input_tokens, self.output_tokens, self.tokens, self.money]
+    }
+
+    /// Of as much; streams are in no window.
+    pub(crate) fn of(counted: Counted<COUNTS>) -> Self {
+        let [requests, input_tokens, output_tokens, tokens, money] = counted;
+        Self { requests, streams: None, input_tokens, output_tokens, tokens, money }
+    }
+}
+
+/// How many things a limit counts in its window.
+pub(crate) const COUNTS: usize = 5;
 
 pub(crate) fn limits(written: &[Located<Written>], source: &dyn Fn(&str, &Position) -> Source) -> Limits {
     let of = |(at, Located { position, value }): (usize, &Located<Written>)| {
@@ -42,9 +61,11 @@ pub(crate) fn limits(written: &[Located<Written>], source: &dyn Fn(&str, &Positi
             LimitPer::Policy => "policy",
         };
         let name = value.name.as_ref().map_or_else(|| at.to_string(), |name| format!("={name}"));
-        let window = value.window.map(crds::LimitWindow::seconds);
+        let window = value.window.map(window);
         let meta = &source.object;
-        let id = format!("{}/{} {name} {whose} {}", meta.namespace, meta.name, window.unwrap_or(0)).into();
+        let id =
+            format!("{}/{} {name} {whose} {}", meta.namespace, meta.name, window.map_or(0, Window::seconds))
+                .into();
         let patterns = |list: &[Arc<str>]| Patterns::new(list, Star::Anything);
         Arc::new(Limit {
             id,
@@ -55,6 +76,7 @@ pub(crate) fn limits(written: &[Located<Written>], source: &dyn Fn(&str, &Positi
                 input_tokens: value.input_tokens,
                 output_tokens: value.output_tokens,
                 tokens: value.tokens,
+                money: value.money,
             },
             window,
             per: value.per,
@@ -65,7 +87,32 @@ pub(crate) fn limits(written: &[Located<Written>], source: &dyn Fn(&str, &Positi
     written.iter().enumerate().map(of).collect()
 }
 
+fn window(written: LimitWindow) -> Window {
+    match written {
+        LimitWindow::Minute => Window::Minute,
+        LimitWindow::Hour => Window::Hour,
+        LimitWindow::Day => Window::Day,
+    }
+}
+
 impl Limit {
+    /// Whether tokens are counted: they, or what they cost, is limited.
+    pub(crate) fn counts_tokens(&self) -> bool {
+        let Most { input_tokens, output_tokens, tokens, money, .. } = self.most;
+        [input_tokens, output_tokens, tokens, money].iter().any(Option::is_some)
+    }
+
+    /// What a store of shared accounts knows its counts by.
+    pub(crate) fn counts(window: Window) -> [Count; COUNTS] {
+        ["requests", "input", "output", "tokens", "money"].map(|name| Count { name, window })
+    }
+
+    /// By which name all gateways know one of its accounts.
+    pub(crate) fn shared_name(&self, account: &str) -> Arc<str> {
+        // With its length, since names of limits and consumers may have blanks.
+        format!("ingress:{}:{} {account}", self.id.len(), self.id).into()
+    }
+
     /// Whether it holds. A model that is not named may be any.
     pub(crate) fn holds(&self, consumer: &Consumer, model: Option<&str>) -> bool {
         self.whom.is(consumer) && (model.is_none() || self.models.admits(model))
@@ -78,9 +125,9 @@ impl Limit {
             LimitPer::Policy => "".into(),
         }
     }
+}
 
-    /// When the window began that it is now.
-    pub(crate) fn begin(&self, now: u64) -> u64 {
-        self.window.map_or(0, |window| now - now.checked_rem(window).unwrap_or(0))
-    }
+/// When the window began that it is now.
+pub(crate) fn begin(window: Window, now: u64) -> u64 {
+    now - now.checked_rem(window.seconds()).unwrap_or(0)
 }

@@ -1,11 +1,12 @@
 //! Whether the tools of a server are still what they were.
 //!
 //! Enters: digests of definitions as servers list them, and names of tools that are called. Leaves: a [`Standing`]. Guarantees: a
-//! tool that a policy pins is that one or is in quarantine; another is what it was when it was first seen, as long as the
-//! process runs; where no more can be remembered, what is not known is in quarantine. Does not: read lists, or outlive the
-//! process.
+//! tool that a policy pins is that one or is in quarantine; another is what it was when it was first seen; where no more can be
+//! remembered, what is not known is in quarantine. Does not: read lists, or write files ([`Pins::kept`] is what is to be
+//! written).
 
 use crds::{Definitions, Unpinned};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const MOST_TOOLS: usize = 65_536;
 /// Tools of one server.
 const MOST_OF_SERVER: usize = 4096;
+/// Bytes of the names of a tool, and of a server.
+const MOST_NAME: usize = 1024;
 
 /// A SHA-256.
 pub type Digest = [u8; 32];
@@ -80,11 +83,58 @@ pub struct Pins(Mutex<Known>);
 struct Known {
     servers: HashMap<Arc<str>, HashMap<Arc<str>, Tool>>,
     count: usize,
+    /// Since they were kept last.
+    is_changed: bool,
+}
+
+/// A tool as it was seen first and last, to be kept beyond the process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTool {
+    /// Whose it is.
+    pub server: Arc<str>,
+    /// Its name.
+    pub tool: Arc<str>,
+    /// Of its definition when it was seen first.
+    pub first: Digest,
+    /// When it was seen last.
+    pub last: Digest,
 }
 
 impl Pins {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be kept, if anything changed since it was asked last.
+    pub fn kept(&self) -> Option<Vec<KeptTool>> {
+        let mut known = self.known();
+        if !std::mem::take(&mut known.is_changed) {
+            return None;
+        }
+        let servers = known.servers.iter().flat_map(|(server, tools)| {
+            tools.iter().map(|(tool, Tool { first, last })| KeptTool {
+                server: Arc::clone(server),
+                tool: Arc::clone(tool),
+                first: *first,
+                last: *last,
+            })
+        });
+        Some(servers.collect())
+    }
+
+    /// What was kept last was not written: it is asked for again.
+    pub fn unkept(&self) {
+        self.known().is_changed = true;
+    }
+
+    /// Takes over what was kept, before anything is listed.
+    pub fn restore(&self, kept: Vec<KeptTool>) {
+        let mut known = self.known();
+        for KeptTool { server, tool, first, last } in kept {
+            let _fits = known.remember(&server, &tool, first);
+            let _as_it_was = known.remember(&server, &tool, last);
+        }
+        known.is_changed = false;
     }
 
     /// A server lists a tool.
@@ -125,13 +175,16 @@ impl Known {
         if let Some(known) = self.servers.get_mut(server).and_then(|tools| tools.get_mut(tool)) {
             let before = *known;
             known.last = digest;
+            self.is_changed |= before.last != digest;
             return Some((before, false));
         }
         let of_server = self.servers.get(server).map_or(0, HashMap::len);
-        if self.count >= MOST_TOOLS || of_server >= MOST_OF_SERVER {
+        let is_long = server.len() > MOST_NAME || tool.len() > MOST_NAME;
+        if is_long || self.count >= MOST_TOOLS || of_server >= MOST_OF_SERVER {
             return None;
         }
         self.count += 1;
+        self.is_changed = true;
         let new = Tool { first: digest, last: digest };
         self.servers.entry(server.into()).or_default().insert(tool.into(), new);
         Some((new, true))
@@ -179,6 +232,23 @@ mod tests {
         assert!(pins.called(&strict, "a", "pinned").is_usable());
         assert!(!pins.called(&strict, "a", "other").is_usable());
         assert!(pins.called(&policy(&[], Unpinned::TrustOnFirstUse), "a", "other").is_usable());
+    }
+
+    #[test]
+    fn what_was_kept_is_what_it_was() {
+        let (pins, policy) = (Pins::default(), policy(&[], Unpinned::TrustOnFirstUse));
+        assert!(pins.listed(&policy, "a", "t", [1; 32]).is_usable());
+        assert!(!pins.listed(&policy, "a", "t", [2; 32]).is_usable());
+        let kept = pins.kept().unwrap();
+        assert!(pins.kept().is_none(), "nothing is new");
+        let next = Pins::default();
+        next.restore(kept.clone());
+        assert!(next.kept().is_none());
+        assert_eq!(next.called(&policy, "a", "t"), Standing::Changed);
+        assert_eq!(next.listed(&policy, "a", "t", [1; 32]), Standing::Same);
+        assert_eq!(next.listed(&policy, "a", "t", [2; 32]), Standing::Changed);
+        let long = "n".repeat(MOST_NAME + 1);
+        assert_eq!(next.listed(&policy, "a", &long, [1; 32]), Standing::NoRoom);
     }
 
     #[test]

@@ -7,8 +7,9 @@
     reason = "in a test a panic is the failure report"
 )]
 
-use admit::{Effective, Ledger, Place, Policies, Taken, Tokens};
+use admit::{Amount, Effective, Ledger, Need, Place, Policies, Short, Spent, Taken, Tokens};
 use crds::{Object, read_objects};
+use lease::{Accounts, Grant, StoreIs};
 use policy::{Consumer, Known};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -33,8 +34,13 @@ fn consumer(name: &str) -> Consumer {
     Consumer { name: name.into(), groups, how: Known::ApiKey, claims: Consumer::no_claims() }
 }
 
-const fn tokens(input: u64, output: u64) -> Tokens {
-    Tokens { input, output }
+const fn tokens(input: u64, output: u64) -> Amount {
+    costs(input, output, 0)
+}
+
+/// So many billionths.
+const fn costs(input: u64, output: u64, money: u64) -> Amount {
+    Amount { tokens: Tokens { input, output }, money }
 }
 
 /// Takes, and says why not and when there may be more.
@@ -42,12 +48,12 @@ fn take(
     ledger: &Arc<Ledger>,
     by: &Effective,
     name: &str,
-    needs: Tokens,
+    needs: Amount,
     now: u64,
 ) -> Result<Taken, (&'static str, Option<u64>)> {
-    ledger
-        .take(by, &consumer(name), Some("llama"), needs, now)
-        .map_err(|spent| (spent.reason, spent.retry_after))
+    let asks = consumer(name);
+    let need = Need { consumer: &asks, model: Some("llama"), amount: needs, now, store: None };
+    ledger.take(by, &need).map_err(Short::spent).map_err(|spent| (spent.reason, spent.retry_after))
 }
 
 /// A request that is answered and over.
@@ -55,7 +61,7 @@ fn whole(
     ledger: &Arc<Ledger>,
     by: &Effective,
     name: &str,
-    needs: Tokens,
+    needs: Amount,
     now: u64,
 ) -> Result<(), (&'static str, Option<u64>)> {
     take(ledger, by, name, needs, now).map(|mut taken| taken.answered())
@@ -157,8 +163,10 @@ fn a_limit_holds_for_whom_and_what_it_says_and_one_that_refuses_leaves_the_other
     );
     assert_eq!(whole(&ledger, &by, "alice", tokens(0, 0), NOON), Ok(()));
     // A model that is not named may be any.
-    let unnamed =
-        |now| ledger.take(&by, &consumer("carol"), None, tokens(0, 0), now).map(|mut it| it.answered());
+    let unnamed = |now| {
+        let need = Need { consumer: &consumer("carol"), model: None, amount: tokens(0, 0), now, store: None };
+        ledger.take(&by, &need).map(|mut it| it.answered())
+    };
     assert!(unnamed(NOON + 3600).is_ok() && unnamed(NOON + 3601).is_err());
 }
 
@@ -189,6 +197,106 @@ fn answers_say_what_is_left_of_the_limit_with_least() {
 }
 
 #[test]
+fn money_is_set_aside_settled_and_told() {
+    const UNIT: u64 = policy::NANOS;
+    let (ledger, by) = (Arc::default(), limits("[{per: consumer, money: '5.00', window: 1h}]"));
+    let mut first = take(&ledger, &by, "a", costs(1, 1, 3 * UNIT), NOON + 60).unwrap();
+    assert_eq!(
+        whole(&ledger, &by, "a", costs(0, 0, 2 * UNIT + 1), NOON),
+        Err(("limit-money", Some(3600))),
+        "what others may take is set aside"
+    );
+    assert_eq!(
+        whole(&ledger, &by, "a", costs(0, 0, 5 * UNIT + 1), NOON),
+        Err(("limit-money", None)),
+        "in no hour is as much"
+    );
+    first.answered();
+    let over = first.grow(costs(1, 1, 5 * UNIT + 1), NOON).unwrap();
+    assert!(over.message.starts_with("5.00 of money are allowed by InferencePolicy n/p"), "{}", over.message);
+    first.settle(costs(1, 1, UNIT / 2), NOON);
+    let expected = [
+        ("x-ratelimit-remaining-money", "4.50"),
+        ("x-ratelimit-limit-money", "5.00"),
+        ("x-ratelimit-reset-money", "3600s"),
+    ];
+    assert_eq!(first.headers(NOON), expected.map(|(name, value)| (name, value.to_owned())));
+    drop(first);
+    let need = Need {
+        consumer: &consumer("a"),
+        model: Some("llama"),
+        amount: costs(0, 0, 4_500_000_001),
+        now: NOON,
+        store: None,
+    };
+    let Err(Short::Spent(spent)) = ledger.take(&by, &need) else { panic!("there is not as much") };
+    let Spent { message, headers, .. } = *spent;
+    assert!(message.contains("4.50 are left, and 4.500000001 needed"), "{message}");
+    assert_eq!(headers[0].1, "4.50");
+}
+
+#[test]
+fn what_was_kept_counts_in_its_window_and_one_that_is_not_there_yet_is_over_with_this_one() {
+    let by = limits("[{per: consumer, requests: 3, money: '1', window: 1h}, {per: policy, streams: 9}]");
+    let ledger = Arc::new(Ledger::default());
+    assert!(ledger.kept(NOON).is_none(), "nothing is new");
+    assert_eq!(whole(&ledger, &by, "a", costs(5, 6, 700), NOON), Ok(()));
+    let kept = ledger.kept(NOON).unwrap();
+    assert_eq!(kept.len(), 1, "streams are under way, and nothing is under way in the next process");
+    let it = &kept[0];
+    assert_eq!((it.begin, it.window, it.requests, it.input, it.output, it.money), (NOON, 3600, 1, 5, 6, 700));
+    assert!(ledger.kept(NOON).is_none());
+    ledger.unkept();
+    assert_eq!(ledger.kept(NOON).unwrap(), kept);
+    ledger.unkept();
+    assert_eq!(ledger.kept(NOON + 3600).unwrap(), [], "its window is over");
+    let left = |kept: &[admit::Kept], now| {
+        let next = Arc::new(Ledger::default());
+        next.restore(kept.to_vec(), now);
+        (0..9).take_while(|_| whole(&next, &by, "a", tokens(0, 0), now).is_ok()).count()
+    };
+    assert_eq!((left(&kept, NOON + 60), left(&kept, NOON + 3600)), (2, 3));
+    let ahead = [admit::Kept { begin: NOON + 86_400 * 365, ..kept[0].clone() }];
+    assert_eq!(left(&ahead, NOON), 2, "of a clock that was wrong");
+}
+
+#[test]
+fn an_account_that_gateways_share_is_drawn_on_by_what_the_store_granted() {
+    let by = limits("[{per: policy, tokens: 1000, window: 1h}]");
+    let ledger = Arc::new(Ledger::default());
+    let take = |amount| {
+        let need =
+            Need { consumer: &consumer("a"), model: None, amount, now: NOON, store: Some(StoreIs::Up) };
+        ledger.take(&by, &need)
+    };
+    let Err(Short::Unleased(keys, _)) = take(tokens(60, 40)) else { panic!("nothing was granted yet") };
+    let [key] = keys.as_slice() else { panic!("{keys:?}") };
+    assert_eq!(ledger.leased(9), keys);
+    let ask = ledger.lease_ask(key, tokens(60, 40)).unwrap();
+    assert_eq!(&*ask.name, "ingress:17:n/p 0 policy 3600 ");
+    let tokens_row = ask.rows.iter().position(|row| row.count.name == "tokens").unwrap();
+    assert_eq!((ask.rows[tokens_row].need, ask.rows[tokens_row].limit), (100, Some(1000)));
+    let grants = |granted, others| {
+        let mut grants = vec![Grant::default(); ask.rows.len()];
+        grants[tokens_row] = Grant { granted, others };
+        grants
+    };
+    ledger.lease_granted(key, &ask, &grants(115, 800));
+    let mut taken = take(tokens(60, 40)).unwrap();
+    taken.answered();
+    let told = taken.headers(NOON);
+    assert_eq!(told[0], ("x-ratelimit-remaining-tokens", "100".to_owned()), "what others have is not left");
+    assert!(matches!(take(tokens(10, 10)), Err(Short::Unleased(..))), "beyond what was granted");
+    assert!(matches!(take(tokens(1000, 1)), Err(Short::Spent(_))), "beyond what there is for all");
+    assert_eq!(taken.grow(tokens(60, 140), NOON), None);
+    let over = taken.grow(tokens(60, 141), NOON).unwrap();
+    assert!(over.message.starts_with("1000 tokens are allowed"), "{}", over.message);
+    drop(taken);
+    let news = ledger.lease_news_of(key).unwrap();
+    assert_eq!(news.rows[tokens_row].used, 201);
+}
+
+#[test]
 fn there_are_only_so_many_accounts_and_who_has_none_is_refused() {
     let (ledger, by) = (Arc::default(), limits("[{per: consumer, requests: 1, window: 1d}]"));
     for number in 0..65_536 {
@@ -200,6 +308,40 @@ fn there_are_only_so_many_accounts_and_who_has_none_is_refused() {
 }
 
 proptest! {
+    /// The same of money beside tokens: whichever is spent first, neither is ever passed by more than answers took beyond what
+    /// was set aside, and what is given back is there for others.
+    #[test]
+    fn neither_tokens_nor_money_is_passed_by_what_is_set_aside(
+        calls in prop::collection::vec((0u64..40, 0u64..500, 0u64..60, 0u64..700, 0u8..3), 1..60),
+    ) {
+        let by = limits("[{per: policy, tokens: 100, window: 1h}, {per: policy, money: '0.000001', window: 1d}]");
+        let ledger = Arc::new(Ledger::default());
+        let (mut open, mut used): (Vec<(Taken, [u64; 2], [u64; 2])>, [u64; 2]) = (Vec::new(), [0, 0]);
+        let mut beyond = [0, 0];
+        for (tokens, money, more_tokens, more_money, ends) in calls {
+            let amount = costs(tokens, 0, money);
+            let taken = take(&ledger, &by, "a", amount, NOON);
+            let fits = used[0] < 100 && used[0] + tokens <= 100 && used[1] < 1000 && used[1] + money <= 1000;
+            prop_assert_eq!(taken.is_ok(), fits, "{:?}", used);
+            if let Ok(taken) = taken {
+                used = [used[0] + tokens, used[1] + money];
+                open.push((taken, [tokens, money], [more_tokens, more_money]));
+            }
+            if ends > 0 && let Some((mut taken, aside, took)) = open.pop() {
+                let took = if ends == 1 { took } else { [0, 0] };
+                if ends == 1 {
+                    taken.answered();
+                    taken.settle(costs(took[0], 0, took[1]), NOON);
+                }
+                for at in 0..2 {
+                    used[at] = used[at] - aside[at] + took[at];
+                    beyond[at] += took[at].saturating_sub(aside[at]);
+                }
+            }
+            prop_assert!(used[0] <= 100 + beyond[0] && used[1] <= 1000 + beyond[1], "{:?} {:?}", used, beyond);
+        }
+    }
+
     /// However requests overlap: no more is set aside than there is, and all that is over is what took more than was set aside.
     #[test]
     fn requests_at_the_same_time_never_set_aside_more_than_there_is(

@@ -8,6 +8,7 @@
 
 mod kept;
 mod lookout;
+mod memory;
 mod status;
 mod told;
 
@@ -20,8 +21,9 @@ use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
 use crate::printer;
 use crate::up::ground::host_name;
-use crate::up::{block_signals, watch::Watch};
+use crate::up::{block_signals, spending::SpendingArgs, watch::Watch};
 use crate::waf::read_rules;
+use admit::Ledger;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::ingress::{Candidate, Known, Seen, Told, Writing};
@@ -30,7 +32,9 @@ use crds::Diagnostic;
 use feed::tls::ingress_name;
 use ingress::{Config, Figures, Server, Settings};
 use kept::Kept;
+use memory::Memory;
 use nix::sys::signalfd::SignalFd;
+use purse::{Purse, StoreMeans};
 use routes::{Resource, Routing};
 use rustls_pki_types::CertificateDer;
 use status::Statuses;
@@ -84,6 +88,10 @@ pub(crate) struct IngressGatewayArgs {
     /// How long requests under way are waited for at the end
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     drain: u64,
+    /// Folder in which what consumers used of their limits, and tools of MCP servers as they were seen first, are kept over a
+    /// restart; of this gateway alone [default: they are forgotten]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
@@ -107,6 +115,8 @@ pub(crate) struct IngressGatewayArgs {
     /// Certificate of the authority to believe, with --token
     #[arg(long, value_name = "FILE", requires = "token")]
     authority: Option<PathBuf>,
+    #[command(flatten)]
+    spending: SpendingArgs,
 }
 
 fn ports(text: &str) -> Result<(u16, u16), String> {
@@ -121,6 +131,10 @@ struct Shared {
     /// Of the server, once there is one.
     figures: OnceLock<Figures>,
     standing: Mutex<Standing>,
+    /// What is kept over a restart, where it is.
+    memory: Option<Arc<Memory>>,
+    /// The way to the store of shared budgets, where there is one.
+    purse: Option<Arc<Purse<Ledger>>>,
     as_json: bool,
 }
 
@@ -141,6 +155,8 @@ struct Standing {
     missing: usize,
     /// How the writing of status goes, on a cluster.
     writing: Option<Writing>,
+    /// Why limits are not shared, or not kept, as it was said last.
+    limits: [Option<String>; 2],
 }
 
 impl Shared {
@@ -150,6 +166,28 @@ impl Shared {
 
     fn say(&self, text: &str) {
         printer::note(text, self.as_json);
+    }
+
+    /// Says what became of the store of shared limits, and of the files in which they are kept.
+    fn note_limits(&self) {
+        let store = self.purse.as_ref().and_then(|purse| purse.standing().problem);
+        let memory = self.memory.as_ref().and_then(|memory| memory.problem());
+        let now = [store, memory];
+        let before = std::mem::replace(&mut self.standing().limits, now.clone());
+        let what = [
+            (
+                "the store of shared limits cannot be reached, and this gateway uses no more than its share",
+                "the store of shared limits answers again",
+            ),
+            ("what was used of limits is NOT kept", "what was used of limits is kept again"),
+        ];
+        for ((before, now), (lost, back)) in before.iter().zip(now).zip(what) {
+            match (before, now) {
+                (None, Some(why)) => self.say(&format!("{lost}: {why}")),
+                (Some(_), None) => self.say(back),
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
     }
 }
 
@@ -185,6 +223,26 @@ impl Health for Shared {
             let fails = u64::from(writing.problem.is_some());
             page.gauge("ingress_status_failing", "1 where some status cannot be written", fails);
         }
+        if let Some(purse) = &self.purse {
+            let store = purse.standing();
+            page.gauge(
+                "ingress_budget_store_down",
+                "1 where limits are not shared, for the store cannot be reached",
+                u64::from(store.problem.is_some()),
+            );
+            page.counter(
+                "ingress_budget_store_failures",
+                "Times that the store gave no answer",
+                store.failures,
+            );
+        }
+        if let Some(memory) = &self.memory {
+            page.gauge(
+                "ingress_state_failing",
+                "1 where what was used of limits is not kept, for it cannot be written",
+                u64::from(memory.problem().is_some()),
+            );
+        }
         self.told.metrics(&mut page);
         if let Some(figures) = self.figures.get() {
             told::figures(figures, &mut page);
@@ -205,10 +263,17 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
     let signals = block_signals()?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let settings = args.settings()?;
+    let memory = match &args.state {
+        Some(folder) => Some(Memory::start(folder, &settings.ledger, &settings.pins)?),
+        None => None,
+    };
     let shared = Arc::new(Shared {
         told: told::Told::start(args.json, args.kept()?).context("starting the printer's thread")?,
         figures: OnceLock::new(),
         standing: Mutex::default(),
+        memory: memory.clone(),
+        purse: settings.purse.clone(),
         as_json: args.json,
     });
     let waf = match &args.crs {
@@ -216,7 +281,6 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
         None => Arc::default(),
     };
     let (mut source, statuses) = args.source(&runtime)?;
-    let settings = args.settings()?;
     let mut gateway = Gateway { settings, waf, shared: Arc::clone(&shared), server: None, statuses };
     if let Some(address) = args.health {
         let listener = runtime.block_on(http::bind(address))?;
@@ -229,6 +293,23 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
     until_signal(args, &signals, &mut source, &mut gateway);
     shared.standing().draining = true;
     let Some(server) = gateway.server else { return Ok(()) };
+    let ended = drained(args, &runtime, &shared, &signals, server);
+    // Of what ended in order, all is kept.
+    if let Some(memory) = memory {
+        memory.keep();
+        memory.problem().map_or(Ok(()), |problem| Err(anyhow::anyhow!(problem)))?;
+    }
+    ended
+}
+
+/// Waits for what is under way.
+fn drained(
+    args: &IngressGatewayArgs,
+    runtime: &Runtime,
+    shared: &Shared,
+    signals: &SignalFd,
+    server: Server,
+) -> Result<()> {
     shared.say("takes no more, and waits for what is under way");
     let (done, ended) = std::sync::mpsc::channel();
     let patience = Duration::from_secs(args.drain);
@@ -270,7 +351,18 @@ impl IngressGatewayArgs {
         let found: Vec<CertificateDer<'static>> = rustls_native_certs::load_native_certs().certs;
         let _some_cannot_be_read = roots.add_parsable_certificates(found);
         let ports = self.ports.iter().copied().collect();
-        Ok(Settings { bind: self.bind, ports, roots: Arc::new(roots), ..Settings::default() })
+        let ledger: Arc<Ledger> = Arc::default();
+        let purse = match self.spending.store()? {
+            Some(means) => {
+                let node = std::env::var("POD_NAME").unwrap_or_else(|_| "ingress-gateway".to_owned());
+                let means = Arc::new(StoreMeans { node: node.into(), ..means });
+                Some(Purse::start(means, &ledger).context("starting the thread that shares limits")?)
+            }
+            None => None,
+        };
+        let prices = self.spending.prices()?;
+        let (bind, roots) = (self.bind, Arc::new(roots));
+        Ok(Settings { bind, ports, roots, ledger, prices, purse, ..Settings::default() })
     }
 
     /// With what is written back, where it can be.
@@ -316,6 +408,7 @@ fn until_signal(args: &IngressGatewayArgs, signals: &SignalFd, source: &mut Sour
             Source::Files(_) | Source::Cluster(_) => {}
         }
         gateway.note_writing();
+        gateway.shared.note_limits();
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) mod shadow;
 mod sight;
 pub(crate) mod socket;
 pub(crate) mod source;
-mod spending;
+pub(crate) mod spending;
 mod tuned;
 mod visits;
 pub(crate) mod watch;

@@ -9,6 +9,7 @@ use std::process::Command;
 const ROWS: &[(&str, u8)] = &[
     ("policy", 0),
     ("crds", 0),
+    ("lease", 0),
     ("ledger", 0),
     ("compiler", 1),
     ("feed", 1),
@@ -16,6 +17,7 @@ const ROWS: &[(&str, u8)] = &[
     ("handover", 1),
     ("inspect", 1),
     ("observe", 1),
+    ("purse", 1),
     ("ocsf", 1),
     ("waf", 1),
     ("routes", 1),
@@ -42,7 +44,7 @@ const ROWS: &[(&str, u8)] = &[
 
 /// Crates without sockets, clock, randomness or an async runtime.
 const PURE: &[&str] = &[
-    "policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect",
+    "policy", "crds", "compiler", "inspect", "waf", "guard", "routes", "admit", "authn", "detect", "lease",
     "incident", "ocsf", "fleet",
 ];
 

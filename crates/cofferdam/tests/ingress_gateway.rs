@@ -12,6 +12,8 @@
 
 #[path = "ingress/gateway.rs"]
 mod gateway;
+#[path = "ingress/limits.rs"]
+mod limits;
 #[path = "clients/python.rs"]
 mod python;
 

@@ -21,7 +21,7 @@ const MOST_TEXT: usize = 256;
 pub const THRESHOLD_PERCENT: std::ops::RangeInclusive<u32> = 25..=1600;
 
 /// Names of detectors that compare something with a threshold.
-pub const TUNABLE: [&str; 17] = [
+pub const TUNABLE: [&str; 18] = [
     "dns-tunnel",
     "dga",
     "nxdomain-storm",
@@ -36,6 +36,7 @@ pub const TUNABLE: [&str; 17] = [
     "spend-spike",
     "injection-campaign",
     "model-extraction",
+    "model-probing",
     "credential-misuse",
     "weights-leaving",
     "refused-writes",

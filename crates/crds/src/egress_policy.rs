@@ -22,12 +22,12 @@ mod inject;
 mod requests;
 
 pub use inject::Inject;
-pub(crate) use requests::canary;
 use requests::requests;
 pub use requests::{
     Answers, Budget, Budgets, Capture, Credential, LEAST_OPAQUE, LeakAction, Leaks, Operations, Requests,
     ToolCondition, Verb, WhenUnopened,
 };
+pub(crate) use requests::{canary, some_money};
 
 /// API group and version of both kinds.
 pub(crate) const API_VERSION: &str = "cofferdam.dev/v1alpha1";

@@ -200,6 +200,21 @@ pub static EXTRACTION: Detector = Detector {
     techniques: &["AML.T0024", "LLM10"],
 };
 
+/// What is asked of a model beside answers.
+pub static PROBES: Detector = Detector {
+    name: "model-probing",
+    what: "calls that ask for more of a model than answers, as somebody does who copies it or feels for its edges",
+    thresholds: "in an hour, of one consumer and service: 200 different questions, half of the calls with probabilities of tokens; or 400, nine \
+                 tenths at temperature 0, four fifths of one make and 70% different; or 2000 answers of calls that want 4 each; or vectors of \
+                 100 000 texts; or 50 answers that the model refused, 30% of all",
+    limits: "only the ingress gateway says what calls ask, and of a body beyond 1 MiB it does not; questions are of one make if their first three \
+             words are; evaluations, indexing and classifying in bulk look the same: it is a suspicion; the thresholds were chosen and not \
+             measured on traffic of anybody; slower ones, and those spread over several keys",
+    advice: "ask the owner of the consumer what it gathers; give it a limit of requests or tokens, and have no rule allow what it does not need",
+    severity: Severity::Low,
+    techniques: &["AML.T0024", "AML.T0006", "LLM10"],
+};
+
 /// A key of others.
 pub static CREDENTIAL: Detector = Detector {
     name: "credential-misuse",
@@ -414,6 +429,7 @@ pub static ALL: &[&Detector] = &[
     &SPEND,
     &INJECTION,
     &EXTRACTION,
+    &PROBES,
     &CREDENTIAL,
     &WEIGHTS,
     &WRITES,

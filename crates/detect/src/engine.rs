@@ -7,6 +7,7 @@ use crate::event::{Event, Flow, Lookup, Scene, What};
 use crate::finding::Finding;
 use crate::limit::Limits;
 use crate::name;
+use crate::probe::Probes;
 use crate::scan::Scans;
 use crate::sign::Signs;
 use crate::spend::Spending;
@@ -29,6 +30,7 @@ pub struct Detectors {
     signs: Signs,
     spending: Spending,
     abuses: Abuses,
+    probes: Probes,
     limits: Limits,
     tools: Tools,
 }
@@ -45,6 +47,7 @@ impl Default for Detectors {
             signs: Signs::new(),
             spending: Spending::new(),
             abuses: Abuses::new(),
+            probes: Probes::new(),
             limits: Limits::new(),
             tools: Tools::new(),
         }
@@ -64,6 +67,7 @@ impl Detectors {
             What::Call(call) => {
                 self.spending.see(event, call, &mut findings);
                 self.abuses.see(event, call, &mut findings);
+                findings.extend(self.probes.see(event, call));
                 self.limits.called(event, call, &mut findings);
             }
             What::Reached(reached) => findings.extend(self.limits.reached(event, reached)),
@@ -93,6 +97,7 @@ impl Detectors {
             + self.signs.evicted()
             + self.spending.evicted()
             + self.abuses.evicted()
+            + self.probes.evicted()
             + self.limits.evicted()
             + self.tools.evicted()
     }

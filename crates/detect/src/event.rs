@@ -278,6 +278,42 @@ pub struct Call {
     pub found: Vec<Found>,
     /// Whether the prompt guard would annotate or block it.
     pub is_suspicious: bool,
+    /// What it asks of a model beside an answer. `None`: nobody looked.
+    pub asks: Option<Asks>,
+}
+
+/// What a call asks of a model beside an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Whether it asks how likely tokens are.
+    pub is_likelihood_wanted: bool,
+    /// How many answers it wants.
+    pub choices: u64,
+    /// Whether it wants the likeliest answer, the same each time.
+    pub is_greedy: bool,
+    /// Texts that it wants to have as vectors.
+    pub texts: u64,
+    /// Digest of how its question begins.
+    pub template: Option<Arc<str>>,
+    /// Whether the model, or what its provider put before it, refused.
+    pub is_refused: bool,
+}
+
+/// Whether an answer that ended for this reason is none: `finish_reason` of OpenAI and Azure, `stop_reason` of Anthropic, `finishReason`
+/// of Gemini, stop reasons of Bedrock.
+pub fn is_refusal(finish: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "content_filter",
+        "content_filtered",
+        "refusal",
+        "guardrail_intervened",
+        "safety",
+        "prohibited_content",
+        "blocklist",
+        "recitation",
+        "spii",
+    ];
+    WORDS.iter().any(|word| word.eq_ignore_ascii_case(finish))
 }
 
 /// Something that was found in a request or its answer.

@@ -19,6 +19,7 @@ pub mod model;
 pub mod name;
 pub mod own;
 pub mod pace;
+mod probe;
 pub mod read;
 pub mod reference;
 pub mod replay;

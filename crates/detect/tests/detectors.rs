@@ -3,8 +3,8 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
 use detect::event::{
-    Call, Carrier, DAY, Factors, Fate, Flow, Found, HOUR, Limit, Lookup, MINUTE, NXDOMAIN, Phase, Place,
-    Reached, RecordId, SECOND, Scene, Sign, Tool, What,
+    Asks, Call, Carrier, DAY, Factors, Fate, Flow, Found, HOUR, Limit, Lookup, MINUTE, NXDOMAIN, Phase,
+    Place, Reached, RecordId, SECOND, Scene, Sign, Tool, What,
 };
 use detect::pace::MOST_OF_HOUR;
 use detect::{Detectors, Event, Finding, Pace, Replay, Severity, catalog};
@@ -229,6 +229,39 @@ fn calls_are_told_of_where_they_cost_gather_or_give_away() {
     };
     check("different questions", &gather(1500), &["model-extraction"]);
     check("the same questions", &gather(50), &[]);
+    let probe = |calls: u64, asks: fn(u64) -> Asks| {
+        let asked = (0..calls).map(move |number| {
+            call(|call| (call.body, call.asks) = (Some(number.to_string().into()), Some(asks(number))))
+        });
+        every(SECOND, asked)
+    };
+    let likely = |number: u64| Asks { is_likelihood_wanted: number % 2 == 0, ..Asks::default() };
+    check("likelihoods", &probe(400, likely), &["model-probing"]);
+    check("a few likelihoods", &probe(150, likely), &[]);
+    check(
+        "likelihoods now and then",
+        &probe(600, |number| Asks { is_likelihood_wanted: number % 9 == 0, ..Asks::default() }),
+        &[],
+    );
+    let sweep = |_| Asks { is_greedy: true, template: Some("one".into()), ..Asks::default() };
+    check("a sweep", &probe(700, sweep), &["model-probing"]);
+    check(
+        "a program that asks in its own words",
+        &probe(700, |number| Asks {
+            is_greedy: true,
+            template: Some((number % 30).to_string().into()),
+            ..Asks::default()
+        }),
+        &[],
+    );
+    check("many answers each", &probe(300, |_| Asks { choices: 8, ..Asks::default() }), &["model-probing"]);
+    check("two answers each", &probe(900, |_| Asks { choices: 2, ..Asks::default() }), &[]);
+    check("a corpus", &probe(60, |_| Asks { texts: 2048, ..Asks::default() }), &["model-probing"]);
+    check(
+        "refusals",
+        &probe(120, |number| Asks { is_refused: number % 2 == 0, ..Asks::default() }),
+        &["model-probing"],
+    );
     let upload = |name: &str, sent| {
         every(
             SECOND,

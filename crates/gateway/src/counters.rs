@@ -1,10 +1,10 @@
 //! What is counted: connections by reason and by end, requests by verdict and by verb, bytes, and what was lost. Labels are closed tables.
 
 use crate::files::{FileFact, RULES};
-use crate::purse::StoreStanding;
 use crate::quota::QuotaUse;
 use crate::reason::{End, Reason};
 use policy::{Verb, Verdict};
+use purse::StoreStanding;
 use serde::{Deserialize, Serialize};
 use std::array::from_fn;
 use std::collections::BTreeMap;

@@ -6,11 +6,11 @@
 //! numbers them.
 
 use crate::call::Shortfall;
-use crate::lease::{Ask, COUNTS, Grant, Lease, StoreIs};
-use crate::purse::Purse;
 use crate::reason::Reason;
 use crate::state::Window;
-use policy::{Quotas, RuleId};
+use lease::{Ask, Count, Grant, Lease, Limits, StoreIs, Used};
+use policy::{Quota, Quotas, RuleId};
+use purse::Purse;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,6 +19,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Seconds.
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
+/// What is counted, by the names that the store has.
+const COUNTS: [Count; 6] = [
+    Count { name: "requests", window: lease::Window::Hour },
+    Count { name: "requests", window: lease::Window::Day },
+    Count { name: "tokens", window: lease::Window::Hour },
+    Count { name: "tokens", window: lease::Window::Day },
+    Count { name: "money", window: lease::Window::Hour },
+    Count { name: "money", window: lease::Window::Day },
+];
 /// Accounts from which on those that were not used today are forgotten.
 const MANY: usize = 65_536;
 
@@ -108,6 +117,21 @@ impl QuotaUse {
         }
     }
 
+    /// In the order of [`COUNTS`].
+    fn counted(&self) -> Used<6> {
+        let Self { requests_hour, requests_day, tokens_hour, tokens_day, money_hour, money_day, .. } = *self;
+        Used {
+            since: self.since(),
+            counts: [requests_hour, requests_day, tokens_hour, tokens_day, money_hour, money_day],
+        }
+    }
+
+    /// When the window of each of [`COUNTS`] began.
+    fn since(&self) -> [u64; 6] {
+        let (hour, day) = self.windows();
+        [hour, day, hour, day, hour, day]
+    }
+
     /// When the hour and the day began.
     pub(crate) fn windows(&self) -> (u64, u64) {
         (self.hour_start, self.day_start)
@@ -143,7 +167,7 @@ struct Entry {
     used: QuotaUse,
     is_changed: bool,
     /// What of it this gateway may use, where it is shared with others.
-    lease: Option<Lease>,
+    lease: Option<Lease<6>>,
 }
 
 impl Accounts {
@@ -171,39 +195,58 @@ impl Accounts {
         changed
     }
 
-    /// What the store of shared budgets is to be asked so that this account has as much; nothing where it has.
-    pub(crate) fn lease_ask(&self, key: Key, amount: Amount) -> Option<Ask> {
+    /// Nobody heard what they are: all are to be told.
+    pub(crate) fn untold(&self) {
+        self.all().values_mut().for_each(|entry| entry.is_changed = true);
+    }
+}
+
+impl lease::Accounts for Accounts {
+    type Key = Key;
+    type Amount = Amount;
+
+    fn lease_ask(&self, key: &Key, amount: Amount) -> Option<Ask> {
         let mut all = self.all();
-        let entry = all.get_mut(&key)?;
+        let entry = all.get_mut(key)?;
         let lease = entry.lease.as_mut()?;
-        let held = lease.held(entry.used.windows(), StoreIs::Up);
-        lacking(&held, &entry.used, amount).map(|_| lease.ask(&entry.used, amount))
+        let held = quotas(lease.held(&entry.used.since(), StoreIs::Up));
+        let Amount { tokens, money } = amount;
+        let needs = [1, 1, tokens, tokens, money, money];
+        lacking(&held, &entry.used, amount).map(|_| lease.ask(&entry.used.counted(), needs))
     }
 
-    /// Accounts that are shared; at most so many.
-    pub(crate) fn leased(&self, most: usize) -> Vec<Key> {
+    fn leased(&self, most: usize) -> Vec<Key> {
         let all = self.all();
         all.iter().filter(|(_, entry)| entry.lease.is_some()).map(|(key, _)| *key).take(most).collect()
     }
 
-    /// What the store is to be told of an account; nothing where there is no news.
-    pub(crate) fn lease_news_of(&self, key: Key) -> Option<Ask> {
+    fn lease_news_of(&self, key: &Key) -> Option<Ask> {
         let mut all = self.all();
-        let Entry { used, lease, .. } = all.get_mut(&key)?;
-        lease.as_mut()?.news(used)
+        let Entry { used, lease, .. } = all.get_mut(key)?;
+        lease.as_mut()?.news(&used.counted())
     }
 
-    /// Takes what the store answered.
-    pub(crate) fn lease_granted(&self, key: Key, ask: &Ask, grants: &[Grant; COUNTS]) {
+    fn lease_granted(&self, key: &Key, ask: &Ask, grants: &[Grant]) {
         let mut all = self.all();
-        if let Some(lease) = all.get_mut(&key).and_then(|entry| entry.lease.as_mut()) {
+        if let Some(lease) = all.get_mut(key).and_then(|entry| entry.lease.as_mut()) {
             lease.granted(ask, grants);
         }
     }
+}
 
-    /// Nobody heard what they are: all are to be told.
-    pub(crate) fn untold(&self) {
-        self.all().values_mut().for_each(|entry| entry.is_changed = true);
+/// In the order of [`COUNTS`].
+fn limits_of(quotas: &Quotas) -> Limits<6> {
+    let Quotas { requests, tokens, money } = quotas;
+    [requests.hour, requests.day, tokens.hour, tokens.day, money.hour, money.day]
+}
+
+fn quotas(limits: Limits<6>) -> Quotas {
+    let [requests_hour, requests_day, tokens_hour, tokens_day, money_hour, money_day] = limits;
+    let quota = |hour, day| Quota { hour, day };
+    Quotas {
+        requests: quota(requests_hour, requests_day),
+        tokens: quota(tokens_hour, tokens_day),
+        money: quota(money_hour, money_day),
     }
 }
 
@@ -212,7 +255,7 @@ impl Accounts {
 pub(crate) struct Shared {
     /// The same at every gateway.
     pub(crate) name: Arc<str>,
-    pub(crate) purse: Arc<Purse>,
+    pub(crate) purse: Arc<Purse<Accounts>>,
 }
 
 /// Why a request cannot be taken now.
@@ -265,12 +308,16 @@ impl Account {
             return Err(Short::Spent(spent));
         }
         if let Some(Shared { name, purse }) = &self.shared {
-            let lease = entry.lease.get_or_insert_with(|| Lease::new(name, self.quotas, entry.used));
-            lease.quotas = self.quotas;
-            let windows = entry.used.windows();
-            if let Some(spent) = lacking(&lease.held(windows, purse.store_is()), &entry.used, taken) {
-                let spent = lacking(&lease.left_by_others(windows), &entry.used, taken).unwrap_or(spent);
-                return Err(Short::Unleased(Spent { retry_at: Some(spent.window.end(windows)), ..spent }));
+            let limits = limits_of(&self.quotas);
+            let base = entry.used.counted();
+            let lease = entry.lease.get_or_insert_with(|| Lease::new(name, COUNTS, limits, base));
+            lease.limits = limits;
+            let held = quotas(lease.held(&base.since, purse.store_is()));
+            if let Some(spent) = lacking(&held, &entry.used, taken) {
+                let left = quotas(lease.left_by_others(&base.since));
+                let spent = lacking(&left, &entry.used, taken).unwrap_or(spent);
+                let retry_at = Some(spent.window.end(entry.used.windows()));
+                return Err(Short::Unleased(Spent { retry_at, ..spent }));
             }
         }
         let since = entry.used.windows();
@@ -287,7 +334,7 @@ impl Account {
         now.into_iter().for_each(|now| entry.used.roll(now));
         entry.used.correct(since, before, after);
         entry.is_changed |= before != after;
-        let left = entry.lease.as_ref().map(|lease| lease.left_by_others(entry.used.windows()));
+        let left = entry.lease.as_ref().map(|lease| quotas(lease.left_by_others(&entry.used.since())));
         over(&left.unwrap_or(self.quotas), &entry.used)
     }
 }
@@ -404,6 +451,10 @@ impl Drop for Reservation {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "sharing.rs"]
+mod sharing;
 
 #[cfg(test)]
 mod tests {

@@ -8,12 +8,12 @@ use crate::capture::Keep;
 use crate::decide::{Claim, Judgement, Opening};
 use crate::keys::Injecting;
 use crate::leaks::{Search, Searches};
-use crate::price::Prices;
 use crate::quota::Account;
 use crate::reason::Reason;
 use crate::state::{PodState, RuleFacts};
 use ::inspect::http_head::Host;
 use policy::{DnsName, DomainPattern, Generation, Mismatch, Operation, Requests, RuleId, judge_operation};
+use purse::Prices;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

@@ -6,16 +6,14 @@ use crate::central::{Asked, Egress, EgressError, Forwarding, MOST_NAMES, Means, 
 use crate::decide::{Judge, Judgement, Opening, Permit, judge};
 use crate::keys::Keys;
 use crate::leaks::Searches;
-use crate::price::Prices;
-use crate::purse::{Purse, StoreStanding};
 use crate::quota::{Account, Accounts, Key, QuotaUse, Shared};
 use crate::reason::Reason;
 use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
-use crate::store::StoreMeans;
 use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
 use policy::{DnsName, Generation, Leaks, Operation, Protocol, RuleId, Verdict};
+use purse::{Prices, Purse, StoreMeans, StoreStanding};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -164,7 +162,7 @@ struct InForce {
     inspector: Option<Arc<Inspector>>,
     /// None where there is no central gateway; an error where there is one that cannot be used.
     central: Option<Result<Arc<Means>, ()>>,
-    purse: Option<Arc<Purse>>,
+    purse: Option<Arc<Purse<Accounts>>>,
 }
 
 impl Table {
@@ -216,7 +214,7 @@ impl Table {
     }
 
     /// What there is, where it is of the same means.
-    fn purse_for(&self, state: &State) -> std::io::Result<Option<Arc<Purse>>> {
+    fn purse_for(&self, state: &State) -> std::io::Result<Option<Arc<Purse<Accounts>>>> {
         let Some(means) = &state.store else { return Ok(None) };
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         let purse = now.as_ref().and_then(|now| now.purse.clone());
@@ -279,7 +277,7 @@ impl Table {
         pod: IpAddr,
         rule: RuleId,
         facts: &RuleFacts,
-        (prices, purse): (Option<Arc<Prices>>, Option<Arc<Purse>>),
+        (prices, purse): (Option<Arc<Prices>>, Option<Arc<Purse<Accounts>>>),
         keys: &Keys,
     ) -> Demands {
         let Some(requests) = facts.requests.as_ref().map(|rule| &rule.requests) else {

@@ -11,13 +11,12 @@ use crate::picker::Talk;
 use crate::reason::Reason;
 use crate::record::{End, Guard};
 use crate::refusal;
-use crate::server::seconds;
 use crate::sieving::{self, Sieving, Sifted};
+use crate::spend::Drawn;
 use crate::upstream::Lease;
-use admit::{Taken, Tokens};
 use http::{HeaderMap, response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use inspect::answer::{AnswerReader, Usage, estimate};
+use inspect::answer::AnswerReader;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -43,7 +42,7 @@ enum Source {
 
 /// What goes when an answer does.
 pub(crate) struct Held {
-    pub(crate) taken: Taken,
+    pub(crate) drawn: Drawn,
     #[expect(dead_code, reason = "it goes with the answer")]
     pub(crate) lease: Lease,
     #[expect(dead_code, reason = "it goes with the answer")]
@@ -159,15 +158,11 @@ impl Answer {
     fn settle(&mut self) {
         let Some(guard) = &mut self.guard else { return };
         let Some(reader) = self.reader.take() else { return };
-        let so_far = tokens(&reader.usage());
         let is_read = !reader.is_opaque();
         let usage = reader.end();
         if let Some(held) = &mut self.held {
-            match (usage.input_tokens, usage.output_tokens) {
-                (Some(input), Some(output)) => held.taken.settle(Tokens { input, output }, seconds()),
-                // What it does not say is as it was set aside, or more where more came.
-                _ => drop(held.taken.grow(so_far, seconds())),
-            }
+            let is_whole = guard.record.end == End::Closed;
+            guard.record.cost = held.drawn.settle(&usage, is_whole, is_read);
         }
         guard.record.usage = is_read.then(|| usage.into());
     }
@@ -215,7 +210,7 @@ impl Answer {
     /// Ends a stream whose tokens are spent; what goes on is counted.
     fn goes_on(&mut self, data: Bytes) -> Result<Bytes, Broken> {
         if let (Some(reader), Some(held)) = (&self.reader, &mut self.held)
-            && let Some(spent) = held.taken.grow(tokens(&reader.usage()), seconds())
+            && let Some(spent) = held.drawn.grow(&reader.usage())
             && let (Some(guard), false) = (&mut self.guard, self.is_spent)
             && !matches!(self.cutting, Cutting::LetThrough)
         {
@@ -284,14 +279,6 @@ impl Answer {
             guard.course.abort(reason);
         }
         Broken
-    }
-}
-
-/// How many tokens an answer has at least, so far.
-fn tokens(usage: &Usage) -> Tokens {
-    Tokens {
-        input: usage.input_tokens.unwrap_or(0),
-        output: usage.output_tokens.unwrap_or(0).max(estimate(usage.output_chars)),
     }
 }
 

@@ -3,8 +3,10 @@
 use crate::certificate;
 use crate::policy::{Attached, Held};
 use crate::secured::{Made, Secured, Ways};
+use admit::{Ledger, Pins};
 use authn::KeySources;
 use crds::{InferencePolicy, Object};
+use purse::{Prices, Purse};
 use routes::{BackendTls, Endpoints, ListenerId, Routing, RuleId, Target};
 use rustls::{RootCertStore, ServerConfig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,14 @@ pub struct Settings {
     pub limits: Limits,
     /// By whom the servers are certified from which keys of issuers are fetched, where a policy says nothing.
     pub roots: Arc<RootCertStore>,
+    /// What consumers used of their limits. Whoever keeps that beyond the process has it too.
+    pub ledger: Arc<Ledger>,
+    /// Tools of servers as they were seen first; the same holds.
+    pub pins: Arc<Pins>,
+    /// What models cost. `None`: policies with limits of money are closed.
+    pub prices: Option<Arc<Prices>>,
+    /// Where gateways share what is left of limits, for [`Settings::ledger`]. `None`: each has its own.
+    pub purse: Option<Arc<Purse<Ledger>>>,
 }
 
 impl Default for Settings {
@@ -33,6 +43,10 @@ impl Default for Settings {
             ports: BTreeMap::new(),
             limits: Limits::default(),
             roots: Arc::new(RootCertStore::empty()),
+            ledger: Arc::default(),
+            pins: Arc::default(),
+            prices: None,
+            purse: None,
         }
     }
 }
@@ -197,10 +211,10 @@ impl Live {
     pub(crate) fn new(
         config: Config,
         sources: &KeySources,
-        (ways, roots): (&Ways, &Arc<RootCertStore>),
+        (ways, settings): (&Ways, &Settings),
         faults: &mut Vec<ConfigError>,
     ) -> Result<Self, ConfigError> {
-        let attached = Attached::build(&config, sources, faults)?;
+        let attached = Attached::build(&config, sources, settings.prices.is_some(), faults)?;
         let mut tls = BTreeMap::new();
         for listener in config.routing.listeners() {
             let asks = attached.mtls.contains(&listener.id);
@@ -209,7 +223,7 @@ impl Live {
             }
         }
         let asked = config.routing.rules().iter().flat_map(routes::Rule::ways);
-        let secured = ways.of(asked.filter_map(|(_, tls)| tls), roots, &mut |tls, why| {
+        let secured = ways.of(asked.filter_map(|(_, tls)| tls), &settings.roots, &mut |tls, why| {
             faults.push(ConfigError::Backend { hostname: tls.hostname.to_string(), why });
         });
         faults.extend(config.cut.iter().cloned().map(ConfigError::Endpoints));

@@ -100,6 +100,14 @@ pub(crate) fn operator_texts(body: &[u8]) -> Option<Vec<String>> {
     (!texts.is_over).then(|| texts.found.into_iter().filter_map(is_operators).collect())
 }
 
+/// What is said last that is no operator's and no tool's; `None`: there is no such text, or more than is looked at.
+pub(crate) fn last_text(said: &Value) -> Option<String> {
+    let mut texts = Texts::default();
+    texts.read(said, Role::User);
+    let of_user = texts.found.into_iter().rev().find(|(_, role)| *role == Role::User);
+    of_user.filter(|_| !texts.is_over).map(|(text, _)| text)
+}
+
 /// What an operator's text is looked at as, where a policy wants that: the guard itself lets all of these pass.
 fn looked_at_as(role: Role) -> Role {
     match role {

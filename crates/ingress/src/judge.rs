@@ -11,11 +11,11 @@ use crate::record::Guard;
 use crate::request::{Client, Stop};
 use crate::server::{Shared, seconds};
 use crate::waf;
-use admit::{Facts, Taken, Tokens};
+use admit::Facts;
 use authn::Shown;
 use crds::{OperationClass, ProtectionMode, ServerKind};
 use http::{HeaderMap, request};
-use inspect::answer::{Ask, AskReader, estimate_question};
+use inspect::answer::estimate_question;
 use inspect::operation::shield::{Class, Server, class, class_unless_told};
 use inspect::sieve::Prompt;
 use policy::{Consumer, Operation, Verb};
@@ -23,8 +23,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Largest body of a call that is held to see how long its answer may become.
-const MAX_ASK: u64 = 1 << 20;
 /// From this size on a body is inspected where it does not keep others waiting.
 const LARGE: usize = 16 * 1024;
 /// How long a request waits for the keys by which it is known.
@@ -108,47 +106,6 @@ impl Judging<'_> {
             _ => Reason::NotAllowed,
         };
         Err(Stop { rule, ..Stop::because(reason, verdict.message) })
-    }
-
-    /// Takes what the request may need of every limit.
-    pub(crate) async fn take(
-        &self,
-        consumer: &Consumer,
-        head: &request::Parts,
-        body: &mut Outgoing,
-        operation: &Operation,
-    ) -> Result<Taken, Stop> {
-        let needs = self.needs(head, body, operation).await?;
-        let ledger = &self.shared.ledger;
-        let model = operation.model.as_deref();
-        ledger.take(&self.held.effective, consumer, model, needs, seconds()).map_err(|spent| Stop {
-            rule: Some(spent.source.to_string()),
-            retry_after: spent.retry_after,
-            ..Stop::because(Reason::LimitSpent, spent.message)
-        })
-    }
-
-    async fn needs(
-        &self,
-        head: &request::Parts,
-        body: &mut Outgoing,
-        operation: &Operation,
-    ) -> Result<Tokens, Unread> {
-        if operation.verb != Verb::Call {
-            return Ok(Tokens::default());
-        }
-        let mut ask = AskReader::new(operation);
-        let ask = match body.exact() {
-            Some(length) if length <= MAX_ASK => {
-                body.hold_all().await?;
-                let decoded = body.decoded(&head.headers);
-                decoded.iter().for_each(|decoded| ask.push(decoded));
-                ask.end(decoded.is_some())
-            }
-            Some(_) | None if operation.tools.is_empty() => Ask::SILENT,
-            Some(_) | None => Ask { limit: Some(0), choices: 1 },
-        };
-        Ok(Tokens { input: estimate_question(body.length()), output: ask.output() })
     }
 
     /// Whether anybody looks at what is said to the model, which nobody does within a WebSocket.
@@ -271,7 +228,10 @@ impl Judging<'_> {
 }
 
 /// Does what takes long where it does not keep other requests waiting.
-async fn apart<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Stop> {
+pub(crate) async fn apart<T: Send + 'static>(
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Stop> {
     if size < LARGE {
         return Ok(work());
     }

@@ -46,6 +46,8 @@ type Sections = (Option<*const Responses>, Option<*const Mcp>);
 struct Making<'a> {
     wafs: Wafs<'a>,
     sources: &'a KeySources,
+    /// Whether it is known what models cost.
+    has_prices: bool,
     authenticators: HashMap<*const Authentication, Arc<Authenticator>>,
     answers: HashMap<Sections, Arc<Answers>>,
     /// What cannot be enforced, once for each field of a policy: where it is written, and why.
@@ -60,6 +62,7 @@ impl Attached {
     pub(crate) fn build(
         config: &Config,
         sources: &KeySources,
+        has_prices: bool,
         faults: &mut Vec<ConfigError>,
     ) -> Result<Self, ConfigError> {
         let (policies, _told_where_they_are_read) = Policies::build(config.policies.clone());
@@ -67,6 +70,7 @@ impl Attached {
         let mut making = Making {
             wafs,
             sources,
+            has_prices,
             authenticators: HashMap::new(),
             answers: HashMap::new(),
             faults: BTreeMap::new(),
@@ -128,6 +132,10 @@ impl Making<'_> {
     /// What the sections need.
     fn ready(&mut self, effective: &Effective) -> Result<Ready, Closed> {
         let closed = |source: &Source, why: String| Closed { why, source: source.clone() };
+        if let Some(source) = effective.limits_money().filter(|_| !self.has_prices) {
+            let why = "it limits money, and the gateway was given no prices: start it with --prices FILE";
+            return Err(closed(source, why.to_owned()));
+        }
         let authenticator = match &effective.authentication {
             Some((written, source)) => Some(self.authenticator(written).map_err(|why| closed(source, why))?),
             None => None,

@@ -65,6 +65,12 @@ pub enum Reason {
     NotAllowed,
     /// A limit of its policy is spent.
     LimitSpent,
+    /// A limit is of tokens or money, and those of a WebSocket cannot be counted.
+    LimitUnread,
+    /// The store of shared limits cannot be reached, and what this gateway may use without it is used up.
+    LimitStore,
+    /// A limit is of money, and nobody knows what it costs.
+    NoPrice,
     /// The web application firewall takes it for an attack.
     WafBlocked,
     /// A text in it looks like an attempt to turn the model.
@@ -87,7 +93,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::Allowed,
         Self::Redirected,
         Self::Preflight,
@@ -117,6 +123,9 @@ impl Reason {
         Self::Shielded,
         Self::NotAllowed,
         Self::LimitSpent,
+        Self::LimitUnread,
+        Self::LimitStore,
+        Self::NoPrice,
         Self::WafBlocked,
         Self::GuardBlocked,
         Self::Uninspected,
@@ -200,6 +209,17 @@ impl Reason {
             }
             Self::NotAllowed => ("not-allowed", 403, "no rule allows it"),
             Self::LimitSpent => ("limit-spent", 429, "a limit is spent"),
+            Self::LimitUnread => (
+                "limit-unread",
+                403,
+                "a limit is of tokens or money, and those of a conversation over a WebSocket cannot be counted",
+            ),
+            Self::LimitStore => (
+                "limit-store",
+                503,
+                "the store of shared limits cannot be reached, and what this gateway may use without it is used up",
+            ),
+            Self::NoPrice => ("no-price", 403, "a limit is of money, and what it costs is not known"),
             Self::WafBlocked => ("waf-blocked", 403, "it looks like an attack on the server"),
             Self::GuardBlocked => ("guard-blocked", 403, "a text in it looks like an attack on the model"),
             Self::Uninspected => ("uninspected", 403, "it cannot be inspected"),

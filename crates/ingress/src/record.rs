@@ -3,11 +3,13 @@
 //! Guarantees: a guard gives it to the [`Sink`] when the request goes, so one whose task is cancelled has one as well. Does
 //! not: hold what was said, queries or keys.
 
+use crate::probe::ProbeFact;
 use crate::reason::Reason;
 use inspect::answer::Usage;
 use inspect::refusal::RpcIds;
 use observe::Time;
 use policy::Operation;
+use purse::Cost;
 use serde::Serialize;
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -89,6 +91,9 @@ pub struct Record {
     /// What the prompt guard said of the most suspicious text. `None`: it was not asked, or there was no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guard: Option<GuardFact>,
+    /// What it asks of a model beside an answer. `None`: it is no call, or was not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeFact>,
     /// What was found in the answer, each kind once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub leaks: Vec<LeakFact>,
@@ -103,6 +108,12 @@ pub struct Record {
     /// What the answer says of its tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Tokens>,
+    /// What that cost, by the prices that the gateway was given. `None`: nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// A limit was held to without the store in which gateways share them, for it could not be reached.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub without_store: bool,
     /// Bytes of its body.
     pub bytes_up: u64,
     /// Bytes of the answer's body.
@@ -263,11 +274,14 @@ impl Guard {
             rule: None,
             waf: None,
             guard: None,
+            probe: None,
             leaks: Vec::new(),
             tools: Vec::new(),
             upstream: None,
             status: 0,
             usage: None,
+            cost: None,
+            without_store: false,
             bytes_up: 0,
             bytes_down: 0,
             waited_micros: 0,

@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::record::{Begin, End, Guard, micros};
 use crate::refusal::{self, Caller};
 use crate::server::Shared;
-use admit::Taken;
+use crate::spend::Drawn;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
 use hyper::body::{Bytes, Incoming};
@@ -114,7 +114,7 @@ struct Asking<'a> {
 /// What a request that may go on takes with it.
 struct Passed {
     turn: Turn,
-    taken: Taken,
+    drawn: Drawn,
     /// What its answer must not repeat.
     prompt: Prompt,
 }
@@ -283,8 +283,7 @@ impl Exchange {
             let server = mcp::server(&backend.target);
             mcp::call(&way.held, &self.shared.pins, &server, &guard.record.operation)?;
         }
-        let operation = guard.record.operation.clone();
-        let taken = judging.take(&consumer, head, body, &operation).await?;
+        let drawn = judging.draw(&consumer, (head, asking.asks), body, guard).await?;
         if asking.asks == Asks::WebSocket && judging.looks_inside() {
             let why = "its policy looks at what is said, and within a WebSocket nobody does";
             return Err(Stop::because(Reason::Uninspected, why));
@@ -292,7 +291,7 @@ impl Exchange {
         judging.inspect(head, body, guard).await?;
         let prompt = judging.prompt(head, body, guard).await?;
         guard.record.reason = Reason::Allowed;
-        Ok(Passed { turn, taken, prompt })
+        Ok(Passed { turn, drawn, prompt })
     }
 
     /// Finds the way of a request.

@@ -10,8 +10,10 @@ use crate::pool::Pool;
 use crate::record::Sink;
 use crate::secured::Ways;
 use admit::{Ledger, Pins};
+use purse::{Prices, Purse};
 use routes::{Listener, ListenerId, Tls};
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +65,10 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) pins: Arc<Pins>,
+    pub(crate) prices: Option<Arc<Prices>>,
+    pub(crate) purse: Option<Arc<Purse<Ledger>>>,
+    /// Under which digests of what is asked are made.
+    pub(crate) digests: RandomState,
     ways: Ways,
     number: AtomicU64,
     phase: watch::Sender<Phase>,
@@ -150,9 +156,12 @@ impl Server {
             admission: Admission::new(limits.running, limits.waiting, limits.wait),
             hold: Hold::new(limits.body, limits.held, limits.body_piece),
             sink,
-            ledger: Arc::default(),
+            ledger: Arc::clone(&settings.ledger),
             keys: Arc::clone(&keys),
-            pins: Arc::default(),
+            pins: Arc::clone(&settings.pins),
+            prices: settings.prices.clone(),
+            purse: settings.purse.clone(),
+            digests: RandomState::new(),
             ways: Ways::default(),
             number: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Serving),
@@ -175,8 +184,8 @@ impl Server {
     /// It does not take hold, and the one before stays.
     pub fn reload(&self, config: Config) -> Result<Vec<ConfigError>, ConfigError> {
         let mut faults = Vec::new();
-        let (ways, roots) = (&self.shared.ways, &self.settings.roots);
-        let live = Live::new(config, &self.shared.keys.sources, (ways, roots), &mut faults)?;
+        let means = (&self.shared.ways, &self.settings);
+        let live = Live::new(config, &self.shared.keys.sources, means, &mut faults)?;
         let ports = live.ports();
         let mut listening = self.listening();
         let mut opened = Vec::new();

@@ -14,6 +14,8 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::body::Incoming;
 use ingress::Reason;
+use policy::{Glob, NANOS};
+use support::canned::{Canned, server};
 use support::{PLAIN, World, chat, text};
 
 /// A policy on the gateway.
@@ -134,6 +136,139 @@ async fn a_stream_whose_tokens_are_spent_ends_with_an_error_in_its_own_form() {
     assert!(body.contains("limit-spent") && !body.contains("total_tokens"), "{body}");
     let records = world.records.wait(1).await;
     assert_eq!(records[0].reason, Reason::LimitSpent);
+}
+
+/// A thousandth for each token of `m`, in or out.
+fn priced() -> ingress::Settings {
+    let price = purse::Price {
+        provider: "openai-compatible".into(),
+        model: Glob::new("m"),
+        input: 1000 * NANOS,
+        cached_input: None,
+        cache_write: None,
+        output: 1000 * NANOS,
+    };
+    let prices = purse::Prices { currency: "EUR".into(), prices: vec![price.into()] };
+    ingress::Settings { prices: Some(prices.into()), ..ingress::Settings::default() }
+}
+
+#[tokio::test]
+async fn money_is_set_aside_by_the_price_settled_by_the_servers_count_and_cut_where_it_streams() {
+    // 57 bytes of a question are 19 tokens, and the server counts 9 and 2.
+    let body = r#"{"model":"m","stream":true,"max_tokens":1,"messages":[]}  "#;
+    for (money, is_cut) in [("0.030", false), ("0.020", true)] {
+        let spec = format!("{}\n  limits: [{{per: consumer, money: '{money}', window: 1d}}]", keyed());
+        let world = World::with(&policy(&spec), priced(), false).await;
+        let asked =
+            if is_cut { body.replace("\"max_tokens\":1", "\"max_tokens\":0") } else { body.to_owned() };
+        let response = world.ask(with_key(chat(&asked), "sk-team-a")).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["x-ratelimit-limit-money"], &money[..4]);
+        let answer = text(response).await;
+        assert_eq!(answer.contains("limit-spent"), is_cut, "{answer}");
+        let record = world.records.wait(1).await.remove(0);
+        let cost = record.cost.unwrap();
+        if is_cut {
+            assert!(record.reason == Reason::LimitSpent && cost.is_estimated, "{record:?}");
+        } else {
+            assert_eq!((cost.nanos, cost.is_estimated), (11_000_000, false));
+            let response = world.ask(with_key(chat(body), "sk-team-a")).await;
+            assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS, "20 are needed and 19 left");
+            assert_eq!(response.headers()["x-ratelimit-remaining-money"], "0.019");
+            assert!(response.headers().contains_key(header::RETRY_AFTER));
+            assert_eq!(code(response).await, "limit-spent");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_money_is_limited_nobody_asks_what_has_no_price_and_nothing_where_there_are_none() {
+    let spec = format!("{}\n  limits: [{{per: consumer, money: '5', window: 1d}}]", keyed());
+    let world = World::with(&policy(&spec), priced(), false).await;
+    let response = world.ask(with_key(chat(r#"{"model":"other","messages":[]}"#), "sk-team-a")).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert_eq!(code(response).await, "no-price");
+    let upgrade = Request::get("/v1/realtime?model=m")
+        .header(header::HOST, "models.example")
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_VERSION, "13")
+        .header(header::SEC_WEBSOCKET_KEY, "AAAAAAAAAAAAAAAAAAAAAA==");
+    let response = world.ask(with_key(upgrade.body(Full::default()).unwrap(), "sk-team-a")).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let records = world.records.wait(2).await;
+    assert_eq!([records[0].reason, records[1].reason], [Reason::NoPrice, Reason::LimitUnread]);
+    let stub = support::Stub::start(false).await;
+    let records: std::sync::Arc<dyn ingress::Sink> = std::sync::Arc::new(support::Records::default());
+    let settings = ingress::Settings { ports: [(80, 0)].into(), ..ingress::Settings::default() };
+    let server = ingress::Server::start(settings, records);
+    let faults = server.reload(support::config(&policy(&spec), stub.address)).unwrap();
+    assert!(faults[0].to_string().contains("--prices"), "{faults:?}");
+}
+
+/// Asks a canned server, and says how that was answered; an answer may break off.
+async fn asked(gateway: &Canned, path: &str, body: &str) -> StatusCode {
+    let address = *gateway.inner.addresses().get(&80).unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let mut request = chat(body);
+    *request.uri_mut() = path.parse().unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    let status = response.status();
+    drop(http_body_util::BodyExt::collect(response.into_body()).await);
+    status
+}
+
+#[tokio::test]
+async fn what_came_before_an_answer_broke_off_is_paid_for() {
+    let begin = r#"{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"m","content":[],"usage":{"input_tokens":9,"output_tokens":1}}}"#;
+    let text = format!(
+        r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{}"}}}}"#,
+        "word ".repeat(40)
+    );
+    let events =
+        format!("event: message_start\ndata: {begin}\n\nevent: content_block_delta\ndata: {text}\n\n");
+    // It announces more than comes.
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n",
+        events.len() + 100
+    );
+    let (address, _) = server(vec![head.into_bytes(), events.into_bytes()]).await;
+    let gateway = Canned::new("limits: [{per: policy, outputTokens: 100, window: 1d}]", address);
+    let body = r#"{"model":"m","max_tokens":10,"stream":true,"messages":[]}"#;
+    // The server said one token each time, and fifty came.
+    for (request, expected) in
+        [StatusCode::OK, StatusCode::OK, StatusCode::TOO_MANY_REQUESTS].iter().enumerate()
+    {
+        assert_eq!(asked(&gateway, "/v1/messages", body).await, *expected, "{request}");
+        gateway.records.wait(request + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_success_takes_nothing_but_the_request() {
+    let failure = b"HTTP/1.1 500 Oh\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    let (address, _) = server(vec![failure.to_vec()]).await;
+    let gateway = Canned::new("limits: [{per: policy, requests: 3, tokens: 50, window: 1d}]", address);
+    let body = r#"{"model":"m","max_tokens":30,"messages":[]}"#;
+    for (request, expected) in [500, 500, 500, 429].into_iter().enumerate() {
+        assert_eq!(asked(&gateway, "/v1/chat/completions", body).await.as_u16(), expected, "{request}");
+        gateway.records.wait(request + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn records_say_what_a_call_asks_beside_its_answer_and_not_what_it_says() {
+    let world = World::new(&policy(&keyed())).await;
+    let body = r#"{"model":"m","logprobs":true,"top_logprobs":5,"temperature":0,"messages":[{"role":"user","content":"classify it: zebra"}]}"#;
+    text(world.ask(with_key(chat(body), "sk-team-a")).await).await;
+    let record = world.records.wait(1).await.remove(0);
+    let probe = record.probe.as_ref().unwrap();
+    assert_eq!((probe.logprobs, probe.choices, probe.is_greedy), (5, 1, true));
+    assert!(probe.question.is_some() && probe.template.is_some());
+    assert!(!serde_json::to_string(&record).unwrap().contains("zebra"));
 }
 
 #[tokio::test]

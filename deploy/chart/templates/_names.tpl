@@ -15,3 +15,42 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "cofferdam.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
+
+{{- /* What agents and ingress gateways count money by, and share budgets through: arguments, mounts, volumes. */}}
+{{- define "cofferdam.spending.args" -}}
+{{- if .Values.prices.list }}
+- --prices=/run/secrets/cofferdam/prices/prices.yaml
+{{- end }}
+{{- with .Values.budgetStore }}
+{{- if .url }}
+- --budget-store={{ .url }}
+- --budget-store-down={{ .down }}
+{{- if .secret }}
+- --budget-store-password=/run/secrets/cofferdam/budget-store/password
+{{- end }}
+{{- if .ca }}
+- --budget-store-ca=/run/secrets/cofferdam/budget-store/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "cofferdam.spending.mounts" -}}
+{{- if .Values.prices.list }}
+- {name: prices, mountPath: /run/secrets/cofferdam/prices, readOnly: true}
+{{- end }}
+{{- if .Values.budgetStore.secret }}
+- {name: budget-store, mountPath: /run/secrets/cofferdam/budget-store, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "cofferdam.spending.volumes" -}}
+{{- if .Values.prices.list }}
+- name: prices
+  configMap: {name: cofferdam-prices}
+{{- end }}
+{{- if .Values.budgetStore.secret }}
+- name: budget-store
+  secret: {secretName: {{ .Values.budgetStore.secret }}}
+{{- end }}
+{{- end }}

@@ -6,7 +6,9 @@
 use super::kept::Kept;
 use crate::flows::printable;
 use crate::printer::say;
-use detect::event::{Call, Carrier, Event, Fate, Found, RecordId, Scene, Tool, clean_name, clean_text};
+use detect::event::{
+    Asks, Call, Carrier, Event, Fate, Found, RecordId, Scene, Tool, clean_name, clean_text, is_refusal,
+};
 use detect::own::{self, Head};
 use detect::{Detectors, Pace};
 use ingress::Record;
@@ -111,6 +113,7 @@ fn events(record: &Record, id: RecordId) -> Vec<Event> {
 fn call(record: &Record) -> Call {
     let operation = &record.operation;
     let tokens = record.usage.as_ref();
+    let question = record.probe.as_ref().and_then(|probe| probe.question.as_ref());
     let leaks = record.leaks.iter().map(|leak| Found {
         rule: leak.rule.into(),
         what: leak.class.into(),
@@ -129,12 +132,20 @@ fn call(record: &Record) -> Call {
         reason: record.reason.as_str().into(),
         input_tokens: tokens.and_then(|tokens| tokens.input).unwrap_or(0),
         output_tokens: tokens.and_then(|tokens| tokens.output).unwrap_or(0),
-        cost_nanos: 0,
+        cost_nanos: record.cost.map_or(0, |cost| cost.nanos),
         sent: record.bytes_up,
         received: record.bytes_down,
         keys: operation.credentials.iter().map(|key| key.to_string().into()).collect(),
-        body: None,
+        body: question.map(|digest| digest.as_str().into()),
         found: leaks.collect(),
         is_suspicious: record.guard.as_ref().is_some_and(|guard| guard.band != "allow"),
+        asks: record.probe.as_ref().map(|probe| Asks {
+            is_likelihood_wanted: probe.logprobs > 0,
+            choices: probe.choices,
+            is_greedy: probe.is_greedy,
+            texts: probe.texts,
+            template: probe.template.as_deref().map(Into::into),
+            is_refused: tokens.is_some_and(|tokens| tokens.finish.iter().any(|word| is_refusal(word))),
+        }),
     }
 }

@@ -5,7 +5,7 @@ use super::lookout::Lookout;
 use crate::metrics::Page;
 use crate::printer::{Manner, Printer};
 use ingress::{Figures, Record, Server, Sink};
-use policy::Verdict;
+use policy::{Money, Verdict};
 use routes::{Condition, ObjectStatus, Status};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -28,6 +28,8 @@ struct Counts {
     lost: u64,
     input_tokens: u64,
     output_tokens: u64,
+    cost_nanos: u64,
+    without_store: u64,
 }
 
 impl Told {
@@ -55,6 +57,16 @@ impl Told {
             "ingress_output_tokens",
             "Tokens that came out of models, as they say",
             counts.output_tokens,
+        );
+        page.counter(
+            "ingress_cost_nanos",
+            "What calls cost, in billionths of the currency of the prices",
+            counts.cost_nanos,
+        );
+        page.counter(
+            "ingress_requests_without_store",
+            "Requests that were held to limits without the store in which they are shared",
+            counts.without_store,
         );
         page.counter("ingress_records_lost", "Records that were not printed", counts.lost);
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -109,6 +121,8 @@ impl Sink for Told {
             counts.input_tokens += usage.input.unwrap_or_default();
             counts.output_tokens += usage.output.unwrap_or_default();
         }
+        counts.cost_nanos += record.cost.map_or(0, |cost| cost.nanos);
+        counts.without_store += u64::from(record.without_store);
         counts.lost += u64::from(!self.printer.take(record));
     }
 }
@@ -137,6 +151,13 @@ fn line(record: &Record) -> String {
     if let Some(usage) = &record.usage {
         let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
         let _ = write!(text, ", {} tokens in, {} out", tokens(usage.input), tokens(usage.output));
+    }
+    if let Some(cost) = &record.cost {
+        let about = if cost.is_estimated { "about " } else { "" };
+        let _ = write!(text, ", {about}{} of money", Money(cost.nanos));
+    }
+    if record.without_store {
+        text.push_str(", without the store of shared limits");
     }
     if let Some(waf) = &record.waf {
         let _ = write!(text, ", firewall {} {:?}", waf.score, waf.rules);

@@ -204,6 +204,7 @@ fn seen_of(call: &gateway::Call) -> Call {
         body: call.request_sha256.as_deref().map(Arc::from),
         found: leaks.chain(files).collect(),
         is_suspicious: false,
+        asks: None,
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) struct SpendingArgs {
     /// What models cost (a PriceList); without, calls under a budget of money are refused
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
-    /// Count budgets per workload of the cluster, in a Valkey or Redis server, instead of per pod on its node:
-    /// redis://[USER@]HOST[:PORT], rediss://… with TLS, or unix:PATH
+    /// Share budgets in a Valkey or Redis server: those of pods among their workload instead of per pod on its node, limits of
+    /// InferencePolicies among ingress gateways instead of per process: redis://[USER@]HOST[:PORT], rediss://… with TLS, or unix:PATH
     #[arg(long, value_name = "URL", value_parser = url)]
     budget_store: Option<Url>,
     /// File with its password

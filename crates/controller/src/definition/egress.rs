@@ -438,12 +438,6 @@ fn budgets() -> Value {
         put(&mut budget, "minProperties", 1.into());
         budget
     };
-    let amount = |about: &str| {
-        json!({
-            "type": "string", "maxLength": 19, "pattern": "^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$", "description": about,
-            "not": { "pattern": "^[0.]*$" },
-        })
-    };
     let mut money = object(
         "What the tokens cost, by the prices that the nodes were given (`--prices`), in their currency. A call of a model that \
          has no price is refused.",
@@ -462,6 +456,14 @@ fn budgets() -> Value {
     );
     put(&mut budgets, "minProperties", 1.into());
     budgets
+}
+
+/// An amount of money that is something.
+pub(super) fn amount(about: &str) -> Value {
+    json!({
+        "type": "string", "maxLength": 19, "pattern": "^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$", "description": about,
+        "not": { "pattern": "^[0.]*$" },
+    })
 }
 
 pub(super) fn patterns(about: &str) -> Value {

@@ -3,7 +3,7 @@
 //! Leaves: a structural schema that refuses what `crds` refuses, as far as a schema and its rules can say it. Descriptions are
 //! what `kubectl explain` prints.
 
-use super::egress::{list, object, patterns, rule, whole};
+use super::egress::{amount as money, list, object, patterns, rule, whole};
 use super::{Kind, crd};
 use serde_json::{Value, json};
 
@@ -191,11 +191,11 @@ fn limit() -> Value {
             "inputTokens": amount("Tokens that go in, in the window."),
             "outputTokens": amount("Tokens that come out, in the window."),
             "tokens": amount("Both, in the window."),
+            "money": money("What the tokens cost in the window, by the prices that the gateway was given (`--prices`), in their currency: for example \"5.00\". A call of a model that has no price is refused."),
             "window": one_of("In which time.", &["1m", "1h", "1d"]),
         }),
     );
-    let counts =
-        "(has(self.requests) || has(self.inputTokens) || has(self.outputTokens) || has(self.tokens))";
+    let counts = "(has(self.requests) || has(self.inputTokens) || has(self.outputTokens) || has(self.tokens) || has(self.money))";
     rule(&mut limit, &format!("{counts} || has(self.streams)"), "it limits nothing");
     rule(
         &mut limit,

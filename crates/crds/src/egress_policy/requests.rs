@@ -423,7 +423,8 @@ fn budget<'n>(
     Some(Budget { hour, day })
 }
 
-fn some_money<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+/// An amount of money that is something, in billionths.
+pub(crate) fn some_money<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
     let amount = price::amount(d, node)?;
     if amount == 0 {
         d.error(node.place, Code::InvalidValue, "a budget of nothing allows no call; write a Deny instead");

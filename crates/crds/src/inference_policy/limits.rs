@@ -6,7 +6,7 @@ use super::values::{patterns, text};
 use crate::decode::{Decoder, Map};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Node;
-use crate::egress_policy::bytes;
+use crate::egress_policy::{bytes, some_money};
 use std::sync::Arc;
 
 /// Most streams at once that a limit may speak of.
@@ -37,6 +37,8 @@ pub struct Limit {
     pub output_tokens: Option<u64>,
     /// `tokens` in a window, those in and those out.
     pub tokens: Option<u64>,
+    /// `money` in a window, in billionths of the currency of the price list, 1 to 10^18 - 1.
+    pub money: Option<u64>,
     /// `window`; there if anything but streams is limited.
     pub window: Option<LimitWindow>,
 }
@@ -76,10 +78,10 @@ impl LimitWindow {
     }
 }
 
-const IN_WINDOWS: [&str; 4] = ["requests", "inputTokens", "outputTokens", "tokens"];
+const IN_WINDOWS: [&str; 5] = ["requests", "inputTokens", "outputTokens", "tokens", "money"];
 
 pub(super) fn limit<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Limit> {
-    const FIELDS: [&str; 11] = [
+    const FIELDS: [&str; 12] = [
         "name",
         "per",
         "consumers",
@@ -90,6 +92,7 @@ pub(super) fn limit<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Limit
         "inputTokens",
         "outputTokens",
         "tokens",
+        "money",
         "window",
     ];
     let map = d.strict(node, &FIELDS)?;
@@ -99,7 +102,9 @@ pub(super) fn limit<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Limit
     let [consumers, groups, models] = ["consumers", "groups", "models"]
         .map(|field| d.field(map, field, patterns).flatten().unwrap_or_default());
     let [requests, input_tokens, output_tokens, tokens] =
-        IN_WINDOWS.map(|field| d.field(map, field, bytes).flatten());
+        ["requests", "inputTokens", "outputTokens", "tokens"]
+            .map(|field| d.field(map, field, bytes).flatten());
+    let money = d.field(map, "money", some_money).flatten();
     let streams = d.field(map, "streams", streams).flatten();
     let window = d.field(map, "window", |d, node| d.one_of(node, &LimitWindow::WORDS)).flatten();
     check_window(d, node, map);
@@ -114,6 +119,7 @@ pub(super) fn limit<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Limit
         input_tokens,
         output_tokens,
         tokens,
+        money,
         window,
     })
 }

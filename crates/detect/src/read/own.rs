@@ -1,7 +1,9 @@
 //! Our own records, as `cofferdam flows`, `dns`, `connections` and `calls` print them with `--json`. Fields that are not needed here may be
 //! there or not, so records of later releases are read as well.
 
-use crate::event::{self, Call, Carrier, Event, Fate, RecordId, Scene, Tool, clean_name, clean_text};
+use crate::event::{
+    self, Asks, Call, Carrier, Event, Fate, RecordId, Scene, Tool, clean_name, clean_text, is_refusal,
+};
 use crate::own::{self, Access, Head, Held, Party, Question};
 use observe::{About, EndKind, Time};
 use policy::{Credential, Protocol};
@@ -50,8 +52,8 @@ struct Row<'a> {
     destination: Option<SocketAddr>,
     #[serde(default, borrow)]
     operation: Option<Operation<'a>>,
-    #[serde(default)]
-    usage: Option<Usage>,
+    #[serde(default, borrow)]
+    usage: Option<Usage<'a>>,
     #[serde(default)]
     cost: Option<Cost>,
     #[serde(default)]
@@ -76,6 +78,8 @@ struct Row<'a> {
     host: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     guard: Option<Guard<'a>>,
+    #[serde(default, borrow)]
+    probe: Option<Probe<'a>>,
     #[serde(default)]
     status: u16,
     #[serde(default, borrow)]
@@ -168,11 +172,38 @@ struct Operation<'a> {
 }
 
 #[derive(Deserialize)]
-struct Usage {
+struct Usage<'a> {
     #[serde(default, alias = "input")]
     input_tokens: Option<u64>,
     #[serde(default, alias = "output")]
     output_tokens: Option<u64>,
+    #[serde(default, borrow)]
+    finish: Vec<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Probe<'a> {
+    logprobs: u64,
+    choices: u64,
+    is_greedy: bool,
+    texts: u64,
+    #[serde(default, borrow)]
+    question: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    template: Option<Cow<'a, str>>,
+}
+
+impl Probe<'_> {
+    fn asks(&self) -> Asks {
+        Asks {
+            is_likelihood_wanted: self.logprobs > 0,
+            choices: self.choices,
+            is_greedy: self.is_greedy,
+            texts: self.texts,
+            template: self.template.as_deref().map(Arc::from),
+            is_refused: false,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -388,6 +419,8 @@ fn call(row: &Row<'_>) -> Call {
     let keys = operation.map(|operation| &*operation.credentials).unwrap_or_default();
     let carrier = if row.client.is_some() { Carrier::Answer } else { Carrier::Request };
     let leaks = row.leaks.iter().map(|found| found.found(carrier));
+    let question = row.probe.as_ref().and_then(|probe| probe.question.as_ref());
+    let is_refused = row.usage.as_ref().is_some_and(|usage| usage.finish.iter().any(|word| is_refusal(word)));
     Call {
         service: row.name.as_ref().or(row.host.as_ref()).map(text).unwrap_or_default(),
         verb: operation.map(|operation| text(&operation.verb)).unwrap_or_default(),
@@ -401,9 +434,10 @@ fn call(row: &Row<'_>) -> Call {
         sent: row.bytes_up,
         received: row.bytes_down,
         keys: keys.iter().map(|key| key.to_string().into()).collect(),
-        body: row.request_sha256.as_ref().map(text),
+        body: row.request_sha256.as_ref().or(question).map(text),
         found: leaks.chain(row.answers.iter().map(|found| found.found(Carrier::File))).collect(),
         is_suspicious: row.guard.as_ref().is_some_and(|guard| guard.band != "allow"),
+        asks: row.probe.as_ref().map(|probe| Asks { is_refused, ..probe.asks() }),
     }
 }
 

@@ -10,15 +10,15 @@ use super::fields::Asks;
 use super::request::HOLD_PATIENCE;
 use super::tally::{Meter, now};
 use crate::call::CallGuard;
-use crate::lease::StoreIs;
-use crate::price::{Price, Tokens};
 use crate::quota::{Account, Amount, Short};
 use crate::reason::{End, Reason};
 use crate::requests::Demands;
 use ::inspect::answer::{Ask, AskReader, estimate_question};
 use http::header::{self, HeaderValue};
 use http::request;
+use lease::StoreIs;
 use policy::Verb;
+use purse::{Price, Tokens};
 use std::sync::Arc;
 
 /// Kinds of bodies that are no text.

@@ -8,12 +8,12 @@
 use super::drawing::Drawn;
 use super::reading::decoder;
 use crate::call::{Course, Usage};
-use crate::price::{Cost, Price, Tokens};
 use crate::quota::{Amount, Reservation, Spent};
 use ::inspect::answer::{self, AnswerReader, estimate, estimate_question};
 use ::inspect::coding::Decoder;
 use http::response;
 use policy::{Operation, Verb};
+use purse::{Cost, Price, Tokens};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 

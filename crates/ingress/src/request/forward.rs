@@ -9,7 +9,6 @@ use crate::mcp::{self, Told};
 use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::Guard;
-use crate::server::seconds;
 use crate::sieving::{self, Edited, Sieving};
 use crate::tunnel;
 use crate::upstream::{Carried, Endpoint, Failed, Lease};
@@ -34,19 +33,23 @@ impl Exchange {
     /// Sends a request on. The error gives its record back.
     pub(super) async fn forward(
         &self,
-        asking: Asking<'_>,
+        mut asking: Asking<'_>,
         way: Way<'_>,
         mut body: Outgoing,
         mut guard: Guard,
         (passed, upgrade): (Passed, Option<OnUpgrade>),
     ) -> Result<Response<Answer>, (Stop, Guard)> {
-        let Passed { turn, mut taken, prompt } = passed;
+        let Passed { turn, mut drawn, prompt } = passed;
         let (backend, addresses, spoken) = match backend(&way) {
             Ok(found) => found,
             Err(stop) => return Err((stop, guard)),
         };
         if spoken.is_http2 && upgrade.is_some() {
             return Err((Stop::because(Reason::HttpTunnel, "its backend speaks HTTP/2"), guard));
+        }
+        if drawn.is_metered() {
+            // What is coded could be neither counted nor cut.
+            asking.head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let mut outward = self.outward(asking, &way, backend, &guard);
         let picked = match &backend.picker {
@@ -82,7 +85,7 @@ impl Exchange {
             Ok(Err(reason)) => return Err((aborted.unwrap_or(reason).into(), guard)),
             Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
         };
-        taken.answered();
+        drawn.answered(answer.status());
         if let Some(picked) = &picked {
             picked.talk.served(lease.endpoint.address, answer.status());
         }
@@ -103,7 +106,7 @@ impl Exchange {
         filters::change(&mut head.headers, &way.rule.filters.response);
         filters::change(&mut head.headers, &backend.filters.response);
         let id = ("x-request-id", guard.record.request_id.clone());
-        for (name, value) in taken.headers(seconds()).into_iter().chain([id]) {
+        for (name, value) in drawn.headers().into_iter().chain([id]) {
             if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value)) {
                 head.headers.insert(name, value);
             }
@@ -116,7 +119,7 @@ impl Exchange {
             head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let reader = AnswerReader::new(&guard.record.operation, &fields);
         let patience = Patience { piece: limits.answer_piece, until: way.until };
-        let held = Held { taken, lease, turn, talk: picked.map(|picked| picked.talk) };
+        let held = Held { drawn, lease, turn, talk: picked.map(|picked| picked.talk) };
         if sieving.as_ref().is_some_and(|(sieving, _)| sieving.is_whole()) {
             return whole(self, head, body, guard, (reader, held, patience, sieving)).await;
         }

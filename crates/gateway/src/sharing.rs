@@ -1,17 +1,16 @@
 //! Gateways that share budgets through a real server.
 
-#[path = "../../tests/support/store.rs"]
+#[path = "../tests/support/store.rs"]
 mod server;
 
 use super::*;
-use crate::quota::{Account, Reservation, Shared, Short};
-use crate::store::StoreAddress;
 use crate::tls::Authority;
-use policy::{Quota, Quotas};
 use proptest::prelude::*;
+use purse::{StoreAddress, StoreMeans, WhenDown};
 use rustls_pki_types::pem::PemObject;
 use server::{Server, wait_for};
 use std::net::TcpListener;
+use std::time::SystemTime;
 use tempfile::TempDir;
 
 /// Any hour at all; that it is not this one makes no difference.
@@ -43,7 +42,7 @@ impl Gateway {
         Self { account: Account { accounts, key: Key::Told(1), quotas, shared }, runtime }
     }
 
-    fn purse(&self) -> &Purse {
+    fn purse(&self) -> &Purse<Accounts> {
         &self.account.shared.as_ref().unwrap().purse
     }
 

@@ -38,16 +38,20 @@ pub struct Price {
 
 /// Tokens of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tokens {
+pub struct Tokens {
     /// All that went in.
-    pub(crate) input: u64,
-    pub(crate) cached: u64,
-    pub(crate) written: u64,
-    pub(crate) output: u64,
+    pub input: u64,
+    /// Of those, found in a cache.
+    pub cached: u64,
+    /// Of those, written to a cache.
+    pub written: u64,
+    /// All that came out.
+    pub output: u64,
 }
 
 impl Tokens {
-    pub(crate) fn sum(&self) -> u64 {
+    /// All of them.
+    pub fn sum(&self) -> u64 {
         self.input.saturating_add(self.output)
     }
 }
@@ -64,7 +68,7 @@ pub struct Cost {
 
 impl Prices {
     /// The price of what a call asks.
-    pub(crate) fn of(&self, operation: &Operation) -> Option<Arc<Price>> {
+    pub fn of(&self, operation: &Operation) -> Option<Arc<Price>> {
         let provider = operation.provider.as_deref()?;
         let model = operation.model.as_deref().unwrap_or_default();
         let is_meant = |price: &&Arc<Price>| &*price.provider == provider && price.model.matches(model);
@@ -73,7 +77,8 @@ impl Prices {
 }
 
 impl Price {
-    pub(crate) fn cost(&self, tokens: Tokens) -> u64 {
+    /// What so many cost, in billionths; rounded up.
+    pub fn cost(&self, tokens: Tokens) -> u64 {
         let Tokens { input, cached, written, output } = tokens;
         // What a server says of its cache cannot make more of its input than there is.
         let cached = cached.min(input);

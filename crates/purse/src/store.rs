@@ -7,7 +7,7 @@
 //! Of the protocol (RESP 2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>) it needs one form of command and
 //! three of answers. A script (`EVAL`) makes each change whole, in one round trip, with keys that go by themselves.
 
-use crate::lease::{Ask, COUNTS, Grant, Row};
+use lease::{Ask, Grant, Row, Window};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -22,23 +22,20 @@ use tokio_rustls::TlsConnector;
 
 /// Bytes of a line of an answer.
 const MAX_LINE: u64 = 1024;
-/// Numbers of an answer: for each count what is granted, and what to the others.
-const NUMBERS: usize = COUNTS * 2;
 /// Seconds that a key outlives its window: longer than clocks are apart.
 const GRACE: u64 = 600;
-const HOUR: u64 = 3600;
-const DAY: u64 = 24 * HOUR;
 
-/// Grants what is asked for, of one account: its keys are those of an hour and of a day, each with the sum of each count
+/// Grants what is asked for, of one account: its keys are those of its windows, each with the sum of each count
 /// (`requests`, …) and each gateway's part of it (`requests:gateway`). A gateway says what it has, so that an answer that was
-/// lost, or a store that forgot all, does no harm. Numbers are exact below 2^53.
+/// lost, or a store that forgot all, does no harm. Numbers are exact below 2^53. After the gateway come the seconds that each
+/// key lives, and then for each count: the number of its key, its name, limit, what is used, needed and wanted.
 const SCRIPT: &str = "
-local names = {'requests', 'tokens', 'money'}
 local gateway, out = ARGV[1], {}
-for at = 0, 5 do
-  local key, name = KEYS[at % 2 + 1], names[math.floor(at / 2) + 1]
-  local limit, used = tonumber(ARGV[4 + at * 4]), tonumber(ARGV[5 + at * 4])
-  local need, want = tonumber(ARGV[6 + at * 4]), tonumber(ARGV[7 + at * 4])
+for at = 2 + #KEYS, #ARGV, 6 do
+  local number, name = tonumber(ARGV[at]), ARGV[at + 1]
+  local key = KEYS[number]
+  local limit, used = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local need, want = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local others, granted = 0, used
   if limit >= 0 then
     local mine = name .. ':' .. gateway
@@ -48,7 +45,7 @@ for at = 0, 5 do
     granted = math.max(used, want)
     redis.call('HSET', key, mine, string.format('%.0f', granted))
     redis.call('HSET', key, name, string.format('%.0f', others + granted))
-    redis.call('EXPIRE', key, ARGV[2 + at % 2])
+    redis.call('EXPIRE', key, ARGV[1 + number])
   end
   out[#out + 1] = granted
   out[#out + 1] = others
@@ -67,7 +64,7 @@ pub struct StoreMeans {
     pub user: Option<String>,
     /// Password, where one is asked for.
     pub password: Option<String>,
-    /// The node of this gateway.
+    /// The node of this gateway, or another name of its own.
     pub node: Arc<str>,
     /// What is done while it cannot be reached.
     pub down: WhenDown,
@@ -133,22 +130,28 @@ impl Store {
         Ok(store)
     }
 
-    /// Asks for what an account needs.
-    pub(crate) async fn ask(&mut self, ask: &Ask) -> Result<[Grant; COUNTS]> {
-        let Ask { name, windows: (hour, day), rows, .. } = ask;
+    /// Asks for what an account needs. What it answers is one for each row.
+    pub(crate) async fn ask(&mut self, ask: &Ask) -> Result<Vec<Grant>> {
+        let Ask { name, rows, .. } = ask;
+        let mut windows: Vec<(Window, u64)> = rows.iter().map(|row| (row.count.window, row.since)).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        let mut words: Vec<String> = vec!["EVAL".into(), SCRIPT.into(), windows.len().to_string()];
         // Of one slot, where the store is a cluster.
-        let keys = [format!("cofferdam:{{{name}}}:h{hour}"), format!("cofferdam:{{{name}}}:d{day}")];
-        let mut words: Vec<String> = vec!["EVAL".into(), SCRIPT.into(), "2".into()];
-        words.extend(keys);
+        words.extend(
+            windows.iter().map(|(window, since)| format!("cofferdam:{{{name}}}:{}{since}", letter(*window))),
+        );
         words.push(self.gateway.clone());
-        words.extend([(HOUR + GRACE).to_string(), (DAY + GRACE).to_string()]);
-        for Row { limit, used, need, want } in rows {
+        words.extend(windows.iter().map(|(window, _)| (window.seconds() + GRACE).to_string()));
+        for Row { count, since, limit, used, need, want } in rows {
+            let number = windows.iter().position(|window| *window == (count.window, *since)).unwrap_or(0) + 1;
+            words.extend([number.to_string(), count.name.to_owned()]);
             words.push(limit.map_or_else(|| "-1".into(), |limit| limit.to_string()));
             words.extend([used, need, want].map(u64::to_string));
         }
         let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
         self.send(&words).await?;
-        self.grants().await
+        self.grants(rows.len()).await
     }
 
     async fn send(&mut self, words: &[&[u8]]) -> Result<()> {
@@ -161,12 +164,13 @@ impl Store {
         self.stream.flush().await
     }
 
-    async fn grants(&mut self) -> Result<[Grant; COUNTS]> {
+    /// For each of so many counts what is granted, and what to the others.
+    async fn grants(&mut self, counts: usize) -> Result<Vec<Grant>> {
         let head = self.line().await?;
-        if head != format!("*{NUMBERS}") {
+        if head != format!("*{}", counts * 2) {
             return Err(Error::other(format!("it answers: {head}")));
         }
-        let mut grants = [Grant::default(); COUNTS];
+        let mut grants = vec![Grant::default(); counts];
         for grant in &mut grants {
             for value in [&mut grant.granted, &mut grant.others] {
                 let line = self.line().await?;
@@ -183,6 +187,15 @@ impl Store {
         (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line).await?;
         let text = line.strip_suffix(b"\r\n").ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?;
         Ok(String::from_utf8_lossy(text).into_owned())
+    }
+}
+
+/// By which keys of a window begin.
+fn letter(window: Window) -> char {
+    match window {
+        Window::Minute => 'm',
+        Window::Hour => 'h',
+        Window::Day => 'd',
     }
 }
 

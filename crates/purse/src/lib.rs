@@ -1,17 +1,22 @@
-//! Draws on budgets that gateways share, and says how the store of them stands.
+//! What budgets are drawn by: prices ([`price`]), and the store in which gateways share accounts.
 //!
-//! Enters: what accounts need. Leaves: leases in [`Accounts`]. Guarantees: a request waits for the store at most
+//! Enters: what accounts need. Leaves: leases in [`Accounts`], and how the store stands. Guarantees: a request waits for the store at most
 //! [`PATIENCE`], and not at all while it is known to be out of reach; what was used is told within [`TELL_EVERY`]; its queue is
 //! bounded, and what finds no room in it is not granted. Owner: its thread ends when the last [`Purse`] is dropped. Does not:
 //! judge.
 
-use crate::lease::{Ask, COUNTS, Grant, StoreIs};
-use crate::quota::{Accounts, Amount, Key};
-use crate::store::{Store, StoreMeans, WhenDown};
+pub mod price;
+mod store;
+
+pub use price::{Cost, Price, Prices, Tokens};
+pub use store::{StoreAddress, StoreMeans, WhenDown};
+
+use lease::{Accounts, Ask, Grant, StoreIs};
 use serde::{Deserialize, Serialize};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -41,26 +46,26 @@ pub struct StoreStanding {
 
 /// The way to a store.
 #[derive(Debug)]
-pub(crate) struct Purse {
+pub struct Purse<A: Accounts> {
     means: Arc<StoreMeans>,
-    asks: mpsc::Sender<Needed>,
+    asks: mpsc::Sender<Needed<A>>,
     standing: Arc<Mutex<StoreStanding>>,
 }
 
 /// What a request needs.
 #[derive(Debug)]
-struct Needed {
-    key: Key,
-    amount: Amount,
+struct Needed<A: Accounts> {
+    key: A::Key,
+    amount: A::Amount,
     done: oneshot::Sender<()>,
 }
 
-impl Purse {
+impl<A: Accounts> Purse<A> {
     /// Begins to draw for these accounts.
     ///
     /// # Errors
     /// The system starts no thread.
-    pub(crate) fn start(means: Arc<StoreMeans>, accounts: &Arc<Accounts>) -> Result<Arc<Self>> {
+    pub fn start(means: Arc<StoreMeans>, accounts: &Arc<A>) -> Result<Arc<Self>> {
         let (asks, asked) = mpsc::channel(QUEUE);
         let standing = Arc::default();
         let drawing = Drawing {
@@ -78,19 +83,21 @@ impl Purse {
         Ok(Arc::new(Self { means, asks, standing }))
     }
 
-    pub(crate) fn means(&self) -> &Arc<StoreMeans> {
+    /// Where the store is.
+    pub fn means(&self) -> &Arc<StoreMeans> {
         &self.means
     }
 
     /// Has what a request needs drawn, if that is possible. What came of it is in the account.
-    pub(crate) async fn draw(&self, key: Key, amount: Amount) {
+    pub async fn draw(&self, key: A::Key, amount: A::Amount) {
         let (done, drawn) = oneshot::channel();
         if self.asks.try_send(Needed { key, amount, done }).is_ok() {
             let _drawn_or_given_up = drawn.await;
         }
     }
 
-    pub(crate) fn store_is(&self) -> StoreIs {
+    /// Whether it can be reached, and what may be used where it cannot.
+    pub fn store_is(&self) -> StoreIs {
         match (self.standing().problem, self.means.down) {
             (None, _) => StoreIs::Up,
             (Some(_), WhenDown::Share) => StoreIs::Down,
@@ -98,12 +105,13 @@ impl Purse {
         }
     }
 
-    pub(crate) fn standing(&self) -> StoreStanding {
+    /// How it stands.
+    pub fn standing(&self) -> StoreStanding {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The proxy of a node is replaced while the one before still has connections, so the node's name is not enough.
+/// A gateway is replaced while the one before still has connections, so its node's name is not enough.
 fn own_name(node: &str) -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{node}/{}-{}", std::process::id(), since.as_micros())
@@ -121,18 +129,18 @@ async fn in_time<T>(doing: impl Future<Output = Result<T>>) -> Result<T> {
 }
 
 /// What its thread has.
-struct Drawing {
+struct Drawing<A> {
     means: Arc<StoreMeans>,
     /// Who this is, unlike any other process.
     gateway: String,
-    accounts: Arc<Accounts>,
+    accounts: Arc<A>,
     standing: Arc<Mutex<StoreStanding>>,
     store: Option<Store>,
     rest_until: Option<Instant>,
 }
 
-impl Drawing {
-    async fn run(mut self, mut asked: mpsc::Receiver<Needed>) {
+impl<A: Accounts> Drawing<A> {
+    async fn run(mut self, mut asked: mpsc::Receiver<Needed<A>>) {
         let mut told = tokio::time::interval(TELL_EVERY);
         told.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -148,23 +156,23 @@ impl Drawing {
         }
     }
 
-    async fn draw(&mut self, key: Key, amount: Amount) {
+    async fn draw(&mut self, key: A::Key, amount: A::Amount) {
         // An answer to another request may have brought enough.
-        if let Some(ask) = self.accounts.lease_ask(key, amount) {
-            self.ask(key, &ask).await;
+        if let Some(ask) = self.accounts.lease_ask(&key, amount) {
+            self.ask(&key, &ask).await;
         }
     }
 
     /// Tells what was used; what requests need in between comes first.
-    async fn tell(&mut self, asked: &mut mpsc::Receiver<Needed>) {
+    async fn tell(&mut self, asked: &mut mpsc::Receiver<Needed<A>>) {
         for key in self.accounts.leased(MOST_TOLD) {
             while let Ok(Needed { key, amount, done }) = asked.try_recv() {
                 self.draw(key, amount).await;
                 let _gone = done.send(());
             }
             // As it is now: what was drawn in between must not be given back.
-            let Some(ask) = self.accounts.lease_news_of(key) else { continue };
-            if !self.ask(key, &ask).await {
+            let Some(ask) = self.accounts.lease_news_of(&key) else { continue };
+            if !self.ask(&key, &ask).await {
                 return;
             }
         }
@@ -177,7 +185,7 @@ impl Drawing {
     }
 
     /// Whether it answered.
-    async fn ask(&mut self, key: Key, ask: &Ask) -> bool {
+    async fn ask(&mut self, key: &A::Key, ask: &Ask) -> bool {
         match self.answered(ask).await {
             Ok(grants) => {
                 self.accounts.lease_granted(key, ask, &grants);
@@ -193,7 +201,7 @@ impl Drawing {
         }
     }
 
-    async fn answered(&mut self, ask: &Ask) -> std::result::Result<[Grant; COUNTS], Silence> {
+    async fn answered(&mut self, ask: &Ask) -> std::result::Result<Vec<Grant>, Silence> {
         let store = self.connected().await?;
         in_time(store.ask(ask)).await.map_err(Silence::Failed)
     }
@@ -221,6 +229,3 @@ impl Drawing {
         standing.problem = Some(why);
     }
 }
-
-#[cfg(test)]
-mod tests;
