@@ -185,17 +185,18 @@ fn most_held(machine: &Machine, lasts: Duration) -> [[u64; 2]; 3] {
 }
 
 /// Nobody holds more at the end of a long time than at its beginning, but for what an allocator keeps.
-fn assert_level(machine: &Machine, until: Instant) {
+fn assert_level(machine: &Machine, until: Instant) -> String {
     let lasts = until.saturating_duration_since(Instant::now());
     let first = most_held(machine, lasts / 4);
     std::thread::sleep(lasts / 4);
     let last = most_held(machine, lasts / 4);
-    println!("memory in KiB and open files, at most: {ROLES:?} {first:?}, later {last:?}");
+    let told = format!("memory in KiB and open files, at most: {ROLES:?} {first:?}, later {last:?}");
     for (role, (first, last)) in ROLES.into_iter().zip(first.into_iter().zip(last)) {
         assert!(first[0] > 0, "{role} was not found");
         assert!(last[0] <= first[0] + first[0] / 5 + 4096, "memory of {role}: {first:?}, later {last:?}");
         assert!(last[1] <= first[1] + first[1] / 5 + 64, "open files of {role}: {first:?}, later {last:?}");
     }
+    told
 }
 
 #[test]
@@ -231,7 +232,7 @@ fn netns_a_rotating_name_under_deaths_fails_nobody_and_lets_no_stranger_through(
         deaths[victim as usize] += 1;
     }
     if soak.is_some() {
-        assert_level(&machine, end);
+        println!("{}", assert_level(&machine, end));
     }
     let did: Vec<Did> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     let sum = |count: fn(&Did) -> u64| did.iter().map(count).sum::<u64>();

@@ -1,6 +1,6 @@
 //! `cofferdam up --shadow`: what a candidate would have done, on real packets, which it does not change.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod machine;
 

@@ -1,5 +1,7 @@
 //! The documentation is what the program says, and leads where it says.
 
+#![expect(clippy::expect_used, reason = "helpers of tests; a panic is the failure report")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

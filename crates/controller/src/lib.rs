@@ -189,7 +189,7 @@ async fn publish_changes(
         // After what is enforced, for which nobody waits then.
         if let Some(wanted) = wanted.as_mut().filter(|_| (differs || is_wanted_anew) && store.is_complete()) {
             let (wanted, latest) = (wanted.borrow_and_update().clone(), catalog.borrow().clone());
-            store = judge_by(store, latest, wanted, &to_judge).await;
+            store = judge_by((store, now), latest, wanted, &to_judge).await;
         }
     }
 }
@@ -209,14 +209,14 @@ async fn wanted_anew(
 
 /// Compiles what is judged beside. Gives the store back.
 async fn judge_by(
-    store: Store,
+    (store, now): (Store, u64),
     catalog: Arc<Catalog>,
     wanted: Option<Arc<Signed>>,
     to_judge: &latest::Sender<Option<Arc<Candidate>>>,
 ) -> Store {
     let work = move || {
         let candidate =
-            wanted.map(|signed| Arc::new(Candidate::new(&signed, store.objects_of_others(), &catalog)));
+            wanted.map(|signed| Arc::new(Candidate::new(&signed, store.objects_of_others(now), &catalog)));
         (store, candidate)
     };
     // A panic while compiling is a bug that must be seen, not a state to go on from.

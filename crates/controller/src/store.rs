@@ -211,12 +211,12 @@ impl Store {
     }
 
     /// The same without policies of the fleet.
-    pub(crate) fn objects_of_others(&self) -> impl Iterator<Item = &Prepared> {
+    pub(crate) fn objects_of_others(&self, seconds: u64) -> impl Iterator<Item = &Prepared> {
         let is_of_fleet = |kind: Kind, of_fleet: bool| of_fleet && kind.is_policy();
         let kept =
             self.kinds.iter().flat_map(|(kind, of)| of.objects.values().map(move |kept| (*kind, kept)));
         let others = kept.filter(move |(kind, kept)| !is_of_fleet(*kind, kept.of_fleet));
-        others.flat_map(|(_, kept)| kept.made.0.iter())
+        others.flat_map(|(_, kept)| kept.made.0.iter()).filter(move |object| !object.is_over(seconds))
     }
 
     /// What is wrong with it.

@@ -3,7 +3,7 @@
 use super::{SILENT, Shared, now, silence};
 use ::ledger::Joined;
 use api::shape::Moment;
-use api::shape::live::{Budget, Counts, Deciding, LedgerStatus, PolicyItem, Sensor, Status};
+use api::shape::live::{Budget, Counts, Deciding, LedgerStatus, PolicyItem, Sensor, Shadow, Status};
 use api::{Live, Manifest};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -87,6 +87,10 @@ impl Live for Teller {
 
     fn budgets(&self) -> Vec<Budget> {
         Vec::new()
+    }
+
+    fn shadow(&self) -> Option<Shadow> {
+        None
     }
 }
 

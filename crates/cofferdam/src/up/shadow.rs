@@ -113,7 +113,9 @@ fn is_policy(object: &Object) -> bool {
         | Object::InferencePolicy(_)
         | Object::GatewayApi(_)
         | Object::KeySecret(_)
-        | Object::DetectionPolicy(_) => false,
+        | Object::DetectionPolicy(_)
+        // Whoever is cut off stays so, whatever is judged by.
+        | Object::Containment(_) => false,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::record::Guard;
 use crate::sieving::{self, Edited, Sieving};
 use crate::tunnel;
 use crate::upstream::{Carried, Endpoint, Failed, Lease};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, response};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, response};
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use inspect::answer::AnswerReader;

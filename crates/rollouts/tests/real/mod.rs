@@ -62,6 +62,7 @@ impl Fleet {
                 cluster: (*name).to_owned(),
                 namespace: "cofferdam-system".to_owned(),
                 pinned: Box::new(|| Ok(pinned())),
+                judge: None,
             };
             let (to, local) = (hub.client.clone(), client(cluster).await);
             tasks.push(tokio::spawn(spoke::run(to, local, settings, watch::Sender::new(None))));
