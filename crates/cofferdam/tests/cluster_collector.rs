@@ -50,11 +50,14 @@ fn cluster_collector_knows_nodes_by_the_certificates_of_their_agents() {
         let options = ["--ledger", ledger.to_str().unwrap(), "--collector", &url];
         world.agent_with_token_and(node, &world.token(node, AGENT), &options)
     };
-    let agents = NODES.map(agent);
 
-    // Who has the token of an agent is no collector.
+    // Who has the token of an agent is no collector. It is there first: senders try again less and less often.
     let liars = folder.path().join("liars.db");
     let liar = collector(&world, AGENT, &liars);
+    let place = Place::Node(NODES[1].to_owned());
+    let is_ready = || world.probe(&place, "127.0.0.1:9449", "/readyz").contains("200 OK").then_some(());
+    eventually("the one who is none", is_ready);
+    let agents = NODES.map(agent);
     let problem = || {
         let problem = world.status(NODES[0])["ledger"]["exports"][0]["problem"].as_str().map(str::to_owned);
         problem.filter(|problem| problem.contains("not valid for name"))
@@ -65,10 +68,7 @@ fn cluster_collector_knows_nodes_by_the_certificates_of_their_agents() {
 
     let all = folder.path().join("all.db");
     let _collector = collector(&world, COLLECTOR, &all);
-    let place = Place::Node(NODES[1].to_owned());
-    eventually("the collector to be ready", || {
-        world.probe(&place, "127.0.0.1:9449", "/readyz").contains("200 OK").then_some(())
-    });
+    eventually("the collector to be ready", is_ready);
     let reader = Reader::open(&all).unwrap();
     let denial = EntryFilter {
         kind: Some(Kind::Flow),
