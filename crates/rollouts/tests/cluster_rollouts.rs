@@ -234,6 +234,23 @@ where
     }
 }
 
+/// Runs rollouts for lives of one write and of two, until one stands so. How many lives that took.
+async fn lives(hub: &Hub, name: &str, end: Phase) -> usize {
+    let mut kills = 0;
+    while hub.status(name).await.phase != end {
+        // An order comes after the state was written, changed or not: who always dies at its first write gives none.
+        let fuse = Fuse { left: Arc::new(AtomicUsize::new(1 + kills % 2)), blown: Arc::default() };
+        let fused = ClientBuilder::try_from(config(&hub.cluster).await).unwrap().with_layer(&fuse).build();
+        let life = tokio::spawn(rollouts::run(fused, |_| ()));
+        let died = tokio::time::timeout(hub::PATIENCE, fuse.blown.notified()).await;
+        life.abort();
+        assert!(died.is_ok(), "nothing is written any more: {:#?}", hub.status(name).await);
+        kills += 1;
+        assert!(kills < 200, "it does not end: {:#?}", hub.status(name).await);
+    }
+    kills
+}
+
 #[tokio::test]
 async fn cluster_killed_again_and_again_between_its_writes_it_comes_to_the_same_end() {
     let Some(mut hub) = Hub::start().await else { return };
@@ -242,18 +259,7 @@ async fn cluster_killed_again_and_again_between_its_writes_it_comes_to_the_same_
     }
     hub.join("prod-1", &label("prod", "d"), 7);
     roll_out(&hub, "eight", "d", 8, &["dev", "prod"]);
-    let mut kills = 0;
-    while hub.status("eight").await.phase != Phase::Done {
-        // An order comes after the state was written, changed or not: who always dies at its first write gives none.
-        let fuse = Fuse { left: Arc::new(AtomicUsize::new(1 + kills % 2)), blown: Arc::default() };
-        let fused = ClientBuilder::try_from(config(&hub.cluster).await).unwrap().with_layer(&fuse).build();
-        let life = tokio::spawn(rollouts::run(fused, |_| ()));
-        let died = tokio::time::timeout(hub::PATIENCE, fuse.blown.notified()).await;
-        life.abort();
-        assert!(died.is_ok(), "nothing is written any more: {:#?}", hub.status("eight").await);
-        kills += 1;
-        assert!(kills < 200, "{:#?}", hub.status("eight").await);
-    }
+    let kills = lives(&hub, "eight", Phase::Done).await;
     let status = hub.status("eight").await;
     assert_eq!(words(&status), [Began, Promoted, Settled, Began, Promoted, Settled, Finished]);
     for name in ["dev-1", "dev-2", "prod-1"] {
@@ -263,8 +269,7 @@ async fn cluster_killed_again_and_again_between_its_writes_it_comes_to_the_same_
     assert!(kills >= 7, "{kills}");
 
     // Two at once do no harm, and neither does one that dies while the hub is away: what was wanted stays.
-    let first = hub.run();
-    hub.run();
+    let (first, second) = (hub.run(), hub.run());
     hub.conduct("prod-1", |it| it.breaks = vec![9]);
     let nine = release(9, Some(release(8, Some(hub::reference(7))).reference()));
     let sealed = Envelope::seal(&nine, &[]);
@@ -287,5 +292,15 @@ async fn cluster_killed_again_and_again_between_its_writes_it_comes_to_the_same_
     assert_eq!(words(&status), [Began, Promoted, Settled, Began, Promoted, Settled, Finished]);
     for name in ["dev-1", "dev-2", "prod-1"] {
         assert_eq!(hub.wanted(name).await.enforce.number, 9, "{name}");
+    }
+
+    // Back, from life to life.
+    hub.kill(second);
+    let asked = rollouts::Asked { verb: Verb::Abort, stage: None, why: None };
+    rollouts::ask(&hub.client, "nine", "administrator", &asked).await.unwrap();
+    assert!(lives(&hub, "nine", Phase::RolledBack).await >= 4);
+    assert_eq!(words(&hub.status("nine").await)[7..], [RollsBack, RolledBack]);
+    for name in ["dev-1", "dev-2", "prod-1"] {
+        assert_eq!(hub.wanted(name).await.enforce.number, 8, "{name}");
     }
 }
