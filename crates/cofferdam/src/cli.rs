@@ -154,7 +154,6 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a panic is the failure report")]
 mod tests {
     use super::*;
     use std::fs;

@@ -1,7 +1,11 @@
 //! Two machines that enforce, and one collector: what both record is one ledger, through kills, and what one workload does on both
 //! is one incident.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests; a panic is the failure report"
+)]
 
 mod machine;
 

@@ -340,6 +340,7 @@ mod tests {
             revision: 5,
             uid: "".into(),
             generation: 1,
+            of_fleet: false,
             read,
         };
         let mut store = Store::default();

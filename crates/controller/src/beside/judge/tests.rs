@@ -112,7 +112,7 @@ async fn a_gap_begins_the_time_anew_and_a_silent_node_is_named() {
         judge.hear(&told("n1", 1, Vec::new()));
         judge.hear(&told("n2", connection, vec![(seen(pod("web", 1), pod("db", 2), 22, Verdict::Allow), 1)]));
     };
-    let mut after = async |judge: &mut Judge, seconds| {
+    let after = async |judge: &mut Judge, seconds| {
         tokio::time::advance(Duration::from_secs(seconds)).await;
         let beside = judge.said(Instant::now());
         (beside.seconds, beside.flows, beside.problem)
