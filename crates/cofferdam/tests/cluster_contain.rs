@@ -74,7 +74,7 @@ fn relay(world: &World) -> String {
     let cluster = &mut config["clusters"][0]["cluster"];
     let server = cluster["server"].as_str().unwrap().trim_start_matches("https://").to_owned();
     cluster["server"] = format!("https://{}:{RELAY}", OUTSIDE[1]).into();
-    cluster["tls-server-name"] = "localhost".into();
+    cluster["tls-server-name"] = "kubernetes.default.svc".into();
     let serve = move || {
         let listener = TcpListener::bind((OUTSIDE[1], RELAY)).unwrap();
         // In the same namespace, as threads inherit it.
