@@ -277,25 +277,22 @@ fn definitions() -> String {
     if let Ok(file) = std::env::var("GATEWAY_API_DEFINITIONS") {
         return fs::read_to_string(file).unwrap();
     }
-    let api = "gateway.networking.k8s.io";
     let kinds = [
-        (api, "GatewayClass", "gatewayclasses", "Cluster"),
-        (api, "Gateway", "gateways", "Namespaced"),
-        (api, "HTTPRoute", "httproutes", "Namespaced"),
-        (api, "BackendTLSPolicy", "backendtlspolicies", "Namespaced"),
-        ("inference.networking.k8s.io", "InferencePool", "inferencepools", "Namespaced"),
+        ("GatewayClass", "gatewayclasses", "Cluster"),
+        ("Gateway", "gateways", "Namespaced"),
+        ("HTTPRoute", "httproutes", "Namespaced"),
     ];
-    let definition = |(group, kind, plural, scope): (&str, &str, &str, &str)| {
+    let definition = |(kind, plural, scope): (&str, &str, &str)| {
         let singular = kind.to_lowercase();
         format!(
             "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
-  name: {plural}.{group}
+  name: {plural}.gateway.networking.k8s.io
   annotations: {{api-approved.kubernetes.io: 'unapproved, for tests'}}
 spec:
-  group: {group}
+  group: gateway.networking.k8s.io
   scope: {scope}
   names: {{kind: {kind}, plural: {plural}, singular: {singular}}}
   versions:
@@ -485,103 +482,4 @@ fn on_a_cluster_status_says_what_is_in_force_and_one_of_several_writes_it() {
     assert_eq!(route["status"]["parents"][0]["controllerName"], "example.org/other", "{route:#}");
     let unattached = |it: &Value| it["listeners"][0]["attachedRoutes"] == 0;
     status(&cluster, &["gateway", "edge"], unattached);
-}
-
-/// What there is to say of pools, of TLS to backends, and of a route that asks for what is not done.
-const BESIDES: &str = "
----
-{apiVersion: v1, kind: Service, metadata: {name: picker, namespace: ai}, spec: {ports: [{port: 9002}]}}
----
-apiVersion: inference.networking.k8s.io/v1
-kind: InferencePool
-metadata: {name: llamas, namespace: ai}
-spec: {selector: {matchLabels: {app: llama}}, targetPorts: [{number: 8000}], endpointPickerRef: {name: picker, port: {number: PORT}}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: BackendTLSPolicy
-metadata: {name: picker, namespace: ai}
-spec: {targetRefs: [{group: '', kind: Service, name: picker}], validation: {hostname: picker.test, wellKnownCACertificates: System}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: pooled, namespace: ai}
-spec:
-  parentRefs: [{name: edge}]
-  hostnames: [pooled.test]
-  rules: [{backendRefs: [{group: inference.networking.k8s.io, kind: InferencePool, name: llamas}]}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: retried, namespace: ai}
-spec: {parentRefs: [{name: edge}], hostnames: [retried.test], rules: [{retry: {attempts: 2}}]}
-";
-
-#[test]
-fn on_a_cluster_pools_and_policies_say_who_comes_to_them_and_events_say_what_is_refused() {
-    let Some(cluster) = apiserver::Cluster::start_or_skip() else { return };
-    let kubeconfig = cluster.kubeconfig();
-    let args = ["--cluster", "--kubeconfig", kubeconfig.to_str().unwrap(), "--namespace", "ai"];
-    kubectl(&cluster, &["create", "namespace", "ai"], "");
-    define(&cluster);
-    let theirs = json!({"parentRef": {"name": "other", "namespace": "ai"}, "controllerName": "example.org/other",
-        "conditions": []});
-    kubectl(&cluster, &["apply", "-f", "-"], &(of_cluster(model(), "") + &BESIDES.replace("PORT", "9002")));
-    let patch = json!({"status": {"parents": [theirs]}}).to_string();
-    let patching =
-        ["-n", "ai", "inferencepool", "llamas", "--type=merge", "--subresource=status", "-p", &patch];
-    kubectl(&cluster, &[&["patch"], &patching[..]].concat(), "");
-    let gateway = Gateway::spawn("first", &args);
-    gateway.note("in force; listens at");
-
-    let class = status(&cluster, &["gatewayclass", "cofferdam"], |it| it["supportedFeatures"].is_array());
-    let features = class["status"]["supportedFeatures"].as_array().unwrap();
-    assert!(features.contains(&json!({"name": "HTTPRouteRequestMirror"})), "{class:#}");
-    assert!(!features.contains(&json!({"name": "HTTPRouteRetry"})), "{class:#}");
-    let own = |of: &Value, list: &str| {
-        let parts = of[list].as_array().cloned().unwrap_or_default();
-        parts.into_iter().find(|it| it["controllerName"] == "cofferdam.dev/ingress-gateway")
-    };
-    let says = |list: &'static str, kind: &'static str, status: &'static str, reason: &'static str| {
-        move |of: &Value| own(of, list).is_some_and(|it| has(&it, kind, status, reason))
-    };
-    let pool = ["inferencepool", "llamas"];
-    let said = status(&cluster, &pool, says("parents", "ResolvedRefs", "True", "ResolvedRefs"));
-    assert_eq!(said["status"]["parents"][0], theirs, "what others say stays: {said:#}");
-    let ours = &said["status"]["parents"][1];
-    assert!(has(ours, "Accepted", "True", "Accepted"), "{said:#}");
-    assert_eq!((&ours["parentRef"]["kind"], &ours["parentRef"]["name"]), (&json!("Gateway"), &json!("edge")));
-    let policy = ["backendtlspolicy", "picker"];
-    let said = status(&cluster, &policy, says("ancestors", "Accepted", "True", "Accepted"));
-    assert_eq!(said["status"]["ancestors"][0]["ancestorRef"]["name"], "edge", "{said:#}");
-
-    // A picker that is not there, and a route of which something is refused.
-    kubectl(&cluster, &["apply", "-f", "-"], &BESIDES.replace("PORT", "9003"));
-    status(&cluster, &pool, says("parents", "ResolvedRefs", "False", "InvalidExtensionRef"));
-    status(&cluster, &["httproute", "retried"], says("parents", "Accepted", "False", "UnsupportedValue"));
-    let of = |name: &str, reason: &str| {
-        let fields = format!("regarding.name={name},reason={reason}");
-        let args = ["get", "-n", "ai", "-o", "json", "events.v1.events.k8s.io", "--field-selector", &fields];
-        let events: Value = serde_json::from_str(&kubectl(&cluster, &args, "")).unwrap();
-        events["items"].as_array().unwrap().clone()
-    };
-    let wait = |name: &str, reason: &str| {
-        for _ in 0..300 {
-            let events = of(name, reason);
-            if !events.is_empty() {
-                return events;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("no Event {reason} of {name}: {}", kubectl(&cluster, &["get", "-n", "ai", "events"], ""));
-    };
-    let events = wait("llamas", "InvalidExtensionRef");
-    assert_eq!((events.len(), &events[0]["type"]), (1, &json!("Warning")), "{events:#?}");
-    let refused = wait("retried", "UnsupportedValue");
-    assert!(refused[0]["note"].as_str().unwrap().contains("retry"), "{refused:#?}");
-
-    // Whoever nobody of ours comes to says nothing of us, and what stayed the same is not said again.
-    kubectl(&cluster, &["delete", "-n", "ai", "httproute", "pooled"], "");
-    status(&cluster, &pool, |of| own(of, "parents").is_none());
-    status(&cluster, &policy, |of| own(of, "ancestors").is_none());
-    assert_eq!(of("retried", "UnsupportedValue").len(), 1);
 }
