@@ -316,8 +316,8 @@ proptest! {
     ) {
         let by = limits("[{per: policy, tokens: 100, window: 1h}, {per: policy, money: '0.000001', window: 1d}]");
         let ledger = Arc::new(Ledger::default());
-        let (mut open, mut used): (Vec<(Taken, [u64; 2], [u64; 2])>, [u64; 2]) = (Vec::new(), [0, 0]);
-        let mut beyond = [0, 0];
+        let mut open: Vec<(Taken, [u64; 2], [u64; 2])> = Vec::new();
+        let (mut used, mut beyond) = ([0; 2], [0; 2]);
         for (tokens, money, more_tokens, more_money, ends) in calls {
             let amount = costs(tokens, 0, money);
             let taken = take(&ledger, &by, "a", amount, NOON);
