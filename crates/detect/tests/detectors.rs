@@ -235,7 +235,7 @@ fn calls_are_told_of_where_they_cost_gather_or_give_away() {
         });
         every(SECOND, asked)
     };
-    let likely = |number: u64| Asks { is_likelihood_wanted: number % 2 == 0, ..Asks::default() };
+    let likely = |number: u64| Asks { is_likelihood_wanted: number.is_multiple_of(2), ..Asks::default() };
     check("likelihoods", &probe(400, likely), &["model-probing"]);
     check("a few likelihoods", &probe(150, likely), &[]);
     check(
