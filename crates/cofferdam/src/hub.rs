@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use controller::beside::Asking;
 use controller::lease::Role;
+use fleet::hub::ClusterStatus;
 use fleet::rollout::Denial;
-use fleet::{Beside, MOST_DENIALS};
+use fleet::{Beside, MOST_DENIALS, Ref};
 use kube::Client;
 use spoke::Judge;
 use std::collections::BTreeSet;
@@ -64,7 +65,8 @@ impl HubArgs {
             judge,
         };
         let seen = settings.judge.as_ref().map(|judge| judge.said.clone());
-        let (said, mut status) = watch::channel(None::<fleet::hub::ClusterStatus>);
+        let (said, mut status) = watch::channel(None::<ClusterStatus>);
+        let denials_of = status.clone();
         let tell = async {
             let mut told = Vec::new();
             while status.changed().await.is_ok() {
@@ -75,7 +77,7 @@ impl HubArgs {
                 told = lines;
             }
         };
-        tokio::join!(spoke::run(hub, local.clone(), settings, said), tell, tell_denials(seen));
+        tokio::join!(spoke::run(hub, local.clone(), settings, said), tell, tell_denials(seen, denials_of));
         Ok(())
     }
 
@@ -90,8 +92,12 @@ impl HubArgs {
     }
 }
 
-/// Tells once of each way in which a release that is judged beside would have denied what was allowed.
-async fn tell_denials(seen: Option<watch::Receiver<Option<Beside>>>) {
+/// Tells once of each way in which a release that is judged beside would have denied what was allowed, and in which one that is
+/// in force denies what the one before it allows.
+async fn tell_denials(
+    seen: Option<watch::Receiver<Option<Beside>>>,
+    status: watch::Receiver<Option<ClusterStatus>>,
+) {
     let Some(mut seen) = seen else { return };
     let (mut of, mut told) = (None, BTreeSet::new());
     while seen.changed().await.is_ok() {
@@ -99,12 +105,30 @@ async fn tell_denials(seen: Option<watch::Receiver<Option<Beside>>>) {
         if of.as_ref() != Some(&beside.of) {
             (of, told) = (Some(beside.of.clone()), BTreeSet::new());
         }
-        for (denial, rule) in beside.denials.iter().zip(&beside.rules) {
-            let Denial { source, destination, port, .. } = denial;
-            let line = format!("{source} to {destination} port {port}: {rule}");
+        let is_shadow =
+            status.borrow().as_ref().is_some_and(|status| status.shadow.as_ref() == Some(&beside.of));
+        let Ref { number, .. } = &beside.of;
+        let lines: Vec<String> = if is_shadow {
+            let by_rule = beside.denials.iter().zip(&beside.rules);
+            by_rule
+                .map(|(denial, rule)| format!("release {number} would deny {}: {rule}", way(denial)))
+                .collect()
+        } else {
+            beside
+                .refused
+                .iter()
+                .map(|denial| format!("denied, and release {number} allows it: {}", way(denial)))
+                .collect()
+        };
+        for line in lines {
             if told.len() < MOST_TOLD && told.insert(line.clone()) {
-                complain(format!("fleet: release {} would deny {line}", beside.of.number));
+                complain(format!("fleet: {line}"));
             }
         }
     }
+}
+
+fn way(denial: &Denial) -> String {
+    let Denial { source, destination, port, .. } = denial;
+    format!("{source} to {destination} port {port}")
 }

@@ -25,9 +25,10 @@ fn keys() -> String {
     json!({ "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ReleaseKeys", "keys": keys }).to_string()
 }
 
-fn publish(world: &World, number: u64, text: &str) -> Ref {
+fn publish(world: &World, number: u64, fallback: Option<&Ref>, text: &str) -> Ref {
     let values = crds::as_json("t.yaml", text.as_bytes());
-    let release = Release::build(Header { number, fallback: None, rollback_to: None }, &values).unwrap().0;
+    let header = Header { number, fallback: fallback.cloned(), rollback_to: None };
+    let release = Release::build(header, &values).unwrap().0;
     let object = release_object(&release, &Envelope::seal(&release, &[key()]));
     world.kubectl("apply --server-side -f -", &object.to_string());
     release.reference()
@@ -62,7 +63,7 @@ fn cluster_a_release_is_judged_beside_on_real_packets_and_the_hub_hears_what_it_
     let controller = world.certified_controller_with("first", &arguments);
     let mut agents = NODES.map(|node| Some(world.agent(node)));
 
-    let (one, two) = (publish(&world, 1, &both()), publish(&world, 2, &only(5432)));
+    let (one, two) = (publish(&world, 1, None, &both()), publish(&world, 2, None, &only(5432)));
     // Not of the fleet: it stays under whichever release.
     let mine = only(80).replace("name: db, namespace", "name: mine, namespace");
     world.kubectl("apply -f -", &mine);
@@ -116,4 +117,24 @@ fn cluster_a_release_is_judged_beside_on_real_packets_and_the_hub_hears_what_it_
     let ended = eventually("no more", || Some(status(&world)).filter(|it| it["shadow"].is_null()));
     assert_eq!((&ended["evidence"]["mode"], &ended["evidence"]["denials"]), (&"Enforce".into(), &json!([])));
     world.reachable("as before", &[80, 5432]);
+
+    // In force, it is judged by what it may fall back to: what that allowed and is denied now worked before.
+    let three = publish(&world, 3, Some(&one), &only(5432));
+    want(&world, &three, None);
+    world.reachable("release 3", &[5432]);
+    let broken = eventually("a denial of what worked", || {
+        assert!(world.web_reaches_db(5432) && !world.web_reaches_db(80));
+        Some(status(&world)).filter(|it| it["evidence"]["denials"][0]["count"].as_u64() > Some(0))
+    });
+    let evidence = &broken["evidence"];
+    let denial = &evidence["denials"][0];
+    assert_eq!((&evidence["mode"], &evidence["of"]["number"]), (&"Enforce".into(), &3.into()), "{broken:#}");
+    assert_eq!(
+        (&denial["source"], &denial["destination"], &denial["port"]),
+        (&"shop/web".into(), &"shop/db".into(), &80.into()),
+        "{broken:#}"
+    );
+    assert_eq!(evidence["denials"].as_array().unwrap().len(), 1, "{broken:#}");
+    want(&world, &one, None);
+    world.reachable("taken back", &[80, 5432]);
 }

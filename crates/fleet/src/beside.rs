@@ -25,6 +25,18 @@ pub struct Beside {
     pub more_denials: u64,
     /// By which rule each of `denials` would have been: in the same order.
     pub rules: Vec<Arc<str>>,
+    /// What was denied and would have been allowed since the release is judged: as `denials`. Where it is the release that was
+    /// in force before, that is what worked then.
+    pub refused: Vec<Denial>,
+    /// Denials beyond.
+    pub more_refused: u64,
     /// Why not everything is judged by it.
     pub problem: Option<String>,
+}
+
+impl Beside {
+    /// How often something was denied that would have been allowed.
+    pub fn all_refused(&self) -> u64 {
+        self.refused.iter().fold(self.more_refused, |all, denial| all.saturating_add(denial.count))
+    }
 }

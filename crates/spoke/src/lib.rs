@@ -30,6 +30,8 @@ use tokio::time::{Instant, sleep_until};
 /// How often the cluster says how it stands, and looks whether its policies of the fleet are as they should be, when nothing
 /// happens.
 const BEAT: Duration = Duration::from_secs(20);
+/// Soonest next word to the hub of what is denied that worked before.
+const ALARM: Duration = Duration::from_secs(2);
 /// Soonest next look after something went wrong.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -57,7 +59,9 @@ pub struct Judge {
 pub async fn run(hub: Client, local: Client, settings: Settings, said: watch::Sender<Option<ClusterStatus>>) {
     let api = round::clusters(&hub);
     let mut events = pin!(watch_object::<DynamicObject>(api, &settings.cluster,).default_backoff());
+    let mut seen = settings.judge.as_ref().map(|judge| judge.said.clone());
     let mut spoke = Spoke::new(hub, local, settings);
+    let (mut refused, mut quiet) = (0, Instant::now());
     let mut object = None;
     let mut next = Instant::now();
     loop {
@@ -73,13 +77,41 @@ pub async fn run(hub: Client, local: Client, settings: Settings, said: watch::Se
                 None => return,
             },
             () = sleep_until(next) => true,
+            more = more_refused(seen.as_mut(), refused, quiet) => {
+                refused = more;
+                true
+            }
         };
         if !is_new {
             continue;
         }
         let status = spoke.round(object.as_ref()).await;
+        quiet = Instant::now() + ALARM;
         next = Instant::now() + if status.problems.is_empty() { BEAT } else { AGAIN };
         said.send_replace(Some(status));
+    }
+}
+
+/// Waits until more is denied than `before` that the release judged by would have allowed: nobody is kept waiting by the beat who
+/// would take a release back for it.
+async fn more_refused(
+    seen: Option<&mut watch::Receiver<Option<Beside>>>,
+    before: u64,
+    quiet: Instant,
+) -> u64 {
+    sleep_until(quiet).await;
+    let all = |said: &Option<Beside>| said.as_ref().map_or(0, Beside::all_refused);
+    // Another release begins anew.
+    let more = match seen {
+        Some(seen) => {
+            seen.wait_for(|said| all(said) > 0 && all(said) != before).await.ok().map(|said| all(&said))
+        }
+        None => None,
+    };
+    match more {
+        Some(more) => more,
+        // Nobody judges.
+        None => std::future::pending().await,
     }
 }
 

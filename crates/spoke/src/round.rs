@@ -18,6 +18,8 @@ use tokio::time::{Instant, timeout};
 
 /// How long the hub may take to answer: what is put back in the cluster does not wait for a hub that hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For how long after a release came in force is judged by the one before it.
+const WATCHED: Duration = Duration::from_secs(24 * 3600);
 /// Where the cluster keeps what it remembers.
 const KEPT: &str = "cofferdam-fleet";
 /// Whose fields these are.
@@ -55,6 +57,8 @@ pub(crate) struct Spoke {
     in_force: Option<Signed>,
     /// What is judged beside it, and since when either is as it is.
     shadow: Option<Ref>,
+    /// What was in force before it, by which is judged where nothing else is to be.
+    earlier: Option<Ref>,
     since: Instant,
     said: Option<ClusterStatus>,
     /// What the hub has of what the cluster remembers: never written lower than it is.
@@ -76,6 +80,7 @@ impl Spoke {
             drift: Drift::default(),
             in_force: None,
             shadow: None,
+            earlier: None,
             since,
             said: None,
             at_hub: Memory::default(),
@@ -111,7 +116,8 @@ impl Spoke {
         };
         self.drift = spec.drift;
         if let Some(Wanted { enforce, shadow }) = &spec.wanted {
-            self.fetched.retain(|release, _| release == enforce || Some(release) == shadow.as_ref());
+            let kept = [Some(enforce), shadow.as_ref(), self.earlier.as_ref()];
+            self.fetched.retain(|release, _| kept.contains(&Some(release)));
         }
         let (kept, mut outcome) = self.enforce(&spec, kept).await;
         let shadow = spec.wanted.as_ref().and_then(|it| it.shadow.as_ref());
@@ -243,10 +249,24 @@ impl Spoke {
     async fn judge_beside(&mut self, shadow: Option<&Ref>, memory: &Memory) -> Result<(), Vec<String>> {
         let before = self.shadow.take();
         let judged = self.judge_beside_of(shadow, memory, before).await;
+        let earlier = if self.shadow.is_none() { self.release_before().await } else { None };
+        self.earlier = earlier.as_ref().map(|signed| signed.release().reference());
         if self.shadow.is_none() {
-            self.judge_by(None);
+            self.judge_by(earlier);
         }
         judged
+    }
+
+    /// What the release in force may fall back to, for as long as it is watched: what that allows and is denied now worked
+    /// before.
+    async fn release_before(&mut self) -> Option<Signed> {
+        self.settings.judge.as_ref()?;
+        let fallback = self.in_force.as_ref()?.release().header().fallback.clone()?;
+        if fallback.number == 0 || self.since.elapsed() > WATCHED {
+            return None;
+        }
+        // Without it nothing is said of denials, as after that time.
+        self.fetch(&fallback).await.ok()
     }
 
     async fn judge_beside_of(
@@ -309,7 +329,13 @@ impl Spoke {
                 // It has not begun.
                 None => Evidence { seconds: 0, ..nothing },
             },
-            (None, _) | (Some(_), None) => nothing,
+            (None, Some(_)) => match self.earlier.as_ref().and_then(|earlier| self.seen_of(earlier)) {
+                Some(Beside { flows, refused, more_refused, .. }) => {
+                    Evidence { flows, denials: refused, more_denials: more_refused, ..nothing }
+                }
+                None => nothing,
+            },
+            (_, None) => nothing,
         };
         let mut status = ClusterStatus {
             beat: self.said.as_ref().map_or(0, |it| it.beat.wrapping_add(1)),

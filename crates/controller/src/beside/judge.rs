@@ -294,7 +294,6 @@ impl Judge {
     }
 
     fn told(&self, of: Ref, (seconds, flows): (u64, u64), problem: Option<String>) -> Beside {
-        let denied = self.tally.differences().into_iter().filter(|(it, _)| it.verdict == Verdict::Deny);
         let mut beside = Beside {
             of,
             seconds,
@@ -302,17 +301,28 @@ impl Judge {
             denials: Vec::new(),
             more_denials: self.tally.would_deny,
             rules: Vec::new(),
+            refused: Vec::new(),
+            more_refused: self.tally.would_allow,
             problem,
         };
-        for (difference, seen) in denied.take(MOST_DENIALS) {
-            beside.more_denials = beside.more_denials.saturating_sub(seen.count);
-            beside.rules.push(Arc::clone(&difference.rule));
-            beside.denials.push(Denial {
+        for (difference, seen) in self.tally.differences() {
+            let (listed, more) = match difference.verdict {
+                Verdict::Deny => (&mut beside.denials, &mut beside.more_denials),
+                Verdict::Allow => (&mut beside.refused, &mut beside.more_refused),
+            };
+            if listed.len() == MOST_DENIALS {
+                continue;
+            }
+            *more = more.saturating_sub(seen.count);
+            listed.push(Denial {
                 source: difference.source.to_string(),
                 destination: difference.destination.to_string(),
                 port: difference.port,
                 count: seen.count,
             });
+            if difference.verdict == Verdict::Deny {
+                beside.rules.push(Arc::clone(&difference.rule));
+            }
         }
         beside
     }
