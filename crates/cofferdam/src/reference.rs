@@ -39,8 +39,9 @@ pub(crate) fn run(command: &ReferenceCommand, mut program: Command, out: &mut im
                 "kinds",
                 "Fields in bold must be given. `[]` is an item of a list, `{}` a value of a map. What NetworkPolicy, ClusterNetworkPolicy and the kinds of the Gateway API mean is specified elsewhere.",
             )?;
-            for definition in controller::definition::definitions() {
-                kind_page(&definition, out)?;
+            let of_fleets = fleet::hub::definitions();
+            for definition in controller::definition::definitions().iter().chain(&of_fleets) {
+                kind_page(definition, out)?;
             }
         }
         ReferenceCommand::Reasons => {
