@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((templates.0.len(), templates.most()), (TEMPLATES, 1));
         let even = templates.entropy();
         assert!((even - 5.0).abs() < 1e-9, "{even}");
-        (0..100).for_each(|_| templates.add(7));
+        (0..100).for_each(|_| templates.add(20_000));
         assert_eq!(templates.most(), 100);
         assert!(templates.entropy() < even);
         assert!(Templates::default().entropy() < 1e-9);

@@ -88,15 +88,29 @@ fn texts(input: &Value) -> u64 {
     }
 }
 
-/// The first words in small letters; digits are all the same.
+/// The first words in small letters; numbers are all the same.
 fn first_words(text: &str) -> String {
     let mut end = text.len().min(MOST_LOOKED_AT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     let words = text.get(..end).unwrap_or_default().split_whitespace().take(TEMPLATE);
-    let plain = |letter: char| if letter.is_numeric() { '0' } else { letter };
-    words.map(|word| word.chars().map(plain).collect::<String>().to_lowercase()).collect::<Vec<_>>().join(" ")
+    words.map(without_numbers).collect::<Vec<_>>().join(" ")
+}
+
+fn without_numbers(word: &str) -> String {
+    let mut plain = String::with_capacity(word.len());
+    let mut is_within = false;
+    for letter in word.chars() {
+        let is_digit = letter.is_numeric();
+        match (is_digit, is_within) {
+            (true, true) => {}
+            (true, false) => plain.push('0'),
+            (false, _) => plain.extend(letter.to_lowercase()),
+        }
+        is_within = is_digit;
+    }
+    plain
 }
 
 #[cfg(test)]

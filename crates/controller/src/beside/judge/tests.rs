@@ -24,11 +24,17 @@ kind: EgressPolicy
 metadata: {name: web, namespace: team}
 spec:
   subject: {podSelector: {matchLabels: {app: web}}}
-  egress: [{action: Allow, to: [{domains: [api.example.com]}]}, {action: Allow, to: [{podSelector: {}}]}]
+  egress: [{action: Allow, to: [{domains: [api.example.com]}]}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: team}
+spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{podSelector: {}}]}]}
 ";
 
 fn candidate(number: u64, objects: &str) -> Arc<Candidate> {
     let read = crds::read_objects("t.yaml", objects.as_bytes());
+    assert!(!read.diagnostics.iter().any(crds::Diagnostic::is_error), "{:?}", read.diagnostics);
     let compiled = compiler::compile(read.objects, Generation(0));
     assert!(!compiled.diagnostics.iter().any(crds::Diagnostic::is_error), "{:?}", compiled.diagnostics);
     let of = Ref { number, digest: Ref::nothing().digest };
