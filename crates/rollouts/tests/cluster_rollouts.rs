@@ -244,7 +244,9 @@ async fn lives(hub: &Hub, name: &str, end: Phase) -> usize {
         let life = tokio::spawn(rollouts::run(fused, |_| ()));
         let died = tokio::time::timeout(hub::PATIENCE, fuse.blown.notified()).await;
         life.abort();
-        assert!(died.is_ok(), "nothing is written any more: {:#?}", hub.status(name).await);
+        // The last life may need fewer writes than it has.
+        let status = hub.status(name).await;
+        assert!(died.is_ok() || status.phase == end, "nothing is written any more: {status:#?}");
         kills += 1;
         assert!(kills < 200, "it does not end: {:#?}", hub.status(name).await);
     }
