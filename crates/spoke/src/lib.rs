@@ -77,7 +77,7 @@ pub async fn run(hub: Client, local: Client, settings: Settings, said: watch::Se
                 None => return,
             },
             () = sleep_until(next) => true,
-            more = more_refused(seen.as_mut(), refused, quiet) => {
+            more = more_refused(seen.as_mut().filter(|_| spoke.is_watching()), refused, quiet) => {
                 refused = more;
                 true
             }
@@ -92,8 +92,8 @@ pub async fn run(hub: Client, local: Client, settings: Settings, said: watch::Se
     }
 }
 
-/// Waits until more is denied than `before` that the release judged by would have allowed: nobody is kept waiting by the beat who
-/// would take a release back for it.
+/// Waits until twice as much is denied as `before` that the release judged by would have allowed: nobody is kept waiting by the
+/// beat who would take a release back for it, and what is denied on and on does not make for rounds without end.
 async fn more_refused(
     seen: Option<&mut watch::Receiver<Option<Beside>>>,
     before: u64,
@@ -102,10 +102,9 @@ async fn more_refused(
     sleep_until(quiet).await;
     let all = |said: &Option<Beside>| said.as_ref().map_or(0, Beside::all_refused);
     // Another release begins anew.
+    let is_news = |now: u64| now > 0 && (now < before || now >= before.saturating_mul(2));
     let more = match seen {
-        Some(seen) => {
-            seen.wait_for(|said| all(said) > 0 && all(said) != before).await.ok().map(|said| all(&said))
-        }
+        Some(seen) => seen.wait_for(|said| is_news(all(said))).await.ok().map(|said| all(&said)),
         None => None,
     };
     match more {

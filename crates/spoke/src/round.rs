@@ -88,6 +88,11 @@ impl Spoke {
         }
     }
 
+    /// Whether what is in force is judged by the release before it.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.earlier.is_some()
+    }
+
     /// Does what is wanted as far as it may, and says how the cluster stands.
     pub(crate) async fn round(&mut self, object: Option<&DynamicObject>) -> ClusterStatus {
         let mut problems = Vec::new();
