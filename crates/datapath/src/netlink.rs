@@ -40,7 +40,8 @@ pub(crate) struct Messages {
 
 impl Messages {
     pub(crate) fn new(first_sequence: u32) -> Self {
-        Self { bytes: Vec::new(), sequence: first_sequence }
+        // A small change fits.
+        Self { bytes: Vec::with_capacity(1024), sequence: first_sequence }
     }
 
     /// Appends a message and returns its sequence number.

@@ -79,6 +79,26 @@ pub struct Steering {
     in_force: Option<Steer>,
 }
 
+/// Pairs that come and go.
+#[derive(Debug, Default)]
+pub(crate) struct PairChange {
+    gone: BTreeSet<(IpAddr, IpAddr)>,
+    new: BTreeSet<(IpAddr, IpAddr)>,
+}
+
+impl PairChange {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.new.is_empty()
+    }
+
+    pub(crate) fn write(&self, batch: &mut Batch) {
+        for family in Family::BOTH {
+            batch.remove(TABLE, named(family), keys_of(&self.gone, family).iter().map(Key::element));
+            batch.add(TABLE, named(family), keys_of(&self.new, family).iter().map(Key::element));
+        }
+    }
+}
+
 impl Steering {
     /// In the calling thread's network namespace. Changes nothing.
     ///
@@ -146,27 +166,41 @@ impl Steering {
         more: &[(IpAddr, IpAddr)],
         fewer: &[(IpAddr, IpAddr)],
     ) -> Result<(), ApplyError> {
+        let change = self.change(more, fewer)?;
+        if !change.is_empty() {
+            let mut batch = Batch::new(self.netfilter.messages());
+            change.write(&mut batch);
+            self.commit(batch)?;
+            self.note(change);
+        }
+        Ok(())
+    }
+
+    /// What [`Self::steer_pairs`] changes.
+    pub(crate) fn change(
+        &self,
+        more: &[(IpAddr, IpAddr)],
+        fewer: &[(IpAddr, IpAddr)],
+    ) -> Result<PairChange, ApplyError> {
+        if more.is_empty() && fewer.is_empty() {
+            return Ok(PairChange::default());
+        }
         let Some(steer) = &self.in_force else { return Err(ApplyError::NotInstalled) };
         let more: BTreeSet<_> = more.iter().copied().collect();
         let gone: BTreeSet<_> =
             fewer.iter().copied().filter(|pair| steer.named.contains(pair) && !more.contains(pair)).collect();
         let new: BTreeSet<_> = more.into_iter().filter(|pair| !steer.named.contains(pair)).collect();
-        if gone.is_empty() && new.is_empty() {
-            return Ok(());
-        }
-        let mut batch = Batch::new(self.netfilter.messages());
-        for family in Family::BOTH {
-            batch.remove(TABLE, named(family), keys_of(&gone, family).iter().map(Key::element));
-            batch.add(TABLE, named(family), keys_of(&new, family).iter().map(Key::element));
-        }
-        self.commit(batch)?;
+        Ok(PairChange { gone, new })
+    }
+
+    /// The kernel took a change.
+    pub(crate) fn note(&mut self, change: PairChange) {
         if let Some(steer) = &mut self.in_force {
-            for pair in &gone {
+            for pair in &change.gone {
                 steer.named.remove(pair);
             }
-            steer.named.extend(new);
+            steer.named.extend(change.new);
         }
-        Ok(())
     }
 
     /// Steers nothing any more.

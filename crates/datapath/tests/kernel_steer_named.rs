@@ -10,13 +10,14 @@
 
 mod support;
 
-use datapath::{ApplyError, Config, Datapath, Steer, Steering};
+use datapath::{ApplyError, Binding, Config, Datapath, Span, Steer, Steering};
 use nix::sys::socket::sockopt::{Ipv4OrigDstAddr, Ipv6OrigDstAddr};
 use nix::sys::socket::{
     Backlog, ControlMessageOwned, MsgFlags, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, listen,
     recvmsg, setsockopt,
 };
 use policy::Protocol;
+use policy::table::Row;
 use std::io::{IoSliceMut, Read, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -234,6 +235,48 @@ fn kernel_keeps_open_connections_where_they_are_when_pairs_change() {
     assert_eq!(answers(&mut connect()), [Answer::Gateway, Answer::Peer], "more goes before fewer");
     steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
     assert_eq!(answers(&mut connect()), [Answer::Peer, Answer::Peer], "what pairs changed is known");
+}
+
+#[test]
+fn kernel_opens_a_name_and_leads_to_the_gateway_in_one_step_or_not_at_all() {
+    if !privileged() {
+        return;
+    }
+    let lab = served();
+    let _gateway = Gateway::new(&lab);
+    let mut datapath = lab.datapath(Config::default());
+    let mut tables = Tables::new(1);
+    tables.egress(0).otherwise = tables.row(deny(30), vec![]);
+    let _ = datapath.apply(&tables.table).unwrap();
+    let mut steering = steering(&lab);
+    let to = pairs().map(|(_, to)| to);
+    let bind = |row: Option<Row>| {
+        let row = row.map(Arc::new);
+        pairs().map(|(from, to)| Binding { from, to, span: Span::Live, row: row.clone() })
+    };
+    let web = |port| Row { otherwise: deny(30), cells: vec![cell(Protocol::TCP, port, port, allow(31))] };
+    let asked = |port| to.map(|to| asked(&lab.pods[0], to, port));
+    let nobody = [Answer::Nobody, Answer::Nobody];
+
+    let refused = datapath.bind_steered(&bind(Some(web(80))), &mut steering, (&pairs(), &[]));
+    assert_eq!(refused, Err(ApplyError::NotInstalled), "nothing is steered by this process yet");
+    assert_eq!(asked(80), nobody, "so nothing was opened");
+
+    steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
+    datapath.bind_steered(&bind(Some(web(80))), &mut steering, (&pairs(), &[])).unwrap();
+    assert_eq!(asked(80), [Answer::Gateway, Answer::Gateway]);
+    assert_eq!(asked(443), nobody);
+    // What is so already changes nothing.
+    datapath.bind_steered(&bind(Some(web(80))), &mut steering, (&pairs(), &[])).unwrap();
+    datapath.bind_steered(&[], &mut steering, (&[], &pairs()[1..])).unwrap();
+    assert_eq!(asked(80), [Answer::Gateway, Answer::Peer]);
+    // A row that takes something away: the state in force is left for another.
+    let before = datapath.tag();
+    datapath.bind_steered(&bind(Some(web(443))), &mut steering, (&pairs()[1..], &pairs()[..1])).unwrap();
+    assert_ne!(datapath.tag(), before);
+    assert_eq!((asked(80), asked(443)), (nobody, [Answer::Peer, Answer::Gateway]));
+    datapath.bind_steered(&bind(None), &mut steering, (&[], &pairs())).unwrap();
+    assert_eq!(asked(443), [Answer::Nobody, Answer::Nobody]);
 }
 
 #[test]

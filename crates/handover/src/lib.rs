@@ -29,7 +29,9 @@ pub const MOST_FDS: usize = 64;
 /// # Errors
 /// It cannot be written as JSON, or is longer than [`LONGEST`].
 pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
-    let mut frame = vec![0; 4];
+    // Most messages fit.
+    let mut frame = Vec::with_capacity(512);
+    frame.extend_from_slice(&[0; 4]);
     serde_json::to_writer(&mut frame, message)?;
     let length = frame.len() - 4;
     if length > LONGEST {
@@ -59,8 +61,13 @@ pub fn send_with(stream: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io:
 #[derive(Debug, Default)]
 pub struct Assembly {
     bytes: Vec<u8>,
+    /// Where one read goes: clearing as much for each costs more than most messages.
+    buffer: Vec<u8>,
     fds: VecDeque<OwnedFd>,
 }
+
+/// Most bytes that one read takes.
+const AT_ONCE: usize = 64 << 10;
 
 impl Assembly {
     /// Reads what is there; `false` at the end of the stream.
@@ -68,17 +75,17 @@ impl Assembly {
     /// # Errors
     /// The stream fails, or would have to be waited for.
     pub fn read(&mut self, stream: impl AsFd) -> io::Result<bool> {
-        let mut buffer = vec![0; 64 << 10];
+        self.buffer.resize(AT_ONCE, 0);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut slices = [IoSliceMut::new(&mut buffer)];
+        let mut slices = [IoSliceMut::new(&mut self.buffer)];
         let received = recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 self.fds.extend(fds.take(MOST_FDS.saturating_sub(self.fds.len())));
             }
         }
-        self.bytes.extend_from_slice(buffer.get(..received.bytes).unwrap_or_default());
+        self.bytes.extend_from_slice(self.buffer.get(..received.bytes).unwrap_or_default());
         Ok(received.bytes > 0)
     }
 

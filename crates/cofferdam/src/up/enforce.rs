@@ -58,6 +58,9 @@ impl Answers {
     }
 }
 
+/// Sources and destinations.
+type Pairs = Vec<(IpAddr, IpAddr)>;
+
 /// The node's proxies, and what leads to them.
 struct Proxies {
     steering: Steering,
@@ -167,16 +170,12 @@ impl Proxies {
         self.problem = self.steering.steer(&wanted).err().map(|error| error.to_string());
     }
 
-    /// Sends what goes between these pairs to the gateway, or leaves it alone.
-    fn steer_pairs(&mut self, more: &[(IpAddr, IpAddr)], fewer: &[(IpAddr, IpAddr)]) -> Result<()> {
-        if !self.dns.listening().is_empty() {
-            self.steering.steer_pairs(more, fewer).context("steering named connections")?;
-        }
-        self.named.extend(more);
-        for pair in fewer {
-            self.named.remove(pair);
-        }
-        Ok(())
+    /// Which of these pairs are to be sent to the gateway and are not, and which are and are not to be.
+    fn changed(&self, pairs: impl Iterator<Item = ((IpAddr, IpAddr), bool)>) -> (Pairs, Pairs) {
+        let changed = pairs.filter(|(pair, is_named)| *is_named != self.named.contains(pair));
+        let (more, fewer): (Vec<_>, Vec<_>) = changed.partition(|(_, is_named)| *is_named);
+        let of = |all: Vec<((IpAddr, IpAddr), bool)>| all.into_iter().map(|(pair, _)| pair).collect();
+        (of(more), of(fewer))
     }
 }
 
@@ -329,31 +328,30 @@ impl Enforcer {
             let binding = |span, row| Binding { from: *from, to: *to, span, row };
             bindings.extend([binding(Span::Live, row), binding(Span::Past, open)]);
         }
-        let Some(kernel) = &mut self.kernel else { return Ok(()) };
-        let mut fewer = Vec::new();
-        if let Some(proxies) = &mut kernel.proxies
+        let Some(Kernel { datapath, proxies, tags, .. }) = &mut self.kernel else { return Ok(()) };
+        let (mut more, mut fewer) = (Vec::new(), Vec::new());
+        if let Some(proxies) = proxies
             && let Some(gate) = &mut proxies.gate
         {
             gate.bind(&table, &mut self.binder, &pairs)?;
-            let mut more = Vec::new();
-            for pair in &pairs {
-                let is_named = pair.is_named(&table, &mut self.binder);
-                if is_named { &mut more } else { &mut fewer }.push((pair.from, pair.to));
+            let binder = &mut self.binder;
+            let named = pairs.iter().map(|pair| ((pair.from, pair.to), pair.is_named(&table, binder)));
+            (more, fewer) = proxies.changed(named);
+        }
+        match proxies {
+            Some(proxies) if !proxies.dns.listening().is_empty() => {
+                datapath.bind_steered(&bindings, &mut proxies.steering, (&more, &fewer))?;
             }
-            more.retain(|pair| !proxies.named.contains(pair));
-            fewer.retain(|pair| proxies.named.contains(pair));
-            if !more.is_empty() {
-                proxies.steer_pairs(&more, &[])?;
-            }
+            Some(_) | None => datapath.bind(&bindings)?,
         }
-        kernel.datapath.bind(&bindings)?;
-        if let Some(tag) = kernel.datapath.tag() {
-            kernel.tags.set(tag, table.generation);
+        if let Some(tag) = datapath.tag() {
+            tags.set(tag, table.generation);
         }
-        let Some(proxies) = &mut kernel.proxies else { return Ok(()) };
-        if !fewer.is_empty() {
-            proxies.steer_pairs(&[], &fewer)?;
+        let Some(proxies) = proxies else { return Ok(()) };
+        for pair in &fewer {
+            proxies.named.remove(pair);
         }
+        proxies.named.extend(more);
         if let Some(gate) = &proxies.gate {
             gate.keeper.check()?;
         }

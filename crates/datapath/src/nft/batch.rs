@@ -117,6 +117,11 @@ impl Batch {
         Self { messages, doing: Vec::new(), set_id: 0 }
     }
 
+    /// Whether it asks for nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.doing.is_empty()
+    }
+
     /// Closes the transaction. The number is of the message that asks for an acknowledgement.
     pub(crate) fn finish(mut self, table: &str) -> (Messages, u32, Vec<(u32, String)>) {
         // Deleting nothing from a table that must exist is a message whose acknowledgement says that all went well.

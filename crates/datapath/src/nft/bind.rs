@@ -22,7 +22,7 @@ pub(super) struct Rebinding {
     /// The interval sets as they must become, where they change.
     pub(super) intervals: Option<Intervals>,
     /// Something that was allowed is not any more: open connections must be judged again.
-    pub(super) narrows: bool,
+    narrows: bool,
 }
 
 impl Rebinding {
@@ -47,6 +47,11 @@ impl Rebinding {
         all.check_bounds(image)?;
         all.add_rows(image);
         Ok(all)
+    }
+
+    /// Whether the state in force is left for another: rules are written anew.
+    pub(super) fn moves(&self) -> bool {
+        self.narrows || self.intervals.is_some()
     }
 
     fn change(&mut self, set: HashSet) -> &mut Change {

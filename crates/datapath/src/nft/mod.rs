@@ -20,7 +20,7 @@ mod tiles;
 use crate::error::ApplyError;
 use crate::mark::{Judged, RULE_MASK, Tag};
 use crate::netlink::{Socket, TransactError};
-use crate::{Applied, Binding, Datapath};
+use crate::{Applied, Binding, Datapath, Steering};
 use batch::{Batch, Part, SetSpec, Shape};
 use bind::Rebinding;
 use image::{Change, Image, difference};
@@ -164,6 +164,29 @@ impl NftDatapath {
     #[must_use]
     pub fn tag(&self) -> Option<Tag> {
         self.installed.state.as_ref().map(|state| state.tag)
+    }
+
+    /// [`Datapath::bind`], and [`Steering::steer_pairs`], in the same step where no row takes anything away. Where one does,
+    /// more pairs are steered before and fewer after it.
+    ///
+    /// # Errors
+    /// Nothing changed, but that more pairs may be steered.
+    pub fn bind_steered(
+        &mut self,
+        bindings: &[Binding],
+        steering: &mut Steering,
+        (more, fewer): (&[(IpAddr, IpAddr)], &[(IpAddr, IpAddr)]),
+    ) -> Result<(), ApplyError> {
+        let rebinding = self.rebinding(bindings)?;
+        if rebinding.moves() {
+            steering.steer_pairs(more, &[])?;
+            self.rebind(rebinding)?;
+            return steering.steer_pairs(&[], fewer);
+        }
+        let change = steering.change(more, fewer)?;
+        self.add(rebinding, |batch| change.write(batch))?;
+        steering.note(change);
+        Ok(())
     }
 
     /// How many addresses are bound to endpoints.
@@ -319,6 +342,25 @@ impl NftDatapath {
         let tag = state.tag;
         self.settled(state);
         Ok((tag, took, added, removed))
+    }
+
+    fn rebinding(&self, bindings: &[Binding]) -> Result<Rebinding, ApplyError> {
+        let Some(state) = &self.installed.state else { return Err(ApplyError::NotInstalled) };
+        Ok(Rebinding::of(bindings, &state.image)?)
+    }
+
+    /// Changes bindings of the state in force, and what else is written into the same transaction.
+    fn add(&mut self, rebinding: Rebinding, more: impl FnOnce(&mut Batch)) -> Result<(), ApplyError> {
+        let mut batch = self.batch();
+        change_hash_sets(&mut batch, &rebinding.changes);
+        more(&mut batch);
+        if !batch.is_empty() {
+            self.commit(batch, TABLE)?;
+        }
+        if let Some(state) = &mut self.installed.state {
+            rebinding.note(&mut state.image);
+        }
+        Ok(())
     }
 
     /// A state with other bindings.
@@ -489,21 +531,8 @@ impl Datapath for NftDatapath {
     }
 
     fn bind(&mut self, bindings: &[Binding]) -> Result<(), ApplyError> {
-        let Some(state) = &self.installed.state else { return Err(ApplyError::NotInstalled) };
-        let rebinding = Rebinding::of(bindings, &state.image)?;
-        if rebinding.changes.is_empty() {
-            return Ok(());
-        }
-        if rebinding.narrows || rebinding.intervals.is_some() {
-            return self.rebind(rebinding);
-        }
-        let mut batch = self.batch();
-        change_hash_sets(&mut batch, &rebinding.changes);
-        self.commit(batch, TABLE)?;
-        if let Some(state) = &mut self.installed.state {
-            rebinding.note(&mut state.image);
-        }
-        Ok(())
+        let rebinding = self.rebinding(bindings)?;
+        if rebinding.moves() { self.rebind(rebinding) } else { self.add(rebinding, |_| {}) }
     }
 
     fn counters(&mut self) -> Result<BTreeMap<RuleId, u64>, ApplyError> {
