@@ -56,6 +56,7 @@ collector:
   sizeMiB: 64
   ports: {collect: 19448, health: 19449, serve: 18080}
   nodeSelector: {a: b}
+rollouts: {enabled: true, replicas: 3, ports: {health: 19450}, nodeSelector: {a: b}}
 prices: {list: \"kind: PriceList\"}
 budgetStore: {url: rediss://10.0.0.7, secret: budget-store, ca: true, down: deny}
 ";
@@ -195,6 +196,7 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "ingressGateway.service.type=ExternalName",
         "collector.storage.size=much",
         "collector.ports.listen=1",
+        "rollouts.replicas=0",
     ] {
         let output = run(&helm, &["template", "chart", "--set", wrong]);
         assert!(!output.status.success(), "{wrong} is taken");
@@ -366,6 +368,28 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
         let said = text(&kubectl(&cluster, &format!("auth can-i {what} {who}"), ""));
         assert!(said.lines().any(|line| line == "no"), "{what}: {said}");
     }
+}
+
+/// What the rollouts themselves are tried with is `examples/fleet/role.yaml`: the chart's are to be the same.
+#[test]
+fn chart_gives_rollouts_the_rights_of_the_example() {
+    let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
+    must(&cluster, "create namespace cofferdam-system", "");
+    let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system"];
+    let rendered = run(&helm, &[&arguments[..], &["--set", "rollouts.enabled=true"]].concat());
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    let rules = |what: &str| -> serde_json::Value {
+        let text = must(&cluster, &format!("get {what} -o jsonpath={{.rules}}"), "");
+        serde_json::from_str(&text).unwrap()
+    };
+    let (role, lease) = ("clusterrole cofferdam-rollouts", "role cofferdam-rollouts -n cofferdam-system");
+    let (of_chart, leases) = (rules(role), rules(lease));
+    must(&cluster, "delete clusterrole cofferdam-rollouts", "");
+    let example = Path::new(ROOT).join("examples/fleet/role.yaml");
+    must(&cluster, &format!("apply -f {}", example.display()), "");
+    assert_eq!(of_chart, rules(role));
+    assert_eq!(leases, rules(lease));
 }
 
 #[test]

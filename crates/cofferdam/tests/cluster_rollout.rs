@@ -11,6 +11,8 @@
 use apiserver::Cluster;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,6 +38,15 @@ impl Drop for Running {
         let _ended = self.0.kill();
         let _gone = self.0.wait();
     }
+}
+
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 impl World {
@@ -100,16 +111,31 @@ impl World {
         path
     }
 
-    fn rollouts(&self, kubeconfig: &Path) -> Running {
+    /// Runs rollouts, and tells where it says how it is.
+    fn rollouts(&self, kubeconfig: &Path) -> (Running, SocketAddr) {
+        let health = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let log = fs::File::options().append(true).create(true).open(self.path("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
-            .args(["rollouts", "--json", "--hub"])
+            .args(["rollouts", "--json", "--health", &health.to_string(), "--hub"])
             .arg(kubeconfig)
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .stdin(Stdio::null())
             .spawn();
-        Running(child.unwrap())
+        (Running(child.unwrap()), health)
+    }
+
+    /// Asks until the answer has all of this; bounded.
+    fn asked(&self, health: SocketAddr, path: &str, says: &[&str]) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let said = get(health, path).unwrap_or_default();
+            if says.iter().all(|it| said.contains(it)) {
+                return;
+            }
+            assert!(Instant::now() < end, "{path} never said {says:?}: {said}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn log(&self) -> String {
@@ -168,9 +194,16 @@ fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
     assert_eq!(code, Some(0), "{out}");
 
     // One decides, the other waits; it takes over when the first is killed.
-    let first = world.rollouts(&runs);
+    let (first, of_first) = world.rollouts(&runs);
     world.until(&format!("rollout status release-8 {hub}"), "judges it without effect");
-    let _second = world.rollouts(&runs);
+    let (_second, of_second) = world.rollouts(&runs);
+    world.asked(of_first, "/readyz", &[" 200 ", "ready"]);
+    let began = r#"cofferdam_rollouts_decisions_total{what="Began"} 1"#;
+    let first_says =
+        ["cofferdam_rollouts_decides 1", "cofferdam_rollouts 1", "cofferdam_rollouts_clusters 3", began];
+    world.asked(of_first, "/metrics", &first_says);
+    world.asked(of_second, "/readyz", &[" 200 ", "ready"]);
+    world.asked(of_second, "/metrics", &["cofferdam_rollouts_decides 0"]);
     world.say("dev-1", 2, 7, Some(8), 37);
     let (code, out) = world.until(&format!("rollout status release-8 {hub}"), "HELD");
     assert_eq!(code, Some(1), "{out}");
@@ -190,6 +223,7 @@ fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
         "{out}{err}"
     );
     drop(first);
+    world.asked(of_second, "/metrics", &["cofferdam_rollouts_decides 1"]);
 
     let forced = format!("rollout promote release-8 {hub} --stage dev --reason known-to-be-harmless");
     let (code, out) = world.until(&forced, "Forced dev by system:serviceaccount:cofferdam-system:ann");
@@ -224,4 +258,13 @@ fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
     let lines: Vec<Value> = world.log().lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
     let told = |what: &str| lines.iter().filter(|it| it["decision"]["what"] == what).count();
     assert_eq!((told("Began"), told("Forced"), told("RolledBack")), (1, 1, 1), "{}", world.log());
+
+    let World { hub, folder } = world;
+    drop(hub);
+    let world_log = fs::read_to_string(folder.path().join("log")).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !get(of_second, "/readyz").is_ok_and(|said| said.contains(" 503 ")) {
+        assert!(Instant::now() < end, "it is ready without a hub: {world_log}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }

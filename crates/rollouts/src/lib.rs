@@ -50,6 +50,13 @@ pub enum News {
     },
     /// Something is not as it should be; nothing is decided before it is.
     Problem(String),
+    /// Everything was looked at, and what followed was done.
+    Looked {
+        /// Rollouts at the hub.
+        rollouts: usize,
+        /// Clusters at the hub.
+        clusters: usize,
+    },
 }
 
 /// Runs until the future is dropped.
@@ -84,7 +91,10 @@ async fn follow(hub: &Client, board: &mut Board, tell: &(impl Fn(News) + Send + 
             event = clusters.next() => take(event, |event| board.cluster(event, now())),
             () = sleep_until(due), if board.is_whole() => {
                 match turn.take(board, now(), tell).await {
-                    Ok(rest) => due = Instant::now() + rest,
+                    Ok(rest) => {
+                        due = Instant::now() + rest;
+                        tell(News::Looked { rollouts: board.rollouts.len(), clusters: board.clusters.len() });
+                    }
                     Err(problem) => return problem,
                 }
                 continue;

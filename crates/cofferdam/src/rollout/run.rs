@@ -2,22 +2,31 @@
 //!
 //! Enters: a hub's kubeconfig. Leaves: what clusters are to have, how rollouts stand, one line for each decision. Guarantees: of
 //! several only who holds the lease decides; ends on SIGINT and SIGTERM, and may end at any other point: whoever comes next
-//! goes on. Does not: serve anything, or need to be in a cluster.
+//! goes on. Does not: need to be in a cluster.
 
 use super::show;
 use crate::control::{client, complain};
+use crate::health::{self, Health};
+use crate::http;
+use crate::metrics::Page;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::lease::{self, Role};
 use rollouts::News;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// Who decides.
 const LEASE: &str = "cofferdam-rollouts";
+/// Everything is looked at every few seconds: whoever decides and did not for so long is stuck.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Bring releases to clusters, stage by stage: run every Rollout of a hub.
 #[derive(Args, Debug)]
@@ -37,6 +46,83 @@ pub(crate) struct RolloutsArgs {
     /// Print one JSON object per decision
     #[arg(long)]
     json: bool,
+    /// Answer /healthz, /readyz and /metrics here
+    #[arg(long, value_name = "ADDRESS")]
+    health: Option<SocketAddr>,
+}
+
+/// How it goes, for probes and Prometheus.
+struct Standing {
+    role: watch::Receiver<Role>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// When everything was looked at last.
+    looked: Option<Instant>,
+    rollouts: usize,
+    clusters: usize,
+    decisions: BTreeMap<String, u64>,
+    problems: u64,
+    /// Why nothing was looked at since.
+    problem: Option<String>,
+}
+
+impl Standing {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, news: &News) {
+        let mut known = self.known();
+        match news {
+            News::Decided { decision, .. } => {
+                *known.decisions.entry(format!("{:?}", decision.what)).or_default() += 1;
+            }
+            News::Problem(problem) => {
+                known.problems += 1;
+                known.problem = Some(problem.clone());
+            }
+            News::Looked { rollouts, clusters } => {
+                (known.rollouts, known.clusters) = (*rollouts, *clusters);
+                (known.looked, known.problem) = (Some(Instant::now()), None);
+            }
+        }
+    }
+}
+
+impl Health for Standing {
+    /// Whoever waits for the lease does its work.
+    fn ready(&self) -> Result<(), String> {
+        match &*self.role.borrow() {
+            Role::Unknown => return Err(format!("the hub did not say yet who has the lease {LEASE}")),
+            Role::Stands(_) => return Ok(()),
+            Role::Leads => {}
+        }
+        let known = self.known();
+        match (&known.problem, known.looked) {
+            (Some(problem), _) => Err(problem.clone()),
+            (None, None) => Err("nothing was looked at yet".to_owned()),
+            (None, Some(at)) if at.elapsed() > STUCK => {
+                Err(format!("nothing was looked at for {} s", at.elapsed().as_secs()))
+            }
+            (None, Some(_)) => Ok(()),
+        }
+    }
+
+    fn metrics(&self) -> Page {
+        let mut page = Page::new();
+        let known = self.known();
+        let decides = *self.role.borrow() == Role::Leads;
+        page.gauge("rollouts_decides", "Whether this one has the lease and decides", decides.into());
+        page.gauge("rollouts", "Rollouts at the hub, as this one saw last", known.rollouts as u64);
+        page.gauge("rollouts_clusters", "Clusters at the hub, as this one saw last", known.clusters as u64);
+        let decisions = known.decisions.iter().map(|(what, count)| (what.clone(), *count));
+        page.counters(("rollouts_decisions", "what"), "Decisions that were written", decisions);
+        page.counter("rollouts_problems", "Times that the hub did not answer or refused", known.problems);
+        page
+    }
 }
 
 /// Runs until a signal.
@@ -55,12 +141,21 @@ async fn serve(args: &RolloutsArgs) -> Result<()> {
     let holder = std::env::var("POD_NAME").unwrap_or_else(|_| format!("{host}-{}", std::process::id()));
     let (elected, mut role) = watch::channel(Role::default());
     let as_json = args.json;
+    let standing = Arc::new(Standing { role: elected.subscribe(), known: Mutex::default() });
+    if let Some(address) = args.health {
+        let listener = http::bind(address).await.context("--health")?;
+        tokio::spawn(health::serve(listener, Arc::clone(&standing)));
+    }
     let decide = async {
         if role.wait_for(|role| *role == Role::Leads).await.is_err() {
             return;
         }
         say("this one decides");
-        rollouts::run(hub.clone(), move |news| tell(&news, as_json)).await;
+        let noted = move |news: News| {
+            standing.note(&news);
+            tell(&news, as_json);
+        };
+        rollouts::run(hub.clone(), noted).await;
     };
     tokio::select! {
         other = lease::run(hub.clone(), (&namespace, LEASE), &holder, &elected) => {
@@ -87,6 +182,7 @@ async fn wait(namespace: &str, mut role: watch::Receiver<Role>) {
 fn tell(news: &News, as_json: bool) {
     let mut out = std::io::stdout();
     match news {
+        News::Looked { .. } => {}
         News::Problem(problem) => complain(problem.clone()),
         News::Decided { rollout, decision } if as_json => {
             let _ = writeln!(out, "{}", json!({ "rollout": rollout, "decision": decision }));
