@@ -9,7 +9,7 @@ use fleet::hub::{definitions, release_object};
 use fleet::{Envelope, Header, Ref, Release, SigningKey};
 use serde_json::{Value, json};
 use std::fs;
-use whole::{NODES, World, eventually, only};
+use whole::{NODES, Process, World, eventually, only};
 
 fn key() -> SigningKey {
     let head =
@@ -48,20 +48,27 @@ fn both() -> String {
     only(80).replace("ports: [{port: 80}]", "ports: [{port: 80}, {port: 5432}]")
 }
 
-#[test]
-fn cluster_a_release_is_judged_beside_on_real_packets_and_the_hub_hears_what_it_would_deny() {
-    let Some(world) = World::start() else { return };
+/// A hub's kinds and its one cluster, which is also the hub; with a controller and agents.
+fn joined(world: &World) -> (Process, [Option<Process>; 2]) {
     let hub = json!({ "apiVersion": "v1", "kind": "List", "items": definitions() });
     world.kubectl("apply -f -", &hub.to_string());
     world.kubectl("wait --for=condition=Established crd --all --timeout=60s", "");
-    let object = json!({ "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ManagedCluster", "metadata": { "name": "dev" } });
+    let metadata = json!({ "name": "dev", "labels": { "env": "dev" } });
+    let object =
+        json!({ "apiVersion": "cofferdam.dev/v1alpha1", "kind": "ManagedCluster", "metadata": metadata });
     world.kubectl("apply -f -", &object.to_string());
     let pinned = world.folder.path().join("keys.json");
     fs::write(&pinned, keys()).unwrap();
     let config = world.kubeconfig_path().to_owned();
     let arguments = ["--hub", &config, "--cluster", "dev", "--release-keys", pinned.to_str().unwrap()];
     let controller = world.certified_controller_with("first", &arguments);
-    let mut agents = NODES.map(|node| Some(world.agent(node)));
+    (controller, NODES.map(|node| Some(world.agent(node))))
+}
+
+#[test]
+fn cluster_a_release_is_judged_beside_on_real_packets_and_the_hub_hears_what_it_would_deny() {
+    let Some(world) = World::start() else { return };
+    let (controller, mut agents) = joined(&world);
 
     let (one, two) = (publish(&world, 1, None, &both()), publish(&world, 2, None, &only(5432)));
     // Not of the fleet: it stays under whichever release.
@@ -137,4 +144,73 @@ fn cluster_a_release_is_judged_beside_on_real_packets_and_the_hub_hears_what_it_
     assert_eq!(evidence["denials"].as_array().unwrap().len(), 1, "{broken:#}");
     want(&world, &one, None);
     world.reachable("taken back", &[80, 5432]);
+}
+
+fn rollout(world: &World, release: &Ref, fallback: &Ref) {
+    let stage = json!({
+        "name": "dev", "clusters": { "matchLabels": { "env": "dev" } }, "gate": { "seconds": 5, "flows": 4 },
+        "holdSeconds": 15,
+    });
+    let spec = json!({ "release": release, "fallback": fallback, "stages": [stage], "spike": 3 });
+    let name = format!("release-{}", release.number);
+    let object = json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "Rollout", "metadata": { "name": name }, "spec": spec,
+    });
+    world.kubectl("apply -f -", &object.to_string());
+}
+
+/// Whether a condition of a rollout is true, with its message.
+fn is_true(world: &World, rollout: &str, kind: &str) -> Option<String> {
+    let [status, _, message] = world.condition(&format!("rollouts.cofferdam.dev {rollout}"), kind)?;
+    (status == "True").then_some(message)
+}
+
+#[test]
+fn cluster_a_mistake_is_held_by_real_traffic_and_taken_back_where_it_is_forced() {
+    let Some(world) = World::start() else { return };
+    let (_controller, _agents) = joined(&world);
+    let _rollouts = world.rollouts();
+    let one = publish(&world, 1, None, &both());
+    want(&world, &one, None);
+    world.reachable("release 1", &[80, 5432]);
+
+    // It forgets port 80, which is in use.
+    let two = publish(&world, 2, Some(&one), &only(5432));
+    rollout(&world, &two, &one);
+    let held = eventually("the gate holds it", || {
+        assert!(world.web_reaches_db(80) && world.web_reaches_db(5432), "traffic goes on as it was");
+        is_true(&world, "release-2", "Held").filter(|it| it.contains("port 80"))
+    });
+    assert!(held.contains("shop/web to shop/db port 80"), "{held}");
+    let hub = format!("--hub {}", world.kubeconfig_path());
+    let (code, said) = world.run(&format!("rollout status release-2 {hub}"));
+    assert!(
+        code == Some(1) && said.contains("HELD") && said.contains("shop/web to shop/db port 80"),
+        "{said}"
+    );
+
+    let (code, said) = world.run(&format!("rollout promote release-2 {hub} --reason in-a-hurry"));
+    assert!(code == Some(0) && said.contains("Forced dev"), "{said}");
+    eventually("it is in force", || (!world.web_reaches_db(80)).then_some(()));
+    eventually("taken back", || {
+        // Whoever used the port goes on trying.
+        world.web_reaches_db(80);
+        is_true(&world, "release-2", "RolledBack")
+    });
+    world.reachable("as before", &[80, 5432]);
+    let (_, history) = world.run(&format!("rollout history release-2 {hub}"));
+    for told in
+        ["Began dev", "Forced dev", "in-a-hurry", "RollsBack", "flows that worked before", "RolledBack"]
+    {
+        assert!(history.contains(told), "{told}: {history}");
+    }
+
+    // Mended, it goes by itself.
+    let three = publish(&world, 3, Some(&one), &both());
+    rollout(&world, &three, &one);
+    eventually("release 3 is done", || {
+        assert!(world.web_reaches_db(80) && world.web_reaches_db(5432), "nobody notices");
+        is_true(&world, "release-3", "Done")
+    });
+    assert_eq!(status(&world)["enforced"]["number"], 3);
 }

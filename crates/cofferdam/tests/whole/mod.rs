@@ -388,6 +388,23 @@ impl World {
         self.spawn(&Place::Outside, name, &folder, &arguments)
     }
 
+    /// Who runs the rollouts of this API server as a hub.
+    pub fn rollouts(&self) -> Process {
+        let folder = self.folder.path().join("rollouts");
+        fs::create_dir_all(&folder).unwrap();
+        let arguments = ["rollouts", "--json", "--hub", self.kubeconfig_path()];
+        self.spawn(&Place::Outside, "rollouts", &folder, &arguments)
+    }
+
+    /// Runs the program where the API server is: exit code, and what it said.
+    pub fn run(&self, arguments: &str) -> (Option<i32>, String) {
+        let words: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        let run = move |_: &mut Cluster| Command::new(env!("CARGO_BIN_EXE_cofferdam")).args(words).output();
+        let output = self.at_api(run).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    }
+
     pub fn agent(&self, node: &str) -> Process {
         let folder = self.certify(node, &node_name(node), SystemTime::now());
         self.agent_as_it_is(node, &folder)
