@@ -13,6 +13,8 @@ const LABEL = 22;
 /** Above so many lines they are straight, thin and without arrows. */
 const MANY = 600;
 const COLUMN = 230;
+/** How near what was looked for is shown at most. */
+const CLOSE = 1.2;
 /** Room of a workload in a block, and between blocks. */
 const BLOCK = 64;
 const GAP = 90;
@@ -66,6 +68,8 @@ function style(of: Element): StylesheetJson {
     { selector: "edge.both", style: { "line-color": color("fail"), "target-arrow-color": color("fail"), "line-opacity": 0.95 } },
     { selector: "edge.fresh", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.22, "underlay-padding": 3 } },
     { selector: "node:selected, node.at", style: { "border-width": 3, "border-color": color("text"), "border-style": "solid" } },
+    { selector: "node.quiet", style: { opacity: 0.35 } },
+    { selector: "node.found", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.55, "underlay-padding": 9 } },
     { selector: ".away", style: { opacity: 0.18 } },
   ] as unknown as StylesheetJson;
 }
@@ -145,10 +149,18 @@ function arrange(cy: Core, first: boolean) {
   columns(cy);
 }
 
-function highlight(cy: Core, at: string | null) {
-  cy.elements().removeClass("away at");
+/** Marks what was looked for, and puts aside the rest. */
+function highlight(cy: Core, at: string | null, found: ReadonlySet<string> | null) {
+  cy.elements().removeClass("away at found quiet");
+  cy.nodes().filter((node) => !node.isParent() && node.connectedEdges().empty()).addClass("quiet");
+  if (found !== null) {
+    const those = cy.nodes().filter((node) => found.has(node.id()));
+    those.addClass("found");
+    if (at === null && those.nonempty()) cy.elements().difference(those.union(those.parents()).union(those.edgesWith(those))).addClass("away");
+  }
   const node = at === null ? cy.collection() : cy.getElementById(at);
   if (node.empty()) return;
+  if (found?.has(at ?? "")) cy.center(node);
   const own = node.union(node.descendants());
   const near = own.union(own.connectedEdges()).union(own.connectedEdges().connectedNodes());
   cy.elements().difference(near.union(near.parents())).addClass("away");
@@ -159,13 +171,15 @@ interface Props {
   picture: Picture;
   theme: string;
   at: string | null;
+  /** What somebody looks for; null: nothing. */
+  found: ReadonlySet<string> | null;
   select: (id: string | null) => void;
   turn: (id: string) => void;
   ready: (is: boolean) => void;
 }
 
 /** The picture on a canvas. The same is on the page as a table, for those who do not see it. */
-export function Drawing({ picture, theme, at, select, turn, ready }: Props) {
+export function Drawing({ picture, theme, at, found, select, turn, ready }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const drawn = useRef<{ cy: Core; shape: string } | null>(null);
   const acts = useRef({ select, turn, ready });
@@ -227,8 +241,21 @@ export function Drawing({ picture, theme, at, select, turn, ready }: Props) {
   }, [picture]);
 
   useEffect(() => {
-    if (drawn.current) highlight(drawn.current.cy, at);
-  }, [at, picture]);
+    if (drawn.current) highlight(drawn.current.cy, at, found);
+  }, [at, found, picture]);
+
+  // Once for each thing that is looked for, not whenever the picture changes.
+  const sought = found === null ? "" : [...found].sort().join("\n");
+  useEffect(() => {
+    const cy = drawn.current?.cy;
+    if (!cy || sought === "") return;
+    const ids = new Set(sought.split("\n"));
+    const those = cy.nodes().filter((node) => ids.has(node.id()));
+    if (those.empty()) return;
+    cy.fit(those, 160);
+    if (cy.zoom() > CLOSE) cy.zoom(CLOSE);
+    cy.center(those);
+  }, [sought]);
 
   const parties = picture.boxes.reduce((sum, box) => sum + box.nodes.length, 0);
   return <div ref={place} className="drawing" role="img" aria-label={`Map of ${parties} parties and ${picture.lines.length} lines; “As a table” has the same as text`} />;
