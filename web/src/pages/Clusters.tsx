@@ -35,6 +35,8 @@ function release(of: ReleaseRef | null | undefined): string {
 
 const heard = (seconds: number | null | undefined) => (seconds === null || seconds === undefined ? "never" : seconds < 5 ? "just now" : `${duration(seconds)} ago`);
 
+const some = (clusters: number) => `${count(clusters)} ${clusters === 1 ? "cluster" : "clusters"}`;
+
 /** A number beside what the gate asks for. */
 function Needs({ name, has, needs, unit }: { name: string; has: number; needs: number; unit: string }) {
   const share = needs === 0 ? 1 : Math.min(1, has / needs);
@@ -63,9 +65,9 @@ function Limit({ name, has, most, note }: { name: string; has: number; most: num
   );
 }
 
-function Members({ of, more }: { of: FleetMember[]; more: number }) {
+function Members({ of, more, label }: { of: FleetMember[]; more: number; label: string }) {
   return (
-    <div className="table-place" tabIndex={0} role="region" aria-label="Clusters of the stage">
+    <div className="table-place" tabIndex={0} role="region" aria-label={label}>
       <table>
         <thead>
           <tr>
@@ -104,7 +106,7 @@ function Members({ of, more }: { of: FleetMember[]; more: number }) {
   );
 }
 
-function Stage({ stage, isNow }: { stage: FleetStage; isNow: boolean }) {
+function Stage({ stage, rollout, isNow }: { stage: FleetStage; rollout: string; isNow: boolean }) {
   const { gate, numbers } = stage;
   const holds = stage.phase === "enforce" || stage.phase === "through";
   return (
@@ -113,7 +115,7 @@ function Stage({ stage, isNow }: { stage: FleetStage; isNow: boolean }) {
         <strong>
           <Name text={stage.name} />
         </strong>{" "}
-        <Phase phase={stage.phase} /> <span className="muted">{count(stage.selects)} clusters</span>
+        <Phase phase={stage.phase} /> <span className="muted">{some(stage.selects)}</span>
         {stage.approval && <span className="tag">needs approval</span>}
       </p>
       <dl className="facts">
@@ -134,8 +136,8 @@ function Stage({ stage, isNow }: { stage: FleetStage; isNow: boolean }) {
       )}
       {stage.clusters.length > 0 && (
         <details>
-          <summary>{count(stage.clusters.length + stage.more_clusters)} clusters, one by one</summary>
-          <Members of={stage.clusters} more={stage.more_clusters} />
+          <summary>{some(stage.clusters.length + stage.more_clusters)}, one by one</summary>
+          <Members of={stage.clusters} more={stage.more_clusters} label={`Clusters of stage ${stage.name} of ${rollout}`} />
         </details>
       )}
     </li>
@@ -171,7 +173,7 @@ function Card({ rollout }: { rollout: FleetRollout }) {
       ))}
       <ol className="stages" aria-label="Stages">
         {rollout.stages.map((stage) => (
-          <Stage key={stage.name} stage={stage} isNow={stage.name === rollout.stage && !["done", "rolled-back"].includes(rollout.phase)} />
+          <Stage key={stage.name} stage={stage} rollout={rollout.name} isNow={stage.name === rollout.stage && !["done", "rolled-back"].includes(rollout.phase)} />
         ))}
       </ol>
       {rollout.decisions.length > 0 && (
@@ -319,7 +321,11 @@ export function Clusters() {
   return (
     <>
       <div className="bar">
-        <span className="muted">{found.data.has_hub ? "as their hub has it; to approve, pause or take back: `cofferdam rollout`" : ""}</span>
+        {found.data.has_hub && (
+          <span className="muted">
+            as their hub has it; to approve, pause or take back: <code>cofferdam rollout</code>
+          </span>
+        )}
         <span className="end">
           <Copy label="Copy as CLI" text={found.data.has_hub ? "kubectl --kubeconfig HUB.kubeconfig get managedclusters.cofferdam.dev,rollouts.cofferdam.dev" : "cofferdam clusters diff FIRST.yaml SECOND.yaml"} />
         </span>

@@ -14,10 +14,12 @@ const LABEL = 22;
 const MANY = 600;
 const COLUMN = 230;
 /** How near what was looked for is shown at most. */
-const CLOSE = 1.2;
+const CLOSE = 0.9;
 /** Room of a workload in a block, and between blocks. */
 const BLOCK = 64;
 const GAP = 90;
+/** Width of a folded box with its name. */
+const FOLDED = 140;
 
 function label(text: string): string {
   const shown = printable(text);
@@ -69,7 +71,7 @@ function style(of: Element): StylesheetJson {
     { selector: "edge.fresh", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.22, "underlay-padding": 3 } },
     { selector: "node:selected, node.at", style: { "border-width": 3, "border-color": color("text"), "border-style": "solid" } },
     { selector: "node.quiet", style: { opacity: 0.35 } },
-    { selector: "node.found", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.55, "underlay-padding": 9 } },
+    { selector: "node.found", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.55, "underlay-padding": 9, "underlay-shape": "ellipse" } },
     { selector: ".away", style: { opacity: 0.18 } },
   ] as unknown as StylesheetJson;
 }
@@ -107,19 +109,22 @@ function blocks(cy: Core) {
   });
   const all = [...groups].sort(([a], [b]) => a.localeCompare(b));
   const sides = all.map(([, nodes]) => Math.ceil(Math.sqrt(nodes.length)));
-  const width = Math.sqrt(sides.reduce((sum, side) => sum + (side * BLOCK + GAP) ** 2, 0)) * 1.5;
+  // Folded boxes are together in one block, and their names are longer.
+  const steps = all.map(([group]) => (group === "" ? FOLDED : BLOCK));
+  const wide = (index: number) => (sides[index] ?? 1) * (steps[index] ?? BLOCK);
+  const width = Math.sqrt(all.reduce((sum, _, index) => sum + (wide(index) + GAP) ** 2, 0)) * 1.5;
   let x = 0;
   let y = 0;
   let high = 0;
   all.forEach(([, nodes], index) => {
     const side = sides[index] ?? 1;
-    if (x > 0 && x + side * BLOCK > width) {
+    if (x > 0 && x + wide(index) > width) {
       x = 0;
       y += high + GAP;
       high = 0;
     }
-    nodes.forEach((node, n) => node.position({ x: x + (n % side) * BLOCK, y: y + Math.floor(n / side) * BLOCK }));
-    x += side * BLOCK + GAP;
+    nodes.forEach((node, n) => node.position({ x: x + (n % side) * (steps[index] ?? BLOCK), y: y + Math.floor(n / side) * BLOCK }));
+    x += wide(index) + GAP;
     high = Math.max(high, Math.ceil(nodes.length / side) * BLOCK);
   });
 }
@@ -156,7 +161,8 @@ function highlight(cy: Core, at: string | null, found: ReadonlySet<string> | nul
   if (found !== null) {
     const those = cy.nodes().filter((node) => found.has(node.id()));
     those.addClass("found");
-    if (at === null && those.nonempty()) cy.elements().difference(those.union(those.parents()).union(those.edgesWith(those))).addClass("away");
+    const near = those.union(those.connectedEdges()).union(those.connectedEdges().connectedNodes());
+    if (at === null && those.nonempty()) cy.elements().difference(near.union(near.parents())).addClass("away");
   }
   const node = at === null ? cy.collection() : cy.getElementById(at);
   if (node.empty()) return;

@@ -11,6 +11,8 @@ export const WINDOWS: Record<string, [string, number]> = {
 };
 /** Steps of a time range. */
 const STEPS = 60;
+/** Places of the slider, which is finer. */
+const NOTCHES = 4 * STEPS;
 /** How long one step is shown while it plays, in milliseconds. */
 const PACE = 900;
 
@@ -73,15 +75,14 @@ export function Travel({ params }: { params: URLSearchParams }) {
       <input
         type="range"
         aria-label="Moment"
-        min={span.since}
-        max={span.until}
-        step={(span.until - span.since) / STEPS / 4}
-        value={at}
+        min={0}
+        max={NOTCHES}
+        value={Math.round(((at - span.since) / (span.until - span.since)) * NOTCHES)}
         aria-valuetext={shown ? moment(new Date(at).toISOString()) : "now"}
         onChange={(event) => {
           setPlays(false);
-          const time = Number(event.target.value);
-          to(time >= span.until - 1 ? null : time);
+          const notch = Number(event.target.value);
+          to(notch >= NOTCHES ? null : span.since + (notch / NOTCHES) * (span.until - span.since));
         }}
       />
       <button type="button" onClick={() => to(stepped(at, 1, span))} aria-label="Step on" disabled={shown === null}>

@@ -80,7 +80,7 @@ function Written({ deciding }: { deciding: Deciding }) {
   );
 }
 
-const TIERS: Record<string, string> = { admin: "Admin tier", "network-policy": "NetworkPolicy tier", baseline: "Baseline tier" };
+const TIERS: Record<string, string> = { admin: "Admin", "network-policy": "NetworkPolicy", baseline: "Baseline" };
 const SIDES: Record<string, string> = { name: "may ask for the name", egress: "may leave", ingress: "may come in" };
 const DOES: Record<string, string> = { accept: "allows it", deny: "denies it", pass: "passes it on" };
 
@@ -97,7 +97,12 @@ function Side({ side }: { side: WalkSide }) {
     <div className="walk">
       <p>
         <VerdictBadge verdict={side.verdict} /> <Name text={side.subject} /> <strong>{SIDES[side.direction] ?? side.direction}</strong>
-        {side.decides && <span className="tag">decides</span>}
+        {side.decides && (
+          <>
+            {" "}
+            <span className="tag">decides</span>
+          </>
+        )}
       </p>
       <ol>
         {side.steps.map((step, index) => (
@@ -122,7 +127,7 @@ function Tiers({ walk, record }: { walk: Walk; record: LedgerRecord }) {
   return (
     <section aria-label="Tiers">
       <h3>
-        The tiers, as policy in force now judges it <span className="muted">generation {count(walk.generation)}</span>
+        The tiers, as policy in force now judges it (generation {count(walk.generation)})
       </h3>
       {differs && (
         <p className="notice">
