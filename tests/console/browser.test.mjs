@@ -3,7 +3,9 @@
 // `scripts/web --test` runs it where there is a Chromium.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { mock, TOKEN } from "./mock.mjs";
 import { accessible, launch, PHONE, settled, shot, visit as visitAs } from "./visitor.mjs";
 
@@ -21,7 +23,8 @@ async function unhurt({ page, complaints }) {
   assert.deepEqual(complaints, []);
 }
 
-const PAGES = ["map", "map?view=table", "flows", "dns", "calls", "tools", "usage", "incidents", "incident?id=inc-7f31", "findings?state=all", "hunt?indicator=exfil.example", "policies", "sensors", "clusters", "flows?open=1990"];
+const since = (minutes) => new Date(Date.now() - minutes * 60_000).toISOString();
+const PAGES = ["map", "map?view=table", `map?moment=${since(6)}&window=5m`, "map?find=agent", "flows?verdict=deny&open=1977", "flows", "dns", "calls", "tools", "usage", "incidents", "incident?id=inc-7f31", "findings?state=all", "hunt?indicator=exfil.example", "policies", "sensors", "clusters", "flows?open=1990"];
 
 for (const theme of ["light", "dark"]) {
   test(`every page is accessible and executes no name, ${theme}`, async () => {
@@ -31,12 +34,24 @@ for (const theme of ["light", "dark"]) {
     for (const path of PAGES) {
       await visitor.page.goto(`${server.url}${path}`);
       await settled(visitor.page);
-      const name = path.replaceAll(/[?=&.]/g, "-");
+      const name = path.replaceAll(/\d{4}-[^&]*/g, "then").replaceAll(/[?=&.]/g, "-");
       await shot(visitor.page, `${name}-${theme}`);
       await accessible(visitor.page, path).catch((error) => wrong.push(error.message));
       await unhurt(visitor);
     }
+    // Nothing that opens only when it is clicked: what is over a page, and what is folded in it.
+    await visitor.page.goto(`${server.url}incident?id=inc-7f31`);
+    await visitor.page.getByRole("button", { name: /^Contain/ }).click();
+    await visitor.page.getByText(/This cuts \d+/).waitFor();
+    await accessible(visitor.page, "containment").catch((error) => wrong.push(error.message));
+    await visitor.page.goto(`${server.url}clusters`);
+    await visitor.page.locator("details").first().waitFor();
+    await visitor.page.evaluate(() => document.querySelectorAll("details").forEach((it) => (it.open = true)));
+    await shot(visitor.page, `clusters-open-${theme}`);
+    await accessible(visitor.page, "clusters, open").catch((error) => wrong.push(error.message));
+    await unhurt(visitor);
     assert.deepEqual(wrong, []);
+    assert.deepEqual(server.state.wrong, [], "what stands in for the API answers as the document says");
     await visitor.close();
     server.close();
   });
@@ -63,6 +78,8 @@ test("why does a download fail: from the filter to the lines of the rule", async
   await drawer.getByText("Nearest rule that allows").waitFor();
   assert.ok((await drawer.locator(".line.decides").allTextContents()).join("\n").includes("huggingface.co"));
   assert.match(await drawer.textContent(), /verb upload/);
+  const tiers = drawer.getByRole("region", { name: "Tiers" });
+  assert.match(await tiers.textContent(), /may ask for the name.*Admin.*NetworkPolicy.*hub.*allows it/s);
   await shot(page, "why");
   await page.keyboard.press("Escape");
   await drawer.waitFor({ state: "detached" });
@@ -274,5 +291,342 @@ test("a table of 100,000 records scrolls, and a map of 5,000 edges is moved", as
   assert.ok(map.pictures > 5, "the map does not move");
   await unhurt(visitor);
   await visitor.close();
+  server.close();
+});
+
+test("why a connection was denied: tier by tier, and what policy in force now would say", async () => {
+  const server = await mock({ rate: 0 });
+  const { page, close, complaints } = await visit(server, { path: "flows?verdict=deny&q=vector-db" });
+  await page.getByRole("row").filter({ hasText: "vector-db" }).first().click();
+  const drawer = page.getByRole("dialog", { name: "Why?" });
+  const tiers = drawer.getByRole("region", { name: "Tiers" });
+  await tiers.waitFor();
+  const decides = await tiers.locator(".step.decides").allTextContents();
+  assert.equal(decides.length, 1);
+  assert.match(decides[0], /NetworkPolicy.*train\/default-deny.*none of its rules matches/);
+  assert.match(await drawer.textContent(), /Nearest rule that allows.*port 6333 is not 7000; the peer is not app=feature-store/s);
+  assert.ok((await drawer.getByLabel("Lines of the nearest rule").textContent()).includes("huggingface.co"));
+  assert.equal(await drawer.getByText(/Policy has changed/).count(), 0);
+  // The record says denied; where policy allows it now, that is said, and the record stays what it was.
+  await page.route("**/api/v1/records/*", async (route) => {
+    const answer = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...answer, walk: { ...answer.walk, verdict: "allow" } } });
+  });
+  await page.reload();
+  await drawer.getByText(/now it would be allowed/).waitFor();
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
+test("the map goes back in time, and what was there stays where it is", async () => {
+  const server = await mock({ rate: 0 });
+  const { page, close, complaints } = await visit(server, { path: "map" });
+  const drawn = () =>
+    page.evaluate(() => {
+      const { cy } = document.querySelector(".drawing");
+      return { places: Object.fromEntries(cy.nodes().map((node) => [node.id(), node.isParent() ? null : node.position()])), attack: cy.getElementById("169.254.169.254").connectedEdges().length, lines: cy.edges().length };
+    });
+  await page.waitForFunction(() => document.querySelector(".drawing")?.cy?.getElementById("169.254.169.254").connectedEdges().length > 0);
+  await settled(page);
+  const now = await drawn();
+  const travel = page.getByRole("group", { name: "Time travel" });
+  // Before the attack: of its lines there is none.
+  await travel.getByRole("slider").fill("120");
+  await page.waitForFunction(() => document.querySelector(".drawing").cy.getElementById("169.254.169.254").connectedEdges().empty() && document.querySelector(".drawing").cy.edges().length > 0);
+  const then = await drawn();
+  assert.deepEqual(then.places, now.places);
+  assert.match(page.url(), /moment=20/);
+  const moment = new URL(page.url()).searchParams.get("moment");
+  await travel.getByRole("button", { name: "Step on" }).click();
+  assert.ok(Date.parse(new URL(page.url()).searchParams.get("moment")) > Date.parse(moment));
+  // The address alone gives the same picture.
+  await page.goto(page.url().replace(/moment=[^&]*/, `moment=${encodeURIComponent(moment)}`));
+  await page.waitForFunction((lines) => document.querySelector(".drawing")?.cy?.edges().length === lines, then.lines);
+  assert.equal((await drawn()).attack, 0);
+  // Played to the end, it is now again.
+  await travel.getByRole("slider").fill("234");
+  await travel.getByRole("button", { name: "Play" }).click();
+  await page.waitForFunction(() => !window.location.search.includes("moment"));
+  await travel.getByText(/drag, step or play/).waitFor();
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
+test("a workload is found on the map, also in a folded box, and shown by Enter", async () => {
+  const server = await mock({ large: true, rate: 0 });
+  const { page, close, complaints } = await visit(server, { path: "map" });
+  await page.waitForFunction(() => document.querySelector(".drawing")?.cy?.nodes().length > 0);
+  await page.getByLabel("Find on the map").pressSequentially("service-77");
+  await page.getByText(/\d+ found/).waitFor();
+  const found = await page.evaluate(() => document.querySelector(".drawing").cy.nodes(".found").map((node) => node.id()));
+  assert.ok(found.length >= 1 && found.every((id) => id.startsWith("n:team-")), JSON.stringify(found));
+  assert.match(page.url(), /find=service-77/);
+  await page.keyboard.press("Enter");
+  await page.getByRole("complementary", { name: "Selected" }).waitFor();
+  await page.getByLabel("Find on the map").fill("nobody has this name");
+  await page.getByText("0 found").waitFor();
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
+test("clusters: a gate's numbers beside what it asks for, who drifted, and how to get there without a hub", async () => {
+  const server = await mock();
+  const visitor = await visit(server, { path: "clusters" });
+  const { page } = visitor;
+  const rollout = page.getByRole("article", { name: "Rollout release-8" });
+  await rollout.waitFor();
+  const stage = rollout.locator('[aria-current="step"]');
+  assert.match(await stage.textContent(), /prod.*judges without effect.*needs approval.*2,231 of 3,600 s.*38,112 of 50,000.*12 · at most 0 and 3 accepted/s);
+  assert.match(await rollout.textContent(), /held.*release 8, falls back to 7/s);
+  const row = page.getByRole("row").filter({ hasText: "prod-us" }).last();
+  assert.match(await row.textContent(), /2 changed, and put back/);
+  assert.match(await page.getByLabel("Counts").textContent(), /4clusters.*1rollouts under way.*1with changed policies.*1not heard of/s);
+  await unhurt(visitor);
+  server.state.hub = "none";
+  await page.getByText("No hub is shown here").waitFor();
+  assert.match(await page.locator("main").textContent(), /--serve-hub/);
+  await shot(page, "clusters-none");
+  server.state.hub = "gone";
+  await page.reload();
+  await page.getByText(/the hub: it does not answer/).waitFor();
+  await visitor.close();
+  server.close();
+});
+
+test("two people contain the same workload at once: it is one containment, and both see it", async () => {
+  const server = await mock();
+  const people = await Promise.all([visit(server, { path: "incident?id=inc-7f31" }), visit(server, { path: "incident?id=inc-7f31" })]);
+  const buttons = [];
+  for (const { page } of people) {
+    await page.getByRole("button", { name: /^Contain/ }).click();
+    buttons.push(page.getByRole("button", { name: /^Contain until/ }));
+    await buttons.at(-1).waitFor();
+  }
+  await Promise.all(buttons.map((button) => button.click()));
+  for (const { page, complaints } of people) {
+    await page.getByText(/is contained until/).waitFor();
+    assert.equal(await page.getByText(/is contained until/).count(), 1);
+    assert.deepEqual(complaints, []);
+  }
+  assert.equal(server.state.containments, 1);
+  await Promise.all(people.map((it) => it.close()));
+  server.close();
+});
+
+test("a log-in that ends in the middle of an act: nothing is done, nothing is lost, and it is done once after the next one", async () => {
+  const server = await mock();
+  const { page, close } = await visit(server, { path: "incident?id=inc-7f31" });
+  await page.getByLabel("Note", { exact: true }).fill("seen at 02:10");
+  await page.getByRole("button", { name: /^Contain/ }).click();
+  const dialog = page.getByRole("dialog", { name: "Contain a workload" });
+  await dialog.getByText(/This cuts \d+/).waitFor();
+  server.state.sessions.clear();
+  await dialog.getByRole("button", { name: /^Contain until/ }).click();
+  await dialog.getByText("You are not logged in").waitFor();
+  assert.equal(server.state.containments, 0);
+  await shot(page, "logged-out");
+  await dialog.getByLabel("Token").fill("token-of-the-test");
+  await dialog.getByRole("button", { name: "Log in" }).click();
+  await dialog.getByText(/What you asked for before was not done/).waitFor();
+  await dialog.getByRole("button", { name: /^Contain until/ }).click();
+  await page.getByText(/is contained until/).waitFor();
+  assert.equal(server.state.containments, 1);
+  assert.equal(await page.getByLabel("Note", { exact: true }).inputValue(), "seen at 02:10");
+  await close();
+  server.close();
+});
+
+test("a live table goes on after the server was away and after a log-in ended, without a gap", async () => {
+  const server = await mock({ rate: 20 });
+  const { page, close } = await visit(server, { path: "flows" });
+  await page.getByRole("grid").waitFor();
+  await page.locator(".dot.live").waitFor();
+  server.state.down = true;
+  server.drop();
+  await page.getByText(/The stream broke/).waitFor();
+  await page.waitForTimeout(1500);
+  server.state.down = false;
+  await page.locator(".dot.live").waitFor({ timeout: 30_000 });
+  // A stream that is refused is closed by the browser for good: it must be asked for again.
+  server.state.sessions.clear();
+  server.drop();
+  await page.getByText(/You are not logged in|The stream broke/).first().waitFor();
+  await page.waitForTimeout(1000);
+  await page.evaluate(async (token) => {
+    await fetch("api/v1/session", { method: "POST", body: JSON.stringify({ token }) });
+  }, "token-of-the-test");
+  await page.locator(".dot.live").waitFor({ timeout: 30_000 });
+  server.state.rate = 0;
+  await page.getByRole("button", { name: "Live" }).click();
+  await page.getByRole("button", { name: "Paused" }).waitFor();
+  server.add(7);
+  await page.getByRole("button", { name: "Paused" }).click();
+  await page.locator(".dot.live").waitFor();
+  // All that is at the server since the page began is on the page: none is missing, none twice.
+  const flows = server.all.filter((it) => ["flow", "tls"].includes(it.kind)).slice(-100).map((it) => it.number).reverse();
+  await page.waitForFunction((number) => window.newest?.() === number || document.querySelector(".grid-body .grid-row[aria-rowindex='2']")?.textContent !== "", flows[0]);
+  await page.waitForTimeout(1000);
+  const shown = await page.evaluate(async (many) => {
+    const grid = document.querySelector(".grid");
+    const times = [];
+    for (let index = 0; index < many; index += 1) {
+      grid.scrollTo({ top: index * 30 });
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      times.push(document.querySelector(`.grid-body .grid-row[aria-rowindex="${index + 2}"] time`)?.getAttribute("datetime"));
+    }
+    return times;
+  }, flows.length);
+  assert.deepEqual(shown, flows.map((number) => server.all[number - 1].time));
+  await close();
+  server.close();
+});
+
+test("a server of a later version, with words and fields that nobody knows, is shown as far as it is understood", async () => {
+  const server = await mock({ future: true, rate: 20 });
+  const visitor = await visit(server, { path: "flows" });
+  const { page } = visitor;
+  for (const path of PAGES) {
+    await page.goto(`${server.url}${path}`);
+    await settled(page);
+    assert.equal(await page.getByText("This did not work").count(), 0, path);
+  }
+  await page.goto(`${server.url}flows`);
+  await page.getByRole("row").filter({ hasText: "quarantined<b>" }).first().click();
+  await page.getByRole("dialog", { name: "Why?" }).getByText("quarantined<b>").first().waitFor();
+  await page.goto(`${server.url}incident?id=inc-7f31`);
+  await page.getByText("quic_stream").first().waitFor();
+  await unhurt(visitor);
+  await visitor.close();
+  server.close();
+});
+
+test("on an empty ledger every page teaches, and the first one offers the example", async () => {
+  const server = await mock({ empty: true, rate: 0 });
+  server.state.hub = "none";
+  const visitor = await visit(server, { path: "map" });
+  const { page } = visitor;
+  await page.getByText("make run").waitFor();
+  await shot(page, "empty-map");
+  for (const path of ["flows", "dns", "calls", "tools", "usage", "incidents", "findings", "policies", "clusters", "hunt"]) {
+    await page.goto(`${server.url}${path}`);
+    await page.locator(".state.empty").waitFor();
+    assert.ok((await page.locator(".state.empty p").first().textContent()).length > 40, path);
+    await accessible(page, `${path}, empty`);
+  }
+  await unhurt(visitor);
+  await visitor.close();
+  server.close();
+});
+
+test("a server that takes a request and never answers: nothing spins for ever", async () => {
+  const server = await mock();
+  const { page, close } = await visit(server, { path: "sensors" });
+  server.state.hangs = true;
+  await page.getByRole("link", { name: "Policies" }).click();
+  await page.getByText(/no answer within 20 s/).first().waitFor({ timeout: 90_000 });
+  assert.equal(await page.locator("main .spinner").count(), 0);
+  server.state.hangs = false;
+  await page.getByRole("main").getByRole("button", { name: "Try again" }).click();
+  await page.getByText("default-deny").first().waitFor();
+  await close();
+  server.close();
+});
+
+test("a slow link: what is asked for is said, and the newest question wins", async () => {
+  const server = await mock({ rate: 0 });
+  const { page, close, complaints } = await visit(server, { path: "policies" });
+  server.state.slow = 1500;
+  await page.getByRole("link", { name: "Flows" }).click();
+  await page.getByText(/Loading connections/).waitFor();
+  await page.getByRole("link", { name: "DNS" }).click();
+  await page.getByRole("link", { name: "Findings" }).click();
+  await page.getByText("dns-tunnel").first().waitFor();
+  assert.match(page.url(), /findings/);
+  assert.equal(await page.getByRole("grid").count(), 0);
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
+test("a clock that jumps: times that are ahead are said to be", async () => {
+  const server = await mock({ rate: 0 });
+  const { page, close, complaints } = await visit(server, { path: "policies" });
+  await page.clock.install({ time: Date.now() - 3 * 3600_000 });
+  await page.reload();
+  await page.getByText(/\d+ (min|h) ahead/).first().waitFor();
+  await page.goto(`${server.url}flows?range=24h`);
+  await page.getByRole("grid").waitFor();
+  assert.ok(Number(await page.getByRole("grid").getAttribute("aria-rowcount")) > 1);
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
+test("2,000 records a second: the page keeps what it shows, and no more", async (t) => {
+  const server = await mock({ rate: 2000 });
+  const { page, close, complaints } = await visit(server, { path: "flows" });
+  const rows = async () => Number(await page.getByRole("grid").getAttribute("aria-rowcount"));
+  const heap = async () => Math.round((await page.evaluate(() => performance.memory?.usedJSHeapSize ?? 0)) / 1e6);
+  await page.getByRole("grid").waitFor();
+  await page.getByText(/the newest 5K of what came/).waitFor({ timeout: 60_000 });
+  const sizes = [await heap()];
+  for (let turn = 0; turn < 4; turn += 1) {
+    await page.waitForTimeout(1500);
+    sizes.push(await heap());
+    assert.ok((await rows()) <= 5001, `${await rows()} rows`);
+  }
+  t.diagnostic(`heap over 6 s at 2,000 records/s, MB: ${sizes.join(", ")}; ${server.all.length} records sent`);
+  // What is shown is whole: the newest, without a gap.
+  server.state.rate = 0;
+  await page.waitForTimeout(1500);
+  const newest = server.all.filter((it) => ["flow", "tls"].includes(it.kind)).at(-1);
+  assert.equal(await page.locator(".grid-body .grid-row[aria-rowindex='2'] time").getAttribute("datetime"), newest.time);
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
+test("the first page is small, the map comes later, and all of it fits into 400 KiB", async (t) => {
+  const server = await mock({ rate: 0 });
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+  const page = await context.newPage();
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  await page.goto(`${server.url}flows#token=${TOKEN}`);
+  await page.getByRole("grid").waitFor();
+  assert.ok(!asked.some((path) => /\/Map-/.test(path)), "the map's part is not loaded before it is needed");
+  const times = [];
+  for (let turn = 0; turn < 5; turn += 1) {
+    await page.reload();
+    await page.getByRole("grid").waitFor();
+    times.push(await page.evaluate(() => Math.round(performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? -1)));
+  }
+  t.diagnostic(`first paint from loopback, ms: ${times.join(", ")}`);
+  await page.goto(`${server.url}map`);
+  await page.waitForFunction(() => document.querySelector(".drawing")?.cy?.nodes().length > 0);
+  assert.ok(asked.some((path) => /\/Map-/.test(path)));
+  const parts = [...new Set(asked)].filter((path) => /\.(js|css)$/.test(path));
+  const sizes = parts.map((path) => gzipSync(readFileSync(new URL(`../../web/dist${path}`, import.meta.url)), { level: 9 }).length);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  t.diagnostic(`scripts and styles, gzip: ${(total / 1024).toFixed(0)} KiB`);
+  assert.ok(total <= 400 * 1024, `${total} bytes`);
+  await context.close();
+  server.close();
+});
+
+test("every view has its command line", async () => {
+  const server = await mock();
+  const { page, close } = await visit(server, { path: "map" });
+  for (const path of PAGES) {
+    await page.goto(`${server.url}${path}`);
+    await settled(page);
+    const copy = page.getByRole("button", { name: "Copy as CLI" }).last();
+    await copy.click();
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^(cofferdam|kubectl) /, path);
+  }
+  await close();
   server.close();
 });

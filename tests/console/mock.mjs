@@ -4,6 +4,7 @@
 import { createServer } from "node:http";
 import { existsSync, readFileSync } from "node:fs";
 import { randomUUID } from "node:crypto";
+import { wrongAnswer } from "./document.mjs";
 import * as world from "./world.mjs";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -27,24 +28,31 @@ function fits(query, it) {
   );
 }
 
-/** One server. `large`: 100,000 records and a graph of 5,000 edges. `prefix`: below which path, as behind a proxy. */
-export function mock({ large = false, prefix = "", rate = 4 } = {}) {
+/**
+ * One server. `large`: 100,000 records and a graph of 5,000 edges. `prefix`: below which path, as behind a proxy. `rate`: records a
+ * second. `future`: it is of a later version, with words and fields that nobody knows yet. `empty`: nothing has happened.
+ */
+export function mock({ large = false, prefix = "", rate = 4, future = false, empty = false } = {}) {
   const now = Date.now();
-  const all = world.records(now, large ? 100_000 : 2000);
-  const found = world.findings(now, all);
-  const cases = world.incidents(now, found);
+  const all = world.records(now, empty ? 0 : large ? 100_000 : 2000);
+  const found = empty ? [] : world.findings(now, all);
+  const cases = empty ? [] : world.incidents(now, found);
   const sessions = new Set();
-  const state = { down: false, containments: 0, posts: [], lost: 0 };
+  const state = { down: false, hangs: false, slow: 0, rate, containments: 0, posts: [], lost: 0, wrong: [], hub: "some" };
 
   const problem = (response, status, title, detail) => {
     response.writeHead(status, { "content-type": "application/problem+json", "x-request-id": randomUUID() });
     response.end(JSON.stringify({ type: "about:blank", title, status, detail, request_id: "r" }));
   };
-  const json = (response, body) => {
+  const json = (response, answer) => {
+    const { method, path } = response.asked;
+    const body = future ? world.later(answer) : answer;
+    if (!future) state.wrong.push(...wrongAnswer(method, path, answer));
     response.writeHead(200, { "content-type": "application/json", "x-request-id": randomUUID() });
     response.end(JSON.stringify(body));
   };
   const list = (items, next = null) => ({ items, next, lost: state.lost });
+  const incidentOf = (id) => cases.find((it) => it.id === id);
 
   const whole = (incident) => ({
     incident,
@@ -53,20 +61,24 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
     timeline_truncated: false,
     blast_radius: incident.workloads.map((workload) => ({
       workload,
-      could: [{ destination: "ingest/StatefulSet/feature-store", port: 7000, rule: "" }, { destination: "train/StatefulSet/checkpoint-store", port: 9000, rule: "" }, { destination: "huggingface.co", port: 443, rule: "" }],
+      could: [{ destination: "ingest/StatefulSet/feature-store", port: "7000/TCP", rule: "" }, { destination: "train/StatefulSet/checkpoint-store", port: "9000/TCP", rule: "" }, { destination: "huggingface.co", port: "443/TCP", rule: "" }],
       could_is_complete: true,
-      did: world.graph(all).edges.filter((edge) => edge.source === workload).map((edge) => ({ ...edge, port: Number(edge.ports[0].split("/")[0]), protocol: 6, rule: "" })),
+      did: world.edges(all, workload),
     })),
   });
 
   function stream(request, response, query) {
     response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
+    const send = (record) => {
+      const told = future ? world.later(record) : record;
+      if (fits(query, record)) response.write(`id: ${record.number}\nevent: record\ndata: ${JSON.stringify(told)}\n\n`);
+    };
+    const after = Number(request.headers["last-event-id"] ?? query.get("after") ?? all.length);
+    for (const record of all.slice(after)) send(record);
+    let sent = all.length;
     const timer = setInterval(() => {
-      for (let n = 0; n < rate; n += 1) {
-        const record = world.one(all.length + 1, Date.now());
-        all.push(record);
-        if (fits(query, record)) response.write(`id: ${record.number}\nevent: record\ndata: ${JSON.stringify(record)}\n\n`);
-      }
+      for (let n = 0; n < state.rate; n += 1) all.push(world.one(all.length + 1, Date.now()));
+      for (; sent < all.length; sent += 1) send(all[sent]);
     }, 1000);
     response.flushHeaders();
     response.on("close", () => clearInterval(timer));
@@ -76,6 +88,7 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
     const limit = Math.min(10_000, Number(query.get("limit") ?? 100));
     const before = Number(query.get("before") ?? Infinity);
     const items = [];
+    if (limit > 1000) return problem(response, 400, "bad request", "limit: a whole number from 1 to 1000 is wanted");
     for (let at = Math.min(all.length, before - 1) - 1; at >= 0 && items.length < limit; at -= 1) if (fits(query, all[at])) items.push(all[at]);
     json(response, list(items, items.length === limit ? items.at(-1).number : null));
   }
@@ -85,11 +98,13 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
     if (!record) return problem(response, 404, "no such record", `record ${number} is not in the ledger`);
     const lines = world.YAML.split("\n").map((text, index) => ({ number: 70 + index, text, decides: index >= 6 && index <= 10 }));
     const decided = record.rule.includes("hub");
+    const deciding = { object: "EgressPolicy train/llm-trainer", field: "spec.egress[0]", name: "hub", file: "41-policies-train.yaml", line: 76, lines };
     json(response, {
       record,
-      deciding: decided ? { object: "EgressPolicy train/llm-trainer", field: "spec.egress[0]", name: "hub", file: "41-policies-train.yaml", line: 76, lines } : null,
+      deciding: decided ? deciding : null,
       joined: all.slice(Math.max(0, number - 400), number + 50).filter((it) => it.source === record.source && it.destination === record.destination && it.number !== number).slice(0, 6),
-      nearest: record.verdict === "deny" && decided ? { rule: record.rule, lacks: "verb upload: the rule allows download" } : null,
+      nearest: record.verdict === "deny" && decided ? { rule: record.rule, lacks: "verb upload: the rule allows download", deciding } : null,
+      walk: world.walk(record, deciding),
     });
   }
 
@@ -109,7 +124,7 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
     const counts = new Map();
     const field = query.get("field");
     for (const it of all.slice(-5000)) if (String(it[field]).startsWith(query.get("prefix") ?? "")) counts.set(it[field], (counts.get(it[field]) ?? 0) + 1);
-    json(response, list([...counts].sort((a, b) => b[1] - a[1]).slice(0, 20).map(([value, count]) => ({ value, count }))));
+    json(response, { items: [...counts].sort((a, b) => b[1] - a[1]).slice(0, 20).map(([value, count]) => ({ value, count })) });
   }
 
   function hunt(response, query) {
@@ -119,7 +134,7 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
       const own = hits.filter((it) => it.source === workload);
       return { workload, hits: own.length, first: own[0].time, last: own.at(-1).time };
     });
-    json(response, { indicator: text, kind: "domain", hits: hits.length, first: hits[0]?.time ?? null, last: hits.at(-1)?.time ?? null, workloads, records: hits.slice(-50).reverse() });
+    json(response, { indicator: text, kind: "domain", hits: hits.length, first: hits[0]?.time ?? null, last: hits.at(-1)?.time ?? null, workloads, records: hits.slice(-50).reverse(), truncated: false });
   }
 
   function status() {
@@ -134,27 +149,27 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
   function act(response, path, body) {
     state.posts.push([path, body]);
     const [, id, what] = /^incidents\/([^/]+)\/(\w+)$/.exec(path) ?? [];
-    const incident = cases.find((it) => it.id === id);
+    const incident = incidentOf(id);
     if (path.startsWith("findings/")) {
       const finding = found.find((it) => `findings/${it.id}/acknowledge` === path);
       if (finding) finding.state = "acknowledged";
       return json(response, {});
     }
-    if (!incident) return problem(response, 404, "no such incident", path);
+    if (!incidentOf(id)) return problem(response, 404, "no such incident", path);
     if (what === "contain") {
       const until = new Date(Date.now() + body.minutes * 60_000).toISOString();
-      if (!body.dry_run) {
+      if (!body.dry_run && !incident.contained.some((it) => it.workload === body.workload)) {
         state.containments += 1;
         incident.contained = [{ workload: body.workload, until }];
         incident.state = "contained";
       }
       const cuts = whole(incident).blast_radius[0].did.filter((edge) => edge.allowed > 0);
-      return json(response, { policy: `apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata:\n  name: quarantine-${id}\nspec:\n  tier: Admin\n  priority: 0\n`, until, cuts });
+      return json(response, { policy: `apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata:\n  name: quarantine-${id}\nspec:\n  tier: Admin\n  priority: 0\n`, until, cuts, workload: body.workload, in_force: !body.dry_run, warnings: [] });
     }
     if (what === "release") {
       incident.contained = [];
       incident.state = "open";
-      return json(response, {});
+      return json(response, { workload: body.workload, released: true });
     }
     if (what === "notes") incident.notes.push({ time: new Date().toISOString(), who: "local:0", text: body.text });
     if (what === "acknowledge") incident.state = "acknowledged";
@@ -169,9 +184,11 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
       if (body?.token !== TOKEN) return problem(response, 401, "not logged in", "the token is not the one of this Cofferdam");
       const session = randomUUID();
       sessions.add(session);
+      state.sessions = sessions;
       response.setHeader("set-cookie", `cofferdam_session=${session}; HttpOnly; SameSite=Strict; Path=/`);
-      return json(response, {});
+      return json(response, { name: "local:0", role: "operator" });
     }
+    if (state.hangs) return;
     if (!sessions.has(cookie)) return problem(response, 401, "not logged in", "no session");
     if (request.method === "POST") {
       if (request.headers["x-cofferdam-csrf"] !== "1") return problem(response, 403, "refused", "the header x-cofferdam-csrf is missing");
@@ -186,9 +203,11 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
     if (/^records\/\d+$/.test(path)) return why(response, Number(path.slice(8)));
     if (path === "series") return series(response, query);
     if (path === "hints") return hints(response, query);
-    if (path === "graph") return json(response, large ? world.largeGraph(now, 5000) : world.graph(all));
-    if (path === "usage") return json(response, world.usage(now));
-    if (path === "policies") return json(response, world.policies(now));
+    if (path === "graph") return json(response, large ? world.largeGraph(now, 5000) : world.graph(all.filter((it) => fits(query, it)), query.get("since")));
+    if (path === "usage") return json(response, empty ? { items: [], budgets: [], truncated: false } : world.usage(now));
+    if (path === "policies") return json(response, empty ? { generation: 0, items: [] } : world.policies(now));
+    if (path === "clusters" && state.hub === "gone") return problem(response, 503, "not now", "the hub: it does not answer within 10s");
+    if (path === "clusters") return json(response, world.fleet(now, state.hub !== "none"));
     if (path.startsWith("policies/")) return json(response, { yaml: world.YAML, file: "41-policies-train.yaml", line: 70 });
     if (path === "findings") return json(response, list(found.filter((it) => (!query.get("state") || it.state === query.get("state")) && (!query.get("severity") || it.severity === query.get("severity")) && glob(query.get("workload"), it.workload))));
     if (path === "incidents") return json(response, list(cases.filter((it) => !query.get("state") || it.state === query.get("state"))));
@@ -220,12 +239,18 @@ export function mock({ large = false, prefix = "", rate = 4 } = {}) {
     if (!path.startsWith("api/v1/")) return asset(response, path);
     let text = "";
     request.on("data", (part) => (text += part));
-    request.on("end", () => api(request, response, path.slice(7), url.searchParams, text ? JSON.parse(text) : null));
+    response.asked = { method: request.method, path: path.slice(7) };
+    request.on("end", () => setTimeout(() => api(request, response, path.slice(7), url.searchParams, text ? JSON.parse(text) : null), state.slow));
   });
   return new Promise((resolve) => {
     server.listen(0, "127.0.0.1", () => {
       const { port } = server.address();
-      resolve({ url: `http://127.0.0.1:${port}${prefix}/`, state, all, found, cases, close: () => (server.closeAllConnections(), server.close()) });
+      /** Cuts all connections, as a proxy or a restart does. */
+      const drop = () => server.closeAllConnections();
+      const add = (many) => {
+        for (let n = 0; n < many; n += 1) all.push(world.one(all.length + 1, Date.now()));
+      };
+      resolve({ url: `http://127.0.0.1:${port}${prefix}/`, state, all, found, cases, drop, add, close: () => (server.closeAllConnections(), server.close()) });
     });
   });
 }

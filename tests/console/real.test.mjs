@@ -93,7 +93,53 @@ test("why a write was refused: the lines of the rule", async () => {
   const drawer = page.getByRole("dialog", { name: "Why?" });
   await drawer.locator(".line.decides").first().waitFor();
   assert.match(await drawer.textContent(), /EgressPolicy train\/llm-trainer.*41-policies-train\.yaml/s);
+  assert.match(await drawer.getByRole("region", { name: "Tiers" }).textContent(), /may leave.*EgressPolicy train\/llm-trainer.*allows it/s);
   await shot(page, "why");
+  assert.deepEqual(complaints, []);
+  await close();
+});
+
+test("why a connection was denied: the tiers end where the record says, and the nearest rule has its lines", async () => {
+  const { items } = await ask(`records?kind=flow&verdict=deny&source=${ATTACKER}&limit=100`);
+  const record = items.find((it) => it.rule.startsWith("NetworkPolicy"));
+  assert.ok(record, `no connection of ${ATTACKER} was denied by a NetworkPolicy`);
+  const why = await ask(`records/${record.number}`);
+  const side = why.walk.sides.find((it) => it.decides);
+  assert.equal(why.walk.verdict, "deny");
+  assert.ok(record.rule.startsWith(side.steps.find((it) => it.decides).text.replace(/ \(.*/, "")), JSON.stringify([record.rule, side]));
+  assert.ok(why.walk.nearest.deciding.lines.some((line) => line.decides), JSON.stringify(why.walk.nearest));
+  const { page, complaints, close } = await visit(browser, server, { path: `flows?open=${record.number}` });
+  const drawer = page.getByRole("dialog", { name: "Why?" });
+  await drawer.getByLabel("Lines of the nearest rule").waitFor();
+  assert.equal(await drawer.locator(".step.decides").count(), why.walk.sides.flatMap((it) => it.steps).filter((it) => it.decides).length);
+  await shot(page, "tiers");
+  assert.deepEqual(complaints, []);
+  await close();
+});
+
+test("the command line that a view has runs, and tells of the same", async () => {
+  const { page, close } = await visit(browser, server, { path: "map" });
+  for (const path of ["map", "map?new=1", "flows?verdict=deny", "dns", "calls", "tools", "usage", "incidents", "findings?severity=high", "hunt?indicator=paste.example", "policies", "sensors"]) {
+    await page.goto(`${server.url}${path}`);
+    await settled(page);
+    await page.getByRole("button", { name: "Copy as CLI" }).last().click();
+    const line = await page.evaluate(() => navigator.clipboard.readText());
+    const ran = spawnSync("sh", ["-c", `${line.replace(/^cofferdam/, PROGRAM)} --socket ${socket}`], { encoding: "utf8" });
+    assert.equal(ran.status, 0, `${path}: ${line}\n${ran.stderr}`);
+    if (path.startsWith("flows")) assert.match(ran.stdout, /llm-trainer/);
+  }
+  await close();
+});
+
+test("the map goes back to before the attack", async () => {
+  const first = (await ask("records?kind=flow&limit=1000")).items.at(-1);
+  const moment = new Date(Date.parse(first.time) + 1000).toISOString();
+  const lines = (which) => which.evaluate(() => document.querySelector(".drawing").cy.edges().length);
+  const { page, complaints, close } = await visit(browser, server, { path: "map" });
+  await settled(page);
+  const now = await lines(page);
+  await page.goto(`${server.url}map?moment=${encodeURIComponent(moment)}&window=all`);
+  await page.waitForFunction((many) => (document.querySelector(".drawing")?.cy?.edges().length ?? many) < many, now);
   assert.deepEqual(complaints, []);
   await close();
 });
@@ -107,8 +153,16 @@ test("the attacker is contained by clicking, the evidence holds, and it is let g
   await page.getByRole("button", { name: /^Contain/ }).click();
   const dialog = page.getByRole("dialog", { name: "Contain a workload" });
   await dialog.getByText(/This cuts \d+/).waitFor();
-  await dialog.getByRole("button", { name: /^Contain until/ }).click();
+  // Somebody else has the same page open, and decides the same at the same time.
+  const other = await visit(browser, server, { path: new URL(page.url()).pathname.slice(1) + new URL(page.url()).search });
+  await other.page.getByRole("button", { name: /^Contain/ }).click();
+  const others = other.page.getByRole("button", { name: /^Contain until/ });
+  await others.waitFor();
+  await Promise.all([dialog.getByRole("button", { name: /^Contain until/ }).click(), others.click()]);
   await page.getByText(/is contained until/).waitFor();
+  await other.page.getByText(/is contained until/).waitFor();
+  assert.deepEqual(other.complaints, []);
+  await other.close();
   const [incident] = (await ask("incidents")).items.filter((it) => it.workloads.includes(ATTACKER));
   assert.deepEqual([incident.state, incident.contained.map((it) => it.workload)], ["contained", [ATTACKER]]);
   const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download evidence" }).click()]);

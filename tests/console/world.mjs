@@ -130,11 +130,11 @@ function node(name) {
   return { id: name, kind: "external", group: registrable(name), label: name };
 }
 
-export function graph(all) {
+export function graph(all, since = null) {
   const edges = new Map();
   for (const it of all) {
     const key = `${it.source}\n${it.destination}`;
-    const edge = edges.get(key) ?? { source: it.source, destination: it.destination, ports: [], allowed: 0, denied: 0, bytes_sent: 0, bytes_received: 0, first_seen: it.time, last_seen: it.time, is_new: it.verdict === "deny" };
+    const edge = edges.get(key) ?? { source: it.source, destination: it.destination, ports: [], allowed: 0, denied: 0, bytes_sent: 0, bytes_received: 0, first_seen: it.time, last_seen: it.time, is_new: since !== null && it.verdict === "deny" };
     const port = `${it.port}/${it.protocol === 17 ? "UDP" : "TCP"}`;
     if (!edge.ports.includes(port)) edge.ports.push(port);
     if (it.verdict === "allow") edge.allowed += it.count;
@@ -171,15 +171,15 @@ export function largeGraph(now, many) {
 export function findings(now, all) {
   const at = (minutes) => new Date(now - minutes * 60 * SECOND).toISOString();
   const of = (destination) => all.filter((it) => it.destination === destination && it.verdict === "deny").slice(-6).map((it) => `${it.kind}:${it.number}`);
-  const base = { workload: "train/Job/llm-trainer", count: 1, node: "node-1", pod: "llm-trainer-worker-1", state: "open" };
+  const base = { workload: "train/Job/llm-trainer", count: 1, rule: "", entries: [1], state: "open" };
   const list = [
     { ...base, id: "f-tunnel", detector: "dns-tunnel", severity: "high", time: at(11), subject: "exfil.example", count: 4, sentence: "train/Job/llm-trainer asked for 48 long names below exfil.example in one minute: 3.1 kB of data could have left in them", numbers: [{ name: "distinct names a minute", value: 48, baseline: 1, threshold: 20 }, { name: "bytes in names", value: 3120, baseline: 40, threshold: 1000 }], records: of("dGhpcyBpcyBkYXRh.t.exfil.example"), techniques: ["T1071.004", "T1048"] },
     { ...base, id: "f-lateral", detector: "lateral-movement", severity: "high", time: at(9), subject: "serve/StatefulSet/vector-db", sentence: "train/Job/llm-trainer tried 5 workloads of another namespace that it never met before, and was stopped", numbers: [{ name: "new destinations", value: 5, baseline: 0, threshold: 3 }], records: of("serve/StatefulSet/vector-db"), techniques: ["T1021"] },
     { ...base, id: "f-meta", detector: "new-destination", severity: "medium", time: at(8), subject: "169.254.169.254", sentence: "train/Job/llm-trainer tried the cloud's metadata service, which nobody here does", numbers: [], records: of("169.254.169.254"), techniques: ["T1552.005"] },
-    { ...base, workload: "serve/Deployment/agent", id: "f-money", detector: "quota-money", severity: "low", time: at(5), subject: "api.openai.com", sentence: "serve/Deployment/agent has used up what it may spend today: 5.00 USD", numbers: [{ name: "USD today", value: 5.0, threshold: 5 }], records: [], techniques: [], pod: "agent-1" },
+    { ...base, workload: "serve/Deployment/agent", id: "f-money", detector: "quota-money", severity: "low", time: at(5), subject: "api.openai.com", sentence: "serve/Deployment/agent has used up what it may spend today: 5.00 USD", numbers: [{ name: "USD today", value: 5.0, threshold: 5 }], records: [], techniques: [] },
     { ...base, workload: "ingest/Deployment/crawler", id: "f-hostile", detector: "dga", severity: "low", time: at(4), subject: HOSTILE[0], sentence: `ingest/Deployment/crawler asked for ${HOSTILE[2]}`, numbers: [], records: [], techniques: [], state: "acknowledged" },
   ];
-  return list.map((it) => ({ ...it, until: null, first: it.time, last: it.time }));
+  return list.map((it) => ({ ...it, until: it.time, first: it.time, last: it.time }));
 }
 
 export function incidents(now, found) {
@@ -205,13 +205,14 @@ export function timeline(now, all, found, incident) {
 }
 
 export function usage(now) {
-  const item = (workload, service, model, calls, denied, input, output, cost, p50, p95, first, found) => ({ workload, service, model, calls, denied, input_tokens: input, output_tokens: output, cost_nanos: cost, currency: "USD", p50_ms: p50, p95_ms: p95, first_token_p50_ms: first, findings: found });
+  const item = (workload, service, model, calls, denied, input, output, cost, p50, p95, first, found) => ({ workload, service, model, calls, denied, input_tokens: input, output_tokens: output, cost_nanos: cost, ...(cost ? { currency: "USD" } : {}), p50_ms: p50, p95_ms: p95, first_token_p50_ms: first, findings: found });
   return {
+    truncated: false,
     items: [
       item("serve/Deployment/rag-api", "api.openai.com", "gpt-5-mini", 1841, 0, 5_210_000, 812_000, 2_926_500_000, 840, 2900, 210, 0),
       item("serve/Deployment/agent", "api.openai.com", "gpt-5", 312, 44, 1_902_000, 402_000, 5_000_000_000, 2200, 9100, 480, 2),
       item("serve/Deployment/rag-api", "api.anthropic.com", "claude-haiku-4-5", 240, 0, 610_000, 98_000, 1_100_000_000, 690, 1800, 160, 0),
-      item("train/Job/llm-trainer", "huggingface.co", null, 58, 9, 0, 0, null, 320, 12000, 90, 1),
+      item("train/Job/llm-trainer", "huggingface.co", "", 58, 9, 0, 0, 0, 320, 12000, 90, 1),
     ],
     budgets: [
       { workload: "serve/Deployment/agent", rule: RULES.money, what: "money", used: 5_000_000_000, limit: 5_000_000_000, window: "day", resets: new Date(now + 5 * 3600 * SECOND).toISOString() },
@@ -235,11 +236,11 @@ export function policies(now) {
     generation: 14,
     shadow,
     items: [
-      { kind: "NetworkPolicy", namespace: "train", name: "llm-trainer", file: "41-policies-train.yaml", line: 11, tier: "NetworkPolicy", selects: 3, rules: [rule(RULES.trainer, "egress[1]", null, 18234, 0), rule("NetworkPolicy train/llm-trainer ingress[0] (41-policies-train.yaml:18)", "ingress[0]", null, 9001, 0)], problems: [] },
-      { kind: "NetworkPolicy", namespace: "train", name: "default-deny", file: "41-policies-train.yaml", line: 2, tier: "NetworkPolicy", selects: 5, rules: [rule(RULES.closed, "spec", null, 61, 61)], problems: [] },
-      { kind: "EgressPolicy", namespace: "train", name: "llm-trainer", file: "41-policies-train.yaml", line: 70, tier: "NetworkPolicy", selects: 3, rules: [rule(RULES.hub, "egress[0]", "hub", 412, 21), rule("EgressPolicy train/llm-trainer egress[1] mirror (41-policies-train.yaml:90)", "egress[1]", "mirror", 0, 0)], problems: [] },
-      { kind: "EgressPolicy", namespace: "serve", name: "agent", file: "41-policies-serve.yaml", line: 112, tier: "NetworkPolicy", selects: 1, rules: [rule(RULES.money, "egress[1]", "tools", 356, 44)], problems: ["egress[1].budget: no price is known for model gpt-5-preview, so calls to it are denied (give one with --prices)"] },
-      { kind: "ClusterNetworkPolicy", namespace: null, name: "metadata-service", file: "40-policies-admin.yaml", line: 2, tier: "Admin", selects: 24, rules: [rule(RULES.admin, "egress[0]", "no-metadata", 7, 7)], problems: [] },
+      { kind: "NetworkPolicy", namespace: "train", name: "llm-trainer", file: "41-policies-train.yaml", line: 11, tier: "network-policy", selects: 3, rules: [rule(RULES.trainer, "egress[1]", null, 18234, 0), rule("NetworkPolicy train/llm-trainer ingress[0] (41-policies-train.yaml:18)", "ingress[0]", null, 9001, 0)], problems: [] },
+      { kind: "NetworkPolicy", namespace: "train", name: "default-deny", file: "41-policies-train.yaml", line: 2, tier: "network-policy", selects: 5, rules: [rule(RULES.closed, "spec", null, 61, 61)], problems: [] },
+      { kind: "EgressPolicy", namespace: "train", name: "llm-trainer", file: "41-policies-train.yaml", line: 70, tier: "network-policy", selects: 3, rules: [rule(RULES.hub, "egress[0]", "hub", 412, 21), rule("EgressPolicy train/llm-trainer egress[1] mirror (41-policies-train.yaml:90)", "egress[1]", "mirror", 0, 0)], problems: [] },
+      { kind: "EgressPolicy", namespace: "serve", name: "agent", file: "41-policies-serve.yaml", line: 112, tier: "network-policy", selects: 1, rules: [rule(RULES.money, "egress[1]", "tools", 356, 44)], problems: ["egress[1].budget: no price is known for model gpt-5-preview, so calls to it are denied (give one with --prices)"] },
+      { kind: "ClusterNetworkPolicy", namespace: "", name: "metadata-service", file: "40-policies-admin.yaml", line: 2, tier: "admin", selects: 24, rules: [rule(RULES.admin, "egress[0]", "no-metadata", 7, 7)], problems: [] },
     ],
   };
 }
@@ -255,3 +256,73 @@ spec:
       to: [{domains: [huggingface.co]}]
       ports: [{port: 443}]
       operations: [{verbs: [download], resources: ["acme/*"]}]`;
+
+/** How the tiers are walked for a record, as `cofferdam policy explain` would tell. */
+export function walk(record, deciding) {
+  if (record.kind === "finding" || record.kind === "audit") return null;
+  const step = (tier, found, text = "", more = {}) => ({ tier, found, text, decides: false, ...more });
+  const first = step("admin", "nothing");
+  const denied = record.verdict === "deny";
+  const steps =
+    record.rule === RULES.admin ? [step("admin", "matches", RULES.admin, { action: "deny", decides: true })]
+    : denied && record.kind === "flow" ? [first, step("network-policy", "selects", "NetworkPolicy train/llm-trainer (41-policies-train.yaml:11)"), step("network-policy", "selects", "NetworkPolicy train/default-deny (41-policies-train.yaml:2)", { decides: true })]
+    : [first, step("network-policy", "matches", record.rule, { action: "accept", decides: true })];
+  const verdict = denied && record.kind === "flow" ? "deny" : "allow";
+  const egress = { direction: "egress", subject: `pod ${record.source.replace(/\/[A-Z]\w+\//, "/")}-0`, verdict, reason: verdict === "deny" ? "a policy selects the pod, and no rule of any allows it" : "a rule allows it", decides: true, steps };
+  const name = { direction: "name", subject: egress.subject, verdict: "allow", reason: "a rule lists the name", decides: false, steps: [step("network-policy", "matches", record.rule, { action: "accept", decides: true })] };
+  const nearest = verdict === "deny" ? { rule: RULES.trainer, lacks: ["port 6333 is not 7000", "the peer is not app=feature-store"], deciding } : null;
+  return { generation: 14, verdict, sides: record.kind === "flow" ? [egress] : [name, egress], nearest };
+}
+
+/** A fleet with a rollout that is held, one that was taken back, and one that is done. */
+export function fleet(now, has) {
+  if (!has) return { has_hub: false, clusters: [], more_clusters: 0, rollouts: [] };
+  const release = (number) => ({ number, digest: `sha256:${String(number).repeat(64).slice(0, 64)}` });
+  const cluster = (name, env, enforced, more = {}) => ({ name, labels: [`env=${env}`, "region=eu"], wanted: release(enforced), enforced: release(enforced), silent_seconds: 3, policies: 41, effective: release(enforced).digest, drift_is: "correct", drift: [], problems: [], ...more });
+  const numbers = (more) => ({ clusters: 0, reporting: 0, failing: 0, seconds: 0, flows: 0, denials: 0, accepted: 0, findings: 0, ...more });
+  const member = (name, more) => ({ name, told: "shadow", silent_seconds: 3, seconds: 0, flows: 0, denials: 0, findings: 0, ...more });
+  const gate = { seconds: 3600, flows: 50_000, findings: 0 };
+  const stage = (name, phase, more = {}) => ({ name, phase, selects: 2, gate, approval: false, hold_seconds: 1800, numbers: numbers({}), missing: [], clusters: [], more_clusters: 0, ...more });
+  const decision = (minutes, what, stage_, why, by = "") => ({ time: new Date(now - minutes * 60_000).toISOString(), what, stage: stage_, by, why });
+  return {
+    has_hub: true,
+    more_clusters: 0,
+    clusters: [
+      cluster("canary-1", "canary", 8), cluster("edge-<b>7</b>", "prod", 7, { silent_seconds: 4000, problems: ["release 8: it is signed by nobody whom this cluster knows"] }),
+      cluster("prod-eu", "prod", 7, { shadow: release(8) }), cluster("prod-us", "prod", 7, { shadow: release(8), drift: ["NetworkPolicy serve/agent", "EgressPolicy train/llm-trainer"] }),
+    ],
+    rollouts: [
+      {
+        name: "release-8", release: release(8), fallback: release(7), phase: "shadow", stage: "prod", held: true,
+        waits: ["prod-us: 12 would be denied that are not accepted, such as train/Job/finetune to serve/StatefulSet/vector-db port 6333"], problems: [],
+        stages: [
+          stage("canary", "through", { selects: 1, numbers: numbers({ clusters: 1, reporting: 1, seconds: 5400, flows: 91_222 }), clusters: [member("canary-1", { told: "enforce", seconds: 5400, flows: 91_222 })] }),
+          stage("prod", "shadow", {
+            approval: true, numbers: numbers({ clusters: 2, reporting: 2, seconds: 2231, flows: 38_112, denials: 12, accepted: 3 }),
+            missing: ["prod-eu: 2231 of 3600 s", "prod-us: 12 would be denied that are not accepted, such as train/Job/finetune to serve/StatefulSet/vector-db port 6333"],
+            clusters: [member("prod-eu", { seconds: 2231, flows: 20_100 }), member("prod-us", { seconds: 2240, flows: 18_012, denials: 12 })],
+          }),
+          stage("edge", "pending", { selects: 1 }),
+        ],
+        decisions: [decision(120, "began", "canary", "it is its turn"), decision(100, "promoted", "canary", "its gate holds"), decision(40, "began", "prod", "the stage before holds"), decision(12, "not done", "prod", "its gate does not hold", "alex")],
+      },
+      { name: "release-6", release: release(6), fallback: release(5), phase: "rolled-back", stage: "canary", held: false, waits: [], problems: [], stages: [stage("canary", "back", { selects: 1 })], decisions: [decision(3000, "rolls back", "canary", "canary-1 denies what worked before: 31 times"), decision(2999, "rolled back", "canary", "every cluster has what was before")] },
+    ],
+  };
+}
+
+/** The same as a later version would say it: words that nobody knows yet, and fields that nobody asked for. */
+export function later(value, key = "") {
+  const words = { kind: { flow: "quic_stream" }, verdict: { deny: "quarantined<b>" }, severity: { high: "critical" }, phase: { shadow: "canarying" }, state: { open: "triaged" }, found: { matches: "infers" } };
+  if (Array.isArray(value)) return value.map((it) => later(it, key));
+  if (typeof value === "string") return words[key]?.[value] ?? value;
+  if (typeof value !== "object" || value === null) return value;
+  return { ...Object.fromEntries(Object.entries(value).map(([name, it]) => [name, later(it, name)])), posture: { depth: [1, { of: "later" }] } };
+}
+
+/** Who met whom, as edges by port. */
+export function edges(all, workload) {
+  return graph(all).edges
+    .filter((edge) => edge.source === workload)
+    .map(({ ports, is_new, ...edge }) => ({ ...edge, port: Number(ports[0].split("/")[0]), protocol: 6, rule: "" }));
+}

@@ -8,8 +8,9 @@ import type { Me, Status } from "./lib/types";
 import { FilterBar } from "./parts/FilterBar";
 import { Link } from "./parts/Link";
 import { Name } from "./parts/Name";
-import { Empty, Loading, Problem } from "./parts/State";
+import { Loading, Problem } from "./parts/State";
 import { TimeRange } from "./parts/TimeRange";
+import { Clusters } from "./pages/Clusters";
 import { Findings } from "./pages/Findings";
 import { Hunt } from "./pages/Hunt";
 import { IncidentPage } from "./pages/Incident";
@@ -145,11 +146,7 @@ function Shown({ page }: { page: PageName }) {
     case "hunt":
       return <Hunt />;
     case "clusters":
-      return (
-        <Empty title="One cluster so far">
-          <p>Each Cofferdam serves its own console. This is where several of them will be seen together; until then, open the one of the cluster you mean.</p>
-        </Empty>
-      );
+      return <Clusters />;
   }
 }
 

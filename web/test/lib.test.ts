@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { call, told } from "../src/lib/call";
-import { edgesCommand, showCommand } from "../src/lib/cli";
+import { edgesCommand, findingsCommand, huntCommand, incidentsCommand, showCommand } from "../src/lib/cli";
 import { ago, bytes, duration, money } from "../src/lib/format";
 import { joined } from "../src/lib/live";
 import type { LedgerRecord } from "../src/lib/types";
@@ -35,6 +35,12 @@ describe("commands", () => {
   it("tell what the page tells", () => {
     expect(showCommand(["flow", "tls"], new URLSearchParams("verdict=deny&source=ai/Job/t&range=24h"), now)).toBe("cofferdam ledger show --kind flow --source ai/Job/t --verdict deny --since 24h");
     expect(edgesCommand(new URLSearchParams("destination=hub.example"), now)).toBe("cofferdam edges --destination hub.example --since 1h");
+  });
+  it("of each page tell the same time and filters", () => {
+    expect(edgesCommand(new URLSearchParams("new=1&range=24h"), now)).toBe("cofferdam edges --new --since 24h");
+    expect(findingsCommand(new URLSearchParams("severity=high&source=ai/Job/t"), now)).toBe("cofferdam findings --severity high --from ai/Job/t --since 1h");
+    expect(incidentsCommand(new URLSearchParams("state=open&since=2026-11-26T10:00:00Z&until=2026-11-26T11:00:00Z"), now)).toBe("cofferdam incident list --state open --since 2026-11-26T10:00:00.000Z");
+    expect(huntCommand("a b; rm", new URLSearchParams(), now)).toBe("cofferdam hunt 'a b; rm' --since 1h");
   });
   it("are safe to paste", () => {
     const command = showCommand(["dns"], new URLSearchParams({ destination: "$(reboot)", q: "'; reboot #" }), now);

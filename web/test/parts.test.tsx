@@ -1,4 +1,6 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { cleanup, fireEvent, render, screen } from "@testing-library/react";
+import type { ReactNode } from "react";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ApiError } from "../src/lib/api";
 import { VerdictBadge } from "../src/parts/Badge";
@@ -32,10 +34,23 @@ describe("a verdict", () => {
   });
 });
 
+const asking = (inside: ReactNode) => <QueryClientProvider client={new QueryClient()}>{inside}</QueryClientProvider>;
+
 describe("an error", () => {
+  it("of an act tells after a log-in that it was not done, and does nothing by itself", async () => {
+    vi.stubGlobal("fetch", vi.fn(async () => new Response("{}", { status: 200 })));
+    const retry = vi.fn();
+    const { container } = render(asking(<Problem error={new ApiError(401, "no session", null)} retry={retry} />));
+    fireEvent.change(container.querySelector("input[type=password]") as HTMLInputElement, { target: { value: "abc" } });
+    fireEvent.click(screen.getByText("Log in"));
+    expect(await screen.findByText(/was not done: ask again/)).toBeTruthy();
+    expect(retry).not.toHaveBeenCalled();
+    expect(container.innerHTML).not.toContain("abc");
+    vi.unstubAllGlobals();
+  });
   it("says what to do, and is tried again", () => {
     const retry = vi.fn();
-    render(<Problem error={new ApiError(401, "no session", "req-7")} retry={retry} />);
+    render(asking(<Problem error={new ApiError(401, "no session", "req-7")} retry={retry} />));
     expect(screen.getByText(/#token=/)).toBeTruthy();
     expect(screen.getByText(/req-7/)).toBeTruthy();
     fireEvent.click(screen.getByText("Try again"));
@@ -44,7 +59,7 @@ describe("an error", () => {
   it("takes a token where nobody is logged in, sends it once, and says why it was refused", async () => {
     const fetched = vi.fn(async () => new Response('{"title":"Unauthorized","detail":"the token is not valid here"}', { status: 401 }));
     vi.stubGlobal("fetch", fetched);
-    const { container } = render(<Problem error={new ApiError(401, "no session", null)} />);
+    const { container } = render(asking(<Problem error={new ApiError(401, "no session", null)} />));
     const field = container.querySelector<HTMLInputElement>("input[type=password]");
     fireEvent.change(field as HTMLInputElement, { target: { value: " abc " } });
     fireEvent.click(screen.getByText("Log in"));

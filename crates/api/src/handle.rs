@@ -1,6 +1,7 @@
 //! Answers, one module for each kind of question. All of it runs on threads that may wait.
 
 pub(crate) mod findings;
+pub(crate) mod fleet;
 pub(crate) mod graph;
 pub(crate) mod incidents;
 pub(crate) mod live;
@@ -11,7 +12,8 @@ pub(crate) mod usage;
 use crate::graph_names::Providers;
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::seam::{Actions, Live, NotDone};
+use crate::seam::{Actions, Hub, Live, NotDone};
+use crate::shape::fleet::Fleet;
 use crate::who::Who;
 use hyper::StatusCode;
 use hyper::body::Bytes;
@@ -35,6 +37,9 @@ pub(crate) struct Known {
     pub(crate) document: Bytes,
     /// What is open, and when that was counted.
     pub(crate) open: Mutex<Option<(Time, Open)>>,
+    pub(crate) hub: Option<Arc<dyn Hub>>,
+    /// What the hub said last, and when.
+    pub(crate) fleet: Mutex<Option<(Time, Result<Fleet, String>)>>,
 }
 
 /// How much somebody has yet to look after.

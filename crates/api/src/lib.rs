@@ -29,7 +29,7 @@ pub mod who;
 pub use openapi::document;
 pub use remember::Remembering;
 pub use route::BASE;
-pub use seam::{Actions, Asset, Assets, Change, Live, Manifest, NotDone};
+pub use seam::{Actions, Asset, Assets, Change, Hub, Live, Manifest, NotDone};
 pub use server::{Config, serve, serve_tls};
 pub use token::Token;
 pub use who::{Authenticate, NotRecognised, Recognition, Role, Who};

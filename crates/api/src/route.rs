@@ -1,8 +1,9 @@
 //! All that can be asked: one table, by which requests are led and the OpenAPI document is made.
 
-use crate::handle::{Asked, Reply, findings, graph, incidents, live, records, sums, usage};
+use crate::handle::{Asked, Reply, findings, fleet, graph, incidents, live, records, sums, usage};
 use crate::problem::Problem;
 use crate::query::{Parameter, ParameterKind, decode};
+use crate::shape::fleet::Fleet;
 use crate::shape::incident::{
     ContainOrder, Containment, Finding, Hunt, Incident, IncidentWhole, LogIn, Me, ReleaseOrder, Released,
     Words,
@@ -194,7 +195,7 @@ pub(crate) fn routes() -> Vec<Route> {
         ),
         get(
             "/records/{number}",
-            "One of them, the rule that decided with its lines, and what belongs to the same connection",
+            "One of them, the rule that decided with its lines, the way through the tiers, and what belongs to the same connection",
             &[],
             Json(SchemaGenerator::subschema_for::<Why>),
             Ledger(records::one),
@@ -429,6 +430,13 @@ pub(crate) fn routes() -> Vec<Route> {
             const { &[text("indicator", "What to look for"), SINCE] },
             Json(SchemaGenerator::subschema_for::<Hunt>),
             Ledger(incidents::hunt),
+        ),
+        get(
+            "/clusters",
+            "Clusters of the fleet and what is rolled out to them, where this process was given a hub",
+            &[],
+            Json(SchemaGenerator::subschema_for::<Fleet>),
+            Aside(fleet::fleet),
         ),
         get(
             "/openapi.json",

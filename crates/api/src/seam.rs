@@ -1,9 +1,12 @@
 //! What the API is told and has done by whoever runs it.
 
+use crate::shape::fleet::Fleet;
 use crate::shape::live::{Budget, Deciding, PolicyItem, Shadow, Status};
+use crate::shape::walk::Walk;
 use crate::who::Who;
 use hyper::body::Bytes;
 use incident::Reachable;
+use ledger::Entry;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -28,6 +31,19 @@ pub trait Live: Send + Sync + 'static {
 
     /// Budgets of which something is used.
     fn budgets(&self) -> Vec<Budget>;
+
+    /// How the policy in force judges an access like this entry's; `None`: there is no policy here, or the entry is no access, or
+    /// who it is about is not known any more. Lines of the nearest rule are filled in later.
+    fn walk(&self, entry: &Entry) -> Option<Walk>;
+}
+
+/// The hub of a fleet. Asked on threads that may wait.
+pub trait Hub: Send + Sync + 'static {
+    /// Its clusters and rollouts as they stand now.
+    ///
+    /// # Errors
+    /// It does not answer, or does not let them be seen; in words.
+    fn fleet(&self) -> Result<Fleet, String>;
 }
 
 /// One object as it was written.

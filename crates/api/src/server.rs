@@ -10,7 +10,7 @@ use crate::openapi;
 use crate::patient::Patient;
 use crate::readers::Readers;
 use crate::route::routes;
-use crate::seam::{Actions, Assets, Live};
+use crate::seam::{Actions, Assets, Hub, Live};
 use crate::session::{Sessions, Wrongs};
 use crate::stream::{self, STREAMS};
 use crate::who::Authenticate;
@@ -57,6 +57,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Files of the console.
     pub assets: Box<Assets>,
+    /// The hub of the fleet, where there is one.
+    pub hub: Option<Arc<dyn Hub>>,
 }
 
 impl std::fmt::Debug for Config {
@@ -137,7 +139,7 @@ async fn answer(
 }
 
 fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
-    let Config { live, actions, authenticate, ledger, catalog, hosts, assets } = config;
+    let Config { live, actions, authenticate, ledger, catalog, hosts, assets, hub } = config;
     let document = serde_json::to_vec(&openapi::document()).unwrap_or_default();
     Shared {
         routes: routes(),
@@ -147,6 +149,8 @@ fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
             providers: Providers::of(&catalog),
             document: document.into(),
             open: Mutex::default(),
+            hub,
+            fleet: Mutex::default(),
         }),
         readers: Arc::new(Readers::new(ledger)),
         authenticate,

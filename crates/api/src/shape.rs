@@ -1,8 +1,10 @@
 //! What is answered: the types that are written as JSON, and that the OpenAPI document is made of.
 
+pub mod fleet;
 pub mod incident;
 pub mod live;
 pub mod records;
+pub mod walk;
 
 use observe::Time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

@@ -143,6 +143,56 @@ fn every_route_answers_as_the_document_says() {
     assert!(seen > 25, "{seen}");
 }
 
+/// The types of the console are made of it: `web/scripts/types.mjs`.
+#[test]
+fn the_document_that_the_console_is_made_by_is_this_one() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/openapi.json");
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    let made = format!("{:#}\n", api::document());
+    if kept == made {
+        return;
+    }
+    if std::env::var_os("COFFERDAM_WRITE").is_some() {
+        std::fs::write(&path, made).unwrap();
+        return;
+    }
+    let differs = made.lines().zip(kept.lines()).find(|(made, kept)| made != kept);
+    panic!(
+        "web/openapi.json is stale: `COFFERDAM_WRITE=1 cargo test -p api --test document`, then `npm run types` in web/; \
+         first: {differs:?}"
+    );
+}
+
+#[test]
+fn a_hub_that_is_gone_is_told_and_what_it_said_holds_for_a_moment() {
+    let server = serve();
+    let first = server.get("/clusters");
+    assert_eq!(first.status, 200);
+    let fleet = first.json();
+    assert_eq!((fleet["has_hub"].clone(), fleet["clusters"].as_array().unwrap().len()), (json!(true), 2));
+    assert_eq!(server.get("/clusters").json(), fleet, "asked again at once, the hub is not");
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    let gone = server.get("/clusters");
+    assert_eq!(gone.status, 503);
+    assert_eq!(gone.json()["detail"], "the hub: it does not answer");
+}
+
+#[test]
+fn why_has_the_tiers_and_the_lines_of_the_nearest_rule() {
+    let server = serve();
+    let denied = server.get("/records?verdict=deny&kind=flow&limit=1").json();
+    let why = server.get(&format!("/records/{}", denied["items"][0]["number"])).json();
+    let [recorded, walked] = [&why["nearest"], &why["walk"]["nearest"]];
+    for nearest in [recorded, walked] {
+        let lines = nearest["deciding"]["lines"].as_array().unwrap();
+        assert!(lines.iter().any(|line| line["decides"] == true), "{nearest}");
+    }
+    assert_eq!(why["walk"]["sides"][0]["steps"][1]["decides"], true);
+    let audit = server.get("/records?kind=audit&limit=1").json();
+    let why = server.get(&format!("/records/{}", audit["items"][0]["number"])).json();
+    assert!(why["walk"].is_null() && why["nearest"].is_null(), "{why}");
+}
+
 #[test]
 fn what_is_refused_is_a_problem_as_the_document_says() {
     let server = serve();

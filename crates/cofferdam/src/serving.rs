@@ -6,9 +6,11 @@
 
 mod act;
 mod budgets;
+mod fleet;
 mod live;
 mod login;
 mod tls;
+mod walk;
 
 use crate::control;
 use crate::respond::Responder;
@@ -18,10 +20,11 @@ use crate::up::journal::Journal;
 use crate::up::say::Say;
 use act::Acting;
 use anyhow::{Context, Result, bail};
-use api::{Actions, Asset, Config, Live, Token};
+use api::{Actions, Asset, Config, Hub, Live, Token};
 use clap::Args;
 use controller::reviewer::Reviewer;
 use crds::Catalog;
+use fleet::AtHub;
 use hyper::body::Bytes;
 use kube::Client;
 use live::Teller;
@@ -70,6 +73,9 @@ pub(crate) struct ServeArgs {
     /// For whom such tokens must have been made [default: cofferdam-api]
     #[arg(long, value_name = "NAME", requires = "serve_kubernetes")]
     serve_audience: Option<String>,
+    /// Show the clusters and rollouts of the fleet whose hub this kubeconfig reaches; it needs to read ManagedClusters and Rollouts
+    #[arg(long, value_name = "FILE", requires = "serve")]
+    serve_hub: Option<PathBuf>,
 }
 
 /// What is asked.
@@ -133,7 +139,8 @@ impl ServeArgs {
             kubeconfig: self.serve_kubeconfig.clone(),
             audience: self.serve_audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
         });
-        Ok(Some(Door { listener, address, token, file, hosts, files, cluster }))
+        let hub = self.serve_hub.clone();
+        Ok(Some(Door { listener, address, token, file, hosts, files, cluster, hub }))
     }
 }
 
@@ -146,6 +153,7 @@ pub(crate) struct Door {
     hosts: Vec<String>,
     files: Option<Files>,
     cluster: Option<AtCluster>,
+    hub: Option<PathBuf>,
 }
 
 /// The API server that says who somebody is.
@@ -207,7 +215,9 @@ impl Door {
         seams: Seams,
         note: impl Fn(&str),
     ) -> Result<()> {
-        let Self { listener, address, token, file, hosts, files, cluster } = self;
+        let Self { listener, address, token, file, hosts, files, cluster, hub } = self;
+        let hub = hub.map(|file| client_on(&runtime, Some(&file)).context("--serve-hub")).transpose()?;
+        let hub = hub.map(|hub| AtHub::new(runtime.handle().clone(), hub));
         let Seams { live, actions, ledger, catalog } = seams;
         let scheme = if files.is_some() { "https" } else { "http" };
         let link = format!("{scheme}://{address}/#token={}", token.reveal());
@@ -221,6 +231,7 @@ impl Door {
             catalog,
             hosts,
             assets: Box::new(page),
+            hub: hub.map(|hub| Arc::new(hub) as Arc<dyn Hub>),
         };
         serve(runtime, listener, config, files)?;
         note(&format!("console and API: {link}"));

@@ -154,14 +154,17 @@ pub async fn answers(
 /// # Errors
 /// There is none, or the hub does not answer.
 pub async fn look(hub: &Client, name: &str) -> Result<Looked, Error> {
-    let (spec, status) = parts(name, &get(hub, name).await?)?;
+    let object = get(hub, name).await?;
+    let seen = Seen { clusters: seen(hub).await?, ..Seen::default() };
+    looked(name, &object, &seen)
+}
+
+/// How a rollout stands, by what is seen of the clusters.
+pub(crate) fn looked(name: &str, object: &DynamicObject, seen: &Seen) -> Result<Looked, Error> {
+    let (spec, status) = parts(name, object)?;
     let plan = spec.plan();
     let stages = match &plan {
-        Ok(plan) => {
-            let clusters = seen(hub).await?;
-            let seen = Seen { clusters, ..Seen::default() };
-            fleet::rollout::look(plan, &status.state, &seen, now())
-        }
+        Ok(plan) => fleet::rollout::look(plan, &status.state, seen, now()),
         Err(_) => Vec::new(),
     };
     Ok(Looked { spec, plan, status, stages })
@@ -207,10 +210,26 @@ fn parts(name: &str, object: &DynamicObject) -> Result<(RolloutSpec, RolloutStat
 }
 
 async fn seen(hub: &Client) -> Result<BTreeMap<String, Cluster>, Error> {
-    let failed = |why: String| Error::Hub("listing ManagedClusters".to_owned(), why);
-    let (mut found, mut params, now) = (BTreeMap::new(), ListParams::default().limit(PAGE), now());
+    let now = now();
+    let of = |object: DynamicObject| {
+        let status: Option<ClusterStatus> = read(&object, "status").ok().flatten();
+        let spec: ClusterSpec = read(&object, "spec").ok().flatten().unwrap_or_default();
+        let report = status.map(|it| it.report(stored(&object).unwrap_or_default().min(now)));
+        (name_of(&object), cluster(&object, spec.wanted, report))
+    };
+    let all = list(&clusters(hub), "ManagedClusters").await?;
+    Ok(all.into_iter().map(of).collect())
+}
+
+/// All objects of a kind.
+///
+/// # Errors
+/// The hub does not say.
+pub(crate) async fn list(api: &Api<DynamicObject>, kind: &str) -> Result<Vec<DynamicObject>, Error> {
+    let failed = |why: String| Error::Hub(format!("listing {kind}"), why);
+    let (mut found, mut params) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
-        let list = match patiently(clusters(hub).list(&params)).await {
+        let list = match patiently(api.list(&params)).await {
             Ok(list) => list,
             Err(Refusal::Stale) => {
                 return Err(failed("the hub has no such kind, or the list changed".to_owned()));
@@ -218,12 +237,7 @@ async fn seen(hub: &Client) -> Result<BTreeMap<String, Cluster>, Error> {
             Err(Refusal::Problem(why)) => return Err(failed(why)),
         };
         let token = list.metadata.continue_.clone().filter(|it| !it.is_empty());
-        for object in list {
-            let status: Option<ClusterStatus> = read(&object, "status").ok().flatten();
-            let spec: ClusterSpec = read(&object, "spec").ok().flatten().unwrap_or_default();
-            let report = status.map(|it| it.report(stored(&object).unwrap_or_default().min(now)));
-            found.insert(name_of(&object), cluster(&object, spec.wanted, report));
-        }
+        found.extend(list);
         let Some(token) = token else { return Ok(found) };
         params = params.continue_token(&token);
     }

@@ -1,17 +1,19 @@
 //! The hub of a fleet: brings releases to clusters, stage by stage, as far as what they report allows.
 //!
 //! Enters: a client of the hub's API server. Leaves: what each cluster is to have (`spec.wanted` of its ManagedCluster), how each
-//! Rollout stands (its `status`), and every decision, once, to whoever listens. For people: what they ask ([`ask`]), and how a
-//! rollout stands now ([`look`]).
+//! Rollout stands (its `status`), and every decision, once, to whoever listens. For people: what they ask ([`ask`]), how a
+//! rollout stands now ([`look`]), and how all of a hub does ([`survey`]).
 //! Guarantees: what was decided is written before it is acted on, and only over what it was decided by; so it can end at any
 //! point, and whoever comes next goes on from there, and two at once do no harm; while the hub does not answer, nothing is
 //! decided. Does not: hold a key, believe what is signed or not, connect to a cluster, or choose who runs it.
 
 mod asking;
 mod board;
+mod survey;
 mod turn;
 
 pub use asking::{Asked, Error, Looked, Ticket, answers, ask, contents, look, who};
+pub use survey::{Standing, Survey, Surveyed, survey};
 
 use board::Board;
 use fleet::rollout::Decision;

@@ -68,6 +68,18 @@ async fn cluster_a_release_goes_as_far_as_the_numbers_allow_and_people_are_heard
     roll_out(&hub, "eight", "a", 8, &["dev", "prod"]);
     let says = "dev-2: 37 would be denied that are not accepted, such as shop/Deployment/web to shop/Deployment/db port 5432";
     let status = hub.waits("eight", says).await;
+    // Who looks at the whole hub sees the same numbers, and each cluster in its own words.
+    let survey = rollouts::survey(&hub.client).await.unwrap();
+    let names: Vec<&str> = survey.clusters.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["dev-1", "dev-2", "prod-1"]);
+    let broken = &survey.clusters[1];
+    assert_eq!(broken.labels["env"], "dev");
+    assert_eq!(broken.status.as_ref().unwrap().enforced.number, 7);
+    assert!(broken.unclear.is_none() && broken.silent.is_some_and(|it| it < 60), "{broken:?}");
+    let looked = survey.rollouts[0].looked.as_ref().unwrap();
+    assert_eq!((survey.rollouts[0].name.as_str(), looked.stages.len()), ("eight", 2));
+    assert_eq!((looked.stages[0].numbers.denials, looked.stages[0].numbers.clusters), (37, 2));
+    assert!(looked.status.state.waits.iter().any(|it| it == says), "{:?}", looked.status.state.waits);
     assert_eq!((status.phase, status.stages[0].numbers.denials), (Phase::Shadow, 37));
     assert_eq!(hub.wanted("dev-2").await.enforce.number, 7);
     hub.condition("eight", "Held").await;

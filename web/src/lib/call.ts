@@ -57,6 +57,7 @@ export function call(detail: unknown): Call {
 /** Any value as a text to be read. */
 export function words(value: unknown): string {
   if (typeof value === "string") return value;
+  if (Array.isArray(value) && value.every((it) => typeof it === "string")) return value.join("; ");
   return value === null || value === undefined ? "" : JSON.stringify(value);
 }
 

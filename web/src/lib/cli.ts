@@ -29,10 +29,34 @@ export function showCommand(kinds: string[], params: URLSearchParams, now: numbe
 /** `cofferdam edges`, for the map. */
 export function edgesCommand(params: URLSearchParams, now: number): string {
   const asked = filters(params);
-  const words = ["cofferdam", "edges"];
+  const words = params.get("new") === "1" ? ["cofferdam", "edges", "--new"] : ["cofferdam", "edges"];
   for (const field of ["source", "destination"] as const) {
     const value = asked[field];
     if (value) words.push(`--${field}`, value);
   }
   return [...words, ...when(params, now).slice(0, 2)].map(quoted).join(" ");
+}
+
+/** `cofferdam findings`, of the severity and workload that an address has. */
+export function findingsCommand(params: URLSearchParams, now: number): string {
+  const words = ["cofferdam", "findings"];
+  const severity = params.get("severity");
+  // The command means this and what is worse.
+  if (severity) words.push("--severity", severity);
+  const source = params.get("source");
+  if (source) words.push("--from", source);
+  return [...words, ...when(params, now)].map(quoted).join(" ");
+}
+
+/** `cofferdam incident list`. */
+export function incidentsCommand(params: URLSearchParams, now: number): string {
+  const words = ["cofferdam", "incident", "list"];
+  const state = params.get("state");
+  if (state) words.push("--state", state);
+  return [...words, ...when(params, now).slice(0, 2)].map(quoted).join(" ");
+}
+
+/** `cofferdam hunt`. */
+export function huntCommand(indicator: string, params: URLSearchParams, now: number): string {
+  return ["cofferdam", "hunt", indicator, ...when(params, now).slice(0, 2)].map(quoted).join(" ");
 }

@@ -35,35 +35,72 @@ export function joined(came: LedgerRecord[], there: LedgerRecord[], most: number
   return { records: dropped ? records.slice(0, most) : records, dropped };
 }
 
-/** Follows the stream while `on`; begins anew when the question changes. */
-export function useLive(query: Query, on: boolean): Live {
+/** After which time a stream that the server ended for good is asked for anew. */
+const AGAIN = 3000;
+
+/**
+ * Follows the stream behind the record with number `from` while `on`, without a gap; begins anew when the question changes. Where
+ * that is too far back for the stream, `behind` is told: what lies between is to be asked for otherwise.
+ */
+export function useLive(query: Query, on: boolean, from: number, behind: () => void): Live {
   const [live, setLive] = useState<Live>(NOTHING);
   const address = apiAddress("records/stream", query);
   const waiting = useRef<LedgerRecord[]>([]);
+  const last = useRef({ address: "", number: 0 });
+  const before = useRef({ from, behind });
+  before.current = { from, behind };
   useEffect(() => {
     if (!on) {
       setLive((old) => ({ ...old, state: "off" }));
       return;
     }
     waiting.current = [];
-    setLive({ ...NOTHING, state: "connecting" });
-    const source = new EventSource(address);
-    source.addEventListener("open", () => setLive((old) => ({ ...old, state: "live" })));
-    source.addEventListener("error", () => setLive((old) => ({ ...old, state: "reconnecting" })));
-    source.addEventListener("record", (event) => {
-      try {
-        const record = JSON.parse((event as MessageEvent<string>).data) as LedgerRecord;
-        if (typeof record.number === "number") waiting.current.push(record);
-      } catch {
-        setLive((old) => ({ ...old, lost: old.lost + 1 }));
-      }
-      // A page in the background is not drawn: it holds no more than it would show.
-      if (waiting.current.length > MOST * 2) waiting.current = waiting.current.slice(-MOST);
-    });
-    source.addEventListener("lost", (event) => {
-      const { records } = JSON.parse((event as MessageEvent<string>).data) as { records: number };
-      setLive((old) => ({ ...old, lost: old.lost + records }));
-    });
+    // Whoever paused goes on where they were.
+    if (last.current.address === address) setLive((old) => ({ ...old, state: "connecting" }));
+    else {
+      last.current = { address, number: 0 };
+      setLive({ ...NOTHING, state: "connecting" });
+    }
+    let source: EventSource | null = null;
+    let again = 0;
+    const open = () => {
+      // A browser joins a stream that broke by itself, from the last number on; one that was refused it leaves.
+      const newest = Math.max(last.current.number, before.current.from);
+      let isFirst = true;
+      source = new EventSource(newest > 0 ? `${address}${address.includes("?") ? "&" : "?"}after=${newest}` : address);
+      source.addEventListener("open", () => setLive((old) => ({ ...old, state: "live" })));
+      source.addEventListener("error", () => {
+        setLive((old) => ({ ...old, state: "reconnecting" }));
+        if (source?.readyState !== EventSource.CLOSED) return;
+        window.clearTimeout(again);
+        again = window.setTimeout(open, AGAIN);
+      });
+      source.addEventListener("record", (event) => {
+        try {
+          const record = JSON.parse((event as MessageEvent<string>).data) as LedgerRecord;
+          if (typeof record.number === "number") {
+            isFirst = false;
+            waiting.current.push(record);
+            last.current.number = Math.max(last.current.number, record.number);
+          }
+        } catch {
+          setLive((old) => ({ ...old, lost: old.lost + 1 }));
+        }
+        // A page in the background is not drawn: it holds no more than it would show.
+        if (waiting.current.length > MOST * 2) {
+          const left = waiting.current.length - MOST;
+          waiting.current = waiting.current.slice(-MOST);
+          setLive((old) => ({ ...old, dropped: old.dropped + left }));
+        }
+      });
+      source.addEventListener("lost", (event) => {
+        const { records } = JSON.parse((event as MessageEvent<string>).data) as { records: number };
+        // Before the first record it is about what the stream did not go back to.
+        if (isFirst) before.current.behind();
+        else setLive((old) => ({ ...old, lost: old.lost + records }));
+      });
+    };
+    open();
     const timer = window.setInterval(() => {
       if (waiting.current.length === 0) return;
       const came = waiting.current;
@@ -74,7 +111,8 @@ export function useLive(query: Query, on: boolean): Live {
       });
     }, PACE);
     return () => {
-      source.close();
+      source?.close();
+      window.clearTimeout(again);
       window.clearInterval(timer);
     };
   }, [address, on]);

@@ -13,9 +13,13 @@ const LABEL = 22;
 /** Above so many lines they are straight, thin and without arrows. */
 const MANY = 600;
 const COLUMN = 230;
+/** How near what was looked for is shown at most. */
+const CLOSE = 0.9;
 /** Room of a workload in a block, and between blocks. */
 const BLOCK = 64;
 const GAP = 90;
+/** Width of a folded box with its name. */
+const FOLDED = 140;
 
 function label(text: string): string {
   const shown = printable(text);
@@ -66,6 +70,8 @@ function style(of: Element): StylesheetJson {
     { selector: "edge.both", style: { "line-color": color("fail"), "target-arrow-color": color("fail"), "line-opacity": 0.95 } },
     { selector: "edge.fresh", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.22, "underlay-padding": 3 } },
     { selector: "node:selected, node.at", style: { "border-width": 3, "border-color": color("text"), "border-style": "solid" } },
+    { selector: "node.quiet", style: { opacity: 0.35 } },
+    { selector: "node.found", style: { "underlay-color": color("fresh"), "underlay-opacity": 0.55, "underlay-padding": 9, "underlay-shape": "ellipse" } },
     { selector: ".away", style: { opacity: 0.18 } },
   ] as unknown as StylesheetJson;
 }
@@ -103,19 +109,22 @@ function blocks(cy: Core) {
   });
   const all = [...groups].sort(([a], [b]) => a.localeCompare(b));
   const sides = all.map(([, nodes]) => Math.ceil(Math.sqrt(nodes.length)));
-  const width = Math.sqrt(sides.reduce((sum, side) => sum + (side * BLOCK + GAP) ** 2, 0)) * 1.5;
+  // Folded boxes are together in one block, and their names are longer.
+  const steps = all.map(([group]) => (group === "" ? FOLDED : BLOCK));
+  const wide = (index: number) => (sides[index] ?? 1) * (steps[index] ?? BLOCK);
+  const width = Math.sqrt(all.reduce((sum, _, index) => sum + (wide(index) + GAP) ** 2, 0)) * 1.5;
   let x = 0;
   let y = 0;
   let high = 0;
   all.forEach(([, nodes], index) => {
     const side = sides[index] ?? 1;
-    if (x > 0 && x + side * BLOCK > width) {
+    if (x > 0 && x + wide(index) > width) {
       x = 0;
       y += high + GAP;
       high = 0;
     }
-    nodes.forEach((node, n) => node.position({ x: x + (n % side) * BLOCK, y: y + Math.floor(n / side) * BLOCK }));
-    x += side * BLOCK + GAP;
+    nodes.forEach((node, n) => node.position({ x: x + (n % side) * (steps[index] ?? BLOCK), y: y + Math.floor(n / side) * BLOCK }));
+    x += wide(index) + GAP;
     high = Math.max(high, Math.ceil(nodes.length / side) * BLOCK);
   });
 }
@@ -145,10 +154,19 @@ function arrange(cy: Core, first: boolean) {
   columns(cy);
 }
 
-function highlight(cy: Core, at: string | null) {
-  cy.elements().removeClass("away at");
+/** Marks what was looked for, and puts aside the rest. */
+function highlight(cy: Core, at: string | null, found: ReadonlySet<string> | null) {
+  cy.elements().removeClass("away at found quiet");
+  cy.nodes().filter((node) => !node.isParent() && node.connectedEdges().empty()).addClass("quiet");
+  if (found !== null) {
+    const those = cy.nodes().filter((node) => found.has(node.id()));
+    those.addClass("found");
+    const near = those.union(those.connectedEdges()).union(those.connectedEdges().connectedNodes());
+    if (at === null && those.nonempty()) cy.elements().difference(near.union(near.parents())).addClass("away");
+  }
   const node = at === null ? cy.collection() : cy.getElementById(at);
   if (node.empty()) return;
+  if (found?.has(at ?? "")) cy.center(node);
   const own = node.union(node.descendants());
   const near = own.union(own.connectedEdges()).union(own.connectedEdges().connectedNodes());
   cy.elements().difference(near.union(near.parents())).addClass("away");
@@ -159,13 +177,15 @@ interface Props {
   picture: Picture;
   theme: string;
   at: string | null;
+  /** What somebody looks for; null: nothing. */
+  found: ReadonlySet<string> | null;
   select: (id: string | null) => void;
   turn: (id: string) => void;
   ready: (is: boolean) => void;
 }
 
 /** The picture on a canvas. The same is on the page as a table, for those who do not see it. */
-export function Drawing({ picture, theme, at, select, turn, ready }: Props) {
+export function Drawing({ picture, theme, at, found, select, turn, ready }: Props) {
   const place = useRef<HTMLDivElement>(null);
   const drawn = useRef<{ cy: Core; shape: string } | null>(null);
   const acts = useRef({ select, turn, ready });
@@ -227,8 +247,21 @@ export function Drawing({ picture, theme, at, select, turn, ready }: Props) {
   }, [picture]);
 
   useEffect(() => {
-    if (drawn.current) highlight(drawn.current.cy, at);
-  }, [at, picture]);
+    if (drawn.current) highlight(drawn.current.cy, at, found);
+  }, [at, found, picture]);
+
+  // Once for each thing that is looked for, not whenever the picture changes.
+  const sought = found === null ? "" : [...found].sort().join("\n");
+  useEffect(() => {
+    const cy = drawn.current?.cy;
+    if (!cy || sought === "") return;
+    const ids = new Set(sought.split("\n"));
+    const those = cy.nodes().filter((node) => ids.has(node.id()));
+    if (those.empty()) return;
+    cy.fit(those, 160);
+    if (cy.zoom() > CLOSE) cy.zoom(CLOSE);
+    cy.center(those);
+  }, [sought]);
 
   const parties = picture.boxes.reduce((sum, box) => sum + box.nodes.length, 0);
   return <div ref={place} className="drawing" role="img" aria-label={`Map of ${parties} parties and ${picture.lines.length} lines; “As a table” has the same as text`} />;

@@ -1,10 +1,12 @@
 import { useState } from "react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { askedTime, get, post } from "../lib/api";
+import { words } from "../lib/call";
+import { findingsCommand } from "../lib/cli";
 import { ago, count, moment } from "../lib/format";
 import { useOnce } from "../lib/once";
 import { go, useRoute } from "../lib/route";
-import type { Finding, Page } from "../lib/types";
+import type { Finding, Measured, Page } from "../lib/types";
 import { SeverityBadge, StateBadge } from "../parts/Badge";
 import { Copy } from "../parts/Copy";
 import { Link } from "../parts/Link";
@@ -13,15 +15,15 @@ import { Empty, Loading, Problem } from "../parts/State";
 import { WhyDrawer } from "./Why";
 
 /** A number as a person reads it. */
-function figure(value: number | string | null | undefined): string {
+function figure(value: unknown): string {
   if (value === null || value === undefined) return "";
-  if (typeof value === "string") return value;
+  if (typeof value !== "number") return words(value);
   return Number.isInteger(value) ? count(value) : value.toPrecision(3);
 }
 
 export function Numbers({ finding }: { finding: Finding }) {
   // What a later version counts may look otherwise.
-  const numbers = finding.numbers.filter((number) => typeof number?.name === "string");
+  const numbers = finding.numbers.filter((number): number is Measured => typeof number === "object" && number !== null && typeof (number as Measured).name === "string");
   if (numbers.length === 0) return null;
   return (
     <table className="numbers">
@@ -178,7 +180,7 @@ export function Findings() {
           {found.data ? `${count(found.data.items.length)}${found.data.next ? " and more" : ""} findings` : ""}
         </span>
         <span className="end">
-          <Copy label="Copy as CLI" text="cofferdam findings --json" />
+          <Copy label="Copy as CLI" text={findingsCommand(params, Date.now())} />
         </span>
       </div>
       {found.isPending ? (

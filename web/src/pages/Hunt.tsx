@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { askedTime, get } from "../lib/api";
 import { clock, count, moment } from "../lib/format";
 import { go, useRoute } from "../lib/route";
-import { quoted } from "../lib/text";
+import { huntCommand } from "../lib/cli";
 import type { Hunt as Found } from "../lib/types";
 import { VerdictBadge } from "../parts/Badge";
 import { Copy } from "../parts/Copy";
@@ -99,7 +99,7 @@ export function Hunt() {
         <button type="submit" className="primary">
           Hunt
         </button>
-        <span className="end">{indicator && <Copy label="Copy as CLI" text={`cofferdam hunt ${quoted(indicator)}`} />}</span>
+        <span className="end">{indicator && <Copy label="Copy as CLI" text={huntCommand(indicator, params, Date.now())} />}</span>
       </form>
       {indicator === "" ? (
         <Empty title="Who ever met this?">

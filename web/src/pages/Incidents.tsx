@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { askedTime, get } from "../lib/api";
+import { incidentsCommand } from "../lib/cli";
 import { ago, moment } from "../lib/format";
 import { go, useRoute } from "../lib/route";
 import type { Incident, Page } from "../lib/types";
@@ -44,7 +45,7 @@ export function Incidents() {
           </select>
         </label>
         <span className="end">
-          <Copy label="Copy as CLI" text="cofferdam incident list" />
+          <Copy label="Copy as CLI" text={incidentsCommand(params, Date.now())} />
         </span>
       </div>
       {found.isPending ? (

@@ -12,6 +12,7 @@ import { Link } from "../parts/Link";
 import { Name } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
 import { Drawing } from "./Drawing";
+import { Travel, travelled } from "./Travel";
 
 const LIMIT = 20_000;
 
@@ -45,6 +46,24 @@ export function filtered(graph: Graph, params: URLSearchParams): Graph {
   const edges = graph.edges.filter(fits);
   const met = new Set(edges.flatMap((edge) => [edge.source, edge.destination]));
   return { ...graph, edges, nodes: graph.nodes.filter((node) => met.has(node.id)) };
+}
+
+/** What met in a moment, among all that met in the whole time: who stays where they are while somebody travels. */
+export function among(whole: Graph, then: Graph): Graph {
+  const known = new Set(whole.nodes.map((node) => node.id));
+  return { nodes: [...whole.nodes, ...then.nodes.filter((node) => !known.has(node.id))], edges: then.edges, truncated: whole.truncated || then.truncated };
+}
+
+/** What is drawn that has a text in its name; a folded box where any in it has. */
+export function matching(of: Picture, text: string): string[] {
+  const sought = text.trim().toLowerCase();
+  if (sought === "") return [];
+  const has = (name: string) => name.toLowerCase().includes(sought);
+  return of.boxes.flatMap((box) => {
+    const inside = box.nodes.filter((node) => has(node.id) || has(node.label)).map((node) => node.id);
+    if (box.folded) return inside.length > 0 || has(box.title) ? [box.id] : [];
+    return inside;
+  });
 }
 
 /** A name of the picture as people know it: boxes have a mark before their name. */
@@ -106,7 +125,8 @@ function Side({ of, at }: { of: Picture; at: string }) {
   );
 }
 
-function Table({ of }: { of: Picture }) {
+function Table({ of, found }: { of: Picture; found: ReadonlySet<string> | null }) {
+  const lines = found === null ? of.lines : of.lines.filter((line) => found.has(line.source) || found.has(line.destination));
   return (
     <div className="table-place" tabIndex={0} role="region" aria-label="Who met whom">
       <table>
@@ -127,7 +147,7 @@ function Table({ of }: { of: Picture }) {
           </tr>
         </thead>
         <tbody>
-          {of.lines.slice(0, 500).map((line) => (
+          {lines.slice(0, 500).map((line) => (
             <tr key={line.id}>
               <td>
                 <Name text={title(line.source, of)} />
@@ -145,18 +165,19 @@ function Table({ of }: { of: Picture }) {
           ))}
         </tbody>
       </table>
-      {of.lines.length > 500 && <p className="muted">the first 500 of {count(of.lines.length)}; filter to see others</p>}
+      {lines.length > 500 && <p className="muted">the first 500 of {count(lines.length)}; filter to see others</p>}
     </div>
   );
 }
 
-function Legend() {
+function Legend({ isThen }: { isThen: boolean }) {
   return (
     <ul className="legend" aria-label="Legend">
       <li><span className="swatch allow" aria-hidden="true" /> allowed</li>
       <li><span className="swatch deny" aria-hidden="true" /> denied</li>
       <li><span className="swatch fail" aria-hidden="true" /> both</li>
       <li><span className="swatch fresh" aria-hidden="true" /> new in this time</li>
+      {isThen && <li className="muted">faint: not met in that moment</li>}
       <li className="muted">width: bytes · double click: open or fold</li>
     </ul>
   );
@@ -172,12 +193,38 @@ export default function MapPage() {
     refetchInterval: params.get("until") ? false : 10_000,
     placeholderData: keepPreviousData,
   });
-  const asking = params.toString();
+  const [opened] = useState(() => Date.now());
+  const moment = travelled(params, opened);
+  const then = useQuery({
+    queryKey: ["graph", "then", moment?.since, moment?.until],
+    queryFn: ({ signal }) => get<Graph>("graph", { since: new Date(moment?.since ?? 0).toISOString(), until: new Date(moment?.until ?? 0).toISOString(), limit: LIMIT }, signal),
+    enabled: moment !== null,
+    placeholderData: keepPreviousData,
+    staleTime: 60_000,
+  });
+  // What only tells how the picture is shown does not make another one.
+  const asking = useMemo(() => {
+    const all = new URLSearchParams(params);
+    for (const key of ["at", "find", "view", "moment", "window"]) all.delete(key);
+    return all.toString();
+  }, [params]);
   const turnedText = params.get("turned");
+  const isThen = moment !== null;
   const of = useMemo(() => {
-    const turned = turnedOf(turnedText);
-    return found.data ? picture(filtered(found.data, new URLSearchParams(asking)), turned) : null;
-  }, [found.data, asking, turnedText]);
+    if (!found.data) return null;
+    const asked = new URLSearchParams(asking);
+    const whole = filtered(found.data, asked);
+    return picture(isThen ? among(whole, filtered(then.data ?? { nodes: [], edges: [], truncated: false }, asked)) : whole, turnedOf(turnedText));
+  }, [found.data, then.data, isThen, asking, turnedText]);
+  const find = params.get("find") ?? "";
+  const matches = useMemo(() => (of && find.trim() !== "" ? matching(of, find) : null), [of, find]);
+  const foundIds = useMemo(() => (matches ? new Set(matches) : null), [matches]);
+  /** One match after the other. */
+  const next = () => {
+    if (!matches || matches.length === 0) return;
+    const place = matches.indexOf(params.get("at") ?? "");
+    go(page, { at: matches[(place + 1) % matches.length] ?? null }, true);
+  };
   const turn = (id: string) => {
     const turned = turnedOf(params.get("turned"));
     if (!turned.delete(id)) turned.add(id);
@@ -194,6 +241,20 @@ export default function MapPage() {
         <button type="button" aria-pressed={params.get("new") === "1"} onClick={() => go(page, { new: params.get("new") === "1" ? null : "1" }, true)}>
           Only new
         </button>
+        <input
+          type="search"
+          className="find"
+          aria-label="Find on the map"
+          placeholder="Find on the map"
+          value={find}
+          onChange={(event) => go(page, { find: event.target.value, at: null }, true)}
+          onKeyDown={(event) => event.key === "Enter" && next()}
+        />
+        {matches && (
+          <span role="status" className={matches.length === 0 ? "bad" : "muted"}>
+            {count(matches.length)} found{matches.length > 1 ? ", Enter shows the next" : ""}
+          </span>
+        )}
         {of && (
           <span className="muted" role="status">
             {count(of.boxes.reduce((sum, box) => sum + box.nodes.length, 0))} parties, {count(of.lines.length)} lines
@@ -205,23 +266,25 @@ export default function MapPage() {
           <Copy label="Copy as CLI" text={edgesCommand(params, Date.now())} />
         </span>
       </div>
+      <Travel params={params} />
+      {then.isError && <Problem error={then.error} retry={() => void then.refetch()} />}
       {found.isPending ? (
         <Loading what="the map" />
       ) : found.isError && !found.data ? (
         <Problem error={found.error} retry={() => void found.refetch()} />
-      ) : !of || of.lines.length === 0 ? (
+      ) : !of || (of.lines.length === 0 && !isThen) ? (
         <Empty title="Nobody met anybody in this time">
           <p>
             The map shows who reached, or tried to reach, whom. Choose a longer time or fewer filters, or let the example run: <code>make run</code>.
           </p>
         </Empty>
       ) : asTable ? (
-        <Table of={of} />
+        <Table of={of} found={foundIds} />
       ) : (
         <div className="map-place">
-          <Drawing picture={of} theme={theme} at={at} select={(id) => go(page, { at: id }, true)} turn={turn} ready={setReady} />
+          <Drawing picture={of} theme={theme} at={at} found={foundIds} select={(id) => go(page, { at: id }, true)} turn={turn} ready={setReady} />
           {!ready && <Loading what="the drawing" />}
-          <Legend />
+          <Legend isThen={isThen} />
           {at && <Side of={of} at={at} />}
         </div>
       )}

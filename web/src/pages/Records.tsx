@@ -3,7 +3,7 @@ import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-qu
 import { asked, get } from "../lib/api";
 import { showCommand } from "../lib/cli";
 import { count, short } from "../lib/format";
-import { useLive } from "../lib/live";
+import { MOST, useLive } from "../lib/live";
 import { filters, go, timespan, useRoute } from "../lib/route";
 import { useTheme } from "../lib/theme";
 import type { LedgerRecord, Page, Series } from "../lib/types";
@@ -75,16 +75,18 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
   const follows = canFollow && !paused;
   const past = useRecords(kind, asking);
   const series = useSeries(kind, asking, follows);
-  // The stream begins at what comes: what was is asked for above.
-  const live = useLive({ ...asked(new URLSearchParams(asking), 0), since: null, until: null, kind }, follows);
+  // The stream begins behind what was: that is asked for above.
+  const behind = past.data?.pages[0]?.items[0]?.number ?? 0;
+  const live = useLive({ ...asked(new URLSearchParams(asking), 0), since: null, until: null, kind }, follows && past.isSuccess, behind, () => void past.refetch());
   const [heldAt, setHeldAt] = useState<number | null>(null);
 
   const there = useMemo(() => past.data?.pages.flatMap((it) => it.items) ?? NOTHING, [past.data]);
   const all = useMemo(() => {
     const newest = there[0]?.number ?? 0;
-    const records = [...live.records.filter((record) => record.number > newest), ...there];
+    // Between what came and is no longer kept, and what was there before, records are missing: only what is whole is shown.
+    const records = live.dropped > 0 ? live.records : [...live.records.filter((record) => record.number > newest), ...there];
     return table.only ? records.filter(table.only) : records;
-  }, [live.records, there, table]);
+  }, [live.records, live.dropped, there, table]);
   // While somebody reads further down, nothing moves under them.
   const from = heldAt === null ? 0 : Math.max(0, all.findIndex((record) => record.number <= heldAt));
   const rows = from === 0 ? all : all.slice(from);
@@ -93,7 +95,7 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
   const onTop = useCallback((top: boolean) => setHeldAt(top ? null : newest.current), []);
 
   const columns = useMemo(() => table.columns(new Date()), [table]);
-  const more = past.hasNextPage && !past.isFetchingNextPage && there.length < DEEPEST ? () => void past.fetchNextPage() : null;
+  const more = live.dropped === 0 && past.hasNextPage && !past.isFetchingNextPage && there.length < DEEPEST ? () => void past.fetchNextPage() : null;
   const drawn = useMemo(() => (table.only ? null : shownSeries(series.data, asking, Object.keys(filters(asking)))), [series.data, asking, table]);
   const lost = (past.data?.pages[0]?.lost ?? 0) + live.lost;
   return (
@@ -109,9 +111,10 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
         <span className="muted" role="status">
           {live.state === "reconnecting" && follows ? "The stream broke; it is joined again by itself. " : ""}
           {count(rows.length)}
-          {past.hasNextPage ? " and more" : ""} {table.what}
+          {past.hasNextPage || live.dropped > 0 ? " and more" : ""} {table.what}
         </span>
         {lost > 0 && <span className="bad">{count(lost)} lost</span>}
+        {live.dropped > 0 && <span className="muted">the newest {short(MOST)} of what came; choose a time for what was before</span>}
         {there.length >= DEEPEST && <span className="muted">the newest {short(DEEPEST)}; choose a time for what is older</span>}
         <span className="end">
           <Copy label="Copy as CLI" text={showCommand(table.kinds, asking, Date.now())} />

@@ -1,17 +1,21 @@
 import { useEffect, useRef, useState } from "react";
 import { clock } from "../lib/format";
 import { go, useRoute } from "../lib/route";
-import type { Kind, TimelineItem } from "../lib/types";
+import type { TimelineItem } from "../lib/types";
+import { printable } from "../lib/text";
 import { VerdictBadge } from "../parts/Badge";
 import { Name } from "../parts/Name";
 
-const LANES: [Kind[], string][] = [
+const LANES: [string[], string][] = [
   [["finding"], "findings"],
   [["ai_call"], "API calls"],
   [["flow", "tls"], "connections"],
   [["dns"], "DNS"],
   [["audit"], "actions"],
 ];
+/** Where kinds of a later version are. */
+const OTHERS = "others";
+const KNOWN = new Set(LANES.flatMap(([kinds]) => kinds));
 const SHORT: Record<string, string> = { finding: "finding", ai_call: "call", flow: "flow", tls: "tls", dns: "dns", audit: "action" };
 const HIGH = 26;
 const LEFT = 86;
@@ -32,7 +36,8 @@ function Axis({ items }: { items: TimelineItem[] }) {
   const first = times.reduce((least, time) => Math.min(least, time), Infinity);
   const last = times.reduce((most, time) => Math.max(most, time), -Infinity);
   const long = Math.max(1, last - first);
-  const lanes = LANES.filter(([kinds]) => items.some((item) => kinds.includes(item.kind)));
+  const others = [...new Set(items.map((item) => item.kind).filter((kind) => !KNOWN.has(kind)))];
+  const lanes = [...LANES, [others, OTHERS] as [string[], string]].filter(([kinds]) => items.some((item) => kinds.includes(item.kind)));
   const x = (time: string) => LEFT + 10 + ((Date.parse(time) - first) / long) * (wide - LEFT - 24);
   const now = new Date();
   const high = lanes.length * HIGH + 22;
@@ -53,7 +58,7 @@ function Axis({ items }: { items: TimelineItem[] }) {
                 cx={x(item.time)}
                 cy={lane * HIGH + HIGH / 2}
                 r={item.kind === "finding" ? 7 : 5}
-                className={`event e-${item.kind === "finding" ? "finding" : item.kind === "audit" ? "audit" : item.verdict}`}
+                className={`event e-${item.kind === "finding" ? "finding" : item.kind === "audit" ? "audit" : /^\w+$/.test(item.verdict) ? item.verdict : "none"}`}
                 onClick={() => go(page, { open: String(item.number) })}
               />
             ))}
@@ -85,7 +90,7 @@ export function Timeline({ items, truncated }: { items: TimelineItem[]; truncate
               <time dateTime={item.time} className="muted">
                 {clock(item.time, now)}
               </time>
-              <span className="kind">{SHORT[item.kind] ?? item.kind}</span>
+              <span className="kind">{SHORT[item.kind] ?? printable(item.kind)}</span>
               {item.verdict !== "none" && <VerdictBadge verdict={item.verdict} />}
               <Name text={item.sentence || `${item.source} → ${item.destination}`} wrap />
             </button>

@@ -3,8 +3,8 @@ import { get } from "../lib/api";
 import { call, words } from "../lib/call";
 import { bytes, clock, count, money, moment, protocol } from "../lib/format";
 import { go, useRoute, type Field } from "../lib/route";
-import { quoted } from "../lib/text";
-import type { LedgerRecord, Why } from "../lib/types";
+import { printable, quoted } from "../lib/text";
+import type { Deciding, LedgerRecord, Nearest, Walk, WalkSide, WalkStep, Why } from "../lib/types";
 import { VerdictBadge } from "../parts/Badge";
 import { Copy } from "../parts/Copy";
 import { Dialog } from "../parts/Dialog";
@@ -34,6 +34,26 @@ function Lines({ why }: { why: Why }) {
       </p>
     );
   }
+  return <Written deciding={deciding} />;
+}
+
+function Excerpt({ lines, label }: { lines: Deciding["lines"]; label: string }) {
+  if (lines.length === 0) return null;
+  return (
+    <pre className="yaml" tabIndex={0} aria-label={label}>
+      {lines.map((line) => (
+        <span key={line.number} className={line.decides ? "line decides" : "line"}>
+          <span className="line-number">{line.number}</span>
+          <span className="line-mark">{line.decides ? "▸" : " "}</span>
+          <Name text={line.text || " "} />
+        </span>
+      ))}
+    </pre>
+  );
+}
+
+/** A rule and its lines. */
+function Written({ deciding }: { deciding: Deciding }) {
   return (
     <>
       <p>
@@ -55,18 +75,82 @@ function Lines({ why }: { why: Why }) {
           </span>
         )}
       </p>
-      {deciding.lines.length > 0 && (
-        <pre className="yaml" tabIndex={0} aria-label="Lines of the policy; those that decided are marked">
-          {deciding.lines.map((line) => (
-            <span key={line.number} className={line.decides ? "line decides" : "line"}>
-              <span className="line-number">{line.number}</span>
-              <span className="line-mark">{line.decides ? "▸" : " "}</span>
-              <Name text={line.text || " "} />
-            </span>
-          ))}
-        </pre>
-      )}
+      <Excerpt lines={deciding.lines} label="Lines of the policy; those that decided are marked" />
     </>
+  );
+}
+
+const TIERS: Record<string, string> = { admin: "Admin", "network-policy": "NetworkPolicy", baseline: "Baseline" };
+const SIDES: Record<string, string> = { name: "may ask for the name", egress: "may leave", ingress: "may come in" };
+const DOES: Record<string, string> = { accept: "allows it", deny: "denies it", pass: "passes it on" };
+
+/** What one step found, as a sentence around the name of the policy or rule. */
+function found(step: WalkStep): string {
+  if (step.found === "nothing") return "says nothing about it";
+  if (step.found === "closed") return "cannot be read, and so closes it";
+  if (step.found === "selects") return "selects it; none of its rules matches";
+  return step.action ? (DOES[step.action] ?? step.action) : step.found;
+}
+
+function Side({ side }: { side: WalkSide }) {
+  return (
+    <div className="walk">
+      <p>
+        <VerdictBadge verdict={side.verdict} /> <Name text={side.subject} /> <strong>{SIDES[side.direction] ?? side.direction}</strong>
+        {side.decides && (
+          <>
+            {" "}
+            <span className="tag">decides</span>
+          </>
+        )}
+      </p>
+      <ol>
+        {side.steps.map((step, index) => (
+          <li key={index} className={step.decides ? "step decides" : "step"}>
+            <span className="tier">{step.tier ? (TIERS[step.tier] ?? step.tier) : "before all tiers"}</span>
+            <span>
+              {step.text !== "" && <Name text={step.text} wrap />} {found(step)}
+            </span>
+          </li>
+        ))}
+      </ol>
+      <p className="muted">
+        <Name text={side.reason} wrap />
+      </p>
+    </div>
+  );
+}
+
+/** The way through the tiers. It is of the policy in force now, and says so where that would judge otherwise. */
+function Tiers({ walk, record }: { walk: Walk; record: LedgerRecord }) {
+  const differs = record.kind !== "ai_call" && (record.verdict === "allow" || record.verdict === "deny") && record.verdict !== walk.verdict;
+  return (
+    <section aria-label="Tiers">
+      <h3>
+        The tiers, as policy in force now judges it (generation {count(walk.generation)})
+      </h3>
+      {differs && (
+        <p className="notice">
+          Policy has changed, or what is known of the other end: now it would be <strong>{walk.verdict === "allow" ? "allowed" : "denied"}</strong>.
+        </p>
+      )}
+      {walk.sides.map((side) => (
+        <Side key={side.direction} side={side} />
+      ))}
+    </section>
+  );
+}
+
+/** The rule that would have allowed it, but for something. */
+function NearestRule({ nearest }: { nearest: Nearest }) {
+  return (
+    <section>
+      <h3>Nearest rule that allows</h3>
+      <p>
+        <Name text={nearest.rule} wrap /> <span className="muted">would, but for</span> <Name text={words(nearest.lacks)} wrap />
+      </p>
+      {nearest.deciding && <Excerpt lines={nearest.deciding.lines} label="Lines of the nearest rule" />}
+    </section>
   );
 }
 
@@ -116,7 +200,7 @@ function Joined({ records }: { records: LedgerRecord[] }) {
         <li key={record.number}>
           <button type="button" className="row-button" onClick={() => go(page, { open: String(record.number) })}>
             <span className="muted">{clock(record.time, now)}</span>
-            <span className="kind">{record.kind.replace("_", " ")}</span>
+            <span className="kind">{printable(record.kind).replace("_", " ")}</span>
             <VerdictBadge verdict={record.verdict} />
             <Name text={record.destination} />
             <Name text={record.reason} />
@@ -155,6 +239,8 @@ export function WhyDrawer({ number, close }: { number: string; close: () => void
     staleTime: 60_000,
   });
   const record = why.data?.record;
+  // What the record says is of then; without it, what is nearest now is all that is known.
+  const nearest = why.data?.nearest ?? (record?.verdict === "deny" ? why.data?.walk?.nearest : null);
   return (
     <Dialog kind="drawer" label="Why?" title={record ? <VerdictBadge verdict={record.verdict} /> : "Why?"} close={close}>
       {why.isPending && <Loading what={`record ${number}`} />}
@@ -169,14 +255,8 @@ export function WhyDrawer({ number, close }: { number: string; close: () => void
             <h3>Decided by</h3>
             <Lines why={why.data} />
           </section>
-          {why.data.nearest && (
-            <section>
-              <h3>Nearest rule that allows</h3>
-              <p>
-                <Name text={why.data.nearest.rule} wrap /> <span className="muted">would, but for</span> <Name text={words(why.data.nearest.lacks)} wrap />
-              </p>
-            </section>
-          )}
+          {why.data.walk && <Tiers walk={why.data.walk} record={record} />}
+          {nearest && <NearestRule nearest={nearest} />}
           <section>
             <h3>What is known of it</h3>
             <Facts record={record} />

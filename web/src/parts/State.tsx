@@ -1,5 +1,6 @@
 import { useState } from "react";
 import type { FormEvent, ReactNode } from "react";
+import { useQueryClient } from "@tanstack/react-query";
 import { ApiError, logIn } from "../lib/api";
 import { Name } from "./Name";
 
@@ -37,23 +38,31 @@ export function Problem({ error, retry }: { error: unknown; retry?: () => void }
   );
 }
 
-/** A token is typed or pasted, sent once, and kept nowhere in the page. */
+/** A token is typed or pasted, sent once, and kept nowhere in the page. What somebody was at stays as it is. */
 function LogIn() {
   const [token, setToken] = useState("");
   const [isBusy, setBusy] = useState(false);
   const [refused, setRefused] = useState("");
+  const [isIn, setIn] = useState(false);
+  const client = useQueryClient();
   const send = (event: FormEvent) => {
     event.preventDefault();
     if (token.trim() === "" || isBusy) return;
     setBusy(true);
     logIn(token.trim()).then(
-      () => window.location.reload(),
+      () => {
+        setToken("");
+        setBusy(false);
+        setIn(true);
+        return client.invalidateQueries();
+      },
       (error: unknown) => {
         setRefused(error instanceof Error ? error.message : String(error));
         setBusy(false);
       },
     );
   };
+  if (isIn) return <p role="status">You are logged in. What you asked for before was not done: ask again.</p>;
   return (
     <form onSubmit={send}>
       <label>

@@ -79,8 +79,12 @@ pub(crate) fn one(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> 
     let record = Record::from(&found);
     let deciding = Some(&record.rule).filter(|rule| !rule.is_empty());
     let deciding = deciding.and_then(|rule| asked.known.live.deciding(rule));
-    let nearest = nearest(&record.detail);
-    json(&Why { joined: joined(reader, &found)?, deciding, nearest, record })
+    let mut nearest = nearest(&record.detail);
+    let mut walk = asked.known.live.walk(&found.entry);
+    for near in nearest.iter_mut().chain(walk.iter_mut().filter_map(|walk| walk.nearest.as_mut())) {
+        near.deciding = asked.known.live.deciding(&near.rule);
+    }
+    json(&Why { joined: joined(reader, &found)?, deciding, nearest, walk, record })
 }
 
 /// What belongs to the same connection: a question for the name before it, what the gateway and the API say of it, findings.
@@ -112,5 +116,5 @@ fn is_same_connection(one: &Entry, other: &Entry) -> bool {
 fn nearest(detail: &Value) -> Option<Nearest> {
     let rule = detail.get("nearest")?.as_str()?.to_owned();
     let lacks = detail.get("unmet").or_else(|| detail.get("lacks")).cloned().unwrap_or_default();
-    Some(Nearest { rule, lacks })
+    Some(Nearest { rule, lacks, deciding: None })
 }

@@ -2,6 +2,7 @@
 
 use crate::shape::Moment;
 use crate::shape::live::Deciding;
+use crate::shape::walk::Walk;
 use ledger::{Edge, Stored, Sum};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -81,8 +82,10 @@ pub struct Why {
     pub deciding: Option<Deciding>,
     /// What else belongs to the same connection: same source, destination and port, close in time. At most 100.
     pub joined: Vec<Record>,
-    /// Of what was refused, the rule that comes nearest.
+    /// Of what was refused, the rule that came nearest, as the record has it.
     pub nearest: Option<Nearest>,
+    /// How the policy in force now judges the like, tier by tier; null where nobody here can say.
+    pub walk: Option<Walk>,
 }
 
 /// A rule that nearly allowed something.
@@ -92,6 +95,8 @@ pub struct Nearest {
     pub rule: String,
     /// What was missing for it.
     pub lacks: Value,
+    /// The same with its lines; null where it is not among the sources.
+    pub deciding: Option<Deciding>,
 }
 
 /// Who ever reached, or tried to reach, whom.

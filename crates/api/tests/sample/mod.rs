@@ -5,10 +5,16 @@
 #![allow(dead_code, reason = "each user needs a part of it")]
 
 use api::shape::Moment;
+use api::shape::fleet::{
+    Fleet, FleetCluster, FleetDecision, FleetGate, FleetMember, FleetNumbers, FleetRollout, FleetStage,
+    ReleaseRef,
+};
 use api::shape::live::{
     Budget, Counts, Deciding, Difference, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Shadow, Status,
 };
-use api::{Actions, Change, Live, Manifest, NotDone, Who};
+use api::shape::records::Nearest;
+use api::shape::walk::{Walk, WalkSide, WalkStep};
+use api::{Actions, Change, Hub, Live, Manifest, NotDone, Who};
 use incident::{Could, Reachable};
 use ledger::{Entry, Kind, Ledger, Verdict};
 use serde_json::{Value, json};
@@ -254,6 +260,29 @@ impl Live for SampleLive {
             resets: Moment::of(86_400 * MICROS),
         }]
     }
+
+    fn walk(&self, entry: &Entry) -> Option<Walk> {
+        if entry.verdict == Verdict::None {
+            return None;
+        }
+        let step = |tier: &str, found: &str, text: &str| WalkStep {
+            tier: Some(tier.into()),
+            found: found.into(),
+            action: (found == "matches").then(|| "accept".into()),
+            text: text.into(),
+            decides: found == "matches",
+        };
+        let side = WalkSide {
+            direction: "egress".into(),
+            subject: "pod ai/train-0".into(),
+            verdict: "allow".into(),
+            reason: "a rule allows it".into(),
+            decides: true,
+            steps: vec![step("admin", "nothing", ""), step("network-policy", "matches", RULE)],
+        };
+        let nearest = Nearest { rule: RULE.into(), lacks: json!(["port 80 is not 443"]), deciding: None };
+        Some(Walk { generation: 7, verdict: "allow".into(), sides: vec![side], nearest: Some(nearest) })
+    }
 }
 
 /// Does nothing, and remembers what it was asked to do.
@@ -326,6 +355,80 @@ impl Actions for SampleActions {
     }
 }
 
+/// A fleet of two clusters, made up; the second time it is asked, the hub is gone.
+#[derive(Debug, Default)]
+pub(crate) struct SampleHub(std::sync::atomic::AtomicUsize);
+
+impl Hub for SampleHub {
+    fn fleet(&self) -> Result<Fleet, String> {
+        let before = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if before > 0 {
+            return Err("the hub: it does not answer".to_owned());
+        }
+        let release = |number| ReleaseRef { number, digest: format!("sha256:{number:064x}") };
+        let cluster = |name: &str, enforced: u64| FleetCluster {
+            name: name.into(),
+            labels: vec!["env=prod".into()],
+            wanted: Some(release(8)),
+            enforced: Some(release(enforced)),
+            shadow: Some(release(8)),
+            silent_seconds: Some(3),
+            policies: 4,
+            effective: release(enforced).digest,
+            drift_is: "correct".into(),
+            drift: vec!["NetworkPolicy web/shop".into()],
+            problems: Vec::new(),
+        };
+        let stage = FleetStage {
+            name: "prod".into(),
+            phase: "shadow".into(),
+            selects: 1,
+            gate: FleetGate { seconds: 3600, flows: 1000, findings: 0 },
+            approval: true,
+            hold_seconds: 600,
+            numbers: FleetNumbers {
+                clusters: 1,
+                reporting: 1,
+                seconds: 60,
+                flows: 12,
+                ..FleetNumbers::default()
+            },
+            missing: vec!["b: 60 of 3600 s".into()],
+            clusters: vec![FleetMember {
+                name: "b".into(),
+                told: "shadow".into(),
+                silent_seconds: Some(3),
+                seconds: 60,
+                flows: 12,
+                denials: 0,
+                findings: 0,
+                problem: None,
+            }],
+            more_clusters: 0,
+        };
+        let decision = FleetDecision {
+            time: Moment::of(MICROS),
+            what: "began".into(),
+            stage: "prod".into(),
+            by: String::new(),
+            why: "the stage before holds".into(),
+        };
+        let rollout = FleetRollout {
+            name: "release-8".into(),
+            release: Some(release(8)),
+            fallback: Some(release(7)),
+            phase: "shadow".into(),
+            stage: "prod".into(),
+            waits: vec!["b: 60 of 3600 s".into()],
+            stages: vec![stage],
+            decisions: vec![decision],
+            ..FleetRollout::default()
+        };
+        let clusters = vec![cluster("a", 8), cluster("b", 7)];
+        Ok(Fleet { has_hub: true, clusters, more_clusters: 0, rollouts: vec![rollout] })
+    }
+}
+
 /// What a server over a sample goes by.
 pub(crate) fn config(
     path: &Path,
@@ -339,6 +442,7 @@ pub(crate) fn config(
         ledger: path.to_owned(),
         catalog: crds::Catalog::built_in(),
         hosts: vec!["console.example".to_owned()],
+        hub: Some(Arc::new(SampleHub::default())),
         assets: Box::new(|path, _| {
             (path == "/index.html" || path == "/").then(|| api::Asset {
                 headers: vec![("content-type", "text/html; charset=utf-8".into())],

@@ -1,9 +1,10 @@
 //! How a collector stands, for the API: its senders are its sensors. It has no policy, and says so by having none.
 
 use super::{SILENT, Shared, now, silence};
-use ::ledger::Joined;
+use ::ledger::{Entry, Joined};
 use api::shape::Moment;
 use api::shape::live::{Budget, Counts, Deciding, LedgerStatus, PolicyItem, Sensor, Shadow, Status};
+use api::shape::walk::Walk;
 use api::{Live, Manifest};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,6 +91,10 @@ impl Live for Teller {
     }
 
     fn shadow(&self) -> Option<Shadow> {
+        None
+    }
+
+    fn walk(&self, _entry: &Entry) -> Option<Walk> {
         None
     }
 }

@@ -326,12 +326,17 @@ impl Explanation<'_> {
     /// What would have to be different, each a clause.
     fn differences(&self, near: &Nearest) -> Vec<String> {
         let (_, deciding) = self.decision.deciding();
-        let late = if deciding.reason == policy::Reason::EgressPolicyDeny {
-            "the rule that denied beats every Allow of its tier"
-        } else {
-            "it stands behind the rule that denied"
-        };
-        let late = near.too_late.then(|| late.to_owned());
-        [&near.peer, &near.protocol, &near.port, &late].into_iter().flatten().cloned().collect()
+        clauses(near, deciding.reason)
     }
+}
+
+/// What a rule lacks to have allowed what was denied for `reason`, each a clause.
+pub(crate) fn clauses(near: &Nearest, reason: policy::Reason) -> Vec<String> {
+    let late = if reason == policy::Reason::EgressPolicyDeny {
+        "the rule that denied beats every Allow of its tier"
+    } else {
+        "it stands behind the rule that denied"
+    };
+    let late = near.too_late.then(|| late.to_owned());
+    [&near.peer, &near.protocol, &near.port, &late].into_iter().flatten().cloned().collect()
 }

@@ -1,19 +1,22 @@
 //! How things stand, for the API: the engine's status and policies in its words.
 
 use super::budgets::budgets;
+use super::walk::walk;
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
 use crate::up::protocol::{NodeStatus, Status};
 use crate::up::shadow::Seen;
+use ::ledger::Entry;
 use api::excerpt::excerpt;
 use api::shape::Moment;
 use api::shape::live::{
     Budget, Counts, Deciding, Difference, LedgerStatus, PolicyItem, RuleItem, Sensor, Shadow, Status as Told,
 };
+use api::shape::walk::Walk;
 use api::{Live, Manifest};
 use observe::Time;
 use policy::decide::selects;
-use policy::{ClosedScope, Generation, ObjectRef, Policy, PolicySet, RuleEntry, RuleId, Tier};
+use policy::{ClosedScope, Generation, ObjectRef, Pod, Policy, PolicySet, RuleEntry, RuleId, Tier};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,6 +42,8 @@ struct Known {
     /// By the ledger's word for a rule.
     rules: HashMap<String, RuleEntry>,
     sources: HashMap<ObjectRef, (String, u32)>,
+    /// All of it, to judge by.
+    set: Option<Arc<PolicySet>>,
 }
 
 impl Teller {
@@ -59,7 +64,9 @@ impl Teller {
             return known;
         }
         let Some(set) = self.engine().policy_set().cloned() else { return known };
-        let known = Arc::new(Known::of(&set));
+        let known = Known::of(&set);
+        let known = Known { set: Some(Arc::new(set)), ..known };
+        let known = Arc::new(known);
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&known);
         known
     }
@@ -118,7 +125,7 @@ impl Known {
                 items.push(unread(kind, namespace, name, problems));
             }
         }
-        Self { generation: set.generation, items, rules, sources }
+        Self { generation: set.generation, items, rules, sources, set: None }
     }
 }
 
@@ -163,7 +170,7 @@ fn written(set: &PolicySet, policy: &Policy) -> PolicyItem {
     }
 }
 
-fn tier(tier: Tier) -> &'static str {
+pub(super) fn tier(tier: Tier) -> &'static str {
     match tier {
         Tier::Admin => "admin",
         Tier::NetworkPolicy => "network-policy",
@@ -269,6 +276,19 @@ impl Live for Teller {
 
     fn budgets(&self) -> Vec<Budget> {
         budgets(&self.engine().status().nodes)
+    }
+
+    fn walk(&self, entry: &Entry) -> Option<Walk> {
+        let known = self.known();
+        let set = known.set.as_ref()?;
+        // A node of a cluster has the policies of its own pods, and judges by none those of others.
+        let nodes: Vec<Arc<str>> = match self.files.is_empty() {
+            true => self.engine().status().nodes.iter().map(|node| Arc::clone(&node.node)).collect(),
+            false => Vec::new(),
+        };
+        let is_here =
+            |pod: &Pod| nodes.is_empty() || pod.node.as_ref().is_some_and(|node| nodes.contains(node));
+        walk(set, is_here, entry)
     }
 }
 
