@@ -3,6 +3,7 @@
 mod day;
 mod files;
 mod learn;
+mod load;
 mod table;
 
 use anyhow::{Context, Result};
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   cargo run --release -p bench-detect -- learn benign_opendns_*.txt --write crates/detect/data/letters.bin
   cargo run --release -p bench-detect -- table ../data/detections
-  cargo run --release -p bench-detect -- day")]
+  cargo run --release -p bench-detect -- day
+  cargo run --release -p bench-detect -- load")]
 struct Args {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +42,12 @@ enum Command {
     },
     /// Say what is found in two days of what harmless pipelines do, and how fast
     Day,
+    /// Say how fast they are and how much memory they have at 10,000 workloads; JSON
+    Load {
+        /// A fifth of it
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 fn main() -> Result<()> {
@@ -64,6 +72,10 @@ fn main() -> Result<()> {
             for (detector, count) in findings {
                 writeln!(out, "| {detector} | {count} |")?;
             }
+        }
+        Command::Load { quick } => {
+            let found = load::measure(if quick { 2 } else { 10 });
+            writeln!(out, "{found:#}")?;
         }
         Command::Table { folder } => table::print(&folder, &mut out)?,
     }

@@ -5,6 +5,7 @@
 //! it is asked for. Does not: keep anything.
 
 use crate::flows::{bytes, printable, verdict};
+use crate::form::Clock;
 use crate::listing::{Form, Listing};
 use crate::up::calls::{ApiCall, ApiContent};
 use crate::up::protocol::{Answer, Request};
@@ -25,16 +26,16 @@ use std::io::Write;
   cofferdam calls --json | jq -r 'select(.operation.verb == \"upload\") | [.from.name, .operation.resource] | @tsv'
 
 A request is listed when it has ended. Requests are judged where a rule has operations, models, tools or credentials; other
-connections to names are in `cofferdam connections`. Times are UTC. A name without * or ? matches anywhere in it.")]
+connections to names are in `cofferdam connections`. A name without * or ? matches anywhere in it.")]
 pub(crate) struct CallsArgs {
     /// Only this verdict: allow or deny
     #[arg(long, value_parser = verdict)]
     verdict: Option<Verdict>,
     /// One span per line, as JSON with the names of OpenTelemetry's semantic conventions
-    #[arg(long, conflicts_with_all = ["json", "content"])]
+    #[arg(long, conflicts_with_all = ["json", "output", "content"])]
     otel: bool,
     /// What rules had kept of what was said (`capture`), masked
-    #[arg(long, conflicts_with = "verdict")]
+    #[arg(long, conflicts_with_all = ["verdict", "output"])]
     content: bool,
     #[command(flatten)]
     listing: Listing,
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
             _ => None,
         },
         cells,
+        mark,
         line: args.otel.then_some(otel),
     };
     args.listing.show(&request, &form, out)
@@ -71,7 +73,8 @@ fn contents(args: &CallsArgs, out: &mut impl Write) -> Result<()> {
             Answer::Content(content) => Some(content),
             _ => None,
         },
-        cells: |_| [],
+        cells: |_, _| [],
+        mark: |it| (format!("content:{}", it.sequence), false),
         line: (!args.listing.is_json()).then_some(line),
     };
     args.listing.show(&request, &form, out)
@@ -111,7 +114,12 @@ fn content(kept: &ApiContent) -> String {
     text
 }
 
-fn cells(call: &ApiCall) -> [String; 10] {
+/// Its id, and whether it was denied.
+pub(crate) fn mark(call: &ApiCall) -> (String, bool) {
+    (format!("ai_call:{}", call.sequence), call.call.verdict == Verdict::Deny)
+}
+
+pub(crate) fn cells(call: &ApiCall, clock: &Clock) -> [String; 10] {
     let ApiCall { from, call, .. } = call;
     let verdict = match call.verdict {
         Verdict::Allow => "allow",
@@ -121,7 +129,7 @@ fn cells(call: &ApiCall) -> [String; 10] {
     let operation = &call.operation;
     let what = operation.model.as_ref().or(operation.resource.as_ref());
     [
-        call.time.clock(),
+        clock.show(call.time),
         verdict.into(),
         from,
         call.name.to_string(),

@@ -7,10 +7,12 @@ use crate::catalog::CatalogCommand;
 use crate::classify::ClassifyArgs;
 use crate::clusters::ClustersCommand;
 use crate::collect::CollectorArgs;
+use crate::completion::CompletionArgs;
 use crate::connections::ConnectionsArgs;
 use crate::control::ControllerArgs;
 use crate::detect::DetectArgs;
 use crate::egress_gateway::EgressGatewayArgs;
+use crate::explain::RecordArgs;
 use crate::findings::FindingsArgs;
 use crate::flows::FlowsArgs;
 use crate::guard::GuardCommand;
@@ -27,6 +29,7 @@ use crate::release::ReleaseCommand;
 use crate::rollout::{RolloutCommand, RolloutsArgs};
 use crate::shadow_cmd::ShadowArgs;
 use crate::status::StatusArgs;
+use crate::tools::ToolsArgs;
 use crate::up::UpArgs;
 use crate::up::dns_proxy::DnsProxy;
 use crate::up::gateway_proxy::GatewayProxy;
@@ -67,7 +70,9 @@ enum Command {
     Dns(DnsArgs),
     Connections(ConnectionsArgs),
     Calls(CallsArgs),
+    Tools(ToolsArgs),
     Findings(FindingsArgs),
+    Explain(RecordArgs),
     Edges(EdgesArgs),
     Top(TopArgs),
     #[command(subcommand)]
@@ -92,6 +97,7 @@ enum Command {
     #[command(subcommand)]
     Incident(IncidentCommand),
     Hunt(HuntArgs),
+    Completion(CompletionArgs),
     #[command(subcommand, hide = true)]
     Reference(ReferenceCommand),
     /// The process that answers pods' DNS; started by others, which give it its sockets
@@ -130,6 +136,9 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Connections(args) => crate::connections::run(&args, out).map(|()| true),
         Command::Calls(args) => crate::calls::run(&args, out).map(|()| true),
         Command::Findings(args) => crate::findings::run(&args, out).map(|()| true),
+        Command::Tools(args) => crate::tools::run(&args, out).map(|()| true),
+        Command::Explain(args) => crate::explain::run(&args, out).map(|()| true),
+        Command::Completion(args) => crate::completion::run(&args, Cli::command(), out).map(|()| true),
         Command::Edges(args) => crate::ledger_cmd::edges(&args, out).map(|()| true),
         Command::Top(args) => crate::ledger_cmd::top(&args, out).map(|()| true),
         Command::Ledger(command) => crate::ledger_cmd::run(&command, out),

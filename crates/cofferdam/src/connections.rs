@@ -4,6 +4,7 @@
 //! that no name opened; those are flows.
 
 use crate::flows::{bytes, verdict};
+use crate::form::Clock;
 use crate::listing::{Form, Listing};
 use crate::up::passage::Passage;
 use crate::up::protocol::{Answer, Request};
@@ -22,7 +23,7 @@ use std::io::Write;
   cofferdam connections --json | jq -r 'select(.reason == \"name-mismatch\") | .claim.name'
 
 A connection is listed when it has ended. Connections to addresses that no name opened are in `cofferdam flows`.
-Times are UTC. A name without * or ? matches anywhere in it.")]
+A name without * or ? matches anywhere in it.")]
 pub(crate) struct ConnectionsArgs {
     /// Only this verdict: allow or deny
     #[arg(long, value_parser = verdict)]
@@ -43,12 +44,13 @@ pub(crate) fn run(args: &ConnectionsArgs, out: &mut impl Write) -> Result<()> {
             _ => None,
         },
         cells,
+        mark: |it| (format!("tls:{}", it.sequence), it.record.verdict == Verdict::Deny),
         line: None,
     };
     args.listing.show(&request, &form, out)
 }
 
-fn cells(passage: &Passage) -> [String; 7] {
+pub(crate) fn cells(passage: &Passage, clock: &Clock) -> [String; 7] {
     let record = &passage.record;
     let verdict = match record.verdict {
         Verdict::Allow => "allow",
@@ -58,7 +60,7 @@ fn cells(passage: &Passage) -> [String; 7] {
     let whom = format!("{}:{}", passage.whom(), record.destination.port());
     let whom = passage.asked().map_or(whom, ToOwned::to_owned);
     [
-        record.time.clock(),
+        clock.show(record.time),
         verdict.into(),
         from,
         whom,

@@ -3,7 +3,9 @@
 //! Enters: filters. Leaves: findings, each once as it was last told, oldest first; with `--follow` each time it is told. Guarantees: as
 //! [`crate::flows`]. Does not: act on them.
 
-use crate::flows::{Table, moment, printable};
+use crate::flows::moment;
+use crate::form::{Clock, FormArgs, Sheet};
+use crate::listing::ID_WIDTH;
 use crate::up::client::ask;
 use crate::up::finding::{Finding, FindingQuery};
 use crate::up::protocol::{Answer, Request};
@@ -24,10 +26,10 @@ use std::sync::Arc;
   cofferdam findings --detector beacon --from 'ai/*'
   cofferdam findings --follow --json
 
-`cofferdam detect --list` explains detectors, and what to do. Times are UTC.")]
+`cofferdam detect --list` explains detectors, and what to do.")]
 pub(crate) struct FindingsArgs {
     /// Go on with findings as they come
-    #[arg(long, short = 'F')]
+    #[arg(long, short = 'f', visible_short_alias = 'F')]
     follow: bool,
     /// Only what matters at least so much
     #[arg(long)]
@@ -39,7 +41,7 @@ pub(crate) struct FindingsArgs {
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
     /// What about: part of the domain, destination or service, or a glob
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "to")]
     name: Option<String>,
     /// Last seen not before: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
@@ -53,9 +55,14 @@ pub(crate) struct FindingsArgs {
     /// Those as well that a policy suppresses
     #[arg(long)]
     suppressed: bool,
-    /// One JSON object per line
+    /// The same as -o jsonl
     #[arg(long)]
     json: bool,
+    /// Each finding's id as well, as `cofferdam explain` takes it
+    #[arg(long)]
+    ids: bool,
+    #[command(flatten)]
+    form: FormArgs,
     /// Local socket of the running `up` or agent
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -98,13 +105,25 @@ impl FindingsArgs {
 /// Runs the command.
 pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
     let request = Request::Findings { query: args.query(), after: None, follow: args.follow };
-    let mut page = Page { args, out, table: Table::new([12, 6, 18, 24, 24]), headed: args.json };
+    let (mut heads, mut widths) = (HEADS.to_vec(), vec![12, 8, 18, 24, 24]);
+    if args.ids {
+        heads.insert(0, "RECORD");
+        widths.insert(0, ID_WIDTH);
+    }
+    let mut sheet = Sheet::new(out, &args.form, (args.json, args.follow), heads, widths)?;
+    let show = |sheet: &mut Sheet<'_, _>, finding: &Finding| {
+        let ids = args.ids.then(|| finding.told.id.clone());
+        let cells = |clock: &Clock| ids.into_iter().chain(cells(finding, clock)).collect();
+        sheet.row(finding.told.severity == detect::Severity::High, cells, || {
+            Ok(serde_json::to_string(finding)?)
+        })
+    };
     let mut newest = Newest::default();
     for answer in ask(args.socket.as_deref(), &request)? {
         match answer? {
-            Answer::Finding(finding) if args.follow => page.show(&finding)?,
+            Answer::Finding(finding) if args.follow => show(&mut sheet, &finding)?,
             Answer::Finding(finding) => newest.add(finding),
-            Answer::Missed(count) => page.missed(count)?,
+            Answer::Missed(count) => sheet.missed(count, "findings")?,
             Answer::End { .. } => break,
             Answer::Record(_)
             | Answer::Lookup(_)
@@ -120,7 +139,8 @@ pub(crate) fn run(args: &FindingsArgs, out: &mut impl Write) -> Result<()> {
             | Answer::Error(_) => bail!("the answer is about something else"),
         }
     }
-    newest.last(args.limit).iter().try_for_each(|finding| page.show(finding))
+    newest.last(args.limit).iter().try_for_each(|finding| show(&mut sheet, finding))?;
+    sheet.end()
 }
 
 /// Findings as they were last told, in the order in which they were first told.
@@ -145,41 +165,9 @@ impl Newest {
     }
 }
 
-struct Page<'a, W> {
-    args: &'a FindingsArgs,
-    out: &'a mut W,
-    table: Table<6>,
-    headed: bool,
-}
+const HEADS: [&str; 6] = ["LAST SEEN", "SEVERITY", "DETECTOR", "WHO", "WHAT ABOUT", "WHAT"];
 
-impl<W: Write> Page<'_, W> {
-    fn show(&mut self, finding: &Finding) -> Result<()> {
-        if self.args.json {
-            writeln!(self.out, "{}", serde_json::to_string(finding)?)?;
-        } else {
-            if !std::mem::replace(&mut self.headed, true) {
-                let heads = ["LAST SEEN", "", "DETECTOR", "WHO", "WHAT ABOUT", "WHAT"].map(str::to_owned);
-                write!(self.out, "{}", self.table.row(heads))?;
-            }
-            write!(self.out, "{}", self.table.row(cells(finding).map(|cell| printable(&cell))))?;
-        }
-        if self.args.follow {
-            self.out.flush()?;
-        }
-        Ok(())
-    }
-
-    fn missed(&mut self, count: u64) -> Result<()> {
-        if self.args.json {
-            writeln!(self.out, "{{\"missed\":{count}}}")?;
-        } else {
-            writeln!(self.out, "... {count} findings were evicted before they could be read")?;
-        }
-        Ok(())
-    }
-}
-
-fn cells(finding: &Finding) -> [String; 6] {
+pub(crate) fn cells(finding: &Finding, clock: &Clock) -> [String; 6] {
     let told = &finding.told;
     let mut what = told.sentence.clone();
     if let Some(rule) = &told.rule {
@@ -189,7 +177,7 @@ fn cells(finding: &Finding) -> [String; 6] {
         what.push_str(&format!("; suppressed by {}: {}", suppressed.policy, suppressed.reason));
     }
     [
-        told.until.clock(),
+        clock.show(told.until),
         told.severity.as_str().to_owned(),
         told.detector.to_string(),
         told.workload.to_string(),

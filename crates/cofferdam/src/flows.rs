@@ -5,6 +5,8 @@
 //! belong.
 //! Does not: judge anything, or need privilege beyond being the user who runs `up`.
 
+use crate::form::{Clock, FormArgs, Sheet};
+use crate::listing::ID_WIDTH;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Result, bail};
@@ -29,10 +31,10 @@ use std::time::{Duration, SystemTime};
   cofferdam flows --from 'train/*' --to vector-db --port 6333
   cofferdam flows --json | jq -r 'select(.kind == \"deny\") | .ingress.source.file'
 
-Times are UTC. A name without * or ? matches anywhere in namespace/name, the workload or the address.")]
+A name without * or ? matches anywhere in namespace/name, the workload or the address.")]
 pub(crate) struct FlowsArgs {
     /// Go on with records as they come
-    #[arg(long, short = 'F')]
+    #[arg(long, short = 'f', visible_short_alias = 'F')]
     follow: bool,
     /// Only this verdict: allow or deny
     #[arg(long, value_parser = verdict)]
@@ -44,7 +46,7 @@ pub(crate) struct FlowsArgs {
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
     /// Who received: part of a name or address, or a glob
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "name")]
     to: Option<String>,
     /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
@@ -69,11 +71,16 @@ pub(crate) struct FlowsArgs {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Count by workloads, port and rule instead of listing; denials first
-    #[arg(long, conflicts_with_all = ["follow", "json"])]
+    #[arg(long, conflicts_with_all = ["follow", "json", "output"])]
     summary: bool,
-    /// One JSON object per line
+    /// The same as -o jsonl
     #[arg(long)]
     json: bool,
+    /// Each record's id as well, as `cofferdam explain` takes it
+    #[arg(long)]
+    ids: bool,
+    #[command(flatten)]
+    form: FormArgs,
     /// Local socket of the running `up`
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -125,17 +132,22 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
     };
     let request = Request::Flows { query, after: None, follow: args.follow };
     let answers = ask(args.socket.as_deref(), &request)?;
-    let mut table = FlowTable::default();
     let mut summary = Summary::default();
+    let (mut heads, mut widths) = (HEADERS.to_vec(), WIDTHS.to_vec());
+    if args.ids {
+        heads.insert(0, "RECORD");
+        widths.insert(0, ID_WIDTH);
+    }
+    let mut sheet = Sheet::new(out, &args.form, (args.json, args.follow), heads, widths)?;
     for answer in answers {
         match answer? {
             Answer::Record(record) if args.summary => summary.add(&record),
-            Answer::Record(record) if args.json => writeln!(out, "{}", serde_json::to_string(&*record)?)?,
-            Answer::Record(record) => write!(out, "{}", table.line(&record))?,
-            Answer::Missed(count) if args.json => writeln!(out, "{{\"missed\":{count}}}")?,
-            Answer::Missed(count) => {
-                writeln!(out, "... {count} records were evicted before they could be read")?;
+            Answer::Record(record) => {
+                let ids = args.ids.then(|| format!("flow:{}", record.sequence));
+                let cells = |clock: &Clock| ids.into_iter().chain(cells(&record, clock)).collect();
+                sheet.row(record.kind == Kind::Deny, cells, || Ok(serde_json::to_string(&*record)?))?;
             }
+            Answer::Missed(count) => sheet.missed(count, "records")?,
             Answer::End { .. } => break,
             Answer::Lookup(_)
             | Answer::Passage(_)
@@ -152,10 +164,8 @@ pub(crate) fn run(args: FlowsArgs, out: &mut impl Write) -> Result<()> {
                 bail!("the answer is not about flows")
             }
         }
-        if args.follow {
-            out.flush()?;
-        }
     }
+    sheet.end()?;
     if args.summary {
         write!(out, "{}", summary.text())?;
     }
@@ -239,11 +249,13 @@ pub(crate) struct FlowTable {
     headed: bool,
 }
 
+/// Least widths of their columns.
+const WIDTHS: [usize; 5] = [12, 7, 24, 24, 9];
 const HEADERS: [&str; 6] = ["TIME", "VERDICT", "FROM", "TO", "PORT", "DECIDED BY"];
 
 impl Default for FlowTable {
     fn default() -> Self {
-        Self { table: Table::new([12, 7, 24, 24, 9]), headed: false }
+        Self { table: Table::new(WIDTHS), headed: false }
     }
 }
 
@@ -255,12 +267,12 @@ impl FlowTable {
             self.headed = true;
             text = self.table.row(HEADERS.map(str::to_owned));
         }
-        text.push_str(&self.table.row(cells(record).map(|cell| printable(&cell))));
+        text.push_str(&self.table.row(cells(record, &Clock::default()).map(|cell| printable(&cell))));
         text
     }
 }
 
-fn cells(record: &Record) -> [String; 6] {
+pub(crate) fn cells(record: &Record, clock: &Clock) -> [String; 6] {
     let verdict = match record.kind {
         Kind::Open => "allow",
         Kind::Close => "closed",
@@ -270,7 +282,8 @@ fn cells(record: &Record) -> [String; 6] {
         Some(traffic) => passed(traffic),
         None => because(record),
     };
-    [record.time.clock(), verdict.into(), record.from.to_string(), record.to.to_string(), port(record), why]
+    let time = clock.show(record.time);
+    [time, verdict.into(), record.from.to_string(), record.to.to_string(), port(record), why]
 }
 
 fn port(record: &Record) -> String {

@@ -8,6 +8,7 @@ mod respond;
 mod show;
 
 use crate::flows::{moment, printable};
+use crate::form::Output;
 use crate::ledger_cmd::{Place, Rows};
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
@@ -214,6 +215,7 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
     };
     let cases = view.cases.iter().filter(meant).take(args.limit);
     let heads = ["ID", "SCORE", "SEVERITY", "STATE", "FIRST", "LAST", "WHAT"];
+    let clock = args.rows.clock();
     let cells = |case: &&Case| {
         let incident = &case.incident;
         [
@@ -221,13 +223,13 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
             incident.score.to_string(),
             incident.severity.as_str().to_owned(),
             incident.state.as_str().to_owned(),
-            incident.first.to_string(),
-            incident.last.to_string(),
+            clock.show(incident.first),
+            clock.show(incident.last),
             incident.title.clone(),
         ]
     };
     args.rows.print(cases, heads, cells, |case| json!(case.incident), out)?;
-    if view.truncated && !args.rows.place.json {
+    if view.truncated {
         args.rows.note("Older findings were left out.", out)?;
     }
     Ok(())
@@ -363,7 +365,7 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
 pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
     let indicator = Indicator::read(&args.indicator)?;
     let found = incident::hunt(&args.rows.place.open()?, &indicator, args.since)?;
-    if args.rows.place.json {
+    if matches!(args.rows.output(), Output::Json | Output::Jsonl) {
         writeln!(out, "{}", json!(found))?;
         return Ok(());
     }
@@ -373,8 +375,9 @@ pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
         args.rows.note(&format!("Nobody had to do with the {kind} {}.", printable(&found.indicator)), out)?;
     } else {
         let heads = ["HITS", "FIRST", "LAST", "WHO"];
+        let clock = args.rows.clock();
         let cells = |it: &incident::hunt::OfWorkload| {
-            [it.hits.to_string(), it.first.to_string(), it.last.to_string(), it.workload.clone()]
+            [it.hits.to_string(), clock.show(it.first), clock.show(it.last), it.workload.clone()]
         };
         args.rows.print(found.workloads, heads, cells, |it| json!(it), out)?;
     }

@@ -6,6 +6,7 @@
 use crate::agent::credentials::Credentials;
 use crate::export_cmd::{DdlArgs, ExportArgs, OnceArgs};
 use crate::flows::{Table, bytes, moment, printable};
+use crate::form::{Clock, FormArgs, Output, csv};
 use crate::sending::{Outlet, SendingArgs};
 use crate::up::client::ask;
 use crate::up::pen::Pen;
@@ -121,19 +122,11 @@ pub(crate) struct Place {
 pub(crate) struct Rows {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Values between commas, below a line of names, as spreadsheets read them
-    #[arg(long, conflicts_with = "json")]
+    /// The same as -o csv
+    #[arg(long, conflicts_with_all = ["json", "output"])]
     csv: bool,
-}
-
-/// A value between commas (RFC 4180). Names come from the wire: none may become a formula.
-fn csv(cell: &str) -> String {
-    let guard = if cell.len() > 1 && cell.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
-    if cell.contains(['"', ',', '\n', '\r']) {
-        format!("\"{guard}{}\"", cell.replace('"', "\"\""))
-    } else {
-        format!("{guard}{cell}")
-    }
+    #[command(flatten)]
+    form: FormArgs,
 }
 
 impl Place {
@@ -142,21 +135,7 @@ impl Place {
     /// # Errors
     /// Nothing says where it is, or it cannot be read.
     pub(crate) fn open(&self) -> Result<Reader> {
-        let path = match &self.ledger {
-            Some(path) => path.clone(),
-            None => {
-                let answer = ask(self.socket.as_deref(), &Request::Status {})
-                    .context("which ledger? name its file with --ledger")?
-                    .next()
-                    .context("no answer")??;
-                let Answer::Status(status) = answer else { bail!("the answer is not a status") };
-                let ledger = status.ledger.context(
-                    "what runs keeps no ledger: start it with --ledger FILE, or name another file with --ledger",
-                )?;
-                ledger.path
-            }
-        };
-        Ok(Reader::open(&path)?)
+        open(self.ledger.as_deref(), self.socket.as_deref())
     }
 
     /// Whether JSON is asked for.
@@ -165,13 +144,45 @@ impl Place {
     }
 }
 
+/// Opens a ledger, or that of what runs.
+///
+/// # Errors
+/// Nothing says where it is, or it cannot be read.
+pub(crate) fn open(ledger: Option<&Path>, socket: Option<&Path>) -> Result<Reader> {
+    if let Some(path) = ledger {
+        return Ok(Reader::open(path)?);
+    }
+    let answer = ask(socket, &Request::Status {})
+        .context("which ledger? name its file with --ledger")?
+        .next()
+        .context("no answer")??;
+    let Answer::Status(status) = answer else { bail!("the answer is not a status") };
+    let ledger = status.ledger.context(
+        "what runs keeps no ledger: start it with --ledger FILE, or name another file with --ledger",
+    )?;
+    Ok(Reader::open(&ledger.path)?)
+}
+
 impl Rows {
-    /// A sentence beside the rows, where no program reads them.
-    pub(crate) fn note(&self, text: &str, out: &mut impl Write) -> std::io::Result<()> {
-        if self.csv { writeln!(std::io::stderr(), "{text}") } else { writeln!(out, "{text}") }
+    /// The form that is asked for.
+    pub(crate) fn output(&self) -> Output {
+        if self.csv { Output::Csv } else { self.form.output(self.place.json) }
     }
 
-    /// A table with these heads, or values between commas, or one JSON object for each.
+    /// How times are shown, always with their date.
+    pub(crate) fn clock(&self) -> Clock {
+        self.form.clock(self.output()).dated()
+    }
+
+    /// A sentence beside the rows, where no program reads them.
+    pub(crate) fn note(&self, text: &str, out: &mut impl Write) -> std::io::Result<()> {
+        match self.output() {
+            Output::Table => writeln!(out, "{text}"),
+            Output::Json | Output::Jsonl | Output::Csv => writeln!(std::io::stderr(), "{text}"),
+        }
+    }
+
+    /// All in the form that is asked for, with these heads.
     pub(crate) fn print<T, const COLUMNS: usize>(
         &self,
         found: impl IntoIterator<Item = T>,
@@ -181,25 +192,24 @@ impl Rows {
         out: &mut impl Write,
     ) -> Result<()> {
         let found: Vec<T> = found.into_iter().collect();
-        if self.place.json {
-            for it in &found {
-                writeln!(out, "{}", json(it))?;
-            }
-            return Ok(());
-        }
-        let rows: Vec<_> = found.iter().map(|it| cells(it).map(|cell| printable(&cell))).collect();
+        let rows = found.iter().map(|it| cells(it).map(|cell| printable(&cell)));
         let rows = [heads.map(str::to_owned)].into_iter().chain(rows);
-        if self.csv {
-            for row in rows {
-                writeln!(out, "{}", row.map(|cell| csv(&cell)).join(","))?;
+        match self.output() {
+            Output::Json => writeln!(out, "{}", Value::from_iter(found.iter().map(json)))?,
+            Output::Jsonl => found.iter().try_for_each(|it| writeln!(out, "{}", json(it)))?,
+            Output::Csv => {
+                for row in rows {
+                    writeln!(out, "{}", row.map(|cell| csv(&cell)).join(","))?;
+                }
             }
-            return Ok(());
-        }
-        // The first time only widens the columns.
-        let mut table = Table::<COLUMNS>::new([0; COLUMNS]);
-        let rows: Vec<_> = rows.inspect(|row| drop(table.row(row.clone()))).collect();
-        for row in rows {
-            write!(out, "{}", table.row(row))?;
+            Output::Table => {
+                // The first time only widens the columns.
+                let mut table = Table::<COLUMNS>::new([0; COLUMNS]);
+                let rows: Vec<_> = rows.inspect(|row| drop(table.row(row.clone()))).collect();
+                for row in rows {
+                    write!(out, "{}", table.row(row))?;
+                }
+            }
         }
         Ok(())
     }
@@ -223,10 +233,10 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     verdict: Option<VerdictArg>,
     /// Who, as `edges` shows it: for example ai/Job/train
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "from")]
     source: Option<String>,
     /// To whom, as `edges` shows it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "to")]
     destination: Option<String>,
     /// Of this node, or replica of a gateway: in a ledger of several
     #[arg(long, value_name = "NAME")]
@@ -317,11 +327,11 @@ pub(crate) struct EdgesArgs {
     /// Seen since: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Time>,
-    /// Who
-    #[arg(long, value_name = "NAME")]
+    /// Who, as it is shown
+    #[arg(long, value_name = "NAME", visible_alias = "from")]
     source: Option<String>,
-    /// To whom
-    #[arg(long, value_name = "NAME")]
+    /// To whom, as it is shown
+    #[arg(long, value_name = "NAME", visible_alias = "to")]
     destination: Option<String>,
     /// At most so many; at most 10,000
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -390,14 +400,15 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
     let mut entries = args.rows.place.open()?.entries(&filter)?;
     entries.reverse();
     let heads = ["NUMBER", "TIME", "NODE", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
-    args.rows.print(entries, heads, entry_cells, export::line, out)
+    let clock = args.rows.clock();
+    args.rows.print(entries, heads, |entry| entry_cells(entry, &clock), export::line, out)
 }
 
-fn entry_cells(Stored { id, entry }: &Stored) -> [String; 10] {
+pub(crate) fn entry_cells(Stored { id, entry }: &Stored, clock: &Clock) -> [String; 10] {
     let why = if entry.rule.is_empty() { &entry.reason } else { &entry.rule };
     [
         id.to_string(),
-        Time(entry.time).to_string(),
+        clock.show(Time(entry.time)),
         if entry.node.is_empty() { "-".to_owned() } else { entry.node.to_string() },
         entry.kind.name().to_owned(),
         verdict(entry.verdict).to_owned(),
@@ -493,13 +504,14 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         "RECEIVED",
         "DECIDED LAST BY",
     ];
-    args.rows.print(edges, heads, edge_cells, record::edge, out)
+    let clock = args.rows.clock();
+    args.rows.print(edges, heads, |edge| edge_cells(edge, &clock), record::edge, out)
 }
 
-fn edge_cells(edge: &Edge) -> [String; 10] {
+fn edge_cells(edge: &Edge, clock: &Clock) -> [String; 10] {
     [
-        Time(edge.first).to_string(),
-        Time(edge.last).to_string(),
+        clock.show(Time(edge.first)),
+        clock.show(Time(edge.last)),
         edge.source.clone(),
         edge.destination.clone(),
         port(edge.port, edge.protocol),
@@ -538,23 +550,4 @@ pub(crate) fn top(args: &TopArgs, out: &mut impl Write) -> Result<()> {
         })
     };
     args.rows.print(sums, ["COUNT", "DENIED", "SENT", "RECEIVED", head], cells, json, out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_between_commas_are_read_as_they_were_and_never_as_formulas() {
-        for (cell, written) in [
-            ("prod/web", "prod/web"),
-            ("a,b", "\"a,b\""),
-            ("say \"no\"", "\"say \"\"no\"\"\""),
-            ("=HYPERLINK(\"http://evil.example\")", "\"'=HYPERLINK(\"\"http://evil.example\"\")\""),
-            ("@cmd", "'@cmd"),
-            ("-", "-"),
-        ] {
-            assert_eq!(csv(cell), written);
-        }
-    }
 }

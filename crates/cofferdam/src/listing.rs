@@ -3,7 +3,8 @@
 //! Enters: filters. Leaves: one line per record, oldest first; with `--follow` as they come. Guarantees: as
 //! [`crate::flows`]. Does not: know what a record says.
 
-use crate::flows::{Table, moment, printable};
+use crate::flows::moment;
+use crate::form::{Clock, FormArgs, Sheet};
 use crate::up::client::ask;
 use crate::up::lookup::Filter;
 use crate::up::protocol::{Answer, Request};
@@ -15,17 +16,20 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Width of a column of ids.
+pub(crate) const ID_WIDTH: usize = 10;
+
 /// Filters and form.
 #[derive(Args, Debug)]
 pub(crate) struct Listing {
     /// Go on with records as they come
-    #[arg(long, short = 'F')]
+    #[arg(long, short = 'f', visible_short_alias = 'F')]
     pub(crate) follow: bool,
     /// Who: part of a name or address, or a glob such as 'prod/*'
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
     /// Whom or what for: part of a name, or a glob
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", visible_alias = "to")]
     name: Option<String>,
     /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
@@ -36,9 +40,14 @@ pub(crate) struct Listing {
     /// At most so many, the newest ones
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// One JSON object per line
+    /// The same as -o jsonl
     #[arg(long)]
     json: bool,
+    /// Each record's id as well, as `cofferdam explain` takes it
+    #[arg(long)]
+    ids: bool,
+    #[command(flatten)]
+    form: FormArgs,
     /// Local socket of the running `up` or agent
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -53,8 +62,10 @@ pub(crate) struct Form<R, const COLUMNS: usize> {
     /// The record in an answer.
     pub(crate) record: fn(Answer) -> Option<Arc<R>>,
     /// What it says.
-    pub(crate) cells: fn(&R) -> [String; COLUMNS],
-    /// What is written of it in place of both a row and its JSON.
+    pub(crate) cells: fn(&R, &Clock) -> [String; COLUMNS],
+    /// Its id, and whether it was denied.
+    pub(crate) mark: fn(&R) -> (String, bool),
+    /// What is written of it, a line, in place of both a row and its JSON.
     pub(crate) line: Option<fn(&R) -> String>,
 }
 
@@ -68,6 +79,7 @@ impl Listing {
             since: self.since,
             until: self.until,
             limit: self.limit,
+            tool: None,
         }
     }
 
@@ -84,37 +96,32 @@ impl Listing {
         out: &mut impl Write,
     ) -> Result<()> {
         let answers = ask(self.socket.as_deref(), request)?;
-        let mut table = Table::<COLUMNS>::new(form.widths);
-        let mut headed = self.json || form.line.is_some();
+        let (mut heads, mut widths) = (form.heads.to_vec(), form.widths.to_vec());
+        if self.ids {
+            heads.insert(0, "RECORD");
+            widths.insert(0, ID_WIDTH);
+        }
+        let is_json = self.json || form.line.is_some();
+        let mut sheet = Sheet::new(out, &self.form, (is_json, self.follow), heads, widths)?;
         for answer in answers {
             match answer? {
-                Answer::Missed(count) if self.json || form.line.is_some() => {
-                    writeln!(out, "{{\"missed\":{count}}}")?
-                }
-                Answer::Missed(count) => {
-                    writeln!(out, "... {count} records were evicted before they could be read")?;
-                }
+                Answer::Missed(count) => sheet.missed(count, "records")?,
                 Answer::End { .. } => break,
                 answer => {
                     let Some(record) = (form.record)(answer) else {
                         bail!("the answer is about something else")
                     };
-                    if let Some(line) = form.line {
-                        writeln!(out, "{}", line(&record))?;
-                    } else if self.json {
-                        writeln!(out, "{}", serde_json::to_string(&*record)?)?;
-                    } else {
-                        if !std::mem::replace(&mut headed, true) {
-                            write!(out, "{}", table.row(form.heads.map(str::to_owned)))?;
-                        }
-                        write!(out, "{}", table.row((form.cells)(&record).map(|cell| printable(&cell))))?;
-                    }
+                    let (id, is_denied) = (form.mark)(&record);
+                    let ids = self.ids.then_some(id);
+                    let cells = |clock: &Clock| ids.into_iter().chain((form.cells)(&record, clock)).collect();
+                    let json = || match form.line {
+                        Some(line) => Ok(line(&record)),
+                        None => Ok(serde_json::to_string(&*record)?),
+                    };
+                    sheet.row(is_denied, cells, json)?;
                 }
             }
-            if self.follow {
-                out.flush()?;
-            }
         }
-        Ok(())
+        sheet.end()
     }
 }

@@ -3,6 +3,7 @@
 //! Enters: filters. Leaves: one line per query, oldest first; with `--follow` as they come.
 //! Guarantees: as [`crate::flows`]. Does not: ask any resolver.
 
+use crate::form::Clock;
 use crate::listing::{Form, Listing};
 use crate::up::lookup::Lookup;
 use crate::up::protocol::{Answer, Request};
@@ -21,7 +22,7 @@ use std::time::Duration;
   cofferdam dns --from 'train/*' --name '*.huggingface.co'
   cofferdam dns --json | jq -r 'select(.verdict == \"deny\") | .name'
 
-Times are UTC. A name without * or ? matches anywhere in it.")]
+A name without * or ? matches anywhere in it.")]
 pub(crate) struct DnsArgs {
     /// Only this verdict: allow, deny, or fail (allowed, and nobody could answer)
     #[arg(long, value_parser = verdict)]
@@ -51,12 +52,13 @@ pub(crate) fn run(args: &DnsArgs, out: &mut impl Write) -> Result<()> {
             _ => None,
         },
         cells,
+        mark: |it| (format!("dns:{}", it.sequence), it.query.verdict == Verdict::Deny),
         line: None,
     };
     args.listing.show(&request, &form, out)
 }
 
-fn cells(lookup: &Lookup) -> [String; 6] {
+pub(crate) fn cells(lookup: &Lookup, clock: &Clock) -> [String; 6] {
     let query = &lookup.query;
     let verdict = match query.verdict {
         Verdict::Allow => "allow",
@@ -64,7 +66,14 @@ fn cells(lookup: &Lookup) -> [String; 6] {
         Verdict::Fail => "FAIL",
     };
     let from = lookup.from.as_ref().map_or_else(|| query.pod.to_string(), ToString::to_string);
-    [query.time.clock(), verdict.into(), from, query.name.to_string(), query.kind.to_string(), answer(lookup)]
+    [
+        clock.show(query.time),
+        verdict.into(),
+        from,
+        query.name.to_string(),
+        query.kind.to_string(),
+        answer(lookup),
+    ]
 }
 
 /// What the pod was told, or why it was not.

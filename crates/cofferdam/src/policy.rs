@@ -6,7 +6,8 @@ mod explain;
 mod verify;
 
 pub(crate) use explain::named::Named;
-pub(crate) use explain::{clauses, end, rule_text, same_family};
+pub(crate) use explain::run as explain;
+pub(crate) use explain::{Asked, ExplainArgs, clauses, end, rule_text, same_family};
 
 use crate::catalog::CatalogArg;
 use crate::folder::{self, Manifests};

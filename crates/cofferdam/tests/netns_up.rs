@@ -205,3 +205,68 @@ fn netns_a_ledger_that_cannot_be_written_stops_nothing_and_is_written_again_when
     });
     assert_eq!(up.status()["degraded"], Value::Array(vec![]));
 }
+
+/// A small disk, which goes with it.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    fn new(path: std::path::PathBuf, mib: u32) -> Self {
+        fs::create_dir(&path).unwrap();
+        let options = format!("size={mib}m");
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(mount.success());
+        Self(path)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn netns_on_a_full_disk_policy_is_enforced_and_what_was_recorded_is_written_when_there_is_room() {
+    let machine = Machine::new("i");
+    machine.write("policy.yaml", POLICY);
+    let _server = machine.listen("b", ALLOWED_PORT);
+    let disk = Disk::new(machine.socket().with_extension("disk"), 4);
+    let file = disk.0.join("ledger.db");
+    let up = Up::start_with(&machine, &["--ledger", file.to_str().unwrap()]);
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    let edges = || up.text(&["edges", "--json"]).lines().count();
+    eventually("the connection in the ledger", || (edges() == 1).then_some(()));
+    let ballast = disk.0.join("ballast");
+    let filled = std::io::copy(&mut std::io::repeat(1), &mut fs::File::create(&ballast).unwrap());
+    assert!(filled.is_err(), "the disk is full");
+
+    // What has room in the file already is no trouble: more is recorded than that.
+    machine.at("a", || {
+        for port in 20_000..20_600 {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.send_to(b"x", (std::net::Ipv4Addr::new(10, 9, 2, 2), port)).unwrap();
+        }
+    });
+    let status = eventually("the trouble in the status", || {
+        let status = up.status();
+        status["ledger"]["problem"].is_string().then_some(status)
+    });
+    let problem = status["ledger"]["problem"].as_str().unwrap();
+    assert!(problem.contains("full"), "{problem}");
+    assert!(!status["degraded"].as_array().unwrap().is_empty());
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+
+    fs::remove_file(&ballast).unwrap();
+    let status = eventually("nothing waits", || {
+        let status = up.status();
+        (status["ledger"]["problem"].is_null() && edges() >= 600).then_some(status)
+    });
+    assert_eq!((&status["ledger"]["lost"], &status["ledger"]["notices"]), (&0.into(), &Value::Null));
+    let found: Value = serde_json::from_str(&up.text(&["ledger", "verify", "--json"])).unwrap();
+    assert_eq!((&found["holds"], &found["lost"]), (&Value::Bool(true), &serde_json::json!({})), "{found}");
+}

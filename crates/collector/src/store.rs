@@ -24,6 +24,8 @@ pub struct Store {
 struct Inner {
     /// `None`: it was damaged, and is opened anew.
     ledger: Option<Ledger>,
+    /// What is wrong with the file, until it is put aside.
+    damage: Option<String>,
     standing: Standing,
 }
 
@@ -53,7 +55,7 @@ impl Store {
     /// # Errors
     /// It cannot be read or written, or is something else.
     pub fn open(path: &Path, retention: Retention) -> Result<Self, LedgerError> {
-        let mut inner = Inner { ledger: None, standing: Standing::default() };
+        let mut inner = Inner { ledger: None, damage: None, standing: Standing::default() };
         inner.open(path)?;
         Ok(Self { path: path.to_owned(), retention, inner: Mutex::new(inner) })
     }
@@ -113,6 +115,7 @@ impl Store {
             Err(error) => {
                 if error.is_damage() {
                     inner.ledger = None;
+                    inner.damage = Some(error.to_string());
                 }
                 inner.standing.problem = Some(error.to_string());
                 Err(error)
@@ -131,7 +134,7 @@ impl Inner {
         if let Some(ledger) = self.ledger.take() {
             return Ok(self.ledger.insert(ledger));
         }
-        let (ledger, notices) = Ledger::open(path)?;
+        let (ledger, notices) = Ledger::open_after(path, &mut self.damage)?;
         for Notice::PutAside { why, to } in notices {
             if self.standing.notices.len() < NOTICES {
                 self.standing.notices.push(format!("{why}; what was in it is in {}", to.display()));

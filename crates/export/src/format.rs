@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 pub(crate) fn body(format: Format, batch: &Batch) -> Vec<u8> {
     match format {
         Format::Otlp => otlp::request(batch).to_string().into_bytes(),
+        Format::OtlpTraces => text(otlp::spans::request(batch)),
+        Format::OtlpMetrics => text(otlp::metrics::request(batch)),
         // Those of collectors and syslog are made where they are sent.
         Format::JsonLines | Format::Syslog | Format::Collector => {
             lines(batch.lost.iter().map(lost_line).chain(batch.entries.iter().map(line)))
@@ -29,9 +31,14 @@ pub(crate) fn body(format: Format, batch: &Batch) -> Vec<u8> {
 /// Media type of a body.
 pub(crate) fn media_type(format: Format) -> &'static str {
     match format {
-        Format::Otlp | Format::Collector => "application/json",
+        Format::Otlp | Format::OtlpTraces | Format::OtlpMetrics | Format::Collector => "application/json",
         Format::JsonLines | Format::Ocsf | Format::Syslog | Format::ClickHouse => "application/x-ndjson",
     }
+}
+
+/// Nothing is an empty body, which is not sent.
+fn text(request: Option<Value>) -> Vec<u8> {
+    request.map(|request| request.to_string().into_bytes()).unwrap_or_default()
 }
 
 fn lines(values: impl Iterator<Item = Value>) -> Vec<u8> {

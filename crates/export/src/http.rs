@@ -84,6 +84,10 @@ impl Http {
 
     /// Sends one body.
     pub(crate) async fn post(&mut self, body: &[u8]) -> Outcome {
+        if body.is_empty() {
+            // Nothing in the batch is for this format.
+            return Outcome::Taken { rejected: 0, says: None };
+        }
         let later = |why: String| Outcome::Later { why, after: None };
         let request = match self.request(body) {
             Ok(request) => request,
@@ -111,9 +115,13 @@ impl Http {
         let path = match self.format {
             // Of a target of ClickHouse, the path is the database.
             Format::ClickHouse => &clickhouse::path(&self.path, body),
-            Format::JsonLines | Format::Otlp | Format::Ocsf | Format::Syslog | Format::Collector => {
-                &self.path
-            }
+            Format::JsonLines
+            | Format::Otlp
+            | Format::OtlpTraces
+            | Format::OtlpMetrics
+            | Format::Ocsf
+            | Format::Syslog
+            | Format::Collector => &self.path,
         };
         *request.uri_mut() = path.parse().map_err(|error| format!("its path: {error}"))?;
         *request.headers_mut() = self.settings.headers().map_err(|error| error.to_string())?;
@@ -191,7 +199,7 @@ impl Http {
 
     fn taken(&self, answer: &[u8]) -> Outcome {
         match self.format {
-            Format::Otlp => {
+            Format::Otlp | Format::OtlpTraces | Format::OtlpMetrics => {
                 let (rejected, says) = otlp::partial(answer);
                 Outcome::Taken { rejected, says: says.map(|says| told_text(&says)) }
             }

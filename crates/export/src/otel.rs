@@ -47,22 +47,22 @@ pub fn span(call: &Detail) -> Value {
     let time = call.text(&["time"]).and_then(|time| time.parse::<Time>().ok()).unwrap_or_default();
     let start = time.0.saturating_mul(1000);
     let took = call.number(&["duration_micros"]).unwrap_or(0).saturating_mul(1000);
-    let name = match operation(call) {
-        Some(operation) => {
-            let model = call.text(&["operation", "model"]);
-            let what = model.or(call.texts(&["operation", "tools"]).first().copied());
-            [Some(operation), what].into_iter().flatten().collect::<Vec<_>>().join(" ")
-        }
-        None => call.text(&["method"]).unwrap_or("HTTP").to_owned(),
-    };
     json!({
-        "name": name,
+        "name": name(call),
         "kind": "CLIENT",
         "start_time_unix_nano": start,
         "end_time_unix_nano": start.saturating_add(took),
         "status": if error(call).is_some() { "ERROR" } else { "UNSET" },
         "attributes": attributes(call),
     })
+}
+
+/// What its span is called.
+pub(crate) fn name(call: &Detail) -> String {
+    let Some(operation) = operation(call) else { return call.text(&["method"]).unwrap_or("HTTP").to_owned() };
+    let model = call.text(&["operation", "model"]);
+    let what = model.or(call.texts(&["operation", "tools"]).first().copied());
+    [Some(operation), what].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// The attributes of a request.
@@ -83,7 +83,7 @@ fn operation(call: &Detail) -> Option<&str> {
 }
 
 /// Why it is an error: our reason, else the server's status, else how it ended.
-fn error(call: &Detail) -> Option<String> {
+pub(crate) fn error(call: &Detail) -> Option<String> {
     let status = call.number(&["status"]).unwrap_or(0);
     match (call.text(&["verdict"]), status, call.text(&["end"])) {
         (Some("deny"), ..) => Some(call.text(&["reason"]).unwrap_or("_OTHER").to_owned()),

@@ -1,9 +1,12 @@
-//! Entries as logs of OTLP in JSON.
+//! Entries as logs of OTLP in JSON; in [`spans`] and [`metrics`] as these.
 //!
 //! Source: OTLP 1.9, `ExportLogsServiceRequest` (<https://github.com/open-telemetry/opentelemetry-proto> at `ac2c4b5d`) and its JSON
 //! encoding: names in lowerCamelCase, 64-bit numbers as decimal strings, enumerations as numbers. Attributes: the semantic
 //! conventions 1.44 (<https://github.com/open-telemetry/semantic-conventions> at `384d6616`); what they have no name for begins
 //! with `cofferdam.`.
+
+pub(crate) mod metrics;
+pub(crate) mod spans;
 
 use crate::batch::{Batch, Lost};
 use crate::otel;
@@ -20,24 +23,27 @@ const ERROR: u8 = 17;
 /// The body of a request.
 pub(crate) fn request(batch: &Batch) -> Value {
     let records: Vec<Value> = batch.lost.iter().map(lost).chain(batch.entries.iter().map(record)).collect();
-    let version = env!("CARGO_PKG_VERSION");
-    let resource = attributes([
-        ("service.name".to_owned(), json!("cofferdam")),
-        ("service.version".to_owned(), json!(version)),
-    ]);
-    json!({"resourceLogs": [{
-        "resource": {"attributes": resource},
-        "scopeLogs": [{"scope": {"name": "cofferdam", "version": version}, "logRecords": records}],
-    }]})
+    json!({"resourceLogs": [{"resource": resource(), "scopeLogs": [{"scope": scope(), "logRecords": records}]}]})
+}
+
+/// Who tells.
+fn resource() -> Value {
+    let all = [("service.name", json!("cofferdam")), ("service.version", json!(env!("CARGO_PKG_VERSION")))];
+    json!({"attributes": attributes(all.map(|(name, value)| (name.to_owned(), value)))})
+}
+
+fn scope() -> Value {
+    json!({"name": "cofferdam", "version": env!("CARGO_PKG_VERSION")})
 }
 
 /// What a server says that it did not take, and why or what else.
 pub(crate) fn partial(answer: &[u8]) -> (u64, Option<String>) {
     let answer = Detail::from(serde_json::from_slice::<Value>(answer).unwrap_or_default());
-    let rejected = ["partialSuccess", "rejectedLogRecords"];
     // A decimal string by the encoding; some write a number.
-    let text = answer.text(&rejected).and_then(|text| text.parse().ok());
-    let rejected = text.or_else(|| answer.number(&rejected));
+    let rejected = ["rejectedLogRecords", "rejectedSpans", "rejectedDataPoints"].iter().find_map(|of| {
+        let path = ["partialSuccess", of];
+        answer.text(&path).and_then(|text| text.parse().ok()).or_else(|| answer.number(&path))
+    });
     let message = answer.text(&["partialSuccess", "errorMessage"]);
     (rejected.unwrap_or(0), message.map(str::to_owned))
 }
@@ -62,7 +68,7 @@ fn log(
     body: &str,
     all: impl IntoIterator<Item = (String, Value)>,
 ) -> Value {
-    let time = u128::from(micros).saturating_mul(1000).min(u128::from(u64::MAX)).to_string();
+    let time = nanos(micros);
     let text = match severity {
         INFO => "INFO",
         WARN => "WARN",
@@ -77,6 +83,11 @@ fn log(
         "body": {"stringValue": body},
         "attributes": attributes(all),
     })
+}
+
+/// A time as OTLP has it in JSON.
+fn nanos(micros: u64) -> String {
+    u128::from(micros).saturating_mul(1000).min(u128::from(u64::MAX)).to_string()
 }
 
 fn severity(entry: &Entry, detail: &Detail) -> u8 {

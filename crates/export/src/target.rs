@@ -7,8 +7,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where OTLP logs are taken at a server whose URL has no path (OTLP specification, "OTLP/HTTP Request").
-const OTLP_PATH: &str = "/v1/logs";
+/// Where logs, traces and metrics of OTLP are taken at a server whose URL has no path (OTLP specification, "OTLP/HTTP Request").
+const LOGS: &str = "/v1/logs";
+const TRACES: &str = "/v1/traces";
+const METRICS: &str = "/v1/metrics";
 /// Ports of RFC 5426, RFC 6587 (there is no other custom) and RFC 5425.
 const SYSLOG_UDP: u16 = 514;
 const SYSLOG_TCP: u16 = 601;
@@ -20,7 +22,7 @@ const CLICKHOUSE_TLS: u16 = 8443;
 const COLLECTOR: u16 = 9448;
 const COLLECTOR_PATH: &str = "/v1/entries";
 const COLLECTORS: &str = "a collector is written https://HOST:9448, without a path";
-const FORMS: &str = "use file:/path, stdout:, http(s)://host/path, with ocsf+ or (before http) otlp+ in front, or \
+const FORMS: &str = "use file:/path, stdout:, http(s)://host/path, with ocsf+ or (before http) otlp+, otlp-traces+ or otlp-metrics+ in front, or \
                      syslog+udp://host:514, syslog+tcp://host:601, syslog+tls://host:6514, or clickhouse+https://host:8443/database";
 
 /// How entries are written.
@@ -30,6 +32,10 @@ pub enum Format {
     JsonLines,
     /// OTLP logs in JSON.
     Otlp,
+    /// OTLP traces in JSON: requests.
+    OtlpTraces,
+    /// OTLP metrics in JSON: how many there were of what, tokens and durations of requests.
+    OtlpMetrics,
     /// OCSF events, one per line.
     Ocsf,
     /// Syslog messages, RFC 5424.
@@ -42,8 +48,16 @@ pub enum Format {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::JsonLines, Self::Otlp, Self::Ocsf, Self::Syslog, Self::ClickHouse, Self::Collector];
+    pub const ALL: [Self; 8] = [
+        Self::JsonLines,
+        Self::Otlp,
+        Self::OtlpTraces,
+        Self::OtlpMetrics,
+        Self::Ocsf,
+        Self::Syslog,
+        Self::ClickHouse,
+        Self::Collector,
+    ];
 
     /// As the status and metrics have it.
     #[must_use]
@@ -51,6 +65,8 @@ impl Format {
         match self {
             Self::JsonLines => "jsonl",
             Self::Otlp => "otlp",
+            Self::OtlpTraces => "otlp-traces",
+            Self::OtlpMetrics => "otlp-metrics",
             Self::Ocsf => "ocsf",
             Self::Syslog => "syslog",
             Self::ClickHouse => "clickhouse",
@@ -137,6 +153,8 @@ fn parse(text: &str) -> Result<Target, String> {
         Some(("jsonl", base)) => (Format::JsonLines, base),
         Some(("ocsf", base)) => (Format::Ocsf, base),
         Some(("otlp", base)) => (Format::Otlp, base),
+        Some(("otlp-traces", base)) => (Format::OtlpTraces, base),
+        Some(("otlp-metrics", base)) => (Format::OtlpMetrics, base),
         Some(("syslog", base)) => (Format::Syslog, base),
         Some(("clickhouse", base)) => (Format::ClickHouse, base),
         Some(_) => return Err(format!("the scheme {scheme:?} is not known: {FORMS}")),
@@ -144,9 +162,10 @@ fn parse(text: &str) -> Result<Target, String> {
     let place = match (format, base) {
         (Format::JsonLines | Format::Ocsf, "file") => file(rest)?,
         (Format::JsonLines | Format::Ocsf, "stdout") if rest.is_empty() => Place::Stdout,
-        (Format::JsonLines | Format::Ocsf | Format::Otlp, "http" | "https") => {
-            http(format, base == "https", rest)?
-        }
+        (
+            Format::JsonLines | Format::Ocsf | Format::Otlp | Format::OtlpTraces | Format::OtlpMetrics,
+            "http" | "https",
+        ) => http(format, base == "https", rest)?,
         (Format::ClickHouse, "http" | "https") => clickhouse(base == "https", rest)?,
         (Format::Syslog, "udp") => syslog(Transport::Udp, SYSLOG_UDP, false, rest)?,
         (Format::Syslog, "tcp") => syslog(Transport::Stream, SYSLOG_TCP, false, rest)?,
@@ -168,7 +187,9 @@ fn http(format: Format, is_tls: bool, rest: &str) -> Result<Place, String> {
     let uri = uri(rest)?;
     let default = if is_tls { 443 } else { 80 };
     let path = match uri.path_and_query().map(|it| it.as_str()) {
-        None | Some("" | "/") if format == Format::Otlp => OTLP_PATH,
+        None | Some("" | "/") if format == Format::Otlp => LOGS,
+        None | Some("" | "/") if format == Format::OtlpTraces => TRACES,
+        None | Some("" | "/") if format == Format::OtlpMetrics => METRICS,
         None => "/",
         Some(path) => path,
     };
@@ -256,6 +277,8 @@ impl fmt::Display for Target {
         let prefix = match self.format {
             Format::JsonLines => "",
             Format::Otlp => "otlp+",
+            Format::OtlpTraces => "otlp-traces+",
+            Format::OtlpMetrics => "otlp-metrics+",
             Format::Ocsf => "ocsf+",
             Format::Syslog => "syslog+",
             Format::ClickHouse => "clickhouse+",
@@ -296,6 +319,16 @@ mod tests {
             ("jsonl+http://[::1]:8080/a/b", "http://[::1]:8080/a/b", Format::JsonLines),
             ("otlp+https://otel.example", "otlp+https://otel.example:443/v1/logs", Format::Otlp),
             ("otlp+http://otel:4318/", "otlp+http://otel:4318/v1/logs", Format::Otlp),
+            (
+                "otlp-traces+https://otel.example",
+                "otlp-traces+https://otel.example:443/v1/traces",
+                Format::OtlpTraces,
+            ),
+            (
+                "otlp-metrics+http://otel:4318/",
+                "otlp-metrics+http://otel:4318/v1/metrics",
+                Format::OtlpMetrics,
+            ),
             ("otlp+http://otel:4318/own", "otlp+http://otel:4318/own", Format::Otlp),
             ("clickhouse+https://ch", "clickhouse+https://ch:8443/default", Format::ClickHouse),
             ("clickhouse+http://ch:1/security/", "clickhouse+http://ch:1/security", Format::ClickHouse),

@@ -304,6 +304,110 @@ fn a_collector_of_otlp_is_told_in_its_form_and_what_it_rejects_is_counted_and_no
     assert_eq!(attributes[3]["dns.question.name"], json!({"stringValue": "x.example"}));
 }
 
+/// A request to a model, one to a tool that was denied, and a flow.
+fn calls() -> [Entry; 3] {
+    let call = |more: Value| {
+        let mut call = json!({"pod": "10.0.0.1:4000", "destination": "192.0.2.1:443", "name": "api.openai.com", "method": "POST",
+            "operation": {"provider": "openai", "api": "chat", "verb": "call", "model": "gpt"}, "verdict": "allow", "status": 200,
+            "usage": {"input_tokens": 300, "output_tokens": 4}, "duration_micros": 1_500_000, "end": "closed"});
+        call.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Entry {
+            time: START,
+            detail: Some(call.to_string()),
+            source: "ai/Job/j".into(),
+            ..Entry::new(Kind::AiCall, Verdict::Allow)
+        }
+    };
+    let tool = json!({"operation": {"provider": "mcp", "api": "tools/call", "verb": "call", "tools": ["delete_all"]},
+        "verdict": "deny", "reason": "tool", "usage": null, "name": "tools.example"});
+    let flow = Entry {
+        time: START + 2,
+        destination: "x.example".into(),
+        count: 7,
+        ..Entry::new(Kind::Flow, Verdict::Allow)
+    };
+    [call(json!({})), call(tool), flow]
+}
+
+#[test]
+fn requests_are_spans_with_the_same_ids_whenever_they_are_sent_and_nothing_else_is_one() {
+    let mut world = World::new();
+    world.ledger.append(&calls()).unwrap();
+    let partial = r#"{"partialSuccess": {"rejectedSpans": 1, "errorMessage": "too old"}}"#;
+    let again = answer("503 Service Unavailable", "", "");
+    let collector = Collector::start(&[again, answer("200 OK", "", partial)]);
+    let exports = world.start(&[collector.url("otlp-traces+", "/")], &Settings::default());
+    let status = wait(&exports, |status| status.sent + status.refused == 3);
+    assert_eq!((status.sent, status.refused, status.notice.as_deref()), (2, 1, Some("too old")));
+    let [first, second] = &collector.asked()[..] else { panic!("it was not tried twice") };
+    assert_eq!((first.path.as_str(), &first.body), ("/v1/traces", &second.body));
+    let body: Value = serde_json::from_slice(&first.body).unwrap();
+    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    let [model, tool] = &spans[..] else { panic!("{body:#}") };
+    for span in [model, tool] {
+        let digits =
+            |field: &str| span[field].as_str().unwrap().bytes().filter(u8::is_ascii_hexdigit).count();
+        assert_eq!((digits("traceId"), digits("spanId"), &span["kind"]), (32, 16, &json!(3)));
+        let time = |field: &str| span[field].as_str().unwrap().parse::<u64>().unwrap();
+        assert_eq!(time("endTimeUnixNano") - time("startTimeUnixNano"), 1_500_000_000);
+    }
+    assert_ne!(model["traceId"], tool["traceId"]);
+    assert_eq!((&model["name"], &model["status"]), (&json!("chat gpt"), &json!({})));
+    assert_eq!(tool["name"], "execute_tool delete_all");
+    assert_eq!(tool["status"], json!({"code": 2, "message": "tool"}));
+    assert_eq!(attributes(model)["gen_ai.usage.input_tokens"], json!({"intValue": "300"}));
+    assert_eq!(attributes(tool)["gen_ai.tool.name"], json!({"stringValue": "delete_all"}));
+}
+
+#[test]
+fn where_nothing_is_a_span_nothing_is_sent_and_the_target_goes_on() {
+    let mut world = World::new();
+    let [_, _, flow] = calls();
+    world.ledger.append(&[flow]).unwrap();
+    let collector = Collector::start(&[]);
+    let exports = world.start(&[collector.url("otlp-traces+", "/")], &Settings::default());
+    wait(&exports, |status| status.sent == 1);
+    assert_eq!(collector.asked().len(), 0);
+}
+
+#[test]
+fn metrics_have_counts_tokens_and_durations_and_no_names_of_who() {
+    let mut world = World::new();
+    world.ledger.append(&calls()).unwrap();
+    let collector = Collector::start(&[answer("200 OK", "", "{}")]);
+    let exports = world.start(&[collector.url("otlp-metrics+", "/")], &Settings::default());
+    wait(&exports, |status| status.sent == 3);
+    let [asked] = &collector.asked()[..] else { panic!("it was sent again") };
+    assert_eq!(asked.path, "/v1/metrics");
+    let body: Value = serde_json::from_slice(&asked.body).unwrap();
+    let metrics = body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].as_array().unwrap();
+    let [records, tokens, durations] = &metrics[..] else { panic!("{body:#}") };
+    let points = |of: &Value| of["dataPoints"].as_array().unwrap().clone();
+    let counts: Vec<_> = points(&records["sum"])
+        .iter()
+        .map(|point| (attributes(point)["cofferdam.kind"]["stringValue"].clone(), point["asInt"].clone()))
+        .collect();
+    assert_eq!(records["sum"]["aggregationTemporality"], 1);
+    assert_eq!(counts, [(json!("ai_call"), json!("2")), (json!("flow"), json!("7"))]);
+    assert_eq!(tokens["name"], "gen_ai.client.token.usage");
+    let [input, output] = &points(&tokens["histogram"])[..] else { panic!("{tokens:#}") };
+    assert_eq!((&input["count"], &input["sum"]), (&json!("1"), &json!(300.0)));
+    assert_eq!(attributes(input)["gen_ai.token.type"], json!({"stringValue": "input"}));
+    let buckets = |point: &Value| {
+        let counts = point["bucketCounts"].as_array().unwrap();
+        assert_eq!(counts.len(), point["explicitBounds"].as_array().unwrap().len() + 1);
+        counts.iter().position(|count| count == "1").unwrap()
+    };
+    // 300 is above 256, 4 is not above 4.
+    assert_eq!((buckets(input), buckets(output)), (5, 1));
+    assert_eq!(durations["name"], "gen_ai.client.operation.duration");
+    let errors: Vec<_> =
+        points(&durations["histogram"]).iter().map(|it| attributes(it).get("error.type").cloned()).collect();
+    assert_eq!(errors.len(), 2);
+    assert!(errors.contains(&None) && errors.contains(&Some(json!({"stringValue": "tool"}))), "{errors:?}");
+    assert!(!body.to_string().contains("ai/Job/j") && !body.to_string().contains("10.0.0.1"), "{body}");
+}
+
 /// The records of a request, held to `logs.proto` in JSON.
 fn otlp_records(body: &Value) -> Vec<Value> {
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();

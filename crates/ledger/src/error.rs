@@ -54,6 +54,12 @@ impl LedgerError {
         matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
     }
 
+    /// Whether nothing can be written where the file is.
+    pub(crate) fn is_unwritable(&self) -> bool {
+        let Self::Sqlite { source, .. } = self else { return false };
+        matches!(source.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+    }
+
     /// Whether somebody ended it because it took too long.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {

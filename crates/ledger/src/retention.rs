@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 /// Blocks that are forgotten in one go, so that a writer never waits long.
 const AT_ONCE: usize = 16;
-/// So many words that nothing uses are let be.
+/// So many more words than were in use the last time are let be.
 const UNUSED: i64 = 100_000;
 
 /// How much is kept.
@@ -24,8 +24,14 @@ impl Default for Retention {
     }
 }
 
-/// Forgets old blocks, and says whether words went, too. Room in the file is used again; the file does not shrink.
-pub(crate) fn prune(connection: &mut Connection, now: u64, retention: &Retention) -> rusqlite::Result<bool> {
+/// Forgets old blocks, and says whether words went, too; `words_left` are those that were in use when they were last looked
+/// through. Room in the file is used again; the file does not shrink.
+pub(crate) fn prune(
+    connection: &mut Connection,
+    now: u64,
+    retention: &Retention,
+    words_left: &mut i64,
+) -> rusqlite::Result<bool> {
     let mut pruned = 0;
     while pruned < AT_ONCE {
         let oldest = "SELECT number, last, newest FROM blocks WHERE pruned = 0 ORDER BY number LIMIT 1";
@@ -44,7 +50,7 @@ pub(crate) fn prune(connection: &mut Connection, now: u64, retention: &Retention
         transaction.commit()?;
         pruned += 1;
     }
-    if pruned == 0 { Ok(false) } else { forget_words(connection) }
+    if pruned == 0 { Ok(false) } else { forget_words(connection, words_left) }
 }
 
 /// Bytes of the file that hold something.
@@ -54,11 +60,13 @@ fn used(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(pages.saturating_mul(number("page_size")?)).unwrap_or(0))
 }
 
-/// Forgets words that nothing uses, where there are so many that looking through all entries is worth it.
-fn forget_words(connection: &mut Connection) -> rusqlite::Result<bool> {
-    let counts = "SELECT (SELECT count(*) FROM words) - (SELECT count(*) FROM edges)";
-    let more: i64 = connection.query_row(counts, [], |row| row.get(0))?;
-    if more < UNUSED {
+/// Forgets words that nothing uses, where there are so many more that looking through all entries is worth it: in a flood of names
+/// all of them are in use, and looking again with each block would leave no time to write.
+fn forget_words(connection: &mut Connection, words_left: &mut i64) -> rusqlite::Result<bool> {
+    let count = |connection: &Connection| {
+        connection.query_row("SELECT count(*) FROM words", [], |row| row.get::<_, i64>(0))
+    };
+    if count(connection)?.saturating_sub(*words_left) < UNUSED {
         return Ok(false);
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -67,5 +75,6 @@ fn forget_words(connection: &mut Connection) -> rusqlite::Result<bool> {
                   SELECT source FROM edges UNION SELECT destination FROM edges UNION SELECT rule FROM edges)";
     let gone = transaction.execute(unused, params![])?;
     transaction.commit()?;
+    *words_left = count(connection)?;
     Ok(gone > 0)
 }

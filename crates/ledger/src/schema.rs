@@ -44,11 +44,21 @@ CREATE TABLE IF NOT EXISTS joined (
     lost INTEGER NOT NULL, waiting INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (node, ledger));
 ";
 
+/// KiB of pages that a writer and a reader keep: by source, entries go to as many places at once as there are workloads.
+const WRITER_CACHE: i64 = 16 << 10;
+const READER_CACHE: i64 = 8 << 10;
+
+/// Has a reader keep what it needs again and again.
+pub(crate) fn prepare_reader(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "cache_size", -READER_CACHE)
+}
+
 /// Makes the tables where there are none; or says why this file is not to be written.
 pub(crate) fn prepare(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let failed = |source| LedgerError::Sqlite { path: path.to_owned(), doing: "preparing it", source };
     connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE).map_err(failed)?;
     if is_empty(connection).map_err(failed)? {
         let all = format!(
             "BEGIN IMMEDIATE; {TABLES} {LATER} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"

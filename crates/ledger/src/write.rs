@@ -53,6 +53,8 @@ pub struct Ledger {
     open: HashMap<Alike, i64>,
     /// The newest time that was seen.
     newest: u64,
+    /// Words that were in use when they were last looked through.
+    words_left: i64,
 }
 
 /// What entries of one row have in common; texts by their numbers.
@@ -97,12 +99,35 @@ impl Ledger {
         match Self::open_as_it_is(path) {
             Ok(ledger) => Ok((ledger, Vec::new())),
             Err(error) if error.is_damage() => {
-                let to =
-                    put_aside(path).map_err(|source| LedgerError::Aside { path: path.to_owned(), source })?;
-                Ok((Self::open_as_it_is(path)?, vec![Notice::PutAside { why: error.to_string(), to }]))
+                let (ledger, notice) = Self::replace(path, &error.to_string())?;
+                Ok((ledger, vec![notice]))
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The same for whoever had it open, dropped it, and knows from an error that it is damaged: what is damaged in the middle
+    /// shows only when it is read, so that opening the file would not help. `damage` is what the error said; it is taken when
+    /// the file was put aside.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; or the file cannot be renamed.
+    pub fn open_after(path: &Path, damage: &mut Option<String>) -> Result<(Self, Vec<Notice>), LedgerError> {
+        let Some(why) = damage.take() else { return Self::open(path) };
+        match Self::replace(path, &why) {
+            Ok((ledger, notice)) => Ok((ledger, vec![notice])),
+            Err(error) => {
+                if matches!(error, LedgerError::Aside { .. }) {
+                    *damage = Some(why);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn replace(path: &Path, why: &str) -> Result<(Self, Notice), LedgerError> {
+        let to = put_aside(path).map_err(|source| LedgerError::Aside { path: path.to_owned(), source })?;
+        Ok((Self::open_as_it_is(path)?, Notice::PutAside { why: why.to_owned(), to }))
     }
 
     fn open_as_it_is(path: &Path) -> Result<Self, LedgerError> {
@@ -117,6 +142,7 @@ impl Ledger {
             words: Words::default(),
             open: HashMap::new(),
             newest: 0,
+            words_left: 0,
         })
     }
 
@@ -218,7 +244,7 @@ impl Ledger {
         let limit = self.open.values().min().copied();
         let tended = (|| {
             chain::seal(&mut self.connection, limit, latest)?;
-            retention::prune(&mut self.connection, now, retention)
+            retention::prune(&mut self.connection, now, retention, &mut self.words_left)
         })();
         match tended {
             Ok(true) => {

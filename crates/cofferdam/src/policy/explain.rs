@@ -51,8 +51,31 @@ pub(crate) struct ExplainArgs {
     json: bool,
 }
 
+/// What is asked of policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Who opens the connection, or asks DNS.
+    pub(crate) from: String,
+    /// Who receives it; absent where only a name is asked about.
+    pub(crate) to: Option<String>,
+    /// The name by which it is reached.
+    pub(crate) name: Option<String>,
+    /// Destination port; 0 where there is none.
+    pub(crate) port: u16,
+    /// Transport protocol.
+    pub(crate) protocol: Protocol,
+}
+
+impl ExplainArgs {
+    /// What somebody would have written to ask that.
+    pub(crate) fn of(sources: Sources, asked: Asked, json: bool) -> Self {
+        let Asked { from, to, name, port, protocol } = asked;
+        Self { sources, from, to, name, port: port.to_string(), protocol, json }
+    }
+}
+
 /// Runs the verb; false if the access is denied.
-pub(super) fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<bool> {
+pub(crate) fn run(args: &ExplainArgs, out: &mut impl Write) -> Result<bool> {
     let mut loaded = args.sources.load()?;
     super::report_errors(&loaded)?;
     let name = args.name.as_deref();

@@ -65,7 +65,10 @@ impl Kept for ApiCall {
 
     fn matches(&self, query: &ApiCallQuery) -> bool {
         let sent_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
+        let calls =
+            |pattern: &Pattern| self.call.operation.tools.iter().any(|tool| pattern.matches_text(tool));
         query.covers(self.call.verdict, self.call.time)
+            && query.tool.as_ref().is_none_or(calls)
             && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(self.call.name.as_str()))
             && query.from.as_ref().is_none_or(sent_by)
     }
@@ -113,6 +116,7 @@ impl Kept for ApiContent {
     fn matches(&self, query: &ApiCallQuery) -> bool {
         let sent_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
         query.covers(Verdict::Allow, self.content.time)
+            && query.tool.is_none()
             && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(self.content.name.as_str()))
             && query.from.as_ref().is_none_or(sent_by)
     }

@@ -42,11 +42,14 @@ pub(crate) struct Filter<V> {
     /// At most so many, the newest ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<usize>,
+    /// Calls a tool by such a name; only requests do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool: Option<Pattern>,
 }
 
 impl<V> Default for Filter<V> {
     fn default() -> Self {
-        Self { verdict: None, from: None, name: None, since: None, until: None, limit: None }
+        Self { verdict: None, from: None, name: None, since: None, until: None, limit: None, tool: None }
     }
 }
 
@@ -91,6 +94,7 @@ impl Kept for Lookup {
     fn matches(&self, query: &LookupQuery) -> bool {
         let asked_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
         query.covers(self.query.verdict, self.query.time)
+            && query.tool.is_none()
             && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(&self.query.name))
             && query.from.as_ref().is_none_or(asked_by)
     }

@@ -75,6 +75,7 @@ impl Kept for Passage {
     fn matches(&self, query: &PassageQuery) -> bool {
         let opened_by = |pattern: &Pattern| self.from.as_ref().is_some_and(|from| pattern.matches(from));
         query.covers(self.record.verdict, self.record.time)
+            && query.tool.is_none()
             && query.name.as_ref().is_none_or(|pattern| pattern.matches_text(&self.whom()))
             && query.from.as_ref().is_none_or(opened_by)
     }

@@ -105,7 +105,7 @@ impl Pen {
             ends: AtomicBool::new(false),
             state: Mutex::default(),
         });
-        let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, told: 0 };
+        let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, damage: None, told: 0 };
         let waiting = Mutex::new(Some((hand, received)));
         Self { entries: Some(entries), shared, waiting, thread: OnceLock::new(), exports: None }
     }
@@ -173,6 +173,8 @@ struct Hand {
     shared: Arc<Shared>,
     retention: Retention,
     ledger: Option<Ledger>,
+    /// What is wrong with the file, until it is put aside.
+    damage: Option<String>,
     /// Of the lost, those that the file knows of.
     told: u64,
 }
@@ -205,7 +207,7 @@ impl Hand {
 
     fn write(&mut self, waiting: &[Entry]) -> Result<()> {
         if self.ledger.is_none() {
-            let (ledger, notices) = Ledger::open(&self.shared.path)?;
+            let (ledger, notices) = Ledger::open_after(&self.shared.path, &mut self.damage)?;
             self.ledger = Some(ledger);
             for Notice::PutAside { why, to } in notices {
                 let notice = format!("{why}; what was in it is in {}", to.display());
@@ -230,10 +232,11 @@ impl Hand {
         });
         // What cannot be sealed or forgotten now can be the next time; what was written is.
         let tended = ledger.tend(now(), &self.retention);
-        let is_damaged =
-            |done: &Result<(), ::ledger::LedgerError>| done.as_ref().is_err_and(|error| error.is_damage());
-        if is_damaged(&written) || is_damaged(&tended) {
-            // Opening it puts it aside.
+        let damage =
+            [&written, &tended].into_iter().find_map(|done| done.as_ref().err().filter(|it| it.is_damage()));
+        if let Some(error) = damage {
+            // The next time another is begun.
+            self.damage = Some(error.to_string());
             self.ledger = None;
         }
         written?;
