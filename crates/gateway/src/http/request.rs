@@ -6,6 +6,7 @@
 use super::answer::Answer;
 use super::body::{Broken, Outgoing, Unclear};
 use super::drawing::{Drawn, draw};
+use super::echoing::Echoing;
 use super::fields::{self, Asks};
 use super::hold::{Full, Share};
 use super::injecting::{Way, inject};
@@ -138,6 +139,8 @@ impl Exchange {
         let met = match judged {
             Ok(mut demands) => {
                 let (answers, redirects) = (demands.answers, demands.redirects);
+                let key = demands.inject.as_ref().and_then(|inject| inject.held.as_ref());
+                let echoing = key.and_then(Echoing::of);
                 let met = self.met(&demands, &mut head, asks, &mut outgoing, &mut guard).await?;
                 if let Some(keep) = demands.capture.take() {
                     guard.course.contents.asked(keep, &head.headers);
@@ -153,7 +156,7 @@ impl Exchange {
                     }
                     Err(reason) => Err(reason),
                 }
-                .map(|drawn| Owed { drawn, answers, redirects })
+                .map(|drawn| Owed { drawn, answers, redirects, echoing })
             }
             Err(reason) => Err(reason),
         };
@@ -402,9 +405,12 @@ impl Exchange {
             grants: owed.redirects.map(|lifetime| (Arc::clone(&self.grants), lifetime)),
         };
         let method = request.method().clone();
-        let Ok(answer) = upstream.send(request, client.is_some()).await else {
+        let Ok(mut answer) = upstream.send(request, client.is_some()).await else {
             return self.unanswered(guard);
         };
+        if let Some(echoing) = &owed.echoing {
+            echoing.hide_in(answer.headers_mut());
+        }
         self.is_answered.store(true, Ordering::Relaxed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = client else { return self.unanswered(guard) };
@@ -442,6 +448,7 @@ impl Exchange {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let body = Answer::of_server(body, &head, guard, tally).leading(leading).trimming(trimming);
+        let body = body.echoing(owed.echoing);
         let body = body.watched(watching);
         Ok(Response::from_parts(head, body))
     }
@@ -475,6 +482,8 @@ struct Owed {
     answers: AnswerFiles,
     /// For how long what its answer leads to is granted.
     redirects: Option<Duration>,
+    /// Hides the key that it leaves with in its answer.
+    echoing: Option<Echoing>,
 }
 
 /// Whether answers led to a request.
