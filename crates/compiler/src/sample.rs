@@ -228,6 +228,8 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
             models: globs(dice),
             tools: globs(dice),
             only_referred: dice.chance(20),
+            granted: false,
+            redirects: dice.chance(20).then(|| 1 + dice.below(60) as u32),
             leaks: Leaks {
                 secrets: dice.chance(30).then_some(LeakAction::Block),
                 personal: dice.chance(30).then_some(LeakAction::Mask),
@@ -398,6 +400,14 @@ fn rule(
         if requests.is_some() {
             peers = Peers::AnyOf(vec![Peer::Names(patterns(dice))]);
         }
+        let is_granting = tier == Tier::NetworkPolicy && dice.chance(15);
+        let requests = match is_granting {
+            true => {
+                peers = Peers::AnyOf(vec![Peer::Names(vec![DomainPattern::Any])]);
+                Some(Arc::new(Requests { granted: true, ..Requests::default() }))
+            }
+            false => requests,
+        };
         entries.last_mut().into_iter().for_each(|entry| {
             entry.upload = limits;
             entry.requests.clone_from(&requests);

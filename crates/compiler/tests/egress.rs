@@ -513,6 +513,64 @@ fn an_allow_that_limits_uploads_decides_before_one_that_does_not() {
 }
 
 #[test]
+fn what_answers_grant_is_allowed_where_nothing_else_decides() {
+    let granting = |more: &str| {
+        let rule = "{action: Allow, to: [{domains: [hub.io]}], operations: [{verbs: [download]}], leaks: {secrets: Block}, \
+                    redirects: {grant: 60s}}";
+        egress_policy("x", "p", &format!("{{egress: [{rule}{more}]}}"))
+    };
+    let named = [("hub.io", "198.51.100.7"), ("cdn.io", OUTSIDE)];
+    let field = |set: &PolicySet, to: &str, protocol: &str, port: u16| {
+        let judged = judge(set, "x/a", to, protocol, port).egress;
+        (judged.verdict, set.rule(judged.rule).unwrap().field.to_string())
+    };
+    let granted = (Allow, "spec.egress[0].redirects".to_owned());
+    let set = resolved(&[granting("")], &named);
+    assert_eq!(field(&set, "198.51.100.7", "TCP", 443), (Allow, "spec.egress[0]".to_owned()));
+    assert_eq!(field(&set, OUTSIDE, "TCP", 443), granted);
+    for (protocol, port) in [("TCP", 80), ("TCP", 8443), ("UDP", 443)] {
+        assert_eq!(judge(&set, "x/a", OUTSIDE, protocol, port).egress.reason, Reason::Isolated, "{port}");
+    }
+    // An address that DNS did not give the pod is nobody's object; nor is a pod, which no gateway stands before.
+    assert_eq!(reason(&with(&[granting("")]), "x/a", OUTSIDE, 443), Reason::Isolated);
+    let pod = set.world.find_pod("y", "a").unwrap().addresses[0].to_string();
+    assert_eq!(reason(&learn(set.clone(), &[("in.io", &pod)]), "x/a", "y/a", 443), Reason::Isolated);
+    // Whatever else allows it decides, and a Deny forbids it.
+    for (more, expected) in [
+        (", {action: Allow, to: [{domains: [cdn.io]}]}", (Allow, "spec.egress[1]")),
+        (", {action: Allow, to: [{networks: [0.0.0.0/0]}]}", (Allow, "spec.egress[1]")),
+        (", {action: Allow, to: [{domains: [cdn.io]}], onlyReferred: true}", (Allow, "spec.egress[1]")),
+        (", {action: Deny, to: [{domains: [cdn.io]}]}", (Deny, "spec.egress[1]")),
+    ] {
+        let set = resolved(&[granting(more)], &named);
+        assert_eq!(field(&set, OUTSIDE, "TCP", 443), (expected.0, expected.1.to_owned()), "{more}");
+    }
+    let standard = network_policy(
+        "x",
+        "a",
+        "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}]}]}",
+    );
+    assert_eq!(
+        reason(&resolved(&[granting(""), standard], &named), "x/a", OUTSIDE, 443),
+        Reason::NetworkPolicyAllow
+    );
+    // Of requests it allows what was granted and nothing else, and looks for what its rule looks for.
+    let rule = judge(&set, "x/a", OUTSIDE, "TCP", 443).egress.rule;
+    let requests = set.requests(rule).unwrap();
+    assert_eq!(requests.leaks.secrets, Some(policy::LeakAction::Block));
+    assert!(set.upload(rule).unwrap().download_only);
+    let asked = |granted| policy::Operation { granted, ..policy::Operation::unknown("test") };
+    assert_eq!(requests.allows(&asked(true)), Ok(()));
+    let download = policy::Operation { verb: policy::Verb::Download, referred: true, ..asked(false) };
+    assert_eq!(requests.allows(&download), Err(policy::Mismatch::Grant));
+    // It opens no question to DNS that a list of names does not have.
+    let listed = granting("").replacen("{egress", "{dns: {fromRules: true}, egress", 1);
+    let set = with(&[listed]);
+    asks(&set, "x/a", "hub.io", Reason::EgressPolicyAllow);
+    asks(&set, "x/a", "cdn.io", Reason::DnsNameDeny);
+}
+
+#[test]
 fn two_policies_of_one_name_with_other_limits_close_egress() {
     let one = |bytes: u32| {
         let limit = format!("maxUploadBytes: {{day: {bytes}}}");

@@ -123,7 +123,7 @@ pub struct EgressRule {
     /// `maxUploadBytes` and `downloadOnly: true`; `None` where neither is written. Only a rule that allows has them, to
     /// domains and providers, with TCP ports.
     pub upload: Option<UploadLimits>,
-    /// `operations`, `models`, `tools`, `credentials`, `onlyReferred`, `leaks`, `budgets` and `capture`; `None` where none of them is written. Only a rule that allows has
+    /// `operations`, `models`, `tools`, `credentials`, `onlyReferred`, `redirects`, `leaks`, `budgets` and `capture`; `None` where none of them is written. Only a rule that allows has
     /// them, to domains and providers, with TCP ports.
     pub requests: Option<Requests>,
 }
@@ -283,7 +283,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 17] = [
+    const FIELDS: [&str; 18] = [
         "name",
         "action",
         "to",
@@ -301,6 +301,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "toolConditions",
         "answers",
         "whenUnopened",
+        "redirects",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {

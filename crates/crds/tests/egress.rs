@@ -380,6 +380,24 @@ fn which_requests_are_allowed_is_read_as_written() {
         };
         assert_eq!(policy.egress.rules[0].requests, Some(expected));
     }
+    let kind = |policy: &crds::EgressPolicy| policy.kind();
+    for (grant, expected) in [("1s", 1), ("60s", 60), ("5m", 300), ("1h", 3600)] {
+        let more = format!(", redirects: {{grant: {grant}}}");
+        for (policy, read) in rule_with("Allow", "{provider: hub}", &more) {
+            let read_as = policy.egress.rules.first().and_then(|rule| rule.requests.as_ref()?.redirects);
+            match kind(&policy) {
+                crds::EgressPolicyKind::EgressPolicy => {
+                    assert_eq!(errors(&read), []);
+                    assert_eq!(read_as, Some(expected));
+                }
+                crds::EgressPolicyKind::ClusterEgressPolicy => {
+                    let refused = [(Code::InvalidValue, "spec.egress[0].redirects")];
+                    assert_eq!(errors(&read), refused, "{grant}");
+                    assert!(policy.broken);
+                }
+            }
+        }
+    }
     let conditions = ", toolConditions: [{tool: 'write_*', when: 'args.n < 5'}]";
     for (policy, read) in rule_with("Allow", "{provider: hub}", conditions) {
         assert_eq!(errors(&read), []);
@@ -443,6 +461,13 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
         ("Allow", names, "downloadOnly: true, whenUnopened: Pass", Code::InvalidValue, "whenUnopened"),
         ("Allow", names, "whenUnopened: Deny", Code::InvalidValue, "whenUnopened"),
         ("Deny", names, "whenUnopened: Deny", Code::InvalidValue, "whenUnopened"),
+        ("Allow", names, "redirects: {}", Code::MissingField, "redirects.grant"),
+        ("Allow", names, "redirects: {grant: 61m}", Code::InvalidValue, "redirects.grant"),
+        ("Allow", names, "redirects: {grant: 0s}", Code::InvalidValue, "redirects.grant"),
+        ("Allow", names, "redirects: {grant: 60}", Code::WrongType, "redirects.grant"),
+        ("Allow", names, "redirects: {grant: 60s, hosts: [a.io]}", Code::UnknownField, "redirects"),
+        ("Deny", names, "redirects: {grant: 60s}", Code::InvalidValue, "redirects"),
+        ("Allow", network, "redirects: {grant: 60s}", Code::InvalidValue, "to[0].networks"),
         ("Allow", names, "leaks: {}", Code::MissingField, "leaks"),
         ("Allow", names, "leaks: {secrets: Hide}", Code::InvalidValue, "leaks.secrets"),
         ("Allow", names, "leaks: {files: Mask}", Code::InvalidValue, "leaks.files"),

@@ -312,11 +312,12 @@ pub(crate) struct NameMap<V> {
     exact: HashMap<Name, V>,
     one_below: HashMap<Box<[u8]>, V>,
     below: HashMap<Box<[u8]>, V>,
+    any: Option<V>,
 }
 
 impl<V> Default for NameMap<V> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), one_below: HashMap::new(), below: HashMap::new() }
+        Self { exact: HashMap::new(), one_below: HashMap::new(), below: HashMap::new(), any: None }
     }
 }
 
@@ -329,6 +330,7 @@ impl<V> NameMap<V> {
                 self.one_below.entry(Name::from(name).wire().into()).or_insert(value)
             }
             DomainPattern::Below(name) => self.below.entry(Name::from(name).wire().into()).or_insert(value),
+            DomainPattern::Any => self.any.get_or_insert(value),
         };
     }
 
@@ -339,12 +341,12 @@ impl<V> NameMap<V> {
         }
         let parent = || name.suffixes().nth(1).and_then(|parent| self.one_below.get(parent));
         let parents = || name.suffixes().skip(1).find_map(|parent| self.below.get(parent));
-        let found = self.exact.get(name).or_else(parent).or_else(parents)?;
+        let found = self.exact.get(name).or_else(parent).or_else(parents).or(self.any.as_ref())?;
         name.is_host_name().then_some(found)
     }
 
     fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.one_below.is_empty() && self.below.is_empty()
+        self.exact.is_empty() && self.one_below.is_empty() && self.below.is_empty() && self.any.is_none()
     }
 }
 
@@ -363,7 +365,7 @@ mod pattern {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DomainPattern, D::Error> {
-        DomainPattern::parse_own(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+        DomainPattern::parse_shown(&String::deserialize(from)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -377,7 +379,7 @@ mod patterns {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<DomainPattern>, D::Error> {
         let texts = Vec::<String>::deserialize(from)?;
-        texts.iter().map(|text| DomainPattern::parse_own(text).map_err(serde::de::Error::custom)).collect()
+        texts.iter().map(|text| DomainPattern::parse_shown(text).map_err(serde::de::Error::custom)).collect()
     }
 }
 

@@ -340,6 +340,8 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         tools: globs(&sent.tools),
         credentials: digests.chain(ids).collect(),
         only_referred: sent.only_referred,
+        granted: sent.granted,
+        redirects: sent.redirects.map(|seconds| seconds.clamp(1, Requests::MOST_GRANTED)),
         leaks: leaks(sent)?,
         quotas: Quotas {
             requests: quota(sent.request_quota),
@@ -418,6 +420,9 @@ fn rule_id(entry: u32, entries: usize) -> Result<RuleId, DecodeError> {
 
 pub(crate) fn patterns(names: &wire::Names) -> Result<Vec<DomainPattern>, DecodeError> {
     let pattern = |text: &String| {
+        if text == wire::ANY_NAME {
+            return Ok(DomainPattern::Any);
+        }
         let parsed = match text.strip_prefix("*1.") {
             Some(name) => DnsName::parse(name).map(DomainPattern::OneBelow),
             None => DomainPattern::parse(text),

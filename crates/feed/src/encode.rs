@@ -137,6 +137,7 @@ pub(crate) fn names(patterns: &[DomainPattern]) -> wire::Names {
         DomainPattern::Exact(name) => name.to_string(),
         DomainPattern::OneBelow(name) => format!("*1.{name}"),
         DomainPattern::Below(name) => format!("*.{name}"),
+        DomainPattern::Any => wire::ANY_NAME.to_owned(),
     };
     wire::Names { patterns: patterns.iter().map(text).collect() }
 }
@@ -256,6 +257,8 @@ fn requests(requests: &Requests) -> wire::Requests {
         quotas,
         capture,
         answers,
+        granted,
+        redirects,
         ..
     } = requests;
     let tool_conditions = requests.tool_conditions.iter().map(|ToolCondition { tool, when }| {
@@ -294,7 +297,13 @@ fn requests(requests: &Requests) -> wire::Requests {
         request_quota: quota(quotas.requests),
         token_quota: quota(quotas.tokens),
         money_quota: quota(quotas.money),
-        level: if requests.inject.is_some() { wire::LEVEL } else { wire::WITHOUT_INJECT },
+        level: match (granted, redirects, &requests.inject) {
+            (true, _, _) | (_, Some(_), _) => wire::LEVEL,
+            (false, None, Some(_)) => wire::WITHOUT_GRANTS,
+            (false, None, None) => wire::WITHOUT_INJECT,
+        },
+        granted: *granted,
+        redirects: *redirects,
         capture: capture.map(|Capture { requests, answers, max_bytes }| wire::Capture {
             requests,
             answers,

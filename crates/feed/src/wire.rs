@@ -493,9 +493,14 @@ pub(crate) const LIMITED: &str = "+limited";
 pub(crate) const JUDGED: &str = "+requests";
 
 /// What a reader must know of [`Requests`] at least: raised with each field that nobody may overlook.
-pub(crate) const LEVEL: u32 = 2;
+pub(crate) const LEVEL: u32 = 3;
+/// What is enough for rules by which nothing is granted.
+pub(crate) const WITHOUT_GRANTS: u32 = 2;
 /// What is enough for rules that put no key into requests.
 pub(crate) const WITHOUT_INJECT: u32 = 1;
+
+/// Any name, where patterns stand. A reader that knows no such pattern takes it for none, and refuses the policy.
+pub(crate) const ANY_NAME: &str = "**";
 
 /// Which requests a rule allows.
 #[derive(Clone, PartialEq, Message)]
@@ -553,6 +558,12 @@ pub(crate) struct Requests {
     /// Absent: requests leave with what the pod sent.
     #[prost(message, optional, tag = "23")]
     pub(crate) inject: Option<Inject>,
+    /// Only what an answer granted.
+    #[prost(bool, tag = "24")]
+    pub(crate) granted: bool,
+    /// Absent: what answers lead to is not granted. Else for how many seconds.
+    #[prost(uint32, optional, tag = "25")]
+    pub(crate) redirects: Option<u32>,
 }
 
 /// Where the key is that requests leave with; never the key.

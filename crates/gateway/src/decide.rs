@@ -133,6 +133,19 @@ pub trait Judge: Send + Sync {
     }
 }
 
+/// What must have led to a server before anybody is connected to it: a connection that is good for nothing else tells its
+/// server that somebody is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Awaits {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// An answer that named something of it (`onlyReferred`).
+    Referral,
+    /// A grant of something of it (`redirects`).
+    Grant,
+}
+
 /// What was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -155,8 +168,8 @@ pub struct Judgement {
     pub budget: Option<u32>,
     /// What becomes of it where it is to be opened and its client does not let it.
     pub when_unopened: WhenUnopened,
-    /// Whether it is good for nothing but what an answer led to: without one that did, nobody is connected to its server.
-    pub only_referred: bool,
+    /// What must have led to its server before anybody is connected to it.
+    pub awaits: Awaits,
 }
 
 impl Judgement {
@@ -172,7 +185,7 @@ impl Judgement {
             ceiling: Ceiling::default(),
             budget: None,
             when_unopened: WhenUnopened::Deny,
-            only_referred: false,
+            awaits: Awaits::Nothing,
         }
     }
 

@@ -68,7 +68,7 @@ pub use ceiling::{Ceiling, DownloadOnly};
 pub use central::{Central, CentralLimits, Egress, EgressError, Forwarding, Policies, Route, Shown};
 pub use central::{Clients, ClientsError, Looking, Lookup, SystemLookup, Visitors};
 pub use counters::{Counters, Counts};
-pub use decide::{Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
+pub use decide::{Awaits, Claim, Decision, Judge, Judgement, Opening, Permit, Unreadable, decide};
 pub use files::FileFact;
 pub use front::{Caller, Host, Resolve, Resolved, Resolving, Unresolved};
 pub use keys::{Injected, Keys};

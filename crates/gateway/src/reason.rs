@@ -587,7 +587,7 @@ impl Reason {
                 "the certificate that it came with has ended, or its authority is not believed any more: it has to come again with another"
             }
             Self::NotReferred => {
-                "the rule allows only what an answer led to a short while ago (onlyReferred), and none led to this server: ask for it where it is referred from"
+                "the rule allows only what an answer led to a short while ago (onlyReferred, redirects), and none led to this server: ask for it where it is referred from"
             }
         }
     }

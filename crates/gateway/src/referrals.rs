@@ -1,4 +1,4 @@
-//! Where answers to pods' allowed requests led, for a while.
+//! Where answers to pods' allowed requests led, for a while; and what of it was granted.
 //!
 //! Enters: URLs that an answer names, and requests. Leaves: whether a request is for what was named. Guarantees: bounded,
 //! the oldest go first; a URL counts for its pod only, exactly as it was named; what is kept cannot be read (a keyed hash).
@@ -12,8 +12,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a URL may be asked for after it was named.
-const LIFETIME: Duration = Duration::from_secs(300);
+/// How long a URL may be asked for after it was named, where no rule says otherwise.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(300);
 /// Most URLs of one pod.
 const MAX_OF_POD: usize = 4096;
 /// Most pods. A node has some hundreds.
@@ -67,8 +67,14 @@ impl Referrals {
         self.keys.each_ref().map(|key| key.hash_one(url))
     }
 
-    /// An answer named these to a pod.
-    pub(crate) fn name(&self, pod: IpAddr, urls: impl IntoIterator<Item = Url>, now: Instant) {
+    /// An answer named these to a pod, for so long.
+    pub(crate) fn name(
+        &self,
+        pod: IpAddr,
+        urls: impl IntoIterator<Item = Url>,
+        now: Instant,
+        lifetime: Duration,
+    ) {
         let mut marks = Vec::new();
         let mut hosts = HashSet::new();
         for url in urls.into_iter().filter(|url| url.target.len() <= MAX_URL) {
@@ -76,7 +82,7 @@ impl Referrals {
             hosts.insert((url.host, url.port));
         }
         marks.extend(hosts.into_iter().map(|(host, port)| self.host(host, port)));
-        let until = now + LIFETIME;
+        let until = now + lifetime;
         let mut pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         if pods.len() >= MAX_PODS {
             pods.retain(|_, of_pod| {
@@ -89,7 +95,8 @@ impl Referrals {
         }
         let of_pod = pods.entry(pod).or_default();
         for mark in marks {
-            of_pod.until.insert(mark, until);
+            let held = of_pod.until.entry(mark).or_insert(until);
+            *held = until.max(*held);
             of_pod.order.push_back((mark, until));
         }
         of_pod.forget(|until, count| until < now || count > MAX_OF_POD);
@@ -127,9 +134,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_granted_twice_holds_until_the_later_end() {
+        let (referrals, now) = (Referrals::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        referrals.name(POD, [url("/a")], now, Duration::from_secs(60));
+        referrals.name(POD, [url("/a"), url("/b")], now, Duration::from_secs(5));
+        let holds = |target, seconds| referrals.is_named(POD, &url(target), after(seconds));
+        assert!(holds("/a", 60) && holds("/b", 5));
+        assert!(!holds("/a", 61) && !holds("/b", 6));
+        // The first to be named is not the first to end.
+        referrals.name(POD, [url("/c")], after(30), Duration::from_secs(5));
+        assert!(holds("/a", 31) && holds("/c", 31) && !holds("/b", 31));
+    }
+
+    #[test]
     fn what_was_named_counts_for_its_pod_exactly_and_for_a_while() {
         let (referrals, now) = (Referrals::default(), Instant::now());
-        referrals.name(POD, [url("/a?sig=1")], now);
+        referrals.name(POD, [url("/a?sig=1")], now, LIFETIME);
         let named =
             |pod, url: &Url, after: u64| referrals.is_named(pod, url, now + Duration::from_secs(after));
         assert!(named(POD, &url("/a?sig=1"), 0) && named(POD, &url("/a?sig=1"), 300));
@@ -143,8 +164,8 @@ mod tests {
         ] {
             assert!(!named(POD, &other, 0), "{other:?}");
         }
-        referrals.name(POD, [url("/a?sig=1")], now + Duration::from_secs(200));
-        referrals.name(POD, [url("/b")], now + Duration::from_secs(400));
+        referrals.name(POD, [url("/a?sig=1")], now + Duration::from_secs(200), LIFETIME);
+        referrals.name(POD, [url("/b")], now + Duration::from_secs(400), LIFETIME);
         assert!(named(POD, &url("/a?sig=1"), 500), "it was named again");
     }
 
@@ -156,21 +177,21 @@ mod tests {
             referrals.is_host_named(pod, &cdn, port, now + Duration::from_secs(after))
         };
         assert!(!named(POD, 443, 0));
-        referrals.name(POD, [url("/a"), url("/b")], now);
+        referrals.name(POD, [url("/a"), url("/b")], now, LIFETIME);
         assert!(named(POD, 443, 0) && named(POD, 443, 300));
         assert!(!named(POD, 443, 301) && !named(POD, 80, 0) && !named(IpAddr::from([10, 0, 0, 2]), 443, 0));
         assert!(!referrals.is_named(POD, &url("/"), now), "a server is nothing of it");
-        referrals.name(POD, [url("/c")], now + Duration::from_secs(200));
+        referrals.name(POD, [url("/c")], now + Duration::from_secs(200), LIFETIME);
         assert!(named(POD, 443, 400));
     }
 
     #[test]
     fn the_oldest_of_too_many_go() {
         let (referrals, now) = (Referrals::default(), Instant::now());
-        referrals.name(POD, (0..=MAX_OF_POD).map(|at| url(&format!("/{at}"))), now);
+        referrals.name(POD, (0..=MAX_OF_POD).map(|at| url(&format!("/{at}"))), now, LIFETIME);
         assert!(!referrals.is_named(POD, &url("/1"), now));
         assert!(referrals.is_named(POD, &url("/2"), now), "their server is one more");
-        referrals.name(POD, [url(&"x".repeat(MAX_URL + 1))], now);
+        referrals.name(POD, [url(&"x".repeat(MAX_URL + 1))], now, LIFETIME);
         assert!(!referrals.is_named(POD, &url(&"x".repeat(MAX_URL + 1)), now));
         let pods = referrals.pods.lock().unwrap();
         assert_eq!((pods[&POD].until.len(), pods[&POD].order.len()), (MAX_OF_POD, MAX_OF_POD));

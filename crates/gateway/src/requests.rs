@@ -5,7 +5,7 @@
 //! that it does not list. Pure: no I/O, no clock. Does not: read requests.
 
 use crate::capture::Keep;
-use crate::decide::{Claim, Judgement, Opening};
+use crate::decide::{Awaits, Claim, Judgement, Opening};
 use crate::keys::Injecting;
 use crate::leaks::{Search, Searches};
 use crate::quota::Account;
@@ -16,6 +16,7 @@ use policy::{DnsName, DomainPattern, Generation, Mismatch, Operation, Requests, 
 use purse::Prices;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which requests a rule allows, and where.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +91,8 @@ pub struct Demands {
     pub(crate) capture: Option<Keep>,
     /// What is looked for in the file that its answer brings.
     pub(crate) answers: policy::AnswerFiles,
+    /// For how long what its answer leads to is granted.
+    pub(crate) redirects: Option<Duration>,
     /// With which key it leaves.
     pub(crate) inject: Option<Injecting>,
 }
@@ -98,7 +101,8 @@ impl Demands {
     /// What of it is met without an account of the pod's and without keys.
     pub(crate) fn of(requests: &Requests, searches: &Searches) -> Self {
         let (search, capture) = (searches.of(&requests.leaks), Keep::of(requests, searches));
-        Self { search, capture, answers: requests.answers, ..Self::default() }
+        let redirects = requests.redirects.map(|seconds| Duration::from_secs(seconds.into()));
+        Self { search, capture, answers: requests.answers, redirects, ..Self::default() }
     }
 }
 
@@ -143,18 +147,28 @@ fn rules<'p>(pod: &'p PodState, connection: &Judgement, opening: &Opening) -> Ve
     let deciding = connection.deciding.and_then(|rule| Some((rule, pod.rule(rule)?)));
     let deciding = deciding.and_then(|(id, facts)| Some((id, facts.requests.as_deref()?)));
     let Some((deciding, rule)) = deciding else { return Vec::new() };
-    let others = if rule.shared { shared(pod, deciding, opening) } else { Vec::new() };
+    let others = if rule.shared { shared(pod, deciding, rule, opening) } else { Vec::new() };
     std::iter::once((deciding, &rule.requests)).chain(others).collect()
 }
 
-/// Whether a connection is good for nothing but what an answer led to.
-pub(crate) fn is_only_referred(pod: &PodState, connection: &Judgement, opening: &Opening) -> bool {
-    connection.handling == Handling::Open && all_referred(&rules(pod, connection, opening))
+/// What must have led to the server of a connection.
+pub(crate) fn awaits(pod: &PodState, connection: &Judgement, opening: &Opening) -> Awaits {
+    match connection.handling {
+        Handling::Open => awaited(&rules(pod, connection, opening)),
+        Handling::Pass => Awaits::Nothing,
+    }
 }
 
-/// Whether rules that may allow requests allow only what an answer led to.
-pub(crate) fn all_referred(rules: &[(RuleId, &Requests)]) -> bool {
-    !rules.is_empty() && rules.iter().all(|(_, requests)| requests.only_referred)
+/// What must have led to a server for whose requests these rules are.
+pub(crate) fn awaited(rules: &[(RuleId, &Requests)]) -> Awaits {
+    let all = |is: fn(&Requests) -> bool| !rules.is_empty() && rules.iter().all(|(_, requests)| is(requests));
+    if all(|requests| requests.granted) {
+        Awaits::Grant
+    } else if all(|requests| requests.only_referred) {
+        Awaits::Referral
+    } else {
+        Awaits::Nothing
+    }
 }
 
 /// Judges a request by the rules that may allow it, the one that decides its connection first; none: that one does not look at
@@ -192,10 +206,20 @@ pub(crate) fn judge_by(
     }
 }
 
-/// The pod's other shared rules that are for the same server, in the order of their numbers.
-fn shared<'p>(pod: &'p PodState, deciding: RuleId, opening: &Opening) -> Vec<(RuleId, &'p Requests)> {
+/// The pod's other shared rules that are for the same server, in the order of their numbers. What is granted and what is
+/// written do not add up.
+fn shared<'p>(
+    pod: &'p PodState,
+    deciding: RuleId,
+    first: &RequestRule,
+    opening: &Opening,
+) -> Vec<(RuleId, &'p Requests)> {
     let Some(name) = name_of(&opening.claim) else { return Vec::new() };
-    let is_meant = |rule: &&RequestRule| rule.shared && rule.is_for(name, opening.destination.port());
+    let is_meant = |rule: &&RequestRule| {
+        rule.shared
+            && rule.requests.granted == first.requests.granted
+            && rule.is_for(name, opening.destination.port())
+    };
     let of_rule = |(id, facts): (&RuleId, &'p Arc<RuleFacts>)| {
         let rule = facts.requests.as_deref().filter(is_meant)?;
         (*id != deciding).then_some((*id, &rule.requests))

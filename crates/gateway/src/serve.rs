@@ -3,7 +3,7 @@
 use crate::bounds::{Bounds, Slot};
 use crate::central::{Failed, Pool};
 use crate::counters::{Counters, add};
-use crate::decide::{Claim, Decision, Judge, Judgement, Opening, Permit, decide};
+use crate::decide::{Awaits, Claim, Decision, Judge, Judgement, Opening, Permit, decide};
 use crate::edges::Edges;
 use crate::files::Files;
 use crate::forward::Server;
@@ -54,6 +54,7 @@ pub struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) hold: Arc<Hold>,
     pub(crate) referrals: Arc<Referrals>,
+    pub(crate) grants: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
     pub(crate) edges: Arc<Edges>,
     pub(crate) pinned: Pinned,
@@ -101,7 +102,7 @@ impl Gateway {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
-        let (hold, referrals, files) = (Arc::default(), Arc::default(), Arc::default());
+        let (hold, referrals, grants, files) = Default::default();
         let edges = Arc::new(Edges::new(Arc::clone(&counters)));
         let (pool, news) = (Pool::default(), Arc::default());
         Self {
@@ -111,6 +112,7 @@ impl Gateway {
             limits,
             hold,
             referrals,
+            grants,
             files,
             edges,
             pinned: Pinned::default(),
@@ -347,8 +349,13 @@ impl Gateway {
     /// Whether a connection may reach its server: where that is only for what an answer led to, one must have led there.
     pub(crate) fn is_led_to(&self, permit: &Permit) -> bool {
         let Opening { pod, destination, claim } = permit.opening();
-        let is_named = |name| self.referrals.is_host_named(*pod, name, destination.port(), Instant::now());
-        !permit.judgement().only_referred || name_of(claim).is_some_and(is_named)
+        let named = match permit.judgement().awaits {
+            Awaits::Nothing => return true,
+            Awaits::Referral => &self.referrals,
+            Awaits::Grant => &self.grants,
+        };
+        let is_named = |name| named.is_host_named(*pod, name, destination.port(), Instant::now());
+        name_of(claim).is_some_and(is_named)
     }
 
     async fn permitted(

@@ -335,8 +335,8 @@ impl State {
                 None => Judgement::without_rule(Reason::NotResolved),
                 Some(bound) => {
                     let judgement = judge(pod, bound, &self.rules, opening, is_open);
-                    let only_referred = requests::is_only_referred(pod, &judgement, opening);
-                    Judgement { only_referred, ..judgement }
+                    let awaits = requests::awaits(pod, &judgement, opening);
+                    Judgement { awaits, ..judgement }
                 }
             },
         };

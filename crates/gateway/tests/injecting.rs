@@ -322,3 +322,41 @@ fn a_client_that_follows_a_redirect_elsewhere_does_not_take_the_key_along() {
         assert!(!format!("{:?}", texts(&followed.headers)).contains(KEY));
     }
 }
+
+#[test]
+fn a_key_that_the_server_sends_back_is_hidden_from_the_pod() {
+    let stars = "*".repeat(KEY.len());
+    for way in TLS {
+        let world = world(way, injecting(None), &[("openai", KEY)]);
+        for size in ["0", "1", "5", "200"] {
+            run(async {
+                let mut asked = asking("POST", CHAT, &[("x-echo", size), ("accept-encoding", "gzip")]);
+                asked.headers_mut().insert("te", "trailers".parse().unwrap());
+                let answer = world.client().await.send(asked).await.unwrap();
+                let (head, body) = answer.into_parts();
+                assert_eq!(head.headers["x-said"], format!("Bearer {stars}"), "{way:?} {size}");
+                assert_eq!(head.headers["x-coding"], "identity");
+                let body = body.collect().await.unwrap();
+                let trailers = body.trailers().cloned().unwrap_or_default();
+                assert!(!format!("{trailers:?}").contains(KEY), "{way:?} {size}");
+                if way == Way::Tls2 && size != "0" {
+                    assert_eq!(trailers["grpc-message"], format!("Bearer {stars}"));
+                }
+                let expected = format!("you said Bearer {stars}, and end so: sk-of");
+                assert_eq!(body.to_bytes(), expected.as_bytes(), "{way:?} {size}");
+            });
+            assert_eq!(world.seen.recv().unwrap().headers["authorization"], format!("Bearer {KEY}"));
+        }
+    }
+}
+
+#[test]
+fn what_the_pod_says_itself_comes_back_as_it_was_said() {
+    let world = world(Way::Tls1, anything(), &[("openai", KEY)]);
+    run(async {
+        let own = [("x-echo", "5"), ("authorization", "Bearer sk-of-the-pod"), ("accept-encoding", "gzip")];
+        let (_, answer) = told(&mut world.client().await, asking("POST", CHAT, &own)).await;
+        assert!(answer.contains("you said Bearer sk-of-the-pod, and end so: sk-of"), "{answer}");
+        assert!(answer.contains("gzip"), "{answer}");
+    });
+}

@@ -46,7 +46,8 @@ async fn ask(
 ) -> StatusCode {
     let mut asked = request(method, target, full(body.to_owned()));
     asked.headers_mut().insert(field.0, field.1.parse().unwrap());
-    let answer = client.send(asked).await.unwrap();
+    let answer = client.send(asked).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{method} {target} {body:?}: {error:?}"));
     let status = answer.status();
     http_body_util::BodyExt::collect(answer.into_body()).await.unwrap();
     status
@@ -147,4 +148,89 @@ fn a_server_that_only_referrals_allow_is_not_connected_to_before_one() {
             assert_eq!(ask_for("/one").await, StatusCode::FORBIDDEN, "what is asked for is judged still");
         });
     }
+}
+
+/// The rule that comes with another's `redirects`.
+fn granted() -> Requests {
+    Requests { granted: true, ..Requests::default() }
+}
+
+#[test]
+fn what_an_answer_grants_may_be_fetched_exactly_and_nothing_else_of_its_server() {
+    for way in [Way::Tls1, Way::Tls2] {
+        let world = World::new(way, granted());
+        let get = async |target, to| {
+            let mut client = world.client().await;
+            ask(&mut client, "GET", target, ("x-location", to), "").await
+        };
+        run(async { assert_eq!(get("/one", "/x").await, StatusCode::FORBIDDEN, "{way:?}") });
+        let record = world.proxy.record();
+        assert_eq!((record.reason, record.bytes_up), (Reason::NotReferred, 0), "{way:?}");
+        assert_eq!(world.proxy.call().reason, Reason::NotReferred);
+        assert!(world.seen.try_recv().is_err(), "nobody is connected to a server that nothing led to");
+        // What is led to without such a rule is referred to, and not granted.
+        world.allow(anything());
+        run(async { assert_eq!(get(BLOB, "/zero").await, StatusCode::FOUND) });
+        world.allow(Requests { redirects: Some(60), ..anything() });
+        run(async { assert_eq!(get(BLOB, "/one?sig=1").await, StatusCode::FOUND) });
+        world.allow(granted());
+        run(async {
+            let asks = async |method, target, body| {
+                ask(&mut world.client().await, method, target, ("x-location", "/two"), body).await
+            };
+            assert_eq!(asks("HEAD", "/one?sig=1", "").await, StatusCode::FOUND, "{way:?}");
+            assert_eq!(asks("GET", "/one?sig=1", "").await, StatusCode::FOUND, "{way:?}");
+            for (method, target, body) in [
+                ("GET", "/one", ""),
+                ("GET", "/one?sig=2", ""),
+                ("GET", "/zero", ""),
+                ("POST", "/one?sig=1", ""),
+                ("PUT", "/one?sig=1", "x"),
+                // What a granted answer leads to is not granted.
+                ("GET", "/two", ""),
+            ] {
+                let told = asks(method, target, body).await;
+                assert_eq!(told, StatusCode::FORBIDDEN, "{way:?} {method} {target}");
+            }
+            // In HTTP/1 such a request is cut.
+            if way == Way::Tls2 {
+                assert_eq!(asks("GET", "/one?sig=1", "says something").await, StatusCode::FORBIDDEN);
+            }
+        });
+        let calls: Vec<_> = (0..10).map(|_| world.proxy.call()).collect();
+        let granted: Vec<bool> = calls.iter().map(|call| call.operation.granted).collect();
+        assert_eq!(granted, [false, false, true, true, false, false, false, false, false, false]);
+        assert_eq!(calls.last().unwrap().lacks, Some(Mismatch::Grant));
+    }
+}
+
+#[test]
+fn a_granted_url_is_no_way_to_a_tunnel() {
+    let world = World::new(Way::Tls1, Requests { redirects: Some(60), ..anything() });
+    run(async {
+        let mut client = world.client().await;
+        assert_eq!(ask(&mut client, "GET", BLOB, ("x-location", "/one"), "").await, StatusCode::FOUND);
+        world.allow(granted());
+        let mut asked = request("GET", "/one", full(""));
+        for (name, value) in [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            asked.headers_mut().insert(name, value.parse().unwrap());
+        }
+        assert_eq!(client.send(asked).await.unwrap().status(), StatusCode::FORBIDDEN);
+    });
+}
+
+#[test]
+fn in_clear_nothing_is_granted() {
+    let world = World::new(Way::Clear, Requests { redirects: Some(60), ..anything() });
+    run(async {
+        let mut client = world.client().await;
+        assert_eq!(ask(&mut client, "GET", BLOB, ("x-location", "/one"), "").await, StatusCode::FOUND);
+        world.allow(granted());
+        assert_eq!(ask(&mut client, "GET", "/one", NONE, "").await, StatusCode::FORBIDDEN);
+    });
 }

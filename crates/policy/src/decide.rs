@@ -139,7 +139,9 @@ pub fn judging_rules<'s>(set: &'s PolicySet, access: &Access<'_>, by: RuleId) ->
     let others = question
         .of_network_policies()
         .filter(|rule| is_shared && rule.id != by && rule.action == Action::Accept && question.matches(rule));
-    std::iter::once(first).chain(others.filter_map(|rule| requests(rule.id))).collect()
+    // What is granted and what is written do not add up: each decides a connection where the other does not.
+    let alike = |(_, requests): &(RuleId, &Requests)| requests.granted == first.1.granted;
+    std::iter::once(first).chain(others.filter_map(|rule| requests(rule.id)).filter(alike)).collect()
 }
 
 fn deciding_rule(
@@ -203,7 +205,8 @@ fn first_match(question: Question<'_>, tier: Tier, steps: &mut Vec<Step>) -> Opt
     None
 }
 
-/// NetworkPolicies and EgressPolicies: any Deny, else any Accept, the most demanding first, else isolation. No other order.
+/// NetworkPolicies and EgressPolicies: any Deny, else any Accept, the most demanding first, else what answers granted, else
+/// isolation. No other order.
 fn network_policies(question: Question<'_>, steps: &mut Vec<Step>) -> Option<RuleId> {
     if let Some(rule) = question.denying_rule().or_else(|| question.demanding_rule()) {
         steps.push(Step::Matched(rule.id, rule.action));
@@ -221,12 +224,17 @@ fn network_policies(question: Question<'_>, steps: &mut Vec<Step>) -> Option<Rul
             return Some(RuleId::OWN_NODE);
         }
         // K "the connections allowed are the union of what the applicable policies allow".
-        if let Some(rule) = question.matching_rule(policy) {
+        let rules = policy.section(question.direction).rules().iter();
+        if let Some(rule) = rules.filter(|rule| !question.grants(rule)).find(|rule| question.matches(rule)) {
             steps.push(Step::Matched(rule.id, rule.action));
             return Some(rule.id);
         }
         steps.push(Step::Selected(index));
         isolation.get_or_insert(policy.isolation(question.direction));
+    }
+    if let Some(rule) = question.granting_rule() {
+        steps.push(Step::Matched(rule.id, rule.action));
+        return Some(rule.id);
     }
     if isolation.is_none() {
         steps.push(Step::FellThrough(Tier::NetworkPolicy));
@@ -268,6 +276,15 @@ impl<'a> Question<'a> {
             self.of_network_policies().filter(demands).find(|rule| self.matches(rule))
         };
         first(Demand::Requests).or_else(|| first(Demand::Upload))
+    }
+
+    /// The first rule of the NetworkPolicy tier by which answers grant something. Only an EgressPolicy has such, which isolates.
+    fn granting_rule(self) -> Option<&'a Rule> {
+        self.of_network_policies().find(|rule| self.grants(rule) && self.matches(rule))
+    }
+
+    fn grants(self, rule: &Rule) -> bool {
+        self.set.rule(rule.id).is_some_and(|entry| entry.demand() == Demand::Grant)
     }
 
     fn of_network_policies(self) -> impl Iterator<Item = &'a Rule> {

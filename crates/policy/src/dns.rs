@@ -72,7 +72,8 @@ pub fn dns_rules(set: &PolicySet, pod: &Pod) -> DnsRules {
     let accepted: Vec<(DomainPattern, RuleId)> = policies
         .iter()
         .flat_map(|(_, policy)| names_of_rules(policy))
-        .filter(|(_, _, action)| *action == Action::Accept)
+        // Any name is spoken of by nobody who wrote a policy: to be granted opens no question.
+        .filter(|(pattern, _, action)| *action == Action::Accept && **pattern != DomainPattern::Any)
         .map(|(pattern, rule, _)| (pattern.clone(), rule))
         .collect();
     let names = levels(&policies, |policy, at| match &policy.dns.names {
@@ -134,6 +135,11 @@ impl DnsRules {
     /// Whether the pod may ask this resolver, and the rule behind it.
     pub fn resolver(&self, world: &World, resolver: Endpoint<'_>) -> Ruling {
         self.resolvers.pass(|listing| listing.listing(world, resolver), &mut Vec::new())
+    }
+
+    /// Whether somebody wrote a rule for the name.
+    pub fn writes_of(&self, name: &DnsName) -> bool {
+        self.spoken.iter().any(|pattern| *pattern != DomainPattern::Any && pattern.matches(name))
     }
 
     /// Whether addresses that the name leads to have to be bound to the pod before it learns them.

@@ -79,6 +79,9 @@ impl fmt::Display for DnsName {
     }
 }
 
+/// How [`DomainPattern::Any`] is shown.
+const ANY: &str = "**";
+
 /// Which names are meant. Shown, and written in JSON, as own kinds write it: `name`, `*.name`, `**.name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DomainPattern {
@@ -88,6 +91,8 @@ pub enum DomainPattern {
     OneBelow(DnsName),
     /// One or more whole labels below this name; never the name itself.
     Below(DnsName),
+    /// Any name. Nobody writes it: it is for where answers lead ([`crate::Requests::granted`]).
+    Any,
 }
 
 impl DomainPattern {
@@ -103,6 +108,14 @@ impl DomainPattern {
             Some(rest) => DnsName::parse(rest).map(Self::OneBelow),
             None => DnsName::parse(text).map(Self::Exact),
         }
+    }
+
+    /// Parses a pattern as it is shown, which nobody may have written.
+    ///
+    /// # Errors
+    /// As [`Self::parse_own`], but for `**` alone.
+    pub fn parse_shown(text: &str) -> Result<Self, DomainError> {
+        if text == ANY { Ok(Self::Any) } else { Self::parse_own(text) }
     }
 
     /// Parses a pattern as a ClusterNetworkPolicy writes it: `name`, or `*.name` for one or more labels below.
@@ -122,23 +135,18 @@ impl DomainPattern {
             Self::Exact(exact) => exact == name,
             Self::OneBelow(parent) => below(name, parent).is_some_and(|labels| !labels.contains('.')),
             Self::Below(parent) => below(name, parent).is_some(),
-        }
-    }
-
-    /// The name that is meant, or below which all are that are.
-    pub fn base(&self) -> &DnsName {
-        match self {
-            Self::Exact(name) | Self::OneBelow(name) | Self::Below(name) => name,
+            Self::Any => true,
         }
     }
 
     /// Whether every name that `other` means is meant.
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
+            (Self::Any, _) => true,
             (_, Self::Exact(name)) => self.matches(name),
-            (Self::Exact(_), Self::OneBelow(_) | Self::Below(_)) | (Self::OneBelow(_), Self::Below(_)) => {
-                false
-            }
+            (Self::Exact(_), Self::OneBelow(_) | Self::Below(_))
+            | (Self::OneBelow(_), Self::Below(_))
+            | (Self::Exact(_) | Self::OneBelow(_) | Self::Below(_), Self::Any) => false,
             (Self::OneBelow(a), Self::OneBelow(b)) => a == b,
             (Self::Below(a), Self::OneBelow(b) | Self::Below(b)) => a == b || below(b, a).is_some(),
         }
@@ -157,6 +165,7 @@ impl fmt::Display for DomainPattern {
             Self::Exact(name) => write!(f, "{name}"),
             Self::OneBelow(name) => write!(f, "*.{name}"),
             Self::Below(name) => write!(f, "**.{name}"),
+            Self::Any => f.write_str(ANY),
         }
     }
 }
@@ -170,7 +179,7 @@ impl Serialize for DomainPattern {
 impl<'de> Deserialize<'de> for DomainPattern {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse_own(&text).map_err(serde::de::Error::custom)
+        Self::parse_shown(&text).map_err(serde::de::Error::custom)
     }
 }
 
@@ -248,12 +257,30 @@ mod tests {
     }
 
     #[test]
+    fn any_name_is_shown_and_read_again_and_never_written() {
+        let json = serde_json::to_string(&DomainPattern::Any).unwrap();
+        assert_eq!(json, "\"**\"");
+        assert_eq!(serde_json::from_str::<DomainPattern>(&json).unwrap(), DomainPattern::Any);
+        assert!(DomainPattern::parse_own("**").is_err() && DomainPattern::parse("**").is_err());
+        assert!(DomainPattern::Any.matches(&DnsName::parse("a.io").unwrap()));
+    }
+
+    #[test]
     fn a_pattern_covers_another_when_it_means_all_that_it_does() {
-        let all = ["a.io", "x.a.io", "*.a.io", "**.a.io", "*.x.a.io", "**.x.a.io", "y.x.a.io"]
-            .map(|text| DomainPattern::parse_own(text).unwrap());
-        let names =
-            ["a.io", "x.a.io", "w.a.io", "y.x.a.io", "u.x.a.io", "z.y.x.a.io", "z.w.a.io", "v.z.y.x.a.io"]
-                .map(|text| DnsName::parse(text).unwrap());
+        let all = ["a.io", "x.a.io", "*.a.io", "**.a.io", "*.x.a.io", "**.x.a.io", "y.x.a.io", "**"]
+            .map(|text| DomainPattern::parse_shown(text).unwrap());
+        let names = [
+            "a.io",
+            "x.a.io",
+            "w.a.io",
+            "y.x.a.io",
+            "u.x.a.io",
+            "z.y.x.a.io",
+            "z.w.a.io",
+            "v.z.y.x.a.io",
+            "b.io",
+        ]
+        .map(|text| DnsName::parse(text).unwrap());
         for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
             let all_of_b = names.iter().filter(|name| b.matches(name)).all(|name| a.matches(name));
             assert_eq!(a.covers(b), all_of_b, "{a} covers {b}");

@@ -117,6 +117,9 @@ pub struct Operation {
     /// Whether it asks for what an answer to a request that was allowed led to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub referred: bool,
+    /// Whether it asks for exactly what an answer granted, under a rule with [`Requests::redirects`], and that still holds.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub granted: bool,
     /// Why it was understood so, for a person.
     pub reason: Cow<'static, str>,
     /// Each call of a tool with its arguments, where somebody asked for these. They are never written down.
@@ -138,6 +141,7 @@ impl Operation {
             tools: Vec::new(),
             credentials: Vec::new(),
             referred: false,
+            granted: false,
             reason: reason.into(),
             calls: Vec::new(),
         }
@@ -163,6 +167,12 @@ pub struct Requests {
     /// Only what an answer to an allowed request of the pod led to a short while ago.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub only_referred: bool,
+    /// Only what an answer granted, whatever else is known of it: the rule that comes with another's [`Self::redirects`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub granted: bool,
+    /// For how many seconds what its answers lead to is granted, 1 to [`Self::MOST_GRANTED`]. `None`: it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirects: Option<u32>,
     /// What must not be in their bodies.
     #[serde(default, skip_serializing_if = "Leaks::is_open")]
     pub leaks: Leaks,
@@ -388,6 +398,8 @@ pub enum Mismatch {
     Referral,
     /// Not with these arguments of a tool, or it cannot be told.
     ToolArguments,
+    /// No answer granted exactly that, or that was too long ago.
+    Grant,
 }
 
 impl Mismatch {
@@ -402,6 +414,7 @@ impl Mismatch {
             Self::Credential => "not with that key",
             Self::Referral => "no answer led to it a short while ago",
             Self::ToolArguments => "not with those arguments of that tool",
+            Self::Grant => "no answer granted it a short while ago",
         }
     }
 }
@@ -418,6 +431,7 @@ impl fmt::Display for Requests {
             }
         };
         match self.operations.as_slice() {
+            [] if self.granted => f.write_str("only what an answer granted")?,
             [] => f.write_str("anything that is understood")?,
             all => f.write_str(&all.iter().map(some).collect::<Vec<_>>().join("; "))?,
         }
@@ -435,6 +449,9 @@ impl fmt::Display for Requests {
         }
         if self.only_referred {
             f.write_str("; only what an answer led to")?;
+        }
+        if let Some(seconds) = self.redirects {
+            write!(f, "; what its answers lead to is granted for {seconds} seconds")?;
         }
         if !self.leaks.is_open() {
             write!(f, "; {}", self.leaks)?;
@@ -521,11 +538,18 @@ impl fmt::Display for Quotas {
 }
 
 impl Requests {
+    /// Longest time for which what answers lead to may be granted, in seconds.
+    pub const MOST_GRANTED: u32 = 3600;
+
     /// Whether a request is allowed.
     ///
     /// # Errors
     /// What it lacks.
     pub fn allows(&self, operation: &Operation) -> Result<(), Mismatch> {
+        if self.granted {
+            // What a server says of its own object needs no more understanding than its URL.
+            return if operation.granted { Ok(()) } else { Err(Mismatch::Grant) };
+        }
         self.allows_verb(operation)?;
         let any = |globs: &[Glob], text: &str| globs.iter().any(|glob| glob.matches(text));
         let names_model = operation.verb == Verb::Call && operation.tools.is_empty();

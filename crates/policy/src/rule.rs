@@ -363,12 +363,25 @@ pub enum Demand {
     Upload,
     /// Nothing.
     Nothing,
+    /// That an answer granted it. It allows where nothing else does, so it takes nothing from any other rule.
+    Grant,
+}
+
+impl Demand {
+    /// Whether requests are judged: only of what goes out, where the gateway is.
+    pub fn judges(self) -> bool {
+        match self {
+            Self::Requests | Self::Grant => true,
+            Self::Upload | Self::Nothing => false,
+        }
+    }
 }
 
 impl RuleEntry {
     /// What it demands; of several things the first.
     pub fn demand(&self) -> Demand {
         match (&self.requests, &self.upload) {
+            (Some(requests), _) if requests.granted => Demand::Grant,
             (Some(_), _) => Demand::Requests,
             (None, Some(_)) => Demand::Upload,
             (None, None) => Demand::Nothing,

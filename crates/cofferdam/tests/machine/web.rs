@@ -1,4 +1,4 @@
-//! A web server at pod `b` with TLS, for `hub.example.com`, and the authorities to open it with and to believe it by.
+//! A web server at pod `b` with TLS, for `hub.example.com` and `cdn.elsewhere.net`, and the authorities to open it with and to believe it by.
 
 use super::{Machine, eventually};
 use std::fs;
@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// Writes down what it is shown.
+/// Writes down what it is shown. The hub leads where the field `x-lead` says.
 const SERVER: &str = "\
 import http.server, ssl
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -17,7 +17,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get('content-length', 0)))
         with open('seen', 'a') as seen:
             seen.write(repr(self.headers.items()) + '\\n')
-        self.send_response(200)
+        lead = self.headers.get('x-lead')
+        if lead and self.headers.get('host') == 'hub.example.com':
+            self.send_response(302)
+            self.send_header('location', lead)
+        else:
+            self.send_response(200)
         self.send_header('content-length', '2')
         self.end_headers()
         self.wfile.write(b'{}')
@@ -31,7 +36,7 @@ server.serve_forever()
 ";
 
 const OF_SERVER: &str = "[req]\ndistinguished_name = name\nx509_extensions = more\nprompt = no\n[name]\nCN = hub.example.com\n\
-                         [more]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = DNS:hub.example.com\n";
+                         [more]\nbasicConstraints = critical, CA:FALSE\nsubjectAltName = DNS:hub.example.com, DNS:cdn.elsewhere.net\n";
 const OF_GATEWAY: &str = "[req]\ndistinguished_name = name\nx509_extensions = more\nprompt = no\n[name]\nCN = inspection\n\
                           [more]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n";
 

@@ -102,7 +102,7 @@ pub(super) fn one_label(findings: &mut Findings<'_>) {
         for rule in policy.egress.rules() {
             let alike = patterns(rule).find_map(|pattern| match pattern {
                 DomainPattern::OneBelow(name) => Some((pattern, standard.get(name.as_str())?)),
-                DomainPattern::Exact(_) | DomainPattern::Below(_) => None,
+                DomainPattern::Exact(_) | DomainPattern::Below(_) | DomainPattern::Any => None,
             });
             let Some((pattern, other)) = alike else { continue };
             findings.about_rule(rule, peers_field(Direction::Egress), Code::WildcardLabels, || {

@@ -22,6 +22,7 @@ struct Patterns {
     exact: HashMap<DnsName, Vec<Id>, Fixed>,
     one_below: HashMap<DnsName, Vec<Id>, Fixed>,
     below: HashMap<DnsName, Vec<Id>, Fixed>,
+    any: Vec<Id>,
 }
 
 impl Patterns {
@@ -34,6 +35,10 @@ impl Patterns {
                     DomainPattern::Exact(name) => (&mut all.exact, name),
                     DomainPattern::OneBelow(name) => (&mut all.one_below, name),
                     DomainPattern::Below(name) => (&mut all.below, name),
+                    DomainPattern::Any => {
+                        all.any.push(peer);
+                        continue;
+                    }
                 };
                 map.entry(name.clone()).or_default().push(peer);
             }
@@ -48,6 +53,7 @@ impl Patterns {
         for parent in name.parents() {
             peers.extend(self.below.get(parent).into_iter().flatten());
         }
+        peers.extend(&self.any);
     }
 }
 
@@ -224,7 +230,7 @@ impl Binder {
         }
         let judging = |(rule, names): (u32, Vec<DomainPattern>)| {
             let rule = rules.rules.get(rule as usize)?;
-            let is_judging = rule.action == Action::Accept && rule.demand == Demand::Requests;
+            let is_judging = rule.action == Action::Accept && rule.demand.judges();
             is_judging.then(|| Judging {
                 rule: rule.ruling.rule,
                 names,
@@ -276,7 +282,7 @@ impl Binder {
         // What goes to a pod or a node passes nobody who would judge its requests.
         let is_judged = |rule: &&u32| {
             let demand = rules.rules.get(**rule as usize).map(|rule| rule.demand);
-            place.is_outside || demand != Some(Demand::Requests)
+            place.is_outside || !demand.is_some_and(Demand::judges)
         };
         let peers = signature.peers.iter().chain(names);
         let matching = peers.filter_map(|peer| rules.by_peer.get(peer)).flatten().filter(is_judged);

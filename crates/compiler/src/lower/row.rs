@@ -155,6 +155,7 @@ struct Active {
     judging: BTreeSet<u32>,
     limiting: BTreeSet<u32>,
     allowing: BTreeSet<u32>,
+    granting: BTreeSet<u32>,
     baseline: BTreeSet<u32>,
 }
 
@@ -181,14 +182,16 @@ impl State<'_> {
                 Demand::Requests => &mut active.judging,
                 Demand::Upload => &mut active.limiting,
                 Demand::Nothing => &mut active.allowing,
+                Demand::Grant => &mut active.granting,
             },
             (Tier::Baseline, _) => &mut active.baseline,
         })
     }
 
     fn ruling(&self) -> Ruling {
-        let Active { admin, denying, judging, limiting, allowing, baseline } = &self.active;
-        let own = [denying, judging, limiting, allowing].into_iter().find_map(|of_tier| self.first(of_tier));
+        let Active { admin, denying, judging, limiting, allowing, granting, baseline } = &self.active;
+        let tier = [denying, judging, limiting, allowing, granting];
+        let own = tier.into_iter().find_map(|some| self.first(some));
         self.decided_by(admin)
             .or_else(|| own.map(|rule| rule.ruling))
             .or(self.defaults.isolation)
@@ -336,6 +339,7 @@ mod tests {
                 rule(Demand::Nothing, 16, numbers(1, 100)),
                 rule(Demand::Upload, 17, numbers(50, 70)),
                 rule(Demand::Requests, 18, numbers(60, 70)),
+                rule(Demand::Grant, 19, numbers(40, 100)),
             ];
             let expected = [(1, 49, 16), (50, 59, middle), (60, 70, end), (71, 100, 16)];
             let merged = [(1, 100, 16)];

@@ -126,6 +126,7 @@ impl Drafting<'_> {
             let inject = written.inject.as_ref().map(|inject| self.inject(inject));
             Arc::new(Requests { tool_conditions, inject, ..requests(written) })
         });
+        self.granted_by(index, written, requests.as_ref(), rules);
         let mut add = |drafting: &mut Self, field: String, at: &Position, peers: Vec<Peer>, ports: Ports| {
             let reason = match (drafting.tier, action) {
                 (Tier::NetworkPolicy, Action::Accept | Action::Pass) => Reason::EgressPolicyAllow,
@@ -150,6 +151,32 @@ impl Drafting<'_> {
                 add(self, field.clone(), &peer.position, vec![Peer::Names(patterns)], ports);
             }
         }
+    }
+
+    /// The rule by which what the rule's answers lead to may be fetched, wherever that is, where no other rule allows it.
+    fn granted_by(
+        &mut self,
+        index: usize,
+        written: &EgressRule,
+        requests: Option<&Arc<Requests>>,
+        rules: &mut Vec<Rule>,
+    ) {
+        let Some(requests) = requests.filter(|requests| requests.redirects.is_some()) else { return };
+        let field = format!("spec.egress[{index}].redirects");
+        let id = self.entry(Reason::EgressPolicyAllow, &field, &written.position, Some((index, written)));
+        if let Some(entry) = self.entries.last_mut() {
+            let limits = entry.upload.unwrap_or_default();
+            entry.upload = Some(UploadLimits { download_only: true, ..limits });
+            entry.requests = Some(Arc::new(Requests {
+                granted: true,
+                leaks: requests.leaks.clone(),
+                answers: requests.answers,
+                ..Requests::default()
+            }));
+        }
+        let https = PortMatch::Numbers { protocol: Protocol::TCP, first: HTTPS, last: HTTPS };
+        let peers = Peers::AnyOf(vec![Peer::Names(vec![DomainPattern::Any])]);
+        rules.push(Rule { id, action: Action::Accept, peers, ports: Ports::AnyOf(vec![https]) });
     }
 
     /// A peer that is no provider.
@@ -340,6 +367,8 @@ fn requests(written: &crds::Requests) -> Requests {
     };
     Requests {
         only_referred: written.only_referred,
+        granted: false,
+        redirects: written.redirects,
         leaks: leaks(&written.leaks),
         quotas: Quotas {
             requests: quota(written.budgets.requests),

@@ -151,6 +151,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
                 "description": "true: only what an answer to another allowed request of the pod led to in the last five minutes, by a \
                                 redirect or in a list of files: for content networks, whose objects have no names that tell.",
             },
+            "redirects": redirects(),
             "leaks": leaks(),
             "budgets": budgets(),
             "capture": capture(),
@@ -171,7 +172,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
         }),
     );
     let judges = "has(self.operations) || has(self.models) || has(self.tools) || has(self.credentials) || \
-                  (has(self.onlyReferred) && self.onlyReferred) || has(self.leaks) || has(self.budgets) || has(self.capture) || \
+                  (has(self.onlyReferred) && self.onlyReferred) || has(self.redirects) || has(self.leaks) || has(self.budgets) || has(self.capture) || \
                   has(self.toolConditions) || has(self.answers)";
     let is_limited =
         format!("has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || {judges}");
@@ -198,8 +199,35 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
         &format!("!has(self.whenUnopened) || ({judges})"),
         "nothing is opened for this rule, for it looks at no requests: leave whenUnopened out",
     );
+    if scope == Scope::Cluster {
+        rule(
+            &mut of_egress,
+            "!has(self.redirects)",
+            "a ClusterEgressPolicy grants nothing: write redirects in an EgressPolicy",
+        );
+    }
     spec.insert("egress".to_owned(), list(about, 0, MOST, of_egress));
     spec.insert("dns".to_owned(), dns());
+}
+
+/// Which times a user may write for a grant: an hour at most.
+const GRANT: &str =
+    "^0*([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|3600)s$|^0*([1-9]|[1-5][0-9]|60)m$|^0*1h$";
+
+fn redirects() -> Value {
+    object(
+        "Where its answers lead, by a redirect or in a list of files of Git LFS, the pod may follow, also to a host that no rule names: \
+         exactly that URL, by GET or HEAD, over HTTPS at port 443, as long as the grant holds, and little more is sent there than it takes \
+         to ask. A Deny still beats it. Only for what was asked to be downloaded or described, and only one step: what a granted answer \
+         leads to is not granted.",
+        &["grant"],
+        json!({
+            "grant": {
+                "type": "string", "maxLength": 10, "pattern": GRANT,
+                "description": "For how long, from a second to an hour: 60s, 5m.",
+            },
+        }),
+    )
 }
 
 fn max_upload_bytes() -> Value {
@@ -271,7 +299,7 @@ fn tool_conditions() -> Value {
 }
 
 /// Whose kind it is.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Namespace,
     Cluster,

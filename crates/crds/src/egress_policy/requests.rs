@@ -9,6 +9,7 @@ use crate::cluster_network_policy::RuleAction;
 use crate::decode::{Decoder, Map};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Node;
+use crate::inference_policy::values::duration;
 use crate::meta::Located;
 use crate::price;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub struct Requests {
     pub credentials: Vec<Credential>,
     /// `onlyReferred: true`
     pub only_referred: bool,
+    /// `redirects.grant`: seconds, 1 to 3600; only in an EgressPolicy.
+    pub redirects: Option<u32>,
     /// `leaks`
     pub leaks: Leaks,
     /// `budgets`
@@ -201,6 +204,9 @@ pub enum Credential {
 /// Fewest bytes that can be told to be opaque: of fewer, texts would be too.
 pub const LEAST_OPAQUE: u64 = 4096;
 
+/// Longest time for which what answers lead to can be granted, in seconds.
+const MOST_GRANTED: u32 = 3600;
+
 /// From how many bytes on something is opaque where that is not written.
 const USUAL_OPAQUE: u64 = 64 * 1024;
 /// How long a canary may be, in bytes.
@@ -236,6 +242,10 @@ pub(super) fn requests<'n>(
         is_wanted.then(|| only_allow(d, node, action))
     });
     let only_referred = only_referred.flatten().is_some();
+    let redirects = d.field(rule, "redirects", |d, node| {
+        only_allow(d, node, action);
+        redirects(d, node, kind)
+    });
     let leaks = d.field(rule, "leaks", |d, node| {
         only_allow(d, node, action);
         leaks(d, node).unwrap_or_default()
@@ -263,6 +273,7 @@ pub(super) fn requests<'n>(
         tools.is_some(),
         credentials.is_some(),
         tool_conditions.is_some(),
+        redirects.is_some(),
     ];
     let demands = [leaks.is_some(), budgets.is_some(), capture.is_some(), answers.is_some()];
     let judges = lists.contains(&true) || only_referred || demands.contains(&true);
@@ -276,6 +287,7 @@ pub(super) fn requests<'n>(
     let (credentials, inject) = credentials.flatten().unwrap_or_default();
     Some(Requests {
         only_referred,
+        redirects: redirects.flatten(),
         leaks: leaks.unwrap_or_default(),
         budgets: budgets.unwrap_or_default(),
         operations: operations.flatten().unwrap_or_default(),
@@ -287,6 +299,27 @@ pub(super) fn requests<'n>(
         answers: answers.unwrap_or_default(),
         when_unopened: when_unopened.flatten().unwrap_or_default(),
         inject,
+    })
+}
+
+/// What is granted is allowed where nothing else is, and in the tiers with an order there is no such place.
+fn redirects<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<u32> {
+    match kind {
+        EgressPolicyKind::EgressPolicy => {}
+        EgressPolicyKind::ClusterEgressPolicy => {
+            let diagnostic = Diagnostic::error(Code::InvalidValue, "a ClusterEgressPolicy grants nothing");
+            let way_out = "write redirects in an EgressPolicy, or name the hosts that answers lead to in a rule with onlyReferred: true";
+            d.report(node.place, diagnostic.suggest(way_out));
+        }
+    }
+    let map = d.strict(node, &["grant"])?;
+    d.required(map, "grant", |d, node| {
+        let seconds = u32::try_from(duration(d, node)?).ok().filter(|seconds| *seconds <= MOST_GRANTED);
+        if seconds.is_none() {
+            let diagnostic = Diagnostic::error(Code::InvalidValue, "it is longer than an hour");
+            d.report(node.place, diagnostic.suggest("a client follows at once: 60s"));
+        }
+        seconds
     })
 }
 

@@ -17,7 +17,7 @@ mod limits;
 mod mcp;
 mod protection;
 mod rules;
-mod values;
+pub(crate) mod values;
 
 pub use authentication::{ApiKey, Authentication, JwksSource, JwtIssuer, MutualTls, TrustDomain};
 pub use limits::{Limit, LimitPer, LimitWindow};

@@ -69,7 +69,7 @@ pub(super) fn text<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, most: usize) -> 
 }
 
 /// Seconds, written as a whole number with `s`, `m`, `h` or `d`; at most a year.
-pub(super) fn duration<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
+pub(crate) fn duration<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<u64> {
     const YEAR: u64 = 366 * 24 * 3600;
     let text = d.str(node)?;
     let read = [("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)].iter().find_map(|(unit, seconds)| {

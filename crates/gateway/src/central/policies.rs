@@ -9,7 +9,7 @@
 use super::asked::Asked;
 use super::barred::{Bar, Needs};
 use crate::ceiling::Ceiling;
-use crate::decide::{Judgement, when_unopened};
+use crate::decide::{Awaits, Judgement, when_unopened};
 use crate::leaks::Searches;
 use crate::reason::Reason;
 use crate::requests::{self, Demands, Handling, RequestJudgement};
@@ -159,7 +159,7 @@ impl Policies {
             handling: if requests.is_some() { Handling::Open } else { Handling::Pass },
             ceiling,
             when_unopened: when_unopened(requests, !ceiling.is_open()),
-            only_referred: judging.is_some_and(|rules| requests::all_referred(&rules)),
+            awaits: judging.map_or(Awaits::Nothing, |rules| requests::awaited(&rules)),
             ..judgement
         }
     }
@@ -185,7 +185,7 @@ impl Policies {
         if asked.verdict == Verdict::Deny {
             return Err(part.rule(asked.rule).map(|entry| entry.to_string().into()));
         }
-        if rules.speaks_of(name) { Ok(()) } else { Err(None) }
+        if rules.writes_of(name) { Ok(()) } else { Err(None) }
     }
 
     /// The policies that select a pod, and a world that has nobody else.
@@ -239,12 +239,13 @@ impl Visit<'_> {
     }
 }
 
-/// Whether a rule demands what nobody here can meet: that there is an account of a workload over time, in which several gateways
-/// agree; keys; or a place for contents.
+/// Whether a rule demands what nobody here can meet: that there is an account of a workload over time, or a grant, of which
+/// several gateways know; keys; or a place for contents.
 fn needs_node(rule: &RuleEntry) -> bool {
     let counts = rule.upload.is_some_and(|upload| upload.hour.is_some() || upload.day.is_some());
     let requests = rule.requests.as_deref();
-    counts || requests.is_some_and(|it| !it.quotas.is_open() || it.inject.is_some() || it.capture.is_some())
+    let is_kept = |it: &policy::Requests| it.inject.is_some() || it.capture.is_some() || it.granted;
+    counts || requests.is_some_and(|it| !it.quotas.is_open() || is_kept(it))
 }
 
 /// Whether somebody wrote the rule that decides.

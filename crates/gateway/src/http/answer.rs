@@ -5,6 +5,7 @@
 
 use super::body::Broken;
 use super::cutting::{Cutting, Piece};
+use super::echoing::Echoing;
 use super::leading::Leading;
 use super::refusal;
 use super::tally::Tally;
@@ -34,6 +35,10 @@ pub(crate) struct Answer {
     trimming: Option<Trimming>,
     /// Reads the file that it brings; `None`: nobody asks.
     watching: Option<Watching>,
+    /// Hides the key that its request left with; `None`: it left with none.
+    echoing: Option<Echoing>,
+    /// What comes behind that which was held until the end.
+    trailers: Option<Frame<Bytes>>,
 }
 
 enum Source {
@@ -71,6 +76,12 @@ impl Answer {
         self
     }
 
+    /// Has the key hidden that its request left with.
+    pub(crate) fn echoing(mut self, echoing: Option<Echoing>) -> Self {
+        self.echoing = echoing;
+        self
+    }
+
     /// Has the file that it brings read. What is over already is noted to be so.
     pub(crate) fn watched(mut self, watching: Option<Watching>) -> Self {
         self.watching = watching;
@@ -90,8 +101,19 @@ impl Answer {
 
     fn with(source: Source, guard: Option<CallGuard>) -> Self {
         let cutting = Cutting::LetThrough;
-        let (tally, leading, trimming, watching) = (None, None, None, None);
-        Self { source, guard, tally, cutting, is_spent: false, leading, trimming, watching }
+        let (tally, leading, trimming, watching, echoing) = (None, None, None, None, None);
+        Self {
+            source,
+            guard,
+            tally,
+            cutting,
+            is_spent: false,
+            leading,
+            trimming,
+            watching,
+            echoing,
+            trailers: None,
+        }
     }
 
     /// Whoever writes an answer stops asking when it has all that was announced.
@@ -109,6 +131,13 @@ impl Answer {
         let Some(guard) = &mut self.guard else { return Ok(data) };
         guard.has_byte();
         let is_last = matches!(&self.source, Source::Server(body) if body.is_end_stream());
+        let data = match &mut self.echoing {
+            Some(echoing) => match (echoing.push(data), is_last) {
+                (data, false) => data,
+                (data, true) => Bytes::from([data, echoing.end()].concat()),
+            },
+            None => data,
+        };
         if let Some(watching) = &mut self.watching {
             watching.push(&data);
             // Behind the last byte that was announced nothing could be held back any more.
@@ -199,12 +228,16 @@ impl Body for Answer {
             Source::Server(body) => body.is_end_stream(),
             Source::Own(body) => body.is_none(),
         };
-        is_over && !self.trimming.as_ref().is_some_and(Trimming::holds)
+        let holds = self.trailers.is_some()
+            || self.trimming.as_ref().is_some_and(Trimming::holds)
+            || self.echoing.as_ref().is_some_and(Echoing::holds);
+        is_over && !holds
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Server(_) if self.trimming.is_some() => SizeHint::default(),
+            Source::Server(_) if self.echoing.as_ref().is_some_and(Echoing::holds) => SizeHint::default(),
             Source::Server(body) => body.size_hint(),
             Source::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64)),
         }
@@ -215,8 +248,17 @@ impl Body for Answer {
 type Next = Option<Result<Frame<Bytes>, Broken>>;
 
 impl Answer {
+    /// What was held back of the body because it may have been a key, and was none.
+    fn held_to_the_end(&mut self) -> Option<Bytes> {
+        let held = self.echoing.take()?.end();
+        (!held.is_empty()).then_some(held)
+    }
+
     /// What comes next; `None`: nothing of what came goes on yet.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Some(Ok(trailers))));
+        }
         let body = match &mut self.source {
             Source::Own(body) => return Poll::Ready(Some(body.take().map(|body| Ok(Frame::data(body))))),
             Source::Server(body) => body,
@@ -228,6 +270,9 @@ impl Answer {
         }
         Poll::Ready(match frame {
             None => {
+                if let Some(held) = self.held_to_the_end() {
+                    return Poll::Ready(Some(Some(self.passes(held).map(Frame::data))));
+                }
                 self.watching.iter_mut().for_each(Watching::end);
                 if let Some(reason) = self.watching.as_ref().and_then(Watching::stops) {
                     course.iter().for_each(|course| course.abort(reason));
@@ -250,11 +295,21 @@ impl Answer {
             Some(Ok(frame)) => {
                 let frame = match frame.into_data() {
                     Ok(data) => self.passes(data).map(Frame::data),
-                    Err(trailers) => Ok(trailers),
+                    Err(mut trailers) => {
+                        if let (Some(echoing), Some(fields)) = (&self.echoing, trailers.trailers_mut()) {
+                            echoing.hide_in(fields);
+                        }
+                        if let Some(held) = self.held_to_the_end() {
+                            self.trailers = Some(trailers);
+                            return Poll::Ready(Some(Some(self.passes(held).map(Frame::data))));
+                        }
+                        Ok(trailers)
+                    }
                 };
                 self.note_end();
                 let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
-                let is_held = self.trimming.is_some() && frame.as_ref().is_ok_and(is_empty);
+                let holds_back = self.trimming.is_some() || self.echoing.is_some();
+                let is_held = holds_back && frame.as_ref().is_ok_and(is_empty);
                 (!is_held).then_some(Some(frame))
             }
         })

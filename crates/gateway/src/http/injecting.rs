@@ -58,6 +58,8 @@ pub(super) fn inject(
     let uri = if bare == target { None } else { Some(with_target(&head.uri, &bare)?) };
     strip(&mut head.headers);
     head.headers.insert(field, value);
+    // In a coded answer nobody would see the key come back.
+    head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     head.uri = uri.unwrap_or_else(|| head.uri.clone());
     Ok(Injected { secret: injecting.inject.secret.clone(), credential: held.fingerprint.clone() })
 }

@@ -6,14 +6,14 @@
 //! them is not what was named.
 
 use super::reading::decoder;
-use crate::referrals::{Referrals, Url};
+use crate::referrals::{LIFETIME, Referrals, Url};
 use ::inspect::coding::Decoder;
 use http::{HeaderMap, HeaderValue, header, response};
 use policy::{DnsName, Operation, Verb};
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Most bytes of an answer of Git LFS that is read.
 const MAX_BATCH: usize = 1024 * 1024;
@@ -31,29 +31,44 @@ pub(crate) struct Asked {
     pub(crate) pod: IpAddr,
     pub(crate) url: Url,
     pub(crate) is_tls: bool,
+    /// Where what is granted is kept, and for how long the rule that allows the request grants what its answer leads to.
+    pub(crate) grants: Option<(Arc<Referrals>, Duration)>,
+}
+
+/// A URL, and whether it is of HTTPS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    is_tls: bool,
+    url: Url,
 }
 
 impl Asked {
-    fn leads_to(&self, urls: Vec<Url>) {
-        self.referrals.name(self.pod, urls, Instant::now());
+    fn leads_to(&self, named: Vec<Reference>) {
+        let now = Instant::now();
+        if let Some((grants, lifetime)) = &self.grants {
+            // In clear anybody on the way could say what the object is.
+            let secured = named.iter().filter(|reference| reference.is_tls);
+            grants.name(self.pod, secured.map(|reference| reference.url.clone()), now, *lifetime);
+        }
+        let urls = named.into_iter().map(|reference| reference.url);
+        self.referrals.name(self.pod, urls, now, LIFETIME);
     }
 
     /// A reference in an answer (RFC 3986, section 5), as a URL.
-    fn resolve(&self, reference: &str) -> Option<Url> {
+    fn resolve(&self, reference: &str) -> Option<Reference> {
         let reference = reference.split('#').next().unwrap_or_default();
         let after = |scheme: &str| {
             let (start, rest) = reference.split_at_checked(scheme.len())?;
             start.eq_ignore_ascii_case(scheme).then_some(rest)
         };
-        let of_scheme = |is_tls| if is_tls { 443 } else { 80 };
         if let Some(rest) = after("https://") {
-            return absolute(rest, of_scheme(true));
+            return absolute(rest, true);
         }
         if let Some(rest) = after("http://") {
-            return absolute(rest, of_scheme(false));
+            return absolute(rest, false);
         }
         if let Some(rest) = reference.strip_prefix("//") {
-            return absolute(rest, of_scheme(self.is_tls));
+            return absolute(rest, self.is_tls);
         }
         let path = self.url.target.split('?').next().unwrap_or_default();
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -63,21 +78,22 @@ impl Asked {
             _ if reference.split(['/', '?']).next().is_some_and(|first| first.contains(':')) => return None,
             _ => format!("{folder}/{reference}"),
         };
-        Some(Url { target, ..self.url.clone() })
+        Some(Reference { is_tls: self.is_tls, url: Url { target, ..self.url.clone() } })
     }
 }
 
 /// A URL without its scheme.
-fn absolute(rest: &str, default: u16) -> Option<Url> {
+fn absolute(rest: &str, is_tls: bool) -> Option<Reference> {
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, target) = rest.split_at_checked(end)?;
     let (host, port) = match authority.split_once(':') {
         Some((host, port)) => (host, port.parse().ok()?),
-        None => (authority, default),
+        None if is_tls => (authority, 443),
+        None => (authority, 80),
     };
     let host = DnsName::parse(host).ok()?.as_str().to_owned();
     let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-    Some(Url { host, port, target })
+    Some(Reference { is_tls, url: Url { host, port, target } })
 }
 
 /// Whether what a request leads to may be asked for by its answer's word.
@@ -185,7 +201,7 @@ mod tests {
 
     fn asked() -> Asked {
         let url = url("hub.example", 8443, "/a/b?c");
-        Asked { referrals: Arc::default(), pod: POD, url, is_tls: true }
+        Asked { referrals: Arc::default(), pod: POD, url, is_tls: true, grants: None }
     }
 
     #[test]
@@ -204,7 +220,8 @@ mod tests {
             ("mailto:a", None),
             ("", None),
         ] {
-            assert_eq!(asked().resolve(reference), expected, "{reference}");
+            let resolved = asked().resolve(reference).map(|reference| reference.url);
+            assert_eq!(resolved, expected, "{reference}");
         }
     }
 
@@ -226,6 +243,22 @@ mod tests {
         let mut large = Leading::new(asked(), &HeaderMap::new());
         large.push(&vec![b' '; MAX_BATCH + 1]);
         assert!(large.batch.is_none(), "it is not held");
+    }
+
+    #[test]
+    fn only_what_is_said_to_be_https_is_granted_and_only_for_its_time() {
+        let grants = Arc::<Referrals>::default();
+        let lifetime = Duration::from_secs(60);
+        let asked = Asked { grants: Some((Arc::clone(&grants), lifetime)), ..asked() };
+        let references = ["https://cdn.example/a", "http://cdn.example:443/b", "/c"];
+        asked.leads_to(references.iter().filter_map(|reference| asked.resolve(reference)).collect());
+        let is = |kept: &Referrals, host, port, target, after| {
+            kept.is_named(POD, &url(host, port, target), Instant::now() + Duration::from_secs(after))
+        };
+        assert!(is(&grants, "cdn.example", 443, "/a", 59) && !is(&grants, "cdn.example", 443, "/a", 61));
+        assert!(!is(&grants, "cdn.example", 443, "/b", 0), "it is in clear");
+        assert!(is(&grants, "hub.example", 8443, "/c", 0));
+        assert!(is(&asked.referrals, "cdn.example", 443, "/b", 0), "it is referred to, and no more");
     }
 
     #[test]

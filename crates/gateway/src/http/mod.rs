@@ -11,6 +11,7 @@ mod aws_chunks;
 mod body;
 mod cutting;
 mod drawing;
+mod echoing;
 mod fields;
 mod hold;
 mod injecting;

@@ -217,6 +217,7 @@ impl Gateway {
             counters: Arc::clone(&self.counters),
             hold: self.hold.share(opening.pod),
             referrals: Arc::clone(&self.referrals),
+            grants: Arc::clone(&self.grants),
             files: Arc::clone(&self.files),
             edges: Arc::clone(&self.edges),
             tasks: parties.tasks.0.clone(),

@@ -6,6 +6,7 @@
 use super::answer::Answer;
 use super::body::{Broken, Outgoing, Unclear};
 use super::drawing::{Drawn, draw};
+use super::echoing::Echoing;
 use super::fields::{self, Asks};
 use super::hold::{Full, Share};
 use super::injecting::{Way, inject};
@@ -61,6 +62,7 @@ pub(crate) struct Exchange {
     pub(crate) counters: Arc<Counters>,
     pub(crate) hold: Share,
     pub(crate) referrals: Arc<Referrals>,
+    pub(crate) grants: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
     pub(crate) edges: Arc<Edges>,
     pub(crate) tasks: Tasks,
@@ -125,14 +127,20 @@ impl Exchange {
                 return Ok(self.refuse(guard, body, will_continue));
             }
         };
+        let may_be_granted = body.is_end_stream() && asks == Asks::Nothing && self.is_verified();
         let outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
         let mut outgoing = outgoing.with_trailers(upstream.is_http2() && is_grpc(&guard.caller));
         let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
-        let is_referred = self.is_referred(&head);
-        let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), is_referred, &mut guard)?;
+        let led = Led {
+            referred: self.is_named(&self.referrals, &head),
+            granted: may_be_granted && self.is_named(&self.grants, &head),
+        };
+        let judged = self.judged(understood.unwrap_or(Err(Unclear::TooSlow)), led, &mut guard)?;
         let met = match judged {
             Ok(mut demands) => {
-                let answers = demands.answers;
+                let (answers, redirects) = (demands.answers, demands.redirects);
+                let key = demands.inject.as_ref().and_then(|inject| inject.held.as_ref());
+                let echoing = key.and_then(Echoing::of);
                 let met = self.met(&demands, &mut head, asks, &mut outgoing, &mut guard).await?;
                 if let Some(keep) = demands.capture.take() {
                     guard.course.contents.asked(keep, &head.headers);
@@ -148,7 +156,7 @@ impl Exchange {
                     }
                     Err(reason) => Err(reason),
                 }
-                .map(|drawn| Owed { drawn, answers })
+                .map(|drawn| Owed { drawn, answers, redirects, echoing })
             }
             Err(reason) => Err(reason),
         };
@@ -215,7 +223,7 @@ impl Exchange {
     fn judged(
         &self,
         understood: Result<Option<Operation>, Unclear>,
-        is_referred: bool,
+        led: Led,
         guard: &mut CallGuard,
     ) -> Result<Result<Demands, Reason>, Broken> {
         let mut operation = match understood {
@@ -233,7 +241,7 @@ impl Exchange {
                 return Ok(Err(Reason::RequestChanged));
             }
         };
-        operation.referred = is_referred;
+        (operation.referred, operation.granted) = (led.referred, led.granted);
         let judgement = self.judge.judge_request(&self.opening, &operation);
         guard.understood(operation);
         guard.judged(&judgement);
@@ -252,8 +260,7 @@ impl Exchange {
     ) -> Result<Option<Injected>, Reason> {
         let Some(injecting) = &demands.inject else { return Ok(None) };
         // Without a verified server there is none to send to.
-        let is_verified = matches!(self.opening.claim, Claim::Tls(_));
-        let way = Way { is_verified, name: &self.name };
+        let way = Way { is_verified: self.is_verified(), name: &self.name };
         inject(injecting, way, &guard.so_far().operation, head).map(Some)
     }
 
@@ -263,9 +270,14 @@ impl Exchange {
     }
 
     /// Whether an answer named what is asked for. To write there, no answer gives leave.
-    fn is_referred(&self, head: &request::Parts) -> bool {
+    fn is_named(&self, named: &Referrals, head: &request::Parts) -> bool {
         let is_read = head.method == Method::GET || head.method == Method::HEAD;
-        is_read && self.referrals.is_named(self.opening.pod, &self.url(&head.uri), Instant::now())
+        is_read && named.is_named(self.opening.pod, &self.url(&head.uri), Instant::now())
+    }
+
+    /// Whether the server proved its name.
+    fn is_verified(&self) -> bool {
+        matches!(self.opening.claim, Claim::Tls(_))
     }
 
     /// Has a request searched and changed as the rule that allows it demands. The errors are as those of [`Self::judged`].
@@ -389,12 +401,16 @@ impl Exchange {
             referrals: Arc::clone(&self.referrals),
             pod: self.opening.pod,
             url: self.url(request.uri()),
-            is_tls: matches!(self.opening.claim, Claim::Tls(_)),
+            is_tls: self.is_verified(),
+            grants: owed.redirects.map(|lifetime| (Arc::clone(&self.grants), lifetime)),
         };
         let method = request.method().clone();
-        let Ok(answer) = upstream.send(request, client.is_some()).await else {
+        let Ok(mut answer) = upstream.send(request, client.is_some()).await else {
             return self.unanswered(guard);
         };
+        if let Some(echoing) = &owed.echoing {
+            echoing.hide_in(answer.headers_mut());
+        }
         self.is_answered.store(true, Ordering::Relaxed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = client else { return self.unanswered(guard) };
@@ -432,6 +448,7 @@ impl Exchange {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let body = Answer::of_server(body, &head, guard, tally).leading(leading).trimming(trimming);
+        let body = body.echoing(owed.echoing);
         let body = body.watched(watching);
         Ok(Response::from_parts(head, body))
     }
@@ -463,6 +480,17 @@ impl Exchange {
 struct Owed {
     drawn: Drawn,
     answers: AnswerFiles,
+    /// For how long what its answer leads to is granted.
+    redirects: Option<Duration>,
+    /// Hides the key that it leaves with in its answer.
+    echoing: Option<Echoing>,
+}
+
+/// Whether answers led to a request.
+#[derive(Clone, Copy)]
+struct Led {
+    referred: bool,
+    granted: bool,
 }
 
 /// A target that names its server.

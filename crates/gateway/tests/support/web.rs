@@ -388,6 +388,24 @@ async fn answer(
         "/v1/chat/completions" if head.headers.contains_key("x-completed") => {
             response.header("content-type", "application/json").body(full(COMPLETED)).unwrap()
         }
+        // Says the key that it was asked with, in its head and, in pieces of so many bytes, in its body and trailers.
+        _ if head.headers.contains_key("x-echo") => {
+            let key = &head.headers["authorization"];
+            let text = Bytes::from(format!("you said {}, and end so: sk-of", key.to_str().unwrap()));
+            let response =
+                response.header("x-said", key).header("x-coding", &head.headers["accept-encoding"]);
+            match head.headers["x-echo"].to_str().unwrap().parse().unwrap() {
+                0 => response.body(full(text)).unwrap(),
+                size => {
+                    let pieces: Vec<_> =
+                        text.chunks(size).map(Bytes::copy_from_slice).map(Step::Piece).collect();
+                    let mut trailers = HeaderMap::new();
+                    trailers.insert("grpc-message", key.clone());
+                    let body = steps(pieces).with_trailers(async { Some(Ok(trailers)) });
+                    response.header("trailer", "grpc-message").body(body.boxed()).unwrap()
+                }
+            }
+        }
         _ if head.headers.contains_key("x-location") => {
             let response = response.status(302).header("location", &head.headers["x-location"]);
             response.body(full("")).unwrap()
