@@ -14,7 +14,8 @@ mod verify;
 
 use libinjectionrs::xss::{Html5Flags, XssDetector};
 use memchr::memmem;
-use regex::bytes::Regex;
+use regex_automata::meta::Regex;
+use regex_automata::util::captures::Captures;
 
 use crate::literal;
 use crate::pattern::{self, backtrack};
@@ -140,24 +141,33 @@ fn search(pattern: &Regex, value: &[u8], capture: bool) -> Answer {
         return if pattern.is_match(value) { Answer::Yes(Vec::new()) } else { Answer::No };
     }
     if pattern.captures_len() == 1 {
-        let whole = pattern.find(value);
-        return whole.map_or(Answer::No, |found| Answer::Yes(vec![(0, found.as_bytes().to_vec())]));
+        let whole = pattern.find(value).and_then(|found| value.get(found.range()));
+        return whole.map_or(Answer::No, |found| Answer::Yes(vec![(0, found.to_vec())]));
     }
     // Whether it matches is cheaper to know than where its groups are.
     if !pattern.is_match(value) {
         return Answer::No;
     }
-    let Some(groups) = pattern.captures(value) else { return Answer::No };
-    let groups = groups.iter().take(MAX_CAPTURES).enumerate();
-    Answer::Yes(groups.filter_map(|(index, group)| Some((index, group?.as_bytes().to_vec()))).collect())
+    let mut groups = pattern.create_captures();
+    pattern.captures(value, &mut groups);
+    if !groups.is_match() {
+        return Answer::No;
+    }
+    let texts = texts(&groups, value).take(MAX_CAPTURES).enumerate();
+    Answer::Yes(texts.filter_map(|(index, text)| Some((index, text?.to_vec()))).collect())
+}
+
+/// The texts of a match's groups; none for a group that took no part.
+fn texts<'v>(groups: &Captures, value: &'v [u8]) -> impl Iterator<Item = Option<&'v [u8]>> {
+    groups.iter().map(|group| value.get(group?.range()))
 }
 
 /// All matches one behind the other, their groups counted through.
 fn search_each(pattern: &Regex, value: &[u8]) -> Answer {
     let mut found = Vec::new();
     for groups in pattern.captures_iter(value) {
-        for group in groups.iter().flatten() {
-            found.push((found.len(), group.as_bytes().to_vec()));
+        for text in texts(&groups, value).flatten() {
+            found.push((found.len(), text.to_vec()));
         }
         if found.len() >= MAX_CAPTURES {
             break;
@@ -169,7 +179,7 @@ fn search_each(pattern: &Regex, value: &[u8]) -> Answer {
 
 /// What one piece of a text costs the reader of SQL, which folds pieces as long as it can: measured, in bytes that a scan
 /// reads in the same time.
-const SQL_PIECE: u64 = 512;
+const SQL_PIECE: u64 = 128;
 /// The same of the reader of HTML.
 const HTML_PIECE: u64 = 64;
 

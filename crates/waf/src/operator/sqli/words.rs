@@ -16,20 +16,52 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// A word in capitals, and what it is.
 type Known = (&'static [u8], Kind);
 
-static TABLE: LazyLock<Vec<Option<Known>>> = LazyLock::new(|| {
-    let mut table = vec![None; usize::try_from(PLACES).unwrap_or_default()];
+/// The words, and which lengths they have by their first byte, a bit each: most texts are seen to be none by that.
+struct Table {
+    places: Vec<Option<Known>>,
+    lengths: [u32; 256],
+    /// The same of those that have a space within.
+    lengths_of_two: [u32; 256],
+}
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut table = Table {
+        places: vec![None; usize::try_from(PLACES).unwrap_or_default()],
+        lengths: [0; 256],
+        lengths_of_two: [0; 256],
+    };
     for keyword in SQL_KEYWORDS {
-        let Some(kind) = Kind::of(keyword.token_type) else { continue };
-        let mut place = place(keyword.word.as_bytes());
-        while let Some(Some(_)) = table.get(place) {
+        let word = keyword.word.as_bytes();
+        let (Some(kind), Some(first)) = (Kind::of(keyword.token_type), word.first()) else { continue };
+        let mut place = place(word);
+        while let Some(Some(_)) = table.places.get(place) {
             place = next(place);
         }
-        if let Some(slot) = table.get_mut(place) {
-            *slot = Some((keyword.word.as_bytes(), kind));
+        if let Some(slot) = table.places.get_mut(place) {
+            *slot = Some((word, kind));
+        }
+        if let Some(lengths) = table.lengths.get_mut(usize::from(*first)) {
+            *lengths |= bit(word.len());
+        }
+        if word.contains(&b' ')
+            && let Some(lengths) = table.lengths_of_two.get_mut(usize::from(*first))
+        {
+            *lengths |= bit(word.len());
         }
     }
     table
 });
+
+/// The bit of a length, none for one that no word has.
+fn bit(length: usize) -> u32 {
+    u32::try_from(length).ok().and_then(|length| 1_u32.checked_shl(length)).unwrap_or(0)
+}
+
+/// Whether any word of a length begins by the first byte of a text.
+fn may_be(lengths: &[u32; 256], text: &[u8], length: usize) -> bool {
+    let first = text.first().map_or(0, u8::to_ascii_uppercase);
+    lengths.get(usize::from(first)).is_some_and(|lengths| lengths & bit(length) != 0)
+}
 
 /// Where a word in capitals is, or would begin to be looked for.
 fn place(word: &[u8]) -> usize {
@@ -52,38 +84,43 @@ fn next(place: usize) -> usize {
 
 /// What a word is, in any case of its letters, and how the table writes it; none when the table does not have it.
 pub(super) fn look_up(word: &[u8]) -> Option<Known> {
-    if word.len() > LONGEST {
+    let table = &*TABLE;
+    if !may_be(&table.lengths, word, word.len()) {
         return None;
     }
     let mut capitals = [0; LONGEST];
     for (to, from) in capitals.iter_mut().zip(word) {
         *to = from.to_ascii_uppercase();
     }
-    in_capitals(capitals.get(..word.len())?)
+    table.find(capitals.get(..word.len())?)
 }
 
 /// Two words as one, a space between them.
 pub(super) fn look_up_both(first: &[u8], second: &[u8]) -> Option<Known> {
     let length = first.len() + 1 + second.len();
-    if length > LONGEST {
+    let table = &*TABLE;
+    if !may_be(&table.lengths_of_two, first, length) {
         return None;
     }
     let mut capitals = [0; LONGEST];
     for (to, from) in capitals.iter_mut().zip(first.iter().chain(b" ").chain(second)) {
         *to = from.to_ascii_uppercase();
     }
-    in_capitals(capitals.get(..length)?)
+    table.find(capitals.get(..length)?)
 }
 
-fn in_capitals(word: &[u8]) -> Option<Known> {
-    let mut place = place(word);
-    while let Some(found) = *TABLE.get(place)? {
-        if found.0 == word {
-            return Some(found);
+impl Table {
+    /// Looks a word in capitals up.
+    fn find(&self, word: &[u8]) -> Option<Known> {
+        let mut place = place(word);
+        while let Some(found) = *self.places.get(place)? {
+            if found.0 == word {
+                return Some(found);
+            }
+            place = next(place);
         }
-        place = next(place);
+        None
     }
-    None
 }
 
 /// Whether a list of tokens, a letter each, is one that injections have.
