@@ -235,15 +235,16 @@ fn xss(value: &[u8]) -> bool {
 }
 
 /// Reads a text as it stands in a page, and as the value of an attribute within each quote. Without that quote all of it is
-/// the value, of which nothing is known.
+/// the value, of which nothing is known; and without the end of a tag or a value of its own, nothing comes of attributes.
 fn html(value: &[u8]) -> bool {
     let read = |place| XssDetector::is_xss(value, place);
     let within = |quote, place| memchr::memchr(quote, value).is_some() && read(place);
     memchr::memchr(b'<', value).is_some() && read(Html5Flags::DataState)
-        || read(Html5Flags::ValueNoQuote)
-        || within(b'\'', Html5Flags::ValueSingleQuote)
-        || within(b'"', Html5Flags::ValueDoubleQuote)
-        || within(b'`', Html5Flags::ValueBackQuote)
+        || memchr::memchr2(b'>', b'=', value).is_some()
+            && (read(Html5Flags::ValueNoQuote)
+                || within(b'\'', Html5Flags::ValueSingleQuote)
+                || within(b'"', Html5Flags::ValueDoubleQuote)
+                || within(b'`', Html5Flags::ValueBackQuote))
 }
 
 #[cfg(test)]
