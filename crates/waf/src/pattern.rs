@@ -1,6 +1,6 @@
 //! Patterns as rules write them (PCRE) to patterns that run in linear time.
 //!
-//! Enters: a PCRE pattern, bytes. Leaves: a compiled `regex::bytes::Regex` and its syntax tree. What both dialects read
+//! Enters: a PCRE pattern, bytes. Leaves: a compiled `regex_automata::meta::Regex` and its syntax tree. What both dialects read
 //! alike is copied, what they read differently is rewritten, and what a linear-time engine has not (look-around,
 //! back-references) is an error. Flags are those of ModSecurity v3: a dot is any byte, `^` and `$` are at lines, and
 //! letters, digits and blanks are ASCII.
@@ -9,7 +9,9 @@
 pub(crate) mod backtrack;
 mod class;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::MatchKind;
+use regex_automata::meta::Regex;
+use regex_automata::util::prefilter::Prefilter;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::Hir;
 
@@ -33,16 +35,6 @@ pub(crate) struct Pattern {
 /// Says which construct cannot be run in linear time, or what is wrong with the pattern.
 pub(crate) fn compile(pattern: &[u8], ignore_case: bool) -> Result<Pattern, String> {
     let text = convert(pattern)?;
-    let regex = RegexBuilder::new(&text)
-        .unicode(false)
-        .dot_matches_new_line(true)
-        .multi_line(true)
-        .case_insensitive(ignore_case)
-        .nest_limit(MAX_NESTING)
-        .size_limit(MAX_PATTERN)
-        .dfa_size_limit(MAX_LAZY)
-        .build()
-        .map_err(|error| format!("pattern: {error}"))?;
     let tree = ParserBuilder::new()
         .unicode(false)
         .utf8(false)
@@ -52,6 +44,18 @@ pub(crate) fn compile(pattern: &[u8], ignore_case: bool) -> Result<Pattern, Stri
         .nest_limit(MAX_NESTING)
         .build()
         .parse(&text)
+        .map_err(|error| format!("pattern: {error}"))?;
+    // Jumping to where a match may begin is worth it only where that is much faster than reading on: a text can be made of
+    // nothing but places where none does.
+    let jump = Prefilter::from_hir_prefix(MatchKind::LeftmostFirst, &tree);
+    let config = Regex::config()
+        .utf8_empty(false)
+        .auto_prefilter(jump.is_none_or(|jump| jump.is_fast()))
+        .nfa_size_limit(Some(MAX_PATTERN))
+        .hybrid_cache_capacity(MAX_LAZY);
+    let regex = Regex::builder()
+        .configure(config)
+        .build_from_hir(&tree)
         .map_err(|error| format!("pattern: {error}"))?;
     Ok(Pattern { regex, tree })
 }

@@ -207,8 +207,8 @@ pub(crate) enum Ctl {
     RequestBodyAccess(bool),
     ResponseBodyAccess(bool),
     RequestBodyProcessor(Processor),
-    Remove(Which),
-    RemoveTarget(Which, Target),
+    Remove(Chosen),
+    RemoveTarget(Chosen, Target),
 }
 
 /// Which rules an exclusion means.
@@ -217,6 +217,30 @@ pub(crate) enum Which {
     Ids(Vec<(u64, u64)>),
     Tag(String),
     Message(String),
+}
+
+/// Rules that a change at run time means.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    which: Which,
+    /// A bit for each rule of the set that it means, once the set is whole.
+    pub(crate) rules: Vec<u64>,
+}
+
+impl Chosen {
+    pub(crate) fn new(which: Which) -> Self {
+        Self { which, rules: Vec::new() }
+    }
+
+    /// Finds the rules, which have the numbers of their places here.
+    pub(crate) fn find(&mut self, all: &[Arc<RuleFacts>]) {
+        self.rules = vec![0; all.len().div_ceil(64)];
+        for (number, _) in all.iter().enumerate().filter(|(_, facts)| self.which.has(facts)) {
+            if let Some(word) = self.rules.get_mut(number / 64) {
+                *word |= 1 << (number % 64);
+            }
+        }
+    }
 }
 
 impl Which {

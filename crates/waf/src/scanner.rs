@@ -34,6 +34,11 @@ impl Filter {
 /// byte that literals tell apart.
 const MAX_LITERALS: usize = 200_000;
 
+/// How many states of the automaton are remembered while a text is scanned, a power of two.
+const MET: usize = 256;
+/// Longest literal that is looked for: the start of a longer one is in a text that has it, and says nearly as much.
+const MAX_LITERAL: usize = 8;
+
 /// The literals of all links.
 #[derive(Debug)]
 pub(crate) struct Scanner {
@@ -45,6 +50,8 @@ pub(crate) struct Scanner {
 struct Finder {
     automaton: DFA,
     start: StateID,
+    /// Numbers of states are multiples of a power of two; this is which.
+    shift: u32,
     /// Sets that each literal belongs to.
     owners: Vec<Vec<u32>>,
 }
@@ -66,7 +73,11 @@ impl Scanner {
             let first = count;
             for set in &link.operator.literals {
                 for literal in set {
-                    literals.entry(literal.clone()).or_default().push(count);
+                    let start = literal.get(..MAX_LITERAL).unwrap_or(literal);
+                    let owners = literals.entry(start.to_vec()).or_default();
+                    if owners.last() != Some(&count) {
+                        owners.push(count);
+                    }
                 }
                 count += 1;
             }
@@ -102,20 +113,28 @@ impl Finder {
             .map_err(|error| format!("literals of the rules: {error}"))?;
         let start =
             automaton.start_state(Anchored::No).map_err(|error| format!("literals of the rules: {error}"))?;
-        Ok(Self { automaton, start, owners })
+        let shift = start.as_usize().max(1).trailing_zeros();
+        Ok(Self { automaton, start, shift, owners })
     }
 
     fn scan(&self, text: &[u8], hits: &mut [u64]) {
         let mut state = self.start;
         let mut seen = vec![0_u64; self.owners.len().div_ceil(64)];
+        // Where the automaton was when it last met literals: texts often meet the same again and again.
+        let mut met = [StateID::ZERO; MET];
         for byte in text {
             state = self.automaton.next_state(Anchored::No, state, *byte);
             if self.automaton.is_match(state) {
-                self.note(state, &mut seen, hits);
+                let Some(before) = met.get_mut(state.as_usize() >> self.shift & (MET - 1)) else { continue };
+                if *before != state {
+                    *before = state;
+                    self.note(state, &mut seen, hits);
+                }
             }
         }
     }
 
+    #[cold]
     fn note(&self, state: StateID, seen: &mut [u64], hits: &mut [u64]) {
         for index in 0..self.automaton.match_len(state) {
             let literal = self.automaton.match_pattern(state, index).as_u32();

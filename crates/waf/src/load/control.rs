@@ -1,7 +1,7 @@
 //! `ctl:` actions: changes of the engine for one transaction.
 
 use super::directive::{audit, engine, ids, switch};
-use crate::rule::{Ctl, Processor, Which};
+use crate::rule::{Chosen, Ctl, Processor, Which};
 use crate::seclang::targets::{self, Mode, Target};
 
 /// Reads `name=value`.
@@ -18,20 +18,20 @@ pub(super) fn parse(text: &str) -> Result<Ctl, String> {
             Processor::parse(value)
                 .ok_or_else(|| format!("{value} is none of URLENCODED, MULTIPART, JSON, XML"))?,
         ),
-        "ruleremovebyid" => Ctl::Remove(Which::Ids(ids(value.as_bytes())?)),
-        "ruleremovebytag" => Ctl::Remove(Which::Tag(value.to_owned())),
-        "ruleremovebymsg" => Ctl::Remove(Which::Message(value.to_owned())),
+        "ruleremovebyid" => Ctl::Remove(Chosen::new(Which::Ids(ids(value.as_bytes())?))),
+        "ruleremovebytag" => Ctl::Remove(Chosen::new(Which::Tag(value.to_owned()))),
+        "ruleremovebymsg" => Ctl::Remove(Chosen::new(Which::Message(value.to_owned()))),
         "ruleremovetargetbyid" => {
             let (which, target) = excluded(value)?;
-            Ctl::RemoveTarget(Which::Ids(ids(which.as_bytes())?), target)
+            Ctl::RemoveTarget(Chosen::new(Which::Ids(ids(which.as_bytes())?)), target)
         }
         "ruleremovetargetbytag" => {
             let (tag, target) = excluded(value)?;
-            Ctl::RemoveTarget(Which::Tag(tag.to_owned()), target)
+            Ctl::RemoveTarget(Chosen::new(Which::Tag(tag.to_owned())), target)
         }
         "ruleremovetargetbymsg" => {
             let (message, target) = excluded(value)?;
-            Ctl::RemoveTarget(Which::Message(message.to_owned()), target)
+            Ctl::RemoveTarget(Chosen::new(Which::Message(message.to_owned())), target)
         }
         _ => {
             return Err(format!(

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::error::{LoadError, LoadErrors};
 use crate::options::Options;
-use crate::rule::{Disruptive, Engine, Phase, Rule, Skip, Which};
+use crate::rule::{Ctl, Disruptive, Engine, Late, Phase, Rule, Skip, Which};
 use crate::scanner::Scanner;
 use crate::seclang::targets::{Mode, Target};
 use crate::seclang::words;
@@ -202,6 +202,12 @@ impl<'f> Loader<'f> {
             link.pipeline = *pipelines.entry(link.steps.clone()).or_insert(next);
         }
         let gathers = number_targets(&mut kept);
+        let all: Vec<_> = kept.iter().map(|rule| Arc::clone(&rule.facts)).collect();
+        for late in kept.iter_mut().flat_map(|rule| &mut rule.links).flat_map(|link| &mut link.late) {
+            if let Late::Ctl(Ctl::Remove(chosen) | Ctl::RemoveTarget(chosen, _)) = late {
+                chosen.find(&all);
+            }
+        }
         let scanners = [
             Scanner::build(&mut kept, |phase| phase <= Phase::RequestBody),
             Scanner::build(&mut kept, |phase| phase > Phase::RequestBody),

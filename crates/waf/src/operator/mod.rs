@@ -8,10 +8,14 @@ mod encoding;
 mod number;
 mod parse;
 mod phrase;
+mod sqli;
 mod text;
 mod verify;
 
-use regex::bytes::Regex;
+use libinjectionrs::xss::{Html5Flags, XssDetector};
+use memchr::memmem;
+use regex_automata::meta::Regex;
+use regex_automata::util::captures::Captures;
 
 use crate::literal;
 use crate::pattern::{self, backtrack};
@@ -137,24 +141,33 @@ fn search(pattern: &Regex, value: &[u8], capture: bool) -> Answer {
         return if pattern.is_match(value) { Answer::Yes(Vec::new()) } else { Answer::No };
     }
     if pattern.captures_len() == 1 {
-        let whole = pattern.find(value);
-        return whole.map_or(Answer::No, |found| Answer::Yes(vec![(0, found.as_bytes().to_vec())]));
+        let whole = pattern.find(value).and_then(|found| value.get(found.range()));
+        return whole.map_or(Answer::No, |found| Answer::Yes(vec![(0, found.to_vec())]));
     }
     // Whether it matches is cheaper to know than where its groups are.
     if !pattern.is_match(value) {
         return Answer::No;
     }
-    let Some(groups) = pattern.captures(value) else { return Answer::No };
-    let groups = groups.iter().take(MAX_CAPTURES).enumerate();
-    Answer::Yes(groups.filter_map(|(index, group)| Some((index, group?.as_bytes().to_vec()))).collect())
+    let mut groups = pattern.create_captures();
+    pattern.captures(value, &mut groups);
+    if !groups.is_match() {
+        return Answer::No;
+    }
+    let texts = texts(&groups, value).take(MAX_CAPTURES).enumerate();
+    Answer::Yes(texts.filter_map(|(index, text)| Some((index, text?.to_vec()))).collect())
+}
+
+/// The texts of a match's groups; none for a group that took no part.
+fn texts<'v>(groups: &Captures, value: &'v [u8]) -> impl Iterator<Item = Option<&'v [u8]>> {
+    groups.iter().map(|group| value.get(group?.range()))
 }
 
 /// All matches one behind the other, their groups counted through.
 fn search_each(pattern: &Regex, value: &[u8]) -> Answer {
     let mut found = Vec::new();
     for groups in pattern.captures_iter(value) {
-        for group in groups.iter().flatten() {
-            found.push((found.len(), group.as_bytes().to_vec()));
+        for text in texts(&groups, value).flatten() {
+            found.push((found.len(), text.to_vec()));
         }
         if found.len() >= MAX_CAPTURES {
             break;
@@ -166,7 +179,7 @@ fn search_each(pattern: &Regex, value: &[u8]) -> Answer {
 
 /// What one piece of a text costs the reader of SQL, which folds pieces as long as it can: measured, in bytes that a scan
 /// reads in the same time.
-const SQL_PIECE: u64 = 512;
+const SQL_PIECE: u64 = 128;
 /// The same of the reader of HTML.
 const HTML_PIECE: u64 = 64;
 
@@ -188,37 +201,27 @@ fn pieces(value: &[u8]) -> u64 {
 const TWO_WORDS: [&[u8]; 2] = [b"into outfile", b"into dumpfile"];
 
 fn sqli(value: &[u8]) -> Answer {
-    let mut found = libinjectionrs::detect_sqli(value);
-    if !found.is_injection() && memchr::memmem::find(&value.to_ascii_lowercase(), b"into ").is_some() {
-        found = libinjectionrs::detect_sqli(&one_word(value));
-    }
-    if !found.is_injection() {
-        return Answer::No;
-    }
-    let print =
-        found.fingerprint.map(|print| print.as_bytes().iter().copied().filter(|byte| *byte != 0).collect());
-    Answer::Yes(vec![(0, print.unwrap_or_default())])
+    let found = sqli::detect(value).or_else(|| sqli::detect(&one_word(value)?));
+    found.map_or(Answer::No, |print| Answer::Yes(vec![(0, print)]))
 }
 
-fn one_word(value: &[u8]) -> Vec<u8> {
+/// The text with one word for those that are two; none where it has none of them.
+fn one_word(value: &[u8]) -> Option<Vec<u8>> {
+    let lower = value.to_ascii_lowercase();
+    let mut places: Vec<(usize, usize)> = TWO_WORDS
+        .iter()
+        .flat_map(|words| memmem::find_iter(&lower, words).map(|start| (start, start + words.len())))
+        .collect();
+    places.sort_unstable();
     let mut out = Vec::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((first, after)) = rest.split_first() {
-        let words = TWO_WORDS
-            .iter()
-            .find(|words| rest.get(..words.len()).is_some_and(|start| start.eq_ignore_ascii_case(words)));
-        match words {
-            Some(words) => {
-                out.extend_from_slice(b"limit");
-                rest = rest.get(words.len()..).unwrap_or_default();
-            }
-            None => {
-                out.push(*first);
-                rest = after;
-            }
-        }
+    let mut from = 0;
+    for (start, end) in places {
+        out.extend_from_slice(value.get(from..start)?);
+        out.extend_from_slice(b"limit");
+        from = end;
     }
-    out
+    out.extend_from_slice(value.get(from..)?);
+    (from > 0).then_some(out)
 }
 
 /// Browsers skip null bytes in names of attributes, and so does the C library; the reader used here does not.
@@ -227,9 +230,21 @@ fn xss(value: &[u8]) -> bool {
     if memchr::memchr2(b'<', b'=', value).is_none() {
         return false;
     }
-    let found = |value: &[u8]| libinjectionrs::detect_xss(value).is_injection();
-    found(value)
-        || value.contains(&0) && found(&value.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>())
+    html(value)
+        || value.contains(&0) && html(&value.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>())
+}
+
+/// Reads a text as it stands in a page, and as the value of an attribute within each quote. Without that quote all of it is
+/// the value, of which nothing is known; and without the end of a tag or a value of its own, nothing comes of attributes.
+fn html(value: &[u8]) -> bool {
+    let read = |place| XssDetector::is_xss(value, place);
+    let within = |quote, place| memchr::memchr(quote, value).is_some() && read(place);
+    memchr::memchr(b'<', value).is_some() && read(Html5Flags::DataState)
+        || memchr::memchr2(b'>', b'=', value).is_some()
+            && (read(Html5Flags::ValueNoQuote)
+                || within(b'\'', Html5Flags::ValueSingleQuote)
+                || within(b'"', Html5Flags::ValueDoubleQuote)
+                || within(b'`', Html5Flags::ValueBackQuote))
 }
 
 #[cfg(test)]
@@ -241,6 +256,7 @@ mod tests {
         for (value, expected) in [
             ("1' or '1'='1", true),
             ("1 into outfile 'asd'", true),
+            ("1 Into DumpFile 'asd'", true),
             ("-1 UNION SELECT a FROM b", true),
             ("the old rose in the garden", false),
         ] {
@@ -255,4 +271,53 @@ mod tests {
             assert_eq!(xss(value), expected, "{}", value.escape_ascii());
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 20_000, ..Default::default() })]
+        #[test]
+        fn places_that_are_left_out_would_have_found_nothing(
+            chosen in proptest::collection::vec(0..HTML.len(), 0..12)
+        ) {
+            let text = chosen.iter().map(|piece| HTML[*piece]).collect::<Vec<_>>().concat();
+            let expected = libinjectionrs::detect_xss(text.as_bytes()).is_injection();
+            proptest::prop_assert_eq!(html(text.as_bytes()), expected, "{}", text);
+        }
+    }
+
+    const HTML: &[&str] = &[
+        "<",
+        ">",
+        "/",
+        "=",
+        "'",
+        "\"",
+        "`",
+        " ",
+        "<!",
+        "<!--",
+        "-->",
+        "<![CDATA[",
+        "]]>",
+        "<?",
+        "<%",
+        "%>",
+        "script",
+        "svg",
+        "a",
+        "img",
+        "onload",
+        "onerror=",
+        "style",
+        "href=",
+        "javascript:",
+        "x",
+        "[if",
+        "xml",
+        "import",
+        "<!doctype",
+        "\0",
+        "xmlns",
+        "src",
+        "\n",
+    ];
 }

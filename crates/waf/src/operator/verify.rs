@@ -1,7 +1,7 @@
 //! Operators that look for numbers with check digits: payment cards (ISO/IEC 7812), social security numbers of the
 //! United States, CPF of Brazil.
 
-use regex::bytes::Regex;
+use regex_automata::meta::Regex;
 
 /// Which numbers are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Kind {
 
     /// The first match of the pattern that is such a number.
     pub(super) fn find<'v>(self, pattern: &Regex, value: &'v [u8]) -> Option<&'v [u8]> {
-        pattern.find_iter(value).map(|found| found.as_bytes()).find(|text| self.valid(text))
+        pattern.find_iter(value).filter_map(|found| value.get(found.range())).find(|text| self.valid(text))
     }
 
     fn valid(self, text: &[u8]) -> bool {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn check_digits_are_checked() {
-        let pattern = Regex::new("[0-9][0-9 .-]+").unwrap();
+        let pattern = crate::pattern::compile(b"[0-9][0-9 .-]+", false).unwrap().regex;
         for (name, text, expected) in [
             ("verifyCC", "4111 1111 1111 1111", true),
             ("verifyCC", "4111 1111 1111 1112", false),

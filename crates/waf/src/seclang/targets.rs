@@ -1,6 +1,6 @@
 //! The first word of a rule: which variables it looks at, which it leaves out, which it counts.
 
-use regex::bytes::Regex;
+use regex_automata::meta::Regex;
 
 use crate::pattern;
 use crate::variable::{Shape, Variable};

@@ -4,7 +4,7 @@ use super::outcome::{Action, Cause, Interruption, Limit};
 use super::{MAX_TX, Transaction};
 use crate::load::Compiled;
 use crate::operator::integer;
-use crate::rule::{Allow, Change, Ctl, Disruptive, Engine, Late, Phase, Rule, SetVar, Which};
+use crate::rule::{Allow, Change, Ctl, Disruptive, Engine, Late, Phase, Rule, SetVar};
 use crate::variable::Variable;
 
 /// Status of a denial whose rule names none.
@@ -56,7 +56,7 @@ impl Transaction {
 
     pub(super) fn late(&mut self, rules: &Compiled, late: &Late) {
         match late {
-            Late::Ctl(ctl) => self.control(rules, ctl),
+            Late::Ctl(ctl) => self.control(ctl),
             Late::Open(variable, key) => {
                 let key = self.expand(key).into_owned();
                 self.store.open(*variable, &key, self.start.now, rules.options.collection_timeout);
@@ -78,7 +78,7 @@ impl Transaction {
         }
     }
 
-    fn control(&mut self, rules: &Compiled, ctl: &Ctl) {
+    fn control(&mut self, ctl: &Ctl) {
         match ctl {
             Ctl::Engine(engine) => self.engine = *engine,
             Ctl::Audit(audit) => self.audit = *audit,
@@ -88,13 +88,11 @@ impl Transaction {
             Ctl::ResponseBodyAccess(access) => self.response_body_access = *access,
             Ctl::RequestBodyProcessor(processor) => self.choose_processor(*processor),
             Ctl::Remove(which) => {
-                let set = chosen(rules, which);
-                merge(&mut self.removed, &set);
+                merge(&mut self.removed, &which.rules);
             }
             Ctl::RemoveTarget(which, target) => {
-                let set = chosen(rules, which);
-                merge(&mut self.retargeted, &set);
-                self.removed_targets.push((set, target.clone()));
+                merge(&mut self.retargeted, &which.rules);
+                self.removed_targets.push((which.rules.clone(), target.clone()));
             }
         }
     }
@@ -143,17 +141,6 @@ impl Transaction {
         };
         self.allowed_until = Some(self.allowed_until.map_or(until, |before| before.max(until)));
     }
-}
-
-/// Rules that an exclusion means, a bit each.
-fn chosen(rules: &Compiled, which: &Which) -> Vec<u64> {
-    let mut set = vec![0_u64; rules.rules.len().div_ceil(64)];
-    for (number, _) in rules.rules.iter().enumerate().filter(|(_, rule)| which.has(&rule.facts)) {
-        if let Some(word) = set.get_mut(number / 64) {
-            *word |= 1 << (number % 64);
-        }
-    }
-    set
 }
 
 fn merge(into: &mut [u64], set: &[u64]) {

@@ -38,18 +38,27 @@ pub(super) fn remove(input: &[u8]) -> Option<Vec<u8>> {
 
 /// Removes the signs of comments and keeps what is between them.
 pub(super) fn remove_signs(input: &[u8]) -> Option<Vec<u8>> {
-    const SIGNS: [&[u8]; 6] = [b"/*", b"*/", b"<!--", b"-->", b"--", b"#"];
     let mut output = Vec::with_capacity(input.len());
     let mut rest = input;
-    while let Some((first, after)) = rest.split_first() {
-        match SIGNS.iter().find_map(|sign| rest.strip_prefix(*sign)) {
-            Some(behind) => rest = behind,
-            None => {
-                output.push(*first);
-                rest = after;
+    // All signs begin by one of five bytes; what is between them goes in one piece.
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'/' | b'*' | b'<' | b'-' | b'#')) {
+        let (before, sign) = rest.split_at_checked(at)?;
+        output.extend_from_slice(before);
+        rest = match sign {
+            [b'/', b'*', behind @ ..]
+            | [b'*', b'/', behind @ ..]
+            | [b'<', b'!', b'-', b'-', behind @ ..]
+            | [b'-', b'-', b'>', behind @ ..]
+            | [b'-', b'-', behind @ ..]
+            | [b'#', behind @ ..] => behind,
+            [other, behind @ ..] => {
+                output.push(*other);
+                behind
             }
-        }
+            [] => &[],
+        };
     }
+    output.extend_from_slice(rest);
     (output.len() != input.len()).then_some(output)
 }
 

@@ -131,6 +131,7 @@ mod tests {
         ("urlEncode", b"a b*\xff", b"a+b*%ff"),
         ("utf8toUnicode", "é€a".as_bytes(), b"%u00e9%u20aca"),
         ("utf8toUnicode", b"\xc0\x80\xff", b"%u0000\xc0\xff"),
+        ("utf8toUnicode", "\u{1f339}\u{10ffff}".as_bytes(), b"%u1f339%u10ffff"),
         ("parityZero7bit", b"\xe1", b"a"),
     ];
 

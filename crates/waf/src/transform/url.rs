@@ -129,7 +129,18 @@ pub(super) fn utf8_to_unicode(input: &[u8]) -> Option<Vec<u8>> {
         if length == 1 {
             output.push(*first);
         } else {
-            output.extend_from_slice(format!("%u{code:04x}").as_bytes());
+            output.extend_from_slice(b"%u");
+            let digits = if code > 0xf_ffff {
+                6
+            } else if code > 0xffff {
+                5
+            } else {
+                4
+            };
+            for place in (0..digits).rev() {
+                let digit = char::from_digit(code >> (4 * place) & 15, 16).unwrap_or('0');
+                output.extend(u8::try_from(digit));
+            }
             let least = [0x80, 0x800, 0x1_0000].get(length - 2).copied().unwrap_or(0);
             if code < least || (0xd800..=0xdfff).contains(&code) {
                 output.push(*first);
