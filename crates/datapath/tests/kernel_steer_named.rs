@@ -258,24 +258,24 @@ fn kernel_opens_a_name_and_leads_to_the_gateway_in_one_step_or_not_at_all() {
     let asked = |port| to.map(|to| asked(&lab.pods[0], to, port));
     let nobody = [Answer::Nobody, Answer::Nobody];
 
-    let refused = datapath.bind_steered(&bind(Some(web(80))), &mut steering, (&pairs(), &[]));
+    let refused = datapath.bind_steered(&bind(Some(web(80))), &mut steering, &pairs(), &[]);
     assert_eq!(refused, Err(ApplyError::NotInstalled), "nothing is steered by this process yet");
     assert_eq!(asked(80), nobody, "so nothing was opened");
 
     steering.steer(&Steer { gateway: listening().to_vec(), ..Steer::default() }).unwrap();
-    datapath.bind_steered(&bind(Some(web(80))), &mut steering, (&pairs(), &[])).unwrap();
+    datapath.bind_steered(&bind(Some(web(80))), &mut steering, &pairs(), &[]).unwrap();
     assert_eq!(asked(80), [Answer::Gateway, Answer::Gateway]);
     assert_eq!(asked(443), nobody);
     // What is so already changes nothing.
-    datapath.bind_steered(&bind(Some(web(80))), &mut steering, (&pairs(), &[])).unwrap();
-    datapath.bind_steered(&[], &mut steering, (&[], &pairs()[1..])).unwrap();
+    datapath.bind_steered(&bind(Some(web(80))), &mut steering, &pairs(), &[]).unwrap();
+    datapath.bind_steered(&[], &mut steering, &[], &pairs()[1..]).unwrap();
     assert_eq!(asked(80), [Answer::Gateway, Answer::Peer]);
     // A row that takes something away: the state in force is left for another.
     let before = datapath.tag();
-    datapath.bind_steered(&bind(Some(web(443))), &mut steering, (&pairs()[1..], &pairs()[..1])).unwrap();
+    datapath.bind_steered(&bind(Some(web(443))), &mut steering, &pairs()[1..], &pairs()[..1]).unwrap();
     assert_ne!(datapath.tag(), before);
     assert_eq!((asked(80), asked(443)), (nobody, [Answer::Peer, Answer::Gateway]));
-    datapath.bind_steered(&bind(None), &mut steering, (&[], &pairs())).unwrap();
+    datapath.bind_steered(&bind(None), &mut steering, &[], &pairs()).unwrap();
     assert_eq!(asked(443), [Answer::Nobody, Answer::Nobody]);
 }
 

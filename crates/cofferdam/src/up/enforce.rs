@@ -340,7 +340,7 @@ impl Enforcer {
         }
         match proxies {
             Some(proxies) if !proxies.dns.listening().is_empty() => {
-                datapath.bind_steered(&bindings, &mut proxies.steering, (&more, &fewer))?;
+                datapath.bind_steered(&bindings, &mut proxies.steering, &more, &fewer)?;
             }
             Some(_) | None => datapath.bind(&bindings)?,
         }

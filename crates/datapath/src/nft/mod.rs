@@ -175,7 +175,8 @@ impl NftDatapath {
         &mut self,
         bindings: &[Binding],
         steering: &mut Steering,
-        (more, fewer): (&[(IpAddr, IpAddr)], &[(IpAddr, IpAddr)]),
+        more: &[(IpAddr, IpAddr)],
+        fewer: &[(IpAddr, IpAddr)],
     ) -> Result<(), ApplyError> {
         let rebinding = self.rebinding(bindings)?;
         if rebinding.moves() {
