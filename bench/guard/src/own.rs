@@ -11,8 +11,12 @@ const LANGUAGES: &str = include_str!("../data/languages.txt");
 
 /// How often a pattern is written out: in English, and in other languages.
 const SAMPLES: (usize, usize) = (28, 14);
+/// How often a pattern that quotes an order: more would teach that orders are harmless.
+const QUOTING: usize = 10;
 /// Documents with an order in them.
 const COMPOSED: usize = 1500;
+/// Where a pattern has an order of another, which it quotes.
+const QUOTED: &str = "«*»";
 /// Characters of a document around an order.
 const AROUND: usize = 900;
 
@@ -66,10 +70,23 @@ fn row(family: &str, language: &str, text: String) -> Row {
 pub(crate) fn rows(random: &mut Random) -> Vec<Row> {
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
-    for pattern in patterns() {
-        let samples = if pattern.language == "en" { SAMPLES.0 } else { SAMPLES.1 };
+    let all = patterns();
+    let orders: Vec<&Pattern> =
+        all.iter().filter(|pattern| matches!(pattern.family, "direct" | "jailbreak")).collect();
+    for pattern in &all {
+        let samples = match pattern.text.contains(QUOTED) {
+            true => QUOTING,
+            false if pattern.language == "en" => SAMPLES.0,
+            false => SAMPLES.1,
+        };
         for _ in 0..samples {
-            let text = written(pattern.text, random);
+            let text = match pattern.text.split_once(QUOTED) {
+                None => written(pattern.text, random),
+                Some((before, after)) => {
+                    let order = orders.get(random.below(orders.len())).map_or("", |order| order.text);
+                    [before, order, after].map(|part| written(part, random)).concat()
+                }
+            };
             if seen.insert(text.clone()) {
                 rows.push(row(pattern.family, pattern.language, text));
             }
