@@ -40,7 +40,7 @@ pub(crate) struct FormArgs {
     #[arg(long, short = 'o', value_name = "FORM", conflicts_with = "json")]
     pub(crate) output: Option<Output>,
     /// Zone of times in tables and CSV: utc, local, an offset such as +02:00, or a name such as Europe/Berlin; in JSON they are UTC
-    #[arg(long, value_name = "ZONE", default_value = "utc", value_parser = Zone::read)]
+    #[arg(long, value_name = "ZONE", default_value = "utc", value_parser = Zone::read, allow_hyphen_values = true)]
     pub(crate) zone: Zone,
 }
 
