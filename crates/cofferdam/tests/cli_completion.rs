@@ -1,7 +1,5 @@
 //! Shells complete commands by what the program prints for them.
 
-#![expect(clippy::expect_used, reason = "a test's helpers fail the test")]
-
 use std::process::Command;
 
 #[test]
