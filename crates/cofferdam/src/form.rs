@@ -341,7 +341,7 @@ mod tests {
         let mut out = Vec::new();
         let form = FormArgs { output: Some(output), ..FormArgs::default() };
         let mut sheet =
-            Sheet::new(&mut out, &form, (false, false), vec!["TIME", "NAME"], vec![0, 0]).unwrap();
+            Sheet::new(&mut out, &form, (false, false), vec!["TIME", "NAME"], vec![12, 0]).unwrap();
         for row in rows {
             let cells = |clock: &Clock| vec![clock.show(WHEN), (*row).to_owned()];
             sheet.row(false, cells, || Ok(format!("{{\"name\":{row:?}}}"))).unwrap();
