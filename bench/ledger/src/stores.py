@@ -47,6 +47,8 @@ class DuckDB:
         self.name, self.version = "DuckDB", duckdb.__version__
         self.path = os.path.join(folder, "duck.db")
         self.connection = duckdb.connect(self.path, config={"threads": 2})
+        # It would be written among the answers.
+        self.connection.execute("SET enable_progress_bar = false")
         self.connection.execute(self.TABLES)
         self.connection.execute("CREATE TEMP TABLE batch AS SELECT * FROM entries LIMIT 0")
         self.asking = self.connection.cursor()

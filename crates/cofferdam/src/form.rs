@@ -40,7 +40,7 @@ pub(crate) struct FormArgs {
     #[arg(long, short = 'o', value_name = "FORM", conflicts_with = "json")]
     pub(crate) output: Option<Output>,
     /// Zone of times in tables and CSV: utc, local, an offset such as +02:00, or a name such as Europe/Berlin; in JSON they are UTC
-    #[arg(long, value_name = "ZONE", default_value = "utc", value_parser = Zone::read)]
+    #[arg(long, value_name = "ZONE", default_value = "utc", value_parser = Zone::read, allow_hyphen_values = true)]
     pub(crate) zone: Zone,
 }
 
@@ -341,7 +341,7 @@ mod tests {
         let mut out = Vec::new();
         let form = FormArgs { output: Some(output), ..FormArgs::default() };
         let mut sheet =
-            Sheet::new(&mut out, &form, (false, false), vec!["TIME", "NAME"], vec![0, 0]).unwrap();
+            Sheet::new(&mut out, &form, (false, false), vec!["TIME", "NAME"], vec![12, 0]).unwrap();
         for row in rows {
             let cells = |clock: &Clock| vec![clock.show(WHEN), (*row).to_owned()];
             sheet.row(false, cells, || Ok(format!("{{\"name\":{row:?}}}"))).unwrap();

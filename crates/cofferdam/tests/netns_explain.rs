@@ -134,6 +134,6 @@ fn netns_lists_come_as_tables_arrays_lines_and_csv_with_ids_and_in_a_zone() {
         (edges.as_array().unwrap().len() == 2).then_some(edges)
     });
     assert_eq!(edges[0]["source"], "prod/web");
-    assert!(up.text(&["edges", "-o", "csv", "--zone", "-03:30"]).contains("-03:30,"));
+    assert!(up.text(&["edges", "-o", "csv", "--zone=-03:30"]).contains("-03:30,"));
     assert_eq!(serde_json::from_str::<Value>(&up.text(&["top", "-o", "json"])).unwrap()[0]["of"], "prod/web");
 }

@@ -49,7 +49,6 @@ fn on_a_disk(mib: u32, test: &str) -> bool {
             return true;
         }
     }
-    println!("NOT RUN: no disk can be mounted here");
     false
 }
 
@@ -71,7 +70,9 @@ fn held(path: &Path) -> u64 {
 
 #[test]
 fn on_a_full_disk_nothing_acknowledged_is_lost_and_writing_goes_on_when_there_is_room() {
-    on_a_disk(4, "full");
+    if !on_a_disk(4, "full") {
+        eprintln!("NOT RUN: no disk can be mounted here");
+    }
 }
 
 #[test]
@@ -119,7 +120,9 @@ fn full() {
 
 #[test]
 fn a_disk_that_cannot_be_written_is_told_and_what_is_on_it_can_be_read() {
-    on_a_disk(8, "read_only");
+    if !on_a_disk(8, "read_only") {
+        eprintln!("NOT RUN: no disk can be mounted here");
+    }
 }
 
 #[test]
