@@ -29,12 +29,12 @@ function fits(query, it) {
 }
 
 /**
- * One server. `large`: 100,000 records and a graph of 5,000 edges. `prefix`: below which path, as behind a proxy. `rate`: records a
+ * One server. `large`: 180,000 records, of which 100,000 are connections, and a graph of 5,000 edges. `prefix`: below which path, as behind a proxy. `rate`: records a
  * second. `future`: it is of a later version, with words and fields that nobody knows yet. `empty`: nothing has happened.
  */
 export function mock({ large = false, prefix = "", rate = 4, future = false, empty = false } = {}) {
   const now = Date.now();
-  const all = world.records(now, empty ? 0 : large ? 100_000 : 2000);
+  const all = world.records(now, empty ? 0 : large ? 180_000 : 2000);
   const found = empty ? [] : world.findings(now, all);
   const cases = empty ? [] : world.incidents(now, found);
   const sessions = new Set();

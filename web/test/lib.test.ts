@@ -7,6 +7,7 @@ import type { LedgerRecord } from "../src/lib/types";
 import { typed } from "../src/parts/FilterBar";
 import { turnedOf } from "../src/pages/Map";
 import { step } from "../src/pages/Records";
+import { gathered } from "../src/pages/Why";
 
 describe("what is said", () => {
   it("of bytes, as the command line does", () => {
@@ -61,6 +62,15 @@ describe("records", () => {
     }
     expect(call({ operation: { tools: [1, "a", {}] } }).tools).toEqual(["a"]);
     expect(told({ type: { a: 1 } }, "type")).toBe("");
+  });
+});
+
+describe("the way through the tiers", () => {
+  const step = (tier: string, found: string, decides = false) => ({ tier, found, decides, text: `${tier} ${found}` });
+  it("draws together what was only passed, and never what decides", () => {
+    const steps = [step("admin", "selects"), step("admin", "selects"), step("admin", "nothing"), step("network-policy", "selects", true), step("network-policy", "selects"), step("later", "selects")];
+    expect(gathered(steps)).toEqual([{ passed: [steps[0], steps[1]] }, steps[2], steps[3], steps[4], steps[5]]);
+    expect(gathered([])).toEqual([]);
   });
 });
 

@@ -9,15 +9,19 @@ const DECIDE: usize = 60;
 /// Characters of a line.
 const CHARACTERS: usize = 500;
 
-/// The lines around a place, in order. What decides is the line and all that is written deeper behind it: a block of YAML.
+/// The lines around a place, in order. What decides is the line and all that is written deeper behind it: a block of YAML. A line
+/// that is not indented is where an object begins: then all of it decides.
 pub fn excerpt(text: &str, line: u32) -> Vec<Line> {
     let at = usize::try_from(line).unwrap_or(usize::MAX).saturating_sub(1);
     let lines: Vec<&str> = text.lines().take(at.saturating_add(DECIDE + AROUND)).collect();
     let Some(first) = lines.get(at) else { return Vec::new() };
     let depth = indent(first);
-    let deeper =
-        lines.iter().skip(at + 1).take(DECIDE - 1).take_while(|line| is_blank(line) || indent(line) > depth);
-    let block: Vec<_> = deeper.collect();
+    let is_inside = |line: &str| match depth {
+        0 => !line.starts_with("---"),
+        _ => is_blank(line) || indent(line) > depth,
+    };
+    let block: Vec<_> =
+        lines.iter().skip(at + 1).take(DECIDE - 1).take_while(|line| is_inside(line)).collect();
     let blank = block.iter().rev().take_while(|line| is_blank(line)).count();
     let end = at + 1 + block.len() - blank;
     let shown = lines.iter().enumerate().take(end + AROUND).skip(at.saturating_sub(AROUND));
@@ -58,6 +62,14 @@ mod tests {
         assert_eq!(deciding(1), (1..=11).collect::<Vec<_>>());
         let numbers: Vec<_> = excerpt(TEXT, 9).iter().map(|it| it.number).collect();
         assert_eq!(numbers, (6..=11).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn where_an_object_begins_all_of_it_decides_and_nothing_of_the_next() {
+        let text = "# first\napiVersion: v1\nkind: A\nspec:\n  x: 1\n\n---\nkind: B\n";
+        let decides =
+            |line| excerpt(text, line).iter().filter(|it| it.decides).map(|it| it.number).collect::<Vec<_>>();
+        assert_eq!((decides(2), decides(8)), (vec![2, 3, 4, 5], vec![8]));
     }
 
     #[test]

@@ -14,7 +14,8 @@ import { Empty, Loading, Problem } from "../parts/State";
 import { TABLES } from "./columns";
 import { WhyDrawer } from "./Why";
 
-const PAGE = 500;
+/** Records of the first answer, which is to be there soon, and of those behind it. */
+const PAGES = [500, 1000] as const;
 const NOTHING: LedgerRecord[] = [];
 /** Most records that are held of one question; further back, the time range leads. */
 const DEEPEST = 100_000;
@@ -28,7 +29,7 @@ function useRecords(kind: string, params: URLSearchParams) {
   const key = params.toString();
   return useInfiniteQuery({
     queryKey: ["records", kind, key],
-    queryFn: ({ pageParam, signal }) => get<Page<LedgerRecord>>("records", { ...asked(params, Date.now()), kind, limit: PAGE, before: pageParam }, signal),
+    queryFn: ({ pageParam, signal }) => get<Page<LedgerRecord>>("records", { ...asked(params, Date.now()), kind, limit: PAGES[pageParam === null ? 0 : 1], before: pageParam }, signal),
     initialPageParam: null as string | number | null,
     getNextPageParam: (last) => last.next ?? null,
     staleTime: Infinity,

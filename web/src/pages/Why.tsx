@@ -86,17 +86,54 @@ const DOES: Record<string, string> = { accept: "allows it", deny: "denies it", p
 
 /** What one step found, as a sentence around the name of the policy or rule. */
 function found(step: WalkStep): string {
-  if (step.found === "nothing") return "says nothing about it";
+  if (step.found === "nothing") return "decides nothing";
   if (step.found === "closed") return "cannot be read, and so closes it";
   if (step.found === "selects") return "selects it; none of its rules matches";
-  return step.action ? (DOES[step.action] ?? step.action) : step.found;
+  return step.action ? (DOES[step.action] ?? printable(step.action)) : printable(step.found);
+}
+
+/** Policies of one tier that were passed without a word of theirs that decides: together, for there may be many. */
+interface Passed {
+  passed: WalkStep[];
+}
+
+/** Steps in order, with those that were only passed drawn together where there are several. */
+export function gathered(steps: WalkStep[]): (WalkStep | Passed)[] {
+  const all: (WalkStep | Passed)[] = [];
+  for (const step of steps) {
+    const last = all.at(-1);
+    if (step.found !== "selects" || step.decides) all.push(step);
+    else if (last && "passed" in last && last.passed[0]?.tier === step.tier) last.passed.push(step);
+    else all.push({ passed: [step] });
+  }
+  return all.map((it) => ("passed" in it && it.passed.length === 1 && it.passed[0] ? it.passed[0] : it));
+}
+
+const tierOf = (step: WalkStep | undefined) => (step?.tier ? (TIERS[step.tier] ?? printable(step.tier)) : "before all tiers");
+
+function PassedStep({ passed }: Passed) {
+  return (
+    <li className="step">
+      <span className="tier">{tierOf(passed[0])}</span>
+      <details>
+        <summary>{count(passed.length)} policies select it; none of their rules matches</summary>
+        <ul className="rows">
+          {passed.map((step, index) => (
+            <li key={index}>
+              <Name text={step.text} wrap />
+            </li>
+          ))}
+        </ul>
+      </details>
+    </li>
+  );
 }
 
 function Side({ side }: { side: WalkSide }) {
   return (
     <div className="walk">
       <p>
-        <VerdictBadge verdict={side.verdict} /> <Name text={side.subject} /> <strong>{SIDES[side.direction] ?? side.direction}</strong>
+        <VerdictBadge verdict={side.verdict} /> <Name text={side.subject} /> <strong>{SIDES[side.direction] ?? printable(side.direction)}</strong>
         {side.decides && (
           <>
             {" "}
@@ -105,14 +142,18 @@ function Side({ side }: { side: WalkSide }) {
         )}
       </p>
       <ol>
-        {side.steps.map((step, index) => (
-          <li key={index} className={step.decides ? "step decides" : "step"}>
-            <span className="tier">{step.tier ? (TIERS[step.tier] ?? step.tier) : "before all tiers"}</span>
-            <span>
-              {step.text !== "" && <Name text={step.text} wrap />} {found(step)}
-            </span>
-          </li>
-        ))}
+        {gathered(side.steps).map((step, index) =>
+          "passed" in step ? (
+            <PassedStep key={index} passed={step.passed} />
+          ) : (
+            <li key={index} className={step.decides ? "step decides" : "step"}>
+              <span className="tier">{tierOf(step)}</span>
+              <span>
+                {step.text !== "" && <Name text={step.text} wrap />} {found(step)}
+              </span>
+            </li>
+          ),
+        )}
       </ol>
       <p className="muted">
         <Name text={side.reason} wrap />
@@ -255,8 +296,8 @@ export function WhyDrawer({ number, close }: { number: string; close: () => void
             <h3>Decided by</h3>
             <Lines why={why.data} />
           </section>
-          {why.data.walk && <Tiers walk={why.data.walk} record={record} />}
           {nearest && <NearestRule nearest={nearest} />}
+          {why.data.walk && <Tiers walk={why.data.walk} record={record} />}
           <section>
             <h3>What is known of it</h3>
             <Facts record={record} />
