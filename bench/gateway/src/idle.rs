@@ -6,24 +6,23 @@
 
 use crate::load::{self, pin};
 use crate::proxies;
-use crate::requests::{Keys, Row, client_config, idle_bytes, say, serve, server_config};
+use crate::requests::{Clients, How, Keys, Row, idle_bytes, say, servers};
 use anyhow::{Context, Result};
-use std::sync::Arc;
 
 pub(crate) fn run(only: &str) -> Result<()> {
     pin(1)?;
     let keys = Keys::make()?;
-    let (clear, tls) = (serve(None)?, serve(Some(server_config(&keys)?))?);
-    let client = Arc::new(client_config(&keys)?);
+    let (servers, clients) = (servers(&keys)?, Clients::make(&keys)?);
     let tell = |row: &str, bytes: f64| say(&format!("{row}: {:.1} KiB", bytes / 1024.0));
     for row in proxies::Row::all().into_iter().filter(|row| row.name().contains(only)) {
-        let proxy = row.start(tls)?;
-        let bytes = idle_bytes(&proxy, Some((&client, load::NAME))).context(row.name())?;
+        let proxy = row.start(servers.tls)?;
+        let bytes =
+            idle_bytes(&proxy, How::Http1(Some((clients.http1(), load::NAME)))).context(row.name())?;
         tell(&format!("{}, passed on", row.name()), bytes);
     }
     for row in Row::all().into_iter().filter(|row| row.name().contains(only)) {
-        let proxy = row.start((clear, tls), &keys)?;
-        tell(&row.name(), idle_bytes(&proxy, row.client(&client)).with_context(|| row.name())?);
+        let proxy = row.start(servers, &keys)?;
+        tell(&row.name(), idle_bytes(&proxy, row.client(&clients)).with_context(|| row.name())?);
     }
     Ok(())
 }

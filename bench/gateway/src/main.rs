@@ -6,6 +6,7 @@
 //! processor time of the proxy's process, from the kernel's scheduler, for each connection and byte; samples are compared
 //! with HAProxy's of the same round. Proxies have one thread on one processor; clients and server share another.
 
+mod http2;
 mod idle;
 mod load;
 mod proxies;
@@ -32,12 +33,12 @@ fn main() -> Result<()> {
     {
         return idle::run(rest.first().map_or("", String::as_str));
     }
+    let only = arguments.iter().skip_while(|it| *it != "--only").nth(1);
     if arguments.iter().any(|argument| argument == "streams") {
-        let only = arguments.iter().skip_while(|it| *it != "--only").nth(1);
         return streams::run(quick, only.map(String::as_str));
     }
     if arguments.iter().any(|argument| argument == "requests") {
-        return requests::run(quick);
+        return requests::run(quick, only.map(String::as_str));
     }
     let (rounds, size) = if quick { (2, Size::QUICK) } else { (7, Size::FULL) };
     // Before this process keeps to one processor, which would be taken for all there are.

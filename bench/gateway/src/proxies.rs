@@ -242,6 +242,14 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
+    /// Whether it speaks so on both sides: nginx and Squid ask servers in HTTP/1 alone.
+    pub(crate) fn speaks(self, transport: Transport) -> bool {
+        match self {
+            Self::HaProxy | Self::Envoy => true,
+            Self::Nginx | Self::Squid => transport != Transport::Http2,
+        }
+    }
+
     pub(crate) const ALL: [Self; 4] = [Self::HaProxy, Self::Envoy, Self::Nginx, Self::Squid];
 
     /// How its program is called.
@@ -291,15 +299,17 @@ pub(crate) fn http_peer(peer: Peer, transport: Transport, server: u16, keys: &Ke
         trusted: write("trusted.pem", &keys.trusted)?,
     };
     let port = free_port()?;
-    let tls = transport == Transport::Tls;
+    let tls = transport.is_tls();
+    let alpn = if transport == Transport::Http2 { "h2" } else { "http/1.1" };
     let mut command = on_processor_0();
     match peer {
         Peer::HaProxy => {
-            let path = write("haproxy.cfg", &haproxy_http(port, server, tls.then_some(&files)))?;
+            let path = write("haproxy.cfg", &haproxy_http(port, server, tls.then_some((&files, alpn))))?;
             command.args(["haproxy", "-db", "-q", "-f", &path]);
         }
         Peer::Envoy => {
-            let path = write("envoy.json", &envoy_http(port, server, tls.then_some(&files)).to_string())?;
+            let path =
+                write("envoy.json", &envoy_http(port, server, tls.then_some((&files, alpn))).to_string())?;
             command.args([
                 "envoy",
                 "--concurrency",
@@ -342,10 +352,15 @@ struct Files {
     trusted: String,
 }
 
-fn haproxy_http(port: u16, server: u16, tls: Option<&Files>) -> String {
-    let bind = tls.map(|it| format!(" ssl crt {} alpn http/1.1", it.both)).unwrap_or_default();
+fn haproxy_http(port: u16, server: u16, tls: Option<(&Files, &str)>) -> String {
+    let bind = tls.map(|(it, alpn)| format!(" ssl crt {} alpn {alpn}", it.both)).unwrap_or_default();
     let verify = tls
-        .map(|it| format!(" ssl verify required ca-file {} sni str({NAME}) verifyhost {NAME}", it.trusted))
+        .map(|(it, alpn)| {
+            format!(
+                " ssl verify required ca-file {} sni str({NAME}) verifyhost {NAME} alpn {alpn}",
+                it.trusted
+            )
+        })
         .unwrap_or_default();
     format!(
         "global
@@ -440,7 +455,7 @@ fn add(end: &mut serde_json::Value, socket: serde_json::Value) {
     }
 }
 
-fn envoy_http(port: u16, server: u16, tls: Option<&Files>) -> serde_json::Value {
+fn envoy_http(port: u16, server: u16, tls: Option<(&Files, &str)>) -> serde_json::Value {
     let kind = |name: &str| format!("type.googleapis.com/envoy.extensions.{name}");
     let address = |port: u16| json!({ "socket_address": { "address": "127.0.0.1", "port_value": port } });
     let file = |path: &str| json!({ "filename": path });
@@ -465,14 +480,14 @@ fn envoy_http(port: u16, server: u16, tls: Option<&Files>) -> serde_json::Value 
             { "endpoint": { "address": address(server) } },
         ] }] },
     });
-    if let Some(files) = tls {
+    if let Some((files, alpn)) = tls {
         let certificates =
             json!([{ "certificate_chain": file(&files.certificate), "private_key": file(&files.key) }]);
         add(
             &mut chain,
             json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
             "@type": kind("transport_sockets.tls.v3.DownstreamTlsContext"),
-            "common_tls_context": { "tls_certificates": certificates, "alpn_protocols": ["http/1.1"] },
+            "common_tls_context": { "tls_certificates": certificates, "alpn_protocols": [alpn] },
         } }),
         );
         let trusted = json!({
@@ -483,9 +498,18 @@ fn envoy_http(port: u16, server: u16, tls: Option<&Files>) -> serde_json::Value 
             &mut cluster,
             json!({ "name": "envoy.transport_sockets.tls", "typed_config": {
             "@type": kind("transport_sockets.tls.v3.UpstreamTlsContext"),
-            "sni": NAME, "common_tls_context": { "validation_context": trusted },
+            "sni": NAME, "common_tls_context": { "validation_context": trusted, "alpn_protocols": [alpn] },
         } }),
         );
+        if alpn == "h2"
+            && let Some(fields) = cluster.as_object_mut()
+        {
+            let options = json!({ "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": kind("upstreams.http.v3.HttpProtocolOptions"),
+                "explicit_http_config": { "http2_protocol_options": {} },
+            } });
+            fields.insert("typed_extension_protocol_options".to_owned(), options);
+        }
     }
     json!({ "static_resources": {
         "listeners": [{ "name": "requests", "address": address(port), "filter_chains": [chain] }],

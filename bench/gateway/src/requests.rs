@@ -1,4 +1,5 @@
-//! What a request costs that is judged on its way: `bench-gateway requests [--quick]`.
+//! What a request costs that is judged on its way: `bench-gateway requests [--quick] [--only PART]`, where
+//! `PART` is what rows' names must contain.
 //!
 //! Enters: nothing but the machine, with `haproxy` installed, and `envoy` if it is to be measured too. Leaves: raw samples as JSON on
 //! standard output, a table and progress on standard error. Connections stay open; each client asks again as soon as it is
@@ -6,6 +7,7 @@
 //! client alone, and what idle connections take of memory. HAProxy and Envoy forward what they are given; the gateway's rows
 //! understand and judge each request.
 
+use crate::http2;
 use crate::load::{self, pin};
 use crate::proxies::{Judged, Peer, Proxy};
 use anyhow::{Context, Result, bail};
@@ -47,13 +49,63 @@ pub(crate) enum Row {
 pub(crate) enum Transport {
     Clear,
     Tls,
+    /// HTTP/2, over TLS.
+    Http2,
+}
+
+impl Transport {
+    pub(crate) fn is_tls(self) -> bool {
+        self != Self::Clear
+    }
+
+    /// What is said of it behind the name of a row.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Clear => "",
+            Self::Tls => ", TLS",
+            Self::Http2 => ", HTTP/2",
+        }
+    }
+
+    /// What is agreed on in TLS.
+    fn alpn(self) -> Vec<Vec<u8>> {
+        let protocol: &[u8] = if self == Self::Http2 { b"h2" } else { b"http/1.1" };
+        vec![protocol.to_vec()]
+    }
+}
+
+/// Ports of servers.
+#[derive(Clone, Copy)]
+pub(crate) struct Servers {
+    pub(crate) clear: u16,
+    pub(crate) tls: u16,
+    pub(crate) http2: u16,
+}
+
+/// How clients speak TLS.
+pub(crate) struct Clients {
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+}
+
+impl Clients {
+    pub(crate) fn make(keys: &Keys) -> Result<Self> {
+        let [http1, http2] =
+            [Transport::Tls, Transport::Http2].map(|it| client_config(keys, it).map(Arc::new));
+        Ok(Self { http1: http1?, http2: http2? })
+    }
+
+    pub(crate) fn http1(&self) -> &Arc<ClientConfig> {
+        &self.http1
+    }
 }
 
 impl Row {
     pub(crate) fn all() -> Vec<Self> {
         let mut all = Vec::new();
-        for transport in [Transport::Clear, Transport::Tls] {
-            let peers = Peer::ALL.into_iter().filter(|peer| peer.version().is_some());
+        for transport in [Transport::Clear, Transport::Tls, Transport::Http2] {
+            let peers =
+                Peer::ALL.into_iter().filter(|peer| peer.version().is_some() && peer.speaks(transport));
             all.extend(peers.map(|peer| Self::Peer(peer, transport)));
             all.push(Self::Gateway(Judged::Operations, transport));
             all.push(Self::Gateway(Judged::OperationsAndLeaks, transport));
@@ -67,8 +119,7 @@ impl Row {
             Self::Gateway(Judged::Operations, transport) => ("cofferdam", transport),
             Self::Gateway(Judged::OperationsAndLeaks, transport) => ("cofferdam with leaks", transport),
         };
-        let how = if transport == Transport::Tls { ", TLS" } else { "" };
-        format!("{who}{how}")
+        format!("{who}{}", transport.suffix())
     }
 
     pub(crate) fn transport(self) -> Transport {
@@ -77,18 +128,26 @@ impl Row {
         }
     }
 
-    /// Starts it before one of these servers, which speak in clear and TLS.
-    pub(crate) fn start(self, (clear, tls): (u16, u16), keys: &Keys) -> Result<Proxy> {
-        let server = if self.transport() == Transport::Tls { tls } else { clear };
+    /// Starts it before one of these servers.
+    pub(crate) fn start(self, servers: Servers, keys: &Keys) -> Result<Proxy> {
+        let server = match self.transport() {
+            Transport::Clear => servers.clear,
+            Transport::Tls => servers.tls,
+            Transport::Http2 => servers.http2,
+        };
         match self {
             Self::Peer(peer, transport) => crate::proxies::http_peer(peer, transport, server, keys),
             Self::Gateway(judged, _) => crate::proxies::judging(judged, server, keys),
         }
     }
 
-    /// How its clients speak TLS, if they do.
-    pub(crate) fn client(self, config: &Arc<ClientConfig>) -> Tls<'_> {
-        (self.transport() == Transport::Tls).then_some((config, NAME))
+    /// How its clients speak.
+    pub(crate) fn client(self, clients: &Clients) -> How<'_> {
+        match self.transport() {
+            Transport::Clear => How::Http1(None),
+            Transport::Tls => How::Http1(Some((&clients.http1, NAME))),
+            Transport::Http2 => How::Http2(&clients.http2),
+        }
     }
 }
 
@@ -135,7 +194,7 @@ struct Sample {
     idle: f64,
 }
 
-pub(crate) fn run(quick: bool) -> Result<()> {
+pub(crate) fn run(quick: bool, only: Option<&str>) -> Result<()> {
     let (rounds, requests) = if quick { (2, 4_000) } else { (5, 20_000) };
     let machine = bench_machine::describe();
     pin(1)?;
@@ -143,9 +202,9 @@ pub(crate) fn run(quick: bool) -> Result<()> {
         say(&format!("NOT MEASURED: {} (it is not installed)", peer.program()));
     }
     let keys = Keys::make()?;
-    let servers = (serve(None)?, serve(Some(server_config(&keys)?))?);
-    let client = Arc::new(client_config(&keys)?);
-    let rows = Row::all();
+    let (servers, clients) = (servers(&keys)?, Clients::make(&keys)?);
+    let mut rows = Row::all();
+    rows.retain(|row| only.is_none_or(|only| row.name().contains(only)));
     let mut samples: Vec<(usize, String, Sample)> = Vec::new();
     for round in 0..rounds {
         // Each row stands once at each place of the order.
@@ -153,7 +212,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
             let Some(row) = rows.get((at + round) % rows.len()) else { continue };
             say(&format!("round {} of {rounds}: {}", round + 1, row.name()));
             let proxy = row.start(servers, &keys)?;
-            let sample = measure(&proxy, row.client(&client), requests).with_context(|| row.name())?;
+            let sample = measure(&proxy, row.client(&clients), requests).with_context(|| row.name())?;
             samples.push((round, row.name(), sample));
         }
     }
@@ -202,26 +261,36 @@ fn table(names: &[String], samples: &[(usize, String, Sample)]) -> String {
     text
 }
 
-pub(crate) fn server_config(keys: &Keys) -> Result<Arc<ServerConfig>> {
+pub(crate) fn server_config(keys: &Keys, transport: Transport) -> Result<Arc<ServerConfig>> {
     let (certificate, key) = &keys.server;
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes())?];
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
     let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = transport.alpn();
     Ok(Arc::new(config))
 }
 
-pub(crate) fn client_config(keys: &Keys) -> Result<ClientConfig> {
+fn client_config(keys: &Keys, transport: Transport) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(keys.roots()?.into_iter().map(CertificateDer::from));
     // HAProxy and Envoy answer with the server's certificate.
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = transport.alpn();
     Ok(config)
 }
 
+/// Starts one of each.
+pub(crate) fn servers(keys: &Keys) -> Result<Servers> {
+    let config = |transport: Transport| server_config(keys, transport).map(Some);
+    Ok(Servers {
+        clear: serve(None, Transport::Clear)?,
+        tls: serve(config(Transport::Tls)?, Transport::Tls)?,
+        http2: serve(config(Transport::Http2)?, Transport::Http2)?,
+    })
+}
+
 /// Answers every request with [`ANSWER`] bytes; the port.
-pub(crate) fn serve(tls: Option<Arc<ServerConfig>>) -> Result<u16> {
+fn serve(tls: Option<Arc<ServerConfig>>, transport: Transport) -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     std::thread::spawn(move || {
@@ -233,7 +302,11 @@ pub(crate) fn serve(tls: Option<Arc<ServerConfig>>) -> Result<u16> {
                     None => answer(stream),
                     Some(config) => {
                         let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
-                        answer(StreamOwned::new(connection, stream))
+                        let stream = StreamOwned::new(connection, stream);
+                        match transport {
+                            Transport::Http2 => http2::answer(stream, &[b' '; ANSWER]),
+                            Transport::Clear | Transport::Tls => answer(stream),
+                        }
                     }
                 }
             });
@@ -278,21 +351,59 @@ pub(crate) fn read_head(stream: &mut impl BufRead) -> std::io::Result<Option<u64
 /// How a client speaks TLS, and with whom.
 pub(crate) type Tls<'a> = Option<(&'a Arc<ClientConfig>, &'static str)>;
 
+/// How a client speaks.
+#[derive(Clone, Copy)]
+pub(crate) enum How<'a> {
+    Http1(Tls<'a>),
+    Http2(&'a Arc<ClientConfig>),
+}
+
+/// A client of either kind.
+enum Asking {
+    Http1(Client),
+    Http2(http2::Client),
+}
+
+/// A request, as each kind of client sends it.
+struct Asked {
+    http1: Vec<u8>,
+    http2: http2::Request,
+}
+
+impl Asking {
+    fn open(port: u16, how: How<'_>) -> Result<Self> {
+        Ok(match how {
+            How::Http1(tls) => Self::Http1(Client::open(port, tls)?),
+            How::Http2(config) => Self::Http2(http2::Client::open(connect(port, Some((config, NAME)))?)?),
+        })
+    }
+
+    fn ask(&mut self, asked: &Asked) -> Result<()> {
+        match self {
+            Self::Http1(client) => client.ask(&asked.http1),
+            Self::Http2(client) => client.ask(&asked.http2),
+        }
+    }
+}
+
+fn connect(port: u16, tls: Tls<'_>) -> Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_nodelay(true)?;
+    Ok(match tls {
+        None => Box::new(stream),
+        Some((config, name)) => {
+            let name = ServerName::try_from(name)?;
+            Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), name)?, stream))
+        }
+    })
+}
+
 /// A connection through the proxy that had one answer.
 pub(crate) struct Client(BufReader<Box<dyn Stream>>);
 
 impl Client {
     pub(crate) fn open(port: u16, tls: Tls<'_>) -> Result<Self> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match tls {
-            None => Box::new(stream),
-            Some((config, name)) => {
-                let name = ServerName::try_from(name)?;
-                Box::new(StreamOwned::new(ClientConnection::new(Arc::clone(config), name)?, stream))
-            }
-        };
-        Ok(Self(BufReader::new(stream)))
+        Ok(Self(BufReader::new(connect(port, tls)?)))
     }
 
     fn ask(&mut self, request: &[u8]) -> Result<()> {
@@ -323,12 +434,24 @@ impl Client {
     }
 }
 
-fn get() -> Vec<u8> {
-    format!("GET /v1/models HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer sk-bench\r\n\r\n").into_bytes()
+/// Numbers of fields in the table of HTTP/2 that never changes.
+const AUTHORITY: u8 = 1;
+const PATH: u8 = 4;
+const AUTHORIZATION: u8 = 23;
+const CONTENT_TYPE: u8 = 31;
+/// `:method: GET` and `:method: POST`, as a field each.
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+
+fn get() -> Result<Asked> {
+    let http1 = format!("GET /v1/models HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer sk-bench\r\n\r\n");
+    let fields = [(AUTHORITY, NAME), (PATH, "/v1/models"), (AUTHORIZATION, "Bearer sk-bench")];
+    let http2 = http2::Request { block: http2::block(GET, &fields)?, body: Vec::new() };
+    Ok(Asked { http1: http1.into_bytes(), http2 })
 }
 
 /// As clients make it: the model behind the messages.
-fn call() -> Vec<u8> {
+fn call() -> Result<Asked> {
     let words = "Keep the water out of the hold, and count what leaves. ";
     let head = r#"{"messages":[{"role":"user","content":""#;
     let tail = r#""}],"model":"gpt-4o-mini","stream":false}"#;
@@ -336,20 +459,28 @@ fn call() -> Vec<u8> {
     let body = format!("{head}{text}{tail}");
     let fields =
         format!("Host: {NAME}\r\nContent-Type: application/json\r\nAuthorization: Bearer sk-bench\r\n");
-    format!("POST /v1/chat/completions HTTP/1.1\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len())
-        .into_bytes()
+    let http1 =
+        format!("POST /v1/chat/completions HTTP/1.1\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len());
+    let fields = [
+        (AUTHORITY, NAME),
+        (PATH, "/v1/chat/completions"),
+        (CONTENT_TYPE, "application/json"),
+        (AUTHORIZATION, "Bearer sk-bench"),
+    ];
+    let http2 = http2::Request { block: http2::block(POST, &fields)?, body: body.into_bytes() };
+    Ok(Asked { http1: http1.into_bytes(), http2 })
 }
 
-fn measure(proxy: &Proxy, tls: Tls<'_>, count: usize) -> Result<Sample> {
-    let (get, call) = (get(), call());
-    let cpu = |request: &[u8]| -> Result<f64> {
-        many(proxy.port(), tls, request, count / 10)?;
+fn measure(proxy: &Proxy, how: How<'_>, count: usize) -> Result<Sample> {
+    let (get, call) = (get()?, call()?);
+    let cpu = |request: &Asked| -> Result<f64> {
+        many(proxy.port(), how, request, count / 10)?;
         let before = proxy.processor_seconds()?;
-        many(proxy.port(), tls, request, count)?;
+        many(proxy.port(), how, request, count)?;
         Ok((proxy.processor_seconds()? - before) / f64::from(u32::try_from(count)?))
     };
-    let alone = |request: &[u8]| -> Result<f64> {
-        let mut client = Client::open(proxy.port(), tls)?;
+    let alone = |request: &Asked| -> Result<f64> {
+        let mut client = Asking::open(proxy.port(), how)?;
         let mut times = Vec::new();
         for _ in 0..count / 10 {
             let began = Instant::now();
@@ -360,18 +491,18 @@ fn measure(proxy: &Proxy, tls: Tls<'_>, count: usize) -> Result<Sample> {
         Ok(times.get(times.len() / 2).copied().unwrap_or_default())
     };
     let (get_cpu, call_cpu, get_p50, call_p50) = (cpu(&get)?, cpu(&call)?, alone(&get)?, alone(&call)?);
-    let idle = idle_bytes(proxy, tls)?;
+    let idle = idle_bytes(proxy, how)?;
     Ok(Sample { get: get_cpu, call: call_cpu, get_p50, call_p50, idle })
 }
 
 /// What a connection takes of a proxy's memory that had its answer and does nothing.
-pub(crate) fn idle_bytes(proxy: &Proxy, tls: Tls<'_>) -> Result<f64> {
-    let before = proxy.memory()?;
+pub(crate) fn idle_bytes(proxy: &Proxy, how: How<'_>) -> Result<f64> {
+    let (before, get) = (proxy.memory()?, get()?);
     let mut idle = Vec::new();
     for _ in 0..IDLE_GROUPS {
         for _ in 0..IDLE / IDLE_GROUPS {
-            let mut client = Client::open(proxy.port(), tls)?;
-            client.ask(&get())?;
+            let mut client = Asking::open(proxy.port(), how)?;
+            client.ask(&get)?;
             idle.push(client);
         }
         std::thread::sleep(IDLE_FOR);
@@ -380,10 +511,10 @@ pub(crate) fn idle_bytes(proxy: &Proxy, tls: Tls<'_>) -> Result<f64> {
 }
 
 /// Clients that ask until so many were answered.
-fn many(port: u16, tls: Tls<'_>, request: &[u8], count: usize) -> Result<()> {
+fn many(port: u16, how: How<'_>, request: &Asked, count: usize) -> Result<()> {
     let left = AtomicUsize::new(count);
     let client = || -> Result<()> {
-        let mut client = Client::open(port, tls)?;
+        let mut client = Asking::open(port, how)?;
         while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
             client.ask(request)?;
         }

@@ -8,7 +8,7 @@
 use crate::load::pin;
 use crate::proxies::{Judged, Peer};
 use crate::requests::{
-    Client, Keys, Row, Stream, Tls, Transport, client_config, read_head, say, server_config,
+    Client, Clients, Keys, Row, Servers, Stream, Tls, Transport, read_head, say, server_config,
 };
 use anyhow::{Context, Result, anyhow, bail};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -49,7 +49,7 @@ impl Between {
     fn name(self) -> String {
         match self {
             Self::Nobody(Transport::Clear) => "nobody".to_owned(),
-            Self::Nobody(Transport::Tls) => "nobody, TLS".to_owned(),
+            Self::Nobody(Transport::Tls | Transport::Http2) => "nobody, TLS".to_owned(),
             Self::Proxy(row) => row.name(),
         }
     }
@@ -76,7 +76,7 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Result<()> {
     let machine = bench_machine::describe();
     pin(1)?;
     let keys = Keys::make()?;
-    let config = Arc::new(client_config(&keys)?);
+    let clients = Clients::make(&keys)?;
     let mut all = Between::all();
     all.retain(|between| only.is_none_or(|only| between.name() == only));
     let mut samples: Vec<(usize, String, Sample)> = Vec::new();
@@ -85,7 +85,7 @@ pub(crate) fn run(quick: bool, only: Option<&str>) -> Result<()> {
         for at in 0..all.len() {
             let Some(between) = all.get((at + round) % all.len()) else { continue };
             say(&format!("round {} of {rounds}: {}", round + 1, between.name()));
-            let tls = (between.transport() == Transport::Tls).then_some((&config, crate::requests::NAME));
+            let tls = between.transport().is_tls().then_some((clients.http1(), crate::requests::NAME));
             let sample = measure(*between, &keys, tls, events).with_context(|| between.name())?;
             samples.push((round, between.name(), sample));
         }
@@ -126,11 +126,14 @@ fn table(all: &[Between], samples: &[(usize, String, Sample)]) -> String {
 }
 
 fn measure(between: Between, keys: &Keys, tls: Tls<'_>, events: usize) -> Result<Sample> {
-    let config = tls.is_some().then(|| server_config(keys)).transpose()?;
+    let config = tls.is_some().then(|| server_config(keys, Transport::Tls)).transpose()?;
     let (port, accepted) = serve(config)?;
     let proxy = match between {
         Between::Nobody(_) => None,
-        Between::Proxy(row) => Some(row.start((port, port), keys)?),
+        Between::Proxy(row) => {
+            let servers = Servers { clear: port, tls: port, http2: port };
+            Some(row.start(servers, keys)?)
+        }
     };
     let at = proxy.as_ref().map_or(port, crate::proxies::Proxy::port);
     let (began, (heard, times)) = (Instant::now(), channel());
