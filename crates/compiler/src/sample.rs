@@ -229,7 +229,6 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
             tools: globs(dice),
             only_referred: dice.chance(20),
             granted: false,
-            redirects: dice.chance(20).then(|| 1 + u32::try_from(dice.below(60)).unwrap_or(0)),
             redirects: dice.chance(20).then_some(60),
             leaks: Leaks {
                 secrets: dice.chance(30).then_some(LeakAction::Block),
