@@ -182,15 +182,15 @@ function Tiers({ walk, record }: { walk: Walk; record: LedgerRecord }) {
   );
 }
 
-/** The rule that would have allowed it, but for something. */
-function NearestRule({ nearest }: { nearest: Nearest }) {
+/** The rule that would have allowed it, but for something. `shown`: its lines are above already. */
+function NearestRule({ nearest, shown }: { nearest: Nearest; shown: boolean }) {
   return (
     <section>
       <h3>Nearest rule that allows</h3>
       <p>
         <Name text={nearest.rule} wrap /> <span className="muted">would, but for</span> <Name text={words(nearest.lacks)} wrap />
       </p>
-      {nearest.deciding && <Excerpt lines={nearest.deciding.lines} label="Lines of the nearest rule" />}
+      {!shown && nearest.deciding && <Excerpt lines={nearest.deciding.lines} label="Lines of the nearest rule" />}
     </section>
   );
 }
@@ -296,7 +296,7 @@ export function WhyDrawer({ number, close }: { number: string; close: () => void
             <h3>Decided by</h3>
             <Lines why={why.data} />
           </section>
-          {nearest && <NearestRule nearest={nearest} />}
+          {nearest && <NearestRule nearest={nearest} shown={why.data.deciding !== null && nearest.rule === record.rule} />}
           {why.data.walk && <Tiers walk={why.data.walk} record={record} />}
           <section>
             <h3>What is known of it</h3>
