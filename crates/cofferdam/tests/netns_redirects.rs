@@ -1,11 +1,7 @@
 //! What an answer of an allowed server leads to is fetched from a host that no rule names, for as long as that is granted; the host
 //! is reached for nothing else, and by nobody who was not led there.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests; a panic is the failure report"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
 mod machine;
 

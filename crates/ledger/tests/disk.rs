@@ -1,10 +1,6 @@
 //! Disks that are full, cannot be written, or gave back other bytes than they were given; names without end.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test's helpers fail the test, and say what did not run"
-)]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use ledger::{Entry, EntryFilter, Kind, Ledger, Notice, Reader, Retention, Verdict};
 use std::fs::{self, OpenOptions};
