@@ -5,6 +5,7 @@ has both.
 """
 
 import json
+import time
 
 import through
 from attacker import Tally, attempt
@@ -66,11 +67,15 @@ def smuggled():
 
 
 def over_quota():
-    """Until the key's share of the day is spent."""
+    """Until the key's share of the day is spent. Nothing before it comes as far as the model, which may still be starting."""
+    ask = asks(MODEL, "POST", CHAT, chat("report", **MINE))
+    end = time.monotonic() + 30
+    while "server-unreachable" in (result := ask())[1] and time.monotonic() < end:
+        time.sleep(0.2)
     for _ in range(8):
-        result = asks(MODEL, "POST", CHAT, chat("report", **MINE))()
         if result[0] != REACHED:
             return result
+        result = ask()
     return REACHED, "as often as wanted"
 
 
