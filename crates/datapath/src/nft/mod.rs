@@ -166,11 +166,11 @@ impl NftDatapath {
         self.installed.state.as_ref().map(|state| state.tag)
     }
 
-    /// [`Datapath::bind`], and [`Steering::steer_pairs`], in the same step where no row takes anything away. Where one does,
-    /// more pairs are steered before and fewer after it.
+    /// [`Datapath::bind`], and [`Steering::steer_pairs`], in the same step where pairs come and no row takes anything away.
+    /// Otherwise more pairs are steered before and fewer after it.
     ///
     /// # Errors
-    /// Nothing changed, but that more pairs may be steered.
+    /// Nothing changed, but that more pairs may be steered, or bindings hold and fewer pairs still are.
     pub fn bind_steered(
         &mut self,
         bindings: &[Binding],
@@ -178,6 +178,11 @@ impl NftDatapath {
         more: &[(IpAddr, IpAddr)],
         fewer: &[(IpAddr, IpAddr)],
     ) -> Result<(), ApplyError> {
+        if more.is_empty() {
+            // What ends must end also where somebody took the steering away.
+            self.bind(bindings)?;
+            return steering.steer_pairs(&[], fewer);
+        }
         let rebinding = self.rebinding(bindings)?;
         if rebinding.moves() {
             steering.steer_pairs(more, &[])?;
