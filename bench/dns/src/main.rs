@@ -1,4 +1,4 @@
-//! Measures the DNS proxy beside unbound and dnsdist: `bench-dns [--quick]`.
+//! Measures the DNS proxy beside unbound and dnsdist: `bench-dns [--quick] [ROW]`, only rows that have `ROW` in their name.
 //!
 //! Enters: the machine, with Debian's packages unbound and dnsdist, and their configurations from
 //! `$COFFERDAM_SHARED/peers` (default `../shared/peers`). Leaves: raw samples as JSON on standard output, a table and
@@ -55,10 +55,17 @@ fn main() -> Result<()> {
         Some("proxy") => return Ok(dns::run_proxy(std::io::stdin().as_fd().try_clone_to_owned()?)?),
         Some("stub") => return stub::run(),
         Some("engine") => return Ok(writeln!(std::io::stdout(), "{:#}", engine::measure(200_000)?)?),
-        Some("--quick") | None => {}
-        Some(other) => bail!("unknown argument {other}"),
+        _ => {}
     }
-    let quick = !arguments.is_empty();
+    let (options, only): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| it.starts_with('-'));
+    if options.iter().any(|it| *it != "--quick") || only.len() > 1 {
+        bail!("bench-dns [--quick] [ROW], not {}", arguments.join(" "));
+    }
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| only.iter().all(|part| row.name.contains(part.as_str()))).collect();
+    if rows.is_empty() {
+        bail!("no row has {} in its name", only.first().map_or("", |it| it.as_str()));
+    }
+    let quick = !options.is_empty();
     let (rounds, time) = if quick { (1, Duration::from_millis(500)) } else { (7, Duration::from_secs(2)) };
     // Before this process has one processor only.
     let machine = bench_machine::describe();
@@ -66,7 +73,7 @@ fn main() -> Result<()> {
     let _stub = stub::start()?;
     let mut measured = Vec::new();
     for round in 0..rounds {
-        for row in &ROWS {
+        for row in &rows {
             say(&format!("round {} of {rounds}: {}", round + 1, row.name));
             let Some(server) = Server::start(row.kind).with_context(|| row.name)? else { continue };
             // The thousand names are kept before the time starts; the rest warms up as well.

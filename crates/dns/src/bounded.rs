@@ -1,12 +1,14 @@
 //! A map that holds so much and no more: what was put in first goes first.
 
-use std::collections::{HashMap, VecDeque};
+use crate::map::Map;
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry as Place;
 use std::hash::Hash;
 
 /// A map bounded by entries and by weight.
 #[derive(Debug)]
 pub(crate) struct Bounded<K, V> {
-    entries: HashMap<K, Entry<V>>,
+    entries: Map<K, Entry<V>>,
     /// In the order they were put in. One that was put in again stands twice; the first does not count.
     order: VecDeque<(K, u64)>,
     puts: u64,
@@ -22,7 +24,7 @@ struct Entry<V> {
 
 impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
     pub(crate) fn new() -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), puts: 0, weight: 0 }
+        Self { entries: Map::default(), order: VecDeque::new(), puts: 0, weight: 0 }
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<&V> {
@@ -39,7 +41,7 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         }
         while self.entries.len() > most || self.weight > heaviest {
             let Some((key, put)) = self.order.pop_front() else { return };
-            self.let_go(&key, put);
+            self.let_go(key, put);
         }
         self.forget_repeats();
     }
@@ -58,9 +60,11 @@ impl<K: Hash + Eq + Clone, V> Bounded<K, V> {
         self.entries.len()
     }
 
-    fn let_go(&mut self, key: &K, put: u64) {
-        if self.entries.get(key).is_some_and(|entry| entry.put == put) {
-            self.remove(key);
+    fn let_go(&mut self, key: K, put: u64) {
+        if let Place::Occupied(place) = self.entries.entry(key)
+            && place.get().put == put
+        {
+            self.weight -= place.remove().weight;
         }
     }
 

@@ -15,7 +15,6 @@ use crate::reply::Kept;
 use crate::rewrite::{self, rewrite};
 use crate::state::Settings;
 use crate::wire::{Malformed, Name};
-use policy::DnsName;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -85,7 +84,7 @@ pub(crate) struct Entry {
 /// Names that lead to the same addresses.
 #[derive(Debug)]
 pub(crate) struct Lesson {
-    pub(crate) names: Vec<(Name, DnsName)>,
+    pub(crate) names: Vec<Name>,
     pub(crate) addresses: Vec<IpAddr>,
     /// Seconds from when the answer was taken.
     pub(crate) ttl: u32,
@@ -131,8 +130,8 @@ impl Entry {
             lessons,
             reach: answer.addresses.iter().map(|it| reach(*it)).max().unwrap_or(Reach::Public),
             addresses: answer.addresses.iter().copied().take(MAX_LISTED).collect(),
-            aliases: answer.aliases.iter().take(MAX_LISTED).map(|it| it.to_string().into()).collect(),
-            name: question.name.to_string().into(),
+            aliases: answer.aliases.iter().take(MAX_LISTED).map(|it| it.text().into()).collect(),
+            name: question.name.text().into(),
             upstream: origin.upstream,
             taken: origin.taken,
             ttl,
@@ -188,8 +187,7 @@ impl Entry {
 impl Lesson {
     /// What of a lead policy can speak of.
     fn new(lead: Lead) -> Option<Self> {
-        let names: Vec<_> =
-            lead.names.into_iter().filter_map(|it| Some((it.clone(), it.dns_name()?))).collect();
+        let names: Vec<_> = lead.names.into_iter().filter(Name::is_host_name).collect();
         (!names.is_empty()).then_some(Self { names, addresses: lead.addresses, ttl: lead.ttl })
     }
 }

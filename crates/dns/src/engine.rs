@@ -17,6 +17,7 @@ use crate::flight::Flights;
 use crate::health::Health;
 use crate::kind::Rcode;
 use crate::learn::{Binding, BoundKey, Learning};
+use crate::map::Map;
 use crate::question::{Question, Unreadable};
 use crate::rate::{Meter, Pace};
 use crate::record::{Counters, Query, Reason, Transport};
@@ -24,7 +25,7 @@ use crate::reply::{self, Lifetimes};
 use crate::state::{PodRules, Rules, Settings, State, keeps_answers};
 use observe::Time;
 use policy::{DnsName, Generation};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -214,7 +215,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) out: Outbox,
     pub(crate) random: Box<dyn FnMut() -> u32>,
-    meters: HashMap<IpAddr, Meter>,
+    meters: Map<IpAddr, Meter>,
     strangers: Option<Meter>,
     timers: Timers,
     serial: u64,
@@ -235,7 +236,7 @@ impl Engine {
             counters: Counters::default(),
             out: Outbox::default(),
             random,
-            meters: HashMap::new(),
+            meters: Map::default(),
             strangers: None,
             timers: Timers::default(),
             serial: 0,
@@ -500,7 +501,7 @@ impl Engine {
             transport: waiting.client.transport(),
             name: match entry {
                 Some(entry) => Arc::clone(&entry.name),
-                None => waiting.question.name.to_string().into(),
+                None => waiting.question.name.text().into(),
             },
             kind: waiting.question.kind,
             verdict: served.reason.verdict(),

@@ -14,10 +14,10 @@ use crate::cache::{Entry, Key, Origin};
 use crate::decide::{Permit, Source};
 use crate::engine::{Ask, Client, Engine, Now, TcpAsk, Timer, Waiting};
 use crate::kind::Rcode;
+use crate::map::Map;
 use crate::question::Question;
 use crate::record::{Reason, Transport};
 use crate::state::Rules;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ const MAX_TRIES: usize = 5;
 /// Who waits for whom.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    flights: HashMap<u64, Flight>,
-    by_question: HashMap<(Key, Transport), u64>,
-    by_try: HashMap<Try, u64>,
+    flights: Map<u64, Flight>,
+    by_question: Map<(Key, Transport), u64>,
+    by_try: Map<Try, u64>,
     sockets: usize,
     /// The socket of the questions that go out next.
     socket: usize,
@@ -62,9 +62,9 @@ struct Try {
 impl Flights {
     pub(crate) fn new(sockets: usize) -> Self {
         Self {
-            flights: HashMap::new(),
-            by_question: HashMap::new(),
-            by_try: HashMap::new(),
+            flights: Map::default(),
+            by_question: Map::default(),
+            by_try: Map::default(),
             sockets: sockets.max(1),
             socket: 0,
         }

@@ -4,7 +4,7 @@
 //! Guarantees: one that was silent three times in a row is asked last, and tried again after a second, then after two,
 //! four, up to thirty; one answer makes it good again.
 
-use std::collections::HashMap;
+use crate::map::Map;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What is known of trusted resolvers.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
-    known: HashMap<IpAddr, Silence>,
+    known: Map<IpAddr, Silence>,
     turn: usize,
 }
 

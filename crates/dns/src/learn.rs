@@ -13,8 +13,10 @@
 use crate::cache::{Entry, Lesson};
 use crate::engine::{Engine, Now, Served, Timer, Waiting};
 use crate::kind::RecordType;
+use crate::map::Map;
 use crate::record::Reason;
 use crate::state::{PodRules, names};
+use crate::wire::Name;
 use policy::DnsName;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -37,7 +39,7 @@ pub struct Binding {
 }
 
 /// A binding of one name and one address, of the pod in one epoch.
-pub(crate) type BoundKey = (u64, DnsName, IpAddr);
+pub(crate) type BoundKey = (u64, Name, IpAddr);
 
 /// Pairs of name and address that one answer may teach. One with more is not answered to pods whose policies speak of it.
 const MAX_PAIRS: usize = 1024;
@@ -45,9 +47,9 @@ const MAX_PAIRS: usize = 1024;
 /// Requests to bind that have no answer yet.
 #[derive(Debug, Default)]
 pub(crate) struct Learning {
-    requests: HashMap<u64, Request>,
+    requests: Map<u64, Request>,
     /// By pod's epoch and answer.
-    by_answer: HashMap<(u64, u64), u64>,
+    by_answer: Map<(u64, u64), u64>,
 }
 
 impl Learning {
@@ -64,6 +66,13 @@ struct Request {
     waiting: Vec<(Waiting, Reason)>,
 }
 
+/// What has to be put in force, and under which keys it is known from then on.
+#[derive(Default)]
+struct Wanted {
+    bindings: Vec<Binding>,
+    keys: Vec<BoundKey>,
+}
+
 /// How the bindings of an answer stand.
 enum Standing {
     /// The answer teaches this pod nothing.
@@ -71,7 +80,7 @@ enum Standing {
     /// All are in force for long enough.
     Known,
     /// These have to be asked for.
-    Wanted(Vec<Binding>),
+    Wanted(Wanted),
     /// More than an answer may teach.
     TooMuch,
 }
@@ -86,13 +95,13 @@ impl Engine {
         pod: &PodRules,
         reason: Reason,
     ) {
-        let bindings = match self.standing(now.at, entry, pod) {
+        let wanted = match self.standing(now.at, entry, pod) {
             Standing::Nothing => return self.reply(now, waiting, entry, Served::by(reason)),
             Standing::Known => {
                 let served = Served { learned: true, ..Served::by(reason) };
                 return self.reply(now, waiting, entry, served);
             }
-            Standing::Wanted(bindings) => bindings,
+            Standing::Wanted(wanted) => wanted,
             Standing::TooMuch => return self.fail(now, waiting, Reason::LearnFailed),
         };
         if let Err(reason) = self.admit(pod.address, &mut waiting) {
@@ -106,7 +115,7 @@ impl Engine {
             return;
         }
         let id = self.next_serial();
-        let bound = bindings.iter().flat_map(|binding| pairs(pod.epoch, binding)).collect();
+        let Wanted { bindings, keys: bound } = wanted;
         let request =
             Request { epoch: pod.epoch, entry: Rc::clone(entry), bound, waiting: vec![(waiting, reason)] };
         self.learning.requests.insert(id, request);
@@ -123,10 +132,10 @@ impl Engine {
             return Standing::Nothing;
         }
         let half = now + Duration::from_secs(u64::from(rules.settings.binding_floor / 2));
-        let (mut spoken_of, mut wanted) = (0, Vec::new());
+        let (mut spoken_of, mut wanted) = (0, Wanted::default());
         for lesson in &entry.lessons {
             let needed = entry.end_of(lesson).max(half);
-            let names = || lesson.names.iter().filter(|(wire, _)| pod.speaks_of(wire)).map(|(_, name)| name);
+            let names = || lesson.names.iter().filter(|name| pod.speaks_of(name));
             spoken_of += names().count() * lesson.addresses.len();
             if spoken_of > MAX_PAIRS {
                 return Standing::TooMuch;
@@ -134,21 +143,25 @@ impl Engine {
             if names().all(|name| self.is_known(pod.epoch, name, lesson, needed)) {
                 continue;
             }
-            wanted.push(Binding {
+            for name in names() {
+                wanted.keys.extend(lesson.addresses.iter().map(|to| (pod.epoch, name.clone(), *to)));
+            }
+            wanted.bindings.push(Binding {
                 pod: pod.address,
-                names: names().cloned().collect(),
+                // Policies speak of host names only.
+                names: names().filter_map(Name::dns_name).collect(),
                 addresses: lesson.addresses.clone(),
                 ttl: rules.settings.binding(lesson.ttl.saturating_sub(entry.age(now))),
             });
         }
-        match (spoken_of, wanted.is_empty()) {
+        match (spoken_of, wanted.bindings.is_empty()) {
             (0, _) => Standing::Nothing,
             (_, true) => Standing::Known,
             (_, false) => Standing::Wanted(wanted),
         }
     }
 
-    fn is_known(&self, epoch: u64, name: &DnsName, lesson: &Lesson, needed: Instant) -> bool {
+    fn is_known(&self, epoch: u64, name: &Name, lesson: &Lesson, needed: Instant) -> bool {
         let until = |address: &IpAddr| self.known.get(&(epoch, name.clone(), *address));
         lesson.addresses.iter().all(|address| until(address).is_some_and(|until| *until >= needed))
     }
@@ -210,9 +223,4 @@ impl Engine {
             }
         }
     }
-}
-
-fn pairs(epoch: u64, binding: &Binding) -> impl Iterator<Item = BoundKey> {
-    let addresses = &binding.addresses;
-    binding.names.iter().flat_map(move |name| addresses.iter().map(move |to| (epoch, name.clone(), *to)))
 }

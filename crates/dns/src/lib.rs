@@ -33,6 +33,7 @@ mod frame;
 mod health;
 pub mod kind;
 mod learn;
+mod map;
 mod proxy;
 pub mod question;
 mod rate;

@@ -4,11 +4,12 @@
 //! Guarantees: a pod that the state does not name gets no answer; patterns mean what `policy::DomainPattern` says.
 //! Does not: ask where rules came from.
 
+use crate::map::Map;
 use crate::wire::Name;
 use ipnet::IpNet;
 use policy::{DnsName, DomainPattern, Generation};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,7 +192,7 @@ pub struct Rules {
     pub generation: Generation,
     /// Settings.
     pub settings: Settings,
-    pods: HashMap<IpAddr, Arc<PodRules>>,
+    pods: Map<IpAddr, Arc<PodRules>>,
     trusted: Vec<IpAddr>,
     private: NameMap<()>,
     epochs: u64,
@@ -200,7 +201,7 @@ pub struct Rules {
 impl Rules {
     /// The rules of a state that follows another.
     pub fn new(state: State, previous: Option<&Self>) -> Self {
-        let mut pods = HashMap::new();
+        let mut pods = Map::default();
         let mut epochs = previous.map_or(0, |previous| previous.epochs);
         for pod in state.pods {
             let Some(first) = pod.addresses.first().copied() else { continue };
@@ -309,15 +310,15 @@ impl PodRules {
 /// Patterns by the wire form of their names: a look-up takes as many steps as a name has labels.
 #[derive(Debug)]
 pub(crate) struct NameMap<V> {
-    exact: HashMap<Name, V>,
-    one_below: HashMap<Box<[u8]>, V>,
-    below: HashMap<Box<[u8]>, V>,
+    exact: Map<Name, V>,
+    one_below: Map<Box<[u8]>, V>,
+    below: Map<Box<[u8]>, V>,
     any: Option<V>,
 }
 
 impl<V> Default for NameMap<V> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), one_below: HashMap::new(), below: HashMap::new(), any: None }
+        Self { exact: Map::default(), one_below: Map::default(), below: Map::default(), any: None }
     }
 }
 

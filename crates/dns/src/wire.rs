@@ -5,7 +5,7 @@
 //! Does not: know what a record means.
 
 use policy::DnsName;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -32,7 +32,7 @@ impl Name {
 
     /// The name as policy speaks of it; `None` for the root and for names that are no host names.
     pub fn dns_name(&self) -> Option<DnsName> {
-        if self.is_host_name() { DnsName::parse(&self.to_string()).ok() } else { None }
+        if self.is_host_name() { DnsName::parse(&self.text()).ok() } else { None }
     }
 
     /// Whether policy can speak of it: the same as [`DnsName::parse`] says, without making text.
@@ -41,6 +41,14 @@ impl Name {
         let good =
             |label: &[u8]| label.iter().all(plain) && !label.starts_with(b"-") && !label.ends_with(b"-");
         self.0.len() > 1 && self.labels().all(good)
+    }
+
+    /// Its text, in one allocation for most names.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::with_capacity(self.0.len());
+        // A string takes everything.
+        let _ = write!(text, "{self}");
+        text
     }
 
     /// This name and every name above it, in wire form, without the root.
