@@ -1,4 +1,5 @@
-//! Measures what the Core Rule Set costs a request, beside libmodsecurity: `bench-waf [--quick]`.
+//! Measures what the Core Rule Set costs a request, beside libmodsecurity: `bench-waf [--quick] [REQUEST]`, only those that
+//! have `REQUEST` in their name.
 //!
 //! Enters: the rules of `$COFFERDAM_SHARED/data/waf` (default `../shared`), and `$BENCH_WAF_PYTHON`, a Python with the
 //! package libmodsecurity; without one the peer's rows are missing, and that is said. Leaves: raw samples as JSON on standard
@@ -21,11 +22,12 @@ use waf::{Profile, RuleSet, Start, Transaction};
 const VERSION: &str = "crs-4.28.0";
 
 fn main() -> Result<()> {
-    let quick = match std::env::args().nth(1).as_deref() {
-        Some("--quick") => true,
-        None => false,
-        Some(other) => bail!("unknown argument {other}"),
-    };
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (options, only): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| it.starts_with('-'));
+    if options.iter().any(|it| *it != "--quick") || only.len() > 1 {
+        bail!("bench-waf [--quick] [REQUEST], not {}", arguments.join(" "));
+    }
+    let quick = !options.is_empty();
     let (rounds, budget) = if quick { (1, 5_000_000) } else { (5, 100_000_000) };
     let machine = bench_machine::describe();
     let shared =
@@ -33,7 +35,11 @@ fn main() -> Result<()> {
     let found = files(&shared.join("data/waf").join(VERSION))?;
     let license =
         found.iter().find(|(name, _)| name.ends_with("LICENSE")).context("no LICENSE, which is the prose")?;
-    let requests = requests::all(&String::from_utf8_lossy(&license.1));
+    let mut requests = requests::all(&String::from_utf8_lossy(&license.1));
+    requests.retain(|request| only.iter().all(|part| request.name.contains(part.as_str())));
+    if requests.is_empty() {
+        bail!("no request has {} in its name", only.first().map_or("", |it| it.as_str()));
+    }
     let ordered = waf::setup::order(found, &[]);
     let paths: Vec<String> = ordered.rules.iter().skip(1).map(|(path, _)| path.clone()).collect();
     let rules = RuleSet::load(&ordered).map_err(|errors| anyhow::anyhow!("{errors}"))?;

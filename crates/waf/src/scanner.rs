@@ -39,6 +39,13 @@ const MET: usize = 256;
 /// Longest literal that is looked for: the start of a longer one is in a text that has it, and says nearly as much.
 const MAX_LITERAL: usize = 8;
 
+/// Parts of a text that are scanned side by side: a step waits for memory, and several wait together.
+const LANES: usize = 4;
+/// Bytes that a part has in common with the one before it: a literal that begins there ends in this one.
+const OVERLAP: usize = MAX_LITERAL - 1;
+/// Length from which a text is parted.
+const LEAST: usize = 256;
+
 /// The literals of all links.
 #[derive(Debug)]
 pub(crate) struct Scanner {
@@ -118,19 +125,31 @@ impl Finder {
     }
 
     fn scan(&self, text: &[u8], hits: &mut [u64]) {
-        let mut state = self.start;
         let mut seen = vec![0_u64; self.owners.len().div_ceil(64)];
         // Where the automaton was when it last met literals: texts often meet the same again and again.
         let mut met = [StateID::ZERO; MET];
-        for byte in text {
-            state = self.automaton.next_state(Anchored::No, state, *byte);
-            if self.automaton.is_match(state) {
-                let Some(before) = met.get_mut(state.as_usize() >> self.shift & (MET - 1)) else { continue };
-                if *before != state {
-                    *before = state;
-                    self.note(state, &mut seen, hits);
+        let mut step = |state: &mut StateID, byte: u8| {
+            *state = self.automaton.next_state(Anchored::No, *state, byte);
+            if self.automaton.is_match(*state) {
+                let Some(before) = met.get_mut(state.as_usize() >> self.shift & (MET - 1)) else { return };
+                if *before != *state {
+                    *before = *state;
+                    self.note(*state, &mut seen, hits);
                 }
             }
+        };
+        let mut states = [self.start; LANES];
+        let lanes = lanes(text);
+        let common = lanes.map(<[u8]>::len).into_iter().min().unwrap_or_default();
+        let [one, two, three, four] = lanes.map(|lane| lane.split_at_checked(common).unwrap_or_default());
+        let together = one.0.iter().zip(two.0).zip(three.0.iter().zip(four.0));
+        for ((a, b), (c, d)) in together {
+            for (state, byte) in states.iter_mut().zip([a, b, c, d]) {
+                step(state, *byte);
+            }
+        }
+        for (state, rest) in states.iter_mut().zip([one.1, two.1, three.1, four.1]) {
+            rest.iter().for_each(|byte| step(state, *byte));
         }
     }
 
@@ -148,6 +167,18 @@ impl Finder {
     }
 }
 
+/// Parts of a text that together hold each literal that the whole holds. A short one is one part.
+fn lanes(text: &[u8]) -> [&[u8]; LANES] {
+    let length =
+        if text.len() < LEAST { text.len() } else { (text.len() + (LANES - 1) * OVERLAP).div_ceil(LANES) };
+    let lane = |lane: usize| {
+        let from = lane * length.saturating_sub(OVERLAP);
+        let to = text.len().min(from + length);
+        if lane > 0 && length == text.len() { &[] } else { text.get(from..to).unwrap_or_default() }
+    };
+    std::array::from_fn(lane)
+}
+
 fn set(hits: &mut [u64], bit: u32) {
     if let Some(word) = hits.get_mut(bit as usize / 64) {
         *word |= 1 << (bit % 64);
@@ -156,4 +187,34 @@ fn set(hits: &mut [u64], bit: u32) {
 
 fn has(hits: &[u64], bit: u32) -> bool {
     hits.get(bit as usize / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_short_text_is_one_part_and_a_long_one_is_parted_whole() {
+        let bytes = |parts: [&[u8]; LANES]| parts.map(<[u8]>::len);
+        assert_eq!(bytes(lanes(&[0; LEAST - 1])), [LEAST - 1, 0, 0, 0]);
+        assert_eq!(bytes(lanes(&[0; 400])), [106, 106, 106, 103]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_literal_is_met_exactly_where_it_is_in_the_text(
+            pieces in prop::collection::vec("[a-c]{1,9}|[abc]{40}|x{100}", 0..30),
+            literals in prop::collection::btree_set("[a-cx]{1,8}", 1..12),
+        ) {
+            let text = pieces.concat();
+            let sets = literals.iter().zip(0_u32..).map(|(literal, set)| (literal.clone().into_bytes(), vec![set]));
+            let finder = Finder::build(sets.collect()).unwrap();
+            let mut hits = [0];
+            finder.scan(text.as_bytes(), &mut hits);
+            for (literal, set) in literals.iter().zip(0_u32..) {
+                prop_assert_eq!(has(&hits, set), text.contains(literal.as_str()), "{} in {}", literal, text);
+            }
+        }
+    }
 }
