@@ -1,13 +1,14 @@
 //! Opens the way to the server of a permitted connection: from here, or through the central egress gateway.
 
 use crate::central::{Failed, Route, Tunnel};
-use crate::decide::Permit;
+use crate::decide::{Claim, Permit};
 use crate::near::Near;
 use crate::reason::Reason;
 use crate::record::Guard;
 use crate::refuse::reset;
 use crate::serve::Gateway;
 use nix::sys::socket::{setsockopt, sockopt};
+use rustix::net::sockopt::set_tcp_quickack;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -129,6 +130,11 @@ async fn direct(permit: &Permit, within: Duration, mark: u32) -> io::Result<TcpS
     let socket = socket_to(permit.opening().destination, permit.judgement().budget)?;
     if mark != 0 {
         setsockopt(&socket, sockopt::Mark, &mark)?;
+    }
+    if !matches!(permit.opening().claim, Claim::Opaque) {
+        // What the client said goes out at once, and acknowledges the server's part of the handshake as well: a packet
+        // less. Where the server speaks first, it must not wait for that.
+        let _one_packet_more = set_tcp_quickack(&socket, false);
     }
     match tokio::time::timeout(within, socket.connect(permit.opening().destination)).await {
         Ok(connected) => connected,

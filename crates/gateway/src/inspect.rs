@@ -64,6 +64,8 @@ pub(crate) async fn read(
     silence: Option<Duration>,
 ) -> Opened {
     let mut reading = Reading { bytes: first, first: First::default() };
+    // Most say all that is asked for at once.
+    reading.bytes.reserve(PIECE);
     if let Some(silence) = silence.filter(|_| reading.bytes.is_empty())
         // Cancelled, it read nothing. An end or an error comes again with the next one.
         && tokio::time::timeout(silence, stream.read_buf(&mut reading.bytes)).await.is_err()
