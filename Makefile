@@ -1,7 +1,7 @@
 # The two that matter: `make run` shows the product at work, `make test` proves it.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin:/sbin:$(PATH)
 
-.PHONY: help run test bench soak check fix setup
+.PHONY: help run test bench soak check fix sbom setup
 help:            ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
@@ -20,6 +20,9 @@ bench: setup     ## measurements, raw runs under bench/runs/
 
 soak: setup      ## load and random deaths for ten minutes (ARGS=SECONDS), then level memory
 	@scripts/soak $(ARGS)
+
+sbom:            ## what the program is made of, as CycloneDX: target/sbom.cdx.json
+	@scripts/sbom
 
 check: setup     ## the quick half of `test`: rustfmt and clippy
 	@cargo fmt --all --check

@@ -1,21 +1,3 @@
-//! Any bytes are read without a panic, within bounds, and the same way twice; nothing is skipped without a word.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let read = crds::read_objects("fuzz.yaml", bytes);
-    for diagnostic in &read.diagnostics {
-        assert!(!diagnostic.to_string().is_empty());
-    }
-    for object in &read.objects {
-        let broken = match object {
-            crds::Object::NetworkPolicy(policy) => policy.broken,
-            crds::Object::ClusterPolicy(policy) => policy.broken,
-            _ => false,
-        };
-        assert!(object.position().line > 0 && object.position().column > 0);
-        assert!(!broken || read.diagnostics.iter().any(crds::Diagnostic::is_error), "broken, and nothing said");
-    }
-    assert_eq!(read, crds::read_objects("fuzz.yaml", bytes));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::run("manifest", bytes));

@@ -10,6 +10,7 @@ mod inspection;
 mod kept;
 mod link;
 
+use crate::environment::NODE_NAME;
 use crate::health::{self, Health};
 use crate::http;
 use crate::ledger_cmd::LedgerArgs;
@@ -184,161 +185,159 @@ impl Health for Agent {
     }
 
     fn metrics(&self) -> Page {
-        let status = self.engine().status();
         let mut page = Page::new();
-        let sum = |of: fn(&NodeStatus) -> u64| status.nodes.iter().map(of).sum::<u64>();
-        page.gauge(
-            "generation",
-            "State of policy that the kernel has; 0: none",
-            sum(|node| node.enforced.unwrap_or_default().0),
-        );
-        page.gauge(
-            "degraded",
-            "Reasons why not everything that was written is in force",
-            status.degraded.len() as u64,
-        );
-        page.gauge("policies", "Policies in force", status.policies as u64);
-        page.gauge("rules", "Rules in force", status.rules as u64);
-        page.gauge("closed_scopes", "Scopes closed for what could not be read", status.closed_scopes as u64);
-        page.gauge("endpoints", "Pod addresses that are judged for", sum(|node| node.endpoints as u64));
-        page.gauge("load_microseconds", "Time from a new state to the kernel, last", status.load.took_micros);
-        page.gauge("open_connections", "Connections that are open", status.resolver.open);
-        page.counter("connections_allowed", "Connections that were allowed", status.records.opened);
-        page.counter("connections_denied", "Denials on record", status.records.denied);
-        page.counter(
-            "denials_suppressed",
-            "Equal denials counted instead of recorded",
-            status.records.suppressed,
-        );
-        page.counter("records_evicted", "Records that made room for newer ones", status.records.evicted);
-        page.counter(
-            "events_lost",
-            "Events that the kernel could not hand over",
-            sum(|node| node.lost_events),
-        );
-        let dns = |of: fn(&DnsStatus) -> u64| {
-            status.nodes.iter().filter_map(|node| node.dns.as_ref()).map(of).sum::<u64>()
-        };
-        page.gauge("dns_addresses", "Addresses that are open to pods by name", dns(|dns| dns.opened as u64));
-        page.counter("dns_answered", "DNS queries of pods that were answered", dns(|dns| dns.answered));
-        page.counter("dns_refused", "DNS queries of pods that were refused", dns(|dns| dns.refused));
-        page.counter("dns_failed", "DNS queries that nobody could answer", dns(|dns| dns.failed));
-        page.counter(
-            "dns_records_lost",
-            "Records of DNS queries that were lost",
-            dns(|dns| dns.lost_records),
-        );
-        page.counter(
-            "dns_bindings",
-            "Times that names were put in force in kernel and gateway",
-            dns(|dns| dns.binds),
-        );
-        page.counter("dns_binding_microseconds", "What that took altogether", dns(|dns| dns.bind_micros));
-        page.counter("dns_proxy_starts", "Times the DNS proxy was started", dns(|dns| dns.starts));
-        let gateway = |of: fn(&GatewayStatus) -> u64| {
-            status.nodes.iter().filter_map(|node| node.gateway.as_ref()).map(of).sum::<u64>()
-        };
-        page.gauge(
-            "gateway_connections",
-            "Connections to names that are open through the gateway",
-            gateway(|gateway| gateway.open),
-        );
-        page.gauge(
-            "gateway_limits_used_up",
-            "Pods and rules whose upload of the hour or day is used up",
-            gateway(|gateway| gateway.spent as u64),
-        );
-        page.counter(
-            "gateway_passed",
-            "Connections to names that passed and ended",
-            gateway(|gateway| gateway.passed),
-        );
-        page.counter(
-            "gateway_refused",
-            "Connections to names that were refused or cut",
-            gateway(|gateway| gateway.refused),
-        );
-        page.counter(
-            "gateway_requests_allowed",
-            "Requests that were judged and allowed, and ended",
-            gateway(|gateway| gateway.requests_allowed),
-        );
-        page.counter(
-            "gateway_requests_refused",
-            "Requests that were judged and refused, or cut",
-            gateway(|gateway| gateway.requests_refused),
-        );
-        page.counter(
-            "gateway_files_reported",
-            "Dangers, or what could not be read, in files that answers brought, which went on",
-            gateway(|gateway| gateway.files_reported),
-        );
-        page.counter(
-            "gateway_files_blocked",
-            "Dangers, or what could not be read, in files that answers brought, for which they were stopped",
-            gateway(|gateway| gateway.files_blocked),
-        );
-        page.counter(
-            "gateway_edges_lost",
-            "Edges of parts of uploads that were forgotten for want of room: what stands across them was not looked for",
-            gateway(|gateway| gateway.edges_lost),
-        );
-        page.counter(
-            "gateway_bytes_sent",
-            "Bytes from pods to names, of ended connections",
-            gateway(|gateway| gateway.bytes_up),
-        );
-        page.counter(
-            "gateway_bytes_received",
-            "Bytes from names to pods, of ended connections",
-            gateway(|gateway| gateway.bytes_down),
-        );
-        page.counter(
-            "gateway_records_lost",
-            "Records of connections to names that were lost",
-            gateway(|gateway| gateway.lost_records),
-        );
-        page.gauge(
-            "gateway_money_nanos_today",
-            "What calls under budgets cost since midnight (UTC), in billionths of the currency of the prices, of at most 100 pods and rules",
-            gateway(|gateway| gateway.used.iter().map(|it| it.used.money_day).sum()),
-        );
-        page.gauge(
-            "gateway_budget_store_down",
-            "Whether the store of shared budgets cannot be reached",
-            gateway(|gateway| gateway.store.as_ref().is_some_and(|store| store.problem.is_some()).into()),
-        );
-        page.counter(
-            "gateway_budget_store_failures",
-            "Times that the store of shared budgets did not answer",
-            gateway(|gateway| gateway.store.as_ref().map_or(0, |store| store.failures)),
-        );
-        page.gauge(
-            "gateway_tokens_today",
-            "Tokens of calls under budgets since midnight (UTC), of at most 100 pods and rules",
-            gateway(|gateway| gateway.used.iter().map(|it| it.used.tokens_day).sum()),
-        );
-        page.counter("gateway_starts", "Times the gateway was started", gateway(|gateway| gateway.starts));
-        if let Some(ledger) = &status.ledger {
-            page.ledger(ledger);
-        }
-        page.counter("findings", "Things that somebody should look at", status.findings);
-        if let Some(detection) = &status.detection {
-            page.counter("detection_records", "Records that detectors looked at", detection.records);
-            page.counter("detection_records_lost", "Records that detectors had no room for", detection.lost);
-            page.counter(
-                "detection_forgotten",
-                "Things that detectors forgot for want of room",
-                detection.forgotten,
-            );
-        }
-        page.counter(
-            "verdict_disagreements",
-            "Events where kernel and tables gave another verdict; more than 0 is a bug",
-            status.resolver.verdict_disagreements,
-        );
+        figures(&mut page, &self.engine().status());
         page
     }
+}
+
+/// How a node stands, with its proxies.
+pub(crate) fn figures(page: &mut Page, status: &Status) {
+    let sum = |of: fn(&NodeStatus) -> u64| status.nodes.iter().map(of).sum::<u64>();
+    page.gauge(
+        "generation",
+        "State of policy that the kernel has; 0: none",
+        sum(|node| node.enforced.unwrap_or_default().0),
+    );
+    page.gauge(
+        "degraded",
+        "Reasons why not everything that was written is in force",
+        status.degraded.len() as u64,
+    );
+    page.gauge("policies", "Policies in force", status.policies as u64);
+    page.gauge("rules", "Rules in force", status.rules as u64);
+    page.gauge("closed_scopes", "Scopes closed for what could not be read", status.closed_scopes as u64);
+    page.gauge("endpoints", "Pod addresses that are judged for", sum(|node| node.endpoints as u64));
+    page.gauge("load_microseconds", "Time from a new state to the kernel, last", status.load.took_micros);
+    page.gauge("open_connections", "Connections that are open", status.resolver.open);
+    page.counter("connections_allowed", "Connections that were allowed", status.records.opened);
+    page.counter("connections_denied", "Denials on record", status.records.denied);
+    page.counter(
+        "denials_suppressed",
+        "Equal denials counted instead of recorded",
+        status.records.suppressed,
+    );
+    page.counter("records_evicted", "Records that made room for newer ones", status.records.evicted);
+    page.counter("events_lost", "Events that the kernel could not hand over", sum(|node| node.lost_events));
+    let dns = |of: fn(&DnsStatus) -> u64| {
+        status.nodes.iter().filter_map(|node| node.dns.as_ref()).map(of).sum::<u64>()
+    };
+    page.gauge("dns_addresses", "Addresses that are open to pods by name", dns(|dns| dns.opened as u64));
+    page.counter("dns_answered", "DNS queries of pods that were answered", dns(|dns| dns.answered));
+    page.counter("dns_refused", "DNS queries of pods that were refused", dns(|dns| dns.refused));
+    page.counter("dns_failed", "DNS queries that nobody could answer", dns(|dns| dns.failed));
+    page.counter("dns_records_lost", "Records of DNS queries that were lost", dns(|dns| dns.lost_records));
+    page.counter(
+        "dns_bindings",
+        "Times that names were put in force in kernel and gateway",
+        dns(|dns| dns.binds),
+    );
+    page.counter(
+        "dns_binding_microseconds",
+        "Time from an answer to names in force, of all together",
+        dns(|dns| dns.bind_micros),
+    );
+    page.counter("dns_proxy_starts", "Times the DNS proxy was started", dns(|dns| dns.starts));
+    let gateway = |of: fn(&GatewayStatus) -> u64| {
+        status.nodes.iter().filter_map(|node| node.gateway.as_ref()).map(of).sum::<u64>()
+    };
+    page.gauge(
+        "gateway_connections",
+        "Connections to names that are open through the gateway",
+        gateway(|gateway| gateway.open),
+    );
+    page.gauge(
+        "gateway_limits_used_up",
+        "Pods and rules whose upload of the hour or day is used up",
+        gateway(|gateway| gateway.spent as u64),
+    );
+    page.counter(
+        "gateway_passed",
+        "Connections to names that passed and ended",
+        gateway(|gateway| gateway.passed),
+    );
+    page.counter(
+        "gateway_refused",
+        "Connections to names that were refused or cut",
+        gateway(|gateway| gateway.refused),
+    );
+    page.counter(
+        "gateway_requests_allowed",
+        "Requests that were judged and allowed, and ended",
+        gateway(|gateway| gateway.requests_allowed),
+    );
+    page.counter(
+        "gateway_requests_refused",
+        "Requests that were judged and refused, or cut",
+        gateway(|gateway| gateway.requests_refused),
+    );
+    page.counter(
+        "gateway_files_reported",
+        "Dangers, or what could not be read, in files that answers brought, which went on",
+        gateway(|gateway| gateway.files_reported),
+    );
+    page.counter(
+        "gateway_files_blocked",
+        "Dangers, or what could not be read, in files that answers brought, for which they were stopped",
+        gateway(|gateway| gateway.files_blocked),
+    );
+    page.counter(
+        "gateway_edges_lost",
+        "Edges of parts of uploads that were forgotten for want of room: what stands across them was not looked for",
+        gateway(|gateway| gateway.edges_lost),
+    );
+    page.counter(
+        "gateway_bytes_sent",
+        "Bytes from pods to names, of ended connections",
+        gateway(|gateway| gateway.bytes_up),
+    );
+    page.counter(
+        "gateway_bytes_received",
+        "Bytes from names to pods, of ended connections",
+        gateway(|gateway| gateway.bytes_down),
+    );
+    page.counter(
+        "gateway_records_lost",
+        "Records of connections to names that were lost",
+        gateway(|gateway| gateway.lost_records),
+    );
+    page.gauge(
+        "gateway_money_nanos_today",
+        "What calls under budgets cost since midnight (UTC), in billionths of the currency of the prices, of at most 100 pods and rules",
+        gateway(|gateway| gateway.used.iter().map(|it| it.used.money_day).sum()),
+    );
+    page.gauge(
+        "gateway_budget_store_down",
+        "Whether the store of shared budgets cannot be reached",
+        gateway(|gateway| gateway.store.as_ref().is_some_and(|store| store.problem.is_some()).into()),
+    );
+    page.counter(
+        "gateway_budget_store_failures",
+        "Times that the store of shared budgets did not answer",
+        gateway(|gateway| gateway.store.as_ref().map_or(0, |store| store.failures)),
+    );
+    page.gauge(
+        "gateway_tokens_today",
+        "Tokens of calls under budgets since midnight (UTC), of at most 100 pods and rules",
+        gateway(|gateway| gateway.used.iter().map(|it| it.used.tokens_day).sum()),
+    );
+    page.counter("gateway_starts", "Times the gateway was started", gateway(|gateway| gateway.starts));
+    page.only("with `--ledger`", status.ledger.as_ref(), Page::ledger);
+    page.counter("findings", "Things that somebody should look at", status.findings);
+    page.only("where detectors run", status.detection.as_ref(), |page, detection| {
+        page.counter("detection_records", "Records that detectors looked at", detection.records);
+        page.counter("detection_records_lost", "Records that detectors had no room for", detection.lost);
+        page.counter(
+            "detection_forgotten",
+            "Things that detectors forgot for want of room",
+            detection.forgotten,
+        );
+    });
+    page.counter(
+        "verdict_disagreements",
+        "Events where kernel and tables gave another verdict; more than 0 is a bug",
+        status.resolver.verdict_disagreements,
+    );
 }
 
 /// Runs until a signal.
@@ -349,9 +348,9 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     let kept = Kept::in_folder(&args.state);
     let node = match &args.node {
         Some(name) => name.clone(),
-        None => std::env::var("NODE_NAME").or_else(|_| host_name())?,
+        None => NODE_NAME.value().map_or_else(host_name, Ok)?,
     };
-    let door = args.serve.open(socket.path())?;
+    let door = args.serve.open(socket.path(), false)?;
     let own = || Ok((credentials(args, &node)?, args.controller.clone()));
     let outlet = args.ledger.outlet(&node, own)?;
     let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()), outlet)?;

@@ -4,9 +4,10 @@
 //! Enters: filters. Leaves: one line per request that ended. Guarantees: as [`crate::flows`]; what was said only where
 //! it is asked for. Does not: keep anything.
 
-use crate::flows::{bytes, printable, verdict};
+use crate::flows::{bytes, verdict};
 use crate::form::Clock;
 use crate::listing::{Form, Listing};
+use crate::plain::printable;
 use crate::up::calls::{ApiCall, ApiContent};
 use crate::up::protocol::{Answer, Request};
 use anyhow::Result;

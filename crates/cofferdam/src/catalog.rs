@@ -3,7 +3,7 @@
 //! Enters: the built-in catalog, a file of the user's. Leaves: tables or JSON. Guarantees: a file with errors is refused
 //! with all of them. Does not: allow anything; whoever writes a policy does.
 
-use crate::flows::printable;
+use crate::plain::printable;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use crds::{Catalog, Code, Diagnostic, Position, Provider};

@@ -117,9 +117,34 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it has keys, tokens or what others said in its memory for longer than a question takes. In a lab nobody's are real, and
+    /// who may not be dumped cannot enter a user namespace.
+    fn holds_secrets(&self) -> bool {
+        match self {
+            Self::Up(args) => !args.in_lab(),
+            it => matches!(
+                it,
+                Self::Agent(_)
+                    | Self::Controller(_)
+                    | Self::Collector(_)
+                    | Self::EgressGateway(_)
+                    | Self::IngressGateway(_)
+                    | Self::Rollouts(_)
+                    | Self::DnsProxy
+                    | Self::GatewayProxy
+            ),
+        }
+    }
+}
+
 /// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
 pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    if command.holds_secrets() {
+        crate::core_dumps::refuse()?;
+    }
+    match command {
         Command::Policy(command) => crate::policy::run(&command, out),
         Command::Up(args) => crate::up::run(&args),
         Command::Controller(args) => crate::control::run(&args).map(|()| true),
@@ -213,6 +238,33 @@ mod tests {
             Err(error) => Some(format!("{from}: {}: {error}", words.join(" "))),
         };
         commands.into_iter().filter_map(parse).collect()
+    }
+
+    /// Arguments are seen by everybody on a machine. A namespace is where secrets are, and none itself.
+    #[test]
+    fn no_option_takes_a_secret_but_as_a_file() {
+        let mut command = Cli::command();
+        command.build();
+        let (mut waiting, mut seen) = (vec![command], 0);
+        while let Some(command) = waiting.pop() {
+            for argument in command.get_arguments() {
+                let name = argument.get_long().unwrap_or_default();
+                let is_secret = ["password", "token", "secret", "-key", "headers", "credential"]
+                    .iter()
+                    .any(|word| name.contains(word));
+                let takes = argument.get_action().takes_values();
+                if !is_secret || !takes {
+                    continue;
+                }
+                seen += 1;
+                let values: Vec<_> = argument.get_value_names().unwrap_or_default().iter().collect();
+                let is_file =
+                    values.iter().all(|value| ["FILE", "DIR", "PATH", "NAMESPACE"].contains(&value.as_str()));
+                assert!(is_file, "{} --{name} takes {values:?}", command.get_name());
+            }
+            waiting.extend(command.get_subcommands().cloned());
+        }
+        assert!(seen > 10, "only {seen} options were found");
     }
 
     #[test]

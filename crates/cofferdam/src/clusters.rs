@@ -5,8 +5,8 @@
 //! answer an error, not a difference; names from manifests cannot steer a terminal; at most [`MOST_LINES`] of either are
 //! listed, and those beyond counted. Does not: know names that DNS resolves, or judge requests; objects that differ tell of those.
 
-use crate::flows::printable;
 use crate::folder;
+use crate::plain::printable;
 use crate::policy::rule_text;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;

@@ -155,34 +155,34 @@ impl Health for Shared {
 
     fn metrics(&self) -> Page {
         let mut page = Page::new();
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        page.ledger(&self.ledger());
-        page.counter("collector_parcels", "Parcels that were taken", of(&self.counts.parcels));
-        page.counter("collector_refused", "Parcels that were refused", of(&self.counts.refused));
-        page.counter(
-            "collector_strangers",
-            "Connections without a certificate of this cluster, or for which there was no room",
-            of(&self.counts.strangers),
-        );
         // A file that cannot be read shows as one that cannot be written.
-        let senders = self.senders().unwrap_or_default();
-        let now = now();
-        let silent = senders.iter().filter(|it| silence(it, now) >= SILENT).count() as u64;
-        let sum = |of: fn(&Joined) -> u64| senders.iter().map(of).fold(0, u64::saturating_add);
-        page.gauge(
-            "collector_senders",
-            "Nodes that were heard of in the last week, and replicas of gateways in the last hour",
-            senders.len() as u64,
-        );
-        page.gauge("collector_senders_silent", "Those that were not heard of for 30 s", silent);
-        page.gauge(
-            "collector_waiting",
-            "Entries that wait at senders, as they said last",
-            sum(|it| it.waiting),
-        );
-        page.gauge("collector_lost", "Entries that senders forgot before they were sent", sum(|it| it.lost));
+        figures(&mut page, &self.ledger(), &self.counts, &self.senders().unwrap_or_default());
         page
     }
+}
+
+/// How a collector stands, with those who send to it.
+pub(crate) fn figures(page: &mut Page, ledger: &LedgerStatus, counts: &Counts, senders: &[Joined]) {
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    page.ledger(ledger);
+    page.counter("collector_parcels", "Parcels that were taken", of(&counts.parcels));
+    page.counter("collector_refused", "Parcels that were refused", of(&counts.refused));
+    page.counter(
+        "collector_strangers",
+        "Connections without a certificate of this cluster, or for which there was no room",
+        of(&counts.strangers),
+    );
+    let now = now();
+    let silent = senders.iter().filter(|it| silence(it, now) >= SILENT).count() as u64;
+    let sum = |of: fn(&Joined) -> u64| senders.iter().map(of).fold(0, u64::saturating_add);
+    page.gauge(
+        "collector_senders",
+        "Nodes that were heard of in the last week, and replicas of gateways in the last hour",
+        senders.len() as u64,
+    );
+    page.gauge("collector_senders_silent", "Those that were not heard of for 30 s", silent);
+    page.gauge("collector_waiting", "Entries that wait at senders, as they said last", sum(|it| it.waiting));
+    page.gauge("collector_lost", "Entries that senders forgot before they were sent", sum(|it| it.lost));
 }
 
 /// Runs until a signal.
@@ -199,7 +199,7 @@ pub(crate) fn run(args: &CollectorArgs) -> Result<()> {
         printer::note(&notice, args.json);
     }
     // Its token is kept beside the ledger.
-    let door = args.serve.open(&path)?;
+    let door = args.serve.open(&path, false)?;
     let shared = Arc::new(Shared {
         exports: args.ledger.exports(&path, None)?,
         identity: sending::shown(args.credentials()?, args.controller.clone())?,

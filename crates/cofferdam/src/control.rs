@@ -4,10 +4,11 @@
 //! Guarantees: ends on SIGINT and SIGTERM; what was published stays in force on the nodes. Does not: enforce.
 
 use crate::catalog::CatalogArg;
-use crate::flows::printable;
+use crate::environment::{POD_NAME, POD_NAMESPACE};
 use crate::health::{self, Health};
 use crate::hub::HubArgs;
 use crate::metrics::Page;
+use crate::plain::printable;
 use crate::trust::{self, TrustArgs};
 use crate::{http, webhook};
 use anyhow::{Context, Result, bail};
@@ -101,45 +102,53 @@ impl Health for Ready {
 
     fn metrics(&self) -> Page {
         let mut page = Page::new();
-        page.gauge("leads", "1 where this replica leads", u64::from(*self.role.borrow() == Role::Leads));
-        let status = self.status.borrow();
-        let generation = status.generation.unwrap_or_default();
-        page.gauge("generation", "State of policy that is published; 0: none", generation.0);
-        page.gauge("policies", "Policies in force", status.policies as u64);
-        page.gauge("closed_scopes", "Scopes closed for what could not be read", status.closed_scopes as u64);
-        let found = [("error", Severity::Error), ("warning", Severity::Warning), ("note", Severity::Note)];
-        let found = found.map(|(word, severity)| {
-            let all = status.diagnostics.iter().chain(&status.findings);
-            (word.to_owned(), all.filter(|it| it.severity == severity).count() as u64)
-        });
-        page.gauges(("diagnostics", "severity"), "What is wrong or odd about policies", found);
-        let failing = |kind: &Kind| u64::from(status.problems.contains_key(kind));
-        let watches = Kind::ALL.into_iter().map(|kind| (kind.plural().to_owned(), failing(&kind)));
-        page.gauges(("watch_failing", "kind"), "1 where the API server does not answer the watch", watches);
-        let standings = self.standings.borrow();
-        let of = |gateways: bool| standings.iter().filter(move |(name, _)| is_gateway(name) == gateways);
-        let count = |is: fn(&Standing, Generation) -> bool| {
-            of(false).filter(|(_, standing)| is(standing, generation)).count() as u64
-        };
-        page.gauge(
-            "egress_gateways",
-            "Replicas of the egress gateway that follow this replica",
-            of(true).filter(|(_, standing)| standing.connections > 0).count() as u64,
-        );
-        let nodes = [
-            ("connected", count(|standing, _| standing.connections > 0)),
-            ("cut_off", count(|standing, _| standing.connections == 0)),
-            ("behind", count(|standing, newest| standing.enforced.is_none_or(|it| it < newest))),
-            ("unwell", count(|standing, _| !standing.problem.is_empty())),
-        ];
-        let nodes = nodes.map(|(state, count)| (state.to_owned(), count));
-        page.gauges(
-            ("nodes", "state"),
-            "Nodes that have followed this replica; one may be counted in several",
-            nodes,
-        );
+        figures(&mut page, &self.role.borrow(), &self.status.borrow(), &self.standings.borrow());
         page
     }
+}
+
+/// How a replica of the controller stands, with the nodes that follow it.
+pub(crate) fn figures(
+    page: &mut Page,
+    role: &Role,
+    status: &Status,
+    standings: &BTreeMap<Arc<str>, Standing>,
+) {
+    page.gauge("leads", "1 where this replica leads", u64::from(*role == Role::Leads));
+    let generation = status.generation.unwrap_or_default();
+    page.gauge("generation", "State of policy that is published; 0: none", generation.0);
+    page.gauge("policies", "Policies in force", status.policies as u64);
+    page.gauge("closed_scopes", "Scopes closed for what could not be read", status.closed_scopes as u64);
+    let found = [("error", Severity::Error), ("warning", Severity::Warning), ("note", Severity::Note)];
+    let found = found.map(|(word, severity)| {
+        let all = status.diagnostics.iter().chain(&status.findings);
+        (word.to_owned(), all.filter(|it| it.severity == severity).count() as u64)
+    });
+    page.gauges(("diagnostics", "severity"), "What is wrong or odd about policies", found);
+    let failing = |kind: &Kind| u64::from(status.problems.contains_key(kind));
+    let watches = Kind::ALL.into_iter().map(|kind| (kind.plural().to_owned(), failing(&kind)));
+    page.gauges(("watch_failing", "kind"), "1 where the API server does not answer the watch", watches);
+    let of = |gateways: bool| standings.iter().filter(move |(name, _)| is_gateway(name) == gateways);
+    let count = |is: fn(&Standing, Generation) -> bool| {
+        of(false).filter(|(_, standing)| is(standing, generation)).count() as u64
+    };
+    page.gauge(
+        "egress_gateways",
+        "Replicas of the egress gateway that follow this replica",
+        of(true).filter(|(_, standing)| standing.connections > 0).count() as u64,
+    );
+    let nodes = [
+        ("connected", count(|standing, _| standing.connections > 0)),
+        ("cut_off", count(|standing, _| standing.connections == 0)),
+        ("behind", count(|standing, newest| standing.enforced.is_none_or(|it| it < newest))),
+        ("unwell", count(|standing, _| !standing.problem.is_empty())),
+    ];
+    let nodes = nodes.map(|(state, count)| (state.to_owned(), count));
+    page.gauges(
+        ("nodes", "state"),
+        "Nodes that have followed this replica; one may be counted in several",
+        nodes,
+    );
 }
 
 /// Runs until a signal.
@@ -159,9 +168,9 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
     let (catalogs, catalog) = watch::channel(Arc::new(args.catalog.load().context("the catalog")?));
     let feed = Feed::default();
     let status = watch::Sender::default();
-    let namespace = args.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
+    let namespace = args.namespace.clone().or_else(|| POD_NAMESPACE.value());
     let namespace = namespace.unwrap_or_else(|| "cofferdam-system".to_owned());
-    let holder = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
+    let holder = POD_NAME.value().unwrap_or_else(|| format!("pid-{}", std::process::id()));
     let (elected, role) = watch::channel(Role::default());
     if let Some(address) = args.health {
         let ready =

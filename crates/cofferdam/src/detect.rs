@@ -3,7 +3,7 @@
 //! Enters: files of our own JSON lines, captures, Zeek's JSON logs, lists of names; compressed by gzip or not. Leaves: findings, by time.
 //! Guarantees: what cannot be read is named, and the exit code says so; the rest is read all the same. Does not: ask anybody.
 
-use crate::flows::printable;
+use crate::plain::printable;
 use ::detect::read::{Read as Heard, Recording};
 use ::detect::{Finding, Replay, catalog};
 use anyhow::{Result, bail};

@@ -12,20 +12,21 @@ mod told;
 
 use crate::agent::credentials::Credentials;
 use crate::catalog::CatalogArg;
+use crate::environment::POD_NAME;
 use crate::health::{self, Health};
 use crate::http;
 use crate::ledger_cmd::LedgerArgs;
 use crate::metrics::Page;
 use crate::printer;
 use crate::up::ground::host_name;
-use crate::up::pen::Pen;
+use crate::up::pen::{LedgerStatus, Pen};
 use crate::up::{block_signals, source, watch::Watch};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use door::DoorArgs;
 use feed::tls::gateway_name;
 use following::{Following, Renewal};
-use gateway::{Central, CentralLimits, Counters, Phase, Policies};
+use gateway::{Central, CentralLimits, Counters, Counts, Phase, Policies};
 use ipnet::IpNet;
 use nix::sys::signalfd::SignalFd;
 use policy::{Generation, Verdict};
@@ -110,7 +111,7 @@ impl EgressGatewayArgs {
 
 /// The name of this replica, by which it follows a controller and which is the node of its records.
 fn own_name() -> String {
-    let host = std::env::var("POD_NAME").or_else(|_| host_name());
+    let host = POD_NAME.value().map_or_else(host_name, Ok);
     gateway_name(&host.unwrap_or_else(|_| std::process::id().to_string()))
 }
 
@@ -173,33 +174,37 @@ impl Health for Shared {
         let mut page = Page::new();
         let generation = self.policies.borrow().as_ref().map_or(Generation(0), |it| it.generation());
         let is_cut_off = self.problem.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let counts = self.counters.read();
-        let of = |verdict: Verdict| {
-            counts
-                .reasons
-                .iter()
-                .filter(|(reason, _)| reason.verdict() == verdict)
-                .map(|(_, count)| count)
-                .sum()
-        };
-        page.gauge("generation", "State of policy that is judged by; 0: none", generation.0);
-        page.gauge("cut_off", "1 where the controller cannot be reached", u64::from(is_cut_off));
-        page.gauge("egress_connections", "Connections of pods that are open", counts.open);
-        page.counter("egress_passed", "Connections of pods that passed and ended", of(Verdict::Allow));
-        page.counter("egress_refused", "Connections of pods that were refused or cut", of(Verdict::Deny));
-        page.counter("egress_bytes_sent", "Bytes of pods, of ended connections", counts.bytes_up);
-        page.counter("egress_bytes_received", "Bytes to pods, of ended connections", counts.bytes_down);
-        page.counter("egress_records_lost", "Records that were not printed", counts.records_lost);
-        page.counter(
-            "egress_strangers",
-            "Connections that were not those of a node, or for which there was no room",
-            counts.accept_errors,
-        );
-        if let Some(pen) = &self.pen {
-            page.ledger(&pen.status());
-        }
+        let ledger = self.pen.as_ref().map(|pen| pen.status());
+        figures(&mut page, generation, is_cut_off, &self.counters.read(), ledger.as_ref());
         page
     }
+}
+
+/// How a replica stands, and what passed through it.
+pub(crate) fn figures(
+    page: &mut Page,
+    generation: Generation,
+    is_cut_off: bool,
+    counts: &Counts,
+    ledger: Option<&LedgerStatus>,
+) {
+    let of = |verdict: Verdict| {
+        counts.reasons.iter().filter(|(reason, _)| reason.verdict() == verdict).map(|(_, count)| count).sum()
+    };
+    page.gauge("generation", "State of policy that is judged by; 0: none", generation.0);
+    page.gauge("cut_off", "1 where the controller cannot be reached", u64::from(is_cut_off));
+    page.gauge("egress_connections", "Connections of pods that are open", counts.open);
+    page.counter("egress_passed", "Connections of pods that passed and ended", of(Verdict::Allow));
+    page.counter("egress_refused", "Connections of pods that were refused or cut", of(Verdict::Deny));
+    page.counter("egress_bytes_sent", "Bytes of pods, of ended connections", counts.bytes_up);
+    page.counter("egress_bytes_received", "Bytes to pods, of ended connections", counts.bytes_down);
+    page.counter("egress_records_lost", "Records that were not printed", counts.records_lost);
+    page.counter(
+        "egress_strangers",
+        "Connections that were not those of a node, or for which there was no room",
+        counts.accept_errors,
+    );
+    page.only("with `--ledger`", ledger, Page::ledger);
 }
 
 /// Runs until a signal, and then until nothing is open.

@@ -7,9 +7,9 @@
 mod record;
 
 use crate::catalog::CatalogArg;
-use crate::flows::printable;
 use crate::form::{Clock, FormArgs, Output};
 use crate::ledger_cmd::open;
+use crate::plain::printable;
 use crate::policy::{ExplainArgs, Sources};
 use crate::up::client::ask;
 use crate::up::finding::FindingQuery;

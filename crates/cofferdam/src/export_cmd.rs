@@ -3,8 +3,9 @@
 //! Enters: URLs of targets. Leaves: what is sent. Guarantees: what makes no sense is refused before anything runs. Does not: make
 //! records; only what is in a ledger is sent.
 
-use crate::flows::{moment, printable};
+use crate::flows::moment;
 use crate::ledger_cmd::Place;
+use crate::plain::printable;
 use crate::sending::Outlet;
 use anyhow::{Context, Result};
 use clap::Args;

@@ -7,6 +7,7 @@
 
 use crate::form::{Clock, FormArgs, Sheet};
 use crate::listing::ID_WIDTH;
+use crate::plain::printable;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Result, bail};
@@ -366,22 +367,6 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{count} B")
 }
 
-/// Text that cannot steer a terminal: control and direction-changing characters are written out.
-pub(crate) fn printable(text: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(steers) {
-        return text.to_owned();
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if steers(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,12 +378,6 @@ mod tests {
         for (count, text) in cases {
             assert_eq!(bytes(count), text);
         }
-    }
-
-    #[test]
-    fn names_cannot_steer_the_terminal() {
-        assert_eq!(printable("web"), "web");
-        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}");
     }
 
     #[test]

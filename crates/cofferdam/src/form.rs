@@ -4,7 +4,8 @@
 //! Guarantees: text from records cannot steer the terminal or become a formula; an array is whole whenever the command ends as
 //! it should. Does not: change what programs read: times in JSON are always UTC.
 
-use crate::flows::printable;
+use crate::environment::{NO_COLOR, TZ};
+use crate::plain::printable;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use jiff::tz::{Offset, TimeZone};
@@ -69,9 +70,9 @@ impl Zone {
     fn read(text: &str) -> Result<Self, String> {
         let zone = match text {
             "utc" | "UTC" | "Z" => return Ok(Self(None)),
-            "local" => match std::env::var("TZ") {
-                Ok(name) if !name.is_empty() => return Self::read(name.trim_start_matches(':')),
-                Ok(_) | Err(_) => of_file("local", Path::new("/etc/localtime"))?,
+            "local" => match TZ.value() {
+                Some(name) => return Self::read(name.trim_start_matches(':')),
+                None => of_file("local", Path::new("/etc/localtime"))?,
             },
             _ if text.starts_with(['+', '-']) => TimeZone::fixed(offset(text)?),
             _ => named(text)?,
@@ -189,9 +190,8 @@ impl<'w, W: Write> Sheet<'w, W> {
         if output == Output::Json && is_live {
             bail!("with --follow an array would never end: use -o jsonl");
         }
-        let has_colours = output == Output::Table
-            && std::io::stdout().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none();
+        let has_colours =
+            output == Output::Table && std::io::stdout().is_terminal() && NO_COLOR.value().is_none();
         let clock = form.clock(output);
         Ok(Self { out, output, clock, heads, widths, rows: 0, is_live, has_colours })
     }

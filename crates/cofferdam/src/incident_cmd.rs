@@ -7,9 +7,10 @@
 mod respond;
 mod show;
 
-use crate::flows::{moment, printable};
+use crate::flows::moment;
 use crate::form::Output;
 use crate::ledger_cmd::{Place, Rows};
+use crate::plain::printable;
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};

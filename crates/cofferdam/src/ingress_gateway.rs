@@ -14,6 +14,7 @@ mod told;
 
 use crate::agent::credentials::Credentials;
 use crate::control;
+use crate::environment::{POD_NAME, POD_NAMESPACE};
 use crate::folder;
 use crate::health::{self, Health};
 use crate::http;
@@ -34,7 +35,7 @@ use ingress::{Config, Figures, Server, Settings};
 use kept::Kept;
 use memory::Memory;
 use nix::sys::signalfd::SignalFd;
-use purse::{Purse, StoreMeans};
+use purse::{Purse, StoreMeans, StoreStanding};
 use routes::{Resource, Routing};
 use rustls_pki_types::CertificateDer;
 use status::Statuses;
@@ -206,49 +207,52 @@ impl Health for Shared {
 
     fn metrics(&self) -> Page {
         let mut page = Page::new();
-        let standing = self.standing();
-        page.counter("ingress_loads", "How often something else was put in force", standing.generation);
-        page.gauge(
-            "ingress_stale",
-            "1 where the newest is not in force",
-            u64::from(standing.problem.is_some()),
-        );
-        page.gauge("ingress_watches_failing", "Kinds that cannot be watched", standing.cut_off as u64);
-        page.gauge("ingress_errors", "What is wrong with objects", standing.errors as u64);
-        page.gauge("ingress_closed", "What is closed, for it cannot be enforced", standing.closed as u64);
-        page.gauge("ingress_kinds_missing", "Kinds that the cluster does not have", standing.missing as u64);
-        if let Some(writing) = &standing.writing {
-            let leads = u64::from(writing.role == Role::Leads);
-            page.gauge("ingress_status_leads", "1 where this one writes status", leads);
-            let fails = u64::from(writing.problem.is_some());
-            page.gauge("ingress_status_failing", "1 where some status cannot be written", fails);
-        }
-        if let Some(purse) = &self.purse {
-            let store = purse.standing();
-            page.gauge(
-                "ingress_budget_store_down",
-                "1 where limits are not shared, for the store cannot be reached",
-                u64::from(store.problem.is_some()),
-            );
-            page.counter(
-                "ingress_budget_store_failures",
-                "Times that the store gave no answer",
-                store.failures,
-            );
-        }
-        if let Some(memory) = &self.memory {
-            page.gauge(
-                "ingress_state_failing",
-                "1 where what was used of limits is not kept, for it cannot be written",
-                u64::from(memory.problem().is_some()),
-            );
-        }
+        let store = self.purse.as_ref().map(|purse| purse.standing());
+        let unkept = self.memory.as_ref().map(|memory| memory.problem().is_some());
+        figures(&mut page, &self.standing(), store.as_ref(), unkept.as_ref());
         self.told.metrics(&mut page);
         if let Some(figures) = self.figures.get() {
-            told::figures(figures, &mut page);
+            told::figures(&mut page, &figures.copies(), figures.unpicked(), &figures.keys());
         }
         page
     }
+}
+
+/// Its figures, on a page that only describes them.
+pub(crate) fn described(page: &mut Page) {
+    figures(page, &Standing::default(), None, None);
+    told::described(page);
+}
+
+/// How what is in force stands: with the store of shared limits, and whether what was used of limits is not kept, where these are.
+fn figures(page: &mut Page, standing: &Standing, store: Option<&StoreStanding>, unkept: Option<&bool>) {
+    page.counter("ingress_loads", "How often something else was put in force", standing.generation);
+    page.gauge("ingress_stale", "1 where the newest is not in force", u64::from(standing.problem.is_some()));
+    page.gauge("ingress_watches_failing", "Kinds that cannot be watched", standing.cut_off as u64);
+    page.gauge("ingress_errors", "What is wrong with objects", standing.errors as u64);
+    page.gauge("ingress_closed", "What is closed, for it cannot be enforced", standing.closed as u64);
+    page.gauge("ingress_kinds_missing", "Kinds that the cluster does not have", standing.missing as u64);
+    page.only("on a cluster", standing.writing.as_ref(), |page, writing| {
+        let leads = u64::from(writing.role == Role::Leads);
+        page.gauge("ingress_status_leads", "1 where this one writes status", leads);
+        let fails = u64::from(writing.problem.is_some());
+        page.gauge("ingress_status_failing", "1 where some status cannot be written", fails);
+    });
+    page.only("with `--budget-store`", store, |page, store| {
+        page.gauge(
+            "ingress_budget_store_down",
+            "1 where limits are not shared, for the store cannot be reached",
+            u64::from(store.problem.is_some()),
+        );
+        page.counter("ingress_budget_store_failures", "Times that the store gave no answer", store.failures);
+    });
+    page.only("with `--state`", unkept, |page, unkept| {
+        page.gauge(
+            "ingress_state_failing",
+            "1 where what was used of limits is not kept, for it cannot be written",
+            u64::from(*unkept),
+        );
+    });
 }
 
 /// Where objects come from.
@@ -328,7 +332,7 @@ fn drained(
 impl IngressGatewayArgs {
     /// Who keeps records on disk, if that is asked for.
     fn kept(&self) -> Result<Option<Kept>> {
-        let host = std::env::var("POD_NAME").or_else(|_| host_name());
+        let host = POD_NAME.value().map_or_else(host_name, Ok);
         let node = ingress_name(&host.unwrap_or_else(|_| std::process::id().to_string()));
         let own = || {
             let (Some(token), Some(authority)) = (self.token.clone(), self.authority.clone()) else {
@@ -354,7 +358,7 @@ impl IngressGatewayArgs {
         let ledger: Arc<Ledger> = Arc::default();
         let purse = match self.spending.store()? {
             Some(means) => {
-                let node = std::env::var("POD_NAME").unwrap_or_else(|_| "ingress-gateway".to_owned());
+                let node = POD_NAME.value().unwrap_or_else(|| "ingress-gateway".to_owned());
                 let means = Arc::new(StoreMeans { node: node.into(), ..means });
                 Some(Purse::start(means, &ledger).context("starting the thread that shares limits")?)
             }
@@ -374,9 +378,9 @@ impl IngressGatewayArgs {
         let (sender, known) = watch::channel(Known::default());
         let (watching, secrets) = (client.clone(), self.secrets.clone());
         runtime.spawn(async move { controller::ingress::follow(watching, &secrets, sender).await });
-        let namespace = self.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
+        let namespace = self.namespace.clone().or_else(|| POD_NAMESPACE.value());
         let namespace = namespace.unwrap_or_else(|| "cofferdam-system".to_owned());
-        let name = std::env::var("POD_NAME").unwrap_or_else(|_| format!("pid-{}", std::process::id()));
+        let name = POD_NAME.value().unwrap_or_else(|| format!("pid-{}", std::process::id()));
         let statuses = Statuses::start(runtime, client, Candidate { namespace, name }, self.service.clone());
         Ok((Source::Cluster(known), Some(statuses)))
     }

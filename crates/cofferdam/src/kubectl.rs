@@ -4,6 +4,7 @@
 //! agent's `flows` and `status` say. Guarantees: asks the API server for nothing that the user may not read.
 //! Does not: change anything.
 
+use crate::environment;
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::Value;
@@ -70,7 +71,7 @@ pub(crate) fn run() -> Result<bool> {
 }
 
 fn on_node(node: &str, command: &str, arguments: &[String]) -> Result<bool> {
-    let namespace = std::env::var("COFFERDAM_NAMESPACE").unwrap_or_else(|_| "cofferdam-system".to_owned());
+    let namespace = environment::COFFERDAM_NAMESPACE.value().unwrap_or_else(|| "cofferdam-system".to_owned());
     let found = asked(&[
         "get",
         "pods",

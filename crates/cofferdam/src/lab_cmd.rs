@@ -5,7 +5,7 @@
 //! Guarantees: `exec` and `probe` act inside the lab only.
 //! Does not: enforce; `up --lab` does, and these commands work with it too.
 
-use crate::flows::printable;
+use crate::plain::printable;
 use crate::up::UpArgs;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, LabPlace, Request};

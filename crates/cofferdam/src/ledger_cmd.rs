@@ -5,8 +5,9 @@
 
 use crate::agent::credentials::Credentials;
 use crate::export_cmd::{DdlArgs, ExportArgs, OnceArgs};
-use crate::flows::{Table, bytes, moment, printable};
+use crate::flows::{Table, bytes, moment};
 use crate::form::{Clock, FormArgs, Output, csv};
+use crate::plain::printable;
 use crate::sending::{Outlet, SendingArgs};
 use crate::up::client::ask;
 use crate::up::pen::Pen;

@@ -13,8 +13,10 @@ mod collect;
 mod completion;
 mod connections;
 mod control;
+mod core_dumps;
 mod detect;
 mod egress_gateway;
+mod environment;
 mod explain;
 mod export_cmd;
 mod findings;
@@ -34,6 +36,7 @@ mod ledger_cmd;
 mod listing;
 mod lookups;
 mod metrics;
+mod plain;
 mod policy;
 mod prices;
 mod printer;
@@ -59,7 +62,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let called = std::env::args_os().next().map(PathBuf::from);
     let is_plugin = called.is_some_and(|path| path.file_name().is_some_and(|name| name == kubectl::NAME));
-    let outcome = if is_plugin { kubectl::run() } else { cli::run(&mut std::io::stdout()) };
+    let outcome =
+        if is_plugin { kubectl::run() } else { cli::run(&mut plain::Plain::new(std::io::stdout())) };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

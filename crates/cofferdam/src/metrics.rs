@@ -1,7 +1,7 @@
 //! Figures for Prometheus, in the OpenMetrics text format.
 //!
-//! Enters: figures of the moment. Leaves: a page. Guarantees: the page is what is known when it is asked for; nothing is
-//! counted twice. Does not: keep anything, or say anything about single pods.
+//! Enters: figures of the moment. Leaves: a page, and of each figure what it means, for the reference. Guarantees: the page is what
+//! is known when it is asked for; nothing is counted twice. Does not: keep anything, or say anything about single pods.
 
 use crate::up::pen::LedgerStatus;
 use export::{Format, SinkStatus};
@@ -21,59 +21,131 @@ type Label = [(&'static str, String); 1];
 
 /// One answer to one scrape.
 #[derive(Debug)]
-pub(crate) struct Page(Registry);
+pub(crate) struct Page {
+    registry: Registry,
+    described: Vec<Figure>,
+    /// Whether it only describes, so that figures are on it that a process may not have.
+    is_empty: bool,
+    /// Where alone the figures are that come now.
+    only: Option<&'static str>,
+}
+
+/// What a figure is.
+#[derive(Clone, Debug)]
+pub(crate) struct Figure {
+    /// As Prometheus has it.
+    pub(crate) name: String,
+    /// `gauge`, `counter` or `info`.
+    pub(crate) kind: &'static str,
+    /// What tells its series apart, if there are several.
+    pub(crate) label: Option<&'static str>,
+    /// What it says.
+    pub(crate) help: &'static str,
+    /// Where alone it is; `None`: always.
+    pub(crate) only: Option<&'static str>,
+}
+
+impl Figure {
+    /// What one is one of, as its name says it.
+    pub(crate) fn unit(&self) -> &'static str {
+        let says = |part: &str| self.name.split('_').any(|it| it == part);
+        // What failed is counted, whatever it is about.
+        match () {
+            () if says("bytes") => "bytes",
+            () if says("tokens") => "tokens",
+            () if says("nanos") => "billionths of a currency",
+            () if says("microseconds") => "microseconds",
+            () if says("seconds") => "seconds",
+            () => "number",
+        }
+    }
+}
 
 impl Page {
     /// With the version of the program.
     pub(crate) fn new() -> Self {
-        let mut page = Self(Registry::with_prefix("cofferdam"));
+        let registry = Registry::with_prefix("cofferdam");
+        let mut page = Self { registry, described: Vec::new(), is_empty: false, only: None };
         let version: Label = [("version", env!("CARGO_PKG_VERSION").to_owned())];
-        page.0.register("build", "Which program answers", Info::new(version));
+        let help = "Which program answers; always 1";
+        page.registry.register("build", help, Info::new(version));
+        page.describe("build_info", "info", Some("version"), help);
         page
     }
 
+    /// A page that nobody scrapes: it says what figures there are, also those that only some processes have.
+    pub(crate) fn describing(put: impl FnOnce(&mut Self)) -> Vec<Figure> {
+        let mut page = Self { is_empty: true, ..Self::new() };
+        put(&mut page);
+        page.described
+    }
+
+    /// Figures of something that not every process has, and `when` it does.
+    pub(crate) fn only<T: Default>(
+        &mut self,
+        when: &'static str,
+        value: Option<&T>,
+        put: impl FnOnce(&mut Self, &T),
+    ) {
+        self.only = Some(when);
+        match value {
+            Some(value) => put(self, value),
+            None if self.is_empty => put(self, &T::default()),
+            None => {}
+        }
+        self.only = None;
+    }
+
+    fn describe(&mut self, name: &str, kind: &'static str, label: Option<&'static str>, help: &'static str) {
+        let end = if kind == "counter" { "_total" } else { "" };
+        let name = format!("cofferdam_{name}{end}");
+        self.described.push(Figure { name, kind, label, help, only: self.only });
+    }
+
     /// How much of something there is.
-    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) {
+    pub(crate) fn gauge(&mut self, name: &str, help: &'static str, value: u64) {
         let gauge: Gauge = Gauge::default();
         gauge.set(signed(value));
-        self.0.register(name, help, gauge);
+        self.registry.register(name, help, gauge);
+        self.describe(name, "gauge", None, help);
     }
 
     /// The same for each value of a label.
     pub(crate) fn gauges(
         &mut self,
         (name, label): (&str, &'static str),
-        help: &str,
+        help: &'static str,
         values: impl IntoIterator<Item = (String, u64)>,
     ) {
         let family = Family::<Label, Gauge>::default();
         for (value, number) in values {
             family.get_or_create(&[(label, value)]).set(signed(number));
         }
-        self.0.register(name, help, family);
+        self.registry.register(name, help, family);
+        self.describe(name, "gauge", Some(label), help);
     }
 
     /// How often something happened since the process started.
-    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) {
+    pub(crate) fn counter(&mut self, name: &str, help: &'static str, value: u64) {
         let counter: Counter = Counter::default();
         counter.inc_by(value);
-        self.0.register(name, help, counter);
+        self.registry.register(name, help, counter);
+        self.describe(name, "counter", None, help);
     }
-}
 
-impl Page {
     /// How often something happened, for each value of a label; values that come twice are added up.
     pub(crate) fn counters(
         &mut self,
         (name, label): (&str, &'static str),
-        help: &str,
+        help: &'static str,
         values: impl IntoIterator<Item = (String, u64)>,
     ) {
         let family = Family::<Label, Counter>::default();
         for (value, number) in values {
             family.get_or_create(&[(label, value)]).inc_by(number);
         }
-        self.0.register(name, help, family);
+        self.registry.register(name, help, family);
+        self.describe(name, "counter", Some(label), help);
     }
 
     /// How the ledger is, and what is exported of it.
@@ -117,20 +189,21 @@ impl Page {
     fn sums(
         &mut self,
         (name, label): (&str, &'static str),
-        help: &str,
+        help: &'static str,
         values: impl IntoIterator<Item = (String, u64)>,
     ) {
         let family = Family::<Label, Gauge>::default();
         for (value, number) in values {
             family.get_or_create(&[(label, value)]).inc_by(signed(number));
         }
-        self.0.register(name, help, family);
+        self.registry.register(name, help, family);
+        self.describe(name, "gauge", Some(label), help);
     }
 }
 
 impl fmt::Display for Page {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        encode(f, &self.0)
+        encode(f, &self.registry)
     }
 }
 

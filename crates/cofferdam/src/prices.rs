@@ -4,7 +4,7 @@
 //! an error gives no price. Does not: know any price.
 
 use crate::catalog::{content, refusal};
-use crate::flows::printable;
+use crate::plain::printable;
 use anyhow::Result;
 use clap::Subcommand;
 use crds::{Diagnostic, PriceList};

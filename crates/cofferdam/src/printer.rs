@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a reader that is slow or gone keeps nobody waiting; what it did not get is counted by whoever has the record.
 
-use crate::flows::printable;
+use crate::plain::{Plain, printable};
 use serde::Serialize;
 use serde_json::json;
 use std::io::{self, Write};
@@ -58,6 +58,6 @@ pub(crate) fn note(text: &str, as_json: bool) {
 
 /// One line. Whoever read it may have left; that is no reason to stop.
 pub(crate) fn say(line: &str) {
-    let mut out = io::stdout().lock();
+    let mut out = Plain::new(io::stdout().lock());
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -3,6 +3,9 @@
 //! Leaves: Markdown. Guarantees: what it says is what the program has, for it is read from the tables that the program goes by;
 //! `tests/reference.rs` holds the pages in `docs/reference/` to it. Does not: explain; other pages do.
 
+mod configuration;
+mod metrics;
+
 use anyhow::Result;
 use clap::{Arg, ArgAction, Command, Subcommand};
 use serde_json::{Map, Value};
@@ -17,6 +20,10 @@ pub(crate) enum ReferenceCommand {
     Kinds,
     /// Every reason that a record may have
     Reasons,
+    /// Every figure that each role has for Prometheus
+    Metrics,
+    /// What the program reads besides its arguments: variables of the environment, and files that options name
+    Configuration,
 }
 
 /// Runs `cofferdam reference`, with the program's command line.
@@ -52,6 +59,11 @@ pub(crate) fn run(command: &ReferenceCommand, mut program: Command, out: &mut im
                 "Each record has the reason of its verdict, as a word that stays the same between versions. Words are of the kind of record that they stand in.",
             )?;
             reasons(out)?;
+        }
+        ReferenceCommand::Metrics => metrics::page(out)?,
+        ReferenceCommand::Configuration => {
+            program.build();
+            configuration::page(&program, out)?;
         }
     }
     Ok(())
@@ -95,9 +107,13 @@ fn is_told(argument: &Arg) -> bool {
     !argument.is_hide_set() && !["help", "version"].contains(&argument.get_id().as_str())
 }
 
+fn takes_value(argument: &Arg) -> bool {
+    matches!(argument.get_action(), ArgAction::Set | ArgAction::Append)
+}
+
 /// As somebody would write it.
 fn written(argument: &Arg) -> String {
-    let takes = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
+    let takes = takes_value(argument);
     let names = argument.get_value_names().unwrap_or_default();
     let values: Vec<String> = names.iter().map(|name| format!("<{name}>")).collect();
     let values = if takes { values.join(" ") } else { String::new() };
@@ -112,7 +128,7 @@ fn written(argument: &Arg) -> String {
 fn meaning(argument: &Arg) -> String {
     let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string);
     let mut said = vec![help.unwrap_or_default()];
-    let takes = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
+    let takes = takes_value(argument);
     let choices: Vec<String> = argument
         .get_possible_values()
         .iter()

@@ -5,7 +5,7 @@
 //! release; `verify` says exactly what a cluster with these keys would say. Does not: talk to a cluster.
 
 use crate::clusters::{Form, Side, print};
-use crate::flows::printable;
+use crate::plain::printable;
 use crate::policy::Sources;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};

@@ -7,7 +7,7 @@
 mod run;
 mod show;
 
-pub(crate) use run::{RolloutsArgs, run as run_all};
+pub(crate) use run::{RolloutsArgs, described, run as run_all};
 
 use crate::clusters::{Form, Side, print};
 use crate::control::client;

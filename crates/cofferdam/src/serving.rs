@@ -29,6 +29,7 @@ use hyper::body::Bytes;
 use kube::Client;
 use live::Teller;
 use login::Login;
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -108,12 +109,13 @@ impl ServeArgs {
         self.serve.map(|_| socket.with_extension("ledger"))
     }
 
-    /// Takes the address and the token, before a lab may enter another network and another user namespace.
+    /// Takes the address and the token, before a lab may enter another network and another user namespace. The token is shown at a terminal,
+    /// and in a lab, where nothing is worth one; elsewhere what is printed is kept by others.
     ///
     /// # Errors
     /// The address is taken, or others can reach it in clear and nobody said that they may; the certificate cannot be used; the
     /// token cannot be kept.
-    pub(crate) fn open(&self, socket: &Path) -> Result<Option<Door>> {
+    pub(crate) fn open(&self, socket: &Path, in_lab: bool) -> Result<Option<Door>> {
         let Some(address) = self.serve else { return Ok(None) };
         let files = self.serve_cert.clone().zip(self.serve_key.clone());
         let files = files.map(|(certificate, key)| Files { certificate, key });
@@ -140,7 +142,8 @@ impl ServeArgs {
             audience: self.serve_audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
         });
         let hub = self.serve_hub.clone();
-        Ok(Some(Door { listener, address, token, file, hosts, files, cluster, hub }))
+        let shows_token = in_lab || std::io::stdout().is_terminal();
+        Ok(Some(Door { listener, address, token, shows_token, file, hosts, files, cluster, hub }))
     }
 }
 
@@ -149,6 +152,7 @@ pub(crate) struct Door {
     listener: TcpListener,
     address: SocketAddr,
     token: Token,
+    shows_token: bool,
     file: PathBuf,
     hosts: Vec<String>,
     files: Option<Files>,
@@ -215,12 +219,13 @@ impl Door {
         seams: Seams,
         note: impl Fn(&str),
     ) -> Result<()> {
-        let Self { listener, address, token, file, hosts, files, cluster, hub } = self;
+        let Self { listener, address, token, shows_token, file, hosts, files, cluster, hub } = self;
         let hub = hub.map(|file| client_on(&runtime, Some(&file)).context("--serve-hub")).transpose()?;
         let hub = hub.map(|hub| AtHub::new(runtime.handle().clone(), hub));
         let Seams { live, actions, ledger, catalog } = seams;
         let scheme = if files.is_some() { "https" } else { "http" };
-        let link = format!("{scheme}://{address}/#token={}", token.reveal());
+        let fragment = if shows_token { format!("#token={}", token.reveal()) } else { String::new() };
+        let link = format!("{scheme}://{address}/{fragment}");
         let audience = cluster.map(|cluster| cluster.audience);
         let reviewer = client.zip(audience.clone()).map(|(client, audience)| Reviewer::new(client, audience));
         let config = Config {

@@ -4,7 +4,8 @@
 //! nothing is judged by a candidate, or it would have denied something that was allowed.
 //! Guarantees: text from records cannot steer the terminal. Does not: judge.
 
-use crate::flows::{Table, printable};
+use crate::flows::Table;
+use crate::plain::printable;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
 use crate::up::shadow::{Seen, ShadowStatus};

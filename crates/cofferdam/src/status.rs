@@ -5,7 +5,8 @@
 //! that was written is not in force.
 //! Does not: fix anything.
 
-use crate::flows::{bytes, printable};
+use crate::flows::bytes;
+use crate::plain::printable;
 use crate::shadow_cmd::summary;
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, GatewayStatus, Mode, NodeStatus, Outcome, Request, Status, Used};

@@ -145,6 +145,11 @@ pub(crate) struct UpArgs {
 }
 
 impl UpArgs {
+    /// Whether it makes a lab.
+    pub(crate) fn in_lab(&self) -> bool {
+        self.lab
+    }
+
     /// A lab without enforcement.
     pub(crate) fn lab_only(files: Vec<PathBuf>, json: bool, socket: Option<PathBuf>) -> Self {
         Self {
@@ -218,7 +223,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // Before a lab may enter a user namespace, where the usual places are others.
     let socket = Socket::bind(args.socket.as_deref())?;
     let say = Arc::new(Say::new(args.json));
-    let door = args.serve.open(socket.path())?;
+    let door = args.serve.open(socket.path(), args.lab)?;
     let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()), outlet(args)?)?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));

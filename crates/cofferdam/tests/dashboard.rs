@@ -1,13 +1,13 @@
 //! The dashboard of the chart asks for metrics that the program has, by labels that they have.
 //!
-//! Names are read where the program makes its pages: every call of a `Page` with a name. What a real page looks like is held by
-//! the tests of `metrics.rs`.
+//! Names are those of `cofferdam reference metrics`. What a real page looks like is held by the tests of `metrics.rs`.
 
 #![expect(clippy::expect_used, reason = "a test's helpers fail the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 /// Words of PromQL that the dashboard uses.
 const FUNCTIONS: [&str; 8] = ["sum", "max", "topk", "by", "rate", "increase", "5m", "1h"];
@@ -16,45 +16,18 @@ const OF_PROMETHEUS: [&str; 2] = ["instance", "job"];
 
 /// Names of series with the label that each has, if it has one.
 fn exposed() -> BTreeMap<String, Option<String>> {
-    let mut texts = Vec::new();
-    read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")), &mut texts);
-    let mut names = BTreeMap::new();
-    for text in texts {
-        for (call, end) in [
-            (".gauge(", ""),
-            (".gauges(", ""),
-            (".sums(", ""),
-            (".counter(", "_total"),
-            (".counters(", "_total"),
-        ] {
-            for after in text.split(call).skip(1) {
-                let after = after.trim_start();
-                let (quoted, has_label) = match after.strip_prefix('(') {
-                    Some(pair) => (pair.trim_start(), true),
-                    None => (after, false),
-                };
-                let mut parts = quoted.split('"');
-                if parts.next() != Some("") {
-                    continue;
-                }
-                let name = parts.next().expect("a name ends");
-                let label = has_label.then(|| parts.nth(1).expect("a label follows").to_owned());
-                names.insert(format!("cofferdam_{name}{end}"), label);
-            }
-        }
-    }
-    names
-}
-
-fn read(folder: &Path, texts: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).expect("the sources are there") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            read(&path, texts);
-        } else {
-            texts.push(fs::read_to_string(path).expect("UTF-8"));
-        }
-    }
+    let printed = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["reference", "metrics"])
+        .output()
+        .expect("the program runs");
+    let text = String::from_utf8(printed.stdout).expect("UTF-8");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).skip(1);
+        let name = cells.next().expect("a name");
+        (name, cells.nth(1).filter(|label| !label.is_empty()))
+    })
+    .collect()
 }
 
 fn dashboard() -> serde_json::Value {
@@ -108,4 +81,30 @@ fn every_query_asks_for_what_the_program_exposes() {
     ] {
         assert!(asked.contains(needed), "nothing shows {needed}");
     }
+}
+
+/// Names that begin as metrics do, and are tables of nftables or of a database.
+const OTHERS: [&str; 3] = ["cofferdam_guard", "cofferdam_records", "cofferdam_edges"];
+
+#[test]
+fn every_metric_that_the_documentation_names_is_there() {
+    let exposed = exposed();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")];
+    let mut looked_at = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let is_name = |word: &&str| word.starts_with("cofferdam_") && !OTHERS.contains(word);
+            for name in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(is_name) {
+                looked_at += 1;
+                assert!(exposed.contains_key(name), "{}: the program has no {name}", path.display());
+            }
+        }
+    }
+    assert!(looked_at > 100, "only {looked_at} names were found");
 }

@@ -111,6 +111,42 @@ fn start(machine: &Machine) -> Up<'_> {
     Up::start_with(machine, &["--dns-resolver", "10.9.2.2", "--dns-hold", "600"])
 }
 
+/// What the chart gives an agent, as setpriv names capabilities.
+fn capabilities() -> Vec<String> {
+    let template = include_str!("../../../deploy/chart/templates/agent.yaml");
+    let (_, after) = template.split_once("capabilities: {drop: [ALL], add: [").unwrap();
+    let (list, _) = after.split_once(']').unwrap();
+    list.split(", ").map(str::to_lowercase).collect()
+}
+
+/// Root in a container has what its bounding set leaves, and cannot get more.
+#[test]
+fn netns_the_capabilities_of_the_chart_are_enough_and_no_process_has_others() {
+    let machine = Machine::new("c");
+    machine.write("policy.yaml", POLICY);
+    let _resolver = Resolver::start(&machine);
+    serve(&machine);
+    let bounding = format!("--bounding-set=-all,+{}", capabilities().join(",+"));
+    let starter = ["setpriv", &bounding, "--inh-caps=-all", "--no-new-privs"];
+    let up = Up::start_by(&machine, &starter, &["--dns-resolver", "10.9.2.2", "--dns-hold", "600"]);
+    assert_eq!(ask(&machine, "hub.example.com"), Some(0));
+    assert!(passes(&put(&mut open(&machine), "hub.example.com", 3), 3));
+    assert!(!passes(&put(&mut open(&machine), "evil.example.com", 3), 3));
+    // Counted in the kernel, which the agent asks.
+    assert_eq!(ask(&machine, "store.example.com"), Some(0));
+    assert!(passes(&put(&mut open(&machine), "store.example.com", 1000), 1000));
+    assert_eq!(up.status()["degraded"], serde_json::json!([]));
+    let all = machine.running(env!("CARGO_BIN_EXE_cofferdam"));
+    assert_eq!(all.len(), 3, "the agent and its two proxies: {all:?}");
+    for pid in all {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let held = status.lines().find_map(|line| line.strip_prefix("CapPrm:")).unwrap().trim();
+        // CAP_NET_BIND_SERVICE and CAP_NET_ADMIN.
+        let known = 1_u64 << 10 | 1 << 12;
+        assert_eq!(u64::from_str_radix(held, 16).unwrap() & !known, 0, "{pid} has {held}");
+    }
+}
+
 #[test]
 fn netns_a_connection_is_held_to_the_name_it_was_opened_for() {
     let machine = Machine::new("g");

@@ -13,7 +13,7 @@ fn root() -> PathBuf {
 
 #[test]
 fn pages_made_from_the_program_are_what_it_says() {
-    for page in ["cli", "kinds", "reasons"] {
+    for page in ["cli", "configuration", "kinds", "metrics", "reasons"] {
         let printed = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
             .args(["reference", page])
             .output()
@@ -98,4 +98,41 @@ fn every_page_is_in_the_summary() {
     let below = pages().into_iter().filter_map(|page| page.strip_prefix(&docs).map(Path::to_owned).ok());
     let there: BTreeSet<PathBuf> = below.filter(|page| page != Path::new("SUMMARY.md")).collect();
     assert_eq!(named, there);
+}
+
+/// Files of a folder, and of those below it.
+fn files(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        match path.is_dir() {
+            true => files(&path, found),
+            false => found.push(path.to_str().expect("UTF-8").to_owned()),
+        }
+    }
+}
+
+#[test]
+fn sources_that_pages_for_engineers_name_are_there() {
+    let mut sources = Vec::new();
+    for folder in ["crates", "tests/fuzzing", "tests/apiserver"] {
+        files(&root().join(folder), &mut sources);
+    }
+    let is_life =
+        |page: &PathBuf| page.file_name().is_some_and(|name| name.to_string_lossy().starts_with("life-of-"));
+    let of_engineers = ["ARCHITECTURE.md", "docs/threat-model.md"].map(|page| root().join(page));
+    let (mut wrong, mut looked_at) = (Vec::new(), 0);
+    for page in pages().into_iter().filter(is_life).chain(of_engineers) {
+        let text = fs::read_to_string(&page).expect("a page");
+        for line in text.lines() {
+            let code = line.split('`').skip(1).step_by(2);
+            for named in code.filter(|it| it.ends_with(".rs") && !it.contains(['*', ' '])) {
+                looked_at += 1;
+                if !sources.iter().any(|path| path.ends_with(&format!("/{named}"))) {
+                    wrong.push(format!("{}: {named}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(looked_at > 100, "only {looked_at} names were found");
 }

@@ -47,6 +47,7 @@ mod waf;
 
 pub use config::{Config, ConfigError, Limits, Settings};
 pub use copies::{CopyFate, MOST_COPIED};
+pub use picker::wire as picker_wire;
 pub use probe::ProbeFact;
 pub use reason::Reason;
 pub use record::{End, LeakFact, Record, Sink, ToolFact};

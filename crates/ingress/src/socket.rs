@@ -5,7 +5,7 @@
 //! not take its answer, end it too. Does not: judge what it reads.
 
 use inspect::http_head::HttpFlaw;
-use inspect::http_stream::{Event, Requests};
+use inspect::http_stream::Along;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,8 +59,7 @@ pub(crate) struct Patience {
 /// A client's socket.
 pub(crate) struct Socket<S> {
     inner: S,
-    /// Reads along. Nothing: HTTP/2, or a request asked for another protocol and is the last.
-    requests: Option<Requests>,
+    along: Along,
     patience: Patience,
     late_head: Option<Pin<Box<Sleep>>>,
     late_write: Option<Pin<Box<Sleep>>>,
@@ -73,7 +72,7 @@ impl<S: Stream> Socket<S> {
     pub(crate) fn new(inner: S, is_http1: bool, patience: Patience, wrong: &Arc<Wrong>) -> Self {
         Self {
             inner,
-            requests: is_http1.then(Requests::new),
+            along: if is_http1 { Along::default() } else { Along::of_nothing() },
             patience,
             late_head: None,
             late_write: None,
@@ -84,32 +83,14 @@ impl<S: Stream> Socket<S> {
 
     /// Reads along. False: it could be understood in two ways.
     fn is_clear(&mut self, bytes: &[u8]) -> bool {
-        let Some(requests) = &mut self.requests else { return true };
-        let mut rest = bytes;
-        loop {
-            let (taken, event) = requests.push(rest);
-            rest = rest.get(taken..).unwrap_or_default();
-            match event {
-                Event::Request(_) => {}
-                Event::More => break,
-                Event::Refused(HttpFlaw::Upgrade | HttpFlaw::Connect) => {
-                    self.requests = None;
-                    break;
-                }
-                Event::Refused(flaw) => {
-                    let _earlier = self.wrong.flaw.set(flaw);
-                    return false;
-                }
-            }
+        if let Err(flaw) = self.along.push(bytes) {
+            let _earlier = self.wrong.flaw.set(flaw);
+            return false;
         }
-        if !self.is_in_head() {
+        if !self.along.is_in_head() {
             self.late_head = None;
         }
         true
-    }
-
-    fn is_in_head(&self) -> bool {
-        self.requests.as_ref().is_some_and(|requests| requests.holding() > 0)
     }
 
     /// A write that went on, or one that waits and may be late.
@@ -137,7 +118,7 @@ impl<S: Stream> AsyncRead for Socket<S> {
         }
         let before = to.filled().len();
         if Pin::new(&mut this.inner).poll_read(cx, to)?.is_pending() {
-            if !this.is_in_head() {
+            if !this.along.is_in_head() {
                 return Poll::Pending;
             }
             let within = this.patience.head;

@@ -210,3 +210,55 @@ fn pass(left: &mut u64, bytes: &[u8]) -> usize {
     *left -= taken as u64;
     taken
 }
+
+/// Reads along with another parser, which acts on the requests, and says where it may not be believed.
+#[derive(Debug)]
+pub struct Along {
+    /// Nothing once a request asked for another protocol or a tunnel: it is answered, and is the last.
+    requests: Option<Requests>,
+}
+
+impl Default for Along {
+    fn default() -> Self {
+        Self { requests: Some(Requests::new()) }
+    }
+}
+
+impl Along {
+    /// For a connection whose bytes are not HTTP/1: nothing is said of them.
+    pub fn of_nothing() -> Self {
+        Self { requests: None }
+    }
+
+    /// Takes bytes.
+    ///
+    /// # Errors
+    /// From here on two readers could understand them differently.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), HttpFlaw> {
+        let Some(requests) = &mut self.requests else { return Ok(()) };
+        let mut rest = bytes;
+        loop {
+            let (taken, event) = requests.push(rest);
+            rest = rest.get(taken..).unwrap_or_default();
+            match event {
+                Event::Request(_) => {}
+                Event::More => return Ok(()),
+                Event::Refused(HttpFlaw::Upgrade | HttpFlaw::Connect) => {
+                    self.requests = None;
+                    return Ok(());
+                }
+                Event::Refused(flaw) => return Err(flaw),
+            }
+        }
+    }
+
+    /// Whether a head began and has no end yet.
+    pub fn is_in_head(&self) -> bool {
+        self.requests.as_ref().is_some_and(|requests| requests.holding() > 0)
+    }
+
+    /// Whether no request is under way.
+    pub fn is_between_requests(&self) -> bool {
+        self.requests.as_ref().is_some_and(Requests::is_between_requests)
+    }
+}

@@ -14,6 +14,7 @@ pub mod client_hello;
 pub mod coding;
 mod cursor;
 mod event_stream;
+pub mod fields;
 mod hello_message;
 pub mod http_head;
 pub mod http_stream;

@@ -1,8 +1,8 @@
 //! Cutting a workload off, reviewed before it is done, and letting it go.
 
 use super::{ReleaseArgs, find, now, order};
-use crate::flows::printable;
 use crate::ledger_cmd::Place;
+use crate::plain::printable;
 use crate::respond::{Containment, Order};
 use anyhow::{Result, bail};
 use clap::Args;

@@ -1,7 +1,7 @@
 //! One incident, for a person or as JSON.
 
 use super::{OneArgs, Running, find, now};
-use crate::flows::printable;
+use crate::plain::printable;
 use anyhow::Result;
 use incident::{Case, Radius, Severity, Timeline, View, radius, story, timeline as timeline_of};
 use serde_json::json;

@@ -4,7 +4,7 @@
 //! finds no room is counted. Does not: remember anything over a restart, or know what other gateways serve.
 
 use super::kept::Kept;
-use crate::flows::printable;
+use crate::plain::printable;
 use crate::printer::say;
 use detect::event::{
     Asks, Call, Carrier, Event, Fate, Found, RecordId, Scene, Tool, clean_name, clean_text, is_refusal,

@@ -1,10 +1,11 @@
 //! What an ingress gateway prints: a line for each request and each finding, and what is wrong with objects.
 
 use super::kept::Kept;
-use super::lookout::Lookout;
+use super::lookout::{Counts as Seen, Lookout};
 use crate::metrics::Page;
 use crate::printer::{Manner, Printer};
-use ingress::{Figures, Record, Server, Sink};
+use crate::up::pen::LedgerStatus;
+use ingress::{CopyFate, Record, Server, Sink};
 use policy::{Money, Verdict};
 use routes::{Condition, ObjectStatus, Status};
 use std::collections::BTreeMap;
@@ -42,51 +43,51 @@ impl Told {
     /// Puts what was counted on a page.
     pub(super) fn metrics(&self, page: &mut Page) {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_reason = counts.by_reason.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
-        page.counters(
-            ("ingress_requests", "reason"),
-            "Requests that ended since the start, by why",
-            by_reason,
-        );
-        page.counter(
-            "ingress_input_tokens",
-            "Tokens that went into models, as they say",
-            counts.input_tokens,
-        );
-        page.counter(
-            "ingress_output_tokens",
-            "Tokens that came out of models, as they say",
-            counts.output_tokens,
-        );
-        page.counter(
-            "ingress_cost_nanos",
-            "What calls cost, in billionths of the currency of the prices",
-            counts.cost_nanos,
-        );
-        page.counter(
-            "ingress_requests_without_store",
-            "Requests that were held to limits without the store in which they are shared",
-            counts.without_store,
-        );
-        page.counter("ingress_records_lost", "Records that were not printed", counts.lost);
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let seen = self.lookout.counts();
-        page.counter("findings", "Things that somebody should look at", of(&seen.findings));
-        page.counter("detection_records_lost", "Records that detectors had no room for", of(&seen.lost));
-        page.counter(
-            "findings_held_back",
-            "Findings beyond those of one consumer and detector that are told in an hour",
-            of(&seen.held_back),
-        );
-        if let Some(kept) = &self.kept {
-            page.ledger(&kept.pen.status());
-        }
+        let ledger = self.kept.as_ref().map(|kept| kept.pen.status());
+        counted(page, &counts, self.lookout.counts(), ledger.as_ref());
     }
 }
 
+/// The figures of this module, on a page that only describes them.
+pub(super) fn described(page: &mut Page) {
+    counted(page, &Counts::default(), &Seen::default(), None);
+    figures(page, &CopyFate::ALL.map(|fate| (fate, 0)), 0, &Default::default());
+}
+
+fn counted(page: &mut Page, counts: &Counts, seen: &Seen, ledger: Option<&LedgerStatus>) {
+    let by_reason = counts.by_reason.iter().map(|(reason, count)| ((*reason).to_owned(), *count));
+    page.counters(("ingress_requests", "reason"), "Requests that ended since the start, by why", by_reason);
+    page.counter("ingress_input_tokens", "Tokens that went into models, as they say", counts.input_tokens);
+    page.counter(
+        "ingress_output_tokens",
+        "Tokens that came out of models, as they say",
+        counts.output_tokens,
+    );
+    page.counter(
+        "ingress_cost_nanos",
+        "What calls cost, in billionths of the currency of the prices",
+        counts.cost_nanos,
+    );
+    page.counter(
+        "ingress_requests_without_store",
+        "Requests that were held to limits without the store in which they are shared",
+        counts.without_store,
+    );
+    page.counter("ingress_records_lost", "Records that were not printed", counts.lost);
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    page.counter("findings", "Things that somebody should look at", of(&seen.findings));
+    page.counter("detection_records_lost", "Records that detectors had no room for", of(&seen.lost));
+    page.counter(
+        "findings_held_back",
+        "Findings beyond those of one consumer and detector that are told in an hour",
+        of(&seen.held_back),
+    );
+    page.only("with `--ledger`", ledger, Page::ledger);
+}
+
 /// Puts what the server counts on a page.
-pub(super) fn figures(figures: &Figures, page: &mut Page) {
-    let copies = figures.copies().into_iter().map(|(fate, count)| (fate.as_str().to_owned(), count));
+pub(super) fn figures(page: &mut Page, copies: &[(CopyFate, u64)], unpicked: u64, keys: &authn::Standing) {
+    let copies = copies.iter().map(|(fate, count)| (fate.as_str().to_owned(), *count));
     page.counters(
         ("ingress_copies", "fate"),
         "Copies of requests for RequestMirror filters, by what became of them",
@@ -95,9 +96,8 @@ pub(super) fn figures(figures: &Figures, page: &mut Page) {
     page.counter(
         "ingress_unpicked",
         "Requests to pools whose endpoint picker did not answer as it must",
-        figures.unpicked(),
+        unpicked,
     );
-    let keys = figures.keys();
     page.gauge("ingress_key_sets", "Key sets of issuers in use", keys.sets as u64);
     page.gauge("ingress_key_sets_missing", "Key sets that were never fetched", keys.missing as u64);
     page.gauge("ingress_key_sets_failing", "Key sets whose last fetch failed", keys.failing as u64);

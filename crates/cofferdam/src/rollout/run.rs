@@ -6,6 +6,7 @@
 
 use super::show;
 use crate::control::{client, complain};
+use crate::environment::{POD_NAME, POD_NAMESPACE};
 use crate::health::{self, Health};
 use crate::http;
 use crate::metrics::Page;
@@ -113,16 +114,28 @@ impl Health for Standing {
 
     fn metrics(&self) -> Page {
         let mut page = Page::new();
-        let known = self.known();
-        let decides = *self.role.borrow() == Role::Leads;
-        page.gauge("rollouts_decides", "Whether this one has the lease and decides", decides.into());
-        page.gauge("rollouts", "Rollouts at the hub, as this one saw last", known.rollouts as u64);
-        page.gauge("rollouts_clusters", "Clusters at the hub, as this one saw last", known.clusters as u64);
-        let decisions = known.decisions.iter().map(|(what, count)| (what.clone(), *count));
-        page.counters(("rollouts_decisions", "what"), "Decisions that were written", decisions);
-        page.counter("rollouts_problems", "Times that the hub did not answer or refused", known.problems);
+        figures(&mut page, &self.role.borrow(), &self.known());
         page
     }
+}
+
+/// How the fleet stands, as this process saw it last.
+fn figures(page: &mut Page, role: &Role, known: &Known) {
+    page.gauge(
+        "rollouts_decides",
+        "Whether this one has the lease and decides",
+        (*role == Role::Leads).into(),
+    );
+    page.gauge("rollouts", "Rollouts at the hub, as this one saw last", known.rollouts as u64);
+    page.gauge("rollouts_clusters", "Clusters at the hub, as this one saw last", known.clusters as u64);
+    let decisions = known.decisions.iter().map(|(what, count)| (what.clone(), *count));
+    page.counters(("rollouts_decisions", "what"), "Decisions that were written", decisions);
+    page.counter("rollouts_problems", "Times that the hub did not answer or refused", known.problems);
+}
+
+/// The figures of `cofferdam rollouts`, on a page that only describes them.
+pub(crate) fn described(page: &mut Page) {
+    figures(page, &Role::default(), &Known::default());
 }
 
 /// Runs until a signal.
@@ -135,10 +148,10 @@ pub(crate) fn run(args: &RolloutsArgs) -> Result<()> {
 async fn serve(args: &RolloutsArgs) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let hub = client(args.hub.as_deref()).await.context("--hub")?;
-    let namespace = args.namespace.clone().or_else(|| std::env::var("POD_NAMESPACE").ok());
+    let namespace = args.namespace.clone().or_else(|| POD_NAMESPACE.value());
     let namespace = namespace.unwrap_or_else(|| "cofferdam-system".to_owned());
     let host = nix::unistd::gethostname().ok().and_then(|it| it.into_string().ok()).unwrap_or_default();
-    let holder = std::env::var("POD_NAME").unwrap_or_else(|_| format!("{host}-{}", std::process::id()));
+    let holder = POD_NAME.value().unwrap_or_else(|| format!("{host}-{}", std::process::id()));
     let (elected, mut role) = watch::channel(Role::default());
     let as_json = args.json;
     let standing = Arc::new(Standing { role: elected.subscribe(), known: Mutex::default() });

@@ -1,6 +1,6 @@
 //! A rollout for people, and as JSON.
 
-use crate::flows::printable;
+use crate::plain::printable;
 use anyhow::Result;
 use fleet::Ref;
 use fleet::rollout::{ClusterView, Decision, Numbers, Phase, StagePhase, StageView, State, Told};

@@ -225,7 +225,7 @@ pub(crate) struct ProbeResult {
 }
 
 /// How things stand.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// Version of the running program.
     pub(crate) version: String,
@@ -276,7 +276,7 @@ pub(crate) struct Status {
 }
 
 /// What this process does with its policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     /// Enforces on this machine.
@@ -286,6 +286,7 @@ pub(crate) enum Mode {
     /// Enforces on a cluster's node what the controller publishes.
     Node,
     /// Judges when asked, enforces nothing.
+    #[default]
     JudgeOnly,
 }
 
@@ -409,7 +410,7 @@ pub(crate) struct Used {
 }
 
 /// One load of the sources.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Load {
     /// When.
     pub(crate) time: Time,
@@ -430,10 +431,11 @@ pub(crate) struct Load {
 }
 
 /// What became of a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
     /// It is what questions are answered by; nothing is enforced.
+    #[default]
     JudgedOnly,
     /// It is in force.
     Applied,

@@ -5,7 +5,8 @@
 
 use super::journal::Journal;
 use super::protocol::{Answer, Load, Outcome, Status};
-use crate::flows::{FlowTable, Summary, printable};
+use crate::flows::{FlowTable, Summary};
+use crate::plain::{Plain, printable};
 use anyhow::{Context, Result};
 use observe::{Query, Record};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ impl Say {
 
     /// One or more lines at once. Whoever read them may have left; that is no reason to stop.
     fn text(&self, text: &str) {
-        let mut out = std::io::stdout().lock();
+        let mut out = Plain::new(std::io::stdout().lock());
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 

@@ -10,6 +10,7 @@ use super::journal::{Journal, Shelf};
 use super::lookup::Filter;
 use super::protocol::{Answer, REQUEST_BYTES, Request, Status};
 use super::shadow::ShadowStatus;
+use crate::environment::XDG_RUNTIME_DIR;
 use crate::respond::{Order, Responder};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -71,7 +72,7 @@ pub(crate) fn candidates() -> Vec<PathBuf> {
     let system = PathBuf::from("/run/cofferdam/cofferdam.sock");
     // Asked before a lab may enter a user namespace: there everybody is 0.
     let uid = nix::unistd::getuid();
-    let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("cofferdam/cofferdam.sock"));
+    let own = XDG_RUNTIME_DIR.value().map(|dir| Path::new(&dir).join("cofferdam/cofferdam.sock"));
     let shared = PathBuf::from(format!("/tmp/cofferdam-{uid}/cofferdam.sock"));
     if uid.is_root() { [Some(system), own, Some(shared)] } else { [own, Some(shared), Some(system)] }
         .into_iter()

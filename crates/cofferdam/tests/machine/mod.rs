@@ -122,8 +122,13 @@ impl Machine {
 
     /// The program, on the machine.
     pub(crate) fn program(&self, arguments: &[&str]) -> Command {
+        self.command(&[&[BINARY], arguments].concat())
+    }
+
+    /// Any command, on the machine.
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace("n"), BINARY]).args(arguments);
+        command.args(["netns", "exec", &self.namespace("n")]).args(words);
         command
     }
 
@@ -304,10 +309,15 @@ impl<'a> Up<'a> {
 
     /// The same with more options.
     pub(crate) fn start_with(machine: &'a Machine, options: &[&str]) -> Self {
+        Self::start_by(machine, &[], options)
+    }
+
+    /// The same, started by another program that takes it and its arguments, if one is named.
+    pub(crate) fn start_by(machine: &'a Machine, starter: &[&str], options: &[&str]) -> Self {
         let (folder, socket) = (machine.folder(), machine.socket());
         let arguments = ["up", "-f", text(&folder), "--node", "m1", "--socket", text(&socket), "--json"];
-        let mut child =
-            machine.program(&[&arguments, options].concat()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = machine.command(&[starter, &[BINARY], &arguments, options].concat());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let said = child.stdout.take().unwrap();
         let up = Self { machine, child };
         let is_ready = |line: std::io::Result<String>| line.unwrap().starts_with("{\"ready\"");

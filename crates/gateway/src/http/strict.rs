@@ -9,8 +9,7 @@
 use super::socket::{Cut, Stream};
 use crate::decide::Unreadable;
 use crate::reason::Reason;
-use ::inspect::http_head::HttpFlaw;
-use ::inspect::http_stream::{Event, Requests};
+use ::inspect::http_stream::Along;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,8 +47,7 @@ pub(crate) struct Strict<S> {
     /// What was read and not given out.
     ahead: Vec<u8>,
     quiet: Arc<Quiet>,
-    /// Nothing once a request asked for a tunnel: it is answered, and is the last.
-    requests: Option<Requests>,
+    along: Along,
     /// How long a head may take, and when the one that began is late.
     head_within: Duration,
     late: Option<Pin<Box<Sleep>>>,
@@ -62,7 +60,7 @@ impl<S: Stream> Strict<S> {
             inner,
             ahead: Vec::new(),
             quiet: Arc::clone(quiet),
-            requests: Some(Requests::new()),
+            along: Along::default(),
             head_within,
             late: None,
             cut: Arc::clone(cut),
@@ -79,36 +77,12 @@ impl<S: Stream> Strict<S> {
 
     fn judge(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         self.quiet.was_used.store(true, Ordering::Relaxed);
-        let judged = self.judge_all(bytes);
-        let is_whole = self.requests.as_ref().is_some_and(Requests::is_between_requests);
-        self.quiet.is_whole.store(is_whole, Ordering::Relaxed);
-        judged
-    }
-
-    fn judge_all(&mut self, bytes: &[u8]) -> Result<(), Reason> {
-        let Some(requests) = &mut self.requests else { return Ok(()) };
-        let mut rest = bytes;
-        loop {
-            let (taken, event) = requests.push(rest);
-            rest = rest.get(taken..).unwrap_or_default();
-            match event {
-                Event::Request(_) => {}
-                Event::More => break,
-                Event::Refused(HttpFlaw::Upgrade | HttpFlaw::Connect) => {
-                    self.requests = None;
-                    break;
-                }
-                Event::Refused(flaw) => return Err(Unreadable::Http(flaw).reason()),
-            }
-        }
-        if !self.is_in_head() {
+        let judged = self.along.push(bytes).map_err(|flaw| Unreadable::Http(flaw).reason());
+        if !self.along.is_in_head() {
             self.late = None;
         }
-        Ok(())
-    }
-
-    fn is_in_head(&self) -> bool {
-        self.requests.as_ref().is_some_and(|requests| requests.holding() > 0)
+        self.quiet.is_whole.store(self.along.is_between_requests(), Ordering::Relaxed);
+        judged
     }
 }
 
@@ -127,7 +101,7 @@ impl<S: Stream> AsyncRead for Strict<S> {
         }
         let before = to.filled().len();
         if Pin::new(&mut this.inner).poll_read(cx, to)?.is_pending() {
-            if !this.is_in_head() {
+            if !this.along.is_in_head() {
                 return Poll::Pending;
             }
             let within = this.head_within;

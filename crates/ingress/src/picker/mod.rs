@@ -6,7 +6,7 @@
 //! read; the body stays as it was judged, and a picker that wants another one is not followed. Does not: decide what happens
 //! where it does not answer, or show it answers' bodies.
 
-mod wire;
+pub mod wire;
 
 use crate::config::Live;
 use crate::pool::Spoken;

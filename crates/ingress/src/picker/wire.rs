@@ -5,13 +5,13 @@
 //! past; what is no protobuf is an error; everything is bounded by the length of the message. Does not: know which message is due.
 
 /// Largest message that is read, in bytes.
-pub(crate) const MOST_MESSAGE: usize = 4 << 20;
+pub const MOST_MESSAGE: usize = 4 << 20;
 /// Bytes of a body in one message.
-pub(crate) const PIECE: usize = 64 * 1024;
+pub const PIECE: usize = 64 * 1024;
 /// `FULL_DUPLEX_STREAMED`
 const FULL_DUPLEX: u64 = 4;
 /// The header, and the key of metadata, by which a picker says whom it picked.
-pub(crate) const DESTINATION: &str = "x-gateway-destination-endpoint";
+pub const DESTINATION: &str = "x-gateway-destination-endpoint";
 /// The key of metadata by which a picker is told who answered.
 const SERVED: &str = "x-gateway-destination-endpoint-served";
 /// The namespace of both.
@@ -19,19 +19,20 @@ const NAMESPACE: &str = "envoy.lb";
 
 /// What a picker says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Said {
-    pub(crate) about: About,
+pub struct Said {
+    /// What it is about.
+    pub about: About,
     /// Fields that the request is to have.
-    pub(crate) set: Vec<(String, String)>,
+    pub set: Vec<(String, String)>,
     /// Fields that it is not to have.
-    pub(crate) remove: Vec<String>,
+    pub remove: Vec<String>,
     /// Whom its metadata names.
-    pub(crate) destination: Option<String>,
+    pub destination: Option<String>,
 }
 
 /// What a message is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum About {
+pub enum About {
     /// What is not looked at.
     #[default]
     Other,
@@ -45,7 +46,7 @@ pub(crate) enum About {
 
 /// What becomes of a body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Change {
+pub enum Change {
     /// It stays.
     #[default]
     None,
@@ -56,7 +57,7 @@ pub(crate) enum Change {
 }
 
 /// The first message: the head of a request. Names in lower case; `:method`, `:path`, `:authority` and `:scheme` are there.
-pub(crate) fn head<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])>, has_body: bool) -> Vec<u8> {
+pub fn head<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])>, has_body: bool) -> Vec<u8> {
     let mut config = Vec::new();
     put_number(&mut config, 1, FULL_DUPLEX);
     let mut message = Vec::new();
@@ -66,7 +67,7 @@ pub(crate) fn head<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])>, has_bo
 }
 
 /// A piece of its body.
-pub(crate) fn piece(bytes: &[u8], is_last: bool) -> Vec<u8> {
+pub fn piece(bytes: &[u8], is_last: bool) -> Vec<u8> {
     let mut body = Vec::new();
     put(&mut body, 1, bytes);
     put_number(&mut body, 2, u64::from(is_last));
@@ -76,7 +77,7 @@ pub(crate) fn piece(bytes: &[u8], is_last: bool) -> Vec<u8> {
 }
 
 /// Who answered, and with which status.
-pub(crate) fn served(by: &str, status: &str) -> Vec<u8> {
+pub fn served(by: &str, status: &str) -> Vec<u8> {
     let fields = [(":status", status.as_bytes())];
     let mut message = Vec::new();
     put(&mut message, 3, &http_headers(fields.into_iter(), true));
@@ -135,7 +136,7 @@ fn put_varint(message: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Reads a message of a picker. `None`: it is none.
-pub(crate) fn read(message: &[u8]) -> Option<Said> {
+pub fn read(message: &[u8]) -> Option<Said> {
     let mut said = Said::default();
     each(message, &mut |field, value| {
         match (field, value) {
