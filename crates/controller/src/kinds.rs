@@ -97,6 +97,11 @@ impl Kind {
         }
     }
 
+    /// Whether how its objects stand is written.
+    pub(crate) fn is_reported(self) -> bool {
+        self.is_policy() || self == Self::DetectionPolicy
+    }
+
     /// How a client asks for it.
     pub fn resource(self) -> ApiResource {
         let [group, version, kind, plural] = self.names();

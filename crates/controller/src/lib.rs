@@ -26,7 +26,7 @@ mod watch;
 pub mod write;
 
 pub use kinds::Kind;
-pub use report::Written;
+pub use report::{Tuning, Written};
 
 use beside::{Asking, Candidate};
 use compiler::Compiled;
@@ -67,6 +67,8 @@ pub struct Status {
     pub findings: Vec<Diagnostic>,
     /// Every policy that was written.
     pub written: Vec<Written>,
+    /// DetectionPolicies in force.
+    pub tunings: Vec<Tuning>,
     /// Policies in force.
     pub policies: usize,
     /// Scopes closed because something could not be read.
@@ -276,13 +278,14 @@ async fn publish(
         let Compiled { set, diagnostics: compiled, keys } =
             compiler::compile_prepared(store.objects(now), &catalog, generation);
         let diagnostics = [store.diagnostics(), compiled].concat();
+        let tunings = Tuning::all(&set, store.tunings());
         let set = Arc::new(set);
         let parts = Arc::new(Parts::new(&set, before.as_ref().map(|it| &*it.parts)));
         let needs = Box::new(Shares::new(Arc::clone(&set), Arc::clone(&parts), keys));
-        (store, set, diagnostics, Publication { generation, revisions, parts, needs })
+        (store, set, (diagnostics, tunings), Publication { generation, revisions, parts, needs })
     };
     // A panic while compiling is a bug that must be seen, not a state to go on from.
-    let (store, set, diagnostics, publication) = match tokio::task::spawn_blocking(work).await {
+    let (store, set, (diagnostics, tunings), publication) = match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
@@ -297,6 +300,7 @@ async fn publish(
             diagnostics,
             findings: std::mem::take(&mut status.findings),
             written,
+            tunings,
             policies: set.policies.len(),
             closed_scopes: set.closed.len(),
         };

@@ -1,6 +1,7 @@
 //! How each policy stands, in the words of its status.
 //!
 //! Enters: what is published, what the compiler said, how the nodes stand. Leaves: a [`Report`] for each policy.
+//! Of a DetectionPolicy, which no kernel has, `Programmed` says which detectors and thresholds are in force and on how many nodes.
 //! Guarantees: `Programmed` is true only when every node that needs the policy said that its kernel has it; a node that
 //! is not there or has a problem is named. Does not: write anything anywhere.
 
@@ -8,7 +9,8 @@ use crate::kinds::Kind;
 use crds::{Code, Diagnostic};
 use feed::server::{Publication, Standing};
 use feed::{Digest, Key};
-use policy::Generation;
+use policy::detection::Tuned;
+use policy::{Generation, Glob, PolicySet};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,6 +30,17 @@ pub struct Written {
     pub generation: i64,
     /// A containment whose time is over: nothing of it is published.
     pub is_over: bool,
+}
+
+/// A DetectionPolicy that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Its name, in the namespace of what it says.
+    pub name: Arc<str>,
+    /// What it says.
+    pub says: policy::detection::Tuning,
+    /// Nodes with pods that it is about.
+    pub nodes: BTreeSet<Arc<str>>,
 }
 
 /// One thing to know about a policy.
@@ -70,6 +83,21 @@ pub(crate) struct Report {
     pub(crate) conditions: Vec<Condition>,
 }
 
+impl Tuning {
+    /// Those of a policy set; `names` are those of the DetectionPolicies that it was made of, by namespace and name, as they
+    /// are sorted.
+    pub(crate) fn all(set: &PolicySet, names: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Vec<Self> {
+        let named =
+            set.detection.iter().zip(names).filter(|(says, (namespace, _))| says.namespace == *namespace);
+        let on = |says: &policy::detection::Tuning| {
+            let pods = set.world.pods.iter();
+            let meant = pods.filter(|pod| says.holds_for(&pod.namespace, &pod.labels));
+            meant.filter_map(|pod| pod.node.clone()).collect()
+        };
+        named.map(|(says, (_, name))| Self { name, says: says.clone(), nodes: on(says) }).collect()
+    }
+}
+
 /// Why a containment is not in force any more.
 const OVER: &str = "Over";
 
@@ -91,6 +119,8 @@ type Name = (Arc<str>, Arc<str>, Arc<str>);
 #[derive(Debug, Default)]
 pub(crate) struct Reporter {
     since: HashMap<Name, (Vec<Digest>, Generation)>,
+    /// The same of DetectionPolicies, by namespace and name: they are no parts of policy.
+    tuned: HashMap<(Arc<str>, Arc<str>), (Tuning, Generation)>,
 }
 
 /// Nodes that need a policy.
@@ -111,11 +141,11 @@ impl Reporter {
     pub(crate) fn reports(
         &mut self,
         current: &Publication,
-        written: &[Written],
+        (written, tunings): (&[Written], &[Tuning]),
         diagnostics: &[Diagnostic],
         standings: &BTreeMap<Arc<str>, Standing>,
     ) -> BTreeMap<Written, Report> {
-        self.note(current);
+        self.note(current, tunings);
         let spreads = self.spreads(current, standings);
         let mut said: HashMap<Name, Vec<&Diagnostic>> = HashMap::new();
         for diagnostic in diagnostics {
@@ -130,13 +160,44 @@ impl Reporter {
             let spread = spreads.get(&name).unwrap_or(&nowhere);
             let since = self.since.get(&name).map_or(current.generation, |(_, since)| *since);
             let said = said.get(&name).map(Vec::as_slice).unwrap_or_default();
+            if policy.kind == Kind::DetectionPolicy {
+                return self.detection(policy, current, said, standings);
+            }
             let conditions = if policy.is_over { over() } else { conditions(spread, since, said) };
             Report { needed: spread.needed, enforced: spread.enforced, since, conditions }
         };
         written.iter().map(|policy| (policy.clone(), report(policy))).collect()
     }
 
-    fn note(&mut self, current: &Publication) {
+    /// Of a DetectionPolicy.
+    fn detection(
+        &self,
+        policy: &Written,
+        current: &Publication,
+        said: &[&Diagnostic],
+        standings: &BTreeMap<Arc<str>, Standing>,
+    ) -> Report {
+        let found = self.tuned.get(&(policy.namespace.clone(), policy.name.clone()));
+        let mut spread = Spread::default();
+        let since = found.map_or(current.generation, |(_, since)| *since);
+        let nodes = found.iter().flat_map(|(tuning, _)| &tuning.nodes);
+        for node in nodes {
+            spread.add(node, standings.get(node), since);
+        }
+        let conditions = tuning_conditions(&spread, found.map(|(tuning, _)| tuning), since, said);
+        Report { needed: spread.needed, enforced: spread.enforced, since, conditions }
+    }
+
+    fn note(&mut self, current: &Publication, tunings: &[Tuning]) {
+        let before = std::mem::take(&mut self.tuned);
+        let kept = |tuning: &Tuning| {
+            let name = (tuning.says.namespace.clone(), tuning.name.clone());
+            // Where its pods are is no change of what it says.
+            let same = before.get(&name).filter(|(held, _)| held.says == tuning.says);
+            let since = same.map_or(current.generation, |(_, since)| *since);
+            (name, (tuning.clone(), since))
+        };
+        self.tuned = tunings.iter().map(kept).collect();
         let mut now: HashMap<Name, Vec<Digest>> = HashMap::new();
         for encoded in current.parts.resources.values() {
             if let Some(name) = policy_of(&encoded.key) {
@@ -228,6 +289,76 @@ fn over() -> Vec<Condition> {
         message: "it was enforced as written".to_owned(),
     };
     vec![accepted, programmed]
+}
+
+/// Of a DetectionPolicy: whether it was understood, and what of it holds where.
+fn tuning_conditions(
+    spread: &Spread<'_>,
+    tuning: Option<&Tuning>,
+    since: Generation,
+    said: &[&Diagnostic],
+) -> Vec<Condition> {
+    let condition = |kind, holds, reason, message| Condition { kind, holds, reason, message };
+    let errors: Vec<_> = said.iter().filter(|it| it.is_error()).collect();
+    let wrong = errors.first().map(|first| format!("{}{}", whole(first), more(errors.len())));
+    let (Some(tuning), None) = (tuning, &wrong) else {
+        let why = wrong.unwrap_or_else(|| "it is not published yet".to_owned());
+        let message = format!("nothing of it is in force, so that all is told: {why}");
+        return vec![
+            condition(
+                "Accepted",
+                errors.is_empty(),
+                if errors.is_empty() { "Valid" } else { "Invalid" },
+                message,
+            ),
+            condition("Programmed", false, "NotApplied", "detectors tell as if it were not there".to_owned()),
+        ];
+    };
+    let accepted = condition("Accepted", true, "Valid", "in force as written".to_owned());
+    let (enforced, needed, what) = (spread.enforced, spread.needed, in_force(tuning));
+    let programmed = match &spread.waits_for {
+        None if needed == 0 => {
+            condition("Programmed", true, "NoNodes", format!("{what}; no node has pods that it is about"))
+        }
+        None => {
+            let message = format!("{what}; on all {needed} nodes that need it, since generation {since}");
+            condition("Programmed", true, "Programmed", message)
+        }
+        Some((node, why)) => {
+            let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+            let message = format!("{what}; on {enforced} of {needed} nodes; waits for {node}{why}");
+            condition("Programmed", false, "Pending", message)
+        }
+    };
+    vec![accepted, programmed]
+}
+
+/// The field, what is wrong with it, and the way out.
+fn whole(diagnostic: &Diagnostic) -> String {
+    let Diagnostic { field, message, suggestion, .. } = diagnostic;
+    let field = if field.is_empty() { String::new() } else { format!("{field}: ") };
+    let way = suggestion.as_ref().map(|way| format!(" ({way})")).unwrap_or_default();
+    format!("{field}{message}{way}")
+}
+
+/// Which detectors are told of when, in words.
+fn in_force(tuning: &Tuning) -> String {
+    /// Detectors that are named; a message is read in a column.
+    const NAMED: usize = 8;
+    let of = |tuned: &Tuned| {
+        let percent = tuned.threshold_percent.map(|percent| format!("from {percent}% of its threshold"));
+        // What is switched off is suppressed whatever it is about.
+        let all = tuned.suppress.iter().filter(|it| it.subject == Glob::new("**") && it.until.is_none());
+        let off = (all.count() > 0).then(|| "not shown".to_owned());
+        let some = tuned.suppress.len();
+        let some = (off.is_none() && some > 0).then(|| format!("{some} suppressions"));
+        let parts: Vec<String> = [off, percent, some].into_iter().flatten().collect();
+        format!("{} {}", tuned.detector, parts.join(" and "))
+    };
+    let named: Vec<String> = tuning.says.detectors.iter().take(NAMED).map(of).collect();
+    let rest = tuning.says.detectors.len().saturating_sub(NAMED);
+    let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{}{rest}", named.join(", "))
 }
 
 fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> Vec<Condition> {
@@ -327,7 +458,7 @@ mod tests {
         findings: &[Diagnostic],
     ) -> Vec<String> {
         let standings = standing.into_iter().map(|it| ("node-a".into(), it)).collect();
-        let reports = reporter.reports(&publication(at), &[policy()], findings, &standings);
+        let reports = reporter.reports(&publication(at), (&[policy()], &[]), findings, &standings);
         let text = |it: &Condition| format!("{} {} {}", it.kind, it.holds, it.message);
         reports.get(&policy()).unwrap().conditions.iter().map(text).collect()
     }
@@ -369,13 +500,71 @@ mod tests {
         );
     }
 
+    const TUNED: &str = "
+---
+{apiVersion: cofferdam.dev/v1alpha1, kind: DetectionPolicy, metadata: {name: sweeps, namespace: shop}, spec: {podSelector: {}, detectors: [
+  {name: beacon, enabled: false, reason: polls}, {name: port-scan, thresholdPercent: 200, suppress: [{subject: 'a*', reason: ours}]}]}}
+";
+
+    /// As the store tells them.
+    fn tunings(objects: &str) -> Vec<Tuning> {
+        let objects = crds::read_objects("x", objects.as_bytes()).objects;
+        let set = compiler::compile_unlinted(objects, Generation(1)).set;
+        Tuning::all(&set, [("shop".into(), "sweeps".into())])
+    }
+
+    #[test]
+    fn a_detection_policy_says_what_is_in_force_and_on_how_many_nodes() {
+        let policy = Written { kind: Kind::DetectionPolicy, name: "sweeps".into(), ..policy() };
+        let mut reporter = Reporter::default();
+        let mut said = |at, objects: &str, enforced: Option<u64>, findings: &[Diagnostic]| {
+            let standing = enforced.map(|generation| Standing {
+                enforced: Some(Generation(generation)),
+                connections: 1,
+                ..Standing::default()
+            });
+            let standings = standing.into_iter().map(|it| ("node-a".into(), it)).collect();
+            let current = publication_of(objects, at);
+            let tunings = tunings(objects);
+            let reports =
+                reporter.reports(&current, (std::slice::from_ref(&policy), &tunings), findings, &standings);
+            let text = |it: &Condition| format!("{} {} {}", it.kind, it.holds, it.message);
+            reports[&policy].conditions.iter().map(text).collect::<Vec<_>>()
+        };
+        let objects = format!("{OBJECTS}{TUNED}");
+        let what = "beacon not shown, port-scan from 200% of its threshold and 1 suppressions";
+        assert_eq!(
+            said(5, &objects, None, &[]),
+            [
+                "Accepted true in force as written".to_owned(),
+                format!(
+                    "Programmed false {what}; on 0 of 1 nodes; waits for node-a (no agent has connected from it)"
+                ),
+            ]
+        );
+        let there = format!("Programmed true {what}; on all 1 nodes that need it, since generation 5");
+        assert_eq!(said(7, &objects, Some(5), &[])[1], there, "what changed since is not this policy");
+        let elsewhere =
+            objects.replace("podSelector: {}, detectors", "podSelector: {matchLabels: {a: b}}, detectors");
+        assert_eq!(
+            said(8, &elsewhere, Some(8), &[])[1],
+            format!("Programmed true {what}; no node has pods that it is about")
+        );
+        let broken = objects.replace("thresholdPercent: 200", "thresholdPercent: 5");
+        let wrong = crds::read_objects("x", broken.as_bytes()).diagnostics;
+        let told = said(9, &broken, Some(9), &wrong);
+        assert!(told[0].starts_with("Accepted false nothing of it is in force, so that all is told: spec.detectors[1].thresholdPercent: 5 is not"), "{told:?}");
+        assert_eq!(told[1], "Programmed false detectors tell as if it were not there");
+    }
+
     #[test]
     fn what_is_over_is_in_force_nowhere() {
         let mut reporter = Reporter::default();
         let current = publication_of(OBJECTS, 5);
         for (is_over, phase, programmed) in [(true, "Over", false), (false, "Pending", false)] {
             let policy = Written { is_over, ..policy() };
-            let reports = reporter.reports(&current, std::slice::from_ref(&policy), &[], &BTreeMap::new());
+            let reports =
+                reporter.reports(&current, (std::slice::from_ref(&policy), &[]), &[], &BTreeMap::new());
             let report = &reports[&policy];
             assert_eq!(report.phase(), phase);
             let found = report.conditions.iter().find(|it| it.kind == "Programmed").unwrap();
@@ -394,7 +583,7 @@ mod tests {
         let mut reporter = Reporter::default();
         let mut report = |at| {
             let current = publication_of(&objects, at);
-            reporter.reports(&current, &[policy()], &[], &BTreeMap::new()).remove(&policy()).unwrap()
+            reporter.reports(&current, (&[policy()], &[]), &[], &BTreeMap::new()).remove(&policy()).unwrap()
         };
         let first = report(5);
         assert_eq!((first.needed, first.enforced), (41, 0));

@@ -10,6 +10,7 @@ use crate::report::Written;
 use compiler::{Prepared, Preparer};
 use crds::{Diagnostic, Read};
 use feed::Revisions;
+use policy::detection::MOST_OF_NAMESPACE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -227,7 +228,7 @@ impl Store {
 
     /// Every policy, as it stands at `seconds` since 1970.
     pub(crate) fn written(&self, seconds: u64) -> Vec<Written> {
-        let policies = self.kinds.iter().filter(|(kind, _)| kind.is_policy());
+        let policies = self.kinds.iter().filter(|(kind, _)| kind.is_reported());
         let of_kind = |(kind, of): (&Kind, &Collection<Made>)| {
             let written = |((namespace, name), kept): (&(Arc<str>, Arc<str>), &Kept<Made>)| Written {
                 kind: *kind,
@@ -240,6 +241,23 @@ impl Store {
             of.objects.iter().map(written).collect::<Vec<_>>()
         };
         policies.flat_map(of_kind).collect()
+    }
+
+    /// Namespace and name of each DetectionPolicy that holds, sorted by them: those that could be read, as many of a namespace as
+    /// the compiler takes.
+    pub(crate) fn tunings(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let all = self.kinds.get(&Kind::DetectionPolicy).into_iter().flat_map(|of| &of.objects);
+        let read = all.filter(|(_, kept)| !kept.made.1.iter().any(Diagnostic::is_error));
+        let mut names: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+        let mut of_namespace = 0;
+        for ((namespace, name), _) in read {
+            let is_same = names.last().is_some_and(|(before, _)| before == namespace);
+            of_namespace = if is_same { of_namespace + 1 } else { 1 };
+            if of_namespace <= MOST_OF_NAMESPACE {
+                names.push((namespace.clone(), name.clone()));
+            }
+        }
+        names
     }
 
     /// How far each kind was read.

@@ -1,7 +1,7 @@
 //! Writes how policies stand back to the API server.
 //!
 //! Enters: reports. Leaves: for a NetworkPolicy, which has no status, a [`crate::definition`] of the same name beside it;
-//! for the other kinds conditions in their own status; an Event when something goes wrong.
+//! for the other kinds, also a DetectionPolicy, conditions in their own status; an Event when something goes wrong.
 //! Guarantees: only who leads writes; only what changed is written, at most every second; what cannot be written is
 //! written later. Does not: touch anything else of an object.
 
@@ -62,7 +62,7 @@ pub async fn run(client: Client, feed: Feed, status: watch::Receiver<Status>, ro
         let standings = standings.borrow_and_update().clone();
         let work = move || {
             let said = [seen.diagnostics, seen.findings].concat();
-            let reports = reporter.reports(&current, &seen.written, &said, &standings);
+            let reports = reporter.reports(&current, (&seen.written, &seen.tunings), &said, &standings);
             (reporter, reports)
         };
         let reports;

@@ -70,6 +70,8 @@ struct Pair {
 struct Key {
     since: u64,
     namespace: Option<Arc<str>>,
+    /// Where it was first seen.
+    node: Option<Arc<str>>,
     evidence: Evidence,
 }
 
@@ -106,7 +108,7 @@ impl Pair {
             }
             self.campaign = event.micros();
         }
-        self.texts.add(event.time, &event.record);
+        self.texts.add(event);
         if self.texts.count() < least || !self.texts.is_due() {
             return None;
         }
@@ -139,7 +141,7 @@ impl Pair {
         let length = real(call.sent);
         self.length += (length - self.length) / asked;
         self.squares += (length * length - self.squares) / asked;
-        self.gathered.add(event.time, &event.record);
+        self.gathered.add(event);
         let different = f64::from(self.different) / asked;
         let spread = (self.squares - self.length * self.length).max(0.0).sqrt() / self.length.max(1.0);
         let least = event.count(&EXTRACTION, u64::from(QUESTIONS));
@@ -180,7 +182,7 @@ impl Pair {
         if !is_named && call.sent < large {
             return None;
         }
-        self.left.add(event.time, &event.record);
+        self.left.add(event);
         if !self.left.is_due() {
             return None;
         }
@@ -219,7 +221,7 @@ impl Pair {
             }
             self.refusals = event.micros();
         }
-        self.refused.add(event.time, &event.record);
+        self.refused.add(event);
         let count = self.refused.count();
         if count < least || !self.refused.is_due() {
             return None;
@@ -248,6 +250,7 @@ impl Key {
         let namespace = event.who.split('/').next().unwrap_or_default();
         let Some(owner) = self.namespace.clone() else {
             (self.namespace, self.since) = (Some(namespace.into()), event.micros());
+            self.node.clone_from(&event.scene.node);
             return None;
         };
         let known = event.micros().saturating_sub(self.since);
@@ -255,7 +258,10 @@ impl Key {
         if *owner == *namespace || known < least {
             return None;
         }
-        self.evidence.add(event.time, &event.record);
+        self.evidence.add(event);
+        if let Some(node) = &self.node {
+            self.evidence.of(node);
+        }
         if !self.evidence.is_due() {
             return None;
         }

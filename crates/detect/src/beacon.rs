@@ -96,7 +96,7 @@ impl Beacons {
         let pair = self.pairs.entry(&key((who, whom, flow.port)));
         let began = match flow.phase {
             Phase::Close => event.micros().saturating_sub(flow.duration),
-            Phase::Open | Phase::Whole | Phase::Failed => event.micros(),
+            Phase::Open | Phase::Whole | Phase::Failed | Phase::More => event.micros(),
         };
         pair.add(began, flow.sent, event);
         if is_common || is_monitor || pair.evidence.count() < pair.next.max(LEAST) {
@@ -123,7 +123,7 @@ impl Pair {
             self.last.pop_front();
         }
         self.last.push_back((seconds(began.saturating_sub(self.first)), real(sent)));
-        self.evidence.add(event.time, &event.record);
+        self.evidence.add(event);
     }
 
     /// `None`: there are too few visits.

@@ -88,11 +88,11 @@ impl Workload {
         }
         self.last.push_back((odd, is_known));
         if odd >= ODD {
-            self.odd.add(event.time, &event.record);
+            self.odd.add(event);
         }
         if is_known {
             self.failed += 1;
-            self.failing.add(event.time, &event.record);
+            self.failing.add(event);
         }
     }
 

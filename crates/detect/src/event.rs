@@ -211,6 +211,8 @@ pub enum Phase {
     Close,
     /// It was opened and ended.
     Whole,
+    /// More passed over connections whose begin another event told of.
+    More,
     /// It was refused, by policy or by the other end, or nobody answered.
     Failed,
 }

@@ -2,12 +2,13 @@
 //!
 //! JSON, one object: `id`, `detector`, `severity`, `time`, `until` (RFC 3339, UTC), `workload`,
 //! `subject`, `sentence`, `numbers` (`name`, `value`, and where they apply `baseline`, `threshold`), `count`, `records`,
-//! `techniques`, and where they are known `node`, `pod`, `rule` (of the last record that speaks for it) and `suppressed`.
+//! `techniques`, and where they are known `node`, `pod`, `rule` (of the last record that speaks for it), `nodes` (where records of
+//! several speak for it) and `suppressed`.
 //! Guarantees: the same records in the same order give the same findings with the same ids; an id names a
 //! detector, a workload and a subject, so what is told again is told under its id, and the newest is the truth.
 
 use crate::catalog::Detector;
-use crate::event::RecordId;
+use crate::event::{Event, RecordId};
 use observe::Time;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 /// Most records that a finding names; how many there were is in its count.
 pub const MAX_RECORDS: usize = 32;
+/// Most nodes that a finding names.
+pub const MAX_NODES: usize = 16;
 /// Longest subject in bytes; what is longer is cut.
 pub const MAX_SUBJECT: usize = 256;
 
@@ -118,6 +121,9 @@ pub struct Finding {
     /// The rule that decided the last of them, with the place where it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Arc<str>>,
+    /// The enforcement points whose records speak for it, the first ones; empty where it is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Arc<str>>,
     /// By which policy it is not to be shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<Suppressed>,
@@ -139,18 +145,30 @@ pub(crate) struct Evidence {
     last: Time,
     count: u64,
     records: Vec<RecordId>,
+    /// Whose they are, each once.
+    nodes: Vec<Arc<str>>,
     /// The count from which on it is told again.
     again: u64,
 }
 
 impl Evidence {
     /// One more record.
-    pub(crate) fn add(&mut self, time: Time, record: &RecordId) {
-        self.first.get_or_insert(time);
-        self.last = time;
+    pub(crate) fn add(&mut self, event: &Event) {
+        self.first.get_or_insert(event.time);
+        self.last = event.time;
         self.count += 1;
         if self.records.len() < MAX_RECORDS {
-            self.records.push(record.clone());
+            self.records.push(event.record.clone());
+        }
+        if let Some(node) = &event.scene.node {
+            self.of(node);
+        }
+    }
+
+    /// Something that an enforcement point saw before speaks for it, too.
+    pub(crate) fn of(&mut self, node: &Arc<str>) {
+        if self.nodes.len() < MAX_NODES && !self.nodes.contains(node) {
+            self.nodes.push(Arc::clone(node));
         }
     }
 
@@ -209,6 +227,7 @@ impl Evidence {
             node: None,
             pod: None,
             rule: None,
+            nodes: if self.nodes.len() > 1 { self.nodes.clone() } else { Vec::new() },
             suppressed: None,
         }
     }

@@ -74,7 +74,7 @@ impl Limits {
             fact.hour = hour;
             fact.evidence.again();
         }
-        fact.evidence.add(event.time, &event.record);
+        fact.evidence.add(event);
         if !fact.evidence.is_due() {
             return None;
         }

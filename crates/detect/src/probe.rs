@@ -122,7 +122,7 @@ impl Pair {
         if let Some(template) = &asks.template {
             self.templates.add(key(template));
         }
-        self.evidence.add(event.time, &event.record);
+        self.evidence.add(event);
     }
 
     fn share(&self, of: u64) -> f64 {

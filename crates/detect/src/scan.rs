@@ -55,7 +55,7 @@ impl Scans {
     }
 
     pub(crate) fn see(&mut self, event: &Event, flow: &Flow) -> Option<Finding> {
-        if flow.phase == Phase::Close || flow.from_node {
+        if matches!(flow.phase, Phase::Close | Phase::More) || flow.from_node {
             return None;
         }
         let workload = self.0.entry(&event.who);
@@ -79,7 +79,7 @@ impl Workload {
             return None;
         }
         self.failed += 1;
-        self.evidence.add(event.time, &event.record);
+        self.evidence.add(event);
         let share = f64::from(self.failed) / f64::from(self.tried);
         let least = event.count(&PORT_SCAN, u64::from(FAILED));
         if u64::from(self.failed) < least || share < SHARE || !self.evidence.is_due() {
@@ -109,7 +109,7 @@ impl Workload {
         if flow.place == Place::Outside || !(is_command || ADMINISTRATION.contains(&flow.port)) {
             return None;
         }
-        self.reached.add(event.time, &event.record);
+        self.reached.add(event);
         self.machines += u32::from(self.seen.is_new(key(("machine", flow.address))));
         let machine = key(flow.address);
         if machine != self.machine {

@@ -59,7 +59,7 @@ impl Signs {
             }
             seen.start = event.micros();
         }
-        seen.evidence.add(event.time, &event.record);
+        seen.evidence.add(event);
         if seen.evidence.count() < least || !seen.evidence.is_due() {
             return None;
         }

@@ -90,7 +90,7 @@ impl Course {
             return None;
         }
         self.sum += amount;
-        self.evidence.add(event.time, &event.record);
+        self.evidence.add(event);
         let least = event.limit(&SPEND, least);
         if self.sum < least || self.before.len() < LEAST_HOURS {
             return None;

@@ -58,7 +58,7 @@ impl Storms {
             return None;
         }
         workload.failed += 1;
-        workload.evidence.add(event.time, &event.record);
+        workload.evidence.add(event);
         workload.judge(event)
     }
 }

@@ -39,7 +39,7 @@ impl Tools {
         if !is_other && !tool.has_changed {
             return None;
         }
-        known.evidence.add(event.time, &event.record);
+        known.evidence.add(event);
         if !known.evidence.is_due() {
             return None;
         }

@@ -101,7 +101,7 @@ impl Tally {
         self.names += 1;
         self.carrying += u32::from(carries(lookup.kind));
         self.answered += u64::from(lookup.answer_bytes);
-        self.evidence.add(event.time, &event.record);
+        self.evidence.add(event);
     }
 
     fn mean(&self) -> f64 {

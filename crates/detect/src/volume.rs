@@ -117,7 +117,7 @@ impl Workload {
             Number::of("new_destinations_today", f64::from(self.told)).from(1.0),
         ];
         let mut evidence = Evidence::default();
-        evidence.add(event.time, &event.record);
+        evidence.add(event);
         Some(evidence.tell(&NEW_DESTINATION, &event.who, shown, Told { severity: None, sentence, numbers }))
     }
 }
@@ -137,7 +137,7 @@ impl Pair {
         }
         self.sent += real(flow.sent);
         self.received += real(flow.received);
-        self.evidence.add(event.time, &event.record);
+        self.evidence.add(event);
         let floor = event.limit(&UPLOAD, LEAST);
         if self.sent < floor {
             return None;

@@ -4,6 +4,7 @@ use crate::entry::{Entry, Kind, Verdict};
 use crate::error::LedgerError;
 use crate::schema;
 use crate::search::{Column, Match, limit};
+use crate::sums::{summed, summed_of};
 use crate::write::signed;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
@@ -405,10 +406,13 @@ fn top(by: TopBy, measure: Measure, since: u64, most: usize) -> (String, Where) 
     conditions.and("time >= ?", Some(signed(since)).filter(|since| *since > 0));
     // The sign hides the column from the planner, which would go through all entries in its order.
     let query = format!(
-        "SELECT w.text, number, denied, sent, received FROM (SELECT {column} AS word, sum(count) AS number, \
-         sum(CASE verdict WHEN {} THEN count ELSE 0 END) AS denied, sum(sent) AS sent, sum(received) AS received \
+        "SELECT w.text, number, denied, sent, received FROM (SELECT {column} AS word, {} AS number, \
+         {} AS denied, {} AS sent, {} AS received \
          FROM entries{} GROUP BY +{column}) JOIN words w ON w.id = word ORDER BY {order} DESC, w.text LIMIT {}",
-        Verdict::Deny.number(),
+        summed("count"),
+        summed_of(Verdict::Deny),
+        summed("sent"),
+        summed("received"),
         conditions.text,
         limit(Some(most))
     );

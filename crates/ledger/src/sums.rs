@@ -172,8 +172,9 @@ impl Reader {
         };
         let query = format!(
             "SELECT step, word, w.text, number FROM (SELECT (time - ?1) / ?3 AS step, {column} AS word, \
-             sum(count) AS number FROM entries WHERE time >= ?1 AND time <= ?2{} GROUP BY 1, 2) \
+             {} AS number FROM entries WHERE time >= ?1 AND time <= ?2{} GROUP BY 1, 2) \
              LEFT JOIN words w ON w.id = word ORDER BY step, word",
+            summed("count"),
             of_kinds(kinds)
         );
         let name = |row: &Row<'_>| -> rusqlite::Result<String> {
@@ -235,11 +236,12 @@ impl Reader {
     /// The file cannot be read.
     pub fn rules(&self, span: Span) -> Result<Vec<RuleSum>, LedgerError> {
         let query = format!(
-            "SELECT w.text, g.number, g.denied, g.last FROM (SELECT rule, sum(count) AS number, \
-             sum(CASE verdict WHEN {} THEN count ELSE 0 END) AS denied, max(time) AS last FROM entries \
+            "SELECT w.text, g.number, g.denied, g.last FROM (SELECT rule, {} AS number, \
+             {} AS denied, max(time) AS last FROM entries \
              WHERE time >= ?1 AND time <= ?2 GROUP BY rule) g JOIN words w ON w.id = g.rule \
-             WHERE w.text != '' ORDER BY g.number DESC LIMIT ?3",
-            Verdict::Deny.number()
+             WHERE w.text != '' ORDER BY g.number DESC, w.text LIMIT ?3",
+            summed("count"),
+            summed_of(Verdict::Deny)
         );
         let values = params![signed(span.since), signed(span.until), at_most(MOST)];
         self.all("summing up rules", &query, values, |row| {
@@ -321,15 +323,17 @@ fn pairs() -> String {
     format!(
         "SELECT s.text, d.text, g.port, g.protocol, g.allowed, g.denied, g.sent, g.received, g.first, g.last, \
          coalesce(e.first, g.first) FROM (SELECT source, destination, port, protocol, \
-         sum(CASE verdict WHEN {allow} THEN count ELSE 0 END) AS allowed, \
-         sum(CASE verdict WHEN {allow} THEN 0 ELSE count END) AS denied, sum(sent) AS sent, \
-         sum(received) AS received, min(time) AS first, max(time) AS last FROM entries \
+         {allowed} AS allowed, {denied} AS denied, {sent} AS sent, \
+         {received} AS received, min(time) AS first, max(time) AS last FROM entries \
          WHERE kind = {flow} AND time >= ?1 AND time <= ?2 GROUP BY +source, destination, port, protocol) g \
          JOIN words s ON s.id = g.source JOIN words d ON d.id = g.destination \
          LEFT JOIN edges e ON e.source = g.source AND e.destination = g.destination AND e.port = g.port \
          AND e.protocol = g.protocol WHERE d.text != '' \
-         ORDER BY g.denied > 0 DESC, g.sent + g.received DESC, s.text, d.text, g.port LIMIT ?3",
-        allow = Verdict::Allow.number(),
+         ORDER BY g.denied DESC, g.sent + g.received DESC, s.text, d.text, g.port LIMIT ?3",
+        allowed = summed_of(Verdict::Allow),
+        denied = summed(&format!("CASE verdict WHEN {} THEN 0 ELSE count END", Verdict::Allow.number())),
+        sent = summed("sent"),
+        received = summed("received"),
         flow = Kind::Flow.number(),
     )
 }
@@ -338,9 +342,21 @@ fn findings() -> String {
     format!(
         "SELECT s.text, d.text, g.number FROM (SELECT source, destination, count(*) AS number FROM entries \
          WHERE kind = {} AND time >= ?1 AND time <= ?2 GROUP BY +source, destination) g \
-         JOIN words s ON s.id = g.source JOIN words d ON d.id = g.destination LIMIT ?3",
+         JOIN words s ON s.id = g.source JOIN words d ON d.id = g.destination \
+         ORDER BY g.number DESC, s.text, d.text LIMIT ?3",
         Kind::Finding.number()
     )
+}
+
+/// A sum that is a whole number, and that no entries make fail: SQLite ends a query whose sum has more than 63 bits, and what nodes
+/// say that they counted is not known to be true. Exact up to 2^53.
+pub(crate) fn summed(what: &str) -> String {
+    format!("CAST(min(total({what}), 9.0e18) AS INTEGER)")
+}
+
+/// How often something was decided so.
+pub(crate) fn summed_of(verdict: Verdict) -> String {
+    summed(&format!("CASE verdict WHEN {} THEN count ELSE 0 END", verdict.number()))
 }
 
 /// As SQLite wants it.

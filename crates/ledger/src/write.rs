@@ -73,7 +73,7 @@ struct Alike {
 }
 
 /// How much.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Amount {
     time: u64,
     count: u64,
@@ -82,8 +82,13 @@ struct Amount {
 }
 
 impl Amount {
+    fn of(entry: &Entry) -> Self {
+        let Entry { time, count, sent, received, .. } = *entry;
+        Self { time, count, sent, received }
+    }
+
     fn add(&mut self, entry: &Entry) {
-        self.time = if self.count == 0 { entry.time } else { self.time.min(entry.time) };
+        self.time = self.time.min(entry.time);
         self.count = self.count.saturating_add(entry.count);
         self.sent = self.sent.saturating_add(entry.sent);
         self.received = self.received.saturating_add(entry.received);
@@ -196,11 +201,10 @@ impl Ledger {
                 reason: number(&entry.reason)?,
             };
             if let Some(detail) = &entry.detail {
-                let mut amount = Amount::default();
-                amount.add(entry);
-                insert(&transaction, &alike, &amount, Some(detail))?;
+                insert(&transaction, &alike, &Amount::of(entry), Some(detail))?;
             } else {
-                sums.entry(alike).or_default().add(entry);
+                let sum = sums.entry(alike);
+                sum.and_modify(|sum| sum.add(entry)).or_insert_with(|| Amount::of(entry));
             }
             if has_edge(entry) {
                 let edge = Edge {
@@ -283,8 +287,14 @@ pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// A sum that stays a whole number however large it would be: SQLite makes one of more than 63 bits a fraction, which nobody who
+/// reads the file expects.
+fn added(column: &str, more: &str) -> String {
+    format!("min({column} + {more}, {})", i64::MAX)
+}
+
 fn lose(connection: &Connection, what: &str, count: u64) -> rusqlite::Result<()> {
-    let add = "INSERT INTO lost VALUES (?1, ?2) ON CONFLICT DO UPDATE SET count = count + excluded.count";
+    let add = "INSERT INTO lost VALUES (?1, ?2) ON CONFLICT DO UPDATE SET count = min(count + excluded.count, 9223372036854775807)";
     connection.prepare_cached(add)?.execute(params![what, signed(count)]).map(drop)
 }
 
@@ -318,11 +328,15 @@ fn insert(
 }
 
 fn grow(connection: &Connection, row: i64, amount: &Amount) -> rusqlite::Result<()> {
-    let grow = "UPDATE entries SET time = min(time, ?2), count = count + ?3, sent = sent + ?4, received = received + ?5 \
-                WHERE id = ?1";
+    let grow = format!(
+        "UPDATE entries SET time = min(time, ?2), count = {}, sent = {}, received = {} WHERE id = ?1",
+        added("count", "?3"),
+        added("sent", "?4"),
+        added("received", "?5")
+    );
     let Amount { time, count, sent, received } = *amount;
     connection
-        .prepare_cached(grow)?
+        .prepare_cached(&grow)?
         .execute(params![row, signed(time), signed(count), signed(sent), signed(received)])
         .map(drop)
 }
@@ -391,12 +405,19 @@ fn note(connection: &Connection, words: &mut Words, edge: Edge, reached: &Reache
             lose(connection, "edges beyond those that are told apart", 1)?;
         }
     }
-    let add = "INSERT INTO edges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
-               ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), \
-               allowed = allowed + excluded.allowed, denied = denied + excluded.denied, sent = sent + excluded.sent, \
-               received = received + excluded.received, rule = excluded.rule";
+    // Of two that are joined the one that is added last may be older.
+    let add = format!(
+        "INSERT INTO edges VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
+         ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last), \
+         allowed = {}, denied = {}, sent = {}, received = {}, \
+         rule = CASE WHEN excluded.last >= last THEN excluded.rule ELSE rule END",
+        added("allowed", "excluded.allowed"),
+        added("denied", "excluded.denied"),
+        added("sent", "excluded.sent"),
+        added("received", "excluded.received")
+    );
     connection
-        .prepare_cached(add)?
+        .prepare_cached(&add)?
         .execute(params![
             source,
             destination,

@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use ledger::join::{AHEAD, JOINED, OF_NODE, TEXT};
-use ledger::{Entry, EntryFilter, Kind, Ledger, Order, Parcel, Reader, Receipt, Retention, Verdict};
+use ledger::{
+    EdgeFilter, Entry, EntryFilter, Field, Kind, Ledger, Measure, Order, Parcel, Reader, Receipt, Retention, SeriesBy, Span, TopBy,
+    Verdict,
+};
 use std::path::PathBuf;
 
 /// Some time.
@@ -161,4 +164,51 @@ fn each_ledger_has_an_origin_that_stays() {
     assert_ne!(Some(&origin), other.reader().origin().unwrap().as_ref());
     drop(Ledger::open(&one.path).unwrap());
     assert_eq!(one.reader().origin().unwrap(), Some(origin));
+}
+
+/// What somebody says of one connection.
+fn said(node: &str, time: u64, rule: &str, count: u64) -> Parcel {
+    let entry = Entry {
+        time,
+        source: "ai/web".into(),
+        destination: "hub.example".into(),
+        port: 443,
+        rule: rule.into(),
+        count,
+        sent: count,
+        received: count,
+        ..Entry::new(Kind::Flow, Verdict::Allow)
+    };
+    let mut parcel = parcel(node, node, 1..=1);
+    parcel.entries = vec![(1, entry)];
+    parcel
+}
+
+#[test]
+fn amounts_of_a_node_that_lies_leave_a_ledger_that_everybody_can_read() {
+    let mut world = World::new();
+    for ledger in ["x", "y", "z"] {
+        let mut parcel = said("a", NOW, "r", u64::MAX);
+        parcel.ledger = ledger.to_owned();
+        world.join(&parcel);
+    }
+    world.join(&said("b", NOW, "r", 7));
+    let (reader, all) = (world.reader(), Span { since: 0, until: u64::MAX });
+    assert_eq!(reader.entries(&EntryFilter::default()).unwrap().len(), 2);
+    assert_eq!(reader.edges(&EdgeFilter::default()).unwrap()[0].allowed, i64::MAX.unsigned_abs());
+    for measure in [Measure::Bytes, Measure::Count, Measure::Denied] {
+        assert_eq!(reader.top(TopBy::Source, measure, 0, 10).unwrap().len(), 1);
+    }
+    assert_eq!(reader.pairs(all, 10).unwrap().len(), 1);
+    assert_eq!(reader.rules(all).unwrap().len(), 1);
+    assert_eq!(reader.series(&[], SeriesBy::Field(Field::Node), all, 60_000_000).unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_joined_late_does_not_say_which_rule_decided_last() {
+    let mut world = World::new();
+    world.join(&said("a", NOW, "today's", 1));
+    world.join(&said("b", NOW - 3_600_000_000, "yesterday's", 1));
+    let edge = world.reader().edges(&EdgeFilter::default()).unwrap().remove(0);
+    assert_eq!((&*edge.rule, edge.allowed, edge.last), ("today's", 2, NOW));
 }

@@ -58,6 +58,17 @@ fn equal_connections_of_a_window_are_one_entry_and_denials_with_detail_stay_sing
 }
 
 #[test]
+fn a_sum_has_the_time_of_its_first_entry_also_where_that_only_added_bytes() {
+    let (_folder, path) = file();
+    let start = START / WINDOW * WINDOW;
+    let ended = Entry { count: 0, ..flow(start + 1, "a", "b", Verdict::Allow) };
+    let begun = flow(start + 9, "a", "b", Verdict::Allow);
+    Ledger::open(&path).unwrap().0.append(&[ended, begun]).unwrap();
+    let entries = Reader::open(&path).unwrap().entries(&EntryFilter::default()).unwrap();
+    assert_eq!((entries.len(), entries[0].entry.time - start, entries[0].entry.count), (1, 1, 1));
+}
+
+#[test]
 fn a_window_that_was_sealed_does_not_grow() {
     let (_folder, path) = file();
     let mut ledger = Ledger::open(&path).unwrap().0;

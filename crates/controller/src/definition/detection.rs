@@ -30,19 +30,7 @@ pub(super) fn detection_policy() -> Value {
         short: "detp",
         scope: "Namespaced",
     };
-    let mut definition = crd(kind, false, &without_status(whole(about, spec)), &[]);
-    // It has no status: what became of it is said by `cofferdam policy check`, and by the status of nodes.
-    if let Some(columns) = definition.pointer_mut("/spec/versions/0/additionalPrinterColumns") {
-        *columns = json!([{ "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp" }]);
-    }
-    definition
-}
-
-fn without_status(mut schema: Value) -> Value {
-    if let Some(properties) = schema.pointer_mut("/properties").and_then(Value::as_object_mut) {
-        properties.remove("status");
-    }
-    schema
+    crd(kind, true, &whole(about, spec), &[])
 }
 
 fn text(about: &str) -> Value {

@@ -26,6 +26,14 @@ const LISTED: &str = "list";
 /// Type of a question for an address.
 pub(crate) const TYPE_A: u16 = 1;
 
+/// The events of one record of our own, as JSON, of which somebody knows what is in it.
+///
+/// # Errors
+/// It is no record that detectors look at. A clause.
+pub fn record(text: &str, record: &RecordId, events: &mut Vec<Event>) -> Result<(), String> {
+    own::read(text, record, events)
+}
+
 /// What could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {why}")]
