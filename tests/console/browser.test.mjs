@@ -235,6 +235,92 @@ test("it works below a prefix, as behind a proxy", async () => {
   server.close();
 });
 
+test("one node's records: in the filter bar, on every page, in the address and in the command", async () => {
+  const server = await mock({ rate: 0 });
+  const { page, close, complaints } = await visit(server, { path: "flows" });
+  const filter = page.getByRole("combobox", { name: "Filter" });
+  await page.getByRole("grid").waitFor();
+  const rows = async () => Number(await page.getByRole("grid").getAttribute("aria-rowcount"));
+  await filter.pressSequentially("node=node-");
+  await page.getByRole("option", { name: /node-2/ }).click();
+  const of = server.all.filter((it) => ["flow", "tls"].includes(it.kind) && it.node === "node-2");
+  await page.waitForFunction((many) => Number(document.querySelector(".grid")?.getAttribute("aria-rowcount")) === many, Math.min(of.length, 500) + 1);
+  assert.ok((await rows()) > 10);
+  const denied = of.filter((it) => it.verdict === "deny").length;
+  await page.waitForFunction((many) => new RegExp(`deny ${many}\\b`).test(document.querySelector(".chart")?.getAttribute("aria-label") ?? ""), denied);
+  for (const name of ["DNS", "API calls", "Tools", "AI usage", "Findings", "Hunt", "Policies", "Sensors", "Map", "Flows"]) {
+    const asked = page.waitForRequest((request) => /\/api\/v1\/(records|usage|findings|policies|graph)\?/.test(request.url()) && request.url().includes("node=node-2"), { timeout: 5000 }).catch(() => null);
+    await page.getByRole("navigation").getByRole("link", { name, exact: true }).click();
+    assert.match(page.url(), /node=node-2/, name);
+    if (!["Hunt", "Sensors"].includes(name)) assert.ok(await asked, `${name} does not ask for the node`);
+  }
+  await page.getByRole("button", { name: "Copy as CLI" }).click();
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "cofferdam ledger show --kind flow --kind tls --node node-2 --since 1h");
+  // Where a filter means nothing, the bar says so.
+  await page.getByRole("navigation").getByRole("link", { name: "Clusters" }).click();
+  await page.locator(".chip.unused").getByText("not on this page").waitFor();
+  assert.deepEqual(complaints, []);
+  await close();
+  server.close();
+});
+
+test("the page of tools has all calls with tools, and not only those among the newest", async () => {
+  const server = await mock({ rate: 0 });
+  const { page, close } = await visit(server, { path: "tools" });
+  await page.getByRole("grid").waitFor();
+  const all = server.all.filter((it) => it.kind === "ai_call" && (it.detail?.operation?.tools ?? []).length > 0).length;
+  assert.ok(all > 0);
+  assert.equal(Number(await page.getByRole("grid").getAttribute("aria-rowcount")), Math.min(all, 500) + 1);
+  await close();
+  server.close();
+});
+
+test("what came live is not shown among records of a time in the past", async () => {
+  const server = await mock({ rate: 50 });
+  const { page, close } = await visit(server, { path: "flows" });
+  await page.getByRole("grid").waitFor();
+  const before = Number(await page.getByRole("grid").getAttribute("aria-rowcount"));
+  await page.waitForFunction((many) => Number(document.querySelector(".grid").getAttribute("aria-rowcount")) > many + 50, before);
+  const until = since(20);
+  await page.evaluate(([from, to]) => {
+    history.pushState(null, "", `flows?since=${encodeURIComponent(from)}&until=${encodeURIComponent(to)}`);
+    dispatchEvent(new PopStateEvent("popstate"));
+  }, [since(40), until]);
+  await page.getByText("a time in the past").waitFor();
+  await page.locator(".grid-body .grid-row time").first().waitFor();
+  assert.ok((await page.locator(".grid-body .grid-row[aria-rowindex='2'] time").getAttribute("datetime")) <= until);
+  await close();
+  server.close();
+});
+
+test("a million edges: the map shows them put together, says what is left out, and opens one box", async (t) => {
+  const server = await mock({ million: true, rate: 0 });
+  const visitor = await visit(server, { path: "map" });
+  const { page } = visitor;
+  const begun = Date.now();
+  await page.reload();
+  await page.waitForFunction(() => document.querySelector(".drawing")?.cy?.nodes().length > 90);
+  await settled(page);
+  t.diagnostic(`map of a million edges, put together: ${Date.now() - begun} ms`);
+  await page.getByText(/1,000,000 pairs met, and are put together/).waitFor();
+  await page.getByText(/1,234 of them are in no line/).waitFor();
+  await shot(page, "map-million");
+  await accessible(page, "a map of a million edges");
+  const asked = page.waitForRequest((request) => new URL(request.url()).searchParams.getAll("open").includes("n:team-07"));
+  await page.evaluate(() => {
+    const { cy } = document.querySelector(".drawing");
+    cy.getElementById("n:team-07").emit("dbltap");
+  });
+  await asked;
+  await page.waitForFunction(() => document.querySelector(".drawing").cy.getElementById("team-07/Deployment/service-7").nonempty());
+  assert.match(page.url(), /turned=/);
+  await page.getByRole("button", { name: "As a table" }).click();
+  await page.getByRole("row").filter({ hasText: "team-03" }).first().waitFor();
+  await unhurt(visitor);
+  await visitor.close();
+  server.close();
+});
+
 /** Milliseconds between pictures while `act` runs, the slowest twentieth. */
 async function frames(page, act) {
   await page.evaluate(() => {

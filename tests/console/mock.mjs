@@ -1,6 +1,7 @@
 // A server that answers as the API does (`/api/v1`), over the made-up world, and serves what the console's build made.
 // `node tests/console/mock.mjs [PORT] [--large]` to look at it by hand.
 
+import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { existsSync, readFileSync } from "node:fs";
 import { randomUUID } from "node:crypto";
@@ -22,7 +23,7 @@ function fits(query, it) {
   const q = query.get("q");
   return (
     (kinds.length === 0 || kinds.includes(it.kind)) && (!query.get("verdict") || it.verdict === query.get("verdict")) && glob(query.get("source"), it.source) &&
-    glob(query.get("destination"), it.destination) && (!query.get("rule") || it.rule === query.get("rule")) && (!query.get("reason") || it.reason === query.get("reason")) &&
+    glob(query.get("destination"), it.destination) && glob(query.get("node"), it.node) && (!query.get("tool") || (it.detail?.operation?.tools ?? []).some((tool) => glob(query.get("tool"), tool))) && (!query.get("rule") || it.rule === query.get("rule")) && (!query.get("reason") || it.reason === query.get("reason")) &&
     (!query.get("port") || it.port === Number(query.get("port"))) && (!q || [it.source, it.destination, it.rule, it.reason].some((text) => text.includes(q))) &&
     (!query.get("since") || it.time >= query.get("since")) && (!query.get("until") || it.time <= query.get("until"))
   );
@@ -31,8 +32,9 @@ function fits(query, it) {
 /**
  * One server. `large`: 180,000 records, of which 100,000 are connections, and a graph of 5,000 edges. `prefix`: below which path, as behind a proxy. `rate`: records a
  * second. `future`: it is of a later version, with words and fields that nobody knows yet. `empty`: nothing has happened.
+ * `million`: so many edges that the server puts them together.
  */
-export function mock({ large = false, prefix = "", rate = 4, future = false, empty = false } = {}) {
+export function mock({ large = false, prefix = "", rate = 4, future = false, empty = false, million = false } = {}) {
   const now = Date.now();
   const all = world.records(now, empty ? 0 : large ? 180_000 : 2000);
   const found = empty ? [] : world.findings(now, all);
@@ -123,13 +125,13 @@ export function mock({ large = false, prefix = "", rate = 4, future = false, emp
   function hints(response, query) {
     const counts = new Map();
     const field = query.get("field");
-    for (const it of all.slice(-5000)) if (String(it[field]).startsWith(query.get("prefix") ?? "")) counts.set(it[field], (counts.get(it[field]) ?? 0) + 1);
+    for (const it of all.slice(-5000)) if (String(it[field]).startsWith(query.get("prefix") ?? "") && glob(query.get("node"), it.node)) counts.set(it[field], (counts.get(it[field]) ?? 0) + 1);
     json(response, { items: [...counts].sort((a, b) => b[1] - a[1]).slice(0, 20).map(([value, count]) => ({ value, count })) });
   }
 
   function hunt(response, query) {
     const text = query.get("indicator");
-    const hits = all.filter((it) => it.destination.endsWith(text) || it.source === text);
+    const hits = all.filter((it) => (it.destination.endsWith(text) || it.source === text) && glob(query.get("node"), it.node));
     const workloads = [...new Set(hits.map((it) => it.source))].map((workload) => {
       const own = hits.filter((it) => it.source === workload);
       return { workload, hits: own.length, first: own[0].time, last: own.at(-1).time };
@@ -203,14 +205,18 @@ export function mock({ large = false, prefix = "", rate = 4, future = false, emp
     if (/^records\/\d+$/.test(path)) return why(response, Number(path.slice(8)));
     if (path === "series") return series(response, query);
     if (path === "hints") return hints(response, query);
+    if (path === "graph" && million) {
+      assert.equal(query.get("fold"), "true", "a graph of any size is asked for");
+      return json(response, world.foldedGraph(now, query.getAll("open")));
+    }
     if (path === "graph") return json(response, large ? world.largeGraph(now, 5000) : world.graph(all.filter((it) => fits(query, it)), query.get("since")));
     if (path === "usage") return json(response, empty ? { items: [], budgets: [], truncated: false } : world.usage(now));
     if (path === "policies") return json(response, empty ? { generation: 0, items: [] } : world.policies(now));
     if (path === "clusters" && state.hub === "gone") return problem(response, 503, "not now", "the hub: it does not answer within 10s");
     if (path === "clusters") return json(response, world.fleet(now, state.hub !== "none"));
     if (path.startsWith("policies/")) return json(response, { yaml: world.YAML, file: "41-policies-train.yaml", line: 70 });
-    if (path === "findings") return json(response, list(found.filter((it) => (!query.get("state") || it.state === query.get("state")) && (!query.get("severity") || it.severity === query.get("severity")) && glob(query.get("workload"), it.workload))));
-    if (path === "incidents") return json(response, list(cases.filter((it) => !query.get("state") || it.state === query.get("state"))));
+    if (path === "findings") return json(response, list(found.filter((it) => (!query.get("state") || it.state === query.get("state")) && (!query.get("severity") || it.severity === query.get("severity")) && glob(query.get("workload"), it.workload) && glob(query.get("subject"), it.subject) && glob(query.get("node"), it.node))));
+    if (path === "incidents") return json(response, list(cases.filter((it) => (!query.get("state") || it.state === query.get("state")) && (!query.get("workload") || it.workloads.some((workload) => glob(query.get("workload"), workload))))));
     if (incident) {
       const it = cases.find((one) => one.id === decodeURIComponent(incident));
       return it ? json(response, whole(it)) : problem(response, 404, "no such incident", incident);

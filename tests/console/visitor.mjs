@@ -1,5 +1,5 @@
 // What tests of the console have in common: a real browser, a page that is logged in, screenshots, axe.
-// Screenshots: CONSOLE_SHOTS=FOLDER.
+// Screenshots: CONSOLE_SHOTS=FOLDER. On a machine that is busy with other things: CONSOLE_PATIENCE=SECONDS for what is waited for.
 
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -10,6 +10,7 @@ const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const BROWSER = process.env.CHROMIUM ?? ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
 const SHOTS = process.env.CONSOLE_SHOTS;
+const PATIENCE = (Number(process.env.CONSOLE_PATIENCE) || 20) * 1000;
 export const DESK = { width: 1280, height: 800 };
 export const PHONE = { width: 390, height: 844 };
 
@@ -23,7 +24,7 @@ export async function visit(browser, server, { theme = "light", size = DESK, pat
   const context = await browser.newContext({ viewport: size, colorScheme: theme, acceptDownloads: true, timezoneId: "Europe/Berlin" });
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(PATIENCE);
   const complaints = [];
   page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));

@@ -145,7 +145,7 @@ export function graph(all, since = null) {
     edges.set(key, edge);
   }
   const names = new Set([...edges.values()].flatMap((edge) => [edge.source, edge.destination]));
-  return { nodes: [...names].map(node), edges: [...edges.values()], truncated: false };
+  return { nodes: [...names].map(node), edges: [...edges.values()], truncated: false, pairs: edges.size, left_out: 0, is_folded: false };
 }
 
 /** A large cluster: so many edges between 800 workloads in 40 namespaces, and 200 outside names. */
@@ -165,13 +165,29 @@ export function largeGraph(now, many) {
     edges.push({ source, destination, ports: ["443/TCP"], allowed: denied ? 0 : 1 + roll(1000), denied, bytes_sent: denied ? 0 : roll(1e7), bytes_received: denied ? 0 : roll(1e8), first_seen: time, last_seen: time, is_new: roll(200) === 0 });
   }
   const names = new Set(edges.flatMap((edge) => [edge.source, edge.destination]));
-  return { nodes: [...names].map(node), edges, truncated: false };
+  return { nodes: [...names].map(node), edges, truncated: false, pairs: edges.length, left_out: 0, is_folded: false };
+}
+
+/** A million edges between 40 namespaces and outside domains, put together by the server but for what is open. */
+export function foldedGraph(now, open) {
+  const time = new Date(now).toISOString();
+  const team = (n) => `team-${String(n).padStart(2, "0")}`;
+  const together = (n) => ({ id: `n:${team(n)}`, kind: "workload", namespace: team(n), label: team(n), members: 500 + n });
+  const one = (n) => ({ id: `${team(n)}/Deployment/service-${n}`, kind: "workload", namespace: team(n), label: `service-${n}` });
+  const inside = Array.from({ length: 40 }, (_, n) => (open.includes(`n:${team(n)}`) ? one(n) : together(n)));
+  const outside = Array.from({ length: 60 }, (_, n) => ({ id: `e:domain-${n}.example`, kind: "external", group: `domain-${n}.example`, label: `domain-${n}.example`, members: 16000 }));
+  const others = { id: "e:(others)", kind: "external", group: "(others)", label: "(others)", members: 9001 };
+  const nodes = [...inside, ...outside, others];
+  const edges = inside.flatMap((from, n) =>
+    [inside[(n * 7 + 1) % 40], outside[n], outside[(n * 3) % 60], others].map((to, at) => ({ source: from.id, destination: to.id, ports: ["443/TCP"], allowed: 6000 + n, denied: n === 7 && at === 1 ? 12 : 0, bytes_sent: 10 ** (n % 9), bytes_received: 1000, first_seen: time, last_seen: time, is_new: n === 3 })),
+  );
+  return { nodes, edges, truncated: true, pairs: 1_000_000, left_out: 1234, is_folded: true };
 }
 
 export function findings(now, all) {
   const at = (minutes) => new Date(now - minutes * 60 * SECOND).toISOString();
   const of = (destination) => all.filter((it) => it.destination === destination && it.verdict === "deny").slice(-6).map((it) => `${it.kind}:${it.number}`);
-  const base = { workload: "train/Job/llm-trainer", count: 1, rule: "", entries: [1], state: "open" };
+  const base = { node: "node-1", workload: "train/Job/llm-trainer", count: 1, rule: "", entries: [1], state: "open" };
   const list = [
     { ...base, id: "f-tunnel", detector: "dns-tunnel", severity: "high", time: at(11), subject: "exfil.example", count: 4, sentence: "train/Job/llm-trainer asked for 48 long names below exfil.example in one minute: 3.1 kB of data could have left in them", numbers: [{ name: "distinct names a minute", value: 48, baseline: 1, threshold: 20 }, { name: "bytes in names", value: 3120, baseline: 40, threshold: 1000 }], records: of("dGhpcyBpcyBkYXRh.t.exfil.example"), techniques: ["T1071.004", "T1048"] },
     { ...base, id: "f-lateral", detector: "lateral-movement", severity: "high", time: at(9), subject: "serve/StatefulSet/vector-db", sentence: "train/Job/llm-trainer tried 5 workloads of another namespace that it never met before, and was stopped", numbers: [{ name: "new destinations", value: 5, baseline: 0, threshold: 3 }], records: of("serve/StatefulSet/vector-db"), techniques: ["T1021"] },

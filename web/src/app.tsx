@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { get } from "./lib/api";
 import { count, moment, ZONE } from "./lib/format";
 import { useRoute, type PageName } from "./lib/route";
+import { useStatus } from "./lib/status";
 import { setTheme, useTheme } from "./lib/theme";
 import type { Me, Status } from "./lib/types";
 import { FilterBar } from "./parts/FilterBar";
@@ -28,10 +29,6 @@ const NAV: { title: string; pages: [PageName, string][] }[] = [
   { title: "Run", pages: [["policies", "Policies"], ["sensors", "Sensors"], ["clusters", "Clusters"]] },
 ];
 const TITLES = new Map<PageName, string>(NAV.flatMap((group) => group.pages));
-
-export function useStatus() {
-  return useQuery({ queryKey: ["status"], queryFn: ({ signal }) => get<Status>("status", {}, signal), refetchInterval: 5000 });
-}
 
 function Nav({ status }: { status: Status | undefined }) {
   const { page } = useRoute();
@@ -150,12 +147,12 @@ function Shown({ page }: { page: PageName }) {
   }
 }
 
-/** `/` goes to the filter, Escape leaves it: as elsewhere. */
+/** `/` goes to the filter, as elsewhere. Not while something is over the page. */
 function useKeys() {
   useEffect(() => {
     const key = (event: KeyboardEvent) => {
       const target = event.target as HTMLElement;
-      if (event.key !== "/" || event.ctrlKey || event.metaKey || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)) return;
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || document.querySelector("dialog[open]")) return;
       event.preventDefault();
       document.getElementById("filter")?.focus();
     };

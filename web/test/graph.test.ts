@@ -1,13 +1,16 @@
 import { describe, expect, it } from "vitest";
 import { CROWDED, MOST_EDGES, picture, width } from "../src/lib/graph";
 import type { Graph, GraphEdge } from "../src/lib/types";
+import { asFilter } from "../src/pages/Map";
+
+const NOBODY: Graph = { nodes: [], edges: [], truncated: false, pairs: 0, left_out: 0, is_folded: false };
 
 function edge(source: string, destination: string, more: Partial<GraphEdge> = {}): GraphEdge {
   return { source, destination, ports: ["443/TCP"], allowed: 1, denied: 0, bytes_sent: 10, bytes_received: 5, first_seen: "", last_seen: "", is_new: false, ...more };
 }
 function graph(workloads: number, edges: GraphEdge[]): Graph {
   const nodes = Array.from({ length: workloads }, (_, n) => ({ id: `ns${n % 4}/Deployment/w${n}`, kind: "workload" as const, namespace: `ns${n % 4}`, label: `w${n}` }));
-  return { nodes, edges, truncated: false };
+  return { ...NOBODY, nodes, edges };
 }
 
 describe("the map's picture", () => {
@@ -32,7 +35,7 @@ describe("the map's picture", () => {
 
   it("groups outside names by their registrable domain", () => {
     const nodes = ["a.cdn.example", "b.cdn.example"].map((id) => ({ id, kind: "external" as const, group: "cdn.example", label: id }));
-    const found = picture({ nodes, edges: [edge("a.cdn.example", "b.cdn.example")], truncated: false }, new Set());
+    const found = picture({ ...NOBODY, nodes, edges: [edge("a.cdn.example", "b.cdn.example")] }, new Set());
     expect(found.boxes).toMatchObject([{ title: "cdn.example", folded: true }]);
     expect(found.lines).toEqual([]);
   });
@@ -42,10 +45,21 @@ describe("the map's picture", () => {
     const nodes = many.map((it) => ({ id: it.destination, kind: "external" as const, label: it.destination }));
     const last = many.at(-1);
     if (last) Object.assign(last, { denied: 1, allowed: 0 });
-    const found = picture({ nodes: [...graph(1, []).nodes, ...nodes], edges: many, truncated: false }, new Set());
+    const found = picture({ ...NOBODY, nodes: [...graph(1, []).nodes, ...nodes], edges: many }, new Set());
     expect(found.lines).toHaveLength(MOST_EDGES);
     expect(found.left).toBe(3);
     expect(found.lines[0]?.denied).toBe(1);
+  });
+
+  it("shows what the server put together as boxes, and beside them whom somebody opened", () => {
+    const ai = { id: "n:ai", kind: "workload" as const, namespace: "ai", label: "ai", members: 431 };
+    const outside = { id: "e:cdn.example", kind: "external" as const, group: "cdn.example", label: "cdn.example", members: 2000 };
+    const opened = { id: "data/Pod/a", kind: "workload" as const, namespace: "data", label: "a" };
+    const edges = [edge("n:ai", "e:cdn.example"), edge("n:ai", "n:ai"), edge("data/Pod/a", "n:ai"), edge("data/Pod/a", "data/Pod/a")];
+    const found = picture({ ...NOBODY, is_folded: true, nodes: [ai, outside, opened], edges }, new Set(["n:data"]));
+    expect(found.boxes.map((box) => [box.id, box.folded, box.size])).toEqual([["n:data", false, 1], ["n:ai", true, 431], ["e:cdn.example", true, 2000]]);
+    expect(found.lines.map((line) => [line.source, line.destination])).toEqual([["n:ai", "e:cdn.example"], ["data/Pod/a", "n:ai"], ["data/Pod/a", "data/Pod/a"]]);
+    expect([asFilter("n:ai", found), asFilter("data/Pod/a", found), asFilter("e:cdn.example", found)]).toEqual(["ai/*", "data/Pod/a", null]);
   });
 
   it("ignores edges to nodes that it was not told of", () => {

@@ -34,18 +34,28 @@ describe("what is said", () => {
 describe("commands", () => {
   const now = Date.parse("2026-11-26T12:00:00Z");
   it("tell what the page tells", () => {
-    expect(showCommand(["flow", "tls"], new URLSearchParams("verdict=deny&source=ai/Job/t&range=24h"), now)).toBe("cofferdam ledger show --kind flow --source ai/Job/t --verdict deny --since 24h");
+    expect(showCommand(["flow", "tls"], new URLSearchParams("verdict=deny&source=ai/Job/t&range=24h"), now)).toBe("cofferdam ledger show --kind flow --kind tls --source ai/Job/t --verdict deny --since 24h");
     expect(edgesCommand(new URLSearchParams("destination=hub.example"), now)).toBe("cofferdam edges --destination hub.example --since 1h");
   });
   it("of each page tell the same time and filters", () => {
     expect(edgesCommand(new URLSearchParams("new=1&range=24h"), now)).toBe("cofferdam edges --new --since 24h");
     expect(findingsCommand(new URLSearchParams("severity=high&source=ai/Job/t"), now)).toBe("cofferdam findings --severity high --from ai/Job/t --since 1h");
-    expect(incidentsCommand(new URLSearchParams("state=open&since=2026-11-26T10:00:00Z&until=2026-11-26T11:00:00Z"), now)).toBe("cofferdam incident list --state open --since 2026-11-26T10:00:00.000Z");
+    expect(incidentsCommand(new URLSearchParams("state=open&since=2026-11-26T10:00:00Z&until=2026-11-26T11:00:00Z"), now)).toBe("cofferdam incident list --state open --since 2026-11-26T10:00:00.000Z --until 2026-11-26T11:00:00.000Z");
     expect(huntCommand("a b; rm", new URLSearchParams(), now)).toBe("cofferdam hunt 'a b; rm' --since 1h");
+  });
+  it("name the node, and every other filter, as far as there is a flag", () => {
+    const all = new URLSearchParams({ source: "ai/*", destination: "hub.example", verdict: "deny", rule: "r", reason: "why", port: "443", node: "n1", q: "-x" });
+    expect(showCommand(["ai_call"], all, now, "*")).toBe("cofferdam ledger show --kind ai-call --tool '*' --source 'ai/*' --destination hub.example --verdict deny --port 443 --rule r --reason why --node n1 --text=-x --since 1h");
+    const node = new URLSearchParams("node=n*&range=24h");
+    expect(edgesCommand(node, now)).toBe("cofferdam ledger show --kind flow --node 'n*' --since 24h");
+    expect(edgesCommand(new URLSearchParams("source=ai/*&verdict=deny&port=53&q=a"), now)).toBe("cofferdam edges --source 'ai/*' --verdict deny --port 53 --text a --since 1h");
+    expect(findingsCommand(node, now)).toBe("cofferdam ledger show --kind finding --node 'n*' --since 24h");
+    expect(incidentsCommand(node, now)).toBe("cofferdam incident list --node 'n*' --since 24h");
+    expect(huntCommand("x.example", node, now)).toBe("cofferdam hunt x.example --node 'n*' --since 24h");
   });
   it("are safe to paste", () => {
     const command = showCommand(["dns"], new URLSearchParams({ destination: "$(reboot)", q: "'; reboot #" }), now);
-    expect(command).toBe("cofferdam ledger show --kind dns --destination '$(reboot)' --since 1h | grep -F -- ''\\''; reboot #'");
+    expect(command).toBe("cofferdam ledger show --kind dns --destination '$(reboot)' --text ''\\''; reboot #' --since 1h");
   });
 });
 

@@ -1,4 +1,4 @@
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryClient, QueryClientProvider, type UseQueryResult } from "@tanstack/react-query";
 import { cleanup, fireEvent, render, screen } from "@testing-library/react";
 import type { ReactNode } from "react";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -7,7 +7,7 @@ import { VerdictBadge } from "../src/parts/Badge";
 import { Dialog } from "../src/parts/Dialog";
 import { Candidate } from "../src/pages/Candidate";
 import { Name } from "../src/parts/Name";
-import { Problem } from "../src/parts/State";
+import { Answer, Problem } from "../src/parts/State";
 import type { Verdict } from "../src/lib/types";
 
 afterEach(cleanup);
@@ -35,6 +35,21 @@ describe("a verdict", () => {
 });
 
 const asking = (inside: ReactNode) => <QueryClientProvider client={new QueryClient()}>{inside}</QueryClientProvider>;
+
+describe("an answer", () => {
+  const of = (more: object) => ({ data: undefined, isError: false, error: null, refetch: vi.fn(), ...more }) as unknown as UseQueryResult<string>;
+  const shown = (more: object) => render(asking(<Answer of={of(more)} what="it">{(data) => <b>{data}</b>}</Answer>)).container.textContent;
+  it("is on its way, then there, and stays when it cannot be heard anew, which is said", () => {
+    expect(shown({})).toMatch(/Loading it/);
+    expect(shown({ data: "heard" })).toBe("heard");
+    expect(shown({ data: "heard", isError: true, error: new ApiError(503, "busy", null) })).toMatch(/busy.*heard/);
+    expect(shown({ isError: true, error: new ApiError(503, "busy", null) })).toMatch(/busy.*Try again/);
+  });
+  it("that nobody can give in time tells what helps", () => {
+    expect(new ApiError(0, "no answer within 20 s", null, true).way).toMatch(/shorter time/);
+    expect(new ApiError(0, "the server cannot be reached", null).way).not.toMatch(/shorter time/);
+  });
+});
 
 describe("an error", () => {
   it("of an act tells after a log-in that it was not done, and does nothing by itself", async () => {

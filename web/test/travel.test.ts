@@ -33,13 +33,23 @@ describe("time travel", () => {
 describe("the map", () => {
   const edge = (source: string, destination: string): GraphEdge => ({ source, destination, ports: [], allowed: 1, denied: 0, bytes_sent: 0, bytes_received: 0, first_seen: "", last_seen: "", is_new: false });
   const node = (id: string) => ({ id, kind: "workload" as const, namespace: id.split("/")[0], label: id });
-  const whole: Graph = { nodes: ["a/Deployment/x", "a/Deployment/y", "b/Job/z"].map(node), edges: [edge("a/Deployment/x", "b/Job/z"), edge("a/Deployment/y", "b/Job/z")], truncated: false };
+  const whole: Graph = { nodes: ["a/Deployment/x", "a/Deployment/y", "b/Job/z"].map(node), edges: [edge("a/Deployment/x", "b/Job/z"), edge("a/Deployment/y", "b/Job/z")], truncated: false, pairs: 0, left_out: 0, is_folded: false };
 
   it("keeps everybody and shows only the lines of the moment", () => {
-    const then: Graph = { nodes: [node("a/Deployment/x"), node("c/Job/gone")], edges: [edge("a/Deployment/x", "c/Job/gone")], truncated: true };
+    const then: Graph = { nodes: [node("a/Deployment/x"), node("c/Job/gone")], edges: [edge("a/Deployment/x", "c/Job/gone")], truncated: true, pairs: 0, left_out: 0, is_folded: false };
     const shown = among(whole, then);
     expect(shown.nodes.map((it) => it.id)).toEqual(["a/Deployment/x", "a/Deployment/y", "b/Job/z", "c/Job/gone"]);
     expect([shown.edges, shown.truncated]).toEqual([then.edges, true]);
+  });
+  it("puts those of a moment into the boxes that the whole time has for them", () => {
+    const box = (id: string, kind: "workload" | "external", label: string) => ({ id, kind, label, members: 5, ...(kind === "workload" ? { namespace: label } : { group: label }) });
+    const folded: Graph = { ...whole, is_folded: true, nodes: [box("n:a", "workload", "a"), box("e:(addresses)", "external", "(addresses)"), box("e:(others)", "external", "(others)")], edges: [] };
+    const outside = (id: string, group?: string) => ({ id, kind: "external" as const, label: id, ...(group ? { group } : {}) });
+    const then: Graph = { ...whole, nodes: [node("a/Deployment/x"), outside("10.0.0.1"), outside("x.new.example", "new.example")], edges: [edge("a/Deployment/x", "10.0.0.1"), edge("a/Deployment/x", "x.new.example")] };
+    const shown = among(folded, then);
+    expect(shown.nodes.map((it) => it.id)).toEqual(["n:a", "e:(addresses)", "e:(others)"]);
+    expect(shown.edges.map((it) => [it.source, it.destination])).toEqual([["n:a", "e:(addresses)"], ["n:a", "e:(others)"]]);
+    expect(picture(shown, new Set()).lines).toHaveLength(2);
   });
   it("finds by any part of a name, in either case, and folded boxes by what is in them", () => {
     const open = picture(whole, new Set());

@@ -61,7 +61,8 @@ fn main() -> Result<()> {
     if options.iter().any(|it| *it != "--quick") || only.len() > 1 {
         bail!("bench-dns [--quick] [ROW], not {}", arguments.join(" "));
     }
-    let rows: Vec<&Row> = ROWS.iter().filter(|row| only.iter().all(|part| row.name.contains(part.as_str()))).collect();
+    let rows: Vec<&Row> =
+        ROWS.iter().filter(|row| only.iter().all(|part| row.name.contains(part.as_str()))).collect();
     if rows.is_empty() {
         bail!("no row has {} in its name", only.first().map_or("", |it| it.as_str()));
     }

@@ -65,6 +65,7 @@ impl Providers {
             namespace: namespace.map(str::to_owned),
             group: group.map(str::to_owned),
             label: label.to_owned(),
+            members: None,
         };
         if let Some(name) = id.strip_prefix("node ") {
             return of(NodeKind::Node, None, None, name);

@@ -2,6 +2,7 @@
 
 pub(crate) mod findings;
 pub(crate) mod fleet;
+mod fold;
 pub(crate) mod graph;
 pub(crate) mod incidents;
 pub(crate) mod live;
@@ -18,7 +19,7 @@ use crate::who::Who;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use incident::{Case, State, View};
-use ledger::{Reader, Span};
+use ledger::{EntryFilter, Reader, Span};
 use observe::Time;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,6 +103,12 @@ impl Asked<'_> {
         let until = self.query.time("until").unwrap_or(self.query.now().0);
         let since = self.query.time("since").unwrap_or_else(|| until.saturating_sub(hours * HOUR));
         Span { since, until }
+    }
+
+    /// The entries that were asked for, of that time.
+    fn filter(&self, hours: u64) -> Result<EntryFilter, Problem> {
+        let Span { since, until } = self.span(hours);
+        Ok(EntryFilter { since: Some(since), until: Some(until), ..records::filter(self.query)? })
     }
 
     /// The body as JSON; an empty one is an empty object.

@@ -117,6 +117,10 @@ fn parameter(parameter: &Parameter) -> Value {
             }
             schema
         }
+        ParameterKind::Texts => {
+            is_list = true;
+            json!({ "type": "array", "items": { "type": "string" } })
+        }
         ParameterKind::OneOf(words) => json!({ "type": "string", "enum": words }),
         ParameterKind::SomeOf(words) => {
             is_list = true;

@@ -12,7 +12,7 @@ const QUERY_BYTES: usize = 8192;
 /// Longest value, in bytes.
 const VALUE_BYTES: usize = 1024;
 /// Values of one parameter that may be repeated.
-const VALUES: usize = 16;
+const VALUES: usize = 64;
 
 /// One parameter that a route knows.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,8 @@ pub struct Parameter {
 pub enum ParameterKind {
     /// Any text.
     Text,
+    /// Some texts, each as a parameter of its own.
+    Texts,
     /// A whole number in these bounds.
     Number(i64, i64),
     /// A time, or how long ago.
@@ -76,7 +78,9 @@ impl Query {
             return Err(Problem::bad(format!("{name}: longer than {VALUE_BYTES} bytes")));
         }
         let wrong = match kind {
-            ParameterKind::Text => value.is_empty().then(|| "it is empty: leave it out instead".to_owned()),
+            ParameterKind::Text | ParameterKind::Texts => {
+                value.is_empty().then(|| "it is empty: leave it out instead".to_owned())
+            }
             ParameterKind::Number(least, most) => {
                 let fits = value.parse::<i64>().is_ok_and(|number| (least..=most).contains(&number));
                 (!fits).then(|| format!("a whole number from {least} to {most} is wanted"))
@@ -96,7 +100,7 @@ impl Query {
             return Err(Problem::bad(format!("{name}: {wrong}")));
         }
         let most = match kind {
-            ParameterKind::SomeOf(_) => VALUES,
+            ParameterKind::SomeOf(_) | ParameterKind::Texts => VALUES,
             ParameterKind::Text
             | ParameterKind::Number(..)
             | ParameterKind::Time
@@ -116,7 +120,7 @@ impl Query {
         self.values.get(name)?.first().map(String::as_str)
     }
 
-    /// Words.
+    /// Words, or texts.
     pub fn texts(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
@@ -233,6 +237,6 @@ mod tests {
         }
         assert!(read(&format!("source={}", "x".repeat(2000))).is_err());
         assert!(read(&"kind=flow&".repeat(2000)).is_err());
-        assert!(read(&"kind=flow&".repeat(17)).is_err());
+        assert!(read(&"kind=flow&".repeat(65)).is_err());
     }
 }

@@ -96,6 +96,10 @@ const RULE: Parameter = text("rule", "The rule that decided; with * at the end a
 const REASON: Parameter = text("reason", "Why");
 const NODE: Parameter =
     text("node", "The enforcement point: in a ledger of several nodes; with * at the end all that begin so");
+const TOOL: Parameter = text(
+    "tool",
+    "Only requests that offer or call a tool of this name; with * at the end all that begin so, * alone any",
+);
 const Q: Parameter = text("q", "Part of source, destination, rule or reason, in either case");
 const BEFORE: Parameter = Parameter {
     name: "before",
@@ -176,6 +180,7 @@ pub(crate) fn routes() -> Vec<Route> {
                     RULE,
                     REASON,
                     NODE,
+                    TOOL,
                     Q,
                     SINCE,
                     UNTIL,
@@ -189,7 +194,7 @@ pub(crate) fn routes() -> Vec<Route> {
         get(
             "/records/stream",
             "What happens, as server-sent events: `record` with its number as id, `lost` with how many were left out, `ping`",
-            &[KIND, VERDICT, SOURCE, DESTINATION, PORT, RULE, REASON, NODE, Q, SINCE, UNTIL, AFTER],
+            &[KIND, VERDICT, SOURCE, DESTINATION, PORT, RULE, REASON, NODE, TOOL, Q, SINCE, UNTIL, AFTER],
             Other("text/event-stream"),
             Handle::Stream,
         ),
@@ -211,7 +216,10 @@ pub(crate) fn routes() -> Vec<Route> {
                         about: "Of which field [source]",
                     },
                     text("prefix", "How they begin"),
+                    KIND,
+                    NODE,
                     SINCE,
+                    UNTIL,
                     limit(100, "At most so many [20]"),
                 ]
             },
@@ -232,6 +240,19 @@ pub(crate) fn routes() -> Vec<Route> {
                     UNTIL,
                     SOURCE,
                     DESTINATION,
+                    PORT,
+                    RULE,
+                    Parameter {
+                        name: "verdict",
+                        kind: ParameterKind::OneOf(&["allow", "deny"]),
+                        about: "Only those of which some were let through, or some were not",
+                    },
+                    text("q", "Part of source, destination or the rule that decided last, in either case"),
+                    Parameter {
+                        name: "skip",
+                        kind: ParameterKind::Number(0, i64::MAX),
+                        about: "Without so many: `next` of an earlier answer",
+                    },
                     limit(10_000, "At most so many [1000]"),
                 ]
             },
@@ -241,7 +262,37 @@ pub(crate) fn routes() -> Vec<Route> {
         get(
             "/graph",
             "Who reached, or tried to reach, whom in a time, to be drawn",
-            const { &[SINCE, UNTIL, limit(50_000, "At most so many pairs and ports, and 10,000 [2000]")] },
+            const {
+                &[
+                    VERDICT,
+                    SOURCE,
+                    DESTINATION,
+                    PORT,
+                    RULE,
+                    REASON,
+                    NODE,
+                    Q,
+                    Parameter {
+                        name: "new",
+                        kind: ParameterKind::Flag,
+                        about: "Only those that nobody saw before `since`",
+                    },
+                    Parameter {
+                        name: "fold",
+                        kind: ParameterKind::Flag,
+                        about: "Where there are more than `limit`, put parties together that belong together, \
+                                instead of leaving out what is weak",
+                    },
+                    Parameter {
+                        name: "open",
+                        kind: ParameterKind::Texts,
+                        about: "Of what is put together, this one's parties one by one: the id of such a node; may be repeated",
+                    },
+                    SINCE,
+                    UNTIL,
+                    limit(50_000, "At most so many pairs and ports, and 10,000 [2000]"),
+                ]
+            },
             Json(SchemaGenerator::subschema_for::<Graph>),
             Ledger(graph::graph),
         ),
@@ -285,6 +336,15 @@ pub(crate) fn routes() -> Vec<Route> {
                         ]),
                         about: "What is told apart [verdict]",
                     },
+                    VERDICT,
+                    SOURCE,
+                    DESTINATION,
+                    PORT,
+                    RULE,
+                    REASON,
+                    NODE,
+                    TOOL,
+                    Q,
                     SINCE,
                     UNTIL,
                     Parameter {
@@ -300,14 +360,14 @@ pub(crate) fn routes() -> Vec<Route> {
         get(
             "/usage",
             "What calls of models used, by workload, service and model; and budgets",
-            &[SINCE, UNTIL],
+            &[VERDICT, SOURCE, DESTINATION, PORT, RULE, REASON, NODE, TOOL, Q, SINCE, UNTIL],
             Json(SchemaGenerator::subschema_for::<Usage>),
             Ledger(usage::usage),
         ),
         get(
             "/policies",
             "All policies in force, and how often each rule decided, of what the ledger has",
-            &[SINCE],
+            &[NODE, SINCE, UNTIL],
             Json(SchemaGenerator::subschema_for::<Policies>),
             Ledger(live::policies),
         ),
@@ -333,8 +393,15 @@ pub(crate) fn routes() -> Vec<Route> {
                         kind: ParameterKind::SomeOf(&["low", "medium", "high"]),
                         about: "Only these; may be repeated",
                     },
-                    text("workload", "Only of this one, as records have it"),
+                    text(
+                        "workload",
+                        "Only of this one, as records have it; with * at the end all that begin so",
+                    ),
+                    text("subject", "Only about this; with * at the end all that begin so"),
+                    NODE,
+                    text("q", "Part of detector, workload, subject or sentence, in either case"),
                     SINCE,
+                    UNTIL,
                     BEFORE,
                     limit(1000, "At most so many [100]"),
                 ]
@@ -359,7 +426,11 @@ pub(crate) fn routes() -> Vec<Route> {
                         kind: ParameterKind::SomeOf(&["open", "acknowledged", "contained", "closed"]),
                         about: "Only those; may be repeated",
                     },
+                    text("workload", "Only of this one; with * at the end all that begin so"),
+                    NODE,
+                    text("q", "Part of title, workloads, destinations or detectors, in either case"),
                     SINCE,
+                    UNTIL,
                 ]
             },
             Json(SchemaGenerator::subschema_for::<List<Incident>>),
@@ -427,7 +498,7 @@ pub(crate) fn routes() -> Vec<Route> {
         get(
             "/hunt",
             "Where a domain, address, workload, key, model, hash or rule was seen",
-            const { &[text("indicator", "What to look for"), SINCE] },
+            const { &[text("indicator", "What to look for"), NODE, SINCE, UNTIL] },
             Json(SchemaGenerator::subschema_for::<Hunt>),
             Ledger(incidents::hunt),
         ),

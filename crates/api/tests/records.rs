@@ -33,6 +33,60 @@ fn numbers(answer: &Value) -> Vec<i64> {
 }
 
 #[test]
+fn sums_go_by_the_same_filters_as_records() {
+    let server = serve();
+    let all = server.get("/records?since=2026-11-26T11:00:00Z&kind=flow&limit=1000").json();
+    let first = &all["items"][0];
+    let (source, node) = (first["source"].as_str().unwrap(), first["node"].as_str().unwrap());
+    let begins = &source[..source.len() - 1];
+    let encoded =
+        |text: &str| text.replace('%', "%25").replace(' ', "%20").replace('&', "%26").replace('#', "%23");
+    for asked in [
+        String::new(),
+        format!("&source={}", encoded(source)),
+        format!("&source={}*", encoded(begins)),
+        "&verdict=deny".to_owned(),
+        format!("&node={}", encoded(node)),
+        "&node=nobody".to_owned(),
+        "&q=EXAMPLE".to_owned(),
+        "&port=443".to_owned(),
+    ] {
+        let found =
+            server.get(&format!("/records?since=2026-11-26T11:00:00Z&kind=flow&limit=1000{asked}")).json();
+        assert!(found["next"].is_null(), "the sample is too large for this test");
+        let count: u64 =
+            found["items"].as_array().unwrap().iter().map(|it| it["count"].as_u64().unwrap()).sum();
+        let series = server.get(&format!("/series?since=2026-11-26T11:00:00Z&kind=flow{asked}")).json();
+        let lines = series["series"].as_array().unwrap().iter();
+        let summed: u64 =
+            lines.flat_map(|line| line["values"].as_array().unwrap()).map(|it| it.as_u64().unwrap()).sum();
+        assert_eq!(summed, count, "series{asked}");
+        let graph = server.get(&format!("/graph?since=2026-11-26T11:00:00Z{asked}")).json();
+        let edges = graph["edges"].as_array().unwrap().iter();
+        let drawn: u64 =
+            edges.map(|it| it["allowed"].as_u64().unwrap() + it["denied"].as_u64().unwrap()).sum();
+        assert_eq!(drawn, count, "graph{asked}");
+    }
+    let edges = |asked: &str| server.get(&format!("/edges?limit=7{asked}")).json();
+    let (mut names, mut skip) = (BTreeSet::new(), 0);
+    let mut count = 0;
+    loop {
+        let page = edges(&format!("&skip={skip}"));
+        for edge in page["items"].as_array().unwrap() {
+            count += 1;
+            names.insert(format!(
+                "{} {} {} {}",
+                edge["source"], edge["destination"], edge["port"], edge["protocol"]
+            ));
+        }
+        let Some(next) = page["next"].as_u64() else { break };
+        skip = next;
+    }
+    assert!(names.len() == count && count > 7, "each once: {count}");
+    assert_eq!(server.get("/edges?verdict=none").status, 400);
+}
+
+#[test]
 fn paging_walks_all_entries_once_while_more_are_written() {
     let mut server = serve();
     let mut seen = Vec::new();

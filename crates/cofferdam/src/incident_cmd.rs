@@ -14,10 +14,10 @@ use crate::plain::printable;
 use crate::respond::{Annotation, Mark, Order};
 use crate::up::client::ask;
 use crate::up::protocol::{Answer, Request};
-use ::ledger::Reader;
+use ::ledger::{Match, Reader};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
-use incident::{Case, Indicator, Reach, Reachable, State, View, evidence};
+use incident::{Case, Indicator, Of, Reach, Reachable, State, View, Within, evidence};
 use observe::Time;
 use respond::ContainArgs;
 use serde_json::{Value, json};
@@ -63,6 +63,18 @@ pub(crate) struct ListArgs {
     /// Seen since: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Time>,
+    /// Begun until: written like --since
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Time>,
+    /// Of this workload; with * at the end of all that begin so
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// Of which this node told, in a ledger of several; with * at the end all that begin so
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// With this in title, workloads, destinations or detectors, in either case
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -182,6 +194,12 @@ pub(crate) struct HuntArgs {
     /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Time>,
+    /// Not younger: written like --since
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Time>,
+    /// Recorded by this node, in a ledger of several; with * at the end by all that begin so
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
 }
 
 /// Runs `cofferdam incident`. False: the answer is no.
@@ -213,8 +231,11 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Result<()> {
     let meant = |case: &&Case| {
         state.is_none_or(|state| case.incident.state == state)
             && args.since.is_none_or(|since| case.incident.last >= since)
+            && args.until.is_none_or(|until| case.incident.first <= until)
     };
-    let cases = view.cases.iter().filter(meant).take(args.limit);
+    let asked =
+        Of { workload: args.workload.as_deref(), node: args.node.as_deref(), text: args.text.as_deref() };
+    let cases = view.cases.iter().filter(meant).filter(|case| asked.is(case)).take(args.limit);
     let heads = ["ID", "SCORE", "SEVERITY", "STATE", "FIRST", "LAST", "WHAT"];
     let clock = args.rows.clock();
     let cells = |case: &&Case| {
@@ -365,7 +386,9 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
 /// Runs `cofferdam hunt`.
 pub(crate) fn hunt(args: &HuntArgs, out: &mut impl Write) -> Result<()> {
     let indicator = Indicator::read(&args.indicator)?;
-    let found = incident::hunt(&args.rows.place.open()?, &indicator, args.since)?;
+    let within =
+        Within { since: args.since, until: args.until, node: args.node.as_deref().map(Match::wanted) };
+    let found = incident::hunt(&args.rows.place.open()?, &indicator, &within)?;
     if matches!(args.rows.output(), Output::Json | Output::Jsonl) {
         writeln!(out, "{}", json!(found))?;
         return Ok(());

@@ -227,21 +227,36 @@ were counted before.")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     rows: Rows,
-    /// Only this kind
+    /// Only this kind; may be repeated
     #[arg(long)]
-    kind: Option<KindArg>,
+    kind: Vec<KindArg>,
     /// Only this verdict
     #[arg(long)]
     verdict: Option<VerdictArg>,
-    /// Who, as `edges` shows it: for example ai/Job/train
+    /// Who, as `edges` shows it: for example ai/Job/train, or 'ai/*' for all that begin so
     #[arg(long, value_name = "NAME", visible_alias = "from")]
     source: Option<String>,
-    /// To whom, as `edges` shows it
+    /// To whom, as `edges` shows it; with * at the end all that begin so
     #[arg(long, value_name = "NAME", visible_alias = "to")]
     destination: Option<String>,
-    /// Of this node, or replica of a gateway: in a ledger of several
+    /// At this destination port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// The rule that decided, as it is told; with * at the end all that begin so
+    #[arg(long, value_name = "RULE")]
+    rule: Option<String>,
+    /// Why, in one word
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Of this node, or replica of a gateway: in a ledger of several; with * at the end all that begin so
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
+    /// Requests that offer or call a tool of this name; '*' for any
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    /// With this in source, destination, rule or reason, in either case
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
     /// Not older: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Time>,
@@ -328,12 +343,30 @@ pub(crate) struct EdgesArgs {
     /// Seen since: 90s, 5m, 2h, 1d, or a time like 2026-11-23T21:06:27Z
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     since: Option<Time>,
-    /// Who, as it is shown
+    /// First seen until: written like --since
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<Time>,
+    /// Who, as it is shown; with * at the end all that begin so
     #[arg(long, value_name = "NAME", visible_alias = "from")]
     source: Option<String>,
-    /// To whom, as it is shown
+    /// To whom, as it is shown; with * at the end all that begin so
     #[arg(long, value_name = "NAME", visible_alias = "to")]
     destination: Option<String>,
+    /// At this destination port
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// The rule that decided last, as it is told; with * at the end all that begin so
+    #[arg(long, value_name = "RULE")]
+    rule: Option<String>,
+    /// Of which some were let through, or some were not
+    #[arg(long)]
+    verdict: Option<VerdictArg>,
+    /// With this in source, destination or rule, in either case
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Without the first so many: to go on behind an earlier answer
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    skip: usize,
     /// At most so many; at most 10,000
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
@@ -386,16 +419,28 @@ pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<bool>
 }
 
 fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
+    let with = |column, text: &Option<String>| Some((column, Match::wanted(text.as_deref()?)));
+    let mut texts: Vec<_> = [
+        with(Column::Source, &args.source),
+        with(Column::Destination, &args.destination),
+        with(Column::Rule, &args.rule),
+        with(Column::Node, &args.node),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    texts.extend(args.reason.iter().map(|reason| (Column::Reason, Match::Is(reason.clone()))));
+    texts.extend(args.text.iter().map(|text| (Column::Any, Match::Has(text.clone()))));
     let filter = EntryFilter {
-        kind: args.kind.map(Kind::from),
+        kinds: args.kind.iter().copied().map(Kind::from).collect(),
         verdict: args.verdict.map(Verdict::from),
-        source: args.source.clone(),
-        destination: args.destination.clone(),
+        port: args.port,
+        tool: args.tool.as_deref().map(Match::wanted),
         since: args.since.map(|time| time.0),
         until: args.until.map(|time| time.0),
         before: args.before,
         limit: Some(args.limit),
-        texts: args.node.iter().map(|node| (Column::Node, Match::Is(node.clone()))).collect(),
+        texts,
         ..EntryFilter::default()
     };
     let mut entries = args.rows.place.open()?.entries(&filter)?;
@@ -490,8 +535,24 @@ fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<bool> {
 pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
     let since = args.since.map(|time| time.0);
     let (first_since, last_since) = if args.new { (since, None) } else { (None, since) };
-    let (source, destination) = (args.source.clone(), args.destination.clone());
-    let filter = EdgeFilter { source, destination, first_since, last_since, limit: Some(args.limit) };
+    let with = |column, text: &Option<String>| Some((column, Match::wanted(text.as_deref()?)));
+    let named = [
+        with(Column::Source, &args.source),
+        with(Column::Destination, &args.destination),
+        with(Column::Rule, &args.rule),
+    ];
+    let has = args.text.iter().map(|text| (Column::Any, Match::Has(text.clone())));
+    let filter = EdgeFilter {
+        texts: named.into_iter().flatten().chain(has).collect(),
+        port: args.port,
+        verdict: args.verdict.map(Verdict::from),
+        first_since,
+        last_since,
+        first_until: args.until.map(|time| time.0),
+        skip: args.skip,
+        limit: Some(args.limit),
+        ..EdgeFilter::default()
+    };
     let edges = args.rows.place.open()?.edges(&filter)?;
     let heads = [
         "FIRST SEEN",

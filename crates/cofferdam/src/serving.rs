@@ -37,6 +37,8 @@ use tls::Files;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+/// Instead of a kubeconfig: the cluster that this runs in.
+const IN_CLUSTER: &str = "in-cluster";
 /// For whom tokens of the cluster must be made, where nobody says another.
 const AUDIENCE: &str = "cofferdam-api";
 
@@ -74,7 +76,8 @@ pub(crate) struct ServeArgs {
     /// For whom such tokens must have been made [default: cofferdam-api]
     #[arg(long, value_name = "NAME", requires = "serve_kubernetes")]
     serve_audience: Option<String>,
-    /// Show the clusters and rollouts of the fleet whose hub this kubeconfig reaches; it needs to read ManagedClusters and Rollouts
+    /// Show the clusters and rollouts of the fleet whose hub this kubeconfig reaches, or `in-cluster`: that of this pod's own
+    /// cluster, by its service account. It needs to list ManagedClusters and Rollouts
     #[arg(long, value_name = "FILE", requires = "serve")]
     serve_hub: Option<PathBuf>,
 }
@@ -220,7 +223,7 @@ impl Door {
         note: impl Fn(&str),
     ) -> Result<()> {
         let Self { listener, address, token, shows_token, file, hosts, files, cluster, hub } = self;
-        let hub = hub.map(|file| client_on(&runtime, Some(&file)).context("--serve-hub")).transpose()?;
+        let hub = hub.map(|hub| hub_on(&runtime, &hub).context("--serve-hub")).transpose()?;
         let hub = hub.map(|hub| AtHub::new(runtime.handle().clone(), hub));
         let Seams { live, actions, ledger, catalog } = seams;
         let scheme = if files.is_some() { "https" } else { "http" };
@@ -250,10 +253,25 @@ impl Door {
     }
 }
 
-/// A client that belongs to a runtime which does not run yet. On a thread of its own, for the caller may be of another runtime.
+/// A client of the hub.
+fn hub_on(runtime: &Runtime, hub: &Path) -> Result<Client> {
+    if hub.as_os_str() != IN_CLUSTER {
+        return client_on(runtime, Some(hub));
+    }
+    let config =
+        kube::Config::incluster().context("in-cluster: this is no pod with a service account's token")?;
+    on(runtime, async { Client::try_from(config).context("preparing the API server's client") })
+}
+
+/// A client of the API server that a kubeconfig names, or that is at hand.
 fn client_on(runtime: &Runtime, kubeconfig: Option<&Path>) -> Result<Client> {
-    let made =
-        std::thread::scope(|scope| scope.spawn(|| runtime.block_on(control::client(kubeconfig))).join());
+    on(runtime, control::client(kubeconfig))
+}
+
+/// Makes a client that belongs to a runtime which does not run yet. On a thread of its own, for the caller may be of another
+/// runtime.
+fn on(runtime: &Runtime, make: impl Future<Output = Result<Client>> + Send) -> Result<Client> {
+    let made = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(make)).join());
     match made {
         Ok(made) => made,
         Err(panicked) => std::panic::resume_unwind(panicked),

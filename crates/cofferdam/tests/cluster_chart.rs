@@ -55,6 +55,7 @@ collector:
   age: 7d
   sizeMiB: 64
   ports: {collect: 19448, health: 19449, serve: 18080}
+  hub: {enabled: true, secret: hub, ports: [6443]}
   nodeSelector: {a: b}
 rollouts: {enabled: true, replicas: 3, ports: {health: 19450}, nodeSelector: {a: b}}
 prices: {list: \"kind: PriceList\"}
@@ -196,6 +197,8 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "ingressGateway.service.type=ExternalName",
         "collector.storage.size=much",
         "collector.ports.listen=1",
+        "collector.hub.kubeconfig=hub",
+        "collector.hub.ports={0}",
         "rollouts.replicas=0",
     ] {
         let output = run(&helm, &["template", "chart", "--set", wrong]);
@@ -364,10 +367,28 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
     assert!(of("service/cofferdam-collector").contains("port: 9448"));
     assert!(of("networkpolicy/cofferdam-collector").contains("port: collect"));
     let who = "--as system:serviceaccount:cofferdam-system:cofferdam-collector -n cofferdam-system";
-    for what in ["list pods", "get secrets", "get configmaps", "create tokenreviews", "get nodes"] {
+    let may = |what: &str, answer: &str| {
         let said = text(&kubectl(&cluster, &format!("auth can-i {what} {who}"), ""));
-        assert!(said.lines().any(|line| line == "no"), "{what}: {said}");
-    }
+        assert!(said.lines().any(|line| line == answer), "{what}: {said}");
+    };
+    let nothing = ["list pods", "get secrets", "get configmaps", "create tokenreviews", "get nodes"];
+    let fleet = ["list managedclusters.cofferdam.dev", "list rollouts.cofferdam.dev"];
+    nothing.iter().chain(&fleet).for_each(|what| may(what, "no"));
+
+    // In a hub's cluster it may see the fleet, and neither change it nor see anything else.
+    let hub = format!("{values},collector.hub.enabled=true");
+    let rendered =
+        run(&helm, &["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", &hub]);
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    assert!(of("statefulset/cofferdam-collector").contains("--serve-hub=in-cluster"));
+    fleet.iter().for_each(|what| may(what, "yes"));
+    let more = [
+        "patch managedclusters.cofferdam.dev",
+        "get policyreleases.cofferdam.dev",
+        "update rollouts.cofferdam.dev",
+    ];
+    nothing.iter().chain(&more).for_each(|what| may(what, "no"));
 }
 
 /// What the rollouts themselves are tried with is `examples/fleet/role.yaml`: the chart's are to be the same.

@@ -268,3 +268,124 @@ fn cluster_the_example_is_held_forced_and_back_whoever_decides() {
         std::thread::sleep(Duration::from_millis(200));
     }
 }
+
+/// A collector whose console shows the hub; where it is, and what lets in.
+fn console(world: &World, hub: &Path) -> (Running, SocketAddr, String) {
+    let log = fs::File::create(world.path("console.log")).unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_cofferdam"))
+        .args(["collector", "--listen", "127.0.0.1:0", "--serve", &free.to_string(), "--ledger"])
+        .arg(world.path("ledger.db"))
+        // Nobody sends to it here.
+        .arg("--certificates")
+        .arg(world.path("none"))
+        .arg("--serve-hub")
+        .arg(hub)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .stdin(Stdio::null())
+        .spawn();
+    let running = Running(child.unwrap());
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let said = fs::read_to_string(world.path("console.log")).unwrap_or_default();
+        if let Some(token) = said.split("#token=").nth(1).and_then(|rest| rest.split_whitespace().next()) {
+            return (running, free, token.trim_matches('"').to_owned());
+        }
+        assert!(Instant::now() < end, "no console: {said}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Asks the API until the fleet is as it should be; bounded.
+fn fleet(console: (SocketAddr, &str), is_so: impl Fn(&Value) -> bool) -> Value {
+    let (address, token) = console;
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let asked = format!(
+            "GET /api/v1/clusters HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let told: Value = serde_json::from_str(body).unwrap_or_else(|_| answer.clone().into());
+        if is_so(&told) {
+            return told;
+        }
+        assert!(Instant::now() < end, "the fleet never became so: {told:#}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn cluster_the_console_shows_stages_gates_and_drift_of_a_real_hub_and_may_do_no_more() {
+    let Some(world) = World::start() else { return };
+    let runs = world.account("runs", &["--clusterrole=cofferdam-rollouts", "--role=cofferdam-rollouts"]);
+    // As the chart gives it to the collector.
+    world.kubectl(
+        "create clusterrole looks --verb=list --resource=managedclusters.cofferdam.dev,rollouts.cofferdam.dev",
+        "",
+    );
+    let looks = world.account("looks", &["--clusterrole=looks"]);
+    for cluster in ["dev-1", "prod-1", "prod-2"] {
+        world.say(cluster, 1, 7, None, 0);
+    }
+    let drift =
+        json!({ "status": { "drift": ["NetworkPolicy shop/closed"] } }).to_string().replace(' ', "\\u0020");
+    world.kubectl(&format!("patch managedcluster prod-2 --subresource=status --type=merge -p {drift}"), "");
+    let (console, address, token) = console(&world, &looks);
+    let at = (address, token.as_str());
+    let before = fleet(at, |told| told["clusters"].as_array().is_some_and(|it| it.len() == 3));
+    assert_eq!(
+        (before["has_hub"].as_bool(), before["rollouts"].as_array().map(Vec::len)),
+        (Some(true), Some(0))
+    );
+    assert_eq!(before["clusters"][2]["drift"][0], "NetworkPolicy shop/closed");
+
+    world.kubectl(&format!("apply -f {EXAMPLE}/rollout-8.yaml"), "");
+    let (_rollouts, _) = world.rollouts(&runs);
+    world.until(&format!("rollout status release-8 --hub {}", looks_at(&world)), "judges it without effect");
+    world.say("dev-1", 2, 7, Some(8), 37);
+    let told = fleet(at, |told| told["rollouts"][0]["held"] == true);
+    let rollout = &told["rollouts"][0];
+    let stage = &rollout["stages"][0];
+    assert_eq!((&rollout["name"], &rollout["stage"]), (&"release-8".into(), &"dev".into()));
+    assert_eq!((&stage["phase"], &stage["gate"]["seconds"]), (&"shadow".into(), &3600.into()));
+    assert_eq!((&stage["numbers"]["seconds"], &stage["numbers"]["denials"]), (&4000.into(), &37.into()));
+    assert!(stage["missing"][0].as_str().unwrap().contains("37 would be denied"), "{stage}");
+    assert_eq!(rollout["stages"][1]["phase"], "pending");
+    on_the_page(address, &token);
+
+    // It looks, and does nothing.
+    let (code, _, err) = world.run(&format!("rollout abort release-8 --hub {}", looks.display()));
+    assert!(code == Some(2) && err.contains("cannot"), "{err}");
+    let World { hub, folder: _folder } = world;
+    drop(hub);
+    let gone = fleet(at, |told| told["title"].is_string());
+    assert!(gone["detail"].as_str().unwrap().contains("the hub"), "{gone}");
+    drop(console);
+}
+
+/// A kubeconfig of somebody who may ask how a rollout stands.
+fn looks_at(world: &World) -> String {
+    world.account("ann", &["--clusterrole=cofferdam-rollout-operator"]).display().to_string()
+}
+
+/// The same in a real browser, where there is one, and the console is built in.
+fn on_the_page(address: SocketAddr, token: &str) {
+    let page = get(address, "/clusters").unwrap();
+    let has = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !page.contains("assets/") || !has("node") || !has("chromium") {
+        println!(
+            "NOT RUN: the page of clusters in a browser (needs node, chromium and the console that npm builds)"
+        );
+        return;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/console/hub.mjs");
+    let seen = Command::new("node").args([script, &format!("http://{address}/"), token]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(seen.status.success(), "{}{}", text(&seen.stdout), text(&seen.stderr));
+}

@@ -92,7 +92,6 @@ fn led_to(entry: &Entry, question: &Question, served: Served) -> Vec<IpAddr> {
         // What is left of them was bound.
         return entry.addresses.iter().copied().filter(is_asked).take(MAX_ADDRESSES).collect();
     }
-    let lessons =
-        entry.lessons.iter().filter(|lesson| lesson.names.contains(&question.name));
+    let lessons = entry.lessons.iter().filter(|lesson| lesson.names.contains(&question.name));
     lessons.flat_map(|lesson| lesson.addresses.iter().copied()).filter(is_asked).take(MAX_ADDRESSES).collect()
 }

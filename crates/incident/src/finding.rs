@@ -62,6 +62,8 @@ pub struct Finding {
     pub workload: String,
     /// What about: a domain, a destination, a service; empty where there is none.
     pub subject: String,
+    /// The node that told of it; empty where none is known.
+    pub node: String,
     /// What a person reads.
     pub sentence: String,
     /// What it rests on, as it was told.
@@ -108,6 +110,7 @@ impl Finding {
             severity: Severity::read(said.text("severity")),
             time,
             until,
+            node: cut(&entry.node),
             sentence,
             numbers: said.list("numbers").take(MAX_LIST).cloned().collect(),
             count: said.0.get("count").and_then(Value::as_u64).unwrap_or(entry.count),

@@ -170,17 +170,39 @@ pub struct Hunt {
     pub truncated: bool,
 }
 
-/// Looks for an indicator in what was recorded since a time.
+/// Where it is looked for; what is absent leaves all in.
+#[derive(Clone, Debug, Default)]
+pub struct Within {
+    /// Not older.
+    pub since: Option<Time>,
+    /// Not younger.
+    pub until: Option<Time>,
+    /// Recorded by such nodes.
+    pub node: Option<Match>,
+}
+
+impl Within {
+    fn filter(&self) -> EntryFilter {
+        EntryFilter {
+            since: self.since.map(|time| time.0),
+            until: self.until.map(|time| time.0),
+            texts: self.node.iter().map(|node| (Column::Node, node.clone())).collect(),
+            ..EntryFilter::default()
+        }
+    }
+}
+
+/// Looks for an indicator in what was recorded.
 ///
 /// # Errors
 /// The ledger cannot be read.
-pub fn hunt(reader: &Reader, indicator: &Indicator, since: Option<Time>) -> Result<Hunt, LedgerError> {
+pub fn hunt(reader: &Reader, indicator: &Indicator, within: &Within) -> Result<Hunt, LedgerError> {
     let mut found = Found::default();
     let text = indicator.text.clone();
-    let by_word = |column, wanted| EntryFilter {
-        texts: vec![(column, wanted)],
-        since: since.map(|time| time.0),
-        ..EntryFilter::default()
+    let by_word = |column, wanted| {
+        let mut filter = within.filter();
+        filter.texts.push((column, wanted));
+        filter
     };
     let filter = match indicator.sort {
         Sort::Domain => by_word(Column::Destination, Match::Below(text)),
@@ -194,7 +216,7 @@ pub fn hunt(reader: &Reader, indicator: &Indicator, since: Option<Time>) -> Resu
         }
         Sort::Key | Sort::Model | Sort::Hash => {
             let kinds = vec![Kind::AiCall, Kind::Finding];
-            let filter = EntryFilter { kinds, since: since.map(|time| time.0), ..EntryFilter::default() };
+            let filter = EntryFilter { kinds, ..within.filter() };
             // As it stands in JSON.
             let quoted = Value::from(text).to_string();
             let wanted = quoted.trim_matches('"').to_owned();

@@ -129,6 +129,39 @@ pub struct View {
     pub suppressed: usize,
 }
 
+/// Whose incidents; what is absent leaves all in. With a star at its end, a text means all that begin so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Of<'a> {
+    /// One of its workloads.
+    pub workload: Option<&'a str>,
+    /// A node that told of one of its findings.
+    pub node: Option<&'a str>,
+    /// Part of its title, or of a workload, destination or detector of it, in either case.
+    pub text: Option<&'a str>,
+}
+
+impl Of<'_> {
+    /// Whether it is one of these.
+    #[must_use]
+    pub fn is(&self, case: &Case) -> bool {
+        let Incident { title, workloads, destinations, detectors, .. } = &case.incident;
+        let has = |wanted: &str| {
+            let wanted = wanted.to_ascii_lowercase();
+            let mut texts = [title].into_iter().chain(workloads).chain(destinations).chain(detectors);
+            texts.any(|text| text.to_ascii_lowercase().contains(&wanted))
+        };
+        self.workload.is_none_or(|wanted| workloads.iter().any(|it| is_like(wanted, it)))
+            && self.node.is_none_or(|wanted| case.findings.iter().any(|it| is_like(wanted, &it.node)))
+            && self.text.is_none_or(has)
+    }
+}
+
+/// Whether a text is the one that is wanted, or with a star at its end begins so.
+#[must_use]
+pub fn is_like(wanted: &str, text: &str) -> bool {
+    wanted.strip_suffix('*').map_or(wanted == text, |begin| text.starts_with(begin))
+}
+
 impl View {
     /// Reads the incidents of a ledger.
     ///

@@ -1,8 +1,8 @@
 //! What is looked for is found wherever it was, by any of its names, and nothing else.
 
 use incident::hunt::NotAnIndicator;
-use incident::{Indicator, hunt};
-use ledger::{Entry, Kind, Ledger, Reader, Verdict};
+use incident::{Indicator, Within, hunt};
+use ledger::{Entry, Kind, Ledger, Match, Reader, Verdict};
 use observe::Time;
 
 const START: u64 = 1_800_000_000_000_000;
@@ -14,6 +14,7 @@ fn entry(number: u64, kind: Kind, source: &str, destination: &str, detail: Optio
         source: source.into(),
         destination: destination.into(),
         rule: if number == 1 { "EgressPolicy ai/hub spec.egress[0] (a.yaml:7)" } else { "" }.into(),
+        node: if number == 1 { "n1" } else { "" }.into(),
         detail,
         ..Entry::new(kind, Verdict::Allow)
     }
@@ -57,7 +58,7 @@ fn indicators_of_each_kind_lead_to_whoever_had_to_do_with_them() {
     ];
     for (text, kind, expected) in cases {
         let indicator = Indicator::read(text).unwrap();
-        let found = hunt(&reader, &indicator, None).unwrap();
+        let found = hunt(&reader, &indicator, &Within::default()).unwrap();
         let mut workloads: Vec<&str> = found.workloads.iter().map(|it| it.workload.as_str()).collect();
         workloads.sort_unstable();
         let sort = serde_json::to_value(found.kind).unwrap();
@@ -65,8 +66,15 @@ fn indicators_of_each_kind_lead_to_whoever_had_to_do_with_them() {
         assert_eq!(found.hits, found.records.len() as u64, "{text}");
         assert!(!found.truncated);
     }
-    let found = hunt(&reader, &Indicator::read("evil.example").unwrap(), Some(Time(START + 2))).unwrap();
-    assert_eq!((found.first, found.last, found.hits), (Some(Time(START + 2)), Some(Time(START + 2)), 1));
+    let (second, evil) = (Some(Time(START + 2)), Indicator::read("evil.example").unwrap());
+    let found = hunt(&reader, &evil, &Within { since: second, ..Within::default() }).unwrap();
+    assert_eq!((found.first, found.last, found.hits), (second, second, 1));
+    let found = hunt(&reader, &evil, &Within { until: Some(Time(START + 1)), ..Within::default() }).unwrap();
+    assert_eq!((found.workloads.len(), found.hits), (1, 1));
+    for (node, hits) in [("n1", 1), ("n*", 1), ("n2", 0)] {
+        let within = Within { node: Some(Match::wanted(node)), ..Within::default() };
+        assert_eq!(hunt(&reader, &evil, &within).unwrap().hits, hits, "{node}");
+    }
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub struct EntryFilter {
     pub port: Option<u16>,
     /// With these texts; all must hold.
     pub texts: Vec<(Column, Match)>,
+    /// Requests that offer or call a tool with such a name.
+    pub tool: Option<Match>,
     /// With a higher number: what came after.
     pub after: Option<i64>,
     /// Which come first.
@@ -92,6 +94,16 @@ pub struct EdgeFilter {
     pub first_since: Option<u64>,
     /// Last seen not before.
     pub last_since: Option<u64>,
+    /// First seen not after.
+    pub first_until: Option<u64>,
+    /// With these texts; all must hold. An edge has no node and no reason: who asks for one finds nothing.
+    pub texts: Vec<(Column, Match)>,
+    /// At this destination port.
+    pub port: Option<u16>,
+    /// That was let through at some time, or was not.
+    pub verdict: Option<Verdict>,
+    /// Without so many of them: those of earlier answers.
+    pub skip: usize,
     /// At most so many, the newest by when they were first seen; [`MOST`] at most.
     pub limit: Option<usize>,
 }
@@ -162,14 +174,46 @@ pub struct Sum {
 
 /// Conditions of a query, and what is bound in them.
 #[derive(Default)]
-struct Where {
+pub(crate) struct Where {
     /// Tables of words that conditions name.
-    with: String,
-    text: String,
-    values: Vec<Value>,
+    pub(crate) with: String,
+    pub(crate) text: String,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Where {
+    /// That an entry `e` is one of those that a filter means, but for their number, order and limit.
+    pub(crate) fn entries(filter: &EntryFilter) -> Self {
+        let mut conditions = Self::default();
+        conditions.texts(&filter.texts(), |column, table| column.is_in(table));
+        if !filter.kinds.is_empty() {
+            let numbers: Vec<String> = filter.kinds.iter().map(|kind| kind.number().to_string()).collect();
+            conditions.holds(&format!("e.kind IN ({})", numbers.join(", ")));
+        }
+        conditions.and("e.kind = ?", filter.kind.map(Kind::number));
+        conditions.and("e.verdict = ?", filter.verdict.map(Verdict::number));
+        conditions.and("e.port = ?", filter.port.map(i64::from));
+        conditions.and("e.time >= ?", filter.since.map(signed));
+        conditions.and("e.time <= ?", filter.until.map(signed));
+        conditions.and("e.id < ?", filter.before);
+        conditions.and("e.id > ?", filter.after);
+        if let Some(tool) = &filter.tool {
+            conditions.tool(tool);
+        }
+        conditions
+    }
+
+    /// Details are JSON of this program's own writing; what somebody changed may not be, and has no tools.
+    fn tool(&mut self, wanted: &Match) {
+        let (condition, values) = wanted.of("value");
+        self.holds(&format!(
+            "(e.kind = {} AND instr(e.detail, '\"tools\"') > 0 AND CASE WHEN json_valid(e.detail) THEN EXISTS (SELECT 1 FROM \
+             json_each(e.detail, '$.operation.tools') WHERE {condition}) ELSE 0 END)",
+            Kind::AiCall.number()
+        ));
+        self.values.extend(values);
+    }
+
     /// `condition` has one `?`.
     fn and(&mut self, condition: &str, value: Option<impl Into<Value>>) {
         let Some(value) = value else { return };
@@ -185,13 +229,13 @@ impl Where {
     }
 
     /// All of the words that `texts` mean are looked up once. To be called before anything else: what is bound comes first.
-    fn texts(&mut self, texts: &[(Column, Match)]) {
+    fn texts(&mut self, texts: &[(Column, Match)], is_in: fn(Column, &str) -> String) {
         for (number, (column, wanted)) in texts.iter().enumerate() {
             let (query, values) = wanted.query();
             let word = if self.with.is_empty() { "WITH" } else { "," };
             let _ = write!(self.with, "{word} words_{number} AS MATERIALIZED ({query}) ");
             self.values.extend(values);
-            self.holds(&column.is_in(&format!("words_{number}")));
+            self.holds(&is_in(*column, &format!("words_{number}")));
         }
     }
 }
@@ -227,28 +271,10 @@ impl Reader {
     /// # Errors
     /// The file cannot be read.
     pub fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError> {
-        let is = |column, text: &Option<String>| Some((column, Match::Is(text.clone()?)));
-        let mut texts = filter.texts.clone();
-        texts.extend(is(Column::Source, &filter.source));
-        texts.extend(is(Column::Destination, &filter.destination));
-        for (_, wanted) in &texts {
-            if !self.knows(wanted)? {
-                return Ok(Vec::new());
-            }
+        if !self.knows_all(&filter.texts())? {
+            return Ok(Vec::new());
         }
-        let mut conditions = Where::default();
-        conditions.texts(&texts);
-        if !filter.kinds.is_empty() {
-            let numbers: Vec<String> = filter.kinds.iter().map(|kind| kind.number().to_string()).collect();
-            conditions.holds(&format!("e.kind IN ({})", numbers.join(", ")));
-        }
-        conditions.and("e.kind = ?", filter.kind.map(Kind::number));
-        conditions.and("e.verdict = ?", filter.verdict.map(Verdict::number));
-        conditions.and("e.port = ?", filter.port.map(i64::from));
-        conditions.and("e.time >= ?", filter.since.map(signed));
-        conditions.and("e.time <= ?", filter.until.map(signed));
-        conditions.and("e.id < ?", filter.before);
-        conditions.and("e.id > ?", filter.after);
+        let conditions = Where::entries(filter);
         let order = match filter.order {
             Order::NewestFirst => "DESC",
             Order::OldestFirst => "ASC",
@@ -269,18 +295,34 @@ impl Reader {
     /// # Errors
     /// The file cannot be read.
     pub fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
+        let mut texts = filter.texts.clone();
+        texts.extend(is(Column::Source, filter.source.as_ref()));
+        texts.extend(is(Column::Destination, filter.destination.as_ref()));
+        if !self.knows_all(&texts)? {
+            return Ok(Vec::new());
+        }
         let mut conditions = Where::default();
-        let word = "(SELECT id FROM words WHERE text = ?)";
-        conditions.and(&format!("e.source = {word}"), filter.source.clone());
-        conditions.and(&format!("e.destination = {word}"), filter.destination.clone());
+        conditions.texts(&texts, Column::is_in_edge);
         conditions.and("e.first >= ?", filter.first_since.map(signed));
+        conditions.and("e.first <= ?", filter.first_until.map(signed));
         conditions.and("e.last >= ?", filter.last_since.map(signed));
+        conditions.and("e.port = ?", filter.port.map(i64::from));
+        match filter.verdict {
+            Some(Verdict::Allow) => conditions.holds("e.allowed > 0"),
+            // An edge tells apart only what was let through and what was not.
+            Some(Verdict::Deny | Verdict::Fail | Verdict::None) => conditions.holds("e.denied > 0"),
+            None => {}
+        }
+        // In the order of an index, and with texts only of those of the answer.
+        let order = "ORDER BY e.first DESC, e.source DESC, e.destination DESC, e.port DESC, e.protocol DESC";
         let query = format!(
-            "SELECT s.text, d.text, e.port, e.protocol, e.first, e.last, e.allowed, e.denied, e.sent, e.received, r.text \
-             FROM edges e JOIN words s ON s.id = e.source JOIN words d ON d.id = e.destination \
-             JOIN words r ON r.id = e.rule{} ORDER BY e.first DESC, s.text, d.text, e.port LIMIT {}",
+            "{}SELECT s.text, d.text, e.port, e.protocol, e.first, e.last, e.allowed, e.denied, e.sent, e.received, r.text \
+             FROM (SELECT * FROM edges e{} {order} LIMIT {} OFFSET {}) e JOIN words s ON s.id = e.source \
+             JOIN words d ON d.id = e.destination JOIN words r ON r.id = e.rule {order}",
+            conditions.with,
             conditions.text,
-            limit(filter.limit)
+            limit(filter.limit),
+            filter.skip
         );
         self.list(&query, &conditions, "looking for edges", edge)
     }
@@ -366,6 +408,20 @@ impl Reader {
     }
 }
 
+impl EntryFilter {
+    /// All texts that must hold.
+    fn texts(&self) -> Vec<(Column, Match)> {
+        let mut texts = self.texts.clone();
+        texts.extend(is(Column::Source, self.source.as_ref()));
+        texts.extend(is(Column::Destination, self.destination.as_ref()));
+        texts
+    }
+}
+
+fn is(column: Column, text: Option<&String>) -> Option<(Column, Match)> {
+    Some((column, Match::Is(text?.clone())))
+}
+
 /// Whether entries are in the log beside a file that are not in the file yet.
 fn has_log(path: &Path) -> bool {
     let mut log = OsString::from(path);
@@ -408,11 +464,11 @@ fn top(by: TopBy, measure: Measure, since: u64, most: usize) -> (String, Where) 
     let query = format!(
         "SELECT w.text, number, denied, sent, received FROM (SELECT {column} AS word, {} AS number, \
          {} AS denied, {} AS sent, {} AS received \
-         FROM entries{} GROUP BY +{column}) JOIN words w ON w.id = word ORDER BY {order} DESC, w.text LIMIT {}",
-        summed("count"),
+         FROM entries e{} GROUP BY +{column}) JOIN words w ON w.id = word ORDER BY {order} DESC, w.text LIMIT {}",
+        summed("e.count"),
         summed_of(Verdict::Deny),
-        summed("sent"),
-        summed("received"),
+        summed("e.sent"),
+        summed("e.received"),
         conditions.text,
         limit(Some(most))
     );

@@ -65,28 +65,54 @@ impl Column {
     }
 }
 
+impl Column {
+    /// That the text of an edge `e` is among the numbers of a table.
+    pub(crate) fn is_in_edge(self, table: &str) -> String {
+        match self {
+            Self::Source | Self::Destination | Self::Rule => self.is_in(table),
+            Self::Any => format!("(e.source IN {table} OR e.destination IN {table} OR e.rule IN {table})"),
+            // An edge has none.
+            Self::Node | Self::Reason => "0".to_owned(),
+        }
+    }
+}
+
 impl Match {
+    /// What somebody means by a text: it, or with a star at its end all that begin so.
+    #[must_use]
+    pub fn wanted(text: &str) -> Self {
+        text.strip_suffix('*')
+            .map_or_else(|| Self::Is(text.to_owned()), |begin| Self::Begins(begin.to_owned()))
+    }
+
     /// A query for the numbers of the words that match, and what is bound in it.
     pub(crate) fn query(&self) -> (String, Vec<Value>) {
-        let all = |condition: &str| format!("SELECT id FROM words WHERE {condition}");
+        let (condition, values) = self.of("text");
+        (format!("SELECT id FROM words WHERE {condition}"), values)
+    }
+
+    /// A condition on a column, and what is bound in it.
+    pub(crate) fn of(&self, column: &str) -> (String, Vec<Value>) {
         match self {
-            Self::Is(text) => (all("text = ?"), vec![text.clone().into()]),
+            Self::Is(text) => (format!("{column} = ?"), vec![text.clone().into()]),
             Self::AnyOf(texts) => {
                 let texts: Vec<Value> = texts.iter().take(WORDS).map(|text| text.clone().into()).collect();
                 let places = vec!["?"; texts.len()].join(", ");
-                (all(&format!("text IN ({places})")), texts)
+                (format!("{column} IN ({places})"), texts)
             }
             Self::Begins(text) => match after_all(text) {
-                Some(end) => (all("text >= ? AND text < ?"), vec![text.clone().into(), end.into()]),
-                None => (all("text >= ?"), vec![text.clone().into()]),
+                Some(end) => {
+                    (format!("{column} >= ? AND {column} < ?"), vec![text.clone().into(), end.into()])
+                }
+                None => (format!("{column} >= ?"), vec![text.clone().into()]),
             },
-            Self::Has(text) => (all("instr(lower(text), lower(?)) > 0"), vec![text.clone().into()]),
+            Self::Has(text) => (format!("instr(lower({column}), lower(?)) > 0"), vec![text.clone().into()]),
             Self::Below(name) => {
                 let name = name.to_ascii_lowercase();
                 let end = format!(".{name}");
                 let length = i64::try_from(end.chars().count()).unwrap_or(i64::MAX);
-                let condition = "lower(text) = ? OR substr(lower(text), -?) = ?";
-                (all(condition), vec![name.into(), length.into(), end.into()])
+                let condition = format!("(lower({column}) = ? OR substr(lower({column}), -?) = ?)");
+                (condition, vec![name.into(), length.into(), end.into()])
             }
         }
     }
@@ -128,6 +154,16 @@ impl Reader {
             }
             Ok((found, false))
         })
+    }
+
+    /// Whether each of these has a word that matches.
+    pub(crate) fn knows_all(&self, texts: &[(Column, Match)]) -> Result<bool, LedgerError> {
+        for (_, wanted) in texts {
+            if !self.knows(wanted)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether any word matches: where none does, no entry has to be looked at.

@@ -5,9 +5,10 @@
 
 use crate::entry::{Kind, Verdict};
 use crate::error::LedgerError;
-use crate::query::{MOST, Reader, unsigned};
+use crate::query::{EntryFilter, MOST, Reader, Where, unsigned};
 use crate::write::signed;
-use rusqlite::{InterruptHandle, Row, params};
+use rusqlite::types::Value;
+use rusqlite::{InterruptHandle, Row, params_from_iter};
 
 /// A time, in microseconds since 1970, both ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,14 @@ pub struct Span {
     pub since: u64,
     /// Not younger.
     pub until: u64,
+}
+
+impl Span {
+    /// Of a filter: all entries in it.
+    #[must_use]
+    pub fn all(self) -> EntryFilter {
+        EntryFilter { since: Some(self.since), until: Some(self.until), ..EntryFilter::default() }
+    }
 }
 
 /// A column of entries that holds words.
@@ -154,28 +163,25 @@ impl Reader {
         })
     }
 
-    /// How often what was, in steps of so many microseconds from the beginning of the time.
+    /// How often what was of the entries that a filter means, in steps of so many microseconds from `since` on.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn series(
-        &self,
-        kinds: &[Kind],
-        by: SeriesBy,
-        span: Span,
-        step: u64,
-    ) -> Result<Vec<Point>, LedgerError> {
+    pub fn series(&self, filter: &EntryFilter, by: SeriesBy, step: u64) -> Result<Vec<Point>, LedgerError> {
         let column = match by {
             SeriesBy::Verdict => "verdict",
             SeriesBy::Kind => "kind",
             SeriesBy::Field(field) => field.column(),
         };
+        let since = signed(filter.since.unwrap_or(0));
+        let step = signed(step).max(1);
+        let conditions = Where::entries(filter);
         let query = format!(
-            "SELECT step, word, w.text, number FROM (SELECT (time - ?1) / ?3 AS step, {column} AS word, \
-             {} AS number FROM entries WHERE time >= ?1 AND time <= ?2{} GROUP BY 1, 2) \
-             LEFT JOIN words w ON w.id = word ORDER BY step, word",
-            summed("count"),
-            of_kinds(kinds)
+            "{}SELECT step, word, w.text, number FROM (SELECT (e.time - {since}) / {step} AS step, e.{column} AS word, \
+             {} AS number FROM entries e{} GROUP BY 1, 2) LEFT JOIN words w ON w.id = word ORDER BY step, word",
+            conditions.with,
+            summed("e.count"),
+            conditions.text
         );
         let name = |row: &Row<'_>| -> rusqlite::Result<String> {
             let number: i64 = row.get(1)?;
@@ -185,13 +191,12 @@ impl Reader {
                 SeriesBy::Field(_) => row.get::<_, Option<String>>(2)?.unwrap_or_default(),
             })
         };
-        let step = signed(step).max(1);
-        self.all("counting over time", &query, params![signed(span.since), signed(span.until), step], |row| {
+        self.all("counting over time", &query, conditions.values, |row| {
             Ok(Point { step: unsigned(row, 0)?, of: name(row)?, count: unsigned(row, 3)? })
         })
     }
 
-    /// The most frequent words of a column that begin so, and how many entries have them.
+    /// The most frequent words of a column that begin so, of the entries that a filter means, and how many have them.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -199,52 +204,68 @@ impl Reader {
         &self,
         field: Field,
         prefix: &str,
-        span: Span,
+        filter: &EntryFilter,
         most: usize,
     ) -> Result<Vec<(String, u64)>, LedgerError> {
-        let query = hints(field);
-        let values = params![signed(span.since), signed(span.until), prefix, at_most(most)];
+        let Where { with, text, mut values } = Where::entries(filter);
+        values.push(prefix.to_owned().into());
+        values.push(prefix.to_owned().into());
+        let query = with + &hints(field, &text, most);
         self.all("looking for words", &query, values, |row| Ok((row.get(0)?, unsigned(row, 1)?)))
     }
 
-    /// Who met whom in a time: those with the most denials first, then those with the most bytes.
+    /// Shows who met whom by the entries that a filter means, one by one and in no order that means anything: there may be
+    /// millions, and whoever asks keeps no more than they want. With `new_since`, only those that were first seen then or later.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn pairs(&self, span: Span, most: usize) -> Result<Vec<Pair>, LedgerError> {
-        let values = params![signed(span.since), signed(span.until), at_most(most)];
-        self.all("looking for pairs", &pairs(), values, |row| {
-            Ok(Pair {
-                source: row.get(0)?,
-                destination: row.get(1)?,
-                port: row.get(2)?,
-                protocol: row.get(3)?,
-                allowed: unsigned(row, 4)?,
-                denied: unsigned(row, 5)?,
-                sent: unsigned(row, 6)?,
-                received: unsigned(row, 7)?,
-                first: unsigned(row, 8)?,
-                last: unsigned(row, 9)?,
-                ever_first: unsigned(row, 10)?,
-            })
+    pub fn each_pair(
+        &self,
+        filter: &EntryFilter,
+        new_since: Option<u64>,
+        mut show: impl FnMut(Pair),
+    ) -> Result<(), LedgerError> {
+        let conditions = Where::entries(filter);
+        let query = conditions.with + &pairs(&conditions.text, new_since);
+        self.reading("looking for pairs", |connection| {
+            let mut statement = connection.prepare(&query)?;
+            let mut rows = statement.query(params_from_iter(&conditions.values))?;
+            while let Some(row) = rows.next()? {
+                show(Pair {
+                    source: row.get(0)?,
+                    destination: row.get(1)?,
+                    port: row.get(2)?,
+                    protocol: row.get(3)?,
+                    allowed: unsigned(row, 4)?,
+                    denied: unsigned(row, 5)?,
+                    sent: unsigned(row, 6)?,
+                    received: unsigned(row, 7)?,
+                    first: unsigned(row, 8)?,
+                    last: unsigned(row, 9)?,
+                    ever_first: unsigned(row, 10)?,
+                });
+            }
+            Ok(())
         })
     }
 
-    /// How often each rule decided, whatever the kind of entry.
+    /// How often each rule decided, of the entries that a filter means.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn rules(&self, span: Span) -> Result<Vec<RuleSum>, LedgerError> {
+    pub fn rules(&self, filter: &EntryFilter) -> Result<Vec<RuleSum>, LedgerError> {
+        let conditions = Where::entries(filter);
         let query = format!(
-            "SELECT w.text, g.number, g.denied, g.last FROM (SELECT rule, {} AS number, \
-             {} AS denied, max(time) AS last FROM entries \
-             WHERE time >= ?1 AND time <= ?2 GROUP BY rule) g JOIN words w ON w.id = g.rule \
-             WHERE w.text != '' ORDER BY g.number DESC, w.text LIMIT ?3",
-            summed("count"),
-            summed_of(Verdict::Deny)
+            "{}SELECT w.text, g.number, g.denied, g.last FROM (SELECT e.rule, {} AS number, \
+             {} AS denied, max(e.time) AS last FROM entries e{} \
+             GROUP BY e.rule) g JOIN words w ON w.id = g.rule WHERE w.text != '' \
+             ORDER BY g.number DESC, w.text LIMIT {MOST}",
+            conditions.with,
+            summed("e.count"),
+            summed_of(Verdict::Deny),
+            conditions.text
         );
-        let values = params![signed(span.since), signed(span.until), at_most(MOST)];
-        self.all("summing up rules", &query, values, |row| {
+        self.all("summing up rules", &query, conditions.values, |row| {
             Ok(RuleSum {
                 rule: row.get(0)?,
                 count: unsigned(row, 1)?,
@@ -254,21 +275,28 @@ impl Reader {
         })
     }
 
-    /// Shows the newest requests of a time one by one, at most so many. Whether there were more.
+    /// Shows the newest requests that a filter means one by one, at most so many. Whether there were more.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn calls(&self, span: Span, most: usize, mut show: impl FnMut(Call)) -> Result<bool, LedgerError> {
+    pub fn calls(
+        &self,
+        filter: &EntryFilter,
+        most: usize,
+        mut show: impl FnMut(Call),
+    ) -> Result<bool, LedgerError> {
+        let filter = EntryFilter { kind: Some(Kind::AiCall), ..filter.clone() };
+        let conditions = Where::entries(&filter);
         let query = format!(
-            "SELECT s.text, d.text, e.verdict, e.detail FROM entries e JOIN words s ON s.id = e.source \
-             JOIN words d ON d.id = e.destination WHERE e.kind = {} AND e.time >= ?1 AND e.time <= ?2 \
-             ORDER BY e.id DESC LIMIT ?3",
-            Kind::AiCall.number()
+            "{}SELECT s.text, d.text, e.verdict, e.detail FROM entries e JOIN words s ON s.id = e.source \
+             JOIN words d ON d.id = e.destination{} ORDER BY e.id DESC LIMIT {}",
+            conditions.with,
+            conditions.text,
+            i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1)
         );
         self.reading("looking for requests", |connection| {
             let mut statement = connection.prepare(&query)?;
-            let more = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
-            let mut rows = statement.query(params![signed(span.since), signed(span.until), more])?;
+            let mut rows = statement.query(params_from_iter(&conditions.values))?;
             let mut shown = 0;
             while let Some(row) = rows.next()? {
                 if shown == most {
@@ -282,13 +310,15 @@ impl Reader {
         })
     }
 
-    /// How many findings there are of whom about whom, in a time.
+    /// How many findings there are of whom about whom, of the entries that a filter means.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn findings_by_pair(&self, span: Span) -> Result<Vec<(String, String, u64)>, LedgerError> {
-        let values = params![signed(span.since), signed(span.until), at_most(MOST)];
-        self.all("counting findings", &findings(), values, |row| {
+    pub fn findings_by_pair(&self, filter: &EntryFilter) -> Result<Vec<(String, String, u64)>, LedgerError> {
+        let filter = EntryFilter { kind: Some(Kind::Finding), ..filter.clone() };
+        let conditions = Where::entries(&filter);
+        let query = conditions.with + &findings(&conditions.text);
+        self.all("counting findings", &query, conditions.values, |row| {
             Ok((row.get(0)?, row.get(1)?, unsigned(row, 2)?))
         })
     }
@@ -297,12 +327,12 @@ impl Reader {
         &self,
         doing: &'static str,
         query: &str,
-        values: &[&dyn rusqlite::ToSql],
+        values: Vec<Value>,
         read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, LedgerError> {
         self.reading(doing, |connection| {
             let mut statement = connection.prepare(query)?;
-            let rows = statement.query_map(values, |row| read(row))?;
+            let rows = statement.query_map(params_from_iter(values), |row| read(row))?;
             rows.collect()
         })
     }
@@ -310,41 +340,38 @@ impl Reader {
 
 // A sign hides a column from the planner, which would go through all entries in the order of its index.
 
-fn hints(field: Field) -> String {
-    let column = field.column();
+fn hints(field: Field, conditions: &str, most: usize) -> String {
+    let (column, most) = (field.column(), most.min(MOST));
     format!(
-        "SELECT w.text, number FROM (SELECT {column} AS word, count(*) AS number FROM entries \
-         WHERE time >= ?1 AND time <= ?2 GROUP BY +{column}) JOIN words w ON w.id = word \
-         WHERE w.text != '' AND substr(w.text, 1, length(?3)) = ?3 ORDER BY number DESC, w.text LIMIT ?4"
+        "SELECT w.text, number FROM (SELECT e.{column} AS word, count(*) AS number FROM entries e{conditions} \
+         GROUP BY +e.{column}) JOIN words w ON w.id = word \
+         WHERE w.text != '' AND substr(w.text, 1, length(?)) = ? ORDER BY number DESC, w.text LIMIT {most}"
     )
 }
 
-fn pairs() -> String {
+fn pairs(conditions: &str, new_since: Option<u64>) -> String {
+    let is_new = new_since.map_or_else(String::new, |since| format!(" AND e.first >= {}", signed(since)));
     format!(
         "SELECT s.text, d.text, g.port, g.protocol, g.allowed, g.denied, g.sent, g.received, g.first, g.last, \
-         coalesce(e.first, g.first) FROM (SELECT source, destination, port, protocol, \
+         coalesce(e.first, g.first) FROM (SELECT e.source, e.destination, e.port, e.protocol, \
          {allowed} AS allowed, {denied} AS denied, {sent} AS sent, \
-         {received} AS received, min(time) AS first, max(time) AS last FROM entries \
-         WHERE kind = {flow} AND time >= ?1 AND time <= ?2 GROUP BY +source, destination, port, protocol) g \
+         {received} AS received, min(e.time) AS first, max(e.time) AS last FROM entries e{conditions} \
+         GROUP BY +e.source, e.destination, e.port, e.protocol) g \
          JOIN words s ON s.id = g.source JOIN words d ON d.id = g.destination \
          LEFT JOIN edges e ON e.source = g.source AND e.destination = g.destination AND e.port = g.port \
-         AND e.protocol = g.protocol WHERE d.text != '' \
-         ORDER BY g.denied DESC, g.sent + g.received DESC, s.text, d.text, g.port LIMIT ?3",
+         AND e.protocol = g.protocol WHERE d.text != ''{is_new}",
         allowed = summed_of(Verdict::Allow),
-        denied = summed(&format!("CASE verdict WHEN {} THEN 0 ELSE count END", Verdict::Allow.number())),
-        sent = summed("sent"),
-        received = summed("received"),
-        flow = Kind::Flow.number(),
+        denied = summed(&format!("CASE e.verdict WHEN {} THEN 0 ELSE e.count END", Verdict::Allow.number())),
+        sent = summed("e.sent"),
+        received = summed("e.received"),
     )
 }
 
-fn findings() -> String {
+fn findings(conditions: &str) -> String {
     format!(
-        "SELECT s.text, d.text, g.number FROM (SELECT source, destination, count(*) AS number FROM entries \
-         WHERE kind = {} AND time >= ?1 AND time <= ?2 GROUP BY +source, destination) g \
-         JOIN words s ON s.id = g.source JOIN words d ON d.id = g.destination \
-         ORDER BY g.number DESC, s.text, d.text LIMIT ?3",
-        Kind::Finding.number()
+        "SELECT s.text, d.text, g.number FROM (SELECT e.source, e.destination, count(*) AS number FROM entries e{conditions} \
+         GROUP BY +e.source, e.destination) g JOIN words s ON s.id = g.source JOIN words d ON d.id = g.destination \
+         ORDER BY g.number DESC, s.text, d.text LIMIT {MOST}"
     )
 }
 
@@ -354,23 +381,9 @@ pub(crate) fn summed(what: &str) -> String {
     format!("CAST(min(total({what}), 9.0e18) AS INTEGER)")
 }
 
-/// How often something was decided so.
+/// How often something of `entries e` was decided so.
 pub(crate) fn summed_of(verdict: Verdict) -> String {
-    summed(&format!("CASE verdict WHEN {} THEN count ELSE 0 END", verdict.number()))
-}
-
-/// As SQLite wants it.
-fn at_most(most: usize) -> i64 {
-    i64::try_from(most.min(MOST)).unwrap_or(i64::MAX)
-}
-
-/// A condition; the numbers are ours.
-fn of_kinds(kinds: &[Kind]) -> String {
-    if kinds.is_empty() {
-        return String::new();
-    }
-    let numbers: Vec<_> = kinds.iter().map(|kind| kind.number().to_string()).collect();
-    format!(" AND kind IN ({})", numbers.join(", "))
+    summed(&format!("CASE e.verdict WHEN {} THEN e.count ELSE 0 END", verdict.number()))
 }
 
 #[cfg(test)]
@@ -380,10 +393,14 @@ mod tests {
 
     #[test]
     fn what_is_summed_up_of_a_time_is_found_by_time() {
+        let of = |kind| EntryFilter { kind, ..Span { since: 1, until: 2 }.all() };
+        let (any, flows) = (Where::entries(&of(None)).text, Where::entries(&of(Some(Kind::Flow))).text);
         let fields = [Field::Source, Field::Destination, Field::Rule, Field::Reason, Field::Node];
-        for query in fields.map(hints).into_iter().chain([pairs(), findings()]) {
+        let words = fields.map(|field| hints(field, &any, 10));
+        for query in words.into_iter().chain([pairs(&flows, None), pairs(&flows, Some(1)), findings(&flows)])
+        {
             let plan = plan(&query);
-            assert!(plan.contains("SEARCH entries USING INDEX entries_by_time"), "{query}: {plan}");
+            assert!(plan.contains("SEARCH e USING INDEX entries_by_time"), "{query}: {plan}");
         }
     }
 }

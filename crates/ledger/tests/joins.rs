@@ -4,8 +4,8 @@
 
 use ledger::join::{AHEAD, JOINED, OF_NODE, TEXT};
 use ledger::{
-    EdgeFilter, Entry, EntryFilter, Field, Kind, Ledger, Measure, Order, Parcel, Reader, Receipt, Retention, SeriesBy, Span, TopBy,
-    Verdict,
+    EdgeFilter, Entry, EntryFilter, Field, Kind, Ledger, Measure, Order, Parcel, Reader, Receipt, Retention,
+    SeriesBy, Span, TopBy, Verdict,
 };
 use std::path::PathBuf;
 

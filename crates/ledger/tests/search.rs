@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
 use ledger::search::WORDS;
-use ledger::{Column, Entry, EntryFilter, Kind, Ledger, Match, Order, Reader, Verdict};
+use ledger::{Column, EdgeFilter, Entry, EntryFilter, Kind, Ledger, Match, Order, Reader, Verdict};
 use proptest::prelude::*;
 use std::path::PathBuf;
 use tempfile::TempDir;
@@ -86,6 +86,72 @@ fn what_is_asked_for_is_found_and_nothing_else() {
     ];
     for (filter, expected) in cases {
         assert_eq!(numbers(&reader, &filter), expected, "{filter:?}");
+    }
+}
+
+#[test]
+fn requests_are_found_by_their_tools() {
+    let call = |detail: &str| Entry { detail: Some(detail.into()), ..entry(1, Kind::AiCall, "a", "b", "") };
+    let of = |tools: &str| call(&format!(r#"{{"operation":{{"verb":"chat","tools":{tools}}}}}"#));
+    let (_folder, _path, reader) = kept(&[
+        of(r#"["search","shell"]"#),
+        of("[]"),
+        of(r#""search""#),
+        of(r#"["sh\"ell%"]"#),
+        call("{}"),
+        // What somebody changed.
+        call(r#"{"tools": not JSON"#),
+        Entry { kind: Kind::Flow, ..of(r#"["search"]"#) },
+    ]);
+    let found = |wanted: &str| {
+        numbers(&reader, &EntryFilter { tool: Some(Match::wanted(wanted)), ..EntryFilter::default() })
+    };
+    assert_eq!(found("*"), [4, 3, 1]);
+    assert_eq!(found("search"), [3, 1]);
+    assert_eq!(found("sh*"), [4, 1]);
+    assert_eq!(found("sh\"ell%"), [4]);
+    assert_eq!((found("sh%"), found("' OR 1=1 --")), (vec![], vec![]));
+}
+
+#[test]
+fn edges_are_found_page_by_page_each_once() {
+    let flows: Vec<_> = (0..25)
+        .map(|number| Entry {
+            time: 1000 + number / 5,
+            port: if number == 7 { 9 } else { 443 },
+            verdict: if number % 10 == 0 { Verdict::Deny } else { Verdict::Allow },
+            ..entry(1, Kind::Flow, &format!("ns{}/Pod/p", number % 2), &format!("{number:02}.example"), "r")
+        })
+        .collect();
+    let (_folder, _path, reader) = kept(&flows);
+    let page = |skip, filter: &EdgeFilter| {
+        reader.edges(&EdgeFilter { skip, limit: Some(10), ..filter.clone() }).unwrap()
+    };
+    let mut all = Vec::new();
+    for skip in [0, 10, 20, 30] {
+        all.extend(page(skip, &EdgeFilter::default()));
+    }
+    assert!(
+        all.is_sorted_by(|one, next| one.first >= next.first),
+        "those that were first seen last come first"
+    );
+    let mut names: Vec<_> = all.iter().map(|edge| edge.destination.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, flows.iter().map(|flow| &*flow.destination).collect::<Vec<_>>());
+    let text = |column, wanted: &str| EdgeFilter {
+        texts: vec![(column, Match::wanted(wanted))],
+        ..EdgeFilter::default()
+    };
+    for (filter, count) in [
+        (text(Column::Source, "ns1/*"), 10),
+        (EdgeFilter { texts: vec![(Column::Any, Match::Has("7.EX".into()))], ..EdgeFilter::default() }, 2),
+        (text(Column::Node, "n"), 0),
+        (EdgeFilter { verdict: Some(Verdict::Deny), ..EdgeFilter::default() }, 3),
+        (EdgeFilter { verdict: Some(Verdict::Allow), port: Some(9), ..EdgeFilter::default() }, 1),
+        (EdgeFilter { first_until: Some(1001), ..EdgeFilter::default() }, 10),
+        (EdgeFilter { first_since: Some(1004), ..EdgeFilter::default() }, 5),
+    ] {
+        assert_eq!(page(0, &filter).len(), count, "{filter:?}");
     }
 }
 

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-use ledger::{Entry, Field, Kind, Ledger, LedgerError, Reader, SeriesBy, Span, Verdict};
+use ledger::{
+    Column, Entry, EntryFilter, Field, Kind, Ledger, LedgerError, Match, Pair, Reader, SeriesBy, Span,
+    Verdict,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -48,12 +51,51 @@ fn ledger(path: &Path) -> Reader {
     Reader::open(path).unwrap()
 }
 
+fn flows(span: Span) -> EntryFilter {
+    EntryFilter { kind: Some(Kind::Flow), ..span.all() }
+}
+
+fn pairs(reader: &Reader, filter: &EntryFilter, new_since: Option<u64>) -> Vec<Pair> {
+    let mut all = Vec::new();
+    reader.each_pair(filter, new_since, |pair| all.push(pair)).unwrap();
+    all.sort_by(|one, other| one.source.cmp(&other.source));
+    all
+}
+
+#[test]
+fn sums_are_of_what_a_filter_means_and_of_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let reader = ledger(&folder.path().join("ledger.db"));
+    let of =
+        |column, wanted: &str| EntryFilter { texts: vec![(column, Match::wanted(wanted))], ..flows(ALL) };
+    let counted = |filter: &EntryFilter| {
+        let points = reader.series(filter, SeriesBy::Kind, MINUTE).unwrap();
+        points.iter().map(|point| point.count).sum::<u64>()
+    };
+    for (filter, count, met) in [
+        (flows(ALL), 4, 2),
+        (of(Column::Source, "ns/a"), 3, 1),
+        (of(Column::Source, "ns/*"), 4, 2),
+        (of(Column::Source, "ns/c"), 0, 0),
+        (of(Column::Rule, "rule d"), 1, 1),
+        (of(Column::Node, "nowhere"), 0, 0),
+        (EntryFilter { verdict: Some(Verdict::Deny), ..flows(ALL) }, 1, 1),
+        (EntryFilter { verdict: Some(Verdict::Deny), ..of(Column::Source, "ns/b") }, 0, 0),
+    ] {
+        assert_eq!((counted(&filter), pairs(&reader, &filter, None).len()), (count, met), "{filter:?}");
+        let hints = reader.hints(Field::Source, "", &filter, 10).unwrap();
+        assert_eq!(hints.is_empty(), count == 0, "{filter:?}");
+    }
+    let rules = reader.rules(&of(Column::Source, "ns/b")).unwrap();
+    assert_eq!(rules.iter().map(|it| it.rule.as_str()).collect::<Vec<_>>(), ["rule a"]);
+}
+
 #[test]
 fn sums_have_all_entries_of_the_time_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let reader = ledger(&folder.path().join("ledger.db"));
     let points = |by| {
-        let found = reader.series(&[Kind::Flow], by, ALL, MINUTE).unwrap();
+        let found = reader.series(&flows(ALL), by, MINUTE).unwrap();
         found.into_iter().map(|point| (point.step, point.of, point.count)).collect::<Vec<_>>()
     };
     let own =
@@ -64,27 +106,32 @@ fn sums_have_all_entries_of_the_time_and_no_others() {
         points(SeriesBy::Field(Field::Source)),
         own(&[(0, "ns/a", 2), (1, "ns/a", 1), (1, "ns/b", 1)])
     );
-    let pairs = reader.pairs(ALL, 10).unwrap();
+    let pairs = pairs(&reader, &flows(ALL), None);
     assert_eq!(pairs.len(), 2);
     assert_eq!((&*pairs[0].source, pairs[0].allowed, pairs[0].denied, pairs[0].sent), ("ns/a", 2, 1, 30));
-    let late = reader.pairs(Span { since: MINUTE, until: MINUTE }, 10).unwrap();
+    let late = self::pairs(&reader, &flows(Span { since: MINUTE, until: MINUTE }), None);
     assert_eq!((late.len(), late[0].allowed, late[0].denied, late[0].ever_first), (1, 0, 1, 1));
-    let rules = reader.rules(ALL).unwrap();
+    let new = self::pairs(&reader, &flows(ALL), Some(MINUTE));
+    assert_eq!(new.iter().map(|pair| &*pair.source).collect::<Vec<_>>(), ["ns/b"]);
+    let rules = reader.rules(&ALL.all()).unwrap();
     let rules: Vec<_> = rules.iter().map(|it| (it.rule.as_str(), it.count, it.denied, it.last)).collect();
     assert_eq!(rules, [("rule a", 3, 0, MINUTE + 1), ("rule d", 1, 1, MINUTE)]);
-    assert_eq!(reader.findings_by_pair(ALL).unwrap(), [("ns/a".to_owned(), "x.example".to_owned(), 1)]);
+    assert_eq!(
+        reader.findings_by_pair(&ALL.all()).unwrap(),
+        [("ns/a".to_owned(), "x.example".to_owned(), 1)]
+    );
 }
 
 #[test]
 fn hints_begin_as_they_are_asked_for_letter_by_letter() {
     let folder = tempfile::tempdir().unwrap();
     let reader = ledger(&folder.path().join("ledger.db"));
-    let hints = |field, prefix: &str| reader.hints(field, prefix, ALL, 10).unwrap();
+    let hints = |field, prefix: &str| reader.hints(field, prefix, &ALL.all(), 10).unwrap();
     assert_eq!(hints(Field::Source, "ns/")[0].0, "ns/a");
     assert_eq!(hints(Field::Destination, "y%_").len(), 1);
     assert_eq!(hints(Field::Destination, "%").len(), 0);
     assert_eq!(hints(Field::Destination, "' OR 1=1 --").len(), 0);
-    assert_eq!(reader.hints(Field::Source, "", ALL, 1).unwrap().len(), 1);
+    assert_eq!(reader.hints(Field::Source, "", &ALL.all(), 1).unwrap().len(), 1);
 }
 
 #[test]
@@ -93,7 +140,7 @@ fn calls_are_shown_newest_first_up_to_a_number() {
     let reader = ledger(&folder.path().join("ledger.db"));
     let shown = |most| {
         let mut shown = Vec::new();
-        let more = reader.calls(ALL, most, |call| shown.push(call.detail.unwrap())).unwrap();
+        let more = reader.calls(&ALL.all(), most, |call| shown.push(call.detail.unwrap())).unwrap();
         (shown, more)
     };
     assert_eq!(shown(1), (vec!["[]".to_owned()], true));
@@ -125,11 +172,11 @@ fn what_takes_too_long_is_ended_from_another_thread() {
             interrupter.interrupt();
         }
     });
-    let ended = (0..1000).find_map(|_| reader.rules(ALL).err());
+    let ended = (0..1000).find_map(|_| reader.rules(&ALL.all()).err());
     done.send(()).unwrap();
     thread.join().unwrap();
     assert!(ended.as_ref().is_some_and(LedgerError::is_interrupted), "{ended:?}");
-    assert_eq!(reader.rules(ALL).unwrap().len(), 1);
+    assert_eq!(reader.rules(&ALL.all()).unwrap().len(), 1);
 }
 
 #[test]
@@ -137,11 +184,8 @@ fn pairs_with_more_denials_come_before_those_with_more_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let (mut ledger, _) = Ledger::open(&path).unwrap();
-    let denied = |source: &str, count, sent| Entry {
-        count,
-        sent,
-        ..flow(1, source, "x.example", Verdict::Deny)
-    };
+    let denied =
+        |source: &str, count, sent| Entry { count, sent, ..flow(1, source, "x.example", Verdict::Deny) };
     ledger.append(&[denied("ns/loud", 1, 1_000_000), denied("ns/scans", 500, 0)]).unwrap();
     let pairs = Reader::open(&path).unwrap().pairs(ALL, 1).unwrap();
     assert_eq!(&*pairs[0].source, "ns/scans");

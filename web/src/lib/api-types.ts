@@ -182,6 +182,8 @@ export interface Finding {
   id: string;
   /** As `until`. */
   last: Moment;
+  /** The node that told of it; empty where none is known. */
+  node: string;
   /** What was measured. */
   numbers: unknown[];
   /** The first of them, as `kind:number`. */
@@ -362,9 +364,15 @@ export interface FleetStage {
 export interface Graph {
   /** Each pair once. */
   edges: GraphEdge[];
+  /** Parties that belong together were put together: nodes with `members` stand for several. */
+  is_folded: boolean;
+  /** Of these, how many are in none of the edges. */
+  left_out: number;
   /** Each once. */
   nodes: Node[];
-  /** There were more edges than were asked for: those with the most denials, then bytes, are here. */
+  /** Pairs and ports that met, in this time and with these filters. */
+  pairs: number;
+  /** Not all that met are here: those with the most denials, then bytes, are. */
   truncated: boolean;
 }
 
@@ -605,6 +613,8 @@ export interface Node {
   kind: NodeKind;
   /** For people. */
   label: string;
+  /** For how many parties it stands, as far as they were counted; left out where it is one. */
+  members?: number | null;
   /** Of a workload. */
   namespace?: string | null;
 }

@@ -12,6 +12,8 @@ export class ApiError extends Error {
     readonly status: number,
     message: string,
     readonly request: string | null,
+    /** Nothing came in time: who asks again at once only waits again. */
+    readonly isLate = false,
   ) {
     super(message);
   }
@@ -22,19 +24,19 @@ export class ApiError extends Error {
     if (this.status === 403) return "Your role may look and not do this. Ask somebody with the role operator.";
     if (this.status === 404) return "It may be older than what the ledger keeps. Widen the time, or go back to the list.";
     if (this.status === 429 || this.status === 503) return "The server is busy. It is asked again in a moment; a shorter time range helps.";
-    if (this.status === 0) return "Is `cofferdam up --serve` still running? It is asked again by itself.";
+    if (this.isLate) return "Where much was recorded, a shorter time or more filters help.";
+    if (this.status === 0) return "Does Cofferdam still run, and does a port-forward or proxy before it? It is asked again by itself.";
     return "See the log of Cofferdam for this request.";
   }
 }
 
-export type Query = Record<string, string | number | boolean | null | undefined>;
+export type Query = Record<string, string | number | boolean | string[] | null | undefined>;
 
 function search(query: Query): string {
   const params = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) {
     if (value === null || value === undefined || value === "") continue;
-    // `kind` may be several.
-    for (const one of key === "kind" ? String(value).split(",") : [String(value)]) params.append(key, one);
+    for (const one of Array.isArray(value) ? value : [String(value)]) params.append(key, one);
   }
   const text = params.toString();
   return text ? `?${text}` : "";
@@ -62,7 +64,7 @@ async function ask(method: string, address: string, body: unknown, signal?: Abor
   } catch (error) {
     if (signal?.aborted) throw error;
     const why = limit.aborted ? `no answer within ${PATIENCE / 1000} s` : "the server cannot be reached";
-    throw new ApiError(0, why, null);
+    throw new ApiError(0, why, null, limit.aborted);
   }
   if (answer.ok) return answer;
   const problem: { title?: unknown; detail?: unknown } = await answer.json().catch(() => ({}));
@@ -88,10 +90,15 @@ export function asked(params: URLSearchParams, now: number): Query {
   };
 }
 
-/** Only the time. */
+/** Only the time, and the node. */
 export function askedTime(params: URLSearchParams, now: number): Query {
-  const { since, until } = asked(params, now);
-  return { since, until };
+  const { since, until, node } = asked(params, now);
+  return { since, until, node };
+}
+
+/** Of an address, what such a question goes by: its key while answers are remembered. */
+export function askedBy(params: URLSearchParams): (string | null)[] {
+  return ["range", "since", "until", "node"].map((field) => params.get(field));
 }
 
 /**

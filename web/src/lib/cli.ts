@@ -1,9 +1,9 @@
 // The command line that tells the same as a page.
 
-import { filters, timespan } from "./route";
+import { filters, timespan, type Field } from "./route";
 import { quoted } from "./text";
 
-const FLAGS = ["source", "destination", "verdict"] as const;
+const FLAGS = ["source", "destination", "verdict", "port", "rule", "reason", "node"] as const;
 
 function when(params: URLSearchParams, now: number): string[] {
   const { since, until, relative } = timespan(params, now);
@@ -11,34 +11,42 @@ function when(params: URLSearchParams, now: number): string[] {
   return until === null ? words : [...words, "--until", new Date(until).toISOString()];
 }
 
-/** `cofferdam ledger show` with what an address filters by. What it has no flag for is sought in its JSON. */
-export function showCommand(kinds: string[], params: URLSearchParams, now: number): string {
+/** The filters of an address as flags. What begins with a dash is one word with its flag. */
+function flags(params: URLSearchParams, known: readonly Field[]): string[] {
   const asked = filters(params);
-  const words = ["cofferdam", "ledger", "show"];
-  for (const kind of kinds.slice(0, 1)) words.push("--kind", kind.replace("_", "-"));
-  for (const field of FLAGS) {
+  return known.flatMap((field) => {
     const value = asked[field];
-    if (value) words.push(`--${field}`, value);
-  }
-  words.push(...when(params, now));
-  const rest = [asked.rule, asked.reason, asked.q, asked.port].filter((value): value is string => value !== undefined);
-  const command = words.map(quoted).join(" ");
-  return rest.reduce((line, text) => `${line} | grep -F -- ${quoted(text)}`, command);
+    if (value === undefined) return [];
+    const flag = field === "q" ? "--text" : `--${field}`;
+    return value.startsWith("-") ? [`${flag}=${value}`] : [flag, value];
+  });
 }
 
-/** `cofferdam edges`, for the map. */
+/** `cofferdam ledger show` with all that an address filters by. */
+export function showCommand(kinds: string[], params: URLSearchParams, now: number, tool?: string): string {
+  const words = ["cofferdam", "ledger", "show"];
+  for (const kind of kinds) words.push("--kind", kind.replace("_", "-"));
+  if (tool !== undefined) words.push("--tool", tool);
+  return [...words, ...flags(params, [...FLAGS, "q"]), ...when(params, now)].map(quoted).join(" ");
+}
+
+/** `cofferdam edges`, for the map. Edges have no node and no reason: who asks for one is told by records. */
 export function edgesCommand(params: URLSearchParams, now: number): string {
   const asked = filters(params);
+  if (asked.node || asked.reason) return showCommand(["flow"], params, now);
   const words = params.get("new") === "1" ? ["cofferdam", "edges", "--new"] : ["cofferdam", "edges"];
-  for (const field of ["source", "destination"] as const) {
-    const value = asked[field];
-    if (value) words.push(`--${field}`, value);
-  }
-  return [...words, ...when(params, now).slice(0, 2)].map(quoted).join(" ");
+  return [...words, ...flags(params, ["source", "destination", "verdict", "port", "rule", "q"]), ...when(params, now)].map(quoted).join(" ");
 }
 
 /** `cofferdam findings`, of the severity and workload that an address has. */
 export function findingsCommand(params: URLSearchParams, now: number): string {
+  const asked = filters(params);
+  // What the command has no flag for, and texts that stand for several.
+  if (asked.node || asked.destination || asked.q || asked.source?.endsWith("*")) {
+    const own = new URLSearchParams(params);
+    for (const field of ["verdict", "rule", "reason", "port"]) own.delete(field);
+    return showCommand(["finding"], own, now);
+  }
   const words = ["cofferdam", "findings"];
   const severity = params.get("severity");
   // The command means this and what is worse.
@@ -53,10 +61,13 @@ export function incidentsCommand(params: URLSearchParams, now: number): string {
   const words = ["cofferdam", "incident", "list"];
   const state = params.get("state");
   if (state) words.push("--state", state);
-  return [...words, ...when(params, now).slice(0, 2)].map(quoted).join(" ");
+  words.push(...flags(params, ["node", "q"]));
+  const { source } = filters(params);
+  if (source) words.push("--workload", source);
+  return [...words, ...when(params, now)].map(quoted).join(" ");
 }
 
 /** `cofferdam hunt`. */
 export function huntCommand(indicator: string, params: URLSearchParams, now: number): string {
-  return ["cofferdam", "hunt", indicator, ...when(params, now).slice(0, 2)].map(quoted).join(" ");
+  return ["cofferdam", "hunt", indicator, ...flags(params, ["node"]), ...when(params, now)].map(quoted).join(" ");
 }

@@ -13,6 +13,8 @@ export interface Box {
   title: string;
   kind: "namespace" | "external" | "provider" | "node";
   nodes: GraphNode[];
+  /** How many there are: more than are in `nodes` where the server put them together. */
+  size: number;
   folded: boolean;
 }
 
@@ -54,17 +56,25 @@ export function boxOf(node: GraphNode): { id: string; title: string; kind: Box["
 
 function boxes(nodes: GraphNode[], turned: ReadonlySet<string>): Map<string, Box> {
   const found = new Map<string, Box>();
+  const together: Box[] = [];
   for (const node of nodes) {
     const of = boxOf(node);
+    if (typeof node.members === "number") {
+      together.push({ id: node.id, title: node.label, kind: of.kind, nodes: [], size: node.members, folded: true });
+      continue;
+    }
     const box = found.get(of.id);
-    if (box) box.nodes.push(node);
-    else found.set(of.id, { ...of, nodes: [node], folded: false });
+    if (box) {
+      box.nodes.push(node);
+      box.size += 1;
+    } else found.set(of.id, { ...of, nodes: [node], size: 1, folded: false });
   }
   // Of an outside group the one name is the box; of a crowd only boxes are shown, until somebody opens them.
   for (const box of found.values()) {
     const byItself = nodes.length > CROWDED || (box.kind !== "namespace" && box.nodes.length > 1);
     box.folded = box.nodes.length > 1 && byItself !== turned.has(box.id);
   }
+  for (const box of together) found.set(box.id, box);
   return found;
 }
 
@@ -76,12 +86,17 @@ function strength(line: Line): number {
 export function picture(graph: Graph, turned: ReadonlySet<string>): Picture {
   const all = boxes(graph.nodes, turned);
   const shown = new Map<string, string>();
-  for (const box of all.values()) for (const node of box.nodes) shown.set(node.id, box.folded ? box.id : node.id);
+  for (const box of all.values()) {
+    if (box.nodes.length === 0) shown.set(box.id, box.id);
+    for (const node of box.nodes) shown.set(node.id, box.folded ? box.id : node.id);
+  }
   const lines = new Map<string, Line>();
   for (const edge of graph.edges) {
     const source = shown.get(edge.source);
     const destination = shown.get(edge.destination);
-    if (source === undefined || destination === undefined || (source === destination && edge.source !== edge.destination)) continue;
+    if (source === undefined || destination === undefined) continue;
+    // What happens within a box is not drawn; somebody who meets themselves is.
+    if (source === destination && (edge.source !== edge.destination || all.has(source))) continue;
     add(lines, source, destination, edge);
   }
   const sorted = [...lines.values()].sort((a, b) => strength(b) - strength(a));

@@ -19,7 +19,8 @@ export interface Live {
   state: "off" | "connecting" | "live" | "reconnecting";
 }
 
-const NOTHING: Live = { records: [], lost: 0, dropped: 0, state: "off" };
+/** Of no stream. */
+export const ENDED: Live = { records: [], lost: 0, dropped: 0, state: "off" };
 
 /** Puts what came before what is there, each number once, at most `most`. */
 export function joined(came: LedgerRecord[], there: LedgerRecord[], most: number): { records: LedgerRecord[]; dropped: number } {
@@ -39,14 +40,14 @@ export function joined(came: LedgerRecord[], there: LedgerRecord[], most: number
 const AGAIN = 3000;
 
 /**
- * Follows the stream behind the record with number `from` while `on`, without a gap; begins anew when the question changes. Where
+ * Follows the stream behind the record with number `from` while `on`, without a gap; begins anew when the question changes, or `of`. Where
  * that is too far back for the stream, `behind` is told: what lies between is to be asked for otherwise.
  */
-export function useLive(query: Query, on: boolean, from: number, behind: () => void): Live {
-  const [live, setLive] = useState<Live>(NOTHING);
+export function useLive(query: Query, of: string, on: boolean, from: number, behind: () => void): Live {
+  const [live, setLive] = useState<Live>(ENDED);
   const address = apiAddress("records/stream", query);
   const waiting = useRef<LedgerRecord[]>([]);
-  const last = useRef({ address: "", number: 0 });
+  const last = useRef({ address: "", of: "", number: 0 });
   const before = useRef({ from, behind });
   before.current = { from, behind };
   useEffect(() => {
@@ -56,10 +57,10 @@ export function useLive(query: Query, on: boolean, from: number, behind: () => v
     }
     waiting.current = [];
     // Whoever paused goes on where they were.
-    if (last.current.address === address) setLive((old) => ({ ...old, state: "connecting" }));
+    if (last.current.address === address && last.current.of === of) setLive((old) => ({ ...old, state: "connecting" }));
     else {
-      last.current = { address, number: 0 };
-      setLive({ ...NOTHING, state: "connecting" });
+      last.current = { address, of, number: 0 };
+      setLive({ ...ENDED, state: "connecting" });
     }
     let source: EventSource | null = null;
     let again = 0;
@@ -115,6 +116,6 @@ export function useLive(query: Query, on: boolean, from: number, behind: () => v
       window.clearTimeout(again);
       window.clearInterval(timer);
     };
-  }, [address, on]);
+  }, [address, of, on]);
   return live;
 }

@@ -9,8 +9,15 @@ export const PAGES = [
 export type PageName = (typeof PAGES)[number];
 
 /** Fields that one can filter records by, in the order they are offered. */
-export const FIELDS = ["source", "destination", "verdict", "rule", "reason", "port", "q"] as const;
+export const FIELDS = ["source", "destination", "verdict", "rule", "reason", "port", "node", "q"] as const;
 export type Field = (typeof FIELDS)[number];
+
+/** By which of them each page goes. Filters stay while pages change, so a page says which of them mean nothing there. */
+export const USED: Record<PageName, readonly Field[]> = {
+  map: FIELDS, flows: FIELDS, dns: FIELDS, calls: FIELDS, tools: FIELDS, usage: FIELDS,
+  findings: ["source", "destination", "node", "q"], incidents: ["source", "node", "q"], incident: [], hunt: ["node"],
+  policies: ["node", "q"], sensors: ["node"], clusters: [],
+};
 
 /** What stays when the page changes: the time and the filters. */
 const SHARED = new Set<string>(["range", "since", "until", ...FIELDS]);

@@ -4,13 +4,14 @@ import { useSyncExternalStore } from "react";
 
 const KEY = "cofferdam-theme";
 const listeners = new Set<() => void>();
+let unkept: string | null = null;
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function stored(): string | null {
   try {
-    return window.localStorage.getItem(KEY);
+    return window.localStorage.getItem(KEY) ?? unkept;
   } catch {
-    return null;
+    return unkept;
   }
 }
 
@@ -31,11 +32,12 @@ export function startTheme() {
 }
 
 export function setTheme(chosen: "light" | "dark") {
+  // Without storage it holds as long as the page does.
+  unkept = chosen;
   try {
     window.localStorage.setItem(KEY, chosen);
   } catch {
-    // Without storage it holds as long as the page does.
-    document.documentElement.dataset.theme = chosen;
+    // Then it is not kept.
   }
   show();
 }

@@ -10,6 +10,8 @@ import { Dialog } from "../parts/Dialog";
 import { Name } from "../parts/Name";
 import { Loading, Problem } from "../parts/State";
 
+/** Connections that are listed of those that would be cut. */
+const LISTED = 100;
 const TIMES: [number, string][] = [[30, "30 minutes"], [120, "2 hours"], [480, "8 hours"], [1440, "a day"]];
 
 /** What containing would cut, seen before it is done. */
@@ -53,7 +55,7 @@ export function Contain({ incident, workload, close }: { incident: string; workl
         <>
           <h3>This cuts {count(review.data.cuts.length)} that are open or were used in the last hour</h3>
           <ul className="rows">
-            {review.data.cuts.map((edge) => (
+            {review.data.cuts.slice(0, LISTED).map((edge) => (
               <li key={`${edge.source} ${edge.destination}:${edge.port}`}>
                 <Name text={edge.source} /> → <Name text={edge.destination} />
                 <span className="muted">
@@ -62,6 +64,7 @@ export function Contain({ incident, workload, close }: { incident: string; workl
               </li>
             ))}
           </ul>
+          {review.data.cuts.length > LISTED && <p className="muted">and {count(review.data.cuts.length - LISTED)} more</p>}
           {(pending ?? review.data).warnings?.map((warning) => (
             <p key={warning} className="notice">
               <Name text={warning} wrap />

@@ -12,7 +12,7 @@ const STYLE_ID = "__________cytoscape_stylesheet";
 const LABEL = 22;
 /** Above so many lines they are straight, thin and without arrows. */
 const MANY = 600;
-const COLUMN = 230;
+const COLUMN = 270;
 /** How near what was looked for is shown at most. */
 const CLOSE = 0.9;
 /** Room of a workload in a block, and between blocks. */
@@ -36,7 +36,7 @@ const isAddress = (text: string) => /^[0-9.]+$|:.*:/.test(text);
 
 function boxElements(box: Box): ElementDefinition[] {
   if (box.folded) {
-    return [{ data: { id: box.id, label: `${label(box.title)} (${short(box.nodes.length)})` }, classes: `folded ${box.kind}` }];
+    return [{ data: { id: box.id, label: `${label(box.title)} (${short(box.size)})` }, classes: `folded ${box.kind}` }];
   }
   const alone = box.nodes.length === 1 && box.kind !== "namespace";
   const nodes = box.nodes.map((node) => ({
@@ -263,6 +263,6 @@ export function Drawing({ picture, theme, at, found, select, turn, ready }: Prop
     cy.center(those);
   }, [sought]);
 
-  const parties = picture.boxes.reduce((sum, box) => sum + box.nodes.length, 0);
+  const parties = picture.boxes.reduce((sum, box) => sum + box.size, 0);
   return <div ref={place} className="drawing" role="img" aria-label={`Map of ${parties} parties and ${picture.lines.length} lines; “As a table” has the same as text`} />;
 }

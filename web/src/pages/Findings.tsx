@@ -1,18 +1,21 @@
 import { useState } from "react";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { askedTime, get, post } from "../lib/api";
+import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
+import { askedBy, askedTime, get, post } from "../lib/api";
 import { words } from "../lib/call";
 import { findingsCommand } from "../lib/cli";
 import { ago, count, moment } from "../lib/format";
 import { useOnce } from "../lib/once";
-import { go, useRoute } from "../lib/route";
+import { filters, go, useRoute } from "../lib/route";
 import type { Finding, Measured, Page } from "../lib/types";
 import { SeverityBadge, StateBadge } from "../parts/Badge";
 import { Copy } from "../parts/Copy";
 import { Link } from "../parts/Link";
 import { Name } from "../parts/Name";
-import { Empty, Loading, Problem } from "../parts/State";
+import { Answer, Empty, Problem } from "../parts/State";
 import { WhyDrawer } from "./Why";
+
+/** Findings of one answer. */
+const SHOWN = 200;
 
 /** A number as a person reads it. */
 function figure(value: unknown): string {
@@ -149,12 +152,12 @@ export function Findings() {
   const { page, params } = useRoute();
   const state = params.get("state") ?? "open";
   const severity = params.get("severity");
-  const workload = params.get("source");
+  const { source: workload, destination: subject, q } = filters(params);
   const found = useQuery({
-    queryKey: ["findings", params.get("range"), params.get("since"), state, severity, workload],
-    queryFn: ({ signal }) =>
-      get<Page<Finding>>("findings", { since: String(askedTime(params, Date.now()).since), state: state === "all" ? null : state, severity, workload, limit: 200 }, signal),
-    refetchInterval: 5000,
+    queryKey: ["findings", ...askedBy(params), state, severity, workload, subject, q],
+    queryFn: ({ signal }) => get<Page<Finding>>("findings", { ...askedTime(params, Date.now()), state: state === "all" ? null : state, severity, workload, subject, q, limit: SHOWN }, signal),
+    refetchInterval: params.get("until") ? false : 5000,
+    placeholderData: keepPreviousData,
   });
   return (
     <>
@@ -177,27 +180,27 @@ export function Findings() {
           </select>
         </label>
         <span className="muted" role="status">
-          {found.data ? `${count(found.data.items.length)}${found.data.next ? " and more" : ""} findings` : ""}
+          {found.data ? `${found.data.next ? "the newest " : ""}${count(found.data.items.length)} findings${found.data.next ? "; choose a shorter time or a filter for others" : ""}` : ""}
         </span>
         <span className="end">
           <Copy label="Copy as CLI" text={findingsCommand(params, Date.now())} />
         </span>
       </div>
-      {found.isPending ? (
-        <Loading what="findings" />
-      ) : found.isError ? (
-        <Problem error={found.error} retry={() => void found.refetch()} />
-      ) : found.data.items.length === 0 ? (
-        <Empty title="No findings in this time">
-          <p>Detectors compare what workloads do with what they did before: tunnels in DNS, beacons, uploads, new destinations, leaks of keys. Nothing stood out.</p>
-        </Empty>
-      ) : (
-        <div className="cards">
-          {found.data.items.map((finding) => (
-            <Card key={finding.id} finding={finding} />
-          ))}
-        </div>
-      )}
+      <Answer of={found} what="findings">
+        {(data) =>
+          data.items.length === 0 ? (
+            <Empty title="No findings in this time">
+              <p>Detectors compare what workloads do with what they did before: tunnels in DNS, beacons, uploads, new destinations, leaks of keys. Nothing stood out.</p>
+            </Empty>
+          ) : (
+            <div className="cards">
+              {data.items.map((finding) => (
+                <Card key={finding.id} finding={finding} />
+              ))}
+            </div>
+          )
+        }
+      </Answer>
       {params.get("open") && <WhyDrawer number={params.get("open") ?? ""} close={() => go(page, { open: null })} />}
     </>
   );

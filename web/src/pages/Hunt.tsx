@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
 import { useQuery } from "@tanstack/react-query";
-import { askedTime, get } from "../lib/api";
+import { askedBy, askedTime, get } from "../lib/api";
 import { clock, count, moment } from "../lib/format";
 import { go, useRoute } from "../lib/route";
 import { huntCommand } from "../lib/cli";
@@ -9,7 +9,7 @@ import { VerdictBadge } from "../parts/Badge";
 import { Copy } from "../parts/Copy";
 import { Link } from "../parts/Link";
 import { Name } from "../parts/Name";
-import { Empty, Loading, Problem } from "../parts/State";
+import { Answer, Empty } from "../parts/State";
 import { WhyDrawer } from "./Why";
 
 function Hits({ found }: { found: Found }) {
@@ -82,8 +82,8 @@ export function Hunt() {
   const [text, setText] = useState(indicator);
   useEffect(() => setText(indicator), [indicator]);
   const found = useQuery({
-    queryKey: ["hunt", indicator, params.get("range"), params.get("since")],
-    queryFn: ({ signal }) => get<Found>("hunt", { indicator, since: String(askedTime(params, Date.now()).since) }, signal),
+    queryKey: ["hunt", indicator, ...askedBy(params)],
+    queryFn: ({ signal }) => get<Found>("hunt", { indicator, ...askedTime(params, Date.now()) }, signal),
     enabled: indicator !== "",
   });
   return (
@@ -105,12 +105,10 @@ export function Hunt() {
         <Empty title="Who ever met this?">
           <p>Give a domain, an address, a model, a hash or another indicator: all that the ledger kept is searched for it, in the time chosen above.</p>
         </Empty>
-      ) : found.isPending ? (
-        <Loading what="what the ledger kept" />
-      ) : found.isError ? (
-        <Problem error={found.error} retry={() => void found.refetch()} />
       ) : (
-        <Hits found={found.data} />
+        <Answer of={found} what="what the ledger kept">
+          {(data) => <Hits found={data} />}
+        </Answer>
       )}
       {params.get("open") && <WhyDrawer number={params.get("open") ?? ""} close={() => go(page, { open: null })} />}
     </>

@@ -10,7 +10,7 @@ import { SeverityBadge, StateBadge } from "../parts/Badge";
 import { Copy } from "../parts/Copy";
 import { Link } from "../parts/Link";
 import { Name } from "../parts/Name";
-import { Empty, Loading, Problem } from "../parts/State";
+import { Answer, Empty, Problem } from "../parts/State";
 import { Contain } from "./Contain";
 import { Numbers, Records } from "./Findings";
 import { Score } from "./Incidents";
@@ -109,6 +109,9 @@ function Parts({ incident }: { incident: Incident }) {
   );
 }
 
+/** Destinations of one kind that are listed; the evidence has all. */
+const LISTED = 100;
+
 function Radius({ of }: { of: BlastRadius }) {
   const denied = of.did.filter((edge) => edge.allowed === 0);
   const reached = of.did.filter((edge) => edge.allowed > 0);
@@ -122,25 +125,26 @@ function Radius({ of }: { of: BlastRadius }) {
         {of.could_is_complete ? "" : " or more"}
       </p>
       <ul className="rows" tabIndex={0} aria-label="Destinations">
-        {reached.map((edge) => (
+        {reached.slice(0, LISTED).map((edge) => (
           <li key={`${edge.destination}:${edge.port}`}>
             <span className="badge v-allow">reached</span> <Name text={edge.destination} />
             <span className="muted">:{edge.port}</span>
           </li>
         ))}
-        {denied.map((edge) => (
+        {denied.slice(0, LISTED).map((edge) => (
           <li key={`${edge.destination}:${edge.port}`}>
             <span className="badge v-deny">stopped</span> <Name text={edge.destination} />
             <span className="muted">:{edge.port}</span>
           </li>
         ))}
-        {of.could.slice(0, 40).map((it) => (
+        {of.could.slice(0, LISTED).map((it) => (
           <li key={`could ${it.destination}:${it.port}`}>
             <span className="badge v-none">could</span> <Name text={it.destination} />
             <span className="muted">:{it.port}</span>
           </li>
         ))}
       </ul>
+      {Math.max(reached.length, denied.length, of.could.length) > LISTED && <p className="muted">Of each, {count(LISTED)} are listed.</p>}
     </div>
   );
 }
@@ -248,9 +252,7 @@ export function IncidentPage() {
       <p className="crumbs">
         <Link to="incidents">← Incidents</Link>
       </p>
-      {found.isPending && <Loading what="the incident" />}
-      {found.isError && !found.data && <Problem error={found.error} retry={() => void found.refetch()} />}
-      {found.data && <Whole whole={found.data} />}
+      <Answer of={found} what="the incident">{(data) => <Whole whole={data} />}</Answer>
       {params.get("open") && <WhyDrawer number={params.get("open") ?? ""} close={() => go(page, { open: null })} />}
     </>
   );

@@ -1,12 +1,12 @@
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { askedTime, get } from "../lib/api";
+import { asked, get, type Query } from "../lib/api";
 import { edgesCommand } from "../lib/cli";
 import { bytes, count } from "../lib/format";
-import { picture, type Line, type Picture } from "../lib/graph";
+import { boxOf, picture, type Line, type Picture } from "../lib/graph";
 import { filters, go, useRoute } from "../lib/route";
 import { useTheme } from "../lib/theme";
-import type { Graph, GraphEdge } from "../lib/types";
+import type { Graph } from "../lib/types";
 import { Copy } from "../parts/Copy";
 import { Link } from "../parts/Link";
 import { Name } from "../parts/Name";
@@ -14,7 +14,13 @@ import { Empty, Loading, Problem } from "../parts/State";
 import { Drawing } from "./Drawing";
 import { Travel, travelled } from "./Travel";
 
-const LIMIT = 20_000;
+/** Pairs of one answer. */
+const LIMIT = 10_000;
+/** Boxes that the server is asked to open. */
+const OPEN = 64;
+/** How often a large graph is asked for anew, in milliseconds: summing it up takes the server seconds. */
+const SELDOM = 60_000;
+const NOBODY: Graph = { nodes: [], edges: [], truncated: false, pairs: 0, left_out: 0, is_folded: false };
 
 /** The boxes that somebody turned, as the address has them. */
 export function turnedOf(text: string | null): Set<string> {
@@ -26,32 +32,31 @@ export function turnedOf(text: string | null): Set<string> {
   }
 }
 
-function glob(pattern: string | undefined, text: string): boolean {
-  if (!pattern) return true;
-  return pattern.endsWith("*") ? text.startsWith(pattern.slice(0, -1)) : text === pattern;
+/** The question for a graph, with all that somebody filters by. Too many are put together by the server, but for what is open. */
+function question(params: URLSearchParams, time: Query, open: string[]): Query {
+  return { ...filters(params), ...time, new: params.get("new") === "1" ? true : undefined, fold: true, open, limit: LIMIT };
 }
 
-/** What the filters leave. The API filters a graph by time only. */
-export function filtered(graph: Graph, params: URLSearchParams): Graph {
-  const asked = filters(params);
-  const fits = (edge: GraphEdge) =>
-    glob(asked.source, edge.source) &&
-    glob(asked.destination, edge.destination) &&
-    (asked.verdict !== "deny" || edge.denied > 0) &&
-    (asked.verdict !== "allow" || edge.allowed > 0) &&
-    (!asked.port || edge.ports.some((port) => port.startsWith(`${asked.port}/`))) &&
-    (!asked.q || edge.source.includes(asked.q) || edge.destination.includes(asked.q)) &&
-    (params.get("new") !== "1" || edge.is_new);
-  if (Object.keys(asked).length === 0 && params.get("new") !== "1") return graph;
-  const edges = graph.edges.filter(fits);
-  const met = new Set(edges.flatMap((edge) => [edge.source, edge.destination]));
-  return { ...graph, edges, nodes: graph.nodes.filter((node) => met.has(node.id)) };
-}
-
-/** What met in a moment, among all that met in the whole time: who stays where they are while somebody travels. */
+/**
+ * What met in a moment, among all that met in the whole time: who stays where they are while somebody travels. Of the whole time parties
+ * may be put together that were few enough in the moment to be told one by one: then they are in their box.
+ */
 export function among(whole: Graph, then: Graph): Graph {
   const known = new Set(whole.nodes.map((node) => node.id));
-  return { nodes: [...whole.nodes, ...then.nodes.filter((node) => !known.has(node.id))], edges: then.edges, truncated: whole.truncated || then.truncated };
+  const together = new Set(whole.nodes.filter((node) => typeof node.members === "number").map((node) => node.id));
+  const moved = new Map<string, string>();
+  for (const node of then.nodes) {
+    if (known.has(node.id)) continue;
+    const place = [boxOf(node).id, "e:(addresses)", "e:(others)"].find((id) => together.has(id) && (id !== "e:(addresses)" || (node.kind === "external" && !node.group)));
+    if (place !== undefined) moved.set(node.id, place);
+  }
+  const place = (id: string) => moved.get(id) ?? id;
+  return {
+    ...then,
+    nodes: [...whole.nodes, ...then.nodes.filter((node) => !known.has(node.id) && !moved.has(node.id))],
+    edges: moved.size === 0 ? then.edges : then.edges.map((edge) => ({ ...edge, source: place(edge.source), destination: place(edge.destination) })),
+    truncated: whole.truncated || then.truncated,
+  };
 }
 
 /** What is drawn that has a text in its name; a folded box where any in it has. */
@@ -71,9 +76,15 @@ function title(id: string, of: Picture): string {
   return of.boxes.find((box) => box.id === id)?.title ?? id;
 }
 
+/** What a name of the picture is as a filter: all of a namespace begin alike; of other boxes, no filter says them. */
+export function asFilter(id: string, of: Picture): string | null {
+  const box = of.boxes.find((it) => it.id === id);
+  if (!box) return id;
+  return box.kind === "namespace" && box.id === `n:${box.title}` ? `${box.title}/*` : null;
+}
+
 function Ends({ line, of }: { line: Line; of: Picture }) {
-  const whole = (id: string) => of.boxes.every((box) => box.id !== id);
-  const changes = { source: whole(line.source) ? line.source : null, destination: whole(line.destination) ? line.destination : null, at: null };
+  const changes = { source: asFilter(line.source, of), destination: asFilter(line.destination, of), at: null };
   return (
     <li>
       <span className={line.denied > 0 ? (line.allowed > 0 ? "badge v-fail" : "badge v-deny") : "badge v-allow"}>{line.denied > 0 ? (line.allowed > 0 ? "both" : "denied") : "allowed"}</span>{" "}
@@ -95,6 +106,7 @@ function Side({ of, at }: { of: Picture; at: string }) {
   const inside = new Set(box ? box.nodes.map((node) => node.id) : []);
   const touches = (id: string) => id === at || inside.has(id);
   const lines = of.lines.filter((line) => touches(line.source) || touches(line.destination));
+  const own = asFilter(at, of);
   return (
     <aside className="panel map-side" aria-label="Selected">
       <header>
@@ -105,16 +117,17 @@ function Side({ of, at }: { of: Picture; at: string }) {
           ✕
         </button>
       </header>
-      {!box && (
+      {own !== null && (
         <p className="buttons">
-          <Link to="flows" changes={{ source: at, destination: null }} className="button">
+          <Link to="flows" changes={{ source: own, destination: null }} className="button">
             What it did
           </Link>
-          <Link to="flows" changes={{ source: null, destination: at }} className="button">
+          <Link to="flows" changes={{ source: null, destination: own }} className="button">
             Who came to it
           </Link>
         </p>
       )}
+      {box && <p className="muted">{count(box.size)} parties</p>}
       <ul className="rows">
         {lines.slice(0, 100).map((line) => (
           <Ends key={line.id} line={line} of={of} />
@@ -187,35 +200,38 @@ export default function MapPage() {
   const { page, params } = useRoute();
   const theme = useTheme();
   const [ready, setReady] = useState(false);
+  // What only tells how the picture is shown does not make another one.
+  const asking = useMemo(() => {
+    const all = new URLSearchParams(params);
+    for (const key of ["at", "find", "view", "moment", "window", "turned"]) all.delete(key);
+    return all.toString();
+  }, [params]);
+  const turnedText = params.get("turned");
+  // Only where the server puts parties together is there anything for it to open.
+  const [isFolded, setFolded] = useState(false);
+  const open = useMemo(() => (isFolded ? [...turnedOf(turnedText)].slice(0, OPEN) : []), [isFolded, turnedText]);
   const found = useQuery({
-    queryKey: ["graph", params.get("range"), params.get("since"), params.get("until")],
-    queryFn: ({ signal }) => get<Graph>("graph", { ...askedTime(params, Date.now()), limit: LIMIT }, signal),
-    refetchInterval: params.get("until") ? false : 10_000,
+    queryKey: ["graph", asking, open],
+    queryFn: ({ signal }) => get<Graph>("graph", question(params, { ...asked(params, Date.now()) }, open), signal),
+    refetchInterval: (query) => (params.get("until") ? false : query.state.data?.is_folded ? SELDOM : 10_000),
     placeholderData: keepPreviousData,
   });
+  const folded = found.data?.is_folded ?? false;
+  useEffect(() => setFolded(folded), [folded]);
   const [opened] = useState(() => Date.now());
   const moment = travelled(params, opened);
   const then = useQuery({
-    queryKey: ["graph", "then", moment?.since, moment?.until],
-    queryFn: ({ signal }) => get<Graph>("graph", { since: new Date(moment?.since ?? 0).toISOString(), until: new Date(moment?.until ?? 0).toISOString(), limit: LIMIT }, signal),
+    queryKey: ["graph", "then", asking, open, moment?.since, moment?.until],
+    queryFn: ({ signal }) => get<Graph>("graph", question(params, { since: new Date(moment?.since ?? 0).toISOString(), until: new Date(moment?.until ?? 0).toISOString() }, open), signal),
     enabled: moment !== null,
     placeholderData: keepPreviousData,
     staleTime: 60_000,
   });
-  // What only tells how the picture is shown does not make another one.
-  const asking = useMemo(() => {
-    const all = new URLSearchParams(params);
-    for (const key of ["at", "find", "view", "moment", "window"]) all.delete(key);
-    return all.toString();
-  }, [params]);
-  const turnedText = params.get("turned");
   const isThen = moment !== null;
   const of = useMemo(() => {
     if (!found.data) return null;
-    const asked = new URLSearchParams(asking);
-    const whole = filtered(found.data, asked);
-    return picture(isThen ? among(whole, filtered(then.data ?? { nodes: [], edges: [], truncated: false }, asked)) : whole, turnedOf(turnedText));
-  }, [found.data, then.data, isThen, asking, turnedText]);
+    return picture(isThen ? among(found.data, then.data ?? NOBODY) : found.data, turnedOf(turnedText));
+  }, [found.data, then.data, isThen, turnedText]);
   const find = params.get("find") ?? "";
   const matches = useMemo(() => (of && find.trim() !== "" ? matching(of, find) : null), [of, find]);
   const foundIds = useMemo(() => (matches ? new Set(matches) : null), [matches]);
@@ -230,10 +246,12 @@ export default function MapPage() {
     if (!turned.delete(id)) turned.add(id);
     go(page, { turned: turned.size ? JSON.stringify([...turned]) : null, at: null }, true);
   };
+  const told = isThen ? then.data : found.data;
   const asTable = params.get("view") === "table";
   const at = params.get("at");
   return (
     <>
+      {found.isError && found.data && <Problem error={found.error} retry={() => void found.refetch()} />}
       <div className="bar">
         <button type="button" aria-pressed={asTable} onClick={() => go(page, { view: asTable ? null : "table" }, true)}>
           As a table
@@ -257,22 +275,27 @@ export default function MapPage() {
         )}
         {of && (
           <span className="muted" role="status">
-            {count(of.boxes.reduce((sum, box) => sum + box.nodes.length, 0))} parties, {count(of.lines.length)} lines
+            {count(of.boxes.reduce((sum, box) => sum + box.size, 0))} parties, {count(of.lines.length)} lines
             {of.left > 0 ? `; ${count(of.left)} weak ones are not drawn` : ""}
-            {found.data?.truncated ? "; the server left some out: choose a shorter time" : ""}
           </span>
         )}
         <span className="end">
           <Copy label="Copy as CLI" text={edgesCommand(params, Date.now())} />
         </span>
       </div>
+      {told && (told.is_folded || told.left_out > 0) && (
+        <p className="muted" role="status">
+          {count(told.pairs)} pairs met{told.is_folded ? ", and are put together: double click opens a box" : ""}.
+          {told.left_out > 0 ? ` ${count(told.left_out)} of them are in no line: filter, or choose a shorter time.` : ""}
+        </p>
+      )}
       <Travel params={params} />
       {then.isError && <Problem error={then.error} retry={() => void then.refetch()} />}
       {found.isPending ? (
         <Loading what="the map" />
       ) : found.isError && !found.data ? (
         <Problem error={found.error} retry={() => void found.refetch()} />
-      ) : !of || (of.lines.length === 0 && !isThen) ? (
+      ) : !of || (of.boxes.length === 0 && !isThen) ? (
         <Empty title="Nobody met anybody in this time">
           <p>
             The map shows who reached, or tried to reach, whom. Choose a longer time or fewer filters, or let the example run: <code>make run</code>.

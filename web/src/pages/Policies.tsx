@@ -1,17 +1,26 @@
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { get } from "../lib/api";
 import { ago, count } from "../lib/format";
-import { go, useRoute } from "../lib/route";
+import { filters, go, useRoute } from "../lib/route";
 import type { Policies as All, Policy, PolicySource } from "../lib/types";
 import { Copy } from "../parts/Copy";
 import { Dialog } from "../parts/Dialog";
 import { Link } from "../parts/Link";
 import { Name } from "../parts/Name";
-import { Empty, Loading, Problem } from "../parts/State";
+import { Answer, Empty, Loading, Problem } from "../parts/State";
 import { Candidate } from "./Candidate";
 
 function key(policy: Policy): string {
   return [policy.kind, policy.namespace || "-", policy.name].map(encodeURIComponent).join("/");
+}
+
+/** Of an address, which anybody may have written. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function hits(policy: Policy): number {
@@ -19,8 +28,8 @@ function hits(policy: Policy): number {
 }
 
 function Source({ policy, close }: { policy: string; close: () => void }) {
-  const found = useQuery({ queryKey: ["policy", policy], queryFn: ({ signal }) => get<PolicySource>(`policies/${policy}`, {}, signal) });
-  const name = policy.split("/").map(decodeURIComponent).join(" ");
+  const found = useQuery({ queryKey: ["policy", policy], queryFn: ({ signal }) => get<PolicySource>(`policies/${policy.split("/").map(decoded).map(encodeURIComponent).join("/")}`, {}, signal) });
+  const name = policy.split("/").map(decoded).join(" ");
   const start = found.data?.line ?? 1;
   return (
     <Dialog kind="drawer" label="Policy" title={<Name text={name} />} close={close}>
@@ -29,7 +38,7 @@ function Source({ policy, close }: { policy: string; close: () => void }) {
       {found.data && (
         <>
           <p className="muted">{found.data.file ? <Name text={`${found.data.file}:${found.data.line ?? 1}`} /> : "its file is not on this node"}</p>
-          {found.data.yaml !== null && (
+          {typeof found.data.yaml === "string" && (
             <>
               <pre className="yaml" tabIndex={0} aria-label="The policy as YAML">
                 {found.data.yaml.split("\n").map((line, index) => (
@@ -128,11 +137,16 @@ function Card({ policy }: { policy: Policy }) {
 export function Policies() {
   const { page, params } = useRoute();
   const show = params.get("show") ?? "all";
-  const text = params.get("q") ?? "";
-  const found = useQuery({ queryKey: ["policies"], queryFn: ({ signal }) => get<All>("policies", {}, signal), refetchInterval: 10_000 });
+  const { q: text = "", node } = filters(params);
+  const found = useQuery({
+    queryKey: ["policies", node],
+    queryFn: ({ signal }) => get<All>("policies", { node }, signal),
+    refetchInterval: 10_000,
+    placeholderData: keepPreviousData,
+  });
   const all = found.data?.items ?? [];
   const fits = (policy: Policy) => {
-    if (text && !`${policy.kind} ${policy.namespace ?? ""}/${policy.name}`.includes(text)) return false;
+    if (text && !`${policy.kind} ${policy.namespace ?? ""}/${policy.name}`.toLowerCase().includes(text.toLowerCase())) return false;
     if (show === "problems") return policy.problems.length > 0;
     if (show === "unused") return policy.rules.some((rule) => rule.hits === 0);
     return true;
@@ -149,31 +163,33 @@ export function Policies() {
             <option value="unused">with rules never hit ({all.filter((it) => it.rules.some((rule) => rule.hits === 0)).length})</option>
           </select>
         </label>
-        {found.data && <span className="muted">generation {count(found.data.generation)}</span>}
+        {found.data && <span className="muted">generation {count(found.data.generation)} · hits are all that the ledger has, whatever the time above</span>}
         <span className="end">
           <Copy label="Copy as CLI" text="cofferdam top rule --since 30d" />
         </span>
       </div>
-      {found.data?.shadow && <Candidate shadow={found.data.shadow} />}
-      {found.isPending ? (
-        <Loading what="policies" />
-      ) : found.isError ? (
-        <Problem error={found.error} retry={() => void found.refetch()} />
-      ) : items.length === 0 ? (
-        <Empty title={all.length === 0 ? "No policies" : "None of them"}>
-          {all.length === 0 && (
-            <p>
-              Without policies everything is allowed, and recorded. <code>cofferdam policy check -f FOLDER</code> says what a folder of manifests means.
-            </p>
-          )}
-        </Empty>
-      ) : (
-        <div className="cards">
-          {items.map((policy) => (
-            <Card key={key(policy)} policy={policy} />
-          ))}
-        </div>
-      )}
+      <Answer of={found} what="policies">
+        {(data) => (
+          <>
+            {data.shadow && <Candidate shadow={data.shadow} />}
+            {items.length > 0 ? (
+              <div className="cards">
+                {items.map((policy) => (
+                  <Card key={key(policy)} policy={policy} />
+                ))}
+              </div>
+            ) : (
+              <Empty title={all.length === 0 ? "No policies" : "None of them"}>
+                {all.length === 0 && (
+                  <p>
+                    Without policies everything is allowed, and recorded. <code>cofferdam policy check -f FOLDER</code> says what a folder of manifests means.
+                  </p>
+                )}
+              </Empty>
+            )}
+          </>
+        )}
+      </Answer>
       {params.get("open") && <Source policy={params.get("open") ?? ""} close={() => go(page, { open: null })} />}
     </>
   );

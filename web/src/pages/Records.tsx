@@ -3,15 +3,15 @@ import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-qu
 import { asked, get } from "../lib/api";
 import { showCommand } from "../lib/cli";
 import { count, short } from "../lib/format";
-import { MOST, useLive } from "../lib/live";
-import { filters, go, timespan, useRoute } from "../lib/route";
+import { ENDED, MOST, useLive } from "../lib/live";
+import { go, timespan, useRoute } from "../lib/route";
 import { useTheme } from "../lib/theme";
 import type { LedgerRecord, Page, Series } from "../lib/types";
 import { Chart } from "../parts/Chart";
 import { Copy } from "../parts/Copy";
 import { Grid } from "../parts/Grid";
 import { Empty, Loading, Problem } from "../parts/State";
-import { TABLES } from "./columns";
+import { TABLES, type TablePage } from "./columns";
 import { WhyDrawer } from "./Why";
 
 /** Records of the first answer, which is to be there soon, and of those behind it. */
@@ -25,11 +25,11 @@ export function step(seconds: number): number {
   return [1, 5, 15, 60, 300, 900, 3600, 21600, 86400].find((it) => seconds / it <= 120) ?? 86400;
 }
 
-function useRecords(kind: string, params: URLSearchParams) {
+function useRecords(table: TablePage, params: URLSearchParams) {
   const key = params.toString();
   return useInfiniteQuery({
-    queryKey: ["records", kind, key],
-    queryFn: ({ pageParam, signal }) => get<Page<LedgerRecord>>("records", { ...asked(params, Date.now()), kind, limit: PAGES[pageParam === null ? 0 : 1], before: pageParam }, signal),
+    queryKey: ["records", table.what, key],
+    queryFn: ({ pageParam, signal }) => get<Page<LedgerRecord>>("records", { ...asked(params, Date.now()), kind: table.kinds, tool: table.tool, limit: PAGES[pageParam === null ? 0 : 1], before: pageParam }, signal),
     initialPageParam: null as string | number | null,
     getNextPageParam: (last) => last.next ?? null,
     staleTime: Infinity,
@@ -37,25 +37,17 @@ function useRecords(kind: string, params: URLSearchParams) {
   });
 }
 
-function useSeries(kind: string, params: URLSearchParams, live: boolean) {
+function useSeries(table: TablePage, params: URLSearchParams, live: boolean) {
   return useQuery({
-    queryKey: ["series", kind, params.toString()],
+    queryKey: ["series", table.what, params.toString()],
     queryFn: ({ signal }) => {
       const now = Date.now();
       const span = timespan(params, now);
-      const { since, until } = asked(params, now);
-      return get<Series>("series", { kind, by: "verdict", since, until, step: step(((span.until ?? now) - span.since) / 1000) }, signal);
+      return get<Series>("series", { ...asked(params, now), kind: table.kinds, tool: table.tool, by: "verdict", step: step(((span.until ?? now) - span.since) / 1000) }, signal);
     },
     refetchInterval: live ? 5000 : false,
     placeholderData: keepPreviousData,
   });
-}
-
-/** The chart of all; of one verdict only that. What the server cannot sum up by is not drawn, for it would tell of other records. */
-function shownSeries(series: Series | undefined, params: URLSearchParams, filters: string[]): Series | null {
-  if (!series || filters.some((field) => field !== "verdict")) return null;
-  const verdict = params.get("verdict");
-  return verdict ? { ...series, series: series.series.filter((one) => one.name === verdict) } : series;
 }
 
 /** Without what is only about how the page is shown. */
@@ -69,25 +61,25 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
   const table = TABLES[page];
   const { params } = useRoute();
   const theme = useTheme();
-  const kind = table.kinds.join(",");
   const asking = useMemo(() => question(params), [params]);
   const paused = params.get("paused") === "1";
   const canFollow = timespan(params, 0).until === null;
   const follows = canFollow && !paused;
-  const past = useRecords(kind, asking);
-  const series = useSeries(kind, asking, follows);
+  const past = useRecords(table, asking);
+  const series = useSeries(table, asking, follows);
   // The stream begins behind what was: that is asked for above.
   const behind = past.data?.pages[0]?.items[0]?.number ?? 0;
-  const live = useLive({ ...asked(new URLSearchParams(asking), 0), since: null, until: null, kind }, follows && past.isSuccess, behind, () => void past.refetch());
+  const stream = useLive({ ...asked(asking, 0), since: null, until: null, kind: table.kinds, tool: table.tool }, asking.toString(), follows && past.isSuccess, behind, () => void past.refetch());
+  // What came belongs to no time in the past.
+  const live = canFollow ? stream : ENDED;
   const [heldAt, setHeldAt] = useState<number | null>(null);
 
   const there = useMemo(() => past.data?.pages.flatMap((it) => it.items) ?? NOTHING, [past.data]);
   const all = useMemo(() => {
     const newest = there[0]?.number ?? 0;
     // Between what came and is no longer kept, and what was there before, records are missing: only what is whole is shown.
-    const records = live.dropped > 0 ? live.records : [...live.records.filter((record) => record.number > newest), ...there];
-    return table.only ? records.filter(table.only) : records;
-  }, [live.records, live.dropped, there, table]);
+    return live.dropped > 0 ? live.records : [...live.records.filter((record) => record.number > newest), ...there];
+  }, [live.records, live.dropped, there]);
   // While somebody reads further down, nothing moves under them.
   const from = heldAt === null ? 0 : Math.max(0, all.findIndex((record) => record.number <= heldAt));
   const rows = from === 0 ? all : all.slice(from);
@@ -97,7 +89,6 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
 
   const columns = useMemo(() => table.columns(new Date()), [table]);
   const more = live.dropped === 0 && past.hasNextPage && !past.isFetchingNextPage && there.length < DEEPEST ? () => void past.fetchNextPage() : null;
-  const drawn = useMemo(() => (table.only ? null : shownSeries(series.data, asking, Object.keys(filters(asking)))), [series.data, asking, table]);
   const lost = (past.data?.pages[0]?.lost ?? 0) + live.lost;
   return (
     <>
@@ -118,10 +109,10 @@ export function Records({ page }: { page: keyof typeof TABLES }) {
         {live.dropped > 0 && <span className="muted">the newest {short(MOST)} of what came; choose a time for what was before</span>}
         {there.length >= DEEPEST && <span className="muted">the newest {short(DEEPEST)}; choose a time for what is older</span>}
         <span className="end">
-          <Copy label="Copy as CLI" text={showCommand(table.kinds, asking, Date.now())} />
+          <Copy label="Copy as CLI" text={showCommand(table.kinds, asking, Date.now(), table.tool)} />
         </span>
       </div>
-      {drawn && <Chart series={drawn} theme={theme} choose={(since, until) => go(page, { range: null, since: new Date(since).toISOString(), until: new Date(until).toISOString() })} />}
+      {series.data && <Chart series={series.data} theme={theme} choose={(since, until) => go(page, { range: null, since: new Date(since).toISOString(), until: new Date(until).toISOString() })} />}
       {past.isPending ? (
         <Loading what={table.what} />
       ) : past.isError && there.length === 0 ? (

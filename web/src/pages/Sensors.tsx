@@ -1,17 +1,18 @@
-import { useQuery } from "@tanstack/react-query";
-import { get } from "../lib/api";
 import { words } from "../lib/call";
 import { count } from "../lib/format";
-import type { Status } from "../lib/types";
+import { filters, useRoute } from "../lib/route";
+import { useStatus } from "../lib/status";
 import { Copy } from "../parts/Copy";
 import { Name } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
 
 export function Sensors() {
-  const found = useQuery({ queryKey: ["status"], queryFn: ({ signal }) => get<Status>("status", {}, signal), refetchInterval: 5000 });
+  const found = useStatus();
+  const { node } = filters(useRoute().params);
   if (found.isPending) return <Loading what="sensors" />;
   if (!found.data) return <Problem error={found.error} retry={() => void found.refetch()} />;
-  const { ledger, sensors, counts } = found.data;
+  const { ledger, sensors: all, counts } = found.data;
+  const sensors = all.filter((sensor) => !node || (node.endsWith("*") ? sensor.name.startsWith(node.slice(0, -1)) : sensor.name === node));
   return (
     <>
       <div className="bar">
@@ -34,8 +35,8 @@ export function Sensors() {
         ))}
       </section>
       {sensors.length === 0 ? (
-        <Empty title="No sensors">
-          <p>Nothing enforces here yet: the ledger is shown as it was left.</p>
+        <Empty title={all.length > 0 ? "None of this node" : "No sensors"}>
+          <p>{all.length > 0 ? `There are ${count(all.length)} of others: take away the filter on node to see them.` : "Nothing enforces here yet: the ledger is shown as it was left."}</p>
         </Empty>
       ) : (
         <div className="table-place" tabIndex={0} role="region" aria-label="Sensors">

@@ -1,12 +1,13 @@
-import { useQuery } from "@tanstack/react-query";
-import { askedTime, get } from "../lib/api";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { asked, askedBy, get } from "../lib/api";
+import { showCommand } from "../lib/cli";
 import { count, moment, money, short } from "../lib/format";
-import { go, useRoute } from "../lib/route";
+import { filters, go, useRoute } from "../lib/route";
 import type { Budget, Usage, UsageItem } from "../lib/types";
 import { Copy } from "../parts/Copy";
 import { Link } from "../parts/Link";
 import { Name, Party } from "../parts/Name";
-import { Empty, Loading, Problem } from "../parts/State";
+import { Answer, Empty } from "../parts/State";
 
 const ORDERS: Record<string, [string, (item: UsageItem) => number]> = {
   cost: ["cost", (it) => it.cost_nanos ?? 0],
@@ -87,19 +88,56 @@ function Row({ item }: { item: UsageItem }) {
   );
 }
 
+function Shown({ data, order, source }: { data: Usage; order: string; source: string | undefined }) {
+  const by = (ORDERS[order] ?? ORDERS["cost"])?.[1] ?? (() => 0);
+  const items = [...data.items].sort((a, b) => by(b) - by(a));
+  // Budgets are of today, whatever the time; of the filters, only the workload is theirs.
+  const fits = (text: string) => !source || (source.endsWith("*") ? text.startsWith(source.slice(0, -1)) : text === source);
+  const budgets = data.budgets.filter((it) => fits(it.workload));
+  return (
+    <>
+      {data.truncated && <p className="notice">There were more calls than are summed up here: these are of the newest 50,000. A shorter time or a filter has all of its own.</p>}
+      {budgets.length > 0 && <Budgets budgets={budgets} />}
+      {items.length === 0 ? (
+        <Empty title="No AI calls in this time">
+          <p>Calls are counted where a rule looks at requests (`operations`). Costs need prices: start Cofferdam with a file of them.</p>
+        </Empty>
+      ) : (
+        <div className="table-place" tabIndex={0} role="region" aria-label="Calls by workload and model">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Workload</th>
+                <th scope="col">Service</th>
+                <th scope="col">Model</th>
+                {["Calls", "Denied", "Tokens in / out", "Cost", "Median", "95 %", "First", "Findings"].map((title) => (
+                  <th key={title} scope="col" className="number">
+                    {title}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {items.map((item) => (
+                <Row key={`${item.workload} ${item.service} ${item.model ?? ""}`} item={item} />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}
+
 export function UsagePage() {
   const { page, params } = useRoute();
   const order = params.get("order") ?? "cost";
-  const source = params.get("source");
   const found = useQuery({
-    queryKey: ["usage", params.get("range"), params.get("since"), params.get("until")],
-    queryFn: ({ signal }) => get<Usage>("usage", askedTime(params, Date.now()), signal),
+    queryKey: ["usage", ...askedBy(params), ...Object.entries(filters(params)).flat()],
+    queryFn: ({ signal }) => get<Usage>("usage", asked(params, Date.now()), signal),
     refetchInterval: params.get("until") ? false : 10_000,
+    placeholderData: keepPreviousData,
   });
-  const by = (ORDERS[order] ?? ORDERS["cost"])?.[1] ?? (() => 0);
-  const fits = (text: string) => !source || (source.endsWith("*") ? text.startsWith(source.slice(0, -1)) : text === source);
-  const items = (found.data?.items ?? []).filter((it) => fits(it.workload)).sort((a, b) => by(b) - by(a));
-  const budgets = (found.data?.budgets ?? []).filter((it) => fits(it.workload));
   return (
     <>
       <div className="bar">
@@ -115,45 +153,10 @@ export function UsagePage() {
         </label>
         <span className="muted">times are of answers that were let through; “first” is to the first byte of an answer</span>
         <span className="end">
-          <Copy label="Copy as CLI" text={`cofferdam ledger show --kind ai-call --since ${params.get("since") ?? params.get("range") ?? "1h"} --json`} />
+          <Copy label="Copy as CLI" text={`${showCommand(["ai_call"], params, Date.now())} --json`} />
         </span>
       </div>
-      {found.isPending ? (
-        <Loading what="AI usage" />
-      ) : found.isError ? (
-        <Problem error={found.error} retry={() => void found.refetch()} />
-      ) : (
-        <>
-          {budgets.length > 0 && <Budgets budgets={budgets} />}
-          {items.length === 0 ? (
-            <Empty title="No AI calls in this time">
-              <p>Calls are counted where a rule looks at requests (`operations`). Costs need prices: start Cofferdam with a file of them.</p>
-            </Empty>
-          ) : (
-            <div className="table-place" tabIndex={0} role="region" aria-label="Calls by workload and model">
-              <table>
-                <thead>
-                  <tr>
-                    <th scope="col">Workload</th>
-                    <th scope="col">Service</th>
-                    <th scope="col">Model</th>
-                    {["Calls", "Denied", "Tokens in / out", "Cost", "Median", "95 %", "First", "Findings"].map((title) => (
-                      <th key={title} scope="col" className="number">
-                        {title}
-                      </th>
-                    ))}
-                  </tr>
-                </thead>
-                <tbody>
-                  {items.map((item) => (
-                    <Row key={`${item.workload} ${item.service} ${item.model ?? ""}`} item={item} />
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          )}
-        </>
-      )}
+      <Answer of={found} what="AI usage">{(data) => <Shown data={data} order={order} source={filters(params).source} />}</Answer>
     </>
   );
 }

@@ -81,8 +81,8 @@ export interface TablePage {
   kinds: Kind[];
   what: string;
   columns: (now: Date) => C[];
-  /** What the ledger cannot filter by, looked at here. */
-  only?: (record: LedgerRecord) => boolean;
+  /** Only requests with such a tool. */
+  tool?: string;
   nothing: string;
 }
 
@@ -91,26 +91,26 @@ export const TABLES: Record<"flows" | "dns" | "calls" | "tools", TablePage> = {
   flows: {
     kinds: ["flow", "tls"],
     what: "connections",
-    columns: (now) => [time(now), VERDICT, SOURCE, DESTINATION, RULE, COUNT, SENT, RECEIVED],
+    columns: (now) => [time(now), VERDICT, SOURCE, DESTINATION, RULE, COUNT, SENT, RECEIVED, NODE],
     nothing: "Connections appear here a moment after they are opened or denied. Allowed ones that are alike are one line for 15 seconds.",
   },
   dns: {
     kinds: ["dns"],
     what: "DNS queries",
-    columns: (now) => [time(now), VERDICT, SOURCE, ASKED, TYPE, REASON, RULE, COUNT],
+    columns: (now) => [time(now), VERDICT, SOURCE, ASKED, TYPE, REASON, RULE, COUNT, NODE],
     nothing: "What pods ask DNS for appears here. Only policies that name domains make a pod's queries be looked at.",
   },
   calls: {
     kinds: ["ai_call"],
     what: "API calls",
-    columns: (now) => [time(now), VERDICT, SOURCE, SERVICE, VERB, WHAT, TOKENS, COST, TOOK, RULE],
+    columns: (now) => [time(now), VERDICT, SOURCE, SERVICE, VERB, WHAT, TOKENS, COST, TOOK, RULE, NODE],
     nothing: "Requests appear here where a rule looks at them: one with `operations`. Rules without it let connections through unopened.",
   },
   tools: {
     kinds: ["ai_call"],
     what: "calls with tools",
     columns: (now) => [time(now), VERDICT, SOURCE, SERVICE, TOOLS, WHAT, RULE, NODE],
-    only: (record) => call(record.detail).tools.length > 0,
-    nothing: "Requests that offer or call tools appear here. Of the requests that were loaded, none did.",
+    tool: "*",
+    nothing: "Requests that offer or call tools appear here, where a rule looks at them: one with `operations`.",
   },
 };

@@ -1,8 +1,8 @@
 import { useId, useMemo, useRef, useState, type KeyboardEvent } from "react";
 import { useQuery } from "@tanstack/react-query";
-import { askedTime, get } from "../lib/api";
+import { askedBy, askedTime, get } from "../lib/api";
 import { count } from "../lib/format";
-import { FIELDS, filters, go, useRoute, type Field } from "../lib/route";
+import { FIELDS, filters, go, USED, useRoute, type Field } from "../lib/route";
 import type { Page } from "../lib/types";
 import { Name } from "./Name";
 
@@ -13,10 +13,11 @@ const TELLS: Record<Field, string> = {
   rule: "the rule that decided",
   reason: "why",
   port: "destination port",
+  node: "which node recorded it; n* for all that begin so",
   q: "contained in source, destination, rule or reason",
 };
 const VERDICTS = ["allow", "deny", "fail"];
-const HINTED: Field[] = ["source", "destination", "rule", "reason"];
+const HINTED: Field[] = ["source", "destination", "rule", "reason", "node"];
 
 interface Choice {
   field: Field;
@@ -41,9 +42,11 @@ function useChoices(text: string, open: boolean): Choice[] {
   const { field, value } = typed(text);
   const hinted = field !== null && HINTED.includes(field);
   const hints = useQuery({
-    queryKey: ["hints", field, value, params.get("range"), params.get("since")],
-    queryFn: ({ signal }) =>
-      get<Page<{ value: string; count: number }>>("hints", { field, prefix: value, since: String(askedTime(params, Date.now()).since) }, signal),
+    queryKey: ["hints", field, value, ...askedBy(params)],
+    queryFn: ({ signal }) => {
+      const within = askedTime(params, Date.now());
+      return get<Page<{ value: string; count: number }>>("hints", { field, prefix: value, ...within, ...(field === "node" ? { node: null } : {}) }, signal);
+    },
     enabled: open && hinted,
     staleTime: 10_000,
     retry: false,
@@ -89,7 +92,8 @@ export function FilterBar() {
     if (event.key === "ArrowDown") setAt(Math.min(chosen + 1, choices.length - 1));
     else if (event.key === "ArrowUp") setAt(Math.max(chosen - 1, 0));
     else if (event.key === "Enter" && text !== "") take(choices[chosen]);
-    else if (event.key === "Escape") setOpen(false);
+    else if (event.key === "Escape" && open) setOpen(false);
+    else if (event.key === "Escape") input.current?.blur();
     else if (event.key === "Backspace" && text === "") {
       const last = FIELDS.filter((field) => set[field]).at(-1);
       if (last) go(page, { [last]: null });
@@ -101,8 +105,9 @@ export function FilterBar() {
   return (
     <div className="filter-bar" role="search">
       {FIELDS.filter((field) => set[field]).map((field) => (
-        <span key={field} className="chip">
+        <span key={field} className={USED[page].includes(field) ? "chip" : "chip unused"}>
           <span className="muted">{field === "q" ? "contains" : field}</span> <Name text={set[field] ?? ""} />
+          {!USED[page].includes(field) && <span className="muted">(not on this page)</span>}
           <button type="button" aria-label={`Remove filter ${field}`} onClick={() => go(page, { [field]: null })}>
             ✕
           </button>

@@ -1,6 +1,6 @@
 import { useState } from "react";
 import type { FormEvent, ReactNode } from "react";
-import { useQueryClient } from "@tanstack/react-query";
+import { useQueryClient, type UseQueryResult } from "@tanstack/react-query";
 import { ApiError, logIn } from "../lib/api";
 import { Name } from "./Name";
 
@@ -35,6 +35,18 @@ export function Problem({ error, retry }: { error: unknown; retry?: () => void }
         </button>
       )}
     </div>
+  );
+}
+
+/** What was asked for: on its way, not to be had, or there. What was heard before stays while it cannot be heard anew, and that is said. */
+export function Answer<T>({ of, what, children }: { of: UseQueryResult<T>; what: string; children: (data: T) => ReactNode }) {
+  const retry = () => void of.refetch();
+  if (of.data === undefined) return of.isError ? <Problem error={of.error} retry={retry} /> : <Loading what={what} />;
+  return (
+    <>
+      {of.isError && <Problem error={of.error} retry={retry} />}
+      {children(of.data)}
+    </>
   );
 }
 

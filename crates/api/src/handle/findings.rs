@@ -4,7 +4,7 @@ use super::{Asked, Reply, json, lost};
 use crate::problem::Problem;
 use crate::shape::incident::Finding;
 use crate::shape::{List, Moment};
-use incident::View;
+use incident::{View, is_like};
 use ledger::Reader;
 use std::collections::HashMap;
 
@@ -13,13 +13,21 @@ pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem>
     let query = asked.query;
     let view = View::read(reader, query.now())?;
     let severities = query.texts("severity");
-    let since = query.time("since").unwrap_or(0);
+    let (since, until) = (query.time("since").unwrap_or(0), query.time("until").unwrap_or(u64::MAX));
     let below = query.number("before").unwrap_or(i64::MAX);
+    let like = |name, text: &str| query.text(name).is_none_or(|wanted| is_like(wanted, text));
     let wants = |finding: &Finding| {
         query.text("state").is_none_or(|state| state == finding.state)
-            && query.text("workload").is_none_or(|workload| workload == finding.workload)
+            && like("workload", &finding.workload)
+            && like("subject", &finding.subject)
+            && like("node", &finding.node)
+            && has(
+                query.text("q"),
+                [&finding.detector, &finding.workload, &finding.subject, &finding.sentence],
+            )
             && (severities.is_empty() || severities.iter().any(|it| it == finding.severity))
             && finding.last.0.0 >= since
+            && finding.time.0.0 <= until
             && newest(finding) < below
     };
     let all = view.cases.iter().flat_map(|case| &case.findings);
@@ -30,6 +38,12 @@ pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem>
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(newest);
     json(&List { items, next, lost: lost(reader)? })
+}
+
+/// Whether one of these has in it what somebody asked for, in either case.
+fn has<'t>(wanted: Option<&str>, texts: impl IntoIterator<Item = &'t String>) -> bool {
+    let Some(wanted) = wanted.map(str::to_ascii_lowercase) else { return true };
+    texts.into_iter().any(|text| text.to_ascii_lowercase().contains(&wanted))
 }
 
 /// Number of the newest entry about it.
@@ -70,6 +84,7 @@ fn answer(finding: &incident::Finding, view: &View) -> Finding {
         until: Moment(finding.until),
         first: Moment(finding.time),
         last: Moment(finding.until),
+        node: finding.node.clone(),
         workload,
         subject,
         sentence,

@@ -7,8 +7,10 @@ use crate::seam::{Actions, Change};
 use crate::shape::List;
 use crate::shape::incident::{ContainOrder, Finding, ReleaseOrder, Words};
 use incident::evidence::bundle;
-use incident::{Case, Incident, Indicator, Item, Radius, Reach, Reachable, View, radius, timeline};
-use ledger::Reader;
+use incident::{
+    Case, Incident, Indicator, Item, Of, Radius, Reach, Reachable, View, Within, radius, timeline,
+};
+use ledger::{Match, Reader};
 use observe::Time;
 use serde::Serialize;
 
@@ -23,13 +25,17 @@ const RADII: usize = 20;
 
 /// `GET /incidents`.
 pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
-    let since = asked.query.time("since").unwrap_or(0);
+    let query = asked.query;
+    let (since, until) = (query.time("since").unwrap_or(0), query.time("until").unwrap_or(u64::MAX));
     let states = asked.query.texts("state");
     let view = View::read(reader, asked.query.now())?;
     let wants = |it: &Incident| {
-        it.last.0 >= since && (states.is_empty() || states.iter().any(|state| state == it.state.as_str()))
+        it.last.0 >= since
+            && it.first.0 <= until
+            && (states.is_empty() || states.iter().any(|state| state == it.state.as_str()))
     };
-    let all = view.cases.into_iter().map(|case| case.incident).filter(wants);
+    let of = Of { workload: query.text("workload"), node: query.text("node"), text: query.text("q") };
+    let all = view.cases.into_iter().filter(|case| of.is(case)).map(|case| case.incident).filter(wants);
     json(&List { items: all.take(INCIDENTS).collect(), next: None, lost: lost(reader)? })
 }
 
@@ -91,7 +97,12 @@ pub(crate) fn hunt(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem>
     let text = asked.query.text("indicator");
     let text = text.ok_or_else(|| Problem::bad("indicator: what is to be looked for?"))?;
     let indicator = Indicator::read(text).map_err(|error| Problem::bad(format!("indicator: {error}")))?;
-    json(&incident::hunt(reader, &indicator, asked.query.time("since").map(Time))?)
+    let within = Within {
+        since: asked.query.time("since").map(Time),
+        until: asked.query.time("until").map(Time),
+        node: asked.query.text("node").map(Match::wanted),
+    };
+    json(&incident::hunt(reader, &indicator, &within)?)
 }
 
 /// `POST /findings/{id}/acknowledge`.

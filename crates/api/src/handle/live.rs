@@ -1,11 +1,12 @@
 //! How things stand, what is written, who asks.
 
+use super::records::filter;
 use super::{Asked, Reply, json, lost};
 use crate::problem::Problem;
 use crate::shape::Moment;
 use crate::shape::incident::Me;
 use crate::shape::live::{ManifestAnswer, Policies};
-use ledger::{Reader, RuleSum, Span};
+use ledger::{Reader, RuleSum};
 use std::collections::HashMap;
 
 /// `GET /me`.
@@ -32,8 +33,7 @@ pub(crate) fn status(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Proble
 /// `GET /policies`.
 pub(crate) fn policies(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
     let (generation, mut items) = asked.known.live.policies();
-    let since = asked.query.time("since").unwrap_or(0);
-    let sums = reader.rules(Span { since, until: u64::MAX })?;
+    let sums = reader.rules(&filter(asked.query)?)?;
     let sums: HashMap<&str, &RuleSum> = sums.iter().map(|sum| (sum.rule.as_str(), sum)).collect();
     for rule in items.iter_mut().flat_map(|item| &mut item.rules) {
         if let Some(sum) = sums.get(rule.rule.as_str()) {

@@ -43,16 +43,12 @@ pub(crate) fn filter(query: &Query) -> Result<EntryFilter, Problem> {
         ("node", Column::Node),
     ];
     for (name, column) in columns {
-        filter.texts.extend(query.text(name).map(|text| (column, wanted(text))));
+        filter.texts.extend(query.text(name).map(|text| (column, Match::wanted(text))));
     }
     filter.texts.extend(query.text("reason").map(|text| (Column::Reason, Match::Is(text.to_owned()))));
+    filter.tool = query.text("tool").map(Match::wanted);
     filter.texts.extend(query.text("q").map(|text| (Column::Any, Match::Has(text.to_owned()))));
     Ok(filter)
-}
-
-/// A text, or with a star at its end all that begin so.
-fn wanted(text: &str) -> Match {
-    text.strip_suffix('*').map_or_else(|| Match::Is(text.to_owned()), |begin| Match::Begins(begin.to_owned()))
 }
 
 /// The kinds that a query names.

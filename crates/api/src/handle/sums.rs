@@ -1,11 +1,11 @@
 //! Sums of entries: edges, the largest, counts over time, words for filters.
 
-use super::records::kinds;
+use super::records::filter;
 use super::{Asked, Reply, json, lost};
 use crate::problem::Problem;
 use crate::shape::records::{EdgeAnswer, Hint, Hints, OneSeries, Series, SumAnswer};
 use crate::shape::{List, Moment};
-use ledger::{EdgeFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
+use ledger::{EdgeFilter, EntryFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
 use std::collections::BTreeMap;
 
 /// Values of one series, at most.
@@ -24,17 +24,23 @@ pub(crate) fn edges(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem
         return Err(Problem::bad("new: since when? give since, too"));
     }
     let (first_since, last_since) = if query.flag("new") { (since, None) } else { (None, since) };
-    let text = |name| query.text(name).map(str::to_owned);
-    let filter = EdgeFilter {
-        source: text("source"),
-        destination: text("destination"),
+    let EntryFilter { texts, port, verdict, .. } = filter(query)?;
+    let skip = query.number("skip").and_then(|skip| usize::try_from(skip).ok()).unwrap_or(0);
+    let limit = query.limit(1000);
+    let asked_for = EdgeFilter {
+        texts,
+        port,
+        verdict,
         first_since,
         last_since,
-        limit: Some(query.limit(1000)),
+        first_until: query.time("until"),
+        skip,
+        limit: Some(limit),
+        ..EdgeFilter::default()
     };
-    let until = query.time("until").unwrap_or(u64::MAX);
-    let found = reader.edges(&filter)?.into_iter().filter(|edge| edge.first <= until);
-    json(&List { items: found.map(EdgeAnswer::from).collect(), next: None, lost: lost(reader)? })
+    let found = reader.edges(&asked_for)?;
+    let next = (found.len() == limit).then(|| i64::try_from(skip + limit).ok()).flatten();
+    json(&List { items: found.into_iter().map(EdgeAnswer::from).collect(), next, lost: lost(reader)? })
 }
 
 /// `GET /top`.
@@ -58,7 +64,8 @@ pub(crate) fn top(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> 
 pub(crate) fn hints(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
     let field = field(asked.query.text("field").unwrap_or("source"));
     let prefix = asked.query.text("prefix").unwrap_or("");
-    let found = reader.hints(field, prefix, asked.span(24), asked.query.limit(20))?;
+    let filter = asked.filter(24)?;
+    let found = reader.hints(field, prefix, &filter, asked.query.limit(20))?;
     json(&Hints { items: found.into_iter().map(|(value, count)| Hint { value, count }).collect() })
 }
 
@@ -91,7 +98,8 @@ pub(crate) fn series(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Proble
         "kind" => SeriesBy::Kind,
         name => SeriesBy::Field(field(name)),
     };
-    let points = reader.series(&kinds(query), by, span, micros)?;
+    let filter = EntryFilter { since: Some(span.since), until: Some(span.until), ..filter(query)? };
+    let points = reader.series(&filter, by, micros)?;
     json(&Series { step, start: Moment::of(span.since), series: lines(points, steps) })
 }
 

@@ -3,7 +3,7 @@
 use super::{Asked, Reply, json};
 use crate::problem::Problem;
 use crate::shape::records::{Usage, UsageItem};
-use ledger::{Call, Reader, Verdict};
+use ledger::{Call, Column, EntryFilter, Reader, Span, Verdict};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -15,11 +15,16 @@ const OTHER: &str = "(other)";
 
 /// `GET /usage`.
 pub(crate) fn usage(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
-    let span = asked.span(24);
+    let filter = asked.filter(24)?;
     let mut used = Used::default();
-    let truncated = reader.calls(span, CALLS, |call| used.add(&call))?;
+    let truncated = reader.calls(&filter, CALLS, |call| used.add(&call))?;
+    // Nobody decided about a finding: no verdict, port or rule of calls is its.
+    let Span { since, until } = asked.span(24);
+    let of_calls = |column: &Column| matches!(column, Column::Rule | Column::Reason | Column::Any);
+    let texts = filter.texts.iter().filter(|(column, _)| !of_calls(column)).cloned().collect();
+    let about = EntryFilter { texts, ..Span { since, until }.all() };
     let findings: HashMap<(String, String), u64> = reader
-        .findings_by_pair(span)?
+        .findings_by_pair(&about)?
         .into_iter()
         .map(|(source, destination, count)| ((source, destination), count))
         .collect();

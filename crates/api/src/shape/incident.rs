@@ -108,6 +108,8 @@ pub struct Finding {
     pub first: Moment,
     /// As `until`.
     pub last: Moment,
+    /// The node that told of it; empty where none is known.
+    pub node: String,
     /// Who.
     pub workload: String,
     /// About what; empty where nothing can be named. Comes from the wire: show it as text only.

@@ -178,8 +178,14 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Each pair once.
     pub edges: Vec<GraphEdge>,
-    /// There were more edges than were asked for: those with the most denials, then bytes, are here.
+    /// Not all that met are here: those with the most denials, then bytes, are.
     pub truncated: bool,
+    /// Pairs and ports that met, in this time and with these filters.
+    pub pairs: u64,
+    /// Of these, how many are in none of the edges.
+    pub left_out: u64,
+    /// Parties that belong together were put together: nodes with `members` stand for several.
+    pub is_folded: bool,
 }
 
 /// One end of connections.
@@ -197,6 +203,9 @@ pub struct Node {
     pub group: Option<String>,
     /// For people.
     pub label: String,
+    /// For how many parties it stands, as far as they were counted; left out where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<u64>,
 }
 
 /// What one end is.

@@ -8,7 +8,7 @@ use ledger::Ledger;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,16 @@ pub(crate) fn serve() -> Served {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let ledger = sample::ledger(&path, ENTRIES, END);
+    over(path, ledger, folder)
+}
+
+/// A server over a ledger that is there already.
+pub(crate) fn serve_from(path: &Path) -> Served {
+    let (ledger, _) = Ledger::open(path).unwrap();
+    over(path.to_owned(), ledger, tempfile::tempdir().unwrap())
+}
+
+fn over(path: PathBuf, ledger: Ledger, folder: tempfile::TempDir) -> Served {
     let actions = Arc::new(SampleActions::default());
     let config = sample::config(&path, Arc::clone(&actions), Arc::new(Roles));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
