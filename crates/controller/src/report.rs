@@ -130,7 +130,13 @@ impl Reporter {
             let spread = spreads.get(&name).unwrap_or(&nowhere);
             let since = self.since.get(&name).map_or(current.generation, |(_, since)| *since);
             let said = said.get(&name).map(Vec::as_slice).unwrap_or_default();
-            let conditions = if policy.is_over { over() } else { conditions(spread, since, said) };
+            let conditions = if policy.kind == Kind::IdentitySlice {
+                vec![known(said)]
+            } else if policy.is_over {
+                over()
+            } else {
+                conditions(spread, since, said)
+            };
             Report { needed: spread.needed, enforced: spread.enforced, since, conditions }
         };
         written.iter().map(|policy| (policy.clone(), report(policy))).collect()
@@ -228,6 +234,20 @@ fn over() -> Vec<Condition> {
         message: "it was enforced as written".to_owned(),
     };
     vec![accepted, programmed]
+}
+
+/// Whether pods of another cluster are believed.
+fn known(said: &[&Diagnostic]) -> Condition {
+    let errors: Vec<_> = said.iter().filter(|it| it.is_error()).collect();
+    let (holds, reason, message) = match errors.first() {
+        None => (true, "Valid", "rules of own kinds that name the cluster mean its pods".to_owned()),
+        Some(first) => {
+            let overlaps = first.code == Code::OverlappingAddress;
+            let reason = if overlaps { "OverlappingAddress" } else { "Invalid" };
+            (false, reason, format!("{}{}", first.message, more(errors.len())))
+        }
+    };
+    Condition { kind: "Accepted", holds, reason, message }
 }
 
 fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> Vec<Condition> {
