@@ -16,7 +16,7 @@ use clap::Args;
 use controller::lease::{self, Role};
 use controller::registrar::{self, Maker};
 use controller::trust::Held;
-use controller::{Kind, ProviderKeys, Status};
+use controller::{Kind, ProviderKeys, Reads, Status};
 use crds::{Catalog, Severity};
 use feed::server::{Feed, Standing};
 use feed::tls::{CONTROLLER, Identity, is_gateway};
@@ -178,11 +178,12 @@ async fn serve(args: &ControllerArgs) -> Result<()> {
         tokio::spawn(health::serve(http::bind(address).await?, ready));
     }
     let provider_keys = if args.provider_keys { ProviderKeys::Read } else { ProviderKeys::NotRead };
+    let reads = Reads { provider_keys, elsewhere: Some(namespace.clone()) };
     let (seen, written) = (status.subscribe(), status.subscribe());
     let (judge, asking) = args.hub.judging();
     let (to_hold, held) = watch::channel(Held::Err(trust::NOT_YET.to_owned()));
     tokio::select! {
-        () = controller::run(client.clone(), feed.clone(), catalog.clone(), status, provider_keys, asking) => {}
+        () = controller::run(client.clone(), feed.clone(), catalog.clone(), status, reads, asking) => {}
         other = lease::run(client.clone(), (&namespace, lease::CONTROLLER), &holder, &elected) => {
             // A process that is no longer asked must not go on answering: its successor is another process.
             bail!("{other} leads now (Lease {namespace}/{}); this one ends, to stand again", lease::CONTROLLER);

@@ -1,6 +1,6 @@
 //! The controller of a cluster whose policies come from a hub.
 //!
-//! Enters: options. Leaves: what the cluster takes from its hub (`spoke`), and one line whenever why it takes something not
+//! Enters: options. Leaves: what the cluster takes from its hub and tells it (`spoke`), and one line whenever why it takes something not
 //! changes. Guarantees: only who leads takes anything; whom to believe is read anew for each release.
 
 use crate::control::{client, complain};
@@ -14,8 +14,10 @@ use fleet::rollout::Denial;
 use fleet::{Beside, MOST_DENIALS, Ref};
 use kube::Client;
 use spoke::Judge;
+use spoke::identity::{Shared, Sharing};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Would-be denials that are told of one release.
@@ -34,6 +36,14 @@ pub(crate) struct HubArgs {
     /// Keys that must have signed what is taken: see `cofferdam release --help`
     #[arg(long, value_name = "FILE", requires = "hub")]
     release_keys: Option<PathBuf>,
+    /// Tell other clusters, through the hub, who the pods of namespaces labelled cofferdam.dev/export=identities are, and take from
+    /// there what namespaces labelled import.cofferdam.dev/CLUSTER=identities import
+    #[arg(long, requires = "hub")]
+    identities: bool,
+    /// For how long the pods of a cluster that is silent are believed; then no rule allows anything to them
+    #[arg(long, value_name = "SECONDS", requires = "identities", default_value_t = spoke::identity::EXPIRE_AFTER.as_secs(),
+          value_parser = clap::value_parser!(u64).range(60..=7 * 24 * 3600))]
+    identities_expire: u64,
 }
 
 impl HubArgs {
@@ -77,8 +87,41 @@ impl HubArgs {
                 told = lines;
             }
         };
-        tokio::join!(spoke::run(hub, local.clone(), settings, said), tell, tell_denials(seen, denials_of));
+        let share = self.share(&hub, local, cluster, namespace);
+        tokio::join!(
+            spoke::run(hub.clone(), local.clone(), settings, said),
+            tell,
+            tell_denials(seen, denials_of),
+            share
+        );
         Ok(())
+    }
+
+    /// Tells the hub of pods, and takes others' from it, where that is asked for.
+    async fn share(&self, hub: &Client, local: &Client, cluster: &str, namespace: &str) {
+        if !self.identities {
+            return;
+        }
+        let sharing = Sharing {
+            cluster: cluster.to_owned(),
+            namespace: namespace.to_owned(),
+            expire_after: Duration::from_secs(self.identities_expire),
+        };
+        let (shared, mut seen) = watch::channel(Shared::default());
+        let tell = async {
+            let mut told = Vec::new();
+            while seen.changed().await.is_ok() {
+                let Shared { silent, problems, .. } = seen.borrow_and_update().clone();
+                let silent = silent.iter().map(|cluster| {
+                    format!("cluster {cluster} is silent too long: no rule allows anything to its pods until it speaks again")
+                });
+                let lines: Vec<String> = problems.into_iter().chain(silent).collect();
+                let news = lines.iter().filter(|line| !told.contains(*line));
+                news.for_each(|line| complain(format!("identities: {line}")));
+                told = lines;
+            }
+        };
+        tokio::join!(spoke::identity::share(hub.clone(), local.clone(), sharing, shared), tell);
     }
 
     /// Who judges beside what is enforced, and who asks for it; nobody where there is no hub.

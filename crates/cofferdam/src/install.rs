@@ -60,8 +60,9 @@ pub(crate) fn run(command: &InstallCommand, out: &mut impl Write) -> Result<()> 
             writeln!(out, "{}", serde_json::to_string_pretty(&chosen)?)?;
         }
         InstallCommand::Hub => {
-            let items: Vec<Value> =
-                fleet::hub::definitions().into_iter().chain(fleet::hub::guards()).collect();
+            let slices = fleet::hub::identity_slice();
+            let all = fleet::hub::definitions().into_iter().chain([slices]).chain(fleet::hub::guards());
+            let items: Vec<Value> = all.collect();
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
             writeln!(out, "{}", serde_json::to_string_pretty(&list)?)?;
         }
@@ -118,6 +119,7 @@ mod tests {
             ("InferencePolicy", include_str!("../../../deploy/chart/crds/inferencepolicies.json")),
             ("DetectionPolicy", include_str!("../../../deploy/chart/crds/detectionpolicies.json")),
             ("Containment", include_str!("../../../deploy/chart/crds/containments.json")),
+            ("IdentitySlice", include_str!("../../../deploy/chart/crds/identityslices.json")),
         ];
         assert_eq!(chart.len(), definition::definitions().len());
         for (kind, text) in chart {
@@ -132,7 +134,7 @@ mod tests {
         let mut made = Vec::new();
         run(&InstallCommand::Crds { kind: None }, &mut made).unwrap();
         let list: Value = serde_json::from_slice(&made).unwrap();
-        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 6));
+        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"List".into(), 7));
         let other = InstallCommand::Crds { kind: Some("Pod".to_owned()) };
         assert!(run(&other, &mut Vec::new()).is_err());
     }

@@ -401,6 +401,11 @@ fn quarantine(set: Option<&PolicySet>, who: &str, order: &Containment) -> Result
     let Some(set) = set else { bail!("no policy is in force yet, so nobody is known") };
     let workload = canonical(&order.workload);
     let namespace = workload.split_once('/').map(|(namespace, _)| namespace).unwrap_or_default();
+    if let Some(cluster) = policy::cluster_of(namespace) {
+        bail!(
+            "{workload} runs in cluster {cluster}, and is cut off there: contain it with that cluster's `cofferdam incident`"
+        );
+    }
     let all = || set.world.pods.iter().filter(|pod| *pod.namespace == *namespace);
     let of_node = all().filter(|pod| pod.host_network && word(namespace, &pod.workload) == workload).count();
     let pods: Vec<PodLabels<'_>> = all()

@@ -55,7 +55,8 @@ impl Places {
         for pod in world.pods.iter().filter_map(|pod| pod.node.as_ref()) {
             *load.entry(pod.clone()).or_default() += 1;
         }
-        for pod in world.pods.iter_mut().map(Arc::make_mut) {
+        // Those of other clusters run there.
+        for pod in world.pods.iter_mut().filter(|pod| pod.cluster().is_none()).map(Arc::make_mut) {
             let key = (pod.namespace.clone(), pod.name.clone());
             let known = self.pods.get(&key).filter(|place| world.nodes.contains_key(&place.node)).cloned();
             if pod.node.is_none() {

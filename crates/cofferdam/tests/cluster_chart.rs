@@ -305,6 +305,8 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "get secrets/cofferdam-inspection",
         "update leases/cofferdam-controller",
         "create secrets",
+        "watch identityslices",
+        "patch identityslices --subresource=status",
     ] {
         assert!(may("cofferdam-controller", &format!("{what} {own}")), "{what}");
     }
@@ -316,6 +318,7 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "patch networkpolicies",
         "patch egresspolicies",
         "create containments",
+        "create identityslices",
         "get nodes --subresource=proxy",
         "list configmaps",
         "get configmaps/other",
@@ -326,6 +329,7 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         assert!(!may("cofferdam-controller", &format!("{what} -n default")), "{what}");
     }
     assert!(!may("cofferdam-controller", "get secrets/cofferdam-authority -n default"));
+    assert!(!may("cofferdam-controller", "list identityslices -n default"));
     assert!(!may("cofferdam-controller", "get secrets/cofferdam-inspection -n default"));
     for what in [
         "list pods",

@@ -4,7 +4,8 @@
 //! protocols and ports that both directions allow. Guarantees: what no entry lists is denied; pods of one workload
 //! are united, so an entry means that some pod of it may. Work follows distinct (slot, class) pairs; only the
 //! list itself is as long as it is. Does not: list a workload towards itself, one outside towards another, or
-//! nodes (host-network pods are listed under their workload, and judged as their node); know what DNS will answer.
+//! nodes (host-network pods are listed under their workload, and judged as their node), or workloads of other clusters towards
+//! each other; know what DNS will answer.
 
 mod allowed;
 mod difference;
@@ -43,6 +44,16 @@ pub enum Peer {
     Range(IpAddr, IpAddr),
     /// Whoever forwards traffic of Ingress and Route objects: a pod without labels in a namespace without labels.
     IngressController,
+}
+
+impl Peer {
+    /// Whether it is a workload of this cluster: what others do among themselves, nothing here judges.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Workload { namespace, .. } => policy::cluster_of(namespace).is_none(),
+            Self::Range(..) | Self::IngressController => false,
+        }
+    }
 }
 
 impl fmt::Display for Peer {
@@ -121,7 +132,8 @@ pub fn connectivity(set: &PolicySet) -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut known: HashMap<(Unit, Unit), Allowed, Fixed> = HashMap::default();
     for (from, from_units) in &survey.workloads {
-        for (to, to_units) in survey.workloads.iter().filter(|(to, _)| *to != from) {
+        let others = survey.workloads.iter().filter(|(to, _)| *to != from);
+        for (to, to_units) in others.filter(|(to, _)| from.is_ours() || to.is_ours()) {
             let mut allowed = Allowed::default();
             for pair in from_units.iter().flat_map(|a| to_units.iter().map(move |b| (*a, *b))) {
                 let one = known.entry(pair).or_insert_with(|| survey.allowed(pair.0, pair.1));
@@ -130,7 +142,7 @@ pub fn connectivity(set: &PolicySet) -> Vec<Entry> {
             entries.extend(allowed.entries(from, to));
         }
     }
-    for (workload, units) in &survey.workloads {
+    for (workload, units) in survey.workloads.iter().filter(|(workload, _)| workload.is_ours()) {
         survey.outside(workload, units, &mut entries);
     }
     entries.sort_unstable();
@@ -142,14 +154,17 @@ pub fn connectivity_from(set: &PolicySet, from: &Peer) -> Vec<Entry> {
     let survey = Survey::new(set);
     let Some(units) = survey.workloads.get(from) else { return Vec::new() };
     let mut entries = Vec::new();
-    for (to, to_units) in survey.workloads.iter().filter(|(to, _)| *to != from) {
+    let others = survey.workloads.iter().filter(|(to, _)| *to != from);
+    for (to, to_units) in others.filter(|(to, _)| from.is_ours() || to.is_ours()) {
         let mut allowed = Allowed::default();
         for pair in units.iter().flat_map(|a| to_units.iter().map(move |b| (*a, *b))) {
             allowed.unite(&survey.allowed(pair.0, pair.1));
         }
         entries.extend(allowed.entries(from, to));
     }
-    survey.outside(from, units, &mut entries);
+    if from.is_ours() {
+        survey.outside(from, units, &mut entries);
+    }
     entries.retain(|entry| entry.from == *from);
     entries.sort_unstable();
     entries
@@ -161,7 +176,7 @@ pub fn from_ingress_controller(set: &PolicySet) -> Vec<Entry> {
     let survey = Survey::new(set);
     let controller = Unit { slot: None, class: survey.controller };
     let mut entries: Vec<Entry> = Vec::new();
-    for (to, units) in &survey.workloads {
+    for (to, units) in survey.workloads.iter().filter(|(to, _)| to.is_ours()) {
         let mut allowed = Allowed::default();
         units.iter().for_each(|unit| allowed.unite(&survey.allowed(controller, *unit)));
         entries.extend(allowed.entries(&Peer::IngressController, to));
@@ -193,12 +208,16 @@ impl Survey {
         let mut keys = Vec::new();
         let mut pod_slots = Vec::with_capacity(index.pods.len());
         for pod in &index.pods {
+            if pod.is_elsewhere() {
+                pod_slots.push(None);
+                continue;
+            }
             let profile = profiles.of(&index, pod.group);
             let key = profile.key(pod, pod.node.clone());
-            pod_slots.push(*slot_ids.entry(key.clone()).or_insert_with(|| {
+            pod_slots.push(Some(*slot_ids.entry(key.clone()).or_insert_with(|| {
                 keys.push(key);
                 dense(keys.len() - 1)
-            }));
+            })));
         }
         let relevant = relevant(&index, &keys);
         let view = View::new(&index, &relevant);
@@ -213,7 +232,7 @@ impl Survey {
                 units.insert(Unit { slot: None, class });
             } else if let Some((entry, slot)) = own_network.next() {
                 let signatures = view.pod(entry);
-                units.extend(signatures.map(|s| Unit { slot: Some(slot), class: classes.id(s) }));
+                units.extend(signatures.map(|s| Unit { slot, class: classes.id(s) }));
             }
         }
         let controller = classes.id(view.unlabelled());

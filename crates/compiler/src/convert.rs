@@ -3,6 +3,7 @@
 //! Enters: parts of objects as `crds` read them. Leaves: the same, interned, in `policy`'s types.
 //! Does not: give them meaning; that is `world` and `rules`.
 
+use crate::world::elsewhere::Doubtful;
 use crds::{Diagnostic, LabelSelector, ObjectMeta, ObjectName, Operator, Position};
 use policy::intern::Interner;
 use policy::{NamespaceScope, ObjectRef, Protocol, Requirement, Selector, SourceRef};
@@ -12,6 +13,8 @@ use policy::{NamespaceScope, ObjectRef, Protocol, Requirement, Selector, SourceR
 pub(crate) struct Context {
     pub(crate) interner: Interner,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Pods of other clusters that are not believed.
+    pub(crate) doubtful: Vec<Doubtful>,
 }
 
 impl Context {

@@ -3,6 +3,7 @@
 //! Enters: objects. Leaves: [`Prepared`] ones, which equal each other as the objects do. Guarantees: what equal objects
 //! have in common is in memory once; what objects that are gone had is forgotten. Does not: look at two objects at once.
 
+use crate::world::elsewhere::WrittenSlice;
 use crate::world::pods::WrittenPod;
 use crds::Object;
 use policy::intern::Interner;
@@ -17,7 +18,8 @@ pub struct Prepared(pub(crate) Form);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Pod(WrittenPod),
-    /// No Pod.
+    Slice(Box<WrittenSlice>),
+    /// Neither a Pod nor an IdentitySlice.
     Other(Box<Object>),
 }
 
@@ -30,7 +32,7 @@ impl Prepared {
     /// Whether it is a Containment whose time is over at `seconds` since 1970.
     pub fn is_over(&self, seconds: u64) -> bool {
         match &self.0 {
-            Form::Pod(_) => false,
+            Form::Pod(_) | Form::Slice(_) => false,
             Form::Other(object) => matches!(&**object, Object::Containment(it) if it.is_over(seconds)),
         }
     }
@@ -53,6 +55,9 @@ impl Preparer {
         }
         Prepared(match object {
             Object::Pod(pod) => Form::Pod(WrittenPod::new(&mut self.interner, &pod)),
+            Object::IdentitySlice(slice) => {
+                Form::Slice(Box::new(WrittenSlice::new(&mut self.interner, &slice)))
+            }
             other => Form::Other(Box::new(other)),
         })
     }

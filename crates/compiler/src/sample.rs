@@ -97,6 +97,14 @@ fn namespace_name(dice: &mut Dice) -> Arc<str> {
     dice.text(&["red", "green", "blue", "ghost"]).into()
 }
 
+/// Of a pod: of this cluster or, now and then, of another.
+fn any_namespace_name(dice: &mut Dice) -> Arc<str> {
+    if dice.chance(15) { dice.text(&ELSEWHERE).into() } else { namespace_name(dice) }
+}
+
+/// Namespaces of other clusters; the first has the name of one here.
+const ELSEWHERE: [&str; 2] = ["red@west", "ml@south"];
+
 fn world(dice: &mut Dice) -> World {
     let mut world = World::default();
     for name in ["red", "green", "blue"] {
@@ -106,6 +114,13 @@ fn world(dice: &mut Dice) -> World {
         }
         let entry = Namespace { name: name.into(), labels: Labels::from_iter(labels) };
         world.namespaces.insert(name.into(), entry);
+    }
+    for namespace in ELSEWHERE {
+        let (name, cluster) = namespace.split_once('@').unwrap_or_default();
+        let mut labels = vec![("kubernetes.io/metadata.name", name), (policy::CLUSTER_LABEL, cluster)];
+        labels.extend(dice.chance(70).then_some(("team", dice.text(&["a", "b"]))));
+        let entry = Namespace { name: namespace.into(), labels: Labels::from_iter(labels) };
+        world.namespaces.insert(namespace.into(), entry);
     }
     for number in 0..=dice.below(3) {
         let name: Arc<str> = format!("node{number}").into();
@@ -119,7 +134,7 @@ fn world(dice: &mut Dice) -> World {
     let mut pods: Vec<Pod> = (0..3 + dice.below(10)).map(|number| pod(dice, number)).collect();
     pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     world.pods = pods.into_iter().map(Arc::new).collect();
-    for pod in &world.pods {
+    for pod in world.pods.iter().filter(|pod| pod.cluster().is_none()) {
         world.names.insert((pod.namespace.clone(), pod.name.clone()), resolved(dice));
     }
     world
@@ -173,15 +188,17 @@ fn pod(dice: &mut Dice, number: usize) -> Pod {
         let port = *dice.pick(&[80, 81, 443]).unwrap_or(&80);
         ports.push(NamedPort { name: dice.text(&["http", "admin"]).into(), protocol, port });
     }
+    let namespace = any_namespace_name(dice);
+    let is_ours = policy::cluster_of(&namespace).is_none();
     Pod {
-        namespace: namespace_name(dice),
+        namespace,
         name: name.clone(),
         labels: Labels::from_iter(labels),
         service_account: "default".into(),
-        node: dice.chance(95).then(|| format!("node{}", dice.below(4)).into()),
+        node: (is_ours && dice.chance(95)).then(|| format!("node{}", dice.below(4)).into()),
         addresses,
-        ports,
-        host_network: dice.chance(8),
+        ports: if is_ours { ports } else { Vec::new() },
+        host_network: is_ours && dice.chance(8),
         workload: WorkloadRef { kind: "Pod".into(), name },
     }
 }
@@ -417,6 +434,14 @@ fn rule(
 }
 
 fn peer(dice: &mut Dice, namespace: &Arc<str>) -> Peer {
+    if dice.chance(15) {
+        let mut selector = namespace_selector(dice);
+        if dice.chance(50) {
+            let cluster = one_of(policy::CLUSTER_LABEL, dice.text(&["west", "south"]));
+            selector = selector.0.iter().cloned().chain([cluster]).collect();
+        }
+        return Peer::Pods { namespaces: NamespaceScope::Elsewhere(selector), pods: self::selector(dice) };
+    }
     match dice.below(10) {
         0..=2 => Peer::Pods {
             namespaces: NamespaceScope::Matching(namespace_selector(dice)),
@@ -500,7 +525,9 @@ pub struct End<'a> {
 
 /// Addresses for all pods that have none, from 100.64.0.1 up.
 pub fn placement(set: &PolicySet) -> BTreeMap<(Arc<str>, Arc<str>), Vec<IpAddr>> {
-    let homeless = set.world.pods.iter().filter(|pod| !pod.host_network && pod.addresses.is_empty());
+    let is_homeless =
+        |pod: &&Arc<Pod>| !pod.host_network && pod.addresses.is_empty() && pod.cluster().is_none();
+    let homeless = set.world.pods.iter().filter(is_homeless);
     let key = |pod: &Pod| (pod.namespace.clone(), pod.name.clone());
     let address = |number: usize| v4(100, 64, u8::try_from(number + 1).unwrap_or(u8::MAX));
     homeless.enumerate().map(|(number, pod)| (key(pod), vec![address(number)])).collect()

@@ -187,7 +187,9 @@ fn the_list_allows_what_the_reference_allows_for_some_pod() {
         for (from, to) in set.world.pods.iter().flat_map(|a| set.world.pods.iter().map(move |b| (a, b))) {
             let name =
                 |pod: &policy::Pod| format!("{}/{}[{}]", pod.namespace, pod.workload.name, pod.workload.kind);
-            if name(from) == name(to) || from.host_network || to.host_network {
+            let is_elsewhere = |pod: &policy::Pod| pod.cluster().is_some();
+            let is_left_out = from.host_network || to.host_network || is_elsewhere(from) && is_elsewhere(to);
+            if name(from) == name(to) || is_left_out {
                 continue;
             }
             for (protocol, port) in [(Protocol::TCP, 80), (Protocol::TCP, 443), (Protocol::UDP, 81)] {

@@ -22,7 +22,7 @@ fn ruling(judgement: &Judgement) -> Ruling {
 
 fn is_local(end: &End<'_>, node: Option<&str>) -> bool {
     match end.endpoint.party {
-        Party::Pod(pod) => node.is_none() || pod.node.as_deref() == node,
+        Party::Pod(pod) => pod.cluster().is_none() && (node.is_none() || pod.node.as_deref() == node),
         Party::Node(_) | Party::Outside => false,
     }
 }

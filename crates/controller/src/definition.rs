@@ -1,4 +1,4 @@
-//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, InferencePolicy, DetectionPolicy, Containment, and how a NetworkPolicy stands, which has
+//! The definitions of Cofferdam's own kinds: EgressPolicy, ClusterEgressPolicy, InferencePolicy, DetectionPolicy, Containment, IdentitySlice, and how a NetworkPolicy stands, which has
 //! no status of its own.
 //!
 //! Leaves: CustomResourceDefinitions with structural schemas, rules and columns. What is checked in and installed is made
@@ -21,7 +21,7 @@ pub const KIND: &str = "PolicyStatus";
 pub const PLURAL: &str = "policystatuses";
 
 /// Every definition.
-pub fn definitions() -> [Value; 6] {
+pub fn definitions() -> [Value; 7] {
     [
         policy_status(),
         egress::egress_policy(),
@@ -29,6 +29,7 @@ pub fn definitions() -> [Value; 6] {
         inference::inference_policy(),
         detection::detection_policy(),
         containment::containment(),
+        fleet::hub::identity_slice(),
     ]
 }
 

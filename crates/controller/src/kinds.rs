@@ -31,11 +31,13 @@ pub enum Kind {
     DetectionPolicy,
     /// `cofferdam.dev/v1alpha1`: pods that are cut off.
     Containment,
+    /// `cofferdam.dev/v1alpha1`: pods of other clusters. Only those in the controller's own namespace count.
+    IdentitySlice,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -48,6 +50,7 @@ impl Kind {
         Self::Secret,
         Self::DetectionPolicy,
         Self::Containment,
+        Self::IdentitySlice,
     ];
 
     fn names(self) -> [&'static str; 4] {
@@ -69,6 +72,7 @@ impl Kind {
             Self::Secret => ["", "v1", "Secret", "secrets"],
             Self::DetectionPolicy => [GROUP, VERSION, "DetectionPolicy", "detectionpolicies"],
             Self::Containment => [GROUP, VERSION, "Containment", "containments"],
+            Self::IdentitySlice => [GROUP, VERSION, "IdentitySlice", "identityslices"],
         }
     }
 
@@ -86,7 +90,12 @@ impl Kind {
     /// Whether its objects say what is allowed.
     pub(crate) fn is_policy(self) -> bool {
         match self {
-            Self::Namespace | Self::Node | Self::Pod | Self::Secret | Self::DetectionPolicy => false,
+            Self::Namespace
+            | Self::Node
+            | Self::Pod
+            | Self::Secret
+            | Self::DetectionPolicy
+            | Self::IdentitySlice => false,
             Self::NetworkPolicy
             | Self::ClusterNetworkPolicy
             | Self::AdminNetworkPolicy
@@ -99,7 +108,7 @@ impl Kind {
 
     /// Whether how its objects stand is written.
     pub(crate) fn is_reported(self) -> bool {
-        self.is_policy() || self == Self::DetectionPolicy
+        self.is_policy() || [Self::DetectionPolicy, Self::IdentitySlice].contains(&self)
     }
 
     /// How a client asks for it.
@@ -123,7 +132,8 @@ impl Watched for Kind {
             | Self::EgressPolicy
             | Self::ClusterEgressPolicy
             | Self::DetectionPolicy
-            | Self::Containment => true,
+            | Self::Containment
+            | Self::IdentitySlice => true,
         }
     }
 
@@ -140,6 +150,6 @@ impl Watched for Kind {
     }
 
     fn may_be_forbidden(self) -> bool {
-        self == Self::Secret
+        matches!(self, Self::Secret | Self::IdentitySlice)
     }
 }

@@ -85,13 +85,22 @@ pub enum ProviderKeys {
     Read,
 }
 
+/// What is read that not every cluster has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Secrets with keys.
+    pub provider_keys: ProviderKeys,
+    /// The namespace in which what is known of other clusters stands; `None`: nothing is.
+    pub elsewhere: Option<String>,
+}
+
 /// Runs until the future is dropped. Another catalog is another state of policy. What is asked for besides is judged beside it.
 pub async fn run(
     client: Client,
     feed: Feed,
     catalog: latest::Receiver<Arc<Catalog>>,
     status: latest::Sender<Status>,
-    provider_keys: ProviderKeys,
+    reads: Reads,
     asking: Option<Asking>,
 ) {
     let (to_lint, sets) = latest::channel(None);
@@ -108,7 +117,7 @@ pub async fn run(
     };
     let beside = (wanted, to_judge);
     tokio::select! {
-        () = publish_changes(client, feed.clone(), catalog, (&status, to_lint), provider_keys, beside) => {}
+        () = publish_changes(client, feed.clone(), catalog, (&status, to_lint), reads, beside) => {}
         () = find(sets, &status) => {}
         () = judge => {}
     }
@@ -139,18 +148,22 @@ async fn publish_changes(
     feed: Feed,
     mut catalog: latest::Receiver<Arc<Catalog>>,
     (status, to_lint): (&latest::Sender<Status>, latest::Sender<Option<Arc<PolicySet>>>),
-    provider_keys: ProviderKeys,
+    Reads { provider_keys, elsewhere }: Reads,
     (mut wanted, to_judge): Judging,
 ) {
     let (sender, mut changes) = mpsc::channel(QUEUE);
     let mut store = Store::default();
     for kind in Kind::ALL {
-        if kind == Kind::Secret && provider_keys == ProviderKeys::NotRead {
+        let is_left_out = kind == Kind::Secret && provider_keys == ProviderKeys::NotRead
+            || kind == Kind::IdentitySlice && elsewhere.is_none();
+        if is_left_out {
             store.take(kind, Change::NoSuchKind);
             continue;
         }
+        // Whoever may write in a namespace of their own says nothing of other clusters.
+        let within = elsewhere.clone().filter(|_| kind == Kind::IdentitySlice);
         // Ends when the receiver goes with this future.
-        tokio::spawn(watch::watch(client.clone(), kind, None, sender.clone()));
+        tokio::spawn(watch::watch(client.clone(), kind, within, sender.clone()));
     }
     let mut standings = feed.standings();
     let mut over = 0;

@@ -163,7 +163,13 @@ impl Reporter {
             if policy.kind == Kind::DetectionPolicy {
                 return self.detection(policy, current, said, standings);
             }
-            let conditions = if policy.is_over { over() } else { conditions(spread, since, said) };
+            let conditions = if policy.kind == Kind::IdentitySlice {
+                vec![known(said)]
+            } else if policy.is_over {
+                over()
+            } else {
+                conditions(spread, since, said)
+            };
             Report { needed: spread.needed, enforced: spread.enforced, since, conditions }
         };
         written.iter().map(|policy| (policy.clone(), report(policy))).collect()
@@ -359,6 +365,20 @@ fn in_force(tuning: &Tuning) -> String {
     let rest = tuning.says.detectors.len().saturating_sub(NAMED);
     let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     format!("{}{rest}", named.join(", "))
+}
+
+/// Whether pods of another cluster are believed.
+fn known(said: &[&Diagnostic]) -> Condition {
+    let errors: Vec<_> = said.iter().filter(|it| it.is_error()).collect();
+    let (holds, reason, message) = match errors.first() {
+        None => (true, "Valid", "rules of own kinds that name the cluster mean its pods".to_owned()),
+        Some(first) => {
+            let overlaps = first.code == Code::OverlappingAddress;
+            let reason = if overlaps { "OverlappingAddress" } else { "Invalid" };
+            (false, reason, format!("{}{}", first.message, more(errors.len())))
+        }
+    };
+    Condition { kind: "Accepted", holds, reason, message }
 }
 
 fn conditions(spread: &Spread<'_>, since: Generation, said: &[&Diagnostic]) -> Vec<Condition> {

@@ -226,7 +226,7 @@ impl Store {
         made.flat_map(|(_, diagnostics)| diagnostics.iter().cloned()).collect()
     }
 
-    /// Every policy, as it stands at `seconds` since 1970.
+    /// Every object of which it is said how it stands, as it is at `seconds` since 1970.
     pub(crate) fn written(&self, seconds: u64) -> Vec<Written> {
         let policies = self.kinds.iter().filter(|(kind, _)| kind.is_reported());
         let of_kind = |(kind, of): (&Kind, &Collection<Made>)| {

@@ -66,7 +66,7 @@ impl World {
             feed.clone(),
             catalog(),
             sender,
-            controller::ProviderKeys::NotRead,
+            controller::Reads { elsewhere: Some("cofferdam-system".to_owned()), ..Default::default() },
             None,
         ));
         Some(Self { cluster, feed, status, task })
@@ -195,7 +195,7 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
         feed.clone(),
         catalog(),
         sender,
-        controller::ProviderKeys::NotRead,
+        controller::Reads { elsewhere: Some("cofferdam-system".to_owned()), ..Default::default() },
         None,
     ));
     world.feed = feed;

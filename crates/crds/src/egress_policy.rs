@@ -9,6 +9,7 @@ use crate::cluster_network_policy::{MOST_NAME, RuleAction, Subject, Tier, V1ALPH
 use crate::decode::{Decoder, Map};
 use crate::diagnostic::{Code, Diagnostic, Position};
 use crate::document::Node;
+use crate::identity_slice::label;
 use crate::meta::{Located, ObjectMeta, Scope, short};
 use crate::name;
 use crate::network_policy::{Section, cidr};
@@ -154,6 +155,19 @@ pub enum EgressPeer {
     Provider(ProviderRef),
     /// Any address in these blocks, host bits cleared.
     Networks(Vec<IpNet>),
+    /// Pods that other clusters export.
+    Clusters(Elsewhere),
+}
+
+/// Pods of other clusters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// `clusters`: their names. Empty: `"*"`, every other cluster.
+    pub clusters: Vec<Arc<str>>,
+    /// `namespaceSelector`, over the labels that namespaces have in their cluster.
+    pub namespaces: LabelSelector,
+    /// `podSelector`
+    pub pods: LabelSelector,
 }
 
 /// Hosts of a provider, or some of them.
@@ -418,8 +432,12 @@ fn quantity(text: &str) -> Option<u64> {
 
 /// `is_limited`: the rule says what may be uploaded or requested.
 fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option<EgressPeer> {
-    const KINDS: [&str; 3] = ["domains", "provider", "networks"];
-    let map = d.strict(node, &["domains", "provider", "for", "with", "networks"])?;
+    const KINDS: [&str; 4] = ["domains", "provider", "networks", "clusters"];
+    const SELECTORS: [&str; 2] = ["namespaceSelector", "podSelector"];
+    let map = d.strict(
+        node,
+        &["domains", "provider", "for", "with", "networks", "clusters", "namespaceSelector", "podSelector"],
+    )?;
     if map.keys().filter(|key| KINDS.contains(key)).count() != 1 {
         let message = format!("exactly one of {} is needed", KINDS.join(", "));
         let diagnostic = Diagnostic::error(Code::ExactlyOne, message);
@@ -430,6 +448,15 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option
         for field in ["for", "with"].into_iter().filter(|field| map.get(field).is_some()) {
             let message = "chooses among the hosts of a provider, and the entry names none";
             d.field(map, field, |d, node| d.error(node.place, Code::InvalidValue, message));
+        }
+    }
+    if map.get("clusters").is_none() {
+        for field in SELECTORS.into_iter().filter(|field| map.get(field).is_some()) {
+            let message = "selects pods of other clusters, and the entry names none: pods of this one are NetworkPolicies' to name";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.field(map, field, |d, node| {
+                d.report(node.place, diagnostic.suggest("write clusters: [west] beside it"))
+            });
         }
     }
     let domains = d.field(map, "domains", |d, node| domains(d, node, MOST).map(EgressPeer::Domains));
@@ -443,7 +470,31 @@ fn peer<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, is_limited: bool) -> Option
         networks(d, node).map(EgressPeer::Networks)
     });
     let provider = map.get("provider").map(|_| provider(d, map).map(EgressPeer::Provider));
-    domains.or(networks).or(provider).flatten()
+    let clusters = map.get("clusters").map(|_| elsewhere(d, map, is_limited).map(EgressPeer::Clusters));
+    domains.or(networks).or(provider).or(clusters).flatten()
+}
+
+/// `clusters`, `namespaceSelector` and `podSelector`.
+fn elsewhere<'n>(d: &mut Decoder<'n>, entry: Map<'n>, is_limited: bool) -> Option<Elsewhere> {
+    let names = d.field(entry, "clusters", |d, node| {
+        if is_limited {
+            let message = "what is uploaded and requested is judged where a connection's name is known, and a pod of another \
+                           cluster is known by its address";
+            let diagnostic = Diagnostic::error(Code::InvalidValue, message);
+            d.report(node.place, diagnostic.suggest(NOT_LIMITED));
+        }
+        d.check_length(node, 1, MOST);
+        d.list(node, |d, node| match d.str(node)? {
+            "*" => Some(None),
+            _ => label(d, node, "cluster").map(Some),
+        })
+    });
+    // Both: a label of a pod is easily given, and a namespace is what two clusters agree about.
+    let namespaces = d.required(entry, "namespaceSelector", LabelSelector::decode);
+    let pods = d.required(entry, "podSelector", LabelSelector::decode);
+    let names = names.flatten()?;
+    let clusters = if names.contains(&None) { Vec::new() } else { names.into_iter().flatten().collect() };
+    Some(Elsewhere { clusters, namespaces: namespaces?, pods: pods? })
 }
 
 fn domains<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, most: usize) -> Option<Vec<Arc<str>>> {

@@ -15,6 +15,7 @@ mod document;
 mod egress_policy;
 mod gateway_api;
 mod glimpse;
+mod identity_slice;
 mod inference_policy;
 mod key_secret;
 mod meta;
@@ -39,8 +40,8 @@ pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
-    EgressPort, EgressReach, EgressRule, Inject, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES, Operations,
-    ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
+    EgressPort, EgressReach, EgressRule, Elsewhere, Inject, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES,
+    Operations, ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 pub use gateway_api::{
     AllowedFrom, BackendTlsPolicy, CaBundle, CorsFilter, CorsOrigin, Endpoint, EndpointSlice, Gateway,
@@ -49,6 +50,7 @@ pub use gateway_api::{
     RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
     read_origin,
 };
+pub use identity_slice::{Identity, IdentitySlice, MOST_IDENTITIES};
 pub use inference_policy::{
     ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule,
     JwksSource, JwtIssuer, Limit, LimitPer, LimitWindow, Mcp, MutualTls, OperationClass, OverBudget,

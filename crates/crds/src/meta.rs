@@ -5,6 +5,7 @@ use crate::diagnostic::Position;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::document::Node as YamlNode;
 use crate::name;
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub struct Node {
     pub position: Position,
     /// Every IP address of `status.addresses`.
     pub addresses: Vec<IpAddr>,
+    /// `spec.podCIDRs`: where its pods get their addresses from, where the cluster says so.
+    pub pod_networks: Vec<IpNet>,
 }
 
 /// Every field of `metadata` that the API has.
@@ -141,7 +144,8 @@ impl ObjectMeta {
                     format!("{:?} is no namespace name: {wrong}", short(text)),
                 );
             }
-            Some(d.intern(text))
+            // What is no name anyway must not be that of a namespace of another cluster, ml@west: no policy has such a subject.
+            Some(d.intern(&text.replace('@', "_")))
         });
         Self {
             name,
@@ -233,7 +237,14 @@ impl Node {
         let mut addresses = addresses.flatten().unwrap_or_default();
         addresses.sort_unstable();
         addresses.dedup();
-        Self { position: d.position(object.place), meta, addresses }
+        let pod_networks = d.field(object, "spec", |d, node| {
+            let map = d.map(node)?;
+            d.field(map, "podCIDRs", Decoder::strings)
+        });
+        // Another form than Kubernetes' own means nothing here.
+        let pod_networks = pod_networks.flatten().unwrap_or_default();
+        let pod_networks = pod_networks.iter().filter_map(|text| text.parse().ok()).collect();
+        Self { position: d.position(object.place), meta, addresses, pod_networks }
     }
 }
 

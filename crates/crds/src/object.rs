@@ -11,6 +11,7 @@ use crate::document::{self, Document, Node as YamlNode, Place, Value};
 use crate::egress_policy::{self, EgressPolicy, EgressPolicyKind};
 use crate::gateway_api::GatewayApi;
 use crate::glimpse::{Glimpse, fields};
+use crate::identity_slice::IdentitySlice;
 use crate::inference_policy::InferencePolicy;
 use crate::key_secret::KeySecret;
 use crate::meta::{Namespace, Node, ObjectMeta, short};
@@ -61,6 +62,8 @@ pub enum Object {
     DetectionPolicy(DetectionPolicy),
     /// `cofferdam.dev`
     Containment(Containment),
+    /// `cofferdam.dev`
+    IdentitySlice(IdentitySlice),
 }
 
 impl Object {
@@ -81,6 +84,7 @@ impl Object {
             Self::KeySecret(_) => "Secret",
             Self::DetectionPolicy(_) => "DetectionPolicy",
             Self::Containment(_) => "Containment",
+            Self::IdentitySlice(_) => "IdentitySlice",
         }
     }
 
@@ -101,6 +105,7 @@ impl Object {
             Self::KeySecret(object) => &object.meta,
             Self::DetectionPolicy(object) => &object.meta,
             Self::Containment(object) => &object.meta,
+            Self::IdentitySlice(object) => &object.meta,
         }
     }
 
@@ -121,6 +126,7 @@ impl Object {
             Self::KeySecret(object) => &object.position,
             Self::DetectionPolicy(object) => &object.position,
             Self::Containment(object) => &object.position,
+            Self::IdentitySlice(object) => &object.position,
         }
     }
 
@@ -296,6 +302,9 @@ fn decode<'n>(
         ("", "Service") => Some(Object::Service(Service::decode(d, map))),
         ("networking.k8s.io" | "extensions", "Ingress") => Some(Object::Ingress(Ingress::decode(d, map))),
         ("route.openshift.io" | "", "Route") => Some(Object::Ingress(Ingress::decode_route(d, map))),
+        (OWN_GROUP, "IdentitySlice") if version == "v1alpha1" => {
+            Some(Object::IdentitySlice(IdentitySlice::decode(d, map)))
+        }
         ("", "Secret") if KeySecret::is_one(map) => Some(Object::KeySecret(KeySecret::decode(d, map))),
         (group, kind) => {
             unknown_kind(d, item.node.place, group, version, kind);

@@ -256,6 +256,7 @@ impl Decoder {
             match set.namespaces.as_ref().ok_or(DecodeError::Missing("the namespaces of pods"))? {
                 wire::Namespaces::Own(name) => NamespaceScope::Own(self.interner.text(name)),
                 wire::Namespaces::Matching(selector) => NamespaceScope::Matching(self.selector(selector)?),
+                wire::Namespaces::Elsewhere(selector) => NamespaceScope::Elsewhere(self.selector(selector)?),
             };
         let pods = set.pods.as_ref().ok_or(DecodeError::Missing("a selector of pods"))?;
         Ok(Subject { namespaces, pods: self.selector(pods)? })

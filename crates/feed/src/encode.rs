@@ -206,6 +206,7 @@ fn pod_set(namespaces: &NamespaceScope, pods: &Selector) -> wire::PodSet {
     let namespaces = match namespaces {
         NamespaceScope::Own(name) => wire::Namespaces::Own(name.to_string()),
         NamespaceScope::Matching(matching) => wire::Namespaces::Matching(selector(matching)),
+        NamespaceScope::Elsewhere(matching) => wire::Namespaces::Elsewhere(selector(matching)),
     };
     wire::PodSet { namespaces: Some(namespaces), pods: Some(selector(pods)) }
 }

@@ -385,7 +385,7 @@ pub(crate) enum Who {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PodSet {
-    #[prost(oneof = "Namespaces", tags = "1, 2")]
+    #[prost(oneof = "Namespaces", tags = "1, 2, 4")]
     pub(crate) namespaces: Option<Namespaces>,
     #[prost(message, optional, tag = "3")]
     pub(crate) pods: Option<Selector>,
@@ -397,6 +397,10 @@ pub(crate) enum Namespaces {
     Own(String),
     #[prost(message, tag = "2")]
     Matching(Selector),
+    /// To a reader that does not know it, a set of pods without namespaces, which is an error. Pods of other clusters are sent
+    /// only to nodes that have a policy with such a set: no such reader takes one for a pod of its own cluster.
+    #[prost(message, tag = "4")]
+    Elsewhere(Selector),
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -101,6 +101,7 @@ fn is_policy(object: &Object) -> bool {
         | Object::Service(_)
         | Object::Ingress(_)
         | Object::GatewayApi(_)
+        | Object::IdentitySlice(_)
         | Object::KeySecret(_) => false,
     }
 }

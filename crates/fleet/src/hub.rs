@@ -1,15 +1,17 @@
 //! What stands at the hub: releases, rollouts, and for each cluster what it is to have and how it stands.
 //!
-//! Leaves: the definitions of PolicyRelease, ManagedCluster and Rollout, and their forms. Guarantees: a release's object cannot be changed
+//! Leaves: the definitions of PolicyRelease, ManagedCluster, Rollout and IdentitySlice, and the forms of the first three. Guarantees: a release's object cannot be changed
 //! once it is there; what a cluster says of itself is in its status, which it may be allowed to write alone. Does not: write.
 
 mod asked;
 mod definition;
+mod identity;
 mod share;
 mod stands;
 
 pub use asked::{MOST_ACCEPTED, MOST_COMMANDS, RolloutSpec, StageSpec};
 pub use definition::guards;
+pub use identity::identity_slice;
 pub use share::{Contender, Labels, Share, share};
 pub use stands::{Accepted, Condition, RolloutStatus, StageStatus};
 
@@ -121,7 +123,7 @@ pub fn release_object(release: &Release, envelope: &Envelope) -> Value {
     })
 }
 
-/// Definitions of the hub's kinds.
+/// Definitions of the kinds that only a hub has.
 pub fn definitions() -> [Value; 3] {
     [policy_release(), managed_cluster(), definition::rollout()]
 }

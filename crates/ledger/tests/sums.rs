@@ -178,15 +178,3 @@ fn what_takes_too_long_is_ended_from_another_thread() {
     assert!(ended.as_ref().is_some_and(LedgerError::is_interrupted), "{ended:?}");
     assert_eq!(reader.rules(&ALL.all()).unwrap().len(), 1);
 }
-
-#[test]
-fn pairs_with_more_denials_come_before_those_with_more_bytes() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ledger.db");
-    let (mut ledger, _) = Ledger::open(&path).unwrap();
-    let denied =
-        |source: &str, count, sent| Entry { count, sent, ..flow(1, source, "x.example", Verdict::Deny) };
-    ledger.append(&[denied("ns/loud", 1, 1_000_000), denied("ns/scans", 500, 0)]).unwrap();
-    let pairs = Reader::open(&path).unwrap().pairs(ALL, 1).unwrap();
-    assert_eq!(&*pairs[0].source, "ns/scans");
-}

@@ -157,6 +157,10 @@ fn deciding_rule(
     // K "hostNetwork pods: NetworkPolicy behaviour is undefined", in practice node traffic; C "Host-networked pods
     // are not selected". Nodes and the outside are never subjects either.
     let Party::Pod(pod) = subject.party else { return RuleId::NOT_SUBJECT };
+    // Its own cluster judges for it.
+    if pod.cluster().is_some() {
+        return RuleId::NOT_SUBJECT;
+    }
     // K "A Pod cannot block access to itself."
     if is_same_endpoint(subject, peer) {
         return RuleId::SAME_ENDPOINT;
@@ -316,7 +320,12 @@ pub fn selects(world: &World, subject: &Subject, pod: &Pod) -> bool {
 fn pod_matches(world: &World, namespaces: &NamespaceScope, pods: &Selector, pod: &Pod) -> bool {
     let in_scope = match namespaces {
         NamespaceScope::Own(name) => *name == pod.namespace,
-        NamespaceScope::Matching(selector) => selector.matches(&world.namespace_labels(&pod.namespace)),
+        NamespaceScope::Matching(selector) => {
+            pod.cluster().is_none() && selector.matches(&world.namespace_labels(&pod.namespace))
+        }
+        NamespaceScope::Elsewhere(selector) => {
+            pod.cluster().is_some() && selector.matches(&world.namespace_labels(&pod.namespace))
+        }
     };
     in_scope && pods.matches(&pod.labels)
 }

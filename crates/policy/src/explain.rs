@@ -181,7 +181,16 @@ fn namespace_differences(world: &World, namespaces: &NamespaceScope, pod: &Pod) 
         NamespaceScope::Own(name) => {
             vec![format!("the peer is in namespace {}, not {name}", pod.namespace)]
         }
-        NamespaceScope::Matching(selector) => {
+        NamespaceScope::Matching(_) if pod.cluster().is_some() => {
+            vec![format!(
+                "the peer is in cluster {}, and the rule means pods of this one",
+                pod.cluster().unwrap_or_default()
+            )]
+        }
+        NamespaceScope::Elsewhere(_) if pod.cluster().is_none() => {
+            vec!["the peer is in this cluster, and the rule means pods of others".to_owned()]
+        }
+        NamespaceScope::Matching(selector) | NamespaceScope::Elsewhere(selector) => {
             let labels = world.namespace_labels(&pod.namespace);
             let all = unmet(selector, &labels);
             all.map(|missing| format!("namespace {} {missing}", pod.namespace)).collect()

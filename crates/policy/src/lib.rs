@@ -48,5 +48,6 @@ pub use rule::{
 };
 pub use set::{Generation, PolicySet};
 pub use world::{
-    Answers, CLUSTER_DNS, NamedPort, Namespace, Node, Pod, PodId, PodName, Resolved, WorkloadRef, World,
+    Answers, CLUSTER_DNS, CLUSTER_LABEL, NamedPort, Namespace, Node, Pod, PodId, PodName, Resolved,
+    WorkloadRef, World, cluster_of, namespace_elsewhere,
 };

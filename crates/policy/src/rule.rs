@@ -85,8 +85,10 @@ pub struct Subject {
 pub enum NamespaceScope {
     /// One namespace by name: that of a namespaced policy.
     Own(Arc<str>),
-    /// Every namespace whose labels match.
+    /// Every namespace of this cluster whose labels match.
     Matching(Selector),
+    /// Every namespace of other clusters whose labels match; [`crate::CLUSTER_LABEL`] is among them. Never of a subject.
+    Elsewhere(Selector),
 }
 
 /// What one direction of a policy says.

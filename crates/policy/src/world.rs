@@ -9,7 +9,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A namespace and its labels. `kubernetes.io/metadata.name` is always among them.
+/// A namespace and its labels. `kubernetes.io/metadata.name` is always among them. One of another cluster is called
+/// [`namespace_elsewhere`], and [`CLUSTER_LABEL`] is among its labels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Namespace {
     /// Name.
@@ -60,6 +61,29 @@ pub struct Pod {
     pub host_network: bool,
     /// What the pod is part of.
     pub workload: WorkloadRef,
+}
+
+/// Label of a namespace of another cluster: which cluster.
+pub const CLUSTER_LABEL: &str = "cofferdam.dev/cluster";
+/// Stands between the name of a namespace of another cluster and that cluster. No name of a namespace or cluster contains it.
+const OF: char = '@';
+
+/// What a namespace of another cluster is called here: `ml@west`.
+pub fn namespace_elsewhere(namespace: &str, cluster: &str) -> String {
+    format!("{namespace}{OF}{cluster}")
+}
+
+/// The cluster in what a namespace is called here; `None`: this one.
+pub fn cluster_of(namespace: &str) -> Option<&str> {
+    namespace.rsplit_once(OF).map(|(_, cluster)| cluster)
+}
+
+impl Pod {
+    /// The other cluster in which it runs; `None`: it runs in this one. A pod of another cluster is on no node, has no named
+    /// ports, is no subject of any policy, and only a [`crate::NamespaceScope::Elsewhere`] means it.
+    pub fn cluster(&self) -> Option<&str> {
+        cluster_of(&self.namespace)
+    }
 }
 
 impl fmt::Display for Pod {

@@ -54,6 +54,7 @@ impl Endpoints {
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)
                 | Object::GatewayApi(_)
+                | Object::IdentitySlice(_)
                 | Object::KeySecret(_) => {}
             }
         }

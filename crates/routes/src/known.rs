@@ -54,6 +54,7 @@ impl<'o> Known<'o> {
                 | Object::NetworkPolicy(_)
                 | Object::ClusterPolicy(_)
                 | Object::EgressPolicy(_)
+                | Object::IdentitySlice(_)
                 | Object::KeySecret(_) => {}
             }
         }

@@ -7,6 +7,7 @@
 //! when all the new ones are there; while the hub is gone, everything stays, and what is changed locally is still put back.
 //! Does not: compile or enforce; the cluster's controller does, as with every policy.
 
+pub mod identity;
 mod local;
 mod round;
 

@@ -68,7 +68,7 @@ impl Met<'_> {
 
     fn keep_strongest(&mut self) {
         self.pairs.sort_unstable_by(|one, other| {
-            let key = |pair: &Pair| Reverse((pair.denied > 0, pair.sent.saturating_add(pair.received)));
+            let key = |pair: &Pair| Reverse((pair.denied, pair.sent.saturating_add(pair.received)));
             let name = |pair: &Pair| (pair.source.clone(), pair.destination.clone(), pair.port);
             key(one).cmp(&key(other)).then_with(|| name(one).cmp(&name(other)))
         });

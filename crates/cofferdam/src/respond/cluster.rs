@@ -150,6 +150,11 @@ fn target(set: Option<&PolicySet>, workload: &str) -> Result<(Target, Vec<String
         !namespace.is_empty() && !kind.is_empty() && !name.is_empty(),
         "{workload:?} is no workload: write it as namespace/Kind/name, as `cofferdam incident show` does"
     );
+    if let Some(cluster) = policy::cluster_of(namespace) {
+        bail!(
+            "{workload} runs in cluster {cluster}, and is cut off there: contain it with that cluster's `cofferdam incident`"
+        );
+    }
     let is_of = |pod: &&std::sync::Arc<policy::Pod>| {
         *pod.namespace == *namespace && *pod.workload.kind == *kind && *pod.workload.name == *name
     };

@@ -222,8 +222,10 @@ fn networks(world: &World, peer: &Peer) -> Vec<IpNet> {
             let in_scope = |pod: &Pod| match namespaces {
                 NamespaceScope::Own(name) => *name == pod.namespace,
                 NamespaceScope::Matching(selector) => {
-                    selector.matches(&world.namespace_labels(&pod.namespace))
+                    pod.cluster().is_none() && selector.matches(&world.namespace_labels(&pod.namespace))
                 }
+                // No list of resolvers can name one of another cluster.
+                NamespaceScope::Elsewhere(_) => false,
             };
             let meant = |pod: &&Arc<Pod>| !pod.host_network && in_scope(pod) && pods.matches(&pod.labels);
             world.pods.iter().filter(meant).flat_map(|pod| &pod.addresses).copied().map(IpNet::from).collect()

@@ -446,8 +446,10 @@ impl Engine {
             return Placement::new();
         }
         let node_addresses = world.nodes.values().flat_map(|node| &node.addresses);
+        // What another cluster claims keeps no pod from its address.
+        let own = world.pods.iter().filter(|pod| pod.cluster().is_none());
         let taken: HashSet<IpAddr> =
-            world.pods.iter().flat_map(|pod| &pod.addresses).chain(node_addresses).copied().collect();
+            own.flat_map(|pod| &pod.addresses).chain(node_addresses).copied().collect();
         let has_none = |key: &(Arc<str>, Arc<str>)| {
             let pod = world.find_pod(&key.0, &key.1);
             pod.is_some_and(|pod| !pod.host_network && pod.addresses.is_empty())
@@ -476,7 +478,8 @@ impl Engine {
             return Ok(());
         };
         // Nobody else enforces for a pod that is bound nowhere.
-        for pod in set.world.pods.iter_mut().filter(|pod| pod.node.is_none()) {
+        let is_nowhere = |pod: &&mut Arc<Pod>| pod.node.is_none() && pod.cluster().is_none();
+        for pod in set.world.pods.iter_mut().filter(is_nowhere) {
             Arc::make_mut(pod).node = Some(here.clone());
         }
         let on_this_node = |pod: &&Arc<Pod>| pod.node.as_ref() == Some(&here) && !pod.host_network;
@@ -489,7 +492,7 @@ impl Engine {
     fn note_not_running(&mut self, set: &PolicySet) {
         let Some(running) = self.running.take() else { return };
         let key = |pod: &Pod| (pod.namespace.clone(), pod.name.clone());
-        let pods = || set.world.pods.iter().filter(|pod| !pod.host_network);
+        let pods = || set.world.pods.iter().filter(|pod| !pod.host_network && pod.cluster().is_none());
         let new = pods().filter(|pod| !running.contains_key(&key(pod)));
         self.note_pods("came after the lab started and do not run: start it again to run them", new);
         let moved = |pod: &&Arc<Pod>| {

@@ -91,6 +91,7 @@ impl Runs {
                 | Object::InferencePolicy(_)
                 | Object::DetectionPolicy(_)
                 | Object::Containment(_)
+                | Object::IdentitySlice(_)
                 | Object::KeySecret(_) => continue,
             };
             runs.by_owner.entry(owner).or_insert(found);
@@ -156,7 +157,7 @@ impl Runs {
                 if kind == "svc" { format!(" {name}.{namespace}") } else { String::new() }
             );
         };
-        for pod in &world.pods {
+        for pod in world.pods.iter().filter(|pod| pod.cluster().is_none()) {
             for address in &pod.addresses {
                 line(address, &pod.name, &pod.namespace, "pod");
             }
@@ -227,10 +228,10 @@ fn one_per_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
     [first(true), first(false)].into_iter().flatten().collect()
 }
 
-/// Those listed, and blocks of a single address: the hosts outside that policy speaks of.
+/// Those listed, blocks of a single address, and pods of other clusters: the hosts outside that policy speaks of.
 fn outside(set: &PolicySet, listed: &[IpAddr]) -> Vec<IpAddr> {
     let world = &set.world;
-    let pods = world.pods.iter().flat_map(|pod| &pod.addresses);
+    let pods = world.pods.iter().filter(|pod| pod.cluster().is_none()).flat_map(|pod| &pod.addresses);
     let known: BTreeSet<&IpAddr> =
         pods.chain(world.nodes.values().flat_map(|node| &node.addresses)).collect();
     let sections = set.policies.iter().flat_map(|policy| [&policy.ingress, &policy.egress]);

@@ -112,6 +112,7 @@ fn is_policy(object: &Object) -> bool {
         | Object::Ingress(_)
         | Object::InferencePolicy(_)
         | Object::GatewayApi(_)
+        | Object::IdentitySlice(_)
         | Object::KeySecret(_)
         | Object::DetectionPolicy(_)
         // Whoever is cut off stays so, whatever is judged by.

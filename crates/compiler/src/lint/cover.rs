@@ -48,7 +48,10 @@ fn scope(world: &World, wide: &NamespaceScope, narrow: &NamespaceScope) -> bool 
         (NamespaceScope::Own(a), NamespaceScope::Own(b)) => a == b,
         (NamespaceScope::Own(_), NamespaceScope::Matching(_)) => false,
         (NamespaceScope::Matching(a), NamespaceScope::Own(b)) => a.matches(&world.namespace_labels(b)),
-        (NamespaceScope::Matching(a), NamespaceScope::Matching(b)) => selector(a, b),
+        (NamespaceScope::Matching(a), NamespaceScope::Matching(b))
+        | (NamespaceScope::Elsewhere(a), NamespaceScope::Elsewhere(b)) => selector(a, b),
+        (NamespaceScope::Elsewhere(_), NamespaceScope::Own(_) | NamespaceScope::Matching(_))
+        | (NamespaceScope::Own(_) | NamespaceScope::Matching(_), NamespaceScope::Elsewhere(_)) => false,
     }
 }
 

@@ -5,6 +5,7 @@
 //! and a selector. Guarantees: equal to testing every pod; a test holds it. Group ids are sorted by namespace.
 //! Does not: include host-network pods among the groups; no selector reaches them. They are counted apart.
 
+use crate::lower::index::Whose;
 use policy::{Labels, NamedPort, NamespaceScope, Pod, Requirement, Selector, World};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -22,6 +23,21 @@ pub(crate) struct Group<'w> {
     pub(crate) count: usize,
 }
 
+impl Group<'_> {
+    /// Whether its pods run in this cluster.
+    pub(crate) fn is_ours(&self) -> bool {
+        Whose::of(self.namespace) == Whose::Ours
+    }
+}
+
+/// Whose namespaces a scope looks at.
+fn whose(scope: &NamespaceScope) -> Whose {
+    match scope {
+        NamespaceScope::Own(_) | NamespaceScope::Matching(_) => Whose::Ours,
+        NamespaceScope::Elsewhere(_) => Whose::Elsewhere,
+    }
+}
+
 /// Index of a group.
 pub(crate) type GroupId = u32;
 
@@ -34,7 +50,7 @@ pub(crate) struct Crowd<'w> {
     namespace_postings: Postings<'w>,
     /// By port name: groups in which some pod has it.
     port_holders: HashMap<&'w str, Vec<GroupId>>,
-    namespace_cache: RefCell<HashMap<Selector, Rc<Matching>>>,
+    namespace_cache: RefCell<HashMap<(Whose, Selector), Rc<Matching>>>,
 }
 
 /// Namespaces that a selector matches.
@@ -145,12 +161,19 @@ impl<'w> Crowd<'w> {
                     Some(_) | None => Box::new(range.filter(matches)),
                 }
             }
-            NamespaceScope::Matching(selector) if selector.is_everything() => match candidates {
-                Some(lists) => Box::new(lists.into_iter().flatten().copied().filter(matches)),
-                None => Box::new((0..u32::try_from(all).unwrap_or(u32::MAX)).filter(matches)),
-            },
-            NamespaceScope::Matching(selector) => {
-                let namespaces = self.namespaces_matching(selector);
+            NamespaceScope::Matching(selector) if selector.is_everything() => {
+                let ours = |id: &GroupId| self.group(*id).is_some_and(Group::is_ours);
+                match candidates {
+                    Some(lists) => {
+                        Box::new(lists.into_iter().flatten().copied().filter(ours).filter(matches))
+                    }
+                    None => {
+                        Box::new((0..u32::try_from(all).unwrap_or(u32::MAX)).filter(ours).filter(matches))
+                    }
+                }
+            }
+            NamespaceScope::Matching(selector) | NamespaceScope::Elsewhere(selector) => {
+                let namespaces = self.namespaces_matching(whose(scope), selector);
                 match candidates {
                     Some(lists) if found < namespaces.list.len() => {
                         Box::new(lists.into_iter().flatten().copied().filter(matches).filter(move |id| {
@@ -188,16 +211,16 @@ impl<'w> Crowd<'w> {
         let Some(holders) = self.port_holders.get(name) else { return false };
         let range = match scope {
             NamespaceScope::Own(namespace) => self.range(namespace),
-            NamespaceScope::Matching(_) => 0..u32::MAX,
+            NamespaceScope::Matching(_) | NamespaceScope::Elsewhere(_) => 0..u32::MAX,
         };
         within(holders, range).filter_map(|id| self.group(id)).any(|group| {
             group.ports.iter().any(|ports| ports.iter().any(&has)) && self.includes(scope, pods, group)
         })
     }
 
-    /// Whether any namespace matches.
+    /// Whether any namespace of this cluster matches.
     pub(crate) fn any_namespace(&self, selector: &Selector) -> bool {
-        !self.namespaces_matching(selector).list.is_empty()
+        !self.namespaces_matching(Whose::Ours, selector).list.is_empty()
     }
 
     /// Whether the scope includes this group's namespace and the selector its labels.
@@ -205,10 +228,15 @@ impl<'w> Crowd<'w> {
         let in_scope = match scope {
             NamespaceScope::Own(name) => name == group.namespace,
             NamespaceScope::Matching(selector) => {
-                selector.is_everything() || {
-                    let namespaces = self.namespaces_matching(selector);
-                    self.namespace_id(group.namespace).is_some_and(|id| namespaces.set.contains(&id))
-                }
+                group.is_ours()
+                    && (selector.is_everything() || {
+                        let namespaces = self.namespaces_matching(Whose::Ours, selector);
+                        self.namespace_id(group.namespace).is_some_and(|id| namespaces.set.contains(&id))
+                    })
+            }
+            NamespaceScope::Elsewhere(selector) => {
+                let namespaces = self.namespaces_matching(Whose::Elsewhere, selector);
+                self.namespace_id(group.namespace).is_some_and(|id| namespaces.set.contains(&id))
             }
         };
         in_scope && pods.matches(group.labels)
@@ -224,9 +252,9 @@ impl<'w> Crowd<'w> {
         self.groups.get(id as usize)
     }
 
-    /// Labels of every namespace, in name order.
+    /// Labels of every namespace of this cluster, in name order.
     pub(crate) fn namespace_labels(&self) -> impl Iterator<Item = &Labels> {
-        self.namespaces.iter().map(|(_, labels)| labels)
+        self.namespaces.iter().filter(|(name, _)| Whose::of(name) == Whose::Ours).map(|(_, labels)| labels)
     }
 
     fn namespace_id(&self, name: &str) -> Option<u32> {
@@ -236,12 +264,15 @@ impl<'w> Crowd<'w> {
             .and_then(|i| u32::try_from(i).ok())
     }
 
-    fn namespaces_matching(&self, selector: &Selector) -> Rc<Matching> {
-        if let Some(known) = self.namespace_cache.borrow().get(selector) {
+    fn namespaces_matching(&self, whose: Whose, selector: &Selector) -> Rc<Matching> {
+        let key = (whose, selector.clone());
+        if let Some(known) = self.namespace_cache.borrow().get(&key) {
             return known.clone();
         }
-        let matches =
-            |id: &u32| self.namespaces.get(*id as usize).is_some_and(|(_, labels)| selector.matches(labels));
+        let matches = |id: &u32| {
+            let found = self.namespaces.get(*id as usize);
+            found.is_some_and(|(name, labels)| Whose::of(name) == whose && selector.matches(labels))
+        };
         let mut list: Vec<u32> = match self.namespace_postings.candidates(selector) {
             Some(lists) => lists.into_iter().flatten().copied().filter(matches).collect(),
             None => (0..u32::try_from(self.namespaces.len()).unwrap_or(u32::MAX)).filter(matches).collect(),
@@ -253,7 +284,7 @@ impl<'w> Crowd<'w> {
         if cache.len() >= CACHED_SELECTORS {
             cache.clear();
         }
-        cache.insert(selector.clone(), found.clone());
+        cache.insert(key, found.clone());
         found
     }
 }
@@ -342,7 +373,12 @@ mod tests {
             for pods in selectors() {
                 let in_scope = |pod: &Pod| match &scope {
                     NamespaceScope::Own(name) => *name == pod.namespace,
-                    NamespaceScope::Matching(s) => s.matches(&world.namespace_labels(&pod.namespace)),
+                    NamespaceScope::Matching(s) => {
+                        pod.cluster().is_none() && s.matches(&world.namespace_labels(&pod.namespace))
+                    }
+                    NamespaceScope::Elsewhere(s) => {
+                        pod.cluster().is_some() && s.matches(&world.namespace_labels(&pod.namespace))
+                    }
                 };
                 let expected =
                     world.pods.iter().filter(|p| !p.host_network && in_scope(p) && pods.matches(&p.labels));

@@ -191,7 +191,8 @@ fn means_dns(rule: &Rule) -> bool {
             Peer::Pods { namespaces: NamespaceScope::Matching(selector), pods } => {
                 names_dns(&rule.ports) || selector.is_everything() && pods.is_everything()
             }
-            Peer::Pods { namespaces: NamespaceScope::Own(_), .. } | Peer::Nodes(_) => names_dns(&rule.ports),
+            Peer::Pods { namespaces: NamespaceScope::Own(_) | NamespaceScope::Elsewhere(_), .. }
+            | Peer::Nodes(_) => names_dns(&rule.ports),
             Peer::Names(_) => false,
         }),
     };
@@ -213,7 +214,7 @@ fn servers<'a, 'w>(crowd: &'a Crowd<'w>) -> Vec<&'a Group<'w>> {
             || named("app.kubernetes.io/name")
             || &**group.namespace == SYSTEM && group.ports.iter().any(|ports| ports.iter().any(serves))
     };
-    crowd.groups.iter().filter(is_server).take(MOST_ADMIN_RULES).collect()
+    crowd.groups.iter().filter(|group| group.is_ours()).filter(is_server).take(MOST_ADMIN_RULES).collect()
 }
 
 fn allows_dns(world: &World, crowd: &Crowd<'_>, servers: &[&Group<'_>], rule: &Rule) -> bool {
@@ -241,6 +242,7 @@ fn may_be_dns(world: &World, namespaces: &NamespaceScope, pods: &Selector) -> bo
     let reaches = match namespaces {
         NamespaceScope::Own(name) => &**name == SYSTEM,
         NamespaceScope::Matching(selector) => selector.matches(&world.namespace_labels(SYSTEM)),
+        NamespaceScope::Elsewhere(_) => false,
     };
     reaches && (pods.is_everything() || pods.matches(&Labels::from_iter([("k8s-app", "kube-dns")])))
 }

@@ -13,7 +13,7 @@ const LABEL_SETS: usize = 200;
 pub(super) fn for_pods(crowd: &Crowd<'_>, scope: &NamespaceScope, selector: &Selector) -> Option<String> {
     let near: Vec<&Labels> = match scope {
         NamespaceScope::Own(name) => groups(crowd, crowd.range(name)).map(|group| group.labels).collect(),
-        NamespaceScope::Matching(_) => crowd
+        NamespaceScope::Matching(_) | NamespaceScope::Elsewhere(_) => crowd
             .matching(scope, &Selector::everything())
             .filter_map(|id| crowd.group(id))
             .take(LABEL_SETS)

@@ -38,6 +38,7 @@ fn means_system(world: &World, crowd: &Crowd<'_>, policy: &Policy) -> bool {
     let in_scope = match &policy.subject.namespaces {
         NamespaceScope::Own(name) => &**name == SYSTEM,
         NamespaceScope::Matching(selector) => selector.matches(&world.namespace_labels(SYSTEM)),
+        NamespaceScope::Elsewhere(_) => false,
     };
     let pods = &policy.subject.pods;
     in_scope && (pods.is_everything() || crowd.any(&NamespaceScope::Own(SYSTEM.into()), pods))
@@ -52,7 +53,9 @@ fn is_broad(rule: &Rule) -> bool {
                 selector.is_everything() && pods.is_everything()
             }
             Peer::Network { cidr, except } => cidr.prefix_len() == 0 && except.is_empty(),
-            Peer::Pods { namespaces: NamespaceScope::Own(_), .. } | Peer::Nodes(_) | Peer::Names(_) => false,
+            Peer::Pods { namespaces: NamespaceScope::Own(_) | NamespaceScope::Elsewhere(_), .. }
+            | Peer::Nodes(_)
+            | Peer::Names(_) => false,
         }),
     };
     let all_ports = match &rule.ports {
@@ -71,7 +74,7 @@ fn is_broad(rule: &Rule) -> bool {
 /// known address at all, since then no block means them.
 pub(super) fn blocks_with_pods(findings: &mut Findings<'_>) {
     let set = findings.set;
-    let own = || set.world.pods.iter().filter(|pod| !pod.host_network);
+    let own = || set.world.pods.iter().filter(|pod| !pod.host_network && pod.cluster().is_none());
     let mut addresses: Vec<IpAddr> = own().flat_map(|pod| pod.addresses.iter().copied()).collect();
     addresses.sort_unstable();
     let without = own().filter(|pod| pod.addresses.is_empty()).count();

@@ -132,6 +132,12 @@ fn meant(scope: &NamespaceScope, pods: &Selector) -> String {
         NamespaceScope::Own(name) => format!("{pods} in namespace {name}"),
         NamespaceScope::Matching(selector) if pods.is_everything() => format!("namespaces with {selector}"),
         NamespaceScope::Matching(selector) => format!("{pods} in namespaces with {selector}"),
+        NamespaceScope::Elsewhere(selector) if pods.is_everything() => {
+            format!("namespaces of other clusters with {selector}")
+        }
+        NamespaceScope::Elsewhere(selector) => {
+            format!("{pods} in namespaces of other clusters with {selector}")
+        }
     }
 }
 
@@ -140,7 +146,12 @@ fn suggestion(crowd: &Crowd<'_>, scope: &NamespaceScope, pods: &Selector) -> Opt
         NamespaceScope::Matching(selector) if !crowd.any_namespace(selector) => {
             hint::for_namespaces(crowd, selector)
         }
-        NamespaceScope::Matching(_) | NamespaceScope::Own(_) => hint::for_pods(crowd, scope, pods),
+        NamespaceScope::Elsewhere(_) if !crowd.any(scope, &Selector::everything()) => Some(
+            "a namespace is known here where its cluster exports it, and the namespace of the same name here imports it: see \
+             the how-to on workloads of other clusters"
+                .to_owned(),
+        ),
+        NamespaceScope::Matching(_) | NamespaceScope::Own(_) | NamespaceScope::Elsewhere(_) => hint::for_pods(crowd, scope, pods),
     }
 }
 
@@ -167,5 +178,7 @@ fn host_pod(
             .iter()
             .filter(|(name, _)| wanted.matches(&findings.set.world.namespace_labels(name)))
             .find_map(|(_, pods)| of(pods)),
+        // None of them is exported.
+        NamespaceScope::Elsewhere(_) => None,
     }
 }

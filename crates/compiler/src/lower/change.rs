@@ -4,7 +4,7 @@
 //! uses any more stay until the next load; they match nothing and cost only their memory.
 
 use super::dense;
-use super::index::{CompiledPolicy, Id, Index, RANK_GAP, Scope};
+use super::index::{CompiledPolicy, Id, Index, RANK_GAP, Scope, Whose};
 use policy::{Labels, Order, Policy, Selector, order};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Index {
     /// Finds the scopes of a namespace anew.
     pub(crate) fn rescope(&mut self, namespace: Id) {
         let Some(entry) = self.namespaces.get_mut(namespace as usize) else { return };
-        let scopes = self.namespace_selectors.matching(&entry.labels);
+        let scopes = self.namespace_selectors.matching(entry.whose, &entry.labels);
         for old in std::mem::replace(&mut entry.scopes, scopes.clone()) {
             if let Some(scope) = self.scopes.get_mut(old as usize) {
                 scope.namespaces.retain(|other| *other != namespace);
@@ -132,10 +132,10 @@ impl Index {
     }
 
     /// Finds the namespaces of a new scope.
-    pub(crate) fn fill_scope(&mut self, id: Id, selector: &Selector) {
+    pub(crate) fn fill_scope(&mut self, id: Id, whose: Whose, selector: &Selector) {
         let mut members = Vec::new();
         for (number, namespace) in self.namespaces.iter_mut().enumerate() {
-            if selector.matches(&namespace.labels) {
+            if namespace.whose == whose && selector.matches(&namespace.labels) {
                 namespace.scopes.push(id);
                 members.push(dense(number));
             }

@@ -24,10 +24,54 @@ pub(crate) type Map<K, V> = HashMap<K, V, Fixed>;
 /// Distance of neighbours in the order of judgement.
 pub(crate) const RANK_GAP: u64 = 1 << 24;
 
+/// In which cluster a namespace is; a selector looks at those of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Whose {
+    /// In this one.
+    #[default]
+    Ours,
+    /// In another.
+    Elsewhere,
+}
+
+impl Whose {
+    pub(crate) fn of(namespace: &str) -> Self {
+        match policy::cluster_of(namespace) {
+            None => Self::Ours,
+            Some(_) => Self::Elsewhere,
+        }
+    }
+}
+
+/// Namespace selectors, by whose namespaces they look at.
+#[derive(Debug, Default)]
+pub(crate) struct ScopeSelectors {
+    ours: SelectorIndex<Id>,
+    elsewhere: SelectorIndex<Id>,
+}
+
+impl ScopeSelectors {
+    /// The scopes that include a namespace of these labels, ascending.
+    pub(crate) fn matching(&self, whose: Whose, labels: &Labels) -> Vec<Id> {
+        match whose {
+            Whose::Ours => self.ours.matching(labels),
+            Whose::Elsewhere => self.elsewhere.matching(labels),
+        }
+    }
+
+    fn insert(&mut self, whose: Whose, selector: &Selector, id: Id) {
+        match whose {
+            Whose::Ours => self.ours.insert(selector, id),
+            Whose::Elsewhere => self.elsewhere.insert(selector, id),
+        }
+    }
+}
+
 /// A namespace that exists or that a policy speaks of.
 #[derive(Debug, Default)]
 pub(crate) struct NamespaceEntry {
     pub(crate) labels: Labels,
+    pub(crate) whose: Whose,
     pub(crate) groups: Vec<Id>,
     /// Pod sets of this namespace alone.
     pub(crate) own: SelectorIndex<Id>,
@@ -123,6 +167,13 @@ pub(crate) struct PodEntry {
     pub(crate) ports: Arc<[NamedPort]>,
 }
 
+impl PodEntry {
+    /// Whether it runs in another cluster, which judges for it.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        policy::cluster_of(&self.namespace).is_some()
+    }
+}
+
 /// Everything lowering needs to know of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -130,9 +181,9 @@ pub(crate) struct Index {
     pub(crate) rules: Arc<Vec<RuleEntry>>,
     pub(crate) namespaces: Vec<NamespaceEntry>,
     pub(crate) namespace_ids: Map<Arc<str>, Id>,
-    pub(crate) namespace_selectors: SelectorIndex<Id>,
+    pub(crate) namespace_selectors: ScopeSelectors,
     pub(crate) scopes: Vec<ScopeEntry>,
-    pub(crate) scope_ids: Map<Selector, Id>,
+    pub(crate) scope_ids: Map<(Whose, Selector), Id>,
     pub(crate) groups: Vec<GroupEntry>,
     pub(crate) group_ids: Map<(Id, Labels), Id>,
     pub(crate) sets: Vec<PodSetEntry>,
@@ -200,7 +251,7 @@ impl Index {
     /// Everything that exists is known: finds which groups are in which pod sets.
     fn resolve(&mut self) {
         for (id, namespace) in self.namespaces.iter_mut().enumerate() {
-            namespace.scopes = self.namespace_selectors.matching(&namespace.labels);
+            namespace.scopes = self.namespace_selectors.matching(namespace.whose, &namespace.labels);
             for scope in &namespace.scopes {
                 if let Some(scope) = self.scopes.get_mut(*scope as usize) {
                     scope.namespaces.push(dense(id));
@@ -225,7 +276,7 @@ impl Index {
 
     /// The pod sets that would include a pod of a namespace nobody declared, ascending.
     pub(crate) fn sets_of_stranger(&self, namespace: &Labels, pod: &Labels) -> Vec<Id> {
-        let scopes = self.namespace_selectors.matching(namespace);
+        let scopes = self.namespace_selectors.matching(Whose::Ours, namespace);
         let scopes = scopes.iter().filter_map(|scope| self.scopes.get(*scope as usize));
         let mut sets: Vec<Id> = scopes.flat_map(|scope| scope.sets.matching(pod)).collect();
         sets.sort_unstable();
@@ -239,7 +290,8 @@ impl Index {
         let id = dense(self.namespaces.len());
         // What `World::namespace_labels` gives for a namespace nobody declared.
         let labels = Labels::from_iter([("kubernetes.io/metadata.name", name.as_ref())]);
-        self.namespaces.push(NamespaceEntry { labels, ..NamespaceEntry::default() });
+        let whose = Whose::of(name);
+        self.namespaces.push(NamespaceEntry { labels, whose, ..NamespaceEntry::default() });
         self.namespace_ids.insert(name.clone(), id);
         if self.resolved {
             self.rescope(id);
@@ -408,7 +460,8 @@ impl Index {
     fn pod_set(&mut self, namespaces: &NamespaceScope, selector: &Selector) -> Id {
         let scope = match namespaces {
             NamespaceScope::Own(name) => Scope::Namespace(self.namespace(name)),
-            NamespaceScope::Matching(selector) => Scope::Matching(self.scope(selector)),
+            NamespaceScope::Matching(selector) => Scope::Matching(self.scope(Whose::Ours, selector)),
+            NamespaceScope::Elsewhere(selector) => Scope::Matching(self.scope(Whose::Elsewhere, selector)),
         };
         let key = (scope, selector.clone());
         if let Some(known) = self.set_ids.get(&key) {
@@ -430,16 +483,17 @@ impl Index {
         id
     }
 
-    fn scope(&mut self, selector: &Selector) -> Id {
-        if let Some(known) = self.scope_ids.get(selector) {
+    fn scope(&mut self, whose: Whose, selector: &Selector) -> Id {
+        let key = (whose, selector.clone());
+        if let Some(known) = self.scope_ids.get(&key) {
             return *known;
         }
         let id = dense(self.scopes.len());
-        self.scope_ids.insert(selector.clone(), id);
-        self.namespace_selectors.insert(selector, id);
+        self.scope_ids.insert(key, id);
+        self.namespace_selectors.insert(whose, selector, id);
         self.scopes.push(ScopeEntry { sets: SelectorIndex::default(), namespaces: Vec::new() });
         if self.resolved {
-            self.fill_scope(id, selector);
+            self.fill_scope(id, whose, selector);
         }
         id
     }

@@ -232,7 +232,10 @@ fn placed(index: &Index, placement: &Placement) -> Result<BTreeMap<IpAddr, Id>, 
         let unknown = || LowerError::UnknownPod { namespace: namespace.clone(), name: name.clone() };
         let pod = *pods.get(&(namespace.as_ref(), name.as_ref())).ok_or_else(unknown)?;
         for &address in addresses {
-            let known = index.pod_at.contains_key(&address) || index.node_at.contains_key(&address);
+            // What another cluster claims keeps no pod of this one from its address.
+            let holder = index.pod_at.get(&address).and_then(|id| index.pods.get(*id as usize));
+            let known =
+                holder.is_some_and(|holder| !holder.is_elsewhere()) || index.node_at.contains_key(&address);
             if known || placed.insert(address, pod).is_some_and(|other| other != pod) {
                 return Err(LowerError::AddressTaken { address });
             }
@@ -272,6 +275,9 @@ impl Locals {
         let mut keys = Vec::new();
         let mut endpoints = BTreeMap::new();
         for (id, pod) in local.iter().filter_map(|id| Some((id, index.pods.get(*id as usize)?))) {
+            if pod.is_elsewhere() {
+                continue;
+            }
             let own = pod.addresses.iter().filter(|address| index.pod_at.get(address) == Some(id));
             let addresses: Vec<IpAddr> =
                 own.chain(self.extra.get(id).into_iter().flatten()).copied().collect();

@@ -7,14 +7,16 @@
 use super::{Closure, Draft, provider, reason};
 use crate::convert::{Context, object_name, protocol, source};
 use crds::{
-    Catalog, Code, Diagnostic, EgressPeer, EgressPort, EgressReach, EgressRule, Located, Position,
+    Catalog, Code, Diagnostic, EgressPeer, EgressPort, EgressReach, EgressRule, Elsewhere, Located, Position,
     ProviderRef, Resolver, RuleAction,
 };
+use ipnet::IpNet;
 use policy::{
-    Action, AnswerFiles, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames, DnsResolvers,
-    DomainPattern, Glob, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque, Operations, Peer,
-    Peers, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Rule, RuleEntry, RuleId,
-    SecretRef, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
+    Action, AnswerFiles, CLUSTER_LABEL, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames,
+    DnsResolvers, DomainPattern, Glob, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque,
+    Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
+    Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier, ToolCondition,
+    UploadLimits, Verb, WhenUnopened,
 };
 use std::sync::Arc;
 
@@ -138,8 +140,11 @@ impl Drafting<'_> {
             let ports = if is_limited { countable(ports) } else { ports };
             rules.push(Rule { id, action, peers: Peers::AnyOf(peers), ports });
         };
-        let plain: Vec<Peer> =
-            written.peers.iter().flat_map(|peer| self.plain(&field, &peer.position, &peer.value)).collect();
+        let plain: Vec<Peer> = written
+            .peers
+            .iter()
+            .flat_map(|peer| self.plain(&field, &peer.position, &peer.value, action))
+            .collect();
         if !plain.is_empty() {
             add(self, field.clone(), &written.position, plain, ports.clone());
         }
@@ -180,7 +185,7 @@ impl Drafting<'_> {
     }
 
     /// A peer that is no provider.
-    fn plain(&mut self, field: &str, at: &Position, written: &EgressPeer) -> Vec<Peer> {
+    fn plain(&mut self, field: &str, at: &Position, written: &EgressPeer, action: Action) -> Vec<Peer> {
         match written {
             EgressPeer::Domains(domains) => {
                 let patterns = self.patterns(field, at, domains);
@@ -189,7 +194,38 @@ impl Drafting<'_> {
             }
             EgressPeer::Networks(blocks) => blocks.iter().map(network).collect(),
             EgressPeer::Provider(_) => Vec::new(),
+            EgressPeer::Clusters(written) => self.elsewhere(written, action),
         }
+    }
+
+    /// Pods of other clusters. Where the rule denies, the addresses of those too that are not believed: what is denied is not
+    /// opened by a cluster that falls silent, or by another that claims the address.
+    fn elsewhere(&mut self, written: &Elsewhere, action: Action) -> Vec<Peer> {
+        let key = self.context.interner.text(CLUSTER_LABEL);
+        let of_cluster = match written.clusters.as_slice() {
+            [] => Requirement::Exists(key),
+            names => {
+                let mut names: Vec<_> = names.iter().map(|name| self.context.interner.text(name)).collect();
+                names.sort();
+                names.dedup();
+                Requirement::In(key, names)
+            }
+        };
+        let selected = self.context.selector(&written.namespaces);
+        let requirements: Vec<_> = selected.0.iter().cloned().chain([of_cluster]).collect();
+        let namespaces = self.context.interner.selector(requirements);
+        let pods = self.context.selector(&written.pods);
+        let mut peers = Vec::new();
+        match action {
+            Action::Deny => {
+                let doubtful = self.context.doubtful.iter();
+                let addresses = doubtful.flat_map(|pod| pod.addresses(&namespaces, &pods));
+                peers.extend(addresses.map(|address| network(&IpNet::from(*address))));
+            }
+            Action::Accept | Action::Pass => {}
+        }
+        peers.push(Peer::Pods { namespaces: NamespaceScope::Elsewhere(namespaces), pods });
+        peers
     }
 
     fn patterns(&mut self, field: &str, at: &Position, domains: &[Arc<str>]) -> Vec<DomainPattern> {

@@ -1,4 +1,4 @@
-//! Who exists: namespaces, pods and nodes, from what manifests or an API server say.
+//! Who exists: namespaces, pods and nodes, from what manifests or an API server say, and pods that other clusters export.
 //!
 //! Enters: objects. Leaves: a [`World`], and scopes to close where it contradicts itself.
 //! Guarantees: names are unique, an address belongs to one live pod or all its holders are closed, completed pods are
@@ -12,6 +12,7 @@
 //! Closed pods carry the label [`CLOSED_LABEL`], so that a scope can select exactly them.
 
 mod contained;
+pub(crate) mod elsewhere;
 mod nodes;
 pub(crate) mod pods;
 mod workloads;
@@ -21,6 +22,7 @@ use crate::prepare::{Form, Prepared};
 use crate::rules::Closure;
 pub(crate) use contained::contained_label;
 use crds::{Code, Diagnostic, EgressPolicyKind, Object, ObjectName, Position};
+use elsewhere::WrittenSlice;
 use pods::WrittenPod;
 use policy::{Direction, Namespace, NamespaceScope, ObjectRef, Pod, Requirement, Selector, Subject, World};
 use std::cmp::Ordering;
@@ -48,6 +50,7 @@ pub(crate) struct Sorted<'o> {
     pub(crate) keys: Vec<&'o crds::KeySecret>,
     pub(crate) detection: Vec<&'o crds::DetectionPolicy>,
     pub(crate) containments: Vec<&'o crds::Containment>,
+    pub(crate) slices: Vec<&'o WrittenSlice>,
 }
 
 impl<'o> Sorted<'o> {
@@ -57,6 +60,7 @@ impl<'o> Sorted<'o> {
         for object in objects {
             match object {
                 Prepared(Form::Pod(it)) => sorted.pods.push(it),
+                Prepared(Form::Slice(it)) => sorted.slices.push(it),
                 Prepared(Form::Other(object)) => match &**object {
                     Object::Namespace(it) => sorted.namespaces.push(it),
                     Object::Node(it) => sorted.nodes.push(it),
@@ -64,8 +68,8 @@ impl<'o> Sorted<'o> {
                     Object::NetworkPolicy(it) => sorted.network.push(it),
                     Object::ClusterPolicy(it) => sorted.cluster.push(it),
                     Object::EgressPolicy(it) => sorted.egress.push(it),
-                    // Pods have a form of their own.
-                    Object::Pod(_) | Object::Service(_) | Object::Ingress(_) => {}
+                    // Pods and slices have a form of their own.
+                    Object::Pod(_) | Object::IdentitySlice(_) | Object::Service(_) | Object::Ingress(_) => {}
                     Object::InferencePolicy(it) => sorted.inference.push(it),
                     // They say by which way a server is asked, and nothing of connections.
                     Object::GatewayApi(_) => {}
@@ -140,6 +144,7 @@ pub(crate) fn world(context: &mut Context, sorted: &Sorted<'_>) -> (World, Vec<C
     contained::mark(context, sorted, &mut placed);
     world.pods = placed.into_iter().map(|placed| placed.pod).collect();
     implicit_namespaces(context, sorted, &mut world);
+    elsewhere::add(context, sorted, &mut world);
     (world, closures)
 }
 

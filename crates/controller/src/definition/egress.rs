@@ -179,8 +179,8 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
     for (needs, message) in [
         ("self.action == 'Allow'", "only a rule that allows can say what may be uploaded or requested"),
         (
-            "!self.to.exists(peer, has(peer.networks))",
-            "what is uploaded and requested is judged where a connection's name is known, and a network has none",
+            "!self.to.exists(peer, has(peer.networks) || has(peer.clusters))",
+            "what is uploaded and requested is judged where a connection's name is known, and a network has none, nor has a pod of another cluster",
         ),
         (
             "!has(self.ports) || self.ports.all(port, !has(port.protocol) || port.protocol == 'TCP')",
@@ -506,7 +506,7 @@ fn peer() -> Value {
     });
     let purposes = json!({ "type": "string", "enum": ["api", "content", "storage", "upload"] });
     let mut peer = object(
-        "Exactly one of domains, provider and networks.",
+        "Exactly one of domains, provider, networks and clusters.",
         &[],
         json!({
             "domains": list(
@@ -519,11 +519,24 @@ fn peer() -> Value {
             "for": list("Only hosts of the provider that are for one of these. Left out: all its hosts.", 1, 4, purposes),
             "with": with,
             "networks": networks("Any address in these blocks, pods' and nodes' addresses included."),
+            "clusters": list(
+                "Pods that these clusters export, of namespaces that the namespace of the same name here imports. \"*\": every other \
+                 cluster. With namespaceSelector and podSelector.", 1, MOST, json!({
+                    "type": "string", "maxLength": 63, "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?|\\*)$",
+                })),
+            "namespaceSelector": selector(
+                "With clusters: namespaces with these labels in their cluster; kubernetes.io/metadata.name is always among them."),
+            "podSelector": selector("With clusters: pods with these labels."),
         }),
     );
-    let one_of =
-        "(has(self.domains) ? 1 : 0) + (has(self.provider) ? 1 : 0) + (has(self.networks) ? 1 : 0) == 1";
-    rule(&mut peer, one_of, "exactly one of domains, provider and networks is needed");
+    let one_of = "(has(self.domains) ? 1 : 0) + (has(self.provider) ? 1 : 0) + (has(self.networks) ? 1 : 0) + \
+                  (has(self.clusters) ? 1 : 0) == 1";
+    rule(&mut peer, one_of, "exactly one of domains, provider, networks and clusters is needed");
+    rule(
+        &mut peer,
+        "has(self.clusters) == has(self.namespaceSelector) && has(self.clusters) == has(self.podSelector)",
+        "clusters, namespaceSelector and podSelector are written together",
+    );
     rule(
         &mut peer,
         "has(self.provider) || !(has(self.__for__) || has(self.with))",

@@ -9,7 +9,7 @@ use crate::up::names::Names;
 use crate::up::protocol::{Answer, Request};
 use anyhow::{Context, Result, bail};
 use controller::authority::Authority;
-use controller::{Kind, ProviderKeys};
+use controller::{Kind, Reads};
 use crds::Catalog;
 use feed::server::Feed;
 use feed::tls::{CONTROLLER, node_name};
@@ -116,7 +116,7 @@ impl Cluster {
             feed,
             catalog,
             watch::Sender::default(),
-            ProviderKeys::NotRead,
+            Reads::default(),
             None,
         )));
         for node in nodes {
@@ -274,6 +274,11 @@ fn wanted(set: &PolicySet, policies: &[Value]) -> Result<BTreeMap<Name, Value>> 
         wanted.insert((kind, namespace.to_owned(), name.to_owned()), object);
     };
     let world = &set.world;
+    if let Some(pod) = world.pods.iter().find(|pod| pod.cluster().is_some()) {
+        bail!(
+            "pod {pod} is of another cluster, which no object of this one says: verify it with --enforcer kernel"
+        );
+    }
     let names = world.namespaces.keys().chain(world.pods.iter().map(|pod| &pod.namespace));
     for name in names {
         let labels = world.namespaces.get(name).map(|it| it.labels.clone()).unwrap_or_default();
@@ -319,7 +324,12 @@ fn wanted(set: &PolicySet, policies: &[Value]) -> Result<BTreeMap<Name, Value>> 
             | Kind::ClusterEgressPolicy
             | Kind::Containment => "",
             // The last says nothing of what is allowed.
-            Kind::Namespace | Kind::Node | Kind::Pod | Kind::Secret | Kind::DetectionPolicy => continue,
+            Kind::Namespace
+            | Kind::Node
+            | Kind::Pod
+            | Kind::Secret
+            | Kind::IdentitySlice
+            | Kind::DetectionPolicy => continue,
         };
         let mut object = policy.clone();
         put(
@@ -361,6 +371,7 @@ async fn write(client: &Client, held: &BTreeMap<Name, Value>, wanted: &BTreeMap<
         | Kind::EgressPolicy
         | Kind::ClusterEgressPolicy
         | Kind::DetectionPolicy
+        | Kind::IdentitySlice
         | Kind::Containment => !wanted.contains_key(name),
     };
     for (name, _) in held.iter().filter(|(name, held)| removed(name, held)) {

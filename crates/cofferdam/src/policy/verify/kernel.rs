@@ -250,7 +250,8 @@ fn collect(mut source: EventSource, dropped: &Dropped, stop: &AtomicBool) {
 /// Binds every pod to a node that exists. A pod of no node, and a node nobody declared, come without labels: no peer
 /// speaks of them.
 fn schedule(set: &mut PolicySet, nodes: &[&str]) {
-    for (pod, next) in set.world.pods.iter_mut().map(Arc::make_mut).zip(nodes.iter().cycle()) {
+    let own = set.world.pods.iter_mut().filter(|pod| pod.cluster().is_none());
+    for (pod, next) in own.map(Arc::make_mut).zip(nodes.iter().cycle()) {
         let node = pod.node.get_or_insert_with(|| (*next).into()).clone();
         let declare = || Node { name: node.clone(), labels: Labels::default(), addresses: Vec::new() };
         set.world.nodes.entry(node.clone()).or_insert_with(declare);
@@ -263,7 +264,7 @@ fn plan(set: &PolicySet, placement: &Placement, checks: &[Check]) -> Result<Plan
     for node in world.nodes.values() {
         plan.nodes.push(NodePlan { name: node.name.to_string(), addresses: node.addresses.clone() });
     }
-    for pod in world.pods.iter().filter(|pod| !pod.host_network) {
+    for pod in world.pods.iter().filter(|pod| !pod.host_network && pod.cluster().is_none()) {
         let end = End::Pod(pod.namespace.to_string(), pod.name.to_string());
         plan.pods.push(PodPlan {
             namespace: pod.namespace.to_string(),
@@ -342,6 +343,7 @@ fn place_of(set: &PolicySet, end: &End, address: IpAddr) -> Result<Place> {
         End::Address(_) => {
             if let Some(pod) =
                 set.world.pods.iter().find(|p| !p.host_network && p.addresses.contains(&address))
+                && pod.cluster().is_none()
             {
                 return Ok(Place::Pod(pod.namespace.to_string(), pod.name.to_string()));
             }
@@ -349,6 +351,9 @@ fn place_of(set: &PolicySet, end: &End, address: IpAddr) -> Result<Place> {
             return Ok(node.map_or(Place::Outside, |node| Place::Node(node.name.to_string())));
         }
     };
+    if pod.cluster().is_some() {
+        return Ok(Place::Outside);
+    }
     if pod.host_network {
         return Ok(Place::Node(pod.node.as_deref().unwrap_or_default().to_owned()));
     }

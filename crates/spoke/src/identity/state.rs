@@ -1,0 +1,483 @@
+//! What is to be written, by what was seen.
+//!
+//! Enters: what the cluster and the hub were seen to have, and the time. Leaves: slices to write or remove, at either.
+//! Guarantees: only namespaces that are labelled for it are exported, and nothing of a host-network or completed pod; only what the
+//! namespace of the same name here imports is taken, and only of the cluster in whose namespace of the hub it is; a slice that
+//! cannot be read leaves the one before it; what is taken of a cluster that is silent too long is said to be expired.
+//! Does not: talk to anything.
+
+use super::known::Known;
+use super::shelf::Shelf;
+use fleet::hub::API_VERSION;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The label of a namespace whose pods are exported, and its value.
+pub(super) const EXPORT: [&str; 2] = ["cofferdam.dev/export", IDENTITIES];
+/// What is exported and imported.
+const IDENTITIES: &str = "identities";
+/// What the key of the label begins with of a namespace that imports; the name of the cluster follows.
+const IMPORT: &str = "import.cofferdam.dev/";
+/// The label of what is taken from the hub: from which cluster.
+pub(super) const IMPORTED: &str = "cofferdam.dev/imported-from";
+/// Most slices that are taken of one cluster, the first by name.
+pub(super) const MOST_SLICES: usize = 1024;
+
+/// Labels.
+type Labels = BTreeMap<String, String>;
+/// Namespace and name.
+pub(super) type Name = (String, String);
+
+/// What is to be done to a slice.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Write {
+    /// It is to be so.
+    Put { at: Side, name: Name, object: Value },
+    /// It is to be gone.
+    Remove { at: Side, name: Name },
+}
+
+impl Write {
+    pub(super) fn is_for_the_hub(&self) -> bool {
+        let (Self::Put { at, .. } | Self::Remove { at, .. }) = self;
+        *at == Side::Hub
+    }
+}
+
+/// Where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// At the hub: what is exported.
+    Hub,
+    /// In the cluster: what is imported.
+    Local,
+}
+
+/// When a cluster was last heard.
+#[derive(Clone, Debug)]
+struct Heard {
+    said: String,
+    at: Instant,
+}
+
+/// A namespace that is exported.
+#[derive(Debug, Default)]
+struct Exported {
+    pods: Known<String, Value>,
+    shelf: Shelf,
+    /// Slices to look at.
+    due: BTreeSet<u32>,
+}
+
+/// Everything that was seen.
+pub(super) struct State {
+    cluster: String,
+    /// Of Cofferdam's own objects, in the cluster.
+    own: String,
+    expire_after: Duration,
+    start: Instant,
+    /// Labels of the cluster's namespaces.
+    pub(super) namespaces: Known<String, Labels>,
+    exported: BTreeMap<String, Exported>,
+    /// Specifications of slices at the hub.
+    pub(super) at_hub: Known<Name, Value>,
+    /// Those in the cluster that were taken from there.
+    pub(super) local: Known<Name, Value>,
+    leases: Known<String, String>,
+    heard: BTreeMap<String, Heard>,
+    /// Whether what is to be taken has to be looked at anew.
+    pub(super) takes: bool,
+    /// Whether slices that are there for nothing have to be looked for at the hub.
+    tidies: bool,
+    /// What others changed of it. It is put back now and then, not at once: two that claim one name would not stop.
+    changed: Changed,
+}
+
+/// What others changed.
+#[derive(Debug, Default)]
+struct Changed {
+    exported: BTreeSet<(String, u32)>,
+    imported: bool,
+    left: bool,
+}
+
+impl State {
+    pub(super) fn new(cluster: &str, own: &str, expire_after: Duration) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            own: own.to_owned(),
+            expire_after,
+            start: Instant::now(),
+            namespaces: Known::default(),
+            exported: BTreeMap::new(),
+            at_hub: Known::default(),
+            local: Known::default(),
+            leases: Known::default(),
+            heard: BTreeMap::new(),
+            takes: true,
+            tidies: true,
+            changed: Changed::default(),
+        }
+    }
+
+    /// Has what others changed put back.
+    pub(super) fn look(&mut self) {
+        let Changed { exported, imported, left } = std::mem::take(&mut self.changed);
+        for (namespace, number) in exported {
+            if let Some(exported) = self.exported.get_mut(&namespace) {
+                exported.due.insert(number);
+            }
+        }
+        self.takes |= imported;
+        self.tidies |= left;
+    }
+
+    /// Namespaces whose pods have to be watched.
+    pub(super) fn to_watch(&self) -> BTreeSet<String> {
+        let [key, value] = EXPORT;
+        let is_exported = |labels: &Labels| labels.get(key).is_some_and(|found| found == value);
+        self.namespaces
+            .iter()
+            .filter(|(_, labels)| is_exported(labels))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    pub(super) fn namespace(&mut self, event: kube::runtime::watcher::Event<(String, Labels)>) {
+        let differ = self.namespaces.take(event, |(name, labels)| (name, Some(labels)));
+        self.takes |= !differ.is_empty();
+        self.tidies |= !differ.is_empty();
+        for name in differ {
+            if let Some(exported) = self.exported.get_mut(&name) {
+                exported.due.extend(exported.shelf.numbers());
+            }
+        }
+    }
+
+    pub(super) fn pod(&mut self, namespace: &str, event: kube::runtime::watcher::Event<Pod>) {
+        let exported = self.exported.entry(namespace.to_owned()).or_default();
+        let was_whole = exported.pods.is_whole();
+        let differ = exported.pods.take(event, |pod| {
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            let identity = identity(&pod);
+            (name, identity)
+        });
+        if !was_whole && exported.pods.is_whole() {
+            self.tidies = true;
+            // In place before anything is written, as before a restart.
+            for (number, name) in places(&self.at_hub, &self.cluster, namespace) {
+                exported.shelf.reserve(number, &name);
+            }
+            let gone: Vec<String> =
+                exported.shelf.names().filter(|name| exported.pods.get(name).is_none()).cloned().collect();
+            exported.due.extend(gone.iter().filter_map(|name| exported.shelf.remove(name)));
+        }
+        for name in differ {
+            let slice = match exported.pods.get(&name) {
+                Some(identity) => exported.shelf.put(&name, identity.clone()),
+                None => exported.shelf.remove(&name),
+            };
+            exported.due.extend(slice);
+        }
+    }
+
+    pub(super) fn slice_at_hub(&mut self, event: kube::runtime::watcher::Event<DynamicObject>) {
+        let differ = self.at_hub.take(event, |object| (name(&object), specification(&object, false)));
+        for (namespace, name) in differ {
+            if namespace != self.cluster {
+                self.takes = true;
+                continue;
+            }
+            self.changed.left = true;
+            self.changed.exported.extend(parts(&name).map(|(of, number)| (of.to_owned(), number)));
+        }
+    }
+
+    pub(super) fn slice_here(&mut self, event: kube::runtime::watcher::Event<DynamicObject>) {
+        let was_whole = self.local.is_whole();
+        let differ = self.local.take(event, |object| (name(&object), specification(&object, true)));
+        self.changed.imported |= !differ.is_empty();
+        self.takes |= !was_whole && self.local.is_whole();
+    }
+
+    /// A cluster said that it lives, at `said` by its own clock; `age`: how long ago that would be by this one's.
+    pub(super) fn lease(
+        &mut self,
+        event: kube::runtime::watcher::Event<(String, String)>,
+        age: impl Fn(&str) -> Duration,
+    ) {
+        let now = Instant::now();
+        let differ = self.leases.take(event, |(cluster, said)| (cluster, Some(said)));
+        for cluster in differ {
+            let Some(said) = self.leases.get(&cluster) else { continue };
+            let at = match self.heard.get(&cluster) {
+                // Whatever its clock says.
+                Some(heard) if heard.said != *said => now,
+                Some(heard) => heard.at,
+                // Nobody here saw it being written.
+                None => now.checked_sub(age(said)).unwrap_or(now - self.expire_after),
+            };
+            self.heard.insert(cluster, Heard { said: said.clone(), at });
+            self.takes = true;
+        }
+    }
+
+    fn is_silent(&self, cluster: &str, now: Instant) -> bool {
+        // While nothing was ever heard, since this began.
+        let at = self.heard.get(cluster).map_or(self.start, |heard| heard.at);
+        now.duration_since(at) >= self.expire_after
+    }
+
+    /// Clusters of which something was taken and that are silent too long.
+    pub(super) fn silent(&self, now: Instant) -> BTreeSet<String> {
+        let of = |(_, spec): (&Name, &Value)| spec.get("cluster")?.as_str().map(str::to_owned);
+        let mut clusters: BTreeSet<String> = self.local.iter().filter_map(of).collect();
+        clusters.retain(|cluster| self.is_silent(cluster, now));
+        clusters
+    }
+
+    /// Whether all is known of which something is exported.
+    pub(super) fn is_settled(&self) -> bool {
+        let is_known = |namespace: &String| self.exported.get(namespace).is_some_and(|it| it.pods.is_whole());
+        self.at_hub.is_whole() && self.namespaces.is_whole() && self.to_watch().iter().all(is_known)
+    }
+
+    /// What is to be written at the hub. Nothing before it is known what is there.
+    pub(super) fn exports(&mut self) -> Vec<Write> {
+        if !self.at_hub.is_whole() || !self.namespaces.is_whole() {
+            return Vec::new();
+        }
+        let wanted = self.to_watch();
+        self.exported.retain(|namespace, _| wanted.contains(namespace));
+        let mut writes = Vec::new();
+        for (namespace, exported) in self.exported.iter_mut().filter(|(_, it)| it.pods.is_whole()) {
+            let labels = self.namespaces.get(namespace).cloned().unwrap_or_default();
+            for number in std::mem::take(&mut exported.due) {
+                let name = (self.cluster.clone(), format!("{namespace}.{number}"));
+                match exported.shelf.pods(number) {
+                    Some(pods) => {
+                        let spec = json!({
+                            "cluster": self.cluster, "namespace": namespace, "namespaceLabels": labels, "pods": pods,
+                        });
+                        if self.at_hub.get(&name) != Some(&spec) {
+                            writes.push(put(Side::Hub, name, None, spec));
+                        }
+                    }
+                    None if self.at_hub.get(&name).is_some() => {
+                        writes.push(Write::Remove { at: Side::Hub, name });
+                    }
+                    None => {}
+                }
+            }
+        }
+        if !std::mem::take(&mut self.tidies) {
+            return writes;
+        }
+        // What is there of namespaces that are exported no more, or of slices that are none.
+        for ((of, name), _) in self.at_hub.iter().filter(|((of, _), _)| *of == self.cluster) {
+            let is_wanted = match parts(name) {
+                Some((namespace, number)) => match self.exported.get(namespace) {
+                    Some(exported) => !exported.pods.is_whole() || exported.shelf.pods(number).is_some(),
+                    None => wanted.contains(namespace),
+                },
+                None => false,
+            };
+            let removal = Write::Remove { at: Side::Hub, name: (of.clone(), name.clone()) };
+            if !is_wanted && !writes.contains(&removal) {
+                writes.push(removal);
+            }
+        }
+        writes
+    }
+
+    /// What is to be written in the cluster, and what cannot be taken and why. Nothing before it is known what the hub has: but for
+    /// clusters that are silent too long.
+    pub(super) fn imports(&mut self, now: Instant) -> (Vec<Write>, Vec<String>) {
+        let (mut writes, mut problems) = (Vec::new(), Vec::new());
+        if !self.local.is_whole() || !self.namespaces.is_whole() {
+            return (writes, problems);
+        }
+        if !self.at_hub.is_whole() {
+            for (name, spec) in self.local.iter() {
+                let Some(cluster) = spec.get("cluster").and_then(Value::as_str) else { continue };
+                if self.is_silent(cluster, now) && !is_expired(spec) {
+                    writes.push(put(Side::Local, name.clone(), Some(cluster), expired(spec)));
+                }
+            }
+            return (writes, problems);
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut wanted = BTreeSet::new();
+        for ((cluster, name), spec) in self.at_hub.iter().filter(|((of, _), _)| *of != self.cluster) {
+            let text = |field: &str| spec.get(field).and_then(Value::as_str);
+            let (Some(of), Some(namespace)) = (text("cluster"), text("namespace")) else { continue };
+            if of != cluster {
+                problems.push(format!(
+                    "IdentitySlice {cluster}/{name} of the hub says cluster {of:?}: of namespace {cluster} only that of cluster \
+                     {cluster} is taken"
+                ));
+                continue;
+            }
+            let label = format!("{IMPORT}{cluster}");
+            let is_imported = self.namespaces.get(&namespace.to_owned()).and_then(|it| it.get(&label));
+            if is_imported.is_none_or(|value| value != IDENTITIES) {
+                continue;
+            }
+            let count = counts.entry(cluster).or_default();
+            *count += 1;
+            if *count > MOST_SLICES {
+                if *count == MOST_SLICES + 1 {
+                    problems.push(format!(
+                        "cluster {cluster} exports more than {MOST_SLICES} slices: those after {name} are not taken; export fewer \
+                         namespaces"
+                    ));
+                }
+                continue;
+            }
+            let here = (self.own.clone(), format!("{cluster}.{name}"));
+            wanted.insert(here.clone());
+            let spec = if self.is_silent(cluster, now) { expired(spec) } else { spec.clone() };
+            if self.local.get(&here) == Some(&spec) {
+                continue;
+            }
+            match readable(&here, &spec) {
+                Ok(()) => writes.push(put(Side::Local, here, Some(cluster), spec)),
+                Err(why) => {
+                    problems.push(format!("IdentitySlice {cluster}/{name} of the hub is not taken: {why}"))
+                }
+            }
+        }
+        let gone = self.local.iter().filter(|(name, _)| !wanted.contains(*name));
+        writes.extend(gone.map(|(name, _)| Write::Remove { at: Side::Local, name: name.clone() }));
+        (writes, problems)
+    }
+
+    /// What was written is there, before a watch says so.
+    pub(super) fn wrote(&mut self, write: &Write) {
+        let (at, name, spec) = match write {
+            Write::Put { at, name, object } => (at, name, object.get("spec").cloned()),
+            Write::Remove { at, name } => (at, name, None),
+        };
+        match at {
+            Side::Hub => drop(self.at_hub.set(name.clone(), spec)),
+            Side::Local => drop(self.local.set(name.clone(), spec)),
+        }
+    }
+
+    /// What could not be written is looked at again.
+    pub(super) fn owes(&mut self, write: &Write) {
+        let (Write::Put { at, name, .. } | Write::Remove { at, name }) = write;
+        match at {
+            Side::Hub => {
+                self.tidies = true;
+                if let Some((of, number)) = parts(&name.1)
+                    && let Some(exported) = self.exported.get_mut(of)
+                {
+                    exported.due.insert(number);
+                }
+            }
+            Side::Local => self.takes = true,
+        }
+    }
+
+    /// How many slices are exported, and how many imported.
+    pub(super) fn counts(&self) -> [usize; 2] {
+        let exported = self.at_hub.iter().filter(|((of, _), _)| *of == self.cluster).count();
+        [exported, self.local.iter().count()]
+    }
+}
+
+/// `namespace.number`
+fn parts(name: &str) -> Option<(&str, u32)> {
+    let (namespace, number) = name.rsplit_once('.')?;
+    Some((namespace, number.parse().ok()?))
+}
+
+/// The place of each pod in slices that are at the hub.
+fn places(at_hub: &Known<Name, Value>, cluster: &str, namespace: &str) -> Vec<(u32, String)> {
+    let mut places = Vec::new();
+    for ((of, name), spec) in at_hub.iter() {
+        let Some((exported, number)) = parts(name) else { continue };
+        if of != cluster || exported != namespace {
+            continue;
+        }
+        let pods = spec.get("pods").and_then(Value::as_array).into_iter().flatten();
+        let names = pods.filter_map(|pod| pod.get("name")?.as_str());
+        places.extend(names.map(|name| (number, name.to_owned())));
+    }
+    places
+}
+
+fn name(object: &DynamicObject) -> Name {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    (text(&object.metadata.namespace), text(&object.metadata.name))
+}
+
+/// The specification of a slice; `imported`: of one that was taken from a hub, else of one that was not. `None`: of the others.
+fn specification(object: &DynamicObject, imported: bool) -> Option<Value> {
+    let is_imported = object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(IMPORTED));
+    (is_imported == imported).then(|| object.data.get("spec").cloned().unwrap_or_default())
+}
+
+fn put(at: Side, name: Name, from: Option<&str>, spec: Value) -> Write {
+    let mut metadata = json!({ "namespace": name.0, "name": name.1 });
+    if let (Some(from), Some(fields)) = (from, metadata.as_object_mut()) {
+        fields.insert("labels".to_owned(), json!({ IMPORTED: from }));
+    }
+    let object =
+        json!({ "apiVersion": API_VERSION, "kind": "IdentitySlice", "metadata": metadata, "spec": spec });
+    Write::Put { at, name, object }
+}
+
+fn is_expired(spec: &Value) -> bool {
+    spec.get("expired").and_then(Value::as_bool) == Some(true)
+}
+
+fn expired(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.insert("expired".to_owned(), true.into());
+    }
+    spec
+}
+
+/// Whether the cluster's controller will understand it.
+fn readable(name: &Name, spec: &Value) -> Result<(), String> {
+    let object = json!({
+        "apiVersion": API_VERSION, "kind": "IdentitySlice",
+        "metadata": { "namespace": name.0, "name": name.1 }, "spec": spec,
+    });
+    let read = crds::read_value("the hub", &object);
+    match read.diagnostics.iter().find(|it| it.is_error()) {
+        Some(error) => Err(format!("{}: {}", error.field, error.message)),
+        None => Ok(()),
+    }
+}
+
+/// What others are told of a pod; `None` where its address is not its own, or not any more.
+fn identity(pod: &Pod) -> Option<Value> {
+    let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
+    let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    if is_over || spec.host_network == Some(true) {
+        return None;
+    }
+    let listed = status.pod_ips.iter().flatten().map(|it| it.ip.as_str());
+    let addresses: BTreeSet<&str> = status.pod_ip.as_deref().into_iter().chain(listed).collect();
+    if addresses.is_empty() {
+        return None;
+    }
+    let name = pod.metadata.name.as_deref()?;
+    let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.kind != "Node");
+    let (kind, of) = owner.map_or(("Pod", name), |owner| (&owner.kind, &owner.name));
+    Some(json!({
+        "name": name,
+        "labels": pod.metadata.labels.clone().unwrap_or_default(),
+        "addresses": addresses,
+        "serviceAccount": spec.service_account_name.as_deref().filter(|it| !it.is_empty()).unwrap_or("default"),
+        "workload": { "kind": kind, "name": of },
+    }))
+}

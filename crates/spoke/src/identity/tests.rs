@@ -1,0 +1,228 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
+
+use super::state::{EXPORT, IMPORTED, Side, State, Write};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DynamicObject;
+use kube::runtime::watcher::Event;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::{Instant, advance};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The state of cluster east, which knows that it has namespace ml with these labels.
+fn east(labels: &[(&str, &str)]) -> State {
+    let mut state = State::new("east", "cofferdam-system", HOUR);
+    let labels: BTreeMap<String, String> =
+        labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    state.namespace(Event::InitApply(("ml".to_owned(), labels)));
+    state.namespace(Event::InitDone);
+    state
+}
+
+fn exporting() -> State {
+    let [key, value] = EXPORT;
+    east(&[(key, value), ("team", "a")])
+}
+
+fn importing() -> State {
+    let mut state = east(&[("import.cofferdam.dev/west", "identities")]);
+    state.slice_here(Event::InitDone);
+    state
+}
+
+fn pod(name: &str, address: &str, more: &Value) -> Pod {
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": "ml", "labels": { "app": name },
+            "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "train", "uid": "1" }] },
+        "spec": { "containers": [] },
+        "status": { "podIP": address, "podIPs": [{ "ip": address }], "phase": "Running" },
+    });
+    for (path, value) in more.as_object().unwrap() {
+        *pod.pointer_mut(path).unwrap() = value.clone();
+    }
+    serde_json::from_value(pod).unwrap()
+}
+
+fn slice(namespace: &str, name: &str, spec: &Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "IdentitySlice",
+        "metadata": { "namespace": namespace, "name": name }, "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn of_west(address: &str) -> Value {
+    json!({ "cluster": "west", "namespace": "ml", "pods": [{ "name": "train", "addresses": [address] }] })
+}
+
+fn written(writes: &[Write]) -> Vec<String> {
+    let told = |write: &Write| match write {
+        Write::Put { at, name: (namespace, name), object } => {
+            let spec = object.get("spec").unwrap();
+            let pods = spec.get("pods").unwrap().as_array().unwrap();
+            let names: Vec<_> = pods.iter().map(|pod| pod.get("name").unwrap().as_str().unwrap()).collect();
+            let expired = if spec.get("expired").is_some() { " expired" } else { "" };
+            format!("{at:?} {namespace}/{name}: {}{expired}", names.join(" "))
+        }
+        Write::Remove { at, name: (namespace, name) } => format!("{at:?} {namespace}/{name} gone"),
+    };
+    writes.iter().map(told).collect()
+}
+
+fn done(state: &mut State, writes: &[Write]) -> Vec<String> {
+    writes.iter().for_each(|write| state.wrote(write));
+    written(writes)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_labelled_namespace_are_exported_and_only_what_changes_is_written() {
+    let mut state = exporting();
+    assert_eq!(state.to_watch().into_iter().collect::<Vec<_>>(), ["ml"]);
+    for event in [
+        Event::InitApply(pod("b", "10.1.0.2", &json!({}))),
+        Event::InitApply(pod("a", "10.1.0.1", &json!({}))),
+        Event::InitApply(pod("over", "10.1.0.3", &json!({ "/status/phase": "Succeeded" }))),
+        Event::InitApply(pod(
+            "of-node",
+            "192.0.2.1",
+            &json!({ "/spec": { "containers": [], "hostNetwork": true } }),
+        )),
+        Event::InitApply(pod("new", "", &json!({ "/status": {} }))),
+        Event::InitDone,
+    ] {
+        state.pod("ml", event);
+    }
+    assert_eq!(state.exports(), [], "it is not known what the hub has");
+    assert!(!state.is_settled());
+    state.slice_at_hub(Event::InitDone);
+    assert!(state.is_settled());
+    let writes = state.exports();
+    let Some(Write::Put { at: Side::Hub, object, .. }) = writes.first() else { panic!("{writes:?}") };
+    let first = object.pointer("/spec/pods/0").unwrap();
+    let expected = json!({
+        "name": "a", "labels": { "app": "a" }, "addresses": ["10.1.0.1"], "serviceAccount": "default",
+        "workload": { "kind": "Job", "name": "train" },
+    });
+    assert_eq!((first, object.pointer("/spec/namespaceLabels/team")), (&expected, Some(&json!("a"))));
+    assert_eq!(done(&mut state, &writes), ["Hub east/ml.0: a b"]);
+    assert_eq!(state.exports(), []);
+    state.pod("ml", Event::Apply(pod("a", "10.1.0.1", &json!({}))));
+    assert_eq!(state.exports(), [], "it says the same");
+    state.pod("ml", Event::Delete(pod("a", "10.1.0.1", &json!({}))));
+    let writes = state.exports();
+    assert_eq!(written(&writes), ["Hub east/ml.0: b"]);
+    writes.iter().for_each(|write| state.owes(write));
+    let writes = state.exports();
+    assert_eq!(done(&mut state, &writes), ["Hub east/ml.0: b"], "what could not be written is written again");
+    // Somebody else changes it, and adds one.
+    state.slice_at_hub(Event::Apply(slice("east", "ml.0", &of_west("10.66.0.1"))));
+    state.slice_at_hub(Event::Apply(slice("east", "ml.7", &of_west("10.66.0.2"))));
+    assert_eq!(state.exports(), [], "two that claim one name would not stop");
+    state.look();
+    let writes = state.exports();
+    assert_eq!(done(&mut state, &writes), ["Hub east/ml.0: b", "Hub east/ml.7 gone"]);
+    // The label is taken off.
+    state.namespace(Event::Apply(("ml".to_owned(), BTreeMap::new())));
+    let writes = state.exports();
+    assert_eq!(done(&mut state, &writes), ["Hub east/ml.0 gone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_cluster_exports_is_taken_where_it_is_imported_and_of_nobody_else() {
+    let mut state = importing();
+    let mut elsewhere = of_west("10.8.0.1");
+    *elsewhere.get_mut("namespace").unwrap() = "other".into();
+    for object in [
+        slice("west", "ml.0", &of_west("10.8.0.1")),
+        slice("west", "other.0", &elsewhere),
+        slice("south", "ml.0", &of_west("10.8.0.2")),
+        slice("west", "ml.1", &of_west("127.0.0.1")),
+    ] {
+        state.slice_at_hub(Event::InitApply(object));
+    }
+    assert_eq!(state.imports(Instant::now()).0, [], "the list is not whole");
+    state.slice_at_hub(Event::InitDone);
+    let (writes, problems) = state.imports(Instant::now());
+    let Some(Write::Put { object, .. }) = writes.first() else { panic!("{writes:?}") };
+    assert_eq!(object.pointer("/metadata/labels").and_then(|it| it.get(IMPORTED)), Some(&json!("west")));
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train"]);
+    let problems = problems.join("\n");
+    for line in
+        ["IdentitySlice south/ml.0 of the hub says cluster \"west\"", "west/ml.1 of the hub is not taken: "]
+    {
+        assert!(problems.contains(line), "{problems}");
+    }
+    // What was readable stays when it is not any more.
+    state.slice_at_hub(Event::Apply(slice("west", "ml.0", &of_west("0.0.0.0"))));
+    assert_eq!(state.imports(Instant::now()).0, []);
+    state.slice_at_hub(Event::Delete(slice("west", "ml.0", &of_west("0.0.0.0"))));
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0 gone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_any_more_when_the_namespace_here_imports_it_no_more() {
+    let mut state = importing();
+    state.slice_at_hub(Event::InitApply(slice("west", "ml.0", &of_west("10.8.0.1"))));
+    state.slice_at_hub(Event::InitDone);
+    let (writes, _) = state.imports(Instant::now());
+    done(&mut state, &writes);
+    state.namespace(Event::Apply(("ml".to_owned(), BTreeMap::new())));
+    assert!(state.takes);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0 gone"]);
+}
+
+fn lease(said: &str) -> Event<(String, String)> {
+    Event::Apply(("west".to_owned(), said.to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_silent_expires_and_is_believed_again_when_it_speaks() {
+    let mut state = importing();
+    state.slice_at_hub(Event::InitApply(slice("west", "ml.0", &of_west("10.8.0.1"))));
+    state.slice_at_hub(Event::InitDone);
+    state.lease(lease("1"), |_| Duration::ZERO);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train"]);
+    advance(HOUR - Duration::from_secs(1)).await;
+    assert!(state.silent(Instant::now()).is_empty() && state.imports(Instant::now()).0.is_empty());
+    // Being listed anew is no word of it, and what is said counts by this cluster's clock.
+    state.lease(lease("1"), |_| Duration::ZERO);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(state.silent(Instant::now()).into_iter().collect::<Vec<_>>(), ["west"]);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train expired"]);
+    state.lease(lease("0"), |_| HOUR * 9);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_nobody_saw_being_written_is_as_old_as_it_says() {
+    let mut state = importing();
+    state.slice_at_hub(Event::InitApply(slice("west", "ml.0", &of_west("10.8.0.1"))));
+    state.slice_at_hub(Event::InitDone);
+    state.lease(lease("1"), |_| HOUR);
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(written(&writes), ["Local cofferdam-system/west.ml.0: train expired"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_hub_cannot_be_reached_what_was_taken_stays_and_then_expires() {
+    let mut state = east(&[("import.cofferdam.dev/west", "identities")]);
+    let mut object = slice("cofferdam-system", "west.ml.0", &of_west("10.8.0.1"));
+    object.metadata.labels = Some([(IMPORTED.to_owned(), "west".to_owned())].into());
+    state.slice_here(Event::InitApply(object));
+    // One that somebody wrote by hand is left alone.
+    state.slice_here(Event::InitApply(slice("cofferdam-system", "mine", &of_west("10.8.0.9"))));
+    state.slice_here(Event::InitDone);
+    assert_eq!(state.imports(Instant::now()).0, []);
+    advance(HOUR).await;
+    let (writes, _) = state.imports(Instant::now());
+    assert_eq!(done(&mut state, &writes), ["Local cofferdam-system/west.ml.0: train expired"]);
+    assert_eq!(state.imports(Instant::now()).0, [], "once");
+}
