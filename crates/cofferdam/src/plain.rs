@@ -57,12 +57,16 @@ impl<W: Write> Write for Plain<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut all = std::mem::take(&mut self.begun);
         all.extend_from_slice(bytes);
-        for chunk in all.utf8_chunks() {
+        let mut chunks = all.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
             self.text(chunk.valid())?;
             let broken = chunk.invalid();
-            let is_begun =
-                all.ends_with(broken) && str::from_utf8(broken).is_err_and(|it| it.error_len().is_none());
-            if is_begun { self.begun = broken.to_vec() } else { self.out.write_all(broken)? }
+            let is_begun = str::from_utf8(broken).is_err_and(|it| it.error_len().is_none());
+            if is_begun && chunks.peek().is_none() {
+                self.begun = broken.to_vec();
+            } else {
+                self.out.write_all(broken)?;
+            }
         }
         Ok(bytes.len())
     }
@@ -105,5 +109,6 @@ mod tests {
         // What is no text goes on as it is.
         assert_eq!(passed(&[b"a\xff\xc3(", b"\xe2\x80"]), b"a\xff\xc3(");
         assert_eq!(passed(&[b"\xe2\x80", b"z"]), b"\xe2\x80z");
+        assert_eq!(passed(&[b"\xe2\x80z\xe2\x80", b"\xae"]), b"\xe2\x80z\\u202e");
     }
 }

@@ -68,40 +68,34 @@ fn steers(c: char) -> bool {
 fn names_are_shown_as_names_by_every_command_that_lists_them() {
     let folder = tempfile::tempdir().expect("a folder");
     ledger(folder.path());
-    let count = NAMES.len();
-    for (command, rows) in [
-        (&["ledger", "show"][..], Some(3 * count)),
-        (&["edges"], Some(count)),
-        (&["top", "source", "--measure", "denied"], Some(count)),
-        (&["top", "destination"], None),
-        (&["incident", "list"], Some(count)),
-    ] {
-        for form in ["table", "csv", "json", "jsonl"] {
-            let args = [command, &["--ledger", "ledger.db", "-o", form]].concat();
-            let text = cofferdam(folder.path(), &args);
-            assert!(!text.contains(steers), "{args:?}: {}", text.escape_debug());
-            let lines = text.lines().count();
-            match form {
-                "json" => {
-                    let all: Vec<serde_json::Value> = serde_json::from_str(&text).expect("an array");
-                    assert!(rows.is_none_or(|rows| rows == all.len()), "{args:?}: {} rows", all.len());
-                }
-                "jsonl" => {
-                    assert!(rows.is_none_or(|rows| rows == lines), "{args:?}: {text}");
-                    text.lines().for_each(|line| {
-                        drop(serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
-                    });
-                }
-                _ => assert!(rows.is_none_or(|rows| rows + 1 == lines), "{args:?}: {text}"),
-            }
-            if form == "csv" {
-                let cells = text.lines().flat_map(|line| line.split(','));
-                assert!(
-                    cells.into_iter().all(|cell| !cell.trim_matches('"').starts_with(['=', '@'])),
-                    "{text}"
-                );
-            }
+    let commands = [
+        &["ledger", "show"][..],
+        &["edges"],
+        &["top", "source", "--measure", "denied"],
+        &["top", "destination"],
+        &["incident", "list"],
+    ];
+    for command in commands {
+        let shown = |form: &str| {
+            let text = cofferdam(folder.path(), &[command, &["--ledger", "ledger.db", "-o", form]].concat());
+            assert!(!text.contains(steers), "{command:?} as {form}: {}", text.escape_debug());
+            text
+        };
+        let all: Vec<serde_json::Value> = serde_json::from_str(&shown("json")).expect("an array");
+        assert!(!all.is_empty(), "{command:?} shows nothing");
+        let lines = shown("jsonl");
+        lines.lines().for_each(|line| drop(serde_json::from_str::<serde_json::Value>(line).expect("JSON")));
+        assert_eq!(lines.lines().count(), all.len(), "{command:?}: {lines}");
+        let (table, csv) = (shown("table"), shown("csv"));
+        for text in [&table, &csv] {
+            assert_eq!(
+                text.lines().count(),
+                all.len() + 1,
+                "{command:?}: a row for each, and the heads: {text}"
+            );
         }
+        let mut cells = csv.lines().flat_map(|line| line.split(','));
+        assert!(cells.all(|cell| !cell.trim_matches('"').starts_with(['=', '@'])), "{csv}");
     }
     let incidents = cofferdam(folder.path(), &["incident", "list", "--ledger", "ledger.db", "--json"]);
     let ids: Vec<String> = incidents
@@ -109,7 +103,7 @@ fn names_are_shown_as_names_by_every_command_that_lists_them() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
         .filter_map(|it| it.get("id")?.as_str().map(str::to_owned))
         .collect();
-    assert_eq!(ids.len(), count);
+    assert!(!ids.is_empty());
     for id in ids {
         for command in [["incident", "show"], ["incident", "timeline"]] {
             for more in [&[][..], &["--json"]] {
