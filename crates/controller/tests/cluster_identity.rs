@@ -219,7 +219,7 @@ async fn cluster_identities_are_known_while_both_sides_agree_and_their_cluster_s
 }
 
 /// How long a change takes from one cluster's API server to what the other's controller publishes, with so many pods exported.
-/// `COFFERDAM_IDENTITIES=10000` for the figure of the documentation; what was measured is printed.
+/// `COFFERDAM_IDENTITIES=10000` asks for as many as a large cluster exports; what was measured is printed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_changes_of_exported_pods_are_known_elsewhere_within_seconds() {
     let Some(world) = World::start().await else { return };

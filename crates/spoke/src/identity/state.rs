@@ -219,7 +219,10 @@ impl State {
                 Some(heard) if heard.said != *said => now,
                 Some(heard) => heard.at,
                 // Nobody here saw it being written.
-                None => now.checked_sub(age(said)).unwrap_or(now - self.expire_after),
+                None => {
+                    let at = now.checked_sub(age(said)).or_else(|| now.checked_sub(self.expire_after));
+                    at.unwrap_or(self.start)
+                }
             };
             self.heard.insert(cluster, Heard { said: said.clone(), at });
             self.takes = true;
