@@ -2,10 +2,12 @@
 //!
 //! Enters: what nodes and gateways send of their ledgers, each by its certificate. Leaves: one ledger, answers of the API, probes and
 //! figures. Guarantees: as the crate `collector`; on SIGTERM it ends at once, for what it said it has is on the disk and senders come
-//! again. Does not: enforce, look for anything itself (findings are those of the nodes), or have policy.
+//! again; what several nodes have to see before it shows is found here ([`watch`]). Does not: enforce (who is to be cut off is
+//! written into the cluster, [`act`]), or have policy.
 
 mod act;
 mod live;
+mod watch;
 
 use crate::agent::credentials::Credentials;
 use crate::health::{self, Health};
@@ -33,12 +35,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
+use watch::{Watch, Watched};
 
 /// Who was not heard of for so long does not do its work: three times as long as a sender is silent, at most.
 const SILENT: Duration = Duration::from_secs(30);
 
 /// Who was not heard of for so long is not told of any more: a node, and a replica of a gateway, of which others come.
 const GONE: [Duration; 2] = [Duration::from_secs(7 * 86400), Duration::from_secs(3600)];
+
+/// The node of what it records itself.
+const NAME: &str = "collector";
 
 /// Be the one ledger of a cluster.
 #[derive(Args, Debug)]
@@ -87,7 +93,7 @@ impl CollectorArgs {
         }
         let token = self.token.clone().context("neither --certificates nor --token")?;
         let authority = self.authority.clone().context("--token without --authority")?;
-        Ok(Credentials::Token { node: "collector".to_owned(), token, authority, held: None })
+        Ok(Credentials::Token { node: NAME.to_owned(), token, authority, held: None })
     }
 }
 
@@ -97,6 +103,7 @@ struct Shared {
     counts: Arc<Counts>,
     identity: Shown,
     exports: Option<Exports>,
+    watch: Arc<Watch>,
 }
 
 impl Shared {
@@ -156,13 +163,25 @@ impl Health for Shared {
     fn metrics(&self) -> Page {
         let mut page = Page::new();
         // A file that cannot be read shows as one that cannot be written.
-        figures(&mut page, &self.ledger(), &self.counts, &self.senders().unwrap_or_default());
+        figures(
+            &mut page,
+            &self.ledger(),
+            &self.counts,
+            &self.senders().unwrap_or_default(),
+            &self.watch.watched(),
+        );
         page
     }
 }
 
 /// How a collector stands, with those who send to it.
-pub(crate) fn figures(page: &mut Page, ledger: &LedgerStatus, counts: &Counts, senders: &[Joined]) {
+pub(crate) fn figures(
+    page: &mut Page,
+    ledger: &LedgerStatus,
+    counts: &Counts,
+    senders: &[Joined],
+    watched: &Watched,
+) {
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     page.ledger(ledger);
     page.counter("collector_parcels", "Parcels that were taken", of(&counts.parcels));
@@ -183,6 +202,23 @@ pub(crate) fn figures(page: &mut Page, ledger: &LedgerStatus, counts: &Counts, s
     page.gauge("collector_senders_silent", "Those that were not heard of for 30 s", silent);
     page.gauge("collector_waiting", "Entries that wait at senders, as they said last", sum(|it| it.waiting));
     page.gauge("collector_lost", "Entries that senders forgot before they were sent", sum(|it| it.lost));
+    page.counter(
+        "findings",
+        "Findings that records of several nodes speak for and none of them told",
+        watched.counts.told,
+    );
+    page.counter("detection_records", "Events that detectors looked at", watched.counts.looked_at);
+    page.counter("detection_records_late", "Events that came too late for detectors", watched.counts.late);
+    page.counter(
+        "detection_records_lost",
+        "Events that detectors had no room for, or that were forgotten or unreadable",
+        watched.counts.lost.saturating_add(watched.missed).saturating_add(watched.unreadable),
+    );
+    page.gauge(
+        "detection_down",
+        "Whether detectors cannot read or write the ledger",
+        watched.problem.is_some().into(),
+    );
 }
 
 /// Runs until a signal.
@@ -204,6 +240,7 @@ pub(crate) fn run(args: &CollectorArgs) -> Result<()> {
         exports: args.ledger.exports(&path, None)?,
         identity: sending::shown(args.credentials()?, args.controller.clone())?,
         counts: Arc::default(),
+        watch: Watch::start(&store)?,
         store,
     });
     shared.exports.as_ref().map_or(Ok(()), Exports::begin).context("--export")?;
@@ -246,9 +283,9 @@ fn serve(args: &CollectorArgs, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
 
 /// Begins to answer the API.
 fn answer(door: Door, shared: &Arc<Shared>, as_json: bool) -> Result<()> {
-    let seams = Seams {
+    let seams = |cluster| Seams {
         live: Arc::new(Teller::new(Arc::clone(shared))),
-        actions: Arc::new(Deciding::new(Arc::clone(&shared.store))),
+        actions: Arc::new(Deciding::new(Arc::clone(&shared.store), cluster)),
         ledger: shared.store.path().to_owned(),
         catalog: crds::Catalog::built_in(),
     };

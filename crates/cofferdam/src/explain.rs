@@ -44,7 +44,7 @@ const JOINED: usize = 20;
   cofferdam explain ledger:88123 --ledger /backup/ledger.db
 
 flow, dns, tls (`cofferdam connections`), ai_call (`calls`, `tools`) and findings are in the memory of what runs, and numbered anew
-when it starts again; ledger:N is the number in `cofferdam ledger show`.")]
+when it starts again; ledger:N is the number in `cofferdam ledger show`. With --ledger a finding is looked for in that file.")]
 pub(crate) struct RecordArgs {
     /// Its id: flow:N, dns:N, tls:N, ai_call:N, ledger:N, or the 16 digits of a finding
     record: Id,
@@ -136,6 +136,7 @@ impl RecordArgs {
                 let query = Filter { limit: one, ..Filter::default() };
                 Request::Calls { query, after: before(number), follow: false }
             }
+            Id::Finding(id) if self.ledger.is_some() => return self.kept_finding(id)?.with_context(none),
             Id::Finding(_) => all_findings(),
             Id::Ledger(number) => {
                 let filter = EntryFilter {
@@ -152,6 +153,14 @@ impl RecordArgs {
         self.ask(&request)?.into_iter().rfind(|known| known.id() == *id).with_context(none)
     }
 
+    /// A finding of the ledger's file, as it was told last.
+    fn kept_finding(&self, id: &str) -> Result<Option<Known>> {
+        let filter = EntryFilter { kind: Some(Kind::Finding), ..EntryFilter::default() };
+        let found = self.reader()?.entries(&filter)?.into_iter();
+        let mut found = found.filter(|stored| incident::Finding::read(stored).id == *id);
+        Ok(found.next().map(|entry| Known::Entry(Box::new(entry))))
+    }
+
     fn reader(&self) -> Result<Reader> {
         open(self.ledger.as_deref(), self.socket.as_deref())
     }
@@ -159,7 +168,11 @@ impl RecordArgs {
     /// Records that belong to the same connection, by time; and the ids of those that are gone.
     fn joined(&self, known: &Known) -> Result<(Vec<Known>, Vec<String>)> {
         if let Known::Entry(entry) = known {
-            return Ok((self.near(entry)?, Vec::new()));
+            let joined = match entry.entry.kind {
+                Kind::Finding => self.records_of(entry),
+                Kind::Flow | Kind::Dns | Kind::Tls | Kind::AiCall | Kind::Audit => self.near(entry)?,
+            };
+            return Ok((joined, Vec::new()));
         }
         if let Known::Finding(finding) = known {
             let (mut joined, mut gone) = (Vec::new(), Vec::new());
@@ -205,6 +218,14 @@ impl RecordArgs {
         found.extend(self.ask(&Request::Passages { query: query.clone(), after, follow })?);
         found.extend(self.ask(&Request::Calls { query, after, follow })?);
         Ok(found)
+    }
+
+    /// The entries of a ledger that a finding in it names: those of a collector name its own. What nodes name is in their memory.
+    fn records_of(&self, finding: &Stored) -> Vec<Known> {
+        let named = incident::Finding::read(finding).records;
+        let ids =
+            named.iter().filter_map(|id| id.parse::<Id>().ok()).filter(|id| matches!(id, Id::Ledger(_)));
+        ids.take(JOINED).filter_map(|id| self.find(&id).ok()).collect()
     }
 
     /// Entries of a ledger with the same ends about the same time.
@@ -362,4 +383,60 @@ fn line(known: &Known, clock: &Clock) -> String {
     let cells = known.cells(clock);
     let cells = cells.iter().filter(|cell| !cell.is_empty()).map(|cell| printable(cell));
     [known.id().to_string()].into_iter().chain(cells).collect::<Vec<_>>().join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::ledger::{Entry, Ledger, Verdict};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: RecordArgs,
+    }
+
+    #[test]
+    fn a_finding_of_a_ledger_says_what_was_found_and_shows_the_entries_that_it_rests_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let flow = |node: &str| Entry {
+            time: 1_800_000_000_000_000,
+            node: node.into(),
+            source: "ai/web".into(),
+            destination: format!("of-{node}.example").into(),
+            detail: Some("{}".to_owned()),
+            ..Entry::new(Kind::Flow, Verdict::Deny)
+        };
+        let detail = json!({
+            "id": "00112233445566aa", "detector": "port-scan", "workload": "ai/web", "subject": "ports",
+            "sentence": "it looks for what is open", "count": 24, "records": ["ledger:1", "ledger:2", "flow:7"],
+            "numbers": [{"name": "nodes", "value": 2.0, "threshold": 2.0}], "techniques": ["T1046"],
+        });
+        let finding = Entry {
+            source: "ai/web".into(),
+            reason: "port-scan".into(),
+            detail: Some(detail.to_string()),
+            ..Entry::new(Kind::Finding, Verdict::None)
+        };
+        Ledger::open(&path).unwrap().0.append(&[flow("a"), flow("b"), flow("c"), finding]).unwrap();
+        for id in ["ledger:4", "00112233445566aa"] {
+            let file = path.to_str().unwrap();
+            let program = Program::parse_from(["explain", id, "--ledger", file]);
+            let mut out = Vec::new();
+            run(&program.args, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            for says in [
+                "it looks for what is open",
+                "nodes: 2.0, told from 2.0",
+                "of-a.example",
+                "of-b.example",
+                "T1046",
+            ] {
+                assert!(text.contains(says), "{id}: {says}: {text}");
+            }
+            assert!(!text.contains("of-c.example"), "{text}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! `cofferdam incident` and `cofferdam hunt`: what happened together, and what is done about it.
 //!
-//! Enters: a ledger's file, or the socket of the running `up` or agent. Leaves: lines, JSON, or an archive of evidence.
+//! Enters: a ledger's file, the socket of the running `up` or agent, or for containments an API over HTTP. Leaves: lines, JSON, or an archive of evidence.
 //! Guarantees: as [`crate::ledger_cmd`]; whatever changes something goes through the running process, which writes down who
 //! asked. Does not: change a ledger itself.
 
+mod remote;
 mod respond;
 mod show;
 
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use incident::{Case, Indicator, Of, Reach, Reachable, State, View, Within, evidence};
 use observe::Time;
+use remote::RemoteArgs;
 use respond::ContainArgs;
 use serde_json::{Value, json};
 use std::fs;
@@ -114,10 +116,12 @@ pub(crate) struct ReleaseArgs {
     /// The workload, as namespace/Kind/name
     workload: String,
     /// Why
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "api")]
     text: Option<String>,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 /// What to write.

@@ -3,7 +3,7 @@
 //! Enters: orders, and who gives them. Leaves: JSON. Guarantees: whatever changes something is an entry of kind `audit` in the
 //! ledger, with who asked; cutting off twice is one containment, and the later end counts. Does not: decide who may.
 
-mod cluster;
+pub(crate) mod cluster;
 
 use crate::up::engine::Engine;
 use crate::up::journal::Journal;
@@ -144,10 +144,45 @@ impl From<Mark> for What {
 }
 
 /// What an entry of the ledger says of a containment.
-struct Told<'a> {
-    workload: &'a str,
+pub(crate) struct Told<'a> {
+    /// Who is cut off.
+    pub(crate) workload: &'a str,
     until: Time,
     manifest: &'a str,
+}
+
+impl Told<'_> {
+    /// What the entry says besides who, what and on whom.
+    pub(crate) fn detail(&self, order: &Containment, problem: Option<&str>) -> Map<String, Value> {
+        let mut detail = Map::new();
+        detail.insert("until".to_owned(), json!(self.until));
+        detail.insert("policy".to_owned(), self.manifest.into());
+        add(&mut detail, "incident", order.incident.as_deref());
+        add(&mut detail, "text", order.text.as_deref());
+        add(&mut detail, "problem", problem);
+        detail
+    }
+}
+
+impl Containment {
+    /// When it would end, if it began now.
+    ///
+    /// # Errors
+    /// It is too short or too long, or its text is.
+    pub(crate) fn until(&self, now: Time) -> Result<Time> {
+        check_text(self.text.as_deref())?;
+        let lasts = Duration::from_secs(self.seconds);
+        let [shortest, longest] = LASTS;
+        ensure!(
+            (shortest..=longest).contains(&lasts),
+            "a workload is cut off for at least a second and at most 90 days"
+        );
+        Ok(Time(now.0.saturating_add(micros(lasts))))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Acts for one running process.
@@ -187,15 +222,8 @@ impl Responder {
     /// # Errors
     /// It cannot be selected, or is not cut off.
     pub(crate) fn contain(&self, who: &str, order: &Containment) -> Result<Value> {
-        check_text(order.text.as_deref())?;
-        let lasts = Duration::from_secs(order.seconds);
-        let [shortest, longest] = LASTS;
-        ensure!(
-            (shortest..=longest).contains(&lasts),
-            "a workload is cut off for at least a second and at most 90 days"
-        );
         let now = Time::from(SystemTime::now());
-        let until = now.0.saturating_add(u64::try_from(lasts.as_micros()).unwrap_or(u64::MAX));
+        let until = order.until(now)?.0;
         let engine = self.engine();
         if engine.mode() == Mode::Node {
             drop(engine);
@@ -245,13 +273,7 @@ impl Responder {
     }
 
     fn tell_of(&self, who: &str, told: &Told<'_>, order: &Containment, problem: Option<&str>) -> bool {
-        let mut detail = Map::new();
-        detail.insert("until".to_owned(), json!(told.until));
-        detail.insert("policy".to_owned(), told.manifest.into());
-        add(&mut detail, "incident", order.incident.as_deref());
-        add(&mut detail, "text", order.text.as_deref());
-        add(&mut detail, "problem", problem);
-        self.journal.audit(who, What::Contained, told.workload, &detail)
+        self.journal.audit(who, What::Contained, told.workload, &told.detail(order, problem))
     }
 
     /// Lets a workload go, in the name of `who`. Answers `{workload, released}`: not, where it was not cut off.
@@ -331,23 +353,28 @@ impl Responder {
     fn edges(&self, workload: &str, since: Time) -> Vec<::ledger::Edge> {
         let Some(ledger) = self.journal.ledger() else { return Vec::new() };
         let Ok(reader) = Reader::open(&ledger.path) else { return Vec::new() };
-        let workload = || Some(workload.to_owned());
-        let of = |source, destination| {
-            let last_since = Some(since.0);
-            let filter = EdgeFilter {
-                source,
-                destination,
-                last_since,
-                limit: Some(MOST_CUTS),
-                ..EdgeFilter::default()
-            };
-            reader.edges(&filter).unwrap_or_default()
-        };
-        let mut edges = of(workload(), None);
-        edges.extend(of(None, workload()));
-        edges.retain(|edge| edge.allowed > 0);
-        edges
+        edges(&reader, workload, since)
     }
+}
+
+/// What was let through to or from a workload since a time.
+fn edges(reader: &Reader, workload: &str, since: Time) -> Vec<::ledger::Edge> {
+    let workload = || Some(workload.to_owned());
+    let of = |source, destination| {
+        let last_since = Some(since.0);
+        let filter =
+            EdgeFilter { source, destination, last_since, limit: Some(MOST_CUTS), ..EdgeFilter::default() };
+        reader.edges(&filter).unwrap_or_default()
+    };
+    let mut edges = of(workload(), None);
+    edges.extend(of(None, workload()));
+    edges.retain(|edge| edge.allowed > 0);
+    edges
+}
+
+/// The same of the last hour, as what a containment cuts: all that is known of it where only a ledger is.
+pub(crate) fn cuts_in(reader: &Reader, workload: &str, now: Time) -> Vec<Value> {
+    edges(reader, workload, now.before(LATELY)).iter().take(MOST_CUTS).map(record::edge).collect()
 }
 
 impl Reach for Responder {
@@ -386,7 +413,7 @@ fn check_text(text: Option<&str>) -> Result<()> {
 }
 
 /// A pod by itself is written without its kind.
-fn canonical(workload: &str) -> String {
+pub(crate) fn canonical(workload: &str) -> String {
     match workload.split_once('/') {
         Some((namespace, rest)) => match rest.strip_prefix("Pod/") {
             Some(name) => format!("{namespace}/{name}"),

@@ -2,13 +2,14 @@
 //!
 //! Enters: an address, and what runs. Leaves: answers, on a thread of its own. Guarantees: nobody who enforces waits for it;
 //! at an address that others can reach it is not served in clear unless that is asked for; its token is in a file that only
-//! the user who started the process can read; whoever else is let in, the cluster's API server vouched for. Does not: keep a second view of anything: it asks the engine and the ledger.
+//! the user who started the process can read; whoever else is let in, an identity provider or the cluster's API server vouched for. Does not: keep a second view of anything: it asks the engine and the ledger.
 
 mod act;
 mod budgets;
 mod fleet;
 mod live;
 mod login;
+mod oidc;
 mod tls;
 mod walk;
 
@@ -29,6 +30,7 @@ use hyper::body::Bytes;
 use kube::Client;
 use live::Teller;
 use login::Login;
+use oidc::{Oidc, OidcArgs};
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -76,6 +78,8 @@ pub(crate) struct ServeArgs {
     /// For whom such tokens must have been made [default: cofferdam-api]
     #[arg(long, value_name = "NAME", requires = "serve_kubernetes")]
     serve_audience: Option<String>,
+    #[command(flatten)]
+    oidc: OidcArgs,
     /// Show the clusters and rollouts of the fleet whose hub this kubeconfig reaches, or `in-cluster`: that of this pod's own
     /// cluster, by its service account. It needs to list ManagedClusters and Rollouts
     #[arg(long, value_name = "FILE", requires = "serve")]
@@ -145,8 +149,9 @@ impl ServeArgs {
             audience: self.serve_audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
         });
         let hub = self.serve_hub.clone();
+        let oidc = self.oidc.oidc()?;
         let shows_token = in_lab || std::io::stdout().is_terminal();
-        Ok(Some(Door { listener, address, token, shows_token, file, hosts, files, cluster, hub }))
+        Ok(Some(Door { listener, address, token, shows_token, file, hosts, files, cluster, oidc, hub }))
     }
 }
 
@@ -160,6 +165,7 @@ pub(crate) struct Door {
     hosts: Vec<String>,
     files: Option<Files>,
     cluster: Option<AtCluster>,
+    oidc: Option<Oidc>,
     hub: Option<PathBuf>,
 }
 
@@ -192,13 +198,18 @@ impl Door {
         self.answer_on((runtime, client), seams, |text| say.note(text))
     }
 
-    /// The same for who has no engine.
+    /// The same for who has no engine; `seams` are given where containments are written, with --serve-kubernetes.
     ///
     /// # Errors
     /// There is no API server to be asked; the system gives no thread.
-    pub(crate) fn answer(self, seams: Seams, note: impl Fn(&str)) -> Result<()> {
-        let begun = self.begin()?;
-        self.answer_on(begun, seams, note)
+    pub(crate) fn answer(
+        self,
+        seams: impl FnOnce(Option<Cluster>) -> Seams,
+        note: impl Fn(&str),
+    ) -> Result<()> {
+        let (runtime, client) = self.begin()?;
+        let cluster = client.clone().map(|client| Cluster::new(runtime.handle().clone(), client));
+        self.answer_on((runtime, client), seams(cluster), note)
     }
 
     /// What answers run on, and the API server that says who somebody is.
@@ -222,7 +233,7 @@ impl Door {
         seams: Seams,
         note: impl Fn(&str),
     ) -> Result<()> {
-        let Self { listener, address, token, shows_token, file, hosts, files, cluster, hub } = self;
+        let Self { listener, address, token, shows_token, file, hosts, files, cluster, oidc, hub } = self;
         let hub = hub.map(|hub| hub_on(&runtime, &hub).context("--serve-hub")).transpose()?;
         let hub = hub.map(|hub| AtHub::new(runtime.handle().clone(), hub));
         let Seams { live, actions, ledger, catalog } = seams;
@@ -231,10 +242,14 @@ impl Door {
         let link = format!("{scheme}://{address}/{fragment}");
         let audience = cluster.map(|cluster| cluster.audience);
         let reviewer = client.zip(audience.clone()).map(|(client, audience)| Reviewer::new(client, audience));
+        let issuer = oidc.as_ref().map(|oidc| oidc.issuer().to_owned());
+        if let Some(oidc) = &oidc {
+            runtime.spawn(oidc.keys().keep());
+        }
         let config = Config {
             live,
             actions,
-            authenticate: Arc::new(Login::new(token, reviewer)),
+            authenticate: Arc::new(Login::new(token, oidc, reviewer)),
             ledger: ledger.clone(),
             catalog,
             hosts,
@@ -248,6 +263,9 @@ impl Door {
             note(&format!(
                 "tokens of the cluster are taken, too: kubectl create token NAME --audience {audience}"
             ));
+        }
+        if let Some(issuer) = issuer {
+            note(&format!("tokens of {issuer} are taken, too"));
         }
         Ok(())
     }

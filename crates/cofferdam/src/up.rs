@@ -39,7 +39,7 @@ pub(crate) mod reach;
 pub(crate) mod say;
 pub(crate) mod seen;
 pub(crate) mod shadow;
-mod sight;
+pub(crate) mod sight;
 pub(crate) mod socket;
 pub(crate) mod source;
 pub(crate) mod spending;

@@ -290,6 +290,7 @@ fn chart_gives_each_role_what_it_needs_and_no_more() {
         "patch clusteregresspolicies --subresource=status",
         "watch containments",
         "patch containments --subresource=status",
+        "patch detectionpolicies --subresource=status",
         "create tokenreviews",
     ] {
         assert!(may("cofferdam-controller", &format!("{what} -A")), "{what}");
@@ -393,6 +394,30 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
         "update rollouts.cofferdam.dev",
     ];
     nothing.iter().chain(&more).for_each(|what| may(what, "no"));
+
+    let never =
+        ["list pods", "get secrets", "get configmaps", "get nodes", "patch detectionpolicies.cofferdam.dev"];
+    let asked = [
+        "create tokenreviews.authentication.k8s.io",
+        "create subjectaccessreviews.authorization.k8s.io",
+        "patch containments.cofferdam.dev",
+        "delete containments.cofferdam.dev",
+    ];
+    never.iter().chain(&asked).for_each(|what| may(what, "no"));
+
+    // It is given what it needs to contain workloads, and nothing else.
+    let values = "collector.enabled=true,collector.kubernetes=true";
+    let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", values];
+    let rendered = run(&helm, &arguments);
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    asked.iter().for_each(|what| may(what, "yes"));
+    never.iter().for_each(|what| may(what, "no"));
+    let pod = of("statefulset/cofferdam-collector");
+    assert!(
+        pod.contains("- --serve-kubernetes") && pod.contains("automountServiceAccountToken: true"),
+        "{pod}"
+    );
 }
 
 /// What the rollouts themselves are tried with is `examples/fleet/role.yaml`: the chart's are to be the same.

@@ -16,7 +16,7 @@ mod gateway;
 use gateway::Gateway;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -386,4 +386,119 @@ fn certificates_of_clients_say_who_asks_and_those_of_strangers_say_nothing() {
     }
     // Without TLS there is no certificate, and so nobody.
     assert_eq!(gateway.curl(&CHAT, "/v1/chat/completions").0, 401);
+}
+
+/// A collector whose API takes tokens of an issuer; ended with the test.
+struct Api {
+    child: Child,
+    address: String,
+}
+
+impl Api {
+    fn start(folder: &Path, keys: u16) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cofferdam"));
+        command.current_dir(folder).args(["collector", "--ledger", "all.db", "--certificates", "none"]);
+        command.args(["--listen", "127.0.0.1:0", "--serve", "127.0.0.1:0", "--serve-oidc", ISSUER]);
+        command.args(["--serve-oidc-audience", "cofferdam", "--serve-oidc-authority", "ca.pem"]);
+        command.args(["--serve-oidc-keys", &format!("https://localhost:{keys}/keys")]);
+        command.args(["--serve-oidc-groups", "realm.roles", "--serve-oidc-role", "viewer=staff"]);
+        command.args(["--serve-oidc-role", "operator=oncall"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = said.find_map(|line| {
+            let line = line.unwrap();
+            line.contains("console and API").then_some(line)
+        });
+        let line = line.unwrap();
+        let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+        std::thread::spawn(move || said.for_each(drop));
+        Self { child, address }
+    }
+
+    fn ask(&self, token: &str, more: &[&str], path: &str) -> (u16, String) {
+        let mut command = Command::new("curl");
+        command.args(["-s", "-w", "\n%{http_code}", "-H", &format!("Authorization: Bearer {token}")]);
+        let url = format!("http://{}/api/v1{path}", self.address);
+        let output = command.args(more).arg(url).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (body, status) = text.rsplit_once('\n').unwrap();
+        (status.parse().unwrap(), body.to_owned())
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_api_takes_tokens_of_an_issuer_with_the_role_of_their_groups_through_its_changes_and_its_absence() {
+    if !has_openssl() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    authority(path, "ca");
+    for name in ["first", "second", "strangers"] {
+        openssl(path, &["genrsa", "-traditional", "-out", &format!("{name}.key"), "2048"], b"");
+    }
+    let mut issuer = Issuer::new(path);
+    issuer.publish(&["first"]);
+    let with = |key: &str, more: Value| {
+        let mut claims = json!({"aud": ["cofferdam"], "realm": {"roles": ["staff"]}});
+        for (claim, value) in more.as_object().unwrap() {
+            claims[claim] = value.clone();
+        }
+        token(path, key, &claims)
+    };
+    let viewer = |key: &str| with(key, json!({}));
+    let api = Api::start(path, issuer.port);
+    let own = fs::read_to_string(path.join("all.token")).unwrap();
+
+    // No keys yet: nobody is let in by it, which is said; who has the token of the file is.
+    let (status, body) = api.ask(&viewer("first"), &[], "/status");
+    assert!(status == 503 && body.contains("the keys of"), "{status} {body}");
+    assert_eq!(api.ask(own.trim(), &[], "/status").0, 200);
+    issuer.start();
+    let until = |token: &str, wanted: u16| {
+        let mut last = (0, String::new());
+        for _ in 0..TRIES {
+            last = api.ask(token, &[], "/status");
+            if last.0 == wanted {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        panic!("never {wanted}: {last:?}");
+    };
+    until(&viewer("first"), 200);
+
+    let order = ["-H", "Content-Type: application/json", "-d", "{\"text\":\"seen\"}"];
+    let acknowledge = "/findings/0011223344556677/acknowledge";
+    assert_eq!(api.ask(&viewer("first"), &order, acknowledge).0, 403);
+    let operator = with("first", json!({"realm": {"roles": ["staff", "oncall"]}}));
+    assert_eq!(api.ask(&operator, &order, acknowledge).0, 200);
+    let (_, audited) = api.ask(own.trim(), &[], "/records?kind=audit");
+    assert!(audited.contains("oidc:ann"), "{audited}");
+
+    let nobody = with("first", json!({"realm": {"roles": ["others"]}}));
+    assert_eq!(api.ask(&nobody, &[], "/status").0, 403);
+    for (what, token) in [
+        ("another audience", with("first", json!({"aud": "models"}))),
+        ("another issuer", with("first", json!({"iss": "https://issuer.example/"}))),
+        ("over long ago", with("first", json!({"exp": now() - 3600}))),
+        ("of nobody's key", viewer("strangers")),
+    ] {
+        assert_eq!(api.ask(&token, &[], "/status").0, 401, "{what}");
+    }
+
+    // The key of tomorrow is there before the old one goes; then the issuer is away.
+    issuer.publish(&["first", "second"]);
+    // For a key that it does not have it fetches at most every half minute.
+    std::thread::sleep(Duration::from_secs(31));
+    assert_eq!(api.ask(&viewer("second"), &[], "/status").0, 200);
+    issuer.stop();
+    assert_eq!(api.ask(&with("second", json!({"jti": "new"})), &[], "/status").0, 200);
 }

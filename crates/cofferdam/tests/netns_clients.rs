@@ -2,7 +2,12 @@
 //! allows works; whatever writes, names another model or shows another key is refused, and the client's own error says why.
 //! `docs/clients.md` is what this test saw; with `COFFERDAM_BLESS=1` it is written anew.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test; a panic is the failure report")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test; a panic is the failure report"
+)]
 
 mod clients;
 
@@ -11,9 +16,8 @@ use clients::python::{PYTHON, root};
 use clients::row::Row;
 use gateway::Call;
 use std::fs::{self, File};
-
+use std::path::Path;
 use std::process::Command;
-
 use std::time::{Duration, Instant};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cofferdam");
@@ -39,8 +43,18 @@ fn may_run(test: &str) -> bool {
     missing.is_empty()
 }
 
-/// What the lab said, and the records of all requests. `None`: it cannot be run here, which is said loudly.
-fn run(test: &str, manifests: &str) -> Option<(String, Vec<Call>)> {
+/// What a run left behind.
+struct Run {
+    /// What the lab said.
+    said: String,
+    /// The records of all requests.
+    calls: Vec<Call>,
+    /// What `cofferdam tools` showed meanwhile.
+    tools: String,
+}
+
+/// Runs the clients. `None`: it cannot be done here, which is said loudly.
+fn run(test: &str, manifests: &str) -> Option<Run> {
     if !may_run(test) {
         return None;
     }
@@ -49,7 +63,8 @@ fn run(test: &str, manifests: &str) -> Option<(String, Vec<Call>)> {
         return None;
     };
     let folder = tempfile::tempdir().unwrap();
-    let [socket, output, records] = ["socket", "output", "calls"].map(|name| folder.path().join(name));
+    let [socket, output, records, tools] =
+        ["socket", "output", "calls", "tools"].map(|name| folder.path().join(name));
     let mut command = Command::new("timeout");
     command.args(["--signal=TERM", LONGEST, BINARY, "up", "--lab", "--until-done", "-f"]);
     command.args([manifests, "--socket"]).arg(&socket).current_dir(root());
@@ -59,31 +74,53 @@ fn run(test: &str, manifests: &str) -> Option<(String, Vec<Call>)> {
     while !socket.exists() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(20));
     }
-    // It ends with whom it asks.
-    let mut follower = Command::new(BINARY);
-    follower.args(["calls", "--json", "--follow", "--socket"]).arg(&socket);
-    let mut follower = follower.stdout(File::create(&records).unwrap()).spawn().unwrap();
+    // They end with whom they ask.
+    let follow = |arguments: &[&str], into: &Path| {
+        let mut follower = Command::new(BINARY);
+        follower.args(arguments).args(["--follow", "--socket"]).arg(&socket);
+        follower.stdout(File::create(into).unwrap()).spawn().unwrap()
+    };
+    let mut followers = [follow(&["calls", "--json"], &records), follow(&["tools"], &tools)];
     let is_good = up.wait().unwrap().success();
-    follower.wait().unwrap();
+    followers.iter_mut().for_each(|follower| drop(follower.wait().unwrap()));
     let said = fs::read_to_string(&output).unwrap();
     assert!(is_good, "{said}");
     let records = fs::read_to_string(&records).unwrap();
     for line in said.lines().filter(|line| line.contains("] MISSING ")) {
         eprintln!("NOT RUN of {test}: {line}");
     }
-    Some((said, records.lines().map(|line| serde_json::from_str(line).unwrap()).collect()))
+    let calls = records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    Some(Run { said, calls, tools: fs::read_to_string(&tools).unwrap() })
+}
+
+/// Verdict, server, tool and status of a line of `cofferdam tools`.
+fn tool_call(line: &str) -> [&str; 4] {
+    let cells: Vec<&str> = line.split_whitespace().collect();
+    let [_time, verdict, _from, server, tool, status, ..] = cells.as_slice() else { panic!("{line:?}") };
+    [verdict, server, tool, status]
 }
 
 #[test]
 fn netns_real_clients_read_and_ask_but_do_not_write_and_are_told_why() {
     let test = "netns_real_clients_read_and_ask_but_do_not_write_and_are_told_why";
-    let Some((said, calls)) = run(test, "tests/clients") else { return };
+    let Some(Run { said, calls, tools }) = run(test, "tests/clients") else { return };
     let rows: Vec<Row> = said.lines().filter_map(Row::read).collect();
     let wrong: Vec<String> = rows.iter().filter_map(|row| row.check(&calls).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(rows.len() >= LEAST_ROWS, "{} rows: {said}", rows.len());
     let unexplained: Vec<_> = rows.iter().filter(|row| !row.explains(&calls)).collect();
     assert!(unexplained.is_empty(), "{unexplained:#?}");
+
+    // The tools that a client of MCP called, and nothing that a model was only told of.
+    let mut shown: Vec<[&str; 4]> = tools.lines().skip(1).map(tool_call).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    let server = "tools.acme.example";
+    assert_eq!(
+        shown,
+        [["DENY", server, "delete_page", "403"], ["allow", server, "search", "200"]],
+        "{tools}"
+    );
 
     let file = root().join("docs/clients.md");
     let found = page::write(&rows, &calls);
@@ -102,8 +139,9 @@ fn netns_real_clients_read_and_ask_but_do_not_write_and_are_told_why() {
 #[test]
 fn netns_the_same_clients_write_where_there_is_no_policy() {
     let test = "netns_the_same_clients_write_where_there_is_no_policy";
-    let Some((said, calls)) = run(test, "tests/clients/world.yaml") else { return };
+    let Some(Run { said, calls, tools }) = run(test, "tests/clients/world.yaml") else { return };
     assert!(calls.is_empty(), "{calls:#?}");
+    assert_eq!(tools, "", "nobody looks at requests");
     let rows: Vec<Row> = said.lines().filter_map(Row::read).collect();
     let failed: Vec<_> = rows.iter().filter(|row| !row.ok).collect();
     assert!(failed.is_empty(), "the services do not take what policy would refuse: {failed:#?}");

@@ -274,6 +274,10 @@ fn netns_two_nodes_are_one_ledger_through_kills_and_one_incident() {
         assert!(told.iter().any(|it| it["source"] == "prod/StatefulSet/web"), "{told:#?}");
     }
 
+    // What nodes told it does not tell again.
+    let own = collector.get("/records?kind=finding&node=collector");
+    assert_eq!(own["items"], Value::Array(Vec::new()), "{own:#}");
+
     // It says who sends, and what it does not do.
     let status = collector.get("/status");
     let sensors = status["sensors"].as_array().unwrap();
@@ -281,12 +285,23 @@ fn netns_two_nodes_are_one_ledger_through_kills_and_one_incident() {
         sensors.iter().map(|it| (&it["name"], &it["role"], &it["ready"], &it["lost"])).collect();
     let (yes, none) = (Value::from(true), Value::from(0));
     let [itself, sender] = ["collector", "sender"].map(Value::from);
-    let expected = [(&itself, &itself), (&"m1".into(), &sender), (&"m2".into(), &sender)];
+    let expected = [
+        (&itself, &itself),
+        (&"detectors".into(), &itself),
+        (&"m1".into(), &sender),
+        (&"m2".into(), &sender),
+    ];
     assert_eq!(found, expected.map(|(name, role)| (name, role, &yes, &none)), "{status:#}");
     let id = incident["id"].as_str().unwrap();
     let contain = r#"{"workload":"prod/StatefulSet/web","minutes":5}"#;
+    // It may not write to a cluster: it gives what somebody may apply, and says that nothing is in force.
     let (code, said) = collector.ask("POST", &format!("/incidents/{id}/contain"), contain);
+    assert_eq!((code, &said["in_force"]), (200, &false.into()), "{said:#}");
+    assert!(said["policy"].as_str().unwrap().contains("kind: Containment"), "{said:#}");
+    let release = r#"{"workload":"prod/StatefulSet/web"}"#;
+    let (code, said) = collector.ask("POST", &format!("/incidents/{id}/release"), release);
     assert_eq!(code, 409, "{said:#}");
+    assert!(said["detail"].as_str().unwrap().contains("--serve-kubernetes"), "{said:#}");
     let (code, closed) =
         collector.ask("POST", &format!("/incidents/{id}/close"), r#"{"text":"an exercise"}"#);
     assert_eq!((code, &closed["state"]), (200, &"closed".into()), "{closed:#}");
@@ -296,6 +311,43 @@ fn netns_two_nodes_are_one_ledger_through_kills_and_one_incident() {
         .output()
         .unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+/// Each tries too few ports to be told of by its node.
+#[test]
+fn netns_a_scan_spread_over_two_nodes_is_found_where_their_records_are_together() {
+    let authority = Authority::new(SystemTime::now()).unwrap();
+    let mut nodes = ["s1", "s2"].map(|name| Node::new(name, &authority));
+    let collector = Collector::new(&nodes.each_ref().map(|node| &node.machine), &authority);
+    for (number, node) in nodes.iter_mut().enumerate() {
+        node.start(&format!("https://10.8.{number}.2:9448"));
+    }
+    for (node, first) in nodes.iter().zip([1, 101]) {
+        node.scan(first..first + 15);
+    }
+    // Nodes hand it over some seconds later, and it is looked at when it is 90 seconds old.
+    let end = Instant::now() + Duration::from_secs(240);
+    let told = loop {
+        let told = collector.get("/records?kind=finding&node=collector");
+        let found = told["items"].as_array().unwrap().first().cloned();
+        if let Some(found) = found {
+            break found;
+        }
+        assert!(Instant::now() < end, "{:#}", collector.get("/status"));
+        std::thread::sleep(Duration::from_secs(1));
+    };
+    assert_eq!(
+        (&told["source"], &told["reason"]),
+        (&"prod/StatefulSet/web".into(), &"port-scan".into()),
+        "{told:#}"
+    );
+    assert_eq!(told["detail"]["nodes"].as_array().unwrap().len(), 2, "{told:#}");
+    for node in ["s1", "s2"] {
+        let of_node = collector.get(&format!("/records?kind=finding&node={node}"));
+        let scans =
+            of_node["items"].as_array().unwrap().iter().filter(|it| it["reason"] == "port-scan").count();
+        assert_eq!(scans, 0, "{of_node:#}");
+    }
 }
 
 #[test]

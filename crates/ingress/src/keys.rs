@@ -31,7 +31,7 @@ const STEP: Duration = Duration::from_secs(5);
 
 /// Keys of issuers, and who waits for them.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub struct Keys {
     pub(crate) sources: Arc<KeySources>,
     roots: Arc<RootCertStore>,
     wanted: Notify,
@@ -40,12 +40,18 @@ pub(crate) struct Keys {
 
 impl Keys {
     /// `roots`: by whom servers are certified where a policy says nothing.
-    pub(crate) fn new(roots: Arc<RootCertStore>) -> Self {
+    pub fn new(roots: Arc<RootCertStore>) -> Self {
         Self { sources: Arc::default(), roots, wanted: Notify::new(), came: watch::Sender::new(0) }
     }
 
+    /// When to fetch which.
+    #[must_use]
+    pub fn sources(&self) -> &KeySources {
+        &self.sources
+    }
+
     /// Has what is due fetched, and waits until something came.
-    pub(crate) async fn wanted(&self, within: Duration) {
+    pub async fn wanted(&self, within: Duration) {
         let mut came = self.came.subscribe();
         self.wanted.notify_one();
         // Who asks again sees whether it was enough.
@@ -53,7 +59,7 @@ impl Keys {
     }
 
     /// Fetches what is due, for ever.
-    pub(crate) async fn keep(self: Arc<Self>) {
+    pub async fn keep(self: Arc<Self>) {
         loop {
             for fetch in self.sources.due(seconds()) {
                 let keys = Arc::clone(&self);

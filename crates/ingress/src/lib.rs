@@ -26,7 +26,7 @@ mod filters;
 mod frames;
 mod guard;
 mod judge;
-mod keys;
+pub mod keys;
 mod mcp;
 mod picker;
 mod policy;

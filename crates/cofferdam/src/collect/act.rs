@@ -1,8 +1,12 @@
 //! What the API has done about incidents of a whole cluster: it is written down. Whoever is to be cut off is cut off by those who
-//! enforce.
+//! enforce, once it is written into the cluster.
+//!
+//! Guarantees: who was cut off and let go is in the ledger, with who asked. Does not: know the cluster's pods; a workload is meant
+//! as it is written.
 
 use super::now;
-use crate::respond::{Annotation, Mark};
+use crate::respond::{Annotation, Containment, Mark, Told, canonical, cluster, cuts_in};
+use crate::up::cluster::Cluster;
 use ::collector::Store;
 use ::ledger::Reader;
 use api::{Actions, Change, NotDone, Who};
@@ -12,28 +16,76 @@ use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Why nobody is cut off from here.
-const ENFORCES_NOTHING: &str = "a collector enforces nothing: do it on a node that the workload runs on, with \
-                                `cofferdam incident contain` and `release` there, or in that agent's console";
+/// Why nobody is let go from here.
+const WRITES_NOTHING: &str = "this collector cannot write to the cluster: start it with --serve-kubernetes, or \
+                              kubectl delete containment";
 
 /// Writes down what people decide over HTTP.
-pub(super) struct Deciding(Arc<Store>);
+pub(super) struct Deciding {
+    store: Arc<Store>,
+    /// Where containments are written.
+    cluster: Option<Cluster>,
+}
 
 impl Deciding {
-    pub(super) fn new(store: Arc<Store>) -> Self {
-        Self(store)
+    pub(super) fn new(store: Arc<Store>, cluster: Option<Cluster>) -> Self {
+        Self { store, cluster }
+    }
+
+    fn reader(&self) -> Result<Reader, NotDone> {
+        Reader::open(self.store.path()).map_err(unavailable)
     }
 
     fn view(&self) -> Result<View, NotDone> {
-        let reader = Reader::open(self.0.path());
-        reader.and_then(|reader| View::read(&reader, Time(now()))).map_err(unavailable)
+        View::read(&self.reader()?, Time(now())).map_err(unavailable)
+    }
+
+    /// Has a workload cut off by an object of the cluster. Where it may not be written, the answer has it.
+    fn contain(&self, who: &Who, order: &Containment) -> Result<Value, NotDone> {
+        let time = Time(now());
+        let invalid = |error: anyhow::Error| NotDone::Invalid(format!("{error:#}"));
+        let until = order.until(time).map_err(invalid)?;
+        let workload = canonical(&order.workload);
+        let target = cluster::written(&workload).map_err(invalid)?;
+        let mut warnings = Vec::new();
+        if target.kind == "ReplicaSet" {
+            warnings.push(
+                "exactly the pods of this ReplicaSet are meant: if a Deployment made it, contain that, for its next one would go \
+                 free"
+                    .to_owned(),
+            );
+        }
+        let cuts = cuts_in(&self.reader()?, &workload, time);
+        let asked = cluster::Asked { who: &who.name, order, until, target, cuts, warnings };
+        let tell = |told: &Told<'_>, problem: Option<&str>| {
+            let detail = told.detail(order, problem);
+            let entry = incident::entry(Time(now()), &who.name, What::Contained, told.workload, &detail);
+            self.store.write(&[entry]).is_ok()
+        };
+        let done = asked.contain(self.cluster.as_ref(), tell);
+        done.map_err(|error| NotDone::Conflict(format!("{error:#}")))
+    }
+
+    fn release(&self, who: &Who, workload: &str, incident: &str) -> Result<Value, NotDone> {
+        let Some(cluster) = &self.cluster else {
+            return Err(NotDone::Conflict(WRITES_NOTHING.to_owned()));
+        };
+        let workload = canonical(workload);
+        let released = cluster::release(cluster, &workload);
+        let released = released.map_err(|error| NotDone::Conflict(format!("{error:#}")))?;
+        if released {
+            let detail: Map<String, Value> = [("incident".to_owned(), incident.into())].into_iter().collect();
+            let entry = incident::entry(Time(now()), &who.name, What::Released, &workload, &detail);
+            self.store.write(&[entry]).map_err(unavailable)?;
+        }
+        Ok(json!({ "workload": workload, "released": released }))
     }
 
     fn annotate(&self, who: &Who, annotation: &Annotation) -> Result<Value, NotDone> {
         let detail = annotation.detail().map_err(|error| NotDone::Invalid(format!("{error:#}")))?;
         let (what, on) = (What::from(annotation.what), &annotation.on);
         let entry = incident::entry(Time(now()), &who.name, what, on, &detail);
-        self.0.write(&[entry]).map_err(unavailable)?;
+        self.store.write(&[entry]).map_err(unavailable)?;
         Ok(json!({}))
     }
 
@@ -74,8 +126,15 @@ impl Actions for Deciding {
             Change::Acknowledge { incident, text } => self.mark(who, &incident, Mark::Acknowledged, text),
             Change::Close { incident, text } => self.mark(who, &incident, Mark::Closed, text),
             Change::Reopen { incident, text } => self.mark(who, &incident, Mark::Reopened, text),
-            Change::Contain { .. } | Change::Release { .. } => {
-                Err(NotDone::Conflict(ENFORCES_NOTHING.to_owned()))
+            Change::Contain { incident, workload, minutes, dry_run } => {
+                let incident = Some(self.id_of(&incident)?);
+                let seconds = u64::from(minutes) * 60;
+                let order = Containment { workload, incident, seconds, dry_run, ..Containment::default() };
+                self.contain(who, &order)
+            }
+            Change::Release { incident, workload } => {
+                let incident = self.id_of(&incident)?;
+                self.release(who, &workload, &incident)
             }
             Change::Export { incident, manifest } => {
                 let what = Mark::Exported;
@@ -92,6 +151,6 @@ impl Actions for Deciding {
         let detail: Map<String, Value> = [("text".to_owned(), why.into())].into_iter().collect();
         let entry = incident::entry(Time(now()), &from.to_string(), What::LoginRefused, "", &detail);
         // What cannot be written shows in the status.
-        let _ = self.0.write(&[entry]);
+        let _ = self.store.write(&[entry]);
     }
 }

@@ -1,6 +1,6 @@
 //! How a collector stands, for the API: its senders are its sensors. It has no policy, and says so by having none.
 
-use super::{SILENT, Shared, now, silence};
+use super::{NAME, SILENT, Shared, now, silence};
 use ::ledger::{Entry, Joined};
 use api::shape::Moment;
 use api::shape::live::{Budget, Counts, Deciding, LedgerStatus, PolicyItem, Sensor, Shadow, Status};
@@ -17,13 +17,13 @@ impl Teller {
         Self(shared)
     }
 
-    /// The collector itself, and each sender.
+    /// The collector itself, its detectors, and each sender.
     fn sensors(&self) -> Vec<Sensor> {
         let strangers = self.0.counts.strangers.load(Ordering::Relaxed);
         let (problem, senders) = (self.0.problem(), self.0.senders());
         let well = || format!("takes what nodes and gateways send; {strangers} connections were not theirs");
         let itself = Sensor {
-            name: "collector".to_owned(),
+            name: NAME.to_owned(),
             role: "collector".to_owned(),
             ready: problem.is_none() && senders.is_ok(),
             lost: 0,
@@ -31,7 +31,15 @@ impl Teller {
         };
         let now = now();
         let senders = senders.unwrap_or_default();
-        std::iter::once(itself).chain(senders.iter().map(|sender| sensor(sender, now))).collect()
+        let watched = self.0.watch.watched();
+        let detectors = Sensor {
+            name: "detectors".to_owned(),
+            role: "collector".to_owned(),
+            ready: watched.problem.is_none(),
+            lost: watched.counts.lost.saturating_add(watched.missed).saturating_add(watched.unreadable),
+            detail: watched.words(),
+        };
+        [itself, detectors].into_iter().chain(senders.iter().map(|sender| sensor(sender, now))).collect()
     }
 }
 
@@ -59,7 +67,7 @@ impl Live for Teller {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: Moment::of(now()),
-            node: "collector".to_owned(),
+            node: NAME.to_owned(),
             generation: 0,
             enforcement: "collector".to_owned(),
             degraded: self.0.problem().into_iter().collect(),

@@ -8,7 +8,7 @@ use crate::up::lookup::Lookup;
 use crate::up::passage::Passage;
 use crate::up::protocol::Answer;
 use crate::{calls, connections, findings, flows, ledger_cmd, lookups};
-use ::ledger::Stored;
+use ::ledger::{Kind, Stored};
 use anyhow::Result;
 use observe::{End, Record, RuleVerdict, Time};
 use policy::Protocol;
@@ -193,6 +193,9 @@ impl Known {
             }
             Self::Lookup(_) => "connections to the addresses that it led to",
             Self::Finding(_) => "the first records that it rests on",
+            Self::Entry(stored) if stored.entry.kind == Kind::Finding => {
+                "the first records that it rests on, as far as they are in this ledger"
+            }
             Self::Entry(_) => "entries of the same source and destination, within a minute",
         }
     }
@@ -230,6 +233,16 @@ impl Known {
                     text.extend(number.threshold.map(|threshold| format!(", told from {threshold}")));
                     facts.push(text);
                 }
+                if !told.techniques.is_empty() {
+                    facts.push(told.techniques.join(" "));
+                }
+                facts
+            }
+            Self::Entry(stored) if stored.entry.kind == Kind::Finding => {
+                let told = incident::Finding::read(stored);
+                let mut facts =
+                    vec![told.sentence, format!("begun {}, {} records speak for it", told.time, told.count)];
+                facts.extend(told.numbers.iter().filter_map(number));
                 if !told.techniques.is_empty() {
                     facts.push(told.techniques.join(" "));
                 }
@@ -343,6 +356,15 @@ impl Known {
             Self::Finding(_) | Self::Entry(_) => None,
         }
     }
+}
+
+/// A number of a finding, as the ledger has it.
+fn number(told: &Value) -> Option<String> {
+    let name = told.get("name")?.as_str()?;
+    let mut text = format!("{name}: {}", told.get("value")?);
+    text.extend(told.get("baseline").map(|baseline| format!(", usual {baseline}")));
+    text.extend(told.get("threshold").map(|threshold| format!(", told from {threshold}")));
+    Some(text)
 }
 
 impl Rule {

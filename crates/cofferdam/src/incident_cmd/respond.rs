@@ -1,5 +1,6 @@
 //! Cutting a workload off, reviewed before it is done, and letting it go.
 
+use super::remote::{Remote, RemoteArgs};
 use super::{ReleaseArgs, find, now, order};
 use crate::ledger_cmd::Place;
 use crate::plain::printable;
@@ -25,9 +26,10 @@ const SHOWN: usize = 50;
   cofferdam incident contain 3f2a9c --for 2h --dry-run
   cofferdam incident contain --workload ai/Job/train --for 2h --yes
   cofferdam incident contain --workload ai/Job/train --for 2h --manifest | kubectl apply -f -
+  cofferdam incident contain 3f2a9c --for 2h --api http://127.0.0.1:8080 --token token    at a collector
 
-On a cluster that is an object of it, a Containment, which ends by itself. An agent with --serve-kubernetes writes it where it may;
-else apply what --manifest prints.
+On a cluster that is an object of it, a Containment, which ends by itself. An agent or collector with --serve-kubernetes writes it where
+it may; else apply what --manifest prints.
 Exits with 1 where nothing is in force afterwards, but for --dry-run and --manifest.")]
 pub(crate) struct ContainArgs {
     /// Id of the incident; with one workload, that is meant
@@ -49,13 +51,15 @@ pub(crate) struct ContainArgs {
     #[arg(long, conflicts_with_all = ["dry_run", "yes"])]
     manifest: bool,
     /// Cut off other pods with the same labels, too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "api")]
     wide: bool,
     /// Why
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "api")]
     text: Option<String>,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    remote: RemoteArgs,
 }
 
 fn lasts(text: &str) -> Result<Duration, String> {
@@ -64,9 +68,10 @@ fn lasts(text: &str) -> Result<Duration, String> {
 
 /// `cofferdam incident contain`. False: nothing is in force.
 pub(super) fn contain(args: &ContainArgs, out: &mut impl Write) -> Result<bool> {
-    let containment = meant(args)?;
+    let remote = args.remote.remote()?;
+    let containment = meant(args, remote.as_ref())?;
     let dry_run = Containment { dry_run: true, ..containment.clone() };
-    let plan = order(&args.place, Order::Contain(dry_run))?;
+    let plan = give(args, remote.as_ref(), dry_run)?;
     if args.manifest {
         write!(out, "{}", text(&plan, "policy"))?;
         return Ok(true);
@@ -81,7 +86,7 @@ pub(super) fn contain(args: &ContainArgs, out: &mut impl Write) -> Result<bool> 
             bail!("nothing was done: say yes, or --yes");
         }
     }
-    let done = order(&args.place, Order::Contain(containment))?;
+    let done = give(args, remote.as_ref(), containment)?;
     let in_force = done.get("in_force") == Some(&Value::Bool(true));
     if args.place.json {
         writeln!(out, "{done}")?;
@@ -90,7 +95,8 @@ pub(super) fn contain(args: &ContainArgs, out: &mut impl Write) -> Result<bool> 
     let workload = printable(text(&done, "workload"));
     if in_force {
         writeln!(out, "{workload} is cut off until {}", text(&done, "until"))?;
-        writeln!(out, "cofferdam incident release {workload} lets it go before")?;
+        let there = if remote.is_some() { " (with the same --api and --token)" } else { "" };
+        writeln!(out, "cofferdam incident release {workload}{there} lets it go before")?;
     } else {
         writeln!(out, "{workload} is NOT cut off. The policy that would do it:")?;
         write!(out, "{}", text(&done, "policy"))?;
@@ -99,26 +105,41 @@ pub(super) fn contain(args: &ContainArgs, out: &mut impl Write) -> Result<bool> 
     Ok(in_force)
 }
 
-fn meant(args: &ContainArgs) -> Result<Containment> {
-    let (incident, workload) = match (&args.id, &args.workload) {
-        (None, Some(workload)) => (None, workload.clone()),
-        (Some(id), workload) => {
+/// Gives the order to the running process, or to the API that was named.
+fn give(args: &ContainArgs, remote: Option<&Remote>, containment: Containment) -> Result<Value> {
+    let Some(remote) = remote else { return order(&args.place, Order::Contain(containment)) };
+    let incident = containment.incident.as_deref().unwrap_or_default();
+    remote.contain(incident, &containment.workload, args.lasts, containment.dry_run)
+}
+
+fn meant(args: &ContainArgs, remote: Option<&Remote>) -> Result<Containment> {
+    let (incident, workload) = match (&args.id, &args.workload, remote) {
+        (None, None, _) => bail!("say whom to cut off: the id of an incident, or --workload"),
+        (None, Some(workload), None) => (None, workload.clone()),
+        (id, workload, Some(remote)) => {
+            let (incident, workloads) = remote.incident(id.as_deref(), workload.as_deref())?;
+            (Some(incident), only_of(workload.as_ref(), &workloads)?)
+        }
+        (Some(id), workload, None) => {
             let view = View::read(&args.place.open()?, now())?;
             let incident = &find(&view, id)?.incident;
-            let workload = match (workload, incident.workloads.as_slice()) {
-                (Some(workload), _) => workload.clone(),
-                (None, [only]) => only.clone(),
-                (None, several) => {
-                    let several: Vec<String> = several.iter().map(|it| printable(it)).collect();
-                    bail!("say whom to cut off, with --workload: {}", several.join(", "));
-                }
-            };
-            (Some(incident.id.clone()), workload)
+            (Some(incident.id.clone()), only_of(workload.as_ref(), &incident.workloads)?)
         }
-        (None, None) => bail!("say whom to cut off: the id of an incident, or --workload"),
     };
     let (wide, text) = (args.wide, args.text.clone());
     Ok(Containment { workload, incident, seconds: args.lasts.as_secs(), dry_run: false, wide, text })
+}
+
+/// The workload that was named, or the only one there is.
+fn only_of(named: Option<&String>, workloads: &[String]) -> Result<String> {
+    match (named, workloads) {
+        (Some(workload), _) => Ok(workload.clone()),
+        (None, [only]) => Ok(only.clone()),
+        (None, several) => {
+            let several: Vec<String> = several.iter().map(|it| printable(it)).collect();
+            bail!("say whom to cut off, with --workload: {}", several.join(", "))
+        }
+    }
 }
 
 fn tell(args: &ContainArgs, plan: &Value, out: &mut impl Write) -> Result<()> {
@@ -166,7 +187,13 @@ fn confirmed(out: &mut impl Write) -> Result<bool> {
 /// `cofferdam incident release`. False: it was not cut off.
 pub(super) fn release(args: &ReleaseArgs, out: &mut impl Write) -> Result<bool> {
     let workload = args.workload.clone();
-    let done = order(&args.place, Order::Release { workload, incident: None, text: args.text.clone() })?;
+    let done = match args.remote.remote()? {
+        None => order(&args.place, Order::Release { workload, incident: None, text: args.text.clone() })?,
+        Some(remote) => {
+            let (incident, _) = remote.incident(None, Some(&workload))?;
+            remote.release(&incident, &workload)?
+        }
+    };
     let released = done.get("released") == Some(&Value::Bool(true));
     if args.place.json {
         writeln!(out, "{done}")?;

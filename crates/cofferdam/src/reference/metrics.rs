@@ -23,7 +23,9 @@ fn roles() -> [(&'static str, Vec<Figure>); 6] {
         ),
         (
             "collector",
-            Page::describing(|page| collect::figures(page, &Default::default(), &Default::default(), &[])),
+            Page::describing(|page| {
+                collect::figures(page, &Default::default(), &Default::default(), &[], &Default::default())
+            }),
         ),
         (
             "egress-gateway",

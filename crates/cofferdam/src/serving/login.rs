@@ -1,8 +1,10 @@
-//! Who may use the API: who has the token of the file, and whom the cluster knows.
+//! Who may use the API: who has the token of the file, whom an identity provider knows, and whom the cluster knows.
 //!
-//! Enters: tokens. Leaves: names and roles. Guarantees: the token of the file is tried first and sent nowhere; names of the cluster
-//! begin with [`OF_CLUSTER`], so that no user of it can be taken for another. Does not: keep tokens.
+//! Enters: tokens. Leaves: names and roles. Guarantees: the token of the file is tried first and those of an identity provider next,
+//! and both are sent nowhere; names of the cluster begin with [`OF_CLUSTER`] and those of a provider with [`OF_ISSUER`], so that
+//! nobody of either can be taken for another. Does not: keep tokens.
 
+use super::oidc::{OF_ISSUER, Oidc};
 use api::{Authenticate, NotRecognised, Recognition, Remembering, Role, Token, Who};
 use controller::reviewer::{May, NotReviewed, Reviewer};
 use std::time::Duration;
@@ -15,29 +17,35 @@ const SESSION: Duration = Duration::from_secs(3600);
 /// Everybody who is recognised.
 pub(super) struct Login {
     file: Token,
+    oidc: Option<Oidc>,
     cluster: Option<Remembering<OfCluster>>,
 }
 
 impl Login {
-    pub(super) fn new(file: Token, cluster: Option<Reviewer>) -> Self {
-        Self { file, cluster: cluster.map(|reviewer| Remembering::new(OfCluster(reviewer))) }
+    pub(super) fn new(file: Token, oidc: Option<Oidc>, cluster: Option<Reviewer>) -> Self {
+        Self { file, oidc, cluster: cluster.map(|reviewer| Remembering::new(OfCluster(reviewer))) }
     }
 }
 
 impl Authenticate for Login {
     fn recognise<'a>(&'a self, token: &'a str) -> Recognition<'a> {
         Box::pin(async move {
-            match (self.file.recognise(token).await, &self.cluster) {
-                (Err(NotRecognised::Wrong), Some(cluster)) => cluster.recognise(token).await,
-                (answer, Some(_) | None) => answer,
+            let mut answer = self.file.recognise(token).await;
+            if let (Err(NotRecognised::Wrong), Some(oidc)) = (&answer, &self.oidc) {
+                answer = oidc.recognise(token).await;
             }
+            if let (Err(NotRecognised::Wrong), Some(cluster)) = (&answer, &self.cluster) {
+                answer = cluster.recognise(token).await;
+            }
+            answer
         })
     }
 
     fn session(&self, who: &Who) -> Duration {
-        match &self.cluster {
-            Some(cluster) if who.name.starts_with(OF_CLUSTER) => cluster.session(who),
-            Some(_) | None => self.file.session(who),
+        match (&self.cluster, &self.oidc) {
+            (Some(cluster), _) if who.name.starts_with(OF_CLUSTER) => cluster.session(who),
+            (_, Some(oidc)) if who.name.starts_with(OF_ISSUER) => oidc.session(who),
+            (_, _) => self.file.session(who),
         }
     }
 }

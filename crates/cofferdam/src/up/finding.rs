@@ -66,6 +66,7 @@ impl Kept for Finding {
             + size_of_val(&*told.numbers)
             + size_of_val(&*told.records)
             + size_of_val(&*told.techniques)
+            + told.nodes.iter().map(|node| size_of_val(node) + node.len()).sum::<usize>()
             + suppressed
             + known.sum::<usize>()
     }
