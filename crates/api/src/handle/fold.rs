@@ -293,8 +293,8 @@ mod tests {
     #[test]
     fn who_belongs_together_is_one_and_what_is_opened_is_not() {
         let pairs = [
-            pair("ai/Job/a", "api.openai.com"),
-            pair("ai/Job/b", "eu.api.openai.com"),
+            pair("ai/Job/a", "huggingface.co"),
+            pair("ai/Job/b", "cdn-lfs.hf.co"),
             pair("ai/Job/b", "data/Pod/c"),
             Pair { ever_first: 4, denied: 2, ..pair("ai/Job/a", "10.0.0.1") },
         ];
@@ -305,11 +305,11 @@ mod tests {
             all.iter().map(|(id, members)| ((*id).to_owned(), *members)).collect()
         };
         let graph = folded(&[], &pairs, 10);
-        let all = [("n:ai", Some(2)), ("p:openai", Some(2)), ("n:data", Some(1)), ("e:(addresses)", Some(1))];
+        let all = [("n:ai", Some(2)), ("p:huggingface", Some(2)), ("n:data", Some(1)), ("e:(addresses)", Some(1))];
         assert_eq!(of(&graph), own(&all));
         assert_eq!((graph.edges.len(), graph.left_out, graph.is_folded), (3, 0, true));
         assert_eq!((graph.edges[0].denied, graph.edges[0].is_new), (2, true), "denials come first");
-        let to_provider = graph.edges.iter().find(|edge| edge.destination == "p:openai").unwrap();
+        let to_provider = graph.edges.iter().find(|edge| edge.destination == "p:huggingface").unwrap();
         assert_eq!((to_provider.allowed, to_provider.bytes_received, to_provider.is_new), (2, 4, false));
         let opened = folded(&["n:ai"], &pairs, 10);
         assert!(of(&opened).contains(&("ai/Job/a".to_owned(), None)));
