@@ -82,7 +82,9 @@ fn run(test: &str, manifests: &str) -> Option<Run> {
     };
     let mut followers = [follow(&["calls", "--json"], &records), follow(&["tools"], &tools)];
     let is_good = up.wait().unwrap().success();
-    followers.iter_mut().for_each(|follower| drop(follower.wait().unwrap()));
+    for follower in &mut followers {
+        follower.wait().unwrap();
+    }
     let said = fs::read_to_string(&output).unwrap();
     assert!(is_good, "{said}");
     let records = fs::read_to_string(&records).unwrap();
