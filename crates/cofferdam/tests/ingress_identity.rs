@@ -400,7 +400,7 @@ impl Api {
         command.current_dir(folder).args(["collector", "--ledger", "all.db", "--certificates", "none"]);
         command.args(["--listen", "127.0.0.1:0", "--serve", "127.0.0.1:0", "--serve-oidc", ISSUER]);
         command.args(["--serve-oidc-audience", "cofferdam", "--serve-oidc-authority", "ca.pem"]);
-        command.args(["--serve-oidc-keys", &format!("https://localhost:{keys}/keys")]);
+        command.args(["--serve-oidc-jwks", &format!("https://localhost:{keys}/keys")]);
         command.args(["--serve-oidc-groups", "realm.roles", "--serve-oidc-role", "viewer=staff"]);
         command.args(["--serve-oidc-role", "operator=oncall"]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

@@ -305,7 +305,8 @@ mod tests {
             all.iter().map(|(id, members)| ((*id).to_owned(), *members)).collect()
         };
         let graph = folded(&[], &pairs, 10);
-        let all = [("n:ai", Some(2)), ("p:huggingface", Some(2)), ("n:data", Some(1)), ("e:(addresses)", Some(1))];
+        let all =
+            [("n:ai", Some(2)), ("p:huggingface", Some(2)), ("n:data", Some(1)), ("e:(addresses)", Some(1))];
         assert_eq!(of(&graph), own(&all));
         assert_eq!((graph.edges.len(), graph.left_out, graph.is_folded), (3, 0, true));
         assert_eq!((graph.edges[0].denied, graph.edges[0].is_new), (2, true), "denials come first");

@@ -31,14 +31,14 @@ const WAITS: Duration = Duration::from_secs(5);
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct OidcArgs {
     /// Let in whom this identity provider (OpenID Connect) knows: the issuer, as its tokens say it
-    #[arg(long, value_name = "URL", requires_all = ["serve", "serve_oidc_audience", "serve_oidc_keys", "serve_oidc_role"])]
+    #[arg(long, value_name = "URL", requires_all = ["serve", "serve_oidc_audience", "serve_oidc_jwks", "serve_oidc_role"])]
     serve_oidc: Option<String>,
     /// For whom such tokens must have been made; may be repeated
     #[arg(long, value_name = "NAME", requires = "serve_oidc")]
     serve_oidc_audience: Vec<String>,
     /// Where its keys are: the `jwks_uri` of its /.well-known/openid-configuration
     #[arg(long, value_name = "URL", requires = "serve_oidc")]
-    serve_oidc_keys: Option<String>,
+    serve_oidc_jwks: Option<String>,
     /// Certificates (PEM) by which that server is known [default: those of the machine]
     #[arg(long, value_name = "FILE", requires = "serve_oidc")]
     serve_oidc_authority: Option<PathBuf>,
@@ -75,10 +75,10 @@ impl OidcArgs {
     /// # Errors
     /// A URL is none of HTTPS, or a file cannot be read.
     pub(super) fn oidc(&self) -> Result<Option<Oidc>> {
-        let (Some(issuer), Some(keys)) = (&self.serve_oidc, &self.serve_oidc_keys) else { return Ok(None) };
+        let (Some(issuer), Some(keys)) = (&self.serve_oidc, &self.serve_oidc_jwks) else { return Ok(None) };
         ensure!(
             keys.starts_with("https://"),
-            "--serve-oidc-keys {keys}: keys are fetched by https:// only, for whoever changed them could let himself in"
+            "--serve-oidc-jwks {keys}: keys are fetched by https:// only, for whoever changed them could let himself in"
         );
         let ca = match &self.serve_oidc_authority {
             None => None,
@@ -192,7 +192,7 @@ mod tests {
         OidcArgs {
             serve_oidc: Some("https://issuer.example".to_owned()),
             serve_oidc_audience: vec!["cofferdam".to_owned()],
-            serve_oidc_keys: Some(keys.to_owned()),
+            serve_oidc_jwks: Some(keys.to_owned()),
             serve_oidc_role: vec![granted("viewer=all").unwrap(), granted("admin=ops=eu").unwrap()],
             ..OidcArgs::default()
         }

@@ -27,8 +27,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Clients at a time. A CNI plugin that waits for a pod's policy is one, and many pods may start at once.
@@ -89,6 +89,9 @@ pub(crate) struct Socket {
     folder: File,
 }
 
+/// The mask of a process is of all its threads: one at a time changes it and sets it back.
+static MASKED: Mutex<()> = Mutex::new(());
+
 impl Socket {
     /// Binds `path`, or the first default that works. Refuses where another process answers.
     pub(crate) fn bind(path: Option<&Path>) -> Result<Self> {
@@ -117,9 +120,11 @@ impl Socket {
             fs::remove_file(path).with_context(|| format!("removing the stale {}", path.display()))?;
         }
         // The file must never be anyone else's to open, not even for a moment.
+        let alone = MASKED.lock().unwrap_or_else(PoisonError::into_inner);
         let before = umask(Mode::from_bits_truncate(0o177));
         let bound = UnixListener::bind(path);
         umask(before);
+        drop(alone);
         let listener = bound.with_context(|| format!("binding {}", path.display()))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = File::open(parent).with_context(|| format!("opening {}", parent.display()))?;
@@ -344,7 +349,6 @@ mod tests {
     use observe::{Event, Limits, Observation, Time};
     use policy::{Generation, PolicySet, Protocol, RuleId, World};
     use std::os::unix::fs::PermissionsExt;
-    use std::sync::Mutex;
 
     struct Stub {
         engine: Mutex<Engine>,
