@@ -290,8 +290,10 @@ fn console(world: &World, hub: &Path) -> (Running, SocketAddr, String) {
     let end = Instant::now() + PATIENCE;
     loop {
         let said = fs::read_to_string(world.path("console.log")).unwrap_or_default();
-        if let Some(token) = said.split("#token=").nth(1).and_then(|rest| rest.split_whitespace().next()) {
-            return (running, free, token.trim_matches('"').to_owned());
+        if said.contains("console and API") {
+            // A log does not hold it.
+            let token = fs::read_to_string(world.path("ledger.token")).unwrap();
+            return (running, free, token.trim().to_owned());
         }
         assert!(Instant::now() < end, "no console: {said}");
         std::thread::sleep(Duration::from_millis(100));
