@@ -49,7 +49,8 @@ struct Collector {
 
 impl Collector {
     fn new(machines: &[&Machine], authority: &Authority) -> Self {
-        let namespace = format!("cfdu{}z", std::process::id());
+        // Tests run beside each other, each with machines of its own.
+        let namespace = format!("{}z", machines.first().unwrap().namespace("n"));
         ip(&format!("netns add {namespace}"));
         ip(&format!("-n {namespace} link set lo up"));
         for (number, machine) in machines.iter().enumerate() {
