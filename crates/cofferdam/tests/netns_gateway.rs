@@ -136,7 +136,8 @@ fn netns_the_capabilities_of_the_chart_are_enough_and_no_process_has_others() {
     assert_eq!(ask(&machine, "store.example.com"), Some(0));
     assert!(passes(&put(&mut open(&machine), "store.example.com", 1000), 1000));
     assert_eq!(up.status()["degraded"], serde_json::json!([]));
-    let all = machine.running(env!("CARGO_BIN_EXE_cofferdam"));
+    let commands = [env!("CARGO_BIN_EXE_cofferdam"), "dns-proxy", "gateway-proxy"];
+    let all: Vec<_> = commands.iter().flat_map(|command| machine.running(command)).collect();
     assert_eq!(all.len(), 3, "the agent and its two proxies: {all:?}");
     for pid in all {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

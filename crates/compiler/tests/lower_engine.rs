@@ -24,8 +24,9 @@ fn change(dice: &mut Dice, all: &PolicySet, now: &mut PolicySet) -> Option<Event
             if dice.chance(40) {
                 return Some(Event::PodRemoved { namespace: pod.namespace, name: pod.name });
             }
-            if dice.chance(50) {
-                let other = dice.pick(&all.world.pods)?;
+            let other = dice.pick(&all.world.pods)?;
+            // Of those elsewhere no node is known.
+            if dice.chance(50) && pod.cluster().is_none() && other.cluster().is_none() {
                 (pod.labels, pod.ports, pod.node) =
                     (other.labels.clone(), other.ports.clone(), other.node.clone());
             }

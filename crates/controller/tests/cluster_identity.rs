@@ -147,7 +147,7 @@ async fn put(pods: &Api<Pod>, name: &str, address: &str) {
 
 async fn set_address(pods: &Api<Pod>, name: &str, address: &str) {
     let status = json!({ "status": { "phase": "Running", "podIP": address, "podIPs": [{ "ip": address }] } });
-    pods.patch_status(name, &PatchParams::default(), &Patch::Strategic(&status)).await.unwrap();
+    pods.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
 }
 
 fn removes(cluster: &Cluster, name: &str) {
