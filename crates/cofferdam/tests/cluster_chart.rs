@@ -349,8 +349,11 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
     let (Some(helm), Some(cluster)) = (helm(), Cluster::start_or_skip()) else { return };
     must(&cluster, "create namespace cofferdam-system", "");
     must(&cluster, "apply -f -", CLASS);
-    let kinds = Command::new(env!("CARGO_BIN_EXE_cofferdam")).args(["install", "hub"]).output().unwrap();
-    must(&cluster, "apply -f -", &String::from_utf8(kinds.stdout).unwrap());
+    // Of kinds that it does not know, kubectl asks in a way that no rule answers.
+    for what in ["crds", "hub"] {
+        let kinds = Command::new(env!("CARGO_BIN_EXE_cofferdam")).args(["install", what]).output().unwrap();
+        must(&cluster, "apply --server-side -f -", &String::from_utf8(kinds.stdout).unwrap());
+    }
     must(&cluster, "wait --for=condition=Established crd --all --timeout=60s", "");
     let values = "collector.enabled=true,egressGateway.enabled=true,ingressGateway.enabled=true";
     let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", values];

@@ -382,9 +382,8 @@ fn on_the_page(address: SocketAddr, token: &str) {
     let page = get(address, "/clusters").unwrap();
     let has = |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !page.contains("assets/") || !has("node") || !has("chromium") {
-        println!(
-            "NOT RUN: the page of clusters in a browser (needs node, chromium and the console that npm builds)"
-        );
+        let missing = "NOT RUN: the page of clusters in a browser (needs node, chromium and the console that npm builds)";
+        writeln!(std::io::stderr(), "{missing}").unwrap();
         return;
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/console/hub.mjs");

@@ -176,7 +176,6 @@ fn said(mut finding: Finding) -> Finding {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
 mod tests {
     use super::*;
     use crate::event::{Flow, MINUTE, Phase, Place, RecordId, Scene, What};

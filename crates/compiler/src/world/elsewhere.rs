@@ -22,6 +22,9 @@ const IMPORT_LABEL: &str = "import.cofferdam.dev/";
 /// The value of the label.
 const IMPORTS: &str = "identities";
 
+/// Labels as they are written, key by key.
+type WrittenLabels = BTreeMap<Arc<str>, Arc<str>>;
+
 /// An IdentitySlice object in the words of the model, as far as it can be said of one alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WrittenSlice {
@@ -30,7 +33,7 @@ pub(crate) struct WrittenSlice {
     cluster: Arc<str>,
     /// What it is called in its cluster.
     namespace: Arc<str>,
-    labels: BTreeMap<Arc<str>, Arc<str>>,
+    labels: WrittenLabels,
     expired: bool,
     pods: Vec<Arc<Pod>>,
 }
@@ -155,7 +158,7 @@ fn is_imported(context: &mut Context, world: &World, slice: &WrittenSlice) -> bo
 /// The namespaces by what they are called here, with the labels that all slices agree on: while a label is being changed, they
 /// differ.
 fn namespaces(context: &mut Context, slices: &[&WrittenSlice]) -> BTreeMap<Arc<str>, Namespace> {
-    let mut agreed: BTreeMap<Arc<str>, (&WrittenSlice, BTreeMap<Arc<str>, Arc<str>>)> = BTreeMap::new();
+    let mut agreed: BTreeMap<Arc<str>, (&WrittenSlice, WrittenLabels)> = BTreeMap::new();
     for slice in slices {
         let called = context.interner.text(&namespace_elsewhere(&slice.namespace, &slice.cluster));
         let (_, labels) = agreed.entry(called).or_insert_with(|| (slice, slice.labels.clone()));

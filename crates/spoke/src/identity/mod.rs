@@ -81,7 +81,7 @@ pub struct Shared {
 /// What a watch says.
 enum News {
     Namespace(Event<Namespace>),
-    Pod(String, Event<Pod>),
+    Pod(String, Box<Event<Pod>>),
     AtHub(Event<DynamicObject>),
     Here(Event<DynamicObject>),
     Lease(Event<Lease>),
@@ -218,7 +218,7 @@ impl Sharer {
             }
             // One of a watch that has just ended.
             News::Pod(namespace, _) if !self.pods.contains_key(&namespace) => {}
-            News::Pod(namespace, event) => self.state.pod(&namespace, event),
+            News::Pod(namespace, event) => self.state.pod(&namespace, *event),
             News::AtHub(event) => self.state.slice_at_hub(event),
             News::Here(event) => self.state.slice_here(event),
             News::Lease(event) => {
@@ -254,7 +254,7 @@ impl Sharer {
             }
             let pods: Api<Pod> = Api::namespaced(self.local.clone(), &namespace);
             let of = namespace.clone();
-            let wrap = move |event| News::Pod(of.clone(), event);
+            let wrap = move |event| News::Pod(of.clone(), Box::new(event));
             let config = Config::default().page_size(PAGE);
             let what = format!("pods of namespace {namespace}");
             let watch = self.watches.spawn(follow(what, pods, config, self.to.clone(), wrap));

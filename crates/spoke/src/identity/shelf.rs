@@ -109,7 +109,7 @@ mod tests {
                 .numbers()
                 .map(|number| (number, shelf.pods(number).unwrap().into_iter().cloned().collect()))
                 .collect();
-            let differs = if (state >> 20) % 3 == 0 {
+            let differs = if (state >> 20).is_multiple_of(3) {
                 pods.remove(&name);
                 shelf.remove(&name)
             } else {
