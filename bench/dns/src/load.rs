@@ -1,13 +1,20 @@
 //! Asks: as fast as answers come, or at a rate, and takes the time.
+//!
+//! An answer's time is when the kernel had its datagram for the asker, not when the asker had a turn: it shares its
+//! processor with the resolver and with whatever else a server needs beside it.
 
 use crate::servers::Server;
 use anyhow::{Result, bail};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, recvmmsg, sendmmsg, setsockopt,
+};
+use nix::sys::time::TimeSpec;
 use serde_json::{Value, json};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Which names are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +71,8 @@ struct Asker {
     socket: UdpSocket,
     names: Names,
     number: u64,
-    /// When the question of each number was sent.
-    sent: Vec<Option<Instant>>,
+    /// When the question of each number was sent, by the clock that the kernel's times are of.
+    sent: Vec<Option<Duration>>,
     under_way: usize,
     next: u16,
     times: Vec<Duration>,
@@ -77,8 +84,9 @@ impl Asker {
     fn new(server: &Server, names: Names) -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(("127.0.0.1", server.port))?;
+        setsockopt(&socket, ReceiveTimestampns, &true)?;
         // Names that no run before has asked for.
-        let number = u64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_micros())?;
+        let number = u64::try_from(now().as_micros())?;
         Ok(Self {
             socket,
             names,
@@ -94,7 +102,7 @@ impl Asker {
 
     fn send(&mut self, count: usize) -> Result<()> {
         let mut queries = Vec::with_capacity(count);
-        let now = Instant::now();
+        let now = now();
         for _ in 0..count.min(BATCH) {
             self.number += 1;
             let number = match self.names {
@@ -121,13 +129,13 @@ impl Asker {
     /// Takes in what has come, up to a batch; how many.
     fn receive(&mut self) -> usize {
         let mut slices: Vec<_> = self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
-        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let space = nix::cmsg_space!(TimeSpec);
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, Some(space));
         let socket = self.socket.as_raw_fd();
         let Ok(received) = recvmmsg(socket, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)
         else {
             return 0;
         };
-        let now = Instant::now();
         let mut count = 0;
         for message in received {
             count += 1;
@@ -136,7 +144,8 @@ impl Asker {
             let slot = id.and_then(|id| self.sent.get_mut(usize::from(id)));
             if let Some(sent) = slot.and_then(Option::take) {
                 self.under_way -= 1;
-                self.times.push(now - sent);
+                // The clock may be set meanwhile.
+                self.times.push(arrival(&message).unwrap_or_else(now).saturating_sub(sent));
             }
         }
         count
@@ -144,15 +153,28 @@ impl Asker {
 
     /// Gives up what is under way for too long.
     fn give_up(&mut self) {
-        let now = Instant::now();
+        let now = now();
         for slot in &mut self.sent {
-            if slot.is_some_and(|sent| now - sent > LOST) {
+            if slot.is_some_and(|sent| now.saturating_sub(sent) > LOST) {
                 *slot = None;
                 self.under_way -= 1;
                 self.lost += 1;
             }
         }
     }
+}
+
+/// Since 1970, by the system's clock.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// When the kernel had a datagram, since 1970.
+fn arrival(message: &RecvMsg<'_, '_, SockaddrIn>) -> Option<Duration> {
+    message.cmsgs().ok()?.find_map(|control| match control {
+        ControlMessageOwned::ScmTimestampns(time) => Some(time.into()),
+        _ => None,
+    })
 }
 
 /// Has the thousand names kept, and the server warm.
@@ -204,14 +226,15 @@ pub(crate) fn at_rate(server: &Server, names: Names, per_second: f64, time: Dura
     let (began, before) = (Instant::now(), server.processor_time()?);
     let mut asked = 0.0;
     while began.elapsed() < time {
-        // In ones and twos, as they come due.
+        // A few at a time, as they come due.
         let due = began.elapsed().as_secs_f64() * per_second - asked;
         if due >= 1.0 {
             asker.send(1)?;
             asked += 1.0;
         }
         if asker.receive() == 0 && due < 1.0 {
-            std::thread::yield_now();
+            // It has said when it was asked, and the kernel says when it answered: the processor is for the resolver.
+            std::thread::sleep(Duration::from_micros(20));
         }
     }
     let took = began.elapsed();

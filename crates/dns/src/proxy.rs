@@ -15,7 +15,7 @@ use crate::engine::{Arrival, Ask, Client, Engine, Now, TcpAsk};
 use crate::frame::ToAgent;
 use crate::record::Query;
 use crate::tcp::{self, Connections};
-use crate::udp::{BATCH, Inbox, Letter, Post};
+use crate::udp::{Inbox, Letter, Post};
 use handover::{Sockets, encode};
 use observe::Time;
 use policy::DnsName;
@@ -121,7 +121,9 @@ struct Proxy {
     connections: RefCell<Connections>,
     /// Frames for the agent; `None` while there is none.
     agent: RefCell<Option<mpsc::Sender<Vec<u8>>>>,
+    /// Records that are not yet with the thread that writes them out; and how they get there.
     records: RefCell<Vec<Query>>,
+    scribe: RefCell<Option<threads::SyncSender<Vec<Query>>>>,
     /// When the next timer rings, as [`keep_time`] knows it; and how to tell it otherwise.
     rings: Cell<Option<Instant>>,
     sooner: Notify,
@@ -147,6 +149,7 @@ impl Proxy {
             connections: RefCell::default(),
             agent: RefCell::default(),
             records: RefCell::default(),
+            scribe: RefCell::default(),
             rings: Cell::new(None),
             sooner: Notify::new(),
             state: Notify::new(),
@@ -230,11 +233,24 @@ impl Proxy {
 
     fn keep_records(&self, mut records: Vec<Query>) {
         let mut kept = self.records.borrow_mut();
-        let room = RECORDS_WAITING.saturating_sub(kept.len());
-        let lost = records.len().saturating_sub(room);
-        self.lost.set(self.lost.get() + lost as u64);
-        records.truncate(room);
         kept.append(&mut records);
+        if kept.len() >= RECORDS_FRAME {
+            self.hand_over(&mut kept);
+        }
+    }
+
+    /// Gives what is kept to the thread that writes it out. As soon as a frame is full: whoever writes many at once keeps
+    /// the processor from those who answer for as long.
+    fn hand_over(&self, kept: &mut Vec<Query>) {
+        if kept.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(kept, Vec::with_capacity(RECORDS_FRAME * 2));
+        let count = batch.len() as u64;
+        let handed = self.scribe.borrow().as_ref().is_some_and(|scribe| scribe.try_send(batch).is_ok());
+        if !handed {
+            self.lost.set(self.lost.get() + count);
+        }
     }
 
     fn ask_agent(self: &Rc<Self>, learns: Vec<(u64, Vec<crate::Binding>)>) {
@@ -365,14 +381,13 @@ fn watch(socket: std::net::UdpSocket) -> io::Result<Rc<Watched>> {
     Ok(Rc::new(AsyncFd::with_interest(OwnedFd::from(socket), Interest::READABLE)?))
 }
 
-/// Reads batches from a socket for ever; `batch` says how many it got.
-async fn hear(socket: &Watched, mut batch: impl FnMut() -> io::Result<usize>) {
+/// Reads batches from a socket for ever; `batch` says whether there may be more.
+async fn hear(socket: &Watched, mut batch: impl FnMut() -> io::Result<bool>) {
     while let Ok(mut ready) = socket.readable().await {
         match batch() {
-            // There may be more. The others have their turn first.
-            Ok(BATCH) => tokio::task::yield_now().await,
-            // A batch that is not full emptied the socket.
-            Ok(_) => ready.clear_ready(),
+            // The others have their turn first.
+            Ok(true) => tokio::task::yield_now().await,
+            Ok(false) => ready.clear_ready(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             // An error of an earlier datagram, which the kernel tells once.
             Err(_) => {}
@@ -383,7 +398,7 @@ async fn hear(socket: &Watched, mut batch: impl FnMut() -> io::Result<usize>) {
 async fn hear_pods(proxy: Rc<Proxy>, socket: Rc<Watched>, family: usize) {
     let Some(inbox) = proxy.inboxes.get(family) else { return };
     let batch = || {
-        let mut result = Ok(0);
+        let mut result = Ok(false);
         proxy.with_engine(|engine, now| {
             result = inbox.borrow_mut().receive(socket.get_ref(), |peer, local, bytes| {
                 let Some(local) = local else { return };
@@ -399,7 +414,7 @@ async fn hear_pods(proxy: Rc<Proxy>, socket: Rc<Watched>, family: usize) {
 async fn hear_upstream(proxy: Rc<Proxy>, socket: Rc<Watched>, number: usize, family: usize) {
     let Some(inbox) = proxy.answers.get(family) else { return };
     let batch = || {
-        let mut result = Ok(0);
+        let mut result = Ok(false);
         proxy.with_engine(|engine, now| {
             result = inbox
                 .borrow_mut()
@@ -520,33 +535,17 @@ async fn tell_records(proxy: Rc<Proxy>) {
     if scribe.is_err() {
         return;
     }
+    *proxy.scribe.borrow_mut() = Some(to_scribe);
     let mut due = tokio::time::interval(RECORDS);
     loop {
         tokio::select! {
-            _ = due.tick() => hand_over(&proxy, &to_scribe),
+            _ = due.tick() => proxy.hand_over(&mut proxy.records.borrow_mut()),
             Some((count, frame)) = frames.recv() => {
                 let sent = proxy.agent.borrow().as_ref().is_some_and(|agent| agent.try_send(frame).is_ok());
                 if !sent {
                     proxy.lost.set(proxy.lost.get() + count as u64);
                 }
             }
-        }
-    }
-}
-
-fn hand_over(proxy: &Proxy, to_scribe: &threads::SyncSender<Vec<Query>>) {
-    let mut kept = proxy.records.borrow_mut();
-    while !kept.is_empty() {
-        let size = kept.len().min(RECORDS_FRAME);
-        let rest = kept.split_off(size);
-        let batch = std::mem::replace(&mut *kept, rest);
-        if let Err(threads::TrySendError::Full(batch) | threads::TrySendError::Disconnected(batch)) =
-            to_scribe.try_send(batch)
-        {
-            // Later, or lost when there is no more room.
-            let rest = std::mem::replace(&mut *kept, batch);
-            kept.extend(rest);
-            return;
         }
     }
 }

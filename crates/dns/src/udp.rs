@@ -15,15 +15,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// Datagrams in one call.
-pub(crate) const BATCH: usize = 64;
+const BATCH: usize = 64;
 
 /// Longest datagram that is read; queries and answers that respect [`UDP_LIMIT`] are shorter.
 const LONGEST: usize = 4096;
 const _: () = assert!(LONGEST > UDP_LIMIT as usize);
 
+/// Datagrams that a call makes room for at least.
+const FEW: usize = 8;
+
 /// Space for datagrams on their way in.
 pub(crate) struct Inbox {
     buffers: Vec<Box<[u8]>>,
+    /// How many the next call makes room for: what takes none costs as well.
+    expected: usize,
     headers: MultiHeaders<SockaddrStorage>,
 }
 
@@ -44,19 +49,21 @@ impl Inbox {
     pub(crate) fn new() -> Self {
         Self {
             buffers: vec![vec![0; LONGEST].into(); BATCH],
+            expected: FEW,
             headers: MultiHeaders::preallocate(BATCH, Some(control_space())),
         }
     }
 
-    /// Reads what is there, up to a batch; how many there were. `each` gets sender, destination where the socket tells
-    /// it, and bytes.
+    /// Reads what is there, up to a batch; whether there may be more. `each` gets sender, destination where the socket
+    /// tells it, and bytes.
     pub(crate) fn receive(
         &mut self,
         socket: impl AsFd,
         mut each: impl FnMut(SocketAddr, Option<IpAddr>, &[u8]),
-    ) -> io::Result<usize> {
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> =
-            self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+    ) -> io::Result<bool> {
+        let expected = self.expected;
+        let room = self.buffers.iter_mut().take(expected);
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> = room.map(|buffer| [IoSliceMut::new(buffer)]).collect();
         let socket = socket.as_fd().as_raw_fd();
         let flags = MsgFlags::MSG_DONTWAIT;
         let received = recvmmsg(socket, &mut self.headers, slices.iter_mut(), flags, None)?;
@@ -69,7 +76,8 @@ impl Inbox {
                 each(from, destination(&message), message.iovs().next().unwrap_or_default());
             }
         }
-        Ok(count)
+        self.expected = (count * 2).clamp(FEW, BATCH);
+        Ok(count == expected)
     }
 }
 
