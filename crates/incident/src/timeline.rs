@@ -2,7 +2,7 @@
 //!
 //! Enters: an incident and its ledger. Leaves: at most [`MOST_ITEMS`] items of all kinds. Guarantees: findings and what people
 //! did come before denials, these before calls, and these before all else where there is no room for all, which is then said;
-//! connections that were let through are summed up. Does not: show more than the workloads of the incident did.
+//! connections that were let through are summed up, and so are questions for one name with each end of a search list. Does not: show more than the workloads of the incident did.
 
 use crate::act::{Act, What};
 use crate::finding::{MAX_TEXT, cut};
@@ -103,6 +103,9 @@ fn rank(item: &Item) -> u8 {
     }
 }
 
+/// What is summed up: kind, who, to whom, port.
+type Asked<'a> = (Kind, &'a str, &'a str, u16);
+
 struct Reading<'a> {
     reader: &'a Reader,
     since: Option<u64>,
@@ -149,7 +152,7 @@ impl Reading<'_> {
     fn sums(&mut self, filter: EntryFilter) -> Result<Vec<Item>, LedgerError> {
         let (since, until) = (self.since, self.until);
         let found = self.newest(EntryFilter { since, until, ..filter }, MOST_SUMMED)?;
-        let mut sums: BTreeMap<(Kind, &str, &str, u16), (&Stored, Entry)> = BTreeMap::new();
+        let mut sums: BTreeMap<Asked<'_>, (&Stored, Entry)> = BTreeMap::new();
         for stored in &found {
             let entry = &stored.entry;
             let key = (entry.kind, &*entry.source, &*entry.destination, entry.port);
@@ -161,6 +164,8 @@ impl Reading<'_> {
             sum.sent = sum.sent.saturating_add(entry.sent);
             sum.received = sum.received.saturating_add(entry.received);
         }
+        let steps: Vec<_> = sums.keys().filter(|key| is_step(key, &sums)).copied().collect();
+        steps.iter().for_each(|key| drop(sums.remove(key)));
         let mut items: Vec<Item> = sums
             .into_values()
             .map(|(first, entry)| {
@@ -171,6 +176,23 @@ impl Reading<'_> {
         items.sort_by_key(|item| (item.time, item.number));
         Ok(items)
     }
+}
+
+/// Ends that a cluster's pods search, after that of their own namespace.
+const SEARCHED: [&str; 2] = [".svc.cluster.local", ".cluster.local"];
+
+/// Whether a question was a step of a search only: its pod went on to ask for the same with an end that comes later, or with none.
+fn is_step<T>(key: &Asked<'_>, asked: &BTreeMap<Asked<'_>, T>) -> bool {
+    let (Kind::Dns, source, name, port) = *key else { return false };
+    let own = source.split('/').next().map(|namespace| format!(".{namespace}{}", SEARCHED[0]));
+    let ends: Vec<&str> = own.as_deref().into_iter().chain(SEARCHED).collect();
+    ends.iter().enumerate().any(|(place, end)| {
+        let Some(sought) = name.strip_suffix(end).filter(|sought| !sought.is_empty()) else { return false };
+        let later = ends.iter().skip(place + 1).copied().chain([""]);
+        later
+            .map(|end| format!("{sought}{end}"))
+            .any(|name| asked.contains_key(&(Kind::Dns, source, &*name, port)))
+    })
 }
 
 fn item(Stored { id, entry }: &Stored, sentence: String) -> Item {
@@ -262,4 +284,31 @@ fn cut_at(text: &str) -> String {
         end -= 1;
     }
     text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_search_the_name_that_came_last_is_told() {
+        let asked = |names: &[&str], source: &str| -> Vec<String> {
+            let all: BTreeMap<Asked<'_>, ()> =
+                names.iter().map(|name| ((Kind::Dns, source, *name, 0), ())).collect();
+            all.keys().filter(|key| !is_step(key, &all)).map(|key| key.2.to_owned()).collect()
+        };
+        let searched =
+            ["hf.co.train.svc.cluster.local", "hf.co.svc.cluster.local", "hf.co.cluster.local", "hf.co"];
+        assert_eq!(asked(&searched, "train/Job/a"), ["hf.co"]);
+        let service = [
+            "db.shop.svc.train.svc.cluster.local",
+            "db.shop.svc.svc.cluster.local",
+            "db.shop.svc.cluster.local",
+        ];
+        assert_eq!(asked(&service, "train/Job/a"), ["db.shop.svc.cluster.local"]);
+        // Of another namespace, and below a name that somebody else answers for, it was no search.
+        let others = ["hf.co", "hf.co.evil.example", "hf.co.other.svc.cluster.local"];
+        assert_eq!(asked(&others, "train/Job/a"), others);
+        assert_eq!(asked(&["db.train.svc.cluster.local"], "train/Job/a").len(), 1);
+    }
 }

@@ -54,7 +54,7 @@ function lineElement(line: Line): ElementDefinition {
 function style(of: Element): StylesheetJson {
   const css = getComputedStyle(of);
   const color = (name: string) => css.getPropertyValue(`--${name}`).trim() || "#888";
-  const text = { color: color("text"), "font-family": "system-ui, sans-serif", "font-size": 15, "text-background-color": color("surface"), "text-background-opacity": 0.8, "text-background-padding": "1px" };
+  const text = { color: color("text"), "font-family": "system-ui, sans-serif", "font-size": 19, "text-background-color": color("surface"), "text-background-opacity": 0.8, "text-background-padding": "1px" };
   return [
     { selector: "node", style: { ...text, label: "data(label)", width: 30, height: 30, "background-color": color("accent"), "text-valign": "bottom", "text-margin-y": 4, "text-max-width": "170px", "min-zoomed-font-size": 6, "border-width": 0 } },
     { selector: "node.box", style: { "background-color": color("surface"), "background-opacity": 0.85, "border-width": 1, "border-color": color("line-strong"), shape: "round-rectangle", "text-valign": "top", "text-margin-y": -4, "font-weight": "bold", padding: "16px" } },
