@@ -2,11 +2,12 @@
 //!
 //! Enters: what nodes and gateways send of their ledgers, each by its certificate. Leaves: one ledger, answers of the API, probes and
 //! figures. Guarantees: as the crate `collector`; on SIGTERM it ends at once, for what it said it has is on the disk and senders come
-//! again; what several nodes have to see before it shows is found here ([`watch`]). Does not: enforce (who is to be cut off is
-//! written into the cluster, [`act`]), or have policy.
+//! again; what several nodes have to see before it shows is found here ([`watch`]), as DetectionPolicies say ([`policies`]). Does not:
+//! enforce (who is to be cut off is written into the cluster, [`act`]).
 
 mod act;
 mod live;
+mod policies;
 mod watch;
 
 use crate::agent::credentials::Credentials;
@@ -18,6 +19,7 @@ use crate::printer;
 use crate::sending::{self, Shown};
 use crate::serving::{Door, Seams, ServeArgs};
 use crate::up::block_signals;
+use crate::up::cluster::Cluster;
 use crate::up::pen::LedgerStatus;
 use ::collector::{Counts, Store};
 use ::ledger::{Joined, Reader};
@@ -28,6 +30,7 @@ use export::Exports;
 use live::Teller;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signalfd::SignalFd;
+use policies::{Origin, Policies};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -51,6 +54,10 @@ const NAME: &str = "collector";
 #[command(after_help = "Examples:
   cofferdam collector --ledger /var/lib/cofferdam/ledger.db --certificates /etc/cofferdam --serve 127.0.0.1:8080
   cofferdam collector --ledger /var/lib/cofferdam/ledger.db --controller 10.0.0.2:9443 --token TOKEN --authority ca.crt
+  cofferdam collector --ledger all.db --certificates /etc/cofferdam --policies manifests/
+
+Policies are shown, and DetectionPolicies hold for what it finds, where it may read them: of the cluster with --serve-kubernetes, else
+of --policies. Pods or workloads that they select have to be there, too.
 
 Nodes and gateways send it what their ledgers get with `--ledger FILE --collector https://HOST:9448`.")]
 pub(crate) struct CollectorArgs {
@@ -79,6 +86,10 @@ pub(crate) struct CollectorArgs {
     /// Answer /healthz, /readyz and /metrics here
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
+    /// Show the policies of these manifests, and hold what is found to their DetectionPolicies: files and folders, read anew every
+    /// 10 s, with the pods or workloads that are selected; may be repeated. With --serve-kubernetes they are the cluster's
+    #[arg(long, value_name = "PATH", conflicts_with = "serve_kubernetes")]
+    policies: Vec<PathBuf>,
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
@@ -95,6 +106,15 @@ impl CollectorArgs {
         let authority = self.authority.clone().context("--token without --authority")?;
         Ok(Credentials::Token { node: NAME.to_owned(), token, authority, held: None })
     }
+
+    /// Where policies come from.
+    fn origin(&self) -> Origin {
+        match &self.policies[..] {
+            _ if self.serve.asks_cluster() => Origin::Cluster,
+            [] => Origin::Nowhere,
+            files => Origin::Files(files.to_vec()),
+        }
+    }
 }
 
 /// What the threads share.
@@ -103,6 +123,7 @@ struct Shared {
     counts: Arc<Counts>,
     identity: Shown,
     exports: Option<Exports>,
+    policies: Arc<Policies>,
     watch: Arc<Watch>,
 }
 
@@ -219,6 +240,17 @@ pub(crate) fn figures(
         "Whether detectors cannot read or write the ledger",
         watched.problem.is_some().into(),
     );
+    page.counter(
+        "findings_suppressed",
+        "Of these findings, those that DetectionPolicies suppress",
+        watched.suppressed,
+    );
+    page.gauge("detection_policies", "DetectionPolicies that hold here", watched.policies as u64);
+    page.gauge(
+        "policies_unread",
+        "Whether policies cannot be read, so that those of before are shown and hold, or none",
+        watched.unread.is_some().into(),
+    );
 }
 
 /// Runs until a signal.
@@ -236,11 +268,13 @@ pub(crate) fn run(args: &CollectorArgs) -> Result<()> {
     }
     // Its token is kept beside the ledger.
     let door = args.serve.open(&path, false)?;
+    let policies = Arc::new(Policies::new(args.origin()));
     let shared = Arc::new(Shared {
         exports: args.ledger.exports(&path, None)?,
         identity: sending::shown(args.credentials()?, args.controller.clone())?,
         counts: Arc::default(),
-        watch: Watch::start(&store)?,
+        watch: Watch::start(&store, &policies)?,
+        policies,
         store,
     });
     shared.exports.as_ref().map_or(Ok(()), Exports::begin).context("--export")?;
@@ -283,11 +317,16 @@ fn serve(args: &CollectorArgs, shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
 
 /// Begins to answer the API.
 fn answer(door: Door, shared: &Arc<Shared>, as_json: bool) -> Result<()> {
-    let seams = |cluster| Seams {
-        live: Arc::new(Teller::new(Arc::clone(shared))),
-        actions: Arc::new(Deciding::new(Arc::clone(&shared.store), cluster)),
-        ledger: shared.store.path().to_owned(),
-        catalog: crds::Catalog::built_in(),
+    let seams = |cluster: Option<Cluster>| {
+        if let Some(cluster) = &cluster {
+            cluster.begin(|client| Arc::clone(&shared.policies).follow(client));
+        }
+        Seams {
+            live: Arc::new(Teller::new(Arc::clone(shared))),
+            actions: Arc::new(Deciding::new(Arc::clone(&shared.store), cluster)),
+            ledger: shared.store.path().to_owned(),
+            catalog: crds::Catalog::built_in(),
+        }
     };
     door.answer(seams, |text| printer::note(text, as_json))
 }

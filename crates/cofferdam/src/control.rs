@@ -37,7 +37,9 @@ use tokio::sync::watch;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam controller                                               in a pod, with its service account
-  cofferdam controller --kubeconfig ~/.kube/config --certificates .  from outside")]
+  cofferdam controller --kubeconfig ~/.kube/config --certificates .  from outside
+
+It serves no console: that of a cluster is the collector's (cofferdam collector --serve), and the notes of the chart say where.")]
 pub(crate) struct ControllerArgs {
     /// How to reach the API server [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE")]

@@ -12,6 +12,7 @@ mod login;
 mod oidc;
 mod tls;
 mod walk;
+pub(crate) mod written;
 
 use crate::control;
 use crate::respond::Responder;
@@ -111,6 +112,11 @@ pub(crate) struct Seams {
 }
 
 impl ServeArgs {
+    /// Whether the cluster's API server is asked.
+    pub(crate) fn asks_cluster(&self) -> bool {
+        self.serve_kubernetes
+    }
+
     /// Where a ledger is kept when nobody says: beside the socket.
     pub(crate) fn ledger_beside(&self, socket: &Path) -> Option<PathBuf> {
         self.serve.map(|_| socket.with_extension("ledger"))

@@ -43,7 +43,7 @@ pub(crate) mod sight;
 pub(crate) mod socket;
 pub(crate) mod source;
 pub(crate) mod spending;
-mod tuned;
+pub(crate) mod tuned;
 mod visits;
 pub(crate) mod watch;
 pub(crate) mod watcher;

@@ -55,6 +55,7 @@ collector:
   age: 7d
   sizeMiB: 64
   ports: {collect: 19448, health: 19449, serve: 18080}
+  console: {secret: console, names: [console.example.org]}
   hub: {enabled: true, secret: hub, ports: [6443]}
   nodeSelector: {a: b}
 rollouts: {enabled: true, replicas: 3, ports: {health: 19450}, nodeSelector: {a: b}}
@@ -197,6 +198,8 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "ingressGateway.service.type=ExternalName",
         "collector.storage.size=much",
         "collector.ports.listen=1",
+        "collector.console.certificate=x",
+        "collector.console.names={-}",
         "collector.hub.kubeconfig=hub",
         "collector.hub.ports={0}",
         "rollouts.replicas=0",
@@ -400,17 +403,26 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
     ];
     nothing.iter().chain(&more).for_each(|what| may(what, "no"));
 
-    let never =
-        ["list pods", "get secrets", "get configmaps", "get nodes", "patch detectionpolicies.cofferdam.dev"];
+    let never = [
+        "get pods",
+        "patch pods",
+        "get secrets",
+        "get configmaps",
+        "get nodes",
+        "list networkpolicies.networking.k8s.io",
+        "patch detectionpolicies.cofferdam.dev",
+    ];
     let asked = [
         "create tokenreviews.authentication.k8s.io",
         "create subjectaccessreviews.authorization.k8s.io",
         "patch containments.cofferdam.dev",
         "delete containments.cofferdam.dev",
+        "list pods",
+        "watch detectionpolicies.cofferdam.dev",
     ];
     never.iter().chain(&asked).for_each(|what| may(what, "no"));
 
-    // It is given what it needs to contain workloads, and nothing else.
+    // It is given what it needs to contain workloads and to go by DetectionPolicies, and nothing else.
     let values = "collector.enabled=true,collector.kubernetes=true";
     let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", values];
     let rendered = run(&helm, &arguments);
@@ -423,6 +435,61 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
         pod.contains("- --serve-kubernetes") && pod.contains("automountServiceAccountToken: true"),
         "{pod}"
     );
+    assert!(pod.contains("- --serve=127.0.0.1:8080"), "{pod}");
+    assert!(!of("service/cofferdam-collector").contains("name: console"));
+
+    // With a certificate the console is at the Service.
+    let values =
+        format!("{values},collector.console.secret=console,collector.console.names={{console.example.org}}");
+    let rendered =
+        run(&helm, &["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", &values]);
+    assert!(rendered.status.success(), "{}", text(&rendered));
+    must(&cluster, "apply -f -", &String::from_utf8(rendered.stdout).unwrap());
+    let pod = of("statefulset/cofferdam-collector");
+    for part in ["- --serve=0.0.0.0:8080", "- --serve-name=console.example.org", "secretName: console"] {
+        assert!(pod.contains(part), "{part}: {pod}");
+    }
+    assert!(of("service/cofferdam-collector").contains("port: 443"));
+    assert!(of("networkpolicy/cofferdam-collector").contains("port: console"));
+}
+
+/// Helm prints notes only when it installs: they are put into an object here.
+#[test]
+fn chart_notes_say_where_the_console_is() {
+    let Some(helm) = helm() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let copied =
+        Command::new("cp").arg("-r").arg(Path::new(ROOT).join("deploy/chart")).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    let chart = folder.path().join("chart");
+    std::fs::copy(chart.join("templates/NOTES.txt"), chart.join("notes")).unwrap();
+    let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata:\n  notes: |\n\
+                  {{ tpl (.Files.Get \"notes\") . | indent 4 }}\n";
+    std::fs::write(chart.join("templates/notes.yaml"), object).unwrap();
+    let notes = |values: &str| {
+        let chart = chart.to_str().unwrap();
+        let arguments =
+            ["template", "c", chart, "--namespace", "here", "--show-only", "templates/notes.yaml"];
+        let output = run(&helm, &[&arguments[..], &["--set", values]].concat());
+        assert!(output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let none = notes("collector.enabled=false");
+    assert!(none.contains("There is no console") && none.contains("collector.enabled"), "{none}");
+    let plain = notes("collector.enabled=true,collector.ports.serve=18080");
+    for part in [
+        "-n here port-forward statefulset/cofferdam-collector 8080:18080",
+        " http://127.0.0.1:8080/",
+        "api token",
+    ] {
+        assert!(plain.contains(part), "{part}: {plain}");
+    }
+    let tls = notes("collector.enabled=true,collector.kubernetes=true,collector.console.secret=tls");
+    for part in
+        ["https://cofferdam-collector.here.svc/", " https://127.0.0.1:8080/", "--audience cofferdam-api"]
+    {
+        assert!(tls.contains(part), "{part}: {tls}");
+    }
 }
 
 /// What the rollouts themselves are tried with is `examples/fleet/role.yaml`: the chart's are to be the same.

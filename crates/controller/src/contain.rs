@@ -1,11 +1,12 @@
 //! Containments of a cluster, written and removed.
 //!
 //! Enters: whom to cut off, and a client. Leaves: objects of an API server, one for each workload, by the same name each time.
-//! Guarantees: each question has an end. Does not: put anything in force, the controller does; ask who may, RBAC does.
+//! Guarantees: each question has an end; one is written only over what was read before, so that of several who write at once each knows of
+//! the others. Does not: put anything in force, the controller does; ask who may, RBAC does.
 
 use crate::Kind;
 use feed::client::chain;
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::Value;
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub enum NotContained {
     /// The API server refuses it, or does not answer.
     #[error("the API server: {0}")]
     Failed(String),
+    /// Somebody else wrote it since it was read.
+    #[error("somebody else writes it at the same time")]
+    Changed,
 }
 
 /// How a containment stands.
@@ -38,10 +42,12 @@ pub struct Stand {
     pub needed: u64,
     /// See `needed`.
     pub enforced: u64,
+    /// Which state of the object this is.
+    pub revision: String,
 }
 
 impl Stand {
-    fn of(object: &Value, generation: i64) -> Self {
+    fn of(object: &Value, generation: i64, revision: String) -> Self {
         let at = |pointer: &str| object.pointer(pointer);
         let count = |pointer: &str| at(pointer).and_then(Value::as_u64).unwrap_or_default();
         // A status may be of an earlier state.
@@ -53,6 +59,7 @@ impl Stand {
             is_in_force: is_of_now && at("/status/phase").is_some_and(|phase| phase == "InForce"),
             needed: count("/status/nodes/needed"),
             enforced: count("/status/nodes/enforced"),
+            revision,
         }
     }
 }
@@ -88,19 +95,31 @@ impl Containments {
         let found = soon(api.get_opt(name)).await?;
         Ok(found.map(|object| {
             let generation = object.metadata.generation.unwrap_or_default();
-            Stand::of(&object.data, generation)
+            Stand::of(&object.data, generation, object.metadata.resource_version.unwrap_or_default())
         }))
     }
 
-    /// Writes one, in place of an earlier one of its name.
+    /// Writes one over what was read: none, or a state of it.
     ///
     /// # Errors
-    /// This process may not, or the API server refuses.
-    pub async fn write(&self, name: &str, object: &Value) -> Result<(), NotContained> {
-        let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(object);
+    /// It is not as it was read any more; this process may not; or the API server refuses.
+    pub async fn write(&self, name: &str, object: &Value, over: Option<&Stand>) -> Result<(), NotContained> {
         let api = self.api();
-        soon(api.patch(name, &params, &patch)).await.map(drop)
+        let Some(stand) = over else {
+            let object = serde_json::from_value(object.clone());
+            let object: DynamicObject = object.map_err(|error| NotContained::Failed(error.to_string()))?;
+            let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+            return soon(api.create(&params, &object)).await.map(drop);
+        };
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = over_state(object, &stand.revision);
+        let patched = async {
+            match api.patch(name, &params, &Patch::Merge(&patch)).await {
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        soon(patched).await?.map(drop).ok_or(NotContained::Changed)
     }
 
     /// Removes one. Whether there was one.
@@ -120,13 +139,45 @@ impl Containments {
     }
 }
 
+/// The object as a merge into that of a revision, and into no other: what is not said any more is gone.
+fn over_state(object: &Value, revision: &str) -> Value {
+    let mut patch = object.clone();
+    if let Some(metadata) = patch.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), revision.into());
+    }
+    if let Some(spec) = patch.get_mut("spec").and_then(Value::as_object_mut) {
+        for optional in ["reason", "incident"] {
+            spec.entry(optional).or_insert(Value::Null);
+        }
+    }
+    patch
+}
+
 async fn soon<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, NotContained> {
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
             Err(NotContained::Forbidden(status.message.clone()))
         }
+        // Of one that is there already, and of one that is another by now.
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(NotContained::Changed),
         Ok(Err(error)) => Err(NotContained::Failed(chain(&error))),
         Err(_) => Err(NotContained::Failed(format!("no answer within {PATIENCE:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_written_over_a_state_is_for_that_state_and_leaves_nothing_of_it() {
+        let object = json!({ "metadata": { "name": "c" }, "spec": { "namespace": "a", "reason": "why" } });
+        let expected = json!({
+            "metadata": { "name": "c", "resourceVersion": "7" },
+            "spec": { "namespace": "a", "reason": "why", "incident": null },
+        });
+        assert_eq!(over_state(&object, "7"), expected);
     }
 }

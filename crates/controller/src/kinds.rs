@@ -123,6 +123,10 @@ impl Watched for Kind {
         Kind::resource(self)
     }
 
+    fn plural(self) -> &'static str {
+        Kind::plural(self)
+    }
+
     fn is_optional(self) -> bool {
         match self {
             Self::Namespace | Self::Node | Self::Pod | Self::NetworkPolicy | Self::Secret => false,

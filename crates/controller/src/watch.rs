@@ -28,6 +28,9 @@ pub(crate) trait Watched: Copy + Send + Sync + 'static {
     /// How a client asks for it.
     fn resource(self) -> ApiResource;
 
+    /// As in its URL, for example `networkpolicies`.
+    fn plural(self) -> &'static str;
+
     /// Whether a cluster may not have it: its definition is an add-on.
     fn is_optional(self) -> bool;
 

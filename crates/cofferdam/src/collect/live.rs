@@ -1,4 +1,5 @@
-//! How a collector stands, for the API: its senders are its sensors. It has no policy, and says so by having none.
+//! How a collector stands, for the API: its senders are its sensors. Of policy it tells what it reads, and where it reads none it has
+//! none.
 
 use super::{NAME, SILENT, Shared, now, silence};
 use ::ledger::{Entry, Joined};
@@ -6,6 +7,7 @@ use api::shape::Moment;
 use api::shape::live::{Budget, Counts, Deciding, LedgerStatus, PolicyItem, Sensor, Shadow, Status};
 use api::shape::walk::Walk;
 use api::{Live, Manifest};
+use policy::ObjectRef;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -39,7 +41,15 @@ impl Teller {
             lost: watched.counts.lost.saturating_add(watched.missed).saturating_add(watched.unreadable),
             detail: watched.words(),
         };
-        [itself, detectors].into_iter().chain(senders.iter().map(|sender| sensor(sender, now))).collect()
+        let policies = self.0.policies.words().map(|detail| Sensor {
+            name: "policies".to_owned(),
+            role: "collector".to_owned(),
+            ready: watched.unread.is_none(),
+            lost: 0,
+            detail,
+        });
+        let own = [Some(itself), Some(detectors), policies].into_iter().flatten();
+        own.chain(senders.iter().map(|sender| sensor(sender, now))).collect()
     }
 }
 
@@ -68,9 +78,9 @@ impl Live for Teller {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: Moment::of(now()),
             node: NAME.to_owned(),
-            generation: 0,
+            generation: self.0.policies.held().generation(),
             enforcement: "collector".to_owned(),
-            degraded: self.0.problem().into_iter().collect(),
+            degraded: self.0.problem().into_iter().chain(self.0.policies.problem()).collect(),
             ledger: LedgerStatus {
                 path: ledger.path.display().to_string(),
                 written: ledger.written,
@@ -83,15 +93,16 @@ impl Live for Teller {
     }
 
     fn policies(&self) -> (u64, Vec<PolicyItem>) {
-        (0, Vec::new())
+        self.0.policies.held().written().policies()
     }
 
-    fn manifest(&self, _kind: &str, _namespace: &str, _name: &str) -> Option<Manifest> {
-        None
+    fn manifest(&self, kind: &str, namespace: &str, name: &str) -> Option<Manifest> {
+        let object = ObjectRef { kind: kind.into(), namespace: namespace.into(), name: name.into() };
+        self.0.policies.held().written().manifest(&object, self.0.policies.files())
     }
 
-    fn deciding(&self, _rule: &str) -> Option<Deciding> {
-        None
+    fn deciding(&self, rule: &str) -> Option<Deciding> {
+        self.0.policies.held().written().deciding(rule, self.0.policies.files())
     }
 
     fn budgets(&self) -> Vec<Budget> {
@@ -102,8 +113,9 @@ impl Live for Teller {
         None
     }
 
-    fn walk(&self, _entry: &Entry) -> Option<Walk> {
-        None
+    fn walk(&self, entry: &Entry) -> Option<Walk> {
+        // It has the policies of all pods.
+        self.0.policies.held().written().walk(|_| true, entry)
     }
 }
 

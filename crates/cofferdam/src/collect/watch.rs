@@ -2,9 +2,10 @@
 //!
 //! Enters: entries, followed as who exports them does. Leaves: findings, as entries of the node `collector`. Guarantees: nobody who
 //! sends waits for a detector; after a restart the last hour is looked at again, and what anybody told is not told twice; what
-//! could not be looked at is counted. Does not: look at entries of egress gateways, for nodes record the same connections with
-//! their pods; know policy, so no DetectionPolicy changes what is told here.
+//! could not be looked at is counted; DetectionPolicies hold as [`super::policies`] knows them. Does not: look at entries of egress
+//! gateways, for nodes record the same connections with their pods.
 
+use super::policies::{Held, Policies};
 use super::{NAME, now};
 use crate::up::finding::Finding;
 use crate::up::pen::Recorded;
@@ -44,7 +45,10 @@ pub(super) struct Watch {
     unreadable: AtomicU64,
     /// Entries that were forgotten before they were looked at.
     missed: AtomicU64,
+    /// Findings that policies suppress.
+    suppressed: AtomicU64,
     problem: Mutex<Option<String>>,
+    policies: Arc<Policies>,
 }
 
 /// What is told of it.
@@ -53,6 +57,11 @@ pub(crate) struct Watched {
     pub(super) counts: Counts,
     pub(super) unreadable: u64,
     pub(super) missed: u64,
+    pub(super) suppressed: u64,
+    /// DetectionPolicies that hold.
+    pub(super) policies: usize,
+    /// Why policies are not as they are written now.
+    pub(super) unread: Option<String>,
     pub(super) problem: Option<String>,
 }
 
@@ -61,12 +70,17 @@ impl Watch {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(store: &Arc<Store>) -> Result<Arc<Self>> {
-        let watch = Arc::new(Self::default());
-        let (shared, store) = (Arc::clone(&watch), Arc::clone(store));
+    pub(super) fn start(store: &Arc<Store>, policies: &Arc<Policies>) -> Result<Arc<Self>> {
+        let watch = Arc::new(Self { policies: Arc::clone(policies), ..Self::default() });
+        let (shared, store, policies) = (Arc::clone(&watch), Arc::clone(store), Arc::clone(policies));
         let run = move || {
-            let mut eye = Eye::default();
+            let mut eye = Eye { policies: Arc::clone(&policies), ..Eye::default() };
             loop {
+                policies.look();
+                if policies.awaits() {
+                    std::thread::sleep(PACE);
+                    continue;
+                }
                 let problem = eye.look(&store, &shared).err().map(|error| format!("{error:#}"));
                 *shared.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
                 std::thread::sleep(PACE);
@@ -86,6 +100,9 @@ impl Watch {
             counts: *self.counts.lock().unwrap_or_else(PoisonError::into_inner),
             unreadable: of(&self.unreadable),
             missed: of(&self.missed),
+            suppressed: of(&self.suppressed),
+            policies: self.policies.count(),
+            unread: self.policies.problem(),
             problem: self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -94,6 +111,7 @@ impl Watch {
 /// What the thread has.
 #[derive(Default)]
 struct Eye {
+    policies: Arc<Policies>,
     joined: Joined,
     /// Which ledger it follows, and from where.
     ledger: Option<String>,
@@ -119,14 +137,19 @@ impl Eye {
             self.last = found.last;
             let newest = found.entries.iter().map(|stored| stored.entry.time).max();
             let is_behind = found.entries.len() == BATCH;
+            let held = self.policies.held();
             for stored in &found.entries {
-                self.take(stored, watch);
+                self.take(stored, watch, &held);
             }
             // Who is behind goes by the time of what it reads.
             let time = if is_behind { newest.unwrap_or_default().min(now()) } else { now() };
             let told = self.joined.turn(Time(time));
             *watch.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.joined.counts();
-            self.unwritten.extend(told.into_iter().map(entry));
+            for finding in told {
+                let suppressed = held.suppression(&finding);
+                watch.suppressed.fetch_add(suppressed.is_some().into(), Ordering::Relaxed);
+                self.unwritten.push(entry(detect::Finding { suppressed, ..finding }));
+            }
             self.write(store)?;
             if !is_behind {
                 return Ok(());
@@ -167,7 +190,7 @@ impl Eye {
         }
     }
 
-    fn take(&mut self, stored: &Stored, watch: &Watch) {
+    fn take(&mut self, stored: &Stored, watch: &Watch, held: &Held) {
         if stored.entry.kind == Kind::Finding {
             // Its own it knows since it told them.
             if &*stored.entry.node != NAME {
@@ -182,7 +205,7 @@ impl Eye {
         if self::events(&stored.entry, &record, &mut events).is_err() {
             watch.unreadable.fetch_add(1, Ordering::Relaxed);
         }
-        events.into_iter().for_each(|event| self.joined.add(event));
+        events.into_iter().for_each(|event| self.joined.add(held.tuned(event)));
     }
 }
 
@@ -269,11 +292,12 @@ impl Watched {
         let problem = self.problem.as_ref().map(|why| format!("; it cannot look: {why}")).unwrap_or_default();
         format!(
             "detectors looked at {looked_at} events of several nodes ({late} came more than {} s late, {lost} found no room, {} \
-             were forgotten before, {} could not be read) and told {told} findings that no node told ({told_by_nodes} times one had)\
-             {problem}",
+             were forgotten before, {} could not be read) and told {told} findings that no node told ({} of them suppressed, \
+             {told_by_nodes} times a node had){problem}",
             detect::joined::LATENESS / SECOND,
             self.missed,
             self.unreadable,
+            self.suppressed,
         )
     }
 }
@@ -332,6 +356,92 @@ mod tests {
         eye.look(&store, &watch).unwrap();
         Eye::default().look(&store, &watch).unwrap();
         assert_eq!(findings(&store).len(), 1);
+    }
+
+    /// A collector's detectors with these manifests; what they tell, each with why it is suppressed.
+    fn told_with(manifests: &str) -> (Vec<(String, Option<String>)>, Watched) {
+        let (folder, store) = store();
+        let path = folder.path().join("policies");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("all.yaml"), manifests).unwrap();
+        let policies = Arc::new(Policies::new(super::super::policies::Origin::Files(vec![path])));
+        policies.look();
+        let at = now() - detect::joined::LATENESS - 10 * SECOND;
+        store.join(&denied("a", 1..16, at)).unwrap();
+        store.join(&denied("b", 101..116, at)).unwrap();
+        let watch = Watch { policies: Arc::clone(&policies), ..Watch::default() };
+        Eye { policies, ..Eye::default() }.look(&store, &watch).unwrap();
+        let filter = EntryFilter { kind: Some(Kind::Finding), ..EntryFilter::default() };
+        let found = Reader::open(store.path()).unwrap().entries(&filter).unwrap();
+        let told = found.iter().map(|it| {
+            let told: detect::Finding = serde_json::from_str(it.entry.detail.as_ref().unwrap()).unwrap();
+            (told.detector.into_owned(), told.suppressed.map(|it| it.policy.to_string()))
+        });
+        (told.collect(), watch.watched())
+    }
+
+    const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web-1
+  namespace: ai
+  labels: {app: x}
+  ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: u, controller: true}]
+spec: {nodeName: a, containers: [{name: c, image: i}]}
+status: {phase: Running, podIPs: [{ip: 10.0.0.1}]}
+";
+
+    fn policy(namespace: &str, selector: &str, says: &str) -> String {
+        format!(
+            "---\napiVersion: cofferdam.dev/v1alpha1\nkind: DetectionPolicy\nmetadata: {{name: p, namespace: {namespace}}}\n\
+             spec:\n  podSelector: {selector}\n  detectors:\n  - {{name: port-scan, {says}}}\n"
+        )
+    }
+
+    #[test]
+    fn policies_hold_for_workloads_whose_pods_they_select_and_no_others() {
+        let off = "enabled: false, reason: it is our scanner";
+        let told = |manifests: &str| told_with(manifests).0;
+        let loud = vec![("port-scan".to_owned(), None)];
+        for (says, is_told) in [("thresholdPercent: 200", false), ("thresholdPercent: 140", true)] {
+            let told = told(&format!("{POD}{}", policy("ai", "{}", says)));
+            assert_eq!(
+                told,
+                if is_told { loud.clone() } else { Vec::new() },
+                "{says}: 30 ports, of 20 times that"
+            );
+        }
+        let (marked, watched) = told_with(&format!("{POD}{}", policy("ai", "{matchLabels: {app: x}}", off)));
+        let [(_, Some(by))] = &marked[..] else { panic!("{marked:?}") };
+        assert!(
+            by.starts_with("DetectionPolicy ai/p spec.detectors[0] (") && by.contains("all.yaml:"),
+            "{by}"
+        );
+        assert_eq!((watched.suppressed, watched.policies, watched.unread), (1, 1, None));
+        // Another's, one that does not select it, one that selects not all of its pods, and one of whose pods nothing is known.
+        let second =
+            POD.replace("web-1", "web-2").replace("app: x", "app: y").replace("10.0.0.1", "10.0.0.2");
+        for manifests in [
+            format!("{POD}{}", policy("other", "{}", off)),
+            format!("{POD}{}", policy("ai", "{matchLabels: {app: y}}", off)),
+            format!("{POD}---{second}{}", policy("ai", "{matchLabels: {app: x}}", off)),
+            policy("ai", "{}", off),
+        ] {
+            assert_eq!(told(&manifests), loud, "{manifests}");
+        }
+    }
+
+    #[test]
+    fn policies_that_cannot_be_read_change_nothing_and_that_is_said() {
+        let wrong = policy("ai", "{}", "enabled: false");
+        let (told, watched) = told_with(&format!("{POD}{wrong}"));
+        assert_eq!(told, [("port-scan".to_owned(), None)]);
+        let why = watched.unread.unwrap();
+        assert!(
+            why.contains("own thresholds") && why.contains("all.yaml:") && why.contains("reason"),
+            "{why}"
+        );
     }
 
     #[test]

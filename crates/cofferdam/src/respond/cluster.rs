@@ -15,6 +15,8 @@ use serde_json::{Map, Value, json};
 /// What nodes go by until the object is there.
 const APPLY: &str =
     "nothing is in force until the policy is applied to the cluster (kubectl apply -f -); it ends by itself";
+/// How often one is written that others write at the same time.
+const TRIES: u32 = 8;
 /// Label of pods that a Deployment's ReplicaSet made: the end of the ReplicaSet's name.
 const TEMPLATE: &str = "pod-template-hash";
 
@@ -121,22 +123,34 @@ fn write(
     warnings: &mut Vec<String>,
     tell: impl FnOnce(&Told<'_>, Option<&str>) -> bool,
 ) -> Result<bool> {
-    let held = match cluster.stand(&containment.workload) {
-        Ok(held) => held.and_then(|held| held.until.parse::<Time>().ok()),
-        Err(NotContained::Forbidden(why)) => {
-            warnings.push(format!("this process may not write to the cluster ({why}): {APPLY}"));
-            return Ok(false);
+    let asked = containment.until;
+    let mut tries = 0;
+    let (held, done) = loop {
+        let stand = match cluster.stand(&containment.workload) {
+            Ok(stand) => stand,
+            Err(NotContained::Forbidden(why)) => {
+                warnings.push(format!("this process may not write to the cluster ({why}): {APPLY}"));
+                return Ok(false);
+            }
+            Err(error) => bail!(error),
+        };
+        let until = stand.as_ref().and_then(|held| held.until.parse::<Time>().ok());
+        let held = until.filter(|held| *held > asked);
+        containment.until = held.unwrap_or(asked);
+        if order.dry_run {
+            break (held, None);
         }
-        Err(error) => bail!(error),
+        tries += 1;
+        // Somebody else contains it, or lets it go, at the same time: what they did counts.
+        match cluster.contain(containment, stand) {
+            Err(NotContained::Changed) if tries < TRIES => {}
+            done => break (held, Some(done)),
+        }
     };
-    if let Some(held) = held.filter(|held| *held > containment.until) {
-        containment.until = held;
+    if let Some(held) = held {
         warnings.push(format!("it was cut off before until {held}, which is later and counts"));
     }
-    if order.dry_run {
-        return Ok(false);
-    }
-    let done = cluster.contain(containment);
+    let Some(done) = done else { return Ok(false) };
     if let Err(NotContained::Forbidden(why)) = &done {
         warnings.push(format!("this process may not write to the cluster ({why}): {APPLY}"));
         return Ok(false);

@@ -4,7 +4,7 @@
 //! rule that comes nearest to allowing it. Guarantees: judged by the reference evaluator; a side whose policies are not known here
 //! is left out and not guessed. Does not: say what was in force when the entry was written, or judge requests.
 
-use super::live::tier;
+use super::written::tier;
 use crate::policy::{Named, clauses, rule_text, same_family};
 use crate::up::reach::word;
 use ::ledger::{Entry, Kind};

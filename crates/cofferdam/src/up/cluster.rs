@@ -15,15 +15,30 @@ const SETTLES: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// The API server, on the runtime of another thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Cluster {
     runtime: Handle,
+    client: Client,
     containments: Containments,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cluster")
+    }
 }
 
 impl Cluster {
     pub(crate) fn new(runtime: Handle, client: Client) -> Self {
-        Self { runtime, containments: Containments::new(client) }
+        Self { runtime, client: client.clone(), containments: Containments::new(client) }
+    }
+
+    /// Has something done that asks it, until the process ends.
+    pub(crate) fn begin<F>(&self, work: impl FnOnce(Client) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.runtime.spawn(work(self.client.clone()));
     }
 
     /// Has something asked, and waits. Not for threads of an asynchronous runtime.
@@ -48,10 +63,14 @@ impl Cluster {
         self.wait(|it| async move { it.stand(&name).await })
     }
 
-    /// Writes one. How it stood when it was in force, or when that had been waited for long enough.
-    pub(crate) fn contain(&self, containment: &Containment) -> Result<Stand, NotContained> {
+    /// Writes one over what was read. How it stood when it was in force, or when that had been waited for long enough.
+    pub(crate) fn contain(
+        &self,
+        containment: &Containment,
+        over: Option<Stand>,
+    ) -> Result<Stand, NotContained> {
         let (name, object) = (Containment::name_for(&containment.workload), containment.object());
-        self.wait(|it| async move { it.write(&name, &object).await })?;
+        self.wait(|it| async move { it.write(&name, &object, over.as_ref()).await })?;
         let end = Instant::now() + SETTLES;
         loop {
             let stand = self.stand(&containment.workload)?.unwrap_or_default();

@@ -28,13 +28,23 @@ impl Tunings {
         Self(tunings)
     }
 
+    /// How many policies there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
     /// By what thresholds are multiplied for somebody.
     pub(crate) fn factors(&self, who: Option<&End>) -> Factors {
         if self.0.is_empty() {
             return Factors::default();
         }
+        pod(who).map_or_else(Factors::default, |(namespace, labels)| self.factors_of(namespace, &[labels]))
+    }
+
+    /// The same for pods of one namespace that are looked at as one: what holds for each of them. No pods: nothing does.
+    pub(crate) fn factors_of(&self, namespace: &str, pods: &[Labels]) -> Factors {
         let mut percents = BTreeMap::<&Arc<str>, u32>::new();
-        for tuned in self.of(who).flat_map(|tuning| &tuning.detectors) {
+        for tuned in self.of(namespace, pods).flat_map(|tuning| &tuning.detectors) {
             if let Some(percent) = tuned.threshold_percent {
                 let known = percents.entry(&tuned.detector).or_insert(percent);
                 *known = percent.min(*known);
@@ -47,20 +57,35 @@ impl Tunings {
 
     /// Why nobody has to see a finding about somebody.
     pub(crate) fn suppression(&self, who: Option<&End>, finding: &detect::Finding) -> Option<Suppressed> {
+        let (namespace, labels) = pod(who)?;
+        self.suppression_of(namespace, &[labels], finding)
+    }
+
+    /// The same for pods of one namespace that are looked at as one.
+    pub(crate) fn suppression_of(
+        &self,
+        namespace: &str,
+        pods: &[Labels],
+        finding: &detect::Finding,
+    ) -> Option<Suppressed> {
         let second = finding.until.0 / SECOND;
-        let tuned = self.of(who).filter_map(|tuning| tuning.of(&finding.detector));
+        let tuned = self.of(namespace, pods).filter_map(|tuning| tuning.of(&finding.detector));
         let found = tuned.filter_map(|tuned| tuned.suppression(&finding.subject, second)).next()?;
         Some(Suppressed { policy: Arc::clone(&found.place), reason: Arc::clone(&found.reason) })
     }
 
-    fn of(&self, who: Option<&End>) -> impl Iterator<Item = &Tuning> {
-        let pod = who.and_then(|end| Some((end.namespace.clone()?, Labels(Arc::clone(&end.labels)))));
-        let all = pod.as_ref().and_then(|(namespace, _)| self.0.get(namespace));
+    fn of(&self, namespace: &str, pods: &[Labels]) -> impl Iterator<Item = &Tuning> {
         let holds = move |tuning: &&Tuning| {
-            pod.as_ref().is_some_and(|(namespace, labels)| tuning.holds_for(namespace, labels))
+            !pods.is_empty() && pods.iter().all(|labels| tuning.holds_for(namespace, labels))
         };
-        all.into_iter().flatten().filter(holds)
+        self.0.get(namespace).into_iter().flatten().filter(holds)
     }
+}
+
+/// Namespace and labels of a pod.
+fn pod(who: Option<&End>) -> Option<(&str, Labels)> {
+    let end = who?;
+    Some((end.namespace.as_deref()?, Labels(Arc::clone(&end.labels))))
 }
 
 #[cfg(test)]

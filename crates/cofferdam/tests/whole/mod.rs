@@ -10,6 +10,8 @@
     reason = "in a test a panic is the failure report; each test uses its part"
 )]
 
+pub mod people;
+
 use apiserver::{Cluster, POLICY_KINDS, definition};
 use controller::authority::Authority;
 use feed::tls::{CONTROLLER, Identity, node_name};
