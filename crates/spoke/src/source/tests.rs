@@ -79,7 +79,7 @@ async fn nothing_is_read_that_is_outside_of_the_folder_or_no_file_or_too_large()
     fs::create_dir(&file).unwrap();
     assert!(look(&one, "dev").await.unwrap_err().contains("is no file"));
     fs::remove_dir(&file).unwrap();
-    fs::write(&file, vec![b' '; MOST_CLUSTER_BYTES as usize + 1]).unwrap();
+    fs::write(&file, vec![b' '; usize::try_from(MOST_CLUSTER_BYTES).unwrap() + 1]).unwrap();
     assert!(look(&one, "dev").await.unwrap_err().contains("more than"));
     assert!(look(&one, "../secret").await.unwrap_err().contains("no name of a cluster"));
 
