@@ -1,11 +1,11 @@
-//! The controller of a cluster whose policies come from a hub.
+//! The controller of a cluster whose policies come from a hub, or from a folder kept as it is in Git.
 //!
 //! Enters: options. Leaves: what the cluster takes from its hub and tells it (`spoke`), and one line whenever why it takes something not
 //! changes. Guarantees: only who leads takes anything; whom to believe is read anew for each release.
 
 use crate::control::{client, complain};
 use crate::release::pinned;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use controller::beside::Asking;
 use controller::lease::Role;
@@ -13,8 +13,8 @@ use fleet::hub::ClusterStatus;
 use fleet::rollout::Denial;
 use fleet::{Beside, MOST_DENIALS, Ref};
 use kube::Client;
-use spoke::Judge;
 use spoke::identity::{Shared, Sharing};
+use spoke::{Judge, Source};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,13 +28,17 @@ const MOST_TOLD: usize = 10 * MOST_DENIALS;
 #[command(next_help_heading = "Policies of a fleet")]
 pub(crate) struct HubArgs {
     /// Take policies from the hub that this kubeconfig reaches
-    #[arg(long, value_name = "FILE", requires = "cluster", requires = "release_keys")]
+    #[arg(long, value_name = "FILE", group = "fleet", requires = "cluster", requires = "release_keys")]
     hub: Option<PathBuf>,
-    /// Name of this cluster at the hub: of its ManagedCluster
-    #[arg(long, value_name = "NAME", requires = "hub")]
+    /// Take policies from this folder instead, which something else keeps as it is in Git (for example git-sync), and
+    /// `cofferdam release export` writes
+    #[arg(long, value_name = "DIR", group = "fleet", requires = "cluster", requires = "release_keys")]
+    releases: Option<PathBuf>,
+    /// Name of this cluster at the hub, or in the folder: of its ManagedCluster
+    #[arg(long, value_name = "NAME", requires = "fleet")]
     cluster: Option<String>,
     /// Keys that must have signed what is taken: see `cofferdam release --help`
-    #[arg(long, value_name = "FILE", requires = "hub")]
+    #[arg(long, value_name = "FILE", requires = "fleet")]
     release_keys: Option<PathBuf>,
     /// Tell other clusters, through the hub, who the pods of namespaces labelled cofferdam.dev/export=identities are, and take from
     /// there what namespaces labelled import.cofferdam.dev/CLUSTER=identities import
@@ -58,10 +62,23 @@ impl HubArgs {
         mut role: watch::Receiver<Role>,
         judge: Option<Judge>,
     ) -> Result<()> {
-        let (Some(hub), Some(cluster), Some(keys)) = (&self.hub, &self.cluster, &self.release_keys) else {
+        let (Some(cluster), Some(keys)) = (&self.cluster, &self.release_keys) else {
             return std::future::pending().await;
         };
-        let hub = client(Some(hub)).await.context("--hub")?;
+        let (hub, source) = match (&self.hub, &self.releases) {
+            (Some(hub), _) => {
+                let hub = client(Some(hub)).await.context("--hub")?;
+                (Some(hub.clone()), Source::Hub(hub))
+            }
+            (None, Some(folder)) => {
+                ensure!(
+                    fleet::folder::cluster_path(cluster).is_some(),
+                    "--cluster {cluster:?} is no name of a cluster: small letters, digits, - and ."
+                );
+                (None, Source::Folder(folder.clone()))
+            }
+            (None, None) => return std::future::pending().await,
+        };
         // Better now than when a release comes.
         pinned(keys).context("--release-keys")?;
         if role.wait_for(|role| *role == Role::Leads).await.is_err() {
@@ -78,18 +95,25 @@ impl HubArgs {
         let (said, mut status) = watch::channel(None::<ClusterStatus>);
         let denials_of = status.clone();
         let tell = async {
-            let mut told = Vec::new();
+            let (mut told, mut enforced) = (Vec::new(), None);
             while status.changed().await.is_ok() {
                 let Some(now) = status.borrow_and_update().clone() else { continue };
+                if enforced.as_ref() != Some(&now.enforced) {
+                    complain(match now.enforced.number {
+                        0 => "fleet: no policy of the fleet's is in force".to_owned(),
+                        _ => format!("fleet: release {} is in force", now.enforced),
+                    });
+                    enforced = Some(now.enforced);
+                }
                 let lines: Vec<String> = now.problems.into_iter().chain(now.drift).collect();
                 let news = lines.iter().filter(|line| !told.contains(*line));
                 news.for_each(|line| complain(format!("fleet: {line}")));
                 told = lines;
             }
         };
-        let share = self.share(&hub, local, cluster, namespace);
+        let share = self.share(hub.as_ref(), local, cluster, namespace);
         tokio::join!(
-            spoke::run(hub.clone(), local.clone(), settings, said),
+            spoke::run(source, local.clone(), settings, said),
             tell,
             tell_denials(seen, denials_of),
             share
@@ -98,10 +122,8 @@ impl HubArgs {
     }
 
     /// Tells the hub of pods, and takes others' from it, where that is asked for.
-    async fn share(&self, hub: &Client, local: &Client, cluster: &str, namespace: &str) {
-        if !self.identities {
-            return;
-        }
+    async fn share(&self, hub: Option<&Client>, local: &Client, cluster: &str, namespace: &str) {
+        let Some(hub) = hub.filter(|_| self.identities) else { return };
         let sharing = Sharing {
             cluster: cluster.to_owned(),
             namespace: namespace.to_owned(),
@@ -124,9 +146,9 @@ impl HubArgs {
         tokio::join!(spoke::identity::share(hub.clone(), local.clone(), sharing, shared), tell);
     }
 
-    /// Who judges beside what is enforced, and who asks for it; nobody where there is no hub.
+    /// Who judges beside what is enforced, and who asks for it; nobody where there is neither hub nor folder.
     pub(crate) fn judging(&self) -> (Option<Judge>, Option<Asking>) {
-        if self.hub.is_none() {
+        if self.hub.is_none() && self.releases.is_none() {
             return (None, None);
         }
         let (want, wanted) = watch::channel(None);

@@ -4,6 +4,8 @@
 //! Guarantees: what the reader or the compiler finds an error in, or what cuts off a cluster's own system pods, becomes no
 //! release; `verify` says exactly what a cluster with these keys would say. Does not: talk to a cluster.
 
+mod export;
+
 use crate::clusters::{Form, Side, print};
 use crate::plain::printable;
 use crate::policy::Sources;
@@ -30,6 +32,7 @@ const MOST: u64 = 4 * 1024 * 1024;
   cofferdam release diff release-7.json release-8.json --on cluster.yaml
   cofferdam release verify release-8.json --keys keys.yaml --newest release-7.json
   cofferdam release object release-8.json | kubectl --context hub apply --server-side -f -
+  cofferdam release export release-8.json --to fleet/ --enforce dev-1      clusters that take it from Git, without a hub
 
 A file of keys:
 
@@ -63,6 +66,7 @@ pub(crate) enum ReleaseCommand {
         #[arg(value_name = "RELEASE")]
         file: PathBuf,
     },
+    Export(export::ExportArgs),
 }
 
 /// Make a release of the policies among manifests
@@ -128,6 +132,7 @@ pub(crate) fn run(command: &ReleaseCommand, out: &mut impl Write) -> Result<bool
             writeln!(out, "{}", hub::release_object(&release, &envelope))?;
             Ok(true)
         }
+        ReleaseCommand::Export(args) => export::export(args, out),
     }
 }
 

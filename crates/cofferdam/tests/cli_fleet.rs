@@ -107,6 +107,55 @@ fn a_release_is_built_signed_verified_and_never_goes_backwards() {
 }
 
 #[test]
+fn a_release_is_exported_with_who_is_to_have_it_and_never_over_another() {
+    let folder = folder();
+    let here = folder.path();
+    for args in [
+        "release build -f one --number 1 --previous none --sign key.pem -o 1.json",
+        "release build -f two --number 2 --previous 1.json --sign key.pem -o 2.json",
+        "release build -f two --number 1 --previous none --sign key.pem -o other-1.json",
+        "release build -f two --number 3 -o unsigned.json",
+    ] {
+        assert_eq!(run(here, args).0, Some(0), "{args}");
+    }
+    let cluster = |name: &str| -> Value {
+        let text = fs::read_to_string(here.join(format!("git/clusters/{name}.json"))).expect("it is there");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let export = |args: &str| run(here, &format!("release export {args}"));
+    let (code, out, err) = export("1.json --to git --enforce dev --shadow prod");
+    assert!(code == Some(0) && out.contains("git/clusters/dev.json: release 1 ("), "{out}{err}");
+    assert_eq!(cluster("dev")["spec"]["wanted"]["enforce"]["number"], 1);
+    let beside = &cluster("prod")["spec"]["wanted"];
+    assert_eq!((&beside["enforce"]["number"], &beside["shadow"]["number"]), (&0.into(), &1.into()));
+    let (_, object, _) = run(here, "release object 1.json");
+    assert_eq!(fs::read_to_string(here.join("git/releases/release-1.json")).expect("it is there"), object);
+
+    // What a file says besides stays.
+    let reported = fs::read_to_string(here.join("git/clusters/dev.json")).expect("it is there");
+    let reported = reported.replace("Correct", "Report");
+    fs::write(here.join("git/clusters/dev.json"), reported).expect("it is written");
+    assert_eq!(export("2.json --to git --shadow dev").0, Some(0));
+    let dev = &cluster("dev")["spec"];
+    assert_eq!((&dev["drift"], &dev["wanted"]["shadow"]["number"]), (&"Report".into(), &2.into()));
+    assert_eq!(export("2.json --to git --enforce dev").0, Some(0));
+    assert!(cluster("dev")["spec"]["wanted"].get("shadow").is_none());
+    let before = cluster("dev");
+
+    for (args, says) in [
+        ("unsigned.json --to git --enforce dev", "signed by nobody"),
+        ("other-1.json --to git --enforce dev", "a release never changes"),
+        ("1.json --to git --enforce dev --shadow dev", "name it once"),
+        ("2.json --to git --shadow dev", "in force already"),
+        ("1.json --to git --enforce ../dev", "no name of a cluster"),
+    ] {
+        let (code, out, err) = export(args);
+        assert!(code == Some(2) && err.contains(says), "{args}: {code:?} {out}{err}");
+        assert_eq!(cluster("dev"), before, "{args}");
+    }
+}
+
+#[test]
 fn what_cannot_be_enforced_becomes_no_release_and_the_line_is_named() {
     let folder = folder();
     let (code, _, err) = run(folder.path(), "release build -f bad --number 1 --sign key.pem -o bad.json");

@@ -1,7 +1,8 @@
 //! A release that is judged beside what is enforced, without effect.
 //!
-//! Enters: the release, everything else that the API server holds, and what agents say that pods open. Leaves: how often the
-//! release would have denied what was allowed, and for how long all of it was judged.
+//! Enters: the release, everything else that the API server holds, what agents say that pods open, and what their detectors
+//! find. Leaves: how often the release would have denied what was allowed, for how long all of it was judged, and findings about
+//! workloads that its policies select.
 //! Guarantees: the release stands in place of the fleet's own policies, and everything else stays; nobody's policy, generation
 //! or status changes by it; what a node does not say, or nobody took, is a gap, after which time begins anew; what cannot be
 //! said counts as denied. Does not: publish, or write to the API server.
@@ -12,9 +13,9 @@ pub(crate) use judge::run;
 
 use compiler::{Compiled, Prepared, Preparer, compile_prepared};
 use crds::{Catalog, Diagnostic};
-use fleet::{Beside, Ref, Signed};
+use fleet::{Beside, Manifest, Ref, Signed};
 use policy::dns::names_of_rules;
-use policy::{DomainPattern, Generation, PolicySet};
+use policy::{DomainPattern, Generation, PolicySet, Subject};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::watch as latest;
@@ -36,6 +37,8 @@ pub(crate) struct Candidate {
     pub(crate) set: Result<PolicySet, String>,
     /// Names that its rules speak of.
     pub(crate) names: Arc<[DomainPattern]>,
+    /// Whom the release's own policies are for. `None`: that is not known of all of them, and everybody counts.
+    pub(crate) subjects: Option<Vec<Subject>>,
 }
 
 impl Candidate {
@@ -65,6 +68,25 @@ impl Candidate {
             None => Ok(set),
             Some(first) => Err(format!("{} errors, the first: {first}", wrong.len())),
         };
-        Self { of, set, names: names.into_iter().collect() }
+        let subjects = set.as_ref().ok().and_then(|set| subjects(signed.release().manifests(), set));
+        Self { of, set, names: names.into_iter().collect(), subjects }
     }
+}
+
+/// Whom these policies are for. `None`: some of them are for somebody who is not in the set, such as consumers of a gateway.
+fn subjects(manifests: &[Manifest], set: &PolicySet) -> Option<Vec<Subject>> {
+    let mut found = Vec::new();
+    for manifest in manifests {
+        let name = &manifest.name;
+        let is_it = |it: &&policy::Policy| {
+            (&it.object.kind, &it.object.namespace, &it.object.name)
+                == (&name.kind, &name.namespace, &name.name)
+        };
+        let before = found.len();
+        found.extend(set.policies.iter().filter(is_it).map(|it| it.subject.clone()));
+        if found.len() == before {
+            return None;
+        }
+    }
+    Some(found)
 }

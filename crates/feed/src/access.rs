@@ -1,4 +1,4 @@
-//! What a node's pods open, or try to, as the node says when it is asked.
+//! What a node's pods open, or try to, and what its detectors find, as the node says when it is asked.
 //!
 //! Enters: what a controller asks, what a node saw. Leaves: the same at the other end. Guarantees: bounded; what finds no
 //! room, or is not understood, is counted. Does not: judge, or remember.
@@ -15,6 +15,10 @@ use tokio::sync::mpsc;
 pub const MOST: usize = 16_384;
 /// Names of one address in a report.
 const MOST_NAMES: usize = 16;
+/// Findings in one report. What comes after them is counted.
+pub const MOST_FOUND: usize = 1024;
+/// Most bytes of a finding's id.
+const MOST_ID: usize = 64;
 
 /// What nodes are asked to tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +57,28 @@ pub struct Seen {
     pub unfollowed: bool,
 }
 
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Look at it today.
+    Medium,
+    /// Look at it now.
+    High,
+}
+
+/// What a detector told. What it tells again has the same id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Of detector, workload and subject.
+    pub id: String,
+    /// Of whom, where it is a pod.
+    pub pod: Option<PodName>,
+    /// How much it matters.
+    pub severity: Severity,
+}
+
 /// What a node saw since it said so last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accesses {
@@ -60,8 +86,10 @@ pub struct Accesses {
     pub number: u64,
     /// How often each.
     pub seen: Vec<(Seen, u64)>,
-    /// Those that found no room.
+    /// Those that found no room, findings among them.
     pub lost: u64,
+    /// What was found, but for what policies suppress.
+    pub found: Vec<Found>,
 }
 
 /// A node's report, as it comes to whoever asked.
@@ -106,16 +134,45 @@ pub(crate) fn encode_accesses(accesses: &Accesses) -> wire::Accesses {
     };
     let seen = accesses.seen.iter().take(MOST).map(one).collect();
     let beyond = accesses.seen.iter().skip(MOST).fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
-    wire::Accesses { number: accesses.number, seen, lost: accesses.lost.saturating_add(beyond) }
+    let unfound = accesses.found.len().saturating_sub(MOST_FOUND) as u64;
+    let lost = accesses.lost.saturating_add(beyond).saturating_add(unfound);
+    let found = accesses.found.iter().take(MOST_FOUND).map(encode_found).collect();
+    wire::Accesses { number: accesses.number, seen, lost, found }
+}
+
+fn encode_found(found: &Found) -> wire::Found {
+    let [namespace, name] = names_of(found.pod.as_ref());
+    let severity = match found.severity {
+        Severity::Low => 1,
+        Severity::Medium => 2,
+        Severity::High => 3,
+    };
+    wire::Found { id: found.id.clone(), namespace, name, severity }
+}
+
+fn found(sent: &wire::Found) -> Option<Found> {
+    let severity = match sent.severity {
+        1 => Severity::Low,
+        2 => Severity::Medium,
+        _ => Severity::High,
+    };
+    let pod = (!sent.name.is_empty()).then(|| (sent.namespace.as_str().into(), sent.name.as_str().into()));
+    (sent.id.len() <= MOST_ID).then(|| Found { id: sent.id.clone(), pod, severity })
 }
 
 /// What is not understood is counted as lost.
 pub(crate) fn decode_accesses(sent: &wire::Accesses) -> Accesses {
-    let mut accesses = Accesses { number: sent.number, seen: Vec::new(), lost: sent.lost };
+    let mut accesses = Accesses { number: sent.number, lost: sent.lost, ..Accesses::default() };
     for (at, it) in sent.seen.iter().enumerate() {
         match seen(it) {
             Some(seen) if at < MOST => accesses.seen.push((seen, it.count)),
             Some(_) | None => accesses.lost = accesses.lost.saturating_add(it.count.max(1)),
+        }
+    }
+    for (at, it) in sent.found.iter().enumerate() {
+        match found(it) {
+            Some(found) if at < MOST_FOUND => accesses.found.push(found),
+            Some(_) | None => accesses.lost = accesses.lost.saturating_add(1),
         }
     }
     accesses
@@ -135,11 +192,15 @@ fn seen(sent: &wire::Seen) -> Option<Seen> {
 }
 
 fn end(end: &End) -> wire::End {
-    let [namespace, name] = match &end.pod {
+    let [namespace, name] = names_of(end.pod.as_ref());
+    wire::End { address: encode::address(&end.address), namespace, name }
+}
+
+fn names_of(pod: Option<&PodName>) -> [String; 2] {
+    match pod {
         Some((namespace, name)) => [namespace.to_string(), name.to_string()],
         None => [String::new(), String::new()],
-    };
-    wire::End { address: encode::address(&end.address), namespace, name }
+    }
 }
 
 fn end_of(sent: &wire::End) -> Option<End> {
@@ -171,14 +232,21 @@ mod tests {
             Asks { number: 7, names: [DomainPattern::parse("*.example.com").unwrap()].into_iter().collect() };
         assert_eq!(decode_asks(&encode_asks(&asks)).unwrap(), asks);
         let allowed = Seen { verdict: Verdict::Allow, names: Vec::new(), unfollowed: false, ..seen(81) };
-        let accesses = Accesses { number: 7, seen: vec![(seen(80), 3), (allowed, 1)], lost: 2 };
+        let found = |severity, pod| Found { id: "a1".to_owned(), pod, severity };
+        let web = Some(("team".into(), "web".into()));
+        let found = vec![
+            found(Severity::Low, web.clone()),
+            found(Severity::Medium, web),
+            found(Severity::High, None),
+        ];
+        let accesses = Accesses { number: 7, seen: vec![(seen(80), 3), (allowed, 1)], lost: 2, found };
         assert_eq!(decode_accesses(&encode_accesses(&accesses)), accesses);
     }
 
     #[test]
     fn what_finds_no_room_or_makes_no_sense_is_counted() {
         let many = (0..=u16::MAX).map(|port| (seen(port), 2)).collect();
-        let accesses = Accesses { number: 1, seen: many, lost: 1 };
+        let accesses = Accesses { number: 1, seen: many, lost: 1, found: Vec::new() };
         let mut sent = encode_accesses(&accesses);
         let beyond = 2 * (65_536 - MOST as u64);
         assert_eq!((sent.seen.len(), sent.lost), (MOST, 1 + beyond));
@@ -188,5 +256,18 @@ mod tests {
         sent.seen.push(sent.seen[3].clone());
         let heard = decode_accesses(&sent);
         assert_eq!((heard.seen.len(), heard.lost), (MOST - 3, 1 + beyond + 8));
+    }
+
+    #[test]
+    fn findings_beyond_what_has_room_are_counted_and_one_that_is_not_understood_is_no_small_one() {
+        let one = Found { id: "a1".to_owned(), pod: None, severity: Severity::Low };
+        let accesses = Accesses { number: 1, found: vec![one; MOST_FOUND + 5], ..Accesses::default() };
+        let mut sent = encode_accesses(&accesses);
+        assert_eq!((sent.found.len(), sent.lost), (MOST_FOUND, 5));
+        sent.found[0].severity = 9;
+        sent.found[1].id = "a".repeat(65);
+        let heard = decode_accesses(&sent);
+        assert_eq!((heard.found[0].severity, heard.found[1].severity), (Severity::High, Severity::Low));
+        assert_eq!((heard.found.len(), heard.lost), (MOST_FOUND - 1, 6));
     }
 }

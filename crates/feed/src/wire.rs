@@ -116,6 +116,23 @@ pub(crate) struct Accesses {
     /// Those that found no room.
     #[prost(uint64, tag = "3")]
     pub(crate) lost: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) found: Vec<Found>,
+}
+
+/// What detectors told.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Found {
+    #[prost(string, tag = "1")]
+    pub(crate) id: String,
+    #[prost(string, tag = "2")]
+    pub(crate) namespace: String,
+    /// Empty: of no pod.
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
+    /// 1: low, 2: medium; whatever else: high.
+    #[prost(uint32, tag = "4")]
+    pub(crate) severity: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]

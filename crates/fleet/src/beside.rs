@@ -3,7 +3,7 @@
 //! Leaves: numbers for the cluster's evidence, and why there are none. Does not: judge, or say it to the hub.
 
 use crate::release::Ref;
-use crate::rollout::Denial;
+use crate::rollout::{Denial, Findings};
 use std::sync::Arc;
 
 /// Denials alike that a cluster tells its hub of; those beyond are counted.
@@ -30,6 +30,8 @@ pub struct Beside {
     pub refused: Vec<Denial>,
     /// Denials beyond.
     pub more_refused: u64,
+    /// What detectors found in that time about workloads that its policies select.
+    pub findings: Findings,
     /// Why not everything is judged by it.
     pub problem: Option<String>,
 }

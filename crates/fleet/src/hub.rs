@@ -32,10 +32,11 @@ pub const LABEL: &str = "cofferdam.dev/of-fleet";
 pub const MOST_LISTED: usize = 500;
 
 /// `spec` of a ManagedCluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ClusterSpec {
     /// What it is to have; left out: what it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub wanted: Option<Wanted>,
     /// What is done where a policy of the fleet was changed in the cluster.
     #[serde(default)]

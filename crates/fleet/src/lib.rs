@@ -12,6 +12,7 @@ mod contents;
 mod difference;
 mod digest;
 mod envelope;
+pub mod folder;
 pub mod hub;
 mod memory;
 mod pinned;

@@ -111,7 +111,7 @@ impl World {
                 match_labels: BTreeMap::from([("env".into(), (*name).into())]),
                 match_expressions: Vec::new(),
             },
-            gate: Gate { seconds: GATE, flows: 10, findings: 0 },
+            gate: Gate { seconds: GATE, flows: 10, ..Gate::default() },
             approval: false,
             hold: HOLD,
         };
@@ -233,8 +233,16 @@ impl World {
                 None => (spoke.disk.enforced.clone(), Mode::Enforce),
             };
             let (seconds, flows, more_denials) = (spoke.seconds, spoke.seconds, spoke.denials);
-            let evidence =
-                Evidence { of, mode, seconds, flows, denials: Vec::new(), more_denials, findings: 0 };
+            let evidence = Evidence {
+                of,
+                mode,
+                seconds,
+                flows,
+                denials: Vec::new(),
+                more_denials,
+                findings: 0,
+                by_severity: Findings::default(),
+            };
             let (enforced, shadow) = (spoke.disk.enforced.clone(), spoke.disk.shadow.clone());
             cluster.report = Some(Report { heard, enforced, shadow, evidence: Some(evidence), problems });
         }

@@ -22,7 +22,7 @@ fn selector(env: &str) -> crds::LabelSelector {
 }
 
 fn stage(name: &str, approval: bool) -> Stage {
-    let gate = Gate { seconds: 60, flows: 100, findings: 0 };
+    let gate = Gate { seconds: 60, flows: 100, findings: 0, severity: Severity::Medium };
     Stage { name: name.to_owned(), clusters: selector(name), gate, approval, hold: 30 }
 }
 
@@ -96,8 +96,16 @@ impl Hub {
                 denials: Vec::new(),
                 more_denials: 0,
                 findings: 0,
+                by_severity: Findings::default(),
             });
         }
+    }
+
+    fn find(&mut self, name: &str, severity: Severity) {
+        let evidence = self.report(name).evidence.as_mut().unwrap();
+        let mut findings = evidence.by_severity;
+        findings.add(severity);
+        *evidence = evidence.clone().with(findings);
     }
 
     fn deny(&mut self, name: &str, destination: &str, count: u64) {
@@ -185,7 +193,13 @@ fn a_gate_says_what_is_missing_and_lets_nothing_through() {
             |hub| hub.report("b").evidence.as_mut().unwrap().more_denials = 1,
             "b: 1 would be denied",
         ),
-        ("a finding", |hub| hub.report("b").evidence.as_mut().unwrap().findings = 1, "b: 1 findings"),
+        (
+            "a finding",
+            |hub| hub.report("b").evidence.as_mut().unwrap().findings = 1,
+            "b: 1 findings, at most",
+        ),
+        ("a high one", |hub| hub.find("b", Severity::High), "b: 1 findings (1 high), at most 0"),
+        ("a medium one", |hub| hub.find("b", Severity::Medium), "b: 1 findings (1 medium)"),
         ("silence", |hub| hub.report("b").heard -= 121, "b is silent for 121 s"),
         ("a problem", |hub| hub.report("b").problems.push("no such kind".to_owned()), "b: no such kind"),
         ("not shadowed", |hub| hub.report("b").shadow = None, "b does not judge"),
@@ -221,6 +235,28 @@ fn denials_that_are_meant_hold_nothing_up() {
     hub.step();
     assert_eq!(hub.state.phase, Phase::Enforce);
     assert_eq!(hub.state.decisions[1].numbers.accepted, 1000);
+}
+
+#[test]
+fn findings_that_matter_less_than_the_stage_asks_are_told_and_hold_nothing_up() {
+    let mut hub = Hub::new(plan());
+    hub.step();
+    hub.obey(60, 50);
+    hub.find("a", Severity::Low);
+    hub.step();
+    let numbers = hub.state.decisions[1].numbers;
+    assert_eq!((hub.state.phase, numbers.findings, numbers.by_severity.low), (Phase::Enforce, 0, 1));
+
+    let mut plan = plan();
+    plan.stages[0].gate.severity = Severity::High;
+    let mut hub = Hub::new(plan);
+    hub.step();
+    hub.obey(60, 50);
+    hub.find("a", Severity::Medium);
+    hub.step();
+    assert_eq!(hub.state.phase, Phase::Enforce);
+    let seen = &look(&hub.plan, &hub.state, &hub.seen, hub.now)[0].clusters[0];
+    assert_eq!((seen.findings, seen.by_severity.to_string().as_str()), (1, "1 medium"), "as it said last");
 }
 
 #[test]

@@ -1,28 +1,30 @@
 //! A cluster of a fleet: what its hub wants it to have, it takes, verifies and has as its own policies.
 //!
-//! Enters: a client of the hub's API server, one of the cluster's own, and whom to believe. Leaves: policies in the cluster that
-//! belong to the fleet, and how the cluster stands, in the status of its object at the hub.
+//! Enters: a client of the hub's API server, or a folder that says the same; one of the cluster's own, and whom to believe. Leaves:
+//! policies in the cluster that belong to the fleet; what was taken and refused, in the ConfigMap cofferdam-fleet; and how the
+//! cluster stands, in the status of its object at the hub, or without a hub in the ConfigMap cofferdam-fleet-status.
 //! Guarantees: nobody connects to the cluster; what is unsigned, altered or older changes nothing, and the hub is told why; what
 //! is remembered is written before anything is applied; a policy that is not the fleet's is never touched; old policies go only
 //! when all the new ones are there; while the hub is gone, everything stays, and what is changed locally is still put back.
 //! Does not: compile or enforce; the cluster's controller does, as with every policy.
 
+mod audit;
 pub mod identity;
 mod local;
 mod round;
+mod source;
 
 pub use local::LABEL;
+pub use source::Source;
 
 use fleet::hub::ClusterStatus;
 use fleet::{Beside, Pinned, Signed};
 use futures_util::StreamExt;
 use kube::Client;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
 use round::Spoke;
-use std::pin::pin;
+use source::Looked;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,7 +40,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What a cluster of a fleet is told when it starts.
 pub struct Settings {
-    /// Name of its ManagedCluster at the hub.
+    /// Name of its ManagedCluster, at the hub or in the folder.
     pub cluster: String,
     /// Namespace of its own objects, in the cluster.
     pub namespace: String,
@@ -57,24 +59,29 @@ pub struct Judge {
 }
 
 /// Runs until the future is dropped. `said`: what was last said to the hub, or would have been.
-pub async fn run(hub: Client, local: Client, settings: Settings, said: watch::Sender<Option<ClusterStatus>>) {
-    let api = round::clusters(&hub);
-    let mut events = pin!(watch_object::<DynamicObject>(api, &settings.cluster,).default_backoff());
+pub async fn run(
+    source: Source,
+    local: Client,
+    settings: Settings,
+    said: watch::Sender<Option<ClusterStatus>>,
+) {
+    let mut looks = source.looks(&settings.cluster);
     let mut seen = settings.judge.as_ref().map(|judge| judge.said.clone());
-    let mut spoke = Spoke::new(hub, local, settings);
+    // A hub may not answer for long, and what is changed in the cluster is put back all the same.
+    let (mut looked, mut next): (Looked, Instant) = match &source {
+        Source::Hub(_) => (Ok(None), Instant::now()),
+        Source::Folder(_) => (Err("the folder was not read yet".to_owned()), Instant::now() + BEAT),
+    };
+    let mut spoke = Spoke::new(source, local, settings);
     let (mut refused, mut quiet) = (0, Instant::now());
-    let mut object = None;
-    let mut next = Instant::now();
     loop {
         let is_new = tokio::select! {
-            event = events.next() => match event {
-                Some(Ok(found)) => {
-                    let differs = spec(found.as_ref()) != spec(object.as_ref()) || object.is_none();
-                    object = found;
+            look = looks.next() => match look {
+                Some(found) => {
+                    let differs = spec(&found) != spec(&looked);
+                    looked = found;
                     differs
                 }
-                // It goes on by itself; what is there stays.
-                Some(Err(_)) => false,
                 None => return,
             },
             () = sleep_until(next) => true,
@@ -86,7 +93,7 @@ pub async fn run(hub: Client, local: Client, settings: Settings, said: watch::Se
         if !is_new {
             continue;
         }
-        let status = spoke.round(object.as_ref()).await;
+        let status = spoke.round(&looked).await;
         quiet = Instant::now() + ALARM;
         next = Instant::now() + if status.problems.is_empty() { BEAT } else { AGAIN };
         said.send_replace(Some(status));
@@ -115,8 +122,12 @@ async fn more_refused(
     }
 }
 
-fn spec(object: Option<&DynamicObject>) -> Option<&serde_json::Value> {
-    object?.data.get("spec")
+/// What is told: apart from it, an object changes whenever the cluster says how it stands.
+fn spec(looked: &Looked) -> Option<Result<Option<&serde_json::Value>, &String>> {
+    match looked {
+        Ok(object) => object.as_ref().map(|it| Ok(it.data.get("spec"))),
+        Err(problem) => Some(Err(problem)),
+    }
 }
 
 fn resource([group, version, kind, plural]: [&str; 4]) -> ApiResource {

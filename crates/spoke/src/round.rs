@@ -1,6 +1,8 @@
 //! One look at what the hub wants.
 
+use crate::audit::{self, Entry};
 use crate::local::{Intended, Local, Outcome, why};
+use crate::source::{FOLDER, Looked, Source};
 use crate::{Settings, resource};
 use fleet::hub::{API_VERSION, ClusterSpec, ClusterStatus, Drift, Effective, release_name};
 use fleet::rollout::{Evidence, Mode, Wanted};
@@ -22,14 +24,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const WATCHED: Duration = Duration::from_secs(24 * 3600);
 /// Where the cluster keeps what it remembers.
 const KEPT: &str = "cofferdam-fleet";
+/// Where it says how it stands, where there is no hub to be told.
+const STANDS: &str = "cofferdam-fleet-status";
 /// Whose fields these are.
 const MANAGER: &str = "cofferdam-fleet";
 
+/// Group, version, kind and plural of a cluster's object.
+pub(crate) const CLUSTER: [&str; 4] = ["cofferdam.dev", "v1alpha1", "ManagedCluster", "managedclusters"];
+
 pub(crate) fn clusters(hub: &Client) -> Api<DynamicObject> {
-    Api::all_with(hub.clone(), &resource(["cofferdam.dev", "v1alpha1", "ManagedCluster", "managedclusters"]))
+    Api::all_with(hub.clone(), &resource(CLUSTER))
 }
 
-async fn patiently<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+pub(crate) async fn patiently<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
     match timeout(PATIENCE, asked).await {
         Ok(answer) => answer.map_err(|error| why(&error)),
         Err(_) => Err(format!("it does not answer within {PATIENCE:?}")),
@@ -41,10 +48,27 @@ async fn patiently<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T,
 struct Kept {
     memory: Memory,
     enforced: Option<Ref>,
+    history: Vec<Entry>,
+}
+
+/// Why a release is not taken.
+enum NotTaken {
+    /// It did not come.
+    Absent(String),
+    /// It came, and changes nothing.
+    Refused(String),
+}
+
+impl NotTaken {
+    fn why(self) -> String {
+        match self {
+            Self::Absent(why) | Self::Refused(why) => why,
+        }
+    }
 }
 
 pub(crate) struct Spoke {
-    hub: Client,
+    source: Source,
     local: Local,
     settings: Settings,
     /// The cluster's object at the hub, by its uid, and which hub that is.
@@ -68,11 +92,11 @@ pub(crate) struct Spoke {
 }
 
 impl Spoke {
-    pub(crate) fn new(hub: Client, local: Client, settings: Settings) -> Self {
+    pub(crate) fn new(source: Source, local: Client, settings: Settings) -> Self {
         let local = Local::new(local);
         let since = Instant::now();
         Self {
-            hub,
+            source,
             local,
             settings,
             hub_id: None,
@@ -94,23 +118,22 @@ impl Spoke {
     }
 
     /// Does what is wanted as far as it may, and says how the cluster stands.
-    pub(crate) async fn round(&mut self, object: Option<&DynamicObject>) -> ClusterStatus {
+    pub(crate) async fn round(&mut self, looked: &Looked) -> ClusterStatus {
         let mut problems = Vec::new();
-        self.note_memory(object);
+        self.note_memory(looked.as_ref().ok().and_then(Option::as_ref));
         let kept = match self.kept().await {
             Ok(kept) => kept,
             Err(problem) => {
                 // What was said last still holds as far as anybody knows.
                 let enforced = self.said.as_ref().map(|it| it.enforced.clone());
-                let kept = Kept { memory: Memory::default(), enforced };
+                let kept = Kept { enforced, ..Kept::default() };
                 return self.tell(kept, Outcome { problems: vec![problem], ..Outcome::default() }).await;
             }
         };
-        let told = match object {
-            Some(object) => self.told(object, kept.clone()).await,
-            None => {
-                Err(format!("the hub has no ManagedCluster {:?}, or cannot be asked", self.settings.cluster))
-            }
+        let told = match looked {
+            Ok(Some(object)) => self.told(object, kept.clone()).await,
+            Ok(None) => Err(self.source.says_nothing(&self.settings.cluster)),
+            Err(problem) => Err(problem.clone()),
         };
         let (spec, kept) = match told {
             Ok(told) => told,
@@ -151,17 +174,19 @@ impl Spoke {
     fn note_memory(&mut self, object: Option<&DynamicObject>) {
         let status = object.and_then(|object| object.data.get("status")?.get("memory").cloned());
         let memory: Option<Memory> = status.and_then(|memory| serde_json::from_value(memory).ok());
-        self.knows_hub |= object.is_some();
+        // In a folder nothing is written that could be written over.
+        self.knows_hub |= object.is_some() || matches!(self.source, Source::Folder(_));
         self.at_hub = std::mem::take(&mut self.at_hub).newer(memory.unwrap_or_default());
     }
 
     /// Which hub it is: two that claim one cluster are told apart by it.
     async fn hub_id(&mut self, object: &DynamicObject) -> Result<String, String> {
+        let Source::Hub(hub) = &self.source else { return Ok(FOLDER.to_owned()) };
         let uid = object.metadata.uid.clone().unwrap_or_default();
         if let Some((_, id)) = self.hub_id.as_ref().filter(|(known, _)| *known == uid) {
             return Ok(id.clone());
         }
-        let namespaces: Api<Namespace> = Api::all(self.hub.clone());
+        let namespaces: Api<Namespace> = Api::all(hub.clone());
         let found = patiently(namespaces.get("kube-system")).await;
         let found = found.map_err(|problem| format!("asking which hub it is: {problem}"))?;
         let id = found.metadata.uid.unwrap_or_default();
@@ -176,7 +201,10 @@ impl Spoke {
         if let Some(Wanted { enforce, .. }) = &spec.wanted {
             match self.take(enforce, &mut kept).await {
                 Ok(signed) => self.in_force = signed,
-                Err(problem) => problems.push(problem),
+                Err(not_taken) => {
+                    problems.extend(self.note_refusal(enforce, &not_taken, &mut kept).await.err());
+                    problems.push(not_taken.why());
+                }
             }
         }
         let has_nothing =
@@ -192,6 +220,11 @@ impl Spoke {
         let has = self.in_force.as_ref().map(|it| it.release().reference());
         let now_has = has.or(has_nothing.then(Ref::nothing)).filter(|_| outcome.problems.is_empty());
         if now_has.is_some() && now_has != kept.enforced {
+            let signers = self.in_force.as_ref().map(Signed::signers).unwrap_or_default();
+            if let Some(now_has) = &now_has {
+                let entry = Entry::enforced(now_has, signers, self.source.name());
+                audit::note(&mut kept.history, entry);
+            }
             kept.enforced = now_has;
             self.since = Instant::now();
             if let Err(problem) = self.keep(&kept).await {
@@ -202,52 +235,50 @@ impl Spoke {
         (kept, Outcome { problems, ..outcome })
     }
 
+    /// Writes down what was refused, once for each reason.
+    async fn note_refusal(&self, of: &Ref, not_taken: &NotTaken, kept: &mut Kept) -> Result<(), String> {
+        let NotTaken::Refused(why) = not_taken else { return Ok(()) };
+        let entry = Entry::refused(of, self.source.name(), why);
+        if audit::note(&mut kept.history, entry) { self.keep(kept).await } else { Ok(()) }
+    }
+
     /// The release, if the cluster may have it. What is remembered is written before.
-    async fn take(&mut self, wanted: &Ref, kept: &mut Kept) -> Result<Option<Signed>, String> {
+    async fn take(&mut self, wanted: &Ref, kept: &mut Kept) -> Result<Option<Signed>, NotTaken> {
+        let refused = |why: fleet::Refused| NotTaken::Refused(why.to_string());
         if wanted.number == 0 {
             if *wanted != Ref::nothing() {
-                return Err(format!(
-                    "release 0 holds no policy, and {} is another digest",
-                    wanted.digest.short()
-                ));
+                let other = wanted.digest.short();
+                let why = format!("release 0 holds no policy, and {other} is another digest");
+                return Err(NotTaken::Refused(why));
             }
-            kept.memory.judge(wanted).map_err(|refused| refused.to_string())?;
+            kept.memory.judge(wanted).map_err(refused)?;
             return Ok(None);
         }
         let signed = self.fetch(wanted).await?;
-        kept.memory.consider(&signed).map_err(|refused| refused.to_string())?;
+        kept.memory.consider(&signed).map_err(refused)?;
         let memory = kept.memory.clone().after(&signed);
         kept.memory = memory;
-        self.keep(kept).await?;
+        self.keep(kept).await.map_err(NotTaken::Absent)?;
         Ok(Some(signed))
     }
 
-    /// A release of the hub whose signatures hold.
-    async fn fetch(&mut self, wanted: &Ref) -> Result<Signed, String> {
+    /// A release whose signatures hold.
+    async fn fetch(&mut self, wanted: &Ref) -> Result<Signed, NotTaken> {
         let name = release_name(wanted);
         let envelope = match self.fetched.get(wanted) {
             Some(envelope) => envelope.clone(),
-            None => self.envelope(&name).await?,
+            None => self.source.envelope(wanted).await.map_err(NotTaken::Absent)?,
         };
-        let pinned = (self.settings.pinned)()?;
+        let pinned = (self.settings.pinned)().map_err(NotTaken::Absent)?;
         let signed = envelope
             .open(&pinned, &Timestamp::now().to_string())
-            .map_err(|error| format!("{name}: {error}"))?;
+            .map_err(|error| NotTaken::Refused(format!("{name}: {error}")))?;
         let found = signed.release().reference();
         if found != *wanted {
-            return Err(format!("{name} is release {found}, and {wanted} is wanted"));
+            return Err(NotTaken::Refused(format!("{name} is release {found}, and {wanted} is wanted")));
         }
         self.fetched.insert(found, envelope);
         Ok(signed)
-    }
-
-    async fn envelope(&self, name: &str) -> Result<Envelope, String> {
-        let kind = resource(["cofferdam.dev", "v1alpha1", "PolicyRelease", "policyreleases"]);
-        let releases: Api<DynamicObject> = Api::all_with(self.hub.clone(), &kind);
-        let object =
-            patiently(releases.get(name)).await.map_err(|problem| format!("{name} at the hub: {problem}"))?;
-        let envelope = object.data.pointer("/spec/envelope").cloned().unwrap_or_default();
-        serde_json::from_value(envelope).map_err(|error| format!("{name}: {error}"))
     }
 
     /// Has a release judged that the cluster would take; nothing of it has any effect.
@@ -281,7 +312,7 @@ impl Spoke {
         before: Option<Ref>,
     ) -> Result<(), Vec<String>> {
         let Some(wanted) = shadow else { return Ok(()) };
-        let signed = self.fetch(wanted).await.map_err(|problem| vec![problem])?;
+        let signed = self.fetch(wanted).await.map_err(|not_taken| vec![not_taken.why()])?;
         memory.consider(&signed).map_err(|refused| vec![refused.to_string()])?;
         let problems = self.local.would_take(signed.release().manifests()).await;
         if !problems.is_empty() {
@@ -324,19 +355,18 @@ impl Spoke {
             None => (enforced.clone(), Mode::Enforce),
         };
         let seconds = self.since.elapsed().as_secs();
-        let nothing =
-            Evidence { of, mode, seconds, flows: 0, denials: Vec::new(), more_denials: 0, findings: 0 };
+        let nothing = Evidence { seconds, ..Evidence::nothing(of, mode) };
         let evidence = match (&self.shadow, &self.settings.judge) {
             (Some(shadow), Some(_)) => match self.seen_of(shadow) {
-                Some(Beside { seconds, flows, denials, more_denials, .. }) => {
-                    Evidence { seconds, flows, denials, more_denials, ..nothing }
+                Some(Beside { seconds, flows, denials, more_denials, findings, .. }) => {
+                    Evidence { seconds, flows, denials, more_denials, ..nothing.with(findings) }
                 }
                 // It has not begun.
                 None => Evidence { seconds: 0, ..nothing },
             },
             (None, Some(_)) => match self.earlier.as_ref().and_then(|earlier| self.seen_of(earlier)) {
-                Some(Beside { flows, refused, more_refused, .. }) => {
-                    Evidence { flows, denials: refused, more_denials: more_refused, ..nothing }
+                Some(Beside { flows, refused, more_refused, findings, .. }) => {
+                    Evidence { flows, denials: refused, more_denials: more_refused, ..nothing.with(findings) }
                 }
                 None => nothing,
             },
@@ -355,7 +385,11 @@ impl Spoke {
         if self.knows_hub
             && let Err(problem) = self.write(&status).await
         {
-            status.problems.push(format!("telling the hub: {problem}"));
+            let whom = match &self.source {
+                Source::Hub(_) => "telling the hub",
+                Source::Folder(_) => "writing how it stands",
+            };
+            status.problems.push(format!("{whom}: {problem}"));
         }
         self.said = Some(status.clone());
         status
@@ -363,11 +397,23 @@ impl Spoke {
 
     async fn write(&self, status: &ClusterStatus) -> Result<(), String> {
         let name = &self.settings.cluster;
+        let Source::Hub(hub) = &self.source else { return self.write_here(status).await };
         let patch = json!({
             "apiVersion": API_VERSION, "kind": "ManagedCluster", "metadata": { "name": name }, "status": status,
         });
-        let (api, params) = (clusters(&self.hub), PatchParams::apply(MANAGER).force());
+        let (api, params) = (clusters(hub), PatchParams::apply(MANAGER).force());
         patiently(api.patch_status(name, &params, &Patch::Apply(&patch))).await.map(drop)
+    }
+
+    /// In the cluster itself.
+    async fn write_here(&self, status: &ClusterStatus) -> Result<(), String> {
+        let text = serde_json::to_string(status).map_err(|error| error.to_string())?;
+        let patch = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": STANDS },
+            "data": { "cluster": self.settings.cluster, "status": text },
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        patiently(self.kept_api().patch(STANDS, &params, &Patch::Apply(&patch))).await.map(drop)
     }
 
     fn kept_api(&self) -> Api<ConfigMap> {
@@ -388,12 +434,17 @@ impl Spoke {
         let memory = data.get("memory").map(|it| serde_json::from_str(it)).transpose().map_err(unreadable)?;
         let enforced =
             data.get("enforced").map(|it| serde_json::from_str(it)).transpose().map_err(unreadable)?;
-        Ok(Kept { memory: memory.unwrap_or_default(), enforced })
+        // What happened is no ground to take or refuse anything.
+        let history = data.get("history").and_then(|it| serde_json::from_str(it).ok());
+        Ok(Kept { memory: memory.unwrap_or_default(), enforced, history: history.unwrap_or_default() })
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), String> {
         let text = |it: serde_json::Result<String>| it.unwrap_or_default();
-        let mut data = json!({ "memory": text(serde_json::to_string(&kept.memory)) });
+        let mut data = json!({
+            "memory": text(serde_json::to_string(&kept.memory)),
+            "history": text(serde_json::to_string(&kept.history)),
+        });
         if let (Some(enforced), Some(fields)) = (&kept.enforced, data.as_object_mut()) {
             fields.insert("enforced".to_owned(), text(serde_json::to_string(enforced)).into());
         }

@@ -80,7 +80,15 @@ async fn spoke(hub: &Cluster, local: &Cluster) -> (watch::Receiver<Option<Cluste
     };
     let sender = watch::Sender::new(None);
     let status = sender.subscribe();
-    (status, tokio::spawn(spoke::run(client(hub).await, client(local).await, settings, sender)))
+    (
+        status,
+        tokio::spawn(spoke::run(
+            spoke::Source::Hub(client(hub).await),
+            client(local).await,
+            settings,
+            sender,
+        )),
+    )
 }
 
 fn as_hub(cluster: &Cluster) {

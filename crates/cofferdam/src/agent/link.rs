@@ -6,6 +6,7 @@
 use super::Agent;
 use super::credentials::Credentials;
 use super::kept::Kept;
+use crate::up::finding::FindingQuery;
 use feed::Replica;
 use feed::access::{Accesses, Asks};
 use feed::client::{Enforced, News, Node};
@@ -31,6 +32,10 @@ pub(crate) struct Link {
     tells: Option<Instant>,
     /// Events that the kernel could not hand over until then.
     lost: u64,
+    /// The last finding that was told, or was there before anybody asked.
+    found: u64,
+    /// Records that detectors had no room for until then.
+    unwatched: u64,
 }
 
 /// How often is told what pods opened.
@@ -39,7 +44,7 @@ const PACE: Duration = Duration::from_secs(3);
 impl Link {
     pub(crate) fn new(agent: Arc<Agent>, kept: Kept, credentials: Credentials) -> Self {
         let changes = agent.changes.subscribe();
-        Self { agent, kept, credentials, changes, unkept: None, tells: None, lost: 0 }
+        Self { agent, kept, credentials, changes, unkept: None, tells: None, lost: 0, found: 0, unwatched: 0 }
     }
 
     /// Whom it speaks for.
@@ -69,9 +74,26 @@ impl Link {
             }
         }
         let lost = engine.here().map_or(0, |here| here.lost_events);
+        drop(engine);
         accesses.lost = accesses.lost.saturating_add(lost.saturating_sub(self.lost));
         self.lost = lost;
+        self.findings(&mut accesses);
         accesses
+    }
+
+    /// Adds what detectors told since then. What they did not look at counts as not seen.
+    fn findings(&mut self, accesses: &mut Accesses) {
+        let page = self.agent.journal.findings.after(self.found, &FindingQuery::default(), Duration::ZERO);
+        self.found = page.cursor;
+        accesses.found = page.records.iter().map(|it| it.found()).collect();
+        let unwatched = self.unwatched();
+        let more = page.missed.saturating_add(unwatched.saturating_sub(self.unwatched));
+        accesses.lost = accesses.lost.saturating_add(more);
+        self.unwatched = unwatched;
+    }
+
+    fn unwatched(&self) -> u64 {
+        self.agent.journal.detection().map_or(0, |it| it.lost)
     }
 }
 
@@ -116,6 +138,9 @@ impl Node for Link {
         self.lost = engine.here().map_or(0, |here| here.lost_events);
         drop(engine);
         self.agent.journal.sightings.ask(asks.number);
+        let none = FindingQuery { limit: Some(0), ..FindingQuery::default() };
+        self.found = self.agent.journal.findings.newest(&none).cursor;
+        self.unwatched = self.unwatched();
         self.tells = (asks.number > 0).then(|| Instant::now() + PACE);
     }
 

@@ -3,7 +3,7 @@
 use crate::plain::printable;
 use anyhow::Result;
 use fleet::Ref;
-use fleet::rollout::{ClusterView, Decision, Numbers, Phase, StagePhase, StageView, State, Told};
+use fleet::rollout::{ClusterView, Decision, Findings, Numbers, Phase, StagePhase, StageView, State, Told};
 use observe::Time;
 use rollouts::Looked;
 use serde_json::json;
@@ -49,8 +49,10 @@ pub(super) fn status(name: &str, looked: &Looked, out: &mut impl Write) -> Resul
     }
     for stage in looked.stages.iter().filter(|it| !it.clusters.is_empty()) {
         writeln!(out, "\nclusters of {}:", printable(&stage.name))?;
-        let head =
-            ["CLUSTER", "TOLD", "ENFORCED", "SHADOW", "HEARD", "SECONDS", "FLOWS", "DENIALS", "PROBLEM"];
+        let head = [
+            "CLUSTER", "TOLD", "ENFORCED", "SHADOW", "HEARD", "SECONDS", "FLOWS", "DENIALS", "FINDINGS",
+            "PROBLEM",
+        ];
         let rows = stage.clusters.iter().take(MOST_CLUSTERS).map(cluster_row);
         table(&[vec![head.map(str::to_owned)], rows.collect()].concat(), "  ", out)?;
         let more = stage.clusters.len().saturating_sub(MOST_CLUSTERS);
@@ -120,7 +122,7 @@ fn stage_row(stage: &StageView, spike: u64) -> [String; 8] {
     [stage.name.clone(), phase.to_owned(), clusters, seconds, flows, denials, accepted, findings]
 }
 
-fn cluster_row(cluster: &ClusterView) -> [String; 9] {
+fn cluster_row(cluster: &ClusterView) -> [String; 10] {
     let release = |it: &Option<Ref>| it.as_ref().map_or_else(|| "-".to_owned(), Ref::to_string);
     let told = match cluster.told {
         Told::Shadow => "shadow",
@@ -136,6 +138,7 @@ fn cluster_row(cluster: &ClusterView) -> [String; 9] {
         cluster.seconds.to_string(),
         cluster.flows.to_string(),
         cluster.denials.to_string(),
+        cluster.by_severity.to_string(),
         cluster.problem.clone().unwrap_or_default(),
     ]
 }
@@ -176,13 +179,17 @@ fn time(seconds: u64) -> String {
 }
 
 fn seen(numbers: &Numbers) -> String {
-    let Numbers { clusters, reporting, failing, seconds, flows, denials, accepted, findings } = *numbers;
+    let Numbers { clusters, reporting, failing, seconds, flows, denials, accepted, findings, by_severity } =
+        *numbers;
     if *numbers == Numbers::default() {
         return String::new();
     }
     let mut text = format!(
         " [{reporting} of {clusters} clusters, {seconds} s, {flows} flows, {denials} denials, {findings} findings"
     );
+    if by_severity != Findings::default() {
+        text += &format!(" ({by_severity})");
+    }
     for (count, what) in [(accepted, "accepted denials"), (failing, "clusters failing")] {
         if count > 0 {
             text += &format!(", {count} {what}");
@@ -236,7 +243,7 @@ mod tests {
             name: "dev".to_owned(),
             phase,
             selects: 4,
-            gate: Gate { seconds: 600, flows: 1000, findings: 1 },
+            gate: Gate { seconds: 600, flows: 1000, findings: 1, ..Gate::default() },
             approval: false,
             hold: 300,
             numbers: Numbers {

@@ -145,7 +145,8 @@ fn stage(view: StageView) -> FleetStage {
         StagePhase::GoingBack => "going-back",
         StagePhase::Back => "back",
     };
-    let Numbers { clusters: of, reporting, failing, seconds, flows, denials, accepted, findings } = numbers;
+    let Numbers { clusters: of, reporting, failing, seconds, flows, denials, accepted, findings, .. } =
+        numbers;
     FleetStage {
         name,
         phase: phase.to_owned(),

@@ -1,6 +1,7 @@
 //! Findings, as the journal keeps them: what detectors say of its records.
 
 use detect::Severity;
+use feed::access::{self, Found};
 use observe::{Kept, Pattern, StoreCounts, Time};
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +42,20 @@ pub(crate) struct FindingQuery {
     pub(crate) limit: Option<usize>,
     /// Those as well that policies suppress.
     pub(crate) suppressed: bool,
+}
+
+impl Finding {
+    /// As a controller is told of it.
+    pub(crate) fn found(&self) -> Found {
+        let pod = self.told.pod.as_deref().and_then(|it| it.split_once('/'));
+        let severity = match self.told.severity {
+            Severity::Low => access::Severity::Low,
+            Severity::Medium => access::Severity::Medium,
+            Severity::High => access::Severity::High,
+        };
+        let pod = pod.map(|(namespace, name)| (namespace.into(), name.into()));
+        Found { id: self.told.id.clone(), pod, severity }
+    }
 }
 
 impl Kept for Finding {

@@ -73,6 +73,7 @@ impl Sightings {
             number: held.number,
             seen: seen.into_iter().collect(),
             lost: std::mem::take(&mut held.lost),
+            found: Vec::new(),
         }
     }
 }
@@ -101,7 +102,7 @@ mod tests {
         let sightings = Sightings::default();
         sightings.note(&record(80, Kind::Open));
         sightings.ask(3);
-        assert_eq!(sightings.take(), Accesses { number: 3, seen: Vec::new(), lost: 0 });
+        assert_eq!(sightings.take(), Accesses { number: 3, ..Accesses::default() });
         for kind in [Kind::Open, Kind::Open, Kind::Close, Kind::Deny] {
             sightings.note(&record(80, kind));
         }

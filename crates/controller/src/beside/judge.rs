@@ -3,11 +3,12 @@
 //! Guarantees: an access that two nodes saw is judged once; a node speaks only of its own pods. Does not: compile.
 
 use super::Candidate;
-use feed::access::{Asked, Asks, End, Seen, Told};
+use feed::access::{self, Asked, Asks, End, Found, Seen, Told};
 use feed::server::Feed;
-use fleet::rollout::Denial;
+use fleet::rollout::{Denial, Findings, Severity};
 use fleet::{Beside, MOST_DENIALS, Ref};
 use observe::{Difference, Tally, Time};
+use policy::decide::selects;
 use policy::{Access, Endpoint, Party, Pod, PodName, PolicySet, Resolved, Verdict, decide};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -25,6 +26,8 @@ const PACE: Duration = Duration::from_secs(1);
 /// Pods that are gone, of which a report may still speak, and for how long.
 const DEPARTED: usize = 4096;
 const MEMORY: Duration = Duration::from_secs(60);
+/// Findings that are told apart.
+const MOST_FOUND: usize = 10_000;
 
 /// Judges by what is current until the future is dropped.
 pub(crate) async fn run(
@@ -101,6 +104,9 @@ struct Judge {
     /// Since when there is no gap, and what had been judged then.
     whole: Option<(Instant, u64)>,
     tally: Tally,
+    /// Findings by their ids, each as it was when it mattered most, and those for which there was no room.
+    found: HashMap<String, Severity>,
+    more_found: u64,
 }
 
 impl Judge {
@@ -116,6 +122,8 @@ impl Judge {
             begun: Instant::now(),
             whole: None,
             tally: Tally::default(),
+            found: HashMap::new(),
+            more_found: 0,
         };
         judge.go_by(candidate);
         judge
@@ -165,9 +173,49 @@ impl Judge {
                 lost = lost.saturating_add(*count);
             }
         }
+        told.accesses.found.iter().for_each(|found| self.note(&told.node, found));
         if lost > 0 || is_another {
             self.whole = None;
         }
+    }
+
+    /// Takes in a finding, if it is about somebody whom the release selects. Of whom that cannot be said, it is taken to be.
+    fn note(&mut self, node: &Arc<str>, found: &Found) {
+        let (namespace, name) = match &found.pod {
+            Some((namespace, name)) => (namespace, name),
+            None => return self.count(found),
+        };
+        let known = self.set.world.find_pod(namespace, name);
+        if let (Some(pod), Some(subjects)) = (known, &self.candidate.subjects) {
+            let is_own = pod.node.as_ref().is_none_or(|it| it == node);
+            if !is_own || !subjects.iter().any(|subject| selects(&self.set.world, subject, pod)) {
+                return;
+            }
+        }
+        self.count(found);
+    }
+
+    fn count(&mut self, found: &Found) {
+        let severity = match found.severity {
+            access::Severity::Low => Severity::Low,
+            access::Severity::Medium => Severity::Medium,
+            access::Severity::High => Severity::High,
+        };
+        let has_room = self.found.len() < MOST_FOUND;
+        match self.found.get_mut(&found.id) {
+            Some(known) => *known = severity.max(*known),
+            None if has_room => {
+                self.found.insert(found.id.clone(), severity);
+            }
+            // Whether it was told before is not known: it counts as one more, and as one that matters.
+            None => self.more_found = self.more_found.saturating_add(1),
+        }
+    }
+
+    fn findings(&self) -> Findings {
+        let mut findings = Findings { high: self.more_found, ..Findings::default() };
+        self.found.values().for_each(|severity| findings.add(*severity));
+        findings
     }
 
     /// Judges accesses alike. False: they are none of the node's.
@@ -303,6 +351,7 @@ impl Judge {
             rules: Vec::new(),
             refused: Vec::new(),
             more_refused: self.tally.would_allow,
+            findings: self.findings(),
             problem,
         };
         for (difference, seen) in self.tally.differences() {

@@ -131,7 +131,11 @@ fn stage() -> Value {
         &json!({
             "seconds": whole_number("At every cluster, by its own steady clock."),
             "flows": whole_number("Judged, at all clusters of the stage together."),
-            "findings": whole_number("Most findings at any one cluster."),
+            "findings": whole_number("Most findings at any one cluster, of workloads that the release selects."),
+            "severity": {
+                "type": "string", "enum": ["low", "medium", "high"], "default": "medium",
+                "description": "Findings that matter less do not count.",
+            },
         }),
     );
     object(

@@ -80,9 +80,90 @@ pub struct Evidence {
     /// Denials that found no room in the list. They count as not accepted.
     #[serde(default)]
     pub more_denials: u64,
-    /// Findings in that time.
+    /// Findings in that time, of workloads that the release selects.
     #[serde(default)]
     pub findings: u64,
+    /// The same, by how much they matter.
+    #[serde(default)]
+    pub by_severity: Findings,
+}
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// To be looked at today.
+    #[default]
+    Medium,
+    /// To be looked at now.
+    High,
+}
+
+/// Findings, by how much they matter. What is told again counts once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// Worth knowing.
+    #[serde(default)]
+    pub low: u64,
+    /// To be looked at today.
+    #[serde(default)]
+    pub medium: u64,
+    /// To be looked at now.
+    #[serde(default)]
+    pub high: u64,
+}
+
+impl Findings {
+    /// Counts one more.
+    pub fn add(&mut self, severity: Severity) {
+        let count = match severity {
+            Severity::Low => &mut self.low,
+            Severity::Medium => &mut self.medium,
+            Severity::High => &mut self.high,
+        };
+        *count = count.saturating_add(1);
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            low: self.low.saturating_add(other.low),
+            medium: self.medium.saturating_add(other.medium),
+            high: self.high.saturating_add(other.high),
+        }
+    }
+
+    /// Those that matter at least so much.
+    #[must_use]
+    pub fn from(self, least: Severity) -> u64 {
+        match least {
+            Severity::Low => self.high.saturating_add(self.medium).saturating_add(self.low),
+            Severity::Medium => self.high.saturating_add(self.medium),
+            Severity::High => self.high,
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn all(self) -> u64 {
+        self.from(Severity::Low)
+    }
+}
+
+impl std::fmt::Display for Findings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let said = [(self.high, "high"), (self.medium, "medium"), (self.low, "low")];
+        let said: Vec<String> = said
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        f.write_str(if said.is_empty() { "0" } else { "" })?;
+        f.write_str(&said.join(", "))
+    }
 }
 
 /// How a release is judged.
@@ -108,6 +189,25 @@ pub struct Denial {
 }
 
 impl Evidence {
+    /// Of a release about which nothing was seen.
+    #[must_use]
+    pub fn nothing(of: Ref, mode: Mode) -> Self {
+        let (denials, by_severity) = (Vec::new(), Findings::default());
+        Self { of, mode, seconds: 0, flows: 0, denials, more_denials: 0, findings: 0, by_severity }
+    }
+
+    /// With these findings.
+    #[must_use]
+    pub fn with(self, findings: Findings) -> Self {
+        Self { findings: findings.all(), by_severity: findings, ..self }
+    }
+
+    /// Findings that matter at least so much. Those of which it is not said how much they matter are among them.
+    pub(crate) fn findings_from(&self, least: Severity) -> u64 {
+        let unsaid = self.findings.saturating_sub(self.by_severity.all());
+        self.by_severity.from(least).saturating_add(unsaid)
+    }
+
     /// Denials that are not accepted, and those that are.
     pub(crate) fn denials(&self, accepted: &[Accepted]) -> [u64; 2] {
         let mut counts = [self.more_denials, 0];

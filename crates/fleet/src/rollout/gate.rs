@@ -1,6 +1,6 @@
 //! Whether a stage may go on, and what is missing.
 
-use super::evidence::{Cluster, Evidence, Mode, Report, Seen};
+use super::evidence::{Cluster, Evidence, Findings, Mode, Report, Seen};
 use super::plan::{Plan, Stage};
 use super::state::{Numbers, State};
 
@@ -121,7 +121,9 @@ impl Asking<'_> {
         numbers.flows = numbers.flows.saturating_add(evidence.flows);
         numbers.denials = numbers.denials.saturating_add(denials);
         numbers.accepted = numbers.accepted.saturating_add(accepted);
-        numbers.findings = numbers.findings.saturating_add(evidence.findings);
+        let findings = evidence.findings_from(stage.gate.severity);
+        numbers.findings = numbers.findings.saturating_add(findings);
+        numbers.by_severity = numbers.by_severity.with(evidence.by_severity);
         let needed = match self.question {
             Question::Gate => stage.gate.seconds,
             Question::Hold => stage.hold,
@@ -139,9 +141,13 @@ impl Asking<'_> {
             });
             self.stop(format!("{name}: {denials} would be denied that are not accepted{like}"));
         }
-        if evidence.findings > stage.gate.findings {
-            let most = stage.gate.findings;
-            self.stop(format!("{name}: {} findings, at most {most} may be", evidence.findings));
+        let most = stage.gate.findings;
+        if findings > most {
+            let by = match evidence.by_severity {
+                by if by == Findings::default() => String::new(),
+                by => format!(" ({by})"),
+            };
+            self.stop(format!("{name}: {findings} findings{by}, at most {most} may be"));
         }
     }
 

@@ -13,7 +13,9 @@ mod state;
 mod step;
 mod view;
 
-pub use evidence::{Cluster, Command, Denial, Evidence, Mode, Report, Seen, Verb, Wanted};
+pub use evidence::{
+    Cluster, Command, Denial, Evidence, Findings, Mode, Report, Seen, Severity, Verb, Wanted,
+};
 pub use plan::{Accepted, Gate, MOST_STAGES, Plan, Stage};
 pub use state::{Decision, MOST_CLUSTERS, MOST_DECISIONS, Member, Numbers, Phase, State, Told, Word};
 pub use step::{Action, step};

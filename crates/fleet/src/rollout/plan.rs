@@ -1,6 +1,6 @@
 //! What was asked for: which release, over which stages, held by which gates.
 
-use super::evidence::Denial;
+use super::evidence::{Denial, Severity};
 use crate::release::Ref;
 use crds::LabelSelector;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,9 @@ pub struct Gate {
     /// Most findings at any one cluster.
     #[serde(default)]
     pub findings: u64,
+    /// Findings that matter less do not count.
+    #[serde(default)]
+    pub severity: Severity,
 }
 
 /// Denials that are meant: what is not given fits everything.

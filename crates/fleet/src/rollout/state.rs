@@ -1,6 +1,6 @@
 //! How a rollout stands, and what was decided on the way.
 
-use super::evidence::Wanted;
+use super::evidence::{Findings, Wanted};
 use super::plan::Plan;
 use crate::release::Ref;
 use serde::{Deserialize, Serialize};
@@ -161,8 +161,11 @@ pub struct Numbers {
     pub denials: u64,
     /// Denials that are.
     pub accepted: u64,
-    /// Findings: all.
+    /// Findings that count for the stage: all.
     pub findings: u64,
+    /// All findings, by how much they matter.
+    #[serde(default)]
+    pub by_severity: Findings,
 }
 
 impl State {

@@ -3,7 +3,7 @@
 //! Enters: what a step goes by. Leaves: for each stage its numbers beside what its gate asks for, what is missing, and its clusters.
 //! Guarantees: the numbers are those that a step would decide by. Does not: decide.
 
-use super::evidence::{Cluster, Seen};
+use super::evidence::{Cluster, Findings, Seen};
 use super::gate::{Answer, Question, ask_of};
 use super::plan::{Gate, Plan};
 use super::state::{Numbers, Phase, State, Told};
@@ -75,6 +75,8 @@ pub struct ClusterView {
     pub accepted: u64,
     /// Findings.
     pub findings: u64,
+    /// The same, by how much they matter.
+    pub by_severity: Findings,
     /// Why it does not have what is wanted.
     pub problem: Option<String>,
 }
@@ -143,6 +145,7 @@ fn cluster(plan: &Plan, (name, told): (&str, Told), cluster: Option<&Cluster>, n
         denials,
         accepted,
         findings: evidence.map_or(0, |it| it.findings),
+        by_severity: evidence.map_or_else(Findings::default, |it| it.by_severity),
         problem: report.and_then(|it| it.problems.first().cloned()),
     }
 }

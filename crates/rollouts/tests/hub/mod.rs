@@ -2,7 +2,7 @@
 
 use apiserver::Cluster;
 use fleet::hub::{API_VERSION, RolloutStatus, definitions, guards};
-use fleet::rollout::{Denial, Evidence, Mode, Wanted, Word};
+use fleet::rollout::{Denial, Evidence, Findings, Mode, Wanted, Word};
 use fleet::{Digest, Ref};
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -232,5 +232,14 @@ pub(crate) fn evidence(wanted: &Wanted, breaks: &[u64]) -> Evidence {
         count: 37,
     };
     let denials = if breaks.contains(&of.number) { vec![denial] } else { Vec::new() };
-    Evidence { of, mode, seconds: 3600, flows: 5000, denials, more_denials: 0, findings: 0 }
+    Evidence {
+        of,
+        mode,
+        seconds: 3600,
+        flows: 5000,
+        denials,
+        more_denials: 0,
+        findings: 0,
+        by_severity: Findings::default(),
+    }
 }

@@ -65,7 +65,12 @@ impl Fleet {
                 judge: None,
             };
             let (to, local) = (hub.client.clone(), client(cluster).await);
-            tasks.push(tokio::spawn(spoke::run(to, local, settings, watch::Sender::new(None))));
+            tasks.push(tokio::spawn(spoke::run(
+                spoke::Source::Hub(to),
+                local,
+                settings,
+                watch::Sender::new(None),
+            )));
         }
         hub.run();
         Some(Self { hub, clusters, tasks, breaks })

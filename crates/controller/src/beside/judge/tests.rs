@@ -38,7 +38,8 @@ fn candidate(number: u64, objects: &str) -> Arc<Candidate> {
     let compiled = compiler::compile(read.objects, Generation(0));
     assert!(!compiled.diagnostics.iter().any(crds::Diagnostic::is_error), "{:?}", compiled.diagnostics);
     let of = Ref { number, digest: Ref::nothing().digest };
-    Arc::new(Candidate { of, set: Ok(compiled.set), names: Arc::default() })
+    let subjects = compiled.set.policies.iter().map(|it| it.subject.clone()).collect();
+    Arc::new(Candidate { of, set: Ok(compiled.set), names: Arc::default(), subjects: Some(subjects) })
 }
 
 fn judge() -> Judge {
@@ -58,7 +59,7 @@ fn seen(from: End, to: End, port: u16, verdict: Verdict) -> Seen {
 }
 
 fn told(node: &str, connection: u64, seen: Vec<(Seen, u64)>) -> Told {
-    Told { node: node.into(), connection, accesses: Accesses { number: 7, seen, lost: 0 } }
+    Told { node: node.into(), connection, accesses: Accesses { number: 7, seen, ..Accesses::default() } }
 }
 
 fn denials(beside: &Beside) -> Vec<(&str, &str, u16, u64)> {
@@ -83,6 +84,45 @@ async fn what_two_nodes_saw_is_judged_once_and_what_would_be_denied_is_named() {
     assert_eq!(denials(&beside), [("team/web", "team/db", 22, 3)]);
     assert!(beside.rules[0].contains("NetworkPolicy team/db"), "{:?}", beside.rules);
     assert_eq!(beside.more_denials, 0);
+}
+
+#[test]
+fn findings_count_once_by_how_much_they_matter_where_the_release_selects_whom_they_are_about() {
+    let cache = "
+---
+{apiVersion: v1, kind: Pod, metadata: {name: cache, namespace: team, labels: {app: cache}}, spec: {nodeName: n1, containers: [{name: c, image: i}]}, status: {podIP: 10.0.0.3}}
+";
+    let mut judge = Judge::new(candidate(4, &format!("{PARTIES}{cache}{RELEASE}")), 7);
+    let found = |id: &str, pod: Option<&str>, severity| Found {
+        id: id.to_owned(),
+        pod: pod.map(|name| ("team".into(), name.into())),
+        severity,
+    };
+    let mut hear = |node: &str, found: Vec<Found>| {
+        let accesses = Accesses { number: 7, found, ..Accesses::default() };
+        judge.hear(&Told { node: node.into(), connection: 1, accesses });
+        judge.said(Instant::now()).findings
+    };
+    let low = access::Severity::Low;
+    let told =
+        hear("n1", vec![found("a", Some("web"), low), found("b", Some("cache"), access::Severity::High)]);
+    assert_eq!(told, Findings { low: 1, ..Findings::default() }, "nobody of the release's is cache");
+    // The same again, and it matters more by now; a node says nothing of a pod of another; one of whom nobody knows counts.
+    let told =
+        hear("n1", vec![found("a", Some("web"), access::Severity::Medium), found("c", Some("db"), low)]);
+    assert_eq!(told, Findings { medium: 1, ..Findings::default() });
+    let told = hear("n2", vec![found("d", Some("gone"), low), found("e", None, access::Severity::High)]);
+    assert_eq!(told, Findings { low: 1, medium: 1, high: 1 });
+    let many = (0..MOST_FOUND).map(|number| found(&format!("m{number}"), Some("web"), low)).collect();
+    assert_eq!(hear("n1", many), Findings { low: MOST_FOUND as u64 - 2, medium: 1, high: 1 + 3 });
+
+    // For whom a policy is, is not known of each kind: then everybody counts.
+    let mut everybody = Arc::into_inner(candidate(5, &format!("{PARTIES}{cache}{RELEASE}"))).unwrap();
+    everybody.subjects = None;
+    let mut judge = Judge::new(Arc::new(everybody), 7);
+    let accesses = Accesses { number: 7, found: vec![found("b", Some("cache"), low)], ..Accesses::default() };
+    judge.hear(&Told { node: "n1".into(), connection: 1, accesses });
+    assert_eq!(judge.said(Instant::now()).findings.all(), 1);
 }
 
 #[tokio::test(start_paused = true)]

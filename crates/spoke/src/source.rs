@@ -1,0 +1,159 @@
+//! From where a cluster is told what to have: its hub, or a folder that something beside it keeps, for example a checkout of Git.
+//!
+//! Leaves: the cluster's object, whenever it changes, and releases. Guarantees: a folder is read as whoever keeps it may leave it at
+//! any moment: where it is a symbolic link that is swapped, one file is read from one tree; what is half written, gone or leads out
+//! of the folder is said, and nothing else comes of it. Does not: believe either of them; that is the spoke's.
+
+use crate::resource;
+use crate::round::{CLUSTER, clusters, patiently};
+use fleet::Envelope;
+use fleet::folder::{MOST_CLUSTER_BYTES, cluster_path, read_cluster};
+use fleet::hub::release_name;
+use fleet::{MOST_BYTES, Ref};
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, unfold};
+use kube::api::DynamicObject;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often a folder is read: whoever keeps it tells nobody.
+const POLL: Duration = Duration::from_secs(5);
+/// Most bytes of a release's file: base64, signatures, and what is around them.
+const MOST_RELEASE: u64 = MOST_BYTES as u64 / 3 * 4 + 128 * 1024;
+/// What a cluster remembers of a folder where it remembers which hub tells it.
+pub(crate) const FOLDER: &str = "folder";
+
+/// Who tells.
+#[derive(Clone)]
+pub enum Source {
+    /// An API server.
+    Hub(Client),
+    /// A folder in the form of [`fleet::folder`].
+    Folder(PathBuf),
+}
+
+/// The cluster's object; `None`: there is none. An error: why that is not known.
+pub(crate) type Looked = Result<Option<DynamicObject>, String>;
+
+impl Source {
+    /// The cluster's object, each time that it is another.
+    pub(crate) fn looks(&self, cluster: &str) -> BoxStream<'static, Looked> {
+        match self {
+            Self::Hub(hub) => {
+                let events = watch_object::<DynamicObject>(clusters(hub), cluster).default_backoff();
+                // It goes on by itself; what is there stays.
+                events.filter_map(|event| async move { event.ok().map(Ok) }).boxed()
+            }
+            Self::Folder(folder) => {
+                let of = (folder.clone(), cluster.to_owned());
+                unfold((of, None::<Looked>), |((folder, cluster), before)| async move {
+                    let mut is_first = before.is_none();
+                    loop {
+                        if !std::mem::take(&mut is_first) {
+                            sleep(POLL).await;
+                        }
+                        let now = look(&folder, &cluster).await;
+                        if before.as_ref() != Some(&now) {
+                            return Some((now.clone(), ((folder, cluster), Some(now))));
+                        }
+                    }
+                })
+                .boxed()
+            }
+        }
+    }
+
+    /// A release of whom nobody has asked who signed it.
+    pub(crate) async fn envelope(&self, release: &Ref) -> Result<Envelope, String> {
+        let name = release_name(release);
+        let object = match self {
+            Self::Hub(hub) => {
+                let kind = resource(["cofferdam.dev", "v1alpha1", "PolicyRelease", "policyreleases"]);
+                let releases: Api<DynamicObject> = Api::all_with(hub.clone(), &kind);
+                let found = patiently(releases.get(&name)).await;
+                found.map_err(|problem| format!("{name} at the hub: {problem}"))?.data
+            }
+            Self::Folder(folder) => {
+                let path = fleet::folder::release_path(release);
+                let text = read(folder, &path, MOST_RELEASE).await?;
+                let text = text.ok_or_else(|| format!("{} has no {path}", folder.display()))?;
+                serde_json::from_slice::<Value>(&text)
+                    .map_err(|error| format!("{path} is no JSON, or not wholly written yet: {error}"))?
+            }
+        };
+        let envelope = object.pointer("/spec/envelope").cloned().unwrap_or_default();
+        serde_json::from_value(envelope).map_err(|error| format!("{name}: {error}"))
+    }
+
+    /// What is said where there is no object of the cluster.
+    pub(crate) fn says_nothing(&self, cluster: &str) -> String {
+        match self {
+            Self::Hub(_) => format!("the hub has no ManagedCluster {cluster:?}, or cannot be asked"),
+            Self::Folder(folder) => format!(
+                "{} has no {}; `cofferdam release export` writes it",
+                folder.display(),
+                cluster_path(cluster).unwrap_or_default()
+            ),
+        }
+    }
+
+    /// Which it is, for what is kept of what was taken from it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Hub(_) => "the hub".to_owned(),
+            // Where a link is swapped, what it leads to says which commit it is.
+            Self::Folder(folder) => folder.canonicalize().as_ref().unwrap_or(folder).display().to_string(),
+        }
+    }
+}
+
+async fn look(folder: &Path, cluster: &str) -> Looked {
+    let Some(path) = cluster_path(cluster) else {
+        return Err(format!("{cluster:?} is no name of a cluster"));
+    };
+    let Some(text) = read(folder, &path, MOST_CLUSTER_BYTES).await? else { return Ok(None) };
+    let spec = read_cluster(cluster, &text).map_err(|problem| format!("{path}: {problem}"))?;
+    Ok(Some(DynamicObject::new(cluster, &resource(CLUSTER)).data(json!({ "spec": spec }))))
+}
+
+/// A file of the folder; `None`: it is not there.
+async fn read(folder: &Path, path: &str, most: u64) -> Result<Option<Vec<u8>>, String> {
+    let (folder, path) = (folder.to_owned(), path.to_owned());
+    let read = tokio::task::spawn_blocking(move || read_now(&folder, &path, most));
+    read.await.map_err(|_| "reading the folder was broken off".to_owned())?
+}
+
+fn read_now(folder: &Path, path: &str, most: u64) -> Result<Option<Vec<u8>>, String> {
+    let say = |what: &Path, error: std::io::Error| format!("{}: {error}", what.display());
+    // From here on it is this tree, whatever the link leads to meanwhile.
+    let root = folder.canonicalize().map_err(|error| say(folder, error))?;
+    let file = root.join(path);
+    let found = match file.canonicalize() {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(say(&file, error)),
+    };
+    if !found.starts_with(&root) {
+        return Err(format!("{} leads out of the folder", file.display()));
+    }
+    if !found.metadata().map_err(|error| say(&file, error))?.is_file() {
+        return Err(format!("{} is no file", file.display()));
+    }
+    let mut text = Vec::new();
+    let opened = File::open(&found).and_then(|it| it.take(most + 1).read_to_end(&mut text));
+    opened.map_err(|error| say(&file, error))?;
+    if text.len() as u64 > most {
+        return Err(format!("{} has more than {most} bytes", file.display()));
+    }
+    Ok(Some(text))
+}
+
+#[cfg(test)]
+mod tests;
