@@ -67,7 +67,7 @@ pub(crate) struct Ends {
 impl Ends {
     /// Of a part of so many bytes.
     pub(crate) fn of(head: &[u8], tail: &[u8], length: u64) -> Self {
-        let is_whole = usize::try_from(length).is_ok_and(|length| length <= head.len());
+        let is_whole = usize::try_from(length).is_ok_and(|length| length <= head.len().min(EDGE));
         let tail = tail.get(tail.len().saturating_sub(EDGE)..).unwrap_or_default();
         Self {
             head: head.get(..head.len().min(EDGE)).unwrap_or_default().to_vec(),
