@@ -23,7 +23,10 @@ fn config(session: &str, endpoints: &[SocketAddr]) -> Config {
             "{name: models, namespace: ai}\nspec:\n  parentRefs",
             "{name: models, namespace: ai, uid: u-1}\nspec:\n  parentRefs",
         )
-        .replace("port: 8000}]\n---", &format!("port: 8000}}]\n      sessionPersistence: {session}\n---"));
+        .replace(
+            "[{name: model, port: 8000}]\n",
+            &format!("[{{name: model, port: 8000}}]\n      sessionPersistence: {session}\n"),
+        );
     assert!(text.contains("uid: u-1") && text.contains("sessionPersistence"), "{text}");
     let mut config = support::config(&text, endpoints[0]);
     config.endpoints.values_mut().for_each(|of| *of = endpoints.to_vec());
