@@ -82,6 +82,8 @@ pub struct Effective {
     pub responses: Option<(Arc<Responses>, Source)>,
     /// `mcp`
     pub mcp: Option<(Arc<Mcp>, Source)>,
+    /// `a2a`
+    pub a2a: Option<(Arc<Mcp>, Source)>,
     pub(crate) rules: Option<Arc<[Rule]>>,
     pub(crate) limits: Option<Limits>,
 }
@@ -102,6 +104,7 @@ struct Compiled {
     authentication: Option<Arc<Authentication>>,
     responses: Option<Arc<Responses>>,
     mcp: Option<Arc<Mcp>>,
+    a2a: Option<Arc<Mcp>>,
     rules: Option<Arc<[Rule]>>,
     limits: Option<Limits>,
     broken: Option<Closed>,
@@ -223,6 +226,9 @@ impl Effective {
         if let (None, Some(it), Some(place)) = (&self.mcp, &policy.mcp, &written.mcp) {
             self.mcp = Some((it.clone(), at("spec.mcp", &place.position)));
         }
+        if let (None, Some(it), Some(place)) = (&self.a2a, &policy.a2a, &written.a2a) {
+            self.a2a = Some((it.clone(), at("spec.a2a", &place.position)));
+        }
         if self.rules.is_none() {
             self.rules.clone_from(&policy.rules);
         }
@@ -238,6 +244,7 @@ impl Compiled {
             authentication: policy.authentication.as_ref().map(|it| Arc::new(it.value.clone())),
             responses: policy.responses.as_ref().map(|it| Arc::new(it.value.clone())),
             mcp: policy.mcp.as_ref().map(|it| Arc::new(it.value.clone())),
+            a2a: policy.a2a.as_ref().map(|it| Arc::new(it.value.clone())),
             rules: None,
             limits: None,
             broken: None,
@@ -281,6 +288,7 @@ impl Compiled {
             ("guard", mine.guard.is_some() && theirs.guard.is_some()),
             ("responses", mine.responses.is_some() && theirs.responses.is_some()),
             ("mcp", mine.mcp.is_some() && theirs.mcp.is_some()),
+            ("a2a", mine.a2a.is_some() && theirs.a2a.is_some()),
         ];
         both.iter().filter(|(_, both)| *both).map(|(section, _)| *section).collect()
     }

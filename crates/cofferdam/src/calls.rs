@@ -166,6 +166,9 @@ pub(crate) fn why(call: &gateway::Call) -> String {
         let masked = if leak.masked { ", masked" } else { "" };
         let _ = write!(text, ", with {} in it ({}{masked})", leak.rule, leak.layer);
     }
+    if call.unseen_parts > 0 {
+        let _ = write!(text, ", {} of its parts not searched across", call.unseen_parts);
+    }
     for fact in &call.answers {
         let _ = write!(text, ", brings {} ({})", fact.rule, fact.what);
     }

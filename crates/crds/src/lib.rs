@@ -47,15 +47,15 @@ pub use gateway_api::{
     AllowedFrom, BackendTlsPolicy, CaBundle, CorsFilter, CorsOrigin, Endpoint, EndpointSlice, Gateway,
     GatewayApi, GatewayClass, GatewayListener, GrantFrom, GrantTo, HeaderFilter, Hidden, InferencePool,
     ListenerTls, MirrorFilter, PathMatch, PathModifier, PickerRef, RedirectFilter, Reference, ReferenceGrant,
-    RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind, RouteMatch, RouteRule, TextMatch, TlsSecret,
-    read_origin,
+    RewriteFilter, Route, RouteBackend, RouteFilter, RouteKind, RouteMatch, RouteRule, SessionKind,
+    SessionPersistence, TextMatch, TlsSecret, read_origin,
 };
 pub use identity_slice::{Identity, IdentitySlice, MOST_IDENTITIES};
 pub use inference_policy::{
-    ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy, InferenceRule,
-    JwksSource, JwtIssuer, Limit, LimitPer, LimitWindow, Mcp, MutualTls, OperationClass, OverBudget,
-    PolicyTarget, ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind, TrustDomain,
-    Unpinned, Waf, WafProfile,
+    AGENT_CARD, ApiKey, Authentication, Definitions, Guard, GuardRole, InferenceAction, InferencePolicy,
+    InferenceRule, JwksSource, JwtIssuer, Limit, LimitPer, LimitWindow, Mcp, MutualTls, OperationClass,
+    OverBudget, PolicyTarget, ProtectionMode, ResponseLeaks, Responses, Score, ServerKind, TargetKind,
+    TrustDomain, Unpinned, Waf, WafProfile,
 };
 pub use key_secret::{INJECT_LABEL, KeySecret};
 pub use meta::{Located, Namespace, Node, ObjectMeta, OwnerReference};

@@ -40,6 +40,8 @@ pub struct ObjectMeta {
     pub created: Arc<str>,
     /// `generation`; 0 if not written.
     pub generation: i64,
+    /// `uid`, which the API server gives; empty if not written.
+    pub uid: Arc<str>,
 }
 
 /// One of `metadata.ownerReferences`.
@@ -155,6 +157,7 @@ impl ObjectMeta {
             owners: d.field(map, "ownerReferences", owners).unwrap_or_default(),
             generate_name,
             deleting: map.get("deletionTimestamp").is_some(),
+            uid: d.field(map, "uid", Decoder::string).flatten().unwrap_or_default(),
             created: d.field(map, "creationTimestamp", Decoder::string).flatten().unwrap_or_default(),
             generation: d.field(map, "generation", Decoder::integer).flatten().unwrap_or_default(),
         }

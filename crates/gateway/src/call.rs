@@ -17,6 +17,7 @@ use crate::digest::Digests;
 use crate::files::FileFact;
 use crate::keys::Injected;
 use crate::leaks::{LeakFact, MAX_FACTS, MaskFact};
+use crate::parts::Piece;
 use crate::quota::Spent;
 use crate::reason::{End, Reason};
 use crate::record::{Sink, Traffic};
@@ -137,9 +138,18 @@ pub struct Call {
     /// With which key it left in place of what the pod sent, which `operation` has. Left out: with what the pod sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub injected: Option<Injected>,
+    /// Of an upload that this request puts together, parts that were not looked at for what stands across them, or not as all that
+    /// they may be; 0 also of all other requests.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unseen_parts: u32,
     /// At the egress gateway, the id in the certificate of the workload that came by itself; `pod` is where it came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<Arc<str>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Why there is not enough: tokens, or billionths of money, or one request and none.
@@ -198,6 +208,10 @@ pub(crate) struct Course {
     /// What was taken out of its body.
     masked: OnceLock<Vec<MaskFact>>,
     digests: Digests,
+    /// Parts of an upload that were not looked at.
+    unseen_parts: AtomicU32,
+    /// The part of an upload that it is, where its answer names it.
+    pub(crate) piece: OnceLock<Piece>,
     /// What is kept of what was said.
     pub(crate) contents: Contents,
 }
@@ -232,6 +246,11 @@ impl Course {
     /// What was taken out of its body, which happens once.
     pub(crate) fn masked(&self, facts: Vec<MaskFact>) {
         let _only = self.masked.set(facts);
+    }
+
+    /// So many parts of the upload that it puts together were not looked at.
+    pub(crate) fn unseen(&self, parts: u32) {
+        self.unseen_parts.store(parts, Ordering::Relaxed);
     }
 
     pub(crate) fn found(&self) -> Vec<LeakFact> {
@@ -371,6 +390,7 @@ impl CallGuard {
             answer_sha256: None,
             answers: Vec::new(),
             injected: None,
+            unseen_parts: 0,
             asked_by: asked.asked_by,
         };
         let (began, course) = (Instant::now(), Arc::default());
@@ -476,6 +496,7 @@ impl Drop for CallGuard {
         let mut call = self.call.clone();
         call.leaks = self.leaks();
         call.masked = self.course.masked.get().cloned().unwrap_or_default();
+        call.unseen_parts = self.course.unseen_parts.load(Ordering::Relaxed);
         (call.request_sha256, call.answer_sha256) = self.course.digests.read();
         call.bytes_up = self.course.traffic.up();
         call.bytes_down = self.course.traffic.down();

@@ -3,8 +3,8 @@
 //! Enters: where a part of which upload stands ([`Place`]), its first bytes, and at its end its last ones. Leaves: the bytes
 //! that stand before and behind it, as far as these parts came. Guarantees: at most [`EDGE`] bytes of each side of a part, of
 //! at most [`MAX_EDGES`] parts, for [`LIFETIME`]; what is forgotten for want of room is counted. Parts may come in any order.
-//! Of an upload whose last request alone tells the order (blocks of Azure, parts of OpenAI), a part is taken to stand beside
-//! each of the [`NEAR`] that came before and behind it. Does not: find what stands across two that come further apart.
+//! Of what is appended (Azure), where several requests at once may change places, a part is taken to stand beside each of
+//! the [`NEAR`] that came before and behind it. Does not: order uploads whose last request tells the order (`parts`).
 
 use crate::counters::{Counters, add};
 use http::{HeaderMap, Method, Uri};
@@ -134,18 +134,15 @@ impl Edges {
                 let upload = parameter("upload_id").or(parameter("session_crd")).unwrap_or_default();
                 (upload, number(range.split_once('-')?.0)?, Order::Offset)
             }
-            // Azure: pages say where they stand (`bytes=0-511`); blocks have ids that a later list orders; what is appended
-            // stands in the order in which it comes.
+            // Azure: pages say where they stand (`bytes=0-511`); what is appended stands in the order in which it comes.
             Method::PUT if azure("page") => {
                 let range = field("x-ms-range").or(field("range"))?.strip_prefix("bytes=")?;
                 ("", number(range.split_once('-')?.0)?, Order::Offset)
             }
-            Method::PUT if azure("block") || azure("appendblock") => ("", COUNT, Order::Arrival),
+            Method::PUT if azure("appendblock") => ("", COUNT, Order::Arrival),
             Method::PATCH if parameter("action") == Some("append") => {
                 ("", number(parameter("position")?)?, Order::Offset)
             }
-            // OpenAI, and servers like it: a form whose file is the part.
-            Method::POST if is_part_of_openai(uri.path()) => ("", COUNT, Order::Arrival),
             // tus.io, and uploads of layers to registries.
             Method::PATCH if field("upload-offset").is_some() => {
                 ("", number(field("upload-offset")?)?, Order::Offset)
@@ -227,14 +224,6 @@ fn living(known: &HashMap<(Mark, u64), Edge>, key: (Mark, u64), now: Instant) ->
     known.get(&key).filter(|edge| edge.until.is_some_and(|until| now <= until))
 }
 
-/// `POST …/uploads/{id}/parts`.
-fn is_part_of_openai(path: &str) -> bool {
-    let mut segments = path.rsplit('/');
-    segments.next() == Some("parts")
-        && segments.next().is_some_and(|id| !id.is_empty())
-        && segments.next() == Some("uploads")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,14 +277,12 @@ mod tests {
     #[test]
     fn parts_without_a_known_order_are_counted_as_they_come() {
         let edges = edges();
-        let block = |id: &str, blob: &str| {
-            place(&edges, Method::PUT, &format!("/c/{blob}?comp=block&blockid={id}"), None).unwrap()
-        };
-        let openai = || place(&edges, Method::POST, "/v1/uploads/u1/parts", None).unwrap();
-        let (one, two, other) = (block("eA==", "x"), block("eB==", "x"), block("eA==", "y"));
+        let append =
+            |blob: &str| place(&edges, Method::PUT, &format!("/c/{blob}?comp=appendblock"), None).unwrap();
+        let (one, two, other) = (append("x"), append("x"), append("y"));
         assert_eq!((one.at, two.at, other.at), (1, 2, 1));
         assert_eq!((one.upload == two.upload, one.upload == other.upload), (true, false));
-        assert_eq!([openai().at, openai().at, one.behind(9)], [1, 2, 2]);
+        assert_eq!(one.behind(9), 2);
         let page =
             place(&edges, Method::PUT, "/c/x?comp=page", Some(("x-ms-range", "bytes=512-1023"))).unwrap();
         assert_eq!((page.at, page.behind(512)), (512, 1024));
@@ -303,10 +290,10 @@ mod tests {
         assert_eq!((lake.at, lake.behind(3)), (7, 10));
         for (method, target) in [
             (Method::PUT, "/c/x?comp=blocklist"),
+            (Method::PUT, "/c/x?comp=block&blockid=eA=="),
             (Method::PUT, "/c/x?comp=page"),
+            (Method::POST, "/v1/uploads/u1/parts"),
             (Method::POST, "/v1/uploads/u1/complete"),
-            (Method::POST, "/v1/uploads//parts"),
-            (Method::POST, "/v1/parts"),
         ] {
             assert_eq!(place(&edges, method, target, None), None, "{target}");
         }
@@ -315,7 +302,7 @@ mod tests {
     #[test]
     fn parts_without_a_known_order_meet_all_that_came_near_them_but_not_themselves() {
         let (edges, now) = (edges(), Instant::now());
-        let part = || place(&edges, Method::PUT, "/c/x?comp=block", None).unwrap();
+        let part = || place(&edges, Method::PUT, "/c/x?comp=appendblock", None).unwrap();
         let parts: Vec<_> = (0..12).map(|_| part()).collect();
         for (at, place) in parts.iter().enumerate() {
             edges.begins(*place, format!("head {at}").as_bytes(), now);

@@ -43,6 +43,7 @@ pub mod leaks;
 mod message;
 mod near;
 mod news;
+mod parts;
 mod pinned;
 mod process;
 mod quic;

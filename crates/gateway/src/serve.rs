@@ -12,6 +12,7 @@ use crate::http::{self, Hold};
 use crate::identify::Ends;
 use crate::near::Near;
 use crate::news::News;
+use crate::parts::Uploads;
 use crate::pinned::Pinned;
 use crate::reason::{End, Reason};
 use crate::record::{Guard, Sink};
@@ -57,6 +58,7 @@ pub struct Gateway {
     pub(crate) grants: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) pinned: Pinned,
     pub(crate) pool: Pool,
     bounds: Arc<Bounds<IpAddr>>,
@@ -104,6 +106,7 @@ impl Gateway {
         let bounds = Bounds::new(limits.max_connections, limits.max_per_pod);
         let (hold, referrals, grants, files) = Default::default();
         let edges = Arc::new(Edges::new(Arc::clone(&counters)));
+        let uploads = Arc::new(Uploads::new(Arc::clone(&counters)));
         let (pool, news) = (Pool::default(), Arc::default());
         Self {
             judge,
@@ -115,6 +118,7 @@ impl Gateway {
             grants,
             files,
             edges,
+            uploads,
             pinned: Pinned::default(),
             pool,
             bounds,

@@ -256,74 +256,201 @@ fn what_stands_across_parts_of_an_upload_is_found_in_whatever_order_they_come() 
     }
 }
 
-/// A part of an upload whose parts have no known order.
-#[derive(Clone, Copy, Debug)]
-enum Unordered {
-    /// A block of Azure's, of this id.
-    Block(&'static str),
-    /// A part of OpenAI's: a form with one file.
-    Form,
+/// How an upload is put together by its last request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    /// Blocks of Azure's.
+    Azure,
+    /// Parts of S3's, by their numbers.
+    S3,
+    /// Parts of OpenAI's, which its answers name.
+    OpenAi,
 }
 
-impl Unordered {
-    fn request(self, text: &str) -> http::Request<Body> {
+impl Listed {
+    const ALL: [Self; 3] = [Self::Azure, Self::S3, Self::OpenAi];
+
+    fn part(self, number: usize, text: &str) -> http::Request<Body> {
         match self {
-            Self::Block(id) => {
-                request("PUT", &format!("/c/blob?comp=block&blockid={id}"), full(text.to_owned()))
+            Self::Azure => request(
+                "PUT",
+                &format!("/c/blob?comp=block&blockid={}", ["eA%3D%3D", "eQ%3D%3D", "eg%3D%3D"][number - 1]),
+                full(text.to_owned()),
+            ),
+            Self::S3 => {
+                request("PUT", &format!("/b/k?partNumber={number}&uploadId=u"), full(text.to_owned()))
             }
-            Self::Form => {
+            Self::OpenAi => {
                 let field = "Content-Disposition: form-data; name=\"data\"; filename=\"x\"";
                 let body = format!("--edge\r\n{field}\r\n\r\n{text}\r\n--edge--\r\n");
                 let mut asked = request("POST", "/v1/uploads/u1/parts", full(body));
                 let kind = "multipart/form-data; boundary=edge".parse().unwrap();
                 asked.headers_mut().insert("content-type", kind);
+                asked.headers_mut().insert("x-part", format!("part_{number}").parse().unwrap());
                 asked
+            }
+        }
+    }
+
+    fn list(self, numbers: &[usize]) -> http::Request<Body> {
+        let all = |one: &dyn Fn(&usize) -> String, between: &str| {
+            numbers.iter().map(one).collect::<Vec<_>>().join(between)
+        };
+        match self {
+            Self::Azure => {
+                let block =
+                    |number: &usize| format!("<Latest>{}</Latest>", ["eA==", "eQ==", "eg=="][number - 1]);
+                let list = format!("<?xml version=\"1.0\"?><BlockList>{}</BlockList>", all(&block, ""));
+                request("PUT", "/c/blob?comp=blocklist", full(list))
+            }
+            Self::S3 => {
+                let part = |number: &usize| {
+                    format!("<Part><ETag>\"x\"</ETag><PartNumber>{number}</PartNumber></Part>")
+                };
+                let list = format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", all(&part, "\n"));
+                request("POST", "/b/k?uploadId=u", full(list))
+            }
+            Self::OpenAi => {
+                let ids = all(&|number: &usize| format!("\"part_{number}\""), ",");
+                request("POST", "/v1/uploads/u1/complete", full(format!("{{\"part_ids\":[{ids}]}}")))
+            }
+        }
+    }
+}
+
+/// Sends a request, and reads its answer; returns whether it passed, and its record.
+async fn sent(world: &World, asked: http::Request<Body>) -> (bool, Call) {
+    let answer = world.client().await.send(asked).await;
+    let passed = match answer {
+        Ok(answer) => {
+            let (head, body) = answer.into_parts();
+            body.collect().await.unwrap();
+            head.status == StatusCode::OK
+        }
+        Err(_) => false,
+    };
+    (passed, world.proxy.call())
+}
+
+fn classes(call: &Call) -> Vec<LeakKind> {
+    call.leaks.iter().map(|fact| fact.class).collect()
+}
+
+/// Sends parts, none of which has anything in it; then the list.
+fn put_together(
+    action: LeakAction,
+    listed: Listed,
+    parts: &[(usize, &str)],
+    list: http::Request<Body>,
+) -> (bool, Call) {
+    let mut watched = watched(action);
+    watched.leaks.files = Some(action);
+    let world = World::new(Way::Tls1, watched);
+    run(async {
+        for (number, text) in parts {
+            let (passed, call) = sent(&world, listed.part(*number, text)).await;
+            assert_eq!((passed, classes(&call)), (true, vec![]), "{listed:?} {number} {call:?}");
+        }
+        sent(&world, list).await
+    })
+}
+
+#[test]
+fn what_stands_across_parts_in_the_order_of_their_list_stops_the_list() {
+    let (before, behind) = CANARY.split_at(9);
+    let filler = "-".repeat(20_000);
+    let [first, last] = [format!("{filler}{before}"), format!("{behind}{filler}")];
+    let [model, rest] = ["GG", "UF\x03\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0 and weights"];
+    for listed in Listed::ALL {
+        // S3's lists rise, and of what its numbers put beside each other the parts tell already: so another is between.
+        for (parts, list, expected) in [
+            (&[(1, &*first), (2, "-"), (3, &*last)][..], &[1, 3][..], Some(LeakKind::Canary)),
+            (&[(3, &*last), (1, &*first)], &[1, 3], Some(LeakKind::Canary)),
+            (&[(1, &*first), (2, "-"), (3, &*last)], &[1, 2, 3], None),
+            (&[(1, &*first), (2, "-"), (3, &*last)], &[2, 3], None),
+            (&[(1, before), (3, behind)], &[1, 3], Some(LeakKind::Canary)),
+            (&[(1, model), (2, "-"), (3, rest)], &[1, 3], Some(LeakKind::File)),
+            // It is not known which of the two contents of a part the server has.
+            (&[(1, &*first), (3, &*last), (3, "-")], &[1, 3], Some(LeakKind::Canary)),
+        ] {
+            if listed == Listed::OpenAi && matches!(parts, [_, (3, _), (3, _)]) {
+                // It names every part anew.
+                continue;
+            }
+            for action in [LeakAction::Block, LeakAction::Report] {
+                let (passed, call) = put_together(action, listed, parts, listed.list(list));
+                assert_eq!(classes(&call), Vec::from_iter(expected), "{listed:?} {list:?} {call:?}");
+                assert_eq!(passed, expected.is_none() || action == LeakAction::Report, "{call:?}");
+                let reason = if passed { Reason::RequestAllowed } else { Reason::LeakBlocked };
+                assert_eq!((call.reason, call.unseen_parts), (reason, 0), "{listed:?}");
             }
         }
     }
 }
 
 #[test]
-fn what_stands_across_blocks_of_azure_and_parts_of_openai_is_found() {
+fn the_order_in_which_parts_came_means_nothing() {
     let (before, behind) = CANARY.split_at(9);
-    let filler = "-".repeat(20_000);
-    let [first, last] = [format!("{filler}{before}"), format!("{behind}{filler}")];
-    let [model, rest] = ["GG", "UF\x03\0\0\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0 and weights"];
-    let block = Unordered::Block;
-    for (parts, expected) in [
-        (&[(block("eA=="), &*first), (block("eB=="), &*last)][..], Some(LeakKind::Canary)),
-        (
-            &[(block("eA=="), &*last), (block("eB=="), &*filler), (block("eC=="), &*first)],
-            Some(LeakKind::Canary),
-        ),
-        (
-            &[(block("eA=="), before), (block("eB=="), &behind[..3]), (block("eC=="), &behind[3..])],
-            Some(LeakKind::Canary),
-        ),
-        (&[(block("eA=="), &*first), (block("eB=="), &*filler)], None),
-        (&[(Unordered::Form, &*first), (Unordered::Form, &*last)], Some(LeakKind::Canary)),
-        (&[(Unordered::Form, before), (Unordered::Form, behind)], Some(LeakKind::Canary)),
-        (&[(Unordered::Form, model), (Unordered::Form, rest)], Some(LeakKind::File)),
-        (&[(block("eA=="), model), (block("eB=="), rest)], Some(LeakKind::File)),
-        (&[(block("eA=="), &*format!("{filler}{model}")), (block("eB=="), rest)], None),
-    ] {
-        let mut watched = watched(LeakAction::Block);
-        watched.leaks.files = Some(LeakAction::Block);
-        let world = World::new(Way::Tls1, watched);
-        run(async {
-            for (at, (how, text)) in parts.iter().enumerate() {
-                let answer = world.client().await.send(how.request(text)).await;
-                let call = world.proxy.call();
-                let found: Vec<_> = call.leaks.iter().map(|fact| fact.class).collect();
-                let is_last = at + 1 == parts.len();
-                assert_eq!(
-                    found,
-                    expected.filter(|_| is_last).into_iter().collect::<Vec<_>>(),
-                    "{how:?} {at}"
-                );
-                let passed = answer.is_ok_and(|answer| answer.status() == StatusCode::OK);
-                assert_eq!(passed, found.is_empty(), "{how:?} {at} {call:?}");
-            }
-        });
+    for listed in [Listed::Azure, Listed::OpenAi] {
+        for (list, is_found) in [
+            (&[1, 2][..], false),
+            (&[2, 1], true),
+            (&[3, 2, 1, 3], true),
+            (&[2, 3, 1], false),
+            (&[1, 2, 1], true),
+        ] {
+            let parts = [(1, behind), (2, before), (3, "-")];
+            let (passed, call) = put_together(LeakAction::Block, listed, &parts, listed.list(list));
+            assert_eq!((passed, !call.leaks.is_empty()), (!is_found, is_found), "{listed:?} {list:?}");
+        }
     }
+}
+
+#[test]
+fn many_parts_between_two_change_nothing() {
+    let (before, behind) = CANARY.split_at(9);
+    let parts: Vec<_> =
+        [(1, before)].into_iter().chain((0..40).map(|_| (2, "-"))).chain([(3, behind)]).collect();
+    let (passed, call) =
+        put_together(LeakAction::Block, Listed::Azure, &parts, Listed::Azure.list(&[2, 1, 3]));
+    assert_eq!((passed, classes(&call)), (false, vec![LeakKind::Canary]));
+}
+
+#[test]
+fn parts_that_were_not_seen_are_told_and_a_list_that_is_none_stops_where_leaks_are_blocked() {
+    for listed in Listed::ALL {
+        let (passed, call) = put_together(LeakAction::Block, listed, &[(1, "a")], listed.list(&[1, 2, 3]));
+        assert_eq!((passed, call.unseen_parts, classes(&call)), (true, 2, vec![]), "{listed:?}");
+    }
+    let mut copy = Listed::S3.list(&[1]);
+    *copy.body_mut() = full("{\"parts\":[]}");
+    let (passed, call) = put_together(LeakAction::Block, Listed::S3, &[(1, "a")], copy);
+    assert_eq!(
+        (passed, call.unseen_parts),
+        (true, 1),
+        "others have such parameters too, and S3 takes none such"
+    );
+    for (action, reason) in
+        [(LeakAction::Block, Reason::LeakUnread), (LeakAction::Report, Reason::RequestAllowed)]
+    {
+        for listed in Listed::ALL {
+            let mut list = listed.list(&[1]);
+            *list.body_mut() = full("<BlockList><!-- --><Latest>eA==</Latest></BlockList>");
+            let (passed, call) = put_together(action, listed, &[(1, "a")], list);
+            assert_eq!((passed, call.reason), (action == LeakAction::Report, reason), "{listed:?}");
+            assert_eq!(call.unseen_parts, 1);
+        }
+    }
+}
+
+#[test]
+fn what_a_server_copies_into_a_part_is_told_as_not_seen() {
+    let world = World::new(Way::Tls1, watched(LeakAction::Block));
+    let call = run(async {
+        let mut copy = Listed::S3.part(1, "");
+        copy.headers_mut().insert("x-amz-copy-source", "/other/key".parse().unwrap());
+        assert!(sent(&world, copy).await.0);
+        sent(&world, Listed::S3.list(&[1])).await.1
+    });
+    assert_eq!((call.reason, call.unseen_parts), (Reason::RequestAllowed, 1));
 }

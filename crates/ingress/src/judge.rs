@@ -16,7 +16,7 @@ use authn::Shown;
 use crds::{OperationClass, ProtectionMode, ServerKind};
 use http::{HeaderMap, request};
 use inspect::answer::estimate_question;
-use inspect::operation::shield::{Class, Server, class, class_unless_told};
+use inspect::operation::shield::{Class, Server, class, class_of_method, class_unless_told};
 use inspect::sieve::Prompt;
 use policy::{Consumer, Operation, Verb};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -81,7 +81,7 @@ impl Judging<'_> {
             Some(kind) => class(server(kind), head.method.as_str(), path),
             None => class_unless_told(head.method.as_str(), path),
         };
-        let class = of_operation(class, operation);
+        let class = of_operation(class, operation, self.held.effective.server);
         let facts = Facts {
             class,
             operation: &operation.api,
@@ -258,7 +258,11 @@ fn server(kind: ServerKind) -> Server {
 }
 
 /// The class of a request: that of its path, and the graver one that its body may say.
-fn of_operation(class: Class, operation: &Operation) -> OperationClass {
+fn of_operation(class: Class, operation: &Operation, server: Option<ServerKind>) -> OperationClass {
+    // MCP has methods of the same names, so that an agent's may look like one of its.
+    let is_of_agent = operation.provider.as_deref() == Some("a2a") || server == Some(ServerKind::A2a);
+    let of_method = if is_of_agent { class_of_method(&operation.api) } else { None };
+    let class = of_method.map_or(class, |of_method| class.max(of_method));
     match (class, operation.verb) {
         (Class::Unknown, _) => OperationClass::Unknown,
         (Class::MutateWeights, _) => OperationClass::MutateWeights,

@@ -40,7 +40,7 @@ pub(crate) struct Attached {
 type Ready = (Option<Arc<Authenticator>>, Option<(Waf, RuleSet)>, Option<Arc<Answers>>);
 
 /// Which sections say what is looked for in answers.
-type Sections = (Option<*const Responses>, Option<*const Mcp>);
+type Sections = (Option<*const Responses>, [Option<*const Mcp>; 2]);
 
 /// What is shared while the places are made ready.
 struct Making<'a> {
@@ -165,11 +165,16 @@ impl Making<'_> {
     /// What is looked for in answers, made once for each pair of sections.
     fn answers(&mut self, effective: &Effective) -> Result<Option<Arc<Answers>>, Closed> {
         let responses = effective.responses.as_ref();
-        let tools = effective.mcp.as_ref().filter(|(mcp, _)| mcp.definitions.is_some());
+        let pinned = [&effective.mcp, &effective.a2a]
+            .map(|section| section.as_ref().filter(|(section, _)| section.definitions.is_some()));
+        let tools = pinned.into_iter().flatten().next();
         let Some(source) = responses.map(|(_, source)| source).or(tools.map(|(_, source)| source)) else {
             return Ok(None);
         };
-        let key = (responses.map(|(it, _)| Arc::as_ptr(it)), tools.map(|(it, _)| Arc::as_ptr(it)));
+        let key = (
+            responses.map(|(it, _)| Arc::as_ptr(it)),
+            pinned.map(|section| section.map(|(it, _)| Arc::as_ptr(it))),
+        );
         if let Some(known) = self.answers.get(&key) {
             return Ok(Some(Arc::clone(known)));
         }

@@ -89,11 +89,13 @@ pub enum Reason {
     OriginDenied,
     /// It calls a tool that is not what it was.
     ToolQuarantined,
+    /// It asks an agent that does not say of itself what it did.
+    CardQuarantined,
 }
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Allowed,
         Self::Redirected,
         Self::Preflight,
@@ -135,6 +137,7 @@ impl Reason {
         Self::KeysNotThere,
         Self::OriginDenied,
         Self::ToolQuarantined,
+        Self::CardQuarantined,
     ];
 
     /// A word in kebab-case, for machines.
@@ -233,6 +236,9 @@ impl Reason {
             }
             Self::OriginDenied => ("origin-denied", 403, "the page that a browser asks for may not"),
             Self::ToolQuarantined => ("tool-quarantined", 403, "the tool that it calls is in quarantine"),
+            Self::CardQuarantined => {
+                ("card-quarantined", 403, "the card of the agent that it asks is in quarantine")
+            }
         }
     }
 }

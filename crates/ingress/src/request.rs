@@ -11,15 +11,16 @@ use crate::answer::Answer;
 use crate::body::{Broken, Outgoing, Unread};
 use crate::config::Live;
 use crate::cors;
+use crate::definitions;
 use crate::fields::{self, Asks};
 use crate::filters;
 use crate::judge::Judging;
-use crate::mcp;
 use crate::policy::Held;
 use crate::reason::Reason;
 use crate::record::{Begin, End, Guard, micros};
 use crate::refusal::{self, Caller};
-use crate::server::Shared;
+use crate::server::{Shared, seconds};
+use crate::session::Staying;
 use crate::spend::Drawn;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request};
@@ -126,6 +127,8 @@ struct Way<'a> {
     rule: &'a Rule,
     matched: Matched,
     backend: Option<&'a Backend>,
+    /// How its client's requests stay with one endpoint; `None`: they do not.
+    staying: Option<Staying<'a>>,
     /// When its time is over, if its route says so.
     until: Option<Instant>,
 }
@@ -266,7 +269,7 @@ impl Exchange {
     ) -> Result<Passed, Stop> {
         let judging = Judging { shared: &self.shared, client: &self.client, held: &way.held };
         let head = &asking.head;
-        mcp::origin(&way.held, &head.headers)?;
+        definitions::origin(&way.held, &head.headers)?;
         let consumer = judging.consumer(&head.headers).await?;
         guard.record.consumer = Some(consumer.name.to_string());
         let turn = match consumer.how {
@@ -280,8 +283,10 @@ impl Exchange {
         guard.rpc = body.rpc_ids(&guard.record.operation, &head.headers).await;
         judging.may(&consumer, head, asking.target.path(), body, guard)?;
         if let Some(backend) = way.backend {
-            let server = mcp::server(&backend.target);
-            mcp::call(&way.held, &self.shared.pins, &server, &guard.record.operation)?;
+            let server = definitions::server(&backend.target);
+            let there = (&*server, asking.target.path());
+            let operation = &guard.record.operation;
+            definitions::call(&way.held, &self.shared.pins, there, &consumer.name, operation)?;
         }
         let drawn = judging.draw(&consumer, (head, asking.asks), body, guard).await?;
         if asking.asks == Asks::WebSocket && judging.looks_inside() {
@@ -332,9 +337,11 @@ impl Exchange {
             route.kind, route.namespace, route.name, rule.index, rule.position
         ));
         let held = live.held(listener.id, rule.id).ok_or(Reason::NoPolicy)?;
-        let backend = rule.pick(spread(self.shared.next_number()));
+        let staying = Staying::of(rule, &self.shared.secret, &head.headers, seconds());
+        let stays = staying.as_ref().and_then(|it| it.backend(&rule.backends, |to| live.endpoints(to)));
+        let backend = stays.or_else(|| rule.pick(spread(self.shared.next_number())));
         let until = rule.timeouts.request.map(|request| Instant::now() + request);
-        Ok(Way { live, held: Arc::clone(held), rule, matched, backend, until })
+        Ok(Way { live, held: Arc::clone(held), rule, matched, backend, staying, until })
     }
 
     async fn turn(&self, consumer: &str, guard: &mut Guard) -> Result<Turn, Stop> {

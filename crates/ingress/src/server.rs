@@ -9,6 +9,7 @@ use crate::keys::Keys;
 use crate::pool::Pool;
 use crate::record::Sink;
 use crate::secured::Ways;
+use crate::session::{Secret, own_secret};
 use admit::{Ledger, Pins};
 use purse::{Prices, Purse};
 use routes::{Listener, ListenerId, Tls};
@@ -69,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) purse: Option<Arc<Purse<Ledger>>>,
     /// Under which digests of what is asked are made.
     pub(crate) digests: RandomState,
+    /// Of sessions of routes without a `uid`.
+    pub(crate) secret: Secret,
     ways: Ways,
     number: AtomicU64,
     phase: watch::Sender<Phase>,
@@ -162,6 +165,7 @@ impl Server {
             prices: settings.prices.clone(),
             purse: settings.purse.clone(),
             digests: RandomState::new(),
+            secret: own_secret(),
             ways: Ways::default(),
             number: AtomicU64::new(0),
             phase: watch::Sender::new(Phase::Serving),

@@ -3,7 +3,7 @@
 //! Guarantees: content codings are undone, and what goes on has none; what is in a form that is not looked at is told to whoever
 //! asks, who stops it or has it recorded, as the policy says. Does not: wait, or know sockets.
 
-use crate::mcp::Told;
+use crate::definitions::Told;
 use crate::reason::Reason;
 use crate::record::{LeakFact, Record};
 use admit::Source;
@@ -35,7 +35,7 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// As policies say: `responses`, and what tools must stay.
+    /// As policies say: `responses`, and what tools and cards must stay.
     ///
     /// # Errors
     /// It cannot be looked for.
@@ -129,6 +129,8 @@ pub(crate) struct Edited {
     pub(crate) prompt: Prompt,
     /// What is taken out of its lists, and what is told of that.
     pub(crate) edit: Option<Edit>,
+    /// Whether it is an agent's card that must be read.
+    pub(crate) is_card: bool,
     pub(crate) told: Told,
 }
 
@@ -138,6 +140,11 @@ fn action(written: Written) -> LeakAction {
         Written::Block => LeakAction::Block,
         Written::Mask => LeakAction::Mask,
     }
+}
+
+/// Whether a card in this form is read: what clients take for one is JSON, or a message of JSON-RPC.
+pub(crate) fn reads_card(headers: &HeaderMap) -> bool {
+    matches!(form(headers), Some(Form::Json | Form::Events))
 }
 
 /// Whether what a model writes goes on from event to event: messages of MCP are whole.
@@ -238,6 +245,11 @@ impl Sieving {
         let decoded = decoded.map_err(|_| Stop::Unread("its answer ends before its content coding does"));
         let came = decoded.and_then(|()| self.sieve.end(&mut out));
         (joined(out), came)
+    }
+
+    /// Why all of it is something that nobody may see.
+    pub(crate) fn stops(&self) -> Option<&'static str> {
+        self.told.stops()
     }
 
     /// Writes down what was found.

@@ -3,9 +3,9 @@
 use crate::admission::Turn;
 use crate::answer::{Answer, QUIET};
 use crate::body::Broken;
+use crate::definitions::Told;
 use crate::fields;
 use crate::frames::{self, Frames};
-use crate::mcp::Told;
 use crate::record::{End, Guard};
 use crate::sieving;
 use crate::upstream::Lease;

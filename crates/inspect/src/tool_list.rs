@@ -1,7 +1,7 @@
-//! Definitions of tools as servers of the Model Context Protocol list them.
+//! What servers say of themselves: definitions of tools as servers of the Model Context Protocol list them, and cards of agents (A2A).
 //!
-//! Enters: a message of a server, a JSON text. Leaves: the digest of each tool that it lists, and the message without those that nobody may
-//! see. Guarantees: what goes on was written anew, so that every reader finds the tools that were looked at, also where a
+//! Enters: a message of a server, a JSON text. Leaves: the digest of each tool that it lists, or of its card, and the message without those
+//! that nobody may see. Guarantees: what goes on was written anew, so that every reader finds the tools that were looked at, also where a
 //! member was written twice; a digest does not depend on the order of members or on blanks. Does not: remember tools.
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -11,6 +11,8 @@ use serde_json::Value;
 pub const MOST_LISTED: usize = 4096;
 /// Members of a definition that are about this answer and not about the tool.
 const APART: &str = "_meta";
+/// And of a card, about its proof.
+const SIGNATURES: &str = "signatures";
 
 /// One tool.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,17 +55,45 @@ fn keep_in(message: &mut Value, may_see: &mut dyn FnMut(&Listed<'_>) -> bool) ->
     true
 }
 
+/// Where a card is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CardPlace {
+    /// The text is the card.
+    Whole,
+    /// It is the result of a message of JSON-RPC.
+    Result,
+}
+
+/// Shows a card to whom it may be shown, or nothing in its place. Its digest is SHA-256 of all its members but `signatures`, which
+/// are about how it is proved, as that of [`Listed`]. What is no card, as an error is none, is shown as it is: `None`.
+pub fn card(text: &str, place: CardPlace, may_see: &mut dyn FnMut([u8; 32]) -> bool) -> Option<String> {
+    let mut message: Value = serde_json::from_str(text).ok()?;
+    let card = match place {
+        CardPlace::Whole => &mut message,
+        CardPlace::Result => message.get_mut("result")?,
+    };
+    if !may_see(digest_but(card, SIGNATURES)) {
+        *card = Value::Object(serde_json::Map::new());
+    }
+    Some(message.to_string())
+}
+
 fn digest(tool: &Value) -> [u8; 32] {
+    digest_but(tool, APART)
+}
+
+fn digest_but(value: &Value, apart: &str) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
-    write(tool, true, &mut context);
+    write(value, Some(apart), &mut context);
     context.finish().as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 /// serde_json bounds how deep a value is.
-fn write(value: &Value, is_tool: bool, out: &mut Context) {
+fn write(value: &Value, apart: Option<&str>, out: &mut Context) {
     match value {
         Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().filter(|(name, _)| !is_tool || *name != APART).collect();
+            let mut members: Vec<_> =
+                members.iter().filter(|(name, _)| Some(name.as_str()) != apart).collect();
             members.sort_by_key(|(name, _)| *name);
             out.update(b"{");
             for (at, (name, value)) in members.into_iter().enumerate() {
@@ -72,7 +102,7 @@ fn write(value: &Value, is_tool: bool, out: &mut Context) {
                 }
                 out.update(Value::String(name.clone()).to_string().as_bytes());
                 out.update(b":");
-                write(value, false, out);
+                write(value, None, out);
             }
             out.update(b"}");
         }
@@ -82,7 +112,7 @@ fn write(value: &Value, is_tool: bool, out: &mut Context) {
                 if at > 0 {
                     out.update(b",");
                 }
-                write(item, false, out);
+                write(item, None, out);
             }
             out.update(b"]");
         }
@@ -156,6 +186,30 @@ mod tests {
         let sorted = br#"{"description":"x","name":"a"}"#;
         let expected = aws_lc_rs::digest::digest(&SHA256, sorted);
         assert_eq!(digest(r#"{"name":"a","description":"x"}"#), expected.as_ref());
+    }
+
+    #[test]
+    fn a_card_is_shown_written_anew_or_not_at_all() {
+        let card = r#"{"name":"a","url":"https://evil","skills":[],"url":"https://a","signatures":[1]}"#;
+        let message = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{card}}}"#);
+        let mut digests = Vec::new();
+        for (text, place, shown, hidden) in [
+            (card, CardPlace::Whole, r#""url":"https://a""#, "{}"),
+            (&message, CardPlace::Result, r#""url":"https://a""#, r#""result":{}"#),
+        ] {
+            let seen = super::card(text, place, &mut |digest| {
+                digests.push(digest);
+                true
+            });
+            let seen = seen.unwrap();
+            assert!(seen.contains(shown) && !seen.contains("evil"), "{seen}");
+            assert!(super::card(text, place, &mut |_| false).unwrap().contains(hidden));
+        }
+        let sorted = br#"{"name":"a","skills":[],"url":"https://a"}"#;
+        let expected = aws_lc_rs::digest::digest(&SHA256, sorted);
+        assert!(digests.len() == 2 && digests.iter().all(|digest| digest == expected.as_ref()));
+        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32007}}"#;
+        assert_eq!(super::card(error, CardPlace::Result, &mut |_| false), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod query;
 mod resolve;
 mod routing;
 mod rule;
+mod session;
 mod status;
 mod used;
 
@@ -30,6 +31,7 @@ pub use endpoints::{Endpoints, MOST_ENDPOINTS};
 pub use filter::{Cors, Filters, HeaderChange, Mirror, PathChange, Redirect, Rewrite};
 pub use routing::{Found, Listener, ListenerId, ListenerProtocol, Matched, Routing, Tls, TlsFound, Why};
 pub use rule::{Backend, BackendTls, Fault, Picker, Resource, RouteRef, Rule, RuleId, Target, Timeouts, Way};
+pub use session::Session;
 pub use status::{
     Condition, ConditionKind, ListenerStatus, ObjectStatus, ParentStatus, Reason, Status, UserStatus,
 };

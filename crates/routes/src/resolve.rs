@@ -6,6 +6,7 @@ use crate::known::{INFERENCE_GROUP, Known};
 use crate::matching::{Age, Entry};
 use crate::picker;
 use crate::rule::{Backend, BackendTls, Fault, Resource, RouteRef, Rule, RuleId, Target, Timeouts};
+use crate::session::Session;
 use crate::status::Reason;
 use crds::{PathModifier, Protocol, Reference, Route, RouteFilter, RouteKind, RouteRule};
 use std::sync::Arc;
@@ -85,6 +86,7 @@ fn rule(
         filters: filters(&written.filters, &mut find),
         backends,
         timeouts: Timeouts { request: written.request_timeout, backend_request: written.backend_timeout },
+        session: Session::of(route, index, written),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One rule of a route, with everything resolved that it refers to.
 
 use crate::filter::Filters;
+use crate::session::Session;
 use crds::Position;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub struct Rule {
     pub backends: Vec<Backend>,
     /// How long it may take.
     pub timeouts: Timeouts,
+    /// How requests of one client stay with one endpoint; `None`: they do not.
+    pub session: Option<Session>,
 }
 
 impl Rule {

@@ -26,6 +26,7 @@ mod leak;
 mod manifest;
 mod operation;
 mod parcel;
+mod part_list;
 mod picker;
 mod quic;
 mod release;
@@ -50,7 +51,7 @@ pub struct Target {
 }
 
 /// Each of them.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 27] = [
     Target { name: "answer", run: |bytes| given(bytes, answer::run) },
     Target { name: "catalog", run: catalog::run },
     Target { name: "client_hello", run: |bytes| given(bytes, client_hello::run) },
@@ -66,6 +67,7 @@ pub const TARGETS: [Target; 26] = [
     Target { name: "manifest", run: manifest::run },
     Target { name: "operation", run: |bytes| given(bytes, operation::run) },
     Target { name: "parcel", run: parcel::run },
+    Target { name: "part_list", run: part_list::run },
     Target { name: "picker", run: picker::run },
     Target { name: "quic", run: |bytes| given(bytes, quic::run) },
     Target { name: "release", run: |bytes| given(bytes, release::run) },

@@ -37,11 +37,12 @@ pub(super) fn inference_policy() -> Value {
             "guard": guard(),
             "responses": responses(),
             "mcp": mcp(),
+            "a2a": a2a(),
         }),
     );
     rule(
         &mut spec,
-        "has(self.server) || has(self.authentication) || has(self.rules) || has(self.limits) || has(self.waf) || has(self.guard) || has(self.responses) || has(self.mcp)",
+        "has(self.server) || has(self.authentication) || has(self.rules) || has(self.limits) || has(self.waf) || has(self.guard) || has(self.responses) || has(self.mcp) || has(self.a2a)",
         "it says nothing of its targets",
     );
     let kind = Kind {
@@ -275,7 +276,7 @@ fn responses() -> Value {
 }
 
 fn mcp() -> Value {
-    let sha256 = json!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": "Records of tools/list have it." });
+    let sha256 = sha256("Records of tools/list have it.");
     let pin = object(
         "A tool, and the digest of its definition.",
         &["tool", "sha256"],
@@ -290,12 +291,33 @@ fn mcp() -> Value {
         &[],
         json!({ "pins": list("Each tool once.", 1, 256, pin), "others": others }),
     );
-    let origin = json!({ "type": "string", "minLength": 1, "maxLength": 320, "pattern": "^https?://[a-z0-9.:\\[\\]-]+$" });
-    let fields = json!({
-        "origins": list("Which pages of a browser may ask, as browsers write them. Left out: none.", 1, 64, origin),
-        "definitions": definitions,
-    });
+    let fields = json!({ "origins": origins(), "definitions": definitions });
     let mut mcp = object("What holds for servers of the Model Context Protocol.", &[], fields);
     rule(&mut mcp, "has(self.origins) || has(self.definitions)", "at least one field is needed");
     mcp
+}
+
+fn a2a() -> Value {
+    let others = one_of(
+        "What becomes of a card that is not pinned; TrustOnFirstUse unless written.",
+        &["TrustOnFirstUse", "Quarantine"],
+    );
+    let card = object(
+        "What an agent says of itself stays what it was.",
+        &[],
+        json!({ "sha256": sha256("Of agent-card.json; records of it have it."), "others": others }),
+    );
+    let fields = json!({ "origins": origins(), "card": card });
+    let mut a2a = object("What holds for agents that speak Agent2Agent.", &[], fields);
+    rule(&mut a2a, "has(self.origins) || has(self.card)", "at least one field is needed");
+    a2a
+}
+
+fn sha256(description: &str) -> Value {
+    json!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$", "description": description })
+}
+
+fn origins() -> Value {
+    let origin = json!({ "type": "string", "minLength": 1, "maxLength": 320, "pattern": "^https?://[a-z0-9.:\\[\\]-]+$" });
+    list("Which pages of a browser may ask, as browsers write them. Left out: none.", 1, 64, origin)
 }

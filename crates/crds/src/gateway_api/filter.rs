@@ -412,5 +412,5 @@ fn refuse_other<'n>(d: &mut Decoder<'n>, map: Map<'n>, field: &str) {
 
 /// What no filter may say for the whole rule.
 pub(crate) fn refuse_in_rule<'n>(d: &mut Decoder<'n>, map: Map<'n>) {
-    refuse(d, map, &["retry", "sessionPersistence"]);
+    refuse(d, map, &["retry"]);
 }

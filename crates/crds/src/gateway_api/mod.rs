@@ -12,6 +12,7 @@ mod matches;
 mod reference;
 mod route;
 mod secret;
+mod session;
 
 use crate::decode::{Decoder, Map};
 use crate::diagnostic::{Code, Diagnostic, Position};
@@ -31,6 +32,7 @@ pub use reference::Reference;
 pub use route::{Route, RouteBackend, RouteKind, RouteRule};
 pub use secret::{Hidden, TlsSecret};
 pub(crate) use secret::{clear, encoded};
+pub use session::{SessionKind, SessionPersistence};
 
 /// Group of the Gateway API's own kinds.
 pub(crate) const GROUP: &str = "gateway.networking.k8s.io";

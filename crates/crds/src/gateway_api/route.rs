@@ -7,6 +7,7 @@ use crate::gateway_api::GROUP;
 use crate::gateway_api::filter::{self, RouteFilter, filters};
 use crate::gateway_api::matches::{PathMatch, RouteMatch};
 use crate::gateway_api::reference::{REFERENCE, Reference, Usual, hostname, refuse, section_name};
+use crate::gateway_api::session::{SessionPersistence, session};
 use crate::meta::{ObjectMeta, Scope, short};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,8 @@ pub struct RouteRule {
     pub request_timeout: Option<Duration>,
     /// `timeouts.backendRequest`; zero and `None`: none.
     pub backend_timeout: Option<Duration>,
+    /// `sessionPersistence`
+    pub session: Option<SessionPersistence>,
 }
 
 /// One of `backendRefs`.
@@ -152,6 +155,7 @@ impl RouteRule {
             backends: Vec::new(),
             request_timeout: None,
             backend_timeout: None,
+            session: None,
         }
     }
 
@@ -187,7 +191,13 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: RouteKind) -> Option<
     });
     rule.backends = backends.flatten().unwrap_or_default();
     d.field(map, "timeouts", |d, node| timeouts(d, node, &mut rule));
+    rule.session = d.field(map, "sessionPersistence", session).flatten();
     check_filters(d, map, &rule);
+    if rule.session.is_some() && rule.backends.iter().any(|it| &*it.reference.kind == "InferencePool") {
+        let message = "sessionPersistence with an InferencePool: its pods are picked for each request";
+        let diagnostic = Diagnostic::error(Code::Unsupported, message);
+        d.report(map.place, diagnostic.suggest("leave it out, or name a Service"));
+    }
     Some(rule)
 }
 
@@ -236,7 +246,7 @@ fn timeouts<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, rule: &mut RouteRule) -
     Some(())
 }
 
-fn duration<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Duration> {
+pub(super) fn duration<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Duration> {
     let text = d.str(node)?;
     let duration = read_duration(text);
     if duration.is_none() {

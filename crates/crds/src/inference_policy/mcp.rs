@@ -1,4 +1,5 @@
-//! `mcp` of an InferencePolicy: what holds for servers of the Model Context Protocol.
+//! `mcp` and `a2a` of an InferencePolicy: what holds for servers of the Model Context Protocol, and for agents that speak
+//! Agent2Agent.
 //!
 //! Guarantees: an origin is a scheme, a host and perhaps a port, and nothing else; a tool is pinned once. Does not: know which
 //! tools there are.
@@ -20,12 +21,16 @@ const MOST_PINS: usize = 256;
 /// Bytes of a tool's name.
 const MOST_TOOL: usize = 256;
 
-/// `mcp`
+/// Name under which the card is pinned that an agent shows to everybody.
+pub const AGENT_CARD: &str = "agent-card.json";
+
+/// `mcp`, or `a2a`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mcp {
     /// `origins`: which pages of a browser may ask. Empty: none.
     pub origins: Vec<Arc<str>>,
-    /// `definitions`: what tools say of themselves stays what it was. `None`: it may change.
+    /// `definitions`: what tools say of themselves stays what it was; of `a2a` it is `card`, what an agent says of itself. `None`:
+    /// it may change.
     pub definitions: Option<Definitions>,
 }
 
@@ -59,12 +64,37 @@ pub(super) fn mcp<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Mcp> {
         let diagnostic = Diagnostic::error(Code::MissingField, "at least one field is needed");
         d.report(node.place, diagnostic.suggest("for example {definitions: {others: TrustOnFirstUse}}"));
     }
-    let origins = d.field(map, "origins", |d, node| {
-        d.check_length(node, 1, MOST_ORIGINS);
-        d.list(node, origin)
-    });
+    let origins = d.field(map, "origins", origins);
     let definitions = d.field(map, "definitions", definitions);
     Some(Mcp { origins: origins.flatten().unwrap_or_default(), definitions: definitions.flatten() })
+}
+
+pub(super) fn a2a<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Mcp> {
+    let map = d.strict(node, &["origins", "card"])?;
+    if map.keys().next().is_none() {
+        let diagnostic = Diagnostic::error(Code::MissingField, "at least one field is needed");
+        d.report(node.place, diagnostic.suggest("for example {card: {others: TrustOnFirstUse}}"));
+    }
+    let origins = d.field(map, "origins", origins);
+    let card = d.field(map, "card", card);
+    Some(Mcp { origins: origins.flatten().unwrap_or_default(), definitions: card.flatten() })
+}
+
+/// A card that is pinned, and what becomes of those that are not.
+fn card<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Definitions> {
+    let map = d.strict(node, &["sha256", "others"])?;
+    let pin = d.field(map, "sha256", sha256);
+    let others = d.field(map, "others", |d, node| d.one_of(node, &Unpinned::WORDS));
+    let pin = pin.map_or(Some(None), |pin| pin.map(Some))?;
+    Some(Definitions {
+        pins: pin.map(|digest| (AGENT_CARD.into(), digest)).into_iter().collect(),
+        others: others.unwrap_or(Some(Unpinned::TrustOnFirstUse))?,
+    })
+}
+
+fn origins<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<Arc<str>>> {
+    d.check_length(node, 1, MOST_ORIGINS);
+    d.list(node, origin)
 }
 
 /// As browsers send them (RFC 6454, section 6.1): in lower case, without a path.
@@ -106,13 +136,15 @@ fn definitions<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Definition
 fn pin<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<(Arc<str>, [u8; 32])> {
     let map = d.strict(node, &["tool", "sha256"])?;
     let tool = d.required(map, "tool", |d, node| text(d, node, MOST_TOOL));
-    let digest = d.required(map, "sha256", |d, node| {
-        let read = hex(d.str(node)?);
-        if read.is_none() {
-            let diagnostic = Diagnostic::error(Code::InvalidValue, "it is no SHA-256 in hexadecimal digits");
-            d.report(node.place, diagnostic.suggest("records of tools/list have the digest of each tool"));
-        }
-        read
-    });
+    let digest = d.required(map, "sha256", sha256);
     Some((tool?, digest?))
+}
+
+fn sha256<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<[u8; 32]> {
+    let read = hex(d.str(node)?);
+    if read.is_none() {
+        let diagnostic = Diagnostic::error(Code::InvalidValue, "it is no SHA-256 in hexadecimal digits");
+        d.report(node.place, diagnostic.suggest("records of lists of tools and of cards have their digests"));
+    }
+    read
 }

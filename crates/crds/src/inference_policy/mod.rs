@@ -21,7 +21,7 @@ pub(crate) mod values;
 
 pub use authentication::{ApiKey, Authentication, JwksSource, JwtIssuer, MutualTls, TrustDomain};
 pub use limits::{Limit, LimitPer, LimitWindow};
-pub use mcp::{Definitions, Mcp, Unpinned};
+pub use mcp::{AGENT_CARD, Definitions, Mcp, Unpinned};
 pub use protection::{
     Guard, GuardRole, OverBudget, ProtectionMode, ResponseLeaks, Responses, Waf, WafProfile,
 };
@@ -63,6 +63,8 @@ pub struct InferencePolicy {
     pub responses: Option<Box<Located<Responses>>>,
     /// `mcp`
     pub mcp: Option<Box<Located<Mcp>>>,
+    /// `a2a`
+    pub a2a: Option<Box<Located<Mcp>>>,
 }
 
 /// One entry of `targetRefs`: an object of the policy's own namespace, or a part of it.
@@ -164,12 +166,23 @@ impl InferencePolicy {
             guard: None,
             responses: None,
             mcp: None,
+            a2a: None,
         }
     }
 
     fn spec<'n>(&mut self, d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<()> {
-        const FIELDS: [&str; 9] =
-            ["targetRefs", "server", "authentication", "rules", "limits", "waf", "guard", "responses", "mcp"];
+        const FIELDS: [&str; 10] = [
+            "targetRefs",
+            "server",
+            "authentication",
+            "rules",
+            "limits",
+            "waf",
+            "guard",
+            "responses",
+            "mcp",
+            "a2a",
+        ];
         let map = d.strict(node, &FIELDS)?;
         self.targets = d.required(map, "targetRefs", |d, node| {
             // With one of them unknown it is not known what to close.
@@ -192,6 +205,7 @@ impl InferencePolicy {
         self.guard = section(d, map, "guard", protection::guard);
         self.responses = section(d, map, "responses", protection::responses).map(Box::new);
         self.mcp = section(d, map, "mcp", mcp::mcp).map(Box::new);
+        self.a2a = section(d, map, "a2a", mcp::a2a).map(Box::new);
         if map.keys().all(|key| key == "targetRefs") {
             let diagnostic = Diagnostic::error(Code::MissingField, "it says nothing of its targets");
             d.report(node.place, diagnostic.suggest("for example authentication: {anonymous: true}"));

@@ -7,6 +7,7 @@ use super::body::Broken;
 use super::cutting::{Cutting, Piece};
 use super::echoing::Echoing;
 use super::leading::Leading;
+use super::naming::Naming;
 use super::refusal;
 use super::tally::Tally;
 use super::trimming::Trimming;
@@ -31,6 +32,8 @@ pub(crate) struct Answer {
     is_spent: bool,
     /// Reads where it leads; `None`: nowhere.
     leading: Option<Leading>,
+    /// Reads how it names a part of an upload; `None`: it does not.
+    naming: Option<Naming>,
     /// Takes out what the client did not ask for; `None`: nothing.
     trimming: Option<Trimming>,
     /// Reads the file that it brings; `None`: nobody asks.
@@ -67,6 +70,12 @@ impl Answer {
     /// Has it read for where it leads.
     pub(crate) fn leading(mut self, leading: Option<Leading>) -> Self {
         self.leading = leading;
+        self
+    }
+
+    /// Has it read for the name of a part of an upload.
+    pub(crate) fn naming(mut self, naming: Option<Naming>) -> Self {
+        self.naming = naming;
         self
     }
 
@@ -109,6 +118,7 @@ impl Answer {
             cutting,
             is_spent: false,
             leading,
+            naming: None,
             trimming,
             watching,
             echoing,
@@ -150,6 +160,7 @@ impl Answer {
             }
         }
         self.leading.iter_mut().for_each(|leading| leading.push(&data));
+        self.naming.iter_mut().for_each(|naming| naming.push(&data));
         if let Some(spent) = self.tally.as_mut().and_then(|tally| tally.push(&data))
             && !matches!(self.cutting, Cutting::LetThrough)
         {

@@ -2,8 +2,8 @@
 //!
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
-//! client's side), `request` (one request), `fields`, `reading`, `searching`, `aws_chunks`, `body`, `upstream` and `line` (the server's side),
-//! `answer`, `watching`, `tally`, `cutting`, `leading`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
+//! client's side), `request` (one request), `fields`, `reading`, `searching`, `joining`, `aws_chunks`, `body`, `upstream` and `line` (the server's side),
+//! `answer`, `watching`, `tally`, `cutting`, `leading`, `naming`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
 
 mod answer;
 mod asking;
@@ -15,8 +15,10 @@ mod echoing;
 mod fields;
 mod hold;
 mod injecting;
+mod joining;
 mod leading;
 mod line;
+mod naming;
 mod open;
 mod reading;
 mod refusal;

@@ -220,6 +220,7 @@ impl Gateway {
             grants: Arc::clone(&self.grants),
             files: Arc::clone(&self.files),
             edges: Arc::clone(&self.edges),
+            uploads: Arc::clone(&self.uploads),
             tasks: parties.tasks.0.clone(),
             from: parties.from.clone(),
             opening,

@@ -10,7 +10,9 @@ use super::echoing::Echoing;
 use super::fields::{self, Asks};
 use super::hold::{Full, Share};
 use super::injecting::{Way, inject};
+use super::joining::Joining;
 use super::leading;
+use super::naming::Naming;
 use super::reading::{Reading, decoder};
 use super::refusal;
 use super::rewriting::{self, Rewriting};
@@ -27,6 +29,7 @@ use crate::decide::{Claim, Judge, Opening};
 use crate::edges::Edges;
 use crate::files::Files;
 use crate::keys::Injected;
+use crate::parts::{Stands, Uploads};
 use crate::reason::{End, Reason};
 use crate::record::Sink;
 use crate::referrals::{Referrals, Url};
@@ -52,6 +55,8 @@ pub(super) const HOLD_PATIENCE: Duration = Duration::from_secs(60);
 /// How long, and how much of, the body of a refused request is thrown away, so that its client hears the refusal.
 const DISCARD_PATIENCE: Duration = Duration::from_secs(2);
 const DISCARD: usize = 256 * 1024;
+/// Fields by which a server copies what is in a part from elsewhere.
+const COPIES: [&str; 3] = ["x-amz-copy-source", "x-goog-copy-source", "x-ms-copy-source"];
 /// Largest body of a refused message of JSON-RPC that is read for the ids of its requests.
 const MAX_RPC: usize = 64 * 1024;
 
@@ -65,6 +70,7 @@ pub(crate) struct Exchange {
     pub(crate) grants: Arc<Referrals>,
     pub(crate) files: Arc<Files>,
     pub(crate) edges: Arc<Edges>,
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) tasks: Tasks,
     /// Where the connection comes from, and the id in the certificate of who came by itself.
     pub(crate) from: (SocketAddr, Option<Arc<str>>),
@@ -370,10 +376,8 @@ impl Exchange {
             if let Some(reason) = stops {
                 return Err(reason);
             }
-            let (pod, host) = (self.opening.pod, self.name.as_str());
-            let place = self.edges.place(pod, host, &head.method, &head.uri, &head.headers);
             let searching = Searching::new(search, &head.headers, &guard.course, may_mask)?;
-            Ok(searching.part(place.map(|place| Part::new(&self.edges, place, &head.headers))))
+            Ok(self.beside_others(searching, head, guard))
         });
         match searching {
             Ok(searching) => outgoing.search(searching),
@@ -387,6 +391,29 @@ impl Exchange {
             }
             Ok(Ok(())) => Ok(outgoing.stops().map_or(Ok(()), Err)),
         }
+    }
+
+    /// Has what stands across the edges of a part of an upload searched as well, and across all of them where they are put
+    /// together.
+    fn beside_others(&self, searching: Searching, head: &request::Parts, guard: &CallGuard) -> Searching {
+        let (pod, host) = (self.opening.pod, self.name.as_str());
+        let place = self.edges.place(pod, host, &head.method, &head.uri, &head.headers);
+        let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let is_copy = COPIES.iter().any(|name| head.headers.contains_key(*name));
+        let method = head.method.as_str();
+        let stands = self.uploads.stands((pod, host), method, target, is_copy, Instant::now());
+        let (piece, joining) = match stands {
+            Some(Stands::Part(piece)) => (Some(piece), None),
+            Some(Stands::List(upload, kind)) => (None, Some(Joining::new(&self.uploads, upload, kind))),
+            None => (None, None),
+        };
+        if let Some(piece) = piece.filter(|piece| piece.is_untold()) {
+            // A request is one part.
+            let _first = guard.course.piece.set(piece);
+        }
+        let place = place.map(|place| (Arc::clone(&self.edges), place));
+        let piece = piece.map(|piece| (Arc::clone(&self.uploads), piece));
+        searching.part(Part::of(place, piece, &head.headers)).joining(joining)
     }
 
     async fn forward(
@@ -441,13 +468,16 @@ impl Exchange {
             }
         };
         let tally = Tally::of(&guard.so_far().operation, &head, owed.drawn);
+        let naming = guard.course.piece.get();
+        let naming = naming.and_then(|piece| Naming::new(&self.uploads, *piece, &head.headers));
         let leading = leading::follow(&guard.so_far().operation, asked, &head);
         guard.course.contents.answered(&head.headers);
         let trimming = if guard.so_far().usage_asked { Trimming::of(&head) } else { None };
         if trimming.is_some() {
             head.headers.remove(header::CONTENT_LENGTH);
         }
-        let body = Answer::of_server(body, &head, guard, tally).leading(leading).trimming(trimming);
+        let body =
+            Answer::of_server(body, &head, guard, tally).leading(leading).naming(naming).trimming(trimming);
         let body = body.echoing(owed.echoing);
         let body = body.watched(watching);
         Ok(Response::from_parts(head, body))

@@ -5,14 +5,16 @@
 //! not: look for a key where one belongs (fields and parameters of credentials; a canary is looked for there too).
 
 use super::aws_chunks::AwsChunks;
+use super::joining::{Joining, Text, across};
 use super::reading::decoder;
 use crate::call::Course;
 use crate::edges::{Beside, EDGE, Edges, Place};
 use crate::leaks::{LeakFact, LeakKind, LeakPlace, MAX_FACTS, Search};
+use crate::parts::{Ends, Piece, Uploads};
 use crate::reason::Reason;
 use ::inspect::coding::Decoder;
-use ::inspect::leak::multipart::{Part as Piece, Parts};
-use ::inspect::leak::{Layer, Leak, LeakClass, LeakRules, Scanner, Span};
+use ::inspect::leak::multipart::{Part as Content, Parts};
+use ::inspect::leak::{Leak, LeakClass, LeakRules, Scanner, Span};
 use http::{HeaderMap, HeaderValue, header, request};
 use policy::LeakAction;
 use std::sync::Arc;
@@ -114,15 +116,19 @@ pub(crate) struct Searching {
     may_mask: bool,
     /// Where it is a part of something larger.
     part: Option<Part>,
-    /// What stands across its edges.
+    /// Where it puts parts together.
+    joining: Option<Joining>,
+    /// What stands across its edges, or those of the parts that it puts together.
     across: Vec<LeakFact>,
 }
 
 /// A part of an upload that comes in several requests.
 #[derive(Debug)]
 pub(crate) struct Part {
-    edges: Arc<Edges>,
-    place: Place,
+    /// Where it is known at once what stands beside it.
+    place: Option<(Arc<Edges>, Place)>,
+    /// Where a list will say what stands beside it.
+    piece: Option<(Arc<Uploads>, Piece)>,
     /// Takes a form apart, where the part is a file in one.
     form: Option<Parts>,
     length: u64,
@@ -135,13 +141,19 @@ pub(crate) struct Part {
 type Across = Vec<(Vec<u8>, usize)>;
 
 impl Part {
-    /// Of a request with these fields.
-    pub(crate) fn new(edges: &Arc<Edges>, place: Place, fields: &HeaderMap) -> Self {
-        let edges = Arc::clone(edges);
+    /// Of a request with these fields. `None`: it is no part.
+    pub(crate) fn of(
+        place: Option<(Arc<Edges>, Place)>,
+        piece: Option<(Arc<Uploads>, Piece)>,
+        fields: &HeaderMap,
+    ) -> Option<Self> {
+        if place.is_none() && piece.is_none() {
+            return None;
+        }
         let kind = fields.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let is_form = kind.get(..FORM.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(FORM));
         let form = is_form.then(Parts::default);
-        Self { edges, place, form, length: 0, head: Vec::new(), tail: Vec::new(), has_begun: false }
+        Some(Self { place, piece, form, length: 0, head: Vec::new(), tail: Vec::new(), has_begun: false })
     }
 
     /// Takes the next bytes of the body. Gives what stands across the part's beginning, once enough came.
@@ -165,7 +177,8 @@ impl Part {
         if std::mem::replace(&mut self.has_begun, true) {
             return Vec::new();
         }
-        let Beside { next, others } = self.edges.begins(self.place, &self.head, Instant::now());
+        let Some((edges, place)) = &self.place else { return Vec::new() };
+        let Beside { next, others } = edges.begins(*place, &self.head, Instant::now());
         if let Some(before) = next.as_ref().filter(|_| self.length < EDGE as u64) {
             // It is shorter than what may stand across it.
             self.tail = [before.as_slice(), &self.head].concat();
@@ -181,18 +194,22 @@ impl Part {
             form.end(&mut gathering(&mut content));
         }
         let mut all = self.take(&content);
+        if let Some((uploads, piece)) = &self.piece {
+            uploads.came(*piece, Ends::of(&self.head, &self.tail, self.length), Instant::now());
+        }
         all.append(&mut self.begin());
-        let Beside { next, others } = self.edges.ends(self.place, self.length, &self.tail, Instant::now());
+        let Some((edges, place)) = &self.place else { return all };
+        let Beside { next, others } = edges.ends(*place, self.length, &self.tail, Instant::now());
         let across = |behind: Vec<u8>| ([self.tail.as_slice(), &behind].concat(), self.tail.len());
         all.extend(next.into_iter().chain(others).map(across));
         all
     }
 }
 
-fn gathering(content: &mut Vec<u8>) -> impl FnMut(Piece<'_>) {
+fn gathering(content: &mut Vec<u8>) -> impl FnMut(Content<'_>) {
     |piece| match piece {
-        Piece::Bytes(bytes) => content.extend_from_slice(bytes),
-        Piece::Begin(_) | Piece::End | Piece::Outside(_) => {}
+        Content::Bytes(bytes) => content.extend_from_slice(bytes),
+        Content::Begin(_) | Content::End | Content::Outside(_) => {}
     }
 }
 
@@ -225,6 +242,7 @@ impl Searching {
             stops: None,
             may_mask,
             part: None,
+            joining: None,
             across: Vec::new(),
         })
     }
@@ -232,6 +250,12 @@ impl Searching {
     /// Has what stands across its edges searched as well.
     pub(crate) fn part(mut self, part: Option<Part>) -> Self {
         self.part = part;
+        self
+    }
+
+    /// Has what stands across the parts searched that its body lists.
+    pub(crate) fn joining(mut self, joining: Option<Joining>) -> Self {
+        self.joining = joining;
         self
     }
 
@@ -269,13 +293,14 @@ impl Searching {
 
     pub(crate) fn push(&mut self, piece: &[u8]) {
         let Some(decoder) = &mut self.decoder else { return };
-        let (scanner, part) = (&mut self.scanner, &mut self.part);
+        let (scanner, part, joining) = (&mut self.scanner, &mut self.part, &mut self.joining);
         let mut across = Vec::new();
         let mut search = |bytes: &[u8], is_content: bool| {
             scanner.push(bytes);
             if let Some(part) = part.as_mut().filter(|_| is_content) {
                 across.append(&mut part.push(bytes));
             }
+            joining.iter_mut().filter(|_| is_content).for_each(|joining| joining.push(bytes));
         };
         let is_read = match &mut self.chunks {
             Some(chunks) => chunks.push(piece, &mut search).is_ok(),
@@ -291,34 +316,45 @@ impl Searching {
     }
 
     pub(crate) fn end(&mut self) {
-        let Some(decoder) = &mut self.decoder else { return };
+        let Some(decoder) = &mut self.decoder else {
+            self.joining.iter().for_each(|joining| self.course.unseen(joining.listed()));
+            return;
+        };
         let is_whole = decoder.end().is_ok() && self.chunks.as_ref().is_none_or(AwsChunks::is_over);
         self.scanner.end();
         self.read(is_whole);
         self.decoder = None;
         let across = self.part.as_mut().map(Part::end).unwrap_or_default();
         across.iter().for_each(|(bytes, at)| self.cross(bytes, *at));
+        self.join();
+    }
+
+    /// Searches across the parts that its body puts together. What cannot be judged is told, and where a list is none that is
+    /// read nothing that it puts together may be, as what cannot be searched.
+    fn join(&mut self) {
+        let (Some(joining), Some(rules)) = (&mut self.joining, self.search.rules()) else { return };
+        let Ok(joined) = joining.end(rules) else {
+            self.course.unseen(joining.listed());
+            return self.read(false);
+        };
+        self.course.unseen(joined.unseen);
+        self.found_across(&joined.leaks);
     }
 
     /// Searches what stands across an edge, `at` so many bytes.
     fn cross(&mut self, bytes: &[u8], at: usize) {
         let Some(rules) = self.search.rules() else { return };
-        let mut scanner = Scanner::new(Arc::clone(rules));
-        scanner.push(bytes);
-        scanner.end();
-        let is_across = |leak: &&Leak| {
-            let start = usize::try_from(leak.offset).unwrap_or(usize::MAX);
-            // A file begins where the upload does: all of what came before must be there. What is wrapped is found from where
-            // its wrapping begins.
-            let may_begin = !matches!(leak.class, LeakClass::File(_)) || (start == 0 && at < EDGE);
-            may_begin && start < at && (leak.layer != Layer::Raw || start + leak.length > at)
-        };
+        let (before, behind) = bytes.split_at_checked(at).unwrap_or_default();
+        let mut leaks = across(rules, &Text::of(before, behind, at < EDGE));
         // A file reaches to where it was looked at, so that what follows seems to be of it.
         let known: Vec<&str> = self.scanner.leaks().iter().map(|leak| leak.rule).collect();
         let is_known = |rule: &str| known.contains(&rule) || self.across.iter().any(|fact| fact.rule == rule);
-        let is_news = |leak: &&Leak| !matches!(leak.class, LeakClass::File(_)) || !is_known(leak.rule);
-        let leaks = scanner.leaks().iter().filter(is_across).filter(is_news);
-        let facts = leaks.filter_map(|leak| self.search.fact(leak, LeakPlace::Body, false));
+        leaks.retain(|leak| !matches!(leak.class, LeakClass::File(_)) || !is_known(leak.rule));
+        self.found_across(&leaks);
+    }
+
+    fn found_across(&mut self, leaks: &[Leak]) {
+        let facts = leaks.iter().filter_map(|leak| self.search.fact(leak, LeakPlace::Body, false));
         let across: Vec<_> = facts.map(|fact| LeakFact { offset: 0, ..fact }).collect();
         if !across.is_empty() {
             self.across.extend(across);

@@ -406,6 +406,12 @@ async fn answer(
                 }
             }
         }
+        // Names a part of an upload.
+        _ if head.headers.contains_key("x-part") => {
+            let name = head.headers["x-part"].to_str().unwrap();
+            let text = format!("{{\"object\":\"upload.part\",\"id\":\"{name}\"}}");
+            response.header("content-type", "application/json").body(full(text)).unwrap()
+        }
         _ if head.headers.contains_key("x-location") => {
             let response = response.status(302).header("location", &head.headers["x-location"]);
             response.body(full("")).unwrap()

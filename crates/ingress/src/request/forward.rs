@@ -3,12 +3,13 @@
 use super::{Asking, Exchange, Passed, RETRY, Stop, Way};
 use crate::answer::{Answer, Held, Patience};
 use crate::body::{Outgoing, Unread};
+use crate::definitions::{self, Listing, Told};
 use crate::fields;
 use crate::filters;
-use crate::mcp::{self, Told};
 use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::Guard;
+use crate::server::seconds;
 use crate::sieving::{self, Edited, Sieving};
 use crate::tunnel;
 use crate::upstream::{Carried, Endpoint, Failed, Lease};
@@ -51,6 +52,7 @@ impl Exchange {
             // What is coded could be neither counted nor cut.
             asking.head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        let path = asking.target.path().to_owned();
         let mut outward = self.outward(asking, &way, backend, &guard);
         let picked = match &backend.picker {
             None => None,
@@ -74,23 +76,35 @@ impl Exchange {
         }
         let request = Request::from_parts(head, Carried::Own(Box::new(body)));
         let pods = picked.as_ref().map(|picked| picked.pods.as_slice());
+        let stays = way.staying.as_ref().and_then(|it| it.endpoint(&self.shared.pool, addresses, spoken));
         let limits = &self.shared.limits;
         let until = Instant::now() + way.rule.timeouts.backend_request.unwrap_or(limits.answer);
         let until = way.until.map_or(until, |last| last.min(until));
-        let sending = self.send(request, (addresses, pods), spoken, &mut guard);
+        let sending = self.send(request, (addresses, pods, stays), spoken, &mut guard);
         let sent = timeout_at(until, sending).await;
         let aborted = guard.course.aborted();
-        let (answer, lease) = match sent {
+        let (mut answer, lease) = match sent {
             Ok(Ok(sent)) => sent,
             Ok(Err(reason)) => return Err((aborted.unwrap_or(reason).into(), guard)),
             Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
         };
+        if let Some(staying) = &way.staying {
+            let is_tls = self.client.tls.is_some();
+            staying.tell(answer.headers_mut(), lease.endpoint.address, is_tls, seconds());
+        }
         drawn.answered(answer.status());
         if let Some(picked) = &picked {
             picked.talk.served(lease.endpoint.address, answer.status());
         }
         let most = self.shared.hold.most();
-        let edited = self.edited(&way, backend, prompt);
+        let listing = Listing {
+            server: definitions::server(&backend.target),
+            path: &path,
+            consumer: guard.record.consumer.as_deref().unwrap_or_default(),
+            operation: &guard.record.operation,
+            status: answer.status(),
+        };
+        let edited = self.edited(&way, prompt, listing);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(upgrade) = upgrade else { return Err((Reason::ServerBroke.into(), guard)) };
             let joins = sieving::joins(&guard.record.operation);
@@ -129,11 +143,10 @@ impl Exchange {
     }
 
     /// What is looked for besides in the answer to this request.
-    fn edited(&self, way: &Way<'_>, backend: &Backend, prompt: Prompt) -> Edited {
-        let told = Told::default();
-        let edit = mcp::definitions(&way.held)
-            .map(|(section, _)| mcp::edit(&self.shared.pins, section, mcp::server(&backend.target), &told));
-        Edited { prompt, edit, told }
+    fn edited(&self, way: &Way<'_>, prompt: Prompt, listing: Listing<'_>) -> Edited {
+        let (told, is_card) = (Told::default(), listing.is_card(&way.held));
+        let edit = listing.edit(&way.held, &self.shared.pins, &told);
+        Edited { prompt, edit, is_card, told }
     }
 
     /// Begins to look through an answer, where a policy wants that.
@@ -148,6 +161,13 @@ impl Exchange {
         let Some(answers) = way.held.answers.as_ref().filter(|_| !body.is_end_stream()) else {
             return Ok(None);
         };
+        if edited.is_card && !sieving::reads_card(&head.headers) {
+            let why = "an agent's card in a form that is not read";
+            return Err(Stop {
+                rule: Some(answers.source.to_string()),
+                ..Stop::because(Reason::Uninspected, why)
+            });
+        }
         if answers.passes(&head.headers) {
             return Ok(None);
         }
@@ -165,18 +185,22 @@ impl Exchange {
     }
 
     /// Asks endpoints until one answers, or may have seen something of the request: those that were picked, in their order, or
-    /// the ones with the least to do.
+    /// the one that the client stays with, and then the ones with the least to do.
     async fn send(
         &self,
         request: Request<Carried>,
-        (addresses, picked): (&[SocketAddr], Option<&[SocketAddr]>),
+        (addresses, picked, stays): (&[SocketAddr], Option<&[SocketAddr]>, Option<SocketAddr>),
         spoken: Spoken<'_>,
         guard: &mut Guard,
     ) -> Result<(Response<Incoming>, Lease), Reason> {
         let mut tried = Vec::new();
         let mut request = request;
         let pick = |tried: &[SocketAddr]| match picked {
-            None => self.shared.pool.pick(addresses, spoken, tried),
+            None => {
+                let first = stays.filter(|first| !tried.contains(first));
+                let from = first.as_ref().map_or(addresses, std::slice::from_ref);
+                self.shared.pool.pick(from, spoken, tried)
+            }
             Some(picked) => {
                 let next = picked.iter().find(|address| !tried.contains(address))?;
                 self.shared.pool.pick(std::slice::from_ref(next), spoken, &[])
@@ -233,6 +257,10 @@ async fn whole(
     let last = patience.until.unwrap_or_else(|| Instant::now() + FOREVER);
     let read = timeout_at(last, reading).await.unwrap_or(Err(Reason::ServerTimeout.into()));
     sieving.note(&mut guard.record);
+    let read = match sieving.stops() {
+        Some(why) => Err(Stop::because(Reason::CardQuarantined, why)),
+        None => read,
+    };
     match read {
         Ok(bytes) => {
             guard.answered(head.status.as_u16());

@@ -1,7 +1,8 @@
 //! Agent2Agent, 0.3 and 1.0: JSON-RPC, REST and gRPC.
 //!
 //! Enters: a head; the method of a message. Leaves: a draft; what the method does. Guarantees: setting where
-//! notifications are pushed is never a call. Does not: look into messages.
+//! notifications are pushed is never a call; `A2A-Version` is compared with the body, for servers may go by either. Does not: look
+//! into messages.
 
 use super::request::{Draft, Request, Rpc, Shape, Wanted};
 use super::rpc::{Meaning, Of};
@@ -9,6 +10,32 @@ use policy::Verb;
 
 /// Whose protocol it is.
 pub(super) const PROVIDER: &str = "a2a";
+
+/// The two ways in which methods are called. <https://a2a-protocol.org/latest/specification/>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// 0.3: `message/send`.
+    Early,
+    /// 1.0: `SendMessage`.
+    One,
+}
+
+impl Version {
+    /// `A2A-Version`. What says nothing means 0.3; of one that is not known nobody can say what a method does.
+    fn read(field: &str) -> Result<Self, &'static str> {
+        match field.split('.').next() {
+            Some("" | "0") => Ok(Self::Early),
+            Some("1") => Ok(Self::One),
+            Some(_) | None => Err("nothing is known of this A2A-Version"),
+        }
+    }
+}
+
+/// Of which version a method is; `None`: it is none of A2A.
+pub(super) fn version_of(method: &str) -> Option<Version> {
+    meaning(method)?;
+    Some(if method.contains('/') { Version::Early } else { Version::One })
+}
 
 /// Reads a head.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
@@ -22,14 +49,15 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
             .map(|meaning| Draft::new(PROVIDER, (*method).to_owned(), meaning.verb).stream(stream));
         return Ok(draft);
     }
-    let says_so = request.has_header("a2a-version") || request.content_type()? == "application/a2a+json";
+    let version = request.header("a2a-version")?.map(Version::read).transpose()?;
+    let says_so = version.is_some() || request.content_type()? == "application/a2a+json";
     if let Some(draft) = rest(request.method(), &segments, says_so) {
         return Ok(Some(draft));
     }
     if !says_so || request.method() != "POST" {
         return Ok(None);
     }
-    let rpc = Rpc { is_a2a: true, ..Rpc::default() };
+    let rpc = Rpc { is_a2a: true, a2a_version: version, ..Rpc::default() };
     Ok(Some(Draft::new(PROVIDER, "message", Verb::Unknown).wants(Wanted::Rpc(rpc))))
 }
 
@@ -121,7 +149,7 @@ mod tests {
                 "a2a tasks/pushNotificationConfig/set mutate",
             ),
             (
-                "POST https://agent.example/x\na2a-version: 1.0",
+                "POST https://agent.example/x\na2a-version: 0.3",
                 r#"{"jsonrpc":"2.0","method":"tasks/get"}"#,
                 "a2a tasks/get meta",
             ),
@@ -137,6 +165,26 @@ mod tests {
             ("GET https://agent.example/tasks", "", "- unknown unknown"),
             ("POST https://agent.example/lf.a2a.v1.A2AService/SendMessage", "", "a2a SendMessage call"),
             ("POST https://agent.example/lf.a2a.v1.A2AService/Evil", "", "- unknown unknown"),
+        ]);
+    }
+
+    #[test]
+    fn what_the_head_says_and_what_the_body_says_must_agree() {
+        let post = |version: &str| format!("POST https://agent.example/\na2a-version: {version}");
+        let (early, one) =
+            (r#"{"jsonrpc":"2.0","method":"message/send"}"#, r#"{"jsonrpc":"2.0","method":"SendMessage"}"#);
+        let unknown = "a2a unknown unknown";
+        check(&[
+            (&post("0.3"), early, "a2a message/send call"),
+            (&post(""), early, "a2a message/send call"),
+            (&post("1.0"), one, "a2a SendMessage call"),
+            (&post("1.1"), one, "a2a SendMessage call"),
+            (&post("1.0"), early, unknown),
+            (&post("0.3"), one, unknown),
+            (&post("1.0"), r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "a2a answer call"),
+            (&post("1.0"), r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"t"}}"#, unknown),
+            (&post("2.0"), one, "- unknown unknown"),
+            (&post("1.0\na2a-version: 0.3"), one, "- unknown unknown"),
         ]);
     }
 }

@@ -30,6 +30,7 @@ mod oci;
 mod ollama;
 mod openai;
 mod packages;
+pub mod part_list;
 mod request;
 mod rpc;
 #[cfg(test)]

@@ -63,6 +63,8 @@ pub(super) struct Rpc {
     pub(super) is_mcp: bool,
     /// The head shows that it is A2A.
     pub(super) is_a2a: bool,
+    /// `A2A-Version`.
+    pub(super) a2a_version: Option<super::a2a::Version>,
     /// `Mcp-Method`.
     pub(super) method: Option<String>,
     /// `Mcp-Name`, decoded.

@@ -179,6 +179,9 @@ impl Messages {
             become_this(operation, one);
             return Ok(());
         }
+        if operation.provider.as_deref() == Some(a2a::PROVIDER) {
+            return Err("messages of A2A come one by one");
+        }
         // What only describes may be beside something else.
         let both_count = operation.verb != Verb::Meta && one.verb != Verb::Meta;
         let has_two = both_count || operation.resource.is_some() && one.resource.is_some();
@@ -224,6 +227,11 @@ impl Messages {
             return Err("a message does not name what its method is about");
         }
         let named = named.flatten();
+        if let (Some(version), Some(method)) = (self.rpc.a2a_version, &message.method)
+            && a2a::version_of(method).is_some_and(|own| own != version)
+        {
+            return Err("A2A-Version is not that of the method of the body");
+        }
         if self.rpc.method.as_ref().is_some_and(|method| message.method.as_ref() != Some(method)) {
             return Err("Mcp-Method is not the method of the body");
         }

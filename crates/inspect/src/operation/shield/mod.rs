@@ -3,7 +3,7 @@
 //! Enters: the kind of server, a method, a path without its query. Leaves: a [`Class`]. Guarantees: only what a table lists
 //! for asking is [`Class::Infer`]; a path that two servers could read differently is [`Class::Unknown`]; where lists meet,
 //! the graver class holds. Does not: read queries, headers or bodies. A path of MCP or A2A carries many methods: what a
-//! message does is for [`super::Reader`] to say.
+//! message does is for [`super::Reader`] to say, and which class that has of A2A for [`class_of_method`].
 
 mod tables;
 
@@ -178,6 +178,20 @@ pub fn class(server: Server, method: &str, path: &str) -> Class {
 pub fn class_unless_told(method: &str, path: &str) -> Class {
     let known = Server::ALL.into_iter().map(|server| class(server, method, path));
     known.filter(|class| *class != Class::Unknown).max().unwrap_or(Class::Unknown)
+}
+
+/// What a method of A2A reaches that comes in a message, whose path says nothing of it: what a path of its other bindings would.
+/// `None`: what the path says.
+pub fn class_of_method(method: &str) -> Option<Class> {
+    match method {
+        // Lists have everybody's tasks; what is pushed goes wherever the asker says.
+        "ListTasks" | "tasks/list" => Some(Class::Admin),
+        "GetExtendedAgentCard" | "agent/getAuthenticatedExtendedCard" => Some(Class::Introspect),
+        _ if method.contains("PushNotificationConfig") || method.contains("pushNotificationConfig") => {
+            Some(Class::Admin)
+        }
+        _ => None,
+    }
 }
 
 /// Whether every server reads it the same.

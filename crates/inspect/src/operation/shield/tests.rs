@@ -258,3 +258,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_method_of_a2a_reaches_what_its_other_bindings_reach() {
+    let grpc = |method: &str| class(Server::A2a, "POST", &format!("/lf.a2a.v1.A2AService/{method}"));
+    for method in [
+        "SendMessage",
+        "SendStreamingMessage",
+        "GetTask",
+        "CancelTask",
+        "SubscribeToTask",
+        "ListTasks",
+        "GetExtendedAgentCard",
+        "CreateTaskPushNotificationConfig",
+        "GetTaskPushNotificationConfig",
+        "ListTaskPushNotificationConfigs",
+        "DeleteTaskPushNotificationConfig",
+    ] {
+        assert_eq!(class_of_method(method).unwrap_or(Class::Infer), grpc(method), "{method}");
+    }
+    for (method, expected) in [
+        ("message/send", None),
+        ("tasks/get", None),
+        ("tasks/list", Some(Class::Admin)),
+        ("tasks/pushNotificationConfig/set", Some(Class::Admin)),
+        ("agent/getAuthenticatedExtendedCard", Some(Class::Introspect)),
+    ] {
+        assert_eq!(class_of_method(method), expected, "{method}");
+    }
+}
