@@ -429,7 +429,7 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
         "get secrets",
         "get configmaps",
         "get nodes",
-        "list networkpolicies.networking.k8s.io",
+        "patch networkpolicies.networking.k8s.io",
         "patch detectionpolicies.cofferdam.dev",
     ];
     let asked = [
@@ -439,10 +439,11 @@ fn chart_tells_agents_and_gateways_of_a_collector_that_has_no_rights() {
         "delete containments.cofferdam.dev",
         "list pods",
         "watch detectionpolicies.cofferdam.dev",
+        "list networkpolicies.networking.k8s.io",
     ];
     never.iter().chain(&asked).for_each(|what| may(what, "no"));
 
-    // It is given what it needs to contain workloads and to go by DetectionPolicies, and nothing else.
+    // It is given what it needs to contain workloads and to read policy, and nothing else.
     let values = "collector.enabled=true,collector.kubernetes=true";
     let arguments = ["template", "cofferdam", "chart", "--namespace", "cofferdam-system", "--set", values];
     let rendered = run(&helm, &arguments);

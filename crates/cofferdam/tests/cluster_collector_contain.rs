@@ -168,7 +168,7 @@ fn cluster_who_may_contain_does_so_at_a_collector_and_two_at_once_do_it_once() {
     let shown = viewer.get("/policies").unwrap();
     let shown =
         shown["items"].as_array().unwrap().iter().map(|it| (&it["kind"], &it["name"], &it["selects"]));
-    let expected = [("ClusterNetworkPolicy", "0", 3), ("NetworkPolicy", "db", 1)];
+    let expected = [("ClusterNetworkPolicy", "0", 2), ("NetworkPolicy", "db", 1)];
     let expected =
         expected.map(|(kind, name, pods)| (Value::from(kind), Value::from(name), Value::from(pods)));
     assert!(

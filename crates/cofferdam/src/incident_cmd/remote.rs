@@ -157,7 +157,9 @@ impl Remote {
 
     fn ask(&self, method: &Method, path: &str, order: Option<&Value>) -> Result<Value> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let asked = runtime.block_on(tokio::time::timeout(PATIENCE, self.exchange(method, path, order)));
+        // A timer begins within the runtime that runs it, or panics.
+        let asking = async { tokio::time::timeout(PATIENCE, self.exchange(method, path, order)).await };
+        let asked = runtime.block_on(asking);
         let (status, answer) = asked
             .map_err(|_| anyhow::anyhow!("{}: no answer within {} s", self.name(), PATIENCE.as_secs()))??;
         let read: Value = serde_json::from_slice(&answer).unwrap_or_default();
