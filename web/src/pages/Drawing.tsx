@@ -12,7 +12,7 @@ const STYLE_ID = "__________cytoscape_stylesheet";
 const LABEL = 22;
 /** Above so many lines they are straight, thin and without arrows. */
 const MANY = 600;
-const COLUMN = 270;
+const COLUMN = 330;
 /** How near what was looked for is shown at most. */
 const CLOSE = 0.9;
 /** Room of a workload in a block, and between blocks. */
