@@ -30,7 +30,7 @@ spec:
 status: {}
 metadata:
   namespace: default
-  uid: 01234
+  uid: '01234'
   resourceVersion: '7'
   labels: {}
   annotations: {kubectl.kubernetes.io/last-applied-configuration: '{}'}
