@@ -121,7 +121,7 @@ pub(crate) struct UpArgs {
     /// Let open connections live on as they were judged when policy changes
     #[arg(long)]
     keep_connections: bool,
-    /// Without privilege to enforce, go on and only answer questions
+    /// Enforce nothing and change nothing on this machine: only judge and answer questions
     #[arg(long)]
     judge_only: bool,
     /// Print records as they come

@@ -31,9 +31,16 @@ pub(crate) fn host_name() -> Result<String> {
     Ok(nix::unistd::gethostname().context("asking for the host name")?.to_string_lossy().into_owned())
 }
 
+/// Why nothing is enforced where somebody wants it so.
+pub(super) const ONLY_JUDGED: &str = "nothing is enforced, as --judge-only says";
+
 /// This machine, enforcing for one node.
 pub(crate) fn machine(args: &UpArgs, socket: &Path, journal: &Arc<Journal>) -> Result<Ground> {
     let node: Arc<str> = args.node.clone().map_or_else(host_name, Ok)?.into();
+    if args.judge_only {
+        let enforcer = Enforcer::without_kernel(node, ONLY_JUDGED.to_owned());
+        return Ok(Ground { mode: Mode::JudgeOnly, enforcers: vec![enforcer] });
+    }
     let config = Config { rejudge: !args.keep_connections, guard: args.guard.clone(), ..Config::default() };
     // Who only puts rules in force leaves nobody who could put in force what DNS answers.
     let answering = match args.once {
@@ -45,10 +52,6 @@ pub(crate) fn machine(args: &UpArgs, socket: &Path, journal: &Arc<Journal>) -> R
     };
     match Enforcer::open(node.clone(), config, journal, answering) {
         Ok(enforcer) => Ok(Ground { mode: Mode::Machine, enforcers: vec![enforcer] }),
-        Err(error) if args.judge_only => {
-            let enforcer = Enforcer::without_kernel(node, format!("{error:#}"));
-            Ok(Ground { mode: Mode::JudgeOnly, enforcers: vec![enforcer] })
-        }
         Err(error) => Err(error.context(format!(
             "nothing is enforced on node {node}: run it as root, or see what it would do with --lab or --judge-only"
         ))),

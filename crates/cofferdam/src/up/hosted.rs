@@ -5,7 +5,7 @@
 //! Does not: add pods that an edit brings; the status says so.
 
 use super::enforce::Enforcer;
-use super::ground::Ground;
+use super::ground::{Ground, ONLY_JUDGED};
 use super::inspection::{Home, Lab as Authorities};
 use super::journal::Journal;
 use super::lab_plan::HOSTS;
@@ -48,7 +48,10 @@ const FINITE: [&str; 4] = ["CronJob", "Job", "JobSet", "PyTorchJob"];
 
 /// Makes the lab and takes over its nodes. Starts no program yet.
 pub(crate) fn make(args: &UpArgs, journal: &Arc<Journal>) -> Result<(Ground, Places, Option<Hosted>)> {
-    let privilege = enter();
+    let privilege = match args.judge_only {
+        true => Privilege::None { why: ONLY_JUDGED.to_owned() },
+        false => enter(),
+    };
     let read = source::read(&args.files, &args.catalog, Generation(0));
     let (mut set, runs) = (read.set, read.runs);
     let mut places = Places::default();
