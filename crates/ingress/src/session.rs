@@ -5,8 +5,7 @@
 //! once it was changed, is over, or comes to another rule. Gateways that know the same `uid` of a route understand each other. Does not:
 //! keep anything, or insist: whoever is not there any more is replaced.
 
-use crate::pool::Pool;
-use crate::pool::Spoken;
+use crate::pool::{Pool, Spoken};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use crds::SessionKind;
