@@ -6,9 +6,8 @@
 //! fails. Does not: touch interfaces.
 
 mod install;
-mod plugin;
 
-use plugin::{Call, Failure};
+use cni::plugin::{self, Call, Failure};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! One call of the plugin, as the CNI specification (1.1.0, sections 2 and 4) has it.
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -11,28 +11,30 @@ const VERSIONS: [&str; 5] = ["0.3.1", "0.4.0", "1.0.0", "1.1.0", "0.3.0"];
 const SOCKET: &str = "/run/cofferdam/cofferdam.sock";
 /// Longer than the agent waits for policy.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// Longest answer of an agent, in bytes.
+const MAX_ANSWER: u64 = 64 << 10;
 
 /// What the runtime said.
 #[derive(Debug, Default)]
-pub(crate) struct Call {
+pub struct Call {
     /// `CNI_COMMAND`.
-    pub(crate) command: String,
+    pub command: String,
     /// `CNI_ARGS`: `NAME=VALUE;…`.
-    pub(crate) arguments: String,
+    pub arguments: String,
     /// Standard input: the configuration.
-    pub(crate) input: String,
+    pub input: String,
 }
 
 /// An error with its number in the specification.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub struct Failure {
     code: u32,
     message: String,
 }
 
 impl Failure {
     /// The configuration cannot be read.
-    pub(crate) fn input(message: String) -> Self {
+    pub fn input(message: String) -> Self {
         Self { code: 6, message }
     }
 
@@ -45,14 +47,25 @@ impl Failure {
     }
 
     /// As the runtime reads it.
-    pub(crate) fn to_json(&self) -> String {
+    pub fn to_json(&self) -> String {
         json!({ "cniVersion": "1.0.0", "code": self.code, "msg": format!("cofferdam: {}", self.message) })
             .to_string()
     }
 }
 
 /// Answers the call: what standard output is to be.
-pub(crate) fn answer(call: &Call) -> Result<String, Failure> {
+///
+/// # Errors
+/// Those of the specification: the call makes no sense, or its pod's policy is not in force.
+pub fn answer(call: &Call) -> Result<String, Failure> {
+    answer_by(call, talk)
+}
+
+/// As [`answer`]; `talk` sends a line to the socket at a path, and returns the line that comes back.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_by(call: &Call, talk: impl Fn(&str, &str) -> io::Result<String>) -> Result<String, Failure> {
     if call.command == "VERSION" {
         return Ok(json!({ "cniVersion": "1.1.0", "supportedVersions": VERSIONS }).to_string());
     }
@@ -60,11 +73,15 @@ pub(crate) fn answer(call: &Call) -> Result<String, Failure> {
         .map_err(|error| Failure::input(format!("the configuration is no JSON: {error}")))?;
     let pod = Pod::of(&call.arguments);
     match call.command.as_str() {
-        "ADD" => add(&config, pod),
+        "ADD" => add(&config, pod, talk),
         "DEL" => {
             if let Some(pod) = pod {
                 // An agent that is not there has forgotten already.
-                let _ = ask(&config, &json!({ "forget": { "namespace": pod.namespace, "name": pod.name } }));
+                let _ = ask(
+                    &config,
+                    &json!({ "forget": { "namespace": pod.namespace, "name": pod.name } }),
+                    talk,
+                );
             }
             Ok(String::new())
         }
@@ -89,17 +106,25 @@ impl Pod {
     }
 }
 
-fn add(config: &Value, pod: Option<Pod>) -> Result<String, Failure> {
+fn add(
+    config: &Value,
+    pod: Option<Pod>,
+    talk: impl Fn(&str, &str) -> io::Result<String>,
+) -> Result<String, Failure> {
     let previous = config.get("prevResult").ok_or_else(|| {
         Failure::configuration("no prevResult: this plugin is chained behind the one that makes interfaces")
     })?;
     let Some(pod) = pod else { return Ok(previous.to_string()) };
-    let ips = previous.get("ips").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let address = |ip: &Value| Some(ip.get("address")?.as_str()?.split('/').next()?.to_owned());
-    let addresses: Vec<String> = ips.iter().filter_map(address).collect();
-    let request =
-        json!({ "settle": { "namespace": pod.namespace, "name": pod.name, "addresses": addresses } });
-    match ask(config, &request) {
+    let asked = match addresses(previous) {
+        Some(addresses) => {
+            let request =
+                json!({ "settle": { "namespace": pod.namespace, "name": pod.name, "addresses": addresses } });
+            ask(config, &request, talk)
+        }
+        // An agent would find nothing that is not in force.
+        None => Err("the plugin before it gave no address, or one that cannot be read".to_owned()),
+    };
+    match asked {
         Ok(()) => Ok(previous.to_string()),
         Err(_) if is_exempt(config, &pod.namespace) => Ok(previous.to_string()),
         Err(why) => Err(Failure::try_again(format!(
@@ -107,6 +132,12 @@ fn add(config: &Value, pod: Option<Pod>) -> Result<String, Failure> {
             pod.namespace, pod.name
         ))),
     }
+}
+
+/// All addresses that the plugin before gave the pod; `None`: none, or not all of them can be told.
+fn addresses(previous: &Value) -> Option<Vec<&str>> {
+    let ips = previous.get("ips").and_then(Value::as_array).filter(|ips| !ips.is_empty())?;
+    ips.iter().map(|ip| ip.get("address")?.as_str()?.split('/').next()).collect()
 }
 
 /// Whether pods of a namespace may start without policy: those that a cluster is repaired with.
@@ -118,17 +149,14 @@ fn is_exempt(config: &Value, namespace: &str) -> bool {
 }
 
 /// Asks the agent; its answer is that it is so, or why not.
-fn ask(config: &Value, request: &Value) -> Result<(), String> {
+fn ask(
+    config: &Value,
+    request: &Value,
+    talk: impl Fn(&str, &str) -> io::Result<String>,
+) -> Result<(), String> {
     let path = config.get("socket").and_then(Value::as_str).unwrap_or(SOCKET);
-    let talk = || {
-        let mut stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("{request}\n").as_bytes())?;
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).map(|_| line)
-    };
-    let line = talk().map_err(|error: std::io::Error| format!("no agent answers at {path}: {error}"))?;
+    let line = talk(path, &format!("{request}\n"))
+        .map_err(|error| format!("no agent answers at {path}: {error}"))?;
     let answer: Value =
         serde_json::from_str(&line).map_err(|error| format!("the agent's answer: {error}"))?;
     match answer.get("error").and_then(Value::as_str) {
@@ -136,6 +164,16 @@ fn ask(config: &Value, request: &Value) -> Result<(), String> {
         None if answer.get("settled").is_some() => Ok(()),
         None => Err(format!("the agent's answer is unknown: {answer}")),
     }
+}
+
+fn talk(path: &str, line: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(line.as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_ANSWER)).read_line(&mut line)?;
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -202,6 +240,23 @@ mod tests {
         assert!(call("ADD", &nobody, "K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=dns").is_ok());
         assert!(call("DEL", &nobody, ARGUMENTS).is_ok());
         assert!(call("ADD", &nobody, "").is_ok(), "no pod of Kubernetes");
+    }
+
+    #[test]
+    fn a_pod_without_an_address_that_can_be_told_is_held_whatever_an_agent_says() {
+        let call = |arguments: &str, ips: &Value| {
+            let input = json!({ "prevResult": { "cniVersion": "1.0.0", "ips": ips } }).to_string();
+            let call = Call { command: "ADD".to_owned(), arguments: arguments.to_owned(), input };
+            answer_by(&call, |_, _| Ok("{\"settled\":{}}".to_owned()))
+        };
+        assert!(call(ARGUMENTS, &json!([{ "address": "10.1.2.3/24" }])).is_ok());
+        for ips in
+            [json!(null), json!([]), json!([{ "address": "10.1.2.3/24" }, { "address": 7 }]), json!([{}])]
+        {
+            let held = call(ARGUMENTS, &ips).unwrap_err();
+            assert!(held.code == 11 && held.message.contains("no address"), "{ips}: {held:?}");
+            assert!(call("K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=dns", &ips).is_ok(), "{ips}");
+        }
     }
 
     #[test]
