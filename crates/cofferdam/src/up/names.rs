@@ -77,16 +77,14 @@ impl Names {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        // The last line may be half of one, if the process was killed while writing; nobody was told that it holds.
+        // A line may be half of one, if the process was killed while writing or the disk was full; nobody was told that it holds.
         for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             let parsed: Vec<DnsName> =
                 line.names.iter().filter_map(|name| DnsName::parse(name).ok()).collect();
             names.put(&line.pod, &parsed, &line.addresses, line.until);
         }
         names.expire(now, |_, _| true);
-        let mut file = Log { path: path.to_owned(), file: None, lines: 0 };
-        file.rewrite(&names)?;
-        names.file = Some(file);
+        names.file = Some(Log::write(path, &names)?);
         Ok(names)
     }
 
@@ -121,7 +119,7 @@ impl Names {
             file.add(&Line { pod: pod.clone(), names, addresses: addresses.to_vec(), until })?;
         }
         self.put(pod, names, addresses, until);
-        self.tidy()?;
+        self.tidy();
         Ok(gained)
     }
 
@@ -218,12 +216,17 @@ impl Names {
         self.pods.iter().map(|(pod, of_pod)| (pod.clone(), resolved(of_pod))).collect()
     }
 
-    /// Writes the file anew when most of it is old.
-    fn tidy(&mut self) -> Result<()> {
-        let Some(mut file) = self.file.take() else { return Ok(()) };
-        let done = if file.lines > 2 * self.held + 4096 { file.rewrite(self) } else { Ok(()) };
+    /// Writes the file anew when most of it is old. Where that cannot be done, the old one goes on.
+    fn tidy(&mut self) {
+        let Some(mut file) = self.file.take() else { return };
+        if file.lines > 2 * self.held + 4096 {
+            match Log::write(&file.path, self) {
+                Ok(new) => file = new,
+                // Tried again after as many more.
+                Err(_) => file.lines = 0,
+            }
+        }
         self.file = Some(file);
-        done
     }
 }
 
@@ -231,37 +234,42 @@ impl Names {
 #[derive(Debug)]
 struct Log {
     path: PathBuf,
-    file: Option<File>,
+    file: File,
     lines: usize,
+    /// What was written last may be half a line.
+    is_torn: bool,
 }
 
 impl Log {
     fn add(&mut self, line: &Line) -> Result<()> {
-        let mut text = serde_json::to_vec(line)?;
+        let mut text = if self.is_torn { b"\n".to_vec() } else { Vec::new() };
+        serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
-        let file = self.file.as_mut().context("the file of names is not open")?;
-        file.write_all(&text).with_context(|| format!("writing {}", self.path.display()))?;
+        let written = self.file.write_all(&text);
+        self.is_torn = written.is_err();
         self.lines += 1;
-        Ok(())
+        written.with_context(|| format!("writing {}", self.path.display()))
     }
 
-    fn rewrite(&mut self, names: &Names) -> Result<()> {
-        let new = self.path.with_extension("new");
+    /// Writes all that is known in place of what is at the path.
+    fn write(path: &Path, names: &Names) -> Result<Self> {
+        let new = path.with_extension("new");
         // Who asked for what is not for everybody on the node.
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
-        self.file = Some(file.with_context(|| format!("writing {}", new.display()))?);
-        self.lines = 0;
+        let file = file.with_context(|| format!("writing {}", new.display()))?;
+        let mut log = Self { path: path.to_owned(), file, lines: 0, is_torn: false };
         for (pod, of_pod) in &names.pods {
             for (address, known) in of_pod {
                 // What ran out is told as such: at the next start it counts as open until somebody looks.
                 let past = known.past.iter().map(|name| (name, &0));
                 for (name, until) in known.live.iter().chain(past) {
                     let names = vec![name.as_str().into()];
-                    self.add(&Line { pod: pod.clone(), names, addresses: vec![*address], until: *until })?;
+                    log.add(&Line { pod: pod.clone(), names, addresses: vec![*address], until: *until })?;
                 }
             }
         }
-        fs::rename(&new, &self.path).with_context(|| format!("replacing {}", self.path.display()))
+        fs::rename(&new, path).with_context(|| format!("replacing {}", path.display()))?;
+        Ok(log)
     }
 }
 
@@ -318,6 +326,35 @@ mod tests {
         assert_eq!(names.expire(102, |_, _| false), [(pod("a"), address(1))]);
         assert!(past(&names, "a", address(1)).is_empty());
         assert!(!names.is_due(102));
+    }
+
+    #[test]
+    fn a_full_disk_lets_nothing_be_told_that_is_not_kept_and_spoils_nothing_that_is_told_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("names");
+        let mut names = Names::recall(&path, 0).unwrap();
+        let learn =
+            |names: &mut Names, last| names.learn(&pod("a"), &[name("hub.io")], &[address(last)], 100);
+        learn(&mut names, 1).unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut good = std::mem::replace(&mut names.file.as_mut().unwrap().file, full);
+        let told = format!("{:#}", learn(&mut names, 2).unwrap_err());
+        assert!(told.contains("No space left"), "{told}");
+        assert!(live(&names, "a", address(2)).is_empty());
+        // A disk takes as much of a line as it has room for.
+        good.write_all(b"{\"pod\":[\"x\",").unwrap();
+        names.file.as_mut().unwrap().file = good;
+        learn(&mut names, 3).unwrap();
+        // Nor can the file be written anew.
+        fs::create_dir(path.with_extension("new")).unwrap();
+        names.file.as_mut().unwrap().lines = 10_000;
+        learn(&mut names, 4).unwrap();
+        learn(&mut names, 5).unwrap();
+        fs::remove_dir(path.with_extension("new")).unwrap();
+        let again = Names::recall(&path, 0).unwrap();
+        for (last, is_known) in [(1, true), (2, false), (3, true), (4, true), (5, true)] {
+            assert_eq!(live(&again, "a", address(last)).len(), usize::from(is_known), "{last}");
+        }
     }
 
     #[test]
