@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stderr,
     reason = "a test's helpers fail the test"
 )]
 
@@ -21,7 +22,9 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -463,6 +466,37 @@ fn a_proxy_that_is_killed_loses_its_connections_and_the_next_serves_what_waited(
     assert!(child.wait().unwrap().success());
 }
 
+/// Where a test says to its stranger whom to ask.
+const SOCKET: &str = "GATEWAY_TEST_SOCKET";
+
+/// Another user of the machine, whom the folder would let in, is turned away.
+fn a_stranger_gets_nothing(socket: &Path) {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("SKIPPED: nobody but root can ask as another user");
+    }
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let asked = Command::new("setpriv")
+        .args(["--reuid=65534", "--clear-groups"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "the_stranger_of_another_test"])
+        .env(SOCKET, socket)
+        .output()
+        .unwrap();
+    // By setpriv: there is no such user here, or the user cannot run this program.
+    if matches!(asked.status.code(), Some(126 | 127)) {
+        return eprintln!("SKIPPED: {}", String::from_utf8_lossy(&asked.stderr));
+    }
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stdout));
+}
+
+#[test]
+#[ignore = "the user that another test asks as"]
+fn the_stranger_of_another_test() {
+    let mut stream = UnixStream::connect(std::env::var(SOCKET).unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(stream.read(&mut [0; 64]).unwrap(), 0, "it is told nothing");
+}
+
 #[test]
 fn without_its_agent_a_proxy_goes_on_until_the_next_has_its_sockets() {
     let folder = std::env::temp_dir().join(format!("gateway-control-{}", std::process::id()));
@@ -472,6 +506,7 @@ fn without_its_agent_a_proxy_goes_on_until_the_next_has_its_sockets() {
     proxy.leave();
     drop(sockets);
     refused(to, "a.example");
+    a_stranger_gets_nothing(&folder);
     let (sender, said) = channel();
     let (old, taken) = Proxy::adopt(&folder, Ear(sender)).unwrap().unwrap();
     let old = Led { proxy: old, said, kept: RefCell::default(), process: None };

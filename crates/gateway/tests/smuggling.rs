@@ -1,4 +1,4 @@
-//! What HTTP/1 readers could understand differently gets to no server, byte by byte as attackers write it.
+//! What HTTP/1 readers could understand differently gets to no server and to no client, byte by byte as attackers write it.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,9 +12,10 @@ mod support;
 use gateway::{Ceiling, End, Limits, Reason};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread::JoinHandle;
 use std::time::Duration;
-use support::web::{Way, World, anything, nothing, trusting};
-use support::{PATIENCE, patient};
+use support::web::{Way, World, anything, nothing, state_of, trusting};
+use support::{PATIENCE, Proxy, patient};
 
 const FIRST: &str = "GET /first HTTP/1.1\r\nHost: hub.example\r\n\r\n";
 
@@ -262,4 +263,156 @@ fn what_is_refused_is_not_read_as_the_next_request() {
         assert_eq!(world.proxy.call().path, path);
     }
     assert!(world.seen.try_recv().is_err());
+}
+
+/// More than whoever reads within bounds lets a server write: sockets of two connections hold some of it.
+const TOO_MUCH: usize = 96 << 20;
+
+/// A proxy before a server that writes this when it was asked, then `again` on and on with a pause, and closes where that is empty;
+/// how much of it it could write.
+fn before(first: Vec<u8>, again: Vec<u8>, pause: Duration) -> (Proxy, JoinHandle<usize>) {
+    let proxy = Proxy::start(Some(state_of(anything(), Ceiling::default(), None)), Limits::default());
+    let listener = proxy.server.try_clone().unwrap();
+    let server = std::thread::spawn(move || {
+        let mut stream = patient(listener.accept().unwrap().0);
+        stream.set_write_timeout(Some(PATIENCE / 2)).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let (mut goes_on, mut written) = (stream.write_all(&first).is_ok(), first.len());
+        while goes_on && !again.is_empty() && written < TOO_MUCH {
+            goes_on = stream.write_all(&again).is_ok();
+            written += again.len();
+            std::thread::sleep(pause);
+        }
+        let _gone = stream.shutdown(std::net::Shutdown::Write);
+        let _ended = std::io::copy(&mut stream, &mut std::io::sink());
+        written
+    });
+    (proxy, server)
+}
+
+fn ask(proxy: &Proxy) -> TcpStream {
+    let mut client = proxy.connect();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: hub.example\r\nConnection: close\r\n\r\n").unwrap();
+    client
+}
+
+/// Answers, and whether one of status 200 with the body `ok` may come of it.
+const ANSWERS: [(&str, bool); 27] = [
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+    ("HTTP/1.1 200 OK\nContent-Length: 2\n\nok", true),
+    (
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        true,
+    ),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", true),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokevil", true),
+    (
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\nevil",
+        false,
+    ),
+    (
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nevil",
+        false,
+    ),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 6\r\n\r\nokevil", false),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 2, 6\r\n\r\nokevil", false),
+    ("HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nevil", false),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nevil", false),
+    ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", false),
+    ("HTTP/1.1 200 OK\r\nContent-Length : 4\r\n\r\nevil", false),
+    ("HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: evil\r\nContent-Length: 2\r\n\r\nok", false),
+    ("HTTP/1.1 200 OK\r\nX: a\r\n Set-Cookie: evil\r\nContent-Length: 2\r\n\r\nok", false),
+    ("HTTP/1.1 200 OK\r\nX: a\0evil\r\nContent-Length: 2\r\n\r\nok", false),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nevil", false),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokevil", false),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff1\r\nevil", false),
+    ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", false),
+    ("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nevil", false),
+    ("HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil", false),
+    ("HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nevil", false),
+    ("HTTP/2.0 200 OK\r\nContent-Length: 4\r\n\r\nevil", false),
+    ("evil", false),
+    ("HTTP/1.1 100 Continue\r\n\r\nevil", false),
+    ("", false),
+];
+
+#[test]
+fn what_a_server_answers_comes_to_a_client_in_one_reading_or_not_at_all() {
+    for (bytes, may_be_whole) in ANSWERS {
+        let (proxy, server) = before(bytes.into(), Vec::new(), Duration::ZERO);
+        let mut client = ask(&proxy);
+        let mut told = Vec::new();
+        let _reset = client.read_to_end(&mut told);
+        let told = String::from_utf8(told).unwrap().to_ascii_lowercase();
+        let (head, body) = told.split_once("\r\n\r\n").unwrap_or((&told, ""));
+        let framings: Vec<&str> = head
+            .lines()
+            .filter(|line| line.starts_with("content-length:") || line.starts_with("transfer-encoding:"))
+            .collect();
+        assert!(framings.len() <= 1 && !head.contains("\n "), "{bytes:?}: {told:?}");
+        assert!(!head.replace("\r\n", "").contains(['\r', '\n', '\0']), "{bytes:?}: {told:?}");
+        assert!(!told.contains("evil"), "{bytes:?}: {told:?}");
+        assert_eq!(
+            told.matches("http/1.1 ").count().min(2),
+            usize::from(!told.is_empty()),
+            "{bytes:?}: {told:?}"
+        );
+        let is_whole = head.starts_with("http/1.1 200") && (body == "ok" || body == "2\r\nok\r\n0\r\n\r\n");
+        let is_cut = framings == ["content-length: 9"];
+        assert_eq!(is_whole && !is_cut, may_be_whole, "{bytes:?}: {told:?}");
+        let _ended = proxy.record();
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn a_head_of_an_answer_that_never_ends_is_given_up() {
+    let field = format!("X-1: {}\r\n", "y".repeat(1000));
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for (first, again) in [
+        ("HTTP/1.1 200 ", "reason ".repeat(1000)),
+        ("HTTP/1.1 200 OK\r\n", field.clone()),
+        ("HTTP/1.1 200 OK\r\nX: ", "y".repeat(1000)),
+        ("HTTP/1.1 200 OK\r\n", "A: b\r\n".repeat(100)),
+        (&format!("{chunked}2;"), "x".repeat(1000)),
+        (&format!("{chunked}0\r\n"), field.clone()),
+        (&format!("{chunked}1\r\na\r\n0\r\n"), "A: b\r\n".repeat(100)),
+    ] {
+        let (proxy, server) = before(first.into(), again.clone().into(), Duration::ZERO);
+        let mut told = Vec::new();
+        let _reset = ask(&proxy).read_to_end(&mut told);
+        let told = String::from_utf8(told).unwrap();
+        assert!(!told.ends_with("\r\n0\r\n\r\n"), "{first:?} {:?}: {told:?}", &again[..6]);
+        let _ended = proxy.record();
+        assert!(server.join().unwrap() < TOO_MUCH, "{first:?} {:?}", &again[..6]);
+    }
+}
+
+#[test]
+fn what_a_server_sends_without_end_waits_for_its_client_and_ends_with_it() {
+    let chunk = format!("2000\r\n{}\r\n", "x".repeat(0x2000));
+    let (none, some) = (Duration::ZERO, Duration::from_millis(10));
+    for (first, again, pause) in [
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk, none),
+        ("HTTP/1.1 200 OK\r\n\r\n", "x".repeat(0x2000), none),
+        // The length of a chunk may have zeros without end; nothing is kept of them.
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "0".repeat(100), some),
+        ("HTTP/1.1 200 OK\r\nX: ", "x".to_owned(), some),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n".to_owned(), some),
+        ("", "HTTP/1.1 100 Continue\r\n\r\n".repeat(20), some),
+    ] {
+        let (proxy, server) = before(first.into(), again.into(), pause);
+        let client = ask(&proxy);
+        // It reads nothing, for so long that all that has room anywhere is full.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(proxy.records.try_recv().is_err(), "{first:?}: it goes on");
+        drop(client);
+        let _ended = proxy.record();
+        assert!(server.join().unwrap() < TOO_MUCH, "{first:?}");
+    }
 }
