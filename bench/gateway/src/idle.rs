@@ -26,7 +26,7 @@ pub(crate) fn run(only: &str) -> Result<()> {
         if let How::Http2(_) = how {
             let [idle, later] = idle_and_later_bytes(&proxy, how).with_context(|| row.name())?;
             tell(&row.name(), idle);
-            tell(&format!("{}, 12 s later", row.name()), later);
+            tell(&format!("{}, 32 s later", row.name()), later);
         } else {
             tell(&row.name(), idle_bytes(&proxy, how).with_context(|| row.name())?);
         }

@@ -37,8 +37,8 @@ const IDLE_GROUPS: usize = 4;
 const IDLE_FOR: Duration = Duration::from_millis(2500);
 /// With HTTP/2, of which nothing is given back before a connection ends: all are to be measured before the gateway ends the first.
 const HTTP2_IDLE_FOR: Duration = Duration::from_secs(1);
-/// More than twice as long as the gateway keeps a connection of HTTP/2.
-const LATER: Duration = Duration::from_secs(12);
+/// Longer than the gateway keeps a connection of HTTP/2 (10 s) and then waits for a client that does not answer (20 s).
+const LATER: Duration = Duration::from_secs(32);
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
