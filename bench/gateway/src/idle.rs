@@ -6,7 +6,7 @@
 
 use crate::load::{self, pin};
 use crate::proxies;
-use crate::requests::{Clients, How, Keys, Row, idle_bytes, say, servers};
+use crate::requests::{Clients, How, Keys, Row, idle_and_later_bytes, idle_bytes, say, servers};
 use anyhow::{Context, Result};
 
 pub(crate) fn run(only: &str) -> Result<()> {
@@ -22,7 +22,14 @@ pub(crate) fn run(only: &str) -> Result<()> {
     }
     for row in Row::all().into_iter().filter(|row| row.name().contains(only)) {
         let proxy = row.start(servers, &keys)?;
-        tell(&row.name(), idle_bytes(&proxy, row.client(&clients)).with_context(|| row.name())?);
+        let how = row.client(&clients);
+        if let How::Http2(_) = how {
+            let [idle, later] = idle_and_later_bytes(&proxy, how).with_context(|| row.name())?;
+            tell(&row.name(), idle);
+            tell(&format!("{}, 32 s later", row.name()), later);
+        } else {
+            tell(&row.name(), idle_bytes(&proxy, how).with_context(|| row.name())?);
+        }
     }
     Ok(())
 }

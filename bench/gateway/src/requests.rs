@@ -35,6 +35,10 @@ const IDLE: usize = 1000;
 /// the next, as it is not by all at once.
 const IDLE_GROUPS: usize = 4;
 const IDLE_FOR: Duration = Duration::from_millis(2500);
+/// With HTTP/2, of which nothing is given back before a connection ends: all are to be measured before the gateway ends the first.
+const HTTP2_IDLE_FOR: Duration = Duration::from_secs(1);
+/// Longer than the gateway keeps a connection of HTTP/2 (10 s) and then waits for a client that does not answer (20 s).
+const LATER: Duration = Duration::from_secs(32);
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -497,7 +501,24 @@ fn measure(proxy: &Proxy, how: How<'_>, count: usize) -> Result<Sample> {
 
 /// What a connection takes of a proxy's memory that had its answer and does nothing.
 pub(crate) fn idle_bytes(proxy: &Proxy, how: How<'_>) -> Result<f64> {
+    Ok(idle(proxy, how)?.0)
+}
+
+/// The same, and what it is once proxies had time to end what is idle.
+pub(crate) fn idle_and_later_bytes(proxy: &Proxy, how: How<'_>) -> Result<[f64; 2]> {
+    let before = proxy.memory()?;
+    let (bytes, _idle) = idle(proxy, how)?;
+    std::thread::sleep(LATER);
+    Ok([bytes, (proxy.memory()? - before) / f64::from(u32::try_from(IDLE)?)])
+}
+
+/// What each takes, and they.
+fn idle(proxy: &Proxy, how: How<'_>) -> Result<(f64, Vec<Asking>)> {
     let (before, get) = (proxy.memory()?, get()?);
+    let pause = match how {
+        How::Http1(_) => IDLE_FOR,
+        How::Http2(_) => HTTP2_IDLE_FOR,
+    };
     let mut idle = Vec::new();
     for _ in 0..IDLE_GROUPS {
         for _ in 0..IDLE / IDLE_GROUPS {
@@ -505,9 +526,9 @@ pub(crate) fn idle_bytes(proxy: &Proxy, how: How<'_>) -> Result<f64> {
             client.ask(&get)?;
             idle.push(client);
         }
-        std::thread::sleep(IDLE_FOR);
+        std::thread::sleep(pause);
     }
-    Ok((proxy.memory()? - before) / f64::from(u32::try_from(IDLE)?))
+    Ok(((proxy.memory()? - before) / f64::from(u32::try_from(IDLE)?), idle))
 }
 
 /// Clients that ask until so many were answered.

@@ -129,6 +129,8 @@ struct Shared {
     unknown: Mutex<Option<String>>,
     /// Why newer files about workloads that come by themselves are not gone by.
     unread: Mutex<Option<String>>,
+    /// Why the store of their budgets is not reached.
+    uncounted: Mutex<Option<String>>,
     as_json: bool,
 }
 
@@ -220,6 +222,7 @@ pub(crate) fn run(args: &EgressGatewayArgs) -> Result<()> {
         problem: Mutex::default(),
         unknown: Mutex::new(Some("it has no certificate yet".to_owned())),
         unread: Mutex::default(),
+        uncounted: Mutex::default(),
         as_json: args.json,
     });
     let mut watch = Watch::new(&args.files);

@@ -165,7 +165,8 @@ pub enum Reason {
     WorkloadUnknown,
     /// No rule that somebody wrote lets the workload go there: for one outside the cluster that is not enough.
     WorkloadUnselected,
-    /// The rule demands what only the gateway of a node does: count over time, put in keys, or keep contents.
+    /// The rule demands what only the gateway of a node does: count bytes over time, put in keys, or keep contents; or it has budgets, and
+    /// there is no store of them.
     NeedsNode,
     /// What a request does is not known yet, and its pod, or all, have as much of such requests held as may be.
     TooMuchHeld,
@@ -578,7 +579,7 @@ impl Reason {
                 "no rule allows it, and who comes from outside the cluster gets only where a rule says so"
             }
             Self::NeedsNode => {
-                "the rule counts (budgets, maxUploadBytes by hour or day), puts keys in, or keeps contents, which only the gateway of a node does: this workload needs a rule without"
+                "the rule counts bytes over time (maxUploadBytes by hour or day), puts keys in, or keeps contents, which only the gateway of a node does; or it has budgets, and this gateway no --budget-store: this workload needs a rule without, or the gateway a store"
             }
             Self::TooMuchHeld => {
                 "the requests of this pod that wait to be understood take as much memory as is left for others: fewer large ones at once"

@@ -8,10 +8,14 @@
     reason = "a test's helpers fail the test"
 )]
 
+#[path = "support/store.rs"]
+mod store;
 mod support;
 
 use feed::tls::Identity;
-use gateway::{Authority, AuthorityPem, Clients, End, Inspection, Reason};
+use gateway::{
+    Authority, AuthorityPem, Clients, End, Inspection, Reason, StoreAddress, StoreMeans, WhenDown,
+};
 use policy::{DomainPattern, Verdict};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -42,7 +46,7 @@ fn means(tls: &Tls) -> Inspection {
     Inspection { authority: Authority::generate(SystemTime::now()).unwrap(), roots: vec![root] }
 }
 
-/// Answers each request of each connection with its first line, in TLS or in clear.
+/// Answers each request of each connection with its first line, in TLS or in clear; where it has a field `x-to`, leads there.
 fn serve(port: u16, tls: Option<Arc<ServerConfig>>) {
     let listener = server(port);
     std::thread::spawn(move || {
@@ -59,7 +63,11 @@ fn serve(port: u16, tls: Option<Arc<ServerConfig>>) {
 fn answer(mut stream: impl Read + Write) {
     while let Some(head) = head(&mut stream) {
         let line = head.lines().next().unwrap();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}", line.len());
+        let status = match head.lines().find_map(|line| line.strip_prefix("x-to: ")) {
+            Some(to) => format!("302 Found\r\nLocation: {to}"),
+            None => "200 OK".to_owned(),
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{line}", line.len());
         if stream.write_all(answer.as_bytes()).is_err() {
             return;
         }
@@ -92,9 +100,13 @@ type Outer = StreamOwned<ClientConnection, TcpStream>;
 
 /// Through the door, TLS to the hub as a client does it that believes an authority.
 fn through(door: &Door, believed: &AuthorityPem) -> StreamOwned<ClientConnection, Outer> {
-    let (answer, outer) = door.ask(CONNECT);
+    through_to("hub.example", door, believed)
+}
+
+fn through_to(name: &str, door: &Door, believed: &AuthorityPem) -> StreamOwned<ClientConnection, Outer> {
+    let (answer, outer) = door.ask(&CONNECT.replace("hub.example", name));
     assert_eq!(answer, LEAVE);
-    let name = ServerName::try_from("hub.example").unwrap();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     StreamOwned::new(ClientConnection::new(trusting(believed, vec![]), name).unwrap(), outer)
 }
 
@@ -230,5 +242,79 @@ fn netns_a_connection_does_not_outlive_the_certificate_it_came_with() {
         let both = Identity { authority: next.valid(DOOR).authority, ..door.authority.valid(DOOR) };
         door.clients.send(Arc::new(Clients::new(&both, DOMAIN).unwrap())).unwrap();
         is_cut(&mut far);
+    });
+}
+
+#[test]
+fn netns_what_an_answer_granted_is_reached_wherever_it_is_and_nothing_else_there() {
+    if !able() {
+        return;
+    }
+    outside("je", || {
+        let tls = Tls::new();
+        serve(443, Some(Arc::clone(&tls.server)));
+        let means = means(&tls);
+        let granting = policies(&hub(&format!("{DOWNLOADS}, redirects: {{grant: 60s}}")));
+        let door = Door::opening(granting, Some(means.clone()), Vec::new());
+        let runner = shown(&door.authority, &[RUNNER]);
+        let is_unknown = || {
+            let connect = CONNECT.replace("hub.example", "other.example");
+            door.check_refused(Some(&runner), &connect, Reason::LookupRefused, "lookup-refused");
+        };
+        is_unknown();
+        let leading = GET.replace("||", "|X-To: https://other.example/file?sig=1||");
+        let (head, _) = ask(&mut through(&door, &means.authority), &leading);
+        assert!(head.starts_with("HTTP/1.1 302 "), "{head}");
+        assert_eq!(door.record().reason, Reason::NameAllowed);
+
+        let mut granted = through_to("other.example", &door, &means.authority);
+        let mut file =
+            |target: &str| ask(&mut granted, &format!("GET {target} HTTP/1.1|Host: other.example||")).0;
+        assert!(file("/file?sig=1").starts_with("HTTP/1.1 200 "));
+        assert!(file("/file?sig=2").starts_with("HTTP/1.1 403 "));
+        // With the rule that granted it goes what it granted.
+        door.policies.send(policies(&hub(DOWNLOADS))).unwrap();
+        assert!(file("/file?sig=1").starts_with("HTTP/1.1 403 "));
+        drop(granted);
+        door.record();
+        is_unknown();
+    });
+}
+
+#[test]
+fn netns_replicas_share_the_budget_of_a_workload_and_without_a_store_there_is_none() {
+    if !able() {
+        return;
+    }
+    outside("jf", || {
+        let tls = Tls::new();
+        serve(443, Some(Arc::clone(&tls.server)));
+        let folder = tempfile::tempdir().unwrap();
+        let _server = store::Server::start(folder.path(), &[]);
+        let store = |node: &str| StoreMeans {
+            address: StoreAddress::Unix(folder.path().join(store::SOCKET)),
+            roots: None,
+            user: None,
+            password: None,
+            node: node.into(),
+            down: WhenDown::Deny,
+        };
+        let means = means(&tls);
+        let limited = hub(&format!("name: few, {DOWNLOADS}, budgets: {{requests: {{day: 3}}}}"));
+        let doors = ["a", "b"].map(|node| Door::counting(policies(&limited), means.clone(), store(node)));
+        let mut streams = doors.each_ref().map(|door| through(door, &means.authority));
+        let mut status = |at: usize| ask(&mut streams[at], GET).0.split(' ').nth(1).unwrap().to_owned();
+        assert_eq!([0, 1, 0].map(&mut status), ["200"; 3]);
+        assert_eq!([0, 1].map(&mut status), ["429"; 2]);
+        // By another state of policy, in which the rule stands elsewhere, it is the same account.
+        let behind = limited.replacen('[', "[{action: Allow, to: [{domains: [pypi.org]}]}, ", 1);
+        doors[1].policies.send(policies(&behind)).unwrap();
+        assert_eq!(status(1), "429");
+        let reasons = [(); 3].map(|()| doors[0].calls.recv_timeout(support::PATIENCE).unwrap().reason);
+        assert_eq!(reasons, [Reason::RequestAllowed, Reason::RequestAllowed, Reason::QuotaRequests]);
+
+        let door = Door::opening(policies(&limited), Some(means.clone()), Vec::new());
+        let runner = shown(&door.authority, &[RUNNER]);
+        door.check_refused(Some(&runner), CONNECT, Reason::NeedsNode, "needs-node");
     });
 }

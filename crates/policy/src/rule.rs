@@ -389,6 +389,16 @@ impl RuleEntry {
             (None, None) => Demand::Nothing,
         }
     }
+
+    /// The rule as its author knows it, for what is counted over states of policy: its position may change with any edit of its
+    /// file; where it has a name, that stays.
+    pub fn known_as(&self) -> String {
+        let object = self.object.as_ref().map(ToString::to_string).unwrap_or_default();
+        match &self.name {
+            Some(name) => format!("{object} {name}"),
+            None => format!("{object} {}", self.index.unwrap_or_default()),
+        }
+    }
 }
 
 /// What a rule lets a pod send, in bytes; counted for each pod and rule that a user wrote. At least one field says something.

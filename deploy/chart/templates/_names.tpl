@@ -16,7 +16,7 @@ app.kubernetes.io/component: {{ .component }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{- /* What agents and ingress gateways count money by, and share budgets through: arguments, mounts, volumes. */}}
+{{- /* What agents and gateways count money by, and share budgets through: arguments, mounts, volumes. */}}
 {{- define "cofferdam.spending.args" -}}
 {{- if .Values.prices.list }}
 - --prices=/run/secrets/cofferdam/prices/prices.yaml

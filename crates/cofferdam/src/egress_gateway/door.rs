@@ -1,17 +1,18 @@
 //! The egress gateway's door for workloads that come by themselves, the files by which it knows them, and those with which their
-//! TLS is opened.
+//! TLS is opened; and what their budgets are counted by.
 //!
 //! Guarantees: files that cannot be used at the start are an error; later ones change nothing, and are told of. Does not:
 //! look at files of policy.
 
-use super::Shared;
+use super::{Shared, own_name};
 use crate::http;
 use crate::up::dns::pattern;
 use crate::up::inspection::{Home, InspectionArgs};
+use crate::up::spending::SpendingArgs;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use feed::tls::Identity;
-use gateway::{Clients, Inspection, Limits, Sink, SystemLookup, Visitors};
+use gateway::{Clients, Inspection, Limits, Prices, Sink, StoreMeans, SystemLookup, Visitors};
 use policy::DomainPattern;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ pub(super) struct DoorArgs {
     /// they are refused. May be repeated
     #[arg(long, value_name = "NAME", value_parser = pattern, requires = "inspection_ca")]
     never_open: Vec<DomainPattern>,
+    #[command(flatten)]
+    spending: SpendingArgs,
 }
 
 /// The door, open.
@@ -49,6 +52,8 @@ pub(super) struct Door {
     listener: TcpListener,
     files: Files,
     known: watch::Sender<Arc<Clients>>,
+    store: Option<Arc<StoreMeans>>,
+    prices: Option<Arc<Prices>>,
 }
 
 impl DoorArgs {
@@ -58,8 +63,16 @@ impl DoorArgs {
             if self.inspection.has_authority() {
                 bail!("--inspection-ca without --front: TLS of pods is opened on their nodes, not here");
             }
+            if self.spending.is_given() {
+                bail!(
+                    "--budget-store or --prices without --front: what pods use is counted on their nodes, not here"
+                );
+            }
             return Ok(None);
         };
+        let store = self.spending.store()?;
+        let store = store.map(|store| Arc::new(StoreMeans { node: own_name().into(), ..store }));
+        let prices = self.spending.prices()?;
         let opens = self.inspection.means(&Home::Nowhere)?;
         let (held, clients) =
             read(folder, domain).with_context(|| format!("--clients {}", folder.display()))?;
@@ -74,20 +87,21 @@ impl DoorArgs {
             opens,
             shared: Arc::clone(shared),
         };
-        Ok(Some(Door { listener, files, known: watch::Sender::new(Arc::new(clients)) }))
+        Ok(Some(Door { listener, files, known: watch::Sender::new(Arc::new(clients)), store, prices }))
     }
 }
 
 impl Door {
     /// Serves until told to drain, and then until nothing is open.
     pub(super) async fn serve(self, sink: Arc<dyn Sink>, drain_timeout: Duration) -> Result<()> {
-        let Self { listener, files, known } = self;
+        let Self { listener, files, known, store, prices } = self;
         let [max_connections, max_per_pod] = CONNECTIONS;
         let limits = Limits { drain_timeout, max_connections, max_per_pod, ..Limits::default() };
         let (policies, phase) = (files.shared.policies.subscribe(), files.shared.phase.subscribe());
         let (lookup, counters) = (Arc::new(SystemLookup), Arc::clone(&files.shared.counters));
         let visitors = Arc::new(Visitors::new(policies, lookup, sink, counters, limits, phase));
         visitors.open_with(files.opens.as_deref(), files.never.clone())?;
+        visitors.count_with(store, prices).context("starting the thread that shares budgets")?;
         let clients = known.subscribe();
         tokio::select! {
             () = Arc::clone(&visitors).serve(listener, clients) => {}
@@ -118,6 +132,11 @@ impl Files {
                 Err(error) => Some(format!("{error:#}; what was read before holds")),
             };
             self.shared.note(&self.shared.unread, problem, "the files for workloads can be used");
+            let problem = visitors.store_standing().and_then(|store| store.problem);
+            let problem = problem.map(|why| {
+                format!("the store of budgets cannot be reached, and this gateway uses no more than its share: {why}")
+            });
+            self.shared.note(&self.shared.uncounted, problem, "the store of budgets answers");
         }
     }
 

@@ -4,7 +4,7 @@ use policy::{PodName, RuleEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The position of a rule may change with any edit of its file; where it has a name, that stays.
+/// A pod, or a workload, and a rule ([`RuleEntry::known_as`]).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) pod: PodName,
@@ -14,12 +14,7 @@ pub(crate) struct Account {
 impl Account {
     /// That of a pod under a rule.
     pub(crate) fn of(pod: &PodName, entry: &RuleEntry) -> Self {
-        let object = entry.object.as_ref().map(ToString::to_string).unwrap_or_default();
-        let which = match (&entry.name, entry.index) {
-            (Some(name), _) => name.to_string(),
-            (None, index) => format!("{}", index.unwrap_or_default()),
-        };
-        Self { pod: pod.clone(), rule: format!("{object} {which}") }
+        Self { pod: pod.clone(), rule: entry.known_as() }
     }
 }
 

@@ -22,8 +22,9 @@ pub(crate) struct SpendingArgs {
     /// What models cost (a PriceList); without, calls under a budget of money are refused
     #[arg(long, value_name = "FILE")]
     prices: Option<PathBuf>,
-    /// Share budgets in a Valkey or Redis server: those of pods among their workload instead of per pod on its node, limits of
-    /// InferencePolicies among ingress gateways instead of per process: redis://[USER@]HOST[:PORT], rediss://… with TLS, or unix:PATH
+    /// Share budgets in a Valkey or Redis server: those of pods among their workload instead of per pod on its node, those of workloads
+    /// outside nodes, which have none without it, and limits of InferencePolicies among ingress gateways instead of per process:
+    /// redis://[USER@]HOST[:PORT], rediss://… with TLS, or unix:PATH
     #[arg(long, value_name = "URL", value_parser = url)]
     budget_store: Option<Url>,
     /// File with its password
@@ -54,6 +55,11 @@ struct Url {
 }
 
 impl SpendingArgs {
+    /// Whether anything is to be counted by.
+    pub(crate) fn is_given(&self) -> bool {
+        self.prices.is_some() || self.budget_store.is_some()
+    }
+
     /// What calls cost; nothing where nobody says.
     pub(crate) fn prices(&self) -> Result<Option<Arc<Prices>>> {
         self.prices.as_deref().map(prices::load).transpose()

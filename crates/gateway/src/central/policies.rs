@@ -3,11 +3,12 @@
 //! Enters: a [`PolicySet`] with every pod. Leaves: judgements. Guarantees: as if the pod had resolved to the address the names
 //! that its node says, which its node alone knows; a pod that is not on the node that asks, or has another address, is
 //! nobody. A workload that comes by itself gets what a rule allows it by name or by address, and nothing for want of a
-//! policy; its requests are judged by the same rules as a pod's. Does not: judge requests of nodes' pods, count budgets, or put
-//! in keys; for such a workload a rule that demands it allows nothing.
+//! policy; its requests are judged by the same rules as a pod's. Does not: judge requests of nodes' pods, count, or put in keys;
+//! for such a workload a rule that demands what nobody here does allows nothing.
 
 use super::asked::Asked;
 use super::barred::{Bar, Needs};
+use super::spending::Spending;
 use crate::ceiling::Ceiling;
 use crate::decide::{Awaits, Judgement, when_unopened};
 use crate::leaks::Searches;
@@ -110,7 +111,7 @@ impl Policies {
         &self,
         visit: &Visit<'_>,
         operation: &Operation,
-        searches: &Searches,
+        (searches, spending): (&Searches, &Spending),
     ) -> RequestJudgement {
         let part = self.part(visit.workload);
         let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,16 +122,18 @@ impl Policies {
         let text = |rule: RuleId| part.rule(rule).map(|entry| entry.to_string().into());
         let judgement = requests::judge_by(rules, &connection, operation, text);
         let Some(entry) = judgement.deciding.and_then(|rule| part.rule(rule)) else { return judgement };
-        if needs_node(entry) {
+        let demands = entry.requests.as_ref().map(|requests| Demands::of(requests, searches));
+        let account = spending.account(visit.workload, entry);
+        let (Ok(account), false) = (account, needs_node(entry, visit.counts)) else {
             let (nearest, generation) = (judgement.rule, judgement.generation);
             return RequestJudgement {
                 nearest,
                 generation,
                 ..RequestJudgement::without_rule(Reason::NeedsNode)
             };
-        }
-        let demands = entry.requests.as_ref().map(|requests| Demands::of(requests, searches));
-        RequestJudgement { demands: demands.unwrap_or_default(), ..judgement }
+        };
+        let demands = Demands { account, prices: spending.prices(), ..demands.unwrap_or_default() };
+        RequestJudgement { demands, ..judgement }
     }
 
     fn connection(&self, part: &mut PolicySet, visit: &Visit<'_>) -> Judgement {
@@ -146,7 +149,7 @@ impl Policies {
         let entry = judgement.deciding.and_then(|rule| part.rule(rule));
         let reason = match judgement.reason.verdict() {
             Verdict::Allow if !is_written(&judgement) => Reason::WorkloadUnselected,
-            Verdict::Allow if entry.is_some_and(needs_node) => Reason::NeedsNode,
+            Verdict::Allow if entry.is_some_and(|entry| needs_node(entry, visit.counts)) => Reason::NeedsNode,
             Verdict::Allow | Verdict::Deny => judgement.reason,
         };
         let requests = entry.and_then(|entry| entry.requests.as_deref());
@@ -173,11 +176,17 @@ impl Policies {
         requests.any(|requests| !requests.tool_conditions.is_empty())
     }
 
-    /// Whether a workload that comes by itself may have a name looked up: one that its policy speaks of and lets it ask for.
+    /// Whether a workload that comes by itself may have a name looked up: one that its policy speaks of, or of which something is
+    /// granted, and that it lets it ask for.
     ///
     /// # Errors
     /// The rule that is against it, where there is one.
-    pub(super) fn may_ask(&self, workload: &Arc<Pod>, name: &DnsName) -> Result<(), Option<Arc<str>>> {
+    pub(super) fn may_ask(
+        &self,
+        workload: &Arc<Pod>,
+        name: &DnsName,
+        is_granted: bool,
+    ) -> Result<(), Option<Arc<str>>> {
         let part = self.part(workload);
         let part = part.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = dns_rules(&part, workload);
@@ -185,7 +194,9 @@ impl Policies {
         if asked.verdict == Verdict::Deny {
             return Err(part.rule(asked.rule).map(|entry| entry.to_string().into()));
         }
-        if rules.writes_of(name) { Ok(()) } else { Err(None) }
+        // Rules that grant speak of every name, and allow none by that.
+        let is_meant = rules.writes_of(name) || is_granted && rules.speaks_of(name);
+        if is_meant { Ok(()) } else { Err(None) }
     }
 
     /// The policies that select a pod, and a world that has nobody else.
@@ -225,6 +236,8 @@ pub(super) struct Visit<'a> {
     pub(super) destination: SocketAddr,
     /// The name to which that address belongs, where the connection is for one.
     pub(super) name: Option<&'a DnsName>,
+    /// Whether there is a store to count its budgets in.
+    pub(super) counts: bool,
 }
 
 impl Visit<'_> {
@@ -239,13 +252,13 @@ impl Visit<'_> {
     }
 }
 
-/// Whether a rule demands what nobody here can meet: that there is an account of a workload over time, or a grant, of which
-/// several gateways know; keys; or a place for contents.
-fn needs_node(rule: &RuleEntry) -> bool {
-    let counts = rule.upload.is_some_and(|upload| upload.hour.is_some() || upload.day.is_some());
+/// Whether a rule demands what nobody here can meet: bytes that the kernel counts over time; an account that several gateways draw
+/// on, where they share no store (`counts`); keys; or a place for contents.
+fn needs_node(rule: &RuleEntry, counts: bool) -> bool {
+    let is_uploaded = rule.upload.is_some_and(|upload| upload.hour.is_some() || upload.day.is_some());
     let requests = rule.requests.as_deref();
-    let is_kept = |it: &policy::Requests| it.inject.is_some() || it.capture.is_some() || it.granted;
-    counts || requests.is_some_and(|it| !it.quotas.is_open() || is_kept(it))
+    let is_kept = |it: &policy::Requests| it.inject.is_some() || it.capture.is_some();
+    is_uploaded || requests.is_some_and(|it| !counts && !it.quotas.is_open() || is_kept(it))
 }
 
 /// Whether somebody wrote the rule that decides.

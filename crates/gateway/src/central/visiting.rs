@@ -4,15 +4,18 @@
 //! addresses of names. Guarantees: a name is only looked up where the workload's policy speaks of it and lets it ask; a
 //! connection by a name goes only to an address that this gateway itself was told for the name; what policy leaves open, and
 //! what it allows with demands that nobody here can meet, is refused; a rule that looks at requests lets none through that it
-//! does not list. Does not: count over time, put in keys, keep contents.
+//! does not list; a name of which something is granted is looked up only while that holds. Does not: count bytes over time, put in keys,
+//! keep contents.
 
 use super::policies::{Policies, Visit};
+use super::spending::Spending;
 use super::workload::{Stranger, Workloads};
 use crate::bounds::Bounds;
 use crate::decide::{Claim, Judge, Judgement, Opening, shut};
 use crate::front::{Host, Resolve, Resolved, Resolving, Unresolved};
 use crate::leaks::Searches;
 use crate::reason::Reason;
+use crate::referrals::Referrals;
 use crate::requests::{Handling, RequestJudgement, name_of};
 use crate::tls::Inspector;
 use policy::{DnsName, DomainPattern, Generation, Operation, Verdict};
@@ -34,6 +37,8 @@ const MAX_ADDRESSES: usize = 16;
 /// Names with an address that are remembered, and how long: a connection comes right behind its look-up.
 const MAX_FOUND: usize = 65_536;
 const REMEMBERED: Duration = Duration::from_secs(60);
+/// The port at which answers grant anything.
+const HTTPS: u16 = 443;
 
 /// What a look-up gives.
 pub type Looking<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
@@ -66,7 +71,10 @@ pub(super) struct Visiting {
     asking: Arc<Bounds<IpAddr>>,
     /// Which names led to an address, and until when that counts.
     found: Mutex<HashMap<(IpAddr, DnsName), Instant>>,
+    /// What answers granted to each workload.
+    grants: Arc<Referrals>,
     opens: RwLock<Opens>,
+    spending: Spending,
     searches: Searches,
     /// The state of policy that searches are of.
     searched: AtomicU64,
@@ -90,7 +98,9 @@ impl Visiting {
             lookup,
             asking: Bounds::new(all, each),
             found: Mutex::default(),
+            grants: Arc::default(),
             opens: RwLock::default(),
+            spending: Spending::default(),
             searches: Searches::default(),
             searched: AtomicU64::new(0),
         }
@@ -99,6 +109,16 @@ impl Visiting {
     /// The address under which the workload of an id stands.
     pub(super) fn enter(&self, id: &str) -> Result<IpAddr, Stranger> {
         self.workloads.enter(id)
+    }
+
+    /// Where what answers grant is kept.
+    pub(super) fn grants(&self) -> Arc<Referrals> {
+        Arc::clone(&self.grants)
+    }
+
+    /// What budgets are counted by.
+    pub(super) fn spending(&self) -> &Spending {
+        &self.spending
     }
 
     fn found(&self) -> MutexGuard<'_, HashMap<(IpAddr, DnsName), Instant>> {
@@ -139,7 +159,8 @@ impl Visiting {
         }
         let leads = |name: &&DnsName| is_open || self.leads(name, destination.ip(), Instant::now());
         let name = name_of(&opening.claim).filter(leads);
-        Ok(question(&policies, &Visit { workload: &workload, source, destination, name }))
+        let counts = self.spending.counts();
+        Ok(question(&policies, &Visit { workload: &workload, source, destination, name, counts }))
     }
 
     fn judged(&self, opening: &Opening, is_open: bool) -> Judgement {
@@ -191,8 +212,9 @@ impl Visiting {
         let refuse = |reason| Unresolved { reason, rule: None, detail: None };
         let workload = self.workloads.at(pod).ok_or_else(|| refuse(Reason::UnknownPod))?;
         let policies = self.policies.borrow().clone().ok_or_else(|| refuse(Reason::NoPolicy))?;
+        let is_granted = self.grants.is_host_named(pod, &name, HTTPS, Instant::now());
         policies
-            .may_ask(&workload, &name)
+            .may_ask(&workload, &name, is_granted)
             .map_err(|rule| Unresolved { rule, ..refuse(Reason::LookupRefused) })?;
         let _place = self.asking.admit(pod).map_err(|_| refuse(Reason::TooManyAsked))?;
         let failed = |why: String| Unresolved { detail: Some(why.into()), ..refuse(Reason::NoAddress) };
@@ -218,7 +240,7 @@ impl Judge for Visiting {
 
     fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {
         let asked = self.ask(opening, true, |policies, visit| {
-            policies.asked(visit, operation, self.searches(policies.generation()))
+            policies.asked(visit, operation, (self.searches(policies.generation()), &self.spending))
         });
         asked.unwrap_or_else(|refused| RequestJudgement::without_rule(refused.reason))
     }

@@ -20,6 +20,7 @@ use crate::tls::{Inspection, InspectionError, Inspector};
 use authn::Authorities;
 use feed::tls::{Identity, TlsError};
 use policy::DomainPattern;
+use purse::{Prices, StoreMeans, StoreStanding};
 use rustls::ServerConfig;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -114,8 +115,9 @@ impl Visitors {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let visiting = Arc::new(Visiting::new(policies, lookup));
-        let gateway = Gateway::new(visiting.clone(), sink, Arc::clone(&counters), limits, phase.clone())
+        let mut gateway = Gateway::new(visiting.clone(), sink, Arc::clone(&counters), limits, phase.clone())
             .resolving(visiting.clone());
+        gateway.grants = visiting.grants();
         let [all, each] = GREETINGS;
         Self { gateway, visiting, greeting: Bounds::new(all, each), counters, phase }
     }
@@ -133,6 +135,24 @@ impl Visitors {
         let inspector = means.map(Inspector::new).transpose()?.map(Arc::new);
         self.visiting.open_with(Opens { inspector, never });
         Ok(())
+    }
+
+    /// Counts budgets in this store, and money by these prices, from the next request on. Without a store, rules with budgets allow
+    /// nothing. Once: what was set before stays.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    pub fn count_with(
+        &self,
+        store: Option<Arc<StoreMeans>>,
+        prices: Option<Arc<Prices>>,
+    ) -> std::io::Result<()> {
+        self.visiting.spending().count_with(store, prices)
+    }
+
+    /// How the store of budgets stands; nothing where there is none.
+    pub fn store_standing(&self) -> Option<StoreStanding> {
+        self.visiting.spending().standing()
     }
 
     /// Serves until told to drain, and then until the last connection ended or the time for that is over. `clients` is looked

@@ -181,9 +181,10 @@ async fn one_by_one(
 /// Returns when no request was under way for as long.
 async fn unused(after: Duration, ledger: &Ledger) {
     loop {
-        let before = ledger.begun();
+        let (was_open, before) = (ledger.is_open(), ledger.begun());
         tokio::time::sleep(after).await;
-        if !ledger.is_open() && ledger.begun() == before {
+        // One that was under way at the first look may have ended just now.
+        if !was_open && ledger.begun() == before {
             return;
         }
     }

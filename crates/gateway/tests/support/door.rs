@@ -5,7 +5,7 @@ use super::{PATIENCE, patient};
 use feed::tls::Identity;
 use gateway::{
     Call, Clients, Counters, Inspection, Limits, Looking, Lookup, Phase, Policies, Reason, Record, Sink,
-    Visitors,
+    StoreMeans, Visitors,
 };
 use nix::sched::{CloneFlags, setns};
 use policy::{DnsName, DomainPattern, Verdict};
@@ -131,6 +131,20 @@ impl Door {
 
     /// One that opens TLS, but to some names.
     pub fn opening(set: Option<Arc<Policies>>, means: Option<Inspection>, never: Vec<DomainPattern>) -> Self {
+        Self::started(set, means, never, None)
+    }
+
+    /// One that opens TLS, and counts budgets in a store.
+    pub fn counting(set: Option<Arc<Policies>>, means: Inspection, store: StoreMeans) -> Self {
+        Self::started(set, Some(means), Vec::new(), Some(Arc::new(store)))
+    }
+
+    fn started(
+        set: Option<Arc<Policies>>,
+        means: Option<Inspection>,
+        never: Vec<DomainPattern>,
+        store: Option<Arc<StoreMeans>>,
+    ) -> Self {
         let authority = Authority::new();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -148,6 +162,7 @@ impl Door {
                 let counters = Arc::new(Counters::new());
                 let door = Visitors::new(latest, Arc::new(Zone), sink, counters, Limits::default(), told);
                 door.open_with(means.as_ref(), never).unwrap();
+                door.count_with(store, None).unwrap();
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 tokio::select! {
                     () = Arc::new(door).serve(listener, known) => {}
