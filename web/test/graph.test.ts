@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { CROWDED, MOST_EDGES, picture, width } from "../src/lib/graph";
+import { CROWDED, MOST_EDGES, newStandsOut, picture, width } from "../src/lib/graph";
 import type { Graph, GraphEdge } from "../src/lib/types";
 import { asFilter } from "../src/pages/Map";
 
@@ -49,6 +49,13 @@ describe("the map's picture", () => {
     expect(found.lines).toHaveLength(MOST_EDGES);
     expect(found.left).toBe(3);
     expect(found.lines[0]?.denied).toBe(1);
+  });
+
+  it("marks what is new only beside what is not", () => {
+    const all = [edge("ns0/Deployment/w0", "ns1/Deployment/w1"), edge("ns1/Deployment/w1", "ns0/Deployment/w0")];
+    const of = (fresh: boolean[]) => newStandsOut(picture({ ...graph(2, []), edges: all.map((it, n) => ({ ...it, is_new: fresh[n] ?? false })) }, new Set()));
+    expect(of([true, false])).toBe(true);
+    expect(of([true, true])).toBe(false);
   });
 
   it("shows what the server put together as boxes, and beside them whom somebody opened", () => {

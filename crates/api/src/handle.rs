@@ -11,6 +11,7 @@ pub(crate) mod sums;
 pub(crate) mod usage;
 
 use crate::graph_names::Providers;
+use crate::groups::Kept;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::seam::{Actions, Hub, Live, NotDone};
@@ -35,6 +36,7 @@ pub(crate) struct Known {
     pub(crate) live: Arc<dyn Live>,
     pub(crate) actions: Arc<dyn Actions>,
     pub(crate) providers: Providers,
+    pub(crate) groups: Kept,
     pub(crate) document: Bytes,
     /// What is open, and when that was counted.
     pub(crate) open: Mutex<Option<(Time, Open)>>,

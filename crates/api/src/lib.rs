@@ -10,6 +10,7 @@ mod body;
 mod dispatch;
 pub mod excerpt;
 mod graph_names;
+mod groups;
 mod handle;
 pub mod openapi;
 mod patient;

@@ -5,6 +5,7 @@
 use crate::body::AnswerBody;
 use crate::dispatch::Shared;
 use crate::graph_names::Providers;
+use crate::groups::Kept;
 use crate::handle::Known;
 use crate::openapi;
 use crate::patient::Patient;
@@ -147,6 +148,7 @@ fn shared(config: Config, newest: watch::Receiver<i64>) -> Shared {
             live,
             actions,
             providers: Providers::of(&catalog),
+            groups: Kept::default(),
             document: document.into(),
             open: Mutex::default(),
             hub,

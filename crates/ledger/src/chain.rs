@@ -4,14 +4,17 @@
 //! SHA-256 of the block before, its number, the first and last entry, and its content. When old entries are forgotten
 //! their block stays, so that the chain can still be followed; of such a block only the hash is checked.
 
+use crate::brief::{self, Brief, Packer};
 use crate::error::LedgerError;
 use crate::query::Reader;
 use aws_lc_rs::digest::{Context, SHA256};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Entries of one block.
-const BLOCK: i64 = 4096;
+pub(crate) const BLOCK: i64 = 4096;
 /// After so many microseconds a block is sealed although it is not full.
 const PATIENCE: u64 = 60_000_000;
 /// What the first block follows.
@@ -142,7 +145,7 @@ pub(crate) fn seal(connection: &mut Connection, limit: Option<i64>, now: u64) ->
         if count < BLOCK && !is_old {
             break;
         }
-        let content = content(&transaction, first, last)?.0;
+        let Content { digest: content, packed, .. } = content(&transaction, first, last)?;
         let number = number + 1;
         let mut block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
         block.hash = block.right_hash();
@@ -157,37 +160,62 @@ pub(crate) fn seal(connection: &mut Connection, limit: Option<i64>, now: u64) ->
             block.previous,
             block.hash
         ])?;
+        brief::keep(&transaction, number, oldest, &packed)?;
     }
     transaction.commit()
 }
 
-/// The digest of entries, and how many there are.
-fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<(Vec<u8>, u64)> {
-    let all = "SELECT e.id, e.time, e.kind, e.verdict, e.port, e.protocol, e.count, e.sent, e.received, \
-               n.text, s.text, d.text, r.text, w.text, e.detail FROM entries e \
-               LEFT JOIN words n ON n.id = e.node LEFT JOIN words s ON s.id = e.source \
-               LEFT JOIN words d ON d.id = e.destination LEFT JOIN words r ON r.id = e.rule \
-               LEFT JOIN words w ON w.id = e.reason WHERE e.id BETWEEN ?1 AND ?2 ORDER BY e.id";
-    let mut statement = connection.prepare_cached(all)?;
+/// What entries are.
+struct Content {
+    digest: Vec<u8>,
+    entries: u64,
+    /// Their numbers, packed.
+    packed: Vec<u8>,
+}
+
+fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<Content> {
+    let all = format!(
+        "SELECT {}, e.detail FROM entries e WHERE e.id BETWEEN ?1 AND ?2 ORDER BY e.id",
+        brief::SELECTED
+    );
+    let mut statement = connection.prepare_cached(&all)?;
     let mut rows = statement.query([first, last])?;
-    let (mut context, mut count) = (Context::new(&SHA256), 0);
+    let mut find = connection.prepare_cached("SELECT text FROM words WHERE id = ?1")?;
+    // Most entries of a block have their words in common.
+    let mut words: HashMap<i64, Option<Vec<u8>>> = HashMap::new();
+    let (mut context, mut entries, mut packer) = (Context::new(&SHA256), 0, Packer::default());
     while let Some(row) = rows.next()? {
-        for column in 0..9 {
-            context.update(&row.get::<_, i64>(column)?.to_be_bytes());
+        let it = Brief::read(row)?;
+        packer.add(&it);
+        let Brief { id, time, kind, verdict, port, protocol, count, sent, received, .. } = it;
+        for number in [id, time, kind, verdict, port, protocol, count, sent, received] {
+            context.update(&number.to_be_bytes());
         }
-        for column in 9..15 {
-            match row.get_ref(column)?.as_bytes_or_null()? {
-                Some(text) => {
-                    context.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
-                    context.update(text);
+        for number in [it.node, it.source, it.destination, it.rule, it.reason] {
+            let word = match words.entry(number) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let read = |row: &Row<'_>| Ok(row.get_ref(0)?.as_bytes_or_null()?.map(<[u8]>::to_vec));
+                    new.insert(find.query_row([number], read).optional()?.flatten())
                 }
-                // No text is as long.
-                None => context.update(&u64::MAX.to_be_bytes()),
-            }
+            };
+            hash_text(&mut context, word.as_deref());
         }
-        count += 1;
+        hash_text(&mut context, row.get_ref(14)?.as_bytes_or_null()?);
+        entries += 1;
     }
-    Ok((context.finish().as_ref().to_vec(), count))
+    Ok(Content { digest: context.finish().as_ref().to_vec(), entries, packed: packer.bytes() })
+}
+
+fn hash_text(context: &mut Context, text: Option<&[u8]>) {
+    match text {
+        Some(text) => {
+            context.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+            context.update(text);
+        }
+        // No text is as long.
+        None => context.update(&u64::MAX.to_be_bytes()),
+    }
 }
 
 impl Reader {
@@ -286,7 +314,7 @@ fn fault_inside(
     if strangers > 0 {
         return Ok(Some(format!("{strangers} entries lie before it that no block has")));
     }
-    let (content, entries) = content(connection, block.first, block.last)?;
+    let Content { digest, entries, packed } = content(connection, block.first, block.last)?;
     if block.is_pruned {
         found.pruned += 1;
         return Ok(match (entries, found.blocks) {
@@ -295,11 +323,14 @@ fn fault_inside(
             _ => Some("it is said to be forgotten, and has entries".to_owned()),
         });
     }
-    if content != block.content {
+    if digest != block.content {
         let (first, last) = (block.first, block.last);
         return Ok(Some(format!(
             "entries {first} to {last} are not those that were sealed: something was changed, removed or added"
         )));
+    }
+    if brief::kept(connection, block.number)?.is_some_and(|kept| kept != packed) {
+        return Ok(Some("what sums are made of does not say what its entries say".to_owned()));
     }
     found.blocks += 1;
     found.entries += entries;

@@ -205,7 +205,7 @@ impl Reader {
 }
 
 /// A file that only an earlier version wrote has fewer tables.
-fn has(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+pub(crate) fn has(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
     let find = "SELECT count(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = ?1";
     connection.query_row(find, [table], |row| row.get(0))
 }

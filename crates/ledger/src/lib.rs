@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod brief;
 pub mod chain;
 pub mod entry;
 pub mod error;
@@ -33,6 +34,7 @@ pub mod sums;
 mod words;
 pub mod write;
 
+pub use brief::Brief;
 pub use chain::{Fault, Seal, Verification};
 pub use entry::{Entry, Kind, Verdict};
 pub use error::LedgerError;
@@ -42,5 +44,5 @@ pub use parcel::{Parcel, Receipt};
 pub use query::{Edge, EdgeFilter, EntryFilter, Measure, Order, Reader, Stored, Sum, TopBy};
 pub use retention::Retention;
 pub use search::{Column, Match};
-pub use sums::{Call, Field, Interrupter, Pair, Point, RuleSum, SeriesBy, Span};
+pub use sums::{Call, Field, Interrupter, Met, Pair, Point, RuleSum, SeriesBy, Span};
 pub use write::{Ledger, Notice};

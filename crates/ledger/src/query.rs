@@ -410,7 +410,7 @@ impl Reader {
 
 impl EntryFilter {
     /// All texts that must hold.
-    fn texts(&self) -> Vec<(Column, Match)> {
+    pub(crate) fn texts(&self) -> Vec<(Column, Match)> {
         let mut texts = self.texts.clone();
         texts.extend(is(Column::Source, self.source.as_ref()));
         texts.extend(is(Column::Destination, self.destination.as_ref()));

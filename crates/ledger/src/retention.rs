@@ -46,6 +46,7 @@ pub(crate) fn prune(
         }
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         transaction.prepare_cached("DELETE FROM entries WHERE id <= ?1")?.execute([last])?;
+        transaction.prepare_cached("DELETE FROM packed WHERE block <= ?1")?.execute([number])?;
         transaction.prepare_cached("UPDATE blocks SET pruned = 1 WHERE number = ?1")?.execute([number])?;
         transaction.commit()?;
         pruned += 1;
@@ -70,7 +71,8 @@ fn forget_words(connection: &mut Connection, words_left: &mut i64) -> rusqlite::
         return Ok(false);
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let unused = "DELETE FROM words WHERE id NOT IN (SELECT node FROM entries UNION SELECT source FROM entries UNION \
+    // The newest stays, whoever uses it: no number of a word is given twice.
+    let unused = "DELETE FROM words WHERE id < (SELECT max(id) FROM words) AND id NOT IN (SELECT node FROM entries UNION SELECT source FROM entries UNION \
                   SELECT destination FROM entries UNION SELECT rule FROM entries UNION SELECT reason FROM entries UNION \
                   SELECT source FROM edges UNION SELECT destination FROM edges UNION SELECT rule FROM edges)";
     let gone = transaction.execute(unused, params![])?;

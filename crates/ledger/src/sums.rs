@@ -3,12 +3,15 @@
 //! Each looks at the entries of a time and gives no more than it is asked for. What takes too long is ended by
 //! [`Interrupter`], from another thread.
 
+use crate::brief::Brief;
 use crate::entry::{Kind, Verdict};
 use crate::error::LedgerError;
 use crate::query::{EntryFilter, MOST, Reader, Where, unsigned};
 use crate::write::signed;
 use rusqlite::types::Value;
-use rusqlite::{InterruptHandle, Row, params_from_iter};
+use rusqlite::{InterruptHandle, OptionalExtension, Row, params, params_from_iter};
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
 
 /// A time, in microseconds since 1970, both ends with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,11 +252,107 @@ impl Reader {
         })
     }
 
+    /// The same for who wants all of them that `is_meant` holds for, if they are no more than so many; `None`: there are more. The
+    /// filter's tool is not gone by.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn few_pairs(
+        &self,
+        filter: &EntryFilter,
+        most: usize,
+        is_meant: impl Fn(&Met) -> bool,
+    ) -> Result<Option<Vec<Pair>>, LedgerError> {
+        let mut met: HashMap<Met, Pair> = HashMap::new();
+        self.each_brief(filter, |brief| {
+            let ends = Met::of(brief);
+            if !is_meant(&ends) {
+                return ControlFlow::Continue(());
+            }
+            met.entry(ends).or_insert_with(|| nothing_at(brief)).add(brief);
+            if met.len() > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if met.len() > most {
+            return Ok(None);
+        }
+        let mut pairs = Vec::with_capacity(met.len());
+        for (ends, pair) in met {
+            let destination = self.word(ends.destination)?;
+            if !destination.is_empty() {
+                let ever_first = self.first_met(&ends)?.unwrap_or(pair.first);
+                pairs.push(Pair { source: self.word(ends.source)?, destination, ever_first, ..pair });
+            }
+        }
+        Ok(Some(pairs))
+    }
+
+    /// When two were first seen to meet, in microseconds since 1970; `None`: they are not told apart from others.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn first_met(&self, met: &Met) -> Result<Option<u64>, LedgerError> {
+        let find =
+            "SELECT first FROM edges WHERE source = ?1 AND destination = ?2 AND port = ?3 AND protocol = ?4";
+        self.reading("looking for an edge", |connection| {
+            let ends = params![met.source, met.destination, met.port, met.protocol];
+            connection.prepare_cached(find)?.query_row(ends, |row| unsigned(row, 0)).optional()
+        })
+    }
+
+    /// Shows who was first seen to meet whom since a time.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn each_new_edge(&self, since: u64, mut see: impl FnMut(Met)) -> Result<(), LedgerError> {
+        self.reading("looking for new edges", |connection| {
+            let mut statement = connection.prepare_cached(NEW_EDGES)?;
+            let mut rows = statement.query([signed(since)])?;
+            while let Some(row) = rows.next()? {
+                see(Met {
+                    source: row.get(0)?,
+                    destination: row.get(1)?,
+                    port: row.get(2)?,
+                    protocol: row.get(3)?,
+                });
+            }
+            Ok(())
+        })
+    }
+
     /// How often each rule decided, of the entries that a filter means.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn rules(&self, filter: &EntryFilter) -> Result<Vec<RuleSum>, LedgerError> {
+        if filter.tool.is_some() {
+            return self.rules_of_rows(filter);
+        }
+        let mut sums: HashMap<i64, RuleSum> = HashMap::new();
+        self.each_brief(filter, |brief| {
+            let none = || RuleSum { rule: String::new(), count: 0, denied: 0, last: 0 };
+            let sum = sums.entry(brief.rule).or_insert_with(none);
+            add(&mut sum.count, brief.count);
+            if brief.is_denied() {
+                add(&mut sum.denied, brief.count);
+            }
+            sum.last = sum.last.max(u64::try_from(brief.time).unwrap_or(0));
+            ControlFlow::Continue(())
+        })?;
+        let mut named = Vec::with_capacity(sums.len());
+        for (number, sum) in sums {
+            let rule = self.word(number)?;
+            if !rule.is_empty() {
+                named.push(RuleSum { rule, ..sum });
+            }
+        }
+        named.sort_unstable_by(|one, other| {
+            other.count.cmp(&one.count).then_with(|| one.rule.cmp(&other.rule))
+        });
+        named.truncate(MOST);
+        Ok(named)
+    }
+
+    fn rules_of_rows(&self, filter: &EntryFilter) -> Result<Vec<RuleSum>, LedgerError> {
         let conditions = Where::entries(filter);
         let query = format!(
             "{}SELECT w.text, g.number, g.denied, g.last FROM (SELECT e.rule, {} AS number, \
@@ -286,7 +385,38 @@ impl Reader {
         mut show: impl FnMut(Call),
     ) -> Result<bool, LedgerError> {
         let filter = EntryFilter { kind: Some(Kind::AiCall), ..filter.clone() };
-        let conditions = Where::entries(&filter);
+        if filter.tool.is_some() {
+            return self.calls_of_rows(&filter, most, show);
+        }
+        let mut newest = VecDeque::new();
+        self.each_brief(&filter, |brief| {
+            newest.push_front(brief.id);
+            newest.truncate(most.saturating_add(1));
+            ControlFlow::Continue(())
+        })?;
+        let more = newest.len() > most;
+        newest.truncate(most);
+        let find = "SELECT s.text, d.text, e.verdict, e.detail FROM entries e JOIN words s ON s.id = e.source \
+                    JOIN words d ON d.id = e.destination WHERE e.id = ?1";
+        self.reading("looking for requests", |connection| {
+            let mut statement = connection.prepare_cached(find)?;
+            for number in newest {
+                // One may be forgotten meanwhile.
+                if let Some(found) = statement.query_row([number], call).optional()? {
+                    show(found);
+                }
+            }
+            Ok(more)
+        })
+    }
+
+    fn calls_of_rows(
+        &self,
+        filter: &EntryFilter,
+        most: usize,
+        mut show: impl FnMut(Call),
+    ) -> Result<bool, LedgerError> {
+        let conditions = Where::entries(filter);
         let query = format!(
             "{}SELECT s.text, d.text, e.verdict, e.detail FROM entries e JOIN words s ON s.id = e.source \
              JOIN words d ON d.id = e.destination{} ORDER BY e.id DESC LIMIT {}",
@@ -303,8 +433,7 @@ impl Reader {
                     return Ok(true);
                 }
                 shown += 1;
-                let verdict = Verdict::of_number(row.get(2)?).unwrap_or(Verdict::None);
-                show(Call { source: row.get(0)?, destination: row.get(1)?, verdict, detail: row.get(3)? });
+                show(call(row)?);
             }
             Ok(false)
         })
@@ -315,6 +444,30 @@ impl Reader {
     /// # Errors
     /// The file cannot be read.
     pub fn findings_by_pair(&self, filter: &EntryFilter) -> Result<Vec<(String, String, u64)>, LedgerError> {
+        let filter = EntryFilter { kind: Some(Kind::Finding), ..filter.clone() };
+        if filter.tool.is_some() {
+            // Only requests have tools.
+            return Ok(Vec::new());
+        }
+        let mut sums: HashMap<(i64, i64), u64> = HashMap::new();
+        self.each_brief(&filter, |brief| {
+            *sums.entry((brief.source, brief.destination)).or_default() += 1;
+            ControlFlow::Continue(())
+        })?;
+        let mut found = Vec::with_capacity(sums.len());
+        for ((source, destination), count) in sums {
+            found.push((self.word(source)?, self.word(destination)?, count));
+        }
+        found.sort_unstable_by(|one, other| {
+            other.2.cmp(&one.2).then_with(|| (&one.0, &one.1).cmp(&(&other.0, &other.1)))
+        });
+        found.truncate(MOST);
+        Ok(found)
+    }
+
+    /// The same of rows: what the numbers must say, too.
+    #[cfg(test)]
+    fn findings_of_rows(&self, filter: &EntryFilter) -> Result<Vec<(String, String, u64)>, LedgerError> {
         let filter = EntryFilter { kind: Some(Kind::Finding), ..filter.clone() };
         let conditions = Where::entries(&filter);
         let query = conditions.with + &findings(&conditions.text);
@@ -336,6 +489,63 @@ impl Reader {
             rows.collect()
         })
     }
+}
+
+/// In the order of an index that has all of it.
+const NEW_EDGES: &str = "SELECT source, destination, port, protocol FROM edges WHERE first >= ?1";
+
+/// Two that met, and how; by the numbers of their words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Met {
+    /// Who.
+    pub source: i64,
+    /// Whom.
+    pub destination: i64,
+    /// At which port.
+    pub port: u16,
+    /// By which transport protocol.
+    pub protocol: u8,
+}
+
+impl Met {
+    /// Who met in an entry.
+    #[must_use]
+    pub fn of(brief: &Brief) -> Self {
+        let Brief { source, destination, .. } = *brief;
+        let (port, protocol) = (u16::try_from(brief.port), u8::try_from(brief.protocol));
+        Self { source, destination, port: port.unwrap_or(0), protocol: protocol.unwrap_or(0) }
+    }
+}
+
+/// Without names.
+fn nothing_at(brief: &Brief) -> Pair {
+    let Met { port, protocol, .. } = Met::of(brief);
+    let time = u64::try_from(brief.time).unwrap_or(0);
+    let (source, destination) = (String::new(), String::new());
+    let (allowed, denied, sent, received) = (0, 0, 0, 0);
+    let (first, last, ever_first) = (time, time, time);
+    Pair { source, destination, port, protocol, allowed, denied, sent, received, first, last, ever_first }
+}
+
+impl Pair {
+    fn add(&mut self, brief: &Brief) {
+        add(if brief.is_allowed() { &mut self.allowed } else { &mut self.denied }, brief.count);
+        add(&mut self.sent, brief.sent);
+        add(&mut self.received, brief.received);
+        let time = u64::try_from(brief.time).unwrap_or(0);
+        self.first = self.first.min(time);
+        self.last = self.last.max(time);
+    }
+}
+
+/// A sum that no entries make fail, as [`summed`].
+fn add(sum: &mut u64, more: i64) {
+    *sum = sum.saturating_add(u64::try_from(more).unwrap_or(0)).min(MOST_SUM);
+}
+
+fn call(row: &Row<'_>) -> rusqlite::Result<Call> {
+    let verdict = Verdict::of_number(row.get(2)?).unwrap_or(Verdict::None);
+    Ok(Call { source: row.get(0)?, destination: row.get(1)?, verdict, detail: row.get(3)? })
 }
 
 // A sign hides a column from the planner, which would go through all entries in the order of its index.
@@ -367,6 +577,7 @@ fn pairs(conditions: &str, new_since: Option<u64>) -> String {
     )
 }
 
+#[cfg(test)]
 fn findings(conditions: &str) -> String {
     format!(
         "SELECT s.text, d.text, g.number FROM (SELECT e.source, e.destination, count(*) AS number FROM entries e{conditions} \
@@ -374,6 +585,9 @@ fn findings(conditions: &str) -> String {
          ORDER BY g.number DESC, s.text, d.text LIMIT {MOST}"
     )
 }
+
+/// What [`summed`] says at most.
+const MOST_SUM: u64 = 9_000_000_000_000_000_000;
 
 /// A sum that is a whole number, and that no entries make fail: SQLite ends a query whose sum has more than 63 bits, and what nodes
 /// say that they counted is not known to be true. Exact up to 2^53.
@@ -389,7 +603,11 @@ pub(crate) fn summed_of(verdict: Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::Entry;
     use crate::query::tests::plan;
+    use crate::retention::Retention;
+    use crate::search::{Column, Match};
+    use crate::write::Ledger;
 
     #[test]
     fn what_is_summed_up_of_a_time_is_found_by_time() {
@@ -402,5 +620,104 @@ mod tests {
             let plan = plan(&query);
             assert!(plan.contains("SEARCH e USING INDEX entries_by_time"), "{query}: {plan}");
         }
+    }
+
+    /// A ledger of all kinds, in blocks that are sealed, of before there were numbers, broken, and not sealed yet.
+    fn mixed(path: &std::path::Path) -> Reader {
+        let start = 1_800_000_000_000_000;
+        let (mut ledger, _) = Ledger::open(path).unwrap();
+        let entry = |number: u64| {
+            let kind = Kind::ALL[usize::try_from(number % 11).unwrap().min(5)];
+            let verdict = [Verdict::Allow, Verdict::Deny, Verdict::Allow, Verdict::Fail, Verdict::None];
+            let is_single = number % 3 == 0;
+            Entry {
+                time: start + number * 20_000,
+                node: format!("node-{}", number % 3).into(),
+                source: format!("ns-{}/Pod/p{}", number % 4, number % 17).into(),
+                destination: if number % 50 == 0 {
+                    "".into()
+                } else {
+                    format!("host-{}", number % 23).into()
+                },
+                port: u16::try_from(number % 5 * 100).unwrap(),
+                protocol: 6,
+                rule: if number % 7 == 0 { "".into() } else { format!("rule {}", number % 9).into() },
+                reason: format!("reason {}", number % 2).into(),
+                count: number % 4,
+                sent: if number == 9 { u64::MAX } else { number },
+                received: number % 1000,
+                detail: is_single.then(|| format!("{{\"number\":{number}}}")),
+                ..Entry::new(kind, verdict[usize::try_from(number % 5).unwrap()])
+            }
+        };
+        for turn in 0..4 {
+            let entries: Vec<Entry> = (turn * 6000..(turn + 1) * 6000).map(entry).collect();
+            ledger.append(&entries).unwrap();
+            ledger.tend(start + turn * 120_000_000, &Retention::default()).unwrap();
+        }
+        drop(ledger);
+        let sound = Reader::open(path).unwrap().verify().unwrap();
+        assert!(sound.unsealed > 0 && sound.fault.is_none(), "{sound:?}");
+        let connection = rusqlite::Connection::open(path).unwrap();
+        let blocks: i64 = connection.query_row("SELECT count(*) FROM packed", [], |row| row.get(0)).unwrap();
+        assert!(blocks >= 3, "{blocks} blocks");
+        connection
+            .execute_batch(
+                "DELETE FROM packed WHERE block = 1; UPDATE packed SET data = x'ff' WHERE block = 2",
+            )
+            .unwrap();
+        Reader::open(path).unwrap()
+    }
+
+    #[test]
+    fn sums_of_numbers_are_those_of_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let reader = mixed(&folder.path().join("ledger.db"));
+        let (since, until) = (Some(1_800_000_050_000_000), Some(1_800_000_400_000_000));
+        let of = |column, wanted: &str| EntryFilter {
+            texts: vec![(column, Match::wanted(wanted))],
+            ..EntryFilter::default()
+        };
+        let filters = [
+            EntryFilter::default(),
+            EntryFilter { since, ..EntryFilter::default() },
+            EntryFilter { since, until, kinds: vec![Kind::Flow, Kind::AiCall], ..EntryFilter::default() },
+            EntryFilter { kind: Some(Kind::Flow), verdict: Some(Verdict::Deny), ..EntryFilter::default() },
+            EntryFilter { port: Some(300), before: Some(9000), after: Some(100), ..EntryFilter::default() },
+            of(Column::Node, "node-1"),
+            of(Column::Source, "ns-2/*"),
+            of(Column::Reason, "reason 1"),
+            of(Column::Destination, "nobody"),
+            EntryFilter {
+                texts: vec![
+                    (Column::Any, Match::Has("HOST-1".into())),
+                    (Column::Rule, Match::wanted("rule 5")),
+                ],
+                until,
+                ..EntryFilter::default()
+            },
+        ];
+        for filter in filters {
+            let rules = reader.rules_of_rows(&filter).unwrap();
+            assert_eq!(reader.rules(&filter).unwrap(), rules, "{filter:?}");
+            let findings = reader.findings_of_rows(&filter).unwrap();
+            assert_eq!(reader.findings_by_pair(&filter).unwrap(), findings, "{filter:?}");
+            let (mut pairs, key) =
+                (Vec::new(), |pair: &Pair| (pair.source.clone(), pair.destination.clone(), pair.port));
+            reader.each_pair(&filter, None, |pair| pairs.push(pair)).unwrap();
+            pairs.sort_by_key(key);
+            let mut few = reader.few_pairs(&filter, 100_000, |_| true).unwrap().unwrap();
+            few.sort_by_key(key);
+            assert_eq!(few, pairs, "{filter:?}");
+            for most in [3, 100_000] {
+                let (mut shown, mut of_rows) = (Vec::new(), Vec::new());
+                let more = reader.calls(&filter, most, |call| shown.push(call)).unwrap();
+                let calls = EntryFilter { kind: Some(Kind::AiCall), ..filter.clone() };
+                assert_eq!(more, reader.calls_of_rows(&calls, most, |call| of_rows.push(call)).unwrap());
+                assert_eq!(shown, of_rows, "{filter:?}");
+            }
+        }
+        assert!(reader.few_pairs(&EntryFilter::default(), 10, |_| true).unwrap().is_none());
+        assert!(plan(NEW_EDGES).contains("COVERING INDEX edges_by_first"), "{}", plan(NEW_EDGES));
     }
 }

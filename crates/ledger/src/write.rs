@@ -22,6 +22,8 @@ pub const WINDOW: u64 = 15_000_000;
 pub(crate) const LATE: u64 = 15_000_000;
 /// Destinations of one source that are told apart; those beyond are one.
 pub const EDGES_OF_ONE: u64 = 10_000;
+/// What edges to those are counted as, among what is lost.
+pub const EDGES_LOST: &str = "edges beyond those that are told apart";
 /// Name of all destinations beyond.
 pub const OTHER: &str = "(other)";
 /// Windows that are open at once.
@@ -402,7 +404,7 @@ fn note(connection: &Connection, words: &mut Words, edge: Edge, reached: &Reache
             .query_row(params![source, signed(EDGES_OF_ONE)], |row| row.get(0))?;
         if held >= signed(EDGES_OF_ONE) {
             destination = words.number(connection, &OTHER.into())?;
-            lose(connection, "edges beyond those that are told apart", 1)?;
+            lose(connection, EDGES_LOST, 1)?;
         }
     }
     // Of two that are joined the one that is added last may be older.

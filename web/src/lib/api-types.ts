@@ -260,6 +260,16 @@ export interface FleetDecision {
   why: string;
 }
 
+/** Findings, by how much they matter. */
+export interface FleetFindings {
+  /** To be looked at now. */
+  high: number;
+  /** Worth knowing. */
+  low: number;
+  /** To be looked at today. */
+  medium: number;
+}
+
 /** What must be seen of a release before it is enforced. */
 export interface FleetGate {
   /** Most findings at any one cluster. */
@@ -268,10 +278,14 @@ export interface FleetGate {
   flows: number;
   /** At every cluster. */
   seconds: number;
+  /** Findings that matter less do not count: `low`, `medium` or `high`. */
+  severity: string;
 }
 
 /** One cluster of a stage that has begun. */
 export interface FleetMember {
+  /** The same, by how much they matter. */
+  by_severity: FleetFindings;
   /** Denials that nobody accepted. */
   denials: number;
   /** Findings. */
@@ -294,13 +308,15 @@ export interface FleetMember {
 export interface FleetNumbers {
   /** Denials that are meant. */
   accepted: number;
+  /** All, by how much they matter. */
+  by_severity: FleetFindings;
   /** Clusters. */
   clusters: number;
   /** Denials that nobody accepted. */
   denials: number;
   /** Of these, that cannot have it. */
   failing: number;
-  /** All. */
+  /** Those that count, by the gate's severity. */
   findings: number;
   /** All. */
   flows: number;

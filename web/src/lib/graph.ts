@@ -115,6 +115,11 @@ function add(lines: Map<string, Line>, source: string, destination: string, edge
   lines.set(id, line);
 }
 
+/** Whether lines that are new differ from others: where all are, a mark on each says nothing, and hides their colours. */
+export function newStandsOut(of: Picture): boolean {
+  return of.lines.some((line) => !line.isNew);
+}
+
 /** Width of a line by its bytes: each tenfold is a step. */
 export function width(bytes: number): number {
   return 1.2 + Math.min(6, Math.log10(Math.max(1, bytes)) * 0.55);

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { get } from "../lib/api";
 import { count, duration, moment } from "../lib/format";
 import { quoted } from "../lib/text";
-import type { Fleet, FleetCluster, FleetMember, FleetRollout, FleetStage, ReleaseRef } from "../lib/types";
+import type { Fleet, FleetCluster, FleetFindings, FleetMember, FleetNumbers, FleetRollout, FleetStage, ReleaseRef } from "../lib/types";
 import { Copy } from "../parts/Copy";
 import { Name } from "../parts/Name";
 import { Empty, Loading, Problem } from "../parts/State";
@@ -65,6 +65,18 @@ function Limit({ name, has, most, note }: { name: string; has: number; most: num
   );
 }
 
+/** Findings by how much they matter, the gravest first; empty where there are none. */
+function graveness(of: FleetFindings): string {
+  const told = [[of.high, "high"], [of.medium, "medium"], [of.low, "low"]] as const;
+  return told.filter(([number]) => number > 0).map(([number, word]) => `${count(number)} ${word}`).join(", ");
+}
+
+/** Which findings a gate counts, and how many it passes over. */
+function counted(severity: string, { findings, by_severity: of }: FleetNumbers): string {
+  const lower = Math.max(0, of.low + of.medium + of.high - findings);
+  return `of ${severity} severity${severity === "high" ? "" : " or higher"} at any one cluster${lower > 0 ? `, and ${count(lower)} lower` : ""}`;
+}
+
 function Members({ of, more, label }: { of: FleetMember[]; more: number; label: string }) {
   return (
     <div className="table-place" tabIndex={0} role="region" aria-label={label}>
@@ -95,7 +107,7 @@ function Members({ of, more, label }: { of: FleetMember[]; more: number; label: 
               <td className="number">{count(it.seconds)}</td>
               <td className="number">{count(it.flows)}</td>
               <td className={`number ${it.denials > 0 ? "text-deny" : ""}`}>{count(it.denials)}</td>
-              <td className="number">{count(it.findings)}</td>
+              <td className="number">{graveness(it.by_severity) || count(it.findings)}</td>
               <td>{it.problem && <Name text={it.problem} wrap />}</td>
             </tr>
           ))}
@@ -122,7 +134,7 @@ function Stage({ stage, rollout, isNow }: { stage: FleetStage; rollout: string; 
         <Needs name={holds ? "enforced for" : "seen for"} has={numbers.seconds} needs={holds ? stage.hold_seconds : gate.seconds} unit=" s" />
         {!holds && <Needs name="flows judged" has={numbers.flows} needs={gate.flows} unit="" />}
         <Limit name={holds ? "denied that worked before" : "would be denied"} has={numbers.denials} most={holds ? null : 0} note={numbers.accepted > 0 ? `and ${count(numbers.accepted)} accepted` : ""} />
-        {!holds && <Limit name="findings" has={numbers.findings} most={gate.findings} note="at any one cluster" />}
+        {!holds && <Limit name="findings" has={numbers.findings} most={gate.findings} note={counted(gate.severity, numbers)} />}
         <Limit name="report" has={numbers.reporting} most={null} note={`of ${count(numbers.clusters)}${numbers.failing > 0 ? `, ${count(numbers.failing)} cannot have it` : ""}`} />
       </dl>
       {stage.missing.length > 0 && (

@@ -2,7 +2,7 @@ import { useEffect, useRef } from "react";
 import cytoscape, { type Core, type ElementDefinition, type StylesheetJson } from "cytoscape";
 import fcose from "cytoscape-fcose";
 import { short } from "../lib/format";
-import { CROWDED, width, type Box, type Line, type Picture } from "../lib/graph";
+import { CROWDED, newStandsOut, width, type Box, type Line, type Picture } from "../lib/graph";
 import { printable } from "../lib/text";
 
 cytoscape.use(fcose);
@@ -46,9 +46,9 @@ function boxElements(box: Box): ElementDefinition[] {
   return alone ? nodes : [{ data: { id: box.id, label: label(box.title) }, classes: `box ${box.kind}` }, ...nodes];
 }
 
-function lineElement(line: Line): ElementDefinition {
+function lineElement(line: Line, stands: boolean): ElementDefinition {
   const verdict = line.denied === 0 ? "allow" : line.allowed === 0 ? "deny" : "both";
-  return { data: { id: line.id, source: line.source, target: line.destination, width: width(line.bytes) }, classes: `${verdict}${line.isNew ? " fresh" : ""}` };
+  return { data: { id: line.id, source: line.source, target: line.destination, width: width(line.bytes) }, classes: `${verdict}${line.isNew && stands ? " fresh" : ""}` };
 }
 
 function style(of: Element): StylesheetJson {
@@ -225,7 +225,8 @@ export function Drawing({ picture, theme, at, found, select, turn, ready }: Prop
     if (!now) return;
     const { cy } = now;
     const many = picture.lines.length > MANY;
-    const elements = [...picture.boxes.flatMap(boxElements), ...picture.lines.map(lineElement)];
+    const stands = newStandsOut(picture);
+    const elements = [...picture.boxes.flatMap(boxElements), ...picture.lines.map((line) => lineElement(line, stands))];
     const nodes = new Set(picture.boxes.flatMap((box) => (box.folded ? [box.id] : box.nodes.map((node) => node.id))));
     const shape = JSON.stringify([...nodes].sort());
     const before = new Map(cy.nodes().map((node) => [node.id(), { ...node.position() }]));

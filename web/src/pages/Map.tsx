@@ -3,7 +3,7 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { asked, get, type Query } from "../lib/api";
 import { edgesCommand } from "../lib/cli";
 import { bytes, count } from "../lib/format";
-import { boxOf, picture, type Line, type Picture } from "../lib/graph";
+import { boxOf, newStandsOut, picture, type Line, type Picture } from "../lib/graph";
 import { filters, go, useRoute } from "../lib/route";
 import { useTheme } from "../lib/theme";
 import type { Graph } from "../lib/types";
@@ -183,13 +183,13 @@ function Table({ of, found }: { of: Picture; found: ReadonlySet<string> | null }
   );
 }
 
-function Legend({ isThen }: { isThen: boolean }) {
+function Legend({ isThen, allNew }: { isThen: boolean; allNew: boolean }) {
   return (
     <ul className="legend" aria-label="Legend">
       <li><span className="swatch allow" aria-hidden="true" /> allowed</li>
       <li><span className="swatch deny" aria-hidden="true" /> denied</li>
       <li><span className="swatch fail" aria-hidden="true" /> both</li>
-      <li><span className="swatch fresh" aria-hidden="true" /> new in this time</li>
+      {allNew ? <li className="muted">all are new in this time</li> : <li><span className="swatch fresh" aria-hidden="true" /> new in this time</li>}
       {isThen && <li className="muted">faint: not met in that moment</li>}
       <li className="muted">width: bytes · double click: open or fold</li>
     </ul>
@@ -307,7 +307,7 @@ export default function MapPage() {
         <div className="map-place">
           <Drawing picture={of} theme={theme} at={at} found={foundIds} select={(id) => go(page, { at: id }, true)} turn={turn} ready={setReady} />
           {!ready && <Loading what="the drawing" />}
-          <Legend isThen={isThen} />
+          <Legend isThen={isThen} allNew={of.lines.length > 0 && !newStandsOut(of)} />
           {at && <Side of={of} at={at} />}
         </div>
       )}

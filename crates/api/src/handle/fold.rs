@@ -6,9 +6,10 @@
 
 use super::graph::{PORTS, port};
 use crate::graph_names::Providers;
+use crate::groups::{Groups, OTHERS, group, others};
 use crate::shape::Moment;
-use crate::shape::records::{Graph, GraphEdge, Node, NodeKind};
-use ledger::Pair;
+use crate::shape::records::{Graph, GraphEdge, Node};
+use ledger::{Brief, LedgerError, Pair, Reader};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -22,8 +23,6 @@ const KNOWN: usize = 1 << 20;
 /// Nodes and edges that are kept meanwhile.
 const ENDS: usize = 50_000;
 const LINES: usize = 100_000;
-/// All that is beyond the strongest.
-const OTHERS: &str = "e:(others)";
 
 /// What was put together so far.
 pub(super) struct Folded<'a> {
@@ -33,6 +32,8 @@ pub(super) struct Folded<'a> {
     hasher: RandomState,
     /// By the hash of a word, its place in `ends`.
     known: HashMap<u64, usize>,
+    /// By the number of a word, its place in `ends`, from 1.
+    numbered: Vec<u32>,
     ends: Vec<Node>,
     /// What stands for several, by its id; and what was opened, by its word.
     groups: HashMap<String, usize>,
@@ -73,8 +74,27 @@ impl Line {
         self.is_new |= other.is_new;
     }
 
-    fn strength(&self) -> (bool, u64) {
-        (self.denied > 0, self.sent.saturating_add(self.received).saturating_add(self.allowed))
+    fn add_brief(&mut self, brief: &Brief, is_first: bool, is_new: bool) {
+        let number = |number: i64| u64::try_from(number).unwrap_or(0);
+        let (time, count) = (number(brief.time), number(brief.count));
+        let is_empty = self.last == 0;
+        self.pairs += u64::from(is_first);
+        let port = (u16::try_from(brief.port).unwrap_or(0), u8::try_from(brief.protocol).unwrap_or(0));
+        if is_first && port != (0, 0) && self.ports.len() < PORTS && !self.ports.contains(&port) {
+            self.ports.push(port);
+        }
+        let decided = if brief.is_allowed() { &mut self.allowed } else { &mut self.denied };
+        *decided = decided.saturating_add(count);
+        self.sent = self.sent.saturating_add(number(brief.sent));
+        self.received = self.received.saturating_add(number(brief.received));
+        self.first = if is_empty { time } else { self.first.min(time) };
+        self.last = self.last.max(time);
+        self.is_new |= is_new;
+    }
+
+    /// What somebody has to look at comes first: denials, then what is new, then how much it was.
+    fn strength(&self) -> (bool, bool, u64) {
+        (self.denied > 0, self.is_new, self.sent.saturating_add(self.received).saturating_add(self.allowed))
     }
 }
 
@@ -87,6 +107,7 @@ impl<'a> Folded<'a> {
             since,
             hasher: RandomState::new(),
             known: HashMap::new(),
+            numbered: Vec::new(),
             ends: Vec::new(),
             groups: HashMap::new(),
             opened: HashMap::new(),
@@ -118,31 +139,81 @@ impl<'a> Folded<'a> {
         });
     }
 
+    /// Adds an entry, if it is the first of its pair `is_first`.
+    ///
+    /// # Errors
+    /// A word cannot be read.
+    pub(super) fn add_brief(
+        &mut self,
+        brief: &Brief,
+        (is_first, is_new): (bool, bool),
+        (groups, reader): (&Groups, &Reader),
+    ) -> Result<(), LedgerError> {
+        let source = self.end_of(brief.source, groups, reader)?;
+        let key = (source, self.end_of(brief.destination, groups, reader)?);
+        if self.lines.len() >= LINES && !self.lines.contains_key(&key) {
+            self.left_out += u64::from(is_first);
+            return Ok(());
+        }
+        self.lines.entry(key).or_default().add_brief(brief, is_first, is_new);
+        Ok(())
+    }
+
+    /// The place of a word's node, by the word's number.
+    fn end_of(&mut self, word: i64, groups: &Groups, reader: &Reader) -> Result<usize, LedgerError> {
+        let Some(group) = groups.of(word) else { return Ok(self.end(&reader.word(word)?)) };
+        let number = usize::try_from(word).unwrap_or(usize::MAX);
+        if let Some(known) = self.numbered.get(number).and_then(|place| place.checked_sub(1)) {
+            return Ok(usize::try_from(known).unwrap_or(usize::MAX));
+        }
+        let place = match self.groups.get(&group.id) {
+            _ if self.open.contains(group.id.as_str()) => self.place(&reader.word(word)?),
+            Some(place) => *place,
+            None => self.several(group.clone()),
+        };
+        if self.numbered.len() < groups.len() {
+            self.numbered.resize(groups.len(), 0);
+        }
+        if let Some(known) = self.numbered.get_mut(number) {
+            *known = u32::try_from(place + 1).unwrap_or(0);
+        }
+        self.count_member(place);
+        Ok(place)
+    }
+
     /// The place of a word's node.
     fn end(&mut self, word: &str) -> usize {
         let hash = self.hasher.hash_one(word);
         if let Some(place) = self.known.get(&hash) {
             return *place;
         }
-        let node = self.providers.node(word);
-        let (id, label) = group(&node);
-        let is_open = self.open.contains(id.as_str());
-        let place = match self.opened.get(word) {
-            Some(place) => *place,
-            None if is_open && self.opened.len() < OPENED => self.one(node),
-            None => {
-                // Of what was opened and found no room, the rest.
-                let id = if is_open { format!("{id} (rest)") } else { id };
-                self.several(Node { id, label, members: Some(0), ..node })
-            }
-        };
+        let place = self.place(word);
         if self.known.len() < KNOWN {
             self.known.insert(hash, place);
-            if let Some(members) = self.ends.get_mut(place).and_then(|end| end.members.as_mut()) {
-                *members += 1;
-            }
+            self.count_member(place);
         }
         place
+    }
+
+    fn place(&mut self, word: &str) -> usize {
+        if let Some(place) = self.opened.get(word) {
+            return *place;
+        }
+        let node = self.providers.node(word);
+        let group = group(&node);
+        let is_open = self.open.contains(group.id.as_str());
+        if is_open && self.opened.len() < OPENED {
+            return self.one(node);
+        }
+        // Of what was opened and found no room, the rest.
+        let id = if is_open { format!("{} (rest)", group.id) } else { group.id };
+        self.several(Node { id, ..group })
+    }
+
+    fn count_member(&mut self, place: usize) {
+        if let Some(members) = self.ends.get_mut(place).and_then(|end| end.members.as_mut()) {
+            *members += 1;
+        }
     }
 
     fn one(&mut self, node: Node) -> usize {
@@ -192,12 +263,12 @@ impl<'a> Folded<'a> {
         if self.groups.len() <= NODES {
             return;
         }
-        let mut strengths = vec![(false, 0_u64); self.ends.len()];
+        let mut strengths = vec![(false, false, 0_u64); self.ends.len()];
         for ((from, to), line) in &self.lines {
             for place in [from, to] {
                 if let Some(sum) = strengths.get_mut(*place) {
-                    let (is_denied, much) = line.strength();
-                    *sum = (sum.0 | is_denied, sum.1.saturating_add(much));
+                    let (is_denied, is_new, much) = line.strength();
+                    *sum = (sum.0 | is_denied, sum.1 | is_new, sum.2.saturating_add(much));
                 }
             }
         }
@@ -222,28 +293,6 @@ impl<'a> Folded<'a> {
         }
         self.lines = lines;
     }
-}
-
-fn others() -> Node {
-    Node {
-        id: OTHERS.to_owned(),
-        kind: NodeKind::External,
-        namespace: None,
-        group: Some("(others)".to_owned()),
-        label: "(others)".to_owned(),
-        members: Some(0),
-    }
-}
-
-/// Id and name of what a node belongs to.
-fn group(node: &Node) -> (String, String) {
-    let (mark, name) = match node.kind {
-        NodeKind::Workload => ("n", node.namespace.as_deref().unwrap_or("(none)")),
-        NodeKind::Provider => ("p", node.group.as_deref().unwrap_or(&node.label)),
-        NodeKind::Node => return ("h:".to_owned(), "nodes".to_owned()),
-        NodeKind::External => ("e", node.group.as_deref().unwrap_or("(addresses)")),
-    };
-    (format!("{mark}:{name}"), name.to_owned())
 }
 
 fn edge(source: String, destination: String, line: Line) -> GraphEdge {

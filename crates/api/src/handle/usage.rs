@@ -4,7 +4,9 @@ use super::{Asked, Reply, json};
 use crate::problem::Problem;
 use crate::shape::records::{Usage, UsageItem};
 use ledger::{Call, Column, EntryFilter, Reader, Span, Verdict};
+use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Calls that are looked at, the newest.
@@ -48,16 +50,78 @@ struct Sum {
     began: Vec<u64>,
 }
 
+/// What is counted of a record; all else is passed over.
+#[derive(Default, Deserialize)]
+struct Detail<'a> {
+    #[serde(borrow)]
+    usage: Option<Tokens<'a>>,
+    #[serde(borrow)]
+    operation: Option<Operation<'a>>,
+    #[serde(borrow)]
+    cost: Option<Cost<'a>>,
+    duration_micros: Option<u64>,
+    first_byte_micros: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct Tokens<'a> {
+    #[serde(borrow, default)]
+    model: Cow<'a, str>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+struct Operation<'a> {
+    #[serde(borrow, default)]
+    model: Cow<'a, str>,
+}
+
+#[derive(Default, Deserialize)]
+struct Cost<'a> {
+    nanos: Option<u64>,
+    #[serde(borrow, default)]
+    currency: Cow<'a, str>,
+}
+
+impl<'a> Detail<'a> {
+    /// Of a record; of one that does not have the form of ours, whatever of it has.
+    fn of(text: &'a str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|_| Self::of_any(text))
+    }
+
+    fn of_any(text: &str) -> Self {
+        let detail: Value = serde_json::from_str(text).unwrap_or_default();
+        let text = |path: &str| -> Cow<'a, str> {
+            detail.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned().into()
+        };
+        let number = |path: &str| detail.pointer(path).and_then(Value::as_u64);
+        Self {
+            usage: Some(Tokens {
+                model: text("/usage/model"),
+                input_tokens: number("/usage/input_tokens"),
+                output_tokens: number("/usage/output_tokens"),
+            }),
+            operation: Some(Operation { model: text("/operation/model") }),
+            cost: Some(Cost { nanos: number("/cost/nanos"), currency: text("/cost/currency") }),
+            duration_micros: number("/duration_micros"),
+            first_byte_micros: number("/first_byte_micros"),
+        }
+    }
+}
+
 impl Used {
     fn add(&mut self, call: &Call) {
-        let detail = call.detail.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let detail = detail.unwrap_or_default();
-        let at = |path: &str| detail.pointer(path);
-        let text = |path: &str| at(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let number = |path: &str| at(path).and_then(Value::as_u64);
-        let model = Some(text("/usage/model")).filter(|model| !model.is_empty());
-        let model = model.unwrap_or_else(|| text("/operation/model"));
-        let mut key = [call.source.clone(), call.destination.clone(), model, text("/cost/currency")];
+        self.count(call, Detail::of(call.detail.as_deref().unwrap_or_default()));
+    }
+
+    fn count(&mut self, call: &Call, detail: Detail<'_>) {
+        let Detail { usage, operation, cost, duration_micros, first_byte_micros } = detail;
+        let (usage, cost) = (usage.unwrap_or_default(), cost.unwrap_or_default());
+        let asked = operation.unwrap_or_default().model;
+        let model = if usage.model.is_empty() { asked } else { usage.model };
+        let mut key =
+            [call.source.clone(), call.destination.clone(), model.into_owned(), cost.currency.into_owned()];
         if self.0.len() >= ITEMS && !self.0.contains_key(&key) {
             let [.., currency] = key;
             key = [OTHER.to_owned(), OTHER.to_owned(), OTHER.to_owned(), currency];
@@ -65,14 +129,14 @@ impl Used {
         let sum = self.0.entry(key).or_default();
         let item = &mut sum.item;
         item.calls += 1;
-        let add = |to: &mut u64, path: &str| *to = to.saturating_add(number(path).unwrap_or(0));
-        add(&mut item.input_tokens, "/usage/input_tokens");
-        add(&mut item.output_tokens, "/usage/output_tokens");
-        add(&mut item.cost_nanos, "/cost/nanos");
+        let add = |to: &mut u64, more: Option<u64>| *to = to.saturating_add(more.unwrap_or(0));
+        add(&mut item.input_tokens, usage.input_tokens);
+        add(&mut item.output_tokens, usage.output_tokens);
+        add(&mut item.cost_nanos, cost.nanos);
         match call.verdict {
             Verdict::Allow => {
-                sum.took.extend(number("/duration_micros"));
-                sum.began.extend(number("/first_byte_micros"));
+                sum.took.extend(duration_micros);
+                sum.began.extend(first_byte_micros);
             }
             Verdict::Deny => item.denied += 1,
             Verdict::Fail | Verdict::None => {}
@@ -141,6 +205,30 @@ mod tests {
         assert_eq!((paid.p50_ms, paid.p95_ms, paid.first_token_p50_ms), (2, 9, Some(1)));
         let unread = items.iter().find(|item| item.workload == "b").unwrap();
         assert_eq!((unread.calls, unread.output_tokens), (3, u64::MAX));
+    }
+
+    #[test]
+    fn what_is_read_of_a_record_is_what_all_of_it_says() {
+        let texts = [
+            r#"{"usage":{"model":"m\u00e4","input_tokens":3,"extra":[{}]},"operation":{"model":"o","tools":["t"]},"name":"x"}"#,
+            r#"{"operation":{"model":"o"},"usage":null,"cost":{"nanos":7,"currency":"EUR"},"duration_micros":5}"#,
+            r#"{"usage":{"model":"","input_tokens":3.0},"operation":{"model":"o"},"first_byte_micros":9}"#,
+            r#"{"usage":{"model":null,"output_tokens":4},"cost":{"nanos":-1,"currency":5}}"#,
+            r#"{"usage":"much","duration_micros":"5","cost":{"nanos":3}}"#,
+            r#"{"duration_micros":1,"duration_micros":2}"#,
+            r#"[{"usage":{"input_tokens":1}}]"#,
+            "not JSON",
+            "",
+        ];
+        for text in texts {
+            for verdict in [Verdict::Allow, Verdict::Deny] {
+                let one = call("a", verdict, text);
+                let (mut quick, mut whole) = (Used::default(), Used::default());
+                quick.add(&one);
+                whole.count(&one, Detail::of_any(text));
+                assert_eq!(quick.items(), whole.items(), "{text}");
+            }
+        }
     }
 
     #[test]

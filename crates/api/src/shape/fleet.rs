@@ -121,6 +121,19 @@ pub struct FleetGate {
     pub flows: u64,
     /// Most findings at any one cluster.
     pub findings: u64,
+    /// Findings that matter less do not count: `low`, `medium` or `high`.
+    pub severity: &'static str,
+}
+
+/// Findings, by how much they matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct FleetFindings {
+    /// Worth knowing.
+    pub low: u64,
+    /// To be looked at today.
+    pub medium: u64,
+    /// To be looked at now.
+    pub high: u64,
 }
 
 /// What was seen of clusters together.
@@ -140,8 +153,10 @@ pub struct FleetNumbers {
     pub denials: u64,
     /// Denials that are meant.
     pub accepted: u64,
-    /// All.
+    /// Those that count, by the gate's severity.
     pub findings: u64,
+    /// All, by how much they matter.
+    pub by_severity: FleetFindings,
 }
 
 /// One cluster of a stage that has begun.
@@ -162,6 +177,8 @@ pub struct FleetMember {
     pub denials: u64,
     /// Findings.
     pub findings: u64,
+    /// The same, by how much they matter.
+    pub by_severity: FleetFindings,
     /// Why it does not have what is wanted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

@@ -6,8 +6,8 @@
 
 use api::shape::Moment;
 use api::shape::fleet::{
-    Fleet, FleetCluster, FleetDecision, FleetGate, FleetMember, FleetNumbers, FleetRollout, FleetStage,
-    ReleaseRef,
+    Fleet, FleetCluster, FleetDecision, FleetFindings, FleetGate, FleetMember, FleetNumbers, FleetRollout,
+    FleetStage, ReleaseRef,
 };
 use api::shape::live::{
     Budget, Counts, Deciding, Difference, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Shadow, Status,
@@ -383,7 +383,7 @@ impl Hub for SampleHub {
             name: "prod".into(),
             phase: "shadow".into(),
             selects: 1,
-            gate: FleetGate { seconds: 3600, flows: 1000, findings: 0 },
+            gate: FleetGate { seconds: 3600, flows: 1000, findings: 0, severity: "medium" },
             approval: true,
             hold_seconds: 600,
             numbers: FleetNumbers {
@@ -401,7 +401,8 @@ impl Hub for SampleHub {
                 seconds: 60,
                 flows: 12,
                 denials: 0,
-                findings: 0,
+                findings: 1,
+                by_severity: FleetFindings { low: 1, ..FleetFindings::default() },
                 problem: None,
             }],
             more_clusters: 0,

@@ -4,12 +4,14 @@
 
 use ::fleet::Ref;
 use ::fleet::hub::Drift;
-use ::fleet::rollout::{ClusterView, Decision, Numbers, Phase, StagePhase, StageView, Told, Word};
+use ::fleet::rollout::{
+    ClusterView, Decision, Findings, Numbers, Phase, Severity, StagePhase, StageView, Told, Word,
+};
 use api::Hub;
 use api::shape::Moment;
 use api::shape::fleet::{
-    Fleet, FleetCluster, FleetDecision, FleetGate, FleetMember, FleetNumbers, FleetRollout, FleetStage,
-    ReleaseRef,
+    Fleet, FleetCluster, FleetDecision, FleetFindings, FleetGate, FleetMember, FleetNumbers, FleetRollout,
+    FleetStage, ReleaseRef,
 };
 use kube::Client;
 use rollouts::{Looked, Standing, Survey, Surveyed};
@@ -145,13 +147,32 @@ fn stage(view: StageView) -> FleetStage {
         StagePhase::GoingBack => "going-back",
         StagePhase::Back => "back",
     };
-    let Numbers { clusters: of, reporting, failing, seconds, flows, denials, accepted, findings, .. } =
-        numbers;
+    let Numbers {
+        clusters: of,
+        reporting,
+        failing,
+        seconds,
+        flows,
+        denials,
+        accepted,
+        findings,
+        by_severity,
+        ..
+    } = numbers;
     FleetStage {
         name,
         phase: phase.to_owned(),
         selects,
-        gate: FleetGate { seconds: gate.seconds, flows: gate.flows, findings: gate.findings },
+        gate: FleetGate {
+            seconds: gate.seconds,
+            flows: gate.flows,
+            findings: gate.findings,
+            severity: match gate.severity {
+                Severity::Low => "low",
+                Severity::Medium => "medium",
+                Severity::High => "high",
+            },
+        },
         approval,
         hold_seconds: hold,
         numbers: FleetNumbers {
@@ -163,11 +184,16 @@ fn stage(view: StageView) -> FleetStage {
             denials,
             accepted,
             findings,
+            by_severity: by_how_much(by_severity),
         },
         missing,
         more_clusters: clusters.len().saturating_sub(MEMBERS) as u64,
         clusters: clusters.into_iter().take(MEMBERS).map(member).collect(),
     }
+}
+
+fn by_how_much(Findings { low, medium, high }: Findings) -> FleetFindings {
+    FleetFindings { low, medium, high }
 }
 
 fn member(view: ClusterView) -> FleetMember {
@@ -184,6 +210,7 @@ fn member(view: ClusterView) -> FleetMember {
         flows: view.flows,
         denials: view.denials,
         findings: view.findings,
+        by_severity: by_how_much(view.by_severity),
         problem: view.problem,
     }
 }
