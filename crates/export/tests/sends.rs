@@ -7,6 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod clickhouse;
 mod nats;
 mod stub;
 
