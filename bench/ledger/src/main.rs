@@ -62,11 +62,13 @@ fn table(measured: &[Value]) -> String {
         let number = |key: &str| it.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN);
         for (when, is) in [
             ("during", "while written"),
+            ("during_cpu", "while written, processor time"),
             ("after", "afterwards"),
             ("after_cpu", "afterwards, processor time"),
         ] {
+            let Some(times) = it.get(when) else { continue };
             let cell = |question: &str| {
-                let all = it.get(when).and_then(|all| all.get(question)).unwrap_or(&Value::Null);
+                let all = times.get(question).unwrap_or(&Value::Null);
                 format!("{:.1}, {:.1}", quantile(all, 0.5), quantile(all, 0.99))
             };
             text.push_str(&format!(

@@ -62,6 +62,7 @@ pub(crate) fn measure(folder: &Path, records: u64) -> Result<Value> {
         "verify_seconds": verified.as_secs_f64(),
         "rss_mib": crate::times::most_memory("self"),
         "during": during.json(),
+        "during_cpu": during.cpu_json(),
         "after": after.json(),
         "after_cpu": after.cpu_json(),
     }))
@@ -96,7 +97,7 @@ fn thread_cpu() -> Result<Duration> {
 
 fn ask_meanwhile(file: &Path, now: &AtomicU64, ends: &AtomicBool) -> Result<Times> {
     let reader = Reader::open(file)?;
-    let mut times = Times::default();
+    let mut times = Times::counting(thread_cpu);
     let mut round = 0;
     while !ends.load(Ordering::Relaxed) {
         let begin = Instant::now();

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct ExportArgs {
     /// Send what the ledger gets there, too: file:/path, stdout:, https://host/path, each with ocsf+ in front for OCSF;
     /// otlp+https://host; syslog+udp://host, syslog+tcp://host, syslog+tls://host;
-    /// clickhouse+https://host/database; may be repeated
+    /// clickhouse+https://host/database; nats-tls://host/subject; may be repeated
     #[arg(long = "export", value_name = "URL", requires = "ledger")]
     targets: Vec<Target>,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(crate) struct ExportArgs {
 /// What goes with targets.
 #[derive(Args, Clone, Debug, Default)]
 struct WithArgs {
-    /// File with headers for HTTP targets, one `Name: value` per line, read anew for each request
+    /// File with headers for HTTP targets, one `Name: value` per line, read anew for each request; of NATS its Authorization
     #[arg(long = "export-headers", value_name = "FILE")]
     headers: Option<PathBuf>,
     /// File with certificates (PEM) of the authorities to believe instead of the system's

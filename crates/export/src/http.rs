@@ -276,7 +276,7 @@ fn told(bytes: &[u8]) -> String {
 }
 
 /// A server's text, short and on one line.
-fn told_text(text: &str) -> String {
+pub(crate) fn told_text(text: &str) -> String {
     text.trim().chars().take(TOLD).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

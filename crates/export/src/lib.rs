@@ -1,4 +1,4 @@
-//! The ledger, followed: what was recorded goes to files, collectors and logs elsewhere, and to the cluster's own collector
+//! The ledger, followed: what was recorded goes to files, collectors, streams and logs elsewhere, and to the cluster's own collector
 //! ([`Exports`]).
 //!
 //! Enters: a ledger's file, written by somebody else. Leaves: its entries, to each [`Target`] in its format, and how each
@@ -19,6 +19,7 @@ mod file;
 mod follow;
 mod format;
 mod http;
+mod nats;
 mod once;
 pub mod otel;
 mod otlp;

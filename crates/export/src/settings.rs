@@ -1,8 +1,10 @@
 //! What goes with targets: headers that say who sends, and whom to believe.
 
 use crate::error::ExportError;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use feed::tls::Identity;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
@@ -23,7 +25,7 @@ const OURS: [&str; 5] = ["content-length", "content-type", "content-encoding", "
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// File with one `Name: value` per line, sent to every HTTP target; read anew for each request, so that a token may be
-    /// renewed.
+    /// renewed. Targets of NATS take its `Authorization`.
     pub headers: Option<PathBuf>,
     /// File with certificates of authorities in PEM, which are believed instead of the system's.
     pub authorities: Option<PathBuf>,
@@ -66,6 +68,21 @@ impl Settings {
         headers(&text).map_err(failed)
     }
 
+    /// The same for a target that knows no headers: all that there may be is `Authorization`.
+    pub(crate) fn login(&self) -> Result<Option<Login>, ExportError> {
+        let headers = self.headers()?;
+        match (headers.len(), headers.get(AUTHORIZATION).and_then(Login::of)) {
+            (0, _) => Ok(None),
+            (1, Some(login)) => Ok(Some(login)),
+            (_, _) => Err(ExportError::File {
+                path: self.headers.clone().unwrap_or_default(),
+                why: "NATS takes one header and no other: Authorization: Bearer TOKEN, or Authorization: Basic with \
+                      USER:PASSWORD in Base64"
+                    .to_owned(),
+            }),
+        }
+    }
+
     /// How TLS is spoken.
     pub(crate) fn tls(&self) -> Result<Arc<ClientConfig>, ExportError> {
         let mut roots = RootCertStore::empty();
@@ -84,6 +101,27 @@ impl Settings {
             .with_root_certificates(roots)
             .with_no_client_auth();
         Ok(Arc::new(config))
+    }
+}
+
+/// Who sends, to a server that has a log-in of its own.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Login {
+    Token(String),
+    /// A name and a password.
+    User(String, String),
+}
+
+impl Login {
+    fn of(header: &HeaderValue) -> Option<Self> {
+        let (scheme, value) = header.to_str().ok()?.split_once(' ')?;
+        let value = value.trim();
+        if scheme.eq_ignore_ascii_case("bearer") && !value.is_empty() {
+            return Some(Self::Token(value.to_owned()));
+        }
+        let decoded = scheme.eq_ignore_ascii_case("basic").then(|| BASE64.decode(value).ok())??;
+        let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+        Some(Self::User(name.to_owned(), password.to_owned()))
     }
 }
 
@@ -130,6 +168,24 @@ fn authorities(path: &Path, roots: &mut RootCertStore) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_in_is_a_token_or_a_name_with_a_password() {
+        let user = |name: &str, password: &str| Some(Login::User(name.to_owned(), password.to_owned()));
+        for (value, expected) in [
+            ("Bearer geheim", Some(Login::Token("geheim".to_owned()))),
+            ("bearer  a b ", Some(Login::Token("a b".to_owned()))),
+            // RFC 7617, section 2.
+            ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", user("Aladdin", "open sesame")),
+            ("Basic YTpiOmM=", user("a", "b:c")),
+            ("Basic YQ==", None),
+            ("Basic geheim!", None),
+            ("Bearer ", None),
+            ("geheim", None),
+        ] {
+            assert!(Login::of(&HeaderValue::from_str(value).unwrap()) == expected, "{value}");
+        }
+    }
 
     #[test]
     fn headers_are_lines_and_what_is_wrong_is_said_without_the_value() {

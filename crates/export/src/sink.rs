@@ -5,9 +5,10 @@ use crate::error::ExportError;
 use crate::file::Lines;
 use crate::format;
 use crate::http::{Http, Tls};
+use crate::nats::Nats;
 use crate::settings::Settings;
 use crate::syslog::Syslog;
-use crate::target::{Format, Place, Target};
+use crate::target::{Format, Host, Place, Target};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -41,6 +42,7 @@ enum Door {
     File(Lines),
     Http(Box<Http>),
     Syslog(Box<Syslog>),
+    Nats(Box<Nats>),
 }
 
 impl Sink {
@@ -50,10 +52,8 @@ impl Sink {
             Place::Stdout => Door::Stdout,
             Place::File(path) => Door::File(Lines::new(path.clone())),
             Place::Http { host, path } => {
-                let headers = settings.headers()?;
-                if !headers.is_empty() && !host.is_tls && !is_this_machine(&host.name) {
-                    let why = "headers may hold tokens, and would be readable on the way: use https, or a collector on this machine";
-                    return Err(ExportError::Target { target: target.to_string(), why: why.to_owned() });
+                if !settings.headers()?.is_empty() {
+                    hidden(&target, host, "https, or a collector on this machine")?;
                 }
                 let tls = match (target.format, &settings.sender) {
                     (Format::Collector, Some(sender)) => Tls::Collector(sender.clone()),
@@ -70,6 +70,13 @@ impl Sink {
                 let tls = if host.is_tls { Some(settings.tls()?) } else { None };
                 Door::Syslog(Box::new(Syslog::new(*transport, host.clone(), tls)))
             }
+            Place::Nats { host, subject } => {
+                if settings.login()?.is_some() {
+                    hidden(&target, host, "nats-tls://, or a server on this machine")?;
+                }
+                let tls = if host.is_tls { Some(settings.tls()?) } else { None };
+                Door::Nats(Box::new(Nats::new(target.format, host.clone(), subject, tls, settings.clone())))
+            }
         };
         let sender = settings.sender.as_ref().map(|sender| sender.node.clone());
         Ok(Self { target, sender, door })
@@ -77,8 +84,10 @@ impl Sink {
 
     /// Sends a batch.
     pub(crate) async fn send(&mut self, batch: &Batch) -> Outcome {
-        if let Door::Syslog(syslog) = &mut self.door {
-            return syslog.send(batch).await;
+        match &mut self.door {
+            Door::Syslog(syslog) => return syslog.send(batch).await,
+            Door::Nats(nats) => return nats.send(batch).await,
+            Door::Stdout | Door::File(_) | Door::Http(_) => {}
         }
         let body = match self.body(batch) {
             Ok(body) => body,
@@ -94,6 +103,7 @@ impl Sink {
             Door::File(lines) => written(lines.write(&body)),
             Door::Http(http) => http.post(&body).await,
             Door::Syslog(syslog) => syslog.send(batch).await,
+            Door::Nats(nats) => nats.send(batch).await,
         }
     }
 
@@ -113,6 +123,15 @@ impl Sink {
 /// Whether a target is told now and then how things stand, also when there is nothing to send.
 pub(crate) fn is_told(target: &Target) -> bool {
     target.format == Format::Collector
+}
+
+/// Whether what says who sends is readable by nobody on the way.
+fn hidden(target: &Target, host: &Host, instead: &str) -> Result<(), ExportError> {
+    if host.is_tls || is_this_machine(&host.name) {
+        return Ok(());
+    }
+    let why = format!("headers may hold tokens, and would be readable on the way: use {instead}");
+    Err(ExportError::Target { target: target.to_string(), why })
 }
 
 fn is_this_machine(host: &str) -> bool {

@@ -64,7 +64,7 @@ impl std::fmt::Debug for Open {
 }
 
 /// What bytes are written to, with TLS or without.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Syslog {

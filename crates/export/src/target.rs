@@ -15,6 +15,9 @@ const METRICS: &str = "/v1/metrics";
 const SYSLOG_UDP: u16 = 514;
 const SYSLOG_TCP: u16 = 601;
 const SYSLOG_TLS: u16 = 6514;
+/// Port of NATS, and its longest subject here.
+const NATS: u16 = 4222;
+const SUBJECT: usize = 255;
 /// Ports of ClickHouse's HTTP interface.
 const CLICKHOUSE: u16 = 8123;
 const CLICKHOUSE_TLS: u16 = 8443;
@@ -22,7 +25,7 @@ const CLICKHOUSE_TLS: u16 = 8443;
 const COLLECTOR: u16 = 9448;
 const COLLECTOR_PATH: &str = "/v1/entries";
 const COLLECTORS: &str = "a collector is written https://HOST:9448, without a path";
-const FORMS: &str = "use file:/path, stdout:, http(s)://host/path, with ocsf+ or (before http) otlp+, otlp-traces+ or otlp-metrics+ in front, or \
+const FORMS: &str = "use file:/path, stdout:, nats(-tls)://host/subject, http(s)://host/path, with ocsf+ or (before http) otlp+, otlp-traces+ or otlp-metrics+ in front, or \
                      syslog+udp://host:514, syslog+tcp://host:601, syslog+tls://host:6514, or clickhouse+https://host:8443/database";
 
 /// How entries are written.
@@ -119,6 +122,7 @@ pub(crate) enum Place {
     File(PathBuf),
     Http { host: Host, path: String },
     Syslog { transport: Transport, host: Host },
+    Nats { host: Host, subject: String },
 }
 
 /// One server.
@@ -161,6 +165,7 @@ fn parse(text: &str) -> Result<Target, String> {
     };
     let place = match (format, base) {
         (Format::JsonLines | Format::Ocsf, "file") => file(rest)?,
+        (Format::JsonLines | Format::Ocsf, "nats" | "nats-tls") => nats(base == "nats-tls", rest)?,
         (Format::JsonLines | Format::Ocsf, "stdout") if rest.is_empty() => Place::Stdout,
         (
             Format::JsonLines | Format::Ocsf | Format::Otlp | Format::OtlpTraces | Format::OtlpMetrics,
@@ -218,6 +223,21 @@ fn syslog(transport: Transport, port: u16, is_tls: bool, rest: &str) -> Result<P
         return Err("syslog has no path: syslog+tls://host:6514".to_owned());
     }
     Ok(Place::Syslog { transport, host: host(&uri, port, is_tls)? })
+}
+
+/// The path is the subject.
+fn nats(is_tls: bool, rest: &str) -> Result<Place, String> {
+    let uri = uri(rest)?;
+    let subject = uri.path().trim_matches('/');
+    let is_token = |token: &str| {
+        !token.is_empty() && token.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+    };
+    if uri.query().is_some() || subject.len() > SUBJECT || !subject.split('.').all(is_token) {
+        return Err("the path is a subject, of letters, digits, - and _ between dots: nats-tls://host:4222/security.records; a \
+                    token or password is a header (--export-headers)"
+            .to_owned());
+    }
+    Ok(Place::Nats { host: host(&uri, NATS, is_tls)?, subject: subject.to_owned() })
 }
 
 fn uri(rest: &str) -> Result<Uri, String> {
@@ -292,6 +312,10 @@ impl fmt::Display for Target {
                 let slash = if path.starts_with('/') { "" } else { "/" };
                 write!(f, "{prefix}{scheme}://{host}{slash}{}", path.split('?').next().unwrap_or_default())
             }
+            Place::Nats { host, subject } => {
+                let scheme = if host.is_tls { "nats-tls" } else { "nats" };
+                write!(f, "{prefix}{scheme}://{host}/{subject}")
+            }
             Place::Syslog { transport, host } => {
                 let scheme = match (transport, host.is_tls) {
                     (Transport::Udp, _) => "udp",
@@ -332,6 +356,8 @@ mod tests {
             ("otlp+http://otel:4318/own", "otlp+http://otel:4318/own", Format::Otlp),
             ("clickhouse+https://ch", "clickhouse+https://ch:8443/default", Format::ClickHouse),
             ("clickhouse+http://ch:1/security/", "clickhouse+http://ch:1/security", Format::ClickHouse),
+            ("nats://bus/a.b-c_1", "nats://bus:4222/a.b-c_1", Format::JsonLines),
+            ("ocsf+nats-tls://bus:1/a", "ocsf+nats-tls://bus:1/a", Format::Ocsf),
             ("syslog+udp://log", "syslog+udp://log:514", Format::Syslog),
             ("syslog+tcp://log:1514", "syslog+tcp://log:1514", Format::Syslog),
             ("syslog+tls://log/", "syslog+tls://log:6514", Format::Syslog),
@@ -371,6 +397,14 @@ mod tests {
             "clickhouse+http://x/a?user=geheim",
             "clickhouse+file:/x",
             "ocsf+syslog+tcp://x",
+            "nats://x",
+            "nats://x/a.*",
+            "nats://x/a..b",
+            "nats://x/a/b",
+            "nats://x/$JS.API",
+            "nats://x/a?geheim",
+            "nats://geheim@x/a",
+            "otlp+nats://x/a",
             "https:///x",
             "https://",
             "https:x",

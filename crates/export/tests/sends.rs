@@ -7,6 +7,8 @@
     reason = "a test's helpers fail the test"
 )]
 
+mod clickhouse;
+mod nats;
 mod stub;
 
 use export::{Exports, Settings, SinkStatus, Target, once};
@@ -218,6 +220,28 @@ fn a_server_that_comes_back_after_a_day_gets_what_is_left_and_learns_what_is_not
             assert_eq!(lost["eventName"], "cofferdam.lost");
         }
     }
+}
+
+#[test]
+fn a_target_that_never_answers_holds_up_no_other_and_not_who_writes() {
+    let mut world = World::with(700);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let out = world.folder.path().join("out.jsonl");
+    let urls = [format!("http://{}/", silent.local_addr().unwrap()), format!("file:{}", out.display())];
+    let exports = world.start(&urls, &Settings::default());
+    // It takes the request, and says nothing.
+    let (_asked, _) = silent.accept().unwrap();
+    let end = Instant::now() + Duration::from_secs(60);
+    for (from, to) in [(700, 700), (700, 1400)] {
+        world.add(from..to);
+        while exports.status()[1].sent < to {
+            assert!(Instant::now() < end, "{:?}", exports.status());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let [silent, file] = &exports.status()[..] else { panic!("two targets") };
+    assert_eq!((silent.sent, silent.lost, file.waiting, &file.problem), (0, 0, 0, &None));
+    assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 1400);
 }
 
 #[test]
@@ -512,6 +536,7 @@ fn exporting_once_sends_all_of_it_and_says_where_it_gave_up() {
 fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     let world = World::new();
     let headers = world.file("headers", "Authorization: Bearer geheim");
+    let other = world.file("other", "X-Key: geheim");
     let empty = world.file("empty.pem", "");
     let missing = world.folder.path().join("missing");
     let with = |headers: Option<&PathBuf>, authorities: Option<&PathBuf>| Settings {
@@ -521,6 +546,12 @@ fn what_cannot_be_right_is_refused_before_anything_is_sent() {
     };
     for (urls, settings, says) in [
         (vec!["http://logs.example/"], with(Some(&headers), None), "would be readable on the way: use https"),
+        (
+            vec!["nats://bus.example/a"],
+            with(Some(&headers), None),
+            "would be readable on the way: use nats-tls://",
+        ),
+        (vec!["nats-tls://bus.example/a"], with(Some(&other), None), "NATS takes one header"),
         (vec!["https://logs.example/"], with(Some(&missing), None), "reading headers"),
         (vec!["https://logs.example/"], with(None, Some(&missing)), "reading it"),
         (vec!["syslog+tls://logs.example"], with(None, Some(&empty)), "there is no certificate in it"),

@@ -1,0 +1,43 @@
+"""ClickHouse's engine in one process (chDB), behind the part of its HTTP interface that exports use.
+
+Arguments: a folder. Prints its port. POST / has a statement; POST /?query=INSERT ... FORMAT ...&setting=value has rows, packed with gzip.
+"""
+
+import gzip
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+from chdb import session
+
+ENGINE = session.Session(sys.argv[1])
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        statement, settings = body.decode(), dict(parse_qsl(urlsplit(self.path).query))
+        if "query" in settings:
+            insert, form = settings.pop("query").split(" FORMAT ")
+            given = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
+            statement = f"{insert} SETTINGS {given} FORMAT {form} {statement}"
+        try:
+            status, answer = 200, bytes(ENGINE.query(statement, "JSONEachRow").bytes() or b"")
+        except Exception as error:
+            status, answer = 400, str(error).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+server = HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
