@@ -38,12 +38,13 @@ struct Measured {
     half: Sample,
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     Row { name: "cofferdam, kept", kind: Kind::Cofferdam { bound: false }, names: Names::Thousand },
     Row { name: "cofferdam, kept and bound", kind: Kind::Cofferdam { bound: true }, names: Names::Thousand },
     Row { name: "dnsdist, kept", kind: Kind::Dnsdist { cache: true }, names: Names::Thousand },
     Row { name: "unbound, kept", kind: Kind::Unbound { cache: true }, names: Names::Thousand },
     Row { name: "cofferdam, asked", kind: Kind::Cofferdam { bound: false }, names: Names::Unique },
+    Row { name: "nothing, asked", kind: Kind::Nothing, names: Names::Unique },
     Row { name: "cofferdam, asked and bound", kind: Kind::Cofferdam { bound: true }, names: Names::Unique },
     Row { name: "dnsdist, asked", kind: Kind::Dnsdist { cache: false }, names: Names::Unique },
     Row { name: "unbound, asked", kind: Kind::Unbound { cache: false }, names: Names::Unique },
@@ -53,7 +54,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("proxy") => return Ok(dns::run_proxy(std::io::stdin().as_fd().try_clone_to_owned()?)?),
-        Some("stub") => return stub::run(),
+        Some("stub") => return stub::run(arguments.get(1).context("which port?")?.parse()?),
         Some("engine") => return Ok(writeln!(std::io::stdout(), "{:#}", engine::measure(200_000)?)?),
         _ => {}
     }
@@ -71,16 +72,21 @@ fn main() -> Result<()> {
     // Before this process has one processor only.
     let machine = bench_machine::describe();
     servers::pin(std::process::id(), servers::OTHERS)?;
-    let _stub = stub::start()?;
+    let _stub = stub::start(stub::PORT, servers::OTHERS)?;
     let mut measured = Vec::new();
     for round in 0..rounds {
+        // Of the row before: nothing at all is asked at the rate of something.
+        let mut rate = 0.0;
         for row in &rows {
             say(&format!("round {} of {rounds}: {}", round + 1, row.name));
             let Some(server) = Server::start(row.kind).with_context(|| row.name)? else { continue };
             // The thousand names are kept before the time starts; the rest warms up as well.
             load::warm_up(&server, row.names)?;
             let full = load::as_fast_as_it_goes(&server, row.names, time)?;
-            let half = load::at_rate(&server, row.names, full.per_second / 2.0, time)?;
+            if row.kind != Kind::Nothing || rate == 0.0 {
+                rate = full.per_second / 2.0;
+            }
+            let half = load::at_rate(&server, row.names, rate, time)?;
             measured.push(Measured { round, row: row.name, full, half });
         }
     }

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 pub(crate) const SERVER: usize = 0;
 pub(crate) const OTHERS: usize = 1;
 
+/// Where the resolver listens that is asked with nothing in between.
+const NOTHING: u16 = 5330;
+
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -28,6 +31,8 @@ pub(crate) enum Kind {
     Dnsdist { cache: bool },
     /// unbound as a forwarder, with its cache or without.
     Unbound { cache: bool },
+    /// Nothing: the resolver itself, in the place of a server.
+    Nothing,
 }
 
 /// A process that ends with this value.
@@ -70,6 +75,10 @@ impl Server {
             Kind::Unbound { cache } => {
                 let (name, port) = if cache { ("unbound_cache", 5311) } else { ("unbound_nocache", 5312) };
                 Self::peer(name, port, "unbound", &["-d", "-c"])?
+            }
+            Kind::Nothing => {
+                let process = stub::start(NOTHING, SERVER)?;
+                Some(Self { port: NOTHING, process, _proxy: None, _folder: None })
             }
         };
         if let Some(server) = &server {

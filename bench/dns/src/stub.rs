@@ -8,23 +8,24 @@ use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
-/// Where it listens: as the peers' configurations have it.
+/// Where the one behind the servers listens: as the peers' configurations have it.
 pub(crate) const PORT: u16 = 5300;
 
 const BATCH: usize = 64;
 
-/// Starts it.
-pub(crate) fn start() -> Result<Process> {
-    let child = Command::new(std::env::current_exe()?).arg("stub").stdin(Stdio::null()).spawn()?;
+/// Starts one on a processor.
+pub(crate) fn start(port: u16, cpu: usize) -> Result<Process> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let child = command.arg("stub").arg(port.to_string()).stdin(Stdio::null()).spawn()?;
     let process = Process::new(child);
-    servers::pin(process.id(), servers::OTHERS)?;
-    servers::wait_for(PORT)?;
+    servers::pin(process.id(), cpu)?;
+    servers::wait_for(port)?;
     Ok(process)
 }
 
 /// Answers until it is ended.
-pub(crate) fn run() -> Result<()> {
-    let socket = UdpSocket::bind(("127.0.0.1", PORT))?;
+pub(crate) fn run(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind(("127.0.0.1", port))?;
     let mut buffers = vec![[0_u8; 1500]; BATCH];
     loop {
         let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();

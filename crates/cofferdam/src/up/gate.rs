@@ -177,15 +177,17 @@ impl Gate {
 
     /// Tells the gateway of single pairs. It knows before it refuses somebody because of them.
     pub(crate) fn bind(&mut self, table: &Table, binder: &mut Binder, pairs: &[NamedPair<'_>]) -> Result<()> {
-        let known = self.keeper.with_state(|told| {
-            let rules = |pod: &IpAddr| {
-                told.state.pods.get(pod).map(|pod| pod.rules.keys().copied().collect()).unwrap_or_default()
+        let known: Option<Vec<Vec<RuleId>>> = self.keeper.with_state(|told| {
+            let rules = |pair: &NamedPair<'_>| {
+                let pod = told.state.pods.get(&pair.from);
+                pod.map(|pod| pod.rules.keys().copied().collect()).unwrap_or_default()
             };
-            pairs.iter().map(|pair| (pair.from, rules(&pair.from))).collect()
+            pairs.iter().map(rules).collect()
         });
-        let known: BTreeMap<IpAddr, BTreeSet<RuleId>> = known.unwrap_or_default();
+        let mut known = known.unwrap_or_default().into_iter();
         let mut binds = Vec::new();
         for pair in pairs {
+            let of_pod = known.next().unwrap_or_default();
             // What it knows of a rule that looks at requests may be without the pod's budget.
             let knows = |rule: RuleId| {
                 let entry = table.rules.get(rule.0 as usize);
@@ -193,7 +195,7 @@ impl Gate {
                     Some(requests) => entry.upload.is_none() && requests.quotas.is_open(),
                     None => true,
                 });
-                is_whole && known.get(&pair.from).is_some_and(|rules| rules.contains(&rule))
+                is_whole && of_pod.contains(&rule)
             };
             binds.extend(self.made(table, binder, pair, knows)?);
         }

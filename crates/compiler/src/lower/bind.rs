@@ -119,6 +119,17 @@ pub struct Binder {
     /// Classes of the node's own addresses, and the class each is otherwise like.
     own: BTreeMap<ClassId, ClassId>,
     known: HashMap<(Place, Vec<Id>), Arc<Row>, Fixed>,
+    /// The last answer: who puts a name in force asks for the kernel, for the gateway, and for the steering.
+    last: Option<Answer>,
+}
+
+/// What was asked, and the row.
+#[derive(Clone, Debug)]
+struct Answer {
+    from: IpAddr,
+    to: Destination,
+    names: Vec<DnsName>,
+    row: Option<Arc<Row>>,
 }
 
 impl Binder {
@@ -157,7 +168,7 @@ impl Binder {
 
     /// The same for a table in which these classes mean the node's own addresses.
     pub(crate) fn with_own(&self, own: BTreeMap<ClassId, ClassId>) -> Self {
-        Self { common: self.common.clone(), own, known: HashMap::default() }
+        Self { common: self.common.clone(), own, ..Self::default() }
     }
 
     /// Whether any rule of the table speaks of names.
@@ -182,11 +193,19 @@ impl Binder {
         table: &Table,
         from: IpAddr,
         to: Destination,
-        names: impl IntoIterator<Item = &'n DnsName>,
+        names: impl IntoIterator<Item = &'n DnsName, IntoIter: Clone>,
     ) -> Option<Arc<Row>> {
+        let names = names.into_iter();
+        let is_this =
+            |last: &&Answer| last.from == from && last.to == to && last.names.iter().eq(names.clone());
+        if let Some(last) = self.last.as_ref().filter(is_this) {
+            return last.row.clone();
+        }
         let place = self.place(table, from, to)?;
-        let peers = self.peers(&place, names);
-        if peers.is_empty() { None } else { Some(self.made(place, peers)) }
+        let peers = self.peers(&place, names.clone());
+        let row = (!peers.is_empty()).then(|| self.made(place, peers));
+        self.last = Some(Answer { from, to, names: names.cloned().collect(), row: row.clone() });
+        row
     }
 
     /// The row for connections that are open, to an address whose answers for `past` ran out: they may go on if the names
@@ -199,6 +218,8 @@ impl Binder {
         live: impl IntoIterator<Item = &'n DnsName>,
         past: impl IntoIterator<Item = &'n DnsName>,
     ) -> Option<Arc<Row>> {
+        let mut past = past.into_iter().peekable();
+        past.peek()?;
         let place = self.place(table, from, to)?;
         let had = self.peers(&place, past);
         if had.is_empty() {

@@ -5,7 +5,7 @@ use super::line::{Kept, Line, MAX_HEAD};
 use super::socket::Stream;
 use super::tasks::Tasks;
 use crate::tls::Speech;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
@@ -52,14 +52,19 @@ impl Upstream {
         upgrades: bool,
     ) -> Result<Response<Incoming>, Broken> {
         let request = request.map(Box::new);
-        match self {
-            Self::Http1(line) => line.send(request, upgrades).await,
+        let answer = match self {
+            Self::Http1(line) => line.send(request, upgrades).await?,
             Self::Http2(sender) => {
                 let mut sender = sender.clone();
                 sender.ready().await.map_err(|_| Broken)?;
-                sender.send_request(request).await.map_err(|_| Broken)
+                sender.send_request(request).await.map_err(|_| Broken)?
             }
-        }
+        };
+        // Two lengths, of which a client might believe the other: an error of the server, or an attack (RFC 9112, 6.3).
+        let fields = answer.headers();
+        let is_twofold =
+            fields.contains_key(header::TRANSFER_ENCODING) && fields.contains_key(header::CONTENT_LENGTH);
+        if is_twofold { Err(Broken) } else { Ok(answer) }
     }
 
     /// No request is expected soon.
