@@ -1,9 +1,10 @@
-//! The controller of a cluster whose policies come from a hub, or from a folder kept as it is in Git.
+//! The controller of a cluster whose policies come from a hub, from a folder kept as it is in Git, or from a registry.
 //!
 //! Enters: options. Leaves: what the cluster takes from its hub and tells it (`spoke`), and one line whenever why it takes something not
 //! changes. Guarantees: only who leads takes anything; whom to believe is read anew for each release.
 
 use crate::control::{client, complain};
+use crate::registry::{Releases, registry};
 use crate::release::pinned;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -17,6 +18,7 @@ use spoke::identity::{Shared, Sharing};
 use spoke::{Judge, Source};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -31,9 +33,22 @@ pub(crate) struct HubArgs {
     #[arg(long, value_name = "FILE", group = "fleet", requires = "cluster", requires = "release_keys")]
     hub: Option<PathBuf>,
     /// Take policies from this folder instead, which something else keeps as it is in Git (for example git-sync), and
-    /// `cofferdam release export` writes
-    #[arg(long, value_name = "DIR", group = "fleet", requires = "cluster", requires = "release_keys")]
-    releases: Option<PathBuf>,
+    /// `cofferdam release export` writes; or from a registry: oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:DIGEST, where
+    /// `cofferdam release push` put that folder, and oci+http:// for one without TLS
+    #[arg(
+        long,
+        value_name = "DIR|REPOSITORY",
+        group = "fleet",
+        requires = "cluster",
+        requires = "release_keys"
+    )]
+    releases: Option<Releases>,
+    /// Certificates (PEM) by which the registry is known [default: those of the machine]
+    #[arg(long, value_name = "FILE", requires = "releases")]
+    releases_authority: Option<PathBuf>,
+    /// Login for the registry: a file that `docker login` wrote, or the .dockerconfigjson of a Secret for pulling images
+    #[arg(long, value_name = "FILE", requires = "releases")]
+    releases_login: Option<PathBuf>,
     /// Name of this cluster at the hub, or in the folder: of its ManagedCluster
     #[arg(long, value_name = "NAME", requires = "fleet")]
     cluster: Option<String>,
@@ -70,12 +85,12 @@ impl HubArgs {
                 let hub = client(Some(hub)).await.context("--hub")?;
                 (Some(hub.clone()), Source::Hub(hub))
             }
-            (None, Some(folder)) => {
+            (None, Some(releases)) => {
                 ensure!(
                     fleet::folder::cluster_path(cluster).is_some(),
                     "--cluster {cluster:?} is no name of a cluster: small letters, digits, - and ."
                 );
-                (None, Source::Folder(folder.clone()))
+                (None, self.source(releases)?)
             }
             (None, None) => return std::future::pending().await,
         };
@@ -121,6 +136,24 @@ impl HubArgs {
         Ok(())
     }
 
+    fn source(&self, releases: &Releases) -> Result<Source> {
+        match releases {
+            Releases::Folder(folder) => {
+                ensure!(
+                    self.releases_authority.is_none() && self.releases_login.is_none(),
+                    "--releases {}: --releases-authority and --releases-login are for a registry, which begins with oci://",
+                    folder.display()
+                );
+                Ok(Source::Folder(folder.clone()))
+            }
+            Releases::Registry(place) => {
+                let (authority, login) = (self.releases_authority.as_deref(), self.releases_login.clone());
+                let registry = registry(place.clone(), authority, login);
+                Ok(Source::Registry(Arc::new(registry.with_context(|| format!("--releases {place}"))?)))
+            }
+        }
+    }
+
     /// Tells the hub of pods, and takes others' from it, where that is asked for.
     async fn share(&self, hub: Option<&Client>, local: &Client, cluster: &str, namespace: &str) {
         let Some(hub) = hub.filter(|_| self.identities) else { return };
@@ -146,7 +179,7 @@ impl HubArgs {
         tokio::join!(spoke::identity::share(hub.clone(), local.clone(), sharing, shared), tell);
     }
 
-    /// Who judges beside what is enforced, and who asks for it; nobody where there is neither hub nor folder.
+    /// Who judges beside what is enforced, and who asks for it; nobody where there is neither hub nor releases.
     pub(crate) fn judging(&self) -> (Option<Judge>, Option<Asking>) {
         if self.hub.is_none() && self.releases.is_none() {
             return (None, None);

@@ -41,6 +41,7 @@ mod policy;
 mod prices;
 mod printer;
 mod reference;
+mod registry;
 mod release;
 mod respond;
 mod rollout;

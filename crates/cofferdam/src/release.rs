@@ -2,9 +2,10 @@
 //!
 //! Enters: manifests, private keys, release files, files of keys that are believed. Leaves: a signed release, or what is in one.
 //! Guarantees: what the reader or the compiler finds an error in, or what cuts off a cluster's own system pods, becomes no
-//! release; `verify` says exactly what a cluster with these keys would say. Does not: talk to a cluster.
+//! release; `verify` says exactly what a cluster with these keys would say. Does not: talk to a cluster; `push` talks to a registry.
 
 mod export;
+mod push;
 
 use crate::clusters::{Form, Side, print};
 use crate::plain::printable;
@@ -33,6 +34,7 @@ const MOST: u64 = 4 * 1024 * 1024;
   cofferdam release verify release-8.json --keys keys.yaml --newest release-7.json
   cofferdam release object release-8.json | kubectl --context hub apply --server-side -f -
   cofferdam release export release-8.json --to fleet/ --enforce dev-1      clusters that take it from Git, without a hub
+  cofferdam release push fleet/ oci://registry.example/policy/fleet:main      or from a registry
 
 A file of keys:
 
@@ -67,6 +69,7 @@ pub(crate) enum ReleaseCommand {
         file: PathBuf,
     },
     Export(export::ExportArgs),
+    Push(push::PushArgs),
 }
 
 /// Make a release of the policies among manifests
@@ -133,6 +136,7 @@ pub(crate) fn run(command: &ReleaseCommand, out: &mut impl Write) -> Result<bool
             Ok(true)
         }
         ReleaseCommand::Export(args) => export::export(args, out),
+        ReleaseCommand::Push(args) => push::push(args, out),
     }
 }
 

@@ -156,6 +156,76 @@ fn a_release_is_exported_with_who_is_to_have_it_and_never_over_another() {
 }
 
 #[test]
+fn a_folder_is_pushed_whole_or_not_at_all() {
+    let folder = folder();
+    let here = folder.path();
+    for args in [
+        "release build -f one --number 1 --previous none --sign key.pem -o 1.json",
+        "release export 1.json --to git --enforce dev --shadow prod",
+    ] {
+        assert_eq!(run(here, args).0, Some(0), "{args}");
+    }
+    let server = ociregistry::Registry::start(Some(("ann", "geheim")));
+    let write = |name: &str, text: &str| fs::write(here.join(name), text).expect("it is written");
+    let logins = |password: &str| {
+        let entry = serde_json::json!({ "username": "ann", "password": password });
+        serde_json::json!({ "auths": { server.host(): entry } }).to_string()
+    };
+    write("ca.crt", server.authority());
+    write("login.json", &logins("geheim"));
+    write("wrong.json", &logins("falsch"));
+    write("nobody.json", "{\"auths\": {}}");
+    let place = format!("oci://{}/policy/fleet:main", server.host());
+    let push = |args: &str| run(here, &format!("release push {}", args.replace("PLACE", &place)));
+    let good = "git PLACE --authority ca.crt --login login.json";
+    let (code, out, err) = push(good);
+    assert!(
+        code == Some(0) && out.contains(": sha256:") && out.contains("3 files, 3 of them new there"),
+        "{out}{err}"
+    );
+    let before = server.manifest("policy/fleet", "main").expect("it is there");
+    let (_, out, _) = push(good);
+    assert!(out.contains("3 files, 0 of them new there"), "{out}");
+
+    for (args, says) in [
+        ("git PLACE --authority ca.crt", "a token was not given: 401"),
+        ("git PLACE --authority ca.crt --login wrong.json", "a token was not given: 401"),
+        ("git PLACE --authority ca.crt --login nobody.json", "has no login for localhost:"),
+        ("git PLACE --authority key.pem", "there is no certificate in it"),
+        ("git PLACE --login login.json", "TLS: "),
+        ("one PLACE --authority ca.crt --login login.json", "neither a release nor a cluster"),
+        ("none PLACE --authority ca.crt --login login.json", "none/releases: No such file"),
+        ("git oci://localhost/fleet --authority ca.crt", "neither tag nor digest"),
+        ("git registry/fleet:main", "neither oci:// nor oci+http://"),
+    ] {
+        let (code, out, err) = push(args);
+        assert!(code == Some(2) && err.contains(says), "{args}: {code:?} {out}{err}");
+        assert!(!err.contains("geheim") && !err.contains("falsch"), "{err}");
+    }
+    // What no cluster would take, keeps all of it away.
+    let dev = fs::read_to_string(here.join("git/clusters/dev.json")).expect("it is there");
+    let one = fs::read_to_string(here.join("git/releases/release-1.json")).expect("it is there");
+    let other = dev.replace("\"number\": 1", "\"number\": 2");
+    assert_ne!(dev, other);
+    for (name, text, says) in [
+        ("git/clusters/dev.json", other.as_str(), "names release 2 ("),
+        ("git/clusters/dev.json", "{}", "it is no ManagedCluster"),
+        ("git/clusters/east.json", dev.as_str(), "of another cluster"),
+        ("git/releases/release-2.json", one.as_str(), "belongs into releases/release-1.json"),
+        ("git/releases/release-2.json", "{", "it is no JSON"),
+    ] {
+        write(name, text);
+        let (code, out, err) = push(good);
+        assert!(code == Some(2) && err.contains(says), "{name}: {code:?} {out}{err}");
+        match name {
+            "git/clusters/dev.json" => write(name, &dev),
+            _ => fs::remove_file(here.join(name)).expect("it goes"),
+        }
+    }
+    assert_eq!(server.manifest("policy/fleet", "main"), Some(before));
+}
+
+#[test]
 fn what_cannot_be_enforced_becomes_no_release_and_the_line_is_named() {
     let folder = folder();
     let (code, _, err) = run(folder.path(), "release build -f bad --number 1 --sign key.pem -o bad.json");

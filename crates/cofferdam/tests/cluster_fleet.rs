@@ -1,5 +1,5 @@
-//! A cluster of a fleet, as it is set up: from a folder that is kept as it is in Git, and from a hub with just the rights that the
-//! chart gives. Real API servers, a real git, a real helm.
+//! A cluster of a fleet, as it is set up: from a folder that is kept as it is in Git, then in a registry, and from a hub with just the
+//! rights that the chart gives. Real API servers, a real git, a real helm.
 
 #![allow(
     clippy::unwrap_used,
@@ -204,7 +204,7 @@ fn cluster_what_is_merged_in_git_is_taken_where_it_is_signed_and_newer_and_nothi
     world.release(1, 80, "--previous none --sign key.pem");
     world.cofferdam("release export 1.json --to work --enforce dev");
     let admin = world.cluster.kubeconfig();
-    let _controller = world.controller(&admin, "--releases current --cluster dev");
+    let controller = world.controller(&admin, "--releases current --cluster dev");
     // Nothing was checked out yet: said, and nothing comes of it.
     world.until("no folder yet", || world.log().contains("current: No such file or directory"));
     let first = world.commit("one");
@@ -294,6 +294,37 @@ fn cluster_what_is_merged_in_git_is_taken_where_it_is_signed_and_newer_and_nothi
     assert!(text(2, "from").contains(&altered) && text(2, "why").contains("altered"), "{history:#}");
     let log = world.log();
     assert!(log.contains("fleet: release 4 (") && log.contains("nobody signed it"), "{log}");
+    drop(controller);
+    from_a_registry(&world);
+}
+
+/// The same folder in a registry, for a cluster that Git told before.
+fn from_a_registry(world: &World) {
+    let server = ociregistry::Registry::start(Some(("ann", "geheim")));
+    let logins = json!({ "auths": { server.host(): { "username": "ann", "password": "geheim" } } });
+    fs::write(world.path("login.json"), logins.to_string()).unwrap();
+    fs::write(world.path("ca.crt"), server.authority()).unwrap();
+    let place = format!("oci://{}/policy/fleet:main", server.host());
+    world.release(6, 86, "--previous 5.json --sign key.pem");
+    world.cofferdam("release export 6.json --to pushed --enforce dev");
+    let pushed =
+        world.cofferdam(&format!("release push pushed {place} --authority ca.crt --login login.json"));
+    let arguments =
+        format!("--releases {place} --releases-authority ca.crt --releases-login login.json --cluster dev");
+    // Nobody waits for the one before to be given up.
+    world.kubectl("delete lease cofferdam-controller -n cofferdam-system", "");
+    let _running = world.controller(&world.cluster.kubeconfig(), &arguments);
+    world.refuses("told by hub folder, and registry claims it", "85");
+    let mut memory = world.map("cofferdam-fleet", "memory");
+    memory.as_object_mut().unwrap().remove("hub");
+    let patch = json!({ "data": { "memory": memory.to_string() } });
+    world
+        .kubectl(&format!("patch configmap cofferdam-fleet -n cofferdam-system --type=merge -p {patch}"), "");
+    world.has(6, "86");
+    let history = world.map("cofferdam-fleet", "history");
+    let from = history.as_array().unwrap().last().unwrap()["from"].as_str().unwrap();
+    let digest = pushed.lines().next().unwrap().rsplit(": ").next().unwrap();
+    assert_eq!(from, format!("{place}@{digest}"));
 }
 
 fn helm() -> Option<PathBuf> {

@@ -15,6 +15,7 @@ mod envelope;
 pub mod folder;
 pub mod hub;
 mod memory;
+pub mod oci;
 mod pinned;
 mod release;
 pub mod rollout;

@@ -1,7 +1,7 @@
 //! A cluster of a fleet: what its hub wants it to have, it takes, verifies and has as its own policies.
 //!
-//! Enters: a client of the hub's API server, or a folder that says the same; one of the cluster's own, and whom to believe. Leaves:
-//! policies in the cluster that belong to the fleet; what was taken and refused, in the ConfigMap cofferdam-fleet; and how the
+//! Enters: a client of the hub's API server, or a folder or a registry that says the same; one of the cluster's own, and whom to
+//! believe. Leaves: policies in the cluster that belong to the fleet; what was taken and refused, in the ConfigMap cofferdam-fleet; and how the
 //! cluster stands, in the status of its object at the hub, or without a hub in the ConfigMap cofferdam-fleet-status.
 //! Guarantees: nobody connects to the cluster; what is unsigned, altered or older changes nothing, and the hub is told why; what
 //! is remembered is written before anything is applied; a policy that is not the fleet's is never touched; old policies go only
@@ -11,6 +11,7 @@
 mod audit;
 pub mod identity;
 mod local;
+pub mod registry;
 mod round;
 mod source;
 
@@ -71,6 +72,7 @@ pub async fn run(
     let (mut looked, mut next): (Looked, Instant) = match &source {
         Source::Hub(_) => (Ok(None), Instant::now()),
         Source::Folder(_) => (Err("the folder was not read yet".to_owned()), Instant::now() + BEAT),
+        Source::Registry(_) => (Err("the registry was not asked yet".to_owned()), Instant::now() + BEAT),
     };
     let mut spoke = Spoke::new(source, local, settings);
     let (mut refused, mut quiet) = (0, Instant::now());

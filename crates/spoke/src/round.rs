@@ -2,7 +2,7 @@
 
 use crate::audit::{self, Entry};
 use crate::local::{Intended, Local, Outcome, why};
-use crate::source::{FOLDER, Looked, Source};
+use crate::source::{FOLDER, Looked, REGISTRY, Source};
 use crate::{Settings, resource};
 use fleet::hub::{API_VERSION, ClusterSpec, ClusterStatus, Drift, Effective, release_name};
 use fleet::rollout::{Evidence, Mode, Wanted};
@@ -22,6 +22,8 @@ use tokio::time::{Instant, timeout};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For how long after a release came in force is judged by the one before it.
 const WATCHED: Duration = Duration::from_secs(24 * 3600);
+/// How often it is tried whether the cluster would take what is judged beside: each policy costs its API server two requests.
+const TRY: Duration = Duration::from_secs(300);
 /// Where the cluster keeps what it remembers.
 const KEPT: &str = "cofferdam-fleet";
 /// Where it says how it stands, where there is no hub to be told.
@@ -81,6 +83,8 @@ pub(crate) struct Spoke {
     in_force: Option<Signed>,
     /// What is judged beside it, and since when either is as it is.
     shadow: Option<Ref>,
+    /// Which release the cluster would take, and when that was tried.
+    tried: Option<(Ref, Instant)>,
     /// What was in force before it, by which is judged where nothing else is to be.
     earlier: Option<Ref>,
     since: Instant,
@@ -104,6 +108,7 @@ impl Spoke {
             drift: Drift::default(),
             in_force: None,
             shadow: None,
+            tried: None,
             earlier: None,
             since,
             said: None,
@@ -148,8 +153,13 @@ impl Spoke {
             self.fetched.retain(|release, _| kept.contains(&Some(release)));
         }
         let (kept, mut outcome) = self.enforce(&spec, kept).await;
-        let shadow = spec.wanted.as_ref().and_then(|it| it.shadow.as_ref());
-        let judged = self.judge_beside(shadow, &kept.memory).await;
+        let shadow = match (&spec.wanted, looked) {
+            (Some(wanted), _) => wanted.shadow.clone(),
+            // For a moment that nobody answers, what was seen of a release so far is not forgotten.
+            (None, Err(_)) => self.shadow.clone(),
+            (None, Ok(_)) => None,
+        };
+        let judged = self.judge_beside(shadow.as_ref(), &kept.memory).await;
         outcome.problems.extend(judged.err().unwrap_or_default());
         problems.append(&mut outcome.problems);
         self.tell(kept, Outcome { problems, ..outcome }).await
@@ -174,14 +184,18 @@ impl Spoke {
     fn note_memory(&mut self, object: Option<&DynamicObject>) {
         let status = object.and_then(|object| object.data.get("status")?.get("memory").cloned());
         let memory: Option<Memory> = status.and_then(|memory| serde_json::from_value(memory).ok());
-        // In a folder nothing is written that could be written over.
-        self.knows_hub |= object.is_some() || matches!(self.source, Source::Folder(_));
+        // In a folder or a registry nothing is written that could be written over.
+        self.knows_hub |= object.is_some() || !matches!(self.source, Source::Hub(_));
         self.at_hub = std::mem::take(&mut self.at_hub).newer(memory.unwrap_or_default());
     }
 
     /// Which hub it is: two that claim one cluster are told apart by it.
     async fn hub_id(&mut self, object: &DynamicObject) -> Result<String, String> {
-        let Source::Hub(hub) = &self.source else { return Ok(FOLDER.to_owned()) };
+        let hub = match &self.source {
+            Source::Hub(hub) => hub,
+            Source::Folder(_) => return Ok(FOLDER.to_owned()),
+            Source::Registry(_) => return Ok(REGISTRY.to_owned()),
+        };
         let uid = object.metadata.uid.clone().unwrap_or_default();
         if let Some((_, id)) = self.hub_id.as_ref().filter(|(known, _)| *known == uid) {
             return Ok(id.clone());
@@ -314,9 +328,13 @@ impl Spoke {
         let Some(wanted) = shadow else { return Ok(()) };
         let signed = self.fetch(wanted).await.map_err(|not_taken| vec![not_taken.why()])?;
         memory.consider(&signed).map_err(|refused| vec![refused.to_string()])?;
-        let problems = self.local.would_take(signed.release().manifests()).await;
-        if !problems.is_empty() {
-            return Err(problems);
+        let is_known = self.tried.as_ref().is_some_and(|(of, at)| of == wanted && at.elapsed() < TRY);
+        if !is_known {
+            let problems = self.local.would_take(signed.release().manifests()).await;
+            self.tried = problems.is_empty().then(|| (wanted.clone(), Instant::now()));
+            if !problems.is_empty() {
+                return Err(problems);
+            }
         }
         if before.as_ref() != Some(wanted) {
             self.since = Instant::now();
@@ -387,7 +405,7 @@ impl Spoke {
         {
             let whom = match &self.source {
                 Source::Hub(_) => "telling the hub",
-                Source::Folder(_) => "writing how it stands",
+                Source::Folder(_) | Source::Registry(_) => "writing how it stands",
             };
             status.problems.push(format!("{whom}: {problem}"));
         }

@@ -1,9 +1,12 @@
-//! From where a cluster is told what to have: its hub, or a folder that something beside it keeps, for example a checkout of Git.
+//! From where a cluster is told what to have: its hub, a folder that something beside it keeps, for example a checkout of Git, or
+//! such a folder in a registry.
 //!
 //! Leaves: the cluster's object, whenever it changes, and releases. Guarantees: a folder is read as whoever keeps it may leave it at
 //! any moment: where it is a symbolic link that is swapped, one file is read from one tree; what is half written, gone or leads out
-//! of the folder is said, and nothing else comes of it. Does not: believe either of them; that is the spoke's.
+//! of the folder is said, and nothing else comes of it. A registry that does not answer is asked less and less often. Does not:
+//! believe any of them; that is the spoke's.
 
+use crate::registry::Registry;
 use crate::resource;
 use crate::round::{CLUSTER, clusters, patiently};
 use fleet::Envelope;
@@ -18,17 +21,23 @@ use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use std::fs::File;
+use std::future::Future;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// How often a folder is read: whoever keeps it tells nobody.
 const POLL: Duration = Duration::from_secs(5);
+/// How often a registry is asked which manifest a tag means, and longest pause where it does not answer.
+const ASK: Duration = Duration::from_secs(30);
+const SELDOM: Duration = Duration::from_secs(300);
 /// Most bytes of a release's file: base64, signatures, and what is around them.
 const MOST_RELEASE: u64 = MOST_BYTES as u64 / 3 * 4 + 128 * 1024;
-/// What a cluster remembers of a folder where it remembers which hub tells it.
+/// What a cluster remembers of a folder or a registry where it remembers which hub tells it.
 pub(crate) const FOLDER: &str = "folder";
+pub(crate) const REGISTRY: &str = "registry";
 
 /// Who tells.
 #[derive(Clone)]
@@ -37,6 +46,8 @@ pub enum Source {
     Hub(Client),
     /// A folder in the form of [`fleet::folder`].
     Folder(PathBuf),
+    /// The same folder in a registry, under a tag or a digest.
+    Registry(Arc<Registry>),
 }
 
 /// The cluster's object; `None`: there is none. An error: why that is not known.
@@ -53,19 +64,14 @@ impl Source {
             }
             Self::Folder(folder) => {
                 let of = (folder.clone(), cluster.to_owned());
-                unfold((of, None::<Looked>), |((folder, cluster), before)| async move {
-                    let mut is_first = before.is_none();
-                    loop {
-                        if !std::mem::take(&mut is_first) {
-                            sleep(POLL).await;
-                        }
-                        let now = look(&folder, &cluster).await;
-                        if before.as_ref() != Some(&now) {
-                            return Some((now.clone(), ((folder, cluster), Some(now))));
-                        }
-                    }
-                })
-                .boxed()
+                polled(of, |(folder, cluster)| async move { look(&folder, &cluster).await }, |_| POLL)
+            }
+            Self::Registry(registry) => {
+                let of = (Arc::clone(registry), cluster.to_owned());
+                let ask = |(registry, cluster): (Arc<Registry>, String)| async move {
+                    look_there(&registry, &cluster).await
+                };
+                polled(of, ask, pause)
             }
         }
     }
@@ -83,9 +89,16 @@ impl Source {
             Self::Folder(folder) => {
                 let path = fleet::folder::release_path(release);
                 let text = read(folder, &path, MOST_RELEASE).await?;
-                let text = text.ok_or_else(|| format!("{} has no {path}", folder.display()))?;
-                serde_json::from_slice::<Value>(&text)
-                    .map_err(|error| format!("{path} is no JSON, or not wholly written yet: {error}"))?
+                released(&path, text.as_deref(), || folder.display().to_string())?
+            }
+            Self::Registry(registry) => {
+                let path = fleet::folder::release_path(release);
+                let tree = match registry.known() {
+                    Some(tree) => tree,
+                    None => registry.look().await?,
+                };
+                let text = registry.file(&tree, &path, MOST_RELEASE).await?;
+                released(&path, text.as_deref(), || registry.name())?
             }
         };
         let envelope = object.pointer("/spec/envelope").cloned().unwrap_or_default();
@@ -96,9 +109,9 @@ impl Source {
     pub(crate) fn says_nothing(&self, cluster: &str) -> String {
         match self {
             Self::Hub(_) => format!("the hub has no ManagedCluster {cluster:?}, or cannot be asked"),
-            Self::Folder(folder) => format!(
+            Self::Folder(_) | Self::Registry(_) => format!(
                 "{} has no {}; `cofferdam release export` writes it",
-                folder.display(),
+                self.name(),
                 cluster_path(cluster).unwrap_or_default()
             ),
         }
@@ -110,17 +123,70 @@ impl Source {
             Self::Hub(_) => "the hub".to_owned(),
             // Where a link is swapped, what it leads to says which commit it is.
             Self::Folder(folder) => folder.canonicalize().as_ref().unwrap_or(folder).display().to_string(),
+            Self::Registry(registry) => registry.name(),
         }
     }
 }
 
+/// What `look` finds, each time that it is another. `rest`: how long until the next, after so many in a row that found nothing out.
+fn polled<O, L>(
+    of: O,
+    look: impl Fn(O) -> L + Send + 'static,
+    rest: fn(u32) -> Duration,
+) -> BoxStream<'static, Looked>
+where
+    O: Clone + Send + 'static,
+    L: Future<Output = Looked> + Send + 'static,
+{
+    unfold((of, look, None::<Looked>, 0), move |(of, look, before, failed)| async move {
+        let (mut failed, mut is_first) = (failed, before.is_none());
+        loop {
+            if !std::mem::take(&mut is_first) {
+                sleep(rest(failed)).await;
+            }
+            let now = look(of.clone()).await;
+            failed = if now.is_ok() { 0 } else { failed + 1 };
+            if before.as_ref() != Some(&now) {
+                return Some((now.clone(), (of, look, Some(now), failed)));
+            }
+        }
+    })
+    .boxed()
+}
+
+/// Twice as long after each time that a registry did not answer.
+fn pause(failed: u32) -> Duration {
+    ASK.saturating_mul(1 << failed.min(8)).min(SELDOM)
+}
+
+/// The object in a release's file.
+fn released(path: &str, text: Option<&[u8]>, of: impl Fn() -> String) -> Result<Value, String> {
+    let text = text.ok_or_else(|| format!("{} has no {path}", of()))?;
+    serde_json::from_slice(text)
+        .map_err(|error| format!("{path} is no JSON, or not wholly written yet: {error}"))
+}
+
+async fn look_there(registry: &Registry, cluster: &str) -> Looked {
+    let tree = registry.look().await?;
+    let path = path_of(cluster)?;
+    let text = registry.file(&tree, &path, MOST_CLUSTER_BYTES).await?;
+    text.map(|text| object(cluster, &path, &text)).transpose()
+}
+
 async fn look(folder: &Path, cluster: &str) -> Looked {
-    let Some(path) = cluster_path(cluster) else {
-        return Err(format!("{cluster:?} is no name of a cluster"));
-    };
-    let Some(text) = read(folder, &path, MOST_CLUSTER_BYTES).await? else { return Ok(None) };
-    let spec = read_cluster(cluster, &text).map_err(|problem| format!("{path}: {problem}"))?;
-    Ok(Some(DynamicObject::new(cluster, &resource(CLUSTER)).data(json!({ "spec": spec }))))
+    let path = path_of(cluster)?;
+    let text = read(folder, &path, MOST_CLUSTER_BYTES).await?;
+    text.map(|text| object(cluster, &path, &text)).transpose()
+}
+
+fn path_of(cluster: &str) -> Result<String, String> {
+    cluster_path(cluster).ok_or_else(|| format!("{cluster:?} is no name of a cluster"))
+}
+
+/// The object that a cluster's file says.
+fn object(cluster: &str, path: &str, text: &[u8]) -> Result<DynamicObject, String> {
+    let spec = read_cluster(cluster, text).map_err(|problem| format!("{path}: {problem}"))?;
+    Ok(DynamicObject::new(cluster, &resource(CLUSTER)).data(json!({ "spec": spec })))
 }
 
 /// A file of the folder; `None`: it is not there.

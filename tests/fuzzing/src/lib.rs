@@ -29,6 +29,7 @@ mod parcel;
 mod part_list;
 mod picker;
 mod quic;
+mod registry;
 mod release;
 mod rewrite;
 mod routes;
@@ -51,7 +52,7 @@ pub struct Target {
 }
 
 /// Each of them.
-pub const TARGETS: [Target; 27] = [
+pub const TARGETS: [Target; 28] = [
     Target { name: "answer", run: |bytes| given(bytes, answer::run) },
     Target { name: "catalog", run: catalog::run },
     Target { name: "client_hello", run: |bytes| given(bytes, client_hello::run) },
@@ -70,6 +71,7 @@ pub const TARGETS: [Target; 27] = [
     Target { name: "part_list", run: part_list::run },
     Target { name: "picker", run: picker::run },
     Target { name: "quic", run: |bytes| given(bytes, quic::run) },
+    Target { name: "registry", run: registry::run },
     Target { name: "release", run: |bytes| given(bytes, release::run) },
     Target { name: "rewrite", run: rewrite::run },
     Target { name: "routes", run: |bytes| given(bytes, routes::run) },

@@ -104,3 +104,9 @@ async fn a_release_that_is_not_there_or_not_whole_is_said() {
     fs::write(one.join(&path), "{\"spec\": {}}").unwrap();
     assert!(source.envelope(&release).await.unwrap_err().contains("release-3: "));
 }
+
+#[test]
+fn a_registry_that_does_not_answer_is_asked_less_and_less_often() {
+    let pauses = [0, 1, 2, 3, 4, 5, 99].map(|failed| pause(failed).as_secs());
+    assert_eq!(pauses, [30, 60, 120, 240, 300, 300, 300]);
+}

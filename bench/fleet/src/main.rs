@@ -1,0 +1,258 @@
+//! From a rollout at a hub to a release in force on many clusters: a real API server as the hub, `cofferdam rollouts` as it runs,
+//! the spokes as they run, each with a cluster's API server in memory. Prints one JSON object.
+//!
+//! Measured: seconds from the request that writes a Rollout of one stage, whose gate asks for nothing, until the last cluster has told
+//! the hub that it enforces the release; and requests for objects of the fleet that the hub answered in that time, by its own count.
+
+mod local;
+
+use anyhow::{Context, Result, bail};
+use apiserver::Cluster;
+use fleet::hub::{API_VERSION, ClusterStatus, definitions, release_object};
+use fleet::{Envelope, Header, Pinned, Ref, Release, SigningKey};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use spoke::Source;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// For how long it is counted what the hub is asked while nothing changes.
+const IDLE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Before each rollout.
+const REST: Duration = Duration::from_secs(5);
+
+/// Every so manyeth cluster is one of the few.
+const FEW: usize = 10;
+
+/// Sizes of a run.
+struct Size {
+    clusters: usize,
+    /// Policies of each release, one after the other, and whether it is for all clusters or a few.
+    releases: &'static [(usize, Who)],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    All,
+    Few,
+}
+
+impl Who {
+    fn has(self, number: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Few => number.is_multiple_of(FEW),
+        }
+    }
+}
+
+// For a few last: what the others have then, the next release could not fall back to.
+const FULL: Size = Size {
+    clusters: 200,
+    releases: &[
+        (10, Who::All),
+        (10, Who::All),
+        (50, Who::All),
+        (50, Who::All),
+        (150, Who::All),
+        (150, Who::All),
+        (50, Who::Few),
+    ],
+};
+const QUICK: Size = Size { clusters: 20, releases: &[(10, Who::All), (100, Who::All), (10, Who::Few)] };
+
+type Said = watch::Receiver<Option<ClusterStatus>>;
+
+fn main() -> Result<()> {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let size = if quick { QUICK } else { FULL };
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting a runtime")?;
+    let report = runtime.block_on(run(&size))?;
+    writeln!(std::io::stdout(), "{report:#}").context("printing")
+}
+
+async fn run(size: &Size) -> Result<Value> {
+    let machine = bench_machine::describe();
+    let hub = Cluster::start()?;
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": definitions() });
+    kubectl(&hub, "apply --server-side -f -", &list.to_string())?;
+    kubectl(&hub, "wait --for=condition=Established crd --all --timeout=60s", "")?;
+    let items: Vec<Value> = (0..size.clusters).map(managed).collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    kubectl(&hub, "apply --server-side -f -", &list.to_string())?;
+
+    let key = key()?;
+    let (mut tasks, mut said) = (JoinSet::new(), Vec::new());
+    for number in 0..size.clusters {
+        let sender = watch::Sender::new(None);
+        said.push(sender.subscribe());
+        let pinned = pinned(&key)?;
+        let settings = spoke::Settings {
+            cluster: name(number),
+            namespace: "cofferdam-system".to_owned(),
+            pinned: Box::new(move || Ok(pinned.clone())),
+            judge: None,
+        };
+        // Each has connections of its own, as each is a cluster of its own.
+        tasks.spawn(spoke::run(Source::Hub(client(&hub).await?), local::client(), settings, sender));
+    }
+    tasks.spawn(rollouts::run(client(&hub).await?, |_| ()));
+    until(&said, Instant::now(), |status| status.problems.is_empty()).await.context("the spokes begin")?;
+
+    let (mut before, mut releases, mut number) = (Ref::nothing(), Vec::new(), 0);
+    for (policies, who) in size.releases {
+        number += 1;
+        let release = release(number, *policies, &before)?;
+        let object = release_object(&release, &Envelope::seal(&release, std::slice::from_ref(&key)));
+        kubectl(&hub, "apply --server-side -f -", &object.to_string())?;
+        // What the last one made for is over.
+        tokio::time::sleep(REST).await;
+        let wanted = release.reference();
+        let concerned: Vec<Said> =
+            said.iter().enumerate().filter(|(at, _)| who.has(*at)).map(|(_, it)| it.clone()).collect();
+        let asked = asked(&hub)?;
+        let began = Instant::now();
+        kubectl(&hub, "apply --server-side -f -", &rollout(&wanted, &before, *who).to_string())?;
+        let enforced = |status: &ClusterStatus| status.enforced == wanted && status.problems.is_empty();
+        let came = until(&concerned, began, enforced).await.with_context(|| format!("release {number}"))?;
+        let more = more(&asked, &self::asked(&hub)?);
+        releases.push(json!({
+            "policies": policies, "clusters": concerned.len(), "seconds_to_half": came.get(came.len() / 2),
+            "seconds_to_all": came.last(), "hub_requests": more,
+        }));
+        before = wanted;
+    }
+    tokio::time::sleep(REST).await;
+    let asked = asked(&hub)?;
+    tokio::time::sleep(IDLE).await;
+    let idle = more(&asked, &self::asked(&hub)?);
+    Ok(json!({
+        "machine": machine, "clusters": size.clusters, "releases": releases, "hub_requests_in_an_idle_minute": idle,
+    }))
+}
+
+/// Waits until all say so. When each did, in seconds since it began, in order.
+async fn until(said: &[Said], began: Instant, is_it: impl Fn(&ClusterStatus) -> bool) -> Result<Vec<f64>> {
+    let (mut came, mut left) = (Vec::new(), said.to_vec());
+    while !left.is_empty() {
+        let since = began.elapsed();
+        if since > PATIENCE {
+            bail!(
+                "{} clusters do not say so, such as {:?}",
+                left.len(),
+                left.first().map(|it| it.borrow().clone())
+            );
+        }
+        left.retain(|it| {
+            let is_so = it.borrow().as_ref().is_some_and(&is_it);
+            if is_so {
+                came.push((since.as_secs_f64() * 100.0).round() / 100.0);
+            }
+            !is_so
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(came)
+}
+
+fn name(number: usize) -> String {
+    format!("c{number}")
+}
+
+fn managed(number: usize) -> Value {
+    let part = if Who::Few.has(number) { "few" } else { "rest" };
+    json!({
+        "apiVersion": API_VERSION, "kind": "ManagedCluster",
+        "metadata": { "name": name(number), "labels": { "env": "bench", "part": part } },
+    })
+}
+
+fn rollout(release: &Ref, fallback: &Ref, who: Who) -> Value {
+    let labels = match who {
+        Who::All => json!({ "env": "bench" }),
+        Who::Few => json!({ "part": "few" }),
+    };
+    let stage = json!({
+        "name": "one", "clusters": { "matchLabels": labels }, "gate": { "seconds": 0, "flows": 0 }, "holdSeconds": 0,
+    });
+    json!({
+        "apiVersion": API_VERSION, "kind": "Rollout", "metadata": { "name": format!("release-{}", release.number) },
+        "spec": { "release": release, "fallback": fallback, "stages": [stage] },
+    })
+}
+
+fn release(number: u64, policies: usize, fallback: &Ref) -> Result<Release> {
+    let policy = |at: usize| {
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": { "name": format!("p{at}"), "namespace": "shop" },
+            "spec": { "podSelector": { "matchLabels": { "app": format!("a{at}") } }, "ingress": [{ "ports": [{ "port": 1000 + number }] }] },
+        })
+    };
+    let values: Vec<Value> = (0..policies).map(policy).collect();
+    let header = Header { number, fallback: Some(fallback.clone()), rollback_to: None };
+    Ok(Release::build(header, &values)?.0)
+}
+
+/// Of bytes that everybody knows.
+fn key() -> Result<SigningKey> {
+    let head =
+        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let block = pem::encode(&pem::Pem::new("PRIVATE KEY", [&head[..], &[7; 32]].concat()));
+    Ok(SigningKey::from_pem(block.as_bytes())?)
+}
+
+fn pinned(key: &SigningKey) -> Result<Pinned> {
+    let spki = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    let block = pem::encode(&pem::Pem::new("PUBLIC KEY", [&spki[..], &key.public()].concat()));
+    let keys = json!({ "apiVersion": API_VERSION, "kind": "ReleaseKeys", "keys": [{ "name": "bench", "public": block }] });
+    Ok(Pinned::read("keys", keys.to_string().as_bytes())?)
+}
+
+async fn client(hub: &Cluster) -> Result<Client> {
+    let file = Kubeconfig::read_from(hub.kubeconfig())?;
+    Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
+}
+
+fn kubectl(hub: &Cluster, arguments: &str, input: &str) -> Result<String> {
+    let output = hub.kubectl(arguments.split(' '), input)?;
+    if !output.status.success() {
+        bail!("kubectl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Requests for objects of the fleet that the hub has answered, by what and verb.
+fn asked(hub: &Cluster) -> Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    for line in kubectl(hub, "get --raw /metrics", "")?.lines() {
+        let Some(labels) = line.strip_prefix("apiserver_request_total{") else { continue };
+        let Some((labels, value)) = labels.rsplit_once("} ") else { continue };
+        let label = |name: &str| {
+            let (_, rest) = labels.split_once(&format!("{name}=\""))?;
+            rest.split_once('"').map(|(value, _)| value)
+        };
+        if label("group") != Some("cofferdam.dev") {
+            continue;
+        }
+        let name = ["resource", "subresource", "verb"].map(|it| label(it).unwrap_or_default()).join(" ");
+        // Large ones are written with an exponent.
+        let value: f64 = value.trim().parse().context("a count of requests")?;
+        *counts.entry(name).or_default() +=
+            format!("{value:.0}").parse::<u64>().context("a count of requests")?;
+    }
+    Ok(counts)
+}
+
+fn more(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Value {
+    let more = after.iter().filter_map(|(name, count)| {
+        let more = count.saturating_sub(before.get(name).copied().unwrap_or_default());
+        (more > 0).then(|| (name.clone(), json!(more)))
+    });
+    Value::Object(more.collect())
+}
