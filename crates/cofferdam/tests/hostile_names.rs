@@ -52,8 +52,39 @@ fn ledger(folder: &Path) {
         entries.push(named(Kind::AiCall, json!({"path": name, "operation": {"model": name}})));
         entries.push(named(Kind::Finding, finding));
     }
+    // What a node says of an entry is not always what its kind has.
+    for (at, detail) in (1_000..).zip(details()) {
+        for kind in Kind::ALL {
+            let entry = Entry::new(kind, Verdict::Deny);
+            entries.push(Entry {
+                time: NOW + at,
+                source: "a/b".into(),
+                detail: Some(detail.clone()),
+                ..entry
+            });
+        }
+    }
     let mut ledger = Ledger::open(&folder.join("ledger.db")).expect("a ledger").0;
     ledger.append(&entries).expect("it is written");
+}
+
+/// Details that no record has: broken, deep, long, and of other shapes.
+fn details() -> Vec<String> {
+    let deep = [("[", "]"), ("{\"operation\":", "}")];
+    let deep = deep.map(|(open, close)| open.repeat(20_000) + "1" + &close.repeat(20_000));
+    let odd = [
+        "",
+        "{",
+        "null",
+        "7",
+        "1e999",
+        "[]",
+        "{\"id\":7,\"severity\":[],\"records\":\"x\",\"numbers\":{},\"techniques\":null,\"time\":-1}",
+        "{\"id\":\"\",\"severity\":\"dire\",\"workload\":\"\",\"records\":[{}],\"numbers\":[7],\"count\":1e300}",
+        "{\"path\":{},\"status\":\"200\",\"operation\":[],\"usage\":{\"input\":-5},\"action\":7,\"who\":[]}",
+    ];
+    let long = format!("{{\"sentence\":\"{}\",\"path\":\"{0}\"}}", "x".repeat(300_000));
+    odd.map(str::to_owned).into_iter().chain(deep).chain([long]).collect()
 }
 
 /// What must be in no answer, whatever its form.

@@ -206,6 +206,33 @@ fn netns_a_ledger_that_cannot_be_written_stops_nothing_and_is_written_again_when
     assert_eq!(up.status()["degraded"], Value::Array(vec![]));
 }
 
+#[test]
+fn netns_where_a_generation_cannot_be_remembered_the_last_policy_stays_and_the_next_comes_by_itself() {
+    let machine = Machine::new("j");
+    machine.write("policy.yaml", POLICY);
+    let _servers = [ALLOWED_PORT, DENIED_PORT].map(|port| machine.listen("b", port));
+    let up = Up::start(&machine);
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    let before = up.status()["generation"].as_u64().unwrap();
+    let in_its_way = machine.socket().with_extension("generation.new");
+    fs::create_dir(&in_its_way).unwrap();
+    machine.write("policy.yaml", &POLICY.replace("8080", "9090"));
+    let degraded = eventually("the trouble in the status", || {
+        let status = up.status();
+        let degraded = status["degraded"].as_array().unwrap().clone();
+        assert_eq!(status["nodes"][0]["enforced"], before);
+        (!degraded.is_empty()).then_some(degraded)
+    });
+    let told = serde_json::to_string(&degraded).unwrap();
+    assert!(told.contains("could not be put in force"), "{told}");
+    assert!(machine.connects("a", "b", ALLOWED_PORT));
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+    fs::remove_dir(&in_its_way).unwrap();
+    eventually("the new policy", || machine.connects("a", "b", DENIED_PORT).then_some(()));
+    assert!(!machine.connects("a", "b", ALLOWED_PORT));
+    assert!(up.status()["generation"].as_u64().unwrap() > before);
+}
+
 /// A small disk, which goes with it.
 struct Disk(std::path::PathBuf);
 

@@ -67,7 +67,9 @@ fn patch(pod: &Value) -> (Vec<Value>, Vec<String>) {
     let mut patch = Vec::new();
     let mut warnings = Vec::new();
     for kind in ["initContainers", "containers"] {
-        for (number, container) in list(spec, kind).iter().enumerate() {
+        let all = list(spec, kind);
+        // Whatever else stands in their place, the API server says so itself.
+        for (number, container) in all.iter().enumerate().filter(|(_, it)| it.is_object()) {
             match changed(container) {
                 Ok(fields) => patch.extend(fields.into_iter().map(|(field, value)| {
                     // Replaces what is there (RFC 6902, section 4.1), so that there need not be anything.

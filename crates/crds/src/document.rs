@@ -196,6 +196,9 @@ fn is_empty(chunk: &str) -> bool {
     })
 }
 
+/// Way out for who hands in what is yet to become manifests.
+const TEMPLATE: &str = "this looks like a template: check what it renders, for example `helm template CHART | cofferdam policy check -f -`";
+
 fn parse<'a>(file: &Arc<str>, chunk: &'a str, lines_before: u32, budget: &mut usize) -> Option<Document<'a>> {
     if is_empty(chunk) {
         return None;
@@ -225,11 +228,14 @@ fn parse<'a>(file: &Arc<str>, chunk: &'a str, lines_before: u32, budget: &mut us
     match (result, builder.root) {
         (Ok(()), Some(root)) => Some(Document::Read { root, flaws: flaws.collect() }),
         (Ok(()), None) => None,
-        (Err(failure), _) => Some(Document::Broken {
-            text: chunk.into(),
-            place: beginning(lines_before),
-            diagnostic: Diagnostic::error(failure.code, failure.message).at(position(file, failure.place)),
-        }),
+        (Err(failure), _) => {
+            let diagnostic =
+                Diagnostic::error(failure.code, failure.message).at(position(file, failure.place));
+            // Helm, Jinja and others write so; in YAML that is read it hardly occurs.
+            let is_template = chunk.contains("{{") || chunk.contains("{%");
+            let diagnostic = if is_template { diagnostic.suggest(TEMPLATE) } else { diagnostic };
+            Some(Document::Broken { text: chunk.into(), place: beginning(lines_before), diagnostic })
+        }
     }
 }
 

@@ -19,6 +19,31 @@ fn check(what: &str, bytes: &[u8], code: Code) -> Read {
     read
 }
 
+/// As charts of Helm write them.
+#[test]
+fn what_is_yet_to_be_rendered_says_how() {
+    let policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: b}\nspec:\n  podSelector: {}\n";
+    for (text, code) in [
+        (policy.replace("{name: a", "{name: {{ .Release.Name }}"), Code::BadKey),
+        (format!("{{{{- if .Values.networkPolicy }}}}\n{policy}{{{{- end }}}}\n"), Code::Syntax),
+    ] {
+        let read = check(&text, text.as_bytes(), code);
+        assert!(
+            read.diagnostics
+                .iter()
+                .any(|it| it.suggestion.as_ref().is_some_and(|help| help.contains("helm template"))),
+            "{:?}",
+            read.diagnostics
+        );
+        assert!(
+            matches!(read.objects.as_slice(), [Object::NetworkPolicy(_)]),
+            "its scope is closed all the same"
+        );
+    }
+    let read = check("no template", b"a: [", Code::Syntax);
+    assert!(read.diagnostics.iter().all(|it| it.suggestion.is_none()), "{:?}", read.diagnostics);
+}
+
 fn bomb() -> String {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for i in 1..30 {

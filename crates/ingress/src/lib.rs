@@ -53,3 +53,4 @@ pub use probe::ProbeFact;
 pub use reason::Reason;
 pub use record::{End, LeakFact, Record, Sink, ToolFact};
 pub use server::{Figures, Server, Unserved};
+pub use session::session_endpoint;

@@ -179,6 +179,11 @@ impl<'r> Staying<'r> {
     }
 }
 
+/// The endpoint that a client had, by the fields of its request to a rule; `None`: it had none, or that is over at `now`, in seconds.
+pub fn session_endpoint(rule: &Rule, secret: &[u8; 32], headers: &HeaderMap, now: u64) -> Option<SocketAddr> {
+    Some(Staying::of(rule, secret, headers, now)?.said?.endpoint)
+}
+
 fn wide(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -234,7 +239,7 @@ mod tests {
     }
 
     fn had(rule: &Rule, secret: &Secret, sent: &HeaderMap, now: u64) -> Option<SocketAddr> {
-        Staying::of(rule, secret, sent, now).unwrap().said.map(|said| said.endpoint)
+        session_endpoint(rule, secret, sent, now)
     }
 
     #[test]

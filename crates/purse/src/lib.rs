@@ -6,6 +6,7 @@
 //! judge.
 
 pub mod price;
+pub mod reply;
 mod store;
 
 pub use price::{Cost, Price, Prices, Tokens};

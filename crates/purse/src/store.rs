@@ -4,24 +4,23 @@
 //! one that is asked for ends the connection; what is read of it is bounded; a password is shown nowhere. Does not: try again,
 //! or wait for ever: whoever calls sets a time.
 //!
-//! Of the protocol (RESP 2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>) it needs one form of command and
-//! three of answers. A script (`EVAL`) makes each change whole, in one round trip, with keys that go by themselves.
+//! Of the protocol (RESP 2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>) it needs one form of command, and what
+//! [`crate::reply`] reads. A script (`EVAL`) makes each change whole, in one round trip, with keys that go by themselves.
 
+use crate::reply;
 use lease::{Ask, Grant, Row, Window};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, ServerName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-/// Bytes of a line of an answer.
-const MAX_LINE: u64 = 1024;
 /// Seconds that a key outlives its window: longer than clocks are apart.
 const GRACE: u64 = 600;
 
@@ -122,7 +121,7 @@ impl Store {
                 .map(str::as_bytes)
                 .collect();
             store.send(&words).await?;
-            let line = store.line().await?;
+            let line = reply::line(&mut store.stream).await?;
             if line != "+OK" {
                 return Err(Error::other(format!("it does not let us in: {line}")));
             }
@@ -151,7 +150,7 @@ impl Store {
         }
         let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
         self.send(&words).await?;
-        self.grants(rows.len()).await
+        reply::grants(&mut self.stream, rows.len()).await
     }
 
     async fn send(&mut self, words: &[&[u8]]) -> Result<()> {
@@ -162,31 +161,6 @@ impl Store {
             self.stream.write_all(b"\r\n").await?;
         }
         self.stream.flush().await
-    }
-
-    /// For each of so many counts what is granted, and what to the others.
-    async fn grants(&mut self, counts: usize) -> Result<Vec<Grant>> {
-        let head = self.line().await?;
-        if head != format!("*{}", counts * 2) {
-            return Err(Error::other(format!("it answers: {head}")));
-        }
-        let mut grants = vec![Grant::default(); counts];
-        for grant in &mut grants {
-            for value in [&mut grant.granted, &mut grant.others] {
-                let line = self.line().await?;
-                let number = line.strip_prefix(':').and_then(|number| number.parse().ok());
-                *value = number.ok_or_else(|| Error::other("it answers something else than numbers"))?;
-            }
-        }
-        Ok(grants)
-    }
-
-    /// A line without its end.
-    async fn line(&mut self) -> Result<String> {
-        let mut line = Vec::new();
-        (&mut self.stream).take(MAX_LINE).read_until(b'\n', &mut line).await?;
-        let text = line.strip_suffix(b"\r\n").ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?;
-        Ok(String::from_utf8_lossy(text).into_owned())
     }
 }
 

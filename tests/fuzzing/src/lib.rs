@@ -21,6 +21,7 @@ mod detect;
 mod dns;
 mod feed;
 mod guard;
+mod handover;
 mod http_head;
 mod leak;
 mod manifest;
@@ -28,17 +29,21 @@ mod operation;
 mod parcel;
 mod part_list;
 mod picker;
+mod plugin;
 mod quic;
 mod registry;
 mod release;
 mod rewrite;
 mod routes;
 mod server_flight;
+mod session;
 mod sieve;
 mod sqli;
+mod store_reply;
 mod token;
 mod tools;
 mod waf;
+mod webhook;
 
 use arbitrary::{Arbitrary, Unstructured};
 
@@ -52,7 +57,7 @@ pub struct Target {
 }
 
 /// Each of them.
-pub const TARGETS: [Target; 28] = [
+pub const TARGETS: [Target; 33] = [
     Target { name: "answer", run: |bytes| given(bytes, answer::run) },
     Target { name: "catalog", run: catalog::run },
     Target { name: "client_hello", run: |bytes| given(bytes, client_hello::run) },
@@ -63,6 +68,7 @@ pub const TARGETS: [Target; 28] = [
     Target { name: "dns", run: dns::run },
     Target { name: "feed", run: feed::run },
     Target { name: "guard", run: guard::run },
+    Target { name: "handover", run: |bytes| given(bytes, handover::run) },
     Target { name: "http_head", run: |bytes| given(bytes, http_head::run) },
     Target { name: "leak", run: leak::run },
     Target { name: "manifest", run: manifest::run },
@@ -70,17 +76,21 @@ pub const TARGETS: [Target; 28] = [
     Target { name: "parcel", run: parcel::run },
     Target { name: "part_list", run: part_list::run },
     Target { name: "picker", run: picker::run },
+    Target { name: "plugin", run: |bytes| given(bytes, plugin::run) },
     Target { name: "quic", run: |bytes| given(bytes, quic::run) },
     Target { name: "registry", run: registry::run },
     Target { name: "release", run: |bytes| given(bytes, release::run) },
     Target { name: "rewrite", run: rewrite::run },
     Target { name: "routes", run: |bytes| given(bytes, routes::run) },
     Target { name: "server_flight", run: |bytes| given(bytes, server_flight::run) },
+    Target { name: "session", run: |bytes| given(bytes, session::run) },
     Target { name: "sieve", run: |bytes| given(bytes, sieve::run) },
     Target { name: "sqli", run: sqli::run },
+    Target { name: "store_reply", run: store_reply::run },
     Target { name: "token", run: |bytes| given(bytes, token::run) },
     Target { name: "tools", run: tools::run },
     Target { name: "waf", run: waf::run },
+    Target { name: "webhook", run: webhook::run },
 ];
 
 /// Runs the target of this name.

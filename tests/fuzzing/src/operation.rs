@@ -3,7 +3,7 @@
 use inspect::answer::AskReader;
 use inspect::operation::{Head, Progress, Reader};
 
-const HEADERS: [&str; 8] = [
+const HEADERS: [&str; 9] = [
     "content-type",
     "authorization",
     "upgrade",
@@ -12,6 +12,7 @@ const HEADERS: [&str; 8] = [
     "mcp-name",
     "x-http-method-override",
     "x-amz-content-sha256",
+    "a2a-version",
 ];
 
 fn read<'a>(head: &Head<'_>, parts: impl Iterator<Item = &'a [u8]> + Clone) -> String {
@@ -30,7 +31,7 @@ fn read<'a>(head: &Head<'_>, parts: impl Iterator<Item = &'a [u8]> + Clone) -> S
 pub(crate) fn run(input: (u8, u8, &str, &str, &[u8], &[u8])) {
     let (size, choice, host, target, value, body) = input;
     let method = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "X"][usize::from(choice & 7)];
-    let headers = [(HEADERS[usize::from(choice >> 5)], value)];
+    let headers = [(HEADERS[usize::from(choice >> 3) % HEADERS.len()], value)];
     let head = Head { method, host, port: 443, target, headers: &headers };
     assert_eq!(read(&head, std::iter::once(body)), read(&head, body.chunks(usize::from(size).max(1))));
 }

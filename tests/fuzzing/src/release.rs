@@ -1,8 +1,11 @@
-//! Any bytes as an envelope, as what a release holds, and as a file of pinned keys: nothing is believed that nobody signed, and a
-//! release that can be made is the same after its way through an envelope.
+//! Any bytes as an envelope, as what a release holds, as a file of pinned keys and as one of a folder that tells clusters what to have:
+//! nothing is believed that nobody signed, a release that can be made is the same after its way through an envelope, and no name
+//! leads out of the folder.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as BASE64;
+use fleet::folder::{cluster_path, cluster_text, read_cluster};
+use fleet::hub::ClusterSpec;
 use fleet::{Digest, Envelope, Header, Memory, PAYLOAD_TYPE, Pinned, PinnedKey, Release};
 use serde_json::{Value, json};
 
@@ -20,6 +23,7 @@ pub(crate) fn run(input: (u8, &[u8], &[u8])) {
             assert_eq!(passed(&release), release);
         }
     }
+    in_folder(contents);
     let Ok(values) = serde_json::from_slice::<Vec<Value>>(contents) else { return };
     let header = Header {
         number: number.into(),
@@ -29,6 +33,25 @@ pub(crate) fn run(input: (u8, &[u8], &[u8])) {
     if let Ok((release, _)) = Release::build(header, &values) {
         assert_eq!(passed(&release), release);
         assert!(Memory::of(&release).judge(&release.reference()).is_ok());
+    }
+}
+
+fn in_folder(text: &[u8]) {
+    if let Ok(spec) = read_cluster("dev", text)
+        && let Ok(spec) = serde_json::from_value::<ClusterSpec>(spec)
+    {
+        let again = read_cluster("dev", cluster_text("dev", &spec).as_bytes()).expect("what was written");
+        assert_eq!(serde_json::from_value::<ClusterSpec>(again).expect("a spec"), spec);
+    }
+    let name = String::from_utf8_lossy(text);
+    if let Some(path) = cluster_path(&name) {
+        let parts: Vec<&str> = path.split('/').collect();
+        assert!(parts.len() == 2 && !parts[1].starts_with('.') && !parts[1].contains(".."), "{path}");
+    }
+    let Ok(read) = serde_json::from_slice::<Value>(text) else { return };
+    let envelope = read.pointer("/spec/envelope").cloned().unwrap_or_default();
+    if let Ok(envelope) = serde_json::from_value::<Envelope>(envelope) {
+        let _unsigned = envelope.peek();
     }
 }
 
