@@ -629,19 +629,19 @@ mod tests {
         let entry = |number: u64| {
             let kind = Kind::ALL[usize::try_from(number % 11).unwrap().min(5)];
             let verdict = [Verdict::Allow, Verdict::Deny, Verdict::Allow, Verdict::Fail, Verdict::None];
-            let is_single = number % 3 == 0;
+            let is_single = number.is_multiple_of(3);
             Entry {
                 time: start + number * 20_000,
                 node: format!("node-{}", number % 3).into(),
                 source: format!("ns-{}/Pod/p{}", number % 4, number % 17).into(),
-                destination: if number % 50 == 0 {
+                destination: if number.is_multiple_of(50) {
                     "".into()
                 } else {
                     format!("host-{}", number % 23).into()
                 },
                 port: u16::try_from(number % 5 * 100).unwrap(),
                 protocol: 6,
-                rule: if number % 7 == 0 { "".into() } else { format!("rule {}", number % 9).into() },
+                rule: if number.is_multiple_of(7) { "".into() } else { format!("rule {}", number % 9).into() },
                 reason: format!("reason {}", number % 2).into(),
                 count: number % 4,
                 sent: if number == 9 { u64::MAX } else { number },
