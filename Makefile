@@ -12,7 +12,7 @@ run: setup       ## build, bring the GenAI example up in the lab, drive it, show
 	@scripts/run $(ARGS)
 
 test: setup      ## rustfmt, clippy, every test, the conformance cases
-	@scripts/setup --browser
+	@scripts/setup --tests
 	@scripts/test
 
 bench: setup     ## measurements, raw runs under bench/runs/
