@@ -99,6 +99,11 @@ fn what_cannot_be_done_as_written_breaks_the_route_and_is_said_with_its_field() 
         ("{rules: [{matches: [{method: BREW}]}]}".into(), Code::InvalidValue, "spec.rules[0].matches[0].method".into()),
         ("{rules: [{matchs: []}]}".into(), Code::UnknownField, "spec.rules[0]".into()),
         ("{rules: [{retry: {attempts: 2}}]}".into(), Code::Unsupported, "spec.rules[0].retry".into()),
+        (
+            "{rules: [{sessionPersistence: {}, backendRefs: [{group: inference.networking.k8s.io, kind: InferencePool, name: a}]}]}".into(),
+            Code::Unsupported,
+            "spec.rules[0]".into(),
+        ),
         ("{rules: [{timeouts: {request: 1s, backendRequest: 2s}}]}".into(), Code::InvalidValue, "spec.rules[0].timeouts".into()),
         ("{hostnames: [10.0.0.1]}".into(), Code::InvalidName, "spec.hostnames[0]".into()),
         ("{hostnames: ['a.*.com']}".into(), Code::InvalidName, "spec.hostnames[0]".into()),

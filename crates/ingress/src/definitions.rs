@@ -238,7 +238,7 @@ pub(crate) fn server(target: &Target) -> String {
         Target::Service { service, port, is_h2: _ } => {
             format!("Service {}/{}:{port}", service.namespace, service.name)
         }
-        Target::Pool { pool } => format!("InferencePool {}/{}", pool.namespace, pool.name),
+        Target::Pool { pool, is_h2: _ } => format!("InferencePool {}/{}", pool.namespace, pool.name),
         Target::Nobody(_) => String::new(),
     }
 }

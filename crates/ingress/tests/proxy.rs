@@ -106,6 +106,28 @@ async fn http2_in_clear_and_grpc_trailers_pass_to_a_server_of_http2() {
 }
 
 #[tokio::test]
+async fn a_pool_that_speaks_http2_in_clear_is_asked_so() {
+    let pool = "
+---
+apiVersion: inference.networking.k8s.io/v1
+kind: InferencePool
+metadata: {name: llamas, namespace: ai}
+spec:
+  selector: {matchLabels: {app: llama}}
+  targetPorts: [{number: 8000}]
+  appProtocol: kubernetes.io/h2c
+";
+    let manifests = open().replace(
+        "{name: model, port: 8000}",
+        "{group: inference.networking.k8s.io, kind: InferencePool, name: llamas}",
+    );
+    let world = World::with(&(manifests + pool), Settings::default(), true).await;
+    let request = Request::get("/v1/models").header(header::HOST, "a.example").body(Full::default()).unwrap();
+    assert_eq!(world.ask(request).await.status(), StatusCode::OK);
+    assert_eq!(world.stub.last().version, Version::HTTP_2);
+}
+
+#[tokio::test]
 async fn a_web_socket_passes_both_ways() {
     let world = World::new(&open()).await;
     let mut stream = world.connect().await;

@@ -13,6 +13,7 @@ use http::{HeaderMap, Request, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use ingress::Config;
+use routes::Target;
 use std::net::{Ipv4Addr, SocketAddr};
 use support::canned::{Canned, answer, manifests, server};
 
@@ -87,5 +88,55 @@ async fn a_client_stays_with_its_endpoint_at_every_gateway_until_that_is_gone() 
             assert_ne!(next, sent, "{session}: it is told of the other");
             assert_eq!(ask(&first, &next).await.0, answered);
         }
+    }
+}
+
+/// Two Services of these weights with an endpoint each.
+fn weighted(weights: [u32; 2], endpoints: [SocketAddr; 2]) -> Config {
+    let [one, two] = weights;
+    let text = manifests("server: openai")
+        .replace(
+            "{name: models, namespace: ai}\nspec:\n  parentRefs",
+            "{name: models, namespace: ai, uid: u-1}\nspec:\n  parentRefs",
+        )
+        .replace(
+            "[{name: model, port: 8000}]\n",
+            &format!(
+                "[{{name: model, port: 8000, weight: {one}}}, {{name: other, port: 8000, weight: {two}}}]\n      sessionPersistence: {{}}\n"
+            ),
+        );
+    let other = "\n---\n{apiVersion: v1, kind: Service, metadata: {name: other, namespace: ai}, spec: {ports: [{port: 8000}]}}\n";
+    let mut config = support::config(&(text + other), endpoints[0]);
+    assert_eq!(config.endpoints.len(), 2);
+    for (target, of) in &mut config.endpoints {
+        let Target::Service { service, .. } = target else { panic!("{target:?}") };
+        *of = vec![endpoints[usize::from(&*service.name == "other")]];
+    }
+    config
+}
+
+#[tokio::test]
+async fn weights_are_for_new_clients_until_one_is_nothing() {
+    let (one, _) = server(answer("text/plain", b"one", 10)).await;
+    let (two, _) = server(answer("text/plain", b"two", 10)).await;
+    let world = Canned::new("server: openai", one);
+    let load = |weights| assert!(world.inner.reload(weighted(weights, [one, two])).unwrap().is_empty());
+    load([1, 0]);
+    let (mine, sent) = ask(&world, &HeaderMap::new()).await;
+    assert_eq!(mine, "one");
+    load([1, 1_000_000]);
+    let mut new = 0;
+    for _ in 0..5 {
+        assert_eq!(ask(&world, &sent).await.0, "one", "it stays");
+        new += usize::from(ask(&world, &HeaderMap::new()).await.0 == "two");
+    }
+    assert!(new >= 3, "{new} of 5 new clients by weight");
+    load([0, 1]);
+    let (moved, next) = ask(&world, &sent).await;
+    assert_eq!(moved, "two", "nobody stays with a backend of weight 0");
+    assert_ne!(next, sent, "it is told of the other");
+    load([1, 1]);
+    for _ in 0..5 {
+        assert_eq!(ask(&world, &next).await.0, "two");
     }
 }

@@ -641,7 +641,11 @@ mod tests {
                 },
                 port: u16::try_from(number % 5 * 100).unwrap(),
                 protocol: 6,
-                rule: if number.is_multiple_of(7) { "".into() } else { format!("rule {}", number % 9).into() },
+                rule: if number.is_multiple_of(7) {
+                    "".into()
+                } else {
+                    format!("rule {}", number % 9).into()
+                },
                 reason: format!("reason {}", number % 2).into(),
                 count: number % 4,
                 sent: if number == 9 { u64::MAX } else { number },

@@ -73,7 +73,7 @@ impl Endpoints {
     pub fn of(&self, target: &Target) -> &[SocketAddr] {
         let found = match target {
             Target::Service { service, port, is_h2: _ } => self.services.get(&(service.clone(), *port)),
-            Target::Pool { pool } => self.pools.get(pool),
+            Target::Pool { pool, .. } => self.pools.get(pool),
             Target::Nobody(_) => None,
         };
         found.map(Vec::as_slice).unwrap_or_default()
@@ -222,7 +222,7 @@ mod tests {
             (service("plain"), vec!["10.0.1.1:7000", "10.0.1.2:7001"]),
             (service("bare"), vec![]),
             (service("missing"), vec![]),
-            (Target::Pool { pool: resource("pool") }, vec!["10.0.1.1:8000", "10.0.1.1:8001"]),
+            (Target::Pool { pool: resource("pool"), is_h2: false }, vec!["10.0.1.1:8000", "10.0.1.1:8001"]),
         ] {
             let found: Vec<String> = endpoints.of(&target).iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{target:?}");

@@ -11,7 +11,7 @@ use crds::{InferencePool, Protocol};
 
 /// The picker of a pool that is a backend.
 pub(crate) fn of(known: &Known<'_>, target: &Target) -> Option<Picker> {
-    let Target::Pool { pool } = target else { return None };
+    let Target::Pool { pool, .. } = target else { return None };
     let pool = known.pools.get(pool)?;
     let is_lenient = pool.picker.as_ref()?.is_lenient;
     Some(match find(known, pool)? {

@@ -132,8 +132,11 @@ fn target(
     }
     let meant = Known::meant(reference, &route.meta.namespace);
     if is_pool {
-        let is_there = known.pools.get(&meant).is_some_and(|pool| pool.broken.is_none());
-        return if is_there { Ok((Target::Pool { pool: meant }, None)) } else { nobody(Fault::Missing) };
+        let Some(pool) = known.pools.get(&meant).filter(|pool| pool.broken.is_none()) else {
+            return nobody(Fault::Missing);
+        };
+        let is_h2 = pool.is_h2 || route.kind == RouteKind::Grpc;
+        return Ok((Target::Pool { pool: meant, is_h2 }, None));
     }
     let (Some(service), Some(number)) = (known.services.get(&meant), reference.port) else {
         return nobody(Fault::Missing);

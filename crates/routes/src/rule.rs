@@ -123,9 +123,19 @@ pub enum Target {
     Pool {
         /// Its namespace and name.
         pool: Resource,
+        /// As of a Service.
+        is_h2: bool,
     },
     /// Nobody: the share of requests that this backend has is answered 500.
     Nobody(Fault),
+}
+
+impl Target {
+    /// Whether it is spoken to in HTTP/2 whatever a client speaks.
+    #[must_use]
+    pub fn is_h2(&self) -> bool {
+        matches!(self, Self::Service { is_h2: true, .. } | Self::Pool { is_h2: true, .. })
+    }
 }
 
 /// A namespace and a name.

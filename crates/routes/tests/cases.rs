@@ -116,12 +116,10 @@ fn backends(backends: &[routes::Backend]) -> String {
 }
 
 fn target(target: &Target) -> String {
+    let h2 = if target.is_h2() { "+h2" } else { "" };
     match target {
-        Target::Service { service, port, is_h2 } => {
-            let h2 = if *is_h2 { "+h2" } else { "" };
-            format!("{}/{}:{port}{h2}", service.namespace, service.name)
-        }
-        Target::Pool { pool } => format!("pool:{}/{}", pool.namespace, pool.name),
+        Target::Service { service, port, .. } => format!("{}/{}:{port}{h2}", service.namespace, service.name),
+        Target::Pool { pool, .. } => format!("pool:{}/{}{h2}", pool.namespace, pool.name),
         Target::Nobody(_) => "500".to_owned(),
     }
 }

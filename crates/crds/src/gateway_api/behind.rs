@@ -54,6 +54,8 @@ pub struct InferencePool {
     pub selector: BTreeMap<Arc<str>, Arc<str>>,
     /// `spec.targetPorts`
     pub ports: Vec<u16>,
+    /// `spec.appProtocol` is `kubernetes.io/h2c`: its pods speak HTTP/2 in clear.
+    pub is_h2: bool,
     /// `spec.endpointPickerRef`
     pub picker: Option<PickerRef>,
 }
@@ -113,6 +115,7 @@ impl InferencePool {
             broken: None,
             selector: BTreeMap::new(),
             ports: Vec::new(),
+            is_h2: false,
             picker: None,
         };
         d.required(object, "spec", |d, node| pool.spec(d, node));
@@ -127,7 +130,9 @@ impl InferencePool {
             self.selector = d.required(map, "matchLabels", |d, node| Some(crate::meta::labels(d, node)))?;
             Some(())
         });
-        d.field(map, "appProtocol", |d, node| d.one_of(node, &[("http", ())]));
+        let protocols = [("http", false), ("kubernetes.io/h2c", true)];
+        let is_h2 = d.field(map, "appProtocol", |d, node| d.one_of(node, &protocols));
+        self.is_h2 = is_h2.flatten().unwrap_or(false);
         let ports = d.required(map, "targetPorts", |d, node| {
             d.check_length(node, 1, MOST_PORTS);
             d.list(node, |d, node| {

@@ -223,11 +223,9 @@ impl Exchange {
 /// Who answers.
 fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], Spoken<'a>), Stop> {
     let backend = way.backend.ok_or(Reason::NoBackend)?;
-    let is_http2 = match &backend.target {
-        Target::Service { is_h2, .. } => *is_h2,
-        Target::Pool { .. } => false,
-        Target::Nobody(fault) => return Err(Stop::because(Reason::NoBackend, format!("{fault:?}"))),
-    };
+    if let Target::Nobody(fault) = &backend.target {
+        return Err(Stop::because(Reason::NoBackend, format!("{fault:?}")));
+    }
     let tls = match &backend.tls {
         Some(tls) => Some(way.live.secured(tls).ok_or_else(|| {
             Stop::because(Reason::NoBackend, "its BackendTLSPolicy cannot be applied, so it is not asked")
@@ -238,7 +236,7 @@ fn backend<'a>(way: &Way<'a>) -> Result<(&'a Backend, &'a [SocketAddr], Spoken<'
     if addresses.is_empty() {
         return Err(Stop { retry_after: Some(RETRY), ..Reason::NoEndpoint.into() });
     }
-    Ok((backend, addresses, Spoken { is_http2, tls }))
+    Ok((backend, addresses, Spoken { is_http2: backend.target.is_h2(), tls }))
 }
 
 /// What an answer is read and held with.

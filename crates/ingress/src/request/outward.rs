@@ -11,7 +11,7 @@ use crate::reason::Reason;
 use crate::record::Guard;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Uri, Version, header, request};
-use routes::{Backend, Mirror, Picker, Target};
+use routes::{Backend, Mirror, Picker};
 use std::sync::atomic::Ordering;
 
 /// A head with the fields that go on.
@@ -99,7 +99,7 @@ impl Exchange {
         way: &Way<'_>,
         mirror: &Mirror,
     ) -> Option<(request::Parts, std::sync::Arc<crate::upstream::Endpoint>)> {
-        let is_http2 = matches!(&mirror.target, Target::Service { is_h2: true, .. });
+        let is_http2 = mirror.target.is_h2();
         let tls = match &mirror.tls {
             Some(tls) => Some(way.live.secured(tls)?),
             None => None,
