@@ -249,6 +249,8 @@ export function mock({ large = false, prefix = "", rate = 4, future = false, emp
     request.on("end", () => setTimeout(() => api(request, response, path.slice(7), url.searchParams, text ? JSON.parse(text) : null), state.slow));
   });
   return new Promise((resolve) => {
+    // A test that fails leaves its server open, and must not keep the others' end from being told.
+    server.unref();
     server.listen(0, "127.0.0.1", () => {
       const { port } = server.address();
       /** Cuts all connections, as a proxy or a restart does. */

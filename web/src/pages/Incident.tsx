@@ -92,7 +92,7 @@ function Parts({ incident }: { incident: Incident }) {
       <Score value={incident.score} />
       <table className="parts">
         <tbody>
-          {incident.parts.map((part) => (
+          {[...incident.parts].sort((a, b) => b.points - a.points).map((part) => (
             <tr key={part.what}>
               <td className="number">{part.points > 0 ? `+${part.points}` : part.points}</td>
               <th scope="row">
