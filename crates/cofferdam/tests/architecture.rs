@@ -3,6 +3,8 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 /// Row of each crate: it may use only rows below its own.
@@ -101,4 +103,28 @@ fn pure_crates_stay_pure() {
             assert!(!found[name].iter().any(|used| used == forbidden), "{name} uses {forbidden}");
         }
     }
+}
+
+/// A crate that lists its test programs itself has every file of tests in one of them.
+#[test]
+fn no_file_of_tests_is_left_out() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut listing = 0;
+    for of in fs::read_dir(crates).expect("the crates").map(|entry| entry.expect("a crate").path()) {
+        let manifest = fs::read_to_string(of.join("Cargo.toml")).unwrap_or_default();
+        if !manifest.contains("autotests = false") {
+            continue;
+        }
+        listing += 1;
+        let tests = of.join("tests");
+        let main = fs::read_to_string(tests.join("main.rs")).expect("its program of tests");
+        for file in fs::read_dir(&tests).expect("its tests").map(|entry| entry.expect("a file").path()) {
+            let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
+            let Some(stem) = name.strip_suffix(".rs") else { continue };
+            let is_module = main.lines().any(|line| line == format!("mod {stem};"));
+            let is_program = manifest.contains(&format!("path = \"tests/{name}\""));
+            assert!(is_module != is_program, "{}: in one program of tests, and only one", file.display());
+        }
+    }
+    assert!(listing > 0, "no crate lists its tests: this is of no use any more");
 }

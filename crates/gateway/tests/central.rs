@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use feed::tls::{Identity, node_name};
 use gateway::{End, Phase, Reason, RuleFacts};
 use policy::table::{Row, Ruling};

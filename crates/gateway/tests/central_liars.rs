@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{CentralLimits, Reason, Record};
 use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Bytes;

@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{
     Caller, Ceiling, Claim, Counters, End, Gateway, Host, Judge, Limits, Near, Opening, Phase, Reason,
     Record, Resolve, Resolving, Sink, Table, Unresolved,

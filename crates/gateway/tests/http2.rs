@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Authority, Call, Ceiling, End, Limits, Reason};
 use http_body_util::BodyExt;
 use std::io::{Read, Write};

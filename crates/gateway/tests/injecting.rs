@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Ceiling, Keys, Limits, Named, Reason, RuleFacts, State};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;

@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{
     Bound, Ceiling, Claim, Decision, Ech, Judge, Judgement, Opaque, Opening, PodState, Reason, Rules, State,
     Table, Unreadable, decide,

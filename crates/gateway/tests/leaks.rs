@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Call, End, LeakKind, LeakPlace, Reason};
 use http::StatusCode;
 use http_body_util::BodyExt;

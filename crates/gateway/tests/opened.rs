@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Call, Ceiling, End, Limits, Phase, Reason};
 use http::{HeaderMap, StatusCode, Version};
 use http_body_util::BodyExt;

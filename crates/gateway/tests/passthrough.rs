@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Ceiling, DownloadOnly, End, Limits, Opaque, Phase, Reason, Rules, Window};
 use policy::Verdict;
 use rustls::crypto::aws_lc_rs::kx_group;

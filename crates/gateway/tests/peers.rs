@@ -8,8 +8,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::Reason;
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};

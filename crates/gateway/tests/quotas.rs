@@ -9,8 +9,7 @@
 
 #[path = "support/store.rs"]
 mod store;
-mod support;
-
+use crate::support;
 use gateway::{
     Ceiling, Cost, End, Price, Prices, QuotaUse, Reason, RuleFacts, State, StoreAddress, StoreMeans,
     WhenDown, Window,

@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Ceiling, Limits, Reason, RuleFacts};
 use http::StatusCode;
 use policy::{Mismatch, Operations, Requests, RuleId, Verb};

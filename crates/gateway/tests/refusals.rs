@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Ceiling, End, Limits, Opaque, Reason, Rules};
 use policy::Verdict;
 use std::io::{ErrorKind, Read, Write};

@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{
     Bound, Claim, Handling, Judge, Opaque, Opening, PodState, Reason, RequestRule, RuleFacts, Rules, State,
     Table,

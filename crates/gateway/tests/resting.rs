@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Ceiling, End, Limits};
 use http::StatusCode;
 use hyper_util::rt::TokioIo;

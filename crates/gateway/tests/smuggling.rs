@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Ceiling, End, Limits, Reason};
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{AuthorityPem, Ceiling, End, Limits, Phase, Reason, State};
 use http::StatusCode;
 use policy::{Requests, Verdict, WhenUnopened};

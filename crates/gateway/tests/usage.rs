@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use gateway::{Call, End, Usage};
 use http_body_util::BodyExt;
 use support::web::{COMPLETED, COMPLETED_GZIP, STREAMED, Way, World, anything, full, request, run};

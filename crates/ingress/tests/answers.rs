@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;

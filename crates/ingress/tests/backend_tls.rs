@@ -7,8 +7,7 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support;
 use http::StatusCode;
 use ingress::{ConfigError, Reason, Server, Settings};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};

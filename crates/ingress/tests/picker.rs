@@ -10,8 +10,7 @@
 #[path = "support/picker.rs"]
 #[expect(unreachable_pub, clippy::unwrap_used, reason = "a test's helpers fail the test")]
 mod server;
-mod support;
-
+use crate::support;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use ingress::{Limits, Reason, Server, Settings};

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
-mod support;
-
+use crate::support;
 use http::{Request, StatusCode, Version, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;

@@ -9,8 +9,7 @@
 
 #[path = "../../gateway/tests/support/store.rs"]
 mod store;
-mod support;
-
+use crate::support;
 use admit::Ledger;
 use http::StatusCode;
 use ingress::{Reason, Settings};

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
-mod support;
-
+use crate::support;
 use ingress::Reason;
 use support::{OPEN, PLAIN, World};
 

@@ -1,0 +1,16 @@
+//! Tests of the ingress gateway on loopback, in one program.
+
+mod a2a;
+mod answers;
+mod backend_tls;
+mod copies;
+mod cors;
+mod mcp;
+mod picker;
+mod policy;
+mod proxy;
+mod session;
+mod shared;
+mod smuggling;
+mod support;
+mod tls;
