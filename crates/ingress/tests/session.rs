@@ -16,8 +16,8 @@ use routes::Target;
 use std::net::{Ipv4Addr, SocketAddr};
 use support::canned::{Canned, answer, manifests, server};
 
-/// A configuration whose route has a `uid` and keeps sessions so, with these endpoints.
-fn config(session: &str, endpoints: &[SocketAddr]) -> Config {
+/// Manifests whose route has a `uid`, leads to these backends, and keeps sessions so.
+fn keeping(session: &str, backends: &str) -> String {
     let text = manifests("server: openai")
         .replace(
             "{name: models, namespace: ai}\nspec:\n  parentRefs",
@@ -25,10 +25,15 @@ fn config(session: &str, endpoints: &[SocketAddr]) -> Config {
         )
         .replace(
             "[{name: model, port: 8000}]\n",
-            &format!("[{{name: model, port: 8000}}]\n      sessionPersistence: {session}\n"),
+            &format!("[{backends}]\n      sessionPersistence: {session}\n"),
         );
     assert!(text.contains("uid: u-1") && text.contains("sessionPersistence"), "{text}");
-    let mut config = support::config(&text, endpoints[0]);
+    text
+}
+
+/// A configuration that keeps sessions so, with these endpoints.
+fn config(session: &str, endpoints: &[SocketAddr]) -> Config {
+    let mut config = support::config(&keeping(session, "{name: model, port: 8000}"), endpoints[0]);
     config.endpoints.values_mut().for_each(|of| *of = endpoints.to_vec());
     config
 }
@@ -93,17 +98,9 @@ async fn a_client_stays_with_its_endpoint_at_every_gateway_until_that_is_gone() 
 /// Two Services of these weights with an endpoint each.
 fn weighted(weights: [u32; 2], endpoints: [SocketAddr; 2]) -> Config {
     let [one, two] = weights;
-    let text = manifests("server: openai")
-        .replace(
-            "{name: models, namespace: ai}\nspec:\n  parentRefs",
-            "{name: models, namespace: ai, uid: u-1}\nspec:\n  parentRefs",
-        )
-        .replace(
-            "[{name: model, port: 8000}]\n",
-            &format!(
-                "[{{name: model, port: 8000, weight: {one}}}, {{name: other, port: 8000, weight: {two}}}]\n      sessionPersistence: {{}}\n"
-            ),
-        );
+    let backends =
+        format!("{{name: model, port: 8000, weight: {one}}}, {{name: other, port: 8000, weight: {two}}}");
+    let text = keeping("{}", &backends);
     let other = "\n---\n{apiVersion: v1, kind: Service, metadata: {name: other, namespace: ai}, spec: {ports: [{port: 8000}]}}\n";
     let mut config = support::config(&(text + other), endpoints[0]);
     assert_eq!(config.endpoints.len(), 2);
