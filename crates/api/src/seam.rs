@@ -147,6 +147,9 @@ pub trait Actions: Send + Sync + 'static {
     /// Why it was not done; then nothing was.
     fn change(&self, who: &Who, change: Change) -> Result<Value, NotDone>;
 
+    /// Seals what the ledger has so far, as far as it can be, so that evidence tells whether it was changed.
+    fn seal(&self);
+
     /// Where policy lets a workload go; `None` where that is not known.
     fn could(&self, workload: &str) -> Option<Reachable>;
 

@@ -315,6 +315,9 @@ fn mark(place: &Place, id: &str, what: Mark, text: Option<&String>, out: &mut im
 }
 
 fn take_out(args: &EvidenceArgs, out: &mut impl Write) -> Result<()> {
+    if args.place.ledger.is_none() {
+        order(&args.place, Order::Seal).context("having the ledger sealed")?;
+    }
     let reader = args.place.open()?;
     let view = View::read(&reader, now())?;
     let case = find(&view, &args.id)?;
@@ -338,6 +341,7 @@ fn take_out(args: &EvidenceArgs, out: &mut impl Write) -> Result<()> {
             "file": args.output,
             "manifest": bundle.manifest,
             "records": bundle.records,
+            "unsealed_records": bundle.unsealed,
             "truncated": bundle.truncated,
             "audited": told,
         });
@@ -346,6 +350,10 @@ fn take_out(args: &EvidenceArgs, out: &mut impl Write) -> Result<()> {
     }
     writeln!(out, "{}: {} records", printable(&args.output.display().to_string()), bundle.records)?;
     writeln!(out, "hash of its manifest {}", bundle.manifest)?;
+    if bundle.unsealed > 0 {
+        let what = "no block of the ledger seals them yet: a change of these would not be told";
+        writeln!(out, "{} of them are too new: {what}", bundle.unsealed)?;
+    }
     if bundle.truncated {
         writeln!(out, "There are more records than fit: the oldest are left out.")?;
     }

@@ -49,6 +49,8 @@ pub(crate) enum Order {
     },
     /// Write something down.
     Annotate(Annotation),
+    /// Seal what the ledger has so far, as far as it can be.
+    Seal,
     /// Say where policy lets a workload go.
     Reach {
         /// Which.
@@ -213,6 +215,10 @@ impl Responder {
                 self.release(who, workload, incident.as_deref(), text.as_deref())
             }
             Order::Annotate(annotation) => self.annotate(who, annotation),
+            Order::Seal => {
+                self.journal.seal();
+                Ok(json!({}))
+            }
             Order::Reach { workload } => Ok(json!(self.could(workload))),
         }
     }

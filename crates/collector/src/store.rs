@@ -98,6 +98,14 @@ impl Store {
         self.with(|ledger| ledger.tend(now(), &self.retention).map(|()| (Written::default(), ())))
     }
 
+    /// Seals all that can be.
+    ///
+    /// # Errors
+    /// See [`Ledger::seal`].
+    pub fn seal(&self) -> Result<(), LedgerError> {
+        self.with(|ledger| ledger.seal().map(|()| (Written::default(), ())))
+    }
+
     fn with<T>(
         &self,
         act: impl FnOnce(&mut Ledger) -> Result<(Written, T), LedgerError>,

@@ -35,6 +35,8 @@ pub struct Bundle {
     pub manifest: String,
     /// How many records are in it.
     pub records: usize,
+    /// Of these, those that no block of the ledger seals yet.
+    pub unsealed: usize,
     /// Whether there were more.
     pub truncated: bool,
 }
@@ -93,6 +95,7 @@ pub fn bundle(
         archive: tar::write(&all),
         manifest: sha256(text.as_bytes()),
         records: records.len(),
+        unsealed,
         truncated: manifest.truncated,
     })
 }

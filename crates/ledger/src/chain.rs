@@ -16,7 +16,7 @@ use std::collections::hash_map::Entry;
 /// Entries of one block.
 pub(crate) const BLOCK: i64 = 4096;
 /// After so many microseconds a block is sealed although it is not full.
-const PATIENCE: u64 = 60_000_000;
+pub(crate) const PATIENCE: u64 = 60_000_000;
 /// What the first block follows.
 const GENESIS: [u8; 32] = [0; 32];
 
@@ -125,8 +125,13 @@ pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<Option<(i64, i
     connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
 }
 
-/// Seals entries before `limit`, where there are enough of them or they are old enough.
-pub(crate) fn seal(connection: &mut Connection, limit: Option<i64>, now: u64) -> rusqlite::Result<()> {
+/// Seals entries before `limit`, where there are enough of them or `patience` microseconds passed since the first.
+pub(crate) fn seal(
+    connection: &mut Connection,
+    limit: Option<i64>,
+    now: u64,
+    patience: u64,
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     loop {
         let before = newest(&transaction)?;
@@ -141,7 +146,7 @@ pub(crate) fn seal(connection: &mut Connection, limit: Option<i64>, now: u64) ->
         let (Some(last), Some(first), Some(oldest), Some(newest)) = (last, first, oldest, newest) else {
             break;
         };
-        let is_old = u64::try_from(oldest).is_ok_and(|oldest| oldest.saturating_add(PATIENCE) <= now);
+        let is_old = u64::try_from(oldest).is_ok_and(|oldest| oldest.saturating_add(patience) <= now);
         if count < BLOCK && !is_old {
             break;
         }

@@ -249,7 +249,7 @@ impl Ledger {
         self.open.retain(|alike, _| (alike.window + 1) * WINDOW + LATE > latest);
         let limit = self.open.values().min().copied();
         let tended = (|| {
-            chain::seal(&mut self.connection, limit, latest)?;
+            chain::seal(&mut self.connection, limit, latest, chain::PATIENCE)?;
             retention::prune(&mut self.connection, now, retention, &mut self.words_left)
         })();
         match tended {
@@ -260,6 +260,16 @@ impl Ledger {
             Ok(false) => Ok(()),
             Err(source) => Err(self.failed("sealing and pruning", source)),
         }
+    }
+
+    /// Seals all that can be, however little it is: not what a window of connections may still add to.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn seal(&mut self) -> Result<(), LedgerError> {
+        let limit = self.open.values().min().copied();
+        let sealed = chain::seal(&mut self.connection, limit, u64::MAX, 0);
+        sealed.map_err(|source| self.failed("sealing", source))
     }
 
     /// Counts what could not be added.

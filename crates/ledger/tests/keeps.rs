@@ -83,6 +83,28 @@ fn a_window_that_was_sealed_does_not_grow() {
 }
 
 #[test]
+fn what_somebody_wants_sealed_is_at_once_but_for_windows_that_may_grow() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let start = START / WINDOW * WINDOW;
+    let denied = Entry { detail: Some("{}".to_owned()), ..flow(start, "a", "b", Verdict::Deny) };
+    let sealed = |ledger: &mut Ledger| {
+        ledger.tend(start + 1, &Retention::default()).unwrap();
+        ledger.seal().unwrap();
+        let found = Reader::open(&path).unwrap().verify().unwrap();
+        (found.fault, found.entries, found.unsealed)
+    };
+    ledger.append(std::slice::from_ref(&denied)).unwrap();
+    assert_eq!(sealed(&mut ledger), (None, 1, 0));
+    ledger.append(&[flow(start + 1, "a", "b", Verdict::Allow)]).unwrap();
+    ledger.append(&[denied]).unwrap();
+    assert_eq!(sealed(&mut ledger), (None, 1, 2));
+    ledger.tend(start + 3 * WINDOW, &Retention::default()).unwrap();
+    ledger.seal().unwrap();
+    assert_eq!(Reader::open(&path).unwrap().verify().unwrap().entries, 3);
+}
+
+#[test]
 fn a_clock_that_was_set_back_seals_and_forgets_as_before() {
     let (_folder, path) = file();
     let mut ledger = Ledger::open(&path).unwrap().0;

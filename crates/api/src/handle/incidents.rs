@@ -82,6 +82,7 @@ pub(crate) fn one(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> 
 
 /// `GET /incidents/{id}/evidence`.
 pub(crate) fn evidence(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
+    asked.known.actions.seal();
     let case = case(&View::read(reader, asked.query.now())?, asked.word(0))?;
     let id = case.incident.id.clone();
     let bundle = bundle(reader, &case, &Asking(&*asked.known.actions), env!("CARGO_PKG_VERSION"))?;

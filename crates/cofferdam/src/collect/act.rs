@@ -143,6 +143,11 @@ impl Actions for Deciding {
         }
     }
 
+    fn seal(&self) {
+        // What is not sealed now shows in what is made of it.
+        let _ = self.store.seal();
+    }
+
     fn could(&self, _workload: &str) -> Option<Reachable> {
         None
     }

@@ -111,6 +111,10 @@ impl Actions for Acting {
         }
     }
 
+    fn seal(&self) {
+        self.journal.seal();
+    }
+
     fn could(&self, workload: &str) -> Option<Reachable> {
         self.responder.could(workload)
     }

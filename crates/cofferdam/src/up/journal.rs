@@ -130,6 +130,13 @@ impl Journal {
         true
     }
 
+    /// Has what is kept on disk sealed, as far as it can be.
+    pub(crate) fn seal(&self) {
+        if let Some(pen) = &self.pen {
+            pen.seal();
+        }
+    }
+
     fn keep(&self, record: &impl Recorded) {
         if let Some(pen) = &self.pen {
             pen.write(record.entry());

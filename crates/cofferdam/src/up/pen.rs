@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,6 +29,8 @@ const BATCH: usize = 8192;
 const PACE: Duration = Duration::from_millis(500);
 /// How long after a failure it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long somebody waits until all is sealed.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Port of DNS.
 const DNS: u16 = 53;
 const TCP: u8 = 6;
@@ -74,6 +76,8 @@ struct Shared {
     /// The process ends: what cannot be written is given up.
     ends: AtomicBool,
     state: Mutex<State>,
+    /// Something was sealed because somebody asked.
+    sealed: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -82,15 +86,22 @@ struct State {
     notices: Vec<String>,
     /// What others lost, and how often, that the file does not know of yet.
     elsewhere: BTreeMap<&'static str, u64>,
+    /// How often somebody wanted all to be sealed, and how many of these it was.
+    wanted: u64,
+    sealed: u64,
 }
 
 impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.state());
     }
 
     fn take_elsewhere(&self) -> BTreeMap<&'static str, u64> {
-        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).elsewhere)
+        std::mem::take(&mut self.state().elsewhere)
     }
 }
 
@@ -104,8 +115,9 @@ impl Pen {
             lost: AtomicU64::new(0),
             ends: AtomicBool::new(false),
             state: Mutex::default(),
+            sealed: Condvar::new(),
         });
-        let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, damage: None, told: 0 };
+        let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, damage: None, told: 0, sealed: 0 };
         let waiting = Mutex::new(Some((hand, received)));
         Self { entries: Some(entries), shared, waiting, thread: OnceLock::new(), exports: None }
     }
@@ -131,7 +143,7 @@ impl Pen {
 
     /// How it is.
     pub(crate) fn status(&self) -> LedgerStatus {
-        let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.shared.state();
         LedgerStatus {
             path: self.shared.path.clone(),
             written: self.shared.written.load(Ordering::Relaxed),
@@ -147,6 +159,15 @@ impl Pen {
         if self.entries.as_ref().is_none_or(|entries| entries.try_send(entry).is_err()) {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Has all that was kept until now written and sealed, as far as it can be, and waits for that for a while.
+    pub(crate) fn seal(&self) {
+        let mut state = self.shared.state();
+        state.wanted += 1;
+        let wanted = state.wanted;
+        // Who waits in vain has what is sealed by then; what is not shows in what is made of it.
+        let _ = self.shared.sealed.wait_timeout_while(state, PATIENCE, |state| state.sealed < wanted);
     }
 
     /// Counts in the file what others lost.
@@ -177,6 +198,8 @@ struct Hand {
     damage: Option<String>,
     /// Of the lost, those that the file knows of.
     told: u64,
+    /// For how many of those who wanted it all was sealed.
+    sealed: u64,
 }
 
 impl Hand {
@@ -231,7 +254,12 @@ impl Hand {
             Ok(())
         });
         // What cannot be sealed or forgotten now can be the next time; what was written is.
-        let tended = ledger.tend(now(), &self.retention);
+        let wanted = self.shared.state().wanted;
+        let is_wanted = wanted > self.sealed;
+        let tended = match ledger.tend(now(), &self.retention) {
+            Ok(()) if is_wanted && written.is_ok() => ledger.seal(),
+            tended => tended,
+        };
         let damage =
             [&written, &tended].into_iter().find_map(|done| done.as_ref().err().filter(|it| it.is_damage()));
         if let Some(error) = damage {
@@ -240,6 +268,11 @@ impl Hand {
             self.ledger = None;
         }
         written?;
+        if is_wanted && tended.is_ok() {
+            self.sealed = wanted;
+            self.shared.change(|state| state.sealed = wanted);
+            self.shared.sealed.notify_all();
+        }
         self.shared.change(|state| state.problem = tended.err().map(|error| error.to_string()));
         Ok(())
     }
