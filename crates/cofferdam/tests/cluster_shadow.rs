@@ -174,14 +174,24 @@ fn cluster_a_mistake_is_held_by_real_traffic_and_taken_back_where_it_is_forced()
     want(&world, &one, None);
     world.reachable("release 1", &[80, 5432]);
 
-    // It forgets port 80, which is in use.
-    let two = publish(&world, 2, Some(&one), &only(5432));
+    // It forgets port 80, which is in use. It selects `web`, too, to which nobody connects.
+    let web =
+        both().replace("name: db, namespace", "name: web, namespace").replace("{app: db}", "{app: web}");
+    let two = publish(&world, 2, Some(&one), &format!("{}---{web}", only(5432)));
     rollout(&world, &two, &one);
     let held = eventually("the gate holds it", || {
         assert!(world.web_reaches_db(80) && world.web_reaches_db(5432), "traffic goes on as it was");
         is_true(&world, "release-2", "Held").filter(|it| it.contains("port 80"))
     });
     assert!(held.contains("shop/web to shop/db port 80"), "{held}");
+    // What detectors find of a workload that the release selects holds it as well.
+    for port in [22, 445, 2375] {
+        assert!(!world.web_reaches_db(port), "nobody listens there");
+    }
+    let found = eventually("a finding of lateral movement", || {
+        is_true(&world, "release-2", "Held").filter(|it| it.contains("1 findings (1 high), at most 0 may be"))
+    });
+    assert!(found.contains("port 80"), "{found}");
     let hub = format!("--hub {}", world.kubeconfig_path());
     let (code, said) = world.run(&format!("rollout status release-2 {hub}"));
     assert!(
@@ -199,9 +209,15 @@ fn cluster_a_mistake_is_held_by_real_traffic_and_taken_back_where_it_is_forced()
     });
     world.reachable("as before", &[80, 5432]);
     let (_, history) = world.run(&format!("rollout history release-2 {hub}"));
-    for told in
-        ["Began dev", "Forced dev", "in-a-hurry", "RollsBack", "flows that worked before", "RolledBack"]
-    {
+    for told in [
+        "Began dev",
+        "Forced dev",
+        "in-a-hurry",
+        ", 1 findings (1 high)]",
+        "RollsBack",
+        "flows that worked before",
+        "RolledBack",
+    ] {
         assert!(history.contains(told), "{told}: {history}");
     }
 
