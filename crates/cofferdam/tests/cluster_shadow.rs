@@ -170,14 +170,15 @@ fn cluster_a_mistake_is_held_by_real_traffic_and_taken_back_where_it_is_forced()
     let Some(world) = World::start() else { return };
     let (_controller, _agents) = joined(&world);
     let _rollouts = world.rollouts();
-    let one = publish(&world, 1, None, &both());
+    // It selects `web`, too, to which nobody connects; so the node of `web` knows whom its connections are for.
+    let web = "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: web, namespace: shop}\n\
+               spec:\n  podSelector: {matchLabels: {app: web}}\n  ingress: [{from: [{podSelector: {matchLabels: {app: db}}}]}]\n";
+    let one = publish(&world, 1, None, &(both() + web));
     want(&world, &one, None);
     world.reachable("release 1", &[80, 5432]);
 
-    // It forgets port 80, which is in use. It selects `web`, too, to which nobody connects.
-    let web =
-        both().replace("name: db, namespace", "name: web, namespace").replace("{app: db}", "{app: web}");
-    let two = publish(&world, 2, Some(&one), &format!("{}---{web}", only(5432)));
+    // It forgets port 80, which is in use.
+    let two = publish(&world, 2, Some(&one), &(only(5432) + web));
     rollout(&world, &two, &one);
     let held = eventually("the gate holds it", || {
         assert!(world.web_reaches_db(80) && world.web_reaches_db(5432), "traffic goes on as it was");
@@ -222,7 +223,7 @@ fn cluster_a_mistake_is_held_by_real_traffic_and_taken_back_where_it_is_forced()
     }
 
     // Mended, it goes by itself.
-    let three = publish(&world, 3, Some(&one), &both());
+    let three = publish(&world, 3, Some(&one), &(both() + web));
     rollout(&world, &three, &one);
     eventually("release 3 is done", || {
         assert!(world.web_reaches_db(80) && world.web_reaches_db(5432), "nobody notices");

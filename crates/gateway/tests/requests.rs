@@ -15,7 +15,8 @@ use gateway::{
 use inspect::ClientHello;
 use inspect::http_head::Host;
 use policy::{
-    DnsName, DomainPattern, Generation, Mismatch, Operation, Operations, Requests, RuleId, Verb, Verdict,
+    DnsName, DomainPattern, Generation, Glob, Mismatch, Operation, Operations, Requests, RuleId, Verb,
+    Verdict,
 };
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -95,6 +96,26 @@ fn shared_rules_for_the_same_server_are_a_union() {
         let judgement = judge(verb);
         assert_eq!((judgement.reason, judgement.lacks), (Reason::RequestNotAllowed, Some(lacks)), "{verb}");
         assert_eq!((judgement.nearest.as_deref(), judgement.rule), (Some("call"), None), "the deciding rule");
+    }
+}
+
+#[test]
+fn what_is_allowed_with_one_resource_is_not_with_another() {
+    let operations =
+        vec![Operations { verbs: [Verb::Download].into(), resources: vec![Glob::new("acme/*")] }];
+    let named = rule(Verb::Download, "hub.example", (443, 443), true);
+    let mut asked = named.requests.as_deref().unwrap().clone();
+    asked.requests.operations = operations;
+    let named = Arc::new(RuleFacts { requests: Some(Arc::new(asked)), ..(*named).clone() });
+    let table = table(&[named], bound(&[("hub.example", ALL)]), Rules::default());
+    let judge = |resource: Option<&str>| {
+        let asked = Operation { resource: resource.map(str::to_owned), ..operation(Verb::Download) };
+        let judged = table.judge_request(&opening(tls("hub.example", &[]), 443), &asked);
+        (judged.reason, judged.lacks)
+    };
+    assert_eq!(judge(Some("acme/model")), (Reason::RequestAllowed, None));
+    for other in [Some("globex/model"), Some("acme/model/other"), None] {
+        assert_eq!(judge(other), (Reason::RequestNotAllowed, Some(Mismatch::Resource)), "{other:?}");
     }
 }
 

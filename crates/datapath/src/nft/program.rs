@@ -638,3 +638,44 @@ fn after(family: Family, offset: u32) -> Register {
         Family::V6 => Register::new(8 + offset),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(chains: &[Chain], name: &str, end: End<'_>) -> bool {
+        let chain = chains.iter().find(|chain| chain.name == name).unwrap();
+        chain.rules.last().unwrap().bytes().ends_with(Rule::new().end(end).bytes())
+    }
+
+    /// That commits overtake a packet as often as this takes cannot be had with packets.
+    #[test]
+    fn what_no_state_judged_is_dropped() {
+        for phase in Phase::BOTH {
+            for rejudge in [true, false] {
+                let chains = moving(Parameters { tag: Tag::NONE.next(), phase, rejudge });
+                for hook in ["forward", "input", "output"] {
+                    assert!(ends(&chains, hook, End::Goto("gate")));
+                }
+                for (name, next) in [
+                    ("gate", "overtaken"),
+                    ("overtaken", "stray"),
+                    ("loose", "untracked"),
+                    ("untracked", "stray"),
+                ] {
+                    assert!(ends(&chains, name, End::Goto(next)), "{name}");
+                }
+            }
+        }
+        for quiet_ms in [0, 1000] {
+            let chains = refusal(&Config { quiet_ms, ..Config::default() });
+            for name in ["log", "log_stray"] {
+                assert!(ends(&chains, name, End::Drop), "{name}");
+            }
+            for (name, log) in [("denied", "log"), ("stray", "log_stray")] {
+                let end = if quiet_ms == 0 { End::Goto(log) } else { End::Drop };
+                assert!(ends(&chains, name, end), "{name}");
+            }
+        }
+    }
+}
