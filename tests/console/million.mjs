@@ -1,5 +1,5 @@
 // The pages of the real program over a ledger of a million edges: how long from asking for a page to what it has to say.
-// Run by `cargo test -p cofferdam --test console_million -- --ignored --nocapture`, which fills the ledger and serves it.
+// Run by `cargo test -p cofferdam --test all console_million -- --ignored --nocapture`, which fills the ledger and serves it.
 // node tests/console/million.mjs URL TOKEN [MOST_MILLISECONDS]
 
 import { launch, shot, visit } from "./visitor.mjs";

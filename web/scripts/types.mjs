@@ -1,6 +1,6 @@
 // The types of what the API answers, made of its OpenAPI document: openapi.json -> src/lib/api-types.ts.
 // `node scripts/types.mjs` writes them, `--check` fails where they are not what it would write.
-// The document itself is held against the API by `cargo test -p api --test document`.
+// The document itself is held against the API by `cargo test -p api --test all document`.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 

@@ -9,12 +9,9 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod sample;
-mod served;
-
+use crate::served::{Answer, Served, serve};
 use api::Change;
 use serde_json::json;
-use served::{Answer, Served, serve};
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 

@@ -9,11 +9,9 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod sample;
-mod served;
-
+use crate::served;
+use crate::served::{Answer, Served, serve};
 use serde_json::{Map, Value, json};
-use served::{Answer, Served, serve};
 
 /// Whether a value is what a schema says, and nothing besides: a field that the schema does not have is one too many.
 fn fits(schema: &Value, value: &Value, document: &Value) -> Result<(), String> {
@@ -158,7 +156,7 @@ fn the_document_that_the_console_is_made_by_is_this_one() {
     }
     let differs = made.lines().zip(kept.lines()).find(|(made, kept)| made != kept);
     panic!(
-        "web/openapi.json is stale: `COFFERDAM_WRITE=1 cargo test -p api --test document`, then `npm run types` in web/; \
+        "web/openapi.json is stale: `COFFERDAM_WRITE=1 cargo test -p api --test all document`, then `npm run types` in web/; \
          first: {differs:?}"
     );
 }

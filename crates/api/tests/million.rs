@@ -1,6 +1,6 @@
 //! A ledger of a million edges: every answer about who met whom is bounded, in time and in size, and says what is left out.
 //!
-//! Takes minutes: `cargo test -p api --test million -- --ignored --nocapture`. With MILLION_LEDGER=FILE the ledger is kept there, and
+//! Takes minutes: `cargo test -p api --test all million -- --ignored --nocapture`. With MILLION_LEDGER=FILE the ledger is kept there, and
 //! used again.
 
 #![allow(
@@ -12,12 +12,10 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod sample;
-mod served;
-
+use crate::served;
+use crate::served::END;
 use ledger::{Entry, Kind, Ledger, Retention, Verdict};
 use serde_json::Value;
-use served::END;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

@@ -9,12 +9,10 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod sample;
-mod served;
-
+use crate::sample;
+use crate::served::{END, ENTRIES, Served, serve};
 use ledger::{Entry, Kind, Verdict};
 use serde_json::Value;
-use served::{END, ENTRIES, Served, serve};
 use std::collections::BTreeSet;
 use std::process::Command;
 

@@ -9,11 +9,8 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod sample;
-mod served;
-
+use crate::served::{END, ENTRIES, Event, serve};
 use ledger::{Entry, Kind, Verdict};
-use served::{END, ENTRIES, Event, serve};
 use std::io::Read;
 use std::net::TcpStream;
 

@@ -10,13 +10,12 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod sample;
-mod served;
-
+use crate::sample;
+use crate::sample::SampleActions;
+use crate::served;
+use crate::served::{END, Roles};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use sample::SampleActions;
-use served::{END, Roles};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -7,9 +7,8 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod program;
-
-use program::Folder;
+use crate::program;
+use crate::program::Folder;
 use serde_json::Value;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;

@@ -1,15 +1,8 @@
 //! `cofferdam policy` on the command line: answers, forms, exit codes, help.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test's helpers fail the test"
-)]
+#![expect(clippy::panic, reason = "a test's helpers fail the test")]
 
-mod program;
-
-use program::{Folder, Said, run};
+use crate::program::{self, Folder, Said, run};
 use serde_json::Value;
 use std::process::{Command, Stdio};
 

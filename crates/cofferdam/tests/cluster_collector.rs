@@ -8,12 +8,10 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod whole;
-
+use crate::whole::{DB, NODE_ADDRESSES, NODES, Process, World, eventually};
 use lab::Place;
 use ledger::{Column, EntryFilter, Kind, Match, Reader, Verdict};
 use std::path::Path;
-use whole::{DB, NODE_ADDRESSES, NODES, Process, World, eventually};
 
 const AGENT: &str = "cofferdam-agent";
 const COLLECTOR: &str = "cofferdam-collector";

@@ -9,8 +9,8 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod whole;
-
+use crate::whole::people::{ACCEPTS, find, people, relay, token};
+use crate::whole::{NODE_ADDRESSES, NODES, World, eventually, only};
 use lab::Place;
 use serde_json::{Value, json};
 use std::fs;
@@ -19,8 +19,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
-use whole::people::{ACCEPTS, find, people, relay, token};
-use whole::{NODE_ADDRESSES, NODES, World, eventually, only};
 
 const AGENT: &str = "cofferdam-agent";
 const COLLECTOR: &str = "cofferdam-collector";

@@ -8,8 +8,8 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod whole;
-
+use crate::whole::people::{ACCEPTS, find, people, relay, token};
+use crate::whole::{self, NODE_ADDRESSES, Process, World, eventually, only};
 use apiserver::Part;
 use feed::tls::node_name;
 use lab::Place;
@@ -22,8 +22,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use whole::people::{ACCEPTS, find, people, relay, token};
-use whole::{NODE_ADDRESSES, Process, World, eventually, only};
 
 const NODE: &str = "node-a";
 const PORT: u16 = 8443;

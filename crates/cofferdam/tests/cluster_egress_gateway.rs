@@ -8,15 +8,13 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod dns_wire;
-mod whole;
-
+use crate::dns_wire;
+use crate::whole::{NODE_ADDRESSES, NODES, OUTSIDE, Process, World, eventually};
 use lab::Place;
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
-use whole::{NODE_ADDRESSES, NODES, OUTSIDE, Process, World, eventually};
 
 const AGENT: &str = "cofferdam-agent";
 const GATEWAY: &str = "cofferdam-egress-gateway";

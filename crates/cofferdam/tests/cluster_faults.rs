@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
 
-mod whole;
-
+use crate::whole::{DB, NODE_ADDRESSES, NODES, World, eventually, only};
 use apiserver::Part;
 use feed::tls::node_name;
 use lab::{Network, Place};
@@ -11,7 +10,6 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
-use whole::{DB, NODE_ADDRESSES, NODES, World, eventually, only};
 
 fn generation(world: &World, node: &str) -> u64 {
     world.status(node)["generation"].as_u64().unwrap_or_default()

@@ -7,15 +7,13 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod dns_wire;
-mod whole;
-
+use crate::dns_wire;
+use crate::whole::{NODES, OUTSIDE, World, eventually};
 use lab::Place;
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
-use whole::{NODES, OUTSIDE, World, eventually};
 
 fn policy(name: &str) -> String {
     format!(

@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
 
-mod whole;
-
+use crate::whole::{NODES, Process, World, eventually, only};
 use fleet::hub::{definitions, release_object};
 use fleet::{Envelope, Header, Ref, Release, SigningKey};
 use serde_json::{Value, json};
 use std::fs;
-use whole::{NODES, Process, World, eventually, only};
 
 fn key() -> SigningKey {
     let head =

@@ -7,9 +7,8 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod dns_wire;
-mod whole;
-
+use crate::dns_wire;
+use crate::whole::{NODES, OUTSIDE, World, eventually};
 use controller::inspection::Root;
 use gateway::Authority;
 use lab::Place;
@@ -23,7 +22,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio_rustls::rustls;
-use whole::{NODES, OUTSIDE, World, eventually};
 
 const NAME: &str = "hub.example.com";
 

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test a panic is the failure report")]
 
-mod whole;
-
+use crate::whole::{LATE, NODES, OUTSIDE, World, eventually, only};
 use controller::authority::Authority;
 use lab::Place;
 use serde_json::{Value, json};
@@ -12,7 +11,6 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::SystemTime;
-use whole::{LATE, NODES, OUTSIDE, World, eventually, only};
 
 /// What a schema of today would refuse, as an API server may hold it from before.
 const BROKEN: &str = "

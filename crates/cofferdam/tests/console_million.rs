@@ -1,6 +1,6 @@
 //! The console of a real collector over a ledger of a million edges, in a real browser: how long until a page says what it has to say.
 //!
-//! Takes minutes: `cargo test --test console_million -- --ignored --nocapture`. With MILLION_LEDGER=FILE the ledger is kept there, and
+//! Takes minutes: `cargo test -p cofferdam --test all console_million -- --ignored --nocapture`. With MILLION_LEDGER=FILE the ledger is kept there, and
 //! used again within the hour; MILLION_MOST=MILLISECONDS is what a page may take (2000).
 
 #![allow(

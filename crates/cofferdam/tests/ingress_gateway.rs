@@ -2,25 +2,17 @@
 //! edit holds at once; what is under way comes to its end.
 
 #![allow(
-    dead_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test; a panic is the failure report, and not all of the shared module is used"
+    reason = "a test; a panic is the failure report"
 )]
 
-#[path = "ingress/gateway.rs"]
-mod gateway;
-#[path = "ingress/limits.rs"]
-mod limits;
-#[path = "clients/python.rs"]
-mod python;
-
-use gateway::Gateway;
+use crate::clients::python::{PYTHON, root};
+use crate::ingress::gateway::Gateway;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use python::{PYTHON, root};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -38,7 +30,7 @@ SecRule ARGS_GET "@detectSQLi" "id:1,phase:2,deny,log,msg:'SQL injection'"
 SecRule REQUEST_URI "@contains /etc/passwd" "id:2,phase:1,deny,log,msg:'a file of the system'"
 "#;
 
-fn manifests(server: SocketAddr, more: &str) -> String {
+pub(crate) fn manifests(server: SocketAddr, more: &str) -> String {
     format!(
         "
 apiVersion: gateway.networking.k8s.io/v1
@@ -88,7 +80,7 @@ spec:
 }
 
 /// An inference server: answers every completion in the form of whoever asked.
-fn model() -> SocketAddr {
+pub(crate) fn model() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     // Ends with the test process.
@@ -150,19 +142,20 @@ fn answer(stream: &TcpStream) {
     }
 }
 
-fn folder(server: SocketAddr, more: &str) -> tempfile::TempDir {
+pub(crate) fn folder(server: SocketAddr, more: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("manifests")).unwrap();
     write(&folder, &manifests(server, more));
     folder
 }
 
-fn write(folder: &tempfile::TempDir, text: &str) {
+pub(crate) fn write(folder: &tempfile::TempDir, text: &str) {
     fs::write(folder.path().join("manifests/all.yaml"), text).unwrap();
 }
 
-const KEY: [&str; 2] = ["-H", "Authorization: Bearer sk-team-a"];
-const CHAT: [&str; 2] = ["--json", r#"{"model":"llama","messages":[{"role":"user","content":"hello"}]}"#];
+pub(crate) const KEY: [&str; 2] = ["-H", "Authorization: Bearer sk-team-a"];
+pub(crate) const CHAT: [&str; 2] =
+    ["--json", r#"{"model":"llama","messages":[{"role":"user","content":"hello"}]}"#];
 
 #[test]
 fn unmodified_sdks_ask_stream_and_understand_why_they_are_refused() {

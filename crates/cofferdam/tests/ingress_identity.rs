@@ -2,18 +2,14 @@
 //! of clients. Keys, certificates and signatures are made by `openssl`, the issuer is `openssl s_server`, the client `curl`.
 
 #![allow(
-    dead_code,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a test; a panic is the failure report, and not all of the shared module is used"
+    reason = "a test; a panic is the failure report"
 )]
 
-#[path = "ingress/gateway.rs"]
-mod gateway;
-
-use gateway::Gateway;
+use crate::ingress::gateway::Gateway;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

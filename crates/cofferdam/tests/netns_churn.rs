@@ -7,6 +7,7 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
+mod dns_wire;
 mod machine;
 
 use machine::resolver::{RESOLVER, Resolver, ask};

@@ -9,11 +9,9 @@
     reason = "a test; a panic is the failure report"
 )]
 
-mod clients;
-
-use clients::page;
-use clients::python::{PYTHON, root};
-use clients::row::Row;
+use crate::clients::page;
+use crate::clients::python::{PYTHON, root};
+use crate::clients::row::Row;
 use gateway::Call;
 use std::fs::{self, File};
 use std::path::Path;

@@ -7,11 +7,9 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod machine;
-
+use crate::machine::{Machine, ip, write_identity};
 use controller::authority::Authority;
 use feed::tls::{COLLECTOR, node_name};
-use machine::{Machine, ip, write_identity};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -3,10 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-mod machine;
-
-use machine::resolver::{Resolver, ask};
-use machine::{Machine, Up, eventually};
+use crate::machine::resolver::{Resolver, ask};
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

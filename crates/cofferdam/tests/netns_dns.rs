@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-mod machine;
-
-use machine::resolver::{CDN, HUB, Resolver, ask};
-use machine::{Machine, Up, eventually};
+use crate::machine::resolver::{CDN, HUB, Resolver, ask};
+use crate::machine::{Machine, Up, eventually};
 use nix::sys::signal::{Signal, kill};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;

@@ -2,12 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-mod machine;
-
+use crate::machine::resolver::{HUB, Resolver, ask};
+use crate::machine::{Machine, Up, eventually, ip, write_identity};
 use controller::authority::Authority;
 use feed::tls::{GATEWAY, node_name};
-use machine::resolver::{HUB, Resolver, ask};
-use machine::{Machine, Up, eventually, ip, write_identity};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,11 +1,7 @@
 //! One record is explained: rule and its lines, records of the same connection, findings about it, and how policies at hand judge
 //! it; lists come in every form.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
-
-mod machine;
-
-use machine::{Machine, Up, eventually};
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 
 const POLICY: &str = "\

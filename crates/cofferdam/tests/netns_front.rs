@@ -7,10 +7,8 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod machine;
-
-use machine::resolver::Resolver;
-use machine::{Machine, Up, eventually};
+use crate::machine::resolver::Resolver;
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -6,10 +6,8 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod machine;
-
-use machine::resolver::{HUB, Resolver, ask};
-use machine::{Machine, Up, eventually};
+use crate::machine::resolver::{HUB, Resolver, ask};
+use crate::machine::{Machine, Up, eventually};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::io::{Read, Write};

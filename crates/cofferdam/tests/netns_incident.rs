@@ -3,10 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-mod machine;
-
-use machine::resolver::{HUB, Resolver, ask};
-use machine::{Machine, Up, eventually};
+use crate::machine::resolver::{HUB, Resolver, ask};
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -7,11 +7,9 @@
     reason = "helpers of tests; a panic is the failure report"
 )]
 
-mod machine;
-
-use machine::resolver::{HUB, Resolver, ask};
-use machine::web::{folder, serve};
-use machine::{Machine, Up, eventually};
+use crate::machine::resolver::{HUB, Resolver, ask};
+use crate::machine::web::{folder, serve};
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;

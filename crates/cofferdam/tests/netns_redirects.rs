@@ -3,11 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-mod machine;
-
-use machine::resolver::{CDN, HUB, Resolver, ask};
-use machine::web::{folder, serve};
-use machine::{Machine, Up, eventually};
+use crate::machine::resolver::{CDN, HUB, Resolver, ask};
+use crate::machine::web::{folder, serve};
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;

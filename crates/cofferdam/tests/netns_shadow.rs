@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
-mod machine;
-
-use machine::{Machine, Up, eventually};
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;

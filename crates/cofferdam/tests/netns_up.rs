@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests; a panic is the failure report")]
 
-mod machine;
-
-use machine::{Machine, Up, eventually};
+use crate::machine::{Machine, Up, eventually};
 use serde_json::Value;
 use std::fs;
 

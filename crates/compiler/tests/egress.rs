@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test a panic is the failure report")]
 
-mod support;
-
+use crate::support::{
+    self, check, check_protocol, cluster_egress_policy, cluster_policy, compile, egress_policy, endpoint,
+    judge, network_policy, set, world,
+};
 use crds::{Catalog, Code};
 use policy::{
     Direction, DnsName, PolicySet, Reason, UploadLimits, Verdict, Verdict::Allow, Verdict::Deny,
     decide_question, decide_resolver, dns_rules,
-};
-use support::{
-    check, check_protocol, cluster_egress_policy, cluster_policy, compile, egress_policy, endpoint, judge,
-    network_policy, set, world,
 };
 
 const OUTSIDE: &str = "203.0.113.10";

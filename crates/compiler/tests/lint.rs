@@ -1,13 +1,9 @@
 //! Every warning: a manifest that deserves it, and one that does not.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
-
-mod support;
-
-use crds::{Code, Severity};
-use support::{
+use crate::support::{
     cluster_egress_policy, cluster_policy, compile, egress_policy, network_policy, pod, pod_with, world,
 };
+use crds::{Code, Severity};
 
 /// Findings of one code about [`world`] with these policies, as text.
 fn found(code: Code, policies: &[String]) -> Vec<String> {

@@ -1,9 +1,6 @@
 //! A changed engine against the reference evaluator: only the nodes it names are lowered again.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support;
 use compiler::engine::{Engine, Event};
 use compiler::lower::{Cluster, Placement, Scope};
 use compiler::sample::{self, Dice};

@@ -1,12 +1,10 @@
 //! One test per sentence of the policy APIs that the compiler, not the evaluator, decides.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{
+    self, check, check_protocol, cluster_policy, judge, network_policy, pod_with, set, world,
+};
 use policy::Reason;
 use policy::Verdict::{Allow, Deny};
-use support::{check, check_protocol, cluster_policy, judge, network_policy, pod_with, set, world};
 
 const OUTSIDE: &str = "192.0.2.1";
 

@@ -1,12 +1,8 @@
 //! Who exists, what closes, and how workloads expand.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test fails")]
-
-mod support;
-
+use crate::support::{check, cluster_policy, compile, judge, network_policy, pod, set, world};
 use policy::Reason;
 use policy::Verdict::{Allow, Deny};
-use support::{check, cluster_policy, compile, judge, network_policy, pod, set, world};
 
 /// The messages of all errors.
 fn errors(yaml: &str) -> Vec<String> {

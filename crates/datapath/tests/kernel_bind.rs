@@ -9,14 +9,12 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{Binding, Config, Datapath, NftDatapath, Span};
 use policy::Protocol;
 use policy::table::{Cell, Row, Ruling};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use support::*;
 
 /// Pods 0 and 1 are closed towards pod 2, which is outside.
 fn closed() -> Tables {

@@ -9,10 +9,8 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{Config, Datapath, Paths};
-use support::*;
 
 /// Puts both pods on one bridge, with one network.
 fn bridge(lab: &Lab) {

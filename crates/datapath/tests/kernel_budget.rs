@@ -8,8 +8,7 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{ApplyError, Budget, Budgets, Window};
 use nix::sys::socket::sockopt::{Linger, Priority, SendTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket};
@@ -21,7 +20,6 @@ use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use support::*;
 
 const PORT: u16 = 90;
 const LIMIT: u64 = 300_000;

@@ -10,8 +10,7 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{Config, Datapath, Event, EventSource};
 use policy::table::Table;
 use policy::{ObjectRef, Protocol, Reason, RuleEntry, RuleId};
@@ -19,7 +18,6 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use support::*;
 
 /// Pod 1 accepts TCP 80 from pod 0 by rule `rule`, TCP 81 too if `both`.
 fn table(rule: u32, both: bool) -> Table {
@@ -399,7 +397,11 @@ fn kernel_refusal_names_the_privilege_that_is_missing() {
         return;
     }
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kernel_refusal_names_the_privilege_that_is_missing", "--nocapture"])
+        .args([
+            "--exact",
+            "kernel_connections::kernel_refusal_names_the_privilege_that_is_missing",
+            "--nocapture",
+        ])
         .env("COFFERDAM_UNPRIVILEGED", "1")
         .uid(65534)
         .output();

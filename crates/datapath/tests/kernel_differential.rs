@@ -9,16 +9,14 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::packet::{Sender, opening};
+use crate::support::*;
 use datapath::{Binding, Config, Datapath, Event, EventSource, Flow, Span};
 use policy::table::{Cell, ClassId, Lane, Row, RowId, Ruling, Slot, SlotId, Table, TableVerdict};
 use policy::{Protocol, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use support::packet::{Sender, opening};
-use support::*;
 
 /// A small linear congruential generator: reproducible, and random enough to mix cases.
 struct Dice(u64);

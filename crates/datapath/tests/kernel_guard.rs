@@ -9,12 +9,10 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::packet::{Sender, opening};
+use crate::support::*;
 use datapath::{Config, Datapath, Event, EventSource, Tag};
 use policy::{Protocol, RuleId};
-use support::packet::{Sender, opening};
-use support::*;
 
 #[test]
 fn kernel_guard_closes_pods_that_are_not_managed_and_sources_nobody_has() {

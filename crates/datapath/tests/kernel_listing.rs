@@ -9,13 +9,11 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{Config, Datapath};
 use policy::Protocol;
 use policy::table::ClassId;
 use std::process::Command;
-use support::*;
 
 /// A table with something in every set.
 fn full() -> Tables {

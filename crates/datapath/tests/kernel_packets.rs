@@ -9,14 +9,12 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::packet::{checksum, network, opening, plain_checksum};
+use crate::support::*;
 use datapath::Datapath;
 use policy::{Protocol, RuleId};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use support::packet::{checksum, network, opening, plain_checksum};
-use support::*;
 
 /// Pod 1 takes UDP 80 and SCTP 80, and ICMP from pod 0 only.
 fn tables() -> Tables {

@@ -9,15 +9,13 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{Binding, Config, Datapath, NftDatapath, Span};
 use policy::Protocol;
 use policy::table::{ClassId, Row, RowId};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::*;
 
 fn large(rows: u32, base: u32) -> Tables {
     let mut tables = Tables::new(2);

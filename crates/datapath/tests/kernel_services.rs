@@ -10,12 +10,10 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::Datapath;
 use policy::{Protocol, RuleId};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use support::*;
 
 /// Which connections to Services get the node's address as their source.
 #[derive(Clone, Copy, PartialEq)]

@@ -8,14 +8,12 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{Config, Datapath, Steer, Steering};
 use nix::sys::socket::{Backlog, SockType, listen};
 use policy::Protocol;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use support::*;
 
 const LISTEN: [&str; 2] = ["127.0.53.53:53", "[::1]:53"];
 

@@ -9,12 +9,10 @@
     reason = "in a test a panic is the failure report"
 )]
 
-mod support;
-
+use crate::support::*;
 use datapath::{Config, Datapath};
 use policy::Protocol;
 use policy::table::ClassId;
-use support::*;
 
 /// Pod 1 accepts TCP and UDP 80 from pod 0 only.
 fn only_80_from_pod_0() -> Tables {

@@ -7,11 +7,9 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support::{Hello, extension, listed_name, records, rustls_hello};
 use inspect::{ClientHello, Flaw, HelloReader, MAX_HELLO, Outcome};
 use proptest::prelude::*;
-use support::{Hello, extension, listed_name, records, rustls_hello};
 
 fn read(bytes: &[u8]) -> Outcome {
     HelloReader::new().push(bytes)

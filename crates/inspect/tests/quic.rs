@@ -7,15 +7,13 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support::{Hello, rustls_hello};
 use inspect::Flaw;
 use inspect::quic::{Initials, Outcome};
 use proptest::prelude::*;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::quic::{Keys, Version};
 use rustls::{CipherSuite, Side};
-use support::{Hello, rustls_hello};
 
 /// Without spaces and line ends.
 fn hex(text: &str) -> Vec<u8> {

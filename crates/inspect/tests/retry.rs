@@ -7,11 +7,9 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support::{Hello, records};
 use inspect::retry::{RetryWatch, Watched};
 use inspect::{ClientHello, Flaw, Outcome};
-use support::{Hello, records};
 
 const CIPHERED: [u8; 6] = [20, 3, 3, 0, 1, 1];
 

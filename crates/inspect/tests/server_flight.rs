@@ -7,11 +7,9 @@
     reason = "a test's helpers fail the test"
 )]
 
-mod support;
-
+use crate::support::{extension, records};
 use inspect::{ClientHello, Flaw, Flight, MAX_FLIGHT, ServerFlight, Unseen};
 use proptest::prelude::*;
-use support::{extension, records};
 
 const CIPHERED: [u8; 6] = [20, 3, 3, 0, 1, 1];
 const TLS_1_3: [u8; 2] = [3, 4];

@@ -2,6 +2,13 @@
 //!
 //! Used by tests of the API, and by those of the console (`cargo run -p api --example sample`).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 #![allow(dead_code, reason = "each user needs a part of it")]
 
 use api::shape::Moment;

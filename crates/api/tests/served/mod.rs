@@ -1,6 +1,12 @@
 //! A server over a sample ledger, and a client that says exactly what it is told to.
 
-#![allow(dead_code, reason = "each test needs a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 
 use crate::sample::{self, SampleActions};
 use api::{Authenticate, NotRecognised, Recognition, Role, Who};

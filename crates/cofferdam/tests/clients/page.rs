@@ -9,7 +9,7 @@ const INTRODUCTION: &str = "\
 # Clients that were tried
 
 Unmodified clients, each through the gateway, which opens their connections and judges every request. Written by
-`crates/cofferdam/tests/netns_clients.rs` (`COFFERDAM_BLESS=1 cargo test -p cofferdam --test netns_clients`), which runs them in the lab
+`crates/cofferdam/tests/netns_clients.rs` (`COFFERDAM_BLESS=1 cargo test -p cofferdam --test all netns_clients`), which runs them in the lab
 against stand-ins of the services (`tests/clients/outside`, `examples/genai/outside`) under `tests/clients/policies.yaml`. The services
 themselves were not asked. Without a policy each operation of the table succeeds there.
 

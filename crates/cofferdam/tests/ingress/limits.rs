@@ -1,7 +1,7 @@
 //! Limits that hold: over a kill, between gateways, and of money.
 
 use super::gateway::Gateway;
-use super::{CHAT, KEY, folder, manifests, model, write};
+use crate::ingress_gateway::{CHAT, KEY, folder, manifests, model, write};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;

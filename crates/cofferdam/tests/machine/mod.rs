@@ -1,6 +1,13 @@
 //! A machine in a network namespace, with two pods `a` (prod/web) and `b` (prod/db) behind it, and `cofferdam up`
 //! running on it. Removes what it made.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 pub(crate) mod resolver;
@@ -17,12 +24,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const BINARY: &str = env!("CARGO_BIN_EXE_cofferdam");
+/// How many were made by this process.
+static MACHINES: AtomicU32 = AtomicU32::new(0);
 
 /// Asks again until there is an answer.
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -76,10 +85,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Makes it; `name` tells tests of one process apart.
+    /// Makes it; `name` says whose it is to a person who finds it.
     pub(crate) fn new(name: &str) -> Self {
+        let number = MACHINES.fetch_add(1, Ordering::Relaxed);
         let machine = Self {
-            prefix: format!("cfdu{}{name}", std::process::id()),
+            prefix: format!("cfdu{}{name}{number}", std::process::id()),
             folder: tempfile::tempdir().unwrap(),
         };
         fs::create_dir(machine.folder()).unwrap();

@@ -2,16 +2,13 @@
 
 #![allow(clippy::indexing_slicing, reason = "a test's helpers fail the test")]
 
-#[path = "../dns_wire/mod.rs"]
-mod wire;
-
 use super::Machine;
+pub(crate) use crate::dns_wire::{answer_with, query};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
-pub(crate) use wire::{answer_with, query};
 
 pub(crate) const HUB: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 pub(crate) const CDN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);

@@ -1,5 +1,13 @@
 //! The program as a user runs it, over a folder of manifests that a test writes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
+
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;

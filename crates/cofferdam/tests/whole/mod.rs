@@ -5,9 +5,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
-    dead_code,
     unreachable_pub,
-    reason = "in a test a panic is the failure report; each test uses its part"
+    reason = "in a test a panic is the failure report"
 )]
 
 pub mod people;

@@ -1,6 +1,12 @@
 //! What the tests of this crate share: YAML in, a compiled set and verdicts out.
 
-#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's helpers fail the test"
+)]
 
 use compiler::Compiled;
 use policy::{Access, Endpoint, Generation, Judgement, PolicySet, Protocol, Verdict, decide};

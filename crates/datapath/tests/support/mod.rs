@@ -1,5 +1,14 @@
 //! A node and its pods as network namespaces, and probes between them. Everything is removed on drop.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "a test's helpers fail the test"
+)]
 #![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
 
 pub mod packet;

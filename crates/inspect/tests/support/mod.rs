@@ -1,7 +1,7 @@
 //! Hellos by hand and by rustls.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail the test")]
-#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
+#![allow(unreachable_pub, reason = "only this crate's tests see it")]
 
 use rustls::client::{EchGreaseConfig, EchMode};
 use rustls::crypto::aws_lc_rs::{default_provider, hpke, kx_group};

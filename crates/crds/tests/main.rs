@@ -1,0 +1,11 @@
+//! Tests of what reads manifests, in one program.
+
+mod conformance;
+mod egress;
+mod from_api;
+mod gateway_api;
+mod hostile;
+mod inference;
+mod inject;
+mod policies;
+mod workloads;
