@@ -214,6 +214,7 @@ test("what a candidate would have done is told on the page of policies, with nam
   const { page, close, complaints } = await visit(server, { path: "policies" });
   const candidate = page.getByLabel("Candidate");
   await candidate.waitFor();
+  await page.getByText("Not in force on every node: on 1 of 2 nodes; waits for node-2").waitFor();
   const text = await candidate.textContent();
   assert.match(text, /41,231 accesses judged.*12 would be denied.*3 would be allowed/s);
   assert.match(text, /deny.*train\/Job\/finetune.*serve\/vector-db-0.*6333\/TCP.*next\/serve\.yaml:12/s);

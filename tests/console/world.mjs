@@ -256,7 +256,7 @@ export function policies(now) {
       { kind: "NetworkPolicy", namespace: "train", name: "default-deny", file: "41-policies-train.yaml", line: 2, tier: "network-policy", selects: 5, rules: [rule(RULES.closed, "spec", null, 61, 61)], problems: [] },
       { kind: "EgressPolicy", namespace: "train", name: "llm-trainer", file: "41-policies-train.yaml", line: 70, tier: "network-policy", selects: 3, rules: [rule(RULES.hub, "egress[0]", "hub", 412, 21), rule("EgressPolicy train/llm-trainer egress[1] mirror (41-policies-train.yaml:90)", "egress[1]", "mirror", 0, 0)], problems: [] },
       { kind: "EgressPolicy", namespace: "serve", name: "agent", file: "41-policies-serve.yaml", line: 112, tier: "network-policy", selects: 1, rules: [rule(RULES.money, "egress[1]", "tools", 356, 44)], problems: ["egress[1].budget: no price is known for model gpt-5-preview, so calls to it are denied (give one with --prices)"] },
-      { kind: "ClusterNetworkPolicy", namespace: "", name: "metadata-service", file: "40-policies-admin.yaml", line: 2, tier: "admin", selects: 24, rules: [rule(RULES.admin, "egress[0]", "no-metadata", 7, 7)], problems: [] },
+      { kind: "ClusterNetworkPolicy", namespace: "", name: "metadata-service", file: "40-policies-admin.yaml", line: 2, tier: "admin", selects: 24, rules: [rule(RULES.admin, "egress[0]", "no-metadata", 7, 7)], problems: [], standing: { in_force: false, detail: "on 1 of 2 nodes; waits for node-2 (its agent is cut off)" } },
     ],
   };
 }

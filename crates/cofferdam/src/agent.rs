@@ -197,7 +197,8 @@ pub(crate) fn figures(page: &mut Page, status: &Status) {
     page.gauge(
         "generation",
         "State of policy that the kernel has; 0: none",
-        sum(|node| node.enforced.unwrap_or_default().0),
+        // Of the nodes of a lab, that which is behind.
+        status.nodes.iter().map(|node| node.enforced.unwrap_or_default().0).min().unwrap_or_default(),
     );
     page.gauge(
         "degraded",

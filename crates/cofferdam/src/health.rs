@@ -4,8 +4,10 @@
 
 use crate::http::{self, answer};
 use crate::metrics::{self, Page};
+use anyhow::{Context, Result};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -16,6 +18,39 @@ pub(crate) trait Health: Send + Sync + 'static {
 
     /// Its figures.
     fn metrics(&self) -> Page;
+}
+
+/// Takes an address for who has no runtime, before it may enter another network.
+///
+/// # Errors
+/// It is taken, or not of this machine.
+pub(crate) fn open(address: SocketAddr) -> Result<std::net::TcpListener> {
+    let listener =
+        std::net::TcpListener::bind(address).with_context(|| format!("--health: listening at {address}"))?;
+    listener.set_nonblocking(true).context("--health: listening")?;
+    Ok(listener)
+}
+
+/// Answers there on a thread of its own, until the process ends.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn serve_apart(listener: std::net::TcpListener, health: Arc<impl Health>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("--health: starting its thread")?;
+    let task = async move {
+        // It listens already, and cannot fail to.
+        if let Ok(listener) = TcpListener::from_std(listener) {
+            serve(listener, health).await;
+        }
+    };
+    std::thread::Builder::new()
+        .name("health".into())
+        .spawn(move || runtime.block_on(task))
+        .context("--health: starting its thread")?;
+    Ok(())
 }
 
 /// Answers until the future is dropped.

@@ -50,8 +50,11 @@ pub(crate) mod watcher;
 
 pub(crate) use ground::uninstall;
 
+use crate::agent;
 use crate::catalog::CatalogArg;
+use crate::health::{self, Health};
 use crate::ledger_cmd::LedgerArgs;
+use crate::metrics::Page;
 use crate::respond::Responder;
 use crate::sending::Outlet;
 use crate::serving::{self, ServeArgs};
@@ -65,11 +68,13 @@ use memory::Memory;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use observe::Limits;
+use policy::Generation;
 use protocol::{Load, Outcome, Status};
 use quarantine::Quarantines;
 use say::Say;
 use shadow::ShadowStatus;
 use socket::{Socket, Source};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -136,6 +141,9 @@ pub(crate) struct UpArgs {
     /// Local socket to answer at
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Answer /healthz, /readyz and /metrics here
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "once")]
+    health: Option<SocketAddr>,
     #[command(flatten)]
     ledger: LedgerArgs,
     #[command(flatten)]
@@ -169,6 +177,7 @@ impl UpArgs {
             json,
             records: Limits::default().records,
             socket,
+            health: None,
             ledger: LedgerArgs::default(),
             dns: DnsArgs::default(),
             serve: ServeArgs::default(),
@@ -216,6 +225,22 @@ impl Source for Running {
     }
 }
 
+impl Health for Running {
+    fn ready(&self) -> Result<(), String> {
+        let mut engine = self.engine();
+        if engine.in_force() > Generation(0) {
+            return Ok(());
+        }
+        Err(format!("no policy is in force: {}", engine.status().degraded.join("; ")))
+    }
+
+    fn metrics(&self) -> Page {
+        let mut page = Page::new();
+        agent::figures(&mut page, &self.engine().status());
+        page
+    }
+}
+
 /// Runs the command until a signal. Whether what was loaded first is in force, or judged by if that was asked for.
 pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     // Before any thread exists, so that all of them inherit it.
@@ -224,6 +249,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
     let socket = Socket::bind(args.socket.as_deref())?;
     let say = Arc::new(Say::new(args.json));
     let door = args.serve.open(socket.path(), args.lab)?;
+    let health = args.health.map(health::open).transpose()?;
     let pen = args.ledger.pen(args.serve.ledger_beside(socket.path()), outlet(args)?)?;
     let journal = Journal::new(Limits { records: args.records, ..Limits::default() });
     let journal = Arc::new(journal.kept_by(pen));
@@ -262,6 +288,9 @@ pub(crate) fn run(args: &UpArgs) -> Result<bool> {
         let (engine, journal) = (Arc::clone(&running.engine), Arc::clone(&running.journal));
         let catalog = args.catalog.read().unwrap_or_default();
         door.serve(serving::Running { engine, journal, files: args.files.clone(), catalog }, &say)?;
+    }
+    if let Some(listener) = health {
+        health::serve_apart(listener, Arc::clone(&running))?;
     }
     if args.flows {
         say.follow(&running.journal)?;

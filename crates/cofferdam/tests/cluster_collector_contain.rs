@@ -175,6 +175,20 @@ fn cluster_who_may_contain_does_so_at_a_collector_and_two_at_once_do_it_once() {
         viewer.get("/policies").unwrap()
     );
 
+    // As `kubectl` shows it, and not what the collector thinks.
+    eventually("on how many nodes each is in force", || {
+        let shown = viewer.get("/policies")?;
+        let standing = |at: usize| {
+            (
+                shown["items"][at]["standing"]["in_force"].clone(),
+                shown["items"][at]["standing"]["detail"].to_string(),
+            )
+        };
+        let [all, one] = [standing(0), standing(1)];
+        let is_so = all.1.contains("on all 2 nodes") && one.1.contains("on all 1 nodes");
+        (is_so && all.0 == true && one.0 == true).then_some(())
+    });
+
     // The finding comes from the node; nothing is done before somebody who may says so.
     let review = "contain --workload shop/web --for 2h --dry-run";
     let planned =

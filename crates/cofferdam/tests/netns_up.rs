@@ -26,7 +26,7 @@ fn netns_records_name_the_object_file_and_line_of_allowed_and_denied_access() {
     let machine = Machine::new("r");
     machine.write("policy.yaml", POLICY);
     let _server = machine.listen("b", ALLOWED_PORT);
-    let up = Up::start(&machine);
+    let up = Up::start_with(&machine, &["--health", "127.0.0.1:9440"]);
     assert!(machine.connects("a", "b", ALLOWED_PORT));
     assert!(!machine.connects("a", "b", DENIED_PORT));
 
@@ -55,6 +55,10 @@ fn netns_records_name_the_object_file_and_line_of_allowed_and_denied_access() {
     assert_eq!(status["resolver"]["verdict_disagreements"], 0, "{status:#}");
     assert_eq!(status["resolver"]["rule_disagreements"], 0, "{status:#}");
     assert_eq!(status["degraded"], Value::Array(vec![]));
+
+    machine.must("n", "test \"$(curl --silent --fail http://127.0.0.1:9440/readyz)\" = ready");
+    machine
+        .must("n", "curl --silent --fail http://127.0.0.1:9440/metrics | grep -qx 'cofferdam_generation 1'");
 }
 
 #[test]

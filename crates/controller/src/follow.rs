@@ -2,8 +2,9 @@
 //!
 //! Enters: a client. Leaves: every object, as soon as all kinds were read, and again whenever one differs. Guarantees: nothing is
 //! seen half listed; while the API server is gone, what was read stays, and the kinds whose watch fails, and those that the cluster
-//! does not have, are named. Does not: compile, route or judge.
+//! does not have, are named. How policies stand comes apart: it changes nothing of what they are. Does not: compile, route or judge.
 
+use crate::standing::{Standing, Standings};
 use crate::store::{Change, Collection};
 use crate::watch::{Watched, watch};
 use crate::{QUEUE, rest_of_burst};
@@ -32,6 +33,8 @@ pub struct Known {
     /// Add-ons that the cluster does not have, by the plural of their kind, and the `apiVersion` that is asked for. They are
     /// asked for again and again.
     pub missing: BTreeMap<&'static str, String>,
+    /// How policies stand, where that is asked for.
+    pub standings: Arc<Standings>,
 }
 
 /// Follows these kinds until the future is dropped, each in one namespace or, with `None`, in all.
@@ -47,7 +50,7 @@ pub(crate) async fn follow<K: Watched + Ord>(
         // Ends when the receiver goes with this future.
         tokio::spawn(watch(client.clone(), kind, namespace, sender.clone()));
     }
-    let mut absent: BTreeSet<K> = BTreeSet::new();
+    let (mut absent, mut stood) = (BTreeSet::<K>::new(), 0);
     while let Some((kind, change)) = changes.recv().await {
         let mut take = |kind: K, change| {
             if change == Change::NoSuchKind {
@@ -64,8 +67,20 @@ pub(crate) async fn follow<K: Watched + Ord>(
             absent.iter().map(|it| (it.plural(), it.resource().api_version)).collect();
         let is_complete = kinds.values().all(Collection::is_known);
         let seen = (differs && is_complete).then(|| Arc::new(all(&kinds)));
+        let now = kinds.values().map(Collection::stood).sum();
+        let standings = (is_complete && now != stood).then(|| standings(&kinds));
+        if standings.is_some() {
+            stood = now;
+        }
         known.send_if_modified(|known| {
-            let differs = seen.is_some() || known.problems != problems || known.missing != missing;
+            let standings = standings.filter(|it| *it != *known.standings);
+            let differs = seen.is_some()
+                || standings.is_some()
+                || known.problems != problems
+                || known.missing != missing;
+            if let Some(standings) = standings {
+                known.standings = Arc::new(standings);
+            }
             (known.problems, known.missing) = (problems, missing);
             known.seen = seen.or(known.seen.take());
             differs
@@ -80,4 +95,20 @@ fn all<K>(kinds: &BTreeMap<K, Collection<Read>>) -> Seen {
         seen.diagnostics.extend(read.diagnostics.iter().cloned());
     }
     seen
+}
+
+/// Of each policy, by what its own status says, or that of the object beside it.
+fn standings<K: Watched + Ord>(kinds: &BTreeMap<K, Collection<Read>>) -> Standings {
+    let mut all = Standings::new();
+    for (kind, of) in kinds {
+        let Some(status_in) = kind.status_in() else { continue };
+        let word: Arc<str> = kind.resource().kind.into();
+        let beside = kinds.get(&status_in).filter(|_| status_in != *kind);
+        for (name, generation, told) in of.told() {
+            let told = beside.map_or(told, |beside| beside.told_of(name));
+            let (namespace, own) = name.clone();
+            all.insert((Arc::clone(&word), namespace, own), Standing::of(told, generation));
+        }
+    }
+    all
 }

@@ -22,6 +22,7 @@ pub mod registrar;
 mod report;
 pub mod reviewer;
 mod share;
+pub mod standing;
 mod store;
 pub mod trust;
 mod watch;

@@ -7,6 +7,7 @@
 
 use crate::kinds::Kind;
 use crate::report::Written;
+use crate::standing::Told;
 use compiler::{Prepared, Preparer};
 use crds::{Diagnostic, Read};
 use feed::Revisions;
@@ -26,6 +27,8 @@ pub(crate) struct Found {
     pub(crate) generation: i64,
     /// Whether its label says that it came in a release of a fleet.
     pub(crate) of_fleet: bool,
+    /// What its status says of nodes, where that is asked for.
+    pub(crate) told: Option<Told>,
     /// What it says. The text of it is large, and gone.
     pub(crate) read: Read,
 }
@@ -58,11 +61,12 @@ struct Kept<M> {
     uid: Arc<str>,
     generation: i64,
     of_fleet: bool,
+    told: Option<Told>,
     made: M,
 }
 
 impl<M: PartialEq> PartialEq for Kept<M> {
-    /// Whether both say the same, at whatever revision.
+    /// Whether both say the same, at whatever revision, and however they stand.
     fn eq(&self, other: &Self) -> bool {
         self.made == other.made && self.of_fleet == other.of_fleet
     }
@@ -81,11 +85,13 @@ pub(crate) struct Collection<M> {
     is_known: bool,
     revision: u64,
     problem: Option<String>,
+    /// How often how they stand may have changed.
+    stood: u64,
 }
 
 impl<M> Default for Collection<M> {
     fn default() -> Self {
-        Self { objects: Objects::new(), listing: None, is_known: false, revision: 0, problem: None }
+        Self { objects: Objects::new(), listing: None, is_known: false, revision: 0, problem: None, stood: 0 }
     }
 }
 
@@ -110,17 +116,22 @@ impl<M: PartialEq> Collection<M> {
                 let listed = self.listing.take().unwrap_or_default();
                 let differs = !self.is_known || listed != self.objects;
                 (self.objects, self.is_known) = (listed, true);
+                self.stood += 1;
                 differs
             }
             Change::Applied(found) if !self.is_newer_than(&found) => {
                 self.revision = self.revision.max(found.revision);
                 let (key, kept) = keep(found, make);
-                let differs = self.objects.get(&key) != Some(&kept);
+                let before = self.objects.get(&key);
+                let differs = before != Some(&kept);
+                let stood = before.map(|it| (it.generation, &it.told));
+                self.stood += u64::from(stood != Some((kept.generation, &kept.told)));
                 self.objects.insert(key, kept);
                 differs
             }
             Change::Deleted(found) if !self.is_newer_than(&found) => {
                 self.revision = self.revision.max(found.revision);
+                self.stood += 1;
                 self.objects.remove(&(found.namespace, found.name)).is_some()
             }
             // An API server that is starting may not know it yet: what was there before stays.
@@ -144,6 +155,21 @@ impl<M: PartialEq> Collection<M> {
         self.is_known
     }
 
+    /// How often how its objects stand may have changed.
+    pub(crate) fn stood(&self) -> u64 {
+        self.stood
+    }
+
+    /// Namespace, name and `metadata.generation` of each object, and what its status says.
+    pub(crate) fn told(&self) -> impl Iterator<Item = (&(Arc<str>, Arc<str>), i64, Option<&Told>)> {
+        self.objects.iter().map(|(name, kept)| (name, kept.generation, kept.told.as_ref()))
+    }
+
+    /// What the status of one says.
+    pub(crate) fn told_of(&self, name: &(Arc<str>, Arc<str>)) -> Option<&Told> {
+        self.objects.get(name)?.told.as_ref()
+    }
+
     /// What is made of each object, by namespace and name.
     pub(crate) fn made(&self) -> impl Iterator<Item = &M> {
         self.objects.values().map(|kept| &kept.made)
@@ -156,8 +182,8 @@ impl<M: PartialEq> Collection<M> {
 }
 
 fn keep<M>(found: Found, make: impl FnOnce(Read) -> M) -> ((Arc<str>, Arc<str>), Kept<M>) {
-    let Found { namespace, name, revision, uid, generation, of_fleet, read } = found;
-    ((namespace, name), Kept { revision, uid, generation, of_fleet, made: make(read) })
+    let Found { namespace, name, revision, uid, generation, of_fleet, told, read } = found;
+    ((namespace, name), Kept { revision, uid, generation, of_fleet, told, made: make(read) })
 }
 
 /// What policy is made of: an object, and what is wrong with it.
@@ -290,6 +316,7 @@ mod tests {
             uid: "".into(),
             generation: 1,
             of_fleet: false,
+            told: None,
             read,
         }
     }
@@ -359,6 +386,7 @@ mod tests {
             uid: "".into(),
             generation: 1,
             of_fleet: false,
+            told: None,
             read,
         };
         let mut store = Store::default();

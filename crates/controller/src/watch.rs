@@ -4,6 +4,7 @@
 //! it was, or lists anew where the server has forgotten that (410 Gone), waiting longer each time, up to a bound.
 //! Does not: remember objects.
 
+use crate::standing::Told;
 use crate::store::{Change, Found};
 use futures_util::StreamExt;
 use kube::api::{ApiResource, DynamicObject, ListParams};
@@ -36,6 +37,16 @@ pub(crate) trait Watched: Copy + Send + Sync + 'static {
 
     /// Whether its annotations say something.
     fn has_annotations(self) -> bool;
+
+    /// Whether what the status of its objects says of nodes is kept.
+    fn keeps_status(self) -> bool {
+        false
+    }
+
+    /// The kind whose object of the same name has the status of one of this kind. `None`: nobody asks how these stand.
+    fn status_in(self) -> Option<Self> {
+        None
+    }
 
     /// A field selector: which of its objects are asked for. `None`: all.
     fn selector(self) -> Option<&'static str> {
@@ -131,6 +142,7 @@ fn found(kind: impl Watched, resource: &ApiResource, object: DynamicObject) -> F
     let (namespace, name) = (text(&metadata.namespace), text(&metadata.name));
     let of_fleet = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(fleet::hub::LABEL));
     let (uid, generation) = (text(&metadata.uid), metadata.generation.unwrap_or_default());
+    let told = kind.keeps_status().then(|| Told::of(&value)).flatten();
     // Large, changing often, and nothing that policy is made of.
     metadata.managed_fields = None;
     if !kind.has_annotations() {
@@ -143,5 +155,5 @@ fn found(kind: impl Watched, resource: &ApiResource, object: DynamicObject) -> F
         fields.insert("metadata".into(), serde_json::to_value(metadata).unwrap_or(Value::Null));
     }
     let read = crds::read_value("the API server", &value);
-    Found { namespace, name, revision: revision.unwrap_or_default(), uid, generation, of_fleet, read }
+    Found { namespace, name, revision: revision.unwrap_or_default(), uid, generation, of_fleet, told, read }
 }

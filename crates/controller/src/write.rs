@@ -252,7 +252,8 @@ impl Writer {
     }
 }
 
-fn resource() -> ApiResource {
+/// How a client asks for how NetworkPolicies stand.
+pub(crate) fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, KIND), PLURAL)
 }
 

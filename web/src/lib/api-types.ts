@@ -694,6 +694,8 @@ export interface PolicyItem {
   rules: RuleItem[];
   /** How many pods it selects. */
   selects: number;
+  /** How it stands on the nodes of a cluster; left out where it is not a cluster's. */
+  standing?: Standing | null;
   /** `admin`, `network-policy` or `baseline`. */
   tier: string;
 }
@@ -841,6 +843,14 @@ export interface Shadow {
   would_allow: number;
   /** Of these, those that were allowed and would have been denied. */
   would_deny: number;
+}
+
+/** How a policy stands on the nodes of a cluster, as its controller wrote it into the object's status. */
+export interface Standing {
+  /** For people: on how many nodes, and which one does not have it and why; or why nobody knows. */
+  detail: string;
+  /** Whether every node that needs it said that its kernel has it as it is written now; null where nobody knows. */
+  in_force: boolean | null;
 }
 
 /** How things stand. */

@@ -23,6 +23,20 @@ function decoded(part: string): string {
   }
 }
 
+/** Whether something of it is not in force somewhere. */
+function lacks(policy: Policy): boolean {
+  return policy.problems.length > 0 || policy.standing?.in_force === false;
+}
+
+function Standing({ standing }: { standing: NonNullable<Policy["standing"]> }) {
+  const word = standing.in_force === null ? "Nobody knows where it is in force:" : standing.in_force ? "In force:" : "Not in force on every node:";
+  return (
+    <p className={standing.in_force === false ? "notice bad" : "muted"}>
+      <strong>{word}</strong> <Name text={standing.detail} wrap />
+    </p>
+  );
+}
+
 function hits(policy: Policy): number {
   return policy.rules.reduce((sum, rule) => sum + rule.hits, 0);
 }
@@ -101,7 +115,7 @@ function Rules({ policy }: { policy: Policy }) {
 function Card({ policy }: { policy: Policy }) {
   const { page } = useRoute();
   return (
-    <article className={`card ${policy.problems.length > 0 ? "edge-high" : ""}`}>
+    <article className={`card ${lacks(policy) ? "edge-high" : ""}`}>
       <header>
         <button type="button" className="link" onClick={() => go(page, { open: key(policy) })}>
           <Name text={policy.namespace ? `${policy.namespace}/${policy.name}` : policy.name} />
@@ -129,6 +143,7 @@ function Card({ policy }: { policy: Policy }) {
           <strong>Not fully enforced:</strong> <Name text={problem} wrap />
         </p>
       ))}
+      {policy.standing && <Standing standing={policy.standing} />}
       {policy.rules.length > 0 ? <Rules policy={policy} /> : <p className="muted">No rules: what it selects is closed in the directions it names.</p>}
     </article>
   );
@@ -147,11 +162,11 @@ export function Policies() {
   const all = found.data?.items ?? [];
   const fits = (policy: Policy) => {
     if (text && !`${policy.kind} ${policy.namespace ?? ""}/${policy.name}`.toLowerCase().includes(text.toLowerCase())) return false;
-    if (show === "problems") return policy.problems.length > 0;
+    if (show === "problems") return lacks(policy);
     if (show === "unused") return policy.rules.some((rule) => rule.hits === 0);
     return true;
   };
-  const items = all.filter(fits).sort((a, b) => b.problems.length - a.problems.length || hits(b) - hits(a));
+  const items = all.filter(fits).sort((a, b) => Number(lacks(b)) - Number(lacks(a)) || b.problems.length - a.problems.length || hits(b) - hits(a));
   return (
     <>
       <div className="bar">
@@ -159,7 +174,7 @@ export function Policies() {
           Show{" "}
           <select value={show} onChange={(event) => go(page, { show: event.target.value }, true)}>
             <option value="all">all ({all.length})</option>
-            <option value="problems">not fully enforced ({all.filter((it) => it.problems.length > 0).length})</option>
+            <option value="problems">not fully enforced ({all.filter(lacks).length})</option>
             <option value="unused">with rules never hit ({all.filter((it) => it.rules.some((rule) => rule.hits === 0)).length})</option>
           </select>
         </label>

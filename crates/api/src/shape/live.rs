@@ -178,6 +178,18 @@ pub struct PolicyItem {
     pub rules: Vec<RuleItem>,
     /// Why not all of it is in force.
     pub problems: Vec<String>,
+    /// How it stands on the nodes of a cluster; left out where it is not a cluster's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+}
+
+/// How a policy stands on the nodes of a cluster, as its controller wrote it into the object's status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Standing {
+    /// Whether every node that needs it said that its kernel has it as it is written now; null where nobody knows.
+    pub in_force: Option<bool>,
+    /// For people: on how many nodes, and which one does not have it and why; or why nobody knows.
+    pub detail: String,
 }
 
 /// One rule.

@@ -17,7 +17,8 @@ use api::shape::fleet::{
     FleetStage, ReleaseRef,
 };
 use api::shape::live::{
-    Budget, Counts, Deciding, Difference, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Shadow, Status,
+    Budget, Counts, Deciding, Difference, LedgerStatus, Line, PolicyItem, RuleItem, Sensor, Shadow, Standing,
+    Status,
 };
 use api::shape::records::Nearest;
 use api::shape::walk::{Walk, WalkSide, WalkStep};
@@ -235,6 +236,10 @@ impl Live for SampleLive {
             selects: 2,
             rules: vec![rule(RULE, "spec.egress[0]"), rule("never", "spec.egress[1]")],
             problems: Vec::new(),
+            standing: Some(Standing {
+                in_force: Some(false),
+                detail: "on 1 of 2 nodes; waits for node-b (no agent has connected from it)".into(),
+            }),
         };
         (7, vec![item])
     }

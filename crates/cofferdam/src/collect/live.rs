@@ -93,7 +93,9 @@ impl Live for Teller {
     }
 
     fn policies(&self) -> (u64, Vec<PolicyItem>) {
-        self.0.policies.held().written().policies()
+        let (generation, mut items) = self.0.policies.held().written().policies();
+        self.0.policies.tell_standings(&mut items);
+        (generation, items)
     }
 
     fn manifest(&self, kind: &str, namespace: &str, name: &str) -> Option<Manifest> {

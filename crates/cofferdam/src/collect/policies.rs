@@ -10,7 +10,10 @@ use crate::folder;
 use crate::serving::written::Written;
 use crate::up::reach::word;
 use crate::up::tuned::Tunings;
+use api::shape::live::{PolicyItem, Standing};
+use controller::definition::{GROUP, PLURAL};
 use controller::follow::{Known, Seen};
+use controller::standing::{self, Standings};
 use crds::{Diagnostic, Object, ObjectName};
 use detect::event::{Event, Factors};
 use detect::finding::Suppressed;
@@ -59,6 +62,8 @@ pub(super) struct Policies {
     problem: Mutex<Option<String>>,
     /// Manifests, as they could be read last.
     read: Mutex<Option<FromFiles>>,
+    /// How those of a cluster stand, as its controller wrote it.
+    standings: Mutex<Arc<Standings>>,
     /// How often something was read: states are counted by it.
     loads: AtomicU64,
 }
@@ -107,6 +112,7 @@ impl Policies {
             held: Mutex::default(),
             problem: Mutex::default(),
             read: Mutex::default(),
+            standings: Mutex::default(),
             loads: AtomicU64::default(),
         }
     }
@@ -168,7 +174,8 @@ impl Policies {
             let news = match timeout(LOOK, known.changed()).await {
                 Ok(Err(_)) => return,
                 Ok(Ok(())) => {
-                    let Known { seen, problems, missing } = known.borrow_and_update().clone();
+                    let Known { seen, problems, missing, standings } = known.borrow_and_update().clone();
+                    *self.standings.lock().unwrap_or_else(PoisonError::into_inner) = standings;
                     self.set_problem(problem(&problems, &missing));
                     seen.filter(|seen| last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, seen)))
                 }
@@ -247,6 +254,19 @@ impl Policies {
         }
     }
 
+    /// Says of each how it stands in the cluster; nothing of manifests, which nobody has to enforce.
+    pub(super) fn tell_standings(&self, items: &mut [PolicyItem]) {
+        if self.from != Origin::Cluster {
+            return;
+        }
+        let standings = Arc::clone(&self.standings.lock().unwrap_or_else(PoisonError::into_inner));
+        for item in items {
+            let name = (item.kind.as_str().into(), item.namespace.as_str().into(), item.name.as_str().into());
+            let standing::Standing { in_force, detail } = standings.get(&name).cloned().unwrap_or_default();
+            item.standing = Some(Standing { in_force, detail });
+        }
+    }
+
     /// Files and folders that they are read from.
     pub(super) fn files(&self) -> &[PathBuf] {
         match &self.from {
@@ -288,8 +308,8 @@ fn problem(
     missing: &BTreeMap<&'static str, String>,
 ) -> Option<String> {
     let failing = problems.iter().map(|(kind, why)| format!("{kind}: {why}"));
-    // Kinds of others are add-ons that a cluster may go without.
-    let own = missing.iter().filter(|(_, version)| version.starts_with(controller::definition::GROUP));
+    // Kinds of others are add-ons that a cluster may go without. How policies stand is nothing that they are.
+    let own = missing.iter().filter(|(kind, version)| version.starts_with(GROUP) && **kind != PLURAL);
     let absent = own.map(|(kind, version)| {
         format!("{kind}: the cluster has no such kind of {version} (cofferdam install crds)")
     });

@@ -14,7 +14,7 @@ use std::io::Write;
 fn roles() -> [(&'static str, Vec<Figure>); 6] {
     let nothing = Generation(0);
     [
-        ("agent", Page::describing(|page| agent::figures(page, &Default::default()))),
+        ("agent, cofferdam up", Page::describing(|page| agent::figures(page, &Default::default()))),
         (
             "controller",
             Page::describing(|page| {

@@ -146,6 +146,7 @@ fn written(set: &PolicySet, policy: &Policy) -> PolicyItem {
         selects: selected as u64,
         rules: Vec::new(),
         problems: Vec::new(),
+        standing: None,
     }
 }
 
@@ -183,6 +184,7 @@ fn unread(kind: String, namespace: String, name: String, problems: Vec<String>) 
         selects: 0,
         rules: Vec::new(),
         problems,
+        standing: None,
     }
 }
 
