@@ -150,6 +150,10 @@ pub(crate) fn why(call: &gateway::Call) -> String {
         let _ = write!(text, ": {}", call.unmet.as_deref().unwrap_or(lacks.describe()));
     }
     let _ = write!(text, " ({}: {})", call.operation.api, call.operation.reason);
+    if !call.operation.contacts.is_empty() {
+        let whom: Vec<_> = call.operation.contacts.iter().map(|contact| contact.whom.to_string()).collect();
+        let _ = write!(text, ", has the provider contact {}", whom.join(", "));
+    }
     if let Some(usage) = &call.usage {
         let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
         let _ =

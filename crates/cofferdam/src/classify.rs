@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use inspect::coding::{CodingFlaw, Decoder};
 use inspect::operation::{Head, Progress, Reader};
-use policy::{Operation, Verb};
+use policy::{Contact, Operation, Verb};
 use recorded::{Recorded, recorded};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -66,6 +66,9 @@ struct Classified<'a> {
     tools: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<Verb>,
+    /// Whom it has the provider contact.
+    #[serde(skip_serializing_if = "<[Contact]>::is_empty")]
+    contacts: &'a [Contact],
     #[serde(flatten)]
     judged: Option<judged::Judged>,
 }
@@ -113,8 +116,8 @@ fn classify(request: &Recorded) -> Result<Operation> {
     let headers: Vec<_> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let (method, host, target) = (&*request.method, &*request.host, &*request.target);
-    let mut reader =
-        Reader::with_arguments(&Head { method, host, port: request.port, target, headers: &headers });
+    let head = Head { method, host, port: request.port, target, headers: &headers };
+    let mut reader = Reader::leaving(&head, true);
     // What the body does not tell, its coding does not hide.
     if reader.reads_body() {
         match decoded(request) {
@@ -164,6 +167,7 @@ fn print(operation: &Operation, judged: Option<judged::Judged>, out: &mut impl W
         credentials: operation.credentials.iter().map(ToString::to_string).collect(),
         tools: &operation.tools,
         intent: operation.intent,
+        contacts: &operation.contacts,
         judged,
     };
     writeln!(out, "{}", serde_json::to_string(&classified)?)?;

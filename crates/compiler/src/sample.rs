@@ -7,11 +7,11 @@
 use ipnet::IpNet;
 use policy::{
     Access, Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Dns, DnsName,
-    DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, Inject, Labels, LeakAction, Leaks,
-    NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Party, Peer, Peers, Pod,
-    Policy, PolicySet, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests, Requirement, Resolved,
-    Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier, ToolCondition, UploadLimits, Verb,
-    WhenUnopened, WorkloadRef, World,
+    DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, HostedTools, Inject, Labels,
+    LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Party,
+    Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, ProviderEgress, Quota, Quotas, Reason,
+    Requests, Requirement, Resolved, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier,
+    ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef, World,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -279,6 +279,18 @@ fn requests(dice: &mut Dice) -> Option<Arc<Requests>> {
                 max_bytes: Capture::BYTES,
             }),
             when_unopened: if dice.chance(20) { WhenUnopened::Pass } else { WhenUnopened::Deny },
+            provider_egress: ProviderEgress {
+                domains: match dice.below(4) {
+                    0 => vec![DomainPattern::Any],
+                    1 => DomainPattern::parse_own("*.a.io").into_iter().collect(),
+                    _ => Vec::new(),
+                },
+                hosted_tools: match dice.below(3) {
+                    0 => HostedTools::Deny,
+                    1 => HostedTools::AllowedDomains,
+                    _ => HostedTools::Allow,
+                },
+            },
             inject: dice.chance(20).then(|| Inject {
                 secret: SecretRef {
                     namespace: "x".into(),

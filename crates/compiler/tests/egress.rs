@@ -634,3 +634,74 @@ fn resolvers_may_be_listed_and_then_be_reached() {
         check_protocol(&set, "x/a", to, (protocol, port), expected);
     }
 }
+
+/// Whether a pod may go itself where a request has its provider go, or by which rule not.
+fn own(set: &PolicySet, pod: &str, whom: policy::Whom) -> policy::Own {
+    let (namespace, pod) = pod.split_once('/').unwrap();
+    let mut contacts = [policy::Contact { at: "x".into(), whom, own: policy::Own::Unjudged }];
+    policy::own_egress(set, set.world.find_pod(namespace, pod).unwrap()).judge(&mut contacts);
+    let [contact] = contacts;
+    contact.own
+}
+
+#[test]
+fn a_provider_is_sent_only_where_the_rules_let_the_pod_go_for_what_is_asked_there() {
+    use policy::{Asks, Operation, Own, Verb, Whom};
+    let rules = "{egress: [\
+        {action: Allow, to: [{domains: [open.io, '**.open.io']}], ports: [{port: 443}]}, \
+        {action: Allow, to: [{domains: [fine.io, '**.fine.io']}]}, \
+        {action: Deny, to: [{domains: [bad.open.io]}]}, \
+        {action: Allow, to: [{domains: [hub.io]}], operations: [{verbs: [download], resources: [ours/*]}]}, \
+        {action: Allow, to: [{domains: [slow.io]}], downloadOnly: true}, \
+        {action: Allow, to: [{networks: [192.0.2.0/24]}]}], dns: {fromRules: true, names: [idle.io]}}";
+    let set = with(&[egress_policy("x", "p", rules)]);
+    let of = |verb, resource: &str| {
+        Box::new(Operation { verb, resource: Some(resource.into()), ..Operation::unknown("test") })
+    };
+    let fetch = |resource| Asks::Fetch(of(Verb::Download, resource));
+    for (host, port, asks, expected) in [
+        ("open.io", 443, Asks::Anything, true),
+        ("a.b.open.io", 443, Asks::Anything, true),
+        ("open.io", 80, Asks::Anything, false),
+        ("bad.open.io", 443, Asks::Anything, false),
+        ("hub.io", 443, Asks::Anything, false),
+        ("hub.io", 443, fetch("ours/a"), true),
+        ("hub.io", 443, fetch("evil/a"), false),
+        ("hub.io", 443, Asks::Store(of(Verb::Upload, "ours/a")), false),
+        ("slow.io", 443, fetch("x"), true),
+        ("slow.io", 443, Asks::Store(of(Verb::Upload, "x")), false),
+        ("slow.io", 443, Asks::Anything, false),
+        ("evil.io", 443, fetch("x"), false),
+        ("idle.io", 443, fetch("x"), false),
+        ("192.0.2.7", 443, Asks::Anything, true),
+        ("192.0.3.7", 443, Asks::Anything, false),
+        ("2001:db8::1", 443, Asks::Anything, false),
+    ] {
+        let whom = Whom::Host { name: host.into(), port, asks: asks.clone() };
+        let own = own(&set, "x/a", whom);
+        assert_eq!(own == Own::Allowed, expected, "{host}:{port} {asks:?} {own:?}");
+    }
+    let domain = |name: &str| own(&set, "x/a", Whom::Domain(DnsName::parse(name).unwrap()));
+    assert_eq!(domain("fine.io"), Own::Allowed, "with all below it");
+    assert!(matches!(domain("open.io"), Own::Denied(_)), "one below it is denied");
+    assert!(matches!(domain("hub.io"), Own::Denied(_)) && matches!(domain("evil.io"), Own::Denied(_)));
+    assert!(matches!(domain("bad.open.io"), Own::Denied(_)));
+}
+
+#[test]
+fn a_pod_that_nobody_selects_may_go_anywhere_and_an_admin_list_comes_first() {
+    use policy::{Asks, Own, Whom};
+    let host = |name: &str| Whom::Host { name: name.into(), port: 443, asks: Asks::Anything };
+    let all = egress_policy("x", "p", &format!("{{egress: [{{action: Allow, to: [{ALL}]}}]}}"));
+    let admin = cluster_egress_policy(
+        "c",
+        "{tier: Admin, priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{domains: [bad.io]}]}]}",
+    );
+    let set = with(&[all, admin]);
+    assert_eq!(own(&set, "x/a", host("a.io")), Own::Allowed, "by a block of all addresses");
+    for pod in ["x/a", "y/a"] {
+        let Own::Denied(rule) = own(&set, pod, host("bad.io")) else { panic!("{pod}") };
+        assert!(rule.starts_with("ClusterEgressPolicy c spec.egress[0]"), "{rule}");
+    }
+    assert_eq!(own(&set, "y/a", host("a.io")), Own::Allowed);
+}

@@ -5,8 +5,9 @@ use compiler::sample::{self, Dice, End};
 use policy::decide::judge;
 use policy::table::{Bindings, Ruling, Table};
 use policy::{
-    Access, Decision, Demand, Direction, Endpoint, Judgement, NamespaceScope, Party, Pod, PolicySet,
-    Protocol, Reason, RuleEntry, Selector, Subject, Tier, Verdict, decide, judging_rules,
+    Access, Asks, Contact, Decision, Demand, Direction, DnsName, Endpoint, Judgement, NamespaceScope,
+    Operation, Own, Party, Peer, Peers, Pod, PolicySet, Protocol, Reason, Resolved, RuleEntry, Selector,
+    Subject, Tier, Verdict, Whom, decide, decide_question, judge_operation, judging_rules, own_egress,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -383,4 +384,84 @@ fn rules_that_look_at_requests_are_those_of_the_reference() {
     }
     println!("{compared} connections whose requests are judged, {several} of them by several rules");
     assert!(compared > 500 && several > 5, "{compared} {several}");
+}
+
+/// Whether a rule of the set means the address in another way than by its being one: then names say less than addresses do.
+fn is_told_apart(set: &PolicySet, address: IpAddr) -> bool {
+    let rules = set.policies.iter().flat_map(|policy| policy.egress.rules());
+    let mut peers = rules.flat_map(|rule| match &rule.peers {
+        Peers::Everyone => &[],
+        Peers::AnyOf(peers) => peers.as_slice(),
+    });
+    peers.any(|peer| match peer {
+        Peer::Network { cidr, except } if cidr.prefix_len() == 0 => {
+            !cidr.contains(&address) || except.iter().any(|it| it.contains(&address))
+        }
+        Peer::Network { cidr, .. } => cidr.contains(&address),
+        Peer::Pods { .. } | Peer::Nodes(_) | Peer::Names(_) => false,
+    })
+}
+
+#[test]
+fn where_a_pod_may_go_itself_is_where_the_reference_lets_it_go_by_that_name() {
+    let address: IpAddr = "198.51.100.77".parse().unwrap();
+    let mut seen: BTreeMap<(Option<Demand>, bool), u32> = BTreeMap::new();
+    for seed in 0..3000 {
+        let mut set = sample::policy_set(seed);
+        if is_told_apart(&set, address) || !matches!(Endpoint::at(&set.world, address).party, Party::Outside)
+        {
+            continue;
+        }
+        let pods: Vec<_> = set
+            .world
+            .pods
+            .iter()
+            .filter(|pod| !pod.host_network && pod.cluster().is_none())
+            .cloned()
+            .collect();
+        for pod in pods {
+            let own = own_egress(&set, &pod);
+            for (name, port) in ["a.io", "x.a.io", "y.x.a.io", "b.io", "unheard.example"]
+                .into_iter()
+                .zip([443, 80, 443, 999, 443])
+            {
+                let whom = Whom::Host { name: name.into(), port, asks: Asks::Anything };
+                let mut contacts = [Contact { at: "x".into(), whom, own: Own::Unjudged }];
+                own.judge(&mut contacts);
+                let name = DnsName::parse(name).unwrap();
+                let live = [(address, [name.clone()].into())].into();
+                let key = (pod.namespace.clone(), pod.name.clone());
+                set.world.names = [(key, Resolved { live, past: Default::default() })].into();
+                let from = Endpoint { party: Party::Pod(&pod), address: pod.addresses.first().copied() };
+                let to = Endpoint { party: Party::Outside, address: Some(address) };
+                let access = Access { from, to, protocol: Protocol::TCP, port };
+                let judged = judge(&set, &access, Direction::Egress);
+                let question = decide_question(&set, &pod, &name);
+                let demand = set.rule(judged.rule).map(RuleEntry::demand);
+                let is_allowed = match (question.verdict, judged.verdict, demand) {
+                    (Verdict::Deny, _, _) | (_, Verdict::Deny, _) => false,
+                    // What the provider asks there is seen and counted by nobody, and granted to nobody.
+                    (_, _, Some(Demand::Upload | Demand::Grant)) => false,
+                    (_, _, Some(Demand::Requests)) => {
+                        let unknown = Operation::unknown("x");
+                        judge_operation(judging_rules(&set, &access, judged.rule), &unknown).is_ok()
+                    }
+                    (_, _, Some(Demand::Nothing) | None) => true,
+                };
+                assert_eq!(
+                    contacts[0].own == Own::Allowed,
+                    is_allowed,
+                    "seed {seed}: {pod} {name} {port} {contacts:?} {judged:?}"
+                );
+                if question.verdict == Verdict::Allow && judged.verdict == Verdict::Deny {
+                    let rule = set.rule(judged.rule).unwrap().to_string();
+                    assert_eq!(contacts[0].own, Own::Denied(rule.into()), "seed {seed}: {pod} {name} {port}");
+                }
+                *seen.entry((demand, is_allowed)).or_default() += 1;
+            }
+        }
+    }
+    let of = |demand, is_allowed| seen.get(&(Some(demand), is_allowed)).copied().unwrap_or_default();
+    assert!(of(Demand::Nothing, true) > 100 && of(Demand::Nothing, false) > 100, "{seen:?}");
+    assert!(of(Demand::Requests, false) > 20 && of(Demand::Upload, false) > 20, "{seen:?}");
 }

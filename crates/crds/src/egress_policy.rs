@@ -25,8 +25,8 @@ mod requests;
 pub use inject::Inject;
 use requests::requests;
 pub use requests::{
-    Answers, Budget, Budgets, Capture, Credential, LEAST_OPAQUE, LeakAction, Leaks, Operations, Requests,
-    ToolCondition, Verb, WhenUnopened,
+    Answers, Budget, Budgets, Capture, Credential, HostedTools, LEAST_OPAQUE, LeakAction, Leaks, Operations,
+    ProviderEgress, Requests, ToolCondition, Verb, WhenUnopened,
 };
 pub(crate) use requests::{canary, some_money};
 
@@ -124,7 +124,7 @@ pub struct EgressRule {
     /// `maxUploadBytes` and `downloadOnly: true`; `None` where neither is written. Only a rule that allows has them, to
     /// domains and providers, with TCP ports.
     pub upload: Option<UploadLimits>,
-    /// `operations`, `models`, `tools`, `credentials`, `onlyReferred`, `redirects`, `leaks`, `budgets` and `capture`; `None` where none of them is written. Only a rule that allows has
+    /// `operations`, `models`, `tools`, `credentials`, `onlyReferred`, `redirects`, `leaks`, `budgets`, `capture` and `providerEgress`; `None` where none of them is written. Only a rule that allows has
     /// them, to domains and providers, with TCP ports.
     pub requests: Option<Requests>,
 }
@@ -297,7 +297,7 @@ fn own_subject<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<LabelSelec
 }
 
 fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> Option<EgressRule> {
-    const FIELDS: [&str; 18] = [
+    const FIELDS: [&str; 19] = [
         "name",
         "action",
         "to",
@@ -316,6 +316,7 @@ fn rule<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, kind: EgressPolicyKind) -> 
         "answers",
         "whenUnopened",
         "redirects",
+        "providerEgress",
     ];
     let map = d.strict(node, &FIELDS)?;
     let name = d.field(map, "name", |d, node| {
@@ -499,14 +500,16 @@ fn elsewhere<'n>(d: &mut Decoder<'n>, entry: Map<'n>, is_limited: bool) -> Optio
 
 fn domains<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>, most: usize) -> Option<Vec<Arc<str>>> {
     d.check_length(node, 1, most);
-    d.list(node, |d, node| {
-        let text = d.str(node)?;
-        if let Some(wrong) = name::own_domain_pattern(text) {
-            d.error(node.place, Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));
-            return None;
-        }
-        Some(d.intern(&text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))
-    })
+    d.list(node, domain)
+}
+
+fn domain<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Arc<str>> {
+    let text = d.str(node)?;
+    if let Some(wrong) = name::own_domain_pattern(text) {
+        d.error(node.place, Code::InvalidDomain, format!("{:?} is no domain name: {wrong}", short(text)));
+        return None;
+    }
+    Some(d.intern(&text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase()))
 }
 
 fn networks<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<Vec<IpNet>> {

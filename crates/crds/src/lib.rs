@@ -40,8 +40,9 @@ pub use diagnostic::{Code, Diagnostic, ObjectName, Position, Severity};
 pub use document::{MAX_BYTES, MAX_DEPTH, MAX_NODES};
 pub use egress_policy::{
     Answers, Budget, Budgets, Capture, Credential, EgressDns, EgressPeer, EgressPolicy, EgressPolicyKind,
-    EgressPort, EgressReach, EgressRule, Elsewhere, Inject, LEAST_OPAQUE, LeakAction, Leaks, MOST_BYTES,
-    Operations, ProviderRef, Requests, Resolver, ToolCondition, UploadLimits, Verb, WhenUnopened,
+    EgressPort, EgressReach, EgressRule, Elsewhere, HostedTools, Inject, LEAST_OPAQUE, LeakAction, Leaks,
+    MOST_BYTES, Operations, ProviderEgress, ProviderRef, Requests, Resolver, ToolCondition, UploadLimits,
+    Verb, WhenUnopened,
 };
 pub use gateway_api::{
     AllowedFrom, BackendTlsPolicy, CaBundle, CorsFilter, CorsOrigin, Endpoint, EndpointSlice, Gateway,

@@ -4,8 +4,8 @@
 
 use crds::{
     Answers, Budget, Budgets, Capture, Code, Credential, EgressPeer, EgressPolicy, EgressPolicyKind,
-    EgressReach, LeakAction, Leaks, MOST_BYTES, Object, Operations, Purpose, Read, Requests, Resolver,
-    RuleAction, UploadLimits, Verb, WhenUnopened, read_objects,
+    EgressReach, HostedTools, LeakAction, Leaks, MOST_BYTES, Object, Operations, ProviderEgress, Purpose,
+    Read, Requests, Resolver, RuleAction, UploadLimits, Verb, WhenUnopened, read_objects,
 };
 use std::sync::Arc;
 
@@ -398,6 +398,14 @@ fn which_requests_are_allowed_is_read_as_written() {
             }
         }
     }
+    let egress = ", providerEgress: {domains: ['*.A.io.', '**'], hostedTools: AllowedDomains}";
+    for (policy, read) in rule_with("Allow", "{provider: hub}", egress) {
+        assert_eq!(errors(&read), []);
+        let domains = vec!["*.a.io".into(), "**".into()];
+        let expected = ProviderEgress { domains, hosted_tools: HostedTools::AllowedDomains };
+        let requests = Requests { provider_egress: expected, ..Requests::default() };
+        assert_eq!(policy.egress.rules[0].requests, Some(requests));
+    }
     let conditions = ", toolConditions: [{tool: 'write_*', when: 'args.n < 5'}]";
     for (policy, read) in rule_with("Allow", "{provider: hub}", conditions) {
         assert_eq!(errors(&read), []);
@@ -461,6 +469,24 @@ fn requests_that_cannot_be_judged_are_refused_with_field_and_way_out() {
         ("Allow", names, "downloadOnly: true, whenUnopened: Pass", Code::InvalidValue, "whenUnopened"),
         ("Allow", names, "whenUnopened: Deny", Code::InvalidValue, "whenUnopened"),
         ("Deny", names, "whenUnopened: Deny", Code::InvalidValue, "whenUnopened"),
+        ("Allow", names, "providerEgress: {}", Code::MissingField, "providerEgress"),
+        ("Allow", names, "providerEgress: {domains: []}", Code::ListLength, "providerEgress.domains"),
+        (
+            "Allow",
+            names,
+            "providerEgress: {domains: ['*']}",
+            Code::InvalidDomain,
+            "providerEgress.domains[0]",
+        ),
+        (
+            "Allow",
+            names,
+            "providerEgress: {hostedTools: Some}",
+            Code::InvalidValue,
+            "providerEgress.hostedTools",
+        ),
+        ("Allow", names, "providerEgress: {hosts: [a.io]}", Code::UnknownField, "providerEgress"),
+        ("Deny", names, "providerEgress: {hostedTools: Deny}", Code::InvalidValue, "providerEgress"),
         ("Allow", names, "redirects: {}", Code::MissingField, "redirects.grant"),
         ("Allow", names, "redirects: {grant: 61m}", Code::InvalidValue, "redirects.grant"),
         ("Allow", names, "redirects: {grant: 0s}", Code::InvalidValue, "redirects.grant"),

@@ -11,10 +11,11 @@ use policy::detection::Tuning;
 use policy::intern::Interner;
 use policy::{
     Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Direction, Dns, DnsName,
-    DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels, LeakAction, Leaks, NamedPort, Namespace,
-    NamespaceScope, Node, ObjectRef, Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch, Ports,
-    Protocol, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section,
-    Selector, SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened, WorkloadRef,
+    DnsNames, DnsResolvers, DomainPattern, Glob, HostedTools, Inject, Labels, LeakAction, Leaks, NamedPort,
+    Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Peer, Peers, Pod, Policy, PortMatch,
+    Ports, Protocol, ProviderEgress, Quota, Quotas, Reason, Requests, Requirement, Rule, RuleEntry, RuleId,
+    SecretRef, Section, Selector, SourceRef, Subject, Tier, ToolCondition, UploadLimits, Verb, WhenUnopened,
+    WorkloadRef,
 };
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -358,6 +359,21 @@ fn requests(sent: &wire::Requests) -> Result<Requests, DecodeError> {
         answers: AnswerFiles { pickles: action(&sent.pickles)?, archives: action(&sent.archives)? },
         when_unopened: if sent.pass_unopened { WhenUnopened::Pass } else { WhenUnopened::Deny },
         inject: sent.inject.as_ref().map(inject),
+        provider_egress: sent.provider_egress.as_ref().map(provider_egress).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn provider_egress(sent: &wire::ProviderEgress) -> Result<ProviderEgress, DecodeError> {
+    let word = sent.hosted_tools.as_str();
+    let known = HostedTools::WORDS.into_iter().find(|(known, _)| *known == word);
+    let hosted_tools = match known {
+        Some((_, hosted_tools)) => hosted_tools,
+        None if word.is_empty() => HostedTools::Deny,
+        None => return unknown("which tools of a provider may be used", word),
+    };
+    Ok(ProviderEgress {
+        domains: sent.domains.as_ref().map(patterns).transpose()?.unwrap_or_default(),
+        hosted_tools,
     })
 }
 

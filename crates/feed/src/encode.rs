@@ -7,10 +7,10 @@ use crate::wire;
 use ipnet::IpNet;
 use policy::detection::Tuning;
 use policy::{
-    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, Inject, Labels,
-    LeakAction, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports, Quota,
-    Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, SourceRef, Subject, Tier,
-    ToolCondition, UploadLimits, WhenUnopened,
+    Action, Capture, Credential, Direction, DnsNames, DnsResolvers, DomainPattern, Glob, HostedTools, Inject,
+    Labels, LeakAction, NamespaceScope, ObjectRef, Operations, Peer, Peers, Policy, PortMatch, Ports,
+    ProviderEgress, Quota, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector,
+    SourceRef, Subject, Tier, ToolCondition, UploadLimits, WhenUnopened,
 };
 use prost::Message as _;
 use prost::bytes::Bytes;
@@ -317,6 +317,15 @@ fn requests(requests: &Requests) -> wire::Requests {
         archives: answers.archives.and_then(word),
         pass_unopened: requests.when_unopened == WhenUnopened::Pass,
         inject: requests.inject.as_ref().map(inject),
+        provider_egress: Some(&requests.provider_egress).filter(|it| !it.is_closed()).map(provider_egress),
+    }
+}
+
+fn provider_egress(egress: &ProviderEgress) -> wire::ProviderEgress {
+    let word = HostedTools::WORDS.into_iter().find(|(_, known)| *known == egress.hosted_tools);
+    wire::ProviderEgress {
+        domains: Some(names(&egress.domains)),
+        hosted_tools: word.map(|(word, _)| word.to_owned()).unwrap_or_default(),
     }
 }
 

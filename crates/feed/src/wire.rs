@@ -585,6 +585,19 @@ pub(crate) struct Requests {
     /// Absent: what answers lead to is not granted. Else for how many seconds.
     #[prost(uint32, optional, tag = "25")]
     pub(crate) redirects: Option<u32>,
+    /// Whom the provider may contact beside whom the pod may reach itself. A reader that overlooks it allows fewer.
+    #[prost(message, optional, tag = "26")]
+    pub(crate) provider_egress: Option<ProviderEgress>,
+}
+
+/// Whom the provider may contact.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ProviderEgress {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) domains: Option<Names>,
+    /// As [`policy::HostedTools::WORDS`]; empty: none.
+    #[prost(string, tag = "2")]
+    pub(crate) hosted_tools: String,
 }
 
 /// Where the key is that requests leave with; never the key.

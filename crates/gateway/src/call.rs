@@ -74,7 +74,8 @@ pub struct Call {
     /// What it lacks, by the rule that comes nearest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacks: Option<Mismatch>,
-    /// Of what is refused for the arguments of a tool, the condition that is not met, and why. Nothing of the arguments.
+    /// Of what is refused for the arguments of a tool, the condition that is not met, and why, and nothing of the arguments; of
+    /// what is refused for whom it has the provider contact, where in its body, whom, and the rule that is against it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmet: Option<Arc<str>>,
     /// The rule that allows it, as text.

@@ -12,7 +12,7 @@ use crate::settings::{Limits, Rules};
 use crate::state::{Bound, Named, PodState, RuleFacts, State, Window};
 use crate::tls::Inspection;
 use policy::table::Row;
-use policy::{DnsName, Generation, Key, RuleId, SecretRef};
+use policy::{DnsName, Generation, Key, OwnEgress, RuleId, SecretRef};
 use purse::{Prices, StoreMeans};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::{BTreeMap, HashMap};
@@ -109,6 +109,9 @@ pub(crate) struct StateFrame {
     generation: Generation,
     rules: Rules,
     pods: Vec<(IpAddr, Vec<RuleFrame>)>,
+    /// Where pods may go by themselves, each once, and the place of a pod's.
+    #[serde(default)]
+    own: (Vec<Arc<OwnEgress>>, Vec<(IpAddr, usize)>),
     bindings: Bindings,
     spent: HashMap<u32, Window>,
     #[serde(default)]
@@ -205,8 +208,14 @@ impl Bindings {
 impl StateFrame {
     pub(crate) fn of(state: &State) -> Self {
         let mut bindings = Bindings::default();
-        let mut pods = Vec::new();
-        for (pod, PodState { rules, bound }) in &state.pods {
+        let (mut pods, mut own) = (Vec::new(), (Vec::<Arc<OwnEgress>>::new(), Vec::new()));
+        for (pod, PodState { rules, bound, own: of_pod }) in &state.pods {
+            let known = own.0.iter().position(|known| Arc::ptr_eq(known, of_pod));
+            let place = known.unwrap_or_else(|| {
+                own.0.push(Arc::clone(of_pod));
+                own.0.len() - 1
+            });
+            own.1.push((*pod, place));
             pods.push((*pod, rules.iter().map(|(rule, facts)| (*rule, Arc::clone(facts))).collect()));
             bound.iter().for_each(|(destination, bound)| bindings.add(*pod, *destination, Some(bound)));
         }
@@ -220,6 +229,7 @@ impl StateFrame {
             generation,
             rules,
             pods,
+            own,
             bindings,
             spent,
             quota_use,
@@ -236,9 +246,14 @@ impl StateFrame {
         let Self { generation, rules, pods, bindings, spent, quota_use, inspection, .. } = self;
         let (egress, workloads, prices, store) = (self.egress, self.workloads, self.prices, self.store);
         let of_pod = |(pod, rules): (IpAddr, Vec<_>)| {
-            (pod, PodState { rules: rules.into_iter().collect(), bound: HashMap::new() })
+            (pod, PodState { rules: rules.into_iter().collect(), ..PodState::default() })
         };
         let mut pods: HashMap<IpAddr, PodState> = pods.into_iter().map(of_pod).collect();
+        let (all, places) = self.own;
+        for (pod, place) in places {
+            let own = all.get(place).ok_or_else(|| format!("there is no egress {place}"))?;
+            pods.entry(pod).and_modify(|state| state.own = Arc::clone(own));
+        }
         for Binding { pod, destination, bound } in bindings.read()? {
             let state = pods.get_mut(&pod).ok_or_else(|| format!("no pod has the address {pod}"))?;
             state.bound.extend(bound.map(|bound| (destination, bound)));
@@ -295,6 +310,7 @@ mod tests {
         let pod = PodState {
             rules: [(RuleId(17), Arc::new(facts))].into(),
             bound: (1..100).map(|last| (address(last), bound.clone())).collect(),
+            own: Arc::default(),
         };
         let authority = crate::Authority::generate(std::time::SystemTime::now()).unwrap();
         let secret = authority.key.lines().nth(1).unwrap().to_owned();

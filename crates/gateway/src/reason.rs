@@ -174,11 +174,13 @@ pub enum Reason {
     CertificateEnded,
     /// All rules for its server allow only what an answer led to, and none led to that server.
     NotReferred,
+    /// It has the provider contact a host that its workload may not reach itself, or it cannot be told whom.
+    ProviderEgress,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 81] = [
+    pub const ALL: [Self; 82] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -260,6 +262,7 @@ impl Reason {
         Self::TooMuchHeld,
         Self::CertificateEnded,
         Self::NotReferred,
+        Self::ProviderEgress,
     ];
 
     /// The verdict that always comes with this reason.
@@ -341,6 +344,7 @@ impl Reason {
             | Self::NeedsNode
             | Self::CertificateEnded
             | Self::NotReferred
+            | Self::ProviderEgress
             | Self::KeyMissing
             | Self::KeyInClear
             | Self::KeySigned
@@ -433,6 +437,7 @@ impl Reason {
             Self::TooMuchHeld => "too-much-held",
             Self::CertificateEnded => "certificate-ended",
             Self::NotReferred => "not-referred",
+            Self::ProviderEgress => "provider-egress",
         }
     }
 
@@ -586,6 +591,9 @@ impl Reason {
             }
             Self::CertificateEnded => {
                 "the certificate that it came with has ended, or its authority is not believed any more: it has to come again with another"
+            }
+            Self::ProviderEgress => {
+                "it has the provider contact a host that this workload may not reach itself, or it cannot be told whom"
             }
             Self::NotReferred => {
                 "the rule allows only what an answer led to a short while ago (onlyReferred, redirects), and none led to this server: ask for it where it is referred from"

@@ -12,9 +12,12 @@ use crate::quota::Account;
 use crate::reason::Reason;
 use crate::state::{PodState, RuleFacts};
 use ::inspect::http_head::Host;
-use policy::{DnsName, DomainPattern, Generation, Mismatch, Operation, Requests, RuleId, judge_operation};
+use policy::{
+    DnsName, DomainPattern, Generation, Mismatch, Operation, OwnEgress, Requests, RuleId, judge_operation,
+};
 use purse::Prices;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +77,8 @@ pub struct RequestJudgement {
     pub deciding: Option<RuleId>,
     /// What that rule demands of it.
     pub demands: Demands,
-    /// Of what is refused for the arguments of a tool, the condition of the nearest rule that is not met, and why.
+    /// Of what is refused for the arguments of a tool, the condition of the nearest rule that is not met, and why; of what is
+    /// refused for whom it has the provider contact, where it says so, whom, and which rule is against it.
     pub unmet: Option<Arc<str>>,
 }
 
@@ -139,7 +143,18 @@ pub(crate) fn judge_request(
     operation: &Operation,
 ) -> RequestJudgement {
     let text = |rule: RuleId| pod.rule(rule).map(|facts| facts.text.clone());
-    judge_by(rules(pod, connection, opening), connection, operation, text)
+    let operation = with_contacts_judged(operation, &pod.own);
+    judge_by(rules(pod, connection, opening), connection, &operation, text)
+}
+
+/// An operation that says whether its sender may go itself where it has the provider go.
+pub(crate) fn with_contacts_judged<'o>(operation: &'o Operation, own: &OwnEgress) -> Cow<'o, Operation> {
+    if operation.contacts.is_empty() {
+        return Cow::Borrowed(operation);
+    }
+    let mut operation = operation.clone();
+    own.judge(&mut operation.contacts);
+    Cow::Owned(operation)
 }
 
 /// The rules that may allow requests of a connection, the one that decides it first; none where that does not look at them.
@@ -193,14 +208,15 @@ pub(crate) fn judge_by(
         Ok(rule) => RequestJudgement { rule: text(rule), deciding: Some(rule), ..of(Reason::RequestAllowed) },
         Err(None) => of(Reason::RequestNotAllowed),
         Err(Some((rule, lacks))) => {
-            let is_by_arguments = lacks == Mismatch::ToolArguments;
-            let nearest = rules.iter().find(|(known, _)| *known == rule && is_by_arguments);
-            let unmet = nearest.and_then(|(_, requests)| requests.unmet(operation));
+            let nearest = rules.iter().find(|(known, _)| *known == rule).map(|(_, requests)| *requests);
+            let is_of_provider = lacks == Mismatch::ProviderEgress;
+            let reason = if is_of_provider { Reason::ProviderEgress } else { Reason::RequestNotAllowed };
+            let unmet = nearest.and_then(|requests| requests.detail(lacks, operation));
             RequestJudgement {
                 lacks: Some(lacks),
                 nearest: text(rule),
-                unmet: unmet.map(|unmet| unmet.to_string().into()),
-                ..of(Reason::RequestNotAllowed)
+                unmet: unmet.map(Into::into),
+                ..of(reason)
             }
         }
     }

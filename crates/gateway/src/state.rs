@@ -12,7 +12,7 @@ use crate::requests::{self, Demands, RequestJudgement, RequestRule};
 use crate::settings::{Opaque, Rules};
 use crate::tls::{Inspection, InspectionError, Inspector};
 use policy::table::{Row, Ruling};
-use policy::{DnsName, Generation, Leaks, Operation, Protocol, RuleId, Verdict};
+use policy::{DnsName, Generation, Leaks, Operation, OwnEgress, Protocol, RuleId, Verdict};
 use purse::{Prices, Purse, StoreMeans, StoreStanding};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -94,6 +94,8 @@ pub struct PodState {
     pub rules: HashMap<RuleId, Arc<RuleFacts>>,
     /// What it resolved.
     pub bound: HashMap<IpAddr, Bound>,
+    /// Where it may go by itself, for what it has providers contact.
+    pub own: Arc<OwnEgress>,
 }
 
 impl PodState {

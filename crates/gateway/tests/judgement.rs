@@ -128,7 +128,7 @@ fn a_claim_is_waited_for_only_where_it_matters() {
     let needs = |bound: Bound, budget| {
         let table = Table::new();
         let rules = rules(Ceiling::default(), budget).into();
-        let pod = PodState { rules, bound: [(destination.ip(), bound)].into() };
+        let pod = PodState { rules, bound: [(destination.ip(), bound)].into(), ..PodState::default() };
         table.replace(State { pods: [(POD, pod)].into(), ..State::default() });
         table.needs_claim(POD, destination)
     };

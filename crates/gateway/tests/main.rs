@@ -15,6 +15,7 @@ mod leaks;
 mod opened;
 mod passthrough;
 mod peers;
+mod provider;
 mod quotas;
 mod referrals;
 mod refusals;

@@ -129,7 +129,7 @@ impl Drop for World {
 fn pod(family: usize) -> (IpAddr, PodState) {
     let bound = [(SERVER[family].parse().unwrap(), bound(&[("hub.example", &[(443, 443)])]))];
     let rules = rules(Ceiling::default(), None).into();
-    (POD[family].parse().unwrap(), PodState { rules, bound: bound.into() })
+    (POD[family].parse().unwrap(), PodState { rules, bound: bound.into(), ..PodState::default() })
 }
 
 /// Passes on what a proxy says of itself.

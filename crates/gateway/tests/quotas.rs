@@ -16,7 +16,7 @@ use gateway::{
 };
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use policy::{Glob, NANOS, Quota, Quotas, Requests};
+use policy::{DomainPattern, Glob, NANOS, ProviderEgress, Quota, Quotas, Requests};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use store::Server;
@@ -157,7 +157,9 @@ fn a_limit_at_the_end_of_a_body_that_comes_piece_by_piece_is_seen_before_the_bod
 #[test]
 fn a_conversation_that_cannot_be_counted_is_refused_where_tokens_are_limited() {
     let world = World::new(Way::Tls1, anything());
-    world.proxy.table.replace(state(&world, limited(None, Some(100)), today(0, 0)));
+    let provider_egress = ProviderEgress { domains: vec![DomainPattern::Any], ..ProviderEgress::default() };
+    let requests = Requests { provider_egress, ..limited(None, Some(100)) };
+    world.proxy.table.replace(state(&world, requests, today(0, 0)));
     run(async {
         let mut asked = request("GET", "/v1/realtime?model=m", full(""));
         for (name, value) in [

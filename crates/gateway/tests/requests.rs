@@ -45,7 +45,7 @@ fn table(rules: &[Arc<RuleFacts>], bound: Bound, how: Rules) -> Table {
     let table = Table::new();
     let number = |place: usize| RuleId(ALLOWS.0 + u32::try_from(place).unwrap());
     let rules = rules.iter().enumerate().map(|(place, facts)| (number(place), facts.clone())).collect();
-    let pod = PodState { rules, bound: [(DESTINATION, bound)].into() };
+    let pod = PodState { rules, bound: [(DESTINATION, bound)].into(), ..PodState::default() };
     table.replace(State {
         generation: Generation(7),
         rules: how,

@@ -91,7 +91,8 @@ pub enum DomainPattern {
     OneBelow(DnsName),
     /// One or more whole labels below this name; never the name itself.
     Below(DnsName),
-    /// Any name. Nobody writes it: it is for where answers lead ([`crate::Requests::granted`]).
+    /// Any name. It is for where answers lead ([`crate::Requests::granted`]); written it is only in
+    /// [`crate::ProviderEgress::domains`].
     Any,
 }
 

@@ -9,6 +9,7 @@ pub mod access;
 pub mod cel;
 pub mod condition;
 mod consumer;
+pub mod contact;
 pub mod decide;
 pub mod detection;
 pub mod dns;
@@ -20,6 +21,7 @@ pub mod key;
 pub mod labels;
 mod money;
 pub mod operation;
+pub mod own_egress;
 pub mod reason;
 pub mod rule;
 pub mod set;
@@ -29,6 +31,7 @@ pub mod world;
 pub use access::{Access, Direction, Endpoint, Party, Protocol};
 pub use condition::{Arguments, ArgumentsFlaw, Condition, ToolCall, ToolCondition, Unmet};
 pub use consumer::{Consumer, Known};
+pub use contact::{Asks, Contact, HostedTools, Own, ProviderEgress, Whom};
 pub use decide::{Decision, Judgement, Step, Verdict, decide, judging_rules};
 pub use dns::{DnsRules, decide_question, decide_resolver, dns_rules};
 pub use domain::{DnsName, DomainPattern};
@@ -40,6 +43,7 @@ pub use operation::{
     AnswerFiles, Canaries, Capture, Credential, Glob, LeakAction, Leaks, Mismatch, Opaque, Operation,
     Operations, Quota, Quotas, Requests, Verb, WhenUnopened, judge_operation,
 };
+pub use own_egress::{OwnEgress, own_egress};
 pub use reason::Reason;
 pub use rule::{
     Action, CONTAINMENT, ClosedScope, Demand, Dns, DnsNames, DnsResolvers, NamespaceScope, ObjectRef, Order,

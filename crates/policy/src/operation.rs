@@ -5,6 +5,7 @@
 //! rule that names it. Does not: read requests.
 
 use crate::condition::{ToolCall, ToolCondition, Unmet, unmet};
+use crate::contact::{Contact, ProviderEgress};
 use crate::inject::Inject;
 use crate::money::Money;
 use crate::rule::RuleId;
@@ -120,6 +121,9 @@ pub struct Operation {
     /// Whether it asks for exactly what an answer granted, under a rule with [`Requests::redirects`], and that still holds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub granted: bool,
+    /// Whom it has the provider contact, where that was looked for; at most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<Contact>,
     /// Why it was understood so, for a person.
     pub reason: Cow<'static, str>,
     /// Each call of a tool with its arguments, where somebody asked for these. They are never written down.
@@ -142,6 +146,7 @@ impl Operation {
             credentials: Vec::new(),
             referred: false,
             granted: false,
+            contacts: Vec::new(),
             reason: reason.into(),
             calls: Vec::new(),
         }
@@ -194,6 +199,9 @@ pub struct Requests {
     /// With which key they leave, in place of all that the pod sent. `None`: with what it sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inject: Option<Inject>,
+    /// Whom they may have the provider contact, beside whom the sender may reach itself.
+    #[serde(default, skip_serializing_if = "ProviderEgress::is_closed")]
+    pub provider_egress: ProviderEgress,
 }
 
 /// What becomes of a connection whose requests a rule would judge, and whose client does not let its TLS be opened.
@@ -400,6 +408,8 @@ pub enum Mismatch {
     ToolArguments,
     /// No answer granted exactly that, or that was too long ago.
     Grant,
+    /// It has the provider contact somebody whom the sender may not reach itself, or it cannot be told whom.
+    ProviderEgress,
 }
 
 impl Mismatch {
@@ -415,6 +425,9 @@ impl Mismatch {
             Self::Referral => "no answer led to it a short while ago",
             Self::ToolArguments => "not with those arguments of that tool",
             Self::Grant => "no answer granted it a short while ago",
+            Self::ProviderEgress => {
+                "it has the provider contact somebody whom the workload may not reach itself"
+            }
         }
     }
 }
@@ -464,6 +477,9 @@ impl fmt::Display for Requests {
         }
         if !self.answers.is_open() {
             write!(f, "; {}", self.answers)?;
+        }
+        if !self.provider_egress.is_closed() {
+            write!(f, "; {}", self.provider_egress)?;
         }
         self.tool_conditions.iter().try_for_each(|condition| write!(f, "; {condition}"))?;
         match self.when_unopened {
@@ -574,12 +590,33 @@ impl Requests {
         if self.unmet(operation).is_some() {
             return Err(Mismatch::ToolArguments);
         }
+        if self.provider_egress.refused(&operation.contacts).is_some() {
+            return Err(Mismatch::ProviderEgress);
+        }
         Ok(())
     }
 
     /// The first of its conditions on arguments that a request does not meet.
     pub fn unmet(&self, operation: &Operation) -> Option<Unmet> {
         unmet(&self.tool_conditions, operation)
+    }
+
+    /// More of what a request lacks by this rule, for a person, where there is more to say.
+    pub fn detail(&self, lacks: Mismatch, operation: &Operation) -> Option<String> {
+        match lacks {
+            Mismatch::ToolArguments => self.unmet(operation).map(|unmet| unmet.to_string()),
+            Mismatch::ProviderEgress => {
+                self.provider_egress.refused(&operation.contacts).map(ToString::to_string)
+            }
+            Mismatch::Unknown
+            | Mismatch::Verb
+            | Mismatch::Resource
+            | Mismatch::Model
+            | Mismatch::Tool
+            | Mismatch::Credential
+            | Mismatch::Referral
+            | Mismatch::Grant => None,
+        }
     }
 
     fn allows_verb(&self, operation: &Operation) -> Result<(), Mismatch> {

@@ -49,7 +49,7 @@ impl fmt::Display for SourceRef {
 }
 
 /// Order of judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Tier {
     /// Judged first; what it accepts or denies is final.
     Admin,
@@ -61,7 +61,7 @@ pub enum Tier {
 }
 
 /// What a rule does with an access it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Allow this direction; stop.
     Accept,
@@ -357,7 +357,7 @@ pub struct RuleEntry {
 }
 
 /// What a rule demands of the connections that it allows; in the NetworkPolicy tier the more demanding decides first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Demand {
     /// Its requests are judged.
     Requests,

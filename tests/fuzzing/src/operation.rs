@@ -15,8 +15,12 @@ const HEADERS: [&str; 9] = [
     "a2a-version",
 ];
 
-fn read<'a>(head: &Head<'_>, parts: impl Iterator<Item = &'a [u8]> + Clone) -> String {
-    let mut reader = Reader::new(head);
+/// With and without looking for whom it has the provider contact.
+fn read<'a>(head: &Head<'_>, parts: impl Iterator<Item = &'a [u8]> + Clone) -> [String; 2] {
+    [Reader::new(head), Reader::leaving(head, true)].map(|reader| read_by(reader, parts.clone()))
+}
+
+fn read_by<'a>(mut reader: Reader, parts: impl Iterator<Item = &'a [u8]> + Clone) -> String {
     parts.clone().for_each(|part| reader.push(part));
     reader.end();
     assert_ne!(reader.progress(), Progress::NeedMore);

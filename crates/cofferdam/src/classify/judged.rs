@@ -8,10 +8,11 @@ use crate::policy::{Named, Sources, end, report_errors, rule_text, same_family};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use policy::{
-    Access, Endpoint, Mismatch, Operation, PolicySet, Protocol, RuleId, Verdict, decide, judge_operation,
-    judging_rules,
+    Access, Endpoint, Mismatch, Operation, OwnEgress, Party, PolicySet, Protocol, RuleId, Verdict, decide,
+    judge_operation, judging_rules, own_egress,
 };
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ pub(super) struct Judged {
 pub(super) struct Judge {
     set: PolicySet,
     from: String,
+    /// Where the sender may go by itself.
+    own: OwnEgress,
     known: BTreeMap<(String, u16), Connection>,
 }
 
@@ -66,8 +69,12 @@ impl Judging {
         let loaded = sources.load()?;
         report_errors(&loaded)?;
         // Whoever does not exist sends nothing.
-        end(&loaded.set.world, from).context("--from")?;
-        Ok(Some(Judge { set: loaded.set, from: from.clone(), known: BTreeMap::new() }))
+        let sender = end(&loaded.set.world, from).context("--from")?;
+        let own = match sender.party {
+            Party::Pod(pod) => own_egress(&loaded.set, pod),
+            Party::Node(_) | Party::Outside => OwnEgress::default(),
+        };
+        Ok(Some(Judge { set: loaded.set, from: from.clone(), own, known: BTreeMap::new() }))
     }
 }
 
@@ -97,14 +104,19 @@ impl Judge {
         if judging.is_empty() || *verdict == Verdict::Deny {
             return Ok(of(*verdict, reason, *rule, None));
         }
+        let mut operation = Cow::Borrowed(operation);
+        if !operation.contacts.is_empty() {
+            self.own.judge(&mut operation.to_mut().contacts);
+        }
         let rules = judging.iter().filter_map(|rule| Some((*rule, &**self.set.requests(*rule)?)));
-        Ok(match judge_operation(rules, operation) {
+        Ok(match judge_operation(rules, &operation) {
             Ok(rule) => of(Verdict::Allow, "request-allowed", rule, None),
             Err(Some((rule, lacks))) => {
-                let nearest = self.set.requests(rule).filter(|_| lacks == Mismatch::ToolArguments);
-                let unmet = nearest.and_then(|requests| requests.unmet(operation));
-                let judged = of(Verdict::Deny, "request-not-allowed", rule, Some(lacks));
-                Judged { unmet: unmet.map(|unmet| unmet.to_string()), ..judged }
+                let nearest = self.set.requests(rule);
+                let unmet = nearest.and_then(|requests| requests.detail(lacks, &operation));
+                let is_of_provider = lacks == Mismatch::ProviderEgress;
+                let reason = if is_of_provider { "provider-egress" } else { "request-not-allowed" };
+                Judged { unmet, ..of(Verdict::Deny, reason, rule, Some(lacks)) }
             }
             Err(None) => of(Verdict::Deny, "request-not-allowed", *rule, None),
         })

@@ -16,8 +16,11 @@ use gateway::Rules;
 use ipnet::IpNet;
 use policy::dns::{DnsRules, Lists, dns_rules};
 use policy::table::Table;
-use policy::{DnsName, DomainPattern, NamespaceScope, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World};
-use std::collections::{BTreeMap, BTreeSet};
+use policy::{
+    DnsName, DomainPattern, NamespaceScope, OwnEgress, Peer, Pod, PodName, PolicySet, RuleId, Verdict, World,
+    own_egress,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,6 +134,28 @@ pub(crate) fn state(
         private_zones: args.private_zones.clone(),
         settings: Settings { strip_ech: !args.dns_keep_ech, binding_floor: args.hold, ..Settings::default() },
     }
+}
+
+/// Where pods of a node may go by themselves, of those whose requests are judged: for the gateway, which judges by it whom they
+/// have providers contact. Names that may be asked for are part of it.
+pub(crate) fn own_egresses(
+    set: &PolicySet,
+    table: &Table,
+    addresses: &BTreeMap<PodName, Vec<IpAddr>>,
+) -> HashMap<IpAddr, Arc<OwnEgress>> {
+    let mut all = HashMap::new();
+    if set.rules.iter().all(|entry| entry.requests.is_none()) {
+        return all;
+    }
+    for (pod, addresses) in addresses {
+        let here = addresses.iter().filter(|address| table.endpoints.contains_key(*address));
+        let mut here = here.peekable();
+        let found = here.peek().and_then(|_| set.world.find_pod(&pod.0, &pod.1));
+        let Some(own) = found.map(|pod| own_egress(set, pod)).filter(OwnEgress::is_asked) else { continue };
+        let own = Arc::new(own);
+        all.extend(here.map(|address| (*address, Arc::clone(&own))));
+    }
+    all
 }
 
 /// Addresses whose DNS goes to the proxy.

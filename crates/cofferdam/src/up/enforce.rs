@@ -17,7 +17,7 @@ use datapath::{Binding, Config, Datapath, EventSource, NftDatapath, Paths, Span,
 use gateway::{Egress, Inspection, Reason, StoreStanding};
 use observe::Bound;
 use policy::table::Table;
-use policy::{DnsName, Generation, Key, Pod, PodName, RuleId, SecretRef, Verdict};
+use policy::{DnsName, Generation, Key, OwnEgress, Pod, PodName, RuleId, SecretRef, Verdict};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -48,6 +48,8 @@ pub(crate) struct Answers {
     pub(crate) steered: BTreeSet<IpAddr>,
     /// What the proxy goes by.
     pub(crate) state: Option<dns::State>,
+    /// Where pods may go by themselves, for the gateway: of those whose requests are judged.
+    pub(crate) own: HashMap<IpAddr, Arc<OwnEgress>>,
 }
 
 impl Answers {
@@ -144,7 +146,7 @@ impl Proxies {
         self.named.clear();
         if let Some(gate) = &mut self.gate {
             // Before anything is steered to it.
-            gate.know(answers.workloads());
+            gate.know(answers.workloads(), answers.own.clone());
             gate.tell(table, binder, pairs)?;
             let here = pairs.iter().filter(|pair| table.endpoints.contains_key(&pair.from));
             let named = here.filter(|pair| pair.is_named(table, binder));

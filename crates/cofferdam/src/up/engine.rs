@@ -379,7 +379,8 @@ impl Engine {
                 dns::follow(&mut state, &steered, &names);
                 followed.extend(&steered);
             }
-            let answering = Answers { steered, state: Some(state) };
+            let own = dns::own_egresses(set, table, &self.addresses);
+            let answering = Answers { steered, state: Some(state), own };
             if let Err(error) = enforcer.apply(table, binder, answering, &pairs) {
                 refused = Err(error).with_context(|| format!("node {}", enforcer.node()));
             }

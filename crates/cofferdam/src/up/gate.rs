@@ -19,7 +19,7 @@ use gateway::{
 };
 use ipnet::IpNet;
 use policy::table::{Row, Table};
-use policy::{DnsName, Key, Pod, PodName, Protocol, RuleId, SecretRef};
+use policy::{DnsName, Key, OwnEgress, Pod, PodName, Protocol, RuleId, SecretRef};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -33,6 +33,8 @@ pub(crate) struct Gate {
     holding: Holding,
     /// Which pod has an address.
     workloads: HashMap<IpAddr, Arc<str>>,
+    /// Where pods may go by themselves, of those whose requests are judged.
+    own: HashMap<IpAddr, Arc<OwnEgress>>,
     store: Option<Arc<StoreMeans>>,
     /// All keys that there are; a gateway is told those that rules of its pods have.
     keys: Arc<BTreeMap<SecretRef, Key>>,
@@ -75,13 +77,18 @@ impl Gate {
         let store = holding.store.clone();
         let store = store.map(|means| Arc::new(StoreMeans { node: Arc::clone(&node), ..means }));
         let keeper = Keeper::open(node, control, holding.front.listen.clone())?;
-        let (workloads, visits, keys) = (HashMap::new(), Visits::default(), Arc::default());
-        Ok(Self { keeper, budgets, quotas, holding, workloads, store, keys, visits, revision: 0 })
+        let (workloads, own) = (HashMap::new(), HashMap::new());
+        let (visits, keys) = (Visits::default(), Arc::default());
+        Ok(Self { keeper, budgets, quotas, holding, workloads, own, store, keys, visits, revision: 0 })
     }
 
-    /// Says which pod has an address, from the next table on.
-    pub(crate) fn know(&mut self, workloads: HashMap<IpAddr, Arc<str>>) {
-        self.workloads = workloads;
+    /// Says which pod has an address, and where it may go by itself, from the next table on.
+    pub(crate) fn know(
+        &mut self,
+        workloads: HashMap<IpAddr, Arc<str>>,
+        own: HashMap<IpAddr, Arc<OwnEgress>>,
+    ) {
+        (self.workloads, self.own) = (workloads, own);
     }
 
     /// Has connections leave by another central gateway from now on. What is open goes on as it is.
@@ -125,6 +132,7 @@ impl Gate {
         }
         // Requests are judged by all of a pod's rules that look at them, also those that no address has led to yet.
         for (pod, known) in &mut state.pods {
+            known.own = self.own.get(pod).cloned().unwrap_or_default();
             for judging in binder.judging(table, *pod) {
                 let facts = || {
                     Arc::new(RuleFacts { text: text(table, judging.rule), ..of_requests(table, &judging) })

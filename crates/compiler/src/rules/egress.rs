@@ -13,10 +13,10 @@ use crds::{
 use ipnet::IpNet;
 use policy::{
     Action, AnswerFiles, CLUSTER_LABEL, Canaries, Capture, Condition, Credential, Direction, Dns, DnsNames,
-    DnsResolvers, DomainPattern, Glob, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef, Opaque,
-    Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, Quota, Quotas, Reason, Requests,
-    Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier, ToolCondition,
-    UploadLimits, Verb, WhenUnopened,
+    DnsResolvers, DomainPattern, Glob, HostedTools, Inject, LeakAction, Leaks, NamespaceScope, ObjectRef,
+    Opaque, Operations, Peer, Peers, Policy, PortMatch, Ports, Protocol, ProviderEgress, Quota, Quotas,
+    Reason, Requests, Requirement, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier,
+    ToolCondition, UploadLimits, Verb, WhenUnopened,
 };
 use std::sync::Arc;
 
@@ -123,10 +123,12 @@ impl Drafting<'_> {
         let ports = ports(&written.ports);
         let is_limited = written.upload.is_some() || written.requests.is_some();
         let field = format!("spec.egress[{index}]");
+        let position = &written.position;
         let requests = written.requests.as_ref().map(|written| {
             let tool_conditions = self.tool_conditions(&field, &written.tool_conditions);
             let inject = written.inject.as_ref().map(|inject| self.inject(inject));
-            Arc::new(Requests { tool_conditions, inject, ..requests(written) })
+            let provider_egress = self.provider_egress(&field, position, &written.provider_egress);
+            Arc::new(Requests { tool_conditions, inject, provider_egress, ..requests(written) })
         });
         self.granted_by(index, written, requests.as_ref(), rules);
         let mut add = |drafting: &mut Self, field: String, at: &Position, peers: Vec<Peer>, ports: Ports| {
@@ -356,6 +358,26 @@ impl Drafting<'_> {
         conditions
     }
 
+    fn provider_egress(
+        &mut self,
+        field: &str,
+        at: &Position,
+        written: &crds::ProviderEgress,
+    ) -> ProviderEgress {
+        let hosted_tools = match written.hosted_tools {
+            crds::HostedTools::Deny => HostedTools::Deny,
+            crds::HostedTools::AllowedDomains => HostedTools::AllowedDomains,
+            crds::HostedTools::Allow => HostedTools::Allow,
+        };
+        let parsed: Result<_, _> = written.domains.iter().map(|it| DomainPattern::parse_shown(it)).collect();
+        let domains = parsed.unwrap_or_else(|error| {
+            let diagnostic = Diagnostic::error(Code::InvalidDomain, error.to_string());
+            self.wrong(&format!("{field}.providerEgress.domains"), at, diagnostic);
+            Vec::new()
+        });
+        ProviderEgress { domains, hosted_tools }
+    }
+
     fn inject(&self, written: &crds::Inject) -> Inject {
         let crds::Inject { namespace, name, key, header } = written;
         let namespace = namespace.as_ref().unwrap_or(&self.object.namespace);
@@ -380,7 +402,7 @@ fn upload(written: &crds::UploadLimits) -> UploadLimits {
     UploadLimits { connection, hour, day, download_only }
 }
 
-/// All but the conditions on arguments, which may be wrong, and the key, which is of the policy's namespace.
+/// All but the conditions on arguments and the domains, which may be wrong, and the key, which is of the policy's namespace.
 fn requests(written: &crds::Requests) -> Requests {
     let globs = |patterns: &[Arc<str>]| patterns.iter().map(|pattern| Glob::new(pattern)).collect();
     let mut operations: Vec<Operations> = written
@@ -430,6 +452,7 @@ fn requests(written: &crds::Requests) -> Requests {
             crds::WhenUnopened::Pass => WhenUnopened::Pass,
         },
         inject: None,
+        provider_egress: ProviderEgress::default(),
     }
 }
 

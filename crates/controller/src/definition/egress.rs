@@ -157,6 +157,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
             "capture": capture(),
             "toolConditions": tool_conditions(),
             "answers": answers(),
+            "providerEgress": provider_egress(),
             "whenUnopened": {
                 "type": "string", "enum": ["Deny", "Pass"],
                 "description": "What becomes of a client that does not trust the inspection CA, so that its requests cannot be judged. \
@@ -173,7 +174,7 @@ fn add_rules(spec: &mut Map<String, Value>, actions: Value, scope: Scope, about:
     );
     let judges = "has(self.operations) || has(self.models) || has(self.tools) || has(self.credentials) || \
                   (has(self.onlyReferred) && self.onlyReferred) || has(self.redirects) || has(self.leaks) || has(self.budgets) || has(self.capture) || \
-                  has(self.toolConditions) || has(self.answers)";
+                  has(self.toolConditions) || has(self.answers) || has(self.providerEgress)";
     let is_limited =
         format!("has(self.maxUploadBytes) || (has(self.downloadOnly) && self.downloadOnly) || {judges}");
     for (needs, message) in [
@@ -228,6 +229,30 @@ fn redirects() -> Value {
             },
         }),
     )
+}
+
+/// `name`, `*.name`, `**.name`, or anybody.
+fn provider_egress() -> Value {
+    let mut egress = object(
+        "Whom requests may have the provider contact: servers of tools (MCP), pictures and files by URL, hooks, domains that a \
+         container may reach. Always those that policy lets the pod itself reach, for what is asked there; what is listed here as \
+         well. Anybody else, and what cannot be told, is refused, also where providerEgress is left out.",
+        &[],
+        json!({
+            "domains": list(
+                "Names: `*.x` is exactly one label below x, `**.x` one or more. `**` alone: anybody, also where it cannot be told \
+                 who that is (a conversation over a WebSocket, a batch of requests in a file).",
+                1, MOST_PATTERNS, json!({ "type": "string", "minLength": 1, "maxLength": 256 })),
+            "hostedTools": {
+                "type": "string", "enum": ["Deny", "AllowedDomains", "Allow"],
+                "description": "Tools of the provider's that contact hosts of their own choice, such as searches of the web. Deny, also \
+                                if left out: none. AllowedDomains: those that the request limits to domains, each of which is judged \
+                                with all names below it. Allow: all.",
+            },
+        }),
+    );
+    put(&mut egress, "minProperties", 1.into());
+    egress
 }
 
 fn max_upload_bytes() -> Value {

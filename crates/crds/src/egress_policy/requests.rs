@@ -4,7 +4,7 @@
 //! cannot be read is left out and makes the policy broken. Does not: say what the fields mean; the compiler does.
 
 use super::inject::{Inject, inject};
-use super::{EgressPolicyKind, MOST, MOST_PATTERN, MOST_PATTERNS, bytes, only_allow};
+use super::{EgressPolicyKind, MOST, MOST_PATTERN, MOST_PATTERNS, bytes, domain, only_allow};
 use crate::cluster_network_policy::RuleAction;
 use crate::decode::{Decoder, Map};
 use crate::diagnostic::{Code, Diagnostic};
@@ -43,6 +43,35 @@ pub struct Requests {
     pub when_unopened: WhenUnopened,
     /// `inject`, among `credentials`.
     pub inject: Option<Inject>,
+    /// `providerEgress`
+    pub provider_egress: ProviderEgress,
+}
+
+/// `providerEgress`: whom requests may have the provider contact, beside whom the pod may reach itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderEgress {
+    /// `domains`: `name`, `*.name`, `**.name`, or `**` for anybody; in lower case without a trailing dot. Empty: not written.
+    pub domains: Vec<Arc<str>>,
+    /// `hostedTools`
+    pub hosted_tools: HostedTools,
+}
+
+/// `hostedTools`: which tools of the provider's that contact hosts of their own choice may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostedTools {
+    /// `Deny`, also where nothing is written.
+    #[default]
+    Deny,
+    /// `AllowedDomains`: those that the request limits to domains, which are judged.
+    AllowedDomains,
+    /// `Allow`
+    Allow,
+}
+
+impl HostedTools {
+    /// As they are written.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("Deny", Self::Deny), ("AllowedDomains", Self::AllowedDomains), ("Allow", Self::Allow)];
 }
 
 /// `whenUnopened`: what becomes of a client that does not let its TLS be opened.
@@ -207,6 +236,9 @@ pub const LEAST_OPAQUE: u64 = 4096;
 /// Longest time for which what answers lead to can be granted, in seconds.
 const MOST_GRANTED: u32 = 3600;
 
+/// In `domains` of `providerEgress`: any name, and any address.
+const ANYBODY: &str = "**";
+
 /// From how many bytes on something is opaque where that is not written.
 const USUAL_OPAQUE: u64 = 64 * 1024;
 /// How long a canary may be, in bytes.
@@ -267,7 +299,12 @@ pub(super) fn requests<'n>(
         only_allow(d, node, action);
         answers(d, node).unwrap_or_default()
     });
+    let provider_egress = d.field(rule, "providerEgress", |d, node| {
+        only_allow(d, node, action);
+        provider_egress(d, node).unwrap_or_default()
+    });
     let lists = [
+        provider_egress.is_some(),
         operations.is_some(),
         models.is_some(),
         tools.is_some(),
@@ -299,6 +336,24 @@ pub(super) fn requests<'n>(
         answers: answers.unwrap_or_default(),
         when_unopened: when_unopened.flatten().unwrap_or_default(),
         inject,
+        provider_egress: provider_egress.unwrap_or_default(),
+    })
+}
+
+fn provider_egress<'n>(d: &mut Decoder<'n>, node: &'n Node<'n>) -> Option<ProviderEgress> {
+    let map = d.strict(node, &["domains", "hostedTools"])?;
+    at_least_one(d, node, map, "for example {domains: [mcp.example.com]}, or leave providerEgress out");
+    let domains = d.field(map, "domains", |d, node| {
+        d.check_length(node, 1, MOST_PATTERNS);
+        d.list(node, |d, node| {
+            let text = d.string(node)?;
+            if &*text == ANYBODY { Some(text) } else { domain(d, node) }
+        })
+    });
+    let hosted_tools = d.field(map, "hostedTools", |d, node| d.one_of(node, &HostedTools::WORDS));
+    Some(ProviderEgress {
+        domains: domains.flatten().unwrap_or_default(),
+        hosted_tools: hosted_tools.flatten().unwrap_or_default(),
     })
 }
 

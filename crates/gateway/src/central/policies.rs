@@ -19,7 +19,7 @@ use policy::{
     Access, Answers, Direction, DnsName, Endpoint, Generation, Operation, Party, Pod, PodName, PolicySet,
     Protocol, Resolved, RuleEntry, RuleId, Verdict, World,
 };
-use policy::{dns_rules, judging_rules};
+use policy::{OwnEgress, dns_rules, judging_rules, own_egress};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,7 +120,13 @@ impl Policies {
         let access = access(visit.workload, &asked);
         let rules = connection.deciding.map(|rule| judging_rules(&part, &access, rule)).unwrap_or_default();
         let text = |rule: RuleId| part.rule(rule).map(|entry| entry.to_string().into());
-        let judgement = requests::judge_by(rules, &connection, operation, text);
+        let own = match operation.contacts.is_empty() {
+            true => OwnEgress::default(),
+            // As itself, what it has a provider contact needs a rule that somebody wrote.
+            false => own_egress(&part, visit.workload).otherwise(Reason::WorkloadUnselected.describe()),
+        };
+        let operation = requests::with_contacts_judged(operation, &own);
+        let judgement = requests::judge_by(rules, &connection, &operation, text);
         let Some(entry) = judgement.deciding.and_then(|rule| part.rule(rule)) else { return judgement };
         let demands = entry.requests.as_ref().map(|requests| Demands::of(requests, searches));
         let account = spending.account(visit.workload, entry);

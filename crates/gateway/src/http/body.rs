@@ -40,7 +40,7 @@ pub(crate) enum Unclear {
     /// Too much is held of its pod, or of all.
     Full,
     /// It contradicts itself.
-    Contradicted(Operation),
+    Contradicted(Box<Operation>),
 }
 
 impl From<Full> for Unclear {
@@ -123,7 +123,7 @@ impl Outgoing {
                     return Ok(Some(operation));
                 }
                 Some(Progress::Contradicted(operation, _)) => {
-                    return Err(Unclear::Contradicted(operation.clone()));
+                    return Err(Unclear::Contradicted(Box::new(operation.clone())));
                 }
                 // A reader says what it is at the end at last.
                 Some(Progress::NeedMore) if self.is_over => return Ok(None),

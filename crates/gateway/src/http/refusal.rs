@@ -121,7 +121,8 @@ fn why(guard: &CallGuard) -> String {
     if let Some(window) = call.window {
         return spent(call, window);
     }
-    match call.lacks.filter(|_| call.reason == Reason::RequestNotAllowed) {
+    let is_judged = matches!(call.reason, Reason::RequestNotAllowed | Reason::ProviderEgress);
+    match call.lacks.filter(|_| is_judged) {
         Some(Mismatch::Unknown) => format!("{}: {}", Mismatch::Unknown.describe(), call.operation.reason),
         Some(lacks) => call.unmet.as_deref().unwrap_or(lacks.describe()).to_owned(),
         None => call.reason.describe().to_owned(),

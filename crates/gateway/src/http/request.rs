@@ -243,7 +243,7 @@ impl Exchange {
             Err(Unclear::Full) => return Ok(Err(Reason::TooMuchHeld)),
             Err(Unclear::TooSlow) => return Ok(Err(Reason::Timeout)),
             Err(Unclear::Contradicted(operation)) => {
-                guard.understood(operation);
+                guard.understood(*operation);
                 return Ok(Err(Reason::RequestChanged));
             }
         };

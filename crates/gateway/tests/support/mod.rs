@@ -85,7 +85,7 @@ pub const ALL: &[(u16, u16)] = &[(0, 65535)];
 /// A state in which the pod resolved names to `destination`.
 pub fn state(destination: IpAddr, names: &[(&str, &[(u16, u16)])], ceiling: Ceiling, how: Rules) -> State {
     let bound = [(destination, bound(names))].into();
-    let pod = PodState { rules: rules(ceiling, None).into(), bound };
+    let pod = PodState { rules: rules(ceiling, None).into(), bound, ..PodState::default() };
     State { generation: Generation(7), rules: how, pods: [(POD, pod)].into(), ..State::default() }
 }
 

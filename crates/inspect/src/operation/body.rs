@@ -3,14 +3,15 @@
 //! Enters: what is wanted, then bytes, split anywhere. Leaves: fields of the operation. Guarantees: once it is known
 //! nothing of it changes but whether its answer streams. Does not: hold the body.
 
+use super::contacts::{self, Watch};
 use super::form::Form;
 use super::json::{Found, Json, Value};
 use super::request::{Field, Says, Wanted};
 use super::rpc::Messages;
-use policy::{Operation, Verb};
+use policy::{Contact, Operation, Verb};
 
-/// Fields of forms, by number.
-const FORM: [&str; 2] = ["model", "stream"];
+/// Fields of forms, by number. By `url` some (Groq) fetch what others have sent to them.
+const FORM: [&str; 3] = ["model", "stream", "url"];
 
 /// Reads one body.
 #[derive(Debug)]
@@ -21,25 +22,69 @@ pub(super) struct Body {
 
 #[derive(Debug)]
 enum Kind {
-    Json { json: Json, fields: &'static [Field], told: Vec<Says> },
-    Form(Form),
-    Rpc { json: Json, messages: Messages },
+    Json {
+        json: Json,
+        fields: &'static [Field],
+        told: Vec<Says>,
+    },
+    /// And whom it has the provider contact, where somebody wants to know.
+    Form(Form, Option<Vec<Contact>>),
+    Rpc {
+        json: Json,
+        messages: Messages,
+    },
+    /// It tells nothing but whom it has the provider contact; until it cannot be read.
+    Watched {
+        json: Json,
+        is_flawed: bool,
+    },
 }
 
 impl Body {
     /// `None`: nothing is wanted.
-    pub(super) fn new(wanted: Wanted) -> Option<Self> {
+    pub(super) fn new(wanted: Wanted, watch: Option<Watch>) -> Option<Self> {
         let kind = match wanted {
-            Wanted::Nothing => return None,
+            Wanted::Nothing => {
+                Kind::Watched { json: Json::new(Vec::new()).watched(Some(watch?)), is_flawed: false }
+            }
             Wanted::Json(fields) => {
-                let json = Json::new(fields.iter().map(|field| field.path).collect());
+                let json = Json::new(fields.iter().map(|field| field.path).collect()).watched(watch);
                 Kind::Json { json, fields, told: Vec::new() }
             }
-            Wanted::Form(boundary) => Kind::Form(Form::new(boundary, &FORM)),
-            Wanted::Rpc(rpc) => Kind::Rpc { json: Messages::json(&rpc), messages: Messages::new(rpc) },
+            Wanted::Form(boundary) => Kind::Form(Form::new(boundary, &FORM), watch.map(|_| Vec::new())),
+            Wanted::Rpc(rpc) => {
+                let json = Messages::json(&rpc).watched(watch);
+                Kind::Rpc { json, messages: Messages::new(rpc) }
+            }
         };
-        let is_known = matches!(&kind, Kind::Json { fields, told, .. } if is_told(fields, told));
+        let is_known = match &kind {
+            Kind::Json { fields, told, .. } => is_told(fields, told),
+            Kind::Watched { .. } => true,
+            Kind::Form(..) | Kind::Rpc { .. } => false,
+        };
         Some(Self { kind, is_known })
+    }
+
+    /// Whether what is still to come may have the provider contact somebody. Of messages that may be of another protocol it
+    /// is asked again once that is known.
+    pub(super) fn watches(&mut self, operation: &Operation) -> bool {
+        match &mut self.kind {
+            Kind::Json { json, .. } | Kind::Watched { json, .. } => json.watch().is_some(),
+            Kind::Rpc { json, .. } => json.watch().is_some() && is_a2a(operation),
+            Kind::Form(..) => false,
+        }
+    }
+
+    /// Whom it has the provider contact, as far as it was read.
+    pub(super) fn contacts(&mut self, operation: &Operation) -> &[Contact] {
+        match &mut self.kind {
+            Kind::Json { json, .. } | Kind::Watched { json, .. } => {
+                json.watch().map_or(&[], |watch| watch.found())
+            }
+            Kind::Rpc { json, .. } if is_a2a(operation) => json.watch().map_or(&[], |watch| watch.found()),
+            Kind::Rpc { .. } => &[],
+            Kind::Form(_, found) => found.as_deref().unwrap_or_default(),
+        }
     }
 
     /// Whether all that may be asked of the operation was seen.
@@ -60,15 +105,29 @@ impl Body {
                 *is_known |= is_told(fields, told);
                 Ok(())
             }),
-            Kind::Form(form) => form.push(bytes, |at, value| {
-                if at == 0 {
-                    operation.model = Some(value);
-                    *is_known = true;
-                } else {
-                    operation.stream = value == "true";
+            Kind::Form(form, contacts) => form.push(bytes, |at, value| {
+                match at {
+                    0 => {
+                        operation.model = Some(value);
+                        *is_known = true;
+                    }
+                    1 => operation.stream = value == "true",
+                    // What it does is known already, and was perhaps judged.
+                    _ if *is_known && contacts.is_some() => {
+                        return Err("the form names a URL behind its model");
+                    }
+                    _ => contacts.iter_mut().for_each(|all| all.extend(contacts::of_form("url", &value))),
                 }
                 Ok(())
             }),
+            Kind::Watched { is_flawed: true, .. } => Ok(()),
+            Kind::Watched { json, is_flawed } => {
+                if let Err(why) = json.push(bytes, |_| Ok(())) {
+                    flaw(json, why);
+                    *is_flawed = true;
+                }
+                Ok(())
+            }
             Kind::Rpc { json, messages } => json.push(bytes, |found| {
                 *is_known |= messages.take(found, operation)?;
                 Ok(())
@@ -87,13 +146,29 @@ impl Body {
                     Ok(())
                 }
             }
-            Kind::Form(form) => form.end(),
+            Kind::Form(form, _) => form.end(),
+            Kind::Watched { json, is_flawed } => {
+                let is_read = *is_flawed || !json.has_begun() || json.end().is_ok();
+                if !is_read {
+                    flaw(json, "the body ends within its JSON");
+                }
+                Ok(())
+            }
             Kind::Rpc { json, messages } => {
                 json.end()?;
                 messages.end(operation)
             }
         }
     }
+}
+
+/// A body that nobody can read may say anything to the provider.
+fn flaw(json: &mut Json, why: &'static str) {
+    json.watch().into_iter().for_each(|watch| watch.flaw(why));
+}
+
+fn is_a2a(operation: &Operation) -> bool {
+    operation.provider.as_deref() == Some(super::a2a::PROVIDER)
 }
 
 fn is_told(fields: &[Field], told: &[Says]) -> bool {

@@ -5,6 +5,7 @@
 //! there once and in its own case, escapes undone, for readers differ in which of two they take and some do not mind
 //! case; memory bounded by the depth, and by the room for what is held. Does not: look for duplicates of what nobody wants.
 
+use super::contacts::Watch;
 use super::text::{NOT_JSON, Text};
 
 /// Objects and arrays within each other.
@@ -110,6 +111,8 @@ impl Holding {
 #[derive(Debug)]
 pub(super) struct Json {
     holding: Holding,
+    /// Looks at all keys and texts beside the wanted paths.
+    watch: Option<Box<Watch>>,
     wanted: Vec<Path>,
     levels: Vec<Level>,
     state: State,
@@ -122,7 +125,24 @@ impl Json {
     pub(super) fn new(wanted: Vec<Path>) -> Self {
         let coming = wanted.iter().take(16).enumerate().fold(0, |all, (at, _)| all | bit(at));
         let holding = Holding::default();
-        Self { holding, wanted, levels: Vec::new(), state: State::Value { may_close: false }, coming }
+        let state = State::Value { may_close: false };
+        Self { holding, watch: None, wanted, levels: Vec::new(), state, coming }
+    }
+
+    /// The same, looked at for whom it has the provider contact.
+    pub(super) fn watched(mut self, watch: Option<Watch>) -> Self {
+        self.watch = watch.map(Box::new);
+        self
+    }
+
+    /// Whether there was anything of it.
+    pub(super) fn has_begun(&self) -> bool {
+        !(self.levels.is_empty() && matches!(self.state, State::Value { .. }))
+    }
+
+    /// What looks at it.
+    pub(super) fn watch(&mut self) -> Option<&mut Watch> {
+        self.watch.as_deref_mut()
     }
 
     /// Objects at these of the wanted paths are held as they are written, as long as all together have at most so many
@@ -189,8 +209,15 @@ impl Json {
                 if !text.take(byte)? {
                     return Ok(());
                 }
-                let (is_key, kept) = (text.is_key(), text.take_kept());
-                if is_key { self.key(kept) } else { self.scalar(text_value(kept)?, found) }
+                let (is_key, is_cut, kept) = (text.is_key(), text.is_cut(), text.take_kept());
+                if is_key {
+                    return self.key(kept);
+                }
+                if let Some(watch) = &mut self.watch {
+                    watch.scalar(kept.as_deref(), is_cut);
+                }
+                let kept = kept.filter(|_| self.leaves() != 0);
+                self.told(text_value(kept)?, found)
             }
             State::Word(rest, _) => {
                 let Some(behind) = rest.strip_prefix(&[byte]) else { return Err(NOT_JSON) };
@@ -227,7 +254,12 @@ impl Json {
             State::Key { may_close } => match byte {
                 b'"' => {
                     let is_wanted = self.levels.last().is_some_and(|level| level.alive != 0);
-                    self.state = State::Text(Text::new(true, is_wanted));
+                    let is_watched = !is_wanted && self.watch.is_some();
+                    self.state = State::Text(if is_watched {
+                        Text::watched(true)
+                    } else {
+                        Text::new(true, is_wanted)
+                    });
                     Ok(())
                 }
                 b'}' if *may_close => self.close(b'}', found),
@@ -248,7 +280,11 @@ impl Json {
         found: &mut impl FnMut(Found) -> Result<(), &'static str>,
     ) -> Result<(), &'static str> {
         self.state = match byte {
-            b'"' => State::Text(Text::new(false, self.leaves() != 0)),
+            b'"' => {
+                let is_wanted = self.leaves() != 0;
+                let is_watched = !is_wanted && self.watch.as_ref().is_some_and(|watch| watch.wants());
+                State::Text(if is_watched { Text::watched(false) } else { Text::new(false, is_wanted) })
+            }
             b't' => State::Word(b"rue", Value::Bool(true)),
             b'f' => State::Word(b"alse", Value::Bool(false)),
             b'n' => State::Word(b"ull", Value::Null),
@@ -270,6 +306,9 @@ impl Json {
             return Err(TOO_DEEP);
         }
         self.report(&Value::Other, found)?;
+        if let Some(watch) = &mut self.watch {
+            watch.open(is_object);
+        }
         let depth = self.levels.len();
         let held = self.leaves() & self.holding.paths;
         if is_object && held != 0 {
@@ -295,6 +334,9 @@ impl Json {
         if level.is_object != (byte == b'}') {
             return Err(NOT_JSON);
         }
+        if let Some(watch) = &mut self.watch {
+            watch.close();
+        }
         if let Some(held) = self.holding.under_way.take_if(|held| held.depth == self.levels.len()) {
             found(Found::Object(held.at, held.bytes))?;
         }
@@ -302,6 +344,17 @@ impl Json {
     }
 
     fn scalar(
+        &mut self,
+        value: Value,
+        found: &mut impl FnMut(Found) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        if let Some(watch) = &mut self.watch {
+            watch.scalar(None, false);
+        }
+        self.told(value, found)
+    }
+
+    fn told(
         &mut self,
         value: Value,
         found: &mut impl FnMut(Found) -> Result<(), &'static str>,
@@ -347,6 +400,9 @@ impl Json {
     fn key(&mut self, kept: Option<Vec<u8>>) -> Result<(), &'static str> {
         self.state = State::Colon;
         self.coming = 0;
+        if let Some(watch) = &mut self.watch {
+            watch.key(kept.as_deref());
+        }
         let depth = self.levels.len().saturating_sub(1);
         let Some(key) = kept.and_then(|kept| String::from_utf8(kept).ok()) else { return Ok(()) };
         let here = self.paths(|path| path.get(depth).is_some_and(|step| *step == key));

@@ -14,6 +14,7 @@ mod azure;
 mod bedrock;
 mod body;
 mod cas;
+mod contacts;
 mod credential;
 mod form;
 mod git;
@@ -24,6 +25,7 @@ mod hub;
 mod inference;
 mod inject;
 mod json;
+mod link;
 mod mcp;
 mod objects;
 mod oci;
@@ -43,11 +45,14 @@ mod text;
 pub use inject::{KeptKey, KeyForm, key_form, without_keys};
 
 use body::Body;
+use contacts::Watch;
 use policy::Operation;
 use request::{Draft, Wanted};
 
 /// Bytes of a body within which it must say what it does.
 pub const MAX_UNDECIDED: usize = 16 * 1024 * 1024;
+/// Bytes of a body within which it must say whom it has the provider contact; what says so later contradicts.
+pub const MAX_WATCHED: usize = 4 * 1024 * 1024;
 
 /// The head of a request.
 #[derive(Clone, Copy, Debug)]
@@ -89,14 +94,29 @@ pub struct Reader {
     state: State,
     /// `None`: the rest of the body changes nothing.
     body: Option<Body>,
-    /// Bytes of the body so far, as long as it is undecided.
+    /// Bytes of the body so far.
     seen: usize,
+    /// Whether it was said whom it has the provider contact.
+    is_settled: bool,
+    /// Whether the body cannot be trusted.
+    is_failed: bool,
 }
 
 impl Reader {
     /// Begins with a head.
     pub fn new(head: &Head<'_>) -> Self {
-        Self::of(shapes::draft(head))
+        Self::of(shapes::draft(head), None)
+    }
+
+    /// Begins with a head, and looks for whom the request has the provider contact ([`Operation::contacts`]): as long as the
+    /// body may say that, up to [`MAX_WATCHED`], nothing is known. `with_arguments`: as [`Self::with_arguments`].
+    pub fn leaving(head: &Head<'_>, with_arguments: bool) -> Self {
+        let mut draft = shapes::draft(head);
+        if let (Wanted::Rpc(rpc), true) = (&mut draft.wanted, with_arguments) {
+            rpc.server = Some(head.host.into());
+        }
+        let watch = contacts::watch(head, &mut draft);
+        Self::of(draft, watch)
     }
 
     /// Begins with a head, and holds what tools are called with ([`Operation::calls`]): up to 64 KiB, and nothing is known of
@@ -106,21 +126,24 @@ impl Reader {
         if let Wanted::Rpc(rpc) = &mut draft.wanted {
             rpc.server = Some(head.host.into());
         }
-        Self::of(draft)
+        Self::of(draft, None)
     }
 
-    fn of(draft: Draft) -> Self {
+    fn of(draft: Draft, watch: Option<Watch>) -> Self {
         let Draft { operation, wanted, .. } = draft;
-        let body = Body::new(wanted);
+        let body = Body::new(wanted, watch);
         let is_known = body.as_ref().is_none_or(Body::is_known);
         let state = if is_known { State::Known } else { State::NeedMore };
-        Self { operation, state, body, seen: 0 }
+        let mut reader = Self { operation, state, body, seen: 0, is_settled: false, is_failed: false };
+        reader.settle();
+        reader
     }
 
     /// How far it is.
     pub fn progress(&self) -> Progress<'_> {
         match self.state {
             State::NeedMore => Progress::NeedMore,
+            State::Known if !self.is_settled => Progress::NeedMore,
             State::Known => Progress::Known(&self.operation),
             State::Contradicted(why) => Progress::Contradicted(&self.operation, why),
         }
@@ -143,28 +166,59 @@ impl Reader {
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, body: &[u8]) {
-        if !matches!(self.state, State::NeedMore) {
-            return self.read(body);
+        let mut rest = body;
+        while !rest.is_empty() {
+            if self.seen >= MAX_UNDECIDED && matches!(self.state, State::NeedMore) {
+                return self.fail("nothing within the first 16 MiB of the body says what it does");
+            }
+            // What is found does not depend on how the body is split, so bounds are places in it.
+            let bound = [MAX_WATCHED, MAX_UNDECIDED].into_iter().find(|bound| self.seen < *bound);
+            let room = bound.map_or(usize::MAX, |bound| bound - self.seen);
+            let (now, behind) = rest.split_at(rest.len().min(room));
+            self.seen = self.seen.saturating_add(now.len());
+            self.read(now);
+            self.settle();
+            rest = behind;
         }
-        let (within, beyond) = body.split_at(body.len().min(MAX_UNDECIDED - self.seen));
-        self.seen += within.len();
-        self.read(within);
-        if beyond.is_empty() {
-            return;
-        }
-        if matches!(self.state, State::NeedMore) {
-            return self.fail("nothing within the first 16 MiB of the body says what it does");
-        }
-        self.read(beyond);
     }
 
     /// The body is over. From now on the progress is not [`Progress::NeedMore`].
     pub fn end(&mut self) {
         let Some(mut body) = self.body.take() else { return };
-        match body.end(&mut self.operation) {
+        let ended = body.end(&mut self.operation);
+        self.contact(&mut body);
+        match ended {
+            Ok(()) if self.is_failed => {}
             Ok(()) => self.state = State::Known,
             Err(why) => self.fail(why),
         }
+        self.is_settled = true;
+    }
+
+    /// Says whom it has the provider contact, once no more of that may come; and what comes then contradicts it.
+    fn settle(&mut self) {
+        let Some(mut body) = self.body.take() else {
+            self.is_settled = true;
+            return;
+        };
+        let may_come = matches!(self.state, State::NeedMore) || body.watches(&self.operation);
+        self.contact(&mut body);
+        self.is_settled |= !may_come || self.seen >= MAX_WATCHED;
+        if !self.is_failed {
+            self.body = Some(body);
+        }
+    }
+
+    fn contact(&mut self, body: &mut Body) {
+        let found = body.contacts(&self.operation);
+        if found.len() == self.operation.contacts.len() {
+            return;
+        }
+        if self.is_settled {
+            return self
+                .fail("only behind what it was judged by, the body says whom the provider is to contact");
+        }
+        self.operation.contacts = found.to_vec();
     }
 
     fn read(&mut self, bytes: &[u8]) {
@@ -181,7 +235,11 @@ impl Reader {
 
     /// The body cannot be trusted to mean the same to everybody.
     fn fail(&mut self, why: &'static str) {
-        self.body = None;
+        // How much of it was read before depends on how it is split.
+        if !self.is_settled {
+            self.operation.contacts.clear();
+        }
+        (self.body, self.is_settled, self.is_failed) = (None, true, true);
         if matches!(self.state, State::NeedMore) {
             shapes::forget(&mut self.operation, why);
             self.state = State::Known;

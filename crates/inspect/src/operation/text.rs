@@ -5,6 +5,8 @@
 
 /// Bytes of a wanted value.
 pub(super) const MAX_VALUE: usize = 512;
+/// Bytes of the beginning of a text that is watched for whom it names.
+const MAX_WATCHED: usize = 2048;
 /// Bytes of a key that could be wanted; longer ones are none.
 const MAX_KEY: usize = 64;
 
@@ -19,6 +21,10 @@ pub(super) struct Text {
     /// What it says so far, where somebody wants to know.
     kept: Option<Vec<u8>>,
     is_long: bool,
+    /// Whether it is kept for one who takes what there is: the beginning of a long text, and a mark for half a character.
+    is_watched: bool,
+    /// The beginning of a watched text that is longer.
+    beginning: Option<Vec<u8>>,
     escape: Escape,
     utf8: Utf8,
     /// First half of a character that was written as two escapes.
@@ -46,7 +52,13 @@ impl Text {
     /// One that begins. What it says is kept only where somebody wants to know.
     pub(super) fn new(is_key: bool, is_wanted: bool) -> Self {
         let kept = is_wanted.then(Vec::new);
-        Self { is_key, kept, is_long: false, escape: Escape::None, utf8: Utf8::default(), half: None }
+        let (escape, utf8, beginning) = (Escape::None, Utf8::default(), None);
+        Self { is_key, kept, is_long: false, is_watched: false, beginning, escape, utf8, half: None }
+    }
+
+    /// One that begins, of which nothing is an error that would be none if nobody wanted it.
+    pub(super) fn watched(is_key: bool) -> Self {
+        Self { is_watched: true, ..Self::new(is_key, true) }
     }
 
     /// Whether it is a key.
@@ -62,7 +74,12 @@ impl Text {
 
     /// What it says. `None`: nobody wanted it, or it is a key that is longer than any of ours.
     pub(super) fn take_kept(&mut self) -> Option<Vec<u8>> {
-        self.kept.take()
+        self.kept.take().or_else(|| self.beginning.take())
+    }
+
+    /// Whether it is watched, and longer than what is kept of it.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_watched && self.is_long
     }
 
     /// Takes a byte. True: it was the quote at the end.
@@ -94,7 +111,7 @@ impl Text {
     }
 
     fn finish(&mut self) -> Result<bool, &'static str> {
-        if self.is_long {
+        if self.is_long && self.is_key {
             // A key that is so long is none of ours.
             self.kept = None;
         }
@@ -122,19 +139,22 @@ impl Text {
 
     /// A UTF-16 unit that was written as an escape.
     fn unit(&mut self, unit: u16) -> Result<(), &'static str> {
-        match (self.half.take(), unit) {
+        let half = self.half.take();
+        if half.is_some() && !(0xDC00..=0xDFFF).contains(&unit) && self.kept.is_some() {
+            self.garbled()?;
+        }
+        match (half, unit) {
             (Some(high), 0xDC00..=0xDFFF) => {
                 let read = char::decode_utf16([high, unit]).next();
                 let Some(Ok(character)) = read else { return Err(NOT_JSON) };
                 self.keep(character.encode_utf8(&mut [0; 4]).as_bytes())
             }
-            (Some(_), _) if self.kept.is_some() => Err(HALF),
             (_, 0xD800..=0xDBFF) => {
                 self.half = Some(unit);
                 Ok(())
             }
             // Clients cut texts within characters; what nobody wants may be so.
-            (_, 0xDC00..=0xDFFF) if self.kept.is_some() => Err(HALF),
+            (_, 0xDC00..=0xDFFF) if self.kept.is_some() => self.garbled(),
             (_, 0xDC00..=0xDFFF) => Ok(()),
             (_, _) => {
                 let Some(character) = char::from_u32(u32::from(unit)) else { return Err(NOT_JSON) };
@@ -144,17 +164,30 @@ impl Text {
     }
 
     fn whole(&mut self) -> Result<(), &'static str> {
-        if self.half.take().is_some() && self.kept.is_some() { Err(HALF) } else { Ok(()) }
+        if self.half.take().is_some() && self.kept.is_some() { self.garbled() } else { Ok(()) }
+    }
+
+    /// It has half a character.
+    fn garbled(&mut self) -> Result<(), &'static str> {
+        if self.is_watched { self.keep("\u{FFFD}".as_bytes()) } else { Err(HALF) }
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let Some(kept) = &mut self.kept else { return Ok(()) };
-        let most = if self.is_key { MAX_KEY } else { MAX_VALUE };
+        let most = match (self.is_key, self.is_watched) {
+            (true, _) => MAX_KEY,
+            (false, true) => MAX_WATCHED,
+            (false, false) => MAX_VALUE,
+        };
         if kept.len() + bytes.len() <= most {
             kept.extend_from_slice(bytes);
             return Ok(());
         }
         self.is_long = true;
+        if self.is_watched {
+            self.beginning = self.kept.take();
+            return Ok(());
+        }
         if self.is_key { Ok(()) } else { Err(TOO_LONG) }
     }
 }

@@ -1,0 +1,840 @@
+//! Whom the body of a request has the provider contact, as it is read.
+//!
+//! Enters: the keys and texts of a body of JSON, as its reader comes to them. Leaves: [`Contact`]s. Guarantees: keys count
+//! whatever their case and underscores, and as often as they are there; paths, texts and contacts are bounded, and what is
+//! beyond is a contact that cannot be told. Does not: judge; look for URLs in what is said, which only tools of the provider's would follow.
+//!
+//! The fields are those of the documented interfaces: of OpenAI `image_url`, `file_url`, `server_url` and `connector_id` of
+//! tools of type `mcp`, `web_search`, `container` with `network_policy`; of Anthropic `mcp_servers`, `source` of type `url`,
+//! `web_search_*`, `web_fetch_*`; of Gemini and Vertex AI `fileData.fileUri`, `gcsUri`, `storageUri`, `googleSearch`,
+//! `urlContext`; of Bedrock `s3Location.uri`; of others `search_parameters`, `plugins`, `connectors`, `audio_url`,
+//! `video_url`, `document_url`; and of A2A every `url`.
+
+use super::link::{self, Link};
+use super::request::{Draft, Wanted};
+use super::{Head, Progress, Reader};
+use policy::{Asks, Contact, DnsName, Operation, Own, Verb, Whom};
+use std::borrow::Cow;
+
+/// Contacts of one body.
+const MOST: usize = 128;
+/// Bytes of where one is.
+const MOST_AT: usize = 256;
+/// Bytes of what a tool is called.
+const MOST_NAME: usize = 64;
+
+/// Parts of interfaces whose bodies are looked at, of whatever service.
+const APIS: [&str; 35] = [
+    "agents",
+    "assistants",
+    "async-invoke",
+    "audio",
+    "batches",
+    "cached-contents",
+    "chat",
+    "classify",
+    "completions",
+    "containers",
+    "conversations",
+    "converse",
+    "count-tokens",
+    "embeddings",
+    "evals",
+    "fine-tuning",
+    "generate",
+    "generate-content",
+    "images",
+    "invocations",
+    "invoke",
+    "message/send",
+    "message/stream",
+    "messages",
+    "moderations",
+    "pooling",
+    "predict",
+    "realtime",
+    "rerank",
+    "responses",
+    "retrieve",
+    "score",
+    "tasks/pushNotificationConfig/set",
+    "threads",
+    "videos",
+];
+
+/// Those of them that take forms, whose files are in the request itself.
+const FORMS: [&str; 4] = ["audio", "containers", "images", "videos"];
+
+/// Tools of which it is known that they contact nobody, or only whom other fields name. As the types begin.
+const OFFLINE: [&str; 17] = [
+    "apply_patch",
+    "bash",
+    "code_execution",
+    "code_interpreter",
+    "computer",
+    "custom",
+    "file_search",
+    "function",
+    "image_generation",
+    "local_shell",
+    "mcp",
+    "memory",
+    "namespace",
+    "retrieval",
+    "shell",
+    "text_editor",
+    "tool_search",
+];
+/// The same where the tool is the name of a field, without underscores.
+const ONLINE: [&str; 8] = [
+    "enterprisewebsearch",
+    "googlemaps",
+    "googlesearch",
+    "googlesearchretrieval",
+    "parallelaisearch",
+    "urlcontext",
+    "webfetch",
+    "websearch",
+];
+/// What a URL stands for that the provider fetches; `url`, `uri` and `uris` mean it within these.
+const FETCHED: [&str; 30] = [
+    "audio",
+    "audiourl",
+    "audiourls",
+    "contenturl",
+    "document",
+    "documenturl",
+    "file",
+    "filedata",
+    "fileuri",
+    "fileurl",
+    "fileurls",
+    "gcssource",
+    "gcsuri",
+    "image",
+    "imagedata",
+    "images",
+    "imageurl",
+    "imageurls",
+    "inputaudio",
+    "inputimage",
+    "inputreference",
+    "mediaurl",
+    "referenceimage",
+    "s3location",
+    "s3uri",
+    "source",
+    "video",
+    "videos",
+    "videourl",
+    "videourls",
+];
+/// Where the provider stores something.
+const STORED: [&str; 6] =
+    ["gcsdestination", "gcsoutputuri", "outputgcsuri", "outputuri", "outputuriprefix", "storageuri"];
+/// Whom the provider asks for whatever it, or the host, likes.
+const ASKED: [&str; 7] =
+    ["callbackurl", "notificationurl", "pushurl", "serverurl", "streamableurl", "webhookurl", "webhookuri"];
+/// Within what `url`, `uri` and `endpoint` mean that.
+const ASKED_WITHIN: [&str; 11] = [
+    "callback",
+    "externalapi",
+    "mcpserver",
+    "mcpservers",
+    "mcptool",
+    "pushnotificationconfig",
+    "sse",
+    "ssetransport",
+    "streamablehttptransport",
+    "webhook",
+    "webhooks",
+];
+
+/// What a text of the body means, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    Fetch,
+    Store,
+    Ask,
+    /// A type of a tool.
+    Type,
+    /// A domain to which a tool is limited.
+    Domain,
+    /// A host that a container may reach.
+    ContainerDomain,
+    /// How much network a container has.
+    Network,
+    /// A service of others to which the provider has a way of its own.
+    Connector,
+    /// An addition by its name.
+    Plugin,
+    /// A model, of which some search.
+    Model,
+    /// A file with requests.
+    Batch,
+}
+
+/// An object or an array that is not closed.
+#[derive(Debug)]
+struct Level {
+    is_object: bool,
+    /// Under which key it is, folded; of an element of an array, under which that is.
+    key: String,
+    /// How it is called in a path.
+    name: String,
+    /// Elements of an array that began.
+    elements: usize,
+    /// Nothing within means anything.
+    is_skipped: bool,
+    tool: Option<Tool>,
+}
+
+/// A tool as far as it was read.
+#[derive(Debug, Default)]
+struct Tool {
+    /// What contacts hosts of its choice.
+    online: Option<String>,
+    at: String,
+    is_limited: bool,
+}
+
+/// Looks at one body.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Of the provider itself.
+    host: String,
+    is_batch: bool,
+    /// Every URL counts.
+    is_a2a: bool,
+    levels: Vec<Level>,
+    /// The key of the value that comes, as it is written and folded.
+    key: (String, String),
+    found: Vec<Contact>,
+}
+
+/// What the head says of whom the provider contacts, and whether the body is looked at for more.
+pub(super) fn watch(head: &Head<'_>, draft: &mut Draft) -> Option<Watch> {
+    let Draft { operation, wanted, .. } = draft;
+    let is_rpc = matches!(wanted, Wanted::Rpc(_));
+    let writes = matches!(head.method, "POST" | "PUT" | "PATCH");
+    if operation.api == "realtime" && operation.verb == Verb::Call {
+        operation.contacts.push(Contact {
+            at: "the conversation".to_owned(),
+            whom: Whom::Unread(Cow::Borrowed("what is said in it is not read")),
+            own: Own::Unjudged,
+        });
+        return None;
+    }
+    let is_form =
+        matches!(wanted, Wanted::Nothing) && FORMS.contains(&operation.api.as_ref()) && is_multipart(head);
+    let is_meant = writes && !is_form && (is_rpc || APIS.contains(&operation.api.as_ref()));
+    is_meant.then(|| Watch {
+        host: head.host.to_owned(),
+        is_batch: operation.api == "batches",
+        is_a2a: is_rpc || operation.provider.as_deref() == Some(super::a2a::PROVIDER),
+        levels: Vec::new(),
+        key: Default::default(),
+        found: Vec::new(),
+    })
+}
+
+fn is_multipart(head: &Head<'_>) -> bool {
+    let mut kinds = head.headers.iter().filter(|(name, _)| *name == "content-type");
+    kinds.any(|(_, value)| value.to_ascii_lowercase().starts_with(b"multipart/form-data"))
+}
+
+/// A URL in a field of a form.
+pub(super) fn of_form(field: &str, text: &str) -> Option<Contact> {
+    let whom = whom(text, Means::Fetch, "")?;
+    Some(Contact { at: field.to_owned(), whom, own: Own::Unjudged })
+}
+
+impl Watch {
+    /// What was found so far.
+    pub(super) fn found(&self) -> &[Contact] {
+        &self.found
+    }
+
+    /// A key is complete. None: nobody could have meant it.
+    pub(super) fn key(&mut self, key: Option<&[u8]>) {
+        let name = key.map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+        let folded: String = name.chars().filter(|it| !matches!(it, '_' | '-')).map(fold).collect();
+        self.key = (name, folded);
+        let is_root = self.levels.len() == 1;
+        let is_online = ONLINE.contains(&self.key.1.as_str());
+        if is_online && self.levels.last().is_some_and(|level| level.tool.is_some()) {
+            let (at, name) = (self.at(), self.key.0.clone());
+            self.is_online(at, &name);
+        } else if is_root && matches!(self.key.1.as_str(), "websearchoptions" | "searchparameters") {
+            let whom = Whom::Tool { name: self.key.0.clone(), limited: false };
+            self.add(whom);
+        }
+    }
+
+    /// Whether the text that comes means something.
+    pub(super) fn wants(&self) -> bool {
+        self.means().is_some()
+    }
+
+    /// An object or an array begins.
+    pub(super) fn open(&mut self, is_object: bool) {
+        let name = self.step();
+        let parent = self.levels.last();
+        let (in_array, around) = match parent {
+            Some(level) => (!level.is_object, level.key.as_str()),
+            None => (false, ""),
+        };
+        let key = if in_array { around.to_owned() } else { std::mem::take(&mut self.key.1) };
+        let is_data = is_object && !in_array && self.is_data(&key, around);
+        let is_skipped = is_data || parent.is_some_and(|level| level.is_skipped);
+        let tool = (is_object && key == "tools" && !is_skipped).then(Tool::default);
+        self.levels.push(Level { is_object, key, name, elements: 0, is_skipped, tool });
+    }
+
+    /// It ends.
+    pub(super) fn close(&mut self) {
+        let Some(level) = self.levels.pop() else { return };
+        if let Some(Tool { online: Some(name), at, is_limited }) = level.tool {
+            self.push(Contact { at, whom: Whom::Tool { name, limited: is_limited }, own: Own::Unjudged });
+        }
+    }
+
+    /// A scalar. `text`: what it says where that was wanted, of a long text its beginning; none where it is no text, or one
+    /// with half a character.
+    pub(super) fn scalar(&mut self, text: Option<&[u8]>, is_cut: bool) {
+        let means = self.means();
+        self.step();
+        let Some(means) = means else { return };
+        let text = text.map(|text| String::from_utf8_lossy(text));
+        self.text(means, text.as_deref(), is_cut);
+    }
+
+    /// The body is not JSON.
+    pub(super) fn flaw(&mut self, why: &'static str) {
+        self.levels.clear();
+        self.add(Whom::Unread(Cow::Borrowed(why)));
+    }
+
+    fn text(&mut self, means: Means, text: Option<&str>, is_cut: bool) {
+        // A number or null leads nowhere.
+        let Some(text) = text else { return };
+        match means {
+            Means::Fetch | Means::Store | Means::Ask => {
+                let means = if is_cut { Means::Ask } else { means };
+                if self.is_batch && self.within("gcssource") {
+                    self.add(Whom::Unread(Cow::Borrowed("requests in a file are not read")));
+                }
+                if let Some(whom) = whom(text, means, &self.host) {
+                    self.add(whom);
+                }
+            }
+            Means::Type => {
+                let is_offline = OFFLINE.iter().any(|kind| is_kind(text, kind));
+                if !is_offline {
+                    let at = self.at();
+                    self.is_online(at, text);
+                }
+            }
+            Means::Domain => {
+                let name = text.split('/').next().unwrap_or_default();
+                let name = name.strip_prefix("*.").unwrap_or(name);
+                let name = link::name(name).and_then(|name| DnsName::parse(&name).ok());
+                match name {
+                    Some(name) => {
+                        let tool = self.levels.iter_mut().rev().find_map(|level| level.tool.as_mut());
+                        tool.into_iter().for_each(|tool| tool.is_limited = true);
+                        self.add(Whom::Domain(name));
+                    }
+                    None => self.add(Whom::Unread(Cow::Borrowed("a tool is limited to what is no name"))),
+                }
+            }
+            Means::ContainerDomain => match link::name(text) {
+                Some(name) => self.add(Whom::Host { name, port: 443, asks: Asks::Anything }),
+                None => self.add(Whom::Unread(Cow::Borrowed("a container may reach what is no name"))),
+            },
+            Means::Network if !matches!(text, "allowlist" | "disabled") => {
+                self.add(Whom::Tool {
+                    name: short(&format!("a container's network: {text}")),
+                    limited: false,
+                });
+            }
+            Means::Network => {}
+            Means::Connector => self.add(Whom::Tool { name: short(text), limited: false }),
+            Means::Plugin if text.starts_with("web") => {
+                self.add(Whom::Tool { name: short(text), limited: false });
+            }
+            Means::Model if text.ends_with(":online") => {
+                self.add(Whom::Tool { name: short(text), limited: false });
+            }
+            Means::Plugin | Means::Model => {}
+            Means::Batch => self.add(Whom::Unread(Cow::Borrowed("requests in a file are not read"))),
+        }
+    }
+
+    /// What the text that comes means.
+    fn means(&self) -> Option<Means> {
+        let level = self.levels.last()?;
+        if level.is_skipped {
+            return None;
+        }
+        let above = self.levels.len().checked_sub(2).and_then(|at| self.levels.get(at));
+        // An element of an array is under the array's key, and within what that is within.
+        let (key, within) = match level.is_object {
+            true => (self.key.1.as_str(), level),
+            false => (level.key.as_str(), above?),
+        };
+        let around = within.key.as_str();
+        let is_root = self.levels.len() == 1;
+        let is_url = matches!(key, "url" | "uri" | "uris" | "endpoint");
+        Some(match key {
+            "type" if level.tool.is_some() => Means::Type,
+            "type" if around == "networkpolicy" => Means::Network,
+            "alloweddomains" if around == "networkpolicy" => Means::ContainerDomain,
+            "alloweddomains" if self.levels.iter().any(|level| level.tool.is_some()) => Means::Domain,
+            "connectorid" => Means::Connector,
+            "id" if matches!(around, "plugins" | "connectors") => Means::Plugin,
+            "model" if is_root => Means::Model,
+            "inputfileid" if is_root => Means::Batch,
+            "filename" if around == "inputconfig" => Means::Batch,
+            _ if self.is_a2a && is_url => Means::Ask,
+            _ if ASKED.contains(&key) || is_url && ASKED_WITHIN.contains(&around) => Means::Ask,
+            _ if STORED.contains(&key) || is_url && STORED.contains(&around) => Means::Store,
+            "s3uri" if around.contains("output") => Means::Store,
+            // What somebody found elsewhere, as he tells it.
+            "source" => return None,
+            _ if FETCHED.contains(&key) || is_url && FETCHED.contains(&around) => Means::Fetch,
+            _ => return None,
+        })
+    }
+
+    /// Whether an object is what somebody's own tool is called with or answers, or is only kept.
+    fn is_data(&self, key: &str, around: &str) -> bool {
+        match key {
+            "input" => matches!(around, "content" | "tooluse"),
+            "args" => around == "functioncall",
+            "response" => around == "functionresponse",
+            "arguments" => true,
+            "json" => matches!(around, "content" | "toolresult"),
+            "metadata" => self.levels.len() == 1 || self.is_a2a,
+            "data" => self.is_a2a,
+            _ => false,
+        }
+    }
+
+    fn within(&self, key: &str) -> bool {
+        self.levels.iter().any(|level| level.key == key)
+    }
+
+    /// A tool contacts whom it likes.
+    fn is_online(&mut self, at: String, name: &str) {
+        let tool = self.levels.last_mut().and_then(|level| level.tool.as_mut());
+        if let Some(tool) = tool.filter(|tool| tool.online.is_none()) {
+            (tool.online, tool.at) = (Some(short(name)), at);
+        }
+    }
+
+    /// A value begins. How it is called in a path.
+    fn step(&mut self) -> String {
+        match self.levels.last_mut() {
+            None => String::new(),
+            Some(level) if level.is_object => self.key.0.clone(),
+            Some(level) => {
+                level.elements += 1;
+                format!("[{}]", level.elements - 1)
+            }
+        }
+    }
+
+    /// Where the value is that was read last, or whose key was.
+    fn at(&self) -> String {
+        let mut at = String::new();
+        let own = match self.levels.last() {
+            Some(level) if !level.is_object => format!("[{}]", level.elements.saturating_sub(1)),
+            Some(_) | None => self.key.0.clone(),
+        };
+        for name in self.levels.iter().map(|level| level.name.as_str()).chain([own.as_str()]) {
+            if !at.is_empty() && !name.is_empty() && !name.starts_with('[') {
+                at.push('.');
+            }
+            at.push_str(name);
+        }
+        cut(&at, MOST_AT)
+    }
+
+    fn add(&mut self, whom: Whom) {
+        let at = self.at();
+        self.push(Contact { at, whom, own: Own::Unjudged });
+    }
+
+    fn push(&mut self, contact: Contact) {
+        let is_known = self.found.iter().any(|known| known.whom == contact.whom);
+        if is_known || self.found.len() > MOST {
+            return;
+        }
+        if self.found.len() == MOST {
+            let whom = Whom::Unread(Cow::Borrowed("it names more than 128 hosts"));
+            self.found.push(Contact { whom, ..contact });
+            return;
+        }
+        self.found.push(contact);
+    }
+}
+
+/// Where a text leads. `own`: the provider's host.
+fn whom(text: &str, means: Means, own: &str) -> Option<Whom> {
+    let (name, port, target) = match Link::of(text) {
+        Link::Nowhere => return None,
+        Link::Unread(why) => return Some(Whom::Unread(Cow::Borrowed(why))),
+        Link::To { host, .. } if host == own => return None,
+        Link::To { host, port, target } => (host, port, target),
+    };
+    let does = |method| {
+        let head = Head { method, host: &name, port, target: &target, headers: &[] };
+        let mut reader = Reader::new(&head);
+        reader.end();
+        match reader.progress() {
+            Progress::Known(operation) => Box::new(operation.clone()),
+            Progress::NeedMore | Progress::Contradicted(..) => {
+                Box::new(Operation::unknown("nothing is known of it"))
+            }
+        }
+    };
+    let asks = match means {
+        Means::Fetch => Asks::Fetch(does("GET")),
+        Means::Store => Asks::Store(does("PUT")),
+        _ => Asks::Anything,
+    };
+    Some(Whom::Host { name, port, asks })
+}
+
+/// Whether a type is of this kind, whatever its version: `bash_20250124`, `computer-preview`.
+fn is_kind(text: &str, kind: &str) -> bool {
+    text.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '-']))
+}
+
+fn short(text: &str) -> String {
+    cut(text, MOST_NAME)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let end =
+        text.char_indices().map(|(at, letter)| at + letter.len_utf8()).take_while(|end| *end <= most).last();
+    text.get(..end.unwrap_or_default()).unwrap_or_default().to_owned()
+}
+
+fn fold(letter: char) -> char {
+    match letter {
+        'ſ' => 's',
+        '\u{212A}' => 'k',
+        other => other.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MAX_WATCHED;
+    use super::super::sample::Sample;
+    use super::*;
+    use proptest::prelude::*;
+
+    const RESPONSES: &str = "POST https://api.openai.com/v1/responses";
+    const CHAT: &str = "POST https://api.openai.com/v1/chat/completions";
+    const MESSAGES: &str = "POST https://api.anthropic.com/v1/messages";
+    const GEMINI: &str = "POST https://generativelanguage.googleapis.com/v1beta/models/g:generateContent";
+    const VERTEX: &str = "POST https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5/publishers/google/models/g:predictLongRunning";
+    const CONVERSE: &str = "POST https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse";
+    const A2A: &str = "POST https://agent.example/rpc\ncontent-type: application/json";
+
+    /// Its contacts, and whether it was known only at its end; else why it contradicts itself.
+    fn read(request: &str, body: &[u8], size: usize) -> Result<(Vec<String>, Vec<Asks>, bool), &'static str> {
+        let mut reader = Sample::read(request).reader_by(|head| Reader::leaving(head, false));
+        body.chunks(size).for_each(|part| reader.push(part));
+        let is_late = reader.progress() == Progress::NeedMore;
+        reader.end();
+        let operation = match reader.progress() {
+            Progress::Known(operation) => operation,
+            Progress::Contradicted(_, why) => return Err(why),
+            Progress::NeedMore => panic!("{request} is not known at its end"),
+        };
+        let show = |contact: &Contact| {
+            let limited = matches!(contact.whom, Whom::Tool { limited: true, .. });
+            format!("{} {}{}", contact.at, contact.whom, if limited { " limited" } else { "" })
+        };
+        let asks = operation.contacts.iter().filter_map(|contact| match &contact.whom {
+            Whom::Host { asks, .. } => Some(asks.clone()),
+            Whom::Domain(_) | Whom::Tool { .. } | Whom::Unread(_) => None,
+        });
+        Ok((operation.contacts.iter().map(show).collect(), asks.collect(), is_late))
+    }
+
+    fn check(request: &str, body: &str, expected: &[&str]) {
+        for size in [1, 7, body.len().max(1)] {
+            let (found, ..) = read(request, body.as_bytes(), size).unwrap();
+            assert_eq!(found, expected, "{request} {body} in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn every_field_by_which_a_provider_is_sent_somewhere_is_found() {
+        for (request, body, expected) in [
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"type":"function","name":"f"},{"type":"mcp","server_label":"x","server_url":"https://mcp.evil.io/sse?k=1"}],"input":"x"}"#,
+                &["tools[1].server_url mcp.evil.io:443"][..],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_text","text":"x"},{"type":"input_image","image_url":"https:\/\/img.evil.io:8443/?secret"},{"type":"input_file","file_url":"http://f.io/a"}]}]}"#,
+                &["input[0].content[1].image_url img.evil.io:8443", "input[0].content[2].file_url f.io:80"],
+            ),
+            (
+                CHAT,
+                r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://a.io/x.png"}}]}],"model":"m"}"#,
+                &["messages[0].content[0].image_url.url a.io:443"],
+            ),
+            (
+                CHAT,
+                r#"{"model":"m","messages":[{"content":[{"type":"video_url","video_url":{"url":"https://v.io/"}},{"type":"audio_url","audio_url":"https://w.io"}]}]}"#,
+                &[
+                    "messages[0].content[0].video_url.url v.io:443",
+                    "messages[0].content[1].audio_url w.io:443",
+                ],
+            ),
+            (CHAT, r#"{"model":"m","web_search_options":{}}"#, &["web_search_options web_search_options"]),
+            (CHAT, r#"{"model":"m:online"}"#, &["model m:online"]),
+            (CHAT, r#"{"model":"m","plugins":[{"id":"web"}]}"#, &["plugins[0].id web"]),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"type":"web_search_preview"},{"type":"code_interpreter","container":{"type":"auto"}}]}"#,
+                &["tools[0].type web_search_preview"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"type":"web_search","filters":{"allowed_domains":["a.io/docs"]}}]}"#,
+                &[
+                    "tools[0].filters.allowed_domains[0] a.io and names below it",
+                    "tools[0].type web_search limited",
+                ],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"type":"web_search","filters":{"allowed_domains":[]}}]}"#,
+                &["tools[0].type web_search"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"type":"shell","environment":{"type":"container_auto","network_policy":{"type":"allowlist","allowed_domains":["p.io"]}}}]}"#,
+                &["tools[0].environment.network_policy.allowed_domains[0] p.io:443"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"type":"shell","environment":{"network_policy":{"type":"unrestricted"}}}]}"#,
+                &["tools[0].environment.network_policy.type a container's network: unrestricted"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"type":"mcp","connector_id":"connector_gmail"},{"type":"tool_of_tomorrow"}]}"#,
+                &["tools[0].connector_id connector_gmail", "tools[1].type tool_of_tomorrow"],
+            ),
+            (
+                MESSAGES,
+                r#"{"model":"m","mcp_servers":[{"type":"url","url":"https://mcp.io","name":"x"}],"messages":[{"content":[{"type":"document","source":{"type":"url","url":"https://d.io/x.pdf"}}]}]}"#,
+                &["mcp_servers[0].url mcp.io:443", "messages[0].content[0].source.url d.io:443"],
+            ),
+            (
+                MESSAGES,
+                r#"{"model":"m","tools":[{"name":"bash","type":"bash_20250124"},{"type":"web_fetch_20250910","name":"web_fetch","allowed_domains":["*.a.io"]}]}"#,
+                &[
+                    "tools[1].allowed_domains[0] a.io and names below it",
+                    "tools[1].type web_fetch_20250910 limited",
+                ],
+            ),
+            (
+                "POST https://api.anthropic.com/v1/messages/batches",
+                r#"{"requests":[{"custom_id":"a","params":{"mcp_servers":[{"url":"https://mcp.io"}]}}]}"#,
+                &["requests[0].params.mcp_servers[0].url mcp.io:443"],
+            ),
+            (
+                "POST https://api.openai.com/v1/batches",
+                r#"{"input_file_id":"file-1","endpoint":"/v1/responses"}"#,
+                &["input_file_id somebody who cannot be told"],
+            ),
+            (
+                GEMINI,
+                r#"{"contents":[{"parts":[{"fileData":{"fileUri":"https://www.youtube.com/watch?v=x"}},{"file_data":{"file_uri":"https://x.io/a"}}]}],"tools":[{"googleSearch":{}},{"url_context":{}}]}"#,
+                &[
+                    "contents[0].parts[0].fileData.fileUri www.youtube.com:443",
+                    "contents[0].parts[1].file_data.file_uri x.io:443",
+                    "tools[0].googleSearch googleSearch",
+                    "tools[1].url_context url_context",
+                ],
+            ),
+            (
+                VERTEX,
+                r#"{"instances":[{"prompt":"x","image":{"gcsUri":"gs://in/a.png"}}],"parameters":{"storageUri":"gs://out/x"}}"#,
+                &[
+                    "instances[0].image.gcsUri storage.googleapis.com:443",
+                    "parameters.storageUri storage.googleapis.com:443",
+                ],
+            ),
+            (
+                CONVERSE,
+                r#"{"messages":[{"content":[{"video":{"source":{"s3Location":{"uri":"s3://b/k"}}}}]}]}"#,
+                &["messages[0].content[0].video.source.s3Location.uri s3.amazonaws.com:443"],
+            ),
+            (
+                A2A,
+                r#"{"jsonrpc":"2.0","method":"message/send","params":{"message":{"parts":[]},"configuration":{"pushNotificationConfig":{"url":"https://hook.io"}}}}"#,
+                &["params.configuration.pushNotificationConfig.url hook.io:443"],
+            ),
+            (
+                "GET https://api.openai.com/v1/realtime?model=m\nupgrade: websocket",
+                "",
+                &["the conversation somebody who cannot be told"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"Server_URL":"HTTPS://E.io"}]}"#,
+                &["tools[0].Server_URL e.io:443"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"server\u005furl":"https\u003a//e.io"}]}"#,
+                &["tools[0].server_url e.io:443"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","tools":[{"server_url":"https://a.io"},{"server_url":"https://a.io"}]}"#,
+                &["tools[0].server_url a.io:443"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","x":{"image_url":"https://e.io/\ud800"}}"#,
+                &["x.image_url e.io:443"],
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","x":{"image_url":"https://\ud800.io/"}}"#,
+                &["x.image_url somebody who cannot be told"],
+            ),
+        ] {
+            check(request, body, expected);
+        }
+    }
+
+    #[test]
+    fn what_sends_nobody_anywhere_is_no_contact() {
+        for (request, body) in [
+            (
+                RESPONSES,
+                r#"{"model":"m","input":"see https://evil.io","tools":[{"type":"function","parameters":{"properties":{"image_url":{"type":"string"},"url":{"type":"string"}}}}]}"#,
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","input":[{"type":"input_image","image_url":"data:image/png;base64,aHR0cHM6Ly9ldmls"},{"type":"input_file","file_id":"file-1"}]}"#,
+            ),
+            (
+                RESPONSES,
+                r#"{"model":"m","input":[{"content":[{"annotations":[{"type":"url_citation","url":"https://a.io"}]}]}],"metadata":{"image_url":"https://a.io"}}"#,
+            ),
+            (
+                MESSAGES,
+                r#"{"model":"m","messages":[{"content":[{"type":"tool_use","name":"fetch","input":{"image_url":"https://a.io","source":{"url":"https://a.io"}}}]}]}"#,
+            ),
+            (
+                MESSAGES,
+                r#"{"model":"m","messages":[{"content":[{"type":"search_result","source":"https://a.io","content":[]}]}]}"#,
+            ),
+            (
+                GEMINI,
+                r#"{"contents":[{"parts":[{"functionCall":{"name":"f","args":{"fileUri":"https://a.io"}}},{"fileData":{"fileUri":"https://generativelanguage.googleapis.com/v1beta/files/f"}}]}],"tools":[{"functionDeclarations":[]},{"codeExecution":{}}]}"#,
+            ),
+            (
+                "POST https://tools.example/mcp",
+                r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"t","arguments":{"url":"https://a.io"}}}"#,
+            ),
+            ("POST https://api.openai.com/v1/files", r#"{"image_url":"https://a.io"}"#),
+            (GEMINI, ""),
+        ] {
+            check(request, body, &[]);
+        }
+    }
+
+    #[test]
+    fn a_fetched_url_says_what_is_done_there_and_a_server_of_tools_may_do_anything() {
+        let body = r#"{"model":"m","input":[{"image_url":"https://huggingface.co/evil/repo/resolve/main/a.png"}],"tools":[{"server_url":"https://huggingface.co/mcp"}]}"#;
+        let (_, asks, _) = read(RESPONSES, body.as_bytes(), 5).unwrap();
+        let [Asks::Fetch(fetched), Asks::Anything] = asks.as_slice() else { panic!("{asks:?}") };
+        assert_eq!((fetched.verb, fetched.resource.as_deref()), (Verb::Download, Some("evil/repo")));
+        let body = r#"{"instances":[],"parameters":{"storageUri":"gs://out/x"}}"#;
+        let (_, asks, _) = read(VERTEX, body.as_bytes(), 5).unwrap();
+        let [Asks::Store(stored)] = asks.as_slice() else { panic!("{asks:?}") };
+        assert_eq!((stored.verb, stored.resource.as_deref()), (Verb::Upload, Some("out/x")));
+        // Of a long URL the end is not known, and so not what it asks for.
+        let long = format!(r#"{{"model":"m","x":{{"image_url":"https://a.io/{}"}}}}"#, "x".repeat(3000));
+        let (found, asks, _) = read(RESPONSES, long.as_bytes(), 100).unwrap();
+        assert_eq!(
+            (found.as_slice(), asks.as_slice()),
+            (&["x.image_url a.io:443".to_owned()][..], &[Asks::Anything][..])
+        );
+    }
+
+    #[test]
+    fn a_body_is_known_at_its_end_or_its_bound_and_what_comes_then_contradicts_it() {
+        let text = r#"{"model":"m","input":"x"}"#;
+        assert_eq!(read(RESPONSES, text.as_bytes(), 1000), Ok((vec![], vec![], true)));
+        let filler = "a".repeat(MAX_WATCHED);
+        let late = format!(r#"{{"model":"m","input":"{filler}","x":{{"image_url":"https://a.io"}}}}"#);
+        let plain = format!(r#"{{"model":"m","input":"{filler}"}}"#);
+        for size in [10_000, late.len()] {
+            assert_eq!(read(RESPONSES, plain.as_bytes(), size), Ok((vec![], vec![], false)));
+            let why = read(RESPONSES, late.as_bytes(), size).unwrap_err();
+            assert!(why.contains("contact"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_nobody_can_read_may_send_the_provider_anywhere() {
+        for body in ["x", "[", r#"{"a":"#, "\u{feff}{}", r#"{"contents":[]}{}"#] {
+            let (found, ..) = read(GEMINI, body.as_bytes(), 1).unwrap();
+            assert!(found.len() == 1 && found[0].contains("cannot be told"), "{body} {found:?}");
+        }
+        let many: Vec<_> = (0..200).map(|at| format!(r#"{{"image_url":"https://a{at}.io"}}"#)).collect();
+        let body = format!(r#"{{"model":"m","input":[{}]}}"#, many.join(","));
+        let (found, ..) = read(RESPONSES, body.as_bytes(), 999).unwrap();
+        assert_eq!(found.len(), MOST + 1);
+        assert!(found[MOST].contains("cannot be told"), "{}", found[MOST]);
+    }
+
+    #[test]
+    fn a_url_in_a_form_is_found_before_the_model_and_contradicts_behind_it() {
+        let request = "POST https://api.groq.com/openai/v1/audio/transcriptions\ncontent-type: multipart/form-data; boundary=B";
+        let part = |name: &str, value: &str| {
+            format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let (url, model) = (part("url", "https://a.io/x.mp3"), part("model", "m"));
+        check(request, &format!("{url}{model}--B--\r\n"), &["url a.io:443"]);
+        for size in [1, 1000] {
+            assert!(read(request, format!("{model}{url}--B--\r\n").as_bytes(), size).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn where_a_body_is_split_changes_nothing_and_nothing_makes_it_panic(
+            request in prop::sample::select(vec![RESPONSES, GEMINI, MESSAGES, A2A]),
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "[", "]", ",", ":", "\"model\":\"m\"", "\"tools\"", "\"type\":\"mcp\"", "\"server_url\"",
+                "\"https://a.io\"", "\"image_url\"", "\"url\"", "\"allowed_domains\"", "\"\\ud800\"", "1", "null",
+                "\"jsonrpc\":\"2.0\",\"method\":\"message/send\"", "\"input\"", "\"content\"", "\"googleSearch\"",
+            ]), 0..24),
+            size in 1usize..6,
+        ) {
+            let body = pieces.concat();
+            let whole = read(request, body.as_bytes(), body.len().max(1));
+            let whole = whole.map(|(found, asks, _)| (found, asks));
+            let parts = read(request, body.as_bytes(), size).map(|(found, asks, _)| (found, asks));
+            prop_assert_eq!(parts, whole);
+        }
+    }
+}
