@@ -214,11 +214,11 @@ fn same_edges(ledger: &Reader, other: &dyn Store, grown: u64) {
         EdgeFilter { verdict: Some(Verdict::Allow), ..all.clone() },
         EdgeFilter { first_since: Some(START + 50 * WINDOW), ..all.clone() },
         EdgeFilter {
-            first_since: Some(START + 7 * WINDOW + 7),
-            first_until: Some(START + 100 * WINDOW),
+            first_since: Some(START + 14 * WINDOW + 14),
+            first_until: Some(START + 42 * WINDOW + 42),
             ..all.clone()
         },
-        EdgeFilter { last_since: Some(START + 150 * WINDOW), ..all.clone() },
+        EdgeFilter { last_since: Some(START + 294 * WINDOW + 294), ..all.clone() },
         of(Column::Rule, "EgressPolicy ai/ALL"),
         of(Column::Source, "ai/*"),
         EdgeFilter {
