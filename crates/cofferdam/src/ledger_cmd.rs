@@ -9,6 +9,7 @@ use crate::flows::{Table, bytes, moment};
 use crate::form::{Clock, FormArgs, Output, csv};
 use crate::plain::printable;
 use crate::sending::{Outlet, SendingArgs};
+use crate::store::StoreArgs;
 use crate::up::client::ask;
 use crate::up::pen::Pen;
 use crate::up::protocol::{Answer, Request};
@@ -221,12 +222,15 @@ impl Rows {
 #[command(after_help = "Examples:
   cofferdam ledger show --since 1h --verdict deny
   cofferdam ledger show --ledger /var/lib/cofferdam/ledger.db --kind ai-call --source ai/Job/train --json
+  cofferdam ledger show --store clickhouse+https://ch.example:8443/security --store-headers headers --kind dns --since 90d
 
 With --json, `detail` has the whole record where there is one. `count` is 0 where only bytes were added to connections that
 were counted before.")]
 pub(crate) struct ShowArgs {
     #[command(flatten)]
     rows: Rows,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Only this kind; may be repeated
     #[arg(long)]
     kind: Vec<KindArg>,
@@ -337,6 +341,8 @@ Those first that were first seen last.")]
 pub(crate) struct EdgesArgs {
     #[command(flatten)]
     rows: Rows,
+    #[command(flatten)]
+    store: StoreArgs,
     /// Only those that were first seen since --since
     #[arg(long, requires = "since")]
     new: bool,
@@ -383,6 +389,8 @@ pub(crate) struct TopArgs {
     by: ByArg,
     #[command(flatten)]
     rows: Rows,
+    #[command(flatten)]
+    store: StoreArgs,
     /// What counts
     #[arg(long, default_value = "bytes")]
     measure: MeasureArg,
@@ -443,7 +451,7 @@ fn show(args: &ShowArgs, out: &mut impl Write) -> Result<()> {
         texts,
         ..EntryFilter::default()
     };
-    let mut entries = args.rows.place.open()?.entries(&filter)?;
+    let mut entries = args.store.open(&args.rows.place)?.entries(&filter)?;
     entries.reverse();
     let heads = ["NUMBER", "TIME", "NODE", "KIND", "VERDICT", "COUNT", "FROM", "TO", "PORT", "DECIDED BY"];
     let clock = args.rows.clock();
@@ -553,7 +561,7 @@ pub(crate) fn edges(args: &EdgesArgs, out: &mut impl Write) -> Result<()> {
         limit: Some(args.limit),
         ..EdgeFilter::default()
     };
-    let edges = args.rows.place.open()?.edges(&filter)?;
+    let edges = args.store.open(&args.rows.place)?.edges(&filter)?;
     let heads = [
         "FIRST SEEN",
         "LAST SEEN",
@@ -598,7 +606,7 @@ pub(crate) fn top(args: &TopArgs, out: &mut impl Write) -> Result<()> {
         MeasureArg::Denied => Measure::Denied,
     };
     let since = args.since.map_or(0, |time| time.0);
-    let sums = args.rows.place.open()?.top(by, measure, since, args.limit)?;
+    let sums = args.store.open(&args.rows.place)?.top(by, measure, since, args.limit)?;
     let cells = |sum: &Sum| {
         [sum.count.to_string(), sum.denied.to_string(), bytes(sum.sent), bytes(sum.received), sum.of.clone()]
     };

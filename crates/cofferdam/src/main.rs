@@ -49,6 +49,7 @@ mod sending;
 mod serving;
 mod shadow_cmd;
 mod status;
+mod store;
 mod tools;
 mod translate;
 mod trust;

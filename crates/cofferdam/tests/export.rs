@@ -1,10 +1,13 @@
-//! `cofferdam ledger export`, and `up --export`, as a user runs them.
+//! `cofferdam ledger export`, `up --export` and `--store`, as a user runs them.
 
 #![expect(clippy::expect_used, reason = "a test's helpers fail the test")]
 
 use ledger::{Entry, Kind, Ledger, Verdict};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread::JoinHandle;
 
 fn cofferdam(folder: &Path, args: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_cofferdam");
@@ -68,4 +71,75 @@ fn what_makes_no_sense_ends_before_anything_runs_and_says_what_to_write() {
     }
     let output = cofferdam(folder.path(), &["ledger", "clickhouse-ddl", "--database", "a;b"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("letters, digits and _"));
+}
+
+/// Answers one request with a row; its port, and the head of the request.
+fn database(row: &'static str) -> (u16, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let answered = std::thread::spawn(move || {
+        let mut stream: TcpStream = listener.accept().expect("a connection").0;
+        let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let mut line = String::new();
+            assert!(reader.read_line(&mut line).expect("a line") > 0, "the request ends early");
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a number");
+            }
+            head.push_str(&line);
+        }
+        reader.read_exact(&mut vec![0; length]).expect("a body");
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{row}", row.len())
+            .expect("it is answered");
+        head
+    });
+    (port, answered)
+}
+
+#[test]
+fn a_database_is_asked_instead_of_the_ledger_by_who_a_file_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("headers"), "X-ClickHouse-Key: geheim\n").expect("it is written");
+    let name = "x\\u001b[2J/Job/é";
+    for (command, row, says) in [
+        (
+            &["ledger", "show", "--source", "x*"][..],
+            r#"["9","1700000000000000","dns","allow","n1","x\u001b[2J/Job/é","hub.example",0,0,"","name-allowed","3","0","0","","1"]"#,
+            "hub.example",
+        ),
+        (
+            &["edges", "--source", "x*"],
+            r#"["x\u001b[2J/Job/é","hub.example",443,6,"1700000000000000","1700000000000001","3","0","10","20","r"]"#,
+            "hub.example",
+        ),
+        (&["top", "--since", "1d"], r#"["x\u001b[2J/Job/é","3","0","10","20"]"#, "bytes_received\":20"),
+    ] {
+        let (port, answered) = database(row);
+        let url = format!("clickhouse+http://127.0.0.1:{port}/security");
+        let store = ["--store", &url, "--store-headers", "headers", "-o", "jsonl"];
+        let output = cofferdam(folder.path(), &[command, &store].concat());
+        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success() && out.contains(says) && out.contains(name),
+            "{command:?}: {out}{error}"
+        );
+        let head = answered.join().expect("it was asked").to_lowercase();
+        assert!(head.contains("x-clickhouse-key: geheim") && head.contains("&param_p0="), "{head}");
+    }
+    let url = "clickhouse+http://127.0.0.1:1/security";
+    for (args, says) in [
+        (&["edges", "--store", "https://x/"][..], "only ClickHouse can be asked"),
+        (&["edges", "--store", "clickhouse+https://me:geheim@x/"], "--store-headers"),
+        (&["edges", "--store", url, "--ledger", "ledger.db"], "cannot be used with"),
+        (&["edges", "--store-headers", "headers"], "--store <URL>"),
+        (&["top", "--store", url, "--store-headers", "none"], "none"),
+        (&["top", "--store", url], "connecting to 127.0.0.1:1"),
+        (&["ledger", "verify", "--store", url], "unexpected argument '--store'"),
+        (&["hunt", "x.example", "--store", url], "unexpected argument '--store'"),
+    ] {
+        let output = cofferdam(folder.path(), args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(says), "{args:?}: {stderr}");
+    }
 }

@@ -13,8 +13,9 @@ use observe::Time;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// Where rows go to in a database.
-const TABLE: &str = "cofferdam_records";
+/// Where rows go to in a database, and the view that sums them up.
+pub(crate) const TABLE: &str = "cofferdam_records";
+pub(crate) const EDGES: &str = "cofferdam_edges";
 
 /// The statements that make the tables in a database. `days` is how long rows are kept.
 #[must_use]
@@ -24,21 +25,25 @@ pub fn clickhouse_ddl(database: &str, days: u16) -> String {
     id String, number UInt64, time DateTime64(6, 'UTC'), kind LowCardinality(String), verdict LowCardinality(String),
     node LowCardinality(String), source LowCardinality(String), destination String, port UInt16, protocol UInt8,
     rule LowCardinality(String), reason LowCardinality(String), count UInt64, bytes_sent UInt64, bytes_received UInt64,
-    detail String CODEC(ZSTD(3)))
+    detail String CODEC(ZSTD(3)), ledger LowCardinality(String))
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(time)
 ORDER BY (kind, source, time, node, number)
 TTL toDateTime(time) + INTERVAL {days} DAY
 SETTINGS non_replicated_deduplication_window = 1000;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.cofferdam_edges
+ALTER TABLE {database}.{TABLE} ADD COLUMN IF NOT EXISTS ledger LowCardinality(String);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS {database}.{EDGES}
 ENGINE = AggregatingMergeTree
 ORDER BY (source, destination, port, protocol)
 SETTINGS non_replicated_deduplication_window = 1000
 AS SELECT source, destination, port, protocol,
     minSimpleState(time) AS first_seen, maxSimpleState(time) AS last_seen,
-    sumSimpleState(if(verdict = 'allow', count, 0)) AS allowed, sumSimpleState(if(verdict = 'allow', 0, count)) AS denied,
-    sumSimpleState(bytes_sent) AS sent, sumSimpleState(bytes_received) AS received
+    sumSimpleState(toUInt128(if(verdict = 'allow', count, 0))) AS allowed,
+    sumSimpleState(toUInt128(if(verdict = 'allow', 0, count))) AS denied,
+    sumSimpleState(toUInt128(bytes_sent)) AS sent, sumSimpleState(toUInt128(bytes_received)) AS received,
+    argMaxState(toString(rule), (time, number)) AS last_rule
 FROM {database}.{TABLE} WHERE kind = 'flow' AND destination != '' GROUP BY source, destination, port, protocol;
 "
     )
@@ -51,7 +56,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// Path and query of the request that adds these rows: they are acknowledged when they are in the table, and the same rows are
-/// not added again while the server remembers them.
+/// not added again while the server remembers them. A table of before, with fewer columns, takes what it has.
 pub(crate) fn path(database: &str, body: &[u8]) -> String {
     let mut token = String::new();
     for byte in digest(&SHA256, body).as_ref() {
@@ -61,26 +66,28 @@ pub(crate) fn path(database: &str, body: &[u8]) -> String {
     format!(
         "/?query=INSERT%20INTO%20{database}.{TABLE}%20FORMAT%20JSONEachRow&date_time_input_format=best_effort\
          &async_insert=1&wait_for_async_insert=1&deduplicate_blocks_in_dependent_materialized_views=1\
-         &insert_deduplication_token={token}"
+         &input_format_skip_unknown_fields=1&insert_deduplication_token={token}"
     )
 }
 
-/// An entry as a row; the detail is its text.
-pub(crate) fn row(stored: &Stored) -> Value {
+/// An entry as a row; the detail is its text. `ledger` says by which ledger it has its number.
+pub(crate) fn row(stored: &Stored, ledger: &str) -> Value {
     let mut row = format::line(stored);
     if let Some(row) = row.as_object_mut() {
         row.insert("detail".to_owned(), json!(stored.entry.detail.as_deref().unwrap_or_default()));
+        row.insert("ledger".to_owned(), json!(ledger));
     }
     row
 }
 
 /// What is missing, as a row: `count` is how many.
-pub(crate) fn lost(lost: &Lost) -> Value {
+pub(crate) fn lost(lost: &Lost, ledger: &str) -> Value {
     json!({
         "id": format!("lost-{}-{}", lost.up_to, lost.records),
         "number": lost.up_to,
         "time": Time(lost.time),
         "kind": "lost",
         "count": lost.records,
+        "ledger": ledger,
     })
 }

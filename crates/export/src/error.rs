@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ExportError {
     /// The target makes no sense.
-    #[error("export to {target}: {why}")]
+    #[error("{target}: {why}")]
     Target {
         /// As it was written, without its query.
         target: String,

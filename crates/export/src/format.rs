@@ -19,7 +19,9 @@ pub(crate) fn body(format: Format, batch: &Batch) -> Vec<u8> {
             lines(batch.lost.iter().map(lost_line).chain(batch.entries.iter().map(line)))
         }
         Format::ClickHouse => {
-            lines(batch.lost.iter().map(clickhouse::lost).chain(batch.entries.iter().map(clickhouse::row)))
+            let ledger = batch.place.ledger.as_deref().unwrap_or_default();
+            let lost = batch.lost.iter().map(|lost| clickhouse::lost(lost, ledger));
+            lines(lost.chain(batch.entries.iter().map(|stored| clickhouse::row(stored, ledger))))
         }
         Format::Ocsf => {
             let lost = batch.lost.iter().map(|lost| ocsf::lost(lost.records, lost.up_to, lost.time));

@@ -3,6 +3,7 @@
 //! What an answer means: 2xx, it is taken; of OTLP some of it may not be, and is not sent again. 400, 413, 415 and 422: it will
 //! never be, and smaller parts are tried, to find what of it. Everything else is tried again later: also 401, 403 and 404, for a
 //! token or a path can be put right, and until then the ledger keeps what waits. Redirects are not followed.
+//! Whoever asks something instead gets the whole answer of a 2xx, or an error.
 
 use crate::clickhouse;
 use crate::format::media_type;
@@ -13,8 +14,8 @@ use crate::target::{Format, Host};
 use feed::tls::COLLECTOR;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, USER_AGENT,
@@ -89,7 +90,18 @@ impl Http {
             return Outcome::Taken { rejected: 0, says: None };
         }
         let later = |why: String| Outcome::Later { why, after: None };
-        let request = match self.request(body) {
+        // Of a target of ClickHouse, the path is the database.
+        let path = match self.format {
+            Format::ClickHouse => clickhouse::path(&self.path, body),
+            Format::JsonLines
+            | Format::Otlp
+            | Format::OtlpTraces
+            | Format::OtlpMetrics
+            | Format::Ocsf
+            | Format::Syslog
+            | Format::Collector => self.path.clone(),
+        };
+        let request = match self.request(&path, body) {
             Ok(request) => request,
             Err(why) => return later(why),
         };
@@ -106,23 +118,38 @@ impl Http {
         }
     }
 
-    fn request(&self, body: &[u8]) -> Result<Request<Full<Bytes>>, String> {
+    /// Asks something at a path, and gives the whole of an answer that has at most so many bytes; or says why there is none.
+    pub(crate) async fn ask(&self, path: &str, question: &[u8], most: usize) -> Result<Bytes, String> {
+        let asking = async {
+            let request = self.request(path, question)?;
+            let mut open = self.connect().await?;
+            let answer = open.sender.send_request(request).await;
+            let answer = answer.map_err(|error| format!("connection lost: {error}"))?;
+            let (head, body) = answer.into_parts();
+            if !head.status.is_success() {
+                let says = Limited::new(body, ANSWER).collect().await.map(Collected::to_bytes);
+                return Err(format!("{}{}", head.status, told(&says.unwrap_or_default())));
+            }
+            let long = || format!("its answer has more than {most} bytes: ask for less at once");
+            if body.size_hint().lower() > most as u64 {
+                return Err(long());
+            }
+            let read = Limited::new(body, most).collect().await;
+            read.map(Collected::to_bytes).map_err(|error| match error.is::<LengthLimitError>() {
+                true => long(),
+                false => format!("its answer ended early: {error}"),
+            })
+        };
+        let late = |_| format!("no answer within {} s", WHOLE.as_secs());
+        tokio::time::timeout(WHOLE, asking).await.map_err(late)?
+    }
+
+    fn request(&self, path: &str, body: &[u8]) -> Result<Request<Full<Bytes>>, String> {
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         let packed =
             packed.write_all(body).and_then(|()| packed.finish()).map_err(|error| error.to_string())?;
         let mut request = Request::new(Full::new(Bytes::from(packed)));
         *request.method_mut() = Method::POST;
-        let path = match self.format {
-            // Of a target of ClickHouse, the path is the database.
-            Format::ClickHouse => &clickhouse::path(&self.path, body),
-            Format::JsonLines
-            | Format::Otlp
-            | Format::OtlpTraces
-            | Format::OtlpMetrics
-            | Format::Ocsf
-            | Format::Syslog
-            | Format::Collector => &self.path,
-        };
         *request.uri_mut() = path.parse().map_err(|error| format!("its path: {error}"))?;
         *request.headers_mut() = self.settings.headers().map_err(|error| error.to_string())?;
         let default = if self.host.is_tls { 443 } else { 80 };

@@ -11,6 +11,7 @@
 //! An entry that sums up connections is sent when its 15 seconds are over and late ones are in, up to 40 seconds after it
 //! began; those after it wait for it, so that one number says how far a target is.
 
+mod ask;
 mod batch;
 mod clickhouse;
 mod cursor;
@@ -29,6 +30,7 @@ mod syslog;
 mod target;
 mod worker;
 
+pub use ask::ClickHouse;
 pub use clickhouse::clickhouse_ddl;
 pub use error::ExportError;
 pub use format::line;

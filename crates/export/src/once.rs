@@ -34,6 +34,7 @@ pub fn once(reader: &Reader, after: i64, target: &Target, settings: &Settings) -
     let failed = |source| ExportError::Thread { target: target.to_string(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let mut sink = Sink::new(target.clone(), settings)?;
+    let place = Place { ledger: reader.origin()?, ..Place::default() };
     let (mut done, mut size, mut failures) = (Sent { last: after, ..Sent::default() }, BATCH, 0);
     loop {
         let found = reader.follow(done.last, u64::MAX, size)?;
@@ -42,7 +43,7 @@ pub fn once(reader: &Reader, after: i64, target: &Target, settings: &Settings) -
             return Ok(done);
         }
         // What was forgotten before is nothing that this missed: nobody asked for it until today.
-        let batch = Batch { lost: None, entries: found.entries, place: Place::default() };
+        let batch = Batch { lost: None, entries: found.entries, place: place.clone() };
         let outcome = runtime.block_on(sink.send(&batch));
         let refused = match outcome {
             Outcome::Taken { rejected, says } => {

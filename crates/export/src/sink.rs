@@ -126,7 +126,7 @@ pub(crate) fn is_told(target: &Target) -> bool {
 }
 
 /// Whether what says who sends is readable by nobody on the way.
-fn hidden(target: &Target, host: &Host, instead: &str) -> Result<(), ExportError> {
+pub(crate) fn hidden(target: &Target, host: &Host, instead: &str) -> Result<(), ExportError> {
     if host.is_tls || is_this_machine(&host.name) {
         return Ok(());
     }

@@ -108,6 +108,19 @@ impl Target {
         }
     }
 
+    /// A database of ClickHouse that is asked, at `clickhouse+https://HOST[:PORT]/DATABASE`.
+    ///
+    /// # Errors
+    /// The URL is none, or of something that is only sent to.
+    pub fn store(url: &str) -> Result<Self, ExportError> {
+        let found: Self = url.parse()?;
+        if found.format == Format::ClickHouse {
+            return Ok(found);
+        }
+        let why = "only ClickHouse can be asked: write clickhouse+https://host:8443/database".to_owned();
+        Err(ExportError::Target { target: found.to_string(), why })
+    }
+
     /// Whether it is this process's own output.
     #[must_use]
     pub fn is_stdout(&self) -> bool {
@@ -210,7 +223,7 @@ fn clickhouse(is_tls: bool, rest: &str) -> Result<Place, String> {
     };
     if !is_name(database) || uri.query().is_some() {
         return Err("the path is the name of a database: clickhouse+https://host:8443/security; users and settings are \
-                    headers (--export-headers)"
+                    headers (--export-headers, --store-headers)"
             .to_owned());
     }
     let default = if is_tls { CLICKHOUSE_TLS } else { CLICKHOUSE };
@@ -245,7 +258,8 @@ fn uri(rest: &str) -> Result<Uri, String> {
     let uri: Uri = format!("http:{rest}").parse().map_err(|error| format!("it is no URL: {error}"))?;
     match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => {
-            Err("a password does not belong in a URL: put a header into a file, and name it with --export-headers"
+            Err("a password does not belong in a URL: put a header into a file, and name it with --export-headers or \
+                 --store-headers"
                 .to_owned())
         }
         Some(_) => Ok(uri),

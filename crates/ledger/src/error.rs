@@ -44,6 +44,16 @@ pub enum LedgerError {
         /// Why.
         source: io::Error,
     },
+    /// A store that is no file did not answer.
+    #[error("{store}: {doing}: {why}")]
+    Store {
+        /// Which, without anything secret.
+        store: String,
+        /// What was asked for.
+        doing: &'static str,
+        /// What it says, or what is wrong with its answer.
+        why: String,
+    },
 }
 
 impl LedgerError {

@@ -295,9 +295,7 @@ impl Reader {
     /// # Errors
     /// The file cannot be read.
     pub fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
-        let mut texts = filter.texts.clone();
-        texts.extend(is(Column::Source, filter.source.as_ref()));
-        texts.extend(is(Column::Destination, filter.destination.as_ref()));
+        let texts = filter.texts();
         if !self.knows_all(&texts)? {
             return Ok(Vec::new());
         }
@@ -408,9 +406,21 @@ impl Reader {
     }
 }
 
+impl EdgeFilter {
+    /// All texts that must hold, those of `source` and `destination` with them.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(Column, Match)> {
+        let mut texts = self.texts.clone();
+        texts.extend(is(Column::Source, self.source.as_ref()));
+        texts.extend(is(Column::Destination, self.destination.as_ref()));
+        texts
+    }
+}
+
 impl EntryFilter {
-    /// All texts that must hold.
-    pub(crate) fn texts(&self) -> Vec<(Column, Match)> {
+    /// All texts that must hold, those of `source` and `destination` with them.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(Column, Match)> {
         let mut texts = self.texts.clone();
         texts.extend(is(Column::Source, self.source.as_ref()));
         texts.extend(is(Column::Destination, self.destination.as_ref()));

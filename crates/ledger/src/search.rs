@@ -42,7 +42,9 @@ pub enum Match {
 }
 
 impl Column {
-    fn columns(self) -> &'static [&'static str] {
+    /// The names of the columns that are meant, any of which may have the text.
+    #[must_use]
+    pub fn columns(self) -> &'static [&'static str] {
         match self {
             Self::Node => &["node"],
             Self::Source => &["source"],

@@ -1,6 +1,7 @@
 """ClickHouse's engine in one process (chDB), behind the part of its HTTP interface that exports use.
 
-Arguments: a folder. Prints its port. POST / has a statement; POST /?query=INSERT ... FORMAT ...&setting=value has rows, packed with gzip.
+Arguments: a folder. Prints its port. POST / has a statement, and may have values of its parameters; POST /?query=INSERT ... FORMAT
+...&setting=value has rows. Both may be packed with gzip.
 """
 
 import gzip
@@ -20,12 +21,17 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
-        statement, settings = body.decode(), dict(parse_qsl(urlsplit(self.path).query))
+        statement, settings = body.decode(), dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
         if "query" in settings:
             insert, form = settings.pop("query").split(" FORMAT ")
             given = ", ".join(f"{name} = '{value}'" for name, value in settings.items())
             statement = f"{insert} SETTINGS {given} FORMAT {form} {statement}"
         try:
+            for name, value in settings.items():
+                if name.startswith("param_"):
+                    # Set as a server sets it: the value as it came, which is read when it is used.
+                    value = value.replace("\\", "\\\\").replace("'", "\\'")
+                    ENGINE.query(f"SET {name} = '{value}'")
             status, answer = 200, bytes(ENGINE.query(statement, "JSONEachRow").bytes() or b"")
         except Exception as error:
             status, answer = 400, str(error).encode()

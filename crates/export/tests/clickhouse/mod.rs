@@ -1,9 +1,12 @@
 //! Rows arrive in ClickHouse: in its engine of today (chDB, in one process, behind the HTTP that exports speak), with the tables that
-//! this program makes; and at a real server, Debian's of 2018, for the wire: framing, packed bodies, log-in and refusals.
+//! this program makes; and at a real server, Debian's of 2018, for the wire: framing, packed bodies, log-in and refusals. What is asked
+//! there is in `conforms.rs`.
+
+mod conforms;
 
 use super::{World, denial, wait};
-use export::{Settings, clickhouse_ddl};
-use ledger::Entry;
+use export::{ClickHouse, Settings, clickhouse_ddl};
+use ledger::{EdgeFilter, Entry, EntryFilter, Store};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -58,14 +61,14 @@ fn world() -> World {
 }
 
 /// Sends all that the world's ledger has, as if nothing had been sent before.
-fn send(world: &World, url: &str, settings: &Settings) {
+fn send(world: &World, url: &str, settings: &Settings, entries: u64) {
     for file in std::fs::read_dir(world.folder.path()).unwrap().map(|file| file.unwrap().path()) {
         if file.display().to_string().contains(".export-") {
             std::fs::remove_file(file).unwrap();
         }
     }
     let exports = world.start(&[url.to_owned()], settings);
-    let status = wait(&exports, |status| status.sent + status.refused == 701);
+    let status = wait(&exports, |status| status.sent + status.refused == entries);
     assert_eq!((status.refused, status.problem), (0, None));
 }
 
@@ -75,22 +78,16 @@ fn number(rows: &[Value]) -> u64 {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap()
 }
 
-#[test]
-fn the_engine_of_clickhouse_has_each_row_once_also_when_all_is_sent_again() {
+/// The engine with our tables in a database `security`, and the database's URL; `None` where the engine is not installed.
+fn engine(folder: &Path) -> Option<(Running, String)> {
     let target = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-chdb/bin/python"));
     let python = std::env::var_os("COFFERDAM_CHDB_PYTHON").map_or(target, PathBuf::from);
     if !python.exists() {
-        eprintln!("NOT RUN: no Python with chDB at {}; scripts/test makes one", python.display());
-        return;
+        return None;
     }
-    let world = world();
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clickhouse/engine.py");
-    let mut child = Command::new(python)
-        .arg(program)
-        .arg(world.folder.path().join("engine"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(python).arg(program).arg(folder.join("engine")).stdout(Stdio::piped()).spawn().unwrap();
     let mut port = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
     let engine = Running { child, port: port.trim().parse().unwrap() };
@@ -101,11 +98,21 @@ fn the_engine_of_clickhouse_has_each_row_once_also_when_all_is_sent_again() {
         engine.ask(statement);
     }
     let url = format!("clickhouse+http://127.0.0.1:{}/security", engine.port);
-    send(&world, &url, &Settings::default());
+    Some((engine, url))
+}
+
+#[test]
+fn the_engine_of_clickhouse_has_each_row_once_also_when_all_is_sent_again() {
+    let world = world();
+    let Some((engine, url)) = engine(world.folder.path()) else {
+        eprintln!("NOT RUN: no Python with chDB; scripts/test makes one in target/test-chdb");
+        return;
+    };
+    send(&world, &url, &Settings::default(), 701);
     let count = "SELECT count() AS n FROM security.cofferdam_records";
     let denied = "SELECT sum(denied) AS n FROM security.cofferdam_edges";
     assert_eq!((number(&engine.ask(count)), number(&engine.ask(denied))), (701, 701));
-    send(&world, &url, &Settings::default());
+    send(&world, &url, &Settings::default(), 701);
     assert_eq!((number(&engine.ask(count)), number(&engine.ask(denied))), (701, 701), "sent again");
     let found = engine.ask("SELECT source, detail, toUnixTimestamp64Micro(time) AS n, port FROM security.cofferdam_records WHERE number = 701");
     let [row] = &found[..] else { panic!("{found:?}") };
@@ -208,6 +215,13 @@ fn a_server_of_clickhouse_takes_packed_rows_of_who_may_and_what_it_refuses_is_to
         eprintln!("NOT RUN: no clickhouse-server; scripts/setup installs Debian 12's");
         return;
     };
+    // It knows no parameters of queries, and has no table: that is told, and is no empty answer.
+    let direct = format!("clickhouse+http://127.0.0.1:{}/security", server.port).parse().unwrap();
+    let asked = ClickHouse::new(&direct, &Settings::default()).unwrap();
+    let by_port = EntryFilter { port: Some(443), ..EntryFilter::default() };
+    for error in [asked.entries(&by_port).unwrap_err(), asked.edges(&EdgeFilter::default()).unwrap_err()] {
+        assert!(error.to_string().contains("Code: "), "{error}");
+    }
     let through = without_newer(server.port);
     let url = format!("clickhouse+http://127.0.0.1:{through}/security");
     let [right, wrong] = ["geheim", "falsch"].map(|password| {
@@ -231,7 +245,7 @@ fn a_server_of_clickhouse_takes_packed_rows_of_who_may_and_what_it_refuses_is_to
     );
     let count = "SELECT count() AS n FROM security.cofferdam_records FINAL FORMAT JSONEachRow";
     for _ in 0..2 {
-        send(&world, &url, &right);
+        send(&world, &url, &right, 701);
         assert_eq!(number(&server.ask(count)), 701);
     }
     let found = server.ask(

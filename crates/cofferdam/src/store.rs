@@ -1,0 +1,40 @@
+//! Which store is asked what was recorded: the ledger's file, or a database that it is exported to.
+//!
+//! Guarantees: what is asked of one store is not answered by another. Does not: take a password; files have those.
+
+use crate::ledger_cmd::Place;
+use ::ledger::Store;
+use anyhow::{Context, Result};
+use clap::Args;
+use export::{ClickHouse, Settings, Target};
+use std::path::PathBuf;
+
+/// A database that is asked instead of the ledger.
+#[derive(Args, Debug)]
+pub(crate) struct StoreArgs {
+    /// Ask this database of ClickHouse, which a ledger is exported to, instead: clickhouse+https://host:8443/database
+    #[arg(long, value_name = "URL", value_parser = Target::store, conflicts_with_all = ["ledger", "socket"])]
+    store: Option<Target>,
+    /// File with headers for it, one `Name: value` per line, that say who asks
+    #[arg(long, value_name = "FILE", requires = "store")]
+    store_headers: Option<PathBuf>,
+    /// File with certificates (PEM) of the authorities to believe instead of the system's
+    #[arg(long, value_name = "FILE", requires = "store")]
+    store_ca: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// Opens it, or the ledger that `place` says.
+    ///
+    /// # Errors
+    /// A file that goes with it is not what it should be, or the ledger cannot be opened.
+    pub(crate) fn open(&self, place: &Place) -> Result<Box<dyn Store>> {
+        let Some(target) = &self.store else { return Ok(Box::new(place.open()?)) };
+        let settings = Settings {
+            headers: self.store_headers.clone(),
+            authorities: self.store_ca.clone(),
+            sender: None,
+        };
+        Ok(Box::new(ClickHouse::new(target, &settings).context("--store")?))
+    }
+}

@@ -1,0 +1,43 @@
+//! Questions that are asked of the ledger's file, or of another store that its entries were sent to.
+//!
+//! Guarantees: of the same entries, every store gives the same answers, but where it says otherwise. Does not: have what only the
+//! file can answer, which is the chain of hashes ([`Reader::verify`]) and what incidents and sums over time are made of.
+
+use crate::error::LedgerError;
+use crate::query::{Edge, EdgeFilter, EntryFilter, Measure, Reader, Stored, Sum, TopBy};
+
+/// A store that can be asked what was recorded. Waits for the answer.
+pub trait Store {
+    /// Entries, in the order of their numbers, the newest first where the filter says no other.
+    ///
+    /// # Errors
+    /// The store cannot be read, or cannot answer this.
+    fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError>;
+
+    /// Edges, those first that were first seen last. Those that were first seen in the same microsecond have an order that is the
+    /// store's own, and the same each time.
+    ///
+    /// # Errors
+    /// As [`Self::entries`].
+    fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError>;
+
+    /// The largest of all connections since a time (microseconds since 1970), by what is asked for; then by name.
+    ///
+    /// # Errors
+    /// As [`Self::entries`].
+    fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError>;
+}
+
+impl Store for Reader {
+    fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError> {
+        Self::entries(self, filter)
+    }
+
+    fn edges(&self, filter: &EdgeFilter) -> Result<Vec<Edge>, LedgerError> {
+        Self::edges(self, filter)
+    }
+
+    fn top(&self, by: TopBy, measure: Measure, since: u64, most: usize) -> Result<Vec<Sum>, LedgerError> {
+        Self::top(self, by, measure, since, most)
+    }
+}
