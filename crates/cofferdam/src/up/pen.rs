@@ -117,7 +117,8 @@ impl Pen {
             state: Mutex::default(),
             sealed: Condvar::new(),
         });
-        let hand = Hand { shared: Arc::clone(&shared), retention, ledger: None, damage: None, told: 0, sealed: 0 };
+        let hand =
+            Hand { shared: Arc::clone(&shared), retention, ledger: None, damage: None, told: 0, sealed: 0 };
         let waiting = Mutex::new(Some((hand, received)));
         Self { entries: Some(entries), shared, waiting, thread: OnceLock::new(), exports: None }
     }
