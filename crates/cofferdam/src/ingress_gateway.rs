@@ -29,7 +29,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use controller::ingress::{Candidate, Known, Seen, Told, Writing};
 use controller::lease::Role;
-use crds::Diagnostic;
+use crds::{Diagnostic, GatewayApi, Object};
 use feed::tls::ingress_name;
 use ingress::{Config, Figures, Server, Settings};
 use kept::Kept;
@@ -39,6 +39,7 @@ use purse::{Purse, StoreMeans, StoreStanding};
 use routes::{Resource, Routing};
 use rustls_pki_types::CertificateDer;
 use status::Statuses;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -72,8 +73,11 @@ pub(crate) struct IngressGatewayArgs {
     #[arg(long, value_name = "NAME", requires = "cluster")]
     namespace: Option<String>,
     /// The Service that leads here: its addresses are those that Gateways say they have
-    #[arg(long, value_name = "NAMESPACE/NAME", requires = "cluster", value_parser = status::service)]
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "cluster", value_parser = status::object)]
     service: Option<Resource>,
+    /// Serve this Gateway and no other of its class: those have processes of their own, and so ports of their own
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = status::object)]
+    gateway: Option<Resource>,
     /// Read the Secrets of this namespace, and of no other that is not named too; may be repeated [default: of all]
     #[arg(long = "secrets-of", value_name = "NAMESPACE", requires = "cluster")]
     secrets: Vec<String>,
@@ -285,7 +289,8 @@ pub(crate) fn run(args: &IngressGatewayArgs) -> Result<()> {
         None => Arc::default(),
     };
     let (mut source, statuses) = args.source(&runtime)?;
-    let mut gateway = Gateway { settings, waf, shared: Arc::clone(&shared), server: None, statuses };
+    let only = args.gateway.clone();
+    let mut gateway = Gateway { settings, waf, shared: Arc::clone(&shared), server: None, statuses, only };
     if let Some(address) = args.health {
         let listener = runtime.block_on(http::bind(address))?;
         runtime.spawn(health::serve(listener, Arc::clone(&shared)));
@@ -381,7 +386,8 @@ impl IngressGatewayArgs {
         let namespace = self.namespace.clone().or_else(|| POD_NAMESPACE.value());
         let namespace = namespace.unwrap_or_else(|| "cofferdam-system".to_owned());
         let name = POD_NAME.value().unwrap_or_else(|| format!("pid-{}", std::process::id()));
-        let statuses = Statuses::start(runtime, client, Candidate { namespace, name }, self.service.clone());
+        let candidate = Candidate { namespace, name, only: self.gateway.clone() };
+        let statuses = Statuses::start(runtime, client, candidate, self.service.clone());
         Ok((Source::Cluster(known), Some(statuses)))
     }
 }
@@ -421,6 +427,15 @@ fn of_files(files: &[PathBuf]) -> Seen {
     Seen { objects: read.objects, diagnostics: read.diagnostics }
 }
 
+/// All but Gateways that are not this one.
+fn without_others(objects: &[Object], gateway: &Resource) -> Vec<Object> {
+    let is_served = |object: &&Object| {
+        let Object::GatewayApi(GatewayApi::Gateway(it)) = object else { return true };
+        (&it.meta.namespace, &it.meta.name) == (&gateway.namespace, &gateway.name)
+    };
+    objects.iter().filter(is_served).cloned().collect()
+}
+
 /// The server, once there is one.
 struct Gateway {
     settings: Settings,
@@ -428,18 +443,24 @@ struct Gateway {
     shared: Arc<Shared>,
     server: Option<Server>,
     statuses: Option<Statuses>,
+    /// The Gateway that is served; `None`: every one of our classes.
+    only: Option<Resource>,
 }
 
 impl Gateway {
     /// Goes by these objects, or says why it does not.
     fn load(&mut self, seen: &Seen) {
-        let config = Config::of(&seen.objects, Arc::clone(&self.waf));
+        let objects = match &self.only {
+            Some(only) => Cow::Owned(without_others(&seen.objects, only)),
+            None => Cow::Borrowed(&*seen.objects),
+        };
+        let config = Config::of(&objects, Arc::clone(&self.waf));
         let (policies, judged) = admit::Policies::build(config.policies.clone());
         let all: Vec<&Diagnostic> = seen.diagnostics.iter().chain(&judged).collect();
         for diagnostic in &all {
             self.shared.say(&diagnostic.to_string());
         }
-        let (routing, statuses) = Routing::build(&seen.objects);
+        let (routing, statuses) = Routing::build(&objects);
         for wrong in told::wrong(&statuses) {
             self.shared.say(&wrong);
         }
@@ -452,8 +473,9 @@ impl Gateway {
         if let Some(to) = &self.statuses {
             let faults = status::faults(&taken, server, &routing);
             let (diagnostics, statuses, service) = (&*all, &*statuses, to.service.as_ref());
-            let (objects, policies, faults) = (&*seen.objects, &policies, &faults);
-            to.say(&Told { objects, diagnostics, statuses, policies, faults, service });
+            let (objects, policies, faults) = (&*objects, &policies, &faults);
+            let only = self.only.as_ref();
+            to.say(&Told { objects, diagnostics, statuses, policies, faults, service, only });
         }
         let mut standing = self.shared.standing();
         standing.errors = all.iter().filter(|it| it.is_error()).count();

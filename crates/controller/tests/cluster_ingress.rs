@@ -107,7 +107,7 @@ async fn serve(client: Client) {
     let (sender, mut known) = watch::channel(Known::default());
     let (stands, to_write) = watch::channel(None);
     let (writing, _how) = watch::channel(Writing::default());
-    let candidate = Candidate { namespace: "ai".into(), name: "first".into() };
+    let candidate = Candidate { namespace: "ai".into(), name: "first".into(), only: None };
     let follow = ingress::follow(client.clone(), &[], sender);
     let write = ingress::write(client, &candidate, to_write, writing);
     let join = async {
@@ -123,6 +123,7 @@ async fn serve(client: Client) {
                 policies: &policies,
                 faults: &Faults::default(),
                 service: None,
+                only: None,
             };
             stands.send_replace(Some(Arc::new(Stands::new(&told))));
         }

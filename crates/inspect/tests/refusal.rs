@@ -185,7 +185,7 @@ fn a_client_of_an_unknown_service_gets_its_own_form() {
 fn grpc_is_answered_with_trailers_only() {
     let asked = Asked { content_type: Some("application/grpc+proto"), method: "POST", ..Asked::default() };
     let message = "ü 100%";
-    for (status, code) in [(403, "7"), (429, "8"), (503, "14"), (401, "16")] {
+    for (status, code) in [(403, "7"), (404, "12"), (429, "8"), (503, "14"), (401, "16")] {
         let answer = answer(&operation("triton", "infer"), &asked, &Refusal { status, message, ..REFUSAL });
         assert_eq!((answer.status, header(&answer, "grpc-status")), (200, code));
         assert!(header(&answer, "grpc-message").starts_with("Refused by Cofferdam: %C3%BC 100%25 ("));

@@ -38,9 +38,10 @@ pub use status::{
 
 /// What of the Gateway API is done, in the words of its `supportedFeatures`, in their order. What is not here is refused with a
 /// condition, or is no feature with a name.
-pub const FEATURES: [&str; 31] = [
+pub const FEATURES: [&str; 32] = [
     "BackendTLSPolicy",
     "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
     "Gateway",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",

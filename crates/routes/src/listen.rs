@@ -157,6 +157,8 @@ fn draft_listener<'o>(known: &Known<'o>, gateway: &Gateway, written: &'o Gateway
         }
         (ListenerProtocol::Tls, _) => {
             let message = "TLS is handed on as it is: write mode: Passthrough, or protocol: HTTPS";
+            // No route can attach where TLS would end and what comes out of it be handed on.
+            draft.kinds.clear();
             draft.accepted = Some((Reason::UnsupportedValue, message.into()));
         }
     }

@@ -154,7 +154,8 @@ fn target(
         RouteKind::Tls => None,
         RouteKind::Http | RouteKind::Grpc => backend_tls::of(known, &meant, port)?,
     };
-    let is_h2 = match &*port.app_protocol {
+    // The registry's names of protocols have no case (RFC 6335, 5.1).
+    let is_h2 = match &*port.app_protocol.to_ascii_lowercase() {
         "" | "http" | "kubernetes.io/ws" => false,
         "kubernetes.io/h2c" | "grpc" | "http2" => true,
         _ if route.kind == RouteKind::Tls => false,

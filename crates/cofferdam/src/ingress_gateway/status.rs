@@ -88,7 +88,7 @@ pub(super) fn line(writing: &Writing) -> String {
 }
 
 /// `NAMESPACE/NAME`
-pub(super) fn service(text: &str) -> Result<Resource, String> {
+pub(super) fn object(text: &str) -> Result<Resource, String> {
     let (namespace, name) = text.split_once('/').ok_or("write it as NAMESPACE/NAME")?;
     if namespace.is_empty() || name.is_empty() || name.contains('/') {
         return Err("write it as NAMESPACE/NAME".to_owned());

@@ -13,8 +13,9 @@ const PASSING: [&str; 1] = ["Degraded"];
 /// Group of the kinds of routes that may attach.
 const GROUP: &str = "gateway.networking.k8s.io";
 
-/// The whole status to write; `None`: it is as it should be, or the object is not the one that this is about. `now`: RFC 3339.
-pub(super) fn merged(object: &Value, wanted: &Wanted, now: &str) -> Option<Value> {
+/// The whole status to write; `None`: it is as it should be, or the object is not the one that this is about. `only`: the
+/// Gateway that is spoken for where others of our classes have processes of their own. `now`: RFC 3339.
+pub(super) fn merged(object: &Value, wanted: &Wanted, only: Option<&Resource>, now: &str) -> Option<Value> {
     let metadata = object.get("metadata")?;
     let is_it = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default() == wanted.generation
         && metadata.get("creationTimestamp").and_then(Value::as_str).unwrap_or_default() == &*wanted.created;
@@ -56,15 +57,17 @@ pub(super) fn merged(object: &Value, wanted: &Wanted, now: &str) -> Option<Value
         }
         Says::Route(own) => {
             let before = list(old, "parents");
-            let parents = parents(object, before, own, |conditions, old| at(conditions, old, &[]))?;
+            let parents = parents(object, before, own, only, |conditions, old| at(conditions, old, &[]))?;
             // Whoever has no parent of ours and no status needs none.
             if !parents.is_empty() || !before.is_empty() {
                 status.insert("parents".to_owned(), parents.into());
             }
         }
-        Says::Pool(own) => POOL.put(&mut status, old, own, |conditions, old| at(conditions, old, &[])),
+        Says::Pool(own) => {
+            POOL.put(&mut status, old, (own, only), |conditions, old| at(conditions, old, &[]));
+        }
         Says::BackendTls(own) => {
-            BACKEND_TLS.put(&mut status, old, own, |conditions, old| at(conditions, old, &[]));
+            BACKEND_TLS.put(&mut status, old, (own, only), |conditions, old| at(conditions, old, &[]));
         }
     }
     let status = Value::Object(status);
@@ -87,11 +90,11 @@ impl Words {
         &self,
         status: &mut Map<String, Value>,
         old: &Value,
-        own: &[(Resource, Vec<Condition>)],
+        (own, only): (&[(Resource, Vec<Condition>)], Option<&Resource>),
         conditions: impl Fn(&[Condition], &Value) -> Value,
     ) {
         let before = list(old, self.list);
-        let users = self.users(before, own, conditions);
+        let users = self.users(before, own, only, conditions);
         // Whoever nobody of ours comes to, and who says nothing, need say nothing.
         if !users.is_empty() || !before.is_empty() {
             status.insert(self.list.to_owned(), users.into());
@@ -103,6 +106,7 @@ impl Words {
         &self,
         before: &[Value],
         own: &[(Resource, Vec<Condition>)],
+        only: Option<&Resource>,
         conditions: impl Fn(&[Condition], &Value) -> Value,
     ) -> Vec<Value> {
         let mut wanted: Vec<_> = own.iter().collect();
@@ -126,7 +130,7 @@ impl Words {
             let may_be_ours = text(old, "controllerName").is_none();
             match at.filter(|_| is_ours || may_be_ours) {
                 Some(at) => users.push(made(wanted.remove(at), old)),
-                None if is_ours => {}
+                None if is_ours && only.is_none_or(|only| is_of(old, only)) => {}
                 None => users.push(old.clone()),
             }
         }
@@ -184,6 +188,7 @@ fn parents(
     object: &Value,
     before: &[Value],
     own: &[(usize, Vec<Condition>)],
+    only: Option<&Resource>,
     conditions: impl Fn(&[Condition], &Value) -> Value,
 ) -> Option<Vec<Value>> {
     let written = list(object.get("spec").unwrap_or(&Value::Null), "parentRefs");
@@ -198,8 +203,18 @@ fn parents(
             parents.push(old.clone());
         } else if let Some(at) = wanted.iter().position(|(it, _)| Some(*it) == old.get("parentRef")) {
             parents.push(made(wanted.remove(at), old));
+        } else if only.is_some_and(|only| !is_parent(object, old, only)) {
+            parents.push(old.clone());
         }
     }
     parents.extend(wanted.into_iter().map(|it| made(it, &Value::Null)));
     Some(parents)
+}
+
+/// Whether a parent of a route's status is this Gateway.
+fn is_parent(object: &Value, parent: &Value, gateway: &Resource) -> bool {
+    let reference = parent.get("parentRef").unwrap_or(&Value::Null);
+    let own = object.get("metadata").and_then(|it| text(it, "namespace"));
+    text(reference, "namespace").or(own) == Some(&gateway.namespace)
+        && text(reference, "name") == Some(&gateway.name)
 }

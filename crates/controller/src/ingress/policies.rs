@@ -57,6 +57,10 @@ pub(super) fn conditions(told: &Told<'_>) -> Vec<(ObjectName, i64, Vec<Condition
             name: meta.name.clone(),
         };
         let errors = said.get(&name).map(Vec::as_slice).unwrap_or_default();
+        // One that is nowhere here is for the process of another Gateway to speak of.
+        if told.only.is_some() && errors.is_empty() && !served.has_target(told, policy) {
+            return None;
+        }
         let mut conditions = vec![accepted(policy, errors)];
         let fault = told.faults.whole.as_deref().or(faults.get(&name).copied());
         conditions.push(programmed(told, &served, policy, errors, fault));
@@ -113,6 +117,11 @@ fn programmed(
     if let Some(first) = closed.first() {
         return no("Closed", format!("{first}{}", more(closed.len())));
     }
+    // Targets that are not here may be served by the processes of other Gateways, which speak of them.
+    if told.only.is_some() {
+        let message = "at each target that is served".to_owned();
+        return Condition { kind: "Programmed", holds: true, reason: "Programmed", message };
+    }
     if let Some(first) = missing.first() {
         let message = format!("at {holds} of {} targets; {first}{}", targets.len(), more(missing.len()));
         return no("TargetNotFound", message);
@@ -160,6 +169,11 @@ impl<'a> Served<'a> {
             }
         }
         served
+    }
+
+    fn has_target(&self, told: &Told<'_>, policy: &InferencePolicy) -> bool {
+        let mut targets = policy.targets.iter().flatten();
+        targets.any(|it| !matches!(self.stands(told, &policy.meta.namespace, &it.value), Stands::Missing(_)))
     }
 
     fn stands(&self, told: &Told<'_>, namespace: &str, target: &PolicyTarget) -> Stands {

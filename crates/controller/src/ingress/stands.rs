@@ -87,6 +87,8 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stands {
     pub(crate) wanted: BTreeMap<ObjectName, Wanted>,
+    /// The Gateway that is spoken for, where that is not every one of our classes.
+    pub(crate) only: Option<Resource>,
 }
 
 /// What is known when a gateway has read all and put in force what it can.
@@ -104,6 +106,8 @@ pub struct Told<'a> {
     pub faults: &'a Faults,
     /// Namespace and name of the Service that leads here, whose addresses Gateways have.
     pub service: Option<&'a Resource>,
+    /// The Gateway that is served, where others of our classes have processes of their own: nothing is said for those.
+    pub only: Option<&'a Resource>,
 }
 
 impl Stands {
@@ -147,7 +151,7 @@ impl Stands {
                 wanted.created = meta.created.clone();
             }
         }
-        Self { wanted }
+        Self { wanted, only: told.only.cloned() }
     }
 }
 

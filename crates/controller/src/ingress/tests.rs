@@ -56,6 +56,7 @@ struct State {
     text: String,
     faults: Faults,
     service: Option<Resource>,
+    only: Option<Resource>,
 }
 
 impl State {
@@ -80,6 +81,7 @@ impl State {
             policies: &policies,
             faults: &self.faults,
             service: self.service.as_ref(),
+            only: self.only.as_ref(),
         };
         Stands::new(&told)
     }
@@ -88,7 +90,7 @@ impl State {
     fn written(&self, kind: &str, name: &str, object: Value) -> Option<Value> {
         let namespace = if kind == "GatewayClass" { "" } else { "ai" };
         let name = ObjectName { kind: kind.into(), namespace: namespace.into(), name: name.into() };
-        merged(&object, &self.stands().wanted[&name], NOW)
+        merged(&object, &self.stands().wanted[&name], self.only.as_ref(), NOW)
     }
 
     /// Conditions of an object that had no status, each as one line.
@@ -274,6 +276,43 @@ fn what_others_say_of_a_route_stays_and_what_stays_the_same_keeps_its_time() {
     assert_eq!(conditions[0]["lastTransitionTime"], NOW);
     assert_eq!(conditions[1]["lastTransitionTime"], "1970-01-01T00:00:00Z");
     assert_eq!(conditions[2], others);
+}
+
+#[test]
+fn a_process_of_one_gateway_speaks_for_that_one_and_leaves_what_those_of_others_say() {
+    let ours = |name: &str| json!({"controllerName": "cofferdam.dev/ingress-gateway", "parentRef": {"name": name}, "conditions": []});
+    let mut state = State::of(&format!("{OBJECTS}{POOL}"), ROUTE);
+    for (only, others) in [(None, 0), (Some(edge()), 1)] {
+        state.only = only;
+        let status =
+            state.written("HTTPRoute", "models", route(&json!([ours("beside"), ours("edge")]))).unwrap();
+        let parents = status["parents"].as_array().unwrap();
+        assert_eq!(parents.iter().filter(|it| it["parentRef"]["name"] == "beside").count(), others);
+        assert_eq!(parents.len(), others + 1, "what it said itself and says no more goes: {status:#}");
+        let user = json!({
+            "controllerName": "cofferdam.dev/ingress-gateway", "conditions": [],
+            "parentRef": {"kind": "Gateway", "namespace": "ai", "name": "beside"},
+        });
+        let pool = json!({"kind": "InferencePool", "metadata": {}, "status": {"parents": [user]}});
+        let status = state.written("InferencePool", "llamas", pool).unwrap();
+        assert_eq!(status["parents"].as_array().unwrap().len(), others + 1, "{status:#}");
+    }
+    let both = "{group: gateway.networking.k8s.io, kind: Gateway, name: edge}, {group: gateway.networking.k8s.io, kind: Gateway, name: beside}";
+    let said =
+        State { only: Some(edge()), ..State::of(OBJECTS, both) }.conditions("InferencePolicy", "models");
+    assert_eq!(said[1], "Programmed True Programmed at each target that is served");
+    // A policy that holds at none of its targets is another's to speak of; one with an error is everybody's.
+    let beside = "{group: gateway.networking.k8s.io, kind: Gateway, name: beside}";
+    let name = ObjectName { kind: "InferencePolicy".into(), namespace: "ai".into(), name: "models".into() };
+    for (text, target, only, is_told) in [
+        (OBJECTS.to_owned(), ROUTE, Some(edge()), true),
+        (OBJECTS.to_owned(), beside, Some(edge()), false),
+        (OBJECTS.to_owned(), beside, None, true),
+        (OBJECTS.replace("mode: Shadow", "mode: Loud"), beside, Some(edge()), true),
+    ] {
+        let state = State { only, ..State::of(&text, target) };
+        assert_eq!(state.stands().wanted.contains_key(&name), is_told, "{target} {:?}", state.only);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use feed::client::chain;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client};
+use routes::Resource;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ const ROUND: usize = 100;
 const AGAIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody changed what was written.
 const LOOK: Duration = Duration::from_secs(300);
+/// How often an object that others write too is looked at again at once.
+const TRIES: usize = 3;
 /// Objects asked for at a time.
 const PAGE: u32 = 500;
 
@@ -45,6 +48,17 @@ pub struct Candidate {
     pub namespace: String,
     /// This gateway's name among all.
     pub name: String,
+    /// The Gateway that it serves, where others of its classes have processes of their own: those have a Lease each.
+    pub only: Option<Resource>,
+}
+
+impl Candidate {
+    fn lease(&self) -> String {
+        match &self.only {
+            Some(only) => format!("{}.{}.{}", lease::INGRESS, only.namespace, only.name),
+            None => lease::INGRESS.to_owned(),
+        }
+    }
 }
 
 /// How the writing goes.
@@ -66,7 +80,8 @@ pub async fn run(
     let (elected, role) = watch::channel(Role::default());
     let elect = async {
         loop {
-            let lease = (&*candidate.namespace, lease::INGRESS);
+            let name = candidate.lease();
+            let lease = (&*candidate.namespace, &*name);
             let other = lease::run(client.clone(), lease, &candidate.name, &elected).await;
             elected.send_replace(Role::Stands(other));
         }
@@ -118,6 +133,7 @@ struct Writer {
     client: Client,
     events: Events,
     wanted: BTreeMap<ObjectName, Wanted>,
+    only: Option<Resource>,
     /// What may not be as it is wanted.
     due: BTreeSet<ObjectName>,
     /// Where the last round ended.
@@ -138,6 +154,7 @@ impl Writer {
             client,
             events,
             wanted,
+            only: None,
             due,
             last: None,
             has_more: false,
@@ -154,6 +171,7 @@ impl Writer {
         let gone = self.wanted.keys().filter(|name| !stands.wanted.contains_key(*name));
         self.due.extend(changed.chain(gone).cloned());
         self.wanted.clone_from(&stands.wanted);
+        self.only.clone_from(&stands.only);
     }
 
     async fn round(&mut self) {
@@ -210,6 +228,17 @@ impl Writer {
     }
 
     async fn put(&mut self, name: &ObjectName) -> kube::Result<()> {
+        let mut tries = 1;
+        loop {
+            match self.try_put(name).await {
+                // Another wrote meanwhile: what it said is looked at, and stays.
+                Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => tries += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_put(&mut self, name: &ObjectName) -> kube::Result<()> {
         let Some(kind) = with_status().find(|kind| kind.kind() == &*name.kind) else { return Ok(()) };
         let (client, resource) = (self.client.clone(), kind.resource());
         let api: Api<DynamicObject> = match &*name.namespace {
@@ -238,9 +267,9 @@ impl Writer {
         let object = serde_json::to_value(object).unwrap_or_default();
         let no_route = || Wanted::none(&object);
         match self.wanted.get(name) {
-            Some(wanted) => merged(&object, wanted, &now()),
+            Some(wanted) => merged(&object, wanted, self.only.as_ref(), &now()),
             // It may have been ours.
-            None if name.kind.ends_with("Route") => merged(&object, &no_route(), &now()),
+            None if name.kind.ends_with("Route") => merged(&object, &no_route(), self.only.as_ref(), &now()),
             None => None,
         }
     }

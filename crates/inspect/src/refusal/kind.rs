@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// Of google.rpc.Code: its number, which gRPC uses too, and its name
+    /// Of google.rpc.Code: its number and its name
     /// (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>).
     pub(crate) fn google(self) -> (u8, &'static str) {
         match self {
@@ -59,6 +59,20 @@ impl Kind {
             Self::NotFound => (5, "NOT_FOUND"),
             Self::Spent => (8, "RESOURCE_EXHAUSTED"),
             Self::Failed => (14, "UNAVAILABLE"),
+        }
+    }
+
+    /// Status of gRPC. That nobody has the method is UNIMPLEMENTED, as where a server says 404
+    /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+    pub(crate) fn grpc(self) -> u8 {
+        match self {
+            Self::NotFound => 12,
+            Self::Invalid
+            | Self::Unauthenticated
+            | Self::Denied
+            | Self::TooLarge
+            | Self::Spent
+            | Self::Failed => self.google().0,
         }
     }
 

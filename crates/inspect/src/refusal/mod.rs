@@ -169,7 +169,7 @@ fn own_headers(shape: Shape, refusal: &Refusal<'_>, answer: &mut Answer) {
             answer.headers.push(("x-request-id", id()));
         }
         Shape::Grpc => {
-            let (code, _) = refusal.kind().google();
+            let code = refusal.kind().grpc();
             answer.headers.push(("grpc-status", code.to_string()));
             answer.headers.push(("grpc-message", text::header_value(&refusal.text())));
         }
