@@ -611,7 +611,10 @@ fn state(to: SocketAddr, name: &str, facts: RuleFacts) -> Result<State> {
         let mut bound_there: HashMap<_, _> = addresses.collect();
         bound_there.insert(to.ip(), bound.clone());
         let address = if pod == 0 { Ipv4Addr::LOCALHOST } else { Ipv4Addr::from(0x0a00_0000 + pod) };
-        state.pods.insert(address.into(), PodState { rules: rules.clone(), bound: bound_there });
+        state.pods.insert(
+            address.into(),
+            PodState { rules: rules.clone(), bound: bound_there, ..PodState::default() },
+        );
     }
     Ok(state)
 }

@@ -42,6 +42,7 @@ fn judged(bound: &Bound, how: &Rules, port: u16, claim: &Claim) -> Judgement {
     let pod = PodState {
         rules: rules(Ceiling::default(), None).into(),
         bound: [(destination.ip(), bound.clone())].into(),
+        ..PodState::default()
     };
     table.replace(State { rules: how.clone(), pods: [(POD, pod)].into(), ..State::default() });
     table.judge(&Opening { pod: POD, destination, claim: claim.clone() })

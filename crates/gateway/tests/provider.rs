@@ -22,7 +22,7 @@ use support::web::{Client, Way, World, anything, full, request, run, state_of};
 
 const WAYS: [Way; 3] = [Way::Clear, Way::Tls1, Way::Tls2];
 
-/// The isolation is of line 8.
+/// The isolation is of line 7, where the policy begins.
 const POLICIES: &str = "\
 apiVersion: v1
 kind: Pod
@@ -128,7 +128,7 @@ fn a_provider_is_sent_only_where_the_workload_may_go_itself() {
             gzip.write_all(refused[0].0.as_bytes()).unwrap();
             let (status, told) = ask(&mut client, gzip.finish().unwrap(), Some("gzip")).await;
             assert!(status == StatusCode::FORBIDDEN && told.contains(refused[0].1), "{told}");
-            assert!(told.contains("EgressPolicy ml/trainer") && told.contains("policies.yaml:8"), "{told}");
+            assert!(told.contains("EgressPolicy ml/trainer") && told.contains("policies.yaml:7"), "{told}");
         });
         let calls: Vec<_> = (0..=allowed.len() + refused.len()).map(|_| world.proxy.call()).collect();
         let (passed, stopped) = calls.split_at(allowed.len());

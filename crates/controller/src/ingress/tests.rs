@@ -284,8 +284,9 @@ fn a_process_of_one_gateway_speaks_for_that_one_and_leaves_what_those_of_others_
     let mut state = State::of(&format!("{OBJECTS}{POOL}"), ROUTE);
     for (only, others) in [(None, 0), (Some(edge()), 1)] {
         state.only = only;
-        let status =
-            state.written("HTTPRoute", "models", route(&json!([ours("beside"), ours("edge")]))).unwrap();
+        let mut written = route(&json!([ours("beside"), ours("edge")]));
+        written["metadata"]["namespace"] = "ai".into();
+        let status = state.written("HTTPRoute", "models", written).unwrap();
         let parents = status["parents"].as_array().unwrap();
         assert_eq!(parents.iter().filter(|it| it["parentRef"]["name"] == "beside").count(), others);
         assert_eq!(parents.len(), others + 1, "what it said itself and says no more goes: {status:#}");
