@@ -98,7 +98,7 @@ impl LedgerArgs {
 /// Show, check or export what was kept on disk.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
-    Show(ShowArgs),
+    Show(Box<ShowArgs>),
     Verify(VerifyArgs),
     Export(OnceArgs),
     /// Print the statements that make the tables of ClickHouse that entries can be exported to

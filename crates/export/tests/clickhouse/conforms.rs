@@ -32,10 +32,10 @@ fn recorded() -> Vec<Entry> {
     let entry = |number: usize| {
         let kind = [Kind::Flow, Kind::Flow, Kind::Dns, Kind::Tls, Kind::AiCall, Kind::Finding, Kind::Audit]
             [number % 7];
-        let far = if number % 2 == 0 { 0 } else { 40 * 24 * 3600 * SECOND };
+        let far = if number.is_multiple_of(2) { 0 } else { 40 * 24 * 3600 * SECOND };
         let amount = u64::try_from(number).unwrap();
         let detail = match kind {
-            Kind::AiCall if number % 5 == 0 => r#"{"tools": not JSON"#.to_owned(),
+            Kind::AiCall if number.is_multiple_of(5) => r#"{"tools": not JSON"#.to_owned(),
             Kind::AiCall => format!(r#"{{"operation":{{"verb":"chat","tools":{}}}}}"#, tools[number % 3]),
             Kind::Flow | Kind::Dns | Kind::Tls | Kind::Finding | Kind::Audit => {
                 format!(r#"{{"number": {number}, "a": "\\'"}}"#)
@@ -45,7 +45,7 @@ fn recorded() -> Vec<Entry> {
             time: START + far + amount * WINDOW + amount,
             node: ["node-1", "node-2"][number % 2].into(),
             source: NAMES[number % 8].into(),
-            destination: if number % 11 == 0 { "".into() } else { NAMES[number / 8 % 8].into() },
+            destination: if number.is_multiple_of(11) { "".into() } else { NAMES[number / 8 % 8].into() },
             port: [443, 0, 53, 8080][number % 4],
             protocol: [6, 17][number % 2],
             rule: ["", "EgressPolicy ai/hub spec.egress[0] (a.yaml:7)", "EgressPolicy ai/ALL"][number % 3]

@@ -29,7 +29,7 @@ enum Source {
     Service(Box<Reader>),
     /// By a test's own words.
     #[cfg(test)]
-    Script(script::Script),
+    Script(Box<script::Script>),
 }
 
 impl Reading {
@@ -41,7 +41,7 @@ impl Reading {
 
     #[cfg(test)]
     pub(crate) fn script(fields: &HeaderMap) -> Self {
-        Self::of(Source::Script(script::Script::default()), fields)
+        Self::of(Source::Script(Box::default()), fields)
     }
 
     fn of(source: Source, fields: &HeaderMap) -> Self {
