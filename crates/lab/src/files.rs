@@ -53,7 +53,13 @@ fn target(path: &Path) -> std::io::Result<PathBuf> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         found => return found,
     }
-    let target = path.parent().unwrap_or(Path::new("/")).join(fs::read_link(path)?);
+    let link = fs::read_link(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            std::io::Error::other("this machine has none to lay it over; make an empty one")
+        }
+        _ => error,
+    })?;
+    let target = path.parent().unwrap_or(Path::new("/")).join(link);
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
     }
