@@ -410,10 +410,7 @@ impl EdgeFilter {
     /// All texts that must hold, those of `source` and `destination` with them.
     #[must_use]
     pub fn texts(&self) -> Vec<(Column, Match)> {
-        let mut texts = self.texts.clone();
-        texts.extend(is(Column::Source, self.source.as_ref()));
-        texts.extend(is(Column::Destination, self.destination.as_ref()));
-        texts
+        with_ends(&self.texts, self.source.as_ref(), self.destination.as_ref())
     }
 }
 
@@ -421,11 +418,17 @@ impl EntryFilter {
     /// All texts that must hold, those of `source` and `destination` with them.
     #[must_use]
     pub fn texts(&self) -> Vec<(Column, Match)> {
-        let mut texts = self.texts.clone();
-        texts.extend(is(Column::Source, self.source.as_ref()));
-        texts.extend(is(Column::Destination, self.destination.as_ref()));
-        texts
+        with_ends(&self.texts, self.source.as_ref(), self.destination.as_ref())
     }
+}
+
+fn with_ends(
+    texts: &[(Column, Match)],
+    source: Option<&String>,
+    destination: Option<&String>,
+) -> Vec<(Column, Match)> {
+    let ends = is(Column::Source, source).into_iter().chain(is(Column::Destination, destination));
+    texts.iter().cloned().chain(ends).collect()
 }
 
 fn is(column: Column, text: Option<&String>) -> Option<(Column, Match)> {
