@@ -31,8 +31,9 @@ fn pages_made_from_the_program_are_what_it_says() {
 
 /// Pages of the documentation, and those that lead to it.
 fn pages() -> Vec<PathBuf> {
-    let mut found =
-        vec![root().join("README.md"), root().join("ARCHITECTURE.md"), root().join("bench/README.md")];
+    let mut found = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "bench/README.md"]
+        .map(|page| root().join(page))
+        .to_vec();
     let mut folders = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
