@@ -48,7 +48,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Enforce on this node of a cluster what the controller publishes.
+/// Enforce on this node what the controller publishes.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam agent --controller 10.0.0.2:9443 --certificates /etc/cofferdam --guard veth

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Show what can be asked over HTTP, of `up --serve` and `agent --serve`
+/// Show the document of the HTTP API
 #[derive(Debug, Subcommand)]
 pub(crate) enum ApiCommand {
     /// Print the OpenAPI 3.1 document

@@ -16,7 +16,7 @@ use policy::{Money, Verdict};
 use std::fmt::Write as _;
 use std::io::Write;
 
-/// Show what pods asked of services whose requests a rule looks at, and why it was allowed or not.
+/// API requests: what they did, passed or not, and why.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam calls --follow

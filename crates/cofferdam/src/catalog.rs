@@ -13,7 +13,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// List the hosts of providers, from the built-in catalog and a file of yours.
+/// List the hosts that AI providers need.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
   cofferdam catalog list

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of a body that is decoded, at most.
 const LARGEST: u64 = 64 << 20;
 
-/// Say what recorded requests do: download, upload, call, mutate, admin, meta, authorize or unknown
+/// Say what recorded requests do, and whether a pod may
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam classify session.har
@@ -34,7 +34,8 @@ A file is a HAR file, or has one request a line:
    \"headers\": {\"authorization\": \"Bearer x\"}, \"body\": {\"model\": \"gpt-4o\"}}
 
 on one line each. headers: an object of texts or lists, or a list of [name, value] or {name, value}. body: a text, or any
-JSON; body_base64: bytes. For each request one JSON object is printed, in order; of keys only their SHA-256 is shown.
+JSON; body_base64: bytes. For each request one JSON object is printed, in order. Its verb is download, upload, call, mutate, admin, meta, authorize or
+unknown; of keys only their SHA-256 is shown.
 
 With -f and --from it is also said what policy says of each: verdict, reason, rule, and of what is denied what it lacks. The host
 is taken to be what the pod asked DNS for.

@@ -36,13 +36,13 @@ use crate::up::gateway_proxy::GatewayProxy;
 use crate::up::keeper::{Kind, process};
 use crate::waf::WafCommand;
 use anyhow::Result;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Policies that real packets obey.
+/// Network policy and AI traffic control for GenAI workloads, enforced and explained.
 #[derive(Parser, Debug)]
-#[command(version, about)]
+#[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -50,7 +50,7 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Check, explain and verify policies without enforcing them
+    /// Check, explain and verify policies; enforces nothing
     #[command(subcommand)]
     Policy(PolicyCommand),
     Up(UpArgs),
@@ -106,7 +106,7 @@ enum Command {
     /// The process that holds connections to their names; started by others, which give it its sockets
     #[command(name = GatewayProxy::COMMAND, hide = true)]
     GatewayProxy,
-    /// Remove every rule that `up` put in force on this machine: all traffic passes from then on
+    /// Remove every rule from this machine: all traffic passes
     #[command(
         after_help = "Example:\n  sudo cofferdam uninstall\n\nNothing else removes them: they outlive `up` on purpose."
     )]
@@ -138,9 +138,15 @@ impl Command {
     }
 }
 
+/// The command line as it is shown.
+pub(crate) fn program() -> clap::Command {
+    crate::overview::grouped(Cli::command())
+}
+
 /// Runs the command that the arguments name. False: the answer is no, or not everything is in force.
 pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
-    let command = Cli::parse().command;
+    let command =
+        Cli::from_arg_matches(&program().get_matches()).unwrap_or_else(|error| error.exit()).command;
     if command.holds_secrets() {
         crate::core_dumps::refuse()?;
     }
@@ -163,7 +169,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Findings(args) => crate::findings::run(&args, out).map(|()| true),
         Command::Tools(args) => crate::tools::run(&args, out).map(|()| true),
         Command::Explain(args) => crate::explain::run(&args, out).map(|()| true),
-        Command::Completion(args) => crate::completion::run(&args, Cli::command(), out).map(|()| true),
+        Command::Completion(args) => crate::completion::run(&args, program(), out).map(|()| true),
         Command::Edges(args) => crate::ledger_cmd::edges(&args, out).map(|()| true),
         Command::Top(args) => crate::ledger_cmd::top(&args, out).map(|()| true),
         Command::Ledger(command) => crate::ledger_cmd::run(&command, out),
@@ -181,7 +187,7 @@ pub(crate) fn run(out: &mut impl Write) -> Result<bool> {
         Command::Clusters(command) => crate::clusters::run(&command, out),
         Command::Api(command) => crate::api_cmd::run(&command, out).map(|()| true),
         Command::Incident(command) => crate::incident_cmd::run(&command, out),
-        Command::Reference(command) => crate::reference::run(&command, Cli::command(), out).map(|()| true),
+        Command::Reference(command) => crate::reference::run(&command, program(), out).map(|()| true),
         Command::Hunt(args) => crate::incident_cmd::hunt(&args, out).map(|()| true),
         Command::Uninstall { socket } => crate::up::uninstall(socket, out).map(|()| true),
     }
@@ -243,7 +249,7 @@ mod tests {
     /// Arguments are seen by everybody on a machine. A namespace is where secrets are, and none itself.
     #[test]
     fn no_option_takes_a_secret_but_as_a_file() {
-        let mut command = Cli::command();
+        let mut command = program();
         command.build();
         let (mut waiting, mut seen) = (vec![command], 0);
         while let Some(command) = waiting.pop() {
@@ -270,7 +276,7 @@ mod tests {
     #[test]
     fn every_example_of_the_help_is_a_command() {
         let (mut wrongs, mut seen) = (Vec::new(), 0);
-        let mut command = Cli::command();
+        let mut command = program();
         command.build();
         let mut waiting = vec![command];
         while let Some(command) = waiting.pop() {

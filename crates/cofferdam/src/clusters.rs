@@ -24,7 +24,7 @@ const MOST_LINES: usize = 1000;
 /// Most characters of a field's value.
 const MOST_VALUE: usize = 120;
 
-/// Compare clusters.
+/// List and compare clusters of a fleet.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
   kubectl --context dev get networkpolicy,clusternetworkpolicy,egresspolicy,pod,namespace,node -A -o yaml > dev.yaml

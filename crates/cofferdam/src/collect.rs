@@ -49,7 +49,7 @@ const GONE: [Duration; 2] = [Duration::from_secs(7 * 86400), Duration::from_secs
 /// The node of what it records itself.
 const NAME: &str = "collector";
 
-/// Be the one ledger of a cluster.
+/// Join the ledgers of a cluster into one, with its console.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam collector --ledger /var/lib/cofferdam/ledger.db --certificates /etc/cofferdam --serve 127.0.0.1:8080

@@ -7,7 +7,7 @@ use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell;
 use std::io::Write;
 
-/// Print a script that has a shell complete commands and options.
+/// Print a completion script for your shell.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam completion bash > /etc/bash_completion.d/cofferdam

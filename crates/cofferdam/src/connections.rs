@@ -14,7 +14,7 @@ use policy::Verdict;
 use std::fmt::Write as _;
 use std::io::Write;
 
-/// Show what pods opened to names, for whom it was, and why it passed or not.
+/// Connections to names: for which name, passed or not, and why.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam connections --follow

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Watch a cluster and publish its policy to the agents.
+/// Watch the API server and publish policy to the agents.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam controller                                               in a pod, with its service account

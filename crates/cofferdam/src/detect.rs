@@ -17,7 +17,7 @@ const MOST_NAMED: usize = 20;
 /// Bytes that are read at a time.
 const PIECE: usize = 64 * 1024;
 
-/// Look in recordings for what attackers do: tunnels, drawn names, beacons, scans, spikes, ...
+/// Look in recordings for tunnels, beacons, scans, spikes, ...
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam detect --list

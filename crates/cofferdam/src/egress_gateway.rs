@@ -41,7 +41,7 @@ use tokio::sync::watch;
 /// How long the main loop sleeps when nothing happens.
 const TICK: Duration = Duration::from_secs(2);
 
-/// Be the address by which connections leave a cluster.
+/// Give connections that leave a cluster stable addresses.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam egress-gateway --controller 10.0.0.2:9443 --token TOKEN --authority ca.crt

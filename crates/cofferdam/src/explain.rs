@@ -33,7 +33,7 @@ const NEAR: Duration = Duration::from_secs(60);
 /// Joined records that are shown.
 const JOINED: usize = 20;
 
-/// Say everything that is known of one record: verdict and rule, its lines, records of the same connection, findings about it.
+/// Everything known about one record, down to its YAML lines
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam flows --ids --verdict deny --since 5m

@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Show what somebody should look at: what detectors say, limits and budgets that were reached, and what leaked.
+/// What somebody should look at: detections, limits reached, leaks.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam findings --since 1d

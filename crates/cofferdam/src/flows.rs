@@ -21,7 +21,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// Show what was allowed and denied, and why.
+/// Connections: allowed or denied, and why.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam flows --follow

@@ -28,7 +28,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// What happened together, and what is done about it.
+/// List, show, contain and hand on incidents.
 #[derive(Debug, Subcommand)]
 pub(crate) enum IncidentCommand {
     List(ListArgs),
@@ -179,7 +179,7 @@ pub(crate) struct VerifyArgs {
     json: bool,
 }
 
-/// Look back: who ever had to do with a domain, an address, a workload, a key, a model, a hash or a rule?
+/// Look back for a domain, address, workload, key, model, ...
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam hunt evil.example                the domain and all below it

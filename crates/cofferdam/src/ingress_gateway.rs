@@ -51,7 +51,7 @@ use tokio::sync::watch;
 /// How long the main loop sleeps where nothing happens.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Serve models: who may ask, what may be asked, what may be answered.
+/// Guard the models that you serve: who asks what, how much.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam ingress-gateway -f manifests/ --port 80=8080 --crs /usr/share/modsecurity-crs

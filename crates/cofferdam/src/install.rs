@@ -17,7 +17,7 @@ const MANIFESTS: &str = include_str!("../../../deploy/cofferdam.yaml");
 /// The image that they name.
 const IMAGE: &str = concat!("\"cofferdam:", env!("CARGO_PKG_VERSION"), "\"");
 
-/// Print what a cluster needs.
+/// Print the manifests that a cluster needs.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
   cofferdam install manifests --image registry.example/cofferdam:0.1.0 | kubectl apply -f -

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Run the pods of manifests as network namespaces, and try what they can reach.
+/// Run pods as network namespaces, and probe what they reach.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam lab up -f examples/genai            pods and nodes, nothing enforced

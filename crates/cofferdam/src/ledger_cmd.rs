@@ -95,7 +95,7 @@ impl LedgerArgs {
     }
 }
 
-/// Show, check or export what was kept on disk.
+/// Show, verify, export or send what is kept on disk.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LedgerCommand {
     Show(Box<ShowArgs>),
@@ -331,7 +331,7 @@ pub(crate) struct VerifyArgs {
     newest: Option<String>,
 }
 
-/// Show who reached, or tried to reach, whom: each source, destination and port once, from all that was ever recorded.
+/// Who reached whom, each source, destination and port once.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam edges --new --since 24h
@@ -378,7 +378,7 @@ pub(crate) struct EdgesArgs {
     limit: usize,
 }
 
-/// Show the largest: who sent and received most, or was denied most.
+/// Who sent, received or was denied most.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam top --since 1h

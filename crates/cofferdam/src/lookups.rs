@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
-/// Show what pods asked of DNS, what they were told, and why.
+/// DNS queries: asked, answered or refused, and why.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam dns --follow

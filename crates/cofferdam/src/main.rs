@@ -36,6 +36,7 @@ mod ledger_cmd;
 mod listing;
 mod lookups;
 mod metrics;
+mod overview;
 mod plain;
 mod policy;
 mod prices;

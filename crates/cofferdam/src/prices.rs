@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Check and show a file that says what models cost.
+/// Check and show a file of model prices.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
   cofferdam prices check prices.yaml

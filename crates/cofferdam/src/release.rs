@@ -24,7 +24,7 @@ use std::time::SystemTime;
 /// More than the largest release, key or file of keys.
 const MOST: u64 = 4 * 1024 * 1024;
 
-/// Put policies under a number, sign them, and look into what somebody signed.
+/// Make, sign and look into releases of policy.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
   openssl genpkey -algorithm ed25519 -out release.key

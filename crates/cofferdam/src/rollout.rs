@@ -23,7 +23,7 @@ use std::time::Duration;
 /// How long somebody waits for what comes of a command.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How a release comes to the clusters of a fleet, and what people say to it.
+/// Show and steer how a release reaches the clusters.
 #[derive(Subcommand, Debug)]
 #[command(after_help = "Examples:
   cofferdam rollout status release-8 --hub hub.kubeconfig

@@ -15,7 +15,7 @@ use policy::Verdict;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Show what the policies of `up --shadow` would have done otherwise.
+/// What the candidate of `up --shadow` would have changed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam up -f now/ --shadow next/

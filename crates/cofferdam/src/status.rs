@@ -22,7 +22,7 @@ use std::time::SystemTime;
 /// Pods and rules of whose budgets is told for people.
 const MOST_BUDGETS: usize = 10;
 
-/// Show what is enforced, and what is not and why.
+/// What is enforced, and what is not and why.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam status

@@ -16,7 +16,7 @@ use policy::Verdict;
 use std::io::Write;
 use std::time::Duration;
 
-/// Show which tools pods called by MCP, and why it was allowed or not.
+/// MCP tool calls: which tool, allowed or denied, and why.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam tools --follow

@@ -81,7 +81,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use watch::Watch;
 
-/// Enforce a folder of manifests on this machine, or in a lab.
+/// Enforce manifests on this machine, or in a lab.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam up -f manifests/                     enforce on this machine

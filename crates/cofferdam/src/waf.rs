@@ -17,7 +17,7 @@ const LARGEST: u64 = 64 << 20;
 /// Most files of a rule set.
 const MOST: usize = 10_000;
 
-/// Ask a rule set of the web application firewall what it says to requests
+/// Try requests against the OWASP Core Rule Set
 #[derive(Subcommand, Debug)]
 pub(crate) enum WafCommand {
     Verify(verify::VerifyArgs),

@@ -29,7 +29,7 @@ const LEASE: &str = "cofferdam-rollouts";
 /// Everything is looked at every few seconds: whoever decides and did not for so long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// Bring releases to clusters, stage by stage: run every Rollout of a hub.
+/// Run every Rollout of a hub, stage by stage.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam rollouts                                in a pod of the hub, with its service account

@@ -49,8 +49,8 @@ pub(crate) struct DnsArgs {
     /// Believe this resolver, besides the cluster's DNS pods and those in /etc/resolv.conf; may be repeated
     #[arg(long = "dns-resolver", value_name = "ADDRESS")]
     pub(crate) resolvers: Vec<IpAddr>,
-    /// Names in this zone may lead to private addresses; may be repeated
-    #[arg(long = "dns-private-zone", value_name = "NAME", default_value = "cluster.local", value_parser = zone)]
+    /// Names in this zone may lead to private addresses; may be repeated. clusterset.local is where imported Services have their names
+    #[arg(long = "dns-private-zone", value_name = "NAME", default_values = ["cluster.local", "clusterset.local"], value_parser = zone)]
     pub(crate) private_zones: Vec<DnsName>,
     /// Keep an address open to a pod for at least so many seconds after an answer gave it; ten more are always added
     #[arg(long = "dns-hold", value_name = "SECONDS", default_value_t = Settings::default().binding_floor)]
