@@ -5,6 +5,7 @@
 
 use crate::who::{Authenticate, NotRecognised, Recognition, Role, Who};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use data_encoding::HEXLOWER;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -59,7 +60,7 @@ impl Token {
 pub(crate) fn random() -> io::Result<String> {
     let mut bytes = [0; BYTES];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(HEXLOWER.encode(&bytes))
 }
 
 fn recall(path: &Path) -> io::Result<Option<Token>> {

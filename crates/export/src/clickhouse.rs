@@ -8,10 +8,10 @@
 use crate::batch::Lost;
 use crate::format;
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use ledger::Stored;
 use observe::Time;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 /// Where rows go to in a database, and the view that sums them up.
 pub(crate) const TABLE: &str = "cofferdam_records";
@@ -58,11 +58,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// Path and query of the request that adds these rows: they are acknowledged when they are in the table, and the same rows are
 /// not added again while the server remembers them. A table of before, with fewer columns, takes what it has.
 pub(crate) fn path(database: &str, body: &[u8]) -> String {
-    let mut token = String::new();
-    for byte in digest(&SHA256, body).as_ref() {
-        // Writing to a string cannot fail.
-        let _ = write!(token, "{byte:02x}");
-    }
+    let token = HEXLOWER.encode(digest(&SHA256, body).as_ref());
     format!(
         "/?query=INSERT%20INTO%20{database}.{TABLE}%20FORMAT%20JSONEachRow&date_time_input_format=best_effort\
          &async_insert=1&wait_for_async_insert=1&deduplicate_blocks_in_dependent_materialized_views=1\

@@ -5,6 +5,7 @@
 
 use crate::target::Target;
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -31,7 +32,7 @@ pub(crate) struct Cursor {
 /// Where the cursor of a target is kept.
 pub(crate) fn path(ledger: &Path, target: &Target) -> PathBuf {
     let name = digest(&SHA256, target.to_string().as_bytes());
-    let name: String = name.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name: String = HEXLOWER.encode(name.as_ref()).chars().take(16).collect();
     let mut path = OsString::from(ledger);
     path.push(format!(".export-{name}"));
     PathBuf::from(path)

@@ -14,6 +14,7 @@ use crate::sink::Outcome;
 use crate::syslog::Stream;
 use crate::target::{Format, Host};
 use aws_lc_rs::rand;
+use data_encoding::HEXLOWER;
 use rustls::ClientConfig;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -365,7 +366,7 @@ fn header(text: &str) -> String {
 fn inbox() -> Result<String, String> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| "the system gives no random numbers".to_owned())?;
-    Ok(bytes.iter().fold("_INBOX.".to_owned(), |all, byte| format!("{all}{byte:02x}")))
+    Ok(format!("_INBOX.{}", HEXLOWER.encode(&bytes)))
 }
 
 /// One line, without its end.

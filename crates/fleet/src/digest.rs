@@ -1,6 +1,7 @@
 //! SHA-256 of something, as a text.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -22,7 +23,7 @@ const DIGITS: usize = 64;
 impl Digest {
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(format!("{PREFIX}{}", hex(digest(&SHA256, bytes).as_ref())))
+        Self(format!("{PREFIX}{}", HEXLOWER.encode(digest(&SHA256, bytes).as_ref())))
     }
 
     /// Enough of it to be told from others by eye: 12 digits.
@@ -34,11 +35,6 @@ impl Digest {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Two lower-case digits a byte.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl fmt::Display for Digest {

@@ -3,7 +3,7 @@
 //! Guarantees: nothing is kept but the state of the digests. Does not: say more of a body that is cut than what passed of it.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use std::fmt::Write as _;
+use data_encoding::HEXLOWER;
 use std::sync::{Mutex, PoisonError};
 
 /// The digests of one request.
@@ -50,12 +50,7 @@ impl Running {
 
     fn read(&self) -> Option<String> {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut text = String::new();
-        for byte in running?.finish().as_ref() {
-            // To a text it cannot fail.
-            let _written = write!(text, "{byte:02x}");
-        }
-        Some(text)
+        Some(HEXLOWER.encode(running?.finish().as_ref()))
     }
 }
 

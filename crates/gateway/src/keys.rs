@@ -4,6 +4,7 @@
 //! its fingerprint is, as records have it. Does not: put it into requests (`http::injecting`).
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use policy::{Credential, Inject, Key, SecretRef};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,7 +66,5 @@ impl FromIterator<(SecretRef, Key)> for Keys {
 
 /// As credentials are known that pods show.
 fn fingerprint(key: &Key) -> Credential {
-    let digest = digest(&SHA256, key.expose().as_bytes());
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Credential::Sha256(hex.into())
+    Credential::Sha256(HEXLOWER.encode(digest(&SHA256, key.expose().as_bytes()).as_ref()).into())
 }

@@ -12,12 +12,12 @@ use crate::record::ToolFact;
 use crate::request::Stop;
 use admit::{Pins, Source, Standing};
 use crds::{AGENT_CARD, Mcp, ServerKind, Unpinned};
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, StatusCode, header};
 use inspect::sieve::Edit;
 use inspect::tool_list::{self, CardPlace};
 use policy::{Operation, Verb};
 use routes::Target;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Tools that a record names.
@@ -153,11 +153,7 @@ impl Told {
 
     /// Those in quarantine are told of whatever else there is.
     fn tell(&self, name: &str, digest: [u8; 32], standing: Standing) -> bool {
-        let mut sha256 = String::new();
-        for byte in digest {
-            // Writing to a text does not fail.
-            let _written = write!(sha256, "{byte:02x}");
-        }
+        let sha256 = HEXLOWER.encode(&digest);
         let name = name.chars().take(MOST_NAME).collect();
         let is_quarantined = !standing.is_usable();
         let fact = ToolFact { name, sha256, standing: standing.as_str(), is_quarantined };

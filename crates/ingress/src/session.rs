@@ -9,6 +9,7 @@ use crate::pool::{Pool, Spoken};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use crds::SessionKind;
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use routes::{Backend, Rule, Session, Target};
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -144,22 +145,15 @@ impl<'r> Staying<'r> {
         bytes.extend(said.endpoint.port().to_be_bytes());
         let aad = Aad::from(self.session.rule.as_bytes());
         let nonce = self.key.as_ref()?.seal_in_place_append_tag(aad, &mut bytes).ok()?;
-        let mut text = String::with_capacity(2 * (NONCE + PLAIN + TAG));
-        for byte in nonce.as_ref().iter().chain(&bytes) {
-            // Writing to a text does not fail.
-            let _written = write!(text, "{byte:02x}");
-        }
-        Some(text)
+        Some(HEXLOWER.encode(nonce.as_ref()) + &HEXLOWER.encode(&bytes))
     }
 
     /// What a sealed text says, where it is not over.
     fn open(&self, text: &str, now: u64) -> Option<Said> {
-        if text.len() != 2 * (NONCE + PLAIN + TAG) || !text.is_ascii() {
+        if text.len() != 2 * (NONCE + PLAIN + TAG) {
             return None;
         }
-        let digits = text.as_bytes().chunks_exact(2).map(|two| std::str::from_utf8(two).ok());
-        let bytes: Option<Vec<u8>> = digits.map(|two| u8::from_str_radix(two?, 16).ok()).collect();
-        let bytes = bytes?;
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
         let mut sealed = sealed.to_vec();
         let aad = Aad::from(self.session.rule.as_bytes());

@@ -8,6 +8,7 @@ use crate::brief::{self, Brief, Packer};
 use crate::error::LedgerError;
 use crate::query::Reader;
 use aws_lc_rs::digest::{Context, SHA256};
+use data_encoding::HEXLOWER;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -67,19 +68,15 @@ impl Seal {
     /// Whether its hash is that of what it says.
     #[must_use]
     pub fn holds(&self) -> bool {
-        let (Some(content), Some(previous)) = (bytes(&self.content), bytes(&self.previous)) else {
+        let (Ok(content), Ok(previous)) =
+            (HEXLOWER.decode(self.content.as_bytes()), HEXLOWER.decode(self.previous.as_bytes()))
+        else {
             return false;
         };
         let Self { block: number, first, last, .. } = *self;
         let block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
-        hex(&block.right_hash()) == self.hash
+        HEXLOWER.encode(&block.right_hash()) == self.hash
     }
-}
-
-/// What hexadecimal digits say.
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let pair = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
-    (0..hex.len()).step_by(2).map(pair).collect()
 }
 
 #[derive(Clone, Debug)]
@@ -253,8 +250,11 @@ impl Reader {
                 let block = Block::of(row)?;
                 let from = entries.partition_point(|entry| *entry < block.first);
                 if entries.get(from).is_some_and(|entry| *entry <= block.last) {
-                    let (content, previous, hash) =
-                        (hex(&block.content), hex(&block.previous), hex(&block.hash));
+                    let (content, previous, hash) = (
+                        HEXLOWER.encode(&block.content),
+                        HEXLOWER.encode(&block.previous),
+                        HEXLOWER.encode(&block.hash),
+                    );
                     let Block { number, first, last, .. } = block;
                     seals.push(Seal { block: number, first, last, content, previous, hash });
                 }
@@ -300,7 +300,7 @@ fn verify(connection: &Connection) -> rusqlite::Result<Verification> {
             return Ok(found);
         }
         (previous, last, number) = (block.hash.clone(), block.last, block.number);
-        found.newest = Some(hex(&block.hash));
+        found.newest = Some(HEXLOWER.encode(&block.hash));
     }
     let unsealed: i64 =
         connection.query_row("SELECT count(*) FROM entries WHERE id > ?1", [last], |row| row.get(0))?;
@@ -340,8 +340,4 @@ fn fault_inside(
     found.blocks += 1;
     found.entries += entries;
     Ok(None)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

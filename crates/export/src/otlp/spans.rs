@@ -7,10 +7,10 @@ use super::{attributes, named, nanos, resource, scope};
 use crate::batch::Batch;
 use crate::otel;
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use ledger::{Kind, Stored};
 use ocsf::Detail;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 /// `SPAN_KIND_CLIENT`.
 const CLIENT: u8 = 3;
@@ -38,14 +38,16 @@ fn span(stored: &Stored) -> Option<Value> {
     }
     let detail = Detail::of(entry.detail.as_deref());
     let took = detail.number(&["duration_micros"]).unwrap_or(0);
-    let id = digest(&SHA256, ocsf::uid(stored).as_bytes());
+    let id = HEXLOWER.encode(digest(&SHA256, ocsf::uid(stored).as_bytes()).as_ref());
+    let (trace, rest) = id.split_at(2 * TRACE_ID);
+    let (span, _) = rest.split_at(2 * SPAN_ID);
     let status = match otel::error(&detail) {
         Some(why) => json!({"code": ERROR, "message": why}),
         None => json!({}),
     };
     Some(json!({
-        "traceId": hex(id.as_ref().iter().take(TRACE_ID)),
-        "spanId": hex(id.as_ref().iter().skip(TRACE_ID).take(SPAN_ID)),
+        "traceId": trace,
+        "spanId": span,
         "name": otel::name(&detail),
         "kind": CLIENT,
         "startTimeUnixNano": nanos(entry.time),
@@ -53,12 +55,4 @@ fn span(stored: &Stored) -> Option<Value> {
         "attributes": attributes(named(stored, &detail)),
         "status": status,
     }))
-}
-
-fn hex<'a>(bytes: impl Iterator<Item = &'a u8>) -> String {
-    bytes.fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -91,29 +91,19 @@ impl Inspector {
 
 /// Bytes as text with two digits each: a list of numbers in JSON is twice as long.
 mod hexadecimal {
+    use data_encoding::HEXLOWER;
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(all: &[Vec<u8>], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(
-            all.iter().map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
-        )
+        to.collect_seq(all.iter().map(|bytes| HEXLOWER.encode(bytes)))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Vec<u8>>, D::Error> {
         let all = Vec::<String>::deserialize(from)?;
         let read = |text: String| {
-            let digits: Option<Vec<u8>> =
-                text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
-            let pairs = digits.filter(|digits| digits.len() % 2 == 0)?;
-            Some(
-                pairs
-                    .chunks_exact(2)
-                    .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-                    .collect(),
-            )
-        };
-        let read = |text| {
-            read(text).ok_or_else(|| serde::de::Error::custom("bytes have two hexadecimal digits each"))
+            HEXLOWER
+                .decode(text.as_bytes())
+                .map_err(|_| serde::de::Error::custom("bytes have two lower-case hexadecimal digits each"))
         };
         all.into_iter().map(read).collect()
     }

@@ -7,6 +7,7 @@ use super::hosts::Family;
 use super::request::Request;
 use crate::base64;
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use policy::Credential;
 
 /// More than this many in one request is nobody's.
@@ -98,9 +99,7 @@ fn subprotocol(value: &[u8]) -> Option<Credential> {
 }
 
 fn sha256(secret: &[u8]) -> Credential {
-    let digest = digest(&SHA256, secret);
-    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Credential::Sha256(hex.into())
+    Credential::Sha256(HEXLOWER.encode(digest(&SHA256, secret).as_ref()).into())
 }
 
 #[cfg(test)]
