@@ -172,6 +172,10 @@ impl Source for Agent {
         engine.in_force()
     }
 
+    fn release(&self) -> Result<()> {
+        self.engine().release()
+    }
+
     fn responder(&self) -> Option<&Responder> {
         Some(&self.responder)
     }
@@ -472,9 +476,12 @@ fn until_signal(signals: &SignalFd, agent: &Agent) {
         let problem = |engine: &Engine| engine.here().and_then(|node| node.problem);
         let before = problem(&engine);
         let retried = engine.retry().cloned();
-        engine.tick();
+        let news = engine.tick();
         let after = problem(&engine);
         drop(engine);
+        if let Some(news) = news {
+            agent.say.note(&news);
+        }
         if let Some(load) = &retried {
             agent.say.load(load);
         }

@@ -216,6 +216,10 @@ impl Source for Running {
         self.lab.as_ref()
     }
 
+    fn release(&self) -> anyhow::Result<()> {
+        self.engine().release()
+    }
+
     fn responder(&self) -> Option<&Responder> {
         Some(&self.responder)
     }
@@ -371,7 +375,10 @@ fn watch_until_signal(args: &UpArgs, watch: &mut Watch, signals: &SignalFd, runn
             watch.arm();
             load(args, &mut running.engine(), say);
         }
-        running.engine().tick();
+        let news = running.engine().tick();
+        if let Some(news) = news {
+            say.note(&news);
+        }
         if args.until_done && running.lab.as_ref().is_none_or(Hosted::has_ended) {
             return;
         }

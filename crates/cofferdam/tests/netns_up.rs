@@ -102,6 +102,27 @@ fn netns_a_folder_that_is_broken_at_the_start_closes_what_it_may_have_selected()
 }
 
 #[test]
+fn netns_what_somebody_removed_comes_back_and_what_was_uninstalled_does_not() {
+    let machine = Machine::new("w");
+    machine.write("policy.yaml", POLICY);
+    let _server = machine.listen("b", DENIED_PORT);
+    let up = Up::start(&machine);
+    assert!(!machine.connects("a", "b", DENIED_PORT));
+    machine.must("n", "nft flush ruleset");
+    eventually("all of it again", || (!machine.connects("a", "b", DENIED_PORT)).then_some(()));
+
+    machine.uninstall();
+    assert!(machine.connects("a", "b", DENIED_PORT), "the process that runs puts nothing back");
+    machine.write("policy.yaml", &POLICY.replace("8080", "8081"));
+    let status = eventually("an edit that is refused", || {
+        let status = up.status();
+        (status["load"]["outcome"] == "refused").then_some(status)
+    });
+    assert!(status["degraded"].to_string().contains("cofferdam uninstall"), "{status:#}");
+    assert!(machine.connects("a", "b", DENIED_PORT));
+}
+
+#[test]
 fn netns_sigkill_under_load_leaks_no_denied_packet_and_a_restart_adopts() {
     let machine = Machine::new("k");
     let _server = machine.listen("b", ALLOWED_PORT);

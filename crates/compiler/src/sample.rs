@@ -6,8 +6,8 @@
 
 use ipnet::IpNet;
 use policy::{
-    Access, Action, AnswerFiles, Canaries, Capture, ClosedScope, Condition, Credential, Dns, DnsName,
-    DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, HostedTools, Inject, Labels,
+    Access, Action, AnswerFiles, CONTAINMENT, Canaries, Capture, ClosedScope, Condition, Credential, Dns,
+    DnsName, DnsNames, DnsResolvers, DomainPattern, Endpoint, Generation, Glob, HostedTools, Inject, Labels,
     LeakAction, Leaks, NamedPort, Namespace, NamespaceScope, Node, ObjectRef, Opaque, Operations, Party,
     Peer, Peers, Pod, Policy, PolicySet, PortMatch, Ports, Protocol, ProviderEgress, Quota, Quotas, Reason,
     Requests, Requirement, Resolved, Rule, RuleEntry, RuleId, SecretRef, Section, Selector, Subject, Tier,
@@ -71,7 +71,10 @@ pub fn policy_set(seed: u64) -> PolicySet {
         let policy = policy(&mut dice, number, &mut entries);
         set.policies.push(policy);
     }
-    set.policies.sort_by_key(order);
+    if dice.chance(10) {
+        set.policies.push(containment(&mut dice, &mut entries));
+    }
+    set.policies.sort_by(|a, b| a.order().cmp(&b.order()));
     for _ in 0..dice.below(5).saturating_sub(2) {
         let rule = entry(&mut entries, Reason::PolicyUnreadable);
         let directions = match dice.below(3) {
@@ -85,11 +88,6 @@ pub fn policy_set(seed: u64) -> PolicySet {
     }
     set.rules = Arc::new(entries);
     set
-}
-
-fn order(policy: &Policy) -> (Tier, u16, Arc<str>, Arc<str>, Arc<str>) {
-    let object = policy.object.clone();
-    (policy.tier, policy.priority, object.namespace, object.name, object.kind)
 }
 
 fn namespace_name(dice: &mut Dice) -> Arc<str> {
@@ -143,9 +141,11 @@ fn world(dice: &mut Dice) -> World {
 fn resolved(dice: &mut Dice) -> Resolved {
     let mut resolved = Resolved::default();
     for _ in 0..dice.below(4) {
-        let address = match dice.below(3) {
+        let address = match dice.below(5) {
             0 => v4(10, dice.byte(3), dice.byte(12)),
             1 => v4(10, 9, dice.byte(6)),
+            2 => v6(u16::from(dice.byte(3)), dice.byte(12)),
+            3 => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(dice.byte(3)))),
             _ => IpAddr::V4(Ipv4Addr::new(93, 184, 0, dice.byte(4))),
         };
         let answers = if dice.chance(20) { &mut resolved.past } else { &mut resolved.live };
@@ -165,7 +165,10 @@ fn v6(net: u16, last: u8) -> IpAddr {
 
 fn pod(dice: &mut Dice, number: usize) -> Pod {
     let name: Arc<str> = format!("pod{number}").into();
-    let mut labels = vec![("app", dice.text(&["web", "db", "job"]))];
+    let mut labels = Vec::new();
+    if dice.chance(90) {
+        labels.push(("app", dice.text(&["web", "db", "job"])));
+    }
     if dice.chance(30) {
         labels.push(("canary", "yes"));
     }
@@ -365,6 +368,29 @@ fn policy(dice: &mut Dice, number: usize, entries: &mut Vec<RuleEntry>) -> Polic
     }
 }
 
+/// A policy that cuts pods of a namespace off, before all others.
+fn containment(dice: &mut Dice, entries: &mut Vec<RuleEntry>) -> Policy {
+    let mut section = || {
+        let id = entry(entries, Reason::AdminDeny);
+        Section::Rules(vec![Rule { id, action: Action::Deny, peers: Peers::Everyone, ports: Ports::All }])
+    };
+    let (ingress, egress) = (section(), section());
+    Policy {
+        object: ObjectRef { kind: CONTAINMENT.into(), namespace: "".into(), name: "z".into() },
+        source: None,
+        tier: Tier::Admin,
+        priority: 0,
+        subject: Subject {
+            namespaces: NamespaceScope::Own(namespace_name(dice)),
+            pods: narrow_selector(dice),
+        },
+        ingress,
+        egress,
+        isolation: [RuleId::NO_POLICY; 2],
+        dns: Dns::default(),
+    }
+}
+
 fn dns(dice: &mut Dice, entries: &mut Vec<RuleEntry>) -> Dns {
     let mut dns = Dns::default();
     if dice.chance(40) {
@@ -492,7 +518,7 @@ fn port_match(dice: &mut Dice) -> PortMatch {
         return PortMatch::Named { name: dice.text(&["http", "admin"]).into(), protocol };
     }
     let protocol = *dice.pick(&Protocol::WITH_PORTS).unwrap_or(&Protocol::TCP);
-    let first = *dice.pick(&[1, 79, 80, 81, 443, 1000]).unwrap_or(&80);
+    let first = *dice.pick(&[0, 1, 79, 80, 81, 443, 1000]).unwrap_or(&80);
     let last = *dice.pick(&[first, first, 80, 443, 65535]).unwrap_or(&first);
     PortMatch::Numbers { protocol, first, last }
 }
@@ -517,11 +543,18 @@ fn narrow_selector(dice: &mut Dice) -> Selector {
 }
 
 fn selector(dice: &mut Dice) -> Selector {
-    match dice.below(6) {
+    match dice.below(9) {
         0 | 1 => Selector::everything(),
         2 => Selector::from_iter([one_of("app", dice.text(&["web", "db", "job"]))]),
         3 => Selector::from_iter([Requirement::In("app".into(), vec!["web".into(), "job".into()])]),
         4 => Selector::from_iter([Requirement::Exists("canary".into()), one_of("app", "web")]),
+        5 => Selector::from_iter([Requirement::DoesNotExist("app".into())]),
+        // Together they mean nobody.
+        6 => Selector::from_iter([one_of("app", "web"), one_of("app", "db")]),
+        7 => Selector::from_iter([
+            Requirement::NotIn("app".into(), vec!["db".into(), "web".into()]),
+            Requirement::NotIn("canary".into(), vec!["yes".into()]),
+        ]),
         _ => Selector::from_iter([Requirement::NotIn("app".into(), vec!["db".into()])]),
     }
 }
@@ -592,7 +625,7 @@ pub fn access<'a>(dice: &mut Dice, ends: &[End<'a>]) -> Option<(End<'a>, End<'a>
     let protocols =
         [Protocol::TCP, Protocol::TCP, Protocol::UDP, Protocol::SCTP, Protocol::ICMP, Protocol::ICMPV6];
     let protocol = if dice.chance(3) { Protocol(47) } else { *dice.pick(&protocols)? };
-    let ports = [1, 78, 79, 80, 81, 82, 442, 443, 444, 999, 1000, 1001, 65535];
+    let ports = [0, 1, 78, 79, 80, 81, 82, 442, 443, 444, 999, 1000, 1001, 65535];
     let port = if protocol.has_ports() { *dice.pick(&ports)? } else { 0 };
     Some((from, to, Access { from: from.endpoint, to: to.endpoint, protocol, port }))
 }

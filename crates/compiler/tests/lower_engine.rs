@@ -39,16 +39,7 @@ fn change(dice: &mut Dice, all: &PolicySet, now: &mut PolicySet) -> Option<Event
                 return Some(Event::PolicyRemoved(policy.object));
             }
             now.policies.push(policy.clone());
-            now.policies.sort_by_key(|policy| {
-                let object = &policy.object;
-                (
-                    policy.tier,
-                    policy.priority,
-                    object.namespace.clone(),
-                    object.name.clone(),
-                    object.kind.clone(),
-                )
-            });
+            now.policies.sort_by(|a, b| a.order().cmp(&b.order()));
             Some(Event::Policy { policy: Box::new(policy), rules: all.rules.clone() })
         }
         _ => {

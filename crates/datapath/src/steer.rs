@@ -9,6 +9,7 @@
 
 use crate::error::{ApplyError, absent_is_fine};
 use crate::netlink::{ACK, Attributes, CREATE, EXCLUSIVE, Messages, REPLACE, Socket, TransactError};
+use crate::nft::adopt::table_comment;
 use crate::nft::batch::{Batch, SetSpec, Shape, delete_table};
 use crate::nft::expr::{Base, Compare, Ct, End, Meta, Register, Rule, Sock, state};
 use crate::nft::program::{Chain, Family};
@@ -117,7 +118,7 @@ impl Steering {
     /// # Errors
     /// What was steered before still is.
     pub fn steer(&mut self, wanted: &Steer) -> Result<(), ApplyError> {
-        if self.in_force.as_ref() == Some(wanted) {
+        if self.in_force.as_ref() == Some(wanted) && self.is_there()? {
             return Ok(());
         }
         for family in Family::BOTH {
@@ -154,6 +155,14 @@ impl Steering {
         self.commit(batch)?;
         self.in_force = Some(wanted.clone());
         Ok(())
+    }
+
+    /// Whether the kernel still has what this process steers: somebody may have removed it.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn is_there(&mut self) -> Result<bool, ApplyError> {
+        Ok(self.in_force.is_none() || table_comment(&mut self.netfilter, TABLE)?.is_some())
     }
 
     /// Has connections of more pairs go to the gateway, and of fewer, in one step; all else stays. A pair in both is
@@ -283,11 +292,10 @@ fn chains(wanted: &Steer) -> Vec<Chain> {
     }
     for family in Family::BOTH {
         let to = listener(&wanted.gateway, family);
-        rules.extend(hand_or_drop(
-            of_pair(opening(of_protocol(family.only(), Protocol::TCP)), family),
-            family,
-            to,
-        ));
+        for is_new in [opening, asking] {
+            let new = is_new(of_protocol(family.only(), Protocol::TCP));
+            rules.extend(hand_or_drop(of_pair(new, family), family, to));
+        }
         let quic = to_port(of_protocol(family.only(), Protocol::UDP), QUIC_PORT);
         rules.extend(hand_or_drop(of_pair(quic, family), family, to));
     }
@@ -354,6 +362,16 @@ fn to_port(rule: Rule, port: u16) -> Rule {
 /// Nothing has answered yet.
 fn opening(rule: Rule) -> Rule {
     rule.ct(Ct::State, A).bits(A, state::NEW, 0).compare(A, Compare::NotEqual, &0_u32.to_ne_bytes())
+}
+
+/// A SYN without an ACK. Where the opener of a connection closed it, conntrack takes the next SYN between the same ports for a part
+/// of it, which was answered, and lets both ends come to terms again.
+fn asking(rule: Rule) -> Rule {
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    let flags = |flags: u8| [0, flags, 0, 0];
+    let begun = rule.payload(Base::Transport, 12, 4, A).bits(A, u32::from_ne_bytes(flags(SYN | ACK)), 0);
+    begun.compare(A, Compare::Equal, &flags(SYN))
 }
 
 fn of_pair(rule: Rule, family: Family) -> Rule {

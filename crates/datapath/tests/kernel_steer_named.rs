@@ -10,11 +10,12 @@
 
 use crate::support::*;
 use datapath::{ApplyError, Binding, Config, Datapath, Span, Steer, Steering};
-use nix::sys::socket::sockopt::{Ipv4OrigDstAddr, Ipv6OrigDstAddr};
+use nix::sys::socket::sockopt::{Ipv4OrigDstAddr, Ipv6OrigDstAddr, ReuseAddr, SendTimeout};
 use nix::sys::socket::{
-    Backlog, ControlMessageOwned, MsgFlags, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, listen,
-    recvmsg, setsockopt,
+    AddressFamily, Backlog, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6,
+    SockaddrStorage, bind, connect, listen, recvmsg, setsockopt, socket,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use policy::Protocol;
 use policy::table::Row;
 use std::io::{IoSliceMut, Read, Write};
@@ -193,6 +194,48 @@ fn kernel_hands_named_connections_to_the_gateway_and_no_others() {
     }
     assert_eq!(gateway.took(), []);
     assert!(lab.node.must("nft list ruleset").contains("cofferdam_steer"));
+}
+
+/// A connection from a port of the pod's own choice.
+fn open_from(from: &Namespace, at: SocketAddr, to: SocketAddr) -> Option<TcpStream> {
+    from.inside(move || {
+        let family = if at.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        setsockopt(&fd, ReuseAddr, &true).unwrap();
+        let patience = TimeVal::milliseconds(i64::try_from(SILENCE.as_millis()).unwrap());
+        setsockopt(&fd, SendTimeout, &patience).unwrap();
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(at)).ok()?;
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).ok()?;
+        Some(TcpStream::from(fd))
+    })
+}
+
+#[test]
+fn kernel_hands_a_connection_between_the_ports_of_one_that_the_pod_closed_to_the_gateway_too() {
+    if !privileged() {
+        return;
+    }
+    let lab = served();
+    let gateway = Gateway::new(&lab);
+    let mut steering = steering(&lab);
+    let named = pairs().into();
+    steering.steer(&Steer { gateway: listening().to_vec(), named, ..Steer::default() }).unwrap();
+    // The pod's own kernel gives a port again a second after that.
+    lab.pods[0].must("sysctl -qw net.ipv4.tcp_tw_reuse=1");
+    let ends = pairs().map(|(from, to)| (SocketAddr::new(from, 40_000), SocketAddr::new(to, 80)));
+    for (from, to) in ends {
+        let mut first = open_from(&lab.pods[0], from, to).unwrap();
+        assert_eq!(answer(&mut first), Answer::Gateway);
+    }
+    for (from, to) in ends {
+        let mut again = None;
+        assert!(eventually(|| {
+            again = open_from(&lab.pods[0], from, to);
+            again.is_some()
+        }));
+        assert_eq!(again.as_mut().map(answer), Some(Answer::Gateway), "{to}");
+    }
+    assert_eq!(gateway.took().len(), 4);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::decide::Source;
 use crate::kind::{Rcode, RecordType};
 use crate::question::{Flags, Question};
 use crate::record::MAX_LISTED;
-use crate::reply::Kept;
+use crate::reply::{Kept, LONGEST};
 use crate::rewrite::{self, rewrite};
 use crate::state::Settings;
 use crate::wire::{Malformed, Name};
@@ -20,9 +20,6 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Longest time for which an answer is given again.
-const LONGEST: u32 = 86_400;
 
 /// Longest time for which it is given again that there is nothing (RFC 2308, section 5: one to three hours).
 const LONGEST_NOTHING: u32 = 3_600;
@@ -188,7 +185,7 @@ impl Lesson {
     /// What of a lead policy can speak of.
     fn new(lead: Lead) -> Option<Self> {
         let names: Vec<_> = lead.names.into_iter().filter(Name::is_host_name).collect();
-        (!names.is_empty()).then_some(Self { names, addresses: lead.addresses, ttl: lead.ttl })
+        (!names.is_empty()).then_some(Self { names, addresses: lead.addresses, ttl: lead.ttl.min(LONGEST) })
     }
 }
 

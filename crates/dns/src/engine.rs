@@ -98,6 +98,8 @@ pub struct Ask {
 pub struct TcpAsk {
     /// Number to give back with the answer.
     pub flight: u64,
+    /// Who asked first.
+    pub pod: IpAddr,
     /// Resolver.
     pub server: SocketAddr,
     /// The message.
@@ -202,7 +204,7 @@ impl Timers {
 }
 
 /// Lifetime that a pod sees of an answer that ran out (RFC 8767, section 4).
-const STALE_TTL: u32 = 30;
+pub(crate) const STALE_TTL: u32 = 30;
 
 /// The proxy without sockets and clock.
 pub struct Engine {

@@ -39,6 +39,8 @@ pub(crate) struct Flights {
 #[derive(Debug)]
 struct Flight {
     key: (Key, Transport),
+    /// Who asked first.
+    pod: IpAddr,
     question: Question,
     source: Source,
     /// Whom to ask, in order.
@@ -111,6 +113,7 @@ impl Engine {
         let id = self.next_serial();
         let mut flight = Flight {
             key: full.clone(),
+            pod: waiting.pod,
             question: waiting.question.clone(),
             source: permit.source(),
             order,
@@ -155,7 +158,7 @@ impl Engine {
         let server = SocketAddr::new(server, rules.settings.upstream_port);
         match flight.key.1 {
             Transport::Udp => self.out.asks.push(Ask { server, socket, bytes }),
-            Transport::Tcp => self.out.tcp_asks.push(TcpAsk { flight: id, server, bytes }),
+            Transport::Tcp => self.out.tcp_asks.push(TcpAsk { flight: id, pod: flight.pod, server, bytes }),
         }
         self.flights.by_try.insert(attempt, id);
         self.counters.asked += 1;
@@ -195,6 +198,10 @@ impl Engine {
             return self.failed(now, id, Reason::UpstreamMalformed);
         };
         if matches!(flight.source, Source::Trusted { .. }) {
+            // What it says would be kept, and taught, as what a trusted one says.
+            if !rules.trusted().contains(&server) {
+                return self.failed(now, id, Reason::UpstreamUnreachable);
+            }
             self.health.answered(server);
         }
         if answer.truncated {

@@ -11,7 +11,7 @@
 //! is left and it outlives what the pod sees as the answer's lifetime.
 
 use crate::cache::{Entry, Lesson};
-use crate::engine::{Engine, Now, Served, Timer, Waiting};
+use crate::engine::{Engine, Now, STALE_TTL, Served, Timer, Waiting};
 use crate::kind::RecordType;
 use crate::map::Map;
 use crate::record::Reason;
@@ -95,7 +95,7 @@ impl Engine {
         pod: &PodRules,
         reason: Reason,
     ) {
-        let wanted = match self.standing(now.at, entry, pod) {
+        let wanted = match self.standing(now.at, entry, pod, reason) {
             Standing::Nothing => return self.reply(now, waiting, entry, Served::by(reason)),
             Standing::Known => {
                 let served = Served { learned: true, ..Served::by(reason) };
@@ -126,15 +126,17 @@ impl Engine {
         self.set_timer(now.at + patience, Timer::Learn(id));
     }
 
-    fn standing(&self, now: Instant, entry: &Entry, pod: &PodRules) -> Standing {
+    fn standing(&self, now: Instant, entry: &Entry, pod: &PodRules, reason: Reason) -> Standing {
         let Some(rules) = &self.rules else { return Standing::Nothing };
         if entry.lessons.is_empty() || !pod.speaks() {
             return Standing::Nothing;
         }
-        let half = now + Duration::from_secs(u64::from(rules.settings.binding_floor / 2));
+        // What the pod sees as the lifetime of an answer that ran out.
+        let shown = if reason == Reason::Stale { STALE_TTL } else { 0 };
+        let least = Duration::from_secs(u64::from(shown.max(rules.settings.binding_floor / 2)));
         let (mut spoken_of, mut wanted) = (0, Wanted::default());
         for lesson in &entry.lessons {
-            let needed = entry.end_of(lesson).max(half);
+            let needed = entry.end_of(lesson).max(now + least);
             let names = || lesson.names.iter().filter(|name| pod.speaks_of(name));
             spoken_of += names().count() * lesson.addresses.len();
             if spoken_of > MAX_PAIRS {
@@ -151,7 +153,7 @@ impl Engine {
                 // Policies speak of host names only.
                 names: names().filter_map(Name::dns_name).collect(),
                 addresses: lesson.addresses.clone(),
-                ttl: rules.settings.binding(lesson.ttl.saturating_sub(entry.age(now))),
+                ttl: rules.settings.binding(lesson.ttl.saturating_sub(entry.age(now)).max(shown)),
             });
         }
         match (spoken_of, wanted.bindings.is_empty()) {

@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::engine::{Arrival, Ask, Client, Engine, Now, TcpAsk};
 use crate::frame::ToAgent;
 use crate::record::Query;
-use crate::tcp::{self, Connections};
+use crate::tcp::{self, Connections, Turns};
 use crate::udp::{Inbox, Letter, Post};
 use handover::{Sockets, encode};
 use observe::Time;
@@ -33,7 +33,7 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, sleep_until, timeout};
 
@@ -46,6 +46,9 @@ const RENEW: Duration = Duration::from_secs(1);
 
 /// Connections to resolvers at once; further questions wait for their turn.
 const TCP_ASKS: usize = 128;
+
+/// Those of one pod.
+const POD_TCP_ASKS: usize = 16;
 
 /// How long queries wait in sockets that came before a state. Usually it follows at once; without one they hear so.
 const STATE: Duration = Duration::from_secs(1);
@@ -117,7 +120,7 @@ struct Proxy {
     inboxes: [RefCell<Inbox>; 2],
     answers: [RefCell<Inbox>; 2],
     post: RefCell<Post>,
-    tcp_asks: Semaphore,
+    tcp_asks: Turns,
     connections: RefCell<Connections>,
     /// Frames for the agent; `None` while there is none.
     agent: RefCell<Option<mpsc::Sender<Vec<u8>>>>,
@@ -142,7 +145,7 @@ impl Proxy {
             engine: RefCell::new(Engine::new(UPSTREAM_SOCKETS, random())),
             pods: [RefCell::new(None), RefCell::new(None)],
             upstream: RefCell::default(),
-            tcp_asks: Semaphore::new(TCP_ASKS),
+            tcp_asks: Turns::new(TCP_ASKS, POD_TCP_ASKS),
             inboxes: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
             answers: [RefCell::new(Inbox::new()), RefCell::new(Inbox::new())],
             post: RefCell::new(Post::new()),
@@ -477,11 +480,8 @@ async fn serve_connection(
 
 async fn ask_by_tcp(proxy: Rc<Proxy>, ask: TcpAsk) {
     let patience = proxy.engine.borrow().settings().deadline();
-    let turn = async {
-        let _turn = proxy.tcp_asks.acquire().await;
-        tcp::ask(ask.server, &ask.bytes).await
-    };
-    let answer = timeout(patience, turn).await;
+    let asked = proxy.tcp_asks.take(ask.pod, tcp::ask(ask.server, &ask.bytes));
+    let answer = timeout(patience, asked).await;
     let bytes = answer.ok().and_then(Result::ok);
     proxy.with_engine(|engine, now| engine.tcp_answer(now, ask.flight, ask.server.ip(), bytes.as_deref()));
 }

@@ -12,6 +12,9 @@ use crate::kind::{IN, Rcode};
 use crate::question::{AD, CD, QR, Question, RA, RD, TC, UDP_LIMIT, write_opt};
 use crate::wire::HEADER;
 
+/// Longest lifetime that is given, in seconds: who believes an answer for longer than its addresses are bound connects in vain.
+pub(crate) const LONGEST: u32 = 86_400;
+
 /// What is said besides.
 pub type Said<'a> = Option<(u16, &'a str)>;
 
@@ -82,7 +85,7 @@ pub fn answer(
         {
             let old = crate::answer::lifetime(u32::from_be_bytes(old));
             let new = match lifetimes {
-                Lifetimes::After { seconds, most } => old.saturating_sub(seconds).min(most),
+                Lifetimes::After { seconds, most } => old.min(LONGEST).saturating_sub(seconds).min(most),
                 Lifetimes::All(seconds) => seconds,
             };
             field.copy_from_slice(&new.to_be_bytes());

@@ -5,6 +5,7 @@
 //! Does not: ask where rules came from.
 
 use crate::map::Map;
+use crate::reply::LONGEST;
 use crate::wire::Name;
 use ipnet::IpNet;
 use policy::{DnsName, DomainPattern, Generation};
@@ -143,7 +144,7 @@ impl Default for Settings {
             upstream_port: 53,
             strip_ech: true,
             binding_floor: 30,
-            binding_cap: 86_400,
+            binding_cap: LONGEST,
             pod_rate: 1000,
             pod_burst: 2000,
             pod_waiting: 256,

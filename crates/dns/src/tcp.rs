@@ -5,15 +5,16 @@
 //! that is idle, sends half a message or does not read its answers is closed; connections are bounded, for each pod and
 //! in all.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::timeout;
 
 /// How long a connection may be silent; RFC 7766 asks for seconds.
@@ -111,6 +112,37 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     let body = bytes.get(..usize::from(length)).unwrap_or(bytes);
     [&length.to_be_bytes(), body].concat()
+}
+
+/// Whose turn it is to have a connection to a resolver. A pod has only a part of all, so that resolvers which do not answer it
+/// keep nobody else from others.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    all: Semaphore,
+    each: usize,
+    of_pods: RefCell<HashMap<IpAddr, Rc<Semaphore>>>,
+}
+
+impl Turns {
+    pub(crate) fn new(all: usize, each: usize) -> Self {
+        Self { all: Semaphore::new(all), each, of_pods: RefCell::default() }
+    }
+
+    /// Does something when it is the pod's turn. What is given up meanwhile has had none.
+    pub(crate) async fn take<T>(&self, pod: IpAddr, something: impl Future<Output = T>) -> T {
+        let of_pod = self.of_pod(pod);
+        // Nobody closes these.
+        let _own = of_pod.acquire().await;
+        let _one = self.all.acquire().await;
+        something.await
+    }
+
+    fn of_pod(&self, pod: IpAddr) -> Rc<Semaphore> {
+        let mut of_pods = self.of_pods.borrow_mut();
+        // Those that nobody waits for any more.
+        of_pods.retain(|it, turns| *it == pod || Rc::strong_count(turns) > 1);
+        Rc::clone(of_pods.entry(pod).or_insert_with(|| Rc::new(Semaphore::new(self.each))))
+    }
 }
 
 /// Who has how many connections.

@@ -17,7 +17,7 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use policy::{DomainPattern, Generation};
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use support::*;
 
 fn ip(text: &str) -> IpAddr {
@@ -496,6 +496,32 @@ fn a_pod_has_so_many_questions_under_way_and_no_more() {
     let refused: HashSet<u16> = (0..3).map(|_| receive(&pod).metadata.id).collect();
     assert_eq!(refused, HashSet::from([5, 6, 7]));
     assert_eq!(world.counters(|it| it.waiting == 5).queries[&Reason::Rate], 3);
+}
+
+#[test]
+fn a_pod_whose_resolver_takes_connections_and_says_nothing_keeps_nobody_from_others() {
+    let port = free_port();
+    let _resolver = Resolver::start(1, port, always("192.0.2.7", 300));
+    let _mute = TcpListener::bind((resolver_address(3), port)).unwrap();
+    let mut state = state(port, &[]);
+    (state.settings.retry_ms, state.settings.deadline_ms) = (15_000, 15_000);
+    let mut world = World::start(state, Binds::AtOnce);
+    let mut flood: Vec<_> = (0..3).map(|_| world.connect(1, 3)).collect();
+    for (at, stream) in flood.iter_mut().enumerate() {
+        for id in 0..60 {
+            let name = format!("n{id}.c{at}.io.");
+            stream.write_all(&framed(&question(&name, RecordType::A, id).to_vec().unwrap())).unwrap();
+        }
+    }
+    world.counters(|it| it.asked == 180);
+    let mut other = world.connect(2, 1);
+    other.write_all(&framed(&question("a.io.", RecordType::A, 1).to_vec().unwrap())).unwrap();
+    let answered = Message::from_vec(&read_framed(&mut other)).unwrap();
+    assert_eq!(addresses(&answered), [ip("192.0.2.7")]);
+    for stream in &mut flood {
+        stream.set_nonblocking(true).unwrap();
+        assert!(stream.read(&mut [0; 1]).is_err(), "it was answered while the flood waits");
+    }
 }
 
 #[test]

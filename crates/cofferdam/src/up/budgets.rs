@@ -209,6 +209,10 @@ impl Ledger {
                 return Vec::new();
             }
         };
+        // Somebody may have removed them.
+        let lost: Vec<Budget> =
+            self.standings.values().filter(|it| !counted.contains_key(&it.number)).map(budget).collect();
+        let put_back = self.kernel.change(&lost, &[]).context("having the kernel count uploads again");
         let mut is_new = false;
         for standing in self.standings.values_mut() {
             is_new |= note(standing, &counted);
@@ -218,7 +222,7 @@ impl Ledger {
         is_new |= *turned.as_ref().unwrap_or(&false);
         let kept = if is_new { self.keep() } else { Ok(()) };
         // What was used up is told all the same.
-        self.problem = turned.map(drop).and(kept).err().map(|error| format!("{error:#}"));
+        self.problem = put_back.and(turned.map(drop)).and(kept).err().map(|error| format!("{error:#}"));
         let newly = |standing: &&Standing| {
             let span = self.spent.get(&standing.number);
             span.is_some() && before.get(&standing.number) != span
@@ -260,6 +264,11 @@ impl Ledger {
         }
         self.spent = spent(self.standings.values());
         turned.map(|()| is_turned)
+    }
+
+    /// Has the kernel count nothing any more.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        self.kernel.uninstall().context("counting no uploads")
     }
 
     /// Forgets pods that are gone, whose windows are over.

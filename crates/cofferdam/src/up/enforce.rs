@@ -560,6 +560,23 @@ impl Enforcer {
         kernel.proxies.as_ref().is_some_and(|proxies| proxies.gate.is_some())
     }
 
+    /// Whether the kernel still has what was put in force here. Where it cannot be asked, the next change will tell.
+    pub(crate) fn is_whole(&mut self) -> bool {
+        let Some(Kernel { datapath, proxies, .. }) = &mut self.kernel else { return true };
+        let steers = |proxies: &mut Proxies| proxies.steering.is_there().unwrap_or(true);
+        datapath.is_there().unwrap_or(true) && proxies.as_mut().is_none_or(steers)
+    }
+
+    /// Removes everything from the kernel.
+    pub(crate) fn release(&mut self) -> Result<()> {
+        (self.table, self.in_force) = (None, None);
+        let Some(Kernel { datapath, proxies, .. }) = &mut self.kernel else { return Ok(()) };
+        datapath.uninstall().context("removing the rules")?;
+        let Some(proxies) = proxies else { return Ok(()) };
+        proxies.steering.uninstall().context("leaving pods' DNS and connections alone")?;
+        proxies.gate.as_mut().map_or(Ok(()), |gate| gate.budgets.release())
+    }
+
     /// Whether the kernel has rules, of this process or an earlier one.
     pub(crate) fn has_rules(&self) -> bool {
         self.kernel.as_ref().is_some_and(|kernel| kernel.datapath.tag().is_some())

@@ -45,7 +45,10 @@ const UNJUDGED: &str = "requests are judged by the gateway, and there is none: -
 mod holding;
 mod leading;
 mod learning;
+mod removed;
 mod shadow;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use learning::Leader;
 use shadow::Shadow;
@@ -106,6 +109,8 @@ pub(crate) struct Engine {
     asked_names: Arc<[DomainPattern]>,
     /// Pods whose DNS is answered here, so that it is known by which names they know addresses.
     followed: HashSet<IpAddr>,
+    /// Everything was removed, and stays so.
+    is_released: bool,
 }
 
 /// What a load of the sources gave.
@@ -177,6 +182,7 @@ impl Engine {
             shadow: None,
             asked_names: Arc::default(),
             followed: HashSet::new(),
+            is_released: false,
         }
     }
 
@@ -188,17 +194,22 @@ impl Engine {
 
     /// Whether the kernel refused the last load: it may be willing later.
     pub(crate) fn wants_retry(&self) -> bool {
-        self.last.outcome == Outcome::Refused
+        self.last.outcome == Outcome::Refused && !self.is_released
     }
 
-    /// What is to be done now and then.
-    pub(crate) fn tick(&mut self) {
+    /// What is to be done now and then. What people should hear of it.
+    pub(crate) fn tick(&mut self) -> Option<String> {
+        if self.is_released {
+            return None;
+        }
+        let news = self.put_back();
         for enforcer in &mut self.enforcers {
             enforcer.note_unlogged();
             enforcer.look_for_bypass();
         }
         self.look_after_names();
         self.look_after_quarantines();
+        news
     }
 
     /// Begins to answer DNS.
@@ -305,7 +316,10 @@ impl Engine {
                     }
                 }
                 Err(error) => {
-                    self.notes.push(format!("{error:#}"));
+                    let note = format!("{error:#}");
+                    if !self.notes.contains(&note) {
+                        self.notes.push(note);
+                    }
                     self.refused = Some(loaded);
                     Outcome::Refused
                 }
@@ -323,12 +337,13 @@ impl Engine {
 
     /// Tries what the kernel refused once more.
     pub(crate) fn retry(&mut self) -> Option<&Load> {
-        let refused = self.refused.take()?;
+        let refused = self.refused.take_if(|_| !self.is_released)?;
         Some(self.load(|_| refused))
     }
 
     /// Puts a policy set in force at every enforcement point.
     fn enforce(&mut self, set: &mut PolicySet) -> Result<()> {
+        self.refuse_released()?;
         self.notes.clear();
         self.hold(set);
         self.place(set)?;
@@ -337,7 +352,12 @@ impl Engine {
         }
         let generation = set.generation;
         let placement = self.usable(&set.world);
-        self.addresses = dns::addresses(&set.world, &placement);
+        let before = std::mem::replace(&mut self.addresses, dns::addresses(&set.world, &placement));
+        self.names.retain(|pod| match (before.get(pod), self.addresses.get(pod)) {
+            // Pods keep their addresses: whoever comes by a name with others is another pod.
+            (Some(before), Some(now)) => before.iter().any(|address| now.contains(address)),
+            (_, _) => true,
+        });
         self.pods_at =
             self.addresses.iter().flat_map(|(pod, all)| all.iter().map(|it| (*it, pod.clone()))).collect();
         self.nodes_at = set.world.nodes.values().flat_map(|node| &node.addresses).copied().collect();
@@ -422,7 +442,10 @@ impl Engine {
             None => false,
             Some(known) if addresses.iter().all(|address| known.contains(address)) => true,
             Some(_) => {
-                if self.placed.len() < PLACED || self.placed.contains_key(&key) {
+                // Whoever had one of these before has it no longer.
+                self.placed
+                    .retain(|other, held| *other != key && !held.iter().any(|it| addresses.contains(it)));
+                if self.placed.len() < PLACED {
                     self.placed.insert(key.clone(), addresses.to_vec());
                 }
                 let is_usable = self.usable(&set.world).contains_key(&key);

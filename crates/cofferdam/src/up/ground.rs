@@ -10,11 +10,12 @@ use super::enforce::Enforcer;
 use super::gateway_proxy::GatewayProxy;
 use super::inspection::Home;
 use super::journal::Journal;
-use super::protocol::Mode;
-use super::{keeper, socket};
+use super::protocol::{Mode, Request};
+use super::{client, keeper, socket};
 use anyhow::{Context, Result};
 use datapath::{Budgets, Config, Datapath, NftDatapath, Steering};
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,17 +61,32 @@ pub(crate) fn machine(args: &UpArgs, socket: &Path, journal: &Arc<Journal>) -> R
 
 /// Removes everything that `up` put in force on this machine.
 pub(crate) fn uninstall(socket: Option<PathBuf>, out: &mut impl Write) -> Result<()> {
+    let sockets = socket.map_or_else(socket::candidates, |socket| vec![socket]);
+    // Who enforces would put all of it back.
+    for socket in sockets.iter().filter(|socket| answers(socket)) {
+        let release = client::ask(Some(socket.as_path()), &Request::Release {});
+        let released = release.and_then(|mut said| said.try_for_each(|answer| answer.map(drop)));
+        // Who ended meanwhile enforces nothing.
+        if released.is_err() && answers(socket) {
+            let at = || format!("having the process at {} enforce nothing any more", socket.display());
+            released.with_context(at)?;
+        }
+    }
     let mut datapath = NftDatapath::open(Config::default()).context("opening the kernel's rules")?;
     datapath.uninstall().context("removing the rules")?;
     let mut steering = Steering::open().context("opening what steers DNS")?;
     steering.uninstall().context("leaving pods' DNS and connections alone")?;
     let mut budgets = Budgets::open().context("opening what counts uploads")?;
     budgets.uninstall().context("counting no uploads")?;
-    let sockets = socket.map_or_else(socket::candidates, |socket| vec![socket]);
     for socket in sockets {
         keeper::dismiss::<DnsProxy>(&socket.with_extension("dns")).context("ending the DNS proxy")?;
         keeper::dismiss::<GatewayProxy>(&socket.with_extension("gateway")).context("ending the gateway")?;
     }
     writeln!(out, "removed: all traffic passes from now on")?;
     Ok(())
+}
+
+/// Whether a process is there.
+fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
 }

@@ -8,6 +8,7 @@
 use anyhow::{Context, Result, bail};
 use handover::{Sockets, Steering};
 use nix::sys::signal::{SigSet, Signal};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -172,13 +173,12 @@ struct Current<K: Kind> {
 }
 
 impl<K: Kind> Current<K> {
-    /// Tells everybody who serves, and forgets who is gone.
-    fn tell(&mut self, tell: impl Fn(&K::Proxy) -> Result<()>) {
-        if let Some(proxy) = &self.proxy {
-            // Its end is heard of, and the next is told everything.
-            let _ = tell(proxy);
-        }
+    /// Tells everybody who serves, and forgets who is gone. An error if the one that serves could not be told: it is gone, which is
+    /// heard of, or it goes by what it was told before.
+    fn tell(&mut self, tell: impl Fn(&K::Proxy) -> Result<()>) -> Result<()> {
+        let told = self.proxy.as_ref().map_or(Ok(()), &tell);
         self.retired.take_if(|retired| tell(retired).is_err());
+        told
     }
 }
 
@@ -200,6 +200,16 @@ impl<K: Kind> Shared<K> {
     fn change(&self, change: impl FnOnce(&mut Standing<K::Counts>)) {
         change(&mut self.standing());
         self.changed.notify_all();
+    }
+
+    /// Notes that a proxy cannot be told something; of its end is heard otherwise. Whoever calls it holds the current one, so that
+    /// another starts after it.
+    fn note(&self, told: Result<()>) {
+        let Err(error) = told else { return };
+        let mut broken = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+        if broken.all(|broken| broken.kind() == io::ErrorKind::InvalidData) {
+            self.change(|standing| standing.problem = Some(format!("{error:#}")));
+        }
     }
 
     fn current(&self) -> MutexGuard<'_, Current<K>> {
@@ -231,8 +241,9 @@ impl<K: Kind> Keeper<K> {
     /// Has the proxy go by a state.
     pub(crate) fn tell(&self, state: K::State) {
         let mut current = self.shared.current();
-        current.tell(|proxy| K::tell(proxy, &state));
+        let told = current.tell(|proxy| K::tell(proxy, &state));
         current.state = Some(state);
+        self.shared.note(told);
     }
 
     /// Reads what the proxy was told last.
@@ -245,7 +256,8 @@ impl<K: Kind> Keeper<K> {
         let mut current = self.shared.current();
         if let Some(state) = &mut current.state {
             change(state);
-            current.tell(tell);
+            // Its end is heard of, and the next is told everything.
+            let _ = current.tell(tell);
         }
     }
 
@@ -454,8 +466,7 @@ impl<K: Kind> Keeping<K> {
                     standing.problem = None;
                 });
                 if let Some(state) = &current.state {
-                    // Its end is heard of.
-                    let _ = K::tell(&proxy, state);
+                    self.shared.note(K::tell(&proxy, state));
                 }
                 current.proxy = Some(proxy);
                 Ok(running)
@@ -548,5 +559,60 @@ impl<K: Kind> Ear<K> {
     /// Whether it is not one that gave its sockets away.
     fn is_current(&self) -> bool {
         self.run > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes no more than one digit.
+    struct Short;
+
+    impl Kind for Short {
+        const COMMAND: &'static str = "short";
+        const WHAT: &'static str = "short proxy";
+        const LISTEN: [SocketAddr; 2] = dns::LISTEN;
+        type State = u8;
+        type Proxy = ();
+        type Counts = ();
+
+        fn adopt(_: &Path, _: Ear<Self>) -> Result<Option<((), Sockets)>> {
+            Ok(None)
+        }
+
+        fn retire((): ()) -> Result<Option<()>> {
+            Ok(None)
+        }
+
+        fn stop((): ()) -> Result<()> {
+            Ok(())
+        }
+
+        fn start(_: UnixStream, _: &Sockets, _: Ear<Self>) -> Result<()> {
+            Ok(())
+        }
+
+        fn tell((): &(), state: &u8) -> Result<()> {
+            match *state {
+                7 => Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
+                10.. => bail!("{state} is too long"),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_state_that_a_proxy_cannot_be_told_is_a_problem() {
+        let keeper = Keeper::<Short>::open("n".into(), None, Vec::new()).unwrap();
+        keeper.tell(10);
+        assert_eq!(keeper.standing().problem, None, "there is none yet, and the next is told everything");
+        keeper.shared.current().proxy = Some(());
+        keeper.tell(9);
+        assert_eq!(keeper.standing().problem, None);
+        keeper.tell(7);
+        assert_eq!(keeper.standing().problem, None, "its end is heard of");
+        keeper.tell(10);
+        assert_eq!(keeper.standing().problem.as_deref(), Some("10 is too long"));
     }
 }

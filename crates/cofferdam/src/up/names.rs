@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 /// Seconds that an address holds beyond what the answer says: whoever asked may still be about to connect.
 pub(crate) const GRACE: u64 = 10;
-/// Addresses of one pod, and names of addresses of all pods.
+/// Longest time that anything holds, as the DNS proxy asks for it: what is told to hold longer was told by another clock.
+const LONGEST: u64 = 86_400 + GRACE;
+/// Names of addresses of one pod, which must leave room for others, and of all pods.
 const OF_POD: usize = 1 << 16;
 const OF_NODE: usize = 200_000;
 
@@ -46,12 +48,29 @@ impl Known {
     fn len(&self) -> usize {
         self.live.len() + self.past.len()
     }
+
+    /// Whether something ran out, or is only kept for a connection.
+    fn is_due(&self, now: Seconds) -> bool {
+        !self.past.is_empty() || self.live.values().any(|until| *until <= now)
+    }
+
+    fn has(&self, name: &DnsName) -> bool {
+        self.live.contains_key(name) || self.past.contains(name)
+    }
+}
+
+/// What one pod knows.
+#[derive(Debug, Default)]
+struct OfPod {
+    known: BTreeMap<IpAddr, Known>,
+    /// Names of all of its addresses.
+    held: usize,
 }
 
 /// All that is known.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    pods: BTreeMap<PodName, BTreeMap<IpAddr, Known>>,
+    pods: BTreeMap<PodName, OfPod>,
     held: usize,
     file: Option<Log>,
 }
@@ -81,7 +100,7 @@ impl Names {
         for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
             let parsed: Vec<DnsName> =
                 line.names.iter().filter_map(|name| DnsName::parse(name).ok()).collect();
-            names.put(&line.pod, &parsed, &line.addresses, line.until);
+            names.put(&line.pod, &parsed, &line.addresses, line.until.min(now + LONGEST));
         }
         names.expire(now, |_, _| true);
         names.file = Some(Log::write(path, &names)?);
@@ -99,21 +118,23 @@ impl Names {
         addresses: &[IpAddr],
         until: Seconds,
     ) -> Result<Vec<IpAddr>> {
-        let known = self.pods.get(pod);
-        let has = |address: &IpAddr, name: &DnsName| {
-            known.and_then(|it| it.get(address)).is_some_and(|it| it.live.contains_key(name))
+        let of_pod = self.pods.get(pod);
+        let known = |address: &IpAddr| of_pod.and_then(|it| it.known.get(address));
+        let is_open = |address: &IpAddr, name: &DnsName| {
+            known(address).is_some_and(|known| known.live.contains_key(name))
         };
-        let is_new = |address: &IpAddr| names.iter().any(|name| !has(address, name));
-        let new: usize = addresses.iter().map(|it| names.iter().filter(|name| !has(it, name)).count()).sum();
-        let of_pod = known.map_or(0, BTreeMap::len);
-        let fresh = addresses.iter().filter(|it| known.is_none_or(|known| !known.contains_key(it))).count();
-        if of_pod + fresh > OF_POD || (new > 0 && self.held + new > OF_NODE) {
+        let gains = |address: &IpAddr| names.iter().any(|name| !is_open(address, name));
+        let is_new = |address: &IpAddr, name: &DnsName| known(address).is_none_or(|known| !known.has(name));
+        let new: usize =
+            addresses.iter().map(|it| names.iter().filter(|name| is_new(it, name)).count()).sum();
+        let held = of_pod.map_or(0, |it| it.held);
+        if new > 0 && (held + new > OF_POD || self.held + new > OF_NODE) {
             bail!(
-                "{} names of addresses are known on this node, {of_pod} addresses for this pod: no room for {new} more",
+                "{} names of addresses are known on this node, {held} of them for this pod: no room for {new} more",
                 self.held
             );
         }
-        let gained: Vec<IpAddr> = addresses.iter().copied().filter(is_new).collect();
+        let gained: Vec<IpAddr> = addresses.iter().copied().filter(gains).collect();
         if let Some(file) = &mut self.file {
             let names = names.iter().map(|name| name.as_str().into()).collect();
             file.add(&Line { pod: pod.clone(), names, addresses: addresses.to_vec(), until })?;
@@ -125,16 +146,18 @@ impl Names {
 
     fn put(&mut self, pod: &PodName, names: &[DnsName], addresses: &[IpAddr], until: Seconds) {
         let of_pod = self.pods.entry(pod.clone()).or_default();
+        self.held -= of_pod.held;
         for address in addresses {
-            let known = of_pod.entry(*address).or_default();
-            self.held -= known.len();
+            let known = of_pod.known.entry(*address).or_default();
+            of_pod.held -= known.len();
             for name in names {
                 known.past.remove(name);
                 let held = known.live.entry(name.clone()).or_default();
                 *held = until.max(*held);
             }
-            self.held += known.len();
+            of_pod.held += known.len();
         }
+        self.held += of_pod.held;
     }
 
     /// Whether anything ran out, or is only kept for a connection that may have ended.
@@ -144,10 +167,9 @@ impl Names {
 
     /// What ran out, and what is only kept for a connection.
     pub(crate) fn due(&self, now: Seconds) -> impl Iterator<Item = (&PodName, IpAddr)> {
-        let is_due =
-            move |known: &Known| !known.past.is_empty() || known.live.values().any(|until| *until <= now);
         self.pods.iter().flat_map(move |(pod, of_pod)| {
-            of_pod.iter().filter(move |(_, known)| is_due(known)).map(move |(address, _)| (pod, *address))
+            let due = of_pod.known.iter().filter(move |(_, known)| known.is_due(now));
+            due.map(move |(address, _)| (pod, *address))
         })
     }
 
@@ -158,9 +180,13 @@ impl Names {
         is_open: impl Fn(&PodName, IpAddr) -> bool,
     ) -> Vec<(PodName, IpAddr)> {
         let mut changed = Vec::new();
-        let mut held = 0;
-        for (pod, of_pod) in &mut self.pods {
+        for (pod, OfPod { known: of_pod, held }) in &mut self.pods {
+            *held = 0;
             of_pod.retain(|address, known| {
+                if !known.is_due(now) {
+                    *held += known.len();
+                    return true;
+                }
                 let before = known.clone();
                 let ended =
                     known.live.iter().filter(|(_, until)| **until <= now).map(|(name, _)| name.clone());
@@ -172,23 +198,23 @@ impl Names {
                 if !known.live.keys().eq(before.live.keys()) || known.past != before.past {
                     changed.push((pod.clone(), *address));
                 }
-                held += known.len();
+                *held += known.len();
                 known.len() > 0
             });
         }
-        self.pods.retain(|_, of_pod| !of_pod.is_empty());
-        self.held = held;
+        self.pods.retain(|_, of_pod| of_pod.held > 0);
+        self.count();
         changed
     }
 
     /// The names of an address for a pod.
     pub(crate) fn get(&self, pod: &PodName, address: IpAddr) -> Option<&Known> {
-        self.pods.get(pod)?.get(&address)
+        self.pods.get(pod)?.known.get(&address)
     }
 
     /// Every pod and address of which a name is known.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&PodName, IpAddr)> {
-        self.pods.iter().flat_map(|(pod, of_pod)| of_pod.keys().map(move |address| (pod, *address)))
+        self.pods.iter().flat_map(|(pod, of_pod)| of_pod.known.keys().map(move |address| (pod, *address)))
     }
 
     /// Names of addresses that are known, of all pods.
@@ -199,11 +225,10 @@ impl Names {
 
     /// What a policy set must know. Pods that it does not know are forgotten: whoever comes by their name is another.
     pub(crate) fn answers(&mut self, world: &World) -> BTreeMap<PodName, Resolved> {
-        self.pods.retain(|pod, _| world.find_pod(&pod.0, &pod.1).is_some());
-        self.held = self.pods.values().flat_map(BTreeMap::values).map(Known::len).sum();
-        let resolved = |of_pod: &BTreeMap<IpAddr, Known>| {
+        self.retain(|pod| world.find_pod(&pod.0, &pod.1).is_some());
+        let resolved = |of_pod: &OfPod| {
             let mut resolved = Resolved::default();
-            for (address, known) in of_pod {
+            for (address, known) in &of_pod.known {
                 if !known.live.is_empty() {
                     resolved.live.insert(*address, known.live().cloned().collect());
                 }
@@ -214,6 +239,16 @@ impl Names {
             resolved
         };
         self.pods.iter().map(|(pod, of_pod)| (pod.clone(), resolved(of_pod))).collect()
+    }
+
+    /// Forgets what pods know that this does not mean.
+    pub(crate) fn retain(&mut self, is_meant: impl Fn(&PodName) -> bool) {
+        self.pods.retain(|pod, _| is_meant(pod));
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.held = self.pods.values().map(|of_pod| of_pod.held).sum();
     }
 
     /// Writes the file anew when most of it is old. Where that cannot be done, the old one goes on.
@@ -259,7 +294,7 @@ impl Log {
         let file = file.with_context(|| format!("writing {}", new.display()))?;
         let mut log = Self { path: path.to_owned(), file, lines: 0, is_torn: false };
         for (pod, of_pod) in &names.pods {
-            for (address, known) in of_pod {
+            for (address, known) in &of_pod.known {
                 // What ran out is told as such: at the next start it counts as open until somebody looks.
                 let past = known.past.iter().map(|name| (name, &0));
                 for (name, until) in known.live.iter().chain(past) {
@@ -391,6 +426,33 @@ mod tests {
         names.learn(&pod("a"), &[name("hub.io")], &addresses, 200).unwrap();
         names.learn(&pod("b"), &[name("cdn.io")], &[address(1)], 100).unwrap();
         assert_eq!(names.len(), (1 << 16) + 1);
+        // What ran out while a connection is open comes back to life where there is room for nothing new.
+        names.expire(150, |_, _| true);
+        names.expire(200, |_, _| true);
+        assert_eq!(names.learn(&pod("a"), &[name("hub.io")], &addresses[..1], 300).unwrap(), addresses[..1]);
+    }
+
+    #[test]
+    fn a_pod_that_asks_for_names_without_end_leaves_room_for_others() {
+        let mut names = Names::default();
+        let many: Vec<DnsName> = (0..=OF_POD).map(|number| name(&format!("n{number}.hub.io"))).collect();
+        names.learn(&pod("a"), &many[..OF_POD], &[address(1)], 100).unwrap();
+        assert!(names.learn(&pod("a"), &many[OF_POD..], &[address(1)], 100).is_err());
+        names.learn(&pod("b"), &many[OF_POD..], &[address(1)], 100).unwrap();
+        names.expire(100, |_, _| false);
+        names.learn(&pod("a"), &many[OF_POD..], &[address(1)], 200).unwrap();
+    }
+
+    #[test]
+    fn what_was_told_by_a_clock_that_was_set_back_since_holds_no_longer_than_anything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("names");
+        let mut names = Names::recall(&path, 1_000_000).unwrap();
+        names.learn(&pod("a"), &[name("hub.io")], &[address(1)], 1_000_060).unwrap();
+        let mut names = Names::recall(&path, 100).unwrap();
+        assert_eq!(live(&names, "a", address(1)), ["hub.io"]);
+        names.expire(100 + LONGEST, |_, _| false);
+        assert_eq!(names.len(), 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | `{"probe":{"from":"a/b","to":"c/d","protocol":"TCP","port":80}}` | `{"probe":{"outcome":"answered","address":"…"}}`, after opening that connection in the lab |
 //! | `{"settle":{"namespace":"a","name":"b","addresses":["10.0.0.7"]}}` | `{"settled":{"generation":N}}`, once policy is in force for the pod; a CNI plugin asks so |
 //! | `{"forget":{"namespace":"a","name":"b"}}` | `{"settled":{"generation":N}}`: the pod is gone |
+//! | `{"release":{}}` | `{"settled":{"generation":0}}`, once nothing is enforced any more |
 //! | `{"shadow":{}}` | `{"shadow":{…}}`: what a candidate says that is judged by beside; `null` where there is none |
 //! | `{"respond":{"contain":{…}}}` and the other fields of [`crate::respond::Order`] | `{"response":{…}}` |
 //!
@@ -130,6 +131,8 @@ pub(crate) enum Request {
         /// Of the pod.
         name: String,
     },
+    /// Remove everything from the kernel, and put nothing there any more.
+    Release {},
     /// What is in the lab.
     Lab {},
     /// Open a connection in the lab.

@@ -57,6 +57,13 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn forget(&self, _namespace: &str, _name: &str) -> Generation {
         Generation(0)
     }
+    /// Removes everything from the kernel, for good.
+    ///
+    /// # Errors
+    /// Something is left there, or was never there.
+    fn release(&self) -> Result<()> {
+        bail!("this process puts nothing in force")
+    }
     /// What a candidate says that is judged by beside; `None`: there is none.
     fn shadow(&self) -> Option<ShadowStatus> {
         None
@@ -232,6 +239,10 @@ fn talk(stream: &UnixStream, source: &impl Source) -> Result<()> {
         }
         Ok(Request::Forget { namespace, name }) => {
             say(&mut out, &Answer::Settled { generation: source.forget(&namespace, &name) })?;
+        }
+        Ok(Request::Release {}) => {
+            let released = source.release().map(|()| Answer::Settled { generation: Generation(0) });
+            say(&mut out, &released.unwrap_or_else(|error| Answer::Error(format!("{error:#}"))))?;
         }
         Ok(Request::Lab {}) => say(&mut out, &in_lab(source, list))?,
         Ok(Request::Probe { from, to, protocol, port }) => {

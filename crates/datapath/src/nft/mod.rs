@@ -166,6 +166,22 @@ impl NftDatapath {
         self.installed.state.as_ref().map(|state| state.tag)
     }
 
+    /// Whether the kernel still has what is in force: somebody may have removed it. What is in its tables is not looked at.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    pub fn is_there(&mut self) -> Result<bool, ApplyError> {
+        let Some(state) = &self.installed.state else { return Ok(true) };
+        if adopt::in_force(&mut self.socket)? != Some((state.tag, state.phase, state.settings)) {
+            return Ok(false);
+        }
+        if !self.installed.guard {
+            return Ok(true);
+        }
+        let guard = adopt::table_comment(&mut self.socket, GUARD)?;
+        Ok(guard == Some(batch::comment_bytes(&guard_comment(&self.config))))
+    }
+
     /// [`Datapath::bind`], and [`Steering::steer_pairs`], in the same step where pairs come and no row takes anything away.
     /// Otherwise more pairs are steered before and fewer after it.
     ///
@@ -264,8 +280,7 @@ impl NftDatapath {
 
     /// Reads the kernel's tables anew if somebody else removed or changed them.
     fn recognize(&mut self) -> Result<(), ApplyError> {
-        let Some(state) = &self.installed.state else { return Ok(()) };
-        if adopt::in_force(&mut self.socket)? != Some((state.tag, state.phase, state.settings)) {
+        if !self.is_there()? {
             self.installed = adopt::read(&mut self.socket, &self.config)?;
         }
         Ok(())
@@ -512,6 +527,7 @@ impl Datapath for NftDatapath {
             && changes.is_empty()
             && state.image.intervals == image.intervals
             && self.installed.guard != self.config.guard.is_empty()
+            && !self.installed.foreign_guard
             && state.settings == settings(&self.config)
         {
             self.rules = Some(table.rules.clone());

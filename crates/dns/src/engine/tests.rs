@@ -270,6 +270,59 @@ fn old_answers_are_given_after_a_while_and_at_once_when_all_resolvers_are_known_
 }
 
 #[test]
+fn an_old_answer_is_open_for_as_long_as_the_pod_sees_it() {
+    let mut bench = Bench::new(|state| state.settings.binding_floor = 1);
+    bench.ask("a.io.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.io.", 1));
+    let learns = bench.learns();
+    bench.engine.learned(bench.now, learns[0].0, Ok(1));
+    bench.pass(secs(100));
+    for _ in 0..2 {
+        bench.replies();
+        // The second time what was bound at the first does not last for another thirty seconds.
+        bench.pass(secs(5));
+        bench.ask("a.io.");
+        bench.pass(Duration::from_millis(1800));
+        let learns = bench.learns();
+        assert_eq!((bench.replies().len(), learns.len(), learns[0].1[0].ttl), (0, 1, 30));
+        bench.engine.learned(bench.now, learns[0].0, Ok(30));
+        assert_eq!(bench.replies()[0].3, Reason::Stale);
+    }
+}
+
+#[test]
+fn no_answer_is_shown_or_asked_to_be_bound_for_longer_than_a_day() {
+    let mut bench = Bench::new(|_| {});
+    bench.ask("a.io.");
+    let ask = bench.asked();
+    bench.answer(&ask[0], good("a.io.", 200_000));
+    let learns = bench.learns();
+    assert_eq!(learns[0].1[0].ttl, 86_400);
+    bench.engine.learned(bench.now, learns[0].0, Ok(86_400));
+    bench.pass(secs(400));
+    bench.ask("a.io.");
+    assert_eq!(bench.learns().len(), 0, "it is bound for as long as the pod believes it");
+    let replies = std::mem::take(&mut bench.engine.outbox().replies);
+    let shown = |(_, bytes): &(Client, Vec<u8>)| Message::from_vec(bytes).unwrap().answers[0].ttl;
+    assert_eq!(replies.iter().map(shown).collect::<Vec<_>>(), [86_400, 86_000]);
+}
+
+#[test]
+fn who_lost_trust_on_the_way_teaches_nothing() {
+    let mut bench = Bench::new(|_| {});
+    bench.ask("a.io.");
+    let first = bench.asked();
+    bench.set_state(2, |state| state.trusted = vec![ip(SECOND)]);
+    bench.answer(&first[0], good("a.io.", 60));
+    assert_eq!((bench.learns().len(), bench.replies().len()), (0, 0));
+    let second = bench.asked();
+    assert_eq!(second[0].server.ip(), ip(SECOND));
+    bench.answer(&second[0], good("a.io.", 60));
+    assert_eq!(bench.learns().len(), 1);
+}
+
+#[test]
 fn a_failure_is_remembered_for_a_second_and_does_not_replace_an_answer() {
     let mut bench = Bench::new(|state| state.trusted.truncate(1));
     bench.ask("a.org.");

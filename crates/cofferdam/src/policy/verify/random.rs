@@ -31,7 +31,9 @@ fn case(seed: u64) -> Result<Case> {
     let mut checks = Vec::new();
     for _ in 0..ACCESSES {
         let Some((from, to, access)) = sample::access(&mut dice, &ends) else { continue };
-        if !exists(from.address, to.address, access.protocol) {
+        // A prober has no socket of port 0.
+        let has_no_port = access.protocol.has_ports() && access.port == 0;
+        if has_no_port || !exists(from.address, to.address, access.protocol) {
             continue;
         }
         let mut check = Check {

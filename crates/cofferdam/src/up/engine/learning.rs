@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 /// Jobs for explicit proxies that wait.
 const JOBS: usize = 4096;
@@ -208,7 +208,10 @@ impl Listener for Leader {
     }
 }
 
-/// The time of day: what DNS answered outlives this process.
+/// The time of day as it was at the first call, and what has passed since: what DNS answered outlives this process, and until then
+/// holds for as long as the DNS proxy counts, whoever sets the clock meanwhile.
 fn now() -> Seconds {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    static BEGUN: LazyLock<(SystemTime, Instant)> = LazyLock::new(|| (SystemTime::now(), Instant::now()));
+    let (time, begun) = *BEGUN;
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| (since + begun.elapsed()).as_secs())
 }
