@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// Connections at a time.
 const CONNECTIONS: usize = 64;
-/// How long a request may take to arrive, and a connection in all.
+/// How long TLS and a request may take to arrive, and a connection in all.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(120)];
 
 /// What is answered.
@@ -59,12 +59,13 @@ pub(crate) async fn serve<F>(
         let config = identity.as_ref().map(|identity| identity.borrow().server_of_anyone());
         let handle = handle.clone();
         tokio::spawn(async move {
-            let [_, whole] = PATIENCE;
+            let [patience, whole] = PATIENCE;
             let talk = async {
                 match config {
                     None => connection(stream, handle).await,
                     Some(Ok(config)) => {
-                        if let Ok(stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await {
+                        let greeting = TlsAcceptor::from(Arc::new(config)).accept(stream);
+                        if let Ok(Ok(stream)) = tokio::time::timeout(patience, greeting).await {
                             connection(stream, handle).await;
                         }
                     }

@@ -92,6 +92,25 @@ mod tests {
         let message = refused["status"]["message"].as_str().unwrap();
         assert!(message.contains("did you mean \"huggingface\"?"), "{message}");
         assert_eq!(asked(&json!({ "domains": ["a.*.io"] }))["allowed"], false);
+        // What is enforced elsewhere is refused here all the same.
+        let asked = |kind: &str, spec: &Value| {
+            let object = json!({
+                "apiVersion": "cofferdam.dev/v1alpha1", "kind": kind,
+                "metadata": { "name": "p", "namespace": "a" }, "spec": spec,
+            });
+            asked_with(&json!({ "uid": "7", "operation": "CREATE", "object": object }))
+        };
+        let route = json!({ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r" });
+        let streams = |per: &str| json!({ "targetRefs": [route], "limits": [{ "per": per, "streams": 9 }] });
+        let tuned = |percent: u32| json!({ "podSelector": {}, "detectors": [{ "name": "beacon", "thresholdPercent": percent }] });
+        for (kind, good, bad) in [
+            ("InferencePolicy", streams("policy"), streams("planet")),
+            ("DetectionPolicy", tuned(200), tuned(5)),
+        ] {
+            let (good, bad) = (asked(kind, &good), asked(kind, &bad));
+            assert_eq!((&good["allowed"], &good["warnings"]), (&json!(true), &json!([])), "{good}");
+            assert_eq!(bad["allowed"], false, "{kind}");
+        }
     }
 
     #[test]

@@ -160,7 +160,7 @@ async fn publish_changes(
         let is_left_out = kind == Kind::Secret && provider_keys == ProviderKeys::NotRead
             || kind == Kind::IdentitySlice && elsewhere.is_none();
         if is_left_out {
-            store.take(kind, Change::NoSuchKind);
+            store.take(kind, Change::NotRead);
             continue;
         }
         // Whoever may write in a namespace of their own says nothing of other clusters.
@@ -168,7 +168,7 @@ async fn publish_changes(
         // Ends when the receiver goes with this future.
         tokio::spawn(watch::watch(client.clone(), kind, within, sender.clone()));
     }
-    let mut standings = feed.standings();
+    let mut highest = feed.highest();
     let mut over = 0;
     loop {
         let mut is_wanted_anew = false;
@@ -179,7 +179,7 @@ async fn publish_changes(
                 None => return,
             },
             // A node may have heard of a higher generation from another replica: go beyond it.
-            _ = standings.changed() => is_behind(&feed),
+            _ = highest.changed() => is_behind(&feed),
             // Whoever gave the catalog may be gone; then it stays as it is.
             Ok(()) = catalog.changed() => true,
             Ok(()) = wanted_anew(wanted.as_mut()) => {
@@ -203,6 +203,8 @@ async fn publish_changes(
             over = over_now;
             let latest = catalog.borrow_and_update().clone();
             store = publish((store, now), latest, &feed, status, &to_lint).await;
+        } else if store.is_complete() {
+            feed.reach(store.reached());
         }
         // After what is enforced, for which nobody waits then.
         if let Some(wanted) = wanted.as_mut().filter(|_| (differs || is_wanted_anew) && store.is_complete()) {
@@ -256,7 +258,7 @@ fn seconds() -> u64 {
 }
 
 fn is_behind(feed: &Feed) -> bool {
-    feed.current().is_some_and(|current| current.generation < feed.highest())
+    feed.current().is_some_and(|current| current.generation < *feed.highest().borrow())
 }
 
 /// Takes in what comes until nothing comes for a moment. Whether anything differs by it.
@@ -285,11 +287,11 @@ async fn publish(
     to_lint: &latest::Sender<Option<Arc<PolicySet>>>,
 ) -> Store {
     let before = feed.current();
-    let last = before.as_ref().map_or(Generation(0), |it| it.generation).max(feed.highest());
+    let last = before.as_ref().map_or(Generation(0), |it| it.generation).max(*feed.highest().borrow());
     let work = move || {
-        let revisions = store.revisions();
+        let (revisions, reached) = (store.revisions(), store.reached());
         let newest = revisions.values().max().copied().unwrap_or_default();
-        let generation = Generation(newest.max(last.0 + 1));
+        let generation = Generation(newest.max(last.0.saturating_add(1)));
         // What is odd but legal is found later: enforcement does not wait for it.
         let Compiled { set, diagnostics: compiled, keys } =
             compiler::compile_prepared(store.objects(now), &catalog, generation);
@@ -298,7 +300,7 @@ async fn publish(
         let set = Arc::new(set);
         let parts = Arc::new(Parts::new(&set, before.as_ref().map(|it| &*it.parts)));
         let needs = Box::new(Shares::new(Arc::clone(&set), Arc::clone(&parts), keys));
-        (store, set, (diagnostics, tunings), Publication { generation, revisions, parts, needs })
+        (store, set, (diagnostics, tunings), Publication { generation, revisions, reached, parts, needs })
     };
     // A panic while compiling is a bug that must be seen, not a state to go on from.
     let (store, set, (diagnostics, tunings), publication) = match tokio::task::spawn_blocking(work).await {

@@ -461,8 +461,8 @@ mod tests {
         let set = Arc::new(set.set);
         let parts = Arc::new(Parts::new(&set, None));
         let needs = Box::new(Shares::new(set, Arc::clone(&parts), BTreeMap::default()));
-        let revisions = BTreeMap::new();
-        Publication { generation: Generation(generation), revisions, parts, needs }
+        let (revisions, reached) = Default::default();
+        Publication { generation: Generation(generation), revisions, reached, parts, needs }
     }
 
     fn policy() -> Written {

@@ -15,6 +15,9 @@ use policy::detection::MOST_OF_NAMESPACE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The cluster does not know a kind so often in a row, at least a minute: it does not have it, and is not starting.
+const ABSENT: u32 = 20;
+
 /// One object as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Found {
@@ -36,8 +39,8 @@ pub(crate) struct Found {
 /// What a watch reports.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
-    /// A whole list follows.
-    ListBegins,
+    /// A whole list follows, of which the API server had got so far before: what was gone by then is not missed.
+    ListBegins(u64),
     /// Part of the list.
     Listed(Found),
     /// What was not in the list is gone.
@@ -48,6 +51,8 @@ pub(crate) enum Change {
     Deleted(Found),
     /// The cluster does not know the kind.
     NoSuchKind,
+    /// Nobody reads the kind.
+    NotRead,
     /// The watch failed; it goes on by itself.
     Failed(String),
     /// It goes on.
@@ -79,11 +84,16 @@ type Objects<M> = BTreeMap<(Arc<str>, Arc<str>), Kept<M>>;
 #[derive(Debug)]
 pub(crate) struct Collection<M> {
     objects: Objects<M>,
-    /// What was listed while the list has not ended.
-    listing: Option<Objects<M>>,
+    /// What was listed while the list has not ended, and how far the API server had got before.
+    listing: Option<(u64, Objects<M>)>,
     /// Listed once, or known to be absent.
     is_known: bool,
+    /// How often in a row the cluster did not know it.
+    absent: u32,
+    /// The newest that was seen.
     revision: u64,
+    /// Up to where nothing was missed by the last list.
+    listed: u64,
     problem: Option<String>,
     /// How often how they stand may have changed.
     stood: u64,
@@ -91,31 +101,41 @@ pub(crate) struct Collection<M> {
 
 impl<M> Default for Collection<M> {
     fn default() -> Self {
-        Self { objects: Objects::new(), listing: None, is_known: false, revision: 0, problem: None, stood: 0 }
+        Self {
+            objects: Objects::new(),
+            listing: None,
+            is_known: false,
+            absent: 0,
+            revision: 0,
+            listed: 0,
+            problem: None,
+            stood: 0,
+        }
     }
 }
 
 impl<M: PartialEq> Collection<M> {
     /// Takes in a change. Whether what is made of the objects may differ from before.
     pub(crate) fn take(&mut self, change: Change, make: impl FnOnce(Read) -> M) -> bool {
-        if !matches!(change, Change::ListBegins | Change::Listed(_) | Change::Failed(_)) {
+        if !matches!(change, Change::ListBegins(_) | Change::Listed(_) | Change::Failed(_)) {
             self.problem = None;
         }
         match change {
-            Change::ListBegins => {
-                self.listing = Some(Objects::new());
+            Change::ListBegins(newest) => {
+                self.listing = Some((newest, Objects::new()));
                 false
             }
             Change::Listed(found) => {
-                self.revision = self.revision.max(found.revision);
                 let (key, kept) = keep(found, make);
-                self.listing.get_or_insert_default().insert(key, kept);
+                self.listing.get_or_insert_default().1.insert(key, kept);
                 false
             }
             Change::ListEnds => {
-                let listed = self.listing.take().unwrap_or_default();
+                let (newest, listed) = self.listing.take().unwrap_or_default();
                 let differs = !self.is_known || listed != self.objects;
-                (self.objects, self.is_known) = (listed, true);
+                self.revision = listed.values().map(|kept| kept.revision).fold(self.revision, u64::max);
+                (self.objects, self.is_known, self.absent) = (listed, true, 0);
+                self.listed = newest;
                 self.stood += 1;
                 differs
             }
@@ -135,7 +155,14 @@ impl<M: PartialEq> Collection<M> {
                 self.objects.remove(&(found.namespace, found.name)).is_some()
             }
             // An API server that is starting may not know it yet: what was there before stays.
-            Change::NoSuchKind => !std::mem::replace(&mut self.is_known, true),
+            Change::NoSuchKind => {
+                self.absent = self.absent.saturating_add(1);
+                !std::mem::replace(&mut self.is_known, true) || self.absent == ABSENT
+            }
+            Change::NotRead => {
+                self.absent = ABSENT;
+                !std::mem::replace(&mut self.is_known, true)
+            }
             Change::Applied(_) | Change::Deleted(_) | Change::Recovered => false,
             Change::Failed(why) => {
                 self.problem = Some(why);
@@ -173,6 +200,11 @@ impl<M: PartialEq> Collection<M> {
     /// What is made of each object, by namespace and name.
     pub(crate) fn made(&self) -> impl Iterator<Item = &M> {
         self.objects.values().map(|kept| &kept.made)
+    }
+
+    /// Up to where nothing was missed. `None`: nobody reads it, or the cluster does not have it.
+    fn reached(&self) -> Option<u64> {
+        (self.absent < ABSENT).then(|| self.revision.max(self.listed))
     }
 
     /// Why its watch fails.
@@ -286,9 +318,14 @@ impl Store {
         names
     }
 
-    /// How far each kind was read.
+    /// The newest that was seen of each kind.
     pub(crate) fn revisions(&self) -> Revisions {
         self.kinds.iter().map(|(kind, of)| (kind.plural().to_owned(), of.revision)).collect()
+    }
+
+    /// Up to where nothing was missed, of each kind that is read.
+    pub(crate) fn reached(&self) -> Revisions {
+        self.kinds.iter().filter_map(|(kind, of)| Some((kind.plural().to_owned(), of.reached()?))).collect()
     }
 
     /// Watches that fail now, and why.
@@ -331,7 +368,7 @@ mod tests {
     #[test]
     fn a_list_replaces_what_was_there_when_it_ends_and_not_before() {
         let mut store = Store::default();
-        assert!(!store.take(Kind::Pod, Change::ListBegins));
+        assert!(!store.take(Kind::Pod, Change::ListBegins(3)));
         assert!(!store.take(Kind::Pod, Change::Listed(pod("one", "x", 4))));
         assert!(names(&store).is_empty());
         assert!(store.take(Kind::Pod, Change::ListEnds));
@@ -342,7 +379,7 @@ mod tests {
         assert_eq!(store.problems().len(), 1);
         store.take(Kind::Pod, Change::Recovered);
         assert!(store.problems().is_empty());
-        store.take(Kind::Pod, Change::ListBegins);
+        store.take(Kind::Pod, Change::ListBegins(3));
         assert_eq!(names(&store), ["one", "two"]);
         store.take(Kind::Pod, Change::Listed(pod("two", "x", 7)));
         assert!(store.take(Kind::Pod, Change::ListEnds));
@@ -365,7 +402,7 @@ mod tests {
         assert!(!change(&mut store, "new", 10), "it says what was known");
         assert!(!change(&mut store, "old", 7));
         // A cluster restored from a backup begins anew, with lower revisions.
-        store.take(Kind::Pod, Change::ListBegins);
+        store.take(Kind::Pod, Change::ListBegins(3));
         store.take(Kind::Pod, Change::Listed(pod("one", "old", 3)));
         assert!(store.take(Kind::Pod, Change::ListEnds));
         assert!(change(&mut store, "new", 4));
@@ -397,6 +434,33 @@ mod tests {
             assert_eq!(store.objects(seconds).count(), 1 - over);
             assert_eq!(store.written(seconds).iter().filter(|it| it.is_over).count(), over);
         }
+    }
+
+    #[test]
+    fn what_is_gone_was_not_missed_and_what_nobody_reads_was_not_either() {
+        let reached = |store: &Store| store.reached().get("pods").copied();
+        let mut store = Store::default();
+        store.take(Kind::Pod, Change::ListBegins(10));
+        store.take(Kind::Pod, Change::Listed(pod("one", "x", 4)));
+        assert_eq!(reached(&store), Some(0), "the list may miss the last");
+        store.take(Kind::Pod, Change::ListEnds);
+        assert_eq!((reached(&store), store.revisions()["pods"]), (Some(10), 4), "the newest was removed");
+        store.take(Kind::Pod, Change::Applied(pod("one", "y", 12)));
+        assert_eq!(reached(&store), Some(12));
+        // Restored from a backup.
+        store.take(Kind::Pod, Change::ListBegins(2));
+        store.take(Kind::Pod, Change::ListEnds);
+        assert_eq!(reached(&store), Some(12));
+        assert!(store.take(Kind::Secret, Change::NotRead));
+        assert!(!store.reached().contains_key("secrets"));
+        // Not at once: the API server may only just have begun.
+        let mut changes = (0..30).map(|_| store.take(Kind::Containment, Change::NoSuchKind));
+        assert!(changes.next().unwrap() && changes.by_ref().take(18).all(|differs| !differs));
+        assert!(changes.next().unwrap() && changes.all(|differs| !differs));
+        assert!(!store.reached().contains_key("containments"));
+        store.take(Kind::Containment, Change::ListBegins(20));
+        assert!(!store.take(Kind::Containment, Change::ListEnds), "there is none");
+        assert_eq!(store.reached()["containments"], 20);
     }
 
     #[test]

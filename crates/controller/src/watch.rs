@@ -102,7 +102,8 @@ pub(crate) async fn watch<K: Watched>(
         let is_error = event.is_err();
         let found = |object| found(kind, &resource, object);
         let change = match event {
-            Ok(Event::Init) => Change::ListBegins,
+            // The list is asked for when the next event is.
+            Ok(Event::Init) => Change::ListBegins(newest(&api).await),
             Ok(Event::InitApply(object)) => Change::Listed(found(object)),
             Ok(Event::InitDone) => Change::ListEnds,
             Ok(Event::Apply(object)) => Change::Applied(found(object)),
@@ -128,6 +129,13 @@ pub(crate) async fn watch<K: Watched>(
             soonest
         };
     }
+}
+
+/// How far the API server has got now, whatever became of the objects by which it did. 0: it does not say.
+async fn newest(api: &Api<DynamicObject>) -> u64 {
+    let one = ListParams::default().limit(1);
+    let Ok(Ok(list)) = timeout(CHECK, api.list_metadata(&one)).await else { return 0 };
+    list.metadata.resource_version.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 fn is_refused_with(code: u16, error: &Error) -> bool {

@@ -187,6 +187,8 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
     world.status(|status| status.problems.is_empty() && status.policies == 0).await;
 
     // A controller that starts anew goes on beyond what its nodes have.
+    let had = world.feed.current().unwrap().revisions.clone();
+    assert!(had["networkpolicies"] > 0);
     world.task.abort();
     let (feed, sender) = (Feed::default(), watch::Sender::default());
     world.status = sender.subscribe();
@@ -200,5 +202,11 @@ async fn cluster_the_last_state_stays_while_the_api_or_its_store_is_gone() {
     ));
     world.feed = feed;
     assert!(world.agrees(KINDS).await > Generation(0));
+    // Also of what is gone.
+    let current = world.feed.current().unwrap();
+    for (kind, had) in had {
+        let reached = current.reached.get(&kind).copied();
+        assert!(reached.is_none_or(|reached| reached >= had), "{kind}: {reached:?} of {had}");
+    }
     world.task.abort();
 }

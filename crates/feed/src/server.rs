@@ -22,8 +22,8 @@ use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -44,6 +44,15 @@ pub(crate) const ALIVE: [Duration; 2] = [Duration::from_secs(10), Duration::from
 const GREETING: Duration = Duration::from_secs(10);
 /// Connections at a time.
 const CONNECTIONS: usize = 8192;
+/// Of one node: those of before are given up only when they do not answer.
+const OF_NODE: u32 = 32;
+/// How long one without a certificate lasts: enough to ask for one.
+const ENROLMENT: Duration = Duration::from_secs(60);
+/// So many states more than are published, and no more, are believed of a node. After a restart a controller may be behind its
+/// nodes by as much as its API server went back; a node that lies must not use up the numbers of all.
+const AHEAD: u64 = 1 << 40;
+/// Longest text of a node's that is kept, in characters: it becomes part of the status of objects.
+const MOST_TEXT: usize = 1000;
 
 /// Says what a node needs of a publication.
 pub trait Needs: Send + Sync {
@@ -63,8 +72,11 @@ pub trait Needs: Send + Sync {
 pub struct Publication {
     /// Which state.
     pub generation: Generation,
-    /// How far the API had been read.
+    /// How far the API had been read: the newest of what was seen of each kind. Nodes remember it.
     pub revisions: Revisions,
+    /// Up to where nothing of a kind was missed, at least. A node that had more of it does not get this state; of a kind that is
+    /// not read, and so left out here, it may have had anything.
+    pub reached: Revisions,
     /// All parts.
     pub parts: Arc<Parts>,
     /// Which of them a node needs.
@@ -102,9 +114,11 @@ pub struct Feed {
 
 struct Inner {
     current: watch::Sender<Option<Arc<Publication>>>,
+    /// As [`Publication::reached`], and further where what came since changes nothing of it.
+    reached: watch::Sender<Arc<Revisions>>,
     standings: watch::Sender<BTreeMap<Arc<str>, Standing>>,
-    /// The highest generation any node said it has.
-    highest: Mutex<Generation>,
+    /// The highest generation that a node has, as far as that is believed.
+    highest: watch::Sender<Generation>,
     /// What nodes are asked to tell, if anything.
     asked: watch::Sender<Option<Asked>>,
     /// Counts connections.
@@ -115,8 +129,9 @@ impl Default for Feed {
     fn default() -> Self {
         let inner = Inner {
             current: watch::Sender::new(None),
+            reached: watch::Sender::default(),
             standings: watch::Sender::new(BTreeMap::new()),
-            highest: Mutex::new(Generation(0)),
+            highest: watch::Sender::new(Generation(0)),
             asked: watch::Sender::new(None),
             connections: AtomicU64::new(0),
         };
@@ -133,7 +148,28 @@ impl fmt::Debug for Feed {
 impl Feed {
     /// Makes a state the current one. Generations must grow.
     pub fn publish(&self, publication: Publication) {
+        // How somebody stands who is gone, and no node of this state, is of no use to anybody.
+        self.inner.standings.send_if_modified(|all| {
+            let before = all.len();
+            let is_node = |name: &Arc<str>| publication.parts.resources.contains_key(&Key::node(name));
+            all.retain(|name, standing| standing.connections > 0 || is_node(name));
+            all.len() != before
+        });
+        let reached = Arc::new(publication.reached.clone());
         self.inner.current.send_replace(Some(Arc::new(publication)));
+        // In this order: whoever reads it first, and the state then, takes none for newer than it is.
+        self.inner.reached.send_replace(reached);
+    }
+
+    /// Nothing was missed up to there, and nothing of it changes what is published.
+    pub fn reach(&self, reached: Revisions) {
+        self.inner.reached.send_if_modified(|held| {
+            let differs = **held != reached;
+            if differs {
+                *held = Arc::new(reached);
+            }
+            differs
+        });
     }
 
     /// What is current.
@@ -141,9 +177,9 @@ impl Feed {
         self.inner.current.borrow().clone()
     }
 
-    /// The highest generation that a node said it has: the next publication must have a higher one.
-    pub fn highest(&self) -> Generation {
-        *self.inner.highest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The highest generation that a node has, and whenever that grows: the next publication must have a higher one.
+    pub fn highest(&self) -> watch::Receiver<Generation> {
+        self.inner.highest.subscribe()
     }
 
     /// Asks every node what its pods open, from here on; nobody any more if `None`.
@@ -195,18 +231,23 @@ impl Feed {
         let _ = stream.set_nodelay(true);
         let Ok(Ok(stream)) = tokio::time::timeout(GREETING, tls.accept(stream)).await else { return };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
-        let feed = self.clone();
+        let (feed, is_known) = (self.clone(), shown.is_some());
         let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let (feed, shown, registrar) = (feed.clone(), shown.clone(), registrar.clone());
             async move { Ok::<_, Infallible>(feed.answer(request, shown, registrar).await) }
         });
         let [interval, patience] = ALIVE;
-        let _ended = http2::Builder::new(TokioExecutor::new())
+        let serving = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(interval)
             .keep_alive_timeout(patience)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-            .await;
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        // Whoever it is, and whatever they ask: it ends, and somebody else has the room.
+        let _ended = if is_known {
+            serving.await.ok()
+        } else {
+            tokio::time::timeout(ENROLMENT, serving).await.ok().and_then(Result::ok)
+        };
     }
 
     async fn answer(
@@ -250,8 +291,7 @@ impl Feed {
                 hello.node
             )));
         }
-        let mut session = Session::new(self.clone(), &hello)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let mut session = Session::new(self.clone(), &hello)?;
         let (sender, receiver) = mpsc::channel(4);
         tokio::spawn(async move { session.run(reports, sender).await });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -300,6 +340,10 @@ struct Session {
     /// What it was told of detectors on this connection. `None`: nothing was yet.
     detection: Option<Vec<Tuning>>,
     revisions: Revisions,
+    /// What it said that it has.
+    claimed: Generation,
+    /// Why it is not given what is published, if it is not.
+    withheld: String,
     /// The last update sent, while the node has not said that it understood it.
     pending: Option<Generation>,
     /// The state the node was last brought to, and the last that changed anything for it.
@@ -314,21 +358,26 @@ struct Session {
 }
 
 impl Session {
-    fn new(feed: Feed, hello: &Hello) -> Result<Self, crate::DecodeError> {
+    fn new(feed: Feed, hello: &Hello) -> Result<Self, Status> {
         let (mut decoder, mut told) = (Decoder::default(), Vec::new());
         for held in &hello.has {
             let (Some(key), Ok(digest)) = (&held.key, held.digest.as_slice().try_into()) else { continue };
-            told.push((decoder.key(key)?, digest));
+            let key = decoder.key(key).map_err(|error| Status::invalid_argument(error.to_string()))?;
+            told.push((key, digest));
         }
         let node: Arc<str> = hello.node.as_str().into();
-        let mut highest = feed.inner.highest.lock().unwrap_or_else(PoisonError::into_inner);
-        *highest = (*highest).max(Generation(hello.generation));
-        drop(highest);
-        let version = hello.version.clone();
+        let version = short(&hello.version);
+        let mut has_room = true;
         feed.stand(&node, |standing| {
             let connections = standing.connections.saturating_add(1);
-            *standing = Standing { version, connections, ..Standing::default() };
+            has_room = connections <= OF_NODE;
+            if has_room {
+                *standing = Standing { version, connections, ..Standing::default() };
+            }
         });
+        if !has_room {
+            return Err(Status::resource_exhausted(format!("node {node} has {OF_NODE} connections already")));
+        }
         let zero = Generation(0);
         let connection = feed.inner.connections.fetch_add(1, Ordering::Relaxed);
         let revisions = hello.revisions.clone();
@@ -339,6 +388,8 @@ impl Session {
             keys: None,
             detection: None,
             revisions,
+            claimed: Generation(hello.generation),
+            withheld: String::new(),
             pending: None,
             shown: zero,
             changed: zero,
@@ -350,11 +401,20 @@ impl Session {
 
     async fn run(&mut self, mut reports: Streaming<Report>, out: mpsc::Sender<Result<Update, Status>>) {
         let mut current = self.feed.inner.current.subscribe();
+        let mut reaching = self.feed.inner.reached.subscribe();
         let mut asked = self.feed.inner.asked.subscribe();
         loop {
             if self.pending.is_none() {
+                let reached = reaching.borrow_and_update().clone();
                 let publication = current.borrow_and_update().clone();
-                if let Some(publication) = publication.filter(|it| self.may_have(it))
+                if let Some(publication) = &publication
+                    && let Err(refused) = self.believe(publication)
+                {
+                    let _told = out.send(Err(refused)).await;
+                    return;
+                }
+                self.note_withheld(publication.as_deref(), &reached);
+                if let Some(publication) = publication.filter(|it| self.may_have(it, &reached))
                     && self.send(&publication, &out).await.is_err()
                 {
                     return;
@@ -366,6 +426,7 @@ impl Session {
             }
             tokio::select! {
                 changed = current.changed() => if changed.is_err() { return },
+                changed = reaching.changed(), if !self.withheld.is_empty() => if changed.is_err() { return },
                 changed = asked.changed() => if changed.is_err() { return },
                 report = reports.next() => match report {
                     Some(Ok(Report { said: Some(Said::Standing(standing)) })) => self.hear(&standing),
@@ -409,12 +470,54 @@ impl Session {
         self.unheard = if asked.to.try_send(told).is_ok() { 0 } else { count };
     }
 
-    /// Whether it is newer than what the node has, in every kind of object.
-    fn may_have(&self, publication: &Publication) -> bool {
-        let seen = |kind: &String| publication.revisions.get(kind).copied().unwrap_or_default();
+    /// Has whoever publishes go beyond what the node says that it has, if that can be true.
+    fn believe(&self, publication: &Publication) -> Result<(), Status> {
+        let (Generation(claimed), published) = (self.claimed, publication.generation);
+        let known = publication.reached.values().copied().fold(published.0, u64::max);
+        if claimed > known.saturating_add(AHEAD) {
+            return Err(Status::failed_precondition(format!(
+                "this node says that it has generation {claimed}, and {published} is published: nobody made so many; empty the \
+                 folder of its agent's state (--state) and start the agent anew"
+            )));
+        }
+        self.feed.inner.highest.send_if_modified(|highest| {
+            let differs = *highest < self.claimed;
+            *highest = self.claimed.max(*highest);
+            differs
+        });
+        Ok(())
+    }
+
+    /// Whether it is newer than what the node has, in every kind of object that is read.
+    fn may_have(&self, publication: &Publication, reached: &Revisions) -> bool {
         publication.generation > self.shown
-            && publication.generation >= self.feed.highest()
-            && self.revisions.iter().all(|(kind, had)| seen(kind) >= *had)
+            && publication.generation >= *self.feed.inner.highest.borrow()
+            && self.ahead(publication, reached).is_none()
+    }
+
+    /// A kind of which the node has had more than was read, and both.
+    fn ahead(&self, publication: &Publication, reached: &Revisions) -> Option<(&String, [u64; 2])> {
+        self.revisions.iter().find_map(|(kind, had)| {
+            let published = publication.reached.get(kind)?;
+            let reached = reached.get(kind).copied().unwrap_or_default().max(*published);
+            (reached < *had).then_some((kind, [*had, reached]))
+        })
+    }
+
+    /// Has it be seen that a node is not given what is published, for it has had more.
+    fn note_withheld(&mut self, publication: Option<&Publication>, reached: &Revisions) {
+        let ahead = publication.and_then(|it| self.ahead(it, reached));
+        let why = ahead.map(|(kind, [had, reached])| {
+            format!(
+                "it has had {kind} up to revision {had}, and this controller knows them up to {reached}: it keeps what it has; where the \
+                 API server came back from a backup, empty the folder of its agent's state (--state) and start the agent anew"
+            )
+        });
+        let why = why.unwrap_or_default();
+        if self.withheld != why {
+            self.withheld.clone_from(&why);
+            self.feed.stand(&self.node, |standing| standing.problem = why);
+        }
     }
 
     async fn send(
@@ -473,10 +576,11 @@ impl Session {
         }
         let enforced = (said.enforced > 0).then_some(Generation(said.enforced));
         let (changed, shown) = (self.changed, self.shown);
+        let problem = if self.withheld.is_empty() { &said.problem } else { &self.withheld };
         self.feed.stand(&self.node, |standing| {
             let is_current = enforced.is_some_and(|enforced| enforced >= changed);
             standing.enforced = if is_current { Some(shown) } else { enforced };
-            standing.problem.clone_from(&said.problem);
+            standing.problem = short(problem);
             standing.endpoints = said.endpoints;
             standing.holds_pods = said.holds_pods;
         });
@@ -490,6 +594,11 @@ impl Session {
             }
         });
     }
+}
+
+/// A node's text, as much of it as is kept.
+fn short(text: &str) -> String {
+    text.chars().take(MOST_TEXT).collect()
 }
 
 /// What holds for detectors in the namespaces that a node needs.

@@ -53,6 +53,7 @@ impl Authority {
 /// A node that enforces whatever it receives at once.
 struct TestNode {
     identity: Arc<Identity>,
+    problem: Option<String>,
     received: mpsc::UnboundedSender<Replica>,
     problems: watch::Sender<Option<String>>,
     keys: watch::Sender<Option<Keys>>,
@@ -67,7 +68,8 @@ impl Node for TestNode {
 
     async fn received(&mut self, replica: &Replica) -> Enforced {
         self.received.send(replica.clone()).unwrap();
-        Enforced { generation: Some(replica.generation()), endpoints: 3, ..Enforced::default() }
+        let (generation, problem) = (Some(replica.generation()), self.problem.clone());
+        Enforced { generation, problem, endpoints: 3, ..Enforced::default() }
     }
 
     fn keys(&mut self, keys: Keys) {
@@ -92,14 +94,24 @@ struct Connected {
 
 impl Connected {
     fn start(address: &str, identity: Arc<Identity>, replica: Replica) -> Self {
+        Self::named("node0", address, identity, replica, None)
+    }
+
+    fn named(
+        name: &str,
+        address: &str,
+        identity: Arc<Identity>,
+        replica: Replica,
+        problem: Option<String>,
+    ) -> Self {
         let (sender, received) = mpsc::unbounded_channel();
         let problems = watch::Sender::new(None);
         let (told, keys) = (problems.subscribe(), watch::Sender::new(None));
         let given = keys.subscribe();
-        let address = address.to_owned();
+        let (address, name) = (address.to_owned(), name.to_owned());
         let task = tokio::spawn(async move {
-            let mut node = TestNode { identity, received: sender, problems, keys };
-            follow(&[address], "node0", "test", replica, &mut node).await;
+            let mut node = TestNode { identity, problem, received: sender, problems, keys };
+            follow(&[address], &name, "test", replica, &mut node).await;
         });
         Self { task, received, problems: told, keys: given }
     }
@@ -162,7 +174,8 @@ fn publish_with(feed: &Feed, set: &PolicySet, revision: u64, keys: Keys) {
     let (cluster, world) = (Cluster::load(set), set.world.clone());
     let needs = Box::new(All { cluster, world, parts: Arc::clone(&parts), keys });
     let revisions = Revisions::from([("pods".to_owned(), revision)]);
-    feed.publish(Publication { generation: set.generation, revisions, parts, needs });
+    let reached = revisions.clone();
+    feed.publish(Publication { generation: set.generation, revisions, reached, parts, needs });
 }
 
 async fn standing(feed: &Feed, wanted: impl Fn(&Standing) -> bool) {
@@ -210,6 +223,103 @@ async fn a_node_follows_through_changes_and_a_restart_of_the_controller() {
     let replica = connected.next().await;
     assert_eq!(replica.generation(), Generation(31));
     assert_eq!(replica.policy_set().world.pods, shown(&two).world.pods);
+}
+
+/// As [`publish`], up to where nothing was missed.
+fn publish_reaching(feed: &Feed, generation: u64, reached: Revisions) {
+    let set = set(5, generation);
+    let parts = Arc::new(Parts::new(&set, None));
+    let (cluster, world) = (Cluster::load(&set), set.world.clone());
+    let needs = Box::new(All { cluster, world, parts: Arc::clone(&parts), keys: Keys::new() });
+    let revisions = Revisions::from([("pods".to_owned(), 4)]);
+    feed.publish(Publication { generation: set.generation, revisions, reached, parts, needs });
+}
+
+#[tokio::test]
+async fn a_controller_that_is_new_is_not_behind_for_what_is_gone_or_what_it_does_not_read() {
+    let authority = Authority::new();
+    let (controller, node) = (authority.identity(CONTROLLER), authority.identity(&node_name("node0")));
+    let feed = Feed::default();
+    let (address, _server) = serve(&feed, controller.clone()).await;
+    let mut connected = Connected::start(&address, node.clone(), Replica::default());
+    publish(&feed, &set(3, 10), 9);
+    let replica = connected.next().await;
+    assert_eq!(replica.revisions()["pods"], 9);
+    connected.task.abort();
+
+    // The pod of revision 9 is gone: the newest that the next controller sees is one of 4.
+    let feed = Feed::default();
+    let (address, _server) = serve(&feed, controller).await;
+    let mut connected = Connected::start(&address, node, replica);
+    publish_reaching(&feed, 20, Revisions::from([("pods".to_owned(), 8)]));
+    standing(&feed, |it| {
+        it.problem.contains("had pods up to revision 9, and this controller knows them up to 8")
+    })
+    .await;
+    assert!(connected.received.try_recv().is_err(), "it may have missed something");
+    // What came since changes nothing of it.
+    feed.reach(Revisions::from([("pods".to_owned(), 9)]));
+    assert_eq!(connected.next().await.generation(), Generation(20));
+    standing(&feed, |it| it.problem.is_empty()).await;
+    // Nobody reads pods any more.
+    publish(&feed, &set(3, 22), 30);
+    assert_eq!(connected.next().await.revisions()["pods"], 30);
+    publish_reaching(&feed, 23, Revisions::default());
+    assert_eq!(connected.next().await.generation(), Generation(23));
+}
+
+#[tokio::test]
+async fn a_node_that_lies_about_what_it_has_keeps_nothing_from_others() {
+    let authority = Authority::new();
+    let (controller, node) = (authority.identity(CONTROLLER), authority.identity(&node_name("node0")));
+    let feed = Feed::default();
+    let (address, _server) = serve(&feed, controller.clone()).await;
+    let mut had = Vec::new();
+    for generation in [100, u64::MAX] {
+        publish(&feed, &set(3, generation), 1);
+        let mut connected = Connected::start(&address, node.clone(), Replica::default());
+        had.push(connected.next().await);
+        connected.task.abort();
+    }
+    let lie = had.pop().unwrap();
+
+    let feed = Feed::default();
+    let highest = feed.highest();
+    let (address, _server) = serve(&feed, controller).await;
+    publish(&feed, &set(3, 10), 1);
+    let mut liar = Connected::start(&address, node.clone(), lie);
+    liar.problem("generation 18446744073709551615, and 10 is published").await;
+    assert_eq!(*highest.borrow(), Generation(0));
+    let mut honest = Connected::start(&address, node.clone(), Replica::default());
+    assert_eq!(honest.next().await.generation(), Generation(10));
+    // One that may be true: whoever publishes is told to go beyond it.
+    let ahead = Connected::start(&address, node, had.pop().unwrap());
+    let mut told = feed.highest();
+    tokio::time::timeout(PATIENCE, told.wait_for(|it| *it == Generation(100))).await.unwrap().unwrap();
+    for connected in [liar, honest, ahead] {
+        connected.task.abort();
+    }
+}
+
+#[tokio::test]
+async fn of_who_is_gone_and_no_node_nothing_is_kept_and_of_a_nodes_words_not_all() {
+    let authority = Authority::new();
+    let feed = Feed::default();
+    publish(&feed, &set(3, 10), 1);
+    let (address, _server) = serve(&feed, authority.identity(CONTROLLER)).await;
+    let name = feed::tls::gateway_name("pod-7");
+    let gateway = authority.identity(feed::tls::GATEWAY);
+    let problem = Some("é".repeat(100_000));
+    let connected = Connected::named(&name, &address, gateway, Replica::default(), problem);
+    let mut standings = feed.standings();
+    let has = |all: &BTreeMap<Arc<str>, Standing>, connections| {
+        all.get(&*name).is_some_and(|it| it.connections == connections && it.problem == "é".repeat(1000))
+    };
+    tokio::time::timeout(PATIENCE, standings.wait_for(|all| has(all, 1))).await.unwrap().unwrap();
+    connected.task.abort();
+    tokio::time::timeout(PATIENCE, standings.wait_for(|all| has(all, 0))).await.unwrap().unwrap();
+    publish(&feed, &set(3, 11), 2);
+    assert!(!feed.standings().borrow().contains_key(&*name));
 }
 
 #[tokio::test]

@@ -242,6 +242,7 @@ impl World {
                 more_denials,
                 findings: 0,
                 by_severity: Findings::default(),
+                unwatched: None,
             };
             let (enforced, shadow) = (spoke.disk.enforced.clone(), spoke.disk.shadow.clone());
             cluster.report = Some(Report { heard, enforced, shadow, evidence: Some(evidence), problems });

@@ -97,6 +97,7 @@ impl Hub {
                 more_denials: 0,
                 findings: 0,
                 by_severity: Findings::default(),
+                unwatched: None,
             });
         }
     }
@@ -311,6 +312,17 @@ fn what_breaks_a_flow_goes_back_everywhere_also_when_forced_and_paused() {
     hub.step();
     assert_eq!(hub.state.phase, Phase::RolledBack);
     assert_eq!(hub.seen.clusters["a"].wanted, Some(Wanted { enforce: reference(7), shadow: None }));
+}
+
+#[test]
+fn a_stage_that_nobody_watches_makes_no_room_for_the_next() {
+    let mut hub = Hub::at_dev(plan());
+    hub.obey(30, 40);
+    hub.report("a").evidence.as_mut().unwrap().unwatched = Some("release-7: key ann is revoked".to_owned());
+    hub.step();
+    assert_eq!((hub.state.phase, hub.state.held), (Phase::Enforce, true));
+    let why = "a does not see what the release denies that worked before: release-7: key ann is revoked";
+    assert_eq!(hub.state.waits, [why]);
 }
 
 #[test]

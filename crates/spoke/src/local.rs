@@ -1,8 +1,8 @@
 //! Policies of the fleet in the cluster.
 //!
 //! Enters: a release's policies. Leaves: the same in the cluster, with a label that says whose they are, and what they became
-//! there. Guarantees: an object without the label is never touched; an object of the fleet is replaced as a whole, so that nothing
-//! somebody added to it stays; what is as it should be is not written.
+//! there. Guarantees: an object without the label is never touched, but for one that was written here and had it taken off; an
+//! object of the fleet is replaced as a whole, so that nothing somebody added to it stays; what is as it should be is not written.
 
 use crate::resource;
 use crds::ObjectName;
@@ -53,8 +53,25 @@ pub(crate) struct Outcome {
 /// The cluster's own API server.
 pub(crate) struct Local {
     client: Client,
-    /// Objects that were seen to be as they should: their version, and the digest of what they should be.
-    verified: BTreeMap<ObjectName, (String, String)>,
+    /// Objects that were seen to be as they should.
+    verified: BTreeMap<ObjectName, Verified>,
+}
+
+/// An object that was as it should be.
+#[derive(PartialEq)]
+struct Verified {
+    /// Of this object and no later one of the same name.
+    uid: Option<String>,
+    version: Option<String>,
+    /// Of what it should be.
+    digest: String,
+}
+
+impl Verified {
+    fn of(object: &DynamicObject, digest: String) -> Self {
+        let (uid, version) = (object.metadata.uid.clone(), object.metadata.resource_version.clone());
+        Self { uid, version, digest }
+    }
 }
 
 /// An object of the fleet as it is.
@@ -204,34 +221,42 @@ impl Local {
             return Err("this cluster takes no such kind from a fleet".to_owned());
         };
         let name = &*manifest.name.name;
-        let Some(Live { object: live, .. }) = before else {
-            let there = api.get_opt(name).await.map_err(|error| why(&error))?;
-            if there.is_some() {
-                return Err(NOT_OURS.to_owned());
-            }
+        let there = match before {
+            Some(Live { object, .. }) => Some(object),
+            None => api.get_opt(name).await.map_err(|error| why(&error))?,
+        };
+        let known = self.verified.get(&manifest.name);
+        let Some(live) = there else {
             let made = api.create(&PostParams::default(), &object).await.map_err(|error| why(&error))?;
-            self.verified.insert(manifest.name.clone(), (version(&made), digest));
+            if known.is_some() {
+                drift.push(format!("{} was removed in the cluster; it was put back", manifest.name));
+            }
+            self.verified.insert(manifest.name.clone(), Verified::of(&made, digest));
             return Ok(plain(made));
         };
-        let is_verified = (version(&live), digest.clone());
-        if self.verified.get(&manifest.name) == Some(&is_verified) {
+        // Whoever takes the label off a policy of the fleet does not have it to themselves by that.
+        if !is_of_fleet(&live) && known.is_none_or(|known| known.uid != live.metadata.uid) {
+            return Err(NOT_OURS.to_owned());
+        }
+        let is_verified = Verified::of(&live, digest.clone());
+        if known == Some(&is_verified) {
             return Ok(plain(live));
         }
         // The same as before in the API server's own eyes gets no other version: its defaults are no change.
-        let was_released =
-            live.metadata.annotations.as_ref().and_then(|it| it.get(ANNOTATION)) == Some(&digest);
+        let says = live.metadata.annotations.as_ref().and_then(|it| it.get(ANNOTATION));
+        let was_released = says == Some(&digest) || known.is_some_and(|known| known.digest == digest);
         let only_tells = was_released && intended.drift == Drift::Report;
         let params = PostParams { dry_run: only_tells, field_manager: None };
         let put = api.replace(name, &params, &at(object, &live)).await.map_err(|error| why(&error))?;
         let (was, is) = (plain(live.clone()), plain(put.clone()));
-        if was_released && said(&was) != said(&is) {
+        if was_released && (said(&was) != said(&is) || !is_of_fleet(&live)) {
             let done = if only_tells { "it is left as it is" } else { "it was put back" };
             drift.push(format!("{} was changed in the cluster; {done}", manifest.name));
         }
         if only_tells {
             return Ok(was);
         }
-        self.verified.insert(manifest.name.clone(), (version(&put), digest));
+        self.verified.insert(manifest.name.clone(), Verified::of(&put, digest));
         Ok(is)
     }
 
@@ -254,10 +279,6 @@ const NOT_OURS: &str =
 
 fn is_of_fleet(object: &DynamicObject) -> bool {
     object.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(LABEL))
-}
-
-fn version(object: &DynamicObject) -> String {
-    object.metadata.resource_version.clone().unwrap_or_default()
 }
 
 /// In place of what is there, if nobody else was faster.

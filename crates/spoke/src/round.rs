@@ -6,7 +6,7 @@ use crate::source::{FOLDER, Looked, REGISTRY, Source};
 use crate::{Settings, resource};
 use fleet::hub::{API_VERSION, ClusterSpec, ClusterStatus, Drift, Effective, release_name};
 use fleet::rollout::{Evidence, Mode, Wanted};
-use fleet::{Beside, Envelope, Memory, Ref, Signed};
+use fleet::{Beside, Envelope, Memory, Ref, Signed, Step};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -51,6 +51,36 @@ struct Kept {
     memory: Memory,
     enforced: Option<Ref>,
     history: Vec<Entry>,
+    /// What the hub says that it had, and nobody could show that it is signed: nothing older is taken. It is not kept.
+    least: Option<Ref>,
+}
+
+/// By what the release in force is judged: what the one before it allows worked then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Watch {
+    /// By nothing: there is none, or its time is over.
+    Over,
+    /// By this one.
+    By(Ref),
+    /// By none, although there is one: why.
+    Not(String),
+}
+
+/// What a release may fall back to, if that is one.
+fn fallback_of(signed: &Signed) -> Option<Ref> {
+    signed.release().header().fallback.clone().filter(|it| it.number > 0)
+}
+
+/// Evidence of the release in force. Time in which it should be watched and is not, is none.
+fn watched(nothing: Evidence, watch: &Watch, seen: Option<Beside>) -> Evidence {
+    match (watch, seen) {
+        (_, Some(Beside { flows, refused: denials, more_refused: more_denials, findings, problem, .. })) => {
+            Evidence { flows, denials, more_denials, unwatched: problem, ..nothing.with(findings) }
+        }
+        (Watch::Over, None) => nothing,
+        (Watch::By(_), None) => Evidence { seconds: 0, ..nothing },
+        (Watch::Not(why), None) => Evidence { seconds: 0, unwatched: Some(why.clone()), ..nothing },
+    }
 }
 
 /// Why a release is not taken.
@@ -85,8 +115,8 @@ pub(crate) struct Spoke {
     shadow: Option<Ref>,
     /// Which release the cluster would take, and when that was tried.
     tried: Option<(Ref, Instant)>,
-    /// What was in force before it, by which is judged where nothing else is to be.
-    earlier: Option<Ref>,
+    /// By what is judged where nothing is to be beside.
+    watch: Watch,
     since: Instant,
     said: Option<ClusterStatus>,
     /// What the hub has of what the cluster remembers: never written lower than it is.
@@ -109,7 +139,7 @@ impl Spoke {
             in_force: None,
             shadow: None,
             tried: None,
-            earlier: None,
+            watch: Watch::Over,
             since,
             said: None,
             at_hub: Memory::default(),
@@ -119,7 +149,7 @@ impl Spoke {
 
     /// Whether what is in force is judged by the release before it.
     pub(crate) fn is_watching(&self) -> bool {
-        self.earlier.is_some()
+        matches!(self.watch, Watch::By(_))
     }
 
     /// Does what is wanted as far as it may, and says how the cluster stands.
@@ -149,7 +179,11 @@ impl Spoke {
         };
         self.drift = spec.drift;
         if let Some(Wanted { enforce, shadow }) = &spec.wanted {
-            let kept = [Some(enforce), shadow.as_ref(), self.earlier.as_ref()];
+            let earlier = match &self.watch {
+                Watch::By(earlier) => Some(earlier),
+                Watch::Over | Watch::Not(_) => None,
+            };
+            let kept = [Some(enforce), shadow.as_ref(), earlier];
             self.fetched.retain(|release, _| kept.contains(&Some(release)));
         }
         let (kept, mut outcome) = self.enforce(&spec, kept).await;
@@ -176,9 +210,16 @@ impl Spoke {
         let hub = self.hub_id(object).await?;
         let memory = kept.memory.of_hub(&hub).map_err(|refused| refused.to_string())?;
         // Only what this cluster wrote of this hub may lift what it remembers.
-        let at_hub =
-            Some(&self.at_hub).filter(|it| it.hub.as_ref() == Some(&hub)).cloned().unwrap_or_default();
-        Ok((spec, Kept { memory: memory.newer(at_hub), ..kept }))
+        let at_hub = self.at_hub.highest.clone().filter(|_| self.at_hub.hub.as_ref() == Some(&hub));
+        let mut kept = Kept { memory, ..kept };
+        if let Some(highest) = at_hub.filter(|it| kept.memory.judge(it) == Ok(Step::Forward)) {
+            // Whoever may write at the hub says any number. What it leads back to, only who signed that release says.
+            match self.fetch(&highest).await {
+                Ok(signed) => kept.memory = kept.memory.after(&signed),
+                Err(_) => kept.least = Some(highest),
+            }
+        }
+        Ok((spec, kept))
     }
 
     fn note_memory(&mut self, object: Option<&DynamicObject>) {
@@ -259,6 +300,10 @@ impl Spoke {
     /// The release, if the cluster may have it. What is remembered is written before.
     async fn take(&mut self, wanted: &Ref, kept: &mut Kept) -> Result<Option<Signed>, NotTaken> {
         let refused = |why: fleet::Refused| NotTaken::Refused(why.to_string());
+        if let Some(least) = &kept.least {
+            let least = Memory { highest: Some(least.clone()), ..Memory::default() };
+            least.judge(wanted).map_err(refused)?;
+        }
         if wanted.number == 0 {
             if *wanted != Ref::nothing() {
                 let other = wanted.digest.short();
@@ -299,24 +344,28 @@ impl Spoke {
     async fn judge_beside(&mut self, shadow: Option<&Ref>, memory: &Memory) -> Result<(), Vec<String>> {
         let before = self.shadow.take();
         let judged = self.judge_beside_of(shadow, memory, before).await;
-        let earlier = if self.shadow.is_none() { self.release_before().await } else { None };
-        self.earlier = earlier.as_ref().map(|signed| signed.release().reference());
+        self.watch = Watch::Over;
         if self.shadow.is_none() {
-            self.judge_by(earlier);
+            let earlier = self.release_before().await.transpose();
+            self.watch = match &earlier {
+                Ok(None) => Watch::Over,
+                Ok(Some(signed)) => Watch::By(signed.release().reference()),
+                Err(why) => Watch::Not(why.clone()),
+            };
+            self.judge_by(earlier.ok().flatten());
         }
         judged
     }
 
     /// What the release in force may fall back to, for as long as it is watched: what that allows and is denied now worked
-    /// before.
-    async fn release_before(&mut self) -> Option<Signed> {
+    /// before. An error: it cannot be had.
+    async fn release_before(&mut self) -> Option<Result<Signed, String>> {
         self.settings.judge.as_ref()?;
-        let fallback = self.in_force.as_ref()?.release().header().fallback.clone()?;
-        if fallback.number == 0 || self.since.elapsed() > WATCHED {
+        let fallback = fallback_of(self.in_force.as_ref()?)?;
+        if self.since.elapsed() > WATCHED {
             return None;
         }
-        // Without it nothing is said of denials, as after that time.
-        self.fetch(&fallback).await.ok()
+        Some(self.fetch(&fallback).await.map_err(NotTaken::why))
     }
 
     async fn judge_beside_of(
@@ -328,6 +377,12 @@ impl Spoke {
         let Some(wanted) = shadow else { return Ok(()) };
         let signed = self.fetch(wanted).await.map_err(|not_taken| vec![not_taken.why()])?;
         memory.consider(&signed).map_err(|refused| vec![refused.to_string()])?;
+        // Better now than when it is to be taken back.
+        if let Some(fallback) = fallback_of(&signed)
+            && let Err(NotTaken::Refused(why)) = self.fetch(&fallback).await
+        {
+            return Err(vec![format!("release {wanted} could not be taken back: {why}")]);
+        }
         let is_known = self.tried.as_ref().is_some_and(|(of, at)| of == wanted && at.elapsed() < TRY);
         if !is_known {
             let problems = self.local.would_take(signed.release().manifests()).await;
@@ -382,12 +437,13 @@ impl Spoke {
                 // It has not begun.
                 None => Evidence { seconds: 0, ..nothing },
             },
-            (None, Some(_)) => match self.earlier.as_ref().and_then(|earlier| self.seen_of(earlier)) {
-                Some(Beside { flows, refused, more_refused, findings, .. }) => {
-                    Evidence { flows, denials: refused, more_denials: more_refused, ..nothing.with(findings) }
-                }
-                None => nothing,
-            },
+            (None, Some(_)) => {
+                let seen = match &self.watch {
+                    Watch::By(earlier) => self.seen_of(earlier),
+                    Watch::Over | Watch::Not(_) => None,
+                };
+                watched(nothing, &self.watch, seen)
+            }
             (_, None) => nothing,
         };
         let mut status = ClusterStatus {
@@ -454,7 +510,8 @@ impl Spoke {
             data.get("enforced").map(|it| serde_json::from_str(it)).transpose().map_err(unreadable)?;
         // What happened is no ground to take or refuse anything.
         let history = data.get("history").and_then(|it| serde_json::from_str(it).ok());
-        Ok(Kept { memory: memory.unwrap_or_default(), enforced, history: history.unwrap_or_default() })
+        let (memory, history) = (memory.unwrap_or_default(), history.unwrap_or_default());
+        Ok(Kept { memory, enforced, history, least: None })
     }
 
     async fn keep(&self, kept: &Kept) -> Result<(), String> {
@@ -471,5 +528,40 @@ impl Spoke {
         let params = PatchParams::apply(MANAGER).force();
         let written = self.kept_api().patch(KEPT, &params, &Patch::Apply(&patch)).await;
         written.map(drop).map_err(|error| format!("keeping what the cluster remembers: {}", why(&error)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleet::rollout::Findings;
+
+    #[test]
+    fn time_in_which_what_is_in_force_is_not_watched_is_none() {
+        let nothing = || Evidence { seconds: 60, ..Evidence::nothing(Ref::nothing(), Mode::Enforce) };
+        let seen = |problem: Option<&str>| Beside {
+            of: Ref::nothing(),
+            seconds: 5,
+            flows: 7,
+            denials: Vec::new(),
+            more_denials: 2,
+            rules: Vec::new(),
+            refused: Vec::new(),
+            more_refused: 3,
+            findings: Findings::default(),
+            problem: problem.map(str::to_owned),
+        };
+        let not = || Watch::Not("release-1: key ann is revoked".to_owned());
+        for (watch, seen, seconds, denials, unwatched) in [
+            (Watch::Over, None, 60, 0, None),
+            (Watch::By(Ref::nothing()), Some(seen(None)), 60, 3, None),
+            (Watch::By(Ref::nothing()), Some(seen(Some("n1 is silent"))), 60, 3, Some("n1 is silent")),
+            (Watch::By(Ref::nothing()), None, 0, 0, None),
+            (not(), None, 0, 0, Some("release-1: key ann is revoked")),
+        ] {
+            let found = watched(nothing(), &watch, seen);
+            let found = (found.seconds, found.more_denials, found.unwatched.as_deref());
+            assert_eq!(found, (seconds, denials, unwatched), "{watch:?}");
+        }
     }
 }

@@ -123,6 +123,11 @@ impl World {
         want(&self.hub, release, shadow);
     }
 
+    fn drift(&self, drift: &str) {
+        let patch = json!({ "spec": { "drift": drift } });
+        kubectl(&self.hub, &format!("patch managedcluster dev --type=merge -p {patch}"), "");
+    }
+
     async fn until(&mut self, what: &str, is_it: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
         until(&mut self.status, what, is_it).await
     }
@@ -200,6 +205,12 @@ async fn cluster_a_spoke_takes_what_is_signed_and_newer_and_says_why_it_takes_no
     world.want(&Ref { number: 1, ..two.reference() }, None);
     world.refuses("is wanted").await;
 
+    // What could not be taken back is not even judged beside.
+    let nine = release(9, &[DB], Some(two.reference()));
+    world.publish(&signed(&nine));
+    world.want(&one.reference(), Some(&nine.reference()));
+    world.refuses("could not be taken back: release-2: nobody signed it").await;
+
     // Forward, with one policy changed, one added and one gone; back to what it was signed to fall back to; forward again.
     let four = release(4, &[WEB_81, DB], Some(one.reference()));
     world.publish(&signed(&four));
@@ -212,7 +223,11 @@ async fn cluster_a_spoke_takes_what_is_signed_and_newer_and_says_why_it_takes_no
     world.want(&four.reference(), None);
     let status = world.has(&four.reference()).await;
     assert_eq!((status.shadow, world.policies().as_str(), world.port().as_str()), (None, "db web", "81"));
+    // Back from a backup meanwhile, it knows from the release that the hub names what that was signed to fall back to.
+    world.task.abort();
+    kubectl(&world.local, "delete configmap cofferdam-fleet -n cofferdam-system", "");
     world.want(&one.reference(), None);
+    (world.status, world.task) = spoke(&world.hub, &world.local).await;
     world.has(&one.reference()).await;
     assert_eq!((world.policies().as_str(), world.port().as_str()), ("web deny", "80"));
 
@@ -234,6 +249,22 @@ async fn cluster_a_spoke_takes_what_is_signed_and_newer_and_says_why_it_takes_no
     (world.status, world.task) = spoke(&world.hub, &world.local).await;
     world.refuses("is older than 5").await;
     assert_eq!(world.policies(), "web");
+
+    // Who has the hub, and no key, says that the cluster had a release which may fall back to what was mended, or to nothing.
+    world.task.abort();
+    let hub = kubectl(&world.hub, "get namespace kube-system -o jsonpath={.metadata.uid}", "");
+    for (number, mended) in [(6, four.reference()), (7, Ref::nothing())] {
+        let highest = Ref { number, ..five.reference() };
+        let memory = json!({ "highest": highest, "fallback": mended, "hub": hub });
+        let patch = json!({ "status": { "memory": memory } });
+        let forge = format!("patch managedcluster dev --subresource=status --type=merge -p {patch}");
+        kubectl(&world.hub, &forge, "");
+        world.want(&mended, None);
+        (world.status, world.task) = spoke(&world.hub, &world.local).await;
+        world.refuses(&format!("is older than {number}")).await;
+        assert_eq!(world.policies(), "web");
+        world.task.abort();
+    }
 }
 
 #[tokio::test]
@@ -253,6 +284,24 @@ async fn cluster_what_is_not_the_fleets_is_left_alone_and_what_is_the_fleets_is_
     assert_eq!((status.enforced, world.policies().as_str()), (one.reference(), "db web"));
     kubectl(&world.local, "delete networkpolicy mine -n shop", "");
     world.has(&two.reference()).await;
+    assert_eq!(world.policies(), "mine web");
+
+    // Who takes the label off does not have it to themselves, nor does who removes one.
+    kubectl(&world.local, "label networkpolicy web -n shop cofferdam.dev/of-fleet-", "");
+    kubectl(&world.local, "delete networkpolicy mine -n shop", "");
+    let web = |done: &str| format!("NetworkPolicy shop/web was changed in the cluster; {done}");
+    let mine = "NetworkPolicy shop/mine was removed in the cluster; it was put back".to_owned();
+    for (drift, expected) in [
+        ("Report", vec![mine, web("it is left as it is")]),
+        ("Correct", vec![web("it was put back")]),
+        ("Report", vec![]),
+    ] {
+        world.drift(drift);
+        world.until(drift, |it| it.drift == expected && it.problems.is_empty()).await;
+    }
+    let beat = world.status.borrow().as_ref().map(|it| it.beat);
+    world.drift("Correct");
+    world.until("Correct once more", |it| Some(it.beat) != beat).await;
     assert_eq!(world.policies(), "mine web");
 
     // The hub is gone; what somebody opens is closed again all the same.
@@ -277,7 +326,7 @@ async fn cluster_what_is_not_the_fleets_is_left_alone_and_what_is_the_fleets_is_
     assert_eq!(world.policies(), "mine web");
 
     // Told only to report.
-    kubectl(&world.hub, "patch managedcluster dev --type=merge -p {\"spec\":{\"drift\":\"Report\"}}", "");
+    world.drift("Report");
     // The watch may take its time after the hub was away: one that begins now knows.
     world.task.abort();
     (world.status, world.task) = spoke(&world.hub, &world.local).await;

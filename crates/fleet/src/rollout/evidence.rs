@@ -86,6 +86,9 @@ pub struct Evidence {
     /// The same, by how much they matter.
     #[serde(default)]
     pub by_severity: Findings,
+    /// Enforced: why nothing is said of what worked before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwatched: Option<String>,
 }
 
 /// How much a finding matters.
@@ -193,7 +196,8 @@ impl Evidence {
     #[must_use]
     pub fn nothing(of: Ref, mode: Mode) -> Self {
         let (denials, by_severity) = (Vec::new(), Findings::default());
-        Self { of, mode, seconds: 0, flows: 0, denials, more_denials: 0, findings: 0, by_severity }
+        let (more_denials, findings, unwatched) = (0, 0, None);
+        Self { of, mode, seconds: 0, flows: 0, denials, more_denials, findings, by_severity, unwatched }
     }
 
     /// With these findings.

@@ -132,6 +132,9 @@ impl Asking<'_> {
             self.missing.push(format!("{name}: {} of {needed} s", evidence.seconds));
         }
         if self.question == Question::Hold {
+            if let Some(why) = &evidence.unwatched {
+                self.stop(format!("{name} does not see what the release denies that worked before: {why}"));
+            }
             return;
         }
         if denials > 0 {

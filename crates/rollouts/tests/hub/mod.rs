@@ -241,5 +241,6 @@ pub(crate) fn evidence(wanted: &Wanted, breaks: &[u64]) -> Evidence {
         more_denials: 0,
         findings: 0,
         by_severity: Findings::default(),
+        unwatched: None,
     }
 }
