@@ -173,7 +173,7 @@ impl Source for Agent {
     }
 
     fn release(&self) -> Result<()> {
-        self.engine().release()
+        self.engine().remove()
     }
 
     fn responder(&self) -> Option<&Responder> {

@@ -217,7 +217,7 @@ impl Source for Running {
     }
 
     fn release(&self) -> anyhow::Result<()> {
-        self.engine().release()
+        self.engine().remove()
     }
 
     fn responder(&self) -> Option<&Responder> {

@@ -32,7 +32,7 @@ impl Engine {
 
     /// Removes everything from the kernel, and puts nothing in force any more: who removes it ends this process next. A lab
     /// keeps what it has to itself.
-    pub(crate) fn release(&mut self) -> Result<()> {
+    pub(crate) fn remove(&mut self) -> Result<()> {
         match self.mode {
             Mode::Lab | Mode::JudgeOnly => return Ok(()),
             Mode::Machine | Mode::Node => {}

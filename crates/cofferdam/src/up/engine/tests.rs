@@ -74,7 +74,7 @@ fn who_comes_by_the_name_of_a_pod_with_another_address_knows_nothing_of_what_tha
 fn what_was_removed_for_good_is_not_put_in_force_again() {
     let mut engine = engine();
     load(&mut engine, vec![pod("a", &["10.0.0.5"])]);
-    engine.release().unwrap();
+    engine.remove().unwrap();
     for _ in 0..2 {
         assert_eq!(load(&mut engine, vec![pod("a", &["10.0.0.5"])]), Outcome::Refused);
         assert!(engine.retry().is_none() && !engine.wants_retry() && engine.tick().is_none());
