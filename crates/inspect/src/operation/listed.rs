@@ -473,7 +473,6 @@ pub(super) fn server(request: &Request<'_>) -> Shape {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::check;
     use super::*;
 
     #[test]
