@@ -44,7 +44,7 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         return Ok(request.is_read().then(|| Draft::new(PROVIDER, "agent-card", Verb::Meta)));
     }
     if let ["lf.a2a.v1.A2AService" | "a2a.v1.A2AService", method] = segments.as_slice() {
-        let stream = *method == "SendStreamingMessage";
+        let stream = is_stream(method);
         let draft = meaning(method)
             .map(|meaning| Draft::new(PROVIDER, (*method).to_owned(), meaning.verb).stream(stream));
         return Ok(draft);
@@ -83,15 +83,33 @@ fn rest(method: &str, segments: &[&str], says_so: bool) -> Option<Draft> {
         ("GET", [.., "tasks"]) if says_so => ("tasks/list", Verb::Meta),
         ("GET", [.., "tasks", _]) if says_so => ("tasks/get", Verb::Meta),
         ("GET", [.., "extendedAgentCard"]) => ("agent-card", Verb::Meta),
+        ("GET", ["v1", "card"]) if says_so => ("agent-card", Verb::Meta),
         _ => return None,
     };
     Some(Draft::new(PROVIDER, api, verb).stream(api == "message/stream" || api == "tasks/subscribe"))
+}
+
+/// Whether the answer to a method comes piece by piece.
+pub(super) fn is_stream(method: &str) -> bool {
+    matches!(
+        method,
+        "SendStreamingMessage"
+            | "SubscribeToTask"
+            | "TaskSubscription"
+            | "message/stream"
+            | "tasks/resubscribe"
+            | "tasks/sendSubscribe"
+    )
 }
 
 /// What a method does.
 pub(super) fn meaning(method: &str) -> Option<Meaning> {
     let verb = match method {
         "SendMessage" | "SendStreamingMessage" | "message/send" | "message/stream" => Verb::Call,
+        // Before 0.2.
+        "tasks/send" | "tasks/sendSubscribe" => Verb::Call,
+        "tasks/pushNotification/set" => Verb::Mutate,
+        "tasks/pushNotification/get" => Verb::Meta,
         "CancelTask" | "tasks/cancel" => Verb::Mutate,
         "CreateTaskPushNotificationConfig"
         | "SetTaskPushNotificationConfig"
@@ -101,6 +119,8 @@ pub(super) fn meaning(method: &str) -> Option<Meaning> {
         "GetTask"
         | "ListTasks"
         | "SubscribeToTask"
+        | "TaskSubscription"
+        | "GetAgentCard"
         | "GetTaskPushNotificationConfig"
         | "ListTaskPushNotificationConfig"
         | "ListTaskPushNotificationConfigs"
@@ -137,7 +157,27 @@ mod tests {
                 "a2a message/stream call stream",
             ),
             (post, r#"{"jsonrpc":"2.0","id":1,"method":"SendMessage"}"#, "a2a SendMessage call"),
-            (post, r#"{"jsonrpc":"2.0","id":1,"method":"tasks/resubscribe"}"#, "a2a tasks/resubscribe meta"),
+            (
+                post,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tasks/resubscribe"}"#,
+                "a2a tasks/resubscribe meta stream",
+            ),
+            (
+                post,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tasks/sendSubscribe"}"#,
+                "a2a tasks/sendSubscribe call stream",
+            ),
+            (
+                post,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tasks/pushNotification/set"}"#,
+                "a2a tasks/pushNotification/set mutate",
+            ),
+            (
+                "POST https://agent.example/a2a.v1.A2AService/TaskSubscription",
+                "",
+                "a2a TaskSubscription meta stream",
+            ),
+            ("GET https://agent.example/v1/card\na2a-version: 0.3", "", "a2a agent-card meta"),
             (
                 post,
                 r#"{"jsonrpc":"2.0","id":1,"method":"CreateTaskPushNotificationConfig"}"#,

@@ -20,6 +20,20 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
     interface(request, request.provider("anthropic-compatible"), rest)
 }
 
+/// What agents are, run in, remember and may use.
+const AGENTS: &[&str] = &[
+    "agents",
+    "deployment_runs",
+    "deployments",
+    "dreams",
+    "environments",
+    "memory_stores",
+    "sessions",
+    "tunnels",
+    "user_profiles",
+    "vaults",
+];
+
 /// Reads what is behind the version.
 pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Shape {
     let draft = |api: &'static str, verb| Draft::new(provider, api, verb);
@@ -39,8 +53,18 @@ pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&
         ("GET", ["files", id]) => draft("files", Verb::Meta).resource(*id),
         ("DELETE", ["files", id]) => draft("files", Verb::Mutate).resource(*id),
         ("POST", ["skills", ..]) => draft("skills", Verb::Upload),
+        ("GET", ["skills", id, "versions", _, "content"]) => draft("skills", Verb::Download).resource(*id),
         ("GET", ["skills", ..]) => draft("skills", Verb::Meta),
         ("DELETE", ["skills", ..]) => draft("skills", Verb::Mutate),
+        // What is said in a session is kept there.
+        ("POST", ["sessions", id, "events" | "resources", ..]) => {
+            draft("sessions", Verb::Upload).resource(*id)
+        }
+        ("POST", ["memory_stores", id, "memories", ..]) => draft("memory", Verb::Upload).resource(*id),
+        ("POST", ["tunnels", _, "reveal_token" | "rotate_token"]) => draft("token", Verb::Authorize),
+        ("POST" | "DELETE", [kind, ..]) if AGENTS.contains(kind) => draft("sessions", Verb::Mutate),
+        ("GET", [kind, ..]) if AGENTS.contains(kind) => draft("sessions", Verb::Meta),
+        ("POST", ["oauth", "token"]) => draft("token", Verb::Authorize),
         ("GET", ["models"]) => draft("models", Verb::Meta),
         ("GET", ["models", id]) => draft("models", Verb::Meta).model(*id),
         ("GET", ["organizations", ..]) => draft("organization", Verb::Meta),
@@ -71,6 +95,12 @@ mod tests {
             (&format!("GET {host}/files/f/content"), "", "anthropic files download resource=f"),
             (&format!("GET {host}/models"), "", "anthropic models meta"),
             (&format!("POST {host}/chat/completions"), body, "anthropic chat call model=c stream"),
+            (&format!("POST {host}/agents"), "{}", "anthropic sessions mutate"),
+            (&format!("POST {host}/sessions/s/events"), "{}", "anthropic sessions upload resource=s"),
+            (&format!("POST {host}/memory_stores/m/memories"), "{}", "anthropic memory upload resource=m"),
+            (&format!("GET {host}/skills/s/versions/1/content"), "", "anthropic skills download resource=s"),
+            (&format!("POST {host}/vaults"), "{}", "anthropic sessions mutate"),
+            (&format!("POST {host}/oauth/token"), "{}", "anthropic token authorize"),
             (&format!("POST {host}/unheard-of"), "{}", "anthropic unknown unknown"),
             (
                 "POST http://llm.corp.example/v1/messages",

@@ -16,10 +16,26 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
     match segments.as_slice() {
         ["openai", "deployments", deployment, rest @ ..] => deployed(request, provider, deployment, rest),
         // Only where the host is known: others have the same path.
-        ["openai", "v1", rest @ ..] | ["api", "projects", _, "openai", "v1", rest @ ..]
+        ["openai", "v1", rest @ ..]
+        | ["api", "projects", _, "openai", "v1", rest @ ..]
+        | ["api", "projects", _, "openai", rest @ ..]
             if request.service.is_some() =>
         {
             openai::interface(request, provider, rest)
+        }
+        ["api", "projects", _, rest @ ..] if request.service.is_some() => {
+            let mut rest = rest.to_vec();
+            rest.first_mut()
+                .into_iter()
+                .filter(|first| **first == "agents")
+                .for_each(|first| *first = "assistants");
+            openai::interface(request, provider, &rest)
+        }
+        ["openai", "deployments"] if request.is_read() => {
+            Ok(Some(Draft::new(provider, "models", Verb::Meta)))
+        }
+        ["openai", "realtimeapi", "sessions"] if request.method() == "POST" => {
+            Ok(Some(Draft::new(provider, "realtime", Verb::Authorize).intent(Some(Verb::Call))))
         }
         ["openai", rest @ ..] if request.has_parameter("api-version") => {
             openai::interface(request, provider, rest)
@@ -27,8 +43,18 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ["anthropic", "v1", rest @ ..] if request.service.is_some() => {
             anthropic::interface(request, provider, rest)
         }
-        ["models", "chat", "completions"] if request.service.is_some() => {
-            openai::interface(request, provider, &["chat", "completions"])
+        ["models", "info"] if request.service.is_some() && request.is_read() => {
+            Ok(Some(Draft::new(provider, "models", Verb::Meta)))
+        }
+        ["models", "images", "embeddings"] if request.service.is_some() => {
+            openai::interface(request, provider, &["embeddings"])
+        }
+        ["models", rest @ ..] if request.service.is_some() => openai::interface(request, provider, rest),
+        // Of the service's other models, which are asked about what the body has.
+        ["contentsafety" | "language" | "speechtotext" | "computervision" | "vision" | "text", ..]
+            if request.service.is_some() && request.method() == "POST" =>
+        {
+            Ok(Some(Draft::new(provider, "cognitive", Verb::Call)))
         }
         _ => Ok(None),
     }
@@ -39,7 +65,7 @@ fn deployed(request: &Request<'_>, provider: &'static str, deployment: &str, res
         return Ok(None);
     }
     let (api, is_json) = match rest {
-        ["chat", "completions"] => ("chat", true),
+        ["chat", "completions"] | ["extensions", "chat", "completions"] => ("chat", true),
         ["completions"] => ("completions", true),
         ["embeddings"] => ("embeddings", true),
         ["images", "generations"] => ("images", false),
@@ -116,6 +142,39 @@ mod tests {
                 "POST https://r.services.ai.azure.com/api/projects/p/openai/v1/responses",
                 r#"{"model":"m"}"#,
                 "azure-openai responses call model=m",
+            ),
+            (
+                &format!("POST {host}/openai/deployments/d/extensions/chat/completions?api-version=1"),
+                "{}",
+                "azure-openai chat call model=d",
+            ),
+            (&format!("POST {host}/openai/files/import?api-version=1"), "{}", "azure-openai files upload"),
+            (&format!("GET {host}/openai/deployments?api-version=1"), "", "azure-openai models meta"),
+            (
+                &format!("POST {host}/openai/realtimeapi/sessions?api-version=1"),
+                "{}",
+                "azure-openai realtime authorize intent=call",
+            ),
+            (
+                "POST https://r.services.ai.azure.com/models/embeddings?api-version=1",
+                r#"{"model":"m"}"#,
+                "azure-openai embeddings call model=m",
+            ),
+            ("GET https://r.services.ai.azure.com/models/info?api-version=1", "", "azure-openai models meta"),
+            (
+                "POST https://r.services.ai.azure.com/api/projects/p/threads/t/messages?api-version=1",
+                "{}",
+                "azure-openai threads upload",
+            ),
+            (
+                "POST https://r.services.ai.azure.com/api/projects/p/agents?api-version=1",
+                "{}",
+                "azure-openai assistants mutate",
+            ),
+            (
+                "POST https://r.cognitiveservices.azure.com/contentsafety/text:analyze?api-version=1",
+                "{}",
+                "azure-openai cognitive call",
             ),
             (
                 "POST https://gw.example/openai/deployments/prod/chat/completions",

@@ -4,6 +4,7 @@
 //! read bodies, which are as each model wants them.
 
 use super::request::{Draft, Field, Request, Says, Shape, Wanted, joined};
+use super::{anthropic, openai};
 use policy::Verb;
 
 const PROVIDER: &str = "bedrock-compatible";
@@ -22,7 +23,7 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
                 "converse" => ("converse", false),
                 "converse-stream" => ("converse", true),
                 "invoke" => ("invoke", false),
-                "invoke-with-response-stream" => ("invoke", true),
+                "invoke-with-response-stream" | "invoke-with-bidirectional-stream" => ("invoke", true),
                 "count-tokens" => ("count-tokens", false),
                 _ => return Ok(None),
             };
@@ -40,8 +41,9 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         }
         ("GET", ["async-invoke", ..]) if is_known => Some(draft("async-invoke", Verb::Meta).odd_path()),
         ("POST", ["rerank"]) if is_known => Some(draft("rerank", Verb::Call)),
-        ("POST", ["retrieveAndGenerate" | "retrieveAndGenerateStream"]) if is_known => {
-            Some(draft("retrieve", Verb::Call))
+        ("POST", ["retrieveAndGenerate"]) if is_known => Some(draft("retrieve", Verb::Call)),
+        ("POST", ["retrieveAndGenerateStream" | "agenticRetrieveStream"]) if is_known => {
+            Some(draft("retrieve", Verb::Call).stream(true))
         }
         ("POST", ["knowledgebases", id, "retrieve"]) if is_known => {
             Some(draft("retrieve", Verb::Call).resource(*id))
@@ -49,9 +51,60 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("POST", ["agents", id, "agentAliases", _, "sessions", _, "text"]) if is_known => {
             Some(draft("agents", Verb::Call).resource(*id))
         }
-        _ if is_known && request.head.host.starts_with("bedrock.") => control(request, &draft),
+        _ if is_known
+            && ["bedrock.", "bedrock-agent."].iter().any(|start| request.head.host.starts_with(start)) =>
+        {
+            control(request, &draft)
+        }
+        (method, rest) if is_known => runtime(method, rest).map(|(api, verb)| draft(api, verb).odd_path()),
         _ => None,
     })
+}
+
+/// Of agents, flows and sessions under way.
+fn runtime(method: &str, rest: &[&str]) -> Option<(&'static str, Verb)> {
+    Some(match (method, rest) {
+        ("POST", ["agents", _] | ["agents", _, "sessions", _]) => ("agents", Verb::Call),
+        ("POST", ["flows", _, "aliases", _] | ["flows", _, "aliases", _, "executions"]) => {
+            ("agents", Verb::Call)
+        }
+        ("POST", ["flows", _, "aliases", _, "executions", _, "stop"]) => ("agents", Verb::Mutate),
+        ("POST", ["optimize-prompt" | "generateQuery"]) => ("generate", Verb::Call),
+        ("POST", ["guardrail-checks", "invoke"]) => ("guardrail", Verb::Call),
+        // What was said is kept there.
+        ("PUT" | "PATCH", ["sessions", ..]) => ("sessions", Verb::Upload),
+        // Reads, though they are POSTs.
+        ("POST", ["sessions", ..]) => ("sessions", Verb::Meta),
+        ("POST", ["knowledgebases", _, "datasources", _, "documents", _, "content"]) => {
+            ("retrieve", Verb::Download)
+        }
+        (
+            "POST",
+            [
+                "knowledgebases",
+                _,
+                "datasources",
+                _,
+                "get-ingested-document-acl" | "check-ingested-document-acl",
+            ],
+        ) => ("retrieve", Verb::Meta),
+        ("GET", ["sessions" | "agents" | "flows" | "tags", ..]) => ("sessions", Verb::Meta),
+        ("DELETE" | "POST", ["tags", _]) | ("DELETE", ["sessions" | "agents", ..]) => {
+            ("sessions", Verb::Mutate)
+        }
+        _ => return None,
+    })
+}
+
+/// Reads a head of the interfaces of OpenAI and Anthropic, which it has too.
+pub(super) fn compatible(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let provider = request.provider(PROVIDER);
+    match segments.as_slice() {
+        ["openai", "v1", rest @ ..] | ["v1", rest @ ..] => openai::interface(request, provider, rest),
+        ["anthropic", "v1", rest @ ..] => anthropic::interface(request, provider, rest),
+        _ => Ok(None),
+    }
 }
 
 /// Whether the signature is for this service.
@@ -61,8 +114,20 @@ fn signed(request: &Request<'_>) -> Result<bool, &'static str> {
 
 /// Of the control plane.
 fn control(request: &Request<'_>, draft: &dyn Fn(&'static str, Verb) -> Draft) -> Option<Draft> {
-    let verb = match request.method() {
-        "GET" | "HEAD" => Verb::Meta,
+    let verb = match (request.method(), request.segments().as_slice()) {
+        ("GET" | "HEAD", _) => Verb::Meta,
+        // Lists, though they are POSTs.
+        ("POST", ["agents" | "knowledgebases" | "listTagsForResource"]) => Verb::Meta,
+        ("POST", ["agents", _, "agentaliases" | "agentversions"] | ["knowledgebases", _, "datasources"]) => {
+            Verb::Meta
+        }
+        (
+            "POST",
+            ["agents", _, "agentversions", _, "actiongroups" | "agentcollaborators" | "knowledgebases"],
+        ) => Verb::Meta,
+        ("POST", ["knowledgebases", _, "datasources", _, "ingestionjobs" | "documents"]) => Verb::Meta,
+        ("POST", ["knowledgebases", _, "datasources", _, "documents", "getDocuments"]) => Verb::Meta,
+        ("PUT", ["knowledgebases", _, "datasources", _, "documents" | "ingestionjobs"]) => Verb::Upload,
         _ => Verb::Mutate,
     };
     Some(draft("control", verb).odd_path())
@@ -117,6 +182,53 @@ mod tests {
                 "",
                 "bedrock control mutate",
             ),
+            (
+                &format!("POST {host}/openai/v1/chat/completions"),
+                r#"{"model":"openai.gpt-oss-20b"}"#,
+                "bedrock chat call model=openai.gpt-oss-20b",
+            ),
+            (
+                "POST https://bedrock-mantle.us-east-1.api.aws/v1/responses",
+                r#"{"model":"m","stream":true}"#,
+                "bedrock responses call model=m stream",
+            ),
+            (
+                "POST https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages",
+                r#"{"model":"c"}"#,
+                "bedrock messages call model=c",
+            ),
+            (
+                &format!("POST {host}/model/m/invoke-with-bidirectional-stream"),
+                "",
+                "bedrock invoke call model=m stream",
+            ),
+            (
+                "POST https://bedrock-agent-runtime.eu-west-1.amazonaws.com/flows/f/aliases/a",
+                "{}",
+                "bedrock agents call",
+            ),
+            (
+                "PUT https://bedrock-agent-runtime.eu-west-1.amazonaws.com/sessions/s/invocationSteps/",
+                "{}",
+                "bedrock sessions upload",
+            ),
+            ("POST https://bedrock-agent.eu-west-1.amazonaws.com/agents/", "{}", "bedrock control meta"),
+            (
+                "PUT https://bedrock-agent.eu-west-1.amazonaws.com/knowledgebases/k/datasources/d/documents",
+                "{}",
+                "bedrock control upload",
+            ),
+            (
+                "POST https://bedrock-agent-runtime.eu-west-1.amazonaws.com/sessions/s/invocationSteps/",
+                "{}",
+                "bedrock sessions meta",
+            ),
+            (
+                "POST https://bedrock-agent.eu-west-1.amazonaws.com/knowledgebases/k/datasources/d/documents/deleteDocuments",
+                "{}",
+                "bedrock control mutate",
+            ),
+            ("DELETE https://bedrock-agent.eu-west-1.amazonaws.com/agents/a/", "", "bedrock control mutate"),
             (
                 "POST https://vpce.example/model/m/invoke\nauthorization: AWS4-HMAC-SHA256 Credential=A/d/eu/bedrock/aws4_request",
                 "",

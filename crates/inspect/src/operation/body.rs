@@ -6,10 +6,13 @@
 use super::contacts::{self, Watch};
 use super::form::Form;
 use super::json::{Found, Json, Value};
+use super::oci;
 use super::request::{Field, Says, Wanted};
 use super::rpc::Messages;
 use policy::{Contact, Operation, Verb};
 
+/// Bytes of a form that asks for a token.
+const MAX_SCOPE: usize = 16 * 1024;
 /// Fields of forms, by number. By `url` some (Groq) fetch what others have sent to them.
 const FORM: [&str; 3] = ["model", "stream", "url"];
 
@@ -33,6 +36,8 @@ enum Kind {
         json: Json,
         messages: Messages,
     },
+    /// What of a form that tells what a token is for was read.
+    Scope(Vec<u8>),
     /// It tells nothing but whom it has the provider contact; until it cannot be read.
     Watched {
         json: Json,
@@ -52,6 +57,7 @@ impl Body {
                 Kind::Json { json, fields, told: Vec::new() }
             }
             Wanted::Form(boundary) => Kind::Form(Form::new(boundary, &FORM), watch.map(|_| Vec::new())),
+            Wanted::Scope => Kind::Scope(Vec::new()),
             Wanted::Rpc(rpc) => {
                 let json = Messages::json(&rpc).watched(watch);
                 Kind::Rpc { json, messages: Messages::new(rpc) }
@@ -60,7 +66,7 @@ impl Body {
         let is_known = match &kind {
             Kind::Json { fields, told, .. } => is_told(fields, told),
             Kind::Watched { .. } => true,
-            Kind::Form(..) | Kind::Rpc { .. } => false,
+            Kind::Form(..) | Kind::Rpc { .. } | Kind::Scope(_) => false,
         };
         Some(Self { kind, is_known })
     }
@@ -71,7 +77,7 @@ impl Body {
         match &mut self.kind {
             Kind::Json { json, .. } | Kind::Watched { json, .. } => json.watch().is_some(),
             Kind::Rpc { json, .. } => json.watch().is_some() && is_a2a(operation),
-            Kind::Form(..) => false,
+            Kind::Form(..) | Kind::Scope(_) => false,
         }
     }
 
@@ -82,7 +88,7 @@ impl Body {
                 json.watch().map_or(&[], |watch| watch.found())
             }
             Kind::Rpc { json, .. } if is_a2a(operation) => json.watch().map_or(&[], |watch| watch.found()),
-            Kind::Rpc { .. } => &[],
+            Kind::Rpc { .. } | Kind::Scope(_) => &[],
             Kind::Form(_, found) => found.as_deref().unwrap_or_default(),
         }
     }
@@ -120,6 +126,13 @@ impl Body {
                 }
                 Ok(())
             }),
+            Kind::Scope(form) if form.len() + bytes.len() > MAX_SCOPE => {
+                Err("the form that asks for a token has more than 16 KiB")
+            }
+            Kind::Scope(form) => {
+                form.extend_from_slice(bytes);
+                Ok(())
+            }
             Kind::Watched { is_flawed: true, .. } => Ok(()),
             Kind::Watched { json, is_flawed } => {
                 if let Err(why) = json.push(bytes, |_| Ok(())) {
@@ -147,6 +160,12 @@ impl Body {
                 }
             }
             Kind::Form(form, _) => form.end(),
+            Kind::Scope(form) => {
+                if let Some((intent, name)) = oci::of_form(form)? {
+                    (operation.intent, operation.resource) = (Some(intent), Some(name));
+                }
+                Ok(())
+            }
             Kind::Watched { json, is_flawed } => {
                 let is_read = *is_flawed || !json.has_begun() || json.end().is_ok();
                 if !is_read {

@@ -24,7 +24,7 @@ const MOST_AT: usize = 256;
 const MOST_NAME: usize = 64;
 
 /// Parts of interfaces whose bodies are looked at, of whatever service.
-const APIS: [&str; 35] = [
+const APIS: [&str; 37] = [
     "agents",
     "assistants",
     "async-invoke",
@@ -44,12 +44,14 @@ const APIS: [&str; 35] = [
     "generate",
     "generate-content",
     "images",
+    "interactions",
     "invocations",
     "invoke",
     "message/send",
     "message/stream",
     "messages",
     "moderations",
+    "ocr",
     "pooling",
     "predict",
     "realtime",
@@ -217,7 +219,8 @@ pub(super) fn watch(head: &Head<'_>, draft: &mut Draft) -> Option<Watch> {
     let Draft { operation, wanted, .. } = draft;
     let is_rpc = matches!(wanted, Wanted::Rpc(_));
     let writes = matches!(head.method, "POST" | "PUT" | "PATCH");
-    if operation.api == "realtime" && operation.verb == Verb::Call {
+    // What asks and is a GET is a WebSocket.
+    if operation.verb == Verb::Call && (operation.api == "realtime" || head.method == "GET") {
         operation.contacts.push(Contact {
             at: "the conversation".to_owned(),
             whom: Whom::Unread(Cow::Borrowed("what is said in it is not read")),

@@ -33,6 +33,15 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("POST", [repository @ .., "info", "lfs", "objects", "verify"]) => {
             draft(repository, "lfs-verify", Verb::Upload)
         }
+        // Where servers keep the objects themselves: Gitea and those like it, and GitLab.
+        (method, [repository @ .., "info", "lfs", "objects", _])
+        | (method, [repository @ .., "info", "lfs", "objects", _, _])
+        | (method, [repository @ .., "gitlab-lfs", "objects", _])
+        | (method, [repository @ .., "gitlab-lfs", "objects", _, _])
+            if is_read || method == "PUT" =>
+        {
+            draft(repository, "lfs-object", if is_read { Verb::Download } else { Verb::Upload })
+        }
         (_, [repository @ .., "info", "lfs", "locks"])
         | (_, [repository @ .., "info", "lfs", "locks", "verify"])
         | (_, [repository @ .., "info", "lfs", "locks", _, "unlock"]) => {
@@ -98,6 +107,21 @@ mod tests {
                 &format!("POST {hub}/info/lfs/objects/verify"),
                 "{}",
                 "huggingface lfs-verify upload resource=org/repo",
+            ),
+            (
+                "PUT https://git.example/t/x.git/info/lfs/objects/abc/5",
+                "x",
+                "git lfs-object upload resource=t/x",
+            ),
+            (
+                "GET https://git.example/t/x.git/info/lfs/objects/abc",
+                "",
+                "git lfs-object download resource=t/x",
+            ),
+            (
+                "PUT https://gitlab.com/g/p.git/gitlab-lfs/objects/abc/5",
+                "x",
+                "gitlab lfs-object upload resource=g/p",
             ),
             ("POST https://git.example/team/x.git/git-receive-pack", "", "git git upload resource=team/x"),
             (

@@ -28,9 +28,22 @@ pub(super) fn api(request: &Request<'_>) -> Shape {
     let is_assets = request.head.host == "uploads.github.com";
     let (api, verb) = match (request.method(), segments.as_slice()) {
         ("GET", ["repos", _, _, "tarball" | "zipball", ..]) => ("content", Verb::Download),
+        ("GET", ["repos", _, _, "contents" | "readme", ..] | ["repos", _, _, "git", "blobs", _]) => {
+            ("content", Verb::Download)
+        }
+        ("GET", ["repos", _, _, "releases", "assets", _] | ["repos", _, _, "actions", "artifacts", _, _]) => {
+            ("content", Verb::Download)
+        }
         ("GET" | "HEAD", _) => ("rest", Verb::Meta),
         (_, ["graphql"]) => return Err("queries of GraphQL are not read"),
         ("POST" | "PUT" | "PATCH", _) if is_assets => ("assets", Verb::Upload),
+        // What is sent is kept there for whoever may read it.
+        ("PUT", ["repos", _, _, "contents", ..]) => ("contents", Verb::Upload),
+        ("POST", ["repos", _, _, "git", "blobs" | "trees" | "commits" | "tags"]) => {
+            ("contents", Verb::Upload)
+        }
+        ("POST", ["repos", _, _, "code-scanning", "sarifs"]) => ("contents", Verb::Upload),
+        ("POST", ["app", "installations", _, "access_tokens"]) => ("token", Verb::Authorize),
         ("POST" | "PATCH", ["gists", ..]) => ("gists", Verb::Upload),
         _ => ("rest", Verb::Mutate),
     };
@@ -58,7 +71,11 @@ mod tests {
             ("GET https://raw.githubusercontent.com/o/r/main/x", "", "github content download"),
             ("GET https://api.github.com/repos/o/r", "", "github rest meta resource=o/r"),
             ("POST https://api.github.com/repos/o/r/issues", "", "github rest mutate resource=o/r"),
-            ("PUT https://api.github.com/repos/o/r/contents/x", "", "github rest mutate resource=o/r"),
+            ("PUT https://api.github.com/repos/o/r/contents/x", "", "github contents upload resource=o/r"),
+            ("DELETE https://api.github.com/repos/o/r/contents/x", "", "github rest mutate resource=o/r"),
+            ("POST https://api.github.com/repos/o/r/git/blobs", "{}", "github contents upload resource=o/r"),
+            ("POST https://api.github.com/repos/o/r/git/refs", "{}", "github rest mutate resource=o/r"),
+            ("POST https://api.github.com/app/installations/1/access_tokens", "{}", "github token authorize"),
             ("POST https://api.github.com/gists", "", "github gists upload"),
             (
                 "POST https://uploads.github.com/repos/o/r/releases/1/assets",

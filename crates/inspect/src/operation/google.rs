@@ -5,7 +5,7 @@
 
 use super::objects;
 use super::openai;
-use super::request::{Draft, Request, Shape, joined};
+use super::request::{Draft, Request, STREAM, Shape, Wanted, joined};
 use policy::Verb;
 
 /// Reads a head of Gemini's interface.
@@ -14,33 +14,59 @@ pub(super) fn gemini(request: &Request<'_>) -> Shape {
     let provider = request.provider("gemini-compatible");
     let is_known = request.service.is_some();
     let draft = |api: &'static str, verb| Draft::new(provider, api, verb);
-    Ok(match (request.method(), segments.as_slice()) {
-        (_, ["v1" | "v1beta", "openai", rest @ ..]) if is_known || segments.first() == Some(&"v1beta") => {
+    let (before, rest) = match segments.as_slice() {
+        [before @ ("upload" | "download"), "v1" | "v1beta" | "v1alpha", rest @ ..] => (*before, rest),
+        ["v1" | "v1beta" | "v1alpha", rest @ ..] => ("", rest),
+        _ => return Ok(None),
+    };
+    Ok(match (request.method(), before, rest) {
+        (_, "", ["openai", rest @ ..]) if is_known || segments.first() == Some(&"v1beta") => {
             return openai::interface(request, provider, rest);
         }
-        ("POST" | "PUT", ["upload", "v1" | "v1beta", ..]) => Some(draft("files", Verb::Upload)),
-        ("GET", ["download", "v1" | "v1beta", "files", file]) if is_known => {
-            Some(draft("files", Verb::Download).resource(*file))
-        }
-        ("GET", ["v1" | "v1beta", "files", file]) if is_known && file.ends_with(":download") => {
+        ("POST" | "PUT", "upload", _) => Some(draft("files", Verb::Upload)),
+        ("GET" | "HEAD", "download", ["files", file]) if is_known => {
             Some(draft("files", Verb::Download).resource(file.trim_end_matches(":download")))
         }
-        ("POST", ["v1" | "v1beta" | "v1alpha", kind @ ("models" | "tunedModels"), model]) => method(model)
-            .filter(|(_, method)| *method != "predict" || is_known)
+        (_, "upload" | "download", _) => None,
+        ("GET" | "HEAD", _, ["files", file]) if is_known && file.ends_with(":download") => {
+            Some(draft("files", Verb::Download).resource(file.trim_end_matches(":download")))
+        }
+        ("POST", _, ["tunedModels", model]) if is_known && model.ends_with(":transferOwnership") => {
+            Some(draft("fine-tuning", Verb::Mutate))
+        }
+        ("POST", _, [kind @ ("models" | "tunedModels" | "dynamic"), model]) => method(model)
+            // KServe has these two as well.
+            .filter(|(_, method)| !matches!(*method, "predict" | "explain") || is_known)
             .and_then(|(model, method)| {
-                let named = if *kind == "models" { model.to_owned() } else { format!("tunedModels/{model}") };
+                let named = if *kind == "models" { model.to_owned() } else { format!("{kind}/{model}") };
                 asks(provider, method).map(|draft| draft.model(named))
             }),
-        ("POST", ["v1" | "v1beta", "cachedContents"]) => Some(draft("cached-contents", Verb::Upload)),
-        ("POST", ["v1" | "v1beta", "files"]) if is_known => Some(draft("files", Verb::Upload)),
-        ("POST", ["v1" | "v1beta", "tunedModels"]) => Some(draft("fine-tuning", Verb::Upload)),
-        ("POST" | "PATCH" | "DELETE", ["v1" | "v1beta", kind, ..]) if is_known => {
+        ("POST", _, ["cachedContents"]) => Some(draft("cached-contents", Verb::Upload)),
+        ("POST", _, ["tunedModels"]) => Some(draft("fine-tuning", Verb::Upload)),
+        ("POST", _, ["files" | "files:register"]) if is_known => Some(draft("files", Verb::Upload)),
+        ("POST", _, ["interactions"]) if is_known => Some(draft("interactions", Verb::Call).model_in_body()),
+        ("POST", _, ["auth_tokens" | "authTokens"]) if is_known => {
+            Some(draft("realtime", Verb::Authorize).intent(Some(Verb::Call)))
+        }
+        // Stores that models search.
+        ("POST", _, [store]) if is_known && store.starts_with("corpora") => {
+            Some(draft("vector-stores", Verb::Upload))
+        }
+        ("POST", _, ["corpora", corpus, .., last]) if is_known && last.ends_with(":query") => {
+            Some(draft("vector-stores", Verb::Call).resource(*corpus))
+        }
+        ("POST", _, ["corpora", corpus]) if is_known && corpus.ends_with(":query") => {
+            Some(draft("vector-stores", Verb::Call).resource(corpus.trim_end_matches(":query")))
+        }
+        ("POST" | "PATCH", _, ["corpora", ..]) if is_known => Some(draft("vector-stores", Verb::Upload)),
+        ("POST", _, ["fileSearchStores", store]) if is_known && store.ends_with(":importFile") => {
+            Some(draft("vector-stores", Verb::Upload).resource(store.trim_end_matches(":importFile")))
+        }
+        ("POST" | "PATCH" | "DELETE", _, [kind, ..]) if is_known => {
             kept(kind).map(|api| draft(api, Verb::Mutate))
         }
-        ("GET", ["v1" | "v1beta", "models", model]) if is_known => {
-            Some(draft("models", Verb::Meta).model(*model))
-        }
-        ("GET", ["v1" | "v1beta", kind, ..]) if is_known => kept(kind).map(|api| draft(api, Verb::Meta)),
+        ("GET" | "HEAD", _, ["models", model]) if is_known => Some(draft("models", Verb::Meta).model(*model)),
+        ("GET" | "HEAD", _, [kind, ..]) if is_known => kept(kind).map(|api| draft(api, Verb::Meta)),
         _ => None,
     })
 }
@@ -54,6 +80,8 @@ fn kept(kind: &str) -> Option<&'static str> {
         "tunedModels" => "fine-tuning",
         "batches" => "batches",
         "operations" => "operations",
+        "interactions" => "interactions",
+        "fileSearchStores" | "corpora" => "vector-stores",
         _ => return None,
     })
 }
@@ -61,32 +89,121 @@ fn kept(kind: &str) -> Option<&'static str> {
 /// Reads a head of Vertex AI.
 pub(super) fn vertex(request: &Request<'_>) -> Shape {
     let segments = request.segments();
-    let ["v1" | "v1beta1", "projects", project, "locations", _, rest @ ..] = segments.as_slice() else {
-        return Ok(None);
-    };
     let provider = request.provider("vertex-compatible");
     let is_post = request.method() == "POST";
+    let is_known = request.service.is_some();
+    let (project, rest) = match segments.as_slice() {
+        ["v1" | "v1beta1", "projects", project, "locations", place, rest @ ..] => {
+            let is_retrieval = place.ends_with(":retrieveContexts") || place.ends_with(":augmentPrompt");
+            if is_retrieval && is_post && rest.is_empty() {
+                let draft = Draft::new(provider, "retrieve", Verb::Call);
+                return Ok(Some(draft.resource(format!("projects/{project}"))));
+            }
+            (*project, rest)
+        }
+        ["upload", "v1" | "v1beta1", "projects", project, ..] if is_known => {
+            let draft = Draft::new(provider, "files", Verb::Upload);
+            return Ok(is_post.then(|| draft.resource(format!("projects/{project}"))));
+        }
+        // With a key, which has the project.
+        ["v1" | "v1beta1", rest @ ..] if is_known => ("", rest),
+        _ => return Ok(None),
+    };
     let draft = match rest {
         ["publishers", _, "models", model] if is_post => {
             method(model).and_then(|(model, method)| asks(provider, method).map(|draft| draft.model(model)))
         }
-        ["endpoints", "openapi", rest @ ..] => {
-            let draft = openai::interface(request, provider, rest)?;
-            draft.map(|draft| draft.resource(format!("projects/{project}")))
+        ["endpoints", "openapi", rest @ ..] => openai::interface(request, provider, rest)?,
+        ["endpoints", endpoint, "chat", "completions"] if is_post => {
+            let chat = Draft::new(provider, "chat", Verb::Call).model(format!("endpoints/{endpoint}"));
+            Some(chat.wants(Wanted::Json(STREAM)))
         }
-        ["endpoints", endpoint] if is_post => method(endpoint).and_then(|(endpoint, method)| {
-            asks(provider, method).map(|draft| draft.model(format!("endpoints/{endpoint}")))
-        }),
-        ["cachedContents"] if is_post => Some(Draft::new(provider, "cached-contents", Verb::Upload)),
-        ["batchPredictionJobs"] if is_post => Some(Draft::new(provider, "batches", Verb::Upload)),
-        ["tuningJobs" | "customJobs"] if is_post => Some(Draft::new(provider, "fine-tuning", Verb::Upload)),
-        [
-            "endpoints" | "models" | "cachedContents" | "batchPredictionJobs" | "tuningJobs" | "publishers",
-            ..,
-        ] if request.is_read() => Some(Draft::new(provider, "models", Verb::Meta)),
-        _ => None,
+        ["endpoints", endpoint]
+            if is_post && method(endpoint).is_some_and(|(_, method)| asks(provider, method).is_some()) =>
+        {
+            method(endpoint).and_then(|(endpoint, method)| {
+                asks(provider, method).map(|draft| draft.model(format!("endpoints/{endpoint}")))
+            })
+        }
+        ["reasoningEngines", engine]
+            if is_post && (engine.ends_with(":query") || engine.ends_with(":streamQuery")) =>
+        {
+            Some(Draft::new(provider, "agents", Verb::Call).stream(engine.ends_with(":streamQuery")))
+        }
+        [kind, ..] => stored(request, kind, rest).map(|(api, verb)| Draft::new(provider, api, verb)),
+        [] => None,
     };
-    Ok(draft.map(|draft| draft.resource(format!("projects/{project}"))))
+    let project = if project.is_empty() { String::new() } else { format!("projects/{project}") };
+    Ok(draft.map(|draft| draft.resource(project)))
+}
+
+/// What Vertex AI keeps, and what is done with it.
+fn stored(request: &Request<'_>, kind: &str, rest: &[&str]) -> Option<(&'static str, Verb)> {
+    let api = match kind.split(':').next().unwrap_or_default() {
+        "cachedContents" => "cached-contents",
+        "batchPredictionJobs" => "batches",
+        "tuningJobs" | "customJobs" | "pipelineJobs" | "trainingPipelines" | "hyperparameterTuningJobs" => {
+            "fine-tuning"
+        }
+        "endpoints" | "models" | "publishers" | "operations" => "models",
+        "ragCorpora" | "indexes" | "indexEndpoints" | "datasets" | "featureOnlineStores" => "vector-stores",
+        "reasoningEngines" => "agents",
+        _ if request.service.is_some() => "resources",
+        _ => return None,
+    };
+    if request.is_read() {
+        return Some(("models", Verb::Meta));
+    }
+    let action = rest.last().and_then(|last| last.rsplit_once(':')).map_or("", |(_, action)| action);
+    let is_creation = request.method() == "POST" && rest.len() == 1 && action.is_empty();
+    let is_filled = matches!(api, "cached-contents" | "batches" | "fine-tuning" | "agents");
+    if is_creation && is_filled {
+        return Some((api, Verb::Upload));
+    }
+    let begins = |words: &[&str]| words.iter().any(|word| action.starts_with(word));
+    let verb = match request.method() {
+        "POST" if begins(&["upload", "import", "upsert", "write", "append"]) => Verb::Upload,
+        "POST" if begins(&["find", "read", "search", "query", "streamQuery", "ask", "chat"]) => Verb::Call,
+        "POST" if begins(&["wait", "fetch", "list", "check"]) => Verb::Meta,
+        // Elsewhere these words are too common.
+        "POST" | "PATCH" | "DELETE" | "PUT" if request.service.is_some() => Verb::Mutate,
+        _ => return None,
+    };
+    Some((api, verb))
+}
+
+/// Reads a head of gRPC: a service of these interfaces, and what its method is called.
+pub(super) fn grpc(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let [service, method] = segments.as_slice() else { return Ok(None) };
+    let Some((package, name)) = service.rsplit_once('.').filter(|_| request.method() == "POST") else {
+        return Ok(None);
+    };
+    let is_theirs = ["google.storage.", "google.ai.generativelanguage.", "google.cloud.aiplatform."]
+        .iter()
+        .any(|start| package.starts_with(start));
+    if !is_theirs {
+        return Ok(None);
+    }
+    let begins = |words: &[&str]| words.iter().any(|word| method.starts_with(word));
+    let (api, verb) = match name {
+        "Storage" if method.ends_with("ReadObject") => ("object", Verb::Download),
+        _ if begins(&["Get", "List", "Query", "Test"]) => ("grpc", Verb::Meta),
+        "GenerativeService" | "PredictionService" | "LlmUtilityService" | "LlmBidiService" => {
+            let is_batch = method.contains("BatchGenerate") || method.starts_with("AsyncBatch");
+            ("generate-content", if is_batch { Verb::Upload } else { Verb::Call })
+        }
+        "Storage" if begins(&["Write", "BidiWrite", "StartResumable", "Rewrite", "Compose"]) => {
+            ("object", Verb::Upload)
+        }
+        "Storage" => ("object", Verb::Mutate),
+        _ if begins(&["Create", "BatchCreate", "Upload", "Import", "Upsert", "Write"]) => {
+            ("grpc", Verb::Upload)
+        }
+        _ => ("grpc", Verb::Mutate),
+    };
+    let is_stream = verb == Verb::Call && begins(&["Stream", "Bidi", "ServerStreaming"]);
+    Ok(Some(Draft::new(request.provider("google"), api, verb).stream(is_stream)))
 }
 
 /// `model:method`.
@@ -96,12 +213,17 @@ fn method(segment: &str) -> Option<(&str, &str)> {
 
 fn asks(provider: &'static str, method: &str) -> Option<Draft> {
     let (api, verb) = match method {
-        "generateContent" | "streamGenerateContent" => ("generate-content", Verb::Call),
-        "countTokens" => ("count-tokens", Verb::Call),
-        "embedContent" | "batchEmbedContents" | "asyncBatchEmbedContent" => ("embeddings", Verb::Call),
+        "generateContent" | "streamGenerateContent" | "generateAnswer" => ("generate-content", Verb::Call),
+        "generateText" | "generateMessage" => ("completions", Verb::Call),
+        "countTokens" | "computeTokens" | "countTextTokens" | "countMessageTokens" => {
+            ("count-tokens", Verb::Call)
+        }
+        "embedContent" | "batchEmbedContents" | "embedText" | "batchEmbedText" => ("embeddings", Verb::Call),
         "predict" | "rawPredict" | "streamRawPredict" | "serverStreamingPredict" => ("predict", Verb::Call),
-        "predictLongRunning" => ("predict", Verb::Call),
-        "batchGenerateContent" => ("batches", Verb::Upload),
+        "predictLongRunning" | "directPredict" | "directRawPredict" | "explain" => ("predict", Verb::Call),
+        "fetchPredictOperation" => ("predict", Verb::Meta),
+        // Kept until there is time for it.
+        "batchGenerateContent" | "asyncBatchEmbedContent" => ("batches", Verb::Upload),
         _ => return None,
     };
     let stream = matches!(method, "streamGenerateContent" | "streamRawPredict" | "serverStreamingPredict");
@@ -111,9 +233,15 @@ fn asks(provider: &'static str, method: &str) -> Option<Draft> {
 /// A conversation over a WebSocket. Its first message names the model.
 pub(super) fn live(request: &Request<'_>) -> Option<Draft> {
     let segments = request.segments();
-    let ["ws", service] = segments.as_slice() else { return None };
-    let is_live = service.starts_with("google.") && service.ends_with(".BidiGenerateContent");
-    is_live.then(|| Draft::new(request.provider("gemini-compatible"), "realtime", Verb::Call).stream(true))
+    // Clients of Google's begin with two slashes; then there is a dot or a slash before the method.
+    let service = match segments.as_slice() {
+        ["ws", service @ ..] | ["", "ws", service @ ..] => service.join("."),
+        _ => return None,
+    };
+    let methods = [".BidiGenerateContent", ".BidiGenerateContentConstrained", ".BidiGenerateMusic"];
+    let is_live = service.starts_with("google.") && methods.iter().any(|method| service.ends_with(method));
+    let draft = || Draft::new(request.provider("gemini-compatible"), "realtime", Verb::Call).stream(true);
+    is_live.then(|| Draft { takes_odd_path: !request.target.has_slash, ..draft() })
 }
 
 /// Reads a head of Cloud Storage: its own interface, and that of S3.
@@ -135,6 +263,16 @@ pub(super) fn gcs(request: &Request<'_>) -> Shape {
         }
         (_, ["download", "storage", "v1", "b", bucket, "o", key]) if is_read => {
             draft("object", Verb::Download).resource(object(bucket, &[key]))
+        }
+        ("DELETE", ["upload", "storage", ..]) if request.has_parameter("upload_id") => {
+            draft("object", Verb::Mutate)
+        }
+        ("POST", ["storage", "v1", "b", bucket, "o", _, "moveTo", "o", key]) => {
+            draft("copy", Verb::Upload).resource(object(bucket, &[key]))
+        }
+        // Keys and accounts.
+        (_, ["storage", "v1", "projects", ..]) => {
+            draft("configuration", if is_read { Verb::Meta } else { Verb::Mutate })
         }
         (_, ["storage", "v1", "b", bucket, "o", key]) if is_read => {
             let is_media = request.parameter("alt")? == Some("media");
@@ -229,6 +367,127 @@ mod tests {
             (&format!("GET {host}/v1beta/models"), "", "gemini models meta"),
             (&format!("POST {host}/v1beta/models/g:unheardOf"), "", "gemini unknown unknown"),
             (
+                &format!("POST {host}/v1beta/models/g:asyncBatchEmbedContent"),
+                "",
+                "gemini batches upload model=g",
+            ),
+            (&format!("POST {host}/v1beta/models/g:embedText"), "", "gemini embeddings call model=g"),
+            (
+                &format!("POST {host}/v1beta/dynamic/d:generateContent"),
+                "",
+                "gemini generate-content call model=dynamic/d",
+            ),
+            (
+                &format!("POST {host}/v1beta/interactions"),
+                r#"{"model":"g","stream":true}"#,
+                "gemini interactions call model=g stream",
+            ),
+            (&format!("GET {host}/v1beta/interactions/i"), "", "gemini interactions meta"),
+            (
+                &format!("POST {host}/v1beta/fileSearchStores/s:importFile"),
+                "{}",
+                "gemini vector-stores upload resource=s",
+            ),
+            (
+                &format!("POST {host}/upload/v1beta/fileSearchStores/s:uploadToFileSearchStore"),
+                "",
+                "gemini files upload",
+            ),
+            (&format!("POST {host}/v1beta/fileSearchStores"), "{}", "gemini vector-stores mutate"),
+            (&format!("POST {host}/v1beta/corpora/c/documents"), "{}", "gemini vector-stores upload"),
+            (&format!("POST {host}/v1beta/corpora/c:query"), "{}", "gemini vector-stores call resource=c"),
+            (&format!("POST {host}/v1beta/files:register"), "{}", "gemini files upload"),
+            (&format!("POST {host}/v1alpha/auth_tokens"), "{}", "gemini realtime authorize intent=call"),
+            (
+                &format!("GET {host}/download/v1beta/files/f:download?alt=media"),
+                "",
+                "gemini files download resource=f",
+            ),
+            (
+                &format!(
+                    "POST {host}/google.ai.generativelanguage.v1beta.GenerativeService/StreamGenerateContent"
+                ),
+                "",
+                "gemini generate-content call stream",
+            ),
+            (
+                &format!("POST {host}/google.ai.generativelanguage.v1beta.FileService/CreateFile"),
+                "",
+                "gemini grpc upload",
+            ),
+            (
+                &format!("POST {host}/google.ai.generativelanguage.v1beta.ModelService/ListModels"),
+                "",
+                "gemini grpc meta",
+            ),
+            (
+                &format!(
+                    "GET {host}//ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent\nupgrade: websocket"
+                ),
+                "",
+                "gemini realtime call stream",
+            ),
+            (
+                "GET https://aiplatform.googleapis.com/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent\nupgrade: websocket",
+                "",
+                "vertex realtime call stream",
+            ),
+            (
+                "POST https://aiplatform.googleapis.com/v1/publishers/google/models/g:generateContent?key=k",
+                "",
+                "vertex generate-content call model=g",
+            ),
+            (
+                &format!("POST {vertex}/publishers/google/models/v:fetchPredictOperation"),
+                "{}",
+                "vertex predict meta resource=projects/p model=v",
+            ),
+            (
+                &format!("POST {vertex}/endpoints/7/chat/completions"),
+                r#"{"stream":true}"#,
+                "vertex chat call resource=projects/p model=endpoints/7 stream",
+            ),
+            (&format!("POST {vertex}:retrieveContexts"), "{}", "vertex retrieve call resource=projects/p"),
+            (
+                &format!("POST {vertex}/reasoningEngines/1:query"),
+                "{}",
+                "vertex agents call resource=projects/p",
+            ),
+            (&format!("POST {vertex}/models:upload"), "{}", "vertex models upload resource=projects/p"),
+            (
+                &format!("POST {vertex}/ragCorpora/1/ragFiles:import"),
+                "{}",
+                "vertex vector-stores upload resource=projects/p",
+            ),
+            (&format!("GET {vertex}/studies/1/trials"), "", "vertex models meta resource=projects/p"),
+            (
+                &format!("POST {vertex}/studies/1/trials/2:stop"),
+                "",
+                "vertex resources mutate resource=projects/p",
+            ),
+            (&format!("POST {vertex}/operations/1:wait"), "", "vertex models meta resource=projects/p"),
+            (
+                &format!("POST {vertex}/endpoints/7:deployModel"),
+                "{}",
+                "vertex models mutate resource=projects/p",
+            ),
+            (
+                &format!("DELETE {vertex}/cachedContents/1"),
+                "",
+                "vertex cached-contents mutate resource=projects/p",
+            ),
+            (&format!("POST {vertex}/tuningJobs"), "{}", "vertex fine-tuning upload resource=projects/p"),
+            (
+                &format!("POST {vertex}/tuningJobs/1:cancel"),
+                "",
+                "vertex fine-tuning mutate resource=projects/p",
+            ),
+            (
+                "POST https://aiplatform.googleapis.com/google.cloud.aiplatform.v1.PredictionService/Predict",
+                "",
+                "vertex generate-content call",
+            ),
+            (
                 &format!(
                     "GET {host}/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent\nupgrade: websocket"
                 ),
@@ -297,6 +556,15 @@ mod tests {
             (&format!("PUT {host}/b/k"), "", "gcs object upload resource=b/k"),
             ("GET https://b.storage.googleapis.com/k", "", "gcs object download resource=b/k"),
             (&format!("POST {host}/batch/storage/v1"), "", "gcs unknown unknown"),
+            (&format!("POST {host}/storage/v1/b/b/o/x/moveTo/o/k"), "", "gcs copy upload resource=b/k"),
+            (&format!("DELETE {host}/upload/storage/v1/b/b/o?upload_id=1"), "", "gcs object mutate"),
+            (&format!("POST {host}/storage/v1/projects/p/hmacKeys"), "", "gcs configuration mutate"),
+            (&format!("POST {host}/b/k\nx-goog-resumable: start"), "", "gcs object upload resource=b/k"),
+            (&format!("POST {host}/google.storage.v2.Storage/ReadObject"), "", "gcs object download"),
+            (&format!("POST {host}/google.storage.v2.Storage/BidiWriteObject"), "", "gcs object upload"),
+            (&format!("POST {host}/google.storage.v2.Storage/DeleteObject"), "", "gcs object mutate"),
+            (&format!("POST {host}/google.storage.v2.Storage/ListObjects"), "", "gcs grpc meta"),
+            ("GET https://storage.mtls.googleapis.com/b/k", "", "gcs object download resource=b/k"),
         ]);
     }
 }

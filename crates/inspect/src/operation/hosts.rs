@@ -21,6 +21,7 @@ pub(super) enum Family {
     Bedrock,
     Hub,
     HubInference,
+    HubEndpoints,
     HubData,
     Cas,
     /// Only reads, of files at any path.
@@ -31,12 +32,16 @@ pub(super) enum Family {
     Oci,
     GitHub,
     GitHubApi,
+    GitLab,
     Pypi,
     Npm,
     Cargo,
     Maven,
     GoProxy,
     Apt,
+    Conda,
+    /// Only what the table of `listed` has.
+    Listed,
 }
 
 /// A star is any text within a label; two are one label or more. The first that matches counts.
@@ -55,7 +60,14 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("bedrock-runtime-fips.*.amazonaws.com", "bedrock", Family::Bedrock),
     ("bedrock-agent-runtime.*.amazonaws.com", "bedrock", Family::Bedrock),
     ("bedrock.*.amazonaws.com", "bedrock", Family::Bedrock),
+    ("bedrock-agent.*.amazonaws.com", "bedrock", Family::Bedrock),
+    ("bedrock-mantle.*.api.aws", "bedrock", Family::Bedrock),
+    ("*.bedrock-agent-runtime.*.vpce.amazonaws.com", "bedrock", Family::Bedrock),
     ("*.bedrock-runtime.*.vpce.amazonaws.com", "bedrock", Family::Bedrock),
+    ("runtime.sagemaker.*.amazonaws.com", "sagemaker", Family::Listed),
+    ("*.models.ai.azure.com", "azure-openai", Family::OpenAi),
+    ("models.inference.ai.azure.com", "azure-openai", Family::OpenAi),
+    ("models.github.ai", "github-models", Family::OpenAi),
     ("api.groq.com", "groq", Family::OpenAi),
     ("api.mistral.ai", "mistral", Family::OpenAi),
     ("api.deepseek.com", "deepseek", Family::OpenAi),
@@ -70,11 +82,23 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("api.cohere.ai", "cohere", Family::OpenAi),
     ("api.cohere.com", "cohere", Family::OpenAi),
     ("api.githubcopilot.com", "github-copilot", Family::OpenAi),
+    ("api.*.githubcopilot.com", "github-copilot", Family::OpenAi),
     ("api.perplexity.ai", "perplexity", Family::OpenAi),
     ("integrate.api.nvidia.com", "nvidia", Family::OpenAi),
+    ("ai.api.nvidia.com", "nvidia", Family::OpenAi),
     ("dashscope.aliyuncs.com", "dashscope", Family::OpenAi),
     ("dashscope-intl.aliyuncs.com", "dashscope", Family::OpenAi),
+    ("dashscope-us.aliyuncs.com", "dashscope", Family::OpenAi),
     ("api.moonshot.ai", "moonshot", Family::OpenAi),
+    ("api.moonshot.cn", "moonshot", Family::OpenAi),
+    ("api.replicate.com", "replicate", Family::Listed),
+    ("replicate.delivery", "replicate", Family::Content),
+    ("*.replicate.delivery", "replicate", Family::Content),
+    ("api.elevenlabs.io", "elevenlabs", Family::Listed),
+    ("api.deepgram.com", "deepgram", Family::Listed),
+    ("api.assemblyai.com", "assemblyai", Family::Listed),
+    ("api.pinecone.io", "pinecone", Family::Listed),
+    ("**.pinecone.io", "pinecone", Family::Listed),
     ("huggingface.co", "huggingface", Family::Hub),
     ("huggingface.com", "huggingface", Family::Hub),
     ("huggingface.cn", "huggingface", Family::Hub),
@@ -83,6 +107,7 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("hf-mirror.com", "huggingface", Family::Hub),
     ("router.huggingface.co", "huggingface", Family::HubInference),
     ("api-inference.huggingface.co", "huggingface", Family::HubInference),
+    ("api.endpoints.huggingface.cloud", "huggingface", Family::HubEndpoints),
     ("**.endpoints.huggingface.cloud", "huggingface", Family::HubInference),
     ("datasets-server.huggingface.co", "huggingface", Family::HubData),
     ("cas-server.xethub.hf.co", "huggingface", Family::Cas),
@@ -94,9 +119,14 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("**.cdn.hf.co", "huggingface", Family::Content),
     ("storage.googleapis.com", "gcs", Family::Gcs),
     ("storage.cloud.google.com", "gcs", Family::Gcs),
+    ("storage.mtls.googleapis.com", "gcs", Family::Gcs),
+    ("storage.*.rep.googleapis.com", "gcs", Family::Gcs),
+    ("commondatastorage.googleapis.com", "gcs", Family::Gcs),
     ("**.storage.googleapis.com", "gcs", Family::Gcs),
     ("*.blob.core.windows.net", "azure-blob", Family::AzureBlob),
     ("*.dfs.core.windows.net", "azure-blob", Family::AzureBlob),
+    ("*.file.core.windows.net", "azure-blob", Family::AzureBlob),
+    ("*.*.blob.storage.azure.net", "azure-blob", Family::AzureBlob),
     ("ghcr.io", "ghcr", Family::Oci),
     ("pkg-containers.githubusercontent.com", "ghcr", Family::Content),
     ("quay.io", "quay", Family::Oci),
@@ -105,6 +135,9 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("registry-1.docker.io", "docker-hub", Family::Oci),
     ("auth.docker.io", "docker-hub", Family::Oci),
     ("production.cloudflare.docker.com", "docker-hub", Family::Content),
+    ("hub.docker.com", "docker-hub", Family::Listed),
+    ("registry.gitlab.com", "gitlab", Family::Oci),
+    ("mcr.microsoft.com", "oci", Family::Oci),
     ("registry.k8s.io", "oci", Family::Oci),
     ("gcr.io", "oci", Family::Oci),
     ("*.gcr.io", "oci", Family::Oci),
@@ -118,12 +151,23 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("api.github.com", "github", Family::GitHubApi),
     ("uploads.github.com", "github", Family::GitHubApi),
     ("**.githubusercontent.com", "github", Family::Content),
+    ("gitlab.com", "gitlab", Family::GitLab),
     ("pypi.org", "pypi", Family::Pypi),
     ("upload.pypi.org", "pypi", Family::Pypi),
     ("test.pypi.org", "pypi", Family::Pypi),
     ("files.pythonhosted.org", "pypi", Family::Pypi),
+    ("download.pytorch.org", "pypi", Family::Pypi),
+    ("pypi.nvidia.com", "pypi", Family::Pypi),
+    ("conda.anaconda.org", "conda", Family::Conda),
+    ("repo.anaconda.com", "conda", Family::Conda),
+    ("api.anaconda.org", "conda", Family::Conda),
+    ("anaconda.org", "conda", Family::Conda),
+    ("rubygems.org", "rubygems", Family::Listed),
+    ("api.nuget.org", "nuget", Family::Listed),
+    ("www.nuget.org", "nuget", Family::Listed),
     ("**.npmjs.org", "npm", Family::Npm),
     ("registry.yarnpkg.com", "npm", Family::Npm),
+    ("npm.pkg.github.com", "npm", Family::Npm),
     ("crates.io", "cargo", Family::Cargo),
     ("index.crates.io", "cargo", Family::Cargo),
     ("static.crates.io", "cargo", Family::Cargo),
@@ -138,20 +182,62 @@ const HOSTS: &[(&str, &str, Family)] = &[
     ("ports.ubuntu.com", "apt", Family::Apt),
 ];
 
+/// Stores with S3's interface: where they are asked, a bucket in the path. Before that there may be the name of one.
+const STORES: &[&str] = &[
+    "*.eu.r2.cloudflarestorage.com",
+    "*.r2.cloudflarestorage.com",
+    "s3.*.backblazeb2.com",
+    "s3.*.wasabisys.com",
+    "s3.wasabisys.com",
+    "*.digitaloceanspaces.com",
+    "*.your-objectstorage.com",
+    "*.linodeobjects.com",
+    "*.vultrobjects.com",
+    "oss-*.aliyuncs.com",
+    "cos.*.myqcloud.com",
+    "storage.yandexcloud.net",
+    "*.compat.objectstorage.*.oraclecloud.com",
+    "s3.*.cloud-object-storage.appdomain.cloud",
+    "s3.*.scw.cloud",
+    "s3.*.io.cloud.ovh.net",
+];
+
 /// What is known of it. Lower case, without a trailing dot.
 pub(super) fn service(host: &str) -> Option<Service> {
     let found = HOSTS.iter().find(|(pattern, ..)| matches(pattern, host));
     if let Some((_, provider, family)) = found {
         return Some(Service { provider, family: *family });
     }
-    bucket_of_s3(host).map(|_| Service { provider: "s3", family: Family::S3 })
+    let is_store = |provider| Service { provider, family: Family::S3 };
+    bucket_of_s3(host)
+        .map(|_| is_store("s3"))
+        .or_else(|| bucket_of_store(host).map(|_| is_store("s3-compatible")))
+}
+
+/// The bucket that a host of a store names; empty where it is in the path. `None`: it is no host of a store that is known.
+pub(super) fn bucket_of(host: &str) -> Option<String> {
+    bucket_of_s3(host).or_else(|| bucket_of_store(host))
+}
+
+fn bucket_of_store(host: &str) -> Option<String> {
+    let labels: Vec<_> = host.split('.').collect();
+    STORES.iter().find_map(|store| {
+        let at = labels.len().checked_sub(store.split('.').count())?;
+        let (bucket, place) = labels.split_at_checked(at)?;
+        matches(store, &place.join(".")).then(|| bucket.join("."))
+    })
 }
 
 /// The bucket that a host of S3 names; empty where it is in the path. `None`: it is no host of S3.
-pub(super) fn bucket_of_s3(host: &str) -> Option<String> {
+fn bucket_of_s3(host: &str) -> Option<String> {
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
     let labels: Vec<_> = name.split('.').collect();
-    let is_s3 = |label: &&str| *label == "s3" || label.starts_with("s3-") || label.starts_with("s3express-");
+    // What administers accounts has no objects.
+    let is_s3 = |label: &&str| {
+        *label == "s3"
+            || label.starts_with("s3express-")
+            || label.starts_with("s3-") && !label.starts_with("s3-control")
+    };
     let at = labels.iter().rposition(is_s3)?;
     Some(labels.get(..at)?.join("."))
 }
@@ -195,6 +281,12 @@ mod tests {
             ("x.hf.space", None),
             ("b.s3.eu-west-1.amazonaws.com", Some("s3")),
             ("ec2.eu-west-1.amazonaws.com", None),
+            ("1.s3-control.eu-west-1.amazonaws.com", None),
+            ("acct.r2.cloudflarestorage.com", Some("s3-compatible")),
+            ("r2.cloudflarestorage.com", None),
+            ("evil-r2.cloudflarestorage.com.example", None),
+            ("bedrock-agent.eu-west-1.amazonaws.com", Some("bedrock")),
+            ("api.endpoints.huggingface.cloud", Some("huggingface")),
             ("objects.githubusercontent.com", Some("github")),
             ("pkg-containers.githubusercontent.com", Some("ghcr")),
         ] {
@@ -213,8 +305,15 @@ mod tests {
             ("hf-hub-lfs-us-east-1.s3-accelerate.amazonaws.com", Some("hf-hub-lfs-us-east-1")),
             ("b--euw1-az1--x-s3.s3express-euw1-az1.eu-west-1.amazonaws.com", Some("b--euw1-az1--x-s3")),
             ("amazonaws.com", None),
+            ("1.s3-control.eu-west-1.amazonaws.com", None),
+            ("acct.r2.cloudflarestorage.com", Some("")),
+            ("b.acct.r2.cloudflarestorage.com", Some("b")),
+            ("b.acct.eu.r2.cloudflarestorage.com", Some("b")),
+            ("a.b.nyc3.digitaloceanspaces.com", Some("a.b")),
+            ("s3.us-west-004.backblazeb2.com", Some("")),
+            ("b.oss-cn-hangzhou.aliyuncs.com", Some("b")),
         ] {
-            assert_eq!(bucket_of_s3(host).as_deref(), expected, "{host}");
+            assert_eq!(bucket_of(host).as_deref(), expected, "{host}");
         }
     }
 

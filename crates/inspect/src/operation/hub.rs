@@ -4,7 +4,7 @@
 //! jobs and spaces' settings are never part of a download. Resources are `owner/name` for models, with `datasets/`,
 //! `spaces/` or `buckets/` before it for the rest. Does not: read commits.
 
-use super::request::{Draft, MODEL, Request, Shape, Wanted, joined};
+use super::request::{Draft, MODEL, Request, STREAM, Shape, Wanted, joined};
 use policy::Verb;
 
 const PROVIDER: &str = "huggingface-compatible";
@@ -22,7 +22,10 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ["buckets", owner, name, "resolve", ..] if is_read => Some(
             Draft::new(provider, "resolve", Verb::Download).resource(resource("buckets", &[*owner, *name])?),
         ),
-        [kind @ ("datasets" | "spaces"), rest @ ..] if is_read => file(provider, kind, rest)?,
+        ["oauth", "token" | "device"] if request.method() == "POST" && request.service.is_some() => {
+            Some(Draft::new(provider, "token", Verb::Authorize))
+        }
+        [kind @ ("datasets" | "spaces" | "kernels"), rest @ ..] if is_read => file(provider, kind, rest)?,
         rest if is_read => file(provider, "models", rest)?,
         _ => None,
     }) else {
@@ -35,10 +38,12 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
 
 /// A file of a repository.
 fn file(provider: &'static str, kind: &str, rest: &[&str]) -> Shape {
-    let parts = match rest {
-        [_, "resolve" | "raw", _, _, ..] => 1,
-        [_, _, "resolve" | "raw", _, _, ..] => 2,
-        _ => return Ok(None),
+    let is_file = |parts: usize| matches!(rest.get(parts..), Some(["resolve" | "raw" | "blob", _, _, ..]));
+    let parts = match (is_file(1), is_file(2)) {
+        (true, true) => return Err("the name of the repository has one part or two"),
+        (true, false) => 1,
+        (false, true) => 2,
+        (false, false) => return Ok(None),
     };
     let name = resource(kind, rest.get(..parts).unwrap_or_default())?;
     Ok(Some(Draft::new(provider, "resolve", Verb::Download).resource(name)))
@@ -50,31 +55,66 @@ fn interface(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Sh
     let draft = |api: &'static str, verb| Draft::new(provider, api, verb);
     let changes = if is_read { Verb::Meta } else { Verb::Mutate };
     Ok(Some(match rest {
-        ["resolve-cache", kind @ ("models" | "datasets" | "spaces"), owner, name, _, ..] if is_read => {
-            draft("resolve", Verb::Download).resource(resource(kind, &[*owner, *name])?)
+        ["resolve-cache", kind @ ("models" | "datasets" | "spaces" | "kernels"), rest @ ..] if is_read => {
+            return cached(provider, kind, rest);
         }
         ["repos", "create" | "move" | "delete"] if !is_read => draft("repos", Verb::Mutate),
         // It has the text of a card with it.
         ["validate-yaml"] if request.method() == "POST" && is_known => draft("commit", Verb::Upload),
-        ["jobs" | "scheduled-jobs", ..] if is_known || !is_read => draft("jobs", changes),
+        // Where a large file of Git LFS ends.
+        ["complete_multipart"] if request.method() == "POST" && is_known => draft("commit", Verb::Upload),
+        ["jobs" | "scheduled-jobs", _, ..] if is_known || !is_read => draft("jobs", changes),
+        ["buckets", _] if is_read => draft("buckets", Verb::Meta),
         ["buckets", owner, name, rest @ ..] => {
             let Some((api, verb)) = bucket(request.method(), rest) else { return Ok(None) };
             draft(api, verb)
                 .intent(Some(Verb::Download).filter(|_| verb == Verb::Authorize))
                 .resource(resource("buckets", &[*owner, *name])?)
         }
-        ["models" | "datasets" | "spaces"] if is_read && is_known => draft("list", Verb::Meta),
+        ["models" | "datasets" | "spaces" | "kernels"] if is_read && is_known => draft("list", Verb::Meta),
         ["whoami-v2" | "models-tags-by-type" | "datasets-tags-by-type"] if is_read => {
             draft("info", Verb::Meta)
         }
-        [kind @ ("models" | "datasets" | "spaces"), rest @ ..] => {
+        [kind @ ("models" | "datasets" | "spaces" | "kernels"), rest @ ..] => {
             return repository(request, provider, kind, rest);
         }
-        ["discussions" | "collections" | "posts" | "settings" | "organizations", ..] if is_known => {
-            draft("site", changes)
-        }
+        [word, ..] if is_known && SITE.contains(word) => draft("site", changes),
         _ => return Ok(None),
     }))
+}
+
+/// Of people and pages, beside repositories.
+const SITE: &[&str] = &[
+    "agent-harnesses",
+    "blog",
+    "collections",
+    "daily_papers",
+    "discussions",
+    "docs",
+    "notifications",
+    "organizations",
+    "papers",
+    "posts",
+    "quicksearch",
+    "recent-activity",
+    "settings",
+    "trending",
+    "users",
+];
+
+/// A file of a revision: behind the name comes a commit, then the path as one segment.
+fn cached(provider: &'static str, kind: &str, rest: &[&str]) -> Shape {
+    let is_commit = |at: usize| {
+        rest.get(at).is_some_and(|part| part.len() == 40 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let parts = match (rest.len(), is_commit(1), is_commit(2)) {
+        (0..3, _, _) => return Ok(None),
+        (3, _, _) | (_, true, false) => 1,
+        (_, true, true) => return Err("the name of the repository has one part or two"),
+        (_, false, _) => 2,
+    };
+    let name = resource(kind, rest.get(..parts).unwrap_or_default())?;
+    Ok(Some(Draft::new(provider, "resolve", Verb::Download).resource(name)))
 }
 
 /// What is asked of a repository: its name has one part or two, and which is told by the word behind it.
@@ -112,10 +152,17 @@ fn action(method: &str, kind: &str, word: &str) -> Option<(&'static str, Verb)> 
         ("branch" | "tag" | "super-squash", "POST" | "PUT" | "DELETE") => ("refs", Verb::Mutate),
         ("discussions", _) => ("discussions", changes),
         ("lfs-files", _) => ("lfs-files", changes),
-        ("settings" | "like" | "user-access-request" | "user-access-report", _) => ("repos", changes),
+        ("settings" | "like" | "user-access-request" | "user-access-report" | "duplicate", _) => {
+            ("repos", changes)
+        }
+        ("likers" | "leaderboard" | "security-status" | "auth-check" | "safetensors-metadata", _)
+            if is_read =>
+        {
+            ("info", Verb::Meta)
+        }
         (
             "secrets" | "variables" | "volumes" | "storage" | "hardware" | "restart" | "pause" | "dev-mode"
-            | "sleeptime" | "duplicate" | "runtime" | "logs" | "events",
+            | "sleeptime" | "runtime" | "logs" | "events",
             _,
         ) if kind == "spaces" => ("spaces", changes),
         _ => return None,
@@ -128,8 +175,8 @@ fn bucket(method: &str, rest: &[&str]) -> Option<(&'static str, Verb)> {
         (_, ["xet-write-token", ..]) => ("xet-write-token", Verb::Upload),
         ("POST", ["batch", ..]) => ("buckets", Verb::Upload),
         ("POST", ["paths-info", ..]) => ("paths-info", Verb::Meta),
-        ("GET" | "HEAD", [] | ["tree" | "settings", ..]) => ("buckets", Verb::Meta),
-        ("POST" | "PUT" | "PATCH" | "DELETE", [] | ["settings", ..]) => ("buckets", Verb::Mutate),
+        ("GET" | "HEAD", [] | ["tree" | "settings" | "events", ..]) => ("buckets", Verb::Meta),
+        ("POST" | "PUT" | "PATCH" | "DELETE", [] | ["settings" | "move", ..]) => ("buckets", Verb::Mutate),
         _ => return None,
     })
 }
@@ -142,9 +189,11 @@ pub(super) fn inference(request: &Request<'_>) -> Shape {
         ["hf-inference", rest @ ..] => rest,
         rest => rest,
     };
-    let (name, rest) = match rest {
+    let (name, rest): (_, &[&str]) = match rest {
+        ["models", name] => ((*name).to_owned(), &[]),
         ["models", owner, name, rest @ ..] => (format!("{owner}/{name}"), rest),
-        _ => return Ok(None),
+        ["pipeline", _, owner, name] => (format!("{owner}/{name}"), &[]),
+        _ => return provided(request, provider),
     };
     let api = match rest {
         ["v1", "chat", "completions"] => "chat",
@@ -157,13 +206,46 @@ pub(super) fn inference(request: &Request<'_>) -> Shape {
     Ok(is_call.then(draft).map(|draft| if api == "chat" { draft.wants(Wanted::Json(MODEL)) } else { draft }))
 }
 
+/// What has no form of the Hub's own: servers of a user's models, and providers that it passes requests on to.
+fn provided(request: &Request<'_>, provider: &'static str) -> Shape {
+    let segments = request.segments();
+    let is_call = request.method() == "POST";
+    Ok(match segments.as_slice() {
+        [] if is_call => Some(Draft::new(provider, "inference", Verb::Call).wants(Wanted::Json(STREAM))),
+        ["replicate", "v1", "models", owner, name, "predictions"] if is_call => {
+            Some(Draft::new(provider, "predict", Verb::Call).model(format!("{owner}/{name}")))
+        }
+        ["fal-ai" | "wavespeed" | "nebius" | "together" | "hyperbolic", .., _]
+            if is_call && !segments.contains(&"v1") =>
+        {
+            Some(Draft::new(provider, "inference", Verb::Call))
+        }
+        _ => None,
+    })
+}
+
+/// Reads a head where servers of a user's models are made and ended.
+pub(super) fn endpoints(request: &Request<'_>) -> Shape {
+    let verb = if request.is_read() { Verb::Meta } else { Verb::Mutate };
+    Ok(Some(Draft::new(request.provider(PROVIDER), "endpoints", verb)))
+}
+
 /// Reads a head where the Hub serves rows of data sets.
 pub(super) fn data(request: &Request<'_>) -> Shape {
     let segments = request.segments();
     let [what] = segments.as_slice() else { return Ok(None) };
     let verb = match *what {
         "rows" | "first-rows" | "search" | "filter" | "parquet" | "croissant" => Verb::Download,
-        "splits" | "info" | "size" | "is-valid" | "statistics" => Verb::Meta,
+        "splits"
+        | "info"
+        | "size"
+        | "is-valid"
+        | "statistics"
+        | "opt-in-out-urls"
+        | "presidio-entities"
+        | "croissant-crumbs"
+        | "compatible-libraries"
+        | "hub-cache" => Verb::Meta,
         _ => return Ok(None),
     };
     let Some(dataset) = request.parameter("dataset")?.filter(|_| request.is_read()) else { return Ok(None) };
@@ -183,6 +265,8 @@ fn resource(kind: &str, name: &[&str]) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::super::sample::check;
+
+    const COMMIT: &str = "607a30d783dfa663caf39e06633721c8d4cfcd7e";
 
     #[test]
     fn what_reads_is_a_download_or_describes() {
@@ -213,6 +297,31 @@ mod tests {
                 "",
                 "huggingface resolve download resource=o/m",
             ),
+            (
+                &format!("GET {hub}/api/resolve-cache/models/gpt2/{COMMIT}/config.json"),
+                "",
+                "huggingface resolve download resource=gpt2",
+            ),
+            (
+                &format!("GET {hub}/api/resolve-cache/datasets/o/d/{COMMIT}/a%2Fb.parquet"),
+                "",
+                "huggingface resolve download resource=datasets/o/d",
+            ),
+            (
+                &format!("GET {hub}/api/resolve-cache/models/o/{COMMIT}/{COMMIT}/x"),
+                "",
+                "huggingface unknown unknown",
+            ),
+            (&format!("GET {hub}/o/resolve/resolve/main/x"), "", "huggingface unknown unknown"),
+            (
+                &format!("GET {hub}/kernels/o/k/resolve/main/x"),
+                "",
+                "huggingface resolve download resource=kernels/o/k",
+            ),
+            (&format!("GET {hub}/api/kernels/o/k"), "", "huggingface info meta resource=kernels/o/k"),
+            (&format!("GET {hub}/api/models/o/m/likers"), "", "huggingface info meta resource=o/m"),
+            (&format!("GET {hub}/api/users/u/overview"), "", "huggingface site meta"),
+            (&format!("GET {hub}/api/buckets/o"), "", "huggingface buckets meta"),
             (&format!("GET {hub}/api/models/o/m"), "", "huggingface info meta resource=o/m"),
             (&format!("GET {hub}/api/models/gpt2"), "", "huggingface info meta resource=gpt2"),
             (&format!("GET {hub}/api/models/o/m/revision/main"), "", "huggingface info meta resource=o/m"),
@@ -289,6 +398,21 @@ mod tests {
                 "huggingface commit upload resource=datasets/o/d",
             ),
             (&format!("POST {hub}/validate-yaml"), "{}", "huggingface commit upload"),
+            (&format!("POST {hub}/complete_multipart?uploadId=u"), "{}", "huggingface commit upload"),
+            (&format!("POST {hub}/models/o/m/duplicate"), "{}", "huggingface repos mutate resource=o/m"),
+            (
+                &format!("POST {hub}/buckets/o/b/move"),
+                "{}",
+                "huggingface buckets mutate resource=buckets/o/b",
+            ),
+            (&format!("POST {hub}/papers/index"), "{}", "huggingface site mutate"),
+            ("POST https://huggingface.co/oauth/token", "x", "huggingface token authorize"),
+            (
+                "POST https://api.endpoints.huggingface.cloud/v2/endpoint/o",
+                "{}",
+                "huggingface endpoints mutate",
+            ),
+            ("GET https://api.endpoints.huggingface.cloud/v2/endpoint/o", "", "huggingface endpoints meta"),
             (&format!("POST {hub}/repos/create"), "{}", "huggingface repos mutate"),
             (&format!("POST {hub}/repos/move"), "{}", "huggingface repos mutate"),
             (&format!("DELETE {hub}/repos/delete"), "{}", "huggingface repos mutate"),

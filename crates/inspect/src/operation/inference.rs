@@ -1,42 +1,10 @@
 //! Servers of models: vLLM, SGLang, TGI, KServe and Triton.
 //!
-//! Enters: a head. Leaves: a draft. Guarantees: what loads, unloads, pauses or hands out weights is administration,
-//! whatever its method. Does not: read tensors.
+//! Enters: a head. Leaves: a draft. Guarantees: what loads or unloads a model is administration, whatever its method. Does
+//! not: read tensors; know what else administers a server, which `listed` takes from the tables of `shield`.
 
 use super::request::{Draft, Request, Shape};
 use policy::Verb;
-
-/// Of vLLM: not protected by its key (its `security.md`), or of its development mode.
-const VLLM_ADMIN: &[&str] = &[
-    "pause",
-    "resume",
-    "scale_elastic_ep",
-    "is_scaling_elastic_ep",
-    "init_weight_transfer_engine",
-    "update_weights",
-    "abort_requests",
-    "collective_rpc",
-    "sleep",
-    "wake_up",
-    "is_sleeping",
-    "server_info",
-    "start_profile",
-    "stop_profile",
-];
-/// Of SGLang. The one that gets weights hands them out.
-const SGLANG_ADMIN: &[&str] = &[
-    "update_weights_from_disk",
-    "update_weights_from_tensor",
-    "update_weights_from_distributed",
-    "flush_cache",
-    "get_weights_by_name",
-    "init_weights_update_group",
-    "release_memory_occupation",
-    "resume_memory_occupation",
-    "set_internal_state",
-    "abort_request",
-    "configure_logging",
-];
 
 /// Reads a head.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
@@ -86,12 +54,6 @@ fn server(request: &Request<'_>, segments: &[&str]) -> Option<Draft> {
         ("POST", ["tokenize" | "detokenize"]) => call("vllm", "tokenize"),
         ("POST", ["v1", "load_lora_adapter" | "unload_lora_adapter"]) => {
             Some(Draft::new("vllm", "lora-adapter", Verb::Mutate))
-        }
-        ("GET" | "POST", [word]) if VLLM_ADMIN.contains(word) || word.starts_with("reset_") => {
-            Some(Draft::new("vllm", (*word).to_owned(), Verb::Admin))
-        }
-        ("GET" | "POST" | "PUT", [word]) if SGLANG_ADMIN.contains(word) => {
-            Some(Draft::new("sglang", (*word).to_owned(), Verb::Admin))
         }
         ("GET" | "HEAD", ["info"]) => Some(Draft::new("tgi", "info", Verb::Meta)),
         ("GET" | "HEAD", ["health" | "metrics" | "version" | "load" | "ping"]) => {

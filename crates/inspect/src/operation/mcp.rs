@@ -80,6 +80,8 @@ pub(super) fn meaning(method: &str) -> Option<Meaning> {
         | "tasks/get"
         | "tasks/list"
         | "tasks/result" => (Verb::Meta, Of::Nothing),
+        // It brings what a tool asked for.
+        "tasks/update" => (Verb::Call, Of::Nothing),
         "logging/setLevel" | "tasks/cancel" => (Verb::Mutate, Of::Nothing),
         _ if method.starts_with("notifications/") => (Verb::Meta, Of::Nothing),
         _ => return None,
@@ -119,6 +121,11 @@ mod tests {
                 post,
                 r#"{"jsonrpc":"2.0","method":"initialize","params":{"clientInfo":{"name":"x"}}}"#,
                 "mcp initialize meta",
+            ),
+            (
+                post,
+                r#"{"jsonrpc":"2.0","method":"tasks/update","params":{"taskId":"t","inputResponses":{}}}"#,
+                "mcp tasks/update call",
             ),
             (post, r#"{"jsonrpc":"2.0","method":"tools/list"}"#, "mcp tools/list meta"),
             (post, r#"{"jsonrpc":"2.0","method":"ping","id":1}"#, "mcp ping meta"),

@@ -9,6 +9,7 @@ use policy::Verb;
 
 /// Parameters that make it a request about something of a bucket or an object.
 const SUBRESOURCES: &[&str] = &[
+    "abac",
     "accelerate",
     "acl",
     "analytics",
@@ -22,6 +23,10 @@ const SUBRESOURCES: &[&str] = &[
     "lifecycle",
     "location",
     "logging",
+    "metadataAnnotationTable",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
     "metadataTable",
     "metrics",
     "notification",
@@ -47,13 +52,42 @@ const SUBRESOURCES: &[&str] = &[
 
 /// Reads a head of S3.
 pub(super) fn s3(request: &Request<'_>) -> Shape {
-    if let Some(bucket) = request.service.and_then(|_| hosts::bucket_of_s3(request.head.host)) {
+    if let Some(bucket) = request.service.and_then(|_| hosts::bucket_of(request.head.host)) {
         return like_s3(request, request.provider("s3"), &bucket);
     }
-    let is_signed = request.header("authorization")?.is_some_and(|value| value.contains("/s3/aws4_request"));
-    let is_presigned = request.parameter("X-Amz-Credential")?.is_some_and(|scope| scope.contains("/s3/"));
+    // Of version 2 and of version 4.
+    let is_signed = request
+        .header("authorization")?
+        .is_some_and(|value| value.contains("/s3/aws4_request") || value.starts_with("AWS "));
+    let is_presigned = request.parameter("X-Amz-Credential")?.is_some_and(|scope| scope.contains("/s3/"))
+        || request.has_parameter("AWSAccessKeyId") && request.has_parameter("Signature");
     let is_meant = is_signed || is_presigned || request.has_header("x-amz-content-sha256");
-    if is_meant { like_s3(request, "s3-compatible", "") } else { Ok(None) }
+    if !is_meant {
+        return Ok(None);
+    }
+    let found = like_s3(request, "s3-compatible", "")?;
+    Ok(found.map(|draft| {
+        if request.segments().len() == 1 { of_one_name(request, draft, is_presigned) } else { draft }
+    }))
+}
+
+/// One name in the path is that of a bucket, or of an object whose bucket a host names of which nothing is known.
+fn of_one_name(request: &Request<'_>, mut draft: Draft, is_presigned: bool) -> Draft {
+    // Of nothing, as a bucket is made.
+    const EMPTY: &[u8] = b"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let is_empty = |(name, value): &(&str, &[u8])| {
+        *name == "content-length" && *value == b"0" || *name == "x-amz-content-sha256" && *value == EMPTY
+    };
+    let operation = &mut draft.operation;
+    if operation.api == "bucket" && !request.head.headers.iter().any(is_empty) {
+        (operation.api, operation.verb) = ("object".into(), Verb::Upload);
+    }
+    // URLs are signed for objects.
+    let is_listed = ["list-type", "prefix", "delimiter"].iter().any(|name| request.has_parameter(name));
+    if operation.api == "list" && is_presigned && !is_listed && !request.has_parameter("versions") {
+        (operation.api, operation.verb) = ("object".into(), Verb::Download);
+    }
+    draft
 }
 
 /// Reads a head of S3's interface. The bucket is in the path where none is given.
@@ -106,6 +140,8 @@ fn verb_of_s3(
         ("POST", Some("delete")) => ("delete", Verb::Mutate),
         ("POST", Some(_)) => ("configuration", Verb::Mutate),
         ("POST", None) if has_upload => ("multipart", Verb::Upload),
+        // Its answer says where to send the object.
+        ("POST", None) if request.has_header("x-goog-resumable") => ("object", Verb::Upload),
         // A form that a browser sends.
         ("POST", None) if request.content_type()? == "multipart/form-data" => ("object", Verb::Upload),
         ("DELETE", _) => ("delete", Verb::Mutate),
@@ -129,6 +165,8 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
     if request.service.is_none()
         && !request.has_header("x-ms-version")
         && !request.has_header("x-ms-blob-type")
+        // A URL that is signed.
+        && !["sv", "sr", "sig"].iter().all(|name| request.has_parameter(name))
     {
         return Ok(None);
     }
@@ -136,22 +174,28 @@ pub(super) fn azure_blob(request: &Request<'_>) -> Shape {
     let segments = request.segments();
     let about =
         match (request.parameter("comp")?, request.parameter("restype")?, request.parameter("action")?) {
-            (None, None, None) => None,
+            // Of Data Lake: `file` and `directory` are objects, the rest is not.
+            (None, None, None) => {
+                request.parameter("resource")?.filter(|kind| matches!(*kind, "account" | "filesystem"))
+            }
             (Some(about), _, None) | (None, Some(about), None) | (None, None, Some(about)) => Some(about),
             (_, _, _) => return Err("it is about two things of an object"),
         };
     let is_copy = request.has_header("x-ms-copy-source");
     let (api, verb) = match (request.method(), about) {
-        ("GET" | "HEAD", None) if segments.len() > 1 => ("object", Verb::Download),
-        ("GET" | "HEAD", Some("list")) => ("list", Verb::Meta),
+        // One name is an object's, in the container that has none.
+        ("GET" | "HEAD", None) if !segments.is_empty() => ("object", Verb::Download),
+        ("GET" | "HEAD", Some("list" | "filesystem")) => ("list", Verb::Meta),
         ("GET" | "HEAD", _) => ("configuration", Verb::Meta),
         ("PUT", None) if is_copy => ("copy", Verb::Upload),
         ("PUT", None) => ("object", Verb::Upload),
-        ("PUT", Some("block" | "blocklist" | "appendblock" | "page")) => ("object", Verb::Upload),
+        ("PUT", Some("block" | "blocklist" | "appendblock" | "page" | "range")) => ("object", Verb::Upload),
+        ("PUT", Some("incrementalcopy")) => ("copy", Verb::Upload),
         ("PATCH", Some("append" | "flush")) => ("object", Verb::Upload),
         ("PUT" | "PATCH", Some(_)) => ("configuration", Verb::Mutate),
         ("POST", Some("query")) => ("select", Verb::Download),
         ("POST", Some("userdelegationkey")) => ("session", Verb::Authorize),
+        // It deletes, or sets tiers.
         ("POST", Some("batch")) => ("delete", Verb::Mutate),
         ("DELETE", _) => ("delete", Verb::Mutate),
         _ => return Ok(None),
@@ -220,6 +264,53 @@ mod tests {
                 "s3-compatible object download resource=b/k",
             ),
             ("GET http://minio:9000/b/k", "", "- unknown unknown"),
+            (&format!("POST {host}/?metadataConfiguration"), "", "s3 configuration mutate resource=b/"),
+            (
+                "GET http://minio:9000/b/k\nauthorization: AWS AKIA1:x",
+                "",
+                "s3-compatible object download resource=b/k",
+            ),
+            (
+                "PUT http://minio:9000/b/k?AWSAccessKeyId=AKIA1&Expires=1&Signature=x",
+                "x",
+                "s3-compatible object upload resource=b/k",
+            ),
+            (
+                "PUT https://b.acct.r2.cloudflarestorage.com/k",
+                "x",
+                "s3-compatible object upload resource=b/k",
+            ),
+            (
+                "GET https://acct.r2.cloudflarestorage.com/b/k",
+                "",
+                "s3-compatible object download resource=b/k",
+            ),
+            (
+                "PUT https://1.s3-control.eu-west-1.amazonaws.com/v20180820/accesspoint/a",
+                "",
+                "- unknown unknown",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn one_name_at_a_host_that_may_name_a_bucket_is_taken_for_the_graver() {
+        let host = "http://b.store.example:9000";
+        let signed = "x-amz-content-sha256: UNSIGNED-PAYLOAD";
+        check(&[
+            (&format!("PUT {host}/k\n{signed}"), "x", "s3-compatible object upload resource=k/"),
+            (
+                &format!("PUT {host}/k\n{signed}\ncontent-length: 0"),
+                "",
+                "s3-compatible bucket mutate resource=k/",
+            ),
+            (&format!("PUT {host}/k?acl\n{signed}"), "x", "s3-compatible configuration mutate resource=k/"),
+            (&format!("GET {host}/k\n{signed}"), "", "s3-compatible list meta resource=k/"),
+            (
+                &format!("GET {host}/k?X-Amz-Credential=A%2Fd%2Feu%2Fs3%2Faws4_request"),
+                "",
+                "s3-compatible object download resource=k/",
+            ),
         ]);
     }
 
@@ -244,7 +335,34 @@ mod tests {
             (&format!("PUT {host}/c/b?comp=tier"), "", "azure-blob configuration mutate resource=c/b"),
             (&format!("PUT {host}/c?restype=container"), "", "azure-blob configuration mutate resource=c"),
             (&format!("DELETE {host}/c/b"), "", "azure-blob delete mutate resource=c/b"),
+            (&format!("GET {host}/b"), "", "azure-blob object download resource=b"),
+            (&format!("PUT {host}/c/b?comp=incrementalcopy"), "", "azure-blob copy upload resource=c/b"),
+            (
+                "PUT https://acct.file.core.windows.net/s/f?comp=range",
+                "x",
+                "azure-blob object upload resource=s/f",
+            ),
+            (
+                "PUT https://acct.dfs.core.windows.net/fs?resource=filesystem",
+                "",
+                "azure-blob configuration mutate resource=fs",
+            ),
+            (
+                "PUT https://acct.dfs.core.windows.net/fs/a?resource=file",
+                "",
+                "azure-blob object upload resource=fs/a",
+            ),
+            (
+                "GET https://acct.dfs.core.windows.net/fs?resource=filesystem",
+                "",
+                "azure-blob list meta resource=fs",
+            ),
             (&format!("PUT {host}/c/b?comp=tier&comp=block"), "", "azure-blob unknown unknown"),
+            (
+                "GET http://azurite:10000/acct/c/b?sv=2024&sr=b&sp=r&sig=x",
+                "",
+                "azure-blob-compatible object download resource=acct/c/b",
+            ),
             (
                 "PUT http://azurite:10000/acct/c/b\nx-ms-blob-type: BlockBlob",
                 "",

@@ -3,7 +3,8 @@
 //! Enters: a head. Leaves: a draft; the resource is the repository. Guarantees: a token that is good for pushing is an
 //! upload before any byte. Does not: read manifests.
 
-use super::request::{Draft, Request, Shape, joined};
+use super::request::{Draft, Request, Shape, Wanted, joined};
+use super::target;
 use policy::Verb;
 
 const PROVIDER: &str = "oci";
@@ -80,10 +81,39 @@ fn token(request: &Request<'_>, provider: &'static str, segments: &[&str]) -> Sh
         return Ok(None);
     }
     let draft = Draft::new(provider, "token", Verb::Authorize);
+    // OAuth has it in the body.
+    let is_form =
+        request.method() == "POST" && request.content_type()? == "application/x-www-form-urlencoded";
+    match (is_form, scopes.as_slice()) {
+        (true, []) => return Ok(Some(draft.wants(Wanted::Scope))),
+        (true, _) => return Err("a token is asked for in the target, and perhaps another in the body"),
+        (false, _) => {}
+    }
+    Ok(Some(match wanted(&scopes)? {
+        Some((intent, name)) => draft.intent(Some(intent)).resource(name),
+        None => draft,
+    }))
+}
+
+/// What a token is for in the form of a body.
+pub(super) fn of_form(form: &[u8]) -> Result<Option<(Verb, String)>, &'static str> {
+    let form = std::str::from_utf8(form).map_err(|_| "the form of the body is no text")?;
+    let mut scopes = Vec::new();
+    for part in form.split('&') {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if target::decode(name, true)? == "scope" {
+            scopes.push(target::decode(value, true)?);
+        }
+    }
+    wanted(&scopes.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What these scopes are good for together, and where; nothing that is known: nothing.
+fn wanted(scopes: &[&str]) -> Result<Option<(Verb, String)>, &'static str> {
     let mut strongest: Option<(Verb, String)> = None;
     // One parameter may hold several.
     for scope in scopes.iter().flat_map(|scope| scope.split(' ')).filter(|scope| !scope.is_empty()) {
-        let Some((intent, name)) = allows(scope) else { return Ok(Some(draft)) };
+        let Some((intent, name)) = allows(scope) else { return Ok(None) };
         let is_other = strongest.as_ref().is_some_and(|(verb, other)| *verb == intent && *other != name);
         if is_other {
             return Err("a token is asked for several repositories");
@@ -92,10 +122,7 @@ fn token(request: &Request<'_>, provider: &'static str, segments: &[&str]) -> Sh
             strongest = Some((intent, name));
         }
     }
-    Ok(Some(match strongest {
-        Some((intent, name)) => draft.intent(Some(intent)).resource(name),
-        None => draft,
-    }))
+    Ok(strongest)
 }
 
 /// What `repository:name:pull,push` is good for. A name can have a colon: a registry's port.
@@ -205,6 +232,31 @@ mod tests {
                 "GET https://auth.docker.io/token?service=registry.docker.io&scope=repository:library/nginx:pull",
                 "",
                 "docker-hub token authorize intent=download resource=library/nginx",
+            ),
+            (
+                "POST https://auth.docker.io/token\ncontent-type: application/x-www-form-urlencoded",
+                "grant_type=password&service=registry.docker.io&scope=repository%3Ao%2Fi%3Apush%2Cpull",
+                "docker-hub token authorize intent=upload resource=o/i",
+            ),
+            (
+                "POST https://x.azurecr.io/oauth2/token\ncontent-type: application/x-www-form-urlencoded",
+                "scope=repository:o/i:pull&service=x.azurecr.io",
+                "oci token authorize intent=download resource=o/i",
+            ),
+            (
+                "POST https://x.azurecr.io/oauth2/token\ncontent-type: application/x-www-form-urlencoded",
+                "scope=repository:a:pull&scope=repository:b:pull",
+                "oci unknown unknown",
+            ),
+            (
+                "POST https://x.azurecr.io/oauth2/token?scope=repository:a:pull\ncontent-type: application/x-www-form-urlencoded",
+                "scope=repository:a:push",
+                "oci unknown unknown",
+            ),
+            (
+                "POST https://x.azurecr.io/oauth2/exchange\ncontent-type: application/x-www-form-urlencoded",
+                "grant_type=access_token",
+                "oci token authorize",
             ),
             (
                 "GET https://registry.example/service/token?scope=repository:x:push",

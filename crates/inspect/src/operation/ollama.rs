@@ -21,6 +21,10 @@ const COPY: &[Field] = &[Field { path: &["destination"], says: Says::Resource }]
 /// Reads a head.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
     let segments = request.segments();
+    // It says that it runs.
+    if segments.is_empty() && request.head.port == PORT && request.is_read() {
+        return Ok(Some(Draft::new(PROVIDER, "models", Verb::Meta)));
+    }
     let ["api", rest @ ..] = segments.as_slice() else { return Ok(None) };
     let draft = |api: &'static str, verb| Draft::new(PROVIDER, api, verb);
     let about = |api: &'static str, verb| draft(api, verb).wants(Wanted::Json(SUBJECT));
@@ -38,6 +42,8 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
         ("POST", ["copy"]) => draft("copy", Verb::Admin).wants(Wanted::Json(COPY)),
         ("DELETE", ["delete"]) => about("delete", Verb::Admin),
         ("HEAD" | "POST", ["blobs", _]) => draft("blobs", Verb::Admin),
+        // With these the server asks its maker's.
+        ("POST", ["web_search" | "web_fetch"]) => draft("search", Verb::Call),
         _ => return Ok(None),
     }))
 }
@@ -54,6 +60,7 @@ mod tests {
             (&format!("POST {host}/chat"), r#"{"model":"m","stream":false}"#, "ollama chat call model=m"),
             (&format!("POST {host}/embed"), r#"{"model":"m"}"#, "ollama embeddings call model=m"),
             (&format!("POST {host}/embeddings"), r#"{"model":"m"}"#, "ollama embeddings call model=m"),
+            ("HEAD http://ollama:11434/", "", "ollama models meta"),
             (&format!("GET {host}/tags"), "", "ollama models meta"),
             (&format!("GET {host}/ps"), "", "ollama models meta"),
             (&format!("GET {host}/version"), "", "ollama models meta"),
@@ -68,6 +75,7 @@ mod tests {
                 "ollama copy admin resource=b",
             ),
             (&format!("DELETE {host}/delete"), r#"{"model":"m"}"#, "ollama delete admin resource=m"),
+            (&format!("POST {host}/web_search"), "{}", "ollama search call"),
             (&format!("POST {host}/blobs/sha256:abc"), "", "ollama blobs admin"),
             (&format!("HEAD {host}/blobs/sha256:abc"), "", "ollama blobs admin"),
         ]);

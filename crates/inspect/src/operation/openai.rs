@@ -3,7 +3,7 @@
 //! Enters: a head. Leaves: a draft. Guarantees: what stores the caller's data is an upload, a batch among it, though a
 //! model works on it later. Does not: read what files hold.
 
-use super::request::{Draft, Request, Shape};
+use super::request::{Draft, Request, STREAM, Shape, Wanted};
 use policy::Verb;
 
 /// Segments before the interface, the version among them.
@@ -20,10 +20,29 @@ pub(super) fn shape(request: &Request<'_>) -> Shape {
             Some(at) => segments.get(at + 1..).unwrap_or_default(),
             // DeepSeek, Perplexity and GitHub Copilot go without a version.
             None if request.service.is_some() => segments,
-            None => return Ok(None),
+            None => return other_base(request, provider),
         },
     };
-    if segments.len() - rest.len() > MAX_BASE { Ok(None) } else { interface(request, provider, rest) }
+    let is_near = segments.len() - rest.len() <= MAX_BASE;
+    let found = if is_near { interface(request, provider, rest)? } else { None };
+    if found.is_some() { Ok(found) } else { other_base(request, provider) }
+}
+
+/// What asks a model behind another version, or at the end of a path that gateways have. Only what cannot be anything else.
+fn other_base(request: &Request<'_>, provider: &'static str) -> Shape {
+    let segments = request.segments();
+    if segments.ends_with(&["chat", "completions"]) && segments.len() <= 2 * MAX_BASE {
+        return calls(request, provider, &["chat", "completions"]);
+    }
+    let is_version = |segment: &&str| matches!(*segment, "v2" | "v3" | "v4");
+    let at = segments.iter().position(is_version).filter(|at| *at < MAX_BASE);
+    let rest = at.and_then(|at| segments.get(at + 1..)).unwrap_or_default();
+    match rest {
+        ["embeddings" | "responses" | "moderations"] | ["images" | "audio", _] => {
+            calls(request, provider, rest)
+        }
+        _ => Ok(None),
+    }
 }
 
 fn by_shape(request: &Request<'_>) -> &'static str {
@@ -37,12 +56,39 @@ pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&
     }
     let method = request.method();
     let (api, verb, resource) = match (method, rest) {
-        ("POST", ["files"]) => ("files", Verb::Upload, None),
+        ("POST", ["files"] | ["files", "import"]) => ("files", Verb::Upload, None),
         ("GET" | "HEAD", ["files", id, "content"]) => ("files", Verb::Download, Some(*id)),
         ("GET" | "HEAD", ["videos", id, "content"]) => ("videos", Verb::Download, Some(*id)),
         ("GET" | "HEAD", ["containers", id, "files", _, "content"]) => {
             ("containers", Verb::Download, Some(*id))
         }
+        ("GET" | "HEAD", ["video", "generations", id, "content", ..]) => {
+            ("videos", Verb::Download, Some(*id))
+        }
+        ("GET" | "HEAD", ["vector_stores", id, "files", _, "content"]) => {
+            ("vector-stores", Verb::Download, Some(*id))
+        }
+        ("GET" | "HEAD", ["skills", id, "content"] | ["skills", id, "versions", _, "content"]) => {
+            ("skills", Verb::Download, Some(*id))
+        }
+        ("GET" | "HEAD", ["agents", "sessions", id, "artifacts", _, "content"]) => {
+            ("agents", Verb::Download, Some(*id))
+        }
+        ("GET" | "HEAD", ["live", "sessions", id, "content"]) => ("realtime", Verb::Download, Some(*id)),
+        ("POST", ["agents", "sessions", id, "events"] | ["agents", "environments", id, "files"]) => {
+            ("agents", Verb::Upload, Some(*id))
+        }
+        ("POST", ["live", "sessions", id, "hangup" | "refer" | "reject"]) => {
+            ("realtime", Verb::Mutate, Some(*id))
+        }
+        // Whom it tells of what happens is the caller's choice, as is what is in a vault.
+        ("POST", ["agents" | "vaults" | "webhook_endpoints", ..]) if is_its_own(request) => {
+            (kept(rest).unwrap_or_default(), Verb::Mutate, None)
+        }
+        ("POST", ["chatkit", "sessions", id, "cancel"]) => ("chatkit", Verb::Mutate, Some(*id)),
+        // A face or a voice that is kept.
+        ("POST", ["videos", "characters"]) => ("videos", Verb::Upload, None),
+        ("POST", ["audio", "voices" | "voice_consents"]) => ("audio", Verb::Upload, None),
         ("POST", ["uploads"] | ["uploads", _, "parts" | "complete" | "cancel"]) => {
             ("uploads", Verb::Upload, None)
         }
@@ -57,24 +103,43 @@ pub(super) fn interface(request: &Request<'_>, provider: &'static str, rest: &[&
         ("POST", ["containers", id, "files"]) => ("containers", Verb::Upload, Some(*id)),
         ("POST", ["fine_tuning", "jobs"]) => ("fine-tuning", Verb::Upload, None),
         ("POST", ["fine_tuning", ..]) => ("fine-tuning", Verb::Mutate, None),
-        ("POST", ["evals" | "conversations" | "skills" | "threads", ..]) => (word(rest), Verb::Upload, None),
+        ("POST", ["evals" | "conversations" | "skills" | "threads", ..]) => {
+            (kept(rest).unwrap_or_default(), Verb::Upload, None)
+        }
         ("POST", ["assistants", ..]) => ("assistants", Verb::Mutate, None),
         ("POST", ["responses", id, "cancel"]) => ("responses", Verb::Mutate, Some(*id)),
         ("POST", ["chat", "completions", id]) => ("chat", Verb::Mutate, Some(*id)),
+        ("POST", ["realtime", "calls", id, "hangup" | "refer" | "reject"]) => {
+            ("realtime", Verb::Mutate, Some(*id))
+        }
         ("POST" | "DELETE" | "PUT" | "PATCH", ["organization", ..]) => ("organization", Verb::Admin, None),
-        ("DELETE", [_, ..]) if is_kept(rest) => (word(rest), Verb::Mutate, rest.get(1).copied()),
+        ("POST" | "DELETE", ["projects", ..]) if request.service.is_some() => {
+            ("organization", Verb::Admin, None)
+        }
         ("GET" | "HEAD", ["models"]) => ("models", Verb::Meta, None),
         ("GET" | "HEAD", ["models", id @ ..]) => {
             return Ok(Some(Draft::new(provider, "models", Verb::Meta).model(id.join("/")).odd_path()));
         }
-        ("GET" | "HEAD", [_, ..]) if is_kept(rest) => (word(rest), Verb::Meta, rest.get(1).copied()),
-        _ => return Ok(None),
+        _ => {
+            let Some(api) = kept(rest) else { return Ok(None) };
+            let verb = match method {
+                "DELETE" => Verb::Mutate,
+                "GET" | "HEAD" => Verb::Meta,
+                _ => return Ok(None),
+            };
+            (api, verb, rest.get(1).copied())
+        }
     };
     let draft = Draft::new(provider, api, verb);
     Ok(Some(match resource {
         Some(resource) => draft.resource(resource),
         None => draft,
     }))
+}
+
+/// Whether it is at OpenAI itself: others have other things under common words.
+fn is_its_own(request: &Request<'_>) -> bool {
+    request.service.is_some_and(|service| service.provider == "openai")
 }
 
 /// What asks a model.
@@ -93,11 +158,24 @@ fn calls(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Shape 
         ["audio", "speech" | "transcriptions" | "translations"] => {
             call("audio").wants(request.form_or_json()?)
         }
-        ["videos"] | ["videos", _, "remix"] => call("videos").wants(request.form_or_json()?),
+        ["videos"]
+        | ["videos", _, "remix"]
+        | ["videos", "edits" | "extensions"]
+        | ["video", "generations", "jobs"] => call("videos").wants(request.form_or_json()?),
+        ["fine_tuning", "alpha", "graders", _] => call("fine-tuning"),
+        ["engines", model, "completions"] => call("completions").model(*model).wants(Wanted::Json(STREAM)),
+        ["engines", model, "embeddings"] => call("embeddings").model(*model),
+        ["chatkit", "sessions"] => Draft::new(provider, "chatkit", Verb::Authorize).intent(Some(Verb::Call)),
         ["vector_stores", id, "search"] => call("vector-stores").resource(*id),
         ["threads", "runs"] | ["threads", _, "runs"] => call("threads").model_in_body(),
-        ["realtime", "calls"] => call("realtime"),
-        ["realtime", "client_secrets" | "sessions" | "transcription_sessions"] => {
+        ["realtime", "calls"] | ["live", "sessions"] | ["live", "sessions", _, "accept" | "fork"] => {
+            call("realtime")
+        }
+        ["decisions"] if is_its_own(request) => call("decisions").model_in_body(),
+        ["content_provenance_checks"] if is_its_own(request) => call("moderations"),
+        ["realtime", "calls", _, "accept"] => call("realtime").model_in_body(),
+        ["realtime", "client_secrets" | "sessions" | "transcription_sessions"]
+        | ["realtime", "translations", "client_secrets"] => {
             Draft::new(provider, "realtime", Verb::Authorize).intent(Some(Verb::Call))
         }
         _ => return Ok(None),
@@ -107,13 +185,14 @@ fn calls(request: &Request<'_>, provider: &'static str, rest: &[&str]) -> Shape 
 /// A conversation over a WebSocket.
 pub(super) fn realtime(request: &Request<'_>) -> Shape {
     let segments = request.segments();
-    if !matches!(
-        segments.as_slice(),
-        ["v1", "realtime"] | ["openai", "realtime"] | ["openai", "v1", "realtime"]
-    ) {
-        return Ok(None);
-    }
-    let draft = Draft::new(request.provider("openai-compatible"), "realtime", Verb::Call).stream(true);
+    let api = match segments.as_slice() {
+        ["v1", "realtime"] | ["openai", "realtime"] | ["openai", "v1", "realtime"] => "realtime",
+        ["v1", "live", "sessions"] | ["v1", "live", "sessions", _, "fork"] => "realtime",
+        // Each of its messages names a model.
+        ["v1", "responses"] | ["openai", "v1", "responses"] => "responses",
+        _ => return Ok(None),
+    };
+    let draft = Draft::new(request.provider("openai-compatible"), api, Verb::Call).stream(true);
     let model = match (request.parameter("model")?, request.parameter("deployment")?) {
         (Some(_), Some(_)) => return Err("it names a model and a deployment"),
         (model, deployment) => model.or(deployment),
@@ -124,49 +203,38 @@ pub(super) fn realtime(request: &Request<'_>) -> Shape {
     }))
 }
 
-/// What can be listed, read and deleted.
-fn is_kept(rest: &[&str]) -> bool {
-    matches!(
-        rest.first(),
-        Some(
-            &("files"
-                | "batches"
-                | "vector_stores"
-                | "containers"
-                | "fine_tuning"
-                | "evals"
-                | "conversations"
-                | "threads"
-                | "skills"
-                | "assistants"
-                | "responses"
-                | "videos"
-                | "organization"
-                | "uploads"
-                | "models")
-        )
-    ) || rest.starts_with(&["chat", "completions"])
-}
+/// What can be listed, read and deleted, and which part of the interface it is.
+const KEPT: &[(&str, &str)] = &[
+    ("files", "files"),
+    ("batches", "batches"),
+    ("vector_stores", "vector-stores"),
+    ("containers", "containers"),
+    ("fine_tuning", "fine-tuning"),
+    ("evals", "evals"),
+    ("conversations", "conversations"),
+    ("threads", "threads"),
+    ("skills", "skills"),
+    ("assistants", "assistants"),
+    ("responses", "responses"),
+    ("videos", "videos"),
+    ("organization", "organization"),
+    ("uploads", "uploads"),
+    ("models", "models"),
+    ("engines", "models"),
+    ("chatkit", "chatkit"),
+    ("agents", "agents"),
+    ("live", "realtime"),
+    ("vaults", "vaults"),
+    ("webhook_endpoints", "webhooks"),
+    ("webhook_event_types", "webhooks"),
+    ("audio", "audio"),
+];
 
-fn word(rest: &[&str]) -> &'static str {
-    match rest.first().copied().unwrap_or_default() {
-        "files" => "files",
-        "batches" => "batches",
-        "vector_stores" => "vector-stores",
-        "containers" => "containers",
-        "fine_tuning" => "fine-tuning",
-        "evals" => "evals",
-        "conversations" => "conversations",
-        "threads" => "threads",
-        "skills" => "skills",
-        "assistants" => "assistants",
-        "responses" => "responses",
-        "videos" => "videos",
-        "organization" => "organization",
-        "uploads" => "uploads",
-        "models" => "models",
-        _ => "chat",
+fn kept(rest: &[&str]) -> Option<&'static str> {
+    if rest.starts_with(&["chat", "completions"]) {
+        return Some("chat");
     }
+    KEPT.iter().find(|(first, _)| rest.first() == Some(first)).map(|(_, api)| *api)
 }
 
 #[cfg(test)]
@@ -297,6 +365,57 @@ mod tests {
             ("GET https://api.openai.com/v1/models", "", "openai models meta"),
             ("GET https://api.openai.com/v1/models/m", "", "openai models meta model=m"),
             ("POST https://api.openai.com/v1/organization/users", "", "openai organization admin"),
+            (
+                "GET https://api.openai.com/v1/vector_stores/v/files/f/content",
+                "",
+                "openai vector-stores download resource=v",
+            ),
+            ("GET https://api.openai.com/v1/skills/s/content", "", "openai skills download resource=s"),
+            (
+                "GET https://api.openai.com/v1/skills/s/versions/1/content",
+                "",
+                "openai skills download resource=s",
+            ),
+            ("POST https://api.openai.com/v1/videos/characters", "x", "openai videos upload"),
+            ("POST https://api.openai.com/v1/videos/edits", "{}", "openai videos call"),
+            ("POST https://api.openai.com/v1/audio/voices", "x", "openai audio upload"),
+            (
+                "POST https://api.openai.com/v1/realtime/calls/c/accept",
+                r#"{"model":"m"}"#,
+                "openai realtime call model=m",
+            ),
+            (
+                "POST https://api.openai.com/v1/realtime/calls/c/hangup",
+                "",
+                "openai realtime mutate resource=c",
+            ),
+            ("POST https://api.openai.com/v1/fine_tuning/alpha/graders/run", "{}", "openai fine-tuning call"),
+            ("POST https://api.openai.com/v1/chatkit/sessions", "{}", "openai chatkit authorize intent=call"),
+            (
+                "POST https://api.openai.com/v1/engines/davinci/completions",
+                "{}",
+                "openai completions call model=davinci",
+            ),
+            (
+                "POST https://api.openai.com/v1/agents/sessions/s/events",
+                "{}",
+                "openai agents upload resource=s",
+            ),
+            (
+                "GET https://api.openai.com/v1/agents/sessions/s/artifacts/a/content",
+                "",
+                "openai agents download resource=s",
+            ),
+            ("POST https://api.openai.com/v1/agents", "{}", "openai agents mutate"),
+            ("POST https://api.openai.com/v1/webhook_endpoints", "{}", "openai webhooks mutate"),
+            ("POST https://api.openai.com/v1/live/sessions", "{}", "openai realtime call"),
+            ("POST https://llm.example/v1/agents", "{}", "- unknown unknown"),
+            ("POST https://api.openai.com/v1/projects/p/groups", "{}", "openai organization admin"),
+            (
+                "GET https://api.openai.com/v1/responses\nupgrade: websocket",
+                "",
+                "openai responses call stream",
+            ),
         ]);
     }
 
@@ -363,7 +482,33 @@ mod tests {
             ),
             ("POST http://llm.corp.example/v1/files", "", "openai-compatible files upload"),
             ("POST http://ollama:11434/v1/chat/completions", BODY, "ollama chat call model=m stream"),
-            ("POST http://llm.corp.example/chat/completions", BODY, "- unknown unknown"),
+            (
+                "POST http://llm.corp.example/chat/completions",
+                BODY,
+                "openai-compatible chat call model=m stream",
+            ),
+            (
+                "POST https://gw.example/v1/acct/gw/openai/chat/completions",
+                BODY,
+                "openai-compatible chat call model=m stream",
+            ),
+            (
+                "POST https://llm.example/api/paas/v4/chat/completions",
+                BODY,
+                "openai-compatible chat call model=m stream",
+            ),
+            (
+                "POST https://llm.example/api/paas/v4/embeddings",
+                BODY,
+                "openai-compatible embeddings call model=m stream",
+            ),
+            ("POST https://llm.example/api/v3/files", "x", "- unknown unknown"),
+            ("GET https://llm.corp.example/chat/completions", "", "- unknown unknown"),
+            (
+                "POST https://api.deepseek.com/beta/chat/completions",
+                BODY,
+                "deepseek chat call model=m stream",
+            ),
         ]);
     }
 
@@ -379,6 +524,13 @@ mod tests {
             ("GET https://api.openai.com/v1/files\nx-http-method: POST", "", "openai unknown unknown"),
             ("GET https://api.openai.com/v1/files\nx-http-method: GET", "", "openai files meta"),
             ("GET https://api.openai.com/v1/files?_method=POST", "", "openai unknown unknown"),
+            (
+                "POST https://generativelanguage.googleapis.com/v1beta/models/g:generateContent?%24httpMethod=DELETE",
+                "",
+                "gemini unknown unknown",
+            ),
+            ("GET https://api.openai.com/v1/models\nx-original-url: /v1/files", "", "openai unknown unknown"),
+            ("GET https://api.openai.com/v1/models\nx-rewrite-url: /v1/models", "", "openai models meta"),
             ("GET https://api.openai.com/v1/../v1/files", "", "openai unknown unknown"),
             ("GET https://api.openai.com/v1//files", "", "openai unknown unknown"),
             ("POST https://api.openai.com/v1%2Ffiles", "", "openai unknown unknown"),

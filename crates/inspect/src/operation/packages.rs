@@ -8,7 +8,7 @@ use policy::Verb;
 
 /// Reads a head at a host that is not known; mirrors have some prefix before the paths.
 pub(super) fn shape(request: &Request<'_>) -> Shape {
-    for read in [npm_mirror, goproxy, cargo, pypi, apt, maven] {
+    for read in [npm_mirror, goproxy, cargo, pypi, apt, conda, maven] {
         if let Some(draft) = read(request)? {
             return Ok(Some(draft));
         }
@@ -31,12 +31,19 @@ pub(super) fn pypi(request: &Request<'_>) -> Shape {
         ["pypi", package, "json"] | ["pypi", package, _, "json"] if is_read => {
             draft("index", Verb::Meta).map(|draft| draft.resource(normal(package)))
         }
+        ["integrity", package, ..] if is_read && is_known => {
+            draft("index", Verb::Meta).map(|draft| draft.resource(normal(package)))
+        }
+        // Of indexes that have them elsewhere than in a folder `simple`.
+        [.., package] if is_read && is_known && request.target.is_folder => {
+            draft("index", Verb::Meta).map(|draft| draft.resource(normal(package)))
+        }
         ["_", "oidc", "audience"] if is_read && is_known => draft("token", Verb::Meta),
         ["_", "oidc", "mint-token"] if request.method() == "POST" => {
             draft("token", Verb::Authorize).map(|draft| draft.intent(Some(Verb::Upload)))
         }
         [.., "packages", _, _, _, file] | [.., "packages", _, file] | [.., file] if is_read => {
-            distribution(file)
+            distribution(file, is_known)
                 .and_then(|name| draft("package", Verb::Download).map(|draft| draft.resource(name)))
         }
         _ => None,
@@ -44,13 +51,15 @@ pub(super) fn pypi(request: &Request<'_>) -> Shape {
 }
 
 /// The project of a file: `name-version-tags.whl`, `name-version.tar.gz`, each with its metadata or signature.
-fn distribution(file: &str) -> Option<String> {
+/// A zip is anything but at an index.
+fn distribution(file: &str, is_index: bool) -> Option<String> {
     let file =
         [".metadata", ".asc", ".provenance"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
     if let Some(wheel) = file.strip_suffix(".whl") {
         return wheel.split_once('-').map(|(name, _)| normal(name));
     }
-    let source = [".tar.gz", ".tar.bz2", ".egg"].iter().find_map(|end| file.strip_suffix(end))?;
+    let source = [".tar.gz", ".tar.bz2", ".egg"].iter().find_map(|end| file.strip_suffix(end));
+    let source = source.or_else(|| file.strip_suffix(".zip").filter(|_| is_index))?;
     let (name, version) = source.rsplit_once('-')?;
     version.starts_with(|first: char| first.is_ascii_digit()).then(|| normal(name))
 }
@@ -72,6 +81,11 @@ fn npm_mirror(request: &Request<'_>) -> Shape {
 pub(super) fn npm(request: &Request<'_>) -> Shape {
     let segments = request.segments();
     let is_read = request.is_read();
+    // Where GitHub's registry has the files.
+    if let (true, ["download", scope, name, _, _]) = (is_read, segments.as_slice()) {
+        let draft = Draft::new("npm", "package", Verb::Download).resource(format!("{scope}/{name}"));
+        return Ok(request.service.map(|_| draft));
+    }
     // A scoped name comes as two segments or as one with an encoded slash.
     let (package, rest) = match segments.as_slice() {
         [scope, name, rest @ ..] if scope.starts_with('@') && !scope.contains('/') => {
@@ -101,9 +115,12 @@ fn npm_service(method: &str, rest: &[&str]) -> Option<Draft> {
     let is_read = matches!(method, "GET" | "HEAD");
     let draft = |api: &'static str, verb| Some(Draft::new("npm", api, verb).odd_path());
     match rest {
-        ["user", _] | ["v1", "login"] | ["v1", "done"] | ["npm", "v1", "oidc", ..] => {
-            draft("token", Verb::Authorize)
+        ["user", _] | ["v1", "login"] | ["v1", "done"] => draft("token", Verb::Authorize),
+        // For publishing.
+        ["npm", "v1", "oidc", "token", "exchange", "package", package, ..] => {
+            draft("token", Verb::Authorize).map(|draft| draft.resource(*package).intent(Some(Verb::Upload)))
         }
+        ["npm", "v1", "oidc", ..] => draft("token", Verb::Authorize),
         ["npm", "v1", "tokens", ..] if method == "POST" => draft("token", Verb::Authorize),
         // It tells which packages are used and stores nothing: what a client tells by fetching them, too.
         ["npm", "v1", "security", ..] if method == "POST" => draft("audit", Verb::Meta),
@@ -134,9 +151,18 @@ pub(super) fn cargo(request: &Request<'_>) -> Shape {
             draft("owners", Verb::Mutate, name)
         }
         (_, [.., "api", "v1", "crates"]) if is_read => draft("index", Verb::Meta, ""),
-        (_, [.., "api", "v1", "crates", name]) | (_, [.., "api", "v1", "crates", name, _]) if is_read => {
+        (_, [.., "api", "v1", "crates", name] | [.., "api", "v1", "crates", name, _]) if is_read => {
             draft("index", Verb::Meta, name)
         }
+        (_, ["api", "v1", "crates", name, ..]) if is_read && is_known => draft("index", Verb::Meta, name),
+        ("PATCH" | "DELETE", ["api", "v1", "crates", name] | ["api", "v1", "crates", name, _])
+            if is_known =>
+        {
+            draft("owners", Verb::Mutate, name)
+        }
+        ("DELETE", ["api", "v1", "trusted_publishing", "tokens"]) => draft("token", Verb::Mutate, ""),
+        ("PUT" | "POST", ["api", "v1", "me", "tokens"]) if is_known => draft("token", Verb::Authorize, ""),
+        (_, ["api", "v1", "me", ..]) if is_read && is_known => draft("account", Verb::Meta, ""),
         ("POST" | "PUT", ["api", "v1", "trusted_publishing", "tokens"]) => {
             draft("token", Verb::Authorize, "").map(|draft| draft.intent(Some(Verb::Upload)))
         }
@@ -150,7 +176,7 @@ pub(super) fn cargo(request: &Request<'_>) -> Shape {
 
 /// Of Maven: a file in a folder of group, artifact and version.
 pub(super) fn maven(request: &Request<'_>) -> Shape {
-    const FILES: [&str; 7] = [".pom", ".jar", ".aar", ".war", ".module", ".klib", ".tar.gz"];
+    const FILES: [&str; 8] = [".pom", ".jar", ".aar", ".war", ".module", ".klib", ".tar.gz", ".zip"];
     let segments = request.segments();
     let [folder @ .., file] = segments.as_slice() else { return Ok(None) };
     let plain = [".sha1", ".md5", ".sha256", ".sha512", ".asc"];
@@ -212,22 +238,54 @@ fn unescaped(module: &str) -> String {
     text
 }
 
-/// Of Debian's archives.
+/// Of archives of Linux distributions: Debian's, and those of RPM and apk.
 pub(super) fn apt(request: &Request<'_>) -> Shape {
+    const SOURCES: [&str; 5] = [".dsc", ".tar.xz", ".tar.gz", ".tar.bz2", ".asc"];
     let segments = request.segments();
+    let [folder @ .., file] = segments.as_slice() else { return Ok(None) };
     if !request.is_read() {
         return Ok(None);
     }
-    Ok(match segments.as_slice() {
-        [.., file]
-            if segments.contains(&"pool")
-                && has_end(file, &[".deb", ".udeb", ".dsc", ".tar.xz", ".tar.gz", ".asc"]) =>
-        {
-            let name = file.split('_').next().unwrap_or_default();
-            Some(Draft::new("apt", "package", Verb::Download).resource(name))
-        }
-        [.., _] if segments.contains(&"dists") => Some(Draft::new("apt", "index", Verb::Meta)),
-        _ => None,
+    let package = |provider, end: char| {
+        let name = file.split(end).next().unwrap_or_default();
+        Some(Draft::new(provider, "package", Verb::Download).resource(name))
+    };
+    let index = |provider| Some(Draft::new(provider, "index", Verb::Meta));
+    Ok(if has_end(file, &[".deb", ".udeb"]) || folder.contains(&"pool") && has_end(file, &SOURCES) {
+        package("apt", '_')
+    } else if file.ends_with(".rpm") {
+        package("rpm", '-')
+    } else if file.ends_with(".apk") {
+        package("apk", '-')
+    } else if segments.contains(&"dists") {
+        index("apt")
+    } else if folder.last() == Some(&"repodata") {
+        index("rpm")
+    } else if *file == "APKINDEX.tar.gz" {
+        index("apk")
+    } else {
+        None
+    })
+}
+
+/// Of conda: a folder for each platform, with what is in it.
+pub(super) fn conda(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let is_known = request.service.is_some();
+    let [_, .., file] = segments.as_slice() else { return Ok(None) };
+    if !request.is_read() {
+        return Ok(None);
+    }
+    let is_index = ["repodata", "current_repodata", "channeldata"]
+        .iter()
+        .any(|start| file.strip_prefix(start).is_some_and(|rest| rest.starts_with(".json")));
+    // An older form has an end that others have too.
+    let package = file.strip_suffix(".conda").or_else(|| file.strip_suffix(".tar.bz2").filter(|_| is_known));
+    // name-version-build
+    let name = package.and_then(|package| package.rsplitn(3, '-').nth(2));
+    Ok(match name {
+        Some(name) => Some(Draft::new("conda", "package", Verb::Download).resource(name)),
+        None => is_index.then(|| Draft::new("conda", "index", Verb::Meta)),
     })
 }
 
@@ -334,6 +392,59 @@ mod tests {
                 "apt package download resource=curl",
             ),
             ("PUT https://ftp.de.debian.org/debian/pool/main/c/curl/x.deb", "", "apt unknown unknown"),
+            ("GET https://mirror.example/x86_64/cuda_12.deb", "", "apt package download resource=cuda"),
+            (
+                "GET https://mirror.example/Packages/curl-8.0.x86_64.rpm",
+                "",
+                "rpm package download resource=curl",
+            ),
+            ("GET https://mirror.example/os/repodata/repomd.xml", "", "rpm index meta"),
+            (
+                "GET https://mirror.example/main/x86_64/curl-8.0-r0.apk",
+                "",
+                "apk package download resource=curl",
+            ),
+            ("GET https://mirror.example/main/x86_64/APKINDEX.tar.gz", "", "apk index meta"),
+            (
+                "GET https://conda.anaconda.org/conda-forge/linux-64/scikit-learn-1.0-py310_0.conda",
+                "",
+                "conda package download resource=scikit-learn",
+            ),
+            (
+                "GET https://repo.anaconda.com/pkgs/main/linux-64/numpy-1.0-py310_0.tar.bz2",
+                "",
+                "conda package download resource=numpy",
+            ),
+            ("GET https://conda.anaconda.org/conda-forge/noarch/repodata.json.zst", "", "conda index meta"),
+            ("POST https://api.anaconda.org/stage/o/p/1.0/x.conda", "{}", "conda publish upload"),
+            (
+                "GET https://files.pythonhosted.org/packages/a/b/c/foo-1.0.zip",
+                "",
+                "pypi package download resource=foo",
+            ),
+            ("GET https://download.pytorch.org/whl/cu121/torch/", "", "pypi index meta resource=torch"),
+            (
+                "POST https://registry.npmjs.org/-/npm/v1/oidc/token/exchange/package/left-pad",
+                "{}",
+                "npm token authorize intent=upload resource=left-pad",
+            ),
+            (
+                "GET https://npm.pkg.github.com/download/@a/b/1.0.0/sha",
+                "",
+                "npm package download resource=@a/b",
+            ),
+            ("PUT https://npm.pkg.github.com/@a%2fb", "{}", "npm publish upload resource=@a/b"),
+            (
+                "GET https://crates.io/api/v1/crates/serde/1.0.0/dependencies",
+                "",
+                "cargo index meta resource=serde",
+            ),
+            ("DELETE https://crates.io/api/v1/crates/serde", "", "cargo owners mutate resource=serde"),
+            (
+                "GET https://repo1.maven.org/maven2/org/x/a/1.0/a-1.0.zip",
+                "",
+                "maven package download resource=org/x/a",
+            ),
         ]);
     }
 }

@@ -34,6 +34,8 @@ pub(super) enum Wanted {
     Form(form::Boundary),
     /// Messages of JSON-RPC.
     Rpc(Rpc),
+    /// What a token is for, in a URL-encoded form.
+    Scope,
 }
 
 /// A field of JSON and what it tells.

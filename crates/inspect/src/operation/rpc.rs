@@ -243,7 +243,7 @@ impl Messages {
             self.rpc.server.iter().flat_map(|server| tools.iter().map(|tool| message.call(tool, server)));
         let calls = calls.collect();
         let resource = named.filter(|_| meaning.of != Of::Tool).cloned();
-        let stream = matches!(api.as_ref(), "message/stream" | "SendStreamingMessage");
+        let stream = a2a::is_stream(&api);
         let reason = Cow::Borrowed("it is a message of JSON-RPC, by its body");
         let provider = Some(Cow::Borrowed(meaning.provider));
         let verb = meaning.verb;

@@ -9,8 +9,8 @@ use super::rpc::danger;
 use super::target::Target;
 use super::{Head, credential};
 use super::{
-    a2a, anthropic, azure, bedrock, cas, git, github, google, hub, inference, mcp, objects, oci, ollama,
-    openai, packages,
+    a2a, anthropic, azure, bedrock, cas, git, github, gitlab, google, hub, inference, listed, mcp, objects,
+    oci, ollama, openai, packages,
 };
 use policy::{Operation, Verb};
 use std::borrow::Cow;
@@ -30,8 +30,10 @@ const BY_PATH: &[Reads] = &[
     ollama::shape,
     anthropic::shape,
     inference::shape,
+    listed::anywhere,
     openai::shape,
     packages::shape,
+    listed::server,
 ];
 
 /// By their header fields or bodies, whatever their paths; and who sends a request chooses both.
@@ -108,12 +110,19 @@ fn is_itself(request: &Request<'_>) -> Result<(), &'static str> {
             return Err("a header field says that it has another method");
         }
     }
-    match request.parameter("_method")? {
-        Some(other) if !other.eq_ignore_ascii_case(method) => {
-            Err("a parameter says that it has another method")
+    // Of Rails and others; of Google's interfaces.
+    for name in ["_method", "$httpMethod"] {
+        if request.parameter(name)?.is_some_and(|other| !other.eq_ignore_ascii_case(method)) {
+            return Err("a parameter says that it has another method");
         }
-        Some(_) | None => Ok(()),
     }
+    // Some frameworks go by these in place of the first line.
+    for name in ["x-original-url", "x-rewrite-url"] {
+        if request.header(name)?.is_some_and(|other| other != request.head.target) {
+            return Err("a header field says that it has another target");
+        }
+    }
+    Ok(())
 }
 
 fn preflight(request: &Request<'_>) -> Draft {
@@ -137,21 +146,23 @@ fn upgraded(request: &Request<'_>) -> Shape {
 fn asked(request: &Request<'_>) -> Shape {
     let Some(service) = request.service else { return by_shape(request) };
     let reads: &[Reads] = match service.family {
-        Family::OpenAi => &[openai::shape, anthropic::shape, inference::ranking, mcp::shape],
+        Family::OpenAi => &[listed::there, openai::shape, anthropic::shape, inference::ranking, mcp::shape],
+        Family::Listed => &[listed::there],
         Family::Azure => &[azure::shape],
         Family::Anthropic => &[anthropic::shape, openai::shape],
-        Family::Gemini => &[google::gemini],
-        Family::Vertex => &[google::vertex],
-        Family::Bedrock => &[bedrock::shape],
+        Family::Gemini => &[google::gemini, google::grpc],
+        Family::Vertex => &[google::vertex, google::grpc],
+        Family::Bedrock => &[bedrock::shape, bedrock::compatible],
         Family::Hub => &[git::shape, hub::shape, mcp::shape],
+        Family::HubEndpoints => &[hub::endpoints],
         Family::HubInference => &[hub::inference, openai::shape, anthropic::shape, inference::shape],
         Family::HubData => &[hub::data],
         Family::Cas => &[cas::shape],
         Family::Content => &[content],
         Family::S3 => &[objects::s3],
-        Family::Gcs => &[google::gcs],
+        Family::Gcs => &[google::grpc, google::gcs],
         Family::AzureBlob => &[objects::azure_blob],
-        Family::Oci => &[oci::shape],
+        Family::Oci => &[oci::shape, listed::there],
         Family::GitHub => &[git::shape, github::site],
         Family::GitHubApi => &[github::api],
         Family::Pypi => &[packages::pypi],
@@ -160,13 +171,19 @@ fn asked(request: &Request<'_>) -> Shape {
         Family::Maven => &[packages::maven],
         Family::GoProxy => &[packages::goproxy],
         Family::Apt => &[packages::apt],
+        Family::Conda => &[listed::there, packages::conda],
+        Family::GitLab => &[git::shape, oci::shape, packages::shape, gitlab::shape],
     };
     first(reads, request)
 }
 
 /// What looks like two services is the one that its header fields show, unless that would make it less than the other.
 fn by_shape(request: &Request<'_>) -> Shape {
-    match (first(BY_HEADER, request)?, first(BY_PATH, request)?) {
+    let by_path = match first(BY_PATH, request)? {
+        Some(found) => Some(found),
+        None => managed(request)?,
+    };
+    match (first(BY_HEADER, request)?, by_path) {
         (Some(shown), Some(other)) => {
             let is_open = matches!(shown.wanted, Wanted::Rpc(_));
             let is_less = danger(shown.operation.verb) < danger(other.operation.verb);
@@ -175,6 +192,22 @@ fn by_shape(request: &Request<'_>) -> Shape {
         (Some(one), None) | (None, Some(one)) => Ok(Some(one)),
         (None, None) => message(request),
     }
+}
+
+/// Behind the path under which managers of repositories (Artifactory, Nexus) have each of theirs.
+fn managed(request: &Request<'_>) -> Shape {
+    let segments = request.segments();
+    let behind = match segments.as_slice() {
+        ["artifactory", "api", _, _, rest @ ..] | ["artifactory" | "repository", _, rest @ ..] => rest.len(),
+        ["api", "docker" | "npm" | "pypi" | "huggingfaceml" | "cargo" | "go" | "conda", _, rest @ ..] => {
+            rest.len()
+        }
+        _ => return Ok(None),
+    };
+    let at = segments.len() - behind;
+    let rest = request.target.segments.get(at..).unwrap_or_default().to_vec();
+    let target = Target { segments: rest, ..request.target.clone() };
+    first(BY_PATH, &Request { target: &target, ..*request })
 }
 
 fn first(reads: &[Reads], request: &Request<'_>) -> Shape {
@@ -216,6 +249,136 @@ fn reason(service: Option<Service>, draft: &Draft) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::super::sample::check;
+
+    #[test]
+    fn repositories_are_found_behind_the_paths_of_their_managers() {
+        let (artifactory, nexus) = ("https://x.example/artifactory/api", "https://x.example/repository");
+        check(&[
+            (
+                &format!("GET {artifactory}/docker/key/v2/o/i/manifests/1"),
+                "",
+                "oci manifest download resource=o/i",
+            ),
+            (
+                &format!("POST {artifactory}/docker/key/v2/o/i/blobs/uploads/"),
+                "",
+                "oci blob upload resource=o/i",
+            ),
+            (
+                &format!("GET {artifactory}/huggingfaceml/key/o/m/resolve/main/x"),
+                "",
+                "huggingface-compatible resolve download resource=o/m",
+            ),
+            (
+                &format!("POST {artifactory}/huggingfaceml/key/api/models/o/m/commit/main"),
+                "x",
+                "huggingface-compatible commit upload resource=o/m",
+            ),
+            (
+                &format!("GET {nexus}/npm/left-pad/-/left-pad-1.0.0.tgz"),
+                "",
+                "npm package download resource=left-pad",
+            ),
+            (
+                &format!("PUT {nexus}/npm/left-pad\nnpm-command: publish"),
+                "{}",
+                "npm publish upload resource=left-pad",
+            ),
+            (&format!("GET {nexus}/pypi/simple/requests/"), "", "pypi index meta resource=requests"),
+            (&format!("POST {nexus}/x/v2/o/i/blobs/uploads/"), "", "oci blob upload resource=o/i"),
+            (&format!("GET {nexus}/x/unheard-of"), "", "- unknown unknown"),
+        ]);
+    }
+
+    #[test]
+    fn servers_of_models_are_known_by_what_is_theirs() {
+        let json = "content-type: application/json";
+        let model = r#"{"model":"m"}"#;
+        check(&[
+            (&format!("POST http://l:8080/completion\n{json}"), model, "llamacpp completions call model=m"),
+            ("POST http://l:8080/slots/0?action=save", "{}", "llamacpp slots admin"),
+            ("POST http://l:8080/models/load", model, "llamacpp models admin"),
+            ("GET http://l:8080/props", "", "llamacpp props admin"),
+            (&format!("POST http://s:30000/encode\n{json}"), model, "sglang embeddings call model=m"),
+            ("POST http://s:30000/update_weights_from_ipc", "", "sglang update_weights_from_ipc admin"),
+            ("GET http://s:30000/get_model_info", "", "sglang get_model_info meta"),
+            ("POST http://v:8000/start_weight_update", "", "vllm start_weight_update admin"),
+            ("POST http://v:8000/v1/chat/completions/render", model, "vllm chat call model=m"),
+            ("POST http://t:8080/predictions/m", "x", "torchserve infer call model=m"),
+            ("POST http://t:8081/models?url=https://x/y.mar", "", "torchserve models admin"),
+            ("POST http://r:8265/api/jobs/", "{}", "ray jobs admin"),
+            ("PUT http://r:8265/api/serve/applications/", "{}", "ray serve admin"),
+            ("POST http://t:8001/grpc.health.v1.Health/Check", "", "triton Check meta"),
+            (&format!("POST http://e/embed\n{json}"), r#"{"inputs":"x"}"#, "tei embeddings call"),
+            ("POST http://f:8501/v1/models/m/versions/2:predict", "{}", "tensorflow infer call model=m"),
+            ("GET http://x.example/docs", "", "- unknown unknown"),
+            ("GET http://x.example/", "", "- unknown unknown"),
+            (&format!("POST http://x.example/\n{json}"), "{}", "- unknown unknown"),
+        ]);
+    }
+
+    #[test]
+    fn what_stores_vectors_runs_and_measurements_is_an_upload() {
+        check(&[
+            ("PUT http://q:6333/collections/c/points", "{}", "qdrant vectors upload resource=c"),
+            ("POST http://q:6333/collections/c/points/search", "{}", "qdrant vectors call resource=c"),
+            ("POST http://q:6333/collections/c/points/delete", "{}", "qdrant vectors mutate resource=c"),
+            ("POST http://m:19530/v2/vectordb/entities/insert", "{}", "milvus vectors upload"),
+            ("POST http://w:8080/v1/objects", "{}", "weaviate vectors upload"),
+            ("POST http://c:8000/api/v1/collections/c/add", "{}", "chroma vectors upload resource=c"),
+            ("POST https://i.svc.us-east1-gcp.pinecone.io/vectors/upsert", "{}", "pinecone vectors upload"),
+            ("POST http://m:5000/api/2.0/mlflow/runs/log-metric", "{}", "mlflow runs upload"),
+            ("POST http://m:5000/api/2.0/mlflow/runs/search", "{}", "mlflow runs meta"),
+            ("PUT http://m:5000/api/2.0/mlflow-artifacts/artifacts/1/x", "x", "mlflow artifacts upload"),
+            ("POST http://o:4318/v1/traces", "x", "opentelemetry telemetry upload"),
+        ]);
+    }
+
+    #[test]
+    fn hosts_have_what_is_theirs_beside_a_common_interface() {
+        let model = r#"{"model":"m","stream":true}"#;
+        check(&[
+            (
+                "POST https://api.mistral.ai/v1/fim/completions",
+                model,
+                "mistral completions call model=m stream",
+            ),
+            ("POST https://api.mistral.ai/v1/batch/jobs", "{}", "mistral batches upload"),
+            ("POST https://api.cohere.com/v1/chat", model, "cohere chat call model=m stream"),
+            ("POST https://api.cohere.com/v1/datasets?name=x", "x", "cohere files upload"),
+            ("POST https://api.together.xyz/v1/files/upload", "x", "together files upload"),
+            ("POST https://openrouter.ai/api/v1/keys", "{}", "openrouter organization admin"),
+            (
+                "POST https://api.perplexity.ai/async/chat/completions",
+                r#"{"request":{"model":"m"}}"#,
+                "perplexity chat call model=m",
+            ),
+            (
+                "POST https://dashscope.aliyuncs.com/api/v1/services/aigc/text-generation/generation",
+                model,
+                "dashscope generate call model=m stream",
+            ),
+            (
+                "GET https://dashscope.aliyuncs.com/api/v1/uploads?action=getPolicy&model=x",
+                "",
+                "dashscope uploads upload",
+            ),
+            (
+                "POST https://api.elevenlabs.io/v1/text-to-speech/v/stream",
+                r#"{"model_id":"e"}"#,
+                "elevenlabs audio call model=e stream",
+            ),
+            ("POST https://api.deepgram.com/v1/listen?model=n", "x", "deepgram audio call model=n"),
+            (
+                "POST https://runtime.sagemaker.us-east-1.amazonaws.com/endpoints/e/invocations",
+                "x",
+                "sagemaker invocations call model=e",
+            ),
+            ("POST https://api.replicate.com/v1/files", "x", "replicate files upload"),
+            ("GET https://hub.docker.com/v2/repositories/library/nginx/tags", "", "docker-hub list meta"),
+            ("POST https://api.nuget.org/unheard-of", "x", "nuget unknown unknown"),
+        ]);
+    }
 
     #[test]
     fn header_fields_do_not_make_less_of_a_request() {
