@@ -71,6 +71,21 @@ pub(crate) struct Shared {
     pub(crate) requests: AtomicU64,
 }
 
+/// By what somebody who is told something for long is recognised again.
+pub(crate) enum Badge {
+    /// Of a program; not kept anywhere else.
+    Token(String),
+    /// The name of a log-in.
+    Session(String),
+}
+
+impl Badge {
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let token = bearer(headers).map(|token| Self::Token(token.to_owned()));
+        token.or_else(|| cookie(headers).map(|session| Self::Session(session.to_owned())))
+    }
+}
+
 /// Somebody, and by what they were recognised.
 struct Recognised {
     who: Who,
@@ -133,8 +148,8 @@ impl Shared {
         let now = Time::from(SystemTime::now());
         let query = Query::read(request.uri().query().unwrap_or(""), route.parameters, now)?;
         let is_head = request.method() == Method::HEAD;
-        if let Handle::Stream = route.handle {
-            return self.stream(&request, &query, is_head).await;
+        if let (Handle::Stream, Some(role)) = (route.handle, route.role) {
+            return self.stream(&request, &query, role, is_head).await;
         }
         let headers = request.headers().clone();
         let body = if is_change { body(request).await? } else { Bytes::new() };
@@ -207,6 +222,15 @@ impl Shared {
         Ok(recognised)
     }
 
+    /// Whether somebody who was let in would be now: not who logged out meanwhile, or whose token holds no more.
+    pub(crate) async fn still_lets_in(&self, badge: &Badge, role: Role) -> bool {
+        let who = match badge {
+            Badge::Token(token) => self.authenticate.recognise(token).await.ok(),
+            Badge::Session(name) => self.sessions.of(name, Instant::now()),
+        };
+        who.is_some_and(|who| who.role >= role)
+    }
+
     async fn recognise(&self, from: IpAddr, token: &str) -> Result<Who, Problem> {
         let wait = self.wrongs.wait(from, Instant::now());
         if wait > 0 {
@@ -271,14 +295,16 @@ impl Shared {
         self: &Arc<Self>,
         request: &Request<Incoming>,
         query: &Query,
+        role: Role,
         is_head: bool,
     ) -> Result<Response<AnswerBody>, Problem> {
+        let badge = Badge::of(request.headers()).ok_or_else(|| unauthorised("log in first"))?;
         let last = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
         let last = last.filter(|id| !id.is_empty());
         let body = if is_head {
             AnswerBody::empty()
         } else {
-            AnswerBody::Stream(stream::begin(self, query, last).await?)
+            AnswerBody::Stream(stream::begin(self, query, last, (badge, role)).await?)
         };
         let mut response = Response::new(body);
         let headers = response.headers_mut();

@@ -7,7 +7,7 @@ use crate::token::random;
 use crate::who::Who;
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,14 @@ impl Sessions {
     }
 }
 
+/// Who counts as one: of IPv6 a whole network, in which somebody has as many addresses as they like (RFC 4291, section 2.5.4).
+fn party(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 /// How often who was wrong lately.
 #[derive(Debug, Default)]
 pub(crate) struct Wrongs(Mutex<HashMap<Option<IpAddr>, (u32, Instant)>>);
@@ -68,7 +76,7 @@ impl Wrongs {
     /// How many seconds an address has to wait; 0: none.
     pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> u64 {
         let counts = self.lock();
-        let count = counts.get(&Some(address)).or_else(|| counts.get(&None));
+        let count = counts.get(&Some(party(address))).or_else(|| counts.get(&None));
         match count {
             Some((count, until)) if *count >= WRONG && *until > now => (*until - now).as_secs() + 1,
             Some(_) | None => 0,
@@ -77,6 +85,7 @@ impl Wrongs {
 
     /// Somebody was wrong. Whether this is to be told of: the first few and the one that makes them wait.
     pub(crate) fn add(&self, address: IpAddr, now: Instant) -> bool {
+        let address = party(address);
         let mut counts = self.lock();
         counts.retain(|_, (_, until)| *until > now);
         let is_known = counts.contains_key(&Some(address));
@@ -128,5 +137,21 @@ mod tests {
         assert!(wrongs.wait(bad, now) > 0);
         assert_eq!(wrongs.wait(good, now), 0);
         assert_eq!(wrongs.wait(bad, now + WINDOW), 0);
+    }
+
+    #[test]
+    fn who_has_a_whole_network_of_addresses_does_not_make_all_others_wait() {
+        let (wrongs, now) = (Wrongs::default(), Instant::now());
+        for number in 0..3 * ADDRESSES as u64 {
+            wrongs.add(format!("2001:db8::{number:x}").parse().unwrap(), now);
+        }
+        let waits = |address: &str| wrongs.wait(address.parse().unwrap(), now) > 0;
+        assert!(waits("2001:db8::ffff:1"));
+        assert!(!waits("2001:db8:0:1::1") && !waits("192.0.2.1"));
+        let mapped = "::ffff:192.0.2.7".parse().unwrap();
+        for _ in 0..WRONG {
+            wrongs.add(mapped, now);
+        }
+        assert!(waits("192.0.2.7") && !waits("::ffff:192.0.2.8"));
     }
 }

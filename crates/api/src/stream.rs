@@ -2,14 +2,16 @@
 //!
 //! Guarantees: the ledger is the queue: a reader that is slow, or comes again with `Last-Event-ID`, gets all that came
 //! meanwhile, in order and once, and costs no memory beyond one page. Only what lies further back than [`BEHIND`], or was
-//! forgotten, is left out, and said so. A reader that takes nothing for [`STALL`] is let go. Does not: tell of the growth of
-//! sums that were sent already.
+//! forgotten, is left out, and said so. A reader that takes nothing for [`STALL`] is let go, and so is one that would not be let in
+//! any more: who logged out, or whose token holds no more, hears nothing that came later. Does not: tell of the growth of sums that
+//! were sent already.
 
-use crate::dispatch::Shared;
+use crate::dispatch::{Badge, Shared};
 use crate::handle::records::filter;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::shape::records::Record;
+use crate::who::Role;
 use hyper::body::Bytes;
 use ledger::{EntryFilter, Order, Reader};
 use serde_json::json;
@@ -23,8 +25,9 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 pub(crate) const STREAMS: usize = 64;
 /// Entries that a reader may be behind.
 pub(crate) const BEHIND: i64 = 50_000;
-/// Entries of one page.
+/// Entries of one page, and bytes of their texts.
 const PAGE: usize = 500;
+const PAGE_BYTES: usize = 2 << 20;
 /// Pages that wait for a reader.
 const WAITING: usize = 2;
 /// How often is looked for what came.
@@ -49,7 +52,7 @@ pub(crate) async fn look(shared: Arc<Shared>, newest: watch::Sender<i64>) {
     }
 }
 
-/// Begins to send to one reader.
+/// Begins to send to one reader, who is recognised by `badge`.
 ///
 /// # Errors
 /// The query is wrong, there are too many readers, or the ledger cannot be read.
@@ -57,6 +60,7 @@ pub(crate) async fn begin(
     shared: &Arc<Shared>,
     query: &Query,
     last_event: Option<&str>,
+    badge: (Badge, Role),
 ) -> Result<Receiver<Bytes>, Problem> {
     let wanted = filter(query)?;
     let room = Arc::clone(&shared.streams).try_acquire_owned();
@@ -73,7 +77,7 @@ pub(crate) async fn begin(
         None => shared.readers.read(|reader| Ok(reader.numbers()?.1)).await?,
     };
     let (sender, receiver) = channel(WAITING);
-    let tail = Tail { shared: Arc::clone(shared), wanted, after, sender, _room: room };
+    let tail = Tail { shared: Arc::clone(shared), wanted, after, sender, badge, _room: room };
     tokio::spawn(tail.follow(newest));
     Ok(receiver)
 }
@@ -85,6 +89,8 @@ struct Tail {
     /// The newest entry that was looked at for it.
     after: i64,
     sender: Sender<Bytes>,
+    /// Who it is, and what they must be allowed to do.
+    badge: (Badge, Role),
     _room: OwnedSemaphorePermit,
 }
 
@@ -116,8 +122,12 @@ impl Tail {
         }
     }
 
-    /// False: nobody takes it.
+    /// False: nobody takes it, or may.
     async fn send(&self, text: String) -> bool {
+        let (badge, role) = &self.badge;
+        if !self.shared.still_lets_in(badge, *role).await {
+            return false;
+        }
         matches!(tokio::time::timeout(STALL, self.sender.send(text.into())).await, Ok(Ok(())))
     }
 }
@@ -147,14 +157,14 @@ fn page(reader: &Reader, wanted: &EntryFilter, after: i64) -> Result<Page, Probl
         limit: Some(PAGE),
         ..wanted.clone()
     };
-    let found = reader.entries(&filter)?;
+    let (found, is_cut) = reader.page(&filter, PAGE_BYTES)?;
     for stored in &found {
         let data = serde_json::to_string(&Record::from(stored))
             .map_err(|error| Problem::unavailable(error.to_string()))?;
         // JSON has no line breaks.
         let _ = write!(text, "event: record\nid: {}\ndata: {data}\n\n", stored.id);
     }
-    let is_last = found.len() < PAGE;
+    let is_last = found.len() < PAGE && !is_cut;
     let after = if is_last { newest } else { found.last().map_or(newest, |it| it.id) };
     Ok(Page { text, after, is_last })
 }

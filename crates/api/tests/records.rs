@@ -31,6 +31,25 @@ fn numbers(answer: &Value) -> Vec<i64> {
 }
 
 #[test]
+fn entries_that_are_long_come_in_several_answers_and_none_is_left_out() {
+    let mut server = serve();
+    let detail = Some(format!("\"{}\"", "x".repeat(4 << 20)));
+    let events = server.follow("?kind=dns", &[]);
+    let long: Vec<_> = (0..6).map(|number| Entry { detail: detail.clone(), ..entry(number) }).collect();
+    server.ledger.append(&long).unwrap();
+    let streamed = events.filter(|event| event.name == "record").take(6).map(|event| event.id.unwrap());
+    let expected: Vec<i64> = (1..=6).map(|number| ENTRIES.cast_signed() + number).collect();
+    assert_eq!(streamed.collect::<Vec<_>>(), expected);
+    let first = server.get("/records?kind=dns&source=ai/Job/late&limit=1000").json();
+    let next = first["next"].as_i64().expect("there is more");
+    let rest = server.get(&format!("/records?kind=dns&source=ai/Job/late&limit=1000&before={next}")).json();
+    assert!(rest["next"].is_null());
+    let mut all = [numbers(&first), numbers(&rest)].concat();
+    all.reverse();
+    assert_eq!((numbers(&first).len(), all), (4, expected));
+}
+
+#[test]
 fn sums_go_by_the_same_filters_as_records() {
     let server = serve();
     let all = server.get("/records?since=2026-11-26T11:00:00Z&kind=flow&limit=1000").json();

@@ -13,6 +13,7 @@ use crate::served::{END, ENTRIES, Event, serve};
 use ledger::{Entry, Kind, Verdict};
 use std::io::Read;
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 
 fn entries(from: u64, count: u64) -> Vec<Entry> {
     let entry = |number| Entry {
@@ -96,6 +97,28 @@ fn a_filter_holds_for_the_stream_and_wrong_ones_are_refused() {
     assert_eq!(server.say("GET /api/v1/records/stream?limit=1", &[viewer], "").status, 400);
     let wrong = [viewer, ("last-event-id", "x")];
     assert_eq!(server.say("GET /api/v1/records/stream", &wrong, "").status, 400);
+}
+
+#[test]
+fn who_logged_out_or_has_no_token_any_more_hears_nothing_that_came_later() {
+    let mut server = serve();
+    let answer =
+        server.say("POST /api/v1/session", &[("content-type", "application/json")], r#"{"token":"viewer"}"#);
+    let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let mut by_cookie = server.follow("", &[("cookie", &cookie)]);
+    let mut by_token = server.follow("", &[("authorization", "Bearer until-told")]);
+    let mut of_another = server.follow("", &[]);
+    server.ledger.append(&entries(0, 1)).unwrap();
+    for events in [&mut by_cookie, &mut by_token, &mut of_another] {
+        assert_eq!(ids(events, 1).len(), 1);
+    }
+    let out = [("cookie", cookie.as_str()), ("x-cofferdam-csrf", "1")];
+    assert_eq!(server.say("DELETE /api/v1/session", &out, "").status, 200);
+    server.roles.is_over.store(true, Ordering::Relaxed);
+    server.ledger.append(&entries(1, 1)).unwrap();
+    for (events, count) in [(&mut by_cookie, 0), (&mut by_token, 0), (&mut of_another, 1)] {
+        assert_eq!(ids(events, 1).len(), count);
+    }
 }
 
 #[test]

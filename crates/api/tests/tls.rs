@@ -70,7 +70,7 @@ fn browsers_come_back_by_tls_and_a_new_certificate_holds_from_the_next_connectio
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
     let _ledger = sample::ledger(&path, 10, END);
-    let config = sample::config(&path, Arc::new(SampleActions::default()), Arc::new(Roles));
+    let config = sample::config(&path, Arc::new(SampleActions::default()), Arc::new(Roles::default()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();

@@ -102,7 +102,7 @@ impl Pair {
             return None;
         }
         let least = event.count(&INJECTION, TEXTS);
-        if event.micros().saturating_sub(self.campaign) >= CAMPAIGN {
+        if event.ends(self.campaign, CAMPAIGN) {
             if self.texts.count() < least {
                 self.texts.clear();
             }
@@ -129,10 +129,10 @@ impl Pair {
     /// Many different questions of one make: what somebody asks who wants all answers.
     fn extraction(&mut self, event: &Event, call: &Call) -> Option<Finding> {
         let body = call.body.as_ref().filter(|_| &*call.verb == "call" && call.allowed)?;
-        let hour = event.micros() / HOUR;
-        if hour != self.hour {
-            self.bodies.clear();
+        if event.ends(self.hour * HOUR, HOUR) {
+            self.bodies.clear(event.micros());
             self.gathered.clear();
+            let hour = event.micros() / HOUR;
             (self.hour, self.different, self.asked, self.length, self.squares) = (hour, 0, 0, 0.0, 0.0);
         }
         self.asked += 1;
@@ -214,7 +214,7 @@ impl Pair {
             return None;
         }
         let least = event.count(&WRITES, REFUSED);
-        if event.micros().saturating_sub(self.refusals) >= REFUSALS {
+        if event.ends(self.refusals, REFUSALS) {
             // What is told of already goes on as the same finding.
             if self.refused.count() < least {
                 self.refused.clear();
@@ -253,7 +253,8 @@ impl Key {
             self.node.clone_from(&event.scene.node);
             return None;
         };
-        let known = event.micros().saturating_sub(self.since);
+        self.since = self.since.min(event.micros());
+        let known = event.micros() - self.since;
         let least = event.count(&CREDENTIAL, KNOWN);
         if *owner == *namespace || known < least {
             return None;

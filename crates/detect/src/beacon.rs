@@ -9,6 +9,7 @@ use crate::distinct::key;
 use crate::event::{Event, Flow, Phase, Place};
 use crate::finding::{Evidence, Finding, Number, Severity, Told};
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 
 /// Pairs of workload and destination that are followed at a time.
 const PAIRS: usize = 1 << 15;
@@ -27,9 +28,8 @@ const VISIT: f64 = 0.1;
 /// Workloads that go to the same place, and places of one workload on one port, from which on it is no beacon but a service of
 /// all, or a monitor.
 const COMMON: usize = 5;
-/// Network time, whose clients keep time.
-const NTP: u16 = 123;
-const DNS: u16 = 53;
+/// What keeps time by itself: network time, leases of addresses, who is in a Windows network; and DNS.
+const CLOCKS: [u16; 6] = [123, 67, 547, 137, 138, 53];
 
 /// What is followed.
 #[derive(Debug)]
@@ -86,7 +86,11 @@ impl Beacons {
 
     pub(crate) fn see(&mut self, event: &Event, flow: &Flow) -> Option<Finding> {
         let is_whole = matches!(flow.phase, Phase::Close | Phase::Whole);
-        if !is_whole || flow.from_node || flow.place == Place::Inside || matches!(flow.port, NTP | DNS) {
+        if !is_whole || flow.from_node || flow.place == Place::Inside || CLOCKS.contains(&flow.port) {
+            return None;
+        }
+        // Nobody gives orders there: services are announced and looked for (mDNS, SSDP).
+        if flow.address.is_multicast() || flow.address == Ipv4Addr::BROADCAST {
             return None;
         }
         let whom = flow.name.as_ref().map_or_else(|| key(flow.address), |name| key(name.as_ref()));

@@ -42,7 +42,7 @@ pub static DNS_TUNNEL: Detector = Detector {
     thresholds: "distinct names below a registered domain count for length x entropy / 8 bytes. In a minute: 5 names and 300 bytes, \
                  if half of the questions are of types that carry data or names are 40 bytes long on average; else 1500 bytes. \
                  In an hour: 20 names and 1200 bytes, else 20000",
-    limits: "names of the cluster and of private networks are left out, addresses turned round count one byte; what carries \
+    limits: "names of the cluster and of private networks are left out, addresses turned round count one byte, those of IPv6 four; what carries \
              less than 20 bytes a minute is not seen; services that look up hashes longer than 40 bytes look the same",
     advice: "look at which process of the pod asks, and cut it off; hold the workload to names with an EgressPolicy, which refuses all others",
     severity: Severity::High,
@@ -67,7 +67,8 @@ pub static NXDOMAIN_STORM: Detector = Detector {
     name: "nxdomain-storm",
     what: "many different names that do not exist",
     thresholds: "40 distinct names in a minute that do not exist, 4 times the workload's own mean, and half of those asked for",
-    limits: "names of the cluster and of private networks, and names that a search list was added to, are left out",
+    limits: "names of the cluster and of private networks, and names that a search list was added to, are left out, and so are \
+             addresses that a block list does not have",
     advice: "look at what changed in the workload: a wrong name in its configuration is more likely than an attack",
     severity: Severity::Medium,
     techniques: &["T1568", "T1498"],
@@ -79,9 +80,10 @@ pub static BEACON: Detector = Detector {
     what: "connections that come back like a clock, as those of a program that asks for orders",
     thresholds: "12 connections to one destination and port; of the last 64: half regularity of pauses (median distance from the \
                  median, or from the pause before), a quarter evenness (Bowley's skew), a quarter sameness of bytes sent; 0.8 of 1",
-    limits: "connections within the cluster and those of nodes are left out, and so are DNS, network time, destinations of 5 \
-             workloads and, where a recording does not say what is inside, workloads with 5 destinations on the port; polling \
-             looks the same: it is told as low where policy names the destination",
+    limits: "connections within the cluster and those of nodes are left out, and so are DNS, network time, leases of addresses, \
+             NetBIOS, what is sent to many at once, destinations of 5 workloads and, where a recording does not say what is \
+             inside, workloads with 5 destinations on the port; polling looks the same: it is told as low where policy names \
+             the destination",
     advice: "find out whose destination it is; if nobody knows it, cut the workload off and keep the pod for evidence",
     severity: Severity::Medium,
     techniques: &["T1071.001", "T1573"],
@@ -91,8 +93,8 @@ pub static BEACON: Detector = Detector {
 pub static PORT_SCAN: Detector = Detector {
     name: "port-scan",
     what: "many addresses and ports that refuse, do not answer or are denied",
-    thresholds: "20 distinct in ten minutes, half of those tried",
-    limits: "slower ones; those that find most open",
+    thresholds: "20 distinct in ten minutes, half of those tried; or 30 ports below 32768 of one address in a day",
+    limits: "slower ones over many addresses; those that find most open",
     advice: "find out which program tries; if nobody started it, cut the workload off and look where it got through before",
     severity: Severity::High,
     techniques: &["T1046"],

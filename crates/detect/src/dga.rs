@@ -53,7 +53,7 @@ impl Draws {
 
     pub(crate) fn see(&mut self, event: &Event, lookup: &Lookup, split: Split<'_>) -> Option<Finding> {
         let workload = self.0.entry(&event.who);
-        workload.age(event.micros());
+        workload.age(event);
         let is_known = lookup.rcode.is_some();
         if !is_known && split.is_of_cloud() {
             return None;
@@ -73,13 +73,13 @@ impl Draws {
 }
 
 impl Workload {
-    fn age(&mut self, time: u64) {
-        if time.saturating_sub(self.start) < WINDOW {
+    fn age(&mut self, event: &Event) {
+        if !event.ends(self.start, WINDOW) {
             return;
         }
         let mut seen = std::mem::take(&mut self.seen);
-        seen.clear();
-        *self = Self { start: time, seen, ..Self::default() };
+        seen.clear(event.micros());
+        *self = Self { start: event.micros(), seen, ..Self::default() };
     }
 
     fn add(&mut self, odd: f64, is_known: bool, event: &Event) {

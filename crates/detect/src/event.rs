@@ -21,6 +21,8 @@ pub const MINUTE: u64 = 60 * SECOND;
 pub const HOUR: u64 = 60 * MINUTE;
 /// Microseconds of a day.
 pub const DAY: u64 = 24 * HOUR;
+/// An event that is older than what came before it by more than this is not late: the clock was set back.
+const LATE: u64 = DAY;
 /// Bounds of what a threshold is multiplied by.
 pub const LEAST_FACTOR: f64 = 0.25;
 /// As [`LEAST_FACTOR`].
@@ -54,6 +56,12 @@ impl<'de> Deserialize<'de> for RecordId {
         let (source, number) = parts.ok_or_else(|| de::Error::custom("not a record: write source:number"))?;
         Ok(Self { source: source.into(), number })
     }
+}
+
+/// Whether what began at `start` and lasts so long is over at `now`. What is late counts as if it came now, so nothing that began
+/// later is over for it; but what began while a clock was ahead is, once the clock was set back.
+pub(crate) fn is_over(start: u64, length: u64, now: u64) -> bool {
+    now.saturating_sub(start) >= length || start.saturating_sub(now) > LATE
 }
 
 /// Something that a workload did.
@@ -131,6 +139,11 @@ impl Event {
     /// Microseconds since 1970 UTC.
     pub(crate) fn micros(&self) -> u64 {
         self.time.0
+    }
+
+    /// Whether what began at a time and lasts so long is over; see [`is_over`].
+    pub(crate) fn ends(&self, start: u64, length: u64) -> bool {
+        is_over(start, length, self.micros())
     }
 }
 

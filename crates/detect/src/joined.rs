@@ -8,7 +8,7 @@
 
 use crate::catalog::{self, Detector};
 use crate::engine::Detectors;
-use crate::event::{Event, HOUR, SECOND};
+use crate::event::{Event, HOUR, SECOND, is_over};
 use crate::finding::{Finding, Number};
 use crate::pace::Pace;
 use observe::Time;
@@ -95,10 +95,14 @@ impl Joined {
         }
     }
 
-    /// What is to be told at a time, which does not go back.
+    /// What is to be told at a time. Where it goes back by more than a day, a clock was set back, and what happens from then on is
+    /// looked at.
     #[must_use]
     pub fn turn(&mut self, now: Time) -> Vec<Finding> {
-        self.until = self.until.max(now.0.saturating_sub(LATENESS));
+        let until = now.0.saturating_sub(LATENESS);
+        if is_over(self.until, 0, until) {
+            self.until = until;
+        }
         let later = self.waiting.split_off(&(self.until, 0));
         let due = std::mem::replace(&mut self.waiting, later);
         let mut findings = Vec::new();
@@ -280,6 +284,15 @@ mod tests {
         }
         let told = later(&mut mixed, NOW + SECOND);
         assert_eq!(told[0].time, Time(NOW));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_for_a_while_blinds_nobody_afterwards() {
+        let mut joined = Joined::default();
+        assert_eq!(joined.turn(Time(NOW + 400 * 24 * HOUR)), []);
+        assert_eq!(joined.turn(Time(NOW)), []);
+        scan(&mut joined, ["a", "b"], NOW);
+        assert_eq!((later(&mut joined, NOW).len(), joined.counts().late), (1, 0));
     }
 
     #[test]

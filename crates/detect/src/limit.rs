@@ -66,12 +66,11 @@ impl Limits {
     ) -> Option<Finding> {
         let rule = event.scene.rule.as_deref().unwrap_or_default();
         let fact = self.0.entry(&key((detector.name, &event.who, subject, apart, rule)));
-        if event.micros().saturating_sub(fact.evidence.last().0) >= QUIET {
+        if event.ends(fact.evidence.last().0, QUIET) {
             fact.evidence.clear();
         }
-        let hour = event.micros() / HOUR;
-        if fact.hour != hour {
-            fact.hour = hour;
+        if event.ends(fact.hour * HOUR, HOUR) {
+            fact.hour = event.micros() / HOUR;
             fact.evidence.again();
         }
         fact.evidence.add(event);

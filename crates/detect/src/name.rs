@@ -69,8 +69,9 @@ pub fn is_local(name: &str) -> bool {
             .any(|end| name.strip_suffix(end).is_some_and(|head| head.is_empty() || head.ends_with('.')))
 }
 
-/// Whether the name is below an address turned round, as reverse lookups and block lists have it.
-pub fn is_turned_address(name: &str, below: &str) -> bool {
+/// How many bytes the address has that the name is below, where it is one turned round, as reverse lookups and block lists have it
+/// (RFC 1035, section 3.5; RFC 3596, section 2.5; RFC 5782, sections 2.1 and 2.4); `None`: it is not.
+pub fn turned_address(name: &str, below: &str) -> Option<u32> {
     let octets = |labels: &str| {
         let mut count = 0usize;
         let all = labels.split('.').all(|label| {
@@ -83,16 +84,19 @@ pub fn is_turned_address(name: &str, below: &str) -> bool {
         labels.split('.').all(|label| label.len() == 1 && label.bytes().all(|b| b.is_ascii_hexdigit()))
     };
     if let Some(head) = name.strip_suffix(".in-addr.arpa") {
-        return octets(head);
+        return octets(head).then_some(4);
     }
     if let Some(head) = name.strip_suffix(".ip6.arpa") {
-        return nibbles(head);
+        return nibbles(head).then_some(16);
     }
     // A block list has one label of its own before what it registered, or none.
-    let lists = below
-        .rsplit_once('.')
-        .map_or(below, |(head, list)| if list.parse::<u8>().is_ok() { below } else { head });
-    lists.split('.').count() == 4 && octets(lists)
+    let of_list = |labels: &str| match labels.split('.').count() {
+        4 => octets(labels).then_some(4),
+        32 => nibbles(labels).then_some(16),
+        _ => None,
+    };
+    let (head, list) = below.rsplit_once('.').unwrap_or(("", below));
+    of_list(below).or_else(|| if list.parse::<u8>().is_ok() { None } else { of_list(head) })
 }
 
 /// Bits per byte of what is in a text, by how often each byte is in it (Shannon); 0 for one that is empty.
@@ -169,16 +173,22 @@ mod tests {
 
     #[test]
     fn addresses_turned_round_are_told_from_what_looks_like_them() {
+        let nibbles = ["2"; 32].join(".");
         for (name, expected) in [
-            ("4.3.2.1.in-addr.arpa", true),
-            ("1.2.3.4.zen.spamhaus.org", true),
-            ("1.2.3.4.spamhaus.org", true),
-            ("2.3.4.spamhaus.org", false),
-            ("1.2.3.999.zen.spamhaus.org", false),
-            ("b.a.9.8.ip6.arpa", true),
-            ("hello.in-addr.arpa", false),
+            ("4.3.2.1.in-addr.arpa", Some(4)),
+            ("1.2.3.4.zen.spamhaus.org", Some(4)),
+            ("1.2.3.4.spamhaus.org", Some(4)),
+            ("1.2.3.4.b.barracudacentral.org", Some(4)),
+            ("2.3.4.spamhaus.org", None),
+            ("1.2.3.4.5.spamhaus.org", None),
+            ("1.2.3.999.zen.spamhaus.org", None),
+            ("b.a.9.8.ip6.arpa", Some(16)),
+            (&format!("{nibbles}.zen.spamhaus.org"), Some(16)),
+            (&format!("{nibbles}.spamhaus.org"), Some(16)),
+            (&format!("2.{nibbles}.2.zen.spamhaus.org"), None),
+            ("hello.in-addr.arpa", None),
         ] {
-            assert_eq!(is_turned_address(name, split(name).below), expected, "{name}");
+            assert_eq!(turned_address(name, split(name).below), expected, "{name}");
         }
     }
 

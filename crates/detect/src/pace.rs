@@ -3,7 +3,7 @@
 
 use crate::bounded::Bounded;
 use crate::distinct::key;
-use crate::event::HOUR;
+use crate::event::{HOUR, is_over};
 use crate::finding::Finding;
 
 /// Findings of one detector about one workload in an hour, each time one is told.
@@ -32,9 +32,8 @@ impl Pace {
     #[must_use]
     pub fn lets(&mut self, finding: &Finding) -> bool {
         let told = self.0.entry(&key((&finding.workload, &finding.detector)));
-        let hour = finding.until.0 / HOUR;
-        if told.hour != hour {
-            *told = Told { hour, count: 0 };
+        if is_over(told.hour * HOUR, HOUR, finding.until.0) {
+            *told = Told { hour: finding.until.0 / HOUR, count: 0 };
         }
         told.count = told.count.saturating_add(1);
         told.count <= MOST_OF_HOUR

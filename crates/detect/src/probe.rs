@@ -103,9 +103,9 @@ impl Probes {
 
 impl Pair {
     fn add(&mut self, event: &Event, call: &Call, asks: &Asks) {
-        let hour = event.micros() / HOUR;
-        if hour != self.hour {
-            *self = Self { hour, ..Self::default() };
+        if event.ends(self.hour * HOUR, HOUR) {
+            *self = Self { hour: event.micros() / HOUR, ..Self::default() };
+            self.questions.clear(event.micros());
         }
         self.asked += 1;
         if let Some(question) = &call.body {

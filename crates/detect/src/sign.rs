@@ -52,7 +52,7 @@ impl Signs {
         let (detector, least, words) = meaning(sign);
         let least = event.count(detector, least);
         let seen = self.0.entry(&key((&event.who, sign)));
-        if event.micros().saturating_sub(seen.start) >= WINDOW {
+        if event.ends(seen.start, WINDOW) {
             // What is told of already goes on as the same finding.
             if seen.evidence.count() < least {
                 seen.evidence.clear();

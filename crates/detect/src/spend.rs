@@ -51,13 +51,12 @@ impl Spending {
 
     pub(crate) fn see(&mut self, event: &Event, call: &Call, findings: &mut Vec<Finding>) {
         let pair = self.0.entry(&key((&event.who, &call.service)));
-        let hour = event.micros() / HOUR;
-        if pair.hour != hour {
+        if event.ends(pair.hour * HOUR, HOUR) {
             if pair.hour != 0 {
                 pair.tokens.turn();
                 pair.nanos.turn();
             }
-            pair.hour = hour;
+            pair.hour = event.micros() / HOUR;
         }
         let tokens = real(call.input_tokens.saturating_add(call.output_tokens));
         findings.extend(pair.tokens.add(event, call, tokens, ("tokens", LEAST_TOKENS, 1.0)));

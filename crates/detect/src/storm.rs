@@ -1,11 +1,11 @@
-//! Many different names that do not exist, search lists left out.
+//! Many different names that do not exist, search lists and block lists left out.
 
 use crate::bounded::Bounded;
 use crate::catalog::NXDOMAIN_STORM;
 use crate::distinct::{Seen, key};
 use crate::event::{Event, Lookup, MINUTE, NXDOMAIN};
 use crate::finding::{Evidence, Finding, Number, Told};
-use crate::name::{Split, split};
+use crate::name::{Split, split, turned_address};
 use std::sync::Arc;
 
 /// Workloads that are followed at a time.
@@ -49,8 +49,10 @@ impl Storms {
     pub(crate) fn see(&mut self, event: &Event, lookup: &Lookup, parts: Split<'_>) -> Option<Finding> {
         let code = lookup.rcode?;
         let workload = self.0.entry(&event.who);
-        workload.turn(event.micros() / MINUTE);
-        if (code == NXDOMAIN && is_expanded(parts.below)) || !workload.seen.is_new(key(&lookup.name)) {
+        workload.turn(event);
+        // A block list says so that an address is not on it.
+        let is_usual = is_expanded(parts.below) || turned_address(&lookup.name, parts.below).is_some();
+        if (code == NXDOMAIN && is_usual) || !workload.seen.is_new(key(&lookup.name)) {
             return None;
         }
         workload.asked += 1;
@@ -78,11 +80,12 @@ fn is_expanded(below: &str) -> bool {
 }
 
 impl Workload {
-    fn turn(&mut self, minute: u64) {
-        let passed = minute.saturating_sub(self.minute);
-        if passed == 0 {
+    fn turn(&mut self, event: &Event) {
+        if !event.ends(self.minute * MINUTE, MINUTE) {
             return;
         }
+        let minute = event.micros() / MINUTE;
+        let passed = minute.saturating_sub(self.minute);
         // Minutes in which nothing was asked are part of the mean.
         self.mean += (f64::from(self.failed) - self.mean) * WEIGHT;
         for _ in 1..passed.min(FORGOTTEN) {
@@ -91,7 +94,7 @@ impl Workload {
         if f64::from(self.failed) < NAMES {
             self.evidence.clear();
         }
-        self.seen.clear();
+        self.seen.clear(event.micros());
         (self.minute, self.failed, self.asked) = (minute, 0, 0);
     }
 

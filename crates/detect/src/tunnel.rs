@@ -27,8 +27,8 @@ const SCALES: [Scale; 2] = [
 ];
 /// Mean length of names, without the domain, from which on they are full of something.
 const LONG: f64 = 40.0;
-/// What an address turned round counts for: who is looked up, not what is said.
-const TURNED: f64 = 1.0;
+/// What each byte of an address turned round counts for: who is looked up, not what is said.
+const TURNED: f64 = 0.25;
 
 /// What is followed.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ struct Tally {
     start: u64,
     seen: Seen,
     bytes: f64,
+    /// Of the names that are no address turned round: however long one is, it is full of nothing.
     length: u64,
     names: u32,
     carrying: u32,
@@ -77,7 +78,7 @@ impl Tunnels {
 
 impl Tally {
     fn add(&mut self, event: &Event, lookup: &Lookup, split: Split<'_>, scale: &Scale) {
-        if event.micros().saturating_sub(self.start) >= scale.window {
+        if event.ends(self.start, scale.window) {
             // A tunnel that goes on is one finding: what was told of it stays.
             let evidence = if self.is_over(event, scale) {
                 std::mem::take(&mut self.evidence)
@@ -85,19 +86,19 @@ impl Tally {
                 Evidence::default()
             };
             let mut seen = std::mem::take(&mut self.seen);
-            seen.clear();
+            seen.clear(event.micros());
             *self = Self { start: event.micros(), seen, evidence, ..Self::default() };
         }
         if !self.seen.is_new(key(split.below)) {
             return;
         }
-        let length = f64::from(u32::try_from(split.below.len()).unwrap_or(u32::MAX));
-        self.bytes += if name::is_turned_address(&lookup.name, split.below) {
-            TURNED
+        if let Some(bytes) = name::turned_address(&lookup.name, split.below) {
+            self.bytes += f64::from(bytes) * TURNED;
         } else {
-            length * name::entropy(split.below) / 8.0
-        };
-        self.length += u64::try_from(split.below.len()).unwrap_or(u64::MAX);
+            let length = u32::try_from(split.below.len()).unwrap_or(u32::MAX);
+            self.bytes += f64::from(length) * name::entropy(split.below) / 8.0;
+            self.length += u64::from(length);
+        }
         self.names += 1;
         self.carrying += u32::from(carries(lookup.kind));
         self.answered += u64::from(lookup.answer_bytes);

@@ -93,17 +93,19 @@ impl Volumes {
 impl Workload {
     /// For how long, in microseconds.
     fn watched(&mut self, event: &Event) -> u64 {
-        event.micros().saturating_sub(*self.first.get_or_insert(event.micros()))
+        let first = self.first.map_or(event.micros(), |first| first.min(event.micros()));
+        self.first = Some(first);
+        event.micros() - first
     }
 
     fn is_new(&mut self, event: &Event, shown: &str) -> Option<Finding> {
-        let (now, known_for) = (event.micros(), self.watched(event));
+        let known_for = self.watched(event);
         let learning = event.count(&NEW_DESTINATION, LEARNING);
         if known_for < learning {
             return None;
         }
-        if self.day != now / DAY {
-            (self.day, self.told) = (now / DAY, 0);
+        if event.ends(self.day * DAY, DAY) {
+            (self.day, self.told) = (event.micros() / DAY, 0);
         }
         self.told += 1;
         if self.told > NEW_A_DAY {
@@ -124,15 +126,14 @@ impl Workload {
 
 impl Pair {
     fn sent(&mut self, event: &Event, flow: &Flow, shown: &str, is_learning: bool) -> Option<Finding> {
-        let hour = event.micros() / HOUR;
-        if hour != self.hour {
+        if event.ends(self.hour * HOUR, HOUR) {
             if self.hour != 0 {
                 if self.before.len() == HOURS {
                     self.before.pop_front();
                 }
                 self.before.push_back(self.sent);
             }
-            (self.hour, self.sent, self.received) = (hour, 0.0, 0.0);
+            (self.hour, self.sent, self.received) = (event.micros() / HOUR, 0.0, 0.0);
             self.evidence.clear();
         }
         self.sent += real(flow.sent);

@@ -103,6 +103,19 @@ fn names_of_services_that_have_many_are_no_tunnel() {
     let lists =
         (0..=255).map(|number| lookup(&format!("{number}.2.0.192.zen.spamhaus.org"), 1, Some(NXDOMAIN)));
     check("a block list, at the pace of a mail server", &every(4 * SECOND, lists), &[]);
+    let address = |number: u64| {
+        let digits =
+            format!("{:032x}", u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+        digits.chars().map(String::from).collect::<Vec<_>>().join(".")
+    };
+    let numbers = 0..600;
+    let busy = numbers.clone().flat_map(|number| {
+        let four = format!("{}.{}.0.192.zen.spamhaus.org", number % 256, number / 256);
+        [four, format!("{}.zen.spamhaus.org", address(number))].map(|name| lookup(&name, 1, Some(NXDOMAIN)))
+    });
+    check("block lists of both families, two a second", &every(SECOND / 2, busy), &[]);
+    let reverse = numbers.map(|number| lookup(&format!("{}.ip6.arpa", address(number)), 12, Some(NXDOMAIN)));
+    check("reverse lookups of IPv6, three a second", &every(SECOND / 3, reverse), &[]);
     let repeated =
         (0..5000).map(|number| lookup(&format!("{}.t.example.com", noise(number % 4, 60)), 16, Some(0)));
     check("the same few names", &every(SECOND / 100, repeated), &[]);
@@ -144,6 +157,16 @@ fn probes_and_scrapes_are_no_beacons_and_a_beacon_is() {
     let scrapes =
         (0..30).flat_map(|_| (1..20).map(|pod| flow([10, 0, 0, pod], 9090, Phase::Whole, (200, 9000))));
     check("scrapes", &every(SECOND, scrapes), &[]);
+    for (what, address, port) in [
+        ("mDNS", [224, 0, 0, 251], 5353),
+        ("SSDP", [239, 255, 255, 250], 1900),
+        ("a broadcast", [255, 255, 255, 255], 6667),
+        ("a lease", [10, 0, 0, 1], 67),
+        ("a Windows network", [10, 0, 0, 255], 138),
+    ] {
+        let regular = (0..30).map(|_| flow(address, port, Phase::Whole, (300, 0)));
+        check(what, &every(2 * MINUTE, regular), &[]);
+    }
     let probes = (0..30).map(|_| match flow([10, 0, 0, 9], 8080, Phase::Whole, (100, 100)) {
         What::Flow(flow) => What::Flow(Flow { from_node: true, place: Place::Inside, ..flow }),
         other => panic!("{other:?}"),
@@ -165,6 +188,12 @@ fn scans_and_ports_of_administration_are_told_of() {
     check("ports", &every(SECOND, scan), &["port-scan"]);
     let retries = (0..100).map(|_| flow([10, 0, 0, 9], 8080, Phase::Failed, (0, 0)));
     check("retries", &every(SECOND, retries), &[]);
+    let slow = (1..40).map(|port| flow([10, 0, 0, 9], port, Phase::Failed, (0, 0)));
+    check("ports of one, one in half an hour", &every(30 * MINUTE, slow), &["port-scan"]);
+    let late = (1..400).map(|port| flow([10, 0, 0, 9], 40_000 + port, Phase::Failed, (0, 0)));
+    check("late answers to one client", &every(MINUTE, late), &[]);
+    let few = (1..200).map(|hour| flow([10, 0, 0, 9], hour % 12, Phase::Failed, (0, 0)));
+    check("a dozen that are gone, for days", &every(HOUR, few), &[]);
     let fan = (1..8).map(|machine| flow([10, 0, 0, machine], 22, Phase::Whole, (5000, 5000)));
     check("SSH to many", &every(SECOND, fan), &["lateral-movement"]);
     let mix = [135, 445, 5985].map(|port| flow([10, 0, 0, 9], port, Phase::Whole, (5000, 5000)));
@@ -191,6 +220,42 @@ fn new_destinations_and_uploads_are_told_of_after_learning() {
     let download =
         vec![event(0, "app/web", 0, flow([192, 0, 2, 7], 443, Phase::Whole, (100 << 20, 9 << 30)))];
     check("a download", &download, &[]);
+}
+
+#[test]
+fn what_is_late_begins_no_hour_anew_and_a_clock_that_was_ahead_keeps_none_open() {
+    let upload = |number: u64| {
+        let sends = flow([198, 51, 100, 7], 443, Phase::Whole, (20 << 20, 4000));
+        // As in Zeek's logs, which have connections when they end, at the time when they began.
+        let began_earlier = flow([198, 51, 100, 7], 443, Phase::Whole, (500, 400));
+        let (now, earlier) = (BEGIN.next_multiple_of(HOUR) - BEGIN + number * 50 * SECOND, 600 * SECOND);
+        [
+            event(now, "app/web", 2 * number, sends),
+            event(
+                now.saturating_sub(earlier + number * 50 * SECOND),
+                "app/web",
+                2 * number + 1,
+                began_earlier,
+            ),
+        ]
+    };
+    let uploads: Vec<Event> = (0..60).flat_map(upload).collect();
+    assert!(words(&uploads).contains(&"upload-volume".to_owned()), "{:?}", words(&uploads));
+    let year = 365 * DAY;
+    let ahead = |what: What| event(year, "app/web", 0, what);
+    let after = |events: Vec<Event>, first: What| [vec![ahead(first)], events].concat();
+    let typed = (0..40).map(|number| lookup(&format!("mistyped-shop-{number}.com"), 1, Some(NXDOMAIN)));
+    check(
+        "typing errors of days",
+        &after(every(6 * HOUR, typed), lookup("www.example.com", 1, Some(0))),
+        &[],
+    );
+    let gone = (0..25).map(|pod| flow([10, 7, 0, pod], 8080, Phase::Failed, (0, 0)));
+    let first = flow([198, 51, 100, 7], 443, Phase::Whole, (1, 1));
+    check("pods that are gone, one an hour", &after(every(HOUR, gone), first.clone()), &[]);
+    let mut usual = every(HOUR, (0..30).map(|_| flow([192, 0, 2, 7], 443, Phase::Whole, (50_000, 90_000))));
+    usual.push(event(30 * HOUR, "app/web", 30, flow([203, 0, 113, 1], 443, Phase::Whole, (10, 10))));
+    assert!(words(&after(usual, first)).contains(&"new-destination".to_owned()));
 }
 
 #[test]

@@ -108,6 +108,73 @@ fn a_capture_tells_of_answers_and_of_how_connections_ended() {
 }
 
 #[test]
+fn the_last_words_of_a_connection_are_no_connection_that_failed() {
+    let ends = |side: bool| if side { ((1, 4001), (3, 443)) } else { ((3, 443), (1, 4001)) };
+    let said = |second: u32, side: bool, flags: u8, payload: &[u8]| {
+        let (from, to) = ends(side);
+        packet(second, &tcp(from, to, flags, payload))
+    };
+    // The server closes, the client too; then acknowledgements, a reset, and what was sent once more.
+    let whole = [
+        said(100, true, 0x02, b""),
+        said(100, false, 0x12, b""),
+        said(101, true, 0x18, b"hello"),
+        said(102, false, 0x19, b"bye"),
+        said(103, true, 0x11, b""),
+        said(103, false, 0x10, b""),
+        said(104, true, 0x14, b""),
+        said(105, false, 0x19, b"bye"),
+    ];
+    // Of one that began before the capture did, only one side.
+    let half = packet(106, &tcp((1, 4002), (4, 443), 0x18, b"more"));
+    let mut cut = tcp((1, 4003), (5, 443), 0x18, &[0; 3000]);
+    cut[2..4].fill(0);
+    let found = read(&capture(&[whole.concat(), half, packet(107, &cut)]), usize::MAX);
+    let flows: Vec<_> = found
+        .events
+        .iter()
+        .map(|event| match &event.what {
+            What::Flow(it) => (event.record.number, it.phase, it.sent, it.received),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        (1, Phase::Whole, 5, 3),
+        (8, Phase::Whole, 3, 0),
+        (9, Phase::Whole, 4, 0),
+        (10, Phase::Whole, 3000, 0),
+    ];
+    assert_eq!(flows, expected);
+}
+
+#[test]
+fn a_capture_in_blocks_is_read_as_one_without() {
+    let block = |kind: u32, body: &[u8]| {
+        let length = u32::try_from(12 + body.len()).unwrap().to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, body, &length].concat()
+    };
+    let section = block(0x0a0d_0d0a, b"\x4d\x3c\x2b\x1a\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff");
+    let mut blocks = vec![section, block(1, &[101, 0, 0, 0, 0, 0, 0, 0])];
+    let mut rest = &sample()[24..];
+    while let Some((header, after)) = rest.split_at_checked(16) {
+        let length = u32::from_le_bytes(header[8..12].try_into().unwrap());
+        let (frame, after) = after.split_at(usize::try_from(length).unwrap());
+        let micros = u64::from(u32::from_le_bytes(header[..4].try_into().unwrap())) * 1_000_000;
+        let (high, low) = (micros >> 32, micros & 0xffff_ffff);
+        let numbers = [0, u32::try_from(high).unwrap(), u32::try_from(low).unwrap(), length, length];
+        let padding = [0; 3];
+        let padded = &padding[..frame.len().next_multiple_of(4) - frame.len()];
+        blocks.push(block(6, &[&numbers.map(u32::to_le_bytes).concat(), frame, padded].concat()));
+        rest = after;
+    }
+    let bytes = blocks.concat();
+    assert_eq!(shown(&read(&bytes, usize::MAX)), shown(&read(&sample(), usize::MAX)));
+    assert_eq!(shown(&read(&bytes, 7)), shown(&read(&bytes, usize::MAX)));
+    let cut = shown(&read(&bytes[..bytes.len() - 1], usize::MAX)).1;
+    assert_eq!(cut, ["file:11: the capture ends within a packet"]);
+}
+
+#[test]
 fn lines_of_all_kinds_are_read_and_those_that_cannot_are_named() {
     let found = read(LINES.as_bytes(), usize::MAX);
     let whats: Vec<_> = found.events.iter().map(|event| (&*event.who, &event.what)).collect();
@@ -134,6 +201,25 @@ fn lines_of_all_kinds_are_read_and_those_that_cannot_are_named() {
     for (text, place) in unreadable.iter().zip(["file:10: ", "file:11: ", "file:12: "]) {
         assert!(text.starts_with(place), "{text}");
     }
+}
+
+#[test]
+fn times_of_zeek_are_read_in_each_form_and_a_mark_at_the_beginning_is_none_of_a_name() {
+    let row = r#"{"ts":TIME,"id.orig_h":"10.0.1.6","id.resp_h":"10.0.0.4","query":"a.example.com","qtype":16,"rcode":null,"answers":null}"#;
+    let forms = [
+        "1588205199.5",
+        "1588205199500",
+        "\"1588205199.5\"",
+        "\"1588205199500\"",
+        "\"2020-04-30T00:06:39.5Z\"",
+    ];
+    let lines = forms.map(|time| row.replace("TIME", time)).join("\n");
+    let found = read(format!("\u{feff}{lines}").as_bytes(), usize::MAX);
+    assert_eq!(shown(&found).1, Vec::<String>::new());
+    let times: Vec<_> = found.events.iter().map(|event| event.time.0).collect();
+    assert_eq!(times, [1_588_205_199_500_000; 5]);
+    let names = read(b"\xef\xbb\xbfevil.example\nother.example", usize::MAX);
+    assert!(matches!(&names.events[0].what, What::Lookup(it) if &*it.name == "evil.example"));
 }
 
 #[test]
@@ -167,15 +253,17 @@ fn what_is_damaged_or_of_another_kind_is_named_with_the_way_out() {
     let huge = [&whole[..24], &[0xff; 16][..]].concat();
     let long = [vec![b'a'; 3 << 20], b"\nok.example.com\n".to_vec()].concat();
     for (bytes, expected) in [
-        (&b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1a\x01\0\0\0\xff\xff\xff\xff"[..], "editcap"),
+        (
+            &b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1b\x01\0\0\0\xff\xff\xff\xff\0\0\0\0"[..],
+            "how its numbers are written",
+        ),
         (&whole[..whole.len() - 1], "file:11: the capture ends within a packet"),
         (&whole[..20], "shorter than the header"),
         (&other_link, "link type 147"),
         (&huge, "damaged"),
         (&long, "file:1: the line is longer"),
     ] {
-        let bytes = if bytes.starts_with(b"\x0a\x0d") { [bytes, &[0; 8]].concat() } else { bytes.to_vec() };
-        let errors = shown(&read(&bytes, 1000)).1;
+        let errors = shown(&read(bytes, 1000)).1;
         assert!(matches!(&errors[..], [one] if one.contains(expected)), "{expected}: {errors:?}");
     }
     assert_eq!(read(&long, 1000).events.len(), 1, "the line after a long one is read");

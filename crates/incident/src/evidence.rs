@@ -4,7 +4,7 @@
 //! `report.html` and `manifest.json`, which has the SHA-256 of each of them and the ledger's blocks that seal the records; and
 //! what [`verify`] finds wrong with such an archive. Guarantees: the same incident and ledger give the same bytes.
 //! Does not: sign. Who changes files and manifest together is found out by the manifest's hash, which is told when the archive
-//! is made and is in the ledger (`exported`), or by the blocks, which are in the ledger.
+//! is made and is in the ledger (`exported`), or by the ledger, which has the blocks and says what each record was.
 
 use crate::digest::sha256;
 use crate::radius::{Radius, Reach, radius};
@@ -23,6 +23,10 @@ pub const MAX_ARCHIVE: usize = 512 << 20;
 /// Before an incident began and after it was seen last, so many microseconds belong to it: ten minutes.
 const AROUND: u64 = 600 * 1_000_000;
 const MANIFEST: &str = "manifest.json";
+const RECORDS: &str = "records.jsonl";
+const EVENTS: &str = "ocsf.jsonl";
+/// Records that are named because they are not what the ledger says.
+const NAMED: usize = 10;
 /// What a manifest says it is.
 const FORMAT: &str = "cofferdam evidence 1";
 
@@ -73,8 +77,8 @@ pub fn bundle(
     let files = [
         ("incident.json", incident_json(case, &timeline, &radius)),
         ("findings.jsonl", lines(case.findings.iter().map(|finding| json!(finding)))),
-        ("records.jsonl", lines(records.iter().map(record::json))),
-        ("ocsf.jsonl", lines(records.iter().map(ocsf::event))),
+        (RECORDS, lines(records.iter().map(record::json))),
+        (EVENTS, lines(records.iter().map(ocsf::event))),
         ("report.html", report::html(case, &timeline, &radius)),
     ];
     let hashes = files.iter().map(|(name, text)| ((*name).to_owned(), sha256(text.as_bytes())));
@@ -157,6 +161,8 @@ pub struct Checked {
     pub blocks: usize,
     /// Blocks that were looked for in a ledger and found.
     pub blocks_in_ledger: Option<usize>,
+    /// Records that are what a ledger says; those that it forgot meanwhile, and sums that may have grown, cannot be compared.
+    pub records_in_ledger: Option<usize>,
     /// Whether a ledger says that an archive with this manifest was made.
     pub is_told: Option<bool>,
     /// Whatever is wrong.
@@ -181,6 +187,10 @@ pub fn verify(archive: &[u8], reader: Option<&Reader>) -> Result<Checked, Ledger
         }
     }
     checked.blocks_in_ledger = Some(found);
+    // Another ledger has other records under the same numbers.
+    if found == manifest.blocks.len() {
+        checked.records_in_ledger = Some(compare(archive, &manifest.blocks, reader, &mut checked.faults)?);
+    }
     checked.is_told = Some(is_told(reader, &checked.manifest)?);
     Ok(checked)
 }
@@ -235,6 +245,54 @@ fn check_files(archive: &[u8], checked: &mut Checked) -> Option<Manifest> {
         checked.faults.push(format!("{name:?} is not in {MANIFEST}: somebody added it"));
     }
     Some(manifest)
+}
+
+/// How many records are what the ledger says of them. Both are written the same way, so that what differs was changed; but sums of
+/// connections that no block had sealed may have grown.
+fn compare(
+    archive: &[u8],
+    blocks: &[Seal],
+    reader: &Reader,
+    faults: &mut Vec<String>,
+) -> Result<usize, LedgerError> {
+    let files: BTreeMap<String, &[u8]> = tar::read(archive).unwrap_or_default().into_iter().collect();
+    let lines = |name: &str| {
+        let content = files.get(name).copied().unwrap_or_default();
+        content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+    };
+    let (oldest, _) = reader.numbers()?;
+    let (mut events, mut same, mut wrong) = (lines(EVENTS), 0, 0);
+    for line in lines(RECORDS).take(MOST_RECORDS) {
+        let event = events.next().unwrap_or_default();
+        let said: Value = serde_json::from_slice(line).unwrap_or_default();
+        let number = said.get("number").and_then(Value::as_i64).unwrap_or(i64::MAX);
+        if number < oldest {
+            continue;
+        }
+        let only = EntryFilter {
+            after: Some(number.saturating_sub(1)),
+            before: Some(number.saturating_add(1)),
+            ..EntryFilter::default()
+        };
+        let is_same = |it: &Stored| {
+            record::json(it).to_string().as_bytes() == line && ocsf::event(it).to_string().as_bytes() == event
+        };
+        let is_sealed = blocks.iter().any(|block| (block.first..=block.last).contains(&number));
+        match reader.entries(&only)?.first() {
+            Some(it) if is_same(it) => same += 1,
+            Some(it) if it.entry.detail.is_none() && !is_sealed => {}
+            Some(_) | None => {
+                wrong += 1;
+                if wrong <= NAMED {
+                    faults.push(format!("record {number} is not what this ledger says"));
+                }
+            }
+        }
+    }
+    if wrong > NAMED {
+        faults.push(format!("{} more records are not what this ledger says", wrong - NAMED));
+    }
+    Ok(same)
 }
 
 /// Whether the ledger tells that this manifest was exported.

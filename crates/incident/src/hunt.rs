@@ -6,6 +6,7 @@
 
 use crate::record;
 use ipnet::IpNet;
+use ledger::query::TEXTS;
 use ledger::{Column, EntryFilter, Kind, LedgerError, Match, Reader, Stored};
 use observe::Time;
 use serde::Serialize;
@@ -256,7 +257,7 @@ impl Found {
     ) -> Result<(), LedgerError> {
         let mut left = most;
         loop {
-            let page = reader.entries(&EntryFilter { limit: Some(left), ..filter.clone() })?;
+            let (page, _) = reader.page(&EntryFilter { limit: Some(left), ..filter.clone() }, TEXTS)?;
             page.iter().filter(|stored| is_hit(stored)).for_each(|stored| self.add(stored));
             let Some(last) = page.last() else { return Ok(()) };
             left = left.saturating_sub(page.len());

@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub const MOST_FINDINGS: usize = 50_000;
 /// Acts that are read, the newest.
 pub const MOST_ACTS: usize = 50_000;
+/// Bytes of their texts, and of those of records that are taken out at once.
+const MOST_BYTES: usize = 256 << 20;
 /// Pairs of a workload and a destination whose connections are counted for one score.
 const PAIRS: usize = 16;
 /// Notes of one incident, the newest.
@@ -294,25 +296,28 @@ impl Case {
     }
 }
 
-/// The newest entries, in the order in which they were written, and whether there are older ones.
+/// The newest entries, in the order in which they were written, at most so many and no more than have [`MOST_BYTES`]; and whether there
+/// are older ones.
 pub(crate) fn newest(
     reader: &Reader,
     filter: &EntryFilter,
     most: usize,
 ) -> Result<(Vec<Stored>, bool), LedgerError> {
-    let mut found: Vec<Stored> = Vec::new();
+    let (mut found, mut bytes): (Vec<Stored>, usize) = (Vec::new(), 0);
     loop {
         let before = found.last().map(|it| it.id).or(filter.before);
         // One more tells whether there are more.
         let limit = Some(most + 1 - found.len());
-        let page = reader.entries(&EntryFilter { before, limit, ..filter.clone() })?;
+        let asked = EntryFilter { before, limit, ..filter.clone() };
+        let (page, _) = reader.page(&asked, MOST_BYTES.saturating_sub(bytes))?;
         let is_last = page.is_empty();
+        bytes += page.iter().map(|it| it.entry.bytes()).sum::<usize>();
         found.extend(page);
-        if is_last || found.len() > most {
+        if is_last || found.len() > most || bytes >= MOST_BYTES {
             break;
         }
     }
-    let has_more = found.len() > most;
+    let has_more = found.len() > most || bytes >= MOST_BYTES;
     found.truncate(most);
     found.reverse();
     Ok((found, has_more))

@@ -9,6 +9,7 @@ use ledger::{Entry, Kind, Ledger, Reader, Retention, Verdict};
 use observe::Time;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use tempfile::TempDir;
@@ -113,6 +114,7 @@ fn evidence_is_a_tar_that_any_tar_reads_the_same_each_time_and_verifies() {
     assert_eq!(checked.manifest, made.manifest);
     let checked = verify(&made.archive, Some(&reader)).unwrap();
     assert_eq!((checked.blocks_in_ledger, checked.is_told, checked.faults.len()), (Some(1), Some(false), 0));
+    assert_eq!(checked.records_in_ledger, Some(6));
     let detail = json!({ "manifest": made.manifest }).as_object().unwrap().clone();
     let export = incident::entry(Time(START + 9), "local:0", What::Exported, "i", &detail);
     Ledger::open(&path).unwrap().0.append(&[export]).unwrap();
@@ -179,6 +181,65 @@ fn files_that_were_changed_removed_or_added_are_named() {
     for archive in [&b""[..], b"x", &[0; 1024], &made.archive[..700]] {
         assert_eq!(verify(archive, None).unwrap().faults.len(), 1);
     }
+}
+
+#[test]
+fn a_record_that_was_changed_with_the_manifest_is_not_what_the_ledger_says() {
+    let (_folder, path) = kept();
+    let (reader, made) = bundled(&path);
+    let whole: BTreeMap<String, Vec<u8>> = files(&made.archive).into_iter().collect();
+    // As who knows how archives are made would do it.
+    let forged = |changes: &[(&str, &str, &str)]| {
+        let mut files = whole.clone();
+        let mut manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+        for (name, from, to) in changes {
+            let text = String::from_utf8(files[*name].clone()).unwrap();
+            assert!(text.contains(from), "{text}");
+            let text = text.replacen(from, to, 1).into_bytes();
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text);
+            let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            manifest["files"][*name] = json!(hash);
+            files.insert((*name).to_owned(), text);
+        }
+        files.insert("manifest.json".to_owned(), manifest.to_string().into_bytes());
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
+        let script = "cd \"$0\" && tar --format=ustar -cf - $(ls)";
+        let output =
+            std::process::Command::new("sh").args(["-c", script]).arg(folder.path()).output().unwrap();
+        assert_eq!(verify(&output.stdout, None).unwrap().faults, [] as [&str; 0], "by itself nothing shows");
+        verify(&output.stdout, Some(&reader)).unwrap()
+    };
+    let record = |from, to| ("records.jsonl", from, to);
+    let whole = forged(&[record("evil.example", "evil.example")]);
+    assert_eq!((whole.faults.len(), whole.records_in_ledger), (0, Some(6)));
+    for (changes, fault) in [
+        (&[record("</title><b>evil.example", "good.example")][..], "record 1 "),
+        (&[record("\"number\":3", "\"number\":4000")], "record 4000 "),
+        (&[("ocsf.jsonl", "4003", "4002")], "record 2 "),
+    ] {
+        let checked = forged(changes);
+        assert!(matches!(&checked.faults[..], [one] if one.starts_with(fault)), "{:?}", checked.faults);
+        assert_eq!(checked.records_in_ledger, Some(5));
+    }
+}
+
+#[test]
+fn a_sum_that_grew_after_the_evidence_was_taken_is_no_fault() {
+    let (_folder, path) = kept();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let flow = Entry {
+        time: START + 7,
+        source: HOSTILE.into(),
+        destination: "hub.example".into(),
+        ..Entry::new(Kind::Flow, Verdict::Allow)
+    };
+    ledger.append(std::slice::from_ref(&flow)).unwrap();
+    let (reader, made) = bundled(&path);
+    assert!(text(&made.archive, "records.jsonl").contains("hub.example"));
+    ledger.append(&[flow]).unwrap();
+    let checked = verify(&made.archive, Some(&reader)).unwrap();
+    assert_eq!((checked.faults, checked.records_in_ledger), (vec![], Some(6)));
 }
 
 static MADE: LazyLock<Bundle> = LazyLock::new(|| {

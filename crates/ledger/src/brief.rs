@@ -221,13 +221,13 @@ pub(crate) fn keep(connection: &Connection, block: i64, oldest: i64, bytes: &[u8
     connection.prepare_cached(add)?.execute(params![block, oldest, bytes]).map(drop)
 }
 
-/// What is kept of a block; `None`: nothing is.
-pub(crate) fn kept(connection: &Connection, block: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+/// What is kept of a block, as [`keep`] was given it; `None`: nothing is.
+pub(crate) fn kept(connection: &Connection, block: i64) -> rusqlite::Result<Option<(i64, Vec<u8>)>> {
     if !has(connection, "packed")? {
         return Ok(None);
     }
-    let find = "SELECT data FROM packed WHERE block = ?1";
-    connection.prepare_cached(find)?.query_row([block], |row| row.get(0)).optional()
+    let find = "SELECT oldest, data FROM packed WHERE block = ?1";
+    connection.prepare_cached(find)?.query_row([block], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
 /// What a filter means, in numbers.

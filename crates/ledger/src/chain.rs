@@ -16,7 +16,7 @@ use std::collections::hash_map::Entry;
 
 /// Entries of one block.
 pub(crate) const BLOCK: i64 = 4096;
-/// After so many microseconds a block is sealed although it is not full.
+/// After so many microseconds a block is sealed although it is not full, and no more often: blocks stay when their entries go.
 pub(crate) const PATIENCE: u64 = 60_000_000;
 /// What the first block follows.
 const GENESIS: [u8; 32] = [0; 32];
@@ -74,7 +74,8 @@ impl Seal {
             return false;
         };
         let Self { block: number, first, last, .. } = *self;
-        let block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
+        let block =
+            Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false, newest: 0 };
         HEXLOWER.encode(&block.right_hash()) == self.hash
     }
 }
@@ -88,6 +89,8 @@ struct Block {
     previous: Vec<u8>,
     hash: Vec<u8>,
     is_pruned: bool,
+    /// The time of its newest entry, by which it is forgotten, and left out of what is asked of later times.
+    newest: i64,
 }
 
 impl Block {
@@ -100,6 +103,7 @@ impl Block {
             previous: row.get(4)?,
             hash: row.get(5)?,
             is_pruned: row.get(6)?,
+            newest: row.get(7)?,
         })
     }
 
@@ -114,7 +118,7 @@ impl Block {
     }
 }
 
-const BLOCKS: &str = "SELECT number, first, last, content, previous, hash, pruned FROM blocks";
+const BLOCKS: &str = "SELECT number, first, last, content, previous, hash, pruned, newest FROM blocks";
 
 /// Number, last entry and hash of the last block.
 pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<Option<(i64, i64, Vec<u8>)>> {
@@ -122,34 +126,32 @@ pub(crate) fn newest(connection: &Connection) -> rusqlite::Result<Option<(i64, i
     connection.query_row(last, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()
 }
 
-/// Seals entries before `limit`, where there are enough of them or `patience` microseconds passed since the first.
+/// Seals entries before `limit`: where there are enough of them, or those are to be sealed whose oldest is of such a time. Whether any
+/// were.
 pub(crate) fn seal(
     connection: &mut Connection,
     limit: Option<i64>,
-    now: u64,
-    patience: u64,
-) -> rusqlite::Result<()> {
+    is_due: impl Fn(u64) -> bool,
+) -> rusqlite::Result<bool> {
+    let mut has_sealed = false;
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     loop {
         let before = newest(&transaction)?;
         let (number, after, previous) = before.unwrap_or_else(|| (0, 0, GENESIS.to_vec()));
-        let range = "SELECT count(*), max(id), min(id), min(time), max(time) FROM \
+        let range = "SELECT count(*), max(id), min(id), min(time) FROM \
                      (SELECT id, time FROM entries WHERE id > ?1 AND id < ?2 ORDER BY id LIMIT ?3)";
         let limit = limit.unwrap_or(i64::MAX);
-        let (count, last, first, oldest, newest): (i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>) =
+        let (count, last, first, oldest): (i64, Option<i64>, Option<i64>, Option<i64>) =
             transaction.prepare_cached(range)?.query_row(params![after, limit, BLOCK], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
             })?;
-        let (Some(last), Some(first), Some(oldest), Some(newest)) = (last, first, oldest, newest) else {
-            break;
-        };
-        let is_old = u64::try_from(oldest).is_ok_and(|oldest| oldest.saturating_add(patience) <= now);
-        if count < BLOCK && !is_old {
+        let (Some(last), Some(first), Some(oldest)) = (last, first, oldest) else { break };
+        if count < BLOCK && !is_due(u64::try_from(oldest).unwrap_or(0)) {
             break;
         }
-        let Content { digest: content, packed, .. } = content(&transaction, first, last)?;
-        let number = number + 1;
-        let mut block = Block { number, first, last, content, previous, hash: Vec::new(), is_pruned: false };
+        let Content { digest: content, packed, oldest, newest, .. } = content(&transaction, first, last)?;
+        let (number, hash, is_pruned) = (number + 1, Vec::new(), false);
+        let mut block = Block { number, first, last, content, previous, hash, is_pruned, newest };
         block.hash = block.right_hash();
         let add = "INSERT INTO blocks (number, first, last, newest, content, previous, hash) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
@@ -157,14 +159,16 @@ pub(crate) fn seal(
             block.number,
             block.first,
             block.last,
-            newest,
+            block.newest,
             block.content,
             block.previous,
             block.hash
         ])?;
         brief::keep(&transaction, number, oldest, &packed)?;
+        has_sealed = true;
     }
-    transaction.commit()
+    transaction.commit()?;
+    Ok(has_sealed)
 }
 
 /// What entries are.
@@ -173,6 +177,9 @@ struct Content {
     entries: u64,
     /// Their numbers, packed.
     packed: Vec<u8>,
+    /// The least and the greatest of their times.
+    oldest: i64,
+    newest: i64,
 }
 
 fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<Content> {
@@ -186,10 +193,12 @@ fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<C
     // Most entries of a block have their words in common.
     let mut words: HashMap<i64, Option<Vec<u8>>> = HashMap::new();
     let (mut context, mut entries, mut packer) = (Context::new(&SHA256), 0, Packer::default());
+    let (mut oldest, mut newest) = (i64::MAX, i64::MIN);
     while let Some(row) = rows.next()? {
         let it = Brief::read(row)?;
         packer.add(&it);
         let Brief { id, time, kind, verdict, port, protocol, count, sent, received, .. } = it;
+        (oldest, newest) = (oldest.min(time), newest.max(time));
         for number in [id, time, kind, verdict, port, protocol, count, sent, received] {
             context.update(&number.to_be_bytes());
         }
@@ -206,7 +215,8 @@ fn content(connection: &Connection, first: i64, last: i64) -> rusqlite::Result<C
         hash_text(&mut context, row.get_ref(14)?.as_bytes_or_null()?);
         entries += 1;
     }
-    Ok(Content { digest: context.finish().as_ref().to_vec(), entries, packed: packer.bytes() })
+    let digest = context.finish().as_ref().to_vec();
+    Ok(Content { digest, entries, packed: packer.bytes(), oldest, newest })
 }
 
 fn hash_text(context: &mut Context, text: Option<&[u8]>) {
@@ -319,7 +329,7 @@ fn fault_inside(
     if strangers > 0 {
         return Ok(Some(format!("{strangers} entries lie before it that no block has")));
     }
-    let Content { digest, entries, packed } = content(connection, block.first, block.last)?;
+    let Content { digest, entries, packed, oldest, newest } = content(connection, block.first, block.last)?;
     if block.is_pruned {
         found.pruned += 1;
         return Ok(match (entries, found.blocks) {
@@ -334,7 +344,13 @@ fn fault_inside(
             "entries {first} to {last} are not those that were sealed: something was changed, removed or added"
         )));
     }
-    if brief::kept(connection, block.number)?.is_some_and(|kept| kept != packed) {
+    if block.newest != newest {
+        return Ok(Some(
+            "the time by which it is forgotten, and left out of sums, is not that of its newest entry"
+                .to_owned(),
+        ));
+    }
+    if brief::kept(connection, block.number)?.is_some_and(|kept| kept != (oldest, packed)) {
         return Ok(Some("what sums are made of does not say what its entries say".to_owned()));
     }
     found.blocks += 1;

@@ -120,6 +120,14 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Bytes of its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Self { node, source, destination, rule, reason, detail, .. } = self;
+        let words: usize = [node, source, destination, rule, reason].into_iter().map(|text| text.len()).sum();
+        words + detail.as_ref().map_or(0, String::len)
+    }
+
     /// One of this kind about which nothing else is known.
     #[must_use]
     pub fn new(kind: Kind, verdict: Verdict) -> Self {

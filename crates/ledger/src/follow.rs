@@ -6,7 +6,7 @@
 
 use crate::chain;
 use crate::error::LedgerError;
-use crate::query::{Reader, SELECTED, Stored, WORDS, stored};
+use crate::query::{Reader, SELECTED, Stored, TEXTS, WORDS, stored};
 use crate::write::{LATE, WINDOW, signed};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -28,7 +28,7 @@ pub struct Followed {
 }
 
 impl Reader {
-    /// At most `most` entries after a number, of those that will not change any more at `now`, in microseconds since 1970; with
+    /// At most `most` entries after a number, and no more once their texts have [`TEXTS`] bytes, of those that will not change any more at `now`, in microseconds since 1970; with
     /// [`u64::MAX`], all.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ fn follow(connection: &Connection, after: i64, now: u64, most: usize) -> rusqlit
     let query = format!("{SELECTED} FROM entries e {WORDS} WHERE e.id > ?1 ORDER BY e.id LIMIT ?2");
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(params![after, i64::try_from(most).unwrap_or(i64::MAX)])?;
-    let (mut found, mut last, mut waits) = (Vec::new(), after, false);
+    let (mut found, mut last, mut waits, mut bytes) = (Vec::new(), after, false, 0);
     while let Some(row) = rows.next()? {
         let entry = stored(row)?;
         if !is_settled(&entry, sealed, now) {
@@ -90,7 +90,11 @@ fn follow(connection: &Connection, after: i64, now: u64, most: usize) -> rusqlit
             break;
         }
         last = entry.id;
+        bytes += entry.entry.bytes();
         found.push(entry);
+        if bytes >= TEXTS {
+            break;
+        }
     }
     if found.is_empty() && !waits {
         // Nothing is left of what came after.

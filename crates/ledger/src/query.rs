@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// Most rows of one answer.
 pub const MOST: usize = 10_000;
+/// Bytes of texts that whoever answers others asks for at once: what nodes hand over may be a thousand times as long as what they
+/// have to say.
+pub const TEXTS: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What [`stored`] reads of an entry `e` and its [`WORDS`].
 pub(crate) const SELECTED: &str = "SELECT e.id, e.time, e.kind, e.verdict, n.text, s.text, d.text, e.port, e.protocol, r.text, \
@@ -271,8 +274,16 @@ impl Reader {
     /// # Errors
     /// The file cannot be read.
     pub fn entries(&self, filter: &EntryFilter) -> Result<Vec<Stored>, LedgerError> {
+        self.page(filter, usize::MAX).map(|(entries, _)| entries)
+    }
+
+    /// The same, of which no more come once their texts have so many bytes; and whether that was why it ended.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn page(&self, filter: &EntryFilter, bytes: usize) -> Result<(Vec<Stored>, bool), LedgerError> {
         if !self.knows_all(&filter.texts())? {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         let conditions = Where::entries(filter);
         let order = match filter.order {
@@ -287,7 +298,20 @@ impl Reader {
             conditions.text,
             limit(filter.limit)
         );
-        self.list(&query, &conditions, "looking for entries", stored)
+        self.reading("looking for entries", |connection| {
+            let mut statement = connection.prepare(&query)?;
+            let mut rows = statement.query(params_from_iter(&conditions.values))?;
+            let (mut found, mut left) = (Vec::new(), bytes);
+            while let Some(row) = rows.next()? {
+                let it = stored(row)?;
+                left = left.saturating_sub(it.entry.bytes());
+                found.push(it);
+                if left == 0 {
+                    return Ok((found, true));
+                }
+            }
+            Ok((found, false))
+        })
     }
 
     /// Edges, those first that were first seen last.

@@ -1,19 +1,23 @@
-//! Forgetting: the oldest blocks go when they are too old or the file is too large.
+//! Forgetting: the oldest blocks go when they are too old or the file is too large; edges, when they would take most of it.
 
-use crate::write::signed;
+use crate::write::{EDGES_LOST, lose, signed};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Blocks that are forgotten in one go, so that a writer never waits long.
 const AT_ONCE: usize = 16;
 /// So many more words than were in use the last time are let be.
 const UNUSED: i64 = 100_000;
+/// Bytes of an edge with its names and its places in indexes, about.
+const EDGE: u64 = 256;
+/// Edges that are forgotten in one go.
+const EDGES_AT_ONCE: u64 = 20_000;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// For how long, in microseconds.
     pub age: u64,
-    /// In how many bytes of file; some more may be in use for a while.
+    /// In how many bytes of file; some more may be in use for a while. Edges take half of it at most.
     pub bytes: u64,
 }
 
@@ -52,6 +56,44 @@ pub(crate) fn prune(
         pruned += 1;
     }
     if pruned == 0 { Ok(false) } else { forget_words(connection, words_left) }
+}
+
+pub(crate) fn count_edges(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .query_row("SELECT count(*) FROM edges", [], |row| row.get(0))
+        .map(|count: i64| u64::try_from(count).unwrap_or(0))
+}
+
+/// Forgets edges where they would take more than half of the file, in which there would be no room for entries then: first those of
+/// which nothing was let through, for packets with false senders make as many of these as somebody likes. What goes is counted.
+pub(crate) fn forget_edges(
+    connection: &mut Connection,
+    retention: &Retention,
+    edges: &mut u64,
+) -> rusqlite::Result<()> {
+    let most = retention.bytes / 2 / EDGE;
+    if *edges <= most {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let count = count_edges(&transaction)?;
+    let beyond = count.saturating_sub(most).min(EDGES_AT_ONCE);
+    if beyond == 0 {
+        *edges = count;
+        return Ok(());
+    }
+    let mut gone = 0;
+    for which in ["WHERE allowed = 0 ORDER BY last", "ORDER BY first"] {
+        let forget = format!(
+            "DELETE FROM edges WHERE (source, destination, port, protocol) IN \
+             (SELECT source, destination, port, protocol FROM edges {which} LIMIT ?1)"
+        );
+        gone += transaction.prepare_cached(&forget)?.execute([signed(beyond - gone)])? as u64;
+    }
+    lose(&transaction, EDGES_LOST, gone)?;
+    transaction.commit()?;
+    *edges = count - gone;
+    Ok(())
 }
 
 /// Bytes of the file that hold something.

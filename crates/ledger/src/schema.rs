@@ -34,7 +34,7 @@ CREATE TABLE blocks (
 CREATE TABLE lost (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// Tables that came later: programs of before do not miss them. `origin` tells ledgers apart, `joined` says how far those of others are
+/// Tables and indexes that came later: programs of before do not miss them. `origin` tells ledgers apart, `joined` says how far those of others are
 /// that are joined into this one, `packed` has the numbers of the entries of a block once more, in one value ([`crate::brief`]).
 const LATER: &str = "
 CREATE TABLE IF NOT EXISTS origin (id TEXT NOT NULL);
@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS joined (
     node TEXT NOT NULL, ledger TEXT NOT NULL, last INTEGER NOT NULL, taken INTEGER NOT NULL, refused INTEGER NOT NULL,
     lost INTEGER NOT NULL, waiting INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (node, ledger));
 CREATE TABLE IF NOT EXISTS packed (block INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS edges_refused ON edges (last) WHERE allowed = 0;
 ";
 
 /// KiB of pages that a writer and a reader keep: by source, entries go to as many places at once as there are workloads.

@@ -7,7 +7,7 @@ use crate::brief::Brief;
 use crate::entry::{Kind, Verdict};
 use crate::error::LedgerError;
 use crate::query::{EntryFilter, MOST, Reader, Where, unsigned};
-use crate::write::signed;
+use crate::write::{OTHER, signed};
 use rusqlite::types::Value;
 use rusqlite::{InterruptHandle, OptionalExtension, Row, params, params_from_iter};
 use std::collections::{HashMap, VecDeque};
@@ -166,11 +166,18 @@ impl Reader {
         })
     }
 
-    /// How often what was of the entries that a filter means, in steps of so many microseconds from `since` on.
+    /// How often what was of the entries that a filter means, in steps of so many microseconds from `since` on. Of words, the `most`
+    /// that are most frequent are told apart; all others are [`OTHER`].
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn series(&self, filter: &EntryFilter, by: SeriesBy, step: u64) -> Result<Vec<Point>, LedgerError> {
+    pub fn series(
+        &self,
+        filter: &EntryFilter,
+        by: SeriesBy,
+        step: u64,
+        most: usize,
+    ) -> Result<Vec<Point>, LedgerError> {
         let column = match by {
             SeriesBy::Verdict => "verdict",
             SeriesBy::Kind => "kind",
@@ -178,23 +185,34 @@ impl Reader {
         };
         let since = signed(filter.since.unwrap_or(0));
         let step = signed(step).max(1);
-        let conditions = Where::entries(filter);
+        let Where { mut with, text: conditions, mut values } = Where::entries(filter);
+        let mut word = format!("e.{column}");
+        if let SeriesBy::Field(_) = by {
+            // Its conditions stand in the query twice, and so must what is bound in them, but not what is bound before.
+            let again = values.get(with.matches('?').count()..).unwrap_or_default().to_vec();
+            values.extend(again);
+            let begin = if with.is_empty() { "WITH" } else { "," };
+            with += &format!(
+                "{begin} frequent AS MATERIALIZED (SELECT e.{column} FROM entries e{conditions} GROUP BY +e.{column} \
+                 ORDER BY {} DESC, e.{column} LIMIT {most}) ",
+                summed("e.count")
+            );
+            word = format!("CASE WHEN e.{column} IN frequent THEN e.{column} END");
+        }
         let query = format!(
-            "{}SELECT step, word, w.text, number FROM (SELECT (e.time - {since}) / {step} AS step, e.{column} AS word, \
-             {} AS number FROM entries e{} GROUP BY 1, 2) LEFT JOIN words w ON w.id = word ORDER BY step, word",
-            conditions.with,
-            summed("e.count"),
-            conditions.text
+            "{with}SELECT step, word, w.text, number FROM (SELECT (e.time - {since}) / {step} AS step, {word} AS word, \
+             {} AS number FROM entries e{conditions} GROUP BY 1, 2) LEFT JOIN words w ON w.id = word ORDER BY step, word",
+            summed("e.count")
         );
         let name = |row: &Row<'_>| -> rusqlite::Result<String> {
-            let number: i64 = row.get(1)?;
+            let Some(number) = row.get::<_, Option<i64>>(1)? else { return Ok(OTHER.to_owned()) };
             Ok(match by {
                 SeriesBy::Verdict => Verdict::of_number(number).map_or("unknown", Verdict::name).to_owned(),
                 SeriesBy::Kind => Kind::of_number(number).map_or("unknown", Kind::name).to_owned(),
                 SeriesBy::Field(_) => row.get::<_, Option<String>>(2)?.unwrap_or_default(),
             })
         };
-        self.all("counting over time", &query, conditions.values, |row| {
+        self.all("counting over time", &query, values, |row| {
             Ok(Point { step: unsigned(row, 0)?, of: name(row)?, count: unsigned(row, 3)? })
         })
     }

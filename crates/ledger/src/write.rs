@@ -53,8 +53,10 @@ pub struct Ledger {
     words: Words,
     /// The rows whose windows are not over.
     open: HashMap<Alike, i64>,
-    /// The newest time that was seen.
-    newest: u64,
+    /// When something was sealed last.
+    sealed: Option<u64>,
+    /// About how many edges there are: exact when the file was opened, or some were forgotten last.
+    edges: u64,
     /// Words that were in use when they were last looked through.
     words_left: i64,
 }
@@ -143,12 +145,14 @@ impl Ledger {
         connection.busy_timeout(PATIENCE).map_err(failed("opening it"))?;
         schema::prepare(&connection, path)?;
         chain::newest(&connection).map_err(failed("reading its last block"))?;
+        let edges = retention::count_edges(&connection).map_err(failed("counting edges"))?;
         Ok(Self {
             connection,
             path: path.to_owned(),
             words: Words::default(),
             open: HashMap::new(),
-            newest: 0,
+            sealed: None,
+            edges,
             words_left: 0,
         })
     }
@@ -162,6 +166,19 @@ impl Ledger {
             return Ok(());
         }
         self.append_with(entries, |_| Ok(()))
+    }
+
+    /// The same, with what could not be added, by what it was: what is counted is counted if the entries are added, and only then.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_counting(&mut self, entries: &[Entry], lost: &[(&str, u64)]) -> Result<(), LedgerError> {
+        if lost.is_empty() {
+            return self.append(entries);
+        }
+        self.append_with(entries, |connection| {
+            lost.iter().try_for_each(|(what, count)| lose(connection, what, *count))
+        })
     }
 
     /// The same, with something beside them that is written if they are.
@@ -217,7 +234,6 @@ impl Ledger {
                 };
                 edges.entry(edge).or_insert_with(|| Reached::at(entry.time)).add(entry, alike.rule);
             }
-            self.newest = self.newest.max(entry.time);
         }
         for (alike, amount) in sums {
             match self.open.get(&alike) {
@@ -230,11 +246,14 @@ impl Ledger {
                 }
             }
         }
+        let mut fresh = 0;
         for (edge, reached) in edges {
-            note(&transaction, &mut self.words, edge, &reached)?;
+            fresh += u64::from(note(&transaction, &mut self.words, edge, &reached)?);
         }
         beside(&transaction)?;
-        transaction.commit()
+        transaction.commit()?;
+        self.edges += fresh;
+        Ok(())
     }
 
     /// Seals what can be sealed and forgets what is too old or too much. To be called every second or so; `now` is in
@@ -243,13 +262,20 @@ impl Ledger {
     /// # Errors
     /// As [`Self::append`]; it is tried again the next time.
     pub fn tend(&mut self, now: u64, retention: &Retention) -> Result<(), LedgerError> {
-        // A clock that was set back must not keep windows open for ever. What is old is judged by the clock as it is: one
-        // that was ahead for a while must not have all that comes later forgotten.
-        let latest = now.max(self.newest);
-        self.open.retain(|alike, _| (alike.window + 1) * WINDOW + LATE > latest);
+        // A window that is ahead is none that still grows: a clock was set back, or is wrong. All is judged by the clock as it is: one
+        // that was ahead for a while, or one node's of many, must not have windows of others closed or what comes later forgotten.
+        self.open.retain(|alike, _| {
+            let start = alike.window.saturating_mul(WINDOW);
+            start.saturating_add(WINDOW + LATE) > now && start <= now.saturating_add(LATE)
+        });
         let limit = self.open.values().min().copied();
+        let is_turn = self.sealed.is_none_or(|sealed| now.abs_diff(sealed) >= chain::PATIENCE);
+        let is_due = |oldest: u64| is_turn && now.abs_diff(oldest) >= chain::PATIENCE;
         let tended = (|| {
-            chain::seal(&mut self.connection, limit, latest, chain::PATIENCE)?;
+            if chain::seal(&mut self.connection, limit, is_due)? {
+                self.sealed = Some(now);
+            }
+            retention::forget_edges(&mut self.connection, retention, &mut self.edges)?;
             retention::prune(&mut self.connection, now, retention, &mut self.words_left)
         })();
         match tended {
@@ -268,16 +294,8 @@ impl Ledger {
     /// As [`Self::append`].
     pub fn seal(&mut self) -> Result<(), LedgerError> {
         let limit = self.open.values().min().copied();
-        let sealed = chain::seal(&mut self.connection, limit, u64::MAX, 0);
-        sealed.map_err(|source| self.failed("sealing", source))
-    }
-
-    /// Counts what could not be added.
-    ///
-    /// # Errors
-    /// As [`Self::append`].
-    pub fn lose(&mut self, what: &str, count: u64) -> Result<(), LedgerError> {
-        lose(&self.connection, what, count).map_err(|source| self.failed("counting what is lost", source))
+        let sealed = chain::seal(&mut self.connection, limit, |_| true);
+        sealed.map(drop).map_err(|source| self.failed("sealing", source))
     }
 
     /// Reads something of the file as it is for who writes it.
@@ -305,7 +323,7 @@ fn added(column: &str, more: &str) -> String {
     format!("min({column} + {more}, {})", i64::MAX)
 }
 
-fn lose(connection: &Connection, what: &str, count: u64) -> rusqlite::Result<()> {
+pub(crate) fn lose(connection: &Connection, what: &str, count: u64) -> rusqlite::Result<()> {
     let add = "INSERT INTO lost VALUES (?1, ?2) ON CONFLICT DO UPDATE SET count = min(count + excluded.count, 9223372036854775807)";
     connection.prepare_cached(add)?.execute(params![what, signed(count)]).map(drop)
 }
@@ -399,7 +417,8 @@ fn has_edge(entry: &Entry) -> bool {
     entry.kind == Kind::Flow && !entry.destination.is_empty()
 }
 
-fn note(connection: &Connection, words: &mut Words, edge: Edge, reached: &Reached) -> rusqlite::Result<()> {
+/// Whether it is one more.
+fn note(connection: &Connection, words: &mut Words, edge: Edge, reached: &Reached) -> rusqlite::Result<bool> {
     let Edge { source, mut destination, port, protocol } = edge;
     let Reached { first, last, allowed, denied, sent, received, rule } = *reached;
     let known = "SELECT 1 FROM edges WHERE source = ?1 AND destination = ?2 AND port = ?3 AND protocol = ?4";
@@ -443,7 +462,7 @@ fn note(connection: &Connection, words: &mut Words, edge: Edge, reached: &Reache
             signed(received),
             rule
         ])
-        .map(drop)
+        .map(|_| known.is_none())
 }
 
 /// Renames a file and what SQLite keeps beside it.

@@ -91,8 +91,13 @@ fn full() {
     };
     assert!(written > 500 && !error.is_damage() && error.to_string().contains("full"), "{written}: {error}");
     for _ in 0..3 {
-        assert!(ledger.append(&batch(written)).is_err());
+        assert!(ledger.append_counting(&batch(written), &[("never", 1)]).is_err());
         assert_eq!(held(&path), written, "all that was acknowledged, and nothing of what was not");
+        assert_eq!(
+            Reader::open(&path).unwrap().lost().unwrap(),
+            [],
+            "nothing is counted of what is tried again"
+        );
     }
     drop(ledger);
     // Who starts while it is full takes it for full, not for damaged.
@@ -106,8 +111,7 @@ fn full() {
         fs::remove_file(&ballast).unwrap();
         Ledger::open(&path).unwrap()
     };
-    ledger.append(&batch(written)).unwrap();
-    ledger.lose("records for which there was no room", 300).unwrap();
+    ledger.append_counting(&batch(written), &[("records for which there was no room", 300)]).unwrap();
     ledger.tend(START + 3_600_000_000, &Retention::default()).unwrap();
     assert_eq!((put_aside(&folder), held(&path)), (0, written + 100));
     let lost = Reader::open(&path).unwrap().lost().unwrap();

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test")]
 
+use ledger::query::TEXTS;
 use ledger::write::WINDOW;
-use ledger::{Entry, Kind, Ledger, Reader, Retention, Verdict};
+use ledger::{Entry, EntryFilter, Kind, Ledger, Reader, Retention, Verdict};
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -48,6 +49,23 @@ fn an_entry_that_may_still_grow_holds_back_what_came_after_it() {
     // As it is, for who does not wait.
     assert_eq!(reader.follow(0, u64::MAX, MOST).unwrap().entries.len(), 3);
     assert_eq!(reader.follow(0, u64::MAX, 2).unwrap().last, 2);
+}
+
+#[test]
+fn entries_that_are_long_come_in_several_pages() {
+    let (_folder, path, mut ledger) = ledger();
+    let long = "x".repeat(TEXTS / 4);
+    ledger.append(&(0..5).map(|time| entry(START + time, "a", Some(&long))).collect::<Vec<_>>()).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let first = reader.follow(0, SETTLED, MOST).unwrap();
+    assert_eq!((first.entries.len(), first.last, first.waiting, first.forgotten), (4, 4, 1, 0));
+    let rest = reader.follow(first.last, SETTLED, MOST).unwrap();
+    assert_eq!((rest.entries.len(), rest.last, rest.waiting), (1, 5, 0));
+    let all = EntryFilter::default();
+    let (page, is_cut) = reader.page(&all, TEXTS).unwrap();
+    assert_eq!((page.len(), is_cut), (4, true));
+    let (page, is_cut) = reader.page(&EntryFilter { before: Some(2), ..all.clone() }, TEXTS).unwrap();
+    assert_eq!((page.len(), is_cut, reader.entries(&all).unwrap().len()), (1, false, 5));
 }
 
 #[test]

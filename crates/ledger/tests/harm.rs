@@ -61,6 +61,8 @@ fn whatever_is_changed_in_sealed_entries_is_told_with_its_block() {
     let forgotten =
         "UPDATE blocks SET pruned = 1 WHERE number = 2; DELETE FROM entries WHERE id BETWEEN 4097 AND 8192;";
     check("forgotten-out-of-turn", forgotten, 2);
+    check("forgotten-later", "UPDATE blocks SET newest = newest + 1 WHERE number = 2", 2);
+    check("left-out-of-sums", "UPDATE packed SET oldest = 9223372036854775807 WHERE block = 3", 3);
     check("sums", "UPDATE packed SET data = (SELECT data FROM packed WHERE block = 1) WHERE block = 3", 3);
     check(
         "before",

@@ -203,7 +203,7 @@ fn amounts_of_a_node_that_lies_leave_a_ledger_that_everybody_can_read() {
     reader.each_pair(&all, None, |_| pairs += 1).unwrap();
     assert_eq!(pairs, 1);
     assert_eq!(reader.rules(&all).unwrap().len(), 1);
-    assert_eq!(reader.series(&all, SeriesBy::Field(Field::Node), 60_000_000).unwrap().len(), 2);
+    assert_eq!(reader.series(&all, SeriesBy::Field(Field::Node), 60_000_000, 10).unwrap().len(), 2);
 }
 
 #[test]

@@ -113,7 +113,58 @@ fn a_clock_that_was_set_back_seals_and_forgets_as_before() {
     let retention = Retention { age: 3600 * 1_000_000, ..Retention::default() };
     ledger.tend(0, &retention).unwrap();
     let found = Reader::open(&path).unwrap().verify().unwrap();
-    assert_eq!((found.fault, found.entries, found.unsealed, found.pruned), (None, 1, 1, 0));
+    assert_eq!((found.fault, found.entries, found.unsealed, found.pruned), (None, 2, 0, 0));
+}
+
+#[test]
+fn one_clock_of_many_that_is_ahead_or_behind_changes_nothing_for_others() {
+    for wrong in [START + 1_800_000_000, START - 1_800_000_000] {
+        let (_folder, path) = file();
+        let mut ledger = Ledger::open(&path).unwrap().0;
+        let start = START.next_multiple_of(WINDOW);
+        let seconds = 90;
+        for second in 0..seconds {
+            let now = start + second * 1_000_000;
+            let stray = Entry { detail: Some("{}".to_owned()), ..flow(wrong, "lost", "b", Verdict::Allow) };
+            ledger.append(&[flow(now, "a", "b", Verdict::Allow), stray]).unwrap();
+            ledger.tend(now + 1, &Retention::default()).unwrap();
+        }
+        let reader = Reader::open(&path).unwrap();
+        let of = |source: &str| EntryFilter { source: Some(source.to_owned()), ..EntryFilter::default() };
+        let sums = reader.entries(&of("a")).unwrap();
+        assert_eq!(sums.iter().map(|it| it.entry.count).collect::<Vec<_>>(), [15; 6], "one a window");
+        let found = reader.verify().unwrap();
+        assert!(found.fault.is_none() && found.blocks <= 2, "{found:?}");
+        assert_eq!(found.entries + found.unsealed, seconds + 6);
+    }
+}
+
+#[test]
+fn edges_of_false_senders_are_forgotten_before_they_fill_the_file_and_counted() {
+    let (_folder, path) = file();
+    let mut ledger = Ledger::open(&path).unwrap().0;
+    let retention = Retention { bytes: 1 << 20, ..Retention::default() };
+    let most = retention.bytes / 512;
+    let known: Vec<_> =
+        (0..100).map(|number| flow(START, &format!("ai/{number}"), "hub", Verdict::Allow)).collect();
+    ledger.append(&known).unwrap();
+    for round in 1..6 {
+        let sender = |number: u64| format!("198.51.{round}.{number}");
+        let many: Vec<_> =
+            (0..most).map(|number| flow(START + round, &sender(number), "ai/web", Verdict::Deny)).collect();
+        ledger.append(&many).unwrap();
+        ledger.tend(START + round, &retention).unwrap();
+    }
+    let reader = Reader::open(&path).unwrap();
+    let edges = reader.edges(&EdgeFilter::default()).unwrap();
+    assert_eq!(edges.len() as u64, most);
+    assert_eq!(
+        edges.iter().filter(|edge| edge.allowed > 0).count(),
+        100,
+        "who was let through is still known"
+    );
+    assert!(edges.iter().all(|edge| edge.allowed > 0 || edge.last == START + 5), "the latest stay");
+    assert_eq!(reader.lost().unwrap()[0].1, 5 * most + 100 - most);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn sums_are_of_what_a_filter_means_and_of_nothing_else() {
     let of =
         |column, wanted: &str| EntryFilter { texts: vec![(column, Match::wanted(wanted))], ..flows(ALL) };
     let counted = |filter: &EntryFilter| {
-        let points = reader.series(filter, SeriesBy::Kind, MINUTE).unwrap();
+        let points = reader.series(filter, SeriesBy::Kind, MINUTE, 10).unwrap();
         points.iter().map(|point| point.count).sum::<u64>()
     };
     for (filter, count, met) in [
@@ -95,7 +95,7 @@ fn sums_have_all_entries_of_the_time_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
     let reader = ledger(&folder.path().join("ledger.db"));
     let points = |by| {
-        let found = reader.series(&flows(ALL), by, MINUTE).unwrap();
+        let found = reader.series(&flows(ALL), by, MINUTE, 10).unwrap();
         found.into_iter().map(|point| (point.step, point.of, point.count)).collect::<Vec<_>>()
     };
     let own =
@@ -120,6 +120,38 @@ fn sums_have_all_entries_of_the_time_and_no_others() {
         reader.findings_by_pair(&ALL.all()).unwrap(),
         [("ns/a".to_owned(), "x.example".to_owned(), 1)]
     );
+}
+
+#[test]
+fn of_many_words_the_most_frequent_are_told_apart_and_no_filter_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let entry = |number: u64| Entry {
+        time: number * 1000,
+        source: format!("ns/{}", number % 2).into(),
+        destination: if number % 5 < 2 { "often".into() } else { format!("n{number}.example").into() },
+        detail: Some("{}".to_owned()),
+        ..Entry::new(Kind::Dns, if number % 3 == 0 { Verdict::Deny } else { Verdict::Allow })
+    };
+    Ledger::open(&path).unwrap().0.append(&(0..3000).map(entry).collect::<Vec<_>>()).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    for texts in
+        [vec![], vec![(Column::Source, Match::wanted("ns/1")), (Column::Any, Match::Has("N".into()))]]
+    {
+        let filter = EntryFilter {
+            texts,
+            since: Some(0),
+            until: Some(2_000_000),
+            verdict: Some(Verdict::Allow),
+            ..EntryFilter::default()
+        };
+        let by = |by, most| reader.series(&filter, by, 500_000, most).unwrap();
+        let all = by(SeriesBy::Verdict, 10).iter().map(|point| point.count).sum::<u64>();
+        let few = by(SeriesBy::Field(Field::Destination), 3);
+        assert!(few.len() <= 4 * 5 && few.iter().any(|point| point.of == "(other)"), "{few:?}");
+        assert!(all > 100 && few.iter().any(|point| point.of == "often"), "{few:?}");
+        assert_eq!(few.iter().map(|point| point.count).sum::<u64>(), all);
+    }
 }
 
 #[test]

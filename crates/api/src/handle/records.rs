@@ -5,6 +5,7 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::shape::List;
 use crate::shape::records::{Nearest, Record, Why};
+use ledger::query::TEXTS;
 use ledger::{Column, Entry, EntryFilter, Kind, Match, Reader, Stored, Verdict};
 use serde_json::Value;
 
@@ -18,8 +19,8 @@ pub(crate) fn list(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem>
     let limit = asked.query.limit(100);
     let filter =
         EntryFilter { before: asked.query.number("before"), limit: Some(limit), ..filter(asked.query)? };
-    let found = reader.entries(&filter)?;
-    let next = if found.len() < limit { None } else { found.last().map(|it| it.id) };
+    let (found, is_cut) = reader.page(&filter, TEXTS)?;
+    let next = if found.len() < limit && !is_cut { None } else { found.last().map(|it| it.id) };
     json(&List { items: found.iter().map(Record::from).collect(), next, lost: lost(reader)? })
 }
 
@@ -98,7 +99,7 @@ fn joined(reader: &Reader, to: &Stored) -> Result<Vec<Record>, Problem> {
         ..EntryFilter::default()
     };
     let is_joined = |it: &&Stored| it.id != to.id && is_same_connection(&it.entry, &to.entry);
-    let found = reader.entries(&filter)?;
+    let (found, _) = reader.page(&filter, TEXTS)?;
     Ok(found.iter().filter(is_joined).take(JOINED).map(Record::from).collect())
 }
 

@@ -5,6 +5,7 @@ use super::{Asked, Reply, json, lost};
 use crate::problem::Problem;
 use crate::shape::records::{EdgeAnswer, Hint, Hints, OneSeries, Series, SumAnswer};
 use crate::shape::{List, Moment};
+use ledger::write::OTHER;
 use ledger::{EdgeFilter, EntryFilter, Field, Measure, Point, Reader, SeriesBy, TopBy};
 use std::collections::BTreeMap;
 
@@ -12,8 +13,6 @@ use std::collections::BTreeMap;
 const STEPS: u64 = 2000;
 /// Series that are told apart.
 const SERIES: usize = 10;
-/// Name of all others.
-const OTHER: &str = "(other)";
 const MICROS: u64 = 1_000_000;
 
 /// `GET /edges`.
@@ -99,7 +98,7 @@ pub(crate) fn series(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Proble
         name => SeriesBy::Field(field(name)),
     };
     let filter = EntryFilter { since: Some(span.since), until: Some(span.until), ..filter(query)? };
-    let points = reader.series(&filter, by, micros)?;
+    let points = reader.series(&filter, by, micros, SERIES)?;
     json(&Series { step, start: Moment::of(span.since), series: lines(points, steps) })
 }
 
@@ -110,16 +109,17 @@ fn lines(points: Vec<Point>, steps: u64) -> Vec<OneSeries> {
         let sum = sums.entry(&point.of).or_default();
         *sum = sum.saturating_add(point.count);
     }
+    let has_others = sums.remove(OTHER).is_some();
     let mut names: Vec<(&str, u64)> = sums.into_iter().collect();
     names.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
     let length = usize::try_from(steps).unwrap_or(0);
     let line = |name: &str| OneSeries { name: name.to_owned(), values: vec![0; length] };
     let mut lines: Vec<_> = names.iter().take(SERIES).map(|(name, _)| line(name)).collect();
-    if names.len() > SERIES {
+    if has_others || names.len() > SERIES {
         lines.push(line(OTHER));
     }
-    let places: BTreeMap<&str, usize> =
-        names.iter().enumerate().map(|(place, (name, _))| (*name, place.min(SERIES))).collect();
+    let places = names.iter().map(|(name, _)| *name).chain([OTHER]).enumerate();
+    let places: BTreeMap<&str, usize> = places.map(|(place, name)| (name, place.min(SERIES))).collect();
     for point in &points {
         let line = places.get(point.of.as_str()).and_then(|place| lines.get_mut(*place));
         let step = usize::try_from(point.step).unwrap_or(usize::MAX);
@@ -145,5 +145,10 @@ mod tests {
         assert_eq!(lines[SERIES].name, OTHER);
         let sum: u64 = lines.iter().flat_map(|line| &line.values).sum();
         assert_eq!(sum, 30 * 31 / 2);
+        // What the ledger did not tell apart is one of none.
+        let point = |of: &str, count| Point { step: 0, of: of.to_owned(), count };
+        let lines = super::lines(vec![point(OTHER, 9), point("b", 1), point("a", 2)], 1);
+        let told: Vec<_> = lines.iter().map(|line| (line.name.as_str(), line.values[0])).collect();
+        assert_eq!(told, [("a", 2), ("b", 1), (OTHER, 9)]);
     }
 }

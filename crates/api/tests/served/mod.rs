@@ -16,6 +16,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Entries of a sample.
@@ -23,8 +24,11 @@ pub(crate) const ENTRIES: u64 = 3000;
 /// When its last hour ends: 2026-11-26T12:00:00Z.
 pub(crate) const END: u64 = 1_795_694_400_000_000;
 
-/// Everybody's token is the name of their role.
-pub(crate) struct Roles;
+/// Everybody's token is the name of their role; that of one holds until it is told that it does not.
+#[derive(Default)]
+pub(crate) struct Roles {
+    pub(crate) is_over: AtomicBool,
+}
 
 impl Authenticate for Roles {
     fn recognise<'a>(&'a self, token: &'a str) -> Recognition<'a> {
@@ -32,6 +36,7 @@ impl Authenticate for Roles {
             "viewer" => Ok(Role::Viewer),
             "operator" => Ok(Role::Operator),
             "admin" => Ok(Role::Admin),
+            "until-told" if !self.is_over.load(Ordering::Relaxed) => Ok(Role::Viewer),
             "idle" => Err(NotRecognised::NoRole("idle".into())),
             "down" => Err(NotRecognised::Unavailable("nobody answers".to_owned())),
             _ => Err(NotRecognised::Wrong),
@@ -44,6 +49,7 @@ impl Authenticate for Roles {
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) actions: Arc<SampleActions>,
+    pub(crate) roles: Arc<Roles>,
     pub(crate) ledger: Ledger,
     pub(crate) path: PathBuf,
     _folder: tempfile::TempDir,
@@ -88,12 +94,13 @@ pub(crate) fn serve_from(path: &Path) -> Served {
 
 fn over(path: PathBuf, ledger: Ledger, folder: tempfile::TempDir) -> Served {
     let actions = Arc::new(SampleActions::default());
-    let config = sample::config(&path, Arc::clone(&actions), Arc::new(Roles));
+    let roles = Arc::new(Roles::default());
+    let config = sample::config(&path, Arc::clone(&actions), Arc::<Roles>::clone(&roles));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     runtime.spawn(api::serve(listener, config));
-    Served { address, actions, ledger, path, _folder: folder, _runtime: runtime }
+    Served { address, actions, roles, ledger, path, _folder: folder, _runtime: runtime }
 }
 
 impl Served {
@@ -139,8 +146,10 @@ impl Served {
 
     /// Server-sent events, one by one.
     pub(crate) fn follow(&self, query: &str, headers: &[(&str, &str)]) -> Events {
-        let mut all = vec![("authorization", "Bearer viewer")];
-        all.extend(headers);
+        let mut all = headers.to_vec();
+        if !headers.iter().any(|(name, _)| matches!(*name, "authorization" | "cookie")) {
+            all.push(("authorization", "Bearer viewer"));
+        }
         let stream = self.open(&format!("GET /api/v1/records/stream{query}"), &all, "");
         let mut lines = BufReader::new(stream);
         let mut line = String::new();

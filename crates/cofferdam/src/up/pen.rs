@@ -239,21 +239,24 @@ impl Hand {
             }
         }
         let Some(ledger) = &mut self.ledger else { return Ok(()) };
-        let written = ledger.append(waiting).and_then(|()| {
-            let lost = self.shared.lost.load(Ordering::Relaxed);
-            if lost > self.told {
-                ledger.lose("records for which there was no room", lost - self.told)?;
-                self.told = lost;
-            }
-            for (what, count) in self.shared.take_elsewhere() {
-                // What cannot be counted now is counted with the next.
-                if let Err(error) = ledger.lose(what, count) {
-                    self.shared.change(|state| *state.elsewhere.entry(what).or_default() += count);
-                    return Err(error);
+        let lost = self.shared.lost.load(Ordering::Relaxed);
+        let own = Some(("records for which there was no room", lost.saturating_sub(self.told)));
+        let elsewhere = self.shared.take_elsewhere();
+        let missing: Vec<(&str, u64)> = elsewhere
+            .iter()
+            .map(|(what, count)| (*what, *count))
+            .chain(own.filter(|(_, count)| *count > 0))
+            .collect();
+        let written = ledger.append_counting(waiting, &missing);
+        match &written {
+            Ok(()) => self.told = lost,
+            // What cannot be counted now is counted with the next.
+            Err(_) => self.shared.change(|state| {
+                for (what, count) in elsewhere {
+                    *state.elsewhere.entry(what).or_default() += count;
                 }
-            }
-            Ok(())
-        });
+            }),
+        }
         // What cannot be sealed or forgotten now can be the next time; what was written is.
         let wanted = self.shared.state().wanted;
         let is_wanted = wanted > self.sealed;

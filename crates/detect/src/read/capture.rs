@@ -1,13 +1,13 @@
-//! Captures of packets, as `tcpdump -w` writes them -> lookups and connections.
+//! Captures of packets, as `tcpdump -w` and Wireshark write them -> lookups and connections.
 //!
 //! Enters: bytes as they come, in any pieces. Leaves: a lookup when its answer is there, or none came in time; a connection when it
 //! ended or nothing passed for long. Guarantees: as [`crate::read`]; nothing is kept beyond [`MAX_OPEN`] of each. Does not: put
-//! streams together: of DNS over TCP, messages are read that a segment holds whole. Format:
-//! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-06.html>.
+//! streams together: of DNS over TCP, messages are read that a segment holds whole.
 
 use super::Unreadable;
+use super::frames::{self, Frames};
 use super::message::{self, Message};
-use super::packet::{self, Packet, TCP};
+use super::packet::{self, ACK, FIN, Packet, RST, SYN, TCP};
 use crate::event::{Event, Flow, Lookup, Phase, Place, RecordId, SECOND, What};
 use observe::Time;
 use std::collections::{HashMap, VecDeque};
@@ -16,46 +16,15 @@ use std::sync::Arc;
 
 /// Lookups without an answer, and connections without an end, that are kept.
 pub const MAX_OPEN: usize = 1 << 16;
-/// Largest packet in bytes; what tools write at most.
-const LARGEST: usize = 1 << 18;
 /// How long an answer may take.
 const ANSWER: u64 = 5 * SECOND;
 /// How long a connection may be silent.
 const SILENCE: u64 = 120 * SECOND;
-/// Bytes of the header of a file, and of a packet.
-const FILE_HEADER: usize = 24;
-const PACKET_HEADER: usize = 16;
 const DNS: u16 = 53;
 
 /// First bytes of a file that is a capture.
 pub fn is_one(bytes: &[u8]) -> bool {
-    Shape::of(bytes).is_some() || bytes.starts_with(&PCAPNG)
-}
-
-const PCAPNG: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-
-/// How numbers are written.
-#[derive(Clone, Copy, Debug)]
-struct Shape {
-    big: bool,
-    nanos: bool,
-}
-
-impl Shape {
-    fn of(bytes: &[u8]) -> Option<Self> {
-        match bytes.get(..4)? {
-            [0xd4, 0xc3, 0xb2, 0xa1] => Some(Self { big: false, nanos: false }),
-            [0x4d, 0x3c, 0xb2, 0xa1] => Some(Self { big: false, nanos: true }),
-            [0xa1, 0xb2, 0xc3, 0xd4] => Some(Self { big: true, nanos: false }),
-            [0xa1, 0xb2, 0x3c, 0x4d] => Some(Self { big: true, nanos: true }),
-            _ => None,
-        }
-    }
-
-    fn number(self, bytes: &[u8], at: usize) -> u32 {
-        let four = bytes.get(at..at + 4).and_then(|four| <[u8; 4]>::try_from(four).ok()).unwrap_or_default();
-        if self.big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) }
-    }
+    frames::is_one(bytes)
 }
 
 /// Who asks whom, and the number of the question.
@@ -70,6 +39,8 @@ struct Open {
     record: RecordId,
     sent: u64,
     received: u64,
+    /// Whether its begin was seen, where the protocol has one.
+    began_here: bool,
     answered: bool,
     ended: bool,
 }
@@ -80,7 +51,7 @@ pub struct Capture {
     file: Arc<str>,
     /// What came and is no whole packet yet.
     held: Vec<u8>,
-    head: Option<(Shape, u32)>,
+    frames: Option<Frames>,
     packets: u64,
     ignored: u64,
     questions: HashMap<Question, Event>,
@@ -95,7 +66,7 @@ impl Capture {
         Self {
             file: file.into(),
             held: Vec::new(),
-            head: None,
+            frames: None,
             packets: 0,
             ignored: 0,
             questions: HashMap::new(),
@@ -114,41 +85,37 @@ impl Capture {
     pub fn push(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<(), Unreadable> {
         self.held.extend_from_slice(bytes);
         let held = std::mem::take(&mut self.held);
-        let mut at = 0;
-        let (shape, link) = match self.head {
-            Some(head) => head,
-            None if held.len() < FILE_HEADER => {
-                self.held = held;
-                return Ok(());
-            }
-            None => {
-                at = FILE_HEADER;
-                *self.head.insert(self.header(&held)?)
-            }
-        };
-        while let Some(header) = held.get(at..at + PACKET_HEADER) {
-            let length = usize::try_from(shape.number(header, 8)).unwrap_or(usize::MAX);
-            if length > LARGEST {
-                self.packets += 1;
-                return Err(
-                    self.unreadable(format!("a packet of {length} bytes: the capture is damaged here"))
-                );
-            }
-            let Some(frame) = held.get(at + PACKET_HEADER..at + PACKET_HEADER + length) else { break };
-            let fraction = u64::from(shape.number(header, 4)) / if shape.nanos { 1000 } else { 1 };
-            let time = u64::from(shape.number(header, 0)) * SECOND + fraction;
-            self.packet(time, link, frame, events);
-            at += PACKET_HEADER + length;
-        }
+        let read = self.read(&held, events);
+        let at = read.map_err(|why| {
+            self.packets += u64::from(self.frames.is_some());
+            self.unreadable(why)
+        })?;
         self.held = held.get(at..).unwrap_or_default().to_vec();
         Ok(())
+    }
+
+    /// All whole packets; how many bytes these were.
+    fn read(&mut self, held: &[u8], events: &mut Vec<Event>) -> Result<usize, String> {
+        let mut at = 0;
+        if self.frames.is_none() {
+            let Some((frames, length)) = Frames::begin(held)? else { return Ok(0) };
+            (self.frames, at) = (Some(frames), length);
+        }
+        while let Some(frames) = &mut self.frames {
+            let Some((length, frame)) = frames.next(held.get(at..).unwrap_or_default())? else { break };
+            if let Some((time, link, frame)) = frame {
+                self.packet(time, link, frame, events);
+            }
+            at += length;
+        }
+        Ok(at)
     }
 
     /// That was all. What is open is told of; a capture that is cut is unreadable at its last packet.
     pub fn finish(&mut self, events: &mut Vec<Event>) -> Result<(), Unreadable> {
         self.unanswered(u64::MAX, events);
         self.silent(u64::MAX, events);
-        if self.head.is_none() {
+        if self.frames.is_none() {
             return Err(self.unreadable("this is no capture: it is shorter than the header of one"));
         }
         if !self.held.is_empty() {
@@ -156,25 +123,6 @@ impl Capture {
             return Err(self.unreadable("the capture ends within a packet"));
         }
         Ok(())
-    }
-
-    fn header(&self, bytes: &[u8]) -> Result<(Shape, u32), Unreadable> {
-        if bytes.starts_with(&PCAPNG) {
-            return Err(self.unreadable(
-                "pcapng is not read: convert it with `editcap -F pcap IN OUT` or `tcpdump -r IN -w OUT`",
-            ));
-        }
-        let Some(shape) = Shape::of(bytes) else {
-            return Err(self.unreadable("this is no capture: its first bytes are not those of pcap"));
-        };
-        // The upper bits say how long check sums of frames are.
-        let link = shape.number(bytes, 20) & 0x0fff_ffff;
-        if !packet::is_known(link) {
-            return Err(self.unreadable(format!(
-                "frames of link type {link} are not read: capture Ethernet, raw IP or `-i any`"
-            )));
-        }
-        Ok((shape, link))
     }
 
     fn unreadable(&self, why: impl Into<String>) -> Unreadable {
@@ -251,8 +199,13 @@ impl Capture {
             ((packet.from, packet.to, packet.protocol), (packet.to, packet.from, packet.protocol));
         // An answer to SYN whose SYN is missing tells who began.
         let is_reply = self.flows.contains_key(&back)
-            || (!self.flows.contains_key(&there) && packet.flags & 0x12 == 0x12);
+            || (!self.flows.contains_key(&there) && packet.flags & (SYN | ACK) == SYN | ACK);
         let ends = if is_reply { back } else { there };
+        let is_begin = packet.flags & SYN != 0;
+        // What comes behind the end of a connection, its last acknowledgement above all, begins no other.
+        if packet.protocol == TCP && packet.length == 0 && !is_begin && !self.flows.contains_key(&ends) {
+            return;
+        }
         if !self.flows.contains_key(&ends) && self.flows.len() >= MAX_OPEN {
             self.silent(u64::MAX, events);
         }
@@ -262,18 +215,19 @@ impl Capture {
             record,
             sent: 0,
             received: 0,
+            began_here: is_begin,
             answered: false,
             ended: false,
         });
         open.last = time;
-        let is_reset = packet.flags & 4 != 0;
+        let is_reset = packet.flags & RST != 0;
         if is_reply {
             open.received += packet.length;
             open.answered |= !is_reset;
         } else {
             open.sent += packet.length;
         }
-        let is_fin = packet.flags & 1 != 0;
+        let is_fin = packet.flags & FIN != 0;
         let is_over = is_reset || (open.ended && is_fin);
         open.ended |= is_fin;
         // The second FIN, or a reset, is the end.
@@ -294,7 +248,7 @@ impl Capture {
 
 impl Open {
     fn event(self, (from, to, protocol): Ends) -> Event {
-        let is_failed = protocol == TCP && !self.answered;
+        let is_failed = protocol == TCP && self.began_here && !self.answered;
         let flow = Flow {
             phase: if is_failed { Phase::Failed } else { Phase::Whole },
             from_node: false,

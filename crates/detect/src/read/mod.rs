@@ -5,6 +5,7 @@
 //! is read but says nothing of interest is counted ([`Reader::ignored`]). Does not: open files, or undo compression.
 
 pub mod capture;
+mod frames;
 mod message;
 mod own;
 mod packet;
@@ -72,7 +73,9 @@ impl Reader {
         if line.len() > LONGEST_LINE + 1 {
             return Err(self.unreadable(format!("the line is longer than {LONGEST_LINE} bytes")));
         }
-        let line = line.trim_ascii();
+        // Some programs begin a file of UTF-8 with a mark that says so.
+        let mark = if self.line == 1 { &b"\xef\xbb\xbf"[..] } else { b"" };
+        let line = line.strip_prefix(mark).unwrap_or(line).trim_ascii();
         if line.is_empty() || line.starts_with(b"#") {
             self.ignored += 1;
             return Ok(());

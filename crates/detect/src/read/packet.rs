@@ -13,7 +13,7 @@ pub(super) struct Packet<'a> {
     pub(super) from: (IpAddr, u16),
     pub(super) to: (IpAddr, u16),
     pub(super) protocol: u8,
-    /// Of TCP: FIN 1, SYN 2, RST 4, ACK 16; 0 of UDP.
+    /// Of TCP: [`FIN`], [`SYN`], [`RST`], [`ACK`]; 0 of UDP.
     pub(super) flags: u8,
     pub(super) payload: &'a [u8],
     /// Bytes of payload that there were on the wire, also where the capture has fewer.
@@ -22,6 +22,10 @@ pub(super) struct Packet<'a> {
 
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
+pub(super) const FIN: u8 = 1;
+pub(super) const SYN: u8 = 2;
+pub(super) const RST: u8 = 4;
+pub(super) const ACK: u8 = 16;
 
 /// Kinds of frames that are read, by their number in <https://www.tcpdump.org/linktypes.html>.
 pub(super) fn is_known(link: u32) -> bool {
@@ -65,7 +69,11 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
 
 fn v4(bytes: &[u8]) -> Option<Packet<'_>> {
     let header = usize::from(bytes.first()? & 0xf) * 4;
-    let total = usize::from(number(bytes, 2)?);
+    let total = match usize::from(number(bytes, 2)?) {
+        // It was captured before the card cut it into segments (TSO).
+        0 => bytes.len(),
+        total => total,
+    };
     let is_later_fragment = number(bytes, 6)? & 0x1fff != 0;
     if header < 20 || is_later_fragment {
         return None;
@@ -105,7 +113,7 @@ fn transport(protocol: u8, (from, to): (IpAddr, IpAddr), bytes: &[u8], length: u
     // Frames are filled up to a least length.
     let bytes = bytes.get(..length).unwrap_or(bytes);
     let (header, flags) = match protocol {
-        TCP => (usize::from(*bytes.get(12)? >> 4) * 4, *bytes.get(13)? & 0x17),
+        TCP => (usize::from(*bytes.get(12)? >> 4) * 4, *bytes.get(13)? & (FIN | SYN | RST | ACK)),
         UDP => (8, 0),
         _ => return None,
     };

@@ -37,11 +37,12 @@ struct Row<'a> {
     resp_bytes: Option<u64>,
 }
 
-/// Seconds since 1970, or text, by how Zeek was told to write times.
+/// Seconds or milliseconds since 1970, or text, by how Zeek was told to write times (`LogAscii::json_timestamps`); what collectors make of
+/// a number may be text, too.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stamp<'a> {
-    Seconds(f64),
+    Number(f64),
     #[serde(borrow)]
     Text(Cow<'a, str>),
 }
@@ -59,8 +60,11 @@ pub(super) fn read(line: &str, record: &RecordId, events: &mut Vec<Event>) -> Re
     let row: Row<'_> = serde_json::from_str(line)
         .map_err(|error| format!("not a line of Zeek's dns.log or conn.log: {error}"))?;
     let time = match &row.ts {
-        Stamp::Seconds(seconds) => Time(micros(*seconds)),
-        Stamp::Text(text) => text.parse().map_err(|error| format!("field ts: {error}"))?,
+        Stamp::Number(number) => moment(*number),
+        Stamp::Text(text) => match text.parse() {
+            Ok(number) => moment(number),
+            Err(_) => text.parse().map_err(|error| format!("field ts: {error}"))?,
+        },
     };
     let what = match (&row.query, &row.conn_state) {
         (Some(query), _) => What::Lookup(lookup(&row, query)),
@@ -101,6 +105,13 @@ fn flow(row: &Row<'_>, state: &str) -> Flow {
         received: row.resp_bytes.unwrap_or(0),
         duration: micros(row.duration.unwrap_or(0.0)),
     }
+}
+
+/// As seconds, numbers from here on would be of the year 5138.
+const MILLISECONDS: f64 = 1e11;
+
+fn moment(number: f64) -> Time {
+    Time(micros(if number >= MILLISECONDS { number / 1000.0 } else { number }))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is clamped to what fits")]
