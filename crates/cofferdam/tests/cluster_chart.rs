@@ -611,5 +611,7 @@ fn chart_gives_the_ingress_gateway_what_it_watches_and_says_and_no_more() {
     assert!(!may(["update", leases, of_one, here]));
     with(",ingressGateway.separateGateways={serve/inside}");
     assert!(may(["get", leases, of_one, here]) && may(["update", leases, of_one, here]));
-    assert!(may(["update", leases, lease, here]) && !may(["update", leases, "leases/cofferdam-controller", here]));
+    assert!(
+        may(["update", leases, lease, here]) && !may(["update", leases, "leases/cofferdam-controller", here])
+    );
 }
