@@ -372,6 +372,7 @@ fn line(status: &Status, role: &Role, as_json: bool) -> String {
     let problems: Vec<_> = problems.iter().map(|problem| format!("; {}", printable(problem))).collect();
     let role = match role {
         Role::Unknown => "waits to be elected".to_owned(),
+        Role::Barred(why) => format!("may not be elected ({})", printable(why)),
         Role::Stands(other) => format!("stands by ({} leads)", printable(other)),
         Role::Leads => "leads".to_owned(),
     };

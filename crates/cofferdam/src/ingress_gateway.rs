@@ -239,7 +239,7 @@ fn figures(page: &mut Page, standing: &Standing, store: Option<&StoreStanding>, 
     page.only("on a cluster", standing.writing.as_ref(), |page, writing| {
         let leads = u64::from(writing.role == Role::Leads);
         page.gauge("ingress_status_leads", "1 where this one writes status", leads);
-        let fails = u64::from(writing.problem.is_some());
+        let fails = u64::from(writing.problem.is_some() || matches!(writing.role, Role::Barred(_)));
         page.gauge("ingress_status_failing", "1 where some status cannot be written", fails);
     });
     page.only("with `--budget-store`", store, |page, store| {

@@ -206,6 +206,7 @@ fn chart_is_what_is_checked_in_and_refuses_values_that_are_none() {
         "controller.ports.feed=70000",
         "ingressGateway.listeners[0].port=443",
         "ingressGateway.service.type=ExternalName",
+        "ingressGateway.separateGateways={inside}",
         "collector.storage.size=much",
         "collector.ports.listen=1",
         "collector.console.certificate=x",
@@ -606,4 +607,11 @@ fn chart_gives_the_ingress_gateway_what_it_watches_and_says_and_no_more() {
     with(",ingressGateway.secretNamespaces={default}");
     assert!(may(["list", "", "secrets", "default"]) && may(["watch", "", "secrets", "default"]));
     assert!(!may(["list", "", "secrets", here]) && !may(["list", "", "secrets", ""]));
+    let of_one = "leases/cofferdam-ingress-gateway.serve.inside";
+    assert!(!may(["update", leases, of_one, here]));
+    with(",ingressGateway.separateGateways={serve/inside}");
+    assert!(may(["get", leases, of_one, here]) && may(["update", leases, of_one, here]));
+    assert!(
+        may(["update", leases, lease, here]) && !may(["update", leases, "leases/cofferdam-controller", here])
+    );
 }

@@ -5,7 +5,6 @@
 //! leads goes on leading, for nobody else can take over. So two may lead for a moment: what they publish and write must
 //! bear that. Does not: lead.
 
-use feed::client::chain;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -27,9 +26,11 @@ const EVERY: Duration = Duration::from_secs(2);
 /// How one stands in the election.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It is not known yet; why, if the server cannot be asked.
+    /// It is not known yet.
     #[default]
     Unknown,
+    /// The server lets it take no part; why.
+    Barred(String),
     /// Waits; another leads.
     Stands(String),
     /// This one does.
@@ -47,25 +48,40 @@ pub async fn run(
     let mut seen = Seen::default();
     loop {
         // While the server does not answer, nothing changes.
-        if let Ok(Ok(lease)) = timeout(EVERY, api.get_opt(name)).await {
-            let is_held_by_other = seen.note(lease.as_ref(), holder, Instant::now());
-            match is_held_by_other {
-                Some(other) if *role.borrow() == Role::Leads => return other,
-                Some(other) => role.send_if_modified(|role| replace(role, Role::Stands(other))),
-                None => {
-                    let claimed = timeout(EVERY, claim(&api, name, lease, holder)).await;
-                    matches!(claimed, Ok(Ok(()))) && role.send_if_modified(|role| replace(role, Role::Leads))
+        match timeout(EVERY, api.get_opt(name)).await {
+            Ok(Ok(lease)) => {
+                let is_held_by_other = seen.note(lease.as_ref(), holder, Instant::now());
+                match is_held_by_other {
+                    Some(other) if *role.borrow() == Role::Leads => return other,
+                    Some(other) => note(role, Role::Stands(other)),
+                    None => match timeout(EVERY, claim(&api, name, lease, holder)).await {
+                        Ok(Ok(())) => note(role, Role::Leads),
+                        Ok(Err(error)) => bar(role, &error),
+                        Err(_) => {}
+                    },
                 }
-            };
+            }
+            Ok(Err(error)) => bar(role, &error),
+            Err(_) => {}
         }
         sleep(EVERY).await;
     }
 }
 
-fn replace(role: &mut Role, new: Role) -> bool {
-    let differs = *role != new;
-    *role = new;
-    differs
+fn note(role: &watch::Sender<Role>, new: Role) {
+    role.send_if_modified(|role| {
+        let differs = *role != new;
+        *role = new;
+        differs
+    });
+}
+
+/// Whoever leads goes on leading, for the server refuses this one and not its work.
+fn bar(role: &watch::Sender<Role>, error: &kube::Error) {
+    let kube::Error::Api(status) = error else { return };
+    if status.code == 403 && *role.borrow() != Role::Leads {
+        note(role, Role::Barred(status.message.clone()));
+    }
 }
 
 /// The lease as it was seen last, and since when it is so.
@@ -90,7 +106,7 @@ impl Seen {
 }
 
 /// Takes or renews it; somebody else may be faster.
-async fn claim(api: &Api<Lease>, name: &str, lease: Option<Lease>, me: &str) -> Result<(), String> {
+async fn claim(api: &Api<Lease>, name: &str, lease: Option<Lease>, me: &str) -> Result<(), kube::Error> {
     let params = PostParams::default();
     let now = MicroTime(Timestamp::now());
     let is_new = lease.is_none();
@@ -108,5 +124,5 @@ async fn claim(api: &Api<Lease>, name: &str, lease: Option<Lease>, me: &str) -> 
     spec.renew_time = Some(now);
     let written =
         if is_new { api.create(&params, &lease).await } else { api.replace(name, &params, &lease).await };
-    written.map(drop).map_err(|error| chain(&error))
+    written.map(drop)
 }

@@ -10,6 +10,7 @@
 
 use apiserver::Cluster;
 use controller::ingress::{self, Candidate, Faults, Known, Stands, Told, Writing};
+use controller::lease::Role;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use routes::Routing;
@@ -96,8 +97,14 @@ fn kubectl(cluster: &Cluster, args: &[&str], input: &str) -> String {
 }
 
 async fn client(cluster: &Cluster) -> Client {
+    client_as(cluster, None).await
+}
+
+/// As somebody else, who has no rights.
+async fn client_as(cluster: &Cluster, other: Option<&str>) -> Client {
     let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let config = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+    let mut config = Kubeconfig::read_from(cluster.kubeconfig()).unwrap();
+    config.auth_infos[0].auth_info.as_mut().unwrap().impersonate = other.map(str::to_owned);
     let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
@@ -129,6 +136,21 @@ async fn serve(client: Client) {
         }
     };
     tokio::join!(follow, write, join);
+}
+
+/// Why somebody who has no rights may not stand.
+async fn barred(cluster: &Cluster) -> String {
+    let gateway = routes::Resource { namespace: "ai".into(), name: "edge".into() };
+    let candidate = Candidate { namespace: "ai".into(), name: "second".into(), only: Some(gateway) };
+    let (_stands, to_write) = watch::channel(None);
+    let (writing, mut how) = watch::channel(Writing::default());
+    let client = client_as(cluster, Some("nobody")).await;
+    let write = tokio::spawn(async move { ingress::write(client, &candidate, to_write, writing).await });
+    let is_barred = |it: &Writing| matches!(it.role, Role::Barred(_));
+    let told = tokio::time::timeout(Duration::from_secs(60), how.wait_for(is_barred)).await;
+    let Role::Barred(why) = told.unwrap().unwrap().role.clone() else { panic!("it is barred") };
+    write.abort();
+    why
 }
 
 /// Asks again and again until it is so.
@@ -223,4 +245,7 @@ async fn pools_and_policies_say_who_comes_to_them_and_events_say_what_is_refused
     let found = until(&cluster, &args, |_| true).await;
     assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found:#}");
     serving.abort();
+    // Who has no right to the Lease says so.
+    let why = barred(&cluster).await;
+    assert!(why.contains("cofferdam-ingress-gateway.ai.edge") && why.contains("forbidden"), "{why}");
 }

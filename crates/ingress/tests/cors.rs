@@ -47,8 +47,7 @@ fn said(headers: &HeaderMap) -> Vec<String> {
 
 #[tokio::test]
 async fn a_preflight_is_answered_by_the_route_before_anybody_is_known() {
-    let one =
-        "{allowOrigins: ['https://*.example'], allowMethods: [POST, GET], allowHeaders: [x-a], maxAge: 60}";
+    let one = "{allowOrigins: ['https://*.example'], allowMethods: [POST, GET], allowHeaders: [x-a], exposeHeaders: [x-b], maxAge: 60}";
     let every = "{allowOrigins: ['*'], allowMethods: ['*'], allowHeaders: ['*']}";
     let known = "{allowOrigins: ['*'], allowMethods: ['*'], allowHeaders: ['*'], allowCredentials: true}";
     for (cors, origin, expected) in [
@@ -59,12 +58,13 @@ async fn a_preflight_is_answered_by_the_route_before_anybody_is_known() {
                 "allow-headers: x-a",
                 "allow-methods: POST, GET",
                 "allow-origin: https://a.example",
+                "expose-headers: x-b",
                 "max-age: 60",
             ][..],
         ),
         (one, "https://evil.test", &[]),
         (one, "http://a.example", &[]),
-        (every, "null", &["allow-headers: *", "allow-methods: *", "allow-origin: *", "max-age: 5"]),
+        (every, "null", &["allow-headers: *", "allow-methods: *", "allow-origin: null", "max-age: 5"]),
         (
             known,
             "https://b.test",
@@ -110,6 +110,24 @@ async fn answers_and_refusals_say_what_the_route_says_and_not_what_the_server_do
             assert_eq!(said(response.headers()), expected, "{origin:?}");
             text(response).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn an_origin_is_answered_with_itself_where_every_one_is_allowed() {
+    for (credentials, expected) in [
+        (false, &["allow-origin: https://b.test", "expose-headers: *"][..]),
+        (true, &["allow-credentials: true", "allow-origin: https://b.test"]),
+    ] {
+        let cors = format!("{{allowOrigins: ['*'], exposeHeaders: ['*'], allowCredentials: {credentials}}}");
+        let world = World::new(&manifests(&cors, OPEN)).await;
+        let mut request = chat(r#"{"model":"llama","messages":[]}"#);
+        request.headers_mut().insert(header::ORIGIN, "https://b.test".parse().unwrap());
+        request.headers_mut().insert(header::COOKIE, "a=b".parse().unwrap());
+        let response = world.ask(request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(said(response.headers()), expected, "{credentials}");
+        text(response).await;
     }
 }
 

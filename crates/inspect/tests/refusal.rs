@@ -214,9 +214,12 @@ fn a_json_rpc_id_is_given_back_only_if_it_is_one() {
 }
 
 #[test]
-fn a_head_request_has_the_headers_without_the_body() {
+fn a_head_request_has_the_headers_without_the_body_and_its_type() {
     let ask = |method| answer(&operation("oci", "blob"), &Asked { method, ..Asked::default() }, &REFUSAL);
-    let (head, get) = (ask("HEAD"), ask("GET"));
+    let (head, mut get) = (ask("HEAD"), ask("GET"));
+    let all = get.headers.len();
+    get.headers.retain(|(name, _)| *name != "content-type");
+    assert_eq!(get.headers.len(), all - 1);
     assert_eq!(head.headers, get.headers);
     assert!(head.body.is_empty() && !get.body.is_empty());
 }

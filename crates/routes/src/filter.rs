@@ -28,11 +28,6 @@ pub struct Filters {
 pub struct Cors(pub crds::CorsFilter);
 
 impl Cors {
-    /// Whether pages of every origin may ask.
-    pub fn is_any_origin(&self) -> bool {
-        self.0.origins.contains(&CorsOrigin::Any)
-    }
-
     /// Whether pages of this origin may ask: what a request has as `Origin`.
     pub fn allows(&self, origin: &str) -> bool {
         let read = crds::read_origin(origin);

@@ -38,7 +38,7 @@ pub use status::{
 
 /// What of the Gateway API is done, in the words of its `supportedFeatures`, in their order. What is not here is refused with a
 /// condition, or is no feature with a name.
-pub const FEATURES: [&str; 32] = [
+pub const FEATURES: [&str; 33] = [
     "BackendTLSPolicy",
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
@@ -55,6 +55,7 @@ pub const FEATURES: [&str; 32] = [
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
     "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteNamedRouteRule",

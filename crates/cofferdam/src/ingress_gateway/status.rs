@@ -78,6 +78,10 @@ pub(super) fn faults(
 pub(super) fn line(writing: &Writing) -> String {
     let role = match &writing.role {
         Role::Unknown => "it is not known yet who writes status".to_owned(),
+        Role::Barred(why) => format!(
+            "this one may not stand to write status: {why}; give its service account get, create and update of that Lease (in the \
+             chart, for a process with --gateway: ingressGateway.separateGateways)"
+        ),
         Role::Stands(other) => format!("{other} writes status"),
         Role::Leads => "this one writes status".to_owned(),
     };

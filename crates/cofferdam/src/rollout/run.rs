@@ -98,6 +98,9 @@ impl Health for Standing {
     fn ready(&self) -> Result<(), String> {
         match &*self.role.borrow() {
             Role::Unknown => return Err(format!("the hub did not say yet who has the lease {LEASE}")),
+            Role::Barred(why) => {
+                return Err(format!("the hub lets it not stand for the lease {LEASE}: {why}"));
+            }
             Role::Stands(_) => return Ok(()),
             Role::Leads => {}
         }

@@ -104,13 +104,15 @@ pub fn answer(operation: &Operation, asked: &Asked<'_>, refusal: &Refusal<'_>) -
     answer.headers.push(("x-cofferdam-request-id", text::header_value(refusal.request_id)));
     answer.headers.push(("cache-control", "no-store".to_owned()));
     let is_git_request = shape == Shape::Git && asked.method == "POST";
+    let is_head = asked.method == "HEAD";
     if is_git_request {
         in_git(operation, refusal, &mut answer);
-    } else {
+    } else if !is_head {
         answer.headers.push(("content-type", body::content_type(shape).to_owned()));
     }
     own_headers(shape, refusal, &mut answer);
-    if asked.method == "HEAD" {
+    if is_head {
+        // Without a type either (RFC 9110, section 9.3.2): there are clients that read nothing as JSON because it is called so.
         answer.body.clear();
     }
     answer
