@@ -32,13 +32,16 @@ pub(crate) fn bytes(learned: &Learned, head: &Head, thresholds: [[f32; 2]; 2]) -
         }
     }
     features.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
-    let mut buckets: Vec<Vec<[u8; 4]>> = vec![Vec::new(); 1 << BUCKETS_LOG2];
+    let mut buckets: Vec<Vec<[u8; 5]>> = vec![Vec::new(); 1 << BUCKETS_LOG2];
     let (mut placed, mut left_out) = (0, 0);
     for (_, hash, [direct, indirect, jailbreak]) in features {
         let (bucket, fingerprint) = slot_of(hash);
-        let slot = [fingerprint, direct.cast_unsigned(), indirect.cast_unsigned(), jailbreak.cast_unsigned()];
+        let [low, high] = fingerprint;
+        let slot = [low, high, direct.cast_unsigned(), indirect.cast_unsigned(), jailbreak.cast_unsigned()];
         match buckets.get_mut(bucket) {
-            Some(slots) if slots.len() < SLOTS && slots.iter().all(|other| other.first() != slot.first()) => {
+            Some(slots)
+                if slots.len() < SLOTS && slots.iter().all(|other| !other.starts_with(&fingerprint)) =>
+            {
                 slots.push(slot);
                 placed += 1;
             }
@@ -47,7 +50,7 @@ pub(crate) fn bytes(learned: &Learned, head: &Head, thresholds: [[f32; 2]; 2]) -
     }
     for slots in buckets {
         let empty = SLOTS - slots.len();
-        out.extend(slots.into_iter().chain(std::iter::repeat_n([0; 4], empty)).flatten());
+        out.extend(slots.into_iter().chain(std::iter::repeat_n([0; 5], empty)).flatten());
     }
     (out, placed, left_out)
 }

@@ -3,13 +3,14 @@
 //! A text is known to be an attack or not as a whole, while only some place in it is: of an attack its most suspicious window
 //! is taken for what it is, of a harmless text the most suspicious one for harmless (multiple-instance learning), and at less
 //! weight the whole and a window by chance. A multinomial logistic function of the sums of weights, divided by the root of
-//! the window's length; AdaGrad.
+//! the window's length; AdaGrad. Each time a text is seen some of its features are left out, so that none is relied on alone, and
+//! what is kept is the mean of the weights on the way.
 
 use crate::corpus::Row;
 use crate::random::Random;
 use guard::features::{Group, Reading};
 use guard::fold::Folded;
-use guard::window::{Logits, STRIDE, WINDOW, any, logits, windows};
+use guard::window::{Logits, SMALL, SMALL_STRIDE, STRIDE, WINDOW, any, logits, windows};
 use std::collections::HashMap;
 
 /// Settings, chosen by what they do on sources left out.
@@ -17,13 +18,19 @@ const EPOCHS: usize = 5;
 const RATE: f32 = 0.1;
 const SHRINK: f32 = 1e-5;
 /// Texts and sources that a feature must be in.
-const MIN_TEXTS: u32 = 3;
+const MIN_TEXTS: u32 = 4;
 const MIN_SOURCES: u32 = 2;
 /// How much less the texts of a large source count: its size to this power.
 const EVEN: f32 = 0.5;
-/// How much the whole of a long text counts beside its most suspicious window, and a window by chance.
+/// How much the whole of a long text counts beside its most suspicious window, a window by chance, and the most suspicious small
+/// one.
 const WHOLE: f32 = 0.3;
 const CHANCE: f32 = 0.5;
+const SMALLEST: f32 = 0.25;
+/// How many of its features a text is seen without, each time others.
+const DROPPED: f32 = 0.2;
+/// How often in a pass the weights are added to the mean; in the first pass they are not.
+const MEANS: usize = 3;
 const BIAS: f32 = -2.0;
 /// So that the first step is no larger than the others.
 const FIRST_SQUARE: f32 = 1e-3;
@@ -33,7 +40,7 @@ fn scale(group: Group) -> f32 {
     match group {
         Group::Piece | Group::Mark => 0.5,
         Group::Word | Group::Pair | Group::Triple | Group::Skip => 1.0,
-        Group::Concept | Group::Concepts | Group::Order => 1.0,
+        Group::Concept | Group::Concepts | Group::Order | Group::First => 1.0,
     }
 }
 
@@ -114,7 +121,7 @@ impl Texts {
         });
         let features = features.collect();
         let kept: Vec<Text> = texts.iter().map(|text| text.with(&places)).collect();
-        let mut weigher = Weigher { features, bias: [BIAS; 3], bias_squares: [FIRST_SQUARE; 3] };
+        let mut weigher = Weigher { features, bias: [BIAS; 3], bias_squares: [FIRST_SQUARE; 3], salt: 0 };
         weigher.learn(&kept, &mut Random::new(seed));
         let named = used.iter().zip(&weigher.features).filter_map(|(feature, learned)| {
             let (hash, _) = self.features.get(*feature)?;
@@ -173,11 +180,17 @@ struct Feature {
     weights: Logits,
     /// Sums of squares of what each weight was moved by.
     squares: Logits,
+    /// The sum of the weights on the way, of which the mean is kept.
+    sum: Logits,
 }
 
 impl Feature {
     fn new(group: Group) -> Self {
-        Self { scale: scale(group), weights: [0.0; 3], squares: [FIRST_SQUARE; 3] }
+        Self { scale: scale(group), weights: [0.0; 3], squares: [FIRST_SQUARE; 3], sum: [0.0; 3] }
+    }
+
+    fn add(&mut self) {
+        self.sum.iter_mut().zip(self.weights).for_each(|(sum, weight)| *sum += weight);
     }
 }
 
@@ -185,21 +198,39 @@ struct Weigher {
     features: Vec<Feature>,
     bias: Logits,
     bias_squares: Logits,
+    /// Decides which features the text is seen without.
+    salt: u64,
 }
 
 impl Weigher {
     fn learn(&mut self, texts: &[Text], random: &mut Random) {
         let sizes = sizes(texts);
         let mut order: Vec<usize> = (0..texts.len()).collect();
-        for _ in 0..EPOCHS {
+        let mut means = 0.0;
+        for epoch in 0..EPOCHS {
             for last in (1..order.len()).rev() {
                 order.swap(last, random.below(last + 1));
             }
-            for text in order.iter().filter_map(|place| texts.get(*place)) {
+            for (count, text) in order.iter().filter_map(|place| texts.get(*place)).enumerate() {
                 let size = sizes.get(&(text.source, text.target.is_some())).copied().unwrap_or(1.0);
+                self.salt = random.next();
                 self.step(text, (size / 500.0).powf(-EVEN), random);
+                if epoch > 0 && count % (order.len() / MEANS).max(1) == 1 {
+                    means += 1.0;
+                    self.features.iter_mut().for_each(Feature::add);
+                }
             }
         }
+        for feature in &mut self.features {
+            feature.weights = feature.sum.map(|sum| sum / f32::max(means, 1.0));
+        }
+    }
+
+    /// Whether the text is seen with the feature this time.
+    fn is_kept(&self, place: u32) -> bool {
+        let mixed = (u64::from(place) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.salt;
+        let high = (mixed ^ mixed >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32;
+        f64::from(u32::try_from(high).unwrap_or(u32::MAX)) >= f64::from(DROPPED) * 4_294_967_296.0
     }
 
     fn sums(&self, text: &Text) -> Vec<Logits> {
@@ -209,11 +240,10 @@ impl Weigher {
         for ends in text.starts.windows(2) {
             let of_token =
                 ends.first().zip(ends.last()).and_then(|(start, end)| text.features.get(*start..*end));
-            for feature in of_token.unwrap_or_default() {
-                if let Some(feature) = self.features.get(index(*feature)) {
-                    sum.iter_mut()
-                        .zip(feature.weights)
-                        .for_each(|(sum, weight)| *sum += weight * feature.scale);
+            for place in of_token.unwrap_or_default().iter().filter(|place| self.is_kept(**place)) {
+                if let Some(feature) = self.features.get(index(*place)) {
+                    let scale = feature.scale / (1.0 - DROPPED);
+                    sum.iter_mut().zip(feature.weights).for_each(|(sum, weight)| *sum += weight * scale);
                 }
             }
             sums.push(sum);
@@ -224,14 +254,18 @@ impl Weigher {
     fn step(&mut self, text: &Text, importance: f32, random: &mut Random) {
         let sums = self.sums(text);
         let all: Vec<(usize, usize)> = windows(sums.len() - 1, WINDOW, STRIDE).collect();
+        let bias = self.bias;
         let value = |window: &(usize, usize)| {
-            let logits = logits(&sums, self.bias, *window);
+            let logits = logits(&sums, bias, *window);
             text.target.and_then(|target| logits.get(target).copied()).unwrap_or_else(|| any(logits))
         };
-        let Some(best) = all.iter().copied().max_by(|one, other| value(one).total_cmp(&value(other))) else {
-            return;
-        };
+        let most = |one: &(usize, usize), other: &(usize, usize)| value(one).total_cmp(&value(other));
+        let Some(best) = all.iter().copied().max_by(most) else { return };
         self.learn_window(text, &sums, best, importance);
+        let small = windows(sums.len() - 1, SMALL, SMALL_STRIDE).filter(|_| sums.len() > SMALL + 1);
+        if let Some(small) = small.max_by(most) {
+            self.learn_window(text, &sums, small, importance * SMALLEST);
+        }
         if all.len() > 1 {
             if let Some(chance) = all.get(random.below(all.len())).filter(|_| text.target.is_none()) {
                 self.learn_window(text, &sums, *chance, importance * CHANCE);
@@ -253,8 +287,11 @@ impl Weigher {
         let ends = (text.starts.get(window.0), text.starts.get(window.1));
         let (Some(start), Some(end)) = ends else { return };
         for place in text.features.get(*start..*end).unwrap_or_default() {
+            if !self.is_kept(*place) {
+                continue;
+            }
             if let Some(feature) = self.features.get_mut(index(*place)) {
-                let mut slope = slope.map(|slope| slope * norm * feature.scale);
+                let mut slope = slope.map(|slope| slope * norm * feature.scale / (1.0 - DROPPED));
                 slope.iter_mut().zip(feature.weights).for_each(|(slope, weight)| *slope += SHRINK * weight);
                 descend(&mut feature.weights, &mut feature.squares, slope);
             }

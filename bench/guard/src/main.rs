@@ -189,10 +189,15 @@ fn material(rows: Vec<Row>) -> Material {
         matches!(row.family.as_str(), "benign_doc" | "benign_code")
             || row.label == 0 && (row.source.starts_with("docs-") || row.source == "writingbench")
     };
-    let documents: Vec<&Row> = rows.iter().chain(&own).filter(is_document).collect();
+    let documents: Vec<&Row> = rows
+        .iter()
+        .chain(&own)
+        .filter(is_document)
+        .filter(|row| !row.source.starts_with("own-agents"))
+        .collect();
     let composed = own::composed(&documents, &mut random);
     let carriers: Vec<Option<usize>> =
-        composed.iter().map(|(place, _)| documents.get(*place).and_then(|row| fold(row))).collect();
+        composed.iter().map(|(place, _)| documents.get((*place)?).and_then(|row| fold(row))).collect();
     let tried: Vec<Option<usize>> = rows.iter().map(fold).chain(own.iter().map(|_| None)).collect();
     let mut material = Material { left_out: tried.clone(), tried, rows };
     material.rows.extend(own);

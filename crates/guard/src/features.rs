@@ -1,5 +1,5 @@
-//! What of a text has a weight: words and runs of words, words with others between, pieces of words, marks, and the order of
-//! concepts. Each belongs to the token with which it is complete.
+//! What of a text has a weight: words and runs of words, words with others between, pieces of words, marks, the order of
+//! concepts, and with what a sentence begins. Each belongs to the token with which it is complete.
 //!
 //! Guarantees: at most [`MOST`] features a token, found in one pass.
 
@@ -15,6 +15,8 @@ const LETTERS: usize = 16;
 const REACH: usize = 10;
 /// From how close on they are near.
 const NEAR: usize = 3;
+/// Marks behind which a sentence goes on.
+const INSIDE: [char; 13] = [',', '\'', '’', '-', '(', ')', '/', '@', '_', '&', '%', '$', '='];
 /// Tokens with concepts that are remembered.
 const REMEMBERED: usize = 5;
 
@@ -39,11 +41,13 @@ pub enum Group {
     Concepts,
     /// Three concepts in order.
     Order,
+    /// A word or a concept with which a sentence or a line begins.
+    First,
 }
 
 impl Group {
     /// All.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Word,
         Self::Pair,
         Self::Triple,
@@ -53,6 +57,7 @@ impl Group {
         Self::Concept,
         Self::Concepts,
         Self::Order,
+        Self::First,
     ];
 
     const fn hash(self) -> Hash {
@@ -99,6 +104,11 @@ impl Reading {
                 });
             }
             let here = self.concepts.get(at).copied().unwrap_or_default();
+            if token.kind != Kind::Mark && self.begins(chars, at) {
+                give(at, Group::First, Group::First.hash().part(token.hash).value());
+                bits(here)
+                    .for_each(|concept| give(at, Group::First, Group::First.hash().part(concept).value()));
+            }
             if here != 0 {
                 order(&past, at, here, |group, hash| give(at, group, hash));
                 past.push((at, here));
@@ -107,6 +117,15 @@ impl Reading {
                 }
             }
         }
+    }
+
+    /// Whether a sentence or a line begins with the token at this place.
+    fn begins(&self, chars: &[char], at: usize) -> bool {
+        let before = at.checked_sub(1).and_then(|before| self.tokens.get(before));
+        let (Some(before), Some(token)) = (before, self.tokens.get(at)) else { return true };
+        let mark = chars.get(before.start).filter(|_| before.kind == Kind::Mark);
+        mark.is_some_and(|mark| !INSIDE.contains(mark))
+            || chars.get(before.end..token.start).unwrap_or_default().contains(&'\n')
     }
 }
 

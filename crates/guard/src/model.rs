@@ -1,8 +1,8 @@
 //! What each feature weighs, and how the parts of a text are put together: the numbers that `bench/guard` learned.
 //!
-//! A file of weights, little-endian: the mark `GUARD1`, two zero bytes; floats: three biases, three scales of a weight, the
+//! A file of weights, little-endian: the mark `GUARD2`, two zero bytes; floats: three biases, three scales of a weight, the
 //! coefficients of the head ([`Head::INPUTS`] and one constant), and for each role two thresholds; then buckets of four
-//! slots, each slot a fingerprint and three weights of one byte.
+//! slots, each slot a fingerprint of two bytes and three weights of one.
 
 use crate::features::{Group, Reading};
 use crate::window::Logits;
@@ -10,12 +10,12 @@ use std::sync::LazyLock;
 
 /// Slots of a bucket: features whose hashes share the bits that choose it.
 pub const SLOTS: usize = 4;
-/// Bytes of a slot: a fingerprint, and a weight for each family.
-const SLOT: usize = 4;
+/// Bytes of a slot: two of a fingerprint, and a weight for each family.
+const SLOT: usize = 5;
 /// The buckets' number is a power of two of this exponent.
 pub const BUCKETS_LOG2: u32 = 16;
 /// What a file of weights begins with.
-pub const MARK: [u8; 8] = *b"GUARD1\0\0";
+pub const MARK: [u8; 8] = *b"GUARD2\0\0";
 
 static EMBEDDED: LazyLock<Option<Model>> =
     LazyLock::new(|| Model::parse(include_bytes!("../data/weights.bin")));
@@ -54,11 +54,11 @@ impl Head {
 }
 
 /// Where a feature's weights are: its bucket, and what tells it from others there.
-pub fn slot_of(hash: u64) -> (usize, u8) {
+pub fn slot_of(hash: u64) -> (usize, [u8; 2]) {
     let bucket = hash & ((1 << BUCKETS_LOG2) - 1);
     // Zero marks an empty slot.
-    let fingerprint = u8::try_from(hash >> 56).unwrap_or(0).max(1);
-    (usize::try_from(bucket).unwrap_or(0), fingerprint)
+    let fingerprint = u16::try_from(hash >> 48).unwrap_or(0).max(1);
+    (usize::try_from(bucket).unwrap_or(0), fingerprint.to_le_bytes())
 }
 
 impl Model {
@@ -85,8 +85,8 @@ impl Model {
         let from = bucket * SLOT * SLOTS;
         let bucket = self.slots.get(from..from + SLOT * SLOTS).unwrap_or_default();
         let (slots, _) = bucket.as_chunks::<SLOT>();
-        slots.iter().find(|slot| slot.first() == Some(&fingerprint)).map_or([0; 3], |slot| {
-            let [_, direct, indirect, jailbreak] = *slot;
+        slots.iter().find(|slot| slot.starts_with(&fingerprint)).map_or([0; 3], |slot| {
+            let [_, _, direct, indirect, jailbreak] = *slot;
             [direct.cast_signed(), indirect.cast_signed(), jailbreak.cast_signed()]
         })
     }

@@ -9,7 +9,8 @@ pub const WINDOW: usize = 48;
 pub const STRIDE: usize = 16;
 /// The same for small windows, which find an order in one sentence.
 pub const SMALL: usize = 16;
-const SMALL_STRIDE: usize = 4;
+/// How far the next small window begins behind.
+pub const SMALL_STRIDE: usize = 4;
 /// What one window says at most, either way.
 const MOST: f32 = 30.0;
 
