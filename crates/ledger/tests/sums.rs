@@ -131,7 +131,7 @@ fn of_many_words_the_most_frequent_are_told_apart_and_no_filter_is_lost() {
         source: format!("ns/{}", number % 2).into(),
         destination: if number % 5 < 2 { "often".into() } else { format!("n{number}.example").into() },
         detail: Some("{}".to_owned()),
-        ..Entry::new(Kind::Dns, if number % 3 == 0 { Verdict::Deny } else { Verdict::Allow })
+        ..Entry::new(Kind::Dns, if number.is_multiple_of(3) { Verdict::Deny } else { Verdict::Allow })
     };
     Ledger::open(&path).unwrap().0.append(&(0..3000).map(entry).collect::<Vec<_>>()).unwrap();
     let reader = Reader::open(&path).unwrap();
