@@ -77,6 +77,9 @@ pub(crate) fn search_head(search: &Search, head: &request::Parts) -> Result<Vec<
     for (name, value) in &head.headers {
         put(KEY_FIELDS.contains(&name.as_str()), value.as_bytes());
     }
+    // Apart from values, for a name before one makes a secret of what is none.
+    put(false, head.method.as_str().as_bytes());
+    head.headers.keys().for_each(|name| put(false, name.as_str().as_bytes()));
     let mut facts = found(search, rules, &open);
     facts.retain(|fact| !matches!(fact.class, LeakKind::File));
     let planted = found(search, rules, &keys).into_iter().filter(|fact| fact.class == LeakKind::Canary);
