@@ -6,9 +6,8 @@
 //! not: put together what a model writes piece by piece: a secret over several events of a stream is not seen.
 
 use crate::call::Call;
-use crate::http::decoder;
+use crate::http::{Share, Undoing, decoder};
 use crate::leaks::{Search, Searches};
-use ::inspect::coding::Decoder;
 use ::inspect::leak::{HOLD_BACK, Layer, Leak, LeakClass, Scanner, Span};
 use ::inspect::rewrite::mask_text;
 use http::{HeaderMap, header};
@@ -86,12 +85,12 @@ impl Keep {
         Some(Self { capture, search: searches.of(&leaks)? })
     }
 
-    fn begin(&self, is_wanted: bool, fields: &HeaderMap) -> Option<Capturing> {
+    fn begin(&self, is_wanted: bool, fields: &HeaderMap, hold: &Share) -> Option<Capturing> {
         if !is_wanted || !is_text(fields) {
             return None;
         }
         let (search, limit) = (Arc::clone(&self.search), usize::try_from(self.capture.max_bytes).ok()?);
-        Some(Capturing { search, limit, decoder: Some(decoder(fields)?), taken: Vec::new() })
+        Some(Capturing { search, limit, decoder: Some(decoder(fields, hold)?), taken: Vec::new() })
     }
 }
 
@@ -123,16 +122,16 @@ fn lock(capturing: &Mutex<Option<Capturing>>) -> MutexGuard<'_, Option<Capturing
 
 impl Contents {
     /// A request with these fields goes on.
-    pub(crate) fn asked(&self, keep: Keep, fields: &HeaderMap) {
-        *lock(&self.request) = keep.begin(keep.capture.requests, fields);
+    pub(crate) fn asked(&self, keep: Keep, fields: &HeaderMap, hold: &Share) {
+        *lock(&self.request) = keep.begin(keep.capture.requests, fields, hold);
         // A request goes on once.
         let _only = self.keep.set(keep);
     }
 
     /// An answer with these fields comes.
-    pub(crate) fn answered(&self, fields: &HeaderMap) {
+    pub(crate) fn answered(&self, fields: &HeaderMap, hold: &Share) {
         if let Some(keep) = self.keep.get() {
-            *lock(&self.answer) = keep.begin(keep.capture.answers, fields);
+            *lock(&self.answer) = keep.begin(keep.capture.answers, fields, hold);
         }
     }
 
@@ -166,7 +165,7 @@ struct Capturing {
     search: Arc<Search>,
     limit: usize,
     /// Undoes its codings; `None`: nothing more is taken.
-    decoder: Option<Decoder>,
+    decoder: Option<Undoing>,
     taken: Vec<u8>,
 }
 
@@ -248,6 +247,7 @@ fn address(text: &str, at: usize) -> Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::Hold;
     use http::HeaderValue;
 
     const MANY: usize = 30;
@@ -266,8 +266,9 @@ mod tests {
         let keep = Keep::of(&requests(max_bytes), &Searches::default()).unwrap();
         let contents = Contents::default();
         let fields = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        contents.asked(keep, &fields);
-        contents.answered(&fields);
+        let hold = Arc::new(Hold::default()).share(std::net::Ipv4Addr::LOCALHOST.into());
+        contents.asked(keep, &fields, &hold);
+        contents.answered(&fields, &hold);
         body.chunks(size).for_each(|piece| {
             contents.up(piece);
             contents.down(piece);

@@ -55,6 +55,17 @@ impl Ceiling {
         Ok(())
     }
 
+    /// Whether all that it allows, another allows too.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        let most = |ceiling: &Self| ceiling.max_upload.unwrap_or(u64::MAX);
+        let is_share_within = match (self.download_only, other.download_only) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(own), Some(other)) => own.allowance <= other.allowance && own.percent <= other.percent,
+        };
+        most(self) <= most(other) && is_share_within
+    }
+
     /// Whether nothing needs to be checked.
     pub fn is_open(&self) -> bool {
         self.max_upload.is_none() && self.download_only.is_none()
@@ -77,5 +88,22 @@ mod tests {
         assert_eq!(only.check(101, 20), Ok(()));
         assert_eq!(only.check(u64::MAX, u64::MAX), Err(Reason::DownloadOnly));
         assert_eq!(Ceiling::default().check(u64::MAX, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_ceiling_is_within_another_that_allows_no_less() {
+        let most = |max_upload| Ceiling { max_upload: Some(max_upload), download_only: None };
+        let only = |allowance| {
+            let download_only = Some(DownloadOnly { allowance, percent: 5 });
+            Ceiling { max_upload: None, download_only }
+        };
+        let open = Ceiling::default();
+        for (one, other) in [(most(1), most(2)), (most(1), open), (only(1), only(2)), (only(1), open)] {
+            assert!(
+                one.is_within(&other) && one.is_within(&one) && !other.is_within(&one),
+                "{one:?} {other:?}"
+            );
+        }
+        assert!(!most(1).is_within(&only(1)) && !only(1).is_within(&most(1)));
     }
 }

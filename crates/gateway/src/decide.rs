@@ -87,8 +87,8 @@ pub trait Judge: Send + Sync {
     fn judge(&self, opening: &Opening) -> Judgement;
 
     /// Judges an open connection again, after policy changed. A name that is no longer bound, for its time was over,
-    /// is no reason to cut what it opened.
-    fn still(&self, opening: &Opening) -> Judgement {
+    /// is no reason to cut what it opened; one that did not open it is none to leave it open. `permitted`: why it was opened.
+    fn still(&self, opening: &Opening, _permitted: &Judgement) -> Judgement {
         self.judge(opening)
     }
 

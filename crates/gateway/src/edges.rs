@@ -2,11 +2,12 @@
 //!
 //! Enters: where a part of which upload stands ([`Place`]), its first bytes, and at its end its last ones. Leaves: the bytes
 //! that stand before and behind it, as far as these parts came. Guarantees: at most [`EDGE`] bytes of each side of a part, of
-//! at most [`MAX_EDGES`] parts, for [`LIFETIME`]; what is forgotten for want of room is counted. Parts may come in any order.
+//! at most [`MAX_EDGES`] parts, for [`LIFETIME`]; for want of room whoever has most loses it, and it is counted. Parts may come in any order.
 //! Of what is appended (Azure), where several requests at once may change places, a part is taken to stand beside each of
 //! the [`NEAR`] that came before and behind it. Does not: order uploads whose last request tells the order (`parts`).
 
 use crate::counters::{Counters, add};
+use crate::files::most;
 use http::{HeaderMap, Method, Uri};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -26,7 +27,12 @@ const COUNT: u64 = u64::MAX;
 /// How long they are kept.
 const LIFETIME: Duration = Duration::from_secs(900);
 
-type Mark = [u64; 2];
+/// Which upload of which pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Mark {
+    pod: IpAddr,
+    upload: [u64; 2],
+}
 
 /// Where a part stands in which upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,8 +158,8 @@ impl Edges {
             }
             _ => return None,
         };
-        let what = (pod, host, uri.path(), upload);
-        let upload = self.keys.each_ref().map(|key| key.hash_one(what));
+        let what = (host, uri.path(), upload);
+        let upload = Mark { pod, upload: self.keys.each_ref().map(|key| key.hash_one(what)) };
         let at = match order {
             Order::Arrival => self.next_of(upload, Instant::now()),
             Order::Number | Order::Offset => at,
@@ -207,8 +213,10 @@ impl Edges {
         if known.len() >= MAX_EDGES && !known.contains_key(&key) {
             known.retain(|_, edge| edge.until.is_some_and(|until| now <= until));
             if known.len() >= MAX_EDGES {
-                add(&self.counters.edges_lost, known.len() as u64);
-                known.clear();
+                let before = known.len();
+                let most = most(known.keys().map(|(upload, _)| upload.pod));
+                known.retain(|(upload, _), _| Some(upload.pod) != most);
+                add(&self.counters.edges_lost, (before - known.len()) as u64);
             }
         }
         let edge = known.entry(key).or_default();
@@ -331,10 +339,16 @@ mod tests {
         assert_eq!(edges.ends(part(1), 3, b"one", now), two);
         assert_eq!(edges.begins(part(3), &[b'x'; 2 * EDGE], now), two);
         assert_eq!(edges.begins(part(3), b"three", now + 2 * LIFETIME), Beside::default(), "too long ago");
+        let uri = "/k?partNumber=1&uploadId=x".parse().unwrap();
+        let other = IpAddr::from([10, 0, 0, 2]);
+        let other = edges.place(other, "s3.example", &Method::PUT, &uri, &HeaderMap::new()).unwrap();
+        assert_eq!(edges.ends(other, 5, b"other", now), Beside::default());
         for at in 0..=MAX_EDGES {
             edges.begins(part(at), b"x", now);
         }
         assert!(edges.known().len() <= MAX_EDGES);
+        let behind = Place { at: 2, ..other };
+        assert_eq!(edges.begins(behind, b"x", now).next.as_deref(), Some(&b"other"[..]), "it is another's");
         assert!(edges.counters.read().edges_lost > 0);
     }
 }

@@ -5,9 +5,8 @@
 //! asked whom for it, and what is kept of that cannot be read (a keyed hash). Does not: read files (`http::watching`), or
 //! know whether a server tells of two files by one name.
 
-use crate::http::{Held, Hold};
+use crate::http::{Held, Hold, Undoing};
 use crate::referrals::Url;
-use ::inspect::coding::Decoder;
 use ::inspect::leak::archive::{Danger, DangerKind, Watch};
 use policy::{AnswerFiles, LeakAction};
 use serde::{Deserialize, Serialize};
@@ -95,7 +94,7 @@ fn strongest(answers: AnswerFiles) -> Option<LeakAction> {
 /// Reads a file in its order.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    pub(crate) decoder: Decoder,
+    pub(crate) decoder: Undoing,
     pub(crate) watch: Watch,
     /// Bytes of it that were read, as they come.
     pub(crate) at: u64,
@@ -115,8 +114,19 @@ pub(crate) enum Progress {
     Stopped,
 }
 
-/// What a file is known by: two hashes under keys of this process.
-pub(crate) type Mark = [u64; 2];
+/// What a file is known by: who asked for it, and two hashes under keys of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mark {
+    pod: IpAddr,
+    url: [u64; 2],
+}
+
+impl Mark {
+    /// Who asked for it.
+    pub(crate) fn pod(self) -> IpAddr {
+        self.pod
+    }
+}
 
 #[derive(Debug)]
 struct Known {
@@ -154,7 +164,7 @@ impl Files {
     /// A file, by who asks for it and where; the query is left out, for it may be signed anew for each part.
     pub(crate) fn mark(&self, pod: IpAddr, url: &Url) -> Mark {
         let path = url.target.split('?').next().unwrap_or_default();
-        self.keys.each_ref().map(|key| key.hash_one((pod, &url.host, url.port, path)))
+        Mark { pod, url: self.keys.each_ref().map(|key| key.hash_one((&url.host, url.port, path))) }
     }
 
     /// So far it is now.
@@ -164,7 +174,8 @@ impl Files {
             known.retain(|_, one| now <= one.until);
             if known.len() >= MAX_FILES {
                 // Parts of what is forgotten are not read, and that is said of them.
-                known.clear();
+                let most = most(known.keys().map(|one| one.pod));
+                known.retain(|one, _| Some(one.pod) != most);
             }
         }
         known.insert(mark, Known { total, until: now + LIFETIME, progress });
@@ -172,9 +183,10 @@ impl Files {
         self.told.notify_waiters();
     }
 
-    /// Makes room: what nobody reads on is forgotten.
-    pub(crate) fn forget_paused(&self) {
-        self.known().retain(|_, one| !matches!(one.progress, Progress::Paused(_)));
+    /// Makes room for a pod: what nobody reads on of its files is forgotten, and of others' what is too old.
+    pub(crate) fn forget_paused(&self, pod: IpAddr, now: Instant) {
+        let is_paused = |one: &Known| matches!(one.progress, Progress::Paused(_));
+        self.known().retain(|mark, one| !is_paused(one) || mark.pod != pod && now <= one.until);
     }
 
     /// What is known of a file when its part from `start` comes; waits a while for the one that is read before it.
@@ -224,6 +236,13 @@ impl Files {
     }
 }
 
+/// Of whom there is most.
+pub(crate) fn most(pods: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
+    let mut counts = HashMap::<IpAddr, usize>::new();
+    pods.for_each(|pod| *counts.entry(pod).or_default() += 1);
+    counts.into_iter().max_by_key(|(pod, count)| (*count, *pod)).map(|(pod, _)| pod)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +255,7 @@ mod tests {
 
     fn reader(files: &Files, at: u64) -> Progress {
         let held = Held::none(&files.hold.share(POD));
-        Progress::Paused(Box::new(Reader { decoder: Decoder::of(&[], 1), watch: Watch::new(""), at, held }))
+        Progress::Paused(Box::new(Reader { decoder: Undoing::plain(), watch: Watch::new(""), at, held }))
     }
 
     #[test]
@@ -268,6 +287,13 @@ mod tests {
             files.tell(files.mark(POD, &url(&format!("/{at}"))), None, Progress::Harmless, now);
         }
         assert!(files.known().len() <= MAX_FILES);
+        let other = files.mark(IpAddr::from([10, 0, 0, 2]), &url("/other"));
+        files.tell(other, Some(9), reader(&files, 5), now);
+        for at in 0..=MAX_FILES {
+            files.tell(files.mark(POD, &url(&format!("/{at}"))), None, Progress::Harmless, now);
+        }
+        files.forget_paused(POD, now);
+        assert!(matches!(files.now(other, 5, Some(9), now), Some(Before::ReadOn(_))), "it is another's");
         let answers = AnswerFiles { pickles: Some(LeakAction::Block), archives: Some(LeakAction::Report) };
         for danger in [
             Danger::Path("a\nb".into()),

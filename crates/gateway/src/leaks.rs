@@ -40,7 +40,7 @@ pub enum LeakKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeakPlace {
-    /// In its path, its query or a field.
+    /// In its method, its path, its query, or the name or value of a field.
     Head,
     /// In its body.
     Body,

@@ -325,7 +325,7 @@ impl Account {
         entry.used.requests_day = entry.used.requests_day.saturating_add(1);
         entry.used.correct(since, Amount::default(), taken);
         entry.is_changed = true;
-        Ok(Reservation { account: self.clone(), taken, since, is_answered: false })
+        Ok(Reservation { account: self.clone(), taken, since, is_sent: false })
     }
 
     fn correct(&self, since: (u64, u64), before: Amount, after: Amount, now: Option<u64>) -> Option<Spent> {
@@ -401,7 +401,7 @@ fn over(quotas: &Quotas, used: &QuotaUse) -> Option<Spent> {
     Some(Spent { reason, window, shortfall: None, retry_at: Some(end) })
 }
 
-/// What one request takes. What it takes beside itself is given back where no answer comes.
+/// What one request takes. What it takes beside itself is given back where it does not go on, or its server does not answer.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Reservation {
@@ -409,13 +409,18 @@ pub(crate) struct Reservation {
     taken: Amount,
     /// When the hour and the day began from which it was taken.
     since: (u64, u64),
-    is_answered: bool,
+    is_sent: bool,
 }
 
 impl Reservation {
-    /// The server answered: what it took is no longer given back.
-    pub(crate) fn answered(&mut self) {
-        self.is_answered = true;
+    /// The request goes on: what it takes is no longer given back.
+    pub(crate) fn sent(&mut self) {
+        self.is_sent = true;
+    }
+
+    /// Its server did not answer after all.
+    pub(crate) fn unanswered(&mut self) {
+        self.is_sent = false;
     }
 
     pub(crate) fn counts_tokens(&self) -> bool {
@@ -446,7 +451,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.is_answered {
+        if !self.is_sent {
             let _spent_before = self.account.correct(self.since, self.taken, Amount::default(), None);
         }
     }
@@ -476,7 +481,7 @@ mod tests {
     fn spent(reserved: Result<Reservation, Short>) -> Option<(Reason, Window)> {
         match reserved {
             Ok(mut reserved) => {
-                reserved.answered();
+                reserved.sent();
                 None
             }
             Err(
@@ -528,7 +533,7 @@ mod tests {
         let over = first.grow(tokens(101), NOON).unwrap();
         assert_eq!((over.reason, over.window), (Reason::QuotaTokens, Window::Hour));
         first.settle(tokens(10), NOON);
-        first.answered();
+        first.sent();
         drop(first);
         let unanswered = account.reserve(tokens(90), NOON).unwrap();
         assert_eq!(spent(account.reserve(tokens(1), NOON)), spent_hour);
@@ -550,8 +555,8 @@ mod tests {
         assert!(account.reserve(tokens(51), NOON + HOUR).is_err(), "the other one's 50 are still set aside");
         assert_eq!(old.grow(tokens(20), NOON + HOUR), None);
         assert!(account.reserve(tokens(41), NOON + HOUR).is_err(), "what came in this hour is of this hour");
-        new.answered();
-        old.answered();
+        new.sent();
+        old.sent();
     }
 
     #[test]
@@ -583,7 +588,7 @@ mod tests {
                 prop_assert_eq!(reserved.is_ok(), before < 100 && before + set_aside <= 100);
                 open.extend(reserved.ok().map(|reserved| (reserved, set_aside, took)));
                 if ends && let Some((mut reserved, set_aside, took)) = open.pop() {
-                    reserved.answered();
+                    reserved.sent();
                     reserved.settle(tokens(took), NOON);
                     beyond += took.saturating_sub(set_aside);
                 }

@@ -176,11 +176,13 @@ pub enum Reason {
     NotReferred,
     /// It has the provider contact a host that its workload may not reach itself, or it cannot be told whom.
     ProviderEgress,
+    /// Its rule limits uploads now as it did not when the connection was opened, so that nobody counts what is sent.
+    LimitsChanged,
 }
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 82] = [
+    pub const ALL: [Self; 83] = [
         Self::NameAllowed,
         Self::EveryNameAllowed,
         Self::AddressAllowed,
@@ -263,6 +265,7 @@ impl Reason {
         Self::CertificateEnded,
         Self::NotReferred,
         Self::ProviderEgress,
+        Self::LimitsChanged,
     ];
 
     /// The verdict that always comes with this reason.
@@ -345,6 +348,7 @@ impl Reason {
             | Self::CertificateEnded
             | Self::NotReferred
             | Self::ProviderEgress
+            | Self::LimitsChanged
             | Self::KeyMissing
             | Self::KeyInClear
             | Self::KeySigned
@@ -438,6 +442,7 @@ impl Reason {
             Self::CertificateEnded => "certificate-ended",
             Self::NotReferred => "not-referred",
             Self::ProviderEgress => "provider-egress",
+            Self::LimitsChanged => "limits-changed",
         }
     }
 
@@ -594,6 +599,9 @@ impl Reason {
             }
             Self::ProviderEgress => {
                 "it has the provider contact a host that this workload may not reach itself, or it cannot be told whom"
+            }
+            Self::LimitsChanged => {
+                "the rule now limits uploads, or limits them more, than when this connection was opened: open another"
             }
             Self::NotReferred => {
                 "the rule allows only what an answer led to a short while ago (onlyReferred, redirects), and none led to this server: ask for it where it is referred from"

@@ -443,14 +443,20 @@ impl Gateway {
     ) -> Result<End, Reason> {
         let judged_again = async {
             while phase.changed().await.is_ok() {
-                let still = self.judge.still(permit.opening());
+                let permitted = permit.judgement();
+                let still = self.judge.still(permit.opening(), permitted);
                 if still.reason.verdict() == Verdict::Deny {
                     return still.reason;
                 }
-                let was_read = permit.judgement().handling == Handling::Open && !is_unopened;
+                let was_read = permitted.handling == Handling::Open && !is_unopened;
                 let may_be_unread = is_unopened && still.when_unopened == WhenUnopened::Pass;
                 if still.handling == Handling::Open && !was_read && !may_be_unread {
                     return Reason::Unread;
+                }
+                // What it sends is counted as it was when it was opened.
+                let is_uncounted = permitted.budget.is_none() && still.budget.is_some();
+                if is_uncounted || !permitted.ceiling.is_within(&still.ceiling) {
+                    return Reason::LimitsChanged;
                 }
             }
             std::future::pending().await

@@ -59,7 +59,7 @@ impl Gateway {
 
     /// Uses tokens, for good.
     fn uses(&self, tokens: u64) -> bool {
-        self.reserve(tokens).map(|mut reserved| reserved.answered()).is_ok()
+        self.reserve(tokens).map(|mut reserved| reserved.sent()).is_ok()
     }
 }
 
@@ -83,7 +83,7 @@ proptest! {
                 open.push((reserved, set_aside, took));
             }
             if ends && let Some((mut reserved, set_aside, took)) = open.pop() {
-                reserved.answered();
+                reserved.sent();
                 reserved.settle(Amount { tokens: took, money: 0 }, NOW);
                 used = used - set_aside + took;
                 beyond += took.saturating_sub(set_aside);

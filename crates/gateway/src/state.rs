@@ -386,7 +386,7 @@ impl Judge for Table {
         judged.unwrap_or_else(|| Judgement::without_rule(Reason::NoPolicy))
     }
 
-    fn still(&self, opening: &Opening) -> Judgement {
+    fn still(&self, opening: &Opening, _permitted: &Judgement) -> Judgement {
         let judged = self.ask(|state| state.judged(opening, true));
         judged.unwrap_or_else(|| Judgement::without_rule(Reason::NoPolicy))
     }

@@ -31,6 +31,7 @@ type Got = (StatusCode, Vec<u8>, bool);
 /// Has the server send a file, with these fields of the request.
 async fn fetch(client: &mut Client, target: &str, fields: &[(&'static str, &str)], file: &[u8]) -> Got {
     let mut asked = request("POST", target, full(file.to_vec()));
+    asked.headers_mut().insert("te", "trailers".parse().unwrap());
     for (name, value) in fields {
         asked.headers_mut().insert(*name, value.parse().unwrap());
     }
@@ -83,7 +84,7 @@ fn what_would_act_when_it_is_opened_never_arrives_whole_where_it_is_blocked() {
             (tar("../x"), "archive-path", "../x"),
             (b"\x80\x02csklearn.svm\nSVC\n)\x81.".to_vec(), "pickle-import", "sklearn.svm.SVC"),
         ] {
-            for target in ["/model.bin", "/pieces/model.bin"] {
+            for target in ["/model.bin", "/pieces/model.bin", "/late/model.bin"] {
                 let ((status, bytes, is_whole), call) = once(way, LeakAction::Block, target, &[], &file);
                 assert_eq!(status, StatusCode::OK);
                 assert!(!is_whole && bytes.len() < file.len(), "{way:?} {target} {what}");
@@ -107,7 +108,7 @@ fn what_is_only_reported_arrives_and_what_is_harmless_is_not_told_of() {
             (b"{\"a\": 1}".to_vec(), LeakAction::Block, None),
             (vec![], LeakAction::Block, None),
         ] {
-            for target in ["/model.bin", "/pieces/model.bin"] {
+            for target in ["/model.bin", "/pieces/model.bin", "/late/model.bin"] {
                 let ((_, bytes, is_whole), call) = once(way, action, target, &[], &file);
                 assert!(is_whole && bytes == file, "{way:?} {target} {expected:?}");
                 assert_eq!((call.reason, call.end), (Reason::RequestAllowed, End::Closed));
@@ -131,12 +132,13 @@ fn what_cannot_be_read_is_told_of_and_does_not_arrive_where_anything_is_blocked(
             ("identity", zip[..20].to_vec(), "file-unread"),
         ] {
             let fields = [("x-coding", coding)];
-            let ((status, bytes, is_whole), call) =
-                once(way, LeakAction::Block, "/model.bin", &fields, &file);
-            let arrived = status == StatusCode::OK && is_whole && bytes.len() >= file.len();
-            assert!(!arrived, "{way:?} {coding} {rule}");
-            assert_eq!(call.reason, Reason::AnswerUnread, "{way:?} {coding} {rule}");
-            assert_eq!(&*call.answers[0].rule, rule);
+            for target in ["/model.bin", "/late/model.bin"] {
+                let ((status, bytes, is_whole), call) = once(way, LeakAction::Block, target, &fields, &file);
+                let arrived = status == StatusCode::OK && is_whole && bytes.len() >= file.len();
+                assert!(!arrived, "{way:?} {target} {coding} {rule}");
+                assert_eq!(call.reason, Reason::AnswerUnread, "{way:?} {target} {coding} {rule}");
+                assert_eq!(&*call.answers[0].rule, rule);
+            }
             let ((_, bytes, is_whole), call) = once(way, LeakAction::Report, "/model.bin", &fields, &file);
             assert!(is_whole && bytes == file, "{way:?} {coding}");
             assert_eq!((&*call.answers[0].rule, call.answers[0].blocked), (rule, false));

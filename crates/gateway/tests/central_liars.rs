@@ -87,7 +87,7 @@ fn a_node_gets_for_its_own_pods_what_policy_allows_and_nothing_else() {
     let evil = set("cofferdam-name", "evil.example");
     let mapped = set("cofferdam-source", "[::ffff:127.0.0.1]:40000");
     let as_is = |_: &mut Request<()>| {};
-    let cases: [(&str, &str, Change<'_>, Result<(), Reason>); 17] = [
+    let cases: [(&str, &str, Change<'_>, Result<(), Reason>); 19] = [
         ("what is allowed", "203.0.113.9:443", &as_is, Ok(())),
         ("the same in the other family", "203.0.113.9:443", &mapped, Ok(())),
         ("another port", "203.0.113.9:80", &as_is, Err(Reason::NameNotAllowed)),
@@ -99,6 +99,13 @@ fn a_node_gets_for_its_own_pods_what_policy_allows_and_nothing_else() {
         ("itself", "127.0.0.1:443", &as_is, Err(Reason::BarredDestination)),
         ("itself, otherwise", "[::ffff:127.0.0.1]:443", &as_is, Err(Reason::BarredDestination)),
         ("metadata", "169.254.169.254:443", &as_is, Err(Reason::BarredDestination)),
+        ("metadata of Azure", "168.63.129.16:443", &as_is, Err(Reason::BarredDestination)),
+        (
+            "an address in the other family",
+            "[::ffff:203.0.113.9]:443",
+            &as_is,
+            Err(Reason::BarredDestination),
+        ),
         ("a pod", "198.51.100.130:443", &as_is, Err(Reason::BarredDestination)),
         ("a node", "198.51.100.1:443", &as_is, Err(Reason::BarredDestination)),
         ("everybody", "255.255.255.255:443", &as_is, Err(Reason::BarredDestination)),
@@ -151,6 +158,28 @@ fn a_rule_for_an_address_leads_into_private_networks_and_a_name_where_it_may() {
         for (destination, allowed) in [("10.20.0.1:443", false), ("10.21.0.1:443", true)] {
             let (status, reason) = patient(liar.ask(head(destination))).await;
             assert_eq!(status == StatusCode::OK, allowed, "{destination}: {reason}");
+        }
+    });
+}
+
+/// What is allowed over IPv6 is not allowed over IPv4, and no rule for networks lends out the machine's credentials.
+#[test]
+fn an_address_of_one_family_is_none_of_the_other_and_credentials_are_of_no_network() {
+    let world =
+        World::new("[{action: Allow, to: [{networks: ['::/0', 100.64.0.0/10]}], ports: [{port: 443}]}]");
+    run(async {
+        let mut liar = world.node("node-a").await;
+        for (destination, expected) in [
+            ("[2001:db8::9]:443", ""),
+            ("100.100.100.201:443", ""),
+            ("203.0.113.9:443", "no-name"),
+            ("[::ffff:203.0.113.9]:443", "barred-destination"),
+            ("100.100.100.200:443", "barred-destination"),
+            ("[fd00:ec2::254]:443", "barred-destination"),
+        ] {
+            let mut head = head(destination);
+            head.headers_mut().remove("cofferdam-name");
+            assert_eq!(patient(liar.ask(head)).await.1, expected, "{destination}");
         }
     });
 }

@@ -428,12 +428,26 @@ fn nobody_is_led_to_this_machine_whatever_policy_and_dns_say() {
         Reason::Inside,
     );
     assert_eq!(book.asked.lock().unwrap()[0], (POD, Host::Address(own("127.0.0.1"))));
+    // Whoever is asked for it judges what will be connected to.
+    check_refused(&proxy, "CONNECT [::ffff:127.0.0.1]:{port} HTTP/1.1||", 403, Reason::Inside);
+    assert_eq!(book.asked.lock().unwrap()[2], (POD, Host::Address(own("127.0.0.1"))));
     // An address of an interface that is no loopback one, where the machine has any.
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     if socket.connect("192.0.2.1:9").is_ok() {
         let (proxy, _) = finding(Ok(vec![socket.local_addr().unwrap().ip()]));
         check_refused(&proxy, CONNECT, 403, Reason::Inside);
     }
+}
+
+#[test]
+fn an_address_of_ipv4_is_judged_as_that_however_a_resolver_writes_it() {
+    let [v4, mapped] = ["192.0.2.9", "::ffff:192.0.2.9"].map(|text| text.parse::<IpAddr>().unwrap());
+    let book = Arc::new(Book { answer: Ok(vec![mapped]), asked: Mutex::default() });
+    // As if rules for IPv6 allowed it, and those for IPv4 did not.
+    let allowed = state(mapped, &[("hub.example", ALL)], Ceiling::default(), strict());
+    let proxy = Proxy::finding(book, Some(allowed));
+    let record = check_refused(&proxy, CONNECT, 403, Reason::NotResolved);
+    assert_eq!(record.destination.ip(), v4);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use http::{StatusCode, Version};
 use http_body_util::BodyExt;
 use policy::Verdict;
 use std::io::Write;
+use std::time::Duration;
 use support::web::{Client, Way, World, anything, full, nothing, request, run};
 use support::{Proxy, usual};
 
@@ -136,4 +137,28 @@ fn to_become_http_2_by_an_upgrade_is_refused() {
     });
     assert!(world.seen.try_recv().is_err());
     assert_eq!(world.proxy.record().reason, Reason::HttpTunnel);
+}
+
+#[test]
+fn what_a_client_does_not_take_waits_at_the_server() {
+    let world = World::new(Way::Clear2, anything());
+    let mut client = world.proxy.connect();
+    // It would take all at once, on every stream (RFC 9113, sections 6.5.2 and 6.9).
+    let settings = [&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4][..], &i32::MAX.to_be_bytes()].concat();
+    let window = [&[0, 0, 4, 8, 0, 0, 0, 0, 0][..], &(i32::MAX - 65_535).to_be_bytes()].concat();
+    client.write_all(&[PREFACE, &settings, &window].concat()).unwrap();
+    let length = b"\0\x08x-length\x071048576";
+    for stream in (1_u32..240).step_by(2) {
+        let mut head = head("hub.example");
+        head.extend_from_slice(length);
+        head[2] = u8::try_from(head.len() - 9).unwrap();
+        head[5..9].copy_from_slice(&stream.to_be_bytes());
+        client.write_all(&head).unwrap();
+    }
+    // It reads nothing, for so long that all that has room anywhere is full.
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(world.proxy.records.try_recv().is_err(), "it goes on");
+    drop(client);
+    let record = world.proxy.record();
+    assert!((1 << 20..40 << 20).contains(&record.bytes_down), "{record:?}");
 }

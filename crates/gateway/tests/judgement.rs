@@ -182,6 +182,7 @@ fn pods_and_addresses_are_told_apart() {
     assert_eq!(judge(&table), Reason::NotResolved);
     assert!(bind(Some(known())));
     assert_eq!(judge(&table), Reason::NameAllowed);
+    let permitted = table.judge(&opening(claim()));
     let other = Opening { pod: IpAddr::from([10, 0, 0, 8]), ..opening(claim()) };
     assert_eq!(table.judge(&other).reason, Reason::UnknownPod);
     // What ran out is good only for what is open.
@@ -189,7 +190,7 @@ fn pods_and_addresses_are_told_apart() {
     past.names.values_mut().for_each(|named| named.is_live = false);
     assert!(bind(Some(past)));
     assert_eq!(judge(&table), Reason::NameMismatch);
-    assert_eq!(table.still(&opening(claim())).reason, Reason::NameAllowed);
+    assert_eq!(table.still(&opening(claim()), &permitted).reason, Reason::NameAllowed);
     assert!(bind(None));
     assert_eq!(judge(&table), Reason::NotResolved);
 }

@@ -107,6 +107,7 @@ fn what_is_in_a_target_or_a_field_stops_a_request_too_but_a_key_in_its_place_doe
         (format!("/?q={CANARY}"), "x-own", String::new(), true),
         (format!("/?key={CANARY}"), "x-own", String::new(), true),
         ("/".to_owned(), "x-own", format!("a {CANARY}"), true),
+        ("/".to_owned(), CANARY, String::new(), true),
         ("/".to_owned(), "authorization", format!("Bearer {CANARY}"), true),
         ("/".to_owned(), "x-own", String::new(), false),
         (format!("/?X-Amz-Credential={token}/20260101/eu/s3/aws4_request"), "x-own", String::new(), false),
@@ -124,6 +125,15 @@ fn what_is_in_a_target_or_a_field_stops_a_request_too_but_a_key_in_its_place_doe
         assert_eq!(call.leaks.iter().any(|fact| fact.place == LeakPlace::Head), is_blocked);
         assert_eq!(world.seen.try_recv().is_err(), is_blocked);
     }
+}
+
+#[test]
+fn a_method_that_says_what_must_not_leave_stops_its_request() {
+    let world = World::new(Way::Clear, watched(LeakAction::Block));
+    let asked = request(CANARY, "/", full(""));
+    let status = run(async { world.client().await.send(asked).await.unwrap().status() });
+    assert_eq!((status, world.proxy.call().reason), (StatusCode::FORBIDDEN, Reason::LeakBlocked));
+    assert!(world.seen.try_recv().is_err());
 }
 
 #[test]

@@ -190,5 +190,18 @@ fn a_change_of_policy_cuts_what_it_denies_and_demands_that_only_a_node_meets_are
         let _cut = stream.read(&mut [0; 1]);
         let record = door.record();
         assert_eq!((record.verdict, record.end), (Verdict::Deny, End::Cut));
+        // Nor does a name keep open what was opened by its address.
+        let both = "[{action: Allow, to: [{networks: [203.0.113.0/24]}, {domains: [hub.example]}], ports: [{port: 443}]}]";
+        let door = Door::new(policies(both));
+        let (answer, mut stream) = door.ask("CONNECT 203.0.113.9:443 HTTP/1.1||");
+        assert_eq!(answer, LEAVE);
+        stream.write_all(&hello).unwrap();
+        let mut far = patient(tls.accept().unwrap().0);
+        far.read_exact(&mut vec![0; hello.len()]).unwrap();
+        door.policies.send(policies(HUB)).unwrap();
+        door.phase.send_modify(|phase| phase.changes += 1);
+        let _cut = stream.read(&mut [0; 1]);
+        let record = door.record();
+        assert_eq!((record.reason, record.end), (Reason::NameMismatch, End::Cut));
     });
 }

@@ -148,6 +148,7 @@ fn trailers_of_answers_arrive_and_those_of_requests_where_a_protocol_keeps_them_
             let is_told = answer.trailers().is_some_and(|trailers| trailers["grpc-status"] == "0");
             assert!(is_told, "{way:?}");
         });
+        assert_eq!(world.proxy.call().end, End::Closed, "{way:?}");
         let seen = world.seen.recv().unwrap();
         let names: Vec<_> = seen.trailers.iter().flat_map(HeaderMap::keys).map(ToString::to_string).collect();
         let expected =

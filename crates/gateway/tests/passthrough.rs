@@ -273,6 +273,41 @@ fn open_connections_follow_a_change_of_policy_and_outlive_their_names_time() {
 }
 
 #[test]
+fn what_was_opened_without_a_limit_does_not_outlive_it() {
+    let ceiling = |max_upload| Ceiling { max_upload, download_only: None };
+    let limited = |max_upload, budget| {
+        let mut state = usual(ceiling(max_upload));
+        state.pods.get_mut(&POD).unwrap().rules = rules(ceiling(max_upload), budget).into();
+        state
+    };
+    for (before, after, expected) in [
+        ((None, None), (Some(100_000), None), Some(Reason::LimitsChanged)),
+        ((Some(100_001), None), (Some(100_000), None), Some(Reason::LimitsChanged)),
+        ((None, None), (None, Some(16)), Some(Reason::LimitsChanged)),
+        ((Some(100_000), None), (None, None), None),
+        ((None, Some(16)), (None, Some(16)), None),
+    ] {
+        let proxy = Proxy::start(Some(limited(before.0, before.1)), Limits::default());
+        let (mut client, mut server) = open(&proxy);
+        proxy.table.replace(limited(after.0, after.1));
+        proxy.phase.send_replace(Phase { changes: 1, ..Phase::default() });
+        match expected {
+            Some(reason) => {
+                assert!(server.read_to_end(&mut vec![]).is_err());
+                let record = proxy.record();
+                assert_eq!((record.reason, record.end), (reason, End::Cut), "{before:?} {after:?}");
+            }
+            None => {
+                for _ in 0..2 {
+                    client.write_all(&[23, 3, 3, 0, 1, 7]).unwrap();
+                    server.read_exact(&mut [0; 6]).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn draining_lets_open_connections_end_and_takes_no_more() {
     let proxy = Proxy::usual();
     let (mut client, mut server) = open(&proxy);

@@ -140,6 +140,64 @@ fn what_calls_under_way_may_take_is_set_aside_and_a_refusal_says_when_there_is_m
 }
 
 #[test]
+fn who_does_not_wait_for_an_answer_pays_for_it_all_the_same() {
+    for way in [Way::Clear, Way::Tls2] {
+        let world = World::new(way, anything());
+        world.proxy.table.replace(state(&world, limited(None, Some(30)), today(0, 0)));
+        run(async {
+            let mut client = world.client().await;
+            let mut asked = streamed(QUESTION);
+            asked.headers_mut().insert("x-wait", "1".parse().unwrap());
+            tokio::select! {
+                _answered = client.send(asked) => panic!("nobody answers"),
+                () = world.began.notified() => {}
+            }
+        });
+        assert_eq!(world.proxy.call().status, 0, "{way:?}");
+        let status = run(async { chat(&world, &mut world.client().await, QUESTION).await.0 });
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{way:?}: twenty of thirty are set aside");
+    }
+}
+
+#[test]
+fn of_an_answer_in_one_piece_that_is_not_taken_whole_all_is_paid() {
+    let world = World::new(Way::Tls2, anything());
+    // Fewer than four characters of it come.
+    world.proxy.table.replace(state(&world, limited(None, Some(30)), today(0, 0)));
+    run(async {
+        let mut client = world.client().await;
+        let mut asked = request("POST", "/v1/chat/completions", full(QUESTION));
+        asked.headers_mut().insert("x-begun", "1".parse().unwrap());
+        let mut answer = client.send(asked).await.unwrap();
+        answer.body_mut().frame().await.unwrap().unwrap();
+    });
+    assert_ne!(world.proxy.call().end, End::Closed);
+    let status = run(async { chat(&world, &mut world.client().await, QUESTION).await.0 });
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "twenty of thirty are set aside");
+}
+
+#[test]
+fn a_question_is_counted_whatever_it_says_that_it_is_and_sound_is_not() {
+    let world = World::new(Way::Clear, anything());
+    world.proxy.table.replace(state(&world, limited(None, Some(4100)), today(0, 0)));
+    run(async {
+        let mut client = world.client().await;
+        let question = QUESTION.replace("10", "99999");
+        for (name, value) in [("content-type", "image/png"), ("connection", "content-type")] {
+            let mut asked = streamed(&question);
+            asked.headers_mut().insert("content-type", "image/png".parse().unwrap());
+            asked.headers_mut().insert(name, value.parse().unwrap());
+            assert_eq!(client.send(asked).await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS, "{name}");
+        }
+        let form = "--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--B--\r\n";
+        let mut asked = request("POST", "/v1/audio/transcriptions", full(form));
+        let kind = "multipart/form-data; boundary=B".parse().unwrap();
+        asked.headers_mut().insert("content-type", kind);
+        assert_eq!(client.send(asked).await.unwrap().status(), StatusCode::OK, "4096 for its answer alone");
+    });
+}
+
+#[test]
 fn a_limit_at_the_end_of_a_body_that_comes_piece_by_piece_is_seen_before_the_body_goes_on() {
     let world = World::new(Way::Clear, anything());
     world.proxy.table.replace(state(&world, limited(None, Some(100)), today(0, 0)));

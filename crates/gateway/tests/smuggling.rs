@@ -178,6 +178,7 @@ fn pipelined_requests_are_answered_one_by_one_however_they_are_split() {
 fn tunnels_are_refused_and_are_the_last_of_their_connection() {
     for (bytes, reason) in [
         ("CONNECT hub.example:443 HTTP/1.1\r\nHost: hub.example\r\n\r\n", Reason::HttpTunnel),
+        ("connect / HTTP/1.1\r\nHost: hub.example\r\n\r\n", Reason::HttpTunnel),
         (
             "GET / HTTP/1.1\r\nHost: hub.example\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
             Reason::HttpTunnel,

@@ -32,7 +32,8 @@ pub enum Asks {
 impl Asks {
     /// Of a request of HTTP/1 or HTTP/2.
     pub fn of<B>(request: &Request<B>) -> Self {
-        if request.method() == Method::CONNECT {
+        // Some servers read methods in any case.
+        if request.method().as_str().eq_ignore_ascii_case("CONNECT") {
             return Self::Tunnel;
         }
         let headers = request.headers();
@@ -126,6 +127,7 @@ mod tests {
         assert_eq!(asks("GET", &[socket, on]), Asks::WebSocket);
         for tunnel in [
             asks("CONNECT", &[]),
+            asks("connect", &[]),
             asks("POST", &[socket, on]),
             asks("GET", &[socket]),
             asks("GET", &[("upgrade", "h2c"), on]),

@@ -17,7 +17,7 @@ const MAX_METHOD: usize = 32;
 pub enum Host {
     /// A name.
     Name(DnsName),
-    /// An address written as such.
+    /// An address written as such; one of IPv4 is that, also where it is written as one of IPv6 (`::ffff:192.0.2.1`).
     Address(IpAddr),
 }
 
@@ -270,8 +270,8 @@ pub(crate) fn authority_with_port(value: &[u8]) -> Result<(Host, Option<u16>), H
     let (host, port) = match text.strip_prefix('[') {
         Some(inner) => {
             let (address, behind) = inner.split_once(']').ok_or(HttpFlaw::Malformed)?;
-            let address = address.parse().map_err(|_| HttpFlaw::Malformed)?;
-            (Host::Address(IpAddr::V6(address)), behind)
+            let address = IpAddr::V6(address.parse().map_err(|_| HttpFlaw::Malformed)?);
+            (Host::Address(address.to_canonical()), behind)
         }
         None => {
             let end = text.find(':').unwrap_or(text.len());

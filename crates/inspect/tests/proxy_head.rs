@@ -30,6 +30,7 @@ fn what_clients_send_is_understood_and_what_could_be_understood_differently_is_r
         ("CONNECT a.example:443 HTTP/1.0||", "connect a.example 443"),
         ("CONNECT 192.0.2.1:22 HTTP/1.1|Content-Length: 0||", "connect 192.0.2.1 22"),
         ("CONNECT [2001:db8::1]:443 HTTP/1.1|Host: [2001:db8::1]:443||", "connect 2001:db8::1 443"),
+        ("CONNECT [::ffff:192.0.2.1]:443 HTTP/1.1|Host: 192.0.2.1||", "connect 192.0.2.1 443"),
         ("CONNECT a.example:443 HTTP/1.1|Proxy-Authorization: Basic eDp5||", "connect a.example 443"),
         ("GET http://a.example/x?y HTTP/1.1|Host: a.example||", "GET a.example 80"),
         (

@@ -22,7 +22,17 @@ const UNROUTED: [(Ipv4Addr, u8); 4] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),
 ];
 
-/// Whether an address is another one on each machine: loopback, link-local (metadata services are), all or none of them.
+/// Metadata services that are not at link-local addresses: of Azure, Alibaba Cloud and Oracle Cloud.
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+/// Those of AWS, which keeps the network for services of the machine, and of Google Cloud.
+const METADATA_V6: [(Ipv6Addr, u8); 2] = [
+    (Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0), 32),
+    (Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254), 128),
+];
+
+/// Whether an address is another one on each machine: loopback, link-local, all or none of them, and where clouds serve a
+/// machine its credentials.
 pub(crate) fn is_of_machine(address: IpAddr) -> bool {
     match plain(address) {
         IpAddr::V4(it) => {
@@ -31,9 +41,14 @@ pub(crate) fn is_of_machine(address: IpAddr) -> bool {
                 || it.is_multicast()
                 || it.is_broadcast()
                 || it.octets().first() == Some(&0)
+                || METADATA_V4.contains(&it)
         }
         IpAddr::V6(it) => {
-            it.is_loopback() || it.is_unspecified() || it.is_multicast() || it.is_unicast_link_local()
+            it.is_loopback()
+                || it.is_unspecified()
+                || it.is_multicast()
+                || it.is_unicast_link_local()
+                || METADATA_V6.iter().any(|(network, length)| within(it.into(), (*network).into(), *length))
         }
     }
 }
@@ -87,7 +102,13 @@ pub(super) enum Needs {
 impl Bar {
     pub(super) fn needs(&self, destination: SocketAddr) -> Needs {
         let address = destination.ip();
-        if is_of_machine(address) || self.inside.contains(&plain(address)) || destination.port() == 0 {
+        // Written as IPv6, an address of IPv4 is connected to by IPv4 and would be judged by rules for IPv6.
+        let is_mapped = address != address.to_canonical();
+        if is_mapped
+            || is_of_machine(address)
+            || self.inside.contains(&plain(address))
+            || destination.port() == 0
+        {
             return Needs::Barred;
         }
         let is_meant = self.private.iter().any(|network| network.contains(&plain(address)));
@@ -117,7 +138,6 @@ mod tests {
             ("100.64.0.1", Needs::RuleOfAddress),
             ("198.18.0.1", Needs::RuleOfAddress),
             ("fd00:8::1", Needs::RuleOfAddress),
-            ("::ffff:10.8.0.1", Needs::RuleOfAddress),
             ("64:ff9b::10.8.0.1", Needs::RuleOfAddress),
             ("2002:a08:1::1", Needs::RuleOfAddress),
             ("127.0.0.1", Needs::Barred),
@@ -125,6 +145,13 @@ mod tests {
             ("0.0.0.0", Needs::Barred),
             ("0.1.2.3", Needs::Barred),
             ("169.254.169.254", Needs::Barred),
+            ("168.63.129.16", Needs::Barred),
+            ("100.100.100.200", Needs::Barred),
+            ("192.0.0.192", Needs::Barred),
+            ("fd00:ec2::254", Needs::Barred),
+            ("fd20:ce::254", Needs::Barred),
+            ("::ffff:192.0.2.1", Needs::Barred),
+            ("::ffff:10.8.0.1", Needs::Barred),
             ("224.0.0.1", Needs::Barred),
             ("255.255.255.255", Needs::Barred),
             ("::", Needs::Barred),

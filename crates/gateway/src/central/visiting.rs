@@ -234,8 +234,8 @@ impl Judge for Visiting {
         self.judged(opening, false)
     }
 
-    fn still(&self, opening: &Opening) -> Judgement {
-        self.judged(opening, true)
+    fn still(&self, opening: &Opening, permitted: &Judgement) -> Judgement {
+        self.judged(opening, permitted.reason == Reason::NameAllowed)
     }
 
     fn judge_request(&self, opening: &Opening, operation: &Operation) -> RequestJudgement {

@@ -4,40 +4,19 @@
 //! its loopback, its own addresses, and link-local ones, where clouds serve credentials. Directly, a pod may connect to
 //! what of these its policies allow; the kernel judges that.
 
+use crate::central::is_of_machine;
 use nix::ifaddrs::getifaddrs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Whether an address is one that only this machine means.
 pub(super) fn is_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(it) => {
-            let [first, second, third, _] = it.octets();
-            it.is_loopback()
-                || it.is_link_local()
-                || it.is_multicast()
-                || it.is_broadcast()
-                // "This network", with the unspecified address, which connects to the machine itself.
-                || first == 0
-                // Reserved; nothing answers there but what a machine keeps for itself.
-                || first >= 240
-                || (first, second, third) == (192, 0, 0)
-                // Azure and Alibaba Cloud serve credentials here.
-                || [[168, 63, 129, 16], [100, 100, 100, 200]].contains(&it.octets())
-        }
-        IpAddr::V6(it) => {
-            it.is_loopback()
-                || it.is_unspecified()
-                || it.is_multicast()
-                || it.is_unicast_link_local()
-                || is_metadata(it)
-        }
-    }
+    is_of_machine(address) || matches!(address.to_canonical(), IpAddr::V4(it) if is_reserved(it))
 }
 
-/// AWS serves credentials at a unique local address too.
-fn is_metadata(address: std::net::Ipv6Addr) -> bool {
-    address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+/// Whether nothing answers there but what a machine keeps for itself (RFC 6890, RFC 1112).
+fn is_reserved(address: Ipv4Addr) -> bool {
+    matches!(address.octets(), [192, 0, 0, _] | [240..=255, ..])
 }
 
 /// The addresses of this machine, as its interfaces have them.
@@ -76,6 +55,8 @@ mod tests {
             ("fe80::1", true),
             ("ff02::1", true),
             ("fd00:ec2::254", true),
+            ("fd20:ce::254", true),
+            ("64:ff9b::a9fe:a9fe", true),
             ("::ffff:127.0.0.1", true),
             ("::ffff:169.254.169.254", true),
             ("192.0.2.1", false),

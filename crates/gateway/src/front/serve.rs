@@ -251,8 +251,9 @@ impl Gateway {
         }
         // What cannot be told from this machine's own is taken for it.
         let own = place::own().map_err(|_| Turned::by(Reason::Inside))?;
-        let outside =
-            found.into_iter().filter(|it| !place::is_local(*it) && !own.contains(&it.to_canonical()));
+        // One of IPv4 that is written as IPv6 is reached by IPv4, and judged as that.
+        let found = found.iter().map(IpAddr::to_canonical);
+        let outside = found.filter(|it| !place::is_local(*it) && !own.contains(it));
         let places: Vec<_> = outside.map(|it| SocketAddr::new(it, asked.port)).collect();
         if places.is_empty() { Err(Turned::by(Reason::Inside)) } else { Ok(places) }
     }

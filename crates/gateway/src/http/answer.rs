@@ -18,7 +18,6 @@ use http::response;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use policy::Verb;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// The body of an answer, and the record of its request, which goes with it.
@@ -40,7 +39,8 @@ pub(crate) struct Answer {
     watching: Option<Watching>,
     /// Hides the key that its request left with; `None`: it left with none.
     echoing: Option<Echoing>,
-    /// What comes behind that which was held until the end.
+    /// Whether all of the body came from the server, and what came behind it.
+    is_over: bool,
     trailers: Option<Frame<Bytes>>,
 }
 
@@ -122,6 +122,7 @@ impl Answer {
             trimming,
             watching,
             echoing,
+            is_over: false,
             trailers: None,
         }
     }
@@ -228,7 +229,7 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         loop {
-            if let Some(frame) = ready!(self.as_mut().poll_next(cx)) {
+            if let Some(frame) = ready!(self.poll_next(cx)) {
                 return Poll::Ready(frame);
             }
         }
@@ -266,63 +267,62 @@ impl Answer {
     }
 
     /// What comes next; `None`: nothing of what came goes on yet.
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Next>> {
-        if let Some(trailers) = self.trailers.take() {
-            return Poll::Ready(Some(Some(Ok(trailers))));
-        }
-        let body = match &mut self.source {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        let frame = match &mut self.source {
             Source::Own(body) => return Poll::Ready(Some(body.take().map(|body| Ok(Frame::data(body))))),
-            Source::Server(body) => body,
+            Source::Server(_) if self.is_over => None,
+            Source::Server(body) => ready!(Pin::new(body).poll_frame(cx)),
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        let course = self.guard.as_ref().map(|guard| Arc::clone(&guard.course));
-        if course.as_ref().is_some_and(|course| course.aborted().is_some()) {
+        if self.guard.as_ref().is_some_and(|guard| guard.course.aborted().is_some()) {
             return Poll::Ready(Some(Some(Err(Broken))));
         }
-        Poll::Ready(match frame {
-            None => {
-                if let Some(held) = self.held_to_the_end() {
-                    return Poll::Ready(Some(Some(self.passes(held).map(Frame::data))));
-                }
-                self.watching.iter_mut().for_each(Watching::end);
-                if let Some(reason) = self.watching.as_ref().and_then(Watching::stops) {
-                    course.iter().for_each(|course| course.abort(reason));
-                    return Poll::Ready(Some(Some(Err(Broken))));
-                }
-                self.leading.iter_mut().for_each(Leading::end);
-                let rest = Bytes::from(self.trimming.as_mut().map(Trimming::end).unwrap_or_default());
-                if let Some(guard) = self.guard.as_mut().filter(|_| !rest.is_empty()) {
-                    guard.course.received(&rest, true);
-                    guard.ended(End::Closed);
-                    return Poll::Ready(Some(Some(Ok(Frame::data(rest)))));
-                }
-                self.ends(End::Closed);
-                Some(None)
-            }
+        let frame = match frame {
+            None => return Poll::Ready(Some(self.over())),
+            Some(Ok(frame)) => frame,
             Some(Err(_)) => {
                 self.ends(End::ServerGone);
-                Some(Some(Err(Broken)))
+                return Poll::Ready(Some(Some(Err(Broken))));
             }
-            Some(Ok(frame)) => {
-                let frame = match frame.into_data() {
-                    Ok(data) => self.passes(data).map(Frame::data),
-                    Err(mut trailers) => {
-                        if let (Some(echoing), Some(fields)) = (&self.echoing, trailers.trailers_mut()) {
-                            echoing.hide_in(fields);
-                        }
-                        if let Some(held) = self.held_to_the_end() {
-                            self.trailers = Some(trailers);
-                            return Poll::Ready(Some(Some(self.passes(held).map(Frame::data))));
-                        }
-                        Ok(trailers)
-                    }
-                };
+        };
+        Poll::Ready(match frame.into_data() {
+            Ok(data) => {
+                let data = self.passes(data);
                 self.note_end();
-                let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
                 let holds_back = self.trimming.is_some() || self.echoing.is_some();
-                let is_held = holds_back && frame.as_ref().is_ok_and(is_empty);
-                (!is_held).then_some(Some(frame))
+                let is_held = holds_back && data.as_ref().is_ok_and(Bytes::is_empty);
+                (!is_held).then_some(Some(data.map(Frame::data)))
+            }
+            Err(mut trailers) => {
+                if let (Some(echoing), Some(fields)) = (&self.echoing, trailers.trailers_mut()) {
+                    echoing.hide_in(fields);
+                }
+                self.trailers = Some(trailers);
+                Some(self.over())
             }
         })
+    }
+
+    /// The body is over: what was held of it, then its trailers, then the end.
+    fn over(&mut self) -> Next {
+        self.is_over = true;
+        if let Some(held) = self.held_to_the_end() {
+            let held = self.passes(held);
+            self.note_end();
+            return Some(held.map(Frame::data));
+        }
+        self.watching.iter_mut().for_each(Watching::end);
+        if let Some(reason) = self.watching.as_ref().and_then(Watching::stops) {
+            self.guard.iter().for_each(|guard| guard.course.abort(reason));
+            return Some(Err(Broken));
+        }
+        self.leading.iter_mut().for_each(Leading::end);
+        let rest = Bytes::from(self.trimming.as_mut().map(Trimming::end).unwrap_or_default());
+        if let Some(guard) = self.guard.as_mut().filter(|_| !rest.is_empty()) {
+            guard.course.received(&rest, true);
+            guard.ended(End::Closed);
+            return Some(Ok(Frame::data(rest)));
+        }
+        self.ends(End::Closed);
+        self.trailers.take().map(Ok)
     }
 }

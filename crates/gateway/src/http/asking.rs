@@ -2,9 +2,10 @@
 //!
 //! Guarantees: a body that cannot be decoded sets no limit. Does not: keep anything of it.
 
+use super::hold::Share;
 use super::reading::decoder;
+use super::undoing::Undoing;
 use ::inspect::answer::{Ask, AskReader};
-use ::inspect::coding::Decoder;
 use http::HeaderMap;
 use policy::Operation;
 
@@ -12,15 +13,15 @@ use policy::Operation;
 pub(super) struct Asking {
     reader: AskReader,
     /// Undoes its codings; `None`: it cannot be read any further.
-    decoder: Option<Decoder>,
+    decoder: Option<Undoing>,
     /// Decoded so far.
     bytes: u64,
 }
 
 impl Asking {
     /// Begins with the fields of its head.
-    pub(super) fn new(operation: &Operation, fields: &HeaderMap) -> Self {
-        Self { reader: AskReader::new(operation), decoder: decoder(fields), bytes: 0 }
+    pub(super) fn new(operation: &Operation, fields: &HeaderMap, hold: &Share) -> Self {
+        Self { reader: AskReader::new(operation), decoder: decoder(fields, hold), bytes: 0 }
     }
 
     pub(super) fn push(&mut self, piece: &[u8]) {
@@ -34,6 +35,11 @@ impl Asking {
         if read.is_err() {
             self.decoder = None;
         }
+    }
+
+    /// Whether what came of it is no JSON.
+    pub(super) fn is_broken(&self) -> bool {
+        self.reader.is_broken()
     }
 
     /// What it says, and how many bytes it has. `is_whole`: there is no more of it.

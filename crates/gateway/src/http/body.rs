@@ -62,6 +62,8 @@ pub(crate) struct Outgoing {
     /// What was read and has not gone on, and how many bytes that are.
     pieces: VecDeque<Bytes>,
     queued: usize,
+    /// What of its pod's share it takes.
+    hold: Share,
     held: Option<Held>,
     /// Whether the source came to its end.
     is_over: bool,
@@ -74,7 +76,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(source: Incoming, mut reading: Reading, course: &Arc<Course>) -> Self {
+    pub(crate) fn new(source: Incoming, mut reading: Reading, course: &Arc<Course>, hold: &Share) -> Self {
         let (is_over, left) = (source.is_end_stream(), source.size_hint().exact());
         if is_over {
             reading.end();
@@ -86,6 +88,7 @@ impl Outgoing {
             searching: None,
             pieces,
             queued: 0,
+            hold: hold.clone(),
             held: None,
             is_over,
             left,
@@ -111,15 +114,14 @@ impl Outgoing {
     }
 
     /// Reads and holds until it is known what the request does. `None`: it cannot be read.
-    pub(crate) async fn understand(&mut self, hold: &Share) -> Result<Option<Operation>, Unclear> {
-        let mut held = Held::none(hold);
+    pub(crate) async fn understand(&mut self) -> Result<Option<Operation>, Unclear> {
         loop {
+            self.count()?;
             match self.reading.progress() {
                 None => return Ok(None),
                 Some(Progress::Known(operation)) => {
                     let operation = operation.clone();
                     self.reading.forget_arguments();
-                    self.held = Some(held);
                     return Ok(Some(operation));
                 }
                 Some(Progress::Contradicted(operation, _)) => {
@@ -129,9 +131,13 @@ impl Outgoing {
                 Some(Progress::NeedMore) if self.is_over => return Ok(None),
                 Some(Progress::NeedMore) => {}
             }
-            let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
-            held.more(taken)?;
+            poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
         }
+    }
+
+    /// Counts what was read and has not gone on, until all of it has.
+    fn count(&mut self) -> Result<(), Full> {
+        self.held.get_or_insert_with(|| Held::none(&self.hold)).at_least(self.queued)
     }
 
     /// Has all of it searched.
@@ -154,19 +160,26 @@ impl Outgoing {
     }
 
     /// Reads and holds all of it, or as much as may be held, to learn how long its answer may become. Returns that, and about
-    /// how many bytes the request has when it is decoded.
+    /// how many bytes of text the request has when it is decoded. `may_be_binary`: what is no JSON is no text.
     pub(crate) async fn ask(
         &mut self,
         operation: &Operation,
         fields: &HeaderMap,
+        may_be_binary: bool,
     ) -> Result<(Ask, u64), Unclear> {
-        let mut asking = Asking::new(operation, fields);
+        let mut asking = Asking::new(operation, fields, &self.hold);
         self.pieces.iter().for_each(|piece| asking.push(piece));
-        while !self.is_over && self.stops().is_none() {
+        loop {
+            if may_be_binary && asking.is_broken() {
+                return Ok((asking.end(false).0, 0));
+            }
+            if self.is_over || self.stops().is_some() {
+                break;
+            }
             let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
             self.pieces.back().filter(|_| taken > 0).into_iter().for_each(|piece| asking.push(piece));
-            // What is held no longer is not counted as held; what has not gone on must not be more than may be.
-            if self.held.as_mut().is_none_or(|held| held.more(taken).is_err()) {
+            // What has not gone on must not be more than may be.
+            if self.count().is_err() {
                 break;
             }
         }
@@ -174,16 +187,13 @@ impl Outgoing {
         Ok((ask, bytes.max(self.length())))
     }
 
-    /// Reads and holds all of it.
-    pub(crate) async fn hold_all(&mut self, hold: &Share) -> Result<(), Unclear> {
-        self.held = None;
-        let mut held = Held::none(hold);
-        held.more(self.queued)?;
+    /// Reads and holds all of it. Where there is no room for that, what was read is held all the same.
+    pub(crate) async fn hold_all(&mut self) -> Result<(), Unclear> {
+        self.count()?;
         while self.stops().is_none() && !self.is_over {
-            let taken = poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
-            held.more(taken)?;
+            poll_fn(|cx| self.poll_take(cx)).await.map_err(|_| Unclear::Gone)?;
+            self.count()?;
         }
-        self.held = Some(held);
         Ok(())
     }
 
@@ -197,15 +207,12 @@ impl Outgoing {
     }
 
     /// Has this go on in place of what is held, if there is room for it. `reading` read all of it.
-    pub(crate) fn replace(&mut self, body: Vec<u8>, reading: Reading, hold: &Share) -> Result<(), Full> {
+    pub(crate) fn replace(&mut self, body: Vec<u8>, reading: Reading) -> Result<(), Full> {
         self.pieces.clear();
-        self.held = None;
-        let mut held = Held::none(hold);
-        let has_room = held.more(body.len());
+        (self.held, self.reading) = (None, reading);
         (self.queued, self.left) = (body.len(), Some(body.len() as u64));
         self.pieces.extend((!body.is_empty()).then(|| Bytes::from(body)));
-        (self.held, self.reading) = (Some(held), reading);
-        has_room
+        self.count()
     }
 
     /// What it does, as far as it was read.
@@ -372,8 +379,8 @@ mod tests {
     async fn read(body: Incoming) -> Became {
         let course = Arc::new(Course::default());
         let hold = Arc::new(Hold::default()).share(std::net::Ipv4Addr::LOCALHOST.into());
-        let mut body = Outgoing::new(body, Reading::script(&HeaderMap::new()), &course);
-        let understood = body.understand(&hold).await.map(|known| known.map(|operation| operation.verb));
+        let mut body = Outgoing::new(body, Reading::script(&HeaderMap::new(), &hold), &course, &hold);
+        let understood = body.understand().await.map(|known| known.map(|operation| operation.verb));
         let (mut sent, mut is_whole) = (Vec::new(), false);
         while understood.is_ok() && !is_whole {
             match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
@@ -430,6 +437,48 @@ mod tests {
         }
         let at_once = pass(&sized("abc?"), 1000);
         assert!(matches!(at_once.understood, Err(Unclear::Contradicted(_))), "{at_once:?}");
+    }
+
+    #[test]
+    fn what_is_too_large_to_be_held_whole_is_counted_until_it_goes_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let hold = Arc::new(Hold::default()).share(std::net::Ipv4Addr::LOCALHOST.into());
+        let of_service = hold.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let hold = of_service.clone();
+            async move {
+                let course = Arc::new(Course::default());
+                let reading = Reading::script(&HeaderMap::new(), &hold);
+                let mut body = Outgoing::new(request.into_body(), reading, &course, &hold);
+                assert_eq!(body.understand().await.map(|known| known.is_some()), Ok(true));
+                assert_eq!(body.hold_all().await, Err(Unclear::TooLarge));
+                let [mut one, mut other] = [(); 2].map(|()| Held::none(&hold));
+                assert_eq!((one.more(MAX_HELD), other.more(MAX_HELD)), (Ok(()), Err(Full::Share)));
+                drop((one, other));
+                while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    frame.unwrap();
+                }
+                Ok::<_, Broken>(Response::new(http_body_util::Empty::<Bytes>::new()))
+            }
+        });
+        runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 16);
+            let wire = sized(&format!("!{}", "x".repeat(MAX_HELD)));
+            let write = async {
+                tokio::io::AsyncWriteExt::write_all(&mut client, &wire).await.unwrap();
+                tokio::io::AsyncWriteExt::shutdown(&mut client).await.unwrap();
+                let mut answer = Vec::new();
+                tokio::io::AsyncReadExt::read_to_end(&mut client, &mut answer).await.unwrap();
+                answer
+            };
+            let mut http = hyper::server::conn::http1::Builder::new();
+            let serve = http.half_close(true).serve_connection(TokioIo::new(server), service);
+            let (answer, served) = tokio::join!(write, serve);
+            served.unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200 "));
+        });
+        let [mut one, mut other] = [(); 2].map(|()| Held::none(&hold));
+        assert_eq!((one.more(MAX_HELD), other.more(MAX_HELD)), (Ok(()), Ok(())), "it went on");
     }
 
     #[test]

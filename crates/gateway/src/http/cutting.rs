@@ -25,6 +25,24 @@ pub(crate) fn is_plain_events(head: &response::Parts) -> bool {
     kind == "text/event-stream" && is_plain(coding)
 }
 
+/// Whether an answer is a stream, which its server makes while it comes.
+pub(crate) fn is_stream(operation: &Operation, head: &response::Parts) -> bool {
+    framing(operation, &form(head).0).is_some()
+}
+
+/// How a stream of this media type is made up; `None`: it is none.
+fn framing(operation: &Operation, kind: &str) -> Option<Framing> {
+    Some(match kind {
+        "text/event-stream" => Framing::Sse,
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Framing::NdJson
+        }
+        "application/vnd.amazon.eventstream" => Framing::EventStream,
+        "application/json" if operation.stream => Framing::JsonArrayStart,
+        _ => return None,
+    })
+}
+
 /// The media type of an answer, and its codings.
 fn form(head: &response::Parts) -> (String, &str) {
     let field = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -51,16 +69,7 @@ impl Cutting {
     /// `is_sized`: the length of the body was said.
     pub(crate) fn of(operation: &Operation, head: &response::Parts, is_sized: bool) -> Self {
         let (kind, coding) = form(head);
-        let framing = match kind.as_str() {
-            "text/event-stream" => Framing::Sse,
-            "application/x-ndjson"
-            | "application/ndjson"
-            | "application/jsonl"
-            | "application/x-jsonlines" => Framing::NdJson,
-            "application/vnd.amazon.eventstream" => Framing::EventStream,
-            "application/json" if operation.stream => Framing::JsonArrayStart,
-            _ => return Self::LetThrough,
-        };
+        let Some(framing) = framing(operation, &kind) else { return Self::LetThrough };
         match (is_plain(coding), is_sized) {
             (true, false) => Self::Between(Boundary::new(framing)),
             (true, true) => Self::LetThrough,

@@ -13,7 +13,7 @@ use crate::call::CallGuard;
 use crate::quota::{Account, Amount, Short};
 use crate::reason::{End, Reason};
 use crate::requests::Demands;
-use ::inspect::answer::{Ask, AskReader, estimate_question};
+use ::inspect::answer::{Ask, estimate_question};
 use http::header::{self, HeaderValue};
 use http::request;
 use lease::StoreIs;
@@ -31,6 +31,18 @@ pub(crate) struct Drawn {
     pub(crate) meter: Option<Meter>,
     /// What its tokens cost, where that is known.
     pub(crate) price: Option<Arc<Price>>,
+}
+
+impl Drawn {
+    /// The request goes on: its server may count it also where its client does not wait for the answer.
+    pub(crate) fn sent(&mut self) {
+        self.meter.iter_mut().for_each(|meter| meter.reservation.sent());
+    }
+
+    /// Its server broke off without an answer, or it was made to.
+    pub(crate) fn unanswered(&mut self) {
+        self.meter.iter_mut().for_each(|meter| meter.reservation.unanswered());
+    }
 }
 
 /// Draws a request from its account, and has the answer come in a form that can be cut. The error within says why it does not
@@ -79,14 +91,17 @@ async fn asked(
     guard: &CallGuard,
 ) -> Result<(Ask, u64), Unclear> {
     let operation = &guard.so_far().operation;
-    let kind = guard.caller.content_type.as_deref().unwrap_or_default().trim_start();
-    let starts_with =
-        |prefix: &&str| kind.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
-    // Sound and pictures have no tokens that their length would tell, and no place where a limit is.
-    if BINARY.iter().any(starts_with) {
-        return Ok((AskReader::new(operation).end(false), 0));
-    }
-    let asked = tokio::time::timeout(HOLD_PATIENCE, outgoing.ask(operation, &head.headers)).await;
+    let kind = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let starts_with = |prefix: &&str| {
+        kind.trim_ascii_start()
+            .get(..prefix.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    // Sound and pictures have no tokens that their length would tell, and no place where a limit is. What says that it is one
+    // need not be.
+    let may_be_binary = BINARY.iter().any(starts_with);
+    let asking = outgoing.ask(operation, &head.headers, may_be_binary);
+    let asked = tokio::time::timeout(HOLD_PATIENCE, asking).await;
     let (ask, bytes) = asked.unwrap_or(Err(Unclear::TooSlow))?;
     Ok((ask, estimate_question(bytes)))
 }

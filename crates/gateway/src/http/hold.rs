@@ -73,6 +73,11 @@ impl Held {
         Self { share: share.clone(), length: 0 }
     }
 
+    /// Counts as much in all, if there is room for it; it does not become less.
+    pub(crate) fn at_least(&mut self, length: usize) -> Result<(), Full> {
+        self.more(length.saturating_sub(self.length))
+    }
+
     /// Counts more, if there is room for it.
     pub(crate) fn more(&mut self, length: usize) -> Result<(), Full> {
         if self.length.saturating_add(length) > MAX_HELD {

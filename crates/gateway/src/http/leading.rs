@@ -5,10 +5,12 @@
 //! authorized for that leads on, and what it leads to itself. Does not: resolve `.` and `..`, for what a client makes of
 //! them is not what was named.
 
+use super::hold::Share;
 use super::reading::decoder;
+use super::undoing::Undoing;
 use crate::referrals::{LIFETIME, Referrals, Url};
-use ::inspect::coding::Decoder;
-use http::{HeaderMap, HeaderValue, header, response};
+use ::inspect::coding::CodingFlaw;
+use http::{HeaderValue, header, response};
 use policy::{DnsName, Operation, Verb};
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -107,7 +109,12 @@ fn leads_on(operation: &Operation) -> bool {
 }
 
 /// Remembers where a redirect leads; returns what reads the answer's body for more.
-pub(crate) fn follow(operation: &Operation, asked: Asked, head: &response::Parts) -> Option<Leading> {
+pub(crate) fn follow(
+    operation: &Operation,
+    asked: Asked,
+    head: &response::Parts,
+    hold: &Share,
+) -> Option<Leading> {
     if !leads_on(operation) {
         return None;
     }
@@ -122,7 +129,7 @@ pub(crate) fn follow(operation: &Operation, asked: Asked, head: &response::Parts
         && operation.verb == Verb::Download
         && head.status.is_success()
         && kind.eq_ignore_ascii_case(LFS);
-    is_batch.then(|| Leading::new(asked, &head.headers))
+    is_batch.then(|| Leading::new(asked, decoder(&head.headers, hold)))
 }
 
 /// Reads an answer of Git LFS as it goes by.
@@ -130,7 +137,7 @@ pub(crate) fn follow(operation: &Operation, asked: Asked, head: &response::Parts
 pub(crate) struct Leading {
     asked: Asked,
     /// `None`: it is too large, cannot be read, or was.
-    batch: Option<(Decoder, Vec<u8>)>,
+    batch: Option<(Undoing, Vec<u8>)>,
     early: u8,
 }
 
@@ -158,15 +165,21 @@ struct Action {
 }
 
 impl Leading {
-    fn new(asked: Asked, fields: &HeaderMap) -> Self {
-        Self { asked, batch: decoder(fields).map(|decoder| (decoder, Vec::new())), early: EARLY }
+    fn new(asked: Asked, decoder: Option<Undoing>) -> Self {
+        Self { asked, batch: decoder.map(|decoder| (decoder, Vec::new())), early: EARLY }
     }
 
     /// Takes what goes by. A client may act on an answer that is there before it hears that it is over.
     pub(crate) fn push(&mut self, piece: &[u8]) {
         let Some((decoder, batch)) = &mut self.batch else { return };
-        let read = decoder.push(piece, batch);
-        if read.is_err() || batch.len() > MAX_BATCH {
+        let read = decoder.push_to(piece, &mut |bytes| {
+            if bytes.len() > MAX_BATCH - batch.len() {
+                return Err(CodingFlaw::TooLarge);
+            }
+            batch.extend_from_slice(bytes);
+            Ok(())
+        });
+        if read.is_err() {
             self.batch = None;
         } else if batch.trim_ascii_end().ends_with(b"}") && self.early > 0 {
             self.early -= 1;
@@ -233,14 +246,14 @@ mod tests {
             {"oid":"3","actions":{"verify":{"href":"https://cdn.example/verify"}}}]}"#;
         for size in [1, 7, 64, 1000] {
             let asked = asked();
-            let mut leading = Leading::new(asked.clone(), &HeaderMap::new());
+            let mut leading = Leading::new(asked.clone(), Some(Undoing::plain()));
             batch.chunks(size).for_each(|piece| leading.push(piece));
             leading.end();
             let is_named =
                 |target| asked.referrals.is_named(POD, &url("cdn.example", 443, target), Instant::now());
             assert_eq!(["/1", "/up", "/verify"].map(is_named), [true, false, false], "{size}");
         }
-        let mut large = Leading::new(asked(), &HeaderMap::new());
+        let mut large = Leading::new(asked(), Some(Undoing::plain()));
         large.push(&vec![b' '; MAX_BATCH + 1]);
         assert!(large.batch.is_none(), "it is not held");
     }

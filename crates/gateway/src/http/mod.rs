@@ -3,7 +3,7 @@
 //! Enters: both ends of a permitted connection, in clear. Leaves: requests that policy allows, written anew; answers;
 //! one [`Call`](crate::call::Call) for each. Reading order: `open` (what holds a connection together), `serve` (the
 //! client's side), `request` (one request), `fields`, `reading`, `searching`, `joining`, `aws_chunks`, `body`, `upstream` and `line` (the server's side),
-//! `answer`, `watching`, `tally`, `cutting`, `leading`, `naming`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `tasks`.
+//! `answer`, `watching`, `tally`, `cutting`, `leading`, `naming`, `refusal`, `tunnel`; below them `socket`, `strict`, `hold`, `undoing`, `tasks`.
 
 mod answer;
 mod asking;
@@ -32,10 +32,12 @@ mod tally;
 mod tasks;
 mod trimming;
 mod tunnel;
+mod undoing;
 mod upstream;
 mod watching;
 
-pub(crate) use hold::{Held, Hold};
+pub(crate) use hold::{Held, Hold, Share};
 pub(crate) use open::{Front, Opening};
 pub(crate) use reading::decoder;
 pub(crate) use socket::{Counted, Cut};
+pub(crate) use undoing::Undoing;

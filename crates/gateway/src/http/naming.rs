@@ -3,9 +3,10 @@
 //! Enters: an answer as it goes by. Leaves: the part's name, for [`Uploads`], before the client has it. Guarantees: bounded.
 //! Does not: change the answer; an answer that cannot be read names nothing, and the part is then one that was not seen.
 
+use super::hold::Share;
 use super::reading::decoder;
+use super::undoing::Undoing;
 use crate::parts::{Piece, Uploads};
-use ::inspect::coding::Decoder;
 use ::inspect::operation::part_list::PartName;
 use http::HeaderMap;
 use std::sync::Arc;
@@ -16,14 +17,19 @@ use std::time::Instant;
 pub(crate) struct Naming {
     uploads: Arc<Uploads>,
     piece: Piece,
-    decoder: Decoder,
+    decoder: Undoing,
     name: PartName,
 }
 
 impl Naming {
     /// Of an answer with these fields; `None`: it cannot be read.
-    pub(crate) fn new(uploads: &Arc<Uploads>, piece: Piece, fields: &HeaderMap) -> Option<Self> {
-        let (uploads, decoder) = (Arc::clone(uploads), decoder(fields)?);
+    pub(crate) fn new(
+        uploads: &Arc<Uploads>,
+        piece: Piece,
+        fields: &HeaderMap,
+        hold: &Share,
+    ) -> Option<Self> {
+        let (uploads, decoder) = (Arc::clone(uploads), decoder(fields, hold)?);
         Some(Self { uploads, piece, decoder, name: PartName::default() })
     }
 

@@ -5,6 +5,8 @@
 //! is split does not change what is understood; of a broken one it may change which of these two it is, for a decoder gives
 //! what stands before a flaw earlier or later. Does not: change what is sent; decode what makes no difference.
 
+use super::hold::Share;
+use super::undoing::Undoing;
 use ::inspect::coding::Decoder;
 use ::inspect::operation::{Head, Progress, Reader};
 use http::{HeaderMap, header};
@@ -18,7 +20,7 @@ const MAX_DECODED: u64 = 64 << 30;
 pub(crate) struct Reading {
     source: Source,
     /// Undoes its codings; `None`: it cannot be read.
-    decoder: Option<Decoder>,
+    decoder: Option<Undoing>,
     /// Why what was known is not to be trusted.
     flaw: Option<&'static str>,
 }
@@ -34,18 +36,18 @@ enum Source {
 
 impl Reading {
     /// `with_arguments`: what tools are called with is held as well.
-    pub(crate) fn new(head: &Head<'_>, fields: &HeaderMap, with_arguments: bool) -> Self {
+    pub(crate) fn new(head: &Head<'_>, fields: &HeaderMap, with_arguments: bool, hold: &Share) -> Self {
         let reader = Reader::leaving(head, with_arguments);
-        Self::of(Source::Service(Box::new(reader)), fields)
+        Self::of(Source::Service(Box::new(reader)), fields, hold)
     }
 
     #[cfg(test)]
-    pub(crate) fn script(fields: &HeaderMap) -> Self {
-        Self::of(Source::Script(Box::default()), fields)
+    pub(crate) fn script(fields: &HeaderMap, hold: &Share) -> Self {
+        Self::of(Source::Script(Box::default()), fields, hold)
     }
 
-    fn of(source: Source, fields: &HeaderMap) -> Self {
-        Self { source, decoder: decoder(fields), flaw: None }
+    fn of(source: Source, fields: &HeaderMap, hold: &Share) -> Self {
+        Self { source, decoder: decoder(fields, hold), flaw: None }
     }
 
     /// How far it is. `None`: it cannot be read.
@@ -119,12 +121,12 @@ impl Reading {
     }
 }
 
-/// What undoes the codings of a message. `None`: they cannot be undone.
-pub(crate) fn decoder(fields: &HeaderMap) -> Option<Decoder> {
-    decoder_within(fields, MAX_DECODED)
+/// What undoes the codings of a message of a pod. `None`: they cannot be undone.
+pub(crate) fn decoder(fields: &HeaderMap, hold: &Share) -> Option<Undoing> {
+    decoder_within(fields, MAX_DECODED).map(|decoder| Undoing::of(decoder, hold))
 }
 
-/// The same for a message that may become so many bytes.
+/// The same for a message that is there, and may become so many bytes.
 pub(crate) fn decoder_within(fields: &HeaderMap, cap: u64) -> Option<Decoder> {
     let values = fields.get_all(header::CONTENT_ENCODING).into_iter().map(http::HeaderValue::as_bytes);
     Decoder::new(values, cap).ok()
@@ -212,10 +214,13 @@ pub(crate) mod script {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hold::Hold;
     use super::*;
     use http::HeaderValue;
     use policy::Verb;
     use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
 
     /// `{"model":"m","messages":[]}` by Python's `gzip.compress(…, mtime=0)`.
     #[rustfmt::skip]
@@ -229,7 +234,8 @@ mod tests {
         let mut fields = HeaderMap::new();
         fields.insert(header::CONTENT_ENCODING, HeaderValue::from_str(coding).unwrap());
         let head = Head { method, host, port: 443, target, headers: &[] };
-        let mut reading = Reading::new(&head, &fields, false);
+        let hold = Arc::new(Hold::default()).share(Ipv4Addr::LOCALHOST.into());
+        let mut reading = Reading::new(&head, &fields, false, &hold);
         for piece in body.chunks(size) {
             reading.push(piece);
         }

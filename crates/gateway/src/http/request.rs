@@ -13,7 +13,7 @@ use super::injecting::{Way, inject};
 use super::joining::Joining;
 use super::leading;
 use super::naming::Naming;
-use super::reading::{Reading, decoder};
+use super::reading::{Reading, decoder_within};
 use super::refusal;
 use super::rewriting::{self, Rewriting};
 use super::searching::{self, Part, Searching, search_head};
@@ -34,7 +34,6 @@ use crate::reason::{End, Reason};
 use crate::record::Sink;
 use crate::referrals::{Referrals, Url};
 use crate::requests::Demands;
-use ::inspect::coding::CodingFlaw;
 use ::inspect::operation::Head;
 use ::inspect::refusal::{RpcIds, rpc_ids};
 use http::header::{self, HeaderValue};
@@ -134,9 +133,9 @@ impl Exchange {
             }
         };
         let may_be_granted = body.is_end_stream() && asks == Asks::Nothing && self.is_verified();
-        let outgoing = Outgoing::new(body, self.reading(&head), &guard.course);
+        let outgoing = Outgoing::new(body, self.reading(&head), &guard.course, &self.hold);
         let mut outgoing = outgoing.with_trailers(upstream.is_http2() && is_grpc(&guard.caller));
-        let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand(&self.hold)).await;
+        let understood = tokio::time::timeout(HOLD_PATIENCE, outgoing.understand()).await;
         let led = Led {
             referred: self.is_named(&self.referrals, &head),
             granted: may_be_granted && self.is_named(&self.grants, &head),
@@ -149,7 +148,7 @@ impl Exchange {
                 let echoing = key.and_then(Echoing::of);
                 let met = self.met(&demands, &mut head, asks, &mut outgoing, &mut guard).await?;
                 if let Some(keep) = demands.capture.take() {
-                    guard.course.contents.asked(keep, &head.headers);
+                    guard.course.contents.asked(keep, &head.headers, &self.hold);
                 }
                 match met.and_then(|()| self.injected(&demands, &mut head, &guard)) {
                     Ok(injected) => {
@@ -222,7 +221,7 @@ impl Exchange {
             target: head.uri.path_and_query().map_or("/", PathAndQuery::as_str),
             headers: &headers,
         };
-        Reading::new(&asked, &head.headers, self.judge.wants_arguments(self.opening.pod))
+        Reading::new(&asked, &head.headers, self.judge.wants_arguments(self.opening.pod), &self.hold)
     }
 
     /// Judges what a request does. The error within says why it does not go on; the one without, that its client went.
@@ -305,7 +304,7 @@ impl Exchange {
             return Ok(Err(reason));
         }
         let Some(rewriting) = rewriting else { return Ok(Ok(())) };
-        let held = tokio::time::timeout(HOLD_PATIENCE, outgoing.hold_all(&self.hold)).await;
+        let held = tokio::time::timeout(HOLD_PATIENCE, outgoing.hold_all()).await;
         match held.unwrap_or(Err(Unclear::TooSlow)) {
             Ok(()) => {}
             Err(Unclear::Gone) => {
@@ -352,7 +351,7 @@ impl Exchange {
             return unchanged(guard);
         }
         head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(made.body.len()));
-        outgoing.replace(made.body, reading, &self.hold).map_err(Full::reason)?;
+        outgoing.replace(made.body, reading).map_err(Full::reason)?;
         guard.course.masked(made.masked);
         if made.asks_usage {
             guard.asked_usage();
@@ -376,7 +375,7 @@ impl Exchange {
             if let Some(reason) = stops {
                 return Err(reason);
             }
-            let searching = Searching::new(search, &head.headers, &guard.course, may_mask)?;
+            let searching = Searching::new(search, &head.headers, &guard.course, may_mask, &self.hold)?;
             Ok(self.beside_others(searching, head, guard))
         });
         match searching {
@@ -422,7 +421,7 @@ impl Exchange {
         request: Request<Outgoing>,
         client: Option<OnUpgrade>,
         mut guard: CallGuard,
-        owed: Owed,
+        mut owed: Owed,
     ) -> Result<Response<Answer>, Broken> {
         let asked = leading::Asked {
             referrals: Arc::clone(&self.referrals),
@@ -432,7 +431,9 @@ impl Exchange {
             grants: owed.redirects.map(|lifetime| (Arc::clone(&self.grants), lifetime)),
         };
         let method = request.method().clone();
+        owed.drawn.sent();
         let Ok(mut answer) = upstream.send(request, client.is_some()).await else {
+            owed.drawn.unanswered();
             return self.unanswered(guard);
         };
         if let Some(echoing) = &owed.echoing {
@@ -441,9 +442,6 @@ impl Exchange {
         self.is_answered.store(true, Ordering::Relaxed);
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             let Some(client) = client else { return self.unanswered(guard) };
-            if let Some(mut meter) = owed.drawn.meter {
-                meter.reservation.answered();
-            }
             let (tunnel, response) = Tunnel::agreed(client, answer, guard);
             *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(tunnel);
             return Ok(response);
@@ -467,11 +465,11 @@ impl Exchange {
                 return Ok(refusal::refuse(guard));
             }
         };
-        let tally = Tally::of(&guard.so_far().operation, &head, owed.drawn);
+        let tally = Tally::of(&guard.so_far().operation, &head, owed.drawn, &self.hold);
         let naming = guard.course.piece.get();
-        let naming = naming.and_then(|piece| Naming::new(&self.uploads, *piece, &head.headers));
-        let leading = leading::follow(&guard.so_far().operation, asked, &head);
-        guard.course.contents.answered(&head.headers);
+        let naming = naming.and_then(|piece| Naming::new(&self.uploads, *piece, &head.headers, &self.hold));
+        let leading = leading::follow(&guard.so_far().operation, asked, &head, &self.hold);
+        guard.course.contents.answered(&head.headers, &self.hold);
         let trimming = if guard.so_far().usage_asked { Trimming::of(&head) } else { None };
         if trimming.is_some() {
             head.headers.remove(header::CONTENT_LENGTH);
@@ -544,12 +542,11 @@ fn is_rpc(operation: &Operation) -> bool {
 async fn asked_ids(outgoing: &mut Outgoing, fields: &HeaderMap, will_continue: bool) -> RpcIds {
     let patience = if will_continue { Duration::ZERO } else { DISCARD_PATIENCE };
     let whole = tokio::time::timeout(patience, outgoing.whole(MAX_RPC)).await;
-    let (Ok(Some(body)), Some(mut decoder)) = (whole, decoder(fields)) else { return RpcIds::default() };
+    let (Ok(Some(body)), Some(mut decoder)) = (whole, decoder_within(fields, MAX_RPC as u64)) else {
+        return RpcIds::default();
+    };
     let mut plain = Vec::new();
-    let read = decoder.push_to(&body, &mut |piece| {
-        plain.extend_from_slice(piece);
-        if plain.len() > MAX_RPC { Err(CodingFlaw::TooLarge) } else { Ok(()) }
-    });
+    let read = decoder.push(&body, &mut plain);
     read.map_or_else(|_| RpcIds::default(), |()| rpc_ids(&plain))
 }
 

@@ -5,14 +5,15 @@
 //! not: look for a key where one belongs (fields and parameters of credentials; a canary is looked for there too).
 
 use super::aws_chunks::AwsChunks;
+use super::hold::{Held, Share};
 use super::joining::{Joining, Text, across};
 use super::reading::decoder;
+use super::undoing::Undoing;
 use crate::call::Course;
 use crate::edges::{Beside, EDGE, Edges, Place};
 use crate::leaks::{LeakFact, LeakKind, LeakPlace, MAX_FACTS, Search};
 use crate::parts::{Ends, Piece, Uploads};
 use crate::reason::Reason;
-use ::inspect::coding::Decoder;
 use ::inspect::leak::multipart::{Part as Content, Parts};
 use ::inspect::leak::{Leak, LeakClass, LeakRules, Scanner, Span};
 use http::{HeaderMap, HeaderValue, header, request};
@@ -77,6 +78,9 @@ pub(crate) fn search_head(search: &Search, head: &request::Parts) -> Result<Vec<
     for (name, value) in &head.headers {
         put(KEY_FIELDS.contains(&name.as_str()), value.as_bytes());
     }
+    // Apart from values, for a name before one makes a secret of what is none.
+    put(false, head.method.as_str().as_bytes());
+    head.headers.keys().for_each(|name| put(false, name.as_str().as_bytes()));
     let mut facts = found(search, rules, &open);
     facts.retain(|fact| !matches!(fact.class, LeakKind::File));
     let planted = found(search, rules, &keys).into_iter().filter(|fact| fact.class == LeakKind::Canary);
@@ -104,8 +108,10 @@ pub(crate) fn stops(search: &Search, facts: &[LeakFact]) -> Option<Reason> {
 pub(crate) struct Searching {
     search: Arc<Search>,
     scanner: Scanner,
+    /// What the scanner keeps of what is packed; `None`: it is given what is held already.
+    held: Option<Held>,
     /// Undoes its codings; `None`: it is not searched any further.
-    decoder: Option<Decoder>,
+    decoder: Option<Undoing>,
     /// And before that the chunks that it comes in.
     chunks: Option<AwsChunks>,
     course: Arc<Course>,
@@ -223,24 +229,30 @@ impl Searching {
         fields: &HeaderMap,
         course: &Arc<Course>,
         may_mask: bool,
+        hold: &Share,
     ) -> Result<Self, Reason> {
-        let rules = search.rules().ok_or(Reason::LeakUnread)?;
         let chunks = is_framed_only(fields).then(AwsChunks::new);
-        let decoder = if chunks.is_some() { Some(Decoder::of(&[], u64::MAX)) } else { decoder(fields) };
+        let decoder = if chunks.is_some() { Some(Undoing::plain()) } else { decoder(fields, hold) };
         if decoder.is_none() && search.blocks() {
             return Err(Reason::LeakUnread);
         }
+        Ok(Self { held: Some(Held::none(hold)), chunks, may_mask, ..Self::of(search, decoder, course)? })
+    }
+
+    fn of(search: &Arc<Search>, decoder: Option<Undoing>, course: &Arc<Course>) -> Result<Self, Reason> {
+        let rules = search.rules().ok_or(Reason::LeakUnread)?;
         let (search, course) = (Arc::clone(search), Arc::clone(course));
         let scanner = Scanner::new(Arc::clone(rules));
         Ok(Self {
             search,
             scanner,
+            held: None,
             decoder,
-            chunks,
+            chunks: None,
             course,
             told: 0,
             stops: None,
-            may_mask,
+            may_mask: false,
             part: None,
             joining: None,
             across: Vec::new(),
@@ -265,7 +277,7 @@ impl Searching {
     /// It cannot be searched.
     pub(crate) fn whole(search: &Arc<Search>, body: &[u8]) -> Result<Vec<LeakFact>, Reason> {
         let course = Arc::default();
-        let mut searching = Self::new(search, &HeaderMap::new(), &course, false)?;
+        let mut searching = Self::of(search, Some(Undoing::plain()), &course)?;
         searching.push(body);
         searching.end();
         Ok(course.found())
@@ -311,7 +323,9 @@ impl Searching {
                 })
                 .is_ok(),
         };
-        self.read(is_read);
+        let weight = self.scanner.weight();
+        let has_room = self.held.as_mut().is_none_or(|held| held.at_least(weight).is_ok());
+        self.read(is_read && has_room);
         across.iter().for_each(|(bytes, at)| self.cross(bytes, *at));
     }
 
@@ -416,7 +430,7 @@ mod tests {
     /// What is found in a body, and why it stops.
     fn found(search: &Arc<Search>, pieces: &[&[u8]]) -> (Vec<LeakFact>, Option<Reason>) {
         let course = Arc::new(Course::default());
-        let mut searching = Searching::new(search, &HeaderMap::new(), &course, false).unwrap();
+        let mut searching = Searching::of(search, Some(Undoing::plain()), &course).unwrap();
         pieces.iter().for_each(|piece| searching.push(piece));
         searching.end();
         (course.found(), searching.stops())

@@ -22,6 +22,9 @@ const MAX_FIELDS: usize = 128;
 const MAX_HEAD: usize = 64 * 1024;
 /// Most requests at once on one connection.
 const MAX_STREAMS: u32 = 128;
+/// Most bytes of an answer, or of a request, that wait on a stream of HTTP/2 for the other side to take them. There are as many
+/// streams as that side likes, with whatever window.
+pub(super) const MAX_WAITING: usize = 64 * 1024;
 /// Requests that a client took back before they were looked at, after which it is a flood (CVE-2023-44487).
 const MAX_RESETS: usize = 20;
 
@@ -101,6 +104,7 @@ async fn at_once(
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_send_buf_size(MAX_WAITING)
         .auto_date_header(false);
     let answering = Arc::clone(exchange);
     let service = service_fn(move |request| Box::pin(Arc::clone(&answering).answer(request)));

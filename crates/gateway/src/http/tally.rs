@@ -5,12 +5,14 @@
 //! provider says how many tokens there were, they are estimated by the bytes of the question and the characters of the
 //! answer. Does not: read answers to anything but calls.
 
+use super::cutting::is_stream;
 use super::drawing::Drawn;
+use super::hold::Share;
 use super::reading::decoder;
+use super::undoing::Undoing;
 use crate::call::{Course, Usage};
 use crate::quota::{Amount, Reservation, Spent};
 use ::inspect::answer::{self, AnswerReader, estimate, estimate_question};
-use ::inspect::coding::Decoder;
 use http::response;
 use policy::{Operation, Verb};
 use purse::{Cost, Price, Tokens};
@@ -27,10 +29,12 @@ pub(crate) fn now() -> u64 {
 pub(crate) struct Tally {
     reader: AnswerReader,
     /// Undoes its codings; `None`: it cannot be read any further.
-    decoder: Option<Decoder>,
+    decoder: Option<Undoing>,
     meter: Option<Meter>,
     /// What its tokens cost, where that is known.
     price: Option<Arc<Price>>,
+    /// Whether it comes as it is made.
+    is_stream: bool,
 }
 
 /// What a request took of its quota.
@@ -75,9 +79,13 @@ fn told(usage: &answer::Usage) -> Option<Tokens> {
 
 impl Tally {
     /// `None`: it is no answer to a call.
-    pub(crate) fn of(operation: &Operation, head: &response::Parts, drawn: Drawn) -> Option<Self> {
+    pub(crate) fn of(
+        operation: &Operation,
+        head: &response::Parts,
+        drawn: Drawn,
+        hold: &Share,
+    ) -> Option<Self> {
         let Drawn { mut meter, mut price } = drawn;
-        meter.iter_mut().for_each(|meter| meter.reservation.answered());
         if operation.verb != Verb::Call {
             return None;
         }
@@ -93,7 +101,8 @@ impl Tally {
             fields.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         let meter = meter.filter(|meter| meter.reservation.counts_tokens());
         let reader = AnswerReader::new(operation, &headers);
-        Some(Self { reader, decoder: decoder(&head.headers), meter, price })
+        let is_stream = is_stream(operation, head);
+        Some(Self { reader, decoder: decoder(&head.headers, hold), meter, price, is_stream })
     }
 
     /// Whether its tokens are counted.
@@ -120,7 +129,7 @@ impl Tally {
     }
 
     /// The answer is over. Where it is whole, the provider's count is the last word; where neither it nor the answer says how
-    /// much that was, it took what was set aside. Returns what it says of itself, and what it cost.
+    /// much that was, or only part of what was made came, it took what was set aside. Returns what it says of itself, and what it cost.
     pub(crate) fn end(self, is_whole: bool) -> (Option<Usage>, Option<Cost>) {
         let is_read = self.decoder.is_some() && !self.reader.is_opaque();
         let usage = self.reader.end();
@@ -129,7 +138,8 @@ impl Tally {
             told.is_some() || is_read && (usage.output_tokens.is_some() || usage.output_chars > 0);
         let mut cost = None;
         if let Some(mut meter) = self.meter {
-            if is_counted {
+            // Of an answer in one piece all was made, however little of it came.
+            if is_counted && (is_whole || self.is_stream) {
                 let amount = meter.amount(told.unwrap_or_else(|| meter.tokens(&usage)));
                 meter.reservation.settle(amount, now());
             }

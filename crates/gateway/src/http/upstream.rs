@@ -2,6 +2,7 @@
 
 use super::body::{Broken, Outgoing};
 use super::line::{Kept, Line, MAX_HEAD};
+use super::serve::MAX_WAITING;
 use super::socket::Stream;
 use super::tasks::Tasks;
 use crate::tls::Speech;
@@ -33,7 +34,9 @@ impl Upstream {
             Speech::Unsaid | Speech::Http1 => Ok(Self::Http1(Line::open(io, tasks, gone))),
             Speech::Http2 => {
                 let mut builder = http2::Builder::new(tasks.clone());
-                builder.max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX));
+                builder
+                    .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+                    .max_send_buf_size(MAX_WAITING);
                 let (sender, connection) = builder.handshake(TokioIo::new(io)).await?;
                 tasks.spawn(async move {
                     // Whoever waits for an answer is told.

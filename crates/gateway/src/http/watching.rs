@@ -93,7 +93,8 @@ impl Watching {
         if let Some(why) = unread_form(asked, operation) {
             return self.unread("answer-form", why);
         }
-        let Some(decoder) = decoder(&head.headers) else {
+        let hold = self.files.hold.share(asked.pod);
+        let Some(decoder) = decoder(&head.headers, &hold) else {
             return self.unread("answer-coding", "its content coding is not known");
         };
         let length = text(&head.headers, header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
@@ -106,7 +107,7 @@ impl Watching {
         if part.start == 0 {
             let name = text(&head.headers, header::CONTENT_DISPOSITION).and_then(file_name);
             let name = name.unwrap_or_else(|| asked.url.target.split('?').next().unwrap_or_default());
-            let held = Held::none(&self.files.hold.share(asked.pod));
+            let held = Held::none(&hold);
             self.reader = Some(Box::new(Reader { decoder, watch: Watch::new(name), at: 0, held }));
             return self.tell(Progress::UnderWay);
         }
@@ -149,7 +150,7 @@ impl Watching {
         reader.at += piece.len() as u64;
         let more = reader.watch.weight().saturating_sub(before);
         let has_room = reader.held.more(more).is_ok() || {
-            self.files.forget_paused();
+            self.files.forget_paused(self.mark.pod(), Instant::now());
             reader.held.more(more).is_ok()
         };
         let is_harmless = reader.watch.is_harmless();

@@ -367,7 +367,14 @@ async fn answer(
         trailers,
     });
     let piece = |text: &'static str| Bytes::from_static(text.as_bytes());
+    if head.headers.contains_key("x-wait") {
+        go_on.notified().await;
+    }
     let response = Response::builder();
+    let coded = || match head.headers.get("x-coding") {
+        Some(coding) => Response::builder().header("content-encoding", coding),
+        None => Response::builder(),
+    };
     Ok(match path.as_str() {
         "/v1/chat/completions" if head.headers.contains_key("x-stream") => {
             let all = [Step::Piece(piece(STREAMED.0)), Step::Wait(go_on), Step::Piece(piece(STREAMED.1))];
@@ -380,6 +387,12 @@ async fn answer(
             let all = [Some(first), Some(usage).filter(|_| is_asked), Some(done)];
             let all = all.into_iter().flatten().map(Step::Piece);
             response.header("content-type", "text/event-stream").body(steps(all)).unwrap()
+        }
+        // Breaks off, or waits for whoever does.
+        "/v1/chat/completions" if head.headers.contains_key("x-begun") => {
+            let begun = r#"{"model":"m-1","choices":[{"message":{"content":"h"#;
+            let all = [Step::Piece(piece(begun)), Step::Wait(go_on), Step::Break];
+            response.header("content-type", "application/json").body(steps(all)).unwrap()
         }
         "/v1/chat/completions" if head.headers.contains_key("x-gzip") => {
             let response = response.header("content-type", "application/json");
@@ -405,6 +418,11 @@ async fn answer(
                     response.header("trailer", "grpc-message").body(body.boxed()).unwrap()
                 }
             }
+        }
+        // So many bytes.
+        _ if head.headers.contains_key("x-length") => {
+            let length = head.headers["x-length"].to_str().unwrap().parse().unwrap();
+            response.body(full(vec![b'x'; length])).unwrap()
         }
         // Names a part of an upload.
         _ if head.headers.contains_key("x-part") => {
@@ -453,6 +471,14 @@ async fn answer(
             let pieces: Vec<_> = body.chunks(700).map(Bytes::copy_from_slice).map(Step::Piece).collect();
             response.body(steps(pieces)).unwrap()
         }
+        path if path.starts_with("/late/") => {
+            let body = body.unwrap_or_default();
+            let pieces: Vec<_> = body.chunks(700).map(Bytes::copy_from_slice).map(Step::Piece).collect();
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-sum", "1".parse().unwrap());
+            let body = steps(pieces).with_trailers(async { Some(Ok(trailers)) });
+            coded().header("trailer", "x-sum").body(body.boxed()).unwrap()
+        }
         path if path.starts_with("/part/") => {
             let (body, range) = (body.unwrap_or_default(), head.headers["range"].to_str().unwrap());
             let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
@@ -461,13 +487,6 @@ async fn answer(
             let range = format!("bytes {first}-{last}/{}", body.len());
             response.status(206).header("content-range", range).body(full(part)).unwrap()
         }
-        _ => {
-            let coding = head.headers.get("x-coding").cloned();
-            let mut response = response.header("x-answer", "1").body(full(body.unwrap_or_default())).unwrap();
-            coding.into_iter().for_each(|coding| {
-                response.headers_mut().insert("content-encoding", coding);
-            });
-            response
-        }
+        _ => coded().header("x-answer", "1").body(full(body.unwrap_or_default())).unwrap(),
     })
 }

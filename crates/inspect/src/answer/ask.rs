@@ -127,10 +127,13 @@ impl AskReader {
 
     /// Takes the next bytes of the body.
     pub fn push(&mut self, body: &[u8]) {
-        if let Some(paths) = self.paths {
-            let found = &mut self.found;
-            self.json.push(body, &mut |path, leaf| found.leaf(paths, path, leaf));
-        }
+        let (found, paths) = (&mut self.found, self.paths.unwrap_or_default());
+        self.json.push(body, &mut |path, leaf| found.leaf(paths, path, leaf));
+    }
+
+    /// Whether what came is no JSON.
+    pub fn is_broken(&self) -> bool {
+        self.json.is_broken()
     }
 
     /// The body is over, or `is_whole` is false and the rest of it is not looked at.

@@ -6,6 +6,9 @@ use super::{CodingFlaw, PIECE, Sink};
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use std::fmt;
 
+/// Largest window (section 9.1).
+const WINDOW: usize = 16 << 20;
+
 /// One brotli stream.
 pub(super) struct Brotli {
     state: Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>,
@@ -24,6 +27,10 @@ impl Brotli {
         let alloc = StandardAlloc::default;
         let state = Box::new(BrotliState::new_strict(alloc(), alloc(), alloc()));
         Self { state, total: 0, is_finished: false }
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        self.total.min(WINDOW)
     }
 
     pub(super) fn is_finished(&self) -> bool {

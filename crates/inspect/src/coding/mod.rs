@@ -183,6 +183,11 @@ impl Decoder {
         self.flaw.map_or(Ok(()), Err)
     }
 
+    /// At most how many bytes of what was given are kept to undo what follows, but for the windows of gzip and deflate.
+    pub fn weight(&self) -> usize {
+        self.layers.iter().map(Layer::weight).sum()
+    }
+
     /// Whether every coding has ended, and nothing may follow.
     pub fn is_finished(&self) -> bool {
         self.layers.iter().all(Layer::is_finished)
@@ -256,6 +261,15 @@ impl Layer {
             }
         }
         Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        match &self.kind {
+            // A window of 32 KiB, as everybody has who reads anything.
+            Kind::Gzip(_) | Kind::Deflate(_) => 0,
+            Kind::Brotli(brotli) => brotli.weight(),
+            Kind::Zstd(zstd) => zstd.weight(),
+        }
     }
 
     fn is_finished(&self) -> bool {

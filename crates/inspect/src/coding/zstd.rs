@@ -34,6 +34,10 @@ pub(super) struct Zstd {
     /// The unit that is not complete: the header, a block with its header, the checksum.
     held: Vec<u8>,
     has_checksum: bool,
+    /// Its window: as much is kept.
+    window: usize,
+    /// Blocks that were decoded.
+    blocks: usize,
 }
 
 impl fmt::Debug for Zstd {
@@ -46,7 +50,11 @@ impl Zstd {
     pub(super) fn new() -> Self {
         let mut inner = Box::new(FrameDecoder::new());
         inner.set_max_window_size(MAX_ZSTD_WINDOW);
-        Self { inner, state: State::Header, held: Vec::new(), has_checksum: false }
+        Self { inner, state: State::Header, held: Vec::new(), has_checksum: false, window: 0, blocks: 0 }
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        self.blocks.saturating_mul(MAX_BLOCK).min(self.window)
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -95,6 +103,7 @@ impl Zstd {
         match self.state {
             State::Header => {
                 self.inner.init(self.held.as_slice()).map_err(|error| flaw(&error))?;
+                self.window = window(&self.held, self.inner.content_size());
                 self.has_checksum = self.held.get(4).is_some_and(|descriptor| descriptor & 4 != 0);
                 self.state = State::Blocks;
                 return Ok(());
@@ -103,6 +112,7 @@ impl Zstd {
                 let is_last = self.held.first().is_some_and(|first| first & 1 != 0);
                 let (taken, _) =
                     self.inner.decode_from_to(&self.held, &mut []).map_err(|error| flaw(&error))?;
+                self.blocks = self.blocks.saturating_add(1);
                 if taken != self.held.len() {
                     return Err(CodingFlaw::Malformed);
                 }
@@ -143,6 +153,18 @@ fn header_length(descriptor: u8) -> usize {
         exponent => 1 << exponent,
     };
     5 + window + dictionary + content
+}
+
+/// Bytes of the window that a frame's header gives (section 3.1.1.1.2), or of its content where that is the window.
+fn window(header: &[u8], content: u64) -> usize {
+    let most = usize::try_from(MAX_ZSTD_WINDOW).unwrap_or(usize::MAX);
+    match header.get(4..6) {
+        Some(&[descriptor, window]) if descriptor & 0x20 == 0 => {
+            let base = 1_usize.checked_shl(10 + u32::from(window >> 3)).unwrap_or(most);
+            base.saturating_add((base >> 3).saturating_mul(usize::from(window & 7))).min(most)
+        }
+        _ => usize::try_from(content).unwrap_or(most).min(most),
+    }
 }
 
 /// Length of a block behind its header (section 3.1.1.2).

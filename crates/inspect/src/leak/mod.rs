@@ -218,6 +218,13 @@ impl Scanner {
         self.raw.judged()
     }
 
+    /// As [`Decoder::weight`](crate::coding::Decoder::weight), of all that it is packed in.
+    pub fn weight(&self) -> usize {
+        let Wrapped { base64, hex, percent } = &self.wrapped;
+        let wrapped = [base64, hex, percent].into_iter().flatten();
+        wrapped.chain([&self.raw]).map(Stream::weight).sum()
+    }
+
     /// Whether there was more than is kept.
     pub fn is_cut(&self) -> bool {
         self.report.is_cut

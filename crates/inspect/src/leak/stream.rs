@@ -127,6 +127,14 @@ impl Stream {
         }
     }
 
+    /// As [`Decoder::weight`], of what undoes what it is packed in.
+    pub(super) fn weight(&self) -> usize {
+        match &self.packed {
+            Packed::Yes(inner) => inner.0.weight(),
+            Packed::NotYetKnown | Packed::No => 0,
+        }
+    }
+
     /// How many of its bytes are judged.
     pub(super) fn judged(&self) -> u64 {
         self.text.judged()
