@@ -1,7 +1,9 @@
 //! Who may begin: as many requests at once as there is room for, the others one after the other, consumer by consumer.
 //!
-//! Guarantees: a consumer with many requests waits for itself, not before others; what waits is bounded, in number and in time.
+//! Guarantees: a consumer with many requests waits for itself, not before others, and never has all places, however long its
+//! requests last; what waits is bounded, in number and in time.
 
+use crate::share::Shares;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,7 +20,7 @@ pub(crate) enum Full {
 
 #[derive(Debug)]
 struct Queues {
-    running: usize,
+    running: Shares,
     waiting: usize,
     by_consumer: BTreeMap<String, VecDeque<oneshot::Sender<Turn>>>,
     /// Consumers with somebody waiting, in the order of their turns.
@@ -28,7 +30,6 @@ struct Queues {
 /// Gives turns.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    most_running: usize,
     most_waiting: usize,
     wait: Duration,
     queues: Mutex<Queues>,
@@ -36,12 +37,24 @@ pub(crate) struct Admission {
 
 /// A request that runs. The next gets its turn when it goes.
 #[derive(Debug)]
-pub(crate) struct Turn(Option<Arc<Admission>>);
+pub(crate) struct Turn(Option<(Arc<Admission>, Arc<str>)>);
+
+impl Turn {
+    /// Whose it is.
+    pub(crate) fn consumer(&self) -> Arc<str> {
+        self.0.as_ref().map(|(_, consumer)| Arc::clone(consumer)).unwrap_or_default()
+    }
+}
 
 impl Admission {
     pub(crate) fn new(most_running: usize, most_waiting: usize, wait: Duration) -> Arc<Self> {
-        let queues = Queues { running: 0, waiting: 0, by_consumer: BTreeMap::new(), order: VecDeque::new() };
-        Arc::new(Self { most_running, most_waiting, wait, queues: Mutex::new(queues) })
+        let queues = Queues {
+            running: Shares::new(most_running),
+            waiting: 0,
+            by_consumer: BTreeMap::new(),
+            order: VecDeque::new(),
+        };
+        Arc::new(Self { most_waiting, wait, queues: Mutex::new(queues) })
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -52,9 +65,10 @@ impl Admission {
     pub(crate) async fn enter(self: &Arc<Self>, consumer: &str) -> Result<Turn, Full> {
         let waiting = {
             let mut queues = self.queues();
-            if queues.running < self.most_running {
-                queues.running += 1;
-                return Ok(Turn(Some(Arc::clone(self))));
+            if queues.running.may_take(consumer) {
+                let consumer = Arc::from(consumer);
+                queues.running.take(&consumer);
+                return Ok(Turn(Some((Arc::clone(self), consumer))));
             }
             self.wait_in(&mut queues, consumer)?
         };
@@ -105,35 +119,36 @@ impl Queues {
         }
     }
 
-    /// Who is next.
-    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
-        let consumer = self.order.pop_front()?;
+    /// Who is next of those that may run, which it does from now on.
+    fn next(&mut self) -> Option<(Arc<str>, oneshot::Sender<Turn>)> {
+        let at = self.order.iter().position(|consumer| self.running.may_take(consumer))?;
+        let consumer = self.order.remove(at)?;
         let queue = self.by_consumer.get_mut(&consumer)?;
-        let next = queue.pop_front();
+        let next = queue.pop_front()?;
         if queue.is_empty() {
             self.by_consumer.remove(&consumer);
         } else {
-            self.order.push_back(consumer);
+            self.order.push_back(consumer.clone());
         }
-        self.waiting = self.waiting.saturating_sub(usize::from(next.is_some()));
-        next
+        self.waiting = self.waiting.saturating_sub(1);
+        let consumer = Arc::from(consumer);
+        self.running.take(&consumer);
+        Some((consumer, next))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(admission) = self.0.take() else { return };
+        let Some((admission, mut consumer)) = self.0.take() else { return };
         loop {
             let next = {
                 let mut queues = admission.queues();
-                let next = queues.next();
-                if next.is_none() {
-                    queues.running = queues.running.saturating_sub(1);
-                }
-                next
+                queues.running.give_back(&consumer, 1);
+                queues.next()
             };
-            let Some(next) = next else { return };
-            match next.send(Self(Some(Arc::clone(&admission)))) {
+            let Some((other, next)) = next else { return };
+            consumer = Arc::clone(&other);
+            match next.send(Self(Some((Arc::clone(&admission), other)))) {
                 Ok(()) => return,
                 // It went; somebody else has its turn.
                 Err(mut turn) => drop(turn.0.take()),
@@ -172,7 +187,29 @@ mod tests {
             found.push(consumer);
         }
         assert_eq!(found, ["greedy", "modest", "greedy", "modest", "greedy"]);
-        assert_eq!(admission.queues().running, 0);
+        assert!(admission.queues().running.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_has_all_places_however_long_its_requests_last() {
+        let admission = Admission::new(16, 100, LONG);
+        let mut greedy = Vec::new();
+        for _ in 0..14 {
+            greedy.push(admission.enter("greedy").await.unwrap());
+        }
+        let waits = Arc::clone(&admission);
+        let waits = tokio::spawn(async move { waits.enter("greedy").await.map(drop) });
+        tokio::task::yield_now().await;
+        let modest = [admission.enter("a").await.unwrap(), admission.enter("b").await.unwrap()];
+        assert!(!waits.is_finished());
+        drop(modest);
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished(), "what is kept stays kept");
+        greedy.pop();
+        assert_eq!(waits.await.unwrap(), Ok(()));
+        drop(greedy);
+        let queues = admission.queues();
+        assert!(queues.running.is_empty() && queues.waiting == 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -194,6 +231,6 @@ mod tests {
         tokio::task::yield_now().await;
         drop(running);
         assert_eq!(late.await.unwrap(), Ok(()), "places of those that went are free");
-        assert_eq!(admission.queues().running, 0);
+        assert!(admission.queues().running.is_empty());
     }
 }

@@ -13,11 +13,13 @@ use crate::record::{End, Guard};
 use crate::refusal;
 use crate::sieving::{self, Sieving, Sifted};
 use crate::spend::Drawn;
+use crate::taking::Taking;
 use crate::upstream::Lease;
 use http::{HeaderMap, response};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use inspect::answer::AnswerReader;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -45,7 +47,6 @@ pub(crate) struct Held {
     pub(crate) drawn: Drawn,
     #[expect(dead_code, reason = "it goes with the answer")]
     pub(crate) lease: Lease,
-    #[expect(dead_code, reason = "it goes with the answer")]
     pub(crate) turn: Turn,
     /// With the picker that picked who answers.
     #[expect(dead_code, reason = "it goes with the answer")]
@@ -70,6 +71,7 @@ pub(crate) struct Answer {
     quiet: Option<Pin<Box<Sleep>>>,
     /// What follows what was held back.
     trailers: Option<HeaderMap>,
+    taking: Option<Arc<Taking>>,
 }
 
 impl Answer {
@@ -100,6 +102,7 @@ impl Answer {
             sieving,
             quiet: None,
             trailers: None,
+            taking: Taking::begin(),
         };
         answer.note_end();
         answer
@@ -138,6 +141,7 @@ impl Answer {
             sieving: None,
             quiet: None,
             trailers: None,
+            taking: Taking::begin(),
         }
     }
 
@@ -333,6 +337,40 @@ impl Answer {
             last => Some(Some(last.map(Frame::data))),
         }
     }
+
+    /// The next frame.
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        loop {
+            if let Some(trailers) = self.trailers.take() {
+                self.source = Source::Own(None);
+                self.ends(End::Closed);
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            let body = match &mut self.source {
+                Source::Own(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+                Source::Server(body) => body,
+            };
+            let polled = Pin::new(body).poll_frame(cx);
+            if self.guard.as_ref().is_some_and(|guard| guard.course.aborted().is_some()) {
+                return Poll::Ready(Some(Err(Broken)));
+            }
+            if polled.is_pending() {
+                if let Some(data) = self.quiet_piece(cx) {
+                    return Poll::Ready(Some(data.map(Frame::data)));
+                }
+                let is_late = self.is_late(cx);
+                return if is_late {
+                    Poll::Ready(Some(Err(self.cut(Reason::ServerTimeout))))
+                } else {
+                    Poll::Pending
+                };
+            }
+            (self.late, self.quiet) = (None, None);
+            if let Some(frame) = self.frame(ready!(polled)) {
+                return Poll::Ready(frame);
+            }
+        }
+    }
 }
 
 impl Drop for Answer {
@@ -349,37 +387,12 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        loop {
-            if let Some(trailers) = this.trailers.take() {
-                this.source = Source::Own(None);
-                this.ends(End::Closed);
-                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-            }
-            let body = match &mut this.source {
-                Source::Own(body) => return Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-                Source::Server(body) => body,
-            };
-            let polled = Pin::new(body).poll_frame(cx);
-            if this.guard.as_ref().is_some_and(|guard| guard.course.aborted().is_some()) {
-                return Poll::Ready(Some(Err(Broken)));
-            }
-            if polled.is_pending() {
-                if let Some(data) = this.quiet_piece(cx) {
-                    return Poll::Ready(Some(data.map(Frame::data)));
-                }
-                let is_late = this.is_late(cx);
-                return if is_late {
-                    Poll::Ready(Some(Err(this.cut(Reason::ServerTimeout))))
-                } else {
-                    Poll::Pending
-                };
-            }
-            (this.late, this.quiet) = (None, None);
-            if let Some(frame) = this.frame(ready!(polled)) {
-                return Poll::Ready(frame);
-            }
+        self.taking.iter().for_each(|taking| taking.asked());
+        let polled = self.next(cx);
+        if polled.is_ready() {
+            self.taking.iter().for_each(|taking| taking.given());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,6 +7,7 @@ use crate::copies::Tap;
 use crate::fields;
 use crate::reason::Reason;
 use crate::record::Course;
+use crate::share::Shares;
 use http::{HeaderMap, header};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use inspect::coding::Decoder;
@@ -17,11 +18,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 /// Most bytes that a body may decode to.
@@ -59,7 +59,7 @@ pub(crate) enum Unread {
 /// How much of bodies is held.
 #[derive(Clone, Debug)]
 pub(crate) struct Hold {
-    room: Arc<Semaphore>,
+    grains: Arc<Mutex<Shares>>,
     most: usize,
     piece_within: Duration,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Hold {
 impl Hold {
     /// `most` of one body, `all` of all of them, in bytes; the next piece must come within that time.
     pub(crate) fn new(most: usize, all: usize, piece_within: Duration) -> Self {
-        Self { room: Arc::new(Semaphore::new(all.div_ceil(GRAIN))), most, piece_within }
+        Self { grains: Arc::new(Mutex::new(Shares::new(all.div_ceil(GRAIN)))), most, piece_within }
     }
 
     /// Most bytes of one body.
@@ -75,16 +75,54 @@ impl Hold {
         self.most
     }
 
+    /// Room for one body of a consumer, of which nothing is held yet.
+    pub(crate) fn room(&self, consumer: Arc<str>) -> Room {
+        Room { all: Arc::clone(&self.grains), consumer, grains: 0 }
+    }
+
     /// Makes room for so many bytes of one body.
-    pub(crate) fn take(&self, room: &mut Vec<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Unread> {
+    pub(crate) fn take(&self, room: &mut Room, bytes: usize) -> Result<(), Unread> {
         if bytes > self.most {
             return Err(Unread::TooLarge);
         }
-        while room.len() * GRAIN < bytes {
-            room.push(Arc::clone(&self.room).try_acquire_owned().map_err(|_| Unread::NoRoom)?);
+        while room.grains * GRAIN < bytes {
+            let mut all = lock(&room.all);
+            if !all.may_take(&room.consumer) {
+                return Err(Unread::NoRoom);
+            }
+            all.take(&room.consumer);
+            room.grains += 1;
         }
         Ok(())
     }
+}
+
+/// Room for one body; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    all: Arc<Mutex<Shares>>,
+    consumer: Arc<str>,
+    grains: usize,
+}
+
+impl Room {
+    /// Nothing is held any more.
+    pub(crate) fn clear(&mut self) {
+        let grains = std::mem::take(&mut self.grains);
+        if grains > 0 {
+            lock(&self.all).give_back(&self.consumer, grains);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn lock(shares: &Mutex<Shares>) -> MutexGuard<'_, Shares> {
+    shares.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads what a body says it does.
@@ -112,6 +150,12 @@ impl Reading {
             self.is_flawed |= self.decoder.as_mut().is_none_or(|decoder| decoder.end().is_err());
         }
         self.reader.end();
+    }
+
+    /// Whether it looks like something that is known, and yet nobody can tell what it does.
+    fn is_ambiguous(&self) -> bool {
+        let is_unread = self.is_flawed || self.reader.reads_body() && self.decoder.is_none();
+        self.reader.is_ambiguous() || is_unread && self.reader.so_far().provider.is_some()
     }
 
     /// What it does, once that is known. The error: nobody can say.
@@ -142,7 +186,7 @@ pub(crate) struct Outgoing {
     reading: Reading,
     held: VecDeque<Bytes>,
     held_bytes: usize,
-    room: Vec<OwnedSemaphorePermit>,
+    room: Room,
     hold: Hold,
     trailers: Option<HeaderMap>,
     /// Everything came.
@@ -169,7 +213,7 @@ impl Outgoing {
             reading,
             held: VecDeque::new(),
             held_bytes: 0,
-            room: Vec::new(),
+            room: hold.room(Arc::default()),
             hold: hold.clone(),
             trailers: None,
             is_over: false,
@@ -180,6 +224,11 @@ impl Outgoing {
         };
         body.note_end();
         body
+    }
+
+    /// Says whose it is, before anything of it is held.
+    pub(crate) fn belongs_to(&mut self, consumer: Arc<str>) {
+        self.room = self.hold.room(consumer);
     }
 
     /// Has what goes on copied, from its beginning.
@@ -217,7 +266,6 @@ impl Outgoing {
     pub(crate) async fn understand(&mut self) -> Result<Operation, Unread> {
         loop {
             if let Some(known) = self.reading.known() {
-                self.reading.reader.forget_arguments();
                 return known;
             }
             if self.is_over {
@@ -225,6 +273,11 @@ impl Outgoing {
             }
             self.hold_more().await?;
         }
+    }
+
+    /// Whether it looks like something that is known, and yet nobody can tell what it does.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.reading.is_ambiguous()
     }
 
     /// Holds all of it.

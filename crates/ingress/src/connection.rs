@@ -8,12 +8,13 @@ use crate::config::{Limits, Live};
 use crate::pool::Spoken;
 use crate::reason::Reason;
 use crate::record::{Begin, End, Guard};
-use crate::request::{Client, Exchange};
+use crate::request::{Client, Exchange, Hello};
 use crate::server::{Phase, Shared, stopped};
 use crate::socket::{Begun, Patience, Socket, Stream, Wrong};
+use crate::taking::Streams;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use inspect::{ClientHello, HelloReader, Outcome};
 use routes::{ListenerId, ListenerProtocol, Target};
 use std::net::SocketAddr;
@@ -55,6 +56,8 @@ pub(crate) async fn serve(
     let Some(listener) = on_port else { return };
     let client = |tls, certificates| Client { address, port, tls, certificates, active: Arc::new(()) };
     if listener.protocol == ListenerProtocol::Http {
+        // Connections outlive configurations.
+        drop(live);
         return begin(Exchange { shared, client: client(None, Arc::new([])) }, stream, phase).await;
     }
     let Ok(Some((stream, hello))) = timeout(shared.limits.head, hello(stream)).await else { return };
@@ -76,7 +79,8 @@ pub(crate) async fn serve(
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let certificates = session.peer_certificates().unwrap_or_default().iter();
     let certificates = certificates.map(|certificate| certificate.clone().into_owned()).collect();
-    let exchange = Exchange { shared, client: client(Some(listener.id), certificates) };
+    let hello = Hello { server_name: name.map(Arc::from) };
+    let exchange = Exchange { shared, client: client(Some(hello), certificates) };
     drop(live);
     run(exchange, stream, is_http2, phase).await;
 }
@@ -165,7 +169,7 @@ async fn run(exchange: Exchange, stream: impl Stream, is_http2: bool, mut phase:
     };
     let serving = async {
         if is_http2 {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let mut builder = http2::Builder::new(Streams { within: limits.write });
             builder
                 .timer(TokioTimer::new())
                 .keep_alive_interval(PING)

@@ -6,7 +6,7 @@
 //! cut; what is held of bodies and how many copies are under way is bounded, and what finds no room is counted. Does not: copy
 //! WebSockets or trailers, ask a second endpoint, make records of copies.
 
-use crate::body::{Hold, Unread};
+use crate::body::{Hold, Room, Unread};
 use crate::upstream::{Carried, Endpoint};
 use http::{Request, request};
 use hyper::body::{Body, Bytes, Incoming};
@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Largest body that is copied, in bytes.
@@ -97,7 +97,7 @@ impl Copies {
 
     /// One head for each who gets a copy. `None`: nobody does.
     pub(crate) fn tap(self: &Arc<Self>, heads: Vec<(request::Parts, Arc<Endpoint>)>) -> Option<Tap> {
-        let (copies, body, room) = (Arc::clone(self), Vec::new(), Vec::new());
+        let (copies, body, room) = (Arc::clone(self), Vec::new(), self.hold.room(Arc::default()));
         (!heads.is_empty()).then_some(Tap { copies, heads, body, room })
     }
 }
@@ -109,7 +109,7 @@ pub(crate) struct Tap {
     /// Empty: they were sent, or will not be.
     heads: Vec<(request::Parts, Arc<Endpoint>)>,
     body: Vec<u8>,
-    room: Vec<OwnedSemaphorePermit>,
+    room: Room,
 }
 
 impl Tap {
@@ -136,7 +136,8 @@ impl Tap {
     /// Everything went on.
     pub(crate) fn finish(&mut self) {
         let body = Bytes::from(std::mem::take(&mut self.body));
-        let room: Arc<[OwnedSemaphorePermit]> = std::mem::take(&mut self.room).into();
+        let room = self.copies.hold.room(Arc::default());
+        let room = Arc::new(std::mem::replace(&mut self.room, room));
         for (head, endpoint) in self.heads.drain(..) {
             let Ok(turn) = Arc::clone(&self.copies.room).try_acquire_owned() else {
                 self.copies.note(CopyFate::NoRoom, 1);

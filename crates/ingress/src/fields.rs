@@ -1,5 +1,6 @@
 //! Header fields: which of a client's go on, and what the gateway says of where a request came from.
 
+use crate::filters::FRAMING;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use inspect::fields::takes_trailers;
@@ -20,6 +21,10 @@ const ORIGIN: [&str; 10] = [
     "x-real-ip",
 ];
 
+/// Fields that say what only this side of the gateway is about.
+const ENDS_HERE: [&str; 6] =
+    ["expect", "host", "http2-settings", "proxy-authorization", "trailer", "x-request-id"];
+
 /// Fields of our own, and of whoever picks endpoints, begin so.
 const OWN: [&str; 2] = ["x-cofferdam-", "x-gateway-destination-"];
 
@@ -36,12 +41,9 @@ pub(crate) struct Origin<'a> {
 pub(crate) fn forwarded(headers: &mut HeaderMap, asks: Asks, origin: &Origin<'_>) {
     let takes_trailers = takes_trailers(headers);
     strip(headers);
-    for name in ["expect", "host", "http2-settings", "proxy-authorization", "trailer"].iter().chain(&ORIGIN) {
-        headers.remove(*name);
-    }
-    let own: Vec<HeaderName> =
-        headers.keys().filter(|name| OWN.iter().any(|own| name.as_str().starts_with(own))).cloned().collect();
-    own.iter().for_each(|name| drop(headers.remove(name)));
+    let ends_here: Vec<HeaderName> =
+        headers.keys().filter(|name| ends_here(name.as_str())).cloned().collect();
+    ends_here.iter().for_each(|name| drop(headers.remove(name)));
     let proto = if origin.is_tls { "https" } else { "http" };
     let client = origin.client.to_string();
     for (name, value) in [
@@ -61,21 +63,30 @@ pub(crate) fn forwarded(headers: &mut HeaderMap, asks: Asks, origin: &Origin<'_>
     }
 }
 
+/// Whether a client's field does not go on, by its name or by the one that a server has for it that takes `_` for `-`, as those do that
+/// are asked by CGI or WSGI.
+fn ends_here(name: &str) -> bool {
+    let is_known = |name: &str| {
+        ENDS_HERE.contains(&name)
+            || ORIGIN.contains(&name)
+            // They were for the gateway; whoever stands behind could use them.
+            || authn::CREDENTIAL_HEADERS.contains(&name)
+            || OWN.iter().any(|own| name.starts_with(own))
+    };
+    if !name.contains('_') {
+        return is_known(name);
+    }
+    let taken_for = name.replace('_', "-");
+    is_known(&taken_for) || FRAMING.contains(&&*taken_for)
+}
+
 /// Removes from trailers what says how, by whom or to whom a message is (RFC 9110, section 6.5.1).
 pub(crate) fn strip_trailers(trailers: &mut HeaderMap) {
     strip(trailers);
-    let known = [
-        "authorization",
-        "cookie",
-        "expect",
-        "host",
-        "proxy-authorization",
-        "range",
-        "set-cookie",
-        "trailer",
-    ];
-    let is_own =
-        |name: &str| known.contains(&name) || name.starts_with("content-") || name.starts_with("if-");
+    let known = ["cookie", "range", "set-cookie"];
+    let is_own = |name: &str| {
+        known.contains(&name) || name.starts_with("content-") || name.starts_with("if-") || ends_here(name)
+    };
     let names: Vec<HeaderName> = trailers.keys().filter(|name| is_own(name.as_str())).cloned().collect();
     names.iter().for_each(|name| drop(trailers.remove(name)));
 }
@@ -116,6 +127,12 @@ mod tests {
                 ("x-cofferdam-consumer", "root"),
                 ("x-gateway-destination-endpoint", "10.0.0.1:22"),
                 ("expect", "100-continue"),
+                ("authorization", "Bearer x"),
+                ("x_cofferdam_consumer", "root"),
+                ("x-forwarded_for", "10.0.0.1"),
+                ("x_api_key", "x"),
+                ("transfer_encoding", "chunked"),
+                ("user_id", "7"),
                 ("accept", "*/*"),
             ],
         )
@@ -130,6 +147,7 @@ mod tests {
             [
                 "accept: */*",
                 "te: trailers",
+                "user_id: 7",
                 "x-forwarded-for: 192.0.2.1",
                 "x-forwarded-host: a.example:8443",
                 "x-forwarded-proto: https",

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use routes::{HeaderChange, Matched, PathChange, Redirect, Rewrite};
 
 /// Fields that frame a message or name its connection, which no filter may write.
-const FRAMING: [&str; 8] =
+pub(crate) const FRAMING: [&str; 8] =
     ["connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
 
 /// Changes header fields: first what is set, then what is added, then what is removed.
@@ -85,7 +85,7 @@ pub(crate) fn location(redirect: &Redirect, asked: &Asked<'_>, matched: &Matched
 }
 
 /// The host of an authority.
-pub(crate) fn without_port(authority: &str) -> &str {
+fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
         Some(_) | None => authority,

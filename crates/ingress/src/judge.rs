@@ -77,17 +77,19 @@ impl Judging<'_> {
         guard: &mut Guard,
     ) -> Result<(), Stop> {
         let operation = &guard.record.operation;
-        let class = match self.held.effective.server {
-            Some(kind) => class(server(kind), head.method.as_str(), path),
-            None => class_unless_told(head.method.as_str(), path),
+        let (kind, method) = (self.held.effective.server, head.method.as_str());
+        let class = match kind {
+            _ if body.is_ambiguous() || may_be_any_message(operation, kind, method, path) => Class::Unknown,
+            Some(kind) => class(server(kind), method, path),
+            None => class_unless_told(method, path),
         };
-        let class = of_operation(class, operation, self.held.effective.server);
+        let class = of_operation(class, operation, kind);
         let facts = Facts {
             class,
             operation: &operation.api,
             model: operation.model.as_deref(),
             tools: &operation.tools,
-            method: head.method.as_str(),
+            method,
             path,
             input_tokens: Some(estimate_question(body.length())),
         };
@@ -105,7 +107,11 @@ impl Judging<'_> {
             _ if class == OperationClass::Unknown => Reason::NotUnderstood,
             _ => Reason::NotAllowed,
         };
-        Err(Stop { rule, ..Stop::because(reason, verdict.message) })
+        let mut message = verdict.message;
+        if class == OperationClass::Unknown {
+            message = format!("{message}; {}", operation.reason);
+        }
+        Err(Stop { rule, ..Stop::because(reason, message) })
     }
 
     /// Whether anybody looks at what is said to the model, which nobody does within a WebSocket.
@@ -255,6 +261,17 @@ fn server(kind: ServerKind) -> Server {
         ServerKind::A2a => Server::A2a,
         ServerKind::OpenAi => Server::Openai,
     }
+}
+
+/// Whether what is sent to a path that carries messages of MCP or A2A could not be read as one: a server that is less strict may
+/// find any in it.
+fn may_be_any_message(operation: &Operation, kind: Option<ServerKind>, method: &str, path: &str) -> bool {
+    let carries = |one: ServerKind| {
+        kind.is_none_or(|kind| kind == one) && class(server(one), method, path) == Class::Infer
+    };
+    method == "POST"
+        && operation.verb == Verb::Unknown
+        && [ServerKind::Mcp, ServerKind::A2a].into_iter().any(carries)
 }
 
 /// The class of a request: that of its path, and the graver one that its body may say.

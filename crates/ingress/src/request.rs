@@ -29,10 +29,10 @@ use hyper::upgrade::OnUpgrade;
 use inspect::operation::{Head, Reader};
 use inspect::sieve::Prompt;
 use policy::Known;
-use routes::{Backend, Cors, Found, ListenerId, Matched, Rule, Why};
+use routes::{Backend, Cors, Found, Matched, Rule, Why};
 use rustls_pki_types::CertificateDer;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,14 +81,21 @@ impl From<Unread> for Stop {
     }
 }
 
+/// What a client said before TLS: listeners come and go while its connection stays, and this says at any time which one it has.
+#[derive(Clone, Debug)]
+pub(crate) struct Hello {
+    /// `None`: it named no server.
+    pub(crate) server_name: Option<Arc<str>>,
+}
+
 /// Who sends requests over a connection, and where to.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,
     /// Of the Gateway.
     pub(crate) port: u16,
-    /// The listener that ended its TLS; `None`: there is none.
-    pub(crate) tls: Option<ListenerId>,
+    /// `None`: it comes without TLS.
+    pub(crate) tls: Option<Hello>,
     /// That it showed, its own first; whom they are by is not known.
     pub(crate) certificates: Arc<[CertificateDer<'static>]>,
     /// Counts its requests that are not over.
@@ -205,7 +212,7 @@ impl Exchange {
                 }
             }
             Err(stop) => {
-                let told = operation(&head, host.as_deref(), self.client.port, None);
+                let told = operation(&head, self.client.port, None);
                 guard.record.operation = told.so_far().clone();
                 if !will_continue {
                     tokio::spawn(discard(body));
@@ -242,7 +249,7 @@ impl Exchange {
             Some(target) => asking.target = target,
             None => return Err((Stop::because(Reason::NoBackend, "its rewritten path is none"), guard)),
         }
-        let reader = operation(&asking.head, Some(asking.host), self.client.port, Some(&asking.target));
+        let reader = operation(&asking.head, self.client.port, Some(&asking.target));
         guard.record.operation = reader.so_far().clone();
         let mut body = Outgoing::new(body, reader, &asking.head.headers, &self.shared.hold, &guard.course);
         match self.judged(&asking, &way, &mut body, &mut guard).await {
@@ -273,12 +280,12 @@ impl Exchange {
         let consumer = judging.consumer(&head.headers).await?;
         guard.record.consumer = Some(consumer.name.to_string());
         let turn = match consumer.how {
-            // Of whom nothing is known, the address is the best there is.
-            Known::Anonymous => self.turn(&self.client.address.ip().to_string(), guard).await?,
+            Known::Anonymous => self.turn(&place(self.client.address.ip()), guard).await?,
             Known::ApiKey | Known::Token(_) | Known::Certificate(_) => {
                 self.turn(&consumer.name, guard).await?
             }
         };
+        body.belongs_to(turn.consumer());
         guard.record.operation = body.understand().await?;
         guard.rpc = body.rpc_ids(&guard.record.operation, &head.headers).await;
         judging.may(&consumer, head, asking.target.path(), body, guard)?;
@@ -313,11 +320,11 @@ impl Exchange {
             return Err(Reason::HttpTunnel.into());
         }
         let routing = live.routing();
-        let listener = match self.client.tls {
-            Some(listener) => routing.listener(listener),
-            None => routing.listener_for(self.client.port, Some(host)),
+        let named = match &self.client.tls {
+            Some(hello) => hello.server_name.as_deref(),
+            None => Some(host),
         };
-        let listener = listener.ok_or(Reason::NoListener)?;
+        let listener = routing.listener_for(self.client.port, named).ok_or(Reason::NoListener)?;
         let gateway = &listener.gateway;
         guard.record.gateway = Some(format!("{}/{}/{}", gateway.namespace, gateway.name, listener.name));
         let asked = routes::Asked {
@@ -419,18 +426,28 @@ fn rewritten(way: &Way<'_>, target: &PathAndQuery) -> Option<PathAndQuery> {
 }
 
 /// Begins to read what a request does. `target`: the one that goes on, where that is known.
-fn operation(head: &request::Parts, host: Option<&str>, port: u16, target: Option<&PathAndQuery>) -> Reader {
+fn operation(head: &request::Parts, port: u16, target: Option<&PathAndQuery>) -> Reader {
     let headers: Vec<(&str, &[u8])> =
         head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let host = filters::without_port(host.unwrap_or_default()).to_ascii_lowercase();
     let target = target.or_else(|| head.uri.path_and_query());
-    Reader::with_arguments(&Head {
+    Reader::of_server(&Head {
         method: head.method.as_str(),
-        host: &host,
+        host: "",
         port,
         target: target.map_or("/", PathAndQuery::as_str),
         headers: &headers,
     })
+}
+
+/// By what turns are given to those of whom nothing is known: their address, of IPv6 the network, for a host has all addresses of it.
+fn place(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
 }
 
 /// Spreads a counter over all numbers, so that weights hold for every rule whatever others are asked in between

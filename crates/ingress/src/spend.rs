@@ -10,16 +10,17 @@ use crate::fields::Asks;
 use crate::judge::{Judging, apart};
 use crate::probe::{self, ProbeFact};
 use crate::reason::Reason;
-use crate::record::Guard;
+use crate::record::{Course, Guard};
 use crate::request::Stop;
 use crate::server::seconds;
 use admit::{Amount, Need, Short, Spent, Taken};
-use http::{StatusCode, request};
+use http::{Method, StatusCode, request};
 use inspect::answer::{Ask, AskReader, Usage, estimate, estimate_question};
 use lease::StoreIs;
 use policy::{Consumer, Operation, Verb};
 use purse::{Cost, Price, Tokens};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Largest body of a call that is held to see how long its answer may become where no tokens are limited.
 const MAX_ASK: u64 = 1 << 20;
@@ -40,6 +41,8 @@ pub(crate) struct Drawn {
     is_metered: bool,
     /// Its answer is one.
     is_success: bool,
+    /// On its way to a server, which works for it once it has something of it. `None`: on none.
+    course: Option<Arc<Course>>,
 }
 
 impl Judging<'_> {
@@ -59,7 +62,9 @@ impl Judging<'_> {
             return Err(Stop { rule: Some(source.to_string()), ..Reason::LimitUnread.into() });
         }
         let price = self.shared.prices.as_ref().filter(|_| is_call).and_then(|prices| prices.of(&operation));
-        if let (None, true, Some(source)) = (&price, is_call, effective.money_limit(consumer, model)) {
+        // What nobody can tell may be a call.
+        let may_cost = is_call || operation.verb == Verb::Unknown && head.method == Method::POST;
+        if let (None, true, Some(source)) = (&price, may_cost, effective.money_limit(consumer, model)) {
             let provider = operation.provider.as_deref().unwrap_or("nobody known");
             let model = model.unwrap_or("that is not named");
             let why = format!(
@@ -78,7 +83,7 @@ impl Judging<'_> {
         let amount = amount(tokens, price.as_deref());
         let taken = self.taken(consumer, model, amount, guard).await?;
         let is_silent = ask.output() == 0;
-        Ok(Drawn { taken, price, asked, is_silent, is_metered, is_success: true })
+        Ok(Drawn { taken, price, asked, is_silent, is_metered, is_success: true, course: None })
     }
 
     /// Takes this much, and asks the store for it where this gateway was not granted as much.
@@ -166,6 +171,17 @@ fn amount(tokens: Tokens, price: Option<&Price>) -> Amount {
 }
 
 impl Drawn {
+    /// It goes to a server. From then on who does not wait for the answer has had what was set aside: nobody knows how much of it
+    /// the server did.
+    pub(crate) fn sent(&mut self, course: &Arc<Course>) {
+        self.course = Some(Arc::clone(course));
+    }
+
+    /// No server did anything for it.
+    pub(crate) fn refused(&mut self) {
+        self.course = None;
+    }
+
     /// The server answered with this status: what it took is no longer given back. Where that is no success, it took nothing
     /// that anybody would count.
     pub(crate) fn answered(&mut self, status: StatusCode) {
@@ -188,11 +204,12 @@ impl Drawn {
 
     /// Of what an answer says, and of what it has where it says nothing.
     fn tokens(&self, usage: &Usage) -> Tokens {
+        let least = estimate(usage.output_chars).max(usage.output_pieces);
         Tokens {
             input: usage.input_tokens.unwrap_or(self.asked),
             cached: usage.cached_tokens.unwrap_or(0),
             written: usage.cache_write_tokens.unwrap_or(0),
-            output: usage.output_tokens.unwrap_or(0).max(estimate(usage.output_chars)),
+            output: usage.output_tokens.unwrap_or(0).max(least),
         }
     }
 
@@ -226,5 +243,13 @@ impl Drawn {
         }
         self.price.as_ref()?;
         Some(Cost { nanos: self.taken.amount().money, is_estimated: told.is_none() })
+    }
+}
+
+impl Drop for Drawn {
+    fn drop(&mut self) {
+        if self.course.as_ref().is_some_and(|course| course.up.load(Ordering::Relaxed) > 0) {
+            self.taken.answered();
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::fields;
 use crate::frames::{self, Frames};
 use crate::record::{End, Guard};
 use crate::sieving;
+use crate::spend::Drawn;
 use crate::upstream::Lease;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
@@ -36,7 +37,7 @@ pub(crate) fn agreed(
     client: OnUpgrade,
     mut answer: Response<Incoming>,
     mut guard: Guard,
-    held: (Lease, Turn, Option<Looking>),
+    held: (Lease, Turn, Drawn, Option<Looking>),
     idle: Duration,
 ) -> Response<Answer> {
     let server = hyper::upgrade::on(&mut answer);
@@ -46,7 +47,7 @@ pub(crate) fn agreed(
     fields::upgrade(&mut head.headers);
     head.extensions.clear();
     tokio::spawn(async move {
-        let (mut lease, _turn, looking) = held;
+        let (mut lease, _turn, _drawn, looking) = held;
         lease.forget_connection();
         let (Ok(client), Ok(server)) = tokio::join!(client, server) else { return };
         let (from_client, to_client) = split(TokioIo::new(client));

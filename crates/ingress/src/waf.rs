@@ -102,6 +102,9 @@ pub(crate) fn ask(waf: &crds::Waf, rules: &RuleSet, asked: &Asked) -> Said {
         transaction.request_header(name.as_str().as_bytes(), value.as_bytes());
     }
     if transaction.request_headers_done().is_none() {
+        if matches!(asked.body.trim_ascii_start(), [b'{' | b'[', ..]) {
+            transaction.assume_json();
+        }
         transaction.request_body(&asked.body);
         let _told_below = transaction.request_body_done();
     }
@@ -121,4 +124,45 @@ pub(crate) fn ask(waf: &crds::Waf, rules: &RuleSet, asked: &Asked) -> Said {
     });
     let fact = WafFact { score: outcome.scores.inbound, rules, blocks: why.is_some() };
     Said { fact, stops: why.filter(|_| waf.mode == ProtectionMode::Enforce) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn a_body_that_servers_read_as_json_is_read_so_whatever_its_type() {
+        let rule =
+            "SecRule ARGS:json.options.template \"@contains evil\" \"id:1,phase:2,deny,log,msg:'x'\"\n";
+        let rules = RuleSet::load(&waf::setup::order(Vec::new(), &[("test", rule)])).unwrap();
+        let policy = crds::Waf {
+            mode: ProtectionMode::Enforce,
+            profile: WafProfile::Crs,
+            paranoia: 1,
+            inbound_threshold: 5,
+            over_budget: OverBudget::Deny,
+        };
+        let address = SocketAddr::from(([192, 0, 2, 1], 80));
+        for kind in [Some("application/json"), Some("text/plain"), None] {
+            let mut headers = HeaderMap::new();
+            headers.extend(kind.map(|kind| (http::header::CONTENT_TYPE, HeaderValue::from_static(kind))));
+            for (body, blocks) in [
+                (r#" {"options":{"template":"evil"}}"#, true),
+                (r#"{"options":{"template":"good"}}"#, false),
+                ("", false),
+            ] {
+                let asked = Asked {
+                    id: "1".to_owned(),
+                    now: 0,
+                    client: address,
+                    server: address,
+                    line: ["POST", "/api/generate", "HTTP/1.1"].map(str::to_owned),
+                    headers: headers.clone(),
+                    body: body.as_bytes().to_vec(),
+                };
+                assert_eq!(ask(&policy, &rules, &asked).stops.is_some(), blocks, "{kind:?} {body}");
+            }
+        }
+    }
 }

@@ -49,13 +49,14 @@ async fn a_stream_goes_on_with_a_marker_in_place_of_what_a_model_wrote_piece_by_
         let body = events(&format!("The token is {TOKEN}. Use it well."));
         let (address, seen) = server(answer("text/event-stream", body.as_bytes(), size)).await;
         let world = Canned::new("responses: {leaks: {secrets: Mask}}", address);
-        let (status, body) = world.ask(ask(true)).await;
+        let mut request = ask(true);
+        request.headers_mut().insert("range", "bytes=0-9".parse().unwrap());
+        let (status, body) = world.ask(request).await;
         assert_eq!((status, said(&body)), (StatusCode::OK, format!("The token is {MASKED}. Use it well.")));
         assert!(body.ends_with("data: [DONE]\n\n"), "{body}");
-        assert!(
-            seen.lock().unwrap().contains("accept-encoding: identity"),
-            "nothing compressed is asked for"
-        );
+        let asked = seen.lock().unwrap().clone();
+        assert!(asked.contains("accept-encoding: identity"), "nothing compressed is asked for");
+        assert!(!asked.contains("range:"), "and nothing in parts");
         let record = world.record().await;
         let leak = &record.leaks[0];
         assert_eq!((leak.rule, leak.class, leak.action, leak.count), ("stripe-key", "secret", "masked", 1));

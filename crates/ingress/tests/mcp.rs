@@ -139,3 +139,34 @@ async fn what_is_no_list_passes_and_what_cannot_be_read_as_one_does_not() {
         assert!(status != StatusCode::OK || said == body, "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_message_of_which_nobody_can_tell_what_it_calls_calls_nothing() {
+    let (address, _) = server(answer("application/json", b"{}", 10)).await;
+    let world = Canned::new("server: mcp", address);
+    let all = "rules: [{name: all, action: Allow, classes: [infer, introspect, unknown]}]";
+    let one = "rules: [{name: one, action: Allow, tools: [search]}]";
+    let manifests = manifests("server: mcp").replace(all, one);
+    world.inner.reload(support::config(&manifests, address)).unwrap();
+    let call = |tool: &str| ask("tools/call", &format!(r#"{{"name":"{tool}"}}"#));
+    assert_eq!(world.ask(call("search")).await.0, StatusCode::OK);
+    assert_eq!(world.ask(call("mail")).await.0, StatusCode::FORBIDDEN);
+    // Servers that know nothing of these fields call the tool that the body names.
+    for fields in [
+        &[("mcp-method", "ping")][..],
+        &[("mcp-method", "tools/call"), ("mcp-name", "search")],
+        &[("mcp-name", "mail"), ("mcp-name", "search")],
+        &[("a2a-version", "1.0")],
+    ] {
+        let mut request = call("mail");
+        for (name, value) in fields {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        let (status, body) = world.ask(request).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{fields:?}: {body}");
+    }
+    let mut request = call("mail");
+    *request.uri_mut() = "/messages".parse().unwrap();
+    request.headers_mut().insert(header::CONTENT_TYPE, "text/plain".parse().unwrap());
+    assert_eq!(world.ask(request).await.0, StatusCode::FORBIDDEN, "as another type");
+}

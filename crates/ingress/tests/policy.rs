@@ -16,6 +16,7 @@ use ingress::Reason;
 use policy::{Glob, NANOS};
 use support::canned::{Canned, server};
 use support::{PLAIN, World, chat, text};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A policy on the gateway.
 fn policy(spec: &str) -> String {
@@ -203,6 +204,101 @@ async fn where_money_is_limited_nobody_asks_what_has_no_price_and_nothing_where_
     let server = ingress::Server::start(settings, records);
     let faults = server.reload(support::config(&policy(&spec), stub.address)).unwrap();
     assert!(faults[0].to_string().contains("--prices"), "{faults:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_can_tell_is_no_inference_and_costs_what_nobody_knows() {
+    let money = "limits: [{per: consumer, money: '5', window: 1d}]";
+    let world = World::with(&policy(&format!("{}\n  {money}", keyed())), priced(), false).await;
+    let ask = |uri: &str, fields: &[(&'static str, &'static str)], body: Vec<u8>| {
+        let mut request = with_key(chat(""), "sk-team-a").map(|_| Full::new(Bytes::from(body)));
+        *request.uri_mut() = uri.parse().unwrap();
+        for (name, value) in fields {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        request
+    };
+    let body = |model: &str| format!(r#"{{"model":"{model}","max_tokens":1,"messages":[]}}"#).into_bytes();
+    let wide = |model: &str| -> Vec<u8> {
+        String::from_utf8(body(model)).unwrap().encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    let chat = "/v1/chat/completions";
+    let not_a_number = String::from_utf8(body("m")).unwrap().replace("\"max", "\"seed\":NaN,\"max");
+    for (uri, fields, body) in [
+        // Some servers take all of these for a call of the model.
+        (chat, &[][..], wide("m")),
+        (chat, &[], not_a_number.into_bytes()),
+        (chat, &[], [b"\xef\xbb\xbf".to_vec(), body("m")].concat()),
+        (chat, &[("content-encoding", "snappy")], body("m")),
+        (chat, &[("x-http-method-override", "GET")], body("m")),
+    ] {
+        let response = world.ask(ask(uri, fields, body)).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{fields:?}");
+        assert_eq!(response.headers()["x-cofferdam-reason"], "shielded", "{fields:?}");
+    }
+    // What a client says that looks like another service changes nothing.
+    let uploads = "/v1/chat/completions?uploads";
+    let s3: &[(&str, &str)] = &[("x-amz-content-sha256", "x")];
+    let hosts: &[(&str, &str)] = &[("host", "huggingface.co")];
+    for (uri, fields) in [(uploads, s3), (chat, hosts)] {
+        let response = world.ask(ask(uri, fields, body("other"))).await;
+        assert_eq!(code(response).await, "no-price", "{fields:?}");
+        let response = world.ask(ask(uri, fields, body("m"))).await;
+        assert_eq!(response.status(), StatusCode::OK, "{fields:?}");
+        assert!(response.headers().contains_key("x-ratelimit-remaining-money"));
+    }
+}
+
+#[tokio::test]
+async fn who_goes_before_the_answer_begins_has_had_what_was_set_aside() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (saw, seen) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"[]}") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        saw.send(stream).unwrap();
+    });
+    let gateway = Canned::new("limits: [{per: policy, tokens: 60, window: 1d}]", address);
+    let body = r#"{"model":"m","max_tokens":30,"messages":[]}"#;
+    let mut client =
+        tokio::net::TcpStream::connect(*gateway.inner.addresses().get(&80).unwrap()).await.unwrap();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: models.example\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    let _server = seen.await.unwrap();
+    drop(client);
+    assert_eq!(gateway.record().await.end, ingress::End::ClientGone);
+    assert_eq!(asked(&gateway, "/v1/chat/completions", body).await, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_web_socket_is_a_stream_as_long_as_it_is_open() {
+    let spec = "  authentication: {anonymous: true}
+  rules: [{name: all, action: Allow, classes: [infer, unknown]}]
+  limits: [{per: policy, streams: 1}]";
+    let world = World::new(&policy(spec)).await;
+    let mut socket = world.connect().await;
+    let request = "GET /ws HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    let ask = || chat(r#"{"model":"m","messages":[]}"#);
+    assert_eq!(world.ask(ask()).await.status(), StatusCode::TOO_MANY_REQUESTS);
+    socket.write_all(b"abcd").await.unwrap();
+    let mut rest = Vec::new();
+    drop(socket.read_to_end(&mut rest).await);
+    drop(socket);
+    world.records.wait(2).await;
+    assert_eq!(world.ask(ask()).await.status(), StatusCode::OK);
 }
 
 /// Asks a canned server, and says how that was answered; an answer may break off.

@@ -176,6 +176,24 @@ async fn what_does_not_get_its_turn_is_told_when_to_try_again() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_client_takes_nothing_of_it_ends_and_gives_its_place_back() {
+    let limits = Limits { running: 1, write: Duration::from_millis(50), ..Limits::default() };
+    let world = World::with(&open(), Settings { limits, ..Settings::default() }, false).await;
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let io = TokioIo::new(world.connect().await);
+    let (mut sender, connection) = builder.initial_stream_window_size(1).handshake(io).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let held = Request::get("http://a.example/held").body(Full::<Bytes>::default()).unwrap();
+    world.stub.gate.add_permits(3);
+    let first = sender.send_request(held).await.unwrap();
+    let record = world.records.wait(1).await.remove(0);
+    assert_eq!((record.status, record.end), (200, End::ClientGone));
+    let response = world.ask(chat(r#"{"model":"m","messages":[]}"#)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    drop(first);
+}
+
+#[tokio::test]
 async fn draining_lets_answers_come_to_their_end_and_takes_nothing_new() {
     let world = World::new(&open()).await;
     let address = world.address();

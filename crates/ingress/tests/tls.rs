@@ -11,6 +11,7 @@ use std::sync::Arc;
 use support::{OPEN, PLAIN, World, chat, text};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// RFC 4648, section 4.
 fn base64(bytes: &[u8]) -> String {
@@ -27,34 +28,57 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks(3).map(letters).collect()
 }
 
-#[tokio::test]
-async fn a_listener_ends_tls_with_its_secret_and_speaks_what_the_client_offers() {
-    let made = rcgen::generate_simple_self_signed(vec!["models.example".to_owned()]).unwrap();
-    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let listener = "    - {name: tls, port: 443, protocol: HTTPS, hostname: models.example, tls: {certificateRefs: [{name: cert}]}}";
-    let plain = PLAIN.replace(
-        "    - {name: web, port: 80, protocol: HTTP}",
-        &format!("    - {{name: web, port: 80, protocol: HTTP}}\n{listener}"),
-    );
-    let secret = format!(
-        "\n---\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: cert, namespace: ai}}\n\
-         data: {{tls.crt: {}, tls.key: {}}}\n",
-        base64(certificate.as_bytes()),
-        base64(key.as_bytes())
-    );
-    let world = World::with(&format!("{plain}{OPEN}{secret}"), Settings::default(), false).await;
-    let address = *world.server.addresses().get(&443).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    for alpn in ["h2", "http/1.1"] {
+/// A gateway with these listeners at a port for TLS, and who certifies their names.
+struct Served {
+    certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
+}
+
+impl Served {
+    fn new() -> Self {
+        let names = vec!["models.example".to_owned(), "other.example".to_owned()];
+        Self { certificate: rcgen::generate_simple_self_signed(names).unwrap() }
+    }
+
+    fn manifests(&self, names: &[&str]) -> String {
+        let listener = |name: &&str| {
+            format!(
+                "    - {{name: {}, port: 443, protocol: HTTPS, hostname: {name}, tls: {{certificateRefs: [{{name: cert}}]}}}}\n",
+                name.replace('.', "-")
+            )
+        };
+        let listeners: String = names.iter().map(listener).collect();
+        let plain = PLAIN.replace(
+            "    - {name: web, port: 80, protocol: HTTP}\n",
+            &format!("{listeners}    - {{name: web, port: 80, protocol: HTTP}}\n"),
+        );
+        let secret = format!(
+            "\n---\napiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: cert, namespace: ai}}\n\
+             data: {{tls.crt: {}, tls.key: {}}}\n",
+            base64(self.certificate.cert.pem().as_bytes()),
+            base64(self.certificate.signing_key.serialize_pem().as_bytes())
+        );
+        format!("{plain}{OPEN}{secret}")
+    }
+
+    async fn connect(&self, world: &World, alpn: &str) -> TokioIo<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.cert.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = builder.unwrap().with_root_certificates(roots.clone()).with_no_client_auth();
+        let mut config = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = TcpStream::connect(*world.server.addresses().get(&443).unwrap()).await.unwrap();
         let name = "models.example".try_into().unwrap();
-        let io = TokioIo::new(connector.connect(name, stream).await.unwrap());
+        TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_listener_ends_tls_with_its_secret_and_speaks_what_the_client_offers() {
+    let served = Served::new();
+    let world = World::with(&served.manifests(&["models.example"]), Settings::default(), false).await;
+    for alpn in ["h2", "http/1.1"] {
+        let io = served.connect(&world, alpn).await;
         let mut request = chat(r#"{"model":"m","messages":[]}"#);
         let response = if alpn == "h2" {
             *request.uri_mut() = "https://models.example/v1/chat/completions".parse().unwrap();
@@ -70,5 +94,24 @@ async fn a_listener_ends_tls_with_its_secret_and_speaks_what_the_client_offers()
         assert_eq!(response.status(), StatusCode::OK, "{alpn}");
         text(response).await;
         assert_eq!(world.stub.last().headers["x-forwarded-proto"], "https");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_stays_with_its_listener_when_others_come_and_go() {
+    let served = Served::new();
+    let world = World::with(&served.manifests(&["models.example"]), Settings::default(), false).await;
+    let io = served.connect(&world, "http/1.1").await;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    for (names, status) in [
+        (&["models.example"][..], StatusCode::OK),
+        (&["other.example", "models.example"], StatusCode::OK),
+        (&["other.example"], StatusCode::NOT_FOUND),
+    ] {
+        world.server.reload(support::config(&served.manifests(names), world.stub.address)).unwrap();
+        let response = sender.send_request(chat(r#"{"model":"m","messages":[]}"#)).await.unwrap();
+        assert_eq!(response.status(), status, "{names:?}");
+        text(response).await;
     }
 }

@@ -61,6 +61,7 @@ fn openai_chat_is_read_whole() {
         reasoning_tokens: Some(4),
         events: 1,
         output_chars: 5,
+        output_pieces: 2,
         tool_calls: names(&["search"]),
         ..usage((20, 9), "gpt-4o", "chatcmpl-1", &["tool_calls"])
     };
@@ -80,6 +81,7 @@ fn openai_chat_is_read_as_a_stream() {
     let expected = Usage {
         events: 5,
         output_chars: 4,
+        output_pieces: 2,
         tool_calls: names(&["f"]),
         ..usage((7, 3), "gpt-4o", "1", &["stop"])
     };
@@ -101,6 +103,7 @@ fn openai_responses_count_what_was_written_once() {
         reasoning_tokens: Some(6),
         events: 4,
         output_chars: 5,
+        output_pieces: 1,
         tool_calls: names(&["f"]),
         ..usage((30, 8), "o3", "resp_1", &["completed"])
     };
@@ -123,6 +126,7 @@ fn anthropic_input_is_counted_with_what_was_cached() {
         cache_write_tokens: Some(100),
         events: 1,
         output_chars: 2,
+        output_pieces: 1,
         tool_calls: names(&["get"]),
         ..usage((1110, 5), "claude", "msg_1", &["tool_use"])
     };
@@ -146,6 +150,7 @@ fn anthropic_output_is_cumulative_in_a_stream() {
         cache_write_tokens: Some(0),
         events: 8,
         output_chars: 5,
+        output_pieces: 2,
         tool_calls: names(&["get"]),
         ..usage((100, 15), "claude", "msg_1", &["end_turn"])
     };
@@ -165,6 +170,7 @@ fn gemini_is_the_same_as_array_as_events_and_output_includes_thoughts() {
         reasoning_tokens: Some(20),
         events: 2,
         output_chars: 5,
+        output_pieces: 2,
         tool_calls: names(&["f"]),
         ..usage((9, 24), "gemini-x", "r", &["STOP"])
     };
@@ -183,6 +189,7 @@ fn ollama_says_at_the_end_what_it_took() {
     let expected = Usage {
         events: 3,
         output_chars: 5,
+        output_pieces: 2,
         tool_calls: names(&["f"]),
         ..usage((26, 298), "llama3", "", &["stop"])
     };
@@ -191,7 +198,7 @@ fn ollama_says_at_the_end_what_it_took() {
     check(
         NDJSON,
         generate.as_bytes(),
-        &Usage { events: 1, output_chars: 5, ..usage((26, 298), "llama3", "", &[]) },
+        &Usage { events: 1, output_chars: 5, output_pieces: 1, ..usage((26, 298), "llama3", "", &[]) },
     );
 }
 
@@ -204,6 +211,7 @@ fn bedrock_is_read_from_its_body() {
         cache_write_tokens: Some(30),
         events: 1,
         output_chars: 3,
+        output_pieces: 1,
         tool_calls: names(&["f"]),
         ..usage((130, 6), "", "", &["tool_use"])
     };
@@ -254,6 +262,7 @@ fn bedrock_streams_are_read_from_their_messages() {
     let expected = Usage {
         events: 4,
         output_chars: 3,
+        output_pieces: 1,
         tool_calls: names(&["f"]),
         ..usage((3, 4), "", "", &["end_turn"])
     };
@@ -264,7 +273,11 @@ fn bedrock_streams_are_read_from_their_messages() {
     // {"amazon-bedrock-invocationMetrics":{"inputTokenCount":8,"outputTokenCount":9}}
     let metrics = "eyJhbWF6b24tYmVkcm9jay1pbnZvY2F0aW9uTWV0cmljcyI6eyJpbnB1dFRva2VuQ291bnQiOjgsIm91dHB1dFRva2VuQ291bnQiOjl9fQ==";
     let invoke = [delta, metrics].map(|chunk| message(&format!(r#"{{"bytes":"{chunk}","p":"abc"}}"#)));
-    check(MESSAGES, &invoke.concat(), &Usage { events: 2, output_chars: 3, ..usage((8, 9), "", "", &[]) });
+    check(
+        MESSAGES,
+        &invoke.concat(),
+        &Usage { events: 2, output_chars: 3, output_pieces: 1, ..usage((8, 9), "", "", &[]) },
+    );
 }
 
 #[test]

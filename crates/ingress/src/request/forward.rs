@@ -22,6 +22,7 @@ use routes::{Backend, Target};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -80,12 +81,16 @@ impl Exchange {
         let limits = &self.shared.limits;
         let until = Instant::now() + way.rule.timeouts.backend_request.unwrap_or(limits.answer);
         let until = way.until.map_or(until, |last| last.min(until));
+        drawn.sent(&guard.course);
         let sending = self.send(request, (addresses, pods, stays), spoken, &mut guard);
         let sent = timeout_at(until, sending).await;
         let aborted = guard.course.aborted();
         let (mut answer, lease) = match sent {
             Ok(Ok(sent)) => sent,
-            Ok(Err(reason)) => return Err((aborted.unwrap_or(reason).into(), guard)),
+            Ok(Err(reason)) => {
+                drawn.refused();
+                return Err((aborted.unwrap_or(reason).into(), guard));
+            }
             Err(_) => return Err((Reason::ServerTimeout.into(), guard)),
         };
         if let Some(staying) = &way.staying {
@@ -112,7 +117,8 @@ impl Exchange {
                 let (told, source) = (edited.told.clone(), answers.source.to_string());
                 tunnel::Looking { sieve: answers.sieve(edited, Form::Messages, joins, most), source, told }
             });
-            return Ok(tunnel::agreed(upgrade, answer, guard, (lease, turn, looking), limits.answer_piece));
+            let held = (lease, turn, drawn, looking);
+            return Ok(tunnel::agreed(upgrade, answer, guard, held, limits.answer_piece));
         }
         let (mut head, body) = answer.into_parts();
         fields::strip(&mut head.headers);
@@ -251,7 +257,8 @@ async fn whole(
     (mut reader, held, patience, sieving): Looked,
 ) -> Result<Response<Answer>, (Stop, Guard)> {
     let Some((mut sieving, source)) = sieving else { return Err((Reason::Uninspected.into(), guard)) };
-    let reading = read(exchange, &mut body, &mut sieving, &mut reader, patience.piece);
+    let whose = (held.turn.consumer(), patience.piece);
+    let reading = read(exchange, &mut body, &mut sieving, &mut reader, whose);
     let last = patience.until.unwrap_or_else(|| Instant::now() + FOREVER);
     let read = timeout_at(last, reading).await.unwrap_or(Err(Reason::ServerTimeout.into()));
     sieving.note(&mut guard.record);
@@ -273,9 +280,9 @@ async fn read(
     body: &mut Incoming,
     sieving: &mut Sieving,
     reader: &mut AnswerReader,
-    piece_within: Duration,
+    (consumer, piece_within): (Arc<str>, Duration),
 ) -> Result<Vec<u8>, Stop> {
-    let (mut out, mut room, mut count) = (Vec::new(), Vec::new(), 0);
+    let (mut out, mut room, mut count) = (Vec::new(), exchange.shared.hold.room(consumer), 0);
     let stopped = |stop| {
         let (reason, why) = sieving::why(stop);
         Stop::because(reason, why)

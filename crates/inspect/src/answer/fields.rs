@@ -115,6 +115,7 @@ impl Fields {
     fn text(&mut self, path: &str, text: &str, chars: u64) {
         if is_output(path) {
             self.found.output_chars = self.found.output_chars.saturating_add(chars);
+            self.found.output_pieces = self.found.output_pieces.saturating_add(u64::from(chars > 0));
         } else if is_tool(path) {
             add(&mut self.found.tool_calls, text);
         } else if is_finish(path, text) {

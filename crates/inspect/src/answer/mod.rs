@@ -47,6 +47,8 @@ pub struct Usage {
     pub events: u64,
     /// Characters of text, thoughts and arguments so far. See [`estimate`].
     pub output_chars: u64,
+    /// In how many pieces they came, each of which is a token at least.
+    pub output_pieces: u64,
     /// Names of the tools that it calls; each once, at most 64.
     pub tool_calls: Vec<String>,
 }

@@ -102,18 +102,26 @@ pub struct Reader {
     is_settled: bool,
     /// Whether the body cannot be trusted.
     is_failed: bool,
+    /// Whether the head can be understood in two ways.
+    is_ambiguous: bool,
 }
 
 impl Reader {
     /// Begins with a head.
     pub fn new(head: &Head<'_>) -> Self {
-        Self::of(shapes::draft(head), None)
+        Self::of(shapes::draft(head, shapes::ALL), None)
+    }
+
+    /// Begins with a head that is for a server of models, tools or agents of one's own: the host that it names, and fields and
+    /// parameters by which it would look like a request to something else, say nothing, for who sends it chooses them.
+    pub fn of_server(head: &Head<'_>) -> Self {
+        Self::of(shapes::draft(head, shapes::OF_SERVERS), None)
     }
 
     /// Begins with a head, and looks for whom the request has the provider contact ([`Operation::contacts`]): as long as the
     /// body may say that, up to [`MAX_WATCHED`], nothing is known. `with_arguments`: as [`Self::with_arguments`].
     pub fn leaving(head: &Head<'_>, with_arguments: bool) -> Self {
-        let mut draft = shapes::draft(head);
+        let mut draft = shapes::draft(head, shapes::ALL);
         if let (Wanted::Rpc(rpc), true) = (&mut draft.wanted, with_arguments) {
             rpc.server = Some(head.host.into());
         }
@@ -124,7 +132,7 @@ impl Reader {
     /// Begins with a head, and holds what tools are called with ([`Operation::calls`]): up to 64 KiB, and nothing is known of
     /// a call before.
     pub fn with_arguments(head: &Head<'_>) -> Self {
-        let mut draft = shapes::draft(head);
+        let mut draft = shapes::draft(head, shapes::ALL);
         if let Wanted::Rpc(rpc) = &mut draft.wanted {
             rpc.server = Some(head.host.into());
         }
@@ -132,11 +140,12 @@ impl Reader {
     }
 
     fn of(draft: Draft, watch: Option<Watch>) -> Self {
-        let Draft { operation, wanted, .. } = draft;
+        let Draft { operation, wanted, is_ambiguous, .. } = draft;
         let body = Body::new(wanted, watch);
         let is_known = body.as_ref().is_none_or(Body::is_known);
         let state = if is_known { State::Known } else { State::NeedMore };
-        let mut reader = Self { operation, state, body, seen: 0, is_settled: false, is_failed: false };
+        let mut reader =
+            Self { operation, state, body, seen: 0, is_settled: false, is_failed: false, is_ambiguous };
         reader.settle();
         reader
     }
@@ -154,6 +163,12 @@ impl Reader {
     /// What the bytes so far say that it does; it may turn out to be something else. For an answer before it is judged.
     pub fn so_far(&self) -> &Operation {
         &self.operation
+    }
+
+    /// Whether it has a shape that is known, and yet nobody can tell what it does: its head can be understood in two ways, or
+    /// its body is not what the shape says. What looks like nothing that is known is not ambiguous.
+    pub fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous || self.is_failed && self.operation.provider.is_some()
     }
 
     /// Drops what tools are called with, once it was judged.

@@ -21,6 +21,8 @@ pub(super) struct Draft {
     pub(super) wanted: Wanted,
     /// Whether an encoded slash or an empty segment in the path means nothing else here.
     pub(super) takes_odd_path: bool,
+    /// It could be understood in two ways, and so is unknown.
+    pub(super) is_ambiguous: bool,
 }
 
 /// What of a body makes a difference.
@@ -89,7 +91,7 @@ impl Draft {
             verb,
             ..Operation::unknown("")
         };
-        Self { operation, wanted: Wanted::Nothing, takes_odd_path: false }
+        Self { operation, wanted: Wanted::Nothing, takes_odd_path: false, is_ambiguous: false }
     }
 
     pub(super) fn resource(mut self, resource: impl Into<String>) -> Self {

@@ -39,17 +39,45 @@ const BY_PATH: &[Reads] = &[
 /// By their header fields or bodies, whatever their paths; and who sends a request chooses both.
 const BY_HEADER: &[Reads] = &[a2a::shape, mcp::shape, bedrock::shape, objects::azure_blob, objects::s3];
 
+/// Families of which a request can be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Families {
+    by_path: &'static [Reads],
+    by_header: &'static [Reads],
+    /// Whether the host that is named says whose they are.
+    by_host: bool,
+}
+
+/// All.
+pub(super) const ALL: Families = Families { by_path: BY_PATH, by_header: BY_HEADER, by_host: true };
+
+/// What servers of models, tools and agents speak.
+pub(super) const OF_SERVERS: Families = Families {
+    by_path: &[
+        azure::shape,
+        google::gemini,
+        google::vertex,
+        ollama::shape,
+        anthropic::shape,
+        inference::shape,
+        openai::shape,
+    ],
+    by_header: &[a2a::shape, mcp::shape],
+    by_host: false,
+};
+
 /// What is known of a request by its head.
-pub(super) fn draft(head: &Head<'_>) -> Draft {
-    let service = request::service(head);
+pub(super) fn draft(head: &Head<'_>, families: Families) -> Draft {
+    let service = if families.by_host { request::service(head) } else { None };
     let unknown = |why: &'static str| {
         let provider = service.map(|service| Cow::Borrowed(service.provider));
         let operation = Operation { provider, ..Operation::unknown(why) };
-        Draft { operation, wanted: Wanted::Nothing, takes_odd_path: false }
+        Draft { operation, wanted: Wanted::Nothing, takes_odd_path: false, is_ambiguous: true }
     };
     if head.target == "*" && head.method == "OPTIONS" {
         return Draft {
             operation: Operation { verb: Verb::Meta, ..unknown("it asks what a server can do").operation },
+            is_ambiguous: false,
             ..unknown("")
         };
     }
@@ -62,7 +90,17 @@ pub(super) fn draft(head: &Head<'_>) -> Draft {
         Ok(credentials) => credentials,
         Err(why) => return unknown(why),
     };
-    let mut draft = classify(&request).unwrap_or_else(unknown);
+    let mut draft = match classify(&request, families) {
+        Ok(Some(draft)) => draft,
+        Ok(None) => {
+            let why = match service {
+                Some(_) => "nothing is known of such a request to this service",
+                None => "neither the host nor the shape of the request is known",
+            };
+            Draft { is_ambiguous: false, ..unknown(why) }
+        }
+        Err(why) => unknown(why),
+    };
     draft.operation.credentials = credentials;
     draft
 }
@@ -73,30 +111,25 @@ pub(super) fn forget(operation: &mut Operation, why: &'static str) {
     *operation = Operation { provider, credentials, ..Operation::unknown(why) };
 }
 
-fn classify(request: &Request<'_>) -> Result<Draft, &'static str> {
+fn classify(request: &Request<'_>, families: Families) -> Shape {
     is_itself(request)?;
     if request.method() == "OPTIONS" {
         let is_preflight =
             request.has_header("origin") && request.has_header("access-control-request-method");
         return if is_preflight {
-            Ok(preflight(request))
+            Ok(Some(preflight(request)))
         } else {
             Err("OPTIONS is known only as a preflight")
         };
     }
-    let found = if request.has_header("upgrade") { upgraded(request)? } else { asked(request)? };
-    let Some(mut draft) = found else {
-        return Err(match request.service {
-            Some(_) => "nothing is known of such a request to this service",
-            None => "neither the host nor the shape of the request is known",
-        });
-    };
+    let found = if request.has_header("upgrade") { upgraded(request)? } else { asked(request, families)? };
+    let Some(mut draft) = found else { return Ok(None) };
     let is_odd = request.target.has_slash || request.target.has_empty;
     if is_odd && !draft.takes_odd_path {
         return Err("the path has an encoded slash or an empty segment, which servers read differently");
     }
     draft.operation.reason = reason(request.service, &draft);
-    Ok(draft)
+    Ok(Some(draft))
 }
 
 /// Whether the method is the one of the first line.
@@ -143,8 +176,8 @@ fn upgraded(request: &Request<'_>) -> Shape {
     if found.is_some() { Ok(found) } else { Err("nothing is known of such a WebSocket") }
 }
 
-fn asked(request: &Request<'_>) -> Shape {
-    let Some(service) = request.service else { return by_shape(request) };
+fn asked(request: &Request<'_>, families: Families) -> Shape {
+    let Some(service) = request.service else { return by_shape(request, families) };
     let reads: &[Reads] = match service.family {
         Family::OpenAi => &[listed::there, openai::shape, anthropic::shape, inference::ranking, mcp::shape],
         Family::Listed => &[listed::there],
@@ -178,12 +211,12 @@ fn asked(request: &Request<'_>) -> Shape {
 }
 
 /// What looks like two services is the one that its header fields show, unless that would make it less than the other.
-fn by_shape(request: &Request<'_>) -> Shape {
-    let by_path = match first(BY_PATH, request)? {
-        Some(found) => Some(found),
-        None => managed(request)?,
+fn by_shape(request: &Request<'_>, families: Families) -> Shape {
+    let by_path = match first(families.by_path, request)? {
+        None if families.by_host => managed(request)?,
+        found => found,
     };
-    match (first(BY_HEADER, request)?, by_path) {
+    match (first(families.by_header, request)?, by_path) {
         (Some(shown), Some(other)) => {
             let is_open = matches!(shown.wanted, Wanted::Rpc(_));
             let is_less = danger(shown.operation.verb) < danger(other.operation.verb);

@@ -39,6 +39,9 @@ const ALONE: [&str; 24] = [
     "jsonrpc",
 ];
 
+/// Members below which is what the request said, told again at once: of no text of it a later event has more.
+const WHOLE: [&str; 1] = ["tools"];
+
 /// Bytes from which on a text of its own is looked at: nothing that is looked for is shorter.
 pub(super) const LEAST: usize = 8;
 
@@ -58,6 +61,8 @@ pub(super) struct Leaf {
 /// Where the reader is.
 struct Frame {
     is_array: bool,
+    /// All texts in it are whole.
+    is_whole: bool,
     /// Members or elements so far.
     count: usize,
     /// A hash of the way here.
@@ -66,15 +71,22 @@ struct Frame {
     object: usize,
 }
 
+/// Which of several things of a kind an object is: the one that its [`INDICES`] say, or without these the one at its place.
+#[derive(Clone, Copy, Default)]
+struct Which {
+    place: u64,
+    said: Option<u64>,
+}
+
 /// The texts of a JSON text, in order. `joins`: whether texts go on from event to event.
 pub(super) fn leaves(text: &str, joins: bool) -> Vec<Leaf> {
-    let mut reader = Reader { text, frames: Vec::new(), indices: Vec::new(), name: "", joins };
+    let mut reader = Reader { text, frames: Vec::new(), which: Vec::new(), name: "", joins };
     let mut found: Vec<(Leaf, Vec<usize>)> =
         Tokens::of(text).filter_map(|token| reader.take(&token)).collect();
     for (leaf, objects) in &mut found {
         if let Some(key) = &mut leaf.key {
-            let indices = objects.iter().filter_map(|object| reader.indices.get(*object));
-            *key = indices.fold(*key, |key, index| hash(&(key, index)));
+            let which = objects.iter().filter_map(|object| reader.which.get(*object));
+            *key = which.fold(*key, |key, which| hash(&(key, which.said.unwrap_or(which.place))));
         }
     }
     found.into_iter().map(|(leaf, _)| leaf).collect()
@@ -89,8 +101,8 @@ fn hash(what: &impl Hash) -> u64 {
 struct Reader<'t> {
     text: &'t str,
     frames: Vec<Frame>,
-    /// Of each object, a hash of its members that are [`INDICES`].
-    indices: Vec<u64>,
+    /// Of each object.
+    which: Vec<Which>,
     name: &'t str,
     joins: bool,
 }
@@ -116,35 +128,54 @@ impl Reader<'_> {
     }
 
     fn open(&mut self, is_array: bool) {
-        let path = self.step();
-        self.indices.push(0);
-        self.frames.push(Frame { is_array, count: 0, path, object: self.indices.len() - 1 });
+        let around = self.frames.last();
+        let is_element = around.is_some_and(|frame| frame.is_array);
+        let is_whole =
+            around.is_some_and(|frame| frame.is_whole) || !is_element && WHOLE.contains(&self.name);
+        // What says itself which one it is, is the same wherever it stands.
+        let (path, place) = match around {
+            Some(frame) if is_element && !is_array => {
+                (hash(&(frame.path, "")), hash(&(frame.path, frame.count)))
+            }
+            Some(_) | None => (self.way(), 0),
+        };
+        self.step();
+        self.which.push(Which { place, said: None });
+        self.frames.push(Frame { is_array, is_whole, count: 0, path, object: self.which.len() - 1 });
     }
 
-    /// A value begins; a hash of the way to it.
-    fn step(&mut self) -> u64 {
-        let Some(frame) = self.frames.last_mut() else { return 0 };
-        frame.count += 1;
-        if frame.is_array { hash(&(frame.path, frame.count)) } else { hash(&(frame.path, self.name)) }
+    /// A value begins.
+    fn step(&mut self) {
+        self.frames.last_mut().into_iter().for_each(|frame| frame.count += 1);
+    }
+
+    /// A hash of the way to the value that begins.
+    fn way(&self) -> u64 {
+        match self.frames.last() {
+            None => 0,
+            Some(frame) if frame.is_array => hash(&(frame.path, frame.count)),
+            Some(frame) => hash(&(frame.path, self.name)),
+        }
     }
 
     fn is_alone(&self) -> bool {
-        let is_member = self.frames.last().is_some_and(|frame| !frame.is_array);
-        is_member && ALONE.contains(&self.name)
+        let is_one = |frame: &Frame| frame.is_whole || !frame.is_array && ALONE.contains(&self.name);
+        self.frames.last().is_some_and(is_one)
     }
 
     fn index(&mut self, written: &str) {
         self.step();
         let Some(frame) = self.frames.last().filter(|frame| !frame.is_array) else { return };
         if INDICES.contains(&self.name)
-            && let Some(slot) = self.indices.get_mut(frame.object)
+            && let Some(which) = self.which.get_mut(frame.object)
         {
-            *slot ^= hash(&(self.name, written));
+            *which.said.get_or_insert_default() ^= hash(&(self.name, written));
         }
     }
 
     fn joined(&mut self, token: &Token) -> (Leaf, Vec<usize>) {
-        let key = Some(self.step());
+        let key = Some(self.way());
+        self.step();
         let objects = self.frames.iter().map(|frame| frame.object).collect();
         let text = said(self.text.get(token.range.clone()).unwrap_or_default());
         (Leaf { at: token.range.clone(), text, key, is_value: true }, objects)
@@ -195,6 +226,26 @@ mod tests {
         let event = r#"{"type":"a","output_index":1,"content_index":0,"delta":"x"}"#;
         let keys = check(event, true, &["output_index", "content_index", "x"]);
         assert!(keys[2].is_some() && keys[0].is_none());
+    }
+
+    #[test]
+    fn what_says_which_one_it_is_is_the_same_wherever_it_stands() {
+        let choice =
+            |index: u32, text: &str| format!("{{\"index\":{index},\"delta\":{{\"content\":\"{text}\"}}}}");
+        let event = |choices: &[String]| format!("{{\"choices\":[{}]}}", choices.join(","));
+        let both = check(&event(&[choice(0, "a"), choice(1, "b")]), true, &["a", "b"]);
+        let second = check(&event(&[choice(1, "c")]), true, &["c"]);
+        assert_eq!(both[1], second[0]);
+        assert_ne!(both[0], both[1]);
+        let places = check(r#"[{"text":"a"},{"text":"b"},["c"],"d"]"#, true, &["a", "b", "c", "d"]);
+        assert!(places.iter().enumerate().all(|(at, key)| !places[..at].contains(key)));
+    }
+
+    #[test]
+    fn what_a_request_said_is_told_again_whole() {
+        let text = r#"{"response":{"tools":[{"description":"looks for a page"}],"output":[{"text":"a"}]}}"#;
+        let keys = check(text, true, &["response", "description", "looks for a page", "a"]);
+        assert_eq!(keys.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, false, true]);
     }
 
     #[test]

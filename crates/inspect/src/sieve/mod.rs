@@ -19,7 +19,7 @@ use crate::refusal::{Boundary, Framing};
 use channel::Channel;
 use leaves::LEAST;
 use policy::LeakAction;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use unit::{Of, Placed, Unit};
@@ -30,7 +30,7 @@ pub const MAX_UNIT: usize = 1 << 20;
 pub const MAX_PENDING: usize = 256 * 1024;
 /// Texts that are written at once.
 pub const MAX_TEXTS: usize = 64;
-/// Events without a piece of a text after which that text is taken to pause.
+/// Events without a piece of a text after which that text is taken to pause; one more for each text that is written at the same time.
 pub const STALE: u64 = 32;
 /// Kinds of findings that are kept.
 const MAX_FINDINGS: usize = 32;
@@ -270,7 +270,8 @@ impl Sieve {
                 (self.unread, self.is_let_through) = (Some(why), true);
                 let pending = std::mem::take(&mut self.pending);
                 self.pending_bytes = 0;
-                out.extend(pending.into_iter().map(|unit| opaque(&unit.raw)));
+                // What was found before stays cut out.
+                out.extend(pending.iter().map(|unit| opaque(&unit.written(self.form, &self.texts))));
                 out.push(opaque(&std::mem::take(&mut self.input)));
                 Ok(())
             }
@@ -299,12 +300,14 @@ impl Sieve {
                 Form::Text | Form::Messages => true,
                 Form::Json => false,
             };
-            if is_whole && let Err(stop) = self.unit() {
-                self.input.extend_from_slice(rest);
-                return Err(stop);
+            if is_whole {
+                if let Err(stop) = self.unit() {
+                    self.input.extend_from_slice(rest);
+                    return Err(stop);
+                }
+                self.release(out);
             }
         }
-        self.release(out);
         Ok(())
     }
 
@@ -321,14 +324,20 @@ impl Sieve {
             }
         };
         self.input = rest;
+        let searched = self.search(&mut unit);
+        self.put(unit);
+        searched?;
+        self.settle_what_waits()
+    }
+
+    fn search(&mut self, unit: &mut Unit) -> Result<(), Stop> {
         for leaf in &mut unit.leaves {
             leaf.of = match leaf.key {
                 Some(key) => Of::Joined(key, self.joined(key, &leaf.text)?),
                 None => Of::Alone(self.alone(&leaf.text, leaf.is_value)?),
             };
         }
-        self.put(unit);
-        self.settle_what_waits()
+        Ok(())
     }
 
     fn put(&mut self, unit: Unit) {
@@ -338,18 +347,37 @@ impl Sieve {
 
     /// Texts that pause, and those for which too much waits.
     fn settle_what_waits(&mut self) -> Result<(), Stop> {
-        let is_stale =
-            |text: &Channel| self.units.saturating_sub(text.last) > STALE && text.waits(&self.looking);
+        let is_open = |text: &Channel| self.pauses(text) && text.waits(&self.looking);
         let mut keys: Vec<u64> =
-            self.texts.iter().filter(|(_, text)| is_stale(text)).map(|(key, _)| *key).collect();
+            self.texts.iter().filter(|(_, text)| is_open(text)).map(|(key, _)| *key).collect();
         if self.pending_bytes > MAX_PENDING {
             keys.extend(self.pending.iter().flat_map(Unit::keys));
         }
         keys.into_iter().try_for_each(|key| self.settle(key, false))
     }
 
+    /// Whether nothing came of a text for long.
+    fn pauses(&self, text: &Channel) -> bool {
+        self.units.saturating_sub(text.last) > STALE + self.texts.len() as u64
+    }
+
+    /// Forgets texts that pause and wait for nothing, as those are that are over.
+    fn forget_paused(&mut self) -> Result<(), Stop> {
+        let pending: HashSet<u64> = self.pending.iter().flat_map(Unit::keys).collect();
+        let is_over = |(key, text): &(&u64, &Channel)| self.pauses(text) && !pending.contains(*key);
+        let keys: Vec<u64> = self.texts.iter().filter(is_over).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.settle(key, true)?;
+            self.texts.remove(&key);
+        }
+        Ok(())
+    }
+
     /// Searches a piece of a text; where it stands in that text.
     fn joined(&mut self, key: u64, text: &str) -> Result<Range<u64>, Stop> {
+        if self.texts.len() >= MAX_TEXTS && !self.texts.contains_key(&key) {
+            self.forget_paused()?;
+        }
         if self.texts.len() >= MAX_TEXTS && !self.texts.contains_key(&key) {
             return Err(Stop::Unread("it has more texts at once than are looked at"));
         }

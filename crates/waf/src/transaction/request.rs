@@ -112,6 +112,14 @@ impl Transaction {
         self.choose_processor(processor);
     }
 
+    /// Has the body read as JSON, unless its type or a rule says as what: servers of models read it so whatever its type. After the
+    /// headers are done.
+    pub fn assume_json(&mut self) {
+        if self.processor.is_none() {
+            self.choose_processor(Processor::Json);
+        }
+    }
+
     pub(super) fn choose_processor(&mut self, processor: Processor) {
         self.processor = Some(processor);
         self.set(Variable::ReqbodyProcessor, processor.name().as_bytes().to_vec());
