@@ -350,7 +350,7 @@ pub(crate) fn routes() -> Vec<Route> {
                     Parameter {
                         name: "step",
                         kind: ParameterKind::Number(1, 86_400),
-                        about: "Seconds of one value [60]; at most 2000 values",
+                        about: "Seconds of one value [60, or more where there would be more than 2000 values]",
                     },
                 ]
             },

@@ -247,6 +247,17 @@ fn sums_agree_with_the_entries() {
         .map(|value| value.as_u64().unwrap())
         .sum();
     assert_eq!(sum, ENTRIES);
+    let step = |since: &str| {
+        let asked = format!("/series?since={since}&until=2026-11-26T12:00:00Z");
+        server.get(&asked).json()["step"].as_u64()
+    };
+    let steps =
+        ["2026-11-26T11:00:00Z", "2026-11-25T00:00:00Z", "2026-10-01T00:00:00Z", "2022-01-01T00:00:00Z"];
+    assert_eq!(steps.map(step), [60, 300, 3600, 86_400].map(Some), "as long as it has to be");
+    assert_eq!(
+        server.get("/series?since=2026-11-25T00:00:00Z&until=2026-11-26T12:00:00Z&step=60").status,
+        400
+    );
     let usage = server.get("/usage?since=2026-11-26T11:00:00Z").json();
     let calls: u64 = usage["items"].as_array().unwrap().iter().map(|it| it["calls"].as_u64().unwrap()).sum();
     assert_eq!(calls, all.iter().filter(|it| it.kind == Kind::AiCall).count() as u64);

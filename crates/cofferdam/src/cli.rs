@@ -40,7 +40,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Network policy and AI traffic control for GenAI workloads, enforced and explained.
+/// Network policy and AI traffic control for GenAI workloads, explained.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Cli {

@@ -18,7 +18,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// What somebody should look at: detections, limits reached, leaks.
+/// What somebody should look at: detections, limits, leaks.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cofferdam findings --since 1d

@@ -1,7 +1,7 @@
 //! Sums of entries: edges, the largest, counts over time, words for filters.
 
 use super::records::filter;
-use super::{Asked, Reply, json, lost};
+use super::{Asked, Reply, Span, json, lost};
 use crate::problem::Problem;
 use crate::shape::records::{EdgeAnswer, Hint, Hints, OneSeries, Series, SumAnswer};
 use crate::shape::{List, Moment};
@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 
 /// Values of one series, at most.
 const STEPS: u64 = 2000;
+/// Steps that are taken where none is asked for, in seconds; and beyond these.
+const FITTING: [u64; 5] = [60, 300, 900, 3600, 6 * 3600];
+const LONGEST: u64 = 24 * 3600;
 /// Series that are told apart.
 const SERIES: usize = 10;
 const MICROS: u64 = 1_000_000;
@@ -78,12 +81,20 @@ fn field(name: &str) -> Field {
     }
 }
 
+/// The shortest step, in seconds, by which a time has no more values than are answered.
+fn fitting(span: &Span) -> u64 {
+    let lasts = span.until.saturating_sub(span.since);
+    let fits = |step: &u64| lasts / (step * MICROS) + 2 <= STEPS;
+    FITTING.into_iter().find(fits).unwrap_or(LONGEST)
+}
+
 /// `GET /series`.
 pub(crate) fn series(asked: &Asked<'_>, reader: &Reader) -> Result<Reply, Problem> {
     let query = asked.query;
-    let step = query.number("step").and_then(|step| u64::try_from(step).ok()).unwrap_or(60);
-    let micros = step * MICROS;
     let mut span = asked.span(1);
+    let step =
+        query.number("step").and_then(|step| u64::try_from(step).ok()).unwrap_or_else(|| fitting(&span));
+    let micros = step * MICROS;
     // Steps begin where clocks do, so that answers asked for later have the same ones.
     span.since -= span.since % micros;
     let steps = span.until.saturating_sub(span.since) / micros + 1;
