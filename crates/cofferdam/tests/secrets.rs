@@ -217,8 +217,8 @@ fn what_passes_the_ingress_gateway_is_in_nothing_that_it_leaves() {
     let asked = [
         (&good, &chat, true),
         (&good, &attack, false),
-        // No JSON, and so one text of a user.
-        (&good, &broken, true),
+        // No JSON, so nobody can tell what it is.
+        (&good, &broken, false),
         (&wrong, &chat, false),
         (&token, &chat, false),
         (&cookie, &chat, false),

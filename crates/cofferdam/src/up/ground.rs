@@ -79,6 +79,15 @@ pub(crate) fn uninstall(socket: Option<PathBuf>, out: &mut impl Write) -> Result
     let mut budgets = Budgets::open().context("opening what counts uploads")?;
     budgets.uninstall().context("counting no uploads")?;
     for socket in sockets {
+        // It leads its proxies itself, and to nobody else do they listen.
+        if answers(&socket) {
+            let at = socket.display();
+            writeln!(
+                out,
+                "the process at {at} still runs, and enforces nothing: end it, and then remove its proxies by this command"
+            )?;
+            continue;
+        }
         keeper::dismiss::<DnsProxy>(&socket.with_extension("dns")).context("ending the DNS proxy")?;
         keeper::dismiss::<GatewayProxy>(&socket.with_extension("gateway")).context("ending the gateway")?;
     }
