@@ -424,7 +424,7 @@ mod tests {
             ),
             ("GET https://download.pytorch.org/whl/cu121/torch/", "", "pypi index meta resource=torch"),
             (
-                "POST https://registry.npmjs.org/-/npm/v1/oidc/token/exchange/package/left-pad",
+                "POST https://registry.yarnpkg.com/-/npm/v1/oidc/token/exchange/package/left-pad",
                 "{}",
                 "npm token authorize intent=upload resource=left-pad",
             ),
