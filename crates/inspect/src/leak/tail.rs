@@ -104,9 +104,12 @@ fn number_start(text: &[u8]) -> usize {
     let is_of_number = |byte: &&u8| begins(byte) || matches!(byte, b' ' | b'-' | b'.');
     let end = text.len().saturating_sub(BEHIND_NUMBER);
     let before = text.get(..end).unwrap_or_default();
-    let start = end - before.iter().rev().take(NUMBER).take_while(is_of_number).count();
-    let last = text.get(start..).unwrap_or_default();
-    start + last.iter().position(begins).unwrap_or(last.len())
+    let count = before.iter().rev().take(NUMBER).take_while(is_of_number).count();
+    let last = text.get(end - count..).unwrap_or_default();
+    // Where more came before, the first group is cut. What it is part of is judged by what is there, for no number is so long.
+    let cut = if count == NUMBER { last.iter().take_while(|byte| begins(byte)).count() } else { 0 };
+    let whole = last.get(cut..).unwrap_or_default();
+    end - count + cut + whole.iter().position(begins).unwrap_or(whole.len())
 }
 
 fn may_go_on(rules: &LeakRules, target: Target, text: &[u8], prefix: std::ops::Range<usize>) -> bool {
@@ -167,6 +170,15 @@ mod tests {
     }
 
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----";
+
+    #[test]
+    fn many_numbers_in_a_row_are_given_on_one_by_one() {
+        let iban = "DE89 3704 0044 0532 0130 00";
+        let text = format!("{iban} {iban}-----NO NUMBER, AND YET CAPITALS-----");
+        let (found, _) = search(&text.as_bytes().chunks(1).collect::<Vec<_>>(), 4096);
+        let found: Vec<_> = found.iter().map(|span| (span.rule, span.range.start, span.range.end)).collect();
+        assert_eq!(found, [("iban", 0, 27), ("iban", 28, 55)]);
+    }
 
     #[test]
     fn ordinary_text_waits_for_the_end_of_its_last_word_and_no_longer() {
